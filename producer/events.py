@@ -1,0 +1,99 @@
+"""The contract of the log: everything that may be written to ``driftline.events.v1``.
+
+Whatever changes the state of a partition is a record in that partition, so that the state is a
+pure fold of the log.  A record is one of five kinds, named by the CloudEvents header ``ce_type``:
+
+==================  =====================================================================
+`InferenceEvent`    what a model predicted, and from what
+`Label`             the ground truth of one prediction, known later
+`ModelUpdate`       a new version of a model, with the reference profile it was trained on
+`Command`           what a person decides: acknowledge, snooze, resolve
+`Tick`              time passes: written by the owner of a partition that had no record
+==================  =====================================================================
+
+New fields have defaults, types never change, unknown fields are skipped; anything else is a new
+version of the kind.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
+
+Value: TypeAlias = float | int | str | bool | None
+"""One feature's value.  ``None`` is a missing value."""
+
+Prediction: TypeAlias = float | int | str | bool | dict[str, float]
+"""A number, a class name, or a map of class to probability."""
+
+
+class InferenceEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a model predicted.  ``id`` joins the label; ``time_ms`` is event time (Unix, UTC)."""
+
+    id: str
+    model: str
+    version: str
+    time_ms: int
+    features: dict[str, Value]
+    prediction: Prediction
+    segment: dict[str, str] | None = None
+
+
+class Label(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The ground truth of the prediction with the same ``id``.
+
+    With ``version`` and ``prediction`` inside, it needs no join.
+    """
+
+    id: str
+    model: str
+    label: float | int | str | bool
+    time_ms: int
+    version: str | None = None
+    prediction: Prediction | None = None
+
+
+class ModelUpdate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A version goes into service.  ``profile`` is its `ReferenceProfile` as plain data."""
+
+    id: str
+    model: str
+    version: str
+    time_ms: int
+    profile: dict[str, Any] | None = None
+    artifact_sha256: str | None = None
+    caused_by: str | None = None
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A person's decision about an episode; ``until_ms`` ends a snooze."""
+
+    id: str
+    model: str
+    action: Literal["acknowledge", "snooze", "resolve"]
+    episode: str
+    actor: str
+    time_ms: int
+    until_ms: int | None = None
+    reason: str = ""
+
+
+class Tick(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Time passes on an idle partition.  Repeats are harmless."""
+
+    time_ms: int
+
+
+Event: TypeAlias = InferenceEvent | Label | ModelUpdate | Command | Tick
+
+CE_TYPE_OF: Final[dict[type[msgspec.Struct], str]] = {
+    InferenceEvent: "io.driftline.inference.v1",
+    Label: "io.driftline.label.v1",
+    ModelUpdate: "io.driftline.model-update.v1",
+    Command: "io.driftline.command.v1",
+    Tick: "io.driftline.tick.v1",
+}
+EVENT_OF_CE_TYPE: Final[dict[str, type[msgspec.Struct]]] = {
+    name: kind for kind, name in CE_TYPE_OF.items()
+}

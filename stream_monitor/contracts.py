@@ -1,0 +1,75 @@
+"""What the monitor publishes: alerts, and the dead letters of records it refused."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+Phase: TypeAlias = Literal["started", "ongoing", "recovered", "superseded"]
+Kind: TypeAlias = Literal["data", "quality", "prediction", "concept"]
+Severity: TypeAlias = Literal["low", "medium", "high"]
+DetectorName: TypeAlias = Literal["adwin", "page_hinkley"]
+ReferenceOrigin: TypeAlias = Literal["training", "warm_up"]
+
+ALERT_CE_TYPE: Final = "io.driftline.drift-alert.v1"
+DEAD_LETTER_CE_TYPE: Final = "io.driftline.dead-letter.v1"
+
+
+class DriftAlert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One phase of one episode of drift.
+
+    ``alert_id`` is derived from partition, offset, series and phase: a repeat is recognised by
+    it.  ``onset_offset`` is where the change is estimated to have begun, ``detected_offset`` the
+    record that raised the suspicion, ``decided_offset`` the one that decided this phase; all lie
+    in ``partition`` of the log.  ``effect`` is the adjusted population stability index of
+    ``window_events`` fresh events against the reference.
+    """
+
+    alert_id: str
+    episode_id: str
+    phase: Phase
+    kind: Kind
+    severity: Severity
+    model: str
+    version: str
+    series: str
+    feature: str | None
+    detector: DetectorName
+    channel: str
+    direction: Literal["up", "down"]
+    effect: float
+    p_value: float
+    window_events: int
+    reference_mean: float | None = None
+    current_mean: float | None = None
+    cause: str | None = None
+    explanation: str
+    reference: ReferenceOrigin
+    topic: str
+    partition: int
+    onset_offset: int
+    onset_ms: int
+    detected_offset: int
+    detected_ms: int
+    decided_offset: int
+    decided_ms: int
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A record that was refused.  Its id is its position; ``payload`` is cut to a bound."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    reason: str
+    detail: str
+    sha256: str
+    size_bytes: int
+    payload: bytes = b""
+
+    @property
+    def letter_id(self) -> str:
+        """Where the record lies: stable over any number of repeats."""
+        return f"{self.topic}:{self.partition}:{self.offset}"

@@ -1,0 +1,36 @@
+"""Columns: the form in which the core works on events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from producer.events import Prediction, Value
+
+Ints: TypeAlias = NDArray[np.int64]
+Floats: TypeAlias = NDArray[np.float64]
+Bools: TypeAlias = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class EventBatch:
+    """Inference events of one (model, version), in log order, as columns of equal length n.
+
+    ``offsets``, ``times_ms`` (event time) and ``ids`` (64-bit hashes) have shape (n,).
+    ``columns`` maps a feature to its n values as they were sent; an absent feature is ``None``.
+    """
+
+    model: str
+    version: str
+    offsets: Ints
+    times_ms: Ints
+    ids: NDArray[np.uint64]
+    predictions: Sequence[Prediction]
+    columns: dict[str, Sequence[Value]]
+
+    def __len__(self) -> int:
+        return len(self.offsets)
