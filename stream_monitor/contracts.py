@@ -9,7 +9,8 @@ import msgspec
 Phase: TypeAlias = Literal["started", "ongoing", "recovered", "superseded"]
 Kind: TypeAlias = Literal["data", "quality", "prediction", "concept"]
 Severity: TypeAlias = Literal["low", "medium", "high"]
-DetectorName: TypeAlias = Literal["adwin", "page_hinkley"]
+DetectorName: TypeAlias = Literal["adwin", "page_hinkley", "rule"]
+Direction: TypeAlias = Literal["up", "down"]
 ReferenceOrigin: TypeAlias = Literal["training", "warm_up"]
 
 ALERT_CE_TYPE: Final = "io.driftline.drift-alert.v1"
@@ -37,7 +38,7 @@ class DriftAlert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     feature: str | None
     detector: DetectorName
     channel: str
-    direction: Literal["up", "down"]
+    direction: Direction
     effect: float
     p_value: float
     window_events: int

@@ -1,0 +1,1 @@
+"""Signals become episodes, episodes become alerts."""

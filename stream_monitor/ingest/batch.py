@@ -34,3 +34,15 @@ class EventBatch:
 
     def __len__(self) -> int:
         return len(self.offsets)
+
+    def __getitem__(self, part: slice) -> EventBatch:
+        """The events of a slice, in the same order."""
+        return EventBatch(
+            self.model,
+            self.version,
+            self.offsets[part],
+            self.times_ms[part],
+            self.ids[part],
+            self.predictions[part],
+            {name: column[part] for name, column in self.columns.items()},
+        )

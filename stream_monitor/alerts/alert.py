@@ -1,0 +1,88 @@
+"""A decision about a series, as the alert that goes out."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final, NamedTuple
+
+from stream_monitor.alerts.policy import loss_severity
+from stream_monitor.alerts.series import Decision, Series, TrackName
+from stream_monitor.alerts.wording import describe
+from stream_monitor.contracts import DriftAlert, Kind, ReferenceOrigin
+from stream_monitor.reference.fixed_point import FIXED_POINT
+
+_KIND_OF: Final[dict[TrackName, Kind]] = {
+    "data": "data",
+    "validity": "quality",
+    "unit": "quality",
+    "prediction": "prediction",
+    "concept": "concept",
+}
+
+
+class Place(NamedTuple):
+    """Where a series lives: all its alerts share this."""
+
+    topic: str
+    partition: int
+    model: str
+    version: str
+    origin: ReferenceOrigin
+
+
+def derived_id(*parts: object) -> str:
+    """An id that any repeat of the same decision derives again.
+
+    >>> derived_id("t", 0, 17) == derived_id("t", 0, 17) != derived_id("t", 0, 18)
+    True
+    """
+    return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:32]
+
+
+def alert_of(place: Place, series_name: str, series: Series, decision: Decision) -> DriftAlert:
+    """Build the alert of ``decision``; pure, so that a replay builds the very same one."""
+    track, verdict = decision
+    suspicion, reference = verdict.suspicion, series.reference
+    current_mean = None
+    if verdict.n_events and reference.kind == "numeric":
+        mean_z = verdict.total / verdict.n_events / FIXED_POINT
+        current_mean = reference.centre + reference.scale * mean_z
+    elif verdict.n_events and reference.kind == "boolean" and track != "validity":
+        current_mean = verdict.bins[-1] / verdict.n_events
+    severity = verdict.severity or "low"
+    if track == "concept" and current_mean is not None:
+        severity = loss_severity(reference.mean or 0.0, current_mean)
+    episode_id = derived_id(
+        place.topic, place.partition, place.model, place.version, series_name, track,
+        suspicion.offset,
+    )  # fmt: skip
+    return DriftAlert(
+        alert_id=derived_id(episode_id, verdict.phase, verdict.offset),
+        episode_id=episode_id,
+        phase=verdict.phase,
+        kind=_KIND_OF[track],
+        severity=severity,
+        model=place.model,
+        version=place.version,
+        series=series_name,
+        feature=reference.name if series.main_track == "data" else None,
+        detector=suspicion.detector,
+        channel=suspicion.channel,
+        direction=suspicion.direction,
+        effect=round(verdict.effect, 6),
+        p_value=verdict.p_value,
+        window_events=verdict.n_events,
+        reference_mean=None if track == "validity" else reference.mean,
+        current_mean=None if track == "validity" else current_mean,
+        cause="unit_change" if track == "unit" else None,
+        explanation=describe(series_name, track, reference, verdict, current_mean),
+        reference=place.origin,
+        topic=place.topic,
+        partition=place.partition,
+        onset_offset=suspicion.onset_offset,
+        onset_ms=suspicion.onset_ms,
+        detected_offset=suspicion.offset,
+        detected_ms=suspicion.time_ms,
+        decided_offset=verdict.offset,
+        decided_ms=verdict.time_ms,
+    )

@@ -1,0 +1,231 @@
+"""Episodes: signal -> suspected -> started -> ongoing -> recovered.
+
+A detector's signal is only a suspicion: its data were chosen because they looked odd.  It is
+confirmed on events that came after it, by their distance from the reference; an episode stays
+open, and silent, until that distance has returned.
+
+::
+
+               signal                confirmed on fresh events
+    quiet ----------------> suspected -------------------------> open --+
+      ^                        |                                  |  ^  | severity rises:
+      |   last look, no effect |                                  |  |  | "ongoing"
+      +------------------------+                                  |  +--+
+      |             3 clear windows: "recovered"                  |
+      +-----------------------------------------------------------+
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from stream_monitor.alerts.policy import EpisodePolicy
+from stream_monitor.contracts import DetectorName, Direction, Phase, Severity
+from stream_monitor.ingest.batch import Ints
+from stream_monitor.windows.distance import psi_adjusted
+
+_RANK: dict[Severity, int] = {"low": 0, "medium": 1, "high": 2}
+
+
+class Suspicion(NamedTuple):
+    """A signal as an episode sees it.
+
+    ``seen`` is how many coded events of the batch lie at or before it: fresh events start there.
+    """
+
+    seen: int
+    detector: DetectorName
+    channel: str
+    direction: Direction
+    offset: int
+    time_ms: int
+    onset_offset: int
+    onset_ms: int
+
+
+class Verdict(NamedTuple):
+    """A phase of an episode, decided at ``offset`` from ``n_events`` fresh events.
+
+    ``total`` is the sum of their fixed-point values (0 where they are no numbers), and ``bins``
+    counts them by distance bin.
+    """
+
+    phase: Phase
+    suspicion: Suspicion
+    effect: float
+    p_value: float
+    n_events: int
+    total: int
+    bins: tuple[int, ...]
+    offset: int
+    time_ms: int
+    cause: str | None = None
+    severity: Severity | None = None
+
+
+class Track:
+    """The episodes of one series and kind, fed with distance-bin codes in log order."""
+
+    def __init__(self, reference_bins: Sequence[int], tau: float, policy: EpisodePolicy) -> None:
+        self._reference = list(reference_bins)
+        self._tau = tau
+        self._policy = policy
+        self.window_events = policy.window_events(len(self._reference), tau)
+        self._n_looks = policy.n_looks(self.window_events)
+        self.state: Literal["quiet", "suspected", "open"] = "quiet"
+        self.suspicion: Suspicion | None = None
+        self.dismissed = 0
+        self._look = 0
+        self._clear = 0
+        self._worst: Severity = "low"
+        self._start_counting()
+
+    def _start_counting(self) -> None:
+        self._counts = np.zeros(len(self._reference), dtype=np.int64)
+        self._n = 0
+        self._total = 0
+
+    def observe(
+        self,
+        codes: Ints,
+        offsets: Ints,
+        times_ms: Ints,
+        values: Ints | None,
+        suspicions: Sequence[Suspicion],
+    ) -> list[Verdict]:
+        """Walk over ``codes`` (n,), the distance bins of consecutive events, and decide.
+
+        ``values`` are their fixed-point values (n,) or None.  ``suspicions`` are in log order.
+        """
+        verdicts: list[Verdict] = []
+        position, waiting = 0, 0
+        while True:
+            if self.state == "quiet":
+                while waiting < len(suspicions) and suspicions[waiting].seen < position:
+                    waiting += 1
+                if waiting == len(suspicions):
+                    return verdicts
+                self.suspicion = suspicions[waiting]
+                self.state, self._look = "suspected", 0
+                self._start_counting()
+                position = self.suspicion.seen
+            target = (
+                self._policy.first_look_events << self._look
+                if self.state == "suspected"
+                else self.window_events
+            )
+            end = min(len(codes), position + target - self._n)
+            self._count(codes[position:end], None if values is None else values[position:end])
+            position = end
+            if self._n < target:
+                return verdicts
+            at = int(offsets[end - 1]), int(times_ms[end - 1])
+            verdict = self._test(*at) if self.state == "suspected" else self._follow(*at)
+            if verdict is not None:
+                verdicts.append(verdict)
+
+    def _count(self, codes: Ints, values: Ints | None) -> None:
+        if not len(codes):
+            return
+        self._counts += np.bincount(codes, minlength=len(self._reference))
+        self._n += len(codes)
+        if values is not None:
+            self._total += int(values.sum())
+
+    def _verdict(self, phase: Phase, effect: float, p_value: float, at: tuple[int, int]) -> Verdict:
+        if self.suspicion is None:
+            raise RuntimeError("an episode without a suspicion cannot have a phase")
+        return Verdict(
+            phase,
+            self.suspicion,
+            effect,
+            p_value,
+            self._n,
+            self._total,
+            tuple(self._counts.tolist()),
+            *at,
+            severity=self._worst,
+        )
+
+    def _test(self, offset: int, time_ms: int) -> Verdict | None:
+        """One look at the fresh events of a suspicion."""
+        effect, p_value = psi_adjusted(self._counts.tolist(), self._reference, self._tau)
+        confirmed = (
+            p_value < self._policy.significance / self._n_looks
+            and effect >= self._policy.min_effect
+        )
+        if confirmed:
+            self._worst = self._policy.severity(effect)
+            verdict = self._verdict("started", effect, p_value, (offset, time_ms))
+            self.state, self._clear = "open", 0
+            self._start_counting()
+            return verdict
+        self._look += 1
+        if self._look >= self._n_looks:
+            self.state, self.suspicion = "quiet", None
+            self.dismissed += 1
+        return None
+
+    def _follow(self, offset: int, time_ms: int) -> Verdict | None:
+        """A full window of an open episode: has the distance returned, or risen?"""
+        effect, p_value = psi_adjusted(self._counts.tolist(), self._reference, self._tau)
+        verdict = None
+        severity = self._policy.severity(effect)
+        self._clear = self._clear + 1 if effect < self._policy.min_effect / 2 else 0
+        if self._clear >= self._policy.clear_windows:
+            verdict = self._verdict("recovered", effect, p_value, (offset, time_ms))
+            self.state, self.suspicion = "quiet", None
+        elif _RANK[severity] > _RANK[self._worst]:
+            self._worst = severity
+            verdict = self._verdict("ongoing", effect, p_value, (offset, time_ms))
+        self._start_counting()
+        return verdict
+
+    def end(self, phase: Phase, offset: int, time_ms: int) -> Verdict | None:
+        """End whatever is open from outside (superseded); a suspicion is dropped silently."""
+        verdict = None
+        if self.state == "open":
+            effect, p_value = psi_adjusted(self._counts.tolist(), self._reference, self._tau)
+            verdict = self._verdict(phase, effect, p_value, (offset, time_ms))
+        self.state, self.suspicion = "quiet", None
+        return verdict
+
+    def drop_suspicion(self) -> None:
+        """Forget a suspicion: another rule has explained it."""
+        if self.state == "suspected":
+            self.state, self.suspicion = "quiet", None
+
+    def snapshot(self) -> list[Any]:
+        """All that changes, as plain data."""
+        return [
+            self.state,
+            None if self.suspicion is None else list(self.suspicion),
+            self._look,
+            self._clear,
+            self._worst,
+            self.dismissed,
+            self._n,
+            self._total,
+            [] if self.state == "quiet" else self._counts.tolist(),
+        ]
+
+    def restore(self, data: Sequence[Any]) -> None:
+        """Continue from `snapshot`.  Raises ValueError where it does not fit this series."""
+        state, suspicion, look, clear, worst, dismissed, n, total, counts = data
+        if state not in ("quiet", "suspected", "open") or worst not in _RANK:
+            raise ValueError(f"unknown episode state {state!r}, severity {worst!r}")
+        if (suspicion is None) != (state == "quiet"):
+            raise ValueError("an episode is open without a suspicion, or the reverse")
+        if state != "quiet" and (len(counts) != len(self._reference) or sum(counts) != n):
+            raise ValueError("episode counts do not fit the reference bins")
+        self.state = state
+        self.suspicion = None if suspicion is None else Suspicion(*suspicion)
+        self._look, self._clear, self._worst = look, clear, worst
+        self.dismissed = dismissed
+        self._start_counting()
+        if state != "quiet":
+            self._counts = np.array(counts, dtype=np.int64)
+            self._n, self._total = n, total

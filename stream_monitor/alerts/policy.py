@@ -1,0 +1,62 @@
+"""When a suspicion becomes an episode, and when an episode ends."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+from stream_monitor.contracts import Severity
+
+
+class EpisodePolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """The rules of an episode.
+
+    ``min_effect`` is the smallest adjusted population stability index that counts as a change
+    (0.02 is a mean shift of about 0.14 standard deviations of a normal feature).  A suspicion is
+    tested after ``first_look_events`` fresh events and at every doubling up to two windows, each
+    time at ``significance`` divided by the number of looks (Bonferroni).  An episode is over after
+    ``clear_windows`` consecutive windows whose effect is below half of ``min_effect``.
+    """
+
+    min_effect: float = 0.02
+    significance: float = 0.01
+    first_look_events: int = 64
+    min_window_events: int = 500
+    clear_windows: int = 3
+    medium_effect: float = 0.1
+    high_effect: float = 0.25
+
+    def window_events(self, n_bins: int, tau: float) -> int:
+        """Length W of a window, so that the bias of its distance stays below ``min_effect``.
+
+        >>> EpisodePolicy().window_events(10, 1.0), EpisodePolicy().window_events(10, 19.0)
+        (500, 8550)
+        """
+        return max(self.min_window_events, math.ceil((n_bins - 1) * tau / self.min_effect))
+
+    def n_looks(self, window_events: int) -> int:
+        """How often a suspicion is tested before it is dismissed.
+
+        >>> EpisodePolicy().n_looks(500)
+        4
+        """
+        return max(1, int(math.log2(max(1.0, 2 * window_events / self.first_look_events))) + 1)
+
+    def severity(self, effect: float) -> Severity:
+        """How bad an effect is, by the customary marks of the population stability index."""
+        if effect > self.high_effect:
+            return "high"
+        return "medium" if effect >= self.medium_effect else "low"
+
+
+def loss_severity(before: float, after: float) -> Severity:
+    """How bad a change of the mean loss is: by its relative increase, not by its distance.
+
+    >>> loss_severity(0.2, 0.31), loss_severity(0.2, 0.25), loss_severity(0.2, 0.15)
+    ('high', 'medium', 'low')
+    """
+    increase = (after - before) / before if before > 0 else math.inf if after > 0 else 0.0
+    if increase >= 0.5:
+        return "high"
+    return "medium" if increase >= 0.2 else "low"

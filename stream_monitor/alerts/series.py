@@ -1,0 +1,249 @@
+"""One watched series: its detectors, and the episodes their signals may open.
+
+A feature has up to three tracks: ``data`` (location, spread and shape of its valid values),
+``validity`` (missing, invalid, unseen) and, where it is numeric, ``unit``.  While a feature is
+sent in a wrong unit its values say nothing of the population, so the data track does not see them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal, NamedTuple
+
+import numpy as np
+
+from stream_monitor.alerts.episode import Suspicion, Track, Verdict
+from stream_monitor.alerts.policy import EpisodePolicy
+from stream_monitor.alerts.units import UnitChange, UnitWatch
+from stream_monitor.drift.series import SeriesDetectors
+from stream_monitor.drift.signal import Signal
+from stream_monitor.ingest.batch import Ints
+from stream_monitor.reference.fixed_point import FIXED_POINT
+from stream_monitor.reference.profile import FeatureReference
+from stream_monitor.reference.transform import Transform, Transformed
+from stream_monitor.windows.distance import psi_adjusted
+
+TrackName = Literal["data", "validity", "unit", "concept", "prediction"]
+Onset = Callable[[int, int], tuple[int, int]]
+"""(position in the batch, events back) -> (offset, time_ms) of the estimated onset."""
+
+_INVALID_RUN: Final = 50
+
+
+class Decision(NamedTuple):
+    """A verdict of one of the tracks of a series."""
+
+    track: TrackName
+    verdict: Verdict
+
+
+class Series:
+    """Detectors and episodes of one feature, of the prediction, or of the loss."""
+
+    def __init__(
+        self,
+        reference: FeatureReference,
+        main_track: Literal["data", "prediction", "concept"],
+        arl0_events: float,
+        policy: EpisodePolicy,
+    ) -> None:
+        self.reference = reference
+        self.transform = Transform(reference)
+        self.main_track = main_track
+        self.detectors = SeriesDetectors(reference, self.transform, arl0_events)
+        self.main = Track(reference.bin_counts, reference.tau, policy)
+        n_invalid = reference.n_invalid
+        self.validity = Track([reference.n_events - n_invalid, n_invalid], 1.0, policy)
+        self.units: UnitWatch | None = None
+        if main_track == "data" and reference.kind == "numeric" and reference.sd:
+            self.units = UnitWatch(reference.centre, reference.scale, reference.sd, FIXED_POINT)
+        self._unit_suspicion: Suspicion | None = None
+        self._invalid_run = 0
+        self._usually_valid = n_invalid < reference.n_events / 2
+        self._last_index = 2 * len(reference.quantiles)
+
+    def observe(
+        self, values: Transformed, offsets: Ints, times_ms: Ints, onset: Onset
+    ) -> list[Decision]:
+        """Take n consecutive events; ``offsets`` and ``times_ms`` have shape (n,)."""
+        signals = self.detectors.observe(values)
+        valid = values.valid
+        all_valid = bool(valid.all())
+        positions = None if all_valid else np.flatnonzero(valid)
+        decisions = self._observe_validity(values, all_valid, signals, offsets, times_ms, onset)
+
+        suspicions = [
+            self._suspicion(
+                signal,
+                signal.position + 1
+                if positions is None
+                else int(np.searchsorted(positions, signal.position, "right")),
+                offsets,
+                times_ms,
+                onset,
+            )
+            for signal in signals
+            if signal.channel != "validity"
+        ]
+        where = offsets if positions is None else offsets[positions]
+        when = times_ms if positions is None else times_ms[positions]
+        changes: list[UnitChange] = []
+        was_broken = self.units is not None and self.units.broken is not None
+        if self.units is not None and values.scaled is not None:
+            outside = (values.index == 0) | (values.index == self._last_index)
+            changes = self.units.observe(values.scaled, outside)
+        codes = self.transform.bin[values.index] if self._needs_codes(suspicions) else None
+        start = 0
+        for change in (*changes, None):
+            end = len(where) if change is None else change.seen
+            if not was_broken and codes is not None and (start < end or change is None):
+                verdicts = self.main.observe(
+                    codes[start:end],
+                    where[start:end],
+                    when[start:end],
+                    None if values.scaled is None else values.scaled[start:end],
+                    [
+                        suspicion._replace(seen=suspicion.seen - start)
+                        for suspicion in suspicions
+                        if start < suspicion.seen <= end
+                    ],
+                )
+                decisions += [Decision(self.main_track, verdict) for verdict in verdicts]
+            if change is not None:
+                decisions.append(self._unit_decision(change, positions, offsets, times_ms, onset))
+                was_broken = change.broken
+                if was_broken:
+                    self.main.drop_suspicion()
+            start = end
+        return decisions
+
+    def _needs_codes(self, suspicions: Sequence[Suspicion]) -> bool:
+        return self.main.state != "quiet" or bool(suspicions)
+
+    def _suspicion(
+        self, signal: Signal, seen: int, offsets: Ints, times_ms: Ints, onset: Onset
+    ) -> Suspicion:
+        return Suspicion(
+            seen,
+            signal.detector,
+            signal.channel,
+            signal.direction,
+            int(offsets[signal.position]),
+            int(times_ms[signal.position]),
+            *onset(signal.position, signal.onset_events),
+        )
+
+    def _observe_validity(
+        self,
+        values: Transformed,
+        all_valid: bool,  # noqa: FBT001
+        signals: Sequence[Signal],
+        offsets: Ints,
+        times_ms: Ints,
+        onset: Onset,
+    ) -> list[Decision]:
+        suspicions = [
+            self._suspicion(signal, signal.position + 1, offsets, times_ms, onset)
+            for signal in signals
+            if signal.channel == "validity"
+        ]
+        if all_valid and len(values.valid):
+            self._invalid_run = 0
+        elif self._usually_valid:
+            suspicions += [
+                Suspicion(
+                    i + 1, "rule", "validity", "up", int(offsets[i]), int(times_ms[i]),
+                    *onset(i, _INVALID_RUN - 1),
+                )
+                for i in self._outages(values)
+            ]  # fmt: skip
+            suspicions.sort(key=lambda suspicion: suspicion.seen)
+        if self.validity.state == "quiet" and not suspicions:
+            return []
+        codes = (~values.valid).astype(np.int64)
+        verdicts = self.validity.observe(codes, offsets, times_ms, None, suspicions)
+        return [Decision("validity", verdict) for verdict in verdicts]
+
+    def _outages(self, values: Transformed) -> list[int]:
+        """Where runs of invalid values reached the limit at which chance is no explanation."""
+        good = np.flatnonzero(values.valid)
+        edges = np.concatenate(([-1 - self._invalid_run], good, [len(values.valid)]))
+        runs = np.diff(edges) - 1
+        self._invalid_run = int(runs[-1])
+        reached = edges[:-1][runs >= _INVALID_RUN] + _INVALID_RUN
+        return [int(i) for i in reached if i >= 0]  # a negative one was reported when it got there
+
+    def _unit_decision(
+        self,
+        change: UnitChange,
+        positions: Ints | None,
+        offsets: Ints,
+        times_ms: Ints,
+        onset: Onset,
+    ) -> Decision:
+        i = change.seen - 1 if positions is None else int(positions[change.seen - 1])
+        at = int(offsets[i]), int(times_ms[i])
+        if change.broken:
+            up = change.after > change.before
+            self._unit_suspicion = Suspicion(
+                change.seen, "rule", "unit", "up" if up else "down", *at, *onset(i, change.since)
+            )
+        if self._unit_suspicion is None:
+            raise RuntimeError("a unit break ended that never began")
+        suspicion = self._unit_suspicion
+        n = change.since
+        bins = [0] * len(self.reference.bin_counts)
+        bins[-1 if suspicion.direction == "up" else 0] = n
+        effect, p_value = (
+            psi_adjusted(bins, self.reference.bin_counts, 1.0) if change.broken else (0.0, 1.0)
+        )
+        total = round((change.after - self.reference.centre) / self.reference.scale * FIXED_POINT)
+        verdict = Verdict(
+            "started" if change.broken else "recovered",
+            suspicion, effect, p_value, n, total * n, tuple(bins), *at,
+            cause=change.conversion, severity="high",
+        )  # fmt: skip
+        return Decision("unit", verdict)
+
+    def end(self, offset: int, time_ms: int) -> list[Decision]:
+        """The version or its reference was replaced: close what is open as superseded."""
+        ended = [
+            Decision(name, verdict)
+            for name, track in ((self.main_track, self.main), ("validity", self.validity))
+            if (verdict := track.end("superseded", offset, time_ms)) is not None
+        ]
+        if self.units is not None and self.units.broken is not None and self._unit_suspicion:
+            bins = tuple(0 for _ in self.reference.bin_counts)
+            verdict = Verdict(
+                "superseded", self._unit_suspicion, 0.0, 1.0, 0, 0, bins, offset, time_ms,
+                cause=self.units.broken.name, severity="high",
+            )  # fmt: skip
+            ended.append(Decision("unit", verdict))
+            self.units.broken = None
+        return ended
+
+    def snapshot(self) -> list[Any]:
+        """All that changes, as plain data."""
+        return [
+            self.detectors.snapshot(),
+            self.main.snapshot(),
+            self.validity.snapshot(),
+            None if self.units is None else self.units.snapshot(),
+            None if self._unit_suspicion is None else list(self._unit_suspicion),
+            self._invalid_run,
+        ]
+
+    def restore(self, data: Sequence[Any]) -> None:
+        """Continue from `snapshot`.  Raises ValueError where it does not fit."""
+        detectors, main, validity, units, unit_suspicion, invalid_run = data
+        self.detectors = SeriesDetectors.restore(
+            self.reference, self.transform, self.detectors.arl0_events, detectors
+        )
+        self.main.restore(main)
+        self.validity.restore(validity)
+        if (units is None) != (self.units is None):
+            raise ValueError(f"{self.reference.name}: unit watch does not fit the reference")
+        if self.units is not None:
+            self.units.restore(units)
+        self._unit_suspicion = None if unit_suspicion is None else Suspicion(*unit_suspicion)
+        self._invalid_run = int(invalid_run)

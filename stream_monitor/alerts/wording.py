@@ -1,0 +1,102 @@
+"""One sentence a person understands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from stream_monitor.alerts.episode import Verdict
+from stream_monitor.reference.profile import FeatureReference
+
+
+def number(value: float) -> str:
+    """Three significant digits, without needless zeros.
+
+    >>> number(71.62), number(0.0312), number(1234567.0), number(-0.4)
+    ('71.6', '0.0312', '1.23e+06', '-0.4')
+    """
+    return f"{value:.3g}"
+
+
+def moment(time_ms: int) -> str:
+    """A time as people write it, in UTC.
+
+    >>> moment(1362128040000)
+    '2013-03-01 08:54Z'
+    """
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%MZ")
+
+
+def biggest_move(
+    before: Sequence[int], after: Sequence[int], labels: Sequence[str]
+) -> tuple[str, float, float]:
+    """The bin whose share changed most: its label, its share before and after.
+
+    >>> biggest_move([50, 50], [90, 10], ["UA", "AA"])
+    ('UA', 0.5, 0.9)
+    """
+    n_before, n_after = max(1, sum(before)), max(1, sum(after))
+    shares = [(b / n_before, a / n_after) for b, a in zip(before, after, strict=True)]
+    i = max(range(len(shares)), key=lambda k: abs(shares[k][1] - shares[k][0]))
+    return labels[i], *shares[i]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def describe(
+    name: str,
+    track: str,
+    reference: FeatureReference,
+    verdict: Verdict,
+    current_mean: float | None,
+) -> str:
+    """The sentence of an alert: what moved, from where to where, how far, since when."""
+    since = f"since {moment(verdict.suspicion.onset_ms)}"
+    distance = f"PSI {max(verdict.effect, 0.0):.2g}"
+    moved = _moved(track, reference, verdict, current_mean)
+    if verdict.phase == "superseded":
+        return f"{name}: ended by a new version or reference ({moved})"
+    if track == "unit":
+        if verdict.phase == "recovered":
+            return f"{name}: the unit is back ({verdict.cause} is over), mean {_mean(current_mean)}"
+        return (
+            f"{name}: {moved}, {distance}, {since}; looks like a change of unit ({verdict.cause})"
+        )
+    if verdict.phase == "recovered":
+        return f"{name}: back to its reference, {moved}, {distance}"
+    if verdict.phase == "ongoing":
+        return f"{name}: worse, {moved}, {distance}, {since}"
+    better = track == "concept" and verdict.suspicion.direction == "down"
+    return f"{name}: {moved}{' (improved)' if better else ''}, {distance}, {since}"
+
+
+def _moved(
+    track: str, reference: FeatureReference, verdict: Verdict, current_mean: float | None
+) -> str:
+    """What moved, from where to where, in the words of the track and the kind of value."""
+    if track == "validity":
+        before = reference.n_invalid / max(1, reference.n_events)
+        after = verdict.bins[1] / max(1, verdict.n_events)
+        return f"missing, invalid or unseen {_percent(before)} → {_percent(after)}"
+    means = f"{_mean(reference.mean)} → {_mean(current_mean)}"
+    if track == "concept":
+        return f"{'error rate' if reference.kind == 'boolean' else 'mean loss'} {means}"
+    if reference.kind != "numeric":
+        return _share(reference, verdict)
+    same_mean = (
+        current_mean is not None
+        and reference.mean is not None
+        and abs(current_mean - reference.mean) < 0.1 * (reference.sd or 0.0)
+    )
+    return f"mean {means}" + (f", {_share(reference, verdict)}" if same_mean else "")
+
+
+def _mean(mean: float | None) -> str:
+    return "unknown" if mean is None else number(mean)
+
+
+def _share(reference: FeatureReference, verdict: Verdict) -> str:
+    label, before, after = biggest_move(reference.bin_counts, verdict.bins, reference.bin_labels)
+    return f"share of {label} {_percent(before)} → {_percent(after)}"

@@ -1,0 +1,241 @@
+"""The pure fold of one partition: records in, alerts and state out.
+
+``state(partition) == fold(records below the next offset)``, however the records were cut into
+batches: every sum is an integer, every rule is judged at the position of a record, and time is
+what the records say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from producer.events import Command, ModelUpdate
+from stream_monitor.contracts import DeadLetter, DriftAlert
+from stream_monitor.counters import Counters
+from stream_monitor.ingest.batch import EventBatch, Ints
+from stream_monitor.ingest.columns import id_hash, id_hashes, series_salt, to_batch
+from stream_monitor.ingest.decode import decode
+from stream_monitor.ingest.order import Segment, segments
+from stream_monitor.ingest.records import LogRecord, RecordBatch
+from stream_monitor.ingest.refusal import dead_letter
+from stream_monitor.ingest.seen import SeenIds
+from stream_monitor.spec import MonitorSpec
+from stream_monitor.watched.model import WatchedModel
+from stream_monitor.windows.closed import ClosedWindow
+
+_LABEL_SALT: Final = "label"
+_COUNTERS: Final = "counters"
+
+
+class Observation(NamedTuple):
+    """What a batch led to, in log order."""
+
+    alerts: list[DriftAlert]
+    dead_letters: list[DeadLetter]
+    windows: list[ClosedWindow]
+
+
+class PartitionMonitor:
+    """All state of one partition of the log."""
+
+    def __init__(self, topic: str, partition: int, spec: MonitorSpec) -> None:
+        self.topic, self.partition, self.spec = topic, partition, spec
+        self.counters = Counters()
+        self.models: dict[str, WatchedModel] = {}
+        self._seen = SeenIds(spec.seen_chunks, spec.labels.chunk_events)
+        self._last_append_ms: dict[tuple[str, str], int] = {}
+
+    def observe(self, batch: RecordBatch) -> Observation:
+        """Take the next records.  Total: whatever the bytes are, a record is counted once."""
+        decoded = decode(batch, self.spec.limits)
+        out = Observation([], list(decoded.refused), [])
+        self.counters.dead_lettered += len(decoded.refused)
+        for segment in segments(decoded.entries, self.spec.labels.chunk_events):
+            self._observe_segment(segment, out)
+        out.alerts.sort(key=lambda alert: (alert.decided_offset, alert.alert_id))
+        out.dead_letters.sort(key=lambda letter: letter.offset)
+        self.counters.alerts += len(out.alerts)
+        return out
+
+    def _observe_segment(self, segment: Segment, out: Observation) -> None:
+        clock = segment.append_clock_ms(self.counters.append_clock_ms)
+        self.counters.ticks += segment.ticks
+        batches = self._admit(segment)
+        for batch in batches:
+            self._observe_events(batch, segment, clock, out)
+        self._close_idle(segment, clock, out)
+        self._observe_labels(segment, batches, out)
+        if segment.barrier is not None:
+            self._obey(*segment.barrier, out)
+        self.counters.append_clock_ms = int(clock[-1])
+
+    def _admit(self, segment: Segment) -> list[EventBatch]:
+        """Sort out duplicates and events above a cap; the rest as columns, by model and version."""
+        batches = []
+        for (model, version), entries in segment.events.items():
+            batch = to_batch(model, version, entries)
+            first = self._seen.admit(batch.offsets, batch.ids, series_salt(model, version))
+            if not first.all():
+                self.counters.duplicate += len(first) - int(first.sum())
+                kept = [entry for entry, new in zip(entries, first, strict=True) if new]
+                batch = to_batch(model, version, kept)
+            if not self._is_watched(model, version):
+                self.counters.unwatched += len(batch)
+            elif len(batch):
+                batches.append(batch)
+        return batches
+
+    def _is_watched(self, model: str, version: str) -> bool:
+        names = self._model(model)
+        if names is None:
+            return False
+        known = names.versions.keys() | names.warm_ups.keys()
+        return version in known or len(known) < self.spec.max_versions
+
+    def _model(self, name: str) -> WatchedModel | None:
+        """The model's state, made at its first record; None above the cap."""
+        model = self.models.get(name)
+        if model is None and len(self.models) < self.spec.max_models:
+            model = WatchedModel(self.topic, self.partition, name, self.spec)
+            self.models[name] = model
+        return model
+
+    def _observe_events(
+        self, batch: EventBatch, segment: Segment, clock: Ints, out: Observation
+    ) -> None:
+        """Take events; where the append clock ran on without one, idle windows close in between."""
+        key = (batch.model, batch.version)
+        model = self.models[batch.model]
+        records = np.searchsorted(segment.offsets, batch.offsets)
+        appended = clock[records]
+        last = self._last_append_ms.get(key, int(appended[0]))
+        idle = np.diff(appended, prepend=last) >= self.spec.windows.idle_close_ms
+        start = 0
+        for gap in [*np.flatnonzero(idle).tolist(), len(batch)]:
+            if gap > start:
+                seen = model.observe(batch[start:gap])
+                out.alerts.extend(seen.alerts)
+                out.windows.extend(seen.windows)
+                self.counters.late += seen.late
+                self.counters.valid += gap - start - seen.late
+                last = int(appended[gap - 1])
+            if gap < len(batch):
+                end = int(records[gap]) + 1
+                out.windows.extend(
+                    model.close_idle(key[1], last, clock[:end], segment.offsets[:end])
+                )
+            start = gap
+        self._last_append_ms[key] = int(appended[-1])
+
+    def _close_idle(self, segment: Segment, clock: Ints, out: Observation) -> None:
+        for (model, version), last_ms in self._last_append_ms.items():
+            if int(clock[-1]) - last_ms >= self.spec.windows.idle_close_ms:
+                out.windows.extend(
+                    self.models[model].close_idle(version, last_ms, clock, segment.offsets)
+                )
+
+    def _observe_labels(
+        self, segment: Segment, batches: list[EventBatch], out: Observation
+    ) -> None:
+        """Join what came in this segment: predictions first pending, then labels, by position."""
+        by_model: dict[str, list[EventBatch]] = {}
+        for batch in batches:
+            by_model.setdefault(batch.model, []).append(batch)
+        for name in sorted(by_model.keys() | segment.labels.keys()):
+            model = self._model(name)
+            labels = segment.labels.get(name, [])
+            if model is None:
+                self.counters.unwatched += len(labels)
+                continue
+            hashes = id_hashes([label.id for _, _, label in labels])
+            offsets = np.array([offset for offset, _, _ in labels], dtype=np.int64)
+            first = self._seen.admit(offsets, hashes, id_hash(f"{name}@{_LABEL_SALT}", 1))
+            new = [
+                (offset, id_of, label)
+                for (offset, _, label), id_of, fresh in zip(
+                    labels, hashes.tolist(), first.tolist(), strict=True
+                )
+                if fresh
+            ]
+            self.counters.duplicate += len(labels) - len(new)
+            self.counters.labels += len(new)
+            alerts, joined = model.observe_labels(by_model.get(name, []), new)
+            out.alerts.extend(alerts)
+            self.counters.joined += joined
+
+    def _obey(self, record: LogRecord, order: ModelUpdate | Command, out: Observation) -> None:
+        """A model update or a person's command: obeyed after all that stands before it."""
+        order_id = np.array([id_hash(order.id, 2)], dtype=np.uint64)
+        position = np.array([record.offset], dtype=np.int64)
+        if not self._seen.admit(position, order_id).all():
+            self.counters.duplicate += 1
+            return
+        if isinstance(order, ModelUpdate):
+            model = self._model(order.model)
+            if model is None:
+                self.counters.unwatched += 1
+                return
+            try:
+                out.alerts.extend(model.update(order, record.offset))
+            except ValueError as error:
+                self.counters.dead_lettered += 1
+                out.dead_letters.append(
+                    dead_letter(
+                        self.topic, self.partition, record, "invalid_profile", str(error),
+                        self.spec.limits.max_payload_bytes,
+                    )
+                )  # fmt: skip
+                return
+        self.counters.control += 1
+
+    def changes(self) -> dict[str, Any]:
+        """State parts that changed since `committed`; ``None`` is a part that no longer exists."""
+        parts: dict[str, Any] = {
+            _COUNTERS: msgspec.structs.asdict(self.counters),
+            "clocks": [[*key, last_ms] for key, last_ms in sorted(self._last_append_ms.items())],
+        }
+        parts |= {f"seen|{name}": part for name, part in self._seen.dirty().items()}
+        for name, model in self.models.items():
+            parts |= {f"model|{name}|{key}": part for key, part in model.dirty().items()}
+        return parts
+
+    def committed(self) -> None:
+        """What `changes` gave is durable: forget that it changed."""
+        self._seen.clean()
+        for model in self.models.values():
+            model.clean()
+
+    @classmethod
+    def restore(
+        cls, topic: str, partition: int, spec: MonitorSpec, parts: Mapping[str, Any]
+    ) -> PartitionMonitor:
+        """Continue from the parts of every commit so far.
+
+        Raises:
+            ValueError: a part is missing or does not fit; the caller rebuilds from the log.
+        """
+        monitor = cls(topic, partition, spec)
+        try:
+            monitor.counters = msgspec.convert(parts[_COUNTERS], Counters)
+            monitor._last_append_ms = {(m, v): int(ms) for m, v, ms in parts["clocks"]}
+            monitor._seen = SeenIds.restore(
+                {name[5:]: part for name, part in parts.items() if name.startswith("seen|")},
+                spec.seen_chunks,
+                spec.labels.chunk_events,
+            )
+            below: dict[str, dict[str, Any]] = {}
+            for name, part in parts.items():
+                if name.startswith("model|"):
+                    _, model, rest = name.split("|", 2)
+                    below.setdefault(model, {})[rest] = part
+            for name in sorted(below):
+                model = WatchedModel(topic, partition, name, spec)
+                model.restore(below[name])
+                monitor.models[name] = model
+        except (KeyError, TypeError, IndexError, msgspec.ValidationError) as error:
+            raise ValueError(f"{topic}:{partition}: state does not read back: {error!r}") from error
+        return monitor

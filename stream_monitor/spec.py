@@ -1,0 +1,30 @@
+"""What the core is built from: frozen settings of every room."""
+
+from __future__ import annotations
+
+import msgspec
+
+from stream_monitor.alerts.policy import EpisodePolicy
+from stream_monitor.drift.calibration import Budget
+from stream_monitor.ingest.limits import Limits
+from stream_monitor.labels.spec import LabelSpec
+from stream_monitor.windows.spec import WindowSpec
+
+
+class MonitorSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings of `PartitionMonitor`.
+
+    ``warm_up_events`` of a version without a profile become its reference, ``loss_warm_up`` joined
+    labels that of its loss.  State depends on all of these: change them, and a replay differs.
+    """
+
+    budget: Budget = Budget()
+    windows: WindowSpec = WindowSpec()
+    labels: LabelSpec = LabelSpec()
+    limits: Limits = Limits()
+    episodes: EpisodePolicy = EpisodePolicy()
+    warm_up_events: int = 2000
+    loss_warm_up: int = 1000
+    seen_chunks: int = 64
+    max_models: int = 256
+    max_versions: int = 16

@@ -1,0 +1,1 @@
+"""What is watched: models, their versions, and all their state."""

@@ -1,0 +1,196 @@
+"""One watched model: its versions, their windows, and the labels that join to its predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from producer.events import Label, ModelUpdate
+from stream_monitor.contracts import DriftAlert
+from stream_monitor.ingest.batch import EventBatch, Ints
+from stream_monitor.labels.join import Labels
+from stream_monitor.reference.profile import ReferenceProfile, profile_from_data, profile_to_data
+from stream_monitor.spec import MonitorSpec
+from stream_monitor.watched.version import WatchedVersion
+from stream_monitor.watched.warm_up import WarmUp
+from stream_monitor.windows.closed import ClosedWindow
+from stream_monitor.windows.tumbling import Windows
+
+
+class Seen(NamedTuple):
+    """What some records led to."""
+
+    alerts: list[DriftAlert]
+    windows: list[ClosedWindow]
+    late: int
+
+
+class WatchedModel:
+    """All state of one model in one partition of the log."""
+
+    def __init__(self, topic: str, partition: int, name: str, spec: MonitorSpec) -> None:
+        self.name = name
+        self._topic, self._partition, self._spec = topic, partition, spec
+        self.versions: dict[str, WatchedVersion] = {}
+        self.warm_ups: dict[str, WarmUp] = {}
+        self.windows: dict[str, Windows] = {}
+        self.labels = Labels(spec.labels)
+        self._profile_dirty: set[str] = set()
+        self._dead: set[str] = set()
+        self._meta_dirty = True
+
+    def observe(self, batch: EventBatch) -> Seen:
+        """Take events of one version; the first ones of an unknown version become its reference."""
+        alerts: list[DriftAlert] = []
+        windows: list[ClosedWindow] = []
+        while len(batch):
+            version = self.versions.get(batch.version)
+            if version is not None:
+                transformed, found = version.observe(batch)
+                alerts += found
+                open_windows = self.windows[batch.version]
+                late_before = open_windows.late
+                windows += open_windows.observe(batch.offsets, batch.times_ms, transformed)
+                return Seen(alerts, windows, open_windows.late - late_before)
+            batch = self._warm_up(batch)
+        return Seen(alerts, windows, 0)
+
+    def _warm_up(self, batch: EventBatch) -> EventBatch:
+        """Collect what the reference still misses; gives what is left of the batch."""
+        warm_up = self.warm_ups.get(batch.version)
+        if warm_up is None:
+            warm_up = WarmUp(self.name, batch.version, self._spec.warm_up_events)
+            self.warm_ups[batch.version] = warm_up
+            self._meta_dirty = True
+        missing = warm_up.missing
+        warm_up.add(batch[:missing])
+        if warm_up.missing == 0:
+            self._start(warm_up.profile())
+        return batch[missing:]
+
+    def _start(self, profile: ReferenceProfile) -> None:
+        """Begin to watch a version on its reference."""
+        version = profile.version
+        warm_up = self.warm_ups.pop(version, None)
+        if warm_up is not None:
+            self._dead.update(f"warm-up|{version}|{part}" for part in warm_up.part_names())
+        spec = self._spec
+        self.versions[version] = WatchedVersion(
+            self._topic, self._partition, profile, spec.budget, spec.episodes, spec.loss_warm_up
+        )
+        self.windows[version] = Windows(spec.windows, profile, self._partition)
+        self._profile_dirty.add(version)
+        self._meta_dirty = True
+
+    def observe_labels(
+        self, batches: Sequence[EventBatch], labels: Sequence[tuple[int, int, Label]]
+    ) -> tuple[list[DriftAlert], int]:
+        """Join labels (offset, id hash, label) with predictions: alerts, and how many joined."""
+        events = [
+            event
+            for batch in batches
+            for event in zip(
+                batch.offsets.tolist(), batch.times_ms.tolist(), batch.ids.tolist(),
+                (batch.version,) * len(batch), batch.predictions, strict=True,
+            )
+        ]  # fmt: skip
+        if len(batches) > 1:
+            events.sort(key=lambda event: event[0])
+        joined = self.labels.observe(events, labels)
+        alerts: list[DriftAlert] = []
+        for name in sorted({label.version for label in joined}):
+            version = self.versions.get(name)
+            if version is not None:
+                alerts += version.observe_labels([x for x in joined if x.version == name])
+        return alerts, len(joined)
+
+    def update(self, update: ModelUpdate, offset: int) -> list[DriftAlert]:
+        """A version goes into service: the others retire, their episodes end as superseded.
+
+        Raises:
+            ValueError: the profile does not read, or is another version's; nothing changed.
+        """
+        profile = None if update.profile is None else profile_from_data(update.profile)
+        if profile is not None and (profile.model, profile.version) != (self.name, update.version):
+            raise ValueError(
+                f"the profile is of {profile.model}@{profile.version},"
+                f" the update of {self.name}@{update.version}"
+            )
+        alerts: list[DriftAlert] = []
+        for version in self.versions.values():
+            if not version.retired:
+                alerts += version.retire(offset, update.time_ms)
+        known = self.versions.get(update.version)
+        if profile is not None:
+            if known is not None:
+                self._forget_parts(update.version)
+            self._start(profile)
+        elif known is not None:
+            known.retired = False
+        return alerts
+
+    def close_idle(
+        self, version: str, last_append_ms: int, clock_ms: Ints, offsets: Ints
+    ) -> list[ClosedWindow]:
+        """Close windows of a version that had no event for a while of the append clock.
+
+        ``clock_ms`` and ``offsets`` (n,) are those of the records since; each window closes at the
+        first record that makes it due.
+        """
+        windows = self.windows.get(version)
+        closed: list[ClosedWindow] = []
+        while windows is not None and (due_ms := windows.idle_due_ms(last_append_ms)) is not None:
+            i = int(np.searchsorted(clock_ms, due_ms))
+            if i == len(clock_ms):
+                break
+            closed += windows.close_idle(int(clock_ms[i]), int(offsets[i]))
+        return closed
+
+    def _forget_parts(self, version: str) -> None:
+        """The reference was replaced: what its series and windows had stored is dead."""
+        self._dead.update(f"window|{version}|{part}" for part in self.windows[version].part_names())
+
+    def dirty(self) -> dict[str, Any]:
+        """The parts that changed since `clean`; ``None`` is a part that no longer exists."""
+        parts: dict[str, Any] = dict.fromkeys(self._dead)
+        if self._meta_dirty:
+            parts["model"] = [list(self.versions), list(self.warm_ups)]
+        for version, watched in self.versions.items():
+            if version in self._profile_dirty:
+                parts[f"profile|{version}"] = profile_to_data(watched.profile)
+            parts |= {f"version|{version}|{k}": v for k, v in watched.dirty().items()}
+        for version, windows in self.windows.items():
+            parts |= {f"window|{version}|{k}": v for k, v in windows.dirty().items()}
+        for version, warm_up in self.warm_ups.items():
+            parts |= {f"warm-up|{version}|{k}": v for k, v in warm_up.dirty().items()}
+        return parts | {f"labels|{k}": v for k, v in self.labels.dirty().items()}
+
+    def clean(self) -> None:
+        """What `dirty` gave is durable."""
+        self._dead.clear()
+        self._profile_dirty.clear()
+        self._meta_dirty = False
+        self.labels.clean()
+        for part in (*self.versions.values(), *self.windows.values(), *self.warm_ups.values()):
+            part.clean()
+
+    def restore(self, parts: dict[str, Any]) -> None:
+        """Continue from the parts.  Raises ValueError where one is missing or does not fit."""
+        versions, warm_ups = parts["model"]
+        for version in versions:
+            self._start(profile_from_data(parts[f"profile|{version}"]))
+            self.versions[version].restore(_below(parts, f"version|{version}|"))
+            self.windows[version].restore(_below(parts, f"window|{version}|"))
+        for version in warm_ups:
+            warm_up = WarmUp(self.name, version, self._spec.warm_up_events)
+            warm_up.restore(_below(parts, f"warm-up|{version}|"))
+            self.warm_ups[version] = warm_up
+        self.labels = Labels.restore(self._spec.labels, _below(parts, "labels|"))
+        self.clean()
+
+
+def _below(parts: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """The parts whose names begin with ``prefix``, by the rest of their names."""
+    return {name[len(prefix) :]: part for name, part in parts.items() if name.startswith(prefix)}

@@ -1,0 +1,220 @@
+"""One watched model version: its reference, its series, its windows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from producer.events import Prediction, Value
+from stream_monitor.alerts.alert import Place, alert_of
+from stream_monitor.alerts.policy import EpisodePolicy
+from stream_monitor.alerts.series import Decision, Series
+from stream_monitor.contracts import DriftAlert
+from stream_monitor.drift.calibration import Budget, arl0_events
+from stream_monitor.ingest.batch import EventBatch
+from stream_monitor.labels.join import JoinedLabel
+from stream_monitor.reference.fit import fit_feature
+from stream_monitor.reference.loss import loss_of
+from stream_monitor.reference.profile import FeatureReference, ReferenceProfile
+from stream_monitor.watched.trail import Trail
+
+PREDICTION: Final = "prediction"
+LOSS: Final = "loss"
+_SHARD_SERIES: Final = 16
+
+
+def feature_key(name: str) -> str:
+    """The series of a feature; its slash keeps it apart from the prediction and the loss."""
+    return f"feature/{name}"
+
+
+def score(prediction: Prediction, profile: ReferenceProfile) -> Value:
+    """A prediction as one value: a probability, a class, a number.
+
+    A map of class to probability becomes the probability of the positive class of a binary
+    model, and the most probable class of any other.
+    """
+    if not isinstance(prediction, dict):
+        return prediction
+    if profile.task == "binary":
+        return prediction.get(str(profile.positive))
+    return max(prediction, key=lambda name: prediction[name]) if prediction else None
+
+
+class WatchedVersion:
+    """Detectors, episodes of all series of one (model, version) that has a reference."""
+
+    def __init__(
+        self,
+        topic: str,
+        partition: int,
+        profile: ReferenceProfile,
+        budget: Budget,
+        policy: EpisodePolicy,
+        loss_warm_up: int,
+    ) -> None:
+        self.profile = profile
+        self.place = Place(topic, partition, profile.model, profile.version, profile.origin)
+        self.retired = False
+        self._policy = policy
+        self._loss_warm_up = loss_warm_up
+        self._losses: list[float] = []
+        self.not_comparable = 0
+        references: dict[str, tuple[FeatureReference, Any]] = {
+            feature_key(name): (profile.features[name], "data") for name in sorted(profile.features)
+        }
+        if profile.prediction is not None:
+            references[PREDICTION] = (profile.prediction, "prediction")
+        if profile.loss is not None:
+            references[LOSS] = (profile.loss, "concept")
+        # The loss may come later: its two detectors are in the budget from the start.
+        channels = sum(len(reference.channels) for reference, _ in references.values())
+        self._arl0 = arl0_events(budget, 2 * (channels + (LOSS not in references)))
+        self.series = {
+            key: Series(reference, track, self._arl0, policy)
+            for key, (reference, track) in references.items()
+        }
+        self._trail = Trail()
+        self._loss_trail = Trail()
+        self._dirty = set(self.series)
+        self._meta_dirty = True
+
+    def observe(self, batch: EventBatch) -> tuple[dict[str, Any], list[DriftAlert]]:
+        """Take events; gives each feature's transformed values, for the windows, and alerts."""
+        absent: Sequence[Value] = [None] * len(batch)
+        transformed = {
+            name: self.series[feature_key(name)].transform.apply(batch.columns.get(name, absent))
+            for name in self.profile.features
+        }
+        if self.retired:
+            return transformed, []
+        self._trail.observe(batch.offsets, batch.times_ms)
+        self._meta_dirty = True
+        alerts: list[DriftAlert] = []
+        for key, series in self.series.items():
+            if key == LOSS:
+                continue
+            values = (
+                series.transform.apply([score(p, self.profile) for p in batch.predictions])
+                if key == PREDICTION
+                else transformed[series.reference.name]
+            )
+            decisions = series.observe(values, batch.offsets, batch.times_ms, self._trail.at)
+            self._dirty.add(key)
+            alerts += self._alerts(key, decisions)
+        return transformed, alerts
+
+    def observe_labels(self, joined: Sequence[JoinedLabel]) -> list[DriftAlert]:
+        """Take joined labels in log order: the loss is a watched signal."""
+        if self.retired:
+            return []
+        rows = [
+            (label.offset, label.event_time_ms, loss)
+            for label in joined
+            if (loss := self._loss(label)) is not None
+        ]
+        self.not_comparable += len(joined) - len(rows)
+        self._meta_dirty = True
+        if LOSS not in self.series:
+            rows = self._warm_up_loss(rows)
+        if not rows:
+            return []
+        series = self.series[LOSS]
+        offsets = np.array([row[0] for row in rows], dtype=np.int64)
+        times_ms = np.array([row[1] for row in rows], dtype=np.int64)
+        values = series.transform.apply([row[2] for row in rows])
+        self._loss_trail.observe(offsets, times_ms)
+        self._dirty.add(LOSS)
+        decisions = series.observe(values, offsets, times_ms, self._loss_trail.at)
+        return self._alerts(LOSS, decisions)
+
+    def _loss(self, label: JoinedLabel) -> float | None:
+        profile = self.profile
+        return loss_of(
+            profile.task, profile.threshold, profile.positive, label.prediction, label.label
+        )
+
+    def _warm_up_loss(self, rows: list[tuple[int, int, float]]) -> list[tuple[int, int, float]]:
+        """The first losses become the reference of the loss; gives what is left of ``rows``."""
+        missing = self._loss_warm_up - len(self._losses)
+        self._losses += [row[2] for row in rows[:missing]]
+        if len(self._losses) < self._loss_warm_up:
+            return []
+        self._add_loss(self._loss_reference())
+        return rows[missing:]
+
+    def _loss_reference(self) -> FeatureReference:
+        kind = "numeric" if self.profile.task == "regression" else "boolean"
+        return fit_feature(LOSS, self._losses, kind=kind)
+
+    def _add_loss(self, reference: FeatureReference) -> None:
+        self.series[LOSS] = Series(reference, "concept", self._arl0, self._policy)
+        self._dirty.add(LOSS)
+
+    def _alerts(self, key: str, decisions: Sequence[Decision]) -> list[DriftAlert]:
+        return [alert_of(self.place, key, self.series[key], decision) for decision in decisions]
+
+    def retire(self, offset: int, time_ms: int) -> list[DriftAlert]:
+        """Another version took over: open episodes end as superseded, no new one begins."""
+        alerts = [
+            alert
+            for key, series in self.series.items()
+            for alert in self._alerts(key, series.end(offset, time_ms))
+        ]
+        self.retired = True
+        self._meta_dirty = True
+        self._dirty.update(self.series)
+        return alerts
+
+    def open_episodes(self) -> int:
+        """How many episodes are open, for the metrics."""
+        return sum(
+            (series.main.state == "open")
+            + (series.validity.state == "open")
+            + (series.units is not None and series.units.broken is not None)
+            for series in self.series.values()
+        )
+
+    def dirty(self) -> dict[str, Any]:
+        """The parts that changed since `clean`."""
+        parts: dict[str, Any] = {}
+        if self._meta_dirty:
+            parts["meta"] = [
+                self.retired, self.not_comparable, self._losses, LOSS in self.series,
+                self._trail.snapshot(), self._loss_trail.snapshot(),
+            ]  # fmt: skip
+        keys = list(self.series)
+        for start in range(0, len(keys), _SHARD_SERIES):
+            shard = keys[start : start + _SHARD_SERIES]
+            if self._dirty.intersection(shard):
+                parts[f"series-{start // _SHARD_SERIES}"] = {
+                    key: self.series[key].snapshot() for key in shard
+                }
+        return parts
+
+    def clean(self) -> None:
+        """What `dirty` gave is durable."""
+        self._dirty.clear()
+        self._meta_dirty = False
+
+    def restore(self, parts: dict[str, Any]) -> None:
+        """Continue from the parts.  Raises ValueError where they do not fit the profile."""
+        retired, not_comparable, losses, with_loss, trail, loss_trail = parts["meta"]
+        self.retired, self.not_comparable, self._losses = retired, not_comparable, list(losses)
+        if with_loss and LOSS not in self.series:
+            self._add_loss(self._loss_reference())
+        self._trail.restore(trail)
+        self._loss_trail.restore(loss_trail)
+        stored = {
+            key: data
+            for name, shard in parts.items()
+            if name.startswith("series-")
+            for key, data in shard.items()
+        }
+        if stored.keys() != self.series.keys():
+            raise ValueError(f"{self.place.model}@{self.place.version}: series are missing")
+        for key, series in self.series.items():
+            series.restore(stored[key])
+        self.clean()

@@ -1,0 +1,89 @@
+"""A model without a profile: its first events become the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from producer.events import Prediction, Value
+from stream_monitor.ingest.batch import EventBatch
+from stream_monitor.reference.fit import fit_profile
+from stream_monitor.reference.profile import ReferenceProfile, Task
+
+_PART_ROWS: Final = 256
+
+
+def task_of(predictions: Iterable[Prediction]) -> Task:
+    """What kind of model makes such predictions.
+
+    >>> task_of([0.2, 0.9]), task_of(["UA", "AA"]), task_of([12.5, 30.0])
+    ('binary', 'multiclass', 'regression')
+    """
+    seen = list(predictions)
+    if all(isinstance(p, str | dict) for p in seen):
+        return "multiclass"
+    if all(isinstance(p, int | float) and 0 <= p <= 1 for p in seen):
+        return "binary"
+    return "regression"
+
+
+class WarmUp:
+    """Collects the first ``n_rows`` events of a version, then makes its profile."""
+
+    def __init__(self, model: str, version: str, n_rows: int) -> None:
+        self.model, self.version, self.n_rows = model, version, n_rows
+        self._rows: list[tuple[dict[str, Value], Prediction]] = []
+        self._dirty_from = 0
+
+    @property
+    def missing(self) -> int:
+        """How many events it still waits for."""
+        return self.n_rows - len(self._rows)
+
+    def add(self, batch: EventBatch) -> None:
+        """Take events, at most `missing` of them."""
+        names = list(batch.columns)
+        values = zip(*batch.columns.values(), strict=True) if names else ((),) * len(batch)
+        self._rows += [
+            (dict(zip(names, row, strict=True)), prediction)
+            for row, prediction in zip(values, batch.predictions, strict=True)
+        ]
+
+    def profile(self) -> ReferenceProfile:
+        """The reference of what was collected.  Raises ValueError where it cannot be one."""
+        names = sorted({name for features, _ in self._rows for name in features})
+        predictions = [prediction for _, prediction in self._rows]
+        return fit_profile(
+            self.model,
+            self.version,
+            {name: [features.get(name) for features, _ in self._rows] for name in names},
+            predictions=predictions,
+            task=task_of(predictions),
+            origin="warm_up",
+        )
+
+    def dirty(self) -> dict[str, Any]:
+        """The parts that changed since `clean`: rows in pieces, so that a commit stays small."""
+        first = self._dirty_from // _PART_ROWS
+        return {
+            str(i): [list(row) for row in self._rows[i * _PART_ROWS : (i + 1) * _PART_ROWS]]
+            for i in range(first, -(-len(self._rows) // _PART_ROWS))
+            if len(self._rows) > self._dirty_from
+        }
+
+    def clean(self) -> None:
+        """What `dirty` gave is durable."""
+        self._dirty_from = len(self._rows)
+
+    def part_names(self) -> list[str]:
+        """All parts that exist, to be forgotten once the profile is made."""
+        return [str(i) for i in range(-(-len(self._rows) // _PART_ROWS))]
+
+    def restore(self, parts: dict[str, Sequence[Any]]) -> None:
+        """Continue from the parts."""
+        self._rows = [
+            (dict(features), prediction)
+            for name in sorted(parts, key=int)
+            for features, prediction in parts[name]
+        ]
+        self.clean()

@@ -1,0 +1,90 @@
+"""Episodes do not depend on where batches are cut, nor on a restart between any two of them."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_monitor.alerts.episode import Suspicion, Track, Verdict
+from stream_monitor.alerts.policy import EpisodePolicy
+from stream_monitor.alerts.units import UnitWatch
+
+REFERENCE = [100] * 4
+POLICY = EpisodePolicy(min_window_events=40, first_look_events=8, clear_windows=2)
+cuts = st.lists(st.integers(0, 1200), max_size=12)
+
+
+def stream(seed: int) -> tuple[np.ndarray, list[Suspicion]]:  # type: ignore[type-arg]
+    rng = np.random.default_rng(seed)
+    parts = [rng.integers(0, 4, 300), rng.integers(2, 4, 300), rng.integers(0, 4, 600)]
+    signals = sorted(rng.choice(np.arange(1, 1201), 25, replace=False).tolist())
+    return np.concatenate(parts), [
+        Suspicion(s, "adwin", "location", "up", s - 1, s - 1, 0, 0) for s in signals
+    ]
+
+
+@given(seed=st.integers(0, 10_000), at=cuts, restart=st.booleans())
+def test_an_episode_does_not_depend_on_batch_cuts_or_restarts(
+    seed: int,
+    at: list[int],
+    restart: bool,  # noqa: FBT001
+) -> None:
+    codes, signals = stream(seed)
+    where = np.arange(len(codes), dtype=np.int64)
+    whole = Track(REFERENCE, 1.0, POLICY)
+    expected = whole.observe(codes, where, where, codes, signals)
+
+    track, found = Track(REFERENCE, 1.0, POLICY), list[Verdict]()
+    for start, end in pairwise(sorted({0, len(codes), *at})):
+        part = [s._replace(seen=s.seen - start) for s in signals if start < s.seen <= end]
+        found += track.observe(
+            codes[start:end], where[start:end], where[start:end], codes[start:end], part
+        )
+        if restart:
+            state = track.snapshot()
+            track = Track(REFERENCE, 1.0, POLICY)
+            track.restore(state)
+
+    def plain(verdicts: list[Verdict]) -> list[Verdict]:
+        return [v._replace(suspicion=v.suspicion._replace(seen=0)) for v in verdicts]
+
+    assert plain(found) == plain(expected)
+    final, other = track.snapshot(), whole.snapshot()
+    final[1], other[1] = (final[1] or [0])[1:], (other[1] or [0])[1:]
+    assert final == other
+
+
+@given(seed=st.integers(0, 10_000), at=cuts, restart=st.booleans())
+def test_the_unit_rule_does_not_depend_on_batch_cuts_or_restarts(
+    seed: int,
+    at: list[int],
+    restart: bool,  # noqa: FBT001
+) -> None:
+    rng = np.random.default_rng(seed)
+    raw = 40 + 3 * rng.standard_normal(1200)
+    begin, end = sorted(rng.integers(0, 1200, 2).tolist())
+    raw[begin:end] = (raw[begin:end] - 32) / 1.8
+    values = np.rint((raw - 40) * (1 << 20)).astype(np.int64)
+    outside = (raw < 15) | (raw > 60)
+
+    def new() -> UnitWatch:
+        return UnitWatch(40.0, 1.0, 9.0, 1 << 20)
+
+    whole, cut = new(), new()
+    expected = whole.observe(values, outside)
+    found = []
+    for start, stop in pairwise(sorted({0, 1200, *at})):
+        found += [
+            c._replace(seen=c.seen + start)
+            for c in cut.observe(values[start:stop], outside[start:stop])
+        ]
+        if restart:
+            state = cut.snapshot()
+            cut = new()
+            cut.restore(state)
+
+    assert found == expected
+    assert cut.snapshot() == whole.snapshot()

@@ -1,0 +1,228 @@
+"""The laws of the fold: cuts, restarts, replays and the placement of labels change nothing."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from producer.codec import encode
+from producer.events import CE_TYPE_OF, Event, InferenceEvent, Label, ModelUpdate, Tick
+from stream_monitor.alerts.policy import EpisodePolicy
+from stream_monitor.contracts import DeadLetter, DriftAlert
+from stream_monitor.drift.calibration import Budget
+from stream_monitor.ingest.records import LogRecord, RecordBatch
+from stream_monitor.labels.spec import LabelSpec
+from stream_monitor.monitor import PartitionMonitor
+from stream_monitor.reference.fit import fit_profile
+from stream_monitor.reference.profile import profile_to_data
+from stream_monitor.spec import MonitorSpec
+from stream_monitor.windows.closed import ClosedWindow
+from stream_monitor.windows.spec import WindowSpec
+
+TOPIC = "driftline.events.v1"
+MINUTE_MS = 60_000
+SPEC = MonitorSpec(
+    budget=Budget(false_alerts=1.0, per_events=2_000),  # loose, so that something happens
+    windows=WindowSpec(size_ms=10 * MINUTE_MS, grace_ms=MINUTE_MS, idle_close_ms=30_000),
+    labels=LabelSpec(horizon_ms=60 * MINUTE_MS, max_pending=400, chunk_events=128),
+    episodes=EpisodePolicy(min_window_events=100, first_look_events=32, clear_windows=2),
+    warm_up_events=320,
+    loss_warm_up=300,
+)
+
+
+def model_event(rng: random.Random, i: int, version: str, shift: float) -> InferenceEvent:
+    time_ms = i * 1000 + rng.randint(-90_000, 0)
+    return InferenceEvent(
+        id=f"e{i}",
+        model="churn",
+        version=version,
+        time_ms=max(0, time_ms),
+        features={
+            "age": None if rng.random() < 0.02 else rng.gauss(40 + shift, 10),
+            "plan": rng.choice(["free", "pro", "pro", "team"]) if shift < 9 else "free",
+            "active": rng.random() < 0.3,
+        },
+        prediction=min(1.0, max(0.0, rng.gauss(0.3 + shift / 50, 0.1))),
+    )
+
+
+def profile(rng: random.Random, version: str) -> dict[str, Any]:
+    rows = [model_event(rng, i, version, 0.0) for i in range(600)]
+    return profile_to_data(
+        fit_profile(
+            "churn",
+            version,
+            {name: [row.features[name] for row in rows] for name in rows[0].features},
+            predictions=[row.prediction for row in rows],
+            losses=[float(rng.random() < 0.2) for _ in rows],
+            task="binary",
+            origin="training",
+        )
+    )
+
+
+def log_of(seed: int, n: int = 2600) -> list[LogRecord]:
+    """A log with all that a partition may hold, drift and damage included."""
+    rng = random.Random(seed)  # noqa: S311
+    values: list[tuple[Event | bytes, int]] = []
+    labels: list[tuple[int, Label]] = []
+    if rng.random() < 0.7:
+        update = ModelUpdate(
+            id="u1", model="churn", version="1", time_ms=0, profile=profile(rng, "1")
+        )
+        values.append((update, 0))
+    change = rng.randint(600, 1500)
+    clock_ms = 0
+    for i in range(n):
+        shift = 12.0 if change <= i < change + 700 else 0.0
+        clock_ms += 1000 if rng.random() > 0.002 else 40_000
+        event = model_event(rng, i, "1", shift)
+        event = msgspec.structs.replace(event, time_ms=min(event.time_ms, clock_ms))
+        values.append((event, clock_ms))
+        if rng.random() < 0.05:
+            values.append((event, clock_ms))
+        if rng.random() < 0.01:
+            values.append((rng.choice([b"", b"{", b'{"id": 1}', b"\xff" * 40]), clock_ms))
+        if rng.random() < 0.005:
+            values.append((Tick(time_ms=clock_ms + 35_000), clock_ms + 35_000))
+        if rng.random() < 0.6:
+            wrong = rng.random() < (0.5 if shift else 0.2)
+            truth = int((event.prediction >= 0.5) != wrong)  # type: ignore[operator]
+            late = rng.randint(-3, 400)
+            labels.append(
+                (i + late, Label(id=event.id, model="churn", label=truth, time_ms=clock_ms))
+            )
+        if i == 2000 and rng.random() < 0.5:
+            second = ModelUpdate(
+                id="u2", model="churn", version="2", time_ms=clock_ms, profile=profile(rng, "2")
+            )
+            values.append((second, clock_ms))
+    for at, label in sorted(labels, key=lambda pair: -pair[0]):
+        at = min(len(values), max(0, at))  # noqa: PLW2901
+        values.insert(at, (label, values[at - 1][1] if at else 0))
+    records = []
+    offset = 0
+    for value, timestamp_ms in values:
+        offset += 1 + (rng.random() < 0.01)  # transaction markers leave holes
+        raw = value if isinstance(value, bytes) else encode(value)
+        kind = None if isinstance(value, bytes) else CE_TYPE_OF[type(value)]
+        records.append(LogRecord(offset, timestamp_ms, kind, raw))
+    return records
+
+
+def batch_of(records: list[LogRecord]) -> RecordBatch:
+    return RecordBatch(TOPIC, 0, "epoch", records[0].offset, records[-1].offset + 1, records)
+
+
+Results = tuple[list[DriftAlert], list[DeadLetter], list[ClosedWindow], bytes]
+
+
+def run(
+    records: list[LogRecord], cuts: list[int], *, restart: bool = False, spec: MonitorSpec = SPEC
+) -> Results:
+    """Fold the log, cut at ``cuts``; with ``restart`` a new process takes over at every cut."""
+    monitor = PartitionMonitor(TOPIC, 0, spec)
+    fields: dict[str, bytes] = {}
+    alerts: list[DriftAlert] = []
+    letters: list[DeadLetter] = []
+    windows: list[ClosedWindow] = []
+    for start, end in pairwise(sorted({0, len(records), *cuts})):
+        seen = monitor.observe(batch_of(records[start:end]))
+        alerts += seen.alerts
+        letters += seen.dead_letters
+        windows += seen.windows
+        if restart:
+            for name, part in monitor.changes().items():
+                if part is None:
+                    fields.pop(name, None)
+                else:
+                    fields[name] = msgspec.msgpack.encode(part)
+            decoded = {name: msgspec.msgpack.decode(raw) for name, raw in fields.items()}
+            monitor = PartitionMonitor.restore(TOPIC, 0, spec, decoded)
+    return (
+        alerts,
+        letters,
+        sorted(windows, key=lambda w: (w.start_ms, w.version)),
+        state_of(monitor),
+    )
+
+
+def state_of(monitor: PartitionMonitor) -> bytes:
+    return msgspec.json.encode(monitor.snapshot(), order="deterministic")
+
+
+seeds = st.integers(0, 1_000_000)
+some_cuts = st.lists(st.integers(0, 5000), max_size=25)
+law = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@law
+@given(seed=seeds, cuts=some_cuts)
+def test_results_do_not_depend_on_batch_boundaries(seed: int, cuts: list[int]) -> None:
+    records = log_of(seed)
+
+    assert run(records, [c % len(records) for c in cuts]) == run(records, [])
+
+
+@law
+@given(seed=seeds, cuts=some_cuts)
+def test_a_restart_at_any_point_continues_identically(seed: int, cuts: list[int]) -> None:
+    records = log_of(seed)
+
+    assert run(records, [c % len(records) for c in cuts], restart=True) == run(records, [])
+
+
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+@given(seed=seeds)
+def test_one_record_at_a_time_equals_one_batch(seed: int) -> None:
+    """So wherever labels lie between events, they mean the same."""
+    records = log_of(seed, n=900)
+
+    assert run(records, list(range(len(records)))) == run(records, [])
+
+
+@law
+@given(seed=seeds)
+def test_every_record_is_counted_exactly_once(seed: int) -> None:
+    records = log_of(seed)
+    monitor = PartitionMonitor(TOPIC, 0, SPEC)
+    monitor.observe(batch_of(records))
+
+    assert monitor.counters.records == len(records)
+
+
+def test_the_logs_of_these_laws_hold_drift_recovery_and_damage() -> None:
+    """A law about empty results would say nothing."""
+    phases: set[str] = set()
+    kinds: set[str] = set()
+    letters = windows = 0
+    for seed in range(6):
+        alerts, dead, closed, _ = run(log_of(seed), [])
+        phases |= {alert.phase for alert in alerts}
+        kinds |= {alert.kind for alert in alerts}
+        letters += len(dead)
+        windows += len(closed)
+
+    assert {"started", "recovered", "superseded"} <= phases
+    assert {"data", "prediction", "concept"} <= kinds
+    assert letters > 50
+    assert windows > 10
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_alert_ids_are_unique_and_belong_to_the_log(seed: int) -> None:
+    records = log_of(seed)
+    alerts, _, _, _ = run(records, [])
+    offsets = {record.offset for record in records}
+
+    assert len({alert.alert_id for alert in alerts}) == len(alerts)
+    for alert in alerts:
+        assert {alert.onset_offset, alert.detected_offset, alert.decided_offset} <= offsets
+        assert alert.onset_offset <= alert.detected_offset <= alert.decided_offset
