@@ -1,0 +1,1 @@
+"""State and offset of a partition, moved together."""

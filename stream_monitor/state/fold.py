@@ -1,0 +1,73 @@
+"""What the runtime needs to know of the core: a pure fold of one partition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
+
+from stream_monitor.contracts import DeadLetter, DriftAlert
+from stream_monitor.ingest.records import RecordBatch
+
+STATE: Final = "s:"
+"""Prefix of the fields that hold state."""
+ALERT: Final = "o:a:"
+"""Prefix of outbox fields that hold an alert as JSON; the rest of the name is its id."""
+WINDOW: Final = "o:w:"
+"""Prefix of outbox fields that hold a closed window; the rest is the Redis key to set."""
+
+
+class Observed(Protocol):
+    """What a batch led to.
+
+    ``outbox`` maps fields (`ALERT`, `WINDOW`) to what has to leave once it is committed.
+    ``urgent`` asks for a commit at once.
+    """
+
+    @property
+    def alerts(self) -> Sequence[DriftAlert]: ...  # noqa: D102 - the class says it
+    @property
+    def dead_letters(self) -> Sequence[DeadLetter]: ...  # noqa: D102
+    @property
+    def outbox(self) -> Mapping[str, bytes]: ...  # noqa: D102
+    @property
+    def urgent(self) -> bool: ...  # noqa: D102
+
+
+class PartitionFold(Protocol):
+    """The state of one partition: a pure function of its records below the next offset."""
+
+    def observe(self, batch: RecordBatch) -> Observed:
+        """Fold a batch in.  An exception leaves the state undefined: throw the fold away."""
+        ...
+
+    def changes(self) -> Mapping[str, bytes]:
+        """Fields that differ from what was last committed; ``b""`` means the field is dead."""
+        ...
+
+    def committed(self) -> None:
+        """What `changes` answered is durable now."""
+        ...
+
+    def outcomes(self) -> Mapping[str, int]:
+        """Records by how they were counted, since the beginning of the log (for metrics)."""
+        ...
+
+    def levels(self) -> Mapping[tuple[str, str], int]:
+        """Drift of a (model, series): 0 none, 1 suspected, 2 an open episode (for metrics)."""
+        ...
+
+
+class FoldFactory(Protocol):
+    """Makes folds: fresh ones, and ones that continue from stored fields."""
+
+    def new(self, topic: str, partition: int) -> PartitionFold:
+        """The state before the first record."""
+        ...
+
+    def restore(self, topic: str, partition: int, fields: Mapping[str, bytes]) -> PartitionFold:
+        """The state that was committed.
+
+        Raises:
+            CorruptState: the fields do not read back.
+        """
+        ...

@@ -1,0 +1,188 @@
+"""The store in Redis or Valkey: plain commands and four scripts of one write each.
+
+No ``MULTI`` anywhere: see ``scripts/commit.lua``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from importlib.resources import files
+from typing import Any, Final
+
+import redis.asyncio as aioredis
+from redis import exceptions
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from stream_monitor.state.store import (
+    Acquired,
+    Commit,
+    Committed,
+    Outcome,
+    Refused,
+    StoreUnavailable,
+    UnsafeEviction,
+    refuse_large,
+)
+
+SCAN_COUNT: Final = 500
+"""Fields a step of ``HSCAN``: ``HGETALL`` of a large hash stops every other client."""
+SWEEP_FIELDS: Final = 3_000
+"""Fields a sweep: within what Lua's ``unpack`` takes."""
+
+_LATER: Final = ("READONLY", "LOADING", "MISCONF", "BUSY", "NOREPLICAS", "TRYAGAIN", "CLUSTERDOWN",
+                 "MASTERDOWN", "UNKILLABLE", "NOSCRIPT")  # fmt: skip
+"""Refusals that wrote nothing and may pass by themselves."""
+
+
+def partition_key(topic: str, partition: int) -> str:
+    """The hash of a partition; the braces keep whatever belongs to it in one cluster slot."""
+    return f"driftline:{{{topic}:{partition}}}"
+
+
+class RedisStateStore:
+    """A `StateStore` in Redis.
+
+    ``takeover_ms`` is how long an owner of a newer generation may be silent before an older one
+    takes over: three session timeouts.  Commits go through a client that never resends by itself;
+    their owner resends the same transaction, which the store recognises.
+    """
+
+    def __init__(self, url: str, *, takeover_ms: int = 30_000, timeout_s: float = 5.0) -> None:
+        self._takeover_ms = takeover_ms
+        options: dict[str, Any] = {
+            "socket_timeout": timeout_s,
+            "socket_connect_timeout": timeout_s,
+        }
+        self._redis = aioredis.Redis.from_url(url, **options)
+        self._commits = aioredis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **options)
+        self._acquire = self._script("acquire", self._commits)
+        self._commit = self._script("commit", self._commits)
+        self._sweep = self._script("sweep", self._redis)
+        self._release = self._script("release", self._redis)
+
+    @staticmethod
+    def _script(name: str, client: aioredis.Redis) -> Any:
+        source = files("stream_monitor.state").joinpath("scripts", f"{name}.lua").read_text("utf-8")
+        return client.register_script(source)
+
+    async def acquire(
+        self, key: str, generation: int, member: str, now_ms: int
+    ) -> Acquired | Refused:
+        """As `StateStore` says."""
+        args = [generation, member, now_ms, self._takeover_ms, secrets.token_hex(8)]
+        async with _reported():
+            status, *rest = await self._acquire(keys=[key], args=args)
+        if status == b"REFUSED":
+            return Refused(int(rest[0]), rest[1].decode(), int(float(rest[2])))
+        offset = int(rest[1])
+        return Acquired(rest[0].decode(), None if offset < 0 else offset, int(rest[2]))
+
+    async def load(self, key: str) -> dict[str, bytes]:
+        """As `StateStore` says."""
+        fields: dict[str, bytes] = {}
+        async with _reported():
+            async for field, value in self._redis.hscan_iter(key, count=SCAN_COUNT):
+                if not field.startswith(b"_"):
+                    fields[field.decode()] = value
+        return fields
+
+    async def commit(self, key: str, commit: Commit) -> Committed:
+        """As `StateStore` says."""
+        refuse_large(key, commit)
+        expect = -1 if commit.expect is None else commit.expect
+        args: list[Any] = [commit.epoch, commit.txn, expect, commit.next, commit.now_ms]
+        for pair in commit.fields.items():
+            args.extend(pair)
+        try:
+            status, offset = await self._commit(keys=[key], args=args)
+        except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as error:
+            return Committed(Outcome.UNKNOWN, repr(error))
+        except exceptions.ResponseError as error:
+            if _full(error):
+                return Committed(Outcome.OUT_OF_MEMORY, str(error))
+            if _passes(error):
+                return Committed(Outcome.UNKNOWN, str(error))
+            raise
+        return Committed(Outcome(status.decode().lower()), offset.decode())
+
+    async def discard(self, key: str, fields: Sequence[str]) -> None:
+        """As `StateStore` says."""
+        if fields:
+            async with _reported():
+                await self._redis.hdel(key, *fields)
+
+    async def sweep(self, key: str, epoch: str, fields: Sequence[str]) -> int:
+        """As `StateStore` says."""
+        removed = 0
+        async with _reported():
+            for first in range(0, len(fields), SWEEP_FIELDS):
+                part = fields[first : first + SWEEP_FIELDS]
+                removed += int(await self._sweep(keys=[key], args=[epoch, *part]))
+        return removed
+
+    async def release(self, key: str, epoch: str) -> bool:
+        """As `StateStore` says."""
+        async with _reported():
+            return bool(await self._release(keys=[key], args=[epoch]))
+
+    async def quarantine(self, key: str, now_ms: int) -> str:
+        """As `StateStore` says."""
+        name = f"{key}:quarantine:{now_ms}"
+        async with _reported():
+            if await self._commits.exists(key):  # never resent: a rename that was done fails
+                await self._commits.rename(key, name)
+        return name
+
+    async def publish_window(self, redis_key: str, json: bytes, ttl_ms: int) -> None:
+        """As `StateStore` says."""
+        async with _reported():
+            await self._redis.set(redis_key, json, px=ttl_ms)
+
+    async def check(self) -> str | None:
+        """As `StateStore` says.  Where ``CONFIG`` is forbidden, a warning says so."""
+        try:
+            async with _reported():
+                answer = await self._redis.config_get("maxmemory-policy")
+        except exceptions.ResponseError as error:
+            return f"cannot read maxmemory-policy ({error}); it must be noeviction"
+        policy = answer.get("maxmemory-policy", "noeviction")
+        if policy != "noeviction":
+            raise UnsafeEviction(
+                f"maxmemory-policy is {policy}: Redis may delete state. "
+                "Fix: CONFIG SET maxmemory-policy noeviction, and in redis.conf"
+            )
+        return None
+
+    async def ping(self) -> None:
+        """As `StateStore` says."""
+        async with _reported():
+            await self._commits.ping()
+
+    async def close(self) -> None:
+        """As `StateStore` says."""
+        await self._redis.aclose()
+        await self._commits.aclose()
+
+
+def _full(error: exceptions.ResponseError) -> bool:
+    return isinstance(error, exceptions.OutOfMemoryError) or "OOM" in str(error)
+
+
+def _passes(error: exceptions.ResponseError) -> bool:
+    return any(word in str(error) for word in _LATER)
+
+
+@contextlib.asynccontextmanager
+async def _reported() -> AsyncIterator[None]:
+    """Turn what the network or a busy server says into `StoreUnavailable`."""
+    try:
+        yield
+    except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as error:
+        raise StoreUnavailable(repr(error)) from error
+    except exceptions.ResponseError as error:
+        if _full(error) or _passes(error):
+            raise StoreUnavailable(str(error)) from error
+        raise

@@ -1,0 +1,153 @@
+"""Where state lives: one hash a partition, moved by compare-and-set.
+
+The answer to a commit says what to do next:
+
+==============  =================================================================================
+OK              applied: go on
+DUP             this very commit had been applied and its reply was lost: go on
+STALE           the store was rewound or somebody advanced it: throw state away, acquire, seek
+FENCED          somebody else has acquired the partition: throw state away
+OUT_OF_MEMORY   nothing was written: wait, send it again
+UNKNOWN         no answer: send the same transaction again, never advance
+==============  =================================================================================
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
+
+MAX_PAIRS: Final = 3_500
+"""Pairs in one commit.  Lua's ``unpack`` fails near 8,000 values."""
+
+
+class CommitTooLarge(RuntimeError):  # noqa: N818 - says what happened
+    """A commit has more changed fields than one write can carry."""
+
+
+class UnsafeEviction(RuntimeError):  # noqa: N818 - says what happened
+    """Redis may delete state to make room."""
+
+
+class StoreUnavailable(RuntimeError):  # noqa: N818 - says what happened
+    """The store did not answer, or refused for now.  Try again later."""
+
+
+class Acquired(NamedTuple):
+    """The partition is ours.
+
+    ``next`` is ``None`` when nothing was ever committed.  ``attempts`` counts acquisitions at
+    this offset since the last graceful release.
+    """
+
+    epoch: str
+    next: int | None
+    attempts: int
+
+
+class Refused(NamedTuple):
+    """A member of a newer generation holds the partition, and was heard ``silent_ms`` ago."""
+
+    generation: int
+    member: str
+    silent_ms: int
+
+
+class Outcome(enum.StrEnum):
+    """How a commit ended; the module says what each asks for."""
+
+    OK = "ok"
+    DUP = "dup"
+    STALE = "stale"
+    FENCED = "fenced"
+    OUT_OF_MEMORY = "out_of_memory"
+    UNKNOWN = "unknown"
+
+
+class Committed(NamedTuple):
+    """The outcome of a commit, and what the store or the network said."""
+
+    outcome: Outcome
+    detail: str = ""
+
+
+class Commit(NamedTuple):
+    """What is to be written.
+
+    ``expect`` is the offset that must be stored now (``None``: none yet).  ``fields`` with an
+    empty value are dead, and are removed later by `StateStore.sweep`.
+    """
+
+    epoch: str
+    txn: str
+    expect: int | None
+    next: int
+    now_ms: int
+    fields: Mapping[str, bytes]
+
+
+class StateStore(Protocol):
+    """State of partitions.  All but `commit` raise `StoreUnavailable`."""
+
+    async def acquire(
+        self, key: str, generation: int, member: str, now_ms: int
+    ) -> Acquired | Refused:
+        """Become the owner of a partition, under a new random epoch."""
+        ...
+
+    async def load(self, key: str) -> dict[str, bytes]:
+        """All fields but the store's own (which begin with ``_``)."""
+        ...
+
+    async def commit(self, key: str, commit: Commit) -> Committed:
+        """Write state and offset together, if nobody moved them.
+
+        Raises:
+            CommitTooLarge: there are more than `MAX_PAIRS` fields.
+        """
+        ...
+
+    async def discard(self, key: str, fields: Sequence[str]) -> None:
+        """Remove outbox entries that were published."""
+        ...
+
+    async def sweep(self, key: str, epoch: str, fields: Sequence[str]) -> int:
+        """Remove those of ``fields`` that are dead; answers how many."""
+        ...
+
+    async def release(self, key: str, epoch: str) -> bool:
+        """Let the partition go, so that the next owner need not wait."""
+        ...
+
+    async def quarantine(self, key: str, now_ms: int) -> str:
+        """Set a partition's state aside under another name, and answer the name."""
+        ...
+
+    async def publish_window(self, redis_key: str, json: bytes, ttl_ms: int) -> None:
+        """Make a closed window readable for ``ttl_ms``."""
+        ...
+
+    async def check(self) -> str | None:
+        """Whether the store is fit for state; answers a warning, if there is one.
+
+        Raises:
+            UnsafeEviction: it may evict keys.
+        """
+        ...
+
+    async def ping(self) -> None:
+        """Answer if alive."""
+        ...
+
+    async def close(self) -> None:
+        """Let connections go."""
+        ...
+
+
+def refuse_large(key: str, commit: Commit) -> None:
+    """Raise `CommitTooLarge` when a commit cannot be one write."""
+    if len(commit.fields) > MAX_PAIRS:
+        raise CommitTooLarge(
+            f"{key}: {len(commit.fields)} changed fields, one commit carries {MAX_PAIRS}"
+        )

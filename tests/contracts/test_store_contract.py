@@ -1,0 +1,324 @@
+"""Every store keeps the same promises."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Coroutine, Iterator
+from importlib.resources import files
+from typing import Any
+
+import pytest
+import redis as sync_redis
+
+from stream_monitor.state.memory_store import InMemoryStateStore
+from stream_monitor.state.redis_store import RedisStateStore, partition_key
+from stream_monitor.state.store import (
+    MAX_PAIRS,
+    Acquired,
+    Commit,
+    CommitTooLarge,
+    Outcome,
+    Refused,
+    StateStore,
+    UnsafeEviction,
+)
+
+TAKEOVER_MS = 30_000
+
+
+@pytest.fixture(params=["memory", "redis"])
+def open_store(request: pytest.FixtureRequest) -> Callable[[], StateStore]:
+    if request.param == "memory":
+        store = InMemoryStateStore(TAKEOVER_MS)
+        return lambda: store
+    url: str = request.getfixturevalue("redis_url")
+    return lambda: RedisStateStore(url, takeover_ms=TAKEOVER_MS)
+
+
+@pytest.fixture
+def key() -> str:
+    return partition_key(f"contract-{uuid.uuid4().hex}", 0)
+
+
+Run = Callable[[Callable[[StateStore], Coroutine[Any, Any, None]]], None]
+
+
+@pytest.fixture
+def run(open_store: Callable[[], StateStore]) -> Run:
+    """Runs a rule on a store, in a loop of its own."""
+
+    def runner(rule: Callable[[StateStore], Coroutine[Any, Any, None]]) -> None:
+        async def main() -> None:
+            store = open_store()
+            try:
+                await rule(store)
+            finally:
+                await store.close()
+
+        asyncio.run(main())
+
+    return runner
+
+
+async def take(store: StateStore, key: str, generation: int = 1, member: str = "a") -> Acquired:
+    acquired = await store.acquire(key, generation, member, 1_000)
+    assert isinstance(acquired, Acquired)
+    return acquired
+
+
+def write(epoch: str, expect: int | None, upto: int, **fields: bytes) -> Commit:
+    return Commit(epoch, uuid.uuid4().hex, expect, upto, 1_000, fields)
+
+
+def test_a_partition_nobody_committed_has_no_offset_and_no_fields(run: Run, key: str) -> None:
+    async def rule(store: StateStore) -> None:
+        acquired = await take(store, key)
+        assert acquired.next is None
+        assert acquired.attempts == 1
+        assert await store.load(key) == {}
+
+    run(rule)
+
+
+def test_state_and_offset_are_read_back_together(run: Run, key: str) -> None:
+    async def rule(store: StateStore) -> None:
+        epoch = (await take(store, key)).epoch
+        fields = {"s:x": bytes(range(256)), "o:a:1": b"{}"}
+        commit = Commit(epoch, "t", None, 7, 1_000, fields)
+        assert (await store.commit(key, commit)).outcome is Outcome.OK
+        assert (await take(store, key)).next == 7
+        assert await store.load(key) == fields
+
+    run(rule)
+
+
+def test_two_acquisitions_never_share_an_epoch(run: Run, key: str) -> None:
+    async def rule(store: StateStore) -> None:
+        assert len({(await take(store, key)).epoch for _ in range(20)}) == 20
+
+    run(rule)
+
+
+def test_an_older_generation_is_refused_while_the_newer_is_heard(run: Run, key: str) -> None:
+    async def rule(store: StateStore) -> None:
+        await store.acquire(key, 5, "new", 1_000)
+        refused = await store.acquire(key, 4, "old", 1_000 + TAKEOVER_MS - 1)
+        assert refused == Refused(5, "new", TAKEOVER_MS - 1)
+        assert isinstance(await store.acquire(key, 4, "old", 1_000 + TAKEOVER_MS), Acquired)
+
+    run(rule)
+
+
+def test_a_clock_far_ahead_locks_nobody_out(run: Run, key: str) -> None:
+    async def rule(store: StateStore) -> None:
+        await store.acquire(key, 5, "new", 10**12)
+        assert isinstance(await store.acquire(key, 4, "old", 1_000), Acquired)
+
+    run(rule)
+
+
+def test_the_same_member_may_come_back_with_a_lower_generation(run: Run, key: str) -> None:
+    async def rule(store: StateStore) -> None:
+        await store.acquire(key, 5, "a", 1_000)
+        assert isinstance(await store.acquire(key, 1, "a", 1_001), Acquired)
+
+    run(rule)
+
+
+def test_a_released_partition_is_free_for_any_generation(run: Run, key: str) -> None:
+    async def rule(store: StateStore) -> None:
+        first = await store.acquire(key, 5, "a", 10**9)
+        assert isinstance(first, Acquired)
+        assert await store.release(key, first.epoch)
+        second = await store.acquire(key, 1, "b", 10**9)
+        assert isinstance(second, Acquired)
+        assert second.attempts == 1
+        assert not await store.release(key, first.epoch)
+
+    run(rule)
+
+
+def test_acquisitions_at_one_offset_are_counted_until_it_moves(run: Run, key: str) -> None:
+    async def rule(store: StateStore) -> None:
+        assert [(await take(store, key)).attempts for _ in range(3)] == [1, 2, 3]
+        epoch = (await take(store, key)).epoch
+        await store.commit(key, write(epoch, None, 10))
+        assert [(await take(store, key)).attempts for _ in range(2)] == [1, 2]
+
+    run(rule)
+
+
+def test_the_same_transaction_sent_again_is_recognised(run: Run, key: str) -> None:
+    async def rule(store: StateStore) -> None:
+        epoch = (await take(store, key)).epoch
+        commit = Commit(epoch, "t", None, 7, 1_000, {"s:x": b"1"})
+        assert (await store.commit(key, commit)).outcome is Outcome.OK
+        assert (await store.commit(key, commit)).outcome is Outcome.DUP
+        assert await store.load(key) == {"s:x": b"1"}
+
+    run(rule)
+
+
+def test_a_former_owner_is_fenced(run: Run, key: str) -> None:
+    async def rule(store: StateStore) -> None:
+        old = (await take(store, key)).epoch
+        await take(store, key, generation=2, member="b")
+        commit = write(old, None, 7, **{"s:x": b"1"})
+        assert (await store.commit(key, commit)).outcome is Outcome.FENCED
+        assert await store.load(key) == {}
+
+    run(rule)
+
+
+def test_a_commit_from_another_offset_is_stale_and_writes_nothing(run: Run, key: str) -> None:
+    async def rule(store: StateStore) -> None:
+        epoch = (await take(store, key)).epoch
+        await store.commit(key, write(epoch, None, 10, **{"s:x": b"1"}))
+        for expect in (None, 9, 11):
+            commit = write(epoch, expect, 20, **{"s:x": b"2"})
+            stale = await store.commit(key, commit)
+            assert stale.outcome is Outcome.STALE
+            assert stale.detail == "10"
+        assert await store.load(key) == {"s:x": b"1"}
+
+    run(rule)
+
+
+def test_sweeping_removes_only_what_is_still_dead_and_ours(run: Run, key: str) -> None:
+    async def rule(store: StateStore) -> None:
+        epoch = (await take(store, key)).epoch
+        fields = {"s:dead": b"", "s:back": b"", "s:alive": b"1"}
+        await store.commit(key, write(epoch, None, 1, **fields))
+        await store.commit(key, write(epoch, 1, 2, **{"s:back": b"2"}))
+        assert await store.sweep(key, "another", list(fields)) == 0
+        assert await store.sweep(key, epoch, [*fields, "s:never"]) == 1
+        assert await store.load(key) == {"s:back": b"2", "s:alive": b"1"}
+        assert await store.sweep(key, epoch, []) == 0
+
+    run(rule)
+
+
+def test_published_outbox_entries_are_discarded(run: Run, key: str) -> None:
+    async def rule(store: StateStore) -> None:
+        epoch = (await take(store, key)).epoch
+        await store.commit(key, write(epoch, None, 1, **{"o:a:1": b"1", "o:a:2": b"2"}))
+        await store.discard(key, ["o:a:1", "o:a:never"])
+        await store.discard(key, [])
+        assert await store.load(key) == {"o:a:2": b"2"}
+
+    run(rule)
+
+
+def test_a_commit_of_the_largest_size_fits_and_a_larger_one_says_so(run: Run, key: str) -> None:
+    async def rule(store: StateStore) -> None:
+        epoch = (await take(store, key)).epoch
+        fields = {f"s:{i}": b"x" for i in range(MAX_PAIRS)}
+        assert (await store.commit(key, write(epoch, None, 1, **fields))).outcome is Outcome.OK
+        assert len(await store.load(key)) == MAX_PAIRS
+        with pytest.raises(CommitTooLarge, match="3501 changed fields"):
+            await store.commit(key, write(epoch, 1, 2, **fields, **{"s:more": b"x"}))
+
+    run(rule)
+
+
+def test_quarantine_sets_state_aside_and_the_partition_begins_anew(run: Run, key: str) -> None:
+    async def rule(store: StateStore) -> None:
+        epoch = (await take(store, key)).epoch
+        await store.commit(key, write(epoch, None, 5, **{"s:x": b"1"}))
+        aside = await store.quarantine(key, 42)
+        assert await store.load(aside) == {"s:x": b"1"}
+        assert (await take(store, key)).next is None
+        await store.quarantine(f"{key}-never", 42)
+
+    run(rule)
+
+
+def test_a_store_fit_for_state_passes_its_check(run: Run) -> None:
+    async def rule(store: StateStore) -> None:
+        assert await store.check() is None
+        await store.ping()
+
+    run(rule)
+
+
+def test_windows_are_readable_and_expire(redis_url: str) -> None:
+    async def main() -> None:
+        store = RedisStateStore(redis_url)
+        name = f"window-{uuid.uuid4().hex}"
+        try:
+            await store.publish_window(name, b"{}", 60_000)
+        finally:
+            await store.close()
+        with sync_redis.Redis.from_url(redis_url) as client:
+            assert client.get(name) == b"{}"
+            assert 0 < int(str(client.pttl(name))) <= 60_000
+
+    asyncio.run(main())
+
+
+@pytest.fixture
+def evicting(redis_url: str) -> Iterator[str]:
+    with sync_redis.Redis.from_url(redis_url) as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        yield redis_url
+        client.config_set("maxmemory-policy", "noeviction")
+
+
+def test_a_redis_that_may_evict_state_is_refused(evicting: str) -> None:
+    async def main() -> None:
+        store = RedisStateStore(evicting)
+        try:
+            with pytest.raises(UnsafeEviction, match="allkeys-lru"):
+                await store.check()
+        finally:
+            await store.close()
+
+    asyncio.run(main())
+
+
+@pytest.fixture
+def full(redis_url: str) -> Iterator[str]:
+    with sync_redis.Redis.from_url(redis_url) as client:
+        yield redis_url
+        client.config_set("maxmemory", 0)
+
+
+def test_a_full_redis_writes_nothing_and_takes_the_same_commit_later(full: str, key: str) -> None:
+    async def main() -> None:
+        store = RedisStateStore(full)
+        with sync_redis.Redis.from_url(full) as client:
+            try:
+                epoch = (await take(store, key)).epoch
+                commit = write(epoch, None, 5, **{"s:x": b"1" * 1000})
+                client.config_set("maxmemory", 1)
+                assert (await store.commit(key, commit)).outcome is Outcome.OUT_OF_MEMORY
+                client.config_set("maxmemory", 0)
+                assert await store.load(key) == {}
+                assert (await store.commit(key, commit)).outcome is Outcome.OK
+            finally:
+                await store.close()
+
+    asyncio.run(main())
+
+
+def test_a_silent_redis_leaves_the_outcome_unknown() -> None:
+    async def main() -> None:
+        store = RedisStateStore("redis://127.0.0.1:1/0", timeout_s=1)
+        try:
+            commit = Commit("e", "t", None, 1, 0, {})
+            assert (await store.commit("k", commit)).outcome is Outcome.UNKNOWN
+        finally:
+            await store.close()
+
+    asyncio.run(main())
+
+
+def test_no_script_writes_twice_and_nothing_uses_multi() -> None:
+    room = files("stream_monitor.state")
+    for script in room.joinpath("scripts").iterdir():
+        code = [line.split("--")[0] for line in script.read_text("utf-8").splitlines()]
+        writes = [line for line in code if "'HSET'" in line or "'HDEL'" in line]
+        # the commit has two branches of one write each
+        assert len(writes) == (2 if script.name == "commit.lua" else 1), script.name
+    assert "pipeline(" not in room.joinpath("redis_store.py").read_text("utf-8")
