@@ -1,0 +1,179 @@
+"""The Faust application: one agent, our transport, the timers around them."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import os
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, cast
+
+import faust
+import structlog
+from faust.app.base import BootStrategy
+
+from stream_monitor.ingest.records import RecordBatch
+from stream_monitor.runtime.agents import COMMIT_EVERY_S
+from stream_monitor.runtime.credentials import faust_credentials
+from stream_monitor.runtime.rooms import Rooms, build
+from stream_monitor.runtime.ticks import LOOK_EVERY_S
+from stream_monitor.runtime.transport import LogConsumer, LogTransport
+from stream_monitor.settings import Settings
+from stream_monitor.state.fold import FoldFactory
+from stream_monitor.state.store import StateStore
+from stream_monitor.web.server import WebServer
+
+log = structlog.get_logger(__name__)
+
+BATCHES_AHEAD: Final = 4
+"""Batches that wait for the agent: the bound of memory and of what a rebalance reads again."""
+RETRY_EVERY_S: Final = 0.5
+ADVISE_EVERY_S: Final = 5.0
+ADVISE_TIMEOUT_S: Final = 5.0
+LAG_EVERY_S: Final = 1.0
+STOP_S: Final = 15.0
+"""A worker that has not stopped after this is ended."""
+
+
+class Boot(BootStrategy):
+    """No web server of Faust's (it binds all interfaces), and no producer: we have our own."""
+
+    enable_web = False
+    enable_kafka_producer = False
+
+
+class MonitorApp(faust.App):
+    """A worker of the monitor."""
+
+    BootStrategy = Boot
+    logger = logging.getLogger("faust.app")
+    rooms: Rooms
+
+    def __init__(self, settings: Settings, folds: FoldFactory, store: StateStore) -> None:
+        kafka = settings.kafka
+        super().__init__(
+            settings.topics.group,
+            broker=[f"kafka://{address}" for address in kafka.addresses()],
+            broker_credentials=faust_credentials(kafka.librdkafka),
+            store="memory://",
+            autodiscover=False,
+            broker_session_timeout=kafka.session_timeout_s,
+            broker_heartbeat_interval=kafka.heartbeat_s,
+            broker_rebalance_timeout=kafka.rebalance_timeout_s,
+            broker_max_poll_interval=kafka.max_poll_interval_s,
+            consumer_auto_offset_reset="earliest",
+            stream_wait_empty=False,  # nothing is tracked by acks; `give_up` waits
+            table_standby_replicas=0,  # the default 1 selects Faust's sticky assignor
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            worker_redirect_stdouts=False,
+        )
+        self.log_topic = settings.topics.events
+        self.failure: BaseException | None = None
+        self._settings = settings
+        self._folds = folds
+        self._store = store
+        self._web: WebServer | None = None
+        self.batches = self.channel(maxsize=BATCHES_AHEAD)
+        self.topics.add(
+            self.topic(self.log_topic, key_serializer="raw", value_serializer="raw", acks=False)
+        )
+        self.agent(self.batches, name="log")(self._on_batches)
+        self.on_partitions_revoked.connect(self._on_revoked)
+
+    async def on_start(self) -> None:
+        """Build the rooms inside the loop, before the consumer joins the group."""
+        self.rooms = build(self._settings, self._folds, self._store)
+        await self._serve()
+        self.add_future(self._watched(self.rooms.relay.run))
+        self._every(COMMIT_EVERY_S, self.rooms.agent.commit_due)
+        self._every(RETRY_EVERY_S, self.rooms.custody.retry)
+        self._every(LOOK_EVERY_S, self.rooms.ticker.look)
+        self._every(LAG_EVERY_S, self._report_lag)
+        self._every(ADVISE_EVERY_S, self._advise)
+        await super().on_start()
+
+    async def on_stop(self) -> None:
+        """Give up what we own, leave the group, let everything go."""
+        end_after(STOP_S)
+        await self.rooms.give_up()
+        await super().on_stop()
+        await self.rooms.close()
+        if self._web is not None:
+            await self._web.stop()
+
+    async def fail(self, error: BaseException) -> None:
+        """End the process: a supervisor starts it again, and the log is read from the store."""
+        if self.failure is None:
+            self.failure = error
+            log.critical("failed", error=repr(error), exc_info=error)
+            end_after(STOP_S)
+            await self.crash(error)
+
+    async def _serve(self) -> None:
+        web = self._settings.web
+        if web.enabled:
+            self._web = WebServer(web.host, web.port, self.rooms.metrics, self.rooms.readiness)
+            await self._web.start()
+            log.info("listening", host=web.host, port=self._web.port)
+
+    async def _on_batches(self, stream: Any) -> None:
+        async for batch in stream:
+            await self._watched(functools.partial(self._on_batch, batch))
+            await asyncio.sleep(0)
+
+    async def _on_batch(self, batch: RecordBatch) -> None:
+        elsewhere = await self.rooms.agent.on_batch(batch)
+        if elsewhere is not None:
+            await self.rooms.custody.reposition(elsewhere)
+
+    async def _on_revoked(self, *_: Any, **__: Any) -> None:
+        await self.rooms.give_up()
+
+    async def _report_lag(self) -> None:
+        for partition, lag in (await self.rooms.reader.lags()).items():
+            if self.rooms.partitions.get(partition) is not None:
+                self.rooms.metrics.lag.labels(self.log_topic, str(partition)).set(lag)
+
+    async def _advise(self) -> None:
+        offsets = {o.partition: o.committed for o in self.rooms.partitions if o.committed}
+        await cast("LogConsumer", self.consumer).advise(offsets, ADVISE_TIMEOUT_S)
+
+    def _every(self, seconds: float, action: Callable[[], Awaitable[None]]) -> None:
+        async def repeat() -> None:
+            while not self.should_stop:
+                await asyncio.sleep(seconds)
+                await action()
+
+        self.add_future(self._watched(repeat))
+
+    async def _watched(self, action: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await action()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a panic in River's Rust is no Exception
+            await self.fail(error)
+
+    def _new_transport(self) -> LogTransport:
+        return LogTransport(self.conf.broker_consumer, self)
+
+    def _create_directories(self) -> None:
+        """Faust keeps tables there; we have none."""
+
+    async def _producer_flush(self, logger: Any) -> None:
+        """Faust's producer is not started."""
+
+
+def end_after(seconds: float) -> None:
+    """End the process if it still runs then: a stop that hangs must not hold partitions."""
+
+    def end() -> None:
+        log.critical("did not stop in time", seconds=seconds)
+        os._exit(1)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()

@@ -1,0 +1,141 @@
+"""Makes what was folded in durable: dead letters first, then state, offset and outbox at once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from stream_monitor.runtime.partitions import Owned, Partitions
+from stream_monitor.runtime.policy import CommitPolicy
+from stream_monitor.runtime.relay import Relay
+from stream_monitor.state.store import Commit, Committed, Outcome, StateStore, StoreUnavailable
+from stream_monitor.web.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+_FIRST_WAIT_S: Final = 0.05
+_LONGEST_WAIT_S: Final = 5.0
+_APPLIED: Final = (Outcome.OK, Outcome.DUP)
+_AGAIN: Final = (Outcome.OUT_OF_MEMORY, Outcome.UNKNOWN)
+
+
+class StoreLost(RuntimeError):  # noqa: N818 - says what happened
+    """The store has not said for too long whether it took a commit."""
+
+
+class Committer:
+    """Commits partitions.  ``patience_s`` bounds how long an outcome may stay unknown."""
+
+    def __init__(
+        self,
+        store: StateStore,
+        partitions: Partitions,
+        relay: Relay,
+        metrics: Metrics,
+        *,
+        policy: CommitPolicy,
+        patience_s: float,
+        on_lost: Callable[[Owned, Outcome], None],
+    ) -> None:
+        self._store = store
+        self._partitions = partitions
+        self._relay = relay
+        self._metrics = metrics
+        self._policy = policy
+        self._patience_s = patience_s
+        self._on_lost = on_lost
+        self._process = uuid.uuid4().hex
+        self._count = 0
+
+    def due(self, owned: Owned) -> bool:
+        """Whether the policy wants this partition committed now."""
+        return self._policy.due(
+            dirty_since_s=owned.dirty_since_s,
+            now_s=time.monotonic(),
+            last_commits_s=self._partitions.last_commits_s,
+            urgent=owned.urgent,
+        )
+
+    async def commit(self, owned: Owned) -> bool:
+        """Make everything below ``owned.position`` durable; answers whether it is.
+
+        Raises:
+            StoreLost: the outcome stayed unknown for ``patience_s``.
+            KafkaException: a dead letter could not be written.
+        """
+        if owned.dirty_since_s is None:
+            return not owned.lost()
+        await self._letters(owned)
+        if owned.lost():
+            return False
+        started = time.monotonic()
+        commit = self._prepare(owned)
+        answer = await self._send(owned, commit)
+        took = time.monotonic() - started
+        self._metrics.commits.labels(answer.outcome.value).inc()
+        self._metrics.commit_seconds.observe(took)
+        if owned.lost():
+            return False
+        if answer.outcome in _APPLIED:
+            self._applied(owned, commit, took)
+            await self._sweep(owned, commit)
+            return True
+        log.warning("commit refused", partition=owned.partition, outcome=answer.outcome.value,
+                    expected=commit.expect, stored=answer.detail)  # fmt: skip
+        self._on_lost(owned, answer.outcome)
+        return False
+
+    async def _letters(self, owned: Owned) -> None:
+        """Dead letters are acknowledged before the offset passes their records."""
+        if owned.letters:
+            await asyncio.gather(*owned.letters)
+            owned.letters.clear()
+
+    def _prepare(self, owned: Owned) -> Commit:
+        self._count += 1
+        return Commit(
+            epoch=owned.epoch,
+            txn=f"{self._process}:{self._count}",
+            expect=owned.committed,
+            next=owned.position,
+            now_ms=time.time_ns() // 1_000_000,
+            fields={**owned.fold.changes(), **owned.outbox},
+        )
+
+    async def _send(self, owned: Owned, commit: Commit) -> Committed:
+        """Send one transaction until its outcome is known.  Nothing is folded in meanwhile."""
+        wait_s = _FIRST_WAIT_S
+        until = time.monotonic() + self._patience_s
+        while True:
+            answer = await self._store.commit(owned.key, commit)
+            if answer.outcome not in _AGAIN or owned.lost():
+                return answer
+            self._metrics.store_errors.inc()
+            if answer.outcome is Outcome.UNKNOWN and time.monotonic() > until:
+                raise StoreLost(f"{owned.key}: {answer.detail}")
+            log.warning("commit has no answer, sending it again", partition=owned.partition,
+                        outcome=answer.outcome.value, detail=answer.detail)  # fmt: skip
+            await asyncio.sleep(wait_s)
+            wait_s = min(_LONGEST_WAIT_S, wait_s * 2)
+
+    def _applied(self, owned: Owned, commit: Commit, took_s: float) -> None:
+        outbox = owned.outbox
+        owned.fold.committed()
+        owned.settle(commit.next, took_s)
+        self._relay.add(owned.key, outbox)
+        self._metrics.offset.labels(owned.topic, str(owned.partition)).set(commit.next)
+
+    async def _sweep(self, owned: Owned, commit: Commit) -> None:
+        """Dead fields are of no use to anyone, and of no harm if they stay till next time."""
+        dead = [field for field, value in commit.fields.items() if value == b""]
+        if not dead:
+            return
+        try:
+            await self._store.sweep(owned.key, owned.epoch, dead)
+        except StoreUnavailable as error:
+            log.info("dead fields stay for now", key=owned.key, error=str(error))

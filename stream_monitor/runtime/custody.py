@@ -1,0 +1,261 @@
+"""Taking partitions over and giving them up: acquire, load, seek; commit, release."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+import structlog
+from confluent_kafka import KafkaException
+
+from stream_monitor.errors import CorruptState
+from stream_monitor.runtime.committer import Committer, StoreLost
+from stream_monitor.runtime.partitions import Owned, Partitions
+from stream_monitor.runtime.reader import Place, Trouble
+from stream_monitor.runtime.reader_thread import ReaderThread
+from stream_monitor.runtime.relay import Relay, in_order
+from stream_monitor.state.fold import STATE, FoldFactory, PartitionFold
+from stream_monitor.state.redis_store import partition_key
+from stream_monitor.state.store import Outcome, Refused, StateStore, StoreUnavailable
+from stream_monitor.web.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+RETRY_S: Final = 2.0
+"""Between attempts at a partition that is ours by assignment and not by the store."""
+REVOKE_S: Final = 5.0
+"""What a revocation may wait for the last commit and the relay."""
+
+
+class _Kept(NamedTuple):
+    """The fold of a partition we gave up, all of it committed at ``next``."""
+
+    next: int
+    fold: PartitionFold
+
+
+class Custody:
+    """Keeps `Partitions` in line with the group's assignment and the store."""
+
+    def __init__(
+        self,
+        *,
+        topic: str,
+        member: str,
+        store: StateStore,
+        folds: FoldFactory,
+        partitions: Partitions,
+        reader: ReaderThread,
+        relay: Relay,
+        metrics: Metrics,
+        retry_s: float = RETRY_S,
+    ) -> None:
+        self._topic = topic
+        self._member = member
+        self._store = store
+        self._folds = folds
+        self._partitions = partitions
+        self._reader = reader
+        self._relay = relay
+        self._metrics = metrics
+        self._retry_s = retry_s
+        self._taking = asyncio.Lock()
+        self._turn = 0
+        self._generation = 0
+        self._tags = itertools.count()
+        self._kept: dict[int, _Kept] = {}
+        self._again_at_s: dict[int, float] = {}
+        self.assigned: frozenset[int] | None = None
+
+    @property
+    def waiting(self) -> list[int]:
+        """Partitions that are assigned and not owned yet."""
+        assigned = self.assigned or frozenset()
+        return sorted(p for p in assigned if self._partitions.get(p) is None)
+
+    async def take(self, assigned: Iterable[int], generation: int) -> None:
+        """The group gave us these partitions, and no others.
+
+        What cannot be taken now is tried again by `retry`, while it is ours.
+        """
+        self._turn += 1
+        self.assigned = frozenset(assigned)
+        self._generation = generation
+        self._kept = {p: kept for p, kept in self._kept.items() if p in self.assigned}
+        self._again_at_s.clear()
+        for owned in self._partitions:
+            self._forget(owned)
+        await self._take_all(sorted(self.assigned))
+
+    async def retry(self) -> None:
+        """Try partitions again whose time has come."""
+        now = time.monotonic()
+        ready = [p for p in self.waiting if self._again_at_s.get(p, 0.0) <= now]
+        if ready and not self._taking.locked():
+            await self._take_all(ready)
+
+    def lost(self, owned: Owned, outcome: Outcome) -> None:
+        """A commit was refused: forget the state, and ask the store again.
+
+        After STALE at once, for the store says where to go on.  After FENCED later: if a newer
+        owner is there we are refused until the group tells us; if Redis was rewound to before
+        our acquisition, nobody is.
+        """
+        self._forget(owned)
+        wait_s = 0.0 if outcome is Outcome.STALE else self._retry_s
+        self._again_at_s[owned.partition] = time.monotonic() + wait_s
+
+    async def reposition(self, owned: Owned) -> None:
+        """Read a partition again from where its fold stands."""
+        if not owned.lost():
+            owned.tag = self._tag(owned.epoch)
+            log.info("seeking", partition=owned.partition, offset=owned.position)
+            await self._reader.place({owned.partition: Place(owned.tag, owned.position)})
+
+    async def on_trouble(self, trouble: Trouble) -> None:
+        """A partition cannot be read on."""
+        owned = self._partitions.get(trouble.partition)
+        if owned is None or owned.tag != trouble.tag:
+            return
+        if not trouble.out_of_range:
+            log.warning("fetch failed", partition=trouble.partition, detail=trouble.detail)
+            return
+        earliest = await self._reader.earliest(trouble.partition)
+        if owned.position < earliest:
+            await self._skip_deleted(owned, earliest)
+        else:
+            await self._begin_anew(owned, f"nothing at offset {owned.position}: truncated")
+
+    async def revoke(
+        self, lock: asyncio.Lock, committer: Committer, budget_s: float = REVOKE_S
+    ) -> None:
+        """Give everything up, after a last commit if it can be had in time."""
+        self._turn += 1
+        self.assigned = frozenset()
+        try:
+            async with asyncio.timeout(budget_s):
+                async with lock:
+                    for owned in self._partitions:
+                        await self._commit_and_release(owned, committer)
+                await self._relay.flush()
+        except TimeoutError:
+            log.warning("gave partitions up without a last commit", seconds=budget_s)
+        except (KafkaException, StoreUnavailable, StoreLost) as error:
+            log.warning("gave partitions up without a last commit", error=str(error))
+        finally:
+            for owned in self._partitions:
+                self._forget(owned)
+            await self._reader.drop()
+
+    async def _commit_and_release(self, owned: Owned, committer: Committer) -> None:
+        if await committer.commit(owned):
+            await self._store.release(owned.key, owned.epoch)
+            if owned.committed is not None:
+                self._kept[owned.partition] = _Kept(owned.committed, owned.fold)
+
+    async def _take_all(self, partitions: list[int]) -> None:
+        async with self._taking:
+            turn = self._turn
+            taken = await asyncio.gather(*(self._take(p, turn) for p in partitions))
+            if turn != self._turn:
+                return
+            places: dict[int, Place] = {}
+            for owned in filter(None, taken):
+                self._partitions.add(owned)
+                places[owned.partition] = Place(owned.tag, owned.position)
+            self._metrics.owned.set(len(self._partitions))
+            await self._reader.place(places)
+
+    async def _take(self, partition: int, turn: int) -> Owned | None:
+        """Acquire and load one partition; ``None``: not now."""
+        key = partition_key(self._topic, partition)
+        self._again_at_s[partition] = time.monotonic() + self._retry_s
+        try:
+            acquired = await self._store.acquire(key, self._generation, self._member, _now_ms())
+            if isinstance(acquired, Refused):
+                log.info("refused", partition=partition, by=acquired.member,
+                         generation=acquired.generation)  # fmt: skip
+                return None
+            fold, outbox = await self._fold(key, partition, acquired.next)
+            start = acquired.next
+            if start is None:
+                start = await self._reader.earliest(partition)
+        except (StoreUnavailable, KafkaException) as error:
+            self._metrics.store_errors.inc(isinstance(error, StoreUnavailable))
+            log.warning("cannot take over now", partition=partition, error=str(error))
+            return None
+        except CorruptState as error:
+            await self._quarantine(key, partition, str(error))
+            return None
+        if turn != self._turn:
+            return None
+        self._relay.add(key, outbox)
+        log.info("owned", partition=partition, offset=start, attempts=acquired.attempts)
+        return Owned(
+            topic=self._topic,
+            partition=partition,
+            key=key,
+            epoch=acquired.epoch,
+            tag=self._tag(acquired.epoch),
+            fold=fold,
+            position=start,
+            committed=acquired.next,
+            last_record_s=time.monotonic(),
+        )
+
+    async def _fold(
+        self, key: str, partition: int, offset: int | None
+    ) -> tuple[PartitionFold, dict[str, bytes]]:
+        """State at ``offset``, and what is left in the outbox."""
+        kept = self._kept.pop(partition, None)
+        if offset is None:
+            return self._folds.new(self._topic, partition), {}
+        if kept is not None and kept.next == offset:
+            return kept.fold, {}  # state is a function of the offset: nothing to read
+        state: dict[str, bytes] = {}
+        outbox: dict[str, bytes] = {}
+        for field, value in (await self._store.load(key)).items():
+            if value:  # an empty one is dead and not swept yet
+                (state if field.startswith(STATE) else outbox)[field] = value
+        return self._folds.restore(self._topic, partition, state), in_order(outbox)
+
+    async def _skip_deleted(self, owned: Owned, earliest: int) -> None:
+        """Retention was faster than we: say so, and go on with what is left."""
+        gone = earliest - owned.position
+        self._metrics.lost.labels(str(owned.partition)).inc(gone)
+        log.critical("records were deleted before they were read", partition=owned.partition,
+                     first=owned.position, records=gone)  # fmt: skip
+        owned.advance(earliest, time.monotonic())
+        await self.reposition(owned)
+
+    async def _begin_anew(self, owned: Owned, why: str) -> None:
+        self._forget(owned)
+        await self._reader.drop_one(owned.partition)
+        await self._quarantine(owned.key, owned.partition, why)
+
+    async def _quarantine(self, key: str, partition: int, why: str) -> None:
+        """Set state aside that does not fit the log, and rebuild it from the first record."""
+        try:
+            aside = await self._store.quarantine(key, _now_ms())
+        except StoreUnavailable as error:
+            log.warning("cannot set state aside now", partition=partition, error=str(error))
+            return
+        self._again_at_s[partition] = 0.0
+        log.critical("state set aside, rebuilding from the log", partition=partition,
+                     why=why, aside=aside)  # fmt: skip
+
+    def _forget(self, owned: Owned) -> None:
+        self._partitions.drop(owned)
+        self._relay.forget(owned.key)
+        self._metrics.forget(owned.topic, owned.partition)
+        self._metrics.owned.set(len(self._partitions))
+
+    def _tag(self, epoch: str) -> str:
+        return f"{epoch}.{next(self._tags)}"
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,96 @@
+"""Writing to Kafka: acknowledged by all replicas, without repeats inside one producer."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+Headers: TypeAlias = list[tuple[str, str | bytes | None]]
+
+_FULL_WAIT_S: Final = 0.01
+PUBLISHER_DEFAULTS: Final[dict[str, Any]] = {
+    "enable.idempotence": True,
+    "acks": "all",
+    "linger.ms": 5,
+    "compression.type": "lz4",
+    "message.timeout.ms": 60_000,
+    "queue.buffering.max.messages": 50_000,
+    "queue.buffering.max.kbytes": 65_536,
+    "partitioner": "murmur2_random",  # as Java's, for our keys
+    "log_level": 3,
+}
+
+
+class Publisher:
+    """An idempotent producer whose acknowledgements are futures of the running loop."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._producer = Producer({**config, **PUBLISHER_DEFAULTS})
+        # a deque: callbacks append in another thread while the loop takes from the other end
+        self._answered: deque[tuple[asyncio.Future[None], KafkaError | None]] = deque()
+        self._stop = threading.Event()
+        self._poller = threading.Thread(target=self._poll, name="publisher", daemon=True)
+        self._poller.start()
+
+    async def publish(
+        self,
+        topic: str,
+        *,
+        value: bytes,
+        key: bytes | None = None,
+        headers: Headers | None = None,
+        partition: int = -1,
+    ) -> asyncio.Future[None]:
+        """Hand a record over; the future ends with its acknowledgement, or `KafkaException`.
+
+        Waits only while the producer's queue is full.
+        """
+        acknowledged: asyncio.Future[None] = self._loop.create_future()
+
+        def delivered(error: KafkaError | None, _message: Message) -> None:
+            self._answered.append((acknowledged, error))
+
+        while True:
+            try:
+                self._producer.produce(
+                    topic,
+                    value=value,
+                    key=key,
+                    headers=headers or [],
+                    partition=partition,
+                    on_delivery=delivered,
+                )
+            except BufferError:
+                await asyncio.sleep(_FULL_WAIT_S)
+            else:
+                return acknowledged
+
+    async def close(self, timeout_s: float = 5.0) -> int:
+        """Wait for what is under way; answers how many records were given up."""
+        left = await asyncio.to_thread(self._producer.flush, timeout_s)
+        self._stop.set()
+        await asyncio.to_thread(self._poller.join, timeout_s)
+        self._resolve()
+        return int(left)
+
+    def _poll(self) -> None:
+        while not self._stop.is_set():
+            self._producer.poll(0.1)
+            if self._answered and not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._resolve)
+
+    def _resolve(self) -> None:
+        while self._answered:
+            acknowledged, error = self._answered.popleft()
+            if acknowledged.done():
+                continue
+            if error is None:
+                acknowledged.set_result(None)
+            else:
+                acknowledged.set_exception(KafkaException(error))

@@ -1,0 +1,215 @@
+"""Reading the log with librdkafka: whole batches, from positions we keep ourselves.
+
+Everything here blocks; one thread calls it, so that a fetch and a change of place never overlap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, cast
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from producer.events import EVENT_OF_CE_TYPE
+from stream_monitor.ingest.records import LogRecord, RecordBatch
+
+_KINDS: Final = {name.encode(): name for name in EVENT_OF_CE_TYPE}
+_METADATA_S: Final = 10.0
+
+READER_DEFAULTS: Final[dict[str, Any]] = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "error",
+    "isolation.level": "read_committed",
+    "enable.partition.eof": True,  # tells how far transaction markers at the end reach
+    "fetch.wait.max.ms": 20,
+    "fetch.queue.backoff.ms": 10,  # the default 1 s starves us whenever the queue was full once
+    "queued.min.messages": 20_000,
+    "queued.max.messages.kbytes": 32_768,
+    "log_level": 3,
+}
+
+
+class Place(NamedTuple):
+    """Where to read a partition from, and the tag its batches carry."""
+
+    tag: str
+    offset: int
+
+
+class Trouble(NamedTuple):
+    """A partition that cannot be read on: ``out_of_range`` asks for a new place."""
+
+    partition: int
+    tag: str
+    out_of_range: bool
+    detail: str
+
+
+class Fetched(NamedTuple):
+    """What one round of reading brought."""
+
+    batches: list[RecordBatch]
+    troubles: list[Trouble]
+
+
+@dataclass(slots=True)
+class _Reading:
+    tag: str
+    position: int
+
+
+class LogReader:
+    """Reads partitions of one topic.
+
+    A consumer never sees a partition twice: whenever one is to be read from another position, all
+    go to a new consumer.  So nothing an old position had buffered can be taken for a hole, and a
+    jump of offsets inside a fetch is what it says: transaction markers or compaction.
+    """
+
+    def __init__(
+        self, config: Mapping[str, Any], topic: str, *, max_records: int, idle_s: float = 0.25
+    ) -> None:
+        self._config = {**config, **READER_DEFAULTS}
+        self._topic = topic
+        self._max_records = max_records
+        self._idle_s = idle_s
+        self._linger_s = 0.01
+        self._consumer: Consumer | None = None
+        self._readings: dict[int, _Reading] = {}
+        self._seen: set[int] = set()
+
+    def place(self, places: Mapping[int, Place]) -> None:
+        """Read these partitions from these places, and the others on from where they are."""
+        for partition, place in places.items():
+            self._readings[partition] = _Reading(place.tag, place.offset)
+        if self._consumer is not None and self._seen.isdisjoint(places):
+            self._seen.update(places)
+            self._consumer.incremental_assign(self._targets(places))
+        else:
+            self._restart()
+
+    def drop(self, partitions: Iterable[int] | None = None) -> None:
+        """Stop reading these partitions, or all."""
+        gone = set(self._readings) if partitions is None else set(partitions) & set(self._readings)
+        for partition in gone:
+            del self._readings[partition]
+        if self._consumer is not None and gone:
+            self._consumer.incremental_unassign(
+                [TopicPartition(self._topic, partition) for partition in gone]
+            )
+
+    def earliest(self, partition: int) -> int:
+        """The first offset the log still has.  Its end, from the same answer, is no evidence."""
+        consumer = self._consumer or self._start()
+        low, _high = consumer.get_watermark_offsets(
+            TopicPartition(self._topic, partition), timeout=_METADATA_S
+        )
+        return int(low)
+
+    def lags(self) -> dict[int, int]:
+        """Records between our position and the end of each partition, as last heard."""
+        if self._consumer is None:
+            return {}
+        lags: dict[int, int] = {}
+        for partition, reading in self._readings.items():
+            target = TopicPartition(self._topic, partition)
+            _low, high = self._consumer.get_watermark_offsets(target, cached=True)
+            if high >= 0:
+                lags[partition] = max(0, high - reading.position)
+        return lags
+
+    def read(self) -> Fetched:
+        """The next records, one batch a partition.  Waits ``idle_s`` at most for the first."""
+        if self._consumer is None or not self._readings:
+            return Fetched([], [])
+        messages = self._consumer.consume(1, self._idle_s)
+        if messages:
+            messages += self._consumer.consume(self._max_records - 1, self._linger_s)
+        return self._sorted_out(messages)
+
+    def close(self) -> None:
+        """Let the connections go."""
+        self._readings.clear()
+        if self._consumer is not None:
+            self._consumer.close()
+            self._consumer = None
+
+    def _sorted_out(self, messages: list[Message]) -> Fetched:
+        records: dict[int, list[LogRecord]] = {}
+        ends: dict[int, int] = {}
+        troubles: list[Trouble] = []
+        for message in messages:
+            partition = cast("int", message.partition())
+            error = message.error()
+            if error is None:
+                records.setdefault(partition, []).append(_record(message))
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+                ends[partition] = cast("int", message.offset())
+            else:
+                troubles.extend(self._trouble(partition, error))
+        batches = [
+            batch
+            for partition in records.keys() | ends.keys()
+            if (batch := self._batch(partition, records.get(partition, []), ends.get(partition)))
+        ]
+        return Fetched(batches, troubles)
+
+    def _batch(
+        self, partition: int, records: list[LogRecord], end: int | None
+    ) -> RecordBatch | None:
+        reading = self._readings.get(partition)
+        if reading is None:
+            return None
+        start = reading.position
+        upto = records[-1].offset + 1 if records else start
+        if end is not None:
+            upto = max(upto, end)
+        if upto == start:
+            return None
+        reading.position = upto
+        return RecordBatch(self._topic, partition, reading.tag, start, upto, records)
+
+    def _trouble(self, partition: int, error: KafkaError) -> list[Trouble]:
+        if error.fatal():
+            raise KafkaException(error)
+        reading = self._readings.get(partition)
+        if reading is None:
+            return []
+        out_of_range = error.code() in (
+            KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001 - its public name
+            KafkaError.OFFSET_OUT_OF_RANGE,
+        )
+        return [Trouble(partition, reading.tag, out_of_range, str(error))]
+
+    def _targets(self, partitions: Iterable[int]) -> list[TopicPartition]:
+        return [TopicPartition(self._topic, p, self._readings[p].position) for p in partitions]
+
+    def _start(self) -> Consumer:
+        self._consumer = Consumer(self._config)
+        self._seen = set()
+        return self._consumer
+
+    def _restart(self) -> None:
+        if self._consumer is not None:
+            self._consumer.close()
+        consumer = self._start()
+        self._seen.update(self._readings)
+        consumer.assign(self._targets(self._readings))
+
+
+def _record(message: Message) -> LogRecord:
+    kind: str | None = None
+    traceparent: str | None = None
+    headers = cast("list[tuple[str, bytes | None]] | None", message.headers())
+    if headers:
+        for name, value in headers:
+            if value is None:
+                continue
+            if name == "ce_type":
+                kind = _KINDS.get(value) or value.decode("utf-8", "replace")
+            elif name == "traceparent":
+                traceparent = value.decode("utf-8", "replace")
+    offset = cast("int", message.offset())
+    return LogRecord(offset, message.timestamp()[1], kind, message.value(), traceparent)

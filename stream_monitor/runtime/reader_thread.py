@@ -1,0 +1,56 @@
+"""The reader in a thread of its own: one caller at a time, in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from stream_monitor.runtime.reader import Fetched, LogReader, Place
+
+T = TypeVar("T")
+
+
+class ReaderThread:
+    """`LogReader` for coroutines.  Calls queue up behind the one under way."""
+
+    def __init__(self, reader: LogReader) -> None:
+        self._reader = reader
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="reader")
+        self._closed = False
+
+    async def place(self, places: Mapping[int, Place]) -> None:
+        """See `LogReader.place`."""
+        if places:
+            await self._call(lambda: self._reader.place(places))
+
+    async def drop(self) -> None:
+        """Stop reading altogether."""
+        await self._call(self._reader.drop)
+
+    async def drop_one(self, partition: int) -> None:
+        """Stop reading one partition."""
+        await self._call(lambda: self._reader.drop((partition,)))
+
+    async def earliest(self, partition: int) -> int:
+        """See `LogReader.earliest`."""
+        return await self._call(lambda: self._reader.earliest(partition))
+
+    async def lags(self) -> dict[int, int]:
+        """See `LogReader.lags`."""
+        return {} if self._closed else await self._call(self._reader.lags)
+
+    async def read(self) -> Fetched:
+        """See `LogReader.read`."""
+        return Fetched([], []) if self._closed else await self._call(self._reader.read)
+
+    async def close(self) -> None:
+        """Let the connections and the thread go."""
+        if not self._closed:
+            self._closed = True
+            await self._call(self._reader.close)
+            self._thread.shutdown(wait=False)
+
+    async def _call(self, action: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, action)

@@ -1,0 +1,131 @@
+"""Everything a worker is made of besides Faust, put together and taken apart in order."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from stream_monitor.runtime.agents import BatchAgent
+from stream_monitor.runtime.committer import Committer
+from stream_monitor.runtime.custody import Custody
+from stream_monitor.runtime.partitions import Partitions
+from stream_monitor.runtime.policy import CommitPolicy
+from stream_monitor.runtime.publisher import Publisher
+from stream_monitor.runtime.reader import LogReader
+from stream_monitor.runtime.reader_thread import ReaderThread
+from stream_monitor.runtime.relay import Relay
+from stream_monitor.runtime.ticks import Ticker
+from stream_monitor.settings import Settings
+from stream_monitor.state.fold import FoldFactory
+from stream_monitor.state.store import StateStore, StoreUnavailable
+from stream_monitor.web.metrics import Metrics
+
+_PING_S = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rooms:
+    """What the application wires to Faust."""
+
+    store: StateStore
+    partitions: Partitions
+    reader: ReaderThread
+    publisher: Publisher
+    relay: Relay
+    committer: Committer
+    agent: BatchAgent
+    custody: Custody
+    ticker: Ticker
+    metrics: Metrics
+
+    async def readiness(self) -> dict[str, Any]:
+        """Ready: assigned, all of it taken over, and the store answers."""
+        try:
+            async with asyncio.timeout(_PING_S):
+                await self.store.ping()
+            answers = True
+        except (StoreUnavailable, TimeoutError):
+            answers = False
+        waiting = self.custody.waiting
+        assigned = self.custody.assigned
+        return {
+            "ready": answers and assigned is not None and not waiting,
+            "assigned": sorted(assigned or ()),
+            "waiting": waiting,
+            "redis": answers,
+        }
+
+    async def give_up(self) -> None:
+        """Last commit, release, last alerts; within five seconds."""
+        await self.custody.revoke(self.agent.lock, self.committer)
+
+    async def close(self) -> None:
+        """Let everything go."""
+        await self.reader.close()
+        await self.publisher.close()
+        await self.store.close()
+
+
+def build(settings: Settings, folds: FoldFactory, store: StateStore) -> Rooms:
+    """The rooms of one worker.  Call it inside the loop they are to live in."""
+    metrics = Metrics()
+    partitions = Partitions()
+    topics = settings.topics
+    publisher = Publisher(settings.kafka.client())
+    reader = ReaderThread(
+        LogReader(
+            {**settings.kafka.client(), "group.id": topics.group},
+            topics.events,
+            max_records=settings.kafka.max_batch_records,
+        )
+    )
+    relay = Relay(
+        store,
+        publisher,
+        metrics,
+        topic=topics.alerts,
+        window_ttl_ms=settings.redis.window_ttl_ms,
+    )
+    custody = Custody(
+        topic=topics.events,
+        member=uuid.uuid4().hex,
+        store=store,
+        folds=folds,
+        partitions=partitions,
+        reader=reader,
+        relay=relay,
+        metrics=metrics,
+    )
+    committer = Committer(
+        store,
+        partitions,
+        relay,
+        metrics,
+        policy=CommitPolicy(interval_s=settings.commit.interval_s, share=settings.commit.share),
+        patience_s=settings.commit.patience_s,
+        on_lost=custody.lost,
+    )
+    agent = BatchAgent(partitions, committer, publisher, metrics, dead_letters=topics.dead_letters)
+    ticker = Ticker(partitions, publisher, metrics, idle_s=settings.kafka.tick_after_s)
+    metrics.watch(
+        lambda: [(owned.partition, dict(owned.fold.outcomes())) for owned in partitions],
+        lambda: [
+            (model, series, level)
+            for owned in partitions
+            for (model, series), level in owned.fold.levels().items()
+        ],
+    )
+    return Rooms(
+        store=store,
+        partitions=partitions,
+        reader=reader,
+        publisher=publisher,
+        relay=relay,
+        committer=committer,
+        agent=agent,
+        custody=custody,
+        ticker=ticker,
+        metrics=metrics,
+    )

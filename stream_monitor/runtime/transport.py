@@ -1,0 +1,115 @@
+"""Faust keeps the membership, librdkafka reads: two methods of Faust's consumer overridden.
+
+Faust calls `LogConsumer.perform_seek` after every assignment, and runs `_drain_messages` in its
+fetcher.  aiokafka's own fetching is paused before it begins.
+"""
+
+# ruff: noqa: SLF001 - the seam is inside Faust and aiokafka, whose names for it are private
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from faust.transport.drivers import aiokafka as driver
+
+from stream_monitor.ingest.records import RecordBatch
+
+if TYPE_CHECKING:
+    from stream_monitor.runtime.app import MonitorApp
+
+IDLE_S: Final = 0.02
+"""Between looks while the flow is stopped or nothing is assigned."""
+
+
+class PausingListener(driver.ConsumerRebalanceListener):
+    """Pauses aiokafka's fetching of what it was just assigned."""
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Runs in aiokafka's thread, before it fetches."""
+        self._thread._ensure_consumer().pause(*assigned)
+        await super().on_partitions_assigned(assigned)
+
+
+class LogConsumer(driver.Consumer):
+    """Member of the group for Faust, reader of the log for us."""
+
+    logger = driver.logger
+    RebalanceListener = PausingListener
+
+    @property
+    def monitor(self) -> MonitorApp:
+        """The application, under its own type."""
+        return cast("MonitorApp", self.app)
+
+    async def perform_seek(self) -> None:
+        """Take over what we were assigned: positions and state come from the store.
+
+        Bounded well below Faust's request timeout, at which it would give up starting.
+        """
+        assigned = {tp.partition for tp in self.assignment() if tp.topic == self.monitor.log_topic}
+        generation = int(self.monitor.consumer_generation_id or 0)
+        await self.monitor.rooms.custody.take(assigned, generation)
+
+    def verify_event_path(self, now: float, tp: Any) -> None:
+        """Faust would complain that aiokafka does not fetch."""
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        rooms = self.monitor.rooms
+        while not (self._stopped.is_set() or fetcher._stopped.is_set()):
+            self._still_polling()
+            if not self.flow_active or not len(rooms.partitions):
+                await asyncio.sleep(IDLE_S)
+                continue
+            batches, troubles = await rooms.reader.read()
+            for trouble in troubles:
+                await rooms.custody.on_trouble(trouble)
+            for batch in batches:
+                await self._hand_over(batch)
+
+    def _still_polling(self) -> None:
+        """Once a round: aiokafka leaves the group when nobody fetched for ``max_poll_interval``.
+
+        So a worker that hangs in a batch gives its partitions away.
+        """
+        consumer = self._thread._consumer
+        if consumer is not None:
+            with consumer._subscription.fetch_context():
+                pass
+
+    async def _hand_over(self, batch: RecordBatch) -> None:
+        """Give a batch to the agent, or drop it when the flow stops: then it is read again."""
+        put = asyncio.ensure_future(self.monitor.batches.put(cast("Any", batch)))
+        suspended = asyncio.ensure_future(self.suspend_flow.wait())
+        try:
+            await asyncio.wait({put, suspended}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for future in (put, suspended):
+                future.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await future
+
+    async def advise(self, offsets: dict[int, int], timeout_s: float) -> None:
+        """Tell Kafka where we are, for whoever looks at lag.  Nothing depends on it."""
+        consumer = self._thread._consumer
+        if consumer is None or not offsets:
+            return
+        topic = self.monitor.log_topic
+        commit = consumer.commit(
+            {TopicPartition(topic, p): OffsetAndMetadata(at, "") for p, at in offsets.items()}
+        )
+        told = asyncio.run_coroutine_threadsafe(
+            asyncio.wait_for(commit, timeout_s), self._thread.thread_loop
+        )
+        with contextlib.suppress(KafkaError, TimeoutError):  # a rebalance, a broker away
+            await asyncio.wrap_future(told)
+
+
+class LogTransport(driver.Transport):
+    """Faust's Kafka transport with our consumer."""
+
+    Consumer = LogConsumer

@@ -1,0 +1,108 @@
+"""Running one worker in this process, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import faust
+import structlog
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from stream_monitor.runtime.app import STOP_S, MonitorApp, end_after
+from stream_monitor.runtime.logs import configure
+from stream_monitor.settings import Settings
+from stream_monitor.state.fold import FoldFactory
+from stream_monitor.state.redis_store import RedisStateStore
+from stream_monitor.state.store import StoreUnavailable, UnsafeEviction
+
+log = structlog.get_logger(__name__)
+
+OK: Final = 0
+FAILED: Final = 1
+MISCONFIGURED: Final = 2
+UNREACHABLE: Final = 4
+METADATA_S: Final = 15.0
+
+
+class QuietWorker(faust.Worker):
+    """Faust's worker without banner, spinner and logging set-up."""
+
+    def __init__(self, app: MonitorApp) -> None:
+        super().__init__(
+            app, quiet=True, override_logging=False, redirect_stdouts=False, loglevel="INFO"
+        )
+        self.spinner = None
+
+    def _schedule_shutdown(self, signal: Any) -> None:
+        log.info("stopping", signal=str(signal))
+        end_after(STOP_S)
+        super()._schedule_shutdown(signal)
+
+
+def run(settings: Settings, folds: FoldFactory) -> int:
+    """Fold the log until SIGTERM or SIGINT; answers the exit code.
+
+    0: stopped as asked, within 15 s.  1: something unexpected; start it again.  2: a setting is
+    wrong.  4: Kafka or Redis cannot be reached, or topics are missing.
+    """
+    configure(settings.log_level)
+    refusal = check(settings)
+    if refusal is not None:
+        return refusal
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    store = RedisStateStore(settings.redis.url, takeover_ms=settings.kafka.takeover_ms)
+    app = MonitorApp(settings, folds, store)
+    try:
+        QuietWorker(app).execute_from_commandline()
+    except SystemExit as stop:
+        return FAILED if app.failure is not None else int(stop.code or OK)
+    except BaseException:
+        if app.failure is not None:  # logged where it happened; a panic comes through here
+            return FAILED
+        raise
+
+
+def check(settings: Settings) -> int | None:
+    """What is wrong with the surroundings, as an exit code; ``None`` when all is there."""
+    try:
+        missing = missing_topics(settings)
+    except KafkaException as error:
+        log.critical("Kafka does not answer", at=settings.kafka.bootstrap_servers, error=str(error))
+        return UNREACHABLE
+    if missing:
+        log.critical("topics are missing: declare them before the start", topics=missing)
+        return UNREACHABLE
+    try:
+        warning = asyncio.run(_check_store(settings))
+    except UnsafeEviction as error:
+        log.critical(str(error))
+        return MISCONFIGURED
+    except StoreUnavailable as error:
+        log.critical("Redis does not answer", error=str(error))
+        return UNREACHABLE
+    if warning:
+        log.warning(warning)
+    return None
+
+
+def missing_topics(settings: Settings) -> list[str]:
+    """Topics the monitor reads or writes that do not exist.
+
+    Raises:
+        KafkaException: no broker answers.
+    """
+    admin = AdminClient({**settings.kafka.client(), "log_level": 0})
+    known = admin.list_topics(timeout=METADATA_S).topics
+    topics = settings.topics
+    return [t for t in (topics.events, topics.alerts, topics.dead_letters) if t not in known]
+
+
+async def _check_store(settings: Settings) -> str | None:
+    store = RedisStateStore(settings.redis.url)
+    try:
+        return await store.check()
+    finally:
+        await store.close()

@@ -1,0 +1,112 @@
+"""Every metric of the monitor, under the names dashboards use.
+
+No feature value and no id is ever a label; series of drift are capped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from stream_monitor.contracts import DeadLetter, DriftAlert
+
+MAX_SERIES: Final = 1_000
+"""Series of drift that are exported; the others are only counted."""
+
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+Outcomes = Callable[[], Iterable[tuple[int, dict[str, int]]]]
+Levels = Callable[[], Iterable[tuple[str, str, int]]]
+
+
+class Metrics:
+    """The registry of one worker.  Counts begin with the process, except ``events_total``."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.records = self._counter("records", "Records read from the log", "partition")
+        self.refused = self._counter("events_invalid", "Records refused, by reason", "reason")
+        self.alerts = self._counter(
+            "alerts", "Phases of episodes", "model", "detector", "severity", "status"
+        )
+        self.published = self._counter("outbox_published", "Outbox entries published", "kind")
+        self.commits = self._counter("commits", "Commits of state and offset", "outcome")
+        self.dropped = self._counter("batches_dropped", "Batches not taken", "reason")
+        self.lost = self._counter("records_lost", "Records retention deleted unread", "partition")
+        self.ticks = self._counter("ticks", "Ticks appended to idle partitions")
+        self.store_errors = self._counter("redis_errors", "Calls Redis did not answer")
+        self.processing = self._counter("processing_seconds", "Time spent folding records in")
+        self.commit_seconds = self._histogram("commit_seconds", "Duration of a commit")
+        self.batch_records = Histogram(
+            "driftline_batch_records",
+            "Records in a batch",
+            buckets=(1, 10, 100, 1_000, 10_000),
+            registry=self.registry,
+        )
+        self.lag = self._gauge("consumer_lag", "Records not read yet", "topic", "partition")
+        self.offset = self._gauge("next_offset", "Next offset committed", "topic", "partition")
+        self.owned = self._gauge("partitions_owned", "Partitions this worker owns")
+
+    def watch(self, outcomes: Outcomes, levels: Levels) -> None:
+        """Export what the folds themselves count, read when somebody asks."""
+        self.registry.register(_FoldCollector(outcomes, levels))
+
+    def observed(self, alerts: Iterable[DriftAlert], letters: Iterable[DeadLetter]) -> None:
+        """Count what a batch led to."""
+        for alert in alerts:
+            self.alerts.labels(alert.model, alert.detector, alert.severity, alert.phase).inc()
+        for letter in letters:
+            self.refused.labels(letter.reason).inc()
+
+    def forget(self, topic: str, partition: int) -> None:
+        """The partition is no longer ours to report on."""
+        for gauge in (self.lag, self.offset):
+            gauge.remove_by_labels({"topic": topic, "partition": str(partition)})
+
+    def text(self) -> bytes:
+        """All of it in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    def _counter(self, name: str, says: str, *labels: str) -> Counter:
+        return Counter(f"driftline_{name}", says, labels, registry=self.registry)
+
+    def _gauge(self, name: str, says: str, *labels: str) -> Gauge:
+        return Gauge(f"driftline_{name}", says, labels, registry=self.registry)
+
+    def _histogram(self, name: str, says: str) -> Histogram:
+        return Histogram(f"driftline_{name}", says, buckets=_SECONDS, registry=self.registry)
+
+
+class _FoldCollector:
+    def __init__(self, outcomes: Outcomes, levels: Levels) -> None:
+        self._outcomes = outcomes
+        self._levels = levels
+
+    def describe(self) -> Iterable[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        events = CounterMetricFamily(
+            "driftline_events",
+            "Records since the beginning of the log, by how they were counted",
+            labels=["partition", "outcome"],
+        )
+        for partition, outcomes in self._outcomes():
+            for outcome, count in outcomes.items():
+                events.add_metric([str(partition), outcome], count)
+        yield events
+        state = GaugeMetricFamily(
+            "driftline_drift_state",
+            "0 none, 1 suspected, 2 an open episode",
+            labels=["model", "feature"],
+        )
+        worst: dict[tuple[str, str], int] = {}
+        for model, series, level in self._levels():  # several partitions may know one series
+            worst[model, series] = max(level, worst.get((model, series), 0))
+        for (model, series), level in islice(worst.items(), MAX_SERIES):
+            state.add_metric([model, series], level)
+        yield state

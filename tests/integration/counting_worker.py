@@ -1,0 +1,132 @@
+"""A worker whose core only counts: run by the tests of the transport as a process of its own."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from producer.events import CE_TYPE_OF, Tick
+from stream_monitor.contracts import DeadLetter, DriftAlert
+from stream_monitor.ingest.records import RecordBatch
+from stream_monitor.settings import Settings
+from stream_monitor.state.envelope import open_, seal
+
+ALERT_EVERY = 1_000
+TICK = CE_TYPE_OF[Tick]
+
+
+class Counted(NamedTuple):
+    alerts: list[DriftAlert]
+    dead_letters: list[DeadLetter]
+    outbox: dict[str, bytes]
+    urgent: bool
+
+
+class CountingFold:
+    """Counts values by their first byte; every 1,000th record is an alert and a window."""
+
+    def __init__(self, topic: str, partition: int, counts: Counter[str] | None = None) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.counts = Counter() if counts is None else counts
+        self.total = sum(self.counts.values())
+        self.changed: set[str] = set()
+
+    def observe(self, batch: RecordBatch) -> Counted:
+        alerts: list[DriftAlert] = []
+        letters: list[DeadLetter] = []
+        for record in batch.records:
+            if record.kind == TICK:
+                continue
+            value = record.value or b""
+            if value == b"explode":
+                raise RuntimeError("a record the core cannot bear")
+            if value.startswith(b"bad"):
+                letters.append(refused(self.topic, self.partition, record.offset, value))
+            key = value[:1].decode()
+            self.counts[key] += 1
+            self.changed.add(key)
+            self.total += 1
+            if self.total % ALERT_EVERY == 0:
+                alerts.append(alert(self.topic, self.partition, record.offset))
+        outbox = {f"o:a:{a.alert_id}": msgspec.json.encode(a) for a in alerts}
+        outbox |= {f"o:w:window:{a.alert_id}": b'{"n":1000}' for a in alerts}
+        return Counted(alerts, letters, outbox, urgent=bool(alerts))
+
+    def changes(self) -> dict[str, bytes]:
+        return {f"s:{key}": seal("count", self.counts[key]) for key in self.changed}
+
+    def committed(self) -> None:
+        self.changed.clear()
+
+    def outcomes(self) -> dict[str, int]:
+        return {"valid": self.total}
+
+    def levels(self) -> dict[tuple[str, str], int]:
+        return {("m", "f"): 2}
+
+
+class CountingFolds:
+    def new(self, topic: str, partition: int) -> CountingFold:
+        return CountingFold(topic, partition)
+
+    def restore(self, topic: str, partition: int, fields: Mapping[str, bytes]) -> CountingFold:
+        return CountingFold(topic, partition, read_counts(fields))
+
+
+def read_counts(fields: Mapping[str, bytes]) -> Counter[str]:
+    return Counter({name.removeprefix("s:"): open_("count", v) for name, v in fields.items()})
+
+
+def alert(topic: str, partition: int, offset: int) -> DriftAlert:
+    return DriftAlert(
+        alert_id=f"{topic}:{partition}:{offset}",
+        episode_id="e",
+        phase="started",
+        kind="data",
+        severity="low",
+        model="m",
+        version="1",
+        series="f",
+        feature="f",
+        detector="rule",
+        channel="location",
+        direction="up",
+        effect=1.0,
+        p_value=0.0,
+        window_events=1,
+        explanation="counted",
+        reference="training",
+        topic=topic,
+        partition=partition,
+        onset_offset=offset,
+        onset_ms=0,
+        detected_offset=offset,
+        detected_ms=0,
+        decided_offset=offset,
+        decided_ms=0,
+    )
+
+
+def refused(topic: str, partition: int, offset: int, value: bytes) -> DeadLetter:
+    return DeadLetter(
+        topic=topic,
+        partition=partition,
+        offset=offset,
+        timestamp_ms=0,
+        reason="bad",
+        detail="",
+        sha256="",
+        size_bytes=len(value),
+        payload=value,
+    )
+
+
+if __name__ == "__main__":
+    from stream_monitor.runtime.worker import run
+
+    sys.exit(run(Settings(), CountingFolds()))

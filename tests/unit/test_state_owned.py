@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from typing import cast
+
+from stream_monitor.ingest.records import RecordBatch
+from stream_monitor.runtime.partitions import Owned, Partitions
+from stream_monitor.state.fold import PartitionFold
+
+
+def owned(partition: int = 0, tag: str = "epoch.0") -> Owned:
+    return Owned(
+        topic="log",
+        partition=partition,
+        key="key",
+        epoch="epoch",
+        tag=tag,
+        fold=cast("PartitionFold", None),
+        position=5,
+        committed=5,
+        last_record_s=0.0,
+    )
+
+
+def batch(tag: str, partition: int = 0) -> RecordBatch:
+    return RecordBatch("log", partition, tag, 5, 6, [])
+
+
+def test_a_batch_fetched_before_a_seek_belongs_to_nobody() -> None:
+    partitions = Partitions()
+    mine = owned()
+    partitions.add(mine)
+    assert partitions.current(batch("epoch.0")) is mine
+    mine.tag = "epoch.1"
+    assert partitions.current(batch("epoch.0")) is None
+    assert partitions.current(batch("epoch.1")) is mine
+
+
+def test_a_dropped_partition_takes_no_batch_and_knows_it_is_lost() -> None:
+    partitions = Partitions()
+    mine = owned()
+    partitions.add(mine)
+    partitions.drop(mine)
+    assert partitions.current(batch("epoch.0")) is None
+    assert mine.lost()
+
+
+def test_dropping_a_former_owner_leaves_the_present_one() -> None:
+    partitions = Partitions()
+    former, present = owned(tag="a.0"), owned(tag="b.0")
+    partitions.add(former)
+    partitions.add(present)
+    partitions.drop(former)
+    assert partitions.get(0) is present
+
+
+def test_it_is_dirty_since_the_first_record_that_was_not_committed() -> None:
+    mine = owned()
+    mine.advance(6, 1.0)
+    mine.advance(9, 2.0)
+    assert (mine.position, mine.dirty_since_s) == (9, 1.0)
+    mine.settle(9, 0.5)
+    assert (mine.committed, mine.dirty_since_s, mine.last_commit_s) == (9, None, 0.5)
+
+
+def test_the_cost_of_commits_is_that_of_all_partitions() -> None:
+    partitions = Partitions()
+    for number in range(3):
+        mine = owned(number)
+        mine.settle(5, 0.25)
+        partitions.add(mine)
+    assert partitions.last_commits_s == 0.75

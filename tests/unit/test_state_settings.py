@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from stream_monitor.runtime.credentials import faust_credentials
+from stream_monitor.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder without a settings file, and an environment without our names."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("KAFKA_BOOTSTRAP_SERVERS", "REDIS_URL"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def test_without_any_setting_everything_is_on_loopback() -> None:
+    settings = Settings()
+    assert settings.kafka.bootstrap_servers == "127.0.0.1:9092"
+    assert settings.redis.url == "redis://127.0.0.1:6379/0"
+    assert (settings.web.host, settings.web.port) == ("127.0.0.1", 8765)
+    assert settings.topics.events == "driftline.events.v1"
+    assert settings.topics.group == "driftline.monitor"
+    assert settings.kafka.takeover_ms == 30_000
+
+
+def test_names_people_already_have_are_heard_last(
+    monkeypatch: pytest.MonkeyPatch, nowhere: Path
+) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "common:1")
+    assert Settings().kafka.bootstrap_servers == "common:1"
+    (nowhere / "driftline.toml").write_text('[kafka]\nbootstrap_servers = "file:1, file:2"\n')
+    assert Settings().kafka.addresses() == ["file:1", "file:2"]
+    monkeypatch.setenv("DRIFTLINE_KAFKA__BOOTSTRAP_SERVERS", "ours:1")
+    assert Settings().kafka.bootstrap_servers == "ours:1"
+
+
+def test_librdkafka_takes_anything_but_not_another_address(nowhere: Path) -> None:
+    (nowhere / "driftline.toml").write_text(
+        '[kafka.librdkafka]\n"security.protocol" = "SASL_SSL"\n"sasl.password" = "secret"\n'
+    )
+    settings = Settings()
+    assert settings.kafka.client() == {
+        "bootstrap.servers": "127.0.0.1:9092",
+        "security.protocol": "SASL_SSL",
+        "sasl.password": "secret",
+    }
+    assert "secret" not in repr(settings)
+
+
+@pytest.mark.parametrize("text", ["colour = 1\n", "[kafka]\nbroker = 'x'\n", "[web]\nport = -1\n"])
+def test_a_key_nobody_knows_or_a_value_out_of_range_is_an_error(nowhere: Path, text: str) -> None:
+    (nowhere / "driftline.toml").write_text(text)
+    with pytest.raises(ValidationError):
+        Settings()
+
+
+def test_an_unknown_field_of_the_core_is_named() -> None:
+    with pytest.raises(ValueError, match=r"\[budget\] does not know false_alarms"):
+        Settings(budget={"false_alarms": 2}).monitor_spec()
+
+
+def test_the_cores_sections_become_its_spec() -> None:
+    spec = Settings(budget={"false_alerts": 2.0}, monitor={"warm_up_events": 500}).monitor_spec()
+    assert spec.budget.false_alerts == 2.0
+    assert spec.warm_up_events == 500
+
+
+def test_the_group_speaks_the_security_that_librdkafka_was_told() -> None:
+    assert faust_credentials({}) is None
+    sasl = faust_credentials(
+        {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "SCRAM-SHA-256",
+         "sasl.username": "u", "sasl.password": "p"}
+    )  # fmt: skip
+    assert type(sasl).__name__ == "SASLCredentials"
+    assert type(faust_credentials({"security.protocol": "ssl"})).__name__ == "SSLCredentials"
+    with pytest.raises(ValueError, match="KERBEROS"):
+        faust_credentials({"security.protocol": "KERBEROS"})
+    with pytest.raises(ValueError, match="GSSAPI"):
+        faust_credentials({"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "GSSAPI"})
