@@ -1,0 +1,98 @@
+"""The plan of a batch: runs of records that may be worked on as columns, in the log's order.
+
+Events and labels commute with what other rooms do between them, so they are taken in bulk.  What
+does not commute ends a run: a `ModelUpdate` or a `Command` (the barrier, obeyed after the rest),
+and the end of a chunk of offsets, at which the rooms keep house.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from producer.events import Command, Event, InferenceEvent, Label, ModelUpdate
+from stream_monitor.ingest.batch import Ints
+from stream_monitor.ingest.records import LogRecord
+
+Entry = tuple[LogRecord, Event]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Consecutive accepted records of one chunk of offsets, up to and including a barrier.
+
+    ``offsets`` and ``timestamps_ms`` (append time) have one element per record, the barrier and
+    ticks included.  ``events`` and ``labels`` (offset, append time, label) keep the log's order
+    within a key.
+    """
+
+    offsets: Ints
+    timestamps_ms: Ints
+    events: dict[tuple[str, str], list[tuple[LogRecord, InferenceEvent]]]
+    labels: dict[str, list[tuple[int, int, Label]]]
+    ticks: int
+    barrier: tuple[LogRecord, ModelUpdate | Command] | None
+
+    @property
+    def first_offset(self) -> int:
+        """Offset of the first record."""
+        return int(self.offsets[0])
+
+    @property
+    def last_offset(self) -> int:
+        """Offset of the last record."""
+        return int(self.offsets[-1])
+
+    def append_clock_ms(self, since_ms: int) -> Ints:
+        """The partition's clock at every record, if it stood at ``since_ms`` before the first.
+
+        It never goes back: brokers' clocks may, and a producer may stamp its records itself.
+        """
+        return np.maximum(np.maximum.accumulate(self.timestamps_ms), since_ms)
+
+
+def segments(entries: Sequence[Entry], chunk_events: int = 1024) -> list[Segment]:
+    """Cut accepted records, in log order, into segments.  No record is lost or moved."""
+    plan: list[Segment] = []
+    run: list[Entry] = []
+    end = 0
+    for entry in entries:
+        offset = entry[0].offset
+        if run and offset >= end:
+            plan.append(_segment(run))
+            run = []
+        if not run:
+            end = (offset // chunk_events + 1) * chunk_events
+        run.append(entry)
+        if entry[1].__class__ is ModelUpdate or entry[1].__class__ is Command:
+            plan.append(_segment(run))
+            run = []
+    if run:
+        plan.append(_segment(run))
+    return plan
+
+
+def _segment(run: list[Entry]) -> Segment:
+    events: dict[tuple[str, str], list[tuple[LogRecord, InferenceEvent]]] = {}
+    labels: dict[str, list[tuple[int, int, Label]]] = {}
+    ticks = 0
+    barrier: tuple[LogRecord, ModelUpdate | Command] | None = None
+    for record, event in run:
+        if isinstance(event, InferenceEvent):
+            events.setdefault((event.model, event.version), []).append((record, event))
+        elif isinstance(event, Label):
+            labels.setdefault(event.model, []).append((record.offset, record.timestamp_ms, event))
+        elif isinstance(event, ModelUpdate | Command):
+            barrier = (record, event)
+        else:
+            ticks += 1
+    return Segment(
+        np.array([record.offset for record, _ in run], dtype=np.int64),
+        np.array([record.timestamp_ms for record, _ in run], dtype=np.int64),
+        events,
+        labels,
+        ticks,
+        barrier,
+    )

@@ -1,0 +1,127 @@
+"""The plan of a batch keeps every record in its place, and repeats do not depend on batches."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import msgspec
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from producer.events import Command, Event, InferenceEvent, Label, ModelUpdate, Tick
+from stream_monitor.ingest.columns import id_hashes, series_salt
+from stream_monitor.ingest.order import Entry, segments
+from stream_monitor.ingest.records import LogRecord
+from stream_monitor.ingest.seen import SeenIds
+
+CHUNK = 4
+MODELS = st.sampled_from(["m", "n"])
+IDS = st.sampled_from("abcdef")
+
+
+def inference(model: str, version: str, text: str) -> InferenceEvent:
+    return InferenceEvent(
+        id=text, model=model, version=version, time_ms=0, features={}, prediction=0.0
+    )
+
+
+EVENTS: st.SearchStrategy[Event] = st.one_of(
+    st.builds(inference, MODELS, st.sampled_from("12"), IDS),
+    st.builds(inference, MODELS, st.sampled_from("12"), IDS),
+    st.builds(lambda m, i: Label(id=i, model=m, label=1, time_ms=0), MODELS, IDS),
+    st.builds(lambda m: ModelUpdate(id="u", model=m, version="2", time_ms=0), MODELS),
+    st.builds(
+        lambda m: Command(
+            id="c", model=m, action="resolve", episode="e", actor="ann", time_ms=0
+        ),
+        MODELS,
+    ),
+    st.just(Tick(time_ms=0)),
+)  # fmt: skip
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> list[Entry]:
+    """Accepted records: offsets rise, with holes; append times may go back."""
+    events = draw(st.lists(EVENTS, max_size=24))
+    offset = draw(st.integers(0, 10))
+    log: list[Entry] = []
+    for event in events:
+        offset += draw(st.sampled_from([1, 1, 1, 2, 7]))
+        log.append((LogRecord(offset, draw(st.integers(0, 50)), None, b""), event))
+    return log
+
+
+@given(logs())
+def test_every_record_is_in_one_segment_at_its_place(log: list[Entry]) -> None:
+    plan = segments(log, CHUNK)
+
+    offsets = [offset for segment in plan for offset in segment.offsets.tolist()]
+    assert offsets == [record.offset for record, _ in log]
+    kept: list[int] = []
+    for segment in plan:
+        mine = [record.offset for rows in segment.events.values() for record, _ in rows]
+        mine += [offset for rows in segment.labels.values() for offset, _, _ in rows]
+        mine += [segment.barrier[0].offset] if segment.barrier else []
+        assert len(mine) + segment.ticks == len(segment.offsets)
+        kept += mine
+    assert sorted(kept) == [r.offset for r, e in log if not isinstance(e, Tick)]
+
+
+@given(logs())
+def test_a_segment_lies_in_one_chunk_and_ends_at_a_barrier(log: list[Entry]) -> None:
+    for segment in segments(log, CHUNK):
+        assert segment.first_offset // CHUNK == segment.last_offset // CHUNK
+        inside = {segment.first_offset, segment.last_offset}
+        if segment.barrier is not None:
+            assert segment.barrier[0].offset == segment.last_offset
+        assert inside <= set(segment.offsets.tolist())
+        for (model, version), rows in segment.events.items():
+            assert all((e.model, e.version) == (model, version) for _, e in rows)
+            assert [r.offset for r, _ in rows] == sorted(r.offset for r, _ in rows)
+
+
+@given(logs())
+def test_the_append_clock_never_goes_back(log: list[Entry]) -> None:
+    clock_ms, largest = 10, 10
+    for segment in segments(log, CHUNK):
+        clock = segment.append_clock_ms(clock_ms).tolist()
+        for at_ms, timestamp_ms in zip(clock, segment.timestamps_ms.tolist(), strict=True):
+            largest = max(largest, timestamp_ms)
+            assert at_ms == largest
+        clock_ms = clock[-1]
+
+
+def fold(log: list[Entry], cuts: list[int], *, restored: bool) -> tuple[set[int], dict[str, bytes]]:
+    """Offsets of the events seen for the first time, and the stored state, after all batches."""
+    seen = SeenIds(chunks=2, chunk_events=CHUNK)
+    store: dict[str, bytes] = {}
+    first: set[int] = set()
+    bounds = [0, *sorted(cuts), len(log)]
+    for start, end in pairwise(bounds):
+        for segment in segments(log[start:end], CHUNK):
+            for key, rows in segment.events.items():
+                offsets = np.array([record.offset for record, _ in rows])
+                new = seen.admit(offsets, id_hashes([e.id for _, e in rows]), series_salt(*key))
+                first.update(offsets[new].tolist())
+        for name, part in seen.dirty().items():
+            store.pop(name, None)
+            if part is not None:
+                store[name] = msgspec.msgpack.encode(part)
+        seen.clean()
+        if restored:
+            parts = {name: msgspec.msgpack.decode(part) for name, part in store.items()}
+            seen = SeenIds.restore(parts, chunks=2, chunk_events=CHUNK)
+    return first, store
+
+
+@given(logs(), st.lists(st.integers(0, 24), max_size=5))
+def test_repeats_do_not_depend_on_batches_nor_on_restarts(
+    log: list[Entry], cuts: list[int]
+) -> None:
+    cuts = [min(cut, len(log)) for cut in cuts]
+    one_at_a_time = fold(log, list(range(1, len(log))), restored=False)
+    assert fold(log, [], restored=False) == one_at_a_time
+    assert fold(log, cuts, restored=False) == one_at_a_time
+    assert fold(log, cuts, restored=True) == one_at_a_time

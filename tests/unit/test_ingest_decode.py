@@ -1,0 +1,211 @@
+"""What is refused, why, and what its dead letter says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import pytest
+
+from producer.events import CE_TYPE_OF, Command, InferenceEvent, Label, ModelUpdate, Tick
+from stream_monitor.contracts import DeadLetter
+from stream_monitor.ingest.decode import Decoded, decode
+from stream_monitor.ingest.limits import LATEST_MS, Limits
+from stream_monitor.ingest.records import LogRecord, RecordBatch
+
+NOW_MS = 1_700_000_000_000
+EVENT: dict[str, Any] = {
+    "id": "019a",
+    "model": "flights-late",
+    "version": "3",
+    "time_ms": NOW_MS - 5,
+    "features": {"temp": 71.6, "carrier": "UA", "holiday": False, "wind": None},
+    "prediction": 0.18,
+}
+LABEL: dict[str, Any] = {"id": "019a", "model": "flights-late", "label": 1, "time_ms": NOW_MS}
+UPDATE: dict[str, Any] = {"id": "u", "model": "flights-late", "version": "4", "time_ms": NOW_MS}
+COMMAND: dict[str, Any] = {
+    "id": "c",
+    "model": "flights-late",
+    "action": "snooze",
+    "episode": "e",
+    "actor": "ann",
+    "time_ms": NOW_MS,
+}
+
+
+def read(
+    value: bytes | None,
+    kind: type = InferenceEvent,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+    timestamp_ms: int = NOW_MS,
+) -> Decoded:
+    record = LogRecord(7, timestamp_ms, CE_TYPE_OF[kind], value)
+    return decode(RecordBatch("driftline.events.v1", 2, "epoch", 7, 8, [record]), limits)
+
+
+def event(**changes: object) -> bytes:
+    return json.dumps(EVENT | changes).encode()
+
+
+def refusal(*args: Any, **kwargs: Any) -> DeadLetter:
+    decoded = read(*args, **kwargs)
+    assert decoded.entries == []
+    return decoded.refused[0]
+
+
+def test_a_valid_event_is_an_entry_with_its_record() -> None:
+    decoded = read(event())
+
+    [(record, entry)] = decoded.entries
+    assert decoded.refused == []
+    assert record.offset == 7
+    assert isinstance(entry, InferenceEvent)
+    assert entry.features == EVENT["features"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [(Label, LABEL), (ModelUpdate, UPDATE), (Command, COMMAND), (Tick, {"time_ms": NOW_MS})],
+)
+def test_every_kind_of_the_log_is_accepted(kind: type, body: dict[str, Any]) -> None:
+    [(_, entry)] = read(json.dumps(body).encode(), kind).entries
+    assert type(entry) is kind
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "field"),
+    [
+        ({"model": ""}, "name", "model"),
+        ({"model": "a b"}, "name", "model"),
+        ({"model": "x" * 129}, "name", "model"),
+        ({"version": "3\n"}, "name", "version"),
+        ({"features": {"te\u202emp": 1}}, "name", "features"),
+        ({"features": {"a\u0000": 1}}, "name", "features"),
+        ({"features": {"\uff21": 1}}, "name", "features"),
+        ({"features": {f"f{i}": 1 for i in range(513)}}, "too_many_features", "features"),
+        ({"features": {"carrier": "\u20ac" * 86}}, "string_too_long", "features.carrier"),
+        ({"id": ""}, "empty_id", "id"),
+        ({"id": "i" * 257}, "string_too_long", "id"),
+        ({"prediction": "p" * 257}, "string_too_long", "prediction"),
+        ({"prediction": 1 << 64}, "number_range", "prediction"),
+        ({"prediction": {str(i): 0.0 for i in range(513)}}, "too_many_classes", "prediction"),
+        ({"segment": {"ori gin": "EWR"}}, "name", "segment"),
+        ({"segment": {"origin": "E" * 257}}, "string_too_long", "segment.origin"),
+        ({"time_ms": NOW_MS + 300_001}, "future", "time_ms"),
+        ({"time_ms": 10**30}, "future", "time_ms"),
+        ({"time_ms": -1}, "negative_time", "time_ms"),
+    ],
+)
+def test_a_broken_rule_refuses_the_event_and_the_detail_names_the_field(
+    changes: dict[str, Any], reason: str, field: str
+) -> None:
+    letter = refusal(event(**changes))
+
+    assert letter.reason == reason
+    assert letter.detail.startswith(field)
+    assert letter.detail.isascii()
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "reason"),
+    [
+        (Label, LABEL | {"label": 1 << 64}, "number_range"),
+        (Label, LABEL | {"label": "x" * 257}, "string_too_long"),
+        (Label, LABEL | {"version": "\u202e"}, "name"),
+        (Label, LABEL | {"prediction": "x" * 257}, "string_too_long"),
+        (Label, LABEL | {"time_ms": NOW_MS + 300_001}, "future"),
+        (ModelUpdate, UPDATE | {"version": ""}, "name"),
+        (ModelUpdate, UPDATE | {"caused_by": "x" * 257}, "string_too_long"),
+        (Command, COMMAND | {"actor": "x" * 257}, "string_too_long"),
+        (Command, COMMAND | {"until_ms": LATEST_MS + 1}, "time"),
+        (Tick, {"time_ms": -1}, "negative_time"),
+    ],
+)
+def test_every_kind_has_its_rules(kind: type, body: dict[str, Any], reason: str) -> None:
+    assert refusal(json.dumps(body).encode(), kind).reason == reason
+
+
+def test_a_record_without_a_value_is_refused() -> None:
+    letter = refusal(None)
+    assert (letter.reason, letter.size_bytes, letter.payload) == ("null_value", 0, b"")
+
+
+def test_a_value_of_exactly_the_limit_is_accepted_and_one_byte_more_is_not() -> None:
+    padded = event().ljust(65536)
+    assert len(read(padded).entries) == 1
+    assert refusal(padded + b" ").reason == "too_large"
+
+
+def test_a_model_update_may_be_as_large_as_its_profile() -> None:
+    padded = json.dumps(UPDATE).encode().ljust(1 << 20)
+    assert len(read(padded, ModelUpdate).entries) == 1
+    assert refusal(padded + b" ", ModelUpdate).reason == "too_large"
+
+
+def test_event_time_may_be_ahead_of_the_record_by_exactly_the_skew() -> None:
+    assert len(read(event(time_ms=NOW_MS + 300_000)).entries) == 1
+
+
+def test_history_is_accepted_unless_an_age_is_set() -> None:
+    old = event(time_ms=0)
+    assert len(read(old).entries) == 1
+    assert refusal(old, limits=Limits(max_event_age_ms=60_000)).reason == "too_old"
+    within = event(time_ms=NOW_MS - 60_000)
+    assert len(read(within, limits=Limits(max_event_age_ms=60_000)).entries) == 1
+
+
+def test_a_record_with_a_broken_clock_is_refused() -> None:
+    assert refusal(event(), timestamp_ms=1 << 62).reason == "timestamp"
+    assert refusal(event(), timestamp_ms=-1).reason == "future"
+
+
+def test_a_value_of_odd_magnitude_does_not_refuse_its_event() -> None:
+    [(_, entry)] = read(event(features={"a": 1e300, "b": 10**100, "c": -(10**100)})).entries
+    assert isinstance(entry, InferenceEvent)
+    assert entry.features == {"a": 1e300, "b": None, "c": None}
+
+
+def test_a_name_is_judged_in_every_event_also_after_a_good_one() -> None:
+    values = [event(), event(features={"bad name": 1}), event(model="bad name"), event()]
+    records = [LogRecord(i, NOW_MS, None, value) for i, value in enumerate(values)]
+    decoded = decode(RecordBatch("t", 0, "e", 0, 4, records), Limits())
+
+    assert [record.offset for record, _ in decoded.entries] == [0, 3]
+    assert [letter.offset for letter in decoded.refused] == [1, 2]
+
+
+def test_a_dead_letter_carries_position_hash_size_and_a_bounded_payload() -> None:
+    value = b"\xff" * 40_000
+    letter = refusal(value)
+
+    assert (letter.topic, letter.partition, letter.offset) == ("driftline.events.v1", 2, 7)
+    assert letter.timestamp_ms == NOW_MS
+    assert letter.sha256 == hashlib.sha256(value).hexdigest()
+    assert letter.size_bytes == 40_000
+    assert letter.payload == value[: 16 * 1024]
+    assert len(letter.detail) <= 300
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"{}",
+        b"\x00",
+        b'{"id":1}',
+        b"[" * 60_000,
+        b'{"x":' * 10_000,
+        b'{"time_ms":' + b"9" * 5000 + b"}",
+        event()[:-1],
+        event().replace(b"71.6", b"NaN"),
+        event().replace(b"71.6", b"1e999"),
+        event().replace(b"019a", b"\\ud800"),
+        event().replace(b"019a", b"\xed\xa0\x80"),
+    ],
+)
+def test_what_is_no_event_is_refused_with_a_reason(value: bytes) -> None:
+    assert refusal(value).reason

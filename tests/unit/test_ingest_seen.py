@@ -1,0 +1,74 @@
+"""Repeats are found within the ring, and the ring is bounded."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from stream_monitor.ingest.seen import SeenIds
+
+
+def admit(seen: SeenIds, start: int, *ids: int) -> list[bool]:
+    offsets = np.arange(start, start + len(ids), dtype=np.int64)
+    return [bool(first) for first in seen.admit(offsets, np.array(ids, dtype=np.uint64))]
+
+
+def test_an_id_is_new_once_also_within_a_call() -> None:
+    seen = SeenIds()
+    assert admit(seen, 0, 1, 2, 1) == [True, True, False]
+    assert admit(seen, 3, 2, 3) == [False, True]
+
+
+def test_an_id_is_forgotten_when_its_chunk_leaves_the_ring() -> None:
+    seen = SeenIds(chunks=2, chunk_events=10)
+    assert admit(seen, 9, 1) == [True]
+    assert admit(seen, 19, 1) == [False]  # chunk 1 remembers chunk 0
+    assert admit(seen, 20, 1) == [True]  # chunk 2 does not
+    assert len(seen) == 1
+
+
+def test_a_call_over_several_chunks_keeps_house_at_each() -> None:
+    seen = SeenIds(chunks=1, chunk_events=2)
+    assert admit(seen, 0, 1, 1, 1, 1, 2) == [True, False, True, False, True]
+
+
+def test_a_salt_tells_equal_ids_of_two_versions_apart() -> None:
+    seen = SeenIds()
+    offsets, ids = np.array([0]), np.array([5], dtype=np.uint64)
+    assert seen.admit(offsets, ids, salt=1).all()
+    assert seen.admit(offsets, ids, salt=2).all()
+    assert not seen.admit(offsets, ids, salt=1).any()
+
+
+def test_a_commit_writes_changed_chunks_only_and_deletes_dead_ones() -> None:
+    seen = SeenIds(chunks=2, chunk_events=10)
+    admit(seen, 0, 1)
+    admit(seen, 10, 2)
+    assert set(seen.dirty()) == {"0", "1"}
+    seen.clean()
+    admit(seen, 11, 3)
+    assert set(seen.dirty()) == {"1"}
+    admit(seen, 25, 4)
+    assert seen.dirty()["0"] is None
+
+
+def test_a_chunk_that_was_never_stored_is_not_deleted() -> None:
+    seen = SeenIds(chunks=1, chunk_events=10)
+    admit(seen, 0, 1)
+    admit(seen, 10, 2)
+    assert set(seen.dirty()) == {"1"}
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"x": b""},
+        {"1": b"1234567"},
+        {"1": "no bytes"},
+        {"0": b"12345678", "1": b"12345678"},
+        {"0": b"", "64": b""},
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(parts: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="seen ids"):
+        SeenIds.restore(parts)
