@@ -1,0 +1,1 @@
+"""Event-time tumbling windows of mergeable statistics, and distances from the reference."""

@@ -1,0 +1,55 @@
+"""The read model: a closed window, as dashboards and ``driftline status`` read it from Redis."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class ClosedFeature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One feature in one window, in the feature's own unit.
+
+    ``bins`` counts the valid values by the bins of the reference; mean, sd, minimum and maximum
+    exist for numeric features with a valid value.  ``psi`` is the plain index, ``effect`` the one
+    without the bias of few events (see `windows.distance`), ``jensen_shannon`` is in nats.
+    """
+
+    count: int
+    invalid: int
+    bins: list[int]
+    psi: float
+    effect: float
+    jensen_shannon: float
+    mean: float | None = None
+    sd: float | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+class ClosedWindow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Events of one model version with event time in [start_ms, end_ms), from one partition.
+
+    Its events lie between ``first_offset`` and ``last_offset``, both included; the record at
+    ``closed_offset`` closed it.  Windows of several partitions merge by adding counts and bins.
+    """
+
+    model: str
+    version: str
+    start_ms: int
+    end_ms: int
+    first_offset: int
+    last_offset: int
+    closed_offset: int
+    n_events: int
+    features: dict[str, ClosedFeature]
+    partition: int = 0
+
+
+def window_key(prefix: str, model: str, version: str, start_ms: int, partition: int = 0) -> str:
+    """The Redis key of a closed window.
+
+    ``@`` and ``/`` occur in no name, so no two windows share a key.
+
+    >>> window_key("driftline", "flights", "3", 3600000)
+    'driftline:window:flights@3/3600000/0'
+    """
+    return f"{prefix}:window:{model}@{version}/{start_ms}/{partition}"

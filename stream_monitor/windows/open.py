@@ -1,0 +1,93 @@
+"""An open window: the statistics of its events so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stream_monitor.reference.fixed_point import FIXED_POINT
+from stream_monitor.reference.profile import FeatureReference, ReferenceProfile
+from stream_monitor.windows.closed import ClosedFeature, ClosedWindow
+from stream_monitor.windows.distance import distances
+from stream_monitor.windows.statistics import FeatureStatistics
+
+
+@dataclass(slots=True)
+class Window:
+    """Events with event time in [start_ms, start_ms + size), and where they lie in the log."""
+
+    start_ms: int
+    first_offset: int
+    last_offset: int
+    n_events: int
+    features: dict[str, FeatureStatistics]
+
+    def merge(self, other: Window) -> None:
+        """Take the events of another part of the same window."""
+        self.first_offset = min(self.first_offset, other.first_offset)
+        self.last_offset = max(self.last_offset, other.last_offset)
+        self.n_events += other.n_events
+        for name, statistics in self.features.items():
+            statistics.merge(other.features[name])
+
+    def close(
+        self, profile: ReferenceProfile, size_ms: int, closed_offset: int, partition: int
+    ) -> ClosedWindow:
+        """The read model of this window."""
+        return ClosedWindow(
+            model=profile.model,
+            version=profile.version,
+            start_ms=self.start_ms,
+            end_ms=self.start_ms + size_ms,
+            first_offset=self.first_offset,
+            last_offset=self.last_offset,
+            closed_offset=closed_offset,
+            n_events=self.n_events,
+            features={
+                name: _closed(statistics, profile.features[name])
+                for name, statistics in self.features.items()
+            },
+            partition=partition,
+        )
+
+    def snapshot(self) -> list[Any]:
+        """All state as plain data; the start is the name of the part."""
+        features = {name: part.snapshot() for name, part in self.features.items()}
+        return [self.first_offset, self.last_offset, self.n_events, features]
+
+    @classmethod
+    def restore(cls, start_ms: int, n_bins: Mapping[str, int], data: Sequence[Any]) -> Window:
+        """Continue from `snapshot`.  Raises ValueError where it does not fit the profile."""
+        first, last, n_events, features = data
+        if features.keys() != n_bins.keys():
+            raise ValueError(f"window {start_ms}: not the features of the profile")
+        restored = {
+            name: FeatureStatistics.restore(n, features[name]) for name, n in n_bins.items()
+        }
+        if any(part.count + part.invalid != n_events for part in restored.values()):
+            raise ValueError(f"window {start_ms}: the counts of its features differ")
+        return cls(start_ms, first, last, n_events, restored)
+
+
+def _closed(statistics: FeatureStatistics, reference: FeatureReference) -> ClosedFeature:
+    bins: list[int] = statistics.bins.tolist()
+    index, effect, divergence = distances(bins, reference.bin_counts, reference.tau)
+    return ClosedFeature(
+        count=statistics.count,
+        invalid=statistics.invalid,
+        bins=bins,
+        psi=index,
+        effect=effect,
+        jensen_shannon=divergence,
+        mean=statistics.mean(reference),
+        sd=statistics.sd(reference),
+        minimum=_unscaled(statistics.minimum, reference),
+        maximum=_unscaled(statistics.maximum, reference),
+    )
+
+
+def _unscaled(scaled: int | None, reference: FeatureReference) -> float | None:
+    if scaled is None:
+        return None
+    return scaled / FIXED_POINT * reference.scale + reference.centre

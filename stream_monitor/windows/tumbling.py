@@ -1,0 +1,176 @@
+"""Tumbling windows in event time, of one model version.
+
+The watermark is the largest event time so far.  A window [start, end) closes at the first record
+at which the watermark reaches end + grace; an event is late if its window had closed before it.
+So every event is in exactly one window or late, and a window once closed never reopens.  Both
+rules are judged per record, while the statistics are added per batch: where the log was cut into
+batches changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from stream_monitor.ingest.batch import Bools, Ints
+from stream_monitor.reference.profile import ReferenceProfile
+from stream_monitor.reference.transform import Transform, Transformed
+from stream_monitor.windows.closed import ClosedWindow
+from stream_monitor.windows.open import Window
+from stream_monitor.windows.spec import WindowSpec
+from stream_monitor.windows.statistics import statistics_of
+
+_NEVER: Final = -1  # event time is not negative
+_META: Final = "meta"
+
+
+class Windows:
+    """The open windows of one (model, version), and what is known about the closed ones."""
+
+    def __init__(self, spec: WindowSpec, profile: ReferenceProfile, partition: int = 0) -> None:
+        self.spec, self.profile = spec, profile
+        self.watermark_ms = _NEVER
+        self.late = 0
+        self._partition = partition
+        self._lag_ms = spec.size_ms + spec.grace_ms
+        self._closed_through_ms = _NEVER  # start of the last window closed by idleness
+        self._open: dict[int, Window] = {}
+        self._bins: dict[str, Ints] = {
+            name: Transform(reference).bin for name, reference in profile.features.items()
+        }
+        self._n_bins = {
+            name: len(reference.bin_counts) for name, reference in profile.features.items()
+        }
+        self._dirty: set[int] = set()
+        self._stored: set[int] = set()
+        self._meta_dirty = True
+
+    def observe(
+        self, offsets: Ints, times_ms: Ints, transformed: Mapping[str, Transformed]
+    ) -> list[ClosedWindow]:
+        """Take n consecutive events of this version; gives the windows they closed, oldest first.
+
+        ``transformed`` has every feature of the profile.  Event times are not negative.
+        """
+        if not len(offsets):
+            return []
+        starts = times_ms - times_ms % self.spec.size_ms
+        reached = np.maximum(np.maximum.accumulate(times_ms), self.watermark_ms)
+        before = np.concatenate(([self.watermark_ms], reached[:-1]))
+        late = (starts <= before - self._lag_ms) | (starts <= self._closed_through_ms)
+        self._add(offsets, starts, late, transformed)
+        return self._advance(offsets, reached)
+
+    def _add(
+        self, offsets: Ints, starts: Ints, late: Bools, transformed: Mapping[str, Transformed]
+    ) -> None:
+        """Add every event to its window.  Late ones form a last group, which is dropped."""
+        any_late = bool(late.any())
+        if not any_late and starts[0] == starts[-1] and bool((starts == starts[0]).all()):
+            window_starts, groups = [int(starts[0])], np.zeros(len(starts), dtype=np.int64)
+        else:
+            unique, groups = np.unique(
+                np.where(late, np.iinfo(np.int64).max, starts), return_inverse=True
+            )
+            window_starts = unique.tolist()
+        n_groups = len(window_starts)
+        sizes = np.bincount(groups, minlength=n_groups)
+        by_group = offsets if n_groups == 1 else offsets[np.argsort(groups, kind="stable")]
+        ends = np.cumsum(sizes)
+        features = {
+            name: statistics_of(
+                transformed[name], self._bins[name], self._n_bins[name], groups, n_groups
+            )
+            for name in self._bins
+        }
+        if any_late:
+            self.late += int(sizes[-1])
+            n_groups -= 1
+        for i in range(n_groups):
+            part = Window(
+                start_ms=window_starts[i],
+                first_offset=int(by_group[ends[i] - sizes[i]]),
+                last_offset=int(by_group[ends[i] - 1]),
+                n_events=int(sizes[i]),
+                features={name: groups_of[i] for name, groups_of in features.items()},
+            )
+            known = self._open.setdefault(part.start_ms, part)
+            if known is not part:
+                known.merge(part)
+            self._dirty.add(part.start_ms)
+        self._meta_dirty = True
+
+    def _advance(self, offsets: Ints, reached: Ints) -> list[ClosedWindow]:
+        """Close what the watermark has passed, each at the record at which it did."""
+        self.watermark_ms = int(reached[-1])
+        due = [start for start in self._open if start <= self.watermark_ms - self._lag_ms]
+        return [
+            self._close(start, int(offsets[np.searchsorted(reached, start + self._lag_ms)]))
+            for start in sorted(due)
+        ]
+
+    def idle_due_ms(self, last_append_ms: int) -> int | None:
+        """When idleness may close the next window; ``None`` if none is open.
+
+        The answer is a time of the append clock; ``last_append_ms`` is where that clock stood at
+        the last event of this version.  At the first record that reaches it, call `close_idle`.
+        """
+        if not self._open:
+            return None
+        return max(last_append_ms + self.spec.idle_close_ms, min(self._open) + self._lag_ms)
+
+    def close_idle(self, append_clock_ms: int, offset: int) -> list[ClosedWindow]:
+        """Close what the append clock has passed by the grace; for a version that is idle.
+
+        The record at ``offset`` is where `idle_due_ms` was reached.  A window of the present that
+        is not over stays open, so a slow version loses nothing.
+        """
+        due = sorted(start for start in self._open if start <= append_clock_ms - self._lag_ms)
+        if due:
+            self._closed_through_ms = max(self._closed_through_ms, due[-1])
+            self._meta_dirty = True
+        return [self._close(start, offset) for start in due]
+
+    def _close(self, start: int, offset: int) -> ClosedWindow:
+        self._dirty.add(start)
+        window = self._open.pop(start)
+        return window.close(self.profile, self.spec.size_ms, offset, self._partition)
+
+    def part_names(self) -> list[str]:
+        """All parts that are stored, to be forgotten with the version."""
+        return [_META, *map(str, sorted(self._stored))]
+
+    def dirty(self) -> dict[str, Any]:
+        """The parts that changed since `clean`; ``None`` is a part that no longer exists."""
+        parts: dict[str, Any] = {}
+        if self._meta_dirty:
+            parts[_META] = [self.watermark_ms, self.late, self._closed_through_ms]
+        for start in sorted(self._dirty):
+            if start in self._open:
+                parts[str(start)] = self._open[start].snapshot()
+            elif start in self._stored:
+                parts[str(start)] = None
+        return parts
+
+    def clean(self) -> None:
+        """What `dirty` gave is durable."""
+        self._dirty.clear()
+        self._stored = set(self._open)
+        self._meta_dirty = False
+
+    def restore(self, parts: Mapping[str, Any]) -> None:
+        """Continue from the parts.  Raises ValueError where one is missing or does not fit."""
+        try:
+            self.watermark_ms, self.late, self._closed_through_ms = map(int, parts[_META])
+            self._open = {
+                int(start): Window.restore(int(start), self._n_bins, data)
+                for start, data in parts.items()
+                if start != _META
+            }
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"windows: a part is missing or has no such form: {error}") from error
+        if any(start % self.spec.size_ms for start in self._open):
+            raise ValueError("windows: stored with another window size")
+        self.clean()
