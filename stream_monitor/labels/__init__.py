@@ -1,0 +1,1 @@
+"""Delayed labels, joined to their predictions."""

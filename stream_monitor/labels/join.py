@@ -1,0 +1,269 @@
+"""Delayed labels, joined by id to the predictions of one model.
+
+A label may lie before or after its prediction in the log; the join happens at the later of the
+two.  A prediction waits until the model's watermark (its largest event time so far) reaches its
+event time plus the horizon.  That is judged at the position of the label, while memory is freed
+only where a new chunk of offsets begins, so results depend on the log alone, not on batches.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from producer.events import Label, Prediction
+from stream_monitor.labels.pending import Entry, Pending
+from stream_monitor.labels.spec import LabelSpec
+from stream_monitor.labels.tally import Tally
+
+_META: Final = "meta"
+_NEVER: Final = -1  # event time is not negative
+_HASH_BITS: Final = 64
+_BULK: Final = 8  # shorter runs are faster one by one
+
+Truth: TypeAlias = float | int | str | bool
+
+PredictionRow: TypeAlias = tuple[int, int, int, str, Prediction]
+"""Offset, event time, hash of the id, version, prediction."""
+
+LabelRow: TypeAlias = tuple[int, int, Label]
+"""Offset, hash of the id, label."""
+
+
+class JoinedLabel(NamedTuple):
+    """A label with its prediction.  ``offset`` is that of the later of the two records."""
+
+    offset: int
+    version: str
+    event_time_ms: int
+    delay_ms: int
+    prediction: Prediction
+    label: Truth
+
+
+class Labels:
+    """The predictions and labels of one model that wait for each other."""
+
+    def __init__(self, spec: LabelSpec) -> None:
+        self.spec = spec
+        self.watermark_ms = _NEVER
+        self.tally = Tally()
+        self._halvings = 0
+        self._threshold = 1 << _HASH_BITS
+        self._chunk = _NEVER
+        self._events = Pending()
+        self._early = Pending()
+        self._meta_dirty = True
+
+    @property
+    def pending(self) -> int:
+        """How many predictions are kept for their label."""
+        return len(self._events)
+
+    @property
+    def early(self) -> int:
+        """How many labels are kept for their prediction."""
+        return len(self._early)
+
+    @property
+    def sample_share(self) -> float:
+        """Share of the ids that are joined: 1, until more wait than ``max_pending``."""
+        return 0.5**self._halvings
+
+    def coverage(self) -> float:
+        """Share of the predictions in the sample that got a label so far; 0 without any."""
+        return self.tally.coverage(self._halvings)
+
+    def observe(
+        self, events: Sequence[PredictionRow], labels: Sequence[LabelRow]
+    ) -> list[JoinedLabel]:
+        """Take the next records of this model, of any versions; gives the joins by offset.
+
+        One call must hold all records of the model between its first and last offset, else a
+        label could be judged before a prediction that precedes it.
+        """
+        joined: list[JoinedLabel] = []
+        if not events and not labels:
+            return joined
+        by_offset = itemgetter(0)
+        events = sorted(events, key=by_offset)
+        done = 0
+        for offset, id_hash, label in sorted(labels, key=by_offset):
+            if done < len(events) and events[done][0] < offset:
+                end = bisect_left(events, offset, done, key=by_offset)
+                self._take_events(events[done:end], joined)
+                done = end
+            self._enter(offset)
+            self._take_label(offset, id_hash, label, joined)
+        self._take_events(events[done:], joined)
+        self._meta_dirty = True
+        return joined
+
+    def _take_events(self, events: Sequence[PredictionRow], joined: list[JoinedLabel]) -> None:
+        """Take predictions without a label between them; those of a chunk at once, if they may."""
+        start = 0
+        while start < len(events):
+            self._enter(events[start][0])
+            limit = (self._chunk + 1) * self.spec.chunk_events
+            end = len(events)
+            if events[-1][0] >= limit:
+                end = bisect_left(events, limit, start, key=itemgetter(0))
+            run = events[start:end]
+            if len(run) < _BULK or not self._take_run(run):
+                for offset, time_ms, id_hash, version, prediction in run:
+                    self._take_event(offset, id_hash, time_ms, version, prediction, joined)
+            start = end
+
+    def _take_run(self, run: Sequence[PredictionRow]) -> bool:
+        """Take predictions that only have to be added; gives False if they are not all so."""
+        _, times_ms, ids, versions, predictions = zip(*run, strict=True)
+        different = set(ids)
+        if (
+            len(different) < len(ids)
+            or max(ids) >= self._threshold
+            or not self._events.entries.keys().isdisjoint(different)
+            or not self._early.entries.keys().isdisjoint(different)
+        ):
+            return False
+        self.watermark_ms = max(self.watermark_ms, *times_ms)
+        self.tally.keep_all(ids)
+        self._events.add_all(ids, self._chunk, times_ms, versions, predictions)
+        return True
+
+    def _take_event(
+        self,
+        offset: int,
+        id_hash: int,
+        time_ms: int,
+        version: str,
+        prediction: Prediction,
+        joined: list[JoinedLabel],
+    ) -> None:
+        self.watermark_ms = max(self.watermark_ms, time_ms)
+        if id_hash >= self._threshold:
+            self.tally.sampled_out += 1
+            return
+        expiry_ms = self.watermark_ms - self.spec.horizon_ms
+        known = self._events.entries.get(id_hash)
+        if known is not None:
+            if known[1] > expiry_ms:
+                self.tally.repeated += 1
+                return
+            self._events.pop(id_hash)
+            self.tally.expired += 1
+        self.tally.keep(id_hash)
+        early = self._early.entries.get(id_hash)
+        if early is not None and early[1] > expiry_ms:
+            _, label_time_ms, _, label = early
+            self._early.pop(id_hash)
+            event = (self._chunk, time_ms, version, prediction)
+            joined.append(self._join(offset, id_hash, event, label_time_ms, label))
+        else:
+            self._events.add(id_hash, self._chunk, time_ms, version, prediction)
+
+    def _take_label(
+        self, offset: int, id_hash: int, label: Label, joined: list[JoinedLabel]
+    ) -> None:
+        expiry_ms = self.watermark_ms - self.spec.horizon_ms
+        event = self._events.entries.get(id_hash)
+        if label.version is not None and label.prediction is not None:
+            if event is not None:
+                self._events.pop(id_hash)
+                if event[1] > expiry_ms:
+                    self.tally.cover(id_hash)
+                else:
+                    self.tally.expired += 1
+            self.tally.joined += 1
+            self.tally.self_contained += 1
+            joined.append(
+                JoinedLabel(offset, label.version, label.time_ms, 0, label.prediction, label.label)
+            )
+        elif event is not None and event[1] > expiry_ms:
+            self._events.pop(id_hash)
+            joined.append(self._join(offset, id_hash, event, label.time_ms, label.label))
+        else:
+            self._keep_label(id_hash, label, expiry_ms)
+
+    def _keep_label(self, id_hash: int, label: Label, expiry_ms: int) -> None:
+        """A label whose prediction is not there: it may still come."""
+        if id_hash >= self._threshold:
+            self.tally.labels_sampled_out += 1
+            return
+        known = self._early.entries.get(id_hash)
+        if known is not None:
+            if known[1] > expiry_ms:
+                self.tally.repeated += 1
+                return
+            self._early.pop(id_hash)
+            self.tally.unmatched += 1
+        self._early.add(id_hash, self._chunk, label.time_ms, "", label.label)
+
+    def _join(
+        self, offset: int, id_hash: int, event: Entry, label_time_ms: int, label: Truth
+    ) -> JoinedLabel:
+        _, event_time_ms, version, prediction = event
+        delay_ms = max(0, label_time_ms - event_time_ms)
+        self.tally.joined += 1
+        self.tally.cover(id_hash)
+        self.tally.delay(delay_ms)
+        return JoinedLabel(offset, version, event_time_ms, delay_ms, prediction, label)
+
+    def _enter(self, offset: int) -> None:
+        """Keep house before the first record of a chunk of offsets, and only there."""
+        chunk = offset // self.spec.chunk_events
+        if chunk == self._chunk:
+            return
+        expiry_ms = self.watermark_ms - self.spec.horizon_ms
+        for pending in (self._events, self._early):
+            pending.seal(self._chunk)
+        self._chunk = chunk
+        self.tally.expired += self._events.expire(expiry_ms)
+        self.tally.unmatched += self._early.expire(expiry_ms)
+        while self.pending + self.early > self.spec.max_pending and self._halvings < _HASH_BITS:
+            self._halvings += 1
+            self._threshold >>= 1
+            self.tally.sampled_out += self._events.thin(self._threshold)
+            self.tally.labels_sampled_out += self._early.thin(self._threshold)
+
+    def dirty(self) -> dict[str, Any]:
+        """The parts that changed since `clean`; ``None`` is a part that no longer exists."""
+        parts: dict[str, Any] = {}
+        if self._meta_dirty:
+            parts[_META] = [
+                self.watermark_ms,
+                self._halvings,
+                self._chunk,
+                self.tally.snapshot(),
+            ]
+        parts |= {f"event|{chunk}": part for chunk, part in self._events.dirty().items()}
+        return parts | {f"label|{chunk}": part for chunk, part in self._early.dirty().items()}
+
+    def clean(self) -> None:
+        """What `dirty` gave is durable."""
+        self._events.clean()
+        self._early.clean()
+        self._meta_dirty = False
+
+    @classmethod
+    def restore(cls, spec: LabelSpec, parts: Mapping[str, Any]) -> Labels:
+        """Continue from the parts.  Raises ValueError where one is missing or does not fit."""
+        labels = cls(spec)
+        kinds: dict[str, list[tuple[int, Sequence[Any]]]] = {"event": [], "label": []}
+        try:
+            labels.watermark_ms, labels._halvings, labels._chunk, tally = parts[_META]
+            labels.tally = Tally.restore(tally)
+            for name, part in parts.items():
+                if name != _META:
+                    kind, _, chunk = name.partition("|")
+                    kinds[kind].append((int(chunk), part))
+            labels._events = Pending.restore(kinds["event"], labels._chunk)
+            labels._early = Pending.restore(kinds["label"], labels._chunk)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"labels: a part is missing or has no such form: {error}") from error
+        if not 0 <= labels._halvings <= _HASH_BITS:
+            raise ValueError("labels: the sample was halved more often than a hash has bits")
+        labels._threshold >>= labels._halvings
+        labels.clean()
+        return labels

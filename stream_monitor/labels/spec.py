@@ -1,0 +1,21 @@
+"""The settings of the label join."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class LabelSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a prediction waits for its label, and how many of a model may wait.
+
+    Beyond ``max_pending`` a sample by the hash of the id waits, half as large each time.
+    ``chunk_events`` offsets of the log make one part of the state.
+    """
+
+    horizon_ms: int = 7 * 24 * 3_600_000
+    max_pending: int = 200_000
+    chunk_events: int = 1024
+
+    def __post_init__(self) -> None:
+        if self.horizon_ms < 1 or self.max_pending < 1 or self.chunk_events < 1:
+            raise ValueError("labels: horizon, max_pending and chunk_events must be positive")

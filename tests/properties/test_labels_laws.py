@@ -1,0 +1,139 @@
+"""Laws of the join: any placement, any cut, any restart equals one record at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from producer.events import Label
+from stream_monitor.labels.join import JoinedLabel, LabelRow, Labels, PredictionRow
+from stream_monitor.labels.spec import LabelSpec
+
+CHUNK = 6
+HORIZON_MS = 20
+WIDE = LabelSpec(horizon_ms=HORIZON_MS, max_pending=10**6, chunk_events=CHUNK)
+TIGHT = LabelSpec(horizon_ms=HORIZON_MS, max_pending=5, chunk_events=CHUNK)
+
+Row = PredictionRow | LabelRow
+# Hashes over the whole range, so that thinning meets them; few, so that they meet each other.
+IDS = st.integers(0, 15).map(lambda i: (i * 0x9E3779B97F4A7C15 + (i << 59)) % (1 << 64))
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> list[Row]:
+    """The records of one model: events and labels in any order, offsets with holes."""
+    rows: list[Row] = []
+    offset = draw(st.integers(0, 10))
+    for _ in range(draw(st.integers(0, 30))):
+        offset += draw(st.sampled_from([1, 1, 1, 2, 9]))
+        id_hash, time_ms = draw(IDS), draw(st.integers(0, 60))
+        kind = draw(st.sampled_from(["event", "event", "label", "label", "whole"]))
+        if kind == "event":
+            rows.append((offset, time_ms, id_hash, draw(st.sampled_from("12")), offset / 10))
+        else:
+            extra = {"version": "3", "prediction": 0.9} if kind == "whole" else {}
+            label = Label(id="x", model="m", label=offset, time_ms=time_ms, **extra)  # type: ignore[arg-type]
+            rows.append((offset, id_hash, label))
+    return rows
+
+
+def split(rows: Sequence[Row]) -> tuple[list[PredictionRow], list[LabelRow]]:
+    return [r for r in rows if len(r) == 5], [r for r in rows if len(r) == 3]
+
+
+def fold(
+    spec: LabelSpec, rows: Sequence[Row], cuts: Sequence[int], *, restored: bool = False
+) -> tuple[list[JoinedLabel], dict[str, bytes], float]:
+    labels, store = Labels(spec), dict[str, bytes]()
+    joined: list[JoinedLabel] = []
+    bounds = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
+    for start, end in pairwise(bounds):
+        joined += labels.observe(*split(rows[start:end]))
+        for name, part in labels.dirty().items():
+            store.pop(name, None)
+            if part is not None:
+                store[name] = msgspec.msgpack.encode(part)
+        labels.clean()
+        if restored:
+            parts = {name: msgspec.msgpack.decode(part) for name, part in store.items()}
+            labels = Labels.restore(spec, parts)
+    return joined, store, labels.coverage()
+
+
+@given(logs(), st.lists(st.integers(0, 30), max_size=5), st.sampled_from([WIDE, TIGHT]))
+def test_joins_do_not_depend_on_batches_nor_on_restarts(
+    rows: list[Row], cuts: list[int], spec: LabelSpec
+) -> None:
+    one_at_a_time = fold(spec, rows, range(len(rows)))
+    assert fold(spec, rows, []) == one_at_a_time
+    assert fold(spec, rows, cuts) == one_at_a_time
+    assert fold(spec, rows, cuts, restored=True) == one_at_a_time
+
+
+@given(logs())
+def test_joins_are_those_of_the_rule_said_plainly(rows: list[Row]) -> None:
+    events: dict[int, tuple[int, str, object]] = {}
+    early: dict[int, tuple[int, object]] = {}
+    watermark_ms = -1
+    expected: list[tuple[object, ...]] = []
+    for row in rows:
+        if len(row) == 5:
+            offset, time_ms, id_hash, version, prediction = row
+            watermark_ms = max(watermark_ms, time_ms)
+            waits = events.get(id_hash)
+            if waits is not None and waits[0] + HORIZON_MS > watermark_ms:
+                continue
+            events.pop(id_hash, None)
+            label = early.get(id_hash)
+            if label is not None and label[0] + HORIZON_MS > watermark_ms:
+                del early[id_hash]
+                expected.append((offset, version, time_ms, prediction, label[1]))
+            else:
+                events[id_hash] = (time_ms, version, prediction)
+            continue
+        offset, id_hash, truth = row
+        waits = events.get(id_hash)
+        if truth.version is not None:
+            events.pop(id_hash, None)
+            expected.append((offset, "3", truth.time_ms, 0.9, truth.label))
+        elif waits is not None and waits[0] + HORIZON_MS > watermark_ms:
+            del events[id_hash]
+            expected.append((offset, waits[1], waits[0], waits[2], truth.label))
+        elif id_hash not in early or early[id_hash][0] + HORIZON_MS <= watermark_ms:
+            early[id_hash] = (truth.time_ms, truth.label)
+
+    joined = Labels(WIDE).observe(*split(rows))
+    assert [
+        (x.offset, x.version, x.event_time_ms, x.prediction, x.label) for x in joined
+    ] == expected
+    assert all(x.delay_ms >= 0 for x in joined)
+
+
+@given(logs(), st.sampled_from([WIDE, TIGHT]))
+def test_every_record_is_accounted_for(rows: list[Row], spec: LabelSpec) -> None:
+    labels = Labels(spec)
+    events, truths = split(rows)
+    joined = labels.observe(events, truths)
+    tally = labels.tally
+    paired = tally.joined - tally.self_contained
+
+    assert tally.joined == len(joined)
+    # A pair is two records.  A prediction overtaken by a label that brought one along is no pair.
+    counted = 2 * paired + tally.self_contained + labels.pending + labels.early
+    counted += tally.expired + tally.unmatched + tally.repeated
+    counted += tally.sampled_out + tally.labels_sampled_out
+    assert 0 <= len(rows) - counted <= tally.self_contained
+    if spec is TIGHT:
+        assert labels.pending + labels.early <= spec.max_pending + CHUNK
+
+
+@given(logs())
+def test_thinning_loses_labels_but_never_changes_one(rows: list[Row]) -> None:
+    all_joined = {(x.offset, x.label): x for x in Labels(WIDE).observe(*split(rows))}
+    for joined in Labels(TIGHT).observe(*split(rows)):
+        full = all_joined.get((joined.offset, joined.label))
+        assert full is None or full == joined
