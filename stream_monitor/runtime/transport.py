@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -38,7 +39,7 @@ class PausingListener(driver.ConsumerRebalanceListener):
 class LogConsumer(driver.Consumer):
     """Member of the group for Faust, reader of the log for us."""
 
-    logger = driver.logger
+    logger = logging.getLogger("faust.consumer")
     RebalanceListener = PausingListener
 
     @property
@@ -59,17 +60,21 @@ class LogConsumer(driver.Consumer):
         """Faust would complain that aiokafka does not fetch."""
 
     async def _drain_messages(self, fetcher: Any) -> None:
+        with contextlib.suppress(asyncio.CancelledError):  # Faust takes it for a crash
+            while not (self._stopped.is_set() or fetcher._stopped.is_set()):
+                self._still_polling()
+                await self._round()
+
+    async def _round(self) -> None:
         rooms = self.monitor.rooms
-        while not (self._stopped.is_set() or fetcher._stopped.is_set()):
-            self._still_polling()
-            if not self.flow_active or not len(rooms.partitions):
-                await asyncio.sleep(IDLE_S)
-                continue
-            batches, troubles = await rooms.reader.read()
-            for trouble in troubles:
-                await rooms.custody.on_trouble(trouble)
-            for batch in batches:
-                await self._hand_over(batch)
+        if not self.flow_active or not len(rooms.partitions):
+            await asyncio.sleep(IDLE_S)
+            return
+        batches, troubles = await rooms.reader.read()
+        for trouble in troubles:
+            await rooms.custody.on_trouble(trouble)
+        for batch in batches:
+            await self._hand_over(batch)
 
     def _still_polling(self) -> None:
         """Once a round: aiokafka leaves the group when nobody fetched for ``max_poll_interval``.

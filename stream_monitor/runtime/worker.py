@@ -40,6 +40,9 @@ class QuietWorker(faust.Worker):
         end_after(STOP_S)
         super()._schedule_shutdown(signal)
 
+    async def _sentinel_task(self) -> None:
+        """Faust waits a second here, with everything stopped."""
+
 
 def run(settings: Settings, folds: FoldFactory) -> int:
     """Fold the log until SIGTERM or SIGINT; answers the exit code.

@@ -260,9 +260,10 @@ def test_windows_are_readable_and_expire(redis_url: str) -> None:
 @pytest.fixture
 def evicting(redis_url: str) -> Iterator[str]:
     with sync_redis.Redis.from_url(redis_url) as client:
+        before: Any = client.config_get("maxmemory-policy")
         client.config_set("maxmemory-policy", "allkeys-lru")
         yield redis_url
-        client.config_set("maxmemory-policy", "noeviction")
+        client.config_set("maxmemory-policy", before["maxmemory-policy"])
 
 
 def test_a_redis_that_may_evict_state_is_refused(evicting: str) -> None:
@@ -280,8 +281,9 @@ def test_a_redis_that_may_evict_state_is_refused(evicting: str) -> None:
 @pytest.fixture
 def full(redis_url: str) -> Iterator[str]:
     with sync_redis.Redis.from_url(redis_url) as client:
+        before: Any = client.config_get("maxmemory")
         yield redis_url
-        client.config_set("maxmemory", 0)
+        client.config_set("maxmemory", before["maxmemory"])
 
 
 def test_a_full_redis_writes_nothing_and_takes_the_same_commit_later(full: str, key: str) -> None:

@@ -1,0 +1,293 @@
+"""Real workers on a real Kafka and a real Redis, with a core that only counts."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import redis
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+
+from producer.events import CE_TYPE_OF, Tick
+from stream_monitor.state.envelope import open_
+
+pytestmark = pytest.mark.kafka
+
+PARTITIONS = 4
+ALERT_EVERY = 1_000  # as counting_worker has it
+HERE = Path(__file__).parent
+
+
+@dataclass
+class Stage:
+    """One log, one store, and the workers on them."""
+
+    broker: str
+    redis_url: str
+    prefix: str = field(default_factory=lambda: f"t{uuid.uuid4().hex[:10]}")
+    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.events = f"{self.prefix}.events.v1"
+        self.alerts = f"{self.prefix}.alerts.v1"
+        self.dead = f"{self.prefix}.dead-letters.v1"
+        self.admin = AdminClient({"bootstrap.servers": self.broker})
+        new = [NewTopic(self.events, PARTITIONS, 1)]
+        new += [NewTopic(name, 1, 1) for name in (self.alerts, self.dead)]
+        for created in self.admin.create_topics(new).values():
+            created.result(20)
+        self.redis: Any = redis.Redis.from_url(self.redis_url)
+
+    def key(self, partition: int) -> str:
+        return f"driftline:{{{self.events}:{partition}}}"
+
+    def produce(self, values: list[bytes], **config: Any) -> None:
+        producer = Producer({"bootstrap.servers": self.broker, "linger.ms": 10, **config})
+        for number, value in enumerate(values):
+            producer.produce(self.events, value, partition=number % PARTITIONS)
+            producer.poll(0)
+        assert producer.flush(20) == 0
+
+    def start(self, **environment: str) -> subprocess.Popen[bytes]:
+        worker = subprocess.Popen(
+            [sys.executable, str(HERE / "counting_worker.py")],
+            cwd=HERE.parent.parent,
+            env=os.environ
+            | {
+                "PYTHONPATH": str(HERE.parent.parent),
+                "DRIFTLINE_KAFKA__BOOTSTRAP_SERVERS": self.broker,
+                "DRIFTLINE_KAFKA__SESSION_TIMEOUT_S": "6",
+                "DRIFTLINE_KAFKA__HEARTBEAT_S": "1",
+                "DRIFTLINE_KAFKA__MAX_BATCH_RECORDS": "200",
+                "DRIFTLINE_COMMIT__INTERVAL_S": "0.02",
+                "DRIFTLINE_REDIS__URL": self.redis_url,
+                "DRIFTLINE_TOPICS__PREFIX": self.prefix,
+                "DRIFTLINE_WEB__ENABLED": "false",
+                "DRIFTLINE_LOG_LEVEL": "WARNING",
+            }
+            | environment,
+        )
+        self.workers.append(worker)
+        return worker
+
+    def next_offsets(self) -> dict[int, int]:
+        stored = {p: self.redis.hget(self.key(p), "_next") for p in range(PARTITIONS)}
+        return {p: int(value) for p, value in stored.items() if value is not None}
+
+    def counts(self) -> Counter[str]:
+        total: Counter[str] = Counter()
+        for p in range(PARTITIONS):
+            for name, blob in self.redis.hgetall(self.key(p)).items():
+                if name.startswith(b"s:"):
+                    total[name[2:].decode()] += open_("count", blob)
+        return total
+
+    def outbox(self) -> list[bytes]:
+        names = [n for p in range(PARTITIONS) for n in self.redis.hkeys(self.key(p))]
+        return [name for name in names if name.startswith(b"o:")]
+
+    def read(self, topic: str) -> list[Message]:
+        """All committed records of a topic as it ends now, by partition."""
+        consumer = Consumer(
+            {"bootstrap.servers": self.broker, "group.id": "reader", "enable.partition.eof": True}
+        )
+        number = len(self.admin.list_topics(topic, timeout=10).topics[topic].partitions)
+        consumer.assign([TopicPartition(topic, p, 0) for p in range(number)])
+        messages: list[Message] = []
+        ended = 0
+        while ended < number:
+            for message in consumer.consume(10_000, 0.2):
+                ended += message.error() is not None
+                messages += [message] if message.error() is None else []
+        consumer.close()
+        return messages
+
+    def oracle(self) -> tuple[Counter[str], set[str]]:
+        """Counts and alert ids of the log, read from its beginning in one piece."""
+        counts: Counter[str] = Counter()
+        totals: Counter[int] = Counter()
+        ids: set[str] = set()
+        for message in self.read(self.events):
+            if ("ce_type", CE_TYPE_OF[Tick].encode()) in (message.headers() or []):
+                continue
+            partition = message.partition() or 0
+            counts[(message.value() or b"")[:1].decode()] += 1
+            totals[partition] += 1
+            if totals[partition] % ALERT_EVERY == 0:
+                ids.add(f"{self.events}:{partition}:{message.offset()}")
+        return counts, ids
+
+    def published(self) -> set[str]:
+        return {ce_id(message) for message in self.read(self.alerts)}
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.kill()
+            worker.wait()
+        for key in self.redis.scan_iter(f"*{self.prefix}*"):
+            self.redis.delete(key)
+        self.redis.close()
+        for gone in self.admin.delete_topics([self.events, self.alerts, self.dead]).values():
+            gone.result(20)
+
+
+@pytest.fixture
+def stage(kafka_broker: str, redis_url: str) -> Iterator[Stage]:
+    stage = Stage(kafka_broker, redis_url)
+    yield stage
+    stage.close()
+
+
+def ce_id(message: Message) -> str:
+    headers: Any = dict(message.headers() or [])
+    return str(headers["ce_id"].decode())
+
+
+def eventually(condition: Callable[[], bool], what: str, seconds: float = 25) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, f"not within {seconds} s: {what}"
+        time.sleep(0.05)
+
+
+def stop(worker: subprocess.Popen[bytes]) -> None:
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(15) == 0
+
+
+def letters(first: int, last: int) -> list[bytes]:
+    return [b"%c%d" % (97 + i % 23, i) for i in range(first, last)]
+
+
+def test_a_killed_worker_loses_nothing_and_a_wiped_store_is_rebuilt_the_same(stage: Stage) -> None:
+    stage.produce(letters(0, 20_000))
+    doomed, other = stage.start(), stage.start()
+    eventually(lambda: sum(stage.next_offsets().values()) > 0, "a first commit")
+    doomed.kill()
+    stage.produce(letters(20_000, 40_000))
+    heir = stage.start()
+    eventually(lambda: stage.counts().total() >= 40_000 and not stage.outbox(), "all counted")
+    stop(other)
+    stop(heir)
+    counts, ids = stage.oracle()
+    assert counts.total() == 40_000
+    assert len(ids) == 40
+    assert stage.counts() == counts
+    assert stage.published() == ids
+    assert {stage.redis.get(f"window:{one}") for one in ids} == {b'{"n":1000}'}
+
+    for partition in range(PARTITIONS):
+        stage.redis.delete(stage.key(partition))
+    rebuilder = stage.start()
+    eventually(lambda: stage.counts().total() >= 40_000 and not stage.outbox(), "rebuilt")
+    stop(rebuilder)
+    assert stage.counts() == counts
+    assert stage.published() == ids
+
+
+def test_a_worker_that_was_frozen_and_comes_back_counts_nothing_twice(stage: Stage) -> None:
+    stage.produce(letters(0, 4_000))
+    zombie = stage.start()
+    eventually(lambda: stage.counts().total() == 4_000, "counted by the first")
+    heir = stage.start()
+    zombie.send_signal(signal.SIGSTOP)
+    stage.produce(letters(4_000, 8_000))
+    eventually(lambda: stage.counts().total() == 8_000, "counted by the second")
+    zombie.send_signal(signal.SIGCONT)
+    stage.produce(letters(8_000, 12_000))
+    eventually(lambda: stage.counts().total() >= 12_000 and not stage.outbox(), "all counted")
+    stop(zombie)
+    stop(heir)
+    counts, ids = stage.oracle()
+    assert stage.counts() == counts
+    assert stage.published() == ids
+
+
+def test_refused_records_are_dead_letters_before_the_offset_passes_them(stage: Stage) -> None:
+    stage.produce([b"bad" if i % 50 == 0 else b"good" for i in range(2_000)])
+    worker = stage.start()
+    eventually(lambda: stage.counts().total() == 2_000, "all counted")
+    stop(worker)
+    bad = {
+        f"{stage.events}:{m.partition()}:{m.offset()}"
+        for m in stage.read(stage.events)
+        if m.value() == b"bad"
+    }
+    dead = stage.read(stage.dead)
+    assert {ce_id(message) for message in dead} == bad
+    assert all(msgspec.json.decode(m.value() or b"")["reason"] == "bad" for m in dead)
+
+
+def test_a_record_the_core_cannot_bear_ends_the_worker_and_is_not_passed(stage: Stage) -> None:
+    stage.produce([b"a"] * 10 * PARTITIONS)
+    worker = stage.start()
+    eventually(lambda: stage.counts().total() == 10 * PARTITIONS, "the good ones counted")
+    stage.produce([b"explode"])
+    assert worker.wait(15) == 1
+    before = [
+        m.offset()
+        for m in stage.read(stage.events)
+        if m.partition() == 0 and m.value() == b"explode"
+    ]
+    assert stage.next_offsets()[0] <= before[0]  # type: ignore[operator]
+
+
+def test_transaction_markers_and_aborted_records_leave_no_gap(stage: Stage) -> None:
+    producer = Producer({"bootstrap.servers": stage.broker, "transactional.id": stage.prefix})
+    producer.init_transactions(20)
+    for commit in (True, False, True, True, False):
+        producer.begin_transaction()
+        for partition, _ in itertools.product(range(PARTITIONS), range(5)):
+            producer.produce(stage.events, b"t" if commit else b"x", partition=partition)
+        producer.flush(20)  # else an abort takes back what was never sent
+        producer.commit_transaction(20) if commit else producer.abort_transaction(20)
+    worker = stage.start(DRIFTLINE_KAFKA__TICK_AFTER_S="600")
+    ends = dict.fromkeys(range(PARTITIONS), 5 * 6)  # five records and a marker, five times
+    eventually(lambda: stage.next_offsets() == ends, "read past the last marker")
+    stop(worker)
+    assert stage.counts() == Counter({"t": 3 * 5 * PARTITIONS})
+
+
+def test_deleted_records_are_skipped_and_state_beyond_the_log_is_set_aside(stage: Stage) -> None:
+    stage.produce(letters(0, 400))
+    worker = stage.start(DRIFTLINE_KAFKA__TICK_AFTER_S="600")
+    eventually(lambda: stage.counts().total() == 400, "counted")
+    stop(worker)
+    stage.produce(letters(400, 800))
+    for deleted in stage.admin.delete_records([TopicPartition(stage.events, 0, 150)]).values():
+        deleted.result(20)
+    stage.redis.hset(stage.key(1), "_next", 5_000)
+    worker = stage.start(DRIFTLINE_KAFKA__TICK_AFTER_S="600")
+    ends = dict.fromkeys(range(PARTITIONS), 200)
+    eventually(lambda: stage.next_offsets() == ends, "at the end again")
+    stop(worker)
+    assert stage.counts().total() == 750  # 50 of partition 0 were deleted unread
+    aside = list(stage.redis.scan_iter(f"{stage.key(1).replace('{', '[{]')}:quarantine:*"))
+    assert len(aside) == 1
+
+
+def test_an_idle_partition_gets_ticks_from_its_owner(stage: Stage) -> None:
+    worker = stage.start(DRIFTLINE_KAFKA__TICK_AFTER_S="0.2")
+    eventually(lambda: len(stage.next_offsets()) == PARTITIONS, "ticks counted in")
+    stop(worker)
+    ticks = stage.read(stage.events)
+    assert {tick.partition() for tick in ticks} == set(range(PARTITIONS))
+    assert {dict(t.headers() or [])["ce_type"] for t in ticks} == {CE_TYPE_OF[Tick].encode()}
+
+
+def test_missing_topics_are_named_before_anything_starts(stage: Stage) -> None:
+    worker = stage.start(DRIFTLINE_TOPICS__PREFIX=f"{stage.prefix}-never")
+    assert worker.wait(20) == 4
