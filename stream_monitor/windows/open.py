@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stream_monitor.reference.feature import FeatureReference
 from stream_monitor.reference.fixed_point import FIXED_POINT
-from stream_monitor.reference.profile import FeatureReference, ReferenceProfile
+from stream_monitor.reference.profile import ReferenceProfile
 from stream_monitor.windows.closed import ClosedFeature, ClosedWindow
 from stream_monitor.windows.distance import distances
 from stream_monitor.windows.statistics import FeatureStatistics

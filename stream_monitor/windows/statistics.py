@@ -9,8 +9,8 @@ from typing import Any, Final
 import numpy as np
 
 from stream_monitor.ingest.batch import Ints
+from stream_monitor.reference.feature import FeatureReference
 from stream_monitor.reference.fixed_point import FIXED_POINT
-from stream_monitor.reference.profile import FeatureReference
 from stream_monitor.reference.transform import Transformed
 
 _LOW_BITS: Final = 20

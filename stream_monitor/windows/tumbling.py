@@ -58,8 +58,8 @@ class Windows:
             return []
         starts = times_ms - times_ms % self.spec.size_ms
         reached = np.maximum(np.maximum.accumulate(times_ms), self.watermark_ms)
-        before = np.concatenate(([self.watermark_ms], reached[:-1]))
-        late = (starts <= before - self._lag_ms) | (starts <= self._closed_through_ms)
+        # The watermark before or after an event judges it alike: none lies beyond its own window.
+        late = (starts <= reached - self._lag_ms) | (starts <= self._closed_through_ms)
         self._add(offsets, starts, late, transformed)
         return self._advance(offsets, reached)
 

@@ -15,9 +15,9 @@ from stream_monitor.ingest.order import Entry, segments
 from stream_monitor.ingest.records import LogRecord
 from stream_monitor.ingest.seen import SeenIds
 
-CHUNK = 4
+CHUNK = 8
 MODELS = st.sampled_from(["m", "n"])
-IDS = st.sampled_from("abcdef")
+IDS = st.sampled_from("abcdefghijkl")
 
 
 def inference(model: str, version: str, text: str) -> InferenceEvent:
@@ -26,9 +26,9 @@ def inference(model: str, version: str, text: str) -> InferenceEvent:
     )
 
 
+INFERENCE = st.builds(inference, MODELS, st.sampled_from("12"), IDS)
 EVENTS: st.SearchStrategy[Event] = st.one_of(
-    st.builds(inference, MODELS, st.sampled_from("12"), IDS),
-    st.builds(inference, MODELS, st.sampled_from("12"), IDS),
+    *[INFERENCE] * 8,
     st.builds(lambda m, i: Label(id=i, model=m, label=1, time_ms=0), MODELS, IDS),
     st.builds(lambda m: ModelUpdate(id="u", model=m, version="2", time_ms=0), MODELS),
     st.builds(
@@ -44,7 +44,7 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
 @st.composite
 def logs(draw: st.DrawFn) -> list[Entry]:
     """Accepted records: offsets rise, with holes; append times may go back."""
-    events = draw(st.lists(EVENTS, max_size=24))
+    events = draw(st.lists(EVENTS, max_size=40))
     offset = draw(st.integers(0, 10))
     log: list[Entry] = []
     for event in events:
@@ -116,7 +116,7 @@ def fold(log: list[Entry], cuts: list[int], *, restored: bool) -> tuple[set[int]
     return first, store
 
 
-@given(logs(), st.lists(st.integers(0, 24), max_size=5))
+@given(logs(), st.lists(st.integers(0, 40), max_size=5))
 def test_repeats_do_not_depend_on_batches_nor_on_restarts(
     log: list[Entry], cuts: list[int]
 ) -> None:

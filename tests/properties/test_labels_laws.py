@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import msgspec
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from producer.events import Label
@@ -14,29 +14,36 @@ from stream_monitor.labels.join import JoinedLabel, LabelRow, Labels, Prediction
 from stream_monitor.labels.spec import LabelSpec
 
 CHUNK = 6
-HORIZON_MS = 20
+HORIZON_MS = 40
 WIDE = LabelSpec(horizon_ms=HORIZON_MS, max_pending=10**6, chunk_events=CHUNK)
 TIGHT = LabelSpec(horizon_ms=HORIZON_MS, max_pending=5, chunk_events=CHUNK)
+LARGE = LabelSpec(horizon_ms=HORIZON_MS, max_pending=10**6, chunk_events=40)
 
 Row = PredictionRow | LabelRow
 # Hashes over the whole range, so that thinning meets them; few, so that they meet each other.
-IDS = st.integers(0, 15).map(lambda i: (i * 0x9E3779B97F4A7C15 + (i << 59)) % (1 << 64))
+IDS = st.integers(0, 23).map(lambda i: (i * 0x9E3779B97F4A7C15 + (i << 59)) % (1 << 64))
 
 
 @st.composite
 def logs(draw: st.DrawFn) -> list[Row]:
-    """The records of one model: events and labels in any order, offsets with holes."""
+    """The records of one model: events and labels in bursts, offsets with holes, time jitters."""
     rows: list[Row] = []
     offset = draw(st.integers(0, 10))
-    for _ in range(draw(st.integers(0, 30))):
-        offset += draw(st.sampled_from([1, 1, 1, 2, 9]))
-        id_hash, time_ms = draw(IDS), draw(st.integers(0, 60))
-        kind = draw(st.sampled_from(["event", "event", "label", "label", "whole"]))
-        if kind == "event":
-            rows.append((offset, time_ms, id_hash, draw(st.sampled_from("12")), offset / 10))
-        else:
-            extra = {"version": "3", "prediction": 0.9} if kind == "whole" else {}
-            label = Label(id="x", model="m", label=offset, time_ms=time_ms, **extra)  # type: ignore[arg-type]
+    for kind, size in draw(
+        st.lists(
+            st.tuples(st.sampled_from(["event", "event", "label", "whole"]), st.integers(1, 14)),
+            max_size=8,
+        )
+    ):
+        for _ in range(size):
+            offset += draw(st.sampled_from([1, 1, 1, 1, 3]))
+            id_hash, time_ms = draw(IDS), offset + draw(st.integers(0, 12))
+            if kind == "event":
+                rows.append((offset, time_ms, id_hash, draw(st.sampled_from("12")), offset / 10))
+                continue
+            label = Label(id="x", model="m", label=offset, time_ms=time_ms)
+            if kind == "whole":
+                label = msgspec.structs.replace(label, version="3", prediction=0.9)
             rows.append((offset, id_hash, label))
     return rows
 
@@ -64,7 +71,8 @@ def fold(
     return joined, store, labels.coverage()
 
 
-@given(logs(), st.lists(st.integers(0, 30), max_size=5), st.sampled_from([WIDE, TIGHT]))
+@settings(max_examples=250)
+@given(logs(), st.lists(st.integers(0, 60), max_size=5), st.sampled_from([WIDE, TIGHT, LARGE]))
 def test_joins_do_not_depend_on_batches_nor_on_restarts(
     rows: list[Row], cuts: list[int], spec: LabelSpec
 ) -> None:
@@ -113,7 +121,7 @@ def test_joins_are_those_of_the_rule_said_plainly(rows: list[Row]) -> None:
     assert all(x.delay_ms >= 0 for x in joined)
 
 
-@given(logs(), st.sampled_from([WIDE, TIGHT]))
+@given(logs(), st.sampled_from([WIDE, TIGHT, LARGE]))
 def test_every_record_is_accounted_for(rows: list[Row], spec: LabelSpec) -> None:
     labels = Labels(spec)
     events, truths = split(rows)

@@ -40,6 +40,11 @@ def test_an_absent_feature_is_none() -> None:
     }
 
 
+def test_a_feature_that_only_a_later_event_has_is_a_column() -> None:
+    columns = batch({"a": 1, "b": 2}, {"a": 3, "b": 4, "c": 5})
+    assert list(columns.columns["c"]) == [None, 5]
+
+
 def test_equally_many_features_of_other_names_are_kept_apart() -> None:
     columns = batch({"a": 1, "b": 2}, {"a": 3, "c": 4})
     assert {k: list(v) for k, v in columns.columns.items()} == {
