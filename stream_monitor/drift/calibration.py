@@ -1,0 +1,76 @@
+"""From a false-alarm budget to the thresholds of the detectors.
+
+ARL0 is the mean number of events between false alarms of one detector.  Expected false alarms add
+up whatever the correlation between features, so a model with D detectors that may raise A false
+alarms in E events gives each of them ARL0 = D E / A.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import msgspec
+
+from stream_monitor.drift.adwin_state import adwin_clock
+from stream_monitor.drift.page_hinkley import DELTA
+from stream_monitor.reference.feature import ChannelReference
+
+# Siegmund, "Sequential Analysis", 1985: a discrete sum behaves as a continuous one whose
+# boundary lies 0.583 sd further out, on both of its sides.
+_OVERSHOOT: Final = 1.166
+
+# ARL0 * delta of ADWIN on standard normal block means times 10, by its clock; measured, rounded
+# down.  ADWIN's delta itself is not a false-alarm probability.
+_ADWIN_RATE: Final = {1: 200.0, 2: 250.0, 4: 300.0, 8: 400.0, 16: 500.0, 32: 650.0}
+_ADWIN_CEILING: Final = 20.0  # ADWIN's own bound on splits: exponents apply below it
+_MIN_BLOCKS: Final = 10.0
+
+
+class Budget(msgspec.Struct, frozen=True):
+    """At most ``false_alerts`` false alarms per ``per_events`` events of one model."""
+
+    false_alerts: float = 1.0
+    per_events: int = 1_000_000
+
+    def __post_init__(self) -> None:
+        if not (0 < self.false_alerts < math.inf and self.per_events > 0):
+            raise ValueError("a budget is a positive number of false alerts per events")
+
+
+def arl0_events(budget: Budget, n_detectors: int) -> float:
+    """Mean events between false alarms of each of ``n_detectors`` detectors of a model.
+
+    >>> arl0_events(Budget(false_alerts=2.0, per_events=1_000_000), 6)
+    3000000.0
+    """
+    return max(1, n_detectors) * budget.per_events / budget.false_alerts
+
+
+def page_hinkley_threshold(channel: ChannelReference, arl0_events: float) -> float:
+    """Threshold of the two-sided cumulative sum, in standard deviations of a block mean.
+
+    Siegmund (1985): ARL0 = (exp(2k(h + 1.166)) - 2k(h + 1.166) - 1) / 4k^2 blocks, which at
+    k = 0.5 is h = ln(ARL0) - 1.166.  Tails heavier than the normal ones lower the exponent 2k to
+    ``channel.theta``, the root of E exp(theta (z - k)) = 1 (Lorden, 1971; Wald's identity).
+    """
+    h = math.log(_blocks(channel, arl0_events)) - _OVERSHOOT
+    return h * 2 * DELTA / channel.theta
+
+
+def adwin_delta(channel: ChannelReference, arl0_events: float) -> float:
+    """ADWIN's delta that makes it fire once in ``arl0_events`` events of the reference.
+
+    Dependence between blocks inflates the variance by ``channel.vif``, which ADWIN, estimating
+    the variance itself, does not see: it enters as a power of delta.
+    """
+    rate = _ADWIN_RATE[adwin_clock(channel.block)]
+    delta = min(0.5, rate / _blocks(channel, arl0_events))
+    if channel.tau > 1:
+        power = channel.vif * (1 + math.sqrt(2 / channel.n_blocks))
+        delta = _ADWIN_CEILING * (delta / _ADWIN_CEILING) ** power
+    return max(delta, 1e-300)
+
+
+def _blocks(channel: ChannelReference, arl0_events: float) -> float:
+    return max(_MIN_BLOCKS, arl0_events * channel.widening / channel.block)

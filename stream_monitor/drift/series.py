@@ -1,0 +1,76 @@
+"""All detectors of one series: location and spread of its valid values, and their validity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from stream_monitor.drift.channel import Channel
+from stream_monitor.drift.signal import Signal
+from stream_monitor.errors import CorruptState
+from stream_monitor.reference.feature import FeatureReference
+from stream_monitor.reference.fixed_point import FIXED_POINT
+from stream_monitor.reference.transform import Transform, Transformed
+
+
+class SeriesDetectors:
+    """ADWIN and Page-Hinkley on every channel of one feature, prediction or loss.
+
+    ``arl0_events``: mean events between false alarms, of each single detector.
+    """
+
+    __slots__ = ("_channels", "_transform", "arl0_events", "n_detectors")
+
+    def __init__(
+        self,
+        reference: FeatureReference,
+        transform: Transform,
+        arl0_events: float,
+        state: dict[str, Any] | None = None,
+    ) -> None:
+        self.arl0_events = arl0_events
+        self.n_detectors = 2 * len(reference.channels)
+        self._transform = transform
+        self._channels = [
+            (c.channel, Channel(c, arl0_events, state and state[c.channel]))
+            for c in reference.channels
+        ]
+
+    def observe(self, transformed: Transformed) -> list[Signal]:
+        """Take n consecutive events; positions refer to all of them, valid or not.
+
+        Signals are sorted by position, channel and detector.
+        """
+        transform, index = self._transform, transformed.index
+        signals: list[Signal] = []
+        for name, channel in self._channels:
+            if name == "validity":
+                values = np.multiply(~transformed.valid, FIXED_POINT, dtype=np.int64)
+                signals += channel.observe(values)
+                continue
+            table = transform.location if name == "location" else transform.spread
+            if table is None:
+                raise CorruptState(f"the reference has a {name} channel, its values have none")
+            found = channel.observe(table[index])
+            if found and len(index) < len(transformed.valid):
+                where = np.flatnonzero(transformed.valid)
+                found = [s._replace(position=int(where[s.position])) for s in found]
+            signals += found
+        if len(signals) > 1:
+            signals.sort(key=lambda s: (s.position, s.channel, s.detector))
+        return signals
+
+    def snapshot(self) -> dict[str, Any]:
+        """All state, as plain data, by channel."""
+        return {name: channel.snapshot() for name, channel in self._channels}
+
+    @classmethod
+    def restore(
+        cls, reference: FeatureReference, transform: Transform, arl0_events: float, data: Any
+    ) -> SeriesDetectors:
+        """Continue from `snapshot`.  Raises CorruptState where it does not fit."""
+        names = {channel.channel for channel in reference.channels}
+        if not isinstance(data, dict) or data.keys() != names:
+            raise CorruptState("series state: not the channels of its reference")
+        return cls(reference, transform, arl0_events, data)

@@ -1,0 +1,99 @@
+"""Distance bins: at most ten ranges of the index, so that a bin follows from the index alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from stream_monitor.reference.fixed_point import Floats, Ints
+
+MAX_BINS: Final = 10
+_MIN_SHARE: Final = 0.005
+
+
+def numeric_bins(index: Ints, n_indices: int) -> tuple[int, ...]:
+    """First index of each bin, for the reference's indices (n,).
+
+    Up to ten distinct values get a bin each; more are cut at their deciles, between distinct
+    values.  A constant gets what lies below and above it as bins of their own.
+    """
+    counts = np.bincount(index, minlength=n_indices)
+    present = np.flatnonzero(counts)
+    if len(present) == 1:
+        only = int(present[0])
+        return tuple(sorted({0, only, only + 1} - {n_indices}))
+    middles = (present[:-1] + present[1:]) // 2 + 1
+    if len(present) > MAX_BINS:
+        below = np.cumsum(counts[present])[:-1]
+        targets = np.arange(1, MAX_BINS) * (len(index) / MAX_BINS)
+        cuts = np.unique([int(np.argmin(np.abs(below - target))) for target in targets])
+        middles = middles[cuts]
+    return _merged((0, *middles.tolist()), counts)
+
+
+def _merged(starts: tuple[int, ...], counts: Ints) -> tuple[int, ...]:
+    """Join bins of less than 0.5 % to their smaller neighbour, down to two bins."""
+    left = list(starts)
+    while len(left) > 2:
+        sizes = np.add.reduceat(counts, left)
+        small = int(np.argmin(sizes))
+        if sizes[small] >= _MIN_SHARE * counts.sum():
+            break
+        with_next = small == 0 or (small < len(left) - 1 and sizes[small + 1] < sizes[small - 1])
+        del left[small + 1 if with_next else small]
+    return tuple(left)
+
+
+def category_bins(counts: Ints) -> tuple[int, ...]:
+    """First index of each bin for categories ascending in frequency: the rest, then the top 9."""
+    total = counts.sum()
+    left = [0, *range(max(1, len(counts) - MAX_BINS + 1), len(counts))]
+    if len(left) > 1 and not counts[0] and left[1] == 1:
+        del left[1]  # no rare categories: their empty place is no bin
+    while len(left) > 2:
+        sizes = np.add.reduceat(counts, left)
+        if sizes.min() >= _MIN_SHARE * total:
+            break
+        del left[1]
+    return tuple(left)
+
+
+def bin_counts(index: Ints, starts: Sequence[int], n_indices: int) -> tuple[int, ...]:
+    """How many of the reference's indices (n,) lie in each bin."""
+    counts = np.bincount(index, minlength=n_indices)
+    return tuple(np.add.reduceat(counts, list(starts)).tolist())
+
+
+def numeric_labels(values: Floats, counts: Sequence[int]) -> tuple[str, ...]:
+    """Names of the bins, from the smallest and largest of ``values`` (n,) that lie in each."""
+    ordered = np.sort(values)
+    ends = np.cumsum(counts)
+    labels = []
+    for i, (count, end) in enumerate(zip(counts, ends.tolist(), strict=True)):
+        if not count:
+            labels.append(f"below {ordered[0]:.6g}" if i == 0 else f"above {ordered[-1]:.6g}")
+            continue
+        low, high = float(ordered[end - count]), float(ordered[end - 1])
+        if low == high:
+            labels.append(f"{low:.6g}")
+        elif i == 0:
+            labels.append(f"at most {high:.4g}")
+        elif i == len(counts) - 1:
+            labels.append(f"at least {low:.4g}")
+        else:
+            labels.append(f"{low:.4g} to {high:.4g}")
+    return tuple(labels)
+
+
+def category_labels(
+    categories: Sequence[str], starts: Sequence[int], counts: Ints
+) -> tuple[str, ...]:
+    """Names of the bins: that of the only category with events in it, or "other"."""
+    ends = (*starts[1:], len(categories))
+    labels = []
+    for start, end in zip(starts, ends, strict=True):
+        names = [categories[i] for i in range(start, end) if counts[i]]
+        labels.append(names[0] if len(names) == 1 and names[0] else "other")
+    return tuple(labels)

@@ -1,0 +1,97 @@
+"""A profile comes in from outside: nothing of it is used before it is checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+
+from stream_monitor.drift.adwin_state import adwin_clock
+from stream_monitor.drift.adwin_state import check as check_adwin
+from stream_monitor.reference.feature import ChannelReference, FeatureReference
+from stream_monitor.reference.values import MAX_MAGNITUDE
+
+_MAX_BLOCK: Final = 1 << 16
+_MAX_ORDER_STATISTICS: Final = 4096
+_MAX_BINS: Final = 64
+_MAX_COUNT: Final = 1 << 53
+
+
+def _require(condition: bool, message: str) -> None:  # noqa: FBT001 - reads as a sentence
+    if not condition:
+        raise ValueError(message)
+
+
+def _finite(where: str, numbers: Iterable[float | None]) -> None:
+    _require(all(x is None or math.isfinite(x) for x in numbers), f"{where}: not finite")
+
+
+def check_feature(feature: FeatureReference) -> None:
+    """Raise ValueError, saying where, unless detectors can be built from ``feature``."""
+    where = f"feature {feature.name!r}"
+    numbers = (feature.centre, feature.scale, feature.mean, feature.sd, feature.tau)
+    _finite(where, (*numbers, feature.minimum, feature.maximum))
+    _require(feature.scale > 0 and feature.tau >= 1, f"{where}: impossible scale or tau")
+    counts = (feature.n_events, feature.n_invalid)
+    _require(0 <= counts[1] <= counts[0] < _MAX_COUNT, f"{where}: impossible counts")
+    if feature.kind == "numeric":
+        _check_order_statistics(where, feature)
+    if feature.kind == "categorical":
+        names = (*feature.categories[1:], *feature.rare)
+        _require(len(feature.categories) >= 1, f"{where}: no categories")
+        _require(len(set(names)) == len(names), f"{where}: a category twice")
+        _require(
+            len(feature.category_counts) == len(feature.categories)
+            and min(feature.category_counts) >= 0
+            and 0 < sum(feature.category_counts) < _MAX_COUNT,
+            f"{where}: category counts do not fit",
+        )
+    _check_bins(where, feature)
+    channels = [channel.channel for channel in feature.channels]
+    _require(len(set(channels)) == len(channels) >= 1, f"{where}: no channels, or one twice")
+    for channel in feature.channels:
+        _check_channel(f"{where}, {channel.channel}", channel)
+
+
+def _check_order_statistics(where: str, feature: FeatureReference) -> None:
+    size = len(feature.order_statistics)
+    _require(
+        size % 8 == 0 and 1 <= size // 8 <= _MAX_ORDER_STATISTICS,
+        f"{where}: impossible number of order statistics",
+    )
+    quantiles = feature.quantiles
+    _require(
+        bool((np.abs(quantiles) <= MAX_MAGNITUDE).all() and (np.diff(quantiles) >= 0).all()),
+        f"{where}: order statistics out of range or order",
+    )
+
+
+def _check_bins(where: str, feature: FeatureReference) -> None:
+    starts, counts = feature.bin_starts, feature.bin_counts
+    _require(1 <= len(starts) <= _MAX_BINS, f"{where}: impossible number of bins")
+    _require(len(starts) == len(counts) == len(feature.bin_labels), f"{where}: bins do not fit")
+    ascending = all(a < b for a, b in pairwise(starts))
+    _require(
+        starts[0] == 0 and ascending and starts[-1] < feature.n_indices, f"{where}: bins overlap"
+    )
+    _require(min(counts) >= 0 and 0 < sum(counts) < _MAX_COUNT, f"{where}: impossible bin counts")
+
+
+def _check_channel(where: str, channel: ChannelReference) -> None:
+    numbers = (channel.mean, channel.sd, channel.tau, channel.skew, channel.theta, channel.vif)
+    _finite(where, (*numbers, channel.adwin_scale, channel.widening))
+    block = channel.block
+    _require(1 <= block <= _MAX_BLOCK and block & (block - 1) == 0, f"{where}: impossible block")
+    _require(1 <= channel.n_blocks < _MAX_COUNT, f"{where}: impossible number of blocks")
+    _require(channel.sd > 0 and 0 < channel.theta <= 1, f"{where}: impossible sd or theta")
+    _require(
+        min(channel.tau, channel.vif, channel.widening) >= 1 and channel.adwin_scale > 0,
+        f"{where}: impossible tau, vif, widening or scale",
+    )
+    if channel.adwin is not None:
+        check_adwin(channel.adwin)
+        _require(channel.adwin.clock == adwin_clock(block), f"{where}: another clock")
+        _require(not channel.adwin.flagged, f"{where}: not stationary, yet primed")

@@ -1,0 +1,266 @@
+"""Learning a reference from data: what a feature, a loss, a model version looks like."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from producer.events import Prediction
+from stream_monitor.reference import bins
+from stream_monitor.reference.categories import cross_fitted_scores, vocabulary
+from stream_monitor.reference.channels import (
+    SeriesChannel,
+    fit_channel,
+    fit_validity,
+    series_block,
+    widening_of,
+)
+from stream_monitor.reference.errors import ReferenceTooShort
+from stream_monitor.reference.feature import ChannelReference, FeatureKind, FeatureReference
+from stream_monitor.reference.fixed_point import FIXED_POINT, Bools, Floats
+from stream_monitor.reference.loss import score_of
+from stream_monitor.reference.profile import ClassLabel, Origin, ReferenceProfile, Task
+from stream_monitor.reference.transform import Transform
+from stream_monitor.reference.values import Column, booleans, category, numbers
+
+MIN_EVENTS: Final = 300
+_MAX_ORDER_STATISTICS: Final = 1000
+_TOP: Final = 10
+_IQR_OF_NORMAL: Final = 1.349
+
+
+def fit_feature(name: str, values: Column, *, kind: FeatureKind | None = None) -> FeatureReference:
+    """The reference of a feature, from its n values in their order in time.
+
+    ``kind`` is inferred where it is not given.
+
+    Raises:
+        ReferenceTooShort: fewer than 300 values are valid.
+    """
+    kind = kind or infer_kind(values)
+    if kind == "categorical":
+        return _fit_categorical(name, values)
+    valid, floats = booleans(values) if kind == "boolean" else numbers(values)
+    _require_enough(name, valid)
+    known = floats[valid]
+    stated = FeatureReference(
+        name=name,
+        kind=kind,
+        n_events=len(valid),
+        n_invalid=int(np.count_nonzero(~valid)),
+        mean=float(known.mean()),
+        sd=float(known.std(ddof=1)),
+        minimum=float(known.min()),
+        maximum=float(known.max()),
+    )
+    if kind == "boolean":
+        ones = int(np.count_nonzero(known))
+        stated = msgspec.structs.replace(
+            stated,
+            bin_starts=(0, 1),
+            bin_counts=(len(known) - ones, ones),
+            bin_labels=("false", "true"),
+        )
+        return _with_channels(stated, {"location": known}, ~valid)
+    return _fit_numeric(stated, known, ~valid)
+
+
+def fit_loss(losses: Column, *, task: Task) -> FeatureReference:
+    """The reference of a model's out-of-fold losses: 0/1 errors, or absolute errors.
+
+    Its only channel is the location.  Raises ReferenceTooShort below 300 losses.
+    """
+    kind: FeatureKind = "numeric" if task == "regression" else "boolean"
+    fitted = fit_feature("loss", losses, kind=kind)
+    location = tuple(c for c in fitted.channels if c.channel == "location")
+    return msgspec.structs.replace(fitted, channels=location)
+
+
+def fit_profile(
+    model: str,
+    version: str,
+    columns: Mapping[str, Column],
+    *,
+    predictions: Sequence[Prediction] | Floats | None = None,
+    losses: Column | None = None,
+    task: Task,
+    origin: Origin,
+    threshold: float = 0.5,
+    positive: ClassLabel = 1,
+    importances: Mapping[str, float] | None = None,
+) -> ReferenceProfile:
+    """The profile of a model version, from columns of n values each, in their order in time.
+
+    What has too few valid values is left out and named in ``skipped``.
+
+    Raises:
+        ReferenceTooShort: nothing of a training frame can be watched.
+    """
+    features: dict[str, FeatureReference] = {}
+    skipped: dict[str, str] = {}
+    for name, column in columns.items():
+        try:
+            features[name] = fit_feature(name, column)
+        except ReferenceTooShort as error:
+            skipped[name] = str(error)
+    prediction = loss = None
+    if predictions is not None:
+        scores: Column = (
+            predictions
+            if isinstance(predictions, np.ndarray)
+            else [score_of(p, task, positive) for p in predictions]
+        )
+        try:
+            prediction = fit_feature("prediction", scores, kind=_prediction_kind(task))
+        except ReferenceTooShort as error:
+            skipped["prediction of the model"] = str(error)
+    if losses is not None:
+        try:
+            loss = fit_loss(losses, task=task)
+        except ReferenceTooShort as error:
+            skipped["loss of the model"] = str(error)
+    if origin == "training" and not features and prediction is None:
+        raise ReferenceTooShort(f"nothing of {model}@{version} can be watched: {skipped}")
+    lengths = [len(c) for c in (*columns.values(), predictions) if c is not None]
+    return ReferenceProfile(
+        model=model,
+        version=version,
+        origin=origin,
+        n_events=max(lengths, default=0),
+        features=features,
+        prediction=prediction,
+        loss=loss,
+        task=task,
+        threshold=threshold,
+        positive=positive,
+        importances=dict(importances or {}),
+        skipped=skipped,
+    )
+
+
+def _prediction_kind(task: Task) -> FeatureKind | None:
+    kinds: dict[Task, FeatureKind] = {"multiclass": "categorical", "regression": "numeric"}
+    return kinds.get(task)
+
+
+def infer_kind(values: Column) -> FeatureKind:
+    """What kind of feature such values are.
+
+    >>> infer_kind([1.5, 2.0, None]), infer_kind(["UA", "AA"]), infer_kind([True, False])
+    ('numeric', 'categorical', 'boolean')
+    >>> infer_kind([0, 1, 1]), infer_kind([0, 0]), infer_kind(["true", "false"])
+    ('boolean', 'numeric', 'boolean')
+    """
+    valid, floats = booleans(values)
+    plain: Sequence[Any] = values if not isinstance(values, np.ndarray) else ()
+    types = set(map(type, plain)) - {type(None)}
+    if types == {bool}:
+        return "boolean"
+    missing = sum(v is None or v != v for v in plain)  # noqa: PLR0124 - NaN differs from itself
+    if isinstance(values, np.ndarray):
+        missing = int(np.count_nonzero(np.isnan(floats)))
+    if valid.any() and int(np.count_nonzero(~valid)) == missing and len(set(floats[valid])) == 2:
+        return "boolean"
+    words = sum(isinstance(v, str) for v in plain) if str in types else 0
+    return "categorical" if 2 * words > len(values) - missing else "numeric"
+
+
+def _require_enough(name: str, valid: Bools) -> None:
+    n_valid = int(np.count_nonzero(valid))
+    if n_valid < MIN_EVENTS:
+        raise ReferenceTooShort(
+            f"{name}: {n_valid} valid values of {len(valid)}, {MIN_EVENTS} are needed"
+        )
+
+
+def _fit_numeric(stated: FeatureReference, known: Floats, invalid: Bools) -> FeatureReference:
+    ordered = np.sort(known)
+    n = len(ordered)
+    k = min(n, _MAX_ORDER_STATISTICS)
+    # The (i + 1/2)-th of k parts; integers, so that no rounding can leave the range.
+    picked = ordered[(2 * np.arange(k) + 1) * n // (2 * k)]
+    first, third = np.quantile(ordered, (0.25, 0.75)).tolist()
+    centre = float(ordered[n // 2])
+    spreads = ((third - first) / _IQR_OF_NORMAL, stated.sd or 0.0, abs(centre) / 1000, 1.0)
+    scaled = msgspec.structs.replace(
+        stated,
+        order_statistics=picked.astype("<f8").tobytes(),
+        centre=centre,
+        scale=next(s for s in spreads if s > 0),
+    )
+    transform = Transform(scaled)
+    index = transform.apply(known).index
+    starts = bins.numeric_bins(index, scaled.n_indices)
+    counts = bins.bin_counts(index, starts, scaled.n_indices)
+    binned = msgspec.structs.replace(
+        scaled,
+        bin_starts=starts,
+        bin_counts=counts,
+        bin_labels=bins.numeric_labels(known, counts),
+    )
+    series: dict[SeriesChannel, Floats] = {"location": transform.location[index] / FIXED_POINT}
+    if transform.spread is not None and ordered[0] < ordered[-1] and len(np.unique(index)) > 2:
+        series["spread"] = transform.spread[index] / FIXED_POINT
+    return _with_channels(binned, series, invalid)
+
+
+def _fit_categorical(name: str, values: Column) -> FeatureReference:
+    plain: Sequence[Any] = values.tolist() if isinstance(values, np.ndarray) else values
+    every = [category(value) for value in plain]
+    known = vocabulary([c for c in every if c is not None])
+    invalid = np.array([c is None or c in known.unseen for c in every], dtype=np.bool_)
+    _require_enough(name, ~invalid)
+    names = [c for c in every if c is not None and c not in known.unseen]
+    counted = Counter(names)
+    kept_counts = [counted[c] for c in known.kept]
+    counts = np.array([len(names) - sum(kept_counts), *kept_counts], dtype=np.int64)
+    categories = ("", *known.kept)
+    starts = bins.category_bins(counts)
+    stated = FeatureReference(
+        name=name,
+        kind="categorical",
+        n_events=len(every),
+        n_invalid=int(np.count_nonzero(invalid)),
+        categories=categories,
+        category_counts=tuple(counts.tolist()),
+        rare=known.rare,
+        bin_starts=starts,
+        bin_counts=tuple(np.add.reduceat(counts, list(starts)).tolist()),
+        bin_labels=bins.category_labels(categories, starts, counts),
+        top=tuple(counted.most_common(_TOP)),
+    )
+    location, spread = cross_fitted_scores(names)
+    series: dict[SeriesChannel, Floats] = {"location": location}
+    if Transform(stated).spread is not None:
+        series["spread"] = spread
+    return _with_channels(stated, series, invalid)
+
+
+def _with_channels(
+    stated: FeatureReference, series: Mapping[SeriesChannel, Floats], invalid: Bools
+) -> FeatureReference:
+    """Calibrate the channels over one block length: that of the channel that needs the longest."""
+    table = Transform(stated)
+    asked = [series_block(values) for values in series.values()]
+    tau, block = (max(column) for column in zip(*asked, strict=True))
+    n_valid = int(np.count_nonzero(~invalid))
+    widening = widening_of(n_valid, tau)
+    channels: list[ChannelReference] = []
+    for channel, values in series.items():
+        lookup = table.spread if channel == "spread" else table.location
+        if lookup is None:
+            continue
+        reach = float(np.abs(lookup / FIXED_POINT - values.mean()).max())
+        channels.append(fit_channel(channel, values, int(block), reach, widening))
+    channels.append(fit_validity(invalid, widening))
+    return msgspec.structs.replace(
+        stated,
+        tau=float(tau),
+        block=int(block),
+        short=widening > 1,
+        channels=tuple(channels),
+    )

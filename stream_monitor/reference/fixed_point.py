@@ -1,0 +1,24 @@
+"""Fixed-point integers: sums of them do not depend on the order of adding."""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints: TypeAlias = NDArray[np.int64]
+Floats: TypeAlias = NDArray[np.float64]
+Bools: TypeAlias = NDArray[np.bool_]
+
+FIXED_POINT: Final = 1 << 20
+"""What 1.0 is as a fixed-point integer."""
+
+
+def to_fixed(values: Floats) -> Ints:
+    """Round finite values, at most 2^42 in size, to fixed point; the same shape.
+
+    >>> to_fixed(np.array([1.0, -0.5])).tolist()
+    [1048576, -524288]
+    """
+    return np.rint(values * FIXED_POINT).astype(np.int64)

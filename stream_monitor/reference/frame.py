@@ -1,0 +1,95 @@
+"""A profile from a training frame: the only place of this room that touches pandas."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stream_monitor.reference.fit import fit_profile
+from stream_monitor.reference.loss import loss_of
+from stream_monitor.reference.profile import ClassLabel, ReferenceProfile, Task
+from stream_monitor.reference.values import Column, category
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def profile_from_frame(
+    frame: pd.DataFrame,
+    *,
+    model: str,
+    version: str,
+    prediction: str | None = None,
+    label: str | None = None,
+    loss: str | None = None,
+    features: Sequence[str] | None = None,
+    task: Task | None = None,
+    threshold: float = 0.5,
+    positive: ClassLabel = 1,
+    importances: dict[str, float] | None = None,
+) -> ReferenceProfile:
+    """The profile of a model version from its training data, rows in their order in time.
+
+    ``prediction``, ``label`` and ``loss`` name columns of *out-of-fold* predictions, the truth,
+    and losses: in-sample ones are smaller than those to come, and every model would alarm.
+    Without ``loss`` it is computed from prediction and label.  All other columns are features,
+    unless ``features`` names them.
+
+    Raises:
+        KeyError: a named column is not there.
+        ReferenceTooShort: the frame has too few rows to watch anything.
+    """
+    names = [name for name in (prediction, label, loss) if name is not None]
+    chosen = list(features) if features is not None else [c for c in frame if c not in names]
+    columns: dict[str, Column] = {str(name): _column(frame[name]) for name in chosen}
+    predictions = None if prediction is None else _plain(frame[prediction])
+    labels = None if label is None else _plain(frame[label])
+    task = task or infer_task(predictions or [], labels)
+    losses: Column | None = None if loss is None else _column(frame[loss])
+    if losses is None and predictions is not None and labels is not None:
+        losses = [
+            loss_of(task, threshold, positive, p, truth)
+            for p, truth in zip(predictions, labels, strict=True)
+        ]
+    return fit_profile(
+        model,
+        version,
+        columns,
+        predictions=predictions,
+        losses=losses,
+        task=task,
+        origin="training",
+        threshold=threshold,
+        positive=positive,
+        importances=importances,
+    )
+
+
+def infer_task(predictions: Sequence[Any], labels: Sequence[Any] | None = None) -> Task:
+    """What kind of model makes such predictions, of such a truth.
+
+    >>> infer_task([0.2, 0.9]), infer_task(["UA", "AA", "DL"]), infer_task([12.5, 30.0])
+    ('binary', 'multiclass', 'regression')
+    """
+    known = [p for p in predictions if p is not None]
+    classes = {category(y) for y in labels if y is not None} if labels is not None else set()
+    if any(isinstance(p, str | dict) for p in known):
+        named = classes or {category(p) for p in known if not isinstance(p, dict)}
+        named |= {name for p in known if isinstance(p, dict) for name in p}
+        return "binary" if named <= {"0", "1"} else "multiclass"
+    within = all(isinstance(p, int | float) and 0 <= p <= 1 for p in known)
+    return "binary" if within and (labels is None or len(classes) <= 2) else "regression"
+
+
+def _column(series: pd.Series[Any]) -> Column:
+    """Numbers as an array, anything else as plain values, missing ones as ``None``."""
+    if series.dtype.kind in "fiu":
+        return series.to_numpy(dtype=np.float64)
+    return _plain(series)
+
+
+def _plain(series: pd.Series[Any]) -> list[Any]:
+    values: list[Any] = series.astype(object).where(series.notna(), None).tolist()
+    return values

@@ -1,0 +1,111 @@
+"""The loss of one prediction against its label: the signal of concept drift."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from producer.events import Prediction, Value
+from stream_monitor.reference.profile import ClassLabel, Task
+from stream_monitor.reference.values import category
+
+
+def score_of(prediction: Prediction, task: Task, positive: ClassLabel) -> Value:
+    """A prediction as one value: a probability, a class, a number.
+
+    A map of class to probability becomes the probability of the positive class of a binary model,
+    and the most probable class of any other.
+
+    >>> score_of({"0": 0.2, "1": 0.8}, "binary", 1), score_of({"UA": 0.9, "AA": 0.1}, "multiclass", 1)
+    (0.8, 'UA')
+    """  # noqa: E501
+    if not isinstance(prediction, dict):
+        return prediction
+    if task == "binary":
+        return prediction.get(_class(positive) or "")
+    return most_probable(prediction)
+
+
+def most_probable(probabilities: dict[str, float]) -> str | None:
+    """The class of the largest probability, the first of equals; ``None`` where there is none.
+
+    >>> most_probable({"a": 0.5, "b": 0.5}), most_probable({})
+    ('a', None)
+    """
+    known = {name: p for name, p in probabilities.items() if _is_number(p)}
+    return max(known, key=lambda name: known[name]) if known else None
+
+
+def loss_of(
+    task: Task,
+    threshold: float,
+    positive: ClassLabel,
+    prediction: Prediction | None,
+    label: Value,
+) -> float | None:
+    """0/1 error of a classifier, absolute error of a regression; ``None`` if not comparable.
+
+    A binary model predicts a probability (of ``positive``, and at ``threshold`` or more it is
+    predicted), a class, or a map of class to probability; 0, 1, True and False are labels of
+    any binary model.
+
+    >>> loss_of("binary", 0.5, 1, 0.7, True), loss_of("binary", 0.5, "late", 0.7, "on time")
+    (0.0, 1.0)
+    >>> loss_of("multiclass", 0.5, 1, {"UA": 0.9, "AA": 0.1}, "AA")
+    1.0
+    >>> loss_of("regression", 0.5, 1, 2.5, 4), loss_of("regression", 0.5, 1, 2.5, "4")
+    (1.5, None)
+    """
+    if prediction is None or label is None:
+        return None
+    if task == "regression":
+        return _absolute_error(prediction, label)
+    if task == "multiclass":
+        predicted = most_probable(prediction) if isinstance(prediction, dict) else prediction
+        ours, truth = _class(predicted), _class(label)
+        return None if ours is None or truth is None else float(ours != truth)
+    said = _says_positive(prediction, threshold, positive)
+    is_so = _is_positive(label, positive)
+    return None if said is None or is_so is None else float(said != is_so)
+
+
+def _absolute_error(prediction: Any, label: Value) -> float | None:
+    if not (_is_number(prediction) and _is_number(label)):
+        return None
+    error = abs(float(prediction) - float(label or 0.0))
+    return error if math.isfinite(error) else None
+
+
+def _says_positive(prediction: Prediction, threshold: float, positive: ClassLabel) -> bool | None:
+    if isinstance(prediction, dict):
+        probability = prediction.get(_class(positive) or "", math.nan)
+        return probability >= threshold if _is_number(probability) else None
+    if isinstance(prediction, bool | str):
+        return _is_positive(prediction, positive)
+    if not _is_number(prediction):
+        return None
+    if 0 <= prediction <= 1:
+        return prediction >= threshold
+    return _class(prediction) == _class(positive)
+
+
+def _is_positive(value: Value, positive: ClassLabel) -> bool | None:
+    """Whether a label, or a predicted class, is the positive one."""
+    name = _class(value)
+    if name is None:
+        return None
+    if name in ("0", "1") and _class(positive) not in ("0", "1"):
+        return name == "1"
+    return name == _class(positive)
+
+
+def _class(value: Any) -> str | None:
+    """One name for a class: 1, 1.0, True and "1" are the same one."""
+    return category(int(value) if isinstance(value, bool) else value)
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return isinstance(value, int | float) and math.isfinite(value)
+    except OverflowError:
+        return False

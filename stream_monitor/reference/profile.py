@@ -1,0 +1,85 @@
+"""What was normal: all the monitor knows of the data a model version was trained on.
+
+A profile is immutable plain data.  It travels inside a `ModelUpdate` and depends on no budget:
+thresholds follow from it and the budget when detectors are built.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
+
+from stream_monitor.reference.checks import check_feature
+from stream_monitor.reference.feature import ChannelReference, FeatureKind, FeatureReference
+
+__all__ = [
+    "ChannelReference",
+    "ClassLabel",
+    "FeatureKind",
+    "FeatureReference",
+    "Origin",
+    "ReferenceProfile",
+    "Task",
+    "profile_from_data",
+    "profile_to_data",
+]
+
+Task: TypeAlias = Literal["binary", "multiclass", "regression"]
+Origin: TypeAlias = Literal["training", "warm_up"]
+ClassLabel: TypeAlias = float | int | str | bool
+
+FORMAT: Final = 1
+
+
+class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
+    """The reference of a model version: its features, its prediction, its loss.
+
+    ``prediction`` is the reference of the score or the predicted class, ``loss`` that of the
+    out-of-fold 0/1 error or absolute error.  ``skipped`` names what cannot be watched, and why.
+    """
+
+    format: int = FORMAT
+    model: str
+    version: str
+    origin: Origin
+    n_events: int
+    features: dict[str, FeatureReference]
+    prediction: FeatureReference | None = None
+    loss: FeatureReference | None = None
+    task: Task
+    threshold: float = 0.5
+    positive: ClassLabel = 1
+    importances: dict[str, float] = {}
+    skipped: dict[str, str] = {}
+
+
+def profile_to_data(profile: ReferenceProfile) -> dict[str, Any]:
+    """The profile as plain data that JSON can hold."""
+    plain: dict[str, Any] = msgspec.to_builtins(profile)
+    return plain
+
+
+def profile_from_data(data: Any) -> ReferenceProfile:
+    """Read what `profile_to_data` gave.
+
+    Raises:
+        ValueError: it is no profile, or one that detectors cannot be built from; says where.
+    """
+    try:
+        profile = msgspec.convert(data, ReferenceProfile)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise ValueError(f"not a reference profile: {error}") from error
+    if profile.format != FORMAT:
+        raise ValueError(f"reference profile of format {profile.format}; {FORMAT} is known")
+    if not all(map(math.isfinite, (profile.threshold, *profile.importances.values()))):
+        raise ValueError("reference profile: threshold and importances must be finite")
+    for name, feature in profile.features.items():
+        if name != feature.name:
+            raise ValueError(f"feature {name!r} is named {feature.name!r} inside")
+        check_feature(feature)
+    for extra in (profile.prediction, profile.loss):
+        if extra is not None:
+            check_feature(extra)
+    return profile

@@ -1,0 +1,137 @@
+"""From values to channels: lookup tables over the index of a value in the reference.
+
+The index depends on ranks alone, so that scale and any monotone change of shape cancel out
+exactly.  Tables hold fixed-point integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+from scipy.special import ndtri
+
+from stream_monitor.reference.feature import FeatureReference
+from stream_monitor.reference.fixed_point import FIXED_POINT, Bools, Floats, Ints, to_fixed
+from stream_monitor.reference.values import Column, booleans, codes, numbers
+
+_TAIL: Final = 0.0005  # ranks are clipped here: a normal score lies within +-3.29
+_MAX_SPREAD: Final = 9.0
+_MAX_SCALED: Final = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Transformed:
+    """A column after the lookup: ``valid`` (n,); ``index``, ``scaled`` of its n_valid valid values.
+
+    ``scaled`` is the raw numeric value, (x - centre) / scale, in fixed point.
+    """
+
+    valid: Bools
+    index: Ints
+    scaled: Ints | None
+
+
+class Transform:
+    """The tables of one feature, each by index, and the way to the index.
+
+    ``location`` and ``spread`` are fixed-point channel values, ``bin`` the distance bin.  Tables
+    are shared between features where they are equal: do not write to them.
+    """
+
+    __slots__ = ("_apply", "_centre", "_index_of", "_quantiles", "_runs", "_scale",
+                 "bin", "location", "spread")  # fmt: skip
+
+    def __init__(self, reference: FeatureReference) -> None:
+        self.location: Ints
+        self.spread: Ints | None
+        self.bin = _bin_table(reference.n_indices, reference.bin_starts)
+        self._apply: Callable[[Column], Transformed]
+        self._index_of: dict[str, int] = {}
+        self._centre, self._scale = reference.centre, reference.scale
+        if reference.kind == "numeric":
+            self.location, self.spread = _normal_scores(reference.n_indices)
+            self._quantiles, self._runs = _ladder(reference.quantiles)
+            self._apply = self._apply_numeric
+        elif reference.kind == "boolean":
+            self.location, self.spread = _boolean_table(), None
+            self._apply = self._apply_boolean
+        else:
+            self.location, self.spread = frequency_scores(np.array(reference.category_counts))
+            self._index_of = dict.fromkeys(reference.rare, 0)
+            self._index_of.update({c: i for i, c in enumerate(reference.categories) if i})
+            self._apply = self._apply_categorical
+
+    def apply(self, values: Column) -> Transformed:
+        """Look up n values.  Total: whatever they are, each is valid or not."""
+        return self._apply(values)
+
+    def _apply_numeric(self, column: Column) -> Transformed:
+        valid, values = numbers(column)
+        if not valid.all():
+            values = values[valid]
+        below = self._quantiles.searchsorted(values)
+        ties = self._quantiles[below] == values
+        index = 2 * below + np.where(ties, self._runs[below], 0)
+        with np.errstate(over="ignore"):
+            scaled = (values - self._centre) / self._scale
+        return Transformed(valid, index, to_fixed(np.clip(scaled, -_MAX_SCALED, _MAX_SCALED)))
+
+    def _apply_boolean(self, column: Column) -> Transformed:
+        valid, values = booleans(column)
+        if not valid.all():
+            values = values[valid]
+        return Transformed(valid, values.astype(np.int64), None)
+
+    def _apply_categorical(self, column: Column) -> Transformed:
+        index = codes(column, self._index_of)
+        valid = index >= 0
+        return Transformed(valid, index if valid.all() else index[valid], None)
+
+
+def _ladder(quantiles: Floats) -> tuple[Floats, Ints]:
+    """The order statistics up to infinity, and how often the one at each first place repeats."""
+    ladder = np.append(quantiles, np.inf).astype(np.float64)
+    runs = ladder.searchsorted(ladder, "right") - ladder.searchsorted(ladder, "left")
+    return ladder, runs.astype(np.int64)
+
+
+@lru_cache(maxsize=256)
+def _normal_scores(n_indices: int) -> tuple[Ints, Ints]:
+    """Normal score g of the mid-rank, and its square up to 9: location and spread.
+
+    u = index / 2K is the mid-rank, so ties, zero inflation and integers need nothing special.
+    """
+    u = np.arange(n_indices) / (n_indices - 1)
+    g = ndtri(np.clip(u, _TAIL, 1 - _TAIL))
+    return _shared(to_fixed(g)), _shared(to_fixed(np.minimum(g * g, _MAX_SPREAD)))
+
+
+def frequency_scores(counts: Ints) -> tuple[Ints, Ints | None]:
+    """Mid cumulative mass u of categories ordered by frequency, and abs(2u - 1).
+
+    The spread of two categories would say what the location says: then there is none.
+    """
+    total = int(counts.sum())
+    u = (np.cumsum(counts) - counts / 2) / total
+    spread = to_fixed(np.abs(2 * u - 1)) if np.count_nonzero(counts) > 2 else None
+    return to_fixed(u), spread
+
+
+@lru_cache(maxsize=1024)
+def _bin_table(n_indices: int, starts: tuple[int, ...]) -> Ints:
+    table = np.searchsorted(starts, np.arange(n_indices), "right") - 1
+    return _shared(table.astype(np.int64))
+
+
+@lru_cache(maxsize=1)
+def _boolean_table() -> Ints:
+    return _shared(np.array([0, FIXED_POINT], dtype=np.int64))
+
+
+def _shared(table: Ints) -> Ints:
+    table.flags.writeable = False
+    return table
