@@ -95,6 +95,10 @@ class Stage:
                     total[name[2:].decode()] += open_("count", blob)
         return total
 
+    def owners(self) -> set[bytes]:
+        found = {self.redis.hget(self.key(p), "_member") for p in range(PARTITIONS)}
+        return found - {None}
+
     def outbox(self) -> list[bytes]:
         names = [n for p in range(PARTITIONS) for n in self.redis.hkeys(self.key(p))]
         return [name for name in names if name.startswith(b"o:")]
@@ -173,12 +177,15 @@ def letters(first: int, last: int) -> list[bytes]:
 
 
 def test_a_killed_worker_loses_nothing_and_a_wiped_store_is_rebuilt_the_same(stage: Stage) -> None:
-    stage.produce(letters(0, 20_000))
     doomed, other = stage.start(), stage.start()
+    eventually(lambda: len(stage.owners()) == 2, "both own partitions")
+    stage.produce(letters(0, 20_000))
     eventually(lambda: sum(stage.next_offsets().values()) > 0, "a first commit")
     doomed.kill()
     stage.produce(letters(20_000, 40_000))
     heir = stage.start()
+    former = stage.owners()
+    eventually(lambda: bool(stage.owners() - former), "the heir owns partitions")
     eventually(lambda: stage.counts().total() >= 40_000 and not stage.outbox(), "all counted")
     stop(other)
     stop(heir)
