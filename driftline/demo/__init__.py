@@ -1,0 +1,1 @@
+"""The demo: a year of real flights, a model that ages, and one broken unit."""

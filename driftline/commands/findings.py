@@ -1,0 +1,215 @@
+"""What the doctor concludes from what it measured: pure judgement, each finding with its fix."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
+
+Level: TypeAlias = Literal["ok", "warning", "problem"]
+
+_MARK: Final[dict[Level, str]] = {"ok": "ok     ", "warning": "WARNING", "problem": "PROBLEM"}
+SILENT_MS: Final = 30_000
+"""A partition with lag whose owner wrote nothing for so long is not being watched."""
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that was looked at.  ``fix`` is empty where all is well."""
+
+    check: str
+    level: Level
+    found: str
+    fix: str = ""
+
+
+class WantedTopic(msgspec.Struct, frozen=True, kw_only=True):
+    """A topic as the registry wants it: full name, partitions, settings."""
+
+    name: str
+    partitions: int
+    config: dict[str, str] = {}
+
+
+def judge_topic(
+    wanted: WantedTopic, partitions: int | None, config: Mapping[str, str] | None
+) -> Finding:
+    """Whether a topic is as the registry says.  ``None`` partitions: there is none.
+
+    More partitions are fine as long as they were there before the first record: keys were placed
+    by their number.  ``None`` config: the broker does not tell.
+    """
+    check = f"topic {wanted.name}"
+    if partitions is None:
+        return Finding(check=check, level="problem", found="missing", fix="driftline topics create")
+    wrong = {
+        name: (value, config[name])
+        for name, value in wanted.config.items()
+        if config is not None and name in config and config[name] != value
+    }
+    if wrong:
+        text = ", ".join(f"{name} is {is_}, not {want}" for name, (want, is_) in wrong.items())
+        changes = ",".join(f"{name}={want}" for name, (want, _) in wrong.items())
+        return Finding(
+            check=check,
+            level="warning",
+            found=text,
+            fix=f"kafka-configs --alter --topic {wanted.name} --add-config {changes}",
+        )
+    if partitions != wanted.partitions:
+        return Finding(
+            check=check,
+            level="warning",
+            found=f"{partitions} partitions, the registry says {wanted.partitions}",
+            fix="fine if it was made so; never add partitions to a topic with records: "
+            "their models would move",
+        )
+    return Finding(check=check, level="ok", found=f"{partitions} partitions")
+
+
+def judge_redis(
+    version: str, *, policy: str | None, append_only: bool | None, used: int, limit: int
+) -> list[Finding]:
+    """Whether Redis is fit to hold state.  ``None``: ``CONFIG`` is forbidden there."""
+    findings = [Finding(check="redis", level="ok", found=f"answers, version {version}")]
+    if policy is None:
+        findings.append(
+            Finding(
+                check="redis eviction",
+                level="warning",
+                found="cannot read maxmemory-policy",
+                fix="allow CONFIG GET, or see to it that it is noeviction",
+            )
+        )
+    elif policy != "noeviction":
+        findings.append(
+            Finding(
+                check="redis eviction",
+                level="problem",
+                found=f"maxmemory-policy is {policy}: Redis may delete state",
+                fix="CONFIG SET maxmemory-policy noeviction, and in redis.conf",
+            )
+        )
+    else:
+        findings.append(Finding(check="redis eviction", level="ok", found=policy))
+    if append_only is False:
+        findings.append(
+            Finding(
+                check="redis persistence",
+                level="warning",
+                found="appendonly is off: after a crash state is rebuilt from the log",
+                fix="CONFIG SET appendonly yes, and in redis.conf",
+            )
+        )
+    if limit and used > 0.8 * limit:
+        findings.append(
+            Finding(
+                check="redis memory",
+                level="warning",
+                found=f"{used / limit:.0%} of maxmemory is used",
+                fix="raise maxmemory",
+            )
+        )
+    return findings
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a partition of the log stands."""
+
+    partition: int
+    next: int | None
+    end: int
+    silent_ms: int | None
+    waiting: int
+
+
+def judge_lag(standing: Standing) -> Finding:
+    """Whether a partition is being watched."""
+    check = f"partition {standing.partition}"
+    lag = max(0, standing.end - (standing.next or 0))
+    if standing.next is None:
+        if not standing.end:
+            return Finding(check=check, level="ok", found="empty, nothing read yet")
+        return Finding(
+            check=check,
+            level="problem",
+            found=f"{standing.end} records, and nobody has read one",
+            fix="start a worker: driftline monitor",
+        )
+    silent_ms = standing.silent_ms or 0
+    if lag and silent_ms > SILENT_MS:
+        return Finding(
+            check=check,
+            level="problem",
+            found=f"{lag} records behind, and no worker was heard for {silent_ms // 1000} s",
+            fix="start a worker: driftline monitor",
+        )
+    if standing.next > standing.end:
+        return Finding(
+            check=check,
+            level="warning",
+            found=f"the state is at {standing.next}, the broker says the log ends at "
+            f"{standing.end}",
+            fix="if the topic was made anew, remove its hash from Redis; "
+            "an embedded broker may just tell a wrong end",
+        )
+    found = f"at {standing.next}, {lag} behind"
+    if standing.waiting:
+        found += f", {standing.waiting} alerts or windows about to be published"
+    return Finding(check=check, level="ok", found=found)
+
+
+def judge_dead_letters(count: int, reasons: Sequence[str]) -> Finding:
+    """What was refused.  ``reasons`` are those of the newest letters, oldest first."""
+    if not count:
+        return Finding(check="dead letters", level="ok", found="none")
+    common = ", ".join(f"{name} ({n})" for name, n in Counter(reasons).most_common(3))
+    return Finding(
+        check="dead letters",
+        level="warning",
+        found=f"{count} records were refused; of the last {len(reasons)}: {common}",
+        fix="each letter holds its reason and position; correct what writes them",
+    )
+
+
+def judge_routing(sampled: int, misplaced: Sequence[str]) -> Finding:
+    """Whether records lie where their key says; ``misplaced`` are positions that do not."""
+    if not sampled:
+        return Finding(check="routing", level="ok", found="no record with a key to look at")
+    if not misplaced:
+        return Finding(check="routing", level="ok", found=f"{sampled} sampled records lie right")
+    return Finding(
+        check="routing",
+        level="problem",
+        found=f"{len(misplaced)} of {sampled} sampled records lie in a wrong partition, "
+        f"like {misplaced[0]}",
+        fix="write with InferenceLogger, or set librdkafka's partitioner=murmur2_random: "
+        "a model spread over partitions is watched in pieces",
+    )
+
+
+def worst(findings: Sequence[Finding]) -> Level:
+    """The worst level among them.
+
+    >>> worst([Finding(check="a", level="ok", found=""), Finding(check="b", level="warning",
+    ... found="")])
+    'warning'
+    """
+    order: list[Level] = ["ok", "warning", "problem"]
+    return max((finding.level for finding in findings), key=order.index, default="ok")
+
+
+def lines_of(findings: Sequence[Finding]) -> list[str]:
+    """For people: a line a finding, the fix below it."""
+    lines = []
+    for finding in findings:
+        lines.append(f"{_MARK[finding.level]}  {finding.check}: {finding.found}")
+        if finding.fix:
+            lines.append(f"         fix: {finding.fix}")
+    return lines
+
+
+def as_data(findings: Sequence[Finding]) -> dict[str, Any]:
+    """For programs."""
+    return {"worst": worst(findings), "findings": list(findings)}

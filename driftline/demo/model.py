@@ -1,0 +1,76 @@
+"""The demo's model: will this flight arrive late?"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.model_selection import KFold
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OrdinalEncoder
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from driftline.demo.scenario import FEATURES, MODEL, VERSION
+from stream_monitor.reference.frame import profile_from_frame
+from stream_monitor.reference.profile import ReferenceProfile
+
+N_FOLDS: Final = 5
+
+
+class Trained(NamedTuple):
+    """A model that serves, and what it was like on the data it was trained on."""
+
+    pipeline: Pipeline
+    profile: ReferenceProfile
+    out_of_fold_error: float
+
+
+def build() -> Pipeline:
+    """An untrained model.  Small, because a month of flights is little."""
+    encode = make_column_transformer(
+        (OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), ["carrier"]),
+        remainder="passthrough",
+    )
+    boost = HistGradientBoostingClassifier(max_iter=40, max_leaf_nodes=8, random_state=0)
+    return make_pipeline(encode, boost)
+
+
+def probabilities(pipeline: Any, frame: pd.DataFrame) -> NDArray[np.float64]:
+    """The probability of being late, (n,), to six digits: as long as anybody reads."""
+    scores: NDArray[np.float64] = pipeline.predict_proba(frame[FEATURES])[:, 1]
+    return scores.round(6)
+
+
+def out_of_fold(frame: pd.DataFrame) -> NDArray[np.float64]:
+    """What a model says about flights it was not trained on, (n,).
+
+    The folds are spans of time: hours that lie side by side share their weather.
+    """
+    scores = np.empty(len(frame))
+    for rest, fold in KFold(N_FOLDS).split(frame):
+        pipeline = build().fit(frame.iloc[rest][FEATURES], frame.iloc[rest]["late"])
+        scores[fold] = probabilities(pipeline, frame.iloc[fold])
+    return scores
+
+
+def train(frame: pd.DataFrame) -> Trained:
+    """Fit on ``frame``; the reference of prediction and loss is out of fold."""
+    # One thread: OpenMP's wait for each other by spinning, ten times as long on a busy machine.
+    with threadpool_limits(1, user_api="openmp"):
+        scores = out_of_fold(frame)
+        pipeline = build().fit(frame[FEATURES], frame["late"])
+    profile = profile_from_frame(
+        frame[[*FEATURES, "late"]].assign(score=scores),
+        model=MODEL,
+        version=VERSION,
+        prediction="score",
+        label="late",
+        features=FEATURES,
+        task="binary",
+    )
+    error = float(np.mean((scores > 0.5) != frame["late"].to_numpy()))
+    return Trained(pipeline, profile, error)

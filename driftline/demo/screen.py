@@ -1,0 +1,146 @@
+"""What a person sees of the demo: plain lines, or a progress bar with lines above it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import IO, Any, Final, Protocol
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from stream_monitor.contracts import DriftAlert, Phase, Severity
+
+_COLOUR: Final[dict[Severity, str]] = {"low": "yellow", "medium": "dark_orange", "high": "red"}
+_WORD: Final[dict[Phase, str]] = {
+    "started": "DRIFT",
+    "ongoing": "WORSE",
+    "recovered": "over",
+    "superseded": "ended",
+}
+_EVERY: Final = 0.1
+"""Plain lines tell the progress at every tenth of the way."""
+
+
+class Screen(Protocol):
+    """Where the demo shows itself."""
+
+    def say(self, text: str) -> None:
+        """A line."""
+        ...
+
+    def alert(self, alert: DriftAlert, elapsed_s: float) -> None:
+        """An alert, ``elapsed_s`` after the start of the command."""
+        ...
+
+    def progress(self, done: int, of: int, event_time_ms: int) -> None:
+        """How far the year is."""
+        ...
+
+    def close(self) -> None:
+        """No more progress."""
+        ...
+
+
+def alert_text(alert: DriftAlert) -> tuple[str, str]:
+    """An alert's state and severity in words, and its sentence.
+
+    The time is event time: when the demo's world knew.
+    """
+    decided = datetime.fromtimestamp(alert.decided_ms / 1000, UTC)
+    return (
+        f"{decided:%d %b %H:%M}  {_WORD[alert.phase]:<5} {alert.severity:<6}",
+        alert.explanation,
+    )
+
+
+class PlainScreen:
+    """Lines on a stream: no colour, no movement."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self._told = 0.0
+
+    def say(self, text: str) -> None:
+        """As `Screen` says."""
+        self._stream.write(text + "\n")
+        self._stream.flush()
+
+    def alert(self, alert: DriftAlert, elapsed_s: float) -> None:
+        """As `Screen` says."""
+        self.say(f"{elapsed_s:6.1f} s  " + "  ".join(alert_text(alert)))
+
+    def progress(self, done: int, of: int, event_time_ms: int) -> None:
+        """As `Screen` says."""
+        if of and done / of >= self._told + _EVERY:
+            self._told = done / of // _EVERY * _EVERY
+            self.say(f"          {_day(event_time_ms)}: {done:,} of {of:,} events and labels")
+
+    def close(self) -> None:
+        """As `Screen` says."""
+
+
+class RichScreen:
+    """A progress bar on a terminal, alerts in colour above it."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._console = Console(file=stream, highlight=False)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:,} of {task.total:,}"),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+        )
+        self._task: TaskID | None = None
+
+    def say(self, text: str) -> None:
+        """As `Screen` says."""
+        self._console.print(escape(text))
+
+    def alert(self, alert: DriftAlert, elapsed_s: float) -> None:
+        """As `Screen` says."""
+        del elapsed_s  # a person sees it happen
+        head, sentence = alert_text(alert)
+        style = "green" if alert.phase == "recovered" else _COLOUR[alert.severity]
+        self._console.print(f"[{style}]{escape(head)}[/]  {escape(sentence)}")
+
+    def progress(self, done: int, of: int, event_time_ms: int) -> None:
+        """As `Screen` says."""
+        if self._task is None:
+            self._bar.start()
+            self._task = self._bar.add_task("", total=of)
+        self._bar.update(self._task, completed=done, description=_day(event_time_ms))
+
+    def close(self) -> None:
+        """As `Screen` says."""
+        self._bar.stop()
+
+
+def _day(event_time_ms: int) -> str:
+    return f"{datetime.fromtimestamp(event_time_ms / 1000, UTC):%d %b %Y}"
+
+
+def summary_lines(summary: Mapping[str, Any]) -> list[str]:
+    """The summary for people.  Every number was read back from Kafka or Redis."""
+    events, labels, episodes = summary["events"], summary["labels"], summary["episodes"]
+    seconds = summary["seconds"]
+    found = "found and named" if summary["unit_break_found"] else "NOT found"
+    first = "none" if seconds["first_alert"] is None else f"after {seconds['first_alert']} s"
+    return [
+        "",
+        (
+            f"  events     {events['produced']:,} in the log, {events['processed']:,} processed, "
+            f"{events['dead_lettered']:,} refused, {events['lost']:,} lost"
+        ),
+        f"  labels     {labels['produced']:,} in the log, {labels['joined']:,} joined",
+        (
+            f"  episodes   {episodes['started']} started, {episodes['recovered']} over again, "
+            f"{episodes['superseded']} superseded ({summary['alerts']} alerts)"
+        ),
+        f"  incident   ten days of degrees Celsius: {found}",
+        f"  model      wrong in {summary['error_rate']['frozen']:.1%} of its predictions",
+        f"  time       first alert {first}, all in {seconds['total']} s",
+    ]

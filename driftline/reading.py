@@ -1,0 +1,138 @@
+"""Reading a topic from its beginning, without joining a group, and without trusting watermarks."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, NamedTuple, Self
+
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
+
+BATCH: Final = 5_000
+METADATA_S: Final = 5.0
+BEGINNING: Final[int] = OFFSET_BEGINNING
+END: Final[int] = OFFSET_END
+_TAIL: Final = -2000  # librdkafka's RD_KAFKA_OFFSET_TAIL_BASE
+
+
+def tail(n_records: int) -> int:
+    """Where to start for the last ``n_records`` of each partition."""
+    return _TAIL - n_records
+
+
+class Record(NamedTuple):
+    """A record as found.  ``kind`` is its ``ce_type`` header."""
+
+    partition: int
+    offset: int
+    kind: str | None
+    value: bytes | None
+    key: bytes | None = None
+    timestamp_ms: int = 0
+
+
+class TopicReader:
+    """Reads all partitions of a topic, from `BEGINNING`, `END` or a `tail` on.
+
+    Use as a context manager.
+
+    Raises:
+        KafkaException: nobody answers.
+        LookupError: there is no such topic.
+    """
+
+    def __init__(self, client: Mapping[str, Any], topic: str, *, start: int = BEGINNING) -> None:
+        self._consumer = Consumer(
+            {
+                "log_level": 0,
+                **client,
+                "group.id": f"driftline-reader-{uuid.uuid4().hex}",  # asked for, never joined
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "isolation.level": "read_committed",
+                "fetch.wait.max.ms": 100,
+            }
+        )
+        self.topic = topic
+        try:
+            self.partitions = self._partitions()
+        except BaseException:
+            self._consumer.close()
+            raise
+        self._consumer.assign([TopicPartition(topic, p, start) for p in self.partitions])
+
+    def _partitions(self) -> list[int]:
+        found = self._consumer.list_topics(self.topic, timeout=METADATA_S).topics[self.topic]
+        if found.error is not None or not found.partitions:
+            raise LookupError(f"there is no topic {self.topic}")
+        return sorted(found.partitions)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the connection go."""
+        self._consumer.close()
+
+    def poll(self, timeout_s: float) -> list[Record]:
+        """What has come; an empty list after ``timeout_s`` without anything."""
+        records = []
+        for message in self._consumer.consume(BATCH, timeout_s):
+            if message.error() is not None:
+                raise KafkaException(message.error())
+            records.append(_record(message))
+        return records
+
+    def ends(self) -> dict[int, int]:
+        """The position after the last record of each partition, as the broker tells it."""
+        ends = {}
+        for partition in self.partitions:
+            place = TopicPartition(self.topic, partition)
+            _low, ends[partition] = self._consumer.get_watermark_offsets(place, METADATA_S)
+        return ends
+
+    def until(
+        self, enough: Callable[[], bool], *, quiet_s: float, settle_s: float = 0.3
+    ) -> Iterator[Record]:
+        """Records until ``enough`` holds and nothing came for ``settle_s``.
+
+        Gives up when nothing came for ``quiet_s``: the caller judges what is missing.
+        """
+        last = time.monotonic()
+        while True:
+            records = self.poll(min(settle_s, quiet_s))
+            if records:
+                last = time.monotonic()
+                yield from records
+            elif enough() or time.monotonic() - last >= quiet_s:
+                return
+
+
+def _record(message: Any) -> Record:
+    kind = None
+    for name, value in message.headers() or []:
+        if name == "ce_type" and value is not None:
+            kind = value.decode("utf-8", "replace")
+    return Record(
+        partition=message.partition(),
+        offset=message.offset(),
+        kind=kind,
+        value=message.value(),
+        key=message.key(),
+        timestamp_ms=message.timestamp()[1],
+    )
+
+
+def topic_ends(client: Mapping[str, Any], topic: str) -> dict[int, int]:
+    """The position after the last record of each partition, as the broker tells it.
+
+    Raises:
+        KafkaException: nobody answers.
+        LookupError: there is no such topic.
+    """
+    with TopicReader(client, topic) as reader:
+        return reader.ends()

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import pytest
+
+from driftline.commands.findings import (
+    SILENT_MS,
+    Finding,
+    Standing,
+    WantedTopic,
+    judge_dead_letters,
+    judge_lag,
+    judge_redis,
+    judge_routing,
+    judge_topic,
+    lines_of,
+    worst,
+)
+
+LOG = WantedTopic(name="d.events.v1", partitions=4, config={"cleanup.policy": "delete"})
+
+
+def standing(**changes: int | None) -> Standing:
+    fields: dict[str, int | None] = {
+        "partition": 0, "next": 10, "end": 10, "silent_ms": 100, "waiting": 0,
+    }  # fmt: skip
+    return Standing(**(fields | changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("partitions", "config", "level"),
+    [
+        (None, None, "problem"),
+        (4, {"cleanup.policy": "delete"}, "ok"),
+        (4, None, "ok"),
+        (4, {}, "ok"),
+        (4, {"cleanup.policy": "compact"}, "warning"),
+        (6, {"cleanup.policy": "delete"}, "warning"),
+    ],
+)
+def test_a_topic_is_compared_with_the_registry(
+    partitions: int | None, config: dict[str, str] | None, level: str
+) -> None:
+    assert judge_topic(LOG, partitions, config).level == level
+
+
+@pytest.mark.parametrize(
+    ("found", "level"),
+    [
+        (standing(), "ok"),
+        (standing(next=None, end=0), "ok"),
+        (standing(next=None, end=5), "problem"),
+        (standing(end=500), "ok"),
+        (standing(end=500, silent_ms=SILENT_MS + 1), "problem"),
+        (standing(silent_ms=SILENT_MS + 1), "ok"),
+        (standing(next=11), "warning"),
+        (standing(waiting=3), "ok"),
+    ],
+)
+def test_lag_is_a_problem_only_where_nobody_works_on_it(found: Standing, level: str) -> None:
+    assert judge_lag(found).level == level
+
+
+@pytest.mark.parametrize(
+    ("policy", "append_only", "used", "limit", "levels"),
+    [
+        ("noeviction", True, 1, 0, ["ok", "ok"]),
+        ("allkeys-lru", True, 1, 0, ["ok", "problem"]),
+        (None, None, 1, 0, ["ok", "warning"]),
+        ("noeviction", False, 1, 0, ["ok", "ok", "warning"]),
+        ("noeviction", True, 90, 100, ["ok", "ok", "warning"]),
+    ],
+)
+def test_redis_must_never_evict(
+    policy: str | None,
+    append_only: bool | None,  # noqa: FBT001 - a parameter of the test
+    used: int,
+    limit: int,
+    levels: list[str],
+) -> None:
+    findings = judge_redis("9.1.2", policy=policy, append_only=append_only, used=used, limit=limit)
+    assert [finding.level for finding in findings] == levels
+
+
+def test_dead_letters_tell_their_commonest_reasons() -> None:
+    assert judge_dead_letters(0, []).level == "ok"
+    finding = judge_dead_letters(7, ["malformed_json", "too_large", "malformed_json"])
+    assert finding.level == "warning"
+    assert "malformed_json (2), too_large (1)" in finding.found
+
+
+def test_one_misplaced_record_is_a_problem() -> None:
+    assert judge_routing(0, []).level == "ok"
+    assert judge_routing(9, []).level == "ok"
+    assert judge_routing(9, ["1:17"]).level == "problem"
+
+
+def test_whatever_is_not_well_says_what_to_do() -> None:
+    findings = [
+        judge_topic(LOG, None, None),
+        judge_topic(LOG, 6, None),
+        judge_lag(standing(next=None, end=5)),
+        judge_lag(standing(next=11)),
+        *judge_redis("9", policy="allkeys-lru", append_only=False, used=99, limit=100)[1:],
+        judge_dead_letters(1, ["too_large"]),
+        judge_routing(1, ["0:0"]),
+    ]
+    assert all(finding.fix for finding in findings)
+    assert sum("fix: " in line for line in lines_of(findings)) == len(findings)
+
+
+def test_the_worst_of_nothing_is_ok() -> None:
+    assert worst([]) == "ok"
+    assert worst([Finding(check="a", level="problem", found="")]) == "problem"
