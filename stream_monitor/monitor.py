@@ -192,6 +192,15 @@ class PartitionMonitor:
                 return
         self.counters.control += 1
 
+    def levels(self) -> dict[tuple[str, str], int]:
+        """Drift of every (model@version, series): 0 none, 1 suspected, 2 an open episode."""
+        return {
+            (f"{name}@{version}", key): series.level()
+            for name, model in self.models.items()
+            for version, watched in model.versions.items()
+            for key, series in watched.series.items()
+        }
+
     def changes(self) -> dict[str, Any]:
         """State parts that changed since `committed`; ``None`` is a part that no longer exists."""
         parts: dict[str, Any] = {
@@ -230,12 +239,12 @@ class PartitionMonitor:
             below: dict[str, dict[str, Any]] = {}
             for name, part in parts.items():
                 if name.startswith("model|"):
-                    _, model, rest = name.split("|", 2)
-                    below.setdefault(model, {})[rest] = part
+                    _, of_model, rest = name.split("|", 2)
+                    below.setdefault(of_model, {})[rest] = part
             for name in sorted(below):
-                model = WatchedModel(topic, partition, name, spec)
-                model.restore(below[name])
-                monitor.models[name] = model
+                restored = WatchedModel(topic, partition, name, spec)
+                restored.restore(below[name])
+                monitor.models[name] = restored
         except (KeyError, TypeError, IndexError, msgspec.ValidationError) as error:
             raise ValueError(f"{topic}:{partition}: state does not read back: {error!r}") from error
         return monitor

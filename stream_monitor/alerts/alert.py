@@ -75,7 +75,7 @@ def alert_of(place: Place, series_name: str, series: Series, decision: Decision)
         reference_mean=None if track == "validity" else reference.mean,
         current_mean=None if track == "validity" else current_mean,
         cause="unit_change" if track == "unit" else None,
-        explanation=describe(series_name, track, reference, verdict, current_mean),
+        explanation=describe(reference.name, track, reference, verdict, current_mean),
         reference=place.origin,
         topic=place.topic,
         partition=place.partition,

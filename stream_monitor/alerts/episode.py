@@ -75,9 +75,12 @@ class Track:
         self._policy = policy
         self.window_events = policy.window_events(len(self._reference), tau)
         self._n_looks = policy.n_looks(self.window_events)
+        self.dismissed = 0
+        self._rest()
+
+    def _rest(self) -> None:
         self.state: Literal["quiet", "suspected", "open"] = "quiet"
         self.suspicion: Suspicion | None = None
-        self.dismissed = 0
         self._look = 0
         self._clear = 0
         self._worst: Severity = "low"
@@ -109,7 +112,7 @@ class Track:
                 if waiting == len(suspicions):
                     return verdicts
                 self.suspicion = suspicions[waiting]
-                self.state, self._look = "suspected", 0
+                self.state = "suspected"
                 self._start_counting()
                 position = self.suspicion.seen
             target = (
@@ -165,7 +168,7 @@ class Track:
             return verdict
         self._look += 1
         if self._look >= self._n_looks:
-            self.state, self.suspicion = "quiet", None
+            self._rest()
             self.dismissed += 1
         return None
 
@@ -177,7 +180,7 @@ class Track:
         self._clear = self._clear + 1 if effect < self._policy.min_effect / 2 else 0
         if self._clear >= self._policy.clear_windows:
             verdict = self._verdict("recovered", effect, p_value, (offset, time_ms))
-            self.state, self.suspicion = "quiet", None
+            self._rest()
         elif _RANK[severity] > _RANK[self._worst]:
             self._worst = severity
             verdict = self._verdict("ongoing", effect, p_value, (offset, time_ms))
@@ -190,19 +193,19 @@ class Track:
         if self.state == "open":
             effect, p_value = psi_adjusted(self._counts.tolist(), self._reference, self._tau)
             verdict = self._verdict(phase, effect, p_value, (offset, time_ms))
-        self.state, self.suspicion = "quiet", None
+        self._rest()
         return verdict
 
     def drop_suspicion(self) -> None:
         """Forget a suspicion: another rule has explained it."""
         if self.state == "suspected":
-            self.state, self.suspicion = "quiet", None
+            self._rest()
 
     def snapshot(self) -> list[Any]:
         """All that changes, as plain data."""
         return [
             self.state,
-            None if self.suspicion is None else list(self.suspicion),
+            None if self.suspicion is None else list(self.suspicion._replace(seen=0)),
             self._look,
             self._clear,
             self._worst,

@@ -207,9 +207,10 @@ class Series:
 
     def end(self, offset: int, time_ms: int) -> list[Decision]:
         """The version or its reference was replaced: close what is open as superseded."""
+        tracks: dict[TrackName, Track] = {self.main_track: self.main, "validity": self.validity}
         ended = [
             Decision(name, verdict)
-            for name, track in ((self.main_track, self.main), ("validity", self.validity))
+            for name, track in tracks.items()
             if (verdict := track.end("superseded", offset, time_ms)) is not None
         ]
         if self.units is not None and self.units.broken is not None and self._unit_suspicion:
@@ -222,6 +223,12 @@ class Series:
             self.units.broken = None
         return ended
 
+    def level(self) -> int:
+        """0: nothing; 1: suspected; 2: an episode is open."""
+        broken = self.units is not None and self.units.broken is not None
+        states = {self.main.state, self.validity.state}
+        return 2 if broken or "open" in states else int("suspected" in states)
+
     def snapshot(self) -> list[Any]:
         """All that changes, as plain data."""
         return [
@@ -229,7 +236,7 @@ class Series:
             self.main.snapshot(),
             self.validity.snapshot(),
             None if self.units is None else self.units.snapshot(),
-            None if self._unit_suspicion is None else list(self._unit_suspicion),
+            None if self._unit_suspicion is None else list(self._unit_suspicion._replace(seen=0)),
             self._invalid_run,
         ]
 

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from producer.codec import RefusedRecord
 from producer.codec import decode as decode_value
-
 from producer.events import CE_TYPE_OF, Event, ModelUpdate
 from stream_monitor.contracts import DeadLetter
 from stream_monitor.ingest.checks import Checks

@@ -37,6 +37,7 @@ class WatchedModel:
         self.warm_ups: dict[str, WarmUp] = {}
         self.windows: dict[str, Windows] = {}
         self.labels = Labels(spec.labels)
+        self._start_offsets: dict[str, int] = {}
         self._profile_dirty: set[str] = set()
         self._dead: set[str] = set()
         self._meta_dirty = True
@@ -67,11 +68,11 @@ class WatchedModel:
         missing = warm_up.missing
         warm_up.add(batch[:missing])
         if warm_up.missing == 0:
-            self._start(warm_up.profile())
+            self._start(warm_up.profile(), int(batch.offsets[missing - 1]))
         return batch[missing:]
 
-    def _start(self, profile: ReferenceProfile) -> None:
-        """Begin to watch a version on its reference."""
+    def _start(self, profile: ReferenceProfile, offset: int) -> None:
+        """Begin to watch a version on its reference, after the record at ``offset``."""
         version = profile.version
         warm_up = self.warm_ups.pop(version, None)
         if warm_up is not None:
@@ -81,6 +82,7 @@ class WatchedModel:
             self._topic, self._partition, profile, spec.budget, spec.episodes, spec.loss_warm_up
         )
         self.windows[version] = Windows(spec.windows, profile, self._partition)
+        self._start_offsets[version] = offset
         self._profile_dirty.add(version)
         self._meta_dirty = True
 
@@ -103,7 +105,10 @@ class WatchedModel:
         for name in sorted({label.version for label in joined}):
             version = self.versions.get(name)
             if version is not None:
-                alerts += version.observe_labels([x for x in joined if x.version == name])
+                since = self._start_offsets[name]  # during the warm-up nobody watched
+                alerts += version.observe_labels(
+                    [x for x in joined if x.version == name and x.offset > since]
+                )
         return alerts, len(joined)
 
     def update(self, update: ModelUpdate, offset: int) -> list[DriftAlert]:
@@ -126,7 +131,7 @@ class WatchedModel:
         if profile is not None:
             if known is not None:
                 self._forget_parts(update.version)
-            self._start(profile)
+            self._start(profile, offset)
         elif known is not None:
             known.retired = False
         return alerts
@@ -156,7 +161,7 @@ class WatchedModel:
         """The parts that changed since `clean`; ``None`` is a part that no longer exists."""
         parts: dict[str, Any] = dict.fromkeys(self._dead)
         if self._meta_dirty:
-            parts["model"] = [list(self.versions), list(self.warm_ups)]
+            parts["model"] = [self._start_offsets, list(self.warm_ups)]
         for version, watched in self.versions.items():
             if version in self._profile_dirty:
                 parts[f"profile|{version}"] = profile_to_data(watched.profile)
@@ -173,14 +178,18 @@ class WatchedModel:
         self._profile_dirty.clear()
         self._meta_dirty = False
         self.labels.clean()
-        for part in (*self.versions.values(), *self.windows.values(), *self.warm_ups.values()):
-            part.clean()
+        for version in self.versions.values():
+            version.clean()
+        for windows in self.windows.values():
+            windows.clean()
+        for warm_up in self.warm_ups.values():
+            warm_up.clean()
 
     def restore(self, parts: dict[str, Any]) -> None:
         """Continue from the parts.  Raises ValueError where one is missing or does not fit."""
-        versions, warm_ups = parts["model"]
-        for version in versions:
-            self._start(profile_from_data(parts[f"profile|{version}"]))
+        start_offsets, warm_ups = parts["model"]
+        for version, offset in start_offsets.items():
+            self._start(profile_from_data(parts[f"profile|{version}"]), offset)
             self.versions[version].restore(_below(parts, f"version|{version}|"))
             self.windows[version].restore(_below(parts, f"window|{version}|"))
         for version in warm_ups:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from producer.events import Prediction, Value
+from producer.events import Value
 from stream_monitor.alerts.alert import Place, alert_of
 from stream_monitor.alerts.policy import EpisodePolicy
 from stream_monitor.alerts.series import Decision, Series
@@ -15,8 +15,8 @@ from stream_monitor.contracts import DriftAlert
 from stream_monitor.drift.calibration import Budget, arl0_events
 from stream_monitor.ingest.batch import EventBatch
 from stream_monitor.labels.join import JoinedLabel
-from stream_monitor.reference.fit import fit_feature
-from stream_monitor.reference.loss import loss_of
+from stream_monitor.reference.fit import fit_loss
+from stream_monitor.reference.loss import loss_of, score_of
 from stream_monitor.reference.profile import FeatureReference, ReferenceProfile
 from stream_monitor.watched.trail import Trail
 
@@ -28,19 +28,6 @@ _SHARD_SERIES: Final = 16
 def feature_key(name: str) -> str:
     """The series of a feature; its slash keeps it apart from the prediction and the loss."""
     return f"feature/{name}"
-
-
-def score(prediction: Prediction, profile: ReferenceProfile) -> Value:
-    """A prediction as one value: a probability, a class, a number.
-
-    A map of class to probability becomes the probability of the positive class of a binary
-    model, and the most probable class of any other.
-    """
-    if not isinstance(prediction, dict):
-        return prediction
-    if profile.task == "binary":
-        return prediction.get(str(profile.positive))
-    return max(prediction, key=lambda name: prediction[name]) if prediction else None
 
 
 class WatchedVersion:
@@ -92,12 +79,13 @@ class WatchedVersion:
             return transformed, []
         self._trail.observe(batch.offsets, batch.times_ms)
         self._meta_dirty = True
+        task, positive = self.profile.task, self.profile.positive
         alerts: list[DriftAlert] = []
         for key, series in self.series.items():
             if key == LOSS:
                 continue
             values = (
-                series.transform.apply([score(p, self.profile) for p in batch.predictions])
+                series.transform.apply([score_of(p, task, positive) for p in batch.predictions])
                 if key == PREDICTION
                 else transformed[series.reference.name]
             )
@@ -146,8 +134,7 @@ class WatchedVersion:
         return rows[missing:]
 
     def _loss_reference(self) -> FeatureReference:
-        kind = "numeric" if self.profile.task == "regression" else "boolean"
-        return fit_feature(LOSS, self._losses, kind=kind)
+        return fit_loss(self._losses, task=self.profile.task)
 
     def _add_loss(self, reference: FeatureReference) -> None:
         self.series[LOSS] = Series(reference, "concept", self._arl0, self._policy)
@@ -167,15 +154,6 @@ class WatchedVersion:
         self._meta_dirty = True
         self._dirty.update(self.series)
         return alerts
-
-    def open_episodes(self) -> int:
-        """How many episodes are open, for the metrics."""
-        return sum(
-            (series.main.state == "open")
-            + (series.validity.state == "open")
-            + (series.units is not None and series.units.broken is not None)
-            for series in self.series.values()
-        )
 
     def dirty(self) -> dict[str, Any]:
         """The parts that changed since `clean`."""

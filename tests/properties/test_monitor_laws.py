@@ -127,7 +127,10 @@ Results = tuple[list[DriftAlert], list[DeadLetter], list[ClosedWindow], bytes]
 def run(
     records: list[LogRecord], cuts: list[int], *, restart: bool = False, spec: MonitorSpec = SPEC
 ) -> Results:
-    """Fold the log, cut at ``cuts``; with ``restart`` a new process takes over at every cut."""
+    """Fold the log, cut at ``cuts``; with ``restart`` a new process takes over at every cut.
+
+    The last result is the whole stored state.
+    """
     monitor = PartitionMonitor(TOPIC, 0, spec)
     fields: dict[str, bytes] = {}
     alerts: list[DriftAlert] = []
@@ -138,24 +141,26 @@ def run(
         alerts += seen.alerts
         letters += seen.dead_letters
         windows += seen.windows
+        if restart or end == len(records):
+            store(fields, monitor.changes())
         if restart:
-            for name, part in monitor.changes().items():
-                if part is None:
-                    fields.pop(name, None)
-                else:
-                    fields[name] = msgspec.msgpack.encode(part)
-            decoded = {name: msgspec.msgpack.decode(raw) for name, raw in fields.items()}
-            monitor = PartitionMonitor.restore(TOPIC, 0, spec, decoded)
-    return (
-        alerts,
-        letters,
-        sorted(windows, key=lambda w: (w.start_ms, w.version)),
-        state_of(monitor),
-    )
+            parts = {name: msgspec.msgpack.decode(raw) for name, raw in fields.items()}
+            monitor = PartitionMonitor.restore(TOPIC, 0, spec, parts)
+    windows.sort(key=lambda window: (window.closed_offset, window.version, window.start_ms))
+    return alerts, letters, windows, state_of(fields)
 
 
-def state_of(monitor: PartitionMonitor) -> bytes:
-    return msgspec.json.encode(monitor.snapshot(), order="deterministic")
+def store(fields: dict[str, bytes], changes: dict[str, Any]) -> None:
+    for name, part in changes.items():
+        if part is None:
+            fields.pop(name, None)
+        else:
+            fields[name] = msgspec.msgpack.encode(part)
+
+
+def state_of(fields: dict[str, bytes]) -> bytes:
+    plain = {name: msgspec.msgpack.decode(raw) for name, raw in fields.items()}
+    return msgspec.json.encode(plain, order="sorted")
 
 
 seeds = st.integers(0, 1_000_000)

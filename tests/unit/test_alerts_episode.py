@@ -51,11 +51,13 @@ def test_a_lasting_change_is_one_started_alert_however_many_signals_follow() -> 
 
 def test_an_episode_is_confirmed_on_events_after_its_signal_only() -> None:
     """The events that raised the signal look odd by selection: they prove nothing."""
-    rng = np.random.default_rng(3)
-    track = Track(REFERENCE, 1.0, POLICY)
-    codes = np.concatenate([skewed(rng, 400), uniform(rng, 4000)])
+    confirmed = 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        codes = np.concatenate([skewed(rng, 400), uniform(rng, 4000)])
+        confirmed += bool(feed(Track(REFERENCE, 1.0, POLICY), codes, suspicion(400)))
 
-    assert feed(track, codes, suspicion(400)) == []
+    assert confirmed <= 4  # one is expected at the significance of 0.01; P(> 4) = 0.003
 
 
 def test_an_episode_recovers_after_three_clear_windows() -> None:

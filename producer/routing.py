@@ -1,0 +1,76 @@
+"""Where a record belongs: topics, keys and partitions.
+
+Labels must lie in the partition of their predictions, so all our writers set the partition
+themselves: librdkafka's default partitioner is not Java's.
+"""
+
+from __future__ import annotations
+
+import zlib
+from functools import lru_cache
+
+import msgspec
+
+
+class Topics(msgspec.Struct, frozen=True, kw_only=True):
+    """The topics of one installation."""
+
+    events: str
+    alerts: str
+    dead_letters: str
+    retrain: str
+    models: str
+
+
+def topic_names(prefix: str = "driftline") -> Topics:
+    """The topics under a prefix.
+
+    >>> topic_names("acme").alerts
+    'acme.alerts.v1'
+    """
+    return Topics(
+        events=f"{prefix}.events.v1",
+        alerts=f"{prefix}.alerts.v1",
+        dead_letters=f"{prefix}.dead-letters.v1",
+        retrain=f"{prefix}.retrain.v1",
+        models=f"{prefix}.models.v1",
+    )
+
+
+def key_of(model: str, event_id: str, shards: int = 1) -> str:
+    """The record's key: the model, or one of its shards where one partition is not enough.
+
+    >>> key_of("fraud", "e1"), key_of("fraud", "e1", shards=4)
+    ('fraud', 'fraud/0')
+    """
+    return model if shards == 1 else f"{model}/{zlib.crc32(event_id.encode()) % shards}"
+
+
+def murmur2(data: bytes) -> int:
+    """Kafka's hash of a key: MurmurHash2, 32 bits, seed 0x9747b28c, as a signed integer.
+
+    >>> murmur2(b"21"), murmur2(b"abc")
+    (-973932308, 479470107)
+    """
+    mask, m = 0xFFFFFFFF, 0x5BD1E995
+    h = (0x9747B28C ^ len(data)) & mask
+    whole = len(data) // 4 * 4
+    for i in range(0, whole, 4):
+        k = int.from_bytes(data[i : i + 4], "little") * m & mask
+        k = (k ^ (k >> 24)) * m & mask
+        h = (h * m & mask) ^ k
+    if whole < len(data):
+        h = (h ^ int.from_bytes(data[whole:], "little")) * m & mask
+    h = (h ^ (h >> 13)) * m & mask
+    h ^= h >> 15
+    return h - (1 << 32) if h >> 31 else h
+
+
+@lru_cache(maxsize=65_536)
+def partition_of(key: str, n_partitions: int) -> int:
+    """The partition of a key, as Java's default partitioner has it.
+
+    >>> partition_of("flights-late", 4) == (murmur2(b"flights-late") & 0x7FFFFFFF) % 4
+    True
+    """
+    return (murmur2(key.encode()) & 0x7FFFFFFF) % n_partitions

@@ -1,0 +1,97 @@
+"""`PartitionMonitor` as the runtime folds it: parts as sealed fields, findings as outbox."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from stream_monitor.contracts import DeadLetter, DriftAlert
+from stream_monitor.errors import CorruptState
+from stream_monitor.ingest.records import RecordBatch
+from stream_monitor.monitor import PartitionMonitor
+from stream_monitor.spec import MonitorSpec
+from stream_monitor.state.envelope import open_, seal
+from stream_monitor.state.fold import ALERT, STATE, WINDOW
+from stream_monitor.windows.closed import window_key
+
+_KIND = "monitor"
+_DISJOINT = (
+    "valid", "late", "unwatched", "duplicate", "dead_lettered", "labels", "control", "ticks",
+)  # fmt: skip
+
+
+class Sealed(NamedTuple):
+    """What a batch led to, ready to be written."""
+
+    alerts: Sequence[DriftAlert]
+    dead_letters: Sequence[DeadLetter]
+    outbox: Mapping[str, bytes]
+    urgent: bool
+
+
+class MonitorFold:
+    """One partition's monitor, in the form of its Redis hash."""
+
+    def __init__(self, monitor: PartitionMonitor, prefix: str) -> None:
+        self.monitor = monitor
+        self._prefix = prefix
+
+    def observe(self, batch: RecordBatch) -> Sealed:
+        """Fold a batch in."""
+        seen = self.monitor.observe(batch)
+        outbox = {f"{ALERT}{alert.alert_id}": msgspec.json.encode(alert) for alert in seen.alerts}
+        for window in seen.windows:
+            key = window_key(
+                self._prefix, window.model, window.version, window.start_ms, window.partition
+            )
+            outbox[f"{WINDOW}{key}"] = msgspec.json.encode(window)
+        return Sealed(seen.alerts, seen.dead_letters, outbox, urgent=bool(seen.alerts))
+
+    def changes(self) -> dict[str, bytes]:
+        """Fields that differ from what was last committed; empty bytes are a dead field."""
+        return {
+            f"{STATE}{name}": b"" if part is None else seal(_KIND, part)
+            for name, part in self.monitor.changes().items()
+        }
+
+    def committed(self) -> None:
+        """What `changes` answered is durable now."""
+        self.monitor.committed()
+
+    def outcomes(self) -> Mapping[str, int]:
+        """Records by how they were counted."""
+        return {name: getattr(self.monitor.counters, name) for name in _DISJOINT}
+
+    def levels(self) -> Mapping[tuple[str, str], int]:
+        """Drift of every (model, series): 0 none, 1 suspected, 2 an open episode."""
+        return self.monitor.levels()
+
+
+class MonitorFolds(NamedTuple):
+    """Makes the folds of all partitions from one set of settings."""
+
+    spec: MonitorSpec
+    prefix: str
+
+    def new(self, topic: str, partition: int) -> MonitorFold:
+        """The state before the first record."""
+        return MonitorFold(PartitionMonitor(topic, partition, self.spec), self.prefix)
+
+    def restore(self, topic: str, partition: int, fields: Mapping[str, bytes]) -> MonitorFold:
+        """The state that was committed.
+
+        Raises:
+            CorruptState: the fields do not read back.
+        """
+        parts = {
+            name.removeprefix(STATE): open_(_KIND, blob)
+            for name, blob in fields.items()
+            if name.startswith(STATE) and blob
+        }
+        try:
+            monitor = PartitionMonitor.restore(topic, partition, self.spec, parts)
+        except ValueError as error:
+            raise CorruptState(str(error)) from error
+        return MonitorFold(monitor, self.prefix)
