@@ -97,4 +97,6 @@ class Channel:
     @classmethod
     def restore(cls, reference: ChannelReference, arl0_events: float, data: Any) -> Channel:
         """Continue from `snapshot`.  Raises CorruptState where it does not fit."""
+        if data is None:
+            raise CorruptState("channel state: missing")
         return cls(reference, arl0_events, data)

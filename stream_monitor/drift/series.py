@@ -33,7 +33,12 @@ class SeriesDetectors:
         self.n_detectors = 2 * len(reference.channels)
         self._transform = transform
         self._channels = [
-            (c.channel, Channel(c, arl0_events, state and state[c.channel]))
+            (
+                c.channel,
+                Channel(c, arl0_events)
+                if state is None
+                else Channel.restore(c, arl0_events, state[c.channel]),
+            )
             for c in reference.channels
         ]
 
