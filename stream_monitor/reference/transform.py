@@ -54,7 +54,8 @@ class Transform:
         self._centre, self._scale = reference.centre, reference.scale
         if reference.kind == "numeric":
             self.location, self.spread = _normal_scores(reference.n_indices)
-            self._quantiles, self._runs = _ladder(reference.quantiles)
+            self._quantiles = reference.quantiles
+            self._runs = _runs(self._quantiles)
             self._apply = self._apply_numeric
         elif reference.kind == "boolean":
             self.location, self.spread = _boolean_table(), None
@@ -74,8 +75,9 @@ class Transform:
         if not valid.all():
             values = values[valid]
         below = self._quantiles.searchsorted(values)
-        ties = self._quantiles[below] == values
-        index = 2 * below + np.where(ties, self._runs[below], 0)
+        # Beyond the last one there is none to tie with, and the last one is smaller.
+        ties = self._quantiles.take(below, mode="clip") == values
+        index = 2 * below + np.where(ties, self._runs.take(below, mode="clip"), 0)
         with np.errstate(over="ignore"):
             scaled = (values - self._centre) / self._scale
         return Transformed(valid, index, to_fixed(np.clip(scaled, -_MAX_SCALED, _MAX_SCALED)))
@@ -92,11 +94,15 @@ class Transform:
         return Transformed(valid, index if valid.all() else index[valid], None)
 
 
-def _ladder(quantiles: Floats) -> tuple[Floats, Ints]:
-    """The order statistics up to infinity, and how often the one at each first place repeats."""
-    ladder = np.append(quantiles, np.inf).astype(np.float64)
-    runs = ladder.searchsorted(ladder, "right") - ladder.searchsorted(ladder, "left")
-    return ladder, runs.astype(np.int64)
+def _runs(quantiles: Floats) -> Ints:
+    """How often the order statistic at each first place repeats."""
+    runs = quantiles.searchsorted(quantiles, "right") - quantiles.searchsorted(quantiles, "left")
+    return _ones(len(runs)) if runs.max() == 1 else runs
+
+
+@lru_cache(maxsize=256)
+def _ones(n: int) -> Ints:
+    return _shared(np.ones(n, dtype=np.int64))
 
 
 @lru_cache(maxsize=256)
