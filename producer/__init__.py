@@ -1,0 +1,24 @@
+"""What a model server imports: the contract of the log, and the logger that never hurts it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from producer.logger import InferenceLogger
+    from producer.writer import LogWriter
+
+__all__ = ["InferenceLogger", "LogWriter"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that importing the contract does not load librdkafka."""
+    if name == "InferenceLogger":
+        from producer.logger import InferenceLogger  # noqa: PLC0415
+
+        return InferenceLogger
+    if name == "LogWriter":
+        from producer.writer import LogWriter  # noqa: PLC0415
+
+        return LogWriter
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -41,7 +41,7 @@ def key_of(model: str, event_id: str, shards: int = 1) -> str:
     """The record's key: the model, or one of its shards where one partition is not enough.
 
     >>> key_of("fraud", "e1"), key_of("fraud", "e1", shards=4)
-    ('fraud', 'fraud/0')
+    ('fraud', 'fraud/3')
     """
     return model if shards == 1 else f"{model}/{zlib.crc32(event_id.encode()) % shards}"
 

@@ -1,0 +1,229 @@
+"""`InferenceLogger`: publishes what a model predicts, and never hurts the model server."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+import socket
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Self
+
+from producer.counters import Counters, Tally
+from producer.delivery import Delivery, Maker
+from producer.events import InferenceEvent, Label, Prediction, Value
+from producer.identity import uuid7
+from producer.routing import topic_names
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+_WAIT_S: Final = 0.005
+
+# A handle inherited by fork must never be destroyed: its threads are the parent's.
+_inherited: Final[list[Delivery]] = []
+
+
+class InferenceLogger:
+    """Logs predictions and labels to Kafka without ever blocking or raising in serving.
+
+    `log` and `label` append to a bounded queue and return; a thread of ours does the rest.  If
+    Kafka is slow, frozen or dead, the queue fills and the newest events are dropped and counted.
+    Only the constructor raises: ValueError for a name that is no name, KafkaException for a wrong
+    ``librdkafka`` setting.
+
+    It is safe to fork after construction (a child starts with an empty queue and counters of its
+    own) and to call from any thread.  Values that are no JSON are dropped as ``invalid``;
+    not-a-number and infinity are sent as null, a missing value.  Features may be changed by the
+    caller after `log` returns.
+
+    >>> logger = InferenceLogger("127.0.0.1:1", model="flights-late", version="3")
+    >>> event_id = logger.log(features={"temp": 71.6, "carrier": "UA"}, prediction=0.18)
+    >>> logger.counters().accepted
+    1
+    >>> logger.close(0)
+    """
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        *,
+        model: str,
+        version: str,
+        topic_prefix: str = "driftline",
+        shards: int = 1,
+        source: str | None = None,
+        max_messages: int = 50_000,
+        max_kbytes: int = 32_768,
+        message_timeout_ms: int = 120_000,
+        flush_timeout_s: float = 5.0,
+        librdkafka: Mapping[str, Any] | None = None,
+        disabled: bool = False,
+    ) -> None:
+        for field, name in (("model", model), ("version", version)):
+            if _NAME.fullmatch(name) is None:
+                raise ValueError(f"{field}: {name!r} is not [A-Za-z0-9_.:-], 1 to 128 characters")
+        if shards < 1 or max_messages < 1:
+            raise ValueError("shards and max_messages must be at least 1")
+        self.model, self.version = model, version
+        self._shards, self._max_messages, self._disabled = shards, max_messages, disabled
+        self._flush_timeout_s = flush_timeout_s
+        self._source = source or f"/{socket.gethostname()}/{model}"
+        self._topic = topic_names(topic_prefix).events
+        self._config: dict[str, Any] = {
+            "bootstrap.servers": bootstrap_servers,
+            "enable.idempotence": True,
+            "partitioner": "murmur2_random",  # as Java places keys
+            "linger.ms": 5,
+            "compression.type": "lz4",
+            "queue.buffering.max.messages": max_messages,
+            "queue.buffering.max.kbytes": max_kbytes,
+            "message.timeout.ms": message_timeout_ms,
+            "log_level": 0,
+            **(librdkafka or {}),
+        }
+        self._delivery: Delivery | None = None
+        self._begin()
+        weak = weakref.WeakMethod(self._after_fork)
+        os.register_at_fork(after_in_child=lambda: _call_alive(weak))
+        if not disabled:
+            self._delivery = self._new_delivery()
+            atexit.register(_close_at_exit, weakref.ref(self))
+
+    @classmethod
+    def from_env(cls, *, model: str, version: str, **settings: Any) -> InferenceLogger:
+        """A logger on the Kafka of the environment.
+
+        ``DRIFTLINE_KAFKA__BOOTSTRAP_SERVERS`` or ``KAFKA_BOOTSTRAP_SERVERS`` says where,
+        ``DRIFTLINE_TOPICS__PREFIX`` which topics; ``DRIFTLINE_DISABLED`` set to anything but 0
+        switches it off.
+        """
+        env = os.environ
+        servers = env.get("DRIFTLINE_KAFKA__BOOTSTRAP_SERVERS") or env.get(
+            "KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092"
+        )
+        settings.setdefault("topic_prefix", env.get("DRIFTLINE_TOPICS__PREFIX", "driftline"))
+        settings.setdefault("disabled", env.get("DRIFTLINE_DISABLED", "0") not in ("", "0"))
+        return cls(servers, model=model, version=version, **settings)
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._tally = Tally()
+        self._delivery = None
+
+    def _new_delivery(self) -> Delivery:
+        return Delivery(self._config, self._topic, self._source, self._shards, self._tally)
+
+    def _after_fork(self) -> None:
+        if self._delivery is not None:
+            _inherited.append(self._delivery)
+        self._begin()
+
+    def log(
+        self,
+        *,
+        features: Mapping[str, Value],
+        prediction: Prediction,
+        id: str | None = None,  # noqa: A002 - the contract's word
+        time_ms: int | None = None,
+        segment: Mapping[str, str] | None = None,
+        version: str | None = None,
+    ) -> str:
+        """Log one prediction; answers its id, by which `label` finds it later."""
+        now_ms = int(time.time() * 1000) if time_ms is None else time_ms
+        event_id = uuid7(now_ms) if id is None else id
+        try:
+            copied = dict(features)
+            part = None if segment is None else dict(segment)
+        except (TypeError, ValueError):
+            self._tally.accept()
+            self._tally.drop("invalid")
+            return event_id
+        of_version = self.version if version is None else version
+        model = self.model
+        self._put(
+            lambda: InferenceEvent(
+                id=event_id,
+                model=model,
+                version=of_version,
+                time_ms=now_ms,
+                features=copied,
+                prediction=prediction,
+                segment=part,
+            )
+        )
+        return event_id
+
+    def label(
+        self,
+        *,
+        id: str,  # noqa: A002 - the contract's word
+        label: float | str | bool,
+        time_ms: int | None = None,
+        version: str | None = None,
+        prediction: Prediction | None = None,
+    ) -> None:
+        """Log the ground truth of the prediction with this id."""
+        now_ms = int(time.time() * 1000) if time_ms is None else time_ms
+        model = self.model
+        self._put(
+            lambda: Label(
+                id=id,
+                model=model,
+                label=label,
+                time_ms=now_ms,
+                version=version,
+                prediction=prediction,
+            )
+        )
+
+    def _put(self, make: Maker) -> None:
+        if self._disabled:
+            return
+        if self._pid != os.getpid():  # forked by something that runs no hooks
+            self._after_fork()
+        delivery = self._delivery
+        if delivery is None:
+            delivery = self._delivery = self._new_delivery()
+        self._tally.accept()
+        if len(delivery.queue) >= self._max_messages:
+            self._tally.drop("queue_full")
+        else:
+            delivery.queue.append(make)
+
+    def counters(self) -> Counters:
+        """What became of the events so far, in this process."""
+        return self._tally.read()
+
+    def flush(self, timeout_s: float | None = None) -> int:
+        """Wait until all is delivered or dropped; answers how many are still in flight."""
+        limit_s = self._flush_timeout_s if timeout_s is None else timeout_s
+        deadline = time.monotonic() + limit_s
+        while (waiting := self.counters().in_flight) and time.monotonic() < deadline:
+            time.sleep(_WAIT_S)
+        return waiting
+
+    def close(self, timeout_s: float | None = None) -> None:
+        """Flush and let go; logging after this starts anew."""
+        if self._delivery is not None and self._pid == os.getpid():
+            self.flush(timeout_s)
+            self._delivery.close()
+            self._delivery = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _call_alive(weak: weakref.WeakMethod[Callable[[], None]]) -> None:
+    call = weak()
+    if call is not None:
+        call()
+
+
+def _close_at_exit(logger: weakref.ref[InferenceLogger]) -> None:
+    alive = logger()
+    if alive is not None:
+        alive.close()

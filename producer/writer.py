@@ -1,0 +1,95 @@
+"""`LogWriter`: events that must arrive, one acknowledgement each.
+
+For label jobs, file publishing, the trainer and people; a model server uses `InferenceLogger`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from producer.codec import encode, headers
+from producer.events import Event, ModelUpdate
+from producer.routing import key_of, topic_names
+
+
+class Undelivered(RuntimeError):  # noqa: N818 - a finding, named for what it says
+    """Some events were not acknowledged; the text says how many, and why."""
+
+
+class LogWriter:
+    """Writes events to the log and knows which arrived.
+
+    Raises KafkaException for a wrong ``librdkafka`` setting.
+    """
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        *,
+        topic_prefix: str = "driftline",
+        source: str = "/driftline/writer",
+        shards: int = 1,
+        librdkafka: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.topic = topic_names(topic_prefix).events
+        self._source, self._shards = source, shards
+        self._producer = Producer(
+            {
+                "bootstrap.servers": bootstrap_servers,
+                "enable.idempotence": True,
+                "partitioner": "murmur2_random",
+                "linger.ms": 5,
+                "compression.type": "lz4",
+                "message.timeout.ms": 60_000,
+                "log_level": 0,
+                **(librdkafka or {}),
+            }
+        )
+        self.delivered = 0
+        self._failures: list[str] = []
+
+    def write(self, event: Event) -> None:
+        """Write one event; waits while librdkafka's queue is full.
+
+        A `ModelUpdate` goes to every partition its model routes to.
+        """
+        model = getattr(event, "model", "")
+        if isinstance(event, ModelUpdate) and self._shards > 1:
+            for shard in range(self._shards):
+                self._produce(f"{model}/{shard}", event)
+            return
+        self._produce(key_of(model, getattr(event, "id", ""), self._shards), event)
+
+    def _produce(self, key: str, event: Event) -> None:
+        value, pairs = encode(event), headers(event, source=self._source)
+        while True:
+            try:
+                self._producer.produce(
+                    self.topic, value, key=key, headers=pairs, on_delivery=self._on_delivery
+                )
+            except BufferError:
+                self._producer.poll(0.1)
+            else:
+                self._producer.poll(0)
+                return
+
+    def _on_delivery(self, error: KafkaError | None, _message: Message) -> None:
+        if error is None:
+            self.delivered += 1
+        else:
+            self._failures.append(error.str())
+
+    def flush(self, timeout_s: float = 60.0) -> int:
+        """Wait for all acknowledgements; answers how many events arrived so far.
+
+        Raises:
+            Undelivered: at least one did not arrive.
+        """
+        waiting = self._producer.flush(timeout_s)
+        if waiting or self._failures:
+            why = self._failures[-1] if self._failures else f"no answer within {timeout_s:g} s"
+            raise Undelivered(f"{waiting + len(self._failures)} events did not arrive: {why}")
+        return self.delivered
