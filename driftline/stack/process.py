@@ -1,0 +1,131 @@
+"""Server processes of the local stack: quiet, on loopback, and never left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+STOP_S: Final = 10.0
+_DATA_PREFIX: Final = "driftline-stack-"
+_OWNER: Final = "owner.pid"
+
+# The kernel kills the server when the process that started it is gone, however it went: a crash
+# or kill -9 runs no clean-up of ours.  Where there is no prctl (macOS) only a clean exit does.
+_DIE_WITH_PARENT: Final = """
+import ctypes, os, signal, sys
+try:
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+except (AttributeError, OSError):
+    pass
+if os.getppid() == 1:
+    sys.exit(1)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
+class ServerFailed(RuntimeError):  # noqa: N818 - a finding, named for what it says
+    """A server of the local stack did not come up; the text ends with what it said."""
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+class ServerProcess:
+    """One server; its output goes to ``log``."""
+
+    def __init__(self, command: Sequence[str], log: Path) -> None:
+        self.command, self.log = list(command), log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process, while it runs."""
+        return None if self._process is None else self._process.pid
+
+    def start(self) -> None:
+        """Start it, in a session of its own: Ctrl-C is for us, who stop it in order."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - our own command line
+                [sys.executable, "-c", _DIE_WITH_PARENT, *self.command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def wait_until(self, ready: Callable[[], bool], timeout_s: float) -> None:
+        """Wait until ``ready``.  Raises `ServerFailed` if it ends or takes longer."""
+        deadline = time.monotonic() + timeout_s
+        while not ready():
+            if self._process is None or self._process.poll() is not None:
+                raise ServerFailed(f"{self.command[0]} ended at its start:\n{self.tail()}")
+            if time.monotonic() > deadline:
+                raise ServerFailed(
+                    f"{self.command[0]} was not ready after {timeout_s:g} s:\n{self.tail()}"
+                )
+            time.sleep(0.02)
+
+    def tail(self) -> str:
+        """The end of what it said."""
+        lines = self.log.read_text("utf-8", "replace").splitlines() if self.log.exists() else []
+        return "\n".join(lines[-15:])
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal (SIGSTOP, SIGCONT, ...)."""
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it without warning, as a fault would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def stop(self) -> None:
+        """Ask it to end, and end it."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+
+@contextlib.contextmanager
+def data_folder() -> Iterator[Path]:
+    """A folder for the servers' data, removed at the end; those of dead owners go as well."""
+    _sweep()
+    folder = Path(tempfile.mkdtemp(prefix=_DATA_PREFIX))
+    (folder / _OWNER).write_text(str(os.getpid()))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep() -> None:
+    """Remove what a killed owner could not."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_DATA_PREFIX}*"):
+        try:
+            owner = int((folder / _OWNER).read_text())
+            os.kill(owner, 0)
+        except ProcessLookupError:
+            shutil.rmtree(folder, ignore_errors=True)
+        except (OSError, ValueError):
+            continue  # another user's, or just being made
