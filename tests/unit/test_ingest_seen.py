@@ -40,6 +40,15 @@ def test_a_salt_tells_equal_ids_of_two_versions_apart() -> None:
     assert not seen.admit(offsets, ids, salt=1).any()
 
 
+def test_what_is_stored_does_not_tell_in_which_order_groups_came() -> None:
+    one, other = SeenIds(), SeenIds()
+    admit(one, 0, 5)
+    admit(one, 1, 3)
+    admit(other, 1, 3)
+    admit(other, 0, 5)
+    assert one.dirty() == other.dirty()
+
+
 def test_a_commit_writes_changed_chunks_only_and_deletes_dead_ones() -> None:
     seen = SeenIds(chunks=2, chunk_events=10)
     admit(seen, 0, 1)

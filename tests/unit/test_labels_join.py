@@ -83,6 +83,16 @@ def test_memory_is_freed_where_a_chunk_begins_and_the_counts_say_so() -> None:
     assert (labels.pending, labels.tally.expired) == (2, 3)
 
 
+def test_a_chunk_that_was_restored_half_full_expires_with_its_last_entry() -> None:
+    labels = Labels(SPEC)
+    labels.observe([event(0, "a", 0)], [])
+    labels = Labels.restore(SPEC, labels.dirty())
+    labels.observe([event(1, "b", 90)], [])
+    labels.observe([event(10, "x", 150)], [])
+    labels.observe([event(20, "y", 150)], [])
+    assert (labels.pending, labels.tally.expired) == (4, 0)  # "b" waits until 190
+
+
 def test_a_repeated_event_or_label_changes_nothing() -> None:
     labels = Labels(SPEC)
     labels.observe([event(0, "a", 10), event(1, "a", 11, 0.9)], [])
