@@ -67,11 +67,11 @@ def encode(event: Event) -> bytes:
 
 def headers(
     event: Event, *, source: str, traceparent: str | None = None
-) -> list[tuple[str, bytes]]:
+) -> list[tuple[str, str | bytes | None]]:
     """The record's headers by the CloudEvents Kafka binding; ``source`` is a URI reference."""
     event_id = getattr(event, "id", None) or f"tick-{event.time_ms}"
     time = datetime.fromtimestamp(event.time_ms / 1000, UTC).isoformat(timespec="milliseconds")
-    pairs = [
+    pairs: list[tuple[str, str | bytes | None]] = [
         ("ce_specversion", b"1.0"),
         ("ce_id", event_id.encode()),
         ("ce_source", source.encode()),
