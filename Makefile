@@ -1,0 +1,44 @@
+# Everything here sets itself up: the first call makes .venv and installs into it.
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
+SOURCES := pyproject.toml constraints.txt
+
+.PHONY: help install demo test lint bench clean
+
+help: ## Say what can be done
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed-demo: $(SOURCES) | $(VENV)/bin/python
+	$(PIP) -e '.[demo]'
+	@touch $@
+
+$(VENV)/.installed-dev: $(SOURCES) | $(VENV)/bin/python
+	$(PIP) -e '.[dev]'
+	@touch $@ $(VENV)/.installed-demo
+
+install: $(VENV)/.installed-dev ## Install driftline and all its tools into .venv
+
+demo: $(VENV)/.installed-demo ## A year of real flights through Kafka, watched live (ARGS="--headless --json")
+	@$(BIN)/driftline demo $(ARGS)
+
+test: $(VENV)/.installed-dev ## Unit, property, contract and integration tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed-dev ## Style, types, import rules, compose file
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	docker compose -f infra/compose.yaml config -q
+
+bench: $(VENV)/.installed-dev ## Against the textbook program and the best hand-written loop
+	$(BIN)/python tests/benchmarks/drain.py $(ARGS)
+
+clean: ## Remove what this file made
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
