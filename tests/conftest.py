@@ -18,7 +18,14 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from driftline.stack.embedded import EmbeddedBroker
-from driftline.stack.kafka import MIN_JAVA, VERSION, ApacheKafka, fetch_jars, have_jars, java_version
+from driftline.stack.kafka import (
+    MIN_JAVA,
+    VERSION,
+    ApacheKafka,
+    fetch_jars,
+    have_jars,
+    java_version,
+)
 from driftline.stack.process import data_folder
 from driftline.stack.valkey import Valkey
 
@@ -41,7 +48,9 @@ def _docker_has_kafka() -> bool:
 
     def succeeds(*arguments: str, timeout_s: float) -> bool:
         try:
-            done = subprocess.run([docker, *arguments], capture_output=True, timeout=timeout_s, check=False)
+            done = subprocess.run(
+                [docker, *arguments], capture_output=True, timeout=timeout_s, check=False
+            )
         except subprocess.TimeoutExpired:
             return False
         return done.returncode == 0

@@ -1,0 +1,198 @@
+"""The logger never blocks and never raises in serving, and its counters add up."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from producer.codec import decode
+from producer.counters import Counters
+from producer.events import InferenceEvent, Label
+from producer.logger import InferenceLogger
+
+NOBODY = "127.0.0.1:1"
+
+
+def logger_on(servers: str, **settings: Any) -> InferenceLogger:
+    return InferenceLogger(servers, model="m", version="1", **settings)
+
+
+def adds_up(counters: Counters) -> bool:
+    lost = sum(counters.dropped.values())
+    return counters.accepted == counters.delivered + lost + counters.in_flight
+
+
+def read(servers: str, n: int) -> list[tuple[Any, dict[str, bytes]]]:
+    consumer = Consumer(
+        {"bootstrap.servers": servers, "group.id": "t", "auto.offset.reset": "earliest"}
+    )
+    known = consumer.list_topics("driftline.events.v1", timeout=5).topics["driftline.events.v1"]
+    consumer.assign([TopicPartition("driftline.events.v1", p, 0) for p in known.partitions])
+    found = []
+    for _ in range(200):
+        for message in consumer.consume(n, 0.1):
+            headers = dict(message.headers() or [])
+            found.append((decode(message.value() or b"", headers["ce_type"].decode()), headers))
+        if len(found) >= n:
+            break
+    consumer.close()
+    return found
+
+
+def test_what_is_logged_arrives_as_it_was(mock_broker: str) -> None:
+    log = logger_on(mock_broker)
+    first = log.log(features={"temp": 71.6, "carrier": "UA"}, prediction=0.18, time_ms=5)
+    log.label(id=first, label=1, time_ms=9)
+
+    assert log.flush(10) == 0
+    assert log.counters() == Counters(accepted=2, delivered=2, dropped={}, in_flight=0)
+    (event, headers), (label, _) = read(mock_broker, 2)
+    assert event == InferenceEvent(
+        id=first, model="m", version="1", time_ms=5,
+        features={"temp": 71.6, "carrier": "UA"}, prediction=0.18,
+    )  # fmt: skip
+    assert label == Label(id=first, model="m", label=1, time_ms=9)
+    assert headers["ce_specversion"] == b"1.0"
+    assert headers["ce_id"].decode() == first
+    log.close()
+
+
+def test_numbers_of_numpy_are_numbers_and_what_is_not_finite_is_missing(mock_broker: str) -> None:
+    log = logger_on(mock_broker)
+    log.log(features={"a": np.float32(0.5), "b": math.nan, "c": np.int64(3)}, prediction=1.0)  # type: ignore[dict-item]
+
+    assert log.flush(10) == 0
+    assert read(mock_broker, 1)[0][0].features == {"a": 0.5, "b": None, "c": 3}
+    log.close()
+
+
+def test_features_may_change_after_they_were_logged(mock_broker: str) -> None:
+    log = logger_on(mock_broker)
+    features: dict[str, Any] = {"a": 1}
+    log.log(features=features, prediction=1.0)
+    features["a"] = 2
+
+    assert log.flush(10) == 0
+    assert read(mock_broker, 1)[0][0].features == {"a": 1}
+    log.close()
+
+
+def test_bad_input_is_counted_and_never_raised(mock_broker: str) -> None:
+    log = logger_on(mock_broker)
+    log.log(features=None, prediction=1.0)  # type: ignore[arg-type]
+    log.log(features={"a": object()}, prediction=1.0)  # type: ignore[dict-item]
+    log.log(features={"a": 1}, prediction=1.0)
+    log.flush(10)
+
+    assert log.counters() == Counters(accepted=3, delivered=1, dropped={"invalid": 2}, in_flight=0)
+    log.close()
+
+
+def test_with_a_dead_kafka_memory_is_bounded_and_the_newest_events_are_dropped() -> None:
+    log = logger_on(NOBODY, max_messages=100)
+    for _ in range(1_000):
+        log.log(features={"a": 1.0}, prediction=0.5)
+    counters = log.counters()
+
+    assert adds_up(counters)
+    assert counters.delivered == 0
+    assert 100 <= counters.in_flight <= 200  # our queue, and librdkafka's
+    assert counters.dropped == {"queue_full": 1_000 - counters.in_flight}
+    assert log.flush(0.05) == counters.in_flight
+    log.close(0)
+
+
+def test_events_that_expire_are_counted_by_their_reason() -> None:
+    log = logger_on(NOBODY, message_timeout_ms=50)
+    for _ in range(20):
+        log.log(features={"a": 1.0}, prediction=0.5)
+
+    assert log.flush(10) == 0
+    counters = log.counters()
+    assert adds_up(counters)
+    assert sum(counters.dropped.values()) == 20
+    log.close(0)
+
+
+def test_counters_add_up_whatever_threads_do(mock_broker: str) -> None:
+    log = logger_on(mock_broker)
+    seen: list[bool] = []
+
+    def serve() -> None:
+        for _ in range(500):
+            log.log(features={"a": 1.0}, prediction=0.5)
+            seen.append(adds_up(log.counters()))
+
+    threads = [threading.Thread(target=serve) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert log.flush(10) == 0
+    assert all(seen)
+    assert log.counters().delivered == 2_000
+    log.close()
+
+
+def _in_child(log: InferenceLogger, answer: Connection) -> None:
+    for _ in range(10):
+        log.log(features={"a": 1.0}, prediction=0.5)
+    left = log.flush(10)
+    answer.send((left, log.counters().accepted, log.counters().delivered))
+    answer.close()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_forked_child_delivers_its_own_and_nothing_of_its_parent(mock_broker: str) -> None:
+    log = logger_on(mock_broker)
+    log.log(features={"a": 1.0}, prediction=0.5)
+    ours, theirs = multiprocessing.Pipe()
+    child = multiprocessing.get_context("fork").Process(target=_in_child, args=(log, theirs))
+    child.start()
+
+    assert ours.poll(20)
+    assert ours.recv() == (0, 10, 10)
+    child.join()
+    assert log.flush(10) == 0
+    assert log.counters().accepted == 1
+    log.close()
+
+
+def test_a_disabled_logger_does_nothing() -> None:
+    log = logger_on(NOBODY, disabled=True)
+    log.log(features={"a": 1.0}, prediction=0.5)
+
+    assert log.counters().accepted == 0
+
+
+def test_the_environment_says_where(monkeypatch: pytest.MonkeyPatch, mock_broker: str) -> None:
+    monkeypatch.setenv("DRIFTLINE_KAFKA__BOOTSTRAP_SERVERS", mock_broker)
+    with InferenceLogger.from_env(model="m", version="1") as log:
+        log.log(features={"a": 1.0}, prediction=0.5)
+        assert log.flush(10) == 0
+
+
+@pytest.mark.parametrize("name", ["", "a b", "x" * 129, "a/b"])
+def test_a_wrong_name_is_refused_at_construction(name: str) -> None:
+    with pytest.raises(ValueError, match="model"):
+        InferenceLogger(NOBODY, model=name, version="1")
+
+
+def test_a_model_server_loads_neither_numpy_nor_the_monitor() -> None:
+    program = (
+        "import sys, producer.logger, producer.writer;"
+        "sys.exit(any(name in sys.modules for name in ('numpy', 'stream_monitor', 'faust')))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
