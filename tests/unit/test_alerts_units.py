@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stream_monitor.alerts.units import CONVERSIONS, UnitChange, UnitWatch, conversion_between
+from stream_monitor.alerts.units import (
+    CONVERSIONS,
+    Conversion,
+    Span,
+    UnitChange,
+    UnitWatch,
+    conversion_between,
+)
 
 FIXED = 1 << 20
 
@@ -53,11 +60,20 @@ def test_a_level_inside_the_reference_is_never_a_change_of_unit() -> None:
     assert feed(watch(), raw) == []
 
 
+def test_a_heat_wave_is_not_a_change_of_unit() -> None:
+    """It matches miles to km, beyond all the reference has seen, but it comes hour by hour."""
+    raw = np.concatenate([np.full(200, 52.0), np.linspace(52, 84, 40), np.full(300, 84.0)])
+
+    assert feed(watch(), raw) == []
+
+
 @pytest.mark.parametrize("conversion", CONVERSIONS, ids=lambda c: c.name)
-def test_every_conversion_is_recognised_by_its_own_levels(conversion: object) -> None:
-    before = 3.7
-    after = conversion.slope * before + conversion.intercept  # type: ignore[attr-defined]
-    found = conversion_between(before, after, sd=abs(after - before) / 10)
+def test_every_conversion_is_recognised_by_level_and_spread(conversion: Conversion) -> None:
+    before = Span(level=3.7, spread=0.5, step=0.1)
+    level = conversion.slope * before.level + conversion.intercept
+    jump = abs(level - before.level)
+    after = Span(level=level, spread=conversion.slope * before.spread, step=jump)
+    found = conversion_between(before, after, sd=jump / 10)
 
     assert found is not None
-    assert found.slope == pytest.approx(conversion.slope, rel=0.02)  # type: ignore[attr-defined]
+    assert found.slope == pytest.approx(conversion.slope, rel=0.02)
