@@ -23,6 +23,21 @@ _POM: Final = Path(__file__).with_name("kafka-pom.xml")
 _READY_S: Final = 60.0
 _FETCH_S: Final = 600.0
 
+SINGLE_NODE: Final = {
+    "offsets.topic.replication.factor": "1",
+    "offsets.topic.num.partitions": "4",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "transaction.state.log.num.partitions": "4",
+    "group.initial.rebalance.delay.ms": "0",
+    "group.min.session.timeout.ms": "1000",
+    "auto.create.topics.enable": "false",
+    # After a kill the broker may not register again before its old session is over.
+    "broker.session.timeout.ms": "3000",
+    "broker.heartbeat.interval.ms": "500",
+}
+"""What one node that is started often and stopped at any moment needs to know."""
+
 
 def java_version() -> int | None:
     """Major version of the ``java`` on the path; ``None`` without one."""
@@ -96,20 +111,13 @@ class ApacheKafka:
             "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
             "controller.listener.names": "CONTROLLER",
             "log.dirs": str(self._folder / "data"),
-            "offsets.topic.replication.factor": "1",
-            "offsets.topic.num.partitions": "4",
-            "transaction.state.log.replication.factor": "1",
-            "transaction.state.log.min.isr": "1",
-            "transaction.state.log.num.partitions": "4",
-            "group.initial.rebalance.delay.ms": "0",
-            "group.min.session.timeout.ms": "1000",
-            "auto.create.topics.enable": "false",
+            **SINGLE_NODE,
             **(properties or {}),
         }
         self._properties = self._folder / "server.properties"
         self._properties.write_text("".join(f"{k}={v}\n" for k, v in settings.items()))
         java = [
-            "java", f"-Xmx{heap_mb}m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=4",
+            "java", f"-Xmx{heap_mb}m", "-XX:+UseSerialGC",
             "-cp", f"{libs_folder()}/*",
         ]  # fmt: skip
         self._format = [*java, "kafka.tools.StorageTool", "format"]

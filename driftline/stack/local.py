@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from driftline.stack.embedded import SHORT_TIMEOUTS, EmbeddedBroker
 from driftline.stack.kafka import MIN_JAVA, ApacheKafka, have_jars, java_version
-from driftline.stack.process import data_folder
+from driftline.stack.process import clean_up_on_sigterm, data_folder
 from driftline.stack.valkey import Valkey
 
 
@@ -35,6 +35,7 @@ class LocalStack:
             ServerFailed: nothing of that is there, or it does not come up.
         """
         with contextlib.ExitStack() as stack:
+            stack.enter_context(clean_up_on_sigterm())
             folder = stack.enter_context(data_folder())
             servers = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
             broker, embedded = "Kafka at KAFKA_BOOTSTRAP_SERVERS", False

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,17 +20,19 @@ STOP_S: Final = 10.0
 _DATA_PREFIX: Final = "driftline-stack-"
 _OWNER: Final = "owner.pid"
 
-# The kernel kills the server when the process that started it is gone, however it went: a crash
-# or kill -9 runs no clean-up of ours.  Where there is no prctl (macOS) only a clean exit does.
+# The kernel kills the server when the thread that started it is gone, however it went: a crash or
+# kill -9 runs no clean-up of ours.  1 is PR_SET_PDEATHSIG; where there is no prctl (macOS) only an
+# exit in order cleans up.  A parent that died before the call sends no signal any more, hence the
+# look at who the parent is; it may well be process 1, in a container.
 _DIE_WITH_PARENT: Final = """
 import ctypes, os, signal, sys
 try:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 except (AttributeError, OSError):
     pass
-if os.getppid() == 1:
-    sys.exit(1)
-os.execvp(sys.argv[1], sys.argv[1:])
+if os.getppid() != int(sys.argv[1]):
+    sys.exit("whoever started this is gone")
+os.execvp(sys.argv[2], sys.argv[2:])
 """
 
 
@@ -43,6 +46,28 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
+
+
+def bound_to_us(command: Sequence[str]) -> list[str]:
+    """``command``, made to die with the thread that starts it."""
+    return [sys.executable, "-c", _DIE_WITH_PARENT, str(os.getpid()), *command]
+
+
+@contextlib.contextmanager
+def clean_up_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM leave ``with`` blocks as Ctrl-C does, unless somebody handles it already."""
+    ours = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    )
+    if not ours:
+        yield
+        return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class ServerProcess:
@@ -61,7 +86,7 @@ class ServerProcess:
         """Start it, in a session of its own: Ctrl-C is for us, who stop it in order."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own command line
-                [sys.executable, "-c", _DIE_WITH_PARENT, *self.command],
+                bound_to_us(self.command),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
