@@ -1,0 +1,59 @@
+"""Driftline: watches machine-learning models in production, live, on Kafka.
+
+The public names are loaded when they are first used, so that a model server that only publishes
+needs nothing of the monitor.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from producer.logger import InferenceLogger
+
+    from producer.events import InferenceEvent, Label, ModelUpdate
+    from stream_monitor.contracts import DriftAlert
+    from stream_monitor.reference.frame import profile_from_frame
+
+__all__ = [
+    "DriftAlert",
+    "InferenceEvent",
+    "InferenceLogger",
+    "Label",
+    "ModelUpdate",
+    "__version__",
+    "profile_from_frame",
+]
+
+_HOME: Final = {
+    "InferenceLogger": "producer.logger",
+    "InferenceEvent": "producer.events",
+    "Label": "producer.events",
+    "ModelUpdate": "producer.events",
+    "DriftAlert": "stream_monitor.contracts",
+    "profile_from_frame": "stream_monitor.reference.frame",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def _version() -> str:
+    """The version of the installed distribution; in a bare source tree there is none."""
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - rarely asked
+
+    try:
+        return version("driftline")
+    except PackageNotFoundError:
+        return "0+source"

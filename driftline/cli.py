@@ -1,0 +1,86 @@
+"""The command line.
+
+Exit codes: 0 ok; 1 failed; 2 wrong usage or settings; 4 Kafka or Redis unreachable; 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any, Final
+
+import typer
+from typer.core import TyperGroup
+
+from driftline.commands import (
+    alerts,
+    demo,
+    doctor,
+    monitor,
+    profile,
+    publish,
+    status,
+    topics,
+    version,
+)
+from driftline.commands.failure import INTERRUPTED, Failure, explained
+
+_DEBUG: Final = "DRIFTLINE_DEBUG"
+
+
+class ExplainingGroup(TyperGroup):
+    """Says what went wrong, where, why and what to do, instead of a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; turn exceptions into explanations."""
+        try:
+            return super().invoke(ctx)
+        except Failure as failure:
+            _end(failure)
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:  # `| head` has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        except Exception as error:
+            if type(error).__module__.startswith(("typer", "click")) or os.environ.get(_DEBUG):
+                raise
+            _end(explained(error))
+
+
+def _end(failure: Failure) -> None:
+    sys.stderr.write(failure.text() + "\n")
+    raise typer.Exit(failure.code)
+
+
+app = typer.Typer(
+    cls=ExplainingGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Watches machine-learning models in production, live, on Kafka.",
+    epilog="Exit codes: 0 ok · 1 failed · 2 wrong usage or settings · "
+    "4 Kafka or Redis unreachable · 130 Ctrl-C.",
+)
+
+
+@app.callback()
+def main(
+    *,
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar=_DEBUG, help="Tracebacks instead of explanations.")
+    ] = False,
+) -> None:
+    """What every command hears."""
+    if debug:
+        os.environ[_DEBUG] = "1"
+
+
+app.command("demo")(demo.demo)
+app.command("monitor")(monitor.monitor)
+app.command("publish")(publish.publish)
+app.command("status")(status.status)
+app.command("doctor")(doctor.doctor)
+app.command("version")(version.show_version)
+app.add_typer(alerts.app, name="alerts")
+app.add_typer(topics.app, name="topics")
+app.add_typer(profile.app, name="profile")

@@ -1,0 +1,80 @@
+"""Settings and clients of the commands that talk to Kafka and Redis."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from driftline.commands.failure import USAGE, Failure
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from stream_monitor.settings import Settings
+
+
+def load_settings(
+    config: Path | None = None,
+    *,
+    bootstrap_servers: str | None = None,
+    redis_url: str | None = None,
+    prefix: str | None = None,
+    **sections: dict[str, Any],
+) -> Settings:
+    """Flags before environment before file before defaults.
+
+    Raises:
+        Failure: the file is not there, or is no TOML.
+        ValidationError: a setting is unknown or wrong (pydantic's).
+    """
+    import tomllib  # noqa: PLC0415 - light imports, see commands/__init__
+
+    from pydantic_settings import SettingsConfigDict  # noqa: PLC0415
+
+    from stream_monitor.settings import Settings  # noqa: PLC0415
+
+    chosen: type[Settings] = Settings
+    if config is not None:
+        if not config.is_file():
+            raise Failure("there is no such settings file", where=str(config), code=USAGE)
+
+        class FromFile(Settings):
+            model_config = SettingsConfigDict(toml_file=config)
+
+        chosen = FromFile
+    flags: dict[str, Any] = {name: dict(values) for name, values in sections.items() if values}
+    for section, name, value in (
+        ("kafka", "bootstrap_servers", bootstrap_servers),
+        ("redis", "url", redis_url),
+        ("topics", "prefix", prefix),
+    ):
+        if value is not None:
+            flags.setdefault(section, {})[name] = value
+    try:
+        return chosen(**flags)
+    except tomllib.TOMLDecodeError as error:
+        where = str(config or "driftline.toml")
+        raise Failure(
+            "the settings file is no TOML", where=where, why=str(error), code=USAGE
+        ) from error
+
+
+def connect_redis(settings: Settings) -> Redis:
+    """A client of the store, for reading."""
+    from redis import Redis  # noqa: PLC0415
+
+    client: Redis = Redis.from_url(settings.redis.url, socket_timeout=5, socket_connect_timeout=5)
+    return client
+
+
+def without_password(url: str) -> str:
+    """A Redis URL as it may be shown.
+
+    >>> without_password("redis://me:secret@db:6379/0")
+    'redis://me:***@db:6379/0'
+    """
+    scheme, separator, rest = url.partition("://")
+    login, at, place = rest.rpartition("@")
+    if not at or ":" not in login:
+        return url
+    return f"{scheme}{separator}{login.partition(':')[0]}:***@{place}"

@@ -1,0 +1,61 @@
+"""``driftline demo``."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from driftline.commands.failure import RUNTIME
+from driftline.commands.options import Json
+from driftline.commands.output import note, write_json
+
+if TYPE_CHECKING:
+    from driftline.demo.screen import Screen
+
+_BEGAN = time.monotonic()
+"""Near enough to the start of the command: this module is imported first of all."""
+
+
+def demo(
+    seconds: Annotated[
+        float,
+        typer.Option(min=0, help="How long the year takes; 0 is as fast as the model goes."),
+    ] = 45.0,
+    *,
+    headless: Annotated[bool, typer.Option("--headless", help="Plain lines, no bar.")] = False,
+    as_json: Json = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave Kafka and Redis running until Ctrl-C.")
+    ] = False,
+) -> None:
+    """A year of real flights in a minute: one command, no Docker, no Java.
+
+    A model predicts late arrivals; the monitor watches it, live; for ten days the temperature comes
+    in another unit.  With --json the last line of stdout is the summary, read back from Kafka and
+    Redis; all else goes to stderr.  Exit code 1 if anything was lost.
+    """
+    from driftline.demo.run import run  # noqa: PLC0415 - light imports
+    from driftline.demo.screen import summary_lines  # noqa: PLC0415
+
+    screen = _screen(headless=headless, as_json=as_json)
+    result = run(screen, seconds=seconds, keep=keep, began=_BEGAN)
+    for line in summary_lines(result.summary):
+        screen.say(line)
+    if as_json:
+        write_json(result.summary, indent=0)
+    if result.lost.total:
+        note(f"driftline: {result.lost.total} lost: {result.lost}")
+        raise typer.Exit(RUNTIME)
+
+
+def _screen(*, headless: bool, as_json: bool) -> Screen:
+    from driftline.demo.screen import PlainScreen, RichScreen  # noqa: PLC0415 - light imports
+
+    stream = sys.stderr if as_json else sys.stdout
+    if headless or not stream.isatty() or os.environ.get("TERM") == "dumb":
+        return PlainScreen(stream)
+    return RichScreen(stream)

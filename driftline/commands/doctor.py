@@ -1,0 +1,201 @@
+"""``driftline doctor``: looks at everything driftline stands on, and says what to do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import typer
+
+from driftline.commands import findings
+from driftline.commands.connection import connect_redis, load_settings, without_password
+from driftline.commands.failure import UNREACHABLE
+from driftline.commands.findings import Finding
+from driftline.commands.options import Bootstrap, Config, Json, Prefix, RedisUrl
+from driftline.commands.output import write_json
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from stream_monitor.settings import Settings
+
+SAMPLE: Final = 2_000
+QUIET_S: Final = 2.0
+REASONS: Final = 100
+
+
+def doctor(
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    redis_url: RedisUrl = None,
+    prefix: Prefix = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Look at broker, topics, Redis, lag, dead letters and routing; each finding with its fix.
+
+    Exit codes: 0 nothing serious, 1 there is a problem, 4 Kafka or Redis cannot be reached.
+    """
+    settings = load_settings(
+        config, bootstrap_servers=bootstrap_servers, redis_url=redis_url, prefix=prefix
+    )
+    found, code = examine(settings)
+    if as_json:
+        write_json(findings.as_data(found))
+    else:
+        for line in findings.lines_of(found):
+            typer.echo(line)
+    if code == 0 and findings.worst(found) == "problem":
+        code = 1
+    raise typer.Exit(code)
+
+
+def examine(settings: Settings) -> tuple[list[Finding], int]:
+    """All findings, and `UNREACHABLE` or 0.  What depends on what is down is left out."""
+    kafka, partitions = examine_kafka(settings)
+    redis, client = examine_redis(settings)
+    found = [*kafka, *redis]
+    if partitions is None or client is None:
+        return found, UNREACHABLE
+    log = settings.topics.events
+    if log in partitions:
+        found += examine_log(settings, client)
+        found.append(examine_routing(settings, partitions[log]))
+    if settings.topics.dead_letters in partitions:
+        found.append(examine_dead_letters(settings))
+    return found, 0
+
+
+def examine_kafka(settings: Settings) -> tuple[list[Finding], dict[str, int] | None]:
+    """The broker and its topics."""
+    from confluent_kafka import KafkaException  # noqa: PLC0415 - light imports
+
+    from driftline import topic_registry as registry  # noqa: PLC0415
+
+    client = settings.kafka.client()
+    place = settings.kafka.bootstrap_servers
+    try:
+        existing = registry.existing_topics(client)
+    except KafkaException as error:
+        why = error.args[0].str()
+        fix = "start Kafka, or set --bootstrap-servers or KAFKA_BOOTSTRAP_SERVERS"
+        text = f"{place} does not answer ({why})"
+        return [Finding(check="kafka", level="problem", found=text, fix=fix)], None
+    found = [Finding(check="kafka", level="ok", found=f"{place} answers, {broker_text(client)}")]
+    wanted = registry.load_registry(settings.topics.prefix)
+    names = [topic.name for topic in wanted if topic.name in existing]
+    configs = registry.topic_config(client, names) if names else {}
+    found += [
+        findings.judge_topic(topic, existing.get(topic.name), configs.get(topic.name))
+        for topic in wanted
+    ]
+    return found, existing
+
+
+def broker_text(client: Mapping[str, Any]) -> str:
+    """How many brokers, and their version where they tell it."""
+    from confluent_kafka import KafkaException  # noqa: PLC0415 - light imports
+    from confluent_kafka.admin import (  # type: ignore[attr-defined]  # noqa: PLC0415
+        AdminClient,
+        ConfigResource,
+    )
+
+    admin = AdminClient({"log_level": 0, **client})
+    brokers = admin.list_topics(timeout=10).brokers
+    asked = ConfigResource(ConfigResource.Type.BROKER, str(min(brokers)))
+    version = "version not told"
+    try:
+        settings = admin.describe_configs([asked])[asked].result(timeout=5)
+        for name in ("metadata.version", "inter.broker.protocol.version"):
+            if name in settings and settings[name].value:
+                version = f"{name} {settings[name].value}"
+                break
+    except KafkaException:
+        pass
+    return f"{len(brokers)} broker{'s' if len(brokers) > 1 else ''}, {version}"
+
+
+def examine_redis(settings: Settings) -> tuple[list[Finding], Redis | None]:
+    """The store."""
+    from redis.exceptions import RedisError, ResponseError  # noqa: PLC0415 - light imports
+
+    client = connect_redis(settings)
+    try:
+        info: Any = client.info()
+    except (RedisError, OSError) as error:
+        place = without_password(settings.redis.url)
+        fix = "start Redis or Valkey, or set --redis-url or REDIS_URL"
+        text = f"{place} does not answer ({error})"
+        return [Finding(check="redis", level="problem", found=text, fix=fix)], None
+    policy: str | None = None
+    append_only: bool | None = None
+    try:
+        told: Any = client.config_get("maxmemory-policy", "appendonly")
+        policy = told.get("maxmemory-policy", "noeviction")
+        append_only = told.get("appendonly", "yes") == "yes"
+    except ResponseError:
+        pass
+    version = str(info.get("valkey_version") or info.get("redis_version", "unknown"))
+    used, limit = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+    return findings.judge_redis(
+        version, policy=policy, append_only=append_only, used=used, limit=limit
+    ), client
+
+
+def examine_log(settings: Settings, client: Redis) -> list[Finding]:
+    """Lag of every partition of the log."""
+    from driftline.partition_state import read_partition  # noqa: PLC0415 - light imports
+    from driftline.reading import topic_ends  # noqa: PLC0415
+
+    topic = settings.topics.events
+    now_ms = round(time.time() * 1000)
+    found = []
+    for partition, end in sorted(topic_ends(settings.kafka.client(), topic).items()):
+        state = read_partition(client, topic, partition)
+        silent_ms = None if state.heard_ms is None else now_ms - state.heard_ms
+        standing = findings.Standing(
+            partition=partition,
+            next=state.next,
+            end=end,
+            silent_ms=silent_ms,
+            waiting=state.waiting,
+        )
+        found.append(findings.judge_lag(standing))
+    return found
+
+
+def examine_routing(settings: Settings, n_partitions: int) -> Finding:
+    """Whether the newest records lie in the partition of their key."""
+    from driftline.reading import TopicReader, tail  # noqa: PLC0415 - light imports
+    from producer.routing import murmur2  # noqa: PLC0415
+
+    sampled, misplaced = 0, []
+    start = tail(SAMPLE // n_partitions)
+    with TopicReader(settings.kafka.client(), settings.topics.events, start=start) as reader:
+        for record in reader.until(lambda: False, quiet_s=QUIET_S):
+            if record.key is None:  # a tick has none
+                continue
+            sampled += 1
+            if (murmur2(record.key) & 0x7FFFFFFF) % n_partitions != record.partition:
+                misplaced.append(f"{record.partition}:{record.offset}")
+            if sampled >= SAMPLE:
+                break
+    return findings.judge_routing(sampled, misplaced)
+
+
+def examine_dead_letters(settings: Settings) -> Finding:
+    """How many records were refused, and why."""
+    from driftline.reading import TopicReader  # noqa: PLC0415 - light imports
+    from stream_monitor.contracts import DeadLetter  # noqa: PLC0415
+
+    ids: set[str] = set()
+    reasons: list[str] = []
+    with TopicReader(settings.kafka.client(), settings.topics.dead_letters) as reader:
+        for record in reader.until(lambda: False, quiet_s=QUIET_S):
+            letter = msgspec.json.decode(record.value or b"", type=DeadLetter)
+            if letter.letter_id not in ids:
+                ids.add(letter.letter_id)
+                reasons.append(letter.reason)
+    return findings.judge_dead_letters(len(ids), reasons[-REASONS:])

@@ -1,0 +1,67 @@
+"""How a command fails: what, where, why, and what to do."""
+
+from __future__ import annotations
+
+from typing import Final
+
+RUNTIME: Final = 1
+USAGE: Final = 2
+UNREACHABLE: Final = 4
+INTERRUPTED: Final = 130
+
+
+class Failure(Exception):  # noqa: N818 - what a person reads is no error of the program
+    """Ends a command with an exit code and an explanation."""
+
+    def __init__(
+        self, what: str, *, where: str = "", why: str = "", fix: str = "", code: int = RUNTIME
+    ) -> None:
+        super().__init__(what)
+        self.what, self.where, self.why, self.fix, self.code = what, where, why, fix, code
+
+    def text(self) -> str:
+        """For people, on stderr.
+
+        >>> print(Failure("Kafka does not answer", where="127.0.0.1:1", fix="start it").text())
+        driftline: Kafka does not answer
+          where  127.0.0.1:1
+          fix    start it
+        """
+        parts = {"where": self.where, "why": self.why, "fix": self.fix}
+        lines = [f"  {name:<6} {text}" for name, text in parts.items() if text]
+        return "\n".join([f"driftline: {self.what}", *lines])
+
+
+def explained(error: BaseException) -> Failure:
+    """What an exception of a library means to a person."""
+    module, name = type(error).__module__.partition(".")[0], type(error).__name__
+    if isinstance(error, ModuleNotFoundError):
+        return Failure(
+            "a part of driftline is not installed",
+            why=f"no module named {error.name}",
+            fix="pip install 'driftline[demo]' (or [monitor], [trainer])",
+            code=USAGE,
+        )
+    if module == "confluent_kafka" or name == "KafkaException":
+        return Failure(
+            "Kafka does not answer, or refused",
+            why=str(error),
+            fix="check --bootstrap-servers or KAFKA_BOOTSTRAP_SERVERS; `driftline doctor` looks",
+            code=UNREACHABLE,
+        )
+    if module == "redis":
+        return Failure(
+            "Redis does not answer, or refused",
+            why=str(error),
+            fix="check --redis-url or REDIS_URL; `driftline doctor` looks",
+            code=UNREACHABLE,
+        )
+    if name == "ValidationError" and module.startswith("pydantic"):
+        return Failure("a setting is wrong", why=str(error), fix="see driftline.toml", code=USAGE)
+    if isinstance(error, FileNotFoundError):
+        return Failure("there is no such file", where=str(error.filename), code=USAGE)
+    return Failure(
+        "something unexpected happened",
+        why=f"{name}: {error}",
+        fix="run it again with --debug, and report what it says",
+    )

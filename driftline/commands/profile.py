@@ -1,0 +1,122 @@
+"""``driftline profile``: the reference of a model version, made from a file and put in the log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import msgspec
+import typer
+
+from driftline.commands.connection import load_settings
+from driftline.commands.failure import USAGE, Failure
+from driftline.commands.options import Bootstrap, Config, Prefix
+from driftline.commands.output import note, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+app = typer.Typer(no_args_is_help=True, help="Reference profiles: what a model was trained on.")
+
+
+@app.command()
+def build(
+    file: Annotated[Path, typer.Argument(help="Training data: CSV (.csv, .csv.gz) or Parquet.")],
+    model: Annotated[str, typer.Option(help="Name of the model.")],
+    version: Annotated[str, typer.Option(help="Version of the model.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where to [default: stdout].")
+    ] = None,
+    prediction: Annotated[
+        str | None, typer.Option(help="Column of the predictions (out of fold, best).")
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="Column of the truth.")] = None,
+    feature: Annotated[
+        list[str] | None, typer.Option(help="A feature; repeat [default: all other columns].")
+    ] = None,
+    ignore: Annotated[list[str] | None, typer.Option(help="A column that is none.")] = None,
+    task: Annotated[
+        Literal["binary", "multiclass", "regression"] | None,
+        typer.Option(help="[default: what the predictions look like]"),
+    ] = None,
+) -> None:
+    """Make a profile from the data a model was trained on."""
+    from stream_monitor.reference.frame import profile_from_frame  # noqa: PLC0415 - light imports
+    from stream_monitor.reference.profile import profile_to_data  # noqa: PLC0415
+
+    frame = read_frame(file)
+    wanted = {prediction, label, *(feature or [])} - {None}
+    unknown = sorted(str(name) for name in wanted if name not in frame)
+    if unknown:
+        raise Failure(
+            f"no column {', '.join(unknown)}",
+            where=str(file),
+            fix=f"it has {', '.join(map(str, frame.columns))}",
+            code=USAGE,
+        )
+    left_out = {prediction, label, *(ignore or [])}
+    features = feature or [str(name) for name in frame.columns if name not in left_out]
+    try:
+        made = profile_from_frame(
+            frame,
+            model=model,
+            version=version,
+            prediction=prediction,
+            label=label,
+            features=features,
+            task=task,
+        )
+    except ValueError as error:
+        raise Failure("no profile can be made of it", where=str(file), why=str(error)) from error
+    data = profile_to_data(made)
+    if output is None:
+        write_json(data, indent=0)
+    else:
+        output.write_bytes(msgspec.json.encode(data))
+        note(f"{output}: {len(features)} features, {len(frame)} rows")
+
+
+@app.command()
+def send(
+    file: Annotated[Path, typer.Argument(help="A profile that `build` made.")],
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    prefix: Prefix = None,
+    shards: Annotated[int, typer.Option(min=1, help="Of a hot model, as its servers have.")] = 1,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check only.")] = False,
+) -> None:
+    """Announce a model version: its profile goes into the log, before its first event."""
+    from driftline.model_update import announce  # noqa: PLC0415 - light imports
+    from stream_monitor.reference.profile import profile_from_data  # noqa: PLC0415
+
+    try:
+        made = profile_from_data(msgspec.json.decode(file.read_bytes()))
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise Failure(
+            "that is no profile", where=str(file), why=str(error), fix="driftline profile build",
+            code=USAGE,
+        ) from error  # fmt: skip
+    settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
+    if not dry_run:
+        announce(
+            settings.kafka.bootstrap_servers,
+            made,
+            prefix=settings.topics.prefix,
+            shards=shards,
+            librdkafka=settings.kafka.librdkafka,
+        )
+    note(f"{made.model}@{made.version}: {'would be ' if dry_run else ''}announced")
+
+
+def read_frame(file: Path) -> pd.DataFrame:
+    """A table from CSV or Parquet, by the name of the file."""
+    import pandas as pd  # noqa: PLC0415 - light imports
+
+    if not file.is_file():
+        raise Failure("there is no such file", where=str(file), code=USAGE)
+    if file.suffix in (".parquet", ".pq"):
+        return pd.read_parquet(file)
+    if file.name.endswith((".csv", ".csv.gz")):
+        return pd.read_csv(file)
+    raise Failure("CSV (.csv, .csv.gz) or Parquet (.parquet)", where=str(file), code=USAGE)

@@ -1,0 +1,155 @@
+"""``driftline status``: where the monitor stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import typer
+
+from driftline.commands.connection import connect_redis, load_settings
+from driftline.commands.failure import Failure
+from driftline.commands.options import Bootstrap, Config, Json, Prefix, RedisUrl
+from driftline.commands.output import write_json
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from driftline.partition_state import PartitionState
+    from stream_monitor.settings import Settings
+
+SUSPECTED, OPEN = 1, 2
+Levels = Mapping[tuple[str, str], int]
+
+
+def status(
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    redis_url: RedisUrl = None,
+    prefix: Prefix = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Partitions, lag, models, open episodes, closed windows: read from Redis and Kafka."""
+    from driftline.partition_state import read_partition  # noqa: PLC0415 - light imports
+    from driftline.reading import topic_ends  # noqa: PLC0415
+
+    settings = load_settings(
+        config, bootstrap_servers=bootstrap_servers, redis_url=redis_url, prefix=prefix
+    )
+    topic = settings.topics.events
+    try:
+        ends = topic_ends(settings.kafka.client(), topic)
+    except LookupError as error:
+        raise Failure(str(error), fix="driftline topics create") from error
+    redis = connect_redis(settings)
+    states = [read_partition(redis, topic, partition) for partition in sorted(ends)]
+    data = {
+        "topic": topic,
+        "partitions": [partition_row(state, ends[state.partition]) for state in states],
+        "models": model_rows(read_levels(redis, settings, sorted(ends))),
+        "windows": window_rows(settings.topics.prefix, _window_keys(redis, settings)),
+    }
+    if as_json:
+        write_json(data)
+    else:
+        typer.echo(table_of(data))
+
+
+def partition_row(state: PartitionState, end: int) -> dict[str, Any]:
+    """One partition: positions, lag, owner, and how its records were counted."""
+    return {
+        "partition": state.partition,
+        "next": state.next,
+        "end": end,
+        "lag": max(0, end - (state.next or 0)),
+        "waiting_to_be_published": state.waiting,
+        "owner": state.member,
+        "heard_ms": state.heard_ms,
+        "counters": msgspec.structs.asdict(state.counters),
+    }
+
+
+def model_rows(levels: Iterable[Levels]) -> list[dict[str, Any]]:
+    """Models by name, with what is suspected and what is open, over all partitions."""
+    worst: dict[str, dict[str, int]] = {}
+    for partition in levels:
+        for (model, series), level in partition.items():
+            of_model = worst.setdefault(model, {})
+            of_model[series] = max(level, of_model.get(series, 0))
+    return [
+        {
+            "model": model,
+            "series": len(series),
+            "suspected": sorted(name for name, level in series.items() if level == SUSPECTED),
+            "open": sorted(name for name, level in series.items() if level == OPEN),
+        }
+        for model, series in sorted(worst.items())
+    ]
+
+
+def window_rows(prefix: str, keys: Iterable[str]) -> list[dict[str, Any]]:
+    """Closed windows by model version: how many are readable, and when the last one begins.
+
+    >>> window_rows("d", ["d:window:m@1/0/0", "d:window:m@1/3600000/0"])
+    [{'model': 'm@1', 'windows': 2, 'last_start_ms': 3600000}]
+    """
+    starts: dict[str, list[int]] = {}
+    for key in keys:
+        model, start, _partition = key.removeprefix(f"{prefix}:window:").rsplit("/", 2)
+        starts.setdefault(model, []).append(int(start))
+    return [
+        {"model": model, "windows": len(found), "last_start_ms": max(found)}
+        for model, found in sorted(starts.items())
+    ]
+
+
+def read_levels(redis: Redis, settings: Settings, partitions: Sequence[int]) -> list[Levels]:
+    """Drift of every series, from the state of each partition that has one."""
+    from stream_monitor.state.monitored import MonitorFolds  # noqa: PLC0415 - light imports
+    from stream_monitor.state.redis_store import SCAN_COUNT, partition_key  # noqa: PLC0415
+
+    folds = MonitorFolds(settings.monitor_spec(), settings.topics.prefix)
+    topic = settings.topics.events
+    found: list[Levels] = []
+    for partition in partitions:
+        key = partition_key(topic, partition)
+        fields = {
+            name.decode(): value
+            for name, value in redis.hscan_iter(key, count=SCAN_COUNT)
+            if name.startswith(b"s:")
+        }
+        if fields:
+            found.append(folds.restore(topic, partition, fields).levels())
+    return found
+
+
+def _window_keys(redis: Redis, settings: Settings) -> Iterable[str]:
+    pattern = f"{settings.topics.prefix}:window:*"
+    return (key.decode() for key in redis.scan_iter(match=pattern, count=1_000))
+
+
+def table_of(data: Mapping[str, Any]) -> str:
+    """The same for people."""
+    lines = [f"{data['topic']}", "  partition      next       end       lag  owner"]
+    lines += [
+        f"  {row['partition']:>9}  {_position(row['next']):>8}  {row['end']:>8}  {row['lag']:>8}  "
+        f"{row['owner'] or 'nobody yet'}"
+        for row in data["partitions"]
+    ]
+    lines.append("models")
+    for row in data["models"]:
+        drift = ", ".join(row["open"]) or "none"
+        lines.append(f"  {row['model']}: {row['series']} series; drifting: {drift}")
+        if row["suspected"]:
+            lines.append(f"    suspected: {', '.join(row['suspected'])}")
+    if not data["models"]:
+        lines.append("  none seen yet")
+    lines.append("closed windows")
+    lines += [f"  {row['model']}: {row['windows']}" for row in data["windows"]] or ["  none yet"]
+    return "\n".join(lines)
+
+
+def _position(offset: int | None) -> str:
+    return "-" if offset is None else str(offset)

@@ -1,0 +1,33 @@
+"""``driftline version``."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+import typer
+
+from driftline.commands.options import Json
+from driftline.commands.output import write_json
+
+PARTS: Final = (
+    "confluent-kafka", "faust-streaming", "river", "redis", "msgspec", "numpy", "scikit-learn",
+)  # fmt: skip
+
+
+def show_version(*, as_json: Json = False) -> None:
+    """Versions of driftline, Python and what it stands on."""
+    import driftline  # noqa: PLC0415 - light imports
+
+    found = {"driftline": str(driftline.__version__), "python": platform.python_version()}
+    for part in PARTS:
+        try:
+            found[part] = version(part)
+        except PackageNotFoundError:
+            found[part] = "not installed"
+    if as_json:
+        write_json(found)
+    else:
+        for name, number in found.items():
+            typer.echo(f"{name:<16} {number}")

@@ -1,0 +1,63 @@
+"""What Redis holds of a partition of the log, read without taking part."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple, Protocol
+
+import msgspec
+
+from stream_monitor.counters import Counters
+from stream_monitor.errors import CorruptState
+from stream_monitor.state.envelope import open_
+from stream_monitor.state.fold import STATE
+from stream_monitor.state.redis_store import partition_key
+
+_COUNTERS: Final = f"{STATE}counters"
+_KIND: Final = "monitor"
+
+
+class Hashes(Protocol):
+    """The part of a Redis client that is used here."""
+
+    def hmget(self, name: str, keys: list[str]) -> Any: ...  # noqa: D102 - Redis says it
+    def hkeys(self, name: str) -> Any: ...  # noqa: D102
+
+
+class PartitionState(NamedTuple):
+    """Where a partition stands.  ``next`` is ``None`` before the first commit.
+
+    ``waiting`` counts alerts and windows that are committed and not yet published; ``heard_ms`` is
+    when the owner last wrote.
+    """
+
+    partition: int
+    next: int | None
+    counters: Counters
+    waiting: int
+    member: str | None
+    heard_ms: int | None
+
+
+def read_partition(redis: Hashes, topic: str, partition: int) -> PartitionState:
+    """Read one partition's hash.
+
+    Raises:
+        CorruptState: the counters do not read back.
+    """
+    key = partition_key(topic, partition)
+    position, counters, member, heard = redis.hmget(key, ["_next", _COUNTERS, "_member", "_ts"])
+    return PartitionState(
+        partition=partition,
+        next=None if position is None or int(position) < 0 else int(position),
+        counters=_counters(counters) if counters else Counters(),
+        waiting=sum(field.startswith(b"o:") for field in redis.hkeys(key)),
+        member=None if member is None else member.decode("utf-8", "replace"),
+        heard_ms=None if heard is None else int(float(heard)),
+    )
+
+
+def _counters(blob: bytes) -> Counters:
+    try:
+        return msgspec.convert(open_(_KIND, blob), Counters)
+    except msgspec.ValidationError as error:
+        raise CorruptState(str(error)) from error

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from driftline.cli import app
+from driftline.commands.alerts import line_of
+from driftline.commands.connection import load_settings, without_password
+from driftline.commands.failure import Failure, explained
+from driftline.commands.status import model_rows, partition_row, table_of, window_rows
+from driftline.partition_state import PartitionState
+from driftline.topic_registry import load_registry, missing
+from producer.routing import topic_names
+from stream_monitor.contracts import DriftAlert
+from stream_monitor.counters import Counters
+from stream_monitor.errors import CorruptState
+
+NOWHERE = "127.0.0.1:1"
+run = CliRunner()
+
+COMMANDS = [
+    ["demo"], ["monitor"], ["publish"], ["status"], ["doctor"], ["version"], ["alerts", "tail"],
+    ["topics", "plan"], ["topics", "create"], ["profile", "build"], ["profile", "send"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help(command: list[str]) -> None:
+    result = run.invoke(app, [*command, "--help"])
+    assert result.exit_code == 0
+    assert "Usage" in result.output
+
+
+def test_the_command_line_loads_nothing_heavy_until_it_is_needed() -> None:
+    heavy = ["numpy", "pandas", "sklearn", "faust", "river", "redis", "pydantic", "confluent_kafka"]
+    code = f"import sys, driftline.cli; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_importing_driftline_loads_nothing_but_names_resolve() -> None:
+    code = (
+        "import sys, driftline; assert 'producer' not in sys.modules; "
+        "from driftline import InferenceEvent, DriftAlert; print(InferenceEvent.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "InferenceEvent"
+
+
+def test_version_is_json_for_programs() -> None:
+    result = run.invoke(app, ["version", "--json"])
+    assert result.exit_code == 0
+    assert {"driftline", "python", "river"} <= json.loads(result.stdout).keys()
+
+
+def test_what_is_unreachable_ends_with_four_and_says_what_to_do() -> None:
+    place = ["--bootstrap-servers", NOWHERE, "--redis-url", "redis://127.0.0.1:1/0"]
+    result = run.invoke(app, ["doctor", "--json", *place])
+    assert result.exit_code == 4
+    told = json.loads(result.stdout)
+    assert told["worst"] == "problem"
+    assert {f["check"] for f in told["findings"]} == {"kafka", "redis"}
+    assert all(f["fix"] for f in told["findings"])
+
+
+def test_a_wrong_setting_ends_with_two_and_no_traceback(tmp_path: Path) -> None:
+    file = tmp_path / "driftline.toml"
+    file.write_text("[windows]\nsize = 3\n")
+    result = run.invoke(app, ["monitor", "--config", str(file)])
+    assert result.exit_code == 2
+    assert "size_ms" in result.stderr
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("text", ["[kafka]\nbootstrap = 1\n", "no toml", "[web]\nport = 1e9\n"])
+def test_a_settings_file_that_cannot_be_read_ends_with_two(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "driftline.toml"
+    file.write_text(text)
+    assert run.invoke(app, ["status", "--config", str(file)]).exit_code == 2
+
+
+def test_a_missing_file_ends_with_two() -> None:
+    for command in (["status", "--config", "no.toml"], ["profile", "send", "no.json"]):
+        result = run.invoke(app, command)
+        assert result.exit_code == 2
+        assert "no such" in result.stderr
+
+
+def test_wrong_usage_ends_with_two() -> None:
+    assert run.invoke(app, ["demo", "--seconds", "-1"]).exit_code == 2
+    assert run.invoke(app, ["nonsense"]).exit_code == 2
+
+
+def test_flags_stand_before_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "d.toml"
+    file.write_text('[topics]\nprefix = "a"\n[kafka]\nbootstrap_servers = "x:1"\n')
+    settings = load_settings(file, bootstrap_servers="y:2", web={"port": 0})
+    assert settings.topics.prefix == "a"
+    assert settings.kafka.bootstrap_servers == "y:2"
+    assert settings.web.port == 0
+
+
+def test_passwords_are_not_shown() -> None:
+    assert without_password("redis://:secret@h:1/0") == "redis://:***@h:1/0"
+    assert without_password("redis://h:1/0") == "redis://h:1/0"
+
+
+def test_an_unknown_error_is_explained_without_a_traceback() -> None:
+    failure = explained(CorruptState("bad bytes"))
+    assert isinstance(failure, Failure)
+    assert "CorruptState: bad bytes" in failure.text()
+    assert "--debug" in failure.text()
+    assert explained(ModuleNotFoundError("x", name="faust")).code == 2
+
+
+def test_the_registry_holds_the_topics_of_the_design() -> None:
+    wanted = load_registry("acme")
+    names = topic_names("acme")
+    assert {topic.name for topic in wanted} == {
+        names.events, names.alerts, names.dead_letters, names.retrain, names.models,
+    }  # fmt: skip
+    assert [t.name for t in missing(wanted, {names.events: 4})] == [
+        t.name for t in wanted if t.name != names.events
+    ]
+
+
+def state(**changes: Any) -> PartitionState:
+    fields: dict[str, Any] = {
+        "partition": 0, "next": 7, "counters": Counters(valid=7), "waiting": 0, "member": "w",
+        "heard_ms": 5,
+    }  # fmt: skip
+    return PartitionState(**(fields | changes))
+
+
+def test_lag_is_never_negative_and_full_before_the_first_commit() -> None:
+    assert partition_row(state(), 9)["lag"] == 2
+    assert partition_row(state(), 5)["lag"] == 0
+    assert partition_row(state(next=None), 9)["lag"] == 9
+
+
+def test_a_series_is_as_bad_as_in_its_worst_partition() -> None:
+    rows = model_rows([{("m@1", "f:a"): 0, ("m@1", "f:b"): 2}, {("m@1", "f:a"): 1}])
+    assert rows == [{"model": "m@1", "series": 2, "suspected": ["f:a"], "open": ["f:b"]}]
+
+
+def test_status_is_readable_before_anything_happened() -> None:
+    data = {"topic": "d.events.v1", "partitions": [partition_row(state(next=None), 0)],
+            "models": model_rows([]), "windows": window_rows("d", [])}  # fmt: skip
+    text = table_of(data)
+    assert "none seen yet" in text
+    assert "none yet" in text
+
+
+def test_an_alert_is_one_line() -> None:
+    alert = DriftAlert(
+        alert_id="a", episode_id="e", phase="started", kind="quality", severity="high",
+        model="flights-late", version="1", series="f:temp", feature="temp", detector="rule",
+        channel="location", direction="down", effect=3.1, p_value=0.0, window_events=64,
+        explanation="temp: mean 37.2 → 2.9, PSI 3.1", reference="training", topic="t",
+        partition=0, onset_offset=1, onset_ms=1, detected_offset=2, detected_ms=2,
+        decided_offset=3, decided_ms=1_362_128_040_000,
+    )  # fmt: skip
+    line = line_of(alert)
+    assert line.startswith("2013-03-01 08:54Z  started")
+    assert "\n" not in line
+    assert "flights-late@1" in line
