@@ -1,0 +1,99 @@
+"""The independent reader: goes to Kafka and Redis and reads back what is really there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+
+from driftline.demo.ledger import LogTally, PartitionFindings, Written
+from driftline.partition_state import read_partition
+from driftline.reading import TopicReader
+from stream_monitor.contracts import DeadLetter, DriftAlert
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+QUIET_S: Final = 10.0
+STUCK_S: Final = 30.0
+"""A monitor that makes no step for so long has stopped working."""
+POLL_S: Final = 0.2
+
+
+class Stuck(RuntimeError):  # noqa: N818 - says what happened
+    """The monitor did not get to the end of the log."""
+
+
+def read_log(client: Mapping[str, Any], topic: str, written: Written) -> LogTally:
+    """The log from its beginning, until all that was acknowledged is there, or nothing comes."""
+    tally = LogTally()
+
+    def enough() -> bool:
+        return len(tally.scores) >= written.events and len(tally.truths) >= written.labels
+
+    with TopicReader(client, topic) as reader:
+        for record in reader.until(enough, quiet_s=QUIET_S):
+            tally.take(record)
+    return tally
+
+
+def wait_until_processed(
+    redis: Redis, topic: str, ends: Mapping[int, int], meanwhile: Callable[[], None]
+) -> dict[int, PartitionFindings]:
+    """Wait until the state stands at the end of every partition, and its outbox is out.
+
+    Raises:
+        Stuck: nothing moved for `STUCK_S`.
+    """
+    last: object = None
+    moved = time.monotonic()
+    while True:
+        states = [read_partition(redis, topic, partition) for partition in sorted(ends)]
+        behind = [s for s in states if (s.next or 0) < ends[s.partition] or s.waiting]
+        if not behind:
+            return {s.partition: PartitionFindings(s.next or 0, s.counters) for s in states}
+        now = [(s.next, s.waiting) for s in states]
+        if now != last:
+            last, moved = now, time.monotonic()
+        elif time.monotonic() - moved > STUCK_S:
+            places = ", ".join(f"{s.partition}: {s.next} of {ends[s.partition]}" for s in behind)
+            raise Stuck(f"the monitor made no step for {STUCK_S:.0f} s ({places})")
+        meanwhile()
+        time.sleep(POLL_S)
+
+
+class Outcome(NamedTuple):
+    """What the monitor published: alerts (repeats included) and positions of dead letters."""
+
+    alerts: list[DriftAlert]
+    dead_letters: set[str]
+
+
+def read_outcome(
+    client: Mapping[str, Any],
+    alerts: str,
+    dead_letters: str,
+    state: Mapping[int, PartitionFindings],
+) -> Outcome:
+    """Alerts and dead letters from the beginning, until there are as many as the state knows of."""
+    n_alerts = sum(found.counters.alerts for found in state.values())
+    n_letters = sum(found.counters.dead_lettered for found in state.values())
+    return Outcome(
+        alerts=_read(client, alerts, DriftAlert, n_alerts),
+        dead_letters={
+            letter.letter_id for letter in _read(client, dead_letters, DeadLetter, n_letters)
+        },
+    )
+
+
+def _read(client: Mapping[str, Any], topic: str, kind: type[Any], n: int) -> list[Any]:
+    found: list[Any] = []
+
+    decode = msgspec.json.Decoder(kind).decode
+    with TopicReader(client, topic) as reader:
+        records = reader.until(lambda: len(found) >= n, quiet_s=QUIET_S, settle_s=1.0)
+        for record in records:
+            found.append(decode(record.value or b""))  # noqa: PERF401 - `until` looks at it
+    return found

@@ -1,0 +1,84 @@
+"""The demo's own processes: in sessions of their own, stopped by their id, gone when it is."""
+
+from __future__ import annotations
+
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import driftline
+from driftline.stack.process import bound_to_us
+
+STOP_S: Final = 18.0
+"""Longer than a worker needs to give its partitions up."""
+TAIL_LINES: Final = 20
+
+
+class Child:
+    """A Python process whose stdout is read by line and whose stderr goes to a file."""
+
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path,
+    ) -> None:
+        self.name = name
+        self.log = folder / f"{name}.log"
+        self.lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        here = str(Path(driftline.__file__).parent.parent)
+        paths = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
+        with self.log.open("wb") as errors:
+            self._process = subprocess.Popen(  # noqa: S603 - our own modules
+                bound_to_us([sys.executable, *arguments]),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join(paths)},
+                start_new_session=True,  # Ctrl-C is for the demo, which stops them in order
+            )
+        self._reader = threading.Thread(target=self._read, name=f"{name}-lines", daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        stdout = self._process.stdout
+        if stdout is not None:
+            for line in stdout:
+                self.lines.put(line)
+
+    @property
+    def exit_code(self) -> int | None:
+        """``None`` while it runs."""
+        return self._process.poll()
+
+    def new_lines(self) -> list[bytes]:
+        """What it said since the last time; all it ever said once it has ended."""
+        if self.exit_code is not None:
+            self._reader.join(5)
+        found = []
+        while not self.lines.empty():
+            found.append(self.lines.get())
+        return found
+
+    def tail(self) -> str:
+        """The end of its stderr."""
+        return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-TAIL_LINES:])
+
+    def stop(self) -> None:
+        """Ask it to end, and end it."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._reader.join(5)
+        if self._process.stdout is not None:
+            self._process.stdout.close()

@@ -1,0 +1,163 @@
+"""The demo's model server: a process of its own, which predicts and logs what it predicted.
+
+    python -m driftline.demo.server --bootstrap-servers 127.0.0.1:9092 --seconds 45
+
+It tells how far it is on stdout, one JSON object a line; the last one says what it wrote.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import pandas as pd
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from driftline.demo import flights
+from driftline.demo.ledger import Written
+from driftline.demo.lines import Done, Line, Progress, Ready
+from driftline.demo.model import Trained, probabilities, train
+from driftline.demo.scenario import FEATURES, LABEL_DELAY_MS, MODEL, VERSION
+from driftline.demo.timeline import Pace, Timeline, interleave
+from driftline.model_update import announce
+from producer.events import Value
+from producer.logger import InferenceLogger
+
+TICK_S: Final = 0.05
+"""How often requests come in: those of one tick are predicted together."""
+MAX_TICK_ROWS: Final = 2_000
+MAX_IN_FLIGHT: Final = 5_000
+"""A replay can outrun Kafka as no live traffic does; above this it waits."""
+WAIT_S: Final = 0.005
+REPORT_EVERY_S: Final = 0.25
+FLUSH_S: Final = 20.0
+
+
+class Scored(NamedTuple):
+    """Flights of one tick, and what the model says of them."""
+
+    ids: list[str]
+    times_ms: list[int]
+    features: list[dict[str, Value]]
+    scores: list[float]
+
+
+class Server:
+    """Serves the flights of a timeline.
+
+    The model is asked once a tick, so that a new champion can take over between two of them.
+    """
+
+    def __init__(self, model: Trained, frame: pd.DataFrame, log: InferenceLogger) -> None:
+        self._model = model
+        self._frame = flights.with_incident(frame)
+        self._ids: list[str] = frame["id"].tolist()
+        self._late: list[int] = frame["late"].tolist()
+        self._log = log
+        self.n_events = 0
+        self.n_labels = 0
+
+    def play(self, line: Timeline, start: int, end: int) -> None:
+        """Write what happens from ``start`` up to ``end``, in order."""
+        rows, is_label = line.rows[start:end], line.is_label[start:end]
+        scored = self._score(rows[~is_label])
+        next_scored = 0
+        for row, labelled, time_ms in zip(
+            rows.tolist(), is_label.tolist(), line.times_ms[start:end].tolist(), strict=True
+        ):
+            if labelled:
+                self._log.label(id=self._ids[row], label=self._late[row], time_ms=time_ms)
+                self.n_labels += 1
+            else:
+                self._log.log(
+                    id=scored.ids[next_scored],
+                    features=scored.features[next_scored],
+                    prediction=scored.scores[next_scored],
+                    time_ms=time_ms,
+                )
+                next_scored += 1
+                self.n_events += 1
+
+    def _score(self, rows: NDArray[Any]) -> Scored:
+        if not len(rows):
+            return Scored([], [], [], [])
+        frame = self._frame.iloc[rows]
+        features = frame[FEATURES].astype(object).where(frame[FEATURES].notna(), None)
+        return Scored(
+            ids=frame["id"].tolist(),
+            times_ms=frame["time_ms"].tolist(),
+            features=[
+                dict(zip(FEATURES, row, strict=True)) for row in features.to_numpy().tolist()
+            ],
+            scores=probabilities(self._model.pipeline, frame).tolist(),
+        )
+
+
+def run(bootstrap_servers: str, prefix: str, seconds: float) -> Done:
+    """Train, announce, serve the year in ``seconds``, and tell what was written."""
+    training, rest = flights.split(flights.load())
+    model = train(training)
+    announce(bootstrap_servers, model.profile, prefix=prefix)
+    say(Ready(trained_on=len(training), out_of_fold_error=round(model.out_of_fold_error, 4)))
+    line = interleave(rest["time_ms"].to_numpy(), LABEL_DELAY_MS)
+    with InferenceLogger(
+        bootstrap_servers, model=MODEL, version=VERSION, topic_prefix=prefix
+    ) as log:
+        server = Server(model, rest, log)
+        serve(server, log, line, seconds)
+        log.flush(FLUSH_S)
+        counters = log.counters()
+    return Done(
+        written=Written(
+            events=server.n_events,
+            labels=server.n_labels,
+            acknowledged=counters.delivered,
+            dropped=sum(counters.dropped.values()),
+        )
+    )
+
+
+def main() -> None:
+    """The command line of this process."""
+    parser = argparse.ArgumentParser(description="The demo's model server.")
+    parser.add_argument("--bootstrap-servers", required=True)
+    parser.add_argument("--prefix", default="driftline")
+    parser.add_argument("--seconds", type=float, default=45.0)
+    chosen = parser.parse_args()
+    with threadpool_limits(1, user_api="openmp"):  # see `model.train`
+        say(run(chosen.bootstrap_servers, chosen.prefix, chosen.seconds))
+
+
+def serve(server: Server, log: InferenceLogger, line: Timeline, seconds: float) -> None:
+    """Play the timeline at the pace asked for, and never more than Kafka takes."""
+    pace = Pace(int(line.times_ms[0]), int(line.times_ms[-1]), seconds)
+    began = reported = time.monotonic()
+    position, n = 0, len(line.times_ms)
+    while position < n:
+        now_ms = pace.event_time_ms(time.monotonic() - began)
+        due = line.due(position, now_ms)
+        end = min(due, position + MAX_TICK_ROWS)
+        server.play(line, position, end)
+        position = end
+        if time.monotonic() - reported >= REPORT_EVERY_S:
+            reported = time.monotonic()
+            say(Progress(done=position, of=n, event_time_ms=round(now_ms)))
+        while log.counters().in_flight > MAX_IN_FLIGHT:
+            time.sleep(WAIT_S)
+        if position == due and position < n:
+            time.sleep(TICK_S)
+    say(Progress(done=n, of=n, event_time_ms=int(line.times_ms[-1])))
+
+
+def say(line: Line) -> None:
+    """One line of JSON on stdout, at once."""
+    sys.stdout.buffer.write(msgspec.json.encode(line) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    main()
