@@ -1,0 +1,1 @@
+"""Alerts to better models: retraining, comparison, promotion.  Contracts only, so far."""

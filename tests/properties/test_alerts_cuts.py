@@ -17,7 +17,7 @@ POLICY = EpisodePolicy(min_window_events=40, first_look_events=8, clear_windows=
 cuts = st.lists(st.integers(0, 1200), max_size=12)
 
 
-def stream(seed: int) -> tuple[np.ndarray, list[Suspicion]]:  # type: ignore[type-arg]
+def stream(seed: int) -> tuple[np.ndarray, list[Suspicion]]:
     rng = np.random.default_rng(seed)
     parts = [rng.integers(0, 4, 300), rng.integers(2, 4, 300), rng.integers(0, 4, 600)]
     signals = sorted(rng.choice(np.arange(1, 1201), 25, replace=False).tolist())

@@ -87,4 +87,4 @@ def test_superseding_drops_a_suspicion_without_a_word() -> None:
 
     assert track.state == "suspected"
     assert track.end("superseded", 50, 50) is None
-    assert track.state == "quiet"
+    assert track.snapshot() == Track(REFERENCE, 1.0, POLICY).snapshot()

@@ -23,7 +23,7 @@ def watch() -> UnitWatch:
 
 def feed(
     units: UnitWatch, raw: np.ndarray, low: float = 12.0, high: float = 62.0
-) -> list[UnitChange]:  # type: ignore[type-arg]
+) -> list[UnitChange]:
     scaled = np.rint((raw - 40.0) / 10.0 * FIXED).astype(np.int64)
     return units.observe(scaled, (raw < low) | (raw > high))
 

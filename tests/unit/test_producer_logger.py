@@ -42,7 +42,7 @@ def read(servers: str, n: int) -> list[tuple[Any, dict[str, bytes]]]:
     found = []
     for _ in range(200):
         for message in consumer.consume(n, 0.1):
-            headers = dict(message.headers() or [])
+            headers = {name: bytes(value or b"") for name, value in message.headers() or []}  # type: ignore[arg-type]
             found.append((decode(message.value() or b"", headers["ce_type"].decode()), headers))
         if len(found) >= n:
             break

@@ -31,7 +31,7 @@ def test_librdkafka_with_our_partitioner_agrees(mock_broker: str) -> None:
             "t",
             b"",
             key=f"model-{i}",
-            on_delivery=lambda _, m: placed.update({m.key().decode(): m.partition()}),
+            on_delivery=lambda _, m: placed.update({str(m.key(), "ascii"): m.partition()}),  # type: ignore[arg-type,dict-item]
         )
     assert producer.flush(10) == 0
     n = len(producer.list_topics("t", timeout=5).topics["t"].partitions)

@@ -1,0 +1,102 @@
+"""What only a real Redis can promise: it expires, refuses, fills up and falls silent."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Iterator
+from importlib.resources import files
+from typing import Any
+
+import pytest
+import redis as sync_redis
+
+from stream_monitor.state.redis_store import RedisStateStore, partition_key
+from stream_monitor.state.store import Acquired, Commit, Outcome, UnsafeEviction
+
+
+def test_windows_are_readable_and_expire(redis_url: str) -> None:
+    async def main() -> None:
+        store = RedisStateStore(redis_url)
+        name = f"window-{uuid.uuid4().hex}"
+        try:
+            await store.publish_window(name, b"{}", 60_000)
+        finally:
+            await store.close()
+        with sync_redis.Redis.from_url(redis_url) as client:
+            assert client.get(name) == b"{}"
+            assert 0 < int(str(client.pttl(name))) <= 60_000
+
+    asyncio.run(main())
+
+
+@pytest.fixture
+def evicting(redis_url: str) -> Iterator[str]:
+    with sync_redis.Redis.from_url(redis_url) as client:
+        before: Any = client.config_get("maxmemory-policy")
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        yield redis_url
+        client.config_set("maxmemory-policy", before["maxmemory-policy"])
+
+
+def test_a_redis_that_may_evict_state_is_refused(evicting: str) -> None:
+    async def main() -> None:
+        store = RedisStateStore(evicting)
+        try:
+            with pytest.raises(UnsafeEviction, match="allkeys-lru"):
+                await store.check()
+        finally:
+            await store.close()
+
+    asyncio.run(main())
+
+
+@pytest.fixture
+def full(redis_url: str) -> Iterator[str]:
+    with sync_redis.Redis.from_url(redis_url) as client:
+        before: Any = client.config_get("maxmemory")
+        yield redis_url
+        client.config_set("maxmemory", before["maxmemory"])
+
+
+def test_a_full_redis_writes_nothing_and_takes_the_same_commit_later(full: str) -> None:
+    key = partition_key(f"full-{uuid.uuid4().hex}", 0)
+
+    async def main() -> None:
+        store = RedisStateStore(full)
+        with sync_redis.Redis.from_url(full) as client:
+            try:
+                acquired = await store.acquire(key, 1, "a", 1_000)
+                assert isinstance(acquired, Acquired)
+                commit = Commit(acquired.epoch, "t", None, 5, 1_000, {"s:x": b"1" * 1000})
+                client.config_set("maxmemory", 1)
+                assert (await store.commit(key, commit)).outcome is Outcome.OUT_OF_MEMORY
+                client.config_set("maxmemory", 0)
+                assert await store.load(key) == {}
+                assert (await store.commit(key, commit)).outcome is Outcome.OK
+            finally:
+                await store.close()
+
+    asyncio.run(main())
+
+
+def test_a_silent_redis_leaves_the_outcome_unknown() -> None:
+    async def main() -> None:
+        store = RedisStateStore("redis://127.0.0.1:1/0", timeout_s=1)
+        try:
+            commit = Commit("e", "t", None, 1, 0, {})
+            assert (await store.commit("k", commit)).outcome is Outcome.UNKNOWN
+        finally:
+            await store.close()
+
+    asyncio.run(main())
+
+
+def test_no_script_writes_twice_and_nothing_uses_multi() -> None:
+    room = files("stream_monitor.state")
+    for script in room.joinpath("scripts").iterdir():
+        code = [line.split("--")[0] for line in script.read_text("utf-8").splitlines()]
+        writes = [line for line in code if "'HSET'" in line or "'HDEL'" in line]
+        # the commit has two branches of one write each
+        assert len(writes) == (2 if script.name == "commit.lua" else 1), script.name
+    assert "pipeline(" not in room.joinpath("redis_store.py").read_text("utf-8")
