@@ -22,7 +22,8 @@ from driftline.stack import LocalStack
 with LocalStack.start() as stack:
     import redis
     client = redis.Redis.from_url(stack.redis_url)
-    print(client.info("server")["process_id"], Path(client.config_get("dir")["dir"]).parent, flush=True)
+    folder = Path(client.config_get("dir")["dir"]).parent
+print(client.info("server")["process_id"], folder, flush=True)
     client.close()
     sys.stdin.read()
 """
