@@ -23,7 +23,7 @@ with LocalStack.start() as stack:
     import redis
     client = redis.Redis.from_url(stack.redis_url)
     folder = Path(client.config_get("dir")["dir"]).parent
-print(client.info("server")["process_id"], folder, flush=True)
+    print(client.info("server")["process_id"], folder, flush=True)
     client.close()
     sys.stdin.read()
 """
