@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource
+from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]
 
 from driftline import topic_registry
 
@@ -25,7 +26,7 @@ def prefix(kafka_broker: str) -> Iterator[str]:
 
 
 def test_what_the_registry_says_is_what_the_cluster_has(kafka_broker: str, prefix: str) -> None:
-    client = {"bootstrap.servers": kafka_broker}
+    client: dict[str, Any] = {"bootstrap.servers": kafka_broker}
     wanted = topic_registry.load_registry(prefix)
     assert topic_registry.create_topics(client, wanted) == [topic.name for topic in wanted]
     existing = topic_registry.existing_topics(client)

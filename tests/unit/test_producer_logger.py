@@ -42,7 +42,7 @@ def read(servers: str, n: int) -> list[tuple[Any, dict[str, bytes]]]:
     found = []
     for _ in range(200):
         for message in consumer.consume(n, 0.1):
-            headers = {name: bytes(value or b"") for name, value in message.headers() or []}  # type: ignore[arg-type]
+            headers = {name: bytes(value or b"") for name, value in message.headers() or []}  # type: ignore[arg-type,str-unpack]
             found.append((decode(message.value() or b"", headers["ce_type"].decode()), headers))
         if len(found) >= n:
             break
@@ -90,7 +90,7 @@ def test_features_may_change_after_they_were_logged(mock_broker: str) -> None:
 
 def test_bad_input_is_counted_and_never_raised(mock_broker: str) -> None:
     log = logger_on(mock_broker)
-    log.log(features=None, prediction=1.0)  # type: ignore[arg-type]
+    log.log(features=None, prediction=1.0)  # type: ignore[arg-type,str-unpack]
     log.log(features={"a": object()}, prediction=1.0)  # type: ignore[dict-item]
     log.log(features={"a": 1}, prediction=1.0)
     log.flush(10)
