@@ -90,7 +90,7 @@ def test_features_may_change_after_they_were_logged(mock_broker: str) -> None:
 
 def test_bad_input_is_counted_and_never_raised(mock_broker: str) -> None:
     log = logger_on(mock_broker)
-    log.log(features=None, prediction=1.0)  # type: ignore[arg-type,str-unpack]
+    log.log(features=None, prediction=1.0)  # type: ignore[arg-type]
     log.log(features={"a": object()}, prediction=1.0)  # type: ignore[dict-item]
     log.log(features={"a": 1}, prediction=1.0)
     log.flush(10)
