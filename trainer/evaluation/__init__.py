@@ -1,0 +1,1 @@
+"""Is the challenger better?  Two models, the same later events, an interval, a gate."""

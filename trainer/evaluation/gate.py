@@ -1,0 +1,112 @@
+"""The gate: may this challenger take the champion's place?  Pure."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.evaluation.interval import MIN_EFFECTIVE, Interval, mean_interval
+
+Floats: TypeAlias = NDArray[np.float64]
+GateRule: TypeAlias = Literal[
+    "better", "too_few_events", "too_dependent", "no_prediction", "above_limit", "not_better"
+]
+
+_LEAST: Final = 8  # values for an interval
+
+
+class Gate(msgspec.Struct, frozen=True, kw_only=True):
+    """What a challenger must show on events that neither model was trained on.
+
+    ``min_events`` compared events; the whole ``confidence`` interval of the mean improvement (loss
+    of the champion minus loss of the challenger) above ``min_improvement``; a mean loss of at most
+    ``max_loss``, where one is set.
+
+    Raises:
+        ValueError: a number that cannot be meant.
+    """
+
+    confidence: float = 0.95
+    min_events: int = 500
+    min_improvement: float = 0.0
+    max_loss: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if not 0.5 <= self.confidence < 1:
+            raise ValueError(f"confidence {self.confidence}: must be at least 0.5 and below 1")
+        if self.min_events < _LEAST:
+            raise ValueError(f"min_events {self.min_events}: must be at least {_LEAST}")
+        if not self.min_improvement >= 0:
+            raise ValueError(f"min_improvement {self.min_improvement}: must not be negative")
+
+
+class Verdict(NamedTuple):
+    """Whether to promote, by which rule, why, and the numbers it was decided on."""
+
+    promote: bool
+    rule: GateRule
+    reason: str
+    numbers: dict[str, float | int | str | None]
+
+
+def compare(champion: Floats, challenger: Floats, gate: Gate) -> Verdict:
+    """Judge the losses of two models on the same n events, in their order in time, both (n,).
+
+    NaN says that there was nothing to compare: where the champion has none the event is left out;
+    where only the challenger has none it is refused.
+
+    Raises:
+        ValueError: not as many losses of one as of the other.
+    """
+    if champion.shape != challenger.shape or champion.ndim != 1:
+        raise ValueError(f"losses of different events: {champion.shape}, {challenger.shape}")
+    known = np.isfinite(champion)
+    ours, theirs = champion[known], challenger[known]
+    n = len(ours)
+    silent = int(np.count_nonzero(~np.isfinite(theirs)))
+    numbers: dict[str, Any] = {"n_events": n, "n_left_out": len(champion) - n}
+    if silent:
+        reason = f"the challenger has no valid prediction for {silent} of {n} events"
+        return _refused("no_prediction", reason, {**numbers, "n_no_prediction": silent})
+    if n < gate.min_events:
+        reason = f"{n} later labelled events to compare on; {gate.min_events} are asked for"
+        return _refused("too_few_events", reason, numbers)
+    found = mean_interval(ours - theirs, gate.confidence)
+    numbers |= {
+        "champion_loss": float(ours.mean()),
+        "challenger_loss": float(theirs.mean()),
+        "improvement": found.mean,
+        "improvement_low": found.low,
+        "improvement_high": found.high,
+        "confidence": gate.confidence,
+        "effective_events": found.effective,
+    }
+    return _judged(found, gate, numbers)
+
+
+def _judged(found: Interval, gate: Gate, numbers: dict[str, Any]) -> Verdict:
+    losses = f"loss {numbers['challenger_loss']:.4f} after {numbers['champion_loss']:.4f}"
+    share = f"{100 * gate.confidence:g} % interval {found.low:+.4f} to {found.high:+.4f}"
+    told = f"{losses}: improvement {found.mean:+.4f}, {share}, on {numbers['n_events']} events"
+    if found.effective < MIN_EFFECTIVE:
+        reason = (
+            f"the events resemble each other so much that they count for {found.effective:.0f} "
+            f"independent ones; {MIN_EFFECTIVE:.0f} are needed.  {told}"
+        )
+        return _refused("too_dependent", reason, numbers)
+    if gate.max_loss is not None and numbers["challenger_loss"] > gate.max_loss:
+        reason = f"the challenger's loss is above the limit of {gate.max_loss:g}.  {told}"
+        return _refused("above_limit", reason, numbers)
+    if found.low > gate.min_improvement:
+        return Verdict(promote=True, rule="better", reason=told, numbers=numbers)
+    beyond = f"{gate.min_improvement:+g}" if gate.min_improvement else "zero"
+    reason = f"the interval does not lie above {beyond}.  {told}"
+    return _refused("not_better", reason, numbers)
+
+
+def _refused(rule: GateRule, reason: str, numbers: dict[str, Any]) -> Verdict:
+    return Verdict(promote=False, rule=rule, reason=reason, numbers=numbers)

@@ -1,0 +1,67 @@
+"""What each prediction cost: the loss that the monitor watches, or the Brier score."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from producer.events import Prediction, Value
+from stream_monitor.reference.loss import loss_of, score_of
+from stream_monitor.reference.profile import ClassLabel, Task
+
+Floats: TypeAlias = NDArray[np.float64]
+Metric: TypeAlias = Literal["error", "brier"]
+"""``error``: 0/1 error of a classifier, absolute error of a regression; what the monitor watches.
+``brier``: squared error of the probability of a binary model; it sees smaller differences."""
+
+
+def losses(
+    predictions: Sequence[Prediction | None],
+    labels: Sequence[Value],
+    task: Task,
+    *,
+    threshold: float = 0.5,
+    positive: ClassLabel = 1,
+    metric: Metric = "error",
+) -> Floats:
+    """The loss of each of n predictions against its label, (n,); NaN where not comparable.
+
+    >>> losses([0.7, 0.2, None], [1, 1, 0], "binary").tolist()
+    [0.0, 1.0, nan]
+    >>> losses([0.7, 0.2], [1, 1], "binary", metric="brier").round(2).tolist()
+    [0.09, 0.64]
+
+    Raises:
+        ValueError: not one label to each prediction, or a Brier score of no binary model.
+    """
+    if len(predictions) != len(labels):
+        raise ValueError(f"{len(predictions)} predictions, but {len(labels)} labels")
+    if metric == "brier" and task != "binary":
+        raise ValueError(f"the Brier score is for binary models, not for {task}: use 'error'")
+    cost = _squared if metric == "brier" else loss_of
+    found = (
+        cost(task, threshold, positive, prediction, label)
+        for prediction, label in zip(predictions, labels, strict=True)
+    )
+    return np.array([math.nan if loss is None else loss for loss in found], dtype=np.float64)
+
+
+def _squared(
+    task: Task, threshold: float, positive: ClassLabel, prediction: Prediction | None, label: Value
+) -> float | None:
+    """Brier, "Verification of forecasts expressed in terms of probability", 1950.
+
+    A class that was predicted is a probability of 0 or 1.
+    """
+    score = None if prediction is None else score_of(prediction, task, positive)
+    if isinstance(score, bool | str) or score is None:
+        return loss_of(task, threshold, positive, score, label)
+    if not 0 <= score <= 1:
+        return None
+    # What a certain "no" costs is the truth: 1 for a positive, 0 for any other label.
+    truth = loss_of(task, 0.5, positive, 0.0, label)
+    return None if truth is None else (score - truth) ** 2

@@ -1,0 +1,1 @@
+"""Artifacts under their hash, manifests beside them; written at once or not at all."""

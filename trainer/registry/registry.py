@@ -1,0 +1,170 @@
+"""The registry: a folder of artifacts and manifests.
+
+    artifacts/<sha256>.skops
+    models/<model>/<version>.json
+
+Aliases (champion, challenger) are not here: they move, and moving is a transaction of the trainer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote, unquote
+
+from stream_monitor.reference.profile import ReferenceProfile, profile_to_data
+from trainer.registry import artifact
+from trainer.registry.atomic import write_atomically
+from trainer.registry.errors import CorruptArtifact, CorruptManifest, NoSuchVersion, VersionTaken
+from trainer.registry.libraries import libraries
+from trainer.registry.manifest import Manifest, decode, encode
+
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+
+class Registry:
+    """Models of a folder.  Safe to read while another process writes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def store(
+        self,
+        estimator: Any,
+        *,
+        model: str,
+        version: str,
+        profile: ReferenceProfile,
+        training: Mapping[str, Any],
+        metrics: Mapping[str, Any],
+        factory: str,
+        caused_by: str,
+        time_ms: int,
+    ) -> Manifest:
+        """Store a fitted estimator, or the artifact of one, given as its bytes or its file.
+
+        The artifact is on the disk before the manifest that names it.  Storing the same again
+        answers the manifest that is there.
+
+        Raises:
+            NotStorable: skops cannot write it.
+            UntrustedType: it holds a type outside the allow-list.
+            CorruptArtifact: the bytes or the file are no artifact.
+            VersionTaken: another artifact is stored under that model and version.
+            ValueError: the profile is that of another model or version.
+        """
+        if (profile.model, profile.version) != (model, version):
+            raise ValueError(
+                f"the profile is that of {profile.model}@{profile.version}, "
+                f"the model is {model}@{version}"
+            )
+        data = _artifact(estimator)
+        manifest = Manifest(
+            model=model,
+            version=version,
+            artifact_sha256=artifact.sha256_of(data),
+            artifact_bytes=len(data),
+            time_ms=time_ms,
+            factory=factory,
+            caused_by=caused_by,
+            training=dict(training),
+            metrics=dict(metrics),
+            libraries=libraries(),
+            profile=profile_to_data(profile),
+        )
+        there = self._stored(model, version)
+        if there is not None and there.artifact_sha256 != manifest.artifact_sha256:
+            raise VersionTaken(
+                f"{model}@{version} is stored already, with artifact {there.artifact_sha256[:12]}; "
+                f"this one is {manifest.artifact_sha256[:12]}: give it another version"
+            )
+        file = self._artifact_file(manifest.artifact_sha256)
+        if not file.is_file() or artifact.sha256_of(file.read_bytes()) != manifest.artifact_sha256:
+            write_atomically(file, data)
+        if there is None:
+            write_atomically(self._manifest_file(model, version), encode(manifest))
+        return self.manifest(model, version)
+
+    def manifest(self, model: str, version: str) -> Manifest:
+        """What is known of a version.
+
+        Raises:
+            NoSuchVersion: it is not here.
+            CorruptManifest: it cannot be read.
+        """
+        found = self._stored(model, version)
+        if found is None:
+            raise NoSuchVersion(f"no version {version!r} of model {model!r} in {self.folder}")
+        return found
+
+    def versions(self, model: str) -> list[Manifest]:
+        """The versions of a model, oldest first; empty where it is not known.
+
+        Raises:
+            CorruptManifest: one of them cannot be read.
+        """
+        files = (self.folder / "models" / _name(model)).glob("*.json")
+        found = [decode(file.read_bytes(), file) for file in files]
+        return sorted(found, key=lambda m: (m.time_ms, m.version))
+
+    def models(self) -> list[str]:
+        """The models that have a version here, by name."""
+        return sorted({unquote(f.parent.name) for f in self.folder.glob("models/*/*.json")})
+
+    def load(self, sha256: str) -> Any:
+        """The estimator of an artifact; its hash is verified before anything is made of it.
+
+        Raises:
+            NoSuchVersion: it is not here.
+            CorruptArtifact: the bytes are not those that were stored.
+            UntrustedType: it holds a type outside the allow-list.
+        """
+        file = self._artifact_file(sha256)
+        try:
+            data = file.read_bytes()
+        except FileNotFoundError as error:
+            raise NoSuchVersion(f"no artifact {sha256} in {self.folder}") from error
+        if (actual := artifact.sha256_of(data)) != sha256:
+            raise CorruptArtifact(f"{file} has the hash {actual}: it was changed or cut short")
+        return artifact.load(data)
+
+    def _stored(self, model: str, version: str) -> Manifest | None:
+        file = self._manifest_file(model, version)
+        try:
+            manifest = decode(file.read_bytes(), file)
+        except FileNotFoundError:
+            return None
+        if (manifest.model, manifest.version) != (model, version):
+            raise CorruptManifest(f"{file} tells of {manifest.model}@{manifest.version}")
+        return manifest
+
+    def _manifest_file(self, model: str, version: str) -> Path:
+        return self.folder / "models" / _name(model) / f"{_name(version)}.json"
+
+    def _artifact_file(self, sha256: str) -> Path:
+        if not _SHA256.fullmatch(sha256):
+            raise NoSuchVersion(f"{sha256!r} is no SHA-256")
+        return self.folder / "artifacts" / f"{sha256}.skops"
+
+
+def _artifact(estimator: Any) -> bytes:
+    if isinstance(estimator, Path):
+        estimator = estimator.read_bytes()
+    if isinstance(estimator, bytes):
+        artifact.refuse_untrusted(estimator)
+        return estimator
+    return artifact.dump(estimator)
+
+
+def _name(name: str) -> str:
+    """A model's or version's name as a file's: never a path, never hidden, never a clash.
+
+    >>> _name("flights-late"), _name("../x"), _name("a/b")
+    ('flights-late', '%2E.%2Fx', 'a%2Fb')
+    """
+    if not name:
+        raise ValueError("a model and a version need a name")
+    quoted = quote(name, safe="")
+    return "%2E" + quoted[1:] if quoted.startswith(".") else quoted
