@@ -1,0 +1,65 @@
+"""Failpoints: named places where a test lets a process die, as a power cut would.
+
+``DRIFTLINE_FAILPOINT=name`` kills the process at the first pass of the place, ``name:3`` at the
+third.  Nothing is flushed and no handler runs.  Without the variable a pass costs a call of an
+empty function.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable
+from typing import Final
+
+VARIABLE: Final = "DRIFTLINE_FAILPOINT"
+EXIT_CODE: Final = 137
+"""That of a process ended by SIGKILL, as a shell tells it."""
+
+PLACES: Final[dict[str, str]] = {
+    "trainer.alert.heard": "an alert was read, nothing is recorded",
+    "trainer.alert.decided": "the decision is recorded, nothing is published",
+    "trainer.waiting.done": "enough labels were read, not recorded",
+    "trainer.reading.done": "the training set was read, not recorded",
+    "trainer.fitting.started": "the start of the fit is recorded",
+    "trainer.fitting.done": "the challenger is fitted, not recorded",
+    "trainer.evaluating.done": "the verdict is known, not recorded",
+    "trainer.storing.done": "the artifact is stored, not recorded",
+    "trainer.promoting.announced": "the log holds the model update, the champion is the old one",
+    "trainer.promoting.recorded": "the champion is recorded, nobody was told",
+    "trainer.relay.published": "events are acknowledged, and still in the outbox",
+    "trainer.job.finished": "the job is recorded as done",
+}
+
+
+def _nothing(_name: str) -> None:
+    """No failpoint is set."""
+
+
+def armed(setting: str) -> Callable[[str], None]:
+    """What dies at the place and pass that ``setting`` names.
+
+    >>> armed("") is _nothing
+    True
+
+    Raises:
+        ValueError: there is no such place, or the pass is no positive number.
+    """
+    if not setting:
+        return _nothing
+    name, _, count = setting.partition(":")
+    if name not in PLACES:
+        raise ValueError(f"{VARIABLE}={setting}: no such place; there are {', '.join(PLACES)}")
+    if count and (not count.isdecimal() or int(count) < 1):
+        raise ValueError(f"{VARIABLE}={setting}: the pass is a number from 1 on")
+    due, passes = int(count or 1), itertools.count(1)
+
+    def die(here: str) -> None:
+        if here == name and next(passes) == due:
+            os._exit(EXIT_CODE)
+
+    return die
+
+
+failpoint: Final = armed(os.environ.get(VARIABLE, ""))
+"""``failpoint(name)``: the process passes the place ``name``."""

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from producer.failpoint import armed
+from stream_monitor.contracts import DriftAlert
+from trainer.decision import (
+    DAY_MS,
+    Decision,
+    History,
+    RetrainSpec,
+    Span,
+    decide,
+    is_broken,
+    span_of,
+)
+
+SPEC = RetrainSpec()
+NOW_MS = 1_700_000_000_000
+
+
+def alert(**changes: object) -> DriftAlert:
+    plain = DriftAlert(
+        alert_id="a1", episode_id="e1", phase="started", kind="concept", severity="high",
+        model="m", version="1", series="loss", feature=None, detector="adwin", channel="location",
+        direction="up", effect=0.3, p_value=1e-6, window_events=500, explanation="The loss rose.",
+        reference="training", topic="driftline.events.v1", partition=0, onset_offset=1_000,
+        onset_ms=NOW_MS - 3_600_000, detected_offset=1_500, detected_ms=NOW_MS - 60_000,
+        decided_offset=2_000, decided_ms=NOW_MS,
+    )  # fmt: skip
+    return msgspec.structs.replace(plain, **changes)
+
+
+def decided(history: History = History(), **changes: object) -> Decision:  # noqa: B008 - immutable
+    return decide(alert(**changes), history, SPEC)
+
+
+@pytest.mark.parametrize("kind", ["data", "prediction", "concept"])
+@pytest.mark.parametrize("phase", ["started", "ongoing"])
+def test_confirmed_drift_asks_for_a_retrain(kind: str, phase: str) -> None:
+    decision = decided(kind=kind, phase=phase)
+
+    assert (decision.action, decision.rule) == ("ask", "drift")
+    assert decision.numbers["min_labelled_events"] == 2_000
+
+
+@pytest.mark.parametrize(
+    ("history", "changes", "rule"),
+    [
+        (History(), {"kind": "quality"}, "data_quality"),
+        (History(), {"kind": "data", "cause": "unit_change"}, "data_quality"),
+        (History(has_factory=False), {}, "no_factory"),
+        (History(champion="2"), {}, "old_version"),
+        (History(running_job="j"), {}, "already_running"),
+        (History(finished_ms=NOW_MS - SPEC.cooldown_ms + 1), {}, "cooldown"),
+        (History(asked_ms=(NOW_MS, NOW_MS - 1, NOW_MS - DAY_MS + 1)), {}, "daily_budget"),
+    ],
+)
+def test_a_refusal_names_its_rule(history: History, changes: dict[str, str], rule: str) -> None:
+    decision = decided(history, **changes)
+
+    assert (decision.action, decision.rule) == ("refuse", rule)
+    assert decision.reason.endswith(".")
+
+
+def test_limits_end_where_they_say() -> None:
+    assert decided(History(finished_ms=NOW_MS - SPEC.cooldown_ms)).action == "ask"
+    assert decided(History(asked_ms=(NOW_MS, NOW_MS, NOW_MS - DAY_MS))).action == "ask"
+
+
+def test_an_episode_is_decided_on_once() -> None:
+    assert decided(History(episode_decided=True), phase="ongoing").action == "ignore"
+
+
+def test_what_ends_before_the_labels_came_ends_the_waiting_job() -> None:
+    assert decided(History(waiting_on="e1"), phase="recovered").action == "cancel"
+    assert decided(History(waiting_on="e1"), phase="superseded").action == "cancel"
+    assert decided(History(waiting_on="e2"), phase="recovered").action == "ignore"
+
+
+@given(
+    running=st.none() | st.just("j"),
+    finished=st.none() | st.integers(0, 2 * NOW_MS),
+    asked=st.lists(st.integers(0, 2 * NOW_MS), max_size=6).map(tuple),
+    champion=st.sampled_from([None, "1", "2"]),
+    phase=st.sampled_from(["started", "ongoing", "recovered", "superseded"]),
+    known=st.booleans(),
+)
+def test_broken_data_never_ask_for_a_retrain(
+    running: str | None, finished: int | None, asked: tuple[int, ...], champion: str | None,
+    phase: str, known: bool,  # noqa: FBT001
+) -> None:  # fmt: skip
+    history = History(champion, running_job=running, episode_decided=known, finished_ms=finished,
+                      asked_ms=asked)  # fmt: skip
+    for changes in ({"kind": "quality"}, {"kind": "data", "cause": "unit_change"}):
+        assert decide(alert(phase=phase, **changes), history, SPEC).action in ("refuse", "ignore")
+
+
+def test_a_broken_span_lasts_from_the_onset_to_the_recovery() -> None:
+    broken = alert(kind="quality", cause="unit_change")
+
+    assert is_broken(broken)
+    assert span_of(broken) == Span("e1", broken.onset_ms, None)
+    assert span_of(alert(phase="recovered")).end_ms == NOW_MS
+    assert not is_broken(alert(kind="quality", severity="low"))
+
+
+def test_limits_that_cannot_be_meant_are_refused() -> None:
+    with pytest.raises(ValueError, match="max_rows must be positive"):
+        RetrainSpec(max_rows=0)
+    with pytest.raises(ValueError, match="holdout_share lies between"):
+        RetrainSpec(holdout_share=1.0)
+
+
+@pytest.mark.parametrize("setting", ["nowhere", "trainer.alert.heard:0", "trainer.alert.heard:x"])
+def test_a_failpoint_that_does_not_exist_is_refused(setting: str) -> None:
+    with pytest.raises(ValueError, match="DRIFTLINE_FAILPOINT"):
+        armed(setting)

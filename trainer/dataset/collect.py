@@ -1,0 +1,128 @@
+"""Joining labels to events in bounded memory, whatever the log holds.
+
+Ids are kept or not by their hash alone.  When more are held than allowed, the threshold is halved
+and those above it are let go: a deterministic, unbiased sample, the same however the partitions
+were interleaved.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from producer.events import InferenceEvent, Label, Value
+from trainer.decision.quality import Span, covered
+
+HELD_PER_ROW: Final = 2
+"""Ids held for each row allowed: events still wait for labels, and labels for events."""
+_RANGE: Final = 1 << 64
+
+
+def rank_of(event_id: str) -> int:
+    """Where an id lies in [0, 2**64).  Not the shards' hash: shards would bias the sample."""
+    return int.from_bytes(hashlib.blake2b(event_id.encode(), digest_size=8).digest(), "big")
+
+
+class Row(NamedTuple):
+    """A labelled event."""
+
+    event: InferenceEvent
+    label: Value
+
+
+class Collected(NamedTuple):
+    """What a `Collector` gives: rows by time, then id, and the counts of `TrainingSet`."""
+
+    rows: list[Row]
+    events: int
+    duplicates: int
+    excluded: int
+    sampled_share: float
+
+
+class Collector:
+    """The labelled events of ``model`` among the records that are added.
+
+    The first event and the first label of an id count; repeats are counted and left out.  Labels
+    that carry another model's name are another model's.
+    """
+
+    def __init__(self, model: str, *, max_rows: int, since_ms: int | None = None) -> None:
+        self.model = model
+        self._max_rows, self._max_held = max_rows, HELD_PER_ROW * max_rows
+        self._since_ms = since_ms
+        self._level = 0
+        self._events: dict[str, InferenceEvent] = {}
+        self._labels: dict[str, Value] = {}
+        self._n_labelled = 0
+        self._fresh: list[int] = []
+        self.events = 0
+        self.duplicates = 0
+        self.newest_ms: int | None = None
+
+    def add(self, event: InferenceEvent | Label) -> None:
+        """One record of the log."""
+        if event.model != self.model:
+            return
+        if self.newest_ms is None or event.time_ms > self.newest_ms:
+            self.newest_ms = event.time_ms
+        is_event = isinstance(event, InferenceEvent)
+        if rank_of(event.id) >= _RANGE >> self._level:
+            self.events += is_event  # a repeat of what was let go is counted as an event
+            return
+        if isinstance(event, InferenceEvent):
+            if event.id in self._events:
+                self.duplicates += 1
+                return
+            self.events += 1
+            self._events[event.id] = event
+        elif event.id in self._labels:
+            self.duplicates += 1
+            return
+        else:
+            self._labels[event.id] = event.label
+        if event.id in self._events and event.id in self._labels:
+            self._n_labelled += 1
+            joined_ms = self._events[event.id].time_ms
+            if self._since_ms is not None and joined_ms >= self._since_ms:
+                self._fresh.append(joined_ms)
+        if self._n_labelled > self._max_rows or self._held() > self._max_held:
+            self._halve()
+
+    def labelled_since(self, spans: Sequence[Span] = ()) -> int:
+        """Labelled events since the onset that lie in no broken span, those sampled away included.
+
+        Exact until the first halving, an estimate after it.
+        """
+        fresh = self._fresh
+        kept = sum(not covered(time_ms, spans) for time_ms in fresh) if spans else len(fresh)
+        return kept << self._level
+
+    def collected(self, spans: Sequence[Span] = ()) -> Collected:
+        """The rows outside of all broken spans, in order of time, then id."""
+        events = [event for key, event in self._events.items() if key in self._labels]
+        clean = [event for event in events if not covered(event.time_ms, spans)]
+        clean.sort(key=lambda event: (event.time_ms, event.id))
+        return Collected(
+            [Row(event, self._labels[event.id]) for event in clean],
+            self.events,
+            self.duplicates,
+            len(events) - len(clean),
+            2.0**-self._level,
+        )
+
+    def _held(self) -> int:
+        return len(self._events) + len(self._labels) - self._n_labelled
+
+    def _halve(self) -> None:
+        while self._n_labelled > self._max_rows or self._held() > self._max_held:
+            self._level += 1
+            below = _RANGE >> self._level
+            self._events = {k: v for k, v in self._events.items() if rank_of(k) < below}
+            self._labels = {k: v for k, v in self._labels.items() if rank_of(k) < below}
+            joined = [event for key, event in self._events.items() if key in self._labels]
+            self._n_labelled = len(joined)
+            since = self._since_ms
+            times = [] if since is None else [e.time_ms for e in joined if e.time_ms >= since]
+            self._fresh = times

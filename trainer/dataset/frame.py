@@ -1,0 +1,101 @@
+"""Labelled rows as a pandas frame, and its two parts: one to learn from, one to judge by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import pandas as pd
+
+from producer.events import Value
+from stream_monitor.reference.loss import score_of
+from stream_monitor.reference.profile import ClassLabel, Task
+from trainer.dataset.collect import Collected, Row
+from trainer.dataset.training_set import TrainingSet, fingerprint
+from trainer.decision.ranges import OffsetRange
+
+OWN: Final = ("id", "time_ms", "version", "prediction", "label")
+"""Columns of the frame that are no features.  A feature of such a name is left out."""
+
+
+class Columns(NamedTuple):
+    """How predictions become one value each, and which features there are (None: all seen)."""
+
+    task: Task
+    positive: ClassLabel = 1
+    features: tuple[str, ...] | None = None
+
+
+class Dataset(NamedTuple):
+    """The frame, one row a labelled event by time, then id; columns `OWN`, then the features."""
+
+    frame: pd.DataFrame
+    features: list[str]
+    record: TrainingSet
+
+
+def assemble(
+    collected: Collected,
+    columns: Columns,
+    *,
+    ranges: Sequence[OffsetRange] = (),
+    read: int = 0,
+    refused: int = 0,
+) -> Dataset:
+    """The frame of what was collected.  A feature that an event does not carry is missing."""
+    rows = collected.rows
+    features = list(columns.features) if columns.features is not None else _seen(rows)
+    features = [name for name in features if name not in OWN]
+    frame = pd.DataFrame(
+        {
+            "id": [row.event.id for row in rows],
+            "time_ms": pd.Series([row.event.time_ms for row in rows], dtype="int64"),
+            "version": [row.event.version for row in rows],
+            "prediction": [
+                score_of(row.event.prediction, columns.task, columns.positive) for row in rows
+            ],
+            "label": [row.label for row in rows],
+            **{name: _column([row.event.features.get(name) for row in rows]) for name in features},
+        }
+    )
+    record = TrainingSet(
+        ranges=sorted(ranges),
+        read=read,
+        events=collected.events,
+        duplicates=collected.duplicates,
+        excluded=collected.excluded,
+        refused=refused,
+        rows=len(rows),
+        sampled_share=collected.sampled_share,
+        sha256=fingerprint((row.event.id, row.label) for row in rows),
+        first_ms=rows[0].event.time_ms if rows else None,
+        last_ms=rows[-1].event.time_ms if rows else None,
+    )
+    return Dataset(frame, features, record)
+
+
+def split(
+    frame: pd.DataFrame, *, since_ms: int | None, holdout_share: float, min_holdout: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows to fit on, and the later ones to judge by, at least ``min_holdout`` of them.
+
+    The share is of the rows since the onset: a challenger that saw nothing of the new regime
+    would be judged by what it was not made for.  Without an onset all rows count.
+    """
+    fresh = len(frame) if since_ms is None else int((frame["time_ms"] >= since_ms).sum())
+    held = min(len(frame), max(min_holdout, round(holdout_share * fresh)))
+    cut = len(frame) - held
+    return frame.iloc[:cut], frame.iloc[cut:]
+
+
+def _seen(rows: Sequence[Row]) -> list[str]:
+    """Names of features in order of their first appearance."""
+    return list(dict.fromkeys(name for row in rows for name in row.event.features))
+
+
+def _column(values: list[Value]) -> pd.Series[Any]:
+    """Numbers as floats or integers, anything else as plain objects with None where missing."""
+    known = [value for value in values if value is not None]
+    if known and all(isinstance(v, int | float) and not isinstance(v, bool) for v in known):
+        return pd.Series([float("nan") if v is None else v for v in values])
+    return pd.Series(values, dtype=object)

@@ -1,0 +1,177 @@
+"""Reading the log again by offsets, without a group, and as far as it goes today."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple, Self
+
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+
+from producer.codec import RefusedRecord, decode
+from producer.events import InferenceEvent, Label
+from producer.routing import partition_of
+from trainer.dataset.collect import Collector
+from trainer.decision.ranges import OffsetRange
+
+BATCH_RECORDS: Final = 5_000
+METADATA_S: Final = 10.0
+
+
+class LogRange(NamedTuple):
+    """From where to read a partition, and up to where; ``end`` None follows the log."""
+
+    partition: int
+    start: int
+    end: int | None = None
+
+
+def partitions_of_model(model: str, shards: int, n_partitions: int) -> list[int]:
+    """All partitions that hold records of the model.
+
+    >>> partitions_of_model("m", 1, 4) == [partition_of("m", 4)]
+    True
+    """
+    keys = [model] if shards == 1 else [f"{model}/{shard}" for shard in range(shards)]
+    return sorted({partition_of(key, n_partitions) for key in keys})
+
+
+class Reading:
+    """Feeds a `Collector` with the records of some ranges of the log.
+
+    Positions that retention has removed start at the oldest record left.  Use as a context
+    manager.
+
+    Raises:
+        KafkaException: nobody answers, or there is no such topic.
+    """
+
+    def __init__(
+        self,
+        client: Mapping[str, Any],
+        topic: str,
+        ranges: Sequence[LogRange],
+        collector: Collector,
+    ) -> None:
+        self.collector = collector
+        self.read = 0
+        self.refused = 0
+        self._topic = topic
+        self._ends = {part.partition: part.end for part in ranges}
+        self._starts = {part.partition: part.start for part in ranges}
+        self._next: dict[int, int] = {}
+        self._open = {
+            part.partition for part in ranges if part.end is None or part.start < part.end
+        }
+        self._consumer = plain_consumer(client)
+        self._consumer.assign([TopicPartition(topic, p, self._starts[p]) for p in self._open])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the connection go."""
+        self._consumer.close()
+
+    def turn(self, timeout_s: float) -> bool:
+        """Read a batch; whether more may lie there at once.
+
+        ``False`` means that all ranges are read, or that the log gave less than a full batch
+        within ``timeout_s``.
+        """
+        if not self._open:
+            return False
+        messages = self._consumer.consume(BATCH_RECORDS, timeout_s)
+        for message in messages:
+            self._take(message)
+        return bool(self._open) and len(messages) == BATCH_RECORDS
+
+    @property
+    def done(self) -> bool:
+        """Whether every range with an end is read to it."""
+        return not self._open
+
+    def ranges(self) -> list[OffsetRange]:
+        """What was read so far."""
+        return [
+            OffsetRange(partition=p, start=start, end=self._next.get(p, start))
+            for p, start in sorted(self._starts.items())
+        ]
+
+    def _take(self, message: Message) -> None:
+        if message.error() is not None:
+            raise KafkaException(message.error())
+        partition, offset = message.partition(), message.offset()
+        if partition is None or offset is None or partition not in self._open:
+            return
+        end = self._ends[partition]
+        if end is not None and offset >= end:
+            self._close(partition)
+            return
+        if partition not in self._next:
+            self._starts[partition] = offset
+        self._next[partition] = offset + 1
+        self.read += 1
+        try:
+            event = decode(message.value() or b"", kind_of(message))
+        except RefusedRecord:
+            self.refused += 1
+        else:
+            if isinstance(event, InferenceEvent | Label):
+                self.collector.add(event)
+        if end is not None and offset + 1 >= end:
+            self._close(partition)
+
+    def _close(self, partition: int) -> None:
+        self._open.discard(partition)
+        self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
+
+
+def log_ends(client: Mapping[str, Any], topic: str) -> dict[int, int]:
+    """The position after the last record of each partition, as the broker tells it.
+
+    Raises:
+        KafkaException: nobody answers, or there is no such topic.
+    """
+    consumer = plain_consumer(client)
+    try:
+        found = consumer.list_topics(topic, timeout=METADATA_S).topics[topic]
+        if found.error is not None:
+            raise KafkaException(found.error)
+        return {
+            p: consumer.get_watermark_offsets(TopicPartition(topic, p), METADATA_S)[1]
+            for p in found.partitions
+        }
+    finally:
+        consumer.close()
+
+
+def plain_consumer(client: Mapping[str, Any]) -> Consumer:
+    """A consumer that is told where to read, commits nothing and joins no group."""
+    return Consumer(
+        {
+            "log_level": 0,
+            **client,
+            "group.id": f"driftline-trainer-{uuid.uuid4().hex}",  # asked for, never joined
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+            "fetch.wait.max.ms": 50,
+        }
+    )
+
+
+def _holds(start: int, end: int | None) -> bool:
+    return end is None or start < end
+
+
+def kind_of(message: Any) -> str | None:
+    """The ``ce_type`` of a record."""
+    for name, value in message.headers() or []:
+        if name == "ce_type" and value is not None:
+            return str(value.decode("utf-8", "replace"))
+    return None

@@ -1,0 +1,64 @@
+"""What a training set was: enough to read the very same rows again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from trainer.decision.ranges import OffsetRange
+
+
+class TrainingSet(msgspec.Struct, frozen=True, kw_only=True):
+    """The record of a training set, for the manifest and for people.
+
+    ``read`` counts records, ``events`` the model's distinct inference events among them,
+    ``duplicates`` repeats by id (of events and labels), ``excluded`` labelled events inside broken
+    spans, ``refused`` records that are no event.  ``rows`` labelled events are in the set: all, or
+    those whose hashed id lies in the first ``sampled_share`` of its range.  ``sha256`` is over the
+    sorted ids with their labels.
+    """
+
+    ranges: list[OffsetRange]
+    read: int
+    events: int
+    duplicates: int
+    excluded: int
+    refused: int
+    rows: int
+    sampled_share: float
+    sha256: str
+    first_ms: int | None
+    last_ms: int | None
+
+    def numbers(self) -> dict[str, float | int | str | None]:
+        """The record as the numbers of an event."""
+        places = (f"{part.partition}:{part.start}-{part.end}" for part in self.ranges)
+        return {
+            "ranges": " ".join(places),
+            "read": self.read,
+            "events": self.events,
+            "duplicates": self.duplicates,
+            "excluded": self.excluded,
+            "rows": self.rows,
+            "sampled_share": self.sampled_share,
+            "dataset_sha256": self.sha256,
+            "first_ms": self.first_ms,
+            "last_ms": self.last_ms,
+        }
+
+
+def fingerprint(rows: Iterable[tuple[str, Any]]) -> str:
+    """The hash of a training set: its sorted ids with their labels, one JSON array each.
+
+    >>> fingerprint([("b", 1), ("a", 0)]) == fingerprint([("a", 0), ("b", 1)])
+    True
+    >>> fingerprint([("a", 0)]) == fingerprint([("a", False)])
+    False
+    """
+    digest = hashlib.sha256()
+    for row in sorted(rows, key=lambda row: row[0]):
+        digest.update(msgspec.json.encode(row) + b"\n")
+    return digest.hexdigest()

@@ -1,0 +1,140 @@
+"""What an alert leads to: a retrain, a refusal with its reason, the end of a waiting job, nothing.
+
+Every rule looks at event time (the alert's ``decided_ms``) and at what was decided before, so a
+replayed year is decided as it was the first time.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+from stream_monitor.contracts import DriftAlert
+from trainer.decision.spec import DAY_MS, RetrainSpec
+
+Action: TypeAlias = Literal["ask", "refuse", "cancel", "ignore"]
+Numbers: TypeAlias = dict[str, float | int | str | None]
+
+_HOUR_MS: Final = 3_600_000
+
+
+class History(NamedTuple):
+    """What was decided on a model so far.
+
+    ``champion`` is None where no promotion is recorded: then the alert's version serves.
+    ``asked_ms`` are the alert times of its jobs, ``finished_ms`` that of the last one's end,
+    ``decided_episodes`` whether the alert's episode was decided on before.  ``waiting_on`` is the
+    episode a job waits for labels on.
+    """
+
+    champion: str | None = None
+    has_factory: bool = True
+    running_job: str | None = None
+    waiting_on: str | None = None
+    episode_decided: bool = False
+    finished_ms: int | None = None
+    asked_ms: tuple[int, ...] = ()
+
+
+class Decision(NamedTuple):
+    """``rule`` names what decided, ``reason`` says it to a person, ``numbers`` is what it saw."""
+
+    action: Action
+    rule: str
+    reason: str = ""
+    numbers: Numbers = {}  # noqa: RUF012 - nobody writes to it
+
+
+def decide(alert: DriftAlert, history: History, spec: RetrainSpec) -> Decision:
+    """The decision on one alert.
+
+    An episode is decided on once, at the first alert that tells it is there.  The first rule that
+    applies, in this order, decides: over, known, no factory, data quality, old version, a job
+    runs, cooldown, budget.
+    """
+    if alert.phase in ("recovered", "superseded"):
+        if history.waiting_on == alert.episode_id:
+            return Decision("cancel", alert.phase, _OVER[alert.phase], _seen(alert))
+        return Decision("ignore", "over")
+    if history.episode_decided:
+        return Decision("ignore", "episode_decided")
+    return _refusal(alert, history, spec) or Decision(
+        "ask",
+        "drift",
+        f"{alert.explanation} Retraining once {spec.min_labelled_events:,} labelled events since "
+        "the onset are there.",
+        _seen(alert) | {"min_labelled_events": spec.min_labelled_events},
+    )
+
+
+def _refusal(alert: DriftAlert, history: History, spec: RetrainSpec) -> Decision | None:
+    """The first rule that says no, if there is one."""
+    for rule in (_unfit, _busy, _resting, _spent):
+        refusal = rule(alert, history, spec)
+        if refusal is not None:
+            return refusal._replace(numbers=_seen(alert) | refusal.numbers)
+    return None
+
+
+def _unfit(alert: DriftAlert, history: History, _spec: RetrainSpec) -> Decision | None:
+    """Nothing can, or nothing should, be learnt because of this alert."""
+    if not history.has_factory:
+        reason = f"No factory is configured for {alert.model}: nothing can be trained."
+        return Decision("refuse", "no_factory", reason)
+    if alert.kind == "quality" or alert.cause == "unit_change":
+        reason = f"{alert.explanation} This is broken data, not a changed world: mend the source."
+        return Decision("refuse", "data_quality", reason)
+    if history.champion is not None and alert.version != history.champion:
+        reason = f"Version {alert.version} no longer serves; {history.champion} does."
+        return Decision("refuse", "old_version", reason)
+    return None
+
+
+def _busy(_alert: DriftAlert, history: History, _spec: RetrainSpec) -> Decision | None:
+    if history.running_job is None:
+        return None
+    reason = "A retrain of this model runs already; it will see these events too."
+    return Decision("refuse", "already_running", reason, {"job": history.running_job})
+
+
+def _resting(alert: DriftAlert, history: History, spec: RetrainSpec) -> Decision | None:
+    if history.finished_ms is None:
+        return None
+    rested_ms = alert.decided_ms - history.finished_ms
+    if rested_ms >= spec.cooldown_ms:
+        return None
+    reason = (
+        f"The last retrain ended {_hours(max(0, rested_ms))} before; a model rests for "
+        f"{_hours(spec.cooldown_ms)}."
+    )
+    numbers: Numbers = {"rested_ms": rested_ms, "cooldown_ms": spec.cooldown_ms}
+    return Decision("refuse", "cooldown", reason, numbers)
+
+
+def _spent(alert: DriftAlert, history: History, spec: RetrainSpec) -> Decision | None:
+    today = sum(alert.decided_ms - DAY_MS < asked <= alert.decided_ms for asked in history.asked_ms)
+    if today < spec.max_retrains_per_day:
+        return None
+    reason = f"{today} retrains within 24 h; {spec.max_retrains_per_day} are allowed."
+    numbers: Numbers = {"retrains": today, "max_retrains_per_day": spec.max_retrains_per_day}
+    return Decision("refuse", "daily_budget", reason, numbers)
+
+
+_OVER: Final = {
+    "recovered": "The drift went away before there were enough labels.",
+    "superseded": "Another version took over before there were enough labels.",
+}
+
+
+def _seen(alert: DriftAlert) -> Numbers:
+    return {
+        "kind": alert.kind,
+        "series": alert.series,
+        "severity": alert.severity,
+        "effect": alert.effect,
+        "onset_ms": alert.onset_ms,
+        "decided_ms": alert.decided_ms,
+    }
+
+
+def _hours(duration_ms: int) -> str:
+    return f"{duration_ms / _HOUR_MS:.1f} h"

@@ -1,0 +1,111 @@
+"""The SQLite file of the trainer: what it holds, how it is opened, what a transaction is.
+
+One file beside the artifacts.  A step of a job, the events that tell of it, the position on the
+alerts and the champion change in one transaction, or not at all: killed at any moment, the trainer
+finds either all of a step or nothing of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+FILE: Final = "trainer.sqlite"
+FORMAT: Final = 1
+BUSY_S: Final = 30.0
+
+_SCHEMA: Final = """
+CREATE TABLE jobs (
+    job_id TEXT PRIMARY KEY,
+    caused_by TEXT NOT NULL UNIQUE,
+    model TEXT NOT NULL,
+    episode_id TEXT,
+    champion TEXT NOT NULL,
+    challenger TEXT,
+    state TEXT NOT NULL,
+    outcome TEXT,
+    asked_ms INTEGER NOT NULL,
+    finished_ms INTEGER,
+    work BLOB NOT NULL
+) STRICT;
+CREATE INDEX jobs_by_model ON jobs (model, state);
+CREATE UNIQUE INDEX one_job_at_a_time ON jobs (model) WHERE state != 'done';
+CREATE TABLE champions (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    model TEXT NOT NULL,
+    version TEXT NOT NULL,
+    artifact_sha256 TEXT NOT NULL,
+    time_ms INTEGER NOT NULL,
+    caused_by TEXT NOT NULL,
+    UNIQUE (model, caused_by)
+) STRICT;
+CREATE TABLE spans (
+    episode_id TEXT PRIMARY KEY,
+    model TEXT NOT NULL,
+    start_ms INTEGER NOT NULL,
+    end_ms INTEGER
+) STRICT;
+CREATE TABLE positions (
+    topic TEXT NOT NULL,
+    partition INTEGER NOT NULL,
+    next_offset INTEGER NOT NULL,
+    PRIMARY KEY (topic, partition)
+) STRICT;
+CREATE TABLE outbox (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    topic TEXT NOT NULL,
+    key TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    value BLOB,
+    sent INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX outbox_waiting ON outbox (number) WHERE sent = 0;
+"""
+
+
+class Database:
+    """The trainer's file in ``home``, made where it is not there.
+
+    Raises:
+        ValueError: the file was written by another version of driftline.
+        sqlite3.OperationalError: the file cannot be opened or written.
+    """
+
+    def __init__(self, home: Path) -> None:
+        home.mkdir(parents=True, exist_ok=True)
+        self._connection = sqlite3.connect(home / FILE, timeout=BUSY_S, isolation_level=None)
+        self._connection.row_factory = sqlite3.Row
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = FULL")
+        with self.transaction() as rows:
+            found = rows.execute("PRAGMA user_version").fetchone()[0]
+            if found == 0:
+                for statement in _SCHEMA.split(";"):
+                    rows.execute(statement)
+                rows.execute(f"PRAGMA user_version = {FORMAT}")
+            elif found != FORMAT:
+                raise ValueError(f"{home / FILE} has format {found}; {FORMAT} is known")
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing, and on the disk when the block ends; nobody else writes meanwhile."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._connection
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+    @property
+    def rows(self) -> sqlite3.Connection:
+        """For reading."""
+        return self._connection
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._connection.close()

@@ -1,0 +1,88 @@
+"""A job, its states, and which may follow which.
+
+::
+
+    asked -> waiting -> reading -> fitting -> evaluating -> storing -> promoting -> done
+      |         |          |          |           |            |                     ^
+      |         |          |          |           +------------+-- rejected ---------+
+      |         |          |          +-- failed ------------------------------------+
+      |         +----------+-- cancelled, gave up ------------------------------------+
+      +-- a person promotes or rolls back: straight to promoting
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
+
+from trainer.decision.ranges import OffsetRange
+
+State: TypeAlias = Literal[
+    "asked", "waiting", "reading", "fitting", "evaluating", "storing", "promoting", "done"
+]
+Outcome: TypeAlias = Literal[
+    "refused", "cancelled", "gave_up", "failed", "rejected", "promoted", "rolled_back"
+]
+
+NEXT: Final[dict[State, frozenset[State]]] = {
+    "asked": frozenset({"waiting"}),
+    "waiting": frozenset({"reading", "done"}),
+    "reading": frozenset({"fitting", "done"}),
+    "fitting": frozenset({"evaluating", "done"}),
+    "evaluating": frozenset({"storing", "done"}),
+    "storing": frozenset({"promoting", "done"}),
+    "promoting": frozenset({"done"}),
+    "done": frozenset(),
+}
+"""The state machine.  Besides, a restart takes a job whose working data were in memory back to
+``reading``: its ranges are recorded, so it reads the same."""
+
+RESTARTED: Final[frozenset[State]] = frozenset({"fitting", "evaluating", "storing"})
+"""States whose working data are lost with the process."""
+
+
+def may_follow(after: State, before: State) -> bool:
+    """Whether a job in ``before`` may go on to ``after``.
+
+    >>> may_follow("fitting", "reading"), may_follow("promoting", "waiting")
+    (True, False)
+    """
+    return after in NEXT[before]
+
+
+class Work(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a job must remember from one state to the next.
+
+    ``ranges`` are decided once: every repeat reads the same records.  ``onset_ms`` None: a
+    person's request, without an onset.  ``artifact_sha256`` is the challenger's.
+    """
+
+    partition: int | None = None
+    onset_offset: int | None = None
+    onset_ms: int | None = None
+    deadline_ms: int | None = None
+    ranges: list[OffsetRange] = []
+    artifact_sha256: str | None = None
+    factory: str | None = None
+    reason: str = ""
+    numbers: dict[str, Any] = {}
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """One job: what one alert, or one request of a person, led to.
+
+    ``asked_ms`` and ``finished_ms`` are event time.  A refusal is a job that was done at once.
+    """
+
+    job_id: str
+    caused_by: str
+    model: str
+    episode_id: str | None
+    champion: str
+    challenger: str | None = None
+    state: State
+    outcome: Outcome | None = None
+    asked_ms: int
+    finished_ms: int | None = None
+    work: Work = Work()

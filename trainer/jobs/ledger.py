@@ -1,0 +1,189 @@
+"""Jobs, broken spans and positions in the database."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from stream_monitor.contracts import DriftAlert
+from trainer.decision import DAY_MS, History, Span, span_of
+from trainer.jobs.champions import champion_of
+from trainer.jobs.job import RESTARTED, Job, Work, may_follow
+
+_COLUMNS = (
+    "job_id, caused_by, model, episode_id, champion, challenger, state, outcome, asked_ms, "
+    "finished_ms, work"
+)
+_NEVER_RAN = "('refused', 'cancelled', 'gave_up')"
+
+
+def add_job(rows: sqlite3.Connection, job: Job) -> bool:
+    """Record a job; ``False``: its alert or request has one already, and nothing changed.
+
+    Raises:
+        sqlite3.IntegrityError: another job of the model runs.
+    """
+    known = rows.execute("SELECT 1 FROM jobs WHERE caused_by = ?", (job.caused_by,)).fetchone()
+    if known is not None:
+        return False
+    rows.execute(
+        f"INSERT INTO jobs ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+        _values(job),
+    )
+    return True
+
+
+def move(rows: sqlite3.Connection, before: Job, after: Job) -> None:
+    """Take a job to its next state.
+
+    Raises:
+        ValueError: the state machine knows no such step.
+        LookupError: the job is not in the state ``before`` any more.
+    """
+    if not may_follow(after.state, before.state):
+        raise ValueError(f"a job cannot go from {before.state} to {after.state}")
+    _replace(rows, before, after)
+
+
+def restart(rows: sqlite3.Connection) -> int:
+    """Take jobs whose working data died with the process back to reading; how many there were."""
+    jobs = [job for job in active_jobs(rows) if job.state in RESTARTED]
+    for job in jobs:
+        _replace(rows, job, msgspec.structs.replace(job, state="reading"))
+    return len(jobs)
+
+
+def _replace(rows: sqlite3.Connection, before: Job, after: Job) -> None:
+    done = rows.execute(
+        "UPDATE jobs SET challenger = ?, state = ?, outcome = ?, finished_ms = ?, work = ?"
+        " WHERE job_id = ? AND state = ?",
+        (
+            after.challenger,
+            after.state,
+            after.outcome,
+            after.finished_ms,
+            msgspec.json.encode(after.work),
+            before.job_id,
+            before.state,
+        ),
+    )
+    if done.rowcount != 1:
+        raise LookupError(f"job {before.job_id} is not {before.state} any more")
+
+
+def find_job(rows: sqlite3.Connection, job_id: str) -> Job | None:
+    """A job by its id."""
+    return _first(rows, "job_id = ?", job_id)
+
+
+def active_jobs(rows: sqlite3.Connection) -> list[Job]:
+    """Jobs that are not done, oldest first."""
+    return _jobs(rows, "state != 'done'")
+
+
+def jobs_of(rows: sqlite3.Connection, model: str) -> list[Job]:
+    """All jobs of a model, oldest first; refusals are among them."""
+    return _jobs(rows, "model = ?", model)
+
+
+def history_of(
+    rows: sqlite3.Connection, model: str, *, episode_id: str | None, now_ms: int, has_factory: bool
+) -> History:
+    """What `decide` has to know of a model at event time ``now_ms``."""
+    champion = champion_of(rows, model)
+    running = _first(rows, "state != 'done' AND model = ?", model)
+    ran = f"model = ? AND (outcome IS NULL OR outcome NOT IN {_NEVER_RAN})"
+    finished = rows.execute(
+        f"SELECT max(finished_ms) FROM jobs WHERE state = 'done' AND {ran}",  # noqa: S608
+        (model,),
+    ).fetchone()[0]
+    asked = rows.execute(
+        f"SELECT asked_ms FROM jobs WHERE {ran} AND asked_ms > ?",  # noqa: S608
+        (model, now_ms - DAY_MS),
+    ).fetchall()
+    waits = running is not None and running.state in ("asked", "waiting")
+    return History(
+        champion=None if champion is None else champion.version,
+        has_factory=has_factory,
+        running_job=None if running is None else running.job_id,
+        waiting_on=running.episode_id if running is not None and waits else None,
+        episode_decided=_first(rows, "episode_id = ?", episode_id) is not None,
+        finished_ms=finished,
+        asked_ms=tuple(row[0] for row in asked),
+    )
+
+
+def versions_taken(rows: sqlite3.Connection, model: str) -> list[str]:
+    """Names that challengers and champions of a model have had."""
+    found = rows.execute(
+        "SELECT challenger FROM jobs WHERE model = ?1 AND challenger IS NOT NULL"
+        " UNION SELECT version FROM champions WHERE model = ?1",
+        (model,),
+    ).fetchall()
+    return [row[0] for row in found]
+
+
+def note_span(rows: sqlite3.Connection, alert: DriftAlert) -> None:
+    """Record a broken span as far as the alert knows it; an end once known stays."""
+    span = span_of(alert)
+    rows.execute(
+        "INSERT INTO spans (episode_id, model, start_ms, end_ms) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (episode_id) DO UPDATE SET end_ms = coalesce(end_ms, excluded.end_ms)",
+        (span.episode_id, alert.model, span.start_ms, span.end_ms),
+    )
+
+
+def has_span(rows: sqlite3.Connection, episode_id: str) -> bool:
+    """Whether the episode is known as a broken span."""
+    found = rows.execute("SELECT 1 FROM spans WHERE episode_id = ?", (episode_id,)).fetchone()
+    return found is not None
+
+
+def spans_of(rows: sqlite3.Connection, model: str) -> list[Span]:
+    """The broken spans of a model."""
+    found = rows.execute(
+        "SELECT episode_id, start_ms, end_ms FROM spans WHERE model = ? ORDER BY start_ms", (model,)
+    ).fetchall()
+    return [Span(*row) for row in found]
+
+
+def positions(rows: sqlite3.Connection, topic: str) -> dict[int, int]:
+    """The next offset to read of each partition of a topic."""
+    found = rows.execute("SELECT partition, next_offset FROM positions WHERE topic = ?", (topic,))
+    return {partition: offset for partition, offset in found.fetchall()}  # noqa: C416 - rows
+
+
+def set_positions(rows: sqlite3.Connection, topic: str, next_offsets: Mapping[int, int]) -> None:
+    """Where to read on."""
+    rows.executemany(
+        "INSERT INTO positions VALUES (?, ?, ?)"
+        " ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset",
+        [(topic, partition, offset) for partition, offset in next_offsets.items()],
+    )
+
+
+def _first(rows: sqlite3.Connection, condition: str, *values: Any) -> Job | None:
+    found = _jobs(rows, condition, *values)
+    return found[0] if found else None
+
+
+def _jobs(rows: sqlite3.Connection, condition: str, *values: Any) -> list[Job]:
+    found = rows.execute(
+        f"SELECT {_COLUMNS} FROM jobs WHERE {condition} ORDER BY rowid",  # noqa: S608
+        values,
+    ).fetchall()
+    return [_job(row) for row in found]
+
+
+def _job(row: sqlite3.Row) -> Job:
+    data = dict(row)
+    data["work"] = msgspec.json.decode(data["work"], type=Work)
+    return msgspec.convert(data, Job)
+
+
+def _values(job: Job) -> tuple[Any, ...]:
+    plain = {name: getattr(job, name) for name in job.__struct_fields__}
+    return (*[plain[name] for name in _COLUMNS.split(", ")[:-1]], msgspec.json.encode(job.work))
