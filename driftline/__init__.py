@@ -10,9 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from producer.logger import InferenceLogger
-
     from producer.events import InferenceEvent, Label, ModelUpdate
+    from producer.logger import InferenceLogger
     from stream_monitor.contracts import DriftAlert
     from stream_monitor.reference.frame import profile_from_frame
 

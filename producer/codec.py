@@ -7,7 +7,6 @@ any other an inference event.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -68,21 +67,19 @@ def encode(event: Event) -> bytes:
 def headers(
     event: Event, *, source: str, traceparent: str | None = None
 ) -> list[tuple[str, str | bytes | None]]:
-    """The record's headers by the CloudEvents Kafka binding; ``source`` is a URI reference."""
+    """The record's headers by the CloudEvents Kafka binding; ``source`` is a URI reference.
+
+    The required ones and no more: what time and subject would say stands in the body, and every
+    header costs each reader half a microsecond.
+    """
     event_id = getattr(event, "id", None) or f"tick-{event.time_ms}"
-    time = datetime.fromtimestamp(event.time_ms / 1000, UTC).isoformat(timespec="milliseconds")
     pairs: list[tuple[str, str | bytes | None]] = [
         ("ce_specversion", b"1.0"),
         ("ce_id", event_id.encode()),
         ("ce_source", source.encode()),
         ("ce_type", CE_TYPE_OF[type(event)].encode()),
-        ("ce_time", time.replace("+00:00", "Z").encode()),
         ("content-type", b"application/json"),
     ]
-    model = getattr(event, "model", None)
-    if model is not None:
-        version = getattr(event, "version", None)
-        pairs.append(("ce_subject", (f"{model}/{version}" if version else model).encode()))
     if traceparent is not None:
         pairs.append(("traceparent", traceparent.encode()))
     return pairs

@@ -28,7 +28,7 @@ Prediction: TypeAlias = float | int | str | bool | dict[str, float]
 """A number, a class name, or a map of class to probability."""
 
 
-class InferenceEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class InferenceEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What a model predicted.  ``id`` joins the label; ``time_ms`` is event time (Unix, UTC)."""
 
     id: str
@@ -40,7 +40,7 @@ class InferenceEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     segment: dict[str, str] | None = None
 
 
-class Label(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Label(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The ground truth of the prediction with the same ``id``.
 
     With ``version`` and ``prediction`` inside, it needs no join.

@@ -129,8 +129,9 @@ class ApacheKafka:
         """Format the storage if it is new, start, and wait until it answers."""
         if not (self._folder / "data" / "meta.properties").exists():
             cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+            # One argument: an id may begin with a dash.
             done = subprocess.run(  # noqa: S603 - our own command line
-                [*self._format, "-t", cluster, "-c", str(self._properties)],
+                [*self._format, f"--cluster-id={cluster}", "-c", str(self._properties)],
                 capture_output=True, text=True, check=False,
             )  # fmt: skip
             if done.returncode:

@@ -200,16 +200,13 @@ class LogReader:
 
 
 def _record(message: Message) -> LogRecord:
-    kind: str | None = None
-    traceparent: str | None = None
-    headers = cast("list[tuple[str, bytes | None]] | None", message.headers())
-    if headers:
-        for name, value in headers:
-            if value is None:
-                continue
-            if name == "ce_type":
-                kind = _KINDS.get(value) or value.decode("utf-8", "replace")
-            elif name == "traceparent":
-                traceparent = value.decode("utf-8", "replace")
-    offset = cast("int", message.offset())
-    return LogRecord(offset, message.timestamp()[1], kind, message.value(), traceparent)
+    headers: dict[str, bytes | None] = dict(message.headers() or ())  # type: ignore[arg-type]
+    kind = headers.get("ce_type")
+    traceparent = headers.get("traceparent")
+    return LogRecord(
+        cast("int", message.offset()),
+        message.timestamp()[1],
+        None if kind is None else _KINDS.get(kind) or kind.decode("utf-8", "replace"),
+        message.value(),
+        None if traceparent is None else traceparent.decode("utf-8", "replace"),
+    )
