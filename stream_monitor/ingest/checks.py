@@ -10,6 +10,7 @@ from stream_monitor.ingest.limits import LATEST_MS, NAME, Limits
 from stream_monitor.ingest.refusal import Refusal
 
 _INT64: Final = 1 << 63
+_HARMLESS: Final = frozenset({float, bool, type(None)})
 
 
 class Checks:
@@ -27,7 +28,7 @@ class Checks:
 
     def check(self, event: Event, timestamp_ms: int) -> None:
         """Raise `Refusal` where ``event``, appended at ``timestamp_ms``, breaks a rule."""
-        if isinstance(event, InferenceEvent):
+        if event.__class__ is InferenceEvent:
             self._check_inference(event)
         elif isinstance(event, Label):
             self._check_label(event)
@@ -61,16 +62,8 @@ class Checks:
             self._check_feature_names(keys)
         if not 0 < len(event.id) <= self._sure_chars:
             self._identity(event.id)
-        sure = self._sure_chars
-        for value in features.values():
-            kind = value.__class__
-            if kind is str:
-                if len(value) > sure:  # type: ignore[arg-type]
-                    self._check_values(event)
-                    break
-            elif kind is int and not -_INT64 <= value < _INT64:  # type: ignore[operator]
-                self._check_values(event)
-                break
+        if not _HARMLESS.issuperset(map(type, features.values())):
+            self._check_values(event)
         if event.prediction.__class__ is not float:
             self._prediction(event.prediction)
         if event.segment is not None:
@@ -87,10 +80,12 @@ class Checks:
 
     def _check_values(self, event: InferenceEvent) -> None:
         """Long strings are refused.  An integer beyond 64 bits is no number: it is missing."""
+        sure = self._sure_chars
         for name, value in event.features.items():
             if isinstance(value, str):
-                self._text(f"features.{name}", value)
-            elif isinstance(value, int) and not -_INT64 <= value < _INT64:
+                if len(value) > sure or not value.isascii():
+                    self._text(f"features.{name}", value)
+            elif value.__class__ is int and not -_INT64 <= value < _INT64:
                 event.features[name] = None
 
     def _check_segment(self, segment: dict[str, str]) -> None:
