@@ -49,7 +49,7 @@ class Checks:
         if timestamp_ms > LATEST_MS:
             raise Refusal("timestamp", "the record's timestamp lies beyond the year 9999")
 
-    def _check_inference(self, event: InferenceEvent) -> None:  # noqa: C901 - the hot path
+    def _check_inference(self, event: InferenceEvent) -> None:
         """Look everything up first, and call a rule only where that does not settle it."""
         good = self._good_names
         if event.model not in good:

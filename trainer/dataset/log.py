@@ -16,6 +16,8 @@ from trainer.decision.ranges import OffsetRange
 
 BATCH_RECORDS: Final = 5_000
 METADATA_S: Final = 10.0
+CONNECT_S: Final = 5.0
+"""How long the first record may take."""
 
 
 class LogRange(NamedTuple):
@@ -84,10 +86,11 @@ class Reading:
         """
         if not self._open:
             return False
-        messages = self._consumer.consume(BATCH_RECORDS, timeout_s)
-        for message in messages:
+        first = self._consumer.consume(1, timeout_s if self.read else CONNECT_S)
+        rest = self._consumer.consume(BATCH_RECORDS - 1, timeout_s) if first else []
+        for message in (*first, *rest):
             self._take(message)
-        return bool(self._open) and len(messages) == BATCH_RECORDS
+        return bool(self._open) and len(rest) == BATCH_RECORDS - 1
 
     @property
     def done(self) -> bool:
@@ -127,7 +130,7 @@ class Reading:
 
     def _close(self, partition: int) -> None:
         self._open.discard(partition)
-        self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
+        self._consumer.pause([TopicPartition(self._topic, partition)])
 
 
 def log_ends(client: Mapping[str, Any], topic: str) -> dict[int, int]:

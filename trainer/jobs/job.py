@@ -26,7 +26,7 @@ Outcome: TypeAlias = Literal[
 ]
 
 NEXT: Final[dict[State, frozenset[State]]] = {
-    "asked": frozenset({"waiting"}),
+    "asked": frozenset({"waiting", "done"}),
     "waiting": frozenset({"reading", "done"}),
     "reading": frozenset({"fitting", "done"}),
     "fitting": frozenset({"evaluating", "done"}),
@@ -54,17 +54,22 @@ def may_follow(after: State, before: State) -> bool:
 class Work(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a job must remember from one state to the next.
 
-    ``ranges`` are decided once: every repeat reads the same records.  ``onset_ms`` None: a
-    person's request, without an onset.  ``artifact_sha256`` is the challenger's.
+    ``partition``, ``onset_offset`` and ``onset_ms`` are the alert's; a person's request has none.
+    ``ranges`` are decided once: every repeat reads the same records.  ``now_ms`` is the latest
+    event time the job has seen.  ``artifact_sha256`` is the challenger's.  ``promote``, ``rule``,
+    ``reason`` and ``numbers`` are the verdict, or what a person asked for.
     """
 
     partition: int | None = None
     onset_offset: int | None = None
     onset_ms: int | None = None
-    deadline_ms: int | None = None
     ranges: list[OffsetRange] = []
-    artifact_sha256: str | None = None
+    now_ms: int | None = None
     factory: str | None = None
+    artifact_sha256: str | None = None
+    promote: bool = False
+    rolls_back: bool = False
+    rule: str = ""
     reason: str = ""
     numbers: dict[str, Any] = {}
 
@@ -86,3 +91,19 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     asked_ms: int
     finished_ms: int | None = None
     work: Work = Work()
+
+    @property
+    def now_ms(self) -> int:
+        """Event time as far as the job knows it."""
+        return max(self.asked_ms, self.work.now_ms or 0)
+
+    def to(self, state: State, **work: Any) -> Job:
+        """The job in another state, with these fields of its work changed."""
+        changed = msgspec.structs.replace(self.work, **work)
+        return msgspec.structs.replace(self, state=state, work=changed)
+
+    def ended(self, outcome: Outcome) -> Job:
+        """The job, done."""
+        return msgspec.structs.replace(
+            self, state="done", outcome=outcome, finished_ms=self.now_ms
+        )
