@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from trainer.registry.errors import (
     CorruptArtifact,
     CorruptManifest,
     NoSuchVersion,
+    NotStorable,
     UntrustedType,
     VersionTaken,
 )
@@ -234,3 +237,10 @@ def test_names_are_files_without_clash(names: list[str]) -> None:
     assert first != second
     assert "/" not in first
     assert not first.startswith(".")
+
+
+def test_a_partial_of_an_unreviewed_function_is_refused() -> None:
+    for function, name in ((os.system, r"posix\.system"), (doubled, "doubled")):
+        smuggled = FunctionTransformer(partial(function))
+        with pytest.raises((UntrustedType, NotStorable), match=name):
+            artifact.dump(make_pipeline(smuggled, Ridge()))

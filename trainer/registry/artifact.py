@@ -27,6 +27,14 @@ REVIEWED: Final = (
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.compose._column_transformer._RemainderColsList",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+    "sklearn.utils._bunch.Bunch",
+    "numpy.dtype",
+    # Boosting on categories checks its input by such a function.  What a partial calls is audited
+    # like any other part: it can only be a function of this list, or one skops trusts.
+    "functools.partial",
+    "sklearn.utils.validation.check_array",
 )
 """Types allowed beyond those that skops trusts by itself: scikit-learn, numpy, plain Python."""
 

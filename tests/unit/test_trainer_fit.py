@@ -1,0 +1,307 @@
+"""A fit ends in a model or in a reason; either way the trainer, its time and memory are safe."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import pandas as pd
+import pytest
+
+from trainer.fit.exchange import Exchange, Request
+from trainer.fit.outcome import FitFailed, FitLimits, Fitted
+from trainer.fit.run import fit
+from trainer.fit.table import write_table
+from trainer.registry.registry import Registry
+
+HERE: Final = Path(__file__).parent
+FEATURES: Final = ["temp", "carrier"]
+LIMITS: Final = FitLimits(max_seconds=60, n_folds=3)
+DEADLINE_S: Final = 20
+PIDS: Final = "DRIFTLINE_TEST_PIDS"
+
+
+def frame(n: int = 900, seed: int = 4) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    temp = rng.normal(15, 8, n)
+    return pd.DataFrame(
+        {
+            "time_ms": np.arange(n) * 1_000,
+            "temp": temp,
+            "carrier": pd.Series(rng.choice(["UA", "AA"], n), dtype=object),
+            "label": (temp + rng.normal(0, 4, n) > 18).astype(int),
+        }
+    )
+
+
+@pytest.fixture(autouse=True)
+def _beside_the_factories(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(HERE)
+    monkeypatch.setenv(PIDS, str(tmp_path / "pids"))
+
+
+def run(
+    name: str,
+    folder: Path,
+    training: pd.DataFrame | None = None,
+    limits: FitLimits = LIMITS,
+    stages: list[str] | None = None,
+    **others: Any,
+) -> Fitted | FitFailed:
+    return fit(
+        f"fit_factories:{name}" if ":" not in name else name,
+        frame() if training is None else training,
+        FEATURES,
+        limits,
+        folder / "fit",
+        (stages if stages is not None else []).append,
+        model="flights",
+        version="2",
+        **others,
+    )
+
+
+def made(outcome: Fitted | FitFailed) -> Fitted:
+    assert isinstance(outcome, Fitted), outcome
+    return outcome
+
+
+def failed(outcome: Fitted | FitFailed) -> FitFailed:
+    assert isinstance(outcome, FitFailed), outcome
+    return outcome
+
+
+def gone(pid: int) -> bool:
+    """Ended, or a zombie that somebody else has yet to bury."""
+    try:
+        return " Z " in Path(f"/proc/{pid}/stat").read_text("ascii")
+    except FileNotFoundError:
+        return True
+
+
+def all_gone(pids: list[int]) -> bool:
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        if all(map(gone, pids)):
+            return True
+    return False
+
+
+def pids_in(file: Path) -> list[int]:
+    return [int(pid) for pid in file.read_text("ascii").split()]
+
+
+def test_a_good_factory_gives_a_model_its_profile_and_predictions(tmp_path: Path) -> None:
+    training, later, stages = frame(), frame(100, seed=9), list[str]()
+
+    fitted = made(run("good", tmp_path, training, stages=stages, held_out=later))
+
+    assert len(fitted.out_of_fold) == len(training)
+    assert fitted.profile.task == "binary"
+    assert set(fitted.profile.features) == set(FEATURES)
+    assert fitted.profile.loss is not None
+    assert fitted.metrics["out_of_fold_loss"] == pytest.approx(fitted.profile.loss.mean)
+    assert 0.05 < fitted.metrics["out_of_fold_loss"] < 0.4
+    assert stages == [
+        "making the model with fit_factories:good",
+        *(f"fold {i} of 3" for i in (1, 2, 3)),
+        "fitting on 900 events",
+        "storing",
+        "learning the reference profile",
+    ]
+    stored = Registry(tmp_path).store(
+        fitted.artifact,
+        model="flights",
+        version="2",
+        profile=fitted.profile,
+        training={},
+        metrics=fitted.metrics,
+        factory="fit_factories:good",
+        caused_by="alert",
+        time_ms=1,
+    )
+    again = Registry(tmp_path).load(stored.artifact_sha256)
+    assert again.predict_proba(later[FEATURES])[:, 1].tolist() == fitted.held_out
+
+
+def test_the_same_fit_again_gives_the_same_artifact(tmp_path: Path) -> None:
+    one, other = (made(run("good", tmp_path / name)) for name in ("a", "b"))
+
+    assert one.artifact.read_bytes() == other.artifact.read_bytes()
+    assert one.profile == other.profile
+
+
+def test_a_regression_and_classes_without_probabilities(tmp_path: Path) -> None:
+    training = frame()
+    training["carrier"] = pd.Series(np.where(training["carrier"] == "UA", 0, 1))
+
+    number = made(run("regression", tmp_path, training.assign(label=training["temp"] * 2)))
+    name = made(run("without_probabilities", tmp_path, training))
+
+    assert number.profile.task == "regression"
+    assert {type(value) for value in number.out_of_fold} == {float}
+    assert set(name.out_of_fold) == {"0", "1"}
+
+
+def test_classes_may_have_names(tmp_path: Path) -> None:
+    training = frame()
+    words = training["label"].map({1: "late", 0: "on time"})
+
+    fitted = made(run("good", tmp_path, training.assign(label=words), positive="late"))
+    three = words.where(training["temp"] > 8, "early").astype(object)
+    several = made(run("good", tmp_path, training.assign(label=three)))
+
+    assert fitted.profile.positive == "late"
+    assert fitted.out_of_fold == pytest.approx(made(run("good", tmp_path)).out_of_fold)
+    assert several.profile.task == "multiclass"
+    assert set(several.out_of_fold) == {"early", "late", "on time"}
+
+
+@pytest.mark.parametrize(
+    ("factory", "rule", "reason"),
+    [
+        ("raises", "raised", "while making the model with fit_factories:raises: RuntimeError: no connection to the feature store (fit_factories.py, line "),  # noqa: E501
+        ("leaves", "raised", "SystemExit: 3"),
+        ("ends_at_once", "raised", "ended with exit code 0 and without a report; its last words: 'farewell'"),  # noqa: E501
+        ("segfaults", "raised", "ended by SIGSEGV"),
+        ("no_such_module:make", "raised", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("no_such_function", "not_an_estimator", "module fit_factories has no function no_such"),
+        ("sklearn:../x", "not_an_estimator", "must read module:function"),
+        ("an_int", "not_an_estimator", "returned an object of type int, not an estimator"),
+        ("a_class", "not_an_estimator", "returned the class HistGradientBoostingClassifier"),
+        ("a_transformer", "not_an_estimator", "a OrdinalEncoder, which has no predict"),
+        ("says_nan", "bad_output", "no probability between 0 and 1"),
+        ("says_wrong_shape", "bad_output", "an array (3,) for 300 rows and 2 classes"),
+        ("says_no_array", "bad_output", "predict_proba gave something that is no array"),
+        ("says_no_probability", "bad_output", "no probability between 0 and 1"),
+        ("raises_in_predict", "raised", "while fold 1 of 3: ArithmeticError: cannot predict"),
+        ("own_function_inside", "untrusted_type", "fit_factories.drop_carrier"),
+        ("asks_for_too_much", "memory", "asked for more than 2048 MiB"),
+    ],
+)  # fmt: skip
+def test_what_goes_wrong_is_a_rule_and_a_reason(
+    tmp_path: Path, factory: str, rule: str, reason: str
+) -> None:
+    outcome = failed(run(factory, tmp_path))
+
+    assert (outcome.rule, reason in outcome.reason) == (rule, True), outcome
+
+
+def test_a_factory_that_hangs_is_stopped_with_its_children(tmp_path: Path) -> None:
+    outcome = failed(run("hangs_with_children", tmp_path, limits=FitLimits(max_seconds=8)))
+
+    assert outcome.rule == "timeout"
+    assert outcome.reason == "the fit took longer than 8 s and was stopped"
+    assert all_gone(pids_in(tmp_path / "pids"))
+
+
+def test_children_left_behind_end_with_the_fit(tmp_path: Path) -> None:
+    made(run("leaves_a_child_behind", tmp_path))
+
+    assert all_gone(pids_in(tmp_path / "pids"))
+
+
+@pytest.mark.parametrize("factory", ["eats_bit_by_bit", "eats_in_children"])
+def test_memory_is_limited_for_all_of_a_fit(tmp_path: Path, factory: str) -> None:
+    outcome = failed(run(factory, tmp_path, limits=FitLimits(max_seconds=60, max_bytes=700 << 20)))
+
+    assert outcome.rule == "memory"
+    assert "more than 700 MiB" in outcome.reason
+
+
+def test_garbage_on_the_output_does_not_matter(tmp_path: Path) -> None:
+    stages: list[str] = []
+
+    made(run("prints_garbage", tmp_path, stages=stages))
+
+    assert len(stages) == 7
+
+
+def test_a_factory_that_forks_gives_one_model(tmp_path: Path) -> None:
+    stages: list[str] = []
+
+    made(run("forks", tmp_path, stages=stages))
+
+    assert len(stages) == len(set(stages)) == 7
+
+
+def test_too_few_rows_for_a_reference_are_a_reason(tmp_path: Path) -> None:
+    outcome = failed(run("good", tmp_path, frame(120)))
+
+    assert outcome.rule == "raised"
+    assert "while learning the reference profile" in outcome.reason
+
+
+def test_an_earlier_attempt_is_forgotten(tmp_path: Path) -> None:
+    made(run("good", tmp_path))
+
+    assert failed(run("ends_at_once", tmp_path)).rule == "raised"
+
+
+def test_a_listener_that_raises_leaves_nothing_running(tmp_path: Path) -> None:
+    def listen(_stage: str) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        fit(
+            "fit_factories:good",
+            frame(),
+            FEATURES,
+            LIMITS,
+            tmp_path,
+            listen,
+            model="m",
+            version="1",
+        )
+    assert not Exchange(tmp_path).report.exists()
+
+
+def test_a_frame_that_nothing_can_be_fitted_on_is_the_callers_mistake(tmp_path: Path) -> None:
+    unlabelled = frame().assign(label=None)
+    for training, message in [
+        (frame().drop(columns="temp"), "no column temp"),
+        (unlabelled, "900 of 900 rows have no label"),
+        (frame(2), "2 rows cannot be cut into 3 folds"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            run("good", tmp_path, training)
+
+
+def test_when_the_trainer_is_killed_its_fit_goes_too(tmp_path: Path) -> None:
+    files = Exchange(tmp_path)
+    write_table(frame()[[*FEATURES, "label"]], files.training)
+    request = Request(
+        factory="fit_factories:hangs_with_children",
+        features=FEATURES,
+        model="m",
+        version="1",
+        task=None,
+        threshold=0.5,
+        positive=None,
+        n_folds=3,
+        max_bytes=2 << 30,
+        held_out=False,
+    )
+    files.request.write_bytes(msgspec.json.encode(request))
+    program = (
+        "import os, sys\nfrom trainer.fit.process import run_limited\n"
+        "run_limited([sys.executable, '-m', 'trainer.fit.child', sys.argv[1]], "
+        "environment=os.environ, max_seconds=600, max_bytes=2 << 30, on_line=print)"
+    )
+    trainer = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)])
+    pids = tmp_path / "pids"
+    deadline = time.monotonic() + DEADLINE_S
+    while not (pids.exists() and len(pids.read_text("ascii").split()) == 2):
+        assert time.monotonic() < deadline
+
+    os.kill(trainer.pid, signal.SIGKILL)
+    trainer.wait()
+
+    assert all_gone(pids_in(pids))

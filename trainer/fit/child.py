@@ -1,0 +1,189 @@
+"""The fitting process: reads its request, fits, leaves a report.
+
+    python -m trainer.fit.child FOLDER PROGRESS_FD LIFELINE_FD
+
+Stages go to one pipe; the other one never carries anything, and its end says that the trainer is
+gone, and this process and its children go too.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import pandas as pd
+
+from producer.events import Prediction
+from stream_monitor.reference.frame import profile_from_frame
+from stream_monitor.reference.loss import loss_of
+from stream_monitor.reference.profile import ClassLabel, Task, profile_to_data
+from trainer.fit.exchange import LABEL, Exchange, Failed, Made, Report, Request
+from trainer.fit.factory import NotAnEstimator, make
+from trainer.fit.folds import out_of_fold
+from trainer.fit.outcome import Rule
+from trainer.fit.predictions import BadOutput, predictions, task_of
+from trainer.fit.table import read_table
+from trainer.registry import artifact
+from trainer.registry.errors import NotStorable, UntrustedType
+
+_MAX_REASON: Final = 500  # characters
+_PROBE_ROWS: Final = 200
+_PREDICTION: Final = "driftline prediction"
+
+
+class Stages:
+    """Tells the trainer how far it is, and remembers it for the reason of a failure."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._process = os.getpid()
+        self.last = "start"
+
+    def __call__(self, stage: str) -> None:
+        """Say it; errors of the pipe are nobody's concern."""
+        self.only_this_process()
+        self.last = stage
+        try:
+            os.write(self._descriptor, stage.encode() + b"\n")
+        except OSError:
+            self._descriptor = os.open(os.devnull, os.O_WRONLY)  # the factory closed it
+
+    def only_this_process(self) -> None:
+        """A factory that forked returns twice; the copy ends here."""
+        if os.getpid() != self._process:
+            os._exit(0)
+
+
+def main(folder: Path, progress: int, lifeline: int) -> None:
+    """Fit what the folder asks for."""
+    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
+    files, stages = Exchange(folder), Stages(progress)
+    request = msgspec.json.decode(files.request.read_bytes(), type=Request)
+    sys.path.insert(0, str(Path.cwd()))
+    _limit_memory(request.max_bytes)
+    try:
+        report: Report = fitted(request, files, stages)
+    except BaseException as error:  # noqa: BLE001 - whatever user code raises is a report
+        report = Failed(rule=_rule(error), reason=_reason(error, stages.last))
+    stages.only_this_process()
+    temporary = files.report.with_suffix(".tmp")
+    temporary.write_bytes(msgspec.json.encode(report))
+    temporary.replace(files.report)
+
+
+def fitted(request: Request, files: Exchange, stages: Stages) -> Made:
+    """Fit, store, read it back, and predict with what was read."""
+    training = read_table(files.training)
+    frame, labels = training[request.features], training[LABEL].infer_objects()
+    stages(f"making the model with {request.factory}")
+    estimator = make(request.factory)
+    task = request.task or task_of(estimator, labels)
+    positive = _positive(request.positive, task, labels)
+    said = out_of_fold(
+        estimator,
+        frame,
+        labels,
+        task=task,
+        positive=positive,
+        n_folds=request.n_folds,
+        on_stage=stages,
+    )
+    stages(f"fitting on {len(frame)} events")
+    estimator.fit(frame, labels)
+    stages("storing")
+    data = artifact.dump(estimator)
+    stored = artifact.load(data)
+    probe = read_table(files.held_out) if request.held_out else training.tail(_PROBE_ROWS)
+    later = predictions(stored, probe[request.features], task, positive)
+    stages("learning the reference profile")
+    profile = profile_from_frame(
+        training[[*request.features, LABEL]].assign(**{_PREDICTION: pd.Series(said)}),
+        model=request.model,
+        version=request.version,
+        prediction=_PREDICTION,
+        label=LABEL,
+        features=request.features,
+        task=task,
+        threshold=request.threshold,
+        positive=positive,
+    )
+    stages.only_this_process()
+    files.artifact.write_bytes(data)
+    return Made(
+        profile=profile_to_data(profile),
+        out_of_fold=said,
+        held_out=later if request.held_out else [],
+        metrics=_metrics(task, request.threshold, positive, said, labels),
+    )
+
+
+def _positive(asked: ClassLabel | None, task: Task, labels: pd.Series[Any]) -> ClassLabel:
+    """The class whose probability is the score: the last one, unless asked for another."""
+    if asked is not None or task != "binary":
+        return 1 if asked is None else asked
+    last = np.unique(labels.to_numpy())[-1]
+    positive: ClassLabel = last.item() if isinstance(last, np.generic) else last
+    return positive
+
+
+def _metrics(
+    task: Task,
+    threshold: float,
+    positive: ClassLabel,
+    said: list[Prediction],
+    labels: pd.Series[Any],
+) -> dict[str, float]:
+    costs = [
+        loss_of(task, threshold, positive, prediction, truth)
+        for prediction, truth in zip(said, labels.tolist(), strict=True)
+    ]
+    known = [cost for cost in costs if cost is not None]
+    if not known:
+        raise BadOutput("no prediction could be compared with its label")
+    return {"out_of_fold_loss": sum(known) / len(known), "n_events": float(len(labels))}
+
+
+def _limit_memory(max_bytes: int) -> None:
+    """Address space: what is mapped by now, and ``max_bytes`` more.  Where the system can."""
+    try:
+        mapped = int(Path("/proc/self/statm").read_text("ascii").split()[0])
+        wall = mapped * resource.getpagesize() + max_bytes
+        resource.setrlimit(resource.RLIMIT_AS, (wall, wall))
+    except (OSError, ValueError):
+        pass  # the trainer's watch is left
+
+
+def _end_with(lifeline: int) -> None:
+    while os.read(lifeline, 1):
+        pass
+    os.killpg(0, signal.SIGKILL)
+
+
+def _rule(error: BaseException) -> Rule:
+    if isinstance(error, MemoryError):
+        return "memory"
+    if isinstance(error, NotAnEstimator):
+        return "not_an_estimator"
+    if isinstance(error, UntrustedType | NotStorable):
+        return "untrusted_type"
+    return "bad_output" if isinstance(error, BadOutput) else "raised"
+
+
+def _reason(error: BaseException, stage: str) -> str:
+    if isinstance(error, NotAnEstimator | UntrustedType | NotStorable | BadOutput):
+        return str(error)[:_MAX_REASON]
+    what = f"{type(error).__name__}: {error}"[:_MAX_REASON]
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"while {stage}: {what} ({Path(where.filename).name}, line {where.lineno})"
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
