@@ -16,11 +16,14 @@ from driftline.commands import (
     alerts,
     demo,
     doctor,
+    models,
     monitor,
     profile,
     publish,
+    retrain,
     status,
     topics,
+    train,
     version,
 )
 from driftline.commands.failure import INTERRUPTED, Failure, explained
@@ -77,6 +80,8 @@ def main(
 
 app.command("demo")(demo.demo)
 app.command("monitor")(monitor.monitor)
+app.command("train")(train.train)
+app.command("retrain")(retrain.retrain)
 app.command("publish")(publish.publish)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
@@ -84,3 +89,4 @@ app.command("version")(version.show_version)
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(topics.app, name="topics")
 app.add_typer(profile.app, name="profile")
+app.add_typer(models.app, name="models")

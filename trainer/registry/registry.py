@@ -94,7 +94,7 @@ class Registry:
             NoSuchVersion: it is not here.
             CorruptManifest: it cannot be read.
         """
-        found = self._stored(model, version)
+        found = self._stored(model, version) if model and version else None
         if found is None:
             raise NoSuchVersion(f"no version {version!r} of model {model!r} in {self.folder}")
         return found
@@ -105,9 +105,21 @@ class Registry:
         Raises:
             CorruptManifest: one of them cannot be read.
         """
-        files = (self.folder / "models" / _name(model)).glob("*.json")
+        files = (self.folder / "models" / _name(model)).glob("*.json") if model else ()
         found = [decode(file.read_bytes(), file) for file in files]
         return sorted(found, key=lambda m: (m.time_ms, m.version))
+
+    def newest(self, model: str) -> Manifest:
+        """The version of a model that was stored last.
+
+        Raises:
+            NoSuchVersion: there is none.
+            CorruptManifest: one of them cannot be read.
+        """
+        versions = self.versions(model)
+        if not versions:
+            raise NoSuchVersion(f"no version of model {model!r} in {self.folder}")
+        return versions[-1]
 
     def models(self) -> list[str]:
         """The models that have a version here, by name."""

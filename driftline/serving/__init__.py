@@ -1,0 +1,13 @@
+"""For model servers: the champion of a model, always the announced one.
+
+from driftline.serving import ChampionModel
+
+with ChampionModel("flights-late", bootstrap_servers=..., registry=Path(...)) as model:
+    serving = model.wait(timeout_s=30)
+    scores = serving.estimator.predict_proba(frame)
+"""
+
+from driftline.serving.champion import ChampionModel
+from driftline.serving.snapshot import NoChampion, Serving
+
+__all__ = ["ChampionModel", "NoChampion", "Serving"]
