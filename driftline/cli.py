@@ -20,10 +20,8 @@ from driftline.commands import (
     monitor,
     profile,
     publish,
-    retrain,
     status,
     topics,
-    train,
     version,
 )
 from driftline.commands.failure import INTERRUPTED, Failure, explained
@@ -80,8 +78,6 @@ def main(
 
 app.command("demo")(demo.demo)
 app.command("monitor")(monitor.monitor)
-app.command("train")(train.train)
-app.command("retrain")(retrain.retrain)
 app.command("publish")(publish.publish)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
