@@ -14,14 +14,17 @@ from typer.core import TyperGroup
 
 from driftline.commands import (
     alerts,
+    champion,
     demo,
     doctor,
     models,
     monitor,
     profile,
     publish,
+    retrain,
     status,
     topics,
+    train,
     version,
 )
 from driftline.commands.failure import INTERRUPTED, Failure, explained
@@ -78,6 +81,8 @@ def main(
 
 app.command("demo")(demo.demo)
 app.command("monitor")(monitor.monitor)
+app.command("train")(train.train)
+app.command("retrain")(retrain.retrain)
 app.command("publish")(publish.publish)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
@@ -86,3 +91,5 @@ app.add_typer(alerts.app, name="alerts")
 app.add_typer(topics.app, name="topics")
 app.add_typer(profile.app, name="profile")
 app.add_typer(models.app, name="models")
+models.app.command("promote")(champion.promote)
+models.app.command("rollback")(champion.rollback)

@@ -141,15 +141,24 @@ def log_ends(client: Mapping[str, Any], topic: str) -> dict[int, int]:
     """
     consumer = plain_consumer(client)
     try:
-        found = consumer.list_topics(topic, timeout=METADATA_S).topics[topic]
-        if found.error is not None:
-            raise KafkaException(found.error)
         return {
             p: consumer.get_watermark_offsets(TopicPartition(topic, p), METADATA_S)[1]
-            for p in found.partitions
+            for p in partitions_of_topic(consumer, topic)
         }
     finally:
         consumer.close()
+
+
+def partitions_of_topic(consumer: Consumer, topic: str) -> list[int]:
+    """The partitions of a topic.
+
+    Raises:
+        KafkaException: nobody answers, or there is no such topic.
+    """
+    found = consumer.list_topics(topic, timeout=METADATA_S).topics[topic]
+    if found.error is not None:
+        raise KafkaException(found.error)
+    return sorted(found.partitions)
 
 
 def plain_consumer(client: Mapping[str, Any]) -> Consumer:

@@ -27,6 +27,15 @@ def crown(rows: sqlite3.Connection, champion: Champion) -> None:
     )
 
 
+def was_crowned(rows: sqlite3.Connection, champion: Champion) -> bool:
+    """Whether it was put into service for this cause before."""
+    found = rows.execute(
+        "SELECT 1 FROM champions WHERE model = ? AND caused_by = ?",
+        (champion.model, champion.caused_by),
+    ).fetchone()
+    return found is not None
+
+
 def champion_of(rows: sqlite3.Connection, model: str) -> Champion | None:
     """The version that serves; ``None`` where none was ever recorded."""
     found = rows.execute(

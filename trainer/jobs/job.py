@@ -104,6 +104,4 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     def ended(self, outcome: Outcome) -> Job:
         """The job, done."""
-        return msgspec.structs.replace(
-            self, state="done", outcome=outcome, finished_ms=self.now_ms
-        )
+        return msgspec.structs.replace(self, state="done", outcome=outcome, finished_ms=self.now_ms)

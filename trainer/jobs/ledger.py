@@ -126,6 +126,16 @@ def versions_taken(rows: sqlite3.Connection, model: str) -> list[str]:
     return [row[0] for row in found]
 
 
+def latest_ms(rows: sqlite3.Connection, model: str) -> int:
+    """The latest event time known of a model; 0 where nothing is."""
+    found = rows.execute(
+        "SELECT max(time_ms) FROM (SELECT time_ms FROM champions WHERE model = ?1 UNION ALL"
+        " SELECT max(asked_ms, coalesce(finished_ms, 0)) FROM jobs WHERE model = ?1)",
+        (model,),
+    ).fetchone()[0]
+    return found or 0
+
+
 def note_span(rows: sqlite3.Connection, alert: DriftAlert) -> None:
     """Record a broken span as far as the alert knows it; an end once known stays."""
     span = span_of(alert)

@@ -1,0 +1,61 @@
+"""``driftline train``: the trainer, until it is told to stop."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Annotated
+
+import typer
+
+from driftline.commands.failure import USAGE, Failure
+from driftline.commands.options import Bootstrap, Config, Prefix
+from driftline.commands.training import Factory, Home, load_bench
+
+
+def train(
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    prefix: Prefix = None,
+    home: Home = None,
+    model: Annotated[str | None, typer.Option(help="The model that --factory makes.")] = None,
+    factory: Factory = None,
+    shards: Annotated[
+        int | None, typer.Option(min=1, help="Of a hot model, as its servers have.")
+    ] = None,
+) -> None:
+    """Hear alerts, retrain, compare, promote or reject.  One process for each home.
+
+    Exit codes: 0 stopped as asked, 1 failed (start it again), 2 a setting is wrong, 4 Kafka cannot
+    be reached.
+    """
+    if (model is None) != (factory is None):
+        raise Failure("--model and --factory go together", code=USAGE)
+    factories = {model: factory} if model is not None and factory is not None else None
+    bench = load_bench(
+        config,
+        bootstrap_servers=bootstrap_servers,
+        prefix=prefix,
+        home=home,
+        factories=factories,
+        shards=shards,
+    )
+    if not bench.factories:
+        raise Failure(
+            "there is nothing to train",
+            fix="give --model and --factory, or [trainer.factories] in driftline.toml",
+            code=USAGE,
+        )
+    from stream_monitor.runtime.logs import configure  # noqa: PLC0415 - light imports
+    from trainer.runtime.lock import TrainerRuns, only_trainer  # noqa: PLC0415
+    from trainer.runtime.trainer import Trainer  # noqa: PLC0415
+
+    configure()
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        with only_trainer(bench.home), Trainer(bench) as trainer:
+            trainer.run(stop)
+    except TrainerRuns as error:
+        raise Failure("there is one already", why=str(error), code=USAGE) from error

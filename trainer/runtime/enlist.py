@@ -1,0 +1,83 @@
+"""The first champion: a model that was trained elsewhere joins the registry, and serves."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stream_monitor.reference.profile import ReferenceProfile
+from trainer.decision import derived_id
+from trainer.jobs import Champion, Database, crown, put
+from trainer.jobs.champions import was_crowned
+from trainer.promotion import announce, update_of, version_letters
+from trainer.registry.manifest import Manifest
+from trainer.registry.registry import Registry
+from trainer.runtime.relay import Relay
+from trainer.settings import KafkaSettings, TopicSettings
+
+
+def enlist(
+    estimator: Any,
+    profile: ReferenceProfile,
+    *,
+    home: Path,
+    bootstrap_servers: str,
+    time_ms: int,
+    prefix: str = "driftline",
+    shards: int = 1,
+    librdkafka: Mapping[str, str | int | float | bool] | None = None,
+    factory: str = "",
+    training: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Any] | None = None,
+) -> Manifest:
+    """Store a fitted estimator in the registry of ``home`` and put it into service.
+
+    The artifact is stored; the monitor's `ModelUpdate` is acknowledged; the champion is recorded;
+    the model servers' `ModelVersion` is acknowledged: in this order.  ``time_ms`` is event time:
+    the end of the training data.  Once done it is done: a second call with the same estimator
+    changes nothing, also where another version serves by now.
+
+    Raises:
+        VersionTaken: another estimator is stored under that version.
+        Undelivered: Kafka did not acknowledge; call it again.
+    """
+    model, version = profile.model, profile.version
+    manifest = Registry(home).store(
+        estimator,
+        model=model,
+        version=version,
+        profile=profile,
+        training=training or {},
+        metrics=metrics or {},
+        factory=factory,
+        caused_by="enlist",
+        time_ms=time_ms,
+    )
+    caused_by = f"enlist:{model}@{version}:{manifest.artifact_sha256}"
+    kafka = KafkaSettings(bootstrap_servers=bootstrap_servers, librdkafka=dict(librdkafka or {}))
+    champion = Champion(model, version, manifest.artifact_sha256, time_ms, caused_by)
+    with contextlib.closing(Database(home)) as database:
+        if not was_crowned(database.rows, champion):
+            update = update_of(
+                profile,
+                update_id=derived_id("update", caused_by),
+                time_ms=time_ms,
+                artifact_sha256=manifest.artifact_sha256,
+                caused_by=caused_by,
+            )
+            announce(
+                bootstrap_servers,
+                profile,
+                update=update,
+                prefix=prefix,
+                shards=shards,
+                librdkafka=librdkafka,
+            )
+            topic = TopicSettings(prefix=prefix).names().models
+            with database.transaction() as rows:
+                crown(rows, champion)
+                put(rows, version_letters(topic, manifest, time_ms=time_ms, caused_by=caused_by))
+        Relay(kafka.client(), database).require()
+    return manifest

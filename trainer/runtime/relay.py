@@ -1,0 +1,98 @@
+"""Carries the outbox to Kafka, in its order; what is not acknowledged stays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from producer.failpoint import failpoint
+from producer.writer import Undelivered
+from trainer.jobs import Database, Letter, ready, sent
+
+log = structlog.get_logger(__name__)
+
+FLUSH_S: Final = 30.0
+SOURCE: Final = b"/driftline/trainer"
+
+
+class Relay:
+    """One for a database.  A crash between acknowledgement and note repeats a letter by its id."""
+
+    def __init__(self, client: Mapping[str, Any], database: Database) -> None:
+        self._database = database
+        self._producer = Producer(
+            {
+                "log_level": 0,
+                **client,
+                "enable.idempotence": True,
+                "partitioner": "murmur2_random",
+                "linger.ms": 0,
+                "compression.type": "lz4",
+                "message.timeout.ms": int(FLUSH_S * 1000),
+            }
+        )
+
+    def turn(self) -> bool:
+        """Send what is ready; whether all of it arrived."""
+        why = self._send_all()
+        if why is not None:
+            log.warning("events are kept until Kafka takes them", why=why)
+        return why is None
+
+    def require(self) -> None:
+        """Send what is ready.
+
+        Raises:
+            Undelivered: not all of it arrived.
+        """
+        why = self._send_all()
+        if why is not None:
+            raise Undelivered(f"the trainer's events did not arrive, and are kept: {why}")
+
+    def _send_all(self) -> str | None:
+        while letters := ready(self._database.rows):
+            why = self._send(letters)
+            if why is not None:
+                return why
+            failpoint("trainer.relay.published")
+            with self._database.transaction() as rows:
+                sent(rows, letters)
+        return None
+
+    def _send(self, letters: list[Letter]) -> str | None:
+        """Send in order; why not all arrived."""
+        failures: list[str] = []
+
+        def note(error: KafkaError | None, _message: Message) -> None:
+            if error is not None:
+                failures.append(error.str())
+
+        try:
+            for letter in letters:
+                self._producer.produce(
+                    letter.topic,
+                    letter.value,
+                    key=letter.key,
+                    headers=_headers(letter),
+                    on_delivery=note,
+                )
+        except (BufferError, KafkaException) as error:
+            failures.append(str(error))
+        waiting = self._producer.flush(FLUSH_S + 1)
+        if waiting and not failures:
+            failures.append(f"no answer within {FLUSH_S:g} s")
+        return failures[0] if failures else None
+
+
+def _headers(letter: Letter) -> list[tuple[str, str | bytes | None]]:
+    return [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", letter.id.encode()),
+        ("ce_source", SOURCE),
+        ("ce_type", letter.kind.encode()),
+        ("ce_subject", letter.key.encode()),
+        ("content-type", b"application/json"),
+    ]

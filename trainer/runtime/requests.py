@@ -1,0 +1,126 @@
+"""What a person asks for: a retrain, a version put into service, the way back.
+
+A request becomes a job like any other.  The trainer that runs in the home works on it; where none
+runs, whoever asked does.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+
+from trainer.decision import job_id_of
+from trainer.jobs import (
+    Job,
+    Work,
+    active_jobs,
+    add_job,
+    champion_of,
+    previous_champion,
+    put,
+)
+from trainer.jobs.ledger import latest_ms
+from trainer.registry.manifest import Manifest
+from trainer.runtime.bench import Bench
+from trainer.runtime.change import Told, letter_of
+
+
+class Refused(ValueError):  # noqa: N818 - the refusal is expected, and says what to do
+    """A request that cannot be met."""
+
+
+def retrain_request(rows: sqlite3.Connection, bench: Bench, model: str) -> Job:
+    """A job that trains ``model`` on the newest records; not recorded yet.
+
+    Raises:
+        Refused: nobody knows what serves, or how to train.
+    """
+    champion = champion_of(rows, model)
+    known = None if champion is None else bench.manifest(model, champion.version)
+    factory = bench.factories.get(model) or (known.factory if known is not None else "")
+    if not factory:
+        raise Refused(f"no factory is known for {model!r}: give one as module:function")
+    if champion is None:
+        raise Refused(f"no champion of {model!r} is recorded in {bench.home}: enlist it first")
+    caused_by = f"person:{uuid.uuid4()}"
+    return Job(
+        job_id=job_id_of(caused_by),
+        caused_by=caused_by,
+        model=model,
+        episode_id=None,
+        champion=champion.version,
+        state="asked",
+        asked_ms=latest_ms(rows, model),
+        work=Work(factory=factory),
+    )
+
+
+def promote_request(rows: sqlite3.Connection, bench: Bench, model: str, version: str) -> Job:
+    """A job that puts a stored version into service; not recorded yet.
+
+    Raises:
+        Refused: it is not stored, or serves already.
+    """
+    manifest = bench.manifest(model, version)
+    if manifest is None:
+        stored = ", ".join(m.version for m in bench.registry.versions(model)) or "none"
+        raise Refused(f"{model}@{version} is not in the registry; stored versions: {stored}")
+    reason = f"A person puts {model}@{version} into service."
+    return _service(rows, manifest, reason, rolls_back=False)
+
+
+def rollback_request(rows: sqlite3.Connection, bench: Bench, model: str) -> Job:
+    """A job that brings the champion before the current one back; not recorded yet.
+
+    Raises:
+        Refused: there was none, or it is not stored.
+    """
+    previous = previous_champion(rows, model)
+    if previous is None:
+        raise Refused(f"no champion of {model!r} served before the current one")
+    manifest = bench.manifest(model, previous.version)
+    if manifest is None:
+        raise Refused(f"{model}@{previous.version} served before, and is not in the registry")
+    reason = f"A person brings {model}@{previous.version} back."
+    return _service(rows, manifest, reason, rolls_back=True)
+
+
+def enter(rows: sqlite3.Connection, bench: Bench, job: Job) -> None:
+    """Record a request; runs inside of a transaction.
+
+    Raises:
+        Refused: another job of the model runs.
+    """
+    running = [other for other in active_jobs(rows) if other.model == job.model]
+    if running:
+        raise Refused(
+            f"a job of {job.model} is {running[0].state} ({running[0].job_id}): "
+            "ask again when it is done"
+        )
+    add_job(rows, job)
+    reason = job.work.reason or f"A person asks for a retrain of {job.model}."
+    put(rows, [letter_of(job, Told("requested", "person", reason, {}), bench.topics.retrain)])
+
+
+def _service(rows: sqlite3.Connection, manifest: Manifest, reason: str, *, rolls_back: bool) -> Job:
+    champion = champion_of(rows, manifest.model)
+    if champion is not None and champion.version == manifest.version:
+        raise Refused(f"{manifest.model}@{manifest.version} serves already")
+    caused_by = f"person:{uuid.uuid4()}"
+    return Job(
+        job_id=job_id_of(caused_by),
+        caused_by=caused_by,
+        model=manifest.model,
+        episode_id=None,
+        champion=manifest.version if champion is None else champion.version,
+        challenger=manifest.version,
+        state="promoting",
+        asked_ms=max(manifest.time_ms, latest_ms(rows, manifest.model)),
+        work=Work(
+            artifact_sha256=manifest.artifact_sha256,
+            promote=True,
+            rolls_back=rolls_back,
+            rule="person",
+            reason=reason,
+        ),
+    )

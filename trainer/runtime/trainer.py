@@ -1,0 +1,143 @@
+"""The trainer: hears alerts, takes jobs through their states, publishes what it did.
+
+The database belongs to this loop; each turn records at most one step.  Killed anywhere, it starts
+from what is recorded.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable
+from typing import Final, Self
+
+import structlog
+
+from producer.failpoint import failpoint
+from trainer.jobs import Database, Job, active_jobs, find_job
+from trainer.jobs.ledger import positions, restart, set_positions, spans_of, versions_taken
+from trainer.runtime.bench import WORK_FOLDER, Bench, Facts
+from trainer.runtime.change import apply
+from trainer.runtime.hearing import BATCH, AlertReader, Heard, record
+from trainer.runtime.relay import Relay
+from trainer.runtime.workshop import Finished, Workshop
+
+log = structlog.get_logger(__name__)
+
+IDLE_S: Final = 0.1
+BUSY_S: Final = 0.01
+FIRST_S: Final = 2.0
+"""How long the first alert may take: jobs wait for those that would cancel them."""
+
+
+class Trainer:
+    """The one trainer of a home; the caller holds its lock.  Use as a context manager.
+
+    Raises:
+        KafkaException: nobody answers, or there is no alerts topic.
+    """
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._topic = bench.topics.alerts
+        self._database = Database(bench.home)
+        with self._database.transaction() as rows:
+            restart(rows)
+            start = positions(rows, self._topic)
+        shutil.rmtree(bench.home / WORK_FOLDER, ignore_errors=True)  # of jobs that start again
+        client = bench.kafka.client()
+        self._alerts = AlertReader(client, self._topic, start)
+        self._relay = Relay(client, self._database)
+        self._workshop = Workshop(bench)
+        self._is_new = True
+        self._unsent = True  # what a predecessor left
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop after the step under way; the rest is recorded."""
+        self._workshop.close()
+        self._alerts.close()
+        self._relay.turn()
+        self._database.close()
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until ``stop`` is set."""
+        while not stop.is_set():
+            self.turn()
+
+    def run_job(self, job_id: str, stop: threading.Event) -> Job:
+        """Work until one job is done, or ``stop`` is set; answers the job as it is then."""
+        while True:
+            job = find_job(self._database.rows, job_id)
+            if job is None:
+                raise LookupError(f"there is no job {job_id}")
+            if job.state == "done" or stop.is_set():
+                return job
+            self.turn()
+
+    def turn(self) -> None:
+        """Hear what there is, record the step that is over, begin the next one, publish."""
+        busy = self._workshop.start(*self._work()) if not self._is_new else False
+        heard = self._hear(FIRST_S if self._is_new else BUSY_S if busy else IDLE_S)
+        self._is_new = False
+        finished = self._workshop.finished(BUSY_S)
+        if finished is not None:
+            self._record(finished)
+        if heard or finished is not None or self._unsent:
+            self._unsent = not self._relay.turn()
+
+    def _work(self) -> tuple[list[Job], Callable[[Job], Facts]]:
+        rows = self._database.rows
+
+        def facts(job: Job) -> Facts:
+            stored = [manifest.version for manifest in self._bench.registry.versions(job.model)]
+            return Facts(spans_of(rows, job.model), [*versions_taken(rows, job.model), *stored])
+
+        return active_jobs(rows), facts
+
+    def _hear(self, timeout_s: float) -> int:
+        """Decide on the alerts that are there; how many there were."""
+        total = 0
+        while heard := self._alerts.poll(0.0 if total else timeout_s):
+            for one in heard:
+                self._decide(one)
+            total += len(heard)
+            if len(heard) < BATCH:
+                break
+        return total
+
+    def _decide(self, heard: Heard) -> None:
+        failpoint("trainer.alert.heard")
+        with self._database.transaction() as rows:
+            set_positions(rows, self._topic, {heard.partition: heard.offset + 1})
+            decision = None if heard.alert is None else record(rows, heard.alert, self._bench)
+        failpoint("trainer.alert.decided")
+        if heard.alert is not None and decision is not None and decision.action != "ignore":
+            log.info(
+                decision.action,
+                model=heard.alert.model,
+                series=heard.alert.series,
+                rule=decision.rule,
+                reason=decision.reason,
+            )
+
+    def _record(self, finished: Finished) -> None:
+        job, change = finished
+        if change is None:
+            return
+        try:
+            with self._database.transaction() as rows:
+                apply(rows, self._bench.topics.retrain, job, change)
+        except LookupError:  # cancelled while its step ran
+            return
+        if job.state == "promoting":
+            failpoint("trainer.promoting.recorded")
+        for told in change.told:
+            log.info(told.step, model=job.model, rule=told.rule, reason=told.reason)
+        if change.after.state == "done":
+            failpoint("trainer.job.finished")
