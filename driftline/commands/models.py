@@ -35,20 +35,21 @@ def list_versions(
 ) -> None:
     """The versions of each model, oldest first."""
     from trainer.registry.errors import RegistryError  # noqa: PLC0415 - light imports
-    from trainer.registry.registry import Registry  # noqa: PLC0415
+    from trainer.registry.registry import registry_of  # noqa: PLC0415
 
-    folder = home / "registry"
-    registry = Registry(folder)
+    registry = registry_of(home)
     try:
         models = registry.models() if model is None else [model]
         found = [manifest for name in models for manifest in registry.versions(name)]
     except RegistryError as error:
-        raise Failure("the registry is damaged", where=str(folder), why=str(error)) from error
+        raise Failure(
+            "the registry is damaged", where=str(registry.folder), why=str(error)
+        ) from error
     if as_json:
         write_json([summary(manifest) for manifest in found])
         return
     if not found:
-        typer.echo(f"no versions{'' if model is None else f' of {model}'} in {folder}")
+        typer.echo(f"no versions{'' if model is None else f' of {model}'} in {registry.folder}")
     for manifest in found:
         typer.echo(line(manifest))
 
@@ -61,7 +62,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Where a version came from, what it was fitted on, and how it did."""
-    manifest = find(home / "registry", name)
+    manifest = find(home, name)
     if as_json:
         write_json({**summary(manifest), "profile": manifest.profile})
         return
@@ -72,16 +73,16 @@ def show(
     typer.echo(f"{'features':<16} {', '.join(features) or 'none'}")
 
 
-def find(folder: Path, name: str) -> Manifest:
+def find(home: Path, name: str) -> Manifest:
     """The version that a person means by ``model@version`` or ``model``.
 
     Raises:
         Failure: there is none, or its manifest cannot be read.
     """
     from trainer.registry.errors import NoSuchVersion, RegistryError  # noqa: PLC0415
-    from trainer.registry.registry import Registry  # noqa: PLC0415
+    from trainer.registry.registry import registry_of  # noqa: PLC0415
 
-    registry = Registry(folder)
+    registry = registry_of(home)
     model, at, version = name.rpartition("@")
     try:
         if at:
@@ -91,7 +92,9 @@ def find(folder: Path, name: str) -> Manifest:
         fix = "`driftline models list` shows what there is; --home says where to look"
         raise Failure("there is no such version", why=str(error), fix=fix, code=USAGE) from error
     except RegistryError as error:
-        raise Failure("the registry is damaged", where=str(folder), why=str(error)) from error
+        raise Failure(
+            "the registry is damaged", where=str(registry.folder), why=str(error)
+        ) from error
 
 
 def summary(manifest: Manifest) -> dict[str, Any]:

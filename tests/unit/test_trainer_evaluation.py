@@ -137,7 +137,7 @@ def test_a_limit_on_the_loss_is_kept() -> None:
 LOSSES = arrays(
     np.float64,
     st.shared(st.integers(0, 300), key="n"),
-    elements=st.one_of(st.floats(-1e6, 1e6), st.sampled_from([0.0, 1.0, math.nan, math.inf])),
+    elements=st.one_of(st.floats(), st.floats(-1e6, 1e6), st.sampled_from([0.0, 1.0])),
 )
 
 

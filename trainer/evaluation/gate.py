@@ -16,6 +16,7 @@ GateRule: TypeAlias = Literal[
 ]
 
 _LEAST: Final = 8  # values for an interval
+_LARGEST: Final = 1e100  # the square of a larger loss is no number any more
 
 
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,18 +57,18 @@ class Verdict(NamedTuple):
 def compare(champion: Floats, challenger: Floats, gate: Gate) -> Verdict:
     """Judge the losses of two models on the same n events, in their order in time, both (n,).
 
-    NaN says that there was nothing to compare: where the champion has none the event is left out;
-    where only the challenger has none it is refused.
+    NaN, or a loss beyond 1e100, says that there was nothing to compare: where the champion has
+    none the event is left out; where only the challenger has none it is refused.
 
     Raises:
         ValueError: not as many losses of one as of the other.
     """
     if champion.shape != challenger.shape or champion.ndim != 1:
         raise ValueError(f"losses of different events: {champion.shape}, {challenger.shape}")
-    known = np.isfinite(champion)
+    known = _is_loss(champion)
     ours, theirs = champion[known], challenger[known]
     n = len(ours)
-    silent = int(np.count_nonzero(~np.isfinite(theirs)))
+    silent = int(np.count_nonzero(~_is_loss(theirs)))
     numbers: dict[str, Any] = {"n_events": n, "n_left_out": len(champion) - n}
     if silent:
         reason = f"the challenger has no valid prediction for {silent} of {n} events"
@@ -106,6 +107,11 @@ def _judged(found: Interval, gate: Gate, numbers: dict[str, Any]) -> Verdict:
     beyond = f"{gate.min_improvement:+g}" if gate.min_improvement else "zero"
     reason = f"the interval does not lie above {beyond}.  {told}"
     return _refused("not_better", reason, numbers)
+
+
+def _is_loss(values: Floats) -> NDArray[np.bool_]:
+    comparable: NDArray[np.bool_] = np.abs(values) < _LARGEST  # false for NaN
+    return comparable
 
 
 def _refused(rule: GateRule, reason: str, numbers: dict[str, Any]) -> Verdict:

@@ -18,10 +18,15 @@ that are none.  ``untrusted_type``: the model cannot be stored without pickle.""
 
 
 class FitLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How long a fit may take, and how much memory beyond what an idle process has.
+    """How long a fit may take, and how much memory.
 
+    ``max_bytes`` is the resident memory of the fitting process and its children (looked at twenty
+    times a second, on Linux), and the address space it may ask for once its libraries are loaded.
     ``n_folds`` spans of time give the out-of-fold predictions; the model is fitted once more for
     each.
+
+    Raises:
+        ValueError: a number that cannot be meant.
     """
 
     max_seconds: float = 600.0

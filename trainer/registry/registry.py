@@ -21,7 +21,13 @@ from trainer.registry.errors import CorruptArtifact, CorruptManifest, NoSuchVers
 from trainer.registry.libraries import libraries
 from trainer.registry.manifest import Manifest, decode, encode
 
+FOLDER: Final = "registry"
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def registry_of(home: Path) -> Registry:
+    """The registry of a trainer, in its ``home``."""
+    return Registry(home / FOLDER)
 
 
 class Registry:
