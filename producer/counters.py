@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import msgspec
+
+from producer.events import InferenceEvent, Label
+
+Logged: TypeAlias = tuple[Callable[..., InferenceEvent | Label], tuple[Any, ...]]
+"""What makes an event, and from what: called later, so that the thread that serves need not."""
 
 
 class Counters(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,18 +28,30 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tally:
-    """The running counts; all methods may be called from any thread."""
+    """The running counts, and the queue of what waits; any thread may call any method.
+
+    The thread that serves appends to ``queue`` and does nothing else: what was accepted is what
+    waits, what was taken from the queue, and what was turned away at the door.
+    """
 
     def __init__(self) -> None:
+        self.queue: deque[Logged] = deque()
         self._lock = threading.Lock()
-        self._accepted = 0
+        self._taken = 0
         self._delivered = 0
         self._dropped: Counter[str] = Counter()
 
-    def accept(self) -> None:
-        """One more event was given to the logger."""
+    def take(self) -> None:
+        """The first of the queue was handed on, or dropped."""
         with self._lock:
-            self._accepted += 1
+            self.queue.popleft()
+            self._taken += 1
+
+    def turn_away(self, reason: str) -> None:
+        """One was given to the logger and never came into the queue."""
+        with self._lock:
+            self._taken += 1
+            self._dropped[reason] += 1
 
     def deliver(self) -> None:
         """Kafka acknowledged one."""
@@ -48,10 +67,10 @@ class Tally:
     def read(self) -> Counters:
         """A consistent view."""
         with self._lock:
-            lost = sum(self._dropped.values())
+            accepted = self._taken + len(self.queue)
             return Counters(
-                accepted=self._accepted,
+                accepted=accepted,
                 delivered=self._delivered,
                 dropped=dict(self._dropped),
-                in_flight=self._accepted - self._delivered - lost,
+                in_flight=accepted - self._delivered - sum(self._dropped.values()),
             )

@@ -5,15 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, Message, Producer
 
 from producer.codec import encode, headers
-from producer.counters import Tally
-from producer.events import InferenceEvent, Label
+from producer.counters import Logged, Tally
 from producer.routing import key_of
 
 log = logging.getLogger("driftline.producer")
@@ -23,21 +20,15 @@ POLL_S: Final = 0.01
 _SLICE: Final = 500
 _COMPLAIN_EVERY_S: Final = 10.0
 
-Maker = Callable[[], InferenceEvent | Label]
-
 
 class Delivery:
-    """Owns the librdkafka producer of one process.
-
-    ``queue`` holds what makes an event, in the order it was logged.
-    """
+    """Owns the librdkafka producer of one process; empties the queue of ``tally`` in order."""
 
     def __init__(
         self, config: dict[str, Any], topic: str, source: str, shards: int, tally: Tally
     ) -> None:
         self._config, self._topic, self._source, self._shards = config, topic, source, shards
         self._tally = tally
-        self.queue: deque[Maker] = deque()
         self._stop = threading.Event()
         self._fatal = False
         self._complained_s = 0.0
@@ -49,7 +40,7 @@ class Delivery:
         return Producer({**self._config, "error_cb": self._on_error})
 
     def close(self) -> None:
-        """Stop the thread; what is still queued stays unsent."""
+        """Stop the thread; what is still queued stays there."""
         self._stop.set()
         self._thread.join(1.0)
 
@@ -58,18 +49,20 @@ class Delivery:
             try:
                 if self._fatal:
                     self._replace_producer()
-                for _ in range(min(len(self.queue), _SLICE)):
-                    if not self._send(self.queue[0]):
+                queue = self._tally.queue
+                for _ in range(min(len(queue), _SLICE)):
+                    if not self._send(queue[0]):
                         break
-                    self.queue.popleft()
-                self.producer.poll(0 if self.queue and len(self.producer) == 0 else POLL_S)
+                    self._tally.take()
+                self.producer.poll(0 if queue and len(self.producer) == 0 else POLL_S)
             except Exception as error:  # noqa: BLE001 - this thread must outlive any surprise
                 self._complain(f"logger: {error!r}")
 
-    def _send(self, make: Maker) -> bool:
+    def _send(self, logged: Logged) -> bool:
         """Hand one event over; False if librdkafka's queue is full, to be tried again."""
         try:
-            event = make()
+            make, fields = logged
+            event = make(*fields)
             value = encode(event)
             key = key_of(event.model, event.id, self._shards)
             pairs = headers(event, source=self._source)

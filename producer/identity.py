@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
+import os
 import random
+from itertools import count
+from typing import Final
+
+_LOW: Final = 48
+_MASK: Final = (1 << _LOW) - 1
+
+
+class _Sequence:
+    """The part of an id that is not time: 26 random bits of this process, and a counter.
+
+    A counter that starts anywhere is RFC 9562's method 1, and a third of the cost of 74 random
+    bits, which the thread that serves a prediction would pay.
+    """
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin anew; a forked child must, or its ids would be its parent's."""
+        source = random.SystemRandom()
+        self.fixed = f"7{source.getrandbits(12):03x}-{0x8000 | source.getrandbits(14):04x}"
+        self.counter = count(source.getrandbits(_LOW))
+
+
+_sequence: Final = _Sequence()
+os.register_at_fork(after_in_child=_sequence.restart)
 
 
 def uuid7(time_ms: int) -> str:
-    """A new UUIDv7 (RFC 9562).  Python reseeds ``random`` in a forked child: ids stay apart.
+    """A new UUIDv7 (RFC 9562) of that time; from any thread, in any forked child.
 
-    >>> uuid7(1384903980000)[:14]
-    '014272b5-b3e0-'
+    >>> uuid7(1384903980000)[:15]
+    '014272b5-b3e0-7'
     """
-    bits = random.getrandbits(74)
-    high, low = bits >> 62, bits & 0x3FFFFFFFFFFFFFFF | 0x8000000000000000
-    stamp = time_ms & 0xFFFFFFFFFFFF
-    tail = f"{low:016x}"
-    return f"{stamp >> 16:08x}-{stamp & 0xFFFF:04x}-7{high:03x}-{tail[:4]}-{tail[4:]}"
+    stamp = time_ms & _MASK
+    return (
+        f"{stamp >> 16:08x}-{stamp & 0xFFFF:04x}-{_sequence.fixed}-"
+        f"{next(_sequence.counter) & _MASK:012x}"
+    )

@@ -11,8 +11,8 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Self
 
-from producer.counters import Counters, Tally
-from producer.delivery import Delivery, Maker
+from producer.counters import Counters, Logged, Tally
+from producer.delivery import Delivery
 from producer.events import InferenceEvent, Label, Prediction, Value
 from producer.identity import uuid7
 from producer.routing import topic_names
@@ -136,22 +136,10 @@ class InferenceLogger:
             copied = dict(features)
             part = None if segment is None else dict(segment)
         except (TypeError, ValueError):
-            self._tally.accept()
-            self._tally.drop("invalid")
+            self._tally.turn_away("invalid")
             return event_id
         of_version = self.version if version is None else version
-        model = self.model
-        self._put(
-            lambda: InferenceEvent(
-                id=event_id,
-                model=model,
-                version=of_version,
-                time_ms=now_ms,
-                features=copied,
-                prediction=prediction,
-                segment=part,
-            )
-        )
+        self._put((_event, (event_id, self.model, of_version, now_ms, copied, prediction, part)))
         return event_id
 
     def label(
@@ -165,31 +153,20 @@ class InferenceLogger:
     ) -> None:
         """Log the ground truth of the prediction with this id."""
         now_ms = int(time.time() * 1000) if time_ms is None else time_ms
-        model = self.model
-        self._put(
-            lambda: Label(
-                id=id,
-                model=model,
-                label=label,
-                time_ms=now_ms,
-                version=version,
-                prediction=prediction,
-            )
-        )
+        self._put((_label, (id, self.model, label, now_ms, version, prediction)))
 
-    def _put(self, make: Maker) -> None:
+    def _put(self, logged: Logged) -> None:
         if self._disabled:
             return
         if self._pid != os.getpid():  # forked by something that runs no hooks
             self._after_fork()
-        delivery = self._delivery
-        if delivery is None:
-            delivery = self._delivery = self._new_delivery()
-        self._tally.accept()
-        if len(delivery.queue) >= self._max_messages:
-            self._tally.drop("queue_full")
+        if self._delivery is None:
+            self._delivery = self._new_delivery()
+        queue = self._tally.queue
+        if len(queue) >= self._max_messages:
+            self._tally.turn_away("queue_full")
         else:
-            delivery.queue.append(make)
+            queue.append(logged)
 
     def counters(self) -> Counters:
         """What became of the events so far, in this process."""
@@ -227,3 +204,32 @@ def _close_at_exit(logger: weakref.ref[InferenceLogger]) -> None:
     alive = logger()
     if alive is not None:
         alive.close()
+
+
+def _event(
+    event_id: str,
+    model: str,
+    version: str,
+    time_ms: int,
+    features: dict[str, Value],
+    prediction: Prediction,
+    segment: dict[str, str] | None,
+) -> InferenceEvent:
+    return InferenceEvent(
+        id=event_id, model=model, version=version, time_ms=time_ms,
+        features=features, prediction=prediction, segment=segment,
+    )  # fmt: skip
+
+
+def _label(
+    event_id: str,
+    model: str,
+    label: float | str | bool,  # noqa: FBT001
+    time_ms: int,
+    version: str | None,
+    prediction: Prediction | None,
+) -> Label:
+    return Label(
+        id=event_id, model=model, label=label, time_ms=time_ms,
+        version=version, prediction=prediction,
+    )  # fmt: skip

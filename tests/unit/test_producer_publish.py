@@ -1,0 +1,147 @@
+"""Publishing a file: rows become events, injected drift changes what it says and nothing else."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from producer.events import Event, InferenceEvent, Label, Value
+from producer.injection import Injection, inject, parse
+from producer.publish import Columns, deviations, events_of, publish_file, read_rows
+
+COLUMNS = Columns(prediction="score", label="late", time="at", id="key")
+CSV = """key,at,temp,carrier,score,late
+a,2013-01-01T00:00,30.5,UA,0.25,1
+b,2013-01-01T01:00,,AA,0.75,0
+c,2013-01-01T02:00,NaN,UA,0.5,
+"""
+
+
+class Kept(list[Event]):
+    """A writer that keeps what it is given."""
+
+    def write(self, event: Event) -> None:
+        self.append(event)
+
+
+@pytest.fixture
+def csv_file(tmp_path: Path) -> Path:
+    path = tmp_path / "flights.csv"
+    path.write_text(CSV, "utf-8")
+    return path
+
+
+def published(path: Path, *injections: str) -> list[Event]:
+    kept = Kept()
+    publish_file(
+        path, kept, model="m", version="1", columns=COLUMNS,
+        injections=[parse(text) for text in injections],
+    )  # fmt: skip
+    return kept
+
+
+def test_each_row_is_an_event_and_its_label_if_it_has_one(csv_file: Path) -> None:
+    assert published(csv_file) == [
+        InferenceEvent(
+            id="a", model="m", version="1", time_ms=1_356_998_400_000,
+            features={"temp": 30.5, "carrier": "UA"}, prediction=0.25,
+        ),
+        Label(id="a", model="m", label=1, time_ms=1_356_998_400_000),
+        InferenceEvent(
+            id="b", model="m", version="1", time_ms=1_357_002_000_000,
+            features={"temp": None, "carrier": "AA"}, prediction=0.75,
+        ),
+        Label(id="b", model="m", label=0, time_ms=1_357_002_000_000),
+        InferenceEvent(
+            id="c", model="m", version="1", time_ms=1_357_005_600_000,
+            features={"temp": None, "carrier": "UA"}, prediction=0.5,
+        ),
+    ]  # fmt: skip
+
+
+def test_parquet_says_the_same_as_csv(csv_file: Path, tmp_path: Path) -> None:
+    from pyarrow import Table, parquet  # noqa: PLC0415 - only here
+
+    rows = list(read_rows(csv_file))
+    parquet.write_table(Table.from_pylist(rows), tmp_path / "flights.parquet")
+
+    assert list(read_rows(tmp_path / "flights.parquet")) == rows
+
+
+def test_injected_drift_changes_its_rows_and_its_column_only(csv_file: Path) -> None:
+    plain, changed = published(csv_file), published(csv_file, "swap:carrier:UA=DL@1")
+
+    assert [event for event in changed if event not in plain] == [
+        InferenceEvent(
+            id="c", model="m", version="1", time_ms=1_357_005_600_000,
+            features={"temp": None, "carrier": "DL"}, prediction=0.5,
+        )
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("columns", "complaint"),
+    [
+        (Columns(prediction="nothing"), "no column 'nothing'"),
+        (Columns(prediction="score", time="carrier"), "row 0: 'UA' is no time"),
+        (Columns(prediction="temp"), "row 1: the prediction is empty"),
+    ],
+)
+def test_a_wrong_file_is_refused_by_row_and_column(
+    csv_file: Path, columns: Columns, complaint: str
+) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        publish_file(csv_file, Kept(), model="m", version="1", columns=columns)
+
+
+def test_another_kind_of_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"neither \.csv nor \.parquet"):
+        list(read_rows(tmp_path / "flights.xlsx"))
+
+
+@pytest.mark.parametrize(
+    "text", ["mean:temp", "mean:temp@x", "melt:temp:1@5", "swap:carrier:UA@5", "mean:temp:a@5"]
+)
+def test_an_injection_of_another_form_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=text.split("@", maxsplit=1)[0]):
+        parse(text)
+
+
+def test_a_mean_in_deviations_is_of_the_column(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    values = [1.0, 2.0, 4.0, 8.0]
+    path.write_text("x,score\n" + "".join(f"{v},0.5\n" for v in values), "utf-8")
+    injection = parse("mean:x:+2sd@2")
+
+    sds = deviations(path, [injection])
+
+    assert sds == {"x": pytest.approx(statistics.pstdev(values))}
+    moved = [
+        event.features["x"]
+        for events in events_of(
+            read_rows(path), model="m", version="1", columns=Columns(prediction="score"),
+            injections=[injection], sds=sds,
+        )
+        for event in events
+        if isinstance(event, InferenceEvent)
+    ]  # fmt: skip
+    assert moved == [1.0, 2.0, *(pytest.approx(v + 2 * sds["x"]) for v in values[2:])]
+
+
+@given(
+    share=st.floats(0, 1),
+    rows=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=50),
+)
+def test_missing_leaves_out_and_changes_nothing_else(share: float, rows: list[float]) -> None:
+    injection = Injection(kind="missing", column="x", first=0, amount=share)
+
+    found: list[Value] = [inject(injection, value, i, 1.0) for i, value in enumerate(rows)]
+
+    assert all(after is None or after == before for before, after in zip(rows, found, strict=True))
+    assert found == [inject(injection, value, i, 1.0) for i, value in enumerate(rows)]
+    if share in (0, 1):
+        assert found.count(None) == share * len(rows)
