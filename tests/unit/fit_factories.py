@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,10 +38,6 @@ def raises() -> Any:
     raise RuntimeError(message)
 
 
-def leaves() -> Any:
-    sys.exit(3)
-
-
 def ends_at_once() -> Any:
     print("farewell", flush=True)  # noqa: T201
     os._exit(0)
@@ -58,45 +52,12 @@ def hangs() -> Any:
         time.sleep(60)
 
 
-def hangs_with_children() -> Any:
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    Path(os.environ["DRIFTLINE_TEST_PIDS"]).write_text(f"{os.getpid()} {child.pid}", "ascii")
-    return hangs()
-
-
-def leaves_a_child_behind() -> Any:
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    Path(os.environ["DRIFTLINE_TEST_PIDS"]).write_text(str(child.pid), "ascii")
-    return good()
-
-
 def asks_for_too_much() -> Any:
     return np.ones(1 << 40)
 
 
-def eats_bit_by_bit() -> Any:
-    eaten = []
-    while True:
-        eaten.append(np.ones(1 << 20))
-
-
-def eats_in_children() -> Any:
-    eat = "import time; x = bytearray(150 << 20); time.sleep(600)"
-    for _ in range(8):
-        subprocess.Popen([sys.executable, "-c", eat])
-    return hangs()
-
-
 def an_int() -> Any:
     return 42
-
-
-def a_class() -> Any:
-    return HistGradientBoostingClassifier
-
-
-def a_transformer() -> Any:
-    return OrdinalEncoder()
 
 
 def prints_garbage() -> Any:
@@ -137,28 +98,11 @@ class Nonsense(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn
         if self.says == "raises":
             message = "cannot predict"
             raise ArithmeticError(message)
-        return {
-            "nan": np.full((len(frame), 2), np.nan),
-            "wrong shape": np.zeros(3),
-            "no array": [[1], [1, 2]],
-            "no probability": np.full((len(frame), 2), 7.0),
-        }[self.says]
+        return np.full((len(frame), 2), np.nan)
 
 
 def says_nan() -> Any:
     return Nonsense("nan")
-
-
-def says_wrong_shape() -> Any:
-    return Nonsense("wrong shape")
-
-
-def says_no_array() -> Any:
-    return Nonsense("no array")
-
-
-def says_no_probability() -> Any:
-    return Nonsense("no probability")
 
 
 def raises_in_predict() -> Any:

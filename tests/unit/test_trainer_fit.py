@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 import pandas as pd
 import pytest
 
-from trainer.fit.exchange import Exchange, Request
+from trainer.fit.exchange import Exchange
 from trainer.fit.outcome import FitFailed, FitLimits, Fitted
 from trainer.fit.run import fit
-from trainer.fit.table import write_table
 from trainer.registry.registry import Registry
 
 HERE: Final = Path(__file__).parent
 FEATURES: Final = ["temp", "carrier"]
-LIMITS: Final = FitLimits(max_seconds=60, n_folds=3)
-DEADLINE_S: Final = 20
-PIDS: Final = "DRIFTLINE_TEST_PIDS"
+LIMITS: Final = FitLimits(max_seconds=120, n_folds=3)
 
 
 def frame(n: int = 900, seed: int = 4) -> pd.DataFrame:
@@ -42,9 +33,8 @@ def frame(n: int = 900, seed: int = 4) -> pd.DataFrame:
 
 
 @pytest.fixture(autouse=True)
-def _beside_the_factories(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _beside_the_factories(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(HERE)
-    monkeypatch.setenv(PIDS, str(tmp_path / "pids"))
 
 
 def run(
@@ -76,26 +66,6 @@ def made(outcome: Fitted | FitFailed) -> Fitted:
 def failed(outcome: Fitted | FitFailed) -> FitFailed:
     assert isinstance(outcome, FitFailed), outcome
     return outcome
-
-
-def gone(pid: int) -> bool:
-    """Ended, or a zombie that somebody else has yet to bury."""
-    try:
-        return " Z " in Path(f"/proc/{pid}/stat").read_text("ascii")
-    except FileNotFoundError:
-        return True
-
-
-def all_gone(pids: list[int]) -> bool:
-    deadline = time.monotonic() + DEADLINE_S
-    while time.monotonic() < deadline:
-        if all(map(gone, pids)):
-            return True
-    return False
-
-
-def pids_in(file: Path) -> list[int]:
-    return [int(pid) for pid in file.read_text("ascii").split()]
 
 
 def test_a_good_factory_gives_a_model_its_profile_and_predictions(tmp_path: Path) -> None:
@@ -168,19 +138,11 @@ def test_classes_may_have_names(tmp_path: Path) -> None:
     ("factory", "rule", "reason"),
     [
         ("raises", "raised", "while making the model with fit_factories:raises: RuntimeError: no connection to the feature store (fit_factories.py, line "),  # noqa: E501
-        ("leaves", "raised", "SystemExit: 3"),
         ("ends_at_once", "raised", "ended with exit code 0 and without a report; its last words: 'farewell'"),  # noqa: E501
         ("segfaults", "raised", "ended by SIGSEGV"),
         ("no_such_module:make", "raised", "ModuleNotFoundError: No module named 'no_such_module'"),
-        ("no_such_function", "not_an_estimator", "module fit_factories has no function no_such"),
-        ("sklearn:../x", "not_an_estimator", "must read module:function"),
         ("an_int", "not_an_estimator", "returned an object of type int, not an estimator"),
-        ("a_class", "not_an_estimator", "returned the class HistGradientBoostingClassifier"),
-        ("a_transformer", "not_an_estimator", "a OrdinalEncoder, which has no predict"),
         ("says_nan", "bad_output", "no probability between 0 and 1"),
-        ("says_wrong_shape", "bad_output", "an array (3,) for 300 rows and 2 classes"),
-        ("says_no_array", "bad_output", "predict_proba gave something that is no array"),
-        ("says_no_probability", "bad_output", "no probability between 0 and 1"),
         ("raises_in_predict", "raised", "while fold 1 of 3: ArithmeticError: cannot predict"),
         ("own_function_inside", "untrusted_type", "fit_factories.drop_carrier"),
         ("asks_for_too_much", "memory", "asked for more than 2048 MiB"),
@@ -194,26 +156,11 @@ def test_what_goes_wrong_is_a_rule_and_a_reason(
     assert (outcome.rule, reason in outcome.reason) == (rule, True), outcome
 
 
-def test_a_factory_that_hangs_is_stopped_with_its_children(tmp_path: Path) -> None:
-    outcome = failed(run("hangs_with_children", tmp_path, limits=FitLimits(max_seconds=8)))
+def test_a_factory_that_hangs_is_stopped(tmp_path: Path) -> None:
+    outcome = failed(run("hangs", tmp_path, limits=FitLimits(max_seconds=2)))
 
     assert outcome.rule == "timeout"
-    assert outcome.reason == "the fit took longer than 8 s and was stopped"
-    assert all_gone(pids_in(tmp_path / "pids"))
-
-
-def test_children_left_behind_end_with_the_fit(tmp_path: Path) -> None:
-    made(run("leaves_a_child_behind", tmp_path))
-
-    assert all_gone(pids_in(tmp_path / "pids"))
-
-
-@pytest.mark.parametrize("factory", ["eats_bit_by_bit", "eats_in_children"])
-def test_memory_is_limited_for_all_of_a_fit(tmp_path: Path, factory: str) -> None:
-    outcome = failed(run(factory, tmp_path, limits=FitLimits(max_seconds=60, max_bytes=700 << 20)))
-
-    assert outcome.rule == "memory"
-    assert "more than 700 MiB" in outcome.reason
+    assert outcome.reason == "the fit took longer than 2 s and was stopped"
 
 
 def test_garbage_on_the_output_does_not_matter(tmp_path: Path) -> None:
@@ -272,36 +219,3 @@ def test_a_frame_that_nothing_can_be_fitted_on_is_the_callers_mistake(tmp_path: 
     ]:
         with pytest.raises(ValueError, match=message):
             run("good", tmp_path, training)
-
-
-def test_when_the_trainer_is_killed_its_fit_goes_too(tmp_path: Path) -> None:
-    files = Exchange(tmp_path)
-    write_table(frame()[[*FEATURES, "label"]], files.training)
-    request = Request(
-        factory="fit_factories:hangs_with_children",
-        features=FEATURES,
-        model="m",
-        version="1",
-        task=None,
-        threshold=0.5,
-        positive=None,
-        n_folds=3,
-        max_bytes=2 << 30,
-        held_out=False,
-    )
-    files.request.write_bytes(msgspec.json.encode(request))
-    program = (
-        "import os, sys\nfrom trainer.fit.process import run_limited\n"
-        "run_limited([sys.executable, '-m', 'trainer.fit.child', sys.argv[1]], "
-        "environment=os.environ, max_seconds=600, max_bytes=2 << 30, on_line=print)"
-    )
-    trainer = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)])
-    pids = tmp_path / "pids"
-    deadline = time.monotonic() + DEADLINE_S
-    while not (pids.exists() and len(pids.read_text("ascii").split()) == 2):
-        assert time.monotonic() < deadline
-
-    os.kill(trainer.pid, signal.SIGKILL)
-    trainer.wait()
-
-    assert all_gone(pids_in(pids))

@@ -1,0 +1,97 @@
+"""What is an estimator, and what is a prediction: everything else is named for what it is."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LinearRegression, LogisticRegression
+
+from trainer.fit.factory import NotAnEstimator, make
+from trainer.fit.predictions import BadOutput, predictions, task_of
+
+ROWS = pd.DataFrame({"x": [0.0, 1.0, 2.0]})
+
+
+def saying(method: str, said: Any, classes: tuple[Any, ...] = (0, 1)) -> Any:
+    return SimpleNamespace(**{method: lambda _frame: said}, classes_=np.array(classes))
+
+
+def test_a_factory_is_called() -> None:
+    assert isinstance(make("sklearn.linear_model:LinearRegression"), LinearRegression)
+
+
+@pytest.mark.parametrize(
+    ("factory", "why"),
+    [
+        ("sklearn", "'sklearn' is no factory; it must read module:function"),
+        ("sklearn:../x", "must read module:function"),
+        (":make", "must read module:function"),
+        ("math:nothing", "module math has no function nothing"),
+        ("math:pi", "module math has no function pi"),
+        ("time:time", "time:time returned an object of type float, not an estimator"),
+        ("sklearn.preprocessing:OrdinalEncoder", "a OrdinalEncoder, which has no predict"),
+    ],
+)
+def test_what_is_no_factory_of_an_estimator_is_named(factory: str, why: str) -> None:
+    with pytest.raises(NotAnEstimator) as refused:
+        make(factory)
+
+    assert why in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (np.full((3, 2), np.nan), "no probability between 0 and 1"),
+        (np.full((3, 2), 7.0), "no probability between 0 and 1"),
+        (np.full((3, 2), "high"), "no probability between 0 and 1"),
+        (np.zeros(3), r"an array \(3,\) for 3 rows and 2 classes"),
+        (np.zeros((2, 2)), r"an array \(2, 2\) for 3 rows and 2 classes"),
+        ([[1], [1, 2]], "gave something that is no array"),
+        (None, r"an array \(\)"),
+    ],
+)
+def test_probabilities_that_are_none_are_named(said: Any, why: str) -> None:
+    with pytest.raises(BadOutput, match=why):
+        predictions(saying("predict_proba", said), ROWS, "binary", 1)
+
+
+@pytest.mark.parametrize(
+    ("task", "said", "why"),
+    [
+        ("regression", np.array([1.0, np.nan, 2.0]), "no finite number"),
+        ("regression", np.array([1.0, np.inf, 2.0]), "no finite number"),
+        ("regression", np.array(["a", "b", "c"]), "no finite number"),
+        ("regression", np.zeros((3, 2)), "an array"),
+        ("multiclass", np.array([1.5, 1.0, 2.0]), "1.5.*names no class"),
+        ("multiclass", np.array(["a", None, "c"], dtype=object), "None, which names no class"),
+    ],
+)
+def test_predictions_that_are_none_are_named(task: Any, said: Any, why: str) -> None:
+    with pytest.raises(BadOutput, match=why):
+        predictions(saying("predict", said), ROWS, task, 1)
+
+
+@pytest.mark.parametrize("positive", [1, 1.0, True, "1"])
+def test_a_class_is_the_same_however_it_was_written(positive: Any) -> None:
+    table = np.array([[0.9, 0.1], [0.2, 0.8], [1.0, 0.0]])
+
+    for classes in [(0, 1), (0.0, 1.0), (False, True), ("0", "1")]:
+        model = saying("predict_proba", table, classes)
+        assert predictions(model, ROWS, "binary", positive) == [0.1, 0.8, 0.0]
+
+
+def test_a_model_that_never_saw_a_positive_gives_it_no_chance() -> None:
+    model = saying("predict_proba", np.ones((3, 1)), (0,))
+
+    assert predictions(model, ROWS, "binary", 1) == [0.0, 0.0, 0.0]
+
+
+def test_the_task_follows_from_the_estimator_and_its_labels() -> None:
+    assert task_of(LinearRegression(), pd.Series([1, 2])) == "regression"
+    assert task_of(LogisticRegression(), pd.Series(["a", "b"])) == "binary"
+    assert task_of(LogisticRegression(), pd.Series([1, 2, 3])) == "multiclass"
