@@ -18,6 +18,7 @@ from trainer.registry.registry import Registry
 from trainer.settings import KafkaSettings, Settings
 
 WORK_FOLDER: Final = "work"
+REGISTRY_FOLDER: Final = "registry"
 
 
 class Desk:
@@ -84,7 +85,7 @@ def bench_of(settings: Settings) -> Bench:
         home=trainer.home,
         shards=trainer.shards,
         factories=dict(trainer.factories),
-        registry=Registry(trainer.home),
+        registry=Registry(trainer.home / REGISTRY_FOLDER),
         spec=trainer.retrain_spec(),
         gate=trainer.gate_spec(),
         limits=trainer.fit_limits(),

@@ -14,6 +14,7 @@ from trainer.jobs.champions import was_crowned
 from trainer.promotion import announce, update_of, version_letters
 from trainer.registry.manifest import Manifest
 from trainer.registry.registry import Registry
+from trainer.runtime.bench import REGISTRY_FOLDER
 from trainer.runtime.relay import Relay
 from trainer.settings import KafkaSettings, TopicSettings
 
@@ -32,7 +33,7 @@ def enlist(
     training: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
 ) -> Manifest:
-    """Store a fitted estimator in the registry of ``home`` and put it into service.
+    """Store a fitted estimator in ``home/registry`` and put it into service.
 
     The artifact is stored; the monitor's `ModelUpdate` is acknowledged; the champion is recorded;
     the model servers' `ModelVersion` is acknowledged: in this order.  ``time_ms`` is event time:
@@ -44,7 +45,7 @@ def enlist(
         Undelivered: Kafka did not acknowledge; call it again.
     """
     model, version = profile.model, profile.version
-    manifest = Registry(home).store(
+    manifest = Registry(home / REGISTRY_FOLDER).store(
         estimator,
         model=model,
         version=version,

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from producer.events import InferenceEvent, Label, Prediction
+from trainer.dataset import Collector, Columns, assemble, split
+from trainer.dataset.collect import rank_of
+from trainer.decision import OffsetRange, Span
+
+NUMBERS = st.integers(0, 60)
+
+
+def event(number: int, *, model: str = "m", prediction: Prediction = 0.5) -> InferenceEvent:
+    return InferenceEvent(
+        id=f"e{number}", model=model, version="1", time_ms=1_000 * number,
+        features={"x": float(number), "carrier": None if number % 2 else "UA"},
+        prediction=prediction,
+    )  # fmt: skip
+
+
+def label(number: int, *, model: str = "m") -> Label:
+    return Label(id=f"e{number}", model=model, label=number % 2, time_ms=1_000 * number + 1)
+
+
+def collected(
+    records: Sequence[InferenceEvent | Label], max_rows: int = 1_000, spans: Sequence[Span] = ()
+) -> tuple[Collector, list[str]]:
+    collector = Collector("m", max_rows=max_rows, since_ms=0)
+    for record in records:
+        collector.add(record)
+    return collector, [row.event.id for row in collector.collected(spans).rows]
+
+
+LOG = st.lists(st.tuples(NUMBERS, st.booleans()), max_size=200).map(
+    lambda pairs: [label(n) if is_label else event(n) for n, is_label in pairs]
+)
+
+
+@given(LOG)
+def test_a_row_is_an_event_with_its_label_once_in_order_of_time(
+    records: list[InferenceEvent | Label],
+) -> None:
+    events = {r.id: r for r in records if isinstance(r, InferenceEvent)}
+    labels = {r.id for r in records if isinstance(r, Label)}
+    expected = sorted(events.keys() & labels, key=lambda key: (events[key].time_ms, key))
+
+    collector, ids = collected(records)
+
+    assert ids == expected
+    assert collector.events == len(events)
+    assert collector.duplicates == len(records) - len(events) - len(labels)
+    assert collector.labelled_since() == len(expected)
+
+
+@given(LOG, st.integers(1, 20), st.randoms())
+def test_the_sample_is_the_same_however_the_partitions_were_interleaved(
+    records: list[InferenceEvent | Label], max_rows: int, chance: object
+) -> None:
+    shuffled = list(records)
+    chance.shuffle(shuffled)  # type: ignore[attr-defined]
+
+    first, ids = collected(records, max_rows)
+    second, same = collected(shuffled, max_rows)
+
+    assert same == ids
+    assert len(ids) <= max_rows
+    share = first.collected().sampled_share
+    assert share == second.collected().sampled_share
+    assert all(rank_of(key) < share * 2**64 for key in ids)
+
+
+def test_the_memory_is_bounded_where_no_label_ever_comes() -> None:
+    collector, ids = collected([event(n) for n in range(5_000)], max_rows=100)
+
+    assert ids == []
+    assert len(collector._events) <= 200
+
+
+def test_the_sample_is_about_as_large_as_its_share() -> None:
+    records = [kind(n) for n in range(4_000) for kind in (event, label)]
+
+    collector, ids = collected(records, max_rows=1_500)
+
+    assert collector.collected().sampled_share == 0.25
+    assert 900 <= len(ids) <= 1_100
+    assert 3_600 <= collector.labelled_since() <= 4_400
+
+
+def test_a_broken_span_trains_nobody() -> None:
+    records = [kind(n) for n in range(10) for kind in (event, label)]
+    spans = [Span("broken", 2_000, 4_000), Span("open", 8_000, None)]
+
+    collector, ids = collected(records, spans=spans)
+
+    assert ids == ["e0", "e1", "e5", "e6", "e7"]
+    assert collector.labelled_since(spans) == 5
+    assert collector.collected(spans).excluded == 5
+
+
+def test_another_model_in_the_same_partition_is_not_read() -> None:
+    _, ids = collected([event(1), label(1), event(2, model="n"), label(2, model="n")])
+
+    assert ids == ["e1"]
+
+
+def test_the_frame_holds_what_was_served_and_what_was_true() -> None:
+    collector = Collector("m", max_rows=10)
+    for record in (event(1, prediction={"0": 0.3, "1": 0.7}), label(1), event(2), label(2)):
+        collector.add(record)
+    ranges = [OffsetRange(partition=1, start=10, end=14)]
+
+    dataset = assemble(collector.collected(), Columns("binary"), ranges=ranges, read=4)
+
+    frame = dataset.frame
+    assert list(frame) == ["id", "time_ms", "version", "prediction", "label", "x", "carrier"]
+    assert dataset.features == ["x", "carrier"]
+    assert frame["prediction"].tolist() == [0.7, 0.5]
+    assert frame["carrier"].tolist() == [None, "UA"]
+    assert [str(frame[name].dtype) for name in ("time_ms", "x")] == ["int64", "float64"]
+    assert dataset.record.numbers()["ranges"] == "1:10-14"
+    assert (dataset.record.first_ms, dataset.record.last_ms) == (1_000, 2_000)
+
+
+def test_the_hash_tells_training_sets_apart() -> None:
+    def sha256(*numbers: int) -> str:
+        collector, _ = collected([kind(n) for n in numbers for kind in (event, label)])
+        return assemble(collector.collected(), Columns("binary")).record.sha256
+
+    assert sha256(1, 2) == sha256(2, 1)
+    assert sha256(1, 2) != sha256(1, 3)
+
+
+@pytest.mark.parametrize(
+    ("since_ms", "held_out"), [(None, 30), (60_000, 12), (99_000, 10), (200_000, 10)]
+)
+def test_the_latest_rows_judge(since_ms: int | None, held_out: int) -> None:
+    collector, _ = collected([kind(n) for n in range(100) for kind in (event, label)])
+    frame = assemble(collector.collected(), Columns("binary")).frame
+
+    earlier, later = split(frame, since_ms=since_ms, holdout_share=0.3, min_holdout=10)
+
+    assert (len(earlier), len(later)) == (100 - held_out, held_out)
+    assert earlier["time_ms"].max() < later["time_ms"].min()

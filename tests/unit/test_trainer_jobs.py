@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from trainer.decision import DAY_MS, OffsetRange
+from trainer.jobs import (
+    Champion,
+    Database,
+    Job,
+    Letter,
+    active_jobs,
+    add_job,
+    champion_of,
+    crown,
+    find_job,
+    history_of,
+    move,
+    previous_champion,
+    put,
+    ready,
+    sent,
+)
+from trainer.jobs.job import NEXT, State
+from trainer.jobs.ledger import latest_ms, positions, restart, set_positions, versions_taken
+
+NOW_MS = 1_700_000_000_000
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    with closing(Database(tmp_path)) as database:
+        yield database
+
+
+def job(number: int = 1, *, model: str = "m", asked_ms: int = NOW_MS) -> Job:
+    return Job(
+        job_id=f"j{number}", caused_by=f"a{number}", model=model, episode_id=f"e{number}",
+        champion="1", state="asked", asked_ms=asked_ms,
+    )  # fmt: skip
+
+
+def walk(database: Database, start: Job, *states: State) -> Job:
+    current = start
+    with database.transaction() as rows:
+        for state in states:
+            after = current.to(state)
+            move(rows, current, after)
+            current = after
+    return current
+
+
+def test_a_job_is_read_back_as_it_was_recorded(database: Database) -> None:
+    asked = job().to("asked", ranges=[OffsetRange(partition=3, start=1, end=9)], onset_ms=5)
+
+    with database.transaction() as rows:
+        assert add_job(rows, asked)
+
+    assert find_job(database.rows, "j1") == asked
+
+
+def test_an_alert_has_one_job(database: Database) -> None:
+    with database.transaction() as rows:
+        assert add_job(rows, job())
+        assert not add_job(rows, msgspec.structs.replace(job(), job_id="other"))
+
+
+def test_a_model_has_one_job_at_a_time(database: Database) -> None:
+    with database.transaction() as rows:
+        add_job(rows, job(1))
+        add_job(rows, job(2, model="n"))
+        add_job(rows, job(3).ended("refused"))
+        with pytest.raises(sqlite3.IntegrityError):
+            add_job(rows, job(4))
+
+
+def test_a_step_that_fails_changes_nothing(database: Database) -> None:
+    with database.transaction() as rows:
+        add_job(rows, job())
+    letter = Letter("id", "topic", "m", "kind", b"{}")
+
+    def fail() -> None:
+        with database.transaction() as rows:
+            move(rows, job(), job().to("waiting"))
+            put(rows, [letter])
+            set_positions(rows, "alerts", {0: 7})
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError):
+        fail()
+
+    assert find_job(database.rows, "j1") == job()
+    assert ready(database.rows) == []
+    assert positions(database.rows, "alerts") == {}
+
+
+def test_the_table_is_the_state_machine(database: Database) -> None:
+    with database.transaction() as rows:
+        add_job(rows, job())
+        with pytest.raises(ValueError, match="cannot go from asked to fitting"):
+            move(rows, job(), job().to("fitting"))
+        with pytest.raises(LookupError):
+            move(rows, job().to("waiting"), job().to("reading"))
+    assert all("done" in after for state, after in NEXT.items() if state != "done")
+
+
+def test_a_restart_reads_again_what_was_in_memory_and_keeps_the_ranges(database: Database) -> None:
+    with database.transaction() as rows:
+        add_job(rows, job())
+        add_job(rows, job(2, model="n"))
+    ranges = [OffsetRange(partition=0, start=0, end=5)]
+    walk(database, job(), "waiting")
+    reading = job().to("reading", ranges=ranges)
+    with database.transaction() as rows:
+        move(rows, job().to("waiting"), reading)
+    walk(database, reading, "fitting", "evaluating")
+
+    with database.transaction() as rows:
+        assert restart(rows) == 1
+
+    assert find_job(database.rows, "j1") == reading
+    assert [one.state for one in active_jobs(database.rows)] == ["reading", "asked"]
+
+
+def test_only_jobs_that_ran_count_for_cooldown_and_budget(database: Database) -> None:
+    with database.transaction() as rows:
+        for number, outcome in enumerate(("refused", "cancelled", "gave_up")):
+            add_job(rows, job(number).ended(outcome))  # type: ignore[arg-type]
+        add_job(rows, job(8, asked_ms=NOW_MS - DAY_MS).ended("failed"))
+        add_job(rows, job(9, asked_ms=NOW_MS - 5).to("asked", now_ms=NOW_MS + 5).ended("rejected"))
+
+    history = history_of(database.rows, "m", episode_id="e9", now_ms=NOW_MS, has_factory=True)
+
+    assert history.asked_ms == (NOW_MS - 5,)
+    assert history.finished_ms == NOW_MS + 5
+    assert history.episode_decided
+    assert history.running_job is None
+    assert latest_ms(database.rows, "m") == NOW_MS + 5
+
+
+def test_only_a_job_that_waits_can_be_cancelled(database: Database) -> None:
+    def waiting_on() -> str | None:
+        history = history_of(database.rows, "m", episode_id=None, now_ms=0, has_factory=True)
+        return history.waiting_on
+
+    with database.transaction() as rows:
+        add_job(rows, job())
+    assert waiting_on() == "e1"
+
+    walk(database, job(), "waiting", "reading")
+    assert waiting_on() is None
+
+
+def test_the_champion_is_the_last_one_crowned_and_once_for_each_cause(database: Database) -> None:
+    one, two = (Champion("m", v, f"sha{v}", int(v), f"cause{v}") for v in "12")
+    with database.transaction() as rows:
+        for champion in (one, two, two):
+            crown(rows, champion)
+
+    assert champion_of(database.rows, "m") == two
+    assert previous_champion(database.rows, "m") == one
+    assert champion_of(database.rows, "n") is None
+    assert versions_taken(database.rows, "m") == ["1", "2"]
+
+
+def test_a_letter_is_sent_until_it_is_acknowledged_and_never_put_in_again(
+    database: Database,
+) -> None:
+    letters = [Letter(f"id{n}", "topic", "m", "kind", b"{}") for n in range(3)]
+    with database.transaction() as rows:
+        put(rows, letters)
+    assert ready(database.rows) == letters
+
+    with database.transaction() as rows:
+        sent(rows, letters[:2])
+        put(rows, letters)
+
+    assert ready(database.rows) == letters[2:]
+
+
+def test_the_file_is_found_again_and_another_format_is_refused(tmp_path: Path) -> None:
+    with closing(Database(tmp_path)) as first, first.transaction() as rows:
+        add_job(rows, job())
+    with closing(Database(tmp_path)) as second:
+        assert active_jobs(second.rows) == [job()]
+        second.rows.execute("PRAGMA user_version = 99")
+
+    with pytest.raises(ValueError, match="has format 99; 1 is known"):
+        Database(tmp_path)
