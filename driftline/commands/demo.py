@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,27 +25,39 @@ def demo(
     seconds: Annotated[
         float,
         typer.Option(min=0, help="How long the year takes; 0 is as fast as the model goes."),
-    ] = 45.0,
+    ] = 60.0,
     *,
     headless: Annotated[bool, typer.Option("--headless", help="Plain lines, no bar.")] = False,
     as_json: Json = False,
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave Kafka and Redis running until Ctrl-C.")
     ] = False,
+    picture: Annotated[
+        Path | None, typer.Option(help="Write the error by month to this PNG file.")
+    ] = None,
 ) -> None:
     """A year of real flights in a minute: one command, no Docker, no Java.
 
     A model predicts late arrivals; the monitor watches it, live; for ten days the temperature comes
-    in another unit.  With --json the last line of stdout is the summary, read back from Kafka and
-    Redis; all else goes to stderr.  Exit code 1 if anything was lost.
+    in another unit; the trainer retrains where the world changed, and not where data broke.
+
+    With --json the last line of stdout is the summary, read back from Kafka and Redis; all else
+    goes to stderr.  Exit code 1 if anything was lost.
     """
-    from driftline.demo.run import run  # noqa: PLC0415 - light imports
+    from driftline.demo.comparison import table_lines  # noqa: PLC0415 - light imports
+    from driftline.demo.picture import draw  # noqa: PLC0415
+    from driftline.demo.run import run  # noqa: PLC0415
     from driftline.demo.screen import summary_lines  # noqa: PLC0415
 
     screen = _screen(headless=headless, as_json=as_json)
     result = run(screen, seconds=seconds, keep=keep, began=_BEGAN)
     for line in summary_lines(result.summary):
         screen.say(line)
+    for line in ("", *table_lines(result.months, result.errors)):
+        screen.say(line)
+    if picture is not None:
+        draw(result.months, picture)
+        screen.say(f"  picture    {picture}")
     if as_json:
         write_json(result.summary, indent=0)
     if result.lost.total:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
+import pandas as pd
 
+from driftline.demo.comparison import Flight
 from driftline.demo.ledger import LogTally, PartitionFindings, Written
+from driftline.demo.model import probabilities
+from driftline.demo.retrains import each_once, under_way
+from driftline.demo.scenario import MODEL, VERSION
 from driftline.partition_state import read_partition
 from driftline.reading import TopicReader
 from stream_monitor.contracts import DeadLetter, DriftAlert
+from trainer.contracts import RetrainEvent
+from trainer.registry.registry import Registry
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -20,6 +28,7 @@ QUIET_S: Final = 10.0
 STUCK_S: Final = 30.0
 """A monitor that makes no step for so long has stopped working."""
 POLL_S: Final = 0.2
+JOB_S: Final = 60.0
 
 
 class Stuck(RuntimeError):  # noqa: N818 - says what happened
@@ -65,10 +74,44 @@ def wait_until_processed(
 
 
 class Outcome(NamedTuple):
-    """What the monitor published: alerts (repeats included) and positions of dead letters."""
+    """What was published: alerts (repeats included) and positions of dead letters."""
 
     alerts: list[DriftAlert]
     dead_letters: set[str]
+
+
+def read_retrains(client: Mapping[str, Any], topic: str) -> list[RetrainEvent]:
+    """What the trainer did, each event once, until no job is under way.
+
+    Raises:
+        Stuck: a job made no step for so long that its fit should have been ended.
+    """
+    found: list[RetrainEvent] = []
+    decode = msgspec.json.Decoder(RetrainEvent).decode
+    with TopicReader(client, topic) as reader:
+        for record in reader.until(lambda: not under_way(found), quiet_s=JOB_S, settle_s=1.0):
+            found.append(decode(record.value or b""))  # noqa: PERF401 - `until` looks at it
+    if open_jobs := under_way(found):
+        raise Stuck(f"the trainer made no step for {JOB_S:.0f} s (jobs {sorted(open_jobs)})")
+    return each_once(found)
+
+
+def compare(log: LogTally, registry: Path) -> list[Flight]:
+    """Ask the first version again about every flight in the log whose truth is known.
+
+    It gets the features as they were logged, broken ones included: what would have been, had
+    nobody retrained it.
+    """
+    store = Registry(registry)
+    frozen = store.load(store.manifest(MODEL, VERSION).artifact_sha256)
+    events = [event for key, event in log.events.items() if key in log.truths]
+    if not events:
+        return []
+    frame = pd.DataFrame([event.features for event in events]).astype({"temp": "float64"})
+    return [
+        Flight(event.time_ms, event.version, log.scores[event.id], score, log.truths[event.id] == 1)
+        for event, score in zip(events, probabilities(frozen, frame).tolist(), strict=True)
+    ]
 
 
 def read_outcome(

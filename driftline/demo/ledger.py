@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from driftline.demo.comparison import ErrorRates
 from driftline.demo.scenario import BROKEN_FEATURE, is_in_incident
 from driftline.reading import Record
 from producer.events import CE_TYPE_OF, InferenceEvent, Label, ModelUpdate, Tick
@@ -32,6 +33,7 @@ class LogTally:
     """The log, read from its beginning: what is in it, by id."""
 
     def __init__(self) -> None:
+        self.events: dict[str, InferenceEvent] = {}
         self.scores: dict[str, float] = {}
         self.truths: dict[str, int] = {}
         self.updates = 0
@@ -55,6 +57,7 @@ class LogTally:
         if record.kind == CE_TYPE_OF[InferenceEvent]:
             event = msgspec.json.decode(record.value or b"", type=InferenceEvent)
             self.repeats += event.id in self.scores
+            self.events[event.id] = event
             self.scores[event.id] = _score(event)
         elif record.kind == CE_TYPE_OF[Label]:
             label = msgspec.json.decode(record.value or b"", type=Label)
@@ -68,12 +71,6 @@ class LogTally:
     def below(self, partition: int, next_offset: int) -> int:
         """How many records lie below an offset."""
         return sum(offset < next_offset for offset in self.offsets.get(partition, ()))
-
-    def error_rate(self) -> float:
-        """Share of the labelled predictions that were wrong; 0 where there is none."""
-        both = self.scores.keys() & self.truths.keys()
-        wrong = sum((self.scores[i] > 0.5) != (self.truths[i] == 1) for i in both)
-        return wrong / len(both) if both else 0.0
 
 
 def _score(event: InferenceEvent) -> float:
@@ -172,11 +169,12 @@ def summary(
     alerts: Sequence[DriftAlert],
     n_dead_letters: int,
     lost: Loss,
+    retrains: Mapping[str, int],
+    errors: ErrorRates,
     seconds: Seconds,
 ) -> dict[str, Any]:
-    """The demo's last line.  ``alerts`` are `unique`; the trainer's part is still zero."""
+    """The demo's last line.  ``alerts`` are `unique`."""
     counted = [found.counters for found in state]
-    frozen = round(log.error_rate(), 4)
     return {
         "broker": broker,
         "events": {
@@ -189,8 +187,11 @@ def summary(
         "episodes": episodes(alerts),
         "alerts": len(alerts),
         "unit_break_found": any(map(is_unit_break, alerts)),
-        "retrains": {"requested": 0, "promoted": 0, "rejected": 0, "refused_data_quality": 0},
-        "error_rate": {"frozen": frozen, "driftline": frozen},
+        "retrains": dict(retrains),
+        "error_rate": {
+            "frozen": round(errors.frozen, 4),
+            "driftline": round(errors.driftline, 4),
+        },
         "seconds": {
             "first_alert": None if seconds.first_alert is None else round(seconds.first_alert, 1),
             "total": round(seconds.total, 1),

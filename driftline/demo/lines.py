@@ -10,7 +10,7 @@ from driftline.demo.ledger import Written
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="ready"):
-    """The model is trained, its profile in the log; the year begins."""
+    """The model is trained and the champion, its profile in the log; the year begins."""
 
     trained_on: int
     out_of_fold_error: float
@@ -24,10 +24,17 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
     event_time_ms: int
 
 
+class Swapped(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="swapped"):
+    """Another version answers from now on."""
+
+    version: str
+    event_time_ms: int
+
+
 class Done(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="done"):
     """All is written; the last line."""
 
     written: Written
 
 
-Line: TypeAlias = Ready | Progress | Done
+Line: TypeAlias = Ready | Progress | Swapped | Done

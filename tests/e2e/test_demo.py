@@ -18,7 +18,7 @@ pytestmark = pytest.mark.kafka
 @pytest.fixture(scope="module")
 def summary(kafka_broker: str, redis_url: str) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, "-m", "driftline", "demo", "--headless", "--json", "--seconds", "6"],
+        [sys.executable, "-m", "driftline", "demo", "--headless", "--json", "--seconds", "30"],
         env={**os.environ, "KAFKA_BOOTSTRAP_SERVERS": kafka_broker, "REDIS_URL": redis_url},
         capture_output=True,
         text=True,
@@ -47,6 +47,12 @@ def test_the_incident_is_found_and_named_and_is_over_again(summary: dict[str, An
 
 def test_the_frozen_model_errs_as_it_was_measured(summary: dict[str, Any]) -> None:
     assert summary["error_rate"]["frozen"] == pytest.approx(0.262, abs=0.005)
+
+
+def test_the_loop_closes_and_broken_data_trains_nothing(summary: dict[str, Any]) -> None:
+    assert summary["retrains"]["promoted"] >= 1
+    assert summary["retrains"]["refused_data_quality"] >= 1
+    assert summary["error_rate"]["driftline"] < summary["error_rate"]["frozen"]
 
 
 def test_servers_that_stay_are_left_as_they_were(

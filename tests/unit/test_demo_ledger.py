@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from driftline.demo.comparison import ErrorRates
 from driftline.demo.ledger import (
     LogTally,
     Loss,
@@ -109,12 +110,6 @@ def test_alerts_and_dead_letters_that_never_came_out_are_lost() -> None:
     assert loss(ALL, tally(*FULL), state, 2, 1).total == 0
 
 
-def test_the_error_rate_is_of_labelled_predictions_only() -> None:
-    assert tally(*FULL).error_rate() == 0.5
-    assert tally(*FULL[:4]).error_rate() == 0.0
-    assert LogTally().error_rate() == 0.0
-
-
 def test_a_record_of_an_unknown_kind_is_refused() -> None:
     with pytest.raises(ValueError, match="0:7: a record of kind None"):
         LogTally().take(Record(0, 7, None, b"{}"))
@@ -148,7 +143,8 @@ def test_the_summary_has_the_shape_others_rely_on() -> None:
     log = tally(*FULL)
     made = summary(
         "Apache Kafka 4.3.1", log, list(DONE.values()), [alert()], 0, Loss(0, 0, 0, 0),
-        Seconds(12.34, 61.06),
+        {"requested": 1, "promoted": 1, "rejected": 0, "refused_data_quality": 2},
+        ErrorRates(2, 0.5, 0.25), Seconds(12.34, 61.06),
     )  # fmt: skip
     assert made == {
         "broker": "Apache Kafka 4.3.1",
@@ -157,7 +153,7 @@ def test_the_summary_has_the_shape_others_rely_on() -> None:
         "episodes": {"started": 1, "recovered": 0, "superseded": 0},
         "alerts": 1,
         "unit_break_found": True,
-        "retrains": {"requested": 0, "promoted": 0, "rejected": 0, "refused_data_quality": 0},
-        "error_rate": {"frozen": 0.5, "driftline": 0.5},
+        "retrains": {"requested": 1, "promoted": 1, "rejected": 0, "refused_data_quality": 2},
+        "error_rate": {"frozen": 0.5, "driftline": 0.25},
         "seconds": {"first_alert": 12.3, "total": 61.1},
     }

@@ -1,0 +1,92 @@
+"""The champion of each day against the model that was never retrained, on the same flights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+
+class Flight(NamedTuple):
+    """A flight whose truth is known: what the log says was answered, and by which version."""
+
+    time_ms: int
+    version: str
+    score: float
+    frozen_score: float
+    late: bool
+
+
+class ErrorRates(NamedTuple):
+    """Share of wrong predictions, of ``n`` flights; 0 where there are none."""
+
+    n: int
+    frozen: float
+    driftline: float
+
+
+class Month(NamedTuple):
+    """A month of the year, and the versions that answered in it."""
+
+    name: str
+    rates: ErrorRates
+    versions: tuple[str, ...]
+
+
+def error_rates(flights: Sequence[Flight]) -> ErrorRates:
+    """How often each was wrong.
+
+    >>> error_rates([Flight(0, "2", 0.9, 0.1, True), Flight(0, "2", 0.1, 0.2, False)])
+    ErrorRates(n=2, frozen=0.5, driftline=0.0)
+    """
+    n = len(flights)
+    frozen = sum((flight.frozen_score > 0.5) != flight.late for flight in flights)
+    served = sum((flight.score > 0.5) != flight.late for flight in flights)
+    return ErrorRates(n, frozen / n if n else 0.0, served / n if n else 0.0)
+
+
+def by_month(flights: Sequence[Flight]) -> list[Month]:
+    """The same, month by month, in the order of time."""
+    found: dict[tuple[int, int], list[Flight]] = {}
+    for flight in flights:
+        moment = datetime.fromtimestamp(flight.time_ms / 1000, UTC)
+        found.setdefault((moment.year, moment.month), []).append(flight)
+    return [
+        Month(
+            f"{datetime(*month, 1, tzinfo=UTC):%b %Y}",
+            error_rates(found[month]),
+            tuple(sorted({flight.version for flight in found[month]}, key=_by_number)),
+        )
+        for month in sorted(found)
+    ]
+
+
+def _by_number(version: str) -> tuple[int, str]:
+    return (int(version), "") if version.isdecimal() else (0, version)
+
+
+def table_lines(months: Sequence[Month], total: ErrorRates) -> list[str]:
+    """The months as a table: wrong predictions, frozen and with driftline."""
+    rows = [(month.name, month.rates, ", ".join(month.versions)) for month in months]
+    rows.append(("all", total, ""))
+    return [
+        f"  {'wrong in':<10} {'flights':>8} {'frozen':>8} {'driftline':>10}   versions",
+        *(
+            f"  {name:<10} {rates.n:>8,} {rates.frozen:>8.1%} {rates.driftline:>10.1%}   {versions}"
+            for name, rates, versions in rows
+        ),
+    ]
+
+
+def as_data(months: Sequence[Month]) -> list[Mapping[str, object]]:
+    """The months as plain data."""
+    return [
+        {
+            "month": month.name,
+            "n": month.rates.n,
+            "frozen": round(month.rates.frozen, 4),
+            "driftline": round(month.rates.driftline, 4),
+            "versions": list(month.versions),
+        }
+        for month in months
+    ]

@@ -1,0 +1,39 @@
+"""What the trainer did, read back from its topic: pure counting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from trainer.contracts import RetrainEvent
+
+_ENDS = ("promoted", "rejected", "failed", "refused", "rolled_back")
+
+
+def each_once(events: Iterable[RetrainEvent]) -> list[RetrainEvent]:
+    """Every event once, by its id: a relay that was killed publishes again."""
+    return list({event.id: event for event in events}.values())
+
+
+def counts(events: Sequence[RetrainEvent]) -> dict[str, int]:
+    """The numbers people ask for.  ``events`` are `each_once`."""
+    steps = [event.step for event in events]
+    return {
+        "requested": steps.count("requested"),
+        "promoted": steps.count("promoted"),
+        "rejected": steps.count("rejected"),
+        "refused_data_quality": sum(
+            event.step == "refused" and event.rule == "data_quality" for event in events
+        ),
+    }
+
+
+def under_way(events: Iterable[RetrainEvent]) -> set[str]:
+    """Jobs that have started and not ended.  One that still waits for labels has not started."""
+    started: set[str] = set()
+    ended: set[str] = set()
+    for event in events:
+        if event.step in ("started", "succeeded"):
+            started.add(event.job_id)
+        elif event.step in _ENDS:
+            ended.add(event.job_id)
+    return started - ended
