@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from producer.logger import InferenceLogger
     from stream_monitor.contracts import DriftAlert
     from stream_monitor.reference.frame import profile_from_frame
+    from trainer.promotion.announce import announce
 
 __all__ = [
     "DriftAlert",
@@ -22,6 +23,7 @@ __all__ = [
     "Label",
     "ModelUpdate",
     "__version__",
+    "announce",
     "profile_from_frame",
 ]
 
@@ -31,6 +33,7 @@ _HOME: Final = {
     "Label": "producer.events",
     "ModelUpdate": "producer.events",
     "DriftAlert": "stream_monitor.contracts",
+    "announce": "trainer.promotion.announce",
     "profile_from_frame": "stream_monitor.reference.frame",
 }
 

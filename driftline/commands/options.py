@@ -10,20 +10,20 @@ import typer
 Config: TypeAlias = Annotated[
     Path | None,
     typer.Option(
-        "--config", envvar="DRIFTLINE_CONFIG", help="Settings file [default: ./driftline.toml]."
+        "--config", envvar="DRIFTLINE_CONFIG", help="Settings file \\[default: ./driftline.toml]."
     ),
 ]
 Bootstrap: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--bootstrap-servers",
-        help="Kafka's host:port,... [default: settings, KAFKA_BOOTSTRAP_SERVERS].",
+        help="Kafka's host:port,... \\[default: settings, KAFKA_BOOTSTRAP_SERVERS].",
     ),
 ]
 RedisUrl: TypeAlias = Annotated[
-    str | None, typer.Option("--redis-url", help="[default: settings, REDIS_URL].")
+    str | None, typer.Option("--redis-url", help="\\[default: settings, REDIS_URL].")
 ]
 Prefix: TypeAlias = Annotated[
-    str | None, typer.Option("--prefix", help="Prefix of the topics [default: driftline].")
+    str | None, typer.Option("--prefix", help="Prefix of the topics \\[default: driftline].")
 ]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="JSON on stdout, for programs.")]

@@ -25,19 +25,19 @@ def build(
     model: Annotated[str, typer.Option(help="Name of the model.")],
     version: Annotated[str, typer.Option(help="Version of the model.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where to [default: stdout].")
+        Path | None, typer.Option("--output", "-o", help="Where to \\[default: stdout].")
     ] = None,
     prediction: Annotated[
         str | None, typer.Option(help="Column of the predictions (out of fold, best).")
     ] = None,
     label: Annotated[str | None, typer.Option(help="Column of the truth.")] = None,
     feature: Annotated[
-        list[str] | None, typer.Option(help="A feature; repeat [default: all other columns].")
+        list[str] | None, typer.Option(help="A feature; repeat \\[default: all other columns].")
     ] = None,
     ignore: Annotated[list[str] | None, typer.Option(help="A column that is none.")] = None,
     task: Annotated[
         Literal["binary", "multiclass", "regression"] | None,
-        typer.Option(help="[default: what the predictions look like]"),
+        typer.Option(help="\\[default: what the predictions look like]"),
     ] = None,
 ) -> None:
     """Make a profile from the data a model was trained on."""
@@ -87,8 +87,8 @@ def send(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check only.")] = False,
 ) -> None:
     """Announce a model version: its profile goes into the log, before its first event."""
-    from driftline.model_update import announce  # noqa: PLC0415 - light imports
     from stream_monitor.reference.profile import profile_from_data  # noqa: PLC0415
+    from trainer.promotion.announce import announce  # noqa: PLC0415 - light imports
 
     try:
         made = profile_from_data(msgspec.json.decode(file.read_bytes()))

@@ -36,13 +36,13 @@ def publish(
     label: Annotated[str | None, typer.Option(help="Column of the truth.")] = None,
     time: Annotated[
         str | None,
-        typer.Option(help="Column of event time: ISO 8601 or ms [default: a second a row]."),
+        typer.Option(help="Column of event time: ISO 8601 or ms \\[default: a second a row]."),
     ] = None,
     id_: Annotated[
-        str | None, typer.Option("--id", help="Column of ids [default: the row's number].")
+        str | None, typer.Option("--id", help="Column of ids \\[default: the row's number].")
     ] = None,
     speed: Annotated[
-        float | None, typer.Option(min=0.001, help="Rows a second [default: as fast as it goes].")
+        float | None, typer.Option(min=0.001, help="Rows a second \\[default: as fast as it goes].")
     ] = None,
     inject: Annotated[
         list[str] | None,

@@ -24,7 +24,7 @@ Home: TypeAlias = Annotated[
     typer.Option(
         "--home",
         envvar="DRIFTLINE_TRAINER_HOME",
-        help="Folder of the registry and the trainer's database [default: .driftline].",
+        help="Folder of the registry and the trainer's database \\[default: .driftline].",
     ),
 ]
 Factory: TypeAlias = Annotated[
@@ -86,11 +86,13 @@ def carry_out(bench: Bench, make: Callable[[sqlite3.Connection], Job], wait_s: f
     Raises:
         Failure: it was refused, or is not done within ``wait_s``; it stays recorded then.
     """
-    from trainer.jobs import Database  # noqa: PLC0415 - light imports
+    from stream_monitor.runtime.logs import configure  # noqa: PLC0415 - light imports
+    from trainer.jobs import Database  # noqa: PLC0415
     from trainer.runtime.lock import TrainerRuns, only_trainer  # noqa: PLC0415
     from trainer.runtime.requests import Refused, enter  # noqa: PLC0415
     from trainer.runtime.trainer import Trainer  # noqa: PLC0415
 
+    configure()
     with contextlib.closing(Database(bench.home)) as database:
         try:
             with database.transaction() as rows:

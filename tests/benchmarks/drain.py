@@ -24,11 +24,11 @@ sys.path.insert(0, str(ROOT))
 import redis  # noqa: E402
 
 from driftline import topic_registry  # noqa: E402
-from driftline.model_update import announce  # noqa: E402
 from driftline.partition_state import read_partition  # noqa: E402
 from driftline.stack import LocalStack  # noqa: E402
 from producer.routing import topic_names  # noqa: E402
 from tests.benchmarks import workload  # noqa: E402
+from trainer.promotion.announce import announce  # noqa: E402
 
 TEXTBOOK_SHARE: Final = 10
 """It is an order of magnitude slower: a tenth of the events takes it as long."""
