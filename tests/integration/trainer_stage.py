@@ -130,14 +130,18 @@ class Stage:
                 "--bootstrap-servers", self.broker, "--shards", str(self.shards),
             ],
             cwd=HERE,
-            env=os.environ
-            | {"PYTHONPATH": str(HERE.parent.parent), "DRIFTLINE_FAILPOINT": failpoint}
-            | {"DRIFTLINE_TRAINER__DECISION__MIN_LABELLED_EVENTS": "1500"}
-            | {"DRIFTLINE_TRAINER__GATE__MIN_EVENTS": "300"}
-            | environment,
+            env=self.environment() | {"DRIFTLINE_FAILPOINT": failpoint} | environment,
         )  # fmt: skip
         self.trainers.append(trainer)
         return trainer
+
+    def environment(self) -> dict[str, str]:
+        """That of every process: small numbers, so that a test is quick."""
+        return os.environ | {
+            "PYTHONPATH": str(HERE.parent.parent),
+            "DRIFTLINE_TRAINER__DECISION__MIN_LABELLED_EVENTS": "1500",
+            "DRIFTLINE_TRAINER__GATE__MIN_EVENTS": "300",
+        }
 
     def close(self) -> None:
         for trainer in self.trainers:

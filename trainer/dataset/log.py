@@ -79,18 +79,29 @@ class Reading:
         self._consumer.close()
 
     def turn(self, timeout_s: float) -> bool:
-        """Read a batch; whether more may lie there at once.
+        """Read a batch; whether more is known to lie there.
 
-        ``False`` means that all ranges are read, or that the log gave less than a full batch
-        within ``timeout_s``.
+        ``False`` means that all is read that the broker had when the batch was asked for, or that
+        nothing came within ``timeout_s``.  The broker's word alone is not enough: an embedded one
+        may tell too much.
         """
         if not self._open:
             return False
+        ends = {p: self._end(p) for p in self._open}
         first = self._consumer.consume(1, timeout_s if self.read else CONNECT_S)
         rest = self._consumer.consume(BATCH_RECORDS - 1, timeout_s) if first else []
         for message in (*first, *rest):
             self._take(message)
-        return bool(self._open) and len(rest) == BATCH_RECORDS - 1
+        if not first or not self._open:
+            return False
+        behind = any(self._next.get(p, self._starts[p]) < ends[p] for p in self._open)
+        return behind or len(rest) == BATCH_RECORDS - 1
+
+    def _end(self, partition: int) -> int:
+        """The end of a partition as the last fetch told it."""
+        place = TopicPartition(self._topic, partition)
+        known: tuple[int, int] | None = self._consumer.get_watermark_offsets(place, cached=True)
+        return known[1] if known is not None else 0
 
     @property
     def done(self) -> bool:

@@ -40,7 +40,7 @@ def plan(job: Job, bench: Bench, _desk: Desk, _facts: Facts) -> Change:
     lookback = bench.spec.lookback_records
     back = lookback
     if onset is not None and partition is not None:
-        back = max(0, ends.get(partition, 0) - start_before(onset, lookback))
+        back = max(0, ends.get(partition, 0) - onset) + lookback
     ranges = []
     for place in partitions_of_model(job.model, bench.shards, len(ends)):
         start = max(0, ends[place] - back)
