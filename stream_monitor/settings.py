@@ -142,6 +142,8 @@ class Settings(BaseSettings):
     limits: dict[str, Any] = {}
     episodes: dict[str, Any] = {}
     monitor: dict[str, Any] = {}
+    trainer: dict[str, Any] = {}
+    """The trainer's, in the same file; `trainer.settings` checks them."""
 
     @field_validator("log_level")
     @classmethod

@@ -15,6 +15,8 @@ from trainer.dataset.collect import Collector
 from trainer.decision.ranges import OffsetRange
 
 BATCH_RECORDS: Final = 5_000
+FILL_S: Final = 0.05
+"""How long to wait for a batch to fill once its first record is there."""
 METADATA_S: Final = 10.0
 CONNECT_S: Final = 5.0
 """How long the first record may take."""
@@ -89,7 +91,7 @@ class Reading:
             return False
         ends = {p: self._end(p) for p in self._open}
         first = self._consumer.consume(1, timeout_s if self.read else CONNECT_S)
-        rest = self._consumer.consume(BATCH_RECORDS - 1, timeout_s) if first else []
+        rest = self._consumer.consume(BATCH_RECORDS - 1, FILL_S) if first else []
         for message in (*first, *rest):
             self._take(message)
         if not first or not self._open:
