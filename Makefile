@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 SOURCES := pyproject.toml constraints.txt
 
-.PHONY: help install demo test lint bench clean
+.PHONY: help install demo test lint bench detection clean
 
 help: ## Say what can be done
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ lint: $(VENV)/.installed-dev ## Style, types, import rules, compose file
 
 bench: $(VENV)/.installed-dev ## Against the textbook program and the best hand-written loop
 	$(BIN)/python tests/benchmarks/drain.py $(ARGS)
+
+detection: $(VENV)/.installed-dev ## Does the false-alarm budget hold, how soon is drift found (ARGS="--quick --plot FILE")
+	$(BIN)/python -m tests.benchmarks.detection $(ARGS)
 
 clean: ## Remove what this file made
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build

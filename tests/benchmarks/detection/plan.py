@@ -1,0 +1,83 @@
+"""Which streams and changes are measured, and how long: all of them, or a minute's worth."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from tests.benchmarks.detection.changes import Change
+from tests.benchmarks.detection.streams import Dependence, Shape, Stream
+
+SHAPES: Final[tuple[Shape, ...]] = (
+    "normal", "zero-inflated", "Poisson 2", "Bernoulli .01", "Bernoulli .05", "Bernoulli .5",
+    "5 categories", "200 categories",
+)  # fmt: skip
+DEPENDENCE: Final[tuple[Dependence, ...]] = ("iid", "AR .5", "AR .9", "season")
+CONTINUOUS: Final = (
+    Stream("normal"), Stream("normal", scale=1e-3), Stream("normal", scale=1e6),
+    Stream("lognormal"), Stream("Pareto"), Stream("t2"),
+)  # fmt: skip
+SHIFTS: Final = tuple(Change(f"{size:g} sd", shift=size) for size in (0.1, 0.25, 0.5, 1.0))
+WIDER: Final = Change("variance x 1.5", spread=1.5**0.5)
+MUCH_WIDER: Final = Change("variance x 3", spread=3**0.5)
+RAMP: Final = Change("ramp to 1 sd in 20,000", shift=1.0, ramp_events=20_000)
+SWAP: Final = Change("5 points of the mix", swap=True)
+UNSEEN: Final = Change("1 % unseen", unseen=0.01)
+MISSING: Final = Change("missing 1 to 5 %", missing_before=0.01, missing=0.05)
+
+
+class Cell(NamedTuple):
+    """A stream and what happens to it."""
+
+    stream: Stream
+    change: Change
+    cap: int = 20_000
+
+
+class Plan(NamedTuple):
+    """What is measured."""
+
+    stationary: tuple[Stream, ...]
+    cells: tuple[Cell, ...]
+    n_references: int
+    n_events: int
+    n_rival_events: int
+    n_runs: int
+    n_rival_runs: int
+
+
+def full() -> Plan:
+    """Every shape, dependence, scale and change.  Rank transforms need no scales in false alerts.
+
+    The first shape stands for all continuous ones there: by its ranks it is each of them.
+    """
+    cells = [Cell(stream, shift) for stream in CONTINUOUS for shift in SHIFTS]
+    cells += [Cell(Stream(), change) for change in (WIDER, MUCH_WIDER)]
+    cells += [Cell(Stream("Pareto"), WIDER), Cell(Stream(), RAMP, 30_000)]
+    for shape in SHAPES[1:]:
+        cells += [Cell(Stream(shape), shift, 40_000) for shift in SHIFTS[1:]]
+    cells += [Cell(Stream("5 categories"), change) for change in (SWAP, UNSEEN)]
+    cells.append(Cell(Stream(), MISSING))
+    for dependence in DEPENDENCE[1:]:
+        cells += [
+            Cell(Stream(dependence=dependence), change, 40_000)
+            for change in (*SHIFTS[1:], WIDER, RAMP)
+        ]
+    stationary = tuple(Stream(shape, kind) for shape in SHAPES for kind in DEPENDENCE)
+    return Plan(stationary, tuple(cells), 4, 1_000_000, 100_000, 40, 10)
+
+
+def quick() -> Plan:
+    """A minute's worth: what a change of the code would spoil first."""
+    stationary = (
+        *(Stream(dependence=kind) for kind in DEPENDENCE),
+        Stream("200 categories"),
+        Stream("Bernoulli .01"),
+    )
+    cells = (
+        *(Cell(Stream(), change) for change in (*SHIFTS[1:], WIDER)),
+        Cell(Stream("lognormal", scale=1e6), SHIFTS[2]),
+        Cell(Stream("5 categories"), SWAP),
+        Cell(Stream(), MISSING),
+        Cell(Stream(dependence="season"), SHIFTS[2]),
+    )
+    return Plan(stationary, cells, 2, 250_000, 20_000, 9, 3)

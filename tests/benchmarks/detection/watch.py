@@ -1,0 +1,55 @@
+"""The product's own core on one feature: fitted on a reference, then fed events in log order."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from stream_monitor.alerts.policy import EpisodePolicy
+from stream_monitor.alerts.series import Series
+from stream_monitor.drift.calibration import Budget, arl0_events
+from stream_monitor.drift.series import SeriesDetectors
+from stream_monitor.drift.signal import Signal
+from stream_monitor.reference.fit import fit_feature
+from stream_monitor.reference.transform import Transformed
+from tests.benchmarks.detection.streams import Column, Ints, times_ms
+
+BUDGET: Final = Budget(false_alerts=1.0, per_events=1_000_000)
+"""Of a model with this one feature; its channels share it, as in the product."""
+
+
+class _Listening(SeriesDetectors):
+    """Keeps the signals that a series turns into episodes, or does not."""
+
+    heard: list[Signal]
+
+    def observe(self, transformed: Transformed) -> list[Signal]:
+        self.heard = super().observe(transformed)
+        return self.heard
+
+
+class Watch:
+    """One watched feature.  The offset of an event is how many came before it."""
+
+    def __init__(self, reference: Column) -> None:
+        fitted = fit_feature("x", reference)
+        arl0 = arl0_events(BUDGET, 2 * len(fitted.channels))
+        self.channel_arl0 = arl0 / 2
+        self.series = Series(fitted, "data", arl0, EpisodePolicy())
+        self._detectors = _Listening(fitted, self.series.transform, arl0)
+        self.series.detectors = self._detectors
+        self._seen = len(reference)
+
+    def observe(self, column: Column) -> tuple[list[int], list[int]]:
+        """Positions in ``column`` of signals, and of decisions that an episode has started."""
+        first = self._seen
+        self._seen += len(column)
+        times = times_ms(first, len(column))
+        offsets: Ints = times * 0 + range(first, self._seen)
+        decisions = self.series.observe(
+            self.series.transform.apply(column),
+            offsets,
+            times,
+            lambda position, back: (int(offsets[position]) - back, int(times[position])),
+        )
+        started = [d.verdict.offset - first for d in decisions if d.verdict.phase == "started"]
+        return [signal.position for signal in self._detectors.heard], started

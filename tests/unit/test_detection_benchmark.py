@@ -1,0 +1,56 @@
+"""The proof of detection in small: the budget holds on the product's core, changes are found."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks.detection.__main__ import run
+from tests.benchmarks.detection.changes import Change, lorden_bound
+from tests.benchmarks.detection.measure import delays, false_alerts
+from tests.benchmarks.detection.plan import SHIFTS, Cell, Plan
+from tests.benchmarks.detection.plot import draw
+from tests.benchmarks.detection.report import delay_lines, false_alert_lines, summary, within
+from tests.benchmarks.detection.streams import Dependence, Stream
+
+
+@pytest.mark.parametrize("dependence", ["iid", "AR .5", "AR .9", "season"])
+def test_a_stationary_stream_stays_within_the_budget(dependence: Dependence) -> None:
+    found = false_alerts(Stream(dependence=dependence), 2, 200_000, 0, seed=1)
+
+    assert found.signals <= found.allowed
+    assert found.started == 0
+
+
+@pytest.mark.parametrize("size", [0.25, 0.5])
+@pytest.mark.parametrize("scale", [1e-3, 1e6])
+def test_a_shift_is_found_near_the_bound_at_any_scale(size: float, scale: float) -> None:
+    found = delays(Stream(scale=scale), Change("shift", shift=size), 15, 0, 10_000, seed=2)
+
+    assert found.missed == 0
+    assert within(found)
+
+
+def test_the_bound_of_a_normal_shift_is_known_in_closed_form() -> None:
+    """KL = d^2 / 2, so ln(e^10) / 0.02 = 500 events; dependence multiplies it."""
+    shift = Change("0.2 sd", shift=0.2)
+    arl0 = 22026.4657948
+
+    assert lorden_bound(Stream(), shift, arl0) == pytest.approx(500, rel=1e-3)
+    assert lorden_bound(Stream("lognormal", scale=1e6), shift, arl0) == pytest.approx(500, rel=1e-3)
+    assert lorden_bound(Stream(dependence="AR .9"), shift, arl0) == pytest.approx(9500, rel=1e-3)
+
+
+def test_a_run_repeats_exactly_and_tells_everything(tmp_path: Path) -> None:
+    plan = Plan((Stream(),), (Cell(Stream(), SHIFTS[3], 2000),), 1, 20_000, 2000, 3, 1)
+    quiet, found = run(plan)
+
+    assert run(plan) == (quiet, found)
+    assert len(false_alert_lines(quiet)) == len(delay_lines(found)) == 2
+    told = json.loads(json.dumps(summary(quiet, found, 1.0)))
+    assert told["events"] == 20_000
+    assert told["delays"][0]["missed"] == 0
+    draw(quiet, found, tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
