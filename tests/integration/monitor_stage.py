@@ -1,0 +1,210 @@
+"""The real monitor on a real Kafka and Redis, and the oracle: the same fold, undisturbed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+import redis
+from confluent_kafka import Message, Producer
+
+from driftline import topic_registry
+from producer.codec import encode, headers
+from producer.events import Event, InferenceEvent, Label
+from producer.routing import partition_of, topic_names
+from stream_monitor.ingest.records import RecordBatch
+from stream_monitor.runtime.reader import _record
+from stream_monitor.settings import Settings
+from stream_monitor.state.fold import ALERT, WINDOW
+from stream_monitor.state.monitored import MonitorFolds
+from tests.integration.topic_reading import read_topic
+
+MODELS: Final = ("churn", "flights")
+N_EVENTS: Final = 9_000
+START_MS: Final = 1_700_000_000_000
+CORE: Final = {
+    "DRIFTLINE_MONITOR": '{"warm_up_events": 1000, "loss_warm_up": 500}',
+    "DRIFTLINE_BUDGET": '{"false_alerts": 1, "per_events": 20000}',
+    "DRIFTLINE_WINDOWS": '{"size_ms": 600000, "grace_ms": 60000}',
+}
+FAST: Final = {
+    "DRIFTLINE_KAFKA__SESSION_TIMEOUT_S": "6",
+    "DRIFTLINE_KAFKA__HEARTBEAT_S": "1",
+    "DRIFTLINE_KAFKA__MAX_BATCH_RECORDS": "200",
+    "DRIFTLINE_COMMIT__INTERVAL_S": "0.02",
+    "DRIFTLINE_WEB__ENABLED": "false",
+    "DRIFTLINE_LOG_LEVEL": "WARNING",
+}
+POISON: Final = (b"", b"{", b"\xff\xfe", b'{"id": 7}', b"[" * 5_000)
+
+
+class Found(NamedTuple):
+    """What a fold of the log leads to: stored fields by partition, and ids of what leaves."""
+
+    state: dict[int, dict[str, bytes]]
+    alerts: set[str]
+    windows: set[str]
+    dead_letters: set[str]
+
+
+def log_of(model: str, seed: int) -> Iterator[Event | bytes]:
+    """A log with a shift, a change of unit, labels, repeats and poison.  Ten seconds an event."""
+    rng = random.Random(seed)  # noqa: S311
+    waiting: list[Label] = []
+    for i in range(N_EVENTS):
+        time_ms = START_MS + 10_000 * i
+        celsius = 3_000 <= i < 4_000
+        temp = rng.gauss(60, 9)
+        score = min(1.0, max(0.0, rng.gauss(0.4, 0.1)))
+        event = InferenceEvent(
+            id=f"{model}-{i}",
+            model=model,
+            version="1",
+            time_ms=time_ms,
+            features={
+                "temp": (temp - 32) / 1.8 if celsius else temp,
+                "age": rng.gauss(48 if i >= 6_000 else 40, 10),
+                "plan": rng.choice(("free", "pro", "team")),
+            },
+            prediction=score,
+        )
+        yield event
+        waiting.append(Label(id=event.id, model=model, label=int(score > 0.5), time_ms=time_ms))
+        if len(waiting) > 300:
+            yield waiting.pop(0)
+        if i % 500 == 7:
+            yield event
+        if i % 900 == 11:
+            yield rng.choice(POISON)
+
+
+@dataclass
+class Stage:
+    """One log, one store, and the monitors on them."""
+
+    broker: str
+    redis_url: str
+    prefix: str = field(default_factory=lambda: f"m{uuid.uuid4().hex[:10]}")
+    monitors: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.topics = topic_names(self.prefix)
+        self.client = {"bootstrap.servers": self.broker}
+        self.registry = topic_registry.load_registry(self.prefix)
+        topic_registry.create_topics(self.client, self.registry)
+        self.partitions = topic_registry.existing_topics(self.client)[self.topics.events]
+        self.redis: Any = redis.Redis.from_url(self.redis_url)
+
+    def key(self, partition: int) -> str:
+        return f"driftline:{{{self.topics.events}:{partition}}}"
+
+    def produce(self, model: str, log: list[Event | bytes]) -> None:
+        partition = partition_of(model, self.partitions)
+        producer = Producer({**self.client, "linger.ms": 5})
+        for value in log:
+            raw = value if isinstance(value, bytes) else encode(value)
+            kind = [] if isinstance(value, bytes) else headers(value, source="/test")
+            producer.produce(self.topics.events, raw, partition=partition, headers=kind)
+            producer.poll(0)
+        assert producer.flush(20) == 0
+
+    def start(self, **environment: str) -> subprocess.Popen[bytes]:
+        place = ["--bootstrap-servers", self.broker, "--redis-url", self.redis_url]
+        monitor = subprocess.Popen(
+            [sys.executable, "-m", "driftline", "monitor", *place, "--prefix", self.prefix],
+            env={**os.environ, **CORE, **FAST, **environment},
+        )
+        self.monitors.append(monitor)
+        return monitor
+
+    def position(self) -> int:
+        """Records committed so far, over all partitions."""
+        stored = [self.redis.hget(self.key(p), "_next") for p in range(self.partitions)]
+        return sum(max(0, int(value)) for value in stored if value is not None)
+
+    def waiting(self) -> int:
+        fields = [name for p in range(self.partitions) for name in self.redis.hkeys(self.key(p))]
+        return sum(name.startswith(b"o:") for name in fields)
+
+    def drained(self, n_records: int) -> bool:
+        return self.position() >= n_records and self.waiting() == 0
+
+    def found(self) -> Found:
+        """What is there: in Redis, and on the topics."""
+        state = {}
+        for partition in range(self.partitions):
+            fields = self.redis.hgetall(self.key(partition))
+            state[partition] = {
+                name.decode(): value
+                for name, value in fields.items()
+                if name.startswith(b"s:") and value
+            }
+        windows = {key.decode() for key in self.redis.scan_iter(f"{self.prefix}:window:*")}
+        alerts = {ce_id(message) for message in read_topic(self.broker, self.topics.alerts)}
+        dead = {ce_id(message) for message in read_topic(self.broker, self.topics.dead_letters)}
+        return Found(state, alerts, windows, dead)
+
+    def oracle(self) -> Found:
+        """The log below the stored positions, folded at once by one who never dies."""
+        settings = Settings(
+            **{
+                name.removeprefix("DRIFTLINE_").lower(): json.loads(text)
+                for name, text in CORE.items()
+            }
+        )
+        folds = MonitorFolds(settings.monitor_spec(), self.prefix)
+        by_partition: dict[int, list[Any]] = defaultdict(list)
+        for message in read_topic(self.broker, self.topics.events):
+            by_partition[message.partition() or 0].append(_record(message))
+        state: dict[int, dict[str, bytes]] = {p: {} for p in range(self.partitions)}
+        alerts: set[str] = set()
+        windows: set[str] = set()
+        letters: set[str] = set()
+        for partition in range(self.partitions):
+            upto = int(self.redis.hget(self.key(partition), "_next") or 0)
+            records = [r for r in by_partition[partition] if r.offset < upto]
+            fold = folds.new(self.topics.events, partition)
+            if not records:
+                continue
+            seen = fold.observe(
+                RecordBatch(self.topics.events, partition, "oracle", 0, upto, records)
+            )
+            state[partition] = {name: value for name, value in fold.changes().items() if value}
+            alerts |= {n.removeprefix(ALERT) for n in seen.outbox if n.startswith(ALERT)}
+            windows |= {n.removeprefix(WINDOW) for n in seen.outbox if n.startswith(WINDOW)}
+            letters |= {letter.letter_id for letter in seen.dead_letters}
+        return Found(state, alerts, windows, letters)
+
+    def wipe(self) -> None:
+        """All that Redis holds of this log is gone."""
+        for key in self.redis.scan_iter(f"*{self.prefix}*"):
+            self.redis.delete(key)
+
+    def close(self) -> None:
+        for monitor in self.monitors:
+            monitor.kill()
+            monitor.wait()
+        self.wipe()
+        self.redis.close()
+        topic_registry.delete_topics(self.client, [topic.name for topic in self.registry])
+
+
+def ce_id(message: Message) -> str:
+    found: Any = dict(message.headers() or [])
+    return str(found["ce_id"].decode())
+
+
+def until(happened: Callable[[], bool], what: str, seconds: float = 40) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.02)
