@@ -143,6 +143,26 @@ def test_only_jobs_that_ran_count_for_cooldown_and_budget(database: Database) ->
     assert latest_ms(database.rows, "m") == NOW_MS + 5
 
 
+@pytest.mark.parametrize(
+    ("rule", "decided"),
+    [
+        ("data_quality", True),
+        ("old_version", True),
+        ("cooldown", False),
+        ("already_running", False),
+    ],
+)
+def test_a_refusal_for_a_while_is_no_decision_for_good(
+    database: Database, rule: str, decided: bool
+) -> None:
+    with database.transaction() as rows:
+        add_job(rows, job(1, episode_id="e1").to("asked", rule=rule).ended("refused"))
+
+    history = history_of(database.rows, "m", episode_id="e1", now_ms=NOW_MS, has_factory=True)
+
+    assert history.episode_decided is decided
+
+
 def test_only_a_job_that_waits_can_be_cancelled(database: Database) -> None:
     def waiting_on() -> str | None:
         history = history_of(database.rows, "m", episode_id=None, now_ms=0, has_factory=True)

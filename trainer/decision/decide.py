@@ -14,6 +14,8 @@ from trainer.decision.spec import DAY_MS, RetrainSpec
 Action: TypeAlias = Literal["ask", "refuse", "cancel", "ignore"]
 Numbers: TypeAlias = dict[str, float | int | str | None]
 
+PASSING: Final = frozenset({"already_running", "cooldown", "daily_budget"})
+"""Refusals for a while: an episode refused by one of these is decided on again when it worsens."""
 _HOUR_MS: Final = 3_600_000
 
 
@@ -22,8 +24,8 @@ class History(NamedTuple):
 
     ``champion`` is None where no promotion is recorded: then the alert's version serves.
     ``asked_ms`` are the alert times of its jobs, ``finished_ms`` that of the last one's end,
-    ``decided_episodes`` whether the alert's episode was decided on before.  ``waiting_on`` is the
-    episode a job waits for labels on.
+    ``episode_decided`` whether the alert's episode was decided on before, for good.
+    ``waiting_on`` is the episode a job waits for labels on.
     """
 
     champion: str | None = None
@@ -47,9 +49,10 @@ class Decision(NamedTuple):
 def decide(alert: DriftAlert, history: History, spec: RetrainSpec) -> Decision:
     """The decision on one alert.
 
-    An episode is decided on once, at the first alert that tells it is there.  The first rule that
-    applies, in this order, decides: over, known, no factory, data quality, old version, a job
-    runs, cooldown, budget.
+    An episode is decided on once, at the first alert that tells it is there; a refusal for a while
+    (`PASSING`) is none, and its next alert, which says that it got worse, is decided on again.
+    The first rule that applies, in this order, decides: over, known, no factory, data quality, old
+    version, a job runs, cooldown, budget.
     """
     if alert.phase in ("recovered", "superseded"):
         if history.waiting_on == alert.episode_id:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from stream_monitor.contracts import DriftAlert
-from trainer.decision import DAY_MS, History, Span, span_of
+from trainer.decision import DAY_MS, PASSING, History, Span, span_of
 from trainer.jobs.champions import champion_of
 from trainer.jobs.job import RESTARTED, Job, Work, may_follow
 
@@ -110,7 +110,10 @@ def history_of(
         has_factory=has_factory,
         running_job=None if running is None else running.job_id,
         waiting_on=running.episode_id if running is not None and waits else None,
-        episode_decided=_first(rows, "episode_id = ?", episode_id) is not None,
+        episode_decided=any(
+            job.outcome != "refused" or job.work.rule not in PASSING
+            for job in _jobs(rows, "episode_id = ?", episode_id)
+        ),
         finished_ms=finished,
         asked_ms=tuple(row[0] for row in asked),
     )
