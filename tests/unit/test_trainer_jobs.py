@@ -144,23 +144,21 @@ def test_only_jobs_that_ran_count_for_cooldown_and_budget(database: Database) ->
 
 
 @pytest.mark.parametrize(
-    ("rule", "decided"),
-    [
-        ("data_quality", True),
-        ("old_version", True),
-        ("cooldown", False),
-        ("already_running", False),
-    ],
+    ("rule", "decisions"),
+    [("data_quality", 1), ("old_version", 1), ("cooldown", 0), ("already_running", 0)],
 )
 def test_a_refusal_for_a_while_is_no_decision_for_good(
-    database: Database, rule: str, decided: bool
+    database: Database, rule: str, decisions: int
 ) -> None:
+    refused = job(1).to("asked", rule=rule).ended("refused")
     with database.transaction() as rows:
-        add_job(rows, job(1, episode_id="e1").to("asked", rule=rule).ended("refused"))
+        add_job(rows, refused)
 
-    history = history_of(database.rows, "m", episode_id="e1", now_ms=NOW_MS, has_factory=True)
+    history = history_of(
+        database.rows, "m", episode_id=refused.episode_id, now_ms=NOW_MS, has_factory=True
+    )
 
-    assert history.episode_decided is decided
+    assert history.episode_decided == bool(decisions)
 
 
 def test_only_a_job_that_waits_can_be_cancelled(database: Database) -> None:
