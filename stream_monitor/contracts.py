@@ -6,7 +6,11 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-Phase: TypeAlias = Literal["started", "ongoing", "recovered", "superseded"]
+Phase: TypeAlias = Literal[
+    "started", "ongoing", "recovered", "superseded", "acknowledged", "snoozed", "resolved"
+]
+ENDED: Final[frozenset[Phase]] = frozenset({"recovered", "superseded", "resolved"})
+"""The phases after which nothing more is said of an episode."""
 Kind: TypeAlias = Literal["data", "quality", "prediction", "concept"]
 Severity: TypeAlias = Literal["low", "medium", "high"]
 DetectorName: TypeAlias = Literal["adwin", "page_hinkley", "rule"]
@@ -25,6 +29,11 @@ class DriftAlert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     record that raised the suspicion, ``decided_offset`` the one that decided this phase; all lie
     in ``partition`` of the log.  ``effect`` is the adjusted population stability index of
     ``window_events`` fresh events against the reference.
+
+    What a person did is a phase too: ``acknowledged``, ``snoozed`` (until ``until_ms`` of the
+    append clock) and ``resolved`` name the ``actor`` and the ``reason``.  Later phases of an
+    acknowledged episode carry ``acknowledged_by`` and the time of that command.  ``withheld`` is
+    how many alerts of the episode a snooze kept back so far.
     """
 
     alert_id: str
@@ -55,6 +64,12 @@ class DriftAlert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     detected_ms: int
     decided_offset: int
     decided_ms: int
+    actor: str | None = None
+    reason: str = ""
+    acknowledged_by: str | None = None
+    acknowledged_ms: int | None = None
+    until_ms: int | None = None
+    withheld: int = 0
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

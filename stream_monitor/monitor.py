@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from producer.events import Command, ModelUpdate
+from stream_monitor.alerts.register import UnknownEpisode
 from stream_monitor.contracts import DeadLetter, DriftAlert
 from stream_monitor.counters import Counters
 from stream_monitor.ingest.batch import EventBatch, Ints
@@ -39,6 +40,17 @@ class Observation(NamedTuple):
     windows: list[ClosedWindow]
 
 
+def _log_order(alert: DriftAlert) -> tuple[int, str]:
+    return alert.decided_offset, alert.alert_id
+
+
+def _refusal(error: ValueError, order: ModelUpdate | Command) -> str:
+    """The reason to count an order by that could not be obeyed."""
+    if isinstance(error, UnknownEpisode):
+        return "unknown_episode"
+    return "invalid_profile" if isinstance(order, ModelUpdate) else "invalid_command"
+
+
 class PartitionMonitor:
     """All state of one partition of the log."""
 
@@ -56,22 +68,36 @@ class PartitionMonitor:
         self.counters.dead_lettered += len(decoded.refused)
         for segment in segments(decoded.entries, self.spec.labels.chunk_events):
             self._observe_segment(segment, out)
-        out.alerts.sort(key=lambda alert: (alert.decided_offset, alert.alert_id))
+        out.alerts.sort(key=_log_order)
         out.dead_letters.sort(key=lambda letter: letter.offset)
         self.counters.alerts += len(out.alerts)
+        self.counters.withheld = sum(m.register.withheld for m in self.models.values())
         return out
 
     def _observe_segment(self, segment: Segment, out: Observation) -> None:
         clock = segment.append_clock_ms(self.counters.append_clock_ms)
         self.counters.ticks += segment.ticks
+        decided = Observation([], out.dead_letters, out.windows)
         batches = self._admit(segment)
         for batch in batches:
-            self._observe_events(batch, segment, clock, out)
-        self._close_idle(segment, clock, out)
-        self._observe_labels(segment, batches, out)
+            self._observe_events(batch, segment, clock, decided)
+        self._close_idle(segment, clock, decided)
+        self._observe_labels(segment, batches, decided)
+        out.alerts.extend(self._tell(decided.alerts, segment.offsets, clock))
+        self.counters.append_clock_ms = int(clock[-1])
         if segment.barrier is not None:
             self._obey(*segment.barrier, out)
-        self.counters.append_clock_ms = int(clock[-1])
+
+    def _tell(self, decided: list[DriftAlert], offsets: Ints, clock: Ints) -> list[DriftAlert]:
+        """What goes out of the alerts decided at these records: people may have asked for quiet."""
+        told: list[DriftAlert] = []
+        decided.sort(key=_log_order)
+        now_ms = int(clock[-1])
+        for name, model in self.models.items():
+            if decided or model.register.due(now_ms):
+                mine = [alert for alert in decided if alert.model == name]
+                told += model.register.tell(mine, offsets, clock)
+        return told
 
     def _admit(self, segment: Segment) -> list[EventBatch]:
         """Sort out duplicates and events above a cap; the rest as columns, by model and version."""
@@ -174,23 +200,36 @@ class PartitionMonitor:
         if not self._seen.admit(position, order_id).all():
             self.counters.duplicate += 1
             return
-        if isinstance(order, ModelUpdate):
-            model = self._model(order.model)
-            if model is None:
-                self.counters.unwatched += 1
-                return
-            try:
-                out.alerts.extend(model.update(order, record.offset))
-            except ValueError as error:
-                self.counters.dead_lettered += 1
-                out.dead_letters.append(
-                    dead_letter(
-                        self.topic, self.partition, record, "invalid_profile", str(error),
-                        self.spec.limits.max_payload_bytes,
-                    )
-                )  # fmt: skip
-                return
+        name = order.model
+        model = self._model(name) if isinstance(order, ModelUpdate) else self.models.get(name)
+        if model is None and isinstance(order, ModelUpdate):
+            self.counters.unwatched += 1
+            return
+        try:
+            out.alerts.extend(self._effects(order, model, record.offset))
+        except ValueError as error:
+            self.counters.dead_lettered += 1
+            out.dead_letters.append(
+                dead_letter(
+                    self.topic, self.partition, record, _refusal(error, order), str(error),
+                    self.spec.limits.max_payload_bytes,
+                )
+            )  # fmt: skip
+            return
         self.counters.control += 1
+
+    def _effects(
+        self, order: ModelUpdate | Command, model: WatchedModel | None, offset: int
+    ) -> list[DriftAlert]:
+        """Obey; gives the alerts that go out.  Raises ValueError, and nothing has changed."""
+        clock_ms = self.counters.append_clock_ms
+        if model is None:
+            raise UnknownEpisode(f"model: {order.model!r} has no episode in this partition")
+        if isinstance(order, Command):
+            return model.obey(order, offset, clock_ms)
+        ended = model.update(order, offset)
+        at = np.array([offset], dtype=np.int64), np.array([clock_ms], dtype=np.int64)
+        return model.register.tell(ended, *at)
 
     def levels(self) -> dict[tuple[str, str], int]:
         """Drift of every (model@version, series): 0 none, 1 suspected, 2 an open episode."""

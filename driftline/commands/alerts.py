@@ -24,7 +24,7 @@ def line_of(alert: DriftAlert) -> str:
     """One alert as a line: when it was decided (event time), what, how bad, the sentence."""
     decided = datetime.fromtimestamp(alert.decided_ms / 1000, UTC)
     return (
-        f"{decided:%Y-%m-%d %H:%M}Z  {alert.phase:<10} {alert.kind:<10} {alert.severity:<6} "
+        f"{decided:%Y-%m-%d %H:%M}Z  {alert.phase:<12} {alert.kind:<10} {alert.severity:<6} "
         f"{alert.model}@{alert.version}  {alert.explanation}"
     )
 

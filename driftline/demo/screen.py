@@ -20,6 +20,9 @@ _WORD: Final[dict[Phase, str]] = {
     "ongoing": "WORSE",
     "recovered": "over",
     "superseded": "ended",
+    "acknowledged": "known",
+    "snoozed": "quiet",
+    "resolved": "ended",
 }
 _STEP: Final[dict[Step, str]] = {
     "requested": "RETRAIN",

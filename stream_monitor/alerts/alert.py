@@ -39,6 +39,13 @@ def derived_id(*parts: object) -> str:
     return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:32]
 
 
+def track_of(alert: DriftAlert) -> TrackName:
+    """Which track of its series an alert came from."""
+    if alert.kind == "quality":
+        return "unit" if alert.cause == "unit_change" else "validity"
+    return next(track for track, kind in _KIND_OF.items() if kind == alert.kind)
+
+
 def alert_of(place: Place, series_name: str, series: Series, decision: Decision) -> DriftAlert:
     """Build the alert of ``decision``; pure, so that a replay builds the very same one."""
     track, verdict = decision

@@ -15,6 +15,7 @@ import numpy as np
 from stream_monitor.alerts.episode import Suspicion, Track, Verdict
 from stream_monitor.alerts.policy import EpisodePolicy
 from stream_monitor.alerts.units import UnitChange, UnitWatch
+from stream_monitor.contracts import Phase
 from stream_monitor.drift.series import SeriesDetectors
 from stream_monitor.drift.signal import Signal
 from stream_monitor.ingest.batch import Ints
@@ -205,23 +206,43 @@ class Series:
         )  # fmt: skip
         return Decision("unit", verdict)
 
-    def end(self, offset: int, time_ms: int) -> list[Decision]:
-        """The version or its reference was replaced: close what is open as superseded."""
-        tracks: dict[TrackName, Track] = {self.main_track: self.main, "validity": self.validity}
-        ended = [
-            Decision(name, verdict)
-            for name, track in tracks.items()
-            if (verdict := track.end("superseded", offset, time_ms)) is not None
-        ]
-        if self.units is not None and self.units.broken is not None and self._unit_suspicion:
-            bins = tuple(0 for _ in self.reference.bin_counts)
-            verdict = Verdict(
-                "superseded", self._unit_suspicion, 0.0, 1.0, 0, 0, bins, offset, time_ms,
-                cause=self.units.broken.name, severity="high",
-            )  # fmt: skip
-            ended.append(Decision("unit", verdict))
-            self.units.broken = None
-        return ended
+    def supersede(self, offset: int, time_ms: int) -> list[Decision]:
+        """The version or its reference was replaced: close what is open, arm nothing."""
+        names: tuple[TrackName, ...] = (self.main_track, "validity", "unit")
+        ended = [self._end(name, "superseded", offset, time_ms) for name in names]
+        return [decision for decision in ended if decision is not None]
+
+    def resolve(self, name: TrackName, offset: int, time_ms: int) -> Decision | None:
+        """A person ends the episode of one track; ``None`` where none is open.
+
+        The detectors begin anew on the reference, as if the series had just been given it: if it
+        still drifts, they signal again, and a new episode tells so.  A broken unit is taken for
+        mended; if it is not, the values lie far off the reference, which is an episode of data.
+        """
+        decision = self._end(name, "resolved", offset, time_ms)
+        if decision is not None:
+            arl0_events = self.detectors.arl0_events
+            self.detectors = SeriesDetectors(self.reference, self.transform, arl0_events)
+            self._invalid_run = 0
+        return decision
+
+    def _end(self, name: TrackName, phase: Phase, offset: int, time_ms: int) -> Decision | None:
+        if name == "unit":
+            return self._end_unit(phase, offset, time_ms)
+        track = self.validity if name == "validity" else self.main
+        verdict = track.end(phase, offset, time_ms)
+        return None if verdict is None else Decision(name, verdict)
+
+    def _end_unit(self, phase: Phase, offset: int, time_ms: int) -> Decision | None:
+        if self.units is None or self.units.broken is None or self._unit_suspicion is None:
+            return None
+        bins = tuple(0 for _ in self.reference.bin_counts)
+        verdict = Verdict(
+            phase, self._unit_suspicion, 0.0, 1.0, 0, 0, bins, offset, time_ms,
+            cause=self.units.broken.name, severity="high",
+        )  # fmt: skip
+        self.units.mend()
+        return Decision("unit", verdict)
 
     def level(self) -> int:
         """0: nothing; 1: suspected; 2: an episode is open."""

@@ -185,7 +185,7 @@ class UnitWatch:
             self._back = self._back + 1 if returned else 0
             if self._back < 2:
                 return None
-            self.broken, self._back, self._spans = None, 0, []
+            self.mend()
             return UnitChange(seen, name, expected, span.level, since, broken=False)
         if len(self._spans) < 2 or outside_share < _OUTSIDE_SHARE:
             return None
@@ -198,6 +198,10 @@ class UnitWatch:
             return None
         self.broken, self._before, self._back = found, before.level, 0
         return UnitChange(seen, found.name, before.level, span.level, since, broken=True)
+
+    def mend(self) -> None:
+        """The break is over because somebody says so; spans that lie behind prove nothing."""
+        self.broken, self._back, self._spans = None, 0, []
 
     def snapshot(self) -> list[Any]:
         """All that changes, as plain data."""

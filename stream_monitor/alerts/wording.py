@@ -56,8 +56,9 @@ def describe(
     since = f"since {moment(verdict.suspicion.onset_ms)}"
     distance = f"PSI {max(verdict.effect, 0.0):.2g}"
     moved = _moved(track, reference, verdict, current_mean)
-    if verdict.phase == "superseded":
-        return f"{name}: ended by a new version or reference ({moved})"
+    if verdict.phase in ("superseded", "resolved"):
+        over = f"ended by a new version or reference ({moved})"
+        return f"{name}: {over if verdict.phase == 'superseded' else 'resolved'}"
     if track == "unit":
         if verdict.phase == "recovered":
             return f"{name}: the unit is back ({verdict.cause} is over), mean {_mean(current_mean)}"

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from producer.events import Label, ModelUpdate
+from producer.events import Command, Label, ModelUpdate
+from stream_monitor.alerts.register import Place, Register
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.ingest.batch import EventBatch, Ints
 from stream_monitor.labels.join import Labels
@@ -37,6 +38,7 @@ class WatchedModel:
         self.warm_ups: dict[str, WarmUp] = {}
         self.windows: dict[str, Windows] = {}
         self.labels = Labels(spec.labels)
+        self.register = Register()
         self._start_offsets: dict[str, int] = {}
         self._profile_dirty: set[str] = set()
         self._dead: set[str] = set()
@@ -136,6 +138,26 @@ class WatchedModel:
             known.retired = False
         return alerts
 
+    def obey(self, command: Command, offset: int, clock_ms: int) -> list[DriftAlert]:
+        """Do what a person decided about an open episode; gives what goes out.
+
+        Raises:
+            ValueError: the episode is not open here, or a snooze has no end; nothing changed.
+        """
+        place = Place(offset, clock_ms, max(0, self.labels.watermark_ms))
+        if command.action == "acknowledge":
+            return self.register.acknowledge(command, place)
+        if command.action == "snooze":
+            return self.register.snooze(command, place)
+        ended = [
+            alert
+            for episode in self.register.find(command.episode)
+            for alert in self.versions[episode.latest.version].resolve(
+                episode.latest, offset, place.event_time_ms
+            )
+        ]
+        return self.register.resolve(ended, command)
+
     def close_idle(
         self, version: str, last_append_ms: int, clock_ms: Ints, offsets: Ints
     ) -> list[ClosedWindow]:
@@ -160,6 +182,8 @@ class WatchedModel:
     def dirty(self) -> dict[str, Any]:
         """The parts that changed since `clean`; ``None`` is a part that no longer exists."""
         parts: dict[str, Any] = dict.fromkeys(self._dead)
+        if (register := self.register.dirty()) is not None:
+            parts["register"] = register
         if self._meta_dirty:
             parts["model"] = [self._start_offsets, list(self.warm_ups)]
         for version, watched in self.versions.items():
@@ -178,6 +202,7 @@ class WatchedModel:
         self._profile_dirty.clear()
         self._meta_dirty = False
         self.labels.clean()
+        self.register.clean()
         for version in self.versions.values():
             version.clean()
         for windows in self.windows.values():
@@ -197,6 +222,7 @@ class WatchedModel:
             warm_up.restore(_below(parts, f"warm-up|{version}|"))
             self.warm_ups[version] = warm_up
         self.labels = Labels.restore(self._spec.labels, _below(parts, "labels|"))
+        self.register.restore(parts["register"])
         self.clean()
 
 

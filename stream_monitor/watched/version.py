@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from producer.events import Value
-from stream_monitor.alerts.alert import Place, alert_of
+from stream_monitor.alerts.alert import Place, alert_of, track_of
 from stream_monitor.alerts.policy import EpisodePolicy
 from stream_monitor.alerts.series import Decision, Series
 from stream_monitor.contracts import DriftAlert
@@ -148,12 +148,19 @@ class WatchedVersion:
         alerts = [
             alert
             for key, series in self.series.items()
-            for alert in self._alerts(key, series.end(offset, time_ms))
+            for alert in self._alerts(key, series.supersede(offset, time_ms))
         ]
         self.retired = True
         self._meta_dirty = True
         self._dirty.update(self.series)
         return alerts
+
+    def resolve(self, alert: DriftAlert, offset: int, time_ms: int) -> list[DriftAlert]:
+        """A person ends the episode of ``alert``; its series begins anew on its reference."""
+        series = self.series[alert.series]
+        decision = series.resolve(track_of(alert), offset, time_ms)
+        self._dirty.add(alert.series)
+        return [] if decision is None else self._alerts(alert.series, [decision])
 
     def dirty(self) -> dict[str, Any]:
         """The parts that changed since `clean`."""

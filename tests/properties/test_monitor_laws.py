@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal, get_args
 
 import msgspec
 import pytest
@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from producer.codec import encode
-from producer.events import CE_TYPE_OF, Event, InferenceEvent, Label, ModelUpdate, Tick
+from producer.events import CE_TYPE_OF, Command, Event, InferenceEvent, Label, ModelUpdate, Tick
 from stream_monitor.alerts.policy import EpisodePolicy
-from stream_monitor.contracts import DeadLetter, DriftAlert
+from stream_monitor.contracts import DeadLetter, DriftAlert, Phase
 from stream_monitor.drift.calibration import Budget
 from stream_monitor.ingest.records import LogRecord, RecordBatch
 from stream_monitor.labels.spec import LabelSpec
@@ -24,6 +24,8 @@ from stream_monitor.reference.profile import profile_to_data
 from stream_monitor.spec import MonitorSpec
 from stream_monitor.windows.closed import ClosedWindow
 from stream_monitor.windows.spec import WindowSpec
+
+Act = Literal["acknowledge", "snooze", "resolve"]
 
 TOPIC = "driftline.events.v1"
 MINUTE_MS = 60_000
@@ -69,7 +71,42 @@ def profile(rng: random.Random, version: str) -> dict[str, Any]:
 
 
 def log_of(seed: int, n: int = 2600) -> list[LogRecord]:
-    """A log with all that a partition may hold, drift and damage included."""
+    """A log with all that a partition may hold: drift, damage, and what people say to it."""
+    records = events_of(seed, n)
+    return with_commands(random.Random(seed), records, run(records, [])[0])  # noqa: S311
+
+
+def with_commands(
+    rng: random.Random, records: list[LogRecord], alerts: list[DriftAlert]
+) -> list[LogRecord]:
+    """Commands to these episodes, most of them while they are open, at free offsets."""
+    index = {record.offset: i for i, record in enumerate(records)}
+    commands: dict[int, LogRecord] = {}
+    for n, alert in enumerate(alerts):
+        far = rng.random() < 0.3  # hushed for good, then resolved: what comes next is withheld
+        acts: list[Act] = rng.choice([[], ["acknowledge"], ["acknowledge", "snooze"], ["resolve"]])
+        for k, action in enumerate(("snooze", "resolve") if far else acts):
+            delay = 20 * k if far else rng.choice([0, 1, 20, 200])
+            i = min(len(records) - 1, index[alert.decided_offset] + delay)
+            offset, timestamp_ms = records[i].offset + 1, records[i].timestamp_ms
+            span_ms = 4_000_000 if far else rng.choice([-1000, 5_000, 120_000])
+            until_ms = timestamp_ms + span_ms
+            command = Command(
+                id=f"c{n}-{k if far else rng.randint(0, 2)}",
+                model=rng.choice(["churn"] * 9 + ["nobody"]),
+                action=action,
+                episode=rng.choice([alert.episode_id] * 9 + ["e"]),
+                actor="ann",
+                time_ms=timestamp_ms,
+                until_ms=until_ms if action == "snooze" and rng.random() < 0.9 else None,
+                reason=rng.choice(["", "known"]),
+            )
+            commands[offset] = LogRecord(offset, timestamp_ms, CE_TYPE_OF[Command], encode(command))
+    return sorted([*records, *commands.values()], key=lambda record: record.offset)
+
+
+def events_of(seed: int, n: int) -> list[LogRecord]:
+    """Events, labels, updates, ticks and rubbish; every second offset is free."""
     rng = random.Random(seed)  # noqa: S311
     values: list[tuple[Event | bytes, int]] = []
     labels: list[tuple[int, Label]] = []
@@ -81,7 +118,8 @@ def log_of(seed: int, n: int = 2600) -> list[LogRecord]:
     change = rng.randint(600, 1500)
     clock_ms = 0
     for i in range(n):
-        shift = 12.0 if change <= i < change + 700 else 0.0
+        worse = change + 250 <= i < change + 700 or i >= change + 1100
+        shift = 12.0 if worse else 3.0 * (change <= i < change + 250)
         clock_ms += 1000 if rng.random() > 0.002 else 40_000
         event = model_event(rng, i, "1", shift)
         event = msgspec.structs.replace(event, time_ms=min(event.time_ms, clock_ms))
@@ -110,7 +148,7 @@ def log_of(seed: int, n: int = 2600) -> list[LogRecord]:
     records = []
     offset = 0
     for value, timestamp_ms in values:
-        offset += 1 + (rng.random() < 0.01)  # transaction markers leave holes
+        offset += 2 + 2 * (rng.random() < 0.01)  # transaction markers leave holes
         raw = value if isinstance(value, bytes) else encode(value)
         kind = None if isinstance(value, bytes) else CE_TYPE_OF[type(value)]
         records.append(LogRecord(offset, timestamp_ms, kind, raw))
@@ -207,15 +245,20 @@ def test_the_logs_of_these_laws_hold_drift_recovery_and_damage() -> None:
     """A law about empty results would say nothing."""
     phases: set[str] = set()
     kinds: set[str] = set()
-    letters = windows = 0
+    reasons: set[str] = set()
+    letters = windows = withheld = 0
     for seed in range(6):
-        alerts, dead, closed, _ = run(log_of(seed), [])
+        alerts, dead, closed, state = run(log_of(seed), [])
         phases |= {alert.phase for alert in alerts}
         kinds |= {alert.kind for alert in alerts}
+        reasons |= {letter.reason for letter in dead}
+        withheld += msgspec.json.decode(state)["counters"]["withheld"]
         letters += len(dead)
         windows += len(closed)
 
-    assert {"started", "recovered", "superseded"} <= phases
+    assert phases == set(get_args(Phase))
+    assert {"unknown_episode", "invalid_command"} <= reasons
+    assert withheld > 0
     assert {"data", "prediction", "concept"} <= kinds
     assert letters > 50
     assert windows > 10

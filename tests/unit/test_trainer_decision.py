@@ -78,7 +78,13 @@ def test_an_episode_is_decided_on_once() -> None:
 def test_what_ends_before_the_labels_came_ends_the_waiting_job() -> None:
     assert decided(History(waiting_on="e1"), phase="recovered").action == "cancel"
     assert decided(History(waiting_on="e1"), phase="superseded").action == "cancel"
+    assert decided(History(waiting_on="e1"), phase="resolved").action == "cancel"
     assert decided(History(waiting_on="e2"), phase="recovered").action == "ignore"
+
+
+@pytest.mark.parametrize("phase", ["acknowledged", "snoozed"])
+def test_what_a_person_says_of_an_episode_asks_for_no_retrain(phase: str) -> None:
+    assert decided(phase=phase).action == "ignore"
 
 
 @given(

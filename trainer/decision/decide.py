@@ -51,13 +51,15 @@ def decide(alert: DriftAlert, history: History, spec: RetrainSpec) -> Decision:
 
     An episode is decided on once, at the first alert that tells it is there; a refusal for a while
     (`PASSING`) is none, and its next alert, which says that it got worse, is decided on again.
-    The first rule that applies, in this order, decides: over, known, no factory, data quality, old
-    version, a job runs, cooldown, budget.
+    The first rule that applies, in this order, decides: over, a person's word, known, no factory,
+    data quality, old version, a job runs, cooldown, budget.
     """
-    if alert.phase in ("recovered", "superseded"):
+    if alert.phase in _OVER:
         if history.waiting_on == alert.episode_id:
             return Decision("cancel", alert.phase, _OVER[alert.phase], _seen(alert))
         return Decision("ignore", "over")
+    if alert.phase in ("acknowledged", "snoozed"):
+        return Decision("ignore", "person")
     if history.episode_decided:
         return Decision("ignore", "episode_decided")
     return _refusal(alert, history, spec) or Decision(
@@ -125,6 +127,7 @@ def _spent(alert: DriftAlert, history: History, spec: RetrainSpec) -> Decision |
 _OVER: Final = {
     "recovered": "The drift went away before there were enough labels.",
     "superseded": "Another version took over before there were enough labels.",
+    "resolved": "A person resolved the drift before there were enough labels.",
 }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from stream_monitor.contracts import DriftAlert
+from stream_monitor.contracts import ENDED, DriftAlert
 
 
 class Span(NamedTuple):
@@ -35,7 +35,7 @@ def is_broken(alert: DriftAlert) -> bool:
 
 def span_of(alert: DriftAlert) -> Span:
     """The span as far as the alert knows it."""
-    over = alert.phase in ("recovered", "superseded")
+    over = alert.phase in ENDED
     return Span(alert.episode_id, alert.onset_ms, alert.decided_ms if over else None)
 
 

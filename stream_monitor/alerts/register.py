@@ -1,0 +1,239 @@
+"""The open episodes of one model, and what people said about them.
+
+Alerts come in as they are decided and go out as they are told: with who acknowledged the episode,
+or not at all while its series is snoozed.  A snooze ends by the append clock, the clock of the
+person who set it; event time may be that of a replayed year.  What it kept back is counted, and
+when it is over an episode that is still open says so once.  The end of an episode somebody was
+told of is always told: it asks nothing of anybody, and programs wait for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+import numpy as np
+
+from producer.events import Command
+from stream_monitor.alerts.alert import derived_id
+from stream_monitor.alerts.wording import moment
+from stream_monitor.contracts import ENDED, DriftAlert, Phase
+from stream_monitor.ingest.batch import Ints
+
+SeriesKey: TypeAlias = tuple[str, str]
+"""Version and series."""
+
+
+class UnknownEpisode(ValueError):  # noqa: N818 - a finding, named for what it says
+    """A command names an episode that is not open here."""
+
+
+class OpenEpisode(msgspec.Struct):
+    """``latest`` is its last alert, told or withheld; ``told`` whether any was told."""
+
+    latest: DriftAlert
+    told: bool = False
+    acknowledged_by: str | None = None
+    acknowledged_ms: int | None = None
+    withheld: int = 0
+
+    @property
+    def series(self) -> SeriesKey:
+        """Which series it is of."""
+        return self.latest.version, self.latest.series
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where in the log something is decided, and when: append clock and event time."""
+
+    offset: int
+    clock_ms: int
+    event_time_ms: int
+
+
+class Register:
+    """Open episodes by id, and snoozes by series: from (version, series) to the end, in ms."""
+
+    def __init__(self) -> None:
+        self.open: dict[str, OpenEpisode] = {}
+        self._snoozes: dict[SeriesKey, int] = {}
+        self.withheld = 0
+        self._dirty = True
+
+    def due(self, clock_ms: int) -> bool:
+        """Whether a snooze is over at that time of the append clock."""
+        return bool(self._snoozes) and min(self._snoozes.values()) <= clock_ms
+
+    def tell(self, alerts: Iterable[DriftAlert], offsets: Ints, clock_ms: Ints) -> list[DriftAlert]:
+        """Take alerts in the order of ``decided_offset``; gives what goes out.
+
+        ``offsets`` and ``clock_ms`` (n,) are those of the records since the last call; a snooze
+        ends at the first of them that reaches its end.
+        """
+        told: list[DriftAlert] = []
+        for alert in alerts:
+            i = int(np.searchsorted(offsets, alert.decided_offset))
+            told += self._wake(offsets, clock_ms, int(clock_ms[i]))
+            told += self._take(alert)
+        return told + self._wake(offsets, clock_ms, int(clock_ms[-1]))
+
+    def _take(self, alert: DriftAlert) -> list[DriftAlert]:
+        self._dirty = True
+        episode = self.open.get(alert.episode_id)
+        if episode is None:
+            episode = OpenEpisode(alert)
+            if alert.phase not in ENDED:
+                self.open[alert.episode_id] = episode
+        episode.latest = alert
+        ends = alert.phase in ENDED
+        if ends:
+            self.open.pop(alert.episode_id, None)
+        if episode.series in self._snoozes and not (ends and episode.told):
+            episode.withheld += 1
+            self.withheld += 1
+            return []
+        return [self._out(episode, alert)]
+
+    def _out(self, episode: OpenEpisode, alert: DriftAlert) -> DriftAlert:
+        episode.told = True
+        says = alert.explanation
+        if episode.acknowledged_by is not None and alert.phase == "ongoing":
+            since = moment(episode.acknowledged_ms or 0)
+            says += f"; {episode.acknowledged_by} has known since {since}"
+        return msgspec.structs.replace(
+            alert,
+            explanation=says,
+            acknowledged_by=episode.acknowledged_by,
+            acknowledged_ms=episode.acknowledged_ms,
+            withheld=episode.withheld,
+        )
+
+    def _wake(self, offsets: Ints, clock_ms: Ints, now_ms: int) -> list[DriftAlert]:
+        """End the snoozes that are over; episodes still open say so, in the order of the log."""
+        if not self.due(now_ms):
+            return []
+        over = sorted(
+            (int(np.searchsorted(clock_ms, until)), series)
+            for series, until in self._snoozes.items()
+            if until <= now_ms
+        )
+        return [
+            alert
+            for i, series in over
+            for alert in self._end_snooze(series, int(offsets[i]), int(clock_ms[i]))
+        ]
+
+    def _end_snooze(self, series: SeriesKey, offset: int, clock_ms: int) -> list[DriftAlert]:
+        del self._snoozes[series]
+        self._dirty = True
+        told = []
+        for episode_id, episode in sorted(self.open.items()):
+            if episode.series == series:
+                kept = f", {episode.withheld} alerts were withheld" if episode.withheld else ""
+                awake = msgspec.structs.replace(
+                    episode.latest,
+                    alert_id=derived_id(episode_id, "awake", offset),
+                    phase="ongoing",
+                    explanation=f"{episode.latest.explanation}; still so after the snooze that "
+                    f"ended {moment(clock_ms)}{kept}",
+                    decided_offset=offset,
+                )
+                told.append(self._out(episode, awake))
+        return told
+
+    def find(self, episode_id: str) -> list[OpenEpisode]:
+        """The open episodes a command is about.
+
+        Raises:
+            UnknownEpisode: there is none of that id.
+        """
+        if episode_id not in self.open:
+            raise UnknownEpisode(
+                f"episode: {episode_id!r} is not open here: it is over, or never was; "
+                "`driftline alerts list` names those that are"
+            )
+        return [self.open[episode_id]]
+
+    def acknowledge(self, command: Command, place: Place) -> list[DriftAlert]:
+        """Mark episodes as known; an answer goes out for each.  Raises UnknownEpisode."""
+        told = []
+        for episode in self.find(command.episode):
+            episode.acknowledged_by, episode.acknowledged_ms = command.actor, command.time_ms
+            told.append(self._answer(episode, "acknowledged", command, place))
+        return told
+
+    def snooze(self, command: Command, place: Place) -> list[DriftAlert]:
+        """Withhold the alerts of the series of these episodes; an answer goes out for each.
+
+        An end that lies in the past ends a snooze.  Raises UnknownEpisode.
+        """
+        if command.until_ms is None:
+            raise ValueError("until_ms: a snooze says when it is over")
+        episodes = self.find(command.episode)
+        for episode in episodes:
+            if command.until_ms > place.clock_ms:
+                self._snoozes[episode.series] = command.until_ms
+            else:
+                self._snoozes.pop(episode.series, None)
+        return [self._answer(episode, "snoozed", command, place) for episode in episodes]
+
+    def _answer(
+        self, episode: OpenEpisode, phase: Phase, command: Command, place: Place
+    ) -> DriftAlert:
+        """What goes out as soon as a command is obeyed."""
+        self._dirty = True
+        did: str = phase
+        if phase == "snoozed":
+            awake = (command.until_ms or 0) <= place.clock_ms
+            did = "snooze ended" if awake else f"snoozed until {moment(command.until_ms or 0)}"
+        why = f": {command.reason}" if command.reason else ""
+        latest = episode.latest
+        name = latest.feature or latest.series
+        answer = msgspec.structs.replace(
+            latest,
+            alert_id=derived_id(latest.episode_id, phase, place.offset),
+            phase=phase,
+            explanation=f"{name}: {did} by {command.actor}{why}",
+            decided_offset=place.offset,
+            decided_ms=place.event_time_ms,
+            actor=command.actor,
+            reason=command.reason,
+            until_ms=command.until_ms if phase == "snoozed" else None,
+        )
+        return self._out(episode, answer)
+
+    def resolve(self, ended: Sequence[DriftAlert], command: Command) -> list[DriftAlert]:
+        """What goes out of episodes that ended because a person resolved them."""
+        why = f": {command.reason}" if command.reason else ""
+        return [
+            told
+            for alert in ended
+            for told in self._take(
+                msgspec.structs.replace(
+                    alert,
+                    explanation=f"{alert.explanation} by {command.actor}{why}",
+                    actor=command.actor,
+                    reason=command.reason,
+                )
+            )
+        ]
+
+    def dirty(self) -> list[Any] | None:
+        """All of it as plain data, if it changed since `clean`."""
+        if not self._dirty:
+            return None
+        snoozes = [[*series, until] for series, until in sorted(self._snoozes.items())]
+        return [msgspec.to_builtins(self.open, order="sorted"), snoozes, self.withheld]
+
+    def clean(self) -> None:
+        """What `dirty` gave is durable."""
+        self._dirty = False
+
+    def restore(self, data: Any) -> None:
+        """Continue from what `dirty` gave.  Raises ValidationError where it does not fit."""
+        episodes, snoozes, withheld = data
+        self.open = msgspec.convert(episodes, dict[str, OpenEpisode])
+        self._snoozes = {(version, series): int(until) for version, series, until in snoozes}
+        self.withheld = int(withheld)
+        self.clean()
