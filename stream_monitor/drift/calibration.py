@@ -13,7 +13,6 @@ from typing import Final
 import msgspec
 
 from stream_monitor.drift.adwin_state import adwin_clock
-from stream_monitor.drift.page_hinkley import DELTA
 from stream_monitor.reference.feature import ChannelReference
 
 # Siegmund, "Sequential Analysis", 1985: a discrete sum behaves as a continuous one whose
@@ -50,12 +49,14 @@ def arl0_events(budget: Budget, n_detectors: int) -> float:
 def page_hinkley_threshold(channel: ChannelReference, arl0_events: float) -> float:
     """Threshold of the two-sided cumulative sum, in standard deviations of a block mean.
 
-    Siegmund (1985): ARL0 = (exp(2k(h + 1.166)) - 2k(h + 1.166) - 1) / 4k^2 blocks, which at
-    k = 0.5 is h = ln(ARL0) - 1.166.  Tails heavier than the normal ones lower the exponent 2k to
-    ``channel.theta``, the root of E exp(theta (z - k)) = 1 (Lorden, 1971; Wald's identity).
+    Siegmund (1985), for allowance k: ARL0 = (exp(2k(h + 1.166)) - 2k(h + 1.166) - 1) / 4k^2
+    blocks, which is h = ln(4k^2 ARL0) / 2k - 1.166.  Tails heavier than the normal ones lower the
+    exponent 2k to ``channel.theta``, the root of E exp(theta (z - k)) = 1 (Lorden, 1971; Wald's
+    identity).
     """
-    h = math.log(_blocks(channel, arl0_events)) - _OVERSHOOT
-    return h * 2 * DELTA / channel.theta
+    k = channel.allowance
+    h = math.log(4 * k * k * _blocks(channel, arl0_events)) / (2 * k) - _OVERSHOOT
+    return h * 2 * k / channel.theta
 
 
 def adwin_delta(channel: ChannelReference, arl0_events: float) -> float:

@@ -36,7 +36,7 @@ class Channel:
         if state is None:
             self._count, self._total = 0, 0
             self._adwin = Adwin.primed(reference.adwin, delta, clock)
-            self._page_hinkley = PageHinkley(threshold, reference.n_blocks)
+            self._page_hinkley = PageHinkley(threshold, reference.allowance, reference.n_blocks)
             return
         if not isinstance(state, list | tuple) or len(state) != 4:
             raise CorruptState("channel state: not four parts")
@@ -46,7 +46,9 @@ class Channel:
         if type(self._total) is not int or abs(self._total) > self._count * _MAX_VALUE:
             raise CorruptState("channel state: impossible sum")
         self._adwin = Adwin.restore(delta, clock, state[2])
-        self._page_hinkley = PageHinkley.restore(threshold, state[3])
+        self._page_hinkley = PageHinkley.restore(
+            threshold, reference.allowance, reference.n_blocks, state[3]
+        )
 
     def observe(self, values: Ints) -> list[Signal]:
         """Take the fixed-point values of consecutive events, shape (n,)."""

@@ -2,7 +2,8 @@
 
 Source: Page, "Continuous inspection schemes", Biometrika 41, 1954.  With alpha = 1 (no forgetting)
 River's detector is the two-sided cumulative sum against its own running mean, and that has a
-threshold in closed form (`drift.calibration`).
+threshold in closed form (`drift.calibration`).  What it subtracts at each step, the allowance
+(River's delta), is half the change it is best at.
 """
 
 from __future__ import annotations
@@ -16,8 +17,19 @@ from river import drift
 from stream_monitor.drift.signal import Alarm
 from stream_monitor.errors import CorruptState
 
-DELTA: Final = 0.5  # standard deviations of a block mean: tuned for shifts of 1 and more
-MIN_INSTANCES: Final = 30
+_MIN_INSTANCES: Final = 10
+_MAX_INSTANCES: Final = 30
+
+
+def min_instances(n_reference_blocks: int) -> int:
+    """How many block means it must have seen, those of the reference included, to speak.
+
+    A reference of few long blocks is no reason to wait for more of them.
+
+    >>> min_instances(0), min_instances(19), min_instances(1250)
+    (10, 19, 30)
+    """
+    return min(_MAX_INSTANCES, max(_MIN_INSTANCES, n_reference_blocks))
 
 
 class PageHinkley:
@@ -25,17 +37,21 @@ class PageHinkley:
 
     __slots__ = ("_detector", "_high_at", "_low_at")
 
-    def __init__(self, threshold: float, n_reference_blocks: int) -> None:
+    def __init__(self, threshold: float, allowance: float, n_reference_blocks: int) -> None:
         detector: Any = drift.PageHinkley(
-            min_instances=MIN_INSTANCES, delta=DELTA, threshold=threshold, alpha=1.0, mode="both"
+            min_instances=min_instances(n_reference_blocks),
+            delta=allowance,
+            threshold=threshold,
+            alpha=1.0,
+            mode="both",
         )
         self._detector = detector
         # What `update(0.0)`, once per block of the reference, leaves behind.
         n = float(n_reference_blocks)
         detector._x_mean.n = n  # noqa: SLF001
         if n:
-            detector._sum_increase = detector._min_increase = -DELTA * n  # noqa: SLF001
-            detector._sum_decrease = detector._max_decrease = DELTA * n  # noqa: SLF001
+            detector._sum_increase = detector._min_increase = -allowance * n  # noqa: SLF001
+            detector._sum_decrease = detector._max_decrease = allowance * n  # noqa: SLF001
         self._low_at: float = n
         self._high_at: float = n
 
@@ -46,7 +62,8 @@ class PageHinkley:
         variables.  The onset is the last extreme of the cumulative sum that fired.
         """
         detector: Any = self._detector
-        threshold = detector.threshold
+        threshold, allowance = detector.threshold, detector.delta
+        least = detector.min_instances
         mean_of = detector._x_mean  # noqa: SLF001
         n, mean = mean_of.n, mean_of._mean  # noqa: SLF001
         up, low = detector._sum_increase, detector._min_increase  # noqa: SLF001
@@ -61,13 +78,13 @@ class PageHinkley:
             n += 1.0
             mean += (1.0 / n) * (value - mean)
             deviation = value - mean
-            up = up + deviation - DELTA
-            down = down + deviation + DELTA
+            up = up + deviation - allowance
+            down = down + deviation + allowance
             if up < low:
                 low, low_at = up, n
             if down > high:
                 high, high_at = down, n
-            if n >= MIN_INSTANCES and (up - low > threshold or high - down > threshold):
+            if n >= least and (up - low > threshold or high - down > threshold):
                 flagged = True
                 rose = up - low >= high - down
                 began = low_at if rose else high_at
@@ -96,7 +113,9 @@ class PageHinkley:
         ]
 
     @classmethod
-    def restore(cls, threshold: float, data: Any) -> PageHinkley:
+    def restore(
+        cls, threshold: float, allowance: float, n_reference_blocks: int, data: Any
+    ) -> PageHinkley:
         """Continue from `snapshot`.  Raises CorruptState where it cannot be one."""
         if not isinstance(data, list | tuple) or len(data) != 9:
             raise CorruptState("Page-Hinkley state: not nine numbers")
@@ -110,7 +129,7 @@ class PageHinkley:
             raise CorruptState("Page-Hinkley state: impossible counts")
         if n and (up < low or down > high):
             raise CorruptState("Page-Hinkley state: the extremes are none")
-        restored = cls(threshold, 0)
+        restored = cls(threshold, allowance, n_reference_blocks)
         detector = restored._detector
         detector._x_mean.n, detector._x_mean._mean = n, mean  # noqa: SLF001
         detector._sum_increase, detector._sum_decrease = up, down  # noqa: SLF001

@@ -12,8 +12,8 @@ from scipy.optimize import brentq
 
 from stream_monitor.drift.adwin_state import AdwinState, adwin_clock, dump, new
 from stream_monitor.drift.calibration import adwin_delta
-from stream_monitor.drift.page_hinkley import DELTA
 from stream_monitor.reference.dependence import (
+    TAMING,
     autocorrelation_time,
     block_length,
     block_means,
@@ -32,8 +32,12 @@ Z_LIMIT: Final = 8.0
 _ADWIN_SCALE: Final = 10.0  # where ADWIN's rate of false alarms is linear in its delta
 _SKEWED: Final = 0.25
 _NOMINAL_ARL0: Final = 1e6
+# Of the cumulative sums, in sd of a block mean.  ADWIN finds what is smaller than twice that.
+_ALLOWANCE: Final = 0.75
+_DEPENDENT_ALLOWANCE: Final = 0.5  # ADWIN is less keen there
+_VALIDITY_ALLOWANCE: Final = 1.0  # outages are no small changes
 _UNSEEN: Final = 3.0  # rule of three: what n events did not show may still be 3/n of them
-_MAX_VALIDITY_BLOCK: Final = 512
+_MAX_VALIDITY_BLOCK: Final = 128
 _RARE_EVENTS: Final = 20
 _MIN_EFFECTIVE: Final = 100
 _MIN_THETA: Final = 0.05
@@ -99,7 +103,7 @@ def fit_validity(invalid: Bools, widening: float) -> ChannelReference:
     rarer = min(share, 1 - share)
     skew = _bernoulli_skew(rarer)
     tau = autocorrelation_time(values) if _RARE_EVENTS <= hits <= n - _RARE_EVENTS else 1.0
-    wanted = max(8.0, skew * skew, 2 * tau if tau > 1 else 0.0)
+    wanted = max(8.0, TAMING * skew * skew, 2 * tau if tau > 1 else 0.0)
     block = min(power_of_two(wanted), _MAX_VALIDITY_BLOCK, power_of_two(n // 2 + 1) // 2)
     blocks = block_means(values, block)
     vif = variance_inflation(blocks) if tau > 1 else 1.0
@@ -122,6 +126,9 @@ def _calibrated(
 ) -> ChannelReference:
     z = np.clip((blocks - mean) / sd, -Z_LIMIT, Z_LIMIT)
     skew = max(abs(skewness(z)), abs(skew_of_events) * math.sqrt(tau / block))
+    allowance = _DEPENDENT_ALLOWANCE
+    if tau == 1:
+        allowance = _VALIDITY_ALLOWANCE if channel == "validity" else _ALLOWANCE
     scale = _ADWIN_SCALE if skew < _SKEWED else 1.0
     fitted = ChannelReference(
         channel=channel,
@@ -130,12 +137,13 @@ def _calibrated(
         block=block,
         tau=tau,
         skew=skew,
-        theta=tail_exponent(z, skew),
+        theta=tail_exponent(z, skew, allowance),
         vif=vif,
         adwin_scale=scale,
         n_blocks=len(blocks),
         adwin=None,
         widening=widening,
+        allowance=allowance,
     )
     adwin = _primed(z * scale, fitted)
     return msgspec.structs.replace(fitted, adwin=adwin, stationary=adwin is not None)
@@ -151,25 +159,25 @@ def _primed(values: Floats, channel: ChannelReference) -> AdwinState | None:
     return dump(adwin)
 
 
-def tail_exponent(z: Floats, skew: float) -> float:
+def tail_exponent(z: Floats, skew: float, allowance: float) -> float:
     """The exponent theta of the false-alarm rate of a cumulative sum over ``z``, at most 2k.
 
     The root of mean(exp(theta (z - k))) = 1, for both signs of z (Lorden, 1971), and, where it is
     skewed, of (exp(theta J) - 1 - theta J) / J^2 = theta k, which is that root for a compound
     Poisson sum with jumps J: a finite reference may not have shown its tail.
     """
-    theta = 2 * DELTA
+    theta = 2 * allowance
     for signed in (z, -z):
 
         def mean_log(x: float, signed: Floats = signed) -> float:
-            return math.log(float(np.mean(np.exp(x * (signed - DELTA)))))
+            return math.log(float(np.mean(np.exp(x * (signed - allowance)))))
 
         theta = min(theta, _positive_root(mean_log, theta))
     if skew > _SKEWED:
         jump = min(skew * (1 + 1 / math.sqrt(len(z))), _MAX_JUMP)
 
         def poisson(x: float) -> float:
-            return (math.expm1(x * jump) - x * jump) / jump**2 - x * DELTA
+            return (math.expm1(x * jump) - x * jump) / jump**2 - x * allowance
 
         theta = min(theta, _positive_root(poisson, theta))
     return max(theta, _MIN_THETA)

@@ -82,11 +82,15 @@ def _check_bins(where: str, feature: FeatureReference) -> None:
 
 def _check_channel(where: str, channel: ChannelReference) -> None:
     numbers = (channel.mean, channel.sd, channel.tau, channel.skew, channel.theta, channel.vif)
-    _finite(where, (*numbers, channel.adwin_scale, channel.widening))
+    _finite(where, (*numbers, channel.adwin_scale, channel.widening, channel.allowance))
     block = channel.block
     _require(1 <= block <= _MAX_BLOCK and block & (block - 1) == 0, f"{where}: impossible block")
     _require(1 <= channel.n_blocks < _MAX_COUNT, f"{where}: impossible number of blocks")
-    _require(channel.sd > 0 and 0 < channel.theta <= 1, f"{where}: impossible sd or theta")
+    _require(0.1 <= channel.allowance <= 4, f"{where}: impossible allowance")
+    _require(
+        channel.sd > 0 and 0 < channel.theta <= 2 * channel.allowance,
+        f"{where}: impossible sd or theta",
+    )
     _require(
         min(channel.tau, channel.vif, channel.widening) >= 1 and channel.adwin_scale > 0,
         f"{where}: impossible tau, vif, widening or scale",

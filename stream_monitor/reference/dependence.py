@@ -13,6 +13,7 @@ from stream_monitor.reference.fixed_point import Floats
 _MAX_LAGS: Final = 2000
 _MIN_BLOCK: Final = 8  # longer delays large changes, shorter costs more and finds nothing sooner
 _MIN_BLOCKS: Final = 32
+TAMING: Final = 0.25  # of the skew: what is left of it, thresholds allow for
 
 
 def autocorrelation_time(values: Floats) -> float:
@@ -38,12 +39,15 @@ def autocorrelation_time(values: Floats) -> float:
 
 
 def block_length(n: int, tau: float, skew: float) -> int:
-    """Events per block: a power of two, at least 8; twice tau, and enough to tame the skew.
+    """Events per block: a power of two, at least 8; three times tau, and enough to tame the skew.
+
+    Twice would do, but tau is an estimate: a reference that shows too little of it would alarm on
+    and on.
 
     >>> block_length(10_000, 1.0, 0.1), block_length(10_000, 19.0, 0.1), block_length(300, 19.0, 0)
     (8, 64, 8)
     """
-    wanted = max(float(_MIN_BLOCK), 2 * tau if tau > 1 else 0.0, skew * skew * tau)
+    wanted = max(float(_MIN_BLOCK), 3 * tau if tau > 1 else 0.0, TAMING * skew * skew * tau)
     longest = max(_MIN_BLOCK, 1 << max(0, n // _MIN_BLOCKS).bit_length() - 1)
     return min(power_of_two(wanted), longest)
 

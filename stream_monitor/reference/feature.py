@@ -19,11 +19,12 @@ class ChannelReference(msgspec.Struct, frozen=True, kw_only=True):
 
     ``mean`` and ``sd`` standardise a mean of ``block`` events; ``sd`` already holds the leftover
     dependence (``vif``) and the uncertainty of a finite reference.  ``tau`` is the integrated
-    autocorrelation time in events, ``skew`` that of a standardised block mean, ``theta`` the
-    exponent of its tail (1 for a normal one).  ``adwin`` is the state of an ADWIN that has seen
-    the ``n_blocks`` blocks of the reference, each times ``adwin_scale``; ``None`` with
-    ``stationary`` false where it found a change in them.  ``widening`` multiplies the time
-    between false alarms where the reference is too short to promise it.
+    autocorrelation time in events, ``skew`` that of a standardised block mean.  ``allowance`` is
+    what a cumulative sum of them subtracts at each step, in standard deviations, and ``theta`` the
+    exponent of its tail (twice the allowance for a normal one).  ``adwin`` is the state of an
+    ADWIN that has seen the ``n_blocks`` blocks of the reference, each times ``adwin_scale``;
+    ``None`` with ``stationary`` false where it found a change in them.  ``widening`` multiplies
+    the time between false alarms where the reference is too short to promise it.
     """
 
     channel: ChannelName
@@ -39,6 +40,7 @@ class ChannelReference(msgspec.Struct, frozen=True, kw_only=True):
     adwin: AdwinState | None
     stationary: bool = True
     widening: float = 1.0
+    allowance: float = 0.5
 
 
 class FeatureReference(msgspec.Struct, frozen=True, kw_only=True):

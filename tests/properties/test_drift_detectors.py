@@ -13,10 +13,11 @@ from river import drift
 
 from stream_monitor.drift.adwin import Adwin
 from stream_monitor.drift.adwin_state import AdwinState, dump, load, new
-from stream_monitor.drift.page_hinkley import DELTA, MIN_INSTANCES, PageHinkley
+from stream_monitor.drift.page_hinkley import PageHinkley, min_instances
 from stream_monitor.errors import CorruptState
 
 seeds = st.integers(0, 1_000_000)
+allowances = st.sampled_from([0.25, 0.5, 1.0, 1.5])
 law = settings(max_examples=40, deadline=None)
 CLOCK = 4
 
@@ -28,18 +29,27 @@ def stream(seed: int, n: int = 700) -> list[float]:
     return np.clip(rng.standard_normal(n) + levels, -8, 8).tolist()  # type: ignore[no-any-return]
 
 
-def river_page_hinkley(threshold: float) -> Any:
+def river_page_hinkley(threshold: float, allowance: float, n_reference: int) -> Any:
     return drift.PageHinkley(
-        min_instances=MIN_INSTANCES, delta=DELTA, threshold=threshold, alpha=1.0, mode="both"
+        min_instances=min_instances(n_reference),
+        delta=allowance,
+        threshold=threshold,
+        alpha=1.0,
+        mode="both",
     )
 
 
 @law
-@given(seed=seeds, threshold=st.floats(1.0, 15.0), n_reference=st.integers(0, 400))
+@given(
+    seed=seeds,
+    threshold=st.floats(1.0, 15.0),
+    allowance=allowances,
+    n_reference=st.integers(0, 400),
+)
 def test_page_hinkley_equals_river_bit_by_bit(
-    seed: int, threshold: float, n_reference: int
+    seed: int, threshold: float, allowance: float, n_reference: int
 ) -> None:
-    theirs = river_page_hinkley(threshold)
+    theirs = river_page_hinkley(threshold, allowance, n_reference)
     for _ in range(n_reference):
         theirs.update(0.0)
     fired = []
@@ -49,7 +59,7 @@ def test_page_hinkley_equals_river_bit_by_bit(
         if theirs.drift_detected:
             fired.append(i)
 
-    ours = PageHinkley(threshold, n_reference)
+    ours = PageHinkley(threshold, allowance, n_reference)
     assert [alarm.block for alarm in ours.observe(values)] == fired
     for name in ("_sum_increase", "_sum_decrease", "_min_increase", "_max_decrease"):
         assert getattr(ours._detector, name) == getattr(theirs, name)
@@ -75,16 +85,18 @@ def test_adwin_equals_river_bit_by_bit(seed: int, delta: float) -> None:
 
 
 @law
-@given(seed=seeds, cut=st.integers(0, 700), threshold=st.floats(2.0, 12.0))
-def test_a_stored_page_hinkley_continues_identically(seed: int, cut: int, threshold: float) -> None:
+@given(seed=seeds, cut=st.integers(0, 700), threshold=st.floats(2.0, 12.0), allowance=allowances)
+def test_a_stored_page_hinkley_continues_identically(
+    seed: int, cut: int, threshold: float, allowance: float
+) -> None:
     values = stream(seed)
-    whole = PageHinkley(threshold, 50)
+    whole = PageHinkley(threshold, allowance, 50)
     expected = whole.observe(values)
 
-    first = PageHinkley(threshold, 50)
+    first = PageHinkley(threshold, allowance, 50)
     found = first.observe(values[:cut])
     stored = msgspec.msgpack.decode(msgspec.msgpack.encode(first.snapshot()))
-    second = PageHinkley.restore(threshold, stored)
+    second = PageHinkley.restore(threshold, allowance, 50, stored)
     found += [alarm._replace(block=alarm.block + cut) for alarm in second.observe(values[cut:])]
 
     assert found == expected
@@ -188,7 +200,7 @@ def test_an_impossible_adwin_state_is_refused(change: dict[str, Any]) -> None:
 @pytest.mark.parametrize("data", [None, [], [1] * 8, ["a"] * 9, {"n": 1}, [float("nan")] * 9])
 def test_an_impossible_page_hinkley_state_is_refused(data: Any) -> None:
     with pytest.raises(CorruptState):
-        PageHinkley.restore(5.0, data)
+        PageHinkley.restore(5.0, 0.5, 50, data)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -203,7 +215,7 @@ def test_direction_and_onset_point_at_the_change(sign: int, which: str) -> None:
         if which == "adwin":
             alarms = Adwin(new(0.002, 4)).observe((10 * values).tolist())
         else:
-            alarms = PageHinkley(10.0, 500).observe(values.tolist())
+            alarms = PageHinkley(10.0, 0.5, 500).observe(values.tolist())
         first = next(alarm for alarm in alarms if alarm.block >= 500)
         assert first.direction == ("up" if sign > 0 else "down")
         errors.append(first.block - first.onset_blocks - 500)

@@ -126,4 +126,6 @@ def test_any_reference_gives_a_reference_that_reads_back(column: list[float]) ->
 
     assert again == fitted
     assert sum(fitted.bin_counts) == len(column)
-    assert all(channel.sd > 0 and 0 < channel.theta <= 1 for channel in fitted.channels)
+    for channel in fitted.channels:
+        assert channel.sd > 0
+        assert 0 < channel.theta <= 2 * channel.allowance

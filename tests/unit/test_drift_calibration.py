@@ -55,12 +55,14 @@ def test_rarer_alarms_heavier_tails_and_dependence_make_detectors_more_cautious(
     assert adwin_delta(dependent, 1e6) < adwin_delta(NORMAL, 1e6)
 
 
+@pytest.mark.parametrize("allowance", [0.5, 0.75, 1.0])
 @pytest.mark.parametrize(("blocks", "least", "most"), [(1e4, 150, 260), (1e5, 8, 40)])
 def test_page_hinkley_fires_as_often_as_its_threshold_says(
-    blocks: float, least: int, most: int
+    blocks: float, least: int, most: int, allowance: float
 ) -> None:
     """2 million normal block means: 200 and 20 alarms are expected."""
-    detector = PageHinkley(page_hinkley_threshold(NORMAL, 8 * blocks), 500)
+    channel = msgspec.structs.replace(NORMAL, allowance=allowance, theta=2 * allowance)
+    detector = PageHinkley(page_hinkley_threshold(channel, 8 * blocks), allowance, 500)
     values = np.random.default_rng(1).standard_normal(2_000_000)
 
     assert least <= len(detector.observe(values.tolist())) <= most
@@ -95,8 +97,8 @@ NORMALS = np.random.default_rng(3).standard_normal(200_000)
     [
         ("0.25 sd", NORMALS + 0.25, 550),
         ("0.5 sd", NORMALS + 0.5, 150),
-        ("1 sd", NORMALS + 1, 64),
-        ("variance x 3", NORMALS * 3**0.5, 90),
+        ("1 sd", NORMALS + 1, 46),
+        ("variance x 3", NORMALS * 3**0.5, 60),
         ("variance x 1.5", NORMALS * 1.5**0.5, 450),
     ],
 )
@@ -116,8 +118,13 @@ def with_missing(share: float) -> Floats:
 
 
 def test_missing_values_that_become_more_are_found_and_blind_nobody() -> None:
-    assert delays(with_missing(0.01), with_missing(0.05), runs=15, seed=7) <= 700
+    assert delays(with_missing(0.01), with_missing(0.05), runs=15, seed=7) <= 520
     assert delays(with_missing(0.01), with_missing(0.01) + 0.5, runs=15, seed=8) <= 165
+
+
+def test_what_the_reference_never_showed_is_found_though_it_is_rare() -> None:
+    """1 % missing where none was: blocks are short, and few of them are needed to speak."""
+    assert delays(NORMALS, with_missing(0.01), runs=15, seed=10) <= 1400
 
 
 def test_poison_raises_no_signal_of_its_own() -> None:

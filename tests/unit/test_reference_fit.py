@@ -191,7 +191,7 @@ def test_validity_expects_what_the_reference_could_not_show() -> None:
     leaky = channel(fit_feature("x", holes), "validity")
 
     assert clean.mean == pytest.approx(3 / 3000)
-    assert clean.block == 512
+    assert clean.block == 128
     assert leaky.mean == pytest.approx(0.1)
 
 

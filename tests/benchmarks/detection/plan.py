@@ -63,7 +63,7 @@ def full() -> Plan:
             for change in (*SHIFTS[1:], WIDER, RAMP)
         ]
     stationary = tuple(Stream(shape, kind) for shape in SHAPES for kind in DEPENDENCE)
-    return Plan(stationary, tuple(cells), 4, 1_000_000, 100_000, 40, 10)
+    return Plan(stationary, tuple(cells), 10, 400_000, 100_000, 40, 10)
 
 
 def quick() -> Plan:
