@@ -1,6 +1,7 @@
 """The command line.
 
-Exit codes: 0 ok; 1 failed; 2 wrong usage or settings; 4 Kafka or Redis unreachable; 130 Ctrl-C.
+Exit codes: 0 ok; 1 failed; 2 wrong usage or settings; 3 a check failed; 4 Kafka or Redis
+unreachable; 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from typer.core import TyperGroup
 from driftline.commands import (
     alerts,
     champion,
+    check,
     demo,
     doctor,
     models,
     monitor,
     profile,
     publish,
+    replay,
     retrain,
     status,
     topics,
@@ -62,7 +65,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Watches machine-learning models in production, live, on Kafka.",
-    epilog="Exit codes: 0 ok · 1 failed · 2 wrong usage or settings · "
+    epilog="Exit codes: 0 ok · 1 failed · 2 wrong usage or settings · 3 a check failed · "
     "4 Kafka or Redis unreachable · 130 Ctrl-C.",
 )
 
@@ -84,6 +87,8 @@ app.command("monitor")(monitor.monitor)
 app.command("train")(train.train)
 app.command("retrain")(retrain.retrain)
 app.command("publish")(publish.publish)
+app.command("replay")(replay.replay)
+app.command("check")(check.check)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
 app.command("version")(version.show_version)

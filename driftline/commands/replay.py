@@ -1,0 +1,131 @@
+"""``driftline replay``: recorded traffic through the monitor's core."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from driftline.commands.failure import USAGE, Failure
+from driftline.commands.options import Json
+from driftline.commands.output import note, write_json
+
+if TYPE_CHECKING:
+    from producer.injection import Injection
+    from stream_monitor.spec import MonitorSpec
+
+
+def replay(
+    source: Annotated[Path, typer.Argument(help="CSV, Parquet or JSON lines, a row an event.")],
+    reference: Annotated[
+        str, typer.Option(help="What was normal: first:10%, first:5000, or a file.")
+    ] = "first:10%",
+    time: Annotated[str | None, typer.Option(help="Column of event time.")] = None,
+    label: Annotated[str | None, typer.Option(help="Column of the truth.")] = None,
+    prediction: Annotated[str | None, typer.Option(help="Column of the predictions.")] = None,
+    inject: Annotated[
+        list[str] | None, typer.Option(help="Drift to put in, like mean:temp:+0.5sd@50000.")
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="Settings to try; compared with the live ones."),
+    ] = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """What would the monitor have said?  No Kafka, no Redis, no side effects.
+
+    Columns are taken for what they look like, and shown.  With --json: one line for each episode,
+    the summary as the last one.
+    """
+    from driftline.replay.source import BadSource  # noqa: PLC0415 - light imports
+
+    try:
+        _replay(source, reference, (time, prediction, label), inject or [], config, as_json=as_json)
+    except BadSource as bad:
+        raise Failure(str(bad), fix=bad.fix, code=USAGE) from bad
+
+
+def _replay(
+    source: Path,
+    reference: str,
+    roles: tuple[str | None, str | None, str | None],
+    inject: list[str],
+    config: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    from driftline.replay import report  # noqa: PLC0415 - light imports
+    from driftline.replay.columns import layout_of  # noqa: PLC0415
+    from driftline.replay.episodes import only_in  # noqa: PLC0415
+    from driftline.replay.injected import findings  # noqa: PLC0415
+    from driftline.replay.reference import parse_reference  # noqa: PLC0415
+    from driftline.replay.run import replay as run  # noqa: PLC0415
+    from driftline.replay.source import BadSource, read_frame  # noqa: PLC0415
+
+    time, prediction, label = roles
+    frame = read_frame(source)
+    wanted = parse_reference(reference, len(frame))
+    first = 0 if isinstance(wanted, Path) else wanted
+    normal = read_frame(wanted) if isinstance(wanted, Path) else frame.iloc[:first]
+    layout = layout_of(normal, time=time, prediction=prediction, label=label)
+    missing = [f.column for f in layout.features if f.column not in frame]
+    if missing:
+        raise BadSource(f"{source}: the reference has a column {missing[0]!r}, this file has not")
+    changes = _injections(inject, {f.column for f in layout.features})
+    rest = frame.iloc[first:]
+    specs = [_spec(None)] if config is None else [_spec(config), _spec(None)]
+    results = [run(normal, rest, layout, spec, first=first, injections=changes) for spec in specs]
+    chosen = results[0]
+    compared = None
+    if config is not None:
+        live = results[1]
+        compared = report.Comparison(
+            only_in(chosen.episodes, live.episodes), only_in(live.episodes, chosen.episodes)
+        )
+    found = findings(changes, chosen.episodes)
+    data = report.summary(chosen, layout, found, compared)
+    lines = [
+        "Columns", *report.layout_lines(layout, chosen), "",
+        "Episodes", *(report.episode_lines(chosen.episodes) or ["  none"]),
+        *report.finding_lines(found),
+        *(report.comparison_lines(compared) if compared else []),
+        "", *report.summary_lines(data, chosen),
+    ]  # fmt: skip
+    if as_json:
+        for episode in chosen.episodes:
+            write_json(episode, indent=0)
+        write_json(data, indent=0)
+        note("\n".join(["Columns", *report.layout_lines(layout, chosen)]))
+    else:
+        sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _injections(texts: list[str], columns: set[str]) -> list[Injection]:
+    from producer.injection import parse  # noqa: PLC0415 - light imports
+
+    try:
+        parsed = [parse(text) for text in texts]
+    except ValueError as error:
+        raise Failure("--inject is wrong", why=str(error), code=USAGE) from error
+    for injection in parsed:
+        if injection.column not in columns:
+            raise Failure(
+                f"--inject: {injection.column!r} is no watched column",
+                fix=f"one of {', '.join(sorted(columns))}",
+                code=USAGE,
+            )
+    return parsed
+
+
+def _spec(config: Path | None) -> MonitorSpec:
+    """The live settings, or those of a file."""
+    from driftline.commands.connection import load_settings  # noqa: PLC0415 - light imports
+
+    arguments: dict[str, Any] = {} if config is None else {"config": config}
+    try:
+        return load_settings(**arguments).monitor_spec()
+    except ValueError as error:
+        raise Failure("a setting is wrong", why=str(error), code=USAGE) from error

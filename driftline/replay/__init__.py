@@ -1,0 +1,1 @@
+"""Recorded traffic through the monitor's own core: no Kafka, no Redis, no configuration."""

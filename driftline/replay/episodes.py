@@ -1,0 +1,109 @@
+"""Alerts as episodes: one line for each change, by rows of the file.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from stream_monitor.contracts import DriftAlert
+
+_OVER: Final = ("recovered", "superseded", "resolved")
+
+
+class Episode(msgspec.Struct, frozen=True, kw_only=True):
+    """One change of one series, from its alert to its end; ``ended_at`` null: it lasts.
+
+    ``onset_event`` is the row where it is estimated to have begun, ``detected_event`` the row
+    that raised the suspicion, ``alerted_event`` the row at which the alert went out.  Times are
+    null without a time column.
+    """
+
+    feature: str
+    kind: str
+    detector: str
+    severity: str
+    started_at: str | None
+    ended_at: str | None
+    onset_event: int
+    detected_event: int
+    alerted_event: int
+    ended_event: int | None
+    explanation: str
+    cause: str | None = None
+
+
+def episodes_of(
+    alerts: Iterable[DriftAlert],
+    row_of: Callable[[int], int],
+    column_of: Callable[[str], str],
+    *,
+    timed: bool,
+) -> list[Episode]:
+    """The episodes, in the order of their alerts."""
+    found: dict[str, Episode] = {}
+    for alert in alerts:
+        known = found.get(alert.episode_id)
+        if alert.phase == "started" and known is None:
+            name = alert.feature or alert.series
+            column = column_of(name)
+            found[alert.episode_id] = Episode(
+                feature=column,
+                kind=alert.kind,
+                detector=alert.detector,
+                severity=alert.severity,
+                started_at=_moment(alert.onset_ms) if timed else None,
+                ended_at=None,
+                onset_event=row_of(alert.onset_offset),
+                detected_event=row_of(alert.detected_offset),
+                alerted_event=row_of(alert.decided_offset),
+                ended_event=None,
+                explanation=alert.explanation.replace(f"{name}:", f"{column}:", 1),
+                cause=alert.cause,
+            )
+        elif known is not None and alert.phase in _OVER:
+            found[alert.episode_id] = msgspec.structs.replace(
+                known,
+                ended_at=_moment(alert.decided_ms) if timed else None,
+                ended_event=row_of(alert.decided_offset),
+            )
+        elif known is not None:
+            found[alert.episode_id] = msgspec.structs.replace(known, severity=alert.severity)
+    return list(found.values())
+
+
+def _moment(time_ms: int) -> str:
+    moment = datetime.fromtimestamp(time_ms / 1000, UTC)
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def n_incidents(episodes: Sequence[Episode]) -> int:
+    """How many things happened: episodes that lie over each other in time are one.
+
+    An episode that lasts takes every later one in only as far as its alert: two changes a month
+    apart are two, also where the first never went away.
+    """
+    count, reach = 0, -1
+    for episode in sorted(episodes, key=lambda e: (e.onset_event, e.alerted_event)):
+        if episode.onset_event > reach:
+            count += 1
+        reach = max(reach, episode.ended_event or episode.alerted_event)
+    return count
+
+
+def only_in(these: Sequence[Episode], those: Sequence[Episode]) -> list[Episode]:
+    """Episodes of one configuration that the other did not have.
+
+    The same change is the same series and kind, lying over each other.
+    """
+
+    def end(episode: Episode) -> float:
+        return float("inf") if episode.ended_event is None else episode.ended_event
+
+    def same(a: Episode, b: Episode) -> bool:
+        overlap = a.onset_event <= end(b) and b.onset_event <= end(a)
+        return (a.feature, a.kind) == (b.feature, b.kind) and overlap
+
+    return [one for one in these if not any(same(one, other) for other in those)]

@@ -1,0 +1,40 @@
+"""How soon injected changes were found.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from driftline.replay.episodes import Episode
+from producer.injection import Injection
+
+
+class Finding(NamedTuple):
+    """An injected change; ``delay_events`` None: it was missed.
+
+    The delay counts the rows from the change to the alert, confirmation included.
+    """
+
+    column: str
+    kind: str
+    first: int
+    delay_events: int | None
+
+
+def findings(injections: Sequence[Injection], episodes: Sequence[Episode]) -> list[Finding]:
+    """For each change its first alert at or after it, before the next change of that column."""
+    found = []
+    for injection in injections:
+        column, first = injection.column, injection.first
+        later = [i.first for i in injections if i.column == column and i.first > first]
+        until = min(later, default=None)
+        alerts = [
+            episode.alerted_event
+            for episode in episodes
+            if episode.feature == column
+            and episode.alerted_event >= first
+            and (until is None or episode.alerted_event < until)
+        ]
+        delay = min(alerts) - first if alerts else None
+        found.append(Finding(column, injection.kind, first, delay))
+    return found

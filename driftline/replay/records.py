@@ -1,0 +1,138 @@
+"""Rows as records of the log: the core sees what it would see in production."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import pandas as pd
+
+from driftline.replay.columns import Layout, times_ms, values_of
+from producer.codec import encode
+from producer.events import CE_TYPE_OF, InferenceEvent, Label, ModelUpdate, Value
+from producer.injection import Injection, inject
+from stream_monitor.ingest.records import LogRecord, RecordBatch
+from stream_monitor.reference.profile import ReferenceProfile, profile_to_data
+
+TOPIC: Final = "replay"
+MODEL: Final = "replay"
+VERSION: Final = "1"
+BATCH_ROWS: Final = 4_000
+_SECOND_MS: Final = 1_000
+
+
+class Places(NamedTuple):
+    """Which offset a row has: an event, and after it, where there is one, its label."""
+
+    stride: int
+
+    def offset(self, row: int) -> int:
+        """Of the event of a row; the one before the first row is free for the model's update."""
+        return self.stride * (row + 1)
+
+    def row(self, offset: int) -> int:
+        """Of an event or a label.
+
+        >>> [Places(2).row(Places(2).offset(7) + k) for k in (0, 1)], Places(1).row(8)
+        ([7, 7], 7)
+        """
+        return max(0, offset // self.stride - 1)
+
+
+class Rows(NamedTuple):
+    """Columns of the rows to replay; ``first`` is the number of the first one in the file."""
+
+    first: int
+    times_ms: Sequence[int]
+    features: dict[str, list[Value]]
+    predictions: list[Any] | None
+    labels: list[Any] | None
+
+    def __len__(self) -> int:
+        return len(self.times_ms)
+
+
+def rows_of(
+    frame: pd.DataFrame,
+    layout: Layout,
+    first: int,
+    injections: Sequence[Injection],
+    sd_of: Callable[[str], float],
+) -> Rows:
+    """The rows of the frame as plain values, injected drift included."""
+    if layout.time is None:
+        times: Sequence[int] = range(first * _SECOND_MS, (first + len(frame)) * _SECOND_MS,
+                                     _SECOND_MS)  # fmt: skip
+    else:
+        times = times_ms(frame[layout.time])
+    features = {f.name: values_of(frame[f.column], f.kind) for f in layout.features}
+    for injection in injections:
+        name = next(f.name for f in layout.features if f.column == injection.column)
+        sd = sd_of(injection.column) if injection.in_sd else 1.0
+        features[name] = [
+            inject(injection, value, first + i, sd) for i, value in enumerate(features[name])
+        ]
+    return Rows(first, times, features, _plain(frame, layout.prediction),
+                _plain(frame, layout.label) if layout.prediction else None)  # fmt: skip
+
+
+def _plain(frame: pd.DataFrame, column: str | None) -> list[Any] | None:
+    if column is None:
+        return None
+    values: list[Any] = frame[column].astype(object).where(frame[column].notna(), None).tolist()
+    return [value.item() if hasattr(value, "item") else value for value in values]
+
+
+def update_of(profile: ReferenceProfile, places: Places, rows: Rows) -> RecordBatch:
+    """The model's update, before its first event."""
+    offset = places.offset(rows.first) - 1
+    time_ms = rows.times_ms[0]
+    update = ModelUpdate(
+        id="reference", model=MODEL, version=VERSION, time_ms=time_ms,
+        profile=profile_to_data(profile),
+    )  # fmt: skip
+    record = LogRecord(offset, max(rows.times_ms), CE_TYPE_OF[ModelUpdate], encode(update))
+    return RecordBatch(TOPIC, 0, "", offset, offset + 1, [record])
+
+
+def batches(rows: Rows, places: Places) -> Iterator[RecordBatch]:
+    """The events, each with its label behind it, in the order of the file.
+
+    All are appended at one moment, the last of the file: a file has no rhythm of arrival, so
+    nothing may be judged idle by it; windows close by event time alone.
+    """
+    names = list(rows.features)
+    columns = zip(*rows.features.values(), strict=True) if names else iter(lambda: (), None)
+    appended_ms = max(rows.times_ms)
+    records: list[LogRecord] = []
+    for i, (time_ms, values) in enumerate(zip(rows.times_ms, columns, strict=False)):
+        row = rows.first + i
+        offset = places.offset(row)
+        prediction = 0.0 if rows.predictions is None else rows.predictions[i]
+        event = InferenceEvent(
+            id=f"row-{row}", model=MODEL, version=VERSION, time_ms=time_ms,
+            features=dict(zip(names, values, strict=True)),
+            prediction="missing" if prediction is None else prediction,
+        )  # fmt: skip
+        records.append(LogRecord(offset, appended_ms, CE_TYPE_OF[InferenceEvent], encode(event)))
+        truth = None if rows.labels is None else rows.labels[i]
+        if truth is not None:
+            label = Label(id=event.id, model=MODEL, label=truth, time_ms=time_ms)
+            records.append(LogRecord(offset + 1, appended_ms, CE_TYPE_OF[Label], encode(label)))
+        if len(records) >= BATCH_ROWS:
+            yield _batch(records)
+            records = []
+    if records:
+        yield _batch(records)
+
+
+def _batch(records: list[LogRecord]) -> RecordBatch:
+    first, last = records[0].offset, records[-1].offset
+    return RecordBatch(TOPIC, 0, "", first, last + 1, records)
+
+
+def unbounded(limits: Any) -> Any:
+    """The same limits for a profile of any size: it does not travel over Kafka here."""
+    return msgspec.structs.replace(limits, max_update_bytes=1 << 31, max_features=100_000,
+                                   max_value_bytes=1 << 24)  # fmt: skip

@@ -1,0 +1,193 @@
+"""Replaying and checking files, as a person does it: columns and nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from driftline.cli import app
+from driftline.demo import flights
+from driftline.demo.scenario import FEATURES
+
+N = 12_000
+SUMMARY = {
+    "events", "features", "reference_events", "episodes", "incidents", "alerts_per_million",
+    "seconds",
+}  # fmt: skip
+EPISODE = {
+    "feature", "kind", "detector", "severity", "started_at", "ended_at", "onset_event",
+    "detected_event", "explanation",
+}  # fmt: skip
+
+
+def run(*arguments: str | Path, code: int = 0) -> str:
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert done.exit_code == code, done.output
+    return done.stdout if code == 0 else done.output
+
+
+def lines(*arguments: str | Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    *episodes, summary = [json.loads(x) for x in run("replay", *arguments, "--json").splitlines()]
+    assert summary.keys() >= SUMMARY
+    assert all(episode.keys() >= EPISODE for episode in episodes)
+    assert summary["episodes"] == len(episodes)
+    return episodes, summary
+
+
+@pytest.fixture(scope="module")
+def frame() -> pd.DataFrame:
+    rng = np.random.default_rng(3)
+    return pd.DataFrame({
+        "at": pd.date_range("2024-01-01", periods=N, freq="min").strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "row": range(N),
+        "tiny temp (°C)": rng.normal(0, 1e-3, N),
+        "big": rng.lognormal(3, 1, N) * 1e4,
+        "count": rng.poisson(2, N),
+        "plan": rng.choice(["free", "pro", "team"], N, p=[0.6, 0.3, 0.1]),
+        "active": rng.random(N) < 0.2,
+        "constant": 1,
+        "nothing": np.nan,
+        "user": [f"user-{i}" for i in range(N)],
+        "score": rng.beta(2, 5, N),
+        "late": (rng.random(N) < 0.3).astype(int),
+    })  # fmt: skip
+
+
+@pytest.fixture
+def source(frame: pd.DataFrame, tmp_path: Path) -> Path:
+    frame.to_csv(tmp_path / "traffic.csv", index=False)
+    return tmp_path / "traffic.csv"
+
+
+def test_a_stationary_file_is_quiet_and_every_column_is_accounted_for(source: Path) -> None:
+    episodes, summary = lines(source, "--time", "at")
+    assert episodes == []
+    assert (summary["events"], summary["reference_events"]) == (N - N // 10, N // 10)
+    assert summary["features"] == 8
+    told = run("replay", source, "--time", "at")
+    for column in ("row", "nothing", "user"):
+        assert f"not {column}" in told
+
+
+@pytest.mark.parametrize(
+    ("change", "feature", "kind"),
+    [
+        ("mean:tiny temp (°C):+1sd@6000", "tiny temp (°C)", "data"),
+        ("missing:big:0.3@6000", "big", "quality"),
+        ("swap:plan:free=pro@6000", "plan", "data"),
+    ],
+)
+def test_injected_drift_is_found_once_and_its_delay_told(
+    source: Path, change: str, feature: str, kind: str
+) -> None:
+    episodes, summary = lines(source, "--inject", change)
+    (episode,) = episodes
+    assert (episode["feature"], episode["kind"]) == (feature, kind)
+    assert episode["explanation"].startswith(f"{feature}:")
+    assert 6_000 <= episode["detected_event"] <= episode["alerted_event"] < 7_500
+    assert abs(episode["onset_event"] - 6_000) < 500
+    assert episode["started_at"] is None
+    (found,) = summary["injected"]
+    assert found["delay_events"] == episode["alerted_event"] - 6_000
+
+
+def test_labels_and_predictions_are_watched_too(source: Path, frame: pd.DataFrame) -> None:
+    worse = frame.copy()
+    worse.loc[6_000:, "late"] = (worse.loc[6_000:, "score"] < 0.5).astype(int)
+    worse.to_csv(source, index=False)
+    roles = ("--time", "at", "--prediction", "score", "--label", "late")
+    episodes, _ = lines(source, *roles)
+    assert [episode["kind"] for episode in episodes] == ["concept"]
+    assert episodes[0]["started_at"].startswith("2024-01-05T0")
+
+
+def test_all_kinds_of_files_say_the_same(source: Path, frame: pd.DataFrame) -> None:
+    change = ("--inject", "mean:big:+1sd@6000", "--reference", "first:3000")
+    frame.to_parquet(source.with_suffix(".parquet"))
+    frame.to_json(source.with_suffix(".jsonl"), orient="records", lines=True)
+    expected = lines(source, *change)[0]
+    assert len(expected) == 1
+    assert lines(source.with_suffix(".parquet"), *change)[0] == expected
+    assert lines(source.with_suffix(".jsonl"), *change)[0] == expected
+
+
+def test_a_looser_budget_is_compared_with_the_live_one(source: Path, tmp_path: Path) -> None:
+    config = tmp_path / "new.toml"
+    config.write_text("[budget]\nfalse_alerts = 1\nper_events = 1000000\n", "utf-8")
+    _, summary = lines(source, "--config", config, "--inject", "mean:big:+1sd@6000")
+    assert (summary["would_have_fired"], summary["would_have_been_quiet"]) == (0, 0)
+    config.write_text("[episodes]\nmin_effect = 5.0\n", "utf-8")
+    _, summary = lines(source, "--config", config, "--inject", "mean:big:+1sd@6000")
+    assert (summary["episodes"], summary["would_have_been_quiet"]) == (0, 1)
+
+
+def test_real_flights_in_any_order_hold_the_budget(tmp_path: Path) -> None:
+    """Shuffled rows are exchangeable: whatever fires is false.  One in a million was asked for."""
+    frame = flights.load()[[*FEATURES, "late"]]
+    fired = 0
+    for seed in range(3):
+        frame.sample(frac=1, random_state=seed).to_csv(tmp_path / "shuffled.csv", index=False)
+        fired += lines(tmp_path / "shuffled.csv")[1]["episodes"]
+    assert fired <= 1
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"", "it is empty"),
+        (b"a,b\n", "no rows"),
+        (b"a,a\n1,2\n", "'a' is there 2 times"),
+        (b"a,b\n\xff\xfe,1\n" * 3, "not UTF-8"),
+        (b"a\n1\n2\n3\n", "there must be some before and some"),
+        (b"a\n" + b"1\n2\n" * 100, "too short"),
+        (b"when\n" + b"2024-01-01\n" * 3_000, "nothing to watch"),
+    ],
+)
+def test_a_useless_file_is_refused_with_its_reason(
+    tmp_path: Path, content: bytes, complaint: str
+) -> None:
+    path = tmp_path / "useless.csv"
+    path.write_bytes(content)
+    assert complaint in " ".join(run("replay", path, code=2).split())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--time", "nowhere"), ("--inject", "mean:nowhere:1@5"), ("--inject", "mean:big"),
+        ("--reference", "first:0"), ("--reference", "first:many"), ("--time", "plan"),
+    ],
+)  # fmt: skip
+def test_wrong_options_are_refused_with_what_is_right(
+    source: Path, arguments: tuple[str, str]
+) -> None:
+    told = run("replay", source, *arguments, code=2)
+    assert any(line.startswith(("  fix", "  why")) for line in told.splitlines()) or (
+        "there must be some before" in told
+    )
+
+
+def test_two_files_alike_pass_and_changed_ones_do_not(frame: pd.DataFrame, tmp_path: Path) -> None:
+    before, now = tmp_path / "before.csv", tmp_path / "now.csv"
+    frame.iloc[:8_000].to_csv(before, index=False)
+    frame.iloc[8_000:].to_csv(now, index=False)
+    run("check", before, now, "--time", "at")
+    changed = frame.iloc[8_000:].assign(big=lambda x: x["big"] * 1.6)
+    changed.to_csv(now, index=False)
+    assert "drift" in run("check", before, now, "--fail-on", "drift", code=3)
+    run("check", before, now, "--fail-on", "quality")
+    changed.drop(columns="plan").to_csv(now, index=False)
+    assert "the column is gone" in run("check", before, now, "--fail-on", "quality", code=3)
+    broken = frame.iloc[8_000:].copy()
+    broken.loc[broken.index[::4], "big"] = None
+    broken.to_csv(now, index=False)
+    found = json.loads(run("check", before, now, "--fail-on", "never", "--json"))
+    verdicts = {column["column"]: column["verdict"] for column in found["columns"]}
+    assert verdicts["big"] == "quality"
+    assert (found["drift"], found["quality"]) == (0, 1)
