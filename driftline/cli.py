@@ -19,6 +19,7 @@ from driftline.commands import (
     check,
     demo,
     doctor,
+    explain,
     models,
     monitor,
     profile,
@@ -95,6 +96,7 @@ app.command("version")(version.show_version)
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(topics.app, name="topics")
 app.add_typer(profile.app, name="profile")
+app.add_typer(explain.app, name="explain")
 app.add_typer(models.app, name="models")
 models.app.command("promote")(champion.promote)
 models.app.command("rollback")(champion.rollback)

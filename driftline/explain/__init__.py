@@ -1,0 +1,1 @@
+"""What a reference promises: thresholds from the budget, and what they can show."""

@@ -1,0 +1,71 @@
+"""How the budget became thresholds, channel by channel.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from stream_monitor.drift.calibration import (
+    Budget,
+    adwin_delta,
+    arl0_events,
+    page_hinkley_threshold,
+)
+from stream_monitor.reference.feature import FeatureReference
+from stream_monitor.reference.profile import ReferenceProfile
+
+DETECTORS = 2
+"""ADWIN and Page-Hinkley on every channel."""
+
+
+class ChannelCalibration(msgspec.Struct, frozen=True, kw_only=True):
+    """One channel of one series.
+
+    ``block`` events make one mean, for values depend on each other over ``tau`` events;
+    ``page_hinkley`` is the threshold in standard deviations of such a mean, ``adwin_delta``
+    ADWIN's.  Each detector is calibrated to one false alarm in ``arl0_events`` events.
+    """
+
+    series: str
+    channel: str
+    block: int
+    tau: float
+    page_hinkley: float
+    adwin_delta: float | None
+    arl0_events: float
+    short: bool
+
+
+def references_of(profile: ReferenceProfile) -> Iterator[tuple[str, FeatureReference]]:
+    """All that is watched of a model: features by name, then the prediction and the loss."""
+    yield from sorted(profile.features.items())
+    if profile.prediction is not None:
+        yield "prediction", profile.prediction
+    if profile.loss is not None:
+        yield "loss", profile.loss
+
+
+def arl0_of(profile: ReferenceProfile, budget: Budget) -> float:
+    """Mean events between false alarms of each detector of a model, its loss's included."""
+    channels = sum(len(reference.channels) for _, reference in references_of(profile))
+    return arl0_events(budget, DETECTORS * (channels + (profile.loss is None)))
+
+
+def calibration_of(profile: ReferenceProfile, budget: Budget) -> list[ChannelCalibration]:
+    """Every channel with its thresholds."""
+    arl0 = arl0_of(profile, budget)
+    return [
+        ChannelCalibration(
+            series=name,
+            channel=channel.channel,
+            block=channel.block,
+            tau=round(channel.tau, 2),
+            page_hinkley=round(page_hinkley_threshold(channel, arl0), 3),
+            adwin_delta=adwin_delta(channel, arl0) if channel.stationary else None,
+            arl0_events=arl0,
+            short=reference.short,
+        )
+        for name, reference in references_of(profile)
+        for channel in reference.channels
+    ]
