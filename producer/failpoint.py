@@ -17,6 +17,16 @@ EXIT_CODE: Final = 137
 """That of a process ended by SIGKILL, as a shell tells it."""
 
 PLACES: Final[dict[str, str]] = {
+    "monitor.partition.acquired": "the partition is ours in the store, its state is not read",
+    "monitor.batch.read": "records were read, nothing is folded in",
+    "monitor.batch.folded": "records are folded in, nothing is written",
+    "monitor.letters.acknowledged": "dead letters are on their topic, the offset is below them",
+    "monitor.commit.ready": "nothing is sent to the store",
+    "monitor.commit.answered": "the store has written, nobody took note",
+    "monitor.outbox.taken": "an outbox is committed, nothing of it published",
+    "monitor.outbox.published": "entries are out, and still in the outbox",
+    "monitor.revoke.begun": "a partition is to be given up, the last commit is due",
+    "monitor.revoke.committed": "the last commit is done, the partition not released",
     "trainer.alert.heard": "an alert was read, nothing is recorded",
     "trainer.alert.decided": "the decision is recorded, nothing is published",
     "trainer.waiting.done": "enough labels were read, not recorded",

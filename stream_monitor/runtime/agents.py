@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import Final
 
+from producer.failpoint import failpoint
 from stream_monitor.ingest.records import RecordBatch
 from stream_monitor.runtime.committer import Committer
 from stream_monitor.runtime.letters import dead_letter
@@ -48,6 +49,7 @@ class BatchAgent:
                 self._metrics.dropped.labels("gap").inc()
                 return owned
             observed = self._observe(owned, batch)
+            failpoint("monitor.batch.folded")
             await self._write_letters(owned, observed)
             if self._committer.due(owned):
                 await self._committer.commit(owned)

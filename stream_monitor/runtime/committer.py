@@ -10,6 +10,7 @@ from typing import Final
 
 import structlog
 
+from producer.failpoint import failpoint
 from stream_monitor.runtime.partitions import Owned, Partitions
 from stream_monitor.runtime.policy import CommitPolicy
 from stream_monitor.runtime.relay import Relay
@@ -75,7 +76,9 @@ class Committer:
             return False
         started = time.monotonic()
         commit = self._prepare(owned)
+        failpoint("monitor.commit.ready")
         answer = await self._send(owned, commit)
+        failpoint("monitor.commit.answered")
         took = time.monotonic() - started
         self._metrics.commits.labels(answer.outcome.value).inc()
         self._metrics.commit_seconds.observe(took)
@@ -95,6 +98,7 @@ class Committer:
         if owned.letters:
             await asyncio.gather(*owned.letters)
             owned.letters.clear()
+            failpoint("monitor.letters.acknowledged")
 
     def _prepare(self, owned: Owned) -> Commit:
         self._count += 1

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 import structlog
 from confluent_kafka import KafkaException
 
+from producer.failpoint import failpoint
 from stream_monitor.errors import CorruptState
 from stream_monitor.runtime.committer import Committer, StoreLost
 from stream_monitor.runtime.partitions import Owned, Partitions
@@ -151,7 +152,9 @@ class Custody:
             await self._reader.drop()
 
     async def _commit_and_release(self, owned: Owned, committer: Committer) -> None:
+        failpoint("monitor.revoke.begun")
         if await committer.commit(owned):
+            failpoint("monitor.revoke.committed")
             await self._store.release(owned.key, owned.epoch)
             if owned.committed is not None:
                 self._kept[owned.partition] = _Kept(owned.committed, owned.fold)
@@ -179,6 +182,7 @@ class Custody:
                 log.info("refused", partition=partition, by=acquired.member,
                          generation=acquired.generation)  # fmt: skip
                 return None
+            failpoint("monitor.partition.acquired")
             fold, outbox = await self._fold(key, partition, acquired.next)
             start = acquired.next
             if start is None:

@@ -14,6 +14,7 @@ import msgspec
 import structlog
 from confluent_kafka import KafkaException
 
+from producer.failpoint import failpoint
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.runtime.letters import alert_headers
 from stream_monitor.runtime.publisher import Publisher
@@ -83,8 +84,10 @@ class Relay:
     async def _round(self) -> None:
         key, entries = next(iter(self._pending.items()))
         some = dict(list(entries.items())[:_AT_ONCE])
+        failpoint("monitor.outbox.taken")
         await self._publish_alerts({f: v for f, v in some.items() if f.startswith(ALERT)})
         await self._publish_windows({f: v for f, v in some.items() if f.startswith(WINDOW)})
+        failpoint("monitor.outbox.published")
         await self._store.discard(key, list(some))
         for field, value in some.items():
             if entries.get(field) is value:  # not replaced meanwhile

@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 
+from producer.failpoint import failpoint
 from stream_monitor.ingest.records import RecordBatch
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class LogConsumer(driver.Consumer):
         for trouble in troubles:
             await rooms.custody.on_trouble(trouble)
         for batch in batches:
+            failpoint("monitor.batch.read")
             await self._hand_over(batch)
 
     def _still_polling(self) -> None:

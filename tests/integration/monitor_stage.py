@@ -29,7 +29,7 @@ from stream_monitor.state.monitored import MonitorFolds
 from tests.integration.topic_reading import read_topic
 
 MODELS: Final = ("churn", "flights")
-N_EVENTS: Final = 9_000
+N_EVENTS: Final = 6_000
 START_MS: Final = 1_700_000_000_000
 CORE: Final = {
     "DRIFTLINE_MONITOR": '{"warm_up_events": 1000, "loss_warm_up": 500}',
@@ -37,8 +37,8 @@ CORE: Final = {
     "DRIFTLINE_WINDOWS": '{"size_ms": 600000, "grace_ms": 60000}',
 }
 FAST: Final = {
-    "DRIFTLINE_KAFKA__SESSION_TIMEOUT_S": "6",
-    "DRIFTLINE_KAFKA__HEARTBEAT_S": "1",
+    "DRIFTLINE_KAFKA__SESSION_TIMEOUT_S": "2",
+    "DRIFTLINE_KAFKA__HEARTBEAT_S": "0.5",
     "DRIFTLINE_KAFKA__MAX_BATCH_RECORDS": "200",
     "DRIFTLINE_COMMIT__INTERVAL_S": "0.02",
     "DRIFTLINE_WEB__ENABLED": "false",
@@ -56,13 +56,13 @@ class Found(NamedTuple):
     dead_letters: set[str]
 
 
-def log_of(model: str, seed: int) -> Iterator[Event | bytes]:
+def log_of(model: str, seed: int, n_events: int = N_EVENTS) -> Iterator[Event | bytes]:
     """A log with a shift, a change of unit, labels, repeats and poison.  Ten seconds an event."""
     rng = random.Random(seed)  # noqa: S311
     waiting: list[Label] = []
-    for i in range(N_EVENTS):
+    for i in range(n_events):
         time_ms = START_MS + 10_000 * i
-        celsius = 3_000 <= i < 4_000
+        celsius = 3 * n_events <= 9 * i < 4 * n_events
         temp = rng.gauss(60, 9)
         score = min(1.0, max(0.0, rng.gauss(0.4, 0.1)))
         event = InferenceEvent(
@@ -72,7 +72,7 @@ def log_of(model: str, seed: int) -> Iterator[Event | bytes]:
             time_ms=time_ms,
             features={
                 "temp": (temp - 32) / 1.8 if celsius else temp,
-                "age": rng.gauss(48 if i >= 6_000 else 40, 10),
+                "age": rng.gauss(48 if 3 * i >= 2 * n_events else 40, 10),
                 "plan": rng.choice(("free", "pro", "team")),
             },
             prediction=score,
@@ -196,6 +196,18 @@ class Stage:
         self.wipe()
         self.redis.close()
         topic_registry.delete_topics(self.client, [topic.name for topic in self.registry])
+
+
+def assert_undisturbed(stage: Stage) -> None:
+    """What is there is what the oracle says: field by field, id by id."""
+    found, expected = stage.found(), stage.oracle()
+    assert found.alerts == expected.alerts, found.alerts ^ expected.alerts
+    assert found.dead_letters == expected.dead_letters, found.dead_letters ^ expected.dead_letters
+    assert found.windows == expected.windows, found.windows ^ expected.windows
+    for partition, fields in expected.state.items():
+        assert found.state[partition].keys() == fields.keys()
+        changed = [name for name, value in fields.items() if found.state[partition][name] != value]
+        assert not changed, (partition, changed)
 
 
 def ce_id(message: Message) -> str:

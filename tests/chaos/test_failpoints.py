@@ -1,0 +1,61 @@
+"""A monitor that dies at any step of the protocol loses nothing and repeats nothing."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from producer.events import Event
+from producer.failpoint import EXIT_CODE, PLACES
+from tests.integration.monitor_stage import MODELS, Stage, assert_undisturbed, log_of, until
+
+pytestmark = pytest.mark.kafka
+
+MONITORS = [place for place in PLACES if place.startswith("monitor.")]
+LAST_PASS = {"monitor.partition.acquired": 2, "monitor.batch.read": 8, "monitor.batch.folded": 8}
+"""The latest pass at which a place kills, where one run is sure to pass it more than twice."""
+N_EVENTS = 4_500
+SEED = os.environ.get("SEED", "7")
+
+
+@pytest.fixture
+def stage(kafka_broker: str, redis_url: str) -> Iterator[Stage]:
+    stage = Stage(kafka_broker, redis_url)
+    yield stage
+    stage.close()
+
+
+def test_killed_once_at_every_step_it_ends_as_if_nothing_had_happened(stage: Stage) -> None:
+    chance = random.Random(SEED)  # noqa: S311 - a repeatable schedule
+    order = chance.sample(MONITORS, len(MONITORS))
+    logs: dict[str, list[Event | bytes]] = {
+        model: list(log_of(model, seed, N_EVENTS)) for seed, model in enumerate(MODELS)
+    }
+    n_written = 0
+    for number, place in enumerate([*order, ""]):
+        if place.startswith("monitor.revoke."):
+            setting = place
+        else:
+            setting = place and f"{place}:{chance.randint(1, LAST_PASS.get(place, 1))}"
+        monitor = stage.start(DRIFTLINE_FAILPOINT=setting)
+        before = n_written
+        for model, log in logs.items():
+            parts = len(order) + 1
+            share = log[number * len(log) // parts : (number + 1) * len(log) // parts]
+            stage.produce(model, share)
+            n_written += len(share)
+        if place.startswith("monitor.revoke."):
+            half = (before + n_written) // 2
+            until(lambda half=half: stage.position() >= half, "half is read")  # type: ignore[misc]
+            monitor.send_signal(signal.SIGTERM)
+        if place:
+            assert monitor.wait(40) == EXIT_CODE, place
+    until(lambda: stage.drained(n_written), "all is read and the outbox is out")
+    monitor.send_signal(signal.SIGTERM)
+    assert monitor.wait(20) == 0
+    assert_undisturbed(stage)
+    assert len(stage.found().alerts) >= 2 * len(MODELS)
