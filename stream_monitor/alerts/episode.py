@@ -25,6 +25,7 @@ import numpy as np
 from stream_monitor.alerts.policy import EpisodePolicy
 from stream_monitor.contracts import DetectorName, Direction, Phase, Severity
 from stream_monitor.ingest.batch import Ints
+from stream_monitor.reference.season import BinCalendar
 from stream_monitor.windows.distance import psi_adjusted
 
 _RANK: dict[Severity, int] = {"low": 0, "medium": 1, "high": 2}
@@ -69,8 +70,15 @@ class Verdict(NamedTuple):
 class Track:
     """The episodes of one series and kind, fed with distance-bin codes in log order."""
 
-    def __init__(self, reference_bins: Sequence[int], tau: float, policy: EpisodePolicy) -> None:
+    def __init__(
+        self,
+        reference_bins: Sequence[int],
+        tau: float,
+        policy: EpisodePolicy,
+        calendar: BinCalendar | None = None,
+    ) -> None:
         self._reference = list(reference_bins)
+        self._calendar = calendar
         self._tau = tau
         self._policy = policy
         self.window_events = policy.window_events(len(self._reference), tau)
@@ -88,6 +96,7 @@ class Track:
 
     def _start_counting(self) -> None:
         self._counts = np.zeros(len(self._reference), dtype=np.int64)
+        self._slots = np.zeros(0 if self._calendar is None else self._calendar.n_slots, np.int64)
         self._n = 0
         self._total = 0
 
@@ -121,7 +130,11 @@ class Track:
                 else self.window_events
             )
             end = min(len(codes), position + target - self._n)
-            self._count(codes[position:end], None if values is None else values[position:end])
+            self._count(
+                codes[position:end],
+                times_ms[position:end],
+                None if values is None else values[position:end],
+            )
             position = end
             if self._n < target:
                 return verdicts
@@ -130,13 +143,22 @@ class Track:
             if verdict is not None:
                 verdicts.append(verdict)
 
-    def _count(self, codes: Ints, values: Ints | None) -> None:
+    def _count(self, codes: Ints, times_ms: Ints, values: Ints | None) -> None:
         if not len(codes):
             return
         self._counts += np.bincount(codes, minlength=len(self._reference))
         self._n += len(codes)
+        if self._calendar is not None:
+            slots = self._calendar.slots_of(times_ms)
+            self._slots += np.bincount(slots, minlength=len(self._slots))
         if values is not None:
             self._total += int(values.sum())
+
+    def _distance(self) -> tuple[float, float]:
+        """Effect and p-value against the reference at the times of day that were counted."""
+        counts, calendar = self._counts.tolist(), self._calendar
+        expected = self._reference if calendar is None else calendar.expected(self._slots)
+        return psi_adjusted(counts, expected, self._tau)
 
     def _verdict(self, phase: Phase, effect: float, p_value: float, at: tuple[int, int]) -> Verdict:
         if self.suspicion is None:
@@ -155,7 +177,7 @@ class Track:
 
     def _test(self, offset: int, time_ms: int) -> Verdict | None:
         """One look at the fresh events of a suspicion."""
-        effect, p_value = psi_adjusted(self._counts.tolist(), self._reference, self._tau)
+        effect, p_value = self._distance()
         confirmed = (
             p_value < self._policy.significance / self._n_looks
             and effect >= self._policy.min_effect
@@ -174,7 +196,7 @@ class Track:
 
     def _follow(self, offset: int, time_ms: int) -> Verdict | None:
         """A full window of an open episode: has the distance returned, or risen?"""
-        effect, p_value = psi_adjusted(self._counts.tolist(), self._reference, self._tau)
+        effect, p_value = self._distance()
         verdict = None
         severity = self._policy.severity(effect)
         self._clear = self._clear + 1 if effect < self._policy.min_effect / 2 else 0
@@ -191,7 +213,7 @@ class Track:
         """End whatever is open from outside (superseded); a suspicion is dropped silently."""
         verdict = None
         if self.state == "open":
-            effect, p_value = psi_adjusted(self._counts.tolist(), self._reference, self._tau)
+            effect, p_value = self._distance()
             verdict = self._verdict(phase, effect, p_value, (offset, time_ms))
         self._rest()
         return verdict
@@ -213,17 +235,21 @@ class Track:
             self._n,
             self._total,
             [] if self.state == "quiet" else self._counts.tolist(),
+            [] if self.state == "quiet" else self._slots.tolist(),
         ]
 
     def restore(self, data: Sequence[Any]) -> None:
         """Continue from `snapshot`.  Raises ValueError where it does not fit this series."""
-        state, suspicion, look, clear, worst, dismissed, n, total, counts = data
+        state, suspicion, look, clear, worst, dismissed, n, total, counts, *more = data
+        slots = more[0] if more else []  # stored before there were seasons
         if state not in ("quiet", "suspected", "open") or worst not in _RANK:
             raise ValueError(f"unknown episode state {state!r}, severity {worst!r}")
         if (suspicion is None) != (state == "quiet"):
             raise ValueError("an episode is open without a suspicion, or the reverse")
         if state != "quiet" and (len(counts) != len(self._reference) or sum(counts) != n):
             raise ValueError("episode counts do not fit the reference bins")
+        if state != "quiet" and slots and (len(slots) != len(self._slots) or sum(slots) != n):
+            raise ValueError("episode counts do not fit the calendar of the reference")
         self.state = state
         self.suspicion = None if suspicion is None else Suspicion(*suspicion)
         self._look, self._clear, self._worst = look, clear, worst
@@ -231,4 +257,5 @@ class Track:
         self._start_counting()
         if state != "quiet":
             self._counts = np.array(counts, dtype=np.int64)
+            self._slots = np.array(slots or self._slots, dtype=np.int64)
             self._n, self._total = n, total

@@ -52,7 +52,9 @@ class Series:
         self.transform = Transform(reference)
         self.main_track = main_track
         self.detectors = SeriesDetectors(reference, self.transform, arl0_events)
-        self.main = Track(reference.bin_counts, reference.tau, policy)
+        calendar = reference.calendar
+        tau = reference.tau if calendar is None else calendar.tau
+        self.main = Track(reference.bin_counts, tau, policy, calendar)
         n_invalid = reference.n_invalid
         self.validity = Track([reference.n_events - n_invalid, n_invalid], 1.0, policy)
         self.units: UnitWatch | None = None
@@ -67,7 +69,7 @@ class Series:
         self, values: Transformed, offsets: Ints, times_ms: Ints, onset: Onset
     ) -> list[Decision]:
         """Take n consecutive events; ``offsets`` and ``times_ms`` have shape (n,)."""
-        signals = self.detectors.observe(values)
+        signals = self.detectors.observe(values, times_ms)
         valid = values.valid
         all_valid = bool(valid.all())
         positions = None if all_valid else np.flatnonzero(valid)

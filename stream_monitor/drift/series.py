@@ -10,7 +10,8 @@ from stream_monitor.drift.channel import Channel
 from stream_monitor.drift.signal import Signal
 from stream_monitor.errors import CorruptState
 from stream_monitor.reference.feature import FeatureReference
-from stream_monitor.reference.fixed_point import FIXED_POINT
+from stream_monitor.reference.fixed_point import FIXED_POINT, Ints
+from stream_monitor.reference.season import Season
 from stream_monitor.reference.transform import Transform, Transformed
 
 
@@ -20,7 +21,7 @@ class SeriesDetectors:
     ``arl0_events``: mean events between false alarms, of each single detector.
     """
 
-    __slots__ = ("_channels", "_transform", "arl0_events", "n_detectors")
+    __slots__ = ("_channels", "_seasons", "_transform", "arl0_events", "n_detectors")
 
     def __init__(
         self,
@@ -32,6 +33,9 @@ class SeriesDetectors:
         self.arl0_events = arl0_events
         self.n_detectors = 2 * len(reference.channels)
         self._transform = transform
+        self._seasons: dict[str, Season] = {
+            c.channel: c.season for c in reference.channels if c.season is not None
+        }
         self._channels = [
             (
                 c.channel,
@@ -42,8 +46,10 @@ class SeriesDetectors:
             for c in reference.channels
         ]
 
-    def observe(self, transformed: Transformed) -> list[Signal]:
+    def observe(self, transformed: Transformed, times_ms: Ints | None = None) -> list[Signal]:
         """Take n consecutive events; positions refer to all of them, valid or not.
+
+        Event times (n,) are needed where the reference has a season.
 
         Signals are sorted by position, channel and detector.
         """
@@ -57,7 +63,7 @@ class SeriesDetectors:
             table = transform.location if name == "location" else transform.spread
             if table is None:
                 raise CorruptState(f"the reference has a {name} channel, its values have none")
-            found = channel.observe(table[index])
+            found = channel.observe(self._left(name, table[index], transformed, times_ms))
             if found and len(index) < len(transformed.valid):
                 where = np.flatnonzero(transformed.valid)
                 found = [s._replace(position=int(where[s.position])) for s in found]
@@ -65,6 +71,18 @@ class SeriesDetectors:
         if len(signals) > 1:
             signals.sort(key=lambda s: (s.position, s.channel, s.detector))
         return signals
+
+    def _left(
+        self, name: str, values: Ints, transformed: Transformed, times_ms: Ints | None
+    ) -> Ints:
+        """What the season of a channel leaves of its values."""
+        season = self._seasons.get(name)
+        if season is None:
+            return values
+        if times_ms is None:
+            raise ValueError("a channel with a season needs the times of its events")
+        valid = transformed.valid
+        return season.residuals(values, times_ms if len(values) == len(valid) else times_ms[valid])
 
     def snapshot(self) -> dict[str, Any]:
         """All state, as plain data, by channel."""

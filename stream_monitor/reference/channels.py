@@ -24,6 +24,7 @@ from stream_monitor.reference.dependence import (
 )
 from stream_monitor.reference.feature import ChannelName, ChannelReference
 from stream_monitor.reference.fixed_point import Bools, Floats
+from stream_monitor.reference.season import Season
 
 SeriesChannel: TypeAlias = Literal["location", "spread"]
 Z_LIMIT: Final = 8.0
@@ -66,11 +67,14 @@ def fit_channel(
     block: int,
     reach: float,
     widening: float,
+    season: Season | None = None,
 ) -> ChannelReference:
     """Calibrate on the reference values (n,) of a channel, in their order in time.
 
     ``reach`` is how far from the mean a value can lie: a channel that hardly ever moved gets the
-    sd that three such values in n would give it.  ``widening`` is that of the feature.
+    sd that three such values in n would give it.  ``widening`` is that of the feature.  With a
+    ``season`` the values are what it leaves; what it does not know of a slot stays in all of that
+    slot's events, which is one more part of P of the variance, for P periods.
     """
     n = len(values)
     tau = autocorrelation_time(values)
@@ -81,13 +85,16 @@ def fit_channel(
     # Leftover dependence, and one standard error of a variance: a small reference errs to silence.
     uncertainty = 1 + math.sqrt(max(0.0, kurtosis(blocks) - 1) / n_blocks)
     variance = float(blocks.var()) * vif * uncertainty
+    if season is not None:
+        variance *= 1 + 1 / season.n_periods
     skew = skewness(values)
     share = min(0.5, _UNSEEN / n)
     if (floor := reach * reach * share / block) > variance:
         variance = floor
         skew = max(abs(skew), _bernoulli_skew(share))
     sd = math.sqrt(variance)
-    return _calibrated(channel, mean, sd, blocks, block, tau, vif, skew, widening)
+    fitted = _calibrated(channel, mean, sd, blocks, block, tau, vif, skew, widening)
+    return msgspec.structs.replace(fitted, season=season)
 
 
 def fit_validity(invalid: Bools, widening: float) -> ChannelReference:

@@ -12,11 +12,13 @@ import numpy as np
 from stream_monitor.drift.adwin_state import adwin_clock
 from stream_monitor.drift.adwin_state import check as check_adwin
 from stream_monitor.reference.feature import ChannelReference, FeatureReference
+from stream_monitor.reference.season import HOUR_MS, Season
 from stream_monitor.reference.values import MAX_MAGNITUDE
 
 _MAX_BLOCK: Final = 1 << 16
 _MAX_ORDER_STATISTICS: Final = 4096
 _MAX_BINS: Final = 64
+_MAX_SLOTS: Final = 1024
 _MAX_COUNT: Final = 1 << 53
 
 
@@ -52,8 +54,45 @@ def check_feature(feature: FeatureReference) -> None:
     _check_bins(where, feature)
     channels = [channel.channel for channel in feature.channels]
     _require(len(set(channels)) == len(channels) >= 1, f"{where}: no channels, or one twice")
+    if (feature.calendar is None) != all(c.season is None for c in feature.channels):
+        raise ValueError(f"{where}: a season without a calendar of its bins, or the reverse")
+    _check_calendar(where, feature)
     for channel in feature.channels:
         _check_channel(f"{where}, {channel.channel}", channel)
+
+
+def _check_calendar(where: str, feature: FeatureReference) -> None:
+    calendar = feature.calendar
+    if calendar is None:
+        return
+    size = 4 * calendar.n_slots * len(feature.bin_counts)
+    _require(
+        2 <= calendar.n_slots <= _MAX_SLOTS
+        and calendar.period_ms >= HOUR_MS
+        and len(calendar.counts) == size,
+        f"{where}: impossible calendar",
+    )
+    _require(1 <= calendar.tau < math.inf, f"{where}: impossible tau of the calendar")
+    table = calendar.table
+    _require(
+        bool((table >= 0).all() and table.any()), f"{where}: impossible counts in the calendar"
+    )
+
+
+def _check_season(where: str, season: Season) -> None:
+    sizes = {len(season.slot_means), len(season.slot_sds)}
+    _require(
+        len(sizes) == 1 and sizes <= {8 * n for n in range(2, _MAX_SLOTS + 1)},
+        f"{where}: impossible slots of the season",
+    )
+    _require(
+        season.period_ms >= HOUR_MS and 1 <= season.n_periods < math.inf,
+        f"{where}: impossible period of the season",
+    )
+    _require(
+        bool((np.abs(season.means) <= 16).all() and ((season.sds > 0) & (season.sds <= 16)).all()),
+        f"{where}: impossible mean or sd of a season's slot",
+    )
 
 
 def _check_order_statistics(where: str, feature: FeatureReference) -> None:
@@ -95,6 +134,9 @@ def _check_channel(where: str, channel: ChannelReference) -> None:
         min(channel.tau, channel.vif, channel.widening) >= 1 and channel.adwin_scale > 0,
         f"{where}: impossible tau, vif, widening or scale",
     )
+    if channel.season is not None:
+        _require(channel.channel != "validity", f"{where}: a season")
+        _check_season(where, channel.season)
     if channel.adwin is not None:
         check_adwin(channel.adwin)
         _require(channel.adwin.clock == adwin_clock(block), f"{where}: another clock")

@@ -9,6 +9,7 @@ import numpy as np
 
 from stream_monitor.drift.adwin_state import AdwinState
 from stream_monitor.reference.fixed_point import Floats, Ints
+from stream_monitor.reference.season import BinCalendar, Season
 
 FeatureKind: TypeAlias = Literal["numeric", "categorical", "boolean"]
 ChannelName: TypeAlias = Literal["location", "spread", "validity"]
@@ -24,7 +25,8 @@ class ChannelReference(msgspec.Struct, frozen=True, kw_only=True):
     exponent of its tail (twice the allowance for a normal one).  ``adwin`` is the state of an
     ADWIN that has seen the ``n_blocks`` blocks of the reference, each times ``adwin_scale``;
     ``None`` with ``stationary`` false where it found a change in them.  ``widening`` multiplies
-    the time between false alarms where the reference is too short to promise it.
+    the time between false alarms where the reference is too short to promise it.  Where there is
+    a ``season``, all this is of what it leaves.
     """
 
     channel: ChannelName
@@ -41,6 +43,7 @@ class ChannelReference(msgspec.Struct, frozen=True, kw_only=True):
     stationary: bool = True
     widening: float = 1.0
     allowance: float = 0.5
+    season: Season | None = None
 
 
 class FeatureReference(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +59,8 @@ class FeatureReference(msgspec.Struct, frozen=True, kw_only=True):
     channels', ``short`` says that the reference holds fewer than 100 of it.  A distance bin is a
     range of indices, beginning at ``bin_starts``; ``bin_counts`` are the reference's events.
     ``centre`` and ``scale`` bring raw numeric values to fixed point.  ``top`` are the most
-    frequent categories with their counts.
+    frequent categories with their counts.  With a season ``calendar`` says what is in the bins
+    at which time.
     """
 
     name: str
@@ -81,6 +85,7 @@ class FeatureReference(msgspec.Struct, frozen=True, kw_only=True):
     maximum: float | None = None
     top: tuple[tuple[str, int], ...] = ()
     channels: tuple[ChannelReference, ...] = ()
+    calendar: BinCalendar | None = None
 
     @property
     def quantiles(self) -> Floats:

@@ -11,17 +11,12 @@ import numpy as np
 
 from producer.events import Prediction
 from stream_monitor.reference import bins
+from stream_monitor.reference.calibrate import with_channels
 from stream_monitor.reference.categories import cross_fitted_scores, vocabulary
-from stream_monitor.reference.channels import (
-    SeriesChannel,
-    fit_channel,
-    fit_validity,
-    series_block,
-    widening_of,
-)
+from stream_monitor.reference.channels import SeriesChannel
 from stream_monitor.reference.errors import ReferenceTooShort
-from stream_monitor.reference.feature import ChannelReference, FeatureKind, FeatureReference
-from stream_monitor.reference.fixed_point import FIXED_POINT, Bools, Floats
+from stream_monitor.reference.feature import FeatureKind, FeatureReference
+from stream_monitor.reference.fixed_point import FIXED_POINT, Bools, Floats, Ints
 from stream_monitor.reference.loss import score_of
 from stream_monitor.reference.profile import ClassLabel, Origin, ReferenceProfile, Task
 from stream_monitor.reference.transform import Transform
@@ -33,17 +28,24 @@ _TOP: Final = 10
 _IQR_OF_NORMAL: Final = 1.349
 
 
-def fit_feature(name: str, values: Column, *, kind: FeatureKind | None = None) -> FeatureReference:
+def fit_feature(
+    name: str,
+    values: Column,
+    *,
+    kind: FeatureKind | None = None,
+    times_ms: Ints | None = None,
+) -> FeatureReference:
     """The reference of a feature, from its n values in their order in time.
 
-    ``kind`` is inferred where it is not given.
+    ``kind`` is inferred where it is not given.  With event times ``times_ms`` (n,) a season by
+    hour of the day or week is learnt where they prove one.
 
     Raises:
         ReferenceTooShort: fewer than 300 values are valid.
     """
     kind = kind or infer_kind(values)
     if kind == "categorical":
-        return _fit_categorical(name, values)
+        return _fit_categorical(name, values, times_ms)
     valid, floats = booleans(values) if kind == "boolean" else numbers(values)
     _require_enough(name, valid)
     known = floats[valid]
@@ -65,17 +67,17 @@ def fit_feature(name: str, values: Column, *, kind: FeatureKind | None = None) -
             bin_counts=(len(known) - ones, ones),
             bin_labels=("false", "true"),
         )
-        return _with_channels(stated, {"location": known}, ~valid)
-    return _fit_numeric(stated, known, ~valid)
+        return with_channels(stated, {"location": known}, known.astype(np.int64), ~valid, times_ms)
+    return _fit_numeric(stated, known, ~valid, times_ms)
 
 
-def fit_loss(losses: Column, *, task: Task) -> FeatureReference:
+def fit_loss(losses: Column, *, task: Task, times_ms: Ints | None = None) -> FeatureReference:
     """The reference of a model's out-of-fold losses: 0/1 errors, or absolute errors.
 
     Its only channel is the location.  Raises ReferenceTooShort below 300 losses.
     """
     kind: FeatureKind = "numeric" if task == "regression" else "boolean"
-    fitted = fit_feature("loss", losses, kind=kind)
+    fitted = fit_feature("loss", losses, kind=kind, times_ms=times_ms)
     location = tuple(c for c in fitted.channels if c.channel == "location")
     return msgspec.structs.replace(fitted, channels=location)
 
@@ -92,10 +94,12 @@ def fit_profile(
     threshold: float = 0.5,
     positive: ClassLabel = 1,
     importances: Mapping[str, float] | None = None,
+    times_ms: Ints | None = None,
 ) -> ReferenceProfile:
     """The profile of a model version, from columns of n values each, in their order in time.
 
-    What has too few valid values is left out and named in ``skipped``.
+    What has too few valid values is left out and named in ``skipped``.  ``times_ms`` are the
+    event times of the rows (n,); without them no season is learnt.
 
     Raises:
         ReferenceTooShort: nothing of a training frame can be watched.
@@ -104,7 +108,7 @@ def fit_profile(
     skipped: dict[str, str] = {}
     for name, column in columns.items():
         try:
-            features[name] = fit_feature(name, column)
+            features[name] = fit_feature(name, column, times_ms=times_ms)
         except ReferenceTooShort as error:
             skipped[name] = str(error)
     prediction = loss = None
@@ -115,12 +119,14 @@ def fit_profile(
             else [score_of(p, task, positive) for p in predictions]
         )
         try:
-            prediction = fit_feature("prediction", scores, kind=_prediction_kind(task))
+            prediction = fit_feature(
+                "prediction", scores, kind=_prediction_kind(task), times_ms=times_ms
+            )
         except ReferenceTooShort as error:
             skipped["prediction of the model"] = str(error)
     if losses is not None:
         try:
-            loss = fit_loss(losses, task=task)
+            loss = fit_loss(losses, task=task, times_ms=times_ms)
         except ReferenceTooShort as error:
             skipped["loss of the model"] = str(error)
     if origin == "training" and not features and prediction is None:
@@ -177,7 +183,9 @@ def _require_enough(name: str, valid: Bools) -> None:
         )
 
 
-def _fit_numeric(stated: FeatureReference, known: Floats, invalid: Bools) -> FeatureReference:
+def _fit_numeric(
+    stated: FeatureReference, known: Floats, invalid: Bools, times_ms: Ints | None
+) -> FeatureReference:
     ordered = np.sort(known)
     n = len(ordered)
     k = min(n, _MAX_ORDER_STATISTICS)
@@ -205,10 +213,10 @@ def _fit_numeric(stated: FeatureReference, known: Floats, invalid: Bools) -> Fea
     series: dict[SeriesChannel, Floats] = {"location": transform.location[index] / FIXED_POINT}
     if transform.spread is not None and ordered[0] < ordered[-1] and len(np.unique(index)) > 2:
         series["spread"] = transform.spread[index] / FIXED_POINT
-    return _with_channels(binned, series, invalid)
+    return with_channels(binned, series, index, invalid, times_ms)
 
 
-def _fit_categorical(name: str, values: Column) -> FeatureReference:
+def _fit_categorical(name: str, values: Column, times_ms: Ints | None) -> FeatureReference:
     plain: Sequence[Any] = values.tolist() if isinstance(values, np.ndarray) else values
     every = [category(value) for value in plain]
     known = vocabulary([c for c in every if c is not None])
@@ -233,34 +241,10 @@ def _fit_categorical(name: str, values: Column) -> FeatureReference:
         bin_labels=bins.category_labels(categories, starts, counts),
         top=tuple(counted.most_common(_TOP)),
     )
+    index_of = {c: i for i, c in enumerate(categories) if i}
+    index = np.array([index_of.get(c, 0) for c in names], dtype=np.int64)
     location, spread = cross_fitted_scores(names)
     series: dict[SeriesChannel, Floats] = {"location": location}
     if Transform(stated).spread is not None:
         series["spread"] = spread
-    return _with_channels(stated, series, invalid)
-
-
-def _with_channels(
-    stated: FeatureReference, series: Mapping[SeriesChannel, Floats], invalid: Bools
-) -> FeatureReference:
-    """Calibrate the channels over one block length: that of the channel that needs the longest."""
-    table = Transform(stated)
-    asked = [series_block(values) for values in series.values()]
-    tau, block = (max(column) for column in zip(*asked, strict=True))
-    n_valid = int(np.count_nonzero(~invalid))
-    widening = widening_of(n_valid, tau)
-    channels: list[ChannelReference] = []
-    for channel, values in series.items():
-        lookup = table.spread if channel == "spread" else table.location
-        if lookup is None:
-            continue
-        reach = float(np.abs(lookup / FIXED_POINT - values.mean()).max())
-        channels.append(fit_channel(channel, values, int(block), reach, widening))
-    channels.append(fit_validity(invalid, widening))
-    return msgspec.structs.replace(
-        stated,
-        tau=float(tau),
-        block=int(block),
-        short=widening > 1,
-        channels=tuple(channels),
-    )
+    return with_channels(stated, series, index, invalid, times_ms)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stream_monitor.reference.fit import fit_profile
+from stream_monitor.reference.fixed_point import Ints
 from stream_monitor.reference.loss import loss_of
 from stream_monitor.reference.profile import ClassLabel, ReferenceProfile, Task
 from stream_monitor.reference.values import Column, category
@@ -29,19 +30,23 @@ def profile_from_frame(
     threshold: float = 0.5,
     positive: ClassLabel = 1,
     importances: dict[str, float] | None = None,
+    time: str | None = None,
 ) -> ReferenceProfile:
     """The profile of a model version from its training data, rows in their order in time.
 
     ``prediction``, ``label`` and ``loss`` name columns of *out-of-fold* predictions, the truth,
     and losses: in-sample ones are smaller than those to come, and every model would alarm.
     Without ``loss`` it is computed from prediction and label.  All other columns are features,
-    unless ``features`` names them.
+    unless ``features`` names them.  ``time`` names the column of event times, as dates or as
+    milliseconds since 1970 UTC; with it a season of the hour or the week is learnt where there is
+    one.
 
     Raises:
         KeyError: a named column is not there.
         ReferenceTooShort: the frame has too few rows to watch anything.
+        ValueError: a row has no time, or what is no time.
     """
-    names = [name for name in (prediction, label, loss) if name is not None]
+    names = [name for name in (prediction, label, loss, time) if name is not None]
     chosen = list(features) if features is not None else [c for c in frame if c not in names]
     columns: dict[str, Column] = {str(name): _column(frame[name]) for name in chosen}
     predictions = None if prediction is None else _plain(frame[prediction])
@@ -64,6 +69,7 @@ def profile_from_frame(
         threshold=threshold,
         positive=positive,
         importances=importances,
+        times_ms=None if time is None else _times_ms(frame[time]),
     )
 
 
@@ -81,6 +87,26 @@ def infer_task(predictions: Sequence[Any], labels: Sequence[Any] | None = None) 
         return "binary" if named <= {"0", "1"} else "multiclass"
     within = all(isinstance(p, int | float) and 0 <= p <= 1 for p in known)
     return "binary" if within and (labels is None or len(classes) <= 2) else "regression"
+
+
+def _times_ms(series: pd.Series[Any]) -> Ints:
+    """Event times as milliseconds since 1970 UTC; dates without a zone are UTC."""
+    import pandas as pd  # noqa: PLC0415 - whoever has a frame has loaded it
+
+    try:
+        if pd.api.types.is_numeric_dtype(series):
+            return series.to_numpy().astype(np.int64) if series.notna().all() else _no_time(series)
+        moments = pd.to_datetime(series, utc=True)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"column {series.name!r} holds what is no time: {error}") from error
+    if moments.isna().any():
+        return _no_time(series)
+    return np.array(moments.astype("datetime64[ms, UTC]").astype(np.int64), dtype=np.int64)
+
+
+def _no_time(series: pd.Series[Any]) -> Ints:
+    row = int(series.isna().to_numpy().argmax())
+    raise ValueError(f"column {series.name!r}: row {row} has no time")
 
 
 def _column(series: pd.Series[Any]) -> Column:

@@ -30,7 +30,9 @@ Task: TypeAlias = Literal["binary", "multiclass", "regression"]
 Origin: TypeAlias = Literal["training", "warm_up"]
 ClassLabel: TypeAlias = float | int | str | bool
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""2 adds seasons and allowances; a profile of format 1 has none and reads as ever."""
+_READABLE: Final = (1, FORMAT)
 
 
 class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,8 +73,8 @@ def profile_from_data(data: Any) -> ReferenceProfile:
         profile = msgspec.convert(data, ReferenceProfile)
     except (msgspec.ValidationError, RecursionError) as error:
         raise ValueError(f"not a reference profile: {error}") from error
-    if profile.format != FORMAT:
-        raise ValueError(f"reference profile of format {profile.format}; {FORMAT} is known")
+    if profile.format not in _READABLE:
+        raise ValueError(f"reference profile of format {profile.format}; up to {FORMAT} is known")
     if not all(map(math.isfinite, (profile.threshold, *profile.importances.values()))):
         raise ValueError("reference profile: threshold and importances must be finite")
     for name, feature in profile.features.items():

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+import numpy as np
+
 from producer.events import Prediction, Value
 from stream_monitor.ingest.batch import EventBatch
 from stream_monitor.reference.fit import fit_profile
@@ -32,7 +34,7 @@ class WarmUp:
 
     def __init__(self, model: str, version: str, n_rows: int) -> None:
         self.model, self.version, self.n_rows = model, version, n_rows
-        self._rows: list[tuple[dict[str, Value], Prediction]] = []
+        self._rows: list[tuple[dict[str, Value], Prediction, int]] = []
         self._dirty_from = 0
 
     @property
@@ -45,21 +47,24 @@ class WarmUp:
         names = list(batch.columns)
         values = zip(*batch.columns.values(), strict=True) if names else ((),) * len(batch)
         self._rows += [
-            (dict(zip(names, row, strict=True)), prediction)
-            for row, prediction in zip(values, batch.predictions, strict=True)
+            (dict(zip(names, row, strict=True)), prediction, time_ms)
+            for row, prediction, time_ms in zip(
+                values, batch.predictions, batch.times_ms.tolist(), strict=True
+            )
         ]
 
     def profile(self) -> ReferenceProfile:
         """The reference of what was collected.  Raises ValueError where it cannot be one."""
-        names = sorted({name for features, _ in self._rows for name in features})
-        predictions = [prediction for _, prediction in self._rows]
+        names = sorted({name for features, *_ in self._rows for name in features})
+        predictions = [prediction for _, prediction, _ in self._rows]
         return fit_profile(
             self.model,
             self.version,
-            {name: [features.get(name) for features, _ in self._rows] for name in names},
+            {name: [features.get(name) for features, *_ in self._rows] for name in names},
             predictions=predictions,
             task=task_of(predictions),
             origin="warm_up",
+            times_ms=np.array([time_ms for *_, time_ms in self._rows], dtype=np.int64),
         )
 
     def dirty(self) -> dict[str, Any]:
@@ -82,8 +87,9 @@ class WarmUp:
     def restore(self, parts: dict[str, Sequence[Any]]) -> None:
         """Continue from the parts."""
         self._rows = [
-            (dict(features), prediction)
+            # Rows stored before they had times: all of one moment, which proves no season.
+            (dict(features), prediction, time_ms[0] if time_ms else 0)
             for name in sorted(parts, key=int)
-            for features, prediction in parts[name]
+            for features, prediction, *time_ms in parts[name]
         ]
         self.clean()

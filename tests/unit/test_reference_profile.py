@@ -56,7 +56,7 @@ def test_a_profile_of_ten_features_and_10000_rows_is_below_200_kb() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("format",), 2, "format 2"),
+        (("format",), 3, "format 3"),
         (("task",), "ranking", "task"),
         (("n_events",), "many", "n_events"),
         (("threshold",), float("nan"), "finite"),

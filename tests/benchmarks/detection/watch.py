@@ -22,8 +22,8 @@ class _Listening(SeriesDetectors):
 
     heard: list[Signal]
 
-    def observe(self, transformed: Transformed) -> list[Signal]:
-        self.heard = super().observe(transformed)
+    def observe(self, transformed: Transformed, times_ms: Ints | None = None) -> list[Signal]:
+        self.heard = super().observe(transformed, times_ms)
         return self.heard
 
 
@@ -31,7 +31,7 @@ class Watch:
     """One watched feature.  The offset of an event is how many came before it."""
 
     def __init__(self, reference: Column) -> None:
-        fitted = fit_feature("x", reference)
+        fitted = fit_feature("x", reference, times_ms=times_ms(0, len(reference)))
         arl0 = arl0_events(BUDGET, 2 * len(fitted.channels))
         self.channel_arl0 = arl0 / 2
         self.series = Series(fitted, "data", arl0, EpisodePolicy())

@@ -1,0 +1,88 @@
+"""A feature's channels, calibrated together: one block length, what the season leaves of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+import numpy as np
+
+from stream_monitor.reference.channels import (
+    SeriesChannel,
+    fit_channel,
+    fit_validity,
+    series_block,
+    widening_of,
+)
+from stream_monitor.reference.dependence import autocorrelation_time
+from stream_monitor.reference.feature import ChannelReference, FeatureReference
+from stream_monitor.reference.fixed_point import FIXED_POINT, Bools, Floats, Ints, to_fixed
+from stream_monitor.reference.season import BinCalendar, Season, slots_of
+from stream_monitor.reference.season_proof import prove
+from stream_monitor.reference.transform import Transform
+
+
+def with_channels(
+    stated: FeatureReference,
+    series: Mapping[SeriesChannel, Floats],
+    index: Ints,
+    invalid: Bools,
+    times_ms: Ints | None,
+) -> FeatureReference:
+    """Calibrate the channels over one block length: that of the channel that needs the longest.
+
+    ``series`` and ``index`` are of the valid values alone.
+    """
+    when = None if times_ms is None else times_ms[~invalid]
+    seasons = prove(series, when)
+    left = {
+        channel: values
+        if when is None or channel not in seasons
+        else seasons[channel].residuals(to_fixed(values), when) / FIXED_POINT
+        for channel, values in series.items()
+    }
+    asked = [series_block(values) for values in left.values()]
+    tau, block = (max(column) for column in zip(*asked, strict=True))
+    widening = widening_of(len(index), tau)
+    table = Transform(stated)
+    channels: list[ChannelReference] = []
+    for channel, values in left.items():
+        lookup = table.spread if channel == "spread" else table.location
+        if lookup is None:
+            continue
+        season = seasons.get(channel)
+        reach = _reach(lookup / FIXED_POINT, float(values.mean()), season)
+        channels.append(fit_channel(channel, values, int(block), reach, widening, season))
+    channels.append(fit_validity(invalid, widening))
+    calendar = None
+    if when is not None and any(channel.season for channel in channels):
+        calendar = _calendar(stated, next(iter(seasons.values())), index, when, float(tau))
+    # The windows know no season: to them it is dependence.
+    of_windows = max(autocorrelation_time(values) for values in series.values()) if seasons else tau
+    return msgspec.structs.replace(
+        stated,
+        tau=float(of_windows),
+        block=int(block),
+        short=widening > 1,
+        channels=tuple(channels),
+        calendar=calendar,
+    )
+
+
+def _reach(values: Floats, mean: float, season: Season | None) -> float:
+    """How far from its mean a channel can lie, for all its possible ``values``."""
+    if season is None:
+        return float(np.abs(values - mean).max())
+    return float(np.abs((values[:, None] - season.means) / season.sds).max())
+
+
+def _calendar(
+    stated: FeatureReference, season: Season, index: Ints, times_ms: Ints, tau: float
+) -> BinCalendar:
+    n_slots, n_bins = len(season.means), len(stated.bin_counts)
+    slots = slots_of(times_ms, season.period_ms, n_slots)
+    cells = slots * n_bins + stated.bin_of_index[index]
+    counts = np.bincount(cells, minlength=n_slots * n_bins).astype("<i4")
+    return BinCalendar(
+        period_ms=season.period_ms, n_slots=n_slots, counts=counts.tobytes(), tau=tau
+    )

@@ -1,0 +1,99 @@
+"""A season the reference has proved: what is usual at this hour of the day, or of the week.
+
+It is taken out of a channel by event time before blocks are formed, so that every night is not a
+change, and a change at night is one.  Hours are those of UTC.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from stream_monitor.reference.fixed_point import FIXED_POINT, Floats, Ints
+
+HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 24 * HOUR_MS
+WEEK_MS: Final = 7 * DAY_MS
+_LIMIT: Final = 30 * FIXED_POINT  # a residual is clipped here, far beyond what a block mean may be
+_PSEUDO_EVENTS: Final = 10.0
+
+
+def slots_of(times_ms: Ints, period_ms: int, n_slots: int) -> Ints:
+    """The slot of each event time (n,), 0..n_slots-1.
+
+    >>> slots_of(np.array([0, HOUR_MS, DAY_MS - 1, DAY_MS]), DAY_MS, 24).tolist()
+    [0, 1, 23, 0]
+    """
+    return times_ms % period_ms * n_slots // period_ms
+
+
+class Season(msgspec.Struct, frozen=True, kw_only=True):
+    """What one channel's values are in each slot of a period: their mean and sd.
+
+    Both are little-endian float64, a value for each slot; ``n_periods`` is how many periods the
+    reference covers.
+    """
+
+    period_ms: int
+    n_periods: float
+    slot_means: bytes
+    slot_sds: bytes
+
+    @property
+    def means(self) -> Floats:
+        """The mean of each slot, shape (n_slots,)."""
+        return np.frombuffer(self.slot_means, dtype="<f8")
+
+    @property
+    def sds(self) -> Floats:
+        """The standard deviation of each slot, shape (n_slots,)."""
+        return np.frombuffer(self.slot_sds, dtype="<f8")
+
+    def residuals(self, values: Ints, times_ms: Ints) -> Ints:
+        """(value - mean) / sd of its slot, all in fixed point; shapes (n,).
+
+        Each value by itself, so where a batch is cut changes nothing.
+        """
+        means, sds = self.means, self.sds
+        slots = slots_of(times_ms, self.period_ms, len(means))
+        deviations = values - np.rint(means * FIXED_POINT)[slots]
+        return np.rint(np.clip(deviations / sds[slots], -_LIMIT, _LIMIT)).astype(np.int64)
+
+
+class BinCalendar(msgspec.Struct, frozen=True, kw_only=True):
+    """The distance bins of a feature with a season, slot by slot.
+
+    ``counts`` are the reference's events, little-endian int32, slots times bins.  ``tau`` is the
+    autocorrelation time, in events, of what the season leaves.
+    """
+
+    period_ms: int
+    n_slots: int
+    counts: bytes
+    tau: float
+
+    @property
+    def table(self) -> Ints:
+        """The reference's events by slot and bin, shape (n_slots, n_bins)."""
+        return np.frombuffer(self.counts, dtype="<i4").reshape(self.n_slots, -1).astype(np.int64)
+
+    def slots_of(self, times_ms: Ints) -> Ints:
+        """The slot of each event time (n,)."""
+        return slots_of(times_ms, self.period_ms, self.n_slots)
+
+    def expected(self, slot_counts: Ints) -> list[int]:
+        """Bins of reference events that lie in the calendar as ``slot_counts`` (n_slots,) do.
+
+        They are as many as the reference has in the slots that were seen.  A slot it has hardly
+        an event of counts as the whole.
+        """
+        table = self.table
+        whole = table.sum(axis=0) / max(1, table.sum())
+        per_slot = table.sum(axis=1, keepdims=True)
+        shares = (table + _PSEUDO_EVENTS * whole) / (per_slot + _PSEUDO_EVENTS)
+        mix = slot_counts / max(1, slot_counts.sum()) @ shares
+        known = max(1, int(table[slot_counts > 0].sum()))
+        expected: list[int] = np.rint(mix * known).astype(np.int64).tolist()
+        return expected

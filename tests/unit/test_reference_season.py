@@ -1,0 +1,227 @@
+"""A season is learnt where the reference proves one, taken out by event time, and not else."""
+
+from __future__ import annotations
+
+import copy
+from functools import cache
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+import pytest
+
+from stream_monitor.alerts.episode import Track
+from stream_monitor.alerts.policy import EpisodePolicy
+from stream_monitor.drift.series import SeriesDetectors
+from stream_monitor.reference.fit import fit_feature, fit_profile
+from stream_monitor.reference.fixed_point import FIXED_POINT, Floats, Ints
+from stream_monitor.reference.frame import profile_from_frame
+from stream_monitor.reference.profile import (
+    FeatureReference,
+    ReferenceProfile,
+    profile_from_data,
+    profile_to_data,
+)
+from stream_monitor.reference.season import DAY_MS, HOUR_MS, WEEK_MS, BinCalendar, Season
+from stream_monitor.reference.transform import Transform
+
+PER_DAY = 480
+STEP_MS = DAY_MS // PER_DAY
+
+
+def times(n: int, start: int = 0) -> Ints:
+    return np.arange(start, start + n, dtype=np.int64) * STEP_MS
+
+
+def daily(n: int, start: int = 0, seed: int = 1) -> Floats:
+    noise = np.random.default_rng((seed, start)).standard_normal(n)
+    sine: Floats = np.sin(2 * np.pi * times(n, start) / DAY_MS)
+    return noise + sine
+
+
+@cache
+def fitted(n: int = 10 * PER_DAY) -> FeatureReference:
+    return fit_feature("x", daily(n), times_ms=times(n))
+
+
+def season_of(feature: FeatureReference) -> Season | None:
+    return next(c.season for c in feature.channels if c.channel == "location")
+
+
+def test_a_daily_season_is_learnt_from_ten_days() -> None:
+    season = season_of(fitted())
+
+    assert season is not None
+    assert (season.period_ms, len(season.means)) == (DAY_MS, 24)
+    assert season.n_periods == pytest.approx(10, abs=0.1)
+    assert int(season.means.argmax()) in range(4, 8)
+    assert int(season.means.argmin()) in range(16, 20)
+
+
+def test_no_season_is_learnt_from_four_days_from_noise_from_dependence_or_without_times() -> None:
+    rng = np.random.default_rng(2)
+    n = 10 * PER_DAY
+    dependent = np.convolve(rng.standard_normal(n + 99), 0.9 ** np.arange(100), "valid")
+
+    assert season_of(fitted(4 * PER_DAY)) is None
+    assert season_of(fit_feature("x", rng.standard_normal(n), times_ms=times(n))) is None
+    assert season_of(fit_feature("x", dependent, times_ms=times(n))) is None
+    assert season_of(fit_feature("x", daily(n))) is None
+
+
+def test_the_hour_of_the_week_is_learnt_where_days_differ() -> None:
+    n = 6 * 7 * PER_DAY
+    when = times(n)
+    weekend = (when // DAY_MS % 7 >= 5) * 1.5
+    feature = fit_feature("x", daily(n) + weekend, times_ms=when)
+
+    season = season_of(feature)
+    assert season is not None
+    assert (season.period_ms, len(season.means)) == (WEEK_MS, 168)
+
+
+def signals(feature: FeatureReference, values: Floats, when: Ints) -> int:
+    transform = Transform(feature)
+    detectors = SeriesDetectors(feature, transform, 6e6)
+    return len(detectors.observe(transform.apply(values), when))
+
+
+def test_a_season_as_before_is_silent_and_a_shift_under_it_is_found_at_once() -> None:
+    start, n = 10 * PER_DAY, 60 * PER_DAY
+    values, when = daily(n, start), times(n, start)
+    blind = fit_feature("x", daily(start))
+
+    assert signals(fitted(), values, when) == 0
+    assert signals(fitted(), values[:200] + 0.8, when[:200]) > 0
+    assert signals(blind, values[:200] + 0.8, when[:200]) == 0
+
+
+def test_the_same_season_at_other_hours_is_a_change() -> None:
+    start, n = 10 * PER_DAY, 2 * PER_DAY
+
+    assert signals(fitted(), daily(n, start), times(n, start) + 12 * HOUR_MS) > 0
+
+
+def test_a_season_needs_the_times_of_the_events() -> None:
+    transform = Transform(fitted())
+    with pytest.raises(ValueError, match="times"):
+        SeriesDetectors(fitted(), transform, 6e6).observe(transform.apply(daily(10)))
+
+
+def test_residuals_do_not_depend_on_cuts() -> None:
+    season = season_of(fitted())
+    assert season is not None
+    values = np.rint(daily(999) * FIXED_POINT).astype(np.int64)
+    whole = season.residuals(values, times(999))
+    parts = [season.residuals(values[i : i + 7], times(999)[i : i + 7]) for i in range(0, 999, 7)]
+
+    assert np.concatenate(parts).tolist() == whole.tolist()
+
+
+def test_an_episode_is_judged_against_the_reference_at_the_same_hours() -> None:
+    """Six hours of a usual afternoon are no distance, though they are no usual day."""
+    feature = fitted()
+    assert feature.calendar is not None
+    n = PER_DAY // 4
+    transform = Transform(feature)
+    bins = transform.bin[transform.apply(daily(n, seed=5)).index]
+    tracks = [
+        Track(feature.bin_counts, 1.0, EpisodePolicy(), calendar)
+        for calendar in (None, feature.calendar)
+    ]
+    effects = []
+    for track in tracks:
+        track._count(bins, times(n), None)
+        effects.append(track._distance()[0])
+
+    assert effects[0] > 0.1
+    assert effects[1] < 0.1
+
+
+def test_hours_the_reference_never_saw_count_as_the_whole() -> None:
+    counts = np.array([[30, 10], [0, 0]], dtype="<i4")
+    calendar = BinCalendar(period_ms=DAY_MS, n_slots=2, counts=counts.tobytes(), tau=1.0)
+
+    assert calendar.expected(np.array([0, 5])) == [1, 0]
+    assert calendar.expected(np.array([5, 5])) == [30, 10]
+
+
+@cache
+def profile() -> ReferenceProfile:
+    n = 10 * PER_DAY
+    columns: dict[str, Any] = {"x": daily(n), "late": (daily(n, seed=3) > 1).tolist()}
+    return fit_profile("m", "1", columns, task="binary", origin="training", times_ms=times(n))
+
+
+def over_the_wire() -> Any:
+    return msgspec.json.decode(msgspec.json.encode(profile_to_data(profile())))
+
+
+def test_a_profile_with_seasons_reads_back_and_one_from_before_them_does() -> None:
+    old = over_the_wire()
+    old["format"] = 1
+    for feature in old["features"].values():
+        del feature["calendar"]
+        for channel in feature["channels"]:
+            del channel["season"]
+            del channel["allowance"]
+            channel["theta"] = min(1.0, channel["theta"])
+
+    assert profile_from_data(over_the_wire()) == profile()
+    assert profile().format == 2
+    read = profile_from_data(old).features["x"]
+    assert season_of(read) is None
+    assert {channel.allowance for channel in read.channels} == {0.5}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("calendar",), None, "season"),
+        (("calendar", "n_slots"), 23, "calendar"),
+        (("calendar", "tau"), 0.5, "tau"),
+        (("calendar", "counts"), "////" * 320, "calendar"),
+        (("channels", 0, "season", "period_ms"), 0, "period"),
+        (("channels", 0, "season", "n_periods"), 0.0, "period"),
+        (("channels", 0, "season", "slot_means"), "", "slots"),
+        (("channels", 0, "season", "slot_sds"), "AAAA" * 64, "sd"),
+        (("channels", 2, "season"), "location's", "a season"),
+    ],
+    ids=str,
+)
+def test_a_season_that_cannot_be_true_is_refused_with_a_reason(
+    path: tuple[str | int, ...], value: Any, message: str
+) -> None:
+    data = copy.deepcopy(over_the_wire())
+    target = data["features"]["x"]
+    if value == "location's":
+        value = target["channels"][0]["season"]
+    for step in path[:-1]:
+        target = target[step]
+    target[path[-1]] = value
+
+    with pytest.raises(ValueError, match=message):
+        profile_from_data(data)
+
+
+@pytest.mark.parametrize("kind", ["milliseconds", "dates", "text"])
+def test_a_frame_names_the_column_of_its_times(kind: str) -> None:
+    n = 10 * PER_DAY
+    when: Any = times(n)
+    if kind != "milliseconds":
+        when = pd.to_datetime(when, unit="ms", utc=True)
+    if kind == "text":
+        when = [moment.isoformat() for moment in when]
+    frame = pd.DataFrame({"x": daily(n), "at": when})
+
+    made = profile_from_frame(frame, model="m", version="1", task="binary", time="at")
+    assert list(made.features) == ["x"]
+    assert season_of(made.features["x"]) == season_of(fitted())
+
+
+def test_a_row_without_a_time_is_refused() -> None:
+    frame = pd.DataFrame({"x": daily(400), "at": [*times(399), None]})
+
+    with pytest.raises(ValueError, match="'at'"):
+        profile_from_frame(frame, model="m", version="1", task="binary", time="at")
