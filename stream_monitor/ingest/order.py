@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -59,14 +60,16 @@ def segments(entries: Sequence[Entry], chunk_events: int = 1024) -> list[Segment
     run: list[Entry] = []
     end = 0
     for entry in entries:
-        offset = entry[0].offset
-        if run and offset >= end:
-            plan.append(_segment(run))
-            run = []
-        if not run:
+        record, event = entry
+        offset = record.offset
+        if offset >= end:
+            if run:
+                plan.append(_segment(run))
+                run = []
             end = (offset // chunk_events + 1) * chunk_events
         run.append(entry)
-        if entry[1].__class__ is ModelUpdate or entry[1].__class__ is Command:
+        kind = event.__class__
+        if kind is ModelUpdate or kind is Command:
             plan.append(_segment(run))
             run = []
     if run:
@@ -79,9 +82,15 @@ def _segment(run: list[Entry]) -> Segment:
     labels: dict[str, list[tuple[int, int, Label]]] = {}
     ticks = 0
     barrier: tuple[LogRecord, ModelUpdate | Command] | None = None
-    for record, event in run:
+    model = version = None  # consecutive events are mostly of one version: its list is at hand
+    group: list[Any] = []
+    for entry in run:
+        record, event = entry
         if isinstance(event, InferenceEvent):
-            events.setdefault((event.model, event.version), []).append((record, event))
+            if event.model != model or event.version != version:
+                model, version = event.model, event.version
+                group = events.setdefault((model, version), [])
+            group.append((record, event))
         elif isinstance(event, Label):
             labels.setdefault(event.model, []).append((record.offset, record.timestamp_ms, event))
         elif isinstance(event, ModelUpdate | Command):
