@@ -1,12 +1,15 @@
 # Everything here sets itself up: the first call makes .venv and installs into it.
 PYTHON ?= python3
 ARGS ?=
+SEED ?= 1
+MINUTES ?= 5
+ONLY ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 SOURCES := pyproject.toml constraints.txt
 
-.PHONY: help install demo test lint bench detection clean
+.PHONY: help install demo test lint bench detection chaos clean
 
 help: ## Say what can be done
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -42,6 +45,9 @@ bench: $(VENV)/.installed-dev ## Against the textbook program and the best hand-
 
 detection: $(VENV)/.installed-dev ## Does the false-alarm budget hold, how soon is drift found (ARGS="--quick --plot FILE")
 	$(BIN)/python -m tests.benchmarks.detection $(ARGS)
+
+chaos: $(VENV)/.installed-dev ## Faults by seed on real processes, compared with an oracle (SEED=1 MINUTES=5 ONLY=redis)
+	$(BIN)/python -m tests.chaos --seed $(SEED) --minutes $(MINUTES) --only "$(ONLY)"
 
 clean: ## Remove what this file made
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build

@@ -1,0 +1,116 @@
+"""Three monitors, and whoever starts one again when it has ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from driftline.stack.process import bound_to_us
+from producer.failpoint import EXIT_CODE, VARIABLE
+
+KILLED: Final = (-signal.SIGKILL, EXIT_CODE)
+_LOOK_S: Final = 0.05
+_AGAIN_S: Final = 0.5
+"""A worker that ended by itself is started again after this, as a supervisor would."""
+
+
+class Crew:
+    """Workers by number; what each said is in ``folder``."""
+
+    def __init__(
+        self, command: list[str], environment: Mapping[str, str], folder: Path, n_workers: int = 3
+    ) -> None:
+        self._command, self._environment, self._folder = command, environment, folder
+        self._workers: list[subprocess.Popen[bytes] | None] = [None] * n_workers
+        self._armed: dict[int, str] = {}
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self.exits: Counter[int] = Counter()
+        self._keeper = threading.Thread(target=self._keep, name="supervisor", daemon=True)
+        self._keeper.start()
+
+    def __len__(self) -> int:
+        return len(self._workers)
+
+    def pid(self, number: int) -> int:
+        """The process of a worker, once it runs."""
+        while True:
+            worker = self._workers[number]
+            if worker is not None and worker.poll() is None:
+                return worker.pid
+            time.sleep(_LOOK_S)
+
+    def signal(self, number: int, what: signal.Signals) -> int:
+        """Send a worker a signal; answers its process."""
+        pid = self.pid(number)
+        os.kill(pid, what)
+        return pid
+
+    def kill(self, number: int) -> None:
+        """End a worker as a power cut would.  It is started again."""
+        self.signal(number, signal.SIGKILL)
+
+    def arm(self, number: int, failpoint: str) -> int:
+        """Kill a worker, and start it so that it dies at a failpoint; answers its new process."""
+        with self._lock:
+            self._armed[number] = failpoint
+        old = self.signal(number, signal.SIGKILL)
+        while self.pid(number) == old:
+            time.sleep(_LOOK_S)
+        return self.pid(number)
+
+    def gone(self, number: int, pid: int) -> bool:
+        """Whether that process has ended and was noticed."""
+        worker = self._workers[number]
+        return worker is None or worker.pid != pid
+
+    def close(self) -> None:
+        """End them all."""
+        self._over.set()
+        self._keeper.join(10)
+        for worker in self._workers:
+            if worker is not None:
+                worker.kill()
+                worker.wait()
+
+    def stop(self) -> list[int]:
+        """Ask them all to end; answers their exit codes."""
+        self._over.set()
+        self._keeper.join(10)
+        running = [worker for worker in self._workers if worker is not None]
+        for worker in running:
+            worker.terminate()
+        return [worker.wait(30) for worker in running]
+
+    def _keep(self) -> None:
+        not_before = [0.0] * len(self._workers)
+        while not self._over.wait(_LOOK_S):
+            for number, worker in enumerate(self._workers):
+                if worker is None:
+                    if time.monotonic() >= not_before[number]:
+                        self._workers[number] = self._start(number)
+                elif worker.poll() is not None:
+                    self.exits[worker.returncode] += 1
+                    killed = worker.returncode in KILLED
+                    not_before[number] = time.monotonic() + (0.0 if killed else _AGAIN_S)
+                    self._workers[number] = None
+
+    def _start(self, number: int) -> subprocess.Popen[bytes]:
+        with self._lock:
+            failpoint = self._armed.pop(number, "")
+        with (self._folder / f"worker-{number}.log").open("ab") as said:
+            return subprocess.Popen(
+                bound_to_us([sys.executable, "-m", "driftline", "monitor", *self._command]),
+                env={**os.environ, **self._environment, VARIABLE: failpoint},
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+            )

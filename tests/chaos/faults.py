@@ -1,0 +1,177 @@
+"""The faults, by name.  Each is over when its function returns; it answers processes it killed."""
+
+from __future__ import annotations
+
+import functools
+import signal
+import time
+from collections.abc import Callable
+from typing import Final
+
+from producer.failpoint import PLACES
+from tests.chaos.proxy import Line
+from tests.chaos.scene import NotRecovered, Scene
+
+Fault = Callable[[Scene], int]
+ARMED_S: Final = 45.0
+"""How long an armed worker may take to reach its failpoint."""
+OFTEN: Final = {"monitor.batch.read": 5, "monitor.batch.folded": 5, "monitor.commit.ready": 5,
+                "monitor.commit.answered": 5}  # fmt: skip
+"""Latest pass at which a place kills, where a worker passes it all the time."""
+
+
+def worker_killed(scene: Scene) -> int:
+    """`kill -9` at a moment nobody chose."""
+    scene.pause(0.0, 0.6)
+    scene.crew.kill(scene.someone())
+    return 1
+
+
+def all_workers_killed(scene: Scene) -> int:
+    """`kill -9` of all three at once."""
+    scene.pause(0.0, 0.6)
+    for number in range(len(scene.crew)):
+        scene.crew.kill(number)
+    return len(scene.crew)
+
+
+def killed_at(place: str, scene: Scene) -> int:
+    """`kill -9` at one step of the protocol."""
+    number = scene.someone()
+    count = scene.chance.randint(1, OFTEN.get(place, 1))
+    pid = scene.crew.arm(number, f"{place}:{count}")
+    if place.startswith("monitor.revoke."):
+        _wait_for(lambda: scene.crew.gone(number, pid) or len(owners(scene)) == len(scene.crew))
+        if not scene.crew.gone(number, pid):
+            scene.crew.signal(number, signal.SIGTERM)
+    _wait_for(lambda: scene.crew.gone(number, pid))
+    return 2
+
+
+def worker_frozen(scene: Scene) -> int:
+    """SIGSTOP for longer than a session: a zombie, which then goes on where it was."""
+    number = scene.someone()
+    scene.crew.signal(number, signal.SIGSTOP)
+    scene.pause(2.5, 5.0)
+    scene.crew.signal(number, signal.SIGCONT)
+    return 0
+
+
+def workers_come_and_go(scene: Scene) -> int:
+    """SIGTERM, time and again: partitions move while records come."""
+    for _ in range(3):
+        number = scene.someone()
+        pid = scene.crew.signal(number, signal.SIGTERM)
+        _wait_for(lambda number=number, pid=pid: scene.crew.gone(number, pid))  # type: ignore[misc]
+        scene.pause(0.2, 1.0)
+    return 0
+
+
+def redis_killed(scene: Scene) -> int:
+    """`kill -9`, away for a moment, back with its append-only file."""
+    scene.servers.valkey.process.kill()
+    scene.pause(0.0, 2.0)
+    scene.servers.valkey.start()
+    return 1
+
+
+def redis_torn(scene: Scene) -> int:
+    """`kill -9` as the machine would: the end of the append-only file is gone."""
+    scene.servers.valkey.process.kill()
+    scene.servers.tear(scene.chance)
+    scene.servers.valkey.start()
+    return 1
+
+
+def redis_wiped(scene: Scene) -> int:
+    """All state is gone under the feet of its owners."""
+    scene.servers.redis.flushall()
+    return 0
+
+
+def redis_paused(scene: Scene) -> int:
+    """`CLIENT PAUSE`: the server takes what it is sent and does nothing."""
+    length_ms = scene.chance.randint(1_000, 4_000)
+    scene.servers.redis.client_pause(length_ms, all=True)
+    time.sleep(length_ms / 1000)
+    return 0
+
+
+def redis_full(scene: Scene) -> int:
+    """No memory left: every write is refused, reads are answered."""
+    scene.servers.redis.config_set("maxmemory", 1)
+    scene.pause(1.0, 4.0)
+    scene.servers.redis.config_set("maxmemory", 0)
+    return 0
+
+
+def redis_slow(scene: Scene) -> int:
+    """Every packet takes its time."""
+    scene.servers.proxy.delay_s = scene.chance.uniform(0.05, 0.4)
+    scene.pause(2.0, 4.0)
+    scene.servers.proxy.delay_s = 0.0
+    return 0
+
+
+def redis_unreachable(scene: Scene) -> int:
+    """A black hole: what was sent arrives when nobody waits for it any more."""
+    scene.servers.proxy.line = Line.HOLE
+    scene.pause(1.0, 8.0)
+    scene.servers.proxy.line = Line.OPEN
+    return 0
+
+
+def replies_lost(scene: Scene) -> int:
+    """Commits are applied, and nobody hears of it."""
+    before = scene.servers.proxy.thrown_away
+    scene.servers.proxy.line = Line.DEAF
+    _wait_for(lambda: scene.servers.proxy.thrown_away >= before + 3)
+    scene.servers.proxy.line = Line.OPEN
+    return 0
+
+
+def broker_killed(scene: Scene) -> int:
+    """`kill -9` of Kafka, and a start on the same data."""
+    scene.servers.kafka.kill()
+    scene.servers.kafka.restart()
+    return 1
+
+
+def broker_frozen(scene: Scene) -> int:
+    """SIGSTOP of Kafka for longer than a session."""
+    scene.servers.kafka.process.signal(signal.SIGSTOP)
+    scene.pause(2.5, 6.0)
+    scene.servers.kafka.process.signal(signal.SIGCONT)
+    return 0
+
+
+def owners(scene: Scene) -> set[bytes]:
+    """Members that have taken partitions over."""
+    stored = [
+        scene.servers.redis.hget(scene.stage.key(p), "_member")
+        for p in range(scene.stage.partitions)
+    ]
+    return set(filter(None, stored))
+
+
+def _wait_for(happened: Callable[[], bool]) -> None:
+    until = time.monotonic() + ARMED_S
+    while not happened():
+        if time.monotonic() > until:
+            raise NotRecovered(f"the fault did not happen within {ARMED_S:g} s")
+        time.sleep(0.02)
+
+
+_SIMPLE: Final[tuple[Fault, ...]] = (
+    worker_killed, all_workers_killed, worker_frozen, workers_come_and_go,
+    redis_killed, redis_torn, redis_wiped, redis_paused, redis_full, redis_slow,
+    redis_unreachable, replies_lost, broker_killed, broker_frozen,
+)  # fmt: skip
+FAULTS: Final[dict[str, Fault]] = {fault.__name__: fault for fault in _SIMPLE} | {
+    f"killed_at:{place.removeprefix('monitor.')}": functools.partial(killed_at, place)
+    for place in PLACES
+    if place.startswith("monitor.")
+}
+"""What can happen."""
+TIMES: Final = {"worker_killed": 3}
+"""How often a fault happens in one run, if not once; every time is recovered from."""

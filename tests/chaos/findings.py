@@ -1,0 +1,97 @@
+"""What a run left behind, against the oracle: counted, not only equal or not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, NamedTuple
+
+import msgspec
+
+from stream_monitor.counters import Counters
+from stream_monitor.state.envelope import open_
+from tests.integration.monitor_stage import Found, Stage, ce_id
+from tests.integration.topic_reading import read_topic
+
+_COUNTERS = "s:counters"
+
+
+class Findings(NamedTuple):
+    """What was compared (records and alerts of the log), and what is wrong with it.
+
+    ``repeats`` are alerts that were published again under the same id and with the same bytes,
+    which is allowed.
+    """
+
+    events: int = 0
+    alerts: int = 0
+    events_lost: int = 0
+    alerts_lost: int = 0
+    phantom_alerts: int = 0
+    duplicate_effects: int = 0
+    state_mismatches: int = 0
+    repeats: int = 0
+
+    @property
+    def wrong(self) -> int:
+        """How much is wrong in all."""
+        return (
+            self.events_lost + self.alerts_lost + self.phantom_alerts
+            + self.duplicate_effects + self.state_mismatches
+        )  # fmt: skip
+
+    def plus(self, other: Findings) -> Findings:
+        """Both together."""
+        return Findings(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+
+
+def judge(stage: Stage, acknowledged: int) -> Findings:
+    """Re-read every topic from its beginning and compare.
+
+    ``acknowledged`` is how many records the broker has promised to keep.
+    """
+    found, expected = stage.found(), stage.oracle()
+    written = Counter(
+        message.partition() for message in read_topic(stage.broker, stage.topics.events)
+    )
+    counted = {p: _counted(fields) for p, fields in found.state.items()}
+    alerts = read_topic(stage.broker, stage.topics.alerts)
+    bodies: dict[str, set[bytes]] = {}
+    for message in alerts:
+        bodies.setdefault(ce_id(message), set()).add(message.value() or b"")
+    missing = {p: written[p] - n for p, n in counted.items()}
+    return Findings(
+        events=written.total(),
+        alerts=len(expected.alerts),
+        events_lost=max(0, acknowledged - written.total())
+        + sum(max(0, n) for n in missing.values())
+        + len(expected.dead_letters - found.dead_letters),
+        alerts_lost=len(expected.alerts - found.alerts),
+        phantom_alerts=len(found.alerts - expected.alerts),
+        duplicate_effects=sum(max(0, -n) for n in missing.values())
+        + sum(len(values) - 1 for values in bodies.values()),
+        state_mismatches=len(mismatches(found, expected)),
+        repeats=len(alerts) - len(bodies),
+    )
+
+
+def mismatches(found: Found, expected: Found) -> list[str]:
+    """Names of fields, windows and dead letters that are not what they should be."""
+    names = [
+        f"{partition}/{field}"
+        for partition in expected.state.keys() | found.state.keys()
+        for field in _different(found.state.get(partition, {}), expected.state.get(partition, {}))
+    ]
+    names += sorted(found.windows ^ expected.windows)
+    return names + sorted(found.dead_letters - expected.dead_letters)
+
+
+def _different(one: dict[str, bytes], other: dict[str, bytes]) -> list[str]:
+    return [name for name in one.keys() | other.keys() if one.get(name) != other.get(name)]
+
+
+def _counted(fields: dict[str, bytes]) -> int:
+    """Records of a partition that are in its state, each under one heading."""
+    if _COUNTERS not in fields:
+        return 0
+    data: Any = open_("monitor", fields[_COUNTERS])
+    return msgspec.convert(data, Counters).records

@@ -1,0 +1,123 @@
+"""One log with all that happens on it: servers, workers, traffic."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final, Self
+
+from confluent_kafka import Consumer, TopicPartition
+
+from tests.chaos.crew import Crew
+from tests.chaos.findings import Findings, judge
+from tests.chaos.servers import Servers
+from tests.chaos.traffic import Traffic
+from tests.integration.monitor_stage import CORE, FAST, Stage
+
+PER_S: Final = 240.0
+PRELUDE: Final = 6_000
+PATIENCE_S: Final = 90.0
+QUIET: Final = {
+    "DRIFTLINE_KAFKA__SESSION_TIMEOUT_S": "2",
+    "DRIFTLINE_KAFKA__HEARTBEAT_S": "0.5",
+    "DRIFTLINE_KAFKA__TICK_AFTER_S": "600",  # ticks while we compare would be differences
+}
+
+
+class NotRecovered(AssertionError):  # noqa: N818 - a finding
+    """The workers did not catch up with the log."""
+
+
+class Scene:
+    """A fresh log on servers that outlive it."""
+
+    def __init__(self, servers: Servers, seed: int, *, per_s: float = PER_S) -> None:
+        self.servers, self.seed = servers, seed
+        self._judged = Findings()
+        self.chance = random.Random(seed)  # noqa: S311 - a repeatable schedule
+        self.stage = Stage(servers.kafka.bootstrap_servers, servers.valkey.url)
+        self.traffic = Traffic(
+            self.stage.client, self.stage.topics.events, self.stage.partitions,
+            per_s=per_s, seed=seed,
+        )  # fmt: skip
+        place = ["--bootstrap-servers", self.stage.broker, "--redis-url", servers.line_url]
+        self.crew = Crew(
+            [*place, "--prefix", self.stage.prefix], {**CORE, **FAST, **QUIET}, servers.folder
+        )
+
+    def __enter__(self) -> Self:
+        self.traffic.prelude(PRELUDE)
+        self.traffic.resume()
+        self.caught_up(self.ends())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.crew.close()
+        self.traffic.close()
+        self.stage.close()
+
+    def pause(self, shortest_s: float, longest_s: float) -> None:
+        """Let time pass: a fault lasts, or comes at a moment nobody chose."""
+        time.sleep(self.chance.uniform(shortest_s, longest_s))
+
+    def someone(self) -> int:
+        """A worker, by chance."""
+        return self.chance.randrange(len(self.crew))
+
+    def ends(self) -> list[int]:
+        """Where the log ends now, by partition."""
+        consumer = Consumer({**self.stage.client, "group.id": "ends", "log_level": 0})
+        try:
+            targets = [
+                TopicPartition(self.stage.topics.events, p) for p in range(self.stage.partitions)
+            ]
+            return [consumer.get_watermark_offsets(t, timeout=30)[1] for t in targets]
+        finally:
+            consumer.close()
+
+    def committed(self) -> list[int]:
+        """How far the workers are, by partition."""
+        stored = [
+            self.servers.redis.hget(self.stage.key(p), "_next")
+            for p in range(self.stage.partitions)
+        ]
+        return [int(value or 0) for value in stored]
+
+    def caught_up(self, ends: list[int]) -> float:
+        """Wait until all below ``ends`` is committed; answers the seconds it took."""
+        return self._until(
+            lambda: all(at >= end for at, end in zip(self.committed(), ends, strict=True)),
+            lambda: f"at {self.committed()} of {ends}",
+        )
+
+    def settle(self) -> Findings:
+        """Stop writing, let everything be read and sent out, and compare.
+
+        All of the log is compared; records and alerts are counted since the last time.
+        """
+        self.traffic.pause()
+        self.caught_up(self.ends())
+        self._until(lambda: self.stage.waiting() == 0, lambda: "the outbox is not out")
+        findings = judge(self.stage, self.traffic.acknowledged)
+        self.traffic.resume()
+        before, self._judged = self._judged, findings
+        return findings._replace(
+            events=findings.events - before.events,
+            alerts=findings.alerts - before.alerts,
+            repeats=findings.repeats - before.repeats,
+        )
+
+    def _until(self, happened: Callable[[], bool], what: Callable[[], str]) -> float:
+        began = time.monotonic()
+        while not happened():
+            if time.monotonic() - began > PATIENCE_S:
+                raise NotRecovered(f"not within {PATIENCE_S:g} s: {what()}")
+            time.sleep(0.02)
+        return time.monotonic() - began

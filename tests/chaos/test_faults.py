@@ -1,0 +1,39 @@
+"""Each fault once, on one log: whatever happens, it ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from driftline.stack.kafka import MIN_JAVA, have_jars, java_version
+from tests.chaos.campaign import run_fault
+from tests.chaos.faults import FAULTS
+from tests.chaos.scene import Scene
+from tests.chaos.servers import Servers
+
+pytestmark = [
+    pytest.mark.kafka,
+    pytest.mark.skipif(
+        not have_jars() or (java_version() or 0) < MIN_JAVA,
+        reason="a broker that can be killed and started again needs Java and Kafka's jars",
+    ),
+]
+
+SEED = int(os.environ.get("SEED", "7"))
+
+
+@pytest.fixture(scope="module")
+def scene() -> Iterator[Scene]:
+    with Servers() as servers, Scene(servers, SEED) as scene:
+        yield scene
+
+
+@pytest.mark.parametrize("fault", [name for name in FAULTS if not name.startswith("killed_at:")])
+def test_nothing_is_lost_and_nothing_twice(scene: Scene, fault: str) -> None:
+    run = run_fault(scene, fault)
+
+    assert run.failure == ""
+    assert run.findings.wrong == 0
+    assert run.findings.events > 0

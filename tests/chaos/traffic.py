@@ -1,0 +1,160 @@
+"""What is written while faults happen: drift, labels, repeats and poison, without end."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from producer.codec import encode, headers
+from producer.events import Event, InferenceEvent, Label
+from producer.routing import partition_of
+
+START_MS: Final = 1_700_000_000_000
+STEP_MS: Final = 10_000
+"""Event time between events of a model: a window of ten minutes holds sixty."""
+PHASE_EVENTS: Final = 700
+LABEL_DELAY: Final = 60
+POISON: Final = (b"", b"{", b"\xff\xfe", b'{"id": 7}', b"[" * 5_000, b'{"x": NaN}', b"\0" * 300)
+
+
+def events_of(model: str, seed: int) -> Iterator[Event | bytes]:
+    """A model's life: normal, in Celsius by mistake, normal, older customers; and again."""
+    rng = random.Random(f"{model}:{seed}")  # noqa: S311
+    waiting: deque[Label] = deque()
+    number = 0
+    while True:
+        phase = 0 if number < 2 * PHASE_EVENTS else number // PHASE_EVENTS % 4
+        temp, age = rng.gauss(60, 9), rng.gauss(48 if phase == 3 else 40, 10)
+        score = min(1.0, max(0.0, rng.gauss(0.4, 0.1)))
+        time_ms = START_MS + STEP_MS * number
+        event = InferenceEvent(
+            id=f"{model}-{seed}-{number}",
+            model=model,
+            version="1",
+            time_ms=time_ms,
+            features={
+                "temp": (temp - 32) / 1.8 if phase == 1 else temp,
+                "age": age,
+                "plan": rng.choice(("free", "pro", "team")),
+            },
+            prediction=score,
+        )
+        yield event
+        wrong = phase == 3 and rng.random() < 0.3
+        label = int((score > 0.5) != wrong)
+        waiting.append(Label(id=event.id, model=model, label=label, time_ms=time_ms))
+        if len(waiting) > LABEL_DELAY:
+            yield waiting.popleft()
+        if number % 131 == 7:
+            yield event
+        if number % 149 == 7:
+            yield waiting[0]
+        if number % 97 == 11:
+            yield rng.choice(POISON)
+        number += 1
+
+
+def models_for(n_partitions: int) -> list[str]:
+    """One model's name for every partition."""
+    names: dict[int, str] = {}
+    number = 0
+    while len(names) < n_partitions:
+        name = f"model-{number}"
+        names.setdefault(partition_of(name, n_partitions), name)
+        number += 1
+    return [names[partition] for partition in sorted(names)]
+
+
+class Traffic:
+    """Writes ``per_s`` records a second, to every partition in turn, from a thread."""
+
+    def __init__(
+        self, client: dict[str, Any], topic: str, n_partitions: int, *, per_s: float, seed: int
+    ) -> None:
+        # The broker is killed and frozen: whatever was accepted here must arrive all the same.
+        self._producer = Producer(
+            {**client, "linger.ms": 5, "enable.idempotence": True, "log_level": 0,
+             "message.timeout.ms": 300_000}
+        )  # fmt: skip
+        self._topic = topic
+        self._per_s = per_s
+        self._lives = [events_of(model, seed) for model in models_for(n_partitions)]
+        self.acknowledged = 0
+        self.refused = 0
+        self._running = threading.Event()
+        self._idle = threading.Event()
+        self._idle.set()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._write, name="traffic", daemon=True)
+        self._thread.start()
+
+    def prelude(self, n_records: int) -> None:
+        """Write so many at once: what detectors need to warm up."""
+        for number in range(n_records):
+            self._next(number % len(self._lives))
+        self.flush()
+
+    def resume(self) -> None:
+        """Go on writing."""
+        self._running.set()
+
+    def pause(self) -> None:
+        """Stop writing, and wait until all of it is acknowledged."""
+        self._running.clear()
+        self._idle.wait()
+        self.flush()
+
+    def flush(self) -> None:
+        """Wait for acknowledgements.  Raises if the broker does not come back."""
+        left = self._producer.flush(120)
+        if left or self.refused:
+            raise RuntimeError(f"the broker took no more: {left} left, {self.refused} refused")
+
+    def close(self) -> None:
+        """Stop for good."""
+        self._over.set()
+        self._running.set()
+        self._thread.join(10)
+        self._producer.purge()
+        self._producer.flush(5)
+
+    def _write(self) -> None:
+        number = 0
+        while not self._over.is_set():
+            if not self._running.is_set():
+                self._idle.set()
+                self._running.wait()
+                continue
+            self._idle.clear()
+            began = time.monotonic()
+            for _ in range(10):
+                self._next(number % len(self._lives))
+                number += 1
+            self._producer.poll(0)
+            time.sleep(max(0.0, 10 / self._per_s - (time.monotonic() - began)))
+
+    def _next(self, partition: int) -> None:
+        value = next(self._lives[partition])
+        raw = value if isinstance(value, bytes) else encode(value)
+        kind = [] if isinstance(value, bytes) else headers(value, source="/chaos")
+        while True:
+            try:
+                self._producer.produce(
+                    self._topic, raw, partition=partition, headers=kind, on_delivery=self._answered
+                )
+            except BufferError:
+                self._producer.poll(0.1)
+            else:
+                return
+
+    def _answered(self, error: KafkaError | None, _message: Message) -> None:
+        if error is None:
+            self.acknowledged += 1
+        else:
+            self.refused += 1
