@@ -60,7 +60,7 @@ class SeriesDetectors:
                 values = np.multiply(~transformed.valid, FIXED_POINT, dtype=np.int64)
                 signals += channel.observe(values)
                 continue
-            table = transform.location if name == "location" else transform.spread
+            table = transform.table(name)
             if table is None:
                 raise CorruptState(f"the reference has a {name} channel, its values have none")
             found = channel.observe(self._left(name, table[index], transformed, times_ms))

@@ -47,7 +47,7 @@ def with_channels(
     table = Transform(stated)
     channels: list[ChannelReference] = []
     for channel, values in left.items():
-        lookup = table.spread if channel == "spread" else table.location
+        lookup = table.table(channel)
         if lookup is None:
             continue
         season = seasons.get(channel)

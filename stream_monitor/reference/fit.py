@@ -245,6 +245,9 @@ def _fit_categorical(name: str, values: Column, times_ms: Ints | None) -> Featur
     index = np.array([index_of.get(c, 0) for c in names], dtype=np.int64)
     location, spread = cross_fitted_scores(names)
     series: dict[SeriesChannel, Floats] = {"location": location}
-    if Transform(stated).spread is not None:
+    transform = Transform(stated)
+    if transform.spread is not None:
         series["spread"] = spread
+    if transform.mix is not None:
+        series["mix"] = transform.mix[index] / FIXED_POINT
     return with_channels(stated, series, index, invalid, times_ms)

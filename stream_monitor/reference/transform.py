@@ -20,6 +20,8 @@ from stream_monitor.reference.values import Column, booleans, codes, numbers
 
 _TAIL: Final = 0.0005  # ranks are clipped here: a normal score lies within +-3.29
 _MAX_SPREAD: Final = 9.0
+_MIN_MIXED: Final = 4
+_MAX_MIXED: Final = 9
 _MAX_SCALED: Final = 1e6
 
 
@@ -38,16 +40,17 @@ class Transformed:
 class Transform:
     """The tables of one feature, each by index, and the way to the index.
 
-    ``location`` and ``spread`` are fixed-point channel values, ``bin`` the distance bin.  Tables
-    are shared between features where they are equal: do not write to them.
+    ``location``, ``spread`` and ``mix`` are fixed-point channel values, ``bin`` the distance bin.
+    Tables are shared between features where they are equal: do not write to them.
     """
 
     __slots__ = ("_apply", "_centre", "_index_of", "_quantiles", "_runs", "_scale",
-                 "bin", "location", "spread")  # fmt: skip
+                 "bin", "location", "mix", "spread")  # fmt: skip
 
     def __init__(self, reference: FeatureReference) -> None:
         self.location: Ints
         self.spread: Ints | None
+        self.mix: Ints | None = None
         self.bin = _bin_table(reference.n_indices, reference.bin_starts)
         self._apply: Callable[[Column], Transformed]
         self._index_of: dict[str, int] = {}
@@ -61,10 +64,17 @@ class Transform:
             self.location, self.spread = _boolean_table(), None
             self._apply = self._apply_boolean
         else:
-            self.location, self.spread = frequency_scores(np.array(reference.category_counts))
+            counts = np.array(reference.category_counts)
+            self.location, self.spread = frequency_scores(counts)
+            self.mix = alternating_scores(counts)
             self._index_of = dict.fromkeys(reference.rare, 0)
             self._index_of.update({c: i for i, c in enumerate(reference.categories) if i})
             self._apply = self._apply_categorical
+
+    def table(self, channel: str) -> Ints | None:
+        """The channel values by index; ``None`` where such a feature has no such channel."""
+        tables = {"location": self.location, "spread": self.spread, "mix": self.mix}
+        return tables.get(channel)
 
     def apply(self, values: Column) -> Transformed:
         """Look up n values.  Total: whatever they are, each is valid or not."""
@@ -125,6 +135,20 @@ def frequency_scores(counts: Ints) -> tuple[Ints, Ints | None]:
     u = (np.cumsum(counts) - counts / 2) / total
     spread = to_fixed(np.abs(2 * u - 1)) if np.count_nonzero(counts) > 2 else None
     return to_fixed(u), spread
+
+
+def alternating_scores(counts: Ints) -> Ints | None:
+    """1, -1, 1, ... for the nine most frequent categories, 0 for all others.
+
+    What passes between two categories of much the same frequency moves the location of hardly
+    an event.  Fewer than four categories have no need of it.
+    """
+    if np.count_nonzero(counts) < _MIN_MIXED:
+        return None
+    scores = np.zeros(len(counts))
+    top = min(_MAX_MIXED, len(counts) - 1)  # the first place is that of the rare ones
+    scores[len(counts) - top :] = (-1.0) ** np.arange(top)[::-1]
+    return to_fixed(scores)
 
 
 @lru_cache(maxsize=1024)
