@@ -42,7 +42,8 @@ def check(
     """
     from driftline.replay.check import check as compare  # noqa: PLC0415 - light imports
     from driftline.replay.columns import layout_of  # noqa: PLC0415
-    from driftline.replay.source import BadSource, read_frame  # noqa: PLC0415
+    from driftline.replay.refusal import BadSource  # noqa: PLC0415
+    from driftline.replay.source import read_frame  # noqa: PLC0415
 
     try:
         normal, now = read_frame(reference), read_frame(current)

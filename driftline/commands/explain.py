@@ -85,8 +85,9 @@ def power(
 def _profile(file: Path) -> ReferenceProfile:
     """A profile as it was built, or what a file of traffic would give."""
     from driftline.replay.columns import layout_of  # noqa: PLC0415 - light imports
+    from driftline.replay.refusal import BadSource  # noqa: PLC0415
     from driftline.replay.run import profile_of  # noqa: PLC0415
-    from driftline.replay.source import BadSource, read_frame  # noqa: PLC0415
+    from driftline.replay.source import read_frame  # noqa: PLC0415
     from stream_monitor.reference.profile import profile_from_data  # noqa: PLC0415
 
     if file.suffix == ".json":

@@ -40,7 +40,7 @@ def replay(
     Columns are taken for what they look like, and shown.  With --json: one line for each episode,
     the summary as the last one.
     """
-    from driftline.replay.source import BadSource  # noqa: PLC0415 - light imports
+    from driftline.replay.refusal import BadSource  # noqa: PLC0415 - light imports
 
     try:
         _replay(source, reference, (time, prediction, label), inject or [], config, as_json=as_json)
@@ -62,8 +62,9 @@ def _replay(
     from driftline.replay.episodes import only_in  # noqa: PLC0415
     from driftline.replay.injected import findings  # noqa: PLC0415
     from driftline.replay.reference import parse_reference  # noqa: PLC0415
+    from driftline.replay.refusal import BadSource  # noqa: PLC0415
     from driftline.replay.run import replay as run  # noqa: PLC0415
-    from driftline.replay.source import BadSource, read_frame  # noqa: PLC0415
+    from driftline.replay.source import read_frame  # noqa: PLC0415
 
     time, prediction, label = roles
     frame = read_frame(source)
@@ -71,10 +72,12 @@ def _replay(
     first = 0 if isinstance(wanted, Path) else wanted
     normal = read_frame(wanted) if isinstance(wanted, Path) else frame.iloc[:first]
     layout = layout_of(normal, time=time, prediction=prediction, label=label)
-    missing = [f.column for f in layout.features if f.column not in frame]
+    wanted_columns = [f.column for f in layout.features]
+    wanted_columns += [role for role in roles if role is not None]
+    missing = [column for column in wanted_columns if column not in frame]
     if missing:
         raise BadSource(f"{source}: the reference has a column {missing[0]!r}, this file has not")
-    changes = _injections(inject, {f.column for f in layout.features})
+    changes = _injections(inject, {f.column for f in layout.features}, first, len(frame))
     rest = frame.iloc[first:]
     specs = [_spec(None)] if config is None else [_spec(config), _spec(None)]
     results = [run(normal, rest, layout, spec, first=first, injections=changes) for spec in specs]
@@ -89,7 +92,7 @@ def _replay(
     data = report.summary(chosen, layout, found, compared)
     lines = [
         "Columns", *report.layout_lines(layout, chosen), "",
-        "Episodes", *(report.episode_lines(chosen.episodes) or ["  none"]),
+        "Episodes", *report.episode_lines(chosen.episodes),
         *report.finding_lines(found),
         *(report.comparison_lines(compared) if compared else []),
         "", *report.summary_lines(data, chosen),
@@ -103,7 +106,8 @@ def _replay(
         sys.stdout.write("\n".join(lines) + "\n")
 
 
-def _injections(texts: list[str], columns: set[str]) -> list[Injection]:
+def _injections(texts: list[str], columns: set[str], first: int, end: int) -> list[Injection]:
+    """The changes to put into rows ``first`` to ``end``."""
     from producer.injection import parse  # noqa: PLC0415 - light imports
 
     try:
@@ -115,6 +119,12 @@ def _injections(texts: list[str], columns: set[str]) -> list[Injection]:
             raise Failure(
                 f"--inject: {injection.column!r} is no watched column",
                 fix=f"one of {', '.join(sorted(columns))}",
+                code=USAGE,
+            )
+        if not first <= injection.first < end:
+            raise Failure(
+                f"--inject: row {injection.first:,} of {injection.column!r} is not replayed",
+                fix=f"rows {first:,} to {end - 1:,} are",
                 code=USAGE,
             )
     return parsed

@@ -9,7 +9,8 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 import numpy as np
 import pandas as pd
 
-from driftline.replay.source import BadSource
+from driftline.replay.refusal import BadSource
+from stream_monitor.reference.fixed_point import Floats
 
 ColumnKind: TypeAlias = Literal["numeric", "categorical", "boolean"]
 
@@ -17,10 +18,13 @@ _SAMPLE: Final = 2_000
 _MAX_CATEGORIES: Final = 1_000
 _UNIQUE: Final = 0.9
 _FEW: Final = 100
+_MOST: Final = 0.9
 _A_TIME: Final = "it is a time (use --time)"
+_A_DATE: Final = r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})([T ].*)?"
 _NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_.:-]")
 _MAX_NAME: Final = 100
-_MILLISECONDS: Final = 100_000_000_000  # 1973 in milliseconds, the year 5138 in seconds
+# By what power of 1,000 a clock becomes milliseconds: up to the year 5138 in seconds, and so on.
+_UNITS: Final = ((1, 1e11), (0, 1e14), (-1, 1e17), (-2, np.inf))
 _FIELDS: Final = {"id", "model", "version", "segment"}
 
 
@@ -86,19 +90,38 @@ def _look(name: str, series: pd.Series[Any]) -> tuple[ColumnKind | None, str]:
         return "boolean", ""
     if pd.api.types.is_datetime64_any_dtype(known):
         return None, _A_TIME
-    if pd.api.types.is_numeric_dtype(known):
-        counts_up = len(known) > _MAX_CATEGORIES and bool((np.diff(known.to_numpy()) > 0).all())
-        return (None, "it only counts up, row by row") if counts_up else ("numeric", "")
-    why = _no_category(name, known)
-    return (None, why) if why else ("categorical", "")
+    if not pd.api.types.is_numeric_dtype(known):
+        why = _no_scalars(known)
+        if why:
+            return None, why
+        if not _are_numbers(known.astype(str)):
+            why = _no_category(name, known.astype(str))
+            return (None, why) if why else ("categorical", "")
+    floats = floats_of(known)
+    counts_up = len(set(floats.tolist())) > _MAX_CATEGORIES and bool(
+        (floats[1:] >= floats[:-1]).all()
+    )
+    return (None, "it only counts up, row by row") if counts_up else ("numeric", "")
 
 
-def _no_category(name: str, known: pd.Series[Any]) -> str:
+def _no_scalars(known: pd.Series[Any]) -> str:
+    odd = known.head(_SAMPLE).map(lambda x: isinstance(x, dict | list | set | np.ndarray))
+    return "its values are no scalars" if odd.any() else ""
+
+
+def _are_numbers(texts: pd.Series[Any]) -> bool:
+    """Numbers that were sent as texts; a few others among them are invalid values.
+
+    A leading zero makes a code of it: 02134 is a place.
+    """
+    sample = texts.head(_SAMPLE)
+    n_numbers = int(np.isfinite(floats_of(sample)).sum())
+    return n_numbers >= _MOST * len(sample) and not sample.str.match(r"0\d").any()
+
+
+def _no_category(name: str, texts: pd.Series[Any]) -> str:
     """Why these values are no categories; empty where they are."""
-    if known.head(_SAMPLE).map(lambda x: isinstance(x, dict | list | set | np.ndarray)).any():
-        return "its values are no scalars"
-    texts = known.astype(str)
-    if _are_times(texts.head(_SAMPLE)):
+    if texts.head(_SAMPLE).str.fullmatch(_A_DATE).all():
         return _A_TIME
     n_different = texts.nunique()
     if name in _FIELDS and n_different == 1:
@@ -107,12 +130,6 @@ def _no_category(name: str, known: pd.Series[Any]) -> str:
     if n_different > _MAX_CATEGORIES or mostly_different:
         return f"it has {n_different:,} different texts: an identifier, or free text"
     return ""
-
-
-def _are_times(texts: pd.Series[Any]) -> bool:
-    if not texts.str.match(r"\d{4}-\d{2}-\d{2}").all():
-        return False
-    return bool(pd.to_datetime(texts, errors="coerce", format="ISO8601", utc=True).notna().all())
 
 
 def _name(column: str, taken: set[str]) -> str:
@@ -130,41 +147,53 @@ def _name(column: str, taken: set[str]) -> str:
 
 
 def values_of(series: pd.Series[Any], kind: ColumnKind) -> list[Any]:
-    """The values as an event carries them: plain Python, ``None`` where one is missing."""
+    """The values as an event carries them: plain Python, ``None`` where one is missing.
+
+    A text among numbers stays a text: the monitor shall see what came.
+    """
     if kind == "numeric":
-        floats = series.to_numpy(dtype=np.float64, na_value=np.nan)
+        floats = floats_of(series)
         finite = np.isfinite(floats)
         plain: list[Any] = floats.tolist()
-        if not finite.all():
-            for row in np.flatnonzero(~finite).tolist():
-                plain[row] = None
+        for row in np.flatnonzero(~finite).tolist():
+            value = series.iloc[row]
+            plain[row] = value if isinstance(value, str) else None
         return plain
-    filled = series.astype(object).where(series.notna(), None)
+    filled = series.astype(object).where(series.notna(), None).tolist()
     if kind == "boolean":
-        return [None if value is None else bool(value) for value in filled.tolist()]
-    return [None if value is None else str(value) for value in filled.tolist()]
+        return [bool(value) if isinstance(value, np.bool_) else value for value in filled]
+    return [None if value is None else str(value) for value in filled]
+
+
+def floats_of(series: pd.Series[Any]) -> Floats:
+    """The values (n,) as numbers, NaN for what is none."""
+    if not pd.api.types.is_numeric_dtype(series):
+        series = pd.to_numeric(series.astype(object), errors="coerce")
+    return series.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def times_ms(series: pd.Series[Any]) -> Sequence[int]:
-    """Event time of every row: ISO 8601, or a number of seconds or milliseconds since 1970.
+    """Event time of every row: ISO 8601, or a number since 1970.
+
+    Seconds, milli-, micro- and nanoseconds are told apart by their size.
 
     Raises:
         BadSource: a row has no time; says which.
     """
     if pd.api.types.is_numeric_dtype(series):
-        numbers = series.to_numpy(dtype=np.float64, na_value=np.nan)
-        if np.nanmax(numbers, initial=0.0) < _MILLISECONDS:
-            numbers = numbers * 1000
+        clock = floats_of(series)
+        latest = float(np.nanmax(clock, initial=0.0))
+        numbers: Floats = clock * next(1000.0**power for power, end in _UNITS if latest <= end)
         bad = ~(np.isfinite(numbers) & (numbers >= 0))
     else:
         moments = pd.to_datetime(series, errors="coerce", format="ISO8601", utc=True)
         bad = moments.isna().to_numpy()
-        numbers = moments.dt.as_unit("ms").astype("int64").to_numpy(dtype=np.float64)
+        numbers = np.asarray(moments.dt.as_unit("ms").astype("int64"), dtype=np.float64)
         bad = bad | (numbers < 0)
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise BadSource(
-            f"--time: row {row}: {series.iloc[row]!r} is no time since 1970",
+            f"--time: row {series.index[row]}: {series.iloc[row]!r} is no time since 1970",
             fix="ISO 8601 (2013-01-31T12:00:00Z), or seconds or milliseconds",
         )
     times: list[int] = numbers.astype(np.int64).tolist()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
 
-from stream_monitor.contracts import DriftAlert
+from stream_monitor.contracts import ENDED, DriftAlert
 
-_OVER: Final = ("recovered", "superseded", "resolved")
+_SINCE: Final = re.compile(r"since \d{4}-\d\d-\d\d \d\d:\d\dZ")
 
 
 class Episode(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,14 +19,14 @@ class Episode(msgspec.Struct, frozen=True, kw_only=True):
 
     ``onset_event`` is the row where it is estimated to have begun, ``detected_event`` the row
     that raised the suspicion, ``alerted_event`` the row at which the alert went out.  Times are
-    null without a time column.
+    event times; without a time column row n happens n seconds after 1970 began.
     """
 
     feature: str
     kind: str
     detector: str
     severity: str
-    started_at: str | None
+    started_at: str
     ended_at: str | None
     onset_event: int
     detected_event: int
@@ -48,30 +49,38 @@ def episodes_of(
         known = found.get(alert.episode_id)
         if alert.phase == "started" and known is None:
             name = alert.feature or alert.series
-            column = column_of(name)
+            column, onset = column_of(name), row_of(alert.onset_offset)
             found[alert.episode_id] = Episode(
                 feature=column,
                 kind=alert.kind,
                 detector=alert.detector,
                 severity=alert.severity,
-                started_at=_moment(alert.onset_ms) if timed else None,
+                started_at=_moment(alert.onset_ms),
                 ended_at=None,
-                onset_event=row_of(alert.onset_offset),
+                onset_event=onset,
                 detected_event=row_of(alert.detected_offset),
                 alerted_event=row_of(alert.decided_offset),
                 ended_event=None,
-                explanation=alert.explanation.replace(f"{name}:", f"{column}:", 1),
+                explanation=_in_words_of_the_file(alert, name, column, onset, timed=timed),
                 cause=alert.cause,
             )
-        elif known is not None and alert.phase in _OVER:
+        elif known is not None and alert.phase in ENDED:
             found[alert.episode_id] = msgspec.structs.replace(
                 known,
-                ended_at=_moment(alert.decided_ms) if timed else None,
+                ended_at=_moment(alert.decided_ms),
                 ended_event=row_of(alert.decided_offset),
             )
         elif known is not None:
             found[alert.episode_id] = msgspec.structs.replace(known, severity=alert.severity)
     return list(found.values())
+
+
+def _in_words_of_the_file(
+    alert: DriftAlert, name: str, column: str, onset: int, *, timed: bool
+) -> str:
+    """The explanation with the column's own name, and a row where a time would mean nothing."""
+    text = alert.explanation.replace(f"{name}:", f"{column}:", 1)
+    return text if timed else _SINCE.sub(f"since row {onset:,}", text)
 
 
 def _moment(time_ms: int) -> str:

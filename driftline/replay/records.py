@@ -135,4 +135,4 @@ def _batch(records: list[LogRecord]) -> RecordBatch:
 def unbounded(limits: Any) -> Any:
     """The same limits for a profile of any size: it does not travel over Kafka here."""
     return msgspec.structs.replace(limits, max_update_bytes=1 << 31, max_features=100_000,
-                                   max_value_bytes=1 << 24)  # fmt: skip
+                                   max_value_bytes=1 << 24, max_string_bytes=1 << 16)  # fmt: skip

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
 from driftline.replay.columns import Layout
 from driftline.replay.episodes import Episode, n_incidents
 from driftline.replay.injected import Finding
 from driftline.replay.run import Replay
 
+_WIDTH: Final = 240  # no terminal is asked: what a pipe reads is the same
 _WEEK_MS: Final = 7 * 24 * 3_600_000
 
 
@@ -47,33 +52,44 @@ def summary(
 
 
 def layout_lines(layout: Layout, replay: Replay) -> list[str]:
-    """What every column was taken for."""
+    """What every column was taken for, in the end by the core."""
     by_kind: dict[str, list[str]] = {}
     for feature in layout.features:
-        by_kind.setdefault(feature.kind, []).append(feature.column)
+        fitted = replay.profile.features.get(feature.name)
+        if fitted is not None:
+            by_kind.setdefault(fitted.kind, []).append(feature.column)
     rows = [(kind, ", ".join(by_kind[kind])) for kind in sorted(by_kind)]
-    rows += [
-        (role, column)
-        for role, column in (
-            ("time", layout.time), ("prediction", layout.prediction), ("label", layout.label),
-        )
-        if column is not None
-    ]  # fmt: skip
+    rows.append(("time", layout.time or "none: one event a second (--time)"))
+    if layout.prediction is not None:
+        rows.append(("prediction", layout.prediction))
+    if layout.label is not None:
+        alone = " (of no use without --prediction)" if layout.prediction is None else ""
+        rows.append(("label", layout.label + alone))
     rows += [(f"not {name}", why) for name, why in layout.ignored.items()]
     rows += [(f"not {layout.column_of(name)}", why) for name, why in replay.profile.skipped.items()]
-    width = max((len(head) for head, _ in rows), default=0)
+    width = max(len(head) for head, _ in rows)
     return [f"  {head:<{width}}  {text}" for head, text in rows]
 
 
 def episode_lines(episodes: Sequence[Episode]) -> list[str]:
-    """One line for each episode."""
-    return [
-        f"  row {episode.alerted_event:>9,}  {episode.severity:<6}  {episode.kind:<10}  "
-        f"{episode.explanation}" + (
-            "" if episode.ended_event is None else f"  (over at row {episode.ended_event:,})"
-        )
-        for episode in episodes
-    ]  # fmt: skip
+    """A table with a row for each episode."""
+    if not episodes:
+        return ["  none"]
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for title in ("alert at row", "began at", "over at"):
+        table.add_column(title, justify="right")
+    for title in ("severity", "kind", "what"):
+        table.add_column(title)
+    for episode in episodes:
+        over = "" if episode.ended_event is None else f"{episode.ended_event:,}"
+        table.add_row(
+            f"{episode.alerted_event:,}", f"{episode.onset_event:,}", over,
+            episode.severity, episode.kind, escape(episode.explanation),
+        )  # fmt: skip
+    wide = Console(width=_WIDTH, color_system=None)
+    with wide.capture() as drawn:
+        wide.print(table)
+    return [f"  {line.rstrip()}" for line in drawn.get().splitlines()]
 
 
 def summary_lines(data: dict[str, Any], replay: Replay) -> list[str]:

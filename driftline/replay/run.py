@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 import pandas as pd
 
-from driftline.replay.columns import Layout, values_of
+from driftline.replay.columns import Layout, floats_of, times_ms, values_of
 from driftline.replay.episodes import Episode, episodes_of
 from driftline.replay.records import (
     MODEL,
@@ -20,11 +21,12 @@ from driftline.replay.records import (
     unbounded,
     update_of,
 )
-from driftline.replay.source import BadSource
+from driftline.replay.refusal import BadSource
 from producer.injection import Injection
 from stream_monitor.contracts import DeadLetter, DriftAlert
 from stream_monitor.monitor import PartitionMonitor
 from stream_monitor.reference.errors import ReferenceTooShort
+from stream_monitor.reference.fit import MIN_EVENTS
 from stream_monitor.reference.frame import profile_from_frame
 from stream_monitor.reference.profile import ReferenceProfile
 from stream_monitor.spec import MonitorSpec
@@ -44,17 +46,25 @@ class Replay(NamedTuple):
 
 
 def profile_of(frame: pd.DataFrame, layout: Layout) -> ReferenceProfile:
-    """What was normal, from the reference rows.
+    """What was normal, from the reference rows; with their times, a season they prove.
 
     Raises:
         BadSource: there are too few rows to watch anything.
     """
     prepared = pd.DataFrame(
-        {f.name: pd.Series(values_of(frame[f.column], f.kind), dtype=_dtype(f.kind))
-         for f in layout.features}
-    )  # fmt: skip
+        {
+            feature.name: floats_of(frame[feature.column])
+            if feature.kind == "numeric"
+            else pd.Series(values_of(frame[feature.column], feature.kind), dtype="object")
+            for feature in layout.features
+        },
+        index=range(len(frame)),
+    )
     names = [f.name for f in layout.features]
-    prediction, label = "prediction of the model", "label of the event"
+    # No feature has a space in its name.
+    prediction, label, time = "prediction of the model", "label of the event", "time of the event"
+    if layout.time is not None:
+        prepared[time] = times_ms(frame[layout.time])
     if layout.prediction is not None:
         prepared[prediction] = frame[layout.prediction].to_numpy()
         if layout.label is not None:
@@ -67,16 +77,31 @@ def profile_of(frame: pd.DataFrame, layout: Layout) -> ReferenceProfile:
             prediction=prediction if prediction in prepared else None,
             label=label if label in prepared else None,
             features=names,
+            time=time if time in prepared else None,
         )
     except ReferenceTooShort as error:
+        why = (
+            f"{MIN_EVENTS} are needed"
+            if len(frame) < MIN_EVENTS
+            else f"no column has {MIN_EVENTS} valid values in them"
+        )
         raise BadSource(
-            f"the reference of {len(frame):,} rows is too short: {error}",
-            fix="a reference of at least 300 rows, better 2,000: --reference first:50%",
+            f"the reference of {len(frame):,} rows is too short: {why}",
+            fix="better 2,000 or more: --reference first:50%",
         ) from error
 
 
-def _dtype(kind: str) -> str:
-    return "float64" if kind == "numeric" else "object"
+def _sd_of(reference: pd.DataFrame, layout: Layout) -> Callable[[str], float]:
+    """The standard deviation of a numeric column of the reference; 0 of any other."""
+    kinds = {feature.column: feature.kind for feature in layout.features}
+
+    def sd(column: str) -> float:
+        if kinds[column] != "numeric":
+            return 0.0
+        floats = floats_of(reference[column])
+        return float(floats[np.isfinite(floats)].std(ddof=1))
+
+    return sd
 
 
 def replay(
@@ -92,7 +117,7 @@ def replay(
     """Fold ``frame``, whose first row has the number ``first``, and answer what it led to."""
     began = time.monotonic()
     profile = profile_of(reference, layout)
-    rows = rows_of(frame, layout, first, injections, lambda name: float(reference[name].std()))
+    rows = rows_of(frame, layout, first, injections, _sd_of(reference, layout))
     places = Places(2 if rows.labels is not None else 1)
     spec = msgspec.structs.replace(spec, limits=unbounded(spec.limits))
     monitor = PartitionMonitor("replay", 0, spec)

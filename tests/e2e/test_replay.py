@@ -92,7 +92,8 @@ def test_injected_drift_is_found_once_and_its_delay_told(
     assert episode["explanation"].startswith(f"{feature}:")
     assert 6_000 <= episode["detected_event"] <= episode["alerted_event"] < 7_500
     assert abs(episode["onset_event"] - 6_000) < 500
-    assert episode["started_at"] is None
+    assert episode["started_at"].startswith("1970-01-01T01:")  # an event a second
+    assert episode["ended_at"] is None
     (found,) = summary["injected"]
     assert found["delay_events"] == episode["alerted_event"] - 6_000
 

@@ -14,7 +14,7 @@ from producer.injection import parse
 
 def episode(feature: str, onset: int, alerted: int, ended: int | None = None) -> Episode:
     return Episode(
-        feature=feature, kind="data", detector="adwin", severity="low", started_at=None,
+        feature=feature, kind="data", detector="adwin", severity="low", started_at="",
         ended_at=None, onset_event=onset, detected_event=alerted, alerted_event=alerted,
         ended_event=ended, explanation="",
     )  # fmt: skip

@@ -1,0 +1,11 @@
+"""A file that cannot be replayed or checked."""
+
+from __future__ import annotations
+
+
+class BadSource(ValueError):  # noqa: N818 - what a person reads is about the file
+    """The file, or what was asked of it, does not do; ``fix`` says what to do."""
+
+    def __init__(self, what: str, *, fix: str = "") -> None:
+        super().__init__(what)
+        self.fix = fix

@@ -1,0 +1,103 @@
+"""What each column of a file is taken for, and how its values reach the core."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from driftline.replay.columns import Layout, layout_of, times_ms, values_of
+from driftline.replay.refusal import BadSource
+
+N = 2_000
+RNG = np.random.default_rng(11)
+WATCHED = pd.Series(RNG.normal(size=N))
+
+
+def layout(**columns: Any) -> Layout:
+    frame = pd.DataFrame({"watched": WATCHED, **columns})
+    return layout_of(frame, time=None, prediction=None, label=None)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (RNG.integers(0, 9, N).astype(str), "numeric"),
+        (np.where(np.arange(N) % 50 == 0, "n/a?", RNG.random(N).astype(str)), "numeric"),
+        ([f"0{i % 90 + 10}" for i in range(N)], "categorical"),  # a code, as of a place
+        ([i % 2 == 0 for i in range(N)], "boolean"),
+        (pd.array([True, None] * (N // 2), dtype="boolean"), "boolean"),
+        ([f"k{i % 200}" for i in range(N)], "categorical"),
+        ([f"10.0.{i % 20}" for i in range(N)], "categorical"),
+        ([5] * N, "numeric"),
+        ([2**70 + i % 7 for i in range(N)], "numeric"),
+        (np.repeat([2012, 2013], N // 2), "numeric"),
+        (np.where(np.arange(N) % 9 == 0, np.inf, RNG.random(N)), "numeric"),
+    ],
+)
+def test_a_column_is_what_most_of_it_says(values: Any, kind: str) -> None:
+    found = layout(x=values)
+    assert {f.column: f.kind for f in found.features} == {"watched": "numeric", "x": kind}
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ([None] * N, "missing"),
+        (range(N), "counts up"),
+        (np.sort(RNG.integers(1_700_000_000, 1_700_050_000, N)), "counts up"),
+        (pd.date_range("2024-01-01", periods=N, freq="h"), "a time"),
+        (pd.date_range("2024-01-01", periods=N).strftime("%Y-%m-%d"), "a time"),
+        (pd.date_range("2024-01-01", periods=N).strftime("%d/%m/%Y %H:%M"), "a time"),
+        (["2024-01-01"] * N, "a time"),
+        ([f"user-{i}" for i in range(N)], "identifier"),
+        ([[1, 2]] * N, "no scalars"),
+    ],
+)
+def test_a_column_that_cannot_be_watched_is_left_out_with_its_reason(values: Any, why: str) -> None:
+    found = layout(x=values)
+    assert [f.column for f in found.features] == ["watched"]
+    assert why in found.ignored["x"]
+
+
+def test_columns_named_like_our_own_fields_are_columns_like_any_other() -> None:
+    ours = ("id", "model", "version", "time_ms", "features", "prediction", "label", "loss")
+    found = layout(**{name: RNG.normal(size=N) for name in ours})
+    assert [f.column for f in found.features] == ["watched", *ours]
+
+
+def test_names_the_contract_does_not_allow_lead_back_to_their_columns() -> None:
+    columns = ["wind (mph)", "wind [mph]", "größe", "", "x" * 300]
+    found = layout(**dict.fromkeys(columns, WATCHED))
+    names = [f.name for f in found.features]
+    assert len(set(names)) == len(names)
+    assert [found.column_of(name) for name in names] == ["watched", *columns]
+
+
+def test_a_text_among_numbers_reaches_the_monitor_and_infinity_is_missing() -> None:
+    assert values_of(pd.Series(["1", "2.5", "oops", None]), "numeric") == [1.0, 2.5, "oops", None]
+    assert values_of(pd.Series([1.0, np.inf, np.nan]), "numeric") == [1.0, None, None]
+    assert values_of(pd.Series([True, None, "no"]), "boolean") == [True, None, "no"]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Series(["2013-01-31T12:00:00Z", "2013-01-31T13:00:01+01:00"]),
+        pd.Series(["2013-01-31 12:00:00", "2013-01-31 12:00:01"]),
+        pd.to_datetime(pd.Series(["2013-01-31 12:00:00", "2013-01-31 12:00:01"])),
+        pd.Series([1359633600, 1359633601]),
+        pd.Series([1359633600000, 1359633601000]),
+        pd.Series([1359633600000000, 1359633601000000]),
+        pd.Series([1359633600000000000, 1359633601000000000]),
+    ],
+)
+def test_a_time_is_told_in_any_unit(column: pd.Series[Any]) -> None:
+    assert times_ms(column) == [1_359_633_600_000, 1_359_633_601_000]
+
+
+def test_a_row_without_a_time_is_named_by_its_number_in_the_file() -> None:
+    with pytest.raises(BadSource, match="row 41: 'soon' is no time"):
+        times_ms(pd.Series(["2013-01-31", "soon"], index=[40, 41]))
