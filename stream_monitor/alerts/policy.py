@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import msgspec
 
 from stream_monitor.contracts import Severity
+
+_LONGEST_LOOK: Final = (
+    4  # windows; after two, one in twelve changes near the least effect was missed
+)
 
 
 class EpisodePolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -14,7 +19,7 @@ class EpisodePolicy(msgspec.Struct, frozen=True, kw_only=True):
 
     ``min_effect`` is the smallest adjusted population stability index that counts as a change
     (0.02 is a mean shift of about 0.14 standard deviations of a normal feature).  A suspicion is
-    tested after ``first_look_events`` fresh events and at every doubling up to two windows, each
+    tested after ``first_look_events`` fresh events and at every doubling up to four windows, each
     time at ``significance`` divided by the number of looks (Bonferroni).  An episode is over after
     ``clear_windows`` consecutive windows whose effect is below half of ``min_effect``.
     """
@@ -39,9 +44,11 @@ class EpisodePolicy(msgspec.Struct, frozen=True, kw_only=True):
         """How often a suspicion is tested before it is dismissed.
 
         >>> EpisodePolicy().n_looks(500)
-        4
+        5
         """
-        return max(1, int(math.log2(max(1.0, 2 * window_events / self.first_look_events))) + 1)
+        return max(
+            1, int(math.log2(max(1.0, _LONGEST_LOOK * window_events / self.first_look_events))) + 1
+        )
 
     def severity(self, effect: float) -> Severity:
         """How bad an effect is, by the customary marks of the population stability index."""

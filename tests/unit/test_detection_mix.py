@@ -8,7 +8,7 @@ from stream_monitor.reference.fit import fit_feature
 from stream_monitor.reference.fixed_point import FIXED_POINT
 from stream_monitor.reference.transform import alternating_scores
 from tests.benchmarks.detection.measure import delays, false_alerts
-from tests.benchmarks.detection.plan import SWAP
+from tests.benchmarks.detection.plan import SWAP, WIDER
 from tests.benchmarks.detection.streams import Stream
 
 ONE = FIXED_POINT
@@ -44,3 +44,11 @@ def test_five_points_that_change_places_are_found_and_nothing_is_found_where_non
     assert found.median is not None
     assert found.median <= 4000
     assert quiet.signals <= quiet.allowed
+
+
+def test_a_change_near_the_least_effect_still_becomes_an_episode() -> None:
+    """Half as much variance again is an index of about 0.03: close to 0.02 for few events."""
+    found = delays(Stream(), WIDER, 15, 0, 20_000, seed=7)
+
+    assert found.missed == 0
+    assert found.not_started <= 1
