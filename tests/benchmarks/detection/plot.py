@@ -35,17 +35,17 @@ def draw(quiet: Sequence[FalseAlerts], found: Sequence[Delays], file: Path) -> N
     )  # fmt: skip
     budget = BUDGET.false_alerts / BUDGET.per_events * 1e6
     left.axvline(budget, color="black", linewidth=1)
-    left.annotate("budget", (budget, -1.2), fontsize=8)
+    left.annotate(" budget", (budget, len(quiet) - 0.6), fontsize=8)
     left.set_xscale("log")
     left.set_yticks(rows, [f"{r.stream.name}, {r.stream.dependence}" for r in quiet], fontsize=7)
     left.invert_yaxis()
-    left.set_xlabel("false alerts per million events, nothing has changed")
-    left.legend(fontsize=7, loc="lower right")
+    left.set_xlabel("false alerts per million events where nothing changes (leftmost: none)")
+    left.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.02), ncols=3, frameon=False)
 
     known = [row for row in found if row.bound is not None and row.median is not None]
     bounds = np.array([row.bound for row in known], dtype=float)
     line = np.geomspace(bounds.min(), bounds.max(), 50)
-    right.plot(line, line, color="black", linewidth=1, label="Lorden bound: nobody is faster")
+    right.plot(line, line, color="black", linewidth=1, label="Lorden bound (mean, worst case)")
     right.plot(line, 1.3 * line + 8, color="grey", linewidth=1, linestyle=":",
                label="1.3 x bound + 8")  # fmt: skip
     for dependence, marker in (("iid", "o"), ("AR .5", "^"), ("AR .9", "s"), ("season", "D")):
@@ -57,7 +57,7 @@ def draw(quiet: Sequence[FalseAlerts], found: Sequence[Delays], file: Path) -> N
             )  # fmt: skip
     right.set_xscale("log")
     right.set_yscale("log")
-    right.set_xlabel("shortest possible mean delay at this budget, events")
+    right.set_xlabel("least mean delay possible at this budget, events")
     right.set_ylabel("median delay, events")
     right.legend(fontsize=7)
     for axes in (left, right):
