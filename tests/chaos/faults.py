@@ -173,5 +173,5 @@ FAULTS: Final[dict[str, Fault]] = {fault.__name__: fault for fault in _SIMPLE} |
     if place.startswith("monitor.")
 }
 """What can happen."""
-TIMES: Final = {"worker_killed": 3}
+TIMES: Final = {"worker_killed": 5, "all_workers_killed": 2}
 """How often a fault happens in one run, if not once; every time is recovered from."""

@@ -16,7 +16,7 @@ from tests.chaos.servers import Servers
 from tests.chaos.traffic import Traffic
 from tests.integration.monitor_stage import CORE, FAST, Stage
 
-PER_S: Final = 240.0
+PER_S: Final = 320.0
 PRELUDE: Final = 6_000
 PATIENCE_S: Final = 90.0
 QUIET: Final = {
@@ -89,6 +89,12 @@ class Scene:
             for p in range(self.stage.partitions)
         ]
         return [int(value or 0) for value in stored]
+
+    def recovered(self) -> float:
+        """Wait until a record written from now on is committed on every partition; the seconds."""
+        began = time.monotonic()
+        self.caught_up([end + 1 for end in self.ends()])
+        return time.monotonic() - began
 
     def caught_up(self, ends: list[int]) -> float:
         """Wait until all below ``ends`` is committed; answers the seconds it took."""

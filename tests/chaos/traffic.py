@@ -18,19 +18,26 @@ from producer.routing import partition_of
 START_MS: Final = 1_700_000_000_000
 STEP_MS: Final = 10_000
 """Event time between events of a model: a window of ten minutes holds sixty."""
-PHASE_EVENTS: Final = 700
+NORMAL_EVENTS: Final = 1_200
+"""What a model begins with: its warm-up, and some more."""
+UNIT_EVENTS: Final = 200
+OLDER_EVENTS: Final = 1_000
 LABEL_DELAY: Final = 60
 POISON: Final = (b"", b"{", b"\xff\xfe", b'{"id": 7}', b"[" * 5_000, b'{"x": NaN}', b"\0" * 300)
 
 
 def events_of(model: str, seed: int) -> Iterator[Event | bytes]:
-    """A model's life: normal, in Celsius by mistake, normal, older customers; and again."""
+    """A model's life: in Celsius by mistake every other 200 events, older customers, wrong scores.
+
+    Episodes of drift begin and end all the time, so that there are alerts to lose.
+    """
     rng = random.Random(f"{model}:{seed}")  # noqa: S311
     waiting: deque[Label] = deque()
     number = 0
     while True:
-        phase = 0 if number < 2 * PHASE_EVENTS else number // PHASE_EVENTS % 4
-        temp, age = rng.gauss(60, 9), rng.gauss(48 if phase == 3 else 40, 10)
+        celsius = number > NORMAL_EVENTS and number // UNIT_EVENTS % 2 == 1
+        older = number > NORMAL_EVENTS and number // OLDER_EVENTS % 2 == 0
+        temp, age = rng.gauss(60, 9), rng.gauss(48 if older else 40, 10)
         score = min(1.0, max(0.0, rng.gauss(0.4, 0.1)))
         time_ms = START_MS + STEP_MS * number
         event = InferenceEvent(
@@ -39,14 +46,14 @@ def events_of(model: str, seed: int) -> Iterator[Event | bytes]:
             version="1",
             time_ms=time_ms,
             features={
-                "temp": (temp - 32) / 1.8 if phase == 1 else temp,
+                "temp": (temp - 32) / 1.8 if celsius else temp,
                 "age": age,
                 "plan": rng.choice(("free", "pro", "team")),
             },
             prediction=score,
         )
         yield event
-        wrong = phase == 3 and rng.random() < 0.3
+        wrong = older and rng.random() < 0.3
         label = int((score > 0.5) != wrong)
         waiting.append(Label(id=event.id, model=model, label=label, time_ms=time_ms))
         if len(waiting) > LABEL_DELAY:
