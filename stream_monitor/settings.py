@@ -8,7 +8,7 @@ is an error.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator
@@ -63,12 +63,17 @@ class KafkaSettings(_Section):
 
 
 class RedisSettings(_Section):
-    """Where state lives, and how long closed windows stay readable (30 days)."""
+    """Where state lives, and how long closed windows stay readable (30 days).
+
+    Where Redis lost a partition, ``rebuild`` reads the log from its first record, and ``resume``
+    begins without state where Kafka was told that we were.
+    """
 
     url: str = Field(
         default_factory=lambda: os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0"), repr=False
     )
     window_ttl_ms: PositiveInt = 30 * 24 * 3_600_000
+    on_loss: Literal["rebuild", "resume"] = "rebuild"
 
 
 class TopicSettings(_Section):
@@ -113,6 +118,20 @@ class CommitSettings(_Section):
     patience_s: PositiveFloat = 60.0
 
 
+class RefusalSettings(_Section):
+    """How many dead letters stop a partition: so many in a row, or a share of the last records."""
+
+    run: PositiveInt = 1_000
+    share: PositiveFloat = Field(default=0.05, le=1.0)
+    window: PositiveInt = 10_000
+
+
+class WatchdogSettings(_Section):
+    """How long a worker may stand still with records before it, until it is ended."""
+
+    stuck_s: PositiveFloat = 120.0
+
+
 class Settings(BaseSettings):
     """All settings of a worker.
 
@@ -134,6 +153,8 @@ class Settings(BaseSettings):
     topics: TopicSettings = Field(default_factory=TopicSettings)
     web: WebSettings = Field(default_factory=WebSettings)
     commit: CommitSettings = Field(default_factory=CommitSettings)
+    refusals: RefusalSettings = Field(default_factory=RefusalSettings)
+    watchdog: WatchdogSettings = Field(default_factory=WatchdogSettings)
     log_level: str = "INFO"
 
     budget: dict[str, Any] = {}

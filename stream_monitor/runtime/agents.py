@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
+import structlog
+
 from producer.failpoint import failpoint
+from stream_monitor.contracts import DeadLetter
 from stream_monitor.ingest.records import RecordBatch
+from stream_monitor.runtime.caution import TRIES, by_reference, singles, try_of
 from stream_monitor.runtime.committer import Committer
 from stream_monitor.runtime.letters import dead_letter
 from stream_monitor.runtime.partitions import Owned, Partitions
 from stream_monitor.runtime.publisher import Publisher
+from stream_monitor.runtime.refusals import RefusalLimit
 from stream_monitor.state.fold import Observed
 from stream_monitor.web.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+log = structlog.get_logger(__name__)
 
 COMMIT_EVERY_S: Final = 0.05
 """How often partitions without new records are looked at."""
@@ -30,12 +40,16 @@ class BatchAgent:
         metrics: Metrics,
         *,
         dead_letters: str,
+        limit: RefusalLimit,
+        on_limit: Callable[[Owned, str], Awaitable[None]],
     ) -> None:
         self._partitions = partitions
         self._committer = committer
         self._publisher = publisher
         self._metrics = metrics
         self._dead_letters = dead_letters
+        self._limit = limit
+        self._on_limit = on_limit
         self.lock = asyncio.Lock()
 
     async def on_batch(self, batch: RecordBatch) -> Owned | None:
@@ -48,11 +62,12 @@ class BatchAgent:
             if batch.start != owned.position:
                 self._metrics.dropped.labels("gap").inc()
                 return owned
-            observed = self._observe(owned, batch)
-            failpoint("monitor.batch.folded")
-            await self._write_letters(owned, observed)
-            if self._committer.due(owned):
-                await self._committer.commit(owned)
+            if owned.position >= owned.careful_until or not batch.records:
+                await self._fold(owned, batch)
+                if self._committer.due(owned):
+                    await self._committer.commit(owned)
+            else:
+                await self._carefully(owned, batch)
         return None
 
     async def commit_due(self) -> None:
@@ -62,6 +77,41 @@ class BatchAgent:
                 async with self.lock:
                     if self._committer.due(owned):  # not done while we waited
                         await self._committer.commit(owned)
+
+    async def _fold(self, owned: Owned, batch: RecordBatch) -> None:
+        observed = self._observe(owned, batch)
+        failpoint("monitor.batch.folded")
+        refused = [letter.offset for letter in observed.dead_letters]
+        owned.refusals = owned.refusals.after(batch.records, refused, self._limit.window)
+        enough = self._limit.broken_by(owned.refusals)
+        if enough is None:
+            await self._write_letters(owned, observed.dead_letters)
+        else:
+            await self._on_limit(owned, enough)
+
+    async def _carefully(self, owned: Owned, batch: RecordBatch) -> None:
+        """One record at a time: whichever ends the process, the store knows which it was."""
+        for single in singles(batch):
+            if not await self._committer.commit(owned):
+                return
+            record = single.records[0]
+            tried = try_of(record, owned.tried)
+            if tried.times > TRIES:
+                await self._skip(owned, single)
+                owned.careful_until = owned.position  # found: go on as usual
+            elif await self._committer.mark(owned, tried):
+                await self._fold(owned, single)
+        await self._committer.commit(owned)
+
+    async def _skip(self, owned: Owned, single: RecordBatch) -> None:
+        record = single.records[0]
+        log.critical("skipped a record that ends workers", partition=owned.partition,
+                     offset=record.offset)  # fmt: skip
+        owned.fold.skip(record)
+        owned.advance(single.next, time.monotonic())
+        letter = by_reference(single, record)
+        self._metrics.observed((), (letter,))
+        await self._write_letters(owned, (letter,))
 
     def _observe(self, owned: Owned, batch: RecordBatch) -> Observed:
         started = time.perf_counter()
@@ -82,9 +132,9 @@ class BatchAgent:
         self._metrics.observed(observed.alerts, observed.dead_letters)
         return observed
 
-    async def _write_letters(self, owned: Owned, observed: Observed) -> None:
+    async def _write_letters(self, owned: Owned, letters: Iterable[DeadLetter]) -> None:
         """Their acknowledgements are awaited by the commit."""
-        for letter in observed.dead_letters:
+        for letter in letters:
             value, headers = dead_letter(letter)
             owned.letters.append(
                 await self._publisher.publish(self._dead_letters, value=value, headers=headers)

@@ -20,6 +20,7 @@ from stream_monitor.runtime.credentials import faust_credentials
 from stream_monitor.runtime.rooms import Rooms, build
 from stream_monitor.runtime.ticks import LOOK_EVERY_S
 from stream_monitor.runtime.transport import LogConsumer, LogTransport
+from stream_monitor.runtime.watchdog import Reading
 from stream_monitor.settings import Settings
 from stream_monitor.state.fold import FoldFactory
 from stream_monitor.state.store import StateStore
@@ -87,6 +88,7 @@ class MonitorApp(faust.App):
         """Build the rooms inside the loop, before the consumer joins the group."""
         self.rooms = build(self._settings, self._folds, self._store)
         await self._serve()
+        self.rooms.watchdog.start()
         self.add_future(self._watched(self.rooms.relay.run))
         self._every(COMMIT_EVERY_S, self.rooms.agent.commit_due)
         self._every(RETRY_EVERY_S, self.rooms.custody.retry)
@@ -98,6 +100,7 @@ class MonitorApp(faust.App):
     async def on_stop(self) -> None:
         """Give up what we own, leave the group, let everything go."""
         end_after(STOP_S)
+        self.rooms.watchdog.stop()
         await self.rooms.give_up()
         await super().on_stop()
         await self.rooms.close()
@@ -133,9 +136,13 @@ class MonitorApp(faust.App):
         await self.rooms.give_up()
 
     async def _report_lag(self) -> None:
+        readings: dict[int, Reading] = {}
         for partition, lag in (await self.rooms.reader.lags()).items():
-            if self.rooms.partitions.get(partition) is not None:
+            owned = self.rooms.partitions.get(partition)
+            if owned is not None:
                 self.rooms.metrics.lag.labels(self.log_topic, str(partition)).set(lag)
+                readings[partition] = Reading(owned.position, lag)
+        self.rooms.watchdog.saw(readings)
 
     async def _advise(self) -> None:
         offsets = {o.partition: o.committed for o in self.rooms.partitions if o.committed}

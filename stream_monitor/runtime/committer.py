@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import structlog
@@ -14,7 +14,17 @@ from producer.failpoint import failpoint
 from stream_monitor.runtime.partitions import Owned, Partitions
 from stream_monitor.runtime.policy import CommitPolicy
 from stream_monitor.runtime.relay import Relay
-from stream_monitor.state.store import Commit, Committed, Outcome, StateStore, StoreUnavailable
+from stream_monitor.state.bundles import Carried, pack, spread
+from stream_monitor.state.store import (
+    BUNDLED,
+    TRIED,
+    Commit,
+    Committed,
+    Outcome,
+    StateStore,
+    StoreUnavailable,
+    Tried,
+)
 from stream_monitor.web.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -50,6 +60,8 @@ class Committer:
         self._policy = policy
         self._patience_s = patience_s
         self._on_lost = on_lost
+        self.waiting = False
+        """Whether the store lets a commit wait: that is no standstill of ours."""
         self._process = uuid.uuid4().hex
         self._count = 0
 
@@ -72,26 +84,45 @@ class Committer:
         if owned.dirty_since_s is None:
             return not owned.lost()
         await self._letters(owned)
-        if owned.lost():
+        if owned.lost() or not await self._spread(owned):
             return False
+        fields, carried = pack({**owned.fold.changes(), **owned.outbox})
+        outbox = owned.outbox
         started = time.monotonic()
-        commit = self._prepare(owned)
-        failpoint("monitor.commit.ready")
-        answer = await self._send(owned, commit)
-        failpoint("monitor.commit.answered")
-        took = time.monotonic() - started
-        self._metrics.commits.labels(answer.outcome.value).inc()
-        self._metrics.commit_seconds.observe(took)
-        if owned.lost():
+        if not await self._write(owned, owned.position, fields):
             return False
-        if answer.outcome in _APPLIED:
-            self._applied(owned, commit, took)
-            await self._sweep(owned, commit)
+        owned.fold.committed()
+        owned.settle(owned.position, time.monotonic() - started)
+        self._metrics.offset.labels(owned.topic, str(owned.partition)).set(owned.position)
+        owned.carried = carried
+        if not await self._spread(owned):
+            return False
+        self._relay.add(owned.key, outbox)
+        await self._sweep(owned, [name for name, value in fields.items() if value == b""])
+        return not owned.lost()
+
+    async def mark(self, owned: Owned, tried: Tried) -> bool:
+        """Leave word which record is folded in next, alone; all before it is committed."""
+        fields = {TRIED: tried.packed()}
+        if owned.committed is None:  # an offset never stands without the state that belongs to it
+            fields |= owned.fold.changes()
+        if not await self._write(owned, owned.position, fields):
+            return False
+        owned.committed = owned.position
+        return True
+
+    async def _spread(self, owned: Owned) -> bool:
+        """Write out what lies in bundles, before anything else is committed."""
+        if not owned.carried.bundles:
             return True
-        log.warning("commit refused", partition=owned.partition, outcome=answer.outcome.value,
-                    expected=commit.expect, stored=answer.detail)  # fmt: skip
-        self._on_lost(owned, answer.outcome)
-        return False
+        offset = owned.position if owned.committed is None else owned.committed
+        for fields in spread(owned.carried):
+            if not await self._write(owned, offset, fields):
+                return False
+        dead = [name for name, value in owned.carried.fields.items() if value == b""]
+        await self._sweep(owned, [*dead, *owned.carried.bundles, BUNDLED])
+        owned.carried = Carried()
+        return not owned.lost()
 
     async def _letters(self, owned: Owned) -> None:
         """Dead letters are acknowledged before the offset passes their records."""
@@ -100,16 +131,28 @@ class Committer:
             owned.letters.clear()
             failpoint("monitor.letters.acknowledged")
 
-    def _prepare(self, owned: Owned) -> Commit:
+    async def _write(self, owned: Owned, upto: int, fields: Mapping[str, bytes]) -> bool:
+        """One write, until its outcome is known; answers whether it is done and still ours."""
         self._count += 1
-        return Commit(
+        commit = Commit(
             epoch=owned.epoch,
             txn=f"{self._process}:{self._count}",
             expect=owned.committed,
-            next=owned.position,
+            next=upto,
             now_ms=time.time_ns() // 1_000_000,
-            fields={**owned.fold.changes(), **owned.outbox},
+            fields=fields,
         )
+        failpoint("monitor.commit.ready")
+        with self._metrics.commit_seconds.time():
+            answer = await self._send(owned, commit)
+        failpoint("monitor.commit.answered")
+        self._metrics.commits.labels(answer.outcome.value).inc()
+        if owned.lost() or answer.outcome in _APPLIED:
+            return not owned.lost()
+        log.warning("commit refused", partition=owned.partition, outcome=answer.outcome.value,
+                    expected=commit.expect, stored=answer.detail)  # fmt: skip
+        self._on_lost(owned, answer.outcome)
+        return False
 
     async def _send(self, owned: Owned, commit: Commit) -> Committed:
         """Send one transaction until its outcome is known.  Nothing is folded in meanwhile."""
@@ -117,7 +160,8 @@ class Committer:
         until = time.monotonic() + self._patience_s
         while True:
             answer = await self._store.commit(owned.key, commit)
-            if answer.outcome not in _AGAIN or owned.lost():
+            self.waiting = answer.outcome in _AGAIN and not owned.lost()
+            if not self.waiting:
                 return answer
             self._metrics.store_errors.inc()
             if answer.outcome is Outcome.UNKNOWN and time.monotonic() > until:
@@ -127,17 +171,9 @@ class Committer:
             await asyncio.sleep(wait_s)
             wait_s = min(_LONGEST_WAIT_S, wait_s * 2)
 
-    def _applied(self, owned: Owned, commit: Commit, took_s: float) -> None:
-        outbox = owned.outbox
-        owned.fold.committed()
-        owned.settle(commit.next, took_s)
-        self._relay.add(owned.key, outbox)
-        self._metrics.offset.labels(owned.topic, str(owned.partition)).set(commit.next)
-
-    async def _sweep(self, owned: Owned, commit: Commit) -> None:
+    async def _sweep(self, owned: Owned, dead: list[str]) -> None:
         """Dead fields are of no use to anyone, and of no harm if they stay till next time."""
-        dead = [field for field, value in commit.fields.items() if value == b""]
-        if not dead:
+        if not dead or owned.lost():
             return
         try:
             await self._store.sweep(owned.key, owned.epoch, dead)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final
 
 import structlog
 from confluent_kafka import KafkaException
@@ -17,8 +16,8 @@ from stream_monitor.runtime.committer import Committer, StoreLost
 from stream_monitor.runtime.partitions import Owned, Partitions
 from stream_monitor.runtime.reader import Place, Trouble
 from stream_monitor.runtime.reader_thread import ReaderThread
-from stream_monitor.runtime.relay import Relay, in_order
-from stream_monitor.state.fold import STATE, FoldFactory, PartitionFold
+from stream_monitor.runtime.relay import Relay
+from stream_monitor.runtime.takeover import Takeover
 from stream_monitor.state.redis_store import partition_key
 from stream_monitor.state.store import Outcome, Refused, StateStore, StoreUnavailable
 from stream_monitor.web.metrics import Metrics
@@ -31,13 +30,6 @@ REVOKE_S: Final = 5.0
 """What a revocation may wait for the last commit and the relay."""
 
 
-class _Kept(NamedTuple):
-    """The fold of a partition we gave up, all of it committed at ``next``."""
-
-    next: int
-    fold: PartitionFold
-
-
 class Custody:
     """Keeps `Partitions` in line with the group's assignment and the store."""
 
@@ -45,9 +37,8 @@ class Custody:
         self,
         *,
         topic: str,
-        member: str,
         store: StateStore,
-        folds: FoldFactory,
+        takeover: Takeover,
         partitions: Partitions,
         reader: ReaderThread,
         relay: Relay,
@@ -55,9 +46,8 @@ class Custody:
         retry_s: float = RETRY_S,
     ) -> None:
         self._topic = topic
-        self._member = member
         self._store = store
-        self._folds = folds
+        self._takeover = takeover
         self._partitions = partitions
         self._reader = reader
         self._relay = relay
@@ -66,10 +56,10 @@ class Custody:
         self._taking = asyncio.Lock()
         self._turn = 0
         self._generation = 0
-        self._tags = itertools.count()
-        self._kept: dict[int, _Kept] = {}
         self._again_at_s: dict[int, float] = {}
         self.assigned: frozenset[int] | None = None
+        self.stopped: dict[int, str] = {}
+        """Partitions that are read no more, and why.  A restart begins with them again."""
 
     @property
     def waiting(self) -> list[int]:
@@ -85,16 +75,18 @@ class Custody:
         self._turn += 1
         self.assigned = frozenset(assigned)
         self._generation = generation
-        self._kept = {p: kept for p, kept in self._kept.items() if p in self.assigned}
+        self._takeover.keep_only(self.assigned)
         self._again_at_s.clear()
         for owned in self._partitions:
             self._forget(owned)
-        await self._take_all(sorted(self.assigned))
+        await self._take_all(sorted(self.assigned - self.stopped.keys()))
 
     async def retry(self) -> None:
         """Try partitions again whose time has come."""
         now = time.monotonic()
-        ready = [p for p in self.waiting if self._again_at_s.get(p, 0.0) <= now]
+        ready = [
+            p for p in self.waiting if p not in self.stopped and self._again_at_s.get(p, 0.0) <= now
+        ]
         if ready and not self._taking.locked():
             await self._take_all(ready)
 
@@ -112,9 +104,18 @@ class Custody:
     async def reposition(self, owned: Owned) -> None:
         """Read a partition again from where its fold stands."""
         if not owned.lost():
-            owned.tag = self._tag(owned.epoch)
+            owned.tag = self._takeover.tag(owned.epoch)
             log.info("seeking", partition=owned.partition, offset=owned.position)
             await self._reader.place({owned.partition: Place(owned.tag, owned.position)})
+
+    async def stop(self, owned: Owned, why: str) -> None:
+        """Read a partition no further: nothing of what led to this is committed."""
+        self._forget(owned)
+        await self._reader.drop_one(owned.partition)
+        self.stopped[owned.partition] = why
+        log.critical("partition stopped", partition=owned.partition, why=why,
+                     offset=owned.committed, then="fix what writes there, or raise the limit, "
+                     "and start again")  # fmt: skip
 
     async def on_trouble(self, trouble: Trouble) -> None:
         """A partition cannot be read on."""
@@ -156,8 +157,7 @@ class Custody:
         if await committer.commit(owned):
             failpoint("monitor.revoke.committed")
             await self._store.release(owned.key, owned.epoch)
-            if owned.committed is not None:
-                self._kept[owned.partition] = _Kept(owned.committed, owned.fold)
+            self._takeover.keep(owned)
 
     async def _take_all(self, partitions: list[int]) -> None:
         async with self._taking:
@@ -177,16 +177,7 @@ class Custody:
         key = partition_key(self._topic, partition)
         self._again_at_s[partition] = time.monotonic() + self._retry_s
         try:
-            acquired = await self._store.acquire(key, self._generation, self._member, _now_ms())
-            if isinstance(acquired, Refused):
-                log.info("refused", partition=partition, by=acquired.member,
-                         generation=acquired.generation)  # fmt: skip
-                return None
-            failpoint("monitor.partition.acquired")
-            fold, outbox = await self._fold(key, partition, acquired.next)
-            start = acquired.next
-            if start is None:
-                start = await self._reader.earliest(partition)
+            taken = await self._takeover.take(partition, self._generation)
         except (StoreUnavailable, KafkaException) as error:
             self._metrics.store_errors.inc(isinstance(error, StoreUnavailable))
             log.warning("cannot take over now", partition=partition, error=str(error))
@@ -194,37 +185,14 @@ class Custody:
         except CorruptState as error:
             await self._quarantine(key, partition, str(error))
             return None
+        if isinstance(taken, Refused):
+            log.info("refused", partition=partition, by=taken.member,
+                     generation=taken.generation)  # fmt: skip
+            return None
         if turn != self._turn:
             return None
-        self._relay.add(key, outbox)
-        log.info("owned", partition=partition, offset=start, attempts=acquired.attempts)
-        return Owned(
-            topic=self._topic,
-            partition=partition,
-            key=key,
-            epoch=acquired.epoch,
-            tag=self._tag(acquired.epoch),
-            fold=fold,
-            position=start,
-            committed=acquired.next,
-            last_record_s=time.monotonic(),
-        )
-
-    async def _fold(
-        self, key: str, partition: int, offset: int | None
-    ) -> tuple[PartitionFold, dict[str, bytes]]:
-        """State at ``offset``, and what is left in the outbox."""
-        kept = self._kept.pop(partition, None)
-        if offset is None:
-            return self._folds.new(self._topic, partition), {}
-        if kept is not None and kept.next == offset:
-            return kept.fold, {}  # state is a function of the offset: nothing to read
-        state: dict[str, bytes] = {}
-        outbox: dict[str, bytes] = {}
-        for field, value in (await self._store.load(key)).items():
-            if value:  # an empty one is dead and not swept yet
-                (state if field.startswith(STATE) else outbox)[field] = value
-        return self._folds.restore(self._topic, partition, state), in_order(outbox)
+        self._relay.add(key, taken.outbox)
+        return taken.owned
 
     async def _skip_deleted(self, owned: Owned, earliest: int) -> None:
         """Retention was faster than we: say so, and go on with what is left."""
@@ -256,9 +224,6 @@ class Custody:
         self._relay.forget(owned.key)
         self._metrics.forget(owned.topic, owned.partition)
         self._metrics.owned.set(len(self._partitions))
-
-    def _tag(self, epoch: str) -> str:
-        return f"{epoch}.{next(self._tags)}"
 
 
 def _now_ms() -> int:

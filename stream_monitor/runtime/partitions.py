@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from stream_monitor.ingest.records import RecordBatch
+from stream_monitor.runtime.refusals import Refusals
+from stream_monitor.state.bundles import Carried
 from stream_monitor.state.fold import PartitionFold
+from stream_monitor.state.store import Tried
 
 
 @dataclass(slots=True)
@@ -16,7 +19,9 @@ class Owned:
 
     ``position`` is the offset the next batch has to start at, ``committed`` the one the store
     holds (``None``: none yet).  ``tag`` marks batches of the present reading: it changes with
-    every seek, so that what was fetched before is told apart.  Times are monotonic seconds.
+    every seek, so that what was fetched before is told apart.  Below ``careful_until`` records are
+    folded in one at a time, and ``tried`` is the last one that was.  ``carried`` lies in bundles.
+    Times are monotonic seconds.
     """
 
     topic: str
@@ -28,6 +33,10 @@ class Owned:
     position: int
     committed: int | None
     last_record_s: float
+    careful_until: int = 0
+    tried: Tried | None = None
+    carried: Carried = field(default_factory=Carried)
+    refusals: Refusals = field(default_factory=Refusals)
     dirty_since_s: float | None = None
     urgent: bool = False
     last_commit_s: float = 0.0

@@ -108,6 +108,19 @@ class LogReader:
         )
         return int(low)
 
+    def committed(self, partition: int) -> int | None:
+        """How far the group had read a partition, as Kafka was told; ``None``: never told.
+
+        Raises:
+            KafkaException: nobody answers.
+        """
+        consumer = self._consumer or self._start()
+        target = TopicPartition(self._topic, partition)
+        (answer,) = consumer.committed([target], timeout=_METADATA_S)
+        if answer.error is not None:
+            raise KafkaException(answer.error)
+        return None if answer.offset < 0 else int(answer.offset)
+
     def lags(self) -> dict[int, int]:
         """Records between our position and the end of each partition, as last heard."""
         if self._consumer is None:

@@ -37,6 +37,10 @@ class ReaderThread:
         """See `LogReader.earliest`."""
         return await self._call(lambda: self._reader.earliest(partition))
 
+    async def committed(self, partition: int) -> int | None:
+        """See `LogReader.committed`."""
+        return await self._call(lambda: self._reader.committed(partition))
+
     async def lags(self) -> dict[int, int]:
         """See `LogReader.lags`."""
         return {} if self._closed else await self._call(self._reader.lags)

@@ -16,6 +16,7 @@ from confluent_kafka import KafkaException
 
 from producer.failpoint import failpoint
 from stream_monitor.contracts import DriftAlert
+from stream_monitor.errors import CorruptState
 from stream_monitor.runtime.letters import alert_headers
 from stream_monitor.runtime.publisher import Publisher
 from stream_monitor.state.fold import ALERT, WINDOW
@@ -114,12 +115,22 @@ class Relay:
 
 
 def in_order(outbox: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Entries found in the store, alerts in the order they were decided."""
+    """Entries found in the store, alerts in the order they were decided.
+
+    Raises:
+        CorruptState: an alert does not read back.
+    """
 
     def place(entry: tuple[str, bytes]) -> tuple[int, str]:
         field, value = entry
         if not field.startswith(ALERT):
             return (0, field)
-        return (msgspec.json.decode(value, type=DriftAlert).decided_offset, field)
+        try:
+            alert = msgspec.json.decode(value, type=DriftAlert)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise CorruptState(f"{field}: {error}") from error
+        if field != f"{ALERT}{alert.alert_id}":
+            raise CorruptState(f"{field} holds another alert: {alert.alert_id}")
+        return (alert.decided_offset, field)
 
     return dict(sorted(outbox.items(), key=place))

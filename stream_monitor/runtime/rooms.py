@@ -7,6 +7,9 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
 from stream_monitor.runtime.agents import BatchAgent
 from stream_monitor.runtime.committer import Committer
 from stream_monitor.runtime.custody import Custody
@@ -15,8 +18,11 @@ from stream_monitor.runtime.policy import CommitPolicy
 from stream_monitor.runtime.publisher import Publisher
 from stream_monitor.runtime.reader import LogReader
 from stream_monitor.runtime.reader_thread import ReaderThread
+from stream_monitor.runtime.refusals import RefusalLimit
 from stream_monitor.runtime.relay import Relay
+from stream_monitor.runtime.takeover import Takeover
 from stream_monitor.runtime.ticks import Ticker
+from stream_monitor.runtime.watchdog import Watchdog
 from stream_monitor.settings import Settings
 from stream_monitor.state.fold import FoldFactory
 from stream_monitor.state.store import StateStore, StoreUnavailable
@@ -39,6 +45,7 @@ class Rooms:
     custody: Custody
     ticker: Ticker
     metrics: Metrics
+    watchdog: Watchdog
 
     async def readiness(self) -> dict[str, Any]:
         """Ready: assigned, all of it taken over, and the store answers."""
@@ -54,6 +61,7 @@ class Rooms:
             "ready": answers and assigned is not None and not waiting,
             "assigned": sorted(assigned or ()),
             "waiting": waiting,
+            "stopped": {str(p): why for p, why in self.custody.stopped.items()},
             "redis": answers,
         }
 
@@ -66,6 +74,15 @@ class Rooms:
         await self.reader.close()
         await self.publisher.close()
         await self.store.close()
+
+
+def broker_answers(settings: Settings) -> bool:
+    """Whether any broker answers now.  Blocks for `_PING_S` at most."""
+    try:
+        AdminClient({**settings.kafka.client(), "log_level": 0}).list_topics(timeout=_PING_S)
+    except KafkaException:
+        return False
+    return True
 
 
 def build(settings: Settings, folds: FoldFactory, store: StateStore) -> Rooms:
@@ -88,11 +105,18 @@ def build(settings: Settings, folds: FoldFactory, store: StateStore) -> Rooms:
         topic=topics.alerts,
         window_ttl_ms=settings.redis.window_ttl_ms,
     )
-    custody = Custody(
+    takeover = Takeover(
         topic=topics.events,
         member=uuid.uuid4().hex,
         store=store,
         folds=folds,
+        reader=reader,
+        on_loss=settings.redis.on_loss,
+    )
+    custody = Custody(
+        topic=topics.events,
+        store=store,
+        takeover=takeover,
         partitions=partitions,
         reader=reader,
         relay=relay,
@@ -107,7 +131,15 @@ def build(settings: Settings, folds: FoldFactory, store: StateStore) -> Rooms:
         patience_s=settings.commit.patience_s,
         on_lost=custody.lost,
     )
-    agent = BatchAgent(partitions, committer, publisher, metrics, dead_letters=topics.dead_letters)
+    agent = BatchAgent(
+        partitions,
+        committer,
+        publisher,
+        metrics,
+        dead_letters=topics.dead_letters,
+        limit=RefusalLimit(**settings.refusals.model_dump()),
+        on_limit=custody.stop,
+    )
     ticker = Ticker(partitions, publisher, metrics, idle_s=settings.kafka.tick_after_s)
     metrics.watch(
         lambda: [(owned.partition, dict(owned.fold.outcomes())) for owned in partitions],
@@ -117,7 +149,11 @@ def build(settings: Settings, folds: FoldFactory, store: StateStore) -> Rooms:
             for (model, series), level in owned.fold.levels().items()
         ],
     )
+    watchdog = Watchdog(
+        settings.watchdog.stuck_s, lambda: committer.waiting or not broker_answers(settings)
+    )
     return Rooms(
+        watchdog=watchdog,
         store=store,
         partitions=partitions,
         reader=reader,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from stream_monitor.contracts import DeadLetter, DriftAlert
-from stream_monitor.ingest.records import RecordBatch
+from stream_monitor.ingest.records import LogRecord, RecordBatch
 
 STATE: Final = "s:"
 """Prefix of the fields that hold state."""
@@ -38,6 +38,10 @@ class PartitionFold(Protocol):
 
     def observe(self, batch: RecordBatch) -> Observed:
         """Fold a batch in.  An exception leaves the state undefined: throw the fold away."""
+        ...
+
+    def skip(self, record: LogRecord) -> None:
+        """Count a record that nobody may fold in, for it ends the process that does."""
         ...
 
     def changes(self) -> Mapping[str, bytes]:

@@ -6,11 +6,14 @@ import secrets
 from collections.abc import Sequence
 
 from stream_monitor.state.store import (
+    BUNDLED,
+    TRIED,
     Acquired,
     Commit,
     Committed,
     Outcome,
     Refused,
+    Tried,
     refuse_large,
 )
 
@@ -35,7 +38,8 @@ class InMemoryStateStore:
             return Refused(owner, holder, silent_ms)
         offset = stored.get("_next", b"-1")
         again = stored.get("_acqnext") == offset
-        attempts = 1 + (int(stored.get("_att", b"0")) if again else 0)
+        former = int(stored.get("_att", b"0")) if again else 0
+        attempts = max(1, former + (holder != member))
         epoch = secrets.token_hex(8)
         stored.update(
             _epoch=epoch.encode(),
@@ -45,7 +49,13 @@ class InMemoryStateStore:
             _acqnext=offset,
             _att=str(attempts).encode(),
         )
-        return Acquired(epoch, None if offset == b"-1" else int(offset), attempts)
+        return Acquired(
+            epoch,
+            None if offset == b"-1" else int(offset),
+            attempts,
+            Tried.read(stored.get(TRIED, b"")),
+            bool(stored.get(BUNDLED)),
+        )
 
     async def load(self, key: str) -> dict[str, bytes]:
         """As `StateStore` says."""

@@ -9,7 +9,7 @@ import msgspec
 
 from stream_monitor.contracts import DeadLetter, DriftAlert
 from stream_monitor.errors import CorruptState
-from stream_monitor.ingest.records import RecordBatch
+from stream_monitor.ingest.records import LogRecord, RecordBatch
 from stream_monitor.monitor import PartitionMonitor
 from stream_monitor.spec import MonitorSpec
 from stream_monitor.state.envelope import open_, seal
@@ -48,6 +48,12 @@ class MonitorFold:
             )
             outbox[f"{WINDOW}{key}"] = msgspec.json.encode(window)
         return Sealed(seen.alerts, seen.dead_letters, outbox, urgent=bool(seen.alerts))
+
+    def skip(self, record: LogRecord) -> None:
+        """Count a record that was not looked into as dead-lettered."""
+        counters = self.monitor.counters
+        counters.dead_lettered += 1
+        counters.append_clock_ms = max(counters.append_clock_ms, record.timestamp_ms)
 
     def changes(self) -> dict[str, bytes]:
         """Fields that differ from what was last committed; empty bytes are a dead field."""

@@ -23,6 +23,7 @@ from stream_monitor.state.store import (
     Outcome,
     Refused,
     StoreUnavailable,
+    Tried,
     UnsafeEviction,
     refuse_large,
 )
@@ -78,7 +79,13 @@ class RedisStateStore:
         if status == b"REFUSED":
             return Refused(int(rest[0]), rest[1].decode(), int(float(rest[2])))
         offset = int(rest[1])
-        return Acquired(rest[0].decode(), None if offset < 0 else offset, int(rest[2]))
+        return Acquired(
+            rest[0].decode(),
+            None if offset < 0 else offset,
+            int(rest[2]),
+            Tried.read(rest[3]),
+            bool(rest[4]),
+        )
 
     async def load(self, key: str) -> dict[str, bytes]:
         """As `StateStore` says."""

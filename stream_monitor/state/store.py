@@ -20,6 +20,10 @@ from typing import Final, NamedTuple, Protocol
 
 MAX_PAIRS: Final = 3_500
 """Pairs in one commit.  Lua's ``unpack`` fails near 8,000 values."""
+BUNDLED: Final = "_bundled"
+"""Field that is not empty while bundles of fields lie in the hash."""
+TRIED: Final = "_try"
+"""Field with the record that is being folded in alone, and how often: ``offset:times``."""
 
 
 class CommitTooLarge(RuntimeError):  # noqa: N818 - says what happened
@@ -34,16 +38,40 @@ class StoreUnavailable(RuntimeError):  # noqa: N818 - says what happened
     """The store did not answer, or refused for now.  Try again later."""
 
 
+class Tried(NamedTuple):
+    """A record that was folded in alone, ``times`` times so far."""
+
+    offset: int
+    times: int
+
+    def packed(self) -> bytes:
+        """As it is stored."""
+        return b"%d:%d" % self
+
+    @classmethod
+    def read(cls, stored: bytes) -> Tried | None:
+        """As it was stored; ``None`` where nothing was.
+
+        >>> Tried.read(Tried(7, 2).packed())
+        Tried(offset=7, times=2)
+        """
+        offset, _, times = stored.partition(b":")
+        return cls(int(offset), int(times)) if offset.isdigit() and times.isdigit() else None
+
+
 class Acquired(NamedTuple):
     """The partition is ours.
 
-    ``next`` is ``None`` when nothing was ever committed.  ``attempts`` counts acquisitions at
-    this offset since the last graceful release.
+    ``next`` is ``None`` when nothing was ever committed.  ``attempts`` counts the members that
+    acquired it at this offset since the last graceful release.  ``tried`` is the last record that
+    was folded in alone, and how often; ``bundled`` says that bundles lie in the hash.
     """
 
     epoch: str
     next: int | None
     attempts: int
+    tried: Tried | None = None
+    bundled: bool = False
 
 
 class Refused(NamedTuple):

@@ -16,7 +16,7 @@ from tests.integration.monitor_stage import MODELS, Stage, assert_undisturbed, l
 pytestmark = pytest.mark.kafka
 
 MONITORS = [place for place in PLACES if place.startswith("monitor.")]
-LAST_PASS = {"monitor.partition.acquired": 2, "monitor.batch.read": 8, "monitor.batch.folded": 8}
+LAST_PASS = {"monitor.partition.acquired": 2, "monitor.batch.read": 4, "monitor.batch.folded": 4}
 """The latest pass at which a place kills, where one run is sure to pass it more than twice."""
 N_EVENTS = 4_500
 SEED = os.environ.get("SEED", "7")

@@ -12,13 +12,16 @@ import pytest
 from stream_monitor.state.memory_store import InMemoryStateStore
 from stream_monitor.state.redis_store import RedisStateStore, partition_key
 from stream_monitor.state.store import (
+    BUNDLED,
     MAX_PAIRS,
+    TRIED,
     Acquired,
     Commit,
     CommitTooLarge,
     Outcome,
     Refused,
     StateStore,
+    Tried,
 )
 
 TAKEOVER_MS = 30_000
@@ -138,10 +141,28 @@ def test_a_released_partition_is_free_for_any_generation(run: Run, key: str) -> 
 
 def test_acquisitions_at_one_offset_are_counted_until_it_moves(run: Run, key: str) -> None:
     async def rule(store: StateStore) -> None:
-        assert [(await take(store, key)).attempts for _ in range(3)] == [1, 2, 3]
-        epoch = (await take(store, key)).epoch
-        await store.commit(key, write(epoch, None, 10))
-        assert [(await take(store, key)).attempts for _ in range(2)] == [1, 2]
+        for member, attempts in (("a", 1), ("b", 2), ("b", 2), ("c", 3)):
+            acquired = await take(store, key, member=member)
+            assert acquired.attempts == attempts
+        await store.commit(key, write(acquired.epoch, None, 10))
+        assert [(await take(store, key, member=m)).attempts for m in "de"] == [1, 2]
+
+    run(rule)
+
+
+def test_what_was_tried_alone_and_what_is_bundled_is_told_to_the_next_owner(
+    run: Run, key: str
+) -> None:
+    async def rule(store: StateStore) -> None:
+        acquired = await take(store, key)
+        assert acquired.tried is None
+        assert not acquired.bundled
+        marks = {TRIED: Tried(9, 2).packed(), BUNDLED: b"1"}
+        await store.commit(key, write(acquired.epoch, None, 9, **marks))
+        acquired = await take(store, key)
+        assert acquired.tried == Tried(9, 2)
+        assert acquired.bundled
+        assert await store.load(key) == {}
 
     run(rule)
 

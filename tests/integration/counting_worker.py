@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -11,11 +13,12 @@ import msgspec
 
 from producer.events import CE_TYPE_OF, Tick
 from stream_monitor.contracts import DeadLetter, DriftAlert
-from stream_monitor.ingest.records import RecordBatch
+from stream_monitor.ingest.records import LogRecord, RecordBatch
 from stream_monitor.settings import Settings
 from stream_monitor.state.envelope import open_, seal
 
 ALERT_EVERY = 1_000
+WIDE = 8_000
 TICK = CE_TYPE_OF[Tick]
 
 
@@ -43,6 +46,12 @@ class CountingFold:
             if record.kind == TICK:
                 continue
             value = record.value or b""
+            if value == b"kill":
+                os._exit(137)
+            if value == b"hang":
+                threading.Event().wait()
+            if value == b"wide":
+                self._widen()
             if value == b"explode":
                 raise RuntimeError("a record the core cannot bear")
             if value.startswith(b"bad"):
@@ -56,6 +65,17 @@ class CountingFold:
         outbox = {f"o:a:{a.alert_id}": msgspec.json.encode(a) for a in alerts}
         outbox |= {f"o:w:window:{a.alert_id}": b'{"n":1000}' for a in alerts}
         return Counted(alerts, letters, outbox, urgent=bool(alerts))
+
+    def _widen(self) -> None:
+        """Change more fields than one write can carry."""
+        for number in range(WIDE):
+            self.counts[f"wide {number}"] += 1
+            self.changed.add(f"wide {number}")
+
+    def skip(self, record: LogRecord) -> None:
+        key = f"skipped {record.offset}"
+        self.counts[key] += 1
+        self.changed.add(key)
 
     def changes(self) -> dict[str, bytes]:
         return {f"s:{key}": seal("count", self.counts[key]) for key in self.changed}

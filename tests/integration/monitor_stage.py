@@ -83,7 +83,7 @@ def log_of(model: str, seed: int, n_events: int = N_EVENTS) -> Iterator[Event | 
             yield waiting.pop(0)
         if i % 500 == 7:
             yield event
-        if i % 900 == 11:
+        if i % 300 == 11:
             yield rng.choice(POISON)
 
 

@@ -1,0 +1,206 @@
+"""What a worker does at the edges of the protocol, on a real Kafka and Redis."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
+
+from producer.failpoint import EXIT_CODE
+from stream_monitor.runtime.caution import REASON, TRIES
+from tests.integration.counting_worker import WIDE
+from tests.integration.test_runtime_worker import PARTITIONS, Stage, ce_id, eventually, stop
+
+pytestmark = pytest.mark.kafka
+
+QUICK = {
+    "DRIFTLINE_KAFKA__SESSION_TIMEOUT_S": "1.2",
+    "DRIFTLINE_KAFKA__HEARTBEAT_S": "0.3",
+    "DRIFTLINE_KAFKA__TICK_AFTER_S": "600",
+}
+
+
+class Edge(Stage):
+    """A log whose worst moments are looked at closely."""
+
+    def write(self, value: bytes, partition: int) -> None:
+        producer = Producer({"bootstrap.servers": self.broker})
+        producer.produce(self.events, value, partition=partition)
+        assert producer.flush(20) == 0
+
+    def told(self) -> dict[int, int]:
+        """How far Kafka was told that the group is."""
+        group = f"{self.prefix}.monitor"
+        consumer = Consumer({"bootstrap.servers": self.broker, "group.id": group})
+        asked = [TopicPartition(self.events, p) for p in range(PARTITIONS)]
+        answers = {one.partition: one.offset for one in consumer.committed(asked, timeout=20)}
+        consumer.close()
+        return {partition: offset for partition, offset in answers.items() if offset >= 0}
+
+    def aside(self) -> list[bytes]:
+        """Keys of state that was set aside."""
+        return list(self.redis.scan_iter(f"*{self.prefix}*:quarantine:*"))
+
+    def recreate(self) -> None:
+        """Delete the log, and make it anew."""
+        for gone in self.admin.delete_topics([self.events]).values():
+            gone.result(20)
+        eventually(lambda: self.events not in self.admin.list_topics(timeout=10).topics, "gone")
+        for made in self.admin.create_topics([NewTopic(self.events, PARTITIONS, 1)]).values():
+            made.result(20)
+        eventually(lambda: self.events in self.admin.list_topics(timeout=10).topics, "there")
+
+
+@pytest.fixture
+def stage(kafka_broker: str, redis_url: str) -> Iterator[Edge]:
+    stage = Edge(kafka_broker, redis_url)
+    yield stage
+    stage.close()
+
+
+def first(stage: Edge, value: bytes) -> str:
+    """Where a value lies, as the id of its dead letter."""
+    found = next(message for message in stage.read(stage.events) if message.value() == value)
+    return f"{stage.events}:{found.partition()}:{found.offset()}"
+
+
+def test_a_record_that_kills_is_found_and_skipped_by_reference(stage: Edge) -> None:
+    values = [b"a"] * 400
+    values[202] = b"kill"
+    stage.produce(values)
+    deaths = 0
+    worker = stage.start(**QUICK)
+    while deaths <= 3 * TRIES and stage.counts().total() < len(values):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            assert worker.wait(0.1) == EXIT_CODE
+            deaths += 1
+            worker = stage.start(**QUICK)
+    eventually(lambda: stage.counts().total() == len(values), "all counted")
+    stop(worker)
+    assert deaths >= 2 * TRIES  # so many at the offset before it, so many alone
+    offset = first(stage, b"kill").rsplit(":", 1)[1]
+    assert stage.counts() == Counter({"a": len(values) - 1, f"skipped {offset}": 1})
+    letters = {ce_id(message): message for message in stage.read(stage.dead)}
+    assert letters.keys() == {first(stage, b"kill")}
+    letter = msgspec.json.decode(letters[first(stage, b"kill")].value() or b"")
+    assert letter["reason"] == REASON
+    assert "payload" not in letter
+
+
+def test_a_flood_of_refusals_stops_its_partition_and_no_other(
+    stage: Edge, capfd: pytest.CaptureFixture[str]
+) -> None:
+    flood = [b"bad" if i % PARTITIONS == 1 else b"a" for i in range(1_000 * PARTITIONS)]
+    stage.produce([b"a"] * 10 * PARTITIONS + flood)
+    worker = stage.start(**QUICK, DRIFTLINE_REFUSALS__RUN="300")
+    others = dict.fromkeys({0, 2, 3}, 1_010)
+    eventually(lambda: others.items() <= stage.next_offsets().items(), "the others are read")
+    said: list[str] = []
+
+    def it_says_so() -> bool:
+        said.append(capfd.readouterr().err)
+        return "partition stopped" in "".join(said)
+
+    eventually(it_says_so, "it says so")
+    stop(worker)
+    assert "records in a row were refused; the limit is 300" in "".join(said)
+    assert stage.next_offsets().get(1, 0) < 310
+    worker = stage.start(**QUICK, DRIFTLINE_REFUSALS__RUN="9999", DRIFTLINE_REFUSALS__SHARE="1")
+    eventually(
+        lambda: stage.counts().total() == 1_010 * PARTITIONS, "read on, for a person said so"
+    )
+    stop(worker)
+
+
+def test_a_worker_that_hangs_is_ended_with_a_reason(
+    stage: Edge, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stage.produce([b"hang"])
+    worker = stage.start(**QUICK, DRIFTLINE_WATCHDOG__STUCK_S="3")
+    assert worker.wait(30) == 1
+    assert "the event loop has not turned for" in capfd.readouterr().err
+
+
+def test_a_lost_store_is_resumed_where_kafka_says_if_so_set(
+    stage: Edge, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stage.produce([b"a"] * 100 * PARTITIONS)
+    worker = stage.start(**QUICK)
+    eventually(lambda: stage.counts().total() == 100 * PARTITIONS, "counted")
+    told = dict.fromkeys(range(PARTITIONS), 100)
+    eventually(lambda: stage.told() == told, "Kafka was told")
+    stop(worker)
+    for partition in range(PARTITIONS):
+        stage.redis.delete(stage.key(partition))
+    stage.produce([b"b"] * 10 * PARTITIONS)
+    worker = stage.start(**QUICK, DRIFTLINE_REDIS__ON_LOSS="resume")
+    eventually(lambda: stage.next_offsets() == dict.fromkeys(told, 110), "read on")
+    stop(worker)
+    assert stage.counts() == Counter({"b": 10 * PARTITIONS})
+    assert "the store has lost the state of a partition" in capfd.readouterr().err
+
+
+def test_state_that_does_not_read_back_is_set_aside_and_rebuilt(stage: Edge) -> None:
+    stage.produce([b"a"] * 1_200 * PARTITIONS)
+    worker = stage.start(**QUICK)
+    eventually(lambda: stage.counts().total() == 1_200 * PARTITIONS, "counted")
+    eventually(lambda: not stage.outbox(), "published")
+    stop(worker)
+    blob = bytearray(stage.redis.hget(stage.key(0), "s:a"))
+    blob[-6] ^= 1
+    stage.redis.hset(stage.key(0), "s:a", bytes(blob))
+    stage.redis.hset(stage.key(1), "o:a:x", b'{"alert_id": 7')
+    worker = stage.start(**QUICK)
+    eventually(lambda: len(stage.aside()) == 2, "set aside")
+    eventually(lambda: stage.next_offsets() == dict.fromkeys(range(PARTITIONS), 1_200), "rebuilt")
+    eventually(lambda: not stage.outbox(), "published again")
+    stop(worker)
+    counts, ids = stage.oracle()
+    assert stage.counts() == counts
+    assert stage.published() == ids
+
+
+def test_a_commit_too_large_for_one_write_survives_a_death_at_each_of_its_writes(
+    stage: Edge,
+) -> None:
+    stage.write(b"wide", 0)
+    for n_writes in range(1, 6):  # the bundles; three slices and the end of the bundles
+        worker = stage.start(**QUICK, DRIFTLINE_FAILPOINT=f"monitor.commit.answered:{n_writes}")
+        assert worker.wait(30) == EXIT_CODE
+        stage.write(b"a", 0)
+    worker = stage.start(**QUICK)
+    eventually(lambda: stage.next_offsets().get(0) == 6, "all read")
+    stop(worker)
+    expected = {f"wide {number}": 1 for number in range(WIDE)} | {"a": 5, "w": 1}
+    assert stage.counts() == Counter(expected)
+    names = {name.decode() for name in stage.redis.hkeys(stage.key(0))}
+    assert not {name for name in names if name.startswith("b:")}
+
+
+def test_the_reading_position_that_kafka_is_told_is_never_ahead(stage: Edge) -> None:
+    stage.produce([b"a"] * 500 * PARTITIONS)
+    worker = stage.start(**QUICK)
+    eventually(lambda: bool(stage.told()), "Kafka was told")
+    told = stage.told()
+    stored = stage.next_offsets()
+    assert all(offset <= stored[partition] for partition, offset in told.items())
+    stop(worker)
+
+
+def test_a_topic_that_was_made_anew_is_read_from_its_first_record(stage: Edge) -> None:
+    stage.produce([b"a"] * 100 * PARTITIONS)
+    worker = stage.start(**QUICK)
+    eventually(lambda: stage.counts().total() == 100 * PARTITIONS, "counted")
+    stop(worker)
+    stage.recreate()
+    stage.produce([b"b"] * 40 * PARTITIONS)
+    worker = stage.start(**QUICK)
+    eventually(lambda: stage.counts() == Counter({"b": 40 * PARTITIONS}), "read anew")
+    assert len(stage.aside()) == PARTITIONS
+    stop(worker)

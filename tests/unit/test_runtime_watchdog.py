@@ -1,0 +1,37 @@
+"""Who stands still with records before it is stuck; who has none, or moves, is not."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_monitor.runtime.watchdog import Reading, Standstill
+
+STUCK_S = 10.0
+looks = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), min_size=1, max_size=40)
+
+
+@given(looks=looks)
+def test_stuck_is_exactly_standing_for_long_with_records_before_it(
+    looks: list[tuple[int, int]],
+) -> None:
+    """A look a second: (records read since the last one, lag)."""
+    seen, position, moved_s = Standstill(0.0), 0, 0.0
+    for second, (read, lag) in enumerate(looks, 1):
+        position += read
+        seen = seen.after(float(second), {0: Reading(position, lag)})
+        if read or not lag or second == 1:
+            moved_s = float(second)
+        reason = seen.reason(float(second), STUCK_S)
+        assert (reason is not None) == (second - moved_s >= STUCK_S)
+
+
+def test_a_partition_that_was_given_away_is_nobodys_standstill() -> None:
+    seen = Standstill(0.0).after(1.0, {0: Reading(5, 9)}).after(20.0, {})
+    assert seen.reason(21.0, STUCK_S) is None
+
+
+def test_a_loop_that_does_not_turn_is_stuck_whatever_it_read() -> None:
+    seen = Standstill(0.0).after(1.0, {0: Reading(5, 0)})
+    assert seen.reason(10.5, STUCK_S) is None
+    assert seen.reason(11.0, STUCK_S) == "the event loop has not turned for 10 s"

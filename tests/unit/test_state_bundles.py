@@ -1,0 +1,73 @@
+"""A commit too large for one write, interrupted anywhere, reads as all of it or nothing of it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_monitor.errors import CorruptState
+from stream_monitor.state import bundles
+from stream_monitor.state.bundles import Carried, pack, spread, unpack
+from stream_monitor.state.store import MAX_PAIRS
+
+SMALL = 4  # pairs in a write here, so that a handful of fields is a large commit
+
+Fields = dict[str, bytes]
+values = st.one_of(st.just(b""), st.binary(min_size=1, max_size=3))
+fields = st.dictionaries(st.sampled_from([f"s:{c}" for c in "abcdefghijkl"]), values, max_size=12)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_writes() -> pytest.MonkeyPatch:
+    patch = pytest.MonkeyPatch()
+    patch.setattr(bundles, "MAX_PAIRS", SMALL)
+    patch.setattr(bundles, "FIELDS", SMALL)
+    return patch
+
+
+def loaded(stored: Fields) -> Fields:
+    """As a store answers: its own fields are not among them."""
+    return {name: value for name, value in stored.items() if not name.startswith("_")}
+
+
+def alive(stored: Fields) -> Fields:
+    return {name: value for name, value in stored.items() if value}
+
+
+@given(commits=st.lists(st.tuples(fields, st.integers(0, 8)), max_size=6))
+def test_whoever_dies_between_two_writes_leaves_a_hash_that_reads_the_same(
+    commits: list[tuple[Fields, int]],
+) -> None:
+    stored: Fields = {}
+    expected: Fields = {}
+    carried = Carried()
+    for changed, survives in commits:
+        for write in spread(carried):  # before anything else
+            assert len(write) <= SMALL + 1
+            stored |= write
+        assert unpack(loaded(stored)).carried == Carried()
+        write, carried = pack(changed)
+        stored |= write
+        expected |= changed
+        assert unpack(loaded(stored)).fields == alive(expected)
+        for number, write in enumerate(spread(carried)):
+            if number == survives:
+                break  # the process dies here
+            stored |= write
+            assert unpack(loaded(stored)).fields == alive(expected)
+        carried = unpack(loaded(stored)).carried  # what the next owner finds
+
+
+def test_a_bundle_that_does_not_read_back_is_corrupt() -> None:
+    written, carried = pack({f"s:{i}": b"1" for i in range(9)})
+    first = carried.bundles[0]
+    blob = written[first]
+    for bad in (blob[:-1], blob[:9] + bytes([blob[9] ^ 1]) + blob[10:], b"junk"):
+        with pytest.raises(CorruptState):
+            unpack({**written, first: bad})
+
+
+def test_a_commit_that_fits_is_written_as_it_is() -> None:
+    assert pack({"s:a": b"1"}) == ({"s:a": b"1"}, Carried())
+    assert MAX_PAIRS == 3_500
