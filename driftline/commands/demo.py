@@ -25,7 +25,7 @@ def demo(
     seconds: Annotated[
         float,
         typer.Option(min=0, help="How long the year takes; 0 is as fast as the model goes."),
-    ] = 60.0,
+    ] = 45.0,
     *,
     headless: Annotated[bool, typer.Option("--headless", help="Plain lines, no bar.")] = False,
     as_json: Json = False,

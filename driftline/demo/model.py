@@ -65,13 +65,14 @@ def train(frame: pd.DataFrame) -> Trained:
         scores = out_of_fold(frame)
         pipeline = build().fit(frame[FEATURES], frame["late"])
     profile = profile_from_frame(
-        frame[[*FEATURES, "late"]].assign(score=scores),
+        frame[["time_ms", *FEATURES, "late"]].assign(score=scores),
         model=MODEL,
         version=VERSION,
         prediction="score",
         label="late",
         features=FEATURES,
         task="binary",
+        time="time_ms",
     )
     error = float(np.mean((scores > 0.5) != frame["late"].to_numpy()))
     return Trained(pipeline, profile, error)

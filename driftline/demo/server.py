@@ -24,9 +24,11 @@ from driftline.demo.lines import Done, Line, Progress, Ready, Swapped
 from driftline.demo.model import probabilities, train
 from driftline.demo.scenario import FACTORY, FEATURES, LABEL_DELAY_MS, MODEL, VERSION
 from driftline.demo.timeline import Pace, Timeline, interleave
+from driftline.demo.trainings import Trainings
 from driftline.serving import ChampionModel
 from producer.events import Value
 from producer.logger import InferenceLogger
+from producer.routing import topic_names
 from trainer.registry.registry import FOLDER as REGISTRY_FOLDER
 from trainer.runtime.enlist import enlist
 
@@ -134,7 +136,9 @@ def run(bootstrap_servers: str, prefix: str, home: Path, seconds: float) -> Done
         champion.wait()
         say(Ready(trained_on=len(training), out_of_fold_error=round(model.out_of_fold_error, 4)))
         server = Server(champion, rest, log)
-        serve(server, log, line, seconds)
+        client = {"bootstrap.servers": bootstrap_servers}
+        with Trainings(client, topic_names(prefix).retrain, champion) as trainings:
+            serve(server, log, line, seconds, trainings)
         log.flush(FLUSH_S)
         counters = log.counters()
     return Done(
@@ -159,12 +163,15 @@ def main() -> None:
         say(run(chosen.bootstrap_servers, chosen.prefix, chosen.home, chosen.seconds))
 
 
-def serve(server: Server, log: InferenceLogger, line: Timeline, seconds: float) -> None:
-    """Play the timeline at the pace asked for, and never more than Kafka takes."""
+def serve(
+    server: Server, log: InferenceLogger, line: Timeline, seconds: float, trainings: Trainings
+) -> None:
+    """Play the timeline at the pace asked for, never more than Kafka takes, nor during a fit."""
     pace = Pace(int(line.times_ms[0]), int(line.times_ms[-1]), seconds)
     began = reported = time.monotonic()
     position, n = 0, len(line.times_ms)
     while position < n:
+        began += trainings.wait()
         now_ms = pace.event_time_ms(time.monotonic() - began)
         due = line.due(position, now_ms)
         end = min(due, position + MAX_TICK_ROWS)

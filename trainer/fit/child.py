@@ -25,7 +25,7 @@ from producer.events import Prediction
 from stream_monitor.reference.frame import profile_from_frame
 from stream_monitor.reference.loss import loss_of
 from stream_monitor.reference.profile import ClassLabel, Task, profile_to_data
-from trainer.fit.exchange import LABEL, Exchange, Failed, Made, Report, Request
+from trainer.fit.exchange import LABEL, TIME, Exchange, Failed, Made, Report, Request
 from trainer.fit.factory import NotAnEstimator, make
 from trainer.fit.folds import out_of_fold
 from trainer.fit.outcome import Rule
@@ -104,8 +104,9 @@ def fitted(request: Request, files: Exchange, stages: Stages) -> Made:
     probe = read_table(files.held_out) if request.held_out else training.tail(_PROBE_ROWS)
     later = predictions(stored, probe[request.features], task, positive)
     stages("learning the reference profile")
+    timed = TIME in training and TIME not in request.features
     profile = profile_from_frame(
-        training[[*request.features, LABEL]].assign(**{_PREDICTION: pd.Series(said)}),
+        training.assign(**{_PREDICTION: pd.Series(said)}),
         model=request.model,
         version=request.version,
         prediction=_PREDICTION,
@@ -114,6 +115,7 @@ def fitted(request: Request, files: Exchange, stages: Stages) -> Made:
         task=task,
         threshold=request.threshold,
         positive=positive,
+        time=TIME if timed else None,
     )
     stages.only_this_process()
     files.artifact.write_bytes(data)

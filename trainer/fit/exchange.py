@@ -12,6 +12,8 @@ from stream_monitor.reference.profile import ClassLabel, Task
 from trainer.fit.outcome import Rule
 
 LABEL: Final = "label"
+TIME: Final = "time_ms"
+"""Event time, where the training frame has it: a season can be learnt by it."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):

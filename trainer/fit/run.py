@@ -17,7 +17,7 @@ import msgspec
 import pandas as pd
 
 from stream_monitor.reference.profile import ClassLabel, Task, profile_from_data
-from trainer.fit.exchange import LABEL, Exchange, Failed, Made, Report, Request
+from trainer.fit.exchange import LABEL, TIME, Exchange, Failed, Made, Report, Request
 from trainer.fit.outcome import FitFailed, FitLimits, Fitted
 from trainer.fit.process import Ended, run_limited
 from trainer.fit.table import write_table
@@ -64,7 +64,7 @@ def fit(
     files = Exchange(folder)
     folder.mkdir(parents=True, exist_ok=True)
     files.clear()
-    write_table(training[[*features, LABEL]], files.training)
+    write_table(training[_columns(training, features)], files.training)
     if held_out is not None:
         write_table(held_out[list(features)], files.held_out)
     request = Request(
@@ -153,3 +153,8 @@ def _died(ended: Ended) -> FitFailed:
     else:
         how = f"ended with exit code {ended.code} and without a report"
     return FitFailed("raised", f"the fitting process {how}{said}", ended.seconds)
+
+
+def _columns(training: pd.DataFrame, features: Sequence[str]) -> list[str]:
+    timed = TIME in training and TIME not in features
+    return [*features, LABEL, *([TIME] if timed else [])]
