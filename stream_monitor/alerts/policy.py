@@ -9,22 +9,20 @@ import msgspec
 
 from stream_monitor.contracts import Severity
 
-_LONGEST_LOOK: Final = (
-    4  # windows; after two, one in twelve changes near the least effect was missed
-)
+_LONGEST_LOOK: Final = 8  # windows; after four, one in seven small changes was missed
 
 
 class EpisodePolicy(msgspec.Struct, frozen=True, kw_only=True):
     """The rules of an episode.
 
     ``min_effect`` is the smallest adjusted population stability index that counts as a change
-    (0.02 is a mean shift of about 0.14 standard deviations of a normal feature).  A suspicion is
-    tested after ``first_look_events`` fresh events and at every doubling up to four windows, each
+    (0.008 is a mean shift of about 0.09 standard deviations of a normal feature).  A suspicion is
+    tested after ``first_look_events`` fresh events and at every doubling up to eight windows, each
     time at ``significance`` divided by the number of looks (Bonferroni).  An episode is over after
     ``clear_windows`` consecutive windows whose effect is below half of ``min_effect``.
     """
 
-    min_effect: float = 0.02
+    min_effect: float = 0.008
     significance: float = 0.01
     first_look_events: int = 64
     min_window_events: int = 500
@@ -36,7 +34,7 @@ class EpisodePolicy(msgspec.Struct, frozen=True, kw_only=True):
         """Length W of a window, so that the bias of its distance stays below ``min_effect``.
 
         >>> EpisodePolicy().window_events(10, 1.0), EpisodePolicy().window_events(10, 19.0)
-        (500, 8550)
+        (1125, 21375)
         """
         return max(self.min_window_events, math.ceil((n_bins - 1) * tau / self.min_effect))
 
@@ -44,7 +42,7 @@ class EpisodePolicy(msgspec.Struct, frozen=True, kw_only=True):
         """How often a suspicion is tested before it is dismissed.
 
         >>> EpisodePolicy().n_looks(500)
-        5
+        6
         """
         return max(
             1, int(math.log2(max(1.0, _LONGEST_LOOK * window_events / self.first_look_events))) + 1

@@ -63,12 +63,13 @@ def test_an_episode_is_confirmed_on_events_after_its_signal_only() -> None:
 def test_an_episode_recovers_after_three_clear_windows() -> None:
     rng = np.random.default_rng(4)
     track = Track(REFERENCE, 1.0, POLICY)
-    codes = np.concatenate([skewed(rng, 2000), uniform(rng, 4000)])
+    window = POLICY.window_events(len(REFERENCE), 1.0)
+    codes = np.concatenate([skewed(rng, 2000), uniform(rng, 6 * window)])
     verdicts = feed(track, codes, suspicion(40))
 
     recovered = [v for v in verdicts if v.phase == "recovered"]
     assert len(recovered) == 1
-    assert 2000 + 3 * 500 <= recovered[0].offset <= 2000 + 4 * 500 + 600
+    assert 2000 + 3 * window <= recovered[0].offset <= 2000 + 5 * window
 
 
 def test_superseding_ends_an_open_episode_once() -> None:
