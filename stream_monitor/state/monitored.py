@@ -98,6 +98,6 @@ class MonitorFolds(NamedTuple):
         }
         try:
             monitor = PartitionMonitor.restore(topic, partition, self.spec, parts)
-        except ValueError as error:
-            raise CorruptState(str(error)) from error
+        except Exception as error:  # whatever it is that does not fit: it is rebuilt, not guessed
+            raise CorruptState(f"{topic}:{partition}: {error!r}") from error
         return MonitorFold(monitor, self.prefix)
