@@ -123,7 +123,7 @@ def test_a_looser_budget_is_compared_with_the_live_one(source: Path, tmp_path: P
     config.write_text("[budget]\nfalse_alerts = 1\nper_events = 1000000\n", "utf-8")
     _, summary = lines(source, "--config", config, "--inject", "mean:big:+1sd@6000")
     assert (summary["would_have_fired"], summary["would_have_been_quiet"]) == (0, 0)
-    config.write_text("[episodes]\nmin_effect = 5.0\n", "utf-8")
+    config.write_text("[episodes]\nmin_effect = 50.0\n", "utf-8")
     _, summary = lines(source, "--config", config, "--inject", "mean:big:+1sd@6000")
     assert (summary["episodes"], summary["would_have_been_quiet"]) == (0, 1)
 

@@ -33,7 +33,9 @@ SPEC = MonitorSpec(
     budget=Budget(false_alerts=1.0, per_events=2_000),  # loose, so that something happens
     windows=WindowSpec(size_ms=10 * MINUTE_MS, grace_ms=MINUTE_MS, idle_close_ms=30_000),
     labels=LabelSpec(horizon_ms=60 * MINUTE_MS, max_pending=400, chunk_events=128),
-    episodes=EpisodePolicy(min_window_events=100, first_look_events=32, clear_windows=2),
+    episodes=EpisodePolicy(
+        min_effect=0.02, min_window_events=100, first_look_events=32, clear_windows=2
+    ),
     warm_up_events=320,
     loss_warm_up=300,
 )

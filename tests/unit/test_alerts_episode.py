@@ -31,7 +31,7 @@ def feed(track: Track, codes: Ints, *suspicions: Suspicion) -> list[Verdict]:
 
 def test_a_signal_without_a_change_opens_no_episode() -> None:
     track = Track(REFERENCE, 1.0, POLICY)
-    verdicts = feed(track, uniform(np.random.default_rng(1), 5000), suspicion(100))
+    verdicts = feed(track, uniform(np.random.default_rng(1), 12_000), suspicion(100))
 
     assert verdicts == []
     assert track.state == "quiet"
