@@ -52,6 +52,8 @@ def with_channels(
             continue
         season = seasons.get(channel)
         reach = _reach(lookup / FIXED_POINT, float(values.mean()), season)
+        if reach == 0:  # all its categories are rare, and one: it can never move
+            continue
         channels.append(fit_channel(channel, values, int(block), reach, widening, season))
     channels.append(fit_validity(invalid, widening))
     calendar = None
