@@ -37,8 +37,9 @@ def check(
 ) -> None:
     """Has anything changed between two files?  Exit code 3 where it has.
 
-    All columns together are wrong about one time in a thousand, and only differences that matter
-    count (PSI 0.02, or a point of missing values).
+    Predictions and labels are compared like features.  All columns together are wrong about one
+    time in a thousand, and only differences that matter count (PSI 0.02, or a point of missing
+    values).
     """
     from driftline.replay.check import check as compare  # noqa: PLC0415 - light imports
     from driftline.replay.columns import layout_of  # noqa: PLC0415
@@ -47,10 +48,16 @@ def check(
 
     try:
         normal, now = read_frame(reference), read_frame(current)
-        layout = layout_of(normal, time=time, prediction=prediction, label=label)
+        layout_of(normal, time=time, prediction=prediction, label=label)  # are they there?
+        layout = layout_of(normal, time=time, prediction=None, label=None)
     except BadSource as bad:
         raise Failure(str(bad), fix=bad.fix, code=USAGE) from bad
     columns = compare(normal, now, layout)
+    if all(column.verdict == "not_compared" for column in columns):
+        raise Failure(
+            "nothing can be compared", where=str(reference), why=columns[0].explanation,
+            fix="a reference of more rows", code=USAGE,
+        )  # fmt: skip
     verdicts = [column.verdict for column in columns]
     wanted = {"drift", "quality"} if fail_on is FailOn.any else {fail_on.value}
     failed = any(verdict in wanted for verdict in verdicts)

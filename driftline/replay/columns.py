@@ -11,6 +11,7 @@ import pandas as pd
 
 from driftline.replay.refusal import BadSource
 from stream_monitor.reference.fixed_point import Floats
+from stream_monitor.reference.values import category
 
 ColumnKind: TypeAlias = Literal["numeric", "categorical", "boolean"]
 
@@ -162,7 +163,7 @@ def values_of(series: pd.Series[Any], kind: ColumnKind) -> list[Any]:
     filled = series.astype(object).where(series.notna(), None).tolist()
     if kind == "boolean":
         return [bool(value) if isinstance(value, np.bool_) else value for value in filled]
-    return [None if value is None else str(value) for value in filled]
+    return [None if value is None else category(value) or str(value) for value in filled]
 
 
 def floats_of(series: pd.Series[Any]) -> Floats:

@@ -1,0 +1,97 @@
+"""Two files against each other: alike ones pass at any size, changed ones are named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from driftline.replay.check import ColumnCheck, check
+from driftline.replay.columns import layout_of
+
+CATEGORIES = [f"k{i}" for i in range(200)]
+
+
+def frame(n: int, seed: int) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame({
+        **{f"normal {i}": rng.normal(size=n) for i in range(5)},
+        **{f"heavy {i}": rng.lognormal(0, 2, n) for i in range(3)},
+        **{f"zeros {i}": np.where(rng.random(n) < 0.7, 0, rng.exponential(1, n)) for i in range(3)},
+        **{f"gaps {i}": np.where(rng.random(n) < 0.003, np.nan, rng.poisson(2, n))
+           for i in range(3)},
+        **{f"many {i}": rng.choice(CATEGORIES, n) for i in range(3)},
+        "few": rng.choice(["a", "b", "c"], n, p=[0.9, 0.09, 0.01]),
+        "rarely": rng.random(n) < 0.01,
+        "still": 1.0,
+    })  # fmt: skip
+
+
+def compared(reference: pd.DataFrame, current: pd.DataFrame) -> dict[str, ColumnCheck]:
+    layout = layout_of(reference, time=None, prediction=None, label=None)
+    return {column.column: column for column in check(reference, current, layout)}
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    n=st.sampled_from([320, 2_000]),
+    m=st.sampled_from([1, 3, 10, 100, 1_000, 5_000]),
+)
+def test_files_that_are_alike_pass_whatever_their_sizes(seed: int, n: int, m: int) -> None:
+    """20 columns: a false failure a thousand checks is what the method promises."""
+    found = compared(frame(n, seed), frame(m, seed + 10**6 + 1))
+    assert {c.column for c in found.values() if c.verdict in ("drift", "quality")} == set()
+
+
+@pytest.mark.parametrize(
+    ("column", "change", "verdict"),
+    [
+        ("normal 0", lambda x: x + 0.3, "drift"),
+        ("normal 1", lambda x: 1.4 * x, "drift"),
+        ("heavy 0", lambda x: 1.8 * x, "drift"),
+        ("zeros 0", lambda x: np.where(np.arange(len(x)) % 2 == 0, 0, x), "drift"),
+        ("still", lambda x: x + 1, "drift"),
+        ("few", lambda x: x.where(np.arange(len(x)) % 10 != 0, "c"), "drift"),
+        ("few", lambda x: x.where(np.arange(len(x)) % 20 != 0, "new"), "quality"),
+        ("rarely", lambda x: np.arange(len(x)) % 10 == 0, "drift"),
+        ("gaps 0", lambda x: x.where(np.arange(len(x)) % 20 != 0), "quality"),
+        ("normal 2", lambda x: x.astype(object).where(np.arange(len(x)) % 20 != 0, "n/a?"),
+         "quality"),
+    ],
+)  # fmt: skip
+def test_what_changed_is_named_and_nothing_else(column: str, change: Any, verdict: str) -> None:
+    current = frame(4_000, 2)
+    current[column] = change(current[column])
+    found = compared(frame(4_000, 1), current)
+    told = {c.column: c.verdict for c in found.values() if c.verdict != "ok"}
+    assert told == {column: verdict}
+    assert found[column].explanation
+
+
+def test_real_but_tiny_differences_do_not_matter() -> None:
+    current = frame(200_000, 4)
+    current["normal 0"] += 0.05
+    found = compared(frame(200_000, 3), current)["normal 0"]
+    assert found.p_value < 1e-6
+    assert found.verdict == "ok"
+
+
+def test_columns_gone_and_new_are_told_whatever_they_hold() -> None:
+    current = frame(400, 6).drop(columns="few").assign(extra=1)
+    found = compared(frame(400, 5), current)
+    assert (found["few"].verdict, found["extra"].verdict) == ("quality", "quality")
+
+
+def test_what_depends_on_itself_needs_more_to_differ() -> None:
+    """Two stretches of one slow process: their means differ, the process does not."""
+    rng = np.random.default_rng(7)
+    slow = np.zeros(12_000)
+    for i, step in enumerate(rng.normal(size=len(slow))):
+        slow[i] = 0.97 * slow[i - 1] + step
+    process = pd.DataFrame({"slow": slow})
+    assert compared(process[:10_000], process[10_000:])["slow"].verdict == "ok"
