@@ -31,6 +31,7 @@ class Crew:
         self._command, self._environment, self._folder = command, environment, folder
         self._workers: list[subprocess.Popen[bytes] | None] = [None] * n_workers
         self._armed: dict[int, str] = {}
+        self._said_before = [0] * n_workers
         self._over = threading.Event()
         self._lock = threading.Lock()
         self.exits: Counter[int] = Counter()
@@ -47,6 +48,15 @@ class Crew:
             if worker is not None and worker.poll() is None:
                 return worker.pid
             time.sleep(_LOOK_S)
+
+    def serving(self, number: int) -> bool:
+        """Whether a worker runs and has taken a partition over since its start."""
+        worker = self._workers[number]
+        if worker is None or worker.poll() is not None:
+            return False
+        with self._log(number).open("rb") as said:
+            said.seek(self._said_before[number])
+            return b'"event": "owned"' in said.read()
 
     def signal(self, number: int, what: signal.Signals) -> int:
         """Send a worker a signal; answers its process."""
@@ -90,6 +100,9 @@ class Crew:
             worker.terminate()
         return [worker.wait(30) for worker in running]
 
+    def _log(self, number: int) -> Path:
+        return self._folder / f"worker-{number}.log"
+
     def _keep(self) -> None:
         not_before = [0.0] * len(self._workers)
         while not self._over.wait(_LOOK_S):
@@ -106,7 +119,8 @@ class Crew:
     def _start(self, number: int) -> subprocess.Popen[bytes]:
         with self._lock:
             failpoint = self._armed.pop(number, "")
-        with (self._folder / f"worker-{number}.log").open("ab") as said:
+        with self._log(number).open("ab") as said:
+            self._said_before[number] = said.tell()
             return subprocess.Popen(
                 bound_to_us([sys.executable, "-m", "driftline", "monitor", *self._command]),
                 env={**os.environ, **self._environment, VARIABLE: failpoint},

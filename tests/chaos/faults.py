@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from producer.failpoint import PLACES
+from producer.failpoint import EXIT_CODE, PLACES
 from tests.chaos.proxy import Line
 from tests.chaos.scene import NotRecovered, Scene
 
@@ -39,13 +39,17 @@ def killed_at(place: str, scene: Scene) -> int:
     """`kill -9` at one step of the protocol."""
     number = scene.someone()
     count = scene.chance.randint(1, OFTEN.get(place, 1))
+    before = scene.crew.exits[EXIT_CODE]
     pid = scene.crew.arm(number, f"{place}:{count}")
     if place.startswith("monitor.revoke."):
-        _wait_for(lambda: scene.crew.gone(number, pid) or len(owners(scene)) == len(scene.crew))
+        _wait_for(lambda: scene.crew.gone(number, pid) or scene.crew.serving(number))
         if not scene.crew.gone(number, pid):
             scene.crew.signal(number, signal.SIGTERM)
     _wait_for(lambda: scene.crew.gone(number, pid))
-    return 2
+    died_there = scene.crew.exits[EXIT_CODE] - before
+    if not died_there:
+        raise NotRecovered(f"a worker ended, but not at {place}")
+    return 1 + died_there  # the first made room for the worker that was to die there
 
 
 def worker_frozen(scene: Scene) -> int:
@@ -143,15 +147,6 @@ def broker_frozen(scene: Scene) -> int:
     scene.pause(2.5, 6.0)
     scene.servers.kafka.process.signal(signal.SIGCONT)
     return 0
-
-
-def owners(scene: Scene) -> set[bytes]:
-    """Members that have taken partitions over."""
-    stored = [
-        scene.servers.redis.hget(scene.stage.key(p), "_member")
-        for p in range(scene.stage.partitions)
-    ]
-    return set(filter(None, stored))
 
 
 def _wait_for(happened: Callable[[], bool]) -> None:

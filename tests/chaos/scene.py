@@ -23,6 +23,7 @@ QUIET: Final = {
     "DRIFTLINE_KAFKA__SESSION_TIMEOUT_S": "2",
     "DRIFTLINE_KAFKA__HEARTBEAT_S": "0.5",
     "DRIFTLINE_KAFKA__TICK_AFTER_S": "600",  # ticks while we compare would be differences
+    "DRIFTLINE_LOG_LEVEL": "INFO",  # says who has taken a partition over
 }
 
 
@@ -68,8 +69,15 @@ class Scene:
         time.sleep(self.chance.uniform(shortest_s, longest_s))
 
     def someone(self) -> int:
-        """A worker, by chance."""
-        return self.chance.randrange(len(self.crew))
+        """A worker that has partitions, by chance; one that starts has nothing to lose."""
+        serving: list[int] = []
+
+        def found() -> bool:
+            serving[:] = filter(self.crew.serving, range(len(self.crew)))
+            return bool(serving)
+
+        self._until(found, lambda: "nobody has taken a partition over")
+        return self.chance.choice(serving)
 
     def ends(self) -> list[int]:
         """Where the log ends now, by partition."""
