@@ -14,12 +14,12 @@ import typer
 from typer.core import TyperGroup
 
 from driftline.commands import (
-    alerts,
     champion,
     check,
     demo,
     doctor,
     explain,
+    handling,
     models,
     monitor,
     profile,
@@ -93,7 +93,7 @@ app.command("check")(check.check)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
 app.command("version")(version.show_version)
-app.add_typer(alerts.app, name="alerts")
+app.add_typer(handling.app, name="alerts")
 app.add_typer(topics.app, name="topics")
 app.add_typer(profile.app, name="profile")
 app.add_typer(explain.app, name="explain")

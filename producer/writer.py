@@ -6,13 +6,15 @@ For label jobs, file publishing, the trainer and people; a model server uses `In
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from confluent_kafka import KafkaError, Message, Producer
 
 from producer.codec import encode, headers
 from producer.events import Event, ModelUpdate
 from producer.routing import key_of, topic_names
+
+_BY_KEY: Final = -1  # librdkafka's RD_KAFKA_PARTITION_UA
 
 
 class Undelivered(RuntimeError):  # noqa: N818 - a finding, named for what it says
@@ -51,25 +53,30 @@ class LogWriter:
         self.delivered = 0
         self._failures: list[str] = []
 
-    def write(self, event: Event) -> None:
+    def write(self, event: Event, *, partition: int | None = None) -> None:
         """Write one event; waits while librdkafka's queue is full.
 
-        A `ModelUpdate` goes to every partition its model routes to.
+        A `ModelUpdate` goes to every partition its model routes to; ``partition`` names one, for
+        what concerns that one only.
         """
         model = getattr(event, "model", "")
+        if partition is not None:
+            self._produce(model, event, partition=partition)
+            return
         if isinstance(event, ModelUpdate) and self._shards > 1:
             for shard in range(self._shards):
                 self._produce(f"{model}/{shard}", event)
             return
         self._produce(key_of(model, getattr(event, "id", ""), self._shards), event)
 
-    def _produce(self, key: str, event: Event) -> None:
+    def _produce(self, key: str, event: Event, partition: int = _BY_KEY) -> None:
         value, pairs = encode(event), headers(event, source=self._source)
         while True:
             try:
                 self._producer.produce(
-                    self.topic, value, key=key, headers=pairs, on_delivery=self._on_delivery
-                )
+                    self.topic, value, key=key, partition=partition, headers=pairs,
+                    on_delivery=self._on_delivery,
+                )  # fmt: skip
             except BufferError:
                 self._producer.poll(0.1)
             else:

@@ -1,0 +1,178 @@
+"""``driftline alerts list | acknowledge | snooze | resolve``: what people do about episodes."""
+
+from __future__ import annotations
+
+import getpass
+import re
+import sys
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
+
+import msgspec
+import typer
+
+from driftline.commands.alerts import app, line_of
+from driftline.commands.connection import load_settings
+from driftline.commands.failure import USAGE, Failure
+from driftline.commands.options import Bootstrap, Config, Json, Prefix
+from driftline.commands.output import note
+
+if TYPE_CHECKING:
+    from stream_monitor.contracts import DriftAlert
+    from stream_monitor.settings import Settings
+
+__all__ = ["app"]
+
+Action: TypeAlias = Literal["acknowledge", "snooze", "resolve"]
+Episode: TypeAlias = Annotated[
+    str, typer.Argument(help="Id of an episode, or how it begins: driftline alerts list.")
+]
+By: TypeAlias = Annotated[str | None, typer.Option("--by", help="Who you are.")]
+Reason: TypeAlias = Annotated[str, typer.Option("--reason", help="Why, for the others.")]
+
+_UNIT_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_QUIET_S: Final = 2.0
+
+
+@app.command("list")
+def list_open(
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    prefix: Prefix = None,
+    model: Annotated[str | None, typer.Option(help="Only this model's.")] = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Episodes that are open, each with its last alert."""
+    settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
+    found = [a for a in open_episodes(_alerts(settings)) if model in (None, a.model)]
+    for alert in found:
+        text = (
+            msgspec.json.encode(alert).decode()
+            if as_json
+            else f"{alert.episode_id[:12]}  {line_of(alert)}"
+        )
+        sys.stdout.write(text + "\n")
+    if not found and not as_json:
+        note("no episode is open")
+
+
+@app.command()
+def acknowledge(
+    episode: Episode,
+    by: By = None,
+    reason: Reason = "",
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    prefix: Prefix = None,
+) -> None:
+    """Say that you know: later alerts of the episode say so."""
+    _command("acknowledge", episode, by, reason, (config, bootstrap_servers, prefix))
+
+
+@app.command()
+def snooze(
+    episode: Episode,
+    for_: Annotated[str, typer.Option("--for", help="How long: 30m, 2h, 3d.")],
+    by: By = None,
+    reason: Reason = "",
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    prefix: Prefix = None,
+) -> None:
+    """No more alerts of its series for a while; what is held back is counted."""
+    until_ms = round(time.time() * 1000) + duration_ms(for_)
+    _command("snooze", episode, by, reason, (config, bootstrap_servers, prefix), until_ms)
+
+
+@app.command()
+def resolve(
+    episode: Episode,
+    by: By = None,
+    reason: Reason = "",
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    prefix: Prefix = None,
+) -> None:
+    """End the episode; the series is watched on, against its reference."""
+    _command("resolve", episode, by, reason, (config, bootstrap_servers, prefix))
+
+
+def duration_ms(text: str) -> int:
+    """How long ``2h`` is.
+
+    Raises:
+        Failure: it says something else.
+
+    >>> duration_ms("2h"), duration_ms("90s")
+    (7200000, 90000)
+    """
+    found = re.fullmatch(r"(\d+)([smhd])", text)
+    if found is None:
+        raise Failure(f"--for: {text!r} is no duration", fix="30m, 2h, 3d", code=USAGE)
+    return int(found[1]) * _UNIT_MS[found[2]]
+
+
+def open_episodes(alerts: Iterable[DriftAlert]) -> list[DriftAlert]:
+    """The last alert of each episode that has not ended, in the order they began."""
+    from stream_monitor.contracts import ENDED  # noqa: PLC0415 - light imports
+
+    latest: dict[str, DriftAlert] = {}
+    ended: set[str] = set()
+    for alert in alerts:
+        latest[alert.episode_id] = alert
+        if alert.phase in ENDED:
+            ended.add(alert.episode_id)
+    return [alert for episode_id, alert in latest.items() if episode_id not in ended]
+
+
+def _alerts(settings: Settings) -> list[DriftAlert]:
+    from driftline.reading import TopicReader  # noqa: PLC0415 - light imports
+    from stream_monitor.contracts import DriftAlert  # noqa: PLC0415
+
+    found: list[DriftAlert] = []
+    decode = msgspec.json.Decoder(DriftAlert).decode
+    try:
+        with TopicReader(settings.kafka.client(), settings.topics.alerts) as reader:
+            upto = sum(reader.ends().values())
+            for record in reader.until(lambda: len(found) >= upto, quiet_s=_QUIET_S):
+                found.append(decode(record.value or b""))  # noqa: PERF401 - `until` looks at it
+    except LookupError as error:
+        raise Failure(str(error), fix="driftline topics create") from error
+    return found
+
+
+def _command(
+    action: Action,
+    episode: str,
+    by: str | None,
+    reason: str,
+    where: tuple[Config, Bootstrap, Prefix],
+    until_ms: int | None = None,
+) -> None:
+    from producer.events import Command  # noqa: PLC0415 - light imports
+    from producer.identity import uuid7  # noqa: PLC0415
+    from producer.writer import LogWriter  # noqa: PLC0415
+
+    config, bootstrap_servers, prefix = where
+    settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
+    meant = [a for a in open_episodes(_alerts(settings)) if a.episode_id.startswith(episode)]
+    if len(meant) != 1:
+        raise Failure(
+            f"{len(meant) or 'no'} open episodes begin with {episode!r}",
+            fix="driftline alerts list", code=USAGE,
+        )  # fmt: skip
+    (alert,) = meant
+    now_ms = round(time.time() * 1000)
+    command = Command(
+        id=uuid7(now_ms), model=alert.model, action=action, episode=alert.episode_id,
+        actor=by or getpass.getuser(), time_ms=now_ms, until_ms=until_ms, reason=reason,
+    )  # fmt: skip
+    writer = LogWriter(
+        settings.kafka.bootstrap_servers, topic_prefix=settings.topics.prefix,
+        source="/driftline/alerts", librdkafka=settings.kafka.librdkafka,
+    )  # fmt: skip
+    writer.write(command, partition=alert.partition)
+    writer.flush()
+    note(f"{action}: {alert.explanation}")
