@@ -141,6 +141,7 @@ class Committer:
             next=upto,
             now_ms=time.time_ns() // 1_000_000,
             fields=fields,
+            bundled=bool(owned.carried.bundles),
         )
         failpoint("monitor.commit.ready")
         with self._metrics.commit_seconds.time():

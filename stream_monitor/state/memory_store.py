@@ -73,6 +73,8 @@ class InMemoryStateStore:
             return Committed(Outcome.FENCED, offset)
         if offset != str(-1 if commit.expect is None else commit.expect):
             return Committed(Outcome.STALE, offset)
+        if bool(stored.get(BUNDLED)) != commit.bundled:
+            return Committed(Outcome.STALE, offset)
         stored.update(commit.fields)
         stored.update(
             _next=str(commit.next).encode(),

@@ -100,7 +100,8 @@ class RedisStateStore:
         """As `StateStore` says."""
         refuse_large(key, commit)
         expect = -1 if commit.expect is None else commit.expect
-        args: list[Any] = [commit.epoch, commit.txn, expect, commit.next, commit.now_ms]
+        bundled = "1" if commit.bundled else ""
+        args: list[Any] = [commit.epoch, commit.txn, expect, commit.next, commit.now_ms, bundled]
         for pair in commit.fields.items():
             args.extend(pair)
         try:

@@ -103,8 +103,9 @@ class Committed(NamedTuple):
 class Commit(NamedTuple):
     """What is to be written.
 
-    ``expect`` is the offset that must be stored now (``None``: none yet).  ``fields`` with an
-    empty value are dead, and are removed later by `StateStore.sweep`.
+    ``expect`` is the offset that must be stored now (``None``: none yet), and ``bundled`` whether
+    bundles must lie there: a store that was rewound may hold bundles again at the same offset.
+    ``fields`` with an empty value are dead, and are removed later by `StateStore.sweep`.
     """
 
     epoch: str
@@ -113,6 +114,7 @@ class Commit(NamedTuple):
     next: int
     now_ms: int
     fields: Mapping[str, bytes]
+    bundled: bool = False
 
 
 class StateStore(Protocol):

@@ -189,6 +189,27 @@ def test_a_former_owner_is_fenced(run: Run, key: str) -> None:
     run(rule)
 
 
+def test_a_store_rewound_to_bundles_at_the_same_offset_takes_no_commit_over_them(
+    run: Run, key: str
+) -> None:
+    """They would win over what is written now: the owner has to read and spread them again."""
+
+    async def rule(store: StateStore) -> None:
+        epoch = (await take(store, key)).epoch
+        large = write(epoch, None, 7, **{"b:0": b"old", BUNDLED: b"1"})
+        assert (await store.commit(key, large)).outcome is Outcome.OK
+        next_one = write(epoch, 7, 9, s=b"new")
+        assert (await store.commit(key, next_one)).outcome is Outcome.STALE
+        assert await store.load(key) == {"b:0": b"old"}
+        spread = write(epoch, 7, 7, **{"b:0": b"", BUNDLED: b""})._replace(bundled=True)
+        assert (await store.commit(key, spread)).outcome is Outcome.OK
+        assert (await store.commit(key, next_one)).outcome is Outcome.OK
+        late = write(epoch, 9, 9, s=b"old")._replace(bundled=True)
+        assert (await store.commit(key, late)).outcome is Outcome.STALE
+
+    run(rule)
+
+
 def test_a_commit_from_another_offset_is_stale_and_writes_nothing(run: Run, key: str) -> None:
     async def rule(store: StateStore) -> None:
         epoch = (await take(store, key)).epoch
