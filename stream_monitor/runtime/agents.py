@@ -50,6 +50,7 @@ class BatchAgent:
         self._dead_letters = dead_letters
         self._limit = limit
         self._on_limit = on_limit
+        self._survived: dict[int, int] = {}
         self.lock = asyncio.Lock()
 
     async def on_batch(self, batch: RecordBatch) -> Owned | None:
@@ -95,12 +96,14 @@ class BatchAgent:
             if not await self._committer.commit(owned):
                 return
             record = single.records[0]
-            tried = try_of(record, owned.tried)
+            survived = self._survived.get(owned.partition) == record.offset
+            tried = try_of(record, None if survived else owned.tried)
             if tried.times > TRIES:
                 await self._skip(owned, single)
                 owned.careful_until = owned.position  # found: go on as usual
             elif await self._committer.mark(owned, tried):
                 await self._fold(owned, single)
+                self._survived[owned.partition] = record.offset  # whatever becomes of its commit
         await self._committer.commit(owned)
 
     async def _skip(self, owned: Owned, single: RecordBatch) -> None:

@@ -1,0 +1,94 @@
+"""A store that loses replies, lets its callers die and is set back; and protocols that are wrong."""
+
+from __future__ import annotations
+
+import copy
+import enum
+import random
+from collections import Counter
+from typing import Any
+
+from stream_monitor.state.bundles import BUNDLE
+from stream_monitor.state.memory_store import InMemoryStateStore
+from stream_monitor.state.store import Commit, Committed, Outcome
+
+
+class Flaw(enum.Enum):
+    """A protocol that is wrong in one place."""
+
+    NONE = "none"
+    NO_CHECK = "a commit is taken whatever the store holds"
+    NO_OFFSET_CHECK = "a commit is taken from any offset of the same owner"
+    TWO_WRITES = "state and offset are written one after the other"
+    NO_START_CHECK = "a batch is folded in wherever it starts"
+    FORGOTTEN_STATE = "part of the state is not stored"
+    UNREAD_BUNDLES = "a new owner reads single fields only"
+    CLEARED_FIRST = "the outbox is cleared, then published"
+
+
+class Died(BaseException):
+    """A worker ends here; nothing catches this."""
+
+
+class LyingStore(InMemoryStateStore):
+    """Loses replies, lets its callers die, and can be set back to an earlier state."""
+
+    def __init__(self, chance: random.Random, flaw: Flaw) -> None:
+        super().__init__(takeover_ms=0)
+        self._chance, self._flaw = chance, flaw
+        self._saved: list[dict[str, dict[str, bytes]]] = []
+        self.calm = False
+        self.seen: Counter[str] = Counter()
+
+    def save(self) -> None:
+        """A moment that the store may be set back to."""
+        self._saved = [*self._saved[-3:], copy.deepcopy(self.hashes)]
+
+    def rewind(self) -> None:
+        """The end of the append-only file is gone."""
+        if self._saved:
+            self.seen["rewinds"] += 1
+            self.hashes = copy.deepcopy(self._chance.choice(self._saved))
+
+    async def commit(self, key: str, commit: Commit) -> Committed:
+        """As `StateStore` says, now and then without an answer."""
+        self._perhaps_die(0.04)
+        if not self.calm and self._chance.random() < 0.05:
+            return Committed(Outcome.UNKNOWN, "never arrived")
+        answer = await self._commit(key, commit)
+        self.seen[answer.outcome.value] += 1
+        self._perhaps_die(0.04)
+        if not self.calm and self._chance.random() < 0.05:
+            return Committed(Outcome.UNKNOWN, "the reply was lost")
+        return answer
+
+    async def _commit(self, key: str, commit: Commit) -> Committed:
+        stored = self.hashes.setdefault(key, {})
+        offset = int(stored.get("_next", b"-1"))
+        if self._flaw is Flaw.NO_CHECK:
+            commit = commit._replace(
+                epoch=stored.get("_epoch", b"").decode(), expect=None if offset < 0 else offset
+            )
+        if self._flaw is Flaw.NO_OFFSET_CHECK:
+            commit = commit._replace(expect=None if offset < 0 else offset)
+        if self._flaw is Flaw.TWO_WRITES and stored.get("_epoch") == commit.epoch.encode():
+            stored.update(commit.fields)
+            self._perhaps_die(0.1)
+        return await super().commit(key, commit)
+
+    async def load(self, key: str) -> dict[str, bytes]:
+        """As `StateStore` says."""
+        fields = await super().load(key)
+        if self._flaw is Flaw.UNREAD_BUNDLES:
+            return {name: value for name, value in fields.items() if not name.startswith(BUNDLE)}
+        return fields
+
+    async def discard(self, key: str, fields: Any) -> None:
+        """As `StateStore` says; the caller may die before and after."""
+        self._perhaps_die(0.1)
+        await super().discard(key, fields)
+        self._perhaps_die(0.1)
+
+    def _perhaps_die(self, share: float) -> None:
+        if not self.calm and self._chance.random() < share:
+            raise Died

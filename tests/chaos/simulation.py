@@ -1,0 +1,245 @@
+"""The protocol in one process: a log in memory, workers that die and come back, a store that lies.
+
+Everything that decides is the product's own: takeover, agent, committer, relay, the store's
+contract.  A schedule is a seed.  `Flaw` names ways to break the protocol that a run must notice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any, Final, NamedTuple, cast
+
+from stream_monitor.ingest.records import LogRecord, RecordBatch
+from stream_monitor.runtime.agents import BatchAgent
+from stream_monitor.runtime.committer import Committer
+from stream_monitor.runtime.partitions import Owned, Partitions
+from stream_monitor.runtime.policy import CommitPolicy
+from stream_monitor.runtime.publisher import Headers, Publisher
+from stream_monitor.runtime.reader_thread import ReaderThread
+from stream_monitor.runtime.refusals import RefusalLimit
+from stream_monitor.runtime.relay import Relay
+from stream_monitor.runtime.takeover import Takeover
+from stream_monitor.state.redis_store import partition_key
+from stream_monitor.state.store import Outcome, Refused
+from stream_monitor.web.metrics import Metrics
+from tests.chaos.lying_store import Died, Flaw, LyingStore
+from tests.integration.counting_worker import CountingFold, CountingFolds, read_counts
+
+TOPIC: Final = "log"
+PARTITIONS: Final = 2
+RECORDS: Final = 240
+STEPS: Final = 160
+WORKERS: Final = 3
+
+
+class Topic:
+    """What was published, as a `Publisher`."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+
+    async def publish(
+        self, topic: str, *, headers: Headers, **_record: Any
+    ) -> asyncio.Future[None]:
+        """Take a record, acknowledged at once."""
+        del topic
+        self.ids.append(str(cast("Any", dict(headers))["ce_id"].decode()))
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
+
+
+class FromTheStart:
+    """The log's reader, as far as a takeover needs it."""
+
+    async def earliest(self, _partition: int) -> int:
+        """Nothing was deleted."""
+        return 0
+
+    async def committed(self, _partition: int) -> None:
+        """Kafka was told nothing."""
+
+
+class Forgetful(CountingFolds):
+    """Restores counts and forgets how far it is to the next alert."""
+
+    def restore(self, topic: str, partition: int, fields: Any) -> CountingFold:
+        fold = CountingFold(topic, partition, read_counts(fields))
+        fold.total = 0
+        return fold
+
+
+class Worker:
+    """One member: what `rooms.build` makes, without Faust around it."""
+
+    def __init__(self, name: str, world: World) -> None:
+        self.world = world
+        self.partitions = Partitions()
+        metrics = Metrics()
+        publisher = cast("Publisher", world.alerts)
+        self.relay = Relay(world.store, publisher, metrics, topic="alerts", window_ttl_ms=1)
+        self.committer = Committer(
+            world.store, self.partitions, self.relay, metrics,
+            policy=CommitPolicy(interval_s=1e9), patience_s=60, on_lost=self._lost,
+        )  # fmt: skip
+        self.agent = BatchAgent(
+            self.partitions, self.committer, cast("Publisher", world.letters), metrics,
+            dead_letters="dead", limit=RefusalLimit(run=10**9, share=1.0), on_limit=self._never,
+        )  # fmt: skip
+        folds = Forgetful() if world.flaw is Flaw.FORGOTTEN_STATE else CountingFolds()
+        self.takeover = Takeover(
+            topic=TOPIC, member=name, store=world.store, folds=folds,
+            reader=cast("ReaderThread", FromTheStart()), on_loss="rebuild",
+        )  # fmt: skip
+        self.ahead: list[RecordBatch] = []
+
+    async def take(self, partition: int, generation: int) -> None:
+        """The group gave us a partition.  Nobody tells the former owner."""
+        before = self.partitions.get(partition)
+        if before is not None:
+            self._forget(before)
+        taken = await self.takeover.take(partition, generation)
+        assert not isinstance(taken, Refused)
+        self.partitions.add(taken.owned)
+        self.relay.add(taken.owned.key, taken.outbox)
+
+    async def feed(self, owned: Owned, size: int) -> None:
+        """Fold in what comes next, or a batch that was fetched before something happened."""
+        if self.ahead and self.world.chance.random() < 0.3:
+            batch = self.ahead.pop()
+        else:
+            batch = self.world.cut(owned, owned.position, size)
+            self.ahead = [*self.ahead[-3:], self.world.cut(owned, batch.next, size)]
+        if self.world.flaw is Flaw.NO_START_CHECK and batch.partition == owned.partition:
+            batch = batch._replace(start=owned.position, epoch=owned.tag)
+        await self.agent.on_batch(batch)
+
+    async def publish(self) -> None:
+        """One round of the relay."""
+        if not self.relay._pending:
+            return
+        if self.world.flaw is Flaw.CLEARED_FIRST:
+            for key, entries in self.relay._pending.items():
+                await self.world.store.discard(key, list(entries))
+        await self.relay._round()
+
+    def _lost(self, owned: Owned, _outcome: Outcome) -> None:
+        self._forget(owned)
+
+    def _forget(self, owned: Owned) -> None:
+        self.partitions.drop(owned)
+        self.relay.forget(owned.key)
+
+    async def _never(self, _owned: Owned, why: str) -> None:
+        raise AssertionError(why)
+
+
+class World:
+    """A log, a store, topics, and a schedule by chance."""
+
+    def __init__(self, seed: int, flaw: Flaw) -> None:
+        self.chance, self.flaw = random.Random(seed), flaw  # noqa: S311
+        self.log = {
+            p: [
+                LogRecord(2 * i, i, None, self.chance.choice((b"a", b"b", b"c", b"d", b"bad")))
+                for i in range(RECORDS)
+            ]
+            for p in range(PARTITIONS)
+        }
+        self.store = LyingStore(self.chance, flaw)
+        self.alerts, self.letters = Topic(), Topic()
+        self.deaths = 0
+        self._names = 0
+        self.workers = [self.hire() for _ in range(WORKERS)]
+
+    def hire(self) -> Worker:
+        """A process that has just started."""
+        self._names += 1
+        return Worker(f"worker-{self._names}", self)
+
+    def cut(self, owned: Owned, start: int, size: int) -> RecordBatch:
+        """Records from ``start`` on; every other offset holds none."""
+        rest = [r for r in self.log[owned.partition] if r.offset >= start][:size]
+        upto = rest[-1].offset + 1 if rest else start
+        return RecordBatch(TOPIC, owned.partition, owned.tag, start, upto, rest)
+
+    async def run(self) -> None:
+        """The schedule; then quiet, and one worker that finishes."""
+        for step in range(STEPS):
+            number = self.chance.randrange(WORKERS)
+            try:
+                await self._step(self.workers[number], generation=step)
+            except Died:
+                self.deaths += 1
+                self.workers[number] = self.hire()
+        self.store.calm = True
+        last = self.hire()
+        for partition in range(PARTITIONS):
+            await self._finish(last, partition)
+
+    async def _step(self, worker: Worker, generation: int) -> None:
+        self.store.save()
+        kind = self.chance.random()
+        mine = list(worker.partitions)
+        if kind < 0.04:
+            self.store.rewind()
+        elif kind < 0.20 or not mine:
+            await worker.take(self.chance.randrange(PARTITIONS), generation)
+        elif kind < 0.70:
+            await worker.feed(self.chance.choice(mine), self.chance.randint(1, 12))
+        elif kind < 0.85:
+            await worker.committer.commit(self.chance.choice(mine))
+        else:
+            await worker.publish()
+
+    async def _finish(self, worker: Worker, partition: int) -> None:
+        end = self.log[partition][-1].offset + 1
+        await worker.take(partition, STEPS)
+        owned = worker.partitions.get(partition)
+        assert owned is not None
+        while owned.position < end:
+            await worker.agent.on_batch(self.cut(owned, owned.position, 50))
+        assert await worker.committer.commit(owned)
+        while worker.relay._pending:
+            await worker.publish()
+
+
+class Outcomes(NamedTuple):
+    """What a fold of the log leads to."""
+
+    state: dict[int, dict[str, bytes]]
+    alerts: set[str]
+    letters: set[str]
+
+
+def left_behind(world: World) -> Outcomes:
+    """What the run left in the store and on the topics."""
+    state = {
+        p: {
+            name: value
+            for name, value in world.store.hashes[partition_key(TOPIC, p)].items()
+            if value and name.startswith(("s:", "b:", "o:"))
+        }
+        for p in world.log
+    }
+    return Outcomes(state, set(world.alerts.ids), set(world.letters.ids))
+
+
+def undisturbed(world: World) -> Outcomes:
+    """The same log, folded at once."""
+    state, alerts, letters = {}, set(), set()
+    for partition, records in world.log.items():
+        fold = CountingFolds().new(TOPIC, partition)
+        seen = fold.observe(RecordBatch(TOPIC, partition, "", 0, records[-1].offset + 1, records))
+        state[partition] = fold.changes()
+        alerts |= {alert.alert_id for alert in seen.alerts}
+        letters |= {letter.letter_id for letter in seen.dead_letters}
+    return Outcomes(state, alerts, letters)
+
+
+def play(seed: int, flaw: Flaw = Flaw.NONE) -> World:
+    """One schedule, to its end."""
+    world = World(seed, flaw)
+    asyncio.run(world.run())
+    return world

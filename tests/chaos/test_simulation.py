@@ -1,0 +1,58 @@
+"""Hundreds of schedules by seed: the protocol loses nothing, and each of its rules is needed.
+
+``DRIFTLINE_CHAOS_SEEDS=5000`` plays more of them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from stream_monitor.runtime import agents, committer
+from stream_monitor.state import bundles
+from tests.chaos.lying_store import Flaw
+from tests.chaos.simulation import left_behind, play, undisturbed
+from tests.integration import counting_worker
+
+SEEDS = int(os.environ.get("DRIFTLINE_CHAOS_SEEDS", "200"))
+MUTANT_SEEDS = 60
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_numbers() -> Iterator[None]:
+    """Alerts every few records, writes of few fields, and no waiting."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(counting_worker, "ALERT_EVERY", 7)
+        patch.setattr(bundles, "MAX_PAIRS", 4)
+        patch.setattr(bundles, "FIELDS", 2)
+        patch.setattr(committer, "_FIRST_WAIT_S", 0.0)
+        # Three deaths at one record come by chance here, and look as if it had killed.
+        patch.setattr(agents, "TRIES", 10**9)
+        yield
+
+
+def test_every_schedule_ends_as_if_nothing_had_happened() -> None:
+    seen: Counter[str] = Counter()
+    for seed in range(SEEDS):
+        world = play(seed)
+        assert left_behind(world) == undisturbed(world), f"seed {seed}"
+        seen += world.store.seen
+        seen["deaths"] += world.deaths
+        seen["repeats"] += len(world.alerts.ids) - len(set(world.alerts.ids))
+    for what in ("ok", "dup", "stale", "fenced", "rewinds", "deaths", "repeats"):
+        assert seen[what] >= SEEDS // 10, f"the schedules are too tame: {seen}"
+
+
+@pytest.mark.parametrize("flaw", [flaw for flaw in Flaw if flaw is not Flaw.NONE])
+def test_a_protocol_without_one_of_its_rules_is_found_out(flaw: Flaw) -> None:
+    def wrong(seed: int) -> bool:
+        try:
+            world = play(seed, flaw)
+        except (AssertionError, ValueError):  # it did not even come to an end
+            return True
+        return left_behind(world) != undisturbed(world)
+
+    assert any(wrong(seed) for seed in range(MUTANT_SEEDS))
