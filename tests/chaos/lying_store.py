@@ -1,4 +1,4 @@
-"""A store that loses replies, lets its callers die and is set back; and protocols that are wrong."""
+"""A store that loses replies, lets callers die and is set back; and protocols that are wrong."""
 
 from __future__ import annotations
 
