@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 import msgspec
 import typer
@@ -15,7 +15,11 @@ from driftline.commands.options import Config, Json
 from driftline.commands.output import write_json
 
 if TYPE_CHECKING:
+    from driftline.explain.power import Smallest
     from stream_monitor.reference.profile import ReferenceProfile
+
+_DEFAULT_RATE: Final = 1_000.0
+_HOUR_MS: Final = 3_600_000
 
 app = typer.Typer(no_args_is_help=True, help="Explain thresholds, and what they can show.")
 
@@ -29,7 +33,7 @@ def calibration(file: File, config: Config = None, *, as_json: Json = False) -> 
     """How the false-alarm budget became the thresholds of every channel."""
     from driftline.explain.calibration import calibration_of  # noqa: PLC0415 - light imports
 
-    profile = _profile(file)
+    profile, _ = _profile(file)
     budget = load_settings(config).monitor_spec().budget
     channels = calibration_of(profile, budget)
     if as_json:
@@ -57,34 +61,58 @@ def calibration(file: File, config: Config = None, *, as_json: Json = False) -> 
 @app.command()
 def power(
     file: File,
-    rate: Annotated[float, typer.Option(min=0.001, help="Events an hour.")] = 1_000.0,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="Events an hour \\[default: the file's, or 1,000]."),
+    ] = None,
+    time: Annotated[str | None, typer.Option(help="Column of event time, in a file.")] = None,
     config: Config = None,
     *,
     as_json: Json = False,
 ) -> None:
-    """The smallest shift each feature can show within an hour and a day."""
+    """The smallest change of each feature that is an alert within an hour, within a day.
+
+    Half of the times or so; the others take longer.
+    """
     from driftline.explain.power import power_of  # noqa: PLC0415 - light imports
 
-    features = power_of(_profile(file), load_settings(config).monitor_spec().budget, rate)
+    profile, measured = _profile(file, time)
+    per_hour = rate or measured or _DEFAULT_RATE
+    spec = load_settings(config).monitor_spec()
+    features = power_of(profile, spec.budget, spec.episodes, per_hour)
     if as_json:
-        write_json({"events_per_hour": rate, "features": features})
+        write_json({"events_per_hour": per_hour, "features": features})
         return
-    width = max(len(one.series) for one in features)
-    _say(f"  {'series':<{width}}      mean    within an hour      within a day")
+    _say(f"  {per_hour:,.4g} events an hour; of a boolean or a category: the share that moves")
+    width = max(6, *(len(one.series) for one in features))
+    _say(
+        f"  {'series':<{width}}      mean      within an hour        within a day"
+        "    missing: hour    day"
+    )
     for one in features:
         mean = "" if one.mean is None else f"{one.mean:.4g}"
-        hour, day = (
-            "none would show" if None in (units, shift) else f"{units:.3g} ({shift:.2g} sd)"
-            for units, shift in (
-                (one.within_hour, one.within_hour_sd), (one.within_day, one.within_day_sd),
-            )
-        )  # fmt: skip
-        _say(f"  {one.series:<{width}}  {mean:>8}  {hour:>16}  {day:>16}")
+        _say(
+            f"  {one.series:<{width}}  {mean:>8}  {_change(one.within_hour):>18}"
+            f"  {_change(one.within_day):>18}"
+            f"  {_share(one.missing_within_hour):>15}  {_share(one.missing_within_day):>5}"
+        )
 
 
-def _profile(file: Path) -> ReferenceProfile:
-    """A profile as it was built, or what a file of traffic would give."""
-    from driftline.replay.columns import layout_of  # noqa: PLC0415 - light imports
+def _change(smallest: Smallest | None) -> str:
+    if smallest is None:
+        return "none would show"
+    if smallest.sd is None:
+        return _share(smallest.units)
+    return f"{smallest.units:.3g} ({smallest.sd:.2g} sd)"
+
+
+def _share(share: float | None) -> str:
+    return "none" if share is None else f"{100 * share:.2g} %"
+
+
+def _profile(file: Path, time: str | None = None) -> tuple[ReferenceProfile, float | None]:
+    """A profile as it was built, or what a file of traffic would give; and its events an hour."""
+    from driftline.replay.columns import layout_of, times_ms  # noqa: PLC0415 - light imports
     from driftline.replay.refusal import BadSource  # noqa: PLC0415
     from driftline.replay.run import profile_of  # noqa: PLC0415
     from driftline.replay.source import read_frame  # noqa: PLC0415
@@ -92,7 +120,7 @@ def _profile(file: Path) -> ReferenceProfile:
 
     if file.suffix == ".json":
         try:
-            return profile_from_data(msgspec.json.decode(file.read_bytes()))
+            return profile_from_data(msgspec.json.decode(file.read_bytes())), None
         except (ValueError, msgspec.MsgspecError) as error:
             raise Failure(
                 "that is no profile", where=str(file), why=str(error),
@@ -100,9 +128,12 @@ def _profile(file: Path) -> ReferenceProfile:
             ) from error  # fmt: skip
     try:
         frame = read_frame(file)
-        return profile_of(frame, layout_of(frame, time=None, prediction=None, label=None))
+        profile = profile_of(frame, layout_of(frame, time=time, prediction=None, label=None))
+        times = [] if time is None else times_ms(frame[time])
     except BadSource as bad:
         raise Failure(str(bad), fix=bad.fix, code=USAGE) from bad
+    span_ms = max(times, default=0) - min(times, default=0)
+    return profile, len(frame) * _HOUR_MS / span_ms if span_ms else None
 
 
 def _say(text: str) -> None:

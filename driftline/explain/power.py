@@ -1,80 +1,119 @@
-"""The smallest shift that shows within an hour or a day, feature by feature.  Pure.
-
-A detector with a mean time ARL0 between false alarms needs at least ln(ARL0) / KL events on
-average to find a change (Lorden, 1971), where KL is what one event tells of it.  A mean that moves
-by d standard deviations tells d^2 / 2 an event, divided by tau where events depend on each other.
-"""
+"""The smallest change that becomes an alert within an hour or a day, feature by feature.  Pure."""
 
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import msgspec
 
 from driftline.explain.calibration import arl0_of, references_of
+from driftline.explain.delay import confirmation_events, signal_events
+from driftline.explain.shift import Change, Shifts
+from stream_monitor.alerts.policy import EpisodePolicy
 from stream_monitor.drift.calibration import Budget
 from stream_monitor.reference.feature import FeatureReference
 from stream_monitor.reference.profile import ReferenceProfile
 
-OVER_THE_BOUND = 1.3
-"""How far above the bound the median delay may lie (`make detection` measures it)."""
+_HALVINGS: Final = 14
+_CHANGES: Final[tuple[Change, Change]] = ("value", "missing")
+
+
+class Smallest(msgspec.Struct, frozen=True, kw_only=True):
+    """The smallest change that half of the times is an alert within a span.
+
+    ``units`` is the move of the mean in the feature's own unit, ``sd`` the same in standard
+    deviations of its ranks.  Of a boolean or a category ``units`` is the share of events that
+    moves, and ``sd`` is null.
+    """
+
+    units: float
+    sd: float | None = None
 
 
 class FeaturePower(msgspec.Struct, frozen=True, kw_only=True):
-    """``within_hour`` and ``within_day``: the smallest shift of the mean, in the feature's unit.
+    """What can be seen of one series.  Null: within so few events nothing becomes an alert.
 
-    ``None`` where so few events come that no shift would show.  ``sd`` is one standard deviation:
-    for a category, of a category's share.
+    ``missing_*`` are shares of values more than in the reference that are missing, invalid or
+    unseen.
     """
 
     series: str
+    kind: str
     mean: float | None
-    sd: float | None
-    within_hour: float | None
-    within_day: float | None
-    within_hour_sd: float | None
-    within_day_sd: float | None
+    within_hour: Smallest | None
+    within_day: Smallest | None
+    missing_within_hour: float | None
+    missing_within_day: float | None
 
 
 def power_of(
-    profile: ReferenceProfile, budget: Budget, events_per_hour: float
+    profile: ReferenceProfile, budget: Budget, policy: EpisodePolicy, events_per_hour: float
 ) -> list[FeaturePower]:
     """What can be seen of every feature at such a rate."""
     arl0 = arl0_of(profile, budget)
-    return [
-        _power(name, reference, arl0, events_per_hour) for name, reference in references_of(profile)
-    ]
+    found = []
+    for name, reference in references_of(profile):
+        of_value, of_missing = (
+            [
+                smallest(reference, change, arl0, policy, hours * events_per_hour)
+                for hours in (1, 24)
+            ]
+            for change in _CHANGES
+        )
+        missing = [None if one is None else one.units for one in of_missing]
+        found.append(
+            FeaturePower(
+                series=name, kind=reference.kind, mean=reference.mean,
+                within_hour=of_value[0], within_day=of_value[1],
+                missing_within_hour=missing[0], missing_within_day=missing[1],
+            )
+        )  # fmt: skip
+    return found
 
 
-def smallest_shift_sd(events: float, arl0_events: float, tau: float) -> float | None:
-    """The shift, in standard deviations, that shows within so many events; ``None``: none does.
-
-    >>> round(smallest_shift_sd(1_000, 1e6, 1.0), 2)
-    0.19
-    """
-    independent = events / max(1.0, tau)
-    if independent < 8:
+def smallest(
+    reference: FeatureReference,
+    change: Change,
+    arl0_events: float,
+    policy: EpisodePolicy,
+    events: float,
+) -> Smallest | None:
+    """The smallest change of its kind that becomes an alert within so many events."""
+    shifts = Shifts(reference, change)
+    low, high = 0.0, shifts.largest
+    if _events(reference, shifts, change, arl0_events, policy, high) > events:
         return None
-    shift = math.sqrt(2 * OVER_THE_BOUND * math.log(arl0_events) / independent)
-    return shift if shift <= 6 else None
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        late = _events(reference, shifts, change, arl0_events, policy, middle) > events
+        low, high = (middle, high) if late else (low, middle)
+    in_sd = reference.kind == "numeric" and change == "value"
+    return Smallest(units=shifts.of(high).units, sd=round(high, 3) if in_sd else None)
 
 
-def _power(
-    name: str, reference: FeatureReference, arl0: float, events_per_hour: float
-) -> FeaturePower:
-    hour = smallest_shift_sd(events_per_hour, arl0, reference.tau)
-    day = smallest_shift_sd(24 * events_per_hour, arl0, reference.tau)
-    sd = reference.sd if reference.kind != "categorical" else 0.5
-
-    def in_units(shift: float | None) -> float | None:
-        return None if shift is None or not sd else shift * sd
-
-    return FeaturePower(
-        series=name,
-        mean=reference.mean,
-        sd=sd,
-        within_hour=in_units(hour),
-        within_day=in_units(day),
-        within_hour_sd=None if hour is None else round(hour, 3),
-        within_day_sd=None if day is None else round(day, 3),
+def _events(
+    reference: FeatureReference,
+    shifts: Shifts,
+    change: Change,
+    arl0_events: float,
+    policy: EpisodePolicy,
+    size: float,
+) -> float:
+    """Events from a change of a size to its alert."""
+    shifted = shifts.of(size)
+    signal = min(
+        (
+            signal_events(channel, arl0_events, shifted.channels[channel.channel])
+            for channel in reference.channels
+            if channel.channel in shifted.channels
+        ),
+        default=math.inf,
     )
+    if change == "missing":
+        invalid = reference.n_invalid
+        bins = (reference.n_events - invalid, invalid)
+        return signal + confirmation_events(shifted, bins, 1.0, policy)
+    calendar = reference.calendar
+    tau = reference.tau if calendar is None else calendar.tau
+    return signal + confirmation_events(shifted, reference.bin_counts, tau, policy)

@@ -1,0 +1,101 @@
+"""How long a change of a given size takes to become an alert.  Pure.
+
+The signal of the fastest detector, and then the look at fresh events that confirms it.  Each is
+reckoned on expected values, so that about half of the changes are found sooner: 30 to 75 % were
+where events are independent (30 runs a cell, 6 shapes, 200 to 10,000 events).  Where they depend
+on each other it is up to a fifth too hopeful (AR 0.9).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+from scipy.special import chdtrc
+
+from driftline.explain.shift import Shifted
+from stream_monitor.alerts.policy import EpisodePolicy
+from stream_monitor.drift.adwin_state import MIN_WINDOW_LENGTH, adwin_clock
+from stream_monitor.drift.calibration import adwin_delta, page_hinkley_threshold
+from stream_monitor.reference.channels import Z_LIMIT
+from stream_monitor.reference.feature import ChannelReference
+from stream_monitor.reference.fixed_point import Floats
+from stream_monitor.windows.distance import psi_adjusted
+
+_OVERSHOOT: Final = 1.166  # Siegmund (1985), as in the calibration
+_LONGEST: Final = 1 << 40
+
+
+def signal_events(channel: ChannelReference, arl0_events: float, move: float) -> float:
+    """Events until a detector of the channel signals a move of its mean; infinite: none does."""
+    scale = channel.sd if channel.season is None else channel.sd * channel.season.sds.mean()
+    z = min(abs(move) / float(scale), Z_LIMIT)
+    blocks = min(
+        _page_hinkley_blocks(channel, arl0_events, z), _adwin_blocks(channel, arl0_events, z)
+    )
+    return channel.block * blocks
+
+
+def _page_hinkley_blocks(channel: ChannelReference, arl0_events: float, z: float) -> float:
+    """The mean time of a cumulative sum with drift z - k (Siegmund, 1985)."""
+    drift = z - channel.allowance
+    if drift <= 0:
+        return math.inf
+    reach = 2 * drift * (page_hinkley_threshold(channel, arl0_events) + _OVERSHOOT)
+    return (math.expm1(-reach) + reach) / (2 * drift * drift)
+
+
+def _adwin_blocks(channel: ChannelReference, arl0_events: float, z: float) -> float:
+    """The fewest fresh blocks whose mean lies beyond ADWIN's bound (Bifet & Gavalda, 2007)."""
+    if channel.adwin is None or z <= 0:
+        return math.inf
+    delta, clock = adwin_delta(channel, arl0_events), adwin_clock(channel.block)
+
+    def is_cut(fresh: int) -> bool:
+        old = channel.n_blocks
+        log = math.log(2 * math.log(old + fresh) / delta)
+        share = fresh / (old + fresh)
+        variance = 1 + share * (1 - share) * z * z
+        unit = 1 / (old - MIN_WINDOW_LENGTH + 1) + 1 / (fresh - MIN_WINDOW_LENGTH + 1)
+        bound = math.sqrt(2 * unit * variance * log) + 2 / 3 * unit * log / channel.adwin_scale
+        return z > bound
+
+    low, high = MIN_WINDOW_LENGTH, 2 * MIN_WINDOW_LENGTH
+    while not is_cut(high):
+        low, high = high, 2 * high
+        if high > _LONGEST:
+            return math.inf
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if is_cut(middle) else (middle, high)
+    return high + clock / 2
+
+
+def confirmation_events(
+    shifted: Shifted, reference_bins: tuple[int, ...], tau: float, policy: EpisodePolicy
+) -> float:
+    """Fresh events until a look confirms the suspicion; infinite: it would be dismissed."""
+    looks = policy.n_looks(policy.window_events(len(reference_bins), tau))
+    for look in range(looks):
+        events = policy.first_look_events << look
+        effect, p_value = _expected(shifted.shares, events, reference_bins, tau)
+        if p_value < policy.significance / looks and effect >= policy.min_effect:
+            return events
+    return math.inf
+
+
+def _expected(
+    shares: Floats, events: int, reference_bins: tuple[int, ...], tau: float
+) -> tuple[float, float]:
+    """Effect and p-value as they are on average, noise included.
+
+    So many events that rounding to whole ones does not matter give the effect; the p-value is that
+    of the expected index: the effect and what as few events as these add to it by chance.
+    """
+    exact = np.rint(shares * _LONGEST).astype(np.int64).tolist()
+    many = [count * (_LONGEST // max(1, sum(reference_bins))) for count in reference_bins]
+    effect, _ = psi_adjusted(exact, many, 1.0)
+    unit = tau * (1 / events + 1 / max(1, sum(reference_bins)))
+    freedom = len(reference_bins) - 1
+    return effect, float(chdtrc(freedom, effect / unit + freedom)) if freedom else 1.0
