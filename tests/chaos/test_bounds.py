@@ -1,0 +1,73 @@
+"""Whatever names, classes and ids are made up, the state of a partition reaches a plateau.
+
+``DRIFTLINE_NAMES=1000000`` makes up that many of each.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Final
+
+import pytest
+
+from producer.events import Event, InferenceEvent, Label
+from stream_monitor.labels.spec import LabelSpec
+from stream_monitor.spec import MonitorSpec
+from stream_monitor.state.monitored import MonitorFolds
+from tests.chaos.test_corrupt_state import batch
+
+N_NAMES: Final = int(os.environ.get("DRIFTLINE_NAMES", "32000"))
+STEP: Final = 1_000
+START_MS: Final = 1_700_000_000_000
+SPEC: Final = MonitorSpec(
+    warm_up_events=500, seen_chunks=4, labels=LabelSpec(max_pending=4_096), max_models=16
+)
+"""Small rings and small caps, so that they are full soon."""
+
+
+def event(number: int, model: str = "m", version: str = "1", **fields: str | float) -> Event:
+    prediction = fields.pop("prediction", 0.5)
+    return InferenceEvent(
+        id=f"e{number}",
+        model=model,
+        version=version,
+        time_ms=START_MS + 50 * number,
+        features={"x": float(number % 7), **fields},
+        prediction=prediction,
+    )
+
+
+def label(number: int, model: str = "m", value: str | int = 1) -> Event:
+    return Label(id=f"e{number}", model=model, label=value, time_ms=START_MS + 50 * number)
+
+
+MADE_UP: Final[dict[str, Callable[[int], Event]]] = {
+    "models": lambda i: event(i, model=f"m{i}"),
+    "versions": lambda i: event(i, version=f"v{i}"),
+    "features": lambda i: event(i, **{f"f{i}": 1.0}),
+    "categories": lambda i: event(i, c=f"c{i}"),
+    "numbers": lambda i: event(i, y=float(i) * 1e6),
+    "classes": lambda i: event(i, prediction=f"class-{i}"),
+    "ids": event,
+    "labels of nothing": label,
+    "labels of made-up models": lambda i: label(i, model=f"m{i}"),
+    "labels of made-up classes": lambda i: label(i, value=f"label-{i}"),
+}
+
+
+@pytest.mark.parametrize("kind", MADE_UP)
+def test_state_reaches_a_plateau(kind: str) -> None:
+    make = MADE_UP[kind]
+    fold = MonitorFolds(SPEC, "bounds").new("log", 0)
+    stored: dict[str, bytes] = {}
+    sizes: list[int] = []
+    for start in range(0, N_NAMES, STEP):
+        fold.observe(batch([make(number) for number in range(start, start + STEP)], start))
+        stored |= fold.changes()
+        stored = {name: value for name, value in stored.items() if value}
+        fold.committed()
+        sizes.append(sum(map(len, stored)) + sum(map(len, stored.values())))
+    half = len(sizes) // 2
+    assert max(sizes[half:]) <= 1.05 * max(sizes[:half])
+    assert sum(fold.outcomes().values()) == N_NAMES
