@@ -88,11 +88,11 @@ class Committer:
             return False
         fields, carried = pack({**owned.fold.changes(), **owned.outbox})
         outbox = owned.outbox
-        started = time.monotonic()
+        owned.last_commit_s = 0.0
         if not await self._write(owned, owned.position, fields):
             return False
         owned.fold.committed()
-        owned.settle(owned.position, time.monotonic() - started)
+        owned.settle(owned.position)
         self._metrics.offset.labels(owned.topic, str(owned.partition)).set(owned.position)
         owned.carried = carried
         if not await self._spread(owned):
@@ -160,9 +160,12 @@ class Committer:
         wait_s = _FIRST_WAIT_S
         until = time.monotonic() + self._patience_s
         while True:
+            began = time.monotonic()
             answer = await self._store.commit(owned.key, commit)
             self.waiting = answer.outcome in _AGAIN and not owned.lost()
             if not self.waiting:
+                # What a store that was away kept us waiting is no measure of what a commit costs.
+                owned.last_commit_s += time.monotonic() - began
                 return answer
             self._metrics.store_errors.inc()
             if answer.outcome is Outcome.UNKNOWN and time.monotonic() > until:

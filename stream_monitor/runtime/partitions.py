@@ -58,10 +58,9 @@ class Owned:
         if self.dirty_since_s is None:
             self.dirty_since_s = now_s
 
-    def settle(self, upto: int, took_s: float) -> None:
+    def settle(self, upto: int) -> None:
         """Everything below ``upto`` is durable."""
         self.committed = upto
-        self.last_commit_s = took_s
         self.dirty_since_s = None
         self.urgent = False
         self.outbox = {}

@@ -25,6 +25,11 @@ def test_a_record_waits_a_quarter_of_a_second() -> None:
     assert POLICY.due(now_s=10.25, **waits)  # type: ignore[arg-type]
 
 
-@given(st.floats(0, 1e3))
+@given(st.floats(0, POLICY.longest_s / POLICY.share))
 def test_committing_takes_a_tenth_of_the_time_at_most(took: float) -> None:
     assert took <= POLICY.delay_s(took) / 10 + 1e-9
+
+
+@given(SECONDS)
+def test_one_commit_that_took_long_does_not_put_the_next_off_for_long(took: float) -> None:
+    assert POLICY.delay_s(took) <= POLICY.longest_s

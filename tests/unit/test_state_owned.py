@@ -58,14 +58,14 @@ def test_it_is_dirty_since_the_first_record_that_was_not_committed() -> None:
     mine.advance(6, 1.0)
     mine.advance(9, 2.0)
     assert (mine.position, mine.dirty_since_s) == (9, 1.0)
-    mine.settle(9, 0.5)
-    assert (mine.committed, mine.dirty_since_s, mine.last_commit_s) == (9, None, 0.5)
+    mine.settle(9)
+    assert (mine.committed, mine.dirty_since_s) == (9, None)
 
 
 def test_the_cost_of_commits_is_that_of_all_partitions() -> None:
     partitions = Partitions()
     for number in range(3):
         mine = owned(number)
-        mine.settle(5, 0.25)
+        mine.last_commit_s = 0.25
         partitions.add(mine)
     assert partitions.last_commits_s == 0.75
