@@ -31,11 +31,11 @@ class Run(NamedTuple):
     failure: str = ""
 
 
-def run_fault(scene: Scene, fault: str) -> Run:
-    """Inject a fault while records come, and compare after it."""
+def run_fault(scene: Scene, fault: str, times: int = 1) -> Run:
+    """Inject a fault while records come, each time recover from it, and compare at the end."""
     kills, recoveries = 0, []
     try:
-        for _ in range(TIMES.get(fault, 1)):
+        for _ in range(times):
             kills += FAULTS[fault](scene)
             recoveries.append(scene.recovered())
         findings = scene.settle()
@@ -57,7 +57,8 @@ def campaign(
                 if time.monotonic() >= until_s:
                     break
                 waiting = waiting or chance.sample(list(faults), len(faults))
-                run = run_fault(scene, waiting.pop())
+                fault = waiting.pop()
+                run = run_fault(scene, fault, TIMES.get(fault, 1))
                 yield run
                 if run.findings.wrong:
                     break  # what is wrong stays wrong: count it once

@@ -169,4 +169,4 @@ FAULTS: Final[dict[str, Fault]] = {fault.__name__: fault for fault in _SIMPLE} |
 }
 """What can happen."""
 TIMES: Final = {"worker_killed": 5, "all_workers_killed": 2}
-"""How often a fault happens in one run, if not once; every time is recovered from."""
+"""How often a fault happens in one run of a campaign, if not once."""

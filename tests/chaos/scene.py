@@ -111,14 +111,18 @@ class Scene:
             lambda: f"at {self.committed()} of {ends}",
         )
 
-    def settle(self) -> Findings:
-        """Stop writing, let everything be read and sent out, and compare.
-
-        All of the log is compared; records and alerts are counted since the last time.
-        """
+    def rest(self) -> None:
+        """Stop writing, and let everything be read and sent out."""
         self.traffic.pause()
         self.caught_up(self.ends())
         self._until(lambda: self.stage.waiting() == 0, lambda: "the outbox is not out")
+
+    def settle(self) -> Findings:
+        """Compare at rest, and go on writing.
+
+        All of the log is compared; records and alerts are counted since the last time.
+        """
+        self.rest()
         findings = judge(self.stage, self.traffic.acknowledged)
         self.traffic.resume()
         before, self._judged = self._judged, findings

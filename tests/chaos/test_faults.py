@@ -6,10 +6,12 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from confluent_kafka import Producer
 
 from driftline.stack.kafka import MIN_JAVA, have_jars, java_version
 from tests.chaos.campaign import run_fault
 from tests.chaos.faults import FAULTS
+from tests.chaos.findings import judge
 from tests.chaos.scene import Scene
 from tests.chaos.servers import Servers
 
@@ -37,3 +39,20 @@ def test_nothing_is_lost_and_nothing_twice(scene: Scene, fault: str) -> None:
     assert run.failure == ""
     assert run.findings.wrong == 0
     assert run.findings.events > 0
+
+
+def test_the_harness_sees_what_is_wrong(scene: Scene) -> None:
+    scene.rest()
+    key = scene.stage.key(0)
+    field = next(name for name in scene.servers.redis.hkeys(key) if name.startswith(b"s:model"))
+    scene.servers.redis.hset(key, field, b"something else")
+    producer = Producer(scene.stage.client)
+    producer.produce(scene.stage.topics.alerts, b"{}", headers=[("ce_id", b"of nobody")])
+    assert producer.flush(20) == 0
+
+    findings = judge(scene.stage, scene.traffic.acknowledged + 3)
+
+    assert findings.phantom_alerts == 1
+    assert findings.state_mismatches == 1
+    assert findings.events_lost == 3
+    assert findings.wrong == 5

@@ -1,0 +1,43 @@
+"""The table and the line of a campaign."""
+
+from __future__ import annotations
+
+import json
+
+from tests.chaos.campaign import Run
+from tests.chaos.findings import Findings
+from tests.chaos.table import percentile, summary, table
+
+RUNS = [
+    Run("redis_killed", 1, [1.0, 3.0], Findings(events=10, alerts=2)),
+    Run("redis_killed", 1, [2.0], Findings(events=5, alerts_lost=1)),
+    Run("worker_killed", 4, [0.5], Findings(events=7, events_lost=2), "not within 90 s"),
+]
+
+
+def test_a_percentile_is_the_smallest_value_that_so_many_do_not_exceed() -> None:
+    values = [float(value) for value in range(1, 201)]
+    assert percentile(values, 0.5) == 100.0
+    assert percentile(values, 0.99) == 198.0
+    assert percentile([7.0], 0.01) == 7.0
+    assert percentile([], 0.5) == 0.0
+
+
+def test_a_line_of_the_table_adds_up_the_runs_of_a_fault() -> None:
+    rows = table(RUNS).splitlines()
+    assert rows[2] == "| redis_killed | 2 | 2 | 2.0 | 3.0 | 0 | 1 | 0 | 0 | 0 |"
+    assert rows[-1] == "| **all** | 3 | 6 | 1.0 | 3.0 | 2 | 1 | 0 | 0 | 0 |"
+
+
+def test_the_last_line_is_json() -> None:
+    assert json.loads(summary(RUNS)) == {
+        "runs": 3,
+        "kills": 6,
+        "events": 22,
+        "events_lost": 2,
+        "alerts_lost": 1,
+        "phantom_alerts": 0,
+        "duplicate_effects": 0,
+        "state_mismatches": 0,
+        "recovery_seconds_p99": 3.0,
+    }
