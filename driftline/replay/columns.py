@@ -163,7 +163,12 @@ def values_of(series: pd.Series[Any], kind: ColumnKind) -> list[Any]:
     filled = series.astype(object).where(series.notna(), None).tolist()
     if kind == "boolean":
         return [bool(value) if isinstance(value, np.bool_) else value for value in filled]
-    return [None if value is None else category(value) or str(value) for value in filled]
+    return [value if type(value) is str or value is None else _text(value) for value in filled]
+
+
+def _text(value: Any) -> str:
+    """A category by name: a whole number is the same one with and without a fraction of zero."""
+    return category(value) or str(value)
 
 
 def floats_of(series: pd.Series[Any]) -> Floats:

@@ -59,7 +59,8 @@ def layout_lines(layout: Layout, replay: Replay) -> list[str]:
         if fitted is not None:
             by_kind.setdefault(fitted.kind, []).append(feature.column)
     rows = [(kind, ", ".join(by_kind[kind])) for kind in sorted(by_kind)]
-    rows.append(("time", layout.time or "none: one event a second (--time)"))
+    back = f" ({replay.n_backward:,} rows go back in time)" if replay.n_backward else ""
+    rows.append(("time", (layout.time or "none: one event a second (--time)") + back))
     if layout.prediction is not None:
         rows.append(("prediction", layout.prediction))
     if layout.label is not None:

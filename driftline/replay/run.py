@@ -33,7 +33,11 @@ from stream_monitor.spec import MonitorSpec
 
 
 class Replay(NamedTuple):
-    """What came of it.  ``refused`` are rows the monitor would not take."""
+    """What came of it.
+
+    ``refused`` are rows the monitor would not take, ``n_backward`` those that are earlier than the
+    row before them.
+    """
 
     n_events: int
     n_reference: int
@@ -42,6 +46,7 @@ class Replay(NamedTuple):
     refused: list[DeadLetter]
     episodes: list[Episode]
     span_ms: int
+    n_backward: int
     seconds: float
 
 
@@ -137,5 +142,6 @@ def replay(
         refused=refused,
         episodes=episodes_of(alerts, places.row, layout.column_of, timed=layout.time is not None),
         span_ms=max(rows.times_ms) - min(rows.times_ms) if layout.time is not None else 0,
+        n_backward=int(np.count_nonzero(np.diff(rows.times_ms) < 0)),
         seconds=time.monotonic() - began,
     )
