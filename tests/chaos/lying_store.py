@@ -10,7 +10,7 @@ from typing import Any
 
 from stream_monitor.state.bundles import BUNDLE
 from stream_monitor.state.memory_store import InMemoryStateStore
-from stream_monitor.state.store import Commit, Committed, Outcome
+from stream_monitor.state.store import BUNDLED, Commit, Committed, Outcome
 
 
 class Flaw(enum.Enum):
@@ -23,6 +23,7 @@ class Flaw(enum.Enum):
     NO_START_CHECK = "a batch is folded in wherever it starts"
     FORGOTTEN_STATE = "part of the state is not stored"
     UNREAD_BUNDLES = "a new owner reads single fields only"
+    UNSEEN_BUNDLES = "a commit is taken over bundles its owner does not know of"
     CLEARED_FIRST = "the outbox is cleared, then published"
 
 
@@ -57,6 +58,8 @@ class LyingStore(InMemoryStateStore):
             return Committed(Outcome.UNKNOWN, "never arrived")
         answer = await self._commit(key, commit)
         self.seen[answer.outcome.value] += 1
+        if self._chance.random() < 0.1:  # also between the writes of one large commit
+            self.save()
         self._perhaps_die(0.04)
         if not self.calm and self._chance.random() < 0.05:
             return Committed(Outcome.UNKNOWN, "the reply was lost")
@@ -71,6 +74,8 @@ class LyingStore(InMemoryStateStore):
             )
         if self._flaw is Flaw.NO_OFFSET_CHECK:
             commit = commit._replace(expect=None if offset < 0 else offset)
+        if self._flaw is Flaw.UNSEEN_BUNDLES:
+            commit = commit._replace(bundled=bool(stored.get(BUNDLED)))
         if self._flaw is Flaw.TWO_WRITES and stored.get("_epoch") == commit.epoch.encode():
             stored.update(commit.fields)
             self._perhaps_die(0.1)

@@ -199,6 +199,7 @@ class World:
         owned = worker.partitions.get(partition)
         assert owned is not None
         while owned.position < end:
+            assert not owned.lost(), "nobody is there to take it"
             await worker.agent.on_batch(self.cut(owned, owned.position, 50))
         assert await worker.committer.commit(owned)
         while worker.relay._pending:

@@ -26,14 +26,19 @@ SPEC: Final = MonitorSpec(
 """Small rings and small caps, so that they are full soon."""
 
 
-def event(number: int, model: str = "m", version: str = "1", **fields: str | float) -> Event:
-    prediction = fields.pop("prediction", 0.5)
+def event(
+    number: int,
+    model: str = "m",
+    version: str = "1",
+    prediction: str | float = 0.5,
+    extra: dict[str, str | float] | None = None,
+) -> Event:
     return InferenceEvent(
         id=f"e{number}",
         model=model,
         version=version,
         time_ms=START_MS + 50 * number,
-        features={"x": float(number % 7), **fields},
+        features={"x": float(number % 7), **(extra or {})},
         prediction=prediction,
     )
 
@@ -45,9 +50,9 @@ def label(number: int, model: str = "m", value: str | int = 1) -> Event:
 MADE_UP: Final[dict[str, Callable[[int], Event]]] = {
     "models": lambda i: event(i, model=f"m{i}"),
     "versions": lambda i: event(i, version=f"v{i}"),
-    "features": lambda i: event(i, **{f"f{i}": 1.0}),
-    "categories": lambda i: event(i, c=f"c{i}"),
-    "numbers": lambda i: event(i, y=float(i) * 1e6),
+    "features": lambda i: event(i, extra={f"f{i}": 1.0}),
+    "categories": lambda i: event(i, extra={"c": f"c{i}"}),
+    "numbers": lambda i: event(i, extra={"y": float(i) * 1e6}),
     "classes": lambda i: event(i, prediction=f"class-{i}"),
     "ids": event,
     "labels of nothing": label,
