@@ -56,6 +56,7 @@ class _Compared(NamedTuple):
     missing: tuple[float, float]
     p_missing: float
     sentence: str
+    tau: float
 
 
 def check(reference: pd.DataFrame, current: pd.DataFrame, layout: Layout) -> list[ColumnCheck]:
@@ -115,6 +116,10 @@ def _judged(one: _Compared, *, moved: bool, went_missing: bool) -> ColumnCheck:
         explanation = f"missing, invalid or unseen {before:.1%} → {now:.1%}"
     elif moved and one.effect >= MIN_EFFECT:
         verdict = "drift"
+    elif one.effect >= MIN_EFFECT:
+        explanation += ", may be chance"
+        if one.tau > 1:
+            explanation += f": {one.tau:,.0f} rows in a row tell as much as one"
     return ColumnCheck(
         column=one.feature.column, kind=one.feature.kind, verdict=verdict,
         effect=round(one.effect, 4), p_value=one.p_value, jensen_shannon=one.jensen_shannon,
@@ -143,7 +148,14 @@ def _compare(feature: Feature, reference: pd.DataFrame, current: pd.DataFrame) -
     means = _mean(before, normal, feature), _mean(now, found, feature)
     sentence = "" if None in means else f"mean {means[0]:.3g} → {means[1]:.3g}, "
     return _Compared(
-        feature, effect, p_value, divergence, missing, p_missing, f"{sentence}PSI {effect:.3g}"
+        feature,
+        effect,
+        p_value,
+        divergence,
+        missing,
+        p_missing,
+        f"{sentence}PSI {effect:.3g}",
+        tau,
     )
 
 
@@ -164,7 +176,7 @@ def _category_bins(now: Column, before: Column) -> tuple[list[int], list[int]]:
     rows and 5,000, half the checks failed.
 
     >>> _category_bins(["a", "b", "b", None], ["a", "a", "b"])
-    ([2, 1, 0], [1, 2, 0])
+    ([1, 2, 0], [2, 1, 0])
     """
     counts, reference_counts = (
         Counter(name for name in names if name is not None) for names in (now, before)
