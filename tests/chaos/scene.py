@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from tests.chaos.crew import Crew
 from tests.chaos.findings import Findings, judge
@@ -80,15 +81,23 @@ class Scene:
         return self.chance.choice(serving)
 
     def ends(self) -> list[int]:
-        """Where the log ends now, by partition."""
+        """Where the log ends now, by partition; a broker that has just come back is asked again."""
         consumer = Consumer({**self.stage.client, "group.id": "ends", "log_level": 0})
+        ends: list[int] = []
+
+        def answered() -> bool:
+            with contextlib.suppress(KafkaException):
+                ends[:] = [consumer.get_watermark_offsets(t, timeout=30)[1] for t in targets]
+            return bool(ends)
+
+        targets = [
+            TopicPartition(self.stage.topics.events, p) for p in range(self.stage.partitions)
+        ]
         try:
-            targets = [
-                TopicPartition(self.stage.topics.events, p) for p in range(self.stage.partitions)
-            ]
-            return [consumer.get_watermark_offsets(t, timeout=30)[1] for t in targets]
+            self._until(answered, lambda: "the broker does not say where the log ends")
         finally:
             consumer.close()
+        return ends
 
     def committed(self) -> list[int]:
         """How far the workers are, by partition."""
