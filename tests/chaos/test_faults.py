@@ -16,6 +16,7 @@ from tests.chaos.scene import Scene
 from tests.chaos.servers import Servers
 
 pytestmark = [
+    pytest.mark.chaos,
     pytest.mark.kafka,
     pytest.mark.skipif(
         not have_jars() or (java_version() or 0) < MIN_JAVA,
