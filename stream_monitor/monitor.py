@@ -58,7 +58,7 @@ class PartitionMonitor:
         self.topic, self.partition, self.spec = topic, partition, spec
         self.counters = Counters()
         self.models: dict[str, WatchedModel] = {}
-        self._seen = SeenIds(spec.seen_chunks, spec.labels.chunk_events)
+        self._seen = SeenIds(spec.seen_chunks, spec.labels.chunk_events, spec.segment_chunks)
         self._last_append_ms: dict[tuple[str, str], int] = {}
 
     def observe(self, batch: RecordBatch) -> Observation:
@@ -66,7 +66,7 @@ class PartitionMonitor:
         decoded = decode(batch, self.spec.limits)
         out = Observation([], list(decoded.refused), [])
         self.counters.dead_lettered += len(decoded.refused)
-        for segment in segments(decoded.entries, self.spec.labels.chunk_events):
+        for segment in segments(decoded.entries, self.spec.segment_events):
             self._observe_segment(segment, out)
         out.alerts.sort(key=_log_order)
         out.dead_letters.sort(key=lambda letter: letter.offset)
@@ -274,6 +274,7 @@ class PartitionMonitor:
                 {name[5:]: part for name, part in parts.items() if name.startswith("seen|")},
                 spec.seen_chunks,
                 spec.labels.chunk_events,
+                spec.segment_chunks,
             )
             below: dict[str, dict[str, Any]] = {}
             for name, part in parts.items():

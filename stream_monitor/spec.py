@@ -15,7 +15,9 @@ class MonitorSpec(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of `PartitionMonitor`.
 
     ``warm_up_events`` of a version without a profile become its reference, ``loss_warm_up`` joined
-    labels that of its loss.  State depends on all of these: change them, and a replay differs.
+    labels that of its loss.  The last ``seen_chunks`` chunks of ids are known as repeats when they
+    come again; the log is worked on in columns of at most ``segment_chunks`` chunks.  State depends
+    on all of these: change them, and a replay differs.
     """
 
     budget: Budget = Budget()
@@ -26,5 +28,11 @@ class MonitorSpec(msgspec.Struct, frozen=True, kw_only=True):
     warm_up_events: int = 2000
     loss_warm_up: int = 1000
     seen_chunks: int = 64
+    segment_chunks: int = 4
     max_models: int = 256
     max_versions: int = 16
+
+    @property
+    def segment_events(self) -> int:
+        """How many offsets are worked on as columns at most."""
+        return self.segment_chunks * self.labels.chunk_events

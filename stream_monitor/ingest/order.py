@@ -2,7 +2,7 @@
 
 Events and labels commute with what other rooms do between them, so they are taken in bulk.  What
 does not commute ends a run: a `ModelUpdate` or a `Command` (the barrier, obeyed after the rest),
-and the end of a chunk of offsets, at which the rooms keep house.
+and every so many offsets its end, at which repeated ids are forgotten.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Entry = tuple[LogRecord, Event]
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Consecutive accepted records of one chunk of offsets, up to and including a barrier.
+    """Consecutive accepted records of one span of offsets, up to and including a barrier.
 
     ``offsets`` and ``timestamps_ms`` (append time) have one element per record, the barrier and
     ticks included.  ``events`` and ``labels`` (offset, append time, label) keep the log's order
@@ -54,7 +54,7 @@ class Segment:
         return np.maximum(np.maximum.accumulate(self.timestamps_ms), since_ms)
 
 
-def segments(entries: Sequence[Entry], chunk_events: int = 1024) -> list[Segment]:
+def segments(entries: Sequence[Entry], segment_events: int = 4096) -> list[Segment]:
     """Cut accepted records, in log order, into segments.  No record is lost or moved."""
     plan: list[Segment] = []
     run: list[Entry] = []
@@ -66,7 +66,7 @@ def segments(entries: Sequence[Entry], chunk_events: int = 1024) -> list[Segment
             if run:
                 plan.append(_segment(run))
                 run = []
-            end = (offset // chunk_events + 1) * chunk_events
+            end = (offset // segment_events + 1) * segment_events
         run.append(entry)
         kind = event.__class__
         if kind is ModelUpdate or kind is Command:

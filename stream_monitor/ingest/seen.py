@@ -1,8 +1,9 @@
 """Which events were seen before: a ring of id hashes over the last offsets of the log.
 
-A chunk holds the ids first seen within ``chunk_events`` consecutive offsets.  At an offset, the
-ids of that chunk and of the ``chunks - 1`` before it are remembered: what is forgotten depends on
-offsets alone, never on how the log was cut into batches.
+A chunk holds the ids first seen within ``chunk_events`` consecutive offsets.  At the first of every
+``segment_chunks`` chunks the ids of the ``chunks - 1`` chunks before it are remembered, and the
+others forgotten: what is forgotten depends on offsets alone, never on how the log was cut into
+batches, nor on which group of a segment comes first.
 """
 
 from __future__ import annotations
@@ -20,8 +21,11 @@ from stream_monitor.ingest.batch import Bools, Ints
 class SeenIds:
     """Remembers the ids of about ``chunks * chunk_events`` offsets, in 64 bits each."""
 
-    def __init__(self, chunks: int = 64, chunk_events: int = 1024) -> None:
+    def __init__(
+        self, chunks: int = 64, chunk_events: int = 1024, segment_chunks: int = 1
+    ) -> None:
         self._chunks, self._chunk_events = chunks, chunk_events
+        self._segment_chunks = segment_chunks
         self._all: set[int] = set()
         self._by_chunk: dict[int, list[int]] = {}  # in the order of the chunks
         self._dirty: set[int] = set()
@@ -54,7 +58,7 @@ class SeenIds:
         """Take the events of one chunk; ``first`` is a view to be written."""
         mine = self._by_chunk.get(chunk)
         if mine is None:
-            self._forget_until(chunk - self._chunks)
+            self._forget_until(chunk - chunk % self._segment_chunks - self._chunks)
             mine = self._by_chunk[chunk] = []
         plain: list[int] = ids.tolist()
         new = set(plain)
@@ -74,6 +78,10 @@ class SeenIds:
         for chunk in [chunk for chunk in self._by_chunk if chunk <= last]:
             self._all.difference_update(self._by_chunk.pop(chunk))
             self._dirty.add(chunk)
+
+    def _span(self) -> int:
+        """From the first chunk to the last."""
+        return max(self._by_chunk) - min(self._by_chunk)
 
     def dirty(self) -> dict[str, Any]:
         """The parts that changed since `clean`; ``None`` is a part that no longer exists.
@@ -96,10 +104,14 @@ class SeenIds:
 
     @classmethod
     def restore(
-        cls, parts: Mapping[str, Any], chunks: int = 64, chunk_events: int = 1024
+        cls,
+        parts: Mapping[str, Any],
+        chunks: int = 64,
+        chunk_events: int = 1024,
+        segment_chunks: int = 1,
     ) -> SeenIds:
         """Continue from the parts.  Raises ValueError where one does not fit."""
-        seen = cls(chunks, chunk_events)
+        seen = cls(chunks, chunk_events, segment_chunks)
         for name, packed in parts.items():
             if not name.isdecimal() or not isinstance(packed, bytes) or len(packed) % 8:
                 raise ValueError(f"seen ids: part {name!r} is no chunk of 64-bit hashes")
@@ -109,7 +121,7 @@ class SeenIds:
             seen._all.update(mine)
         if sum(map(len, seen._by_chunk.values())) != len(seen._all):
             raise ValueError("seen ids: an id stands in two chunks")
-        if seen._by_chunk and max(seen._by_chunk) - min(seen._by_chunk) >= chunks:
+        if seen._by_chunk and seen._span() >= chunks + segment_chunks - 1:
             raise ValueError("seen ids: the chunks span more than the ring")
         seen.clean()
         return seen

@@ -95,12 +95,12 @@ def test_the_append_clock_never_goes_back(log: list[Entry]) -> None:
 
 def fold(log: list[Entry], cuts: list[int], *, restored: bool) -> tuple[set[int], dict[str, bytes]]:
     """Offsets of the events seen for the first time, and the stored state, after all batches."""
-    seen = SeenIds(chunks=2, chunk_events=CHUNK)
+    seen = SeenIds(chunks=2, chunk_events=CHUNK, segment_chunks=2)
     store: dict[str, bytes] = {}
     first: set[int] = set()
     bounds = [0, *sorted(cuts), len(log)]
     for start, end in pairwise(bounds):
-        for segment in segments(log[start:end], CHUNK):
+        for segment in segments(log[start:end], 2 * CHUNK):
             for key, rows in segment.events.items():
                 offsets = np.array([record.offset for record, _ in rows])
                 new = seen.admit(offsets, id_hashes([e.id for _, e in rows]), series_salt(*key))
@@ -112,7 +112,7 @@ def fold(log: list[Entry], cuts: list[int], *, restored: bool) -> tuple[set[int]
         seen.clean()
         if restored:
             parts = {name: msgspec.msgpack.decode(part) for name, part in store.items()}
-            seen = SeenIds.restore(parts, chunks=2, chunk_events=CHUNK)
+            seen = SeenIds.restore(parts, chunks=2, chunk_events=CHUNK, segment_chunks=2)
     return first, store
 
 
