@@ -21,9 +21,7 @@ from stream_monitor.ingest.batch import Bools, Ints
 class SeenIds:
     """Remembers the ids of about ``chunks * chunk_events`` offsets, in 64 bits each."""
 
-    def __init__(
-        self, chunks: int = 64, chunk_events: int = 1024, segment_chunks: int = 1
-    ) -> None:
+    def __init__(self, chunks: int = 64, chunk_events: int = 1024, segment_chunks: int = 1) -> None:
         self._chunks, self._chunk_events = chunks, chunk_events
         self._segment_chunks = segment_chunks
         self._all: set[int] = set()
