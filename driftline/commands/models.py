@@ -45,18 +45,44 @@ def list_versions(
         raise Failure(
             "the registry is damaged", where=str(registry.folder), why=str(error)
         ) from error
+    named = {name: _aliases(home, name) for name in models}
     if as_json:
-        write_json([summary(manifest) for manifest in found])
+        write_json([summary(m) | {"aliases": _names(named, m)} for m in found])
         return
     if not found:
         typer.echo(f"no versions{'' if model is None else f' of {model}'} in {registry.folder}")
     for manifest in found:
-        typer.echo(line(manifest))
+        aliases = ", ".join(_names(named, manifest))
+        typer.echo(line(manifest) + (f"  ({aliases})" if aliases else ""))
+
+
+def _aliases(home: Path, model: str) -> dict[str, str]:
+    import sqlite3  # noqa: PLC0415 - light imports
+
+    from trainer.jobs.aliases import read_aliases  # noqa: PLC0415
+
+    try:
+        return read_aliases(home, model)
+    except sqlite3.Error as error:
+        raise Failure(
+            "the trainer's file cannot be read", where=str(home), why=str(error)
+        ) from error
+
+
+def _names(named: dict[str, dict[str, str]], manifest: Manifest) -> list[str]:
+    """The aliases of one version."""
+    aliases = named[manifest.model].items()
+    return [alias for alias, version in aliases if version == manifest.version]
 
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="MODEL@VERSION, or MODEL for the newest version.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="MODEL@VERSION, MODEL@champion, MODEL@challenger, or MODEL for the newest version."
+        ),
+    ],
     home: Home = DEFAULT_HOME,
     *,
     as_json: Json = False,
@@ -74,7 +100,7 @@ def show(
 
 
 def find(home: Path, name: str) -> Manifest:
-    """The version that a person means by ``model@version`` or ``model``.
+    """The version that a person means by ``model@version``, ``model@alias`` or ``model``.
 
     Raises:
         Failure: there is none, or its manifest cannot be read.
@@ -86,7 +112,7 @@ def find(home: Path, name: str) -> Manifest:
     model, at, version = name.rpartition("@")
     try:
         if at:
-            return registry.manifest(model, version)
+            return registry.manifest(model, _aliases(home, model).get(version, version))
         return registry.newest(name)
     except NoSuchVersion as error:
         fix = "`driftline models list` shows what there is; --home says where to look"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -13,10 +14,16 @@ from typer.testing import CliRunner
 
 from driftline.cli import app
 from stream_monitor.reference.frame import profile_from_frame
+from trainer.jobs import Champion, Database, Job, Outcome, add_job, crown
+from trainer.jobs.aliases import aliases_of
 from trainer.registry.manifest import Manifest
 from trainer.registry.registry import Registry
 
 run = CliRunner()
+JOB = Job(
+    job_id="j", caused_by="alert-8", model="flights", episode_id="e", champion="1",
+    challenger="2", state="storing", asked_ms=0,
+)  # fmt: skip
 FRAME = pd.DataFrame({"temp": np.random.default_rng(0).normal(size=400)})
 
 
@@ -97,3 +104,27 @@ def test_a_damaged_manifest_is_explained(home: Path) -> None:
 
     assert result.exit_code == 1
     assert "1.json is no manifest" in result.stderr
+
+
+def test_aliases_say_who_serves_and_who_was_judged_last(home: Path) -> None:
+    with contextlib.closing(Database(home)) as database, database.transaction() as rows:
+        crown(rows, Champion("flights", "1", "ab", 0, "enlist"))
+        add_job(rows, JOB)
+
+    one, two = run.invoke(app, ["models", "list", "--home", str(home)]).stdout.splitlines()
+    shown = run.invoke(app, ["models", "show", "flights@challenger", "--home", str(home)])
+
+    assert one.endswith("(champion)")
+    assert two.endswith("(challenger)")
+    assert shown.exit_code == 0
+    assert "flights" in shown.stdout
+    assert shown.stdout.splitlines()[1].split() == ["version", "2"]
+
+
+@pytest.mark.parametrize("outcome", ["promoted", "rolled_back"])
+def test_a_challenger_that_won_is_none(home: Path, outcome: Outcome) -> None:
+    with contextlib.closing(Database(home)) as database, database.transaction() as rows:
+        add_job(rows, JOB.ended(outcome))
+        crown(rows, Champion("flights", "2", "ab", 0, "alert"))
+
+        assert aliases_of(rows, "flights") == {"champion": "2"}

@@ -3,7 +3,8 @@
     artifacts/<sha256>.skops
     models/<model>/<version>.json
 
-Aliases (champion, challenger) are not here: they move, and moving is a transaction of the trainer.
+Aliases (champion, challenger) are not here: they move, and moving is a transaction of the trainer
+(`trainer.jobs.aliases`).
 """
 
 from __future__ import annotations

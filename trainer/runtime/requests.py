@@ -19,6 +19,7 @@ from trainer.jobs import (
     previous_champion,
     put,
 )
+from trainer.jobs.aliases import aliases_of
 from trainer.jobs.ledger import latest_ms
 from trainer.registry.manifest import Manifest
 from trainer.runtime.bench import Bench
@@ -56,11 +57,12 @@ def retrain_request(rows: sqlite3.Connection, bench: Bench, model: str) -> Job:
 
 
 def promote_request(rows: sqlite3.Connection, bench: Bench, model: str, version: str) -> Job:
-    """A job that puts a stored version into service; not recorded yet.
+    """A job that puts a stored version, or that of an alias, into service; not recorded yet.
 
     Raises:
         Refused: it is not stored, or serves already.
     """
+    version = aliases_of(rows, model).get(version, version)
     manifest = bench.manifest(model, version)
     if manifest is None:
         stored = ", ".join(m.version for m in bench.registry.versions(model)) or "none"

@@ -1,0 +1,52 @@
+"""Aliases: the names that move.
+
+``champion`` serves; ``challenger`` was judged against it last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from trainer.jobs.champions import champion_of
+from trainer.jobs.database import FILE
+
+CHAMPION: Final = "champion"
+CHALLENGER: Final = "challenger"
+_WON: Final = ("promoted", "rolled_back")
+
+
+def aliases_of(rows: sqlite3.Connection, model: str) -> dict[str, str]:
+    """The versions of a model by alias.
+
+    The challenger is that of the last job that made one; once it serves, there is none.
+    """
+    found: dict[str, str] = {}
+    champion = champion_of(rows, model)
+    if champion is not None:
+        found[CHAMPION] = champion.version
+    last = rows.execute(
+        "SELECT challenger, outcome FROM jobs WHERE model = ? AND challenger IS NOT NULL"
+        " ORDER BY rowid DESC LIMIT 1",
+        (model,),
+    ).fetchone()
+    if last is not None and last[1] not in _WON and last[0] != found.get(CHAMPION):
+        found[CHALLENGER] = last[0]
+    return found
+
+
+def read_aliases(home: Path, model: str) -> dict[str, str]:
+    """`aliases_of` a trainer's home, which is only read; empty where no trainer ever worked.
+
+    Raises:
+        sqlite3.Error: the trainer's file is there and cannot be read.
+    """
+    file = home / FILE
+    if not file.is_file():
+        return {}
+    with contextlib.closing(
+        sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)
+    ) as rows:
+        return aliases_of(rows, model)
