@@ -15,7 +15,8 @@ Action: TypeAlias = Literal["ask", "refuse", "cancel", "ignore"]
 Numbers: TypeAlias = dict[str, float | int | str | None]
 
 PASSING: Final = frozenset({"already_running", "cooldown", "daily_budget"})
-"""Refusals for a while: an episode refused by one of these is decided on again when it worsens."""
+"""Refusals for a while: an episode refused by one of these is decided on again when it worsens, and
+when the while is over and it is still there."""
 _HOUR_MS: Final = 3_600_000
 
 
@@ -50,7 +51,8 @@ def decide(alert: DriftAlert, history: History, spec: RetrainSpec) -> Decision:
     """The decision on one alert.
 
     An episode is decided on once, at the first alert that tells it is there; a refusal for a while
-    (`PASSING`) is none, and its next alert, which says that it got worse, is decided on again.
+    (`PASSING`) is none: its next alert, which says that it got worse, is decided on again, and so
+    is the same one later (`trainer.jobs.deferred`).
     The first rule that applies, in this order, decides: over, a person's word, known, no factory,
     data quality, old version, a job runs, cooldown, budget.
     """

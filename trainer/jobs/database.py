@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 FILE: Final = "trainer.sqlite"
-FORMAT: Final = 1
+FORMAT: Final = 2
 BUSY_S: Final = 30.0
 
 _SCHEMA: Final = """
@@ -63,15 +63,28 @@ CREATE TABLE outbox (
     value BLOB,
     sent INTEGER NOT NULL DEFAULT 0
 ) STRICT;
-CREATE INDEX outbox_waiting ON outbox (number) WHERE sent = 0;
+CREATE INDEX outbox_waiting ON outbox (number) WHERE sent = 0
 """
+
+_SINCE: Final[dict[int, str]] = {
+    2: """
+CREATE TABLE deferred (
+    episode_id TEXT PRIMARY KEY,
+    model TEXT NOT NULL,
+    heard_ms INTEGER NOT NULL,
+    latest_ms INTEGER NOT NULL,
+    alert BLOB NOT NULL
+) STRICT
+""",
+}
+"""What each later format added to the first one."""
 
 
 class Database:
     """The trainer's file in ``home``, made where it is not there.
 
     Raises:
-        ValueError: the file was written by another version of driftline.
+        ValueError: the file was written by a newer version of driftline.
         sqlite3.OperationalError: the file cannot be opened or written.
     """
 
@@ -83,12 +96,15 @@ class Database:
         self._connection.execute("PRAGMA synchronous = FULL")
         with self.transaction() as rows:
             found = rows.execute("PRAGMA user_version").fetchone()[0]
-            if found == 0:
-                for statement in _SCHEMA.split(";"):
-                    rows.execute(statement)
-                rows.execute(f"PRAGMA user_version = {FORMAT}")
-            elif found != FORMAT:
-                raise ValueError(f"{home / FILE} has format {found}; {FORMAT} is known")
+            if found > FORMAT:
+                raise ValueError(
+                    f"{home / FILE} has format {found}; this driftline knows {FORMAT} and older"
+                )
+            new = [] if found else _SCHEMA.split(";")
+            new += [added for number, added in _SINCE.items() if found < number]
+            for statement in new:
+                rows.execute(statement)
+            rows.execute(f"PRAGMA user_version = {FORMAT}")
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

@@ -10,10 +10,12 @@ import msgspec
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, KafkaException, TopicPartition
 
-from stream_monitor.contracts import DriftAlert
+from stream_monitor.contracts import ENDED, DriftAlert
+from trainer.contracts import Step
 from trainer.dataset.log import partitions_of_topic, plain_consumer
-from trainer.decision import Decision, decide, is_broken, job_id_of
+from trainer.decision import PASSING, Decision, History, decide, is_broken, job_id_of
 from trainer.jobs import Job, Work, add_job, find_job, history_of, move, put
+from trainer.jobs.deferred import Deferred, advance, defer, forget
 from trainer.jobs.ledger import has_span, note_span
 from trainer.runtime.bench import Bench
 from trainer.runtime.change import Told, letter_of
@@ -75,36 +77,72 @@ class AlertReader:
         self._consumer.close()
 
 
-def record(rows: sqlite3.Connection, alert: DriftAlert, bench: Bench) -> Decision:
-    """Decide on an alert and record what follows; runs inside of a transaction."""
+def record(rows: sqlite3.Connection, alert: DriftAlert, bench: Bench, *, wall_ms: int) -> Decision:
+    """Decide on an alert and record what follows; runs inside of a transaction.
+
+    ``wall_ms`` is the time of the clock on the wall: a refusal for a while counts from it.
+    """
     if is_broken(alert) or has_span(rows, alert.episode_id):
         note_span(rows, alert)
-    history = history_of(
+    advance(rows, alert.model, alert.decided_ms)
+    history = _history(rows, alert, bench)
+    decision = decide(alert, history, bench.spec)
+    if alert.phase in ENDED or decision.action == "ask":
+        forget(rows, alert.episode_id)
+    elif decision.rule in PASSING:
+        defer(rows, alert, wall_ms)
+    if decision.action == "cancel" and history.running_job is not None:
+        _cancel(rows, history.running_job, alert, decision, bench.topics.retrain)
+    elif decision.action in ("ask", "refuse"):
+        job = _job(alert, history.champion or alert.version, alert.alert_id)
+        _enter(rows, job, decision, bench.topics.retrain)
+    return decision
+
+
+def reconsider(
+    rows: sqlite3.Connection, waiting: Deferred, bench: Bench, *, wall_ms: int
+) -> Decision | None:
+    """Decide again on an alert that was refused for a while; ``None``: the while is not over.
+
+    Runs inside of a transaction.  An episode that waits this long drifts still, and is retrained
+    on at most once.  Where its version does not serve any more, it ends with it, and nothing is
+    told.
+    """
+    alert = waiting.at(wall_ms)
+    history = _history(rows, alert, bench)
+    decision = decide(alert, history, bench.spec)
+    if decision.rule in PASSING:
+        return None
+    forget(rows, alert.episode_id)
+    if decision.action == "ask":
+        job = _job(alert, history.champion or alert.version, f"{alert.alert_id}/later")
+        _enter(rows, job, decision, bench.topics.retrain)
+    return decision
+
+
+def _history(rows: sqlite3.Connection, alert: DriftAlert, bench: Bench) -> History:
+    return history_of(
         rows,
         alert.model,
         episode_id=alert.episode_id,
         now_ms=alert.decided_ms,
         has_factory=alert.model in bench.factories,
     )
-    decision = decide(alert, history, bench.spec)
-    if decision.action == "cancel" and history.running_job is not None:
-        _cancel(rows, history.running_job, alert, decision, bench.topics.retrain)
-    elif decision.action in ("ask", "refuse"):
-        job = _job(alert, history.champion or alert.version)
-        asks = decision.action == "ask"
-        told = Told(
-            "requested" if asks else "refused", decision.rule, decision.reason, decision.numbers
-        )
-        job = job.to("asked", rule=decision.rule, reason=decision.reason)
-        if add_job(rows, job if asks else job.ended("refused")):
-            put(rows, [letter_of(job, told, bench.topics.retrain)])
-    return decision
 
 
-def _job(alert: DriftAlert, champion: str) -> Job:
+def _enter(rows: sqlite3.Connection, job: Job, decision: Decision, topic: str) -> None:
+    asks = decision.action == "ask"
+    step: Step = "requested" if asks else "refused"
+    told = Told(step, decision.rule, decision.reason, decision.numbers)
+    job = job.to("asked", rule=decision.rule, reason=decision.reason)
+    if add_job(rows, job if asks else job.ended("refused")):
+        put(rows, [letter_of(job, told, topic)])
+
+
+def _job(alert: DriftAlert, champion: str, caused_by: str) -> Job:
     return Job(
-        job_id=job_id_of(alert.alert_id),
-        caused_by=alert.alert_id,
+        job_id=job_id_of(caused_by),
+        caused_by=caused_by,
         model=alert.model,
         episode_id=alert.episode_id,
         champion=champion,

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from typing import Final, Self
 
 import structlog
 
 from producer.failpoint import failpoint
+from stream_monitor.contracts import DriftAlert
+from trainer.decision import Decision
 from trainer.jobs import Database, Job, active_jobs, find_job
+from trainer.jobs.deferred import deferred
 from trainer.jobs.ledger import positions, restart, set_positions, spans_of, versions_taken
 from trainer.runtime.bench import WORK_FOLDER, Bench, Facts
 from trainer.runtime.change import apply
-from trainer.runtime.hearing import BATCH, AlertReader, Heard, record
+from trainer.runtime.hearing import BATCH, AlertReader, Heard, reconsider, record
 from trainer.runtime.relay import Relay
 from trainer.runtime.workshop import Finished, Workshop
 
@@ -28,6 +32,21 @@ IDLE_S: Final = 0.1
 BUSY_S: Final = 0.01
 FIRST_S: Final = 2.0
 """How long the first alert may take: jobs wait for those that would cancel them."""
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _log(alert: DriftAlert, decision: Decision) -> None:
+    if decision.action != "ignore":
+        log.info(
+            decision.action,
+            model=alert.model,
+            series=alert.series,
+            rule=decision.rule,
+            reason=decision.reason,
+        )
 
 
 class Trainer:
@@ -85,6 +104,7 @@ class Trainer:
         busy = self._workshop.start(*self._work()) if not self._is_new else False
         heard = self._hear(FIRST_S if self._is_new else BUSY_S if busy else IDLE_S)
         self._is_new = False
+        heard += self._reconsider()
         finished = self._workshop.finished(BUSY_S)
         if finished is not None:
             self._record(finished)
@@ -115,16 +135,24 @@ class Trainer:
         failpoint("trainer.alert.heard")
         with self._database.transaction() as rows:
             set_positions(rows, self._topic, {heard.partition: heard.offset + 1})
-            decision = None if heard.alert is None else record(rows, heard.alert, self._bench)
-        failpoint("trainer.alert.decided")
-        if heard.alert is not None and decision is not None and decision.action != "ignore":
-            log.info(
-                decision.action,
-                model=heard.alert.model,
-                series=heard.alert.series,
-                rule=decision.rule,
-                reason=decision.reason,
+            alert = heard.alert
+            decision = (
+                None if alert is None else record(rows, alert, self._bench, wall_ms=_wall_ms())
             )
+        failpoint("trainer.alert.decided")
+        if alert is not None and decision is not None:
+            _log(alert, decision)
+
+    def _reconsider(self) -> int:
+        """Decide again on what was refused for a while; how many were decided on."""
+        total = 0
+        for waiting in deferred(self._database.rows):
+            with self._database.transaction() as rows:
+                decision = reconsider(rows, waiting, self._bench, wall_ms=_wall_ms())
+            if decision is not None:
+                _log(waiting.alert, decision)
+                total += 1
+        return total
 
     def _record(self, finished: Finished) -> None:
         job, change = finished

@@ -1,0 +1,139 @@
+"""A drift that persists through a cooldown is retrained on when the cooldown is over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.alert_factories import alert
+from trainer.decision import Decision
+from trainer.jobs import Database, Job, active_jobs, add_job, find_job, jobs_of, move, ready
+from trainer.jobs.deferred import deferred
+from trainer.runtime.bench import Bench, bench_of
+from trainer.runtime.hearing import reconsider, record
+from trainer.settings import Settings
+
+HOUR_MS = 3_600_000
+NOW_MS = 1_700_000_000_000
+WALL_MS = 1_800_000_000_000
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    told: dict[str, Any] = {
+        "trainer": {
+            "home": tmp_path,
+            "factories": {"m": "f:f"},
+            "decision": {"cooldown_ms": 72 * HOUR_MS, "max_retrains_per_day": 1},
+        }
+    }
+    return bench_of(Settings(**told))
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    with closing(Database(tmp_path)) as database:
+        yield database
+
+
+def hear(database: Database, bench: Bench, **changes: Any) -> Decision:
+    told = {"decided_ms": NOW_MS, "kind": "data"} | changes
+    with database.transaction() as rows:
+        return record(rows, alert(**told), bench, wall_ms=WALL_MS)
+
+
+def later(database: Database, bench: Bench, wall_ms: int) -> list[Decision | None]:
+    with database.transaction() as rows:
+        return [reconsider(rows, one, bench, wall_ms=wall_ms) for one in deferred(rows)]
+
+
+def a_job_ran(database: Database) -> None:
+    with database.transaction() as rows:
+        job = Job(
+            job_id="j", caused_by="before", model="m", episode_id="other", champion="1",
+            state="asked", asked_ms=NOW_MS - HOUR_MS,
+        )  # fmt: skip
+        add_job(rows, job.ended("rejected"))
+
+
+def test_after_the_cooldown_of_the_wall_s_clock(database: Database, bench: Bench) -> None:
+    a_job_ran(database)
+
+    assert hear(database, bench).rule == "cooldown"
+    assert later(database, bench, WALL_MS + 70 * HOUR_MS) == [None]
+    (decision,) = later(database, bench, WALL_MS + 71 * HOUR_MS)
+
+    assert decision is not None
+    assert decision.action == "ask"
+    (job,) = active_jobs(database.rows)
+    assert (job.caused_by, job.episode_id) == ("a/later", "e")
+    assert job.asked_ms == NOW_MS + 71 * HOUR_MS
+    assert later(database, bench, WALL_MS + 999 * HOUR_MS) == []
+
+
+def test_after_the_cooldown_of_event_time(database: Database, bench: Bench) -> None:
+    a_job_ran(database)
+    hear(database, bench)
+
+    hear(
+        database, bench, alert_id="b", episode_id="f", kind="quality",
+        decided_ms=NOW_MS + 71 * HOUR_MS,
+    )  # fmt: skip
+
+    assert [d.action for d in later(database, bench, WALL_MS) if d is not None] == ["ask"]
+
+
+@pytest.mark.parametrize("phase", ["recovered", "superseded", "resolved"])
+def test_not_when_the_drift_is_over(database: Database, bench: Bench, phase: str) -> None:
+    a_job_ran(database)
+    hear(database, bench)
+
+    hear(database, bench, alert_id="over", phase=phase, decided_ms=NOW_MS + HOUR_MS)
+
+    assert later(database, bench, WALL_MS + 999 * HOUR_MS) == []
+
+
+def test_when_the_job_that_ran_is_done_and_has_rested(database: Database, bench: Bench) -> None:
+    hear(database, bench)
+    assert hear(database, bench, alert_id="b", episode_id="f").rule == "already_running"
+    with database.transaction() as rows:
+        (running,) = active_jobs(rows)
+        assert [reconsider(rows, w, bench, wall_ms=WALL_MS) for w in deferred(rows)] == [None]
+        move(rows, running, running.ended("rejected"))
+
+    assert later(database, bench, WALL_MS + HOUR_MS) == [None]
+    assert [d.action for d in later(database, bench, WALL_MS + 72 * HOUR_MS) if d] == ["ask"]
+
+
+def test_an_old_version_is_dropped_without_a_word(database: Database, bench: Bench) -> None:
+    a_job_ran(database)
+    hear(database, bench)
+    with database.transaction() as rows:
+        rows.execute("INSERT INTO champions VALUES (1, 'm', '2', 'ab', 0, 'x')")
+    told = len(ready(database.rows))
+
+    later(database, bench, WALL_MS + 72 * HOUR_MS)
+
+    assert len(ready(database.rows)) == told
+    assert active_jobs(database.rows) == []
+    assert deferred(database.rows) == []
+
+
+def test_a_file_of_the_first_format_is_read_on(tmp_path: Path) -> None:
+    job = Job(
+        job_id="j", caused_by="a", model="m", episode_id=None, champion="1", state="waiting",
+        asked_ms=0,
+    )  # fmt: skip
+    with closing(Database(tmp_path)) as new, new.transaction() as rows:
+        add_job(rows, job)
+        rows.execute("DROP TABLE deferred")
+        rows.execute("PRAGMA user_version = 1")
+
+    with closing(Database(tmp_path)) as database:
+        assert find_job(database.rows, "j") == job
+        assert jobs_of(database.rows, "m") == [job]
+        assert deferred(database.rows) == []
