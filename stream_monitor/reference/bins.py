@@ -46,10 +46,10 @@ def _merged(starts: tuple[int, ...], counts: Ints) -> tuple[int, ...]:
     return tuple(left)
 
 
-def category_bins(counts: Ints) -> tuple[int, ...]:
-    """First index of each bin for categories ascending in frequency: the rest, then the top 9."""
+def category_bins(counts: Ints, n_own: int) -> tuple[int, ...]:
+    """First index of each bin for categories ascending in frequency: the rest, then ``n_own``."""
     total = counts.sum()
-    left = [0, *range(max(1, len(counts) - MAX_BINS + 1), len(counts))]
+    left = [0, *range(max(1, len(counts) - n_own), len(counts))]
     if len(left) > 1 and not counts[0] and left[1] == 1:
         del left[1]  # no rare categories: their empty place is no bin
     while len(left) > 2:

@@ -28,10 +28,12 @@ def with_channels(
     index: Ints,
     invalid: Bools,
     times_ms: Ints | None,
+    fresh: Bools | None = None,
 ) -> FeatureReference:
     """Calibrate the channels over one block length: that of the channel that needs the longest.
 
-    ``series`` and ``index`` are of the valid values alone.
+    ``series`` and ``index`` are of the valid values alone, and so is ``fresh``: which of them may
+    say how the channels behave, where that is not all of them.
     """
     when = None if times_ms is None else times_ms[~invalid]
     seasons = prove(series, when)
@@ -41,9 +43,11 @@ def with_channels(
         else seasons[channel].residuals(to_fixed(values), when) / FIXED_POINT
         for channel, values in series.items()
     }
+    if fresh is not None:
+        left = {channel: values[fresh] for channel, values in left.items()}
     asked = [series_block(values) for values in left.values()]
     tau, block = (max(column) for column in zip(*asked, strict=True))
-    widening = widening_of(len(index), tau)
+    widening = widening_of(len(next(iter(left.values()))), tau)
     table = Transform(stated)
     channels: list[ChannelReference] = []
     for channel, values in left.items():
@@ -58,7 +62,9 @@ def with_channels(
     channels.append(fit_validity(invalid, widening))
     calendar = None
     if when is not None and any(channel.season for channel in channels):
-        calendar = _calendar(stated, next(iter(seasons.values())), index, when, float(tau))
+        counted = slice(None) if fresh is None else fresh
+        season = next(iter(seasons.values()))
+        calendar = _calendar(stated, season, index[counted], when[counted], float(tau))
     # The windows know no season: to them it is dependence.
     of_windows = max(autocorrelation_time(values) for values in series.values()) if seasons else tau
     return msgspec.structs.replace(

@@ -57,7 +57,8 @@ class FeatureReference(msgspec.Struct, frozen=True, kw_only=True):
     ``n_invalid`` of ``n_events`` values were missing, invalid, or of a category seen just once:
     as many are to be expected unseen in future (Good, 1953).  ``tau`` is the largest of the
     channels', ``short`` says that the reference holds fewer than 100 of it.  A distance bin is a
-    range of indices, beginning at ``bin_starts``; ``bin_counts`` are the reference's events.
+    range of indices, beginning at ``bin_starts``; ``bin_counts`` are the reference's events, of
+    many alike categories those alone that had no part in choosing which get a bin of their own.
     ``centre`` and ``scale`` bring raw numeric values to fixed point.  ``top`` are the most
     frequent categories with their counts.  With a season ``calendar`` says what is in the bins
     at which time.

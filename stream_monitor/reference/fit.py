@@ -12,7 +12,7 @@ import numpy as np
 from producer.events import Prediction
 from stream_monitor.reference import bins
 from stream_monitor.reference.calibrate import with_channels
-from stream_monitor.reference.categories import cross_fitted_scores, vocabulary
+from stream_monitor.reference.categories import cross_fitted_scores, halves, ordered, vocabulary
 from stream_monitor.reference.channels import SeriesChannel
 from stream_monitor.reference.errors import ReferenceTooShort
 from stream_monitor.reference.feature import FeatureKind, FeatureReference
@@ -224,10 +224,14 @@ def _fit_categorical(name: str, values: Column, times_ms: Ints | None) -> Featur
     _require_enough(name, ~invalid)
     names = [c for c in every if c is not None and c not in known.unseen]
     counted = Counter(names)
-    kept_counts = [counted[c] for c in known.kept]
-    counts = np.array([len(names) - sum(kept_counts), *kept_counts], dtype=np.int64)
+    second = halves(len(names), None if times_ms is None else times_ms[~invalid])
+    known, n_own, fresh = ordered(names, known, second)
     categories = ("", *known.kept)
-    starts = bins.category_bins(counts)
+    index_of = {c: i for i, c in enumerate(categories) if i}
+    index = np.array([index_of.get(c, 0) for c in names], dtype=np.int64)
+    counts = np.bincount(index, minlength=len(categories))
+    chose, counting = (index, index) if fresh is None else (index[~fresh], index[fresh])
+    starts = bins.category_bins(np.bincount(chose, minlength=len(categories)), n_own)
     stated = FeatureReference(
         name=name,
         kind="categorical",
@@ -237,17 +241,19 @@ def _fit_categorical(name: str, values: Column, times_ms: Ints | None) -> Featur
         category_counts=tuple(counts.tolist()),
         rare=known.rare,
         bin_starts=starts,
-        bin_counts=tuple(np.add.reduceat(counts, list(starts)).tolist()),
+        bin_counts=bins.bin_counts(counting, starts, len(categories)),
         bin_labels=bins.category_labels(categories, starts, counts),
         top=tuple(counted.most_common(_TOP)),
     )
-    index_of = {c: i for i, c in enumerate(categories) if i}
-    index = np.array([index_of.get(c, 0) for c in names], dtype=np.int64)
-    location, spread = cross_fitted_scores(names)
-    series: dict[SeriesChannel, Floats] = {"location": location}
     transform = Transform(stated)
-    if transform.spread is not None:
+    location = transform.location[index] / FIXED_POINT
+    spread = None if transform.spread is None else transform.spread[index] / FIXED_POINT
+    if fresh is None:
+        location, crossed = cross_fitted_scores(names, second)
+        spread = None if spread is None else crossed
+    series: dict[SeriesChannel, Floats] = {"location": location}
+    if spread is not None:
         series["spread"] = spread
     if transform.mix is not None:
         series["mix"] = transform.mix[index] / FIXED_POINT
-    return with_channels(stated, series, index, invalid, times_ms)
+    return with_channels(stated, series, index, invalid, times_ms, fresh)

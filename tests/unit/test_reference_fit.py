@@ -128,7 +128,7 @@ def test_bins_never_merge_below_two() -> None:
     index = np.array([10] * 9990 + [20] * 10)
 
     assert numeric_bins(index, 41) == (0, 16)
-    assert len(category_bins(np.array([1, 9999]))) == 2
+    assert len(category_bins(np.array([1, 9999]), 1)) == 2
 
 
 def test_categories_ascend_in_frequency_and_rare_ones_are_lumped() -> None:
@@ -167,7 +167,9 @@ def test_few_categories_are_all_their_own_bin() -> None:
 
 
 def test_many_categories_are_the_nine_most_frequent_and_the_others() -> None:
-    column = [f"c{i:02}" for i in range(30) for _ in range(20 + i)]
+    counts = {f"c{i:02}": 20 + 10 * i for i in range(30)}
+    spread_evenly = sorted(((j + 0.5) / n, name) for name, n in counts.items() for j in range(n))
+    column = [name for _, name in spread_evenly]
     fitted = fit_feature("x", column)
 
     assert fitted.bin_labels == ("other", *(f"c{i}" for i in range(21, 30)))
