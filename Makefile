@@ -30,8 +30,13 @@ install: $(VENV)/.installed-dev ## Install driftline and all its tools into .ven
 demo: $(VENV)/.installed-demo ## A year of real flights through Kafka, watched live (ARGS="--headless --json")
 	@$(BIN)/driftline demo $(ARGS)
 
-test: $(VENV)/.installed-dev ## Unit, property, contract and integration tests
+test: $(VENV)/.installed-dev ## Unit, property, contract and integration tests (ARGS="tests/unit -k drift")
+ifeq ($(strip $(ARGS)),)
+	$(BIN)/python -m pytest -m "not kafka and not chaos" -n auto --dist loadfile
+	$(BIN)/python -m pytest -m "kafka and not chaos"
+else
 	$(BIN)/python -m pytest $(ARGS)
+endif
 
 lint: $(VENV)/.installed-dev ## Style, types, import rules, compose file
 	$(BIN)/ruff check .
