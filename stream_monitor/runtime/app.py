@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 BATCHES_AHEAD: Final = 4
 """Batches that wait for the agent: the bound of memory and of what a rebalance reads again."""
 RETRY_EVERY_S: Final = 0.5
+OUTBOX_EVERY_S: Final = 5.0
 ADVISE_EVERY_S: Final = 5.0
 ADVISE_TIMEOUT_S: Final = 5.0
 LAG_EVERY_S: Final = 1.0
@@ -93,6 +94,7 @@ class MonitorApp(faust.App):
         self._every(COMMIT_EVERY_S, self.rooms.agent.commit_due)
         self._every(RETRY_EVERY_S, self.rooms.custody.retry)
         self._every(LOOK_EVERY_S, self.rooms.ticker.look)
+        self._every(OUTBOX_EVERY_S, self.rooms.look_for_left)
         self._every(LAG_EVERY_S, self._report_lag)
         self._every(ADVISE_EVERY_S, self._advise)
         await super().on_start()

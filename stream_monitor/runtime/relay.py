@@ -1,13 +1,13 @@
 """Carries the outbox out: alerts to Kafka, closed windows to Redis, then clears the entries.
 
 An entry leaves the store only after it was acknowledged where it belongs.  A crash in between
-publishes it again, under the same id.
+publishes it again, under the same id; so does a store that forgot a removal.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -48,6 +48,7 @@ class Relay:
         self._topic = topic
         self._window_ttl_ms = window_ttl_ms
         self._pending: dict[str, dict[str, bytes]] = {}
+        self._left: dict[str, frozenset[str]] = {}
         self._kick = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -61,9 +62,35 @@ class Relay:
 
     def forget(self, key: str) -> None:
         """The partition has another owner, who finds what is left in the store."""
+        self._left.pop(key, None)
+        self._done_with(key)
+
+    def _done_with(self, key: str) -> None:
         self._pending.pop(key, None)
         if not self._pending:
             self._empty.set()
+
+    async def look(self, keys: Iterable[str]) -> None:
+        """Take up entries that lie in the store and that nobody carries out.
+
+        A store that lost its last seconds may hold what was published and removed, at an offset
+        that nobody moved: no commit would ever tell.  What is seen so in two looks running is no
+        entry on its way.
+
+        Raises:
+            CorruptState: an alert does not read back.
+        """
+        for key in keys:
+            try:
+                lying = await self._store.outbox(key)
+            except StoreUnavailable:
+                return
+            idle = lying.keys() - self._pending.get(key, {}).keys()
+            left = idle & self._left.get(key, frozenset())
+            self._left[key] = frozenset(idle)
+            if left:
+                log.info("found in the outbox again", key=key, entries=len(left))
+                self.add(key, in_order({field: lying[field] for field in left}))
 
     async def flush(self) -> None:
         """Wait until everything that was added is out."""
@@ -94,7 +121,7 @@ class Relay:
             if entries.get(field) is value:  # not replaced meanwhile
                 del entries[field]
         if not entries and self._pending.get(key) is entries:
-            self.forget(key)
+            self._done_with(key)
 
     async def _publish_alerts(self, entries: Mapping[str, bytes]) -> None:
         acknowledged: list[asyncio.Future[None]] = []

@@ -65,6 +65,10 @@ class Rooms:
             "redis": answers,
         }
 
+    async def look_for_left(self) -> None:
+        """Find outbox entries of our partitions that nobody carries out."""
+        await self.relay.look([owned.key for owned in self.partitions])
+
     async def give_up(self) -> None:
         """Last commit, release, last alerts; within five seconds."""
         await self.custody.revoke(self.agent.lock, self.committer)

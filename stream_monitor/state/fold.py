@@ -7,12 +7,13 @@ from typing import Final, Protocol
 
 from stream_monitor.contracts import DeadLetter, DriftAlert
 from stream_monitor.ingest.records import LogRecord, RecordBatch
+from stream_monitor.state.store import OUTBOX
 
 STATE: Final = "s:"
 """Prefix of the fields that hold state."""
-ALERT: Final = "o:a:"
+ALERT: Final = f"{OUTBOX}a:"
 """Prefix of outbox fields that hold an alert as JSON; the rest of the name is its id."""
-WINDOW: Final = "o:w:"
+WINDOW: Final = f"{OUTBOX}w:"
 """Prefix of outbox fields that hold a closed window; the rest is the Redis key to set."""
 
 

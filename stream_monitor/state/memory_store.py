@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from stream_monitor.state.store import (
     BUNDLED,
+    OUTBOX,
     TRIED,
     Acquired,
     Commit,
@@ -82,6 +83,11 @@ class InMemoryStateStore:
             _ts=str(commit.now_ms).encode(),
         )
         return Committed(Outcome.OK, str(commit.next))
+
+    async def outbox(self, key: str) -> dict[str, bytes]:
+        """As `StateStore` says."""
+        stored = self.hashes.get(key, {})
+        return {field: value for field, value in stored.items() if field.startswith(OUTBOX)}
 
     async def discard(self, key: str, fields: Sequence[str]) -> None:
         """As `StateStore` says."""

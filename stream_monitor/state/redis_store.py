@@ -17,6 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from stream_monitor.state.store import (
+    OUTBOX,
     Acquired,
     Commit,
     Committed,
@@ -115,6 +116,13 @@ class RedisStateStore:
                 return Committed(Outcome.UNKNOWN, str(error))
             raise
         return Committed(Outcome(status.decode().lower()), offset.decode())
+
+    async def outbox(self, key: str) -> dict[str, bytes]:
+        """As `StateStore` says.  The server looks through the hash, and sends only the matches."""
+        pattern = f"{OUTBOX}*"
+        async with _reported():
+            found = self._redis.hscan_iter(key, match=pattern, count=SCAN_COUNT)
+            return {field.decode(): value async for field, value in found}
 
     async def discard(self, key: str, fields: Sequence[str]) -> None:
         """As `StateStore` says."""

@@ -22,6 +22,8 @@ MAX_PAIRS: Final = 3_500
 """Pairs in one commit.  Lua's ``unpack`` fails near 8,000 values."""
 BUNDLED: Final = "_bundled"
 """Field that is not empty while bundles of fields lie in the hash."""
+OUTBOX: Final = "o:"
+"""Prefix of the fields that have to leave."""
 TRIED: Final = "_try"
 """Field with the record that is being folded in alone, and how often: ``offset:times``."""
 
@@ -136,6 +138,10 @@ class StateStore(Protocol):
         Raises:
             CommitTooLarge: there are more than `MAX_PAIRS` fields.
         """
+        ...
+
+    async def outbox(self, key: str) -> dict[str, bytes]:
+        """What lies in a partition's outbox: the fields that begin with `OUTBOX`."""
         ...
 
     async def discard(self, key: str, fields: Sequence[str]) -> None:

@@ -13,9 +13,18 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 
 from producer.failpoint import EXIT_CODE
+from stream_monitor.contracts import DriftAlert
 from stream_monitor.runtime.caution import REASON, TRIES
+from stream_monitor.state.fold import ALERT
 from tests.integration.counting_worker import WIDE
-from tests.integration.test_runtime_worker import PARTITIONS, Stage, ce_id, eventually, stop
+from tests.integration.test_runtime_worker import (
+    ALERT_EVERY,
+    PARTITIONS,
+    Stage,
+    ce_id,
+    eventually,
+    stop,
+)
 
 pytestmark = pytest.mark.kafka
 
@@ -204,3 +213,21 @@ def test_a_topic_that_was_made_anew_is_read_from_its_first_record(stage: Edge) -
     eventually(lambda: stage.counts() == Counter({"b": 40 * PARTITIONS}), "read anew")
     assert len(stage.aside()) == PARTITIONS
     stop(worker)
+
+
+def test_a_removal_that_the_store_forgot_is_made_up_for(stage: Edge) -> None:
+    n = ALERT_EVERY * PARTITIONS
+    stage.produce([b"a"] * n)
+    worker = stage.start(**QUICK)
+    eventually(lambda: stage.counts().total() == n and bool(stage.published()), "told")
+    eventually(lambda: not stage.outbox(), "all is out")
+    published = Counter(ce_id(message) for message in stage.read(stage.alerts))
+    message = stage.read(stage.alerts)[0]
+    alert = msgspec.json.decode(message.value() or b"", type=DriftAlert)
+
+    stage.redis.hset(stage.key(alert.partition), f"{ALERT}{alert.alert_id}", message.value() or b"")
+    eventually(lambda: not stage.outbox(), "the outbox is out again")
+    stop(worker)
+
+    again = Counter(ce_id(message) for message in stage.read(stage.alerts))
+    assert again - published == Counter([alert.alert_id])

@@ -245,6 +245,10 @@ def test_published_outbox_entries_are_discarded(run: Run, key: str) -> None:
         await store.discard(key, ["o:a:1", "o:a:never"])
         await store.discard(key, [])
         assert await store.load(key) == {"o:a:2": b"2"}
+        assert await store.outbox(key) == {"o:a:2": b"2"}
+        await store.commit(key, write(epoch, 1, 2, **{"s:part": b"state"}))
+        assert await store.outbox(key) == {"o:a:2": b"2"}
+        assert await store.outbox(key + "x") == {}
 
     run(rule)
 
