@@ -9,10 +9,19 @@ import pytest
 
 from tests.benchmarks.detection.__main__ import run
 from tests.benchmarks.detection.changes import Change, lorden_bound
+from tests.benchmarks.detection.lasting import episodes
 from tests.benchmarks.detection.measure import delays, false_alerts
-from tests.benchmarks.detection.plan import SHIFTS, Cell, Plan
+from tests.benchmarks.detection.plan import MUCH_WIDER, SHIFTS, SWAP, Cell, Lasting, Model, Plan
 from tests.benchmarks.detection.plot import draw
-from tests.benchmarks.detection.report import delay_lines, false_alert_lines, summary, within
+from tests.benchmarks.detection.quarter import run_quarter
+from tests.benchmarks.detection.report import (
+    delay_lines,
+    episode_lines,
+    false_alert_lines,
+    one_episode,
+    summary,
+    within,
+)
 from tests.benchmarks.detection.streams import Dependence, Stream
 
 
@@ -33,6 +42,30 @@ def test_a_shift_is_found_near_the_bound_at_any_scale(size: float, scale: float)
     assert within(found)
 
 
+@pytest.mark.parametrize(
+    ("stream", "change"),
+    [
+        (Stream(), SHIFTS[2]),
+        (Stream("lognormal"), MUCH_WIDER),
+        (Stream("5 categories"), SWAP),
+        (Stream("200 categories"), SHIFTS[3]),
+        (Stream("Bernoulli .05"), SHIFTS[3]),
+        (Stream(dependence="season"), SHIFTS[2]),
+    ],
+)
+def test_one_lasting_change_is_one_episode_and_it_ends(stream: Stream, change: Change) -> None:
+    assert one_episode(episodes(stream, change, 6, 10_000, seed=4))
+
+
+def test_a_model_in_which_nothing_changes_stays_within_its_weekly_budget() -> None:
+    """30 mixed features, correlated, half of them with a season; the full size is the benchmark."""
+    found = run_quarter(30, 14, seed=5)
+
+    assert found.n_seasonal >= 10
+    assert found.suspicions <= found.allowed
+    assert found.alerts == 0
+
+
 def test_the_bound_of_a_normal_shift_is_known_in_closed_form() -> None:
     """KL = d^2 / 2, so ln(e^10) / 0.02 = 500 events; dependence multiplies it."""
     shift = Change("0.2 sd", shift=0.2)
@@ -44,13 +77,19 @@ def test_the_bound_of_a_normal_shift_is_known_in_closed_form() -> None:
 
 
 def test_a_run_repeats_exactly_and_tells_everything(tmp_path: Path) -> None:
-    plan = Plan((Stream(),), (Cell(Stream(), SHIFTS[3], 2000),), 1, 20_000, 2000, 3, 1)
-    quiet, found = run(plan)
+    plan = Plan(
+        (Stream(),), (Cell(Stream(), SHIFTS[3], 2000),), 1, 20_000, 2000, 3, 1,
+        (Lasting(Stream(), SHIFTS[3], 5_000),), 2, Model(3, 1),
+    )  # fmt: skip
+    findings = run(plan)
 
-    assert run(plan) == (quiet, found)
-    assert len(false_alert_lines(quiet)) == len(delay_lines(found)) == 2
-    told = json.loads(json.dumps(summary(quiet, found, 1.0)))
+    assert run(plan) == findings
+    assert len(false_alert_lines(findings.quiet)) == len(delay_lines(findings.found)) == 2
+    assert len(episode_lines(findings.lasting)) == 2
+    told = json.loads(json.dumps(summary(findings, 1.0)))
     assert told["events"] == 20_000
     assert told["delays"][0]["missed"] == 0
-    draw(quiet, found, tmp_path / "picture.png")
+    assert told["lasting"][0]["one_and_recovered"] == 2
+    assert told["quarter"]["n_events"] == 1440
+    draw(findings.quiet, findings.found, tmp_path / "picture.png")
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")

@@ -14,13 +14,22 @@ import sys
 import time
 from pathlib import Path
 
-from tests.benchmarks.detection.measure import Delays, FalseAlerts, delays, false_alerts
+from tests.benchmarks.detection.lasting import episodes
+from tests.benchmarks.detection.measure import delays, false_alerts
 from tests.benchmarks.detection.plan import Plan, full, quick
 from tests.benchmarks.detection.plot import draw
-from tests.benchmarks.detection.report import delay_lines, false_alert_lines, summary
+from tests.benchmarks.detection.quarter import run_quarter
+from tests.benchmarks.detection.report import (
+    Findings,
+    delay_lines,
+    episode_lines,
+    false_alert_lines,
+    quarter_lines,
+    summary,
+)
 
 
-def run(plan: Plan) -> tuple[list[FalseAlerts], list[Delays]]:
+def run(plan: Plan) -> Findings:
     """Measure everything in ``plan``; progress goes to standard error."""
     quiet = []
     for i, stream in enumerate(plan.stationary):
@@ -31,9 +40,21 @@ def run(plan: Plan) -> tuple[list[FalseAlerts], list[Delays]]:
         stream = cell.stream
         _progress(f"{stream.name}, {stream.dependence}: {cell.change.name}")
         found.append(
-            delays(stream, cell.change, plan.n_runs, plan.n_rival_runs, cell.cap, 1000 + i)
+            delays(
+                stream, cell.change, plan.n_runs, plan.n_rival_runs, cell.cap, 1000 + i, cell.asked
+            )
         )
-    return quiet, found
+    lasting = []
+    for i, case in enumerate(plan.lasting):
+        _progress(f"{case.stream.name}, {case.stream.dependence}: {case.change.name}, for a while")
+        lasting.append(
+            episodes(case.stream, case.change, plan.n_lasting_runs, case.n_lasting, 2000 + i)
+        )
+    quarter = None
+    if plan.model is not None:
+        _progress(f"a model of {plan.model.n_features} features, {plan.model.n_days} days")
+        quarter = run_quarter(plan.model.n_features, plan.model.n_days, seed=1)
+    return Findings(quiet, found, lasting, quarter)
 
 
 def _progress(text: str) -> None:
@@ -49,15 +70,22 @@ def main() -> None:
     options = parser.parse_args()
 
     began = time.perf_counter()
-    quiet, found = run(quick() if options.quick else full())
+    findings = run(quick() if options.quick else full())
     _progress("")
-    print("False alerts per million events; ! is beyond the budget's Poisson 95 % bound")
-    print("\n".join(false_alert_lines(quiet)))
-    print("\nEvents from a change to the signal, and to the episode; ! is beyond 1.3 bound + 8")
-    print("\n".join(delay_lines(found)))
+    print("False signals per million events; ! is beyond the budget's Poisson 95 % bound")
+    print("\n".join(false_alert_lines(findings.quiet)))
+    print("\nEvents from a change to the signal, and to the episode")
+    print("! is beyond 1.3 bound + 8, or 1.15 of what is asked for where that is another number")
+    print("\n".join(delay_lines(findings.found)))
+    if findings.lasting:
+        print("\nA change that ends; ! is less than 95 % of runs with exactly one episode")
+        print("\n".join(episode_lines(findings.lasting)))
+    if findings.quarter is not None:
+        print("\nA whole model in which nothing changes, one alert a week allowed")
+        print("\n".join(quarter_lines(findings.quarter)))
     if options.plot is not None:
-        draw(quiet, found, options.plot)
-    print(json.dumps(summary(quiet, found, time.perf_counter() - began)))
+        draw(findings.quiet, findings.found, options.plot)
+    print(json.dumps(summary(findings, time.perf_counter() - began)))
 
 
 if __name__ == "__main__":

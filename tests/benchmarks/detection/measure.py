@@ -44,7 +44,8 @@ class FalseAlerts(NamedTuple):
 class Delays(NamedTuple):
     """Events from a change to the first signal, and to the decision that an episode started.
 
-    Medians count a miss as later than everything; ``None`` is such a median.
+    Medians count a miss as later than everything; ``None`` is such a median.  ``asked`` is the
+    median that is asked for where the bound does not say it.
     """
 
     stream: Stream
@@ -57,6 +58,7 @@ class Delays(NamedTuple):
     started_median: float | None
     not_started: int
     rivals: dict[Rival, float | None]
+    asked: int | None = None
 
 
 def false_alerts(
@@ -93,7 +95,13 @@ def false_alerts(
 
 
 def delays(
-    stream: Stream, change: Change, n_runs: int, n_rival_runs: int, cap: int, seed: int
+    stream: Stream,
+    change: Change,
+    n_runs: int,
+    n_rival_runs: int,
+    cap: int,
+    seed: int,
+    asked: int | None = None,
 ) -> Delays:
     """Watch until a signal and a started episode, or ``cap`` events after the change."""
     found, begun = [], []
@@ -124,6 +132,7 @@ def delays(
         quantile(begun, 0.5),
         sum(map(math.isinf, begun)),
         {rival: quantile(values, 0.5) for rival, values in by_rival.items() if values},
+        asked,
     )
 
 

@@ -26,11 +26,27 @@ MISSING: Final = Change("missing 1 to 5 %", missing_before=0.01, missing=0.05)
 
 
 class Cell(NamedTuple):
-    """A stream and what happens to it."""
+    """A stream and what happens to it; ``asked``: in how many events, where that is stated."""
 
     stream: Stream
     change: Change
     cap: int = 20_000
+    asked: int | None = None
+
+
+class Lasting(NamedTuple):
+    """A change that ends after ``n_lasting`` events; the stream is watched as long again, twice."""
+
+    stream: Stream
+    change: Change
+    n_lasting: int = 10_000
+
+
+class Model(NamedTuple):
+    """A model that is watched for ``n_days`` in which nothing changes."""
+
+    n_features: int
+    n_days: int
 
 
 class Plan(NamedTuple):
@@ -43,6 +59,9 @@ class Plan(NamedTuple):
     n_rival_events: int
     n_runs: int
     n_rival_runs: int
+    lasting: tuple[Lasting, ...] = ()
+    n_lasting_runs: int = 0
+    model: Model | None = None
 
 
 def full() -> Plan:
@@ -51,19 +70,30 @@ def full() -> Plan:
     The first shape stands for all continuous ones there: by its ranks it is each of them.
     """
     cells = [Cell(stream, shift) for stream in CONTINUOUS for shift in SHIFTS]
-    cells += [Cell(Stream(), change) for change in (WIDER, MUCH_WIDER)]
-    cells += [Cell(Stream("Pareto"), WIDER), Cell(Stream(), RAMP, 30_000)]
+    cells += [Cell(Stream(), WIDER, asked=288), Cell(Stream(), MUCH_WIDER, asked=56)]
+    cells += [Cell(Stream("Pareto"), WIDER), Cell(Stream(), RAMP, 30_000, asked=3048)]
     for shape in SHAPES[1:]:
         cells += [Cell(Stream(shape), shift, 40_000) for shift in SHIFTS[1:]]
-    cells += [Cell(Stream("5 categories"), change) for change in (SWAP, UNSEEN)]
-    cells.append(Cell(Stream(), MISSING))
+    cells.append(Cell(Stream("5 categories"), SWAP, asked=4080))
+    cells.append(Cell(Stream("5 categories"), UNSEEN, asked=1144))
+    cells.append(Cell(Stream(), MISSING, asked=376))
     for dependence in DEPENDENCE[1:]:
         cells += [
             Cell(Stream(dependence=dependence), change, 40_000)
             for change in (*SHIFTS[1:], WIDER, RAMP)
         ]
     stationary = tuple(Stream(shape, kind) for shape in SHAPES for kind in DEPENDENCE)
-    return Plan(stationary, tuple(cells), 10, 400_000, 100_000, 40, 10)
+    lasting = [Lasting(Stream(shape), shift) for shape in ("normal", *SHAPES[1:])
+               for shift in SHIFTS[2:]]  # fmt: skip
+    lasting += [Lasting(Stream(shape), SHIFTS[1]) for shape in ("normal", "lognormal", "t2")]
+    lasting += [Lasting(Stream(), MUCH_WIDER), Lasting(Stream("5 categories"), SWAP)]
+    lasting += [Lasting(Stream(dependence="season"), shift) for shift in SHIFTS[1:]]
+    lasting += [Lasting(Stream(dependence="AR .5"), shift, 20_000) for shift in SHIFTS[2:]]
+    lasting += [Lasting(Stream(dependence="AR .9"), shift, 60_000) for shift in SHIFTS[2:]]
+    return Plan(
+        stationary, tuple(cells), 10, 400_000, 100_000, 40, 10,
+        tuple(lasting), 40, Model(200, 91),
+    )  # fmt: skip
 
 
 def quick() -> Plan:
@@ -74,10 +104,12 @@ def quick() -> Plan:
         Stream("Bernoulli .01"),
     )
     cells = (
-        *(Cell(Stream(), change) for change in (*SHIFTS[1:], WIDER)),
+        *(Cell(Stream(), change) for change in SHIFTS[1:]),
+        Cell(Stream(), WIDER, asked=288),
         Cell(Stream("lognormal", scale=1e6), SHIFTS[2]),
-        Cell(Stream("5 categories"), SWAP),
-        Cell(Stream(), MISSING),
+        Cell(Stream("5 categories"), SWAP, asked=4080),
+        Cell(Stream(), MISSING, asked=376),
         Cell(Stream(dependence="season"), SHIFTS[2]),
     )
-    return Plan(stationary, cells, 2, 250_000, 20_000, 9, 3)
+    lasting = (Lasting(Stream(), SHIFTS[2]), Lasting(Stream("5 categories"), SWAP))
+    return Plan(stationary, cells, 2, 250_000, 20_000, 9, 3, lasting, 9, Model(40, 14))

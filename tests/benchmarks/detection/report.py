@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from tests.benchmarks.detection.lasting import Episodes
 from tests.benchmarks.detection.measure import Delays, FalseAlerts
+from tests.benchmarks.detection.quarter import Quarter
 from tests.benchmarks.detection.rivals import RIVALS
 from tests.benchmarks.detection.watch import BUDGET
 
 _SLACK: Final = 1.3
 _BLOCK_EVENTS: Final = 8
+_CHANCE: Final = 1.15  # a standard error of the median of 40 runs
+_ONE_EPISODE: Final = 0.95
+
+
+class Findings(NamedTuple):
+    """All that was measured."""
+
+    quiet: list[FalseAlerts]
+    found: list[Delays]
+    lasting: list[Episodes]
+    quarter: Quarter | None
 
 
 def false_alert_lines(rows: Sequence[FalseAlerts]) -> list[str]:
@@ -30,14 +43,16 @@ def false_alert_lines(rows: Sequence[FalseAlerts]) -> list[str]:
 
 def delay_lines(rows: Sequence[Delays]) -> list[str]:
     """Delays in events; of River's detectors, whose budgets are no budgets, the medians."""
-    head = f"{'change':<24}{'stream':<24}{'bound':>7}{'median':>8}{'p90':>8}{'missed':>8}"
+    head = (
+        f"{'change':<24}{'stream':<24}{'bound':>7}{'asked':>7}{'median':>8}{'p90':>8}{'missed':>8}"
+    )
     lines = [head + f"{'episode':>9}{'missed':>8}" + "".join(f"{r:>19}" for r in RIVALS)]
     for row in rows:
         missed = f"{row.missed / row.n_runs:.0%}"
         unstarted = f"{row.not_started / row.n_runs:.0%}"
         lines.append(
             f"{row.change.name:<24}{row.stream.name + ', ' + row.stream.dependence:<24}"
-            f"{_events(row.bound):>7}{_events(row.median):>8}{_events(row.p90):>8}{missed:>8}"
+            f"{_events(row.bound):>7}{_events(row.asked):>7}{_events(row.median):>8}{_events(row.p90):>8}{missed:>8}"
             f"{_events(row.started_median):>9}{unstarted:>8}"
             + "".join(f"{_events(row.rivals.get(rival)):>19}" for rival in RIVALS)
             + ("" if within(row) in (True, None) else "  !")
@@ -46,10 +61,14 @@ def delay_lines(rows: Sequence[Delays]) -> list[str]:
 
 
 def within(row: Delays) -> bool | None:
-    """Whether an independent continuous shift is found in 1.3 times the bound and a block.
+    """Whether it is found as soon as asked for.
 
-    ``None`` where the figure asks for nothing but to be found.
+    An independent continuous shift in 1.3 times the bound and a block; some other changes in the
+    median that is stated, but for chance.  ``None`` where the figure asks for nothing but to be
+    found.
     """
+    if row.asked is not None:
+        return row.median is not None and row.median <= _CHANCE * row.asked
     asked = row.stream.dependence == "iid" and row.change.shift and not row.change.ramp_events
     continuous = row.stream.shape in ("normal", "lognormal", "Pareto", "t2")
     if not (asked and continuous) or row.bound is None:
@@ -57,10 +76,42 @@ def within(row: Delays) -> bool | None:
     return row.median is not None and row.median <= _SLACK * row.bound + _BLOCK_EVENTS
 
 
-def summary(
-    false_alerts: Sequence[FalseAlerts], delays: Sequence[Delays], seconds: float
-) -> dict[str, Any]:
+def episode_lines(rows: Sequence[Episodes]) -> list[str]:
+    """How many episodes a lasting change was; W is the length of a window."""
+    head = f"{'change':<24}{'stream':<24}{'lasts':>8}{'none':>7}{'one':>7}{'more':>7}"
+    lines = [head + f"{'recovered after':>17}{'in W':>7}"]
+    for row in rows:
+        in_windows = "-"
+        if row.recovery_median is not None:
+            in_windows = f"{row.recovery_median / row.window_events:.1f}"
+        lines.append(
+            f"{row.change.name:<24}{row.stream.name + ', ' + row.stream.dependence:<24}"
+            f"{row.n_lasting:>8,}{row.none / row.n_runs:>7.0%}{row.one / row.n_runs:>7.0%}"
+            f"{row.more / row.n_runs:>7.0%}{_events(row.recovery_median):>17}{in_windows:>7}"
+            + ("" if one_episode(row) else "  !")
+        )
+    return lines
+
+
+def one_episode(row: Episodes) -> bool:
+    """Whether one lasting change was one episode, and over when it was."""
+    return row.clean >= _ONE_EPISODE * row.n_runs
+
+
+def quarter_lines(row: Quarter) -> list[str]:
+    """What the owner of the model got."""
+    mark = "" if row.suspicions <= row.allowed else "  !"
+    watched = (
+        f"{row.n_features} features, {row.n_seasonal} of them with a season; "
+        f"{row.n_channels} channels; {row.n_events:,} events in {row.weeks:.0f} weeks, one a minute"
+    )
+    told = f"{row.alerts} alerts, {row.suspicions} suspicions; at most {row.allowed} by the budget"
+    return [watched, told + mark]
+
+
+def summary(findings: Findings, seconds: float) -> dict[str, Any]:
     """All figures as plain data; ``within`` says whether each held."""
+    false_alerts, delays, lasting, quarter = findings
     n_events = sum(row.n_events for row in false_alerts)
     judged = [verdict for row in delays if (verdict := within(row)) is not None]
     return {
@@ -69,8 +120,11 @@ def summary(
         "signals_per_million": sum(row.signals for row in false_alerts) / n_events * 1e6,
         "episodes_per_million": sum(row.started for row in false_alerts) / n_events * 1e6,
         "streams_over_budget": sum(row.signals > row.allowed for row in false_alerts),
-        "shifts_in_time": sum(judged),
-        "shifts": len(judged),
+        "found_in_time": sum(judged),
+        "asked_in_time": len(judged),
+        "lasting_changes_one_episode": sum(map(one_episode, lasting)),
+        "lasting_changes": len(lasting),
+        "quarter": None if quarter is None else quarter._asdict(),
         "seconds": round(seconds, 1),
         "false_alerts": [
             {
@@ -87,9 +141,19 @@ def summary(
                 "change": row.change.name, "runs": row.n_runs, "lorden_bound": row.bound,
                 "median": row.median, "p90": row.p90, "missed": row.missed,
                 "episode_median": row.started_median, "episode_missed": row.not_started,
-                "within": within(row), "river_median": row.rivals,
+                "asked": row.asked, "within": within(row), "river_median": row.rivals,
             }
             for row in delays
+        ],
+        "lasting": [
+            {
+                "stream": row.stream.name, "dependence": row.stream.dependence,
+                "change": row.change.name, "events": row.n_lasting, "runs": row.n_runs,
+                "no_episode": row.none, "one_episode": row.one, "more": row.more,
+                "one_and_recovered": row.clean, "recovery_median": row.recovery_median,
+                "window_events": row.window_events,
+            }
+            for row in lasting
         ],
     }  # fmt: skip
 

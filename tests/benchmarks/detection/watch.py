@@ -38,9 +38,14 @@ class Watch:
         self._detectors = _Listening(fitted, self.series.transform, arl0)
         self.series.detectors = self._detectors
         self._seen = len(reference)
+        self.started: list[int] = []
+        self.recovered: list[int] = []
 
     def observe(self, column: Column) -> tuple[list[int], list[int]]:
-        """Positions in ``column`` of signals, and of decisions that an episode has started."""
+        """Positions in ``column`` of signals, and of decisions that an episode has started.
+
+        The latter are also in ``started``, and those that one is over in ``recovered``.
+        """
         first = self._seen
         self._seen += len(column)
         times = times_ms(first, len(column))
@@ -51,5 +56,8 @@ class Watch:
             times,
             lambda position, back: (int(offsets[position]) - back, int(times[position])),
         )
-        started = [d.verdict.offset - first for d in decisions if d.verdict.phase == "started"]
-        return [signal.position for signal in self._detectors.heard], started
+        self.started, self.recovered = (
+            [d.verdict.offset - first for d in decisions if d.verdict.phase == phase]
+            for phase in ("started", "recovered")
+        )
+        return [signal.position for signal in self._detectors.heard], self.started

@@ -1,0 +1,73 @@
+"""A change that lasts and ends: how many episodes is it, and when are they over."""
+
+from __future__ import annotations
+
+import math
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from tests.benchmarks.detection.changes import Change, column_of
+from tests.benchmarks.detection.measure import N_QUIET, N_REFERENCE, quantile
+from tests.benchmarks.detection.streams import Stream, latent, seen
+from tests.benchmarks.detection.watch import Watch
+
+_PART: Final = 2_000
+
+
+class Episodes(NamedTuple):
+    """Runs by how many episodes started; a run is ``clean`` with exactly one, which recovered.
+
+    ``recovery_median`` are events from the end of the change to the end of the episode, a run
+    that is not clean counting as later than all others.
+    """
+
+    stream: Stream
+    change: Change
+    n_runs: int
+    n_lasting: int
+    none: int
+    one: int
+    more: int
+    clean: int
+    recovery_median: float | None
+    window_events: int
+
+
+def episodes(stream: Stream, change: Change, n_runs: int, n_lasting: int, seed: int) -> Episodes:
+    """A change of ``n_lasting`` events after a quiet time, then as it was, for twice as long."""
+    counts: list[int] = []
+    recoveries: list[float] = []
+    window_events = 0
+    for run in range(n_runs):
+        rng = np.random.default_rng((seed, run))
+        start = N_REFERENCE + N_QUIET
+        end = start + n_lasting
+        z = latent(rng, stream.dependence, end + 2 * n_lasting)
+        column = column_of(stream, change, z, start, rng)
+        back = seen(stream, z[end:])
+        watch = Watch(column[:N_REFERENCE])
+        window_events = watch.series.main.window_events
+        begun: list[int] = []
+        ended: list[int] = []
+        for part_of, first, last in ((column, N_REFERENCE, end), (back, end, len(z))):
+            offset = end if part_of is back else 0
+            for at in range(first, last, _PART):
+                watch.observe(part_of[at - offset : min(at + _PART, last) - offset])
+                begun += [at + position for position in watch.started]
+                ended += [at + position for position in watch.recovered]
+        counts.append(len(begun))
+        clean = len(begun) == len(ended) == 1 and begun[0] >= start and ended[0] >= end
+        recoveries.append(ended[0] - end + 1 if clean else math.inf)
+    return Episodes(
+        stream,
+        change,
+        n_runs,
+        n_lasting,
+        counts.count(0),
+        counts.count(1),
+        sum(count > 1 for count in counts),
+        sum(not math.isinf(value) for value in recoveries),
+        quantile(recoveries, 0.5),
+        window_events,
+    )
