@@ -109,6 +109,14 @@ def redis_full(scene: Scene) -> int:
     return 0
 
 
+def redis_read_only(scene: Scene) -> int:
+    """A replica by mistake, of a server that is not there: writes are refused, data stays."""
+    scene.servers.redis.replicaof("127.0.0.1", "1")
+    scene.pause(1.0, 4.0)
+    scene.servers.redis.replicaof("NO", "ONE")
+    return 0
+
+
 def redis_slow(scene: Scene) -> int:
     """Every packet takes its time."""
     scene.servers.proxy.delay_s = scene.chance.uniform(0.05, 0.4)
@@ -159,8 +167,8 @@ def _wait_for(happened: Callable[[], bool]) -> None:
 
 _SIMPLE: Final[tuple[Fault, ...]] = (
     worker_killed, all_workers_killed, worker_frozen, workers_come_and_go,
-    redis_killed, redis_torn, redis_wiped, redis_paused, redis_full, redis_slow,
-    redis_unreachable, replies_lost, broker_killed, broker_frozen,
+    redis_killed, redis_torn, redis_wiped, redis_paused, redis_full, redis_read_only,
+    redis_slow, redis_unreachable, replies_lost, broker_killed, broker_frozen,
 )  # fmt: skip
 FAULTS: Final[dict[str, Fault]] = {fault.__name__: fault for fault in _SIMPLE} | {
     f"killed_at:{place.removeprefix('monitor.')}": functools.partial(killed_at, place)
