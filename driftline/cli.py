@@ -20,6 +20,7 @@ from driftline.commands import (
     doctor,
     explain,
     handling,
+    incidents,
     models,
     monitor,
     profile,
@@ -94,6 +95,7 @@ app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
 app.command("version")(version.show_version)
 app.add_typer(handling.app, name="alerts")
+app.add_typer(incidents.app, name="incidents")
 app.add_typer(topics.app, name="topics")
 app.add_typer(profile.app, name="profile")
 app.add_typer(explain.app, name="explain")

@@ -46,7 +46,7 @@ def list_open(
 ) -> None:
     """Episodes that are open, each with its last alert."""
     settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
-    found = [a for a in open_episodes(_alerts(settings)) if model in (None, a.model)]
+    found = [a for a in open_episodes(read_alerts(settings)) if model in (None, a.model)]
     for alert in found:
         text = (
             msgspec.json.encode(alert).decode()
@@ -99,7 +99,7 @@ def resolve(
     _command("resolve", episode, by, reason, (config, bootstrap_servers, prefix))
 
 
-def duration_ms(text: str) -> int:
+def duration_ms(text: str, *, option: str = "--for") -> int:
     """How long ``2h`` is.
 
     Raises:
@@ -110,7 +110,7 @@ def duration_ms(text: str) -> int:
     """
     found = re.fullmatch(r"(\d+)([smhd])", text)
     if found is None:
-        raise Failure(f"--for: {text!r} is no duration", fix="30m, 2h, 3d", code=USAGE)
+        raise Failure(f"{option}: {text!r} is no duration", fix="30m, 2h, 3d", code=USAGE)
     return int(found[1]) * _UNIT_MS[found[2]]
 
 
@@ -127,7 +127,12 @@ def open_episodes(alerts: Iterable[DriftAlert]) -> list[DriftAlert]:
     return [alert for episode_id, alert in latest.items() if episode_id not in ended]
 
 
-def _alerts(settings: Settings) -> list[DriftAlert]:
+def read_alerts(settings: Settings) -> list[DriftAlert]:
+    """All that the alerts topic holds, repeats included.
+
+    Raises:
+        Failure: there is no such topic.
+    """
     from driftline.reading import TopicReader  # noqa: PLC0415 - light imports
     from stream_monitor.contracts import DriftAlert  # noqa: PLC0415
 
@@ -151,13 +156,29 @@ def _command(
     where: tuple[Config, Bootstrap, Prefix],
     until_ms: int | None = None,
 ) -> None:
+    config, bootstrap_servers, prefix = where
+    settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
+    write_command(settings, action, episode, by, reason, until_ms)
+
+
+def write_command(
+    settings: Settings,
+    action: Action,
+    episode: str,
+    by: str | None,
+    reason: str,
+    until_ms: int | None = None,
+) -> None:
+    """Write a person's word on the one open episode whose id begins so into the log.
+
+    Raises:
+        Failure: no open episode begins so, or several do.
+    """
     from producer.events import Command  # noqa: PLC0415 - light imports
     from producer.identity import uuid7  # noqa: PLC0415
     from producer.writer import LogWriter  # noqa: PLC0415
 
-    config, bootstrap_servers, prefix = where
-    settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
-    meant = [a for a in open_episodes(_alerts(settings)) if a.episode_id.startswith(episode)]
+    meant = [a for a in open_episodes(read_alerts(settings)) if a.episode_id.startswith(episode)]
     if len(meant) != 1:
         raise Failure(
             f"{len(meant) or 'no'} open episodes begin with {episode!r}",

@@ -9,8 +9,11 @@ from typing import Final
 
 import msgspec
 
+from stream_monitor.alerts.incidents import IncidentPolicy, incidents_of
 from stream_monitor.contracts import ENDED, DriftAlert
 
+_ROWS_MS: Final = 2_000 * 1_000  # without a time column a row takes a second
+_BY_ROWS: Final = IncidentPolicy(window_ms=_ROWS_MS, cooldown_ms=_ROWS_MS)
 _SINCE: Final = re.compile(r"since \d{4}-\d\d-\d\d \d\d:\d\dZ")
 
 
@@ -88,18 +91,12 @@ def _moment(time_ms: int) -> str:
     return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def n_incidents(episodes: Sequence[Episode]) -> int:
-    """How many things happened: episodes that lie over each other in time are one.
+def n_incidents(alerts: Iterable[DriftAlert], *, timed: bool) -> int:
+    """How many things happened: episodes that began, or were told of, close together are one.
 
-    An episode that lasts takes every later one in only as far as its alert: two changes a month
-    apart are two, also where the first never went away.
+    Within a day of event time; where rows have no time, within two thousand rows.
     """
-    count, reach = 0, -1
-    for episode in sorted(episodes, key=lambda e: (e.onset_event, e.alerted_event)):
-        if episode.onset_event > reach:
-            count += 1
-        reach = max(reach, episode.ended_event or episode.alerted_event)
-    return count
+    return len(incidents_of(alerts, IncidentPolicy() if timed else _BY_ROWS))
 
 
 def only_in(these: Sequence[Episode], those: Sequence[Episode]) -> list[Episode]:

@@ -35,7 +35,7 @@ def summary(
         "features": len(layout.features),
         "reference_events": replay.n_reference,
         "episodes": n_alerts,
-        "incidents": n_incidents(replay.episodes),
+        "incidents": n_incidents(replay.alerts, timed=layout.time is not None),
         "alerts_per_million": round(1e6 * n_alerts / replay.n_events, 2),
         "seconds": round(replay.seconds, 2),
     }

@@ -30,9 +30,9 @@ def alerts(stage: Stage) -> list[DriftAlert]:
     return [msgspec.json.decode(message.value() or b"", type=DriftAlert) for message in found]
 
 
-def told(stage: Stage, *arguments: str, code: int = 0) -> str:
+def told(stage: Stage, *arguments: str, code: int = 0, group: str = "alerts") -> str:
     place = ["--bootstrap-servers", stage.broker, "--prefix", stage.prefix]
-    done = CliRunner().invoke(app, ["alerts", *arguments, *place])
+    done = CliRunner().invoke(app, [group, *arguments, *place])
     assert done.exit_code == code, done.output
     return done.stdout
 
@@ -63,3 +63,33 @@ def test_known_quiet_and_over_are_told_to_everybody(stage: Stage) -> None:
     assert episode not in open_ids(stage)
     told(stage, "resolve", episode, code=2)
     told(stage, "snooze", episode, "--for", "soon", code=2)
+
+
+def test_episodes_are_handled_together_as_an_incident(stage: Stage) -> None:
+    log = list(log_of("churn", 0))
+    stage.start()
+    stage.produce("churn", log)
+    until(lambda: stage.drained(len(log)), "all is read")
+    until(lambda: bool(open_ids(stage)), "an episode is open")
+
+    def incidents(*arguments: str, code: int = 0) -> str:
+        return told(stage, *arguments, code=code, group="incidents")
+
+    (first, *_) = [json.loads(line) for line in incidents("list", "--json").splitlines()]
+    incident = first["incident_id"]
+    mine = {m["episode_id"] for m in first["members"] if m["ended_ms"] is None}
+    assert mine <= set(open_ids(stage))
+    assert first["causes"][0]["score"] > 0
+    assert first["causes"][0]["name"] in incidents("show", incident[:10])
+
+    incidents("acknowledge", incident, "--by", "ana")
+    incidents("resolve", incident, "--by", "ben")
+    until(lambda: mine.isdisjoint(open_ids(stage)), "its episodes are over")
+
+    (again, *_) = [json.loads(line) for line in incidents("list", "--all", "--json").splitlines()]
+    assert again["incident_id"] == incident
+    assert {m["acknowledged_by"] for m in again["members"] if m["episode_id"] in mine} == {"ana"}
+    digest = json.loads(incidents("digest", "--since", "3650d", "--json"))
+    assert digest["model"] == "churn"
+    assert sum(digest["episodes_by_kind"].values()) == sum(digest["episodes_by_severity"].values())
+    incidents("show", "nothing", code=2)

@@ -10,6 +10,8 @@ from driftline.replay.episodes import Episode, n_incidents, only_in
 from driftline.replay.injected import findings
 from driftline.replay.records import Places
 from producer.injection import parse
+from stream_monitor.contracts import DriftAlert
+from tests.unit.alert_factories import alert
 
 
 def episode(feature: str, onset: int, alerted: int, ended: int | None = None) -> Episode:
@@ -20,11 +22,16 @@ def episode(feature: str, onset: int, alerted: int, ended: int | None = None) ->
     )  # fmt: skip
 
 
-def test_episodes_that_lie_over_each_other_are_one_incident() -> None:
-    assert n_incidents([]) == 0
-    assert n_incidents([episode("a", 10, 20), episode("b", 15, 30)]) == 1
-    assert n_incidents([episode("a", 10, 20), episode("b", 21, 30)]) == 2
-    assert n_incidents([episode("a", 10, 20, ended=25), episode("b", 21, 30)]) == 1
+def test_changes_close_together_are_one_incident_by_time_or_by_rows() -> None:
+    def at(row: int, name: str) -> DriftAlert:
+        ms = 1_000 * row
+        return alert(alert_id=name, episode_id=name, series=name, onset_ms=ms, decided_ms=ms)
+
+    near, far = [at(0, "a"), at(2_000, "b")], [at(0, "a"), at(2_001, "b")]
+    assert n_incidents([], timed=False) == 0
+    assert n_incidents(near, timed=False) == 1
+    assert n_incidents(far, timed=False) == 2
+    assert n_incidents(far, timed=True) == 1
 
 
 def test_a_change_is_found_by_the_next_alert_of_its_column() -> None:

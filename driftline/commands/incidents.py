@@ -1,0 +1,218 @@
+"""``driftline incidents``: what happened, episodes that belong together as one."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
+
+import msgspec
+import typer
+
+from driftline.commands.connection import load_settings
+from driftline.commands.failure import USAGE, Failure
+from driftline.commands.handling import By, Reason, duration_ms, read_alerts, write_command
+from driftline.commands.options import Bootstrap, Config, Json, Prefix
+from driftline.commands.output import note, write_json
+
+if TYPE_CHECKING:
+    from stream_monitor.alerts.incidents import Incident
+    from stream_monitor.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, help="Incidents: episodes that belong together.")
+
+Id: TypeAlias = Annotated[
+    str, typer.Argument(help="Id of an incident, or how it begins: driftline incidents list.")
+]
+Model: TypeAlias = Annotated[str | None, typer.Option(help="Only this model's.")]
+_SHORT: Final = 12
+
+
+@app.command("list")
+def list_incidents(
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    prefix: Prefix = None,
+    model: Model = None,
+    *,
+    closed: Annotated[bool, typer.Option("--all", help="Those that are over, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Incidents that are open, the oldest first."""
+    settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
+    found = [
+        incident
+        for incident in read_incidents(settings)
+        if model in (None, incident.model) and (closed or incident.closed_ms is None)
+    ]
+    for incident in found:
+        text = msgspec.json.encode(incident).decode() if as_json else line_of(incident)
+        sys.stdout.write(text + "\n")
+    if not found and not as_json:
+        note("no incident is open")
+
+
+@app.command()
+def show(
+    incident: Id,
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    prefix: Prefix = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """One incident: what it may come from, and its episodes."""
+    settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
+    found = meant(read_incidents(settings), incident)
+    if as_json:
+        write_json(msgspec.to_builtins(found))
+        return
+    lines = [line_of(found), "", "  may come from"]
+    lines += [f"    {cause.score:4.2f}  {cause.name:<17} {cause.why}" for cause in found.causes]
+    lines += ["", "  episodes"]
+    for member in found.members:
+        state = "open" if member.ended_ms is None else "over"
+        known = f"  (known to {member.acknowledged_by})" if member.acknowledged_by else ""
+        lines.append(
+            f"    {member.episode_id[:_SHORT]}  {state}  {member.severity:<6} "
+            f"{member.explanation}{known}"
+        )
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+@app.command()
+def acknowledge(
+    incident: Id,
+    by: By = None,
+    reason: Reason = "",
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    prefix: Prefix = None,
+) -> None:
+    """Say that you know, of all its open episodes."""
+    settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
+    for episode in open_episodes(settings, incident):
+        write_command(settings, "acknowledge", episode, by, reason)
+
+
+@app.command()
+def snooze(
+    incident: Id,
+    for_: Annotated[str, typer.Option("--for", help="How long: 30m, 2h, 3d.")],
+    by: By = None,
+    reason: Reason = "",
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    prefix: Prefix = None,
+) -> None:
+    """No more alerts of its series for a while."""
+    until_ms = round(time.time() * 1000) + duration_ms(for_)
+    settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
+    for episode in open_episodes(settings, incident):
+        write_command(settings, "snooze", episode, by, reason, until_ms)
+
+
+@app.command()
+def resolve(
+    incident: Id,
+    by: By = None,
+    reason: Reason = "",
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    prefix: Prefix = None,
+) -> None:
+    """End all its open episodes; their series are watched on."""
+    settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
+    for episode in open_episodes(settings, incident):
+        write_command(settings, "resolve", episode, by, reason)
+
+
+@app.command()
+def digest(
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    prefix: Prefix = None,
+    since: Annotated[str, typer.Option("--since", help="How far back: 12h, 7d.")] = "24h",
+    *,
+    as_json: Json = False,
+) -> None:
+    """What happened to each model, in a few lines: counted back from its latest alert."""
+    from driftline.commands.digest import digests, text_of  # noqa: PLC0415 - light imports
+
+    settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
+    found = digests(read_incidents(settings), duration_ms(since, option="--since"))
+    if as_json:
+        for one in found:
+            sys.stdout.write(msgspec.json.encode(one).decode() + "\n")
+    elif found:
+        sys.stdout.write("\n\n".join(map(text_of, found)) + "\n")
+    else:
+        note("nothing was ever told of any model")
+
+
+def read_incidents(settings: Settings) -> list[Incident]:
+    """All incidents that the alerts topic tells of."""
+    from stream_monitor.alerts.incidents import incidents_of  # noqa: PLC0415 - light imports
+
+    return incidents_of(read_alerts(settings), deploys=_deploys(settings))
+
+
+def _deploys(settings: Settings) -> dict[str, dict[str, int]]:
+    """When each version was announced, by model; empty where there is no trainer."""
+    from driftline.reading import TopicReader  # noqa: PLC0415 - light imports
+    from producer.routing import topic_names  # noqa: PLC0415
+    from trainer.contracts import ModelVersion  # noqa: PLC0415
+
+    found: dict[str, dict[str, int]] = {}
+    try:
+        reader = TopicReader(settings.kafka.client(), topic_names(settings.topics.prefix).models)
+    except LookupError:
+        return found
+    with reader:
+        for record in reader.until(lambda: False, quiet_s=1.0):
+            if record.value and b"@" in (record.key or b""):
+                version = msgspec.json.decode(record.value, type=ModelVersion)
+                found.setdefault(version.model, {})[version.version] = version.time_ms
+    return found
+
+
+def meant(incidents: Sequence[Incident], beginning: str) -> Incident:
+    """The one incident whose id begins so.
+
+    Raises:
+        Failure: there is none, or there are several.
+    """
+    found = [one for one in incidents if one.incident_id.startswith(beginning)]
+    if len(found) != 1:
+        raise Failure(
+            f"{len(found) or 'no'} incidents begin with {beginning!r}",
+            fix="driftline incidents list --all", code=USAGE,
+        )  # fmt: skip
+    return found[0]
+
+
+def open_episodes(settings: Settings, beginning: str) -> list[str]:
+    """The open episodes of an incident.
+
+    Raises:
+        Failure: none is open.
+    """
+    found = meant(read_incidents(settings), beginning)
+    episodes = [member.episode_id for member in found.members if member.ended_ms is None]
+    if not episodes:
+        raise Failure(f"incident {found.incident_id[:_SHORT]} is over", code=USAGE)
+    return episodes
+
+
+def line_of(incident: Incident) -> str:
+    """An incident as a line: its id, when it was told of, how bad, of what, the likeliest cause."""
+    from stream_monitor.alerts.wording import moment  # noqa: PLC0415 - light imports
+
+    over = "open" if incident.closed_ms is None else f"over {moment(incident.closed_ms)}"
+    n = len(incident.members)
+    return (
+        f"{incident.incident_id[:_SHORT]}  {moment(incident.opened_ms)}  {over:<22} "
+        f"{incident.severity:<6} {incident.model}  {n} episode{'s' if n > 1 else ''}  "
+        f"{incident.causes[0].name if incident.causes else 'unknown'}: {incident.explanation}"
+    )
