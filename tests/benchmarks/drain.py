@@ -5,6 +5,7 @@
 The same topic, the same machine, one after another, in turns; the median of the rounds counts.
 driftline runs as in production, everything on.  Its rate is told by Redis, not by itself: records
 committed from its first commit seen to its last.  The others count from their first record on.
+Before that, what the stages of the core cost by themselves (`tests.benchmarks.stages`).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from driftline import topic_registry  # noqa: E402
 from driftline.partition_state import read_partition  # noqa: E402
 from driftline.stack import LocalStack  # noqa: E402
 from producer.routing import topic_names  # noqa: E402
-from tests.benchmarks import workload  # noqa: E402
+from tests.benchmarks import stages, workload  # noqa: E402
 from trainer.promotion.announce import announce  # noqa: E402
 
 TEXTBOOK_SHARE: Final = 10
@@ -92,6 +93,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--without-textbook", action="store_true", help="while optimising")
     chosen = parser.parse_args()
+    print(stages.measure().text(), flush=True)
     prefix, n = "bench", chosen.events
     rates: dict[str, list[float]] = {"driftline": [], "textbook": [], "hand_written": []}
     with LocalStack.start() as stack:
