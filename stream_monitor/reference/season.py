@@ -83,6 +83,21 @@ class BinCalendar(msgspec.Struct, frozen=True, kw_only=True):
         """The slot of each event time (n,)."""
         return slots_of(times_ms, self.period_ms, self.n_slots)
 
+    def between(self, start_ms: int, end_ms: int) -> Ints:
+        """How the reference's events would lie in the slots from start to end, shape (n_slots,).
+
+        Each slot by the time it covers of the span and by its traffic; only ratios mean anything.
+        """
+        edges = -(-np.arange(self.n_slots + 1) * self.period_ms // self.n_slots)  # rounded up
+        periods, rest_ms = divmod(end_ms - start_ms, self.period_ms)
+        begin = start_ms % self.period_ms
+        covered_ms = periods * np.diff(edges)
+        for shift in (0, self.period_ms):  # the rest may run into the next period
+            within = np.clip(edges, begin - shift, begin + rest_ms - shift)
+            covered_ms += np.diff(within)
+        weights: Ints = covered_ms * self.table.sum(axis=1)
+        return weights if weights.any() else covered_ms
+
     def expected(self, slot_counts: Ints) -> list[int]:
         """Bins of reference events that lie in the calendar as ``slot_counts`` (n_slots,) do.
 

@@ -46,7 +46,7 @@ class Window:
             closed_offset=closed_offset,
             n_events=self.n_events,
             features={
-                name: _closed(statistics, profile.features[name])
+                name: _closed(statistics, profile.features[name], self.start_ms, size_ms)
                 for name, statistics in self.features.items()
             },
             partition=partition,
@@ -71,9 +71,17 @@ class Window:
         return cls(start_ms, first, last, n_events, restored)
 
 
-def _closed(statistics: FeatureStatistics, reference: FeatureReference) -> ClosedFeature:
+def _closed(
+    statistics: FeatureStatistics, reference: FeatureReference, start_ms: int, size_ms: int
+) -> ClosedFeature:
+    """With a season, a night is compared with what nights are."""
     bins: list[int] = statistics.bins.tolist()
-    index, effect, divergence = distances(bins, reference.bin_counts, reference.tau)
+    calendar = reference.calendar
+    if calendar is None:
+        usual, tau = list(reference.bin_counts), reference.tau
+    else:
+        usual, tau = calendar.expected(calendar.between(start_ms, start_ms + size_ms)), calendar.tau
+    index, effect, divergence = distances(bins, usual, tau)
     return ClosedFeature(
         count=statistics.count,
         invalid=statistics.invalid,

@@ -25,6 +25,8 @@ from stream_monitor.reference.profile import (
 )
 from stream_monitor.reference.season import DAY_MS, HOUR_MS, WEEK_MS, BinCalendar, Season
 from stream_monitor.reference.transform import Transform
+from stream_monitor.windows.spec import WindowSpec
+from stream_monitor.windows.tumbling import Windows
 
 PER_DAY = 480
 STEP_MS = DAY_MS // PER_DAY
@@ -225,3 +227,49 @@ def test_a_row_without_a_time_is_refused() -> None:
 
     with pytest.raises(ValueError, match="'at'"):
         profile_from_frame(frame, model="m", version="1", task="binary", time="at")
+
+
+@pytest.mark.parametrize(("start_h", "hours"), [(0, 1), (5.5, 1), (23.5, 1), (20, 9), (3, 24 * 7)])
+def test_the_calendar_of_a_span_is_that_of_its_events(start_h: float, hours: float) -> None:
+    calendar = fitted().calendar
+    assert calendar is not None
+    start_ms, end_ms = (
+        10**12 + round(start_h * HOUR_MS),
+        10**12 + round((start_h + hours) * HOUR_MS),
+    )
+    counted = np.bincount(
+        calendar.slots_of(np.arange(start_ms, end_ms, 1_000)), minlength=calendar.n_slots
+    )
+
+    share = calendar.between(start_ms, end_ms)
+
+    even = calendar.table.sum(axis=1)  # the reference has the same traffic at every hour, nearly
+    expected = counted * even
+    assert np.allclose(share / share.sum(), expected / expected.sum(), atol=1e-3)
+
+
+@pytest.mark.parametrize("hour", [0, 6, 12, 18])
+def test_a_window_of_one_hour_is_compared_with_that_hour(hour: int) -> None:
+    profile = ReferenceProfile(
+        model="m", version="1", task="binary", origin="training", features={"x": fitted()},
+        prediction=None, loss=None, n_events=10 * PER_DAY,
+    )  # fmt: skip
+    size_ms, per_hour = HOUR_MS, 400
+    start_ms = 100 * DAY_MS + hour * HOUR_MS
+    when = start_ms + np.arange(per_hour, dtype=np.int64) * (size_ms // per_hour)
+    usual = np.sin(2 * np.pi * when / DAY_MS) + np.random.default_rng(hour).standard_normal(
+        per_hour
+    )
+
+    def effect(values: Floats) -> float:
+        windows = Windows(WindowSpec(size_ms=size_ms), profile)
+        transformed = {"x": Transform(fitted()).apply(values.tolist())}
+        windows.observe(np.arange(per_hour), when, transformed)
+        (closed,) = windows.observe(
+            np.array([per_hour]), np.array([start_ms + 3 * size_ms]),
+            {"x": Transform(fitted()).apply([0.0])},
+        )  # fmt: skip
+        return closed.features["x"].effect
+
+    assert effect(usual) < 0.1
+    assert effect(usual + 1.0) > 0.3
