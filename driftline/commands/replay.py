@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 
 import typer
 
 from driftline.commands.failure import USAGE, Failure
-from driftline.commands.options import Json
+from driftline.commands.options import Bootstrap, Json
 from driftline.commands.output import note, write_json
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from producer.injection import Injection
     from stream_monitor.spec import MonitorSpec
 
 
 def replay(
-    source: Annotated[Path, typer.Argument(help="CSV, Parquet or JSON lines, a row an event.")],
+    source: Annotated[
+        str,
+        typer.Argument(help="CSV, Parquet or JSON lines, a row an event; or topic:NAME, the log."),
+    ],
     reference: Annotated[
         str, typer.Option(help="What was normal: first:10%, first:5000, or a file.")
     ] = "first:10%",
@@ -32,10 +37,18 @@ def replay(
         Path | None,
         typer.Option("--config", help="Settings to try; compared with the live ones."),
     ] = None,
+    model: Annotated[str | None, typer.Option(help="Of a topic: the model.")] = None,
+    since: Annotated[
+        str | None, typer.Option("--from", help="Of a topic: first offset or append time.")
+    ] = None,
+    upto: Annotated[
+        str | None, typer.Option("--to", help="Of a topic: offset or append time to stop before.")
+    ] = None,
+    bootstrap_servers: Bootstrap = None,
     *,
     as_json: Json = False,
 ) -> None:
-    """What would the monitor have said?  No Kafka, no Redis, no side effects.
+    """What would the monitor have said?  No side effects; of a file, no Kafka and no Redis either.
 
     Columns are taken for what they look like, and shown.  With --json: one line for each episode,
     the summary as the last one.
@@ -43,15 +56,54 @@ def replay(
     from driftline.replay.refusal import BadSource  # noqa: PLC0415 - light imports
 
     try:
-        _replay(source, reference, (time, prediction, label), inject or [], config, as_json=as_json)
+        roles = (time, prediction, label)
+        where = Range(model, since, upto, bootstrap_servers)
+        frame, roles = _frame(source, where, roles)
+        _replay(frame, source, reference, roles, inject or [], config, as_json=as_json)
     except BadSource as bad:
         raise Failure(str(bad), fix=bad.fix, code=USAGE) from bad
 
 
+class Range(NamedTuple):
+    """Which part of a topic is meant, and where the topic is."""
+
+    model: str | None
+    since: str | None
+    upto: str | None
+    bootstrap_servers: str | None
+
+
+Roles: TypeAlias = tuple[str | None, str | None, str | None]
+"""The columns of event time, prediction and truth."""
+
+
+def _frame(source: str, where: Range, roles: Roles) -> tuple[pd.DataFrame, Roles]:
+    """The rows, and which columns are what: a topic says so itself."""
+    from driftline.commands.connection import load_settings  # noqa: PLC0415 - light imports
+    from driftline.replay import topic  # noqa: PLC0415
+    from driftline.replay.refusal import BadSource  # noqa: PLC0415
+    from driftline.replay.source import read_frame  # noqa: PLC0415
+
+    if not source.startswith(topic.MARK):
+        if where[:3] != (None, None, None):
+            raise BadSource("--model, --from and --to choose from a topic, and this is a file",
+                            fix="replay topic:driftline.events.v1")  # fmt: skip
+        return read_frame(Path(source)), roles
+    settings = load_settings(bootstrap_servers=where.bootstrap_servers)
+    since = topic.parse_bound(where.since, "--from") if where.since is not None else None
+    upto = topic.parse_bound(where.upto, "--to") if where.upto is not None else None
+    name = source.removeprefix(topic.MARK)
+    frame = topic.read_range(settings.kafka.client(), name, where.model, since, upto)
+    own = (topic.TIME, topic.PREDICTION, topic.LABEL if topic.LABEL in frame else None)
+    time, prediction, label = (role or mine for role, mine in zip(roles, own, strict=True))
+    return frame, (time, prediction, label)
+
+
 def _replay(
-    source: Path,
+    frame: pd.DataFrame,
+    source: str,
     reference: str,
-    roles: tuple[str | None, str | None, str | None],
+    roles: Roles,
     inject: list[str],
     config: Path | None,
     *,
@@ -67,7 +119,6 @@ def _replay(
     from driftline.replay.source import read_frame  # noqa: PLC0415
 
     time, prediction, label = roles
-    frame = read_frame(source)
     wanted = parse_reference(reference, len(frame))
     first = 0 if isinstance(wanted, Path) else wanted
     normal = read_frame(wanted) if isinstance(wanted, Path) else frame.iloc[:first]

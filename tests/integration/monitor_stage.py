@@ -109,7 +109,7 @@ class Stage:
 
     def produce(self, model: str, log: list[Event | bytes]) -> None:
         partition = partition_of(model, self.partitions)
-        producer = Producer({**self.client, "linger.ms": 5})
+        producer = Producer({**self.client, "linger.ms": 5, "enable.idempotence": True})
         for value in log:
             raw = value if isinstance(value, bytes) else encode(value)
             kind = [] if isinstance(value, bytes) else headers(value, source="/test")

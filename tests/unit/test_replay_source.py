@@ -22,9 +22,9 @@ EVENT = {"id": "e1", "model": "m", "features": {"temp": 71.5, "carrier": "UA"}, 
         ("a.csv", b"\xef\xbb\xbfa,b\n1,x\n2,y\n"),  # as spreadsheets write it
         ("a.csv", b"a;b\r\n1;x\r\n2;y\r\n"),
         ("a.tsv", b"a\tb\n1\tx\n2\ty\n"),
-        ("a.csv.gz", gzip.compress(b"a,b\n1,x\n2,y\n")),
+        ("a.csv.gz", gzip.compress(b"a,b\n1,x\n2,y\n", mtime=0)),
         ("a.jsonl", b'{"a": 1, "b": "x"}\n\n{"a": 2, "b": "y"}'),
-        ("a.jsonl.gz", gzip.compress(b'{"a": 1, "b": "x"}\n{"a": 2, "b": "y"}\n')),
+        ("a.jsonl.gz", gzip.compress(b'{"a": 1, "b": "x"}\n{"a": 2, "b": "y"}\n', mtime=0)),
         ("a.json", b'[{"a": 1, "b": "x"}, {"b": "y", "a": 2}]'),
     ],
 )
