@@ -113,7 +113,7 @@ class Play:
                 )
             case Swapped(version=version, event_time_ms=now):
                 moment = datetime.fromtimestamp(now / 1000, UTC)
-                self.screen.say(f"{moment:%d %b %H:%M}  version {version} answers")
+                self.screen.say(f"          {moment:%d %b %H:%M}  version {version} answers")
             case Progress(done=done, of=of, event_time_ms=now):
                 self.screen.progress(done, of, now)
             case Done(written=written):

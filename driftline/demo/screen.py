@@ -85,7 +85,8 @@ def retrain_text(event: RetrainEvent) -> tuple[str, str] | None:
     if event.step == "requested":
         reason = "the world changed: a new model, once the labels are there"
     elif event.rule == "data_quality":
-        reason = f"{event.numbers.get('series')} broke, the world did not change: mend the source"
+        series = str(event.numbers.get("series")).removeprefix("feature/")
+        reason = f"{series} broke, the world did not change: mend the source"
     return f"{moment:%d %b %H:%M}  {word:<12}", challenger + reason
 
 
