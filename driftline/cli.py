@@ -19,6 +19,7 @@ from driftline.commands import (
     demo,
     doctor,
     explain,
+    forward,
     handling,
     incidents,
     models,
@@ -89,6 +90,7 @@ app.command("monitor")(monitor.monitor)
 app.command("train")(train.train)
 app.command("retrain")(retrain.retrain)
 app.command("publish")(publish.publish)
+app.command("forward")(forward.forward)
 app.command("replay")(replay.replay)
 app.command("check")(check.check)
 app.command("status")(status.status)

@@ -39,6 +39,7 @@ PLACES: Final[dict[str, str]] = {
     "trainer.promoting.recorded": "the champion is recorded, nobody was told",
     "trainer.relay.published": "events are acknowledged, and still in the outbox",
     "trainer.job.finished": "the job is recorded as done",
+    "forwarder.batch.written": "a batch is in the log, its position is not committed",
 }
 
 

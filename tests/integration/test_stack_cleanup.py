@@ -16,8 +16,9 @@ from driftline.stack.process import ServerFailed, ServerProcess, data_folder
 
 # Kafka is named, so that only Valkey starts; its pid and folder are told through its own port.
 SCRIPT = """
-import os, sys, tempfile
+import os, signal, sys, tempfile
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run in the background
 from driftline.stack import LocalStack
 with LocalStack.start() as stack:
     import redis

@@ -1,0 +1,172 @@
+"""The forwarder: reads a foreign topic, writes the log, commits last.
+
+At least once: a position is committed only when all below it is acknowledged in the log or among
+the dead letters.  What a crash lets it write again has the same id, and is removed by it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from driftline.forwarding.mapping import FieldMap, event_of
+from producer.codec import RefusedRecord
+from producer.failpoint import failpoint
+from producer.writer import LogWriter, Undelivered
+from stream_monitor.ingest.records import LogRecord
+from stream_monitor.ingest.refusal import dead_letter
+from stream_monitor.runtime import letters
+from stream_monitor.runtime.refusals import RefusalLimit, Refusals
+
+BATCH: Final = 1_000
+POLL_S: Final = 0.5
+FLUSH_S: Final = 60.0
+_MAX_PAYLOAD_BYTES: Final = 4_096
+
+
+class TooManyRefused(RuntimeError):  # noqa: N818 - says what happened
+    """So much was refused that something is wrong with the source, or with the mapping."""
+
+
+class Forwarded(NamedTuple):
+    """What became of the records so far."""
+
+    events: int = 0
+    refused: int = 0
+
+
+class Forwarder:
+    """Forwards one topic, as a member of a group: start as many as it has partitions.
+
+    Raises:
+        LookupError: there is no such topic.
+        KafkaException: nobody answers.
+    """
+
+    def __init__(
+        self,
+        client: Mapping[str, Any],
+        source: str,
+        *,
+        group: str,
+        prefix: str,
+        dead_letters: str,
+        fields: FieldMap | None,
+        shards: int = 1,
+        limit: RefusalLimit | None = None,
+    ) -> None:
+        self._source, self._dead_letters = source, dead_letters
+        self._fields = fields
+        self._limit = limit or RefusalLimit()
+        self._refusals = Refusals()
+        plain = {"log_level": 0, **client}
+        self._consumer = Consumer({
+            **plain, "group.id": group, "enable.auto.commit": False,
+            "auto.offset.reset": "earliest", "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+        })  # fmt: skip
+        found = self._consumer.list_topics(source, timeout=10).topics[source]
+        if found.error is not None or not found.partitions:
+            self._consumer.close()
+            raise LookupError(f"there is no topic {source}")
+        self._partitions = frozenset(found.partitions)
+        self._at_end: set[int] = set()
+        self._writer = LogWriter(
+            plain.pop("bootstrap.servers"), topic_prefix=prefix, shards=shards,
+            source=f"/driftline/forward/{source}", librdkafka=plain,
+        )  # fmt: skip
+        self._letters = Producer({**client, "log_level": 0, "enable.idempotence": True})
+        self._lost_letters = ""
+        self._consumer.subscribe([source])
+        self.forwarded = Forwarded()
+
+    def rounds(self) -> Iterator[bool]:
+        """Forward batch after batch; tells after each whether the end of the topic was reached.
+
+        Raises:
+            Undelivered: Kafka did not take it; what is not committed is read again.
+            TooManyRefused: nothing of the batch is committed.
+        """
+        while True:
+            self._round()
+            yield self._at_end >= self._partitions
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._consumer.close()
+
+    def _round(self) -> None:
+        records: list[Message] = []
+        for message in self._consumer.consume(BATCH, POLL_S):
+            error = message.error()
+            if error is None:
+                records.append(message)
+                self._at_end.discard(message.partition() or 0)
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+                self._at_end.add(message.partition() or 0)
+            elif error.fatal() or not error.retriable():
+                raise KafkaException(error)
+        if not records:
+            return
+        refused = [i for i, message in enumerate(records) if not self._forward(message)]
+        seen = [LogRecord(i, 0, None, None) for i in range(len(records))]
+        self._refusals = self._refusals.after(seen, refused, self._limit.window)
+        enough = self._limit.broken_by(self._refusals)
+        if enough is not None:
+            raise TooManyRefused(enough)
+        self._writer.flush(FLUSH_S)
+        if self._letters.flush(FLUSH_S) or self._lost_letters:
+            raise Undelivered(f"dead letters did not arrive: {self._lost_letters or 'no answer'}")
+        failpoint("forwarder.batch.written")
+        with contextlib.suppress(KafkaException):  # the group moved on: another reads it again
+            self._consumer.commit(offsets=_next(records), asynchronous=False)
+        events, n_refused = self.forwarded
+        self.forwarded = Forwarded(events + len(records) - len(refused), n_refused + len(refused))
+
+    def _forward(self, message: Message) -> bool:
+        """Write a record's event, or where it has none its dead letter and answer no."""
+        record = _record(message)
+        place = f"{self._source}:{message.partition()}:{record.offset}"
+        try:
+            event = event_of(
+                record.value, record.kind, self._fields, place=place, time_ms=record.timestamp_ms
+            )
+        except RefusedRecord as why:
+            letter = dead_letter(
+                self._source, message.partition() or 0, record, why.reason, str(why),
+                _MAX_PAYLOAD_BYTES,
+            )  # fmt: skip
+            value, headers = letters.dead_letter(letter)
+            self._letters.produce(
+                self._dead_letters, value, headers=headers, on_delivery=self._on_letter
+            )
+            self._letters.poll(0)
+            return False
+        self._writer.write(event)
+        return True
+
+    def _on_letter(self, error: KafkaError | None, _message: Message) -> None:
+        if error is not None:
+            self._lost_letters = error.str()
+
+
+def _record(message: Message) -> LogRecord:
+    headers: dict[str, Any] = dict(message.headers() or ())
+    kind = headers.get("ce_type")
+    return LogRecord(
+        message.offset() or 0,
+        message.timestamp()[1],
+        None if kind is None else kind.decode("utf-8", "replace"),
+        message.value(),
+    )
+
+
+def _next(records: list[Message]) -> list[TopicPartition]:
+    """The position after the last record of each partition."""
+    ends: dict[tuple[str, int], int] = {}
+    for message in records:
+        ends[message.topic() or "", message.partition() or 0] = (message.offset() or 0) + 1
+    return [TopicPartition(topic, partition, end) for (topic, partition), end in ends.items()]

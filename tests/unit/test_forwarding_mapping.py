@@ -1,0 +1,107 @@
+"""Records of foreign topics as events of the log."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from driftline.forwarding.mapping import FieldMap, event_of, field_map
+from producer.codec import RefusedRecord, encode
+from producer.events import Command, InferenceEvent, Label
+
+LABELS = FieldMap(kind="label", model="churn", id_field="request", label_field="left",
+                  time_field="at")  # fmt: skip
+EVENTS = FieldMap(kind="event", model_field="app", version="7", prediction_field="score")
+PLACE = "warehouse:2:17"
+
+
+def read(value: object, fields: FieldMap | None, ce_type: str | None = None) -> object:
+    raw = value if isinstance(value, bytes) else msgspec.json.encode(value)
+    return event_of(raw, ce_type, fields, place=PLACE, time_ms=5)
+
+
+@pytest.mark.parametrize(
+    ("at", "time_ms"),
+    [
+        (1_700_000_000, 1_700_000_000_000),
+        (1_700_000_000_123, 1_700_000_000_123),
+        ("2023-11-14T22:13:20Z", 1_700_000_000_000),
+        ("2023-11-14 22:13:20", 1_700_000_000_000),
+        (None, 5),
+    ],
+)
+def test_a_label_has_its_prediction_s_id_and_a_time(at: object, time_ms: int) -> None:
+    row = {"request": 17, "left": True, "at": at, "more": [1]}
+    expected = Label(id="17", model="churn", label=True, time_ms=time_ms)
+    assert read(row, LABELS) == expected
+
+
+def test_what_is_nothing_else_is_a_feature_and_the_place_is_the_id() -> None:
+    row = {"app": "m", "score": 0.25, "age": 3, "plan": None, "nested": {"a": 1}, "time_ms": 0}
+
+    event = read(row, EVENTS)
+    chosen = read(row, msgspec.structs.replace(EVENTS, features=("age", "gone")))
+
+    assert event == InferenceEvent(
+        id=PLACE, model="m", version="7", time_ms=0, features={"age": 3, "plan": None},
+        prediction=0.25,
+    )  # fmt: skip
+    assert isinstance(chosen, InferenceEvent)
+    assert chosen.features == {"age": 3, "gone": None}
+
+
+@pytest.mark.parametrize(
+    ("value", "fields", "why"),
+    [
+        ({"left": 1}, LABELS, "request: a label needs its prediction's id"),
+        ({"request": "a"}, LABELS, "left: no label"),
+        ({"request": "a", "left": 1, "at": "soon"}, LABELS, "at: 'soon' is no time"),
+        ({"app": "m"}, EVENTS, "score: no prediction"),
+        ({"score": 1}, EVENTS, "app: no model"),
+        ({"app": "m", "score": [1]}, EVENTS, "prediction"),
+        ([1], EVENTS, "no JSON object"),
+        (b"{", EVENTS, "truncated"),
+        (b"{", None, "truncated"),
+    ],
+)
+def test_what_is_missing_is_said(value: object, fields: FieldMap | None, why: str) -> None:
+    with pytest.raises(RefusedRecord, match=why):
+        read(value, fields)
+
+
+def test_the_log_s_own_contract_passes_as_it_is_and_orders_do_not() -> None:
+    label = Label(id="a", model="m", label=1, time_ms=3)
+    order = Command(id="c", model="m", action="resolve", episode="e", actor="eve", time_ms=0)
+
+    assert read(encode(label), None) == label
+    assert read(encode(label), None, "io.driftline.label.v1") == label
+    with pytest.raises(RefusedRecord):
+        read(encode(order), None, "io.driftline.command.v1")
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "why"),
+    [
+        ("labels", {"model": "m"}, "neither label nor event"),
+        ("label", {}, "whose"),
+        ("event", {"model": "m"}, "of which version"),
+    ],
+)
+def test_a_mapping_that_says_not_enough_is_refused(
+    kind: str, options: dict[str, str], why: str
+) -> None:
+    with pytest.raises(ValueError, match=why):
+        field_map(kind, **({"model": "", "model_field": ""} | options))
+
+
+@given(st.binary(max_size=200) | st.none(), st.sampled_from([LABELS, EVENTS, None]))
+def test_whatever_the_bytes_are_they_are_an_event_or_refused(
+    value: bytes | None, fields: FieldMap | None
+) -> None:
+    try:
+        event = event_of(value, None, fields, place=PLACE, time_ms=5)
+    except RefusedRecord:
+        return
+    assert isinstance(event, InferenceEvent | Label)
