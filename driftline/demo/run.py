@@ -24,7 +24,14 @@ from driftline.demo.children import Child
 from driftline.demo.comparison import ErrorRates, Month, by_month, error_rates
 from driftline.demo.lines import Done, Line, Progress, Ready, Swapped
 from driftline.demo.retrains import counts
-from driftline.demo.scenario import BROKEN_FEATURE, FACTORY, INCIDENT, MODEL, RETRAIN_DECISION
+from driftline.demo.scenario import (
+    BROKEN_FEATURE,
+    FACTORY,
+    INCIDENT,
+    MODEL,
+    RETRAIN_DECISION,
+    RETRAIN_GATE,
+)
 from driftline.demo.screen import Screen
 from driftline.reading import TopicReader
 from driftline.stack import LocalStack, ServerFailed
@@ -226,8 +233,11 @@ def start_trainer(
         "-m", "driftline", "train", *_place(settings), "--home", str(home),
         "--model", MODEL, "--factory", FACTORY,
     ]  # fmt: skip
-    decision = {"DRIFTLINE_TRAINER__DECISION": json.dumps(RETRAIN_DECISION)}
-    return Child("trainer", arguments, {**environment, **ONE_THREAD, **decision}, folder)
+    trainer = {
+        "DRIFTLINE_TRAINER__DECISION": json.dumps(RETRAIN_DECISION),
+        "DRIFTLINE_TRAINER__GATE": json.dumps(RETRAIN_GATE),
+    }
+    return Child("trainer", arguments, {**environment, **ONE_THREAD, **trainer}, folder)
 
 
 def _place(settings: Settings) -> list[str]:

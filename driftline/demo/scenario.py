@@ -37,7 +37,9 @@ def is_in_incident(time_ms: int) -> bool:
 
 RETRAIN_DECISION: Final = {
     "min_labelled_events": 1_500,
-    "cooldown_ms": 14 * 24 * 3_600_000,
+    "cooldown_ms": 7 * 24 * 3_600_000,
     "lookback_records": 80_000,
 }
 """The trainer's settings: three hundred flights' weather a day is little; look back over all."""
+RETRAIN_GATE: Final = {"metric": "brier"}
+"""By how much a probability errs tells two models apart with fewer flights than its side of 0.5."""

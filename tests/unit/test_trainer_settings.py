@@ -26,6 +26,7 @@ factories = { fraud = "shop.fraud:build" }
 cooldown_ms = 86400000
 [trainer.gate]
 min_events = 300
+metric = "brier"
 """
 
 
@@ -43,6 +44,7 @@ def test_monitor_and_trainer_read_the_same_file(
     assert (bench.home, bench.shards) == (Path("models"), 4)
     assert bench.factories == {"fraud": "shop.fraud:build"}
     assert (bench.spec.cooldown_ms, bench.gate.min_events) == (DAY_MS, 300)
+    assert bench.gate.metric == "brier"
 
 
 def test_a_setting_nobody_knows_is_refused_by_name() -> None:
@@ -52,3 +54,5 @@ def test_a_setting_nobody_knows_is_refused_by_name() -> None:
         bench_of(Settings(trainer={"decision": {"cooldown": 1}}))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"max_rows must be positive"):
         bench_of(Settings(trainer={"decision": {"max_rows": 0}}))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"Invalid enum value 'f1'"):
+        bench_of(Settings(trainer={"gate": {"metric": "f1"}}))  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.evaluation.interval import MIN_EFFECTIVE, Interval, mean_interval
+from trainer.evaluation.losses import Metric
 
 Floats: TypeAlias = NDArray[np.float64]
 GateRule: TypeAlias = Literal[
@@ -24,7 +25,8 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
 
     ``min_events`` compared events; the whole ``confidence`` interval of the mean improvement (loss
     of the champion minus loss of the challenger) above ``min_improvement``; a mean loss of at most
-    ``max_loss``, where one is set.
+    ``max_loss``, where one is set.  ``metric`` is the loss: ``brier`` tells two binary models apart
+    with fewer events, for it sees by how much they are wrong.
 
     Raises:
         ValueError: a number that cannot be meant.
@@ -34,6 +36,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     min_events: int = 500
     min_improvement: float = 0.0
     max_loss: float | None = None
+    metric: Metric = "error"
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""

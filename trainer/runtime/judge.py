@@ -66,6 +66,10 @@ def evaluate(job: Job, bench: Bench, desk: Desk, _facts: Facts) -> Change:
     served, source = _champions_predictions(later, dataset.features, job, bench, fitted.profile)
     labels = later["label"].tolist()
     reference = fitted.profile
+    if bench.gate.metric == "brier" and reference.task != "binary":
+        reason = f"the gate's metric is 'brier', which is for binary models, not {reference.task}"
+        told = Told("failed", "metric", f"{reason}: set trainer.gate.metric to 'error'.", {})
+        return Change(job.ended("failed"), (told,))
     ours, theirs = (
         losses(
             said,
@@ -73,6 +77,7 @@ def evaluate(job: Job, bench: Bench, desk: Desk, _facts: Facts) -> Change:
             reference.task,
             threshold=reference.threshold,
             positive=reference.positive,
+            metric=bench.gate.metric,
         )
         for said in (served, fitted.held_out)
     )
