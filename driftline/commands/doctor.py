@@ -152,8 +152,11 @@ def examine_log(settings: Settings, client: Redis) -> list[Finding]:
     topic = settings.topics.events
     now_ms = round(time.time() * 1000)
     found = []
-    for partition, end in sorted(topic_ends(settings.kafka.client(), topic).items()):
-        state = read_partition(client, topic, partition)
+    ends = sorted(topic_ends(settings.kafka.client(), topic).items())
+    states = {partition: read_partition(client, topic, partition) for partition, _ in ends}
+    heard_ms = max((state.heard_ms or 0 for state in states.values()), default=0)
+    for partition, end in ends:
+        state = states[partition]
         silent_ms = None if state.heard_ms is None else now_ms - state.heard_ms
         standing = findings.Standing(
             partition=partition,
@@ -161,6 +164,7 @@ def examine_log(settings: Settings, client: Redis) -> list[Finding]:
             end=end,
             silent_ms=silent_ms,
             waiting=state.waiting,
+            worker_runs=now_ms - heard_ms <= findings.SILENT_MS,
         )
         found.append(findings.judge_lag(standing))
     return found

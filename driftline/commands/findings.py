@@ -115,13 +115,17 @@ def judge_redis(
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a partition of the log stands."""
+    """Where a partition of the log stands.
+
+    ``worker_runs``: one was heard of lately, in this partition or another.
+    """
 
     partition: int
     next: int | None
     end: int
     silent_ms: int | None
     waiting: int
+    worker_runs: bool = False
 
 
 def judge_lag(standing: Standing) -> Finding:
@@ -131,6 +135,13 @@ def judge_lag(standing: Standing) -> Finding:
     if standing.next is None:
         if not standing.end:
             return Finding(check=check, level="ok", found="empty, nothing read yet")
+        if standing.worker_runs:  # it writes the first record of an idle partition itself: a tick
+            return Finding(
+                check=check,
+                level="warning",
+                found=f"{standing.end} records, none committed yet, though a worker runs",
+                fix="look again; if it stays so, there are too few workers",
+            )
         return Finding(
             check=check,
             level="problem",

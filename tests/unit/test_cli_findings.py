@@ -49,6 +49,7 @@ def test_a_topic_is_compared_with_the_registry(
         (standing(), "ok"),
         (standing(next=None, end=0), "ok"),
         (standing(next=None, end=5), "problem"),
+        (standing(next=None, end=5, worker_runs=True), "warning"),
         (standing(end=500), "ok"),
         (standing(end=500, silent_ms=SILENT_MS + 1), "problem"),
         (standing(silent_ms=SILENT_MS + 1), "ok"),
