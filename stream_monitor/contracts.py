@@ -33,7 +33,8 @@ class DriftAlert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     What a person did is a phase too: ``acknowledged``, ``snoozed`` (until ``until_ms`` of the
     append clock) and ``resolved`` name the ``actor`` and the ``reason``.  Later phases of an
     acknowledged episode carry ``acknowledged_by`` and the time of that command.  ``withheld`` is
-    how many alerts of the episode a snooze kept back so far.
+    how many alerts of the episode a snooze kept back so far.  ``segment`` (``origin=EWR``) is the
+    part of the traffic that drifts, where it is not the whole.
     """
 
     alert_id: str
@@ -70,6 +71,7 @@ class DriftAlert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     acknowledged_ms: int | None = None
     until_ms: int | None = None
     withheld: int = 0
+    segment: str | None = None
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -39,13 +39,18 @@ def build(
         Literal["binary", "multiclass", "regression"] | None,
         typer.Option(help="\\[default: what the predictions look like]"),
     ] = None,
+    segment: Annotated[
+        list[str] | None,
+        typer.Option(help="A column whose values are watched by themselves, or origin=EWR."),
+    ] = None,
 ) -> None:
     """Make a profile from the data a model was trained on."""
     from stream_monitor.reference.frame import profile_from_frame  # noqa: PLC0415 - light imports
     from stream_monitor.reference.profile import profile_to_data  # noqa: PLC0415
 
     frame = read_frame(file)
-    wanted = {prediction, label, *(feature or [])} - {None}
+    parts = {declared.partition("=")[0] for declared in segment or []}
+    wanted = {prediction, label, *(feature or []), *parts} - {None}
     unknown = sorted(str(name) for name in wanted if name not in frame)
     if unknown:
         raise Failure(
@@ -65,6 +70,7 @@ def build(
             label=label,
             features=features,
             task=task,
+            segments=segment or [],
         )
     except ValueError as error:
         raise Failure("no profile can be made of it", where=str(file), why=str(error)) from error

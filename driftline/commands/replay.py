@@ -15,6 +15,7 @@ from driftline.commands.output import note, write_json
 if TYPE_CHECKING:
     import pandas as pd
 
+    from driftline.replay.columns import Layout
     from producer.injection import Injection
     from stream_monitor.spec import MonitorSpec
 
@@ -36,6 +37,10 @@ def replay(
     config: Annotated[
         Path | None,
         typer.Option("--config", help="Settings to try; compared with the live ones."),
+    ] = None,
+    segment: Annotated[
+        list[str] | None,
+        typer.Option(help="A column whose values are watched by themselves, or carrier=UA."),
     ] = None,
     model: Annotated[str | None, typer.Option(help="Of a topic: the model.")] = None,
     since: Annotated[
@@ -59,9 +64,17 @@ def replay(
         roles = (time, prediction, label)
         where = Range(model, since, upto, bootstrap_servers)
         frame, roles = _frame(source, where, roles)
-        _replay(frame, source, reference, roles, inject or [], config, as_json=as_json)
+        changes = Changes(inject or [], segment or [])
+        _replay(frame, source, reference, roles, changes, config, as_json=as_json)
     except BadSource as bad:
         raise Failure(str(bad), fix=bad.fix, code=USAGE) from bad
+
+
+class Changes(NamedTuple):
+    """What is different from the traffic as it was: drift put in, segments looked at."""
+
+    inject: list[str]
+    segments: list[str]
 
 
 class Range(NamedTuple):
@@ -104,7 +117,7 @@ def _replay(
     source: str,
     reference: str,
     roles: Roles,
-    inject: list[str],
+    wished: Changes,
     config: Path | None,
     *,
     as_json: bool,
@@ -128,10 +141,14 @@ def _replay(
     missing = [column for column in wanted_columns if column not in frame]
     if missing:
         raise BadSource(f"{source}: the reference has a column {missing[0]!r}, this file has not")
-    changes = _injections(inject, {f.column for f in layout.features}, first, len(frame))
+    changes = _injections(wished.inject, {f.column for f in layout.features}, first, len(frame))
     rest = frame.iloc[first:]
     specs = [_spec(None)] if config is None else [_spec(config), _spec(None)]
-    results = [run(normal, rest, layout, spec, first=first, injections=changes) for spec in specs]
+    segments = _segments(wished.segments, layout)
+    results = [
+        run(normal, rest, layout, spec, first=first, injections=changes, segments=segments)
+        for spec in specs
+    ]
     chosen = results[0]
     compared = None
     if config is not None:
@@ -179,6 +196,22 @@ def _injections(texts: list[str], columns: set[str], first: int, end: int) -> li
                 code=USAGE,
             )
     return parsed
+
+
+def _segments(texts: list[str], layout: Layout) -> list[str]:
+    """Declarations by the names that the core knows."""
+    name_of = {feature.column: feature.name for feature in layout.features}
+    declared = []
+    for text in texts:
+        column, equals, value = text.partition("=")
+        if column not in name_of:
+            raise Failure(
+                f"--segment: {column!r} is no watched column",
+                fix=f"one of {', '.join(sorted(name_of))}",
+                code=USAGE,
+            )
+        declared.append(f"{name_of[column]}{equals}{value}")
+    return declared
 
 
 def _spec(config: Path | None) -> MonitorSpec:

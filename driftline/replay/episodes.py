@@ -12,6 +12,7 @@ import msgspec
 from stream_monitor.alerts.incidents import IncidentPolicy, incidents_of
 from stream_monitor.contracts import ENDED, DriftAlert
 
+_TOLD: Final = ("started", "ongoing")  # what was withheld of a segment may begin by growing worse
 _ROWS_MS: Final = 2_000 * 1_000  # without a time column a row takes a second
 _BY_ROWS: Final = IncidentPolicy(window_ms=_ROWS_MS, cooldown_ms=_ROWS_MS)
 _SINCE: Final = re.compile(r"since \d{4}-\d\d-\d\d \d\d:\d\dZ")
@@ -37,6 +38,7 @@ class Episode(msgspec.Struct, frozen=True, kw_only=True):
     ended_event: int | None
     explanation: str
     cause: str | None = None
+    segment: str | None = None
 
 
 def episodes_of(
@@ -50,7 +52,7 @@ def episodes_of(
     found: dict[str, Episode] = {}
     for alert in alerts:
         known = found.get(alert.episode_id)
-        if alert.phase == "started" and known is None:
+        if known is None and alert.phase in _TOLD:
             name = alert.feature or alert.series
             column, onset = column_of(name), row_of(alert.onset_offset)
             found[alert.episode_id] = Episode(
@@ -66,6 +68,7 @@ def episodes_of(
                 ended_event=None,
                 explanation=_in_words_of_the_file(alert, name, column, onset, timed=timed),
                 cause=alert.cause,
+                segment=alert.segment,
             )
         elif known is not None and alert.phase in ENDED:
             found[alert.episode_id] = msgspec.structs.replace(
@@ -110,6 +113,6 @@ def only_in(these: Sequence[Episode], those: Sequence[Episode]) -> list[Episode]
 
     def same(a: Episode, b: Episode) -> bool:
         overlap = a.onset_event <= end(b) and b.onset_event <= end(a)
-        return (a.feature, a.kind) == (b.feature, b.kind) and overlap
+        return (a.feature, a.kind, a.segment) == (b.feature, b.kind, b.segment) and overlap
 
     return [one for one in these if not any(same(one, other) for other in those)]

@@ -50,7 +50,9 @@ class Replay(NamedTuple):
     seconds: float
 
 
-def profile_of(frame: pd.DataFrame, layout: Layout) -> ReferenceProfile:
+def profile_of(
+    frame: pd.DataFrame, layout: Layout, segments: Sequence[str] = ()
+) -> ReferenceProfile:
     """What was normal, from the reference rows; with their times, a season they prove.
 
     Raises:
@@ -83,6 +85,7 @@ def profile_of(frame: pd.DataFrame, layout: Layout) -> ReferenceProfile:
             label=label if label in prepared else None,
             features=names,
             time=time if time in prepared else None,
+            segments=segments,
         )
     except ReferenceTooShort as error:
         why = (
@@ -117,11 +120,12 @@ def replay(
     *,
     first: int,
     injections: Sequence[Injection] = (),
+    segments: Sequence[str] = (),
     on_progress: Callable[[int], object] = lambda _: None,
 ) -> Replay:
     """Fold ``frame``, whose first row has the number ``first``, and answer what it led to."""
     began = time.monotonic()
-    profile = profile_of(reference, layout)
+    profile = profile_of(reference, layout, segments)
     rows = rows_of(frame, layout, first, injections, _sd_of(reference, layout))
     places = Places(2 if rows.labels is not None else 1)
     spec = msgspec.structs.replace(spec, limits=unbounded(spec.limits))

@@ -46,7 +46,13 @@ def track_of(alert: DriftAlert) -> TrackName:
     return next(track for track, kind in _KIND_OF.items() if kind == alert.kind)
 
 
-def alert_of(place: Place, series_name: str, series: Series, decision: Decision) -> DriftAlert:
+def alert_of(
+    place: Place,
+    series_name: str,
+    series: Series,
+    decision: Decision,
+    segment: str | None = None,
+) -> DriftAlert:
     """Build the alert of ``decision``; pure, so that a replay builds the very same one."""
     track, verdict = decision
     suspicion, reference = verdict.suspicion, series.reference
@@ -82,7 +88,8 @@ def alert_of(place: Place, series_name: str, series: Series, decision: Decision)
         reference_mean=None if track == "validity" else reference.mean,
         current_mean=None if track == "validity" else current_mean,
         cause="unit_change" if track == "unit" else None,
-        explanation=describe(reference.name, track, reference, verdict, current_mean),
+        explanation=("" if segment is None else f"{segment}: ")
+        + describe(reference.name, track, reference, verdict, current_mean),
         reference=place.origin,
         topic=place.topic,
         partition=place.partition,
@@ -92,4 +99,5 @@ def alert_of(place: Place, series_name: str, series: Series, decision: Decision)
         detected_ms=suspicion.time_ms,
         decided_offset=verdict.offset,
         decided_ms=verdict.time_ms,
+        segment=segment,
     )

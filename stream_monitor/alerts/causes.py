@@ -130,7 +130,8 @@ def _season(members: Sequence[Member], before: Mapping[tuple[str, Kind], Sequenc
 
 def _population_shift(members: Sequence[Member], total: int, shift_features: int) -> Cause:
     moved = [m for m in members if m.kind in ("data", "prediction") and not m.broken]
-    n_features = len({member.series for member in moved if member.kind == "data"})
+    # A feature that moves in one segment, or in three, is one feature.
+    n_features = len({m.series.rpartition("feature/")[2] for m in moved if m.kind == "data"})
     sure = 0.5 + 0.5 * min(1.0, n_features / shift_features)
     score = round(sure * _share(moved, total), 3)
     prediction = "" if all(m.kind == "data" for m in moved) else ", and with it what is predicted"

@@ -132,6 +132,8 @@ def _members(alerts: Iterable[DriftAlert]) -> list[tuple[str, Member]]:
         ended = next((a for a in phases if a.phase in ENDED), None)
         person = [a.actor for a in phases if a.phase == "acknowledged"]
         name = first.feature or first.series
+        if first.segment is not None and first.feature is not None:
+            name = f"{first.feature} of {first.segment}"
         member = Member(
             episode_id=first.episode_id,
             version=first.version,

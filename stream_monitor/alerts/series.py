@@ -246,11 +246,21 @@ class Series:
         self.units.mend()
         return Decision("unit", verdict)
 
+    def open_tracks(self) -> frozenset[TrackName]:
+        """The tracks that have an open episode."""
+        names: list[TrackName] = []
+        if self.main.state == "open":
+            names.append(self.main_track)
+        if self.validity.state == "open":
+            names.append("validity")
+        if self.units is not None and self.units.broken is not None:
+            names.append("unit")
+        return frozenset(names)
+
     def level(self) -> int:
         """0: nothing; 1: suspected; 2: an episode is open."""
-        broken = self.units is not None and self.units.broken is not None
-        states = {self.main.state, self.validity.state}
-        return 2 if broken or "open" in states else int("suspected" in states)
+        suspected = "suspected" in {self.main.state, self.validity.state}
+        return 2 if self.open_tracks() else int(suspected)
 
     def snapshot(self) -> list[Any]:
         """All that changes, as plain data."""

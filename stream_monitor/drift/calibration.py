@@ -37,8 +37,10 @@ class Budget(msgspec.Struct, frozen=True):
             raise ValueError("a budget is a positive number of false alerts per events")
 
 
-def arl0_events(budget: Budget, n_detectors: int) -> float:
+def arl0_events(budget: Budget, n_detectors: float) -> float:
     """Mean events between false alarms of each of ``n_detectors`` detectors of a model.
+
+    A detector that sees a share of the events counts as that share of one.
 
     >>> arl0_events(Budget(false_alerts=2.0, per_events=1_000_000), 6)
     3000000.0

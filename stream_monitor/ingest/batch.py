@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -22,6 +22,7 @@ class EventBatch:
 
     ``offsets``, ``times_ms`` (event time) and ``ids`` (64-bit hashes) have shape (n,).
     ``columns`` maps a feature to its n values as they were sent; an absent feature is ``None``.
+    ``segments`` are such columns too: what events say of themselves beside their features.
     """
 
     model: str
@@ -31,6 +32,7 @@ class EventBatch:
     ids: NDArray[np.uint64]
     predictions: Sequence[Prediction]
     columns: dict[str, Sequence[Value]]
+    segments: dict[str, Sequence[Value]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -45,4 +47,5 @@ class EventBatch:
             self.ids[part],
             self.predictions[part],
             {name: column[part] for name, column in self.columns.items()},
+            {name: column[part] for name, column in self.segments.items()},
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 
 import numpy as np
@@ -44,6 +44,7 @@ def to_batch(
     Columns stand in the order of their names; a feature an event does not have is ``None``.
     """
     events = [event for _, event in entries]
+    named = [event.segment for event in events]
     return EventBatch(
         model,
         version,
@@ -52,10 +53,11 @@ def to_batch(
         id_hashes([event.id for event in events]),
         [event.prediction for event in events],
         _columns([event.features for event in events]),
+        _columns([segment or {} for segment in named]) if any(named) else {},
     )
 
 
-def _columns(rows: Sequence[dict[str, Value]]) -> dict[str, Sequence[Value]]:
+def _columns(rows: Sequence[Mapping[str, Value]]) -> dict[str, Sequence[Value]]:
     """Transpose; rows that all have the same names, the usual case, go through one getter."""
     if not rows:
         return {}

@@ -23,7 +23,7 @@ from stream_monitor.reference.transform import Transform
 from stream_monitor.reference.values import Column, booleans, category, numbers
 
 MIN_EVENTS: Final = 300
-_MAX_ORDER_STATISTICS: Final = 1000
+MAX_ORDER_STATISTICS: Final = 1000
 _TOP: Final = 10
 _IQR_OF_NORMAL: Final = 1.349
 
@@ -34,11 +34,13 @@ def fit_feature(
     *,
     kind: FeatureKind | None = None,
     times_ms: Ints | None = None,
+    order_statistics: int = MAX_ORDER_STATISTICS,
 ) -> FeatureReference:
     """The reference of a feature, from its n values in their order in time.
 
     ``kind`` is inferred where it is not given.  With event times ``times_ms`` (n,) a season by
-    hour of the day or week is learnt where they prove one.
+    hour of the day or week is learnt where they prove one.  A numeric one is kept as at most so
+    many ``order_statistics``.
 
     Raises:
         ReferenceTooShort: fewer than 300 values are valid.
@@ -68,7 +70,7 @@ def fit_feature(
             bin_labels=("false", "true"),
         )
         return with_channels(stated, {"location": known}, known.astype(np.int64), ~valid, times_ms)
-    return _fit_numeric(stated, known, ~valid, times_ms)
+    return _fit_numeric(stated, known, ~valid, times_ms, order_statistics)
 
 
 def fit_loss(losses: Column, *, task: Task, times_ms: Ints | None = None) -> FeatureReference:
@@ -120,7 +122,7 @@ def fit_profile(
         )
         try:
             prediction = fit_feature(
-                "prediction", scores, kind=_prediction_kind(task), times_ms=times_ms
+                "prediction", scores, kind=prediction_kind(task), times_ms=times_ms
             )
         except ReferenceTooShort as error:
             skipped["prediction of the model"] = str(error)
@@ -148,7 +150,8 @@ def fit_profile(
     )
 
 
-def _prediction_kind(task: Task) -> FeatureKind | None:
+def prediction_kind(task: Task) -> FeatureKind | None:
+    """What kind of feature the predictions of such a model are; ``None``: what they look like."""
     kinds: dict[Task, FeatureKind] = {"multiclass": "categorical", "regression": "numeric"}
     return kinds.get(task)
 
@@ -184,11 +187,15 @@ def _require_enough(name: str, valid: Bools) -> None:
 
 
 def _fit_numeric(
-    stated: FeatureReference, known: Floats, invalid: Bools, times_ms: Ints | None
+    stated: FeatureReference,
+    known: Floats,
+    invalid: Bools,
+    times_ms: Ints | None,
+    order_statistics: int,
 ) -> FeatureReference:
     ordered = np.sort(known)
     n = len(ordered)
-    k = min(n, _MAX_ORDER_STATISTICS)
+    k = min(n, order_statistics)
     # The (i + 1/2)-th of k parts; integers, so that no rounding can leave the range.
     picked = ordered[(2 * np.arange(k) + 1) * n // (2 * k)]
     first, third = np.quantile(ordered, (0.25, 0.75)).tolist()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stream_monitor.reference.declared import with_segments
 from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.fixed_point import Ints
 from stream_monitor.reference.loss import loss_of
@@ -31,6 +32,7 @@ def profile_from_frame(
     positive: ClassLabel = 1,
     importances: dict[str, float] | None = None,
     time: str | None = None,
+    segments: Sequence[str] = (),
 ) -> ReferenceProfile:
     """The profile of a model version from its training data, rows in their order in time.
 
@@ -39,13 +41,15 @@ def profile_from_frame(
     Without ``loss`` it is computed from prediction and label.  All other columns are features,
     unless ``features`` names them.  ``time`` names the column of event times, as dates or as
     milliseconds since 1970 UTC; with it a season of the hour or the week is learnt where there is
-    one.
+    one.  ``segments`` are columns whose values, or single values (``"origin=EWR"``), are watched by
+    themselves too; a column that is no feature is what events name under ``segment``.
 
     Raises:
         KeyError: a named column is not there.
         ReferenceTooShort: the frame has too few rows to watch anything.
         ValueError: a row has no time, or what is no time.
     """
+    parted = {declared.partition("=")[0] for declared in segments}
     names = [name for name in (prediction, label, loss, time) if name is not None]
     chosen = list(features) if features is not None else [c for c in frame if c not in names]
     columns: dict[str, Column] = {str(name): _column(frame[name]) for name in chosen}
@@ -58,7 +62,8 @@ def profile_from_frame(
             loss_of(task, threshold, positive, p, truth)
             for p, truth in zip(predictions, labels, strict=True)
         ]
-    return fit_profile(
+    times_ms = None if time is None else _times_ms(frame[time])
+    profile = fit_profile(
         model,
         version,
         columns,
@@ -69,7 +74,17 @@ def profile_from_frame(
         threshold=threshold,
         positive=positive,
         importances=importances,
-        times_ms=None if time is None else _times_ms(frame[time]),
+        times_ms=times_ms,
+    )
+    if not segments:
+        return profile
+    return with_segments(
+        profile,
+        columns,
+        segments,
+        attributes={name: _column(frame[name]) for name in parted - columns.keys()},
+        predictions=predictions,
+        times_ms=times_ms,
     )
 
 

@@ -13,6 +13,7 @@ import msgspec
 
 from stream_monitor.reference.checks import check_feature
 from stream_monitor.reference.feature import ChannelReference, FeatureKind, FeatureReference
+from stream_monitor.reference.segment import SegmentReference
 
 __all__ = [
     "ChannelReference",
@@ -21,6 +22,7 @@ __all__ = [
     "FeatureReference",
     "Origin",
     "ReferenceProfile",
+    "SegmentReference",
     "Task",
     "profile_from_data",
     "profile_to_data",
@@ -40,6 +42,7 @@ class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
 
     ``prediction`` is the reference of the score or the predicted class, ``loss`` that of the
     out-of-fold 0/1 error or absolute error.  ``skipped`` names what cannot be watched, and why.
+    ``segmented_by`` are the declarations that ``segments`` were made of.
     """
 
     format: int = FORMAT
@@ -55,6 +58,8 @@ class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
     positive: ClassLabel = 1
     importances: dict[str, float] = {}
     skipped: dict[str, str] = {}
+    segmented_by: tuple[str, ...] = ()
+    segments: tuple[SegmentReference, ...] = ()
 
 
 def profile_to_data(profile: ReferenceProfile) -> dict[str, Any]:
@@ -77,11 +82,22 @@ def profile_from_data(data: Any) -> ReferenceProfile:
         raise ValueError(f"reference profile of format {profile.format}; up to {FORMAT} is known")
     if not all(map(math.isfinite, (profile.threshold, *profile.importances.values()))):
         raise ValueError("reference profile: threshold and importances must be finite")
-    for name, feature in profile.features.items():
-        if name != feature.name:
-            raise ValueError(f"feature {name!r} is named {feature.name!r} inside")
-        check_feature(feature)
-    for extra in (profile.prediction, profile.loss):
+    _check_features(profile.features)
+    for segment in profile.segments:
+        if not 0 < segment.share <= 1:
+            raise ValueError(f"segment {segment.name}: a share of {segment.share}")
+        _check_features(segment.features)
+    if len({segment.name for segment in profile.segments}) < len(profile.segments):
+        raise ValueError("reference profile: a segment is there twice")
+    others = (segment.prediction for segment in profile.segments)
+    for extra in (profile.prediction, profile.loss, *others):
         if extra is not None:
             check_feature(extra)
     return profile
+
+
+def _check_features(features: dict[str, FeatureReference]) -> None:
+    for name, feature in features.items():
+        if name != feature.name:
+            raise ValueError(f"feature {name!r} is named {feature.name!r} inside")
+        check_feature(feature)

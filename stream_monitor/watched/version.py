@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +18,7 @@ from stream_monitor.labels.join import JoinedLabel
 from stream_monitor.reference.fit import fit_loss
 from stream_monitor.reference.loss import loss_of, score_of
 from stream_monitor.reference.profile import FeatureReference, ReferenceProfile
+from stream_monitor.watched.segments import WatchedSegment, Whole, rows_of
 from stream_monitor.watched.trail import Trail
 
 PREDICTION: Final = "prediction"
@@ -58,11 +59,22 @@ class WatchedVersion:
             references[LOSS] = (profile.loss, "concept")
         # The loss may come later: its two detectors are in the budget from the start.
         channels = sum(len(reference.channels) for reference, _ in references.values())
-        self._arl0 = arl0_events(budget, 2 * (channels + (LOSS not in references)))
+        channels += LOSS not in references
+        # A segment sees its share of the events: its detectors cost the budget as much less.
+        parts = sum(
+            segment.share * len(reference.channels)
+            for segment in profile.segments
+            for reference in segment.references
+        )
+        self._arl0 = arl0_events(budget, 2 * (channels + parts))
         self.series = {
             key: Series(reference, track, self._arl0, policy)
             for key, (reference, track) in references.items()
         }
+        self._segments = [WatchedSegment(s, self._arl0, policy) for s in profile.segments]
+        self._segment_of = {key: s for s in self._segments for key in s.series}
+        for segment in self._segments:
+            self.series |= segment.series
         self._trail = Trail()
         self._loss_trail = Trail()
         self._dirty = set(self.series)
@@ -81,9 +93,11 @@ class WatchedVersion:
         self._meta_dirty = True
         task, positive = self.profile.task, self.profile.positive
         alerts: list[DriftAlert] = []
+        whole: dict[str, Whole] = {}
         for key, series in self.series.items():
-            if key == LOSS:
+            if key == LOSS or key in self._segment_of:
                 continue
+            open_before = series.open_tracks()
             values = (
                 series.transform.apply([score_of(p, task, positive) for p in batch.predictions])
                 if key == PREDICTION
@@ -91,8 +105,21 @@ class WatchedVersion:
             )
             decisions = series.observe(values, batch.offsets, batch.times_ms, self._trail.at)
             self._dirty.add(key)
+            whole[key] = Whole(open_before, decisions)
             alerts += self._alerts(key, decisions)
-        return transformed, alerts
+        return transformed, alerts + self._observe_segments(batch, whole)
+
+    def _observe_segments(self, batch: EventBatch, whole: Mapping[str, Whole]) -> list[DriftAlert]:
+        alerts: list[DriftAlert] = []
+        rows = rows_of(self.profile.segments, batch)
+        for segment in self._segments:
+            mine = rows[segment.reference.name]
+            if not len(mine):
+                continue
+            for key, decisions in segment.observe(batch, mine, self.profile, whole):
+                self._dirty.add(key)
+                alerts += self._alerts(key, decisions)
+        return alerts
 
     def observe_labels(self, joined: Sequence[JoinedLabel]) -> list[DriftAlert]:
         """Take joined labels in log order: the loss is a watched signal."""
@@ -141,15 +168,23 @@ class WatchedVersion:
         self._dirty.add(LOSS)
 
     def _alerts(self, key: str, decisions: Sequence[Decision]) -> list[DriftAlert]:
-        return [alert_of(self.place, key, self.series[key], decision) for decision in decisions]
+        segment = self._segment_of.get(key)
+        name = None if segment is None else segment.reference.name
+        return [
+            alert_of(self.place, key, self.series[key], decision, name) for decision in decisions
+        ]
 
     def retire(self, offset: int, time_ms: int) -> list[DriftAlert]:
         """Another version took over: open episodes end as superseded, no new one begins."""
         alerts = [
             alert
             for key, series in self.series.items()
+            if key not in self._segment_of
             for alert in self._alerts(key, series.supersede(offset, time_ms))
         ]
+        for segment in self._segments:
+            for key, decisions in segment.supersede(offset, time_ms):
+                alerts += self._alerts(key, decisions)
         self.retired = True
         self._meta_dirty = True
         self._dirty.update(self.series)
@@ -169,6 +204,7 @@ class WatchedVersion:
             parts["meta"] = [
                 self.retired, self.not_comparable, self._losses, LOSS in self.series,
                 self._trail.snapshot(), self._loss_trail.snapshot(),
+                *([[s.snapshot() for s in self._segments]] if self._segments else []),
             ]  # fmt: skip
         keys = list(self.series)
         for start in range(0, len(keys), _SHARD_SERIES):
@@ -186,12 +222,14 @@ class WatchedVersion:
 
     def restore(self, parts: dict[str, Any]) -> None:
         """Continue from the parts.  Raises ValueError where they do not fit the profile."""
-        retired, not_comparable, losses, with_loss, trail, loss_trail = parts["meta"]
+        retired, not_comparable, losses, with_loss, trail, loss_trail, *segments = parts["meta"]
         self.retired, self.not_comparable, self._losses = retired, not_comparable, list(losses)
         if with_loss and LOSS not in self.series:
             self._add_loss(self._loss_reference())
         self._trail.restore(trail)
         self._loss_trail.restore(loss_trail)
+        for segment, data in zip(self._segments, segments[0] if segments else (), strict=True):
+            segment.restore(data)
         stored = {
             key: data
             for name, shard in parts.items()

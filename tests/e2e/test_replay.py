@@ -98,6 +98,21 @@ def test_injected_drift_is_found_once_and_its_delay_told(
     assert found["delay_events"] == episode["alerted_event"] - 6_000
 
 
+def test_a_segment_that_drifts_is_named(frame: pd.DataFrame, tmp_path: Path) -> None:
+    data = frame.copy()
+    data.loc[(data["plan"] == "pro") & (data.index >= 6_000), "count"] += 1
+    data.to_csv(tmp_path / "traffic.csv", index=False)
+
+    episodes, _ = lines(tmp_path / "traffic.csv", "--segment", "plan")
+
+    of_pro = [episode for episode in episodes if episode["segment"] == "plan=pro"]
+    assert [episode["feature"] for episode in of_pro] == ["count"]
+    assert of_pro[0]["explanation"].startswith("plan=pro: count: mean 2")
+    assert {episode["segment"] for episode in episodes} <= {None, "plan=pro"}
+    refused = run("replay", tmp_path / "traffic.csv", "--segment", "user=3", code=2)
+    assert "'user' is no watched column" in refused
+
+
 def test_labels_and_predictions_are_watched_too(source: Path, frame: pd.DataFrame) -> None:
     worse = frame.copy()
     worse.loc[6_000:, "late"] = (worse.loc[6_000:, "score"] < 0.5).astype(int)

@@ -12,13 +12,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from producer.codec import encode
-from producer.events import CE_TYPE_OF, Command, Event, InferenceEvent, Label, ModelUpdate, Tick
+from producer.events import (
+    CE_TYPE_OF,
+    Command,
+    Event,
+    InferenceEvent,
+    Label,
+    ModelUpdate,
+    Tick,
+    Value,
+)
 from stream_monitor.alerts.policy import EpisodePolicy
 from stream_monitor.contracts import DeadLetter, DriftAlert, Phase
 from stream_monitor.drift.calibration import Budget
 from stream_monitor.ingest.records import LogRecord, RecordBatch
 from stream_monitor.labels.spec import LabelSpec
 from stream_monitor.monitor import PartitionMonitor
+from stream_monitor.reference.declared import with_segments
 from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.profile import profile_to_data
 from stream_monitor.spec import MonitorSpec
@@ -54,22 +64,29 @@ def model_event(rng: random.Random, i: int, version: str, shift: float) -> Infer
             "active": rng.random() < 0.3,
         },
         prediction=min(1.0, max(0.0, rng.gauss(0.3 + shift / 50, 0.1))),
+        segment={"site": "north"} if i % 3 else None,
     )
 
 
 def profile(rng: random.Random, version: str) -> dict[str, Any]:
-    rows = [model_event(rng, i, version, 0.0) for i in range(600)]
-    return profile_to_data(
-        fit_profile(
-            "churn",
-            version,
-            {name: [row.features[name] for row in rows] for name in rows[0].features},
-            predictions=[row.prediction for row in rows],
-            losses=[float(rng.random() < 0.2) for _ in rows],
-            task="binary",
-            origin="training",
-        )
+    rows = [model_event(rng, i, version, 0.0) for i in range(900)]
+    columns = {name: [row.features[name] for row in rows] for name in rows[0].features}
+    predictions = [row.prediction for row in rows]
+    made = fit_profile(
+        "churn",
+        version,
+        columns,
+        predictions=predictions,
+        losses=[float(rng.random() < 0.2) for _ in rows],
+        task="binary",
+        origin="training",
     )
+    sites: list[Value] = [(row.segment or {}).get("site") for row in rows]
+    made = with_segments(
+        made, columns, ["plan=pro", "site"], attributes={"site": sites}, predictions=predictions
+    )
+    assert [segment.name for segment in made.segments] == ["site=north", "plan=pro"]
+    return profile_to_data(made)
 
 
 def log_of(seed: int, n: int = 2600) -> list[LogRecord]:

@@ -71,11 +71,16 @@ def failed(outcome: Fitted | FitFailed) -> FitFailed:
 def test_a_good_factory_gives_a_model_its_profile_and_predictions(tmp_path: Path) -> None:
     training, later, stages = frame(), frame(100, seed=9), list[str]()
 
-    fitted = made(run("good", tmp_path, training, stages=stages, held_out=later))
+    declared = ["carrier=AA", "origin"]
+    fitted = made(
+        run("good", tmp_path, training, stages=stages, held_out=later, segmented_by=declared)
+    )
 
     assert len(fitted.out_of_fold) == len(training)
     assert fitted.profile.task == "binary"
     assert set(fitted.profile.features) == set(FEATURES)
+    assert [segment.name for segment in fitted.profile.segments] == ["carrier=AA"]
+    assert fitted.profile.segmented_by == ("carrier=AA",)
     assert fitted.profile.loss is not None
     assert fitted.metrics["out_of_fold_loss"] == pytest.approx(fitted.profile.loss.mean)
     assert 0.05 < fitted.metrics["out_of_fold_loss"] < 0.4

@@ -116,6 +116,7 @@ def fitted(request: Request, files: Exchange, stages: Stages) -> Made:
         threshold=request.threshold,
         positive=positive,
         time=TIME if timed else None,
+        segments=request.segmented_by,
     )
     stages.only_this_process()
     files.artifact.write_bytes(data)

@@ -29,6 +29,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     n_folds: int
     max_bytes: int
     held_out: bool
+    segmented_by: tuple[str, ...] = ()
 
 
 class Made(msgspec.Struct, frozen=True, kw_only=True, tag="made"):

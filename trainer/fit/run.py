@@ -47,15 +47,18 @@ def fit(
     threshold: float = 0.5,
     positive: ClassLabel | None = None,
     held_out: pd.DataFrame | None = None,
+    segmented_by: Sequence[str] = (),
 ) -> Fitted | FitFailed:
     """Fit what ``factory`` (``module:function``) returns on ``training``, in its order in time.
 
     ``training`` has a column for each of ``features`` and ``label``, which is known in each row.
     ``held_out`` are later events: the stored model's predictions for them come back with it, so
     that the trainer never runs the model itself.  ``task`` follows from the estimator, where it is
-    not given; ``positive`` is the last class.  ``folder`` is this fit's own, made if missing; an
-    earlier attempt in it is overwritten.  The factory is imported with the current directory on
-    the path.  Stages ("fold 2 of 5") go to ``on_progress``.  Blocks until it is over.
+    not given; ``positive`` is the last class.  ``segmented_by`` are the segments that are watched
+    by themselves; a declaration of what is no feature is left out.  ``folder`` is this fit's own,
+    made if missing; an earlier attempt in it is overwritten.  The factory is imported with the
+    current directory on the path.  Stages ("fold 2 of 5") go to ``on_progress``.  Blocks until it
+    is over.
 
     Raises:
         ValueError: a frame that nothing can be fitted on: the caller's mistake, not the factory's.
@@ -78,6 +81,7 @@ def fit(
         n_folds=limits.n_folds,
         max_bytes=limits.max_bytes,
         held_out=held_out is not None,
+        segmented_by=tuple(one for one in segmented_by if one.partition("=")[0] in features),
     )
     files.request.write_bytes(msgspec.json.encode(request))
     ended = run_limited(

@@ -47,6 +47,7 @@ def train(job: Job, bench: Bench, desk: Desk, _facts: Facts) -> Change:
         threshold=0.5 if profile is None else profile.threshold,
         positive=None if profile is None else profile.positive,
         held_out=later,
+        segmented_by=() if profile is None else profile.segmented_by,
     )
     failpoint("trainer.fitting.done")
     seconds: dict[str, float | int | str | None] = {"seconds": round(outcome.seconds, 3)}

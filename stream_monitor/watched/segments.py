@@ -1,0 +1,152 @@
+"""The declared segments of a watched version: each sees its own events, and tells what is its own.
+
+While the whole version drifts in a feature, its segments do so too, and saying it again of each
+would be noise: an episode that opens in a segment while one of the whole is open is withheld, and
+told of only if it goes on getting worse after that one has ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from producer.events import Value
+from stream_monitor.alerts.policy import EpisodePolicy
+from stream_monitor.alerts.series import Decision, Series, TrackName
+from stream_monitor.contracts import ENDED
+from stream_monitor.ingest.batch import EventBatch, Ints
+from stream_monitor.reference.loss import score_of
+from stream_monitor.reference.profile import ReferenceProfile, SegmentReference
+from stream_monitor.reference.values import codes
+from stream_monitor.watched.trail import Trail
+
+PREDICTION: Final = "prediction"
+
+
+class Whole(NamedTuple):
+    """What is known of a series of the whole version around a batch: before it, and in it."""
+
+    open_before: frozenset[TrackName]
+    decisions: Sequence[Decision]
+
+    def is_open(self, offset: int) -> bool:
+        """Whether an episode was open once the record at ``offset`` was taken."""
+        tracks = set(self.open_before)
+        for track, verdict in self.decisions:
+            if verdict.offset <= offset:
+                (tracks.discard if verdict.phase in ENDED else tracks.add)(track)
+        return bool(tracks)
+
+
+class WatchedSegment:
+    """The series of one segment."""
+
+    def __init__(
+        self, reference: SegmentReference, arl0_events: float, policy: EpisodePolicy
+    ) -> None:
+        self.reference = reference
+        prefix = f"segment/{reference.name}"
+        self.series: dict[str, Series] = {
+            f"{prefix}/feature/{name}": Series(
+                reference.features[name], "data", arl0_events, policy
+            )
+            for name in sorted(reference.features)
+        }
+        if reference.prediction is not None:
+            self.series[f"{prefix}/{PREDICTION}"] = Series(
+                reference.prediction, "prediction", arl0_events, policy
+            )
+        self._whole_of = {key: key.removeprefix(f"{prefix}/") for key in self.series}
+        self._trail = Trail()
+        self._withheld: set[tuple[str, str]] = set()
+
+    def observe(
+        self,
+        batch: EventBatch,
+        rows: Ints,
+        profile: ReferenceProfile,
+        whole: Mapping[str, Whole],
+    ) -> Iterator[tuple[str, list[Decision]]]:
+        """Take the events at ``rows`` of a batch; gives each series with what is to be told."""
+        offsets, times_ms = batch.offsets[rows], batch.times_ms[rows]
+        self._trail.observe(offsets, times_ms)
+        places = rows.tolist()
+        absent: Sequence[Value] = [None] * len(batch)
+        for key, series in self.series.items():
+            name = self._whole_of[key]
+            if name == PREDICTION:
+                values = [
+                    score_of(batch.predictions[i], profile.task, profile.positive) for i in places
+                ]
+            else:
+                column = batch.columns.get(series.reference.name, absent)
+                values = [column[i] for i in places]
+            decisions = series.observe(
+                series.transform.apply(values), offsets, times_ms, self._trail.at
+            )
+            yield key, list(self._told(key, decisions, whole[name]))
+
+    def _told(self, key: str, decisions: Iterable[Decision], whole: Whole) -> Iterator[Decision]:
+        for decision in decisions:
+            track, verdict = decision
+            withheld = (key, track) in self._withheld
+            hidden = whole.is_open(verdict.offset)
+            if verdict.phase in ENDED:
+                self._withheld.discard((key, track))
+                if not withheld:
+                    yield decision
+            elif hidden and (withheld or verdict.phase == "started"):
+                self._withheld.add((key, track))
+            else:
+                self._withheld.discard((key, track))
+                yield decision
+
+    def supersede(self, offset: int, time_ms: int) -> Iterator[tuple[str, list[Decision]]]:
+        """The version was replaced: what is open ends; what was withheld ends in silence."""
+        nothing = Whole(frozenset(), ())
+        for key, series in self.series.items():
+            ended = list(self._told(key, series.supersede(offset, time_ms), nothing))
+            yield key, ended
+
+    def snapshot(self) -> list[Any]:
+        """What changes beside the series."""
+        return [self._trail.snapshot(), sorted(map(list, self._withheld))]
+
+    def restore(self, data: Sequence[Any]) -> None:
+        """Continue from `snapshot`."""
+        trail, withheld = data
+        self._trail.restore(trail)
+        self._withheld = {(key, track) for key, track in withheld}
+
+
+def rows_of(segments: Iterable[SegmentReference], batch: EventBatch) -> dict[str, Ints]:
+    """Where the events of each segment stand in a batch, by its name; (n_segment,)."""
+    values: dict[str, dict[str, int]] = {}
+    for segment in segments:
+        of_attribute = values.setdefault(segment.attribute, {})
+        of_attribute[segment.value] = len(of_attribute)
+    return {
+        f"{attribute}={value}": rows
+        for attribute, index_of in values.items()
+        for value, rows in _split(batch, attribute, index_of)
+    }
+
+
+def _split(
+    batch: EventBatch, attribute: str, index_of: dict[str, int]
+) -> Iterator[tuple[str, Ints]]:
+    found = codes(_column(batch, attribute), index_of)
+    for value, index in index_of.items():
+        yield value, np.flatnonzero(found == index)
+
+
+def _column(batch: EventBatch, attribute: str) -> Sequence[Value]:
+    """What each event says of itself; a feature where it says nothing."""
+    said, feature = batch.segments.get(attribute), batch.columns.get(attribute)
+    if said is None:
+        return feature if feature is not None else [None] * len(batch)
+    if feature is None:
+        return said
+    return [f if s is None else s for s, f in zip(said, feature, strict=True)]

@@ -1,0 +1,175 @@
+"""A declared segment tells what is its own, and nothing that the whole tells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+import pytest
+
+from producer.events import InferenceEvent, Value
+from stream_monitor.alerts.policy import EpisodePolicy
+from stream_monitor.contracts import DriftAlert
+from stream_monitor.drift.calibration import Budget
+from stream_monitor.ingest.batch import EventBatch
+from stream_monitor.ingest.columns import to_batch
+from stream_monitor.ingest.records import LogRecord
+from stream_monitor.reference.declared import MAX_SEGMENT_SERIES, MAX_SEGMENTS
+from stream_monitor.reference.frame import profile_from_frame
+from stream_monitor.reference.profile import (
+    ReferenceProfile,
+    profile_from_data,
+    profile_to_data,
+)
+from stream_monitor.watched.segments import rows_of
+from stream_monitor.watched.version import WatchedVersion
+
+SHARES = {"EWR": 0.5, "JFK": 0.4, "LGA": 0.1}
+
+
+def frame(seed: int, n: int) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    origin = rng.choice(list(SHARES), n, p=list(SHARES.values()))
+    temp = rng.normal(50, 10, n) + 5 * (origin == "JFK")
+    score = rng.beta(2, 5, n)
+    return pd.DataFrame({"origin": origin, "temp": temp, "score": score})
+
+
+def profile(n: int = 5_000, segments: Sequence[str] = ("origin",)) -> ReferenceProfile:
+    return profile_from_frame(
+        frame(0, n), model="m", version="1", prediction="score", features=["temp"],
+        segments=segments, task="binary",
+    )  # fmt: skip
+
+
+def alerts_of(data: pd.DataFrame, reference: ReferenceProfile | None = None) -> list[DriftAlert]:
+    version = WatchedVersion("t", 0, reference or profile(), Budget(), EpisodePolicy(), 1000)
+    return version.observe(batch_of(data))[1]
+
+
+def batch_of(data: pd.DataFrame) -> EventBatch:
+    n = len(data)
+    return EventBatch(
+        model="m", version="1", offsets=np.arange(n), times_ms=np.arange(n) * 1000,
+        ids=np.arange(n, dtype=np.uint64), predictions=data["score"].tolist(),
+        columns={"temp": data["temp"].tolist()}, segments={"origin": data["origin"].tolist()},
+    )  # fmt: skip
+
+
+def test_what_drifts_in_one_segment_is_told_of_it_and_named() -> None:
+    data = frame(1, 40_000)
+    data.loc[(data["origin"] == "LGA") & (data.index >= 10_000), "temp"] -= 8
+
+    first, *others = sorted(alerts_of(data), key=lambda alert: alert.decided_offset)
+
+    assert (first.segment, first.feature, first.phase) == ("origin=LGA", "temp", "started")
+    assert first.series == "segment/origin=LGA/feature/temp"
+    assert 10_000 <= first.detected_offset <= 11_500
+    assert first.explanation.startswith("origin=LGA: temp: mean 5")
+    # The whole moves by a tenth as much, and is found later, if at all.
+    assert {alert.segment for alert in others} <= {None}
+
+
+def test_what_drifts_in_all_of_them_is_told_once() -> None:
+    data = frame(2, 30_000)
+    data.loc[data.index >= 10_000, "temp"] += 20
+
+    (alert,) = alerts_of(data)
+
+    assert (alert.segment, alert.series, alert.phase) == (None, "feature/temp", "started")
+
+
+def test_nothing_is_told_where_nothing_changes() -> None:
+    assert alerts_of(frame(3, 60_000)) == []
+
+
+def test_segments_cost_the_budget_their_share_of_the_events() -> None:
+    def arl0(reference: ReferenceProfile) -> float:
+        version = WatchedVersion("t", 0, reference, Budget(), EpisodePolicy(), 1000)
+        return version.series["feature/temp"].detectors.arl0_events
+
+    # Two channels of a location and a spread and one of validity, of feature and prediction: each
+    # segment has as many again, for its share, and the shares of all three add up to one.
+    without, with_them = profile(segments=()), profile()
+    loss = 1
+    channels = sum(
+        len(one.channels) for one in (without.features["temp"], without.prediction) if one
+    )
+    assert arl0(with_them) / arl0(without) == pytest.approx(
+        (2 * channels + loss) / (channels + loss)
+    )
+
+
+def test_a_segment_is_what_the_event_says_of_itself_or_else_a_feature() -> None:
+    said: list[dict[str, str] | None] = [{"origin": "EWR"}, None, {"other": "x"}, {"origin": "LGA"}]
+    features: list[dict[str, Value]] = [{"origin": "LGA"}, {"origin": "EWR"}, {}, {}]
+    entries = [
+        (
+            LogRecord(i, i, None, b""),
+            InferenceEvent(
+                id=str(i), model="m", version="1", time_ms=i, features=row, prediction=0.5,
+                segment=segment,
+            ),
+        )
+        for i, (segment, row) in enumerate(zip(said, features, strict=True))
+    ]  # fmt: skip
+    batch = to_batch("m", "1", entries)
+
+    rows = rows_of(profile().segments, batch)
+    assert {name: places.tolist() for name, places in rows.items()} == {
+        "origin=EWR": [0, 1], "origin=JFK": [], "origin=LGA": [3],
+    }  # fmt: skip
+    assert rows_of(profile().segments, batch[1:])["origin=LGA"].tolist() == [2]
+
+
+def test_a_profile_keeps_its_segments_and_says_what_it_left_out() -> None:
+    made = profile(2_500, ["origin", "origin=JFK"])
+
+    assert [(s.name, s.n_events) for s in made.segments] == [
+        ("origin=EWR", int((frame(0, 2_500)["origin"] == "EWR").sum())),
+        ("origin=JFK", int((frame(0, 2_500)["origin"] == "JFK").sum())),
+    ]
+    assert made.skipped == {"segment origin": "1 of 3 values have fewer than 300 rows"}
+    assert made.segmented_by == ("origin", "origin=JFK")
+    assert profile_from_data(profile_to_data(made)) == made
+
+
+def test_segments_are_bounded() -> None:
+    rng = np.random.default_rng(4)
+    n = 12_000
+    data = pd.DataFrame({f"x{i}": rng.random(n) for i in range(20)})
+    data["part"] = [str(i % 12) for i in range(n)]
+
+    few = profile_from_frame(data[["x0", "part"]], model="m", version="1", segments=["part"])
+    many = profile_from_frame(data, model="m", version="1", segments=["part"])
+
+    assert len(few.segments) == MAX_SEGMENTS
+    assert sum(len(s.references) for s in many.segments) <= MAX_SEGMENT_SERIES
+    assert len(many.segments) == 3
+    assert "at most 8 segments of 64 series" in many.skipped["segment part=11"]
+    assert len(msgspec.json.encode(profile_to_data(many))) < 900_000
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"share": 0.0}, "a share of 0.0"),
+        ({"features": {"temp": {"name": "dewp"}}}, "is named 'dewp' inside"),
+    ],
+)
+def test_a_damaged_segment_is_refused(wrong: dict[str, Any], why: str) -> None:
+    data = profile_to_data(profile())
+    segment = data["segments"][0]
+    for name, value in wrong.items():
+        segment[name] = (
+            {"temp": segment[name]["temp"] | value["temp"]} if name == "features" else value
+        )
+
+    with pytest.raises(ValueError, match=why):
+        profile_from_data(data)
+    data["segments"] = [profile_to_data(profile())["segments"][0]] * 2
+    with pytest.raises(ValueError, match="there twice"):
+        profile_from_data(data)
