@@ -103,9 +103,14 @@ class LogReader:
     def earliest(self, partition: int) -> int:
         """The first offset the log still has.  Its end, from the same answer, is no evidence."""
         consumer = self._consumer or self._start()
-        low, _high = consumer.get_watermark_offsets(
-            TopicPartition(self._topic, partition), timeout=_METADATA_S
-        )
+        try:
+            low, _high = consumer.get_watermark_offsets(
+                TopicPartition(self._topic, partition), timeout=_METADATA_S
+            )
+        except KafkaException:
+            if not self._readings:  # asked while there was no leader, it may never learn of one
+                self.close()
+            raise
         return int(low)
 
     def committed(self, partition: int) -> int | None:

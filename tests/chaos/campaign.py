@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from producer.failpoint import EXIT_CODE
 from tests.chaos.faults import FAULTS, TIMES
 from tests.chaos.findings import Findings
-from tests.chaos.scene import NotRecovered, Scene
+from tests.chaos.scene import Scene
 from tests.chaos.servers import Servers
 
 RUNS_A_LOG: Final = 12
@@ -39,7 +39,7 @@ def run_fault(scene: Scene, fault: str, times: int = 1) -> Run:
             kills += FAULTS[fault](scene)
             recoveries.append(scene.recovered())
         findings = scene.settle()
-    except NotRecovered as error:
+    except AssertionError as error:
         behind = sum(scene.ends()) - sum(scene.committed())
         return Run(fault, kills, recoveries, Findings(events_lost=max(1, behind)), str(error))
     return Run(fault, kills, recoveries, findings)

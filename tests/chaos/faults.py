@@ -11,10 +11,12 @@ from typing import Final
 from producer.failpoint import EXIT_CODE, PLACES
 from tests.chaos.proxy import Line
 from tests.chaos.scene import NotRecovered, Scene
+from tests.chaos.training import Training
 
 Fault = Callable[[Scene], int]
 ARMED_S: Final = 45.0
 """How long an armed worker may take to reach its failpoint."""
+TRAINER_KILLS: Final = 3
 OFTEN: Final = {"monitor.batch.read": 5, "monitor.batch.folded": 5, "monitor.commit.ready": 5,
                 "monitor.commit.answered": 5}  # fmt: skip
 """Latest pass at which a place kills, where a worker passes it all the time."""
@@ -117,6 +119,15 @@ def redis_read_only(scene: Scene) -> int:
     return 0
 
 
+def redis_disk_full(scene: Scene) -> int:
+    """The append-only file can grow no further: writes are refused, and what came is kept."""
+    scene.servers.fill_disk()
+    _wait_for(scene.servers.refuses_writes)
+    scene.pause(1.0, 3.0)
+    scene.servers.free_disk()
+    return 0
+
+
 def redis_slow(scene: Scene) -> int:
     """Every packet takes its time."""
     scene.servers.proxy.delay_s = scene.chance.uniform(0.05, 0.4)
@@ -157,6 +168,59 @@ def broker_frozen(scene: Scene) -> int:
     return 0
 
 
+def broker_restarted(scene: Scene) -> int:
+    """SIGTERM of Kafka: it hands over what it has, and starts on it."""
+    scene.servers.kafka.stop()
+    scene.servers.kafka.restart()
+    return 0
+
+
+def broker_slow(scene: Scene) -> int:
+    """Every packet to and from the workers takes its time."""
+    scene.servers.broker_line.delay_s = scene.chance.uniform(0.05, 0.3)
+    scene.pause(2.0, 4.0)
+    scene.servers.broker_line.delay_s = 0.0
+    return 0
+
+
+def broker_unreachable(scene: Scene) -> int:
+    """A black hole between workers and Kafka, for longer than a session."""
+    scene.servers.broker_line.line = Line.HOLE
+    scene.pause(3.0, 8.0)
+    scene.servers.broker_line.line = Line.OPEN
+    return 0
+
+
+def broker_answers_lost(scene: Scene) -> int:
+    """Kafka does what it is asked, and every connection is cut before it can say so."""
+    before = scene.servers.broker_line.thrown_away
+    scene.servers.broker_line.line = Line.DEAF
+    _wait_for(lambda: scene.servers.broker_line.thrown_away >= before + 10)
+    scene.servers.broker_line.line = Line.OPEN
+    return 0
+
+
+def trainer_killed(scene: Scene) -> int:
+    """A trainer beside the workers: `kill -9` at a step, and then at any moment."""
+    with Training(scene.stage.broker, scene.chance) as training:
+        training.killed_at_a_step()
+        for _ in range(TRAINER_KILLS - 1):
+            training.killed_at_any_moment()
+        training.goes_on()
+        scene.besides(training.findings())
+    return TRAINER_KILLS
+
+
+def trainer_disk_full(scene: Scene) -> int:
+    """The trainer's files can grow no further, for three starts; then there is room again."""
+    with Training(scene.stage.broker, scene.chance) as training:
+        for _ in range(3):
+            training.without_room()
+        training.goes_on()
+        scene.besides(training.findings())
+    return 0
+
+
 def _wait_for(happened: Callable[[], bool]) -> None:
     until = time.monotonic() + ARMED_S
     while not happened():
@@ -168,7 +232,9 @@ def _wait_for(happened: Callable[[], bool]) -> None:
 _SIMPLE: Final[tuple[Fault, ...]] = (
     worker_killed, all_workers_killed, worker_frozen, workers_come_and_go,
     redis_killed, redis_torn, redis_wiped, redis_paused, redis_full, redis_read_only,
-    redis_slow, redis_unreachable, replies_lost, broker_killed, broker_frozen,
+    redis_disk_full, redis_slow, redis_unreachable, replies_lost,
+    broker_killed, broker_restarted, broker_frozen, broker_slow, broker_unreachable,
+    broker_answers_lost, trainer_killed, trainer_disk_full,
 )  # fmt: skip
 FAULTS: Final[dict[str, Fault]] = {fault.__name__: fault for fault in _SIMPLE} | {
     f"killed_at:{place.removeprefix('monitor.')}": functools.partial(killed_at, place)

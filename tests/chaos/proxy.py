@@ -27,6 +27,7 @@ class Proxy:
 
     def __init__(self, host: str, port: int) -> None:
         self._target = host, port
+        self.target_port = port
         self.port = free_port()
         self.line = Line.OPEN
         self.delay_s = 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Final, Self
 
@@ -35,18 +35,28 @@ class NotRecovered(AssertionError):  # noqa: N818 - a finding
 class Scene:
     """A fresh log on servers that outlive it."""
 
-    def __init__(self, servers: Servers, seed: int, *, per_s: float = PER_S) -> None:
+    def __init__(
+        self,
+        servers: Servers,
+        seed: int,
+        *,
+        per_s: float = PER_S,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.servers, self.seed = servers, seed
         self._judged = Findings()
+        self._besides = Findings()
         self.chance = random.Random(seed)  # noqa: S311 - a repeatable schedule
         self.stage = Stage(servers.kafka.bootstrap_servers, servers.valkey.url)
         self.traffic = Traffic(
             self.stage.client, self.stage.topics.events, self.stage.partitions,
             per_s=per_s, seed=seed,
         )  # fmt: skip
-        place = ["--bootstrap-servers", self.stage.broker, "--redis-url", servers.line_url]
+        place = ["--bootstrap-servers", servers.line_brokers, "--redis-url", servers.line_url]
         self.crew = Crew(
-            [*place, "--prefix", self.stage.prefix], {**CORE, **FAST, **QUIET}, servers.folder
+            [*place, "--prefix", self.stage.prefix],
+            {**CORE, **FAST, **QUIET, **(environment or {})},
+            servers.folder,
         )
 
     def __enter__(self) -> Self:
@@ -80,23 +90,26 @@ class Scene:
         self._until(found, lambda: "nobody has taken a partition over")
         return self.chance.choice(serving)
 
+    def besides(self, findings: Findings) -> None:
+        """What a fault found that is not in the log of the monitors."""
+        self._besides = self._besides.plus(findings)
+
     def ends(self) -> list[int]:
         """Where the log ends now, by partition; a broker that has just come back is asked again."""
-        consumer = Consumer({**self.stage.client, "group.id": "ends", "log_level": 0})
         ends: list[int] = []
 
         def answered() -> bool:
+            # A client that asked while the broker had no leaders may never learn of them.
+            consumer = Consumer({**self.stage.client, "group.id": "ends", "log_level": 0})
             with contextlib.suppress(KafkaException):
-                ends[:] = [consumer.get_watermark_offsets(t, timeout=30)[1] for t in targets]
+                ends[:] = [consumer.get_watermark_offsets(t, timeout=5)[1] for t in targets]
+            consumer.close()
             return bool(ends)
 
         targets = [
             TopicPartition(self.stage.topics.events, p) for p in range(self.stage.partitions)
         ]
-        try:
-            self._until(answered, lambda: "the broker does not say where the log ends")
-        finally:
-            consumer.close()
+        self._until(answered, lambda: "the broker does not say where the log ends")
         return ends
 
     def committed(self) -> list[int]:
@@ -135,10 +148,13 @@ class Scene:
         findings = judge(self.stage, self.traffic.acknowledged)
         self.traffic.resume()
         before, self._judged = self._judged, findings
-        return findings._replace(
-            events=findings.events - before.events,
-            alerts=findings.alerts - before.alerts,
-            repeats=findings.repeats - before.repeats,
+        besides, self._besides = self._besides, Findings()
+        return besides.plus(
+            findings._replace(
+                events=findings.events - before.events,
+                alerts=findings.alerts - before.alerts,
+                repeats=findings.repeats - before.repeats,
+            )
         )
 
     def _until(self, happened: Callable[[], bool], what: Callable[[], str]) -> float:

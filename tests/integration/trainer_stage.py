@@ -121,8 +121,8 @@ class Stage:
         return found
 
     def start(self, failpoint: str = "", factory: str = "small_factories:logistic",
-              **environment: str) -> subprocess.Popen[bytes]:  # fmt: skip
-        """A trainer, as a person starts it."""
+              said: int | None = None, **environment: str) -> subprocess.Popen[bytes]:  # fmt: skip
+        """A trainer, as a person starts it; ``said`` is where its output goes."""
         trainer = subprocess.Popen(
             [
                 sys.executable, "-m", "driftline", "train", "--model", MODEL, "--factory", factory,
@@ -131,6 +131,7 @@ class Stage:
             ],
             cwd=HERE,
             env=self.environment() | {"DRIFTLINE_FAILPOINT": failpoint} | environment,
+            stdout=said, stderr=said,
         )  # fmt: skip
         self.trainers.append(trainer)
         return trainer
