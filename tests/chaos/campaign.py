@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from producer.failpoint import EXIT_CODE
@@ -45,22 +45,34 @@ def run_fault(scene: Scene, fault: str, times: int = 1) -> Run:
     return Run(fault, kills, recoveries, findings)
 
 
-def campaign(
-    servers: Servers, faults: Sequence[str], seed: int, until_s: float, say: Callable[[str], None]
-) -> Iterator[Run]:
+def until(faults: Sequence[str], seed: int, end_s: float) -> Iterator[str]:
     """Every fault once in an order by chance, then again, until the time (monotonic) is over."""
     chance = random.Random(seed)  # noqa: S311 - a repeatable schedule
-    waiting: list[str] = []
-    while time.monotonic() < until_s:
-        with Scene(servers, chance.getrandbits(32)) as scene:
+    while True:
+        for fault in chance.sample(list(faults), len(faults)):
+            if time.monotonic() >= end_s:
+                return
+            yield fault
+
+
+def campaign(
+    servers: Servers,
+    plan: Iterable[str],
+    seed: int,
+    say: Callable[[str], None],
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Run]:
+    """Run a plan of faults, on a fresh log time and again."""
+    seeds = random.Random(seed)  # noqa: S311 - a repeatable schedule
+    waiting = iter(plan)
+    fault = next(waiting, None)
+    while fault is not None:
+        with Scene(servers, seeds.getrandbits(32), environment=environment) as scene:
             for _ in range(RUNS_A_LOG):
-                if time.monotonic() >= until_s:
-                    break
-                waiting = waiting or chance.sample(list(faults), len(faults))
-                fault = waiting.pop()
                 run = run_fault(scene, fault, TIMES.get(fault, 1))
                 yield run
-                if run.findings.wrong:
+                fault = next(waiting, None)
+                if fault is None or run.findings.wrong:
                     break  # what is wrong stays wrong: count it once
             failed = {code: n for code, n in scene.crew.exits.items() if code > 0}
             failed.pop(EXIT_CODE, None)

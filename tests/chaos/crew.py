@@ -26,9 +26,9 @@ class Crew:
     """Workers by number; what each said is in ``folder``."""
 
     def __init__(
-        self, command: list[str], environment: Mapping[str, str], folder: Path, n_workers: int = 3
+        self, program: list[str], environment: Mapping[str, str], folder: Path, n_workers: int = 3
     ) -> None:
-        self._command, self._environment, self._folder = command, environment, folder
+        self._program, self._environment, self._folder = program, environment, folder
         self._workers: list[subprocess.Popen[bytes] | None] = [None] * n_workers
         self._armed: dict[int, str] = {}
         self._said_before = [0] * n_workers
@@ -122,7 +122,7 @@ class Crew:
         with self._log(number).open("ab") as said:
             self._said_before[number] = said.tell()
             return subprocess.Popen(
-                bound_to_us([sys.executable, "-m", "driftline", "monitor", *self._command]),
+                bound_to_us([sys.executable, *self._program]),
                 env={**os.environ, **self._environment, VARIABLE: failpoint},
                 stdin=subprocess.DEVNULL,
                 stdout=said,

@@ -242,5 +242,5 @@ FAULTS: Final[dict[str, Fault]] = {fault.__name__: fault for fault in _SIMPLE} |
     if place.startswith("monitor.")
 }
 """What can happen."""
-TIMES: Final = {"worker_killed": 5, "all_workers_killed": 2}
+TIMES: Final = {"worker_killed": 5, "all_workers_killed": 2, "redis_killed": 4, "broker_killed": 4}
 """How often a fault happens in one run of a campaign, if not once."""

@@ -10,7 +10,7 @@ import msgspec
 from stream_monitor.counters import Counters
 from stream_monitor.state.envelope import open_
 from tests.integration.monitor_stage import Found, Stage, ce_id
-from tests.integration.topic_reading import read_topic
+from tests.integration.topic_reading import each_record, read_topic
 
 _COUNTERS = "s:counters"
 
@@ -51,7 +51,7 @@ def judge(stage: Stage, acknowledged: int) -> Findings:
     """
     found, expected = stage.found(), stage.oracle()
     written = Counter(
-        message.partition() for message in read_topic(stage.broker, stage.topics.events)
+        message.partition() for message in each_record(stage.broker, stage.topics.events)
     )
     counted = {p: _counted(fields) for p, fields in found.state.items()}
     alerts = read_topic(stage.broker, stage.topics.alerts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Final, Self
 
@@ -20,6 +20,7 @@ from tests.integration.monitor_stage import CORE, FAST, Stage
 PER_S: Final = 320.0
 PRELUDE: Final = 6_000
 PATIENCE_S: Final = 90.0
+PROGRAM: Final = ("-m", "driftline", "monitor")
 QUIET: Final = {
     "DRIFTLINE_KAFKA__SESSION_TIMEOUT_S": "2",
     "DRIFTLINE_KAFKA__HEARTBEAT_S": "0.5",
@@ -42,10 +43,12 @@ class Scene:
         *,
         per_s: float = PER_S,
         environment: Mapping[str, str] | None = None,
+        program: Sequence[str] = PROGRAM,
     ) -> None:
         self.servers, self.seed = servers, seed
         self._judged = Findings()
         self._besides = Findings()
+        self.patience_s = PATIENCE_S
         self.chance = random.Random(seed)  # noqa: S311 - a repeatable schedule
         self.stage = Stage(servers.kafka.bootstrap_servers, servers.valkey.url)
         self.traffic = Traffic(
@@ -54,7 +57,7 @@ class Scene:
         )  # fmt: skip
         place = ["--bootstrap-servers", servers.line_brokers, "--redis-url", servers.line_url]
         self.crew = Crew(
-            [*place, "--prefix", self.stage.prefix],
+            [*program, *place, "--prefix", self.stage.prefix],
             {**CORE, **FAST, **QUIET, **(environment or {})},
             servers.folder,
         )
@@ -160,7 +163,7 @@ class Scene:
     def _until(self, happened: Callable[[], bool], what: Callable[[], str]) -> float:
         began = time.monotonic()
         while not happened():
-            if time.monotonic() - began > PATIENCE_S:
-                raise NotRecovered(f"not within {PATIENCE_S:g} s: {what()}")
+            if time.monotonic() - began > self.patience_s:
+                raise NotRecovered(f"not within {self.patience_s:g} s: {what()}")
             time.sleep(0.02)
         return time.monotonic() - began

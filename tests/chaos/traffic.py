@@ -90,7 +90,7 @@ class Traffic:
              "message.timeout.ms": 300_000}
         )  # fmt: skip
         self._topic = topic
-        self._per_s = per_s
+        self.per_s = per_s
         self._lives = [events_of(model, seed) for model in models_for(n_partitions)]
         self.acknowledged = 0
         self.refused = 0
@@ -140,11 +140,12 @@ class Traffic:
                 continue
             self._idle.clear()
             began = time.monotonic()
-            for _ in range(10):
+            at_once = max(10, int(self.per_s / 50))
+            for _ in range(at_once):
                 self._next(number % len(self._lives))
                 number += 1
             self._producer.poll(0)
-            time.sleep(max(0.0, 10 / self._per_s - (time.monotonic() - began)))
+            time.sleep(max(0.0, at_once / self.per_s - (time.monotonic() - began)))
 
     def _next(self, partition: int) -> None:
         value = next(self._lives[partition])

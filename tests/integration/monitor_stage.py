@@ -21,15 +21,17 @@ from driftline import topic_registry
 from producer.codec import encode, headers
 from producer.events import Event, InferenceEvent, Label
 from producer.routing import partition_of, topic_names
-from stream_monitor.ingest.records import RecordBatch
+from stream_monitor.ingest.records import LogRecord, RecordBatch
 from stream_monitor.runtime.reader import _record
 from stream_monitor.settings import Settings
 from stream_monitor.state.fold import ALERT, WINDOW
 from stream_monitor.state.monitored import MonitorFolds
-from tests.integration.topic_reading import read_topic
+from tests.integration.topic_reading import each_record, read_topic
 
 MODELS: Final = ("churn", "flights")
 N_EVENTS: Final = 6_000
+ORACLE_BATCH: Final = 50_000
+"""Records the oracle folds at once: it never sees a batch of the monitor's."""
 START_MS: Final = 1_700_000_000_000
 CORE: Final = {
     "DRIFTLINE_MONITOR": '{"warm_up_events": 1000, "loss_warm_up": 500}',
@@ -162,27 +164,34 @@ class Stage:
             }
         )
         folds = MonitorFolds(settings.monitor_spec(), self.prefix)
-        by_partition: dict[int, list[Any]] = defaultdict(list)
-        for message in read_topic(self.broker, self.topics.events):
-            by_partition[message.partition() or 0].append(_record(message))
-        state: dict[int, dict[str, bytes]] = {p: {} for p in range(self.partitions)}
-        alerts: set[str] = set()
-        windows: set[str] = set()
-        letters: set[str] = set()
-        for partition in range(self.partitions):
-            upto = int(self.redis.hget(self.key(partition), "_next") or 0)
-            records = [r for r in by_partition[partition] if r.offset < upto]
-            fold = folds.new(self.topics.events, partition)
-            if not records:
-                continue
-            seen = fold.observe(
-                RecordBatch(self.topics.events, partition, "oracle", 0, upto, records)
+        upto = [int(self.redis.hget(self.key(p), "_next") or 0) for p in range(self.partitions)]
+        monitors = [folds.new(self.topics.events, p) for p in range(self.partitions)]
+        waiting: dict[int, list[LogRecord]] = defaultdict(list)
+        found = Found({p: {} for p in range(self.partitions)}, set(), set(), set())
+
+        def fold(partition: int) -> None:
+            records = waiting.pop(partition)
+            start, end = records[0].offset, records[-1].offset + 1
+            seen = monitors[partition].observe(
+                RecordBatch(self.topics.events, partition, "oracle", start, end, records)
             )
-            state[partition] = {name: value for name, value in fold.changes().items() if value}
-            alerts |= {n.removeprefix(ALERT) for n in seen.outbox if n.startswith(ALERT)}
-            windows |= {n.removeprefix(WINDOW) for n in seen.outbox if n.startswith(WINDOW)}
-            letters |= {letter.letter_id for letter in seen.dead_letters}
-        return Found(state, alerts, windows, letters)
+            found.alerts.update(n.removeprefix(ALERT) for n in seen.outbox if n.startswith(ALERT))
+            found.windows.update(
+                n.removeprefix(WINDOW) for n in seen.outbox if n.startswith(WINDOW)
+            )
+            found.dead_letters.update(letter.letter_id for letter in seen.dead_letters)
+
+        for message in each_record(self.broker, self.topics.events):
+            partition, record = message.partition() or 0, _record(message)
+            if record.offset < upto[partition]:
+                waiting[partition].append(record)
+                if len(waiting[partition]) == ORACLE_BATCH:
+                    fold(partition)
+        for partition in sorted(waiting):
+            fold(partition)
+        for partition, monitor in enumerate(monitors):
+            found.state[partition] = {n: value for n, value in monitor.changes().items() if value}
+        return found
 
     def wipe(self) -> None:
         """All that Redis holds of this log is gone."""
