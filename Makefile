@@ -4,6 +4,9 @@ ARGS ?=
 SEED ?= 1
 MINUTES ?= 5
 ONLY ?=
+KILLS ?=
+SOAK ?=
+COMPARE ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
@@ -33,7 +36,7 @@ demo: $(VENV)/.installed-demo ## A year of real flights through Kafka, watched l
 test: $(VENV)/.installed-dev ## Unit, property, contract and integration tests (ARGS="tests/unit -k drift")
 ifeq ($(strip $(ARGS)),)
 	env -u DRIFTLINE_REQUIRE_APACHE_KAFKA $(BIN)/python -m pytest -m "not kafka" -n auto --dist loadfile
-	$(BIN)/python -m pytest -m kafka
+	$(BIN)/python -m pytest -m kafka -n 2 --dist loadfile
 else
 	$(BIN)/python -m pytest $(ARGS)
 endif
@@ -51,8 +54,9 @@ bench: $(VENV)/.installed-dev ## Against the textbook program and the best hand-
 detection: $(VENV)/.installed-dev ## Does the false-alarm budget hold, how soon is drift found (ARGS="--quick --plot FILE")
 	$(BIN)/python -m tests.benchmarks.detection $(ARGS)
 
-chaos: $(VENV)/.installed-dev ## Faults by seed on real processes, compared with an oracle (SEED=1 MINUTES=5 ONLY=redis)
-	$(BIN)/python -m tests.chaos --seed $(SEED) --minutes $(MINUTES) --only "$(ONLY)"
+chaos: $(VENV)/.installed-dev ## Faults by seed on real processes, compared with an oracle (SEED=1 MINUTES=5 ONLY=redis KILLS=200 SOAK=30 COMPARE=1)
+	$(BIN)/python -m tests.chaos --seed $(SEED) --minutes $(MINUTES) --only "$(ONLY)" \
+		$(if $(KILLS),--kills $(KILLS)) $(if $(SOAK),--soak $(SOAK)) $(if $(COMPARE),--compare)
 
 clean: ## Remove what this file made
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build

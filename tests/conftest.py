@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -148,8 +148,19 @@ def redis_url() -> Iterator[str]:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """A run that must be on Apache Kafka and never asked for it has tested too little."""
-    if APACHE_ONLY and session.exitstatus == 0 and BROKER not in session.config.stash:
+    config = session.config
+    if hasattr(config, "workeroutput"):  # of xdist: the one who started it draws the conclusion
+        config.workeroutput["kafka"] = config.stash.get(BROKER, None)
+    elif APACHE_ONLY and session.exitstatus == 0 and BROKER not in config.stash:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A process of xdist has ended and says which broker it used."""
+    description = getattr(node, "workeroutput", {}).get("kafka")
+    if description is not None:
+        node.config.stash[BROKER] = description
 
 
 def pytest_terminal_summary(
