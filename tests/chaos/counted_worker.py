@@ -21,12 +21,15 @@ class CountedApp(MonitorApp):
 
     async def _report_lag(self) -> None:
         await super()._report_lag()
-        told = Path(f"{os.environ[VARIABLE]}-{os.getpid()}")
-        told.write_text(str(len(asyncio.all_tasks())))
+        _tell(len(asyncio.all_tasks()))
+
+
+def _tell(n_tasks: int) -> None:
+    Path(f"{os.environ[VARIABLE]}-{os.getpid()}").write_text(str(n_tasks))
 
 
 if __name__ == "__main__":
     from stream_monitor.runtime import worker
 
-    worker.MonitorApp = CountedApp  # type: ignore[misc]
+    vars(worker)["MonitorApp"] = CountedApp
     app()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import statistics
 import threading
 import time
@@ -114,7 +113,7 @@ class Sampler:
         return Sample(
             time.monotonic() - self._began_s,
             int(status["VmRSS"].split()[0]) / 1024,
-            len(os.listdir(place / "fd")),
+            len(list((place / "fd").iterdir())),
             int(status["Threads"]),
             int(Path(f"{self._tasks}-{process}").read_text() or 0),
         )

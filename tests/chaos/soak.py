@@ -110,9 +110,9 @@ def report(
     seed: int, minutes: float, per_s: float, n_faults: int, findings: Findings, found: list[Growth]
 ) -> str:
     """A table of what grew, and a line for machines."""
+    what = f"{n_faults} faults: {findings.events} records, {findings.alerts} alerts."
     lines = [
-        f"Seed {seed}, {datetime.now(UTC):%Y-%m-%d}, {minutes:g} minutes at {per_s:.0f} records a "
-        f"second, {n_faults} faults: {findings.events} records, {findings.alerts} alerts.",
+        f"Seed {seed}, {datetime.now(UTC):%Y-%m-%d}, {minutes:g} minutes at {per_s:.0f}/s, {what}",
         "",
         "| worker | resource | median | growth after the warm-up | over minutes | flat |",
         "|---|---|---:|---:|---:|---|",

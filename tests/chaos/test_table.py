@@ -1,9 +1,15 @@
-"""The table and the line of a campaign."""
+"""The table and the line of a campaign; what its pure parts say of themselves."""
 
 from __future__ import annotations
 
+import doctest
 import json
+from types import ModuleType
 
+import pytest
+
+from tests.chaos import plan, rivalry, sampling
+from tests.chaos import table as tables
 from tests.chaos.campaign import Run
 from tests.chaos.findings import Findings
 from tests.chaos.table import percentile, summary, table
@@ -41,3 +47,9 @@ def test_the_last_line_is_json() -> None:
         "state_mismatches": 0,
         "recovery_seconds_p99": 3.0,
     }
+
+
+@pytest.mark.parametrize("module", [plan, rivalry, sampling, tables])
+def test_examples_are_true(module: ModuleType) -> None:
+    found = doctest.testmod(module)
+    assert (found.failed, found.attempted > 0) == (0, True)
