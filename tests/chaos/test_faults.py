@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from typing import Final
 
 import pytest
 from confluent_kafka import Producer
@@ -54,7 +55,11 @@ def scene(stage: Stage) -> Scene:
     return stage.begin()
 
 
-@pytest.mark.parametrize("fault", [name for name in FAULTS if not name.startswith("killed_at:")])
+ELSEWHERE: Final = ("killed_at:", "trainer_killed")
+"""Faults whose places have tests of their own: `test_failpoints.py`, `test_trainer_kills.py`."""
+
+
+@pytest.mark.parametrize("fault", [name for name in FAULTS if not name.startswith(ELSEWHERE)])
 def test_nothing_is_lost_and_nothing_twice(stage: Stage, scene: Scene, fault: str) -> None:
     run = run_fault(scene, fault)
     if run.findings.wrong:
