@@ -190,7 +190,8 @@ class Stage:
         for partition in sorted(waiting):
             fold(partition)
         for partition, monitor in enumerate(monitors):
-            found.state[partition] = {n: value for n, value in monitor.changes().items() if value}
+            if upto[partition] > 0:  # else nobody had anything to commit
+                found.state[partition] = {n: v for n, v in monitor.changes().items() if v}
         return found
 
     def wipe(self) -> None:
