@@ -97,6 +97,14 @@ def _in_docker() -> Iterator[str]:
         yield servers
 
 
+def _jars_and_java() -> bool:
+    """Whether a broker can be started from jars; fetches them where they can be fetched."""
+    java = (java_version() or 0) >= MIN_JAVA
+    if java and shutil.which("mvn"):
+        fetch_jars()
+    return java and have_jars()
+
+
 @contextlib.contextmanager
 def _kafka() -> Iterator[tuple[str, str]]:
     """Address and description of a broker."""
@@ -108,11 +116,8 @@ def _kafka() -> Iterator[tuple[str, str]]:
         with _in_docker() as servers:
             yield servers, f"Apache Kafka {VERSION} (container)"
         return
-    java = (java_version() or 0) >= MIN_JAVA
-    if java and shutil.which("mvn"):
-        fetch_jars()
     with data_folder() as folder:
-        broker = ApacheKafka(folder) if java and have_jars() else EmbeddedBroker(folder)
+        broker = ApacheKafka(folder) if _jars_and_java() else EmbeddedBroker(folder)
         try:
             broker.start()
             yield broker.bootstrap_servers, broker.description
@@ -128,6 +133,13 @@ def kafka_broker(pytestconfig: pytest.Config) -> Iterator[str]:
         if APACHE_ONLY and not description.startswith("Apache Kafka"):
             pytest.fail(f"these tests must run on Apache Kafka, not on {description}")
         yield servers
+
+
+@pytest.fixture(scope="session")
+def kafka_from_jars() -> None:
+    """For a broker of a test's own, to be killed and started again: Java and Kafka's jars."""
+    if not _jars_and_java():
+        (pytest.fail if APACHE_ONLY else pytest.skip)("needs Java and Kafka's jars")
 
 
 @pytest.fixture(scope="session")

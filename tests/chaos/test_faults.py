@@ -10,20 +10,13 @@ from typing import Final
 import pytest
 from confluent_kafka import Producer
 
-from driftline.stack.kafka import MIN_JAVA, have_jars, java_version
 from tests.chaos.campaign import run_fault
 from tests.chaos.faults import FAULTS
 from tests.chaos.findings import judge
 from tests.chaos.scene import Scene
 from tests.chaos.servers import Servers
 
-pytestmark = [
-    pytest.mark.kafka,
-    pytest.mark.skipif(
-        not have_jars() or (java_version() or 0) < MIN_JAVA,
-        reason="a broker that can be killed and started again needs Java and Kafka's jars",
-    ),
-]
+pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("kafka_from_jars")]
 
 SEED = int(os.environ.get("SEED", "7"))
 

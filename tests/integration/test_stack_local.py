@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from driftline import topic_registry
 from driftline.stack import LocalStack, ServerFailed
-from driftline.stack.kafka import ApacheKafka, answers, have_jars
+from driftline.stack.kafka import ApacheKafka, answers
 from driftline.stack.process import data_folder
 from driftline.stack.valkey import Valkey
 
@@ -82,7 +82,7 @@ def test_a_store_with_a_log_of_writes_keeps_them_over_a_kill(folder: Path) -> No
 
 
 @pytest.mark.kafka
-@pytest.mark.skipif(not have_jars(), reason="Kafka's jars are not here")
+@pytest.mark.usefixtures("kafka_from_jars")
 def test_acknowledged_records_survive_a_kill_of_the_broker(folder: Path) -> None:
     kafka = ApacheKafka(folder)
     try:
