@@ -1,15 +1,15 @@
-"""A store that loses replies, lets callers die and is set back; and protocols that are wrong."""
+"""A Redis that loses replies, lets callers die and is set back; and protocols that are wrong."""
 
 from __future__ import annotations
 
-import copy
 import enum
 import random
 from collections import Counter
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 from stream_monitor.state.bundles import BUNDLE
-from stream_monitor.state.memory_store import InMemoryStateStore
+from stream_monitor.state.redis_store import RedisStateStore
 from stream_monitor.state.store import BUNDLED, Commit, Committed, Outcome
 
 
@@ -25,60 +25,89 @@ class Flaw(enum.Enum):
     UNREAD_BUNDLES = "a new owner reads single fields only"
     UNSEEN_BUNDLES = "a commit is taken over bundles its owner does not know of"
     CLEARED_FIRST = "the outbox is cleared, then published"
+    OUTSIDE_LABELS = "labels are read from a topic of their own"
+    PARTITION_WATERMARK = "one watermark for all models of a partition"
+
+
+_BLIND: Final = frozenset(
+    {Flaw.NO_CHECK, Flaw.NO_OFFSET_CHECK, Flaw.UNSEEN_BUNDLES, Flaw.TWO_WRITES}
+)
+"""Flaws of the commit itself."""
 
 
 class Died(BaseException):
     """A worker ends here; nothing catches this."""
 
 
-class LyingStore(InMemoryStateStore):
-    """Loses replies, lets its callers die, and can be set back to an earlier state."""
+Image = dict[str, dict[bytes, bytes]]
+"""The hashes of all partitions."""
 
-    def __init__(self, chance: random.Random, flaw: Flaw) -> None:
-        super().__init__(takeover_ms=0)
-        self._chance, self._flaw = chance, flaw
-        self._saved: list[dict[str, dict[str, bytes]]] = []
+
+class LyingStore(RedisStateStore):
+    """Loses replies, lets its callers die, and can be set back to an earlier state.
+
+    ``keys`` are the hashes it holds; what they held before is gone with `begin`.
+    """
+
+    def __init__(self, url: str, keys: Sequence[str], chance: random.Random, flaw: Flaw) -> None:
+        super().__init__(url, takeover_ms=0)
+        self._keys, self._chance, self._flaw = keys, chance, flaw
+        self._saved: list[Image] = []
         self.calm = False
         self.seen: Counter[str] = Counter()
 
-    def save(self) -> None:
-        """A moment that the store may be set back to."""
-        self._saved = [*self._saved[-3:], copy.deepcopy(self.hashes)]
+    async def begin(self) -> None:
+        """An empty store."""
+        await self._redis.delete(*self._keys)
 
-    def rewind(self) -> None:
+    async def image(self) -> Image:
+        """All there is."""
+        return {key: await self._hash(key) for key in self._keys}
+
+    async def _hash(self, key: str) -> dict[bytes, bytes]:
+        fields: Any = await self._redis.hgetall(key)
+        return dict(fields)
+
+    async def save(self) -> None:
+        """A moment that the store may be set back to."""
+        self._saved = [*self._saved[-3:], await self.image()]
+
+    async def rewind(self) -> None:
         """The end of the append-only file is gone."""
         if self._saved:
             self.seen["rewinds"] += 1
-            self.hashes = copy.deepcopy(self._chance.choice(self._saved))
+            await self.begin()
+            for key, fields in self._chance.choice(self._saved).items():
+                if fields:
+                    await self._redis.hset(key, mapping=dict[Any, Any](fields))
 
     async def commit(self, key: str, commit: Commit) -> Committed:
         """As `StateStore` says, now and then without an answer."""
         self._perhaps_die(0.04)
         if not self.calm and self._chance.random() < 0.05:
             return Committed(Outcome.UNKNOWN, "never arrived")
-        answer = await self._commit(key, commit)
+        answer = await self._take(key, commit)
         self.seen[answer.outcome.value] += 1
         if self._chance.random() < 0.1:  # also between the writes of one large commit
-            self.save()
+            await self.save()
         self._perhaps_die(0.04)
         if not self.calm and self._chance.random() < 0.05:
             return Committed(Outcome.UNKNOWN, "the reply was lost")
         return answer
 
-    async def _commit(self, key: str, commit: Commit) -> Committed:
-        stored = self.hashes.setdefault(key, {})
-        offset = int(stored.get("_next", b"-1"))
-        if self._flaw is Flaw.NO_CHECK:
-            commit = commit._replace(
-                epoch=stored.get("_epoch", b"").decode(), expect=None if offset < 0 else offset
-            )
-        if self._flaw is Flaw.NO_OFFSET_CHECK:
-            commit = commit._replace(expect=None if offset < 0 else offset)
-        if self._flaw is Flaw.UNSEEN_BUNDLES:
-            commit = commit._replace(bundled=bool(stored.get(BUNDLED)))
-        if self._flaw is Flaw.TWO_WRITES and stored.get("_epoch") == commit.epoch.encode():
-            stored.update(commit.fields)
-            self._perhaps_die(0.1)
+    async def _take(self, key: str, commit: Commit) -> Committed:
+        if self._flaw in _BLIND:
+            stored = await self._hash(key)
+            offset = int(stored.get(b"_next", b"-1"))
+            if self._flaw is Flaw.NO_CHECK:
+                commit = commit._replace(epoch=stored.get(b"_epoch", b"").decode())
+            if self._flaw in {Flaw.NO_CHECK, Flaw.NO_OFFSET_CHECK}:
+                commit = commit._replace(expect=None if offset < 0 else offset)
+            if self._flaw is Flaw.UNSEEN_BUNDLES:
+                commit = commit._replace(bundled=bool(stored.get(BUNDLED.encode())))
+            if self._flaw is Flaw.TWO_WRITES and stored.get(b"_epoch") == commit.epoch.encode():
+                await self._redis.hset(key, mapping=dict[Any, Any](commit.fields))
+                self._perhaps_die(0.1)
         return await super().commit(key, commit)
 
     async def load(self, key: str) -> dict[str, bytes]:

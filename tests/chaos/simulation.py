@@ -1,4 +1,4 @@
-"""The protocol in one process: a log in memory, workers that die and come back, a store that lies.
+"""The protocol in one process: a log in memory, workers that die and come back, a Redis that lies.
 
 Everything that decides is the product's own: takeover, agent, committer, relay, the store's
 contract.  A schedule is a seed.  `Flaw` names ways to break the protocol that a run must notice.
@@ -10,7 +10,7 @@ import asyncio
 import random
 from typing import Any, Final, NamedTuple, cast
 
-from stream_monitor.ingest.records import LogRecord, RecordBatch
+from stream_monitor.ingest.records import RecordBatch
 from stream_monitor.runtime.agents import BatchAgent
 from stream_monitor.runtime.committer import Committer
 from stream_monitor.runtime.partitions import Owned, Partitions
@@ -23,13 +23,16 @@ from stream_monitor.runtime.takeover import Takeover
 from stream_monitor.state.redis_store import partition_key
 from stream_monitor.state.store import Outcome, Refused
 from stream_monitor.web.metrics import Metrics
-from tests.chaos.lying_store import Died, Flaw, LyingStore
-from tests.integration.counting_worker import CountingFold, CountingFolds, read_counts
+from tests.chaos.lying_store import Died, Flaw, Image, LyingStore
+from tests.chaos.timed_fold import TimedFolds, log_of
 
-TOPIC: Final = "log"
+TOPIC: Final = "simulated-log"
 PARTITIONS: Final = 2
-RECORDS: Final = 240
-STEPS: Final = 160
+KEYS: Final = {p: partition_key(TOPIC, p) for p in range(PARTITIONS)}
+SAVED: Final = 0.3
+"""In how many steps the store keeps what it may be set back to."""
+RECORDS: Final = 160
+STEPS: Final = 110
 WORKERS: Final = 3
 
 
@@ -61,15 +64,6 @@ class FromTheStart:
         """Kafka was told nothing."""
 
 
-class Forgetful(CountingFolds):
-    """Restores counts and forgets how far it is to the next alert."""
-
-    def restore(self, topic: str, partition: int, fields: Any) -> CountingFold:
-        fold = CountingFold(topic, partition, read_counts(fields))
-        fold.total = 0
-        return fold
-
-
 class Worker:
     """One member: what `rooms.build` makes, without Faust around it."""
 
@@ -87,9 +81,8 @@ class Worker:
             self.partitions, self.committer, cast("Publisher", world.letters), metrics,
             dead_letters="dead", limit=RefusalLimit(run=10**9, share=1.0), on_limit=self._never,
         )  # fmt: skip
-        folds = Forgetful() if world.flaw is Flaw.FORGOTTEN_STATE else CountingFolds()
         self.takeover = Takeover(
-            topic=TOPIC, member=name, store=world.store, folds=folds,
+            topic=TOPIC, member=name, store=world.store, folds=world.folds,
             reader=cast("ReaderThread", FromTheStart()), on_loss="rebuild",
         )  # fmt: skip
         self.ahead: list[RecordBatch] = []
@@ -138,19 +131,16 @@ class Worker:
 class World:
     """A log, a store, topics, and a schedule by chance."""
 
-    def __init__(self, seed: int, flaw: Flaw) -> None:
+    def __init__(self, redis_url: str, seed: int, flaw: Flaw) -> None:
         self.chance, self.flaw = random.Random(seed), flaw  # noqa: S311
-        self.log = {
-            p: [
-                LogRecord(2 * i, i, None, self.chance.choice((b"a", b"b", b"c", b"d", b"bad")))
-                for i in range(RECORDS)
-            ]
-            for p in range(PARTITIONS)
-        }
-        self.store = LyingStore(self.chance, flaw)
+        self.log = {p: log_of(self.chance, RECORDS) for p in range(PARTITIONS)}
+        self.store = LyingStore(redis_url, [*KEYS.values()], self.chance, flaw)
+        self.folds = TimedFolds(flaw)
+        self.left: Image = {}
         self.alerts, self.letters = Topic(), Topic()
         self.deaths = 0
         self._names = 0
+        self._told = 0
         self.workers = [self.hire() for _ in range(WORKERS)]
 
     def hire(self) -> Worker:
@@ -166,6 +156,15 @@ class World:
 
     async def run(self) -> None:
         """The schedule; then quiet, and one worker that finishes."""
+        await self.store.begin()
+        try:
+            await self._play()
+            self.left = await self.store.image()
+        finally:
+            await self.store.begin()
+            await self.store.close()
+
+    async def _play(self) -> None:
         for step in range(STEPS):
             number = self.chance.randrange(WORKERS)
             try:
@@ -179,12 +178,14 @@ class World:
             await self._finish(last, partition)
 
     async def _step(self, worker: Worker, generation: int) -> None:
-        self.store.save()
+        if self.chance.random() < SAVED:
+            await self.store.save()
+        self._hear_labels()
         kind = self.chance.random()
         mine = list(worker.partitions)
-        if kind < 0.04:
-            self.store.rewind()
-        elif kind < 0.20 or not mine:
+        if kind < 0.08:
+            await self.store.rewind()
+        elif kind < 0.22 or not mine:
             await worker.take(self.chance.randrange(PARTITIONS), generation)
         elif kind < 0.70:
             await worker.feed(self.chance.choice(mine), self.chance.randint(1, 12))
@@ -192,6 +193,13 @@ class World:
             await worker.committer.commit(self.chance.choice(mine))
         else:
             await worker.publish()
+
+    def _hear_labels(self) -> None:
+        """The same labels come in elsewhere too, for a protocol that reads them there."""
+        self._told += 1
+        for records in self.log.values():
+            if self._told < len(records) and (records[self._told].value or b"").startswith(b"l"):
+                self.folds.elsewhere.arrived.append((records[self._told].value or b"")[1:].decode())
 
     async def _finish(self, worker: Worker, partition: int) -> None:
         end = self.log[partition][-1].offset + 1
@@ -218,9 +226,9 @@ def left_behind(world: World) -> Outcomes:
     """What the run left in the store and on the topics."""
     state = {
         p: {
-            name: value
-            for name, value in world.store.hashes[partition_key(TOPIC, p)].items()
-            if value and name.startswith(("s:", "b:", "o:"))
+            name.decode(): value
+            for name, value in world.left[KEYS[p]].items()
+            if value and name.startswith((b"s:", b"b:", b"o:"))
         }
         for p in world.log
     }
@@ -231,7 +239,7 @@ def undisturbed(world: World) -> Outcomes:
     """The same log, folded at once."""
     state, alerts, letters = {}, set(), set()
     for partition, records in world.log.items():
-        fold = CountingFolds().new(TOPIC, partition)
+        fold = TimedFolds().new(TOPIC, partition)
         seen = fold.observe(RecordBatch(TOPIC, partition, "", 0, records[-1].offset + 1, records))
         state[partition] = fold.changes()
         alerts |= {alert.alert_id for alert in seen.alerts}
@@ -239,8 +247,8 @@ def undisturbed(world: World) -> Outcomes:
     return Outcomes(state, alerts, letters)
 
 
-def play(seed: int, flaw: Flaw = Flaw.NONE) -> World:
+def play(redis_url: str, seed: int, flaw: Flaw = Flaw.NONE) -> World:
     """One schedule, to its end."""
-    world = World(seed, flaw)
+    world = World(redis_url, seed, flaw)
     asyncio.run(world.run())
     return world

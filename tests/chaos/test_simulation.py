@@ -34,10 +34,10 @@ def small_numbers() -> Iterator[None]:
         yield
 
 
-def test_every_schedule_ends_as_if_nothing_had_happened() -> None:
+def test_every_schedule_ends_as_if_nothing_had_happened(redis_url: str) -> None:
     seen: Counter[str] = Counter()
     for seed in range(SEEDS):
-        world = play(seed)
+        world = play(redis_url, seed)
         assert left_behind(world) == undisturbed(world), f"seed {seed}"
         seen += world.store.seen
         seen["deaths"] += world.deaths
@@ -47,10 +47,10 @@ def test_every_schedule_ends_as_if_nothing_had_happened() -> None:
 
 
 @pytest.mark.parametrize("flaw", [flaw for flaw in Flaw if flaw is not Flaw.NONE])
-def test_a_protocol_without_one_of_its_rules_is_found_out(flaw: Flaw) -> None:
+def test_a_protocol_without_one_of_its_rules_is_found_out(redis_url: str, flaw: Flaw) -> None:
     def wrong(seed: int) -> bool:
         try:
-            world = play(seed, flaw)
+            world = play(redis_url, seed, flaw)
         except (AssertionError, ValueError):  # it did not even come to an end
             return True
         return left_behind(world) != undisturbed(world)
