@@ -34,7 +34,7 @@ from driftline.stack.valkey import Valkey
 
 IMAGE: Final = f"apache/kafka:{VERSION}"
 PULL_S: Final = 60
-READY_S: Final = 60
+READY_S: Final = 120
 APACHE_ONLY: Final = os.environ.get("DRIFTLINE_REQUIRE_APACHE_KAFKA") == "1"
 BROKER: Final = pytest.StashKey[str]()
 

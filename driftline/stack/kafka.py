@@ -20,7 +20,7 @@ from driftline.stack.process import ServerFailed, ServerProcess, free_port
 VERSION: Final = "4.3.1"
 MIN_JAVA: Final = 17
 _POM: Final = Path(__file__).with_name("kafka-pom.xml")
-_READY_S: Final = 60.0
+_READY_S: Final = 120.0
 _FETCH_S: Final = 600.0
 
 SINGLE_NODE: Final = {

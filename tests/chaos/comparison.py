@@ -31,7 +31,7 @@ RIVALS: Final[Mapping[str, list[str]]] = {
     "a consumer that commits after processing": ["tests.chaos.rival_consumer"],
 }
 OURS: Final = "driftline"
-PATIENCE_S: Final = 90.0
+PATIENCE_S: Final = 180.0
 QUIET_S: Final = 20.0
 """Nothing more comes of it, when nothing came for so long."""
 LONGEST_PAUSE_S: Final = 2.0

@@ -98,7 +98,7 @@ class Crew:
         running = [worker for worker in self._workers if worker is not None]
         for worker in running:
             worker.terminate()
-        return [worker.wait(30) for worker in running]
+        return [worker.wait(90) for worker in running]
 
     def _log(self, number: int) -> Path:
         return self._folder / f"worker-{number}.log"

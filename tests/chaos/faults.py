@@ -14,7 +14,7 @@ from tests.chaos.scene import NotRecovered, Scene
 from tests.chaos.training import Training
 
 Fault = Callable[[Scene], int]
-ARMED_S: Final = 45.0
+ARMED_S: Final = 90.0
 """How long an armed worker may take to reach its failpoint."""
 TRAINER_KILLS: Final = 3
 OFTEN: Final = {"monitor.batch.read": 5, "monitor.batch.folded": 5, "monitor.commit.ready": 5,

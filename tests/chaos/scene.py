@@ -19,7 +19,7 @@ from tests.integration.monitor_stage import CORE, FAST, Stage
 
 PER_S: Final = 320.0
 PRELUDE: Final = 6_000
-PATIENCE_S: Final = 90.0
+PATIENCE_S: Final = 180.0
 PROGRAM: Final = ("-m", "driftline", "monitor")
 QUIET: Final = {
     "DRIFTLINE_KAFKA__SESSION_TIMEOUT_S": "2",

@@ -53,9 +53,9 @@ def test_killed_once_at_every_step_it_ends_as_if_nothing_had_happened(stage: Sta
             until(lambda half=half: stage.position() >= half, "half is read")  # type: ignore[misc]
             monitor.send_signal(signal.SIGTERM)
         if place:
-            assert monitor.wait(40) == EXIT_CODE, place
+            assert monitor.wait(90) == EXIT_CODE, place
     until(lambda: stage.drained(n_written), "all is read and the outbox is out")
     monitor.send_signal(signal.SIGTERM)
-    assert monitor.wait(20) == 0
+    assert monitor.wait(60) == 0
     assert_undisturbed(stage)
     assert len(stage.found().alerts) >= 2 * len(MODELS)

@@ -132,7 +132,7 @@ def test_a_worker_that_hangs_is_ended_with_a_reason(
 ) -> None:
     stage.produce([b"hang"])
     worker = stage.start(**QUICK, DRIFTLINE_WATCHDOG__STUCK_S="3")
-    assert worker.wait(30) == 1
+    assert worker.wait(90) == 1
     assert "the event loop has not turned for" in capfd.readouterr().err
 
 
@@ -181,7 +181,7 @@ def test_a_commit_too_large_for_one_write_survives_a_death_at_each_of_its_writes
     stage.write(b"wide", 0)
     for n_writes in range(1, 6):  # the bundles; three slices and the end of the bundles
         worker = stage.start(**QUICK, DRIFTLINE_FAILPOINT=f"monitor.commit.answered:{n_writes}")
-        assert worker.wait(30) == EXIT_CODE
+        assert worker.wait(90) == EXIT_CODE
         stage.write(b"a", 0)
     worker = stage.start(**QUICK)
     eventually(lambda: stage.next_offsets().get(0) == 6, "all read")

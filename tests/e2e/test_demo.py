@@ -22,7 +22,7 @@ def summary(kafka_broker: str, redis_url: str) -> dict[str, Any]:
         env={**os.environ, "KAFKA_BOOTSTRAP_SERVERS": kafka_broker, "REDIS_URL": redis_url},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=480,
         check=False,
     )
     assert done.returncode == 0, done.stderr

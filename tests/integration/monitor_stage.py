@@ -225,7 +225,7 @@ def ce_id(message: Message) -> str:
     return str(found["ce_id"].decode())
 
 
-def until(happened: Callable[[], bool], what: str, seconds: float = 40) -> None:
+def until(happened: Callable[[], bool], what: str, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"

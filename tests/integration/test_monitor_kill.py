@@ -26,7 +26,7 @@ def stage(kafka_broker: str, redis_url: str) -> Iterator[Stage]:
 
 def stop(stage: Stage) -> None:
     stage.monitors[-1].send_signal(signal.SIGTERM)
-    assert stage.monitors[-1].wait(20) == 0
+    assert stage.monitors[-1].wait(60) == 0
 
 
 def test_killed_wiped_and_rebuilt_it_ends_as_if_nothing_had_happened(stage: Stage) -> None:

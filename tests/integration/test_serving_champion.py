@@ -24,7 +24,7 @@ from trainer.registry.registry import Registry
 
 pytestmark = pytest.mark.kafka
 
-WAIT_S: Final = 30.0
+WAIT_S: Final = 90.0
 FRAME: Final = pd.DataFrame({"temp": np.random.default_rng(0).normal(size=400)})
 
 

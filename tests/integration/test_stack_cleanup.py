@@ -31,7 +31,7 @@ with LocalStack.start() as stack:
 
 
 def until(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not happened():
         assert time.monotonic() < deadline, "it never happened"
         time.sleep(0.01)
@@ -66,7 +66,7 @@ def stack(tmp_path: Path) -> tuple[subprocess.Popen[str], int, Path]:
 
 
 def wait(owner: subprocess.Popen[str]) -> int:
-    owner.communicate(timeout=20)
+    owner.communicate(timeout=60)
     return owner.returncode
 
 

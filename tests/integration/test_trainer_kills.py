@@ -51,13 +51,13 @@ def test_a_trainer_killed_anywhere_leaves_one_of_each(
     play(stage)
 
     first = stage.start(f"{place}:{chance.randint(1, PASSES.get(place, 1))}")
-    assert first.wait(60) == EXIT_CODE
+    assert first.wait(150) == EXIT_CODE
     if seed % 2:
         again = chance.choice(TRAINERS)  # a place that may lie behind: then it just goes on
         second = stage.start(again)
         until(lambda: second.poll() is not None or "promoted" in stage.steps(2))
         second.terminate()
-        second.wait(60)
+        second.wait(150)
     stage.start()
     until(lambda: "promoted" in stage.steps(2))
     until(lambda: stage.versions()[MODEL].version == "2")

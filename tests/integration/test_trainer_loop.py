@@ -166,4 +166,4 @@ def test_a_trainer_that_runs_takes_a_persons_request(stage: Stage) -> None:
     assert (code, found["outcome"]) == (0, "promoted")
 
     again = stage.start()
-    assert again.wait(60) == 2
+    assert again.wait(150) == 2

@@ -149,7 +149,7 @@ class Stage:
             if trainer.poll() is None:
                 trainer.send_signal(signal.SIGTERM)
         for trainer in self.trainers:
-            trainer.wait(30)
+            trainer.wait(90)
 
     def events(self) -> list[RetrainEvent]:
         """What the trainer told, repeats left out by their id."""
@@ -188,7 +188,7 @@ def _key(message: Message) -> str:
     return (message.key() or b"").decode()
 
 
-def until(holds: Callable[[], bool], within_s: float = 60.0) -> None:
+def until(holds: Callable[[], bool], within_s: float = 150.0) -> None:
     """Wait until something holds."""
     deadline = time.monotonic() + within_s
     while not holds():
