@@ -88,7 +88,7 @@ class LyingStore(RedisStateStore):
             return Committed(Outcome.UNKNOWN, "never arrived")
         answer = await self._take(key, commit)
         self.seen[answer.outcome.value] += 1
-        if self._chance.random() < 0.1:  # also between the writes of one large commit
+        if self._chance.random() < 0.4:  # also between the writes of one large commit
             await self.save()
         self._perhaps_die(0.04)
         if not self.calm and self._chance.random() < 0.05:

@@ -29,7 +29,7 @@ from tests.chaos.timed_fold import TimedFolds, log_of
 TOPIC: Final = "simulated-log"
 PARTITIONS: Final = 2
 KEYS: Final = {p: partition_key(TOPIC, p) for p in range(PARTITIONS)}
-SAVED: Final = 0.3
+SAVED: Final = 0.1
 """In how many steps the store keeps what it may be set back to."""
 RECORDS: Final = 160
 STEPS: Final = 110
