@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Annotated, TypeAlias
+
 import msgspec
 
 from stream_monitor.alerts.policy import EpisodePolicy
 from stream_monitor.drift.calibration import Budget
 from stream_monitor.ingest.limits import Limits
 from stream_monitor.labels.spec import LabelSpec
+from stream_monitor.reference.fit import MIN_EVENTS
 from stream_monitor.windows.spec import WindowSpec
+
+ReferenceEvents: TypeAlias = Annotated[int, msgspec.Meta(ge=MIN_EVENTS)]
+"""As many as a reference needs, or more."""
 
 
 class MonitorSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,8 +31,8 @@ class MonitorSpec(msgspec.Struct, frozen=True, kw_only=True):
     labels: LabelSpec = LabelSpec()
     limits: Limits = Limits()
     episodes: EpisodePolicy = EpisodePolicy()
-    warm_up_events: int = 2000
-    loss_warm_up: int = 1000
+    warm_up_events: ReferenceEvents = 2000
+    loss_warm_up: ReferenceEvents = 1000
     seen_chunks: int = 64
     segment_chunks: int = 4
     max_models: int = 256

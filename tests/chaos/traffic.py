@@ -1,4 +1,4 @@
-"""What is written while faults happen: drift, labels, repeats and poison, without end."""
+"""What is written while faults happen: drift, labels, repeats, what is late, poison; without end."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ NORMAL_EVENTS: Final = 1_200
 """What a model begins with: its warm-up, and some more."""
 UNIT_EVENTS: Final = 200
 OLDER_EVENTS: Final = 1_000
+LATE_MS: Final = 2 * 3_600_000
+"""How far behind a late event is: its window has long been closed."""
+SHUFFLED_MS: Final = 120_000
+"""How far out of order events may be."""
 LABEL_DELAY: Final = 60
 POISON: Final = (b"", b"{", b"\xff\xfe", b'{"id": 7}', b"[" * 5_000, b'{"x": NaN}', b"\0" * 300)
 
@@ -39,7 +43,8 @@ def events_of(model: str, seed: int) -> Iterator[Event | bytes]:
         older = number > NORMAL_EVENTS and number // OLDER_EVENTS % 2 == 0
         temp, age = rng.gauss(60, 9), rng.gauss(48 if older else 40, 10)
         score = min(1.0, max(0.0, rng.gauss(0.4, 0.1)))
-        time_ms = START_MS + STEP_MS * number
+        behind_ms = LATE_MS if number % 103 == 50 else rng.randrange(SHUFFLED_MS)
+        time_ms = max(START_MS, START_MS + STEP_MS * number - behind_ms)
         event = InferenceEvent(
             id=f"{model}-{seed}-{number}",
             model=model,

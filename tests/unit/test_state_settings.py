@@ -64,6 +64,11 @@ def test_an_unknown_field_of_the_core_is_named() -> None:
         Settings(budget={"false_alarms": 2}).monitor_spec()
 
 
+def test_a_warm_up_too_short_for_a_reference_is_refused_before_anything_runs() -> None:
+    with pytest.raises(ValueError, match=r">= 300 - at `\$.warm_up_events`"):
+        Settings(monitor={"warm_up_events": 299}).monitor_spec()
+
+
 def test_the_cores_sections_become_its_spec() -> None:
     spec = Settings(budget={"false_alerts": 2.0}, monitor={"warm_up_events": 500}).monitor_spec()
     assert spec.budget.false_alerts == 2.0
