@@ -43,11 +43,14 @@ class WarmUp:
         return self.n_rows - len(self._rows)
 
     def add(self, batch: EventBatch) -> None:
-        """Take events, at most `missing` of them."""
+        """Take events, at most `missing` of them.
+
+        A row keeps what its event had: which names a column stands for depends on its neighbours.
+        """
         names = list(batch.columns)
         values = zip(*batch.columns.values(), strict=True) if names else ((),) * len(batch)
         self._rows += [
-            (dict(zip(names, row, strict=True)), prediction, time_ms)
+            ({n: v for n, v in zip(names, row, strict=True) if v is not None}, prediction, time_ms)
             for row, prediction, time_ms in zip(
                 values, batch.predictions, batch.times_ms.tolist(), strict=True
             )
