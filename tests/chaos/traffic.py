@@ -1,4 +1,4 @@
-"""What is written while faults happen: drift, labels, repeats, what is late, poison; without end."""
+"""What is written while faults happen: drift, labels, repeats, latecomers, poison; without end."""
 
 from __future__ import annotations
 
