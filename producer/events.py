@@ -7,7 +7,7 @@ pure fold of the log.  A record is one of five kinds, named by the CloudEvents h
 `InferenceEvent`    what a model predicted, and from what
 `Label`             the ground truth of one prediction, known later
 `ModelUpdate`       a new version of a model, with the reference profile it was trained on
-`Command`           what a person decides: acknowledge, snooze, resolve
+`Command`           what a person decides: acknowledge, snooze, resolve; a drill's end: forget
 `Tick`              time passes: written by the owner of a partition that had no record
 ==================  =====================================================================
 
@@ -67,11 +67,15 @@ class ModelUpdate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A person's decision about an episode; ``until_ms`` ends a snooze."""
+    """A person's decision about an episode; ``until_ms`` ends a snooze.
+
+    ``forget`` is about a whole model, the shadow of a drill (`producer.drill`), and no episode: its
+    state goes, and its place is free.
+    """
 
     id: str
     model: str
-    action: Literal["acknowledge", "snooze", "resolve"]
+    action: Literal["acknowledge", "snooze", "resolve", "forget"]
     episode: str
     actor: str
     time_ms: int

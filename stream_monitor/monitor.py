@@ -25,6 +25,7 @@ from stream_monitor.ingest.records import LogRecord, RecordBatch
 from stream_monitor.ingest.refusal import dead_letter
 from stream_monitor.ingest.seen import SeenIds
 from stream_monitor.spec import MonitorSpec
+from stream_monitor.watched.forgetting import forget
 from stream_monitor.watched.model import WatchedModel
 from stream_monitor.windows.closed import ClosedWindow
 
@@ -60,6 +61,7 @@ class PartitionMonitor:
         self.models: dict[str, WatchedModel] = {}
         self._seen = SeenIds(spec.seen_chunks, spec.labels.chunk_events, spec.segment_chunks)
         self._last_append_ms: dict[tuple[str, str], int] = {}
+        self._dead: set[str] = set()
 
     def observe(self, batch: RecordBatch) -> Observation:
         """Take the next records.  Total: whatever the bytes are, a record is counted once."""
@@ -223,6 +225,10 @@ class PartitionMonitor:
     ) -> list[DriftAlert]:
         """Obey; gives the alerts that go out.  Raises ValueError, and nothing has changed."""
         clock_ms = self.counters.append_clock_ms
+        if isinstance(order, Command) and order.action == "forget":
+            gone = forget(self.models, self._last_append_ms, order, offset, clock_ms)
+            self._dead |= gone.parts
+            return gone.alerts
         if model is None:
             raise UnknownEpisode(f"model: {order.model!r} has no episode in this partition")
         if isinstance(order, Command):
@@ -242,7 +248,7 @@ class PartitionMonitor:
 
     def changes(self) -> dict[str, Any]:
         """State parts that changed since `committed`; ``None`` is a part that no longer exists."""
-        parts: dict[str, Any] = {
+        parts: dict[str, Any] = dict.fromkeys(self._dead) | {
             _COUNTERS: msgspec.structs.asdict(self.counters),
             "clocks": [[*key, last_ms] for key, last_ms in sorted(self._last_append_ms.items())],
         }
@@ -253,6 +259,7 @@ class PartitionMonitor:
 
     def committed(self) -> None:
         """What `changes` gave is durable: forget that it changed."""
+        self._dead.clear()
         self._seen.clean()
         for model in self.models.values():
             model.clean()

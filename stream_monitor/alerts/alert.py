@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Final, NamedTuple
 
+from producer.drill import is_shadow
 from stream_monitor.alerts.policy import loss_severity
 from stream_monitor.alerts.series import Decision, Series, TrackName
 from stream_monitor.alerts.wording import describe
@@ -100,4 +101,5 @@ def alert_of(
         decided_offset=verdict.offset,
         decided_ms=verdict.time_ms,
         segment=segment,
+        drill=is_shadow(place.model),
     )

@@ -42,6 +42,8 @@ class WatchedModel:
         self._start_offsets: dict[str, int] = {}
         self._profile_dirty: set[str] = set()
         self._dead: set[str] = set()
+        self._stored: set[str] = set()
+        self._gone: set[str] = set()
         self._meta_dirty = True
 
     def observe(self, batch: EventBatch) -> Seen:
@@ -177,10 +179,21 @@ class WatchedModel:
 
     def _forget_parts(self, version: str) -> None:
         """The reference was replaced: what its series and windows had stored is dead."""
-        self._dead.update(f"window|{version}|{part}" for part in self.windows[version].part_names())
+        of_version = (f"version|{version}|", f"window|{version}|")
+        self._dead.update(part for part in self._stored if part.startswith(of_version))
+
+    def part_names(self) -> set[str]:
+        """All parts that may be stored, to be forgotten with the model."""
+        return self._stored | self._dead
 
     def dirty(self) -> dict[str, Any]:
         """The parts that changed since `clean`; ``None`` is a part that no longer exists."""
+        parts = self._changed()
+        self._stored.update(parts)
+        self._gone = {name for name, part in parts.items() if part is None}
+        return parts
+
+    def _changed(self) -> dict[str, Any]:
         parts: dict[str, Any] = dict.fromkeys(self._dead)
         if (register := self.register.dirty()) is not None:
             parts["register"] = register
@@ -198,6 +211,8 @@ class WatchedModel:
 
     def clean(self) -> None:
         """What `dirty` gave is durable."""
+        self._stored -= self._gone
+        self._gone = set()
         self._dead.clear()
         self._profile_dirty.clear()
         self._meta_dirty = False
@@ -223,6 +238,7 @@ class WatchedModel:
             self.warm_ups[version] = warm_up
         self.labels = Labels.restore(self._spec.labels, _below(parts, "labels|"))
         self.register.restore(parts["register"])
+        self._stored = set(parts)
         self.clean()
 
 

@@ -138,10 +138,6 @@ class Windows:
         window = self._open.pop(start)
         return window.close(self.profile, self.spec.size_ms, offset, self._partition)
 
-    def part_names(self) -> list[str]:
-        """All parts that are stored, to be forgotten with the version."""
-        return [_META, *map(str, sorted(self._stored))]
-
     def dirty(self) -> dict[str, Any]:
         """The parts that changed since `clean`; ``None`` is a part that no longer exists."""
         parts: dict[str, Any] = {}

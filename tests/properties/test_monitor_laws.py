@@ -203,7 +203,7 @@ def run(
         if restart:
             parts = {name: msgspec.msgpack.decode(raw) for name, raw in fields.items()}
             monitor = PartitionMonitor.restore(TOPIC, 0, spec, parts)
-    windows.sort(key=lambda window: (window.closed_offset, window.version, window.start_ms))
+    windows.sort(key=lambda w: (w.closed_offset, w.model, w.version, w.start_ms))
     return alerts, letters, windows, state_of(fields)
 
 

@@ -1,0 +1,47 @@
+"""What a model is compared with, read from its stored parts without building its detectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from stream_monitor.reference.profile import ReferenceProfile, profile_from_data
+
+
+class StoredVersion(NamedTuple):
+    """A version on its reference; ``start_offset`` is the record after which it is watched."""
+
+    start_offset: int
+    retired: bool
+    profile: ReferenceProfile
+
+
+def is_about_versions(part: str) -> bool:
+    """Whether `versions_in` looks at the part of a model.
+
+    >>> [is_about_versions(x) for x in ("model", "profile|1", "version|1|meta", "labels|meta")]
+    [True, True, True, False]
+    """
+    return (
+        part == "model"
+        or part.startswith("profile|")
+        or (part.startswith("version|") and part.endswith("|meta"))
+    )
+
+
+def versions_in(parts: Mapping[str, Any]) -> list[StoredVersion]:
+    """The versions of a model that have a reference, in the order in which they began.
+
+    Raises:
+        KeyError, TypeError, IndexError, ValueError: the parts are not those of one commit.
+    """
+    start_offsets, _warm_ups = parts["model"]
+    found = [
+        StoredVersion(
+            start_offset=offset,
+            retired=bool(parts[f"version|{version}|meta"][0]),
+            profile=profile_from_data(parts[f"profile|{version}"]),
+        )
+        for version, offset in start_offsets.items()
+    ]
+    return sorted(found, key=lambda one: one.start_offset)
