@@ -11,7 +11,7 @@ import typer
 
 from driftline.commands.connection import load_settings
 from driftline.commands.failure import Failure
-from driftline.commands.options import Bootstrap, Config, Json, Prefix
+from driftline.commands.options import Bootstrap, Config, Drills, Json, Prefix
 from driftline.commands.output import note
 
 if TYPE_CHECKING:
@@ -22,10 +22,11 @@ app = typer.Typer(no_args_is_help=True, help="Alerts: the phases of episodes of 
 
 def line_of(alert: DriftAlert) -> str:
     """One alert as a line: when it was decided (event time), what, how bad, the sentence."""
+    drill = "DRILL " if alert.drill else ""
     decided = datetime.fromtimestamp(alert.decided_ms / 1000, UTC)
     return (
         f"{decided:%Y-%m-%d %H:%M}Z  {alert.phase:<12} {alert.kind:<10} {alert.severity:<6} "
-        f"{alert.model}@{alert.version}  {alert.explanation}"
+        f"{alert.model}@{alert.version}  {drill}{alert.explanation}"
     )
 
 
@@ -37,6 +38,7 @@ def tail(
     model: Annotated[str | None, typer.Option(help="Only this model's.")] = None,
     *,
     as_json: Json = False,
+    drills: Drills = False,
     from_beginning: Annotated[
         bool, typer.Option("--from-beginning", help="What is on the topic already, too.")
     ] = False,
@@ -64,6 +66,8 @@ def tail(
             for record in records:
                 alert = msgspec.json.decode(record.value or b"", type=DriftAlert)
                 if alert.alert_id in seen or (model is not None and alert.model != model):
+                    continue
+                if alert.drill and not drills:
                     continue
                 seen.add(alert.alert_id)
                 text = (record.value or b"").decode() if as_json else line_of(alert)

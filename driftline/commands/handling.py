@@ -15,7 +15,7 @@ import typer
 from driftline.commands.alerts import app, line_of
 from driftline.commands.connection import load_settings
 from driftline.commands.failure import USAGE, Failure
-from driftline.commands.options import Bootstrap, Config, Json, Prefix
+from driftline.commands.options import Bootstrap, Config, Drills, Json, Prefix
 from driftline.commands.output import note
 
 if TYPE_CHECKING:
@@ -42,11 +42,13 @@ def list_open(
     prefix: Prefix = None,
     model: Annotated[str | None, typer.Option(help="Only this model's.")] = None,
     *,
+    drills: Drills = False,
     as_json: Json = False,
 ) -> None:
     """Episodes that are open, each with its last alert."""
     settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
-    found = [a for a in open_episodes(read_alerts(settings)) if model in (None, a.model)]
+    alerts = read_alerts(settings, drills=drills)
+    found = [a for a in open_episodes(alerts) if model in (None, a.model)]
     for alert in found:
         text = (
             msgspec.json.encode(alert).decode()
@@ -127,8 +129,8 @@ def open_episodes(alerts: Iterable[DriftAlert]) -> list[DriftAlert]:
     return [alert for episode_id, alert in latest.items() if episode_id not in ended]
 
 
-def read_alerts(settings: Settings) -> list[DriftAlert]:
-    """All that the alerts topic holds, repeats included.
+def read_alerts(settings: Settings, *, drills: bool = False) -> list[DriftAlert]:
+    """All that the alerts topic holds, repeats included; what drills led to where it is asked for.
 
     Raises:
         Failure: there is no such topic.
@@ -145,7 +147,7 @@ def read_alerts(settings: Settings) -> list[DriftAlert]:
                 found.append(decode(record.value or b""))  # noqa: PERF401 - `until` looks at it
     except LookupError as error:
         raise Failure(str(error), fix="driftline topics create") from error
-    return found
+    return [alert for alert in found if drills or not alert.drill]
 
 
 def _command(

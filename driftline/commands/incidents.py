@@ -13,7 +13,7 @@ import typer
 from driftline.commands.connection import load_settings
 from driftline.commands.failure import USAGE, Failure
 from driftline.commands.handling import By, Reason, duration_ms, read_alerts, write_command
-from driftline.commands.options import Bootstrap, Config, Json, Prefix
+from driftline.commands.options import Bootstrap, Config, Drills, Json, Prefix
 from driftline.commands.output import note, write_json
 
 if TYPE_CHECKING:
@@ -37,13 +37,14 @@ def list_incidents(
     model: Model = None,
     *,
     closed: Annotated[bool, typer.Option("--all", help="Those that are over, too.")] = False,
+    drills: Drills = False,
     as_json: Json = False,
 ) -> None:
     """Incidents that are open, the oldest first."""
     settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
     found = [
         incident
-        for incident in read_incidents(settings)
+        for incident in read_incidents(settings, drills=drills)
         if model in (None, incident.model) and (closed or incident.closed_ms is None)
     ]
     for incident in found:
@@ -151,11 +152,11 @@ def digest(
         note("nothing was ever told of any model")
 
 
-def read_incidents(settings: Settings) -> list[Incident]:
+def read_incidents(settings: Settings, *, drills: bool = False) -> list[Incident]:
     """All incidents that the alerts topic tells of."""
     from stream_monitor.alerts.incidents import incidents_of  # noqa: PLC0415 - light imports
 
-    return incidents_of(read_alerts(settings), deploys=_deploys(settings))
+    return incidents_of(read_alerts(settings, drills=drills), deploys=_deploys(settings))
 
 
 def _deploys(settings: Settings) -> dict[str, dict[str, int]]:
@@ -207,12 +208,15 @@ def open_episodes(settings: Settings, beginning: str) -> list[str]:
 
 def line_of(incident: Incident) -> str:
     """An incident as a line: its id, when it was told of, how bad, of what, the likeliest cause."""
-    from stream_monitor.alerts.wording import moment  # noqa: PLC0415 - light imports
+    from producer.drill import is_shadow  # noqa: PLC0415 - light imports
+    from stream_monitor.alerts.wording import moment  # noqa: PLC0415
 
     over = "open" if incident.closed_ms is None else f"over {moment(incident.closed_ms)}"
     n = len(incident.members)
+    drill = "DRILL " if is_shadow(incident.model) else ""
+    cause = incident.causes[0].name if incident.causes else "unknown"
     return (
         f"{incident.incident_id[:_SHORT]}  {moment(incident.opened_ms)}  {over:<22} "
         f"{incident.severity:<6} {incident.model}  {n} episode{'s' if n > 1 else ''}  "
-        f"{incident.causes[0].name if incident.causes else 'unknown'}: {incident.explanation}"
+        f"{drill}{cause}: {incident.explanation}"
     )

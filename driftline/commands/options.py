@@ -26,4 +26,7 @@ RedisUrl: TypeAlias = Annotated[
 Prefix: TypeAlias = Annotated[
     str | None, typer.Option("--prefix", help="Prefix of the topics \\[default: driftline].")
 ]
+Drills: TypeAlias = Annotated[
+    bool, typer.Option("--drills", help="What drills led to, too: nothing of it happened.")
+]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="JSON on stdout, for programs.")]

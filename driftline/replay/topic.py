@@ -12,6 +12,7 @@ from confluent_kafka import KafkaException
 from driftline.reading import Record, TopicReader
 from driftline.replay.refusal import BadSource
 from producer.codec import RefusedRecord, decode
+from producer.drill import is_shadow
 from producer.events import InferenceEvent, Label, Prediction
 
 MARK: Final = "topic:"
@@ -109,7 +110,7 @@ def frame_of(records: Iterable[Record], model: str | None, topic: str) -> pd.Dat
             event = decode(record.value or b"", record.kind)
         except RefusedRecord:
             continue  # the monitor refuses it too
-        if not isinstance(event, InferenceEvent | Label):
+        if not isinstance(event, InferenceEvent | Label) or _is_hidden(event.model, model):
             continue
         models.add(event.model)
         if model not in (None, event.model):
@@ -129,6 +130,11 @@ def frame_of(records: Iterable[Record], model: str | None, topic: str) -> pd.Dat
     if not labels.keys().isdisjoint(rows):
         frame[LABEL] = [labels.get(name) for name in rows]
     return frame
+
+
+def _is_hidden(name: str, wanted: str | None) -> bool:
+    """The shadow of a drill is no model that anybody would mean."""
+    return wanted is None and is_shadow(name)
 
 
 def _in_order(records: Iterable[Record]) -> list[Record]:

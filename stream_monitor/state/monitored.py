@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from producer.drill import is_shadow
 from stream_monitor.contracts import DeadLetter, DriftAlert
 from stream_monitor.errors import CorruptState
 from stream_monitor.ingest.records import LogRecord, RecordBatch
@@ -43,6 +44,8 @@ class MonitorFold:
         seen = self.monitor.observe(batch)
         outbox = {f"{ALERT}{alert.alert_id}": msgspec.json.encode(alert) for alert in seen.alerts}
         for window in seen.windows:
+            if is_shadow(window.model):  # dashboards show what happened, and this did not
+                continue
             key = window_key(
                 self._prefix, window.model, window.version, window.start_ms, window.partition
             )

@@ -12,6 +12,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from producer.drill import is_shadow
 from stream_monitor.contracts import DeadLetter, DriftAlert
 
 MAX_SERIES: Final = 1_000
@@ -56,8 +57,10 @@ class Metrics:
         self.registry.register(_FoldCollector(outcomes, levels))
 
     def observed(self, alerts: Iterable[DriftAlert], letters: Iterable[DeadLetter]) -> None:
-        """Count what a batch led to."""
+        """Count what a batch led to.  Drills are no alerts, and each has a name of its own."""
         for alert in alerts:
+            if alert.drill:
+                continue
             self.alerts.labels(alert.model, alert.detector, alert.severity, alert.phase).inc()
         for letter in letters:
             self.refused.labels(letter.reason).inc()
@@ -106,7 +109,8 @@ class _FoldCollector:
         )
         worst: dict[tuple[str, str], int] = {}
         for model, series, level in self._levels():  # several partitions may know one series
-            worst[model, series] = max(level, worst.get((model, series), 0))
+            if not is_shadow(model.partition("@")[0]):
+                worst[model, series] = max(level, worst.get((model, series), 0))
         for (model, series), level in islice(worst.items(), MAX_SERIES):
             state.add_metric([model, series], level)
         yield state

@@ -71,6 +71,13 @@ def test_limits_end_where_they_say() -> None:
     assert decided(History(asked_ms=(NOW_MS, NOW_MS, NOW_MS - DAY_MS))).action == "ask"
 
 
+@pytest.mark.parametrize("phase", ["started", "ongoing", "recovered", "superseded"])
+def test_a_drill_asks_for_nothing_and_ends_nothing(phase: str) -> None:
+    history = History(waiting_on="e1", running_job="j")
+
+    assert decided(history, drill=True, phase=phase) == Decision("ignore", "drill")
+
+
 def test_an_episode_is_decided_on_once() -> None:
     assert decided(History(episode_decided=True), phase="ongoing").action == "ignore"
 

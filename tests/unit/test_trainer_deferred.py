@@ -20,6 +20,7 @@ from trainer.settings import Settings
 HOUR_MS = 3_600_000
 NOW_MS = 1_700_000_000_000
 WALL_MS = 1_800_000_000_000
+_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
 
 
 @pytest.fixture
@@ -49,6 +50,17 @@ def hear(database: Database, bench: Bench, **changes: Any) -> Decision:
 def later(database: Database, bench: Bench, wall_ms: int) -> list[Decision | None]:
     with database.transaction() as rows:
         return [reconsider(rows, one, bench, wall_ms=wall_ms) for one in deferred(rows)]
+
+
+def test_of_a_drill_the_trainer_records_nothing(database: Database, bench: Bench) -> None:
+    broken = {"kind": "quality", "severity": "high"}
+    for told in ({}, broken, {"phase": "recovered"}, {"alert_id": "b", "phase": "ongoing"}):
+        assert hear(database, bench, drill=True, **told) == Decision("ignore", "drill")
+
+    with database.transaction() as rows:
+        tables = [name for (name,) in rows.execute(_TABLES)]
+        held = {name: rows.execute(f"SELECT COUNT(*) FROM {name}").fetchone()[0] for name in tables}  # noqa: S608
+    assert set(held.values()) == {0}, held
 
 
 def a_job_ran(database: Database) -> None:

@@ -80,8 +80,11 @@ class AlertReader:
 def record(rows: sqlite3.Connection, alert: DriftAlert, bench: Bench, *, wall_ms: int) -> Decision:
     """Decide on an alert and record what follows; runs inside of a transaction.
 
-    ``wall_ms`` is the time of the clock on the wall: a refusal for a while counts from it.
+    ``wall_ms`` is the time of the clock on the wall: a refusal for a while counts from it.  Of a
+    drill nothing is recorded.
     """
+    if alert.drill:
+        return decide(alert, History(), bench.spec)
     if is_broken(alert) or has_span(rows, alert.episode_id):
         note_span(rows, alert)
     advance(rows, alert.model, alert.decided_ms)
