@@ -9,10 +9,11 @@ on each other it is up to a fifth too hopeful (AR 0.9).
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
-from scipy.special import chdtrc
+from scipy.special import chdtrc, chdtri
+from scipy.stats import ncx2
 
 from driftline.explain.shift import Shifted
 from stream_monitor.alerts.policy import EpisodePolicy
@@ -27,14 +28,31 @@ _OVERSHOOT: Final = 1.166  # Siegmund (1985), as in the calibration
 _LONGEST: Final = 1 << 40
 
 
-def signal_events(channel: ChannelReference, arl0_events: float, move: float) -> float:
-    """Events until a detector of the channel signals a move of its mean; infinite: none does."""
+class Signal(NamedTuple):
+    """``blocks`` of ``block`` events until a detector signals; infinite: it never does.
+
+    ``drift`` is by how much each block brings it nearer, in standard deviations of a block's mean.
+    """
+
+    blocks: float
+    block: int
+    drift: float
+
+
+def signal_of(channel: ChannelReference, arl0_events: float, move: float) -> Signal:
+    """When the faster detector of the channel signals a move of its mean."""
     scale = channel.sd if channel.season is None else channel.sd * channel.season.sds.mean()
     z = min(abs(move) / float(scale), Z_LIMIT)
-    blocks = min(
-        _page_hinkley_blocks(channel, arl0_events, z), _adwin_blocks(channel, arl0_events, z)
+    return min(
+        Signal(_page_hinkley_blocks(channel, arl0_events, z), channel.block, z - channel.allowance),
+        Signal(_adwin_blocks(channel, arl0_events, z), channel.block, z),
+        key=lambda signal: signal.blocks,
     )
-    return channel.block * blocks
+
+
+def signal_events(channel: ChannelReference, arl0_events: float, move: float) -> float:
+    """Events until a detector of the channel signals a move of its mean; infinite: none does."""
+    return channel.block * signal_of(channel, arl0_events, move).blocks
 
 
 def _page_hinkley_blocks(channel: ChannelReference, arl0_events: float, z: float) -> float:
@@ -85,6 +103,35 @@ def confirmation_events(
     return math.inf
 
 
+def confirmation_middle(
+    shifted: Shifted,
+    reference_bins: tuple[int, ...],
+    tau: float,
+    policy: EpisodePolicy,
+    tail: float,
+) -> tuple[float, float]:
+    """The looks by which a share ``tail`` of such changes, and all but as many, are confirmed.
+
+    The statistic of a look is a noncentral chi-square one.  What no look confirms so surely takes
+    all of them; the first is infinite where even that is too much to hope for.
+    """
+    looks = policy.n_looks(policy.window_events(len(reference_bins), tau))
+    freedom = max(1, len(reference_bins) - 1)
+    low = math.inf
+    for look in range(looks):
+        events = policy.first_look_events << look
+        effect, unit = _true_effect(shifted.shares, events, reference_bins, tau)
+        least = max(
+            float(chdtri(freedom, policy.significance / looks)), freedom + policy.min_effect / unit
+        )
+        chance = float(ncx2.sf(least, freedom, max(0.0, effect) / unit))
+        if chance >= tail:
+            low = min(low, events)
+        if chance >= 1 - tail:
+            return low, events
+    return low, policy.first_look_events << (looks - 1)
+
+
 def _expected(
     shares: Floats, events: int, reference_bins: tuple[int, ...], tau: float
 ) -> tuple[float, float]:
@@ -93,9 +140,16 @@ def _expected(
     So many events that rounding to whole ones does not matter give the effect; the p-value is that
     of the expected index: the effect and what as few events as these add to it by chance.
     """
+    effect, unit = _true_effect(shares, events, reference_bins, tau)
+    freedom = len(reference_bins) - 1
+    return effect, float(chdtrc(freedom, effect / unit + freedom)) if freedom else 1.0
+
+
+def _true_effect(
+    shares: Floats, events: int, reference_bins: tuple[int, ...], tau: float
+) -> tuple[float, float]:
+    """The effect without noise, and what noise adds to it for each degree of freedom."""
     exact = np.rint(shares * _LONGEST).astype(np.int64).tolist()
     many = [count * (_LONGEST // max(1, sum(reference_bins))) for count in reference_bins]
     effect, _ = psi_adjusted(exact, many, 1.0)
-    unit = tau * (1 / events + 1 / max(1, sum(reference_bins)))
-    freedom = len(reference_bins) - 1
-    return effect, float(chdtrc(freedom, effect / unit + freedom)) if freedom else 1.0
+    return effect, tau * (1 / events + 1 / max(1, sum(reference_bins)))

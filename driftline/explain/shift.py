@@ -12,6 +12,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from producer.events import Value
 from stream_monitor.reference.feature import FeatureReference
 from stream_monitor.reference.fixed_point import FIXED_POINT, Floats, Ints
 from stream_monitor.reference.transform import Transform
@@ -46,14 +47,12 @@ class Shifts:
             self._tables: dict[str, Floats] = {"validity": np.array([0.0, 1.0])}
             self._bins: Ints = np.array([0, 1], dtype=np.int64)
         else:
-            index, self._base = _support(reference, transform)
+            at, self._base, _ = support_of(reference, transform)
             tables = {c.channel: transform.table(c.channel) for c in reference.channels}
             self._tables = {
-                name: table[index] / FIXED_POINT
-                for name, table in tables.items()
-                if table is not None
+                name: table[at] / FIXED_POINT for name, table in tables.items() if table is not None
             }
-            self._bins = transform.bin[index]
+            self._bins = transform.bin[at]
         self._n_bins = 2 if self._missing else len(reference.bin_counts)
         self._base = self._base / self._base.sum()
         self._most = int(self._base.argmax())
@@ -85,10 +84,26 @@ class Shifts:
         return moved
 
 
-def _support(reference: FeatureReference, transform: Transform) -> tuple[Ints, Floats]:
-    """Indices a valid value can have in the reference, and how often it has them."""
+class Support(NamedTuple):
+    """Indices a valid value can have in the reference, how often it has them, and one such value.
+
+    A category of which the reference knows no rare one stands in for them all as missing.
+    """
+
+    places: Ints
+    weights: Floats
+    values: list[Value]
+
+
+def support_of(reference: FeatureReference, transform: Transform) -> Support:
+    """The valid values of a reference."""
     if reference.kind == "numeric":
         quantiles = reference.quantiles
-        return transform.apply(quantiles).index, np.ones(len(quantiles))
-    counts = reference.bin_counts if reference.kind == "boolean" else reference.category_counts
-    return np.arange(len(counts), dtype=np.int64), np.array(counts, dtype=np.float64)
+        weights = np.ones(len(quantiles))
+        return Support(transform.apply(quantiles).index, weights, quantiles.tolist())
+    values: list[Value] = [False, True]
+    counts = reference.bin_counts
+    if reference.kind == "categorical":
+        counts = reference.category_counts
+        values = [next(iter(reference.rare), None), *reference.categories[1:]]
+    return Support(np.arange(len(counts), dtype=np.int64), np.array(counts, np.float64), values)
