@@ -18,6 +18,7 @@ from driftline.commands import (
     check,
     demo,
     doctor,
+    drill,
     explain,
     forward,
     handling,
@@ -93,6 +94,7 @@ app.command("publish")(publish.publish)
 app.command("forward")(forward.forward)
 app.command("replay")(replay.replay)
 app.command("check")(check.check)
+app.command("drill")(drill.drill)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
 app.command("version")(version.show_version)

@@ -13,7 +13,8 @@ from stream_monitor.state.fold import STATE
 from stream_monitor.state.redis_store import partition_key
 
 _COUNTERS: Final = f"{STATE}counters"
-_KIND: Final = "monitor"
+KIND: Final = "monitor"
+"""What the parts of a partition are sealed under."""
 
 
 class Hashes(Protocol):
@@ -58,6 +59,6 @@ def read_partition(redis: Hashes, topic: str, partition: int) -> PartitionState:
 
 def _counters(blob: bytes) -> Counters:
     try:
-        return msgspec.convert(open_(_KIND, blob), Counters)
+        return msgspec.convert(open_(KIND, blob), Counters)
     except msgspec.ValidationError as error:
         raise CorruptState(str(error)) from error

@@ -5,14 +5,18 @@ For label jobs, file publishing, the trainer and people; a model server uses `In
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final, TypeAlias
 
 from confluent_kafka import KafkaError, Message, Producer
 
 from producer.codec import encode, headers
 from producer.events import Event, ModelUpdate
 from producer.routing import key_of, topic_names
+
+Arrival: TypeAlias = Callable[[int, int], object]
+"""Hears the partition and the offset of an event that arrived."""
 
 _BY_KEY: Final = -1  # librdkafka's RD_KAFKA_PARTITION_UA
 
@@ -53,29 +57,34 @@ class LogWriter:
         self.delivered = 0
         self._failures: list[str] = []
 
-    def write(self, event: Event, *, partition: int | None = None) -> None:
+    def write(
+        self, event: Event, *, partition: int | None = None, on_arrival: Arrival | None = None
+    ) -> None:
         """Write one event; waits while librdkafka's queue is full.
 
         A `ModelUpdate` goes to every partition its model routes to; ``partition`` names one, for
-        what concerns that one only.
+        what concerns that one only.  ``on_arrival`` is called for each record, by `write` and
+        `flush`.
         """
         model = getattr(event, "model", "")
         if partition is not None:
-            self._produce(model, event, partition=partition)
+            self._produce(model, event, on_arrival, partition=partition)
             return
         if isinstance(event, ModelUpdate) and self._shards > 1:
             for shard in range(self._shards):
-                self._produce(f"{model}/{shard}", event)
+                self._produce(f"{model}/{shard}", event, on_arrival)
             return
-        self._produce(key_of(model, getattr(event, "id", ""), self._shards), event)
+        self._produce(key_of(model, getattr(event, "id", ""), self._shards), event, on_arrival)
 
-    def _produce(self, key: str, event: Event, partition: int = _BY_KEY) -> None:
+    def _produce(
+        self, key: str, event: Event, on_arrival: Arrival | None, partition: int = _BY_KEY
+    ) -> None:
         value, pairs = encode(event), headers(event, source=self._source)
         while True:
             try:
                 self._producer.produce(
                     self.topic, value, key=key, partition=partition, headers=pairs,
-                    on_delivery=self._on_delivery,
+                    on_delivery=partial(self._on_delivery, on_arrival),
                 )  # fmt: skip
             except BufferError:
                 self._producer.poll(0.1)
@@ -83,9 +92,13 @@ class LogWriter:
                 self._producer.poll(0)
                 return
 
-    def _on_delivery(self, error: KafkaError | None, _message: Message) -> None:
+    def _on_delivery(
+        self, on_arrival: Arrival | None, error: KafkaError | None, message: Message
+    ) -> None:
         if error is None:
             self.delivered += 1
+            if on_arrival is not None:
+                on_arrival(message.partition() or 0, message.offset() or 0)
         else:
             self._failures.append(error.str())
 

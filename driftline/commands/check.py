@@ -5,15 +5,13 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
-from driftline.commands.failure import USAGE, Failure
+from driftline.commands.failure import CHECK_FAILED, USAGE, Failure
 from driftline.commands.options import Json
 from driftline.commands.output import write_json
-
-FAILED_CHECK: Final = 3
 
 
 class FailOn(StrEnum):
@@ -76,4 +74,4 @@ def check(
         for name, why in layout.ignored.items():
             sys.stdout.write(f"  {name:<{width}}  {'ignored':<12}  {why}\n")
     if failed:
-        raise typer.Exit(FAILED_CHECK)
+        raise typer.Exit(CHECK_FAILED)

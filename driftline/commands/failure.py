@@ -6,6 +6,7 @@ from typing import Final
 
 RUNTIME: Final = 1
 USAGE: Final = 2
+CHECK_FAILED: Final = 3
 UNREACHABLE: Final = 4
 INTERRUPTED: Final = 130
 

@@ -1,0 +1,169 @@
+"""Drills without servers: what is copied, what is made of what is seen, and how it is said."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from driftline.drill.plan import Copier, Plan, injection_of
+from driftline.drill.verdict import Circumstances, found_lines, missed
+from driftline.drill.watch import Report, Watch
+from driftline.explain.injected import Expected
+from producer.drill import is_shadow, is_shadow_of, shadow_of
+from producer.events import InferenceEvent
+from stream_monitor.contracts import DriftAlert
+from stream_monitor.ingest.limits import NAME
+from tests.unit.alert_factories import alert
+
+SHADOW = shadow_of("churn", "0123456789ab")
+
+
+def plan(text: str = "mean:temp:+1sd", after: int = 3) -> Plan:
+    injection = injection_of(text, after)
+    return Plan(model="churn", version="7", shadow=SHADOW, injection=injection, sd=10.0)
+
+
+def event(number: int, **changes: object) -> InferenceEvent:
+    plain = InferenceEvent(
+        id=f"e{number}", model="churn", version="7", time_ms=number,
+        features={"temp": 1.0, "plan": "pro"}, prediction=0.5, segment={"site": "north"},
+    )  # fmt: skip
+    return msgspec.structs.replace(plain, **changes)
+
+
+@given(
+    model=st.from_regex(NAME, fullmatch=True), drill=st.from_regex(r"[0-9a-f]{12}", fullmatch=True)
+)
+def test_a_shadow_has_a_name_the_log_allows_and_is_known_by_it(model: str, drill: str) -> None:
+    shadow = shadow_of(model, drill)
+
+    assert NAME.fullmatch(shadow)
+    assert is_shadow(shadow)
+    assert is_shadow_of(shadow, model)
+    assert shadow != model
+
+
+def test_an_id_that_would_not_mark_a_shadow_is_refused() -> None:
+    with pytest.raises(ValueError, match="12 hexadecimal digits"):
+        shadow_of("churn", "xyz")
+
+
+def test_copies_change_from_the_first_after_on_and_nothing_else_does() -> None:
+    copier = Copier(plan())
+    copies = [copier.copy(event(number)) for number in range(5)]
+
+    assert [copy and copy.features["temp"] for copy in copies] == [1.0, 1.0, 1.0, 11.0, 11.0]
+    for number, copy in enumerate(copies):
+        assert copy is not None
+        assert (copy.id, copy.model) == (f"{SHADOW}/{number}", SHADOW)
+        restored = msgspec.structs.replace(
+            copy, id=f"e{number}", model="churn", features=event(number).features
+        )
+        assert restored == event(number)
+
+
+def test_repeats_other_versions_and_other_models_are_not_copied() -> None:
+    copier = Copier(plan(after=0))
+
+    assert copier.copy(event(1)) is not None
+    assert copier.copy(event(1)) is None
+    assert copier.copy(event(2, version="8")) is None
+    assert copier.copy(event(3, model=SHADOW)) is None
+    assert copier.copy(event(4, features={"plan": "pro"})) is not None
+    assert copier.n_copies == 2
+
+
+@pytest.mark.parametrize("text", ["mean:temp:+1sd@100", "mean:temp", "rise:temp:1"])
+def test_a_change_that_is_not_understood_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(text)):
+        injection_of(text, 100)
+
+
+def watched(after: int = 3, n_copies: int = 10) -> Watch:
+    """Copy n lies at offset 10 n of partition 1, and arrives n seconds after the first."""
+    watch = Watch(plan(after=after), Expected(4, 8))
+    for number in range(n_copies):
+        watch.arrived(number, 1, 10 * number, float(number))
+    return watch
+
+
+def shadow_alert(decided: int, **changes: object) -> DriftAlert:
+    return alert(
+        model=SHADOW, version="7", partition=1, detected_offset=decided - 20,
+        decided_offset=decided, episode_id=f"e{decided}", drill=True, **changes,
+    )  # fmt: skip
+
+
+def test_an_alert_is_counted_from_the_change_and_timed_from_its_arrival() -> None:
+    watch = watched()
+    watch.heard(shadow_alert(70), 7.25)
+    watch.heard(shadow_alert(70, phase="ongoing"), 8.0)
+    report = watch.report()
+
+    assert (report.found, report.signal_events, report.alert_events) == (True, 3, 5)
+    assert (report.alert_s, report.latency_s) == (4.25, 0.25)
+    assert (report.unchanged_events, report.changed_events) == (3, 7)
+    assert (report.false_alerts, report.other_alerts) == ([], [])
+    assert found_lines(report)[0] == "found in 5 events, 4.2 s; 4 to 8 were expected"
+
+
+def test_what_is_told_before_the_change_or_of_something_else_is_not_the_finding() -> None:
+    watch = watched()
+    watch.heard(shadow_alert(20, explanation="temp: early"), 2.5)
+    watch.heard(shadow_alert(50, feature="plan", explanation="plan: moved"), 5.5)
+    watch.heard(alert(model="churn", partition=1, decided_offset=60), 6.5)
+    watch.heard(shadow_alert(80, phase="recovered"), 8.5)
+    report = watch.report()
+
+    assert not report.found
+    assert (report.false_alerts, report.other_alerts) == (["temp: early"], ["plan: moved"])
+    assert report.already_drifting
+
+
+def test_shards_are_counted_together() -> None:
+    watch = Watch(plan(after=2), None)
+    for number in range(8):
+        watch.arrived(number, number % 2, 5 + number // 2, float(number))
+    watch.heard(shadow_alert(8), 9.0)  # of partition 1: copy 7
+
+    assert watch.report().alert_events == 6
+    assert watch.ends == {0: 9, 1: 9}
+
+
+def report(**changes: object) -> Report:
+    plain = Report(
+        model="churn", version="7", shadow=SHADOW, feature="temp", unchanged_events=100,
+        changed_events=500, found=False, expected_low_events=96, expected_high_events=160,
+    )  # fmt: skip
+    return msgspec.structs.replace(plain, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "unread", "known", "why"),
+    [
+        ({"unchanged_events": 0, "changed_events": 0}, 0, True, "no event of churn@7 arrived"),
+        ({"unchanged_events": 7, "changed_events": 0}, 0, True, "7 events of churn@7 arrived"),
+        ({}, 5, True, "has not read 5 records"),
+        ({}, 0, False, "does not watch the shadow"),
+        (
+            {"already_drifting": True, "false_alerts": ["x"]},
+            0,
+            True,
+            "drifted before the change: x",
+        ),
+        ({"expected_low_events": None, "expected_high_events": None}, 0, True, "no alert"),
+        ({"changed_events": 120}, 0, True, "120 changed events came within 60 s; 96 to 160"),
+        ({}, 0, True, "500 changed events passed; 96 to 160 were expected"),
+    ],
+)
+def test_why_nothing_was_found_is_said_with_what_to_do(
+    changes: dict[str, object], unread: int, known: bool, why: str  # noqa: FBT001
+) -> None:  # fmt: skip
+    found = missed(report(**changes), Circumstances(60.0, unread, known))
+
+    assert why in found.why
+    assert found.fix

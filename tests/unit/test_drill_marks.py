@@ -1,0 +1,137 @@
+"""What a drill leads to is marked, and stays out of what tells of the world."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from driftline.commands import alerts, incidents
+from driftline.commands.handling import open_episodes
+from driftline.drill.live import live_profile, models_in, shadows_left
+from driftline.reading import Record
+from driftline.replay.topic import frame_of
+from producer.codec import encode
+from producer.drill import shadow_of
+from producer.events import CE_TYPE_OF, InferenceEvent
+from stream_monitor.alerts.incidents import incidents_of
+from stream_monitor.monitor import PartitionMonitor
+from stream_monitor.state.monitored import MonitorFold
+from stream_monitor.state.redis_store import partition_key
+from stream_monitor.watched.model import WatchedModel
+from stream_monitor.watched.stored import versions_in
+from stream_monitor.web.metrics import Metrics
+from tests.properties.test_forgetting_laws import SHADOW, record_at, update_of, with_drill
+from tests.properties.test_monitor_laws import SPEC, TOPIC, batch_of, events_of
+from tests.unit.alert_factories import alert
+
+
+class Hashes:
+    """One partition's hash, as Redis answers."""
+
+    def __init__(self, fields: dict[str, bytes]) -> None:
+        self._key, self._fields = partition_key(TOPIC, 0), fields
+
+    def hkeys(self, name: str) -> list[bytes]:
+        return [field.encode() for field in self._fields] if name == self._key else []
+
+    def hmget(self, name: str, keys: list[str]) -> list[bytes | None]:
+        assert name == self._key
+        return [self._fields.get(key) for key in keys]
+
+    def hscan_iter(self, name: str, match: str) -> Any:
+        first, last = match.split("*")
+        return [
+            (field.encode(), value)
+            for field, value in self._fields.items()
+            if name == self._key and field.startswith(first) and field.endswith(last)
+        ]
+
+
+def folded() -> MonitorFold:
+    monitor = PartitionMonitor(TOPIC, 0, SPEC)
+    events = events_of(2, 700)
+    first = record_at(events[0].offset - 1, 0, update_of("churn", 2))
+    monitor.observe(batch_of([first, *events]))
+    last = events[-1]
+    monitor.observe(batch_of([record_at(last.offset + 1, last.timestamp_ms, update_of(SHADOW, 2))]))
+    return MonitorFold(monitor, "p")
+
+
+def test_lines_of_alerts_and_incidents_say_that_it_was_a_drill() -> None:
+    drill = alert(model=SHADOW, drill=True)
+
+    assert "m@1  temp: moved" in alerts.line_of(alert())
+    assert f"{SHADOW}@1  DRILL temp: moved" in alerts.line_of(drill)
+    assert "DRILL" in incidents.line_of(incidents_of([drill])[0])
+    assert "DRILL" not in incidents.line_of(incidents_of(open_episodes([alert()]))[0])
+
+
+def test_the_metrics_tell_of_no_drill() -> None:
+    metrics = Metrics()
+    metrics.watch(list, lambda: [("churn@1", "loss", 1), (f"{SHADOW}@1", "loss", 2)])
+    metrics.observed([alert(model=SHADOW, drill=True), alert(model="churn")], [])
+    text = metrics.text().decode()
+
+    assert 'driftline_drift_state{feature="loss",model="churn@1"} 1.0' in text
+    assert 'model="churn"' in text
+    assert SHADOW not in text
+
+
+def test_the_windows_of_a_shadow_are_not_published() -> None:
+    records = with_drill(3, events_of(3, 2_600))
+    fold = MonitorFold(PartitionMonitor(TOPIC, 0, SPEC), "p")
+    monitor = PartitionMonitor(TOPIC, 0, SPEC)
+
+    published = [name for name in fold.observe(batch_of(records)).outbox if "window" in name]
+    closed = {window.model for window in monitor.observe(batch_of(records)).windows}
+
+    assert closed == {"churn", SHADOW}
+    assert published
+    assert not [name for name in published if SHADOW in name]
+
+
+def test_a_topic_with_drills_has_one_model() -> None:
+    def record(offset: int, model: str) -> Record:
+        event = InferenceEvent(
+            id=f"e{offset}", model=model, version="1", time_ms=offset, features={"a": 1.0},
+            prediction=0.5,
+        )  # fmt: skip
+        return Record(0, offset, CE_TYPE_OF[InferenceEvent], encode(event))
+
+    records = [record(0, "churn"), record(1, SHADOW), record(2, "churn")]
+
+    assert len(frame_of(records, None, "t")) == 2
+    assert len(frame_of(records, SHADOW, "t")) == 1
+
+
+def test_the_reference_of_the_serving_version_is_read_from_what_is_stored() -> None:
+    fold = folded()
+    redis = Hashes(fold.changes())
+
+    assert models_in(redis, TOPIC, 0) == {"churn", SHADOW}
+    assert shadows_left(redis, TOPIC, [0], "churn") == [(0, SHADOW)]
+    assert shadows_left(redis, TOPIC, [0], "chur") == []
+    profile = live_profile(redis, TOPIC, [0, 1], "churn")
+    assert profile == fold.monitor.models["churn"].versions["1"].profile
+
+
+def test_a_retired_version_is_told_from_the_one_that_serves() -> None:
+    model = WatchedModel(TOPIC, 0, "churn", SPEC)
+    first = update_of("churn", 2)
+    second = msgspec.structs.replace(
+        first, id="u2", version="2", profile={**(first.profile or {}), "version": "2"}
+    )
+    model.update(first, 5)
+    model.update(second, 9)
+
+    found = versions_in(model.dirty())
+
+    assert [(v.profile.version, v.retired, v.start_offset) for v in found] == [
+        ("1", True, 5),
+        ("2", False, 9),
+    ]
+
+
+def test_names_of_two_drills_differ() -> None:
+    assert shadow_of("m", "0" * 12) != shadow_of("m", "1" * 12)
