@@ -12,13 +12,15 @@ from producer.injection import Injection
 class Finding(NamedTuple):
     """An injected change; ``delay_events`` None: it was missed.
 
-    The delay counts the rows from the change to the alert, confirmation included.
+    The delay counts the rows from the change to the alert, confirmation included.  A change of what
+    drifts already is not told again: ``open_since`` is the row of the alert that stood then.
     """
 
     column: str
     kind: str
     first: int
     delay_events: int | None
+    open_since: int | None = None
 
 
 def findings(injections: Sequence[Injection], episodes: Sequence[Episode]) -> list[Finding]:
@@ -36,5 +38,13 @@ def findings(injections: Sequence[Injection], episodes: Sequence[Episode]) -> li
             and (until is None or episode.alerted_event < until)
         ]
         delay = min(alerts) - first if alerts else None
-        found.append(Finding(column, injection.kind, first, delay))
+        standing = [
+            episode.alerted_event
+            for episode in episodes
+            if episode.feature == column
+            and episode.alerted_event < first
+            and (episode.ended_event is None or episode.ended_event >= first)
+        ]
+        open_since = max(standing, default=None) if delay is None else None
+        found.append(Finding(column, injection.kind, first, delay, open_since))
     return found

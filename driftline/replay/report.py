@@ -117,10 +117,17 @@ def summary_lines(data: dict[str, Any], replay: Replay) -> list[str]:
 def finding_lines(found: Sequence[Finding]) -> list[str]:
     """One line for each injected change."""
     return [
-        f"  injected {one.kind} of {one.column} at row {one.first:,}: "
-        + ("missed" if one.delay_events is None else f"alert after {one.delay_events:,} rows")
+        f"  injected {one.kind} of {one.column} at row {one.first:,}: {_became(one)}"
         for one in found
     ]
+
+
+def _became(one: Finding) -> str:
+    if one.delay_events is not None:
+        return f"alert after {one.delay_events:,} rows"
+    if one.open_since is not None:
+        return f"not told again, its alert of row {one.open_since:,} still stood"
+    return "missed"
 
 
 def comparison_lines(compared: Comparison) -> list[str]:

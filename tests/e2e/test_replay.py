@@ -98,6 +98,36 @@ def test_injected_drift_is_found_once_and_its_delay_told(
     assert found["delay_events"] == episode["alerted_event"] - 6_000
 
 
+def test_what_moves_together_is_one_incident_and_people_are_told_of_all_of_it(
+    source: Path, tmp_path: Path
+) -> None:
+    changes = [
+        *("--inject", "mean:tiny temp (°C):+1sd@6000", "--inject", "mean:big:+1sd@6000"),
+        *("--inject", "mean:score:+0.01sd@6000", "--inject", "mean:big:+3sd@9000"),
+    ]
+    episodes, summary = lines(source, "--time", "at", *changes)
+    assert [episode["feature"] for episode in episodes].count("big") == 1
+    assert (summary["episodes"], summary["incidents"]) == (2, 1)
+    weeks = (N - N // 10 - 1) / (7 * 24 * 60)
+    assert summary["alerts_per_week"] == pytest.approx(2 / weeks, rel=0.01)
+    assert summary["alerts_per_million"] == pytest.approx(2e6 / summary["events"], rel=0.01)
+    delays = [one["delay_events"] for one in summary["injected"]]
+    assert [delay is None for delay in delays] == [False, False, True, True]
+
+    told = run("replay", source, "--time", "at", *changes)
+    assert f"injected mean of big at row 6,000: alert after {delays[1]} rows" in told
+    assert "injected mean of score at row 6,000: missed" in told
+    assert "injected mean of big at row 9,000: not told again" in told
+    assert f"{summary['alerts_per_million']} alerts per million events" in told
+    assert f"{summary['alerts_per_week']} per week" in told
+
+    deaf = tmp_path / "deaf.toml"
+    deaf.write_text("[episodes]\nmin_effect = 50.0\n", "utf-8")
+    told = run("replay", source, "--time", "at", *changes, "--config", deaf)
+    assert told.count("would have been quiet: ") == 2
+    assert "would have been quiet: big: mean" in told
+
+
 def test_a_segment_that_drifts_is_named(frame: pd.DataFrame, tmp_path: Path) -> None:
     data = frame.copy()
     data.loc[(data["plan"] == "pro") & (data.index >= 6_000), "count"] += 1

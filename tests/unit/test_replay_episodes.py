@@ -38,6 +38,9 @@ def test_a_change_is_found_by_the_next_alert_of_its_column() -> None:
     injections = [parse("mean:a:1@100"), parse("mean:a:1@500"), parse("mean:b:1@100")]
     found = findings(injections, [episode("a", 90, 99), episode("a", 500, 530)])
     assert [one.delay_events for one in found] == [None, 30, None]
+    assert [one.open_since for one in found] == [99, None, None]
+    (missed,) = findings(injections[:1], [episode("a", 10, 20, ended=50)])
+    assert (missed.delay_events, missed.open_since) == (None, None)
 
 
 def test_the_same_change_is_neither_new_nor_gone() -> None:
