@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from driftline.reading import END, Record, TopicReader, tail
 from producer.codec import RefusedRecord, decode
 from producer.events import CE_TYPE_OF, Command, InferenceEvent, ModelUpdate
 from producer.identity import uuid7
-from producer.writer import LogWriter
+from producer.writer import LogWriter, Undelivered
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.reference.profile import ReferenceProfile, profile_to_data
 
@@ -71,6 +72,8 @@ class Drill:
         return self
 
     def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(Undelivered):  # what is under way must be known, or be given up
+            self._writer.flush()
         forget(self._writer, self._watch.plan.shadow, sorted(self._partitions))
 
     def run(self, profile: ReferenceProfile, timeout_s: float, max_changed: int) -> Circumstances:

@@ -51,11 +51,13 @@ def event() -> InferenceEvent:
 @pytest.fixture(scope="module")
 def stage(kafka_broker: str, redis_url: str) -> Iterator[Stage]:
     stage = Stage(kafka_broker, redis_url)
-    stage.start()
-    stage.produce("churn", [event() for _ in range(WARM_UP + 10)])
-    until(lambda: stage.drained(WARM_UP + 10), "the model has a reference")
-    yield stage
-    stage.close()
+    try:
+        stage.start()
+        stage.produce("churn", [event() for _ in range(WARM_UP + 10)])
+        until(lambda: stage.drained(WARM_UP + 10), "the model has a reference", seconds=90)
+        yield stage
+    finally:
+        stage.close()
 
 
 @contextlib.contextmanager
@@ -124,9 +126,9 @@ def test_a_change_is_found_told_as_a_drill_and_nothing_stays(stage: Stage) -> No
     decisions = {decide(alert, History(), RetrainSpec())[:2] for alert in alerts}
     assert decisions == {("ignore", "drill")}
     tail = ("alerts", "tail", "--from-beginning", "--no-follow")
-    assert told(stage, *tail) == told(stage, "incidents", "list", "--all", "--json") == ""
+    assert told(stage, *tail) == ""
     assert "DRILL age: mean" in told(stage, *tail, "--drills")
-    assert "DRILL" in told(stage, "incidents", "list", "--all", "--drills")
+    assert told(stage, "incidents", "list", "--all", "--json") == ""
 
 
 def test_what_is_not_found_says_why_and_what_is_left_is_forgotten(stage: Stage) -> None:

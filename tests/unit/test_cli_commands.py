@@ -26,7 +26,7 @@ run = CliRunner()
 
 COMMANDS = [
     ["demo"], ["monitor"], ["publish"], ["status"], ["doctor"], ["version"], ["alerts", "tail"],
-    ["topics", "plan"], ["topics", "create"], ["profile", "build"], ["profile", "send"],
+    ["topics", "plan"], ["topics", "create"], ["profile", "build"], ["profile", "send"], ["drill"],
 ]  # fmt: skip
 
 
