@@ -168,13 +168,14 @@ def _run(
             fix=f"when it is back: driftline drill {plan.model} --clean", code=UNREACHABLE,
         ) from error  # fmt: skip
     report = watch.report()
+    reason = None if report.found else missed(report, at_end)
     if as_json:
-        write_json(msgspec.to_builtins(report), indent=0)
-    elif report.found:
+        why = None if reason is None else reason.why
+        write_json(msgspec.to_builtins(report) | {"why": why}, indent=0)
+    elif reason is None:
         sys.stdout.write("\n".join(found_lines(report)) + "\n")
-    if not report.found:
-        why, fix = missed(report, at_end)
+    if reason is not None:
         raise Failure(
-            "the change was not found", where=f"{plan.model}@{plan.version}", why=why, fix=fix,
-            code=CHECK_FAILED,
+            "the change was not found", where=f"{plan.model}@{plan.version}", why=reason.why,
+            fix=reason.fix, code=CHECK_FAILED,
         )  # fmt: skip

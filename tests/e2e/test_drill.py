@@ -139,8 +139,9 @@ def test_what_is_not_found_says_why_and_what_is_left_is_forgotten(stage: Stage) 
     assert nothing.exit_code == 2
     assert "one of age, plan" in nothing.stderr
 
-    silent = drill(stage, "churn", "--inject", "mean:age:+1sd", "--timeout", "1s")
+    silent = drill(stage, "churn", "--inject", "mean:age:+1sd", "--timeout", "1s", "--json")
     assert silent.exit_code == 3
+    assert json.loads(silent.stdout)["why"] in silent.stderr
     assert "no event of churn@7 arrived within 1 s" in silent.stderr
     until(lambda: not shadows(stage), "all shadows are forgotten")
 
@@ -161,9 +162,9 @@ def test_a_drill_that_is_interrupted_cleans_up(stage: Stage) -> None:
          *place(stage)],
         env=os.environ.copy(), stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    until(lambda: bool(shadows(stage)), "the shadow is known")
+    until(lambda: bool(shadows(stage)), "the shadow is known", seconds=90)
 
     running.send_signal(signal.SIGTERM)
 
-    assert running.wait(20) == 130
+    assert running.wait(60) == 130
     until(lambda: not shadows(stage), "it is forgotten")
