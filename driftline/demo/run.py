@@ -215,10 +215,9 @@ def start_serving(
 ) -> dict[str, Child]:
     """The processes that are there from the first moment: the monitor, and a model server."""
     place = _place(settings)
+    place += ["--redis-url", settings.redis.url]
     server = ["-m", "driftline.demo.server", *place, "--home", str(home), "--seconds", str(seconds)]
-    monitor = [
-        "-m", "driftline", "monitor", *place, "--redis-url", settings.redis.url, "--web-port", "0",
-    ]  # fmt: skip
+    monitor = ["-m", "driftline", "monitor", *place, "--web-port", "0"]
     return {
         "model-server": Child("model-server", server, {**environment, **ONE_THREAD}, folder),
         "monitor": Child("monitor", monitor, {**environment, **ONE_THREAD}, folder),

@@ -1,6 +1,7 @@
 """The demo's model server: a process of its own, which predicts and logs what it predicted.
 
-    python -m driftline.demo.server --bootstrap-servers 127.0.0.1:9092 --home .driftline
+    python -m driftline.demo.server --bootstrap-servers 127.0.0.1:9092 \
+        --redis-url redis://127.0.0.1:6379/0 --home .driftline
 
 It tells how far it is on stdout, one JSON object a line; the last one says what it wrote.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from driftline.demo import flights
+from driftline.demo.abreast import Abreast
 from driftline.demo.ledger import Written
 from driftline.demo.lines import Done, Line, Progress, Ready, Swapped
 from driftline.demo.model import probabilities, train
@@ -26,6 +29,7 @@ from driftline.demo.scenario import FACTORY, FEATURES, LABEL_DELAY_MS, MODEL, VE
 from driftline.demo.timeline import Pace, Timeline, interleave
 from driftline.demo.trainings import Trainings
 from driftline.serving import ChampionModel
+from driftline.topic_registry import existing_topics
 from producer.events import Value
 from producer.logger import InferenceLogger
 from producer.routing import topic_names
@@ -108,7 +112,7 @@ class Server:
         )
 
 
-def run(bootstrap_servers: str, prefix: str, home: Path, seconds: float) -> Done:
+def run(bootstrap_servers: str, redis_url: str, prefix: str, home: Path, seconds: float) -> Done:
     """Train, announce, serve the year in ``seconds``, and tell what was written."""
     training, rest = flights.split(flights.load())
     model = train(training)
@@ -136,9 +140,13 @@ def run(bootstrap_servers: str, prefix: str, home: Path, seconds: float) -> Done
         champion.wait()
         say(Ready(trained_on=len(training), out_of_fold_error=round(model.out_of_fold_error, 4)))
         server = Server(champion, rest, log)
-        client = {"bootstrap.servers": bootstrap_servers}
-        with Trainings(client, topic_names(prefix).retrain, champion) as trainings:
-            serve(server, log, line, seconds, trainings)
+        client, names = {"bootstrap.servers": bootstrap_servers}, topic_names(prefix)
+        n_partitions = existing_topics(client)[names.events]
+        with (
+            Trainings(client, names.retrain, champion) as trainings,
+            Abreast(client, redis_url, names.events, n_partitions) as abreast,
+        ):
+            serve(server, log, line, seconds, lambda: trainings.wait() + abreast.wait())
         log.flush(FLUSH_S)
         counters = log.counters()
     return Done(
@@ -155,23 +163,32 @@ def main() -> None:
     """The command line of this process."""
     parser = argparse.ArgumentParser(description="The demo's model server.")
     parser.add_argument("--bootstrap-servers", required=True)
+    parser.add_argument("--redis-url", required=True)
     parser.add_argument("--prefix", default="driftline")
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=45.0)
     chosen = parser.parse_args()
     with threadpool_limits(1, user_api="openmp"):  # see `model.train`
-        say(run(chosen.bootstrap_servers, chosen.prefix, chosen.home, chosen.seconds))
+        say(
+            run(
+                chosen.bootstrap_servers, chosen.redis_url, chosen.prefix, chosen.home,
+                chosen.seconds,
+            )
+        )  # fmt: skip
 
 
 def serve(
-    server: Server, log: InferenceLogger, line: Timeline, seconds: float, trainings: Trainings
+    server: Server, log: InferenceLogger, line: Timeline, seconds: float, wait: Callable[[], float]
 ) -> None:
-    """Play the timeline at the pace asked for, never more than Kafka takes, nor during a fit."""
+    """Play the timeline at the pace asked for, but never more than Kafka takes.
+
+    ``wait`` stands still as long as time may not go on, and answers how long that was.
+    """
     pace = Pace(int(line.times_ms[0]), int(line.times_ms[-1]), seconds)
     began = reported = time.monotonic()
     position, n = 0, len(line.times_ms)
     while position < n:
-        began += trainings.wait()
+        began += wait()
         now_ms = pace.event_time_ms(time.monotonic() - began)
         due = line.due(position, now_ms)
         end = min(due, position + MAX_TICK_ROWS)
