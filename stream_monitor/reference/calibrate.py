@@ -55,7 +55,7 @@ def with_channels(
         if lookup is None:
             continue
         season = seasons.get(channel)
-        reach = _reach(lookup / FIXED_POINT, float(values.mean()), season)
+        reach = reach_of(lookup / FIXED_POINT, float(values.mean()), season)
         if reach == 0:  # all its categories are rare, and one: it can never move
             continue
         channels.append(fit_channel(channel, values, int(block), reach, widening, season))
@@ -64,7 +64,9 @@ def with_channels(
     if when is not None and any(channel.season for channel in channels):
         counted = slice(None) if fresh is None else fresh
         season = next(iter(seasons.values()))
-        calendar = _calendar(stated, season, index[counted], when[counted], float(tau))
+        codes = stated.bin_of_index[index[counted]]
+        n_bins = len(stated.bin_counts)
+        calendar = calendar_of(codes, n_bins, season, when[counted], float(tau))
     # The windows know no season: to them it is dependence.
     of_windows = max(autocorrelation_time(values) for values in series.values()) if seasons else tau
     return msgspec.structs.replace(
@@ -77,20 +79,20 @@ def with_channels(
     )
 
 
-def _reach(values: Floats, mean: float, season: Season | None) -> float:
+def reach_of(values: Floats, mean: float, season: Season | None) -> float:
     """How far from its mean a channel can lie, for all its possible ``values``."""
     if season is None:
         return float(np.abs(values - mean).max())
     return float(np.abs((values[:, None] - season.means) / season.sds).max())
 
 
-def _calendar(
-    stated: FeatureReference, season: Season, index: Ints, times_ms: Ints, tau: float
+def calendar_of(
+    codes: Ints, n_bins: int, season: Season, times_ms: Ints, tau: float
 ) -> BinCalendar:
-    n_slots, n_bins = len(season.means), len(stated.bin_counts)
+    """What is in the bins at which time, from the bin and the event time of each event (n,)."""
+    n_slots = len(season.means)
     slots = slots_of(times_ms, season.period_ms, n_slots)
-    cells = slots * n_bins + stated.bin_of_index[index]
-    counts = np.bincount(cells, minlength=n_slots * n_bins).astype("<i4")
+    counts = np.bincount(slots * n_bins + codes, minlength=n_slots * n_bins).astype("<i4")
     return BinCalendar(
         period_ms=season.period_ms, n_slots=n_slots, counts=counts.tobytes(), tau=tau
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Final
 
@@ -12,7 +12,8 @@ import numpy as np
 from stream_monitor.drift.adwin_state import adwin_clock
 from stream_monitor.drift.adwin_state import check as check_adwin
 from stream_monitor.reference.feature import ChannelReference, FeatureReference
-from stream_monitor.reference.season import HOUR_MS, Season
+from stream_monitor.reference.relation import RelationReference
+from stream_monitor.reference.season import HOUR_MS, BinCalendar, Season
 from stream_monitor.reference.values import MAX_MAGNITUDE
 
 _MAX_BLOCK: Final = 1 << 16
@@ -56,16 +57,45 @@ def check_feature(feature: FeatureReference) -> None:
     _require(len(set(channels)) == len(channels) >= 1, f"{where}: no channels, or one twice")
     if (feature.calendar is None) != all(c.season is None for c in feature.channels):
         raise ValueError(f"{where}: a season without a calendar of its bins, or the reverse")
-    _check_calendar(where, feature)
+    _check_calendar(where, feature.calendar, len(feature.bin_counts))
     for channel in feature.channels:
         _check_channel(f"{where}, {channel.channel}", channel)
 
 
-def _check_calendar(where: str, feature: FeatureReference) -> None:
-    calendar = feature.calendar
+def check_relation(relation: RelationReference, features: Mapping[str, FeatureReference]) -> None:
+    """Raise ValueError, saying where, unless detectors can be built from ``relation``."""
+    where = f"relation {relation.name!r}"
+    ends = (relation.first, relation.first_starts), (relation.second, relation.second_starts)
+    for name, starts in ends:
+        _require(name in features, f"{where}: there is no feature {name!r}")
+        ascending = all(a < b for a, b in pairwise(starts))
+        _require(
+            1 <= len(starts) <= _MAX_BINS
+            and starts[0] == 0
+            and ascending
+            and starts[-1] < features[name].n_indices,
+            f"{where}: impossible levels of {name!r}",
+        )
+    _finite(where, (relation.correlation, relation.centre, relation.scale, relation.tau))
+    _require(relation.scale > 0 and relation.tau >= 1, f"{where}: impossible scale or tau")
+    cells = relation.cells
+    _require(
+        len(cells) == len(relation.first_starts) * len(relation.second_starts)
+        and min(cells) >= 0
+        and 0 < sum(cells) < _MAX_COUNT,
+        f"{where}: impossible counts of its cells",
+    )
+    _require(relation.channel.channel == "product", f"{where}: another channel")
+    if (relation.calendar is None) != (relation.channel.season is None):
+        raise ValueError(f"{where}: a season without a calendar of its cells, or the reverse")
+    _check_calendar(where, relation.calendar, len(cells))
+    _check_channel(where, relation.channel)
+
+
+def _check_calendar(where: str, calendar: BinCalendar | None, n_bins: int) -> None:
     if calendar is None:
         return
-    size = 4 * calendar.n_slots * len(feature.bin_counts)
+    size = 4 * calendar.n_slots * n_bins
     _require(
         2 <= calendar.n_slots <= _MAX_SLOTS
         and calendar.period_ms >= HOUR_MS

@@ -12,7 +12,7 @@ from stream_monitor.reference.fixed_point import Floats, Ints
 from stream_monitor.reference.season import BinCalendar, Season
 
 FeatureKind: TypeAlias = Literal["numeric", "categorical", "boolean"]
-ChannelName: TypeAlias = Literal["location", "spread", "mix", "validity"]
+ChannelName: TypeAlias = Literal["location", "spread", "mix", "validity", "product"]
 
 
 class ChannelReference(msgspec.Struct, frozen=True, kw_only=True):

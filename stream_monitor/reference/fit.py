@@ -18,6 +18,7 @@ from stream_monitor.reference.errors import ReferenceTooShort
 from stream_monitor.reference.feature import FeatureKind, FeatureReference
 from stream_monitor.reference.fixed_point import FIXED_POINT, Bools, Floats, Ints
 from stream_monitor.reference.loss import score_of
+from stream_monitor.reference.pairs import fit_relations
 from stream_monitor.reference.profile import ClassLabel, Origin, ReferenceProfile, Task
 from stream_monitor.reference.transform import Transform
 from stream_monitor.reference.values import Column, booleans, category, numbers
@@ -147,6 +148,7 @@ def fit_profile(
         positive=positive,
         importances=dict(importances or {}),
         skipped=skipped,
+        relations=fit_relations(features, columns, times_ms),
     )
 
 

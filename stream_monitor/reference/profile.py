@@ -11,8 +11,9 @@ from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
-from stream_monitor.reference.checks import check_feature
+from stream_monitor.reference.checks import check_feature, check_relation
 from stream_monitor.reference.feature import ChannelReference, FeatureKind, FeatureReference
+from stream_monitor.reference.relation import RelationReference
 from stream_monitor.reference.segment import SegmentReference
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "FeatureReference",
     "Origin",
     "ReferenceProfile",
+    "RelationReference",
     "SegmentReference",
     "Task",
     "profile_from_data",
@@ -42,7 +44,8 @@ class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
 
     ``prediction`` is the reference of the score or the predicted class, ``loss`` that of the
     out-of-fold 0/1 error or absolute error.  ``skipped`` names what cannot be watched, and why.
-    ``segmented_by`` are the declarations that ``segments`` were made of.
+    ``segmented_by`` are the declarations that ``segments`` were made of.  ``relations`` are the
+    pairs of features whose dependence is watched, the strongest first.
     """
 
     format: int = FORMAT
@@ -60,6 +63,7 @@ class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
     skipped: dict[str, str] = {}
     segmented_by: tuple[str, ...] = ()
     segments: tuple[SegmentReference, ...] = ()
+    relations: tuple[RelationReference, ...] = ()
 
 
 def profile_to_data(profile: ReferenceProfile) -> dict[str, Any]:
@@ -83,6 +87,7 @@ def profile_from_data(data: Any) -> ReferenceProfile:
     if not all(map(math.isfinite, (profile.threshold, *profile.importances.values()))):
         raise ValueError("reference profile: threshold and importances must be finite")
     _check_features(profile.features)
+    _check_relations(profile)
     for segment in profile.segments:
         if not 0 < segment.share <= 1:
             raise ValueError(f"segment {segment.name}: a share of {segment.share}")
@@ -101,3 +106,10 @@ def _check_features(features: dict[str, FeatureReference]) -> None:
         if name != feature.name:
             raise ValueError(f"feature {name!r} is named {feature.name!r} inside")
         check_feature(feature)
+
+
+def _check_relations(profile: ReferenceProfile) -> None:
+    for relation in profile.relations:
+        check_relation(relation, profile.features)
+    if len({relation.name for relation in profile.relations}) < len(profile.relations):
+        raise ValueError("reference profile: a relation is there twice")
