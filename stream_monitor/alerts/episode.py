@@ -76,12 +76,14 @@ class Track:
         tau: float,
         policy: EpisodePolicy,
         calendar: BinCalendar | None = None,
+        freedom: int | None = None,
     ) -> None:
         self._reference = list(reference_bins)
         self._calendar = calendar
         self._tau = tau
         self._policy = policy
-        self.window_events = policy.window_events(len(self._reference), tau)
+        n_bins = len(self._reference) if freedom is None else freedom + 1
+        self.window_events = policy.window_events(n_bins, tau)
         self._n_looks = policy.n_looks(self.window_events)
         self.dismissed = 0
         self._rest()
@@ -156,9 +158,11 @@ class Track:
 
     def _distance(self) -> tuple[float, float]:
         """Effect and p-value against the reference at the times of day that were counted."""
-        counts, calendar = self._counts.tolist(), self._calendar
-        expected = self._reference if calendar is None else calendar.expected(self._slots)
-        return psi_adjusted(counts, expected, self._tau)
+        return psi_adjusted(self._counts.tolist(), self._expected(), self._tau)
+
+    def _expected(self) -> list[int]:
+        calendar = self._calendar
+        return self._reference if calendar is None else calendar.expected(self._slots)
 
     def _verdict(self, phase: Phase, effect: float, p_value: float, at: tuple[int, int]) -> Verdict:
         if self.suspicion is None:

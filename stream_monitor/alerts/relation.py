@@ -1,0 +1,133 @@
+"""A watched relation: whether two features depend on each other as they did in the reference.
+
+One channel, of the product of their scores, raises suspicions; fresh events confirm them by the
+cells of both features, raked to the margins of these events.  Only events that have both values
+count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from stream_monitor.alerts.episode import Suspicion, Track, Verdict
+from stream_monitor.alerts.policy import EpisodePolicy
+from stream_monitor.alerts.series import Onset
+from stream_monitor.contracts import Phase
+from stream_monitor.drift.channel import Channel
+from stream_monitor.ingest.batch import Ints
+from stream_monitor.reference.feature import FeatureReference
+from stream_monitor.reference.relation import Joint, RelationReference, joined
+from stream_monitor.reference.transform import Transformed
+from stream_monitor.windows.cells import dependence_distance, freedom_of
+
+
+class RelationTrack(Track):
+    """The episodes of one relation.
+
+    Every window of an open episode that is no news says "started" again: whoever withheld it then
+    may tell it now.
+    """
+
+    def __init__(self, relation: RelationReference, policy: EpisodePolicy) -> None:
+        self._n_columns = len(relation.second_starts)
+        cells = relation.cells
+        freedom = freedom_of(len(cells), self._n_columns)
+        super().__init__(cells, relation.tau, policy, relation.calendar, freedom)
+
+    def _distance(self) -> tuple[float, float]:
+        return dependence_distance(
+            self._counts.tolist(), self._expected(), self._n_columns, self._tau
+        )
+
+    def _follow(self, offset: int, time_ms: int) -> Verdict | None:
+        effect, p_value = self._distance()
+        still = None
+        if effect >= self._policy.min_effect:
+            still = self._verdict("started", effect, p_value, (offset, time_ms))
+        return super()._follow(offset, time_ms) or still
+
+
+class RelationSeries:
+    """Detectors and episodes of one relation; ``told``: its open episode was told of."""
+
+    def __init__(
+        self,
+        relation: RelationReference,
+        first: FeatureReference,
+        second: FeatureReference,
+        arl0_events: float,
+        policy: EpisodePolicy,
+    ) -> None:
+        self.relation = relation
+        self.told = False
+        self._arl0 = arl0_events
+        self._joint = Joint(first, second, relation.first_starts, relation.second_starts)
+        self.channel = Channel(relation.channel, arl0_events)
+        self._track = RelationTrack(relation, policy)
+
+    def observe(
+        self,
+        first: Transformed,
+        second: Transformed,
+        offsets: Ints,
+        times_ms: Ints,
+        onset: Onset,
+    ) -> list[Verdict]:
+        """Take n consecutive events: both features' values, and where and when they are (n,)."""
+        both, one, other = joined(first, second)
+        positions = None if both is None else np.flatnonzero(both)
+        where, when = (offsets, times_ms) if both is None else (offsets[both], times_ms[both])
+        values = products = self._joint.products(one, other)
+        season = self.relation.channel.season
+        if season is not None:
+            values = season.residuals(products, when)
+        suspicions = [
+            Suspicion(
+                signal.position + 1,
+                signal.detector,
+                signal.channel,
+                signal.direction,
+                int(where[signal.position]),
+                int(when[signal.position]),
+                *onset(
+                    signal.position if positions is None else int(positions[signal.position]),
+                    signal.onset_events,
+                ),
+            )
+            for signal in self.channel.observe(values)
+        ]
+        if self._track.state == "quiet" and not suspicions:
+            return []
+        cells = self._joint.cells(one, other)
+        return self._track.observe(cells, where, when, products, suspicions)
+
+    def end(self, phase: Phase, offset: int, time_ms: int) -> Verdict | None:
+        """End from outside what is open; ``None`` where nobody was told of it.
+
+        Resolved by a person, the detectors begin anew on the reference.
+        """
+        verdict = self._track.end(phase, offset, time_ms)
+        told, self.told = self.told, False
+        if phase == "resolved":
+            self.channel = Channel(self.relation.channel, self._arl0)
+        return verdict if told else None
+
+    def level(self) -> int:
+        """0: nothing; 1: suspected, or withheld; 2: an episode is open."""
+        return 2 if self.told else int(self._track.state != "quiet")
+
+    def snapshot(self) -> list[Any]:
+        """All that changes, as plain data."""
+        return [self.channel.snapshot(), self._track.snapshot(), self.told]
+
+    def restore(self, data: Sequence[Any]) -> None:
+        """Continue from `snapshot`.  Raises ValueError where it does not fit."""
+        channel, track, told = data
+        self.channel = Channel.restore(self.relation.channel, self._arl0, channel)
+        self._track.restore(track)
+        if told and self._track.state != "open":
+            raise ValueError(f"{self.relation.name}: an episode was told of that is not open")
+        self.told = bool(told)

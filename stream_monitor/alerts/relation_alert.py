@@ -1,0 +1,74 @@
+"""A verdict about a relation, as the alert that goes out, in words."""
+
+from __future__ import annotations
+
+from stream_monitor.alerts.alert import Place, derived_id
+from stream_monitor.alerts.episode import Verdict
+from stream_monitor.alerts.wording import moment
+from stream_monitor.contracts import DriftAlert
+from stream_monitor.reference.fixed_point import FIXED_POINT
+from stream_monitor.reference.relation import RelationReference
+
+
+def relation_alert(
+    place: Place, series_name: str, relation: RelationReference, verdict: Verdict
+) -> DriftAlert:
+    """Build the alert of ``verdict``; pure, so that a replay builds the very same one."""
+    suspicion = verdict.suspicion
+    now = None
+    if verdict.n_events:
+        now = relation.correlation_of(verdict.total / verdict.n_events / FIXED_POINT)
+    episode_id = derived_id(
+        place.topic, place.partition, place.model, place.version, series_name, "data",
+        suspicion.offset,
+    )  # fmt: skip
+    return DriftAlert(
+        alert_id=derived_id(episode_id, verdict.phase, verdict.offset),
+        episode_id=episode_id,
+        phase=verdict.phase,
+        kind="data",
+        severity=verdict.severity or "low",
+        model=place.model,
+        version=place.version,
+        series=series_name,
+        feature=None,
+        detector=suspicion.detector,
+        channel=suspicion.channel,
+        direction=suspicion.direction,
+        effect=round(verdict.effect, 6),
+        p_value=verdict.p_value,
+        window_events=verdict.n_events,
+        reference_mean=round(relation.correlation, 6),
+        current_mean=None if now is None else round(now, 6),
+        explanation=_told(relation, verdict, now),
+        reference=place.origin,
+        topic=place.topic,
+        partition=place.partition,
+        onset_offset=suspicion.onset_offset,
+        onset_ms=suspicion.onset_ms,
+        detected_offset=suspicion.offset,
+        detected_ms=suspicion.time_ms,
+        decided_offset=verdict.offset,
+        decided_ms=verdict.time_ms,
+    )
+
+
+def _told(relation: RelationReference, verdict: Verdict, now: float | None) -> str:
+    """What depends on what, from how much to how much, since when."""
+    names = f"{relation.first} and {relation.second}"
+    after = "unknown" if now is None else _two_digits(now)
+    moved = f"rank correlation {_two_digits(relation.correlation)} → {after}"
+    distance = f"PSI {max(verdict.effect, 0.0):.2g}"
+    if verdict.phase == "superseded":
+        return f"{names}: ended by a new version or reference ({moved})"
+    if verdict.phase == "resolved":
+        return f"{names}: resolved"
+    if verdict.phase == "recovered":
+        return f"{names}: back to their reference, {moved}, {distance}"
+    worse = "worse, " if verdict.phase == "ongoing" else ""
+    return f"{names}: {worse}{moved}, {distance}, since {moment(verdict.suspicion.onset_ms)}"
+
+
+def _two_digits(correlation: float) -> str:
+    """-0.00 would say nothing that 0.00 does not."""
+    return f"{round(correlation, 2) + 0.0:.2f}"
