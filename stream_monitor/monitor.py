@@ -240,10 +240,10 @@ class PartitionMonitor:
     def levels(self) -> dict[tuple[str, str], int]:
         """Drift of every (model@version, series): 0 none, 1 suspected, 2 an open episode."""
         return {
-            (f"{name}@{version}", key): series.level()
+            (f"{name}@{version}", key): level
             for name, model in self.models.items()
             for version, watched in model.versions.items()
-            for key, series in watched.series.items()
+            for key, level in watched.levels().items()
         }
 
     def changes(self) -> dict[str, Any]:

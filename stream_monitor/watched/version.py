@@ -18,6 +18,7 @@ from stream_monitor.labels.join import JoinedLabel
 from stream_monitor.reference.fit import fit_loss
 from stream_monitor.reference.loss import loss_of, score_of
 from stream_monitor.reference.profile import FeatureReference, ReferenceProfile
+from stream_monitor.watched.relations import WatchedRelations
 from stream_monitor.watched.segments import WatchedSegment, Whole, rows_of
 from stream_monitor.watched.trail import Trail
 
@@ -59,7 +60,7 @@ class WatchedVersion:
             references[LOSS] = (profile.loss, "concept")
         # The loss may come later: its two detectors are in the budget from the start.
         channels = sum(len(reference.channels) for reference, _ in references.values())
-        channels += LOSS not in references
+        channels += (LOSS not in references) + len(profile.relations)
         # A segment sees its share of the events: its detectors cost the budget as much less.
         parts = sum(
             segment.share * len(reference.channels)
@@ -75,6 +76,7 @@ class WatchedVersion:
         self._segment_of = {key: s for s in self._segments for key in s.series}
         for segment in self._segments:
             self.series |= segment.series
+        self.relations = WatchedRelations(self.place, profile, self._arl0, policy)
         self._trail = Trail()
         self._loss_trail = Trail()
         self._dirty = set(self.series)
@@ -107,6 +109,8 @@ class WatchedVersion:
             self._dirty.add(key)
             whole[key] = Whole(open_before, decisions)
             alerts += self._alerts(key, decisions)
+        features = {name: whole[feature_key(name)] for name in transformed}
+        alerts += self.relations.observe(batch, transformed, features, self._trail.at)
         return transformed, alerts + self._observe_segments(batch, whole)
 
     def _observe_segments(self, batch: EventBatch, whole: Mapping[str, Whole]) -> list[DriftAlert]:
@@ -185,6 +189,7 @@ class WatchedVersion:
         for segment in self._segments:
             for key, decisions in segment.supersede(offset, time_ms):
                 alerts += self._alerts(key, decisions)
+        alerts += self.relations.supersede(offset, time_ms)
         self.retired = True
         self._meta_dirty = True
         self._dirty.update(self.series)
@@ -192,10 +197,19 @@ class WatchedVersion:
 
     def resolve(self, alert: DriftAlert, offset: int, time_ms: int) -> list[DriftAlert]:
         """A person ends the episode of ``alert``; its series begins anew on its reference."""
+        if alert.series in self.relations.series:
+            self._meta_dirty = True
+            return self.relations.resolve(alert.series, offset, time_ms)
         series = self.series[alert.series]
         decision = series.resolve(track_of(alert), offset, time_ms)
         self._dirty.add(alert.series)
         return [] if decision is None else self._alerts(alert.series, [decision])
+
+    def levels(self) -> dict[str, int]:
+        """Drift of every series: 0 none, 1 suspected, 2 an open episode."""
+        return {key: series.level() for key, series in self.series.items()} | {
+            key: series.level() for key, series in self.relations.series.items()
+        }
 
     def dirty(self) -> dict[str, Any]:
         """The parts that changed since `clean`."""
@@ -206,6 +220,8 @@ class WatchedVersion:
                 self._trail.snapshot(), self._loss_trail.snapshot(),
                 *([[s.snapshot() for s in self._segments]] if self._segments else []),
             ]  # fmt: skip
+            if self.relations.series:
+                parts["relations"] = self.relations.snapshot()
         keys = list(self.series)
         for start in range(0, len(keys), _SHARD_SERIES):
             shard = keys[start : start + _SHARD_SERIES]
@@ -230,6 +246,8 @@ class WatchedVersion:
         self._loss_trail.restore(loss_trail)
         for segment, data in zip(self._segments, segments[0] if segments else (), strict=True):
             segment.restore(data)
+        if self.relations.series:
+            self.relations.restore(parts["relations"])
         stored = {
             key: data
             for name, shard in parts.items()
