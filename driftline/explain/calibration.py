@@ -49,12 +49,24 @@ def references_of(profile: ReferenceProfile) -> Iterator[tuple[str, FeatureRefer
 def arl0_of(profile: ReferenceProfile, budget: Budget) -> float:
     """Mean events between false alarms of each detector of a model, its loss's included."""
     channels = sum(len(reference.channels) for _, reference in references_of(profile))
-    return arl0_events(budget, DETECTORS * (channels + (profile.loss is None)))
+    channels += (profile.loss is None) + len(profile.relations)
+    parts = sum(
+        segment.share * len(reference.channels)
+        for segment in profile.segments
+        for reference in segment.references
+    )
+    return arl0_events(budget, DETECTORS * (channels + parts))
 
 
 def calibration_of(profile: ReferenceProfile, budget: Budget) -> list[ChannelCalibration]:
-    """Every channel with its thresholds."""
+    """Every channel with its thresholds: features, prediction, loss, then relations."""
     arl0 = arl0_of(profile, budget)
+    channels = [
+        (name, channel, reference.short)
+        for name, reference in references_of(profile)
+        for channel in reference.channels
+    ]
+    channels += [(one.name, one.channel, one.short) for one in profile.relations]
     return [
         ChannelCalibration(
             series=name,
@@ -64,8 +76,7 @@ def calibration_of(profile: ReferenceProfile, budget: Budget) -> list[ChannelCal
             page_hinkley=round(page_hinkley_threshold(channel, arl0), 3),
             adwin_delta=adwin_delta(channel, arl0) if channel.stationary else None,
             arl0_events=arl0,
-            short=reference.short,
+            short=short,
         )
-        for name, reference in references_of(profile)
-        for channel in reference.channels
+        for name, channel, short in channels
     ]
