@@ -9,6 +9,13 @@ import pytest
 
 from tests.benchmarks.detection.__main__ import run
 from tests.benchmarks.detection.changes import Change, lorden_bound
+from tests.benchmarks.detection.dependence import (
+    Pairing,
+    Turn,
+    quiet_pair,
+    turn_delays,
+    turn_within,
+)
 from tests.benchmarks.detection.lasting import episodes
 from tests.benchmarks.detection.measure import delays, false_alerts
 from tests.benchmarks.detection.plan import MUCH_WIDER, SHIFTS, SWAP, Cell, Lasting, Model, Plan
@@ -31,6 +38,24 @@ def test_a_stationary_stream_stays_within_the_budget(dependence: Dependence) -> 
 
     assert found.signals <= found.allowed
     assert found.started == 0
+
+
+@pytest.mark.parametrize("dependence", ["iid", "AR .9"])
+def test_a_stationary_pair_stays_within_the_budget(dependence: Dependence) -> None:
+    found = quiet_pair(Pairing(0.6, dependence=dependence), 2, 200_000, seed=1)
+
+    assert found.signals <= found.allowed
+    assert found.started == 0
+
+
+@pytest.mark.parametrize(
+    "turn", [Turn(Pairing(0.6), -0.6, 32), Turn(Pairing(0.6), 0.0, 80), Turn(Pairing(0.0), 0.5, 88)]
+)
+def test_a_changed_dependence_is_found_in_the_time_asked_for(turn: Turn) -> None:
+    found = turn_delays(turn, 15, 5_000, seed=2)
+
+    assert found.missed == found.not_started == 0
+    assert turn_within(found)
 
 
 @pytest.mark.parametrize("size", [0.25, 0.5])

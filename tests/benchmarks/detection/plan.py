@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from tests.benchmarks.detection.changes import Change
+from tests.benchmarks.detection.dependence import Pairing, Turn
 from tests.benchmarks.detection.streams import Dependence, Shape, Stream
 
 SHAPES: Final[tuple[Shape, ...]] = (
@@ -23,6 +24,11 @@ RAMP: Final = Change("ramp to 1 sd in 20,000", shift=1.0, ramp_events=20_000)
 SWAP: Final = Change("5 points of the mix", swap=True)
 UNSEEN: Final = Change("1 % unseen", unseen=0.01)
 MISSING: Final = Change("missing 1 to 5 %", missing_before=0.01, missing=0.05)
+
+TURNS: Final = (
+    Turn(Pairing(0.6), -0.6, 32), Turn(Pairing(0.6), 0.0, 80), Turn(Pairing(0.6), 0.3, 228),
+    Turn(Pairing(0.0), 0.5, 88), Turn(Pairing(0.9), 0.6, 196),
+)  # fmt: skip
 
 
 class Cell(NamedTuple):
@@ -62,6 +68,8 @@ class Plan(NamedTuple):
     lasting: tuple[Lasting, ...] = ()
     n_lasting_runs: int = 0
     model: Model | None = None
+    pairs: tuple[Pairing, ...] = ()
+    turns: tuple[Turn, ...] = ()
 
 
 def full() -> Plan:
@@ -90,9 +98,13 @@ def full() -> Plan:
     lasting += [Lasting(Stream(dependence="season"), shift) for shift in SHIFTS[1:]]
     lasting += [Lasting(Stream(dependence="AR .5"), shift, 20_000) for shift in SHIFTS[2:]]
     lasting += [Lasting(Stream(dependence="AR .9"), shift, 60_000) for shift in SHIFTS[2:]]
+    pairs = tuple(Pairing(rho, dependence=kind) for rho in (0.0, 0.6) for kind in DEPENDENCE)
+    pairs += tuple(Pairing(0.6, shape) for shape in SHAPES[1:])
+    turns = TURNS + tuple(Turn(Pairing(0.6, dependence=kind), 0.0) for kind in DEPENDENCE[1:])
+    turns += tuple(Turn(Pairing(0.6, shape), 0.0) for shape in SHAPES[1:])
     return Plan(
         stationary, tuple(cells), 10, 400_000, 100_000, 40, 10,
-        tuple(lasting), 40, Model(200, 91),
+        tuple(lasting), 40, Model(200, 91), pairs, turns,
     )  # fmt: skip
 
 
@@ -112,4 +124,7 @@ def quick() -> Plan:
         Cell(Stream(dependence="season"), SHIFTS[2]),
     )
     lasting = (Lasting(Stream(), SHIFTS[2]), Lasting(Stream("5 categories"), SWAP))
-    return Plan(stationary, cells, 2, 250_000, 20_000, 9, 3, lasting, 9, Model(40, 14))
+    pairs = (Pairing(0.6), Pairing(0.6, dependence="AR .9"))
+    return Plan(
+        stationary, cells, 2, 250_000, 20_000, 9, 3, lasting, 9, Model(40, 14), pairs, TURNS
+    )

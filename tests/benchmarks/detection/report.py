@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+from tests.benchmarks.detection.dependence import QuietPair, TurnDelays, turn_within
 from tests.benchmarks.detection.lasting import Episodes
 from tests.benchmarks.detection.measure import Delays, FalseAlerts
 from tests.benchmarks.detection.quarter import Quarter
@@ -24,6 +25,8 @@ class Findings(NamedTuple):
     found: list[Delays]
     lasting: list[Episodes]
     quarter: Quarter | None
+    pairs: Sequence[QuietPair] = ()
+    turns: Sequence[TurnDelays] = ()
 
 
 def false_alert_lines(rows: Sequence[FalseAlerts]) -> list[str]:
@@ -111,7 +114,7 @@ def quarter_lines(row: Quarter) -> list[str]:
 
 def summary(findings: Findings, seconds: float) -> dict[str, Any]:
     """All figures as plain data; ``within`` says whether each held."""
-    false_alerts, delays, lasting, quarter = findings
+    false_alerts, delays, lasting, quarter, pairs, turns = findings
     n_events = sum(row.n_events for row in false_alerts)
     judged = [verdict for row in delays if (verdict := within(row)) is not None]
     return {
@@ -154,6 +157,23 @@ def summary(findings: Findings, seconds: float) -> dict[str, Any]:
                 "window_events": row.window_events,
             }
             for row in lasting
+        ],
+        "pairs": [
+            {
+                "pair": row.pairing.name, "events": row.n_events, "signals": row.signals,
+                "episodes": row.started, "allowed_signals": row.allowed, "upper_95": row.upper,
+            }
+            for row in pairs
+        ],
+        "turns": [
+            {
+                "pair": row.turn.pairing.name, "after": row.turn.after, "runs": row.n_runs,
+                "lorden_bound": row.bound, "median": row.median, "p90": row.p90,
+                "missed": row.missed, "episode_median": row.started_median,
+                "episode_missed": row.not_started, "asked": row.turn.asked,
+                "within": turn_within(row),
+            }
+            for row in turns
         ],
     }  # fmt: skip
 
