@@ -151,6 +151,27 @@ def alternating_scores(counts: Ints) -> Ints | None:
     return to_fixed(scores)
 
 
+def bin_positions(reference: FeatureReference) -> tuple[float, ...] | None:
+    """Where the distance bins of a feature lie; ``None`` of categories, which have no order.
+
+    A numeric bin lies at its mean normal score, so that its unit is the standard deviation, of
+    whatever shape the values are; false at 0 and true at 1.
+    """
+    if reference.kind == "categorical":
+        return None
+    if reference.kind == "boolean":
+        return tuple(float(start) for start in reference.bin_starts)
+    return _mean_scores(reference.n_indices, reference.bin_starts)
+
+
+@lru_cache(maxsize=1024)
+def _mean_scores(n_indices: int, starts: tuple[int, ...]) -> tuple[float, ...]:
+    sizes = np.diff((*starts, n_indices))
+    sums = np.add.reduceat(_normal_scores(n_indices)[0], list(starts))
+    means: list[float] = (sums / sizes / FIXED_POINT).tolist()
+    return tuple(means)
+
+
 @lru_cache(maxsize=1024)
 def _bin_table(n_indices: int, starts: tuple[int, ...]) -> Ints:
     table = np.searchsorted(starts, np.arange(n_indices), "right") - 1

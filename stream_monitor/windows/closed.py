@@ -11,6 +11,9 @@ class ClosedFeature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     ``bins`` counts the valid values by the bins of the reference; mean, sd, minimum and maximum
     exist for numeric features with a valid value.  ``psi`` is the plain index, ``effect`` the one
     without the bias of few events (see `windows.distance`), ``jensen_shannon`` is in nats.
+    ``wasserstein`` is in standard deviations of the reference (normal scores; of a boolean the
+    share that moved), ``ks`` and ``chi_square`` are the statistics of these tests with their
+    p-values; ``drifted`` is the verdict (see `windows.comparison`).
     """
 
     count: int
@@ -23,6 +26,12 @@ class ClosedFeature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     sd: float | None = None
     minimum: float | None = None
     maximum: float | None = None
+    wasserstein: float | None = None
+    ks: float | None = None
+    ks_p: float | None = None
+    chi_square: float = 0.0
+    chi_square_p: float = 1.0
+    drifted: bool = False
 
 
 class ClosedWindow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -42,6 +51,11 @@ class ClosedWindow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     n_events: int
     features: dict[str, ClosedFeature]
     partition: int = 0
+
+    @property
+    def drifted(self) -> list[str]:
+        """The features that differ from the reference, by name."""
+        return sorted(name for name, feature in self.features.items() if feature.drifted)
 
 
 def window_key(prefix: str, model: str, version: str, start_ms: int, partition: int = 0) -> str:

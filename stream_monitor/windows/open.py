@@ -9,8 +9,9 @@ from typing import Any
 from stream_monitor.reference.feature import FeatureReference
 from stream_monitor.reference.fixed_point import FIXED_POINT
 from stream_monitor.reference.profile import ReferenceProfile
+from stream_monitor.reference.transform import bin_positions
 from stream_monitor.windows.closed import ClosedFeature, ClosedWindow
-from stream_monitor.windows.distance import distances
+from stream_monitor.windows.comparison import compare
 from stream_monitor.windows.statistics import FeatureStatistics
 
 
@@ -46,7 +47,9 @@ class Window:
             closed_offset=closed_offset,
             n_events=self.n_events,
             features={
-                name: _closed(statistics, profile.features[name], self.start_ms, size_ms)
+                name: _closed(
+                    statistics, profile.features[name], self.start_ms, size_ms, len(self.features)
+                )
                 for name, statistics in self.features.items()
             },
             partition=partition,
@@ -72,7 +75,11 @@ class Window:
 
 
 def _closed(
-    statistics: FeatureStatistics, reference: FeatureReference, start_ms: int, size_ms: int
+    statistics: FeatureStatistics,
+    reference: FeatureReference,
+    start_ms: int,
+    size_ms: int,
+    n_features: int,
 ) -> ClosedFeature:
     """With a season, a night is compared with what nights are."""
     bins: list[int] = statistics.bins.tolist()
@@ -81,18 +88,24 @@ def _closed(
         usual, tau = list(reference.bin_counts), reference.tau
     else:
         usual, tau = calendar.expected(calendar.between(start_ms, start_ms + size_ms)), calendar.tau
-    index, effect, divergence = distances(bins, usual, tau)
+    found = compare(bins, usual, tau, positions=bin_positions(reference), n_features=n_features)
     return ClosedFeature(
         count=statistics.count,
         invalid=statistics.invalid,
         bins=bins,
-        psi=index,
-        effect=effect,
-        jensen_shannon=divergence,
+        psi=found.psi,
+        effect=found.effect,
+        jensen_shannon=found.jensen_shannon,
         mean=statistics.mean(reference),
         sd=statistics.sd(reference),
         minimum=_unscaled(statistics.minimum, reference),
         maximum=_unscaled(statistics.maximum, reference),
+        wasserstein=found.wasserstein,
+        ks=found.ks,
+        ks_p=found.ks_p,
+        chi_square=found.chi_square,
+        chi_square_p=found.chi_square_p,
+        drifted=found.drifted,
     )
 
 

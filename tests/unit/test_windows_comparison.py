@@ -1,0 +1,141 @@
+"""A closed window against the reference: the distances beside the index, and one verdict."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+from scipy.stats import chi2_contingency, norm, wasserstein_distance
+
+from driftline.commands.status import differing
+from stream_monitor.reference.feature import FeatureReference
+from stream_monitor.reference.fit import fit_feature
+from stream_monitor.reference.fixed_point import Floats
+from stream_monitor.reference.transform import Transform, bin_positions
+from stream_monitor.windows.closed import ClosedFeature, ClosedWindow
+from stream_monitor.windows.comparison import Comparison, compare
+from stream_monitor.windows.distance import distances
+from tests.benchmarks.detection.streams import latent
+
+REFERENCE = [1000] * 10
+
+
+def compared(reference: FeatureReference, values: object, n_features: int = 1) -> Comparison:
+    transform = Transform(reference)
+    index = transform.apply(values).index  # type: ignore[arg-type]
+    bins = np.bincount(transform.bin[index], minlength=len(reference.bin_counts)).tolist()
+    return compare(
+        bins, reference.bin_counts, reference.tau, positions=bin_positions(reference),
+        n_features=n_features,
+    )  # fmt: skip
+
+
+def normal(seed: int, n: int, shift: float = 0.0) -> Floats:
+    return np.random.default_rng(seed).standard_normal(n) + shift
+
+
+def test_chi_square_is_that_of_the_contingency_table_divided_by_tau() -> None:
+    bins = [120, 90, 95, 105, 80, 110, 100, 100, 95, 105]
+    statistic, p_value, _, _ = chi2_contingency([bins, REFERENCE])
+
+    one = compare(bins, REFERENCE, 1.0, positions=None, n_features=1)
+    three = compare(bins, REFERENCE, 3.0, positions=None, n_features=1)
+
+    assert (one.chi_square, one.chi_square_p) == pytest.approx((statistic, p_value))
+    assert three.chi_square == pytest.approx(statistic / 3)
+    assert (one.psi, one.effect, one.jensen_shannon) == distances(bins, REFERENCE, 1.0)
+    assert one.wasserstein is one.ks is one.ks_p is None
+
+
+@pytest.mark.parametrize("shape", [lambda z: z, lambda z: np.exp(1.5 * z), lambda z: 1e6 * z])
+def test_wasserstein_is_in_standard_deviations_whatever_the_shape(shape: object) -> None:
+    assert callable(shape)
+    reference = fit_feature("x", shape(normal(1, 10_000)))
+
+    found = compared(reference, shape(normal(2, 5_000, 0.5)))
+
+    # The outermost bins are not resolved: a little of the way is lost there.
+    assert found.wasserstein == pytest.approx(0.5, abs=0.07)
+    assert found.ks == pytest.approx(2 * norm.cdf(0.25) - 1, abs=0.03)
+    assert found.drifted
+
+
+def test_wasserstein_of_bins_is_that_of_their_positions() -> None:
+    bins, positions = [10, 20, 30, 40], (-1.0, 0.0, 0.5, 2.0)
+
+    found = compare(bins, [25, 25, 25, 25], 1.0, positions=positions, n_features=1)
+
+    assert found.wasserstein == pytest.approx(
+        wasserstein_distance(positions, positions, bins, [25, 25, 25, 25])
+    )
+
+
+def test_booleans_have_the_share_that_moved_and_categories_no_order() -> None:
+    yes = fit_feature("yes", (normal(3, 5_000) > 0).tolist(), kind="boolean")
+    word = fit_feature("word", ["a", "b", "c", "d"] * 500)
+
+    moved = compared(yes, normal(4, 5_000) > 0.5)
+    swapped = compared(word, ["a", "a", "a", "d"] * 500)
+
+    assert moved.wasserstein == moved.ks == pytest.approx(norm.cdf(0.5) - 0.5, abs=0.03)
+    assert swapped.wasserstein is None
+    assert moved.drifted
+    assert swapped.drifted
+
+
+def test_what_is_certain_but_small_is_no_drift() -> None:
+    reference = fit_feature("x", normal(5, 50_000))
+
+    found = compared(reference, normal(6, 50_000, 0.08))
+
+    assert found.chi_square_p < 1e-6
+    assert not found.drifted
+
+
+def test_few_events_prove_nothing() -> None:
+    reference = fit_feature("x", normal(7, 10_000))
+
+    assert not compared(reference, normal(8, 20, 0.4)).drifted
+    assert not compared(reference, []).drifted
+
+
+@pytest.mark.parametrize("dependence", ["iid", "AR .9"])
+def test_windows_of_the_reference_itself_hardly_ever_differ(dependence: str) -> None:
+    rng = np.random.default_rng(9)
+    verdicts, p_values = [], []
+    for _ in range(4):
+        z = latent(rng, dependence, 110_000)  # type: ignore[arg-type]
+        reference = fit_feature("x", z[:10_000])
+        for at in range(10_000, len(z), 1_000):
+            found = compared(reference, z[at : at + 1_000])
+            verdicts.append(found.drifted)
+            p_values += [found.chi_square_p, found.ks_p]
+
+    assert sum(verdicts) <= 0.02 * len(verdicts)
+    assert np.mean(np.array(p_values) < 0.01) <= 0.02
+
+
+def test_status_counts_the_windows_a_feature_differs_in() -> None:
+    feature = ClosedFeature(count=1, invalid=0, bins=[1], psi=0.0, effect=0.0, jensen_shannon=0.0)
+    drifted = msgspec.structs.replace(feature, drifted=True)
+
+    def window(start_ms: int, partition: int, **features: ClosedFeature) -> ClosedWindow:
+        return ClosedWindow(
+            model="m", version="1", start_ms=start_ms, end_ms=start_ms + 1, first_offset=0,
+            last_offset=1, closed_offset=2, n_events=1, features=features, partition=partition,
+        )  # fmt: skip
+
+    windows = [
+        window(0, 0, a=drifted, b=feature), window(0, 1, a=drifted, b=feature),
+        window(1, 0, a=drifted, b=drifted), window(2, 0, a=feature, b=feature),
+    ]  # fmt: skip
+
+    assert differing(windows) == {"a": 2, "b": 1}
+
+
+def test_a_window_stored_before_there_were_verdicts_reads() -> None:
+    old = b'{"count":1,"invalid":0,"bins":[1],"psi":0.0,"effect":0.0,"jensen_shannon":0.0}'
+
+    read = msgspec.json.decode(old, type=ClosedFeature)
+
+    assert (read.drifted, read.ks) == (False, None)
