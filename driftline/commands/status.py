@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
     from driftline.partition_state import PartitionState
     from stream_monitor.settings import Settings
+    from stream_monitor.windows.closed import ClosedWindow
 
 SUSPECTED, OPEN = 1, 2
+LAST_WINDOWS = 24
+"""Of each version: so many are looked into."""
 Levels = Mapping[tuple[str, str], int]
 
 
@@ -49,7 +52,7 @@ def status(
         "topic": topic,
         "partitions": [partition_row(state, ends[state.partition]) for state in states],
         "models": model_rows(read_levels(redis, settings, sorted(ends))),
-        "windows": window_rows(settings.topics.prefix, _window_keys(redis, settings)),
+        "windows": _windows(redis, settings),
     }
     if as_json:
         write_json(data)
@@ -95,14 +98,31 @@ def window_rows(prefix: str, keys: Iterable[str]) -> list[dict[str, Any]]:
     >>> window_rows("d", ["d:window:m@1/0/0", "d:window:m@1/3600000/0"])
     [{'model': 'm@1', 'windows': 2, 'last_start_ms': 3600000}]
     """
-    starts: dict[str, list[int]] = {}
+    return [
+        {"model": model, "windows": len(found), "last_start_ms": max(start for start, _ in found)}
+        for model, found in sorted(_by_model(prefix, keys).items())
+    ]
+
+
+def _by_model(prefix: str, keys: Iterable[str]) -> dict[str, list[tuple[int, str]]]:
+    found: dict[str, list[tuple[int, str]]] = {}
     for key in keys:
         model, start, _partition = key.removeprefix(f"{prefix}:window:").rsplit("/", 2)
-        starts.setdefault(model, []).append(int(start))
-    return [
-        {"model": model, "windows": len(found), "last_start_ms": max(found)}
-        for model, found in sorted(starts.items())
-    ]
+        found.setdefault(model, []).append((int(start), key))
+    return found
+
+
+def differing(windows: Iterable[ClosedWindow]) -> dict[str, int]:
+    """In how many of ``windows`` each feature differs from the reference, the most often first.
+
+    Parts of one window, of several partitions, count once.
+    """
+    starts: dict[str, set[int]] = {}
+    for window in windows:
+        for name in window.drifted:
+            starts.setdefault(name, set()).add(window.start_ms)
+    counts = {name: len(found) for name, found in starts.items()}
+    return dict(sorted(counts.items(), key=lambda each: (-each[1], each[0])))
 
 
 def read_levels(redis: Redis, settings: Settings, partitions: Sequence[int]) -> list[Levels]:
@@ -125,9 +145,22 @@ def read_levels(redis: Redis, settings: Settings, partitions: Sequence[int]) -> 
     return found
 
 
-def _window_keys(redis: Redis, settings: Settings) -> Iterable[str]:
-    pattern = f"{settings.topics.prefix}:window:*"
-    return (key.decode() for key in redis.scan_iter(match=pattern, count=1_000))
+def _windows(redis: Redis, settings: Settings) -> list[dict[str, Any]]:
+    """`window_rows`, each with the features that differ in its last windows."""
+    from stream_monitor.windows.closed import ClosedWindow  # noqa: PLC0415 - light imports
+
+    prefix = settings.topics.prefix
+    keys = [k.decode() for k in redis.scan_iter(match=f"{prefix}:window:*", count=1_000)]
+    by_model = _by_model(prefix, keys)
+    rows = window_rows(prefix, keys)
+    for row in rows:
+        found = by_model[row["model"]]
+        last = set(sorted({start for start, _ in found})[-LAST_WINDOWS:])
+        blobs = redis.mget([key for start, key in found if start in last])
+        windows = [msgspec.json.decode(blob, type=ClosedWindow) for blob in blobs if blob]
+        row["last"] = len(last)
+        row["differing"] = differing(windows)
+    return rows
 
 
 def table_of(data: Mapping[str, Any]) -> str:
@@ -147,7 +180,13 @@ def table_of(data: Mapping[str, Any]) -> str:
     if not data["models"]:
         lines.append("  none seen yet")
     lines.append("closed windows")
-    lines += [f"  {row['model']}: {row['windows']}" for row in data["windows"]] or ["  none yet"]
+    for row in data["windows"]:
+        lines.append(f"  {row['model']}: {row['windows']}")
+        if row.get("differing"):
+            told = ", ".join(f"{name} in {n}" for name, n in row["differing"].items())
+            lines.append(f"    of the last {row['last']}, unlike the reference: {told}")
+    if not data["windows"]:
+        lines.append("  none yet")
     return "\n".join(lines)
 
 

@@ -21,9 +21,10 @@ from stream_monitor.reference.errors import ReferenceTooShort
 from stream_monitor.reference.feature import FeatureReference
 from stream_monitor.reference.fit import fit_feature
 from stream_monitor.reference.fixed_point import Ints
-from stream_monitor.reference.transform import Transform, Transformed
+from stream_monitor.reference.transform import Transform, Transformed, bin_positions
 from stream_monitor.reference.values import Column
-from stream_monitor.windows.distance import distances, psi_adjusted
+from stream_monitor.windows.comparison import compare
+from stream_monitor.windows.distance import psi_adjusted
 
 Verdict: TypeAlias = Literal["ok", "drift", "quality", "not_compared"]
 
@@ -35,7 +36,11 @@ _MIN_SHARE: Final = 0.005
 
 
 class ColumnCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """One column.  ``effect`` is the adjusted population stability index."""
+    """One column.  ``effect`` is the adjusted population stability index.
+
+    Of columns that have an order, ``wasserstein`` is how far their values moved, in standard
+    deviations (normal scores), and ``ks`` the largest distance of their cumulative shares.
+    """
 
     column: str
     kind: str
@@ -43,6 +48,8 @@ class ColumnCheck(msgspec.Struct, frozen=True, kw_only=True):
     effect: float = 0.0
     p_value: float = 1.0
     jensen_shannon: float = 0.0
+    wasserstein: float | None = None
+    ks: float | None = None
     missing_before: float = 0.0
     missing_now: float = 0.0
     explanation: str = ""
@@ -53,6 +60,8 @@ class _Compared(NamedTuple):
     effect: float
     p_value: float
     jensen_shannon: float
+    wasserstein: float | None
+    ks: float | None
     missing: tuple[float, float]
     p_missing: float
     sentence: str
@@ -123,6 +132,7 @@ def _judged(one: _Compared, *, moved: bool, went_missing: bool) -> ColumnCheck:
     return ColumnCheck(
         column=one.feature.column, kind=one.feature.kind, verdict=verdict,
         effect=round(one.effect, 4), p_value=one.p_value, jensen_shannon=one.jensen_shannon,
+        wasserstein=one.wasserstein, ks=one.ks,
         missing_before=round(before, 4), missing_now=round(now, 4), explanation=explanation,
     )  # fmt: skip
 
@@ -144,14 +154,19 @@ def _compare(feature: Feature, reference: pd.DataFrame, current: pd.DataFrame) -
     invalid = len(now) - len(found.index)
     missing = fitted.n_invalid / fitted.n_events, invalid / len(now)
     p_missing = _p_of_shares(fitted.n_invalid, fitted.n_events, invalid, len(now), tau)
-    divergence = distances(bins, reference_bins, tau).jensen_shannon
+    positions = bin_positions(fitted)
+    if positions is not None:
+        positions = positions[: len(bins)]
+    found_by = compare(bins, reference_bins, tau, positions=positions, n_features=1)
     means = _mean(before, normal, feature), _mean(now, found, feature)
     sentence = "" if None in means else f"mean {means[0]:.3g} → {means[1]:.3g}, "
     return _Compared(
         feature,
         effect,
         p_value,
-        divergence,
+        found_by.jensen_shannon,
+        found_by.wasserstein,
+        found_by.ks,
         missing,
         p_missing,
         f"{sentence}PSI {effect:.3g}",
