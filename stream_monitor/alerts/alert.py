@@ -16,9 +16,11 @@ _KIND_OF: Final[dict[TrackName, Kind]] = {
     "data": "data",
     "validity": "quality",
     "unit": "quality",
+    "constant": "quality",
     "prediction": "prediction",
     "concept": "concept",
 }
+_CAUSE_OF: Final[dict[TrackName, str]] = {"unit": "unit_change", "constant": "constant"}
 
 
 class Place(NamedTuple):
@@ -43,6 +45,8 @@ def derived_id(*parts: object) -> str:
 def track_of(alert: DriftAlert) -> TrackName:
     """Which track of its series an alert came from."""
     if alert.kind == "quality":
+        if alert.cause == "constant":
+            return "constant"
         return "unit" if alert.cause == "unit_change" else "validity"
     return next(track for track, kind in _KIND_OF.items() if kind == alert.kind)
 
@@ -88,7 +92,7 @@ def alert_of(
         window_events=verdict.n_events,
         reference_mean=None if track == "validity" else reference.mean,
         current_mean=None if track == "validity" else current_mean,
-        cause="unit_change" if track == "unit" else None,
+        cause=_CAUSE_OF.get(track),
         explanation=("" if segment is None else f"{segment}: ")
         + describe(reference.name, track, reference, verdict, current_mean),
         reference=place.origin,

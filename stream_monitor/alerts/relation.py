@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from stream_monitor.alerts.breaks import Onset
 from stream_monitor.alerts.episode import Suspicion, Track, Verdict
 from stream_monitor.alerts.policy import EpisodePolicy
-from stream_monitor.alerts.series import Onset
 from stream_monitor.contracts import Phase
 from stream_monitor.drift.channel import Channel
 from stream_monitor.ingest.batch import Ints

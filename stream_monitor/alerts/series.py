@@ -1,32 +1,29 @@
 """One watched series: its detectors, and the episodes their signals may open.
 
-A feature has up to three tracks: ``data`` (location, spread and shape of its valid values),
-``validity`` (missing, invalid, unseen) and, where it is numeric, ``unit``.  While a feature is
-sent in a wrong unit its values say nothing of the population, so the data track does not see them.
+A feature has up to four tracks: ``data`` (location, spread and shape of its valid values),
+``validity`` (missing, invalid, unseen) and, where it is numeric, ``unit`` and ``constant``.  While
+a feature is sent in a wrong unit, or is stuck, its values say nothing of the population, so the
+data track does not see them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
+from stream_monitor.alerts.breaks import Breaks, Onset, name_of
 from stream_monitor.alerts.episode import Suspicion, Track, Verdict
 from stream_monitor.alerts.policy import EpisodePolicy
-from stream_monitor.alerts.units import UnitChange, UnitWatch
 from stream_monitor.contracts import Phase
 from stream_monitor.drift.series import SeriesDetectors
 from stream_monitor.drift.signal import Signal
 from stream_monitor.ingest.batch import Ints
-from stream_monitor.reference.fixed_point import FIXED_POINT
 from stream_monitor.reference.profile import FeatureReference
 from stream_monitor.reference.transform import Transform, Transformed
-from stream_monitor.windows.distance import psi_adjusted
 
-TrackName = Literal["data", "validity", "unit", "concept", "prediction"]
-Onset = Callable[[int, int], tuple[int, int]]
-"""(position in the batch, events back) -> (offset, time_ms) of the estimated onset."""
+TrackName = Literal["data", "validity", "unit", "constant", "concept", "prediction"]
 
 _INVALID_RUN: Final = 50
 
@@ -57,13 +54,9 @@ class Series:
         self.main = Track(reference.bin_counts, tau, policy, calendar)
         n_invalid = reference.n_invalid
         self.validity = Track([reference.n_events - n_invalid, n_invalid], 1.0, policy)
-        self.units: UnitWatch | None = None
-        if main_track == "data" and reference.kind == "numeric" and reference.sd:
-            self.units = UnitWatch(reference.centre, reference.scale, reference.sd, FIXED_POINT)
-        self._unit_suspicion: Suspicion | None = None
+        self.breaks = Breaks(reference, arl0_events, watched=main_track == "data")
         self._invalid_run = 0
         self._usually_valid = n_invalid < reference.n_events / 2
-        self._last_index = 2 * len(reference.quantiles)
 
     def observe(
         self, values: Transformed, offsets: Ints, times_ms: Ints, onset: Onset
@@ -90,16 +83,13 @@ class Series:
         ]
         where = offsets if positions is None else offsets[positions]
         when = times_ms if positions is None else times_ms[positions]
-        changes: list[UnitChange] = []
-        was_broken = self.units is not None and self.units.broken is not None
-        if self.units is not None and values.scaled is not None:
-            outside = (values.index == 0) | (values.index == self._last_index)
-            changes = self.units.observe(values.scaled, outside)
+        broken = self.breaks.open
+        changes = self.breaks.observe(values)
         codes = self.transform.bin[values.index] if self._needs_codes(suspicions) else None
         start = 0
         for change in (*changes, None):
             end = len(where) if change is None else change.seen
-            if not was_broken and codes is not None and (start < end or change is None):
+            if not broken and codes is not None and (start < end or change is None):
                 verdicts = self.main.observe(
                     codes[start:end],
                     where[start:end],
@@ -113,9 +103,11 @@ class Series:
                 )
                 decisions += [Decision(self.main_track, verdict) for verdict in verdicts]
             if change is not None:
-                decisions.append(self._unit_decision(change, positions, offsets, times_ms, onset))
-                was_broken = change.broken
-                if was_broken:
+                name = name_of(change)
+                verdict = self.breaks.verdict(change, positions, offsets, times_ms, onset)
+                decisions.append(Decision(name, verdict))
+                (broken.add if change.broken else broken.discard)(name)
+                if change.broken:
                     self.main.drop_suspicion()
             start = end
         return decisions
@@ -176,41 +168,9 @@ class Series:
         reached = edges[:-1][runs >= _INVALID_RUN] + _INVALID_RUN
         return [int(i) for i in reached if i >= 0]  # a negative one was reported when it got there
 
-    def _unit_decision(
-        self,
-        change: UnitChange,
-        positions: Ints | None,
-        offsets: Ints,
-        times_ms: Ints,
-        onset: Onset,
-    ) -> Decision:
-        i = change.seen - 1 if positions is None else int(positions[change.seen - 1])
-        at = int(offsets[i]), int(times_ms[i])
-        if change.broken:
-            up = change.after > change.before
-            self._unit_suspicion = Suspicion(
-                change.seen, "rule", "unit", "up" if up else "down", *at, *onset(i, change.since)
-            )
-        if self._unit_suspicion is None:
-            raise RuntimeError("a unit break ended that never began")
-        suspicion = self._unit_suspicion
-        n = change.since
-        bins = [0] * len(self.reference.bin_counts)
-        bins[-1 if suspicion.direction == "up" else 0] = n
-        effect, p_value = (
-            psi_adjusted(bins, self.reference.bin_counts, 1.0) if change.broken else (0.0, 1.0)
-        )
-        total = round((change.after - self.reference.centre) / self.reference.scale * FIXED_POINT)
-        verdict = Verdict(
-            "started" if change.broken else "recovered",
-            suspicion, effect, p_value, n, total * n, tuple(bins), *at,
-            cause=change.conversion, severity="high",
-        )  # fmt: skip
-        return Decision("unit", verdict)
-
     def supersede(self, offset: int, time_ms: int) -> list[Decision]:
         """The version or its reference was replaced: close what is open, arm nothing."""
-        names: tuple[TrackName, ...] = (self.main_track, "validity", "unit")
+        names: tuple[TrackName, ...] = (self.main_track, "validity", "unit", "constant")
         ended = [self._end(name, "superseded", offset, time_ms) for name in names]
         return [decision for decision in ended if decision is not None]
 
@@ -229,22 +189,12 @@ class Series:
         return decision
 
     def _end(self, name: TrackName, phase: Phase, offset: int, time_ms: int) -> Decision | None:
-        if name == "unit":
-            return self._end_unit(phase, offset, time_ms)
-        track = self.validity if name == "validity" else self.main
-        verdict = track.end(phase, offset, time_ms)
+        if name in ("unit", "constant"):
+            verdict = self.breaks.end(name, phase, offset, time_ms)
+        else:
+            track = self.validity if name == "validity" else self.main
+            verdict = track.end(phase, offset, time_ms)
         return None if verdict is None else Decision(name, verdict)
-
-    def _end_unit(self, phase: Phase, offset: int, time_ms: int) -> Decision | None:
-        if self.units is None or self.units.broken is None or self._unit_suspicion is None:
-            return None
-        bins = tuple(0 for _ in self.reference.bin_counts)
-        verdict = Verdict(
-            phase, self._unit_suspicion, 0.0, 1.0, 0, 0, bins, offset, time_ms,
-            cause=self.units.broken.name, severity="high",
-        )  # fmt: skip
-        self.units.mend()
-        return Decision("unit", verdict)
 
     def open_tracks(self) -> frozenset[TrackName]:
         """The tracks that have an open episode."""
@@ -253,9 +203,7 @@ class Series:
             names.append(self.main_track)
         if self.validity.state == "open":
             names.append("validity")
-        if self.units is not None and self.units.broken is not None:
-            names.append("unit")
-        return frozenset(names)
+        return frozenset(names) | self.breaks.open
 
     def level(self) -> int:
         """0: nothing; 1: suspected; 2: an episode is open."""
@@ -264,26 +212,25 @@ class Series:
 
     def snapshot(self) -> list[Any]:
         """All that changes, as plain data."""
+        units, unit, *constant = self.breaks.snapshot()
         return [
             self.detectors.snapshot(),
             self.main.snapshot(),
             self.validity.snapshot(),
-            None if self.units is None else self.units.snapshot(),
-            None if self._unit_suspicion is None else list(self._unit_suspicion._replace(seen=0)),
+            units,
+            unit,
             self._invalid_run,
+            *constant,
         ]
 
     def restore(self, data: Sequence[Any]) -> None:
         """Continue from `snapshot`.  Raises ValueError where it does not fit."""
-        detectors, main, validity, units, unit_suspicion, invalid_run = data
+        detectors, main, validity, units, unit, invalid_run, *more = data
+        constant = more or (None, None)  # stored before it was watched
         self.detectors = SeriesDetectors.restore(
             self.reference, self.transform, self.detectors.arl0_events, detectors
         )
         self.main.restore(main)
         self.validity.restore(validity)
-        if (units is None) != (self.units is None):
-            raise ValueError(f"{self.reference.name}: unit watch does not fit the reference")
-        if self.units is not None:
-            self.units.restore(units)
-        self._unit_suspicion = None if unit_suspicion is None else Suspicion(*unit_suspicion)
+        self.breaks.restore((units, unit, *constant))
         self._invalid_run = int(invalid_run)

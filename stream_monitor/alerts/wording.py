@@ -59,18 +59,24 @@ def describe(
     if verdict.phase in ("superseded", "resolved"):
         over = f"ended by a new version or reference ({moved})"
         return f"{name}: {over if verdict.phase == 'superseded' else 'resolved'}"
-    if track == "unit":
-        if verdict.phase == "recovered":
-            return f"{name}: the unit is back ({verdict.cause} is over), mean {_mean(current_mean)}"
-        return (
-            f"{name}: {moved}, {distance}, {since}; looks like a change of unit ({verdict.cause})"
-        )
+    if track in ("unit", "constant"):
+        broken = f"{name}: {moved}, {distance}, {since}; looks like a change of unit"
+        return _broken(name, broken, verdict, _mean(current_mean), since)
     if verdict.phase == "recovered":
         return f"{name}: back to its reference, {moved}, {distance}"
     if verdict.phase == "ongoing":
         return f"{name}: worse, {moved}, {distance}, {since}"
     better = track == "concept" and verdict.suspicion.direction == "down"
     return f"{name}: {moved}{' (improved)' if better else ''}, {distance}, {since}"
+
+
+def _broken(name: str, unit: str, verdict: Verdict, now: str, since: str) -> str:
+    over = verdict.phase == "recovered"
+    if verdict.suspicion.channel == "constant":
+        return f"{name}: moves again" if over else f"{name}: constant at {now} {since}"
+    if over:
+        return f"{name}: the unit is back ({verdict.cause} is over), mean {now}"
+    return f"{unit} ({verdict.cause})"
 
 
 def _moved(

@@ -40,6 +40,8 @@ def check_feature(feature: FeatureReference) -> None:
     _require(feature.scale > 0 and feature.tau >= 1, f"{where}: impossible scale or tau")
     counts = (feature.n_events, feature.n_invalid)
     _require(0 <= counts[1] <= counts[0] < _MAX_COUNT, f"{where}: impossible counts")
+    again = feature.repeats
+    _require(again is None or 0 <= again < 1, f"{where}: impossible share of repeats")
     if feature.kind == "numeric":
         _check_order_statistics(where, feature)
     if feature.kind == "categorical":

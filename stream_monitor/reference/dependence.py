@@ -68,6 +68,21 @@ def block_means(values: Floats, block: int) -> Floats:
     return means
 
 
+def repeats(values: Floats) -> tuple[float, int]:
+    """How often a value that came twice running came a third time, and the longest run.
+
+    The share errs upwards (Laplace's rule): what few values did not show may still be so.
+
+    >>> repeats(np.array([1.0, 2.0, 2.0, 2.0, 3.0]))
+    (0.6666666666666666, 3)
+    """
+    tied = values[1:] == values[:-1]
+    chances = int(np.count_nonzero(tied[:-1]))
+    again = int(np.count_nonzero(tied[:-1] & tied[1:]))
+    edges = np.flatnonzero(np.concatenate(([True], ~tied, [True])))
+    return (again + 1) / (chances + 2), int(np.diff(edges).max())
+
+
 def variance_inflation(blocks: Floats) -> float:
     """By how much the dependence left between block means inflates their variance; >= 1."""
     deviations = blocks - blocks.mean()

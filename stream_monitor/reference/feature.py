@@ -61,7 +61,8 @@ class FeatureReference(msgspec.Struct, frozen=True, kw_only=True):
     many alike categories those alone that had no part in choosing which get a bin of their own.
     ``centre`` and ``scale`` bring raw numeric values to fixed point.  ``top`` are the most
     frequent categories with their counts.  With a season ``calendar`` says what is in the bins
-    at which time.
+    at which time.  ``repeats`` says how often a number that came twice running came a third time,
+    ``longest_run`` how often one came running at most.
     """
 
     name: str
@@ -87,6 +88,8 @@ class FeatureReference(msgspec.Struct, frozen=True, kw_only=True):
     top: tuple[tuple[str, int], ...] = ()
     channels: tuple[ChannelReference, ...] = ()
     calendar: BinCalendar | None = None
+    repeats: float | None = None
+    longest_run: int = 0
 
     @property
     def quantiles(self) -> Floats:

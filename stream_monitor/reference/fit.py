@@ -14,6 +14,7 @@ from stream_monitor.reference import bins
 from stream_monitor.reference.calibrate import with_channels
 from stream_monitor.reference.categories import cross_fitted_scores, halves, ordered, vocabulary
 from stream_monitor.reference.channels import SeriesChannel
+from stream_monitor.reference.dependence import repeats
 from stream_monitor.reference.errors import ReferenceTooShort
 from stream_monitor.reference.feature import FeatureKind, FeatureReference
 from stream_monitor.reference.fixed_point import FIXED_POINT, Bools, Floats, Ints
@@ -213,8 +214,11 @@ def _fit_numeric(
     index = transform.apply(known).index
     starts = bins.numeric_bins(index, scaled.n_indices)
     counts = bins.bin_counts(index, starts, scaled.n_indices)
+    again, longest_run = repeats(known)
     binned = msgspec.structs.replace(
         scaled,
+        repeats=again,
+        longest_run=longest_run,
         bin_starts=starts,
         bin_counts=counts,
         bin_labels=bins.numeric_labels(known, counts),

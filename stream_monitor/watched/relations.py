@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from stream_monitor.alerts.alert import Place
+from stream_monitor.alerts.breaks import Onset
 from stream_monitor.alerts.policy import EpisodePolicy
 from stream_monitor.alerts.relation import RelationSeries
 from stream_monitor.alerts.relation_alert import relation_alert
-from stream_monitor.alerts.series import Onset
 from stream_monitor.contracts import ENDED, DriftAlert, Phase
 from stream_monitor.ingest.batch import EventBatch
 from stream_monitor.reference.profile import ReferenceProfile

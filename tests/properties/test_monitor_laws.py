@@ -63,7 +63,7 @@ def model_event(
         time_ms=max(0, time_ms),
         features={
             "age": None if rng.random() < 0.02 else age,
-            "visits": follows * (age - 40 - shift) / 10 + rng.gauss(0, 0.8),
+            "visits": 1.0 if i >= 2300 else follows * (age - 40 - shift) / 10 + rng.gauss(0, 0.8),
             "plan": rng.choice(["free", "pro", "pro", "team"]) if shift < 9 else "free",
             "active": rng.random() < 0.3,
         },
@@ -267,13 +267,13 @@ def test_every_record_is_counted_exactly_once(seed: int) -> None:
 def test_the_logs_of_these_laws_hold_drift_recovery_and_damage() -> None:
     """A law about empty results would say nothing."""
     phases: set[str] = set()
-    said: set[str] = set()
+    said: set[str | None] = set()
     reasons: set[str] = set()
     letters = windows = withheld = 0
     for seed in range(9):
         alerts, dead, closed, state = run(log_of(seed), [])
         phases |= {alert.phase for alert in alerts}
-        said.update(*((alert.kind, alert.series) for alert in alerts))
+        said.update(*((alert.kind, alert.series, alert.cause) for alert in alerts))
         reasons |= {letter.reason for letter in dead}
         withheld += msgspec.json.decode(state)["counters"]["withheld"]
         letters += len(dead)
@@ -282,7 +282,7 @@ def test_the_logs_of_these_laws_hold_drift_recovery_and_damage() -> None:
     assert phases == set(get_args(Phase))
     assert {"unknown_episode", "invalid_command"} <= reasons
     assert withheld > 0
-    assert {"data", "prediction", "concept", "relation/age~visits"} <= said
+    assert {"data", "prediction", "concept", "relation/age~visits", "constant"} <= said
     assert letters > 50
     assert windows > 10
 
