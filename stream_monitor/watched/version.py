@@ -18,6 +18,7 @@ from stream_monitor.labels.join import JoinedLabel
 from stream_monitor.reference.fit import fit_loss
 from stream_monitor.reference.loss import loss_of, score_of
 from stream_monitor.reference.profile import FeatureReference, ReferenceProfile
+from stream_monitor.watched.reasons import with_reasons
 from stream_monitor.watched.relations import WatchedRelations
 from stream_monitor.watched.segments import WatchedSegment, Whole, rows_of
 from stream_monitor.watched.trail import Trail
@@ -108,7 +109,7 @@ class WatchedVersion:
             decisions = series.observe(values, batch.offsets, batch.times_ms, self._trail.at)
             self._dirty.add(key)
             whole[key] = Whole(open_before, decisions)
-            alerts += self._alerts(key, decisions)
+            alerts += with_reasons(self._alerts(key, decisions), decisions, series.reference, batch)
         features = {name: whole[feature_key(name)] for name in transformed}
         alerts += self.relations.observe(batch, transformed, features, self._trail.at)
         return transformed, alerts + self._observe_segments(batch, whole)
