@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from producer.drill import is_shadow
 from stream_monitor.alerts.alert import Place, derived_id
 from stream_monitor.alerts.episode import Verdict
 from stream_monitor.alerts.wording import moment
@@ -50,6 +51,7 @@ def relation_alert(
         detected_ms=suspicion.time_ms,
         decided_offset=verdict.offset,
         decided_ms=verdict.time_ms,
+        drill=is_shadow(place.model),
     )
 
 

@@ -109,7 +109,10 @@ class WatchedVersion:
             decisions = series.observe(values, batch.offsets, batch.times_ms, self._trail.at)
             self._dirty.add(key)
             whole[key] = Whole(open_before, decisions)
-            alerts += with_reasons(self._alerts(key, decisions), decisions, series.reference, batch)
+            told = self._alerts(key, decisions)
+            if key != PREDICTION:
+                told = list(with_reasons(told, decisions, series.reference, batch))
+            alerts += told
         features = {name: whole[feature_key(name)] for name in transformed}
         alerts += self.relations.observe(batch, transformed, features, self._trail.at)
         return transformed, alerts + self._observe_segments(batch, whole)
