@@ -74,7 +74,7 @@ def repeats(values: Floats) -> tuple[float, int]:
     The share errs upwards (Laplace's rule): what few values did not show may still be so.
 
     >>> repeats(np.array([1.0, 2.0, 2.0, 2.0, 3.0]))
-    (0.6666666666666666, 3)
+    (0.5, 3)
     """
     tied = values[1:] == values[:-1]
     chances = int(np.count_nonzero(tied[:-1]))
