@@ -35,11 +35,24 @@ class _Shape(msgspec.Struct):
     label: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     features: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
+    @property
+    def is_label(self) -> bool:
+        """By the rule of this module."""
+        return self.label is not msgspec.UNSET and self.features is msgspec.UNSET
+
+
+class _NamedShape(_Shape):
+    """A body of ours: what its headers are made from, too."""
+
+    id: str = ""
+    time_ms: Any = 0
+
 
 _DECODERS: Final[dict[str | None, Any]] = {
     name: msgspec.json.Decoder(kind).decode for name, kind in EVENT_OF_CE_TYPE.items()
 }
 _decode_shape: Final = msgspec.json.Decoder(_Shape).decode
+_decode_named: Final = msgspec.json.Decoder(_NamedShape).decode
 _decode_inference: Final = msgspec.json.Decoder(InferenceEvent).decode
 _decode_label: Final = msgspec.json.Decoder(Label).decode
 
@@ -52,6 +65,10 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} is no JSON value")
 
 
+_LABEL: Final = Label(id="", model="", label=0, time_ms=0)
+_INFERENCE: Final = InferenceEvent(
+    id="", model="", version="", time_ms=0, features={}, prediction=0
+)
 _encoder: Final = msgspec.json.Encoder(enc_hook=_plain)
 
 
@@ -85,6 +102,22 @@ def headers(
     return pairs
 
 
+def headers_of(value: bytes, *, source: str) -> list[tuple[str, str | bytes | None]]:
+    """The headers of an inference event or a label, from what `encode` made of it.
+
+    Raises:
+        msgspec.MsgspecError: it is neither.
+
+    >>> label = Label(id="a", model="m", label=1, time_ms=0)
+    >>> headers_of(encode(label), source="/s") == headers(label, source="/s")
+    True
+    """
+    named = _decode_named(value)
+    stand_in = _LABEL if named.is_label else _INFERENCE
+    event = msgspec.structs.replace(stand_in, id=named.id, time_ms=named.time_ms)
+    return headers(event, source=source)
+
+
 def decode(value: bytes, kind: str | None = None) -> Event:
     """The event of a record with ``ce_type`` ``kind``.
 
@@ -97,8 +130,7 @@ def decode(value: bytes, kind: str | None = None) -> Event:
     try:
         if kind is None:
             shape = _decode_shape(value)
-            is_label = shape.label is not msgspec.UNSET and shape.features is msgspec.UNSET
-            return _decode_label(value) if is_label else _decode_inference(value)
+            return _decode_label(value) if shape.is_label else _decode_inference(value)
         decoder = _DECODERS.get(kind)
         if decoder is None:
             raise UnknownKind(kind)

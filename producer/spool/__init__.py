@@ -1,0 +1,1 @@
+"""A place on disk for what Kafka does not take: bounded, checked, replayed."""

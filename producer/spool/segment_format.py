@@ -1,0 +1,132 @@
+"""The form of a segment file: records to bytes and back, whatever happened to the bytes.
+
+A segment is a head and frames, appended one after the other::
+
+    head   magic 7 | version u8 | crc32 u32
+    frame  marker 4 | length u32 | crc32 u32 | record as MessagePack
+
+Numbers are big-endian.  A frame's checksum covers its offset and length too, so that a frame is
+only ever read where it was written.  The marker begins with a byte that UTF-8 does not have: after
+damage it is where reading goes on.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+VERSION: Final = 1
+_MAGIC: Final = b"driftsp"
+_MARKER: Final = b"\xff\xd5\x01\xfe"
+_HEAD: Final = struct.Struct(">7sBI")
+_FRAME: Final = struct.Struct(">4sII")
+_PLACE: Final = struct.Struct(">QI")
+
+HEAD_BYTES: Final = _HEAD.size
+
+
+class SpooledRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One record for Kafka; its headers follow from ``value`` and ``source``."""
+
+    topic: str
+    key: bytes
+    source: str
+    value: bytes
+
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(SpooledRecord).decode
+
+
+def head(version: int = VERSION) -> bytes:
+    """The first bytes of a segment.
+
+    >>> len(head()) == HEAD_BYTES
+    True
+    """
+    return _HEAD.pack(_MAGIC, version, zlib.crc32(_MAGIC + bytes([version])))
+
+
+def version_of(segment: bytes) -> int | None:
+    """What a whole head says; ``None`` for one that is torn or damaged.
+
+    >>> version_of(head()), version_of(head(2)), version_of(b"")
+    (1, 2, None)
+    """
+    if len(segment) < HEAD_BYTES:
+        return None
+    version = segment[len(_MAGIC)]
+    return version if segment.startswith(head(version)) else None
+
+
+def frame(record: SpooledRecord, offset: int) -> bytes:
+    """A record as it stands at ``offset`` bytes from the beginning of its segment."""
+    payload = _encode(record)
+    return _FRAME.pack(_MARKER, len(payload), _checksum(payload, offset)) + payload
+
+
+def records_of(segment: bytes) -> Iterator[SpooledRecord | None]:
+    """The records of a segment in order, ``None`` for each damaged stretch between them.
+
+    A tail that was torn off in the middle of a frame, as a crash leaves it, is no damage.  The
+    head is not looked at: a damaged one costs no record (see `version_of`).
+
+    >>> one = SpooledRecord(topic="t", key=b"k", source="/s", value=b"{}")
+    >>> list(records_of(head() + frame(one, HEAD_BYTES))) == [one]
+    True
+    """
+    position = HEAD_BYTES
+    while position < len(segment):
+        found = _at(segment, position)
+        if found is not None:
+            record, position = found
+            yield record
+            continue
+        following = _next_frame(segment, position + 1)
+        if following is None and _is_torn(segment, position):
+            return
+        yield None
+        if following is None:
+            return
+        position = following
+
+
+def _checksum(payload: bytes, offset: int) -> int:
+    return zlib.crc32(payload, zlib.crc32(_PLACE.pack(offset, len(payload))))
+
+
+def _at(segment: bytes, position: int) -> tuple[SpooledRecord, int] | None:
+    """The record at a position and where it ends, if there is a whole one."""
+    begin = position + _FRAME.size
+    if begin > len(segment):
+        return None
+    marker, length, checksum = _FRAME.unpack_from(segment, position)
+    payload = segment[begin : begin + length]
+    if marker != _MARKER or len(payload) != length or _checksum(payload, position) != checksum:
+        return None
+    try:
+        return _decode(payload), begin + length
+    except msgspec.MsgspecError:  # whole, yet not ours
+        return None
+
+
+def _next_frame(segment: bytes, position: int) -> int | None:
+    """Where the next whole frame begins, at ``position`` or later."""
+    while (position := segment.find(_MARKER, position)) >= 0:
+        if _at(segment, position) is not None:
+            return position
+        position += 1
+    return None
+
+
+def _is_torn(segment: bytes, position: int) -> bool:
+    """Whether what stands there is the beginning of a frame that reaches beyond the end."""
+    rest = segment[position : position + _FRAME.size]
+    if len(rest) < _FRAME.size:
+        return _MARKER.startswith(rest[: len(_MARKER)])
+    marker, length, _ = _FRAME.unpack(rest)
+    return bool(marker == _MARKER and position + _FRAME.size + length > len(segment))
