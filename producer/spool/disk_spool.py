@@ -1,0 +1,173 @@
+"""The spool on disk: takes records while there is room, gives back its oldest segment."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from producer.spool.claim import SUFFIX, Claim, bytes_in, subfolders
+from producer.spool.segment_format import SpooledRecord, frame
+from producer.spool.segments import Segment, SegmentWriter
+
+SYNC_S: Final = 0.1
+"""How old what a power cut may take can be; how old the knowledge of other processes' files."""
+_LOOK_S: Final = 10.0
+"""How often to look for what dead processes left."""
+_MAX_SEGMENT_BYTES: Final = 4 << 20
+_SEGMENTS_AT_LEAST: Final = 8
+
+
+class Kept(NamedTuple):
+    """What became of records: written, no room for, or refused by the disk, and why."""
+
+    spooled: int
+    full: int = 0
+    failed: int = 0
+    error: str = ""
+
+
+class DiskSpool:
+    """Segments of this process in a subfolder of its own, and those of dead ones, taken over.
+
+    ``max_bytes`` is for the whole folder, whoever writes to it; since the others are looked at
+    every 100 ms, it may be overshot by what they write meanwhile.  The folder should be on a local
+    disk.  Construction touches nothing.  All methods are for one thread, and none raises OSError.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int) -> None:
+        self._folder, self._max_bytes = folder, max_bytes
+        self._segment_bytes = min(_MAX_SEGMENT_BYTES, max_bytes // _SEGMENTS_AT_LEAST)
+        self._claim: Claim | None = None
+        self._taken_over: list[Claim] = []
+        self._writer: SegmentWriter | None = None
+        self._waiting: list[Segment] = []
+        self._sequence = itertools.count()
+        self._used_bytes = 0
+        self._measured_s = self._synced_s = self._looked_s = float("-inf")
+
+    def keep(self, records: Sequence[SpooledRecord], now_s: float) -> Kept:
+        """Write records, the first ones first, until there is no room."""
+        done = 0
+        try:
+            if now_s - self._measured_s >= SYNC_S:
+                self._measured_s, self._used_bytes = now_s, bytes_in(self._folder)
+            while done < len(records):
+                n = self._append(records[done:])
+                if n == 0:
+                    return Kept(done, full=len(records) - done)
+                done += n
+        except OSError as error:
+            return Kept(done, failed=len(records) - done, error=str(error))
+        return Kept(done)
+
+    def _append(self, records: Sequence[SpooledRecord]) -> int:
+        """Write as many as fit into the open segment; answers how many."""
+        if self._used_bytes >= self._max_bytes:
+            return 0
+        writer = self._writer or self._begin_segment()
+        frames, n = bytearray(), 0
+        for record in records:
+            one = frame(record, writer.size_bytes + len(frames))
+            if self._used_bytes + len(frames) + len(one) > self._max_bytes:
+                break
+            frames += one
+            n += 1
+            if writer.size_bytes + len(frames) >= self._segment_bytes:
+                break
+        try:
+            writer.append(bytes(frames), n)
+        finally:
+            if writer.is_torn or writer.size_bytes >= self._segment_bytes:
+                self._seal()
+        self._used_bytes += len(frames)
+        return n
+
+    def _begin_segment(self) -> SegmentWriter:
+        if self._claim is None:
+            self._claim = Claim.new(self._folder)
+        name = f"{time.time_ns() // 1_000_000:014d}-{next(self._sequence):08d}{SUFFIX}"
+        self._writer = SegmentWriter(self._claim.path / name)
+        self._used_bytes += self._writer.size_bytes
+        self._claim.sync()
+        return self._writer
+
+    def _seal(self) -> None:
+        """The open segment is written no more."""
+        writer, self._writer = self._writer, None
+        if writer is None or self._claim is None:
+            return
+        with contextlib.suppress(OSError):  # what cannot be read later is counted then
+            writer.sync()
+        writer.close()
+        segment = Segment(writer.path, self._claim, writer.n_records, writer.size_bytes)
+        self._waiting.append(segment)
+        if writer.n_records == 0:
+            self.remove(segment)
+
+    def tend(self, now_s: float) -> str:
+        """Do what is due by the clock; answers what went wrong, or nothing."""
+        if now_s - self._looked_s >= _LOOK_S:
+            self._looked_s = now_s
+            self._take_over()
+        if self._writer is not None and now_s - self._synced_s >= SYNC_S:
+            self._synced_s = now_s
+            try:
+                self._writer.sync()
+            except OSError as error:
+                return str(error)
+        return ""
+
+    def _take_over(self) -> None:
+        held = {claim.path for claim in (self._claim, *self._taken_over) if claim is not None}
+        for path in subfolders(self._folder):
+            claim = None if path in held else Claim.take(path)
+            if claim is None:
+                continue
+            found = [Segment(segment, claim) for segment in claim.segments()]
+            if found:
+                self._taken_over.append(claim)
+                self._waiting += found
+            else:
+                claim.release()
+
+    def oldest(self) -> Segment | None:
+        """The segment to send again first; it stays here until `remove`."""
+        if not self._waiting and self._writer is not None and self._writer.n_records:
+            self._seal()
+        return min(self._waiting, key=lambda segment: segment.path.name, default=None)
+
+    def remove(self, segment: Segment) -> None:
+        """Every record of it is settled."""
+        with contextlib.suppress(OSError):
+            size_bytes = segment.path.stat().st_size
+            segment.path.unlink()
+            self._used_bytes -= size_bytes
+        self.set_aside(segment)
+
+    def set_aside(self, segment: Segment) -> None:
+        """Leave the file where it is, and do not offer it again."""
+        self._waiting.remove(segment)
+        claim = segment.claim
+        if claim in self._taken_over and all(one.claim is not claim for one in self._waiting):
+            self._taken_over.remove(claim)
+            claim.release()
+
+    def close(self) -> None:
+        """Let another process take over what is left."""
+        self._seal()
+        for claim in (self._claim, *self._taken_over):
+            if claim is not None:
+                claim.release()
+        self._claim, self._taken_over, self._waiting = None, [], []
+
+    def forget(self) -> None:
+        """In a forked child: close what is the parent's, change nothing."""
+        if self._writer is not None:
+            self._writer.close()
+        for claim in (self._claim, *self._taken_over):
+            if claim is not None:
+                claim.forget()
