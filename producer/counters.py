@@ -16,15 +16,24 @@ Logged: TypeAlias = tuple[Callable[..., InferenceEvent | Label], tuple[Any, ...]
 
 
 class Counters(msgspec.Struct, frozen=True, kw_only=True):
-    """``accepted == delivered + sum(dropped.values()) + in_flight``, at any moment.
+    """``accepted == delivered + sum(dropped.values()) + spooled + in_flight``, at any moment.
 
-    Reasons: ``queue_full``, ``invalid`` (not JSON), and the names of Kafka's errors.
+    Reasons to drop: ``queue_full``, ``invalid`` (not JSON), ``undelivered`` (at close),
+    ``spool_full``, ``spool_failed`` (the disk refused), ``spool_damaged`` (unreadable when it was
+    to be sent again), and the names of Kafka's errors.
+
+    ``spooled`` is what lies on disk, or was left there at close, for the next process.  What an
+    earlier process left is counted apart: ``recovered`` when Kafka acknowledged it,
+    ``unrecoverable`` for each damaged stretch, and each record Kafka refused.
     """
 
     accepted: int
     delivered: int
     dropped: dict[str, int]
     in_flight: int
+    spooled: int = 0
+    recovered: int = 0
+    unrecoverable: int = 0
 
 
 class Tally:
@@ -40,6 +49,9 @@ class Tally:
         self._taken = 0
         self._delivered = 0
         self._dropped: Counter[str] = Counter()
+        self._spooled = 0
+        self._recovered = 0
+        self._unrecoverable = 0
 
     def take(self) -> None:
         """The first of the queue was handed on, or dropped."""
@@ -58,11 +70,38 @@ class Tally:
         with self._lock:
             self._delivered += 1
 
-    def drop(self, reason: str) -> int:
-        """One is lost; answers how many were lost for this reason."""
+    def drop(self, reason: str, n: int = 1) -> int:
+        """Some are lost; answers how many were lost for this reason."""
         with self._lock:
-            self._dropped[reason] += 1
+            self._dropped[reason] += n
             return self._dropped[reason]
+
+    def spool(self, n: int) -> None:
+        """Some lie on disk now."""
+        with self._lock:
+            self._spooled += n
+
+    def redeem(self) -> None:
+        """Kafka acknowledged one of ours from the disk."""
+        with self._lock:
+            self._spooled -= 1
+            self._delivered += 1
+
+    def lose_spooled(self, reason: str, n: int = 1) -> None:
+        """Some of ours on disk are lost."""
+        with self._lock:
+            self._spooled -= n
+            self._dropped[reason] += n
+
+    def recover(self) -> None:
+        """Kafka acknowledged one that an earlier process left."""
+        with self._lock:
+            self._recovered += 1
+
+    def fail_to_recover(self) -> None:
+        """One that an earlier process left is lost."""
+        with self._lock:
+            self._unrecoverable += 1
 
     def read(self) -> Counters:
         """A consistent view."""
@@ -72,5 +111,10 @@ class Tally:
                 accepted=accepted,
                 delivered=self._delivered,
                 dropped=dict(self._dropped),
-                in_flight=accepted - self._delivered - sum(self._dropped.values()),
+                in_flight=(
+                    accepted - self._delivered - sum(self._dropped.values()) - self._spooled
+                ),
+                spooled=self._spooled,
+                recovered=self._recovered,
+                unrecoverable=self._unrecoverable,
             )

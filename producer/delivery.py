@@ -5,30 +5,60 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from producer.codec import encode, headers
+from producer.codec import encode, headers, headers_of
 from producer.counters import Logged, Tally
 from producer.routing import key_of
+from producer.spool.disk_spool import DiskSpool
+from producer.spool.overflow import Overflow
+from producer.spool.refusal import is_of_the_record
+from producer.spool.segment_format import SpooledRecord
 
 log = logging.getLogger("driftline.producer")
 
 POLL_S: Final = 0.01
 """How long the thread sleeps in librdkafka when there is nothing to do."""
+FINISH_S: Final = 5.0
+"""How long `Delivery.close` waits for the thread to count, or spool, what is left."""
 _SLICE: Final = 500
+_SPOOL_SLICE: Final = 5_000
 _COMPLAIN_EVERY_S: Final = 10.0
+_PURGED: Final = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})  # noqa: SLF001
+
+
+Encoded: TypeAlias = tuple[str, bytes, list[tuple[str, str | bytes | None]]]
+"""An event as Kafka gets it: key, value, headers.  A plain tuple, for each event pays for it."""
 
 
 class Delivery:
-    """Owns the librdkafka producer of one process; empties the queue of ``tally`` in order."""
+    """Owns the librdkafka producer of one process; empties the queue of ``tally`` in order.
+
+    With a ``spool``, what would be lost because of the circumstances is kept there: what comes
+    while half of ``max_messages`` wait here and as many in librdkafka, what expires, what is left
+    at the end.
+    """
 
     def __init__(
-        self, config: dict[str, Any], topic: str, source: str, shards: int, tally: Tally
+        self,
+        config: dict[str, Any],
+        topic: str,
+        source: str,
+        shards: int,
+        tally: Tally,
+        *,
+        max_messages: int,
+        spool: DiskSpool | None = None,
     ) -> None:
         self._config, self._topic, self._source, self._shards = config, topic, source, shards
         self._tally = tally
+        self._half = max_messages // 2
+        self._overflow = (
+            None if spool is None else Overflow(spool, tally, self._send_again, self._complain)
+        )
         self._stop = threading.Event()
         self._fatal = False
         self._complained_s = 0.0
@@ -40,50 +70,135 @@ class Delivery:
         return Producer({**self._config, "error_cb": self._on_error})
 
     def close(self) -> None:
-        """Stop the thread; what is still queued stays there."""
+        """Let the thread end: what was not delivered by now is spooled, or dropped."""
         self._stop.set()
-        self._thread.join(1.0)
+        self._thread.join(FINISH_S)
+
+    def forget(self) -> None:
+        """In a forked child: the thread is the parent's, and so are its files."""
+        if self._overflow is not None:
+            self._overflow.forget()
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            try:
-                if self._fatal:
-                    self._replace_producer()
-                queue = self._tally.queue
-                for _ in range(min(len(queue), _SLICE)):
-                    if not self._send(queue[0]):
-                        break
-                    self._tally.take()
-                self.producer.poll(0 if queue and len(self.producer) == 0 else POLL_S)
-            except Exception as error:  # noqa: BLE001 - this thread must outlive any surprise
-                self._complain(f"logger: {error!r}")
+            self._guard(self._step)
+            if self._overflow is not None:
+                self._guard(self._tend)
+        self._guard(self._finish)
 
-    def _send(self, logged: Logged) -> bool:
-        """Hand one event over; False if librdkafka's queue is full, to be tried again."""
+    def _guard(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001 - this thread must outlive any surprise
+            self._complain(f"logger: {error!r}")
+
+    def _step(self) -> None:
+        if self._fatal:
+            self._replace_producer()
+        queue = self._tally.queue
+        for _ in range(min(len(queue), _SLICE)):
+            if not self._send(queue[0]):
+                break
+            self._tally.take()
+        self.producer.poll(0 if queue and len(self.producer) == 0 else POLL_S)
+
+    def _tend(self) -> None:
+        """Keep the door of the queue open, and the spool in order."""
+        waiting = len(self._tally.queue)
+        if waiting > self._half and len(self.producer) > self._half:
+            self._set_down(min(waiting - self._half, _SPOOL_SLICE))
+        if self._overflow is not None:
+            self._overflow.tend(time.monotonic(), max(1, self._half) - len(self.producer))
+
+    def _finish(self) -> None:
+        """Nobody waits any longer: what is left is counted as it is."""
+        self.producer.purge()
+        self.producer.flush(1.0)  # its callbacks count, or spool, what it held
+        self._set_down(len(self._tally.queue))
+        if self._overflow is not None:
+            self._overflow.close(time.monotonic())
+
+    def _set_down(self, n: int) -> None:
+        """Take the first of the queue for what will not be sent now."""
+        for _ in range(n):
+            encoded = self._encoded(self._tally.queue[0])
+            self._tally.take()
+            if encoded is not None:
+                key, value, _ = encoded
+                self._keep("undelivered", "nobody waits for Kafka", key, value)
+
+    def _encoded(self, logged: Logged) -> Encoded | None:
+        """The event as bytes; ``None`` if it cannot be, which is counted."""
         try:
             make, fields = logged
             event = make(*fields)
-            value = encode(event)
             key = key_of(event.model, event.id, self._shards)
-            pairs = headers(event, source=self._source)
+            return key, encode(event), headers(event, source=self._source)
         except Exception as error:  # noqa: BLE001 - whatever a caller may have passed
             self._drop("invalid", str(error))
+            return None
+
+    def _send(self, logged: Logged) -> bool:
+        """Hand one event over; False if librdkafka's queue is full, to be tried again."""
+        encoded = self._encoded(logged)
+        if encoded is None:
             return True
+        key, value, pairs = encoded
         try:
             self.producer.produce(
                 self._topic, value, key=key, headers=pairs, on_delivery=self._on_delivery
             )
         except BufferError:
             return False
-        except Exception as error:  # noqa: BLE001 - KafkaException and what librdkafka may add
+        except KafkaException as error:
+            self._refused(error.args[0], "refused", key, value)
+        except Exception as error:  # noqa: BLE001 - what librdkafka may add
             self._drop("refused", str(error))
         return True
 
-    def _on_delivery(self, error: KafkaError | None, _message: Message) -> None:
+    def _send_again(
+        self, record: SpooledRecord, on_delivery: Callable[[KafkaError | None, Message], None]
+    ) -> KafkaError | None:
+        """Hand a spooled record over, with the headers it had."""
+        try:
+            self.producer.produce(
+                record.topic,
+                record.value,
+                key=record.key,
+                headers=headers_of(record.value, source=record.source),
+                on_delivery=on_delivery,
+            )
+        except BufferError:
+            raise
+        except KafkaException as error:
+            refusal: KafkaError = error.args[0]
+            return refusal
+        except Exception as error:  # noqa: BLE001 - it is no event, and will never be
+            return KafkaError(KafkaError._INVALID_ARG, str(error))  # noqa: SLF001
+        return None
+
+    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
             self._tally.deliver()
+            return
+        gave_up = self._stop.is_set() and error.code() in _PURGED
+        reason = "undelivered" if gave_up else error.name().lower()
+        self._refused(error, reason, message.key() or b"", message.value() or b"")
+
+    def _refused(self, error: KafkaError, reason: str, key: str | bytes, value: bytes) -> None:
+        if is_of_the_record(error):
+            self._drop(reason, error.str())
         else:
-            self._drop(error.name().lower(), error.str())
+            self._keep(reason, error.str(), key, value)
+
+    def _keep(self, reason: str, detail: str, key: str | bytes, value: bytes) -> None:
+        """To the spool, or lost for this reason."""
+        if self._overflow is None:
+            self._drop(reason, detail)
+            return
+        as_bytes = key.encode() if isinstance(key, str) else key
+        record = SpooledRecord(topic=self._topic, key=as_bytes, source=self._source, value=value)
+        self._overflow.add(record, time.monotonic())
 
     def _on_error(self, error: KafkaError) -> None:
         self._fatal = self._fatal or error.fatal()

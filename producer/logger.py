@@ -9,6 +9,7 @@ import socket
 import time
 import weakref
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final, Self
 
 from producer.counters import Counters, Logged, Tally
@@ -16,6 +17,7 @@ from producer.delivery import Delivery
 from producer.events import InferenceEvent, Label, Prediction, Value
 from producer.identity import uuid7
 from producer.routing import topic_names
+from producer.spool.disk_spool import DiskSpool
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _WAIT_S: Final = 0.005
@@ -36,6 +38,11 @@ class InferenceLogger:
     own) and to call from any thread.  Values that are no JSON are dropped as ``invalid``;
     not-a-number and infinity are sent as null, a missing value.  Features may be changed by the
     caller after `log` returns.
+
+    With a ``spool``, a folder on a local disk, what Kafka did not take goes there instead of being
+    dropped, up to ``spool_max_bytes`` in the whole folder, and to Kafka when it takes again; what a
+    dead process left is sent too.  Any number of processes may share the folder.  A disk that is
+    full or broken is counted, like everything (see `Counters`).
 
     >>> logger = InferenceLogger("127.0.0.1:1", model="flights-late", version="3")
     >>> event_id = logger.log(features={"temp": 71.6, "carrier": "UA"}, prediction=0.18)
@@ -59,12 +66,18 @@ class InferenceLogger:
         flush_timeout_s: float = 5.0,
         librdkafka: Mapping[str, Any] | None = None,
         disabled: bool = False,
+        spool: str | os.PathLike[str] | None = None,
+        spool_max_bytes: int = 256 << 20,
     ) -> None:
         for field, name in (("model", model), ("version", version)):
             if _NAME.fullmatch(name) is None:
                 raise ValueError(f"{field}: {name!r} is not [A-Za-z0-9_.:-], 1 to 128 characters")
         if shards < 1 or max_messages < 1:
             raise ValueError("shards and max_messages must be at least 1")
+        if spool_max_bytes < 1:
+            raise ValueError("spool_max_bytes must be at least 1")
+        self._spool = None if spool is None else Path(spool).absolute()
+        self._spool_max_bytes = spool_max_bytes
         self.model, self.version = model, version
         self._shards, self._max_messages, self._disabled = shards, max_messages, disabled
         self._flush_timeout_s = flush_timeout_s
@@ -112,11 +125,21 @@ class InferenceLogger:
         self._delivery = None
 
     def _new_delivery(self) -> Delivery:
-        return Delivery(self._config, self._topic, self._source, self._shards, self._tally)
+        folder = self._spool
+        return Delivery(
+            self._config,
+            self._topic,
+            self._source,
+            self._shards,
+            self._tally,
+            max_messages=self._max_messages,
+            spool=None if folder is None else DiskSpool(folder, self._spool_max_bytes),
+        )
 
     def _after_fork(self) -> None:
         if self._delivery is not None:
             _inherited.append(self._delivery)
+            self._delivery.forget()
         self._begin()
 
     def log(
@@ -181,7 +204,7 @@ class InferenceLogger:
         return waiting
 
     def close(self, timeout_s: float | None = None) -> None:
-        """Flush and let go; logging after this starts anew."""
+        """Flush and let go of the rest, spooled or dropped; logging after this starts anew."""
         if self._delivery is not None and self._pid == os.getpid():
             self.flush(timeout_s)
             self._delivery.close()
