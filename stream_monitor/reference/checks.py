@@ -12,13 +12,14 @@ import numpy as np
 from stream_monitor.drift.adwin_state import adwin_clock
 from stream_monitor.drift.adwin_state import check as check_adwin
 from stream_monitor.reference.feature import ChannelReference, FeatureReference
+from stream_monitor.reference.fixed_point import FIXED_POINT
 from stream_monitor.reference.relation import RelationReference
 from stream_monitor.reference.season import HOUR_MS, BinCalendar, Season
 from stream_monitor.reference.values import MAX_MAGNITUDE
 
 _MAX_BLOCK: Final = 1 << 16
 _MAX_ORDER_STATISTICS: Final = 4096
-_MAX_BINS: Final = 64
+_MAX_BINS: Final = 128
 _MAX_SLOTS: Final = 1024
 _MAX_COUNT: Final = 1 << 53
 
@@ -54,6 +55,8 @@ def check_feature(feature: FeatureReference) -> None:
             and 0 < sum(feature.category_counts) < _MAX_COUNT,
             f"{where}: category counts do not fit",
         )
+    if feature.kind == "outcome":
+        _check_outcome(where, feature)
     _check_bins(where, feature)
     channels = [channel.channel for channel in feature.channels]
     _require(len(set(channels)) == len(channels) >= 1, f"{where}: no channels, or one twice")
@@ -92,6 +95,16 @@ def check_relation(relation: RelationReference, features: Mapping[str, FeatureRe
         raise ValueError(f"{where}: a season without a calendar of its cells, or the reverse")
     _check_calendar(where, relation.calendar, len(cells))
     _check_channel(where, relation.channel)
+
+
+def _check_outcome(where: str, feature: FeatureReference) -> None:
+    losses = feature.expected_losses
+    _require(
+        len(losses) >= 2 and all(0 <= loss <= FIXED_POINT for loss in losses),
+        f"{where}: impossible expected losses",
+    )
+    _require(len(feature.bin_starts) == feature.n_indices, f"{where}: bins do not fit its losses")
+    _require(feature.mean is not None, f"{where}: no mean")
 
 
 def _check_calendar(where: str, calendar: BinCalendar | None, n_bins: int) -> None:

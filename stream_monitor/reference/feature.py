@@ -11,8 +11,8 @@ from stream_monitor.drift.adwin_state import AdwinState
 from stream_monitor.reference.fixed_point import Floats, Ints
 from stream_monitor.reference.season import BinCalendar, Season
 
-FeatureKind: TypeAlias = Literal["numeric", "categorical", "boolean"]
-ChannelName: TypeAlias = Literal["location", "spread", "mix", "validity", "product"]
+FeatureKind: TypeAlias = Literal["numeric", "categorical", "boolean", "outcome"]
+ChannelName: TypeAlias = Literal["location", "spread", "mix", "validity", "product", "residual"]
 
 
 class ChannelReference(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +63,9 @@ class FeatureReference(msgspec.Struct, frozen=True, kw_only=True):
     frequent categories with their counts.  With a season ``calendar`` says what is in the bins
     at which time.  ``repeats`` says how often a number that came twice running came a third time,
     ``longest_run`` how often one came running at most.
+
+    An ``outcome`` is a 0/1 loss beside the loss that was expected of its prediction: its index is
+    2 x bin + loss, and ``expected_losses`` are those of the bins, in fixed point.
     """
 
     name: str
@@ -90,6 +93,7 @@ class FeatureReference(msgspec.Struct, frozen=True, kw_only=True):
     calendar: BinCalendar | None = None
     repeats: float | None = None
     longest_run: int = 0
+    expected_losses: tuple[int, ...] = ()
 
     @property
     def quantiles(self) -> Floats:
@@ -101,6 +105,8 @@ class FeatureReference(msgspec.Struct, frozen=True, kw_only=True):
         """How many indices a value of this feature can have."""
         if self.kind == "numeric":
             return 2 * (len(self.order_statistics) // 8) + 1
+        if self.kind == "outcome":
+            return 2 * len(self.expected_losses)
         return 2 if self.kind == "boolean" else len(self.categories)
 
     @property

@@ -11,6 +11,7 @@ from stream_monitor.reference.declared import with_segments
 from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.fixed_point import Ints
 from stream_monitor.reference.loss import loss_of
+from stream_monitor.reference.loss_calibration import with_expected_loss
 from stream_monitor.reference.profile import ClassLabel, ReferenceProfile, Task
 from stream_monitor.reference.values import Column, category
 
@@ -38,7 +39,8 @@ def profile_from_frame(
 
     ``prediction``, ``label`` and ``loss`` name columns of *out-of-fold* predictions, the truth,
     and losses: in-sample ones are smaller than those to come, and every model would alarm.
-    Without ``loss`` it is computed from prediction and label.  All other columns are features,
+    Without ``loss`` it is computed from prediction and label, and from both of them it is learnt
+    what loss to expect of a prediction before its label is there.  All other columns are features,
     unless ``features`` names them.  ``time`` names the column of event times, as dates or as
     milliseconds since 1970 UTC; with it a season of the hour or the week is learnt where there is
     one.  ``segments`` are columns whose values, or single values (``"origin=EWR"``), are watched by
@@ -56,12 +58,13 @@ def profile_from_frame(
     predictions = None if prediction is None else _plain(frame[prediction])
     labels = None if label is None else _plain(frame[label])
     task = task or infer_task(predictions or [], labels)
-    losses: Column | None = None if loss is None else _column(frame[loss])
-    if losses is None and predictions is not None and labels is not None:
-        losses = [
+    errors: list[float | None] | None = None
+    if predictions is not None and labels is not None:
+        errors = [
             loss_of(task, threshold, positive, p, truth)
             for p, truth in zip(predictions, labels, strict=True)
         ]
+    losses: Column | None = errors if loss is None else _column(frame[loss])
     times_ms = None if time is None else _times_ms(frame[time])
     profile = fit_profile(
         model,
@@ -76,6 +79,8 @@ def profile_from_frame(
         importances=importances,
         times_ms=times_ms,
     )
+    if predictions is not None and errors is not None:
+        profile = with_expected_loss(profile, predictions, errors, times_ms)
     if not segments:
         return profile
     return with_segments(

@@ -36,6 +36,18 @@ def most_probable(probabilities: dict[str, float]) -> str | None:
     return max(known, key=lambda name: known[name]) if known else None
 
 
+def confidence_of(prediction: Prediction) -> float | None:
+    """How probable the predicted class of a map is; ``None`` where there is none.
+
+    >>> confidence_of({"UA": 0.7, "AA": 0.3}), confidence_of("UA")
+    (0.7, None)
+    """
+    if not isinstance(prediction, dict):
+        return None
+    predicted = most_probable(prediction)
+    return None if predicted is None else prediction[predicted]
+
+
 def loss_of(
     task: Task,
     threshold: float,

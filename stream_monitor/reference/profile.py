@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 
 from stream_monitor.reference.checks import check_feature, check_relation
+from stream_monitor.reference.expected_loss import ExpectedLoss, check_expected_loss
 from stream_monitor.reference.feature import ChannelReference, FeatureKind, FeatureReference
 from stream_monitor.reference.relation import RelationReference
 from stream_monitor.reference.segment import SegmentReference
@@ -45,7 +46,8 @@ class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
     ``prediction`` is the reference of the score or the predicted class, ``loss`` that of the
     out-of-fold 0/1 error or absolute error.  ``skipped`` names what cannot be watched, and why.
     ``segmented_by`` are the declarations that ``segments`` were made of.  ``relations`` are the
-    pairs of features whose dependence is watched, the strongest first.
+    pairs of features whose dependence is watched, the strongest first.  ``expected_loss`` is what the
+    prediction alone lets expect, where it says how sure it is.
     """
 
     format: int = FORMAT
@@ -64,6 +66,7 @@ class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
     segmented_by: tuple[str, ...] = ()
     segments: tuple[SegmentReference, ...] = ()
     relations: tuple[RelationReference, ...] = ()
+    expected_loss: ExpectedLoss | None = None
 
 
 def profile_to_data(profile: ReferenceProfile) -> dict[str, Any]:
@@ -98,6 +101,8 @@ def profile_from_data(data: Any) -> ReferenceProfile:
     for extra in (profile.prediction, profile.loss, *others):
         if extra is not None:
             check_feature(extra)
+    if profile.expected_loss is not None:
+        check_expected_loss(profile.expected_loss, profile.prediction)
     return profile
 
 

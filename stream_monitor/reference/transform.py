@@ -40,17 +40,19 @@ class Transformed:
 class Transform:
     """The tables of one feature, each by index, and the way to the index.
 
-    ``location``, ``spread`` and ``mix`` are fixed-point channel values, ``bin`` the distance bin.
+    ``location``, ``spread``, ``mix`` and ``residual`` are fixed-point channel values, ``bin`` the
+    distance bin.
     Tables are shared between features where they are equal: do not write to them.
     """
 
     __slots__ = ("_apply", "_centre", "_index_of", "_quantiles", "_runs", "_scale",
-                 "bin", "location", "mix", "spread")  # fmt: skip
+                 "bin", "location", "mix", "residual", "spread")  # fmt: skip
 
     def __init__(self, reference: FeatureReference) -> None:
         self.location: Ints
         self.spread: Ints | None
         self.mix: Ints | None = None
+        self.residual: Ints | None = None
         self.bin = _bin_table(reference.n_indices, reference.bin_starts)
         self._apply: Callable[[Column], Transformed]
         self._index_of: dict[str, int] = {}
@@ -63,6 +65,11 @@ class Transform:
         elif reference.kind == "boolean":
             self.location, self.spread = _boolean_table(), None
             self._apply = self._apply_boolean
+        elif reference.kind == "outcome":
+            expected = np.array(reference.expected_losses, dtype=np.int64)
+            self.location, self.spread = np.tile(_boolean_table(), len(expected)), None
+            self.residual = self.location - np.repeat(expected, 2)
+            self._apply = _apply_outcome
         else:
             counts = np.array(reference.category_counts)
             self.location, self.spread = frequency_scores(counts)
@@ -73,7 +80,10 @@ class Transform:
 
     def table(self, channel: str) -> Ints | None:
         """The channel values by index; ``None`` where such a feature has no such channel."""
-        tables = {"location": self.location, "spread": self.spread, "mix": self.mix}
+        tables = {
+            "location": self.location, "spread": self.spread, "mix": self.mix,
+            "residual": self.residual,
+        }  # fmt: skip
         return tables.get(channel)
 
     def apply(self, values: Column) -> Transformed:
@@ -102,6 +112,12 @@ class Transform:
         index = codes(column, self._index_of)
         valid = index >= 0
         return Transformed(valid, index if valid.all() else index[valid], None)
+
+
+def _apply_outcome(column: Column) -> Transformed:
+    """Outcomes come as their indices: they are no values that anybody sent."""
+    index = np.asarray(column, dtype=np.int64)
+    return Transformed(np.ones(len(index), dtype=np.bool_), index, None)
 
 
 def _runs(quantiles: Floats) -> Ints:

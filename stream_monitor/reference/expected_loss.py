@@ -1,0 +1,79 @@
+"""The expected loss of a prediction before its label is there: how often such ones were wrong.
+
+A calibration of out-of-fold scores: predictions are put into at most 50 bins, and each bin knows
+the share of its reference rows that were wrong.  It holds as long as the truth depends on the
+inputs as it did; a change of that (concept drift) it cannot see, which is what the ``residual``
+channel of the loss is for: wrong or not, minus what was expected.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from stream_monitor.reference.checks import check_feature
+from stream_monitor.reference.feature import FeatureReference
+from stream_monitor.reference.fixed_point import FIXED_POINT, Ints
+from stream_monitor.reference.transform import Transformed
+
+MAX_LOSS_BINS: Final = 50
+
+
+class ExpectedLoss(msgspec.Struct, frozen=True, kw_only=True):
+    """What loss to expect of a prediction, by bins of its index in ``confidence`` or in the score.
+
+    Bin i holds the indices from ``starts[i]``; ``outcome`` is the reference of the loss by these
+    bins, and knows what to expect in each.  ``confidence`` is the reference of the probability of
+    the predicted class, where predictions are maps of several classes; elsewhere the index is that
+    of the profile's prediction.
+    """
+
+    starts: tuple[int, ...]
+    outcome: FeatureReference
+    confidence: FeatureReference | None = None
+
+    @property
+    def mean(self) -> float:
+        """The loss that the rows of the reference let expect."""
+        counts = np.array(self.outcome.bin_counts).reshape(-1, 2).sum(axis=1)
+        return float(counts @ np.array(self.outcome.expected_losses) / counts.sum() / FIXED_POINT)
+
+
+def check_expected_loss(expected: ExpectedLoss, prediction: FeatureReference | None) -> None:
+    """Raise ValueError unless losses can be looked up in it."""
+    reference = expected.confidence or prediction
+    if reference is None:
+        raise ValueError("expected loss: there is no prediction to expect it of")
+    check_feature(expected.outcome)
+    if expected.confidence is not None:
+        check_feature(expected.confidence)
+    starts, n_bins = expected.starts, len(expected.outcome.expected_losses)
+    if expected.outcome.kind != "outcome" or len(starts) + 1 != n_bins:
+        raise ValueError("expected loss: its bins do not fit the outcome's")
+    ascending = all(a < b for a, b in pairwise(starts))
+    if starts[0] != 0 or not ascending or starts[-1] >= reference.n_indices:
+        raise ValueError("expected loss: bins overlap")
+
+
+class LossTable:
+    """Expected losses by index, in fixed point, so that sums of them are exact.
+
+    ``losses`` and ``bins`` have shape (n_indices + 1,): the last entry is that of a prediction
+    that has no index, of which no more is known than of all.
+    """
+
+    __slots__ = ("bins", "losses")
+
+    def __init__(self, expected: ExpectedLoss, n_indices: int) -> None:
+        bins = np.searchsorted(expected.starts, np.arange(n_indices), "right") - 1
+        self.bins: Ints = np.append(bins, len(expected.starts))
+        self.losses: Ints = np.array(expected.outcome.expected_losses, dtype=np.int64)[self.bins]
+
+    def cells(self, scores: Transformed, wrong: Ints) -> Ints:
+        """Where each event lies among the bins of the outcome: 2 x bin + wrong; shape (n,)."""
+        index = np.full(len(scores.valid), -1, dtype=np.int64)
+        index[scores.valid] = scores.index
+        return 2 * self.bins[index] + wrong
