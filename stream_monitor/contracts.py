@@ -37,6 +37,10 @@ class DriftAlert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     part of the traffic that drifts, where it is not the whole.  Of a relation (``relation/a~b``)
     the two means are rank correlations, and ``feature`` is null.  ``drill`` is true of a
     shadow model's (`producer.drill`): somebody put the change in, to measure how soon it is told.
+
+    ``estimated_before`` and ``estimated_now`` are the error rates that the predictions of the
+    reference, and of the same fresh events, let expect without a label: of a prediction what its
+    drift means, of a loss what is not a change of the truth.
     """
 
     alert_id: str
@@ -75,6 +79,8 @@ class DriftAlert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     withheld: int = 0
     segment: str | None = None
     drill: bool = False
+    estimated_before: float | None = None
+    estimated_now: float | None = None
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

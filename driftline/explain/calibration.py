@@ -42,14 +42,20 @@ def references_of(profile: ReferenceProfile) -> Iterator[tuple[str, FeatureRefer
     yield from sorted(profile.features.items())
     if profile.prediction is not None:
         yield "prediction", profile.prediction
-    if profile.loss is not None:
+    expected = profile.expected_loss
+    if expected is not None:
+        if expected.confidence is not None:
+            yield "confidence", expected.confidence
+        yield "loss", expected.outcome
+    elif profile.loss is not None:
         yield "loss", profile.loss
 
 
 def arl0_of(profile: ReferenceProfile, budget: Budget) -> float:
     """Mean events between false alarms of each detector of a model, its loss's included."""
     channels = sum(len(reference.channels) for _, reference in references_of(profile))
-    channels += (profile.loss is None) + len(profile.relations)
+    known = profile.loss is not None or profile.expected_loss is not None
+    channels += (not known) + len(profile.relations)
     parts = sum(
         segment.share * len(reference.channels)
         for segment in profile.segments

@@ -53,7 +53,9 @@ def power_of(
     """What can be seen of every feature at such a rate."""
     arl0 = arl0_of(profile, budget)
     found = []
-    for name, reference in references_of(profile):
+    for name, watched in references_of(profile):
+        # What moves is the share that is wrong, whatever was expected.
+        reference = profile.loss or watched if watched.kind == "outcome" else watched
         of_value, of_missing = (
             [
                 smallest(reference, change, arl0, policy, hours * events_per_hour)

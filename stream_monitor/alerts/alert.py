@@ -6,10 +6,12 @@ import hashlib
 from typing import Final, NamedTuple
 
 from producer.drill import is_shadow
+from stream_monitor.alerts.estimated import estimated_of
+from stream_monitor.alerts.outcome import share_wrong
 from stream_monitor.alerts.policy import loss_severity
 from stream_monitor.alerts.series import Decision, Series, TrackName
 from stream_monitor.alerts.wording import describe
-from stream_monitor.contracts import DriftAlert, Kind, ReferenceOrigin
+from stream_monitor.contracts import ENDED, DriftAlert, Kind, ReferenceOrigin
 from stream_monitor.reference.fixed_point import FIXED_POINT
 
 _KIND_OF: Final[dict[TrackName, Kind]] = {
@@ -65,11 +67,17 @@ def alert_of(
     if verdict.n_events and reference.kind == "numeric":
         mean_z = verdict.total / verdict.n_events / FIXED_POINT
         current_mean = reference.centre + reference.scale * mean_z
+    elif verdict.n_events and reference.kind == "outcome":
+        current_mean = share_wrong(verdict.bins)
     elif verdict.n_events and reference.kind == "boolean" and track != "validity":
         current_mean = verdict.bins[-1] / verdict.n_events
     severity = verdict.severity or "low"
     if track == "concept" and current_mean is not None:
         severity = loss_severity(reference.mean or 0.0, current_mean)
+    estimated = None if track in ("validity", "unit") else estimated_of(series, verdict)
+    meaning = ""
+    if estimated is not None and verdict.phase not in ENDED:
+        meaning = estimated.words(track, current_mean)
     episode_id = derived_id(
         place.topic, place.partition, place.model, place.version, series_name, track,
         suspicion.offset,
@@ -94,7 +102,8 @@ def alert_of(
         current_mean=None if track == "validity" else current_mean,
         cause=_CAUSE_OF.get(track),
         explanation=("" if segment is None else f"{segment}: ")
-        + describe(reference.name, track, reference, verdict, current_mean),
+        + describe(reference.name, track, reference, verdict, current_mean)
+        + meaning,
         reference=place.origin,
         topic=place.topic,
         partition=place.partition,
@@ -106,4 +115,6 @@ def alert_of(
         decided_ms=verdict.time_ms,
         segment=segment,
         drill=is_shadow(place.model),
+        estimated_before=None if estimated is None else round(estimated.before, 6),
+        estimated_now=None if estimated is None else round(estimated.now, 6),
     )

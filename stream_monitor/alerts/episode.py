@@ -50,8 +50,8 @@ class Suspicion(NamedTuple):
 class Verdict(NamedTuple):
     """A phase of an episode, decided at ``offset`` from ``n_events`` fresh events.
 
-    ``total`` is the sum of their fixed-point values (0 where they are no numbers), and ``bins``
-    counts them by distance bin.
+    ``total`` is the sum of their fixed-point values (0 where they are no numbers), ``bins`` counts
+    them by distance bin, and ``expected_total`` is the sum of the losses to expect of them.
     """
 
     phase: Phase
@@ -65,6 +65,7 @@ class Verdict(NamedTuple):
     time_ms: int
     cause: str | None = None
     severity: Severity | None = None
+    expected_total: int = 0
 
 
 class Track:
@@ -101,6 +102,7 @@ class Track:
         self._slots = np.zeros(0 if self._calendar is None else self._calendar.n_slots, np.int64)
         self._n = 0
         self._total = 0
+        self._expected_total = 0
 
     def observe(
         self,
@@ -109,10 +111,12 @@ class Track:
         times_ms: Ints,
         values: Ints | None,
         suspicions: Sequence[Suspicion],
+        losses: Ints | None = None,
     ) -> list[Verdict]:
         """Walk over ``codes`` (n,), the distance bins of consecutive events, and decide.
 
-        ``values`` are their fixed-point values (n,) or None.  ``suspicions`` are in log order.
+        ``values`` are their fixed-point values (n,) or None, ``losses`` those to expect of them.
+        ``suspicions`` are in log order.
         """
         verdicts: list[Verdict] = []
         position, waiting = 0, 0
@@ -136,6 +140,7 @@ class Track:
                 codes[position:end],
                 times_ms[position:end],
                 None if values is None else values[position:end],
+                None if losses is None else losses[position:end],
             )
             position = end
             if self._n < target:
@@ -145,7 +150,9 @@ class Track:
             if verdict is not None:
                 verdicts.append(verdict)
 
-    def _count(self, codes: Ints, times_ms: Ints, values: Ints | None) -> None:
+    def _count(
+        self, codes: Ints, times_ms: Ints, values: Ints | None, losses: Ints | None = None
+    ) -> None:
         if not len(codes):
             return
         self._counts += np.bincount(codes, minlength=len(self._reference))
@@ -155,6 +162,8 @@ class Track:
             self._slots += np.bincount(slots, minlength=len(self._slots))
         if values is not None:
             self._total += int(values.sum())
+        if losses is not None:
+            self._expected_total += int(losses.sum())
 
     def _distance(self) -> tuple[float, float]:
         """Effect and p-value against the reference at the times of day that were counted."""
@@ -177,6 +186,7 @@ class Track:
             tuple(self._counts.tolist()),
             *at,
             severity=self._worst,
+            expected_total=self._expected_total,
         )
 
     def _test(self, offset: int, time_ms: int) -> Verdict | None:
@@ -240,6 +250,7 @@ class Track:
             self._total,
             [] if self.state == "quiet" else self._counts.tolist(),
             [] if self.state == "quiet" else self._slots.tolist(),
+            self._expected_total,
         ]
 
     def restore(self, data: Sequence[Any]) -> None:
@@ -263,3 +274,4 @@ class Track:
             self._counts = np.array(counts, dtype=np.int64)
             self._slots = np.array(slots or self._slots, dtype=np.int64)
             self._n, self._total = n, total
+            self._expected_total = more[1] if len(more) > 1 else 0

@@ -15,11 +15,13 @@ import numpy as np
 
 from stream_monitor.alerts.breaks import Breaks, Onset, name_of
 from stream_monitor.alerts.episode import Suspicion, Track, Verdict
+from stream_monitor.alerts.outcome import track_for
 from stream_monitor.alerts.policy import EpisodePolicy
 from stream_monitor.contracts import Phase
 from stream_monitor.drift.series import SeriesDetectors
 from stream_monitor.drift.signal import Signal
 from stream_monitor.ingest.batch import Ints
+from stream_monitor.reference.expected_loss import LossTable
 from stream_monitor.reference.profile import FeatureReference
 from stream_monitor.reference.transform import Transform, Transformed
 
@@ -36,7 +38,10 @@ class Decision(NamedTuple):
 
 
 class Series:
-    """Detectors and episodes of one feature, of the prediction, or of the loss."""
+    """Detectors and episodes of one feature, of the prediction, or of the loss.
+
+    ``expected`` says of a prediction what loss it lets expect.
+    """
 
     def __init__(
         self,
@@ -44,14 +49,14 @@ class Series:
         main_track: Literal["data", "prediction", "concept"],
         arl0_events: float,
         policy: EpisodePolicy,
+        expected: LossTable | None = None,
     ) -> None:
         self.reference = reference
+        self.expected = expected
         self.transform = Transform(reference)
         self.main_track = main_track
         self.detectors = SeriesDetectors(reference, self.transform, arl0_events)
-        calendar = reference.calendar
-        tau = reference.tau if calendar is None else calendar.tau
-        self.main = Track(reference.bin_counts, tau, policy, calendar)
+        self.main = track_for(reference, policy)
         n_invalid = reference.n_invalid
         self.validity = Track([reference.n_events - n_invalid, n_invalid], 1.0, policy)
         self.breaks = Breaks(reference, arl0_events, watched=main_track == "data")
@@ -85,7 +90,9 @@ class Series:
         when = times_ms if positions is None else times_ms[positions]
         broken = self.breaks.open
         changes = self.breaks.observe(values)
-        codes = self.transform.bin[values.index] if self._needs_codes(suspicions) else None
+        needed = bool(suspicions) or self.main.state != "quiet"
+        codes = self.transform.bin[values.index] if needed else None
+        losses = self.expected.losses[values.index] if needed and self.expected else None
         start = 0
         for change in (*changes, None):
             end = len(where) if change is None else change.seen
@@ -100,6 +107,7 @@ class Series:
                         for suspicion in suspicions
                         if start < suspicion.seen <= end
                     ],
+                    None if losses is None else losses[start:end],
                 )
                 decisions += [Decision(self.main_track, verdict) for verdict in verdicts]
             if change is not None:
@@ -111,9 +119,6 @@ class Series:
                     self.main.drop_suspicion()
             start = end
         return decisions
-
-    def _needs_codes(self, suspicions: Sequence[Suspicion]) -> bool:
-        return self.main.state != "quiet" or bool(suspicions)
 
     def _suspicion(
         self, signal: Signal, seen: int, offsets: Ints, times_ms: Ints, onset: Onset

@@ -89,7 +89,7 @@ def _moved(
         return f"missing, invalid or unseen {_percent(before)} → {_percent(after)}"
     means = f"{_mean(reference.mean)} → {_mean(current_mean)}"
     if track == "concept":
-        return f"{'error rate' if reference.kind == 'boolean' else 'mean loss'} {means}"
+        return f"{'mean loss' if reference.kind == 'numeric' else 'error rate'} {means}"
     if reference.kind != "numeric":
         return _share(reference, verdict)
     same_mean = (

@@ -8,6 +8,7 @@ channel of the loss is for: wrong or not, minus what was expected.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -35,12 +36,6 @@ class ExpectedLoss(msgspec.Struct, frozen=True, kw_only=True):
     outcome: FeatureReference
     confidence: FeatureReference | None = None
 
-    @property
-    def mean(self) -> float:
-        """The loss that the rows of the reference let expect."""
-        counts = np.array(self.outcome.bin_counts).reshape(-1, 2).sum(axis=1)
-        return float(counts @ np.array(self.outcome.expected_losses) / counts.sum() / FIXED_POINT)
-
 
 def check_expected_loss(expected: ExpectedLoss, prediction: FeatureReference | None) -> None:
     """Raise ValueError unless losses can be looked up in it."""
@@ -58,22 +53,36 @@ def check_expected_loss(expected: ExpectedLoss, prediction: FeatureReference | N
         raise ValueError("expected loss: bins overlap")
 
 
+def expected_share(outcome: FeatureReference, cells: Sequence[int] | Ints) -> float:
+    """The loss to expect of predictions that lie in the cells of an outcome as these do."""
+    per_bin = np.array(cells).reshape(-1, 2).sum(axis=1)
+    total = int(per_bin @ np.array(outcome.expected_losses))
+    return total / max(1, int(per_bin.sum())) / FIXED_POINT
+
+
 class LossTable:
     """Expected losses by index, in fixed point, so that sums of them are exact.
 
     ``losses`` and ``bins`` have shape (n_indices + 1,): the last entry is that of a prediction
-    that has no index, of which no more is known than of all.
+    that has no index, of which no more is known than of all.  ``mean`` is what the rows of the
+    reference let expect.
     """
 
-    __slots__ = ("bins", "losses")
+    __slots__ = ("_by_bin", "bins", "losses", "mean")
 
     def __init__(self, expected: ExpectedLoss, n_indices: int) -> None:
         bins = np.searchsorted(expected.starts, np.arange(n_indices), "right") - 1
         self.bins: Ints = np.append(bins, len(expected.starts))
-        self.losses: Ints = np.array(expected.outcome.expected_losses, dtype=np.int64)[self.bins]
+        self._by_bin: Ints = np.array(expected.outcome.expected_losses, dtype=np.int64)
+        self.losses: Ints = self._by_bin[self.bins]
+        self.mean = expected_share(expected.outcome, expected.outcome.bin_counts)
 
     def cells(self, scores: Transformed, wrong: Ints) -> Ints:
         """Where each event lies among the bins of the outcome: 2 x bin + wrong; shape (n,)."""
         index = np.full(len(scores.valid), -1, dtype=np.int64)
         index[scores.valid] = scores.index
         return 2 * self.bins[index] + wrong
+
+    def expected_of(self, cells: Ints) -> Ints:
+        """The losses that were expected of outcomes, in fixed point; shape (n,)."""
+        return self._by_bin[cells // 2]

@@ -82,7 +82,7 @@ def _fit(
     index[found.valid] = found.index
     index = index[known]
     place = 0
-    if confidence is None and profile.task == "binary":
+    if profile.task == "binary" and reference.kind == "numeric":
         place = int(transform.apply([profile.threshold]).index[0])
     counts = np.bincount(index[index >= 0], minlength=reference.n_indices)
     starts = _starts(counts, place)

@@ -46,8 +46,8 @@ class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
     ``prediction`` is the reference of the score or the predicted class, ``loss`` that of the
     out-of-fold 0/1 error or absolute error.  ``skipped`` names what cannot be watched, and why.
     ``segmented_by`` are the declarations that ``segments`` were made of.  ``relations`` are the
-    pairs of features whose dependence is watched, the strongest first.  ``expected_loss`` is what the
-    prediction alone lets expect, where it says how sure it is.
+    pairs of features whose dependence is watched, the strongest first.  ``expected_loss`` is what
+    the prediction alone lets expect, where it says how sure it is.
     """
 
     format: int = FORMAT

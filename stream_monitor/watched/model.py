@@ -53,11 +53,11 @@ class WatchedModel:
         while len(batch):
             version = self.versions.get(batch.version)
             if version is not None:
-                transformed, found = version.observe(batch)
+                transformed, found, losses = version.observe(batch)
                 alerts += found
                 open_windows = self.windows[batch.version]
                 late_before = open_windows.late
-                windows += open_windows.observe(batch.offsets, batch.times_ms, transformed)
+                windows += open_windows.observe(batch.offsets, batch.times_ms, transformed, losses)
                 return Seen(alerts, windows, open_windows.late - late_before)
             batch = self._warm_up(batch)
         return Seen(alerts, windows, 0)

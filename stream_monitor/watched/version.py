@@ -13,18 +13,25 @@ from stream_monitor.alerts.policy import EpisodePolicy
 from stream_monitor.alerts.series import Decision, Series
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.drift.calibration import Budget, arl0_events
-from stream_monitor.ingest.batch import EventBatch
+from stream_monitor.ingest.batch import EventBatch, Ints
 from stream_monitor.labels.join import JoinedLabel
 from stream_monitor.reference.fit import fit_loss
 from stream_monitor.reference.loss import loss_of, score_of
 from stream_monitor.reference.profile import FeatureReference, ReferenceProfile
+from stream_monitor.reference.transform import Transformed
+from stream_monitor.reference.values import Column
+from stream_monitor.watched.estimate import (
+    CONFIDENCE,
+    LOSS,
+    PREDICTION,
+    Estimate,
+    references_of_model,
+)
 from stream_monitor.watched.reasons import with_reasons
 from stream_monitor.watched.relations import WatchedRelations
 from stream_monitor.watched.segments import WatchedSegment, Whole, rows_of
 from stream_monitor.watched.trail import Trail
 
-PREDICTION: Final = "prediction"
-LOSS: Final = "loss"
 _SHARD_SERIES: Final = 16
 
 
@@ -55,10 +62,9 @@ class WatchedVersion:
         references: dict[str, tuple[FeatureReference, Any]] = {
             feature_key(name): (profile.features[name], "data") for name in sorted(profile.features)
         }
-        if profile.prediction is not None:
-            references[PREDICTION] = (profile.prediction, "prediction")
-        if profile.loss is not None:
-            references[LOSS] = (profile.loss, "concept")
+        references |= references_of_model(profile)
+        self.estimate = None if profile.expected_loss is None else Estimate(profile)
+        tables = {} if self.estimate is None else {self.estimate.key: self.estimate.table}
         # The loss may come later: its two detectors are in the budget from the start.
         channels = sum(len(reference.channels) for reference, _ in references.values())
         channels += (LOSS not in references) + len(profile.relations)
@@ -70,7 +76,7 @@ class WatchedVersion:
         )
         self._arl0 = arl0_events(budget, 2 * (channels + parts))
         self.series = {
-            key: Series(reference, track, self._arl0, policy)
+            key: Series(reference, track, self._arl0, policy, tables.get(key))
             for key, (reference, track) in references.items()
         }
         self._segments = [WatchedSegment(s, self._arl0, policy) for s in profile.segments]
@@ -83,39 +89,55 @@ class WatchedVersion:
         self._dirty = set(self.series)
         self._meta_dirty = True
 
-    def observe(self, batch: EventBatch) -> tuple[dict[str, Any], list[DriftAlert]]:
-        """Take events; gives each feature's transformed values, for the windows, and alerts."""
+    def observe(
+        self, batch: EventBatch
+    ) -> tuple[dict[str, Transformed], list[DriftAlert], Ints | None]:
+        """Take events; gives what the windows need of each, and alerts.
+
+        That is each feature's transformed values and, last, what loss to expect.
+        """
         absent: Sequence[Value] = [None] * len(batch)
         transformed = {
             name: self.series[feature_key(name)].transform.apply(batch.columns.get(name, absent))
             for name in self.profile.features
         }
+        scored = self._scored(batch)
+        estimate = self.estimate
+        losses = None if estimate is None else estimate.losses_of(scored[estimate.key])
         if self.retired:
-            return transformed, []
+            return transformed, [], losses
+        if estimate is not None and losses is not None:
+            estimate.observe(losses)
         self._trail.observe(batch.offsets, batch.times_ms)
         self._meta_dirty = True
-        task, positive = self.profile.task, self.profile.positive
         alerts: list[DriftAlert] = []
         whole: dict[str, Whole] = {}
         for key, series in self.series.items():
             if key == LOSS or key in self._segment_of:
                 continue
             open_before = series.open_tracks()
-            values = (
-                series.transform.apply([score_of(p, task, positive) for p in batch.predictions])
-                if key == PREDICTION
-                else transformed[series.reference.name]
-            )
+            values = scored[key] if key in scored else transformed[series.reference.name]
             decisions = series.observe(values, batch.offsets, batch.times_ms, self._trail.at)
             self._dirty.add(key)
             whole[key] = Whole(open_before, decisions)
             told = self._alerts(key, decisions)
-            if key != PREDICTION:
+            if key not in scored:
                 told = list(with_reasons(told, decisions, series.reference, batch))
             alerts += told
         features = {name: whole[feature_key(name)] for name in transformed}
         alerts += self.relations.observe(batch, transformed, features, self._trail.at)
-        return transformed, alerts + self._observe_segments(batch, whole)
+        return transformed, alerts + self._observe_segments(batch, whole), losses
+
+    def _scored(self, batch: EventBatch) -> dict[str, Transformed]:
+        """The predictions as their series see them."""
+        task, positive = self.profile.task, self.profile.positive
+        scored: dict[str, Transformed] = {}
+        if PREDICTION in self.series:
+            scores = [score_of(p, task, positive) for p in batch.predictions]
+            scored[PREDICTION] = self.series[PREDICTION].transform.apply(scores)
+        if self.estimate is not None and self.estimate.key == CONFIDENCE:
+            scored[CONFIDENCE] = self.estimate.look_up(batch.predictions)
+        return scored
 
     def _observe_segments(self, batch: EventBatch, whole: Mapping[str, Whole]) -> list[DriftAlert]:
         alerts: list[DriftAlert] = []
@@ -133,11 +155,9 @@ class WatchedVersion:
         """Take joined labels in log order: the loss is a watched signal."""
         if self.retired:
             return []
-        rows = [
-            (label.offset, label.event_time_ms, loss)
-            for label in joined
-            if (loss := self._loss(label)) is not None
-        ]
+        judged = [(label, self._loss(label)) for label in joined]
+        compared = [(label, loss) for label, loss in judged if loss is not None]
+        rows = [(label.offset, label.event_time_ms, loss) for label, loss in compared]
         self.not_comparable += len(joined) - len(rows)
         self._meta_dirty = True
         if LOSS not in self.series:
@@ -147,7 +167,11 @@ class WatchedVersion:
         series = self.series[LOSS]
         offsets = np.array([row[0] for row in rows], dtype=np.int64)
         times_ms = np.array([row[1] for row in rows], dtype=np.int64)
-        values = series.transform.apply([row[2] for row in rows])
+        outcomes: Column = [row[2] for row in rows]
+        if self.estimate is not None:
+            predictions = [label.prediction for label, _ in compared]
+            outcomes = self.estimate.observe_labels(predictions, outcomes).tolist()
+        values = series.transform.apply(outcomes)
         self._loss_trail.observe(offsets, times_ms)
         self._dirty.add(LOSS)
         decisions = series.observe(values, offsets, times_ms, self._loss_trail.at)
@@ -226,6 +250,8 @@ class WatchedVersion:
             ]  # fmt: skip
             if self.relations.series:
                 parts["relations"] = self.relations.snapshot()
+            if self.estimate is not None:
+                parts["estimate"] = self.estimate.snapshot()
         keys = list(self.series)
         for start in range(0, len(keys), _SHARD_SERIES):
             shard = keys[start : start + _SHARD_SERIES]
@@ -252,6 +278,8 @@ class WatchedVersion:
             segment.restore(data)
         if self.relations.series:
             self.relations.restore(parts["relations"])
+        if self.estimate is not None:
+            self.estimate.restore(parts["estimate"])
         stored = {
             key: data
             for name, shard in parts.items()

@@ -39,6 +39,8 @@ class ClosedWindow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
     Its events lie between ``first_offset`` and ``last_offset``, both included; the record at
     ``closed_offset`` closed it.  Windows of several partitions merge by adding counts and bins.
+    ``estimated_loss`` is the error rate that ``n_estimated`` of its predictions let expect, without
+    a label.
     """
 
     model: str
@@ -51,6 +53,8 @@ class ClosedWindow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     n_events: int
     features: dict[str, ClosedFeature]
     partition: int = 0
+    n_estimated: int = 0
+    estimated_loss: float | None = None
 
     @property
     def drifted(self) -> list[str]:

@@ -17,19 +17,27 @@ from stream_monitor.windows.statistics import FeatureStatistics
 
 @dataclass(slots=True)
 class Window:
-    """Events with event time in [start_ms, start_ms + size), and where they lie in the log."""
+    """Events with event time in [start_ms, start_ms + size), and where they lie in the log.
+
+    ``expected_total`` is the sum of the losses, in fixed point, that ``n_estimated`` of them let
+    expect.
+    """
 
     start_ms: int
     first_offset: int
     last_offset: int
     n_events: int
     features: dict[str, FeatureStatistics]
+    n_estimated: int = 0
+    expected_total: int = 0
 
     def merge(self, other: Window) -> None:
         """Take the events of another part of the same window."""
         self.first_offset = min(self.first_offset, other.first_offset)
         self.last_offset = max(self.last_offset, other.last_offset)
         self.n_events += other.n_events
+        self.n_estimated += other.n_estimated
+        self.expected_total += other.expected_total
         for name, statistics in self.features.items():
             statistics.merge(other.features[name])
 
@@ -53,17 +61,23 @@ class Window:
                 for name, statistics in self.features.items()
             },
             partition=partition,
+            n_estimated=self.n_estimated,
+            estimated_loss=(
+                self.expected_total / self.n_estimated / FIXED_POINT if self.n_estimated else None
+            ),
         )
 
     def snapshot(self) -> list[Any]:
         """All state as plain data; the start is the name of the part."""
         features = {name: part.snapshot() for name, part in self.features.items()}
-        return [self.first_offset, self.last_offset, self.n_events, features]
+        estimate = [self.n_estimated, self.expected_total]
+        return [self.first_offset, self.last_offset, self.n_events, features, estimate]
 
     @classmethod
     def restore(cls, start_ms: int, n_bins: Mapping[str, int], data: Sequence[Any]) -> Window:
         """Continue from `snapshot`.  Raises ValueError where it does not fit the profile."""
-        first, last, n_events, features = data
+        first, last, n_events, features, *more = data
+        n_estimated, expected_total = more[0] if more else (0, 0)  # stored before it was known
         if features.keys() != n_bins.keys():
             raise ValueError(f"window {start_ms}: not the features of the profile")
         restored = {
@@ -71,7 +85,9 @@ class Window:
         }
         if any(part.count + part.invalid != n_events for part in restored.values()):
             raise ValueError(f"window {start_ms}: the counts of its features differ")
-        return cls(start_ms, first, last, n_events, restored)
+        if not 0 <= n_estimated <= n_events or not 0 <= expected_total <= n_estimated * FIXED_POINT:
+            raise ValueError(f"window {start_ms}: impossible expected losses")
+        return cls(start_ms, first, last, n_events, restored, n_estimated, expected_total)
 
 
 def _closed(

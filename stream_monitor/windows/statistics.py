@@ -153,3 +153,21 @@ def _squares(scaled: Ints, starts: Ints, largest: int) -> list[int]:
         (hh << 2 * _LOW_BITS) + (hl << _LOW_BITS + 1) + ll
         for hh, hl, ll in zip(*parts, strict=True)
     ]
+
+
+def expected_sums(losses: Ints | None, groups: Ints, n_groups: int) -> list[tuple[int, int]]:
+    """Of each group how many events let expect a loss, and the sum of these losses.
+
+    ``losses`` (n,) are in fixed point, -1 where nothing is known.
+
+    >>> expected_sums(np.array([5, -1, 7]), np.array([0, 0, 1]), 2)
+    [(1, 5), (1, 7)]
+    """
+    if losses is None:
+        return [(0, 0)] * n_groups
+    known = losses >= 0
+    groups, losses = groups[known], losses[known]
+    counts = np.bincount(groups, minlength=n_groups).tolist()
+    # Exact: a batch's losses add up to far less than 2^53.
+    sums = np.bincount(groups, weights=losses, minlength=n_groups).tolist()
+    return [(count, int(total)) for count, total in zip(counts, sums, strict=True)]

@@ -20,7 +20,7 @@ from stream_monitor.reference.transform import Transform, Transformed
 from stream_monitor.windows.closed import ClosedWindow
 from stream_monitor.windows.open import Window
 from stream_monitor.windows.spec import WindowSpec
-from stream_monitor.windows.statistics import statistics_of
+from stream_monitor.windows.statistics import expected_sums, statistics_of
 
 _NEVER: Final = -1  # event time is not negative
 _META: Final = "meta"
@@ -48,11 +48,16 @@ class Windows:
         self._meta_dirty = True
 
     def observe(
-        self, offsets: Ints, times_ms: Ints, transformed: Mapping[str, Transformed]
+        self,
+        offsets: Ints,
+        times_ms: Ints,
+        transformed: Mapping[str, Transformed],
+        losses: Ints | None = None,
     ) -> list[ClosedWindow]:
         """Take n consecutive events of this version; gives the windows they closed, oldest first.
 
-        ``transformed`` has every feature of the profile.  Event times are not negative.
+        ``transformed`` has every feature of the profile.  Event times are not negative.  ``losses``
+        are those to expect of the events, -1 where nothing is known.
         """
         if not len(offsets):
             return []
@@ -60,11 +65,16 @@ class Windows:
         reached = np.maximum(np.maximum.accumulate(times_ms), self.watermark_ms)
         # The watermark before or after an event judges it alike: none lies beyond its own window.
         late = (starts <= reached - self._lag_ms) | (starts <= self._closed_through_ms)
-        self._add(offsets, starts, late, transformed)
+        self._add(offsets, starts, late, transformed, losses)
         return self._advance(offsets, reached)
 
     def _add(
-        self, offsets: Ints, starts: Ints, late: Bools, transformed: Mapping[str, Transformed]
+        self,
+        offsets: Ints,
+        starts: Ints,
+        late: Bools,
+        transformed: Mapping[str, Transformed],
+        losses: Ints | None,
     ) -> None:
         """Add every event to its window.  Late ones form a last group, which is dropped."""
         any_late = bool(late.any())
@@ -85,6 +95,7 @@ class Windows:
             )
             for name in self._bins
         }
+        estimates = expected_sums(losses, groups, n_groups)
         if any_late:
             self.late += int(sizes[-1])
             n_groups -= 1
@@ -95,6 +106,8 @@ class Windows:
                 last_offset=int(by_group[ends[i] - 1]),
                 n_events=int(sizes[i]),
                 features={name: groups_of[i] for name, groups_of in features.items()},
+                n_estimated=estimates[i][0],
+                expected_total=estimates[i][1],
             )
             known = self._open.setdefault(part.start_ms, part)
             if known is not part:

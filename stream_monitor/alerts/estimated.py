@@ -1,0 +1,51 @@
+"""What an alert says of the error rate that predictions let expect without a label."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from stream_monitor.alerts.episode import Verdict
+from stream_monitor.alerts.series import Series
+from stream_monitor.reference.expected_loss import expected_share
+from stream_monitor.reference.fixed_point import FIXED_POINT
+
+
+class Estimated(NamedTuple):
+    """The error rate to expect of the reference, and of the fresh events of a verdict."""
+
+    before: float
+    now: float
+
+    def words(self, track: str, realised: float | None) -> str:
+        """How the sentence of an alert goes on.
+
+        A loss is explained by its predictions if they foretell more than half of its change.
+
+        >>> Estimated(0.236, 0.154).words("prediction", None)
+        '; expected error rate 23.6 % → 15.4 %, without labels'
+        >>> Estimated(0.236, 0.238).words("concept", 0.369)
+        '; of such predictions 23.8 % was expected: the truth changed, not they'
+        >>> Estimated(0.236, 0.344).words("concept", 0.346)
+        '; of such predictions 34.4 % was expected: they explain it'
+        """
+        now = f"{100 * self.now:.3g} %"
+        if track != "concept":
+            return f"; expected error rate {100 * self.before:.3g} % → {now}, without labels"
+        if realised is None:
+            return ""
+        explained = abs(realised - self.now) < abs(realised - self.before) / 2
+        why = "they explain it" if explained else "the truth changed, not they"
+        return f"; of such predictions {now} was expected: {why}"
+
+
+def estimated_of(series: Series, verdict: Verdict) -> Estimated | None:
+    """What to expect of the events of a verdict; ``None`` where nothing is known, or none is."""
+    if not verdict.n_events:
+        return None
+    outcome = series.reference
+    if outcome.kind == "outcome":
+        before = expected_share(outcome, outcome.bin_counts)
+        return Estimated(before, expected_share(outcome, verdict.bins))
+    if series.expected is None:
+        return None
+    return Estimated(series.expected.mean, verdict.expected_total / verdict.n_events / FIXED_POINT)

@@ -1,0 +1,84 @@
+"""Episodes of the loss where it is known what to expect of each prediction.
+
+A signal of the ``location`` channel says that the loss is no longer that of the reference: its
+fresh events are compared with the reference.  One of the ``residual`` channel says that it is no
+longer what the predictions let expect: they are compared with that.  A population that becomes
+harder to predict changes the first and not the second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from stream_monitor.alerts.episode import Track
+from stream_monitor.alerts.policy import EpisodePolicy
+from stream_monitor.reference.expected_loss import expected_share
+from stream_monitor.reference.feature import FeatureReference
+from stream_monitor.reference.fixed_point import Ints
+from stream_monitor.windows.distance import psi_adjusted
+
+RESIDUAL: Final = "residual"
+
+
+class OutcomeTrack(Track):
+    """A track whose codes are 2 x bin + wrong, and whose distance is that of right and wrong."""
+
+    def __init__(self, reference: FeatureReference, tau: float, policy: EpisodePolicy) -> None:
+        super().__init__(reference.bin_counts, tau, policy, reference.calendar)
+        self.window_events = policy.window_events(2, tau)
+        self._n_looks = policy.n_looks(self.window_events)
+        self._outcome = reference
+
+    def _distance(self) -> tuple[float, float]:
+        if self.suspicion is not None and self.suspicion.channel == RESIDUAL:
+            expected = _expected(self._outcome, self._counts)
+        elif self._calendar is not None:
+            expected = right_and_wrong(self._calendar.expected(self._slots))
+        else:
+            expected = right_and_wrong(self._reference)
+        return psi_adjusted(right_and_wrong(self._counts), expected, self._tau)
+
+
+def track_for(reference: FeatureReference, policy: EpisodePolicy) -> Track:
+    """The track of a series with such a reference."""
+    calendar = reference.calendar
+    tau = reference.tau if calendar is None else calendar.tau
+    if reference.kind == "outcome":
+        return OutcomeTrack(reference, tau, policy)
+    return Track(reference.bin_counts, tau, policy, calendar)
+
+
+def right_and_wrong(cells: Sequence[int] | Ints) -> tuple[int, int]:
+    """How many were right, and how many wrong, over all bins.
+
+    >>> right_and_wrong([5, 1, 7, 2])
+    (12, 3)
+    """
+    right, wrong = np.array(cells).reshape(-1, 2).sum(axis=0).tolist()
+    return right, wrong
+
+
+def share_wrong(cells: Sequence[int] | Ints) -> float:
+    """The share that was wrong.
+
+    >>> share_wrong([5, 1, 7, 2])
+    0.2
+    """
+    right, wrong = right_and_wrong(cells)
+    return wrong / max(1, right + wrong)
+
+
+def _expected(outcome: FeatureReference, cells: Ints) -> tuple[int, int]:
+    """Right and wrong as expected, as many as the reference events that say so.
+
+    Where the events crowd into few bins, few of the reference's events speak for them: of
+    independent bins with n events each and weights w it is 1 / sum(w^2 / n).
+    """
+    weights = cells.reshape(-1, 2).sum(axis=1) / max(1, int(cells.sum()))
+    known = np.array(outcome.bin_counts).reshape(-1, 2).sum(axis=1)
+    effective = 1 / float(np.sum(weights**2 / (known + 1)))
+    wrong = effective * expected_share(outcome, cells)
+    return round(effective - wrong), round(wrong)

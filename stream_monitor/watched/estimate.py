@@ -1,0 +1,158 @@
+"""What the predictions of a version let expect before their labels are there, and what came true.
+
+The estimate needs no label, and is blind to a change of the truth itself; so where labels come, it
+is held against them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+
+from producer.events import Prediction
+from stream_monitor.ingest.batch import Ints
+from stream_monitor.reference.expected_loss import LossTable
+from stream_monitor.reference.feature import FeatureReference
+from stream_monitor.reference.fixed_point import FIXED_POINT
+from stream_monitor.reference.loss import confidence_of, score_of
+from stream_monitor.reference.profile import ReferenceProfile
+from stream_monitor.reference.transform import Transform, Transformed
+from stream_monitor.reference.values import Column
+
+PREDICTION: Final = "prediction"
+CONFIDENCE: Final = "confidence"
+LOSS: Final = "loss"
+MainTrack: TypeAlias = Literal["prediction", "concept"]
+SPAN_EVENTS: Final = 1024
+
+
+def references_of_model(
+    profile: ReferenceProfile,
+) -> dict[str, tuple[FeatureReference, MainTrack]]:
+    """The series of the model itself, and the track of each."""
+    found: dict[str, tuple[FeatureReference, MainTrack]] = {}
+    if profile.prediction is not None:
+        found[PREDICTION] = (profile.prediction, "prediction")
+    expected = profile.expected_loss
+    if expected is not None and expected.confidence is not None:
+        found[CONFIDENCE] = (expected.confidence, "prediction")
+    loss = profile.loss if expected is None else expected.outcome
+    if loss is not None:
+        found[LOSS] = (loss, "concept")
+    return found
+
+
+class Share(NamedTuple):
+    """An error rate, and of how many events."""
+
+    n_events: int
+    expected: float
+    realised: float | None = None
+
+
+class Estimate:
+    """The expected error of recent predictions, and the expected and the realised one of labels.
+
+    Recent are the last 1,024 to 2,048 of them.  ``key`` names the series whose values say how sure
+    a prediction is.
+    """
+
+    def __init__(self, profile: ReferenceProfile) -> None:
+        expected = profile.expected_loss
+        if expected is None:
+            raise ValueError("the profile does not say what loss to expect")
+        reference = expected.confidence or profile.prediction
+        if reference is None:
+            raise ValueError("there is no prediction to expect a loss of")
+        self.key = PREDICTION if expected.confidence is None else CONFIDENCE
+        self.table = LossTable(expected, reference.n_indices)
+        self._task, self._positive = profile.task, profile.positive
+        self._transform = Transform(reference)
+        self._predictions = _Recent()
+        self._labels = _Recent()
+
+    def look_up(self, predictions: Sequence[Prediction]) -> Transformed:
+        """The index of each prediction by how sure it is, shape (n,)."""
+        if self.key == CONFIDENCE:
+            return self._transform.apply([confidence_of(p) for p in predictions])
+        task, positive = self._task, self._positive
+        return self._transform.apply([score_of(p, task, positive) for p in predictions])
+
+    def losses_of(self, scores: Transformed) -> Ints:
+        """The loss to expect of each prediction in fixed point, -1 where nothing is known; (n,)."""
+        losses = np.full(len(scores.valid), -1, dtype=np.int64)
+        losses[scores.valid] = self.table.losses[scores.index]
+        return losses
+
+    def observe(self, losses: Ints) -> None:
+        """Take what `losses_of` says of n consecutive events."""
+        known = losses[losses >= 0]
+        self._predictions.observe(known, np.zeros_like(known))
+
+    def observe_labels(self, predictions: Sequence[Prediction], losses: Column) -> Ints:
+        """Take joined labels, in log order; gives the outcome of each as the loss series has it."""
+        wrong = np.array(losses, dtype=np.int64)
+        cells = self.table.cells(self.look_up(predictions), wrong)
+        self._labels.observe(self.table.expected_of(cells), wrong)
+        return cells
+
+    @property
+    def of_predictions(self) -> Share | None:
+        """Of recent predictions, labelled or not; ``None`` before there is any."""
+        n, expected, _ = self._predictions.sums()
+        return Share(n, expected / n / FIXED_POINT) if n else None
+
+    @property
+    def of_labels(self) -> Share | None:
+        """Of recent labels; ``None`` before there is any."""
+        n, expected, wrong = self._labels.sums()
+        return Share(n, expected / n / FIXED_POINT, wrong / n) if n else None
+
+    def snapshot(self) -> list[Any]:
+        """All that changes, as plain data."""
+        return [self._predictions.snapshot(), self._labels.snapshot()]
+
+    def restore(self, data: Sequence[Any]) -> None:
+        """Continue from `snapshot`.  Raises ValueError where it does not fit."""
+        predictions, labels = data
+        self._predictions.restore(predictions)
+        self._labels.restore(labels)
+
+
+class _Recent:
+    """Exact sums of the current span of events, and of the one before it."""
+
+    def __init__(self) -> None:
+        self._spans = [[0, 0, 0], [0, 0, 0]]
+
+    def observe(self, expected: Ints, wrong: Ints) -> None:
+        """Take n consecutive events; spans are cut by count, so batches do not matter."""
+        start = 0
+        while start < len(expected):
+            if self._spans[1][0] == SPAN_EVENTS:
+                self._spans = [self._spans[1], [0, 0, 0]]
+            current = self._spans[1]
+            end = min(len(expected), start + SPAN_EVENTS - current[0])
+            current[0] += end - start
+            current[1] += int(expected[start:end].sum())
+            current[2] += int(wrong[start:end].sum())
+            start = end
+
+    def sums(self) -> tuple[int, int, int]:
+        """How many, what was expected of them in fixed point, how many were wrong."""
+        before, current = self._spans
+        n, expected, wrong = (a + b for a, b in zip(before, current, strict=True))
+        return n, expected, wrong
+
+    def snapshot(self) -> list[list[int]]:
+        return [list(span) for span in self._spans]
+
+    def restore(self, data: Sequence[Sequence[int]]) -> None:
+        for span in data:
+            n, expected, wrong = span
+            if not 0 <= wrong <= n <= SPAN_EVENTS or not 0 <= expected <= n * FIXED_POINT:
+                raise ValueError("impossible sums of expected losses")
+        before, current = data
+        self._spans = [list(before), list(current)]
