@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from driftline.partition_state import PartitionState
+    from stream_monitor.monitor import PartitionMonitor
     from stream_monitor.settings import Settings
     from stream_monitor.windows.closed import ClosedWindow
 
@@ -35,6 +36,7 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Partitions, lag, models, open episodes, closed windows: read from Redis and Kafka."""
+    from driftline.estimates import estimate_rows  # noqa: PLC0415 - light imports
     from driftline.partition_state import read_partition  # noqa: PLC0415 - light imports
     from driftline.reading import topic_ends  # noqa: PLC0415
 
@@ -47,11 +49,13 @@ def status(
     except LookupError as error:
         raise Failure(str(error), fix="driftline topics create") from error
     redis = connect_redis(settings)
+    monitors = read_monitors(redis, settings, sorted(ends))
     states = [read_partition(redis, topic, partition) for partition in sorted(ends)]
     data = {
         "topic": topic,
         "partitions": [partition_row(state, ends[state.partition]) for state in states],
-        "models": model_rows(read_levels(redis, settings, sorted(ends))),
+        "models": model_rows(monitor.levels() for monitor in monitors),
+        "estimates": [msgspec.to_builtins(row) for row in estimate_rows(monitors)],
         "windows": _windows(redis, settings),
     }
     if as_json:
@@ -125,14 +129,16 @@ def differing(windows: Iterable[ClosedWindow]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda each: (-each[1], each[0])))
 
 
-def read_levels(redis: Redis, settings: Settings, partitions: Sequence[int]) -> list[Levels]:
-    """Drift of every series, from the state of each partition that has one."""
+def read_monitors(
+    redis: Redis, settings: Settings, partitions: Sequence[int]
+) -> list[PartitionMonitor]:
+    """The state of each partition that has one."""
     from stream_monitor.state.monitored import MonitorFolds  # noqa: PLC0415 - light imports
     from stream_monitor.state.redis_store import SCAN_COUNT, partition_key  # noqa: PLC0415
 
     folds = MonitorFolds(settings.monitor_spec(), settings.topics.prefix)
     topic = settings.topics.events
-    found: list[Levels] = []
+    found: list[PartitionMonitor] = []
     for partition in partitions:
         key = partition_key(topic, partition)
         fields = {
@@ -141,7 +147,7 @@ def read_levels(redis: Redis, settings: Settings, partitions: Sequence[int]) -> 
             if name.startswith(b"s:")
         }
         if fields:
-            found.append(folds.restore(topic, partition, fields).levels())
+            found.append(folds.restore(topic, partition, fields).monitor)
     return found
 
 
@@ -165,6 +171,8 @@ def _windows(redis: Redis, settings: Settings) -> list[dict[str, Any]]:
 
 def table_of(data: Mapping[str, Any]) -> str:
     """The same for people."""
+    from driftline.estimates import line_of  # noqa: PLC0415 - light imports
+
     lines = [f"{data['topic']}", "  partition      next       end       lag  owner"]
     lines += [
         f"  {row['partition']:>9}  {_position(row['next']):>8}  {row['end']:>8}  {row['lag']:>8}  "
@@ -179,6 +187,9 @@ def table_of(data: Mapping[str, Any]) -> str:
             lines.append(f"    suspected: {', '.join(row['suspected'])}")
     if not data["models"]:
         lines.append("  none seen yet")
+    if estimates := data.get("estimates"):
+        lines.append("error without labels")
+        lines += [f"  {line_of(row)}" for row in estimates]
     lines.append("closed windows")
     for row in data["windows"]:
         lines.append(f"  {row['model']}: {row['windows']}")

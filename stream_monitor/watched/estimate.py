@@ -45,11 +45,11 @@ def references_of_model(
 
 
 class Share(NamedTuple):
-    """An error rate, and of how many events."""
+    """The expected and the realised error rate of so many events, both 0 of none."""
 
     n_events: int
     expected: float
-    realised: float | None = None
+    realised: float
 
 
 class Estimate:
@@ -99,16 +99,14 @@ class Estimate:
         return cells
 
     @property
-    def of_predictions(self) -> Share | None:
-        """Of recent predictions, labelled or not; ``None`` before there is any."""
-        n, expected, _ = self._predictions.sums()
-        return Share(n, expected / n / FIXED_POINT) if n else None
+    def of_predictions(self) -> Share:
+        """Of recent predictions, labelled or not; what was realised is not known of them."""
+        return self._predictions.share()
 
     @property
-    def of_labels(self) -> Share | None:
-        """Of recent labels; ``None`` before there is any."""
-        n, expected, wrong = self._labels.sums()
-        return Share(n, expected / n / FIXED_POINT, wrong / n) if n else None
+    def of_labels(self) -> Share:
+        """Of recent labels."""
+        return self._labels.share()
 
     def snapshot(self) -> list[Any]:
         """All that changes, as plain data."""
@@ -140,11 +138,11 @@ class _Recent:
             current[2] += int(wrong[start:end].sum())
             start = end
 
-    def sums(self) -> tuple[int, int, int]:
-        """How many, what was expected of them in fixed point, how many were wrong."""
+    def share(self) -> Share:
+        """Of both spans together."""
         before, current = self._spans
         n, expected, wrong = (a + b for a, b in zip(before, current, strict=True))
-        return n, expected, wrong
+        return Share(n, expected / max(1, n) / FIXED_POINT, wrong / max(1, n))
 
     def snapshot(self) -> list[list[int]]:
         return [list(span) for span in self._spans]

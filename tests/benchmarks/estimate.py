@@ -70,7 +70,7 @@ class Rows(NamedTuple):
     @property
     def errors(self) -> Ints:
         """0 where the score says what is true, else 1."""
-        return ((self.scores >= 0.5) != self.labels).astype(np.int64)
+        return np.array((self.scores >= 0.5) != self.labels, dtype=np.int64)
 
 
 def rows(rng: np.random.Generator, n: int, change: Change) -> Rows:

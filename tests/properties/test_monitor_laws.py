@@ -30,6 +30,7 @@ from stream_monitor.labels.spec import LabelSpec
 from stream_monitor.monitor import PartitionMonitor
 from stream_monitor.reference.declared import with_segments
 from stream_monitor.reference.fit import fit_profile
+from stream_monitor.reference.loss_calibration import with_expected_loss
 from stream_monitor.reference.profile import profile_to_data
 from stream_monitor.spec import MonitorSpec
 from stream_monitor.windows.closed import ClosedWindow
@@ -76,15 +77,17 @@ def profile(rng: random.Random, version: str) -> dict[str, Any]:
     rows = [model_event(rng, i, version, 0.0) for i in range(900)]
     columns = {name: [row.features[name] for row in rows] for name in rows[0].features}
     predictions = [row.prediction for row in rows]
+    losses = [float(rng.random() < 0.2) for _ in rows]
     made = fit_profile(
         "churn",
         version,
         columns,
         predictions=predictions,
-        losses=[float(rng.random() < 0.2) for _ in rows],
+        losses=losses,
         task="binary",
         origin="training",
     )
+    made = with_expected_loss(made, predictions, losses)
     sites: list[Value] = [(row.segment or {}).get("site") for row in rows]
     made = with_segments(
         made, columns, ["plan=pro", "site"], attributes={"site": sites}, predictions=predictions

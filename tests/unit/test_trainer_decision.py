@@ -132,3 +132,12 @@ def test_limits_that_cannot_be_meant_are_refused() -> None:
 def test_a_failpoint_that_does_not_exist_is_refused(setting: str) -> None:
     with pytest.raises(ValueError, match="DRIFTLINE_FAILPOINT"):
         armed(setting)
+
+
+@pytest.mark.parametrize("kind", ["data", "prediction", "concept"])
+def test_an_estimated_error_alone_neither_asks_for_a_retrain_nor_prevents_one(kind: str) -> None:
+    """It needs no label, so it can prove nothing; only labelled events judge a challenger."""
+    without = decided(kind=kind)
+
+    assert decided(kind=kind, estimated_before=0.24, estimated_now=0.6) == without
+    assert decided(kind=kind, estimated_before=0.24, estimated_now=0.1) == without

@@ -1,0 +1,66 @@
+"""``driftline status`` holds the estimated error against the realised one."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from driftline.commands.status import model_rows, table_of
+from driftline.estimates import estimate_rows, line_of
+from producer.codec import encode
+from producer.events import CE_TYPE_OF, Event, InferenceEvent, Label, ModelUpdate
+from stream_monitor.ingest.records import LogRecord, RecordBatch
+from stream_monitor.monitor import PartitionMonitor
+from stream_monitor.reference.profile import profile_to_data
+from stream_monitor.spec import MonitorSpec
+from tests.benchmarks.estimate import CHANGES, profile_of, rows
+
+
+def monitor_of(partition: int, n: int, n_labels: int) -> PartitionMonitor:
+    rng = np.random.default_rng(partition)
+    profile = profile_of(rows(np.random.default_rng(9), 2_000, CHANGES[0]))
+    events = rows(rng, n, CHANGES[0])
+    log: list[Event] = [
+        ModelUpdate(id="u", model="m", version="1", time_ms=0, profile=profile_to_data(profile))
+    ]
+    for i, (score, label) in enumerate(
+        zip(events.scores.tolist(), events.labels.tolist(), strict=True)
+    ):
+        name = f"{partition}-{i}"
+        log.append(
+            InferenceEvent(
+                id=name, model="m", version="1", time_ms=i, features={}, prediction=score
+            )
+        )
+        if i < n_labels:
+            log.append(Label(id=name, model="m", label=label, time_ms=i))
+    records = [
+        LogRecord(offset, offset, CE_TYPE_OF[type(event)], encode(event))
+        for offset, event in enumerate(log)
+    ]
+    monitor = PartitionMonitor("t", partition, MonitorSpec())
+    monitor.observe(RecordBatch("t", partition, "e", 0, len(records), records))
+    return monitor
+
+
+def test_partitions_are_one_model_and_labels_are_held_against_the_estimate() -> None:
+    (row,) = estimate_rows([monitor_of(0, 700, 300), monitor_of(1, 500, 100)])
+
+    assert (row.model, row.n_predictions, row.n_labels) == ("m@1", 1_200, 400)
+    assert row.estimated == pytest.approx(row.reference, abs=0.03)
+    assert row.estimated_of_labelled == pytest.approx(row.realised, abs=0.06)
+    line = line_of(msgspec.to_builtins(row))
+    assert line.startswith("m@1: estimated 2")
+    assert line.endswith("% on 400 labels")
+
+
+def test_a_version_without_labels_or_events_says_so() -> None:
+    unlabelled = [msgspec.to_builtins(row) for row in estimate_rows([monitor_of(0, 100, 0)])]
+    data = {"topic": "t", "partitions": [], "models": model_rows([]), "windows": [],
+            "estimates": unlabelled}  # fmt: skip
+
+    assert estimate_rows([PartitionMonitor("t", 0, MonitorSpec())]) == []
+    assert "no labels yet" in table_of(data)
+    (unseen,) = estimate_rows([monitor_of(0, 0, 0)])
+    assert "no predictions yet" in line_of(msgspec.to_builtins(unseen))
