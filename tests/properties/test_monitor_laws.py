@@ -79,14 +79,9 @@ def profile(rng: random.Random, version: str) -> dict[str, Any]:
     predictions = [row.prediction for row in rows]
     losses = [float(rng.random() < 0.2) for _ in rows]
     made = fit_profile(
-        "churn",
-        version,
-        columns,
-        predictions=predictions,
-        losses=losses,
-        task="binary",
+        "churn", version, columns, predictions=predictions, losses=losses, task="binary",
         origin="training",
-    )
+    )  # fmt: skip
     made = with_expected_loss(made, predictions, losses)
     sites: list[Value] = [(row.segment or {}).get("site") for row in rows]
     made = with_segments(
