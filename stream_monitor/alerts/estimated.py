@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from stream_monitor.alerts.episode import Verdict
 from stream_monitor.alerts.series import Series
+from stream_monitor.alerts.wording import number
 from stream_monitor.reference.expected_loss import expected_share
 from stream_monitor.reference.fixed_point import FIXED_POINT
 
@@ -24,18 +25,18 @@ class Estimated(NamedTuple):
         >>> Estimated(0.236, 0.154).words("prediction", None)
         '; expected error rate 23.6 % → 15.4 %, without labels'
         >>> Estimated(0.236, 0.238).words("concept", 0.369)
-        '; of such predictions 23.8 % was expected: the truth changed, not they'
+        '; 0.238 was expected of such predictions: what changed is the truth'
         >>> Estimated(0.236, 0.344).words("concept", 0.346)
-        '; of such predictions 34.4 % was expected: they explain it'
+        '; 0.344 was expected of such predictions: they explain it'
         """
-        now = f"{100 * self.now:.3g} %"
         if track != "concept":
-            return f"; expected error rate {100 * self.before:.3g} % → {now}, without labels"
+            before, now = (f"{100 * share:.3g} %" for share in self)
+            return f"; expected error rate {before} → {now}, without labels"
         if realised is None:
             return ""
         explained = abs(realised - self.now) < abs(realised - self.before) / 2
-        why = "they explain it" if explained else "the truth changed, not they"
-        return f"; of such predictions {now} was expected: {why}"
+        why = "they explain it" if explained else "what changed is the truth"
+        return f"; {number(self.now)} was expected of such predictions: {why}"
 
 
 def estimated_of(series: Series, verdict: Verdict) -> Estimated | None:
