@@ -11,7 +11,7 @@ Phase: TypeAlias = Literal[
 ]
 ENDED: Final[frozenset[Phase]] = frozenset({"recovered", "superseded", "resolved"})
 """The phases after which nothing more is said of an episode."""
-Kind: TypeAlias = Literal["data", "quality", "prediction", "concept"]
+Kind: TypeAlias = Literal["data", "quality", "prediction", "concept", "volume", "labels"]
 Severity: TypeAlias = Literal["low", "medium", "high"]
 DetectorName: TypeAlias = Literal["adwin", "page_hinkley", "rule"]
 Direction: TypeAlias = Literal["up", "down"]
@@ -41,6 +41,8 @@ class DriftAlert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``estimated_before`` and ``estimated_now`` are the error rates that the predictions of the
     reference, and of the same fresh events, let expect without a label: of a prediction what its
     drift means, of a loss what is not a change of the truth.
+    Kinds ``volume`` and ``labels`` are about how much comes, and when: ``effect`` is the logarithm
+    of how many times the usual that is, the means are events a minute (``delay``: hours).
     """
 
     alert_id: str

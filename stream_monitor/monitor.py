@@ -85,6 +85,10 @@ class PartitionMonitor:
             self._observe_events(batch, segment, clock, decided)
         self._close_idle(segment, clock, decided)
         self._observe_labels(segment, batches, decided)
+        for model in self.models.values():
+            decided.alerts.extend(
+                model.observe_flow(segment.offsets, clock, self.counters.append_clock_ms)
+            )
         out.alerts.extend(self._tell(decided.alerts, segment.offsets, clock))
         self.counters.append_clock_ms = int(clock[-1])
         if segment.barrier is not None:
@@ -233,17 +237,14 @@ class PartitionMonitor:
             raise UnknownEpisode(f"model: {order.model!r} has no episode in this partition")
         if isinstance(order, Command):
             return model.obey(order, offset, clock_ms)
-        ended = model.update(order, offset)
+        ended = model.update(order, offset, clock_ms)
         at = np.array([offset], dtype=np.int64), np.array([clock_ms], dtype=np.int64)
         return model.register.tell(ended, *at)
 
     def levels(self) -> dict[tuple[str, str], int]:
         """Drift of every (model@version, series): 0 none, 1 suspected, 2 an open episode."""
         return {
-            (f"{name}@{version}", key): level
-            for name, model in self.models.items()
-            for version, watched in model.versions.items()
-            for key, level in watched.levels().items()
+            key: level for model in self.models.values() for key, level in model.levels().items()
         }
 
     def changes(self) -> dict[str, Any]:

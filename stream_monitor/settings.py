@@ -135,7 +135,7 @@ class WatchdogSettings(_Section):
 class Settings(BaseSettings):
     """All settings of a worker.
 
-    The sections of the core (``budget`` to ``episodes``) take the fields of the spec of the same
+    The sections of the core (``budget`` to ``volume``) take the fields of the spec of the same
     name; `monitor_spec` checks them.
     """
 
@@ -162,6 +162,7 @@ class Settings(BaseSettings):
     labels: dict[str, Any] = {}
     limits: dict[str, Any] = {}
     episodes: dict[str, Any] = {}
+    volume: dict[str, Any] = {}
     monitor: dict[str, Any] = {}
     trainer: dict[str, Any] = {}
     """The trainer's, in the same file; `trainer.settings` checks them."""
@@ -198,7 +199,7 @@ class Settings(BaseSettings):
         from stream_monitor.spec import MonitorSpec  # noqa: PLC0415 - reading settings needs no core
 
         data: dict[str, Any] = dict(self.monitor)
-        for section in ("budget", "windows", "labels", "limits", "episodes"):
+        for section in ("budget", "windows", "labels", "limits", "episodes", "volume"):
             data[section] = getattr(self, section)
         _refuse_unknown("monitor", data, MonitorSpec)
         for field in msgspec.structs.fields(MonitorSpec):

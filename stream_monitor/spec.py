@@ -11,6 +11,7 @@ from stream_monitor.drift.calibration import Budget
 from stream_monitor.ingest.limits import Limits
 from stream_monitor.labels.spec import LabelSpec
 from stream_monitor.reference.fit import MIN_EVENTS
+from stream_monitor.traffic.spec import VolumeSpec
 from stream_monitor.windows.spec import WindowSpec
 
 ReferenceEvents: TypeAlias = Annotated[int, msgspec.Meta(ge=MIN_EVENTS)]
@@ -31,6 +32,7 @@ class MonitorSpec(msgspec.Struct, frozen=True, kw_only=True):
     labels: LabelSpec = LabelSpec()
     limits: Limits = Limits()
     episodes: EpisodePolicy = EpisodePolicy()
+    volume: VolumeSpec = VolumeSpec()
     warm_up_events: ReferenceEvents = 2000
     loss_warm_up: ReferenceEvents = 1000
     seen_chunks: int = 64

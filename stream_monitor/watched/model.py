@@ -9,11 +9,15 @@ import numpy as np
 
 from producer.events import Command, Label, ModelUpdate
 from stream_monitor.alerts.register import Place, Register
+from stream_monitor.alerts.traffic import TRAFFIC
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.ingest.batch import EventBatch, Ints
 from stream_monitor.labels.join import Labels
 from stream_monitor.reference.profile import ReferenceProfile, profile_from_data, profile_to_data
 from stream_monitor.spec import MonitorSpec
+from stream_monitor.traffic.arrivals import arrivals_of
+from stream_monitor.traffic.chance import alone_arl0
+from stream_monitor.watched.flow import Flow
 from stream_monitor.watched.version import WatchedVersion
 from stream_monitor.watched.warm_up import WarmUp
 from stream_monitor.windows.closed import ClosedWindow
@@ -39,6 +43,7 @@ class WatchedModel:
         self.windows: dict[str, Windows] = {}
         self.labels = Labels(spec.labels)
         self.register = Register()
+        self.flow = Flow(topic, partition, name, spec.volume)
         self._start_offsets: dict[str, int] = {}
         self._profile_dirty: set[str] = set()
         self._dead: set[str] = set()
@@ -105,6 +110,9 @@ class WatchedModel:
         if len(batches) > 1:
             events.sort(key=lambda event: event[0])
         joined = self.labels.observe(events, labels)
+        retired = {name for name, version in self.versions.items() if version.retired}
+        delays = [(label.offset, label.delay_ms) for label in joined]
+        self.flow.take(arrivals_of(batches, retired, [row[0] for row in labels], delays))
         alerts: list[DriftAlert] = []
         for name in sorted({label.version for label in joined}):
             version = self.versions.get(name)
@@ -115,7 +123,18 @@ class WatchedModel:
                 )
         return alerts, len(joined)
 
-    def update(self, update: ModelUpdate, offset: int) -> list[DriftAlert]:
+    def observe_flow(self, offsets: Ints, clock_ms: Ints, since_ms: int) -> list[DriftAlert]:
+        """Let time pass over these records, once their events and labels were observed."""
+        return self.flow.observe(offsets, clock_ms, since_ms, self._arl0_at)
+
+    def _arl0_at(self, version: str, offset: int) -> float:
+        """Of a detector of the version, as far as it was watched before that record."""
+        watched = self.versions.get(version)
+        if watched is None or self._start_offsets[version] >= offset:
+            return alone_arl0(self._spec.budget)
+        return watched.arl0_events
+
+    def update(self, update: ModelUpdate, offset: int, clock_ms: int) -> list[DriftAlert]:
         """A version goes into service: the others retire, their episodes end as superseded.
 
         Raises:
@@ -131,6 +150,7 @@ class WatchedModel:
         for version in self.versions.values():
             if not version.retired:
                 alerts += version.retire(offset, update.time_ms)
+        alerts += self.flow.hand_over(update.version, offset, clock_ms)
         known = self.versions.get(update.version)
         if profile is not None:
             if known is not None:
@@ -154,11 +174,24 @@ class WatchedModel:
         ended = [
             alert
             for episode in self.register.find(command.episode)
-            for alert in self.versions[episode.latest.version].resolve(
-                episode.latest, offset, place.event_time_ms
-            )
+            for alert in self._resolve(episode.latest, place)
         ]
         return self.register.resolve(ended, command)
+
+    def _resolve(self, alert: DriftAlert, place: Place) -> list[DriftAlert]:
+        if alert.kind in TRAFFIC:
+            return self.flow.resolve(alert, place.offset, place.clock_ms)
+        return self.versions[alert.version].resolve(alert, place.offset, place.event_time_ms)
+
+    def levels(self) -> dict[tuple[str, str], int]:
+        """Drift of every (model@version, series): 0 none, 1 suspected, 2 an open episode."""
+        levels = {
+            (f"{self.name}@{version}", key): level
+            for version, watched in self.versions.items()
+            for key, level in watched.levels().items()
+        }
+        opened = self.flow.open()
+        return levels | {(f"{self.name}@{alert.version}", alert.series): 2 for alert in opened}
 
     def close_idle(
         self, version: str, last_append_ms: int, clock_ms: Ints, offsets: Ints
@@ -207,6 +240,7 @@ class WatchedModel:
             parts |= {f"window|{version}|{k}": v for k, v in windows.dirty().items()}
         for version, warm_up in self.warm_ups.items():
             parts |= {f"warm-up|{version}|{k}": v for k, v in warm_up.dirty().items()}
+        parts |= {f"flow|{k}": v for k, v in self.flow.dirty().items()}
         return parts | {f"labels|{k}": v for k, v in self.labels.dirty().items()}
 
     def clean(self) -> None:
@@ -218,6 +252,7 @@ class WatchedModel:
         self._meta_dirty = False
         self.labels.clean()
         self.register.clean()
+        self.flow.clean()
         for version in self.versions.values():
             version.clean()
         for windows in self.windows.values():
@@ -238,6 +273,7 @@ class WatchedModel:
             self.warm_ups[version] = warm_up
         self.labels = Labels.restore(self._spec.labels, _below(parts, "labels|"))
         self.register.restore(parts["register"])
+        self.flow.restore(_below(parts, "flow|"))
         self._stored = set(parts)
         self.clean()
 

@@ -20,6 +20,7 @@ from stream_monitor.reference.loss import loss_of, score_of
 from stream_monitor.reference.profile import FeatureReference, ReferenceProfile
 from stream_monitor.reference.transform import Transformed
 from stream_monitor.reference.values import Column
+from stream_monitor.traffic.chance import DETECTORS
 from stream_monitor.watched.estimate import (
     CONFIDENCE,
     LOSS,
@@ -74,16 +75,16 @@ class WatchedVersion:
             for segment in profile.segments
             for reference in segment.references
         )
-        self._arl0 = arl0_events(budget, 2 * (channels + parts))
+        self.arl0_events = arl0_events(budget, 2 * (channels + parts) + DETECTORS)
         self.series = {
-            key: Series(reference, track, self._arl0, policy, tables.get(key))
+            key: Series(reference, track, self.arl0_events, policy, tables.get(key))
             for key, (reference, track) in references.items()
         }
-        self._segments = [WatchedSegment(s, self._arl0, policy) for s in profile.segments]
+        self._segments = [WatchedSegment(s, self.arl0_events, policy) for s in profile.segments]
         self._segment_of = {key: s for s in self._segments for key in s.series}
         for segment in self._segments:
             self.series |= segment.series
-        self.relations = WatchedRelations(self.place, profile, self._arl0, policy)
+        self.relations = WatchedRelations(self.place, profile, self.arl0_events, policy)
         self._trail = Trail()
         self._loss_trail = Trail()
         self._dirty = set(self.series)
@@ -196,7 +197,7 @@ class WatchedVersion:
         return fit_loss(self._losses, task=self.profile.task)
 
     def _add_loss(self, reference: FeatureReference) -> None:
-        self.series[LOSS] = Series(reference, "concept", self._arl0, self._policy)
+        self.series[LOSS] = Series(reference, "concept", self.arl0_events, self._policy)
         self._dirty.add(LOSS)
 
     def _alerts(self, key: str, decisions: Sequence[Decision]) -> list[DriftAlert]:

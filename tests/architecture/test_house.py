@@ -19,7 +19,7 @@ SOURCES = sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 MAX_LINES = 300
 VAGUE = {"utils", "common", "helpers", "manager", "base", "types", "misc"}
-PURE_ROOMS = ("ingest", "reference", "drift", "windows", "labels", "alerts", "watched")
+PURE_ROOMS = ("ingest", "reference", "drift", "windows", "labels", "traffic", "alerts", "watched")
 
 
 def modules() -> list[ModuleType]:

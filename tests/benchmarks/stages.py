@@ -72,7 +72,7 @@ def _round(logs: list[list[LogRecord]]) -> Costs:
     model = WatchedModel("bench", 0, workload.MODEL, spec)
     profile = profile_to_data(workload.profile())
     model.update(ModelUpdate(id="u", model=workload.MODEL, version=workload.VERSION,
-                             time_ms=0, profile=profile), 0)  # fmt: skip
+                             time_ms=0, profile=profile), 0, 0)  # fmt: skip
     planned, decoding = _timed(lambda: [_planned(log, spec) for log in logs])
     batches, columns = _timed(
         lambda: [

@@ -1,0 +1,83 @@
+"""The sentences about how much comes, and when."""
+
+from __future__ import annotations
+
+from stream_monitor.alerts.pace import every, rate, span
+from stream_monitor.alerts.wording import moment
+
+
+def silence(silent_ms: int, usual_per_ms: float) -> str:
+    """No events.
+
+    >>> silence(42 * 60_000, 1 / 3_000)
+    'no events for 42 min; usually one every 3 s at this hour'
+    """
+    return f"no events for {span(silent_ms)}; usually {every(usual_per_ms)} at this hour"
+
+
+def silence_over(silent_ms: int) -> str:
+    """Events again.
+
+    >>> silence_over(42 * 60_000)
+    'events: they come again, after 42 min without'
+    """
+    return f"events: they come again, after {span(silent_ms)} without"
+
+
+def volume(usual_per_ms: float, now_per_ms: float, onset_ms: int, *, worse: bool = False) -> str:
+    """More or fewer events than usual.
+
+    >>> volume(12 / 60_000, 3.1 / 60_000, 1362128040000)
+    'events: 12 a minute → 3.1 a minute, since 2013-03-01 08:54Z'
+    """
+    like = max(usual_per_ms, now_per_ms)
+    change = f"{rate(usual_per_ms, like)} → {rate(now_per_ms, like)}"
+    return f"events: {'worse, ' if worse else ''}{change}, since {moment(onset_ms)}"
+
+
+def volume_over(usual_per_ms: float, now_per_ms: float) -> str:
+    """As many as usual.
+
+    >>> volume_over(12 / 60_000, 11.5 / 60_000)
+    'events: as many as usual again, 12 a minute where 12 are usual'
+    """
+    now, usual = rate(now_per_ms, usual_per_ms), rate(usual_per_ms)
+    return f"events: as many as usual again, {now} where {usual.split(' ')[0]} are usual"
+
+
+def outage(silent_ms: int, longest_ms: int) -> str:
+    """No labels.
+
+    >>> outage(26 * 3_600_000, 2 * 3_600_000), outage(26 * 3_600_000, 0)[-21:]
+    ('no labels for 26 h; usually within 2 h', 'usually without a gap')
+    """
+    usual = f"within {span(longest_ms)}" if longest_ms else "without a gap"
+    return f"no labels for {span(silent_ms)}; usually {usual}"
+
+
+def outage_over(silent_ms: int) -> str:
+    """Labels again.
+
+    >>> outage_over(26 * 3_600_000)
+    'labels: they come again, after 26 h without'
+    """
+    return f"labels: they come again, after {span(silent_ms)} without"
+
+
+def delay(usual_ms: float, now_ms: float, onset_ms: int, *, worse: bool = False) -> str:
+    """Labels come later.
+
+    >>> delay(7_560_000, 19 * 3_600_000, 1362128040000)
+    'labels come 2.1 h → 19 h after the prediction, since 2013-03-01 08:54Z'
+    """
+    change = f"{span(usual_ms)} → {span(now_ms)} after the prediction, since {moment(onset_ms)}"
+    return f"labels come {'worse, ' if worse else ''}{change}"
+
+
+def delay_over(now_ms: float) -> str:
+    """Labels come in time.
+
+    >>> delay_over(7_560_000)
+    'labels come in time again, 2.1 h after the prediction'
+    """
+    return f"labels come in time again, {span(now_ms)} after the prediction"

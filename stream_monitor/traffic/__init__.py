@@ -1,0 +1,1 @@
+"""How much comes, and when: the usual rate, and what is no longer chance."""

@@ -1,0 +1,62 @@
+"""What came of one model among some records of the log."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from stream_monitor.ingest.batch import Bools, EventBatch, Ints
+from stream_monitor.traffic.delay import log_delay
+
+_NONE = np.zeros(0, dtype=np.int64)
+
+
+class Arrivals(NamedTuple):
+    """Events (n,), labels (m,) and joined labels (k,), each in log order.
+
+    ``who`` is the index of an event's version in ``versions``; ``labels`` and ``joined`` are
+    offsets, ``delays`` logarithms.
+    """
+
+    offsets: Ints
+    times_ms: Ints
+    who: Ints
+    versions: Sequence[str]
+    retired: Bools
+    labels: Ints
+    joined: Ints
+    delays: Ints
+
+    def __bool__(self) -> bool:
+        return bool(len(self.offsets) or len(self.labels))
+
+
+NOTHING = Arrivals(_NONE, _NONE, _NONE, (), np.zeros(0, dtype=np.bool_), _NONE, _NONE, _NONE)
+
+
+def arrivals_of(
+    batches: Sequence[EventBatch],
+    retired: Collection[str],
+    labels: Iterable[int],
+    delays: Iterable[tuple[int, int]],
+) -> Arrivals:
+    """From batches of one model, offsets of its labels, (offset, delay) of joined ones."""
+    label_offsets = np.array(sorted(labels), dtype=np.int64)
+    known = [(offset, log_delay(delay_ms)) for offset, delay_ms in delays if delay_ms]
+    pairs = np.array(known, dtype=np.int64).reshape(-1, 2)
+    if not batches:
+        return NOTHING._replace(labels=label_offsets, joined=pairs[:, 0], delays=pairs[:, 1])
+    sizes = [len(batch) for batch in batches]
+    offsets = np.concatenate([batch.offsets for batch in batches])
+    times_ms = np.concatenate([batch.times_ms for batch in batches])
+    who = np.repeat(np.arange(len(batches), dtype=np.int64), sizes)
+    if len(batches) > 1:
+        order = np.argsort(offsets, kind="stable")
+        offsets, times_ms, who = offsets[order], times_ms[order], who[order]
+    versions = [batch.version for batch in batches]
+    old = np.array([version in retired for version in versions], dtype=np.bool_)[who]
+    return Arrivals(
+        offsets, times_ms, who, versions, old, label_offsets, pairs[:, 0], pairs[:, 1]
+    )  # fmt: skip

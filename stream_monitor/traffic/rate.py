@@ -1,0 +1,110 @@
+"""The usual rate at this hour of the week, learnt from the stream itself.
+
+A season that was seen once is known; before that the same hour of other days stands for it, and
+before a day has passed the mean of all.  Rates are per slot.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from stream_monitor.traffic.spec import VolumeSpec
+
+_SCALE: Final = 1 << 10  # expected counts are summed as integers
+_LEAST_WEIGHT: Final = 0.3  # of the latest week
+
+
+class Expected(NamedTuple):
+    """Events expected in a slot, in fixed point.
+
+    The least and the most are of this hour and its neighbours, so that neither a ramp nor a clock
+    that is put forward is a change.
+    """
+
+    low: int
+    middle: int
+    high: int
+
+
+def plain(expected: int) -> float:
+    """Events, from fixed point."""
+    return expected / _SCALE
+
+
+class Rate:
+    """Mean counts of a slot by cell of the period."""
+
+    def __init__(self, spec: VolumeSpec) -> None:
+        self._spec = spec
+        self.slots = 0
+        self._total = 0
+        self._levels = [0.0] * spec.n_cells
+        self._turns = [0] * spec.n_cells
+        self._cell = -1
+        self._cell_total = 0
+        self._cell_slots = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether a whole period was seen."""
+        return all(self._turns)
+
+    def per_slot(self) -> float:
+        """The mean of all."""
+        return self._total / self.slots if self.slots else 0.0
+
+    def expected(self, slot: int) -> Expected:
+        """What is usual in a slot: between the middles of the hours it changes evenly."""
+        cells, of_cell = self._spec.n_cells, self._spec.cell_slots
+        number, within = divmod(slot, of_cell)
+        before, here, after = (self._level((number + k) % cells) for k in (-1, 0, 1))
+        away = (within + 0.5) / of_cell - 0.5
+        middle = here + away * (after - here) if away > 0 else here + away * (here - before)
+        low, high = min(before, here, after), max(before, here, after)
+        return Expected(*(round(x * _SCALE) for x in (low, middle, high)))
+
+    def _level(self, cell: int) -> float:
+        if self._turns[cell]:
+            return self._levels[cell]
+        same_hour = range(cell % self._spec.day_cells, self._spec.n_cells, self._spec.day_cells)
+        seen = [self._levels[c] for c in same_hour if self._turns[c]]
+        return math.fsum(seen) / len(seen) if seen else self.per_slot()
+
+    def learn(self, slot: int, count: int) -> None:
+        """A slot in which nothing was wrong."""
+        self.enter(slot)
+        self._cell_total += count
+        self._cell_slots += 1
+        self._total += count
+        self.slots += 1
+
+    def enter(self, slot: int) -> None:
+        """Time has come to a slot: a cell that is over counts, if half of it was seen."""
+        cell = slot // self._spec.cell_slots
+        if cell == self._cell:
+            return
+        if 2 * self._cell_slots >= self._spec.cell_slots:
+            i = self._cell % self._spec.n_cells
+            mean = self._cell_total / self._cell_slots
+            weight = max(1 / (self._turns[i] + 1), _LEAST_WEIGHT)
+            self._levels[i] += weight * (mean - self._levels[i])
+            self._turns[i] += 1
+        self._cell, self._cell_total, self._cell_slots = cell, 0, 0
+
+    def snapshot(self) -> list[Any]:
+        """All that changes, as plain data."""
+        return [
+            self.slots, self._total, list(self._levels), list(self._turns),
+            self._cell, self._cell_total, self._cell_slots,
+        ]  # fmt: skip
+
+    def restore(self, data: Sequence[Any]) -> None:
+        """Continue from `snapshot`.  Raises ValueError where the period is another."""
+        slots, total, levels, turns, cell, cell_total, cell_slots = data
+        if not len(levels) == len(turns) == self._spec.n_cells or slots < 0:
+            raise ValueError("volume: stored with another period")
+        self.slots, self._total = slots, total
+        self._levels, self._turns = list(levels), list(turns)
+        self._cell, self._cell_total, self._cell_slots = cell, cell_total, cell_slots

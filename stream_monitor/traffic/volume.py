@@ -1,0 +1,209 @@
+"""Is it still as much as usual: the last 20 slots, the last 60, and the last 24 hours.
+
+A window counts as changed where its count is beyond what chance can do (`chance.deviance`), beyond
+what was seen, and where each of its quarters deviates the same way, so that one burst is no change;
+the quarter that deviates most is left out.  How much counts vary beyond Poisson's is estimated for
+each length by itself, from how far they lay from what was foretold: whatever makes neighbouring
+slots alike, or days differ, is in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from stream_monitor.drift.signal import Direction
+from stream_monitor.traffic.chance import Extremes, deviance
+from stream_monitor.traffic.rate import Expected, plain
+from stream_monitor.traffic.spec import DAY_MS, VolumeSpec
+
+WINDOWS: Final = (20, 60)  # slots
+_DAY_CELLS: Final = 24
+_MEMORY_MS: Final = 14 * DAY_MS
+_PRIOR: Final = 0.04  # 20 % of the mean, as much as eight windows weigh
+_PRIOR_WINDOWS: Final = 8.0
+_LEAST_HIGH: Final = 3.0  # what may come where nothing was ever seen
+_PLAUSIBLE: Final = 3.0  # deviance, 1 in 20: a change is over
+
+Row = list[int]
+"""Count, expected (low, middle, high), offset and event time of its first record."""
+
+
+class Change(NamedTuple):
+    """A window that changed: its events, what was expected, and where it began."""
+
+    scale: int
+    direction: Direction
+    deviance: float
+    n_events: int
+    expected: float
+    n_slots: int
+    onset: tuple[int, int]
+
+    @property
+    def ratio(self) -> float:
+        """How many times the usual, both counted with half an event more."""
+        return (self.n_events + 0.5) / (self.expected + 0.5)
+
+
+class _Scale:
+    """How much the counts of windows of one length vary."""
+
+    def __init__(self, spec: VolumeSpec, slots: int) -> None:
+        self.slots = slots
+        memory = max(1, _MEMORY_MS // spec.slot_ms)
+        self._keep = 0.5 ** (1 / memory)
+        self._excess, self._weight, self._n = 0.0, 0.0, 0.0
+        self.extremes = Extremes(memory)
+
+    def dispersion(self) -> float:
+        """Beyond Poisson's, with two standard errors of the estimate."""
+        n = self._n / self.slots
+        seen = max(0.0, self._excess / self._weight) if self._weight > 0 else 0.0
+        mean = (seen * n + _PRIOR * _PRIOR_WINDOWS) / (n + _PRIOR_WINDOWS)
+        return mean * (1 + 2 * math.sqrt(2 / (n + _PRIOR_WINDOWS)))
+
+    def learn(self, slot: int, count: int, expected: float, found: float, n_slots: int) -> None:
+        """A window of which nothing is to be told."""
+        off, keep = count - expected, self._keep**n_slots
+        self._excess = keep * self._excess + off * off / max(expected, 1.0) - 1.0
+        self._weight = keep * self._weight + expected
+        self._n = keep * self._n + n_slots
+        self.extremes.learn(slot, found, n_slots / self.slots)
+
+    def snapshot(self) -> list[Any]:
+        return [self._excess, self._weight, self._n, self.extremes.snapshot()]
+
+    def restore(self, data: Sequence[Any]) -> None:
+        self._excess, self._weight, self._n, extremes = data
+        self.extremes.restore(extremes)
+
+
+class Volume:
+    """The last counts, by slot and by cell, and how much windows of them vary."""
+
+    def __init__(self, spec: VolumeSpec) -> None:
+        self._spec = spec
+        self._slots: list[Row] = []
+        self._cells: list[Row] = []
+        self._cell = -1
+        day = _DAY_CELLS * spec.cell_slots
+        self._scales = [_Scale(spec, n) for n in (*WINDOWS, day)]
+
+    def forget_slots(self) -> None:
+        """The last slots say nothing about the next ones."""
+        self._slots.clear()
+
+    def take(self, slot: int, count: int, expected: Expected, at: tuple[int, int]) -> bool:
+        """A slot is over that began at ``at``; gives whether a cell is over with it."""
+        self._slots = [*self._slots[1 - WINDOWS[-1] :], [count, *expected, *at]]
+        cell = slot // self._spec.cell_slots
+        entered = cell != self._cell
+        if entered:
+            self._cell = cell
+            self._cells = [*self._cells[-_DAY_CELLS:], [0, 0, 0, 0, *at]]
+        last = self._cells[-1]
+        for i, more in enumerate((count, *expected)):
+            last[i] += more
+        return entered
+
+    def judge(
+        self, slot: int, chances: Sequence[float], *, day: bool, judged: bool
+    ) -> Change | None:
+        """The change that the windows which end here show; what shows none is learnt.
+
+        ``chances`` is minus the logarithm of what chance may do, by scale.  ``day``: a cell is
+        over, so the last 24 are a window.
+        """
+        for i, scale in enumerate(self._scales):
+            rows = self._window(i, full=True) if i < len(WINDOWS) or day else []
+            if not rows:
+                continue
+            change = self._change(i, rows)
+            found = 0.0 if change is None else change.deviance
+            if judged and change and found > scale.extremes.limit(chances[i]):
+                return change._replace(onset=self._onset(i, rows, change))
+            # Windows overlap: each tells a slot, or a cell, of news.
+            news = 1 if i < len(WINDOWS) else self._spec.cell_slots
+            total = sum(row[0] for row in rows)
+            scale.learn(slot, total, plain(sum(row[2] for row in rows)), found, news)
+        return None
+
+    def _window(self, i: int, *, full: bool) -> list[Row]:
+        if i < len(WINDOWS):
+            rows = self._slots[-WINDOWS[i] :]
+            return rows if len(rows) == WINDOWS[i] or not full else []
+        rows = self._cells[-1 - _DAY_CELLS : -1]  # the last one has just begun
+        return rows if len(rows) == _DAY_CELLS or not full else []
+
+    def _change(self, i: int, rows: Sequence[Row]) -> Change | None:
+        """A deviation that all quarters share, without the one that deviates most."""
+        quarter = len(rows) // 4
+        sums = [
+            [sum(row[k] for row in rows[q * quarter : (q + 1) * quarter]) for k in range(4)]
+            for q in range(4)
+        ]
+        down = all(plain(s[1]) > s[0] for s in sums)
+        if not down and not all(plain(s[3]) < s[0] for s in sums):
+            return None
+        edge = 1 if down else 3
+        worst = max(range(4), key=lambda q: abs(sums[q][0] - plain(sums[q][edge])))
+        kept = [s for q, s in enumerate(sums) if q != worst]
+        expected = plain(sum(s[edge] for s in kept)) + (0.0 if down else _LEAST_HIGH)
+        count = sum(s[0] for s in kept)
+        if (count < expected) != down:
+            return None
+        return Change(
+            i, "down" if down else "up",
+            deviance(count, expected, self._scales[i].dispersion()),
+            sum(s[0] for s in sums), plain(sum(s[2] for s in sums)),
+            len(rows) if i < len(WINDOWS) else len(rows) * self._spec.cell_slots,
+            (rows[0][4], rows[0][5]),
+        )  # fmt: skip
+
+    def _onset(self, i: int, rows: Sequence[Row], change: Change) -> tuple[int, int]:
+        """Where it began: from there on, the deviance of all that came since is largest."""
+        if i < len(WINDOWS):
+            rows = self._slots
+        edge, dispersion = (1 if change.direction == "down" else 3), self._scales[i].dispersion()
+        best, at, count, expected = -1.0, change.onset, 0, 0
+        for row in reversed(rows):
+            count += row[0]
+            expected += row[edge]
+            mean = plain(expected) + (0.0 if edge == 1 else _LEAST_HIGH)
+            if (count < mean) == (edge == 1) and (d := deviance(count, mean, dispersion)) > best:
+                best, at = d, (row[4], row[5])
+        return at
+
+    def now(self, scale: int, direction: Direction) -> tuple[Change, bool]:
+        """The window of a change that is open, as it is now; and whether that is over."""
+        rows = self._window(scale, full=False) or self._slots[-1:]
+        count = sum(row[0] for row in rows)
+        edge = 1 if direction == "down" else 3
+        mean = plain(sum(row[edge] for row in rows)) + (0.0 if edge == 1 else _LEAST_HIGH)
+        off = (count < mean) == (direction == "down")
+        found = deviance(count, mean, self._scales[scale].dispersion()) if off else 0.0
+        full = bool(self._window(scale, full=True))
+        n_slots = len(rows) * (1 if scale < len(WINDOWS) else self._spec.cell_slots)
+        change = Change(
+            scale, direction, found, count, plain(sum(row[2] for row in rows)), n_slots,
+            (rows[0][4], rows[0][5]),
+        )  # fmt: skip
+        return change, full and found <= _PLAUSIBLE
+
+    def snapshot(self) -> list[Any]:
+        """All that changes, as plain data."""
+        return [
+            [list(row) for row in self._slots], [list(row) for row in self._cells], self._cell,
+            [scale.snapshot() for scale in self._scales],
+        ]  # fmt: skip
+
+    def restore(self, data: Sequence[Any]) -> None:
+        """Continue from `snapshot`.  Raises ValueError where it does not fit."""
+        slots, cells, self._cell, scales = data
+        if any(len(row) != 6 for row in [*slots, *cells]) or len(scales) != len(self._scales):
+            raise ValueError("volume: windows of another form")
+        self._slots, self._cells = [list(row) for row in slots], [list(row) for row in cells]
+        for scale, state in zip(self._scales, scales, strict=True):
+            scale.restore(state)

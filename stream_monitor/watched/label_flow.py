@@ -1,0 +1,164 @@
+"""The labels of one model on the append clock: none while predictions come, or later than usual.
+
+A gap is as long as it is usual for labels, whether they come one by one or once a night.  How long
+after its prediction a label comes is averaged over 24 hours of labels, on a logarithmic scale.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from stream_monitor.alerts.traffic import (
+    Finding,
+    Point,
+    Source,
+    ended,
+    followed,
+    severity_of,
+    started,
+    worse,
+)
+from stream_monitor.alerts.traffic_wording import delay, delay_over, outage, outage_over
+from stream_monitor.contracts import DriftAlert, Phase
+from stream_monitor.traffic.chance import Extremes, log_chance
+from stream_monitor.traffic.delay import Delays
+from stream_monitor.traffic.slot import Slot
+from stream_monitor.traffic.spec import DAY_MS, VolumeSpec
+
+_SPAN_MS: Final = 28 * DAY_MS
+_FACTOR: Final = 2.0  # times the longest gap: labels come by jobs, and jobs are late at times
+_HOUR_MS: Final = 3_600_000
+
+
+class LabelFlow:
+    """Gaps between labels, and their delays, of one model."""
+
+    def __init__(self, spec: VolumeSpec) -> None:
+        self._spec = spec
+        self._gaps = Extremes(_SPAN_MS // spec.slot_ms)
+        self._delays = Delays(spec)
+        self._age = -1  # slots since the first label
+        self._gap = 0
+        self._since_ms = 0
+        self._outage: DriftAlert | None = None
+        self._late: DriftAlert | None = None
+
+    def open(self) -> list[DriftAlert]:
+        """The latest alerts of the open episodes."""
+        return [alert for alert in (self._outage, self._late) if alert is not None]
+
+    def close(self, slot: Slot, source: Source, *, silent: bool) -> list[DriftAlert]:
+        """A slot is over.  ``silent``: predictions do not come either."""
+        if self._age < 0 and not slot.n_labels:
+            return []
+        alerts = []
+        if slot.n_labels:
+            alerts = self._labels_came(slot)
+        elif slot.seen and not silent:
+            alerts = self._none_came(slot, source)
+        self._age += slot.seen or self._age < 0
+        return alerts + self._delay(slot, source)
+
+    def _labels_came(self, slot: Slot) -> list[DriftAlert]:
+        gap, self._gap = self._gap, 0
+        if self._outage is None:
+            self._gaps.learn(slot.number, gap, slot.n_labels)
+            return []
+        told, self._outage = self._outage, None
+        says = outage_over(max(0, slot.number * self._spec.slot_ms - self._since_ms))
+        finding = Finding(says, told.severity, 1.0, 0.0, slot.n_labels)
+        return [followed(told, "recovered", Point(*slot.end), finding)]
+
+    def _none_came(self, slot: Slot, source: Source) -> list[DriftAlert]:
+        self._gap += 1
+        slot_ms, chance = self._spec.slot_ms, log_chance(slot.arl0)
+        limit = max(self._gaps.limit(0.0, max(_FACTOR, self._scales(chance))), self._least())
+        young = self._age * slot_ms < self._spec.label_baseline_ms
+        if young or self._outage is not None or not slot.n_events or self._gap <= limit:
+            return []
+        silent_ms = slot.clock_ms - slot.label_clock_ms
+        times = self._gap / max(self._gaps.largest, 1.0)
+        says = outage(silent_ms, round(self._gaps.largest * slot_ms))
+        finding = Finding(says, "high" if times >= 5 else "medium", 1 / times, chance, 0)
+        self._outage = started(
+            source, "labels", "outage", "down", Point(*slot.last_label), Point(*slot.end), finding
+        )
+        self._since_ms = slot.label_clock_ms
+        return [self._outage]
+
+    def _scales(self, chance: float) -> float:
+        return chance / math.log(math.e + self._gaps.n)
+
+    def _least(self) -> int:
+        return self._spec.cell_slots
+
+    def _delay(self, slot: Slot, source: Source) -> list[DriftAlert]:
+        """A cell that is over is judged with the 23 before it."""
+        slots = max(slot.arl0 / max(self._delays.per_slot, 1e-9), 180 * DAY_MS / self._spec.slot_ms)
+        chance = log_chance(slots / (24 * self._spec.cell_slots))
+        seen = self._delays.take(slot, chance, learn=self._late is None)
+        if seen is None:
+            return []
+        end, told = Point(*slot.end), self._late
+        usual_ms, now_ms = seen.usual_ms, seen.now_ms
+        if told is None:
+            if not seen.late:
+                return []
+            onset = Point(*seen.onset)
+            says = delay(usual_ms, now_ms, onset.time_ms)
+        elif seen.over:
+            says = delay_over(now_ms)
+        else:
+            says = delay(usual_ms, now_ms, told.onset_ms, worse=True)
+        ratio = now_ms / usual_ms
+        finding = Finding(
+            says, severity_of(ratio), ratio, seen.deviance, seen.n_labels,
+            usual_ms / _HOUR_MS, now_ms / _HOUR_MS,
+        )  # fmt: skip
+        if told is None:
+            self._late = started(source, "labels", "delay", "up", onset, end, finding)
+            return [self._late]
+        if not seen.over and not worse(finding, told):
+            return []
+        phase: Phase = "recovered" if seen.over else "ongoing"
+        alert = followed(told, phase, end, finding)
+        self._late = None if seen.over else alert
+        return [alert]
+
+    def supersede(self, at: Point) -> list[DriftAlert]:
+        """Another version took over: what is open ends, and begins again if it lasts."""
+        alerts = [ended(alert, "superseded", at) for alert in self.open()]
+        self._outage = self._late = None
+        return alerts
+
+    def resolve(self, channel: str, slot: int, at: Point) -> list[DriftAlert]:
+        """A person ends an episode: such a gap is usual now, or the delay is learnt anew."""
+        told = self._outage if channel == "outage" else self._late
+        if told is None:
+            return []
+        if channel == "outage":
+            self._outage = None
+            self._gaps.learn(slot, self._gap)
+        else:
+            self._late = None
+            self._delays = Delays(self._spec)
+        return [ended(told, "resolved", at)]
+
+    def snapshot(self) -> list[Any]:
+        """All that changes, as plain data."""
+        return [
+            self._gaps.snapshot(), self._delays.snapshot(), self._age, self._gap, self._since_ms,
+            *(msgspec.to_builtins(alert) for alert in (self._outage, self._late)),
+        ]  # fmt: skip
+
+    def restore(self, data: Sequence[Any]) -> None:
+        """Continue from `snapshot`.  Raises ValueError where it does not fit."""
+        gaps, delays, self._age, self._gap, self._since_ms, out, late = data
+        self._gaps.restore(gaps)
+        self._delays.restore(delays)
+        self._outage = msgspec.convert(out, DriftAlert | None)
+        self._late = msgspec.convert(late, DriftAlert | None)
