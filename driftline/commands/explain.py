@@ -42,9 +42,10 @@ def calibration(file: File, config: Config = None, *, as_json: Json = False) -> 
             "channels": channels,
         })  # fmt: skip
         return
+    n_detectors = round(channels[0].arl0_events * budget.false_alerts / budget.per_events)
     _say(
         f"  {budget.false_alerts:g} false alerts in {budget.per_events:,} events of the model, "
-        f"over {2 * len(channels)} detectors: each one in {channels[0].arl0_events:,.0f} events"
+        f"over {n_detectors} detectors: each one in {channels[0].arl0_events:,.0f} events"
     )
     _say("")
     width = max(len(one.series) for one in channels)

@@ -14,6 +14,7 @@ from stream_monitor.drift.calibration import (
 )
 from stream_monitor.reference.feature import FeatureReference
 from stream_monitor.reference.profile import ReferenceProfile
+from stream_monitor.traffic.chance import DETECTORS as TRAFFIC_DETECTORS
 
 DETECTORS = 2
 """ADWIN and Page-Hinkley on every channel."""
@@ -61,7 +62,7 @@ def arl0_of(profile: ReferenceProfile, budget: Budget) -> float:
         for segment in profile.segments
         for reference in segment.references
     )
-    return arl0_events(budget, DETECTORS * (channels + parts))
+    return arl0_events(budget, DETECTORS * (channels + parts) + TRAFFIC_DETECTORS)
 
 
 def calibration_of(profile: ReferenceProfile, budget: Budget) -> list[ChannelCalibration]:

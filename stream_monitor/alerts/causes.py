@@ -15,7 +15,12 @@ from stream_monitor.alerts.wording import moment
 from stream_monitor.contracts import Kind, Severity
 
 CauseName: TypeAlias = Literal[
-    "data_break", "new_deploy", "season", "population_shift", "concept_change"
+    "data_break",
+    "new_deploy",
+    "season",
+    "population_shift",
+    "concept_change",
+    "traffic_change",
 ]
 RANK: Final[dict[Severity, int]] = {"low": 1, "medium": 2, "high": 3}
 _HOUR_MS: Final = 3_600_000
@@ -76,6 +81,7 @@ def ranked_causes(
         _season(members, before),
         _population_shift(members, total, shift_features),
         _concept_change(members, total),
+        _traffic_change(members, total),
     ]
     found = [cause for cause in found if cause.score > 0]
     return sorted(found, key=lambda cause: (-cause.score, cause.name))
@@ -144,3 +150,10 @@ def _concept_change(members: Sequence[Member], total: int) -> Cause:
     lost = [member for member in members if member.kind == "concept"]
     why = "the labels say that the model is right less often, or more often, than it was"
     return Cause("concept_change", _share(lost, total), why)
+
+
+def _traffic_change(members: Sequence[Member], total: int) -> Cause:
+    traffic = [member for member in members if member.kind in ("volume", "labels")]
+    worst = max(traffic, key=lambda m: (m.weight, m.effect), default=None)
+    why = "" if worst is None else worst.explanation
+    return Cause("traffic_change", _share(traffic, total), why)

@@ -71,7 +71,7 @@ def delay(usual_ms: float, now_ms: float, onset_ms: int, *, worse: bool = False)
     'labels come 2.1 h → 19 h after the prediction, since 2013-03-01 08:54Z'
     """
     change = f"{span(usual_ms)} → {span(now_ms)} after the prediction, since {moment(onset_ms)}"
-    return f"labels come {'worse, ' if worse else ''}{change}"
+    return f"labels come {'later still, ' if worse else ''}{change}"
 
 
 def delay_over(now_ms: float) -> str:

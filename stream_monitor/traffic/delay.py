@@ -64,6 +64,7 @@ class Delays:
         self._cell = -1
         self._cells: list[list[int]] = []
         self._n, self._mean, self._variance = 0, 0.0, 0.0
+        self._waiting: list[list[float]] = []
         self._extremes = Extremes(_SPAN_MS // spec.slot_ms)
         self._slots, self._labels = 0, 0
 
@@ -103,15 +104,12 @@ class Delays:
             and deviance > self._extremes.limit(chance)
         )
         usual = self._mean
-        if learn and not late:
-            if known_ms >= DAY_MS:
-                self._extremes.learn(slot, deviance, 1 / _CELLS)
-            self._n += 1
-            weight = 1 / min(self._n, 28 * _CELLS)
-            off = mean - self._mean
-            self._mean += weight * off
-            grown = self._variance + weight * (off / _SCALE) ** 2
-            self._variance = (1 - weight) * grown if self._n > 1 else 0.0
+        if late or not learn:
+            self._waiting.clear()
+        else:
+            self._waiting.append([mean, deviance if known_ms >= DAY_MS else 0.0])
+            if len(self._waiting) > _CELLS or not self._n:
+                self._learn(slot, *self._waiting.pop(0))
         newest = [row for row in rows if row[1]]
         first = next(
             (row for row in newest if row[0] / row[1] >= usual + _SCALE * _LEAST_RISE), newest[-1]
@@ -121,18 +119,30 @@ class Delays:
             deviance, n_labels, (first[2], first[3]),
         )  # fmt: skip
 
+    def _learn(self, slot: int, mean: float, deviance: float) -> None:
+        """A day that nothing was told of, a day later: a rise is not usual before it is one."""
+        self._extremes.learn(slot, deviance, 1 / _CELLS)
+        self._n += 1
+        weight = 1 / min(self._n, 28 * _CELLS)
+        off = mean - self._mean
+        self._mean += weight * off
+        grown = self._variance + weight * (off / _SCALE) ** 2
+        self._variance = (1 - weight) * grown if self._n > 1 else 0.0
+
     def snapshot(self) -> list[Any]:
         """All that changes, as plain data."""
         return [
             self._cell, [list(row) for row in self._cells], self._n, self._mean, self._variance,
-            self._extremes.snapshot(), self._slots, self._labels,
+            self._extremes.snapshot(), [list(row) for row in self._waiting],
+            self._slots, self._labels,
         ]  # fmt: skip
 
     def restore(self, data: Sequence[Any]) -> None:
         """Continue from `snapshot`.  Raises ValueError where it does not fit."""
-        self._cell, cells, self._n, self._mean, self._variance, extremes, *counts = data
+        self._cell, cells, self._n, self._mean, self._variance, *more = data
+        extremes, waiting, self._slots, self._labels = more
         if any(len(row) != 4 for row in cells):
             raise ValueError("labels: delays of another form")
         self._cells = [list(row) for row in cells]
         self._extremes.restore(extremes)
-        self._slots, self._labels = counts
+        self._waiting = [list(row) for row in waiting]

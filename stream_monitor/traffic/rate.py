@@ -42,6 +42,7 @@ class Rate:
         self._total = 0
         self._levels = [0.0] * spec.n_cells
         self._turns = [0] * spec.n_cells
+        self._near_of, self._near = -1, [0.0] * 3  # the last cell that was asked for
         self._cell = -1
         self._cell_total = 0
         self._cell_slots = 0
@@ -59,7 +60,10 @@ class Rate:
         """What is usual in a slot: between the middles of the hours it changes evenly."""
         cells, of_cell = self._spec.n_cells, self._spec.cell_slots
         number, within = divmod(slot, of_cell)
-        before, here, after = (self._level((number + k) % cells) for k in (-1, 0, 1))
+        if self._near_of != number or not self.complete:
+            self._near = [self._level((number + k) % cells) for k in (-1, 0, 1)]
+            self._near_of = number
+        before, here, after = self._near
         away = (within + 0.5) / of_cell - 0.5
         middle = here + away * (after - here) if away > 0 else here + away * (here - before)
         low, high = min(before, here, after), max(before, here, after)
@@ -92,6 +96,11 @@ class Rate:
             self._levels[i] += weight * (mean - self._levels[i])
             self._turns[i] += 1
         self._cell, self._cell_total, self._cell_slots = cell, 0, 0
+        self._near_of = -1
+
+    def drop_cell(self) -> None:
+        """What came in this cell so far is not usual."""
+        self._cell_total = self._cell_slots = 0
 
     def snapshot(self) -> list[Any]:
         """All that changes, as plain data."""

@@ -21,8 +21,8 @@ from stream_monitor.traffic.spec import DAY_MS, VolumeSpec
 WINDOWS: Final = (20, 60)  # slots
 _DAY_CELLS: Final = 24
 _MEMORY_MS: Final = 14 * DAY_MS
-_PRIOR: Final = 0.04  # 20 % of the mean, as much as eight windows weigh
-_PRIOR_WINDOWS: Final = 8.0
+_PRIOR: Final = 0.02  # 14 % of the mean, as much as four windows weigh
+_PRIOR_WINDOWS: Final = 4.0
 _LEAST_HIGH: Final = 3.0  # what may come where nothing was ever seen
 _PLAUSIBLE: Final = 3.0  # deviance, 1 in 20: a change is over
 
@@ -48,36 +48,67 @@ class Change(NamedTuple):
 
 
 class _Scale:
-    """How much the counts of windows of one length vary."""
+    """How much the counts of windows of one length vary.
+
+    What a window shows is learnt when one to two windows more have shown no change: a change that
+    fills a window slot by slot must not be usual before it has filled it.
+    """
 
     def __init__(self, spec: VolumeSpec, slots: int) -> None:
         self.slots = slots
+        self._block = -1
+        self.start_anew()
         memory = max(1, _MEMORY_MS // spec.slot_ms)
         self._keep = 0.5 ** (1 / memory)
         self._excess, self._weight, self._n = 0.0, 0.0, 0.0
         self.extremes = Extremes(memory)
 
     def dispersion(self) -> float:
-        """Beyond Poisson's, with two standard errors of the estimate."""
+        """Beyond Poisson's, with a standard error of the estimate."""
         n = self._n / self.slots
         seen = max(0.0, self._excess / self._weight) if self._weight > 0 else 0.0
         mean = (seen * n + _PRIOR * _PRIOR_WINDOWS) / (n + _PRIOR_WINDOWS)
-        return mean * (1 + 2 * math.sqrt(2 / (n + _PRIOR_WINDOWS)))
+        return mean * (1 + math.sqrt(2 / (n + _PRIOR_WINDOWS)))
+
+    def start_anew(self) -> None:
+        """What was not learnt yet never will be."""
+        self._waiting, self._current = [0.0] * 4, [0.0] * 4
 
     def learn(self, slot: int, count: int, expected: float, found: float, n_slots: int) -> None:
-        """A window of which nothing is to be told."""
-        off, keep = count - expected, self._keep**n_slots
-        self._excess = keep * self._excess + off * off / max(expected, 1.0) - 1.0
-        self._weight = keep * self._weight + expected
-        self._n = keep * self._n + n_slots
-        self.extremes.learn(slot, found, n_slots / self.slots)
+        """A window of which nothing is to be told, and that brings ``n_slots`` of news."""
+        if slot // self.slots != self._block:
+            self._block = slot // self.slots
+            self._settle(slot, *self._waiting)
+            self._waiting, self._current = self._current, [0.0] * 4
+        excess, weight, n, largest = self._current
+        off = count - expected
+        self._current = [
+            excess + n_slots * (off * off / max(expected, 1.0) - 1.0), weight + n_slots * expected,
+            n + n_slots, max(largest, found),
+        ]  # fmt: skip
+
+    def _settle(self, slot: int, excess: float, weight: float, n: float, largest: float) -> None:
+        if n:
+            keep = self._keep**n
+            self._excess = keep * self._excess + excess
+            self._weight = keep * self._weight + weight
+            self._n = keep * self._n + n
+            self.extremes.learn(slot, largest, n / self.slots)
 
     def snapshot(self) -> list[Any]:
-        return [self._excess, self._weight, self._n, self.extremes.snapshot()]
+        return [
+            self._excess, self._weight, self._n, self.extremes.snapshot(),
+            self._block, list(self._waiting), list(self._current),
+        ]  # fmt: skip
 
     def restore(self, data: Sequence[Any]) -> None:
-        self._excess, self._weight, self._n, extremes = data
+        self._excess, self._weight, self._n, extremes, self._block, *lists = data
+        self._waiting, self._current = map(list, lists)
         self.extremes.restore(extremes)
+
+
+def _sum(rows: Sequence[Row], column: int) -> int:
+    return sum([row[column] for row in rows])
 
 
 class Volume:
@@ -87,6 +118,7 @@ class Volume:
         self._spec = spec
         self._slots: list[Row] = []
         self._cells: list[Row] = []
+        self._sums = [[0, 0] for _ in WINDOWS]  # counts and expected of the full windows
         self._cell = -1
         day = _DAY_CELLS * spec.cell_slots
         self._scales = [_Scale(spec, n) for n in (*WINDOWS, day)]
@@ -94,9 +126,14 @@ class Volume:
     def forget_slots(self) -> None:
         """The last slots say nothing about the next ones."""
         self._slots.clear()
+        self._sums = [[0, 0] for _ in WINDOWS]
 
     def take(self, slot: int, count: int, expected: Expected, at: tuple[int, int]) -> bool:
         """A slot is over that began at ``at``; gives whether a cell is over with it."""
+        for length, sums in zip(WINDOWS, self._sums, strict=True):
+            gone = self._slots[-length] if len(self._slots) >= length else (0, 0, 0)
+            sums[0] += count - gone[0]
+            sums[1] += expected.middle - gone[2]
         self._slots = [*self._slots[1 - WINDOWS[-1] :], [count, *expected, *at]]
         cell = slot // self._spec.cell_slots
         entered = cell != self._cell
@@ -123,11 +160,13 @@ class Volume:
             change = self._change(i, rows)
             found = 0.0 if change is None else change.deviance
             if judged and change and found > scale.extremes.limit(chances[i]):
+                for each in self._scales:
+                    each.start_anew()
                 return change._replace(onset=self._onset(i, rows, change))
             # Windows overlap: each tells a slot, or a cell, of news.
             news = 1 if i < len(WINDOWS) else self._spec.cell_slots
-            total = sum(row[0] for row in rows)
-            scale.learn(slot, total, plain(sum(row[2] for row in rows)), found, news)
+            total, usual = self._sums[i] if i < len(WINDOWS) else (_sum(rows, 0), _sum(rows, 2))
+            scale.learn(slot, total, plain(usual), found, news)
         return None
 
     def _window(self, i: int, *, full: bool) -> list[Row]:
@@ -139,25 +178,25 @@ class Volume:
 
     def _change(self, i: int, rows: Sequence[Row]) -> Change | None:
         """A deviation that all quarters share, without the one that deviates most."""
-        quarter = len(rows) // 4
-        sums = [
-            [sum(row[k] for row in rows[q * quarter : (q + 1) * quarter]) for k in range(4)]
-            for q in range(4)
-        ]
-        down = all(plain(s[1]) > s[0] for s in sums)
-        if not down and not all(plain(s[3]) < s[0] for s in sums):
-            return None
+        length = len(rows) // 4
+        quarters = [rows[start : start + length] for start in range(0, 4 * length, length)]
+        down = _sum(quarters[0], 0) < plain(_sum(quarters[0], 1))
         edge = 1 if down else 3
-        worst = max(range(4), key=lambda q: abs(sums[q][0] - plain(sums[q][edge])))
-        kept = [s for q, s in enumerate(sums) if q != worst]
-        expected = plain(sum(s[edge] for s in kept)) + (0.0 if down else _LEAST_HIGH)
-        count = sum(s[0] for s in kept)
+        sums: list[tuple[int, float]] = []
+        for quarter in quarters:
+            count, usual = _sum(quarter, 0), plain(_sum(quarter, edge))
+            if (count >= usual) if down else (count <= usual):
+                return None
+            sums.append((count, usual))
+        sums.remove(max(sums, key=lambda pair: abs(pair[0] - pair[1])))
+        expected = math.fsum(usual for _, usual in sums) + (0.0 if down else _LEAST_HIGH)
+        count = sum(count for count, _ in sums)
         if (count < expected) != down:
             return None
         return Change(
             i, "down" if down else "up",
             deviance(count, expected, self._scales[i].dispersion()),
-            sum(s[0] for s in sums), plain(sum(s[2] for s in sums)),
+            _sum(rows, 0), plain(_sum(rows, 2)),
             len(rows) if i < len(WINDOWS) else len(rows) * self._spec.cell_slots,
             (rows[0][4], rows[0][5]),
         )  # fmt: skip
@@ -205,5 +244,6 @@ class Volume:
         if any(len(row) != 6 for row in [*slots, *cells]) or len(scales) != len(self._scales):
             raise ValueError("volume: windows of another form")
         self._slots, self._cells = [list(row) for row in slots], [list(row) for row in cells]
+        self._sums = [[_sum(self._slots[-n:], k) for k in (0, 2)] for n in WINDOWS]
         for scale, state in zip(self._scales, scales, strict=True):
             scale.restore(state)

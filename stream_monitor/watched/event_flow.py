@@ -86,7 +86,8 @@ class EventFlow:
         if missing <= limit or self._run_slots < _LEAST_RUN:
             return []
         self._back = 0
-        if self.silence is not None or self._rate.slots < self._spec.baseline_slots:
+        young = self._rate.slots - self._run_slots < self._spec.baseline_slots
+        if self.silence is not None or young:
             return []
         silent_ms = slot.clock_ms - slot.event_clock_ms
         usual = plain(expected.middle) / self._spec.slot_ms
@@ -98,6 +99,7 @@ class EventFlow:
         self.silence = started(source, "volume", "silence", "down", onset, end, finding)
         self._since_ms = slot.event_clock_ms
         self._volume.forget_slots()
+        self._rate.drop_cell()
         return [self.silence]
 
     def _events_came(self, slot: Slot) -> list[DriftAlert]:
@@ -131,6 +133,7 @@ class EventFlow:
         if self._complete_since < 0:
             self._complete_since = rate.slots
         judged = rate.slots - self._complete_since >= self._spec.baseline_slots
+        judged = judged and 2 * self._run_slots < WINDOWS[0]  # else it is silence
         change = self._volume.judge(slot.number, self._chances(slot.arl0), day=over, judged=judged)
         if change is None:
             return []
@@ -140,6 +143,7 @@ class EventFlow:
             source, "volume", "volume", change.direction, onset, Point(*slot.end), finding
         )
         self._scale = change.scale
+        rate.drop_cell()
         return [self._changed]
 
     def _follow(self, told: DriftAlert, slot: Slot) -> list[DriftAlert]:

@@ -9,7 +9,7 @@ Event time is wanted of what is told: it is the latest one of an event, and what
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -40,6 +40,7 @@ class Flow:
         self._events, self._labels = EventFlow(spec), LabelFlow(spec)
         self._new = NOTHING
         self._version = ""
+        self.retired: list[str] = []
         self._handover_ms = 0
         self._slot = -1
         self._latest_ms = 0
@@ -149,10 +150,12 @@ class Flow:
         silent = self._events.silence is not None
         return alerts + self._labels.close(slot, source, silent=silent)
 
-    def hand_over(self, version: str, offset: int, clock_ms: int) -> list[DriftAlert]:
-        """A version goes into service; what is open ends as superseded."""
+    def hand_over(
+        self, version: str, others: Iterable[str], offset: int, clock_ms: int
+    ) -> list[DriftAlert]:
+        """A version goes into service in place of ``others``; what is open ends as superseded."""
         self._dirty = self._closed = True
-        self._version = version
+        self._version, self.retired = version, sorted(set(others) - {version})
         self._handover_ms = clock_ms + self._spec.handover_ms
         at = Point(offset, self._time_at(clock_ms))
         return self._events.supersede(at) + self._labels.supersede(at)
@@ -172,7 +175,8 @@ class Flow:
         parts: dict[str, Any] = {}
         if self._dirty:
             parts["now"] = [
-                self._version, self._handover_ms, self._slot, self._seen, list(self._at),
+                self._version, self.retired, self._handover_ms,
+                self._slot, self._seen, list(self._at),
                 self._n_events, self._n_labels, self._delays, self._n_delays, self._latest_ms,
                 list(self._event), self._event_clock_ms, list(self._label), self._label_clock_ms,
             ]  # fmt: skip
@@ -189,10 +193,11 @@ class Flow:
         if "now" not in parts:
             return
         (
-            self._version, self._handover_ms, self._slot, self._seen, at,
+            self._version, retired, self._handover_ms, self._slot, self._seen, at,
             self._n_events, self._n_labels, self._delays, self._n_delays, self._latest_ms,
             event, self._event_clock_ms, label, self._label_clock_ms,
         ) = parts["now"]  # fmt: skip
+        self.retired = list(retired)
         self._at, self._event, self._label = tuple(at), tuple(event), tuple(label)
         if "learnt" in parts:
             events, labels = parts["learnt"]

@@ -110,9 +110,8 @@ class WatchedModel:
         if len(batches) > 1:
             events.sort(key=lambda event: event[0])
         joined = self.labels.observe(events, labels)
-        retired = {name for name, version in self.versions.items() if version.retired}
         delays = [(label.offset, label.delay_ms) for label in joined]
-        self.flow.take(arrivals_of(batches, retired, [row[0] for row in labels], delays))
+        self.flow.take(arrivals_of(batches, self.flow.retired, [row[0] for row in labels], delays))
         alerts: list[DriftAlert] = []
         for name in sorted({label.version for label in joined}):
             version = self.versions.get(name)
@@ -150,7 +149,9 @@ class WatchedModel:
         for version in self.versions.values():
             if not version.retired:
                 alerts += version.retire(offset, update.time_ms)
-        alerts += self.flow.hand_over(update.version, offset, clock_ms)
+        alerts += self.flow.hand_over(
+            update.version, [*self.versions, *self.warm_ups], offset, clock_ms
+        )
         known = self.versions.get(update.version)
         if profile is not None:
             if known is not None:

@@ -33,6 +33,7 @@ from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.loss_calibration import with_expected_loss
 from stream_monitor.reference.profile import profile_to_data
 from stream_monitor.spec import MonitorSpec
+from stream_monitor.traffic.spec import VolumeSpec
 from stream_monitor.windows.closed import ClosedWindow
 from stream_monitor.windows.spec import WindowSpec
 
@@ -47,9 +48,11 @@ SPEC = MonitorSpec(
     episodes=EpisodePolicy(
         min_effect=0.02, min_window_events=100, first_look_events=32, clear_windows=2
     ),
+    volume=VolumeSpec(slot_ms=5_000, cell_ms=MINUTE_MS, period_ms=2 * MINUTE_MS, blind_ms=30_000,
+                      baseline_ms=3 * MINUTE_MS, label_baseline_ms=5 * MINUTE_MS),
     warm_up_events=320,
     loss_warm_up=300,
-)
+)  # fmt: skip
 
 
 def model_event(
@@ -137,11 +140,15 @@ def events_of(seed: int, n: int) -> list[LogRecord]:
         )
         values.append((update, 0))
     change = rng.randint(600, 1500)
+    stop, thin, dumb, tardy = random.Random(-seed - 1).sample(range(600, 1500), 4)  # noqa: S311
     clock_ms = 0
     for i in range(n):
         worse = change + 250 <= i < change + 700 or i >= change + 1100
         shift = 12.0 if worse else 3.0 * (change <= i < change + 250)
         clock_ms += 1000 if rng.random() > 0.002 else 40_000
+        n_ticks = 60 * (i == stop) + (thin <= i < thin + 70)  # time passes, nothing comes
+        values += [(Tick(time_ms=t), t) for t in range(clock_ms, clock_ms + 5_000 * n_ticks, 5_000)]
+        clock_ms += 5_000 * n_ticks
         event = model_event(rng, i, "1", shift, -1 if 400 <= i < 580 else 1)
         event = msgspec.structs.replace(event, time_ms=min(event.time_ms, clock_ms))
         values.append((event, clock_ms))
@@ -151,13 +158,12 @@ def events_of(seed: int, n: int) -> list[LogRecord]:
             values.append((rng.choice([b"", b"{", b'{"id": 1}', b"\xff" * 40]), clock_ms))
         if rng.random() < 0.005:
             values.append((Tick(time_ms=clock_ms + 35_000), clock_ms + 35_000))
-        if rng.random() < 0.6:
+        if rng.random() < 0.6 and not dumb <= i < dumb + 900:
             wrong = rng.random() < (0.5 if shift else 0.2)
             truth = int((event.prediction >= 0.5) != wrong)  # type: ignore[operator]
             late = rng.randint(-3, 400)
-            labels.append(
-                (i + late, Label(id=event.id, model="churn", label=truth, time_ms=clock_ms))
-            )
+            at_ms = clock_ms + 3_000_000 * (tardy <= i < tardy + 200)
+            labels.append((i + late, Label(id=event.id, model="churn", label=truth, time_ms=at_ms)))
         if i == 2000 and rng.random() < 0.5:
             second = ModelUpdate(
                 id="u2", model="churn", version="2", time_ms=clock_ms, profile=profile(rng, "2")
@@ -166,8 +172,7 @@ def events_of(seed: int, n: int) -> list[LogRecord]:
     for at, label in sorted(labels, key=lambda pair: -pair[0]):
         at = min(len(values), max(0, at))  # noqa: PLW2901
         values.insert(at, (label, values[at - 1][1] if at else 0))
-    records = []
-    offset = 0
+    records, offset = list[LogRecord](), 0
     for value, timestamp_ms in values:
         offset += 2 + 2 * (rng.random() < 0.01)  # transaction markers leave holes
         raw = value if isinstance(value, bytes) else encode(value)
@@ -271,7 +276,7 @@ def test_the_logs_of_these_laws_hold_drift_recovery_and_damage() -> None:
     for seed in range(9):
         alerts, dead, closed, state = run(log_of(seed), [])
         phases |= {alert.phase for alert in alerts}
-        said.update(*((alert.kind, alert.series, alert.cause) for alert in alerts))
+        said.update(*((alert.kind, alert.series, alert.cause, alert.channel) for alert in alerts))
         reasons |= {letter.reason for letter in dead}
         withheld += msgspec.json.decode(state)["counters"]["withheld"]
         letters += len(dead)
@@ -281,6 +286,7 @@ def test_the_logs_of_these_laws_hold_drift_recovery_and_damage() -> None:
     assert {"unknown_episode", "invalid_command"} <= reasons
     assert withheld > 0
     assert {"data", "prediction", "concept", "relation/age~visits", "constant"} <= said
+    assert {"silence", "volume", "outage", "delay"} <= said
     assert letters > 50
     assert windows > 10
 

@@ -24,6 +24,7 @@ from stream_monitor.reference.profile import (
     profile_from_data,
     profile_to_data,
 )
+from stream_monitor.traffic.chance import DETECTORS
 from stream_monitor.watched.segments import rows_of
 from stream_monitor.watched.version import WatchedVersion
 
@@ -99,7 +100,7 @@ def test_segments_cost_the_budget_their_share_of_the_events() -> None:
         len(one.channels) for one in (without.features["temp"], without.prediction) if one
     )
     assert arl0(with_them) / arl0(without) == pytest.approx(
-        (2 * channels + loss) / (channels + loss)
+        (2 * (2 * channels + loss) + DETECTORS) / (2 * (channels + loss) + DETECTORS)
     )
 
 

@@ -52,6 +52,8 @@ def test_confirmed_drift_asks_for_a_retrain(kind: str, phase: str) -> None:
     [
         (History(), {"kind": "quality"}, "data_quality"),
         (History(), {"kind": "data", "cause": "unit_change"}, "data_quality"),
+        (History(), {"kind": "volume"}, "traffic"),
+        (History(), {"kind": "labels", "severity": "high"}, "traffic"),
         (History(has_factory=False), {}, "no_factory"),
         (History(champion="2"), {}, "old_version"),
         (History(running_job="j"), {}, "already_running"),

@@ -54,7 +54,7 @@ def decide(alert: DriftAlert, history: History, spec: RetrainSpec) -> Decision:
     (`PASSING`) is none: its next alert, which says that it got worse, is decided on again, and so
     is the same one later (`trainer.jobs.deferred`).
     The first rule that applies, in this order, decides: a drill, over, a person's word, known, no
-    factory, data quality, old version, a job runs, cooldown, budget.
+    factory, traffic, data quality, old version, a job runs, cooldown, budget.
     """
     if alert.drill:
         return Decision("ignore", "drill")
@@ -89,6 +89,9 @@ def _unfit(alert: DriftAlert, history: History, _spec: RetrainSpec) -> Decision 
     if not history.has_factory:
         reason = f"No factory is configured for {alert.model}: nothing can be trained."
         return Decision("refuse", "no_factory", reason)
+    if alert.kind in ("volume", "labels"):
+        reason = f"{alert.explanation} How much comes, or when, says nothing a model could learn."
+        return Decision("refuse", "traffic", reason)
     if alert.kind == "quality" or alert.cause == "unit_change":
         reason = f"{alert.explanation} This is broken data, not a changed world: mend the source."
         return Decision("refuse", "data_quality", reason)
