@@ -18,6 +18,7 @@ _SCALE: Final = 1 << 10
 _CELLS: Final = 24
 _LEAST_LABELS: Final = 30
 _SPAN_MS: Final = 28 * DAY_MS
+_MEMORY_CELLS: Final = 14 * _CELLS
 _LEAST_SD: Final = 0.05  # doublings
 _LEAST_RISE: Final = 1.0
 
@@ -66,7 +67,7 @@ class Delays:
         self._n, self._mean, self._variance = 0, 0.0, 0.0
         self._waiting: list[list[float]] = []
         self._extremes = Extremes(_SPAN_MS // spec.slot_ms)
-        self._slots, self._labels = 0, 0
+        self._slots, self._labels, self._skipped = 0, 0, 0
 
     @property
     def per_slot(self) -> float:
@@ -91,8 +92,11 @@ class Delays:
 
     def _judge(
         self, slot: int, rows: Sequence[Sequence[int]], n_labels: int, chance: float, *, learn: bool
-    ) -> Late:
+    ) -> Late | None:
         mean = sum(row[0] for row in rows) / n_labels
+        if self._skipped < _CELLS:
+            self._skipped += 1  # the first day of labels is of the newest predictions only
+            return None
         known_ms = self._n * self._spec.cell_ms
         rise = (mean - self._mean) / _SCALE
         windows = max(1.0, self._n / _CELLS)
@@ -107,8 +111,10 @@ class Delays:
         if late or not learn:
             self._waiting.clear()
         else:
-            self._waiting.append([mean, deviance if known_ms >= DAY_MS else 0.0])
-            if len(self._waiting) > _CELLS or not self._n:
+            self._waiting.append(
+                [mean, deviance if 2 * known_ms >= self._spec.label_baseline_ms else 0.0]
+            )
+            if len(self._waiting) > _CELLS:
                 self._learn(slot, *self._waiting.pop(0))
         newest = [row for row in rows if row[1]]
         first = next(
@@ -123,7 +129,7 @@ class Delays:
         """A day that nothing was told of, a day later: a rise is not usual before it is one."""
         self._extremes.learn(slot, deviance, 1 / _CELLS)
         self._n += 1
-        weight = 1 / min(self._n, 28 * _CELLS)
+        weight = 1 / min(self._n, _MEMORY_CELLS)
         off = mean - self._mean
         self._mean += weight * off
         grown = self._variance + weight * (off / _SCALE) ** 2
@@ -134,13 +140,13 @@ class Delays:
         return [
             self._cell, [list(row) for row in self._cells], self._n, self._mean, self._variance,
             self._extremes.snapshot(), [list(row) for row in self._waiting],
-            self._slots, self._labels,
+            self._slots, self._labels, self._skipped,
         ]  # fmt: skip
 
     def restore(self, data: Sequence[Any]) -> None:
         """Continue from `snapshot`.  Raises ValueError where it does not fit."""
         self._cell, cells, self._n, self._mean, self._variance, *more = data
-        extremes, waiting, self._slots, self._labels = more
+        extremes, waiting, self._slots, self._labels, self._skipped = more
         if any(len(row) != 4 for row in cells):
             raise ValueError("labels: delays of another form")
         self._cells = [list(row) for row in cells]

@@ -45,7 +45,8 @@ class Rate:
         self._near_of, self._near = -1, [0.0] * 3  # the last cell that was asked for
         self._cell = -1
         self._cell_total = 0
-        self._cell_slots = 0
+        self._cell_slots = self._silent_slots = 0
+        self._closed = [False] * spec.n_cells  # nothing came the last time
 
     @property
     def complete(self) -> bool:
@@ -89,31 +90,45 @@ class Rate:
         cell = slot // self._spec.cell_slots
         if cell == self._cell:
             return
-        if 2 * self._cell_slots >= self._spec.cell_slots:
-            i = self._cell % self._spec.n_cells
+        i = self._cell % self._spec.n_cells
+        if 2 * self._silent_slots >= self._spec.cell_slots:
+            if self._closed[i] or not self._turns[i]:
+                self._levels[i] = 0.0
+                self._turns[i] += 1
+            self._closed[i] = True
+        elif 2 * self._cell_slots >= self._spec.cell_slots:
+            self._closed[i] = False
             mean = self._cell_total / self._cell_slots
             weight = max(1 / (self._turns[i] + 1), _LEAST_WEIGHT)
             self._levels[i] += weight * (mean - self._levels[i])
             self._turns[i] += 1
-        self._cell, self._cell_total, self._cell_slots = cell, 0, 0
+        self._cell = cell
+        self._cell_total = self._cell_slots = self._silent_slots = 0
         self._near_of = -1
 
     def drop_cell(self) -> None:
         """What came in this cell so far is not usual."""
         self._cell_total = self._cell_slots = 0
 
+    def silent(self, slot: int) -> None:
+        """A slot without an event that was told of: an hour with none in two turns is closed."""
+        self.enter(slot)
+        self._silent_slots += 1
+
     def snapshot(self) -> list[Any]:
         """All that changes, as plain data."""
         return [
             self.slots, self._total, list(self._levels), list(self._turns),
-            self._cell, self._cell_total, self._cell_slots,
+            self._cell, self._cell_total, self._cell_slots, self._silent_slots,
+            list(self._closed),
         ]  # fmt: skip
 
     def restore(self, data: Sequence[Any]) -> None:
         """Continue from `snapshot`.  Raises ValueError where the period is another."""
-        slots, total, levels, turns, cell, cell_total, cell_slots = data
-        if not len(levels) == len(turns) == self._spec.n_cells or slots < 0:
+        slots, total, levels, turns, cell, cell_total, cell_slots, silent_slots, closed = data
+        if not len(levels) == len(turns) == len(closed) == self._spec.n_cells or slots < 0:
             raise ValueError("volume: stored with another period")
         self.slots, self._total = slots, total
         self._levels, self._turns = list(levels), list(turns)
         self._cell, self._cell_total, self._cell_slots = cell, cell_total, cell_slots
+        self._silent_slots, self._closed = silent_slots, list(closed)

@@ -24,7 +24,7 @@ class VolumeSpec(msgspec.Struct, frozen=True, kw_only=True):
     cell_ms: int = HOUR_MS
     period_ms: int = 7 * DAY_MS
     baseline_ms: int = DAY_MS
-    label_baseline_ms: int = 7 * DAY_MS
+    label_baseline_ms: int = 8 * DAY_MS
     blind_ms: int = 60_000
     handover_ms: int = HOUR_MS
 

@@ -71,7 +71,7 @@ class EventFlow:
         was_silent = self.silence is not None
         alerts = self._silence(slot, expected, source)
         if was_silent or self.silence is not None:
-            self._rate.enter(slot.number)
+            self._rate.silent(slot.number)
             return alerts
         return alerts + self._level(slot, expected, source)
 

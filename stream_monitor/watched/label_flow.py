@@ -43,7 +43,7 @@ class LabelFlow:
         self._delays = Delays(spec)
         self._age = -1  # slots since the first label
         self._gap = 0
-        self._since_ms = 0
+        self._since_ms = self._told_gap = 0
         self._outage: DriftAlert | None = None
         self._late: DriftAlert | None = None
 
@@ -69,6 +69,9 @@ class LabelFlow:
             self._gaps.learn(slot.number, gap, slot.n_labels)
             return []
         told, self._outage = self._outage, None
+        if self._told_gap:  # what happens again is how it is
+            self._gaps.learn(slot.number, min(gap, self._told_gap))
+        self._told_gap = gap
         says = outage_over(max(0, slot.number * self._spec.slot_ms - self._since_ms))
         finding = Finding(says, told.severity, 1.0, 0.0, slot.n_labels)
         return [followed(told, "recovered", Point(*slot.end), finding)]
@@ -152,12 +155,14 @@ class LabelFlow:
         """All that changes, as plain data."""
         return [
             self._gaps.snapshot(), self._delays.snapshot(), self._age, self._gap, self._since_ms,
+            self._told_gap,
             *(msgspec.to_builtins(alert) for alert in (self._outage, self._late)),
         ]  # fmt: skip
 
     def restore(self, data: Sequence[Any]) -> None:
         """Continue from `snapshot`.  Raises ValueError where it does not fit."""
-        gaps, delays, self._age, self._gap, self._since_ms, out, late = data
+        gaps, delays, self._age, self._gap, self._since_ms, *more = data
+        self._told_gap, out, late = more
         self._gaps.restore(gaps)
         self._delays.restore(delays)
         self._outage = msgspec.convert(out, DriftAlert | None)

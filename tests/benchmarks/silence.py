@@ -42,6 +42,8 @@ class Traffic:
     of_minute: float = 0.3
     night: float = 0.1
     weekend: float = 0.5
+    open_from: int = 0
+    open_to: int = 24
     growth_a_week: float = 0.01
 
     def counts(self, rng: np.random.Generator, weeks: int) -> Ints:
@@ -50,6 +52,8 @@ class Traffic:
         by_day = 0.5 - 0.5 * np.cos(2 * np.pi * (minutes % DAY) / DAY)
         level = self.night + (1 - self.night) * by_day**1.5
         level *= np.where(minutes // DAY % 7 >= 5, self.weekend, 1.0)
+        hour = minutes % DAY // 60
+        level *= (hour >= self.open_from) & (hour < self.open_to)
         level *= (1 + self.growth_a_week) ** (minutes / WEEK)
         mean = level[:WEEK].mean()
         level *= np.repeat(np.exp(rng.normal(0, self.of_day, weeks * 7)), DAY)
@@ -80,7 +84,7 @@ STREAMS = {
     "20 a minute": Traffic(20.0),
     "20 a minute, moody": Traffic(20.0, of_day=0.2, of_hours=0.2),
     "20 a minute, calm": Traffic(20.0, of_day=0.03, of_hours=0.03, of_minute=0.1),
-    "20 a minute, closed at night": Traffic(20.0, night=0.0),
+    "20 a minute, working hours": Traffic(20.0, weekend=0.0, open_from=7, open_to=19),
     "1,000 a minute": Traffic(1_000.0),
 }
 
