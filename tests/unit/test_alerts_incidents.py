@@ -127,6 +127,15 @@ def test_labels_that_say_otherwise_are_a_change_of_concept() -> None:
     assert [(cause.name, cause.score) for cause in incident.causes] == [("concept_change", 1.0)]
 
 
+def test_events_that_do_not_come_are_a_change_of_the_traffic() -> None:
+    says = "no events for 42 min; usually one every 3 s at this hour"
+    [incident] = incidents_of(
+        [alert(kind="volume", series="events", feature=None, channel="silence", explanation=says)]
+    )
+
+    assert [(c.name, c.why) for c in incident.causes] == [("traffic_change", says)]
+
+
 def test_people_are_remembered_and_the_worst_counts() -> None:
     a, b = episode("a", 0, severity="low"), episode("b", 0, severity="low")
     worse = later(a, "ongoing", 5, severity="high")
