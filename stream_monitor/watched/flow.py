@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from producer.drill import is_shadow
 from stream_monitor.alerts.traffic import Point, Source
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.ingest.batch import Ints
@@ -37,6 +38,7 @@ class Flow:
 
     def __init__(self, topic: str, partition: int, model: str, spec: VolumeSpec) -> None:
         self._where, self._spec = (topic, partition, model), spec
+        self._watched = spec.enabled and not is_shadow(model)  # a drill comes and goes
         self._events, self._labels = EventFlow(spec), LabelFlow(spec)
         self._new = NOTHING
         self._version = ""
@@ -74,7 +76,7 @@ class Flow:
             )  # fmt: skip
         first = 0
         if self._slot < 0:
-            if not len(rows) or not self._spec.enabled:
+            if not len(rows) or not self._watched:
                 return []
             first = int(rows[0])
             self._slot = int(slots[first])

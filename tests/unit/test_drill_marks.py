@@ -122,8 +122,8 @@ def test_a_retired_version_is_told_from_the_one_that_serves() -> None:
     second = msgspec.structs.replace(
         first, id="u2", version="2", profile={**(first.profile or {}), "version": "2"}
     )
-    model.update(first, 5)
-    model.update(second, 9)
+    model.update(first, 5, 0)
+    model.update(second, 9, 0)
 
     found = versions_in(model.dirty())
 
