@@ -111,6 +111,11 @@ def _sum(rows: Sequence[Row], column: int) -> int:
     return sum([row[column] for row in rows])
 
 
+def _edge(scale: int, *, down: bool) -> int:
+    """The column of what a count must lie beyond; over a whole day, hours do not matter."""
+    return 2 if scale == len(WINDOWS) else 1 if down else 3
+
+
 class Volume:
     """The last counts, by slot and by cell, and how much windows of them vary."""
 
@@ -180,8 +185,8 @@ class Volume:
         """A deviation that all quarters share, without the one that deviates most."""
         length = len(rows) // 4
         quarters = [rows[start : start + length] for start in range(0, 4 * length, length)]
-        down = _sum(quarters[0], 0) < plain(_sum(quarters[0], 1))
-        edge = 1 if down else 3
+        down = _sum(quarters[0], 0) < plain(_sum(quarters[0], _edge(i, down=True)))
+        edge = _edge(i, down=down)
         sums: list[tuple[int, float]] = []
         for quarter in quarters:
             count, usual = _sum(quarter, 0), plain(_sum(quarter, edge))
@@ -205,23 +210,24 @@ class Volume:
         """Where it began: from there on, the deviance of all that came since is largest."""
         if i < len(WINDOWS):
             rows = self._slots
-        edge, dispersion = (1 if change.direction == "down" else 3), self._scales[i].dispersion()
+        down, dispersion = change.direction == "down", self._scales[i].dispersion()
+        edge = _edge(i, down=down)
         best, at, count, expected = -1.0, change.onset, 0, 0
         for row in reversed(rows):
             count += row[0]
             expected += row[edge]
-            mean = plain(expected) + (0.0 if edge == 1 else _LEAST_HIGH)
-            if (count < mean) == (edge == 1) and (d := deviance(count, mean, dispersion)) > best:
+            mean = plain(expected) + (0.0 if down else _LEAST_HIGH)
+            if (count < mean) == down and (d := deviance(count, mean, dispersion)) > best:
                 best, at = d, (row[4], row[5])
         return at
 
     def now(self, scale: int, direction: Direction) -> tuple[Change, bool]:
         """The window of a change that is open, as it is now; and whether that is over."""
         rows = self._window(scale, full=False) or self._slots[-1:]
-        count = sum(row[0] for row in rows)
-        edge = 1 if direction == "down" else 3
-        mean = plain(sum(row[edge] for row in rows)) + (0.0 if edge == 1 else _LEAST_HIGH)
-        off = (count < mean) == (direction == "down")
+        count = _sum(rows, 0)
+        down = direction == "down"
+        mean = plain(_sum(rows, _edge(scale, down=down))) + (0.0 if down else _LEAST_HIGH)
+        off = (count < mean) == down
         found = deviance(count, mean, self._scales[scale].dispersion()) if off else 0.0
         full = bool(self._window(scale, full=True))
         n_slots = len(rows) * (1 if scale < len(WINDOWS) else self._spec.cell_slots)

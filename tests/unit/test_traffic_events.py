@@ -18,7 +18,7 @@ def known() -> Partition:
 
 def test_silence_is_told_and_its_end(known: Partition) -> None:
     stopped_ms = known.now_ms
-    (started,) = known.live(5, None)
+    (started,) = known.live(3, None)
     (recovered,) = known.live(2)
 
     assert phases([started, recovered]) == [("silence", "started"), ("silence", "recovered")]
@@ -28,7 +28,7 @@ def test_silence_is_told_and_its_end(known: Partition) -> None:
     assert stopped_ms - 10 * SECOND < started.onset_ms <= stopped_ms
     assert stopped_ms + 10 * SECOND <= started.decided_ms <= stopped_ms + 45 * SECOND
     assert started.episode_id == recovered.episode_id
-    assert "after 5 min without" in recovered.explanation
+    assert "after 3 min without" in recovered.explanation
 
 
 def test_a_few_events_do_not_end_a_silence_that_goes_on(known: Partition) -> None:
@@ -130,6 +130,14 @@ def test_a_volume_that_a_person_resolves_is_the_new_usual(known: Partition) -> N
 
     assert phases(resolved) == [("volume", "resolved")]
     assert phases(known.live(20, 4_000)) == []
+
+
+def test_hours_in_which_nothing_ever_comes_are_told_once(known: Partition) -> None:
+    hours = SPEC.volume.period_ms / 2 / MINUTE
+    told = [phases(known.live(hours, None) + known.live(hours)) for _ in range(12)]
+
+    assert told[0] == [("silence", "started"), ("silence", "recovered")]
+    assert [("silence", "started")] not in [each[:1] for each in told[4:]]
 
 
 def test_people_acknowledge_and_snooze_as_they_do_drift(known: Partition) -> None:
