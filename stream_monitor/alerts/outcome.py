@@ -75,8 +75,11 @@ def _expected(outcome: FeatureReference, cells: Ints) -> tuple[int, int]:
     """Right and wrong as expected, as many as the reference events that say so.
 
     Where the events crowd into few bins, few of the reference's events speak for them: of
-    independent bins with n events each and weights w it is 1 / sum(w^2 / n).
+    independent bins with n events each and weights w it is 1 / sum(w^2 / n).  Without an event
+    yet, as when a person ends the episode just after a count began, it is the reference's own.
     """
+    if not cells.any():
+        return right_and_wrong(outcome.bin_counts)
     weights = cells.reshape(-1, 2).sum(axis=1) / max(1, int(cells.sum()))
     known = np.array(outcome.bin_counts).reshape(-1, 2).sum(axis=1)
     effective = 1 / float(np.sum(weights**2 / (known + 1)))
