@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.properties.test_monitor_laws import log_of, run
+from tests.properties.partition_logs import log_of, run
 
 
 def test_the_logs_of_the_laws_hold_estimates_of_predictions_labels_and_windows() -> None:

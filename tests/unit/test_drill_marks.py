@@ -21,8 +21,8 @@ from stream_monitor.state.redis_store import partition_key
 from stream_monitor.watched.model import WatchedModel
 from stream_monitor.watched.stored import versions_in
 from stream_monitor.web.metrics import Metrics
+from tests.properties.partition_logs import SPEC, TOPIC, batch_of, events_of
 from tests.properties.test_forgetting_laws import SHADOW, record_at, update_of, with_drill
-from tests.properties.test_monitor_laws import SPEC, TOPIC, batch_of, events_of
 from tests.unit.alert_factories import alert
 
 

@@ -1,0 +1,228 @@
+"""Logs of a partition with all that may be in them, and their fold: what the laws speak of."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+from typing import Any, Literal
+
+import msgspec
+from hypothesis import strategies as st
+
+from producer.codec import encode
+from producer.events import (
+    CE_TYPE_OF,
+    Command,
+    Event,
+    InferenceEvent,
+    Label,
+    ModelUpdate,
+    Tick,
+    Value,
+)
+from stream_monitor.alerts.policy import EpisodePolicy
+from stream_monitor.contracts import DeadLetter, DriftAlert
+from stream_monitor.drift.calibration import Budget
+from stream_monitor.ingest.records import LogRecord, RecordBatch
+from stream_monitor.labels.spec import LabelSpec
+from stream_monitor.monitor import PartitionMonitor
+from stream_monitor.reference.declared import with_segments
+from stream_monitor.reference.fit import fit_profile
+from stream_monitor.reference.loss_calibration import with_expected_loss
+from stream_monitor.reference.profile import profile_to_data
+from stream_monitor.spec import MonitorSpec
+from stream_monitor.traffic.spec import VolumeSpec
+from stream_monitor.windows.closed import ClosedWindow
+from stream_monitor.windows.spec import WindowSpec
+
+seeds = st.integers(0, 1_000_000)
+some_cuts = st.lists(st.integers(0, 5000), max_size=25)
+
+Act = Literal["acknowledge", "snooze", "resolve"]
+
+TOPIC = "driftline.events.v1"
+MINUTE_MS = 60_000
+SPEC = MonitorSpec(
+    budget=Budget(false_alerts=1.0, per_events=2_000),  # loose, so that something happens
+    windows=WindowSpec(size_ms=10 * MINUTE_MS, grace_ms=MINUTE_MS, idle_close_ms=30_000),
+    labels=LabelSpec(horizon_ms=60 * MINUTE_MS, max_pending=400, chunk_events=128),
+    episodes=EpisodePolicy(
+        min_effect=0.02, min_window_events=100, first_look_events=32, clear_windows=2
+    ),
+    volume=VolumeSpec(slot_ms=5_000, cell_ms=MINUTE_MS, period_ms=2 * MINUTE_MS, blind_ms=30_000,
+                      baseline_ms=3 * MINUTE_MS, label_baseline_ms=5 * MINUTE_MS),
+    warm_up_events=320,
+    loss_warm_up=300,
+)  # fmt: skip
+
+
+def model_event(
+    rng: random.Random, i: int, version: str, shift: float, follows: int = 1
+) -> InferenceEvent:
+    time_ms = i * 1000 + rng.randint(-90_000, 0)
+    age = rng.gauss(40 + shift, 10)
+    return InferenceEvent(
+        id=f"e{i}",
+        model="churn",
+        version=version,
+        time_ms=max(0, time_ms),
+        features={
+            "age": None if rng.random() < 0.02 else age,
+            "visits": 1.0 if i >= 2300 else follows * (age - 40 - shift) / 10 + rng.gauss(0, 0.8),
+            "plan": rng.choice(["free", "pro", "pro", "team"]) if shift < 9 else "free",
+            "active": rng.random() < 0.3,
+        },
+        prediction=min(1.0, max(0.0, rng.gauss(0.3 + shift / 50, 0.1))),
+        segment={"site": "north"} if i % 3 else None,
+    )
+
+
+def profile(rng: random.Random, version: str) -> dict[str, Any]:
+    rows = [model_event(rng, i, version, 0.0) for i in range(900)]
+    columns = {name: [row.features[name] for row in rows] for name in rows[0].features}
+    predictions = [row.prediction for row in rows]
+    losses = [float(rng.random() < 0.2) for _ in rows]
+    made = fit_profile(
+        "churn", version, columns, predictions=predictions, losses=losses, task="binary",
+        origin="training",
+    )  # fmt: skip
+    made = with_expected_loss(made, predictions, losses)
+    sites: list[Value] = [(row.segment or {}).get("site") for row in rows]
+    made = with_segments(
+        made, columns, ["plan=pro", "site"], attributes={"site": sites}, predictions=predictions
+    )
+    assert [segment.name for segment in made.segments] == ["site=north", "plan=pro"]
+    return profile_to_data(made)
+
+
+def log_of(seed: int, n: int = 2600) -> list[LogRecord]:
+    """A log with all that a partition may hold: drift, damage, and what people say to it."""
+    records = events_of(seed, n)
+    return with_commands(random.Random(seed), records, run(records, [])[0])  # noqa: S311
+
+
+def with_commands(
+    rng: random.Random, records: list[LogRecord], alerts: list[DriftAlert]
+) -> list[LogRecord]:
+    """Commands to these episodes, most of them while they are open, at free offsets."""
+    index = {record.offset: i for i, record in enumerate(records)}
+    commands: dict[int, LogRecord] = {}
+    for n, alert in enumerate(alerts):
+        far = rng.random() < 0.3  # hushed for good, then resolved: what comes next is withheld
+        acts: list[Act] = rng.choice([[], ["acknowledge"], ["acknowledge", "snooze"], ["resolve"]])
+        for k, action in enumerate(("snooze", "resolve") if far else acts):
+            delay = 20 * k if far else rng.choice([0, 1, 20, 200])
+            i = min(len(records) - 1, index[alert.decided_offset] + delay)
+            offset, timestamp_ms = records[i].offset + 1, records[i].timestamp_ms
+            span_ms = 4_000_000 if far else rng.choice([-1000, 5_000, 120_000])
+            until_ms = timestamp_ms + span_ms
+            command = Command(
+                id=f"c{n}-{k if far else rng.randint(0, 2)}",
+                model=rng.choice(["churn"] * 9 + ["nobody"]),
+                action=action,
+                episode=rng.choice([alert.episode_id] * 9 + ["e"]),
+                actor="ann",
+                time_ms=timestamp_ms,
+                until_ms=until_ms if action == "snooze" and rng.random() < 0.9 else None,
+                reason=rng.choice(["", "known"]),
+            )
+            commands[offset] = LogRecord(offset, timestamp_ms, CE_TYPE_OF[Command], encode(command))
+    return sorted([*records, *commands.values()], key=lambda record: record.offset)
+
+
+def events_of(seed: int, n: int) -> list[LogRecord]:
+    """Events, labels, updates, ticks and rubbish; every second offset is free."""
+    rng = random.Random(seed)  # noqa: S311
+    values: list[tuple[Event | bytes, int]] = []
+    labels: list[tuple[int, Label]] = []
+    if rng.random() < 0.7:
+        update = ModelUpdate(
+            id="u1", model="churn", version="1", time_ms=0, profile=profile(rng, "1")
+        )
+        values.append((update, 0))
+    change = rng.randint(600, 1500)
+    stop, thin, dumb, tardy = random.Random(-seed - 1).sample(range(600, 1500), 4)  # noqa: S311
+    clock_ms = 0
+    for i in range(n):
+        worse = change + 250 <= i < change + 700 or i >= change + 1100
+        shift = 12.0 if worse else 3.0 * (change <= i < change + 250)
+        clock_ms += 1000 if rng.random() > 0.002 else 40_000
+        n_ticks = 60 * (i == stop) + (thin <= i < thin + 70)  # time passes, nothing comes
+        values += [(Tick(time_ms=t), t) for t in range(clock_ms, clock_ms + 5_000 * n_ticks, 5_000)]
+        clock_ms += 5_000 * n_ticks
+        event = model_event(rng, i, "1", shift, -1 if 400 <= i < 580 else 1)
+        event = msgspec.structs.replace(event, time_ms=min(event.time_ms, clock_ms))
+        values.append((event, clock_ms))
+        if rng.random() < 0.05:
+            values.append((event, clock_ms))
+        if rng.random() < 0.01:
+            values.append((rng.choice([b"", b"{", b'{"id": 1}', b"\xff" * 40]), clock_ms))
+        if rng.random() < 0.005:
+            values.append((Tick(time_ms=clock_ms + 35_000), clock_ms + 35_000))
+        if rng.random() < 0.6 and not dumb <= i < dumb + 900:
+            wrong = rng.random() < (0.5 if shift else 0.2)
+            truth = int((event.prediction >= 0.5) != wrong)  # type: ignore[operator]
+            late = rng.randint(-3, 400)
+            at_ms = clock_ms + 3_000_000 * (tardy <= i < tardy + 200)
+            labels.append((i + late, Label(id=event.id, model="churn", label=truth, time_ms=at_ms)))
+        if i == 2000 and rng.random() < 0.5:
+            second = ModelUpdate(
+                id="u2", model="churn", version="2", time_ms=clock_ms, profile=profile(rng, "2")
+            )
+            values.append((second, clock_ms))
+    for at, label in sorted(labels, key=lambda pair: -pair[0]):
+        at = min(len(values), max(0, at))  # noqa: PLW2901
+        values.insert(at, (label, values[at - 1][1] if at else 0))
+    records, offset = list[LogRecord](), 0
+    for value, timestamp_ms in values:
+        offset += 2 + 2 * (rng.random() < 0.01)  # transaction markers leave holes
+        raw = value if isinstance(value, bytes) else encode(value)
+        kind = None if isinstance(value, bytes) else CE_TYPE_OF[type(value)]
+        records.append(LogRecord(offset, timestamp_ms, kind, raw))
+    return records
+
+
+def batch_of(records: list[LogRecord]) -> RecordBatch:
+    return RecordBatch(TOPIC, 0, "epoch", records[0].offset, records[-1].offset + 1, records)
+
+
+Results = tuple[list[DriftAlert], list[DeadLetter], list[ClosedWindow], bytes]
+
+
+def run(
+    records: list[LogRecord], cuts: list[int], *, restart: bool = False, spec: MonitorSpec = SPEC
+) -> Results:
+    """Fold the log, cut at ``cuts``; with ``restart`` a new process takes over at every cut.
+
+    The last result is the whole stored state.
+    """
+    monitor = PartitionMonitor(TOPIC, 0, spec)
+    fields: dict[str, bytes] = {}
+    alerts: list[DriftAlert] = []
+    letters: list[DeadLetter] = []
+    windows: list[ClosedWindow] = []
+    for start, end in pairwise(sorted({0, len(records), *cuts})):
+        seen = monitor.observe(batch_of(records[start:end]))
+        alerts += seen.alerts
+        letters += seen.dead_letters
+        windows += seen.windows
+        if restart or end == len(records):
+            store(fields, monitor.changes())
+        if restart:
+            parts = {name: msgspec.msgpack.decode(raw) for name, raw in fields.items()}
+            monitor = PartitionMonitor.restore(TOPIC, 0, spec, parts)
+    windows.sort(key=lambda w: (w.closed_offset, w.model, w.version, w.start_ms))
+    return alerts, letters, windows, state_of(fields)
+
+
+def store(fields: dict[str, bytes], changes: dict[str, Any]) -> None:
+    for name, part in changes.items():
+        if part is None:
+            fields.pop(name, None)
+        else:
+            fields[name] = msgspec.msgpack.encode(part)
+
+
+def state_of(fields: dict[str, bytes]) -> bytes:
+    plain = {name: msgspec.msgpack.decode(raw) for name, raw in fields.items()}
+    return msgspec.json.encode(plain, order="sorted")
