@@ -19,7 +19,7 @@ class Findings(NamedTuple):
     """What was compared (records and alerts of the log), and what is wrong with it.
 
     ``repeats`` are alerts that were published again under the same id and with the same bytes,
-    which is allowed.
+    which is allowed.  ``differing`` names what state mismatches are about.
     """
 
     events: int = 0
@@ -30,6 +30,7 @@ class Findings(NamedTuple):
     duplicate_effects: int = 0
     state_mismatches: int = 0
     repeats: int = 0
+    differing: tuple[str, ...] = ()
 
     @property
     def wrong(self) -> int:
@@ -59,6 +60,7 @@ def judge(stage: Stage, acknowledged: int) -> Findings:
     for message in alerts:
         bodies.setdefault(ce_id(message), set()).add(message.value() or b"")
     missing = {p: written[p] - n for p, n in counted.items()}
+    differing = mismatches(found, expected)
     return Findings(
         events=written.total(),
         alerts=len(expected.alerts),
@@ -69,8 +71,9 @@ def judge(stage: Stage, acknowledged: int) -> Findings:
         phantom_alerts=len(found.alerts - expected.alerts),
         duplicate_effects=sum(max(0, -n) for n in missing.values())
         + sum(len(values) - 1 for values in bodies.values()),
-        state_mismatches=len(mismatches(found, expected)),
+        state_mismatches=len(differing),
         repeats=len(alerts) - len(bodies),
+        differing=tuple(differing),
     )
 
 
