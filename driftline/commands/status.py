@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from stream_monitor.monitor import PartitionMonitor
     from stream_monitor.settings import Settings
     from stream_monitor.windows.closed import ClosedWindow
+    from stream_monitor.windows.performance import WindowPerformance
 
 SUSPECTED, OPEN = 1, 2
 LAST_WINDOWS = 24
@@ -129,6 +130,14 @@ def differing(windows: Iterable[ClosedWindow]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda each: (-each[1], each[0])))
 
 
+def realised(figures: Iterable[WindowPerformance]) -> tuple[int, float | None]:
+    """How many predictions of some windows are labelled by now, and what they cost on average."""
+    known = list(figures)
+    n_labelled = sum(each.n_labelled for each in known)
+    total = sum(each.n_labelled * each.loss for each in known)
+    return n_labelled, total / n_labelled if n_labelled else None
+
+
 def read_monitors(
     redis: Redis, settings: Settings, partitions: Sequence[int]
 ) -> list[PartitionMonitor]:
@@ -152,8 +161,9 @@ def read_monitors(
 
 
 def _windows(redis: Redis, settings: Settings) -> list[dict[str, Any]]:
-    """`window_rows`, each with the features that differ in its last windows."""
+    """`window_rows`, each with what differs in its last windows, and the loss of their labels."""
     from stream_monitor.windows.closed import ClosedWindow  # noqa: PLC0415 - light imports
+    from stream_monitor.windows.performance import WindowPerformance  # noqa: PLC0415
 
     prefix = settings.topics.prefix
     keys = [k.decode() for k in redis.scan_iter(match=f"{prefix}:window:*", count=1_000)]
@@ -162,10 +172,17 @@ def _windows(redis: Redis, settings: Settings) -> list[dict[str, Any]]:
     for row in rows:
         found = by_model[row["model"]]
         last = set(sorted({start for start, _ in found})[-LAST_WINDOWS:])
-        blobs = redis.mget([key for start, key in found if start in last])
+        shown = [key for start, key in found if start in last]
+        blobs = redis.mget(shown)
         windows = [msgspec.json.decode(blob, type=ClosedWindow) for blob in blobs if blob]
         row["last"] = len(last)
         row["differing"] = differing(windows)
+        blobs = redis.mget(
+            [key.replace(f"{prefix}:window:", f"{prefix}:performance:", 1) for key in shown]
+        )
+        row["labelled"], row["loss"] = realised(
+            msgspec.json.decode(blob, type=WindowPerformance) for blob in blobs if blob
+        )
     return rows
 
 
@@ -196,6 +213,9 @@ def table_of(data: Mapping[str, Any]) -> str:
         if row.get("differing"):
             told = ", ".join(f"{name} in {n}" for name, n in row["differing"].items())
             lines.append(f"    of the last {row['last']}, unlike the reference: {told}")
+        if row.get("labelled"):
+            n_labelled, loss = row["labelled"], row["loss"]
+            lines.append(f"    of the last {row['last']}, {n_labelled:,} labelled: loss {loss:.3f}")
     if not data["windows"]:
         lines.append("  none yet")
     return "\n".join(lines)

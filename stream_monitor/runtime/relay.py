@@ -19,7 +19,7 @@ from stream_monitor.contracts import DriftAlert
 from stream_monitor.errors import CorruptState
 from stream_monitor.runtime.letters import alert_headers
 from stream_monitor.runtime.publisher import Publisher
-from stream_monitor.state.fold import ALERT, WINDOW
+from stream_monitor.state.fold import ALERT, PERFORMANCE, WINDOW
 from stream_monitor.state.store import StateStore, StoreUnavailable
 from stream_monitor.web.metrics import Metrics
 
@@ -115,6 +115,7 @@ class Relay:
         failpoint("monitor.outbox.taken")
         await self._publish_alerts({f: v for f, v in some.items() if f.startswith(ALERT)})
         await self._publish_windows({f: v for f, v in some.items() if f.startswith(WINDOW)})
+        await self._publish_figures({f: v for f, v in some.items() if f.startswith(PERFORMANCE)})
         failpoint("monitor.outbox.published")
         await self._store.discard(key, list(some))
         for field, value in some.items():
@@ -139,6 +140,12 @@ class Relay:
         for field, value in entries.items():
             await self._store.publish_window(field.removeprefix(WINDOW), value, self._window_ttl_ms)
         self._metrics.published.labels("window").inc(len(entries))
+
+    async def _publish_figures(self, entries: Mapping[str, bytes]) -> None:
+        for field, value in entries.items():
+            offset, _, key = field.removeprefix(PERFORMANCE).partition(":")
+            await self._store.publish_figures(key, value, int(offset), self._window_ttl_ms)
+        self._metrics.published.labels("figures").inc(len(entries))
 
 
 def in_order(outbox: Mapping[str, bytes]) -> dict[str, bytes]:

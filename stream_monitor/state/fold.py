@@ -15,12 +15,15 @@ ALERT: Final = f"{OUTBOX}a:"
 """Prefix of outbox fields that hold an alert as JSON; the rest of the name is its id."""
 WINDOW: Final = f"{OUTBOX}w:"
 """Prefix of outbox fields that hold a closed window; the rest is the Redis key to set."""
+PERFORMANCE: Final = f"{OUTBOX}p:"
+"""Prefix of outbox fields that hold the figures of a window; the rest is their offset, a colon, and
+the Redis key to set: later figures of the same window are another entry."""
 
 
 class Observed(Protocol):
     """What a batch led to.
 
-    ``outbox`` maps fields (`ALERT`, `WINDOW`) to what has to leave once it is committed.
+    ``outbox`` maps fields (`ALERT`, `WINDOW`, `PERFORMANCE`) to what leaves once it is committed.
     ``urgent`` asks for a commit at once.
     """
 

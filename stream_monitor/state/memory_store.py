@@ -26,6 +26,7 @@ class InMemoryStateStore:
         self._takeover_ms = takeover_ms
         self.hashes: dict[str, dict[str, bytes]] = {}
         self.windows: dict[str, tuple[bytes, int]] = {}
+        self._figures: dict[str, int] = {}
 
     async def acquire(
         self, key: str, generation: int, member: str, now_ms: int
@@ -122,6 +123,12 @@ class InMemoryStateStore:
     async def publish_window(self, redis_key: str, json: bytes, ttl_ms: int) -> None:
         """As `StateStore` says."""
         self.windows[redis_key] = (json, ttl_ms)
+
+    async def publish_figures(self, redis_key: str, json: bytes, offset: int, ttl_ms: int) -> None:
+        """As `StateStore` says."""
+        if offset >= self._figures.get(redis_key, 0):
+            self._figures[redis_key] = offset
+            self.windows[redis_key] = (json, ttl_ms)
 
     async def check(self) -> str | None:
         """Nothing to check."""

@@ -14,8 +14,9 @@ from stream_monitor.ingest.records import LogRecord, RecordBatch
 from stream_monitor.monitor import PartitionMonitor
 from stream_monitor.spec import MonitorSpec
 from stream_monitor.state.envelope import open_, seal
-from stream_monitor.state.fold import ALERT, STATE, WINDOW
+from stream_monitor.state.fold import ALERT, PERFORMANCE, STATE, WINDOW
 from stream_monitor.windows.closed import window_key
+from stream_monitor.windows.performance import WindowPerformance, performance_key
 
 _KIND = "monitor"
 _DISJOINT = (
@@ -50,7 +51,32 @@ class MonitorFold:
                 self._prefix, window.model, window.version, window.start_ms, window.partition
             )
             outbox[f"{WINDOW}{key}"] = msgspec.json.encode(window)
+        outbox |= self._performance(batch.next - 1)
         return Sealed(seen.alerts, seen.dead_letters, outbox, urgent=bool(seen.alerts))
+
+    def _performance(self, offset: int) -> dict[str, bytes]:
+        """Figures of windows that labels changed, as of the record at ``offset``."""
+        outbox: dict[str, bytes] = {}
+        for model in self.monitor.models.values():
+            if is_shadow(model.name):
+                continue
+            for version, windows in model.windows.items():
+                for start_ms, n_labelled, loss in windows.performance.take_changed():
+                    figures = WindowPerformance(
+                        model=model.name,
+                        version=version,
+                        start_ms=start_ms,
+                        end_ms=start_ms + windows.spec.size_ms,
+                        n_labelled=n_labelled,
+                        loss=loss,
+                        as_of_offset=offset,
+                        partition=self.monitor.partition,
+                    )
+                    key = performance_key(
+                        self._prefix, model.name, version, start_ms, figures.partition
+                    )
+                    outbox[f"{PERFORMANCE}{offset}:{key}"] = msgspec.json.encode(figures)
+        return outbox
 
     def skip(self, record: LogRecord) -> None:
         """Count a record that was not looked into as dead-lettered."""

@@ -1,4 +1,4 @@
-"""The store in Redis or Valkey: plain commands and four scripts of one write each.
+"""The store in Redis or Valkey: plain commands and five scripts of one write each.
 
 No ``MULTI`` anywhere: see ``scripts/commit.lua``.
 """
@@ -64,6 +64,7 @@ class RedisStateStore:
         self._commit = self._script("commit", self._commits)
         self._sweep = self._script("sweep", self._redis)
         self._release = self._script("release", self._redis)
+        self._figures = self._script("publish_figures", self._redis)
 
     @staticmethod
     def _script(name: str, client: aioredis.Redis) -> Any:
@@ -156,6 +157,11 @@ class RedisStateStore:
         """As `StateStore` says."""
         async with _reported():
             await self._redis.set(redis_key, json, px=ttl_ms)
+
+    async def publish_figures(self, redis_key: str, json: bytes, offset: int, ttl_ms: int) -> None:
+        """As `StateStore` says."""
+        async with _reported():
+            await self._figures(keys=[redis_key], args=[json, ttl_ms, offset])
 
     async def check(self) -> str | None:
         """As `StateStore` says.  Where ``CONFIG`` is forbidden, a warning says so."""

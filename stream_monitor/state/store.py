@@ -164,6 +164,10 @@ class StateStore(Protocol):
         """Make a closed window readable for ``ttl_ms``."""
         ...
 
+    async def publish_figures(self, redis_key: str, json: bytes, offset: int, ttl_ms: int) -> None:
+        """Make figures as of ``offset`` readable, unless those of a higher offset are."""
+        ...
+
     async def check(self) -> str | None:
         """Whether the store is fit for state; answers a warning, if there is one.
 

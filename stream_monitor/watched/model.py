@@ -90,7 +90,9 @@ class WatchedModel:
         self.versions[version] = WatchedVersion(
             self._topic, self._partition, profile, spec.budget, spec.episodes, spec.loss_warm_up
         )
-        self.windows[version] = Windows(spec.windows, profile, self._partition)
+        self.windows[version] = Windows(
+            spec.windows, profile, self._partition, spec.labels.horizon_ms
+        )
         self._start_offsets[version] = offset
         self._profile_dirty.add(version)
         self._meta_dirty = True
@@ -117,8 +119,12 @@ class WatchedModel:
             version = self.versions.get(name)
             if version is not None:
                 since = self._start_offsets[name]  # during the warm-up nobody watched
-                alerts += version.observe_labels(
+                judged = version.judge(
                     [x for x in joined if x.version == name and x.offset > since]
+                )
+                alerts += version.observe_labels(judged)
+                self.windows[name].performance.observe(
+                    [(x.event_time_ms, x.delay_ms, loss) for x, loss in judged if loss is not None]
                 )
         return alerts, len(joined)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
@@ -34,6 +34,7 @@ from stream_monitor.watched.segments import WatchedSegment, Whole, rows_of
 from stream_monitor.watched.trail import Trail
 
 _SHARD_SERIES: Final = 16
+Judged: TypeAlias = tuple[JoinedLabel, float | None]
 
 
 def feature_key(name: str) -> str:
@@ -152,14 +153,20 @@ class WatchedVersion:
                 alerts += self._alerts(key, decisions)
         return alerts
 
-    def observe_labels(self, joined: Sequence[JoinedLabel]) -> list[DriftAlert]:
-        """Take joined labels in log order: the loss is a watched signal."""
+    def judge(self, joined: Sequence[JoinedLabel]) -> list[Judged]:
+        """Each label with the loss of its prediction, ``None`` where they do not compare."""
+        of = self.profile
+        return [
+            (x, loss_of(of.task, of.threshold, of.positive, x.prediction, x.label)) for x in joined
+        ]
+
+    def observe_labels(self, judged: Sequence[Judged]) -> list[DriftAlert]:
+        """Take what `judge` gave, in log order: the loss is a watched signal."""
         if self.retired:
             return []
-        judged = [(label, self._loss(label)) for label in joined]
         compared = [(label, loss) for label, loss in judged if loss is not None]
         rows = [(label.offset, label.event_time_ms, loss) for label, loss in compared]
-        self.not_comparable += len(joined) - len(rows)
+        self.not_comparable += len(judged) - len(rows)
         self._meta_dirty = True
         if LOSS not in self.series:
             rows = self._warm_up_loss(rows)
@@ -177,12 +184,6 @@ class WatchedVersion:
         self._dirty.add(LOSS)
         decisions = series.observe(values, offsets, times_ms, self._loss_trail.at)
         return self._alerts(LOSS, decisions)
-
-    def _loss(self, label: JoinedLabel) -> float | None:
-        profile = self.profile
-        return loss_of(
-            profile.task, profile.threshold, profile.positive, label.prediction, label.label
-        )
 
     def _warm_up_loss(self, rows: list[tuple[int, int, float]]) -> list[tuple[int, int, float]]:
         """The first losses become the reference of the loss; gives what is left of ``rows``."""

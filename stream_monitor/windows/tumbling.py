@@ -19,6 +19,7 @@ from stream_monitor.reference.profile import ReferenceProfile
 from stream_monitor.reference.transform import Transform, Transformed
 from stream_monitor.windows.closed import ClosedWindow
 from stream_monitor.windows.open import Window
+from stream_monitor.windows.performance import PART, Performance
 from stream_monitor.windows.spec import WindowSpec
 from stream_monitor.windows.statistics import expected_sums, statistics_of
 
@@ -29,8 +30,15 @@ _META: Final = "meta"
 class Windows:
     """The open windows of one (model, version), and what is known about the closed ones."""
 
-    def __init__(self, spec: WindowSpec, profile: ReferenceProfile, partition: int = 0) -> None:
+    def __init__(
+        self,
+        spec: WindowSpec,
+        profile: ReferenceProfile,
+        partition: int = 0,
+        label_horizon_ms: int = 0,
+    ) -> None:
         self.spec, self.profile = spec, profile
+        self.performance = Performance(spec.size_ms, label_horizon_ms)
         self.watermark_ms = _NEVER
         self.late = 0
         self._partition = partition
@@ -161,13 +169,14 @@ class Windows:
                 parts[str(start)] = self._open[start].snapshot()
             elif start in self._stored:
                 parts[str(start)] = None
-        return parts
+        return parts | self.performance.dirty()
 
     def clean(self) -> None:
         """What `dirty` gave is durable."""
         self._dirty.clear()
         self._stored = set(self._open)
         self._meta_dirty = False
+        self.performance.clean()
 
     def restore(self, parts: Mapping[str, Any]) -> None:
         """Continue from the parts.  Raises ValueError where one is missing or does not fit."""
@@ -176,8 +185,11 @@ class Windows:
             self._open = {
                 int(start): Window.restore(int(start), self._n_bins, data)
                 for start, data in parts.items()
-                if start != _META
+                if start != _META and not start.startswith(PART)
             }
+            self.performance.restore(
+                {name: part for name, part in parts.items() if name.startswith(PART)}
+            )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"windows: a part is missing or has no such form: {error}") from error
         if any(start % self.spec.size_ms for start in self._open):

@@ -1,0 +1,133 @@
+"""How well the predictions of each window did, as far as their labels are known by now.
+
+A label may come long after the window of its prediction closed.  It changes these figures and
+nothing else of the window, as long as it is within the label horizon: the end of the window lies
+less than the horizon before the latest label.  That is judged in log order, label by label.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+_NEVER: Final = -1  # event time is not negative
+_CHUNK_WINDOWS: Final = 64
+_MOST: Final = sys.float_info.max
+_AT_ONCE: Final = 256
+"""Windows whose figures go out with one batch: bounds the outbox."""
+PART: Final = "performance"
+
+
+class WindowPerformance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The read model: what ``n_labelled`` predictions of a window cost on average.
+
+    ``loss`` is the share of wrong ones, or the mean absolute error of a regression.  Predictions
+    that came too late for the window's other figures count here.  ``as_of_offset`` is where in the
+    log this was so; figures of a higher offset replace it.
+    """
+
+    model: str
+    version: str
+    start_ms: int
+    end_ms: int
+    n_labelled: int
+    loss: float
+    as_of_offset: int
+    partition: int = 0
+
+
+def performance_key(
+    prefix: str, model: str, version: str, start_ms: int, partition: int = 0
+) -> str:
+    """The Redis key of the figures of a window, beside that of the window itself.
+
+    >>> performance_key("driftline", "flights", "3", 3600000)
+    'driftline:performance:flights@3/3600000/0'
+    """
+    return f"{prefix}:performance:{model}@{version}/{start_ms}/{partition}"
+
+
+class Performance:
+    """Number and sum of the known losses, by window, of one model version."""
+
+    def __init__(self, size_ms: int, horizon_ms: int) -> None:
+        self._size_ms, self._horizon_ms = size_ms, horizon_ms
+        self._clock_ms = _NEVER  # of the latest label
+        self._sums: dict[int, tuple[int, float]] = {}
+        self._changed: set[int] = set()
+        self._dirty: set[int] = set()
+        self._stored: set[int] = set()
+        self._clock_dirty = False
+
+    def observe(self, rows: Iterable[tuple[int, int, float]]) -> None:
+        """Take labels in log order: event time, delay of the label, loss (not negative)."""
+        clock_ms = self._clock_ms
+        for time_ms, delay_ms, loss in rows:
+            clock_ms = max(clock_ms, time_ms + delay_ms)
+            start = time_ms - time_ms % self._size_ms
+            if self._is_over(start, clock_ms):
+                continue
+            n, total = self._sums.get(start, (0, 0.0))
+            self._sums[start] = n + 1, min(_MOST, total + loss)
+            self._changed.add(start)
+            self._dirty.add(self._chunk(start))
+        if clock_ms // self._size_ms != self._clock_ms // self._size_ms:
+            for start in [start for start in self._sums if self._is_over(start, clock_ms)]:
+                del self._sums[start]
+                self._dirty.add(self._chunk(start))
+            self._changed &= self._sums.keys()
+        self._clock_dirty |= clock_ms != self._clock_ms
+        self._clock_ms = clock_ms
+
+    def _is_over(self, start: int, clock_ms: int) -> bool:
+        return start + self._size_ms + self._horizon_ms <= clock_ms
+
+    def _chunk(self, start: int) -> int:
+        return start // self._size_ms // _CHUNK_WINDOWS
+
+    def take_changed(self) -> list[tuple[int, int, float]]:
+        """Start, number and mean loss of windows that changed since asked, the oldest first.
+
+        Not more than bounds the outbox: the others are for the next time.  After `restore` all of
+        them have changed, for nobody knows what had been published.
+        """
+        starts = sorted(self._changed)[:_AT_ONCE]
+        self._changed.difference_update(starts)
+        sums = [(start, *self._sums[start]) for start in starts]
+        return [(start, n, total / n) for start, n, total in sums]
+
+    def dirty(self) -> dict[str, Any]:
+        """The parts that changed since `clean`; ``None`` is a part that no longer exists."""
+        if not self._dirty and not self._clock_dirty:
+            return {}
+        parts: dict[str, Any] = {PART: self._clock_ms}
+        rows: dict[int, list[list[Any]]] = {chunk: [] for chunk in self._dirty}
+        for start in sorted(self._sums):
+            if (chunk := self._chunk(start)) in rows:
+                rows[chunk].append([start, *self._sums[start]])
+        for chunk, mine in sorted(rows.items()):
+            if mine or chunk in self._stored:
+                parts[f"{PART}-{chunk}"] = mine or None
+        return parts
+
+    def clean(self) -> None:
+        """What `dirty` gave is durable."""
+        self._dirty.clear()
+        self._clock_dirty = False
+        self._stored = set(map(self._chunk, self._sums))
+
+    def restore(self, parts: Mapping[str, Any]) -> None:
+        """Continue from the parts.  Raises ValueError where one does not fit; none is the start."""
+        if not parts:
+            return
+        self._clock_ms = int(parts[PART])
+        rows = [row for name, part in parts.items() if name != PART for row in part]
+        self._sums = {int(start): (int(n), float(total)) for start, n, total in rows}
+        for start, (n, total) in self._sums.items():
+            if start % self._size_ms or n < 1 or not 0 <= total <= _MOST:
+                raise ValueError(f"window {start}: impossible losses: {total} of {n} labels")
+        self._changed = set(self._sums)
+        self.clean()
