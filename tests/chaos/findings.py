@@ -42,7 +42,8 @@ class Findings(NamedTuple):
 
     def plus(self, other: Findings) -> Findings:
         """Both together."""
-        return Findings(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+        pairs: Any = zip(self, other, strict=True)
+        return Findings(*(mine + theirs for mine, theirs in pairs))
 
 
 def judge(stage: Stage, acknowledged: int) -> Findings:
