@@ -101,24 +101,32 @@ class Flow:
     ) -> None:
         """Count what came in the records from ``start`` to before ``end``."""
         a, b = np.searchsorted(rows, (start, end)).tolist()
-        if b > a:
-            self._n_events += b - a
-            self._latest_ms = max(self._latest_ms, int(new.times_ms[a:b].max()))
-            self._event = int(new.offsets[b - 1]), self._latest_ms
-            self._event_clock_ms = int(clock_ms[rows[b - 1]])
-            current = np.flatnonzero(~new.retired[a:b])
-            if len(current):
-                self._version = new.versions[int(new.who[a + int(current[-1])])]
         limit = offsets[end] if end < len(offsets) else offsets[-1] + 1
         c, d = np.searchsorted(new.labels, (offsets[start], limit)).tolist()
         if d > c:
             self._n_labels += d - c
             last = int(new.labels[d - 1])
+            before = a + int(np.searchsorted(new.offsets[a:b], last))  # no event after it counts
+            self._follow(new, rows, clock_ms, a, before)
             self._label_clock_ms = int(clock_ms[np.searchsorted(offsets, last)])
             self._label = last, self._time_at(self._label_clock_ms)
+            a = before
+        self._follow(new, rows, clock_ms, a, b)
         e, f = np.searchsorted(new.joined, (offsets[start], limit)).tolist()
         self._delays += int(new.delays[e:f].sum())
         self._n_delays += f - e
+
+    def _follow(self, new: Arrivals, rows: Ints, clock_ms: Ints, a: int, b: int) -> None:
+        """Events from ``a`` to before ``b`` came."""
+        if b == a:
+            return
+        self._n_events += b - a
+        self._latest_ms = max(self._latest_ms, int(new.times_ms[a:b].max()))
+        self._event = int(new.offsets[b - 1]), self._latest_ms
+        self._event_clock_ms = int(clock_ms[rows[b - 1]])
+        current = np.flatnonzero(~new.retired[a:b])
+        if len(current):
+            self._version = new.versions[int(new.who[a + int(current[-1])])]
 
     def _time_at(self, clock_ms: int) -> int:
         """Event time: the latest of an event, and what passed since."""
