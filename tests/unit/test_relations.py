@@ -16,6 +16,7 @@ from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.fixed_point import Floats, Ints
 from stream_monitor.reference.pairs import MAX_RELATIONS
 from stream_monitor.reference.profile import ReferenceProfile, profile_from_data, profile_to_data
+from stream_monitor.traffic.chance import DETECTORS
 from stream_monitor.watched.version import WatchedVersion
 from stream_monitor.windows.cells import dependence_distance
 from tests.benchmarks.detection.streams import DAY_MS
@@ -213,6 +214,7 @@ def test_relations_cost_the_budget_two_detectors_each() -> None:
         return version_of(reference).series["feature/a"].detectors.arl0_events
 
     channels = sum(len(one.channels) for one in made.features.values()) + 1  # and the loss
+    channels += DETECTORS // 2  # of events and labels
     assert arl0(made) / arl0(without) == pytest.approx((channels + 1) / channels)
 
 
