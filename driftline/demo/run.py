@@ -193,7 +193,7 @@ def _leave_no_trace(settings: Settings, topics: list[str]) -> None:
     topic_registry.delete_topics(settings.kafka.client(), topics)
     redis = connect_redis(settings)
     topic, prefix = settings.topics.events, settings.topics.prefix
-    for pattern in (f"driftline:{{{topic}:*", f"{prefix}:window:*"):
+    for pattern in (f"driftline:{{{topic}:*", f"{prefix}:window:*", f"{prefix}:performance:*"):
         for key in redis.scan_iter(match=pattern, count=1_000):
             redis.delete(key)
     redis.close()
