@@ -163,7 +163,10 @@ def read_monitors(
 def _windows(redis: Redis, settings: Settings) -> list[dict[str, Any]]:
     """`window_rows`, each with what differs in its last windows, and the loss of their labels."""
     from stream_monitor.windows.closed import ClosedWindow  # noqa: PLC0415 - light imports
-    from stream_monitor.windows.performance import WindowPerformance  # noqa: PLC0415
+    from stream_monitor.windows.performance import (  # noqa: PLC0415
+        WindowPerformance,
+        performance_key,
+    )
 
     prefix = settings.topics.prefix
     keys = [k.decode() for k in redis.scan_iter(match=f"{prefix}:window:*", count=1_000)]
@@ -177,9 +180,7 @@ def _windows(redis: Redis, settings: Settings) -> list[dict[str, Any]]:
         windows = [msgspec.json.decode(blob, type=ClosedWindow) for blob in blobs if blob]
         row["last"] = len(last)
         row["differing"] = differing(windows)
-        blobs = redis.mget(
-            [key.replace(f"{prefix}:window:", f"{prefix}:performance:", 1) for key in shown]
-        )
+        blobs = redis.mget([performance_key(prefix, key) for key in shown])
         row["labelled"], row["loss"] = realised(
             msgspec.json.decode(blob, type=WindowPerformance) for blob in blobs if blob
         )

@@ -80,7 +80,7 @@ def _expected(outcome: FeatureReference, cells: Ints) -> tuple[int, int]:
     """
     if not cells.any():
         return right_and_wrong(outcome.bin_counts)
-    weights = cells.reshape(-1, 2).sum(axis=1) / max(1, int(cells.sum()))
+    weights = cells.reshape(-1, 2).sum(axis=1) / int(cells.sum())
     known = np.array(outcome.bin_counts).reshape(-1, 2).sum(axis=1)
     effective = 1 / float(np.sum(weights**2 / (known + 1)))
     wrong = effective * expected_share(outcome, cells)

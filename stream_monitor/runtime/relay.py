@@ -1,4 +1,4 @@
-"""Carries the outbox out: alerts to Kafka, closed windows to Redis, then clears the entries.
+"""Carries the outbox out: alerts to Kafka, windows and their figures to Redis, then clears it.
 
 An entry leaves the store only after it was acknowledged where it belongs.  A crash in between
 publishes it again, under the same id; so does a store that forgot a removal.

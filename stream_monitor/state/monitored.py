@@ -72,9 +72,8 @@ class MonitorFold:
                         as_of_offset=offset,
                         partition=self.monitor.partition,
                     )
-                    key = performance_key(
-                        self._prefix, model.name, version, start_ms, figures.partition
-                    )
+                    key = window_key(self._prefix, model.name, version, start_ms, figures.partition)
+                    key = performance_key(self._prefix, key)
                     outbox[f"{PERFORMANCE}{offset}:{key}"] = msgspec.json.encode(figures)
         return outbox
 

@@ -39,15 +39,13 @@ class WindowPerformance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
     partition: int = 0
 
 
-def performance_key(
-    prefix: str, model: str, version: str, start_ms: int, partition: int = 0
-) -> str:
-    """The Redis key of the figures of a window, beside that of the window itself.
+def performance_key(prefix: str, window_key: str) -> str:
+    """The Redis key of the figures of a window, by the key of the window itself.
 
-    >>> performance_key("driftline", "flights", "3", 3600000)
+    >>> performance_key("driftline", "driftline:window:flights@3/3600000/0")
     'driftline:performance:flights@3/3600000/0'
     """
-    return f"{prefix}:performance:{model}@{version}/{start_ms}/{partition}"
+    return f"{prefix}:performance:{window_key.removeprefix(f'{prefix}:window:')}"
 
 
 class Performance:

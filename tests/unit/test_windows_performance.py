@@ -13,7 +13,7 @@ from stream_monitor.labels.spec import LabelSpec
 from stream_monitor.monitor import PartitionMonitor
 from stream_monitor.state.fold import PERFORMANCE, WINDOW
 from stream_monitor.state.monitored import MonitorFold
-from stream_monitor.windows.closed import ClosedWindow
+from stream_monitor.windows.closed import ClosedWindow, window_key
 from stream_monitor.windows.performance import Performance, WindowPerformance, performance_key
 from tests.properties.partition_logs import SPEC, TOPIC, batch_of, log_of
 
@@ -133,7 +133,8 @@ def published(cut: int) -> tuple[dict[str, WindowPerformance], dict[str, ClosedW
                 offset, _, key = field.removeprefix(PERFORMANCE).partition(":")
                 found = msgspec.json.decode(value, type=WindowPerformance)
                 assert found.as_of_offset == int(offset) == batch.next - 1
-                assert key == performance_key("d", found.model, found.version, found.start_ms)
+                of = window_key("d", found.model, found.version, found.start_ms)
+                assert key == performance_key("d", of)
                 figures[key] = found
     return figures, closed
 
