@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from producer.events import Prediction, Value
+from producer.events import Prediction
+from stream_monitor.ingest.table import Table
 
 Ints: TypeAlias = NDArray[np.int64]
 Floats: TypeAlias = NDArray[np.float64]
@@ -21,8 +22,8 @@ class EventBatch:
     """Inference events of one (model, version), in log order, as columns of equal length n.
 
     ``offsets``, ``times_ms`` (event time) and ``ids`` (64-bit hashes) have shape (n,).
-    ``columns`` maps a feature to its n values as they were sent; an absent feature is ``None``.
-    ``segments`` are such columns too: what events say of themselves beside their features.
+    ``features`` are the values as they were sent; ``segments`` what events say of themselves
+    beside them.
     """
 
     model: str
@@ -31,8 +32,8 @@ class EventBatch:
     times_ms: Ints
     ids: NDArray[np.uint64]
     predictions: Sequence[Prediction]
-    columns: dict[str, Sequence[Value]]
-    segments: dict[str, Sequence[Value]] = field(default_factory=dict)
+    features: Table
+    segments: Table
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -46,6 +47,6 @@ class EventBatch:
             self.times_ms[part],
             self.ids[part],
             self.predictions[part],
-            {name: column[part] for name, column in self.columns.items()},
-            {name: column[part] for name, column in self.segments.items()},
+            self.features[part],
+            self.segments[part],
         )

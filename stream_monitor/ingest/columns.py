@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from operator import itemgetter
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
-from producer.events import InferenceEvent, Value
+from producer.events import InferenceEvent
 from stream_monitor.ingest.batch import EventBatch
 from stream_monitor.ingest.records import LogRecord
+from stream_monitor.ingest.table import Row, Table
+
+_NOTHING: Final[Row] = {}
 
 
 def id_hash(text: str, kind_seed: int = 0) -> int:
@@ -39,12 +42,8 @@ def series_salt(model: str, version: str) -> int:
 def to_batch(
     model: str, version: str, entries: Sequence[tuple[LogRecord, InferenceEvent]]
 ) -> EventBatch:
-    """The columns of n events of one (model, version), in the given order.
-
-    Columns stand in the order of their names; a feature an event does not have is ``None``.
-    """
+    """The columns of n events of one (model, version), in the given order."""
     events = [event for _, event in entries]
-    named = [event.segment for event in events]
     return EventBatch(
         model,
         version,
@@ -52,20 +51,6 @@ def to_batch(
         np.array([event.time_ms for event in events], dtype=np.int64),
         id_hashes([event.id for event in events]),
         [event.prediction for event in events],
-        _columns([event.features for event in events]),
-        _columns([segment or {} for segment in named]) if any(named) else {},
+        Table([event.features for event in events]),
+        Table([event.segment or _NOTHING for event in events]),
     )
-
-
-def _columns(rows: Sequence[Mapping[str, Value]]) -> dict[str, Sequence[Value]]:
-    """Transpose; rows that all have the same names, the usual case, go through one getter."""
-    if not rows:
-        return {}
-    names = sorted(rows[0])
-    if len(names) > 1 and set(map(len, rows)) == {len(names)}:
-        try:
-            return dict(zip(names, zip(*map(itemgetter(*names), rows), strict=True), strict=True))
-        except KeyError:
-            pass  # equally many names, but not the same ones
-    names = sorted(set().union(*rows))
-    return {name: tuple([row.get(name) for row in rows]) for name in names}

@@ -32,8 +32,7 @@ def with_reasons(
             yield alert
             continue
         row = int(np.searchsorted(batch.offsets, verdict.offset))
-        column: Sequence[Value] = batch.columns.get(reference.name, ())
-        why = reason(column[row] if column else None, reference.kind)
+        why = reason(batch.features.column(reference.name)[row], reference.kind)
         since = moment(verdict.suspicion.onset_ms)
         said = f"{reference.name}: {why} in all events, since {since}"
         yield msgspec.structs.replace(alert, explanation=said)

@@ -73,7 +73,6 @@ class WatchedSegment:
         offsets, times_ms = batch.offsets[rows], batch.times_ms[rows]
         self._trail.observe(offsets, times_ms)
         places = rows.tolist()
-        absent: Sequence[Value] = [None] * len(batch)
         for key, series in self.series.items():
             name = self._whole_of[key]
             if name == PREDICTION:
@@ -81,7 +80,7 @@ class WatchedSegment:
                     score_of(batch.predictions[i], profile.task, profile.positive) for i in places
                 ]
             else:
-                column = batch.columns.get(series.reference.name, absent)
+                column = batch.features.column(series.reference.name)
                 values = [column[i] for i in places]
             decisions = series.observe(
                 series.transform.apply(values), offsets, times_ms, self._trail.at
@@ -144,9 +143,5 @@ def _split(
 
 def _column(batch: EventBatch, attribute: str) -> Sequence[Value]:
     """What each event says of itself; a feature where it says nothing."""
-    said, feature = batch.segments.get(attribute), batch.columns.get(attribute)
-    if said is None:
-        return feature if feature is not None else [None] * len(batch)
-    if feature is None:
-        return said
+    said, feature = batch.segments.column(attribute), batch.features.column(attribute)
     return [f if s is None else s for s, f in zip(said, feature, strict=True)]

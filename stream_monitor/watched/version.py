@@ -7,12 +7,11 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from producer.events import Value
 from stream_monitor.alerts.alert import Place, alert_of, track_of
 from stream_monitor.alerts.policy import EpisodePolicy
 from stream_monitor.alerts.series import Decision, Series
 from stream_monitor.contracts import DriftAlert
-from stream_monitor.drift.calibration import Budget, arl0_events
+from stream_monitor.drift.calibration import Budget
 from stream_monitor.ingest.batch import EventBatch, Ints
 from stream_monitor.labels.join import JoinedLabel
 from stream_monitor.reference.fit import fit_loss
@@ -20,7 +19,7 @@ from stream_monitor.reference.loss import loss_of, score_of
 from stream_monitor.reference.profile import FeatureReference, ReferenceProfile
 from stream_monitor.reference.transform import Transformed
 from stream_monitor.reference.values import Column
-from stream_monitor.traffic.chance import DETECTORS
+from stream_monitor.watched.allowance import arl0_of
 from stream_monitor.watched.estimate import (
     CONFIDENCE,
     LOSS,
@@ -30,6 +29,7 @@ from stream_monitor.watched.estimate import (
 )
 from stream_monitor.watched.reasons import with_reasons
 from stream_monitor.watched.relations import WatchedRelations
+from stream_monitor.watched.schema import SCHEMA, WatchedSchema
 from stream_monitor.watched.segments import WatchedSegment, Whole, rows_of
 from stream_monitor.watched.trail import Trail
 
@@ -67,16 +67,7 @@ class WatchedVersion:
         references |= references_of_model(profile)
         self.estimate = None if profile.expected_loss is None else Estimate(profile)
         tables = {} if self.estimate is None else {self.estimate.key: self.estimate.table}
-        # The loss may come later: its two detectors are in the budget from the start.
-        channels = sum(len(reference.channels) for reference, _ in references.values())
-        channels += (LOSS not in references) + len(profile.relations)
-        # A segment sees its share of the events: its detectors cost the budget as much less.
-        parts = sum(
-            segment.share * len(reference.channels)
-            for segment in profile.segments
-            for reference in segment.references
-        )
-        self.arl0_events = arl0_events(budget, 2 * (channels + parts) + DETECTORS)
+        self.arl0_events = arl0_of(profile, budget)
         self.series = {
             key: Series(reference, track, self.arl0_events, policy, tables.get(key))
             for key, (reference, track) in references.items()
@@ -86,6 +77,8 @@ class WatchedVersion:
         for segment in self._segments:
             self.series |= segment.series
         self.relations = WatchedRelations(self.place, profile, self.arl0_events, policy)
+        self.schema = WatchedSchema(self.place, profile)
+        self._names = tuple(profile.features)
         self._trail = Trail()
         self._loss_trail = Trail()
         self._dirty = set(self.series)
@@ -98,10 +91,9 @@ class WatchedVersion:
 
         That is each feature's transformed values and, last, what loss to expect.
         """
-        absent: Sequence[Value] = [None] * len(batch)
         transformed = {
-            name: self.series[feature_key(name)].transform.apply(batch.columns.get(name, absent))
-            for name in self.profile.features
+            name: self.series[feature_key(name)].transform.apply(column)
+            for name, column in batch.features.columns(self._names).items()
         }
         scored = self._scored(batch)
         estimate = self.estimate
@@ -128,6 +120,7 @@ class WatchedVersion:
             alerts += told
         features = {name: whole[feature_key(name)] for name in transformed}
         alerts += self.relations.observe(batch, transformed, features, self._trail.at)
+        alerts += self.schema.observe(batch, self._trail.at)
         return transformed, alerts + self._observe_segments(batch, whole), losses
 
     def _scored(self, batch: EventBatch) -> dict[str, Transformed]:
@@ -220,6 +213,7 @@ class WatchedVersion:
             for key, decisions in segment.supersede(offset, time_ms):
                 alerts += self._alerts(key, decisions)
         alerts += self.relations.supersede(offset, time_ms)
+        alerts += self.schema.end("superseded", offset, time_ms)
         self.retired = True
         self._meta_dirty = True
         self._dirty.update(self.series)
@@ -230,6 +224,9 @@ class WatchedVersion:
         if alert.series in self.relations.series:
             self._meta_dirty = True
             return self.relations.resolve(alert.series, offset, time_ms)
+        if alert.series == SCHEMA:
+            self._meta_dirty = True
+            return self.schema.end("resolved", offset, time_ms)
         series = self.series[alert.series]
         decision = series.resolve(track_of(alert), offset, time_ms)
         self._dirty.add(alert.series)
@@ -237,9 +234,11 @@ class WatchedVersion:
 
     def levels(self) -> dict[str, int]:
         """Drift of every series: 0 none, 1 suspected, 2 an open episode."""
-        return {key: series.level() for key, series in self.series.items()} | {
-            key: series.level() for key, series in self.relations.series.items()
-        }
+        return (
+            {key: series.level() for key, series in self.series.items()}
+            | {key: series.level() for key, series in self.relations.series.items()}
+            | {SCHEMA: self.schema.level()}
+        )
 
     def dirty(self) -> dict[str, Any]:
         """The parts that changed since `clean`."""
@@ -250,6 +249,7 @@ class WatchedVersion:
                 self._trail.snapshot(), self._loss_trail.snapshot(),
                 *([[s.snapshot() for s in self._segments]] if self._segments else []),
             ]  # fmt: skip
+            parts["schema"] = self.schema.snapshot()
             if self.relations.series:
                 parts["relations"] = self.relations.snapshot()
             if self.estimate is not None:
@@ -278,6 +278,8 @@ class WatchedVersion:
         self._loss_trail.restore(loss_trail)
         for segment, data in zip(self._segments, segments[0] if segments else (), strict=True):
             segment.restore(data)
+        if "schema" in parts:  # not in what was stored before there was one
+            self.schema.restore(parts["schema"])
         if self.relations.series:
             self.relations.restore(parts["relations"])
         if self.estimate is not None:

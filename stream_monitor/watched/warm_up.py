@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +14,8 @@ from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.profile import ReferenceProfile, Task
 
 _PART_ROWS: Final = 256
+_ONE_IN: Final = 100
+_MAX_FEATURES: Final = 512
 
 
 def task_of(predictions: Iterable[Prediction]) -> Task:
@@ -29,6 +32,18 @@ def task_of(predictions: Iterable[Prediction]) -> Task:
     return "regression"
 
 
+def features_of(counts: Mapping[str, int], n_rows: int) -> list[str]:
+    """The names that become features: of one row in a hundred at least, the most frequent ones.
+
+    So names that somebody makes up neither spend the budget nor fill the state.
+
+    >>> features_of({"age": 2000, "note": 20, "id-17": 1}, 2000)
+    ['age', 'note']
+    """
+    often = [name for name, count in counts.items() if count * _ONE_IN >= n_rows]
+    return sorted(sorted(often, key=lambda name: (-counts[name], name))[:_MAX_FEATURES])
+
+
 class WarmUp:
     """Collects the first ``n_rows`` events of a version, then makes its profile."""
 
@@ -43,22 +58,18 @@ class WarmUp:
         return self.n_rows - len(self._rows)
 
     def add(self, batch: EventBatch) -> None:
-        """Take events, at most `missing` of them.
-
-        A row keeps what its event had: which names a column stands for depends on its neighbours.
-        """
-        names = list(batch.columns)
-        values = zip(*batch.columns.values(), strict=True) if names else ((),) * len(batch)
+        """Take events, at most `missing` of them."""
         self._rows += [
-            ({n: v for n, v in zip(names, row, strict=True) if v is not None}, prediction, time_ms)
+            ({n: row[n] for n in sorted(row) if row[n] is not None}, prediction, time_ms)
             for row, prediction, time_ms in zip(
-                values, batch.predictions, batch.times_ms.tolist(), strict=True
+                batch.features.rows, batch.predictions, batch.times_ms.tolist(), strict=True
             )
         ]
 
     def profile(self) -> ReferenceProfile:
         """The reference of what was collected.  Raises ValueError where it cannot be one."""
-        names = sorted({name for features, *_ in self._rows for name in features})
+        counts = Counter(name for features, *_ in self._rows for name in features)
+        names = features_of(counts, len(self._rows))
         predictions = [prediction for _, prediction, _ in self._rows]
         return fit_profile(
             self.model,

@@ -96,7 +96,7 @@ def _river(batches: list[EventBatch]) -> int:
     detectors = {name: (ADWIN(), PageHinkley()) for name in workload.FEATURES}
     drifts = 0
     for batch in batches:
-        for name, column in batch.columns.items():
+        for name, column in batch.features.columns(workload.FEATURES).items():
             adwin, page_hinkley = detectors[name]
             for value in column:
                 adwin.update(value)

@@ -53,7 +53,7 @@ def label(number: int, model: str = "m", value: str | int = 1) -> Event:
 MADE_UP: Final[dict[str, Callable[[int], Event]]] = {
     "models": lambda i: event(i, model=f"m{i}"),
     "versions": lambda i: event(i, version=f"v{i}"),
-    "features": lambda i: event(i, extra={f"f{i}": 1.0}),
+    "features": lambda i: event(i, extra={f"f{i}-{k}": 1.0 for k in range(20)}),
     "categories": lambda i: event(i, extra={"c": f"c{i}"}),
     "numbers": lambda i: event(i, extra={"y": float(i) * 1e6}),
     "classes": lambda i: event(i, prediction=f"class-{i}"),

@@ -31,7 +31,8 @@ POISON: Final = (b"", b"{", b"\xff\xfe", b'{"id": 7}', b"[" * 5_000, b'{"x": NaN
 
 
 def events_of(model: str, seed: int) -> Iterator[Event | bytes]:
-    """A model's life: in Celsius by mistake every other 200 events, older customers, wrong scores.
+    """A model's life: in Celsius by mistake every other 200 events, older customers, wrong scores,
+    a feature on trial.
 
     Episodes of drift begin and end all the time, so that there are alerts to lose.
     """
@@ -42,6 +43,7 @@ def events_of(model: str, seed: int) -> Iterator[Event | bytes]:
         celsius = number > NORMAL_EVENTS and number // UNIT_EVENTS % 2 == 1
         older = number > NORMAL_EVENTS and number // OLDER_EVENTS % 2 == 0
         temp, age = rng.gauss(60, 9), rng.gauss(48 if older else 40, 10)
+        trial = {"trial": 1.0} if number > NORMAL_EVENTS and number // UNIT_EVENTS % 3 == 1 else {}
         score = min(1.0, max(0.0, rng.gauss(0.4, 0.1)))
         behind_ms = LATE_MS if number % 103 == 50 else rng.randrange(SHUFFLED_MS)
         time_ms = max(START_MS, START_MS + STEP_MS * number - behind_ms)
@@ -54,6 +56,7 @@ def events_of(model: str, seed: int) -> Iterator[Event | bytes]:
                 "temp": (temp - 32) / 1.8 if celsius else temp,
                 "age": age,
                 "plan": rng.choice(("free", "pro", "team")),
+                **trial,
             },
             prediction=score,
         )

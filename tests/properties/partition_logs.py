@@ -71,6 +71,7 @@ def model_event(
             "visits": 1.0 if i >= 2300 else follows * (age - 40 - shift) / 10 + rng.gauss(0, 0.8),
             "plan": rng.choice(["free", "pro", "pro", "team"]) if shift < 9 else "free",
             "active": rng.random() < 0.3,
+            **({"trial": 1.0} if 1200 <= i < 1500 else {}),
         },
         prediction=min(1.0, max(0.0, rng.gauss(0.3 + shift / 50, 0.1))),
         segment={"site": "north"} if i % 3 else None,

@@ -29,6 +29,7 @@ from stream_monitor.watched.version import WatchedVersion
 from stream_monitor.windows.spec import WindowSpec
 from stream_monitor.windows.tumbling import Windows
 from tests.benchmarks.estimate import CHANGES, Change, Rows, estimated, profile_of, rows
+from tests.unit.tables import table_of
 
 NONE = CHANGES[0]
 BY_NAME: Mapping[str, Change] = {change.name: change for change in CHANGES}
@@ -48,7 +49,8 @@ def batch_of(predictions: list[Prediction], start: int = 0) -> EventBatch:
     where = np.arange(start, start + n)
     return EventBatch(
         model="m", version="1", offsets=where, times_ms=where * 1000,
-        ids=where.astype(np.uint64), predictions=predictions, columns={}, segments={},
+        ids=where.astype(np.uint64), predictions=predictions,
+        features=table_of({}, n), segments=table_of({}, n),
     )  # fmt: skip
 
 

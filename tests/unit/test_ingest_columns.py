@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from producer.events import InferenceEvent, Value
 from stream_monitor.ingest.batch import EventBatch
 from stream_monitor.ingest.columns import id_hash, id_hashes, series_salt, to_batch
@@ -21,58 +25,52 @@ def batch(*rows: dict[str, Value]) -> EventBatch:
     return to_batch("m", "1", entries)
 
 
-def test_columns_hold_the_values_in_log_order() -> None:
+def values(batch: EventBatch, *names: str) -> dict[str, list[Value]]:
+    return {name: list(column) for name, column in batch.features.columns(names).items()}
+
+
+def test_a_batch_holds_the_values_in_log_order() -> None:
     columns = batch({"a": 1, "b": "x"}, {"a": 2.5, "b": None})
 
     assert columns.offsets.tolist() == [10, 11]
     assert columns.times_ms.tolist() == [0, 1]
     assert list(columns.predictions) == [0.0, 0.1]
     assert columns.ids.tolist() == [id_hash("e0"), id_hash("e1")]
-    assert {k: list(v) for k, v in columns.columns.items()} == {"a": [1, 2.5], "b": ["x", None]}
+    assert values(columns, "a", "b") == {"a": [1, 2.5], "b": ["x", None]}
 
 
-def test_an_absent_feature_is_none() -> None:
-    columns = batch({"a": 1, "b": 2}, {"a": 3}, {"a": 4, "c": 5})
-    assert {k: list(v) for k, v in columns.columns.items()} == {
-        "a": [1, 3, 4],
-        "b": [2, None, None],
-        "c": [None, None, 5],
+@pytest.mark.parametrize("rows", [[], [{}, {}]])
+def test_no_events_and_events_without_features_are_batches(rows: list[dict[str, Value]]) -> None:
+    made = batch(*rows)
+    assert len(made) == len(rows)
+    assert values(made, "a", "b") == {"a": [None] * len(rows), "b": [None] * len(rows)}
+    assert made.features.others(set()) == {}
+
+
+ROWS = st.lists(st.dictionaries(st.sampled_from("abcd"), st.none() | st.integers(0, 3)), max_size=8)
+
+
+@given(ROWS, st.sets(st.sampled_from("abcde")))
+def test_columns_and_other_names_are_those_of_the_rows(
+    rows: list[dict[str, Value]], asked: set[str]
+) -> None:
+    features = batch(*rows).features
+
+    names = tuple(sorted(asked))
+    found = {name: list(column) for name, column in features.columns(names).items()}
+    assert found == {name: [row.get(name) for row in rows] for name in names}
+    assert features.others(asked) == {
+        name: places
+        for name in "abcd"
+        if name not in asked
+        and (places := [i for i, row in enumerate(rows) if row.get(name) is not None])
     }
-
-
-def test_a_feature_that_only_a_later_event_has_is_a_column() -> None:
-    columns = batch({"a": 1, "b": 2}, {"a": 3, "b": 4, "c": 5})
-    assert list(columns.columns["c"]) == [None, 5]
-
-
-def test_equally_many_features_of_other_names_are_kept_apart() -> None:
-    columns = batch({"a": 1, "b": 2}, {"a": 3, "c": 4})
-    assert {k: list(v) for k, v in columns.columns.items()} == {
-        "a": [1, 3],
-        "b": [2, None],
-        "c": [None, 4],
-    }
-
-
-def test_a_single_feature_is_a_column_of_values() -> None:
-    assert list(batch({"a": 1}, {"a": 2}).columns["a"]) == [1, 2]
-
-
-def test_events_without_features_and_no_events_are_batches() -> None:
-    assert batch({}, {}).columns == {}
-    assert len(batch({}, {})) == 2
-    assert len(batch()) == 0
-
-
-def test_columns_stand_in_the_order_of_their_names_whatever_the_rows() -> None:
-    assert list(batch({"b": 1, "a": 2}).columns) == ["a", "b"]
-    assert list(batch({"b": 1}, {"a": 2}).columns) == ["a", "b"]
 
 
 def test_a_slice_is_a_batch() -> None:
     part = batch({"a": 1}, {"a": 2}, {"a": 3})[1:]
     assert part.offsets.tolist() == [11, 12]
-    assert list(part.columns["a"]) == [2, 3]
+    assert values(part, "a") == {"a": [2, 3]}
 
 
 def test_hashes_are_the_same_for_ever() -> None:

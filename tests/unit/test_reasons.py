@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import msgspec
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from producer.events import Value
+from tests.unit.tables import table_of
 from tests.unit.test_relations import batch_of, profile, version_of
 
 
@@ -23,8 +25,8 @@ from tests.unit.test_relations import batch_of, profile, version_of
 def test_what_is_wrong_in_all_events_is_named(sent: Value, says: str) -> None:
     rng = np.random.default_rng(1)
     batch = batch_of({"temp": rng.standard_normal(4_000)})
-    column: Sequence[Value] = [*batch.columns["temp"][:2_000], *[sent] * 2_000]
-    batch.columns["temp"] = column
+    column: Sequence[Value] = [*batch.features.column("temp")[:2_000], *[sent] * 2_000]
+    batch = dataclasses.replace(batch, features=table_of({"temp": column}))
 
     alerts = version_of(profile({"temp": rng.standard_normal(5_000)})).observe(batch)[1]
 
@@ -36,8 +38,7 @@ def test_a_feature_that_is_gone_is_missing() -> None:
     rng = np.random.default_rng(2)
     names = {name: rng.standard_normal(5_000) for name in ("temp", "wind")}
     watched = version_of(profile(names))
-    batch = batch_of(names)
-    del batch.columns["temp"]
+    batch = batch_of({"wind": names["wind"]})
 
     (alert,) = watched.observe(batch)[1]
 

@@ -20,6 +20,7 @@ from stream_monitor.traffic.chance import DETECTORS
 from stream_monitor.watched.version import WatchedVersion
 from stream_monitor.windows.cells import dependence_distance
 from tests.benchmarks.detection.streams import DAY_MS
+from tests.unit.tables import table_of
 
 N = 10_000
 
@@ -52,10 +53,13 @@ def batch_of(columns: dict[str, Floats], start: int = 0, every_ms: int = 1000) -
     return EventBatch(
         model="m", version="1", offsets=offsets, times_ms=offsets * every_ms,
         ids=offsets.astype(np.uint64), predictions=[0.5] * n,
-        columns={
-            name: [None if math.isnan(v) else v for v in column.tolist()]
-            for name, column in columns.items()
-        },
+        features=table_of(
+            {
+                name: [None if math.isnan(v) else v for v in column.tolist()]
+                for name, column in columns.items()
+            }
+        ),
+        segments=table_of({}, n),
     )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from stream_monitor.reference.profile import (
 from stream_monitor.traffic.chance import DETECTORS
 from stream_monitor.watched.segments import rows_of
 from stream_monitor.watched.version import WatchedVersion
+from tests.unit.tables import table_of
 
 SHARES = {"EWR": 0.5, "JFK": 0.4, "LGA": 0.1}
 
@@ -56,7 +57,8 @@ def batch_of(data: pd.DataFrame) -> EventBatch:
     return EventBatch(
         model="m", version="1", offsets=np.arange(n), times_ms=np.arange(n) * 1000,
         ids=np.arange(n, dtype=np.uint64), predictions=data["score"].tolist(),
-        columns={"temp": data["temp"].tolist()}, segments={"origin": data["origin"].tolist()},
+        features=table_of({"temp": data["temp"].tolist()}),
+        segments=table_of({"origin": data["origin"].tolist()}),
     )  # fmt: skip
 
 

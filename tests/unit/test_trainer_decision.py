@@ -51,6 +51,7 @@ def test_confirmed_drift_asks_for_a_retrain(kind: str, phase: str) -> None:
     ("history", "changes", "rule"),
     [
         (History(), {"kind": "quality"}, "data_quality"),
+        (History(), {"kind": "quality", "cause": "schema"}, "data_quality"),
         (History(), {"kind": "data", "cause": "unit_change"}, "data_quality"),
         (History(), {"kind": "volume"}, "traffic"),
         (History(), {"kind": "labels", "severity": "high"}, "traffic"),

@@ -93,7 +93,7 @@ def _unfit(alert: DriftAlert, history: History, _spec: RetrainSpec) -> Decision 
         reason = f"{alert.explanation} How much comes, or when, says nothing a model could learn."
         return Decision("refuse", "traffic", reason)
     if alert.kind == "quality" or alert.cause == "unit_change":
-        reason = f"{alert.explanation} This is broken data, not a changed world: mend the source."
+        reason = f"{alert.explanation} {_SCHEMA if alert.cause == 'schema' else _BROKEN}"
         return Decision("refuse", "data_quality", reason)
     if history.champion is not None and alert.version != history.champion:
         reason = f"Version {alert.version} no longer serves; {history.champion} does."
@@ -136,6 +136,10 @@ _OVER: Final = {
     "superseded": "Another version took over before there were enough labels.",
     "resolved": "A person resolved the drift before there were enough labels.",
 }
+
+
+_BROKEN: Final = "This is broken data, not a changed world: mend the source."
+_SCHEMA: Final = "The model is not given it: a retrain learns nothing from it."
 
 
 def _seen(alert: DriftAlert) -> Numbers:
