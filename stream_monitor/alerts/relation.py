@@ -66,7 +66,7 @@ class RelationSeries:
         self._arl0 = arl0_events
         self._joint = Joint(first, second, relation.first_starts, relation.second_starts)
         self.channel = Channel(relation.channel, arl0_events)
-        self._track = RelationTrack(relation, policy)
+        self.track = RelationTrack(relation, policy)
 
     def observe(
         self,
@@ -99,17 +99,17 @@ class RelationSeries:
             )
             for signal in self.channel.observe(values)
         ]
-        if self._track.state == "quiet" and not suspicions:
+        if self.track.state == "quiet" and not suspicions:
             return []
         cells = self._joint.cells(one, other)
-        return self._track.observe(cells, where, when, products, suspicions)
+        return self.track.observe(cells, where, when, products, suspicions)
 
     def end(self, phase: Phase, offset: int, time_ms: int) -> Verdict | None:
         """End from outside what is open; ``None`` where nobody was told of it.
 
         Resolved by a person, the detectors begin anew on the reference.
         """
-        verdict = self._track.end(phase, offset, time_ms)
+        verdict = self.track.end(phase, offset, time_ms)
         told, self.told = self.told, False
         if phase == "resolved":
             self.channel = Channel(self.relation.channel, self._arl0)
@@ -117,17 +117,17 @@ class RelationSeries:
 
     def level(self) -> int:
         """0: nothing; 1: suspected, or withheld; 2: an episode is open."""
-        return 2 if self.told else int(self._track.state != "quiet")
+        return 2 if self.told else int(self.track.state != "quiet")
 
     def snapshot(self) -> list[Any]:
         """All that changes, as plain data."""
-        return [self.channel.snapshot(), self._track.snapshot(), self.told]
+        return [self.channel.snapshot(), self.track.snapshot(), self.told]
 
     def restore(self, data: Sequence[Any]) -> None:
         """Continue from `snapshot`.  Raises ValueError where it does not fit."""
         channel, track, told = data
         self.channel = Channel.restore(self.relation.channel, self._arl0, channel)
-        self._track.restore(track)
-        if told and self._track.state != "open":
+        self.track.restore(track)
+        if told and self.track.state != "open":
             raise ValueError(f"{self.relation.name}: an episode was told of that is not open")
         self.told = bool(told)

@@ -15,6 +15,7 @@ from scipy.stats import poisson
 
 from producer.codec import encode
 from producer.events import CE_TYPE_OF, Event, InferenceEvent, ModelUpdate
+from stream_monitor.alerts.episode import Track
 from stream_monitor.drift.calibration import Budget
 from stream_monitor.ingest.records import LogRecord, RecordBatch
 from stream_monitor.monitor import PartitionMonitor
@@ -58,6 +59,7 @@ class Quarter(NamedTuple):
 
     n_features: int
     n_channels: int
+    n_relations: int
     n_seasonal: int
     n_events: int
     weeks: float
@@ -130,15 +132,16 @@ def run_quarter(n_features: int, n_days: int, seed: int) -> Quarter:
         raise RuntimeError(
             f"{monitor.counters.valid} of {n_events} events were valid: {monitor.counters}"
         )
-    tracks = [
-        track
-        for series in monitor.models[_MODEL].versions["1"].series.values()
-        for track in (series.main, series.validity)
+    version = monitor.models[_MODEL].versions["1"]
+    tracks: list[Track] = [
+        track for series in version.series.values() for track in (series.main, series.validity)
     ]
+    tracks += [series.track for series in version.relations.series.values()]
     weeks = n_days / 7
     return Quarter(
         n_features,
         sum(len(feature.channels) for feature in profile.features.values()),
+        len(profile.relations),
         sum(feature.calendar is not None for feature in profile.features.values()),
         n_events,
         weeks,

@@ -106,7 +106,8 @@ def quarter_lines(row: Quarter) -> list[str]:
     mark = "" if row.suspicions <= row.allowed else "  !"
     watched = (
         f"{row.n_features} features, {row.n_seasonal} of them with a season; "
-        f"{row.n_channels} channels; {row.n_events:,} events in {row.weeks:.0f} weeks, one a minute"
+        f"{row.n_channels} channels, {row.n_relations} relations; "
+        f"{row.n_events:,} events in {row.weeks:.0f} weeks, one a minute"
     )
     told = f"{row.alerts} alerts, {row.suspicions} suspicions; at most {row.allowed} by the budget"
     return [watched, told + mark]
