@@ -17,6 +17,7 @@ from faust.app.base import BootStrategy
 from stream_monitor.ingest.records import RecordBatch
 from stream_monitor.runtime.agents import COMMIT_EVERY_S
 from stream_monitor.runtime.credentials import faust_credentials
+from stream_monitor.runtime.memory import TRIM_EVERY_S, give_back
 from stream_monitor.runtime.rooms import Rooms, build
 from stream_monitor.runtime.ticks import LOOK_EVERY_S
 from stream_monitor.runtime.transport import LogConsumer, LogTransport
@@ -97,6 +98,7 @@ class MonitorApp(faust.App):
         self._every(OUTBOX_EVERY_S, self.rooms.look_for_left)
         self._every(LAG_EVERY_S, self._report_lag)
         self._every(ADVISE_EVERY_S, self._advise)
+        self._every(TRIM_EVERY_S, give_back)
         await super().on_start()
 
     async def on_stop(self) -> None:
