@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from stream_monitor.state.memory_store import InMemoryStateStore
 from stream_monitor.state.redis_store import RedisStateStore, partition_key
@@ -25,6 +26,7 @@ from stream_monitor.state.store import (
 )
 
 TAKEOVER_MS = 30_000
+TTL_MS = 60_000
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -273,6 +275,35 @@ def test_quarantine_sets_state_aside_and_the_partition_begins_anew(run: Run, key
         assert await store.load(aside) == {"s:x": b"1"}
         assert (await take(store, key)).next is None
         await store.quarantine(f"{key}-never", 42)
+
+    run(rule)
+
+
+@pytest.fixture
+def published(request: pytest.FixtureRequest) -> Callable[[StateStore, str], bytes | None]:
+    """Reads what dashboards read."""
+
+    def read(store: StateStore, name: str) -> bytes | None:
+        if isinstance(store, InMemoryStateStore):
+            return store.windows[name][0]
+        with Redis.from_url(request.getfixturevalue("redis_url")) as client:
+            assert 0 < int(str(client.pttl(name))) <= TTL_MS
+            found = client.get(name)
+            assert found is None or isinstance(found, bytes)
+            return found
+
+    return read
+
+
+def test_figures_of_a_window_are_replaced_by_later_ones_only(
+    run: Run, key: str, published: Callable[[StateStore, str], bytes | None]
+) -> None:
+    """A worker that was frozen carries out what others have long told better."""
+
+    async def rule(store: StateStore) -> None:
+        for offset, kept in ((7, 7), (9, 9), (8, 9), (9, 9), (12, 12)):
+            await store.publish_figures(key, b'{"as_of_offset":%d}' % offset, offset, TTL_MS)
+            assert published(store, key) == b'{"as_of_offset":%d}' % kept
 
     run(rule)
 

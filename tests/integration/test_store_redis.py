@@ -31,25 +31,6 @@ def test_windows_are_readable_and_expire(redis_url: str) -> None:
     asyncio.run(main())
 
 
-def test_figures_of_a_window_are_replaced_by_later_ones_only(redis_url: str) -> None:
-    """A worker that was frozen carries out what others have long told better."""
-
-    async def main() -> None:
-        store = RedisStateStore(redis_url)
-        name = f"performance-{uuid.uuid4().hex}"
-        try:
-            with sync_redis.Redis.from_url(redis_url) as client:
-                for offset, kept in ((7, 7), (9, 9), (8, 9), (9, 9), (12, 12)):
-                    figures = b'{"as_of_offset":%d}' % offset
-                    await store.publish_figures(name, figures, offset, 60_000)
-                    assert client.get(name) == b'{"as_of_offset":%d}' % kept
-                    assert 0 < int(str(client.pttl(name))) <= 60_000
-        finally:
-            await store.close()
-
-    asyncio.run(main())
-
-
 @pytest.fixture
 def evicting(redis_url: str) -> Iterator[str]:
     with sync_redis.Redis.from_url(redis_url) as client:
