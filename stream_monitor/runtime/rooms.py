@@ -152,6 +152,11 @@ def build(settings: Settings, folds: FoldFactory, store: StateStore) -> Rooms:
             for owned in partitions
             for (model, series), level in owned.fold.levels().items()
         ],
+        lambda: [
+            (owned.partition, model, of, rate)
+            for owned in partitions
+            for (model, of), rate in owned.fold.error_rates().items()
+        ],
     )
     watchdog = Watchdog(
         settings.watchdog.stuck_s, lambda: committer.waiting or not broker_answers(settings)

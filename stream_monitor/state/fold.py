@@ -64,6 +64,10 @@ class PartitionFold(Protocol):
         """Drift of a (model, series): 0 none, 1 suspected, 2 an open episode (for metrics)."""
         ...
 
+    def error_rates(self) -> Mapping[tuple[str, str], float]:
+        """Error rates of a model by what they are: estimated, realised and so on (for metrics)."""
+        ...
+
 
 class FoldFactory(Protocol):
     """Makes folds: fresh ones, and ones that continue from stored fields."""

@@ -102,6 +102,16 @@ class MonitorFold:
         """Drift of every (model, series): 0 none, 1 suspected, 2 an open episode."""
         return self.monitor.levels()
 
+    def error_rates(self) -> Mapping[tuple[str, str], float]:
+        """Of versions in service that have an estimate; what nothing is known of is left out."""
+        rates: dict[tuple[str, str], float] = {}
+        for model in self.monitor.models.values():
+            for version, watched in model.versions.items():
+                if watched.estimate is not None and not watched.retired:
+                    name = f"{model.name}@{version}"
+                    rates |= {(name, of): rate for of, rate in watched.estimate.rates().items()}
+        return rates
+
 
 class MonitorFolds(NamedTuple):
     """Makes the folds of all partitions from one set of settings."""

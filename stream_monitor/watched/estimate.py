@@ -108,6 +108,14 @@ class Estimate:
         """Of recent labels."""
         return self._labels.share()
 
+    def rates(self) -> dict[str, float]:
+        """Recent error rates by what they are, as far as they are known."""
+        said, came = self.of_predictions, self.of_labels
+        rates = {"estimated": said.expected} if said.n_events else {}
+        if came.n_events:
+            rates |= {"estimated_of_labelled": came.expected, "realised": came.realised}
+        return rates
+
     def snapshot(self) -> list[Any]:
         """All that changes, as plain data."""
         return [self._predictions.snapshot(), self._labels.snapshot()]

@@ -22,6 +22,7 @@ _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 
 Outcomes = Callable[[], Iterable[tuple[int, dict[str, int]]]]
 Levels = Callable[[], Iterable[tuple[str, str, int]]]
+ErrorRates = Callable[[], Iterable[tuple[int, str, str, float]]]
 
 
 class Metrics:
@@ -52,9 +53,9 @@ class Metrics:
         self.offset = self._gauge("next_offset", "Next offset committed", "topic", "partition")
         self.owned = self._gauge("partitions_owned", "Partitions this worker owns")
 
-    def watch(self, outcomes: Outcomes, levels: Levels) -> None:
+    def watch(self, outcomes: Outcomes, levels: Levels, error_rates: ErrorRates) -> None:
         """Export what the folds themselves count, read when somebody asks."""
-        self.registry.register(_FoldCollector(outcomes, levels))
+        self.registry.register(_FoldCollector(outcomes, levels, error_rates))
 
     def observed(self, alerts: Iterable[DriftAlert], letters: Iterable[DeadLetter]) -> None:
         """Count what a batch led to.  Drills are no alerts, and each has a name of its own."""
@@ -85,9 +86,10 @@ class Metrics:
 
 
 class _FoldCollector:
-    def __init__(self, outcomes: Outcomes, levels: Levels) -> None:
+    def __init__(self, outcomes: Outcomes, levels: Levels, error_rates: ErrorRates) -> None:
         self._outcomes = outcomes
         self._levels = levels
+        self._error_rates = error_rates
 
     def describe(self) -> Iterable[Metric]:
         return []
@@ -114,3 +116,12 @@ class _FoldCollector:
         for (model, series), level in islice(worst.items(), MAX_SERIES):
             state.add_metric([model, series], level)
         yield state
+        errors = GaugeMetricFamily(
+            "driftline_error_rate",
+            "Of recent predictions, as they let expect it; of recent labels, expected and realised",
+            labels=["partition", "model", "of"],
+        )
+        of_models = (each for each in self._error_rates() if not is_shadow(each[1].split("@")[0]))
+        for partition, model, of, rate in islice(of_models, MAX_SERIES):
+            errors.add_metric([str(partition), model, of], rate)
+        yield errors

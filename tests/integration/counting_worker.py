@@ -89,6 +89,9 @@ class CountingFold:
     def levels(self) -> dict[tuple[str, str], int]:
         return {("m", "f"): 2}
 
+    def error_rates(self) -> dict[tuple[str, str], float]:
+        return {("m", "estimated"): 0.25}
+
 
 class CountingFolds:
     def new(self, topic: str, partition: int) -> CountingFold:

@@ -69,11 +69,16 @@ def test_lines_of_alerts_and_incidents_say_that_it_was_a_drill() -> None:
 
 def test_the_metrics_tell_of_no_drill() -> None:
     metrics = Metrics()
-    metrics.watch(list, lambda: [("churn@1", "loss", 1), (f"{SHADOW}@1", "loss", 2)])
+    metrics.watch(
+        list,
+        lambda: [("churn@1", "loss", 1), (f"{SHADOW}@1", "loss", 2)],
+        lambda: [(3, "churn@1", "estimated", 0.25), (3, f"{SHADOW}@1", "estimated", 0.5)],
+    )
     metrics.observed([alert(model=SHADOW, drill=True), alert(model="churn")], [])
     text = metrics.text().decode()
 
     assert 'driftline_drift_state{feature="loss",model="churn@1"} 1.0' in text
+    assert 'driftline_error_rate{model="churn@1",of="estimated",partition="3"} 0.25' in text
     assert 'model="churn"' in text
     assert SHADOW not in text
 
