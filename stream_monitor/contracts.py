@@ -40,7 +40,8 @@ class DriftAlert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ``estimated_before`` and ``estimated_now`` are the error rates that the predictions of the
     reference, and of the same fresh events, let expect without a label: of a prediction what its
-    drift means, of a loss what is not a change of the truth.
+    drift means, of a loss what is not a change of the truth.  ``importance`` of a feature's drift,
+    of the most important feature's, is what its effect counts with in ``severity``.
     Kinds ``volume`` and ``labels`` are about how much comes, and when: ``effect`` is the logarithm
     of how many times the usual that is, the means are events a minute (``delay``: hours).
     """
@@ -83,6 +84,7 @@ class DriftAlert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     drill: bool = False
     estimated_before: float | None = None
     estimated_now: float | None = None
+    importance: float | None = None
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

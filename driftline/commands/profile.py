@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,6 +18,25 @@ if TYPE_CHECKING:
     import pandas as pd
 
 app = typer.Typer(no_args_is_help=True, help="Reference profiles: what a model was trained on.")
+
+
+def _importances(given: list[str], frame: pd.DataFrame) -> dict[str, float]:
+    """Numbers by feature.  Raises Failure where one is none, or of a column that is not there."""
+    found: dict[str, float] = {}
+    for text in given:
+        name, _, number = text.partition("=")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            found[name] = math.nan
+        if name not in frame or not 0 <= found[name] < math.inf:
+            raise Failure(
+                f"--importance {text}",
+                why="no such column" if name not in frame else "no number from 0 on",
+                fix="write --importance COLUMN=NUMBER, as in --importance tenure=0.4",
+                code=USAGE,
+            )
+    return found
 
 
 @app.command()
@@ -43,6 +63,10 @@ def build(
         list[str] | None,
         typer.Option(help="A column whose values are watched by themselves, or origin=EWR."),
     ] = None,
+    importance: Annotated[
+        list[str] | None,
+        typer.Option(help="How much the model relies on a feature: tenure=0.4; repeat."),
+    ] = None,
 ) -> None:
     """Make a profile from the data a model was trained on."""
     from stream_monitor.reference.frame import profile_from_frame  # noqa: PLC0415 - light imports
@@ -59,6 +83,7 @@ def build(
             fix=f"it has {', '.join(map(str, frame.columns))}",
             code=USAGE,
         )
+    important = _importances(importance or [], frame)
     left_out = {prediction, label, *(ignore or [])}
     features = feature or [str(name) for name in frame.columns if name not in left_out]
     try:
@@ -71,6 +96,7 @@ def build(
             features=features,
             task=task,
             segments=segment or [],
+            importances=important,
         )
     except ValueError as error:
         raise Failure("no profile can be made of it", where=str(file), why=str(error)) from error

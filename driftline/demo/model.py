@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from driftline.demo.scenario import FEATURES, MODEL, VERSION
 from stream_monitor.reference.frame import profile_from_frame
 from stream_monitor.reference.profile import ReferenceProfile
+from trainer.fit.importance import importances
 
 N_FOLDS: Final = 5
 
@@ -64,6 +65,7 @@ def train(frame: pd.DataFrame) -> Trained:
     with threadpool_limits(1, user_api="openmp"):
         scores = out_of_fold(frame)
         pipeline = build().fit(frame[FEATURES], frame["late"])
+        important = importances(pipeline, frame[FEATURES], frame["late"], "binary")
     profile = profile_from_frame(
         frame[["time_ms", *FEATURES, "late"]].assign(score=scores),
         model=MODEL,
@@ -73,6 +75,7 @@ def train(frame: pd.DataFrame) -> Trained:
         features=FEATURES,
         task="binary",
         time="time_ms",
+        importances=important,
     )
     error = float(np.mean((scores > 0.5) != frame["late"].to_numpy()))
     return Trained(pipeline, profile, error)

@@ -78,6 +78,7 @@ def alert_of(
     meaning = ""
     if estimated is not None and verdict.phase not in ENDED:
         meaning = estimated.words(track, current_mean)
+    weighed = track == "data" and series.importance != 1.0
     episode_id = derived_id(
         place.topic, place.partition, place.model, place.version, series_name, track,
         suspicion.offset,
@@ -117,4 +118,5 @@ def alert_of(
         drill=is_shadow(place.model),
         estimated_before=None if estimated is None else round(estimated.before, 6),
         estimated_now=None if estimated is None else round(estimated.now, 6),
+        importance=round(series.importance, 6) if weighed else None,
     )

@@ -48,6 +48,24 @@ class EpisodePolicy(msgspec.Struct, frozen=True, kw_only=True):
             1, int(math.log2(max(1.0, _LONGEST_LOOK * window_events / self.first_look_events))) + 1
         )
 
+    def weighed(self, importance: float) -> EpisodePolicy:
+        """The policy for a feature of so much importance, of 1: its effects count as much less.
+
+        What is found stays the same, and when; how bad it is does not.
+
+        >>> EpisodePolicy().severity(0.3), EpisodePolicy().weighed(0.5).severity(0.3)
+        ('high', 'medium')
+        >>> EpisodePolicy().weighed(0.0).severity(9.0)
+        'low'
+        """
+        if importance == 1.0:
+            return self
+        return msgspec.structs.replace(
+            self,
+            medium_effect=self.medium_effect / importance if importance else math.inf,
+            high_effect=self.high_effect / importance if importance else math.inf,
+        )
+
     def severity(self, effect: float) -> Severity:
         """How bad an effect is, by the customary marks of the population stability index."""
         if effect > self.high_effect:

@@ -40,7 +40,8 @@ class Decision(NamedTuple):
 class Series:
     """Detectors and episodes of one feature, of the prediction, or of the loss.
 
-    ``expected`` says of a prediction what loss it lets expect.
+    ``expected`` says of a prediction what loss it lets expect.  ``importance``, of 1, weighs how
+    bad drift is; broken data is as bad in any feature, for nobody knows who learns from it next.
     """
 
     def __init__(
@@ -50,13 +51,16 @@ class Series:
         arl0_events: float,
         policy: EpisodePolicy,
         expected: LossTable | None = None,
+        *,
+        importance: float = 1.0,
     ) -> None:
         self.reference = reference
         self.expected = expected
         self.transform = Transform(reference)
         self.main_track = main_track
         self.detectors = SeriesDetectors(reference, self.transform, arl0_events)
-        self.main = track_for(reference, policy)
+        self.importance = importance
+        self.main = track_for(reference, policy.weighed(importance))
         n_invalid = reference.n_invalid
         self.validity = Track([reference.n_events - n_invalid, n_invalid], 1.0, policy)
         self.breaks = Breaks(reference, arl0_events, watched=main_track == "data")

@@ -47,7 +47,8 @@ class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
     out-of-fold 0/1 error or absolute error.  ``skipped`` names what cannot be watched, and why.
     ``segmented_by`` are the declarations that ``segments`` were made of.  ``relations`` are the
     pairs of features whose dependence is watched, the strongest first.  ``expected_loss`` is what
-    the prediction alone lets expect, where it says how sure it is.
+    the prediction alone lets expect, where it says how sure it is.  ``importances`` of features, on
+    any scale, weigh how bad their drift is.
     """
 
     format: int = FORMAT
@@ -67,6 +68,14 @@ class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
     segments: tuple[SegmentReference, ...] = ()
     relations: tuple[RelationReference, ...] = ()
     expected_loss: ExpectedLoss | None = None
+
+    def importance(self, feature: str) -> float:
+        """Of a feature, of the most important one's; 1 where nothing is known of it.
+
+        Chance makes shuffling a useless feature look like a gain: less than nothing is nothing.
+        """
+        most = max(self.importances.values(), default=0.0)
+        return max(0.0, self.importances.get(feature, most)) / most if most > 0 else 1.0
 
 
 def profile_to_data(profile: ReferenceProfile) -> dict[str, Any]:

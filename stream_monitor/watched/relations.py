@@ -41,7 +41,9 @@ class WatchedRelations:
                 profile.features[relation.first],
                 profile.features[relation.second],
                 arl0_events,
-                policy,
+                policy.weighed(
+                    max(profile.importance(relation.first), profile.importance(relation.second))
+                ),
             )
             for relation in profile.relations
         }

@@ -25,21 +25,16 @@ from stream_monitor.watched.estimate import (
     LOSS,
     PREDICTION,
     Estimate,
-    references_of_model,
 )
 from stream_monitor.watched.reasons import with_reasons
 from stream_monitor.watched.relations import WatchedRelations
 from stream_monitor.watched.schema import SCHEMA, WatchedSchema
 from stream_monitor.watched.segments import WatchedSegment, Whole, rows_of
+from stream_monitor.watched.series import feature_key, series_of
 from stream_monitor.watched.trail import Trail
 
 _SHARD_SERIES: Final = 16
 Judged: TypeAlias = tuple[JoinedLabel, float | None]
-
-
-def feature_key(name: str) -> str:
-    """The series of a feature; its slash keeps it apart from the prediction and the loss."""
-    return f"feature/{name}"
 
 
 class WatchedVersion:
@@ -61,18 +56,13 @@ class WatchedVersion:
         self._loss_warm_up = loss_warm_up
         self._losses: list[float] = []
         self.not_comparable = 0
-        references: dict[str, tuple[FeatureReference, Any]] = {
-            feature_key(name): (profile.features[name], "data") for name in sorted(profile.features)
-        }
-        references |= references_of_model(profile)
         self.estimate = None if profile.expected_loss is None else Estimate(profile)
-        tables = {} if self.estimate is None else {self.estimate.key: self.estimate.table}
         self.arl0_events = arl0_of(profile, budget)
-        self.series = {
-            key: Series(reference, track, self.arl0_events, policy, tables.get(key))
-            for key, (reference, track) in references.items()
-        }
-        self._segments = [WatchedSegment(s, self.arl0_events, policy) for s in profile.segments]
+        self.series = series_of(profile, self.estimate, self.arl0_events, policy)
+        self._segments = [
+            WatchedSegment(s, self.arl0_events, policy, profile.importance)
+            for s in profile.segments
+        ]
         self._segment_of = {key: s for s in self._segments for key in s.series}
         for segment in self._segments:
             self.series |= segment.series

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
-from collections.abc import Callable, Coroutine
-from typing import Any
 
 import pytest
-from redis import Redis
 
-from stream_monitor.state.memory_store import InMemoryStateStore
-from stream_monitor.state.redis_store import RedisStateStore, partition_key
 from stream_monitor.state.store import (
     BUNDLED,
     MAX_PAIRS,
@@ -24,43 +18,7 @@ from stream_monitor.state.store import (
     StateStore,
     Tried,
 )
-
-TAKEOVER_MS = 30_000
-TTL_MS = 60_000
-
-
-@pytest.fixture(params=["memory", "redis"])
-def open_store(request: pytest.FixtureRequest) -> Callable[[], StateStore]:
-    if request.param == "memory":
-        store = InMemoryStateStore(TAKEOVER_MS)
-        return lambda: store
-    url: str = request.getfixturevalue("redis_url")
-    return lambda: RedisStateStore(url, takeover_ms=TAKEOVER_MS)
-
-
-@pytest.fixture
-def key() -> str:
-    return partition_key(f"contract-{uuid.uuid4().hex}", 0)
-
-
-Run = Callable[[Callable[[StateStore], Coroutine[Any, Any, None]]], None]
-
-
-@pytest.fixture
-def run(open_store: Callable[[], StateStore]) -> Run:
-    """Runs a rule on a store, in a loop of its own."""
-
-    def runner(rule: Callable[[StateStore], Coroutine[Any, Any, None]]) -> None:
-        async def main() -> None:
-            store = open_store()
-            try:
-                await rule(store)
-            finally:
-                await store.close()
-
-        asyncio.run(main())
-
-    return runner
+from tests.contracts.conftest import TAKEOVER_MS, Run
 
 
 async def take(store: StateStore, key: str, generation: int = 1, member: str = "a") -> Acquired:
@@ -275,35 +233,6 @@ def test_quarantine_sets_state_aside_and_the_partition_begins_anew(run: Run, key
         assert await store.load(aside) == {"s:x": b"1"}
         assert (await take(store, key)).next is None
         await store.quarantine(f"{key}-never", 42)
-
-    run(rule)
-
-
-@pytest.fixture
-def published(request: pytest.FixtureRequest) -> Callable[[StateStore, str], bytes | None]:
-    """Reads what dashboards read."""
-
-    def read(store: StateStore, name: str) -> bytes | None:
-        if isinstance(store, InMemoryStateStore):
-            return store.windows[name][0]
-        with Redis.from_url(request.getfixturevalue("redis_url")) as client:
-            assert 0 < int(str(client.pttl(name))) <= TTL_MS
-            found = client.get(name)
-            assert found is None or isinstance(found, bytes)
-            return found
-
-    return read
-
-
-def test_figures_of_a_window_are_replaced_by_later_ones_only(
-    run: Run, key: str, published: Callable[[StateStore, str], bytes | None]
-) -> None:
-    """A worker that was frozen carries out what others have long told better."""
-
-    async def rule(store: StateStore) -> None:
-        for offset, kept in ((7, 7), (9, 9), (8, 9), (9, 9), (12, 12)):
-            await store.publish_figures(key, b'{"as_of_offset":%d}' % offset, offset, TTL_MS)
-            assert published(store, key) == b'{"as_of_offset":%d}' % kept
 
     run(rule)
 

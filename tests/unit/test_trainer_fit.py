@@ -78,6 +78,8 @@ def test_a_good_factory_gives_a_model_its_profile_and_predictions(tmp_path: Path
 
     assert len(fitted.out_of_fold) == len(training)
     assert fitted.profile.task == "binary"
+    assert fitted.profile.importances["temp"] == 1.0
+    assert 0 <= fitted.profile.importances["carrier"] < 0.1
     assert set(fitted.profile.features) == set(FEATURES)
     assert [segment.name for segment in fitted.profile.segments] == ["carrier=AA"]
     assert fitted.profile.segmented_by == ("carrier=AA",)
@@ -89,6 +91,7 @@ def test_a_good_factory_gives_a_model_its_profile_and_predictions(tmp_path: Path
         *(f"fold {i} of 3" for i in (1, 2, 3)),
         "fitting on 900 events",
         "storing",
+        "asking what it looks at",
         "learning the reference profile",
     ]
     stored = Registry(tmp_path).store(
@@ -173,7 +176,7 @@ def test_garbage_on_the_output_does_not_matter(tmp_path: Path) -> None:
 
     made(run("prints_garbage", tmp_path, stages=stages))
 
-    assert len(stages) == 7
+    assert len(stages) == 8
 
 
 def test_a_factory_that_forks_gives_one_model(tmp_path: Path) -> None:
@@ -181,7 +184,7 @@ def test_a_factory_that_forks_gives_one_model(tmp_path: Path) -> None:
 
     made(run("forks", tmp_path, stages=stages))
 
-    assert len(stages) == len(set(stages)) == 7
+    assert len(stages) == len(set(stages)) == 8
 
 
 def test_too_few_rows_for_a_reference_are_a_reason(tmp_path: Path) -> None:

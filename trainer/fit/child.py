@@ -28,6 +28,7 @@ from stream_monitor.reference.profile import ClassLabel, Task, profile_to_data
 from trainer.fit.exchange import LABEL, TIME, Exchange, Failed, Made, Report, Request
 from trainer.fit.factory import NotAnEstimator, make
 from trainer.fit.folds import out_of_fold
+from trainer.fit.importance import importances
 from trainer.fit.outcome import Rule
 from trainer.fit.predictions import BadOutput, predictions, task_of
 from trainer.fit.table import read_table
@@ -103,6 +104,8 @@ def fitted(request: Request, files: Exchange, stages: Stages) -> Made:
     stored = artifact.load(data)
     probe = read_table(files.held_out) if request.held_out else training.tail(_PROBE_ROWS)
     later = predictions(stored, probe[request.features], task, positive)
+    stages("asking what it looks at")
+    important = importances(stored, frame, labels, task, positive, request.threshold)
     stages("learning the reference profile")
     timed = TIME in training and TIME not in request.features
     profile = profile_from_frame(
@@ -117,6 +120,7 @@ def fitted(request: Request, files: Exchange, stages: Stages) -> Made:
         positive=positive,
         time=TIME if timed else None,
         segments=request.segmented_by,
+        importances=important,
     )
     stages.only_this_process()
     files.artifact.write_bytes(data)

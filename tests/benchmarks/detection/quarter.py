@@ -22,6 +22,7 @@ from stream_monitor.monitor import PartitionMonitor
 from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.profile import profile_to_data
 from stream_monitor.spec import MonitorSpec
+from stream_monitor.windows.spec import WindowSpec
 from tests.benchmarks.detection.streams import (
     DAY_MS,
     EVENTS_PER_DAY,
@@ -115,17 +116,18 @@ def run_quarter(n_features: int, n_days: int, seed: int) -> Quarter:
         _MODEL, "1", population.columns(n_reference),
         task="regression", origin="training", times_ms=times_ms(0, n_reference),
     )  # fmt: skip
-    monitor = PartitionMonitor(_TOPIC, 0, MonitorSpec(budget=BUDGET))
-    at_ms = REFERENCE_DAYS * DAY_MS
+    # At one event a minute the default would take every pause for an idle stream, event by event.
+    windows = WindowSpec(idle_close_ms=DAY_MS)
+    monitor = PartitionMonitor(_TOPIC, 0, MonitorSpec(budget=BUDGET, windows=windows))
     update = ModelUpdate(
-        id="reference", model=_MODEL, version="1", time_ms=at_ms, profile=profile_to_data(profile)
-    )
-    monitor.observe(_batch(0, at_ms, [update]))
+        id="reference", model=_MODEL, version="1", time_ms=REFERENCE_DAYS * DAY_MS,
+        profile=profile_to_data(profile),
+    )  # fmt: skip
+    monitor.observe(_batch(0, [update]))
     alerts = 0
     for day in range(n_days):
         events = list(_events(population, n_reference + day * EVENTS_PER_DAY))
-        at_ms += DAY_MS
-        observation = monitor.observe(_batch(1 + day * EVENTS_PER_DAY, at_ms, events))
+        observation = monitor.observe(_batch(1 + day * EVENTS_PER_DAY, events))
         alerts += sum(alert.phase == "started" for alert in observation.alerts)
     n_events = n_days * EVENTS_PER_DAY
     if monitor.counters.valid != n_events:
@@ -152,7 +154,7 @@ def run_quarter(n_features: int, n_days: int, seed: int) -> Quarter:
 
 
 def _events(population: Population, first: int) -> Iterator[InferenceEvent]:
-    """Those of a day, which reach the log together when it is over."""
+    """Those of a day."""
     columns = population.columns(EVENTS_PER_DAY)
     plain = [c.tolist() if isinstance(c, np.ndarray) else c for c in columns.values()]
     for i, at_ms in enumerate(times_ms(first, EVENTS_PER_DAY).tolist()):
@@ -163,9 +165,10 @@ def _events(population: Population, first: int) -> Iterator[InferenceEvent]:
         )  # fmt: skip
 
 
-def _batch(start: int, appended_ms: int, events: Sequence[Event]) -> RecordBatch:
+def _batch(start: int, events: Sequence[Event]) -> RecordBatch:
+    """Each event reaches the log as it happens: how many come, and when, is watched too."""
     records = [
-        LogRecord(start + i, appended_ms, CE_TYPE_OF[type(event)], encode(event))
+        LogRecord(start + i, event.time_ms, CE_TYPE_OF[type(event)], encode(event))
         for i, event in enumerate(events)
     ]
     return RecordBatch(_TOPIC, 0, "", start, start + len(records), records)

@@ -1,0 +1,45 @@
+"""``driftline profile build``: importances of features."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from driftline.cli import app
+from driftline.commands.failure import USAGE
+
+
+@pytest.fixture
+def training(tmp_path: Path) -> str:
+    path = tmp_path / "training.csv"
+    n = 1_000
+    pd.DataFrame({"tenure": range(n), "age": [i * 7 % 61 for i in range(n)]}).to_csv(
+        path, index=False
+    )
+    return str(path)
+
+
+def build(training: str, *importances: str) -> tuple[int, str]:
+    given = [part for text in importances for part in ("--importance", text)]
+    command = ["profile", "build", training, "--model", "churn", "--version", "1", *given]
+    done = CliRunner().invoke(app, command)
+    return done.exit_code, done.output
+
+
+def test_importances_are_in_the_profile(training: str) -> None:
+    code, output = build(training, "tenure=0.4", "age=0.1")
+
+    assert code == 0
+    assert json.loads(output)["importances"] == {"tenure": 0.4, "age": 0.1}
+
+
+@pytest.mark.parametrize("text", ["tenure", "tenure=much", "tenure=-1", "tenure=nan", "ternure=1"])
+def test_what_is_no_importance_is_refused(training: str, text: str) -> None:
+    code, output = build(training, text)
+
+    assert code == USAGE
+    assert f"--importance {text}" in output

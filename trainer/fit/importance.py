@@ -1,0 +1,70 @@
+"""How important each feature is to a fitted model: what it costs to shuffle its column.
+
+Breiman, "Random forests", Machine Learning 45, 2001, as scikit-learn has it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from sklearn.inspection import permutation_importance
+
+from producer.events import Prediction, Value
+from stream_monitor.reference.loss import loss_of
+from stream_monitor.reference.profile import ClassLabel, Task
+from trainer.fit.predictions import predictions
+
+_MAX_ROWS: Final = 2_000
+_MIN_ROWS: Final = 200
+_MAX_CELLS: Final = 200_000
+"""Rows times features: a wide model is asked about fewer rows, and so takes no longer."""
+_REPEATS: Final = 3
+
+
+def importances(
+    estimator: Any,
+    frame: pd.DataFrame,
+    labels: pd.Series[Any],
+    task: Task,
+    positive: ClassLabel = 1,
+    threshold: float = 0.5,
+) -> dict[str, float]:
+    """Of each feature, of the most important one's; none where no feature matters.
+
+    Looks at the last rows of ``frame`` (n, features), at 2,000 of them at most.
+    """
+    n_rows = min(_MAX_ROWS, max(_MIN_ROWS, _MAX_CELLS // max(1, frame.shape[1])))
+    some, truth = frame.tail(n_rows), labels.tail(n_rows)
+
+    def score(model: Any, shuffled: pd.DataFrame, y: pd.Series[Any]) -> float:
+        said = predictions(model, shuffled, task, positive)
+        costs = [
+            _cost(task, threshold, positive, prediction, label)
+            for prediction, label in zip(said, y.tolist(), strict=True)
+        ]
+        return -float(np.mean([cost for cost in costs if cost is not None]))
+
+    found = permutation_importance(
+        estimator, some, truth, scoring=score, n_repeats=_REPEATS, random_state=0
+    )
+    worth = np.maximum(found.importances_mean, 0.0)
+    most = float(worth.max(initial=0.0))
+    if not 0 < most < np.inf:
+        return {}
+    return {
+        str(name): round(float(share), 6)
+        for name, share in zip(frame.columns, worth / most, strict=True)
+    }
+
+
+def _cost(
+    task: Task, threshold: float, positive: ClassLabel, prediction: Prediction, label: Value
+) -> float | None:
+    """The loss the monitor watches; of a probability, how far it is from the truth."""
+    if task != "binary" or not isinstance(prediction, float):
+        return loss_of(task, threshold, positive, prediction, label)
+    # What a certain "no" costs is the truth: 1 for a positive, 0 for any other label.
+    truth = loss_of(task, 0.5, positive, 0.0, label)
+    return None if truth is None else abs(prediction - truth)
