@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Reference profiles: what a model was trained on.")
 
 
-def _importances(given: list[str], frame: pd.DataFrame) -> dict[str, float]:
-    """Numbers by feature.  Raises Failure where one is none, or of a column that is not there."""
+def _importances(given: list[str], features: list[str]) -> dict[str, float]:
+    """Numbers by feature.  Raises Failure where one is none, or of what is no feature."""
     found: dict[str, float] = {}
     for text in given:
-        name, _, number = text.partition("=")
+        name, _, number = text.rpartition("=")
         try:
             found[name] = float(number)
         except ValueError:
             found[name] = math.nan
-        if name not in frame or not 0 <= found[name] < math.inf:
+        if name not in features or not 0 <= found[name] < math.inf:
             raise Failure(
                 f"--importance {text}",
-                why="no such column" if name not in frame else "no number from 0 on",
-                fix="write --importance COLUMN=NUMBER, as in --importance tenure=0.4",
+                why="no such feature" if name not in features else "no number from 0 on",
+                fix=f"write NAME=NUMBER; the features are {', '.join(features)}",
                 code=USAGE,
             )
     return found
@@ -83,9 +83,9 @@ def build(
             fix=f"it has {', '.join(map(str, frame.columns))}",
             code=USAGE,
         )
-    important = _importances(importance or [], frame)
     left_out = {prediction, label, *(ignore or [])}
     features = feature or [str(name) for name in frame.columns if name not in left_out]
+    important = _importances(importance or [], features)
     try:
         made = profile_from_frame(
             frame,

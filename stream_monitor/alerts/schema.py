@@ -9,7 +9,6 @@ A feature that is gone is told by its own series, as missing.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import pairwise
@@ -25,6 +24,7 @@ _MAX_KNOWN: Final = 1024
 """Names beside the profile; a version whose first events have more has no schema to speak of."""
 _MAX_NEW: Final = 64
 """Names that are counted, and told of, at once."""
+_CLEAR_SPANS: Final = 4
 _TOLD: Final = 5
 Happened = Literal["started", "ongoing", "recovered"]
 
@@ -49,23 +49,24 @@ class SchemaWatch:
         self._known = set(features)
         self._n_events = 0
         self._counts: dict[str, tuple[int, int]] = {}  # of this span: how many, and the first
+        self._clear = 0  # spans in which none of `new` came
         self.new: tuple[str, ...] = ()
 
     def observe(self, table: Table) -> list[SchemaChange]:
         """Take consecutive events; gives what begins, grows or is over, in their order."""
-        places = table.others(self._known)
         n = len(table)
+        places = {} if self._is_off else table.others(self._known)
         if not n or not (places or self.new or self._counts):
             self._n_events += n
             return []
         changes: list[SchemaChange] = []
         first = SPAN_EVENTS - self._n_events % SPAN_EVENTS
-        for start, end in pairwise([0, *range(first, n, SPAN_EVENTS), n]):
-            here = _between(places, start, end)
+        spans = _by_span(places, first)
+        for k, (start, end) in enumerate(pairwise([0, *range(first, n, SPAN_EVENTS), n])):
             if self._n_events < LEARN_EVENTS:
-                self._learn(here)
-            elif self._n_learnt < _MAX_KNOWN:
-                changes += self._count(here, start)
+                self._learn(spans.get(k, {}))
+            else:
+                changes += self._count(spans.get(k, {}), start)
             self._n_events += end - start
             if self._n_events % SPAN_EVENTS == 0:
                 changes += self._close(end)
@@ -75,6 +76,10 @@ class SchemaWatch:
     def _n_learnt(self) -> int:
         return len(self._known) - len(self._features)
 
+    @property
+    def _is_off(self) -> bool:
+        return self._n_events >= LEARN_EVENTS and self._n_learnt >= _MAX_KNOWN
+
     def _learn(self, here: Mapping[str, Sequence[int]]) -> None:
         for name in here:
             if self._n_learnt < _MAX_KNOWN:
@@ -82,11 +87,12 @@ class SchemaWatch:
 
     def _count(self, here: Mapping[str, Sequence[int]], start: int) -> Iterator[SchemaChange]:
         """Names by their places, within one span that goes on at ``start``."""
+        if self._is_off:
+            return
         offset = self._n_events % SPAN_EVENTS - start  # from a place here to that in the span
         many: dict[int, list[str]] = {}
         for name, places in here.items():
-            full = name not in self._counts and len(self._counts) >= 2 * _MAX_NEW
-            if full or name in self._known:
+            if name in self._known or not self._has_room(name):
                 continue
             count, first = self._counts.get(name, (0, places[0] + offset))
             self._counts[name] = (count + len(places), first)
@@ -100,39 +106,58 @@ class SchemaWatch:
                 back = at + offset - min(self._counts[name][1] for name in more)
                 yield SchemaChange(at, phase, self.new, back)
 
+    def _has_room(self, name: str) -> bool:
+        """What was told of is always counted, or it would seem to be gone."""
+        return name in self._counts or name in self.new or len(self._counts) < 2 * _MAX_NEW
+
     def _close(self, end: int) -> Iterator[SchemaChange]:
-        """A span is over: what none of its events had is gone."""
-        before = self.new
-        self.new = tuple(name for name in before if name in self._counts)
+        """A span is over: what none of the last four had is gone."""
+        there = any(name in self._counts for name in self.new)
+        self._clear = 0 if there or not self.new else self._clear + 1
         self._counts.clear()
-        if before and not self.new:
-            yield SchemaChange(end - 1, "recovered", before, 0)
+        if self._clear == _CLEAR_SPANS:
+            gone, self.new, self._clear = self.new, (), 0
+            yield SchemaChange(end - 1, "recovered", gone, 0)
 
     def mend(self) -> None:
         """A person says that it is well: the new names are known from now on."""
         self._known.update(self.new)
-        self._counts = {n: c for n, c in self._counts.items() if n not in self.new}
-        self.new = ()
+        self.drop()
+
+    def drop(self) -> None:
+        """What is new is told of no more; if it is still there, it will be new again."""
+        self._counts.clear()
+        self.new, self._clear = (), 0
 
     def snapshot(self) -> list[Any]:
         """All that changes, as plain data."""
         counts = [[name, *count] for name, count in sorted(self._counts.items())]
-        return [self._n_events, sorted(self._known - self._features), counts, list(self.new)]
+        learnt = sorted(self._known - self._features)
+        return [self._n_events, learnt, counts, list(self.new), self._clear]
 
     def restore(self, data: Sequence[Any]) -> None:
         """Continue from `snapshot`.  Raises ValueError on what no snapshot holds."""
-        n_events, known, counts, new = data
+        n_events, learnt, counts, new, clear = data
         if n_events < 0 or any(not 0 < c <= SPAN_EVENTS for _, c, _ in counts):
             raise ValueError("impossible counts of unknown features")
-        self._n_events, self.new = n_events, tuple(new)
-        self._known = {*self._features, *known}
+        if not 0 <= clear < _CLEAR_SPANS or (clear and not new):
+            raise ValueError("impossible end of what is new")
+        self._n_events, self.new, self._clear = n_events, tuple(new), clear
+        self._known = {*self._features, *learnt}
         self._counts = {name: (count, first) for name, count, first in counts}
 
 
-def _between(places: Mapping[str, list[int]], start: int, end: int) -> dict[str, list[int]]:
-    """The places from ``start`` to before ``end``, names in the order in which they come."""
-    cut = {name: at[bisect_left(at, start) : bisect_left(at, end)] for name, at in places.items()}
-    return dict(sorted(((n, at) for n, at in cut.items() if at), key=lambda x: (x[1][0], x[0])))
+def _by_span(places: Mapping[str, list[int]], first: int) -> dict[int, dict[str, list[int]]]:
+    """The places of each span, the first one of ``first`` events; names as they come in it."""
+    spans: dict[int, dict[str, list[int]]] = {}
+    for name, at in places.items():
+        for i in at:
+            k = 0 if i < first else 1 + (i - first) // SPAN_EVENTS
+            spans.setdefault(k, {}).setdefault(name, []).append(i)
+    return {
+        k: dict(sorted(span.items(), key=lambda item: (item[1][0], item[0])))
+        for k, span in spans.items()
+    }
 
 
 def words(names: Sequence[str], since_ms: int) -> str:

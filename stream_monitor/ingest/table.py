@@ -65,7 +65,7 @@ class Table:
         for i, row in enumerate(self.rows):
             if row.keys() <= known:
                 continue
-            for name in row.keys() - known:
-                if row[name] is not None:
+            for name, value in row.items():
+                if value is not None and name not in known:
                     found.setdefault(name, []).append(i)
         return found

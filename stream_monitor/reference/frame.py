@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -45,15 +46,21 @@ def profile_from_frame(
     milliseconds since 1970 UTC; with it a season of the hour or the week is learnt where there is
     one.  ``segments`` are columns whose values, or single values (``"origin=EWR"``), are watched by
     themselves too; a column that is no feature is what events name under ``segment``.
+    ``importances`` of features, on any scale, weigh how bad their drift is.
 
     Raises:
         KeyError: a named column is not there.
         ReferenceTooShort: the frame has too few rows to watch anything.
-        ValueError: a row has no time, or what is no time.
+        ValueError: a row has no time, or what is no time; an importance is no number, or of no
+            feature.
     """
     parted = {declared.partition("=")[0] for declared in segments}
     names = [name for name in (prediction, label, loss, time) if name is not None]
     chosen = list(features) if features is not None else [c for c in frame if c not in names]
+    for name, importance in (importances or {}).items():
+        if name not in chosen or not math.isfinite(importance):
+            what = "of no feature" if name not in chosen else "no finite number"
+            raise ValueError(f"importance of {name!r}: {importance!r} is {what}")
     columns: dict[str, Column] = {str(name): _column(frame[name]) for name in chosen}
     predictions = None if prediction is None else _plain(frame[prediction])
     labels = None if label is None else _plain(frame[label])

@@ -69,13 +69,15 @@ class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
     relations: tuple[RelationReference, ...] = ()
     expected_loss: ExpectedLoss | None = None
 
-    def importance(self, feature: str) -> float:
-        """Of a feature, of the most important one's; 1 where nothing is known of it.
+    def weights(self) -> dict[str, float]:
+        """The importance of each feature, of the most important one's; 1 where nothing is known.
 
         Chance makes shuffling a useless feature look like a gain: less than nothing is nothing.
         """
-        most = max(self.importances.values(), default=0.0)
-        return max(0.0, self.importances.get(feature, most)) / most if most > 0 else 1.0
+        most = max((self.importances.get(name, 0.0) for name in self.features), default=0.0)
+        if most <= 0:
+            return dict.fromkeys(self.features, 1.0)
+        return {name: max(0.0, self.importances.get(name, most)) / most for name in self.features}
 
 
 def profile_to_data(profile: ReferenceProfile) -> dict[str, Any]:

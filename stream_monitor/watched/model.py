@@ -164,7 +164,7 @@ class WatchedModel:
                 self._forget_parts(update.version)
             self._start(profile, offset)
         elif known is not None:
-            known.retired = False
+            known.serve_again()
         return alerts
 
     def obey(self, command: Command, offset: int, clock_ms: int) -> list[DriftAlert]:

@@ -35,15 +35,14 @@ class WatchedRelations:
         self, place: Place, profile: ReferenceProfile, arl0_events: float, policy: EpisodePolicy
     ) -> None:
         self._place = place
+        weights = profile.weights()
         self.series = {
             relation_key(relation.name): RelationSeries(
                 relation,
                 profile.features[relation.first],
                 profile.features[relation.second],
                 arl0_events,
-                policy.weighed(
-                    max(profile.importance(relation.first), profile.importance(relation.second))
-                ),
+                policy.weighed(max(weights[relation.first], weights[relation.second])),
             )
             for relation in profile.relations
         }

@@ -108,7 +108,10 @@ class WatchedSchema:
         over = "resolved" if phase == "resolved" else "ended by a new version or reference"
         alert = self._followed(phase, offset, time_ms, f"schema: {over}")
         self._open = None
-        self._watch.mend()
+        if phase == "resolved":
+            self._watch.mend()
+        else:
+            self._watch.drop()
         return [alert]
 
     def level(self) -> int:

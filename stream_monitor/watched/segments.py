@@ -7,7 +7,7 @@ told of only if it goes on getting worse after that one has ended.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -48,13 +48,17 @@ class WatchedSegment:
         reference: SegmentReference,
         arl0_events: float,
         policy: EpisodePolicy,
-        importance: Callable[[str], float],
+        weights: Mapping[str, float],
     ) -> None:
         self.reference = reference
         prefix = f"segment/{reference.name}"
         self.series: dict[str, Series] = {
             f"{prefix}/feature/{name}": Series(
-                reference.features[name], "data", arl0_events, policy, importance=importance(name)
+                reference.features[name],
+                "data",
+                arl0_events,
+                policy,
+                importance=weights.get(name, 1.0),
             )
             for name in sorted(reference.features)
         }

@@ -20,10 +20,11 @@ def series_of(
     policy: EpisodePolicy,
 ) -> dict[str, Series]:
     """The series by key, features first, in the order of their names."""
+    weights = profile.weights()
     found = {
         feature_key(name): Series(
             profile.features[name], "data", arl0_events, policy,
-            importance=profile.importance(name),
+            importance=weights[name],
         )
         for name in sorted(profile.features)
     }  # fmt: skip

@@ -60,8 +60,7 @@ class WatchedVersion:
         self.arl0_events = arl0_of(profile, budget)
         self.series = series_of(profile, self.estimate, self.arl0_events, policy)
         self._segments = [
-            WatchedSegment(s, self.arl0_events, policy, profile.importance)
-            for s in profile.segments
+            WatchedSegment(s, self.arl0_events, policy, profile.weights()) for s in profile.segments
         ]
         self._segment_of = {key: s for s in self._segments for key in s.series}
         for segment in self._segments:
@@ -208,6 +207,11 @@ class WatchedVersion:
         self._meta_dirty = True
         self._dirty.update(self.series)
         return alerts
+
+    def serve_again(self) -> None:
+        """It was put into service once more: it is watched as if it had never been away."""
+        self.retired = False
+        self._meta_dirty = True
 
     def resolve(self, alert: DriftAlert, offset: int, time_ms: int) -> list[DriftAlert]:
         """A person ends the episode of ``alert``; its series begins anew on its reference."""

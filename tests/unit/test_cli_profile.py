@@ -17,16 +17,15 @@ from driftline.commands.failure import USAGE
 def training(tmp_path: Path) -> str:
     path = tmp_path / "training.csv"
     n = 1_000
-    pd.DataFrame({"tenure": range(n), "age": [i * 7 % 61 for i in range(n)]}).to_csv(
-        path, index=False
-    )
+    columns = {"tenure": range(n), "age": [i * 7 % 61 for i in range(n)], "label": [0] * n}
+    pd.DataFrame(columns).to_csv(path, index=False)
     return str(path)
 
 
 def build(training: str, *importances: str) -> tuple[int, str]:
     given = [part for text in importances for part in ("--importance", text)]
-    command = ["profile", "build", training, "--model", "churn", "--version", "1", *given]
-    done = CliRunner().invoke(app, command)
+    options = ["--model", "churn", "--version", "1", "--ignore", "label", *given]
+    done = CliRunner().invoke(app, ["profile", "build", training, *options])
     return done.exit_code, done.output
 
 
@@ -37,7 +36,9 @@ def test_importances_are_in_the_profile(training: str) -> None:
     assert json.loads(output)["importances"] == {"tenure": 0.4, "age": 0.1}
 
 
-@pytest.mark.parametrize("text", ["tenure", "tenure=much", "tenure=-1", "tenure=nan", "ternure=1"])
+@pytest.mark.parametrize(
+    "text", ["tenure", "tenure=much", "tenure=-1", "tenure=nan", "ternure=1", "label=1"]
+)
 def test_what_is_no_importance_is_refused(training: str, text: str) -> None:
     code, output = build(training, text)
 

@@ -68,6 +68,7 @@ def test_a_relation_is_as_important_as_the_more_important_of_its_features() -> N
         return [a.severity for a in found if a.phase == "started"]
 
     assert told() == told(used=1.0, unused=0.0) == ["high"]
+    before["third"] = now["third"] = rng.standard_normal(N)
     assert told(used=0.0, unused=0.0, third=1.0) == ["low"]
 
 
@@ -76,9 +77,10 @@ def test_a_relation_is_as_important_as_the_more_important_of_its_features() -> N
     [
         ({}, 1.0),
         ({"used": 4.0}, 1.0),
-        ({"used": 1.0, "other": 4.0}, 0.25),
-        ({"used": -0.1, "other": 4.0}, 0.0),
-        ({"other": 4.0}, 1.0),
+        ({"used": 1.0, "unused": 4.0}, 0.25),
+        ({"used": -0.1, "unused": 4.0}, 0.0),
+        ({"unused": 4.0}, 1.0),
+        ({"used": 1.0, "no feature": 4.0}, 1.0),
         ({"used": 0.0}, 1.0),
         ({"used": -1.0}, 1.0),
     ],
@@ -86,4 +88,4 @@ def test_a_relation_is_as_important_as_the_more_important_of_its_features() -> N
 def test_importance_is_of_the_most_important_one(
     importances: dict[str, float], expected: float
 ) -> None:
-    assert reference(**importances).importance("used") == expected
+    assert reference(**importances).weights()["used"] == expected

@@ -71,13 +71,41 @@ def test_what_few_events_have_is_no_new_feature() -> None:
 def test_a_feature_that_is_gone_again_is_over() -> None:
     version = watched()
 
-    first, last = schema_alerts(version, wind=only_from(START, numbers(2), 800))
+    first, last = schema_alerts(version, wind=only_from(300, numbers(2), 500))
 
     assert (first.phase, last.phase) == ("started", "recovered")
     assert first.episode_id == last.episode_id
     assert last.explanation == "schema: feature wind is gone again"
-    assert 800 + SPAN_EVENTS <= last.decided_offset + 1 < 800 + 2 * SPAN_EVENTS
+    assert 500 + 4 * SPAN_EVENTS <= last.decided_offset + 1 < 500 + 5 * SPAN_EVENTS
     assert version.levels()["schema"] == 0
+
+
+def test_one_that_comes_and_goes_is_one_alert() -> None:
+    bursts = np.where(np.arange(N) % 300 < 100, numbers(2), np.nan)
+    assert len(schema_alerts(watched(), wind=np.where(np.arange(N) < 200, np.nan, bursts))) == 1
+
+
+def test_names_made_up_beside_it_do_not_hide_it() -> None:
+    watch = SchemaWatch({"a"})
+    watch.observe(Table(KNOWN))
+    (started,) = watch.observe(Table([{"fare": 1.0}] * SPAN_EVENTS))
+
+    made_up: list[Row] = [{f"{i}-{k}": 1.0 for k in range(20)} for i in range(40)]
+    spans = [*made_up, *[{"fare": 1.0}] * 24] * 10
+
+    assert started.names == ("fare",)
+    assert watch.observe(Table(spans)) == []
+
+
+def test_what_ended_with_its_version_is_new_again_when_that_comes_back() -> None:
+    version = watched()
+    schema_alerts(version, wind=only_from(START, numbers(2)))
+    version.retire(N, N * 1000)
+    version.serve_again()
+
+    (again,) = schema_alerts(version, wind=numbers(4))
+
+    assert again.phase == "started"
 
 
 def test_features_that_come_together_are_told_of_together() -> None:
@@ -186,9 +214,17 @@ def test_made_up_names_that_come_later_are_counted_within_a_bound() -> None:
     assert len(watch.snapshot()[2]) == 128
 
 
-@pytest.mark.parametrize("broken", [[-1, [], [], []], [200, [], [["x", 65, 0]], []]])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        [-1, [], [], [], 0],
+        [200, [], [["x", 65, 0]], [], 0],
+        [200, [], [], [], 1],
+        [200, [], [], ["x"], 4],
+    ],
+)
 def test_what_no_snapshot_holds_is_refused(broken: list[object]) -> None:
-    with pytest.raises(ValueError, match="impossible counts"):
+    with pytest.raises(ValueError, match="impossible"):
         SchemaWatch({"a"}).restore(broken)
 
 
@@ -197,7 +233,7 @@ def test_an_episode_that_nothing_opened_is_refused() -> None:
     schema_alerts(version, wind=only_from(START, numbers(2)))
     counts, opened = version.schema.snapshot()
     with pytest.raises(ValueError, match="nothing opened"):
-        watched().schema.restore([[*counts[:3], []], opened])
+        watched().schema.restore([[*counts[:3], [], 0], opened])
     again = watched()
     again.schema.restore([counts, opened])
     assert again.schema.snapshot() == version.schema.snapshot()

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import BaseEstimator
 from sklearn.compose import make_column_transformer
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -64,3 +65,42 @@ def test_a_model_that_looks_at_nothing_has_no_important_feature() -> None:
     frame = rows(500)
     truth = pd.Series(np.arange(500) % 2)
     assert importances(DummyClassifier().fit(frame, truth), frame, truth, "binary") == {}
+
+
+class Picky(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
+    """Takes only rows that can be, and keeps house in the frame it is given."""
+
+    def fit(self) -> Picky:
+        return self
+
+    def predict(self, frame: pd.DataFrame) -> Any:
+        if (frame["low"] > frame["high"]).any():
+            raise ValueError("low is above high")
+        return frame.pop("low") + frame["high"]
+
+
+def test_a_model_that_alters_its_rows_alters_nothing_else() -> None:
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame({"low": rng.uniform(0, 1, 400), "high": rng.uniform(1, 2, 400)})
+    before = frame.copy()
+
+    found = importances(Picky(), frame, frame["low"] + frame["high"], "regression")
+
+    assert set(found) == {"low", "high"}
+    assert frame.equals(before)
+
+
+def test_what_a_model_says_of_impossible_rows_is_told() -> None:
+    low = np.random.default_rng(1).uniform(0, 9, 400)
+    frame = pd.DataFrame({"low": low, "high": low + 1})
+
+    with pytest.raises(ValueError, match="low is above high"):
+        importances(Picky(), frame, pd.Series(low), "regression")
+
+
+def test_it_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer.fit.importance.MAX_SECONDS", -1.0)
+    frame = rows(300)
+    truth = frame["wind"] > 0
+    with pytest.raises(TimeoutError, match="longer than"):
+        importances(DummyClassifier().fit(frame, truth), frame, truth, "binary")

@@ -105,8 +105,15 @@ def fitted(request: Request, files: Exchange, stages: Stages) -> Made:
     probe = read_table(files.held_out) if request.held_out else training.tail(_PROBE_ROWS)
     later = predictions(stored, probe[request.features], task, positive)
     stages("asking what it looks at")
-    important = importances(stored, frame, labels, task, positive, request.threshold)
-    stages("learning the reference profile")
+    important: dict[str, float] = {}
+    without = ""
+    try:  # no reason to have no model
+        important = importances(
+            stored, training[request.features], labels, task, positive, request.threshold
+        )
+    except Exception as error:  # noqa: BLE001 - user code, on rows that never were
+        without = f", without importances: {type(error).__name__}: {error}"[:_MAX_REASON]
+    stages(f"learning the reference profile{without}")
     timed = TIME in training and TIME not in request.features
     profile = profile_from_frame(
         training.assign(**{_PREDICTION: pd.Series(said)}),

@@ -5,6 +5,7 @@ Breiman, "Random forests", Machine Learning 45, 2001, as scikit-learn has it.
 
 from __future__ import annotations
 
+import time
 from typing import Any, Final
 
 import numpy as np
@@ -19,7 +20,8 @@ from trainer.fit.predictions import predictions
 _MAX_ROWS: Final = 2_000
 _MIN_ROWS: Final = 200
 _MAX_CELLS: Final = 200_000
-"""Rows times features: a wide model is asked about fewer rows, and so takes no longer."""
+"""Rows times features: a wide model is asked about fewer rows."""
+MAX_SECONDS: Final = 30.0
 _REPEATS: Final = 3
 
 
@@ -34,12 +36,20 @@ def importances(
     """Of each feature, of the most important one's; none where no feature matters.
 
     Looks at the last rows of ``frame`` (n, features), at 2,000 of them at most.
+
+    Raises:
+        TimeoutError: it takes longer than `MAX_SECONDS`.
+        Exception: whatever the model raises of rows that never were: a shuffled column does not
+            fit the others.
     """
+    end_s = time.monotonic() + MAX_SECONDS
     n_rows = min(_MAX_ROWS, max(_MIN_ROWS, _MAX_CELLS // max(1, frame.shape[1])))
     some, truth = frame.tail(n_rows), labels.tail(n_rows)
 
     def score(model: Any, shuffled: pd.DataFrame, y: pd.Series[Any]) -> float:
-        said = predictions(model, shuffled, task, positive)
+        if time.monotonic() > end_s:
+            raise TimeoutError(f"importances took longer than {MAX_SECONDS:g} s")
+        said = predictions(model, shuffled.copy(), task, positive)
         costs = [
             _cost(task, threshold, positive, prediction, label)
             for prediction, label in zip(said, y.tolist(), strict=True)

@@ -1,0 +1,38 @@
+"""A version that is put into service once more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from producer.codec import encode
+from producer.events import CE_TYPE_OF, ModelUpdate
+from stream_monitor.ingest.records import LogRecord, RecordBatch
+from stream_monitor.monitor import PartitionMonitor
+from stream_monitor.reference.profile import profile_to_data
+from stream_monitor.spec import MonitorSpec
+from tests.unit.test_importance import columns
+from tests.unit.test_relations import profile
+
+
+def serve(monitor: PartitionMonitor, offset: int, version: str, data: Any = None) -> None:
+    update = ModelUpdate(id=f"u{offset}", model="m", version=version, time_ms=offset, profile=data)
+    record = LogRecord(offset, offset, CE_TYPE_OF[ModelUpdate], encode(update))
+    monitor.observe(RecordBatch("t", 0, "e", offset, offset + 1, [record]))
+
+
+def test_a_version_in_service_again_is_still_so_after_a_restart() -> None:
+    data = profile_to_data(profile(columns(0)))
+    monitor = PartitionMonitor("t", 0, MonitorSpec())
+    stored: dict[str, Any] = {}
+
+    for offset, (version, reference) in enumerate(
+        [("1", data), ("2", {**data, "version": "2"}), ("1", None)]
+    ):
+        serve(monitor, offset, version, reference)
+        stored |= monitor.changes()
+        monitor.committed()
+    again = PartitionMonitor.restore("t", 0, MonitorSpec(), stored)
+
+    for one in (monitor, again):
+        retired = {name: watched.retired for name, watched in one.models["m"].versions.items()}
+        assert retired == {"1": False, "2": True}
