@@ -24,6 +24,11 @@ import msgspec
 Value: TypeAlias = float | int | str | bool | None
 """One feature's value.  ``None`` is a missing value."""
 
+MAX_RECORD_BYTES: Final = 8 << 20
+"""Of a record of the log, which is as large as common hosted brokers let it be."""
+MAX_EVENT_BYTES: Final = 8_000_000
+"""Of an event as JSON; a `ModelUpdate` with the profile of a wide model comes near."""
+
 Prediction: TypeAlias = float | int | str | bool | dict[str, float]
 """A number, a class name, or a map of class to probability."""
 

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 from confluent_kafka import KafkaError, Message, Producer
 
 from producer.codec import encode, headers
-from producer.events import Event, ModelUpdate
+from producer.events import MAX_EVENT_BYTES, MAX_RECORD_BYTES, Event, ModelUpdate
 from producer.routing import key_of, topic_names
 
 Arrival: TypeAlias = Callable[[int, int], object]
@@ -50,6 +50,7 @@ class LogWriter:
                 "linger.ms": 5,
                 "compression.type": "lz4",
                 "message.timeout.ms": 60_000,
+                "message.max.bytes": MAX_RECORD_BYTES,
                 "log_level": 0,
                 **(librdkafka or {}),
             }
@@ -65,6 +66,9 @@ class LogWriter:
         A `ModelUpdate` goes to every partition its model routes to; ``partition`` names one, for
         what concerns that one only.  ``on_arrival`` is called for each record, by `write` and
         `flush`.
+
+        Raises:
+            Undelivered: the event is larger than the monitor takes.
         """
         model = getattr(event, "model", "")
         if partition is not None:
@@ -80,6 +84,11 @@ class LogWriter:
         self, key: str, event: Event, on_arrival: Arrival | None, partition: int = _BY_KEY
     ) -> None:
         value, pairs = encode(event), headers(event, source=self._source)
+        if len(value) > MAX_EVENT_BYTES:
+            raise Undelivered(
+                f"a {type(event).__name__} of {len(value):,} bytes was not written: "
+                f"{MAX_EVENT_BYTES:,} are taken; a profile of fewer features is smaller"
+            )
         while True:
             try:
                 self._producer.produce(
@@ -111,5 +120,7 @@ class LogWriter:
         waiting = self._producer.flush(timeout_s)
         if waiting or self._failures:
             why = self._failures[-1] if self._failures else f"no answer within {timeout_s:g} s"
+            if "size too large" in why:
+                why += "; `driftline topics plan` says what max.message.bytes the topic should have"
             raise Undelivered(f"{waiting + len(self._failures)} events did not arrive: {why}")
         return self.delivered

@@ -7,6 +7,8 @@ from typing import Final
 
 import msgspec
 
+from producer.events import MAX_EVENT_BYTES
+
 NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 """Models, versions and features: no look-alikes, no control characters, nothing to inject."""
 
@@ -24,7 +26,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     max_value_bytes: int = 64 * 1024
-    max_update_bytes: int = 1024 * 1024
+    max_update_bytes: int = MAX_EVENT_BYTES
     max_features: int = 512
     max_string_bytes: int = 256
     max_skew_ms: int = 300_000

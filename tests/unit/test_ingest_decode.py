@@ -139,7 +139,7 @@ def test_a_value_of_exactly_the_limit_is_accepted_and_one_byte_more_is_not() -> 
 
 
 def test_a_model_update_may_be_as_large_as_its_profile() -> None:
-    padded = json.dumps(UPDATE).encode().ljust(1 << 20)
+    padded = json.dumps(UPDATE).encode().ljust(8_000_000)
     assert len(read(padded, ModelUpdate).entries) == 1
     assert refusal(padded + b" ", ModelUpdate).reason == "too_large"
 

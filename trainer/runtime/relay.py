@@ -8,6 +8,7 @@ from typing import Any, Final
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from producer.events import MAX_RECORD_BYTES
 from producer.failpoint import failpoint
 from producer.writer import Undelivered
 from trainer.jobs import Database, Letter, ready, sent
@@ -32,6 +33,7 @@ class Relay:
                 "linger.ms": 0,
                 "compression.type": "lz4",
                 "message.timeout.ms": int(FLUSH_S * 1000),
+                "message.max.bytes": MAX_RECORD_BYTES,
             }
         )
 

@@ -124,6 +124,8 @@ def run_quarter(n_features: int, n_days: int, seed: int) -> Quarter:
         profile=profile_to_data(profile),
     )  # fmt: skip
     monitor.observe(_batch(0, [update]))
+    if monitor.counters.control != 1:
+        raise RuntimeError(f"the profile was not taken: {monitor.counters}")
     alerts = 0
     for day in range(n_days):
         events = list(_events(population, n_reference + day * EVENTS_PER_DAY))

@@ -1,0 +1,85 @@
+"""The profile of a model with many features: a record of more than a mebibyte."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import msgspec
+import numpy as np
+import pytest
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+
+from producer.events import MAX_EVENT_BYTES, InferenceEvent, Value
+from producer.routing import topic_names
+from producer.writer import LogWriter, Undelivered
+from stream_monitor.reference.fit import fit_profile
+from stream_monitor.reference.profile import ReferenceProfile, profile_to_data
+from tests.integration.monitor_stage import START_MS, Stage, assert_undisturbed, until
+from trainer.promotion.announce import announce, update_of
+
+pytestmark = pytest.mark.kafka
+
+N_FEATURES = 120
+
+
+@pytest.fixture
+def stage(kafka_broker: str, redis_url: str) -> Iterator[Stage]:
+    stage = Stage(kafka_broker, redis_url)
+    yield stage
+    stage.close()
+
+
+@pytest.fixture(scope="module")
+def profile() -> ReferenceProfile:
+    rng = np.random.default_rng(8)
+    columns = {f"feature_{i}": rng.standard_normal(1_200) for i in range(N_FEATURES)}
+    return fit_profile("wide", "1", columns, task="regression", origin="training")
+
+
+def event(number: int) -> InferenceEvent:
+    features: dict[str, Value] = {f"feature_{i}": (number + i) % 5 - 2.0 for i in range(N_FEATURES)}
+    return InferenceEvent(
+        id=f"e{number}", model="wide", version="1", time_ms=START_MS, features=features,
+        prediction=0.5,
+    )  # fmt: skip
+
+
+def test_a_wide_model_is_watched_on_its_profile_and_after_a_restart(
+    stage: Stage, profile: ReferenceProfile
+) -> None:
+    assert len(msgspec.json.encode(profile_to_data(profile))) > 1 << 20
+    announce(stage.broker, profile, prefix=stage.prefix)
+    for n_records in (2, 3):
+        monitor = stage.start()
+        stage.produce("wide", [event(n_records)])
+        until(lambda n=n_records: stage.drained(n), f"{n_records} records")  # type: ignore[misc]
+        monitor.send_signal(signal.SIGTERM)
+        assert monitor.wait(60) == 0
+
+    assert not stage.found().dead_letters
+    assert_undisturbed(stage)
+
+
+def test_what_no_log_takes_is_said_before_it_is_sent(
+    stage: Stage, profile: ReferenceProfile
+) -> None:
+    skipped = {"feature": "x" * MAX_EVENT_BYTES}
+    too_wide = update_of(
+        msgspec.structs.replace(profile, skipped=skipped), update_id="u", time_ms=0
+    )
+    writer = LogWriter(stage.broker, topic_prefix=stage.prefix)
+    with pytest.raises(Undelivered, match=r"a ModelUpdate of [\d,]+ bytes was not written"):
+        writer.write(too_wide)
+
+
+def test_a_topic_that_takes_less_is_named_as_the_reason(
+    stage: Stage, profile: ReferenceProfile
+) -> None:
+    prefix = f"{stage.prefix}.small"
+    small = NewTopic(topic_names(prefix).events, 1, 1, config={"max.message.bytes": "10000"})
+    admin = AdminClient({**stage.client})
+    admin.create_topics([small])[small.topic].result(20)
+
+    with pytest.raises(Undelivered, match=r"too large; `driftline topics plan`"):
+        announce(stage.broker, profile, prefix=prefix)
