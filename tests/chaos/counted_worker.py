@@ -1,6 +1,6 @@
-"""``driftline monitor``, which also says every second how many tasks its loop has.
+"""``driftline monitor``, which also says every second how many tasks and partitions it has.
 
-The count stands in the file named by ``DRIFTLINE_CHAOS_TASKS``, with the process appended.
+Both stand in the file named by ``DRIFTLINE_CHAOS_TASKS``, with the process appended.
 """
 
 from __future__ import annotations
@@ -17,15 +17,18 @@ VARIABLE: Final = "DRIFTLINE_CHAOS_TASKS"
 
 
 class CountedApp(MonitorApp):
-    """Counts its tasks where it looks at its lag."""
+    """Counts where it looks at its lag."""
 
     async def _report_lag(self) -> None:
         await super()._report_lag()
-        _tell(len(asyncio.all_tasks()))
+        _tell(len(asyncio.all_tasks()), len(self.rooms.partitions))
 
 
-def _tell(n_tasks: int) -> None:
-    Path(f"{os.environ[VARIABLE]}-{os.getpid()}").write_text(str(n_tasks))
+def _tell(n_tasks: int, n_partitions: int) -> None:
+    counts = Path(f"{os.environ[VARIABLE]}-{os.getpid()}")
+    whole = counts.with_name(f"{counts.name}.new")  # nobody reads half of it
+    whole.write_text(f"{n_tasks} {n_partitions}")
+    whole.replace(counts)
 
 
 if __name__ == "__main__":

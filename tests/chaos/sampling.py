@@ -23,13 +23,14 @@ _MAX_SAMPLES: Final = 200
 
 
 class Sample(NamedTuple):
-    """What a process used at a moment (seconds since the first look)."""
+    """What a process used at a moment, in seconds since the first look, for so many partitions."""
 
     at_s: float
     rss_mb: float
     descriptors: float
     threads: float
     tasks: float
+    partitions: int
 
 
 class Growth(NamedTuple):
@@ -52,16 +53,21 @@ class Growth(NamedTuple):
         return self.grown <= allowed
 
 
-def slope(points: Sequence[tuple[float, float]]) -> float:
-    """The median slope of all pairs of points (Theil and Sen): a few odd ones do not matter.
+def slope(points: Sequence[tuple[float, float, int]]) -> float:
+    """The median slope of pairs of points (Theil and Sen): a few odd ones do not matter.
 
-    >>> slope([(0.0, 1.0), (1.0, 3.0), (2.0, 5.0), (3.0, 100.0), (4.0, 9.0)])
+    Points are times, values, and kinds; only those of a kind are compared, for who takes over a
+    partition takes its state too.
+
+    >>> slope([(0.0, 1.0, 1), (1.0, 3.0, 1), (2.0, 5.0, 1), (3.0, 100.0, 1), (4.0, 9.0, 1)])
     2.0
+    >>> slope([(0.0, 1.0, 1), (1.0, 1.0, 1), (2.0, 8.0, 2), (3.0, 8.0, 2)])
+    0.0
     """
     slopes = [
         (there[1] - here[1]) / (there[0] - here[0])
         for here, there in combinations(points, 2)
-        if there[0] > here[0]
+        if there[0] > here[0] and there[2] == here[2]
     ]
     return statistics.median(slopes) if slopes else 0.0
 
@@ -73,9 +79,9 @@ def growths(process: int, life: Sequence[Sample]) -> list[Growth]:
     later = later[:: -(-len(later) // _MAX_SAMPLES)]
     span_s = later[-1].at_s - later[0].at_s
     found = []
-    for name in Sample._fields[1:]:
-        points = [(one.at_s, float(getattr(one, name))) for one in later]
-        median = statistics.median(value for _, value in points)
+    for name in Sample._fields[1:-1]:
+        points = [(one.at_s, float(getattr(one, name)), one.partitions) for one in later]
+        median = statistics.median(value for _, value, _ in points)
         found.append(Growth(process, name, median, slope(points) * span_s, span_s / 60))
     return found
 
@@ -106,6 +112,7 @@ class Sampler:
                     self.lives.setdefault(process, []).append(self._look(process))
 
     def _look(self, process: int) -> Sample:
+        tasks, partitions = Path(f"{self._tasks}-{process}").read_text().split()
         place = Path(f"/proc/{process}")
         status = dict(
             line.split(":", 1) for line in (place / "status").read_text().splitlines() if line
@@ -115,5 +122,6 @@ class Sampler:
             int(status["VmRSS"].split()[0]) / 1024,
             len(list((place / "fd").iterdir())),
             int(status["Threads"]),
-            int(Path(f"{self._tasks}-{process}").read_text() or 0),
+            int(tasks),
+            int(partitions),
         )
