@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from stream_monitor.monitor import PartitionMonitor
+from stream_monitor.state.monitored import estimates_of
 from stream_monitor.watched.estimate import Share
 
 
@@ -33,15 +34,10 @@ def estimate_rows(monitors: Iterable[PartitionMonitor]) -> list[EstimateRow]:
     predictions: dict[str, list[Share]] = {}
     labels: dict[str, list[Share]] = {}
     for monitor in monitors:
-        for model in monitor.models.values():
-            for version, watched in model.versions.items():
-                estimate = watched.estimate
-                if estimate is None or watched.retired:
-                    continue
-                name = f"{model.name}@{version}"
-                references[name] = estimate.table.mean
-                predictions.setdefault(name, []).append(estimate.of_predictions)
-                labels.setdefault(name, []).append(estimate.of_labels)
+        for name, estimate in estimates_of(monitor):
+            references[name] = estimate.table.mean
+            predictions.setdefault(name, []).append(estimate.of_predictions)
+            labels.setdefault(name, []).append(estimate.of_labels)
     return [_row(name, references[name], predictions, labels) for name in sorted(references)]
 
 

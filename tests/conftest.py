@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -31,6 +31,9 @@ from driftline.stack.kafka import (
 )
 from driftline.stack.process import data_folder, free_port
 from driftline.stack.valkey import Valkey
+
+if TYPE_CHECKING:
+    from tests.integration.monitor_stage import Stage
 
 IMAGE: Final = f"apache/kafka:{VERSION}"
 PULL_S: Final = 60
@@ -181,3 +184,13 @@ def pytest_terminal_summary(
     """Say which broker the integration tests ran on."""
     none = "none was needed" + ", yet DRIFTLINE_REQUIRE_APACHE_KAFKA is set" * APACHE_ONLY
     terminalreporter.write_line(f"Kafka: {config.stash.get(BROKER, none)}")
+
+
+@pytest.fixture
+def stage(kafka_broker: str, redis_url: str) -> Iterator[Stage]:
+    """A log of its own on the session's servers, and the monitors on it."""
+    from tests.integration.monitor_stage import Stage  # noqa: PLC0415 - most tests need none
+
+    stage = Stage(kafka_broker, redis_url)
+    yield stage
+    stage.close()

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 from typing import Final, NamedTuple
 
+import msgspec
+
 from producer.drill import is_shadow
 from stream_monitor.alerts.estimated import estimated_of
 from stream_monitor.alerts.outcome import share_wrong
 from stream_monitor.alerts.policy import loss_severity
 from stream_monitor.alerts.series import Decision, Series, TrackName
 from stream_monitor.alerts.wording import describe
-from stream_monitor.contracts import ENDED, DriftAlert, Kind, ReferenceOrigin
+from stream_monitor.contracts import ENDED, DriftAlert, Kind, Phase, ReferenceOrigin
 from stream_monitor.reference.fixed_point import FIXED_POINT
 
 _KIND_OF: Final[dict[TrackName, Kind]] = {
@@ -42,6 +44,20 @@ def derived_id(*parts: object) -> str:
     True
     """
     return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:32]
+
+
+def later_phase(
+    alert: DriftAlert, phase: Phase, offset: int, time_ms: int, explanation: str
+) -> DriftAlert:
+    """The episode of ``alert`` a phase later, decided at a record and its event time."""
+    return msgspec.structs.replace(
+        alert,
+        alert_id=derived_id(alert.episode_id, phase, offset),
+        phase=phase,
+        explanation=explanation,
+        decided_offset=offset,
+        decided_ms=time_ms,
+    )
 
 
 def track_of(alert: DriftAlert) -> TrackName:

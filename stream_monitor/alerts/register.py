@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from producer.events import Command
-from stream_monitor.alerts.alert import derived_id
+from stream_monitor.alerts.alert import derived_id, later_phase
 from stream_monitor.alerts.wording import moment
 from stream_monitor.contracts import ENDED, DriftAlert, Phase
 from stream_monitor.ingest.batch import Ints
@@ -191,16 +191,14 @@ class Register:
         latest = episode.latest
         name = latest.feature or latest.series
         answer = msgspec.structs.replace(
-            latest,
-            alert_id=derived_id(latest.episode_id, phase, place.offset),
-            phase=phase,
-            explanation=f"{name}: {did} by {command.actor}{why}",
-            decided_offset=place.offset,
-            decided_ms=place.event_time_ms,
+            later_phase(
+                latest, phase, place.offset, place.event_time_ms,
+                f"{name}: {did} by {command.actor}{why}",
+            ),
             actor=command.actor,
             reason=command.reason,
             until_ms=command.until_ms if phase == "snoozed" else None,
-        )
+        )  # fmt: skip
         return self._out(episode, answer)
 
     def resolve(self, ended: Sequence[DriftAlert], command: Command) -> list[DriftAlert]:

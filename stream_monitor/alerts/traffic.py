@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from stream_monitor.alerts.alert import derived_id
+from stream_monitor.alerts.alert import derived_id, later_phase
 from stream_monitor.contracts import Direction, DriftAlert, Kind, Phase, Severity
 
 TRAFFIC: Final[dict[Kind, str]] = {"volume": "events", "labels": "labels"}
@@ -112,17 +112,12 @@ def started(
 def followed(alert: DriftAlert, phase: Phase, at: Point, finding: Finding) -> DriftAlert:
     """A later phase of the episode of ``alert``."""
     return msgspec.structs.replace(
-        alert,
-        alert_id=derived_id(alert.episode_id, phase, at.offset),
-        phase=phase,
+        later_phase(alert, phase, at.offset, at.time_ms, finding.explanation),
         severity=finding.severity if worse(finding, alert) else alert.severity,
         effect=_effect(finding),
         p_value=math.exp(-finding.deviance),
         window_events=finding.n_events,
         current_mean=finding.after,
-        explanation=finding.explanation,
-        decided_offset=at.offset,
-        decided_ms=at.time_ms,
     )
 
 
@@ -133,11 +128,4 @@ def _effect(finding: Finding) -> float:
 def ended(alert: DriftAlert, phase: Phase, at: Point) -> DriftAlert:
     """An episode that another version, or a person, ends."""
     over = "resolved" if phase == "resolved" else f"ended by a new version ({alert.explanation})"
-    return msgspec.structs.replace(
-        alert,
-        alert_id=derived_id(alert.episode_id, phase, at.offset),
-        phase=phase,
-        explanation=f"{TRAFFIC[alert.kind]}: {over}",
-        decided_offset=at.offset,
-        decided_ms=at.time_ms,
-    )
+    return later_phase(alert, phase, at.offset, at.time_ms, f"{TRAFFIC[alert.kind]}: {over}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -15,6 +15,7 @@ from stream_monitor.monitor import PartitionMonitor
 from stream_monitor.spec import MonitorSpec
 from stream_monitor.state.envelope import open_, seal
 from stream_monitor.state.fold import ALERT, PERFORMANCE, STATE, WINDOW
+from stream_monitor.watched.estimate import Estimate
 from stream_monitor.windows.closed import window_key
 from stream_monitor.windows.performance import WindowPerformance, performance_key
 
@@ -105,12 +106,17 @@ class MonitorFold:
     def error_rates(self) -> Mapping[tuple[str, str], float]:
         """Of versions in service that have an estimate; what nothing is known of is left out."""
         rates: dict[tuple[str, str], float] = {}
-        for model in self.monitor.models.values():
-            for version, watched in model.versions.items():
-                if watched.estimate is not None and not watched.retired:
-                    name = f"{model.name}@{version}"
-                    rates |= {(name, of): rate for of, rate in watched.estimate.rates().items()}
+        for name, estimate in estimates_of(self.monitor):
+            rates |= {(name, of): rate for of, rate in estimate.rates().items()}
         return rates
+
+
+def estimates_of(monitor: PartitionMonitor) -> Iterator[tuple[str, Estimate]]:
+    """The versions in service that have an estimate, as ``model@version``."""
+    for model in monitor.models.values():
+        for version, watched in model.versions.items():
+            if watched.estimate is not None and not watched.retired:
+                yield f"{model.name}@{version}", watched.estimate
 
 
 class MonitorFolds(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from producer.drill import is_shadow
-from stream_monitor.alerts.alert import Place, derived_id
+from stream_monitor.alerts.alert import Place, derived_id, later_phase
 from stream_monitor.alerts.breaks import Onset
 from stream_monitor.alerts.schema import SchemaChange, SchemaWatch, words, words_over
 from stream_monitor.contracts import DriftAlert, Phase
@@ -45,10 +45,8 @@ class WatchedSchema:
             self._open = self._started(change, at, onset)
             return self._open
         over = change.phase == "recovered"
-        since = self._open.onset_ms
-        alert = self._followed(
-            change.phase, *at, words_over(change.names) if over else words(change.names, since)
-        )
+        says = words_over(change.names) if over else words(change.names, self._open.onset_ms)
+        alert = later_phase(self._open, change.phase, *at, says)
         self._open = None if over else alert
         return alert
 
@@ -89,24 +87,12 @@ class WatchedSchema:
             drill=is_shadow(place.model),
         )
 
-    def _followed(self, phase: Phase, offset: int, time_ms: int, explanation: str) -> DriftAlert:
-        if self._open is None:
-            raise ValueError("no episode of the schema is open")
-        return msgspec.structs.replace(
-            self._open,
-            alert_id=derived_id(self._open.episode_id, phase, offset),
-            phase=phase,
-            explanation=explanation,
-            decided_offset=offset,
-            decided_ms=time_ms,
-        )
-
     def end(self, phase: Phase, offset: int, time_ms: int) -> list[DriftAlert]:
         """End from outside what is open; resolved by a person, its features are known."""
         if self._open is None:
             return []
         over = "resolved" if phase == "resolved" else "ended by a new version or reference"
-        alert = self._followed(phase, offset, time_ms, f"schema: {over}")
+        alert = later_phase(self._open, phase, offset, time_ms, f"schema: {over}")
         self._open = None
         if phase == "resolved":
             self._watch.mend()

@@ -59,8 +59,9 @@ class WatchedVersion:
         self.estimate = None if profile.expected_loss is None else Estimate(profile)
         self.arl0_events = arl0_of(profile, budget)
         self.series = series_of(profile, self.estimate, self.arl0_events, policy)
+        weights = profile.weights()
         self._segments = [
-            WatchedSegment(s, self.arl0_events, policy, profile.weights()) for s in profile.segments
+            WatchedSegment(s, self.arl0_events, policy, weights) for s in profile.segments
         ]
         self._segment_of = {key: s for s in self._segments for key in s.series}
         for segment in self._segments:

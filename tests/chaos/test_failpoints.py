@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-from collections.abc import Iterator
 
 import pytest
 
@@ -20,13 +19,6 @@ LAST_PASS = {"monitor.partition.acquired": 2, "monitor.batch.read": 4, "monitor.
 """The latest pass at which a place kills, where one run is sure to pass it more than twice."""
 N_EVENTS = 4_500
 SEED = os.environ.get("SEED", "7")
-
-
-@pytest.fixture
-def stage(kafka_broker: str, redis_url: str) -> Iterator[Stage]:
-    stage = Stage(kafka_broker, redis_url)
-    yield stage
-    stage.close()
 
 
 def test_killed_once_at_every_step_it_ends_as_if_nothing_had_happened(stage: Stage) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,13 +45,6 @@ REFUSED: Final[dict[str, bytes]] = {
 TAKEN: Final[dict[str, bytes]] = {
     "1e308 is an invalid value": with_features({"x": 1e308}).replace(b'"p"', b'"big"'),
 }
-
-
-@pytest.fixture
-def stage(kafka_broker: str, redis_url: str) -> Iterator[Stage]:
-    stage = Stage(kafka_broker, redis_url)
-    yield stage
-    stage.close()
 
 
 def peak_bytes(pid: int) -> int:

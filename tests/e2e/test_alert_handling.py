@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -16,13 +15,6 @@ from tests.integration.monitor_stage import Stage, log_of, until
 from tests.integration.topic_reading import read_topic
 
 pytestmark = pytest.mark.kafka
-
-
-@pytest.fixture
-def stage(kafka_broker: str, redis_url: str) -> Iterator[Stage]:
-    stage = Stage(kafka_broker, redis_url)
-    yield stage
-    stage.close()
 
 
 def alerts(stage: Stage) -> list[DriftAlert]:

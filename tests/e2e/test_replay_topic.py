@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,6 @@ from tests.integration.monitor_stage import Stage, log_of
 
 pytestmark = pytest.mark.kafka
 N = 4_000
-
-
-@pytest.fixture
-def stage(kafka_broker: str, redis_url: str) -> Iterator[Stage]:
-    stage = Stage(kafka_broker, redis_url)
-    yield stage
-    stage.close()
 
 
 def replayed(*arguments: str, code: int = 0) -> list[dict[str, Any]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import signal
-from collections.abc import Iterator
 
 import pytest
 
@@ -15,13 +14,6 @@ pytestmark = pytest.mark.kafka
 
 KILLS = 4
 SEED = 11
-
-
-@pytest.fixture
-def stage(kafka_broker: str, redis_url: str) -> Iterator[Stage]:
-    stage = Stage(kafka_broker, redis_url)
-    yield stage
-    stage.close()
 
 
 def stop(stage: Stage) -> None:

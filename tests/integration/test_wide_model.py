@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 
 import msgspec
 import numpy as np
@@ -21,13 +20,6 @@ from trainer.promotion.announce import announce, update_of
 pytestmark = pytest.mark.kafka
 
 N_FEATURES = 120
-
-
-@pytest.fixture
-def stage(kafka_broker: str, redis_url: str) -> Iterator[Stage]:
-    stage = Stage(kafka_broker, redis_url)
-    yield stage
-    stage.close()
 
 
 @pytest.fixture(scope="module")
