@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,11 +21,11 @@ fields = st.dictionaries(st.sampled_from([f"s:{c}" for c in "abcdefghijkl"]), va
 
 
 @pytest.fixture(autouse=True, scope="module")
-def small_writes() -> pytest.MonkeyPatch:
-    patch = pytest.MonkeyPatch()
-    patch.setattr(bundles, "MAX_PAIRS", SMALL)
-    patch.setattr(bundles, "FIELDS", SMALL)
-    return patch
+def small_writes() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bundles, "MAX_PAIRS", SMALL)
+        patch.setattr(bundles, "FIELDS", SMALL)
+        yield
 
 
 def loaded(stored: Fields) -> Fields:
