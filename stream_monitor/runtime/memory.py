@@ -1,7 +1,11 @@
-"""Gives memory back to the system that is no longer used.
+"""Keeps a worker's memory from growing though what it uses does not.
 
-A backlog is read in large batches.  What they leave behind is free, but glibc keeps whatever lies
-below a block that is still used, so each backlog would leave the process larger than before.
+A backlog is read in large blocks.  glibc begins by mapping such blocks one by one, but once the
+first is freed it takes the next ones from its heap, where the gaps they leave fill with small ones
+and never close: in nine minutes of faults a worker had 32 MB of gaps, with 10 MB where large blocks
+stay apart.  And what is free below a block in use it keeps until it is told to give it back.
+
+Where the C library is not glibc none of this applies.
 """
 
 from __future__ import annotations
@@ -11,11 +15,24 @@ import ctypes
 from typing import Final
 
 TRIM_EVERY_S: Final = 30.0
-_MALLOC_TRIM: Final = getattr(ctypes.CDLL(None), "malloc_trim", None)
-"""None where the C library is not glibc: others give back by themselves, or cannot."""
+LARGE_BYTES: Final = 128 << 10
+"""From which size on a block is mapped by itself; it is where glibc begins, too."""
+_KEEP_BYTES: Final = 16 << 20
+"""How much may be free at the end of the heap, so that it is not given back at every turn."""
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
+_LIBC: Final = ctypes.CDLL(None)
+IS_GLIBC: Final = hasattr(_LIBC, "malloc_trim")
+
+
+def keep_large_blocks_apart() -> None:
+    """Map large blocks one by one for good; a setting of the process."""
+    if IS_GLIBC:
+        _LIBC.mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
+        _LIBC.mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
 
 
 async def give_back() -> None:
     """Return whole free pages, wherever they lie; takes milliseconds, in a thread."""
-    if _MALLOC_TRIM is not None:
-        await asyncio.to_thread(_MALLOC_TRIM, ctypes.c_size_t(0))
+    if IS_GLIBC:
+        await asyncio.to_thread(_LIBC.malloc_trim, ctypes.c_size_t(0))

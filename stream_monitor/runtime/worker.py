@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient
 
 from stream_monitor.runtime.app import STOP_S, MonitorApp, end_after
 from stream_monitor.runtime.logs import configure
+from stream_monitor.runtime.memory import keep_large_blocks_apart
 from stream_monitor.settings import Settings
 from stream_monitor.state.fold import FoldFactory
 from stream_monitor.state.redis_store import RedisStateStore
@@ -57,6 +58,7 @@ def run(settings: Settings, folds: FoldFactory) -> int:
     if refusal is not None:
         return refusal
     _calm_garbage_collector()
+    keep_large_blocks_apart()
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     store = RedisStateStore(settings.redis.url, takeover_ms=settings.kafka.takeover_ms)
