@@ -14,7 +14,7 @@ from stream_monitor.reference.errors import ReferenceTooShort
 from stream_monitor.reference.feature import FeatureReference
 from stream_monitor.reference.fit import MIN_EVENTS, fit_feature, prediction_kind
 from stream_monitor.reference.fixed_point import Floats, Ints
-from stream_monitor.reference.loss import score_of
+from stream_monitor.reference.loss import scores_of
 from stream_monitor.reference.profile import ReferenceProfile
 from stream_monitor.reference.segment import SegmentReference
 from stream_monitor.reference.values import Column, category
@@ -116,11 +116,7 @@ def _fit(
     prediction = None
     if profile.prediction is not None and predictions is not None:
         said = _taken(predictions, rows)
-        scores: Column = (
-            said
-            if isinstance(said, np.ndarray)
-            else [score_of(one, profile.task, profile.positive) for one in said]
-        )
+        scores = scores_of(said, profile.task, profile.positive)
         try:
             prediction = fit_feature(
                 "prediction", scores, kind=prediction_kind(profile.task), times_ms=times,

@@ -18,7 +18,7 @@ from stream_monitor.reference.dependence import repeats
 from stream_monitor.reference.errors import ReferenceTooShort
 from stream_monitor.reference.feature import FeatureKind, FeatureReference
 from stream_monitor.reference.fixed_point import FIXED_POINT, Bools, Floats, Ints
-from stream_monitor.reference.loss import score_of
+from stream_monitor.reference.loss import scores_of
 from stream_monitor.reference.pairs import fit_relations
 from stream_monitor.reference.profile import ClassLabel, Origin, ReferenceProfile, Task
 from stream_monitor.reference.transform import Transform
@@ -117,11 +117,7 @@ def fit_profile(
             skipped[name] = str(error)
     prediction = loss = None
     if predictions is not None:
-        scores: Column = (
-            predictions
-            if isinstance(predictions, np.ndarray)
-            else [score_of(p, task, positive) for p in predictions]
-        )
+        scores = scores_of(predictions, task, positive)
         try:
             prediction = fit_feature(
                 "prediction", scores, kind=prediction_kind(task), times_ms=times_ms

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
 
 from producer.events import Prediction, Value
+from stream_monitor.reference.fixed_point import Floats
 from stream_monitor.reference.profile import ClassLabel, Task
-from stream_monitor.reference.values import category
+from stream_monitor.reference.values import Column, category
 
 
 def score_of(prediction: Prediction, task: Task, positive: ClassLabel) -> Value:
@@ -24,6 +28,21 @@ def score_of(prediction: Prediction, task: Task, positive: ClassLabel) -> Value:
     if task == "binary":
         return prediction.get(_class(positive) or "")
     return most_probable(prediction)
+
+
+def scores_of(
+    predictions: Sequence[Prediction] | Floats, task: Task, positive: ClassLabel
+) -> Column:
+    """`score_of` each; where none is a map they are their own scores.
+
+    >>> scores_of([0.5, {"0": 0.2, "1": 0.8}], "binary", 1)
+    [0.5, 0.8]
+    """
+    if isinstance(predictions, np.ndarray):
+        return predictions
+    if dict not in map(type, predictions):
+        return cast("Sequence[Value]", predictions)
+    return [score_of(prediction, task, positive) for prediction in predictions]
 
 
 def most_probable(probabilities: dict[str, float]) -> str | None:

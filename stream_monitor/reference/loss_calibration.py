@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -16,10 +16,9 @@ from stream_monitor.reference.expected_loss import MAX_LOSS_BINS, ExpectedLoss
 from stream_monitor.reference.feature import FeatureReference
 from stream_monitor.reference.fit import MIN_EVENTS, fit_feature
 from stream_monitor.reference.fixed_point import Bools, Floats, Ints, to_fixed
-from stream_monitor.reference.loss import confidence_of, score_of
+from stream_monitor.reference.loss import confidence_of, scores_of
 from stream_monitor.reference.profile import ReferenceProfile
 from stream_monitor.reference.transform import Transform
-from stream_monitor.reference.values import Column
 
 SKIPPED: Final = "expected loss of the model"
 _MIN_BIN_EVENTS: Final = 20
@@ -69,7 +68,8 @@ def _fit(
         raise ReferenceTooShort("a regression does not say how sure it is")
     if int(known.sum()) < MIN_EVENTS:
         raise ReferenceTooShort(f"{known.sum()} labels of {len(known)}, {MIN_EVENTS} are needed")
-    reference, scores, confidence = profile.prediction, _scores(profile, predictions), None
+    scores = scores_of(predictions, profile.task, profile.positive)
+    reference, confidence = profile.prediction, None
     if profile.task == "multiclass" and any(isinstance(p, dict) for p in predictions):
         scores = [confidence_of(p) for p in predictions]
         confidence = fit_feature("confidence", scores, kind="numeric", times_ms=times_ms)
@@ -95,10 +95,6 @@ def _fit(
     return ExpectedLoss(
         starts=starts, outcome=_outcome(rows, ~known, times_ms), confidence=confidence
     )
-
-
-def _scores(profile: ReferenceProfile, predictions: Iterable[Prediction]) -> Column:
-    return [score_of(p, profile.task, profile.positive) for p in predictions]
 
 
 def _starts(counts: Ints, place: int) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from stream_monitor.ingest.batch import Ints
 from stream_monitor.reference.expected_loss import LossTable
 from stream_monitor.reference.feature import FeatureReference
 from stream_monitor.reference.fixed_point import FIXED_POINT
-from stream_monitor.reference.loss import confidence_of, score_of
+from stream_monitor.reference.loss import confidence_of, scores_of
 from stream_monitor.reference.profile import ReferenceProfile
 from stream_monitor.reference.transform import Transform, Transformed
 from stream_monitor.reference.values import Column
@@ -77,8 +77,7 @@ class Estimate:
         """The index of each prediction by how sure it is, shape (n,)."""
         if self.key == CONFIDENCE:
             return self._transform.apply([confidence_of(p) for p in predictions])
-        task, positive = self._task, self._positive
-        return self._transform.apply([score_of(p, task, positive) for p in predictions])
+        return self._transform.apply(scores_of(predictions, self._task, self._positive))
 
     def losses_of(self, scores: Transformed) -> Ints:
         """The loss to expect of each prediction in fixed point, -1 where nothing is known; (n,)."""

@@ -17,7 +17,7 @@ from stream_monitor.alerts.policy import EpisodePolicy
 from stream_monitor.alerts.series import Decision, Series, TrackName
 from stream_monitor.contracts import ENDED
 from stream_monitor.ingest.batch import EventBatch, Ints
-from stream_monitor.reference.loss import score_of
+from stream_monitor.reference.loss import scores_of
 from stream_monitor.reference.profile import ReferenceProfile, SegmentReference
 from stream_monitor.reference.values import codes
 from stream_monitor.watched.trail import Trail
@@ -84,9 +84,8 @@ class WatchedSegment:
         for key, series in self.series.items():
             name = self._whole_of[key]
             if name == PREDICTION:
-                values = [
-                    score_of(batch.predictions[i], profile.task, profile.positive) for i in places
-                ]
+                mine = [batch.predictions[i] for i in places]
+                values = scores_of(mine, profile.task, profile.positive)
             else:
                 column = batch.features.column(series.reference.name)
                 values = [column[i] for i in places]

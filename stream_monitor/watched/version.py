@@ -15,7 +15,7 @@ from stream_monitor.drift.calibration import Budget
 from stream_monitor.ingest.batch import EventBatch, Ints
 from stream_monitor.labels.join import JoinedLabel
 from stream_monitor.reference.fit import fit_loss
-from stream_monitor.reference.loss import loss_of, score_of
+from stream_monitor.reference.loss import loss_of, scores_of
 from stream_monitor.reference.profile import FeatureReference, ReferenceProfile
 from stream_monitor.reference.transform import Transformed
 from stream_monitor.reference.values import Column
@@ -118,7 +118,7 @@ class WatchedVersion:
         task, positive = self.profile.task, self.profile.positive
         scored: dict[str, Transformed] = {}
         if PREDICTION in self.series:
-            scores = [score_of(p, task, positive) for p in batch.predictions]
+            scores = scores_of(batch.predictions, task, positive)
             scored[PREDICTION] = self.series[PREDICTION].transform.apply(scores)
         if self.estimate is not None and self.estimate.key == CONFIDENCE:
             scored[CONFIDENCE] = self.estimate.look_up(batch.predictions)

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import pandas as pd
 
 from producer.events import Value
-from stream_monitor.reference.loss import score_of
+from stream_monitor.reference.loss import scores_of
 from stream_monitor.reference.profile import ClassLabel, Task
 from trainer.dataset.collect import Collected, Row
 from trainer.dataset.training_set import TrainingSet, fingerprint
@@ -51,9 +51,9 @@ def assemble(
             "id": [row.event.id for row in rows],
             "time_ms": pd.Series([row.event.time_ms for row in rows], dtype="int64"),
             "version": [row.event.version for row in rows],
-            "prediction": [
-                score_of(row.event.prediction, columns.task, columns.positive) for row in rows
-            ],
+            "prediction": scores_of(
+                [row.event.prediction for row in rows], columns.task, columns.positive
+            ),
             "label": [row.label for row in rows],
             **{name: _column([row.event.features.get(name) for row in rows]) for name in features},
         }
