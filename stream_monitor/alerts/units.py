@@ -132,7 +132,10 @@ class UnitWatch:
             return changes
         first = int(values[0]) if self._last is None else self._last
         self._last = int(values[-1])
-        steps = np.abs(np.diff(values, prepend=first))
+        steps = np.empty_like(values)
+        steps[0] = values[0] - first
+        np.subtract(values[1:], values[:-1], out=steps[1:])
+        np.abs(steps, out=steps)
         squares = (values >> _SQUARE_SHIFT) ** 2
         columns = _Columns(values, squares, outside, steps)
         head = min(len(values), (SPAN_EVENTS - self._n) % SPAN_EVENTS)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import reduce
+from operator import add, length_hint
 from typing import Any
 
 import msgspec
@@ -38,21 +40,17 @@ class Adwin:
         """
         adwin: Any = self._adwin
         alarms: list[Alarm] = []
-        helper = adwin._helper  # noqa: SLF001
-        update, total = helper.update, helper.get_total
-        flagged: bool = adwin._drift_detected  # noqa: SLF001
-        width = int(helper.get_width())
-        for i, value in enumerate(values):
-            if flagged:
+        rest = iter(values)
+        while left := length_hint(rest):
+            if adwin._drift_detected:  # noqa: SLF001
                 adwin._reset()  # noqa: SLF001 - as River's own update does after a detection
-                helper, width = adwin._helper, 0  # noqa: SLF001
-                update, total = helper.update, helper.get_total
-            before: float = total()
-            flagged = update(value)
-            width += 1
-            if flagged:
-                alarms.append(self._alarm(i, before + value, width))
-        adwin._drift_detected = flagged  # noqa: SLF001
+            helper = adwin._helper  # noqa: SLF001
+            total, width = helper.get_total(), int(helper.get_width())
+            adwin._drift_detected = any(map(helper.update, rest))  # noqa: SLF001 - until one fires
+            if adwin._drift_detected:  # noqa: SLF001
+                start, end = len(values) - left, len(values) - length_hint(rest)
+                total = reduce(add, values[start:end], total)
+                alarms.append(self._alarm(end - 1, total, width + end - start))
         return alarms
 
     def _alarm(self, block: int, total: float, width: int) -> Alarm:

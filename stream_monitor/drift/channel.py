@@ -60,7 +60,7 @@ class Channel:
             return []
         full = (len(values) - head) // block
         end = head + full * block
-        sums = values[head:end].reshape(full, block).sum(axis=1)
+        sums = np.add.reduceat(values[:end], np.arange(head, end, block))
         if head:
             sums = np.concatenate(([self._total + int(values[:head].sum())], sums))
         self._count = len(values) - end
@@ -72,7 +72,7 @@ class Channel:
         block = reference.block
         # Exact: the sum is below 2^53, the divisor a power of two.
         z = (sums / (block * FIXED_POINT) - reference.mean) / reference.sd
-        z = np.clip(z, -Z_LIMIT, Z_LIMIT)
+        z = z.clip(-Z_LIMIT, Z_LIMIT)
         adwin = self._adwin.observe((z * reference.adwin_scale).tolist())
         page_hinkley = self._page_hinkley.observe(z.tolist())
         if not adwin and not page_hinkley:

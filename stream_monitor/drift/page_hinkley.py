@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from operator import length_hint
 from typing import Any, Final
 
 from river import drift
@@ -71,24 +72,31 @@ class PageHinkley:
         flagged = detector._drift_detected  # noqa: SLF001
         low_at, high_at = self._low_at, self._high_at
         alarms: list[Alarm] = []
-        for i, value in enumerate(values):
+        rest = iter(values)
+        while length_hint(rest):
             if flagged:
                 n = mean = up = down = low_at = high_at = 0.0
                 low, high, flagged = math.inf, -1, False  # -1 as in River
-            n += 1.0
-            mean += (1.0 / n) * (value - mean)
-            deviation = value - mean
-            up = up + deviation - allowance
-            down = down + deviation + allowance
-            if up < low:
-                low, low_at = up, n
-            if down > high:
-                high, high_at = down, n
-            if n >= least and (up - low > threshold or high - down > threshold):
-                flagged = True
-                rose = up - low >= high - down
-                began = low_at if rose else high_at
-                alarms.append(Alarm(i, "up" if rose else "down", max(0, int(n - began) - 1)))
+            for value in rest:
+                n += 1.0
+                mean += (1.0 / n) * (value - mean)
+                deviation = value - mean
+                up = up + deviation - allowance
+                down = down + deviation + allowance
+                if up < low:
+                    low, low_at = up, n
+                elif up - low > threshold and n >= least:
+                    flagged = True
+                if down > high:
+                    high, high_at = down, n
+                elif high - down > threshold and n >= least:
+                    flagged = True
+                if flagged:
+                    rose = up - low >= high - down
+                    began = low_at if rose else high_at
+                    at = len(values) - length_hint(rest) - 1
+                    alarms.append(Alarm(at, "up" if rose else "down", max(0, int(n - began) - 1)))
+                    break
         mean_of.n, mean_of._mean = n, mean  # noqa: SLF001
         detector._sum_increase, detector._min_increase = up, low  # noqa: SLF001
         detector._sum_decrease, detector._max_decrease = down, high  # noqa: SLF001

@@ -6,6 +6,7 @@ are not touched by it.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from itertools import repeat
 from typing import Any, Final, TypeAlias
@@ -72,6 +73,10 @@ def _floats(column: Column, words: dict[str, float] | None = None) -> Floats:
         if column.dtype.kind in "fiub":
             return column.astype(np.float64, copy=False)
         column = column.tolist()
+    try:
+        return np.frombuffer(array("d", column))  # the common case: numbers, none of them missing
+    except (TypeError, OverflowError):
+        pass
     if _NUMBERS.issuperset(map(type, column)):
         try:
             return np.array(column, dtype=np.float64)
