@@ -154,6 +154,7 @@ def test_classes_may_have_names(tmp_path: Path) -> None:
         ("raises_in_predict", "raised", "while fold 1 of 3: ArithmeticError: cannot predict"),
         ("own_function_inside", "untrusted_type", "fit_factories.drop_carrier"),
         ("asks_for_too_much", "memory", "asked for more than 2048 MiB"),
+        ("in_a_narrow_log", "profile_too_large", "a record of the log takes 1,000: train on fewer"),
     ],
 )  # fmt: skip
 def test_what_goes_wrong_is_a_rule_and_a_reason(

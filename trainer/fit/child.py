@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from producer.events import Prediction
+from producer.events import MAX_EVENT_BYTES, Prediction
 from stream_monitor.reference.frame import profile_from_frame
 from stream_monitor.reference.loss import loss_of
 from stream_monitor.reference.profile import ClassLabel, Task, profile_to_data
@@ -37,7 +37,13 @@ from trainer.registry.errors import NotStorable, UntrustedType
 
 _MAX_REASON: Final = 500  # characters
 _PROBE_ROWS: Final = 200
+MAX_PROFILE_BYTES: Final = MAX_EVENT_BYTES - 64_000
+"""The rest is for what stands around it."""
 _PREDICTION: Final = "driftline prediction"
+
+
+class ProfileTooLarge(ValueError):  # noqa: N818 - a finding, named for what it says
+    """No record of the log can carry the reference profile."""
 
 
 class Stages:
@@ -132,11 +138,26 @@ def fitted(request: Request, files: Exchange, stages: Stages) -> Made:
     stages.only_this_process()
     files.artifact.write_bytes(data)
     return Made(
-        profile=profile_to_data(profile),
+        profile=portable(profile_to_data(profile)),
         out_of_fold=said,
         held_out=later if request.held_out else [],
         metrics=_metrics(task, request.threshold, positive, said, labels),
     )
+
+
+def portable(profile: dict[str, Any]) -> dict[str, Any]:
+    """A profile that a record of the log can carry, as it is.
+
+    Raises:
+        ProfileTooLarge: none can; found out here, for nothing else would ever be announced.
+    """
+    n_bytes = len(msgspec.json.encode(profile))
+    if n_bytes > MAX_PROFILE_BYTES:
+        raise ProfileTooLarge(
+            f"the reference profile of {len(profile['features'])} features has {n_bytes:,} bytes, "
+            f"a record of the log takes {MAX_PROFILE_BYTES:,}: train on fewer features"
+        )
+    return profile
 
 
 def _positive(asked: ClassLabel | None, task: Task, labels: pd.Series[Any]) -> ClassLabel:
@@ -188,11 +209,15 @@ def _rule(error: BaseException) -> Rule:
         return "not_an_estimator"
     if isinstance(error, UntrustedType | NotStorable):
         return "untrusted_type"
+    if isinstance(error, ProfileTooLarge):
+        return "profile_too_large"
     return "bad_output" if isinstance(error, BadOutput) else "raised"
 
 
 def _reason(error: BaseException, stage: str) -> str:
-    if isinstance(error, NotAnEstimator | UntrustedType | NotStorable | BadOutput):
+    if isinstance(
+        error, NotAnEstimator | UntrustedType | NotStorable | BadOutput | ProfileTooLarge
+    ):
         return str(error)[:_MAX_REASON]
     what = f"{type(error).__name__}: {error}"[:_MAX_REASON]
     where = traceback.extract_tb(error.__traceback__)[-1]

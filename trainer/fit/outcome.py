@@ -11,10 +11,12 @@ from producer.events import Prediction
 from stream_monitor.reference.profile import ReferenceProfile
 
 Rule: TypeAlias = Literal[
-    "raised", "timeout", "memory", "not_an_estimator", "bad_output", "untrusted_type"
-]
+    "raised", "timeout", "memory", "not_an_estimator", "bad_output", "untrusted_type",
+    "profile_too_large",
+]  # fmt: skip
 """``raised``: the factory or the fit raised, or its process died.  ``bad_output``: predictions
-that are none.  ``untrusted_type``: the model cannot be stored without pickle."""
+that are none.  ``untrusted_type``: the model cannot be stored without pickle.
+``profile_too_large``: no record of the log could carry the reference profile."""
 
 
 class FitLimits(msgspec.Struct, frozen=True, kw_only=True):
