@@ -11,17 +11,16 @@ import structlog
 
 from producer.failpoint import failpoint
 from stream_monitor.contracts import DeadLetter
-from stream_monitor.ingest.records import RecordBatch
-from stream_monitor.runtime.caution import TRIES, by_reference, singles, try_of
+from stream_monitor.ingest.records import LogRecord, RecordBatch
+from stream_monitor.runtime.caution import KILLS, TRIES, UNREADABLE, by_reference, singles, try_of
 from stream_monitor.runtime.committer import Committer
 from stream_monitor.runtime.letters import dead_letter
 from stream_monitor.runtime.partitions import Owned, Partitions
 from stream_monitor.runtime.publisher import Publisher
+from stream_monitor.runtime.reader import Trouble
 from stream_monitor.runtime.refusals import RefusalLimit
 from stream_monitor.state.fold import Observed
 from stream_monitor.web.metrics import Metrics
-
-log = structlog.get_logger(__name__)
 
 log = structlog.get_logger(__name__)
 
@@ -51,6 +50,7 @@ class BatchAgent:
         self._limit = limit
         self._on_limit = on_limit
         self._survived: dict[int, int] = {}
+        self._unreadable: dict[int, tuple[int, int]] = {}
         self.lock = asyncio.Lock()
 
     async def on_batch(self, batch: RecordBatch) -> Owned | None:
@@ -70,6 +70,26 @@ class BatchAgent:
             else:
                 await self._carefully(owned, batch)
         return None
+
+    async def on_unreadable(self, trouble: Trouble) -> Owned | None:
+        """Skip what `TRIES` fetches could not unpack; answers the partition to read on then.
+
+        Records packed with it are not to be had either: they come here one after the other.
+        """
+        async with self.lock:
+            owned = self._partitions.get(trouble.partition)
+            if owned is None or owned.tag != trouble.tag or owned.position != trouble.position:
+                return None  # what lies before it is not folded in yet: it will be told again
+            at, times = self._unreadable.get(owned.partition, (-1, 0))
+            times = times + 1 if at == owned.position else 1
+            self._unreadable[owned.partition] = owned.position, times
+            if times < TRIES:
+                return None
+            record = LogRecord(owned.position, 0, None, None)
+            single = RecordBatch(owned.topic, owned.partition, owned.tag, owned.position,
+                                 owned.position + 1, [record])  # fmt: skip
+            await self._skip(owned, single, UNREADABLE, trouble.detail)
+            return owned
 
     async def commit_due(self) -> None:
         """Commit what waits although no record comes."""
@@ -99,20 +119,21 @@ class BatchAgent:
             survived = self._survived.get(owned.partition) == record.offset
             tried = try_of(record, None if survived else owned.tried)
             if tried.times > TRIES:
-                await self._skip(owned, single)
+                why = f"{TRIES} workers ended while they folded it in, alone"
+                await self._skip(owned, single, KILLS, why)
                 owned.careful_until = owned.position  # found: go on as usual
             elif await self._committer.mark(owned, tried):
                 await self._fold(owned, single)
                 self._survived[owned.partition] = record.offset  # whatever becomes of its commit
         await self._committer.commit(owned)
 
-    async def _skip(self, owned: Owned, single: RecordBatch) -> None:
+    async def _skip(self, owned: Owned, single: RecordBatch, reason: str, why: str) -> None:
         record = single.records[0]
-        log.critical("skipped a record that ends workers", partition=owned.partition,
-                     offset=record.offset)  # fmt: skip
+        log.critical("skipped a record", partition=owned.partition, offset=record.offset,
+                     reason=reason, why=why)  # fmt: skip
         owned.fold.skip(record)
         owned.advance(single.next, time.monotonic())
-        letter = by_reference(single, record)
+        letter = by_reference(single, record, reason, why)
         self._metrics.observed((), (letter,))
         await self._write_letters(owned, (letter,))
 

@@ -3,7 +3,8 @@
 A crash leaves no word.  But a partition that was acquired at one offset by several members, one
 after the other, holds a record there that none of them survived.  The next owner folds records in
 one at a time, and before each says so in the store.  A record that was tried alone `TRIES` times is
-skipped: it is counted, and its dead letter names it without what it holds.
+skipped: it is counted, and its dead letter names it without what it holds.  So is a record that
+cannot even be unpacked.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ TRIES: Final = 3
 """Members that may end at one offset, and at one record alone."""
 CAREFUL_RECORDS: Final = 5_000
 """How far beyond the offset a worker may have been when it ended: a batch, and what had waited."""
-REASON: Final = "process_killer"
+KILLS: Final = "process_killer"
+UNREADABLE: Final = "unreadable"
 
 
 def careful_until(acquired: Acquired, start: int) -> int:
@@ -51,15 +53,15 @@ def singles(batch: RecordBatch) -> Iterator[RecordBatch]:
         start = upto
 
 
-def by_reference(batch: RecordBatch, record: LogRecord) -> DeadLetter:
+def by_reference(batch: RecordBatch, record: LogRecord, reason: str, detail: str) -> DeadLetter:
     """The dead letter of a record that nobody looks into any more."""
     return DeadLetter(
         topic=batch.topic,
         partition=batch.partition,
         offset=record.offset,
         timestamp_ms=record.timestamp_ms,
-        reason=REASON,
-        detail=f"{TRIES} workers ended while they folded it in, alone",
+        reason=reason,
+        detail=detail,
         sha256="",
         size_bytes=len(record.value or b""),
     )

@@ -122,13 +122,14 @@ class Custody:
         owned = self._partitions.get(trouble.partition)
         if owned is None or owned.tag != trouble.tag:
             return
-        if not trouble.out_of_range:
+        if trouble.what != "out_of_range":
             log.warning("fetch failed", partition=trouble.partition, detail=trouble.detail)
             return
         earliest = await self._reader.earliest(trouble.partition)
         if owned.position < earliest:
             await self._skip_deleted(owned, earliest)
         else:
+            self._takeover.begin_at_earliest(owned.partition)
             await self._begin_anew(owned, f"nothing at offset {owned.position}: truncated")
 
     async def revoke(

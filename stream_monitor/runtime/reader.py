@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -38,12 +38,23 @@ class Place(NamedTuple):
     offset: int
 
 
+What: TypeAlias = Literal["out_of_range", "unreadable", "other"]
+"""``out_of_range`` asks for a new place.  ``unreadable``: what lies there cannot be unpacked, for
+it is damaged or larger than 100 MB then; librdkafka tries again for ever.  ``other`` may pass."""
+_WHAT: Final[dict[int, What]] = {
+    KafkaError._AUTO_OFFSET_RESET: "out_of_range",  # noqa: SLF001 - its public name
+    KafkaError.OFFSET_OUT_OF_RANGE: "out_of_range",
+    KafkaError._BAD_COMPRESSION: "unreadable",  # noqa: SLF001 - its public name
+}
+
+
 class Trouble(NamedTuple):
-    """A partition that cannot be read on: ``out_of_range`` asks for a new place."""
+    """A partition that cannot be read on from ``position``."""
 
     partition: int
     tag: str
-    out_of_range: bool
+    position: int
+    what: What
     detail: str
 
 
@@ -195,11 +206,8 @@ class LogReader:
         reading = self._readings.get(partition)
         if reading is None:
             return []
-        out_of_range = error.code() in (
-            KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001 - its public name
-            KafkaError.OFFSET_OUT_OF_RANGE,
-        )
-        return [Trouble(partition, reading.tag, out_of_range, str(error))]
+        what = _WHAT.get(error.code(), "other")
+        return [Trouble(partition, reading.tag, reading.position, what, str(error))]
 
     def _targets(self, partitions: Iterable[int]) -> list[TopicPartition]:
         return [TopicPartition(self._topic, p, self._readings[p].position) for p in partitions]

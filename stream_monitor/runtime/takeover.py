@@ -67,6 +67,7 @@ class Takeover:
         self._on_loss = on_loss
         self._tags = itertools.count()
         self._kept: dict[int, _Kept] = {}
+        self._truncated: set[int] = set()
 
     def tag(self, epoch: str) -> str:
         """A mark for the batches of one more reading."""
@@ -80,6 +81,10 @@ class Takeover:
     def keep_only(self, partitions: Collection[int]) -> None:
         """Forget the folds of all other partitions."""
         self._kept = {p: kept for p, kept in self._kept.items() if p in partitions}
+
+    def begin_at_earliest(self, partition: int) -> None:
+        """The log ends below what Kafka was told of it: that is no place to resume at."""
+        self._truncated.add(partition)
 
     async def take(self, partition: int, generation: int) -> Taken | Refused:
         """Acquire and load one partition.
@@ -148,9 +153,12 @@ class Takeover:
             read_before = None  # only for the record of it
         if read_before is None or read_before <= earliest:
             return earliest
-        start = earliest if self._on_loss == "rebuild" else read_before
+        rebuilt = self._on_loss == "rebuild" or partition in self._truncated
+        start = earliest if rebuilt else read_before
+        # Of what was deleted nothing can be rebuilt: references and episodes may differ.
         log.critical("the store has lost the state of a partition", partition=partition,
-                     policy=self._on_loss, read_before=read_before, start=start)  # fmt: skip
+                     policy=self._on_loss, read_before=read_before, start=start,
+                     deleted_before=earliest)  # fmt: skip
         return start
 
 

@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, Producer
 from producer.codec import encode
 from producer.events import Event
 from producer.routing import partition_of
+from stream_monitor.runtime.caution import UNREADABLE
 from tests.integration.monitor_stage import MODELS, Stage, assert_undisturbed, ce_id, log_of, until
 from tests.integration.topic_reading import read_topic
 
@@ -20,6 +21,7 @@ pytestmark = pytest.mark.kafka
 BOMB_BYTES: Final = 64 << 20
 """What a record of a few kilobytes, compressed, becomes."""
 BOMBS: Final = 4
+UNREADABLE_BYTES: Final = 110 << 20
 GROWTH_BYTES: Final = 6 * BOMB_BYTES
 """A bomb lies in librdkafka and as Python's bytes, and the next one comes before both are gone."""
 
@@ -88,6 +90,26 @@ def test_poison_is_refused_and_counted_and_memory_is_bounded(stage: Stage) -> No
     damaged = sum(isinstance(value, bytes) for value in log)
     letters = [ce_id(m) for m in read_topic(stage.broker, stage.topics.dead_letters)]
     assert len(letters) == len(set(letters)) == len(REFUSED) + BOMBS + damaged
+    monitor.terminate()
+    assert monitor.wait(60) == 0
+    assert_undisturbed(stage)
+
+
+def test_what_cannot_be_unpacked_is_skipped_by_reference(stage: Stage) -> None:
+    """More than 100 MB are too much for librdkafka, which would try again for ever."""
+    monitor = stage.start()
+    log: list[Event | bytes] = list(log_of(MODELS[0], 1, 600))
+    stage.produce(MODELS[0], log[:300])
+    bomb = msgspec.json.encode({"id": "b" * UNREADABLE_BYTES})
+    large = {"message.max.bytes": 2 * UNREADABLE_BYTES, "compression.type": "zstd"}
+    assert write(stage, [bomb], **large) == [None]
+    stage.produce(MODELS[0], log[300:])
+    until(lambda: stage.drained(len(log) + 1), "all is read and the outbox is out")
+
+    assert monitor.poll() is None
+    letters = read_topic(stage.broker, stage.topics.dead_letters)
+    reasons = [msgspec.json.decode(m.value() or b"")["reason"] for m in letters]
+    assert reasons.count(UNREADABLE) == 1
     monitor.terminate()
     assert monitor.wait(60) == 0
     assert_undisturbed(stage)

@@ -15,7 +15,12 @@ def read_topic(broker: str, topic: str) -> list[Message]:
 def each_record(broker: str, topic: str) -> Iterator[Message]:
     """All records one by one, each partition in its order."""
     consumer = Consumer(
-        {"bootstrap.servers": broker, "group.id": "reader", "enable.partition.eof": True}
+        {
+            "bootstrap.servers": broker,
+            "group.id": "reader",
+            "enable.partition.eof": True,
+            "receive.message.max.bytes": 1 << 30,
+        }
     )
     numbers = consumer.list_topics(topic, timeout=10).topics[topic].partitions
     consumer.assign([TopicPartition(topic, number, 0) for number in numbers])
