@@ -157,6 +157,12 @@ class Committer:
 
     async def _send(self, owned: Owned, commit: Commit) -> Committed:
         """Send one transaction until its outcome is known.  Nothing is folded in meanwhile."""
+        try:
+            return await self._send_until_known(owned, commit)
+        finally:
+            self.waiting = False  # whoever gives a partition up does not wait for the answer
+
+    async def _send_until_known(self, owned: Owned, commit: Commit) -> Committed:
         wait_s = _FIRST_WAIT_S
         until = time.monotonic() + self._patience_s
         while True:

@@ -49,6 +49,8 @@ class Relay:
         self._window_ttl_ms = window_ttl_ms
         self._pending: dict[str, dict[str, bytes]] = {}
         self._left: dict[str, frozenset[str]] = {}
+        self._told: set[str] = set()
+        """Alerts that Kafka has and the store still lists: it may refuse for long."""
         self._kick = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -113,11 +115,14 @@ class Relay:
         key, entries = next(iter(self._pending.items()))
         some = dict(list(entries.items())[:_AT_ONCE])
         failpoint("monitor.outbox.taken")
-        await self._publish_alerts({f: v for f, v in some.items() if f.startswith(ALERT)})
+        alerts = {f: v for f, v in some.items() if f.startswith(ALERT)}
+        await self._publish_alerts({f: v for f, v in alerts.items() if f not in self._told})
+        self._told = set(alerts)
         await self._publish_windows({f: v for f, v in some.items() if f.startswith(WINDOW)})
         await self._publish_figures({f: v for f, v in some.items() if f.startswith(PERFORMANCE)})
         failpoint("monitor.outbox.published")
         await self._store.discard(key, list(some))
+        self._told.clear()
         for field, value in some.items():
             if entries.get(field) is value:  # not replaced meanwhile
                 del entries[field]
