@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from stream_monitor.labels.join import Labels
 from stream_monitor.labels.sample import Sample
 from stream_monitor.labels.spec import LabelSpec
+from stream_monitor.monitor import PartitionMonitor
+from stream_monitor.state.monitored import MonitorFold
+from stream_monitor.web.metrics import Metrics
+from tests.properties.partition_logs import SPEC, TOPIC, batch_of, events_of
 from tests.unit.test_labels_join import event, truth
 
 FLOOD = 8_000
@@ -115,3 +120,28 @@ def test_a_halving_comes_back_to_labels_without_prediction_a_horizon_after_it_wa
     assert sample.early_threshold == 1 << 63
     sample.halve()
     assert (sample.threshold, sample.early_threshold, sample.widened_ms) == (1 << 63, 1 << 63, [])
+
+
+def test_the_metrics_tell_the_share_and_what_it_left_out() -> None:
+    spec = msgspec.structs.replace(
+        SPEC, labels=LabelSpec(horizon_ms=10**9, max_pending=50, chunk_events=128)
+    )
+    fold = MonitorFold(PartitionMonitor(TOPIC, 3, spec), "p")
+    fold.observe(batch_of(events_of(2, 700)))
+    labels = fold.monitor.models["churn"].labels
+    assert labels.sample_share < 1
+    assert labels.tally.labels_sampled_out > 0
+
+    metrics = Metrics()
+    metrics.watch(
+        list,
+        list,
+        list,
+        lambda: [(3, model, *told) for model, told in fold.label_samples().items()],
+    )
+    text = metrics.text().decode()
+
+    of = '{model="churn",partition="3"}'
+    assert f"driftline_label_sample_share{of} {labels.sample_share}" in text
+    left_out = float(labels.tally.labels_sampled_out)
+    assert f"driftline_labels_sampled_out_total{of} {left_out}" in text
