@@ -11,9 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 _HASH_BITS: Final = 64
-_FEW: Final = (
-    4  # a doubled quarter is a half, as a halving leaves it: the two never chase each other
-)
+_FEW: Final = 4  # a quarter doubled is a half, as a halving leaves it: no chase
 
 
 class Sample:
