@@ -15,12 +15,12 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from producer.events import Label, Prediction
 from stream_monitor.labels.pending import Entry, Pending
+from stream_monitor.labels.sample import Sample
 from stream_monitor.labels.spec import LabelSpec
 from stream_monitor.labels.tally import Tally
 
 _META: Final = "meta"
 _NEVER: Final = -1  # event time is not negative
-_HASH_BITS: Final = 64
 _BULK: Final = 8  # shorter runs are faster one by one
 
 Truth: TypeAlias = float | int | str | bool
@@ -50,8 +50,7 @@ class Labels:
         self.spec = spec
         self.watermark_ms = _NEVER
         self.tally = Tally()
-        self._halvings = 0
-        self._threshold = 1 << _HASH_BITS
+        self._sample = Sample()
         self._chunk = _NEVER
         self._events = Pending()
         self._early = Pending()
@@ -69,12 +68,12 @@ class Labels:
 
     @property
     def sample_share(self) -> float:
-        """Share of the ids that are joined: 1, until more wait than ``max_pending``."""
-        return 0.5**self._halvings
+        """Share of the ids that are joined: 1, unless more wanted to wait than ``max_pending``."""
+        return 0.5**self._sample.halvings
 
     def coverage(self) -> float:
         """Share of the predictions in the sample that got a label so far; 0 without any."""
-        return self.tally.coverage(self._halvings)
+        return self.tally.coverage(self._sample.halvings)
 
     def observe(
         self, events: Sequence[PredictionRow], labels: Sequence[LabelRow]
@@ -122,7 +121,7 @@ class Labels:
         different = set(ids)
         if (
             len(different) < len(ids)
-            or max(ids) >= self._threshold
+            or max(ids) >= self._sample.threshold
             or not self._events.entries.keys().isdisjoint(different)
             or not self._early.entries.keys().isdisjoint(different)
         ):
@@ -142,7 +141,7 @@ class Labels:
         joined: list[JoinedLabel],
     ) -> None:
         self.watermark_ms = max(self.watermark_ms, time_ms)
-        if id_hash >= self._threshold:
+        if id_hash >= self._sample.threshold:
             self.tally.sampled_out += 1
             return
         expiry_ms = self.watermark_ms - self.spec.horizon_ms
@@ -188,7 +187,7 @@ class Labels:
 
     def _keep_label(self, id_hash: int, label: Label, expiry_ms: int) -> None:
         """A label whose prediction is not there: it may still come."""
-        if id_hash >= self._threshold:
+        if id_hash >= self._sample.early_threshold:
             self.tally.labels_sampled_out += 1
             return
         known = self._early.entries.get(id_hash)
@@ -221,11 +220,19 @@ class Labels:
         self._chunk = chunk
         self.tally.expired += self._events.expire(expiry_ms)
         self.tally.unmatched += self._early.expire(expiry_ms)
-        while self.pending + self.early > self.spec.max_pending and self._halvings < _HASH_BITS:
-            self._halvings += 1
-            self._threshold >>= 1
-            self.tally.sampled_out += self._events.thin(self._threshold)
-            self.tally.labels_sampled_out += self._early.thin(self._threshold)
+        self._sample.settle(expiry_ms)
+        self._fit_sample()
+
+    def _fit_sample(self) -> None:
+        """Halve the sample until it fits; where few wait, undo one halving, one a chunk."""
+        sample, most = self._sample, self.spec.max_pending
+        if sample.few(self.pending + self.early, most):
+            sample.widen(self.watermark_ms)
+            self.tally.begin_level(sample.halvings)
+        while sample.too_many(self.pending + self.early, most):
+            sample.halve()
+            self.tally.sampled_out += self._events.thin(sample.threshold)
+            self.tally.labels_sampled_out += self._early.thin(sample.threshold)
 
     def dirty(self) -> dict[str, Any]:
         """The parts that changed since `clean`; ``None`` is a part that no longer exists."""
@@ -233,9 +240,10 @@ class Labels:
         if self._meta_dirty:
             parts[_META] = [
                 self.watermark_ms,
-                self._halvings,
+                self._sample.halvings,
                 self._chunk,
                 self.tally.snapshot(),
+                self._sample.widened_ms.copy(),
             ]
         parts |= {f"event|{chunk}": part for chunk, part in self._events.dirty().items()}
         return parts | {f"label|{chunk}": part for chunk, part in self._early.dirty().items()}
@@ -252,7 +260,8 @@ class Labels:
         labels = cls(spec)
         kinds: dict[str, list[tuple[int, Sequence[Any]]]] = {"event": [], "label": []}
         try:
-            labels.watermark_ms, labels._halvings, labels._chunk, tally = parts[_META]
+            labels.watermark_ms, halvings, labels._chunk, tally, *widened = parts[_META]
+            labels._sample = Sample(halvings, *widened)  # older state was never widened
             labels.tally = Tally.restore(tally)
             for name, part in parts.items():
                 if name != _META:
@@ -262,8 +271,5 @@ class Labels:
             labels._early = Pending.restore(kinds["label"], labels._chunk)
         except (KeyError, TypeError) as error:
             raise ValueError(f"labels: a part is missing or has no such form: {error}") from error
-        if not 0 <= labels._halvings <= _HASH_BITS:
-            raise ValueError("labels: the sample was halved more often than a hash has bits")
-        labels._threshold >>= labels._halvings
         labels.clean()
         return labels

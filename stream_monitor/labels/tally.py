@@ -19,7 +19,8 @@ class Tally:
     and ``labels_sampled_out`` labels lie outside the sample that is joined.
 
     Predictions and joins are also counted by the level of their hash, its number of leading
-    zeros: when the sample is halved, coverage is that of the ids still in it, and unbiased.
+    zeros: when the sample is halved, coverage is that of the ids still in it, and unbiased.  A
+    level that comes back counts anew, for its predictions that were thinned out had no chance.
     """
 
     __slots__ = (
@@ -59,6 +60,10 @@ class Tally:
     def cover(self, id_hash: int) -> None:
         """A prediction of the sample got its label."""
         self._joined[64 - id_hash.bit_length()] += 1
+
+    def begin_level(self, level: int) -> None:
+        """Ids of this level are in the sample again."""
+        self._kept[level] = self._joined[level] = 0
 
     def delay(self, delay_ms: int) -> None:
         """A label came that long after its prediction, in event time."""

@@ -157,6 +157,11 @@ def build(settings: Settings, folds: FoldFactory, store: StateStore) -> Rooms:
             for owned in partitions
             for (model, of), rate in owned.fold.error_rates().items()
         ],
+        lambda: [
+            (owned.partition, model, share, sampled_out)
+            for owned in partitions
+            for model, (share, sampled_out) in owned.fold.label_samples().items()
+        ],
     )
     watchdog = Watchdog(
         settings.watchdog.stuck_s, lambda: committer.waiting or not broker_answers(settings)

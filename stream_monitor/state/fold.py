@@ -68,6 +68,10 @@ class PartitionFold(Protocol):
         """Error rates of a model by what they are: estimated, realised and so on (for metrics)."""
         ...
 
+    def label_samples(self) -> Mapping[str, tuple[float, int]]:
+        """By model: share of predictions that may wait, labels sampled out (for metrics)."""
+        ...
+
 
 class FoldFactory(Protocol):
     """Makes folds: fresh ones, and ones that continue from stored fields."""

@@ -110,6 +110,13 @@ class MonitorFold:
             rates |= {(name, of): rate for of, rate in estimate.rates().items()}
         return rates
 
+    def label_samples(self) -> Mapping[str, tuple[float, int]]:
+        """By model: share of predictions that may wait for a label, and labels sampled out."""
+        return {
+            name: (model.labels.sample_share, model.labels.tally.labels_sampled_out)
+            for name, model in self.monitor.models.items()
+        }
+
 
 def estimates_of(monitor: PartitionMonitor) -> Iterator[tuple[str, Estimate]]:
     """The versions in service that have an estimate, as ``model@version``."""

@@ -23,6 +23,7 @@ _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 Outcomes = Callable[[], Iterable[tuple[int, dict[str, int]]]]
 Levels = Callable[[], Iterable[tuple[str, str, int]]]
 ErrorRates = Callable[[], Iterable[tuple[int, str, str, float]]]
+LabelSamples = Callable[[], Iterable[tuple[int, str, float, int]]]
 
 
 class Metrics:
@@ -53,9 +54,11 @@ class Metrics:
         self.offset = self._gauge("next_offset", "Next offset committed", "topic", "partition")
         self.owned = self._gauge("partitions_owned", "Partitions this worker owns")
 
-    def watch(self, outcomes: Outcomes, levels: Levels, error_rates: ErrorRates) -> None:
+    def watch(
+        self, outcomes: Outcomes, levels: Levels, error_rates: ErrorRates, samples: LabelSamples
+    ) -> None:
         """Export what the folds themselves count, read when somebody asks."""
-        self.registry.register(_FoldCollector(outcomes, levels, error_rates))
+        self.registry.register(_FoldCollector(outcomes, levels, error_rates, samples))
 
     def observed(self, alerts: Iterable[DriftAlert], letters: Iterable[DeadLetter]) -> None:
         """Count what a batch led to.  Drills are no alerts, and each has a name of its own."""
@@ -86,10 +89,13 @@ class Metrics:
 
 
 class _FoldCollector:
-    def __init__(self, outcomes: Outcomes, levels: Levels, error_rates: ErrorRates) -> None:
+    def __init__(
+        self, outcomes: Outcomes, levels: Levels, error_rates: ErrorRates, samples: LabelSamples
+    ) -> None:
         self._outcomes = outcomes
         self._levels = levels
         self._error_rates = error_rates
+        self._samples = samples
 
     def describe(self) -> Iterable[Metric]:
         return []
@@ -125,3 +131,19 @@ class _FoldCollector:
         for partition, model, of, rate in islice(of_models, MAX_SERIES):
             errors.add_metric([str(partition), model, of], rate)
         yield errors
+        shares = GaugeMetricFamily(
+            "driftline_label_sample_share",
+            "Share of the predictions that may wait for a label; below 1 where too many wait",
+            labels=["partition", "model"],
+        )
+        left = CounterMetricFamily(
+            "driftline_labels_sampled_out",
+            "Labels not joined since the beginning of the log, for too many predictions waited",
+            labels=["partition", "model"],
+        )
+        samples = (each for each in self._samples() if not is_shadow(each[1]))
+        for partition, model, share, sampled_out in islice(samples, MAX_SERIES):
+            shares.add_metric([str(partition), model], share)
+            left.add_metric([str(partition), model], sampled_out)
+        yield shares
+        yield left

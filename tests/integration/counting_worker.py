@@ -92,6 +92,9 @@ class CountingFold:
     def error_rates(self) -> dict[tuple[str, str], float]:
         return {("m", "estimated"): 0.25}
 
+    def label_samples(self) -> dict[str, tuple[float, int]]:
+        return {"m": (1.0, 0)}
+
 
 class CountingFolds:
     def new(self, topic: str, partition: int) -> CountingFold:

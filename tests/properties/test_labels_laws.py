@@ -17,6 +17,7 @@ CHUNK = 6
 HORIZON_MS = 40
 WIDE = LabelSpec(horizon_ms=HORIZON_MS, max_pending=10**6, chunk_events=CHUNK)
 TIGHT = LabelSpec(horizon_ms=HORIZON_MS, max_pending=5, chunk_events=CHUNK)
+TINY = LabelSpec(horizon_ms=HORIZON_MS, max_pending=4, chunk_events=CHUNK)
 LARGE = LabelSpec(horizon_ms=HORIZON_MS, max_pending=10**6, chunk_events=40)
 
 Row = PredictionRow | LabelRow
@@ -54,7 +55,7 @@ def split(rows: Sequence[Row]) -> tuple[list[PredictionRow], list[LabelRow]]:
 
 def fold(
     spec: LabelSpec, rows: Sequence[Row], cuts: Sequence[int], *, restored: bool = False
-) -> tuple[list[JoinedLabel], dict[str, bytes], float]:
+) -> tuple[list[JoinedLabel], dict[str, bytes], float, float, int]:
     labels, store = Labels(spec), dict[str, bytes]()
     joined: list[JoinedLabel] = []
     bounds = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
@@ -68,7 +69,9 @@ def fold(
         if restored:
             parts = {name: msgspec.msgpack.decode(part) for name, part in store.items()}
             labels = Labels.restore(spec, parts)
-    return joined, store, labels.coverage()
+    return (
+        joined, store, labels.coverage(), labels.sample_share, labels.tally.labels_sampled_out
+    )  # fmt: skip
 
 
 @settings(max_examples=250)
@@ -139,8 +142,25 @@ def test_every_record_is_accounted_for(rows: list[Row], spec: LabelSpec) -> None
         assert labels.pending + labels.early <= spec.max_pending + CHUNK
 
 
+@given(logs(), st.lists(st.integers(0, 60), max_size=5))
+def test_a_sample_that_shrinks_and_grows_does_not_depend_on_cuts(
+    rows: list[Row], cuts: list[int]
+) -> None:
+    quiet = [(1_000 + 10 * CHUNK * i, 1_000 + 100 * i, i, "1", 0.5) for i in range(8)]
+    log = [*rows, *quiet]
+
+    one_at_a_time = fold(TINY, log, range(len(log)))
+    assert fold(TINY, log, cuts) == one_at_a_time
+    assert fold(TINY, log, cuts, restored=True) == one_at_a_time
+    assert 0 <= one_at_a_time[2] <= 1
+    assert one_at_a_time[3] == 1  # the flood is over
+
+
 @given(logs())
 def test_thinning_loses_labels_but_never_changes_one(rows: list[Row]) -> None:
+    """Of predictions that are there once: a repeated one may take the place of a lost one."""
+    first = {row[2]: row for row in reversed(rows) if len(row) == 5}
+    rows = [row for row in rows if len(row) == 3 or first[row[2]] is row]
     all_joined = {(x.offset, x.label): x for x in Labels(WIDE).observe(*split(rows))}
     for joined in Labels(TIGHT).observe(*split(rows)):
         full = all_joined.get((joined.offset, joined.label))

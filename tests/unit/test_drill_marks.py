@@ -73,6 +73,7 @@ def test_the_metrics_tell_of_no_drill() -> None:
         list,
         lambda: [("churn@1", "loss", 1), (f"{SHADOW}@1", "loss", 2)],
         lambda: [(3, "churn@1", "estimated", 0.25), (3, f"{SHADOW}@1", "estimated", 0.5)],
+        lambda: [(3, "churn", 0.25, 7), (3, SHADOW, 0.5, 9)],
     )
     metrics.observed([alert(model=SHADOW, drill=True), alert(model="churn")], [])
     text = metrics.text().decode()
