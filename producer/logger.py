@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import re
 import socket
@@ -35,9 +36,9 @@ class InferenceLogger:
     ``librdkafka`` setting.
 
     It is safe to fork after construction (a child starts with an empty queue and counters of its
-    own) and to call from any thread.  Values that are no JSON are dropped as ``invalid``;
-    not-a-number and infinity are sent as null, a missing value.  Features may be changed by the
-    caller after `log` returns.
+    own) and to call from any thread.  Values that are no JSON and times that are no number are
+    dropped as ``invalid``; not-a-number and infinity are sent as null, a missing value.  Features
+    may be changed by the caller after `log` returns.
 
     With a ``spool``, a folder on a local disk, what Kafka did not take goes there instead of being
     dropped, up to ``spool_max_bytes`` in the whole folder, and to Kafka when it takes again; what a
@@ -148,21 +149,25 @@ class InferenceLogger:
         features: Mapping[str, Value],
         prediction: Prediction,
         id: str | None = None,  # noqa: A002 - the contract's word
-        time_ms: int | None = None,
+        time_ms: float | None = None,
         segment: Mapping[str, str] | None = None,
         version: str | None = None,
     ) -> str:
         """Log one prediction; answers its id, by which `label` finds it later."""
-        now_ms = int(time.time() * 1000) if time_ms is None else time_ms
-        event_id = uuid7(now_ms) if id is None else id
         try:
+            if time_ms is None:
+                at_ms = int(time.time() * 1000)
+            else:
+                at_ms = time_ms if type(time_ms) is int else _whole_ms(time_ms)
+            event_id = uuid7(at_ms) if id is None else id
             copied = dict(features)
             part = None if segment is None else dict(segment)
-        except (TypeError, ValueError):
-            self._tally.turn_away("invalid")
-            return event_id
+        except Exception:  # noqa: BLE001 - whatever a caller may have passed
+            if not self._disabled:
+                self._tally.turn_away("invalid")
+            return uuid7(int(time.time() * 1000)) if id is None else id
         of_version = self.version if version is None else version
-        self._put((_event, (event_id, self.model, of_version, now_ms, copied, prediction, part)))
+        self._put((_event, (event_id, self.model, of_version, at_ms, copied, prediction, part)))
         return event_id
 
     def label(
@@ -170,13 +175,13 @@ class InferenceLogger:
         *,
         id: str,  # noqa: A002 - the contract's word
         label: float | str | bool,
-        time_ms: int | None = None,
+        time_ms: float | None = None,
         version: str | None = None,
         prediction: Prediction | None = None,
     ) -> None:
         """Log the ground truth of the prediction with this id."""
-        now_ms = int(time.time() * 1000) if time_ms is None else time_ms
-        self._put((_label, (id, self.model, label, now_ms, version, prediction)))
+        at_ms = int(time.time() * 1000) if time_ms is None else time_ms
+        self._put((_label, (id, self.model, label, at_ms, version, prediction)))
 
     def _put(self, logged: Logged) -> None:
         if self._disabled:
@@ -229,6 +234,11 @@ def _close_at_exit(logger: weakref.ref[InferenceLogger]) -> None:
         alive.close()
 
 
+def _whole_ms(time_ms: float) -> int:
+    """Without the fraction that ``time.time() * 1000`` has; raises for what is no finite number."""
+    return math.floor(time_ms)
+
+
 def _event(
     event_id: str,
     model: str,
@@ -248,11 +258,11 @@ def _label(
     event_id: str,
     model: str,
     label: float | str | bool,  # noqa: FBT001
-    time_ms: int,
+    time_ms: float,
     version: str | None,
     prediction: Prediction | None,
 ) -> Label:
     return Label(
-        id=event_id, model=model, label=label, time_ms=time_ms,
+        id=event_id, model=model, label=label, time_ms=_whole_ms(time_ms),
         version=version, prediction=prediction,
     )  # fmt: skip

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, TypeAlias
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from producer.codec import encode, headers
 from producer.events import MAX_EVENT_BYTES, MAX_RECORD_BYTES, Event, ModelUpdate
@@ -18,11 +18,19 @@ from producer.routing import key_of, topic_names
 Arrival: TypeAlias = Callable[[int, int], object]
 """Hears the partition and the offset of an event that arrived."""
 
+OnTooLarge: TypeAlias = Callable[[str], object]
+"""Hears why the log did not take an event, where its size is the reason."""
+
 _BY_KEY: Final = -1  # librdkafka's RD_KAFKA_PARTITION_UA
+_PLAN: Final = "`driftline topics plan` says what max.message.bytes the topic should have"
 
 
 class Undelivered(RuntimeError):  # noqa: N818 - a finding, named for what it says
     """Some events were not acknowledged; the text says how many, and why."""
+
+
+class TooLarge(Undelivered):
+    """An event that no log takes, however often it is written."""
 
 
 class LogWriter:
@@ -59,55 +67,78 @@ class LogWriter:
         self._failures: list[str] = []
 
     def write(
-        self, event: Event, *, partition: int | None = None, on_arrival: Arrival | None = None
+        self,
+        event: Event,
+        *,
+        partition: int | None = None,
+        on_arrival: Arrival | None = None,
+        on_too_large: OnTooLarge | None = None,
     ) -> None:
         """Write one event; waits while librdkafka's queue is full.
 
         A `ModelUpdate` goes to every partition its model routes to; ``partition`` names one, for
         what concerns that one only.  ``on_arrival`` is called for each record, by `write` and
-        `flush`.
+        `flush`; so is ``on_too_large`` where the topic takes no batch so large, be it for the
+        others in the batch, and with it `flush` does not raise for that.
 
         Raises:
-            Undelivered: the event is larger than the monitor takes.
+            TooLarge: the event is larger than the monitor takes.
         """
+        heard = partial(self._on_delivery, on_arrival, on_too_large)
         model = getattr(event, "model", "")
         if partition is not None:
-            self._produce(model, event, on_arrival, partition=partition)
+            self._produce(model, event, heard, partition=partition)
             return
         if isinstance(event, ModelUpdate) and self._shards > 1:
             for shard in range(self._shards):
-                self._produce(f"{model}/{shard}", event, on_arrival)
+                self._produce(f"{model}/{shard}", event, heard)
             return
-        self._produce(key_of(model, getattr(event, "id", ""), self._shards), event, on_arrival)
+        self._produce(key_of(model, getattr(event, "id", ""), self._shards), event, heard)
 
     def _produce(
-        self, key: str, event: Event, on_arrival: Arrival | None, partition: int = _BY_KEY
+        self,
+        key: str,
+        event: Event,
+        heard: Callable[[KafkaError | None, Message], None],
+        partition: int = _BY_KEY,
     ) -> None:
         value, pairs = encode(event), headers(event, source=self._source)
         if len(value) > MAX_EVENT_BYTES:
-            raise Undelivered(
-                f"a {type(event).__name__} of {len(value):,} bytes was not written: "
-                f"{MAX_EVENT_BYTES:,} are taken; a profile of fewer features is smaller"
-            )
+            raise _too_large(event, value, f"{MAX_EVENT_BYTES:,} are taken")
         while True:
             try:
                 self._producer.produce(
                     self.topic, value, key=key, partition=partition, headers=pairs,
-                    on_delivery=partial(self._on_delivery, on_arrival),
+                    on_delivery=heard,
                 )  # fmt: skip
             except BufferError:
                 self._producer.poll(0.1)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
+                    raise
+                what = "with key and headers it is larger than a record of the log"
+                raise _too_large(event, value, what) from error
             else:
                 self._producer.poll(0)
                 return
 
     def _on_delivery(
-        self, on_arrival: Arrival | None, error: KafkaError | None, message: Message
+        self,
+        on_arrival: Arrival | None,
+        on_too_large: OnTooLarge | None,
+        error: KafkaError | None,
+        message: Message,
     ) -> None:
         if error is None:
             self.delivered += 1
             if on_arrival is not None:
                 on_arrival(message.partition() or 0, message.offset() or 0)
+        elif error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            why = f"{error.str()}; {_PLAN}"
+            if on_too_large is None:
+                self._failures.append(why)
+            else:
+                on_too_large(why)
         else:
             self._failures.append(error.str())
 
@@ -120,7 +151,12 @@ class LogWriter:
         waiting = self._producer.flush(timeout_s)
         if waiting or self._failures:
             why = self._failures[-1] if self._failures else f"no answer within {timeout_s:g} s"
-            if "size too large" in why:
-                why += "; `driftline topics plan` says what max.message.bytes the topic should have"
             raise Undelivered(f"{waiting + len(self._failures)} events did not arrive: {why}")
         return self.delivered
+
+
+def _too_large(event: Event, value: bytes, why: str) -> TooLarge:
+    hint = "; a profile of fewer features is smaller" if isinstance(event, ModelUpdate) else ""
+    return TooLarge(
+        f"a {type(event).__name__} of {len(value):,} bytes was not written: {why}{hint}"
+    )

@@ -31,7 +31,10 @@ def forward(
         str, typer.Option(help="Fields to watch, by commas [default: all others].")
     ] = "",
     shards: Annotated[int, typer.Option(min=1, help="Of a hot model.")] = 1,
-    group: Annotated[str | None, typer.Option(help="Consumer group of the forwarder.")] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(help="Consumer group [default: one a prefix, topic, kind and model]."),
+    ] = None,
     config: Config = None,
     bootstrap_servers: Bootstrap = None,
     prefix: Prefix = None,
@@ -41,10 +44,11 @@ def forward(
 ) -> None:
     """Copy a topic into the log, at least once; ids remove what comes twice.
 
-    Without --as the records are driftline's own contract already.  What cannot be read is a dead
-    letter; too much of it ends the forwarder, and nothing of that is committed.
+    Without --as the records are driftline's own contract already.  What cannot be read or
+    is too large is a dead letter; too much of it ends the forwarder, and nothing of that is
+    committed.
     """
-    from driftline.forwarding.forwarder import Forwarder, TooManyRefused  # noqa: PLC0415
+    from driftline.forwarding.forwarder import Forwarder, TooManyRefused, group_of  # noqa: PLC0415
     from driftline.forwarding.mapping import field_map  # noqa: PLC0415
     from producer.writer import Undelivered  # noqa: PLC0415
 
@@ -60,7 +64,8 @@ def forward(
     settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
     try:
         forwarder = Forwarder(
-            settings.kafka.client(), source, group=group or f"driftline.forward.{source}",
+            settings.kafka.client(), source,
+            group=group or group_of(settings.topics.prefix, source, fields),
             prefix=settings.topics.prefix, dead_letters=settings.topics.dead_letters,
             fields=fields, shards=shards,
         )  # fmt: skip

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from driftline.forwarding.mapping import FieldMap, event_of
 from producer.codec import RefusedRecord
+from producer.events import Event
 from producer.failpoint import failpoint
-from producer.writer import LogWriter, Undelivered
+from producer.writer import LogWriter, TooLarge, Undelivered
 from stream_monitor.ingest.records import LogRecord
 from stream_monitor.ingest.refusal import dead_letter
 from stream_monitor.runtime import letters
@@ -31,11 +33,32 @@ class TooManyRefused(RuntimeError):  # noqa: N818 - says what happened
     """So much was refused that something is wrong with the source, or with the mapping."""
 
 
+class Refused(NamedTuple):
+    """Why a record is not forwarded."""
+
+    reason: str
+    detail: str
+
+
 class Forwarded(NamedTuple):
     """What became of the records so far."""
 
     events: int = 0
     refused: int = 0
+
+
+def group_of(prefix: str, source: str, fields: FieldMap | None) -> str:
+    """The consumer group of a forwarder: those that write other events of a source share none.
+
+    No topic's name has a colon in it, so no two of them meet.
+
+    >>> group_of("staging", "warehouse", FieldMap(kind="label", model="churn"))
+    'driftline.forward.staging:warehouse:label:churn'
+    """
+    if fields is None:
+        return f"driftline.forward.{prefix}:{source}"
+    model = "" if fields.model_field else f":{fields.model}"
+    return f"driftline.forward.{prefix}:{source}:{fields.kind}{model}"
 
 
 class Forwarder:
@@ -111,13 +134,14 @@ class Forwarder:
                 raise KafkaException(error)
         if not records:
             return
-        refused = [i for i, message in enumerate(records) if not self._forward(message)]
+        refused = self._write(records)
         seen = [LogRecord(i, 0, None, None) for i in range(len(records))]
         self._refusals = self._refusals.after(seen, refused, self._limit.window)
         enough = self._limit.broken_by(self._refusals)
         if enough is not None:
             raise TooManyRefused(enough)
-        self._writer.flush(FLUSH_S)
+        for i, why in sorted(refused.items()):
+            self._complain(records[i], why)
         if self._letters.flush(FLUSH_S) or self._lost_letters:
             raise Undelivered(f"dead letters did not arrive: {self._lost_letters or 'no answer'}")
         failpoint("forwarder.batch.written")
@@ -126,27 +150,52 @@ class Forwarder:
         events, n_refused = self.forwarded
         self.forwarded = Forwarded(events + len(records) - len(refused), n_refused + len(refused))
 
-    def _forward(self, message: Message) -> bool:
-        """Write a record's event, or where it has none its dead letter and answer no."""
+    def _write(self, records: list[Message]) -> dict[int, Refused]:
+        """Have their events acknowledged in the log; answers which have none, or too large a one.
+
+        A topic refuses whole batches for their size, so what was in one is written once more by
+        itself: only the answer to that is of the record.
+        """
+        refused: dict[int, Refused] = {}
+        in_doubt: list[tuple[int, Event]] = []
+
+        def refuse(i: int, why: str) -> None:
+            refused[i] = Refused("too_large", why)
+
+        def doubt(i: int, event: Event, _why: str) -> None:
+            in_doubt.append((i, event))
+
+        for i, message in enumerate(records):
+            try:
+                event = self._event(message)
+                self._writer.write(event, on_too_large=partial(doubt, i, event))
+            except RefusedRecord as why:
+                refused[i] = Refused(why.reason, str(why))
+            except TooLarge as why:
+                refuse(i, str(why))
+        self._writer.flush(FLUSH_S)
+        for i, event in in_doubt:
+            self._writer.write(event, on_too_large=partial(refuse, i))
+            self._writer.flush(FLUSH_S)
+        return refused
+
+    def _event(self, message: Message) -> Event:
         record = _record(message)
         place = f"{self._source}:{message.partition()}:{record.offset}"
-        try:
-            event = event_of(
-                record.value, record.kind, self._fields, place=place, time_ms=record.timestamp_ms
-            )
-        except RefusedRecord as why:
-            letter = dead_letter(
-                self._source, message.partition() or 0, record, why.reason, str(why),
-                _MAX_PAYLOAD_BYTES,
-            )  # fmt: skip
-            value, headers = letters.dead_letter(letter)
-            self._letters.produce(
-                self._dead_letters, value, headers=headers, on_delivery=self._on_letter
-            )
-            self._letters.poll(0)
-            return False
-        self._writer.write(event)
-        return True
+        return event_of(
+            record.value, record.kind, self._fields, place=place, time_ms=record.timestamp_ms
+        )
+
+    def _complain(self, message: Message, why: Refused) -> None:
+        """Write a record's dead letter."""
+        letter = dead_letter(
+            self._source, message.partition() or 0, _record(message), *why, _MAX_PAYLOAD_BYTES
+        )  # fmt: skip
+        value, headers = letters.dead_letter(letter)
+        self._letters.produce(
+            self._dead_letters, value, headers=headers, on_delivery=self._on_letter
+        )
+        self._letters.poll(0)
 
     def _on_letter(self, error: KafkaError | None, _message: Message) -> None:
         if error is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 import uuid
@@ -15,14 +16,24 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
+from driftline.forwarding.forwarder import Forwarder, TooManyRefused, group_of
+from driftline.forwarding.mapping import FieldMap
 from driftline.topic_registry import create_topics, load_registry
+from producer.events import MAX_EVENT_BYTES
 from producer.failpoint import EXIT_CODE
 from producer.routing import topic_names
+from producer.writer import Undelivered
 from stream_monitor.contracts import DeadLetter
+from stream_monitor.runtime.refusals import RefusalLimit
 from tests.integration.topic_reading import read_topic
 
 pytestmark = pytest.mark.kafka
 PARTITIONS = 2
+LABELS = FieldMap(kind="label", model="churn", id_field="request", label_field="left")
+
+
+def label(name: str, left: int | str = 1) -> bytes:
+    return json.dumps({"request": name, "left": left}).encode()
 
 
 @dataclass
@@ -30,28 +41,38 @@ class Warehouse:
     """A topic of labels as a warehouse writes them, and the log they belong in."""
 
     broker: str
+    log_config: dict[str, str] = field(default_factory=dict)
     prefix: str = field(default_factory=lambda: f"t{uuid.uuid4().hex[:10]}")
 
     def __post_init__(self) -> None:
         self.source = f"{self.prefix}-warehouse"
         self.topics = topic_names(self.prefix)
         client: dict[str, str | int | float | bool] = {"bootstrap.servers": self.broker}
-        create_topics(client, load_registry(self.prefix))
         admin = AdminClient(client)
-        admin.create_topics([NewTopic(self.source, PARTITIONS, 1)])[self.source].result(20)
+        own = [NewTopic(self.source, PARTITIONS, 1)]
+        if self.log_config:
+            own.append(NewTopic(self.topics.events, 1, 1, config=self.log_config))
+        for made in admin.create_topics(own).values():
+            made.result(20)
+        create_topics(client, load_registry(self.prefix))
 
     def write(self, values: list[bytes]) -> None:
-        producer = Producer({"bootstrap.servers": self.broker, "enable.idempotence": True})
+        producer = Producer(
+            {
+                "bootstrap.servers": self.broker, "enable.idempotence": True,
+                "compression.type": "lz4", "message.max.bytes": 2 * MAX_EVENT_BYTES,
+            }
+        )  # fmt: skip
         for number, value in enumerate(values):
             producer.produce(self.source, value, partition=number % PARTITIONS)
             producer.poll(0)
         assert producer.flush(30) == 0
 
-    def forward(self, failpoint: str = "") -> tuple[int, str]:
+    def forward(self, failpoint: str = "", model: str = "churn") -> tuple[int, str]:
         done = subprocess.run(
             [
                 sys.executable, "-m", "driftline", "forward", self.source, "--as", "label",
-                "--model", "churn", "--id-field", "request", "--label-field", "left", "--once",
+                "--model", model, "--id-field", "request", "--label-field", "left", "--once",
                 "--bootstrap-servers", self.broker, "--prefix", self.prefix, "--json",
             ],
             env={**os.environ, "DRIFTLINE_FAILPOINT": failpoint},
@@ -59,10 +80,24 @@ class Warehouse:
         )  # fmt: skip
         return done.returncode, done.stdout or done.stderr
 
+    def forward_here(self, limit: RefusalLimit | None = None) -> tuple[int, int]:
+        """Forward to the end of the topic; answers the numbers of events and of refused records."""
+        forwarder = Forwarder(
+            {"bootstrap.servers": self.broker}, self.source, group=self.group,
+            prefix=self.prefix, dead_letters=self.topics.dead_letters, fields=LABELS, limit=limit,
+        )  # fmt: skip
+        try:
+            next(at_end for at_end in forwarder.rounds() if at_end)
+        finally:
+            forwarder.close()
+        return forwarder.forwarded
+
+    @property
+    def group(self) -> str:
+        return group_of(self.prefix, self.source, LABELS)
+
     def committed(self) -> int:
-        consumer = Consumer(
-            {"bootstrap.servers": self.broker, "group.id": f"driftline.forward.{self.source}"}
-        )
+        consumer = Consumer({"bootstrap.servers": self.broker, "group.id": self.group})
         asked = [TopicPartition(self.source, p) for p in range(PARTITIONS)]
         found = consumer.committed(asked, timeout=20)
         consumer.close()
@@ -72,10 +107,12 @@ class Warehouse:
         found = read_topic(self.broker, self.topics.events)
         return Counter(json.loads(message.value() or b"")["id"] for message in found)
 
-    def letters(self) -> set[str]:
+    def dead_letters(self) -> list[DeadLetter]:
         found = read_topic(self.broker, self.topics.dead_letters)
-        decoded = [msgspec.json.decode(m.value() or b"", type=DeadLetter) for m in found]
-        return {letter.letter_id for letter in decoded}
+        return [msgspec.json.decode(m.value() or b"", type=DeadLetter) for m in found]
+
+    def letters(self) -> set[str]:
+        return {letter.letter_id for letter in self.dead_letters()}
 
 
 @pytest.fixture
@@ -84,7 +121,7 @@ def warehouse(kafka_broker: str) -> Warehouse:
 
 
 def test_killed_before_its_commit_it_repeats_ids_and_loses_none(warehouse: Warehouse) -> None:
-    values = [json.dumps({"request": f"r{i}", "left": i % 2}).encode() for i in range(3_000)]
+    values = [label(f"r{i}", i % 2) for i in range(3_000)]
     values[1_000:1_010] = [b"{"] * 10
     warehouse.write(values)
 
@@ -113,3 +150,67 @@ def test_a_source_gone_wrong_is_not_drained_into_the_dead_letters(warehouse: War
     assert "records in a row were refused" in told
     assert warehouse.committed() == 0
     assert warehouse.ids() == Counter()
+    assert warehouse.letters() == set()
+
+
+def test_no_letter_is_written_of_what_the_limit_stops(warehouse: Warehouse) -> None:
+    warehouse.write([label("a"), b"{", label("b")])
+
+    for _ in range(2):
+        with pytest.raises(TooManyRefused):
+            warehouse.forward_here(RefusalLimit(run=1))
+    assert warehouse.dead_letters() == []
+
+    warehouse.forward_here()
+    assert set(warehouse.ids()) == {"a", "b"}
+    assert [letter.reason for letter in warehouse.dead_letters()] == ["malformed_json"]
+
+
+def test_two_forwarders_of_a_source_each_read_all_of_it(warehouse: Warehouse) -> None:
+    warehouse.write([label("a"), label("b")])
+
+    for model in ("churn", "fraud"):
+        code, told = warehouse.forward(model=model)
+        assert (code, json.loads(told)) == (0, {"events": 2, "refused": 0})
+
+
+def test_what_is_larger_than_any_log_takes_is_a_dead_letter(warehouse: Warehouse) -> None:
+    huge = label("huge", "x" * MAX_EVENT_BYTES)
+    doubled = label("y" * (MAX_EVENT_BYTES * 2 // 3))  # its id is a header of the record, too
+    warehouse.write([label("a"), huge, doubled, label("b")])
+
+    assert warehouse.forward_here() == (2, 2)
+    assert set(warehouse.ids()) == {"a", "b"}
+    assert warehouse.committed() == 4
+    found = {letter.size_bytes: letter for letter in warehouse.dead_letters()}
+    assert set(found) == {len(huge), len(doubled)}
+    assert {letter.reason for letter in found.values()} == {"too_large"}
+    assert "8,000,000 are taken" in found[len(huge)].detail
+
+
+def test_what_the_topic_takes_not_is_a_dead_letter_and_nothing_that_shared_its_batch(
+    kafka_broker: str,
+) -> None:
+    warehouse = Warehouse(kafka_broker, {"max.message.bytes": "10000"})
+    names = [secrets.token_hex(16) for _ in range(300)]
+    values = [label(name) for name in names]
+    values.insert(100, label("large", secrets.token_hex(20_000)))
+    warehouse.write(values)
+
+    assert warehouse.forward_here() == (300, 1)
+    assert set(warehouse.ids()) == set(names)
+    assert warehouse.committed() == 301
+    (letter,) = warehouse.dead_letters()
+    assert (letter.reason, letter.size_bytes) == ("too_large", len(values[100]))
+    assert "driftline topics plan" in letter.detail
+
+
+def test_what_is_refused_for_anything_but_its_size_ends_the_forwarder(kafka_broker: str) -> None:
+    late = {"message.timestamp.type": "CreateTime", "message.timestamp.before.max.ms": "0"}
+    warehouse = Warehouse(kafka_broker, late)
+    warehouse.write([label("a"), label("b")])
+
+    with pytest.raises(Undelivered, match="validate record"):
+        warehouse.forward_here()
+    assert warehouse.committed() == 0
+    assert warehouse.dead_letters() == []

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from driftline.forwarding.forwarder import group_of
 from driftline.forwarding.mapping import FieldMap, event_of, field_map
 from producer.codec import RefusedRecord, encode
 from producer.events import Command, InferenceEvent, Label
@@ -105,3 +106,17 @@ def test_whatever_the_bytes_are_they_are_an_event_or_refused(
     except RefusedRecord:
         return
     assert isinstance(event, InferenceEvent | Label)
+
+
+def test_forwarders_that_write_other_events_share_no_group() -> None:
+    maps = [
+        None, LABELS, EVENTS, FieldMap(kind="label", model="fraud"),
+        FieldMap(kind="label", model_field="app"), FieldMap(kind="event", model="churn"),
+    ]  # fmt: skip
+    asked = [
+        (prefix, source, fields)
+        for prefix in ("p", "p.a")
+        for source in ("a.b", "b", "b.label")
+        for fields in maps
+    ]
+    assert len({group_of(*one) for one in asked}) == len(asked)

@@ -9,12 +9,15 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator, Mapping
 from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
 import pytest
 from confluent_kafka import Consumer, TopicPartition
+from hypothesis import given
+from hypothesis import strategies as st
 
 from producer.codec import decode
 from producer.counters import Counters
@@ -96,6 +99,80 @@ def test_bad_input_is_counted_and_never_raised(mock_broker: str) -> None:
     log.flush(10)
 
     assert log.counters() == Counters(accepted=3, delivered=1, dropped={"invalid": 2}, in_flight=0)
+    log.close()
+
+
+class Hostile(Mapping[str, Any]):
+    """What raises wherever it is touched; an error is not always one of value or type."""
+
+    def __getitem__(self, key: str) -> Any:
+        raise RuntimeError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter("ab")
+
+    def __len__(self) -> int:
+        raise OSError
+
+    def __floor__(self) -> int:
+        raise ZeroDivisionError
+
+    def item(self) -> Any:
+        raise LookupError
+
+
+class Endless(Hostile):
+    def __iter__(self) -> Iterator[str]:
+        raise RecursionError
+
+
+SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5),
+    st.binary(max_size=5), st.decimals(), st.builds(object), st.builds(Hostile),
+    st.builds(Endless), st.sampled_from([10**400, "\ud800", np.float32(1.5), np.int64(7)]),
+)  # fmt: skip
+KEYS = st.none() | st.integers() | st.text(max_size=5) | st.binary(max_size=5) | st.builds(object)
+JUNK = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=5,
+)
+FIELDS = dict.fromkeys(("id", "time_ms", "segment", "version"), JUNK)
+
+
+@given(st.fixed_dictionaries({"features": JUNK, "prediction": JUNK}, optional=FIELDS), JUNK, JUNK)
+def test_whatever_is_logged_nothing_is_raised_and_each_is_counted_once(
+    junk_logger: InferenceLogger, junk: dict[str, Any], label: Any, time_ms: Any
+) -> None:
+    before = junk_logger.counters().accepted
+    event_id: Any = junk_logger.log(**junk)
+    junk_logger.label(id=event_id, label=label, time_ms=time_ms)
+
+    assert isinstance(event_id, str) or event_id is junk["id"]
+    assert junk_logger.flush(10) == 0
+    counters = junk_logger.counters()
+    assert counters.accepted == before + 2
+    assert counters.delivered + sum(counters.dropped.values()) == counters.accepted
+
+
+@pytest.fixture
+def junk_logger(mock_broker: str) -> Iterator[InferenceLogger]:
+    with logger_on(mock_broker) as log:
+        yield log
+
+
+def test_a_time_with_a_fraction_is_a_whole_number_of_milliseconds(mock_broker: str) -> None:
+    log = logger_on(mock_broker)
+    event_id = log.log(features={"a": 1.0}, prediction=0.5, time_ms=1384903980000.75)
+    log.label(id=event_id, label=1, time_ms=np.float64(1384903980001.5))
+    for no_time in (math.nan, math.inf, "5"):
+        log.log(features={"a": 1.0}, prediction=0.5, time_ms=no_time)  # type: ignore[arg-type]
+        log.label(id="b", label=1, time_ms=no_time)  # type: ignore[arg-type]
+
+    assert log.flush(10) == 0
+    assert event_id.startswith("014272b5-b3e0-7")
+    assert [event.time_ms for event, _ in read(mock_broker, 2)] == [1384903980000, 1384903980001]
+    assert log.counters() == Counters(accepted=8, delivered=2, dropped={"invalid": 6}, in_flight=0)
     log.close()
 
 
