@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias
 
 import typer
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from driftline.replay.columns import Layout
     from producer.injection import Injection
-    from stream_monitor.spec import MonitorSpec
 
 
 def replay(
@@ -36,7 +35,9 @@ def replay(
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option("--config", help="Settings to try; compared with the live ones."),
+        typer.Option(
+            "--config", help="Settings to try, laid over the live ones and compared with them."
+        ),
     ] = None,
     segment: Annotated[
         list[str] | None,
@@ -56,7 +57,7 @@ def replay(
     """What would the monitor have said?  No side effects; of a file, no Kafka and no Redis either.
 
     Columns are taken for what they look like, and shown.  With --json: one line for each episode,
-    the summary as the last one.
+    the summary as the last one, and with --config its "difference" says what changes.
     """
     from driftline.replay.refusal import BadSource  # noqa: PLC0415 - light imports
 
@@ -92,7 +93,7 @@ Roles: TypeAlias = tuple[str | None, str | None, str | None]
 
 def _frame(source: str, where: Range, roles: Roles) -> tuple[pd.DataFrame, Roles]:
     """The rows, and which columns are what: a topic says so itself."""
-    from driftline.commands.connection import load_settings  # noqa: PLC0415 - light imports
+    from driftline.commands.trial import live_settings  # noqa: PLC0415 - light imports
     from driftline.replay import topic  # noqa: PLC0415
     from driftline.replay.refusal import BadSource  # noqa: PLC0415
     from driftline.replay.source import read_frame  # noqa: PLC0415
@@ -102,7 +103,7 @@ def _frame(source: str, where: Range, roles: Roles) -> tuple[pd.DataFrame, Roles
             raise BadSource("--model, --from and --to choose from a topic, and this is a file",
                             fix="replay topic:driftline.events.v1")  # fmt: skip
         return read_frame(Path(source)), roles
-    settings = load_settings(bootstrap_servers=where.bootstrap_servers)
+    settings = live_settings(bootstrap_servers=where.bootstrap_servers)
     since = topic.parse_bound(where.since, "--from") if where.since is not None else None
     upto = topic.parse_bound(where.upto, "--to") if where.upto is not None else None
     name = source.removeprefix(topic.MARK)
@@ -122,9 +123,10 @@ def _replay(
     *,
     as_json: bool,
 ) -> None:
-    from driftline.replay import report  # noqa: PLC0415 - light imports
+    from driftline.commands.trial import live_spec, tried_spec  # noqa: PLC0415 - light imports
+    from driftline.replay import report  # noqa: PLC0415
     from driftline.replay.columns import layout_of  # noqa: PLC0415
-    from driftline.replay.episodes import only_in  # noqa: PLC0415
+    from driftline.replay.comparison import compared, comparison_lines  # noqa: PLC0415
     from driftline.replay.injected import findings  # noqa: PLC0415
     from driftline.replay.reference import parse_reference  # noqa: PLC0415
     from driftline.replay.refusal import BadSource  # noqa: PLC0415
@@ -143,26 +145,22 @@ def _replay(
         raise BadSource(f"{source}: the reference has a column {missing[0]!r}, this file has not")
     changes = _injections(wished.inject, {f.column for f in layout.features}, first, len(frame))
     rest = frame.iloc[first:]
-    specs = [_spec(None)] if config is None else [_spec(config), _spec(None)]
+    specs = [live_spec()] if config is None else [tried_spec(config), live_spec()]
     segments = _segments(wished.segments, layout)
     results = [
         run(normal, rest, layout, spec, first=first, injections=changes, segments=segments)
         for spec in specs
     ]
     chosen = results[0]
-    compared = None
-    if config is not None:
-        live = results[1]
-        compared = report.Comparison(
-            only_in(chosen.episodes, live.episodes), only_in(live.episodes, chosen.episodes)
-        )
+    both = list(zip(specs, [result.episodes for result in results], strict=True))
+    against = None if config is None else compared(both[0], both[1])
     found = findings(changes, chosen.episodes)
-    data = report.summary(chosen, layout, found, compared)
+    data = report.summary(chosen, layout, found, against)
     lines = [
         "Columns", *report.layout_lines(layout, chosen), "",
         "Episodes", *report.episode_lines(chosen.episodes),
         *report.finding_lines(found),
-        *(report.comparison_lines(compared) if compared else []),
+        *(comparison_lines(against) if against else []),
         "", *report.summary_lines(data, chosen),
     ]  # fmt: skip
     if as_json:
@@ -212,14 +210,3 @@ def _segments(texts: list[str], layout: Layout) -> list[str]:
             )
         declared.append(f"{name_of[column]}{equals}{value}")
     return declared
-
-
-def _spec(config: Path | None) -> MonitorSpec:
-    """The live settings, or those of a file."""
-    from driftline.commands.connection import load_settings  # noqa: PLC0415 - light imports
-
-    arguments: dict[str, Any] = {} if config is None else {"config": config}
-    try:
-        return load_settings(**arguments).monitor_spec()
-    except ValueError as error:
-        raise Failure("a setting is wrong", why=str(error), code=USAGE) from error
