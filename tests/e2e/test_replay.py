@@ -209,6 +209,31 @@ def test_what_is_tried_lies_over_the_live_settings(
     run("replay", source, "--config", tmp_path / "gone.toml", code=2)
 
 
+def test_a_stored_profile_is_a_reference(source: Path, frame: pd.DataFrame, tmp_path: Path) -> None:
+    """With its importances, all rows are replayed; what it does not know is left out of a file."""
+    stored = tmp_path / "p.json"
+    frame.iloc[:4_000].to_csv(tmp_path / "training.csv", index=False)
+    run("profile", "build", tmp_path / "training.csv", "--model", "m", "--version", "3",
+        "-o", stored, "--prediction", "score", "--label", "late", "--feature", "big",
+        "--feature", "count", "--importance", "big=0", "--importance", "count=1")  # fmt: skip
+    roles = ("--time", "at", "--prediction", "score", "--label", "late", "--reference", stored)
+
+    episodes, summary = lines(source, *roles)
+    assert episodes == []
+    assert (summary["events"], summary["reference_events"]) == (N, 4_000)
+    changes = ("--inject", "mean:big:+3sd@6000", "--inject", "mean:count:+3sd@6000")
+    episodes, _ = lines(source, *roles, *changes)
+    assert {e["feature"]: e["severity"] for e in episodes} == {"big": "low", "count": "high"}
+    told = run("replay", source, "--reference", stored)  # and no prediction: that is not watched
+    assert f"m@3, {stored}" in told
+    assert "not plan" in told
+    assert "  none" in told
+
+    run("replay", source, *roles, "--segment", "count", code=2)
+    stored.write_text(stored.read_text("utf-8").replace('"training"', '"guess"'), "utf-8")
+    assert "not a reference profile" in run("replay", source, *roles, code=2)
+
+
 def test_real_flights_in_any_order_hold_the_budget(tmp_path: Path) -> None:
     """Shuffled rows are exchangeable: whatever fires is false.  One in a million was asked for."""
     frame = flights.load()[[*FEATURES, "late"]]
