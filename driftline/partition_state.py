@@ -24,6 +24,20 @@ class Hashes(Protocol):
     def hkeys(self, name: str) -> Any: ...  # noqa: D102
 
 
+class Keys(Protocol):
+    """The part of a Redis client that `partitions_in` uses."""
+
+    def scan_iter(self, match: str, count: int) -> Any: ...  # noqa: D102 - Redis says it
+
+
+def partitions_in(redis: Keys, topic: str) -> list[int]:
+    """The partitions of a topic that Redis holds something of: Kafka is not asked."""
+    head, tail = partition_key(topic, 0)[:-2], "}"
+    keys = redis.scan_iter(match=f"{head}*{tail}", count=1_000)
+    numbers = [key.decode().removeprefix(head).removesuffix(tail) for key in keys]
+    return sorted(int(number) for number in numbers if number.isdecimal())
+
+
 class PartitionState(NamedTuple):
     """Where a partition stands.  ``next`` is ``None`` before the first commit.
 

@@ -9,32 +9,52 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 import msgspec
 import typer
 
-from driftline.commands.connection import load_settings
+from driftline.commands.connection import connect_redis, load_settings
 from driftline.commands.failure import USAGE, Failure
-from driftline.commands.options import Config, Json
-from driftline.commands.output import write_json
+from driftline.commands.options import Config, Json, Prefix, RedisUrl
+from driftline.commands.output import note, write_json
 
 if TYPE_CHECKING:
     from driftline.explain.power import Smallest
     from stream_monitor.reference.profile import ReferenceProfile
+    from stream_monitor.settings import Settings
 
 _DEFAULT_RATE: Final = 1_000.0
 _HOUR_MS: Final = 3_600_000
 
 app = typer.Typer(no_args_is_help=True, help="Explain thresholds, and what they can show.")
 
-File: TypeAlias = Annotated[
-    Path, typer.Argument(help="A profile (driftline profile build), or a file of traffic.")
+_FILES: Final = frozenset({
+    ".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".pq", ".gz",
+})  # fmt: skip
+"""What ends like these is meant as a file, there or not; a model's name may hold a point, too."""
+
+Source: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        help="A profile (driftline profile build), a file of traffic, or a model that is watched."
+    ),
 ]
 
 
 @app.command()
-def calibration(file: File, config: Config = None, *, as_json: Json = False) -> None:
-    """How the false-alarm budget became the thresholds of every channel."""
+def calibration(
+    source: Source,
+    config: Config = None,
+    redis_url: RedisUrl = None,
+    prefix: Prefix = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """How the false-alarm budget became the thresholds of every channel.
+
+    Of a model that is watched: those of the version that serves, read from Redis.
+    """
     from driftline.explain.calibration import calibration_of  # noqa: PLC0415 - light imports
 
-    profile, _ = _profile(file)
-    budget = load_settings(config).monitor_spec().budget
+    settings = load_settings(config, redis_url=redis_url, prefix=prefix)
+    profile, _ = _profile(source, settings)
+    budget = settings.monitor_spec().budget
     channels = calibration_of(profile, budget)
     if as_json:
         write_json({
@@ -61,25 +81,31 @@ def calibration(file: File, config: Config = None, *, as_json: Json = False) -> 
 
 @app.command()
 def power(
-    file: File,
+    source: Source,
     rate: Annotated[
         float | None,
-        typer.Option(min=0.001, help="Events an hour \\[default: the file's, or 1,000]."),
+        typer.Option(
+            min=0.001, help="Events an hour \\[default: the file's or the model's, or 1,000]."
+        ),
     ] = None,
     time: Annotated[str | None, typer.Option(help="Column of event time, in a file.")] = None,
     config: Config = None,
+    redis_url: RedisUrl = None,
+    prefix: Prefix = None,
     *,
     as_json: Json = False,
 ) -> None:
     """The smallest change of each feature that is an alert within an hour, within a day.
 
-    Half of the times or so; the others take longer.
+    Half of the times or so; the others take longer.  Of a model that is watched the reference and
+    the rate, that of its last closed windows, are read from Redis.
     """
     from driftline.explain.power import power_of  # noqa: PLC0415 - light imports
 
-    profile, measured = _profile(file, time)
+    settings = load_settings(config, redis_url=redis_url, prefix=prefix)
+    profile, measured = _profile(source, settings, time)
     per_hour = rate or measured or _DEFAULT_RATE
-    spec = load_settings(config).monitor_spec()
+    spec = settings.monitor_spec()
     features = power_of(profile, spec.budget, spec.episodes, per_hour)
     if as_json:
         write_json({"events_per_hour": per_hour, "features": features})
@@ -111,7 +137,37 @@ def _share(share: float | None) -> str:
     return "none" if share is None else f"{100 * share:.2g} %"
 
 
-def _profile(file: Path, time: str | None = None) -> tuple[ReferenceProfile, float | None]:
+def _profile(
+    source: str, settings: Settings, time: str | None = None
+) -> tuple[ReferenceProfile, float | None]:
+    """The reference that is meant, and its events an hour where they are known."""
+    file = Path(source)
+    if file.is_file() or "/" in source or file.suffix.lower() in _FILES:
+        return _profile_of_file(file, time)
+    if time is not None:
+        raise Failure(f"--time is a column of a file, and {source} is none", code=USAGE)
+    return _profile_of_model(source, settings)
+
+
+def _profile_of_model(model: str, settings: Settings) -> tuple[ReferenceProfile, float | None]:
+    """The profile of the version that serves, as the monitor watches it."""
+    from driftline.drill.live import NotWatched  # noqa: PLC0415 - light imports
+    from driftline.explain.live import live_model  # noqa: PLC0415
+
+    topics = settings.topics
+    try:
+        found = live_model(connect_redis(settings), topics.events, topics.prefix, model)
+    except NotWatched as error:
+        raise Failure(
+            str(error), where=topics.events, why=f"and there is no file {model!r}", fix=error.fix,
+            code=USAGE,
+        ) from error  # fmt: skip
+    known = "" if found.per_hour is not None else "; no window closed yet to tell its rate"
+    note(f"{model}@{found.profile.version}, as the monitor watches it{known}")
+    return found
+
+
+def _profile_of_file(file: Path, time: str | None) -> tuple[ReferenceProfile, float | None]:
     """A profile as it was built, or what a file of traffic would give; and its events an hour."""
     from driftline.replay.columns import layout_of, times_ms  # noqa: PLC0415 - light imports
     from driftline.replay.refusal import BadSource  # noqa: PLC0415

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias
 
 import typer
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from driftline.replay.columns import Layout
     from producer.injection import Injection
-    from stream_monitor.spec import MonitorSpec
+    from stream_monitor.reference.profile import ReferenceProfile
 
 
 def replay(
@@ -26,8 +26,12 @@ def replay(
         typer.Argument(help="CSV, Parquet or JSON lines, a row an event; or topic:NAME, the log."),
     ],
     reference: Annotated[
-        str, typer.Option(help="What was normal: first:10%, first:5000, or a file.")
-    ] = "first:10%",
+        str | None,
+        typer.Option(
+            help="What was normal: first:10%, first:5000, a file of rows, or a stored profile.json "
+            "\\[default: first:10%; of a topic, the profile that its version was announced with]."
+        ),
+    ] = None,
     time: Annotated[str | None, typer.Option(help="Column of event time.")] = None,
     label: Annotated[str | None, typer.Option(help="Column of the truth.")] = None,
     prediction: Annotated[str | None, typer.Option(help="Column of the predictions.")] = None,
@@ -36,7 +40,9 @@ def replay(
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option("--config", help="Settings to try; compared with the live ones."),
+        typer.Option(
+            "--config", help="Settings to try, laid over the live ones and compared with them."
+        ),
     ] = None,
     segment: Annotated[
         list[str] | None,
@@ -56,16 +62,22 @@ def replay(
     """What would the monitor have said?  No side effects; of a file, no Kafka and no Redis either.
 
     Columns are taken for what they look like, and shown.  With --json: one line for each episode,
-    the summary as the last one.
+    the summary as the last one, and with --config its "difference" says what changes.
+
+    A topic is replayed as the events and labels of one model: commands and ticks are left out, so
+    nothing is said of silence or volume, and where several versions served, all events are held
+    against the one reference that is shown.
     """
     from driftline.replay.refusal import BadSource  # noqa: PLC0415 - light imports
 
     try:
         roles = (time, prediction, label)
         where = Range(model, since, upto, bootstrap_servers)
-        frame, roles = _frame(source, where, roles)
+        stored = _stored(reference)
+        traffic = _traffic(source, where, roles, reference, stored)
+        normal = _normal(traffic, reference, stored)
         changes = Changes(inject or [], segment or [])
-        _replay(frame, source, reference, roles, changes, config, as_json=as_json)
+        _replay(traffic.frame, normal, changes, config, as_json=as_json)
     except BadSource as bad:
         raise Failure(str(bad), fix=bad.fix, code=USAGE) from bad
 
@@ -90,9 +102,37 @@ Roles: TypeAlias = tuple[str | None, str | None, str | None]
 """The columns of event time, prediction and truth."""
 
 
-def _frame(source: str, where: Range, roles: Roles) -> tuple[pd.DataFrame, Roles]:
-    """The rows, and which columns are what: a topic says so itself."""
-    from driftline.commands.connection import load_settings  # noqa: PLC0415 - light imports
+class Traffic(NamedTuple):
+    """Rows, and which columns are what; of a topic also ``in_force``, a profile of the log."""
+
+    source: str
+    frame: pd.DataFrame
+    roles: Roles
+    in_force: ReferenceProfile | None = None
+    versions: tuple[str, ...] = ()
+    is_log: bool = False
+
+
+class Normal(NamedTuple):
+    """The reference, what the columns are by it, the first row that is replayed, and its name."""
+
+    reference: pd.DataFrame | ReferenceProfile
+    layout: Layout
+    first: int
+    says: str
+
+
+def _stored(reference: str | None) -> ReferenceProfile | None:
+    from driftline.replay.stored import stored_profile  # noqa: PLC0415 - light imports
+
+    return None if reference is None else stored_profile(Path(reference))
+
+
+def _traffic(
+    source: str, where: Range, roles: Roles, given: str | None, stored: ReferenceProfile | None
+) -> Traffic:
+    """The rows of a file, or of a topic, which says itself what is what."""
+    from driftline.commands.trial import live_settings  # noqa: PLC0415 - light imports
     from driftline.replay import topic  # noqa: PLC0415
     from driftline.replay.refusal import BadSource  # noqa: PLC0415
     from driftline.replay.source import read_frame  # noqa: PLC0415
@@ -101,75 +141,96 @@ def _frame(source: str, where: Range, roles: Roles) -> tuple[pd.DataFrame, Roles
         if where[:3] != (None, None, None):
             raise BadSource("--model, --from and --to choose from a topic, and this is a file",
                             fix="replay topic:driftline.events.v1")  # fmt: skip
-        return read_frame(Path(source)), roles
-    settings = load_settings(bootstrap_servers=where.bootstrap_servers)
+        return Traffic(source, read_frame(Path(source)), roles)
+    settings = live_settings(bootstrap_servers=where.bootstrap_servers)
     since = topic.parse_bound(where.since, "--from") if where.since is not None else None
     upto = topic.parse_bound(where.upto, "--to") if where.upto is not None else None
-    name = source.removeprefix(topic.MARK)
-    frame = topic.read_range(settings.kafka.client(), name, where.model, since, upto)
+    frame, in_force, versions = topic.read_range(
+        settings.kafka.client(), source.removeprefix(topic.MARK), where.model, since, upto,
+        profiled=stored is not None, announced=given is None,
+    )  # fmt: skip
     own = (topic.TIME, topic.PREDICTION, topic.LABEL if topic.LABEL in frame else None)
     time, prediction, label = (role or mine for role, mine in zip(roles, own, strict=True))
-    return frame, (time, prediction, label)
+    roles = (time, prediction, label)
+    return Traffic(source, frame, roles, in_force, tuple(versions), is_log=True)
 
 
-def _replay(
-    frame: pd.DataFrame,
-    source: str,
-    reference: str,
-    roles: Roles,
-    wished: Changes,
-    config: Path | None,
-    *,
-    as_json: bool,
-) -> None:
-    from driftline.replay import report  # noqa: PLC0415 - light imports
-    from driftline.replay.columns import layout_of  # noqa: PLC0415
-    from driftline.replay.episodes import only_in  # noqa: PLC0415
-    from driftline.replay.injected import findings  # noqa: PLC0415
+def _normal(traffic: Traffic, given: str | None, stored: ReferenceProfile | None) -> Normal:
+    """What was asked for; without that, what the log has, or the first rows."""
+    from driftline.replay.columns import layout_of  # noqa: PLC0415 - light imports
     from driftline.replay.reference import parse_reference  # noqa: PLC0415
     from driftline.replay.refusal import BadSource  # noqa: PLC0415
-    from driftline.replay.run import replay as run  # noqa: PLC0415
     from driftline.replay.source import read_frame  # noqa: PLC0415
+    from driftline.replay.stored import layout_by  # noqa: PLC0415
 
-    time, prediction, label = roles
-    wanted = parse_reference(reference, len(frame))
+    frame = traffic.frame
+    time, prediction, label = traffic.roles
+    versions = ", ".join(traffic.versions)
+    held = f"; events of versions {versions} are held against it" if ", " in versions else ""
+    profile = stored or traffic.in_force
+    if profile is not None:
+        layout = layout_by(profile, frame, time=time, prediction=prediction, label=label,
+                           events=traffic.is_log)  # fmt: skip
+        where = given if stored else "as the log announces it"
+        return Normal(profile, layout, 0, f"{profile.model}@{profile.version}, {where}{held}")
+    given = given or "first:10%"
+    wanted = parse_reference(given, len(frame))
     first = 0 if isinstance(wanted, Path) else wanted
     normal = read_frame(wanted) if isinstance(wanted, Path) else frame.iloc[:first]
     layout = layout_of(normal, time=time, prediction=prediction, label=label)
     wanted_columns = [f.column for f in layout.features]
-    wanted_columns += [role for role in roles if role is not None]
+    wanted_columns += [role for role in traffic.roles if role is not None]
     missing = [column for column in wanted_columns if column not in frame]
     if missing:
-        raise BadSource(f"{source}: the reference has a column {missing[0]!r}, this file has not")
+        raise BadSource(
+            f"{traffic.source}: the reference has a column {missing[0]!r}, this file has not"
+        )
+    return Normal(normal, layout, first, f"{given}{held}")
+
+
+def _replay(
+    frame: pd.DataFrame, normal: Normal, wished: Changes, config: Path | None, *, as_json: bool
+) -> None:
+    from driftline.commands.trial import live_spec, tried_spec  # noqa: PLC0415 - light imports
+    from driftline.replay import report  # noqa: PLC0415
+    from driftline.replay.comparison import compared, comparison_lines  # noqa: PLC0415
+    from driftline.replay.injected import findings  # noqa: PLC0415
+    from driftline.replay.refusal import BadSource  # noqa: PLC0415
+    from driftline.replay.run import replay as run  # noqa: PLC0415
+    from stream_monitor.reference.profile import ReferenceProfile  # noqa: PLC0415
+
+    reference, layout, first, says = normal
+    if wished.segments and isinstance(reference, ReferenceProfile):
+        raise BadSource("--segment: a profile brings its own segments",
+                        fix="driftline profile build --segment")  # fmt: skip
     changes = _injections(wished.inject, {f.column for f in layout.features}, first, len(frame))
     rest = frame.iloc[first:]
-    specs = [_spec(None)] if config is None else [_spec(config), _spec(None)]
+    specs = [live_spec()] if config is None else [tried_spec(config), live_spec()]
     segments = _segments(wished.segments, layout)
     results = [
-        run(normal, rest, layout, spec, first=first, injections=changes, segments=segments)
+        run(reference, rest, layout, spec, first=first, injections=changes, segments=segments)
         for spec in specs
     ]
     chosen = results[0]
-    compared = None
-    if config is not None:
-        live = results[1]
-        compared = report.Comparison(
-            only_in(chosen.episodes, live.episodes), only_in(live.episodes, chosen.episodes)
-        )
+    both = list(zip(specs, [result.episodes for result in results], strict=True))
+    against = None if config is None else compared(both[0], both[1])
     found = findings(changes, chosen.episodes)
-    data = report.summary(chosen, layout, found, compared)
+    data = report.summary(chosen, layout, found, against)
+    columns = [
+        "Columns", *report.layout_lines(layout, chosen), "", "Reference", f"  {says}",
+    ]  # fmt: skip
     lines = [
-        "Columns", *report.layout_lines(layout, chosen), "",
+        *columns, "",
         "Episodes", *report.episode_lines(chosen.episodes),
         *report.finding_lines(found),
-        *(report.comparison_lines(compared) if compared else []),
+        *(comparison_lines(against) if against else []),
         "", *report.summary_lines(data, chosen),
     ]  # fmt: skip
     if as_json:
         for episode in chosen.episodes:
             write_json(episode, indent=0)
         write_json(data, indent=0)
-        note("\n".join(["Columns", *report.layout_lines(layout, chosen)]))
+        note("\n".join(columns))
     else:
         sys.stdout.write("\n".join(lines) + "\n")
 
@@ -212,14 +273,3 @@ def _segments(texts: list[str], layout: Layout) -> list[str]:
             )
         declared.append(f"{name_of[column]}{equals}{value}")
     return declared
-
-
-def _spec(config: Path | None) -> MonitorSpec:
-    """The live settings, or those of a file."""
-    from driftline.commands.connection import load_settings  # noqa: PLC0415 - light imports
-
-    arguments: dict[str, Any] = {} if config is None else {"config": config}
-    try:
-        return load_settings(**arguments).monitor_spec()
-    except ValueError as error:
-        raise Failure("a setting is wrong", why=str(error), code=USAGE) from error

@@ -59,18 +59,14 @@ def layout_of(
     Raises:
         BadSource: a named column is not there, or nothing is left to watch.
     """
-    for role, name in (("--time", time), ("--prediction", prediction), ("--label", label)):
-        if name is not None and name not in frame:
-            raise BadSource(
-                f"{role}: there is no column {name!r}", fix=f"it has {', '.join(map(str, frame))}"
-            )
+    require(frame, time, prediction, label)
     ignored: dict[str, str] = {}
     features: list[Feature] = []
     taken: set[str] = set()
     for column in frame:
         if column in (time, prediction, label):
             continue
-        kind, why = _look(str(column), frame[column])
+        kind, why = look(str(column), frame[column])
         if kind is None:
             ignored[str(column)] = why
             continue
@@ -83,7 +79,19 @@ def layout_of(
     return Layout(tuple(features), time, prediction, label, ignored)
 
 
-def _look(name: str, series: pd.Series[Any]) -> tuple[ColumnKind | None, str]:
+def require(
+    frame: pd.DataFrame, time: str | None, prediction: str | None, label: str | None
+) -> None:
+    """Raises BadSource where a named column is not there."""
+    for role, name in (("--time", time), ("--prediction", prediction), ("--label", label)):
+        if name is not None and name not in frame:
+            raise BadSource(
+                f"{role}: there is no column {name!r}", fix=f"it has {', '.join(map(str, frame))}"
+            )
+
+
+def look(name: str, series: pd.Series[Any]) -> tuple[ColumnKind | None, str]:
+    """What a column holds, or why it is not watched."""
     known = series.dropna()
     if known.empty:
         return None, "all values are missing"

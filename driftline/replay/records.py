@@ -9,6 +9,7 @@ import msgspec
 import pandas as pd
 
 from driftline.replay.columns import Layout, times_ms, values_of
+from driftline.replay.stored import SEGMENT
 from producer.codec import encode
 from producer.events import CE_TYPE_OF, InferenceEvent, Label, ModelUpdate, Value
 from producer.injection import Injection, inject
@@ -41,13 +42,18 @@ class Places(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Columns of the rows to replay; ``first`` is the number of the first one in the file."""
+    """Columns of the rows to replay; ``first`` is the number of the first one in the file.
+
+    A feature that is ``unknown`` to the reference is there in an event, or it is not.
+    """
 
     first: int
     times_ms: Sequence[int]
     features: dict[str, list[Value]]
     predictions: list[Any] | None
     labels: list[Any] | None
+    segments: list[Any] | None = None
+    unknown: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.times_ms)
@@ -59,6 +65,7 @@ def rows_of(
     first: int,
     injections: Sequence[Injection],
     sd_of: Callable[[str], float],
+    unknown: frozenset[str] = frozenset(),
 ) -> Rows:
     """The rows of the frame as plain values, injected drift included."""
     if layout.time is None:
@@ -74,7 +81,8 @@ def rows_of(
             inject(injection, value, first + i, sd) for i, value in enumerate(features[name])
         ]
     return Rows(first, times, features, _plain(frame, layout.prediction),
-                _plain(frame, layout.label) if layout.prediction else None)  # fmt: skip
+                _plain(frame, layout.label) if layout.prediction else None,
+                _plain(frame, SEGMENT if SEGMENT in frame else None), unknown)  # fmt: skip
 
 
 def _plain(frame: pd.DataFrame, column: str | None) -> list[Any] | None:
@@ -112,8 +120,12 @@ def batches(rows: Rows, places: Places) -> Iterator[RecordBatch]:
         prediction = 0.0 if rows.predictions is None else rows.predictions[i]
         event = InferenceEvent(
             id=f"row-{row}", model=MODEL, version=VERSION, time_ms=time_ms,
-            features=dict(zip(names, values, strict=True)),
+            features={
+                name: value for name, value in zip(names, values, strict=True)
+                if value is not None or name not in rows.unknown
+            },
             prediction="missing" if prediction is None else prediction,
+            segment=None if rows.segments is None else rows.segments[i],
         )  # fmt: skip
         records.append(LogRecord(offset, appended_ms, CE_TYPE_OF[InferenceEvent], encode(event)))
         truth = None if rows.labels is None else rows.labels[i]

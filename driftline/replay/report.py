@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from driftline.replay.columns import Layout
+from driftline.replay.comparison import Comparison, difference
 from driftline.replay.episodes import Episode, n_incidents
 from driftline.replay.injected import Finding
 from driftline.replay.run import Replay
 
 _WIDTH: Final = 240  # no terminal is asked: what a pipe reads is the same
 _WEEK_MS: Final = 7 * 24 * 3_600_000
-
-
-class Comparison(NamedTuple):
-    """Episodes that only one of two configurations has."""
-
-    would_have_fired: list[Episode]
-    would_have_been_quiet: list[Episode]
 
 
 def summary(
@@ -48,6 +42,7 @@ def summary(
     if compared is not None:
         data["would_have_fired"] = len(compared.would_have_fired)
         data["would_have_been_quiet"] = len(compared.would_have_been_quiet)
+        data["difference"] = difference(compared)
     return data
 
 
@@ -128,16 +123,3 @@ def _became(one: Finding) -> str:
     if one.open_since is not None:
         return f"not told again, its alert of row {one.open_since:,} still stood"
     return "missed"
-
-
-def comparison_lines(compared: Comparison) -> list[str]:
-    """What another configuration would have changed."""
-    return [
-        *(f"  would have fired: {e.explanation}" for e in compared.would_have_fired),
-        *(f"  would have been quiet: {e.explanation}" for e in compared.would_have_been_quiet),
-        *(
-            ["  the two configurations find the same"]
-            if not (compared.would_have_fired or compared.would_have_been_quiet)
-            else []
-        ),
-    ]

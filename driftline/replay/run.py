@@ -1,4 +1,4 @@
-"""Replaying: the reference from the first rows, the others through `PartitionMonitor`."""
+"""Replaying: a reference, from rows or as it was stored, and rows through `PartitionMonitor`."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from driftline.replay.records import (
     update_of,
 )
 from driftline.replay.refusal import BadSource
+from driftline.replay.stored import as_watched, with_all_features
 from producer.injection import Injection
 from stream_monitor.contracts import DeadLetter, DriftAlert
 from stream_monitor.monitor import PartitionMonitor
@@ -99,11 +100,13 @@ def profile_of(
         ) from error
 
 
-def _sd_of(reference: pd.DataFrame, layout: Layout) -> Callable[[str], float]:
+def _sd_of(reference: pd.DataFrame | ReferenceProfile, layout: Layout) -> Callable[[str], float]:
     """The standard deviation of a numeric column of the reference; 0 of any other."""
     kinds = {feature.column: feature.kind for feature in layout.features}
 
     def sd(column: str) -> float:
+        if isinstance(reference, ReferenceProfile):
+            return reference.features[column].sd or 0.0 if column in reference.features else 0.0
         if kinds[column] != "numeric":
             return 0.0
         floats = floats_of(reference[column])
@@ -113,7 +116,7 @@ def _sd_of(reference: pd.DataFrame, layout: Layout) -> Callable[[str], float]:
 
 
 def replay(
-    reference: pd.DataFrame,
+    reference: pd.DataFrame | ReferenceProfile,
     frame: pd.DataFrame,
     layout: Layout,
     spec: MonitorSpec,
@@ -125,8 +128,14 @@ def replay(
 ) -> Replay:
     """Fold ``frame``, whose first row has the number ``first``, and answer what it led to."""
     began = time.monotonic()
-    profile = profile_of(reference, layout, segments)
-    rows = rows_of(frame, layout, first, injections, _sd_of(reference, layout))
+    if isinstance(reference, ReferenceProfile):
+        profile = as_watched(reference, layout)
+        profile = msgspec.structs.replace(profile, model=MODEL, version=VERSION)
+        frame = with_all_features(frame, layout)
+        unknown = frozenset(f.name for f in layout.features if f.name not in profile.features)
+    else:
+        profile, unknown = profile_of(reference, layout, segments), frozenset()
+    rows = rows_of(frame, layout, first, injections, _sd_of(reference, layout), unknown)
     places = Places(2 if rows.labels is not None else 1)
     spec = msgspec.structs.replace(spec, limits=unbounded(spec.limits))
     monitor = PartitionMonitor("replay", 0, spec)
@@ -140,7 +149,9 @@ def replay(
         on_progress(places.row(batch.next - 1) - first + 1)
     return Replay(
         n_events=len(rows),
-        n_reference=len(reference),
+        n_reference=(
+            reference.n_events if isinstance(reference, ReferenceProfile) else len(reference)
+        ),
         profile=profile,
         alerts=alerts,
         refused=refused,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
@@ -11,9 +11,11 @@ from confluent_kafka import KafkaException
 
 from driftline.reading import Record, TopicReader
 from driftline.replay.refusal import BadSource
+from driftline.replay.stored import SEGMENT
 from producer.codec import RefusedRecord, decode
 from producer.drill import is_shadow
-from producer.events import InferenceEvent, Label, Prediction
+from producer.events import CE_TYPE_OF, Event, InferenceEvent, Label, ModelUpdate, Prediction
+from stream_monitor.reference.profile import ReferenceProfile, profile_from_data
 
 MARK: Final = "topic:"
 TIME: Final = "time_ms"
@@ -21,6 +23,17 @@ PREDICTION: Final = "prediction"
 LABEL: Final = "label"
 _ROLES: Final = frozenset({TIME, PREDICTION, LABEL})
 _QUIET_S: Final = 5.0
+_UPDATE: Final = CE_TYPE_OF[ModelUpdate]
+_BINARY: Final = frozenset({"0", "1"})
+"""Classes whose positive one needs no profile; of other names the likeliest is watched."""
+
+
+class Range(NamedTuple):
+    """Events of a topic as a frame, and the profile that was in force; ``versions`` they name."""
+
+    frame: pd.DataFrame
+    profile: ReferenceProfile | None
+    versions: list[str]
 
 
 class Bound(NamedTuple):
@@ -63,15 +76,22 @@ def read_range(
     model: str | None,
     since: Bound | None,
     upto: Bound | None,
-) -> pd.DataFrame:
+    *,
+    profiled: bool = False,
+    announced: bool = True,
+) -> Range:
     """The events of ``model`` in [since, upto), as `frame_of` makes a frame of them.
 
+    The profile is that of the last `ModelUpdate` before the end of the range that brought one for
+    a version whose events are in it, where it is to be ``announced``; ``profiled``: another one is
+    given.
     Joins no group and changes nothing.
 
     Raises:
         BadSource: there is no such topic, or nothing of that model in it.
     """
     records: list[Record] = []
+    updates: list[Record] = []
     try:
         with TopicReader(client, topic) as reader:
             ends = reader.ends()
@@ -80,24 +100,70 @@ def read_range(
                 lambda: all(reached[p] >= ends[p] for p in ends), quiet_s=_QUIET_S
             ):
                 reached[record.partition] = record.offset + 1
-                if record.offset < ends[record.partition] and _inside(record, since, upto):
+                if record.offset >= ends[record.partition]:
+                    continue
+                if _inside(record, since, upto):
                     records.append(record)
+                if record.kind == _UPDATE and not (upto and upto.before(record)):
+                    updates.append(record)
     except LookupError as error:
         raise BadSource(str(error), fix="driftline topics create") from error
     except KafkaException as error:
         raise BadSource(f"{topic}: {error.args[0]}") from error
-    return frame_of(records, model, topic)
+    named, versions = _meant(records, model)
+    profile = _in_force(updates, named, versions) if announced else None
+    frame = frame_of(records, model, topic, profiled=profiled or profile is not None)
+    return Range(frame, profile, versions)
+
+
+def _meant(records: Iterable[Record], model: str | None) -> tuple[set[str], list[str]]:
+    """The models that may be meant, and the versions that their events name."""
+    events = [event for event in map(_event_of, records) if isinstance(event, InferenceEvent)]
+    chosen = [
+        event
+        for event in events
+        if not _is_hidden(event.model, model) and model in (None, event.model)
+    ]
+    return {event.model for event in chosen}, sorted({event.version for event in chosen})
+
+
+def _in_force(
+    updates: Iterable[Record], models: set[str], versions: Sequence[str]
+) -> ReferenceProfile | None:
+    found = None
+    for update in map(_event_of, _in_order(updates)):
+        if not isinstance(update, ModelUpdate) or update.profile is None:
+            continue
+        if update.model in models and update.version in versions:
+            try:
+                found = profile_from_data(update.profile)
+            except ValueError:
+                continue  # the monitor refuses it too
+    return found
+
+
+def _event_of(record: Record) -> Event | None:
+    """What a record says; ``None`` where the monitor refuses it too."""
+    try:
+        return decode(record.value or b"", record.kind)
+    except RefusedRecord:
+        return None
 
 
 def _inside(record: Record, since: Bound | None, upto: Bound | None) -> bool:
     return (since is None or since.before(record)) and not (upto and upto.before(record))
 
 
-def frame_of(records: Iterable[Record], model: str | None, topic: str) -> pd.DataFrame:
+def frame_of(
+    records: Iterable[Record], model: str | None, topic: str, *, profiled: bool = False
+) -> pd.DataFrame:
     """A row for each event, in the order of the log; repeats of an id are left out.
 
-    Columns: the features, ``time_ms``, ``prediction`` (of class probabilities the likeliest), and
-    ``label`` where any came.  The records of several partitions interleave as they were appended.
+    Columns: the features, ``time_ms``, ``prediction``, and ``label`` where any came.  The records
+    of several partitions interleave as they were appended.  A map of class probabilities stays one
+    where a profile (``profiled``) says which class is the positive one, and so does one of the
+    classes 0 and 1, whose positive one is known; of any other it is the likeliest class.  With a
+    profile there is a column `SEGMENT`, too.
 
     Raises:
         BadSource: there is no event, or those of several models and none was chosen.
@@ -106,10 +172,7 @@ def frame_of(records: Iterable[Record], model: str | None, topic: str) -> pd.Dat
     labels: dict[str, Any] = {}
     models: set[str] = set()
     for record in _in_order(records):
-        try:
-            event = decode(record.value or b"", record.kind)
-        except RefusedRecord:
-            continue  # the monitor refuses it too
+        event = _event_of(record)
         if not isinstance(event, InferenceEvent | Label) or _is_hidden(event.model, model):
             continue
         models.add(event.model)
@@ -118,7 +181,7 @@ def frame_of(records: Iterable[Record], model: str | None, topic: str) -> pd.Dat
         if isinstance(event, Label):
             labels.setdefault(event.id, event.label)
         elif event.id not in rows:
-            rows[event.id] = _row(event, f"{topic}: event {event.id}")
+            rows[event.id] = _row(event, f"{topic}: event {event.id}", profiled=profiled)
     if model is None and len(models) > 1:
         raise BadSource(
             f"{topic} has {len(models)} models", fix=f"--model, one of {', '.join(sorted(models))}"
@@ -148,14 +211,15 @@ def _in_order(records: Iterable[Record]) -> list[Record]:
     return [record for *_, record in sorted(placed, key=lambda place: place[:3])]
 
 
-def _row(event: InferenceEvent, where: str) -> dict[str, Any]:
+def _row(event: InferenceEvent, where: str, *, profiled: bool) -> dict[str, Any]:
     clash = sorted(event.features.keys() & _ROLES)
     if clash:
         raise BadSource(f"{where}: a feature and a field are both called {clash[0]!r}")
-    return {TIME: event.time_ms, PREDICTION: _said(event.prediction), **event.features}
+    row = {TIME: event.time_ms, PREDICTION: event.prediction, **event.features}
+    return row | ({SEGMENT: event.segment} if profiled else {PREDICTION: _said(event.prediction)})
 
 
-def _said(prediction: Prediction) -> float | int | str | None:
-    if not isinstance(prediction, dict):
+def _said(prediction: Prediction) -> Prediction | None:
+    if not isinstance(prediction, dict) or prediction.keys() <= _BINARY:
         return prediction
     return max(sorted(prediction), key=prediction.__getitem__) if prediction else None

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from redis import Redis
 from typer.testing import CliRunner
 
 from driftline.cli import app
+from producer.codec import encode
+from producer.events import CE_TYPE_OF, InferenceEvent
+from stream_monitor.ingest.records import LogRecord, RecordBatch
+from stream_monitor.spec import MonitorSpec
+from stream_monitor.state.monitored import MonitorFolds
+from stream_monitor.state.redis_store import partition_key
 
 
 @pytest.fixture
@@ -64,3 +73,55 @@ def test_people_are_told_what_programs_are(source: Path) -> None:
         done = CliRunner().invoke(app, ["explain", command, str(source)])
         assert done.exit_code == 0
         assert {"free", "drag", "still"} <= set(done.stdout.split())
+
+
+@pytest.fixture
+def watched(source: Path, redis_url: str) -> Iterator[list[str]]:
+    """The same rows as events of a model, one in ten seconds, in the state of a monitor."""
+    prefix = f"x{uuid.uuid4().hex[:10]}"
+    topic = f"{prefix}.events.v1"
+    fold = MonitorFolds(MonitorSpec(warm_up_events=2_000), prefix).new(topic, 3)
+    records = [
+        LogRecord(i, 10_000 * i, CE_TYPE_OF[InferenceEvent], encode(
+            InferenceEvent(id=f"e{i}", model="churn", version="7", time_ms=10_000 * i,
+                           features=row, prediction=0.5)
+        ))
+        for i, row in enumerate(json.loads(pd.read_csv(source).to_json(orient="records")))
+    ]  # fmt: skip
+    sealed = fold.observe(RecordBatch(topic, 3, "e", 0, len(records), records))
+    redis: Any = Redis.from_url(redis_url)
+    redis.hset(partition_key(topic, 3), mapping=fold.changes())
+    for name, blob in sealed.outbox.items():
+        if f"{prefix}:window:" in name:
+            redis.set(name[name.index(prefix) :], blob)
+    yield ["--redis-url", redis_url, "--prefix", prefix]
+    for key in redis.scan_iter(f"*{prefix}*"):
+        redis.delete(key)
+    redis.close()
+
+
+def test_a_model_that_is_watched_is_explained_by_its_name(watched: list[str]) -> None:
+    found = told("power", "churn", *watched)
+    assert {"free", "drag", "still"} <= {one["series"] for one in found["features"]}
+    assert found["events_per_hour"] == pytest.approx(360, rel=0.05)  # of its closed windows
+    assert told("power", "churn", "--rate", "9", *watched)["events_per_hour"] == 9
+    channels = told("calibration", "churn", *watched)["channels"]
+    assert {"free", "drag"} <= {one["series"] for one in channels}
+
+
+def test_what_is_no_file_and_no_model_says_which_models_there_are(
+    watched: list[str], tmp_path: Path
+) -> None:
+    def refused(*arguments: str) -> tuple[int, str]:
+        done = CliRunner().invoke(app, ["explain", *arguments])
+        return done.exit_code, done.stderr
+
+    code, said = refused("power", "chrun", *watched)
+    assert code == 2
+    assert "the monitor knows no model 'chrun'" in said
+    assert "one of churn" in said
+    nowhere = ("--redis-url", "redis://127.0.0.1:1/0")
+    assert refused("calibration", "churn", *nowhere)[0] == 4
+    code, said = refused("power", str(tmp_path / "gone.csv"), *nowhere)  # a file is not asked for
+    assert (code, "there is no such file" in said) == (2, True)
+    assert refused("power", "churn", "--time", "at", *watched)[0] == 2

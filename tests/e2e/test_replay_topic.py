@@ -6,15 +6,22 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from driftline.cli import app
 from driftline.reading import Record
+from driftline.replay.columns import layout_of
+from driftline.replay.run import replay
 from driftline.replay.topic import frame_of
 from producer.codec import encode
-from producer.events import InferenceEvent, Label
+from producer.events import InferenceEvent, Label, ModelUpdate
+from stream_monitor.reference.frame import profile_from_frame
+from stream_monitor.reference.profile import profile_to_data
+from stream_monitor.spec import MonitorSpec
 from tests.integration.monitor_stage import Stage, log_of
 
 pytestmark = pytest.mark.kafka
@@ -58,6 +65,65 @@ def test_the_log_says_what_a_file_of_its_rows_says(stage: Stage, tmp_path: Path)
     replayed(*place, "--model", "nobody", code=2)
     replayed(*place, "--model", "churn", "--from", "soon", code=2)
     replayed(str(file), "--from", "7", code=2)
+
+
+def test_the_reference_is_what_the_version_was_announced_with(stage: Stage, tmp_path: Path) -> None:
+    """All events are replayed, segments included; a feature that comes later is told, as live."""
+    rng = np.random.default_rng(2)
+
+    def event(i: int) -> InferenceEvent:
+        site, p = ("north", "south")[i % 2], rng.uniform(0.2, 0.6)
+        shifted = 2.0 if i >= 2_000 and site == "north" else 0.0
+        new = {"new": 1.0} if i >= 3_000 else {}
+        return InferenceEvent(
+            id=f"e{i}", model="p", version="5", time_ms=1_000 * i, segment={"site": site},
+            features={"a": rng.normal() + shifted, "b": rng.normal(), **new},
+            prediction={"bad": p, "good": 1 - p},
+        )  # fmt: skip
+
+    normal = [event(i) for i in range(2_000)]
+    training = pd.DataFrame([
+        {**e.features, "site": (e.segment or {})["site"], "p": e.prediction} for e in normal
+    ])  # fmt: skip
+    profile = profile_from_frame(
+        training, model="p", version="5", prediction="p", task="binary", positive="bad",
+        features=["a", "b"], segments=["site"], importances={"a": 0.0, "b": 1.0},
+    )  # fmt: skip
+    update = ModelUpdate(id="u", model="p", version="5", time_ms=0,
+                         profile=profile_to_data(profile))  # fmt: skip
+    stage.produce("p", [update, *normal, *(event(i) for i in range(2_000, N))])
+    place = (f"topic:{stage.topics.events}", "--bootstrap-servers", stage.broker, "--model", "p")
+
+    *episodes, summary = replayed(*place)
+    assert (summary["events"], summary["reference_events"]) == (N, 2_000)
+    told = {(e["feature"], e["segment"]) for e in episodes}
+    assert ("schema", None) in told
+    assert told - {("schema", None)} <= {("a", None), ("a", "site=north"), ("a~b", None)}
+    assert {e["severity"] for e in episodes if e["feature"] == "a"} == {"low"}
+    told_people = CliRunner().invoke(app, ["replay", *place])
+    assert "p@5, as the log announces it" in told_people.stdout
+    *_, later = replayed(*place, "--from", "1500")  # the update lies before the range
+    assert later["reference_events"] == 2_000
+    *_, asked = replayed(*place, "--reference", "first:400")
+    assert asked["reference_events"] == 400
+    stored = tmp_path / "p.json"
+    stored.write_bytes(msgspec.json.encode(profile_to_data(profile)))
+    assert replayed(*place, "--reference", str(stored))[:-1] == episodes
+
+
+def test_a_map_of_class_0_and_1_is_watched_as_the_probability_of_1() -> None:
+    """It moves from 0.1 to 0.3: the likeliest class is ever the same."""
+    rng = np.random.default_rng(3)
+    records = []
+    for i in range(N):
+        p = rng.uniform(0.0, 0.2) + (0.2 if i >= N // 2 else 0.0)
+        event = InferenceEvent(id=str(i), model="m", version="1", time_ms=i,
+                               features={"a": 1.0}, prediction={"0": 1 - p, "1": p})  # fmt: skip
+        records.append(Record(0, i, None, encode(event), None, i))
+    frame = frame_of(records, "m", "t")
+    layout = layout_of(frame, time="time_ms", prediction="prediction", label=None)
+    found = replay(frame[:1_000], frame[1_000:], layout, MonitorSpec(), first=1_000)
+    assert [episode.kind for episode in found.episodes] == ["prediction"]
 
 
 def test_a_partition_keeps_its_order_whatever_its_clocks_say() -> None:

@@ -1,0 +1,50 @@
+"""The live settings, and the same with a file of others laid over them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from driftline.commands.connection import load_settings
+from driftline.commands.failure import USAGE, Failure
+
+if TYPE_CHECKING:
+    from stream_monitor.settings import Settings
+    from stream_monitor.spec import MonitorSpec
+
+
+def live_settings(**flags: Any) -> Settings:
+    """What the monitor would be started with here: ``--config`` is not its file, but what is tried.
+
+    ``DRIFTLINE_CONFIG`` names another file than ``driftline.toml``, as for all commands.
+    """
+    named = os.environ.get("DRIFTLINE_CONFIG")
+    return load_settings(Path(named) if named else None, **flags)
+
+
+def live_spec() -> MonitorSpec:
+    """Of the core, as it runs."""
+    return _spec_of(live_settings())
+
+
+def tried_spec(tried: Path) -> MonitorSpec:
+    """Of the core, as it would run: what the file names is tried, even against the environment."""
+    import tomllib  # noqa: PLC0415 - light imports, see commands/__init__
+
+    try:
+        data = tomllib.loads(tried.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise Failure("there is no such settings file", where=str(tried), code=USAGE) from error
+    except ValueError as error:  # no TOML, or no UTF-8
+        raise Failure(
+            "the settings file is no TOML", where=str(tried), why=str(error), code=USAGE
+        ) from error
+    return _spec_of(type(live_settings())(**data))  # arguments before environment before file
+
+
+def _spec_of(settings: Settings) -> MonitorSpec:
+    try:
+        return settings.monitor_spec()
+    except ValueError as error:
+        raise Failure("a setting is wrong", why=str(error), code=USAGE) from error

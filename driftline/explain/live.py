@@ -1,0 +1,56 @@
+"""A model that the running monitor watches: its reference and its rate, read from Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+
+from driftline.drill.live import live_profile
+from driftline.partition_state import partitions_in
+from stream_monitor.reference.profile import ReferenceProfile
+from stream_monitor.windows.closed import ClosedWindow
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+LAST_WINDOWS: Final = 24
+_HOUR_MS: Final = 3_600_000
+
+
+class LiveModel(NamedTuple):
+    """The reference of the version that serves; ``per_hour`` None: no window of it closed yet."""
+
+    profile: ReferenceProfile
+    per_hour: float | None
+
+
+def live_model(redis: Redis, topic: str, prefix: str, model: str) -> LiveModel:
+    """What the monitor holds of a model.
+
+    Raises:
+        NotWatched: the monitor does not know the model, or it has no reference yet.
+        CorruptState: what is stored does not read back.
+    """
+    profile = live_profile(redis, topic, partitions_in(redis, topic), model)
+    pattern = f"{prefix}:window:{model}@{profile.version}/*"  # no name has a sign of patterns
+    keys = [key.decode() for key in redis.scan_iter(match=pattern, count=1_000)]
+    starts = sorted({_start_ms(key) for key in keys})
+    starts = starts[1:][-LAST_WINDOWS:] or starts  # the first one began within its window
+    blobs = redis.mget([key for key in keys if _start_ms(key) in starts]) if keys else []
+    windows = [msgspec.json.decode(blob, type=ClosedWindow) for blob in blobs if blob]
+    return LiveModel(profile, events_per_hour(windows))
+
+
+def _start_ms(key: str) -> int:
+    return int(key.rsplit("/", 2)[1])
+
+
+def events_per_hour(windows: Iterable[ClosedWindow]) -> float | None:
+    """Of closed windows of one version, those of several partitions added; ``None`` of none."""
+    found = list(windows)
+    if not found:
+        return None
+    span_ms = max(one.end_ms for one in found) - min(one.start_ms for one in found)
+    return sum(one.n_events for one in found) * _HOUR_MS / span_ms
