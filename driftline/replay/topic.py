@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 import pandas as pd
-from confluent_kafka import KafkaException
 
 from driftline.reading import Record, TopicReader
 from driftline.replay.refusal import BadSource
@@ -70,6 +69,7 @@ def read_range(
 
     Raises:
         BadSource: there is no such topic, or nothing of that model in it.
+        KafkaException: nobody answers (confluent_kafka's).
     """
     records: list[Record] = []
     try:
@@ -84,8 +84,6 @@ def read_range(
                     records.append(record)
     except LookupError as error:
         raise BadSource(str(error), fix="driftline topics create") from error
-    except KafkaException as error:
-        raise BadSource(f"{topic}: {error.args[0]}") from error
     return frame_of(records, model, topic)
 
 
