@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from driftline.commands.failure import CHECK_FAILED, USAGE, Failure
-from driftline.commands.options import Json
+from driftline.commands.options import Categorical, Json
 from driftline.commands.output import write_json
 
 
@@ -30,6 +30,7 @@ def check(
     time: Annotated[str | None, typer.Option(help="Column of event time.")] = None,
     label: Annotated[str | None, typer.Option(help="Column of the truth.")] = None,
     prediction: Annotated[str | None, typer.Option(help="Column of the predictions.")] = None,
+    categorical: Categorical = None,
     *,
     as_json: Json = False,
 ) -> None:
@@ -47,7 +48,9 @@ def check(
     try:
         normal, now = read_frame(reference), read_frame(current)
         layout_of(normal, time=time, prediction=prediction, label=label)  # are they there?
-        layout = layout_of(normal, time=time, prediction=None, label=None)
+        layout = layout_of(
+            normal, time=time, prediction=None, label=None, categorical=categorical or []
+        )
     except BadSource as bad:
         raise Failure(str(bad), fix=bad.fix, code=USAGE) from bad
     columns = compare(normal, now, layout)

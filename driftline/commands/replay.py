@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 import typer
 
 from driftline.commands.failure import USAGE, Failure
-from driftline.commands.options import Bootstrap, Json
+from driftline.commands.options import Bootstrap, Categorical, Json, Positive
 from driftline.commands.output import note, write_json
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ def replay(
     time: Annotated[str | None, typer.Option(help="Column of event time.")] = None,
     label: Annotated[str | None, typer.Option(help="Column of the truth.")] = None,
     prediction: Annotated[str | None, typer.Option(help="Column of the predictions.")] = None,
+    positive: Positive = None,
+    categorical: Categorical = None,
     inject: Annotated[
         list[str] | None, typer.Option(help="Drift to put in, like mean:temp:+0.5sd@50000.")
     ] = None,
@@ -65,7 +67,8 @@ def replay(
         where = Range(model, since, upto, bootstrap_servers)
         frame, roles = _frame(source, where, roles)
         changes = Changes(inject or [], segment or [])
-        _replay(frame, source, reference, roles, changes, config, as_json=as_json)
+        said = Said(roles, categorical or [], positive)
+        _replay(frame, source, reference, said, changes, config, as_json=as_json)
     except BadSource as bad:
         raise Failure(str(bad), fix=bad.fix, code=USAGE) from bad
 
@@ -88,6 +91,14 @@ class Range(NamedTuple):
 
 Roles: TypeAlias = tuple[str | None, str | None, str | None]
 """The columns of event time, prediction and truth."""
+
+
+class Said(NamedTuple):
+    """What a person says of the columns: their roles, which are codes, which label is positive."""
+
+    roles: Roles
+    categorical: list[str]
+    positive: str | None
 
 
 def _frame(source: str, where: Range, roles: Roles) -> tuple[pd.DataFrame, Roles]:
@@ -116,7 +127,7 @@ def _replay(
     frame: pd.DataFrame,
     source: str,
     reference: str,
-    roles: Roles,
+    said: Said,
     wished: Changes,
     config: Path | None,
     *,
@@ -131,13 +142,15 @@ def _replay(
     from driftline.replay.run import replay as run  # noqa: PLC0415
     from driftline.replay.source import read_frame  # noqa: PLC0415
 
-    time, prediction, label = roles
+    time, prediction, label = said.roles
     wanted = parse_reference(reference, len(frame))
     first = 0 if isinstance(wanted, Path) else wanted
     normal = read_frame(wanted) if isinstance(wanted, Path) else frame.iloc[:first]
-    layout = layout_of(normal, time=time, prediction=prediction, label=label)
+    layout = layout_of(
+        normal, time=time, prediction=prediction, label=label, categorical=said.categorical
+    )
     wanted_columns = [f.column for f in layout.features]
-    wanted_columns += [role for role in roles if role is not None]
+    wanted_columns += [role for role in said.roles if role is not None]
     missing = [column for column in wanted_columns if column not in frame]
     if missing:
         raise BadSource(f"{source}: the reference has a column {missing[0]!r}, this file has not")
@@ -146,9 +159,12 @@ def _replay(
     specs = [_spec(None)] if config is None else [_spec(config), _spec(None)]
     segments = _segments(wished.segments, layout)
     results = [
-        run(normal, rest, layout, spec, first=first, injections=changes, segments=segments)
+        run(
+            normal, rest, layout, spec, first=first, injections=changes, segments=segments,
+            positive=said.positive,
+        )
         for spec in specs
-    ]
+    ]  # fmt: skip
     chosen = results[0]
     compared = None
     if config is not None:
