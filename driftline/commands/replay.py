@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 
@@ -154,7 +155,9 @@ def _replay(
     missing = [column for column in wanted_columns if column not in frame]
     if missing:
         raise BadSource(f"{source}: the reference has a column {missing[0]!r}, this file has not")
-    changes = _injections(wished.inject, {f.column for f in layout.features}, first, len(frame))
+    changes = _injections(
+        wished.inject, {f.column: f.kind for f in layout.features}, first, len(frame)
+    )
     rest = frame.iloc[first:]
     specs = [_spec(None)] if config is None else [_spec(config), _spec(None)]
     segments = _segments(wished.segments, layout)
@@ -190,21 +193,25 @@ def _replay(
         sys.stdout.write("\n".join(lines) + "\n")
 
 
-def _injections(texts: list[str], columns: set[str], first: int, end: int) -> list[Injection]:
-    """The changes to put into rows ``first`` to ``end``."""
-    from producer.injection import parse  # noqa: PLC0415 - light imports
+def _injections(
+    texts: list[str], kinds: Mapping[str, str], first: int, end: int
+) -> list[Injection]:
+    """The changes to put into rows ``first`` to ``end``, by the kinds of the columns."""
+    from producer.injection import parse, why_not  # noqa: PLC0415 - light imports
 
     try:
         parsed = [parse(text) for text in texts]
     except ValueError as error:
         raise Failure("--inject is wrong", why=str(error), code=USAGE) from error
     for injection in parsed:
-        if injection.column not in columns:
+        if injection.column not in kinds:
             raise Failure(
                 f"--inject: {injection.column!r} is no watched column",
-                fix=f"one of {', '.join(sorted(columns))}",
+                fix=f"one of {', '.join(sorted(kinds))}",
                 code=USAGE,
             )
+        if why := why_not(injection, kinds[injection.column]):
+            raise Failure("--inject would change nothing", why=why, code=USAGE)
         if not first <= injection.first < end:
             raise Failure(
                 f"--inject: row {injection.first:,} of {injection.column!r} is not replayed",
