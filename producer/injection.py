@@ -11,6 +11,7 @@ Grammar: ``KIND:COLUMN[:ARGUMENT]@FIRST[-LAST]``, rows counted from 0, LAST not 
 
 from __future__ import annotations
 
+import math
 import re
 import zlib
 from typing import Final, Literal, TypeAlias
@@ -70,6 +71,8 @@ def parse(text: str) -> Injection:
         old, sign, new = argument.partition("=")
         if not (old and sign and new):
             raise ValueError(f"{text!r}: a swap says OLD=NEW")
+        if old == new:
+            raise ValueError(f"{text!r}: it swaps {old!r} for itself, which changes nothing")
         swap = (old, new)
     elif kind != "celsius":
         in_sd = kind == "mean" and argument.endswith("sd")
@@ -77,6 +80,7 @@ def parse(text: str) -> Injection:
             amount = float(argument.removesuffix("sd") if in_sd else argument)
         except ValueError:
             raise ValueError(f"{text!r}: {kind} needs a number, not {argument!r}") from None
+        _check_amount(text, kind, amount)
     return Injection(
         kind=kind,  # type: ignore[arg-type]
         column=column,
@@ -85,6 +89,29 @@ def parse(text: str) -> Injection:
         amount=amount,
         in_sd=in_sd,
         swap=swap,
+    )
+
+
+def _check_amount(text: str, kind: str, amount: float) -> None:
+    if not math.isfinite(amount):
+        raise ValueError(f"{text!r}: {amount} is no number to change anything by")
+    if kind == "missing" and not 0 < amount <= 1:
+        raise ValueError(f"{text!r}: missing needs a share above 0 and up to 1, a fifth is 0.2")
+    if (kind, amount) in (("mean", 0.0), ("scale", 1.0)):
+        raise ValueError(f"{text!r}: that changes nothing")
+
+
+def why_not(injection: Injection, feature_kind: str) -> str:
+    """Why a change can do nothing to a feature of a kind; empty where it can.
+
+    >>> why_not(parse("mean:plan:+1@0"), "categorical")
+    'mean changes numbers, and plan is categorical: swap and missing change it'
+    """
+    if injection.kind in ("missing", "swap") or feature_kind == "numeric":
+        return ""
+    return (
+        f"{injection.kind} changes numbers, and {injection.column} is {feature_kind}: "
+        "swap and missing change it"
     )
 
 
@@ -102,10 +129,33 @@ def inject(injection: Injection, value: Value, row: int, sd: float) -> Value:
         lost = zlib.crc32(f"{injection.column}:{row}".encode()) / 2**32 < injection.amount
         return None if lost else value
     if injection.kind == "swap":
-        return injection.swap[1] if value == injection.swap[0] else value
+        old, new = injection.swap
+        return _like(value, new) if value is not None and name_of(value) == old else value
     if isinstance(value, bool | str) or value is None:
         return value
     if injection.kind == "celsius":
         return (value - 32) / 1.8
     unit = sd if injection.in_sd else 1.0
     return value + injection.amount * unit if injection.kind == "mean" else value * injection.amount
+
+
+def name_of(value: Value) -> str:
+    """A category by name, however it was sent, as the monitor names it.
+
+    >>> name_of(101.0), name_of(101), name_of("101"), name_of(True)
+    ('101', '101', '101', 'True')
+    """
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
+
+
+def _like(value: Value, name: str) -> Value:
+    """The category ``name`` as a value of the same kind; a word among numbers stays a word."""
+    if isinstance(value, bool):
+        return {"true": True, "false": False}.get(name.lower(), name)
+    if isinstance(value, str):
+        return name
+    try:
+        number = float(name)
+    except ValueError:
+        return name
+    return int(number) if isinstance(value, int) and number.is_integer() else number

@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from driftline.commands.failure import CHECK_FAILED, USAGE, Failure
-from driftline.commands.options import Json
+from driftline.commands.options import Categorical, Json
 from driftline.commands.output import write_json
+
+if TYPE_CHECKING:
+    from driftline.replay.check import ColumnCheck
 
 
 class FailOn(StrEnum):
@@ -26,10 +29,18 @@ class FailOn(StrEnum):
 def check(
     reference: Annotated[Path, typer.Argument(help="What was normal: CSV, Parquet, JSON lines.")],
     current: Annotated[Path, typer.Argument(help="What came now.")],
-    fail_on: Annotated[FailOn, typer.Option(help="What makes the exit code 3.")] = FailOn.any,
+    fail_on: Annotated[
+        FailOn,
+        typer.Option(
+            help="What makes the exit code 3.  drift: values that moved, a column that is gone, or "
+            "most of which became missing, invalid or unseen.  quality: columns that are gone or "
+            "new, other shares of missing, invalid or unseen values.  any: both.  never: nothing."
+        ),
+    ] = FailOn.any,
     time: Annotated[str | None, typer.Option(help="Column of event time.")] = None,
     label: Annotated[str | None, typer.Option(help="Column of the truth.")] = None,
     prediction: Annotated[str | None, typer.Option(help="Column of the predictions.")] = None,
+    categorical: Categorical = None,
     *,
     as_json: Json = False,
 ) -> None:
@@ -47,7 +58,9 @@ def check(
     try:
         normal, now = read_frame(reference), read_frame(current)
         layout_of(normal, time=time, prediction=prediction, label=label)  # are they there?
-        layout = layout_of(normal, time=time, prediction=None, label=None)
+        layout = layout_of(
+            normal, time=time, prediction=None, label=None, categorical=categorical or []
+        )
     except BadSource as bad:
         raise Failure(str(bad), fix=bad.fix, code=USAGE) from bad
     columns = compare(normal, now, layout)
@@ -57,8 +70,7 @@ def check(
             fix="a reference of more rows", code=USAGE,
         )  # fmt: skip
     verdicts = [column.verdict for column in columns]
-    wanted = {"drift", "quality"} if fail_on is FailOn.any else {fail_on.value}
-    failed = any(verdict in wanted for verdict in verdicts)
+    failed = any(_fails(column, fail_on) for column in columns)
     if as_json:
         write_json({
             "reference_events": len(normal), "events": len(now), "failed": failed,
@@ -75,3 +87,14 @@ def check(
             sys.stdout.write(f"  {name:<{width}}  {'ignored':<12}  {why}\n")
     if failed:
         raise typer.Exit(CHECK_FAILED)
+
+
+def _fails(column: ColumnCheck, on: FailOn) -> bool:
+    """Whether a column makes the check fail: a drift verdict, or data that is no longer there."""
+    levels = {
+        FailOn.drift: column.moved or column.lost,
+        FailOn.quality: column.verdict == "quality",
+        FailOn.any: column.verdict in ("drift", "quality"),
+        FailOn.never: False,
+    }
+    return levels[on]

@@ -130,6 +130,7 @@ def _watch(settings: Settings, profile: ReferenceProfile, injection: Injection) 
     from driftline.explain.calibration import arl0_of  # noqa: PLC0415
     from driftline.explain.injected import expected_events  # noqa: PLC0415
     from producer.drill import shadow_of  # noqa: PLC0415
+    from producer.injection import why_not  # noqa: PLC0415
 
     reference = profile.features.get(injection.column)
     if reference is None:
@@ -137,6 +138,8 @@ def _watch(settings: Settings, profile: ReferenceProfile, injection: Injection) 
             f"--inject: {injection.column!r} is no feature of {profile.model}@{profile.version}",
             fix=f"one of {', '.join(sorted(profile.features))}", code=USAGE,
         )  # fmt: skip
+    if why := why_not(injection, reference.kind):
+        raise Failure("--inject would change nothing", why=why, code=USAGE)
     plan = Plan(
         model=profile.model, version=profile.version, injection=injection,
         shadow=shadow_of(profile.model, new_drill_id()), sd=reference.sd or 0.0,

@@ -44,9 +44,10 @@ def explained(error: BaseException) -> Failure:
             code=USAGE,
         )
     if module == "confluent_kafka" or name == "KafkaException":
+        cause = error.args[0] if error.args else error
         return Failure(
             "Kafka does not answer, or refused",
-            why=str(error),
+            why=cause.str() if hasattr(cause, "str") else str(cause),
             fix="check --bootstrap-servers or KAFKA_BOOTSTRAP_SERVERS; `driftline doctor` looks",
             code=UNREACHABLE,
         )

@@ -29,4 +29,16 @@ Prefix: TypeAlias = Annotated[
 Drills: TypeAlias = Annotated[
     bool, typer.Option("--drills", help="What drills led to, too: nothing of it happened.")
 ]
+Positive: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--positive", help="The label a score is the probability of \\[default: 1, or true]."
+    ),
+]
+Categorical: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--categorical", help="A column whose numbers are codes: categories; repeat, or A,B."
+    ),
+]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="JSON on stdout, for programs.")]

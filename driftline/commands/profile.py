@@ -11,7 +11,7 @@ import typer
 
 from driftline.commands.connection import load_settings
 from driftline.commands.failure import USAGE, Failure
-from driftline.commands.options import Bootstrap, Config, Prefix
+from driftline.commands.options import Bootstrap, Categorical, Config, Positive, Prefix
 from driftline.commands.output import note, write_json
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def build(
         str | None, typer.Option(help="Column of the predictions (out of fold, best).")
     ] = None,
     label: Annotated[str | None, typer.Option(help="Column of the truth.")] = None,
+    positive: Positive = None,
     feature: Annotated[
         list[str] | None, typer.Option(help="A feature; repeat \\[default: all other columns].")
     ] = None,
@@ -59,6 +60,7 @@ def build(
         Literal["binary", "multiclass", "regression"] | None,
         typer.Option(help="\\[default: what the predictions look like]"),
     ] = None,
+    categorical: Categorical = None,
     segment: Annotated[
         list[str] | None,
         typer.Option(help="A column whose values are watched by themselves, or origin=EWR."),
@@ -69,6 +71,10 @@ def build(
     ] = None,
 ) -> None:
     """Make a profile from the data a model was trained on."""
+    from driftline.replay.codes import may_be_codes, named_columns, note_of  # noqa: PLC0415
+    from driftline.replay.positive import positive_of, what_to_do  # noqa: PLC0415
+    from driftline.replay.refusal import BadSource  # noqa: PLC0415
+    from stream_monitor.reference.errors import NoPositiveLabel  # noqa: PLC0415
     from stream_monitor.reference.frame import profile_from_frame  # noqa: PLC0415 - light imports
     from stream_monitor.reference.profile import profile_to_data  # noqa: PLC0415
 
@@ -87,6 +93,7 @@ def build(
     features = feature or [str(name) for name in frame.columns if name not in left_out]
     important = _importances(importance or [], features)
     try:
+        codes = named_columns(categorical or [], features)
         made = profile_from_frame(
             frame,
             model=model,
@@ -97,9 +104,21 @@ def build(
             task=task,
             segments=segment or [],
             importances=important,
+            positive=positive_of(positive, None if label is None else frame[label]),
+            categorical=sorted(codes),
         )
+    except BadSource as bad:
+        raise Failure(str(bad), where=str(file), fix=bad.fix, code=USAGE) from bad
+    except NoPositiveLabel as error:
+        what, why, fix = what_to_do(error)
+        raise Failure(
+            what, where=f"{file}, column {label}", why=why, fix=fix, code=USAGE
+        ) from error
     except ValueError as error:
         raise Failure("no profile can be made of it", where=str(file), why=str(error)) from error
+    numeric = [name for name, fitted in made.features.items() if fitted.kind == "numeric"]
+    if few := [name for name in numeric if may_be_codes(frame[name])]:
+        note(note_of(few))
     data = profile_to_data(made)
     if output is None:
         write_json(data, indent=0)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias
 
 import typer
 
 from driftline.commands.failure import USAGE, Failure
-from driftline.commands.options import Bootstrap, Json
+from driftline.commands.options import Bootstrap, Categorical, Json, Positive
 from driftline.commands.output import note, write_json
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def replay(
     time: Annotated[str | None, typer.Option(help="Column of event time.")] = None,
     label: Annotated[str | None, typer.Option(help="Column of the truth.")] = None,
     prediction: Annotated[str | None, typer.Option(help="Column of the predictions.")] = None,
+    positive: Positive = None,
+    categorical: Categorical = None,
     inject: Annotated[
         list[str] | None, typer.Option(help="Drift to put in, like mean:temp:+0.5sd@50000.")
     ] = None,
@@ -75,7 +78,7 @@ def replay(
         where = Range(model, since, upto, bootstrap_servers)
         stored = _stored(reference)
         traffic = _traffic(source, where, roles, reference, stored)
-        normal = _normal(traffic, reference, stored)
+        normal = _normal(traffic, reference, stored, categorical or [], positive)
         changes = Changes(inject or [], segment or [])
         _replay(traffic.frame, normal, changes, config, as_json=as_json)
     except BadSource as bad:
@@ -114,12 +117,13 @@ class Traffic(NamedTuple):
 
 
 class Normal(NamedTuple):
-    """The reference, what the columns are by it, the first row that is replayed, and its name."""
+    """The reference, its columns, the first row replayed, its name, and which label is positive."""
 
     reference: pd.DataFrame | ReferenceProfile
     layout: Layout
     first: int
     says: str
+    positive: str | None = None
 
 
 def _stored(reference: str | None) -> ReferenceProfile | None:
@@ -155,7 +159,13 @@ def _traffic(
     return Traffic(source, frame, roles, in_force, tuple(versions), is_log=True)
 
 
-def _normal(traffic: Traffic, given: str | None, stored: ReferenceProfile | None) -> Normal:
+def _normal(
+    traffic: Traffic,
+    given: str | None,
+    stored: ReferenceProfile | None,
+    categorical: list[str],
+    positive: str | None,
+) -> Normal:
     """What was asked for; without that, what the log has, or the first rows."""
     from driftline.replay.columns import layout_of  # noqa: PLC0415 - light imports
     from driftline.replay.reference import parse_reference  # noqa: PLC0415
@@ -169,6 +179,9 @@ def _normal(traffic: Traffic, given: str | None, stored: ReferenceProfile | None
     held = f"; events of versions {versions} are held against it" if ", " in versions else ""
     profile = stored or traffic.in_force
     if profile is not None:
+        if categorical or positive is not None:
+            raise BadSource("--categorical and --positive: a profile says that itself",
+                            fix="driftline profile build, or --reference first:10%")  # fmt: skip
         layout = layout_by(profile, frame, time=time, prediction=prediction, label=label,
                            events=traffic.is_log)  # fmt: skip
         where = given if stored else "as the log announces it"
@@ -177,7 +190,9 @@ def _normal(traffic: Traffic, given: str | None, stored: ReferenceProfile | None
     wanted = parse_reference(given, len(frame))
     first = 0 if isinstance(wanted, Path) else wanted
     normal = read_frame(wanted) if isinstance(wanted, Path) else frame.iloc[:first]
-    layout = layout_of(normal, time=time, prediction=prediction, label=label)
+    layout = layout_of(
+        normal, time=time, prediction=prediction, label=label, categorical=categorical
+    )
     wanted_columns = [f.column for f in layout.features]
     wanted_columns += [role for role in traffic.roles if role is not None]
     missing = [column for column in wanted_columns if column not in frame]
@@ -185,7 +200,7 @@ def _normal(traffic: Traffic, given: str | None, stored: ReferenceProfile | None
         raise BadSource(
             f"{traffic.source}: the reference has a column {missing[0]!r}, this file has not"
         )
-    return Normal(normal, layout, first, f"{given}{held}")
+    return Normal(normal, layout, first, f"{given}{held}", positive)
 
 
 def _replay(
@@ -199,18 +214,23 @@ def _replay(
     from driftline.replay.run import replay as run  # noqa: PLC0415
     from stream_monitor.reference.profile import ReferenceProfile  # noqa: PLC0415
 
-    reference, layout, first, says = normal
+    reference, layout, first, says, positive = normal
     if wished.segments and isinstance(reference, ReferenceProfile):
         raise BadSource("--segment: a profile brings its own segments",
                         fix="driftline profile build --segment")  # fmt: skip
-    changes = _injections(wished.inject, {f.column for f in layout.features}, first, len(frame))
+    changes = _injections(
+        wished.inject, {f.column: f.kind for f in layout.features}, first, len(frame)
+    )
     rest = frame.iloc[first:]
     specs = [live_spec()] if config is None else [tried_spec(config), live_spec()]
     segments = _segments(wished.segments, layout)
     results = [
-        run(reference, rest, layout, spec, first=first, injections=changes, segments=segments)
+        run(
+            reference, rest, layout, spec, first=first, injections=changes, segments=segments,
+            positive=positive,
+        )
         for spec in specs
-    ]
+    ]  # fmt: skip
     chosen = results[0]
     both = list(zip(specs, [result.episodes for result in results], strict=True))
     against = None if config is None else compared(both[0], both[1])
@@ -235,21 +255,25 @@ def _replay(
         sys.stdout.write("\n".join(lines) + "\n")
 
 
-def _injections(texts: list[str], columns: set[str], first: int, end: int) -> list[Injection]:
-    """The changes to put into rows ``first`` to ``end``."""
-    from producer.injection import parse  # noqa: PLC0415 - light imports
+def _injections(
+    texts: list[str], kinds: Mapping[str, str], first: int, end: int
+) -> list[Injection]:
+    """The changes to put into rows ``first`` to ``end``, by the kinds of the columns."""
+    from producer.injection import parse, why_not  # noqa: PLC0415 - light imports
 
     try:
         parsed = [parse(text) for text in texts]
     except ValueError as error:
         raise Failure("--inject is wrong", why=str(error), code=USAGE) from error
     for injection in parsed:
-        if injection.column not in columns:
+        if injection.column not in kinds:
             raise Failure(
                 f"--inject: {injection.column!r} is no watched column",
-                fix=f"one of {', '.join(sorted(columns))}",
+                fix=f"one of {', '.join(sorted(kinds))}",
                 code=USAGE,
             )
+        if why := why_not(injection, kinds[injection.column]):
+            raise Failure("--inject would change nothing", why=why, code=USAGE)
         if not first <= injection.first < end:
             raise Failure(
                 f"--inject: row {injection.first:,} of {injection.column!r} is not replayed",

@@ -20,9 +20,9 @@ from driftline.replay.columns import Feature, Layout, floats_of, values_of
 from stream_monitor.reference.errors import ReferenceTooShort
 from stream_monitor.reference.feature import FeatureReference
 from stream_monitor.reference.fit import fit_feature
-from stream_monitor.reference.fixed_point import Ints
+from stream_monitor.reference.fixed_point import Bools, Ints
 from stream_monitor.reference.transform import Transform, Transformed, bin_positions
-from stream_monitor.reference.values import Column
+from stream_monitor.reference.values import Column, booleans, numbers
 from stream_monitor.windows.comparison import compare
 from stream_monitor.windows.distance import psi_adjusted
 
@@ -31,12 +31,16 @@ Verdict: TypeAlias = Literal["ok", "drift", "quality", "not_compared"]
 ALPHA: Final = 0.001
 MIN_EFFECT: Final = 0.02
 _MIN_MISSING: Final = 0.01
+_MOSTLY: Final = 0.5
 _FREQUENT: Final = 9  # categories with a bin of their own
 _MIN_SHARE: Final = 0.005
 
 
 class ColumnCheck(msgspec.Struct, frozen=True, kw_only=True):
     """One column.  ``effect`` is the adjusted population stability index.
+
+    ``moved``: its values changed.  ``lost``: it is gone, or most of it became missing, invalid or
+    unseen.  A quality verdict may be either, both or none.
 
     Of columns that have an order, ``wasserstein`` is how far their values moved, in standard
     deviations (normal scores), and ``ks`` the largest distance of their cumulative shares.
@@ -53,6 +57,17 @@ class ColumnCheck(msgspec.Struct, frozen=True, kw_only=True):
     missing_before: float = 0.0
     missing_now: float = 0.0
     explanation: str = ""
+    moved: bool = False
+    lost: bool = False
+
+
+class _Shares(NamedTuple):
+    """Missing, invalid or unseen values in both files; ``like`` is the first that is no gap."""
+
+    before: float
+    now: float
+    p_value: float
+    like: str = ""
 
 
 class _Compared(NamedTuple):
@@ -62,8 +77,7 @@ class _Compared(NamedTuple):
     jensen_shannon: float
     wasserstein: float | None
     ks: float | None
-    missing: tuple[float, float]
-    p_missing: float
+    missing: _Shares
     sentence: str
     tau: float
 
@@ -71,25 +85,23 @@ class _Compared(NamedTuple):
 def check(reference: pd.DataFrame, current: pd.DataFrame, layout: Layout) -> list[ColumnCheck]:
     """Every column of the reference against that of the current file; new columns at the end."""
     compared: list[_Compared] = []
+    short: list[tuple[Feature, str, _Shares]] = []
     found: dict[str, ColumnCheck] = {}
     for feature in layout.features:
         if feature.column not in current:
-            found[feature.column] = ColumnCheck(
-                column=feature.column, kind=feature.kind, verdict="quality",
-                explanation="the column is gone",
-            )  # fmt: skip
+            found[feature.column] = _gone(feature.column, feature.kind)
             continue
         try:
             compared.append(_compare(feature, reference, current))
         except ReferenceTooShort as error:
-            found[feature.column] = ColumnCheck(
-                column=feature.column, kind=feature.kind, verdict="not_compared",
-                explanation=str(error),
-            )  # fmt: skip
-    significant = holm([p for one in compared for p in (one.p_value, one.p_missing)], ALPHA)
-    for i, one in enumerate(compared):
-        moved, went_missing = significant[2 * i], significant[2 * i + 1]
+            short.append((feature, str(error), _plain_shares(feature, reference, current)))
+    p_values = [p for one in compared for p in (one.p_value, one.missing.p_value)]
+    significant = iter(holm([*p_values, *(shares.p_value for *_, shares in short)], ALPHA))
+    for one in compared:
+        moved, went_missing = next(significant), next(significant)
         found[one.feature.column] = _judged(one, moved=moved, went_missing=went_missing)
+    for feature, why, shares in short:
+        found[feature.column] = _judged_by_gaps(feature, why, shares, told=next(significant))
     known = {*found, *layout.ignored, layout.time, layout.prediction, layout.label}
     new = [
         ColumnCheck(
@@ -98,7 +110,15 @@ def check(reference: pd.DataFrame, current: pd.DataFrame, layout: Layout) -> lis
         for name in current
         if str(name) not in known
     ]
-    return [*(found[f.column] for f in layout.features), *new]
+    timeless = layout.time is not None and layout.time not in current
+    gone = [_gone(str(layout.time), "time")] if timeless else []
+    return [*(found[f.column] for f in layout.features), *gone, *new]
+
+
+def _gone(column: str, kind: str) -> ColumnCheck:
+    return ColumnCheck(
+        column=column, kind=kind, verdict="quality", explanation="the column is gone", lost=True
+    )
 
 
 def holm(p_values: Sequence[float], alpha: float) -> list[bool]:
@@ -117,13 +137,15 @@ def holm(p_values: Sequence[float], alpha: float) -> list[bool]:
 
 
 def _judged(one: _Compared, *, moved: bool, went_missing: bool) -> ColumnCheck:
-    before, now = one.missing
+    before, now, *_ = one.missing
+    moved = moved and one.effect >= MIN_EFFECT
+    went_missing = went_missing and abs(now - before) >= _MIN_MISSING
     verdict: Verdict = "ok"
     explanation = one.sentence
-    if went_missing and abs(now - before) >= _MIN_MISSING:
+    if went_missing:
         verdict = "quality"
-        explanation = f"missing, invalid or unseen {before:.1%} → {now:.1%}"
-    elif moved and one.effect >= MIN_EFFECT:
+        explanation = _told(one.missing) + (f"; {explanation}" if moved else "")
+    elif moved:
         verdict = "drift"
     elif one.effect >= MIN_EFFECT:
         explanation += ", may be chance"
@@ -134,7 +156,28 @@ def _judged(one: _Compared, *, moved: bool, went_missing: bool) -> ColumnCheck:
         effect=round(one.effect, 4), p_value=one.p_value, jensen_shannon=one.jensen_shannon,
         wasserstein=one.wasserstein, ks=one.ks,
         missing_before=round(before, 4), missing_now=round(now, 4), explanation=explanation,
+        moved=moved, lost=went_missing and _is_lost(one.missing),
     )  # fmt: skip
+
+
+def _judged_by_gaps(feature: Feature, why: str, shares: _Shares, *, told: bool) -> ColumnCheck:
+    """What there is to say of a column with too few values to compare: its gaps, no more."""
+    told = told and abs(shares.now - shares.before) >= _MIN_MISSING
+    return ColumnCheck(
+        column=feature.column, kind=feature.kind, verdict="quality" if told else "not_compared",
+        missing_before=round(shares.before, 4), missing_now=round(shares.now, 4),
+        explanation=f"{_told(shares)}; its values are not compared: {why}" if told else why,
+        lost=told and _is_lost(shares),
+    )  # fmt: skip
+
+
+def _is_lost(shares: _Shares) -> bool:
+    return shares.now > shares.before and shares.now >= _MOSTLY
+
+
+def _told(shares: _Shares) -> str:
+    like = f", like {shares.like}" if shares.like else ""
+    return f"missing, invalid or unseen {shares.before:.1%} → {shares.now:.1%}{like}"
 
 
 def _compare(feature: Feature, reference: pd.DataFrame, current: pd.DataFrame) -> _Compared:
@@ -151,9 +194,7 @@ def _compare(feature: Feature, reference: pd.DataFrame, current: pd.DataFrame) -
         bins, reference_bins = bins[:-1], reference_bins[:-1]
     tau = max(1.0, fitted.tau)
     effect, p_value = psi_adjusted(bins, reference_bins, tau)
-    invalid = len(now) - len(found.index)
-    missing = fitted.n_invalid / fitted.n_events, invalid / len(now)
-    p_missing = _p_of_shares(fitted.n_invalid, fitted.n_events, invalid, len(now), tau)
+    missing = _shares(fitted.n_invalid, fitted.n_events, ~found.valid, tau, current[feature.column])
     positions = bin_positions(fitted)
     if positions is not None:
         positions = positions[: len(bins)]
@@ -168,10 +209,34 @@ def _compare(feature: Feature, reference: pd.DataFrame, current: pd.DataFrame) -
         found_by.wasserstein,
         found_by.ks,
         missing,
-        p_missing,
         f"{sentence}PSI {effect:.3g}",
         tau,
     )
+
+
+def _shares(hits: int, n: int, invalid: Bools, tau: float, values: pd.Series[Any]) -> _Shares:
+    """Of ``hits`` in ``n`` and those that are now ``invalid`` (m,); ``values`` as they came.
+
+    Where there is no value at all any more, it does not matter how values depend on each other.
+    """
+    m, more_hits = len(invalid), int(np.count_nonzero(invalid))
+    p_value = _p_of_shares(hits, n, more_hits, m, 1.0 if more_hits == m else tau)
+    odd = values[invalid & values.notna().to_numpy()]
+    return _Shares(hits / n, more_hits / m, p_value, repr(odd.iloc[0])[:40] if len(odd) else "")
+
+
+def _plain_shares(feature: Feature, reference: pd.DataFrame, current: pd.DataFrame) -> _Shares:
+    """Values that are none of their kind; what is unseen is not told without a reference."""
+    before, now = (
+        ~numbers(floats_of(frame[feature.column]))[0]
+        if feature.kind == "numeric"
+        else ~booleans(values_of(frame[feature.column], "boolean"))[0]
+        if feature.kind == "boolean"
+        else frame[feature.column].isna().to_numpy()
+        for frame in (reference, current)
+    )
+    hits = int(np.count_nonzero(before))
+    return _shares(hits, len(before), now, 1.0, current[feature.column])
 
 
 def _bins(fitted: FeatureReference, now: Ints, before: Ints) -> tuple[list[int], list[int]]:

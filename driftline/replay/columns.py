@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 import numpy as np
 import pandas as pd
 
+from driftline.replay.codes import may_be_codes, named_columns
 from driftline.replay.refusal import BadSource
 from stream_monitor.reference.fixed_point import Floats
 from stream_monitor.reference.values import category
@@ -38,13 +39,17 @@ class Feature(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """The part each column plays; ``ignored`` says why."""
+    """The part each column plays; ``ignored`` says why.
+
+    ``codes`` are numbers that may be categories: few different ones, all of them whole.
+    """
 
     features: tuple[Feature, ...]
     time: str | None
     prediction: str | None
     label: str | None
     ignored: dict[str, str]
+    codes: tuple[str, ...] = ()
 
     def column_of(self, name: str) -> str:
         """The file's name of a feature of the core."""
@@ -52,9 +57,17 @@ class Layout(NamedTuple):
 
 
 def layout_of(
-    frame: pd.DataFrame, *, time: str | None, prediction: str | None, label: str | None
+    frame: pd.DataFrame,
+    *,
+    time: str | None,
+    prediction: str | None,
+    label: str | None,
+    categorical: Sequence[str] = (),
 ) -> Layout:
     """Decide what each column is.  Named columns play their part; the others are looked at.
+
+    ``categorical`` are columns of categories, whatever they look like; a text may name several,
+    with commas between them.
 
     Raises:
         BadSource: a named column is not there, or nothing is left to watch.
@@ -62,21 +75,29 @@ def layout_of(
     require(frame, time, prediction, label)
     ignored: dict[str, str] = {}
     features: list[Feature] = []
+    codes: list[str] = []
+    categories = named_columns(
+        categorical, [str(c) for c in frame if c not in (time, prediction, label)]
+    )
     taken: set[str] = set()
     for column in frame:
         if column in (time, prediction, label):
             continue
         kind, why = look(str(column), frame[column])
+        if column in categories and frame[column].notna().any():
+            kind = "categorical"
         if kind is None:
             ignored[str(column)] = why
             continue
         name = _name(str(column), taken)
         taken.add(name)
         features.append(Feature(str(column), name, kind))
+        if kind == "numeric" and may_be_codes(frame[column]):
+            codes.append(str(column))
     if not features and prediction is None:
         reasons = "; ".join(f"{name}: {why}" for name, why in ignored.items())
         raise BadSource(f"there is nothing to watch ({reasons})")
-    return Layout(tuple(features), time, prediction, label, ignored)
+    return Layout(tuple(features), time, prediction, label, ignored, tuple(codes))
 
 
 def require(

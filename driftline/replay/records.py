@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -9,10 +10,11 @@ import msgspec
 import pandas as pd
 
 from driftline.replay.columns import Layout, times_ms, values_of
+from driftline.replay.refusal import BadSource
 from driftline.replay.stored import SEGMENT
 from producer.codec import encode
 from producer.events import CE_TYPE_OF, InferenceEvent, Label, ModelUpdate, Value
-from producer.injection import Injection, inject
+from producer.injection import Injection, inject, name_of
 from stream_monitor.ingest.records import LogRecord, RecordBatch
 from stream_monitor.reference.profile import ReferenceProfile, profile_to_data
 
@@ -67,7 +69,11 @@ def rows_of(
     sd_of: Callable[[str], float],
     unknown: frozenset[str] = frozenset(),
 ) -> Rows:
-    """The rows of the frame as plain values, injected drift included."""
+    """The rows of the frame as plain values, injected drift included.
+
+    Raises:
+        BadSource: an injection changes no value, and whatever came of it would be no finding.
+    """
     if layout.time is None:
         times: Sequence[int] = range(first * _SECOND_MS, (first + len(frame)) * _SECOND_MS,
                                      _SECOND_MS)  # fmt: skip
@@ -77,12 +83,29 @@ def rows_of(
     for injection in injections:
         name = next(f.name for f in layout.features if f.column == injection.column)
         sd = sd_of(injection.column) if injection.in_sd else 1.0
-        features[name] = [
-            inject(injection, value, first + i, sd) for i, value in enumerate(features[name])
-        ]
+        before = features[name]
+        features[name] = [inject(injection, value, first + i, sd) for i, value in enumerate(before)]
+        if features[name] == before:
+            raise BadSource(
+                f"--inject: {injection.kind} of {injection.column!r} changes no value from row "
+                f"{injection.first:,} on",
+                fix=_instead(injection, before, first),
+            )
     return Rows(first, times, features, _plain(frame, layout.prediction),
                 _plain(frame, layout.label) if layout.prediction else None,
                 _plain(frame, SEGMENT if SEGMENT in frame else None), unknown)  # fmt: skip
+
+
+def _instead(injection: Injection, values: list[Value], first: int) -> str:
+    if injection.kind != "swap":
+        return "a larger change, or more rows"
+    there = [
+        name_of(value)
+        for i, value in enumerate(values)
+        if value is not None and injection.applies(first + i)
+    ]
+    common = [name for name, _ in Counter(there).most_common(8)]
+    return f"a value that occurs there, like {', '.join(map(repr, common))}" if common else ""
 
 
 def _plain(frame: pd.DataFrame, column: str | None) -> list[Any] | None:

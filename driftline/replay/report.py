@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from driftline.replay.codes import note_of
 from driftline.replay.columns import Layout
 from driftline.replay.comparison import Comparison, difference
 from driftline.replay.episodes import Episode, n_incidents
@@ -55,6 +56,8 @@ def layout_lines(layout: Layout, replay: Replay) -> list[str]:
             by_kind.setdefault(fitted.kind, []).append(feature.column)
     rows = [(kind, ", ".join(by_kind[kind])) for kind in sorted(by_kind)]
     back = f" ({replay.n_backward:,} rows go back in time)" if replay.n_backward else ""
+    if layout.codes:
+        rows.append(("note", note_of(layout.codes)))
     rows.append(("time", (layout.time or "none: one event a second (--time)") + back))
     if layout.prediction is not None:
         rows.append(("prediction", layout.prediction))

@@ -12,6 +12,7 @@ import pandas as pd
 
 from driftline.replay.columns import Layout, floats_of, times_ms, values_of
 from driftline.replay.episodes import Episode, episodes_of
+from driftline.replay.positive import positive_of, what_to_do
 from driftline.replay.records import (
     MODEL,
     VERSION,
@@ -26,7 +27,7 @@ from driftline.replay.stored import as_watched, with_all_features
 from producer.injection import Injection
 from stream_monitor.contracts import DeadLetter, DriftAlert
 from stream_monitor.monitor import PartitionMonitor
-from stream_monitor.reference.errors import ReferenceTooShort
+from stream_monitor.reference.errors import NoPositiveLabel, ReferenceTooShort
 from stream_monitor.reference.fit import MIN_EVENTS
 from stream_monitor.reference.frame import profile_from_frame
 from stream_monitor.reference.profile import ReferenceProfile
@@ -52,12 +53,17 @@ class Replay(NamedTuple):
 
 
 def profile_of(
-    frame: pd.DataFrame, layout: Layout, segments: Sequence[str] = ()
+    frame: pd.DataFrame,
+    layout: Layout,
+    segments: Sequence[str] = (),
+    positive: str | None = None,
 ) -> ReferenceProfile:
     """What was normal, from the reference rows; with their times, a season they prove.
 
+    ``positive`` is the label that a score is the probability of; ``None``: 1.
+
     Raises:
-        BadSource: there are too few rows to watch anything.
+        BadSource: there are too few rows to watch anything, or no label is the positive one.
     """
     prepared = pd.DataFrame(
         {
@@ -87,7 +93,11 @@ def profile_of(
             features=names,
             time=time if time in prepared else None,
             segments=segments,
+            positive=positive_of(positive, None if layout.label is None else frame[layout.label]),
         )
+    except NoPositiveLabel as error:
+        what, why, fix = what_to_do(error)
+        raise BadSource(f"--label {layout.label}: {what}; {why}", fix=fix) from error
     except ReferenceTooShort as error:
         why = (
             f"{MIN_EVENTS} are needed"
@@ -124,6 +134,7 @@ def replay(
     first: int,
     injections: Sequence[Injection] = (),
     segments: Sequence[str] = (),
+    positive: str | None = None,
     on_progress: Callable[[int], object] = lambda _: None,
 ) -> Replay:
     """Fold ``frame``, whose first row has the number ``first``, and answer what it led to."""
@@ -134,7 +145,7 @@ def replay(
         frame = with_all_features(frame, layout)
         unknown = frozenset(f.name for f in layout.features if f.name not in profile.features)
     else:
-        profile, unknown = profile_of(reference, layout, segments), frozenset()
+        profile, unknown = profile_of(reference, layout, segments, positive), frozenset()
     rows = rows_of(frame, layout, first, injections, _sd_of(reference, layout), unknown)
     places = Places(2 if rows.labels is not None else 1)
     spec = msgspec.structs.replace(spec, limits=unbounded(spec.limits))

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 import pandas as pd
-from confluent_kafka import KafkaException
 
 from driftline.reading import Record, TopicReader
 from driftline.replay.refusal import BadSource
@@ -89,6 +88,7 @@ def read_range(
 
     Raises:
         BadSource: there is no such topic, or nothing of that model in it.
+        KafkaException: nobody answers (confluent_kafka's).
     """
     records: list[Record] = []
     updates: list[Record] = []
@@ -108,8 +108,6 @@ def read_range(
                     updates.append(record)
     except LookupError as error:
         raise BadSource(str(error), fix="driftline topics create") from error
-    except KafkaException as error:
-        raise BadSource(f"{topic}: {error.args[0]}") from error
     named, versions = _meant(records, model)
     profile = _in_force(updates, named, versions) if announced else None
     frame = frame_of(records, model, topic, profiled=profiled or profile is not None)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stream_monitor.reference.declared import with_segments
+from stream_monitor.reference.errors import NoPositiveLabel
 from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.fixed_point import Ints
-from stream_monitor.reference.loss import loss_of
+from stream_monitor.reference.loss import classes_of, loss_of, none_is_positive
 from stream_monitor.reference.loss_calibration import with_expected_loss
 from stream_monitor.reference.profile import ClassLabel, ReferenceProfile, Task
 from stream_monitor.reference.values import Column, category
@@ -35,6 +36,7 @@ def profile_from_frame(
     importances: dict[str, float] | None = None,
     time: str | None = None,
     segments: Sequence[str] = (),
+    categorical: Sequence[str] = (),
 ) -> ReferenceProfile:
     """The profile of a model version from its training data, rows in their order in time.
 
@@ -46,11 +48,14 @@ def profile_from_frame(
     milliseconds since 1970 UTC; with it a season of the hour or the week is learnt where there is
     one.  ``segments`` are columns whose values, or single values (``"origin=EWR"``), are watched by
     themselves too; a column that is no feature is what events name under ``segment``.
+    ``categorical`` are features whose numbers are codes: categories, not quantities.  Labels of a
+    binary model that are words need ``positive``: which of them the score is the probability of.
     ``importances`` of features, on any scale, weigh how bad their drift is.
 
     Raises:
         KeyError: a named column is not there.
         ReferenceTooShort: the frame has too few rows to watch anything.
+        NoPositiveLabel: no label of a binary model is the positive class.
         ValueError: a row has no time, or what is no time; an importance is no number, or of no
             feature.
     """
@@ -61,12 +66,17 @@ def profile_from_frame(
         if name not in chosen or not math.isfinite(importance):
             what = "of no feature" if name not in chosen else "no finite number"
             raise ValueError(f"importance of {name!r}: {importance!r} is {what}")
-    columns: dict[str, Column] = {str(name): _column(frame[name]) for name in chosen}
+    columns: dict[str, Column] = {
+        str(name): _names(frame[name]) if name in categorical else _column(frame[name])
+        for name in chosen
+    }
     predictions = None if prediction is None else _plain(frame[prediction])
     labels = None if label is None else _plain(frame[label])
     task = task or infer_task(predictions or [], labels)
     errors: list[float | None] | None = None
     if predictions is not None and labels is not None:
+        if task == "binary" and none_is_positive(labels, positive):
+            raise NoPositiveLabel(str(label), positive, classes_of(labels))
         errors = [
             loss_of(task, threshold, positive, p, truth)
             for p, truth in zip(predictions, labels, strict=True)
@@ -141,6 +151,11 @@ def _column(series: pd.Series[Any]) -> Column:
     if series.dtype.kind in "fiu":
         return series.to_numpy(dtype=np.float64)
     return _plain(series)
+
+
+def _names(series: pd.Series[Any]) -> Column:
+    """Codes as categories by name; what has none keeps its own."""
+    return [None if v is None else category(v) or str(v) for v in _plain(series)]
 
 
 def _plain(series: pd.Series[Any]) -> list[Any]:

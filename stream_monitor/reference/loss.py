@@ -78,7 +78,7 @@ def loss_of(
 
     A binary model predicts a probability (of ``positive``, and at ``threshold`` or more it is
     predicted), a class, or a map of class to probability; 0, 1, True and False are labels of
-    any binary model.
+    any binary model whose classes are words.
 
     >>> loss_of("binary", 0.5, 1, 0.7, True), loss_of("binary", 0.5, "late", 0.7, "on time")
     (0.0, 1.0)
@@ -98,6 +98,28 @@ def loss_of(
     said = _says_positive(prediction, threshold, positive)
     is_so = _is_positive(label, positive)
     return None if said is None or is_so is None else float(said != is_so)
+
+
+def classes_of(labels: Sequence[Value]) -> list[str]:
+    """The different classes among labels, by name.
+
+    >>> classes_of(["yes", None, "no", "yes"]), classes_of([1.0, False])
+    (['no', 'yes'], ['0', '1'])
+    """
+    return sorted({name for label in set(labels) if (name := _class(label)) is not None})
+
+
+def none_is_positive(labels: Sequence[Value], positive: ClassLabel) -> bool:
+    """Whether labels of a binary model say nothing but "negative" for want of a common name.
+
+    >>> none_is_positive(["yes", "no"], 1), none_is_positive(["yes", "no"], "yes")
+    (True, False)
+    >>> none_is_positive([0, 0], 1), none_is_positive([0, 1], "late")
+    (False, False)
+    """
+    classes = {*classes_of(labels)}
+    plain = {"0", "1"} if _is_word(positive) or _class(positive) in ("0", "1") else set()
+    return not classes <= plain and _class(positive) not in classes
 
 
 def _absolute_error(prediction: Any, label: Value) -> float | None:
@@ -125,9 +147,14 @@ def _is_positive(value: Value, positive: ClassLabel) -> bool | None:
     name = _class(value)
     if name is None:
         return None
-    if name in ("0", "1") and _class(positive) not in ("0", "1"):
+    if name in ("0", "1") and _is_word(positive):
         return name == "1"
     return name == _class(positive)
+
+
+def _is_word(positive: ClassLabel) -> bool:
+    """Whether 0 and 1 can be told apart from the classes: of 1 and 2, 1 is one of them."""
+    return not (_class(positive) or "").removeprefix("-").isdecimal()
 
 
 def _class(value: Any) -> str | None:

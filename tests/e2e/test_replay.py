@@ -280,6 +280,37 @@ def test_wrong_options_are_refused_with_what_is_right(
     )
 
 
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ("mean:plan:+1@6000", "plan is categorical"),
+        ("celsius:plan@6000", "plan is categorical"),
+        ("scale:active:2@6000", "active is boolean"),
+        ("swap:plan:gold=free@6000", "a value that occurs there, like 'free', 'pro', 'team'"),
+        ("swap:active:yes=no@6000", "like 'False', 'True'"),
+        ("swap:count:1.5=2@6000", "like '1', '2'"),
+        ("mean:constant:+1sd@6000", "changes no value from row 6,000 on"),
+        ("missing:big:0.0001@6000-6001", "a larger change, or more rows"),
+        ("missing:big:20@6000", "a share above 0 and up to 1"),
+        ("mean:big:inf@6000", "no number to change anything by"),
+    ],
+)
+def test_an_injection_that_changes_nothing_is_no_miss_of_the_detector(
+    source: Path, change: str, why: str
+) -> None:
+    assert why in " ".join(run("replay", source, "--inject", change, code=2).split())
+
+
+def test_codes_are_swapped_by_their_names(frame: pd.DataFrame, tmp_path: Path) -> None:
+    codes = np.random.default_rng(4).choice([101.0, 205.0, np.nan], N, p=[0.6, 0.3, 0.1])
+    frame.assign(code=codes).to_parquet(tmp_path / "traffic.parquet")
+    for options in ((), ("--categorical", "code")):
+        change = ("--inject", "swap:code:101=205@6000", *options)
+        (episode,), _ = lines(tmp_path / "traffic.parquet", *change)
+        assert episode["feature"] == "code"
+        assert 6_000 <= episode["alerted_event"] < 7_500
+
+
 def test_two_files_alike_pass_and_changed_ones_do_not(frame: pd.DataFrame, tmp_path: Path) -> None:
     before, now = tmp_path / "before.csv", tmp_path / "now.csv"
     frame.iloc[:8_000].to_csv(before, index=False)

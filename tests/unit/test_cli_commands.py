@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from driftline.cli import app
 from driftline.commands.alerts import line_of
 from driftline.commands.connection import load_settings, without_password
-from driftline.commands.failure import Failure, explained
+from driftline.commands.failure import UNREACHABLE, Failure, explained
 from driftline.commands.status import model_rows, partition_row, table_of, window_rows
 from driftline.partition_state import PartitionState
 from driftline.topic_registry import load_registry, missing
@@ -67,6 +67,13 @@ def test_what_is_unreachable_ends_with_four_and_says_what_to_do() -> None:
     assert told["worst"] == "problem"
     assert {f["check"] for f in told["findings"]} == {"kafka", "redis"}
     assert all(f["fix"] for f in told["findings"])
+
+
+def test_a_replay_of_a_topic_nobody_serves_is_no_wrong_usage() -> None:
+    result = run.invoke(app, ["replay", "topic:x", "--bootstrap-servers", NOWHERE])
+    assert result.exit_code == UNREACHABLE
+    assert "Kafka does not answer" in result.output
+    assert "KafkaError" not in result.output
 
 
 def test_a_wrong_setting_ends_with_two_and_no_traceback(tmp_path: Path) -> None:

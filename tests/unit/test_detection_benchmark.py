@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.benchmarks.detection import __main__ as benchmark
 from tests.benchmarks.detection.__main__ import run
 from tests.benchmarks.detection.changes import Change, lorden_bound
 from tests.benchmarks.detection.dependence import (
     Pairing,
+    QuietPair,
     Turn,
+    TurnDelays,
     quiet_pair,
     turn_delays,
     turn_within,
 )
-from tests.benchmarks.detection.lasting import episodes
-from tests.benchmarks.detection.measure import delays, false_alerts
+from tests.benchmarks.detection.lasting import Episodes, episodes
+from tests.benchmarks.detection.measure import Delays, FalseAlerts, delays, false_alerts
 from tests.benchmarks.detection.plan import MUCH_WIDER, SHIFTS, SWAP, Cell, Lasting, Model, Plan
 from tests.benchmarks.detection.plot import draw
-from tests.benchmarks.detection.quarter import run_quarter
+from tests.benchmarks.detection.quarter import Quarter, run_quarter
 from tests.benchmarks.detection.report import (
+    Findings,
     delay_lines,
     episode_lines,
     false_alert_lines,
     one_episode,
     summary,
+    violations,
     within,
 )
 from tests.benchmarks.detection.streams import Dependence, Stream
@@ -118,3 +124,40 @@ def test_a_run_repeats_exactly_and_tells_everything(tmp_path: Path) -> None:
     assert told["quarter"]["n_events"] == 1440
     draw(findings.quiet, findings.found, tmp_path / "picture.png")
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+HELD = Findings(
+    quiet=[FalseAlerts(Stream(), 1_000_000, 3, 0, 3, 7.8, {})],
+    found=[
+        Delays(Stream(), SHIFTS[2], 40, 100.0, 130.0, 200.0, 0, 140.0, 0, {}),
+        Delays(Stream("5 categories"), SWAP, 40, None, 114.0, 200.0, 0, 140.0, 0, {}, asked=100),
+        Delays(Stream(dependence="AR .9"), SHIFTS[2], 40, 100.0, 9_000.0, None, 9, None, 9, {}),
+    ],
+    lasting=[Episodes(Stream(), SHIFTS[2], 20, 5_000, 0, 19, 1, 19, 100.0, 500)],
+    quarter=Quarter(200, 400, 10, 100, 100_000, 13.0, 13, 0, 13),
+    pairs=[QuietPair(Pairing(0.6), 1_000_000, 3, 0, 3, 7.8)],
+    turns=[TurnDelays(Turn(Pairing(0.6), 0.0, 80), 40, 60.0, 91.0, 200.0, 0, 100.0, 0)],
+)
+BROKEN = [
+    HELD._replace(quiet=[HELD.quiet[0]._replace(signals=4)]),
+    HELD._replace(found=[HELD.found[0]._replace(median=139.0)]),
+    HELD._replace(found=[HELD.found[0]._replace(median=None)]),
+    HELD._replace(found=[HELD.found[1]._replace(median=116.0)]),
+    HELD._replace(lasting=[HELD.lasting[0]._replace(clean=18)]),
+    HELD._replace(quarter=Quarter(200, 400, 10, 100, 100_000, 13.0, 14, 0, 13)),
+    HELD._replace(pairs=[QuietPair(Pairing(0.6), 1_000_000, 4, 0, 3, 9.2)]),
+    HELD._replace(turns=[HELD.turns[0]._replace(median=93.0)]),
+]
+
+
+@pytest.mark.parametrize(("findings", "code"), [(HELD, 0), *((broken, 1) for broken in BROKEN)])
+def test_the_benchmark_fails_where_anything_it_promises_did_not_hold(
+    findings: Findings, code: int, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(benchmark, "run", lambda _plan: findings)
+    monkeypatch.setattr("sys.argv", ["detection"])
+
+    assert benchmark.main() == code
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert len(told["violations"]) == code
+    assert told["violations"] == violations(findings)

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producer.events import Event, InferenceEvent, Label, Value
-from producer.injection import Injection, inject, parse
+from producer.injection import Injection, inject, name_of, parse
 from producer.publish import Columns, deviations, events_of, publish_file, read_rows
+from stream_monitor.reference.values import category
 
 COLUMNS = Columns(prediction="score", label="late", time="at", id="key")
 CSV = """key,at,temp,carrier,score,late
@@ -104,11 +105,39 @@ def test_another_kind_of_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["mean:temp", "mean:temp@x", "melt:temp:1@5", "swap:carrier:UA@5", "mean:temp:a@5"]
+    "text",
+    [
+        *("mean:temp", "mean:temp@x", "melt:temp:1@5", "swap:carrier:UA@5", "mean:temp:a@5"),
+        *("missing:temp:20@5", "missing:temp:-0.1@5", "missing:temp:0@5", "missing:temp:nan@5"),
+        *("mean:temp:inf@5", "mean:temp:nansd@5", "scale:temp:1e999@5"),
+        *("mean:temp:0@5", "mean:temp:0sd@5", "scale:temp:1@5", "swap:carrier:UA=UA@5"),
+    ],
 )
 def test_an_injection_of_another_form_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=text.split("@", maxsplit=1)[0]):
         parse(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "after"),
+    [
+        ("101", "205"), (101, 205), (101.0, 205.0), (101.5, 101.5), (None, None),
+        ("101.0", "101.0"), (True, True),
+    ],
+)  # fmt: skip
+def test_a_category_is_swapped_by_its_name_and_stays_what_it_was(
+    value: Value, after: Value
+) -> None:
+    found = inject(parse("swap:code:101=205@0"), value, 0, 1.0)
+
+    assert (type(found), found) == (type(after), after)
+
+
+@given(
+    st.one_of(st.text(), st.integers(), st.booleans(), st.floats(-1e9, 1e9).map(round).map(float))
+)
+def test_a_category_has_the_name_the_monitor_gives_it(value: Value) -> None:
+    assert name_of(value) == category(value)
 
 
 def test_a_mean_in_deviations_is_of_the_column(tmp_path: Path) -> None:

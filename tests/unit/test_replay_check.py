@@ -95,3 +95,23 @@ def test_what_depends_on_itself_needs_more_to_differ() -> None:
         slow[i] = 0.97 * slow[i - 1] + step
     process = pd.DataFrame({"slow": slow})
     assert compared(process[:10_000], process[10_000:])["slow"].verdict == "ok"
+
+
+def test_what_was_mostly_null_and_is_not_any_more_is_told_though_it_cannot_be_compared() -> None:
+    rng = np.random.default_rng(8)
+    values = rng.normal(size=2_000)
+    there = rng.random(2_000) < 0.05
+    columns: dict[str, pd.Series[Any]] = {
+        "sparse": pd.Series(values),
+        "word": pd.Series(["a", "b"] * 1_000),
+        "flag": pd.Series([True, False] * 1_000, dtype="boolean"),
+    }
+    gaps = {name: column.where(there) for name, column in columns.items()}
+    sparse = frame(2_000, 9).assign(**gaps)
+    full = frame(2_000, 10).assign(**columns)
+    found = compared(sparse, full)
+    for name in gaps:
+        assert (found[name].verdict, found[name].lost) == ("quality", False)
+        assert "→ 0.0%" in found[name].explanation
+    again = compared(sparse, sparse.sample(frac=1, random_state=1))
+    assert {again[name].verdict for name in gaps} == {"not_compared"}

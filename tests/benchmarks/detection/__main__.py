@@ -2,7 +2,8 @@
 
     python -m tests.benchmarks.detection --quick --plot detection.png
 
-Prints tables, and one JSON object as the last line.  Seeds are fixed: a run repeats exactly.
+Prints tables, and one JSON object as the last line; the exit code is 1 where anything in them is
+marked with !.  Seeds are fixed: a run repeats exactly.
 There is no F1 here: a detector that always fires has a fine one.
 """
 
@@ -32,6 +33,7 @@ from tests.benchmarks.detection.report import (
     false_alert_lines,
     quarter_lines,
     summary,
+    violations,
 )
 
 
@@ -75,8 +77,8 @@ def _progress(text: str) -> None:
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
-def main() -> None:
-    """Read the options, measure, tell."""
+def main() -> int:
+    """Read the options, measure, tell.  Answers 1 where something did not hold."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a minute's worth")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it, as PNG")
@@ -104,8 +106,12 @@ def main() -> None:
         print("\n".join(quarter_lines(findings.quarter)))
     if options.plot is not None:
         draw(findings.quiet, findings.found, options.plot)
+    broken = violations(findings)
+    for text in broken:
+        print(f"does not hold: {text}", file=sys.stderr)
     print(json.dumps(summary(findings, time.perf_counter() - began)))
+    return 1 if broken else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -113,6 +113,40 @@ def quarter_lines(row: Quarter) -> list[str]:
     return [watched, told + mark]
 
 
+def violations(findings: Findings) -> list[str]:
+    """What did not hold: all that the tables mark with ``!``."""
+    quiet, found, lasting, quarter, pairs, turns = findings
+    told = [
+        f"{_stream(row)}: {row.signals} false signals, {row.allowed} allowed"
+        for row in quiet
+        if row.signals > row.allowed
+    ]
+    told += [
+        f"two of {row.pairing.name}: {row.signals} false signals, {row.allowed} allowed"
+        for row in pairs
+        if row.signals > row.allowed
+    ]
+    if quarter is not None and quarter.suspicions > quarter.allowed:
+        told.append(f"a whole model: {quarter.suspicions} suspicions, {quarter.allowed} allowed")
+    told += [
+        f"{_stream(row)}: {row.change.name} is found after {_events(row.median)} events"
+        for row in found
+        if within(row) is False
+    ]
+    told += [
+        f"two of {row.turn.pairing.name}: {row.turn.after:g} is found after "
+        f"{_events(row.median)} events"
+        for row in turns
+        if turn_within(row) is False
+    ]
+    told += [
+        f"{_stream(row)}: {row.change.name} is one episode in {row.clean} of {row.n_runs} runs"
+        for row in lasting
+        if not one_episode(row)
+    ]
+    return told
+
+
 def summary(findings: Findings, seconds: float) -> dict[str, Any]:
     """All figures as plain data; ``within`` says whether each held."""
     false_alerts, delays, lasting, quarter, pairs, turns = findings
@@ -129,6 +163,7 @@ def summary(findings: Findings, seconds: float) -> dict[str, Any]:
         "lasting_changes_one_episode": sum(map(one_episode, lasting)),
         "lasting_changes": len(lasting),
         "quarter": None if quarter is None else quarter._asdict(),
+        "violations": violations(findings),
         "seconds": round(seconds, 1),
         "false_alerts": [
             {
@@ -177,6 +212,10 @@ def summary(findings: Findings, seconds: float) -> dict[str, Any]:
             for row in turns
         ],
     }  # fmt: skip
+
+
+def _stream(row: FalseAlerts | Delays | Episodes) -> str:
+    return f"{row.stream.name}, {row.stream.dependence}"
 
 
 def _events(value: float | None) -> str:

@@ -1,0 +1,40 @@
+"""Which label a score is the probability of, where labels are words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from stream_monitor.reference.loss import classes_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from stream_monitor.reference.errors import NoPositiveLabel
+    from stream_monitor.reference.profile import ClassLabel
+
+_WORDS: Final = {"true": True, "false": False}
+
+
+def positive_of(text: str | None, labels: pd.Series[Any] | None) -> ClassLabel:
+    """The class that ``--positive`` means, among these labels; 1 where it says nothing.
+
+    >>> import pandas as pd
+    >>> positive_of("yes", pd.Series(["yes", "no"])), positive_of("False", pd.Series([True, False]))
+    ('yes', False)
+    >>> positive_of("true", pd.Series(["true", "false"])), positive_of(None, None)
+    ('true', 1)
+    """
+    if text is None:
+        return 1
+    named = [] if labels is None else classes_of(labels.dropna().astype(object).tolist())
+    return text if text in named else _WORDS.get(text.lower(), text)
+
+
+def what_to_do(error: NoPositiveLabel) -> tuple[str, str, str]:
+    """What is wrong with the labels, why that matters, and the options that mend it."""
+    options = " or ".join(f"--positive {name!r}" for name in error.seen[:8])
+    return (
+        f"no label is the positive class {error.positive!r}",
+        f"the labels are {error.named}: each of them would count as negative",
+        f"say which one the prediction is the probability of: {options}",
+    )
