@@ -27,6 +27,7 @@ from stream_monitor.ingest.seen import SeenIds
 from stream_monitor.spec import MonitorSpec
 from stream_monitor.watched.forgetting import forget
 from stream_monitor.watched.model import WatchedModel
+from stream_monitor.watched.room import keep_clocks, with_room
 from stream_monitor.windows.closed import ClosedWindow
 
 _LABEL_SALT: Final = "label"
@@ -69,7 +70,8 @@ class PartitionMonitor:
         out = Observation([], list(decoded.refused), [])
         self.counters.dead_lettered += len(decoded.refused)
         for segment in segments(decoded.entries, self.spec.segment_events):
-            self._observe_segment(segment, out)
+            for part in with_room(segment, self.models, self._last_append_ms):
+                self._observe_segment(part, out)
         out.alerts.sort(key=_log_order)
         out.dead_letters.sort(key=lambda letter: letter.offset)
         self.counters.alerts += len(out.alerts)
@@ -115,18 +117,12 @@ class PartitionMonitor:
                 self.counters.duplicate += len(first) - int(first.sum())
                 kept = [entry for entry, new in zip(entries, first, strict=True) if new]
                 batch = to_batch(model, version, kept)
-            if not self._is_watched(model, version):
+            names = self._model(model)
+            if names is None or not names.claim(version):
                 self.counters.unwatched += len(batch)
             elif len(batch):
                 batches.append(batch)
         return batches
-
-    def _is_watched(self, model: str, version: str) -> bool:
-        names = self._model(model)
-        if names is None:
-            return False
-        known = names.versions.keys() | names.warm_ups.keys()
-        return version in known or len(known) < self.spec.max_versions
 
     def _model(self, name: str) -> WatchedModel | None:
         """The model's state, made at its first record; None above the cap."""
@@ -208,9 +204,13 @@ class PartitionMonitor:
             return
         name = order.model
         model = self._model(name) if isinstance(order, ModelUpdate) else self.models.get(name)
-        if model is None and isinstance(order, ModelUpdate):
-            self.counters.unwatched += 1
-            return
+        if isinstance(order, ModelUpdate):
+            if model is None:
+                self.counters.unwatched += 1
+                return
+            if model.places.is_repeat(order):
+                self.counters.duplicate += 1
+                return
         try:
             out.alerts.extend(self._effects(order, model, record.offset))
         except ValueError as error:
@@ -238,6 +238,7 @@ class PartitionMonitor:
         if isinstance(order, Command):
             return model.obey(order, offset, clock_ms)
         ended = model.update(order, offset, clock_ms)
+        keep_clocks(self._last_append_ms, model)
         at = np.array([offset], dtype=np.int64), np.array([clock_ms], dtype=np.int64)
         return model.register.tell(ended, *at)
 

@@ -23,8 +23,9 @@ class MonitorSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     ``warm_up_events`` of a version without a profile become its reference, ``loss_warm_up`` joined
     labels that of its loss.  The last ``seen_chunks`` chunks of ids are known as repeats when they
-    come again; the log is worked on in columns of at most ``segment_chunks`` chunks.  State depends
-    on all of these: change them, and a replay differs.
+    come again; the log is worked on in columns of at most ``segment_chunks`` chunks.  Of
+    ``max_versions`` of a model the one retired first is forgotten for a new one.  State depends on
+    all of these: change them, and a replay differs.
     """
 
     budget: Budget = Budget()

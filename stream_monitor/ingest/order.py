@@ -7,6 +7,7 @@ and every so many offsets its end, at which repeated ids are forgotten.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +27,7 @@ class Segment:
 
     ``offsets`` and ``timestamps_ms`` (append time) have one element per record, the barrier and
     ticks included.  ``events`` and ``labels`` (offset, append time, label) keep the log's order
-    within a key.
+    within a key, and the keys come in the order of their first events.
     """
 
     offsets: Ints
@@ -52,6 +53,32 @@ class Segment:
         It never goes back: brokers' clocks may, and a producer may stamp its records itself.
         """
         return np.maximum(np.maximum.accumulate(self.timestamps_ms), since_ms)
+
+    def split(self, offset: int) -> tuple[Segment, Segment]:
+        """What lies before the record at ``offset``, and the rest, with the barrier and all ticks.
+
+        Ticks are only counted, so it does not matter in which of the two.
+        """
+        i = int(np.searchsorted(self.offsets, offset))
+        before: dict[tuple[str, str], list[tuple[LogRecord, InferenceEvent]]] = {}
+        rest: dict[tuple[str, str], list[tuple[LogRecord, InferenceEvent]]] = {}
+        for key, entries in self.events.items():
+            k = bisect_left(entries, offset, key=lambda entry: entry[0].offset)
+            before |= {key: entries[:k]} if k else {}
+            rest |= {key: entries[k:]} if k < len(entries) else {}
+        first = sorted(rest.items(), key=lambda item: item[1][0][0].offset)
+        early = {m: [x for x in labels if x[0] < offset] for m, labels in self.labels.items()}
+        late = {m: [x for x in labels if x[0] >= offset] for m, labels in self.labels.items()}
+        return (
+            Segment(
+                self.offsets[:i], self.timestamps_ms[:i], before,
+                {m: labels for m, labels in early.items() if labels}, 0, None,
+            ),
+            Segment(
+                self.offsets[i:], self.timestamps_ms[i:], dict(first),
+                {m: labels for m, labels in late.items() if labels}, self.ticks, self.barrier,
+            ),
+        )  # fmt: skip
 
 
 def segments(entries: Sequence[Entry], segment_events: int = 4096) -> list[Segment]:

@@ -14,6 +14,7 @@ from operator import itemgetter
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from producer.events import Label, Prediction
+from stream_monitor.ingest.batch import EventBatch
 from stream_monitor.labels.pending import Entry, Pending
 from stream_monitor.labels.sample import Sample
 from stream_monitor.labels.spec import LabelSpec
@@ -41,6 +42,21 @@ class JoinedLabel(NamedTuple):
     delay_ms: int
     prediction: Prediction
     label: Truth
+
+
+def prediction_rows(batches: Sequence[EventBatch]) -> list[PredictionRow]:
+    """The events of one model, by offset."""
+    rows = [
+        row
+        for batch in batches
+        for row in zip(
+            batch.offsets.tolist(), batch.times_ms.tolist(), batch.ids.tolist(),
+            (batch.version,) * len(batch), batch.predictions, strict=True,
+        )
+    ]  # fmt: skip
+    if len(batches) > 1:
+        rows.sort(key=itemgetter(0))
+    return rows
 
 
 class Labels:

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from producer.events import Command, Label, ModelUpdate
 from stream_monitor.alerts.register import Place, Register
 from stream_monitor.alerts.traffic import TRAFFIC
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.ingest.batch import EventBatch, Ints
-from stream_monitor.labels.join import Labels
+from stream_monitor.labels.join import Labels, prediction_rows
 from stream_monitor.reference.profile import ReferenceProfile, profile_from_data, profile_to_data
 from stream_monitor.spec import MonitorSpec
 from stream_monitor.traffic.arrivals import arrivals_of
 from stream_monitor.traffic.chance import alone_arl0
 from stream_monitor.watched.flow import Flow
+from stream_monitor.watched.places import Places
 from stream_monitor.watched.version import WatchedVersion
 from stream_monitor.watched.warm_up import WarmUp
 from stream_monitor.windows.closed import ClosedWindow
@@ -44,12 +43,35 @@ class WatchedModel:
         self.labels = Labels(spec.labels)
         self.register = Register()
         self.flow = Flow(topic, partition, name, spec.volume)
+        self.places = Places(spec.max_versions)
         self._start_offsets: dict[str, int] = {}
         self._profile_dirty: set[str] = set()
         self._dead: set[str] = set()
         self._stored: set[str] = set()
         self._gone: set[str] = set()
         self._meta_dirty = True
+
+    @property
+    def known(self) -> set[str]:
+        """The versions that have a place."""
+        return self.versions.keys() | self.warm_ups.keys()
+
+    def claim(self, version: str) -> bool:
+        """Whether the version has a place; a new one takes one that is free, and warms up."""
+        known = self.known
+        if version in known or self.places.is_full(len(known)):
+            return version in known
+        self._begin(version)
+        return True
+
+    def give_way(self) -> None:
+        """Forget the versions that were retired first, until a new one has a place."""
+        while self.places.is_full(len(self.known)):
+            version = self.places.forget(self._start_offsets)
+            self._forget_parts(version)
+            for of_versions in (self.versions, self.windows, self.warm_ups, self._start_offsets):
+                of_versions.pop(version, None)
+            self._meta_dirty = True
 
     def observe(self, batch: EventBatch) -> Seen:
         """Take events of one version; the first ones of an unknown version become its reference."""
@@ -69,23 +91,25 @@ class WatchedModel:
 
     def _warm_up(self, batch: EventBatch) -> EventBatch:
         """Collect what the reference still misses; gives what is left of the batch."""
-        warm_up = self.warm_ups.get(batch.version)
-        if warm_up is None:
-            warm_up = WarmUp(self.name, batch.version, self._spec.warm_up_events)
-            self.warm_ups[batch.version] = warm_up
-            self._meta_dirty = True
+        warm_up = self.warm_ups.get(batch.version) or self._begin(batch.version)
         missing = warm_up.missing
         warm_up.add(batch[:missing])
         if warm_up.missing == 0:
             self._start(warm_up.profile(), int(batch.offsets[missing - 1]))
         return batch[missing:]
 
+    def _begin(self, version: str) -> WarmUp:
+        warm_up = self.warm_ups[version] = WarmUp(self.name, version, self._spec.warm_up_events)
+        self.places.serve(version)
+        self._meta_dirty = True
+        return warm_up
+
     def _start(self, profile: ReferenceProfile, offset: int) -> None:
         """Begin to watch a version on its reference, after the record at ``offset``."""
         version = profile.version
-        warm_up = self.warm_ups.pop(version, None)
-        if warm_up is not None:
-            self._dead.update(f"warm-up|{version}|{part}" for part in warm_up.part_names())
+        self._forget_parts(version)
+        self.warm_ups.pop(version, None)
+        self.places.serve(version)
         spec = self._spec
         self.versions[version] = WatchedVersion(
             self._topic, self._partition, profile, spec.budget, spec.episodes, spec.loss_warm_up
@@ -101,17 +125,7 @@ class WatchedModel:
         self, batches: Sequence[EventBatch], labels: Sequence[tuple[int, int, Label]]
     ) -> tuple[list[DriftAlert], int]:
         """Join labels (offset, id hash, label) with predictions: alerts, and how many joined."""
-        events = [
-            event
-            for batch in batches
-            for event in zip(
-                batch.offsets.tolist(), batch.times_ms.tolist(), batch.ids.tolist(),
-                (batch.version,) * len(batch), batch.predictions, strict=True,
-            )
-        ]  # fmt: skip
-        if len(batches) > 1:
-            events.sort(key=lambda event: event[0])
-        joined = self.labels.observe(events, labels)
+        joined = self.labels.observe(prediction_rows(batches), labels)
         delays = [(label.offset, label.delay_ms) for label in joined]
         self.flow.take(arrivals_of(batches, self.flow.retired, [row[0] for row in labels], delays))
         alerts: list[DriftAlert] = []
@@ -155,16 +169,14 @@ class WatchedModel:
         for version in self.versions.values():
             if not version.retired:
                 alerts += version.retire(offset, update.time_ms)
-        alerts += self.flow.hand_over(
-            update.version, [*self.versions, *self.warm_ups], offset, clock_ms
-        )
-        known = self.versions.get(update.version)
+        alerts += self.flow.hand_over(update.version, self.known, offset, clock_ms)
+        self.places.hand_over(update, self.known, offset)
         if profile is not None:
-            if known is not None:
-                self._forget_parts(update.version)
+            if update.version not in self.known:
+                self.give_way()
             self._start(profile, offset)
-        elif known is not None:
-            known.serve_again()
+        elif update.version in self.versions:
+            self.versions[update.version].serve_again()
         return alerts
 
     def obey(self, command: Command, offset: int, clock_ms: int) -> list[DriftAlert]:
@@ -203,24 +215,15 @@ class WatchedModel:
     def close_idle(
         self, version: str, last_append_ms: int, clock_ms: Ints, offsets: Ints
     ) -> list[ClosedWindow]:
-        """Close windows of a version that had no event for a while of the append clock.
-
-        ``clock_ms`` and ``offsets`` (n,) are those of the records since; each window closes at the
-        first record that makes it due.
-        """
+        """Close windows of a version that had no event for a while of the append clock."""
         windows = self.windows.get(version)
-        closed: list[ClosedWindow] = []
-        while windows is not None and (due_ms := windows.idle_due_ms(last_append_ms)) is not None:
-            i = int(np.searchsorted(clock_ms, due_ms))
-            if i == len(clock_ms):
-                break
-            closed += windows.close_idle(int(clock_ms[i]), int(offsets[i]))
-        return closed
+        return [] if windows is None else windows.close_all_idle(last_append_ms, clock_ms, offsets)
 
     def _forget_parts(self, version: str) -> None:
-        """The reference was replaced: what its series and windows had stored is dead."""
-        of_version = (f"version|{version}|", f"window|{version}|")
-        self._dead.update(part for part in self._stored if part.startswith(of_version))
+        """The reference was replaced, or the version forgotten: what was stored of it is dead."""
+        kinds = ("profile", "version", "window", "warm-up")
+        of_version = tuple(f"{kind}|{version}|" for kind in kinds)
+        self._dead.update(part for part in self._stored if f"{part}|".startswith(of_version))
 
     def part_names(self) -> set[str]:
         """All parts that may be stored, to be forgotten with the model."""
@@ -237,6 +240,8 @@ class WatchedModel:
         parts: dict[str, Any] = dict.fromkeys(self._dead)
         if (register := self.register.dirty()) is not None:
             parts["register"] = register
+        if (places := self.places.dirty()) is not None:
+            parts["places"] = places
         if self._meta_dirty:
             parts["model"] = [self._start_offsets, list(self.warm_ups)]
         for version, watched in self.versions.items():
@@ -257,6 +262,7 @@ class WatchedModel:
         self._dead.clear()
         self._profile_dirty.clear()
         self._meta_dirty = False
+        self.places.clean()
         self.labels.clean()
         self.register.clean()
         self.flow.clean()
@@ -278,6 +284,8 @@ class WatchedModel:
             warm_up = WarmUp(self.name, version, self._spec.warm_up_events)
             warm_up.restore(_below(parts, f"warm-up|{version}|"))
             self.warm_ups[version] = warm_up
+        retired = {v: offset for v, offset in start_offsets.items() if self.versions[v].retired}
+        self.places.restore(parts.get("places"), retired)
         self.labels = Labels.restore(self._spec.labels, _below(parts, "labels|"))
         self.register.restore(parts["register"])
         self.flow.restore(_below(parts, "flow|"))

@@ -94,10 +94,6 @@ class WarmUp:
         """What `dirty` gave is durable."""
         self._dirty_from = len(self._rows)
 
-    def part_names(self) -> list[str]:
-        """All parts that exist, to be forgotten once the profile is made."""
-        return [str(i) for i in range(-(-len(self._rows) // _PART_ROWS))]
-
     def restore(self, parts: dict[str, Sequence[Any]]) -> None:
         """Continue from the parts."""
         self._rows = [

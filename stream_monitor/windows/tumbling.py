@@ -142,6 +142,21 @@ class Windows:
             return None
         return max(last_append_ms + self.spec.idle_close_ms, min(self._open) + self._lag_ms)
 
+    def close_all_idle(
+        self, last_append_ms: int, clock_ms: Ints, offsets: Ints
+    ) -> list[ClosedWindow]:
+        """Close what idleness closes among n records, each window at the first that makes it due.
+
+        ``clock_ms`` and ``offsets`` (n,) are those of the records since the last event.
+        """
+        closed: list[ClosedWindow] = []
+        while (due_ms := self.idle_due_ms(last_append_ms)) is not None:
+            i = int(np.searchsorted(clock_ms, due_ms))
+            if i == len(clock_ms):
+                break
+            closed += self.close_idle(int(clock_ms[i]), int(offsets[i]))
+        return closed
+
     def close_idle(self, append_clock_ms: int, offset: int) -> list[ClosedWindow]:
         """Close what the append clock has passed by the grace; for a version that is idle.
 

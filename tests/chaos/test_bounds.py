@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Final
+from functools import cache
+from typing import Any, Final
 
 import pytest
 
-from producer.events import Event, InferenceEvent, Label
+from producer.events import Event, InferenceEvent, Label, ModelUpdate
 from stream_monitor.labels.spec import LabelSpec
+from stream_monitor.reference.fit import MIN_EVENTS, fit_profile
+from stream_monitor.reference.profile import profile_to_data
 from stream_monitor.spec import MonitorSpec
 from stream_monitor.state.monitored import MonitorFolds
 from tests.chaos.test_corrupt_state import batch
@@ -50,9 +53,31 @@ def label(number: int, model: str = "m", value: str | int = 1) -> Event:
     return Label(id=f"e{number}", model=model, label=value, time_ms=START_MS + 50 * number)
 
 
+@cache
+def profile() -> dict[str, Any]:
+    ages = [float(i % 40) for i in range(MIN_EVENTS)]
+    return profile_to_data(fit_profile("m", "?", {"x": ages}, task="binary", origin="training"))
+
+
+def update(number: int, version: str, *, bare: bool = False) -> Event:
+    data = None if bare else {**profile(), "version": version}
+    return ModelUpdate(id=f"u{number}", model="m", version=version, time_ms=0, profile=data)
+
+
+def announced(number: int, every: int, *, bare: bool = False) -> Event:
+    """Events of a version, until another one is announced."""
+    version = f"v{number // every}"
+    return event(number, version=version) if number % every else update(number, version, bare=bare)
+
+
 MADE_UP: Final[dict[str, Callable[[int], Event]]] = {
     "models": lambda i: event(i, model=f"m{i}"),
     "versions": lambda i: event(i, version=f"v{i}"),
+    "announced versions": lambda i: announced(i, 125),
+    "versions announced without a profile": lambda i: announced(i, 25, bare=True),
+    "versions announced without an event": lambda i: (
+        label(i) if i % 10 else update(i, f"v{i}", bare=True)
+    ),
     "features": lambda i: event(i, extra={f"f{i}-{k}": 1.0 for k in range(20)}),
     "categories": lambda i: event(i, extra={"c": f"c{i}"}),
     "numbers": lambda i: event(i, extra={"y": float(i) * 1e6}),
