@@ -17,9 +17,6 @@ from typing import Final
 TRIM_EVERY_S: Final = 30.0
 LARGE_BYTES: Final = 128 << 10
 """From which size on a block is mapped by itself; it is where glibc begins, too."""
-_KEEP_BYTES: Final = 16 << 20
-"""How much may be free at the end of the heap, so that it is not given back at every turn."""
-_M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 _LIBC: Final = ctypes.CDLL(None)
 IS_GLIBC: Final = hasattr(_LIBC, "malloc_trim")
@@ -29,7 +26,6 @@ def keep_large_blocks_apart() -> None:
     """Map large blocks one by one for good; a setting of the process."""
     if IS_GLIBC:
         _LIBC.mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
-        _LIBC.mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
 
 
 async def give_back() -> None:

@@ -32,6 +32,7 @@ SHARED: Final = (
 AS_SHIPPED: Final = {
     "DRIFTLINE_KAFKA__MAX_BATCH_RECORDS": "4000",
     "DRIFTLINE_COMMIT__INTERVAL_S": "0.25",
+    "DRIFTLINE_KAFKA__TICK_AFTER_S": "7200",  # comparing so much may take long
 }
 SETTLE_S: Final = 600.0
 

@@ -4,65 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
 
-from driftline.cli import app
 from driftline.demo import flights
 from driftline.demo.scenario import FEATURES
-
-N = 12_000
-SUMMARY = {
-    "events", "features", "reference_events", "episodes", "incidents", "alerts_per_million",
-    "seconds",
-}  # fmt: skip
-EPISODE = {
-    "feature", "kind", "detector", "severity", "started_at", "ended_at", "onset_event",
-    "detected_event", "explanation",
-}  # fmt: skip
-
-
-def run(*arguments: str | Path, code: int = 0) -> str:
-    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert done.exit_code == code, done.output
-    return done.stdout if code == 0 else done.output
-
-
-def lines(*arguments: str | Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    *episodes, summary = [json.loads(x) for x in run("replay", *arguments, "--json").splitlines()]
-    assert summary.keys() >= SUMMARY
-    assert all(episode.keys() >= EPISODE for episode in episodes)
-    assert summary["episodes"] == len(episodes)
-    return episodes, summary
-
-
-@pytest.fixture(scope="module")
-def frame() -> pd.DataFrame:
-    rng = np.random.default_rng(3)
-    return pd.DataFrame({
-        "at": pd.date_range("2024-01-01", periods=N, freq="min").strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "row": range(N),
-        "tiny temp (°C)": rng.normal(0, 1e-3, N),
-        "big": rng.lognormal(3, 1, N) * 1e4,
-        "count": rng.poisson(2, N),
-        "plan": rng.choice(["free", "pro", "team"], N, p=[0.6, 0.3, 0.1]),
-        "active": rng.random(N) < 0.2,
-        "constant": 1,
-        "nothing": np.nan,
-        "user": [f"user-{i}" for i in range(N)],
-        "score": rng.beta(2, 5, N),
-        "late": (rng.random(N) < 0.3).astype(int),
-    })  # fmt: skip
-
-
-@pytest.fixture
-def source(frame: pd.DataFrame, tmp_path: Path) -> Path:
-    frame.to_csv(tmp_path / "traffic.csv", index=False)
-    return tmp_path / "traffic.csv"
+from tests.e2e.replaying import N, lines, run
 
 
 def test_a_stationary_file_is_quiet_and_every_column_is_accounted_for(source: Path) -> None:
@@ -161,77 +110,6 @@ def test_all_kinds_of_files_say_the_same(source: Path, frame: pd.DataFrame) -> N
     assert len(expected) == 1
     assert lines(source.with_suffix(".parquet"), *change)[0] == expected
     assert lines(source.with_suffix(".jsonl"), *change)[0] == expected
-
-
-def test_a_looser_budget_is_compared_with_the_live_one(source: Path, tmp_path: Path) -> None:
-    config = tmp_path / "new.toml"
-    config.write_text("[budget]\nfalse_alerts = 1\nper_events = 1000000\n", "utf-8")
-    _, summary = lines(source, "--config", config, "--inject", "mean:big:+1sd@6000")
-    assert (summary["would_have_fired"], summary["would_have_been_quiet"]) == (0, 0)
-    config.write_text("[episodes]\nmin_effect = 50.0\n", "utf-8")
-    _, summary = lines(source, "--config", config, "--inject", "mean:big:+1sd@6000")
-    assert (summary["episodes"], summary["would_have_been_quiet"]) == (0, 1)
-
-
-def test_what_is_tried_lies_over_the_live_settings(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whether they are live by a file or by the environment; nothing else differs."""
-    change = ("--inject", "mean:big:+1sd@6000")
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "driftline.toml").write_text("[episodes]\nmin_effect = 50.0\n", "utf-8")
-    monkeypatch.setenv("DRIFTLINE_BUDGET__FALSE_ALERTS", "1")
-    tried = tmp_path / "new.toml"
-
-    tried.write_text("[budget]\nfalse_alerts = 2\n", "utf-8")
-    episodes, summary = lines(source, "--config", tried, *change)
-    assert episodes == []
-    assert summary["would_have_fired"] == 0
-    difference = summary["difference"]
-    assert difference["settings"].keys() == {"budget.false_alerts"}
-    assert difference["settings"]["budget.false_alerts"] == {"live": 1, "tried": 2}
-
-    tried.write_text("log_level = 'DEBUG'\n[episodes]\nmin_effect = 0.02\n", "utf-8")
-    episodes, summary = lines(source, "--config", tried, *change)
-    assert summary["difference"]["settings"].keys() == {"episodes.min_effect"}
-    assert summary["difference"]["would_have_fired"] == episodes
-    assert summary["difference"]["would_have_been_quiet"] == []
-    told = run("replay", source, "--config", tried, *change)
-    assert "tried: episodes.min_effect = 0.02, live 50.0" in told
-
-    (tmp_path / "driftline.toml").rename(tmp_path / "live.toml")
-    monkeypatch.setenv("DRIFTLINE_CONFIG", str(tmp_path / "live.toml"))
-    assert lines(source, "--config", tried, *change)[1]["would_have_fired"] == 1
-
-    for text in ("[budget]\nfalse_alarms = 2\n", "[bugdet]\n", "budget"):
-        tried.write_text(text, "utf-8")
-        run("replay", source, "--config", tried, code=2)
-    run("replay", source, "--config", tmp_path / "gone.toml", code=2)
-
-
-def test_a_stored_profile_is_a_reference(source: Path, frame: pd.DataFrame, tmp_path: Path) -> None:
-    """With its importances, all rows are replayed; what it does not know is left out of a file."""
-    stored = tmp_path / "p.json"
-    frame.iloc[:4_000].to_csv(tmp_path / "training.csv", index=False)
-    run("profile", "build", tmp_path / "training.csv", "--model", "m", "--version", "3",
-        "-o", stored, "--prediction", "score", "--label", "late", "--feature", "big",
-        "--feature", "count", "--importance", "big=0", "--importance", "count=1")  # fmt: skip
-    roles = ("--time", "at", "--prediction", "score", "--label", "late", "--reference", stored)
-
-    episodes, summary = lines(source, *roles)
-    assert episodes == []
-    assert (summary["events"], summary["reference_events"]) == (N, 4_000)
-    changes = ("--inject", "mean:big:+3sd@6000", "--inject", "mean:count:+3sd@6000")
-    episodes, _ = lines(source, *roles, *changes)
-    assert {e["feature"]: e["severity"] for e in episodes} == {"big": "low", "count": "high"}
-    told = run("replay", source, "--reference", stored)  # and no prediction: that is not watched
-    assert f"m@3, {stored}" in told
-    assert "not plan" in told
-    assert "  none" in told
-
-    run("replay", source, *roles, "--segment", "count", code=2)
-    stored.write_text(stored.read_text("utf-8").replace('"training"', '"guess"'), "utf-8")
-    assert "not a reference profile" in run("replay", source, *roles, code=2)
 
 
 def test_real_flights_in_any_order_hold_the_budget(tmp_path: Path) -> None:
