@@ -1,8 +1,8 @@
 """Episodes: signal -> suspected -> started -> ongoing -> recovered.
 
 A detector's signal is only a suspicion: its data were chosen because they looked odd.  It is
-confirmed on events that came after it, by their distance from the reference; an episode stays
-open, and silent, until that distance has returned.
+confirmed on events that came after it, by their distance from the reference, where the values that
+became invalid do not explain it; an episode stays open, and silent, until it has returned.
 
 ::
 
@@ -22,6 +22,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from stream_monitor.alerts.given_back import GivenBack, InvalidEvents
 from stream_monitor.alerts.policy import EpisodePolicy
 from stream_monitor.contracts import DetectorName, Direction, Phase, Severity
 from stream_monitor.ingest.batch import Ints
@@ -78,11 +79,13 @@ class Track:
         policy: EpisodePolicy,
         calendar: BinCalendar | None = None,
         freedom: int | None = None,
+        validity: tuple[int, int] = (1, 0),  # events of the reference, valid and invalid
     ) -> None:
         self._reference = list(reference_bins)
         self._calendar = calendar
         self._tau = tau
         self._policy = policy
+        self._invalid = GivenBack(validity, policy, calendar)
         n_bins = len(self._reference) if freedom is None else freedom + 1
         self.window_events = policy.window_events(n_bins, tau)
         self._n_looks = policy.n_looks(self.window_events)
@@ -93,7 +96,7 @@ class Track:
         self.state: Literal["quiet", "suspected", "open"] = "quiet"
         self.suspicion: Suspicion | None = None
         self._look = 0
-        self._clear = 0
+        self._clear = self._waited = 0
         self._worst: Severity = "low"
         self._start_counting()
 
@@ -103,6 +106,7 @@ class Track:
         self._n = 0
         self._total = 0
         self._expected_total = 0
+        self._invalid.clear()
 
     def observe(
         self,
@@ -112,11 +116,12 @@ class Track:
         values: Ints | None,
         suspicions: Sequence[Suspicion],
         losses: Ints | None = None,
+        invalid: InvalidEvents | None = None,
     ) -> list[Verdict]:
         """Walk over ``codes`` (n,), the distance bins of consecutive events, and decide.
 
         ``values`` are their fixed-point values (n,) or None, ``losses`` those to expect of them.
-        ``suspicions`` are in log order.
+        ``suspicions`` are in log order; ``invalid`` are the events among these that have no bin.
         """
         verdicts: list[Verdict] = []
         position, waiting = 0, 0
@@ -142,6 +147,8 @@ class Track:
                 None if values is None else values[position:end],
                 None if losses is None else losses[position:end],
             )
+            if invalid is not None and self.state == "suspected":
+                self._invalid.count(invalid, position, None if self._n < target else end)
             position = end
             if self._n < target:
                 return verdicts
@@ -169,9 +176,19 @@ class Track:
         """Effect and p-value against the reference at the times of day that were counted."""
         return psi_adjusted(self._counts.tolist(), self._expected(), self._tau)
 
-    def _expected(self) -> list[int]:
+    def _is_explained(self) -> bool:
+        """Whether there is no change left when what became invalid is given back."""
+        least = self._invalid.least_distance(self._counts.tolist(), self._expected, self._tau)
+        return least is not None and not self._is_change(*least)
+
+    def _is_change(self, effect: float, p_value: float) -> bool:
+        # Of looks without end chance must not gain one: the sum of all these is finite.
+        n_looks = self._n_looks * (1 + self._waited) ** 2
+        return p_value < self._policy.significance / n_looks and effect >= self._policy.min_effect
+
+    def _expected(self, more: Ints | int = 0) -> list[int]:
         calendar = self._calendar
-        return self._reference if calendar is None else calendar.expected(self._slots)
+        return self._reference if calendar is None else calendar.expected(self._slots + more)
 
     def _verdict(self, phase: Phase, effect: float, p_value: float, at: tuple[int, int]) -> Verdict:
         if self.suspicion is None:
@@ -192,16 +209,18 @@ class Track:
     def _test(self, offset: int, time_ms: int) -> Verdict | None:
         """One look at the fresh events of a suspicion."""
         effect, p_value = self._distance()
-        confirmed = (
-            p_value < self._policy.significance / self._n_looks
-            and effect >= self._policy.min_effect
-        )
-        if confirmed:
+        changed = self._is_change(effect, p_value)
+        explained = changed and self._is_explained()
+        if changed and not explained:
             self._worst = self._policy.severity(effect)
             verdict = self._verdict("started", effect, p_value, (offset, time_ms))
             self.state, self._clear = "open", 0
             self._start_counting()
             return verdict
+        if explained and self._n >= self.window_events:
+            self._waited += 1  # no detector need signal again for what is left afterwards
+            self._start_counting()
+            return None
         self._look += 1
         if self._look >= self._n_looks:
             self._rest()
@@ -251,6 +270,7 @@ class Track:
             [] if self.state == "quiet" else self._counts.tolist(),
             [] if self.state == "quiet" else self._slots.tolist(),
             self._expected_total,
+            [*self._invalid.snapshot(), self._waited],
         ]
 
     def restore(self, data: Sequence[Any]) -> None:
@@ -275,3 +295,5 @@ class Track:
             self._slots = np.array(slots or self._slots, dtype=np.int64)
             self._n, self._total = n, total
             self._expected_total = more[1] if len(more) > 1 else 0
+            *invalid, self._waited = more[2] if len(more) > 2 else (0, [], 0)
+            self._invalid.restore(invalid)

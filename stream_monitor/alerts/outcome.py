@@ -48,7 +48,8 @@ def track_for(reference: FeatureReference, policy: EpisodePolicy) -> Track:
     tau = reference.tau if calendar is None else calendar.tau
     if reference.kind == "outcome":
         return OutcomeTrack(reference, tau, policy)
-    return Track(reference.bin_counts, tau, policy, calendar)
+    validity = reference.n_events - reference.n_invalid, reference.n_invalid
+    return Track(reference.bin_counts, tau, policy, calendar, validity=validity)
 
 
 def right_and_wrong(cells: Sequence[int] | Ints) -> tuple[int, int]:

@@ -3,7 +3,8 @@
 A feature has up to four tracks: ``data`` (location, spread and shape of its valid values),
 ``validity`` (missing, invalid, unseen) and, where it is numeric, ``unit`` and ``constant``.  While
 a feature is sent in a wrong unit, or is stuck, its values say nothing of the population, so the
-data track does not see them.
+data track does not see them.  Where values became invalid, it tells only of what those cannot
+explain.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 
 from stream_monitor.alerts.breaks import Breaks, Onset, name_of
 from stream_monitor.alerts.episode import Suspicion, Track, Verdict
+from stream_monitor.alerts.given_back import InvalidEvents
 from stream_monitor.alerts.outcome import track_for
 from stream_monitor.alerts.policy import EpisodePolicy
 from stream_monitor.contracts import Phase
@@ -97,6 +99,11 @@ class Series:
         needed = bool(suspicions) or self.main.state != "quiet"
         codes = self.transform.bin[values.index] if needed else None
         losses = self.expected.losses[values.index] if needed and self.expected else None
+        invalid = (
+            InvalidEvents.among(valid, positions, times_ms)
+            if needed and positions is not None
+            else None
+        )
         start = 0
         for change in (*changes, None):
             end = len(where) if change is None else change.seen
@@ -112,6 +119,7 @@ class Series:
                         if start < suspicion.seen <= end
                     ],
                     None if losses is None else losses[start:end],
+                    None if invalid is None else invalid.part(start, end),
                 )
                 decisions += [Decision(self.main_track, verdict) for verdict in verdicts]
             if change is not None:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import msgspec
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_monitor.alerts.episode import Suspicion, Track, Verdict
 from stream_monitor.alerts.policy import EpisodePolicy
+from stream_monitor.alerts.series import Decision, Series
 from stream_monitor.alerts.units import UnitWatch
+from stream_monitor.reference.fit import fit_feature
 
 REFERENCE = [100] * 4
 POLICY = EpisodePolicy(min_window_events=40, first_look_events=8, clear_windows=2)
+SHORT = msgspec.structs.replace(POLICY, min_effect=0.1)
+FEATURE = fit_feature("x", np.random.default_rng(0).standard_normal(2000))
 cuts = st.lists(st.integers(0, 1200), max_size=12)
 
 
@@ -86,3 +91,50 @@ def test_the_unit_rule_does_not_depend_on_batch_cuts_or_restarts(
 
     assert found == expected
     assert cut.snapshot() == whole.snapshot()
+
+
+@given(seed=st.integers(0, 10_000), at=cuts, restart=st.booleans())
+def test_what_became_invalid_explains_the_same_however_the_log_is_cut(
+    seed: int,
+    at: list[int],
+    restart: bool,  # noqa: FBT001
+) -> None:
+    rng = np.random.default_rng(seed)
+    raw = rng.standard_normal(1200)
+    raw[200:800][raw[200:800] < rng.uniform(-1.5, 0.5)] = np.nan
+    raw[600:700] += rng.uniform(0, 1)
+    stuck = int(rng.integers(200, 1100))
+    raw[stuck : stuck + int(rng.integers(0, 100))] = 0.5
+    where = np.arange(len(raw), dtype=np.int64)
+
+    def new() -> Series:
+        return Series(FEATURE, "data", 2_000.0, SHORT)
+
+    def fed(series: Series, start: int, end: int) -> list[Decision]:
+        part = where[start:end]
+        decisions = series.observe(
+            series.transform.apply(raw[start:end]),
+            part,
+            part,
+            lambda position, back: (int(part[position]) - back, 0),
+        )
+        return [
+            Decision(name, v._replace(suspicion=v.suspicion._replace(seen=0)))
+            for name, v in decisions
+        ]
+
+    whole, series = new(), new()
+    expected = fed(whole, 0, len(raw))
+    found = list[Decision]()
+    for start, end in pairwise(sorted({0, len(raw), *at})):
+        found += fed(series, start, end)
+        if restart:
+            state = series.snapshot()
+            series = new()
+            series.restore(state)
+
+    def ordered(decisions: list[Decision]) -> list[Decision]:
+        return sorted(decisions, key=lambda d: (d.verdict.offset, d.track))
+
+    assert ordered(found) == ordered(expected)
+    assert series.snapshot() == whole.snapshot()

@@ -89,3 +89,12 @@ def test_superseding_drops_a_suspicion_without_a_word() -> None:
     assert track.state == "suspected"
     assert track.end("superseded", 50, 50) is None
     assert track.snapshot() == Track(REFERENCE, 1.0, POLICY).snapshot()
+
+
+def test_a_suspicion_stored_before_invalid_events_were_counted_is_continued() -> None:
+    track, again = Track(REFERENCE, 1.0, POLICY), Track(REFERENCE, 1.0, POLICY)
+    feed(track, uniform(np.random.default_rng(7), 50), suspicion(40))
+
+    again.restore(track.snapshot()[:-1])
+
+    assert again.snapshot() == track.snapshot()

@@ -22,7 +22,18 @@ from tests.benchmarks.detection.dependence import (
 )
 from tests.benchmarks.detection.lasting import Episodes, episodes
 from tests.benchmarks.detection.measure import Delays, FalseAlerts, delays, false_alerts
-from tests.benchmarks.detection.plan import MUCH_WIDER, SHIFTS, SWAP, Cell, Lasting, Model, Plan
+from tests.benchmarks.detection.plan import (
+    HIDDEN,
+    MISSING,
+    MUCH_WIDER,
+    SHIFTS,
+    SWAP,
+    UNSEEN,
+    Cell,
+    Lasting,
+    Model,
+    Plan,
+)
 from tests.benchmarks.detection.plot import draw
 from tests.benchmarks.detection.quarter import Quarter, run_quarter
 from tests.benchmarks.detection.report import (
@@ -82,6 +93,10 @@ def test_a_shift_is_found_near_the_bound_at_any_scale(size: float, scale: float)
         (Stream("200 categories"), SHIFTS[3]),
         (Stream("Bernoulli .05"), SHIFTS[3]),
         (Stream(dependence="season"), SHIFTS[2]),
+        (Stream("5 categories"), UNSEEN),
+        (Stream(), MISSING),
+        *((stream, gone) for stream in (Stream(), Stream("5 categories")) for gone in HIDDEN),
+        (Stream(dependence="season"), HIDDEN[1]),
     ],
 )
 def test_one_lasting_change_is_one_episode_and_it_ends(stream: Stream, change: Change) -> None:

@@ -27,7 +27,8 @@ class Change(NamedTuple):
 
     ``ramp_events``: the shift grows to its size over so many events.  ``swap`` exchanges the
     shares of the second and third category, 25 % and 20 %.  ``missing`` and ``unseen`` are the
-    shares of such values afterwards, ``missing_before`` before.
+    shares of such values afterwards, ``missing_before`` before.  ``hidden``: so many of all events,
+    those of the lowest values or the first categories, are missing, or sent under a new name.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Change(NamedTuple):
     missing_before: float = 0.0
     missing: float = 0.0
     unseen: float = 0.0
+    hidden: float = 0.0
 
 
 def column_of(
@@ -54,18 +56,16 @@ def column_of(
     z[after] = z[after] * change.spread + size[after]
     column = seen(stream, z)
     chance = rng.random(len(z))
-    if change.swap and isinstance(column, list):
+    gone = after & (z < ndtri(change.hidden))
+    if isinstance(column, np.ndarray):
+        lost = chance < np.where(after, change.missing, change.missing_before)
+        return np.where(gone | lost, np.nan, column)
+    if change.swap:
         # Every fifth of the category with 25 % turns into the one with 20 %: 5 points move.
         moved = after & (chance < 0.2)
         return ["c2" if m and v == "c1" else v for m, v in zip(moved, column, strict=True)]
-    if change.unseen:
-        new = after & (chance < change.unseen)
-        return ["new" if m else v for m, v in zip(new, column, strict=True)]
-    if change.missing and isinstance(column, np.ndarray):
-        return np.where(
-            chance < np.where(after, change.missing, change.missing_before), np.nan, column
-        )
-    return column
+    gone |= after & (chance < change.unseen)
+    return ["new" if g else v for g, v in zip(gone, column, strict=True)]
 
 
 def divergence(stream: Stream, change: Change) -> float:
@@ -78,7 +78,7 @@ def divergence(stream: Stream, change: Change) -> float:
     if change.missing:
         return _of_shares((1 - change.missing, change.missing),
                           (1 - change.missing_before, change.missing_before))  # fmt: skip
-    if change.unseen:
+    if change.unseen or change.hidden:
         return math.inf
     shares = shares_of(stream.shape)
     if change.swap:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tests.benchmarks.detection.changes import Change, column_of
 from tests.benchmarks.detection.measure import N_QUIET, N_REFERENCE, quantile
-from tests.benchmarks.detection.streams import Stream, latent, seen
+from tests.benchmarks.detection.streams import Stream, latent
 from tests.benchmarks.detection.watch import Watch
 
 _PART: Final = 2_000
@@ -45,7 +45,7 @@ def episodes(stream: Stream, change: Change, n_runs: int, n_lasting: int, seed: 
         end = start + n_lasting
         z = latent(rng, stream.dependence, end + 2 * n_lasting)
         column = column_of(stream, change, z, start, rng)
-        back = seen(stream, z[end:])
+        back = column_of(stream, change, z[end:], len(z), rng)  # as it was before
         watch = Watch(column[:N_REFERENCE])
         window_events = watch.series.main.window_events
         begun: list[int] = []

@@ -24,6 +24,9 @@ RAMP: Final = Change("ramp to 1 sd in 20,000", shift=1.0, ramp_events=20_000)
 SWAP: Final = Change("5 points of the mix", swap=True)
 UNSEEN: Final = Change("1 % unseen", unseen=0.01)
 MISSING: Final = Change("missing 1 to 5 %", missing_before=0.01, missing=0.05)
+HIDDEN: Final = tuple(
+    Change(f"lowest {share:.0%} gone", hidden=share) for share in (0.05, 0.3, 0.6)
+)
 
 TURNS: Final = (
     Turn(Pairing(0.6), -0.6, 32), Turn(Pairing(0.6), 0.0, 80), Turn(Pairing(0.6), 0.3, 228),
@@ -98,6 +101,10 @@ def full() -> Plan:
     lasting += [Lasting(Stream(dependence="season"), shift) for shift in SHIFTS[1:]]
     lasting += [Lasting(Stream(dependence="AR .5"), shift, 20_000) for shift in SHIFTS[2:]]
     lasting += [Lasting(Stream(dependence="AR .9"), shift, 60_000) for shift in SHIFTS[2:]]
+    lasting += [Lasting(Stream(shape), gone) for shape in ("normal", "5 categories")
+                for gone in HIDDEN]  # fmt: skip
+    lasting += [Lasting(Stream("5 categories"), UNSEEN), Lasting(Stream(), MISSING)]
+    lasting.append(Lasting(Stream(dependence="season"), HIDDEN[1]))
     pairs = tuple(Pairing(rho, dependence=kind) for rho in (0.0, 0.6) for kind in DEPENDENCE)
     pairs += tuple(Pairing(0.6, shape) for shape in SHAPES[1:])
     turns = TURNS + tuple(Turn(Pairing(0.6, dependence=kind), 0.0) for kind in DEPENDENCE[1:])
@@ -123,7 +130,12 @@ def quick() -> Plan:
         Cell(Stream(), MISSING, asked=376),
         Cell(Stream(dependence="season"), SHIFTS[2]),
     )
-    lasting = (Lasting(Stream(), SHIFTS[2]), Lasting(Stream("5 categories"), SWAP))
+    lasting = (
+        Lasting(Stream(), SHIFTS[2]),
+        Lasting(Stream("5 categories"), SWAP),
+        Lasting(Stream("5 categories"), HIDDEN[1]),
+        Lasting(Stream(), MISSING),
+    )
     pairs = (Pairing(0.6), Pairing(0.6, dependence="AR .9"))
     return Plan(
         stationary, cells, 2, 250_000, 20_000, 9, 3, lasting, 9, Model(40, 14), pairs, TURNS
