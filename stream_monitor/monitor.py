@@ -107,6 +107,8 @@ class PartitionMonitor:
 
     def _admit(self, segment: Segment) -> list[EventBatch]:
         """Sort out duplicates and events above a cap; the rest as columns, by model and version."""
+        for name in segment.models():
+            self._model(name)  # takes its place in the log's order, however the log is cut
         batches = []
         for (model, version), entries in segment.events.items():
             batch = to_batch(model, version, entries)
@@ -115,18 +117,16 @@ class PartitionMonitor:
                 self.counters.duplicate += len(first) - int(first.sum())
                 kept = [entry for entry, new in zip(entries, first, strict=True) if new]
                 batch = to_batch(model, version, kept)
-            if not self._is_watched(model, version):
-                self.counters.unwatched += len(batch)
-            elif len(batch):
+            if len(batch):
                 batches.append(batch)
-        return batches
+        batches.sort(key=lambda batch: int(batch.offsets[0]))  # so do versions
+        return [batch for batch in batches if self._is_watched(batch)]
 
-    def _is_watched(self, model: str, version: str) -> bool:
-        names = self._model(model)
-        if names is None:
-            return False
-        known = names.versions.keys() | names.warm_ups.keys()
-        return version in known or len(known) < self.spec.max_versions
+    def _is_watched(self, batch: EventBatch) -> bool:
+        model = self.models.get(batch.model)
+        watched = model is not None and model.has_place(batch.version)
+        self.counters.unwatched += 0 if watched else len(batch)
+        return watched
 
     def _model(self, name: str) -> WatchedModel | None:
         """The model's state, made at its first record; None above the cap."""

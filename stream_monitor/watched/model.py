@@ -67,13 +67,23 @@ class WatchedModel:
             batch = self._warm_up(batch)
         return Seen(alerts, windows, 0)
 
+    def has_place(self, version: str) -> bool:
+        """Whether a version is watched, or may be: one nobody knew takes its place at once."""
+        known = self.versions.keys() | self.warm_ups.keys()
+        if version not in known and len(known) < self._spec.max_versions:
+            self._begin(version)
+            return True
+        return version in known
+
+    def _begin(self, version: str) -> WarmUp:
+        self._meta_dirty = True
+        return self.warm_ups.setdefault(
+            version, WarmUp(self.name, version, self._spec.warm_up_events)
+        )
+
     def _warm_up(self, batch: EventBatch) -> EventBatch:
         """Collect what the reference still misses; gives what is left of the batch."""
-        warm_up = self.warm_ups.get(batch.version)
-        if warm_up is None:
-            warm_up = WarmUp(self.name, batch.version, self._spec.warm_up_events)
-            self.warm_ups[batch.version] = warm_up
-            self._meta_dirty = True
+        warm_up = self.warm_ups.get(batch.version) or self._begin(batch.version)
         missing = warm_up.missing
         warm_up.add(batch[:missing])
         if warm_up.missing == 0:
