@@ -109,6 +109,7 @@ class PartitionMonitor:
 
     def _admit(self, segment: Segment) -> list[EventBatch]:
         """Sort out duplicates and events above a cap; the rest as columns, by model and version."""
+        models = {name: self._model(name) for name in segment.models()}  # places in log order
         batches = []
         for (model, version), entries in segment.events.items():
             batch = to_batch(model, version, entries)
@@ -117,8 +118,8 @@ class PartitionMonitor:
                 self.counters.duplicate += len(first) - int(first.sum())
                 kept = [entry for entry, new in zip(entries, first, strict=True) if new]
                 batch = to_batch(model, version, kept)
-            names = self._model(model)
-            if names is None or not names.claim(version):
+            known = models[model]
+            if known is None or not known.claim(version):
                 self.counters.unwatched += len(batch)
             elif len(batch):
                 batches.append(batch)

@@ -37,6 +37,11 @@ SWEEP_FIELDS: Final = 3_000
 _LATER: Final = ("READONLY", "LOADING", "MISCONF", "BUSY", "NOREPLICAS", "TRYAGAIN", "CLUSTERDOWN",
                  "MASTERDOWN", "UNKILLABLE", "NOSCRIPT")  # fmt: skip
 """Refusals that wrote nothing and may pass by themselves."""
+_LATER_BY_CLASS: Final = (
+    exceptions.ReadOnlyError, exceptions.NoScriptError, exceptions.TryAgainError,
+    exceptions.ClusterDownError, exceptions.MasterDownError,
+)  # fmt: skip
+"""Those that redis-py has a class for: it takes the code out of the message."""
 
 
 def partition_key(topic: str, partition: int) -> str:
@@ -194,7 +199,7 @@ def _full(error: exceptions.ResponseError) -> bool:
 
 
 def _passes(error: exceptions.ResponseError) -> bool:
-    return any(word in str(error) for word in _LATER)
+    return isinstance(error, _LATER_BY_CLASS) or any(word in str(error) for word in _LATER)
 
 
 @contextlib.asynccontextmanager

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from producer.failpoint import EXIT_CODE
-from tests.chaos.faults import FAULTS, TIMES
+from tests.chaos.crew import Kills
+from tests.chaos.faults import FAULTS, LAST, TIMES
 from tests.chaos.findings import Findings
 from tests.chaos.scene import Scene
 from tests.chaos.servers import Servers
@@ -18,31 +18,39 @@ RUNS_A_LOG: Final = 12
 
 
 class Run(NamedTuple):
-    """One fault.  ``failure`` says what did not come to an end.
+    """One fault.  ``failure`` says what did not come to an end, ``unasked`` are the exit codes of
+    workers that ended though nobody killed them.
 
     A recovery lasts from the end of the fault (the process is dead, the server is back, the line
     is open) until a record written after it is committed, on every partition.
     """
 
     fault: str
-    kills: int
+    kills: Kills
     recoveries_s: Sequence[float]
     findings: Findings
     failure: str = ""
+    unasked: Sequence[int] = ()
+
+    @property
+    def wrong(self) -> int:
+        """How much is wrong in all."""
+        return self.findings.wrong + len(self.unasked)
 
 
 def run_fault(scene: Scene, fault: str, times: int = 1) -> Run:
     """Inject a fault while records come, each time recover from it, and compare at the end."""
-    kills, recoveries = 0, []
+    kills, recoveries = Kills(), []
+    unasked = len(scene.crew.unasked)
     try:
         for _ in range(times):
-            kills += FAULTS[fault](scene)
+            kills = kills.plus(FAULTS[fault](scene))
             recoveries.append(scene.recovered())
-        findings = scene.settle()
+        findings, failure = scene.settle(), ""
     except AssertionError as error:
         behind = sum(scene.ends()) - sum(scene.committed())
-        return Run(fault, kills, recoveries, Findings(events_lost=max(1, behind)), str(error))
-    return Run(fault, kills, recoveries, findings)
+        findings, failure = Findings(events_lost=max(1, behind)), str(error)
+    return Run(fault, kills, recoveries, findings, failure, scene.crew.unasked[unasked:])
 
 
 def until(faults: Sequence[str], seed: int, end_s: float) -> Iterator[str]:
@@ -59,7 +67,6 @@ def campaign(
     servers: Servers,
     plan: Iterable[str],
     seed: int,
-    say: Callable[[str], None],
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Run]:
     """Run a plan of faults, on a fresh log time and again."""
@@ -72,9 +79,5 @@ def campaign(
                 run = run_fault(scene, fault, TIMES.get(fault, 1))
                 yield run
                 fault = next(waiting, None)
-                if fault is None or run.findings.wrong:
+                if fault is None or run.findings.wrong or run.fault in LAST:
                     break  # what is wrong stays wrong: count it once
-            failed = {code: n for code, n in scene.crew.exits.items() if code > 0}
-            failed.pop(EXIT_CODE, None)
-            if failed:
-                say(f"workers ended by themselves, by exit code: {failed}")

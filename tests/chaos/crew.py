@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,17 +10,31 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from driftline.stack.process import bound_to_us
 from producer.failpoint import EXIT_CODE, VARIABLE
+from stream_monitor.runtime.worker import UNREACHABLE
 
 KILLED: Final = (-signal.SIGKILL, EXIT_CODE)
+_AS_ASKED: Final = (0, -signal.SIGTERM, *KILLED)
+"""How a worker ends that was told to, killed, or armed."""
 _LOOK_S: Final = 0.05
 _AGAIN_S: Final = 0.5
 """A worker that ended by itself is started again after this, as a supervisor would."""
+
+
+class Kills(NamedTuple):
+    """Processes that ended: by `kill -9`, and by themselves, at a failpoint or a record."""
+
+    killed: int = 0
+    at_steps: int = 0
+
+    def plus(self, other: Kills) -> Kills:
+        """Both together."""
+        return Kills(self.killed + other.killed, self.at_steps + other.at_steps)
 
 
 class Crew:
@@ -35,6 +50,11 @@ class Crew:
         self._over = threading.Event()
         self._lock = threading.Lock()
         self.exits: Counter[int] = Counter()
+        self.unasked: list[int] = []
+        """Exit codes of workers that ended by themselves.  One that starts while a server is away
+        says so and ends; its supervisor tries again: that is not among them."""
+        self._told: set[int] = set()
+        self._dying = False
         self._keeper = threading.Thread(target=self._keep, name="supervisor", daemon=True)
         self._keeper.start()
 
@@ -51,18 +71,43 @@ class Crew:
 
     def serving(self, number: int) -> bool:
         """Whether a worker runs and has taken a partition over since its start."""
+        return self.says(number, "owned")
+
+    def says(self, number: int, event: str) -> bool:
+        """Whether a worker runs and has said so since its start."""
         worker = self._workers[number]
-        if worker is None or worker.poll() is not None:
-            return False
+        return worker is not None and worker.poll() is None and self._said(number, event)
+
+    def _said(self, number: int, event: str) -> bool:
         with self._log(number).open("rb") as said:
             said.seek(self._said_before[number])
-            return b'"event": "owned"' in said.read()
+            return f'"event": "{event}"'.encode() in said.read()
 
     def signal(self, number: int, what: signal.Signals) -> int:
         """Send a worker a signal; answers its process."""
         pid = self.pid(number)
+        if what in (signal.SIGKILL, signal.SIGTERM):
+            self._told.add(pid)
         os.kill(pid, what)
         return pid
+
+    @contextlib.contextmanager
+    def dying(self) -> Iterator[None]:
+        """Within, a worker that ends by `EXIT_CODE` is what was asked for."""
+        self._dying = True
+        try:
+            yield
+        finally:
+            self._dying = False
+
+    def change(self, *, program: Sequence[str] = (), **environment: str) -> None:
+        """Start all anew, in turn, as another program (its first words) or with other settings."""
+        self._program[: len(program)] = program
+        self._environment = {**self._environment, **environment}
+        for number in range(len(self)):
+            pid = self.signal(number, signal.SIGTERM)
+            while not self.gone(number, pid):
+                time.sleep(_LOOK_S)
 
     def kill(self, number: int) -> None:
         """End a worker as a power cut would.  It is started again."""
@@ -112,19 +157,29 @@ class Crew:
                         self._workers[number] = self._start(number)
                 elif worker.poll() is not None:
                     self.exits[worker.returncode] += 1
+                    if not self._was_asked(number, worker):
+                        self.unasked.append(worker.returncode)
                     killed = worker.returncode in KILLED
                     not_before[number] = time.monotonic() + (0.0 if killed else _AGAIN_S)
                     self._workers[number] = None
+
+    def _was_asked(self, number: int, worker: subprocess.Popen[bytes]) -> bool:
+        if worker.pid in self._told or self._dying:
+            return worker.returncode in _AS_ASKED
+        return worker.returncode == UNREACHABLE and not self._said(number, "owned")
 
     def _start(self, number: int) -> subprocess.Popen[bytes]:
         with self._lock:
             failpoint = self._armed.pop(number, "")
         with self._log(number).open("ab") as said:
             self._said_before[number] = said.tell()
-            return subprocess.Popen(
+            worker = subprocess.Popen(
                 bound_to_us([sys.executable, *self._program]),
                 env={**os.environ, **self._environment, VARIABLE: failpoint},
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=subprocess.STDOUT,
             )
+        if failpoint:
+            self._told.add(worker.pid)
+        return worker

@@ -9,8 +9,9 @@ import msgspec
 
 from stream_monitor.counters import Counters
 from stream_monitor.state.envelope import open_
-from tests.integration.monitor_stage import Found, Stage, ce_id
-from tests.integration.topic_reading import each_record, read_topic
+from tests.integration.monitor_stage import Stage, ce_id
+from tests.integration.oracle import Found
+from tests.integration.topic_reading import read_topic
 
 _COUNTERS = "s:counters"
 
@@ -52,9 +53,7 @@ def judge(stage: Stage, acknowledged: int) -> Findings:
     ``acknowledged`` is how many records the broker has promised to keep.
     """
     found, expected = stage.found(), stage.oracle()
-    written = Counter(
-        message.partition() for message in each_record(stage.broker, stage.topics.events)
-    )
+    written = Counter(message.partition() for message in stage.log())
     counted = {p: _counted(fields) for p, fields in found.state.items()}
     alerts = read_topic(stage.broker, stage.topics.alerts)
     bodies: dict[str, set[bytes]] = {}
@@ -79,13 +78,18 @@ def judge(stage: Stage, acknowledged: int) -> Findings:
 
 
 def mismatches(found: Found, expected: Found) -> list[str]:
-    """Names of fields, windows and dead letters that are not what they should be."""
+    """Names of what is not as it should be: fields, windows, figures, alerts, dead letters."""
     names = [
         f"{partition}/{field}"
         for partition in expected.state.keys() | found.state.keys()
         for field in _different(found.state.get(partition, {}), expected.state.get(partition, {}))
     ]
     names += sorted(found.windows ^ expected.windows)
+    both = found.bodies.keys() & expected.bodies.keys()
+    names += sorted(name for name in both if found.bodies[name] != expected.bodies[name])
+    names += sorted(
+        key for key, figures in expected.figures.items() if found.figures.get(key) != figures
+    )
     return names + sorted(found.dead_letters - expected.dead_letters)
 
 

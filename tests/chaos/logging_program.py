@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--servers", required=True)
     parser.add_argument("--prefix", required=True)
     parser.add_argument("--spool")
+    parser.add_argument("--name", default="", help="what all ids begin with")
     parser.add_argument("--events", type=int, required=True)
     parser.add_argument("--children", type=int, default=0)
     parser.add_argument("--max-messages", type=int, default=50_000)
@@ -49,7 +50,7 @@ def main() -> None:
 
     def serve() -> None:
         for i in range(options.events):
-            log.log(features={"a": 0.5}, prediction=0.5, id=f"{number}-{i}")
+            log.log(features={"a": 0.5}, prediction=0.5, id=f"{options.name}{number}-{i}")
 
     serve()
     children = []

@@ -22,8 +22,8 @@ _WORKERS_KILLED: Final = 3
 def by_kills(n_kills: int, seed: int) -> list[str]:
     """At least so many kills of workers, a third of them at failpoints; a tenth of others.
 
-    Half of the kills at failpoints only make room for the worker that is to die there; they are
-    kills all the same.
+    Half of these only make room for the worker that is to die at the failpoint; they are kills
+    all the same, and the table counts the two apart.
 
     >>> plan = by_kills(200, 1)
     >>> min(plan.count(fault) for fault in FAULTS if fault.startswith("killed_at:"))

@@ -20,6 +20,8 @@ from tests.integration.monitor_stage import CORE, FAST, Stage
 PER_S: Final = 320.0
 PRELUDE: Final = 6_000
 PATIENCE_S: Final = 180.0
+SETTLING_S: Final = 1.0
+"""A new owner sends the figures of all its windows again, so many with every batch: some more."""
 PROGRAM: Final = ("-m", "driftline", "monitor")
 QUIET: Final = {
     "DRIFTLINE_KAFKA__SESSION_TIMEOUT_S": "2",
@@ -90,7 +92,7 @@ class Scene:
             serving[:] = filter(self.crew.serving, range(len(self.crew)))
             return bool(serving)
 
-        self._until(found, lambda: "nobody has taken a partition over")
+        self.until(found, lambda: "nobody has taken a partition over")
         return self.chance.choice(serving)
 
     def besides(self, findings: Findings) -> None:
@@ -112,7 +114,7 @@ class Scene:
         targets = [
             TopicPartition(self.stage.topics.events, p) for p in range(self.stage.partitions)
         ]
-        self._until(answered, lambda: "the broker does not say where the log ends")
+        self.until(answered, lambda: "the broker does not say where the log ends")
         return ends
 
     def committed(self) -> list[int]:
@@ -131,7 +133,7 @@ class Scene:
 
     def caught_up(self, ends: list[int]) -> float:
         """Wait until all below ``ends`` is committed; answers the seconds it took."""
-        return self._until(
+        return self.until(
             lambda: all(at >= end for at, end in zip(self.committed(), ends, strict=True)),
             lambda: f"at {self.committed()} of {ends}",
         )
@@ -140,13 +142,14 @@ class Scene:
         """Stop writing, and let everything be read and sent out."""
         self.traffic.pause()
         self.caught_up(self.ends())
-        self._until(lambda: self.stage.waiting() == 0, lambda: "the outbox is not out")
+        self.until(lambda: self.stage.waiting() == 0, lambda: "the outbox is not out")
 
     def settle(self) -> Findings:
         """Compare at rest, and go on writing.
 
         All of the log is compared; records and alerts are counted since the last time.
         """
+        time.sleep(SETTLING_S)
         self.rest()
         findings = judge(self.stage, self.traffic.acknowledged)
         self.traffic.resume()
@@ -160,7 +163,8 @@ class Scene:
             )
         )
 
-    def _until(self, happened: Callable[[], bool], what: Callable[[], str]) -> float:
+    def until(self, happened: Callable[[], bool], what: Callable[[], str]) -> float:
+        """Wait for it; answers the seconds.  Raises if it does not come."""
         began = time.monotonic()
         while not happened():
             if time.monotonic() - began > self.patience_s:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from tests.chaos.counted_worker import VARIABLE
+from tests.chaos.crew import Kills
 from tests.chaos.faults import FAULTS
 from tests.chaos.findings import Findings
 from tests.chaos.sampling import Growth, Sampler, growths
@@ -37,18 +38,18 @@ AS_SHIPPED: Final = {
 SETTLE_S: Final = 600.0
 
 
-def first_killed(scene: Scene) -> int:
+def first_killed(scene: Scene) -> Kills:
     """`kill -9` of worker 0."""
     scene.crew.kill(0)
-    return 1
+    return Kills(1)
 
 
-def first_frozen(scene: Scene) -> int:
+def first_frozen(scene: Scene) -> Kills:
     """SIGSTOP of worker 0 for longer than a session."""
     scene.crew.signal(0, signal.SIGSTOP)
     scene.pause(2.5, 5.0)
     scene.crew.signal(0, signal.SIGCONT)
-    return 0
+    return Kills()
 
 
 def play(servers: Servers, seed: int, minutes: float, say: Callable[[str], None]) -> int:

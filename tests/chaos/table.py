@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from functools import reduce
 
 from tests.chaos.campaign import Run
+from tests.chaos.crew import Kills
 from tests.chaos.findings import Findings
 
 _HEAD = (
-    "fault", "runs", "kills", "p50 s", "p99 s", "events lost", "alerts lost", "phantom alerts",
-    "duplicate effects", "state mismatches",
+    "fault", "runs", "kills", "deaths at a step", "p50 s", "p99 s", "events lost", "alerts lost",
+    "phantom alerts", "duplicate effects", "state mismatches", "unasked ends",
 )  # fmt: skip
 
 
@@ -30,6 +31,11 @@ def total(runs: Sequence[Run]) -> Findings:
     return reduce(Findings.plus, (run.findings for run in runs), Findings())
 
 
+def kills(runs: Sequence[Run]) -> Kills:
+    """All processes that died."""
+    return reduce(Kills.plus, (run.kills for run in runs), Kills())
+
+
 def table(runs: Sequence[Run]) -> str:
     """A Markdown table, a line for every fault."""
     head = ["| " + " | ".join(_HEAD) + " |", "|---|" + "---:|" * (len(_HEAD) - 1)]
@@ -45,13 +51,15 @@ def summary(runs: Sequence[Run]) -> str:
     return json.dumps(
         {
             "runs": len(runs),
-            "kills": sum(run.kills for run in runs),
+            "kills": kills(runs).killed,
+            "deaths_at_steps": kills(runs).at_steps,
             "events": found.events,
             "events_lost": found.events_lost,
             "alerts_lost": found.alerts_lost,
             "phantom_alerts": found.phantom_alerts,
             "duplicate_effects": found.duplicate_effects,
             "state_mismatches": found.state_mismatches,
+            "unasked_ends": sum(len(run.unasked) for run in runs),
             "recovery_seconds_p99": round(percentile(seconds, 0.99), 2),
         }
     )
@@ -61,9 +69,9 @@ def _line(name: str, runs: Sequence[Run]) -> str:
     found = total(runs)
     seconds = [s for run in runs for s in run.recoveries_s]
     cells = (
-        name, len(runs), sum(run.kills for run in runs),
+        name, len(runs), kills(runs).killed, kills(runs).at_steps,
         f"{percentile(seconds, 0.5):.1f}", f"{percentile(seconds, 0.99):.1f}",
         found.events_lost, found.alerts_lost, found.phantom_alerts,
-        found.duplicate_effects, found.state_mismatches,
+        found.duplicate_effects, found.state_mismatches, sum(len(run.unasked) for run in runs),
     )  # fmt: skip
     return "| " + " | ".join(map(str, cells)) + " |"

@@ -89,6 +89,30 @@ MADE_UP: Final[dict[str, Callable[[int], Event]]] = {
 }
 
 
+def mixed(number: int) -> Event:
+    """Models and versions come with events and with labels, more than there are places for."""
+    name = f"m{number * 7 % 60:02}"
+    return label(number, model=name) if number % 3 else event(number, name, f"v{number % 50}")
+
+
+def stored_after(events: list[Event], n_records: int) -> dict[str, bytes]:
+    fold = MonitorFolds(SPEC, "bounds").new("log", 0)
+    stored: dict[str, bytes] = {}
+    for start in range(0, len(events), n_records):
+        fold.observe(batch([*events[start : start + n_records]], start))
+        stored |= fold.changes()
+        fold.committed()
+    return {name: value for name, value in stored.items() if value}
+
+
+@pytest.mark.parametrize("make", [mixed, *MADE_UP.values()])
+def test_who_has_a_place_does_not_depend_on_how_the_log_is_cut(
+    make: Callable[[int], Event],
+) -> None:
+    events = [make(number) for number in range(400)]
+    assert stored_after(events, 37) == stored_after(events, 400)
+
+
 @pytest.mark.parametrize("kind", MADE_UP)
 def test_state_reaches_a_plateau(kind: str) -> None:
     make = MADE_UP[kind]

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import Final
 
+import msgspec
 import pytest
 from confluent_kafka import Producer
 
@@ -55,11 +56,12 @@ ELSEWHERE: Final = ("killed_at:", "trainer_killed")
 @pytest.mark.parametrize("fault", [name for name in FAULTS if not name.startswith(ELSEWHERE)])
 def test_nothing_is_lost_and_nothing_twice(stage: Stage, scene: Scene, fault: str) -> None:
     run = run_fault(scene, fault)
-    if run.findings.wrong:
+    if run.wrong:
         stage.begin_anew()
 
     assert run.failure == ""
-    assert run.findings.wrong == 0
+    assert run.findings.wrong == 0, run.findings
+    assert run.unasked == []
     assert run.findings.events > 0
 
 
@@ -68,6 +70,12 @@ def test_the_harness_sees_what_is_wrong(scene: Scene) -> None:
     key = scene.stage.key(0)
     field = next(name for name in scene.servers.redis.hkeys(key) if name.startswith(b"s:model"))
     scene.servers.redis.hset(key, field, b"something else")
+    window = next(scene.servers.redis.scan_iter(f"{scene.stage.prefix}:window:*"))
+    scene.servers.redis.set(window, b"{}")
+    expected = scene.stage.oracle().figures
+    figures = next(iter(expected))
+    told = {"model": "m", "version": "1", "start_ms": 0, "end_ms": 1, "as_of_offset": 0}
+    scene.servers.redis.set(figures, msgspec.json.encode({**told, "n_labelled": 1, "loss": 0.7}))
     producer = Producer(scene.stage.client)
     producer.produce(scene.stage.topics.alerts, b"{}", headers=[("ce_id", b"of nobody")])
     assert producer.flush(20) == 0
@@ -75,6 +83,7 @@ def test_the_harness_sees_what_is_wrong(scene: Scene) -> None:
     findings = judge(scene.stage, scene.traffic.acknowledged + 3)
 
     assert findings.phantom_alerts == 1
-    assert findings.state_mismatches == 1
+    assert set(findings.differing) == {f"0/{field.decode()}", window.decode(), figures}
+    assert findings.state_mismatches == 3
     assert findings.events_lost == 3
-    assert findings.wrong == 5
+    assert findings.wrong == 7

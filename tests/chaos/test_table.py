@@ -11,13 +11,15 @@ import pytest
 from tests.chaos import plan, rivalry, sampling
 from tests.chaos import table as tables
 from tests.chaos.campaign import Run
+from tests.chaos.crew import Kills
 from tests.chaos.findings import Findings
 from tests.chaos.table import percentile, summary, table
 
 RUNS = [
-    Run("redis_killed", 1, [1.0, 3.0], Findings(events=10, alerts=2)),
-    Run("redis_killed", 1, [2.0], Findings(events=5, alerts_lost=1)),
-    Run("worker_killed", 4, [0.5], Findings(events=7, events_lost=2), "not within 90 s"),
+    Run("redis_killed", Kills(1), [1.0, 3.0], Findings(events=10, alerts=2)),
+    Run("redis_killed", Kills(1), [2.0], Findings(events=5, alerts_lost=1)),
+    Run("worker_killed", Kills(4, 3), [0.5], Findings(events=7, events_lost=2), "not within 90 s"),
+    Run("worker_frozen", Kills(), [0.5], Findings(), unasked=[1]),
 ]
 
 
@@ -31,22 +33,28 @@ def test_a_percentile_is_the_smallest_value_that_so_many_do_not_exceed() -> None
 
 def test_a_line_of_the_table_adds_up_the_runs_of_a_fault() -> None:
     rows = table(RUNS).splitlines()
-    assert rows[2] == "| redis_killed | 2 | 2 | 2.0 | 3.0 | 0 | 1 | 0 | 0 | 0 |"
-    assert rows[-1] == "| **all** | 3 | 6 | 1.0 | 3.0 | 2 | 1 | 0 | 0 | 0 |"
+    assert rows[2] == "| redis_killed | 2 | 2 | 0 | 2.0 | 3.0 | 0 | 1 | 0 | 0 | 0 | 0 |"
+    assert rows[-1] == "| **all** | 4 | 6 | 3 | 1.0 | 3.0 | 2 | 1 | 0 | 0 | 0 | 1 |"
 
 
 def test_the_last_line_is_json() -> None:
     assert json.loads(summary(RUNS)) == {
-        "runs": 3,
+        "runs": 4,
         "kills": 6,
+        "deaths_at_steps": 3,
         "events": 22,
         "events_lost": 2,
         "alerts_lost": 1,
         "phantom_alerts": 0,
         "duplicate_effects": 0,
         "state_mismatches": 0,
+        "unasked_ends": 1,
         "recovery_seconds_p99": 3.0,
     }
+
+
+def test_a_worker_that_ends_by_itself_is_wrong_whatever_else_is_right() -> None:
+    assert [run.wrong for run in RUNS] == [0, 1, 2, 1]
 
 
 @pytest.mark.parametrize("module", [plan, rivalry, sampling, tables])

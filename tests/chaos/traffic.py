@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, Message, Producer
@@ -28,6 +28,11 @@ SHUFFLED_MS: Final = 120_000
 """How far out of order events may be."""
 LABEL_DELAY: Final = 60
 POISON: Final = (b"", b"{", b"\xff\xfe", b'{"id": 7}', b"[" * 5_000, b'{"x": NaN}', b"\0" * 300)
+
+
+RECENT: Final = 1_000
+Record = tuple[int, bytes, list[tuple[str, str | bytes | None]]]
+"""Where a record goes, what it holds, its headers."""
 
 
 def events_of(model: str, seed: int) -> Iterator[Event | bytes]:
@@ -100,7 +105,11 @@ class Traffic:
         self._topic = topic
         self.per_s = per_s
         self._lives = [events_of(model, seed) for model in models_for(n_partitions)]
-        self.acknowledged = 0
+        self._acknowledged = 0
+        self.besides = 0
+        """Records that others than our thread have written, acknowledged."""
+        self._recent: deque[Record] = deque(maxlen=RECENT)
+        self._client = client
         self.refused = 0
         self._running = threading.Event()
         self._idle = threading.Event()
@@ -118,6 +127,36 @@ class Traffic:
     def resume(self) -> None:
         """Go on writing."""
         self._running.set()
+
+    @property
+    def acknowledged(self) -> int:
+        """How many records the broker has promised to keep."""
+        return self._acknowledged + self.besides
+
+    def recent(self) -> list[Record]:
+        """What was written last."""
+        return list(self._recent)
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Write as another producer does, which knows nothing of ours.
+
+        Raises:
+            RuntimeError: the broker did not take all of it.
+        """
+        said: list[KafkaError | None] = []
+        # A batch of one bomb compresses to kilobytes; the client counts what it was before.
+        large = {"message.max.bytes": 200_000_000, "compression.type": "zstd", "linger.ms": 1}
+        producer = Producer({**self._client, **large})
+        for partition, raw, kind in records:
+            producer.produce(
+                self._topic, raw, partition=partition, headers=kind,
+                on_delivery=lambda error, _message: said.append(error),
+            )  # fmt: skip
+            producer.poll(0)
+        left = producer.flush(60)
+        if left or said != [None] * len(records):
+            raise RuntimeError(f"the broker took no more: {left} left, {set(said)}")
+        self.besides += len(records)
 
     def pause(self) -> None:
         """Stop writing, and wait until all of it is acknowledged."""
@@ -159,6 +198,7 @@ class Traffic:
         value = next(self._lives[partition])
         raw = value if isinstance(value, bytes) else encode(value)
         kind = [] if isinstance(value, bytes) else headers(value, source="/chaos")
+        self._recent.append((partition, raw, kind))
         while True:
             try:
                 self._producer.produce(
@@ -171,6 +211,6 @@ class Traffic:
 
     def _answered(self, error: KafkaError | None, _message: Message) -> None:
         if error is None:
-            self.acknowledged += 1
+            self._acknowledged += 1
         else:
             self.refused += 1

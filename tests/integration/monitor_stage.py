@@ -9,11 +9,12 @@ import subprocess
 import sys
 import time
 import uuid
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from itertools import chain
+from typing import Any, Final
 
+import msgspec
 import redis
 from confluent_kafka import Message, Producer
 
@@ -21,17 +22,15 @@ from driftline import topic_registry
 from producer.codec import encode, headers
 from producer.events import Event, InferenceEvent, Label
 from producer.routing import partition_of, topic_names
-from stream_monitor.ingest.records import LogRecord, RecordBatch
 from stream_monitor.runtime.reader import _record
 from stream_monitor.settings import Settings
-from stream_monitor.state.fold import ALERT, WINDOW
 from stream_monitor.state.monitored import MonitorFolds
+from stream_monitor.windows.performance import WindowPerformance
+from tests.integration.oracle import Found, Undisturbed
 from tests.integration.topic_reading import each_record, read_topic
 
 MODELS: Final = ("churn", "flights")
 N_EVENTS: Final = 6_000
-ORACLE_BATCH: Final = 50_000
-"""Records the oracle folds at once: it never sees a batch of the monitor's."""
 START_MS: Final = 1_700_000_000_000
 CORE: Final = {
     "DRIFTLINE_MONITOR": '{"warm_up_events": 1000, "loss_warm_up": 500}',
@@ -47,15 +46,6 @@ FAST: Final = {
     "DRIFTLINE_LOG_LEVEL": "WARNING",
 }
 POISON: Final = (b"", b"{", b"\xff\xfe", b'{"id": 7}', b"[" * 5_000)
-
-
-class Found(NamedTuple):
-    """What a fold of the log leads to: stored fields by partition, and ids of what leaves."""
-
-    state: dict[int, dict[str, bytes]]
-    alerts: set[str]
-    windows: set[str]
-    dead_letters: set[str]
 
 
 def log_of(model: str, seed: int, n_events: int = N_EVENTS) -> Iterator[Event | bytes]:
@@ -97,6 +87,8 @@ class Stage:
     redis_url: str
     prefix: str = field(default_factory=lambda: f"m{uuid.uuid4().hex[:10]}")
     monitors: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    kept: list[Message] = field(default_factory=list)
+    """Records that are no longer in the log, and were read before."""
 
     def __post_init__(self) -> None:
         self.topics = topic_names(self.prefix)
@@ -150,10 +142,28 @@ class Stage:
                 for name, value in fields.items()
                 if name.startswith(b"s:") and value
             }
-        windows = {key.decode() for key in self.redis.scan_iter(f"{self.prefix}:window:*")}
-        alerts = {ce_id(message) for message in read_topic(self.broker, self.topics.alerts)}
+        windows = self._values(f"{self.prefix}:window:*")
+        alerts = {
+            ce_id(message): message.value() or b""
+            for message in read_topic(self.broker, self.topics.alerts)
+        }
+        figures = {
+            key: (told.n_labelled, told.loss)
+            for key, value in self._values(f"{self.prefix}:performance:*").items()
+            for told in [msgspec.json.decode(value, type=WindowPerformance)]
+        }
         dead = {ce_id(message) for message in read_topic(self.broker, self.topics.dead_letters)}
-        return Found(state, alerts, windows, dead)
+        return Found(state, set(alerts), set(windows), dead, alerts | windows, figures)
+
+    def _values(self, pattern: str) -> dict[str, bytes]:
+        """What lies under the keys that match."""
+        keys = list(self.redis.scan_iter(pattern, count=1_000))
+        values = self.redis.mget(keys) if keys else []
+        return {key.decode(): value for key, value in zip(keys, values, strict=True)}
+
+    def log(self) -> Iterator[Message]:
+        """Each record that was ever written, each partition in its order."""
+        return chain(self.kept, each_record(self.broker, self.topics.events))
 
     def oracle(self) -> Found:
         """The log below the stored positions, folded at once by one who never dies."""
@@ -165,34 +175,12 @@ class Stage:
         )
         folds = MonitorFolds(settings.monitor_spec(), self.prefix)
         upto = [int(self.redis.hget(self.key(p), "_next") or 0) for p in range(self.partitions)]
-        monitors = [folds.new(self.topics.events, p) for p in range(self.partitions)]
-        waiting: dict[int, list[LogRecord]] = defaultdict(list)
-        found = Found({p: {} for p in range(self.partitions)}, set(), set(), set())
-
-        def fold(partition: int) -> None:
-            records = waiting.pop(partition)
-            start, end = records[0].offset, records[-1].offset + 1
-            seen = monitors[partition].observe(
-                RecordBatch(self.topics.events, partition, "oracle", start, end, records)
-            )
-            found.alerts.update(n.removeprefix(ALERT) for n in seen.outbox if n.startswith(ALERT))
-            found.windows.update(
-                n.removeprefix(WINDOW) for n in seen.outbox if n.startswith(WINDOW)
-            )
-            found.dead_letters.update(letter.letter_id for letter in seen.dead_letters)
-
-        for message in each_record(self.broker, self.topics.events):
+        oracle = Undisturbed(folds, self.topics.events, self.partitions)
+        for message in self.log():
             partition, record = message.partition() or 0, _record(message)
             if record.offset < upto[partition]:
-                waiting[partition].append(record)
-                if len(waiting[partition]) == ORACLE_BATCH:
-                    fold(partition)
-        for partition in sorted(waiting):
-            fold(partition)
-        for partition, monitor in enumerate(monitors):
-            if upto[partition] > 0:  # else nobody had anything to commit
-                found.state[partition] = {n: v for n, v in monitor.changes().items() if v}
-        return found
+                oracle.take(partition, record)
+        return oracle.found(upto)
 
     def wipe(self) -> None:
         """All that Redis holds of this log is gone."""

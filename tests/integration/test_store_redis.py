@@ -13,7 +13,7 @@ import pytest
 import redis as sync_redis
 
 from stream_monitor.state.redis_store import RedisStateStore, partition_key
-from stream_monitor.state.store import Acquired, Commit, Outcome, UnsafeEviction
+from stream_monitor.state.store import Acquired, Commit, Outcome, StoreUnavailable, UnsafeEviction
 
 
 def test_windows_are_readable_and_expire(redis_url: str) -> None:
@@ -74,6 +74,37 @@ def test_a_full_redis_writes_nothing_and_takes_the_same_commit_later(full: str) 
                 assert (await store.commit(key, commit)).outcome is Outcome.OUT_OF_MEMORY
                 client.config_set("maxmemory", 0)
                 assert await store.load(key) == {}
+                assert (await store.commit(key, commit)).outcome is Outcome.OK
+            finally:
+                await store.close()
+
+    asyncio.run(main())
+
+
+@pytest.fixture
+def replica(redis_url: str) -> Iterator[str]:
+    with sync_redis.Redis.from_url(redis_url) as client:
+        yield redis_url
+        client.replicaof("NO", "ONE")
+
+
+def test_a_read_only_redis_writes_nothing_and_takes_the_same_commit_later(replica: str) -> None:
+    key = partition_key(f"replica-{uuid.uuid4().hex}", 0)
+
+    async def main() -> None:
+        store = RedisStateStore(replica)
+        with sync_redis.Redis.from_url(replica) as client:
+            try:
+                acquired = await store.acquire(key, 1, "a", 1_000)
+                assert isinstance(acquired, Acquired)
+                commit = Commit(acquired.epoch, "t", None, 5, 1_000, {"s:x": b"1"})
+                client.replicaof("127.0.0.1", "1")  # of nobody
+                assert (await store.commit(key, commit)).outcome is Outcome.UNKNOWN
+                with pytest.raises(StoreUnavailable):
+                    await store.publish_window(key, b"{}", 1_000)
+                with pytest.raises(StoreUnavailable):
+                    await store.discard(key, ["o:a:1"])
+                client.replicaof("NO", "ONE")
                 assert (await store.commit(key, commit)).outcome is Outcome.OK
             finally:
                 await store.close()

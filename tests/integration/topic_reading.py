@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 
 
 def read_topic(broker: str, topic: str) -> list[Message]:
@@ -23,7 +23,7 @@ def each_record(broker: str, topic: str) -> Iterator[Message]:
         }
     )
     numbers = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-    consumer.assign([TopicPartition(topic, number, 0) for number in numbers])
+    consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in numbers])
     ended = 0
     while ended < len(numbers):
         for message in consumer.consume(10_000, 0.2):
