@@ -23,6 +23,7 @@ READER_DEFAULTS: Final[dict[str, Any]] = {
     "auto.offset.reset": "error",
     "isolation.level": "read_committed",
     "enable.partition.eof": True,  # tells how far transaction markers at the end reach
+    "topic.metadata.refresh.interval.ms": 5_000,  # five minutes are too long to miss a leader
     "fetch.wait.max.ms": 20,
     "fetch.queue.backoff.ms": 10,  # the default 1 s starves us whenever the queue was full once
     "queued.min.messages": 20_000,
