@@ -49,8 +49,11 @@ def scene(stage: Stage) -> Scene:
     return stage.begin()
 
 
-ELSEWHERE: Final = ("killed_at:", "trainer_killed")
-"""Faults whose places have tests of their own: `test_failpoints.py`, `test_trainer_kills.py`."""
+ELSEWHERE: Final = (
+    "killed_at:", "trainer_killed", "record_kills", "refusals_flood", "log_truncated",
+)  # fmt: skip
+"""Faults that have tests of their own: `test_failpoints.py`, `test_trainer_kills.py`, and those
+that end their log, `test_protocol_edges.py`."""
 
 
 @pytest.mark.parametrize("fault", [name for name in FAULTS if not name.startswith(ELSEWHERE)])
