@@ -155,10 +155,8 @@ class InferenceLogger:
     ) -> str:
         """Log one prediction; answers its id, by which `label` finds it later."""
         try:
-            if time_ms is None:
-                at_ms = int(time.time() * 1000)
-            else:
-                at_ms = time_ms if type(time_ms) is int else _whole_ms(time_ms)
+            # A time may have the fraction of ``time.time() * 1000``; floor raises for no number.
+            at_ms = int(time.time() * 1000) if time_ms is None else math.floor(time_ms)
             event_id = uuid7(at_ms) if id is None else id
             copied = dict(features)
             part = None if segment is None else dict(segment)
@@ -234,11 +232,6 @@ def _close_at_exit(logger: weakref.ref[InferenceLogger]) -> None:
         alive.close()
 
 
-def _whole_ms(time_ms: float) -> int:
-    """Without the fraction that ``time.time() * 1000`` has; raises for what is no finite number."""
-    return math.floor(time_ms)
-
-
 def _event(
     event_id: str,
     model: str,
@@ -263,6 +256,6 @@ def _label(
     prediction: Prediction | None,
 ) -> Label:
     return Label(
-        id=event_id, model=model, label=label, time_ms=_whole_ms(time_ms),
+        id=event_id, model=model, label=label, time_ms=math.floor(time_ms),
         version=version, prediction=prediction,
     )  # fmt: skip

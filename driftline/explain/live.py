@@ -10,13 +10,13 @@ import msgspec
 from driftline.drill.live import live_profile
 from driftline.partition_state import partitions_in
 from stream_monitor.reference.profile import ReferenceProfile
+from stream_monitor.reference.season import HOUR_MS
 from stream_monitor.windows.closed import ClosedWindow
 
 if TYPE_CHECKING:
     from redis import Redis
 
 LAST_WINDOWS: Final = 24
-_HOUR_MS: Final = 3_600_000
 
 
 class LiveModel(NamedTuple):
@@ -53,4 +53,4 @@ def events_per_hour(windows: Iterable[ClosedWindow]) -> float | None:
     if not found:
         return None
     span_ms = max(one.end_ms for one in found) - min(one.start_ms for one in found)
-    return sum(one.n_events for one in found) * _HOUR_MS / span_ms
+    return sum(one.n_events for one in found) * HOUR_MS / span_ms

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
@@ -108,19 +109,21 @@ def read_range(
                     updates.append(record)
     except LookupError as error:
         raise BadSource(str(error), fix="driftline topics create") from error
-    named, versions = _meant(records, model)
+    events = _events_of(records)
+    named, versions = _meant(events, model)
     profile = _in_force(updates, named, versions) if announced else None
-    frame = frame_of(records, model, topic, profiled=profiled or profile is not None)
+    frame = _frame(events, model, topic, profiled=profiled or profile is not None)
     return Range(frame, profile, versions)
 
 
-def _meant(records: Iterable[Record], model: str | None) -> tuple[set[str], list[str]]:
+def _meant(events: Iterable[Event], model: str | None) -> tuple[set[str], list[str]]:
     """The models that may be meant, and the versions that their events name."""
-    events = [event for event in map(_event_of, records) if isinstance(event, InferenceEvent)]
     chosen = [
         event
         for event in events
-        if not _is_hidden(event.model, model) and model in (None, event.model)
+        if isinstance(event, InferenceEvent)
+        and not _is_hidden(event.model, model)
+        and model in (None, event.model)
     ]
     return {event.model for event in chosen}, sorted({event.version for event in chosen})
 
@@ -129,7 +132,7 @@ def _in_force(
     updates: Iterable[Record], models: set[str], versions: Sequence[str]
 ) -> ReferenceProfile | None:
     found = None
-    for update in map(_event_of, _in_order(updates)):
+    for update in _events_of(updates):
         if not isinstance(update, ModelUpdate) or update.profile is None:
             continue
         if update.model in models and update.version in versions:
@@ -140,12 +143,13 @@ def _in_force(
     return found
 
 
-def _event_of(record: Record) -> Event | None:
-    """What a record says; ``None`` where the monitor refuses it too."""
-    try:
-        return decode(record.value or b"", record.kind)
-    except RefusedRecord:
-        return None
+def _events_of(records: Iterable[Record]) -> list[Event]:
+    """What the records say, in the order of the log, without what the monitor refuses too."""
+    events: list[Event] = []
+    for record in _in_order(records):
+        with contextlib.suppress(RefusedRecord):
+            events.append(decode(record.value or b"", record.kind))
+    return events
 
 
 def _inside(record: Record, since: Bound | None, upto: Bound | None) -> bool:
@@ -166,11 +170,16 @@ def frame_of(
     Raises:
         BadSource: there is no event, or those of several models and none was chosen.
     """
+    return _frame(_events_of(records), model, topic, profiled=profiled)
+
+
+def _frame(
+    events: Iterable[Event], model: str | None, topic: str, *, profiled: bool
+) -> pd.DataFrame:
     rows: dict[str, dict[str, Any]] = {}
     labels: dict[str, Any] = {}
     models: set[str] = set()
-    for record in _in_order(records):
-        event = _event_of(record)
+    for event in events:
         if not isinstance(event, InferenceEvent | Label) or _is_hidden(event.model, model):
             continue
         models.add(event.model)

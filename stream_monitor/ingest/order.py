@@ -7,8 +7,7 @@ and every so many offsets its end, at which repeated ids are forgotten.
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,25 +65,31 @@ class Segment:
         Ticks are only counted, so it does not matter in which of the two.
         """
         i = int(np.searchsorted(self.offsets, offset))
-        before: dict[tuple[str, str], list[tuple[LogRecord, InferenceEvent]]] = {}
-        rest: dict[tuple[str, str], list[tuple[LogRecord, InferenceEvent]]] = {}
-        for key, entries in self.events.items():
-            k = bisect_left(entries, offset, key=lambda entry: entry[0].offset)
-            before |= {key: entries[:k]} if k else {}
-            rest |= {key: entries[k:]} if k < len(entries) else {}
-        first = sorted(rest.items(), key=lambda item: item[1][0][0].offset)
-        early = {m: [x for x in labels if x[0] < offset] for m, labels in self.labels.items()}
-        late = {m: [x for x in labels if x[0] >= offset] for m, labels in self.labels.items()}
-        return (
-            Segment(
-                self.offsets[:i], self.timestamps_ms[:i], before,
-                {m: labels for m, labels in early.items() if labels}, 0, None,
-            ),
-            Segment(
-                self.offsets[i:], self.timestamps_ms[i:], dict(first),
-                {m: labels for m, labels in late.items() if labels}, self.ticks, self.barrier,
-            ),
-        )  # fmt: skip
+        before = self._part(slice(None, i), lambda at: at < offset, 0, None)
+        return before, self._part(slice(i, None), lambda at: at >= offset, self.ticks, self.barrier)
+
+    def _part(
+        self,
+        where: slice,
+        inside: Callable[[int], bool],
+        ticks: int,
+        barrier: tuple[LogRecord, ModelUpdate | Command] | None,
+    ) -> Segment:
+        """The records at ``where``, whose offsets are ``inside``."""
+        events = {
+            key: kept
+            for key, entries in self.events.items()
+            if (kept := [entry for entry in entries if inside(entry[0].offset)])
+        }
+        labels = {
+            model: kept_rows
+            for model, rows in self.labels.items()
+            if (kept_rows := [row for row in rows if inside(row[0])])
+        }
+        by_first = dict(sorted(events.items(), key=lambda item: item[1][0][0].offset))
+        return Segment(
+            self.offsets[where], self.timestamps_ms[where], by_first, labels, ticks, barrier
+        )
 
 
 def segments(entries: Sequence[Entry], segment_events: int = 4096) -> list[Segment]:

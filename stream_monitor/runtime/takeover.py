@@ -154,6 +154,7 @@ class Takeover:
         if read_before is None or read_before <= earliest:
             return earliest
         rebuilt = self._on_loss == "rebuild" or partition in self._truncated
+        self._truncated.discard(partition)  # of the next loss it says nothing
         start = earliest if rebuilt else read_before
         # Of what was deleted nothing can be rebuilt: references and episodes may differ.
         log.critical("the store has lost the state of a partition", partition=partition,
