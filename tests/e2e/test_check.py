@@ -8,17 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
 
-from driftline.cli import app
-
-N = 12_000
-
-
-def run(*arguments: str | Path, code: int = 0) -> str:
-    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert done.exit_code == code, done.output
-    return done.output
+from tests.e2e.replaying import N, run
 
 
 @pytest.fixture(scope="module")

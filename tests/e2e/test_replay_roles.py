@@ -16,6 +16,7 @@ from driftline.cli import app
 from driftline.commands.failure import USAGE
 from stream_monitor.reference.errors import NoPositiveLabel
 from stream_monitor.reference.profile import ReferenceProfile, profile_from_data
+from tests.e2e import replaying
 
 N = 6_000
 TURNED_AT = 4_000
@@ -40,9 +41,8 @@ def file(tmp_path: Path) -> Path:
 
 
 def run(*arguments: object, code: int = 0) -> str:
-    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert done.exit_code == code, done.output
-    return done.stdout if code == 0 else " ".join(done.output.split())
+    told = replaying.run(*map(str, arguments), code=code)
+    return told if code == 0 else " ".join(told.split())
 
 
 def episodes(*arguments: object) -> list[dict[str, Any]]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from importlib.resources import files
 from typing import Any
 
@@ -52,6 +53,22 @@ def test_a_redis_that_may_evict_state_is_refused(evicting: str) -> None:
     asyncio.run(main())
 
 
+@contextlib.asynccontextmanager
+async def acquired(
+    url: str, fields: dict[str, bytes]
+) -> AsyncIterator[tuple[RedisStateStore, sync_redis.Redis, str, Commit]]:
+    """A partition of its own, and a first commit of it that is not sent yet."""
+    key = partition_key(f"refusing-{uuid.uuid4().hex}", 0)
+    store = RedisStateStore(url)
+    with sync_redis.Redis.from_url(url) as client:
+        try:
+            taken = await store.acquire(key, 1, "a", 1_000)
+            assert isinstance(taken, Acquired)
+            yield store, client, key, Commit(taken.epoch, "t", None, 5, 1_000, fields)
+        finally:
+            await store.close()
+
+
 @pytest.fixture
 def full(redis_url: str) -> Iterator[str]:
     with sync_redis.Redis.from_url(redis_url) as client:
@@ -61,22 +78,13 @@ def full(redis_url: str) -> Iterator[str]:
 
 
 def test_a_full_redis_writes_nothing_and_takes_the_same_commit_later(full: str) -> None:
-    key = partition_key(f"full-{uuid.uuid4().hex}", 0)
-
     async def main() -> None:
-        store = RedisStateStore(full)
-        with sync_redis.Redis.from_url(full) as client:
-            try:
-                acquired = await store.acquire(key, 1, "a", 1_000)
-                assert isinstance(acquired, Acquired)
-                commit = Commit(acquired.epoch, "t", None, 5, 1_000, {"s:x": b"1" * 1000})
-                client.config_set("maxmemory", 1)
-                assert (await store.commit(key, commit)).outcome is Outcome.OUT_OF_MEMORY
-                client.config_set("maxmemory", 0)
-                assert await store.load(key) == {}
-                assert (await store.commit(key, commit)).outcome is Outcome.OK
-            finally:
-                await store.close()
+        async with acquired(full, {"s:x": b"1" * 1000}) as (store, client, key, commit):
+            client.config_set("maxmemory", 1)
+            assert (await store.commit(key, commit)).outcome is Outcome.OUT_OF_MEMORY
+            client.config_set("maxmemory", 0)
+            assert await store.load(key) == {}
+            assert (await store.commit(key, commit)).outcome is Outcome.OK
 
     asyncio.run(main())
 
@@ -89,25 +97,16 @@ def replica(redis_url: str) -> Iterator[str]:
 
 
 def test_a_read_only_redis_writes_nothing_and_takes_the_same_commit_later(replica: str) -> None:
-    key = partition_key(f"replica-{uuid.uuid4().hex}", 0)
-
     async def main() -> None:
-        store = RedisStateStore(replica)
-        with sync_redis.Redis.from_url(replica) as client:
-            try:
-                acquired = await store.acquire(key, 1, "a", 1_000)
-                assert isinstance(acquired, Acquired)
-                commit = Commit(acquired.epoch, "t", None, 5, 1_000, {"s:x": b"1"})
-                client.replicaof("127.0.0.1", "1")  # of nobody
-                assert (await store.commit(key, commit)).outcome is Outcome.UNKNOWN
-                with pytest.raises(StoreUnavailable):
-                    await store.publish_window(key, b"{}", 1_000)
-                with pytest.raises(StoreUnavailable):
-                    await store.discard(key, ["o:a:1"])
-                client.replicaof("NO", "ONE")
-                assert (await store.commit(key, commit)).outcome is Outcome.OK
-            finally:
-                await store.close()
+        async with acquired(replica, {"s:x": b"1"}) as (store, client, key, commit):
+            client.replicaof("127.0.0.1", "1")  # of nobody
+            assert (await store.commit(key, commit)).outcome is Outcome.UNKNOWN
+            with pytest.raises(StoreUnavailable):
+                await store.publish_window(key, b"{}", 1_000)
+            with pytest.raises(StoreUnavailable):
+                await store.discard(key, ["o:a:1"])
+            client.replicaof("NO", "ONE")
+            assert (await store.commit(key, commit)).outcome is Outcome.OK
 
     asyncio.run(main())
 
