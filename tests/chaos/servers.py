@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import redis
 
-from driftline.stack.kafka import ApacheKafka
+from driftline.stack.kafka import ApacheKafka, fetch_jars
 from driftline.stack.process import data_folder, free_port
 from driftline.stack.valkey import Valkey
 from tests.chaos.proxy import Proxy
@@ -23,6 +23,7 @@ class Servers:
     """A broker, a store with an append-only file, and the lines that workers reach them by."""
 
     def __enter__(self) -> Self:
+        fetch_jars()  # on a new machine nothing else has
         self._folder = data_folder()
         self.folder: Path = self._folder.__enter__()
         self.kafka = ApacheKafka(self.folder)
