@@ -33,10 +33,11 @@ class DriftAlert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     What a person did is a phase too: ``acknowledged``, ``snoozed`` (until ``until_ms`` of the
     append clock) and ``resolved`` name the ``actor`` and the ``reason``.  Later phases of an
     acknowledged episode carry ``acknowledged_by`` and the time of that command.  ``withheld`` is
-    how many alerts of the episode a snooze kept back so far.  ``segment`` (``origin=EWR``) is the
-    part of the traffic that drifts, where it is not the whole.  Of a relation (``relation/a~b``)
-    the two means are rank correlations, and ``feature`` is null.  ``drill`` is true of a
-    shadow model's (`producer.drill`): somebody put the change in, to measure how soon it is told.
+    how many alerts of the episode a snooze or a cooldown kept back so far.  ``segment``
+    (``origin=EWR``) is the part of the traffic that drifts, where it is not the whole.  Of a
+    relation (``relation/a~b``) the two means are rank correlations, and ``feature`` is null.
+    ``drill`` is true of a shadow model's (`producer.drill`): somebody put the change in, to measure
+    how soon it is told.
 
     ``estimated_before`` and ``estimated_now`` are the error rates that the predictions of the
     reference, and of the same fresh events, let expect without a label: of a prediction what its

@@ -11,8 +11,8 @@ class Counters(msgspec.Struct, kw_only=True):
     The first eight are disjoint, and their sum is the number of records below the next offset.
     ``valid`` and ``late`` are inference events (late for their window, still seen by the
     detectors), ``unwatched`` are events above a cap.  ``joined`` counts labels that found their
-    prediction, ``alerts`` those that went out, ``withheld`` those a snooze kept back;
-    ``append_clock_ms`` is the partition's clock.
+    prediction, ``alerts`` those that went out, ``withheld`` those a snooze or a
+    cooldown kept back; ``append_clock_ms`` is the partition's clock.
     """
 
     valid: int = 0

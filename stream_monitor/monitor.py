@@ -7,13 +7,14 @@ what the records say.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
 
 from producer.events import Command, ModelUpdate
+from stream_monitor.alerts.cooldown import Events
 from stream_monitor.alerts.register import UnknownEpisode
 from stream_monitor.contracts import DeadLetter, DriftAlert
 from stream_monitor.counters import Counters
@@ -91,20 +92,21 @@ class PartitionMonitor:
             decided.alerts.extend(
                 model.observe_flow(segment.offsets, clock, self.counters.append_clock_ms)
             )
-        out.alerts.extend(self._tell(decided.alerts, segment.offsets, clock))
+        out.alerts.extend(self._tell(decided.alerts, segment.offsets, clock, batches))
         self.counters.append_clock_ms = int(clock[-1])
         if segment.barrier is not None:
             self._obey(*segment.barrier, out)
 
-    def _tell(self, decided: list[DriftAlert], offsets: Ints, clock: Ints) -> list[DriftAlert]:
-        """What goes out of the alerts decided at these records: people may have asked for quiet."""
+    def _tell(
+        self, decided: list[DriftAlert], offsets: Ints, clock: Ints, batches: Sequence[EventBatch]
+    ) -> list[DriftAlert]:
+        """What goes out of the alerts decided at these records: there may be reasons for quiet."""
         told: list[DriftAlert] = []
         decided.sort(key=_log_order)
-        now_ms = int(clock[-1])
         for name, model in self.models.items():
-            if decided or model.register.due(now_ms):
-                mine = [alert for alert in decided if alert.model == name]
-                told += model.register.tell(mine, offsets, clock)
+            mine = [alert for alert in decided if alert.model == name]
+            if mine or model.register.due(int(clock[-1])):
+                told += model.register.tell(mine, offsets, clock, Events.of(name, batches))
         return told
 
     def _admit(self, segment: Segment) -> list[EventBatch]:
@@ -216,12 +218,10 @@ class PartitionMonitor:
             out.alerts.extend(self._effects(order, model, record.offset))
         except ValueError as error:
             self.counters.dead_lettered += 1
-            out.dead_letters.append(
-                dead_letter(
-                    self.topic, self.partition, record, _refusal(error, order), str(error),
-                    self.spec.limits.max_payload_bytes,
-                )
-            )  # fmt: skip
+            why = _refusal(error, order), str(error)
+            max_bytes = self.spec.limits.max_payload_bytes
+            letter = dead_letter(self.topic, self.partition, record, *why, max_bytes)
+            out.dead_letters.append(letter)
             return
         self.counters.control += 1
 
@@ -240,8 +240,7 @@ class PartitionMonitor:
             return model.obey(order, offset, clock_ms)
         ended = model.update(order, offset, clock_ms)
         keep_clocks(self._last_append_ms, model)
-        at = np.array([offset], dtype=np.int64), np.array([clock_ms], dtype=np.int64)
-        return model.register.tell(ended, *at)
+        return model.register.tell_at(offset, clock_ms, ended)
 
     def levels(self) -> dict[tuple[str, str], int]:
         """Drift of every (model@version, series): 0 none, 1 suspected, 2 an open episode."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -19,7 +19,9 @@ class EpisodePolicy(msgspec.Struct, frozen=True, kw_only=True):
     (0.008 is a mean shift of about 0.09 standard deviations of a normal feature).  A suspicion is
     tested after ``first_look_events`` fresh events and at every doubling up to eight windows, each
     time at ``significance`` divided by the number of looks (Bonferroni).  An episode is over after
-    ``clear_windows`` consecutive windows whose effect is below half of ``min_effect``.
+    ``clear_windows`` consecutive windows whose effect is below half of ``min_effect``.  What drifts
+    again within ``cooldown_ms`` of event time after that is told when the cooldown is over, or when
+    it is worse than before.
     """
 
     min_effect: float = 0.008
@@ -29,6 +31,7 @@ class EpisodePolicy(msgspec.Struct, frozen=True, kw_only=True):
     clear_windows: int = 3
     medium_effect: float = 0.1
     high_effect: float = 0.25
+    cooldown_ms: Annotated[int, msgspec.Meta(ge=0)] = 3_600_000
 
     def window_events(self, n_bins: int, tau: float) -> int:
         """Length W of a window, so that the bias of its distance stays below ``min_effect``.

@@ -1,47 +1,33 @@
 """The open episodes of one model, and what people said about them.
 
 Alerts come in as they are decided and go out as they are told: with who acknowledged the episode,
-or not at all while its series is snoozed.  A snooze ends by the append clock, the clock of the
-person who set it; event time may be that of a replayed year.  What it kept back is counted, and
-when it is over an episode that is still open says so once.  The end of an episode somebody was
-told of is always told: it asks nothing of anybody, and programs wait for it.
+or not at all while its series is snoozed, or rests after a recovery (`Cooldown`).  A snooze ends by
+the append clock, the clock of the person who set it, for event time may be that of a replayed year;
+a rest ends by event time.  What is kept back is counted, and at the end of it an episode that is
+still open says so once.  The end of an episode somebody was told of is always told: it asks nothing
+of anybody, and programs wait for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from producer.events import Command
 from stream_monitor.alerts.alert import derived_id, later_phase
+from stream_monitor.alerts.causes import RANK
+from stream_monitor.alerts.cooldown import NO_EVENTS, Cooldown, Events, is_worse
+from stream_monitor.alerts.open_episode import OpenEpisode, SeriesKey
 from stream_monitor.alerts.wording import moment
 from stream_monitor.contracts import ENDED, DriftAlert, Phase
 from stream_monitor.ingest.batch import Ints
 
-SeriesKey: TypeAlias = tuple[str, str]
-"""Version and series."""
-
 
 class UnknownEpisode(ValueError):  # noqa: N818 - a finding, named for what it says
     """A command names an episode that is not open here."""
-
-
-class OpenEpisode(msgspec.Struct):
-    """``latest`` is its last alert, told or withheld; ``told`` whether any was told."""
-
-    latest: DriftAlert
-    told: bool = False
-    acknowledged_by: str | None = None
-    acknowledged_ms: int | None = None
-    withheld: int = 0
-
-    @property
-    def series(self) -> SeriesKey:
-        """Which series it is of."""
-        return self.latest.version, self.latest.series
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -55,64 +41,94 @@ class Place(msgspec.Struct, frozen=True):
 class Register:
     """Open episodes by id, and snoozes by series: from (version, series) to the end, in ms."""
 
-    def __init__(self) -> None:
+    def __init__(self, cooldown_ms: int = 0) -> None:
         self.open: dict[str, OpenEpisode] = {}
+        self._cooldown = Cooldown(cooldown_ms)
         self._snoozes: dict[SeriesKey, int] = {}
         self.withheld = 0
         self._dirty = True
 
     def due(self, clock_ms: int) -> bool:
-        """Whether a snooze is over at that time of the append clock."""
-        return bool(self._snoozes) and min(self._snoozes.values()) <= clock_ms
+        """Whether records alone may end a snooze, at that time of the append clock, or a rest."""
+        snoozed = bool(self._snoozes) and min(self._snoozes.values()) <= clock_ms
+        return snoozed or any(episode.rest is not None for episode in self.open.values())
 
-    def tell(self, alerts: Iterable[DriftAlert], offsets: Ints, clock_ms: Ints) -> list[DriftAlert]:
+    def tell(
+        self,
+        alerts: Iterable[DriftAlert],
+        offsets: Ints,
+        clock_ms: Ints,
+        events: Events = NO_EVENTS,
+    ) -> list[DriftAlert]:
         """Take alerts in the order of ``decided_offset``; gives what goes out.
 
         ``offsets`` and ``clock_ms`` (n,) are those of the records since the last call; a snooze
-        ends at the first of them that reaches its end.
+        ends at the first of them that reaches its end, a cooldown at the first of the model's
+        ``events`` among them that does.
         """
         told: list[DriftAlert] = []
         for alert in alerts:
             i = int(np.searchsorted(offsets, alert.decided_offset))
             told += self._wake(offsets, clock_ms, int(clock_ms[i]))
+            told += self._end_rests(events, alert.decided_offset)
             told += self._take(alert)
-        return told + self._wake(offsets, clock_ms, int(clock_ms[-1]))
+        told += self._wake(offsets, clock_ms, int(clock_ms[-1]))
+        return told + self._end_rests(events, int(offsets[-1]))
+
+    def tell_at(self, offset: int, clock_ms: int, alerts: Iterable[DriftAlert]) -> list[DriftAlert]:
+        """Take alerts that one record decided."""
+        return self.tell(
+            alerts, np.array([offset], dtype=np.int64), np.array([clock_ms], dtype=np.int64)
+        )
 
     def _take(self, alert: DriftAlert) -> list[DriftAlert]:
         self._dirty = True
+        self._cooldown.take(alert)
+        ends = alert.phase in ENDED
         episode = self.open.get(alert.episode_id)
         if episode is None:
             episode = OpenEpisode(alert)
-            if alert.phase not in ENDED:
+            if not ends:
                 self.open[alert.episode_id] = episode
+                episode.rest = self._cooldown.rest_of(alert)
         episode.latest = alert
-        ends = alert.phase in ENDED
         if ends:
             self.open.pop(alert.episode_id, None)
-        if episode.series in self._snoozes and not (ends and episode.told):
+        else:
+            episode.worst = max(episode.worst, alert.severity, key=RANK.__getitem__)
+        if episode.rest is not None and not ends and is_worse(alert.severity, episode.rest):
+            episode.rest = None
+            alert = msgspec.structs.replace(alert, phase="started")  # the first that is told of it
+        quiet = episode.rest is not None or episode.series in self._snoozes
+        if quiet and not (ends and episode.told):
             episode.withheld += 1
             self.withheld += 1
             return []
-        return [self._out(episode, alert)]
+        if alert.phase == "recovered":
+            self._cooldown.recovered(alert, episode.worst)
+        return [episode.out(alert)]
 
-    def _out(self, episode: OpenEpisode, alert: DriftAlert) -> DriftAlert:
-        episode.told = True
-        says = alert.explanation
-        if episode.acknowledged_by is not None and alert.phase == "ongoing":
-            since = moment(episode.acknowledged_ms or 0)
-            says += f"; {episode.acknowledged_by} has known since {since}"
-        return msgspec.structs.replace(
-            alert,
-            explanation=says,
-            acknowledged_by=episode.acknowledged_by,
-            acknowledged_ms=episode.acknowledged_ms,
-            withheld=episode.withheld,
-        )
+    def _end_rests(self, events: Events, upto: int) -> list[DriftAlert]:
+        """End the cooldowns that are over at an event at or before offset ``upto``."""
+        over = []
+        for episode_id, episode in self.open.items():
+            if episode.rest is not None:
+                # What came before the episode, whatever its time, ends nothing.
+                place = events.first(episode.latest.decided_offset, upto, episode.rest.until_ms)
+                if place is not None:
+                    over.append((place, episode_id))
+        return [
+            alert for place, episode_id in sorted(over)
+            for alert in self._rested(self.open[episode_id], *place)
+        ]  # fmt: skip
+
+    def _rested(self, episode: OpenEpisode, offset: int, time_ms: int) -> list[DriftAlert]:
+        self._dirty = True
+        began = episode.after_rest(offset, time_ms)
+        return [] if episode.series in self._snoozes else [episode.out(began)]
 
     def _wake(self, offsets: Ints, clock_ms: Ints, now_ms: int) -> list[DriftAlert]:
         """End the snoozes that are over; episodes still open say so, in the order of the log."""
-        if not self.due(now_ms):
-            return []
         over = sorted(
             (int(np.searchsorted(clock_ms, until)), series)
             for series, until in self._snoozes.items()
@@ -139,7 +155,7 @@ class Register:
                     f"ended {moment(clock_ms)}{kept}",
                     decided_offset=offset,
                 )
-                told.append(self._out(episode, awake))
+                told.append(episode.out(awake))
         return told
 
     def find(self, episode_id: str) -> list[OpenEpisode]:
@@ -199,7 +215,7 @@ class Register:
             reason=command.reason,
             until_ms=command.until_ms if phase == "snoozed" else None,
         )  # fmt: skip
-        return self._out(episode, answer)
+        return episode.out(answer)
 
     def resolve(self, ended: Sequence[DriftAlert], command: Command) -> list[DriftAlert]:
         """What goes out of episodes that ended because a person resolved them."""
@@ -222,7 +238,8 @@ class Register:
         if not self._dirty:
             return None
         snoozes = [[*series, until] for series, until in sorted(self._snoozes.items())]
-        return [msgspec.to_builtins(self.open, order="sorted"), snoozes, self.withheld]
+        episodes = msgspec.to_builtins(self.open, order="sorted")
+        return [episodes, snoozes, self.withheld, self._cooldown.snapshot()]
 
     def clean(self) -> None:
         """What `dirty` gave is durable."""
@@ -230,8 +247,9 @@ class Register:
 
     def restore(self, data: Any) -> None:
         """Continue from what `dirty` gave.  Raises ValidationError where it does not fit."""
-        episodes, snoozes, withheld = data
+        episodes, snoozes, withheld, *cooldown = data  # stored before there was one
         self.open = msgspec.convert(episodes, dict[str, OpenEpisode])
         self._snoozes = {(version, series): int(until) for version, series, until in snoozes}
         self.withheld = int(withheld)
+        self._cooldown.restore(*cooldown or [[0, []]])
         self.clean()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-
 from producer.drill import is_shadow
 from producer.events import Command
 from stream_monitor.contracts import DriftAlert
@@ -48,6 +46,5 @@ def forget(
         if not version.retired
         for alert in version.retire(offset, event_time_ms)
     ]
-    at = np.array([offset], dtype=np.int64), np.array([clock_ms], dtype=np.int64)
     parts = {f"model|{order.model}|{part}" for part in model.part_names()}
-    return Forgotten(model.register.tell(ended, *at), parts)
+    return Forgotten(model.register.tell_at(offset, clock_ms, ended), parts)

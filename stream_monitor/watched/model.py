@@ -41,7 +41,7 @@ class WatchedModel:
         self.warm_ups: dict[str, WarmUp] = {}
         self.windows: dict[str, Windows] = {}
         self.labels = Labels(spec.labels)
-        self.register = Register()
+        self.register = Register(spec.episodes.cooldown_ms)
         self.flow = Flow(topic, partition, name, spec.volume)
         self.places = Places(spec.max_versions)
         self._start_offsets: dict[str, int] = {}

@@ -56,19 +56,21 @@ def test_the_logs_of_these_laws_hold_drift_recovery_and_damage() -> None:
     phases: set[str] = set()
     said: set[str | None] = set()
     reasons: set[str] = set()
-    letters = windows = withheld = 0
+    letters = windows = withheld = rested = 0
     for seed in range(9):
         alerts, dead, closed, state = run(log_of(seed), [])
         phases |= {alert.phase for alert in alerts}
         said.update(*((alert.kind, alert.series, alert.cause, alert.channel) for alert in alerts))
         reasons |= {letter.reason for letter in dead}
         withheld += msgspec.json.decode(state)["counters"]["withheld"]
+        rested += sum("not told before" in alert.explanation for alert in alerts)
         letters += len(dead)
         windows += len(closed)
 
     assert phases == set(get_args(Phase))
     assert {"unknown_episode", "invalid_command"} <= reasons
     assert withheld > 0
+    assert rested > 0
     assert {"data", "prediction", "concept", "relation/age~visits", "constant"} <= said
     assert {"silence", "volume", "outage", "delay"} <= said
     assert letters > 50

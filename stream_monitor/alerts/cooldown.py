@@ -1,0 +1,132 @@
+"""Cooldown: a series that drifts again soon after it recovered is not told again at once.
+
+One that flaps would otherwise be an alert and a recovery every few windows.  What begins within the
+cooldown is told when the cooldown is over and it is still there, or as soon as it is worse than
+what was told before.  Silence, delays and volume have no cooldown: while nothing comes there is no
+event time that could end it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import numpy as np
+
+from stream_monitor.alerts.causes import RANK
+from stream_monitor.contracts import DriftAlert, Kind, Severity
+from stream_monitor.ingest.batch import EventBatch, Ints
+
+What: TypeAlias = tuple[str, str, str, str]
+"""Version, series, kind and cause: what may flap."""
+
+_WITHOUT: Final[frozenset[Kind]] = frozenset({"volume", "labels"})
+
+
+class Recovered(NamedTuple):
+    """When an episode that was told recovered, in event time, and how bad it had been at most."""
+
+    at_ms: int
+    worst: Severity
+
+
+class Rest(NamedTuple):
+    """What drifts again within the cooldown waits for its end, or until it is worse than before."""
+
+    recovered_ms: int
+    until_ms: int
+    worse_than: Severity
+
+
+class Events(NamedTuple):
+    """Where the events of a model lie, by offset, and their event times: (n,) each."""
+
+    offsets: Ints
+    times_ms: Ints
+
+    @classmethod
+    def of(cls, model: str, batches: Sequence[EventBatch]) -> Events:
+        """Those of one model, all its versions."""
+        mine = [batch for batch in batches if batch.model == model]
+        if not mine:
+            return NO_EVENTS
+        offsets = np.concatenate([batch.offsets for batch in mine])
+        in_order = np.argsort(offsets)
+        times_ms = np.concatenate([batch.times_ms for batch in mine])
+        return cls(offsets[in_order], times_ms[in_order])
+
+    def first(self, after: int, upto: int, until_ms: int) -> tuple[int, int] | None:
+        """Offset and time of the first event of offsets (after, upto] at ``until_ms`` or later."""
+        start, end = np.searchsorted(self.offsets, (after, upto), "right").tolist()
+        late = np.flatnonzero(self.times_ms[start:end] >= until_ms)
+        if not len(late):
+            return None
+        i = start + int(late[0])
+        return int(self.offsets[i]), int(self.times_ms[i])
+
+
+NO_EVENTS: Final = Events(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
+
+
+class Cooldown:
+    """What recovered lately, as many as recover within one cooldown.
+
+    The time is that of the latest alert: a cooldown that was over is never on again.
+    """
+
+    def __init__(self, cooldown_ms: int) -> None:
+        self._cooldown_ms = cooldown_ms
+        self._now_ms = 0
+        self._recovered: dict[What, Recovered] = {}
+
+    def take(self, alert: DriftAlert) -> None:
+        """An alert was decided, told or not: event time goes on."""
+        self._now_ms = max(self._now_ms, alert.decided_ms)
+
+    def rest_of(self, alert: DriftAlert) -> Rest | None:
+        """How long an episode that begins with ``alert`` has to wait; ``None``: not at all."""
+        before = self._recovered.get(_what(alert))
+        if before is None or self._is_over(before):
+            return None
+        rest = Rest(before.at_ms, before.at_ms + self._cooldown_ms, before.worst)
+        return None if is_worse(alert.severity, rest) else rest
+
+    def recovered(self, alert: DriftAlert, worst: Severity) -> None:
+        """An episode that was told is over, as ``alert`` says; it was as bad as ``worst``."""
+        if alert.kind not in _WITHOUT:
+            self._recovered = {
+                what: before
+                for what, before in self._recovered.items()
+                if not self._is_over(before)
+            }
+            self._recovered[_what(alert)] = Recovered(alert.decided_ms, worst)
+
+    def _is_over(self, before: Recovered) -> bool:
+        return self._now_ms >= before.at_ms + self._cooldown_ms
+
+    def snapshot(self) -> list[Any]:
+        """All of it as plain data."""
+        recovered = [[*what, *before] for what, before in sorted(self._recovered.items())]
+        return [self._now_ms, recovered]
+
+    def restore(self, data: list[Any]) -> None:
+        """Continue from `snapshot`.  Raises ValueError where it does not fit."""
+        self._now_ms = int(data[0])
+        self._recovered = {}
+        for version, series, kind, cause, at_ms, worst in data[1]:
+            if worst not in RANK:
+                raise ValueError(f"unknown severity {worst!r} of what recovered")
+            self._recovered[version, series, kind, cause] = Recovered(int(at_ms), worst)
+
+
+def is_worse(severity: Severity, rest: Rest) -> bool:
+    """Whether an episode of ``severity`` need not wait.
+
+    >>> [is_worse(bad, Rest(0, 9, "medium")) for bad in ("high", "medium")]
+    [True, False]
+    """
+    return RANK[severity] > RANK[rest.worse_than]
+
+
+def _what(alert: DriftAlert) -> What:
+    return alert.version, alert.series, alert.kind, alert.cause or ""

@@ -1,0 +1,133 @@
+"""What a cooldown keeps back, and what it may not, of any alerts in any log."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+
+import msgspec
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream_monitor.alerts.causes import RANK
+from stream_monitor.alerts.cooldown import Events
+from stream_monitor.alerts.register import Register
+from stream_monitor.contracts import DriftAlert, Phase, Severity
+from tests.unit.alert_factories import alert
+
+COOLDOWN_MS = 200
+N = 120
+SEVERITIES: list[Severity] = ["low", "medium", "high"]
+ENDS: list[Phase] = ["recovered", "recovered", "recovered", "resolved", "superseded"]
+seeds = st.integers(0, 1_000_000)
+some_cuts = st.lists(st.integers(1, N - 1), max_size=20)
+
+
+def times_of(seed: int) -> list[int]:
+    """Event times at N offsets, out of order and sometimes far on."""
+    rng = random.Random(seed)  # noqa: S311
+    now_ms, times = 1_000, []
+    for _ in range(N):
+        now_ms += rng.choice([0, 10, 10, 20, 400])
+        times.append(max(0, now_ms - rng.choice([0, 0, 5, 300])))
+    return times
+
+
+def alerts_of(seed: int, times: list[int]) -> list[DriftAlert]:
+    """Episodes of two series, one after the other, as they begin, grow worse and end."""
+    rng = random.Random(seed + 1)  # noqa: S311
+    found: list[DriftAlert] = []
+    for series in ("feature/temp", "feature/hour"):
+        at, n, worst, open_ = 0, 0, 0, False
+        while (at := at + rng.randint(1, 12)) < N:
+            phase: Phase = "started"
+            if open_:
+                phase = "ongoing" if rng.random() < 0.2 and worst < 2 else rng.choice(ENDS)
+            n += phase == "started"
+            worst = rng.randint(0, 2) if phase == "started" else worst + (phase == "ongoing")
+            open_ = phase in ("started", "ongoing")
+            found.append(
+                alert(
+                    alert_id=f"{series}-{at}", episode_id=f"{series}-{n}", series=series,
+                    phase=phase, severity=SEVERITIES[worst],
+                    decided_offset=at, decided_ms=times[at],
+                )
+            )  # fmt: skip
+    return sorted(found, key=lambda one: (one.decided_offset, one.alert_id))
+
+
+def tell(seed: int, cuts: list[int]) -> tuple[list[DriftAlert], Register]:
+    """All that is told; the register is stored and read again at every cut."""
+    times = times_of(seed)
+    alerts = alerts_of(seed, times)
+    register, told = Register(COOLDOWN_MS), list[DriftAlert]()
+    for start, end in pairwise(sorted({0, N, *cuts})):
+        offsets = np.arange(start, end, dtype=np.int64)
+        mine = [one for one in alerts if start <= one.decided_offset < end]
+        events = Events(offsets, np.array(times[start:end], dtype=np.int64))
+        told += register.tell(mine, offsets, offsets * 0, events)
+        if (state := register.dirty()) is not None:
+            stored = msgspec.msgpack.encode(state)
+            register = Register(COOLDOWN_MS)
+            register.restore(msgspec.msgpack.decode(stored))
+    return told, register
+
+
+@given(seed=seeds, cuts=some_cuts)
+def test_what_is_told_does_not_depend_on_cuts_and_restarts(seed: int, cuts: list[int]) -> None:
+    told, register = tell(seed, cuts)
+    at_once, whole = tell(seed, [])
+    in_order = [sorted(x, key=lambda a: (a.decided_offset, a.alert_id)) for x in (told, at_once)]
+
+    assert in_order[0] == in_order[1]
+    assert (register.open, register.withheld) == (whole.open, whole.withheld)
+
+
+@settings(max_examples=150)
+@given(seed=seeds)
+def test_an_episode_is_told_within_a_cooldown_only_if_it_is_worse(seed: int) -> None:
+    times = times_of(seed)
+    latest = {0: 0}
+    for one in alerts_of(seed, times):
+        latest[one.decided_offset] = max(one.decided_ms, *latest.values())
+    told, _ = tell(seed, [])
+    recovered: dict[str, tuple[int, int]] = {}
+    worst: dict[str, int] = {}
+    for one in told:
+        if one.phase == "recovered":
+            recovered[one.series] = one.decided_ms, worst[one.episode_id]
+        elif one.phase == "started" and one.series in recovered:
+            at_ms, was = recovered[one.series]
+            now_ms = latest.get(one.decided_offset, one.decided_ms)
+            assert now_ms >= at_ms + COOLDOWN_MS or RANK[one.severity] > was
+        worst[one.episode_id] = max(worst.get(one.episode_id, 0), RANK[one.severity])
+
+
+@settings(max_examples=150)
+@given(seed=seeds)
+def test_no_alert_is_dropped_uncounted_and_no_end_comes_without_its_start(seed: int) -> None:
+    times = times_of(seed)
+    alerts = alerts_of(seed, times)
+    told, register = tell(seed, [])
+    late = [one for one in told if "not told before" in one.explanation]
+    started = {one.episode_id for one in told if one.phase == "started"}
+
+    assert len(told) - len(late) + register.withheld == len(alerts)
+    assert {one.episode_id for one in told} == started
+    for episode in register.open.values():
+        if episode.rest is not None:
+            since = episode.latest.decided_offset + 1
+            assert max(times[since:], default=0) < episode.rest.until_ms
+        else:
+            assert episode.told
+
+
+def test_these_logs_hold_all_that_the_laws_are_about() -> None:
+    """A law about nothing would say nothing."""
+    told = [one for seed in range(20) for one in tell(seed, [])[0]]
+    waiting = [e for seed in range(20) for e in tell(seed, [])[1].open.values() if e.rest]
+
+    assert any("not told before" in one.explanation for one in told)
+    assert any(one.withheld for one in told if one.phase == "recovered")
+    assert waiting
