@@ -8,7 +8,7 @@ is an error.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator
@@ -20,9 +20,15 @@ from pydantic_settings import (
 )
 
 if TYPE_CHECKING:
+    from stream_monitor.alerts.incidents import IncidentPolicy
     from stream_monitor.spec import MonitorSpec
 
 CONFIG_FILE = "driftline.toml"
+_Spec = TypeVar("_Spec")
+
+
+class WrongSetting(ValueError):  # noqa: N818 - a finding, named for what it says
+    """A setting that nobody knows, or a value that does not fit."""
 
 
 class _Section(BaseModel):
@@ -136,7 +142,7 @@ class Settings(BaseSettings):
     """All settings of a worker.
 
     The sections of the core (``budget`` to ``volume``) take the fields of the spec of the same
-    name; `monitor_spec` checks them.
+    name; `monitor_spec` checks them, and `incident_policy` those of ``[incidents]``.
     """
 
     model_config = SettingsConfigDict(
@@ -164,6 +170,7 @@ class Settings(BaseSettings):
     episodes: dict[str, Any] = {}
     volume: dict[str, Any] = {}
     monitor: dict[str, Any] = {}
+    incidents: dict[str, Any] = {}
     trainer: dict[str, Any] = {}
     """The trainer's, in the same file; `trainer.settings` checks them."""
 
@@ -194,7 +201,7 @@ class Settings(BaseSettings):
         sections those of its parts.
 
         Raises:
-            ValueError: a field is unknown, or its value does not fit.
+            WrongSetting: a field is unknown, or its value does not fit.
         """
         from stream_monitor.spec import MonitorSpec  # noqa: PLC0415 - reading settings needs no core
 
@@ -205,13 +212,31 @@ class Settings(BaseSettings):
         for field in msgspec.structs.fields(MonitorSpec):
             if isinstance(data.get(field.name), dict):
                 _refuse_unknown(field.name, data[field.name], field.type)
-        return msgspec.convert(data, MonitorSpec, strict=False)
+        return _checked("monitor", data, MonitorSpec)
+
+    def incident_policy(self) -> IncidentPolicy:
+        """What episodes belong together, for whoever reads the alerts.
+
+        Raises:
+            WrongSetting: a field is unknown, or its value does not fit.
+        """
+        from stream_monitor.alerts.incidents import IncidentPolicy  # noqa: PLC0415 - as above
+
+        _refuse_unknown("incidents", self.incidents, IncidentPolicy)
+        return _checked("incidents", self.incidents, IncidentPolicy)
+
+
+def _checked(section: str, data: dict[str, Any], spec: type[_Spec]) -> _Spec:
+    try:
+        return msgspec.convert(data, spec, strict=False)
+    except msgspec.ValidationError as error:
+        raise WrongSetting(f"[{section}] {error}") from error
 
 
 def _refuse_unknown(section: str, data: dict[str, Any], spec: Any) -> None:
     known = {field.name for field in msgspec.structs.fields(spec)}
     unknown = sorted(set(data) - known)
     if unknown:
-        raise ValueError(
+        raise WrongSetting(
             f"[{section}] does not know {', '.join(unknown)}; it knows {sorted(known)}"
         )

@@ -58,7 +58,7 @@ def explained(error: BaseException) -> Failure:
             fix="check --redis-url or REDIS_URL; `driftline doctor` looks",
             code=UNREACHABLE,
         )
-    if name == "ValidationError" and module.startswith("pydantic"):
+    if name == "WrongSetting" or (name == "ValidationError" and module.startswith("pydantic")):
         return Failure("a setting is wrong", why=str(error), fix="see driftline.toml", code=USAGE)
     if isinstance(error, FileNotFoundError):
         return Failure("there is no such file", where=str(error.filename), code=USAGE)

@@ -156,7 +156,8 @@ def read_incidents(settings: Settings, *, drills: bool = False) -> list[Incident
     """All incidents that the alerts topic tells of."""
     from stream_monitor.alerts.incidents import incidents_of  # noqa: PLC0415 - light imports
 
-    return incidents_of(read_alerts(settings, drills=drills), deploys=_deploys(settings))
+    policy = settings.incident_policy()
+    return incidents_of(read_alerts(settings, drills=drills), policy, deploys=_deploys(settings))
 
 
 def _deploys(settings: Settings) -> dict[str, dict[str, int]]:

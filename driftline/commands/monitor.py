@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from driftline.commands.connection import load_settings
-from driftline.commands.failure import USAGE, Failure
 from driftline.commands.options import Bootstrap, Config, Prefix, RedisUrl
 
 
@@ -36,10 +35,7 @@ def monitor(
     settings = load_settings(
         config, bootstrap_servers=bootstrap_servers, redis_url=redis_url, prefix=prefix, web=page
     )
-    try:
-        spec = settings.monitor_spec()
-    except ValueError as error:
-        raise Failure("a setting of the monitor is wrong", why=str(error), code=USAGE) from error
+    spec = settings.monitor_spec()
 
     from stream_monitor.runtime.worker import run  # noqa: PLC0415 - light imports
     from stream_monitor.state.monitored import MonitorFolds  # noqa: PLC0415

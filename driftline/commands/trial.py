@@ -25,7 +25,7 @@ def live_settings(**flags: Any) -> Settings:
 
 def live_spec() -> MonitorSpec:
     """Of the core, as it runs."""
-    return _spec_of(live_settings())
+    return live_settings().monitor_spec()
 
 
 def tried_spec(tried: Path) -> MonitorSpec:
@@ -40,11 +40,5 @@ def tried_spec(tried: Path) -> MonitorSpec:
         raise Failure(
             "the settings file is no TOML", where=str(tried), why=str(error), code=USAGE
         ) from error
-    return _spec_of(type(live_settings())(**data))  # arguments before environment before file
-
-
-def _spec_of(settings: Settings) -> MonitorSpec:
-    try:
-        return settings.monitor_spec()
-    except ValueError as error:
-        raise Failure("a setting is wrong", why=str(error), code=USAGE) from error
+    # Arguments come before the environment and the file.
+    return type(live_settings())(**data).monitor_spec()

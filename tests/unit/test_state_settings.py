@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from driftline.commands.failure import USAGE, explained
+from stream_monitor.alerts.incidents import IncidentPolicy
 from stream_monitor.runtime.credentials import faust_credentials
-from stream_monitor.settings import Settings
+from stream_monitor.settings import Settings, WrongSetting
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +64,27 @@ def test_a_key_nobody_knows_or_a_value_out_of_range_is_an_error(nowhere: Path, t
 def test_an_unknown_field_of_the_core_is_named() -> None:
     with pytest.raises(ValueError, match=r"\[budget\] does not know false_alarms"):
         Settings(budget={"false_alarms": 2}).monitor_spec()
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"span_ms": 1}, r"\[incidents\] does not know span_ms"),
+        ({"min_series": 0}, r"\[incidents\] .*>= 1 - at `\$.min_series`"),
+    ],
+)
+def test_what_incidents_are_made_of_is_a_setting(given: dict[str, int], told: str) -> None:
+    settings = Settings(incidents={"min_series": "3", "window_ms": 3_600_000})
+    assert settings.incident_policy() == IncidentPolicy(min_series=3, window_ms=3_600_000)
+    with pytest.raises(WrongSetting, match=told):
+        Settings(incidents=given).incident_policy()
+
+
+def test_a_wrong_setting_is_explained_to_a_person_whatever_the_command() -> None:
+    with pytest.raises(WrongSetting) as wrong:
+        Settings(budget={"false_alerts": -1}).monitor_spec()
+    assert explained(wrong.value).code == USAGE
+    assert "false alerts" in explained(wrong.value).text()
 
 
 def test_a_warm_up_too_short_for_a_reference_is_refused_before_anything_runs() -> None:
