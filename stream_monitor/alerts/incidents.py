@@ -11,7 +11,7 @@ same ones, with the same ids, also across the partitions of a hot model.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
@@ -23,17 +23,27 @@ from stream_monitor.contracts import ENDED, DriftAlert, Kind, Severity
 _PERSON: Final = frozenset({"acknowledged", "snoozed"})
 
 
+Duration: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
+AtLeastOne: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
+
+
 class IncidentPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """What belongs together.
+    """What belongs together, and how much of it makes an incident.
 
     Episodes whose onsets, or whose first alerts, lie within ``window_ms`` of event time; and what
-    drifts again within ``cooldown_ms`` of the end.  ``shift_features`` features that move make a
-    shift of the population certain.
+    drifts again within ``cooldown_ms`` of the end.  Onsets span ``max_span_ms`` at most: a world
+    that never rests is not one incident.
+
+    An incident takes ``min_series`` different series of a model, whatever their versions, that
+    drift together; a severe change and broken data make one alone.  ``shift_features`` features
+    that move make a shift of the population certain.
     """
 
-    window_ms: int = 24 * 3_600_000
-    cooldown_ms: int = 24 * 3_600_000
-    shift_features: int = 3
+    window_ms: Duration = 24 * 3_600_000
+    cooldown_ms: Duration = 24 * 3_600_000
+    max_span_ms: Duration = 14 * 24 * 3_600_000
+    min_series: AtLeastOne = 1
+    shift_features: AtLeastOne = 3
 
 
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +91,8 @@ def incidents_of(
     for group in groups:
         of_model = {key[1:]: onsets for key, onsets in before.items() if key[0] == group.model}
         served = (deploys or {}).get(group.model, {})
-        found.append(_incident(group, of_model, served, policy))
+        if group.is_incident(policy):
+            found.append(_incident(group, of_model, served, policy))
         for member in group.members:
             key = (group.model, member.series, member.kind)
             before.setdefault(key, []).append(member.onset_ms)
@@ -101,8 +112,17 @@ class _Group:
         known = [end for end in ends if end is not None]
         return max(known) if len(known) == len(ends) else None
 
+    def is_incident(self, policy: IncidentPolicy) -> bool:
+        """Whether enough drifts, or what drifts is bad enough."""
+        if any(member.broken or member.severity == "high" for member in self.members):
+            return True
+        return len({member.series for member in self.members}) >= policy.min_series
+
     def takes(self, member: Member, policy: IncidentPolicy) -> bool:
         """Whether an episode that was told of later belongs here."""
+        onsets = [member.onset_ms, *(one.onset_ms for one in self.members)]
+        if max(onsets) - min(onsets) > policy.max_span_ms:
+            return False
         together = any(
             min(abs(member.onset_ms - one.onset_ms), member.started_ms - one.started_ms)
             <= policy.window_ms

@@ -199,5 +199,35 @@ def test_every_episode_is_in_one_incident_and_wider_windows_make_fewer(
         assert all(0 < cause.score <= 1 for cause in incident.causes)
         scores = [cause.score for cause in incident.causes]
         assert scores == sorted(scores, reverse=True)
-    everything = IncidentPolicy(window_ms=10_000 * HOUR_MS)
+    everything = IncidentPolicy(window_ms=10_000 * HOUR_MS, max_span_ms=10_000 * HOUR_MS)
     assert len(incidents_of(alerts, everything)) == len({a.model for a in alerts})
+
+
+@given(stories(), st.integers(1, 4))
+def test_of_many_series_as_many_make_an_incident_as_are_asked_for(
+    alerts: list[DriftAlert], least: int
+) -> None:
+    asked = {i.incident_id for i in incidents_of(alerts, IncidentPolicy(min_series=least))}
+
+    for incident in incidents_of(alerts):
+        bad = any(member.broken or member.severity == "high" for member in incident.members)
+        enough = len({member.series for member in incident.members}) >= least
+        assert (incident.incident_id in asked) == (bad or enough)
+
+
+@given(stories(), st.integers(1, 200))
+def test_no_incident_spans_more_than_the_longest_span(
+    alerts: list[DriftAlert], span_h: int
+) -> None:
+    for incident in incidents_of(alerts, IncidentPolicy(max_span_ms=span_h * HOUR_MS)):
+        onsets = [member.onset_ms for member in incident.members]
+        assert max(onsets) - min(onsets) <= span_h * HOUR_MS
+
+
+def test_a_series_that_drifts_every_day_is_an_incident_every_other_week() -> None:
+    alerts = []
+    for day in range(40):
+        began = episode("temp", 24 * day, episode_id=f"e{day}")
+        alerts += [began, later(began, "recovered", 24 * day + 6)]
+
+    assert [len(incident.members) for incident in incidents_of(alerts)] == [15, 15, 10]
