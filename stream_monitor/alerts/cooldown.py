@@ -2,8 +2,8 @@
 
 One that flaps would otherwise be an alert and a recovery every few windows.  What begins within the
 cooldown is told when the cooldown is over and it is still there, or as soon as it is worse than
-what was told before.  Silence, delays and volume have no cooldown: while nothing comes there is no
-event time that could end it.
+what was told before.  Broken data has no cooldown, for whoever trains on it must know at once; nor
+have silence, delays and volume: while nothing comes there is no event time that could end it.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from stream_monitor.alerts.causes import RANK
 from stream_monitor.contracts import DriftAlert, Kind, Severity
 from stream_monitor.ingest.batch import EventBatch, Ints
 
-What: TypeAlias = tuple[str, str, str, str]
-"""Version, series, kind and cause: what may flap."""
+What: TypeAlias = tuple[str, str, str]
+"""Version, series and kind: what may flap."""
 
-_WITHOUT: Final[frozenset[Kind]] = frozenset({"volume", "labels"})
+_WITHOUT: Final[frozenset[Kind]] = frozenset({"quality", "volume", "labels"})
 
 
 class Recovered(NamedTuple):
@@ -113,10 +113,10 @@ class Cooldown:
         """Continue from `snapshot`.  Raises ValueError where it does not fit."""
         self._now_ms = int(data[0])
         self._recovered = {}
-        for version, series, kind, cause, at_ms, worst in data[1]:
+        for version, series, kind, at_ms, worst in data[1]:
             if worst not in RANK:
                 raise ValueError(f"unknown severity {worst!r} of what recovered")
-            self._recovered[version, series, kind, cause] = Recovered(int(at_ms), worst)
+            self._recovered[version, series, kind] = Recovered(int(at_ms), worst)
 
 
 def is_worse(severity: Severity, rest: Rest) -> bool:
@@ -129,4 +129,4 @@ def is_worse(severity: Severity, rest: Rest) -> bool:
 
 
 def _what(alert: DriftAlert) -> What:
-    return alert.version, alert.series, alert.kind, alert.cause or ""
+    return alert.version, alert.series, alert.kind

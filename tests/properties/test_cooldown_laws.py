@@ -7,13 +7,14 @@ from itertools import pairwise
 
 import msgspec
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_monitor.alerts.causes import RANK
 from stream_monitor.alerts.cooldown import Events
 from stream_monitor.alerts.register import Register
-from stream_monitor.contracts import DriftAlert, Phase, Severity
+from stream_monitor.contracts import DriftAlert, Kind, Phase, Severity
 from tests.unit.alert_factories import alert
 
 COOLDOWN_MS = 200
@@ -121,6 +122,18 @@ def test_no_alert_is_dropped_uncounted_and_no_end_comes_without_its_start(seed: 
             assert max(times[since:], default=0) < episode.rest.until_ms
         else:
             assert episode.told
+
+
+@pytest.mark.parametrize("kind", ["quality", "volume", "labels"])
+def test_broken_data_and_silence_are_told_at_once_each_time(kind: Kind) -> None:
+    offsets = np.arange(10, dtype=np.int64)
+    phases: list[Phase] = ["started", "recovered", "started"]
+    alerts = [
+        alert(episode_id=f"e{i > 1}", kind=kind, phase=phase, decided_offset=i, decided_ms=i)
+        for i, phase in enumerate(phases)
+    ]
+    told = Register(COOLDOWN_MS).tell(alerts, offsets, offsets)
+    assert [one.phase for one in told] == phases
 
 
 def test_these_logs_hold_all_that_the_laws_are_about() -> None:
