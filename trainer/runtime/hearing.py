@@ -24,7 +24,7 @@ from trainer.decision import (
 )
 from trainer.jobs import Job, Work, add_job, find_job, history_of, move, put
 from trainer.jobs.deferred import Deferred, advance, defer, forget
-from trainer.jobs.ledger import has_span, note_span
+from trainer.jobs.ledger import has_job, has_span, note_span
 from trainer.jobs.quality import note_quality, quality_beside
 from trainer.runtime.bench import Bench
 from trainer.runtime.change import Told, letter_of
@@ -91,13 +91,16 @@ def record(rows: sqlite3.Connection, alert: DriftAlert, bench: Bench, *, wall_ms
 
     ``wall_ms`` is the time of the clock on the wall: a refusal for a while counts from it.  Of a
     drill nothing is recorded.  Broken data are noted first: what is told of them holds for the
-    alerts behind.
+    alerts behind.  A repeat of an alert that led to something leads to nothing: one that waits
+    goes on waiting as it was.
     """
     if alert.drill:
         return decide(alert, History(), bench.spec)
     if is_broken(alert) or has_span(rows, alert.episode_id):
         note_span(rows, alert)
     note_quality(rows, alert)
+    if has_job(rows, alert.alert_id):
+        return Decision("ignore", "repeat")
     advance(rows, alert.model, alert.decided_ms)
     history = _history(rows, alert, bench)
     decision = decide(alert, history, bench.spec)
