@@ -11,6 +11,7 @@ from trainer.decision import (
     DAY_MS,
     Decision,
     History,
+    QualityEpisode,
     RetrainSpec,
     Span,
     decide,
@@ -20,6 +21,8 @@ from trainer.decision import (
 
 SPEC = RetrainSpec()
 NOW_MS = 1_700_000_000_000
+BROKEN = QualityEpisode("q", "temp", None, NOW_MS - 60_000, None, "temp: missing 1 % → 9 %")
+TEMP = {"kind": "data", "series": "feature/temp", "feature": "temp"}
 
 
 def alert(**changes: object) -> DriftAlert:
@@ -57,6 +60,7 @@ def test_confirmed_drift_asks_for_a_retrain(kind: str, phase: str) -> None:
         (History(), {"kind": "labels", "severity": "high"}, "traffic"),
         (History(has_factory=False), {}, "no_factory"),
         (History(champion="2"), {}, "old_version"),
+        (History(quality=(BROKEN,), running_job="j"), TEMP, "beside_quality"),
         (History(running_job="j"), {}, "already_running"),
         (History(finished_ms=NOW_MS - SPEC.cooldown_ms + 1), {}, "cooldown"),
         (History(asked_ms=(NOW_MS, NOW_MS - 1, NOW_MS - DAY_MS + 1)), {}, "daily_budget"),
@@ -113,6 +117,34 @@ def test_broken_data_never_ask_for_a_retrain(
                       asked_ms=asked)  # fmt: skip
     for changes in ({"kind": "quality"}, {"kind": "data", "cause": "unit_change"}):
         assert decide(alert(phase=phase, **changes), history, SPEC).action in ("refuse", "ignore")
+
+
+@given(
+    running=st.none() | st.just("j"),
+    asked=st.lists(st.integers(0, 2 * NOW_MS), max_size=6).map(tuple),
+    starts=st.lists(st.integers(0, 2 * NOW_MS), min_size=1, max_size=4),
+    ends=st.lists(st.none() | st.integers(0, 2 * NOW_MS), min_size=4, max_size=4),
+    onset_ms=st.integers(0, NOW_MS),
+)
+def test_drift_of_a_feature_asks_only_where_nothing_of_it_is_broken_and_counts_from_there(
+    running: str | None, asked: tuple[int, ...], starts: list[int], ends: list[int | None],
+    onset_ms: int,
+) -> None:  # fmt: skip
+    quality = tuple(
+        BROKEN._replace(episode_id=f"q{i}", start_ms=start, end_ms=ends[i])
+        for i, start in enumerate(starts)
+    )
+    history = History(running_job=running, asked_ms=asked, quality=quality)
+
+    decision = decide(alert(onset_ms=onset_ms, **TEMP), history, SPEC)
+
+    broken = [one.start_ms for one in quality if one.end_ms is None]
+    if broken:
+        assert (decision.action, decision.rule) == ("refuse", "beside_quality")
+        assert decision.numbers["quality_onset_ms"] == min(broken)
+    elif decision.action == "ask":
+        over = [one.end_ms for one in quality if one.end_ms is not None]
+        assert decision.numbers["labels_since_ms"] == max([onset_ms, *over])
 
 
 def test_a_broken_span_lasts_from_the_onset_to_the_recovery() -> None:

@@ -92,7 +92,7 @@ def test_after_the_cooldown_of_event_time(database: Database, bench: Bench) -> N
     hear(database, bench)
 
     hear(
-        database, bench, alert_id="b", episode_id="f", kind="quality",
+        database, bench, alert_id="b", episode_id="f", kind="quality", feature="wind",
         decided_ms=NOW_MS + 71 * HOUR_MS,
     )  # fmt: skip
 
@@ -135,17 +135,23 @@ def test_an_old_version_is_dropped_without_a_word(database: Database, bench: Ben
     assert deferred(database.rows) == []
 
 
-def test_a_file_of_the_first_format_is_read_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("format_", "lacks"), [(1, ["deferred", "quality"]), (2, ["quality"])])
+def test_a_file_of_an_earlier_format_is_read_on(
+    tmp_path: Path, bench: Bench, format_: int, lacks: list[str]
+) -> None:
     job = Job(
         job_id="j", caused_by="a", model="m", episode_id=None, champion="1", state="waiting",
         asked_ms=0,
     )  # fmt: skip
     with closing(Database(tmp_path)) as new, new.transaction() as rows:
         add_job(rows, job)
-        rows.execute("DROP TABLE deferred")
-        rows.execute("PRAGMA user_version = 1")
+        for table in lacks:
+            rows.execute(f"DROP TABLE {table}")
+        rows.execute(f"PRAGMA user_version = {format_}")
 
     with closing(Database(tmp_path)) as database:
         assert find_job(database.rows, "j") == job
         assert jobs_of(database.rows, "m") == [job]
         assert deferred(database.rows) == []
+        hear(database, bench, episode_id="q", kind="quality")
+        assert hear(database, bench, alert_id="b").rule == "beside_quality"

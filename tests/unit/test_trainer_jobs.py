@@ -145,7 +145,13 @@ def test_only_jobs_that_ran_count_for_cooldown_and_budget(database: Database) ->
 
 @pytest.mark.parametrize(
     ("rule", "decisions"),
-    [("data_quality", 1), ("old_version", 1), ("cooldown", 0), ("already_running", 0)],
+    [
+        ("data_quality", 1),
+        ("old_version", 1),
+        ("cooldown", 0),
+        ("already_running", 0),
+        ("beside_quality", 0),
+    ],
 )
 def test_a_refusal_for_a_while_is_no_decision_for_good(
     database: Database, rule: str, decisions: int
@@ -208,5 +214,5 @@ def test_the_file_is_found_again_and_another_format_is_refused(tmp_path: Path) -
         assert active_jobs(second.rows) == [job()]
         second.rows.execute("PRAGMA user_version = 99")
 
-    with pytest.raises(ValueError, match="has format 99; this driftline knows 2 and older"):
+    with pytest.raises(ValueError, match="has format 99; this driftline knows 3 and older"):
         Database(tmp_path)

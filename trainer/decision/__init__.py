@@ -1,5 +1,6 @@
 """Whether to retrain: pure rules over alerts and what was done before."""
 
+from trainer.decision.beside import QualityEpisode, clean_since_ms, quality_of
 from trainer.decision.decide import PASSING, Decision, History, Numbers, decide
 from trainer.decision.naming import derived_id, event_id, job_id_of, next_version
 from trainer.decision.quality import Span, is_broken, span_of
@@ -13,14 +14,17 @@ __all__ = [
     "History",
     "Numbers",
     "OffsetRange",
+    "QualityEpisode",
     "RetrainSpec",
     "Span",
+    "clean_since_ms",
     "decide",
     "derived_id",
     "event_id",
     "is_broken",
     "job_id_of",
     "next_version",
+    "quality_of",
     "span_of",
     "start_before",
 ]

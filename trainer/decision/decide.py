@@ -9,12 +9,18 @@ from __future__ import annotations
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from stream_monitor.contracts import DriftAlert
+from trainer.decision.beside import (
+    QualityEpisode,
+    clean_since_ms,
+    open_beside,
+    tells_of_quality,
+)
 from trainer.decision.spec import DAY_MS, RetrainSpec
 
 Action: TypeAlias = Literal["ask", "refuse", "cancel", "ignore"]
 Numbers: TypeAlias = dict[str, float | int | str | None]
 
-PASSING: Final = frozenset({"already_running", "cooldown", "daily_budget"})
+PASSING: Final = frozenset({"beside_quality", "already_running", "cooldown", "daily_budget"})
 """Refusals for a while: an episode refused by one of these is decided on again when it worsens, and
 when the while is over and it is still there."""
 _HOUR_MS: Final = 3_600_000
@@ -26,7 +32,8 @@ class History(NamedTuple):
     ``champion`` is None where no promotion is recorded: then the alert's version serves.
     ``asked_ms`` are the alert times of its jobs, ``finished_ms`` that of the last one's end,
     ``episode_decided`` whether the alert's episode was decided on before, for good.
-    ``waiting_on`` is the episode a job waits for labels on.
+    ``waiting_on`` is the episode a job waits for labels on.  ``quality`` are the episodes of broken
+    data of the alert's feature and version, those that are over too.
     """
 
     champion: str | None = None
@@ -36,6 +43,7 @@ class History(NamedTuple):
     episode_decided: bool = False
     finished_ms: int | None = None
     asked_ms: tuple[int, ...] = ()
+    quality: tuple[QualityEpisode, ...] = ()
 
 
 class Decision(NamedTuple):
@@ -54,7 +62,8 @@ def decide(alert: DriftAlert, history: History, spec: RetrainSpec) -> Decision:
     (`PASSING`) is none: its next alert, which says that it got worse, is decided on again, and so
     is the same one later (`trainer.jobs.deferred`).
     The first rule that applies, in this order, decides: a drill, over, a person's word, known, no
-    factory, traffic, data quality, old version, a job runs, cooldown, budget.
+    factory, traffic, data quality, old version, broken data of its feature, a job runs, cooldown,
+    budget.
     """
     if alert.drill:
         return Decision("ignore", "drill")
@@ -66,18 +75,26 @@ def decide(alert: DriftAlert, history: History, spec: RetrainSpec) -> Decision:
         return Decision("ignore", "person")
     if history.episode_decided:
         return Decision("ignore", "episode_decided")
-    return _refusal(alert, history, spec) or Decision(
+    return _refusal(alert, history, spec) or _request(alert, history, spec)
+
+
+def _request(alert: DriftAlert, history: History, spec: RetrainSpec) -> Decision:
+    """Labels count from where events prove the drift: while its data were broken, none did."""
+    since_ms = clean_since_ms(alert, history.quality)
+    since = "the onset" if since_ms == alert.onset_ms else "its broken data were mended"
+    return Decision(
         "ask",
         "drift",
         f"{alert.explanation} Retraining once {spec.min_labelled_events:,} labelled events since "
-        "the onset are there.",
-        _seen(alert) | {"min_labelled_events": spec.min_labelled_events},
+        f"{since} are there.",
+        _seen(alert)
+        | {"labels_since_ms": since_ms, "min_labelled_events": spec.min_labelled_events},
     )
 
 
 def _refusal(alert: DriftAlert, history: History, spec: RetrainSpec) -> Decision | None:
     """The first rule that says no, if there is one."""
-    for rule in (_unfit, _busy, _resting, _spent):
+    for rule in (_unfit, _beside, _busy, _resting, _spent):
         refusal = rule(alert, history, spec)
         if refusal is not None:
             return refusal._replace(numbers=_seen(alert) | refusal.numbers)
@@ -92,13 +109,28 @@ def _unfit(alert: DriftAlert, history: History, _spec: RetrainSpec) -> Decision 
     if alert.kind in ("volume", "labels"):
         reason = f"{alert.explanation} How much comes, or when, says nothing a model could learn."
         return Decision("refuse", "traffic", reason)
-    if alert.kind == "quality" or alert.cause == "unit_change":
+    if tells_of_quality(alert):
         reason = f"{alert.explanation} {_SCHEMA if alert.cause == 'schema' else _BROKEN}"
         return Decision("refuse", "data_quality", reason)
     if history.champion is not None and alert.version != history.champion:
         reason = f"Version {alert.version} no longer serves; {history.champion} does."
         return Decision("refuse", "old_version", reason)
     return None
+
+
+def _beside(alert: DriftAlert, history: History, _spec: RetrainSpec) -> Decision | None:
+    broken = open_beside(alert, history.quality)
+    if broken is None:
+        return None
+    reason = (
+        f"{alert.explanation} Its data are broken meanwhile ({broken.explanation}): decided again "
+        "when they are mended."
+    )
+    numbers: Numbers = {
+        "quality_episode": broken.episode_id,
+        "quality_onset_ms": broken.start_ms,
+    }
+    return Decision("refuse", "beside_quality", reason, numbers)
 
 
 def _busy(_alert: DriftAlert, history: History, _spec: RetrainSpec) -> Decision | None:

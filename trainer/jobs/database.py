@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 FILE: Final = "trainer.sqlite"
-FORMAT: Final = 2
+FORMAT: Final = 3
 BUSY_S: Final = 30.0
 
 _SCHEMA: Final = """
@@ -74,6 +74,18 @@ CREATE TABLE deferred (
     heard_ms INTEGER NOT NULL,
     latest_ms INTEGER NOT NULL,
     alert BLOB NOT NULL
+) STRICT
+""",
+    3: """
+CREATE TABLE quality (
+    episode_id TEXT PRIMARY KEY,
+    model TEXT NOT NULL,
+    version TEXT NOT NULL,
+    feature TEXT NOT NULL,
+    segment TEXT,
+    start_ms INTEGER NOT NULL,
+    end_ms INTEGER,
+    explanation TEXT NOT NULL
 ) STRICT
 """,
 }

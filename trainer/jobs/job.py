@@ -55,6 +55,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a job must remember from one state to the next.
 
     ``partition``, ``onset_offset`` and ``onset_ms`` are the alert's; a person's request has none.
+    Where the feature's data were broken after the onset, ``onset_ms`` is when they were mended.
     ``ranges`` are decided once: every repeat reads the same records.  ``now_ms`` is the latest
     event time the job has seen.  ``artifact_sha256`` is the challenger's.  ``promote``, ``rule``,
     ``reason`` and ``numbers`` are the verdict, or what a person asked for.

@@ -26,14 +26,19 @@ def add_job(rows: sqlite3.Connection, job: Job) -> bool:
     Raises:
         sqlite3.IntegrityError: another job of the model runs.
     """
-    known = rows.execute("SELECT 1 FROM jobs WHERE caused_by = ?", (job.caused_by,)).fetchone()
-    if known is not None:
+    if has_job(rows, job.caused_by):
         return False
     rows.execute(
         f"INSERT INTO jobs ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
         _values(job),
     )
     return True
+
+
+def has_job(rows: sqlite3.Connection, caused_by: str) -> bool:
+    """Whether an alert or a request led to a job, a refusal included."""
+    found = rows.execute("SELECT 1 FROM jobs WHERE caused_by = ?", (caused_by,)).fetchone()
+    return found is not None
 
 
 def move(rows: sqlite3.Connection, before: Job, after: Job) -> None:

@@ -13,10 +13,19 @@ from confluent_kafka import OFFSET_BEGINNING, KafkaException, TopicPartition
 from stream_monitor.contracts import ENDED, DriftAlert
 from trainer.contracts import Step
 from trainer.dataset.log import partitions_of_topic, plain_consumer
-from trainer.decision import PASSING, Decision, History, decide, is_broken, job_id_of
+from trainer.decision import (
+    PASSING,
+    Decision,
+    History,
+    clean_since_ms,
+    decide,
+    is_broken,
+    job_id_of,
+)
 from trainer.jobs import Job, Work, add_job, find_job, history_of, move, put
 from trainer.jobs.deferred import Deferred, advance, defer, forget
-from trainer.jobs.ledger import has_span, note_span
+from trainer.jobs.ledger import has_job, has_span, note_span
+from trainer.jobs.quality import note_quality, quality_beside
 from trainer.runtime.bench import Bench
 from trainer.runtime.change import Told, letter_of
 
@@ -81,12 +90,17 @@ def record(rows: sqlite3.Connection, alert: DriftAlert, bench: Bench, *, wall_ms
     """Decide on an alert and record what follows; runs inside of a transaction.
 
     ``wall_ms`` is the time of the clock on the wall: a refusal for a while counts from it.  Of a
-    drill nothing is recorded.
+    drill nothing is recorded.  Broken data are noted first: what is told of them holds for the
+    alerts behind.  A repeat of an alert that led to something leads to nothing: one that waits
+    goes on waiting as it was.
     """
     if alert.drill:
         return decide(alert, History(), bench.spec)
     if is_broken(alert) or has_span(rows, alert.episode_id):
         note_span(rows, alert)
+    note_quality(rows, alert)
+    if has_job(rows, alert.alert_id):
+        return Decision("ignore", "repeat")
     advance(rows, alert.model, alert.decided_ms)
     history = _history(rows, alert, bench)
     decision = decide(alert, history, bench.spec)
@@ -97,7 +111,7 @@ def record(rows: sqlite3.Connection, alert: DriftAlert, bench: Bench, *, wall_ms
     if decision.action == "cancel" and history.running_job is not None:
         _cancel(rows, history.running_job, alert, decision, bench.topics.retrain)
     elif decision.action in ("ask", "refuse"):
-        job = _job(alert, history.champion or alert.version, alert.alert_id)
+        job = _job(alert, history, alert.alert_id)
         _enter(rows, job, decision, bench.topics.retrain)
     return decision
 
@@ -118,19 +132,20 @@ def reconsider(
         return None
     forget(rows, alert.episode_id)
     if decision.action == "ask":
-        job = _job(alert, history.champion or alert.version, f"{alert.alert_id}/later")
+        job = _job(alert, history, f"{alert.alert_id}/later")
         _enter(rows, job, decision, bench.topics.retrain)
     return decision
 
 
 def _history(rows: sqlite3.Connection, alert: DriftAlert, bench: Bench) -> History:
-    return history_of(
+    history = history_of(
         rows,
         alert.model,
         episode_id=alert.episode_id,
         now_ms=alert.decided_ms,
         has_factory=alert.model in bench.factories,
     )
+    return history._replace(quality=quality_beside(rows, alert))
 
 
 def _enter(rows: sqlite3.Connection, job: Job, decision: Decision, topic: str) -> None:
@@ -142,17 +157,19 @@ def _enter(rows: sqlite3.Connection, job: Job, decision: Decision, topic: str) -
         put(rows, [letter_of(job, told, topic)])
 
 
-def _job(alert: DriftAlert, champion: str, caused_by: str) -> Job:
+def _job(alert: DriftAlert, history: History, caused_by: str) -> Job:
     return Job(
         job_id=job_id_of(caused_by),
         caused_by=caused_by,
         model=alert.model,
         episode_id=alert.episode_id,
-        champion=champion,
+        champion=history.champion or alert.version,
         state="asked",
         asked_ms=alert.decided_ms,
         work=Work(
-            partition=alert.partition, onset_offset=alert.onset_offset, onset_ms=alert.onset_ms
+            partition=alert.partition,
+            onset_offset=alert.onset_offset,
+            onset_ms=clean_since_ms(alert, history.quality),
         ),
     )
 
