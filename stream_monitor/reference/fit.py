@@ -21,6 +21,7 @@ from stream_monitor.reference.fixed_point import FIXED_POINT, Bools, Floats, Int
 from stream_monitor.reference.loss import scores_of
 from stream_monitor.reference.pairs import fit_relations
 from stream_monitor.reference.profile import ClassLabel, Origin, ReferenceProfile, Task
+from stream_monitor.reference.rate import rate_of
 from stream_monitor.reference.transform import Transform
 from stream_monitor.reference.values import Column, booleans, category, numbers
 
@@ -103,7 +104,7 @@ def fit_profile(
     """The profile of a model version, from columns of n values each, in their order in time.
 
     What has too few valid values is left out and named in ``skipped``.  ``times_ms`` are the
-    event times of the rows (n,); without them no season is learnt.
+    event times of the rows (n,); without them no season is learnt, and no rate.
 
     Raises:
         ReferenceTooShort: nothing of a training frame can be watched.
@@ -146,6 +147,7 @@ def fit_profile(
         importances=dict(importances or {}),
         skipped=skipped,
         relations=fit_relations(features, columns, times_ms),
+        events_per_week=None if times_ms is None else rate_of(times_ms),
     )
 
 

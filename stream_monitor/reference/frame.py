@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from stream_monitor.reference.declared import with_segments
@@ -37,6 +38,7 @@ def profile_from_frame(
     time: str | None = None,
     segments: Sequence[str] = (),
     categorical: Sequence[str] = (),
+    events_per_week: float | None = None,
 ) -> ReferenceProfile:
     """The profile of a model version from its training data, rows in their order in time.
 
@@ -50,14 +52,16 @@ def profile_from_frame(
     themselves too; a column that is no feature is what events name under ``segment``.
     ``categorical`` are features whose numbers are codes: categories, not quantities.  Labels of a
     binary model that are words need ``positive``: which of them the score is the probability of.
-    ``importances`` of features, on any scale, weigh how bad their drift is.
+    ``importances`` of features, on any scale, weigh how bad their drift is.  ``events_per_week``
+    of the model, for a budget per week, follow from the times; state them where the frame has none,
+    or is a sample of the traffic.
 
     Raises:
         KeyError: a named column is not there.
         ReferenceTooShort: the frame has too few rows to watch anything.
         NoPositiveLabel: no label of a binary model is the positive class.
         ValueError: a row has no time, or what is no time; an importance is no number, or of no
-            feature.
+            feature; ``events_per_week`` is no positive number.
     """
     parted = {declared.partition("=")[0] for declared in segments}
     names = [name for name in (prediction, label, loss, time) if name is not None]
@@ -66,6 +70,8 @@ def profile_from_frame(
         if name not in chosen or not math.isfinite(importance):
             what = "of no feature" if name not in chosen else "no finite number"
             raise ValueError(f"importance of {name!r}: {importance!r} is {what}")
+    if events_per_week is not None and not 0 < events_per_week < math.inf:
+        raise ValueError(f"events_per_week: {events_per_week!r} is no positive number")
     columns: dict[str, Column] = {
         str(name): _names(frame[name]) if name in categorical else _column(frame[name])
         for name in chosen
@@ -96,6 +102,8 @@ def profile_from_frame(
         importances=importances,
         times_ms=times_ms,
     )
+    if events_per_week is not None:
+        profile = msgspec.structs.replace(profile, events_per_week=float(events_per_week))
     if predictions is not None and errors is not None:
         profile = with_expected_loss(profile, predictions, errors, times_ms)
     if not segments:

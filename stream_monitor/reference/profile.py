@@ -48,7 +48,8 @@ class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
     ``segmented_by`` are the declarations that ``segments`` were made of.  ``relations`` are the
     pairs of features whose dependence is watched, the strongest first.  ``expected_loss`` is what
     the prediction alone lets expect, where it says how sure it is.  ``importances`` of features, on
-    any scale, weigh how bad their drift is.
+    any scale, weigh how bad their drift is.  ``events_per_week`` of event time are those of the
+    whole traffic of the model, ``None`` where nobody knows: a budget per week is made of them.
     """
 
     format: int = FORMAT
@@ -68,6 +69,7 @@ class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
     segments: tuple[SegmentReference, ...] = ()
     relations: tuple[RelationReference, ...] = ()
     expected_loss: ExpectedLoss | None = None
+    events_per_week: float | None = None
 
     def weights(self) -> dict[str, float]:
         """The importance of each feature, of the most important one's; 1 where nothing is known.
@@ -98,8 +100,7 @@ def profile_from_data(data: Any) -> ReferenceProfile:
         raise ValueError(f"not a reference profile: {error}") from error
     if profile.format not in _READABLE:
         raise ValueError(f"reference profile of format {profile.format}; up to {FORMAT} is known")
-    if not all(map(math.isfinite, (profile.threshold, *profile.importances.values()))):
-        raise ValueError("reference profile: threshold and importances must be finite")
+    _check_numbers(profile)
     _check_features(profile.features)
     _check_relations(profile)
     for segment in profile.segments:
@@ -115,6 +116,13 @@ def profile_from_data(data: Any) -> ReferenceProfile:
     if profile.expected_loss is not None:
         check_expected_loss(profile.expected_loss, profile.prediction)
     return profile
+
+
+def _check_numbers(profile: ReferenceProfile) -> None:
+    if not all(map(math.isfinite, (profile.threshold, *profile.importances.values()))):
+        raise ValueError("reference profile: threshold and importances must be finite")
+    if profile.events_per_week is not None and not 0 < profile.events_per_week < math.inf:
+        raise ValueError("reference profile: events_per_week must be positive and finite")
 
 
 def _check_features(features: dict[str, FeatureReference]) -> None:

@@ -60,6 +60,8 @@ def test_a_profile_of_ten_features_and_10000_rows_is_below_200_kb() -> None:
         (("task",), "ranking", "task"),
         (("n_events",), "many", "n_events"),
         (("threshold",), float("nan"), "finite"),
+        (("events_per_week",), 0.0, "events_per_week"),
+        (("events_per_week",), float("inf"), "events_per_week"),
         (("features", "age", "name"), "other", "named"),
         (("features", "age", "scale"), 0.0, "scale"),
         (("features", "age", "order_statistics"), "", "order statistics"),
@@ -107,6 +109,23 @@ def frame(n: int = 600) -> pd.DataFrame:
     )
     made.loc[made.index % 10 == 0, "temp"] = np.nan
     return made
+
+
+def test_a_frame_with_times_says_how_many_events_a_week_has_unless_it_is_told() -> None:
+    """An event a minute; the whole traffic may be more than the frame."""
+    table = frame().assign(at=pd.date_range("2024-01-01", periods=600, freq="min"))
+
+    def rate(*, timed: bool = True, told: float | None = None) -> float | None:
+        given = table if timed else table.drop(columns="at")
+        return profile_from_frame(
+            given, model="m", version="2", time="at" if timed else None, events_per_week=told
+        ).events_per_week
+
+    assert rate() == pytest.approx(7 * 24 * 60)
+    assert rate(timed=False) is None
+    assert rate(told=5e6) == rate(timed=False, told=5e6) == 5e6
+    with pytest.raises(ValueError, match="events_per_week"):
+        rate(told=0.0)
 
 
 def test_a_frame_becomes_a_profile_with_its_losses() -> None:

@@ -1,0 +1,34 @@
+"""How many events a week of event time has, where nothing has changed."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from stream_monitor.reference.fixed_point import Ints
+from stream_monitor.reference.season import WEEK_MS
+
+_ONE_IN: Final = 100
+
+
+def rate_of(times_ms: Ints) -> float | None:
+    """Events a week, from the event times (n,) of a reference, in any order.
+
+    ``None`` where they are all of one moment.  The first and the last hundredth of them are left
+    out: one clock that is years off would make all others a trickle.  An event that opens the span
+    is not counted, so that what comes in batches, or evenly, has its rate exactly.
+
+    >>> rate_of(np.arange(10_080) * 60_000), rate_of(np.array([5, 5, 5]))
+    (10080.0, None)
+    """
+    n = len(times_ms)
+    if not n:
+        return None
+    ordered = np.sort(times_ms)
+    cut = n // _ONE_IN
+    first, last = int(ordered[cut]), int(ordered[n - 1 - cut])
+    if first == last:
+        return None
+    n_until = np.searchsorted(ordered, (first, last), side="right")
+    return int(n_until[1] - n_until[0]) * WEEK_MS / (last - first)
