@@ -90,6 +90,18 @@ def test_the_sample_is_about_as_large_as_its_share() -> None:
     assert 3_600 <= collector.labelled_since() <= 4_400
 
 
+@pytest.mark.parametrize("max_rows", [10_000, 500])
+def test_the_rate_is_that_of_the_log_however_few_of_its_events_are_rows(max_rows: int) -> None:
+    """An event a second, one in four without a label; of the larger log a sample is kept."""
+    records = [kind(n) for n in range(4_000) for kind in (event, label) if kind is event or n % 4]
+    collector, ids = collected(records, max_rows)
+    found = collector.collected([Span("broken", 0, 1_000_000)])
+
+    assert len(found.rows) < len(ids) < 4_000
+    assert found.events_per_week == pytest.approx(7 * 86_400, rel=0.1)
+    assert assemble(found, Columns("binary")).events_per_week == found.events_per_week
+
+
 def test_a_broken_span_trains_nobody() -> None:
     records = [kind(n) for n in range(10) for kind in (event, label)]
     spans = [Span("broken", 2_000, 4_000), Span("open", 8_000, None)]

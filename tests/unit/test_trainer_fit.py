@@ -73,11 +73,15 @@ def test_a_good_factory_gives_a_model_its_profile_and_predictions(tmp_path: Path
 
     declared = ["carrier=AA", "origin"]
     fitted = made(
-        run("good", tmp_path, training, stages=stages, held_out=later, segmented_by=declared)
-    )
+        run(
+            "good", tmp_path, training, stages=stages, held_out=later, segmented_by=declared,
+            events_per_week=7e6,
+        )
+    )  # fmt: skip
 
     assert len(fitted.out_of_fold) == len(training)
     assert fitted.profile.task == "binary"
+    assert fitted.profile.events_per_week == 7e6  # of the traffic; the rows are some of it
     assert fitted.profile.importances["temp"] == 1.0
     assert 0 <= fitted.profile.importances["carrier"] < 0.1
     assert set(fitted.profile.features) == set(FEATURES)

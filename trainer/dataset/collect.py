@@ -11,7 +11,10 @@ import hashlib
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+import numpy as np
+
 from producer.events import InferenceEvent, Label, Value
+from stream_monitor.reference.rate import rate_of
 from trainer.decision.quality import Span, covered
 
 HELD_PER_ROW: Final = 2
@@ -32,13 +35,18 @@ class Row(NamedTuple):
 
 
 class Collected(NamedTuple):
-    """What a `Collector` gives: rows by time, then id, and the counts of `TrainingSet`."""
+    """What a `Collector` gives: rows by time, then id, and the counts of `TrainingSet`.
+
+    ``events_per_week`` are those of all events that were read, labelled or not; ``None`` where
+    they are of one moment.
+    """
 
     rows: list[Row]
     events: int
     duplicates: int
     excluded: int
     sampled_share: float
+    events_per_week: float | None = None
 
 
 class Collector:
@@ -104,12 +112,16 @@ class Collector:
         events = [event for key, event in self._events.items() if key in self._labels]
         clean = [event for event in events if not covered(event.time_ms, spans)]
         clean.sort(key=lambda event: (event.time_ms, event.id))
+        held_ms = np.array([event.time_ms for event in self._events.values()], dtype=np.int64)
+        of_sample = rate_of(held_ms)
+        share = 2.0**-self._level
         return Collected(
             [Row(event, self._labels[event.id]) for event in clean],
             self.events,
             self.duplicates,
             len(events) - len(clean),
-            2.0**-self._level,
+            share,
+            None if of_sample is None else of_sample / share,
         )
 
     def _held(self) -> int:

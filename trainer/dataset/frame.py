@@ -27,11 +27,15 @@ class Columns(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """The frame, one row a labelled event by time, then id; columns `OWN`, then the features."""
+    """The frame, one row a labelled event by time, then id; columns `OWN`, then the features.
+
+    ``events_per_week`` are those of the model in the log, labelled or not.
+    """
 
     frame: pd.DataFrame
     features: list[str]
     record: TrainingSet
+    events_per_week: float | None = None
 
 
 def assemble(
@@ -71,7 +75,7 @@ def assemble(
         first_ms=rows[0].event.time_ms if rows else None,
         last_ms=rows[-1].event.time_ms if rows else None,
     )
-    return Dataset(frame, features, record)
+    return Dataset(frame, features, record, collected.events_per_week)
 
 
 def split(

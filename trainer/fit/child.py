@@ -134,6 +134,7 @@ def fitted(request: Request, files: Exchange, stages: Stages) -> Made:
         time=TIME if timed else None,
         segments=request.segmented_by,
         importances=important,
+        events_per_week=request.events_per_week,
     )
     stages.only_this_process()
     files.artifact.write_bytes(data)

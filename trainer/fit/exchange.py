@@ -30,6 +30,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     max_bytes: int
     held_out: bool
     segmented_by: tuple[str, ...] = ()
+    events_per_week: float | None = None
 
 
 class Made(msgspec.Struct, frozen=True, kw_only=True, tag="made"):

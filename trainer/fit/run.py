@@ -48,6 +48,7 @@ def fit(
     positive: ClassLabel | None = None,
     held_out: pd.DataFrame | None = None,
     segmented_by: Sequence[str] = (),
+    events_per_week: float | None = None,
 ) -> Fitted | FitFailed:
     """Fit what ``factory`` (``module:function``) returns on ``training``, in its order in time.
 
@@ -55,7 +56,8 @@ def fit(
     ``held_out`` are later events: the stored model's predictions for them come back with it, so
     that the trainer never runs the model itself.  ``task`` follows from the estimator, where it is
     not given; ``positive`` is the last class.  ``segmented_by`` are the segments that are watched
-    by themselves; a declaration of what is no feature is left out.  ``folder`` is this fit's own,
+    by themselves; a declaration of what is no feature is left out.  ``events_per_week`` are those
+    of the traffic that ``training`` is some of.  ``folder`` is this fit's own,
     made if missing; an earlier attempt in it is overwritten.  The factory is imported with the
     current directory on the path.  Stages ("fold 2 of 5") go to ``on_progress``.  Blocks until it
     is over.
@@ -82,6 +84,7 @@ def fit(
         max_bytes=limits.max_bytes,
         held_out=held_out is not None,
         segmented_by=tuple(one for one in segmented_by if one.partition("=")[0] in features),
+        events_per_week=events_per_week,
     )
     files.request.write_bytes(msgspec.json.encode(request))
     ended = run_limited(

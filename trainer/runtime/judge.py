@@ -48,6 +48,7 @@ def train(job: Job, bench: Bench, desk: Desk, _facts: Facts) -> Change:
         positive=None if profile is None else profile.positive,
         held_out=later,
         segmented_by=() if profile is None else profile.segmented_by,
+        events_per_week=dataset.events_per_week,
     )
     failpoint("trainer.fitting.done")
     seconds: dict[str, float | int | str | None] = {"seconds": round(outcome.seconds, 3)}
