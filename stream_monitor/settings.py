@@ -208,6 +208,7 @@ class Settings(BaseSettings):
         data: dict[str, Any] = dict(self.monitor)
         for section in ("budget", "windows", "labels", "limits", "episodes", "volume"):
             data[section] = getattr(self, section)
+        data["budget"] = _stated(self.budget)
         _refuse_unknown("monitor", data, MonitorSpec)
         for field in msgspec.structs.fields(MonitorSpec):
             if isinstance(data.get(field.name), dict):
@@ -231,6 +232,17 @@ def _checked(section: str, data: dict[str, Any], spec: type[_Spec]) -> _Spec:
         return msgspec.convert(data, spec, strict=False)
     except msgspec.ValidationError as error:
         raise WrongSetting(f"[{section}] {error}") from error
+
+
+def _stated(budget: dict[str, Any]) -> dict[str, Any]:
+    """The budget without what is ``None``, in one unit."""
+    stated = {name: value for name, value in budget.items() if value is not None}
+    if {"per_events", "per_weeks"} <= stated.keys():
+        raise WrongSetting(
+            "[budget] states per_events and per_weeks; leave one of them out, in driftline.toml "
+            "or in the environment"
+        )
+    return stated
 
 
 def _refuse_unknown(section: str, data: dict[str, Any], spec: Any) -> None:

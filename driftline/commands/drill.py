@@ -127,10 +127,10 @@ def _watch(settings: Settings, profile: ReferenceProfile, injection: Injection) 
     from driftline.drill.plan import Plan  # noqa: PLC0415 - light imports
     from driftline.drill.run import new_drill_id  # noqa: PLC0415
     from driftline.drill.watch import Watch  # noqa: PLC0415
-    from driftline.explain.calibration import arl0_of  # noqa: PLC0415
     from driftline.explain.injected import expected_events  # noqa: PLC0415
     from producer.drill import shadow_of  # noqa: PLC0415
     from producer.injection import why_not  # noqa: PLC0415
+    from stream_monitor.watched.allowance import arl0_of  # noqa: PLC0415
 
     reference = profile.features.get(injection.column)
     if reference is None:

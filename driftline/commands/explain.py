@@ -15,12 +15,14 @@ from driftline.commands.options import Config, Json, Prefix, RedisUrl
 from driftline.commands.output import note, write_json
 
 if TYPE_CHECKING:
+    from driftline.explain.calibration import HeldBudget
     from driftline.explain.power import Smallest
     from stream_monitor.reference.profile import ReferenceProfile
     from stream_monitor.settings import Settings
 
 _DEFAULT_RATE: Final = 1_000.0
 _HOUR_MS: Final = 3_600_000
+_WEEK_HOURS: Final = 7 * 24
 
 app = typer.Typer(no_args_is_help=True, help="Explain thresholds, and what they can show.")
 
@@ -37,9 +39,13 @@ Source: TypeAlias = Annotated[
 ]
 
 
+Time: TypeAlias = Annotated[str | None, typer.Option(help="Column of event time, in a file.")]
+
+
 @app.command()
 def calibration(
     source: Source,
+    time: Time = None,
     config: Config = None,
     redis_url: RedisUrl = None,
     prefix: Prefix = None,
@@ -48,23 +54,23 @@ def calibration(
 ) -> None:
     """How the false-alarm budget became the thresholds of every channel.
 
-    Of a model that is watched: those of the version that serves, read from Redis.
+    Of a model that is watched: those of the version that serves, read from Redis.  A budget per
+    week is made one per events at the rate of the reference, which is said.
     """
-    from driftline.explain.calibration import calibration_of  # noqa: PLC0415 - light imports
+    from driftline.explain.calibration import calibration_of, held_budget  # noqa: PLC0415
 
     settings = load_settings(config, redis_url=redis_url, prefix=prefix)
-    profile, _ = _profile(source, settings)
+    profile, per_hour = _profile(source, settings, time)
     budget = settings.monitor_spec().budget
-    channels = calibration_of(profile, budget)
+    channels, held = calibration_of(profile, budget), held_budget(profile, budget)
     if as_json:
-        write_json({
-            "false_alerts": budget.false_alerts, "per_events": budget.per_events,
-            "channels": channels,
-        })  # fmt: skip
+        write_json({**msgspec.to_builtins(held), "channels": channels})
         return
-    n_detectors = round(channels[0].arl0_events * budget.false_alerts / budget.per_events)
+    if held.per_weeks is not None:
+        _say(_of_weeks(held, None if time is not None else per_hour))
+    n_detectors = round(channels[0].arl0_events * held.false_alerts / held.per_events)
     _say(
-        f"  {budget.false_alerts:g} false alerts in {budget.per_events:,} events of the model, "
+        f"  {held.false_alerts:g} false alerts in {held.per_events:,} events of the model, "
         f"over {n_detectors} detectors: each one in {channels[0].arl0_events:,.0f} events"
     )
     _say("")
@@ -88,7 +94,7 @@ def power(
             min=0.001, help="Events an hour \\[default: the file's or the model's, or 1,000]."
         ),
     ] = None,
-    time: Annotated[str | None, typer.Option(help="Column of event time, in a file.")] = None,
+    time: Time = None,
     config: Config = None,
     redis_url: RedisUrl = None,
     prefix: Prefix = None,
@@ -106,6 +112,9 @@ def power(
     profile, measured = _profile(source, settings, time)
     per_hour = rate or measured or _DEFAULT_RATE
     spec = settings.monitor_spec()
+    if spec.budget.per_weeks is not None and profile.events_per_week is None:
+        note("the reference knows no events a week: the budget holds per events; "
+             "driftline explain calibration says more")  # fmt: skip
     features = power_of(profile, spec.budget, spec.episodes, per_hour)
     if as_json:
         write_json({"events_per_hour": per_hour, "features": features})
@@ -123,6 +132,23 @@ def power(
             f"  {_change(one.within_day):>18}"
             f"  {_share(one.missing_within_hour):>15}  {_share(one.missing_within_day):>5}"
         )
+
+
+def _of_weeks(held: HeldBudget, per_hour_now: float | None) -> str:
+    """What a budget per week became.  Of a model that is watched its rate now stands beside it."""
+    stated = f"  {held.false_alerts:g} false alerts in {held.per_weeks:g} weeks of event time"
+    if held.events_per_week is None:
+        return (
+            f"{stated}: does not hold, for the reference knows no events a week; per events instead"
+            "\n  (--time COLUMN, or driftline profile build with --time or --events-per-week)"
+        )
+    now = ""
+    if per_hour_now is not None:
+        now = f"; by its last windows it has {per_hour_now * _WEEK_HOURS:,.0f} now"
+    return (
+        f"{stated}, at the {held.events_per_week:,.0f} events a week of the reference{now}"
+        "\n  (twice the events are twice the false alerts a week)"
+    )
 
 
 def _change(smallest: Smallest | None) -> str:

@@ -41,4 +41,14 @@ def tried_spec(tried: Path) -> MonitorSpec:
             "the settings file is no TOML", where=str(tried), why=str(error), code=USAGE
         ) from error
     # Arguments come before the environment and the file.
-    return type(live_settings())(**data).monitor_spec()
+    return type(live_settings())(**_in_its_unit(data)).monitor_spec()
+
+
+def _in_its_unit(data: dict[str, Any]) -> dict[str, Any]:
+    """A budget that is tried per week takes the place of a live one per events, and vice versa."""
+    budget = data.get("budget")
+    if not isinstance(budget, dict):
+        return data
+    other = {"per_weeks": "per_events", "per_events": "per_weeks"}
+    unset = {other[unit]: None for unit in budget if unit in other}
+    return {**data, "budget": {**unset, **budget}}

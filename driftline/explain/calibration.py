@@ -3,21 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 import msgspec
 
 from stream_monitor.drift.calibration import (
     Budget,
     adwin_delta,
-    arl0_events,
+    in_events,
     page_hinkley_threshold,
 )
 from stream_monitor.reference.feature import FeatureReference
 from stream_monitor.reference.profile import ReferenceProfile
-from stream_monitor.traffic.chance import DETECTORS as TRAFFIC_DETECTORS
+from stream_monitor.watched.allowance import arl0_of
 
-DETECTORS = 2
-"""ADWIN and Page-Hinkley on every channel."""
+
+class HeldBudget(msgspec.Struct, frozen=True, kw_only=True):
+    """The budget that holds for a model: ``false_alerts`` in ``per_events`` of its events.
+
+    ``unit`` says what that was made of: a budget ``per_weeks`` at ``events_per_week``, those of the
+    reference, or one per events.  With ``per_weeks`` and ``unit`` "events" a budget per week was
+    stated, and the reference does not know how many events a week has.
+    """
+
+    unit: Literal["events", "weeks"]
+    false_alerts: float
+    per_events: int
+    per_weeks: float | None
+    events_per_week: float | None
+
+
+def held_budget(profile: ReferenceProfile, budget: Budget) -> HeldBudget:
+    """What became of the budget that was stated."""
+    weeks, rate = budget.per_weeks, profile.events_per_week
+    return HeldBudget(
+        unit="events" if weeks is None or rate is None else "weeks",
+        false_alerts=budget.false_alerts,
+        per_events=in_events(budget, rate).per_events,
+        per_weeks=weeks,
+        events_per_week=rate,
+    )
 
 
 class ChannelCalibration(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,19 +75,6 @@ def references_of(profile: ReferenceProfile) -> Iterator[tuple[str, FeatureRefer
         yield "loss", expected.outcome
     elif profile.loss is not None:
         yield "loss", profile.loss
-
-
-def arl0_of(profile: ReferenceProfile, budget: Budget) -> float:
-    """Mean events between false alarms of each detector of a model, its loss's included."""
-    channels = sum(len(reference.channels) for _, reference in references_of(profile))
-    known = profile.loss is not None or profile.expected_loss is not None
-    channels += (not known) + len(profile.relations)
-    parts = sum(
-        segment.share * len(reference.channels)
-        for segment in profile.segments
-        for reference in segment.references
-    )
-    return arl0_events(budget, DETECTORS * (channels + parts) + TRAFFIC_DETECTORS)
 
 
 def calibration_of(profile: ReferenceProfile, budget: Budget) -> list[ChannelCalibration]:

@@ -7,13 +7,14 @@ from typing import Final
 
 import msgspec
 
-from driftline.explain.calibration import arl0_of, references_of
+from driftline.explain.calibration import references_of
 from driftline.explain.delay import confirmation_events, signal_events
 from driftline.explain.shift import Change, Shifts
 from stream_monitor.alerts.policy import EpisodePolicy
 from stream_monitor.drift.calibration import Budget
 from stream_monitor.reference.feature import FeatureReference
 from stream_monitor.reference.profile import ReferenceProfile
+from stream_monitor.watched.allowance import arl0_of
 
 _HALVINGS: Final = 14
 _CHANGES: Final[tuple[Change, Change]] = ("value", "missing")

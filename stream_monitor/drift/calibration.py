@@ -2,7 +2,8 @@
 
 ARL0 is the mean number of events between false alarms of one detector.  Expected false alarms add
 up whatever the correlation between features, so a model with D detectors that may raise A false
-alarms in E events gives each of them ARL0 = D E / A.
+alarms in E events gives each of them ARL0 = D E / A.  A budget per week is one per as many events
+as the model's reference has in a week.
 """
 
 from __future__ import annotations
@@ -24,23 +25,53 @@ _OVERSHOOT: Final = 1.166
 _ADWIN_RATE: Final = {1: 200.0, 2: 250.0, 4: 300.0, 8: 400.0, 16: 500.0, 32: 650.0}
 _ADWIN_CEILING: Final = 20.0  # ADWIN's own bound on splits: exponents apply below it
 _MIN_BLOCKS: Final = 10.0
+_MOST_EVENTS: Final = 1e18  # more than any log holds
 
 
 class Budget(msgspec.Struct, frozen=True):
-    """At most ``false_alerts`` false alarms per ``per_events`` events of one model."""
+    """At most ``false_alerts`` false alarms per ``per_events`` events of one model.
+
+    With ``per_weeks`` it is per so many weeks of event time, and ``per_events`` holds only where
+    nobody knows how many events a week has.
+    """
 
     false_alerts: float = 1.0
     per_events: int = 1_000_000
+    per_weeks: float | None = None
 
     def __post_init__(self) -> None:
-        if not (0 < self.false_alerts < math.inf and self.per_events > 0):
-            raise ValueError("a budget is a positive number of false alerts per events")
+        if not 0 < self.false_alerts < math.inf:
+            raise ValueError("budget: false_alerts is a positive number; state 1, or 0.5")
+        if self.per_events <= 0:
+            raise ValueError("budget: per_events is a positive number of events; state 1000000")
+        if self.per_weeks is not None and not 0 < self.per_weeks < math.inf:
+            raise ValueError(
+                "budget: per_weeks is a positive number of weeks of event time; state 1, or leave "
+                "it out to have a budget per events"
+            )
+
+
+def in_events(budget: Budget, events_per_week: float | None) -> Budget:
+    """The budget per events, of a model that has so many events in a week of event time.
+
+    Where that is not known ``per_events`` is left as it is.
+
+    >>> in_events(Budget(per_weeks=2.0), 30_000.0)
+    Budget(false_alerts=1.0, per_events=60000, per_weeks=None)
+    >>> in_events(Budget(per_weeks=2.0), None)
+    Budget(false_alerts=1.0, per_events=1000000, per_weeks=None)
+    """
+    if budget.per_weeks is None or events_per_week is None:
+        return Budget(budget.false_alerts, budget.per_events)
+    events = min(budget.per_weeks * events_per_week, _MOST_EVENTS)
+    return Budget(budget.false_alerts, max(1, round(events)))
 
 
 def arl0_events(budget: Budget, n_detectors: float) -> float:
     """Mean events between false alarms of each of ``n_detectors`` detectors of a model.
 
-    A detector that sees a share of the events counts as that share of one.
+    The budget is one per events, as `in_events` gives it.  A detector that sees a share of the
+    events counts as that share of one.
 
     >>> arl0_events(Budget(false_alerts=2.0, per_events=1_000_000), 6)
     3000000.0

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final
 
-from stream_monitor.drift.calibration import Budget, arl0_events
+from stream_monitor.drift.calibration import Budget, arl0_events, in_events
 
 DETECTORS: Final = 4
 """Silence, volume, label outage, label delay: what they cost of a model's budget."""
@@ -98,6 +98,12 @@ def log_chance(arl0: float) -> float:
     return math.log(max(2.0, arl0))
 
 
-def alone_arl0(budget: Budget) -> float:
-    """Events between false alarms of a detector here, of a model that has no reference yet."""
-    return arl0_events(budget, DETECTORS)
+def alone_arl0(budget: Budget, events_per_week: float | None) -> float:
+    """Events between false alarms of a detector here, of a model that has no reference yet.
+
+    A week has as many events as the traffic itself had so far.
+
+    >>> alone_arl0(Budget(per_weeks=1.0), 5_000.0), alone_arl0(Budget(), 5_000.0)
+    (20000.0, 4000000.0)
+    """
+    return arl0_events(in_events(budget, events_per_week), DETECTORS)

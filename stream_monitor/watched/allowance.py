@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stream_monitor.drift.calibration import Budget, arl0_events
+from stream_monitor.drift.calibration import Budget, arl0_events, in_events
 from stream_monitor.reference.profile import ReferenceProfile
 from stream_monitor.traffic.chance import DETECTORS
 from stream_monitor.watched.estimate import LOSS, references_of_model
@@ -13,7 +13,7 @@ def arl0_of(profile: ReferenceProfile, budget: Budget) -> float:
 
     Two detectors watch each channel and each relation; the traffic has its own.  The loss may come
     later: its two are counted from the start.  A segment sees its share of the events, so its
-    detectors cost as much less.
+    detectors cost as much less.  A budget per week is one per what the reference has in a week.
     """
     of_model = references_of_model(profile)
     channels = sum(len(reference.channels) for reference in profile.features.values())
@@ -24,4 +24,5 @@ def arl0_of(profile: ReferenceProfile, budget: Budget) -> float:
         for segment in profile.segments
         for reference in segment.references
     )
-    return arl0_events(budget, 2 * (channels + parts) + DETECTORS)
+    per_events = in_events(budget, profile.events_per_week)
+    return arl0_events(per_events, 2 * (channels + parts) + DETECTORS)

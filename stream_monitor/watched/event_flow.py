@@ -57,6 +57,14 @@ class EventFlow:
         self._changed: DriftAlert | None = None
         self._scale = 0
 
+    @property
+    def events_per_week(self) -> float | None:
+        """The mean of what is usual; ``None`` where it is too early to say, or nothing comes."""
+        per_slot = self._rate.per_slot()
+        if self._rate.slots < self._spec.baseline_slots or per_slot <= 0:
+            return None
+        return per_slot * 7 * DAY_MS / self._spec.slot_ms
+
     def open(self) -> list[DriftAlert]:
         """The latest alerts of the open episodes."""
         return [alert for alert in (self.silence, self._changed) if alert is not None]

@@ -176,6 +176,11 @@ class Flow:
         flow = self._events if alert.kind == "volume" else self._labels
         return flow.resolve(alert.channel, self._slot, Point(offset, self._time_at(clock_ms)))
 
+    @property
+    def events_per_week(self) -> float | None:
+        """As many as the append clock has seen so far; ``None`` before its baseline is over."""
+        return self._events.events_per_week
+
     def open(self) -> list[DriftAlert]:
         """The latest alerts of the open episodes."""
         return self._events.open() + self._labels.open()

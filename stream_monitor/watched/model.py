@@ -150,7 +150,7 @@ class WatchedModel:
         """Of a detector of the version, as far as it was watched before that record."""
         watched = self.versions.get(version)
         if watched is None or self._start_offsets[version] >= offset:
-            return alone_arl0(self._spec.budget)
+            return alone_arl0(self._spec.budget, self.flow.events_per_week)
         return watched.arl0_events
 
     def update(self, update: ModelUpdate, offset: int, clock_ms: int) -> list[DriftAlert]:

@@ -75,6 +75,34 @@ def test_people_are_told_what_programs_are(source: Path) -> None:
         assert {"free", "drag", "still"} <= set(done.stdout.split())
 
 
+def test_a_budget_per_week_says_its_rate_or_that_there_is_none(
+    source: Path, tmp_path: Path
+) -> None:
+    frame = pd.read_csv(source)
+    frame["at"] = pd.date_range("2024-01-01", periods=len(frame), freq="10s")
+    frame.to_csv(source, index=False)
+    config = tmp_path / "weeks.toml"
+    config.write_text("[budget]\nper_weeks = 2\n", "utf-8")
+
+    def said(*arguments: str | Path) -> tuple[Any, str]:
+        given = ("calibration", source, "--config", config, *arguments)
+        done = CliRunner().invoke(app, ["explain", *(str(a) for a in given)])
+        return told(*given), done.stdout
+
+    found, text = said("--time", "at")
+    assert found["events_per_week"] == pytest.approx(60_480)
+    assert (found["unit"], found["per_weeks"], found["per_events"]) == ("weeks", 2, 120_960)
+    assert "1 false alerts in 2 weeks of event time, at the 60,480 events a week" in text
+    assert "in 120,960 events of the model" in text
+    found, text = said()
+    assert (found["unit"], found["per_weeks"], found["per_events"]) == ("events", 2, 1_000_000)
+    assert "does not hold" in text
+    assert "--events-per-week" in text
+    config.write_text("[budget]\nper_weeks = 0\n", "utf-8")
+    done = CliRunner().invoke(app, ["explain", "calibration", str(source), "--config", str(config)])
+    assert (done.exit_code, "per_weeks is a positive number" in done.stderr) == (2, True)
+
+
 @pytest.fixture
 def watched(source: Path, redis_url: str) -> Iterator[list[str]]:
     """The same rows as events of a model, one in ten seconds, in the state of a monitor."""

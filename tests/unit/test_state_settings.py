@@ -84,7 +84,7 @@ def test_a_wrong_setting_is_explained_to_a_person_whatever_the_command() -> None
     with pytest.raises(WrongSetting) as wrong:
         Settings(budget={"false_alerts": -1}).monitor_spec()
     assert explained(wrong.value).code == USAGE
-    assert "false alerts" in explained(wrong.value).text()
+    assert "false_alerts is a positive number" in explained(wrong.value).text()
 
 
 def test_a_warm_up_too_short_for_a_reference_is_refused_before_anything_runs() -> None:
