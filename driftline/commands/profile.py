@@ -69,9 +69,21 @@ def build(
         list[str] | None,
         typer.Option(help="How much the model relies on a feature: tenure=0.4; repeat."),
     ] = None,
+    time: Annotated[
+        str | None,
+        typer.Option(help="Column of event time: a season, and how many events a week has."),
+    ] = None,
+    events_per_week: Annotated[
+        float | None,
+        typer.Option(
+            help="Of the whole traffic, for a budget per week \\[default: by --time]; say it "
+            "where the file is a sample."
+        ),
+    ] = None,
 ) -> None:
     """Make a profile from the data a model was trained on."""
     from driftline.replay.codes import may_be_codes, named_columns, note_of  # noqa: PLC0415
+    from driftline.replay.columns import times_ms  # noqa: PLC0415
     from driftline.replay.positive import positive_of, what_to_do  # noqa: PLC0415
     from driftline.replay.refusal import BadSource  # noqa: PLC0415
     from stream_monitor.reference.errors import NoPositiveLabel  # noqa: PLC0415
@@ -80,7 +92,7 @@ def build(
 
     frame = read_frame(file)
     parts = {declared.partition("=")[0] for declared in segment or []}
-    wanted = {prediction, label, *(feature or []), *parts} - {None}
+    wanted = {prediction, label, time, *(feature or []), *parts} - {None}
     unknown = sorted(str(name) for name in wanted if name not in frame)
     if unknown:
         raise Failure(
@@ -89,13 +101,14 @@ def build(
             fix=f"it has {', '.join(map(str, frame.columns))}",
             code=USAGE,
         )
-    left_out = {prediction, label, *(ignore or [])}
+    left_out = {prediction, label, time, *(ignore or [])}
     features = feature or [str(name) for name in frame.columns if name not in left_out]
     important = _importances(importance or [], features)
     try:
         codes = named_columns(categorical or [], features)
+        timed = frame if time is None else frame.assign(**{time: times_ms(frame[time])})
         made = profile_from_frame(
-            frame,
+            timed,
             model=model,
             version=version,
             prediction=prediction,
@@ -106,6 +119,8 @@ def build(
             importances=important,
             positive=positive_of(positive, None if label is None else frame[label]),
             categorical=sorted(codes),
+            time=time,
+            events_per_week=events_per_week,
         )
     except BadSource as bad:
         raise Failure(str(bad), where=str(file), fix=bad.fix, code=USAGE) from bad

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -34,6 +35,25 @@ def test_importances_are_in_the_profile(training: str) -> None:
 
     assert code == 0
     assert json.loads(output)["importances"] == {"tenure": 0.4, "age": 0.1}
+
+
+def test_times_say_how_many_events_a_week_has_in_seconds_too(training: str) -> None:
+    """An event a second; taken for milliseconds they would be a thousand times as many."""
+    frame = pd.read_csv(training)
+    frame.assign(at=frame.index + 1_700_000_000).to_csv(training, index=False)
+    options = ["--model", "churn", "--version", "1", "--ignore", "label"]
+
+    def built(*more: str) -> dict[str, Any]:
+        done = CliRunner().invoke(app, ["profile", "build", training, *options, *more])
+        assert done.exit_code == 0, done.output
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    timed = built("--time", "at")
+    assert timed["events_per_week"] == pytest.approx(7 * 86_400)
+    assert "at" not in timed["features"]
+    assert built()["events_per_week"] is None
+    assert built("--time", "at", "--events-per-week", "9e6")["events_per_week"] == 9e6
 
 
 @pytest.mark.parametrize(
