@@ -15,6 +15,7 @@ from driftline.replay.comparison import Comparison, difference
 from driftline.replay.episodes import Episode, n_incidents
 from driftline.replay.injected import Finding
 from driftline.replay.run import Replay
+from stream_monitor.drift.calibration import Budget, in_events
 
 _WIDTH: Final = 240  # no terminal is asked: what a pipe reads is the same
 _WEEK_MS: Final = 7 * 24 * 3_600_000
@@ -64,10 +65,21 @@ def layout_lines(layout: Layout, replay: Replay) -> list[str]:
     if layout.label is not None:
         alone = " (of no use without --prediction)" if layout.prediction is None else ""
         rows.append(("label", layout.label + alone))
+    if replay.budget.per_weeks is not None:
+        rows.append(("budget", _per_week(replay.budget, replay.profile.events_per_week)))
     rows += [(f"not {name}", why) for name, why in layout.ignored.items()]
     rows += [(f"not {layout.column_of(name)}", why) for name, why in replay.profile.skipped.items()]
     width = max(len(head) for head, _ in rows)
     return [f"  {head:<{width}}  {text}" for head, text in rows]
+
+
+def _per_week(budget: Budget, events_per_week: float | None) -> str:
+    """What became of a budget per week."""
+    held = in_events(budget, events_per_week)
+    per_events = f"{held.false_alerts:g} in {held.per_events:,} events"
+    if events_per_week is None:
+        return f"{per_events}: the reference knows no events a week (--time)"
+    return f"{per_events}, at {events_per_week:,.0f} a week in the reference"
 
 
 def episode_lines(episodes: Sequence[Episode]) -> list[str]:

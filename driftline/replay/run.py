@@ -26,6 +26,7 @@ from driftline.replay.refusal import BadSource
 from driftline.replay.stored import as_watched, with_all_features
 from producer.injection import Injection
 from stream_monitor.contracts import DeadLetter, DriftAlert
+from stream_monitor.drift.calibration import Budget
 from stream_monitor.monitor import PartitionMonitor
 from stream_monitor.reference.errors import NoPositiveLabel, ReferenceTooShort
 from stream_monitor.reference.fit import MIN_EVENTS
@@ -35,7 +36,7 @@ from stream_monitor.spec import MonitorSpec
 
 
 class Replay(NamedTuple):
-    """What came of it.
+    """What came of it, and the budget as it was stated.
 
     ``refused`` are rows the monitor would not take, ``n_backward`` those that are earlier than the
     row before them.
@@ -50,6 +51,7 @@ class Replay(NamedTuple):
     span_ms: int
     n_backward: int
     seconds: float
+    budget: Budget
 
 
 def profile_of(
@@ -170,4 +172,5 @@ def replay(
         span_ms=max(rows.times_ms) - min(rows.times_ms) if layout.time is not None else 0,
         n_backward=int(np.count_nonzero(np.diff(rows.times_ms) < 0)),
         seconds=time.monotonic() - began,
+        budget=spec.budget,
     )

@@ -56,6 +56,24 @@ def test_what_is_tried_lies_over_the_live_settings(
     run("replay", source, "--config", tmp_path / "gone.toml", code=2)
 
 
+def test_a_budget_per_week_is_tried_in_place_of_a_live_one_per_events(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rows are minutes; without their times the reference has no rate, and that is said."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "driftline.toml").write_text("[budget]\nper_events = 5000\n", "utf-8")
+    tried = tmp_path / "new.toml"
+    tried.write_text("[budget]\nper_weeks = 1\n", "utf-8")
+
+    with_times = run("replay", source, "--config", tried, "--time", "at")
+    assert "1 in 10,080 events, at 10,080 a week in the reference" in with_times
+    assert "tried: budget.per_weeks = 1.0, live None" in with_times
+    without = run("replay", source, "--config", tried)
+    assert "1 in 1,000,000 events: the reference knows no events a week" in without
+    tried.write_text("[budget]\nper_weeks = 1\nper_events = 5000\n", "utf-8")
+    assert "leave one of them out" in run("replay", source, "--config", tried, code=2)
+
+
 def test_a_stored_profile_is_a_reference(source: Path, frame: pd.DataFrame, tmp_path: Path) -> None:
     """With its importances, all rows are replayed; what it does not know is left out of a file."""
     stored = tmp_path / "p.json"
