@@ -6,8 +6,10 @@ A segment is a head and frames, appended one after the other::
     frame  marker 4 | length u32 | crc32 u32 | record as MessagePack
 
 Numbers are big-endian.  A frame's checksum covers its offset and length too, so that a frame is
-only ever read where it was written.  The marker begins with a byte that UTF-8 does not have: after
-damage it is where reading goes on.
+only ever read where it was written.  It is no signature: a value that holds a frame made for the
+very offset to which a loss of bytes moves it would be read as a record.
+
+The marker begins with a byte that UTF-8 does not have: after damage it is where reading goes on.
 """
 
 from __future__ import annotations

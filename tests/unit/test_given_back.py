@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from stream_monitor.alerts.given_back import give_back
@@ -102,5 +102,6 @@ def test_no_other_way_of_giving_back_leaves_less(counts: list[int], n_more: int,
     other = rng.multinomial(n_more, rng.dirichlet(np.ones(len(counts)))) + counts
     assert all(a >= b for a, b in zip(filled, counts, strict=True))
     assert abs(sum(filled) - sum(counts) - n_more) <= len(counts) / 2
+    assume(sum(filled))  # of one event, halves may be left of each
     rounding = len(counts) * 3 / sum(filled)
     assert psi(filled, expected) <= psi(other.tolist(), expected) + rounding
