@@ -11,7 +11,15 @@ import typer
 
 from driftline.commands.connection import load_settings
 from driftline.commands.failure import USAGE, Failure
-from driftline.commands.options import Bootstrap, Categorical, Config, Positive, Prefix
+from driftline.commands.options import (
+    Bootstrap,
+    Categorical,
+    Config,
+    Positive,
+    Prefix,
+    Time,
+    TimeFormat,
+)
 from driftline.commands.output import note, write_json
 
 if TYPE_CHECKING:
@@ -52,6 +60,8 @@ def build(
     ] = None,
     label: Annotated[str | None, typer.Option(help="Column of the truth.")] = None,
     positive: Positive = None,
+    time: Time = None,
+    time_format: TimeFormat = None,
     feature: Annotated[
         list[str] | None, typer.Option(help="A feature; repeat \\[default: all other columns].")
     ] = None,
@@ -70,17 +80,21 @@ def build(
         typer.Option(help="How much the model relies on a feature: tenure=0.4; repeat."),
     ] = None,
 ) -> None:
-    """Make a profile from the data a model was trained on."""
+    """Make a profile from the data a model was trained on.
+
+    With --time it learns a season of the hour or the week, where the data prove one.
+    """
     from driftline.replay.codes import may_be_codes, named_columns, note_of  # noqa: PLC0415
     from driftline.replay.positive import positive_of, what_to_do  # noqa: PLC0415
     from driftline.replay.refusal import BadSource  # noqa: PLC0415
+    from driftline.replay.times import times_ms, with_times  # noqa: PLC0415
     from stream_monitor.reference.errors import NoPositiveLabel  # noqa: PLC0415
     from stream_monitor.reference.frame import profile_from_frame  # noqa: PLC0415 - light imports
     from stream_monitor.reference.profile import profile_to_data  # noqa: PLC0415
 
     frame = read_frame(file)
     parts = {declared.partition("=")[0] for declared in segment or []}
-    wanted = {prediction, label, *(feature or []), *parts} - {None}
+    wanted = {prediction, label, time, *(feature or []), *parts} - {None}
     unknown = sorted(str(name) for name in wanted if name not in frame)
     if unknown:
         raise Failure(
@@ -89,11 +103,14 @@ def build(
             fix=f"it has {', '.join(map(str, frame.columns))}",
             code=USAGE,
         )
-    left_out = {prediction, label, *(ignore or [])}
+    left_out = {prediction, label, time, *(ignore or [])}
     features = feature or [str(name) for name in frame.columns if name not in left_out]
     important = _importances(importance or [], features)
     try:
         codes = named_columns(categorical or [], features)
+        frame = with_times(frame, time, time_format)
+        if time is not None:
+            frame = frame.assign(**{time: times_ms(frame[time])})
         made = profile_from_frame(
             frame,
             model=model,
@@ -106,6 +123,7 @@ def build(
             importances=important,
             positive=positive_of(positive, None if label is None else frame[label]),
             categorical=sorted(codes),
+            time=time,
         )
     except BadSource as bad:
         raise Failure(str(bad), where=str(file), fix=bad.fix, code=USAGE) from bad

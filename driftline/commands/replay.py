@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 import typer
 
 from driftline.commands.failure import USAGE, Failure
-from driftline.commands.options import Bootstrap, Categorical, Json, Positive
+from driftline.commands.options import Bootstrap, Categorical, Json, Positive, Time, TimeFormat
 from driftline.commands.replay_columns import (
     Changes,
     Roles,
     Traffic,
     normal_of,
     replay_columns,
+    timed,
 )
 from driftline.commands.replay_log import replay_log
 
@@ -38,7 +39,8 @@ def replay(
             "\\[default: first:10%; of a topic, the profile that each version was announced with]."
         ),
     ] = None,
-    time: Annotated[str | None, typer.Option(help="Column of event time.")] = None,
+    time: Time = None,
+    time_format: TimeFormat = None,
     label: Annotated[str | None, typer.Option(help="Column of the truth.")] = None,
     prediction: Annotated[str | None, typer.Option(help="Column of the predictions.")] = None,
     positive: Positive = None,
@@ -81,7 +83,7 @@ def replay(
 
     roles = (time, prediction, label)
     where = Range(model, since, upto, bootstrap_servers)
-    columns = (reference, inject, segment, categorical, positive, *roles)
+    columns = (reference, inject, segment, categorical, positive, time_format, *roles)
     try:
         if source.startswith(_TOPIC) and not any(columns):
             log = _log(source.removeprefix(_TOPIC), where)
@@ -89,6 +91,7 @@ def replay(
             return
         stored = _stored(reference)
         traffic = _traffic(source, where, roles, reference, stored)
+        traffic = timed(traffic, time_format)
         normal = normal_of(traffic, reference, stored, categorical or [], positive)
         changes = Changes(inject or [], segment or [])
         replay_columns(traffic.frame, normal, changes, config, as_json=as_json)

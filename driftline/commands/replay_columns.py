@@ -42,6 +42,7 @@ class Traffic(NamedTuple):
     in_force: ReferenceProfile | None = None
     versions: tuple[str, ...] = ()
     is_log: bool = False
+    time_format: str | None = None
 
 
 class Normal(NamedTuple):
@@ -52,6 +53,14 @@ class Normal(NamedTuple):
     first: int
     says: str
     positive: str | None = None
+
+
+def timed(traffic: Traffic, time_format: str | None) -> Traffic:
+    """The same traffic with its times read as they are written."""
+    from driftline.replay.times import with_times  # noqa: PLC0415 - light imports
+
+    frame = with_times(traffic.frame, traffic.roles[0], time_format)
+    return traffic._replace(frame=frame, time_format=time_format)
 
 
 def normal_of(
@@ -67,6 +76,7 @@ def normal_of(
     from driftline.replay.refusal import BadSource  # noqa: PLC0415
     from driftline.replay.source import read_frame  # noqa: PLC0415
     from driftline.replay.stored import layout_by  # noqa: PLC0415
+    from driftline.replay.times import with_times  # noqa: PLC0415
 
     frame = traffic.frame
     time, prediction, label = traffic.roles
@@ -85,7 +95,11 @@ def normal_of(
     given = given or "first:10%"
     wanted = parse_reference(given, len(frame))
     first = 0 if isinstance(wanted, Path) else wanted
-    normal = read_frame(wanted) if isinstance(wanted, Path) else frame.iloc[:first]
+    normal = (
+        with_times(read_frame(wanted), time, traffic.time_format)
+        if isinstance(wanted, Path)
+        else frame.iloc[:first]
+    )
     layout = layout_of(
         normal, time=time, prediction=prediction, label=label, categorical=categorical
     )

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from driftline.replay.columns import Layout, floats_of, times_ms, values_of
+from driftline.replay.columns import Layout, floats_of, values_of
 from driftline.replay.episodes import episodes_of
 from driftline.replay.outcome import Outcome
 from driftline.replay.positive import positive_of, what_to_do
@@ -25,6 +25,7 @@ from driftline.replay.records import (
 )
 from driftline.replay.refusal import BadSource
 from driftline.replay.stored import as_watched, with_all_features
+from driftline.replay.times import times_ms
 from producer.injection import Injection
 from stream_monitor.contracts import DeadLetter, DriftAlert
 from stream_monitor.monitor import PartitionMonitor
