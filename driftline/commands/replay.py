@@ -91,7 +91,7 @@ def replay(
             return
         stored = _stored(reference)
         traffic = _traffic(source, where, roles, reference, stored)
-        traffic = timed(traffic, time_format)
+        traffic = timed(traffic, time, time_format)
         normal = normal_of(traffic, reference, stored, categorical or [], positive)
         changes = Changes(inject or [], segment or [])
         replay_columns(traffic.frame, normal, changes, config, as_json=as_json)

@@ -55,11 +55,11 @@ class Normal(NamedTuple):
     positive: str | None = None
 
 
-def timed(traffic: Traffic, time_format: str | None) -> Traffic:
-    """The same traffic with its times read as they are written."""
+def timed(traffic: Traffic, time: str | None, time_format: str | None) -> Traffic:
+    """The same traffic with the column ``time`` read as it is written."""
     from driftline.replay.times import with_times  # noqa: PLC0415 - light imports
 
-    frame = with_times(traffic.frame, traffic.roles[0], time_format)
+    frame = with_times(traffic.frame, time, time_format)
     return traffic._replace(frame=frame, time_format=time_format)
 
 

@@ -77,7 +77,8 @@ def log_of(found: Found, model: str | None, topic: str) -> LogRange:
         if event is not None and not isinstance(event, Tick) and event.model == model:
             _part(parts, record).records.append(_as_read(record))
     ids: set[tuple[int, str]] = set()
-    first_ms = last_ms = None
+    first_ms: int | None = None
+    last_ms = 0
     for record, event in _decoded(found.inside):
         part = _part(parts, record)
         if event is None or isinstance(event, Tick):
@@ -96,11 +97,11 @@ def log_of(found: Found, model: str | None, topic: str) -> LogRange:
             part.rows.append(len(ids))
             part.n_events[event.version] += 1
             ids.add(place)
-            first_ms = min(event.time_ms, event.time_ms if first_ms is None else first_ms)
-            last_ms = max(event.time_ms, event.time_ms if last_ms is None else last_ms)
+            first_ms = event.time_ms if first_ms is None else min(first_ms, event.time_ms)
+            last_ms = max(last_ms, event.time_ms)
     refuse_unclear(topic, model, there, len(ids))
     with_events = [parts[partition] for partition in sorted(parts) if parts[partition].rows]
-    return LogRange(topic, model, with_events, (last_ms or 0) - (first_ms or 0))
+    return LogRange(topic, model, with_events, last_ms - (first_ms or 0))
 
 
 def _only_model(records: Iterable[Record], topic: str) -> str:

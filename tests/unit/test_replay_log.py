@@ -9,11 +9,12 @@ import msgspec
 import numpy as np
 import pytest
 
+from driftline.commands.replay_columns import Traffic, normal_of
 from driftline.reading import Record
 from driftline.replay.fold import LogReplay, replay_log
 from driftline.replay.log import log_of
 from driftline.replay.refusal import BadSource
-from driftline.replay.topic import Found
+from driftline.replay.topic import Found, range_of
 from producer.codec import RefusedRecord, decode, encode
 from producer.events import CE_TYPE_OF, Command, Event, InferenceEvent, Label, ModelUpdate, Tick
 from stream_monitor.contracts import DriftAlert
@@ -175,3 +176,16 @@ def test_which_model_is_meant_must_be_clear() -> None:
         log_of(Found([*mine, other], []), "n", "log")
     with pytest.raises(BadSource, match="no event at all"):
         log_of(Found([record(1, Tick(time_ms=0))], []), None, "log")
+
+
+def test_as_columns_a_log_says_what_is_left_out() -> None:
+    records = [record(i, event(i, version=str(1 + i % 2))) for i in range(1, 900)]
+    found = Found([record(0, announced("2", 0.0)), *records], [])
+
+    frame, in_force, versions = range_of(found, "m", "log")
+    roles = ("time_ms", "prediction", None)
+    traffic = Traffic("topic:log", frame, roles, in_force, tuple(versions), is_log=True)
+    says = normal_of(traffic, None, None, [], None).says
+
+    assert says.startswith("m@2, as the log announces it; events of versions 1, 2 are held against")
+    assert "nothing is said of silence or volume" in says
