@@ -72,6 +72,13 @@ def test_what_could_be_read_in_two_ways_is_refused_with_its_place_and_the_option
     assert '--time-format "%d.%m.%Y %H:%M"' in refused.value.fix
 
 
+def test_numbers_that_are_days_are_no_seconds_of_1970() -> None:
+    days = pd.Series([20240131, 20240201], name="day")
+    with pytest.raises(BadSource, match="--time day: row 0: 20240131 is a day as it is written"):
+        times_ms(days)
+    assert times_ms(pd.Series([20240131, 20240132])) == [20_240_131_000, 20_240_132_000]
+
+
 @pytest.mark.parametrize(
     ("value", "form", "why"),
     [
