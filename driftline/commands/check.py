@@ -37,7 +37,9 @@ def check(
             "new, other shares of missing, invalid or unseen values.  any: both.  never: nothing."
         ),
     ] = FailOn.any,
-    time: Annotated[str | None, typer.Option(help="Column of event time.")] = None,
+    time: Annotated[
+        str | None, typer.Option(help="Column of event time: it is not compared.")
+    ] = None,
     label: Annotated[str | None, typer.Option(help="Column of the truth.")] = None,
     prediction: Annotated[str | None, typer.Option(help="Column of the predictions.")] = None,
     categorical: Categorical = None,

@@ -11,7 +11,7 @@ import typer
 
 from driftline.commands.connection import connect_redis, load_settings
 from driftline.commands.failure import USAGE, Failure
-from driftline.commands.options import Config, Json, Prefix, RedisUrl
+from driftline.commands.options import Config, Json, Prefix, RedisUrl, Time, TimeFormat
 from driftline.commands.output import note, write_json
 
 if TYPE_CHECKING:
@@ -39,13 +39,11 @@ Source: TypeAlias = Annotated[
 ]
 
 
-Time: TypeAlias = Annotated[str | None, typer.Option(help="Column of event time, in a file.")]
-
-
 @app.command()
 def calibration(
     source: Source,
     time: Time = None,
+    time_format: TimeFormat = None,
     config: Config = None,
     redis_url: RedisUrl = None,
     prefix: Prefix = None,
@@ -60,7 +58,7 @@ def calibration(
     from driftline.explain.calibration import calibration_of, held_budget  # noqa: PLC0415
 
     settings = load_settings(config, redis_url=redis_url, prefix=prefix)
-    profile, per_hour = _profile(source, settings, time)
+    profile, per_hour = _profile(source, settings, time, time_format)
     budget = settings.monitor_spec().budget
     channels, held = calibration_of(profile, budget), held_budget(profile, budget)
     if as_json:
@@ -95,6 +93,7 @@ def power(
         ),
     ] = None,
     time: Time = None,
+    time_format: TimeFormat = None,
     config: Config = None,
     redis_url: RedisUrl = None,
     prefix: Prefix = None,
@@ -109,7 +108,7 @@ def power(
     from driftline.explain.power import power_of  # noqa: PLC0415 - light imports
 
     settings = load_settings(config, redis_url=redis_url, prefix=prefix)
-    profile, measured = _profile(source, settings, time)
+    profile, measured = _profile(source, settings, time, time_format)
     per_hour = rate or measured or _DEFAULT_RATE
     spec = settings.monitor_spec()
     if spec.budget.per_weeks is not None and profile.events_per_week is None:
@@ -164,13 +163,13 @@ def _share(share: float | None) -> str:
 
 
 def _profile(
-    source: str, settings: Settings, time: str | None = None
+    source: str, settings: Settings, time: str | None = None, time_format: str | None = None
 ) -> tuple[ReferenceProfile, float | None]:
     """The reference that is meant, and its events an hour where they are known."""
     file = Path(source)
     if file.is_file() or "/" in source or file.suffix.lower() in _FILES:
-        return _profile_of_file(file, time)
-    if time is not None:
+        return _profile_of_file(file, time, time_format)
+    if time is not None or time_format is not None:
         raise Failure(f"--time is a column of a file, and {source} is none", code=USAGE)
     return _profile_of_model(source, settings)
 
@@ -193,12 +192,15 @@ def _profile_of_model(model: str, settings: Settings) -> tuple[ReferenceProfile,
     return found
 
 
-def _profile_of_file(file: Path, time: str | None) -> tuple[ReferenceProfile, float | None]:
+def _profile_of_file(
+    file: Path, time: str | None, time_format: str | None
+) -> tuple[ReferenceProfile, float | None]:
     """A profile as it was built, or what a file of traffic would give; and its events an hour."""
-    from driftline.replay.columns import layout_of, times_ms  # noqa: PLC0415 - light imports
+    from driftline.replay.columns import layout_of  # noqa: PLC0415 - light imports
     from driftline.replay.refusal import BadSource  # noqa: PLC0415
     from driftline.replay.run import profile_of  # noqa: PLC0415
     from driftline.replay.source import read_frame  # noqa: PLC0415
+    from driftline.replay.times import times_ms, with_times  # noqa: PLC0415
     from stream_monitor.reference.profile import profile_from_data  # noqa: PLC0415
 
     if file.suffix == ".json":
@@ -210,7 +212,7 @@ def _profile_of_file(file: Path, time: str | None) -> tuple[ReferenceProfile, fl
                 fix="driftline profile build", code=USAGE,
             ) from error  # fmt: skip
     try:
-        frame = read_frame(file)
+        frame = with_times(read_frame(file), time, time_format)
         profile = profile_of(frame, layout_of(frame, time=time, prediction=None, label=None))
         times = [] if time is None else times_ms(frame[time])
     except BadSource as bad:

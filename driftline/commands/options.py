@@ -29,6 +29,20 @@ Prefix: TypeAlias = Annotated[
 Drills: TypeAlias = Annotated[
     bool, typer.Option("--drills", help="What drills led to, too: nothing of it happened.")
 ]
+Time: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--time",
+        help="Column of event time: ISO 8601, or a number since 1970; without a zone it is UTC.",
+    ),
+]
+TimeFormat: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--time-format",
+        help='How --time is written otherwise: "%d.%m.%Y %H:%M"; day and month are never guessed.',
+    ),
+]
 Positive: TypeAlias = Annotated[
     str | None,
     typer.Option(

@@ -11,7 +11,15 @@ import typer
 
 from driftline.commands.connection import load_settings
 from driftline.commands.failure import USAGE, Failure
-from driftline.commands.options import Bootstrap, Categorical, Config, Positive, Prefix
+from driftline.commands.options import (
+    Bootstrap,
+    Categorical,
+    Config,
+    Positive,
+    Prefix,
+    Time,
+    TimeFormat,
+)
 from driftline.commands.output import note, write_json
 
 if TYPE_CHECKING:
@@ -52,6 +60,8 @@ def build(
     ] = None,
     label: Annotated[str | None, typer.Option(help="Column of the truth.")] = None,
     positive: Positive = None,
+    time: Time = None,
+    time_format: TimeFormat = None,
     feature: Annotated[
         list[str] | None, typer.Option(help="A feature; repeat \\[default: all other columns].")
     ] = None,
@@ -69,10 +79,6 @@ def build(
         list[str] | None,
         typer.Option(help="How much the model relies on a feature: tenure=0.4; repeat."),
     ] = None,
-    time: Annotated[
-        str | None,
-        typer.Option(help="Column of event time: a season, and how many events a week has."),
-    ] = None,
     events_per_week: Annotated[
         float | None,
         typer.Option(
@@ -81,11 +87,15 @@ def build(
         ),
     ] = None,
 ) -> None:
-    """Make a profile from the data a model was trained on."""
+    """Make a profile from the data a model was trained on.
+
+    With --time it learns a season of the hour or the week, where the data prove one, and how many
+    events a week has.
+    """
     from driftline.replay.codes import may_be_codes, named_columns, note_of  # noqa: PLC0415
-    from driftline.replay.columns import times_ms  # noqa: PLC0415
     from driftline.replay.positive import positive_of, what_to_do  # noqa: PLC0415
     from driftline.replay.refusal import BadSource  # noqa: PLC0415
+    from driftline.replay.times import times_ms, with_times  # noqa: PLC0415
     from stream_monitor.reference.errors import NoPositiveLabel  # noqa: PLC0415
     from stream_monitor.reference.frame import profile_from_frame  # noqa: PLC0415 - light imports
     from stream_monitor.reference.profile import profile_to_data  # noqa: PLC0415
@@ -106,9 +116,11 @@ def build(
     important = _importances(importance or [], features)
     try:
         codes = named_columns(categorical or [], features)
-        timed = frame if time is None else frame.assign(**{time: times_ms(frame[time])})
+        frame = with_times(frame, time, time_format)
+        if time is not None:
+            frame = frame.assign(**{time: times_ms(frame[time])})
         made = profile_from_frame(
-            timed,
+            frame,
             model=model,
             version=version,
             prediction=prediction,

@@ -25,8 +25,6 @@ _A_TIME: Final = "it is a time (use --time)"
 _A_DATE: Final = r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})([T ].*)?"
 _NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_.:-]")
 _MAX_NAME: Final = 100
-# By what power of 1,000 a clock becomes milliseconds: up to the year 5138 in seconds, and so on.
-_UNITS: Final = ((1, 1e11), (0, 1e14), (-1, 1e17), (-2, np.inf))
 _FIELDS: Final = {"id", "model", "version", "segment"}
 
 
@@ -205,31 +203,3 @@ def floats_of(series: pd.Series[Any]) -> Floats:
     if not pd.api.types.is_numeric_dtype(series):
         series = pd.to_numeric(series.astype(object), errors="coerce")
     return series.to_numpy(dtype=np.float64, na_value=np.nan)
-
-
-def times_ms(series: pd.Series[Any]) -> Sequence[int]:
-    """Event time of every row: ISO 8601, or a number since 1970.
-
-    Seconds, milli-, micro- and nanoseconds are told apart by their size.
-
-    Raises:
-        BadSource: a row has no time; says which.
-    """
-    if pd.api.types.is_numeric_dtype(series):
-        clock = floats_of(series)
-        latest = float(np.nanmax(clock, initial=0.0))
-        numbers: Floats = clock * next(1000.0**power for power, end in _UNITS if latest <= end)
-        bad = ~(np.isfinite(numbers) & (numbers >= 0))
-    else:
-        moments = pd.to_datetime(series, errors="coerce", format="ISO8601", utc=True)
-        bad = moments.isna().to_numpy()
-        numbers = np.asarray(moments.dt.as_unit("ms").astype("int64"), dtype=np.float64)
-        bad = bad | (numbers < 0)
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        raise BadSource(
-            f"--time: row {series.index[row]}: {series.iloc[row]!r} is no time since 1970",
-            fix="ISO 8601 (2013-01-31T12:00:00Z), or seconds or milliseconds",
-        )
-    times: list[int] = numbers.astype(np.int64).tolist()
-    return times

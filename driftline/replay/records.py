@@ -9,9 +9,10 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import pandas as pd
 
-from driftline.replay.columns import Layout, times_ms, values_of
+from driftline.replay.columns import Layout, values_of
 from driftline.replay.refusal import BadSource
 from driftline.replay.stored import SEGMENT
+from driftline.replay.times import times_ms
 from producer.codec import encode
 from producer.events import CE_TYPE_OF, InferenceEvent, Label, ModelUpdate, Value
 from producer.injection import Injection, inject, name_of

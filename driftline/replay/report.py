@@ -14,6 +14,7 @@ from driftline.replay.columns import Layout
 from driftline.replay.comparison import Comparison, difference
 from driftline.replay.episodes import Episode, n_incidents
 from driftline.replay.injected import Finding
+from driftline.replay.outcome import Outcome
 from driftline.replay.run import Replay
 from stream_monitor.drift.calibration import Budget, in_events
 
@@ -22,23 +23,23 @@ _WEEK_MS: Final = 7 * 24 * 3_600_000
 
 
 def summary(
-    replay: Replay, layout: Layout, found: Sequence[Finding], compared: Comparison | None
+    outcome: Outcome, found: Sequence[Finding], compared: Comparison | None
 ) -> dict[str, Any]:
     """The last line of ``--json``."""
-    n_alerts = len(replay.episodes)
+    n_alerts = len(outcome.episodes)
     data: dict[str, Any] = {
-        "events": replay.n_events,
-        "features": len(layout.features),
-        "reference_events": replay.n_reference,
+        "events": outcome.n_events,
+        "features": outcome.n_features,
+        "reference_events": outcome.n_reference,
         "episodes": n_alerts,
-        "incidents": n_incidents(replay.alerts, timed=layout.time is not None),
-        "alerts_per_million": round(1e6 * n_alerts / replay.n_events, 2),
-        "seconds": round(replay.seconds, 2),
+        "incidents": n_incidents(outcome.alerts, timed=outcome.timed),
+        "alerts_per_million": round(1e6 * n_alerts / outcome.n_events, 2),
+        "seconds": round(outcome.seconds, 2),
     }
-    if replay.span_ms:
-        data["alerts_per_week"] = round(n_alerts * _WEEK_MS / replay.span_ms, 3)
-    if replay.refused:
-        data["refused"] = len(replay.refused)
+    if outcome.span_ms:
+        data["alerts_per_week"] = round(n_alerts * _WEEK_MS / outcome.span_ms, 3)
+    if outcome.refused:
+        data["refused"] = len(outcome.refused)
     if found:
         data["injected"] = [one._asdict() for one in found]
     if compared is not None:
@@ -103,10 +104,10 @@ def episode_lines(episodes: Sequence[Episode]) -> list[str]:
     return [f"  {line.rstrip()}" for line in drawn.get().splitlines()]
 
 
-def summary_lines(data: dict[str, Any], replay: Replay) -> list[str]:
-    """The summary for people."""
+def summary_lines(data: dict[str, Any], outcome: Outcome, *, of: str = "rows") -> list[str]:
+    """The summary for people, of rows or of records."""
     week = f", {data['alerts_per_week']} per week" if "alerts_per_week" in data else ""
-    rate = round(replay.n_events / replay.seconds) if replay.seconds else 0
+    rate = round(outcome.n_events / outcome.seconds) if outcome.seconds else 0
     lines = [
         (
             f"  {data['events']:,} events of {data['features']} features after a reference of "
@@ -118,9 +119,9 @@ def summary_lines(data: dict[str, Any], replay: Replay) -> list[str]:
             f"{data['seconds']} s, {rate:,} events/s"
         ),
     ]
-    if replay.refused:
-        first = replay.refused[0]
-        lines.append(f"  {len(replay.refused):,} rows refused, the first: {first.detail}")
+    if outcome.refused:
+        first = outcome.refused[0]
+        lines.append(f"  {len(outcome.refused):,} {of} refused, the first: {first.detail}")
     return lines
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
 import pandas as pd
 
-from driftline.replay.columns import Layout, floats_of, times_ms, values_of
-from driftline.replay.episodes import Episode, episodes_of
+from driftline.replay.columns import Layout, floats_of, values_of
+from driftline.replay.episodes import episodes_of
+from driftline.replay.outcome import Outcome
 from driftline.replay.positive import positive_of, what_to_do
 from driftline.replay.records import (
     MODEL,
@@ -24,6 +25,7 @@ from driftline.replay.records import (
 )
 from driftline.replay.refusal import BadSource
 from driftline.replay.stored import as_watched, with_all_features
+from driftline.replay.times import times_ms
 from producer.injection import Injection
 from stream_monitor.contracts import DeadLetter, DriftAlert
 from stream_monitor.drift.calibration import Budget
@@ -35,22 +37,15 @@ from stream_monitor.reference.profile import ReferenceProfile
 from stream_monitor.spec import MonitorSpec
 
 
-class Replay(NamedTuple):
-    """What came of it, and the budget as it was stated.
+@dataclass(frozen=True, kw_only=True)
+class Replay(Outcome):
+    """What came of rows; ``n_backward`` are those that are earlier than the row before them.
 
-    ``refused`` are rows the monitor would not take, ``n_backward`` those that are earlier than the
-    row before them.
+    ``budget`` is that of the model, as it was stated.
     """
 
-    n_events: int
-    n_reference: int
     profile: ReferenceProfile
-    alerts: list[DriftAlert]
-    refused: list[DeadLetter]
-    episodes: list[Episode]
-    span_ms: int
     n_backward: int
-    seconds: float
     budget: Budget
 
 
@@ -165,6 +160,8 @@ def replay(
         n_reference=(
             reference.n_events if isinstance(reference, ReferenceProfile) else len(reference)
         ),
+        n_features=len(layout.features),
+        timed=layout.time is not None,
         profile=profile,
         alerts=alerts,
         refused=refused,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 import pandas as pd
 
 from driftline.reading import Record, TopicReader
+from driftline.replay.bounds import Bound
 from driftline.replay.refusal import BadSource
 from driftline.replay.stored import SEGMENT
 from producer.codec import RefusedRecord, decode
@@ -17,7 +17,6 @@ from producer.drill import is_shadow
 from producer.events import CE_TYPE_OF, Event, InferenceEvent, Label, ModelUpdate, Prediction
 from stream_monitor.reference.profile import ReferenceProfile, profile_from_data
 
-MARK: Final = "topic:"
 TIME: Final = "time_ms"
 PREDICTION: Final = "prediction"
 LABEL: Final = "label"
@@ -36,63 +35,23 @@ class Range(NamedTuple):
     versions: list[str]
 
 
-class Bound(NamedTuple):
-    """Where a range begins or ends: an offset, or a time of appending in ms."""
+class Found(NamedTuple):
+    """Records of a topic: those inside a range, and the model updates that lie before it."""
 
-    offset: int | None
-    time_ms: int | None
-
-    def before(self, record: Record) -> bool:
-        """Whether the bound lies before a record, or at it."""
-        if self.offset is not None:
-            return self.offset <= record.offset
-        return self.time_ms is not None and self.time_ms <= record.timestamp_ms
+    inside: list[Record]
+    updates: list[Record]
 
 
-def parse_bound(text: str, option: str) -> Bound:
-    """An offset, or a time as ISO 8601 writes it; without a zone it is UTC.
+def read(client: Mapping[str, Any], topic: str, since: Bound | None, upto: Bound | None) -> Found:
+    """The records of [since, upto), and what was announced before.
 
-    Raises:
-        BadSource: it is neither.
-
-    >>> parse_bound("1200", "--from"), parse_bound("1970-01-01T00:00:01", "--to")
-    (Bound(offset=1200, time_ms=None), Bound(offset=None, time_ms=1000))
-    """
-    if text.isdecimal():
-        return Bound(int(text), None)
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise BadSource(
-            f"{option}: {text!r} is no offset and no time", fix="1200, or 2024-05-01T12:00Z"
-        ) from None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return Bound(None, round(moment.timestamp() * 1000))
-
-
-def read_range(
-    client: Mapping[str, Any],
-    topic: str,
-    model: str | None,
-    since: Bound | None,
-    upto: Bound | None,
-    *,
-    profiled: bool = False,
-    announced: bool = True,
-) -> Range:
-    """The events of ``model`` in [since, upto), as `frame_of` makes a frame of them.
-
-    The profile is that of the last `ModelUpdate` before the end of the range that brought one for
-    a version whose events are in it, where it is to be ``announced``; ``profiled``: another one is
-    given.
     Joins no group and changes nothing.
 
     Raises:
-        BadSource: there is no such topic, or nothing of that model in it.
+        BadSource: there is no such topic.
         KafkaException: nobody answers (confluent_kafka's).
     """
-    records: list[Record] = []
-    updates: list[Record] = []
+    found = Found([], [])
     try:
         with TopicReader(client, topic) as reader:
             ends = reader.ends()
@@ -101,16 +60,37 @@ def read_range(
                 lambda: all(reached[p] >= ends[p] for p in ends), quiet_s=_QUIET_S
             ):
                 reached[record.partition] = record.offset + 1
-                if record.offset >= ends[record.partition]:
+                if record.offset >= ends[record.partition] or (upto and upto.before(record)):
                     continue
-                if _inside(record, since, upto):
-                    records.append(record)
-                if record.kind == _UPDATE and not (upto and upto.before(record)):
-                    updates.append(record)
+                if since is None or since.before(record):
+                    found.inside.append(record)
+                elif record.kind == _UPDATE:
+                    found.updates.append(record)
     except LookupError as error:
         raise BadSource(str(error), fix="driftline topics create") from error
-    events = _events_of(records)
+    return found
+
+
+def range_of(
+    found: Found,
+    model: str | None,
+    topic: str,
+    *,
+    profiled: bool = False,
+    announced: bool = True,
+) -> Range:
+    """The events of ``model``, as `frame_of` makes a frame of them.
+
+    The profile is that of the last `ModelUpdate` before the end of the range that brought one for
+    a version whose events are in it, where it is to be ``announced``; ``profiled``: another one is
+    given.
+
+    Raises:
+        BadSource: there is nothing of that model in it.
+    """
+    events = _events_of(found.inside)
     named, versions = _meant(events, model)
+    updates = (r for r in (*found.updates, *found.inside) if r.kind == _UPDATE)
     profile = _in_force(updates, named, versions) if announced else None
     frame = _frame(events, model, topic, profiled=profiled or profile is not None)
     return Range(frame, profile, versions)
@@ -122,7 +102,7 @@ def _meant(events: Iterable[Event], model: str | None) -> tuple[set[str], list[s
         event
         for event in events
         if isinstance(event, InferenceEvent)
-        and not _is_hidden(event.model, model)
+        and not is_hidden(event.model, model)
         and model in (None, event.model)
     ]
     return {event.model for event in chosen}, sorted({event.version for event in chosen})
@@ -146,14 +126,10 @@ def _in_force(
 def _events_of(records: Iterable[Record]) -> list[Event]:
     """What the records say, in the order of the log, without what the monitor refuses too."""
     events: list[Event] = []
-    for record in _in_order(records):
+    for record in in_order(records):
         with contextlib.suppress(RefusedRecord):
             events.append(decode(record.value or b"", record.kind))
     return events
-
-
-def _inside(record: Record, since: Bound | None, upto: Bound | None) -> bool:
-    return (since is None or since.before(record)) and not (upto and upto.before(record))
 
 
 def frame_of(
@@ -180,7 +156,7 @@ def _frame(
     labels: dict[str, Any] = {}
     models: set[str] = set()
     for event in events:
-        if not isinstance(event, InferenceEvent | Label) or _is_hidden(event.model, model):
+        if not isinstance(event, InferenceEvent | Label) or is_hidden(event.model, model):
             continue
         models.add(event.model)
         if model not in (None, event.model):
@@ -189,25 +165,30 @@ def _frame(
             labels.setdefault(event.id, event.label)
         elif event.id not in rows:
             rows[event.id] = _row(event, f"{topic}: event {event.id}", profiled=profiled)
-    if model is None and len(models) > 1:
-        raise BadSource(
-            f"{topic} has {len(models)} models", fix=f"--model, one of {', '.join(sorted(models))}"
-        )
-    if not rows:
-        there = ", ".join(sorted(models)) or "no event at all"
-        raise BadSource(f"{topic}: nothing of {model!r} in that range (there is {there})")
+    refuse_unclear(topic, model, models, len(rows))
     frame = pd.DataFrame(list(rows.values()))
     if not labels.keys().isdisjoint(rows):
         frame[LABEL] = [labels.get(name) for name in rows]
     return frame
 
 
-def _is_hidden(name: str, wanted: str | None) -> bool:
+def refuse_unclear(topic: str, model: str | None, there: set[str], n_events: int) -> None:
+    """Raises BadSource where several models are meant, or nothing is there of the one."""
+    if model is None and len(there) > 1:
+        raise BadSource(
+            f"{topic} has {len(there)} models", fix=f"--model, one of {', '.join(sorted(there))}"
+        )
+    if not n_events:
+        named = ", ".join(sorted(there)) or "no event at all"
+        raise BadSource(f"{topic}: nothing of {model!r} in that range (there is {named})")
+
+
+def is_hidden(name: str, wanted: str | None) -> bool:
     """The shadow of a drill is no model that anybody would mean."""
     return wanted is None and is_shadow(name)
 
 
-def _in_order(records: Iterable[Record]) -> list[Record]:
+def in_order(records: Iterable[Record]) -> list[Record]:
     """Each partition in its own order, whatever the clocks say; several as they were appended."""
     clock_ms: dict[int, int] = {}
     placed: list[tuple[int, int, int, Record]] = []

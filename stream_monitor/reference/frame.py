@@ -46,10 +46,11 @@ def profile_from_frame(
     and losses: in-sample ones are smaller than those to come, and every model would alarm.
     Without ``loss`` it is computed from prediction and label, and from both of them it is learnt
     what loss to expect of a prediction before its label is there.  All other columns are features,
-    unless ``features`` names them.  ``time`` names the column of event times, as dates or as
-    milliseconds since 1970 UTC; with it a season of the hour or the week is learnt where there is
-    one.  ``segments`` are columns whose values, or single values (``"origin=EWR"``), are watched by
-    themselves too; a column that is no feature is what events name under ``segment``.
+    unless ``features`` names them.  ``time`` names the column of event times, as dates, as ISO 8601
+    writes them, or as milliseconds since 1970 UTC; with it a season of the hour or the week is
+    learnt where there is one.  ``segments`` are columns whose values, or single values
+    (``"origin=EWR"``), are watched by themselves too; a column that is no feature is what events
+    name under ``segment``.
     ``categorical`` are features whose numbers are codes: categories, not quantities.  Labels of a
     binary model that are words need ``positive``: which of them the score is the probability of.
     ``importances`` of features, on any scale, weigh how bad their drift is.  ``events_per_week``
@@ -141,9 +142,12 @@ def _times_ms(series: pd.Series[Any]) -> Ints:
     try:
         if pd.api.types.is_numeric_dtype(series):
             return series.to_numpy().astype(np.int64) if series.notna().all() else _no_time(series)
-        moments = pd.to_datetime(series, utc=True)
+        moments = pd.to_datetime(series, utc=True, format="ISO8601")  # 01/02/2024 is no one day
     except (ValueError, TypeError, OverflowError) as error:
-        raise ValueError(f"column {series.name!r} holds what is no time: {error}") from error
+        raise ValueError(
+            f"column {series.name!r} holds what is no time (ISO 8601; of others make dates first, "
+            f"pandas.to_datetime(..., format=...)): {error}"
+        ) from error
     if moments.isna().any():
         return _no_time(series)
     return np.array(moments.astype("datetime64[ms, UTC]").astype(np.int64), dtype=np.int64)

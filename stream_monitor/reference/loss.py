@@ -122,6 +122,16 @@ def none_is_positive(labels: Sequence[Value], positive: ClassLabel) -> bool:
     return not classes <= plain and _class(positive) not in classes
 
 
+def is_unnamed(label: Value, positive: ClassLabel) -> bool:
+    """Whether a label is a word, and the positive class is none: is yes the positive one, or no?
+
+    >>> is_unnamed("yes", 1), is_unnamed("yes", "yes"), is_unnamed("1", 1), is_unnamed(False, 1)
+    (True, False, False, False)
+    """
+    name = _class(label)
+    return name is not None and _is_word(name) and not _is_word(positive)
+
+
 def _absolute_error(prediction: Any, label: Value) -> float | None:
     if not (_is_number(prediction) and _is_number(label)):
         return None

@@ -15,7 +15,7 @@ from stream_monitor.drift.calibration import Budget
 from stream_monitor.ingest.batch import EventBatch, Ints
 from stream_monitor.labels.join import JoinedLabel
 from stream_monitor.reference.fit import fit_loss
-from stream_monitor.reference.loss import loss_of, scores_of
+from stream_monitor.reference.loss import is_unnamed, loss_of, scores_of
 from stream_monitor.reference.profile import FeatureReference, ReferenceProfile
 from stream_monitor.reference.transform import Transformed
 from stream_monitor.reference.values import Column
@@ -137,10 +137,17 @@ class WatchedVersion:
         return alerts
 
     def judge(self, joined: Sequence[JoinedLabel]) -> list[Judged]:
-        """Each label with the loss of its prediction, ``None`` where they do not compare."""
+        """Each label with the loss of its prediction, ``None`` where they do not compare.
+
+        Nor do words where the reference was made without labels: nobody said which is positive.
+        """
         of = self.profile
+        unsaid = of.task == "binary" and of.loss is None
         return [
-            (x, loss_of(of.task, of.threshold, of.positive, x.prediction, x.label)) for x in joined
+            (x, loss_of(of.task, of.threshold, of.positive, x.prediction, x.label))
+            if not (unsaid and is_unnamed(x.label, of.positive))
+            else (x, None)
+            for x in joined
         ]
 
     def observe_labels(self, judged: Sequence[Judged]) -> list[DriftAlert]:

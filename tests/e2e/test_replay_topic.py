@@ -1,4 +1,4 @@
-"""The log itself replayed: a range of the topic gives what a file of the same rows gives."""
+"""A range of the log replayed: as it is, or as columns, what a file of its rows gives."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from producer.events import InferenceEvent, Label, ModelUpdate
 from stream_monitor.reference.frame import profile_from_frame
 from stream_monitor.reference.profile import profile_to_data
 from stream_monitor.spec import MonitorSpec
-from tests.integration.monitor_stage import Stage, log_of
+from tests.integration.monitor_stage import START_MS, Stage, log_of
 
 pytestmark = pytest.mark.kafka
 N = 4_000
@@ -51,11 +51,18 @@ def test_the_log_says_what_a_file_of_its_rows_says(stage: Stage, tmp_path: Path)
     brief = ("--reference", "first:400")
     roles = ("--time", "time_ms", "--prediction", "prediction", "--label", "label")
 
-    *from_log, summary = replayed(*place, "--model", "churn")
+    *as_it_is, live = replayed(*place, "--model", "churn")
+    *from_log, summary = replayed(*place, "--model", "churn", "--reference", "first:10%")
     *from_file, _ = replayed(str(file), *roles)
     *_, first_half = replayed(*place, "--model", "churn", "--to", "4000", *brief)
     *_, shifted = replayed(*place, "--model", "churn", "--inject", "mean:age:+1sd@1000")
 
+    assert live["versions"] == [
+        {"version": "1", "events": N, "watched": N - 2_000, "reference": "warm_up",
+         "reference_events": 2_000, "retired": False}
+    ]  # fmt: skip
+    assert "age" in {episode["feature"] for episode in as_it_is}
+    assert live["refused"] > 0  # what nobody can read is of no model, and stays in the log
     assert from_log == from_file
     assert {"temp", "age"} <= {episode["feature"] for episode in from_log}
     assert summary["events"] + summary["reference_events"] == N
@@ -76,8 +83,9 @@ def test_the_reference_is_what_the_version_was_announced_with(stage: Stage, tmp_
         shifted = 2.0 if i >= 2_000 and site == "north" else 0.0
         new = {"new": 1.0} if i >= 3_000 else {}
         return InferenceEvent(
-            id=f"e{i}", model="p", version="5", time_ms=1_000 * i, segment={"site": site},
+            id=f"e{i}", model="p", version="5", time_ms=START_MS + 1_000 * i,
             features={"a": rng.normal() + shifted, "b": rng.normal(), **new},
+            segment={"site": site},
             prediction={"bad": p, "good": 1 - p},
         )  # fmt: skip
 

@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from driftline.replay.columns import Layout, layout_of, times_ms, values_of
-from driftline.replay.refusal import BadSource
+from driftline.replay.columns import Layout, layout_of, values_of
 
 N = 2_000
 RNG = np.random.default_rng(11)
@@ -80,24 +79,3 @@ def test_a_text_among_numbers_reaches_the_monitor_and_infinity_is_missing() -> N
     assert values_of(pd.Series(["1", "2.5", "oops", None]), "numeric") == [1.0, 2.5, "oops", None]
     assert values_of(pd.Series([1.0, np.inf, np.nan]), "numeric") == [1.0, None, None]
     assert values_of(pd.Series([True, None, "no"]), "boolean") == [True, None, "no"]
-
-
-@pytest.mark.parametrize(
-    "column",
-    [
-        pd.Series(["2013-01-31T12:00:00Z", "2013-01-31T13:00:01+01:00"]),
-        pd.Series(["2013-01-31 12:00:00", "2013-01-31 12:00:01"]),
-        pd.to_datetime(pd.Series(["2013-01-31 12:00:00", "2013-01-31 12:00:01"])),
-        pd.Series([1359633600, 1359633601]),
-        pd.Series([1359633600000, 1359633601000]),
-        pd.Series([1359633600000000, 1359633601000000]),
-        pd.Series([1359633600000000000, 1359633601000000000]),
-    ],
-)
-def test_a_time_is_told_in_any_unit(column: pd.Series[Any]) -> None:
-    assert times_ms(column) == [1_359_633_600_000, 1_359_633_601_000]
-
-
-def test_a_row_without_a_time_is_named_by_its_number_in_the_file() -> None:
-    with pytest.raises(BadSource, match="row 41: 'soon' is no time"):
-        times_ms(pd.Series(["2013-01-31", "soon"], index=[40, 41]))

@@ -1,15 +1,22 @@
-"""What a warm-up has collected does not depend on where the log was cut into batches."""
+"""What a warm-up has collected, however the log was cut, and what it cannot know."""
 
 from __future__ import annotations
 
 import itertools
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from producer.events import InferenceEvent, Value
+from stream_monitor.alerts.policy import EpisodePolicy
+from stream_monitor.drift.calibration import Budget
 from stream_monitor.ingest.columns import to_batch
 from stream_monitor.ingest.records import LogRecord
+from stream_monitor.labels.join import JoinedLabel
+from stream_monitor.reference.fit import fit_profile
+from stream_monitor.watched.version import WatchedVersion
 from stream_monitor.watched.warm_up import WarmUp, features_of
 
 ROWS = st.lists(
@@ -58,3 +65,25 @@ def test_features_that_only_some_events_have_leave_the_same_rows(
 ) -> None:
     inside = sorted(min(cut, len(rows)) for cut in cuts)
     assert taken(rows, inside).dirty() == taken(rows, []).dirty()
+
+
+@pytest.mark.parametrize(
+    ("negative", "positive", "told"), [(0, 1, True), ("0", "1", True), ("no", "yes", False)]
+)
+def test_words_are_no_labels_until_somebody_says_which_is_positive(
+    negative: int | str, positive: int | str, *, told: bool
+) -> None:
+    """Taken for negative ones, a change of the scores alone would be one of the truth."""
+    rng = np.random.default_rng(8)
+    profile = fit_profile("m", "1", {}, predictions=rng.uniform(0.0, 1.0, 500).tolist(),
+                          task="binary", origin="warm_up")  # fmt: skip
+    version = WatchedVersion("t", 0, profile, Budget(), EpisodePolicy(), 500)
+    alerts = []
+    for i in range(4_000):
+        score = float(rng.uniform(0.0, 1.0) if i < 2_000 else rng.uniform(0.6, 1.0))
+        is_so = (rng.random() < score) != (i >= 2_000)  # the truth turns round
+        joined = JoinedLabel(i, "1", 1_000 * i, 0, score, positive if is_so else negative)
+        alerts += version.observe_labels(version.judge([joined]))
+
+    assert [alert.kind for alert in alerts] == ["concept"] * told
+    assert version.not_comparable == (0 if told else 4_000)

@@ -1,0 +1,196 @@
+"""Columns of recorded traffic against one reference, for `driftline replay`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+
+from driftline.commands.failure import USAGE, Failure
+from driftline.commands.replay_output import show
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from driftline.replay.columns import Layout
+    from producer.injection import Injection
+    from stream_monitor.reference.profile import ReferenceProfile
+
+
+_LEFT_OUT: Final = """
+  of the log only events and labels, for the options that ask for columns (--inject, --reference,
+  --segment, ...): nothing is said of silence or volume"""
+
+
+class Changes(NamedTuple):
+    """What is different from the traffic as it was: drift put in, segments looked at."""
+
+    inject: list[str]
+    segments: list[str]
+
+
+Roles: TypeAlias = tuple[str | None, str | None, str | None]
+"""The columns of event time, prediction and truth."""
+
+
+class Traffic(NamedTuple):
+    """Rows, and which columns are what; of a topic also ``in_force``, a profile of the log."""
+
+    source: str
+    frame: pd.DataFrame
+    roles: Roles
+    in_force: ReferenceProfile | None = None
+    versions: tuple[str, ...] = ()
+    is_log: bool = False
+    time_format: str | None = None
+
+
+class Normal(NamedTuple):
+    """The reference, its columns, the first row replayed, its name, and which label is positive."""
+
+    reference: pd.DataFrame | ReferenceProfile
+    layout: Layout
+    first: int
+    says: str
+    positive: str | None = None
+
+
+def timed(traffic: Traffic, time: str | None, time_format: str | None) -> Traffic:
+    """The same traffic with the column ``time`` read as it is written."""
+    from driftline.replay.times import with_times  # noqa: PLC0415 - light imports
+
+    frame = with_times(traffic.frame, time, time_format)
+    return traffic._replace(frame=frame, time_format=time_format)
+
+
+def normal_of(
+    traffic: Traffic,
+    given: str | None,
+    stored: ReferenceProfile | None,
+    categorical: list[str],
+    positive: str | None,
+) -> Normal:
+    """What was asked for; without that, what the log has, or the first rows."""
+    from driftline.replay.columns import layout_of  # noqa: PLC0415 - light imports
+    from driftline.replay.reference import parse_reference  # noqa: PLC0415
+    from driftline.replay.refusal import BadSource  # noqa: PLC0415
+    from driftline.replay.source import read_frame  # noqa: PLC0415
+    from driftline.replay.stored import layout_by  # noqa: PLC0415
+    from driftline.replay.times import with_times  # noqa: PLC0415
+
+    frame = traffic.frame
+    time, prediction, label = traffic.roles
+    versions = ", ".join(traffic.versions)
+    held = f"; events of versions {versions} are held against it" if ", " in versions else ""
+    held += _LEFT_OUT if traffic.is_log else ""
+    profile = stored or traffic.in_force
+    if profile is not None:
+        if categorical or positive is not None:
+            raise BadSource("--categorical and --positive: a profile says that itself",
+                            fix="driftline profile build, or --reference first:10%")  # fmt: skip
+        layout = layout_by(profile, frame, time=time, prediction=prediction, label=label,
+                           events=traffic.is_log)  # fmt: skip
+        where = given if stored else "as the log announces it"
+        return Normal(profile, layout, 0, f"{profile.model}@{profile.version}, {where}{held}")
+    given = given or "first:10%"
+    wanted = parse_reference(given, len(frame))
+    first = 0 if isinstance(wanted, Path) else wanted
+    normal = (
+        with_times(read_frame(wanted), time, traffic.time_format)
+        if isinstance(wanted, Path)
+        else frame.iloc[:first]
+    )
+    layout = layout_of(
+        normal, time=time, prediction=prediction, label=label, categorical=categorical
+    )
+    wanted_columns = [f.column for f in layout.features]
+    wanted_columns += [role for role in traffic.roles if role is not None]
+    missing = [column for column in wanted_columns if column not in frame]
+    if missing:
+        raise BadSource(
+            f"{traffic.source}: the reference has a column {missing[0]!r}, this file has not"
+        )
+    return Normal(normal, layout, first, f"{given}{held}", positive)
+
+
+def replay_columns(
+    frame: pd.DataFrame, normal: Normal, wished: Changes, config: Path | None, *, as_json: bool
+) -> None:
+    """Replay the rows, with drift put in where it was asked for, and show what came of it."""
+    from driftline.commands.trial import live_spec, tried_spec  # noqa: PLC0415 - light imports
+    from driftline.replay import report  # noqa: PLC0415
+    from driftline.replay.comparison import compared, comparison_lines  # noqa: PLC0415
+    from driftline.replay.injected import findings  # noqa: PLC0415
+    from driftline.replay.refusal import BadSource  # noqa: PLC0415
+    from driftline.replay.run import replay as run  # noqa: PLC0415
+    from stream_monitor.reference.profile import ReferenceProfile  # noqa: PLC0415
+
+    reference, layout, first, says, positive = normal
+    if wished.segments and isinstance(reference, ReferenceProfile):
+        raise BadSource("--segment: a profile brings its own segments",
+                        fix="driftline profile build --segment")  # fmt: skip
+    changes = _injections(
+        wished.inject, {f.column: f.kind for f in layout.features}, first, len(frame)
+    )
+    rest = frame.iloc[first:]
+    specs = [live_spec()] if config is None else [tried_spec(config), live_spec()]
+    segments = _segments(wished.segments, layout)
+    results = [
+        run(
+            reference, rest, layout, spec, first=first, injections=changes, segments=segments,
+            positive=positive,
+        )
+        for spec in specs
+    ]  # fmt: skip
+    chosen = results[0]
+    both = list(zip(specs, [result.episodes for result in results], strict=True))
+    against = None if config is None else compared(both[0], both[1])
+    found = findings(changes, chosen.episodes)
+    data = report.summary(chosen, found, against)
+    head = ["Columns", *report.layout_lines(layout, chosen), "", "Reference", f"  {says}"]
+    middle = [*report.finding_lines(found), *(comparison_lines(against) if against else [])]
+    show(head, middle, chosen, data, of="rows", as_json=as_json)
+
+
+def _injections(
+    texts: list[str], kinds: Mapping[str, str], first: int, end: int
+) -> list[Injection]:
+    """The changes to put into rows ``first`` to ``end``, by the kinds of the columns."""
+    from producer.injection import parse, why_not  # noqa: PLC0415 - light imports
+
+    try:
+        parsed = [parse(text) for text in texts]
+    except ValueError as error:
+        raise Failure("--inject is wrong", why=str(error), code=USAGE) from error
+    for injection in parsed:
+        if injection.column not in kinds:
+            raise Failure(
+                f"--inject: {injection.column!r} is no watched column",
+                fix=f"one of {', '.join(sorted(kinds))}",
+                code=USAGE,
+            )
+        if why := why_not(injection, kinds[injection.column]):
+            raise Failure("--inject would change nothing", why=why, code=USAGE)
+        if not first <= injection.first < end:
+            raise Failure(
+                f"--inject: row {injection.first:,} of {injection.column!r} is not replayed",
+                fix=f"rows {first:,} to {end - 1:,} are",
+                code=USAGE,
+            )
+    return parsed
+
+
+def _segments(texts: list[str], layout: Layout) -> list[str]:
+    """Declarations by the names that the core knows."""
+    name_of = {feature.column: feature.name for feature in layout.features}
+    declared = []
+    for text in texts:
+        column, equals, value = text.partition("=")
+        if column not in name_of:
+            raise Failure(
+                f"--segment: {column!r} is no watched column",
+                fix=f"one of {', '.join(sorted(name_of))}",
+                code=USAGE,
+            )
+        declared.append(f"{name_of[column]}{equals}{value}")
+    return declared

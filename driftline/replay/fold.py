@@ -1,0 +1,108 @@
+"""The log replayed as it is: each partition through a `PartitionMonitor` of its own.  Pure."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+from driftline.replay.episodes import Episode, episodes_of
+from driftline.replay.log import LogRange
+from driftline.replay.outcome import Outcome
+from driftline.replay.refusal import BadSource
+from stream_monitor.contracts import DeadLetter, DriftAlert
+from stream_monitor.monitor import PartitionMonitor
+from stream_monitor.reference.profile import Origin, ReferenceProfile
+from stream_monitor.spec import MonitorSpec
+
+Kept: TypeAlias = dict[tuple[int, str], tuple[ReferenceProfile, bool]]
+"""The last reference of each version in each partition, and whether it was retired."""
+
+
+class Watched(NamedTuple):
+    """A version that has events in the range, and its reference; null: it had none yet.
+
+    ``events`` are all of them, ``watched`` those from which the reference was not learnt.  Once it
+    is ``retired`` nothing more is said of a version.
+    """
+
+    version: str
+    events: int
+    watched: int
+    reference: Origin | None
+    reference_events: int
+    retired: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogReplay(Outcome):
+    """What the monitor would have said; ``profiles`` are what it held the events against."""
+
+    versions: list[Watched]
+    profiles: list[ReferenceProfile]
+
+
+def replay_log(log: LogRange, spec: MonitorSpec) -> LogReplay:
+    """Fold the records of every partition, as the monitor does that starts at the range.
+
+    Raises:
+        BadSource: no version has a reference: none was announced, and its events are too few.
+    """
+    began = time.monotonic()
+    kept: Kept = {}
+    told: list[tuple[int, DriftAlert]] = []
+    refused: list[DeadLetter] = []
+    episodes: list[Episode] = []
+    for part in log.parts:
+        monitor = PartitionMonitor(log.topic, part.partition, spec)
+        alerts: list[DriftAlert] = []
+        for batch in part.batches(log.topic):
+            seen = monitor.observe(batch)
+            alerts += seen.alerts
+            refused += seen.dead_letters
+            model = monitor.models.get(log.model)
+            for version, watched in model.versions.items() if model is not None else ():
+                kept[part.partition, version] = watched.profile, watched.retired
+        told += [(part.row(alert.decided_offset), alert) for alert in alerts]
+        episodes += episodes_of(alerts, part.row, str, timed=True)
+    versions = _versions(log, kept)
+    if not any(version.watched for version in versions):
+        raise BadSource(
+            f"{log.topic}: no version of {log.model!r} has a reference in that range: none was "
+            f"announced, and there are no {spec.warm_up_events:,} events to learn one from",
+            fix="--reference first:10%, or announce it: driftline profile send",
+        )  # fmt: skip
+    return LogReplay(
+        n_events=sum(version.watched for version in versions),
+        n_reference=sum(version.reference_events for version in versions),
+        n_features=len({name for profile, _ in kept.values() for name in profile.features}),
+        alerts=[alert for _, alert in sorted(told, key=lambda pair: pair[0])],
+        refused=refused,
+        episodes=sorted(episodes, key=lambda episode: episode.alerted_event),
+        span_ms=log.span_ms,
+        seconds=time.monotonic() - began,
+        versions=versions,
+        profiles=[profile for profile, _ in kept.values()],
+    )
+
+
+def _versions(log: LogRange, kept: Kept) -> list[Watched]:
+    """Each version once, over all partitions."""
+    found: dict[str, Watched] = {}
+    for part in log.parts:
+        for version, n_events in part.n_events.items():
+            before = found.get(version, Watched(version, 0, 0, None, 0, retired=False))
+            profile, retired = kept.get((part.partition, version), (None, False))
+            if profile is None:
+                found[version] = before._replace(events=before.events + n_events)
+                continue
+            n_own = profile.n_events if profile.origin == "warm_up" else 0
+            found[version] = Watched(
+                version,
+                before.events + n_events,
+                before.watched + max(0, n_events - n_own),
+                before.reference or profile.origin,
+                before.reference_events or profile.n_events,
+                retired=before.retired or retired,
+            )
+    return list(found.values())

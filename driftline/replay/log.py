@@ -1,0 +1,135 @@
+"""What the monitor reads of one model in a range of the log, partition by partition."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from driftline.reading import Record
+from driftline.replay.topic import Found, in_order, is_hidden, refuse_unclear
+from producer.codec import RefusedRecord, decode, encode
+from producer.events import CE_TYPE_OF, Event, InferenceEvent, Label, Tick
+from stream_monitor.ingest.records import LogRecord, RecordBatch
+
+BATCH_RECORDS: Final = 4_000
+_TICK: Final = CE_TYPE_OF[Tick]
+
+
+@dataclass
+class Part:
+    """What lies in one partition.
+
+    ``offsets`` and ``rows`` are of the model's events: where they lie, and which one each is of
+    all in the range, as they were appended.  ``n_events`` is by version, ``kinds`` counts the
+    records of the model by their ``ce_type``.
+    """
+
+    partition: int
+    records: list[LogRecord] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    n_events: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+
+    def row(self, offset: int) -> int:
+        """Which event a record is, or follows.
+
+        >>> part = Part(0, offsets=[4, 6], rows=[0, 7])
+        >>> [part.row(offset) for offset in (2, 4, 5, 6, 9)]
+        [0, 0, 0, 7, 7]
+        """
+        return self.rows[max(0, bisect_right(self.offsets, offset) - 1)]
+
+    def batches(self, topic: str) -> Iterator[RecordBatch]:
+        """The records, in their order."""
+        for start in range(0, len(self.records), BATCH_RECORDS):
+            some = self.records[start : start + BATCH_RECORDS]
+            yield RecordBatch(topic, self.partition, "", some[0].offset, some[-1].offset + 1, some)
+
+
+@dataclass(frozen=True)
+class LogRange:
+    """Partitions that have events of ``model``; ``span_ms`` is their event time."""
+
+    topic: str
+    model: str
+    parts: list[Part]
+    span_ms: int
+
+
+def log_of(found: Found, model: str | None, topic: str) -> LogRange:
+    """What the monitor would read of ``model``; with ``None`` there is only one.
+
+    Its records, ticks, and what is unreadable stay what they are.  Of another model's records
+    nothing matters but that time passed: they become ticks.  Before the range stands what was
+    announced before it.
+
+    Raises:
+        BadSource: there is no event, or those of several models and none was chosen.
+    """
+    there: set[str] = set()
+    model = model or _only_model(found.inside, topic)
+    parts: dict[int, Part] = {}
+    for record, event in _decoded(found.updates):
+        if event is not None and not isinstance(event, Tick) and event.model == model:
+            _part(parts, record).records.append(_as_read(record))
+    ids: set[tuple[int, str]] = set()
+    first_ms: int | None = None
+    last_ms = 0
+    for record, event in _decoded(found.inside):
+        part = _part(parts, record)
+        if event is None or isinstance(event, Tick):
+            part.records.append(_as_read(record))
+            continue
+        if isinstance(event, InferenceEvent | Label) and not is_hidden(event.model, model):
+            there.add(event.model)
+        if event.model != model:
+            part.records.append(_tick_at(record))
+            continue
+        part.records.append(_as_read(record))
+        part.kinds[CE_TYPE_OF[type(event)]] += 1
+        place = part.partition, event.id  # what repeats an event is no other one
+        if isinstance(event, InferenceEvent) and place not in ids:
+            part.offsets.append(record.offset)
+            part.rows.append(len(ids))
+            part.n_events[event.version] += 1
+            ids.add(place)
+            first_ms = event.time_ms if first_ms is None else min(first_ms, event.time_ms)
+            last_ms = max(last_ms, event.time_ms)
+    refuse_unclear(topic, model, there, len(ids))
+    with_events = [parts[partition] for partition in sorted(parts) if parts[partition].rows]
+    return LogRange(topic, model, with_events, last_ms - (first_ms or 0))
+
+
+def _only_model(records: Iterable[Record], topic: str) -> str:
+    there: set[str] = set()
+    for _, event in _decoded(records):
+        if isinstance(event, InferenceEvent | Label) and not is_hidden(event.model, None):
+            there.add(event.model)
+    refuse_unclear(topic, None, there, len(there))
+    return there.pop()
+
+
+def _decoded(records: Iterable[Record]) -> Iterator[tuple[Record, Event | None]]:
+    """Each record with what it says; ``None``: it is unreadable."""
+    for record in in_order(records):
+        try:
+            yield record, decode(record.value or b"", record.kind)
+        except RefusedRecord:
+            yield record, None
+
+
+def _part(parts: dict[int, Part], record: Record) -> Part:
+    return parts.setdefault(record.partition, Part(record.partition))
+
+
+def _as_read(record: Record) -> LogRecord:
+    return LogRecord(record.offset, record.timestamp_ms, record.kind, record.value)
+
+
+def _tick_at(record: Record) -> LogRecord:
+    value = encode(Tick(time_ms=max(0, record.timestamp_ms)))
+    return LogRecord(record.offset, record.timestamp_ms, _TICK, value)

@@ -1,0 +1,50 @@
+"""What a replay of the log held against what, for people."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+from driftline.replay.fold import LogReplay, Watched
+from driftline.replay.log import LogRange
+from producer.events import CE_TYPE_OF, Command, InferenceEvent, Label, ModelUpdate
+
+_NAMES: Final = {
+    CE_TYPE_OF[InferenceEvent]: "events",
+    CE_TYPE_OF[Label]: "labels",
+    CE_TYPE_OF[ModelUpdate]: "model updates",
+    CE_TYPE_OF[Command]: "commands",
+}
+
+
+def log_lines(replay: LogReplay, log: LogRange) -> list[str]:
+    """What lies in the range, and what its features are."""
+    kinds = sum((part.kinds for part in log.parts), Counter[str]())
+    counts = ", ".join(f"{kinds[kind]:,} {name}" for kind, name in _NAMES.items())
+    by_kind: dict[str, set[str]] = {}
+    for profile in replay.profiles:
+        for name, feature in profile.features.items():
+            by_kind.setdefault(feature.kind, set()).add(name)
+    skipped = {name: why for profile in replay.profiles for name, why in profile.skipped.items()}
+    rows = [
+        ("records", counts),
+        ("partitions", ", ".join(str(part.partition) for part in log.parts)),
+        *((kind, ", ".join(sorted(by_kind[kind]))) for kind in sorted(by_kind)),
+        *((f"not {name}", why) for name, why in skipped.items()),
+    ]
+    width = max(len(head) for head, _ in rows)
+    return [f"  {head:<{width}}  {text}" for head, text in rows]
+
+
+def version_lines(replay: LogReplay, model: str) -> list[str]:
+    """What each version was held against."""
+    return [f"  {model}@{one.version}, {_held(one)}" for one in replay.versions]
+
+
+def _held(one: Watched) -> str:
+    if one.reference is None:
+        return f"no profile, and too few events to learn one: {one.events:,}, not watched"
+    how = "as the log announces it" if one.reference == "training" else "its own first events"
+    until = ", until it was retired" if one.retired else ""
+    against = f"events against {one.reference_events:,}{until}"
+    return f"{how}: {one.watched:,} of {one.events:,} {against}"

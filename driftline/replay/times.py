@@ -1,0 +1,107 @@
+"""Event times of recorded traffic, however they are written; what may be read two ways is not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from driftline.replay.columns import floats_of
+from driftline.replay.refusal import BadSource
+from stream_monitor.reference.fixed_point import Bools, Floats
+from stream_monitor.reference.values import category
+
+# By what power of 1,000 a clock becomes milliseconds: up to the year 5138 in seconds, and so on.
+_UNITS: Final = ((1, 1e11), (0, 1e14), (-1, 1e17), (-2, np.inf))
+_FIRST_DAY: Final = 19_000_101
+_LAST_DAY: Final = 21_001_231
+_LIKE: Final = (
+    '"%d.%m.%Y %H:%M" for 31.01.2024 13:05, "%m/%d/%Y" for 01/31/2024, "%Y%m%d" for 20240131'
+)
+
+
+def times_ms(series: pd.Series[Any]) -> Sequence[int]:
+    """Event time of every row: ISO 8601, or a number since 1970; without a zone it is UTC.
+
+    Seconds, milli-, micro- and nanoseconds are told apart by their size.
+
+    Raises:
+        BadSource: a row has no time, or numbers are days like 20240131; says which.
+    """
+    if pd.api.types.is_numeric_dtype(series):
+        clock = floats_of(series)
+        _refuse(series, _days(clock), "is a day as it is written, not seconds since 1970")
+        latest = float(np.nanmax(clock, initial=0.0))
+        numbers: Floats = clock * next(1000.0**power for power, end in _UNITS if latest <= end)
+        bad = ~(np.isfinite(numbers) & (numbers >= 0))
+    else:
+        moments = pd.to_datetime(series, errors="coerce", format="ISO8601", utc=True)
+        bad = moments.isna().to_numpy()
+        numbers = np.asarray(moments.dt.as_unit("ms").astype("int64"), dtype=np.float64)
+        bad = bad | (numbers < 0)
+    _refuse(series, bad, "is no time since 1970 (ISO 8601, or a number)")
+    times: list[int] = numbers.astype(np.int64).tolist()
+    return times
+
+
+def _days(clock: Floats) -> Bools:
+    """Which of the numbers (n,) are days like 20240131; none where they need not be.
+
+    As seconds all would lie in 1970, and it would be chance that each one reads as a day.
+    """
+    whole = np.isfinite(clock) & (clock >= _FIRST_DAY) & (clock <= _LAST_DAY) & (clock % 1 == 0)
+    if not whole.all():
+        return np.zeros(len(clock), dtype=np.bool_)
+    texts = pd.Series(clock.astype(np.int64).astype(str))
+    read = pd.to_datetime(texts, errors="coerce", format="%Y%m%d").notna().to_numpy()
+    return read & read.all()
+
+
+def with_times(frame: pd.DataFrame, column: str | None, written: str | None) -> pd.DataFrame:
+    """The frame with its times read as they are ``written``; without a format it stays as it is.
+
+    ``written`` is a format as ``strptime`` knows it, and reads whole numbers like 20240131, too.
+
+    Raises:
+        BadSource: it is no format, or a row is written otherwise; says which.
+
+    >>> rows = pd.DataFrame({"at": ["01.02.2024 13:05", "02.02.2024 00:00"]})
+    >>> times_ms(with_times(rows, "at", "%d.%m.%Y %H:%M")["at"])[0]
+    1706792700000
+    """
+    if written is None:
+        return frame
+    if column is None:
+        raise BadSource("--time-format: of which column?", fix="--time COLUMN")
+    if "%" not in written:  # pandas has words for guessing
+        raise BadSource(f"--time-format {written!r} names no part of a time", fix=_LIKE)
+    if column not in frame:
+        return frame  # whoever asks what the columns are says so
+    series = frame[column]
+    if pd.api.types.is_datetime64_any_dtype(series):
+        return frame
+    texts = series.map(category, na_action="ignore")
+    try:
+        moments = pd.to_datetime(texts, errors="coerce", format=written, utc=True)
+    except ValueError as error:
+        raise BadSource(f"--time-format {written!r}: {error}", fix=_LIKE) from error
+    _refuse(series, moments.isna().to_numpy(), f"is not written like --time-format {written!r}")
+    return frame.assign(**{column: moments})
+
+
+def _refuse(series: pd.Series[Any], bad: Bools, why: str) -> None:
+    """Raises BadSource for the first ``bad`` row (n,), if there is one."""
+    if not bad.any():
+        return
+    row = int(np.flatnonzero(bad)[0])
+    where = f"--time {series.name}: row {series.index[row]}"
+    if pd.isna(series.iloc[row]):
+        raise BadSource(f"{where} has no time", fix="leave out rows without one")
+    value = series.iloc[row]
+    shown = repr(value.item() if hasattr(value, "item") else value)
+    raise BadSource(
+        f"{where}: {shown} {why}",
+        fix=f"say how it is written, day and month are never guessed: --time-format {_LIKE}",
+    )

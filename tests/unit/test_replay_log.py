@@ -1,0 +1,191 @@
+"""The log replayed as it is: what the monitor said of these records, and nothing else."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+
+import msgspec
+import numpy as np
+import pytest
+
+from driftline.commands.replay_columns import Traffic, normal_of
+from driftline.reading import Record
+from driftline.replay.fold import LogReplay, replay_log
+from driftline.replay.log import log_of
+from driftline.replay.refusal import BadSource
+from driftline.replay.topic import Found, range_of
+from producer.codec import RefusedRecord, decode, encode
+from producer.events import CE_TYPE_OF, Command, Event, InferenceEvent, Label, ModelUpdate, Tick
+from stream_monitor.contracts import DriftAlert
+from stream_monitor.ingest.records import LogRecord
+from stream_monitor.monitor import PartitionMonitor
+from stream_monitor.reference.fit import fit_profile
+from stream_monitor.reference.profile import profile_to_data
+from stream_monitor.spec import MonitorSpec
+from tests.properties.partition_logs import SPEC, TOPIC, batch_of
+from tests.properties.partition_logs import log_of as partition_log
+
+SEEDS = (1, 2, 3)
+
+
+def of(partition: int, records: Iterable[LogRecord]) -> list[Record]:
+    return [Record(partition, r.offset, r.kind, r.value, None, r.timestamp_ms) for r in records]
+
+
+def record(offset: int, event: Event | bytes, partition: int = 0) -> Record:
+    raw = event if isinstance(event, bytes) else encode(event)
+    kind = None if isinstance(event, bytes) else CE_TYPE_OF[type(event)]
+    return Record(partition, offset, kind, raw, None, 1_000 * offset)
+
+
+def event(i: int, version: str = "1", mean: float = 0.0, model: str = "m") -> InferenceEvent:
+    x = mean + np.random.default_rng(i).standard_normal()
+    return InferenceEvent(id=f"{model}{i}", model=model, version=version, time_ms=1_000 * i,
+                          features={"x": float(x)}, prediction=0.5)  # fmt: skip
+
+
+def announced(version: str, mean: float) -> ModelUpdate:
+    normal = mean + np.random.default_rng(9).standard_normal(2_000)
+    made = fit_profile("m", version, {"x": normal}, task="regression", origin="training")
+    return ModelUpdate(id=f"u{version}", model="m", version=version, time_ms=0,
+                       profile=profile_to_data(made))  # fmt: skip
+
+
+def replayed(records: list[Record], updates: Iterable[Record] = ()) -> LogReplay:
+    return replay_log(log_of(Found(records, list(updates)), "m", "log"), MonitorSpec())
+
+
+def of_another(log: list[LogRecord]) -> list[LogRecord]:
+    """The same records of another model, at offsets that are free between them."""
+    found = []
+    for one in log[:600]:
+        try:
+            event = decode(one.value or b"", one.kind)
+        except RefusedRecord:
+            continue
+        if isinstance(event, InferenceEvent | Label):
+            raw = encode(msgspec.structs.replace(event, model="other"))
+            kind = CE_TYPE_OF[type(event)]
+            found.append(LogRecord(one.offset - 1, one.timestamp_ms, kind, raw))
+    return found
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_replay_says_what_the_monitor_said(seed: int) -> None:
+    """Two partitions, with labels, updates, commands, ticks, poison, and another model between."""
+    said: list[DriftAlert] = []
+    records: list[Record] = []
+    for partition in (0, 3):
+        mine = partition_log(seed + partition)
+        taken = {one.offset for one in mine}
+        others = [one for one in of_another(mine) if one.offset not in taken]
+        log = sorted([*mine, *others], key=lambda one: one.offset)
+        monitor = PartitionMonitor(TOPIC, partition, SPEC)
+        seen = monitor.observe(batch_of(log)._replace(partition=partition))
+        said += [alert for alert in seen.alerts if alert.model == "churn"]
+        records += of(partition, log)
+    random.Random(seed).shuffle(records)  # noqa: S311
+
+    replay = replay_log(log_of(Found(records, []), "churn", TOPIC), SPEC)
+
+    assert sorted(replay.alerts, key=_place) == sorted(said, key=_place)
+    assert {"data", "volume"} <= {episode.kind for episode in replay.episodes}
+    rows = [episode.alerted_event for episode in replay.episodes]
+    assert rows == sorted(rows)
+    assert {letter.partition for letter in replay.refused} == {0, 3}
+
+
+def _place(alert: DriftAlert) -> tuple[int, int, str]:
+    return alert.partition, alert.decided_offset, alert.alert_id
+
+
+def test_each_version_is_held_against_its_own_reference() -> None:
+    """What would be drift of the one is normal for the other."""
+    events = [event(i, "1") for i in range(3_000)]
+    later = [event(i, "2", mean=5.0) for i in range(3_000, 6_000)]
+    log: list[Event] = [announced("1", 0.0), *events, announced("2", 5.0), *later]
+    records = [record(offset, one) for offset, one in enumerate(log)]
+
+    replay = replayed(records)
+
+    assert replay.episodes == []
+    assert [(v.version, v.watched, v.reference) for v in replay.versions] == [
+        ("1", 3_000, "training"), ("2", 3_000, "training"),
+    ]  # fmt: skip
+    moved = replayed(
+        [*records, *(record(7_000 + i, event(7_000 + i, "2", 6.0)) for i in range(900))]
+    )
+    (episode,) = moved.episodes
+    assert 6_000 <= episode.alerted_event < 6_900
+    assert episode.explanation.startswith("x: mean 5.02 → ")
+
+
+def test_a_range_begins_with_what_was_announced_before_it() -> None:
+    """Of a version that was retired before, nothing is said; as it was live."""
+    events = [record(i, event(i, mean=1.0)) for i in range(10, 2_510)]
+    before = [record(3, announced("1", 0.0)), record(5, event(0, model="other"))]
+
+    replay = replayed(events, before)
+    retired = replayed(events, [*before, record(6, announced("2", 0.0))])
+
+    (episode,) = replay.episodes
+    assert episode.onset_event < 400
+    assert replay.versions == [("1", 2_500, 2_500, "training", 2_000, False)]
+    assert retired.episodes == []
+    assert retired.versions[0].retired
+
+
+def test_a_version_without_a_profile_learns_from_its_first_events() -> None:
+    replay = replayed([record(i, event(i)) for i in range(3_000)])
+
+    (version,) = replay.versions
+    assert version == ("1", 3_000, 1_000, "warm_up", 2_000, False)
+    assert (replay.n_events, replay.n_reference, replay.n_features) == (1_000, 2_000, 1)
+    with pytest.raises(BadSource, match="there are no 2,000 events to learn one from"):
+        replayed([record(i, event(i)) for i in range(2_000)])
+
+
+def test_an_event_is_a_row_once_whichever_partition_holds_it() -> None:
+    records = [
+        record(1, event(1), 0), record(2, event(2), 1), record(3, event(2), 1),
+        record(4, event(3, model="other"), 1), record(5, b"{", 1), record(6, event(4), 1),
+        record(7, Label(id="m4", model="m", label=1, time_ms=0), 1), record(8, event(5), 0),
+        record(9, event(6, model="other"), 2),
+    ]  # fmt: skip
+
+    zero, one = log_of(Found(records, []), "m", "log").parts
+
+    assert (zero.rows, one.rows) == ([0, 3], [1, 2])
+    assert [one.row(offset) for offset in (1, 2, 3, 5, 6, 7)] == [1, 1, 1, 1, 2, 2]
+    kinds = [r.kind == CE_TYPE_OF[Tick] for r in one.records]
+    assert kinds == [False, False, True, False, False, False]
+    assert one.kinds == {CE_TYPE_OF[InferenceEvent]: 3, CE_TYPE_OF[Label]: 1}
+
+
+def test_which_model_is_meant_must_be_clear() -> None:
+    mine = [record(i, event(i)) for i in range(5)]
+    shadow = record(9, event(9, model="m:drill-0123456789ab"))
+    other = record(8, event(8, model="other"))
+    forget = Command(id="c", model="x", action="forget", episode="", actor="a", time_ms=0)
+
+    assert log_of(Found([*mine, shadow, record(10, forget)], []), None, "log").model == "m"
+    with pytest.raises(BadSource, match="log has 2 models"):
+        log_of(Found([*mine, other], []), None, "log")
+    with pytest.raises(BadSource, match=r"nothing of 'n' in that range \(there is m, other\)"):
+        log_of(Found([*mine, other], []), "n", "log")
+    with pytest.raises(BadSource, match="no event at all"):
+        log_of(Found([record(1, Tick(time_ms=0))], []), None, "log")
+
+
+def test_as_columns_a_log_says_what_is_left_out() -> None:
+    records = [record(i, event(i, version=str(1 + i % 2))) for i in range(1, 900)]
+    found = Found([record(0, announced("2", 0.0)), *records], [])
+
+    frame, in_force, versions = range_of(found, "m", "log")
+    roles = ("time_ms", "prediction", None)
+    traffic = Traffic("topic:log", frame, roles, in_force, tuple(versions), is_log=True)
+    says = normal_of(traffic, None, None, [], None).says
+
+    assert says.startswith("m@2, as the log announces it; events of versions 1, 2 are held against")
+    assert "nothing is said of silence or volume" in says
