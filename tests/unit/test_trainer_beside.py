@@ -205,6 +205,18 @@ def test_all_broken_data_beside_the_drift_must_be_mended(database: Database, ben
     assert [d.action for d in later(database, bench) if d is not None] == ["ask"]
 
 
+def test_an_end_nobody_told_is_over_where_the_next_break_of_that_kind_begins(
+    database: Database, bench: Bench
+) -> None:
+    """State was lost meanwhile: the episode was rebuilt under another id."""
+    again = {"alert_id": "q2", "episode_id": "q2", "onset_ms": NOW_MS - HOUR_MS + 1}
+    hear(database, bench, **MISSING)
+    hear(database, bench, **MISSING | again)
+    hear(database, bench, **MENDED | again | {"alert_id": "q2-over"})
+
+    assert hear(database, bench, decided_ms=MENDED_MS + 1).action == "ask"
+
+
 def test_what_waited_for_a_job_waits_on_while_its_data_are_broken(
     database: Database, bench: Bench
 ) -> None:

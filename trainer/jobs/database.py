@@ -81,6 +81,8 @@ CREATE TABLE quality (
     episode_id TEXT PRIMARY KEY,
     model TEXT NOT NULL,
     version TEXT NOT NULL,
+    partition INTEGER NOT NULL,
+    cause TEXT NOT NULL,
     feature TEXT NOT NULL,
     segment TEXT,
     start_ms INTEGER NOT NULL,

@@ -1,6 +1,8 @@
 """Quality episodes by feature: what is broken, and what was, as far as alerts told of it.
 
-An end once known stays: a repeat of an earlier alert opens nothing again.
+An end once known stays: a repeat of an earlier alert opens nothing again.  Of one series there is
+one open episode of a cause: where another begins, the end of the one before was never heard (state
+was lost, or its alert expired), and it is over.
 """
 
 from __future__ import annotations
@@ -18,10 +20,22 @@ def note_quality(rows: sqlite3.Connection, alert: DriftAlert) -> None:
     episode = quality_of(alert)
     if episode is None:
         return
+    place = (alert.model, alert.version, alert.partition, alert.cause or "")
     rows.execute(
-        f"INSERT INTO quality (model, version, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+        "UPDATE quality SET end_ms = ?"
+        " WHERE (model, version, partition, cause) = (?, ?, ?, ?) AND feature = ?"
+        " AND segment IS ? AND end_ms IS NULL AND start_ms < ? AND NOT EXISTS"
+        " (SELECT 1 FROM quality WHERE episode_id = ?)",
+        (
+            episode.start_ms, *place, episode.feature, episode.segment, episode.start_ms,
+            episode.episode_id,
+        ),
+    )  # fmt: skip
+    rows.execute(
+        f"INSERT INTO quality (model, version, partition, cause, {_COLUMNS})"  # noqa: S608
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (episode_id) DO UPDATE SET end_ms = coalesce(end_ms, excluded.end_ms)",
-        (alert.model, alert.version, *episode),
+        (*place, *episode),
     )
 
 
