@@ -67,6 +67,7 @@ class Verdict(NamedTuple):
     cause: str | None = None
     severity: Severity | None = None
     expected_total: int = 0
+    again: bool = False  # `RepeatingTrack`
 
 
 class Track:

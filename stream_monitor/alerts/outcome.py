@@ -42,14 +42,16 @@ class OutcomeTrack(Track):
         return psi_adjusted(right_and_wrong(self._counts), expected, self._tau)
 
 
-def track_for(reference: FeatureReference, policy: EpisodePolicy) -> Track:
-    """The track of a series with such a reference."""
+def track_for(
+    reference: FeatureReference, policy: EpisodePolicy, kind: type[Track] = Track
+) -> Track:
+    """The track of a series with such a reference; ``kind`` of all but outcomes."""
     calendar = reference.calendar
     tau = reference.tau if calendar is None else calendar.tau
     if reference.kind == "outcome":
         return OutcomeTrack(reference, tau, policy)
     validity = reference.n_events - reference.n_invalid, reference.n_invalid
-    return Track(reference.bin_counts, tau, policy, calendar, validity=validity)
+    return kind(reference.bin_counts, tau, policy, calendar, validity=validity)
 
 
 def right_and_wrong(cells: Sequence[int] | Ints) -> tuple[int, int]:

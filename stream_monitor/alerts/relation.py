@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from stream_monitor.alerts.again import RepeatingTrack
 from stream_monitor.alerts.breaks import Onset
-from stream_monitor.alerts.episode import Suspicion, Track, Verdict
+from stream_monitor.alerts.episode import Suspicion, Verdict
 from stream_monitor.alerts.policy import EpisodePolicy
 from stream_monitor.contracts import Phase
 from stream_monitor.drift.channel import Channel
@@ -24,12 +25,8 @@ from stream_monitor.reference.transform import Transformed
 from stream_monitor.windows.cells import dependence_distance, freedom_of
 
 
-class RelationTrack(Track):
-    """The episodes of one relation.
-
-    Every window of an open episode that is no news says "started" again: whoever withheld it then
-    may tell it now.
-    """
+class RelationTrack(RepeatingTrack):
+    """The episodes of one relation."""
 
     def __init__(self, relation: RelationReference, policy: EpisodePolicy) -> None:
         self._n_columns = len(relation.second_starts)
@@ -41,13 +38,6 @@ class RelationTrack(Track):
         return dependence_distance(
             self._counts.tolist(), self._expected(), self._n_columns, self._tau
         )
-
-    def _follow(self, offset: int, time_ms: int) -> Verdict | None:
-        effect, p_value = self._distance()
-        still = None
-        if effect >= self._policy.min_effect:
-            still = self._verdict("started", effect, p_value, (offset, time_ms))
-        return super()._follow(offset, time_ms) or still
 
 
 class RelationSeries:

@@ -44,6 +44,7 @@ class Series:
 
     ``expected`` says of a prediction what loss it lets expect.  ``importance``, of 1, weighs how
     bad drift is; broken data is as bad in any feature, for nobody knows who learns from it next.
+    ``kind`` are its tracks.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Series:
         expected: LossTable | None = None,
         *,
         importance: float = 1.0,
+        kind: type[Track] = Track,
     ) -> None:
         self.reference = reference
         self.expected = expected
@@ -62,9 +64,9 @@ class Series:
         self.main_track = main_track
         self.detectors = SeriesDetectors(reference, self.transform, arl0_events)
         self.importance = importance
-        self.main = track_for(reference, policy.weighed(importance))
+        self.main = track_for(reference, policy.weighed(importance), kind)
         n_invalid = reference.n_invalid
-        self.validity = Track([reference.n_events - n_invalid, n_invalid], 1.0, policy)
+        self.validity = kind([reference.n_events - n_invalid, n_invalid], 1.0, policy)
         self.breaks = Breaks(reference, arl0_events, watched=main_track == "data")
         self._invalid_run = 0
         self._usually_valid = n_invalid < reference.n_events / 2

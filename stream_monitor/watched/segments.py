@@ -1,8 +1,8 @@
 """The declared segments of a watched version: each sees its own events, and tells what is its own.
 
 While the whole version drifts in a feature, its segments do so too, and saying it again of each
-would be noise: an episode that opens in a segment while one of the whole is open is withheld, and
-told of only if it goes on getting worse after that one has ended.
+would be noise: an episode that opens in a segment while one of the whole is open is withheld.  It
+is told after that one has ended, where it grows worse, or lasts for a window that began after it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from producer.events import Value
+from stream_monitor.alerts.again import RepeatingTrack
 from stream_monitor.alerts.policy import EpisodePolicy
 from stream_monitor.alerts.series import Decision, Series, TrackName
 from stream_monitor.contracts import ENDED
@@ -59,16 +60,18 @@ class WatchedSegment:
                 arl0_events,
                 policy,
                 importance=weights.get(name, 1.0),
+                kind=RepeatingTrack,
             )
             for name in sorted(reference.features)
         }
         if reference.prediction is not None:
             self.series[f"{prefix}/{PREDICTION}"] = Series(
-                reference.prediction, "prediction", arl0_events, policy
+                reference.prediction, "prediction", arl0_events, policy, kind=RepeatingTrack
             )
         self._whole_of = {key: key.removeprefix(f"{prefix}/") for key in self.series}
         self._trail = Trail()
         self._withheld: set[tuple[str, str]] = set()
+        self._alone: set[tuple[str, str]] = set()  # a window ended with none of the whole open
 
     def observe(
         self,
@@ -97,17 +100,23 @@ class WatchedSegment:
     def _told(self, key: str, decisions: Iterable[Decision], whole: Whole) -> Iterator[Decision]:
         for decision in decisions:
             track, verdict = decision
-            withheld = (key, track) in self._withheld
-            hidden = whole.is_open(verdict.offset)
+            mine = key, track
+            withheld, hidden = mine in self._withheld, whole.is_open(verdict.offset)
             if verdict.phase in ENDED:
-                self._withheld.discard((key, track))
+                self._withheld.discard(mine)
                 if not withheld:
                     yield decision
-            elif hidden and (withheld or verdict.phase == "started"):
-                self._withheld.add((key, track))
-            else:
-                self._withheld.discard((key, track))
-                yield decision
+            elif hidden and (withheld or (verdict.phase == "started" and not verdict.again)):
+                self._withheld.add(mine)
+                self._alone.discard(mine)
+                continue
+            elif withheld and verdict.again and mine not in self._alone:
+                self._alone.add(mine)  # the window began while the whole was open
+                continue
+            elif withheld or not verdict.again:
+                self._withheld.discard(mine)
+                yield Decision(track, verdict._replace(phase="started")) if withheld else decision
+            self._alone.discard(mine)
 
     def supersede(self, offset: int, time_ms: int) -> Iterator[tuple[str, list[Decision]]]:
         """The version was replaced: what is open ends; what was withheld ends in silence."""
@@ -118,13 +127,15 @@ class WatchedSegment:
 
     def snapshot(self) -> list[Any]:
         """What changes beside the series."""
-        return [self._trail.snapshot(), sorted(map(list, self._withheld))]
+        sets = self._withheld, self._alone
+        return [self._trail.snapshot(), *(sorted(map(list, one)) for one in sets)]
 
     def restore(self, data: Sequence[Any]) -> None:
         """Continue from `snapshot`."""
-        trail, withheld = data
+        trail, withheld, *alone = data  # stored before there were windows of its own
         self._trail.restore(trail)
         self._withheld = {(key, track) for key, track in withheld}
+        self._alone = {(key, track) for key, track in (alone[0] if alone else [])}
 
 
 def rows_of(segments: Iterable[SegmentReference], batch: EventBatch) -> dict[str, Ints]:

@@ -85,6 +85,21 @@ def test_what_drifts_in_all_of_them_is_told_once() -> None:
     assert (alert.segment, alert.series, alert.phase) == (None, "feature/temp", "started")
 
 
+@pytest.mark.parametrize("stays", [0, 4])
+def test_what_lasts_in_one_segment_when_the_whole_is_over_is_told_then(stays: int) -> None:
+    """And what ended with the whole is not, though a window still holds some of it."""
+    data = frame(4, 80_000)
+    data.loc[(data.index >= 10_000) & (data.index < 25_000), "temp"] += 20
+    data.loc[(data["origin"] == "LGA") & (data.index >= 25_000), "temp"] += stays
+
+    began, over, *later = sorted(alerts_of(data), key=lambda alert: alert.decided_offset)
+
+    assert (began.segment, began.phase, over.segment) == (None, "started", None)
+    assert over.phase == "recovered"
+    told = [(alert.segment, alert.phase) for alert in later]
+    assert told == ([("origin=LGA", "started")] if stays else [])
+
+
 def test_nothing_is_told_where_nothing_changes() -> None:
     assert alerts_of(frame(3, 60_000)) == []
 
