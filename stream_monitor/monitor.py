@@ -73,7 +73,7 @@ class PartitionMonitor:
         for segment in segments(decoded.entries, self.spec.segment_events):
             for part in with_room(segment, self.models, self._last_append_ms):
                 self._observe_segment(part, out)
-        out.alerts.sort(key=_log_order)
+        out.alerts.sort(key=lambda alert: (alert.decided_offset, alert.model))  # phases in order
         out.dead_letters.sort(key=lambda letter: letter.offset)
         self.counters.alerts += len(out.alerts)
         self.counters.withheld = sum(m.register.withheld for m in self.models.values())

@@ -3,7 +3,8 @@
 One that flaps would otherwise be an alert and a recovery every few windows.  What begins within the
 cooldown is told when the cooldown is over and it is still there, or as soon as it is worse than
 what was told before.  Broken data has no cooldown, for whoever trains on it must know at once; nor
-have silence, delays and volume: while nothing comes there is no event time that could end it.
+has the loss, whose alerts are as late as its labels; nor silence, delays and volume: while nothing
+comes there is no event time that could end it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from stream_monitor.ingest.batch import EventBatch, Ints
 What: TypeAlias = tuple[str, str, str]
 """Version, series and kind: what may flap."""
 
-_WITHOUT: Final[frozenset[Kind]] = frozenset({"quality", "volume", "labels"})
+_WITHOUT: Final[frozenset[Kind]] = frozenset({"quality", "concept", "volume", "labels"})
 
 
 class Recovered(NamedTuple):
@@ -88,6 +89,8 @@ class Cooldown:
         before = self._recovered.get(_what(alert))
         if before is None or self._is_over(before):
             return None
+        if alert.decided_ms < before.at_ms - self._cooldown_ms:
+            return None  # other traffic, played into the same log: it may never come so far
         rest = Rest(before.at_ms, before.at_ms + self._cooldown_ms, before.worst)
         return None if is_worse(alert.severity, rest) else rest
 
@@ -100,6 +103,10 @@ class Cooldown:
                 if not self._is_over(before)
             }
             self._recovered[_what(alert)] = Recovered(alert.decided_ms, worst)
+
+    def forget(self, alert: DriftAlert) -> None:
+        """An episode ended in another way, as ``alert`` says: what begins next has no before."""
+        self._recovered.pop(_what(alert), None)
 
     def _is_over(self, before: Recovered) -> bool:
         return self._now_ms >= before.at_ms + self._cooldown_ms

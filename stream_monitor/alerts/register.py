@@ -106,6 +106,8 @@ class Register:
             return []
         if alert.phase == "recovered":
             self._cooldown.recovered(alert, episode.worst)
+        elif ends:
+            self._cooldown.forget(alert)
         return [episode.out(alert)]
 
     def _end_rests(self, events: Events, upto: int) -> list[DriftAlert]:
@@ -249,6 +251,8 @@ class Register:
         """Continue from what `dirty` gave.  Raises ValidationError where it does not fit."""
         episodes, snoozes, withheld, *cooldown = data  # stored before there was one
         self.open = msgspec.convert(episodes, dict[str, OpenEpisode])
+        for episode in self.open.values():  # stored before it was known how bad it had been
+            episode.worst = max(episode.worst, episode.latest.severity, key=RANK.__getitem__)
         self._snoozes = {(version, series): int(until) for version, series, until in snoozes}
         self.withheld = int(withheld)
         self._cooldown.restore(*cooldown or [[0, []]])

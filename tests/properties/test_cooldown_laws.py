@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from stream_monitor.alerts.causes import RANK
 from stream_monitor.alerts.cooldown import Events
 from stream_monitor.alerts.register import Register
-from stream_monitor.contracts import DriftAlert, Kind, Phase, Severity
+from stream_monitor.contracts import ENDED, DriftAlert, Kind, Phase, Severity
 from tests.unit.alert_factories import alert
 
 COOLDOWN_MS = 200
@@ -79,9 +79,13 @@ def tell(seed: int, cuts: list[int]) -> tuple[list[DriftAlert], Register]:
 def test_what_is_told_does_not_depend_on_cuts_and_restarts(seed: int, cuts: list[int]) -> None:
     told, register = tell(seed, cuts)
     at_once, whole = tell(seed, [])
-    in_order = [sorted(x, key=lambda a: (a.decided_offset, a.alert_id)) for x in (told, at_once)]
+    in_order = [sorted(x, key=lambda a: a.decided_offset) for x in (told, at_once)]
 
     assert in_order[0] == in_order[1]
+    first: dict[str, Phase] = {}
+    for one in in_order[0]:
+        first.setdefault(one.episode_id, one.phase)
+    assert set(first.values()) <= {"started"}
     assert (register.open, register.withheld) == (whole.open, whole.withheld)
 
 
@@ -98,10 +102,13 @@ def test_an_episode_is_told_within_a_cooldown_only_if_it_is_worse(seed: int) -> 
     for one in told:
         if one.phase == "recovered":
             recovered[one.series] = one.decided_ms, worst[one.episode_id]
+        elif one.phase in ENDED:
+            recovered.pop(one.series, None)
         elif one.phase == "started" and one.series in recovered:
             at_ms, was = recovered[one.series]
             now_ms = latest.get(one.decided_offset, one.decided_ms)
-            assert now_ms >= at_ms + COOLDOWN_MS or RANK[one.severity] > was
+            back = one.decided_ms < at_ms - COOLDOWN_MS
+            assert back or now_ms >= at_ms + COOLDOWN_MS or RANK[one.severity] > was
         worst[one.episode_id] = max(worst.get(one.episode_id, 0), RANK[one.severity])
 
 
@@ -124,8 +131,8 @@ def test_no_alert_is_dropped_uncounted_and_no_end_comes_without_its_start(seed: 
             assert episode.told
 
 
-@pytest.mark.parametrize("kind", ["quality", "volume", "labels"])
-def test_broken_data_and_silence_are_told_at_once_each_time(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", ["quality", "concept", "volume", "labels"])
+def test_broken_data_the_loss_and_silence_are_told_at_once_each_time(kind: Kind) -> None:
     offsets = np.arange(10, dtype=np.int64)
     phases: list[Phase] = ["started", "recovered", "started"]
     alerts = [
@@ -134,6 +141,46 @@ def test_broken_data_and_silence_are_told_at_once_each_time(kind: Kind) -> None:
     ]
     told = Register(COOLDOWN_MS).tell(alerts, offsets, offsets)
     assert [one.phase for one in told] == phases
+
+
+def test_traffic_that_is_played_again_from_earlier_is_told() -> None:
+    """A file played into the same log twice: the second time may never come as far as the first."""
+    offsets = np.arange(10, dtype=np.int64)
+    phases: list[Phase] = ["started", "recovered", "started"]
+    alerts = [
+        alert(episode_id=f"e{i > 1}", phase=phase, decided_offset=i, decided_ms=time_ms)
+        for i, (phase, time_ms) in enumerate(zip(phases, (5_000, 9_000, 5_000), strict=True))
+    ]
+    told = Register(COOLDOWN_MS).tell(alerts, offsets, offsets)
+    assert [one.phase for one in told] == phases
+
+
+def test_after_a_person_resolved_it_what_still_drifts_is_told() -> None:
+    offsets = np.arange(10, dtype=np.int64)
+    story: list[tuple[str, Phase, Severity]] = [
+        ("a", "started", "low"), ("a", "recovered", "low"),
+        ("b", "started", "high"), ("b", "resolved", "high"), ("c", "started", "low"),
+    ]  # fmt: skip
+    alerts = [
+        alert(episode_id=name, phase=phase, severity=bad, decided_offset=i, decided_ms=i)
+        for i, (name, phase, bad) in enumerate(story)
+    ]
+    told = Register(COOLDOWN_MS).tell(alerts, offsets, offsets)
+    assert [(one.episode_id, one.phase) for one in told] == [one[:2] for one in story]
+
+
+def test_an_episode_stored_before_there_was_a_cooldown_was_as_bad_as_its_latest_alert() -> None:
+    offsets = np.arange(10, dtype=np.int64)
+    before = Register()
+    before.tell([alert(severity="high", decided_offset=0)], offsets, offsets)
+    episodes, snoozes, withheld, _ = before.dirty() or []
+    for episode in episodes.values():
+        del episode["worst"], episode["rest"]
+    register = Register(COOLDOWN_MS)
+    register.restore([episodes, snoozes, withheld])
+    over = alert(phase="recovered", severity="low", decided_offset=1, decided_ms=11)
+    again = alert(episode_id="e2", severity="medium", decided_offset=2, decided_ms=12)
+    assert [one.phase for one in register.tell([over, again], offsets, offsets)] == ["recovered"]
 
 
 def test_these_logs_hold_all_that_the_laws_are_about() -> None:
