@@ -163,6 +163,17 @@ def test_an_event_is_a_row_once_whichever_partition_holds_it() -> None:
     assert one.kinds == {CE_TYPE_OF[InferenceEvent]: 3, CE_TYPE_OF[Label]: 1}
 
 
+def test_two_versions_that_score_the_same_events_are_both_listed() -> None:
+    """A champion and its canary; what repeats an event is none."""
+    scored = [record(2 * i + j, event(i, v)) for i in range(5) for j, v in enumerate("12")]
+
+    log = log_of(Found([*scored, record(10, event(4, "2"))], []), "m", "log")
+
+    (part,) = log.parts
+    assert part.n_events == {"1": 5, "2": 5}
+    assert part.rows == list(range(10))
+
+
 def test_which_model_is_meant_must_be_clear() -> None:
     mine = [record(i, event(i)) for i in range(5)]
     shadow = record(9, event(9, model="m:drill-0123456789ab"))
