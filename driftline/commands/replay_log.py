@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from driftline.replay.log import LogRange
 
 _BEGINS: Final = (
-    "  what the monitor had learnt before --from (usual volume, open episodes) is not there"
+    "  what the monitor had learnt before --from is not there: usual volume, open episodes, which "
+    "versions without a profile had been retired"
 )
 
 
