@@ -18,9 +18,9 @@ speed a week would have billions."""
 def rate_of(times_ms: Ints) -> float | None:
     """Events a week, from the event times (n,) of a reference, in any order.
 
-    ``None`` where they span less than ``SHORTEST_MS``.  The first and the last hundredth of them are left
-    out: one clock that is years off would make all others a trickle.  An event that opens the span
-    is not counted, so that what comes in batches, or evenly, has its rate exactly.
+    ``None`` where they span less than ``SHORTEST_MS``.  The first and the last hundredth of them
+    are left out: one clock that is years off would make all others a trickle.  An event that opens
+    the span is not counted, so that what comes in batches, or evenly, has its rate exactly.
 
     >>> rate_of(np.arange(10_080) * 60_000), rate_of(np.arange(5_000))
     (10080.0, None)
