@@ -142,7 +142,7 @@ def test_a_version_without_a_profile_learns_from_its_first_events() -> None:
     replay = replayed([record(i, event(i)) for i in range(3_000)])
 
     (version,) = replay.versions
-    assert version == ("1", 3_000, 1_000, "warm_up", 2_000, False, 604_800)
+    assert version == ("1", 3_000, 1_000, "warm_up", 2_000, False, 604_800.0)
     assert (replay.n_events, replay.n_reference, replay.n_features) == (1_000, 2_000, 1)
     with pytest.raises(BadSource, match="there are no 2,000 events to learn one from"):
         replayed([record(i, event(i)) for i in range(2_000)])
@@ -159,7 +159,7 @@ def test_a_version_with_two_kinds_of_reference_is_listed_by_each() -> None:
 
     assert replay.versions == [
         ("1", 300, 300, "training", 2_000, False, None),
-        ("1", 2_500, 500, "warm_up", 2_000, False, 604_800),
+        ("1", 2_500, 500, "warm_up", 2_000, False, 604_800.0),
         ("1", 10, 0, None, 0, False, None),
     ]
     first, second, third = version_lines(replay, "m", Budget())
