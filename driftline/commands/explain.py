@@ -55,7 +55,7 @@ def calibration(
     Of a model that is watched: those of the version that serves, read from Redis.  A budget per
     week is made one per events at the rate of the reference, which is said.
     """
-    from driftline.explain.calibration import calibration_of, held_budget  # noqa: PLC0415
+    from driftline.explain.calibration import calibration_of, held_budget, rate_fix  # noqa: PLC0415
 
     settings = load_settings(config, redis_url=redis_url, prefix=prefix)
     profile, per_hour = _profile(source, settings, time, time_format)
@@ -65,7 +65,10 @@ def calibration(
         write_json({**msgspec.to_builtins(held), "channels": channels})
         return
     if held.per_weeks is not None:
-        _say(_of_weeks(held, None if time is not None else per_hour))
+        fix = rate_fix(
+            from_rows=_is_file(source) and not _is_profile(source), timed=time is not None
+        )
+        _say(_of_weeks(held, None if time is not None else per_hour, fix))
     n_detectors = round(channels[0].arl0_events * held.false_alerts / held.per_events)
     _say(
         f"  {held.false_alerts:g} false alerts in {held.per_events:,} events of the model, "
@@ -133,13 +136,13 @@ def power(
         )
 
 
-def _of_weeks(held: HeldBudget, per_hour_now: float | None) -> str:
+def _of_weeks(held: HeldBudget, per_hour_now: float | None, fix: str) -> str:
     """What a budget per week became.  Of a model that is watched its rate now stands beside it."""
     stated = f"  {held.false_alerts:g} false alerts in {held.per_weeks:g} weeks of event time"
     if held.events_per_week is None:
         return (
             f"{stated}: does not hold, for the reference knows no events a week; per events instead"
-            "\n  (--time COLUMN, or driftline profile build with --time or --events-per-week)"
+            f"\n  ({fix})"
         )
     now = ""
     if per_hour_now is not None:
@@ -166,12 +169,22 @@ def _profile(
     source: str, settings: Settings, time: str | None = None, time_format: str | None = None
 ) -> tuple[ReferenceProfile, float | None]:
     """The reference that is meant, and its events an hour where they are known."""
-    file = Path(source)
-    if file.is_file() or "/" in source or file.suffix.lower() in _FILES:
-        return _profile_of_file(file, time, time_format)
+    if _is_file(source):
+        return _profile_of_file(Path(source), time, time_format)
     if time is not None or time_format is not None:
         raise Failure(f"--time is a column of a file, and {source} is none", code=USAGE)
     return _profile_of_model(source, settings)
+
+
+def _is_file(source: str) -> bool:
+    """Whether a file is meant, there or not."""
+    file = Path(source)
+    return file.is_file() or "/" in source or file.suffix.lower() in _FILES
+
+
+def _is_profile(source: str | Path) -> bool:
+    """Whether a file is a profile, not rows."""
+    return Path(source).suffix == ".json"
 
 
 def _profile_of_model(model: str, settings: Settings) -> tuple[ReferenceProfile, float | None]:
@@ -203,7 +216,12 @@ def _profile_of_file(
     from driftline.replay.times import times_ms, with_times  # noqa: PLC0415
     from stream_monitor.reference.profile import profile_from_data  # noqa: PLC0415
 
-    if file.suffix == ".json":
+    if _is_profile(file):
+        if time is not None or time_format is not None:
+            raise Failure(
+                "--time: a profile knows its own times", where=str(file),
+                fix="driftline profile build with --time or --events-per-week", code=USAGE,
+            )  # fmt: skip
         try:
             return profile_from_data(msgspec.json.decode(file.read_bytes())), None
         except (ValueError, msgspec.MsgspecError) as error:

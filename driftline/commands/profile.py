@@ -25,6 +25,8 @@ from driftline.commands.output import note, write_json
 if TYPE_CHECKING:
     import pandas as pd
 
+    from stream_monitor.reference.profile import ReferenceProfile
+
 app = typer.Typer(no_args_is_help=True, help="Reference profiles: what a model was trained on.")
 
 
@@ -146,6 +148,7 @@ def build(
     numeric = [name for name, fitted in made.features.items() if fitted.kind == "numeric"]
     if few := [name for name in numeric if may_be_codes(frame[name])]:
         note(note_of(few))
+    _note_no_rate(made)
     data = profile_to_data(made)
     if output is None:
         write_json(data, indent=0)
@@ -176,6 +179,7 @@ def send(
             code=USAGE,
         ) from error  # fmt: skip
     settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
+    _note_no_rate(made)
     if not dry_run:
         announce(
             settings.kafka.bootstrap_servers,
@@ -185,6 +189,13 @@ def send(
             librdkafka=settings.kafka.librdkafka,
         )
     note(f"{made.model}@{made.version}: {'would be ' if dry_run else ''}announced")
+
+
+def _note_no_rate(made: ReferenceProfile) -> None:
+    """Say what a profile cannot do that knows no rate."""
+    if made.events_per_week is None:
+        note("the profile knows no events a week: a budget per week would be held per events; "
+             "give --time or --events-per-week to profile build")  # fmt: skip
 
 
 def read_frame(file: Path) -> pd.DataFrame:

@@ -117,7 +117,7 @@ def replay_columns(
     frame: pd.DataFrame, normal: Normal, wished: Changes, config: Path | None, *, as_json: bool
 ) -> None:
     """Replay the rows, with drift put in where it was asked for, and show what came of it."""
-    from driftline.commands.trial import live_spec, tried_spec  # noqa: PLC0415 - light imports
+    from driftline.commands.trial import specs_of  # noqa: PLC0415 - light imports
     from driftline.replay import report  # noqa: PLC0415
     from driftline.replay.comparison import compared, comparison_lines  # noqa: PLC0415
     from driftline.replay.injected import findings  # noqa: PLC0415
@@ -133,7 +133,7 @@ def replay_columns(
         wished.inject, {f.column: f.kind for f in layout.features}, first, len(frame)
     )
     rest = frame.iloc[first:]
-    specs = [live_spec()] if config is None else [tried_spec(config), live_spec()]
+    specs, incidents = specs_of(config)
     segments = _segments(wished.segments, layout)
     results = [
         run(
@@ -146,7 +146,7 @@ def replay_columns(
     both = list(zip(specs, [result.episodes for result in results], strict=True))
     against = None if config is None else compared(both[0], both[1])
     found = findings(changes, chosen.episodes)
-    data = report.summary(chosen, found, against)
+    data = report.summary(chosen, found, against, incidents)
     head = ["Columns", *report.layout_lines(layout, chosen), "", "Reference", f"  {says}"]
     middle = [*report.finding_lines(found), *(comparison_lines(against) if against else [])]
     show(head, middle, chosen, data, of="rows", as_json=as_json)

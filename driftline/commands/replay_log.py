@@ -11,26 +11,27 @@ if TYPE_CHECKING:
     from driftline.replay.log import LogRange
 
 _BEGINS: Final = (
-    "  what the monitor had learnt before --from (usual volume, open episodes) is not there"
+    "  what the monitor had learnt before --from is not there: usual volume, open episodes, which "
+    "versions without a profile had been retired"
 )
 
 
 def replay_log(log: LogRange, config: Path | None, *, from_within: bool, as_json: bool) -> None:
     """Fold the records and show what came of it; ``from_within``: the range has a beginning."""
-    from driftline.commands.trial import live_spec, tried_spec  # noqa: PLC0415 - light imports
+    from driftline.commands.trial import specs_of  # noqa: PLC0415 - light imports
     from driftline.replay import fold, log_report, report  # noqa: PLC0415
     from driftline.replay.comparison import compared, comparison_lines  # noqa: PLC0415
 
-    specs = [live_spec()] if config is None else [tried_spec(config), live_spec()]
+    specs, incidents = specs_of(config)
     results = [fold.replay_log(log, spec) for spec in specs]
     chosen = results[0]
     both = list(zip(specs, [result.episodes for result in results], strict=True))
     against = None if config is None else compared(both[0], both[1])
-    data = report.summary(chosen, [], against)
-    data["versions"] = [version._asdict() for version in chosen.versions]
+    data = report.summary(chosen, [], against, incidents)
+    data["versions"] = log_report.version_data(chosen, specs[0].budget)
     head = [
         "Log", *log_report.log_lines(chosen, log), *([_BEGINS] if from_within else []), "",
-        "Reference", *log_report.version_lines(chosen, log.model),
+        "Reference", *log_report.version_lines(chosen, log.model, specs[0].budget),
     ]  # fmt: skip
     middle = comparison_lines(against) if against else []
     show(head, middle, chosen, data, of="records", as_json=as_json)

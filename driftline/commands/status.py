@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from driftline.partition_state import PartitionState
+    from stream_monitor.drift.calibration import Budget
     from stream_monitor.monitor import PartitionMonitor
     from stream_monitor.settings import Settings
     from stream_monitor.windows.closed import ClosedWindow
@@ -55,7 +56,10 @@ def status(
     data = {
         "topic": topic,
         "partitions": [partition_row(state, ends[state.partition]) for state in states],
-        "models": model_rows(monitor.levels() for monitor in monitors),
+        "models": with_units(
+            model_rows(monitor.levels() for monitor in monitors),
+            held_per_events(monitors, settings.monitor_spec().budget),
+        ),
         "estimates": [msgspec.to_builtins(row) for row in estimate_rows(monitors)],
         "windows": _windows(redis, settings),
     }
@@ -94,6 +98,32 @@ def model_rows(levels: Iterable[Levels]) -> list[dict[str, Any]]:
             "open": sorted(name for name, level in series.items() if level == OPEN),
         }
         for model, series in sorted(worst.items())
+    ]
+
+
+def held_per_events(monitors: Iterable[PartitionMonitor], budget: Budget) -> set[str] | None:
+    """The versions whose reference knows no rate; ``None``: no budget per week was stated."""
+    if budget.per_weeks is None:
+        return None
+    return {
+        f"{name}@{version}"
+        for monitor in monitors
+        for name, model in monitor.models.items()
+        for version, watched in model.versions.items()
+        if watched.profile.events_per_week is None
+    }
+
+
+def with_units(rows: list[dict[str, Any]], per_events: set[str] | None) -> list[dict[str, Any]]:
+    """The same rows with the unit of the budget that holds, where one per week was stated.
+
+    >>> with_units([{"model": "m@1"}], {"m@1"}), with_units([{"model": "m@1"}], None)
+    ([{'model': 'm@1', 'budget_unit': 'events'}], [{'model': 'm@1'}])
+    """
+    if per_events is None:
+        return rows
+    return [
+        {**row, "budget_unit": "events" if row["model"] in per_events else "weeks"} for row in rows
     ]
 
 
@@ -203,6 +233,8 @@ def table_of(data: Mapping[str, Any]) -> str:
         lines.append(f"  {row['model']}: {row['series']} series; drifting: {drift}")
         if row["suspected"]:
             lines.append(f"    suspected: {', '.join(row['suspected'])}")
+        if row.get("budget_unit") == "events":
+            lines.append("    the budget holds per events: the reference knows no events a week")
     if not data["models"]:
         lines.append("  none seen yet")
     if estimates := data.get("estimates"):

@@ -10,6 +10,7 @@ from driftline.commands.connection import load_settings
 from driftline.commands.failure import USAGE, Failure
 
 if TYPE_CHECKING:
+    from stream_monitor.alerts.incidents import IncidentPolicy
     from stream_monitor.settings import Settings
     from stream_monitor.spec import MonitorSpec
 
@@ -23,13 +24,18 @@ def live_settings(**flags: Any) -> Settings:
     return load_settings(Path(named) if named else None, **flags)
 
 
-def live_spec() -> MonitorSpec:
-    """Of the core, as it runs."""
-    return live_settings().monitor_spec()
+def specs_of(tried: Path | None) -> tuple[list[MonitorSpec], IncidentPolicy]:
+    """Of the core, as it would run and then as it runs; and what an incident would be.
+
+    Without a file to try there is only how it runs.
+    """
+    live = live_settings()
+    chosen = [live] if tried is None else [_tried_settings(tried), live]
+    return [settings.monitor_spec() for settings in chosen], chosen[0].incident_policy()
 
 
-def tried_spec(tried: Path) -> MonitorSpec:
-    """Of the core, as it would run: what the file names is tried, even against the environment."""
+def _tried_settings(tried: Path) -> Settings:
+    """What the file names is tried, even against the environment."""
     import tomllib  # noqa: PLC0415 - light imports, see commands/__init__
 
     try:
@@ -41,7 +47,7 @@ def tried_spec(tried: Path) -> MonitorSpec:
             "the settings file is no TOML", where=str(tried), why=str(error), code=USAGE
         ) from error
     # Arguments come before the environment and the file.
-    return type(live_settings())(**_in_its_unit(data)).monitor_spec()
+    return type(live_settings())(**_in_its_unit(data))
 
 
 def _in_its_unit(data: dict[str, Any]) -> dict[str, Any]:

@@ -33,6 +33,19 @@ class HeldBudget(msgspec.Struct, frozen=True, kw_only=True):
     events_per_week: float | None
 
 
+def rate_fix(*, from_rows: bool, timed: bool) -> str:
+    """What makes a reference know its events a week: one from rows, or one that was made before.
+
+    >>> rate_fix(from_rows=True, timed=False)
+    '--time COLUMN'
+    """
+    if from_rows and timed:
+        return "rows of ten seconds and more: the times of these are all of one moment, or nearly"
+    if from_rows:
+        return "--time COLUMN"
+    return "driftline profile build with --time or --events-per-week, and profile send"
+
+
 def held_budget(profile: ReferenceProfile, budget: Budget) -> HeldBudget:
     """What became of the budget that was stated."""
     weeks, rate = budget.per_weeks, profile.events_per_week

@@ -94,12 +94,12 @@ def _moment(time_ms: int) -> str:
     return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def n_incidents(alerts: Iterable[DriftAlert], *, timed: bool) -> int:
+def n_incidents(alerts: Iterable[DriftAlert], policy: IncidentPolicy | None) -> int:
     """How many things happened: episodes that began, or were told of, close together are one.
 
-    Within a day of event time; where rows have no time, within two thousand rows.
+    As ``policy`` has it; ``None``: rows have no time, and within two thousand rows is close.
     """
-    return len(incidents_of(alerts, IncidentPolicy() if timed else _BY_ROWS))
+    return len(incidents_of(alerts, policy or _BY_ROWS))
 
 
 def only_in(these: Sequence[Episode], those: Sequence[Episode]) -> list[Episode]:

@@ -20,10 +20,12 @@ Kept: TypeAlias = dict[tuple[int, str], tuple[ReferenceProfile, bool]]
 
 
 class Watched(NamedTuple):
-    """A version that has events in the range, and its reference; null: it had none yet.
+    """Events of a version in the range, by how it got its reference; null: it had none yet.
 
+    Where one partition has the announced profile and another learnt its own, each is one of these.
     ``events`` are all of them, ``watched`` those from which the reference was not learnt.  Once it
-    is ``retired`` nothing more is said of a version.
+    is ``retired`` nothing more is said of a version.  ``reference_events`` and ``events_per_week``
+    are of the first partition, where each learnt its own.
     """
 
     version: str
@@ -32,6 +34,7 @@ class Watched(NamedTuple):
     reference: Origin | None
     reference_events: int
     retired: bool
+    events_per_week: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,22 +90,21 @@ def replay_log(log: LogRange, spec: MonitorSpec) -> LogReplay:
 
 
 def _versions(log: LogRange, kept: Kept) -> list[Watched]:
-    """Each version once, over all partitions."""
-    found: dict[str, Watched] = {}
+    """Each version and origin of its reference once, over all partitions that have them."""
+    found: dict[tuple[str, Origin | None], Watched] = {}
     for part in log.parts:
         for version, n_events in part.n_events.items():
-            before = found.get(version, Watched(version, 0, 0, None, 0, retired=False))
             profile, retired = kept.get((part.partition, version), (None, False))
-            if profile is None:
-                found[version] = before._replace(events=before.events + n_events)
-                continue
-            n_own = profile.n_events if profile.origin == "warm_up" else 0
-            found[version] = Watched(
-                version,
-                before.events + n_events,
-                before.watched + max(0, n_events - n_own),
-                before.reference or profile.origin,
-                before.reference_events or profile.n_events,
+            origin = None if profile is None else profile.origin
+            n_own, n_reference, rate = n_events, 0, None
+            if profile is not None:
+                n_own = profile.n_events if origin == "warm_up" else 0
+                n_reference, rate = profile.n_events, profile.events_per_week
+            new = Watched(version, 0, 0, origin, n_reference, retired=False, events_per_week=rate)
+            before = found.get((version, origin), new)
+            found[version, origin] = before._replace(
+                events=before.events + n_events,
+                watched=before.watched + max(0, n_events - n_own),
                 retired=before.retired or retired,
             )
     return list(found.values())

@@ -76,7 +76,7 @@ def log_of(found: Found, model: str | None, topic: str) -> LogRange:
     for record, event in _decoded(found.updates):
         if event is not None and not isinstance(event, Tick) and event.model == model:
             _part(parts, record).records.append(_as_read(record))
-    ids: set[tuple[int, str]] = set()
+    ids: set[tuple[int, str, str]] = set()
     first_ms: int | None = None
     last_ms = 0
     for record, event in _decoded(found.inside):
@@ -91,8 +91,11 @@ def log_of(found: Found, model: str | None, topic: str) -> LogRange:
             continue
         part.records.append(_as_read(record))
         part.kinds[CE_TYPE_OF[type(event)]] += 1
-        place = part.partition, event.id  # what repeats an event is no other one
-        if isinstance(event, InferenceEvent) and place not in ids:
+        if not isinstance(event, InferenceEvent):
+            continue
+        # What repeats an event is no other one; a champion and its canary score the same ids.
+        place = part.partition, event.version, event.id
+        if place not in ids:
             part.offsets.append(record.offset)
             part.rows.append(len(ids))
             part.n_events[event.version] += 1

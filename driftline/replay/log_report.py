@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Final
+from typing import Any, Final
 
+from driftline.explain.calibration import rate_fix
 from driftline.replay.fold import LogReplay, Watched
 from driftline.replay.log import LogRange
+from driftline.replay.report import per_week
 from producer.events import CE_TYPE_OF, Command, InferenceEvent, Label, ModelUpdate
+from stream_monitor.drift.calibration import Budget
 
 _NAMES: Final = {
     CE_TYPE_OF[InferenceEvent]: "events",
@@ -36,9 +39,20 @@ def log_lines(replay: LogReplay, log: LogRange) -> list[str]:
     return [f"  {head:<{width}}  {text}" for head, text in rows]
 
 
-def version_lines(replay: LogReplay, model: str) -> list[str]:
-    """What each version was held against."""
-    return [f"  {model}@{one.version}, {_held(one)}" for one in replay.versions]
+def version_lines(replay: LogReplay, model: str, budget: Budget) -> list[str]:
+    """What each version was held against, and what became of a budget per week."""
+    return [
+        f"  {model}@{one.version}, {_held(one)}{_allowed(one, budget)}" for one in replay.versions
+    ]
+
+
+def version_data(replay: LogReplay, budget: Budget) -> list[dict[str, Any]]:
+    """The same for programs; a rate is of no matter to a budget per events."""
+    without = () if budget.per_weeks is not None else ("events_per_week",)
+    return [
+        {name: value for name, value in one._asdict().items() if name not in without}
+        for one in replay.versions
+    ]
 
 
 def _held(one: Watched) -> str:
@@ -48,3 +62,10 @@ def _held(one: Watched) -> str:
     until = ", until it was retired" if one.retired else ""
     against = f"events against {one.reference_events:,}{until}"
     return f"{how}: {one.watched:,} of {one.events:,} {against}"
+
+
+def _allowed(one: Watched, budget: Budget) -> str:
+    if budget.per_weeks is None or one.reference is None:
+        return ""
+    fix = rate_fix(from_rows=False, timed=True)
+    return f"; {per_week(budget, one.events_per_week, fix)}"

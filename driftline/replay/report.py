@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from driftline.explain.calibration import rate_fix
 from driftline.replay.codes import note_of
 from driftline.replay.columns import Layout
 from driftline.replay.comparison import Comparison, difference
@@ -16,6 +17,7 @@ from driftline.replay.episodes import Episode, n_incidents
 from driftline.replay.injected import Finding
 from driftline.replay.outcome import Outcome
 from driftline.replay.run import Replay
+from stream_monitor.alerts.incidents import IncidentPolicy
 from stream_monitor.drift.calibration import Budget, in_events
 
 _WIDTH: Final = 240  # no terminal is asked: what a pipe reads is the same
@@ -23,16 +25,19 @@ _WEEK_MS: Final = 7 * 24 * 3_600_000
 
 
 def summary(
-    outcome: Outcome, found: Sequence[Finding], compared: Comparison | None
+    outcome: Outcome,
+    found: Sequence[Finding],
+    compared: Comparison | None,
+    incidents: IncidentPolicy,
 ) -> dict[str, Any]:
-    """The last line of ``--json``."""
+    """The last line of ``--json``; ``incidents`` says what belongs together, by time."""
     n_alerts = len(outcome.episodes)
     data: dict[str, Any] = {
         "events": outcome.n_events,
         "features": outcome.n_features,
         "reference_events": outcome.n_reference,
         "episodes": n_alerts,
-        "incidents": n_incidents(outcome.alerts, timed=outcome.timed),
+        "incidents": n_incidents(outcome.alerts, incidents if outcome.timed else None),
         "alerts_per_million": round(1e6 * n_alerts / outcome.n_events, 2),
         "seconds": round(outcome.seconds, 2),
     }
@@ -67,19 +72,20 @@ def layout_lines(layout: Layout, replay: Replay) -> list[str]:
         alone = " (of no use without --prediction)" if layout.prediction is None else ""
         rows.append(("label", layout.label + alone))
     if replay.budget.per_weeks is not None:
-        rows.append(("budget", _per_week(replay.budget, replay.profile.events_per_week)))
+        fix = rate_fix(from_rows=replay.from_rows, timed=replay.timed)
+        rows.append(("budget", per_week(replay.budget, replay.profile.events_per_week, fix)))
     rows += [(f"not {name}", why) for name, why in layout.ignored.items()]
     rows += [(f"not {layout.column_of(name)}", why) for name, why in replay.profile.skipped.items()]
     width = max(len(head) for head, _ in rows)
     return [f"  {head:<{width}}  {text}" for head, text in rows]
 
 
-def _per_week(budget: Budget, events_per_week: float | None) -> str:
-    """What became of a budget per week."""
+def per_week(budget: Budget, events_per_week: float | None, fix: str) -> str:
+    """What became of a budget per week; ``fix`` is what makes a rate known."""
     held = in_events(budget, events_per_week)
     per_events = f"{held.false_alerts:g} in {held.per_events:,} events"
     if events_per_week is None:
-        return f"{per_events}: the reference knows no events a week (--time)"
+        return f"{per_events}: the reference knows no events a week ({fix})"
     return f"{per_events}, at {events_per_week:,.0f} a week in the reference"
 
 

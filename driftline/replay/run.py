@@ -41,12 +41,13 @@ from stream_monitor.spec import MonitorSpec
 class Replay(Outcome):
     """What came of rows; ``n_backward`` are those that are earlier than the row before them.
 
-    ``budget`` is that of the model, as it was stated.
+    ``budget`` is that of the model, as it was stated; ``from_rows``: the reference was made here.
     """
 
     profile: ReferenceProfile
     n_backward: int
     budget: Budget
+    from_rows: bool
 
 
 def profile_of(
@@ -170,4 +171,5 @@ def replay(
         n_backward=int(np.count_nonzero(np.diff(rows.times_ms) < 0)),
         seconds=time.monotonic() - began,
         budget=spec.budget,
+        from_rows=not isinstance(reference, ReferenceProfile),
     )

@@ -10,16 +10,19 @@ from stream_monitor.reference.fixed_point import Ints
 from stream_monitor.reference.season import WEEK_MS
 
 _ONE_IN: Final = 100
+SHORTEST_MS: Final = 10_000
+"""A span that tells a rate: a job that scores a night's rows logs them within moments, and at that
+speed a week would have billions."""
 
 
 def rate_of(times_ms: Ints) -> float | None:
     """Events a week, from the event times (n,) of a reference, in any order.
 
-    ``None`` where they are all of one moment.  The first and the last hundredth of them are left
-    out: one clock that is years off would make all others a trickle.  An event that opens the span
-    is not counted, so that what comes in batches, or evenly, has its rate exactly.
+    ``None`` where they span less than ``SHORTEST_MS``.  The first and the last hundredth of them
+    are left out: one clock that is years off would make all others a trickle.  An event that opens
+    the span is not counted, so that what comes in batches, or evenly, has its rate exactly.
 
-    >>> rate_of(np.arange(10_080) * 60_000), rate_of(np.array([5, 5, 5]))
+    >>> rate_of(np.arange(10_080) * 60_000), rate_of(np.arange(5_000))
     (10080.0, None)
     """
     n = len(times_ms)
@@ -28,7 +31,7 @@ def rate_of(times_ms: Ints) -> float | None:
     ordered = np.sort(times_ms)
     cut = n // _ONE_IN
     first, last = int(ordered[cut]), int(ordered[n - 1 - cut])
-    if first == last:
+    if last - first < SHORTEST_MS:
         return None
     n_until = np.searchsorted(ordered, (first, last), side="right")
     return int(n_until[1] - n_until[0]) * WEEK_MS / (last - first)

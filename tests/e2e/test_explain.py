@@ -97,10 +97,31 @@ def test_a_budget_per_week_says_its_rate_or_that_there_is_none(
     found, text = said()
     assert (found["unit"], found["per_weeks"], found["per_events"]) == ("events", 2, 1_000_000)
     assert "does not hold" in text
-    assert "--events-per-week" in text
+    assert "(--time COLUMN)" in text
+    frame.assign(at=1_700_000_000).to_csv(source, index=False)
+    _, text = said("--time", "at")
+    assert "rows of ten seconds and more" in text
     config.write_text("[budget]\nper_weeks = 0\n", "utf-8")
     done = CliRunner().invoke(app, ["explain", "calibration", str(source), "--config", str(config)])
     assert (done.exit_code, "per_weeks is a positive number" in done.stderr) == (2, True)
+
+
+def test_a_profile_without_a_rate_is_to_be_built_again(source: Path, tmp_path: Path) -> None:
+    """And --time, which is of rows, is refused."""
+    stored, config = str(tmp_path / "p.json"), tmp_path / "weeks.toml"
+    config.write_text("[budget]\nper_weeks = 2\n", "utf-8")
+    run = CliRunner()
+    built = run.invoke(
+        app, ["profile", "build", str(source), "--model", "m", "--version", "1", "-o", stored]
+    )
+    assert built.exit_code == 0, built.output
+    given = ["explain", "calibration", stored, "--config", str(config)]
+
+    text = run.invoke(app, given).stdout
+    assert "(driftline profile build with --time or --events-per-week, and profile send)" in text
+    for command in ("calibration", "power"):
+        done = run.invoke(app, ["explain", command, stored, "--time", "at"])
+        assert (done.exit_code, "a profile knows its own times" in done.stderr) == (2, True)
 
 
 @pytest.fixture

@@ -50,10 +50,30 @@ def test_what_is_tried_lies_over_the_live_settings(
     monkeypatch.setenv("DRIFTLINE_CONFIG", str(tmp_path / "live.toml"))
     assert lines(source, "--config", tried, *change)[1]["would_have_fired"] == 1
 
-    for text in ("[budget]\nfalse_alarms = 2\n", "[bugdet]\n", "budget"):
+    for text in (
+        "[budget]\nfalse_alarms = 2\n",
+        "[bugdet]\n",
+        "[incidents]\nwindow = 2\n",
+        "budget",
+    ):
         tried.write_text(text, "utf-8")
         run("replay", source, "--config", tried, code=2)
     run("replay", source, "--config", tmp_path / "gone.toml", code=2)
+
+
+def test_incidents_are_counted_by_the_policy_that_is_tried(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rows are minutes: the two changes lie eight hours apart."""
+    both = ("--inject", "mean:big:+3sd@6000", "--inject", "mean:count:+3sd@6500")
+    change = ("--time", "at", *both)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "driftline.toml").write_text("[incidents]\nwindow_ms = 86400000\n", "utf-8")
+    tried = tmp_path / "new.toml"
+    tried.write_text("[incidents]\nwindow_ms = 3600000\n", "utf-8")
+
+    assert lines(source, *change)[1]["incidents"] == 1
+    assert lines(source, "--config", tried, *change)[1]["incidents"] == 2
 
 
 def test_a_budget_per_week_is_tried_in_place_of_a_live_one_per_events(
@@ -70,6 +90,7 @@ def test_a_budget_per_week_is_tried_in_place_of_a_live_one_per_events(
     assert "tried: budget.per_weeks = 1.0, live None" in with_times
     without = run("replay", source, "--config", tried)
     assert "1 in 1,000,000 events: the reference knows no events a week" in without
+    assert "a week (--time COLUMN)" in without
     tried.write_text("[budget]\nper_weeks = 1\nper_events = 5000\n", "utf-8")
     assert "leave one of them out" in run("replay", source, "--config", tried, code=2)
 

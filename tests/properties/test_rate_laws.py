@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from stream_monitor.reference.rate import rate_of
+from stream_monitor.reference.rate import SHORTEST_MS, rate_of
 from stream_monitor.reference.season import WEEK_MS
 
 TIMES = st.lists(st.integers(0, 10**13), max_size=300)
@@ -18,6 +18,8 @@ def test_batches_that_come_evenly_have_their_rate_exactly(
     n: int, every_ms: int, size: int, since_ms: int
 ) -> None:
     times_ms = since_ms + every_ms * np.repeat(np.arange(n), size)
+    cut = len(times_ms) // 100
+    assume(times_ms[-1 - cut] - times_ms[cut] >= SHORTEST_MS)
 
     assert rate_of(times_ms) == pytest.approx(size * WEEK_MS / every_ms)
 
@@ -41,6 +43,13 @@ def test_one_clock_in_a_hundred_may_be_wrong(wrong_ms: list[int]) -> None:
     assert rate_of(times_ms) == pytest.approx(WEEK_MS / 300, rel=0.03)
 
 
-@given(st.integers(0, 500), st.integers(0, 10**13))
-def test_events_of_one_moment_have_none(n: int, moment_ms: int) -> None:
-    assert rate_of(np.full(n, moment_ms, dtype=np.int64)) is None
+@given(st.lists(st.integers(0, SHORTEST_MS - 1), max_size=500), st.integers(0, 10**13))
+def test_a_burst_has_none(times: list[int], moment_ms: int) -> None:
+    assert rate_of(moment_ms + np.array(times, dtype=np.int64)) is None
+
+
+def test_ten_seconds_are_the_shortest_that_have_one() -> None:
+    seconds = np.array([0, SHORTEST_MS], dtype=np.int64)
+
+    assert rate_of(seconds) == WEEK_MS / SHORTEST_MS
+    assert rate_of(seconds - np.array([0, 1])) is None

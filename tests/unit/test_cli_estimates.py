@@ -6,10 +6,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from driftline.commands.status import model_rows, table_of
+from driftline.commands.status import held_per_events, model_rows, table_of, with_units
 from driftline.estimates import estimate_rows, line_of
 from producer.codec import encode
 from producer.events import CE_TYPE_OF, Event, InferenceEvent, Label, ModelUpdate
+from stream_monitor.drift.calibration import Budget
 from stream_monitor.ingest.records import LogRecord, RecordBatch
 from stream_monitor.monitor import PartitionMonitor
 from stream_monitor.reference.profile import profile_to_data
@@ -64,3 +65,22 @@ def test_a_version_without_labels_or_events_says_so() -> None:
     assert "no labels yet" in table_of(data)
     (unseen,) = estimate_rows([monitor_of(0, 0, 0)])
     assert "no predictions yet" in line_of(msgspec.to_builtins(unseen))
+
+
+def test_a_budget_per_week_without_a_rate_is_told() -> None:
+    """The profile is of no times.  Without a budget per week there is nothing to say."""
+    monitors = [monitor_of(0, 100, 0)]
+    rows = model_rows(monitor.levels() for monitor in monitors)
+
+    def told(budget: Budget) -> tuple[str, dict[str, object]]:
+        models = with_units(rows, held_per_events(monitors, budget))
+        data = {"topic": "t", "partitions": [], "models": models, "windows": []}
+        return table_of(data), next(row for row in models if row["model"] == "m@1")
+
+    text, row = told(Budget(per_weeks=1.0))
+    assert "    the budget holds per events: the reference knows no events a week" in text
+    assert row["budget_unit"] == "events"
+    text, row = told(Budget())
+    assert "the budget holds" not in text
+    assert "budget_unit" not in row
+    assert with_units([row], set())[0]["budget_unit"] == "weeks"

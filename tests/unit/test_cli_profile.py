@@ -27,7 +27,7 @@ def build(training: str, *importances: str) -> tuple[int, str]:
     given = [part for text in importances for part in ("--importance", text)]
     options = ["--model", "churn", "--version", "1", "--ignore", "label", *given]
     done = CliRunner().invoke(app, ["profile", "build", training, *options])
-    return done.exit_code, done.output
+    return done.exit_code, done.stderr if done.exit_code else done.stdout
 
 
 def test_importances_are_in_the_profile(training: str) -> None:
@@ -47,6 +47,8 @@ def test_times_say_how_many_events_a_week_has_in_seconds_too(training: str) -> N
         done = CliRunner().invoke(app, ["profile", "build", training, *options, *more])
         assert done.exit_code == 0, done.output
         found: dict[str, Any] = json.loads(done.stdout)
+        unknown = found["events_per_week"] is None
+        assert ("the profile knows no events a week" in done.stderr) == unknown
         return found
 
     timed = built("--time", "at")
@@ -64,3 +66,17 @@ def test_what_is_no_importance_is_refused(training: str, text: str) -> None:
 
     assert code == USAGE
     assert f"--importance {text}" in output
+
+
+def test_whoever_sends_a_profile_without_a_rate_is_told(training: str, tmp_path: Path) -> None:
+    def said(*more: str) -> str:
+        file = str(tmp_path / "p.json")
+        options = ["--model", "m", "--version", "1", "--ignore", "label", "-o", file, *more]
+        built = CliRunner().invoke(app, ["profile", "build", training, *options])
+        assert built.exit_code == 0, built.output
+        sent = CliRunner().invoke(app, ["profile", "send", file, "--dry-run"])
+        assert sent.exit_code == 0, sent.output
+        return sent.stderr
+
+    assert "knows no events a week" in said()
+    assert "knows no events a week" not in said("--events-per-week", "7e6")

@@ -10,6 +10,7 @@ from driftline.replay.episodes import Episode, n_incidents, only_in
 from driftline.replay.injected import findings
 from driftline.replay.records import Places
 from producer.injection import parse
+from stream_monitor.alerts.incidents import IncidentPolicy
 from stream_monitor.contracts import DriftAlert
 from tests.unit.alert_factories import alert
 
@@ -28,10 +29,12 @@ def test_changes_close_together_are_one_incident_by_time_or_by_rows() -> None:
         return alert(alert_id=name, episode_id=name, series=name, onset_ms=ms, decided_ms=ms)
 
     near, far = [at(0, "a"), at(2_000, "b")], [at(0, "a"), at(2_001, "b")]
-    assert n_incidents([], timed=False) == 0
-    assert n_incidents(near, timed=False) == 1
-    assert n_incidents(far, timed=False) == 2
-    assert n_incidents(far, timed=True) == 1
+    assert n_incidents([], None) == 0
+    assert n_incidents(near, None) == 1
+    assert n_incidents(far, None) == 2
+    assert n_incidents(far, IncidentPolicy()) == 1
+    assert n_incidents(near, IncidentPolicy(window_ms=60_000, cooldown_ms=0)) == 2
+    assert n_incidents(near, IncidentPolicy(min_series=3)) == 0
 
 
 def test_a_change_is_found_by_the_next_alert_of_its_column() -> None:

@@ -13,11 +13,13 @@ from driftline.commands.replay_columns import Traffic, normal_of
 from driftline.reading import Record
 from driftline.replay.fold import LogReplay, replay_log
 from driftline.replay.log import log_of
+from driftline.replay.log_report import version_lines
 from driftline.replay.refusal import BadSource
 from driftline.replay.topic import Found, range_of
 from producer.codec import RefusedRecord, decode, encode
 from producer.events import CE_TYPE_OF, Command, Event, InferenceEvent, Label, ModelUpdate, Tick
 from stream_monitor.contracts import DriftAlert
+from stream_monitor.drift.calibration import Budget
 from stream_monitor.ingest.records import LogRecord
 from stream_monitor.monitor import PartitionMonitor
 from stream_monitor.reference.fit import fit_profile
@@ -131,7 +133,7 @@ def test_a_range_begins_with_what_was_announced_before_it() -> None:
 
     (episode,) = replay.episodes
     assert episode.onset_event < 400
-    assert replay.versions == [("1", 2_500, 2_500, "training", 2_000, False)]
+    assert replay.versions == [("1", 2_500, 2_500, "training", 2_000, False, None)]
     assert retired.episodes == []
     assert retired.versions[0].retired
 
@@ -140,10 +142,34 @@ def test_a_version_without_a_profile_learns_from_its_first_events() -> None:
     replay = replayed([record(i, event(i)) for i in range(3_000)])
 
     (version,) = replay.versions
-    assert version == ("1", 3_000, 1_000, "warm_up", 2_000, False)
+    assert version == ("1", 3_000, 1_000, "warm_up", 2_000, False, 604_800.0)
     assert (replay.n_events, replay.n_reference, replay.n_features) == (1_000, 2_000, 1)
     with pytest.raises(BadSource, match="there are no 2,000 events to learn one from"):
         replayed([record(i, event(i)) for i in range(2_000)])
+
+
+def test_a_version_with_two_kinds_of_reference_is_listed_by_each() -> None:
+    """One partition has the announced profile, one learns its own, one has too few to do so."""
+    log: list[Event] = [announced("1", 0.0), *(event(i) for i in range(300))]
+    records = [record(offset, one) for offset, one in enumerate(log)]
+    records += [record(i, event(i), 1) for i in range(2_500)]
+    records += [record(i, event(i), 2) for i in range(10)]
+
+    replay = replayed(records)
+
+    assert replay.versions == [
+        ("1", 300, 300, "training", 2_000, False, None),
+        ("1", 2_500, 500, "warm_up", 2_000, False, 604_800.0),
+        ("1", 10, 0, None, 0, False, None),
+    ]
+    first, second, third = version_lines(replay, "m", Budget())
+    assert first == "  m@1, as the log announces it: 300 of 300 events against 2,000"
+    assert second == "  m@1, its own first events: 500 of 2,500 events against 2,000"
+    assert third.startswith("  m@1, no profile, and too few events")
+    weekly = version_lines(replay, "m", Budget(per_weeks=2.0))
+    assert weekly[0].endswith("and profile send)")
+    assert weekly[1].endswith("; 1 in 1,209,600 events, at 604,800 a week in the reference")
+    assert weekly[2] == third
 
 
 def test_an_event_is_a_row_once_whichever_partition_holds_it() -> None:
@@ -161,6 +187,17 @@ def test_an_event_is_a_row_once_whichever_partition_holds_it() -> None:
     kinds = [r.kind == CE_TYPE_OF[Tick] for r in one.records]
     assert kinds == [False, False, True, False, False, False]
     assert one.kinds == {CE_TYPE_OF[InferenceEvent]: 3, CE_TYPE_OF[Label]: 1}
+
+
+def test_two_versions_that_score_the_same_events_are_both_listed() -> None:
+    """A champion and its canary; what repeats an event is none."""
+    scored = [record(2 * i + j, event(i, v)) for i in range(5) for j, v in enumerate("12")]
+
+    log = log_of(Found([*scored, record(10, event(4, "2"))], []), "m", "log")
+
+    (part,) = log.parts
+    assert part.n_events == {"1": 5, "2": 5}
+    assert part.rows == list(range(10))
 
 
 def test_which_model_is_meant_must_be_clear() -> None:
