@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from driftline.commands.failure import USAGE, Failure
 from driftline.commands.replay_output import show
+from driftline.commands.replay_trial import trial
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,9 +118,8 @@ def replay_columns(
     frame: pd.DataFrame, normal: Normal, wished: Changes, config: Path | None, *, as_json: bool
 ) -> None:
     """Replay the rows, with drift put in where it was asked for, and show what came of it."""
-    from driftline.commands.trial import specs_of  # noqa: PLC0415 - light imports
-    from driftline.replay import report  # noqa: PLC0415
-    from driftline.replay.comparison import compared, comparison_lines  # noqa: PLC0415
+    from driftline.replay import report  # noqa: PLC0415 - light imports
+    from driftline.replay.comparison import comparison_lines  # noqa: PLC0415
     from driftline.replay.injected import findings  # noqa: PLC0415
     from driftline.replay.refusal import BadSource  # noqa: PLC0415
     from driftline.replay.run import replay as run  # noqa: PLC0415
@@ -133,18 +133,14 @@ def replay_columns(
         wished.inject, {f.column: f.kind for f in layout.features}, first, len(frame)
     )
     rest = frame.iloc[first:]
-    specs, incidents = specs_of(config)
     segments = _segments(wished.segments, layout)
-    results = [
-        run(
+    chosen, _, incidents, against = trial(
+        config,
+        lambda spec: run(
             reference, rest, layout, spec, first=first, injections=changes, segments=segments,
             positive=positive,
-        )
-        for spec in specs
-    ]  # fmt: skip
-    chosen = results[0]
-    both = list(zip(specs, [result.episodes for result in results], strict=True))
-    against = None if config is None else compared(both[0], both[1])
+        ),
+    )  # fmt: skip
     found = findings(changes, chosen.episodes)
     data = report.summary(chosen, found, against, incidents)
     head = ["Columns", *report.layout_lines(layout, chosen), "", "Reference", f"  {says}"]

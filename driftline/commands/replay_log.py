@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from driftline.commands.replay_output import show
+from driftline.commands.replay_trial import trial
 
 if TYPE_CHECKING:
     from driftline.replay.log import LogRange
@@ -18,20 +19,15 @@ _BEGINS: Final = (
 
 def replay_log(log: LogRange, config: Path | None, *, from_within: bool, as_json: bool) -> None:
     """Fold the records and show what came of it; ``from_within``: the range has a beginning."""
-    from driftline.commands.trial import specs_of  # noqa: PLC0415 - light imports
-    from driftline.replay import fold, log_report, report  # noqa: PLC0415
-    from driftline.replay.comparison import compared, comparison_lines  # noqa: PLC0415
+    from driftline.replay import fold, log_report, report  # noqa: PLC0415 - light imports
+    from driftline.replay.comparison import comparison_lines  # noqa: PLC0415
 
-    specs, incidents = specs_of(config)
-    results = [fold.replay_log(log, spec) for spec in specs]
-    chosen = results[0]
-    both = list(zip(specs, [result.episodes for result in results], strict=True))
-    against = None if config is None else compared(both[0], both[1])
+    chosen, spec, incidents, against = trial(config, lambda spec: fold.replay_log(log, spec))
     data = report.summary(chosen, [], against, incidents)
-    data["versions"] = log_report.version_data(chosen, specs[0].budget)
+    data["versions"] = log_report.version_data(chosen, spec.budget)
     head = [
         "Log", *log_report.log_lines(chosen, log), *([_BEGINS] if from_within else []), "",
-        "Reference", *log_report.version_lines(chosen, log.model, specs[0].budget),
+        "Reference", *log_report.version_lines(chosen, log.model, spec.budget),
     ]  # fmt: skip
     middle = comparison_lines(against) if against else []
     show(head, middle, chosen, data, of="records", as_json=as_json)
