@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from driftline.reading import Record
-from driftline.replay.topic import Found, in_order, is_hidden, refuse_unclear
-from producer.codec import RefusedRecord, decode, encode
+from driftline.replay.topic import Found, decoded, is_hidden, refuse_unclear
+from producer.codec import encode
 from producer.events import CE_TYPE_OF, Event, InferenceEvent, Label, Tick
 from stream_monitor.ingest.records import LogRecord, RecordBatch
 
@@ -71,15 +71,16 @@ def log_of(found: Found, model: str | None, topic: str) -> LogRange:
         BadSource: there is no event, or those of several models and none was chosen.
     """
     there: set[str] = set()
-    model = model or _only_model(found.inside, topic)
+    inside = list(decoded(found.inside))
+    model = model or _only_model((event for _, event in inside), topic)
     parts: dict[int, Part] = {}
-    for record, event in _decoded(found.updates):
+    for record, event in decoded(found.updates):
         if event is not None and not isinstance(event, Tick) and event.model == model:
             _part(parts, record).records.append(_as_read(record))
     ids: set[tuple[int, str, str]] = set()
     first_ms: int | None = None
     last_ms = 0
-    for record, event in _decoded(found.inside):
+    for record, event in inside:
         part = _part(parts, record)
         if event is None or isinstance(event, Tick):
             part.records.append(_as_read(record))
@@ -107,22 +108,14 @@ def log_of(found: Found, model: str | None, topic: str) -> LogRange:
     return LogRange(topic, model, with_events, last_ms - (first_ms or 0))
 
 
-def _only_model(records: Iterable[Record], topic: str) -> str:
-    there: set[str] = set()
-    for _, event in _decoded(records):
-        if isinstance(event, InferenceEvent | Label) and not is_hidden(event.model, None):
-            there.add(event.model)
+def _only_model(events: Iterable[Event | None], topic: str) -> str:
+    there = {
+        event.model
+        for event in events
+        if isinstance(event, InferenceEvent | Label) and not is_hidden(event.model, None)
+    }
     refuse_unclear(topic, None, there, len(there))
     return there.pop()
-
-
-def _decoded(records: Iterable[Record]) -> Iterator[tuple[Record, Event | None]]:
-    """Each record with what it says; ``None``: it is unreadable."""
-    for record in in_order(records):
-        try:
-            yield record, decode(record.value or b"", record.kind)
-        except RefusedRecord:
-            yield record, None
 
 
 def _part(parts: dict[int, Part], record: Record) -> Part:

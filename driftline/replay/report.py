@@ -19,9 +19,9 @@ from driftline.replay.outcome import Outcome
 from driftline.replay.run import Replay
 from stream_monitor.alerts.incidents import IncidentPolicy
 from stream_monitor.drift.calibration import Budget, in_events
+from stream_monitor.reference.season import WEEK_MS
 
 _WIDTH: Final = 240  # no terminal is asked: what a pipe reads is the same
-_WEEK_MS: Final = 7 * 24 * 3_600_000
 
 
 def summary(
@@ -42,7 +42,7 @@ def summary(
         "seconds": round(outcome.seconds, 2),
     }
     if outcome.span_ms:
-        data["alerts_per_week"] = round(n_alerts * _WEEK_MS / outcome.span_ms, 3)
+        data["alerts_per_week"] = round(n_alerts * WEEK_MS / outcome.span_ms, 3)
     if outcome.refused:
         data["refused"] = len(outcome.refused)
     if found:

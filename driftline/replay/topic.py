@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import pandas as pd
@@ -125,11 +124,16 @@ def _in_force(
 
 def _events_of(records: Iterable[Record]) -> list[Event]:
     """What the records say, in the order of the log, without what the monitor refuses too."""
-    events: list[Event] = []
+    return [event for _, event in decoded(records) if event is not None]
+
+
+def decoded(records: Iterable[Record]) -> Iterator[tuple[Record, Event | None]]:
+    """Each record, in the order of the log, with what it says; ``None``: it is unreadable."""
     for record in in_order(records):
-        with contextlib.suppress(RefusedRecord):
-            events.append(decode(record.value or b"", record.kind))
-    return events
+        try:
+            yield record, decode(record.value or b"", record.kind)
+        except RefusedRecord:
+            yield record, None
 
 
 def frame_of(
