@@ -13,6 +13,8 @@ ENDED: Final[frozenset[Phase]] = frozenset({"recovered", "superseded", "resolved
 """The phases after which nothing more is said of an episode."""
 Kind: TypeAlias = Literal["data", "quality", "prediction", "concept", "volume", "labels"]
 Severity: TypeAlias = Literal["low", "medium", "high"]
+RANK: Final[dict[Severity, int]] = {"low": 1, "medium": 2, "high": 3}
+"""The order of severities, and what each weighs."""
 DetectorName: TypeAlias = Literal["adwin", "page_hinkley", "rule"]
 Direction: TypeAlias = Literal["up", "down"]
 ReferenceOrigin: TypeAlias = Literal["training", "warm_up"]

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from stream_monitor.alerts.causes import RANK
 from stream_monitor.alerts.incidents import Incident
 from stream_monitor.alerts.wording import moment
+from stream_monitor.contracts import RANK
 
 
 class Digest(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from stream_monitor.alerts.wording import moment
-from stream_monitor.contracts import Kind, Severity
+from stream_monitor.contracts import RANK, Kind, Severity
 
 CauseName: TypeAlias = Literal[
     "data_break",
@@ -22,7 +22,6 @@ CauseName: TypeAlias = Literal[
     "concept_change",
     "traffic_change",
 ]
-RANK: Final[dict[Severity, int]] = {"low": 1, "medium": 2, "high": 3}
 _HOUR_MS: Final = 3_600_000
 _DAY_MS: Final = 24 * _HOUR_MS
 _SAME_HOUR_MS: Final = 2 * _HOUR_MS

@@ -14,8 +14,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 
-from stream_monitor.alerts.causes import RANK
-from stream_monitor.contracts import DriftAlert, Kind, Severity
+from stream_monitor.contracts import RANK, DriftAlert, Kind, Severity
 from stream_monitor.ingest.batch import EventBatch, Ints
 
 What: TypeAlias = tuple[str, str, str]

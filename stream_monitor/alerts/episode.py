@@ -24,12 +24,10 @@ import numpy as np
 
 from stream_monitor.alerts.given_back import GivenBack, InvalidEvents
 from stream_monitor.alerts.policy import EpisodePolicy
-from stream_monitor.contracts import DetectorName, Direction, Phase, Severity
+from stream_monitor.contracts import RANK, DetectorName, Direction, Phase, Severity
 from stream_monitor.ingest.batch import Ints
 from stream_monitor.reference.season import BinCalendar
 from stream_monitor.windows.distance import psi_adjusted
-
-_RANK: dict[Severity, int] = {"low": 0, "medium": 1, "high": 2}
 
 
 class Suspicion(NamedTuple):
@@ -237,7 +235,7 @@ class Track:
         if self._clear >= self._policy.clear_windows:
             verdict = self._verdict("recovered", effect, p_value, (offset, time_ms))
             self._rest()
-        elif _RANK[severity] > _RANK[self._worst]:
+        elif RANK[severity] > RANK[self._worst]:
             self._worst = severity
             verdict = self._verdict("ongoing", effect, p_value, (offset, time_ms))
         self._start_counting()
@@ -278,7 +276,7 @@ class Track:
         """Continue from `snapshot`.  Raises ValueError where it does not fit this series."""
         state, suspicion, look, clear, worst, dismissed, n, total, counts, *more = data
         slots = more[0] if more else []  # stored before there were seasons
-        if state not in ("quiet", "suspected", "open") or worst not in _RANK:
+        if state not in ("quiet", "suspected", "open") or worst not in RANK:
             raise ValueError(f"unknown episode state {state!r}, severity {worst!r}")
         if (suspicion is None) != (state == "quiet"):
             raise ValueError("an episode is open without a suspicion, or the reverse")

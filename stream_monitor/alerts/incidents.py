@@ -16,9 +16,9 @@ from typing import Annotated, Final, TypeAlias
 import msgspec
 
 from stream_monitor.alerts.alert import derived_id
-from stream_monitor.alerts.causes import RANK, Cause, Member, names_of, ranked_causes
+from stream_monitor.alerts.causes import Cause, Member, names_of, ranked_causes
 from stream_monitor.alerts.wording import moment
-from stream_monitor.contracts import ENDED, DriftAlert, Kind, Severity
+from stream_monitor.contracts import ENDED, RANK, DriftAlert, Kind, Severity
 
 _PERSON: Final = frozenset({"acknowledged", "snoozed"})
 

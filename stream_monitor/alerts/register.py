@@ -18,11 +18,10 @@ import numpy as np
 
 from producer.events import Command
 from stream_monitor.alerts.alert import derived_id, later_phase
-from stream_monitor.alerts.causes import RANK
 from stream_monitor.alerts.cooldown import NO_EVENTS, Cooldown, Events, is_worse
 from stream_monitor.alerts.open_episode import OpenEpisode, SeriesKey
 from stream_monitor.alerts.wording import moment
-from stream_monitor.contracts import ENDED, DriftAlert, Phase
+from stream_monitor.contracts import ENDED, RANK, DriftAlert, Phase
 from stream_monitor.ingest.batch import Ints
 
 

@@ -11,11 +11,10 @@ from typing import Final, NamedTuple
 import msgspec
 
 from stream_monitor.alerts.alert import derived_id, later_phase
-from stream_monitor.contracts import Direction, DriftAlert, Kind, Phase, Severity
+from stream_monitor.contracts import RANK, Direction, DriftAlert, Kind, Phase, Severity
 
 TRAFFIC: Final[dict[Kind, str]] = {"volume": "events", "labels": "labels"}
 """The series of each kind that is about the traffic, not about what it says."""
-_RANK: Final[dict[Severity, int]] = {"low": 0, "medium": 1, "high": 2}
 
 
 class Source(NamedTuple):
@@ -63,7 +62,7 @@ def severity_of(ratio: float) -> Severity:
 
 def worse(finding: Finding, than: DriftAlert) -> bool:
     """Whether it is worse than what was told."""
-    return _RANK[finding.severity] > _RANK[than.severity]
+    return RANK[finding.severity] > RANK[than.severity]
 
 
 def started(

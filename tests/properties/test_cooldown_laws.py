@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_monitor.alerts.causes import RANK
 from stream_monitor.alerts.cooldown import Events
 from stream_monitor.alerts.register import Register
-from stream_monitor.contracts import ENDED, DriftAlert, Kind, Phase, Severity
+from stream_monitor.contracts import ENDED, RANK, DriftAlert, Kind, Phase, Severity
 from tests.unit.alert_factories import alert
 
 COOLDOWN_MS = 200
