@@ -12,7 +12,7 @@ import structlog
 from producer.failpoint import failpoint
 from stream_monitor.contracts import DeadLetter
 from stream_monitor.ingest.records import LogRecord, RecordBatch
-from stream_monitor.runtime.caution import KILLS, TRIES, UNREADABLE, by_reference, singles, try_of
+from stream_monitor.runtime.caution import KILLS, TRIES, UNREADABLE, by_reference, next_try, singles
 from stream_monitor.runtime.committer import Committer
 from stream_monitor.runtime.letters import dead_letter
 from stream_monitor.runtime.partitions import Owned, Partitions
@@ -63,13 +63,17 @@ class BatchAgent:
             if batch.start != owned.position:
                 self._metrics.dropped.labels("gap").inc()
                 return owned
-            if owned.position >= owned.careful_until or not batch.records:
-                await self._fold(owned, batch)
-                if self._committer.due(owned):
-                    await self._committer.commit(owned)
-            else:
-                await self._carefully(owned, batch)
+            await self.take(owned, batch)
         return None
+
+    async def take(self, owned: Owned, batch: RecordBatch) -> None:
+        """Fold in what comes next, under the `lock`: at once, or record by record."""
+        if owned.position < owned.careful_until and batch.records:
+            await self._carefully(owned, batch)
+            return
+        await self._fold(owned, batch)
+        if self._committer.due(owned):
+            await self._committer.commit(owned)
 
     async def on_unreadable(self, trouble: Trouble) -> Owned | None:
         """Skip what `TRIES` fetches could not unpack; answers the partition to read on then.
@@ -88,7 +92,7 @@ class BatchAgent:
             record = LogRecord(owned.position, 0, None, None)
             single = RecordBatch(owned.topic, owned.partition, owned.tag, owned.position,
                                  owned.position + 1, [record])  # fmt: skip
-            await self._skip(owned, single, UNREADABLE, trouble.detail)
+            await self.skip(owned, single, UNREADABLE, trouble.detail)
             return owned
 
     async def commit_due(self) -> None:
@@ -117,17 +121,18 @@ class BatchAgent:
                 return
             record = single.records[0]
             survived = self._survived.get(owned.partition) == record.offset
-            tried = try_of(record, None if survived else owned.tried)
+            tried = next_try(record.offset, None if survived else owned.tried)
             if tried.times > TRIES:
                 why = f"{TRIES} workers ended while they folded it in, alone"
-                await self._skip(owned, single, KILLS, why)
+                await self.skip(owned, single, KILLS, why)
                 owned.careful_until = owned.position  # found: go on as usual
             elif await self._committer.mark(owned, tried):
                 await self._fold(owned, single)
                 self._survived[owned.partition] = record.offset  # whatever becomes of its commit
         await self._committer.commit(owned)
 
-    async def _skip(self, owned: Owned, single: RecordBatch, reason: str, why: str) -> None:
+    async def skip(self, owned: Owned, single: RecordBatch, reason: str, why: str) -> None:
+        """Go on behind a record without a look at it; its dead letter refers to it."""
         record = single.records[0]
         log.critical("skipped a record", partition=owned.partition, offset=record.offset,
                      reason=reason, why=why)  # fmt: skip

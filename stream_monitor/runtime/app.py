@@ -93,6 +93,7 @@ class MonitorApp(faust.App):
         self.rooms.watchdog.start()
         self.add_future(self._watched(self.rooms.relay.run))
         self._every(COMMIT_EVERY_S, self.rooms.agent.commit_due)
+        self._every(COMMIT_EVERY_S, self.rooms.unpacking.look)
         self._every(RETRY_EVERY_S, self.rooms.custody.retry)
         self._every(LOOK_EVERY_S, self.rooms.ticker.look)
         self._every(OUTBOX_EVERY_S, self.rooms.look_for_left)

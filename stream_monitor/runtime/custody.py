@@ -106,7 +106,7 @@ class Custody:
         if not owned.lost():
             owned.tag = self._takeover.tag(owned.epoch)
             log.info("seeking", partition=owned.partition, offset=owned.position)
-            await self._reader.place({owned.partition: Place(owned.tag, owned.position)})
+            await self._place([owned])
 
     async def stop(self, owned: Owned, why: str) -> None:
         """Read a partition no further: nothing of what led to this is committed."""
@@ -166,12 +166,19 @@ class Custody:
             taken = await asyncio.gather(*(self._take(p, turn) for p in partitions))
             if turn != self._turn:
                 return
-            places: dict[int, Place] = {}
-            for owned in filter(None, taken):
+            ours = [owned for owned in taken if owned is not None]
+            for owned in ours:
                 self._partitions.add(owned)
-                places[owned.partition] = Place(owned.tag, owned.position)
             self._metrics.owned.set(len(self._partitions))
-            await self._reader.place(places)
+            await self._place(ours)
+
+    async def _place(self, ours: Iterable[Owned]) -> None:
+        """Read on; but what lies below ``packed_until`` is not for librdkafka to fetch."""
+        await self._reader.place({
+            owned.partition: Place(owned.tag, owned.position)
+            for owned in ours
+            if owned.position >= owned.packed_until
+        })  # fmt: skip
 
     async def _take(self, partition: int, turn: int) -> Owned | None:
         """Acquire and load one partition; ``None``: not now."""

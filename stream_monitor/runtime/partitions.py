@@ -19,8 +19,9 @@ class Owned:
 
     ``position`` is the offset the next batch has to start at, ``committed`` the one the store
     holds (``None``: none yet).  ``tag`` marks batches of the present reading: it changes with
-    every seek, so that what was fetched before is told apart.  Below ``careful_until`` records are
-    folded in one at a time, and ``tried`` is the last one that was.  ``carried`` lies in bundles.
+    every seek, so that what was fetched before is told apart.  Below ``packed_until`` batches are
+    read and unpacked one at a time, below ``careful_until`` records folded in one at a time, and
+    ``tried`` is what former owners tried so last.  ``carried`` lies in bundles.
     Times are monotonic seconds.
     """
 
@@ -34,6 +35,7 @@ class Owned:
     committed: int | None
     last_record_s: float
     careful_until: int = 0
+    packed_until: int = 0
     tried: Tried | None = None
     carried: Carried = field(default_factory=Carried)
     refusals: Refusals = field(default_factory=Refusals)

@@ -228,12 +228,21 @@ class LogReader:
 
 def _record(message: Message) -> LogRecord:
     headers: dict[str, bytes | None] = dict(message.headers() or ())  # type: ignore[arg-type]
+    return log_record(
+        cast("int", message.offset()), message.timestamp()[1], headers, message.value()
+    )
+
+
+def log_record(
+    offset: int, timestamp_ms: int, headers: Mapping[str, bytes | None], value: bytes | None
+) -> LogRecord:
+    """A record as the core takes it, of what a client read."""
     kind = headers.get("ce_type")
     traceparent = headers.get("traceparent")
     return LogRecord(
-        cast("int", message.offset()),
-        message.timestamp()[1],
+        offset,
+        timestamp_ms,
         None if kind is None else _KINDS.get(kind) or kind.decode("utf-8", "replace"),
-        message.value(),
+        value,
         None if traceparent is None else traceparent.decode("utf-8", "replace"),
     )

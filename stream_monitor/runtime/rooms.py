@@ -12,16 +12,19 @@ from confluent_kafka.admin import AdminClient
 
 from stream_monitor.runtime.agents import BatchAgent
 from stream_monitor.runtime.committer import Committer
+from stream_monitor.runtime.credentials import faust_credentials
 from stream_monitor.runtime.custody import Custody
+from stream_monitor.runtime.packed import PackedReader
 from stream_monitor.runtime.partitions import Partitions
 from stream_monitor.runtime.policy import CommitPolicy
 from stream_monitor.runtime.publisher import Publisher
-from stream_monitor.runtime.reader import LogReader
+from stream_monitor.runtime.reader import LogReader, Trouble
 from stream_monitor.runtime.reader_thread import ReaderThread
 from stream_monitor.runtime.refusals import RefusalLimit
 from stream_monitor.runtime.relay import Relay
 from stream_monitor.runtime.takeover import Takeover
 from stream_monitor.runtime.ticks import Ticker
+from stream_monitor.runtime.unpacking import Unpacking
 from stream_monitor.runtime.watchdog import Watchdog
 from stream_monitor.settings import Settings
 from stream_monitor.state.fold import FoldFactory
@@ -43,6 +46,7 @@ class Rooms:
     committer: Committer
     agent: BatchAgent
     custody: Custody
+    unpacking: Unpacking
     ticker: Ticker
     metrics: Metrics
     watchdog: Watchdog
@@ -65,6 +69,10 @@ class Rooms:
             "redis": answers,
         }
 
+    async def on_trouble(self, trouble: Trouble) -> None:
+        """A partition cannot be read on."""
+        await settle(trouble, self.agent, self.custody)
+
     async def look_for_left(self) -> None:
         """Find outbox entries of our partitions that nobody carries out."""
         await self.relay.look([owned.key for owned in self.partitions])
@@ -76,8 +84,20 @@ class Rooms:
     async def close(self) -> None:
         """Let everything go."""
         await self.reader.close()
+        await self.unpacking.close()
         await self.publisher.close()
         await self.store.close()
+
+
+async def settle(trouble: Trouble, agent: BatchAgent, custody: Custody) -> None:
+    """Do what can be done about a partition that cannot be read on."""
+    if trouble.what == "unreadable":
+        elsewhere = await agent.on_unreadable(trouble)
+        if elsewhere is not None:
+            await custody.reposition(elsewhere)
+        return
+    async with agent.lock:  # a commit under way knows the position it began at
+        await custody.on_trouble(trouble)
 
 
 def broker_answers(settings: Settings) -> bool:
@@ -144,6 +164,15 @@ def build(settings: Settings, folds: FoldFactory, store: StateStore) -> Rooms:
         limit=RefusalLimit(**settings.refusals.model_dump()),
         on_limit=custody.stop,
     )
+    kafka = settings.kafka
+    unpacking = Unpacking(
+        partitions,
+        PackedReader(topics.events, kafka.addresses(), faust_credentials(kafka.librdkafka)),
+        agent,
+        committer,
+        on_trouble=lambda trouble: settle(trouble, agent, custody),
+        go_on=custody.reposition,
+    )
     ticker = Ticker(partitions, publisher, metrics, idle_s=settings.kafka.tick_after_s)
     metrics.watch(
         lambda: [(owned.partition, dict(owned.fold.outcomes())) for owned in partitions],
@@ -176,6 +205,7 @@ def build(settings: Settings, folds: FoldFactory, store: StateStore) -> Rooms:
         committer=committer,
         agent=agent,
         custody=custody,
+        unpacking=unpacking,
         ticker=ticker,
         metrics=metrics,
     )

@@ -11,7 +11,7 @@ import structlog
 from confluent_kafka import KafkaException
 
 from producer.failpoint import failpoint
-from stream_monitor.runtime.caution import careful_until
+from stream_monitor.runtime.caution import careful_until, packed_until
 from stream_monitor.runtime.partitions import Owned
 from stream_monitor.runtime.reader_thread import ReaderThread
 from stream_monitor.runtime.relay import in_order
@@ -114,12 +114,13 @@ class Takeover:
             committed=acquired.next,
             last_record_s=time.monotonic(),
             careful_until=careful_until(acquired, start),
+            packed_until=packed_until(acquired, start),
             tried=acquired.tried,
             carried=loaded.carried,
         )
-        if owned.careful_until > start:
-            log.warning("workers ended here before: one record at a time", partition=partition,
-                        offset=start, attempts=acquired.attempts)  # fmt: skip
+        if owned.packed_until > start:
+            log.warning("workers ended here before: one batch, one record at a time",
+                        partition=partition, offset=start, attempts=acquired.attempts)  # fmt: skip
         at_once = {n: v for n, v in loaded.outbox.items() if n not in loaded.carried.fields}
         # What is bundled becomes a field of its own with the next commit, and is published then.
         owned.outbox = {n: v for n, v in loaded.outbox.items() if n not in at_once}

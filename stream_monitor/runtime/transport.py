@@ -20,7 +20,6 @@ from faust.transport.drivers import aiokafka as driver
 
 from producer.failpoint import failpoint
 from stream_monitor.ingest.records import RecordBatch
-from stream_monitor.runtime.reader import Trouble
 
 if TYPE_CHECKING:
     from stream_monitor.runtime.app import MonitorApp
@@ -74,20 +73,10 @@ class LogConsumer(driver.Consumer):
             return
         batches, troubles = await rooms.reader.read()
         for trouble in troubles:
-            await self._on_trouble(trouble)
+            await rooms.on_trouble(trouble)
         for batch in batches:
             failpoint("monitor.batch.read")
             await self._hand_over(batch)
-
-    async def _on_trouble(self, trouble: Trouble) -> None:
-        rooms = self.monitor.rooms
-        if trouble.what == "unreadable":
-            elsewhere = await rooms.agent.on_unreadable(trouble)
-            if elsewhere is not None:
-                await rooms.custody.reposition(elsewhere)
-            return
-        async with rooms.agent.lock:  # a commit under way knows the position it began at
-            await rooms.custody.on_trouble(trouble)
 
     def _still_polling(self) -> None:
         """Once a round: aiokafka leaves the group when nobody fetched for ``max_poll_interval``.

@@ -22,10 +22,12 @@ MAX_PAIRS: Final = 3_500
 """Pairs in one commit.  Lua's ``unpack`` fails near 8,000 values."""
 BUNDLED: Final = "_bundled"
 """Field that is not empty while bundles of fields lie in the hash."""
+_UNPACKING: Final = b":unpacking"
 OUTBOX: Final = "o:"
 """Prefix of the fields that have to leave."""
 TRIED: Final = "_try"
-"""Field with the record that is being folded in alone, and how often: ``offset:times``."""
+"""Field with the record that is being folded in alone, or the batch that is being unpacked, and how
+often: ``offset:times``, and ``:unpacking`` behind it."""
 
 
 class CommitTooLarge(RuntimeError):  # noqa: N818 - says what happened
@@ -41,32 +43,41 @@ class StoreUnavailable(RuntimeError):  # noqa: N818 - says what happened
 
 
 class Tried(NamedTuple):
-    """A record that was folded in alone, ``times`` times so far."""
+    """What may end a process, and was tried ``times`` times so far.
+
+    A record that was folded in alone; or with ``unpacking`` a batch that was unpacked alone, under
+    the offset of its last record.
+    """
 
     offset: int
     times: int
+    unpacking: bool = False
 
     def packed(self) -> bytes:
         """As it is stored."""
-        return b"%d:%d" % self
+        return b"%d:%d%s" % (self.offset, self.times, _UNPACKING if self.unpacking else b"")
 
     @classmethod
     def read(cls, stored: bytes) -> Tried | None:
         """As it was stored; ``None`` where nothing was.
 
         >>> Tried.read(Tried(7, 2).packed())
-        Tried(offset=7, times=2)
+        Tried(offset=7, times=2, unpacking=False)
+        >>> Tried.read(Tried(7, 2, unpacking=True).packed())
+        Tried(offset=7, times=2, unpacking=True)
         """
-        offset, _, times = stored.partition(b":")
-        return cls(int(offset), int(times)) if offset.isdigit() and times.isdigit() else None
+        offset, _, times = stored.removesuffix(_UNPACKING).partition(b":")
+        if not (offset.isdigit() and times.isdigit()):
+            return None
+        return cls(int(offset), int(times), stored.endswith(_UNPACKING))
 
 
 class Acquired(NamedTuple):
     """The partition is ours.
 
     ``next`` is ``None`` when nothing was ever committed.  ``attempts`` counts the members that
-    acquired it at this offset since the last graceful release.  ``tried`` is the last record that
-    was folded in alone, and how often; ``bundled`` says that bundles lie in the hash.
+    acquired it at this offset since the last graceful release.  ``tried`` is what was tried alone
+    last; ``bundled`` says that bundles lie in the hash.
     """
 
     epoch: str

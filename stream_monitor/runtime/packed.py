@@ -1,0 +1,129 @@
+"""Reading the log a batch at a time, as it lies there: packed.
+
+librdkafka unpacks whatever a fetch brings before anybody has seen it, and a gzip batch of 8 MiB may
+hold 8 GB.  Here what comes is as large as the broker let it in, and is unpacked when the caller
+says so: word of it can be left first.  Slow, and only for partitions that ended their owners.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from aiokafka.client import AIOKafkaClient
+from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
+from aiokafka.errors import KafkaError, LeaderNotAvailableError, OffsetOutOfRangeError, for_code
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.structs import TopicPartition
+from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
+
+from stream_monitor.ingest.records import RecordBatch
+from stream_monitor.runtime.reader import Place, Trouble, log_record
+
+WAIT_MS: Final = 100
+"""How long the broker waits for a record before it says that there is none."""
+ONE_BATCH_BYTES: Final = 1
+"""However little is asked for, a broker answers with a whole batch, and then with no second one."""
+
+
+class Unreadable(Exception):  # noqa: N818 - says what it is
+    """A batch does not unpack: it is damaged."""
+
+
+class PackedBatch(NamedTuple):
+    """One batch of the log from ``start`` on, its last record at ``last``, not unpacked."""
+
+    topic: str
+    partition: int
+    tag: str
+    start: int
+    last: int
+    compressed: bool
+    aborted: Sequence[tuple[int, int]]
+    raw: bytes
+
+    def unpack(self) -> RecordBatch:
+        """The records of committed transactions, and of none.
+
+        Raises:
+            Unreadable: it is damaged.
+            MemoryError: it holds more than there is room for.  Or the process is gone.
+        """
+        of = TopicPartition(self.topic, self.partition)
+        inside = PartitionRecords(of, MemoryRecords(self.raw), self.aborted, self.start,
+                                  key_deserializer=None, value_deserializer=None, check_crcs=True,
+                                  isolation_level=READ_COMMITTED)  # fmt: skip
+        try:
+            records = [log_record(r.offset, r.timestamp, dict(r.headers), r.value) for r in inside]
+        except MemoryError:
+            raise
+        except Exception as error:  # each codec has its own
+            raise Unreadable(f"{type(error).__name__}: {error}") from error
+        upto = max(self.start, inside.next_fetch_offset)
+        return RecordBatch(self.topic, self.partition, self.tag, self.start, upto, records)
+
+
+Answer: TypeAlias = PackedBatch | Trouble | None
+
+
+class PackedReader:
+    """Reads single batches of one topic.  Connects when it is first asked."""
+
+    def __init__(self, topic: str, addresses: Sequence[str], credentials: Any) -> None:
+        self._topic = topic
+        self._addresses = list(addresses)
+        self._credentials = credentials
+        self._client: AIOKafkaClient | None = None
+
+    async def fetch(self, partition: int, place: Place) -> Answer:
+        """The batch with the record at this place; ``None``: the log has no more of them now."""
+        try:
+            return await self._fetch(partition, place)
+        except OffsetOutOfRangeError as error:
+            return Trouble(partition, place.tag, place.offset, "out_of_range", repr(error))
+        except KafkaError as error:  # the leader moved, or nobody answers
+            await self.close()  # a new client learns who is there
+            return Trouble(partition, place.tag, place.offset, "other", repr(error))
+
+    async def close(self) -> None:
+        """Let the connections go."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    async def _fetch(self, partition: int, place: Place) -> PackedBatch | None:
+        client = await self._connected()
+        leader = client.cluster.leader_for_partition(TopicPartition(self._topic, partition))
+        if leader is None or leader < 0:
+            raise LeaderNotAvailableError
+        of = (partition, place.offset, ONE_BATCH_BYTES)
+        request = FetchRequest(WAIT_MS, 1, ONE_BATCH_BYTES, READ_COMMITTED, [(self._topic, [of])])
+        response = await client.send(leader, request)
+        ((_topic, ((_partition, code, _end, *rest),)),) = response.topics
+        if code:
+            raise for_code(code)
+        raw = rest[-1]
+        batch = MemoryRecords(raw).next_batch() if raw else None
+        if batch is None:
+            return None
+        aborted = rest[2] if response.API_VERSION >= 11 else rest[-2]
+        last = max(place.offset, batch.next_offset - 1)
+        compressed = getattr(batch, "compression_type", True) != 0  # before Kafka 0.11 it hid that
+        return PackedBatch(self._topic, partition, place.tag, place.offset, last,
+                           compressed, aborted or (), raw)  # fmt: skip
+
+    async def _connected(self) -> AIOKafkaClient:
+        if self._client is None:
+            client = AIOKafkaClient(
+                bootstrap_servers=self._addresses,
+                **credentials_to_aiokafka_auth(self._credentials),
+            )
+            try:
+                await client.bootstrap()
+                await client.add_topic(self._topic)
+            except BaseException:
+                await client.close()
+                raise
+            self._client = client
+        return self._client
