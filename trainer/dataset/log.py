@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, Self
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from producer.codec import RefusedRecord, decode
 from producer.events import InferenceEvent, Label
@@ -17,6 +18,8 @@ from trainer.decision.ranges import OffsetRange
 BATCH_RECORDS: Final = 5_000
 FILL_S: Final = 0.05
 """How long to wait for a batch to fill once its first record is there."""
+TRIES: Final = 3
+"""Fetches that may fail to unpack what lies at a position."""
 METADATA_S: Final = 10.0
 CONNECT_S: Final = 5.0
 """How long the first record may take."""
@@ -43,8 +46,8 @@ def partitions_of_model(model: str, shards: int, n_partitions: int) -> list[int]
 class Reading:
     """Feeds a `Collector` with the records of some ranges of the log.
 
-    Positions that retention has removed start at the oldest record left.  Use as a context
-    manager.
+    Positions that retention has removed start at the oldest record left.  What does not unpack is
+    passed over, and counts as refused.  Use as a context manager.
 
     Raises:
         KafkaException: nobody answers, or there is no such topic.
@@ -64,6 +67,7 @@ class Reading:
         self._ends = {part.partition: part.end for part in ranges}
         self._starts = {part.partition: part.start for part in ranges}
         self._next: dict[int, int] = {}
+        self._unreadable: Counter[tuple[int, int]] = Counter()
         self._open = {
             part.partition for part in ranges if part.end is None or part.start < part.end
         }
@@ -118,9 +122,11 @@ class Reading:
         ]
 
     def _take(self, message: Message) -> None:
-        if message.error() is not None:
-            raise KafkaException(message.error())
         partition, offset = message.partition(), message.offset()
+        error = message.error()
+        if error is not None:
+            self._on_error(partition, error)
+            return
         if partition is None or offset is None or partition not in self._open:
             return
         end = self._ends[partition]
@@ -140,6 +146,29 @@ class Reading:
                 self.collector.add(event)
         if end is not None and offset + 1 >= end:
             self._close(partition)
+
+    def _on_error(self, partition: int | None, error: KafkaError) -> None:
+        """Pass over what several fetches could not unpack, record by record, as the monitor does.
+
+        Raises:
+            KafkaException: any other error, which may pass.
+        """
+        if error.code() != KafkaError._BAD_COMPRESSION:  # noqa: SLF001 - its public name
+            raise KafkaException(error)
+        if partition not in self._open:
+            return
+        position = self._next.get(partition, self._starts[partition])
+        self._unreadable[partition, position] += 1
+        if self._unreadable[partition, position] < TRIES:
+            return
+        self.read += 1
+        self.refused += 1
+        self._next[partition] = position + 1
+        end = self._ends[partition]
+        if end is not None and position + 1 >= end:
+            self._close(partition)
+        else:
+            self._consumer.seek(TopicPartition(self._topic, partition, position + 1))
 
     def _close(self, partition: int) -> None:
         self._open.discard(partition)

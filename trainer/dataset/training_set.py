@@ -39,6 +39,7 @@ class TrainingSet(msgspec.Struct, frozen=True, kw_only=True):
         return {
             "ranges": " ".join(places),
             "read": self.read,
+            "refused": self.refused,
             "events": self.events,
             "duplicates": self.duplicates,
             "excluded": self.excluded,

@@ -8,6 +8,8 @@
       |         |          |          +-- failed ------------------------------------+
       |         +----------+-- cancelled, gave up ------------------------------------+
       +-- a person promotes or rolls back: straight to promoting
+
+A step that raises, or that ended three trainers, has failed in whatever state.
 """
 
 from __future__ import annotations
@@ -58,7 +60,8 @@ class Work(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Where the feature's data were broken after the onset, ``onset_ms`` is when they were mended.
     ``ranges`` are decided once: every repeat reads the same records.  ``now_ms`` is the latest
     event time the job has seen.  ``artifact_sha256`` is the challenger's.  ``promote``, ``rule``,
-    ``reason`` and ``numbers`` are the verdict, or what a person asked for.
+    ``reason`` and ``numbers`` are the verdict, or what a person asked for.  ``begun`` says by state
+    how many processes began its step and were not seen to end it, the present one included.
     """
 
     partition: int | None = None
@@ -73,6 +76,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     rule: str = ""
     reason: str = ""
     numbers: dict[str, Any] = {}
+    begun: dict[State, int] = {}
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,8 +103,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         return max(self.asked_ms, self.work.now_ms or 0)
 
     def to(self, state: State, **work: Any) -> Job:
-        """The job in another state, with these fields of its work changed."""
-        changed = msgspec.structs.replace(self.work, **work)
+        """The job in another state, with these fields of its work changed; its step is ended."""
+        begun = {s: n for s, n in self.work.begun.items() if s == state or s != self.state}
+        changed = msgspec.structs.replace(self.work, **{"begun": begun, **work})
         return msgspec.structs.replace(self, state=state, work=changed)
 
     def ended(self, outcome: Outcome) -> Job:

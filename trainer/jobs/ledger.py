@@ -11,7 +11,7 @@ import msgspec
 from stream_monitor.contracts import DriftAlert
 from trainer.decision import DAY_MS, PASSING, History, Span, span_of
 from trainer.jobs.champions import champion_of
-from trainer.jobs.job import RESTARTED, Job, Work, may_follow
+from trainer.jobs.job import RESTARTED, Job, State, Work, may_follow
 
 _COLUMNS = (
     "job_id, caused_by, model, episode_id, champion, challenger, state, outcome, asked_ms, "
@@ -59,6 +59,16 @@ def restart(rows: sqlite3.Connection) -> int:
     for job in jobs:
         _replace(rows, job, msgspec.structs.replace(job, state="reading"))
     return len(jobs)
+
+
+def note_begun(rows: sqlite3.Connection, job_id: str, state: State, count: int) -> Job | None:
+    """How many processes seem to be in the step of ``state``; the job, unless it has left it."""
+    job = find_job(rows, job_id)
+    if job is None or job.state != state:
+        return None
+    noted = job.to(state, begun={**job.work.begun, state: count})
+    _replace(rows, job, noted)
+    return noted
 
 
 def _replace(rows: sqlite3.Connection, before: Job, after: Job) -> None:

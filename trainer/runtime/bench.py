@@ -27,6 +27,7 @@ class Desk:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.reading: Reading | None = None
+        self.caught_up = False
         self.dataset: Dataset | None = None
         self.fitted: Fitted | None = None
 

@@ -59,7 +59,7 @@ def wait(job: Job, bench: Bench, desk: Desk, facts: Facts) -> Change | None:
     if desk.reading is None:
         desk.reading = _open(job, bench, follow=job.work.onset_ms is not None)
     reading = desk.reading
-    caught_up = _read(reading)
+    desk.caught_up = caught_up = _read(reading)
     collector = reading.collector
     enough = collector.labelled_since(facts.spans) >= bench.spec.min_labelled_events
     now = job.to("waiting", now_ms=collector.newest_ms)

@@ -6,7 +6,9 @@ from what is recorded.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +26,7 @@ from trainer.runtime.bench import WORK_FOLDER, Bench, Facts
 from trainer.runtime.change import apply
 from trainer.runtime.hearing import BATCH, AlertReader, Heard, reconsider, record
 from trainer.runtime.relay import Relay
+from trainer.runtime.trials import Trials
 from trainer.runtime.workshop import Finished, Workshop
 
 log = structlog.get_logger(__name__)
@@ -68,6 +71,7 @@ class Trainer:
         self._alerts = AlertReader(client, self._topic, start)
         self._relay = Relay(client, self._database)
         self._workshop = Workshop(bench)
+        self._trials = Trials(self._database)
         self._is_new = True
         self._unsent = True  # what a predecessor left
 
@@ -80,6 +84,8 @@ class Trainer:
     def close(self) -> None:
         """Stop after the step under way; the rest is recorded."""
         self._workshop.close()
+        with contextlib.suppress(sqlite3.Error):  # the disk is full: that is told elsewhere
+            self._trials.close()
         self._alerts.close()
         self._relay.turn()
         self._database.close()
@@ -101,7 +107,7 @@ class Trainer:
 
     def turn(self) -> None:
         """Hear what there is, record the step that is over, begin the next one, publish."""
-        busy = self._workshop.start(*self._work()) if not self._is_new else False
+        busy = not self._is_new and self._workshop.start(*self._work(), self._trials.begin)
         heard = self._hear(FIRST_S if self._is_new else BUSY_S if busy else IDLE_S)
         self._is_new = False
         heard += self._reconsider()
@@ -155,8 +161,10 @@ class Trainer:
         return total
 
     def _record(self, finished: Finished) -> None:
-        job, change = finished
+        job, change, caught_up = finished
         if change is None:
+            if caught_up:
+                self._trials.survived(job)
             return
         try:
             with self._database.transaction() as rows:

@@ -18,6 +18,7 @@ from trainer.jobs import Job, State
 from trainer.runtime import gather, judge
 from trainer.runtime.bench import Bench, Desk, Facts
 from trainer.runtime.change import Change, Told
+from trainer.runtime.trials import give_up, has_killed
 
 log = structlog.get_logger(__name__)
 
@@ -38,10 +39,14 @@ RETRY_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
 
 
 class Finished(NamedTuple):
-    """A step that is over.  ``change`` None: the job stays where it is, and comes again."""
+    """A step that is over.  ``change`` None: the job stays where it is, and comes again.
+
+    ``caught_up``: it has read all of the log that it may die of.
+    """
 
     job: Job
     change: Change | None
+    caught_up: bool = False
 
 
 class Workshop:
@@ -56,8 +61,13 @@ class Workshop:
         self._not_before: dict[str, float] = {}
         self._last: str | None = None
 
-    def start(self, jobs: list[Job], facts: Callable[[Job], Facts]) -> bool:
-        """Begin the next step of one of ``jobs``, in turn; whether a step is under way."""
+    def start(
+        self, jobs: list[Job], facts: Callable[[Job], Facts], begin: Callable[[Job], Job]
+    ) -> bool:
+        """Begin the next step of one of ``jobs``, in turn; whether a step is under way.
+
+        ``begin`` notes that the step begins, and answers the job with the notes of it.
+        """
         if self._under_way is not None:
             return True
         self._clear_all_but({job.job_id for job in jobs})
@@ -66,10 +76,10 @@ class Workshop:
             return False
         ids = [job.job_id for job in due]
         after = ids.index(self._last) + 1 if self._last in ids else 0
-        job = due[after % len(due)]
+        job = begin(due[after % len(due)])
         self._last = job.job_id
         desk = self._desks.setdefault(job.job_id, self._bench.desk(job.job_id))
-        step = STEPS[job.state]
+        step = give_up if has_killed(job) else STEPS[job.state]
         self._under_way = job, self._thread.submit(step, job, self._bench, desk, facts(job))
         return True
 
@@ -85,7 +95,7 @@ class Workshop:
         self._under_way = None
         if error is None:
             self._failures.pop(job.job_id, None)
-            return Finished(job, future.result())
+            return Finished(job, future.result(), self._desks[job.job_id].caught_up)
         return Finished(job, self._failed(job, error))
 
     def close(self) -> None:

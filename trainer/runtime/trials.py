@@ -1,0 +1,65 @@
+"""Finding a job that ends the trainer: whoever works on it dies, and every other job waits.
+
+A crash leaves no word, so word is left before: a process notes that it begins the step of a job,
+and takes the note back when it has survived.  What is left is from processes that died of it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from trainer.jobs import Database, Job, State
+from trainer.jobs.ledger import note_begun
+from trainer.runtime.bench import Bench, Desk, Facts
+from trainer.runtime.change import Change, Told
+
+TRIES: Final = 3
+"""Trainers that may end in one step of a job."""
+
+
+class Trials:
+    """The notes of this process."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._before: dict[tuple[str, State], int | None] = {}
+        """What was noted before each step that began here; ``None`` once it is survived."""
+
+    def begin(self, job: Job) -> Job:
+        """Note that the step of the job's state begins here; the job, with all such notes."""
+        if (job.job_id, job.state) in self._before:
+            return job
+        before = job.work.begun.get(job.state, 0)
+        with self._database.transaction() as rows:
+            noted = note_begun(rows, job.job_id, job.state, before + 1)
+        self._before[job.job_id, job.state] = before
+        return noted or job
+
+    def survived(self, job: Job) -> None:
+        """All that the step may die of is behind it: whoever died, died by chance."""
+        if self._before.get((job.job_id, job.state)) is not None:
+            self._before[job.job_id, job.state] = None
+            with self._database.transaction() as rows:
+                note_begun(rows, job.job_id, job.state, 0)
+
+    def close(self) -> None:
+        """The process ends as it was told to: nothing has killed it."""
+        with self._database.transaction() as rows:
+            for (job_id, state), before in self._before.items():
+                if before is not None:
+                    note_begun(rows, job_id, state, before)
+
+
+def has_killed(job: Job) -> bool:
+    """Whether as many processes as may have ended in the step that the job is at."""
+    return job.work.begun.get(job.state, 0) > TRIES
+
+
+def give_up(job: Job, _bench: Bench, _desk: Desk, _facts: Facts) -> Change:
+    """End a job that ends its trainers."""
+    reason = (
+        f"{TRIES} trainers ended while the job was {job.state}, and no further one tries.  Look "
+        "for what they said last, and what the system said of their memory; then ask again with "
+        "`driftline retrain`."
+    )
+    return Change(job.ended("failed"), (Told("failed", "ends_trainer", reason, {"tries": TRIES}),))
