@@ -10,13 +10,10 @@ import pandas as pd
 
 from driftline.replay.columns import floats_of
 from driftline.replay.refusal import BadSource
+from stream_monitor.reference.clock import clock_ms, written_days
 from stream_monitor.reference.fixed_point import Bools, Floats
 from stream_monitor.reference.values import category
 
-# By what power of 1,000 a clock becomes milliseconds: up to the year 5138 in seconds, and so on.
-_UNITS: Final = ((1, 1e11), (0, 1e14), (-1, 1e17), (-2, np.inf))
-_FIRST_DAY: Final = 19_000_101
-_LAST_DAY: Final = 21_001_231
 _LIKE: Final = (
     '"%d.%m.%Y %H:%M" for 31.01.2024 13:05, "%m/%d/%Y" for 01/31/2024, "%Y%m%d" for 20240131'
 )
@@ -32,9 +29,8 @@ def times_ms(series: pd.Series[Any]) -> Sequence[int]:
     """
     if pd.api.types.is_numeric_dtype(series):
         clock = floats_of(series)
-        _refuse(series, _days(clock), "is a day as it is written, not seconds since 1970")
-        latest = float(np.nanmax(clock, initial=0.0))
-        numbers: Floats = clock * next(1000.0**power for power, end in _UNITS if latest <= end)
+        _refuse(series, written_days(clock), "is a day as it is written, not seconds since 1970")
+        numbers: Floats = clock_ms(clock)
         bad = ~(np.isfinite(numbers) & (numbers >= 0))
     else:
         moments = pd.to_datetime(series, errors="coerce", format="ISO8601", utc=True)
@@ -44,19 +40,6 @@ def times_ms(series: pd.Series[Any]) -> Sequence[int]:
     _refuse(series, bad, "is no time since 1970 (ISO 8601, or a number)")
     times: list[int] = numbers.astype(np.int64).tolist()
     return times
-
-
-def _days(clock: Floats) -> Bools:
-    """Which of the numbers (n,) are days like 20240131; none where they need not be.
-
-    As seconds all would lie in 1970, and it would be chance that each one reads as a day.
-    """
-    whole = np.isfinite(clock) & (clock >= _FIRST_DAY) & (clock <= _LAST_DAY) & (clock % 1 == 0)
-    if not whole.all():
-        return np.zeros(len(clock), dtype=np.bool_)
-    texts = pd.Series(clock.astype(np.int64).astype(str))
-    read = pd.to_datetime(texts, errors="coerce", format="%Y%m%d").notna().to_numpy()
-    return read & read.all()
 
 
 def with_times(frame: pd.DataFrame, column: str | None, written: str | None) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from stream_monitor.reference.clock import clock_ms, written_days
 from stream_monitor.reference.declared import with_segments
 from stream_monitor.reference.errors import NoPositiveLabel
 from stream_monitor.reference.fit import fit_profile
@@ -47,10 +48,10 @@ def profile_from_frame(
     Without ``loss`` it is computed from prediction and label, and from both of them it is learnt
     what loss to expect of a prediction before its label is there.  All other columns are features,
     unless ``features`` names them.  ``time`` names the column of event times, as dates, as ISO 8601
-    writes them, or as milliseconds since 1970 UTC; with it a season of the hour or the week is
-    learnt where there is one.  ``segments`` are columns whose values, or single values
-    (``"origin=EWR"``), are watched by themselves too; a column that is no feature is what events
-    name under ``segment``.
+    writes them, or as a number since 1970 UTC (seconds, milli-, micro- or nanoseconds, by its
+    size); with it a season of the hour or the week is learnt where there is one.
+    ``segments`` are columns whose values, or single values (``"origin=EWR"``), are watched by
+    themselves too; a column that is no feature is what events name under ``segment``.
     ``categorical`` are features whose numbers are codes: categories, not quantities.  Labels of a
     binary model that are words need ``positive``: which of them the score is the probability of.
     ``importances`` of features, on any scale, weigh how bad their drift is.  ``events_per_week``
@@ -141,7 +142,7 @@ def _times_ms(series: pd.Series[Any]) -> Ints:
 
     try:
         if pd.api.types.is_numeric_dtype(series):
-            return series.to_numpy().astype(np.int64) if series.notna().all() else _no_time(series)
+            return _counted_ms(series)
         moments = pd.to_datetime(series, utc=True, format="ISO8601")  # 01/02/2024 is no one day
     except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(
@@ -151,6 +152,18 @@ def _times_ms(series: pd.Series[Any]) -> Ints:
     if moments.isna().any():
         return _no_time(series)
     return np.array(moments.astype("datetime64[ms, UTC]").astype(np.int64), dtype=np.int64)
+
+
+def _counted_ms(series: pd.Series[Any]) -> Ints:
+    """Of a column of numbers.  Raises ValueError as `profile_from_frame` says."""
+    if series.isna().any():
+        return _no_time(series)
+    clock = series.to_numpy(dtype=np.float64)
+    if not np.isfinite(clock).all():
+        raise ValueError("infinity is no time")
+    if written_days(clock).any():
+        raise ValueError(f"{series.iloc[0]} is a day as it is written, not seconds since 1970")
+    return clock_ms(clock).astype(np.int64)
 
 
 def _no_time(series: pd.Series[Any]) -> Ints:

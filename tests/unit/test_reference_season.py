@@ -207,11 +207,13 @@ def test_a_season_that_cannot_be_true_is_refused_with_a_reason(
         profile_from_data(data)
 
 
-@pytest.mark.parametrize("kind", ["milliseconds", "dates", "text"])
+@pytest.mark.parametrize("kind", ["seconds", "milliseconds", "dates", "text"])
 def test_a_frame_names_the_column_of_its_times(kind: str) -> None:
     n = 10 * PER_DAY
-    when: Any = times(n)
-    if kind != "milliseconds":
+    when: Any = np.asarray(times(n)) + 2_000 * WEEK_MS  # it is 2008, and a Thursday as in 1970
+    if kind == "seconds":
+        when = when / 1_000
+    elif kind != "milliseconds":
         when = pd.to_datetime(when, unit="ms", utc=True)
     if kind == "text":
         when = [moment.isoformat() for moment in when]

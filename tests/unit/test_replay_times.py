@@ -15,6 +15,7 @@ from driftline.cli import app
 from driftline.commands.failure import USAGE
 from driftline.replay.refusal import BadSource
 from driftline.replay.times import times_ms, with_times
+from stream_monitor.reference.frame import _times_ms
 
 NOON_MS = 1_359_633_600_000  # 2013-01-31T12:00:00Z
 
@@ -38,6 +39,7 @@ def written(value: Any, form: str) -> int:
 )
 def test_a_time_is_told_in_any_unit(column: pd.Series[Any]) -> None:
     assert times_ms(column) == [1_359_633_600_000, 1_359_633_601_000]
+    assert _times_ms(column).tolist() == times_ms(column)  # of `profile_from_frame`
 
 
 @pytest.mark.parametrize(
@@ -76,6 +78,8 @@ def test_numbers_that_are_days_are_no_seconds_of_1970() -> None:
     days = pd.Series([20240131, 20240201], name="day")
     with pytest.raises(BadSource, match="--time day: row 0: 20240131 is a day as it is written"):
         times_ms(days)
+    with pytest.raises(ValueError, match=r"column 'day' holds what is no time .*20240131 is a day"):
+        _times_ms(days)
     assert times_ms(pd.Series([20240131, 20240132])) == [20_240_131_000, 20_240_132_000]
 
 

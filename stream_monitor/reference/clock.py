@@ -1,0 +1,48 @@
+"""Numbers as moments: what they count since 1970 is told by their size; days are none."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Final
+
+import numpy as np
+
+from stream_monitor.reference.fixed_point import Bools, Floats
+
+# By what power of 1,000 a clock becomes milliseconds: up to the year 5138 in seconds, and so on.
+_UNITS: Final = ((1, 1e11), (0, 1e14), (-1, 1e17), (-2, np.inf))
+_FIRST_DAY: Final = 19_000_101
+_LAST_DAY: Final = 21_001_231
+
+
+def clock_ms(clock: Floats) -> Floats:
+    """Milliseconds of a column (n,) that counts seconds, milli-, micro- or nanoseconds.
+
+    >>> clock_ms(np.array([1_700_000_000.5, np.nan]))
+    array([1.7e+12,     nan])
+    """
+    latest = float(np.nanmax(clock, initial=0.0))
+    scaled: Floats = clock * next(1000.0**power for power, end in _UNITS if latest <= end)
+    return scaled
+
+
+def written_days(clock: Floats) -> Bools:
+    """Which of the numbers (n,) are days like 20240131; none where they need not be.
+
+    As seconds all would lie in 1970, and it would be chance that each one reads as a day.
+
+    >>> written_days(np.array([20240131.0, 20240201.0])), written_days(np.array([20240131.0, 7.0]))
+    (array([ True,  True]), array([False, False]))
+    """
+    whole = np.isfinite(clock) & (clock >= _FIRST_DAY) & (clock <= _LAST_DAY) & (clock % 1 == 0)
+    all_days = bool(whole.all()) and all(_is_day(day) for day in np.unique(clock).tolist())
+    return np.full(len(clock), all_days, dtype=np.bool_)
+
+
+def _is_day(number: float) -> bool:
+    year, rest = divmod(int(number), 10_000)
+    try:
+        date(year, *divmod(rest, 100))
+    except ValueError:
+        return False
+    return True
