@@ -9,6 +9,8 @@ from typing import Any, Final, NamedTuple, Self
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
 
+from producer.reach import reached
+
 BATCH: Final = 5_000
 METADATA_S: Final = 5.0
 BEGINNING: Final[int] = OFFSET_BEGINNING
@@ -57,8 +59,10 @@ class TopicReader:
         self.topic = topic
         try:
             self.partitions = self._partitions()
-        except BaseException:
+        except BaseException as error:
             self._consumer.close()
+            if isinstance(error, KafkaException):
+                reached(client, METADATA_S)  # says why
             raise
         self._consumer.assign([TopicPartition(topic, p, start) for p in self.partitions])
 

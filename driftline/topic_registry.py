@@ -13,6 +13,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic  # type: ignore[attr-defined]
 
 from driftline.commands.findings import WantedTopic
+from producer.reach import reached
 
 TIMEOUT_S: Final = 5.0
 CREATE_S: Final = 20.0
@@ -53,7 +54,7 @@ def existing_topics(client: Mapping[str, Any]) -> dict[str, int]:
     Raises:
         KafkaException: nobody answers.
     """
-    found = _admin(client).list_topics(timeout=TIMEOUT_S).topics
+    found = reached(client, TIMEOUT_S).list_topics(timeout=TIMEOUT_S).topics
     return {name: len(topic.partitions) for name, topic in found.items()}
 
 
@@ -63,7 +64,7 @@ def create_topics(client: Mapping[str, Any], wanted: Sequence[WantedTopic]) -> l
     Raises:
         KafkaException: nobody answers, or a topic was refused.
     """
-    admin = _admin(client)
+    admin = reached(client, TIMEOUT_S)
     cluster = admin.list_topics(timeout=TIMEOUT_S)
     new = missing(wanted, dict.fromkeys(cluster.topics, 0))
     if not new:

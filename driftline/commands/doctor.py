@@ -80,8 +80,11 @@ def examine_kafka(settings: Settings) -> tuple[list[Finding], dict[str, int] | N
         existing = registry.existing_topics(client)
     except KafkaException as error:
         why = error.args[0].str()
-        fix = "start Kafka, or set --bootstrap-servers or KAFKA_BOOTSTRAP_SERVERS"
-        text = f"{place} does not answer ({why})"
+        fix = (
+            "start Kafka, or set --bootstrap-servers or KAFKA_BOOTSTRAP_SERVERS; passwords and "
+            "certificates stand in [kafka.librdkafka]"
+        )
+        text = f"{place} does not answer, or refused ({why})"
         return [Finding(check="kafka", level="problem", found=text, fix=fix)], None
     found = [Finding(check="kafka", level="ok", found=f"{place} answers, {broker_text(client)}")]
     wanted = registry.load_registry(settings.topics.prefix)

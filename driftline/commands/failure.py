@@ -44,13 +44,7 @@ def explained(error: BaseException) -> Failure:
             code=USAGE,
         )
     if module == "confluent_kafka" or name == "KafkaException":
-        cause = error.args[0] if error.args else error
-        return Failure(
-            "Kafka does not answer, or refused",
-            why=cause.str() if hasattr(cause, "str") else str(cause),
-            fix="check --bootstrap-servers or KAFKA_BOOTSTRAP_SERVERS; `driftline doctor` looks",
-            code=UNREACHABLE,
-        )
+        return _of_kafka(error)
     if module == "redis":
         return Failure(
             "Redis does not answer, or refused",
@@ -66,4 +60,22 @@ def explained(error: BaseException) -> Failure:
         "something unexpected happened",
         why=f"{name}: {error}",
         fix="run it again with --debug, and report what it says",
+    )
+
+
+def _of_kafka(error: BaseException) -> Failure:
+    cause = error.args[0] if error.args else error
+    why = cause.str() if hasattr(cause, "str") else str(cause)
+    if hasattr(cause, "name") and cause.name() == "_INVALID_ARG":
+        return Failure(
+            "a setting of Kafka's client is wrong",
+            why=why,
+            fix="see [kafka.librdkafka] in driftline.toml, or DRIFTLINE_KAFKA__LIBRDKAFKA",
+            code=USAGE,
+        )
+    return Failure(
+        "Kafka does not answer, or refused",
+        why=why,
+        fix="check --bootstrap-servers or KAFKA_BOOTSTRAP_SERVERS; `driftline doctor` looks",
+        code=UNREACHABLE,
     )

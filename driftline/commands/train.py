@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import signal
 import threading
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from driftline.commands.failure import USAGE, Failure
 from driftline.commands.options import Bootstrap, Config, Prefix
 from driftline.commands.training import Factory, Home, load_bench
+
+REACH_S: Final = 15.0
 
 
 def train(
@@ -46,10 +48,12 @@ def train(
             fix="give --model and --factory, or [trainer.factories] in driftline.toml",
             code=USAGE,
         )
-    from stream_monitor.runtime.logs import configure  # noqa: PLC0415 - light imports
+    from producer.reach import reached  # noqa: PLC0415 - light imports
+    from stream_monitor.runtime.logs import configure  # noqa: PLC0415
     from trainer.runtime.lock import TrainerRuns, only_trainer  # noqa: PLC0415
     from trainer.runtime.trainer import Trainer  # noqa: PLC0415
 
+    reached(bench.kafka.client(), REACH_S)
     configure()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

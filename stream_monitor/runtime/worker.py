@@ -8,10 +8,11 @@ from typing import Any, Final
 
 import faust
 import structlog
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaError, KafkaException
 
+from producer.reach import reached
 from stream_monitor.runtime.app import STOP_S, MonitorApp, end_after
+from stream_monitor.runtime.credentials import faust_credentials
 from stream_monitor.runtime.logs import configure
 from stream_monitor.runtime.memory import keep_large_blocks_apart
 from stream_monitor.settings import Settings
@@ -85,14 +86,9 @@ def _calm_garbage_collector() -> None:
 
 def check(settings: Settings) -> int | None:
     """What is wrong with the surroundings, as an exit code; ``None`` when all is there."""
-    try:
-        missing = missing_topics(settings)
-    except KafkaException as error:
-        log.critical("Kafka does not answer", at=settings.kafka.bootstrap_servers, error=str(error))
-        return UNREACHABLE
-    if missing:
-        log.critical("topics are missing: declare them before the start", topics=missing)
-        return UNREACHABLE
+    wrong = _check_kafka(settings)
+    if wrong is not None:
+        return wrong
     try:
         warning = asyncio.run(_check_store(settings))
     except UnsafeEviction as error:
@@ -106,13 +102,33 @@ def check(settings: Settings) -> int | None:
     return None
 
 
+def _check_kafka(settings: Settings) -> int | None:
+    try:
+        faust_credentials(settings.kafka.librdkafka)
+        missing = missing_topics(settings)
+    except (ValueError, OSError) as error:
+        log.critical("[kafka.librdkafka] is wrong", error=str(error))
+        return MISCONFIGURED
+    except KafkaException as error:
+        at, why = settings.kafka.bootstrap_servers, error.args[0]
+        if why.code() == KafkaError._INVALID_ARG:  # noqa: SLF001 - its public name
+            log.critical("[kafka.librdkafka] is wrong", error=why.str())
+            return MISCONFIGURED
+        log.critical("Kafka does not answer, or refused", at=at, error=why.str())
+        return UNREACHABLE
+    if missing:
+        log.critical("topics are missing: declare them before the start", topics=missing)
+        return UNREACHABLE
+    return None
+
+
 def missing_topics(settings: Settings) -> list[str]:
     """Topics the monitor reads or writes that do not exist.
 
     Raises:
         KafkaException: no broker answers.
     """
-    admin = AdminClient({**settings.kafka.client(), "log_level": 0})
+    admin = reached(settings.kafka.client(), METADATA_S)
     known = admin.list_topics(timeout=METADATA_S).topics
     topics = settings.topics
     return [t for t in (topics.events, topics.alerts, topics.dead_letters) if t not in known]

@@ -112,18 +112,25 @@ class Stage:
         assert producer.flush(20) == 0
 
     def start(self, **environment: str) -> subprocess.Popen[bytes]:
-        place = ["--bootstrap-servers", self.broker, "--redis-url", self.redis_url]
+        place = {
+            "DRIFTLINE_KAFKA__BOOTSTRAP_SERVERS": self.broker,
+            "DRIFTLINE_REDIS__URL": self.redis_url,
+            "DRIFTLINE_TOPICS__PREFIX": self.prefix,
+        }
         monitor = subprocess.Popen(
-            [sys.executable, "-m", "driftline", "monitor", *place, "--prefix", self.prefix],
-            env={**os.environ, **CORE, **FAST, **environment},
+            [sys.executable, "-m", "driftline", "monitor"],
+            env={**os.environ, **CORE, **FAST, **place, **environment},
         )
         self.monitors.append(monitor)
         return monitor
 
+    def next(self, partition: int) -> int:
+        """How far a partition is committed; -1: not at all."""
+        return int(self.redis.hget(self.key(partition), "_next") or -1)
+
     def position(self) -> int:
         """Records committed so far, over all partitions."""
-        stored = [self.redis.hget(self.key(p), "_next") for p in range(self.partitions)]
-        return sum(max(0, int(value)) for value in stored if value is not None)
+        return sum(max(0, self.next(p)) for p in range(self.partitions))
 
     def waiting(self) -> int:
         fields = [name for p in range(self.partitions) for name in self.redis.hkeys(self.key(p))]

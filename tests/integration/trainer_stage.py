@@ -126,11 +126,12 @@ class Stage:
         trainer = subprocess.Popen(
             [
                 sys.executable, "-m", "driftline", "train", "--model", MODEL, "--factory", factory,
-                "--home", str(self.home), "--prefix", self.prefix,
-                "--bootstrap-servers", self.broker, "--shards", str(self.shards),
+                "--home", str(self.home), "--prefix", self.prefix, "--shards", str(self.shards),
             ],
             cwd=HERE,
-            env=self.environment() | {"DRIFTLINE_FAILPOINT": failpoint} | environment,
+            env=self.environment()
+            | {"DRIFTLINE_FAILPOINT": failpoint, "DRIFTLINE_KAFKA__BOOTSTRAP_SERVERS": self.broker}
+            | environment,
             stdout=said, stderr=said,
         )  # fmt: skip
         self.trainers.append(trainer)

@@ -1,0 +1,159 @@
+"""Everything works where Kafka asks for a password or a certificate; who has none is told so."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from driftline.serving import ChampionModel
+from producer.events import Event
+from producer.logger import InferenceLogger
+from stream_monitor.runtime.caution import TRIES
+from tests.integration.monitor_stage import MODELS, Stage, assert_undisturbed, log_of, until
+from tests.integration.secured_kafka import SecuredKafka, Settings, secured_kafka
+from tests.integration.trainer_stage import MODEL, N_AFTER, N_BEFORE
+from tests.integration.trainer_stage import Stage as TrainerStage
+
+pytestmark = pytest.mark.kafka
+
+DOORS: Final = ("PLAIN", "SCRAM", "certificate")
+
+
+@pytest.fixture(scope="module")
+def secured(kafka_from_jars: None) -> Iterator[SecuredKafka]:  # noqa: ARG001 - it must be there
+    with secured_kafka() as kafka:
+        yield kafka
+
+
+def environment(address: str, librdkafka: Settings) -> dict[str, str]:
+    return {
+        "DRIFTLINE_KAFKA__BOOTSTRAP_SERVERS": address,
+        "DRIFTLINE_KAFKA__LIBRDKAFKA": json.dumps(librdkafka),
+    }
+
+
+def command(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "driftline", *arguments],
+        env={**os.environ, **settings}, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_monitor_reads_writes_and_goes_carefully(
+    secured: SecuredKafka, redis_url: str, door: str
+) -> None:
+    """Both of its ways to the log, and its membership, have credentials of their own."""
+    stage = Stage(secured.open_at, redis_url)
+    at = environment(*secured.doors[door])
+    quiet = {"DRIFTLINE_KAFKA__TICK_AFTER_S": "600"}
+    log: list[Event | bytes] = list(log_of(MODELS[0], 1, 600))
+    try:
+        first = stage.start(**at, **quiet)
+        stage.produce(MODELS[0], log[:400])
+        until(lambda: stage.drained(400), "what came first is read")
+        first.kill()
+        first.wait()
+        stage.produce(MODELS[0], log[400:])
+        for partition in range(stage.partitions):  # as if others had died there
+            stage.redis.hset(stage.key(partition), "_acqnext", stage.next(partition))
+            stage.redis.hset(stage.key(partition), "_att", TRIES)
+        second = stage.start(**at, **quiet)
+        until(lambda: stage.drained(len(log)), "all is read and the outbox is out")
+        second.terminate()
+        assert second.wait(60) == 0
+        assert_undisturbed(stage)
+    finally:
+        stage.close()
+
+
+@pytest.mark.parametrize("door", ["SCRAM", "certificate"])
+def test_commands_and_loggers_get_in(secured: SecuredKafka, redis_url: str, door: str) -> None:
+    address, librdkafka = secured.doors[door]
+    settings = {
+        **environment(address, librdkafka), "DRIFTLINE_REDIS__URL": redis_url,
+        "DRIFTLINE_TOPICS__PREFIX": f"secured-{door.lower()}",
+    }  # fmt: skip
+    assert command("topics", "create", **settings).returncode == 0
+    with InferenceLogger(
+        address, model="m", version="1", topic_prefix=settings["DRIFTLINE_TOPICS__PREFIX"],
+        librdkafka=librdkafka,
+    ) as logger:  # fmt: skip
+        for number in range(100):
+            logger.log(features={"x": number}, prediction=0.5)
+    assert logger.counters().delivered == 100
+
+    looked = command("doctor", "--json", **settings)
+    problems = [f for f in json.loads(looked.stdout)["findings"] if f["level"] == "problem"]
+    assert [f["fix"] for f in problems] == ["start a worker: driftline monitor"], problems
+    for arguments in (("status",), ("alerts", "list")):
+        said = command(*arguments, **settings)
+        assert said.returncode == 0, said.stderr
+
+
+def test_a_trainer_retrains_and_a_server_swaps(secured: SecuredKafka, tmp_path: Path) -> None:
+    address, librdkafka = secured.doors["SCRAM"]
+    stage = TrainerStage(secured.open_at, tmp_path / "home")
+    try:
+        with ChampionModel(
+            MODEL, bootstrap_servers=address, registry=stage.home / "registry",
+            topic_prefix=stage.prefix, librdkafka=librdkafka,
+        ) as model:  # fmt: skip
+            assert model.wait(timeout_s=60).version == "1"
+            stage.publish(N_BEFORE, turned=False)
+            stage.publish(N_AFTER, turned=True)
+            stage.alert(1, partition=next(iter(stage.updates()))[0])
+            stage.start(**environment(address, librdkafka))  # type: ignore[arg-type]
+            until(lambda: model.current().version == "2", "the challenger serves")
+    finally:
+        stage.close()
+
+
+def wrong(secured: SecuredKafka, what: str) -> tuple[str, Settings]:
+    address, librdkafka = secured.doors["certificate" if "certificate" in what else "PLAIN"]
+    changes: dict[str, Any] = {
+        "password": {"sasl.password": "guessed"},
+        "authority": {"ssl.ca.location": str(secured.folder / "other-ca.pem")},
+        "certificate of a stranger": {
+            "ssl.certificate.location": str(secured.folder / "stranger.pem"),
+            "ssl.key.location": str(secured.folder / "stranger.pem"),
+        },
+        "mechanism": {"sasl.mechanism": "OAUTHBEARER"},
+        "setting": {"no.such.setting": "1"},
+        "file": {"ssl.ca.location": str(secured.folder / "nowhere.pem")},
+    }[what]
+    return address, librdkafka | changes
+
+
+@pytest.mark.parametrize(
+    ("what", "code", "told"),
+    [
+        ("password", 4, "uthentication failed"),
+        ("authority", 4, "certificate"),
+        ("certificate of a stranger", 4, "certificate"),
+        ("mechanism", 2, "OAUTHBEARER is not supported"),
+        ("setting", 2, "no.such.setting"),
+        ("file", 2, "ssl.ca.location"),
+    ],
+)
+def test_who_is_not_let_in_is_told_why(
+    secured: SecuredKafka, what: str, code: int, told: str
+) -> None:
+    settings = environment(*wrong(secured, what))
+    commands = [("monitor",), ("alerts", "list"), ("doctor",)]
+    if what == "mechanism":  # librdkafka knows it
+        commands = [("monitor",)]
+    elif "stranger" in what:  # that a broker hangs up is not believed at once
+        commands = [("doctor",)]
+    for arguments in commands:
+        said = command(*arguments, **settings)
+        assert said.returncode == (4 if arguments == ("doctor",) else code), arguments
+        assert told in said.stdout + said.stderr, arguments
+        assert "Traceback" not in said.stderr
