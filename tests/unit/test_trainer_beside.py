@@ -8,39 +8,27 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, get_args
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_monitor.contracts import Phase
 from tests.unit.alert_factories import alert
-from trainer.contracts import RetrainEvent
-from trainer.decision import Decision
-from trainer.jobs import Database, active_jobs, move, ready
-from trainer.jobs.deferred import deferred
+from tests.unit.hearing import (
+    HOUR_MS,
+    MENDED,
+    MENDED_MS,
+    MISSING,
+    NOW_MS,
+    WALL_MS,
+    bench_in,
+    events,
+    hear,
+    later,
+)
+from trainer.jobs import Database, active_jobs, move
 from trainer.jobs.quality import note_quality, quality_beside
-from trainer.runtime.bench import Bench, bench_of
-from trainer.runtime.hearing import reconsider, record
-from trainer.settings import Settings
-
-HOUR_MS = 3_600_000
-NOW_MS = 1_700_000_000_000
-WALL_MS = 1_800_000_000_000
-MISSING = {
-    "alert_id": "q", "episode_id": "q", "kind": "quality", "severity": "low",
-    "explanation": "temp: missing 1 % → 9 %", "onset_ms": NOW_MS - HOUR_MS,
-    "decided_ms": NOW_MS - 1,
-}  # fmt: skip
-MENDED_MS = NOW_MS + 5 * HOUR_MS
-MENDED: dict[str, Any] = MISSING | {
-    "alert_id": "q-over", "phase": "recovered", "decided_ms": MENDED_MS,
-}  # fmt: skip
-
-
-def bench_in(home: Path) -> Bench:
-    told: dict[str, Any] = {"trainer": {"home": home, "factories": {"m": "f:f"}}}
-    return bench_of(Settings(**told))
+from trainer.runtime.bench import Bench
 
 
 @pytest.fixture
@@ -52,21 +40,6 @@ def bench(tmp_path: Path) -> Bench:
 def database(tmp_path: Path) -> Iterator[Database]:
     with closing(Database(tmp_path)) as database:
         yield database
-
-
-def hear(database: Database, bench: Bench, **changes: Any) -> Decision:
-    told = {"decided_ms": NOW_MS} | changes
-    with database.transaction() as rows:
-        return record(rows, alert(**told), bench, wall_ms=WALL_MS)
-
-
-def later(database: Database, bench: Bench, wall_ms: int = WALL_MS) -> list[Decision | None]:
-    with database.transaction() as rows:
-        return [reconsider(rows, one, bench, wall_ms=wall_ms) for one in deferred(rows)]
-
-
-def events(database: Database) -> list[RetrainEvent]:
-    return [msgspec.json.decode(one.value, type=RetrainEvent) for one in ready(database.rows)]
 
 
 @pytest.mark.parametrize("cause", [None, "constant", "unit_change"])
@@ -231,17 +204,6 @@ def test_what_waited_for_a_job_waits_on_while_its_data_are_broken(
     hear(database, bench, **MENDED)
 
     assert [d.action for d in later(database, bench) if d is not None] == ["ask"]
-
-
-def test_a_job_that_waits_already_waits_on_when_its_data_break(
-    database: Database, bench: Bench
-) -> None:
-    """The limit: what was asked for is left; a severe break is left out of its training set."""
-    hear(database, bench)
-
-    assert hear(database, bench, **MISSING).rule == "data_quality"
-    (job,) = active_jobs(database.rows)
-    assert job.caused_by == "a"
 
 
 @given(st.lists(st.tuples(st.sampled_from("qr"), st.sampled_from(get_args(Phase))), max_size=8))

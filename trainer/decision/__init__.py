@@ -1,7 +1,7 @@
 """Whether to retrain: pure rules over alerts and what was done before."""
 
 from trainer.decision.beside import QualityEpisode, clean_since_ms, quality_of
-from trainer.decision.decide import PASSING, Decision, History, Numbers, decide
+from trainer.decision.decide import PASSING, Decision, History, Numbers, decide, set_back
 from trainer.decision.naming import derived_id, event_id, job_id_of, next_version
 from trainer.decision.quality import Span, is_broken, span_of
 from trainer.decision.ranges import OffsetRange, start_before
@@ -25,6 +25,7 @@ __all__ = [
     "job_id_of",
     "next_version",
     "quality_of",
+    "set_back",
     "span_of",
     "start_before",
 ]

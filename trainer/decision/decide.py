@@ -6,6 +6,7 @@ replayed year is decided as it was the first time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from stream_monitor.contracts import DriftAlert
@@ -22,7 +23,7 @@ Numbers: TypeAlias = dict[str, float | int | str | None]
 
 PASSING: Final = frozenset({"beside_quality", "already_running", "cooldown", "daily_budget"})
 """Refusals for a while: an episode refused by one of these is decided on again when it worsens, and
-when the while is over and it is still there."""
+when the while is over and it is still there.  So is one whose waiting job `set_back` has ended."""
 _HOUR_MS: Final = 3_600_000
 
 
@@ -116,6 +117,14 @@ def _unfit(alert: DriftAlert, history: History, _spec: RetrainSpec) -> Decision 
         reason = f"Version {alert.version} no longer serves; {history.champion} does."
         return Decision("refuse", "old_version", reason)
     return None
+
+
+def set_back(waits: DriftAlert, quality: Sequence[QualityEpisode]) -> Decision | None:
+    """The end of a job that waits for labels on this alert: data of its feature broke meanwhile."""
+    broken = _beside(waits, History(quality=tuple(quality)), RetrainSpec())
+    if broken is None:
+        return None
+    return broken._replace(action="cancel", numbers=_seen(waits) | broken.numbers)
 
 
 def _beside(alert: DriftAlert, history: History, _spec: RetrainSpec) -> Decision | None:

@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
+from stream_monitor.contracts import DriftAlert
 from trainer.decision.ranges import OffsetRange
 
 State: TypeAlias = Literal[
@@ -56,7 +57,8 @@ def may_follow(after: State, before: State) -> bool:
 class Work(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a job must remember from one state to the next.
 
-    ``partition``, ``onset_offset`` and ``onset_ms`` are the alert's; a person's request has none.
+    ``alert`` is what asked for it, and ``partition``, ``onset_offset`` and ``onset_ms`` are that
+    alert's; a person's request has none.
     Where the feature's data were broken after the onset, ``onset_ms`` is when they were mended.
     ``ranges`` are decided once: every repeat reads the same records.  ``now_ms`` is the latest
     event time the job has seen.  ``artifact_sha256`` is the challenger's.  ``promote``, ``rule``,
@@ -64,6 +66,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     how many processes began its step and were not seen to end it, the present one included.
     """
 
+    alert: DriftAlert | None = None
     partition: int | None = None
     onset_offset: int | None = None
     onset_ms: int | None = None

@@ -126,7 +126,7 @@ def history_of(
         running_job=None if running is None else running.job_id,
         waiting_on=running.episode_id if running is not None and waits else None,
         episode_decided=any(
-            job.outcome != "refused" or job.work.rule not in PASSING
+            job.outcome not in ("refused", "cancelled") or job.work.rule not in PASSING
             for job in _jobs(rows, "episode_id = ?", episode_id)
         ),
         finished_ms=finished,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
@@ -21,6 +22,7 @@ from trainer.decision import (
     decide,
     is_broken,
     job_id_of,
+    set_back,
 )
 from trainer.jobs import Job, Work, add_job, find_job, history_of, move, put
 from trainer.jobs.deferred import Deferred, advance, defer, forget
@@ -113,6 +115,8 @@ def record(rows: sqlite3.Connection, alert: DriftAlert, bench: Bench, *, wall_ms
     elif decision.action in ("ask", "refuse"):
         job = _job(alert, history, alert.alert_id)
         _enter(rows, job, decision, bench.topics.retrain)
+    if history.running_job is not None and decision.rule == "data_quality":
+        _set_back(rows, history.running_job, alert, bench.topics.retrain, wall_ms)
     return decision
 
 
@@ -132,7 +136,7 @@ def reconsider(
         return None
     forget(rows, alert.episode_id)
     if decision.action == "ask":
-        job = _job(alert, history, f"{alert.alert_id}/later")
+        job = _job(alert, history, _again(rows, alert))
         _enter(rows, job, decision, bench.topics.retrain)
     return decision
 
@@ -167,11 +171,34 @@ def _job(alert: DriftAlert, history: History, caused_by: str) -> Job:
         state="asked",
         asked_ms=alert.decided_ms,
         work=Work(
+            alert=alert,
             partition=alert.partition,
             onset_offset=alert.onset_offset,
             onset_ms=clean_since_ms(alert, history.quality),
         ),
     )
+
+
+def _again(rows: sqlite3.Connection, alert: DriftAlert) -> str:
+    """A cause of its own for a further job of an alert: the first of its kind that no job has."""
+    further = (f"{alert.alert_id}/later-{n}" for n in itertools.count(2))
+    names = itertools.chain([f"{alert.alert_id}/later"], further)
+    return next(name for name in names if not has_job(rows, name))
+
+
+def _set_back(
+    rows: sqlite3.Connection, job_id: str, quality: DriftAlert, topic: str, wall_ms: int
+) -> None:
+    """End a job that still waits, if what it waits on may come from broken data, and defer that."""
+    job = find_job(rows, job_id)
+    if job is None or job.state not in ("asked", "waiting") or job.work.alert is None:
+        return
+    waits = job.work.alert
+    decision = set_back(waits, quality_beside(rows, waits))
+    if decision is not None:
+        _cancel(rows, job_id, quality, decision, topic)
+        defer(rows, waits, wall_ms)
+        advance(rows, waits.model, quality.decided_ms)
 
 
 def _cancel(
@@ -180,7 +207,8 @@ def _cancel(
     job = find_job(rows, job_id)
     if job is None:
         return
-    cancelled = job.to(job.state, now_ms=alert.decided_ms).ended("cancelled")
+    why = {"rule": decision.rule, "reason": decision.reason}
+    cancelled = job.to(job.state, now_ms=alert.decided_ms, **why).ended("cancelled")
     move(rows, job, cancelled)
     told = Told("refused", decision.rule, decision.reason, decision.numbers)
     put(rows, [letter_of(cancelled, told, topic)])
