@@ -129,8 +129,11 @@ def examine_redis(settings: Settings) -> tuple[list[Finding], Redis | None]:
         info: Any = client.info()
     except (RedisError, OSError) as error:
         place = without_password(settings.redis.url)
-        fix = "start Redis or Valkey, or set --redis-url or REDIS_URL"
-        text = f"{place} does not answer ({error})"
+        fix = (
+            "start Redis or Valkey, or set --redis-url or REDIS_URL "
+            "(redis://user:password@host:6379/0; rediss:// for TLS)"
+        )
+        text = f"{place} does not answer, or refused ({error})"
         return [Finding(check="redis", level="problem", found=text, fix=fix)], None
     policy: str | None = None
     append_only: bool | None = None

@@ -95,7 +95,7 @@ def check(settings: Settings) -> int | None:
         log.critical(str(error))
         return MISCONFIGURED
     except StoreUnavailable as error:
-        log.critical("Redis does not answer", error=str(error))
+        log.critical("Redis does not answer, or refused", error=str(error))
         return UNREACHABLE
     if warning:
         log.warning(warning)

@@ -208,7 +208,7 @@ async def _reported() -> AsyncIterator[None]:
     try:
         yield
     except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as error:
-        raise StoreUnavailable(repr(error)) from error
+        raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
     except exceptions.ResponseError as error:
         if _full(error) or _passes(error):
             raise StoreUnavailable(str(error)) from error
