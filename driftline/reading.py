@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple, Self
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
 
+from producer.headers import kind_of
 from producer.reach import reached
 
 BATCH: Final = 5_000
@@ -117,14 +118,10 @@ class TopicReader:
 
 
 def _record(message: Any) -> Record:
-    kind = None
-    for name, value in message.headers() or []:
-        if name == "ce_type" and value is not None:
-            kind = value.decode("utf-8", "replace")
     return Record(
         partition=message.partition(),
         offset=message.offset(),
-        kind=kind,
+        kind=kind_of(message),
         value=message.value(),
         key=message.key(),
         timestamp_ms=message.timestamp()[1],

@@ -17,6 +17,7 @@ from driftline.forwarding.mapping import FieldMap, event_of
 from producer.codec import RefusedRecord
 from producer.events import Event
 from producer.failpoint import failpoint
+from producer.headers import kind_of
 from producer.writer import LogWriter, TooLarge, Undelivered
 from stream_monitor.ingest.records import LogRecord
 from stream_monitor.ingest.refusal import dead_letter
@@ -203,14 +204,8 @@ class Forwarder:
 
 
 def _record(message: Message) -> LogRecord:
-    headers: dict[str, Any] = dict(message.headers() or ())
-    kind = headers.get("ce_type")
-    return LogRecord(
-        message.offset() or 0,
-        message.timestamp()[1],
-        None if kind is None else kind.decode("utf-8", "replace"),
-        message.value(),
-    )
+    offset, time_ms = message.offset() or 0, message.timestamp()[1]
+    return LogRecord(offset, time_ms, kind_of(message), message.value())
 
 
 def _next(records: list[Message]) -> list[TopicPartition]:

@@ -12,7 +12,7 @@ import structlog
 from producer.failpoint import failpoint
 from stream_monitor.contracts import DeadLetter
 from stream_monitor.ingest.records import LogRecord, RecordBatch
-from stream_monitor.runtime.caution import KILLS, TRIES, UNREADABLE, by_reference, next_try, singles
+from stream_monitor.runtime.caution import KILLS, TRIES, UNREADABLE, by_reference, next_try, pieces
 from stream_monitor.runtime.committer import Committer
 from stream_monitor.runtime.letters import dead_letter
 from stream_monitor.runtime.partitions import Owned, Partitions
@@ -92,6 +92,7 @@ class BatchAgent:
             record = LogRecord(owned.position, 0, None, None)
             single = RecordBatch(owned.topic, owned.partition, owned.tag, owned.position,
                                  owned.position + 1, [record])  # fmt: skip
+            _say(single, UNREADABLE, trouble.detail)
             await self.skip(owned, single, UNREADABLE, trouble.detail)
             return owned
 
@@ -116,7 +117,7 @@ class BatchAgent:
 
     async def _carefully(self, owned: Owned, batch: RecordBatch) -> None:
         """One record at a time: whichever ends the process, the store knows which it was."""
-        for single in singles(batch):
+        for single in pieces(batch, 1):
             if not await self._committer.commit(owned):
                 return
             record = single.records[0]
@@ -124,6 +125,7 @@ class BatchAgent:
             tried = next_try(record.offset, None if survived else owned.tried)
             if tried.times > TRIES:
                 why = f"{TRIES} workers ended while they folded it in, alone"
+                _say(single, KILLS, why)
                 await self.skip(owned, single, KILLS, why)
                 owned.careful_until = owned.position  # found: go on as usual
             elif await self._committer.mark(owned, tried):
@@ -134,8 +136,6 @@ class BatchAgent:
     async def skip(self, owned: Owned, single: RecordBatch, reason: str, why: str) -> None:
         """Go on behind a record without a look at it; its dead letter refers to it."""
         record = single.records[0]
-        log.critical("skipped a record", partition=owned.partition, offset=record.offset,
-                     reason=reason, why=why)  # fmt: skip
         owned.fold.skip(record)
         owned.advance(single.next, time.monotonic())
         letter = by_reference(single, record, reason, why)
@@ -168,3 +168,8 @@ class BatchAgent:
             owned.letters.append(
                 await self._publisher.publish(self._dead_letters, value=value, headers=headers)
             )
+
+
+def _say(single: RecordBatch, reason: str, why: str) -> None:
+    log.critical("skipped a record", partition=single.partition, offset=single.records[0].offset,
+                 reason=reason, why=why)  # fmt: skip

@@ -142,7 +142,8 @@ class MonitorApp(faust.App):
 
     async def _report_lag(self) -> None:
         readings: dict[int, Reading] = {}
-        for partition, lag in (await self.rooms.reader.lags()).items():
+        lags = await self.rooms.reader.lags() | self.rooms.unpacking.lags()
+        for partition, lag in lags.items():
             owned = self.rooms.partitions.get(partition)
             if owned is not None:
                 self.rooms.metrics.lag.labels(self.log_topic, str(partition)).set(lag)

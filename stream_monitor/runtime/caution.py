@@ -25,6 +25,8 @@ PACKED_RECORDS: Final = 20_000
 """How far beyond the offset librdkafka may have unpacked: what it queues before it fetches less."""
 SKIPPED_AT_ONCE: Final = 1_000
 """Records of a batch that are skipped between two commits: each has a dead letter in memory."""
+FOLDED_AT_ONCE: Final = 500
+"""Records of an unpacked batch that are folded in, perhaps alone, before others have a turn."""
 KILLS: Final = "process_killer"
 UNREADABLE: Final = "unreadable"
 
@@ -46,7 +48,8 @@ def packed_until(acquired: Acquired, start: int) -> int:
 
 
 def _died_here(acquired: Acquired, start: int) -> bool:
-    died_alone = acquired.tried is not None and acquired.tried.offset >= start
+    tried = acquired.tried
+    died_alone = tried is not None and tried.times > 0 and tried.offset >= start
     return acquired.attempts > TRIES or died_alone
 
 
@@ -62,21 +65,14 @@ def next_try(offset: int, before: Tried | None, *, unpacking: bool = False) -> T
     return Tried(offset, before.times + 1 if same and before is not None else 1, unpacking)
 
 
-def unpacked_before(first: int, last: int, before: Tried | None) -> bool:
-    """Whether one of these records was folded in before: then unpacking them did not kill.
-
-    >>> unpacked_before(5, 9, Tried(7, 1)), unpacked_before(5, 9, Tried(9, 1, unpacking=True))
-    (True, False)
-    """
-    return before is not None and not before.unpacking and first <= before.offset <= last
-
-
-def singles(batch: RecordBatch) -> Iterator[RecordBatch]:
-    """The batch, a record at a time, without a gap."""
+def pieces(batch: RecordBatch, n_records: int) -> Iterator[RecordBatch]:
+    """The batch, ``n_records`` at a time, without a gap."""
     start = batch.start
-    for number, record in enumerate(batch.records, 1):
-        upto = batch.next if number == len(batch.records) else record.offset + 1
-        yield batch._replace(start=start, next=upto, records=[record])
+    for at in range(0, max(1, len(batch.records)), n_records):
+        part = batch.records[at : at + n_records]
+        is_last = at + n_records >= len(batch.records)
+        upto = batch.next if is_last else part[-1].offset + 1
+        yield batch._replace(start=start, next=upto, records=part)
         start = upto
 
 

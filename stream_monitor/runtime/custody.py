@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import structlog
@@ -138,10 +138,11 @@ class Custody:
         """Give everything up, after a last commit if it can be had in time."""
         self._turn += 1
         self.assigned = frozenset()
+        ours = list(self._partitions)
         try:
             async with asyncio.timeout(budget_s):
                 async with lock:
-                    for owned in self._partitions:
+                    for owned in ours:
                         await self._commit_and_release(owned, committer)
                 await self._relay.flush()
         except TimeoutError:
@@ -149,16 +150,20 @@ class Custody:
         except (KafkaException, StoreUnavailable, StoreLost) as error:
             log.warning("gave partitions up without a last commit", error=str(error))
         finally:
-            for owned in self._partitions:
+            for owned in ours:
                 self._forget(owned)
             await self._reader.drop()
 
     async def _commit_and_release(self, owned: Owned, committer: Committer) -> None:
+        """And let nobody work on it afterwards: its fold may be needed as it is."""
         failpoint("monitor.revoke.begun")
         if await committer.commit(owned):
             failpoint("monitor.revoke.committed")
+            if owned.unpacking is not None:  # it has not killed us
+                await committer.mark(owned, owned.unpacking.taken_back())
             await self._store.release(owned.key, owned.epoch)
             self._takeover.keep(owned)
+        self._partitions.drop(owned)
 
     async def _take_all(self, partitions: list[int]) -> None:
         async with self._taking:
@@ -172,8 +177,11 @@ class Custody:
             self._metrics.owned.set(len(self._partitions))
             await self._place(ours)
 
-    async def _place(self, ours: Iterable[Owned]) -> None:
+    async def _place(self, ours: Sequence[Owned]) -> None:
         """Read on; but what lies below ``packed_until`` is not for librdkafka to fetch."""
+        for owned in ours:
+            if owned.position < owned.packed_until:
+                await self._reader.drop_one(owned.partition)
         await self._reader.place({
             owned.partition: Place(owned.tag, owned.position)
             for owned in ours

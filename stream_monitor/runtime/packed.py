@@ -7,6 +7,8 @@ says so: word of it can be left first.  Slow, and only for partitions that ended
 
 from __future__ import annotations
 
+import asyncio
+import struct
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -21,6 +23,7 @@ from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 from stream_monitor.ingest.records import RecordBatch
 from stream_monitor.runtime.reader import Place, Trouble, log_record
 
+ANSWER_S: Final = 45.0
 WAIT_MS: Final = 100
 """How long the broker waits for a record before it says that there is none."""
 ONE_BATCH_BYTES: Final = 1
@@ -32,13 +35,18 @@ class Unreadable(Exception):  # noqa: N818 - says what it is
 
 
 class PackedBatch(NamedTuple):
-    """One batch of the log from ``start`` on, its last record at ``last``, not unpacked."""
+    """One batch of the log, not unpacked: what of it lies at ``start`` and beyond.
+
+    ``first`` and ``last`` are offsets of its records, ``end`` is that of the partition.
+    """
 
     topic: str
     partition: int
     tag: str
     start: int
+    first: int
     last: int
+    end: int
     compressed: bool
     aborted: Sequence[tuple[int, int]]
     raw: bytes
@@ -79,11 +87,12 @@ class PackedReader:
     async def fetch(self, partition: int, place: Place) -> Answer:
         """The batch with the record at this place; ``None``: the log has no more of them now."""
         try:
-            return await self._fetch(partition, place)
+            async with asyncio.timeout(ANSWER_S):
+                return await self._fetch(partition, place)
         except OffsetOutOfRangeError as error:
             return Trouble(partition, place.tag, place.offset, "out_of_range", repr(error))
-        except KafkaError as error:  # the leader moved, or nobody answers
-            await self.close()  # a new client learns who is there
+        except Exception as error:  # noqa: BLE001 - a leader that moved, a quota, a client that broke
+            await self.close()  # a new one learns who is there
             return Trouble(partition, place.tag, place.offset, "other", repr(error))
 
     async def close(self) -> None:
@@ -100,18 +109,31 @@ class PackedReader:
         of = (partition, place.offset, ONE_BATCH_BYTES)
         request = FetchRequest(WAIT_MS, 1, ONE_BATCH_BYTES, READ_COMMITTED, [(self._topic, [of])])
         response = await client.send(leader, request)
-        ((_topic, ((_partition, code, _end, *rest),)),) = response.topics
+        if response.API_VERSION >= 7 and response.error_code:
+            raise for_code(response.error_code)
+        answers = [answer for _topic, partitions in response.topics for answer in partitions]
+        if not answers:
+            raise KafkaError("an answer without the partition: a quota holds it back")
+        _partition, code, end, stable, *rest = answers[0]
         if code:
             raise for_code(code)
-        raw = rest[-1]
-        batch = MemoryRecords(raw).next_batch() if raw else None
+        batch = MemoryRecords(rest[-1]).next_batch() if rest[-1] else None
         if batch is None:
+            if place.offset < stable:
+                raise KafkaError(f"nothing came, and the log goes on to {stable}")
             return None
-        aborted = rest[2] if response.API_VERSION >= 11 else rest[-2]
-        last = max(place.offset, batch.next_offset - 1)
-        compressed = getattr(batch, "compression_type", True) != 0  # before Kafka 0.11 it hid that
-        return PackedBatch(self._topic, partition, place.tag, place.offset, last,
-                           compressed, aborted or (), raw)  # fmt: skip
+        return PackedBatch(
+            topic=self._topic,
+            partition=partition,
+            tag=place.tag,
+            start=place.offset,
+            first=max(place.offset, getattr(batch, "base_offset", place.offset)),
+            last=max(place.offset, batch.next_offset - 1),
+            end=end,
+            compressed=getattr(batch, "compression_type", True) != 0,  # unknown before Kafka 0.11
+            aborted=(rest[1] if response.API_VERSION >= 11 else rest[-2]) or (),
+            raw=_first_of(rest[-1]),
+        )
 
     async def _connected(self) -> AIOKafkaClient:
         if self._client is None:
@@ -127,3 +149,9 @@ class PackedReader:
                 raise
             self._client = client
         return self._client
+
+
+def _first_of(raw: bytes) -> bytes:
+    """The first batch alone, however many there are; its length stands behind its offset."""
+    (length,) = struct.unpack_from(">i", raw, 8)
+    return raw[: 12 + length]

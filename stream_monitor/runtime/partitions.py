@@ -20,8 +20,9 @@ class Owned:
     ``position`` is the offset the next batch has to start at, ``committed`` the one the store
     holds (``None``: none yet).  ``tag`` marks batches of the present reading: it changes with
     every seek, so that what was fetched before is told apart.  Below ``packed_until`` batches are
-    read and unpacked one at a time, below ``careful_until`` records folded in one at a time, and
-    ``tried`` is what former owners tried so last.  ``carried`` lies in bundles.
+    read and unpacked one at a time, below ``careful_until`` records folded in one at a time.
+    ``tried`` is what former owners tried so last, ``unpacking`` the word that was left of a batch
+    that is being unpacked.  ``carried`` lies in bundles.
     Times are monotonic seconds.
     """
 
@@ -37,6 +38,7 @@ class Owned:
     careful_until: int = 0
     packed_until: int = 0
     tried: Tried | None = None
+    unpacking: Tried | None = None
     carried: Carried = field(default_factory=Carried)
     refusals: Refusals = field(default_factory=Refusals)
     dirty_since_s: float | None = None

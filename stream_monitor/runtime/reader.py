@@ -5,6 +5,7 @@ Everything here blocks; one thread calls it, so that a fetch and a change of pla
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
@@ -12,10 +13,13 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from producer.events import EVENT_OF_CE_TYPE
+from producer.headers import headers_of
 from stream_monitor.ingest.records import LogRecord, RecordBatch
 
 _KINDS: Final = {name.encode(): name for name in EVENT_OF_CE_TYPE}
 _METADATA_S: Final = 10.0
+NOTHING_S: Final = 0.02
+"""How long a round takes while there is nothing to read."""
 
 READER_DEFAULTS: Final[dict[str, Any]] = {
     "enable.auto.commit": False,
@@ -153,6 +157,7 @@ class LogReader:
     def read(self) -> Fetched:
         """The next records, one batch a partition.  Waits ``idle_s`` at most for the first."""
         if self._consumer is None or not self._readings:
+            time.sleep(NOTHING_S)
             return Fetched([], [])
         messages = self._consumer.consume(1, self._idle_s)
         if messages:
@@ -227,9 +232,8 @@ class LogReader:
 
 
 def _record(message: Message) -> LogRecord:
-    headers: dict[str, bytes | None] = dict(message.headers() or ())  # type: ignore[arg-type]
     return log_record(
-        cast("int", message.offset()), message.timestamp()[1], headers, message.value()
+        cast("int", message.offset()), message.timestamp()[1], headers_of(message), message.value()
     )
 
 

@@ -57,6 +57,10 @@ class Tried(NamedTuple):
         """As it is stored."""
         return b"%d:%d%s" % (self.offset, self.times, _UNPACKING if self.unpacking else b"")
 
+    def taken_back(self) -> Tried:
+        """As it was before this time."""
+        return self._replace(times=self.times - 1)
+
     @classmethod
     def read(cls, stored: bytes) -> Tried | None:
         """As it was stored; ``None`` where nothing was.

@@ -23,12 +23,12 @@ from sklearn.linear_model import LogisticRegression
 from driftline.topic_registry import create_topics, load_registry
 from producer.codec import encode, headers
 from producer.events import CE_TYPE_OF, Event, InferenceEvent, Label, ModelUpdate
+from producer.headers import kind_of
 from producer.routing import key_of, topic_names
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.reference.frame import profile_from_frame
 from tests.integration.topic_reading import read_topic
 from trainer.contracts import ModelVersion, RetrainEvent
-from trainer.dataset.log import kind_of
 from trainer.registry.manifest import Manifest
 from trainer.runtime.enlist import enlist
 

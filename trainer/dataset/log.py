@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from producer.codec import RefusedRecord, decode
 from producer.events import InferenceEvent, Label
+from producer.headers import kind_of
 from producer.routing import partition_of
 from trainer.dataset.collect import Collector
 from trainer.decision.ranges import OffsetRange
@@ -217,15 +218,3 @@ def plain_consumer(client: Mapping[str, Any]) -> Consumer:
             "fetch.wait.max.ms": 50,
         }
     )
-
-
-def _holds(start: int, end: int | None) -> bool:
-    return end is None or start < end
-
-
-def kind_of(message: Any) -> str | None:
-    """The ``ce_type`` of a record."""
-    for name, value in message.headers() or []:
-        if name == "ce_type" and value is not None:
-            return str(value.decode("utf-8", "replace"))
-    return None

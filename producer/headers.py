@@ -1,0 +1,22 @@
+"""Headers of a record that was read, whoever wrote them."""
+
+from __future__ import annotations
+
+from confluent_kafka import Message
+
+
+def headers_of(message: Message) -> dict[str, bytes | None]:
+    """By name, the last of a name; none at all where a name is no UTF-8.
+
+    confluent-kafka answers such names with a ``SystemError``: one record would end its reader.
+    """
+    try:
+        return dict(message.headers() or ())  # type: ignore[arg-type]
+    except (SystemError, UnicodeDecodeError):
+        return {}
+
+
+def kind_of(message: Message) -> str | None:
+    """The ``ce_type`` of a record, if it has one."""
+    kind = headers_of(message).get("ce_type")
+    return None if kind is None else kind.decode("utf-8", "replace")

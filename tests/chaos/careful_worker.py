@@ -1,0 +1,236 @@
+"""A worker that reads a log of packed batches: all of it the product's, but Kafka and the fold."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple, cast
+
+from stream_monitor.ingest.records import LogRecord, RecordBatch
+from stream_monitor.runtime.agents import BatchAgent
+from stream_monitor.runtime.caution import TRIES
+from stream_monitor.runtime.committer import Committer
+from stream_monitor.runtime.custody import Custody
+from stream_monitor.runtime.packed import Answer, PackedBatch, PackedReader
+from stream_monitor.runtime.partitions import Owned, Partitions
+from stream_monitor.runtime.policy import CommitPolicy
+from stream_monitor.runtime.publisher import Publisher
+from stream_monitor.runtime.reader import Place, Trouble
+from stream_monitor.runtime.reader_thread import ReaderThread
+from stream_monitor.runtime.refusals import RefusalLimit
+from stream_monitor.runtime.relay import Relay
+from stream_monitor.runtime.rooms import settle
+from stream_monitor.runtime.takeover import Takeover
+from stream_monitor.runtime.unpacking import Unpacking
+from stream_monitor.state.fold import FoldFactory
+from stream_monitor.state.memory_store import InMemoryStateStore
+from stream_monitor.state.redis_store import partition_key
+from stream_monitor.state.store import TRIED, Tried
+from stream_monitor.web.metrics import Metrics
+
+TOPIC: Final = "careful"
+SEEN: Final = "s:seen"
+
+
+class Death(BaseException):
+    """The process is gone."""
+
+
+class Packed(NamedTuple):
+    """A batch of the log; without records where its transaction was aborted."""
+
+    first: int
+    last: int
+    compressed: bool = True
+    aborted: bool = False
+
+
+class Folded(NamedTuple):
+    """As `Observed` has it."""
+
+    outbox: dict[str, bytes]
+    alerts: tuple[()] = ()
+    dead_letters: tuple[()] = ()
+    urgent: bool = False
+
+
+class ListFold:
+    """Remembers which offsets it was given."""
+
+    def __init__(self, seen: list[int]) -> None:
+        self.seen = seen
+        self.skipped: list[int] = []
+
+    def observe(self, batch: RecordBatch) -> Folded:
+        self.seen += [record.offset for record in batch.records]
+        return Folded({f"o:w:{batch.start}": b"{}"})
+
+    def skip(self, record: LogRecord) -> None:
+        self.seen.append(record.offset)
+        self.skipped.append(record.offset)
+
+    def changes(self) -> dict[str, bytes]:
+        return {SEEN: " ".join(map(str, self.seen)).encode() or b"-"}
+
+    def committed(self) -> None:
+        """Nothing is remembered of a commit."""
+
+
+class ListFolds:
+    """Makes `ListFold`."""
+
+    def new(self, _topic: str, _partition: int) -> ListFold:
+        return ListFold([])
+
+    def restore(self, _topic: str, _partition: int, fields: Mapping[str, bytes]) -> ListFold:
+        stored = fields.get(SEEN, b"-")
+        return ListFold([] if stored == b"-" else [int(one) for one in stored.split()])
+
+
+class Log:
+    """Partitions of packed batches; a partition may fail to answer, or kill."""
+
+    def __init__(self, batches: Mapping[int, list[Packed]]) -> None:
+        self.batches = batches
+        self.silent: set[int] = set()
+        self.on_unpack: Callable[[PackedBatch], None] = lambda _batch: None
+        self.fetched: collections.Counter[int] = collections.Counter()
+
+    def end(self, partition: int) -> int:
+        return self.batches[partition][-1].last + 1
+
+    def records(self, partition: int) -> list[int]:
+        return [
+            offset
+            for batch in self.batches[partition]
+            if not batch.aborted
+            for offset in range(batch.first, batch.last + 1)
+        ]
+
+    def answer(self, partition: int, place: Place) -> Answer:
+        self.fetched[partition] += 1
+        if partition in self.silent:
+            return Trouble(partition, place.tag, place.offset, "other", "no leader")
+        batch = next((b for b in self.batches[partition] if b.last >= place.offset), None)
+        if batch is None:
+            return None
+        return _scripted(self, batch, partition, place)
+
+
+def _scripted(log: Log, batch: Packed, partition: int, place: Place) -> PackedBatch:
+    first = max(place.offset, batch.first)
+
+    class Scripted(PackedBatch):
+        """Unpacks to what the log says, or does what the log says."""
+
+        def unpack(self) -> RecordBatch:
+            log.on_unpack(self)
+            offsets = range(first, first if batch.aborted else batch.last + 1)
+            records = [LogRecord(offset, 0, None, b"{}") for offset in offsets]
+            return RecordBatch(TOPIC, partition, self.tag, self.start, self.last + 1, records)
+
+    return Scripted(
+        TOPIC, partition, place.tag, place.offset, first, batch.last, log.end(partition),
+        batch.compressed, (), b"",
+    )  # fmt: skip
+
+
+class _Publisher:
+    def __init__(self) -> None:
+        self.letters = 0
+
+    async def publish(self, *_: Any, **__: Any) -> asyncio.Future[None]:
+        self.letters += 1
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
+
+
+class _Elsewhere:
+    """Where librdkafka was told to read."""
+
+    def __init__(self) -> None:
+        self.placed: dict[int, int] = {}
+
+    async def place(self, places: Mapping[int, Place]) -> None:
+        self.placed |= {partition: place.offset for partition, place in places.items()}
+
+    async def drop(self) -> None:
+        self.placed.clear()
+
+    async def drop_one(self, partition: int) -> None:
+        self.placed.pop(partition, None)
+
+    async def earliest(self, _partition: int) -> int:
+        return 0
+
+    async def committed(self, _partition: int) -> None:
+        return None
+
+
+class CarefulWorker:
+    """One member, without Faust around it."""
+
+    def __init__(self, store: InMemoryStateStore, log: Log, member: str, **limits: int) -> None:
+        self.store, self.log = store, log
+        self.partitions = Partitions()
+        self.letters, self.reader = _Publisher(), _Elsewhere()
+        metrics = Metrics()
+        publisher, reader = cast("Publisher", self.letters), cast("ReaderThread", self.reader)
+        self.relay = Relay(store, publisher, metrics, topic="alerts", window_ttl_ms=1)
+        self.custody = Custody(
+            topic=TOPIC, store=store, partitions=self.partitions, reader=reader, relay=self.relay,
+            metrics=metrics,
+            takeover=Takeover(
+                topic=TOPIC, member=member, store=store, folds=cast("FoldFactory", ListFolds()),
+                reader=reader, on_loss="rebuild",
+            ),
+        )  # fmt: skip
+        self.committer = Committer(
+            store, self.partitions, self.relay, metrics, policy=CommitPolicy(interval_s=0.25),
+            patience_s=5, on_lost=self.custody.lost,
+        )  # fmt: skip
+        self.agent = BatchAgent(
+            self.partitions, self.committer, publisher, metrics, dead_letters="dead",
+            limit=RefusalLimit(**limits), on_limit=self.custody.stop,
+        )  # fmt: skip
+        packed = cast("PackedReader", self)
+        self.unpacking = Unpacking(
+            self.partitions, packed, self.agent, self.committer, go_on=self.custody.reposition,
+            on_trouble=lambda trouble: settle(trouble, self.agent, self.custody), pause_s=0.01,
+        )  # fmt: skip
+
+    async def fetch(self, partition: int, place: Place) -> Answer:
+        """As a `PackedReader`."""
+        await asyncio.sleep(0)
+        return self.log.answer(partition, place)
+
+    async def close(self) -> None:
+        """There are no connections."""
+
+    def owned(self, partition: int) -> Owned:
+        owned = self.partitions.get(partition)
+        assert owned is not None
+        return owned
+
+    def seen(self, partition: int) -> list[int]:
+        """What was folded in or skipped, in its order."""
+        return cast("ListFold", self.owned(partition).fold).seen
+
+    async def give_up(self, budget_s: float = 5.0) -> None:
+        await self.custody.revoke(self.agent.lock, self.committer, budget_s)
+
+
+def died_here(store: InMemoryStateStore, partition: int, offset: int = 0) -> None:
+    """A partition at which so many owners ended that the next one is careful."""
+    store.hashes[partition_key(TOPIC, partition)] = {
+        "_next": b"%d" % offset, "_acqnext": b"%d" % offset, "_att": b"%d" % TRIES, "_gen": b"1",
+        "_member": b"dead", "_ts": b"0",
+        SEEN: " ".join(map(str, range(offset))).encode() or b"-",
+    }  # fmt: skip
+
+
+def left(store: InMemoryStateStore, partition: int) -> Tried | None:
+    """The word that stands in the store."""
+    return Tried.read(store.hashes[partition_key(TOPIC, partition)].get(TRIED, b""))
