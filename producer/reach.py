@@ -5,6 +5,7 @@ librdkafka answers a question with "transport failure", and tells somebody else 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -12,35 +13,46 @@ from typing import Any, Final
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
-_FIRST_S: Final = 0.5
-_LONGEST_S: Final = 4.0
-_HOPELESS: Final = (KafkaError._AUTHENTICATION, KafkaError._SSL)  # noqa: SLF001 - public names
-_TELLING: Final = (*_HOPELESS, KafkaError._RESOLVE, KafkaError._TRANSPORT)  # noqa: SLF001
+SURE_S: Final = 3.0
+"""How long a refusal has to stand alone: another broker may let us in."""
+_TICK_S: Final = 0.05
+_REFUSED: Final = (KafkaError._AUTHENTICATION, KafkaError._SSL)  # noqa: SLF001 - public names
+_TELLING: Final = (*_REFUSED, KafkaError._RESOLVE, KafkaError._TRANSPORT)  # noqa: SLF001
 
 
 def reached(client: Mapping[str, Any], timeout_s: float) -> AdminClient:
     """A client that a broker has answered.
 
-    A wrong password or certificate is told at once, anything else after ``timeout_s``.
+    Where all of them refuse a password or a certificate, that is told after `SURE_S`.
 
     Raises:
         KafkaException: no broker answers; the text is what was heard of the connections.
     """
     heard: list[KafkaError] = []
-    settings: dict[str, Any] = {**client, "log_level": 0, "error_cb": heard.append}
+    settings: dict[str, Any] = {"log_level": 0, **client, "error_cb": heard.append}
     admin = AdminClient(settings)
-    until, slice_s = time.monotonic() + timeout_s, _FIRST_S
-    while True:
+    answer: list[KafkaException | None] = []
+
+    def ask() -> None:
         try:
-            admin.list_topics(timeout=max(0.1, min(slice_s, until - time.monotonic())))
+            admin.list_topics(timeout=timeout_s)
         except KafkaException as error:
-            admin.poll(0)
-            reason = most_telling([error.args[0], *heard])
-            if reason.code() in _HOPELESS or time.monotonic() > until:
-                raise KafkaException(reason) from error
-            slice_s = min(_LONGEST_S, 2 * slice_s)
+            answer.append(error)
         else:
-            return admin
+            answer.append(None)
+
+    asking = threading.Thread(target=ask, name="reach", daemon=True)
+    asking.start()
+    sure = time.monotonic() + min(SURE_S, timeout_s)
+    while not answer:
+        admin.poll(_TICK_S)
+        if time.monotonic() > sure and heard and most_telling(heard).code() in _REFUSED:
+            raise KafkaException(most_telling(heard))
+    admin.poll(0)
+    (error,) = answer
+    if error is not None:
+        raise KafkaException(most_telling([error.args[0], *heard])) from error
+    return admin
 
 
 def most_telling(heard: Sequence[KafkaError]) -> KafkaError:

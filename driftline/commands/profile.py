@@ -94,6 +94,8 @@ def build(
     With --time it learns a season of the hour or the week, where the data prove one, and how many
     events a week has.
     """
+    import pandas as pd  # noqa: PLC0415 - light imports
+
     from driftline.replay.codes import may_be_codes, named_columns, note_of  # noqa: PLC0415
     from driftline.replay.positive import positive_of, what_to_do  # noqa: PLC0415
     from driftline.replay.refusal import BadSource  # noqa: PLC0415
@@ -120,7 +122,8 @@ def build(
         codes = named_columns(categorical or [], features)
         frame = with_times(frame, time, time_format)
         if time is not None:
-            frame = frame.assign(**{time: times_ms(frame[time])})
+            moments = pd.to_datetime(times_ms(frame[time]), unit="ms", utc=True)
+            frame = frame.assign(**{time: moments})
         made = profile_from_frame(
             frame,
             model=model,

@@ -76,7 +76,7 @@ def profile_of(
     # No feature has a space in its name.
     prediction, label, time = "prediction of the model", "label of the event", "time of the event"
     if layout.time is not None:
-        prepared[time] = times_ms(frame[layout.time])
+        prepared[time] = pd.to_datetime(times_ms(frame[layout.time]), unit="ms", utc=True)
     if layout.prediction is not None:
         prepared[prediction] = frame[layout.prediction].to_numpy()
         if layout.label is not None:

@@ -25,12 +25,15 @@ def times_ms(series: pd.Series[Any]) -> Sequence[int]:
     Seconds, milli-, micro- and nanoseconds are told apart by their size.
 
     Raises:
-        BadSource: a row has no time, or numbers are days like 20240131; says which.
+        BadSource: a row has no time, or another unit, or numbers are days like 20240131.
     """
     if pd.api.types.is_numeric_dtype(series):
         clock = floats_of(series)
         _refuse(series, written_days(clock), "is a day as it is written, not seconds since 1970")
-        numbers: Floats = clock_ms(clock)
+        try:
+            numbers: Floats = clock_ms(clock)
+        except ValueError as error:
+            raise BadSource(f"--time {series.name}: {error}") from error
         bad = ~(np.isfinite(numbers) & (numbers >= 0))
     else:
         moments = pd.to_datetime(series, errors="coerce", format="ISO8601", utc=True)

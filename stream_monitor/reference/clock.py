@@ -18,12 +18,26 @@ _LAST_DAY: Final = 21_001_231
 def clock_ms(clock: Floats) -> Floats:
     """Milliseconds of a column (n,) that counts seconds, milli-, micro- or nanoseconds.
 
+    Which of them most of its rows say; one that says another is not another unit, it is wrong.
+
+    Raises:
+        ValueError: a row counts in another unit than most of them.
+
     >>> clock_ms(np.array([1_700_000_000.5, np.nan]))
     array([1.7e+12,     nan])
     """
-    latest = float(np.nanmax(clock, initial=0.0))
-    scaled: Floats = clock * next(1000.0**power for power, end in _UNITS if latest <= end)
+    sizes = np.abs(clock[np.isfinite(clock)])
+    if not len(sizes):
+        return clock
+    power = _power(float(np.median(sizes)))
+    if power != _power(float(sizes.max())):
+        raise ValueError(f"{sizes.max():.0f} is no time beside {np.median(sizes):.0f}")
+    scaled: Floats = np.rint(clock * 1000.0**power)
     return scaled
+
+
+def _power(size: float) -> int:
+    return next(power for power, end in _UNITS if size <= end)
 
 
 def written_days(clock: Floats) -> Bools:

@@ -9,12 +9,15 @@ from typing import Final
 
 import faust
 
-_ELSEWHERE: Final = {
-    "ssl.certificate.pem": "ssl.certificate.location",
-    "ssl.key.pem": "ssl.key.location",
-    "ssl.keystore.location": "ssl.certificate.location and ssl.key.location",
-}
-"""What librdkafka takes and Python's ``ssl`` does not, and what both do."""
+_SPOKEN: Final = frozenset({
+    "ssl.ca.location", "ssl.ca.pem", "ssl.certificate.location", "ssl.key.location",
+    "ssl.key.password", "ssl.endpoint.identification.algorithm", "ssl.crl.location",
+})  # fmt: skip
+"""Of librdkafka's settings of TLS those that say the same here.  Another is an error: what only one
+of two connections knows may be what keeps the other one safe."""
+_PROBE: Final = "probe"
+"""The system's authorities."""
+_OFF: Final = frozenset({"false", "f", "0"})
 
 
 def faust_credentials(librdkafka: Mapping[str, str | int | float | bool]) -> object | None:
@@ -49,27 +52,36 @@ def faust_credentials(librdkafka: Mapping[str, str | int | float | bool]) -> obj
 
 
 def _context(text: Mapping[str, str]) -> ssl.SSLContext:
-    for name, instead in _ELSEWHERE.items():
-        if name in text:
-            raise ValueError(f"{name} is not supported: use {instead}")
-    for name in ("ssl.ca.location", "ssl.certificate.location", "ssl.key.location"):
-        if name in text and not Path(text[name]).exists():
+    unknown = sorted(name for name in text if name.startswith("ssl.") and name not in _SPOKEN)
+    if unknown:
+        raise ValueError(
+            f"{', '.join(unknown)}: the membership in the group does not know it.  Known are "
+            f"{', '.join(sorted(_SPOKEN))}, certificates and keys as PEM files"
+        )
+    for name in ("ssl.ca.location", "ssl.certificate.location", "ssl.key.location",
+                 "ssl.crl.location"):  # fmt: skip
+        if name in text and text[name] != _PROBE and not Path(text[name]).exists():
             raise ValueError(f"{name}: there is no {text[name]}")
-    folder = Path(text.get("ssl.ca.location", "")).is_dir()
+    place = text.get("ssl.ca.location", _PROBE)
+    authority = None if place == _PROBE else place
+    folder = authority is not None and Path(authority).is_dir()
     context = ssl.create_default_context(
-        cafile=None if folder else text.get("ssl.ca.location"),
-        capath=text.get("ssl.ca.location") if folder else None,
+        cafile=None if folder else authority,
+        capath=authority if folder else None,
         cadata=text.get("ssl.ca.pem"),
     )
+    if "ssl.crl.location" in text:
+        context.load_verify_locations(text["ssl.crl.location"])
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
     if "ssl.certificate.location" in text:
         context.load_cert_chain(
             text["ssl.certificate.location"],
             text.get("ssl.key.location"),
-            text.get("ssl.key.password"),
+            text.get("ssl.key.password", ""),  # without one a terminal would be asked
         )
-    if text.get("ssl.endpoint.identification.algorithm") == "none":
+    if text.get("ssl.endpoint.identification.algorithm", "").lower() == "none":
         context.check_hostname = False
-    if text.get("enable.ssl.certificate.verification", "true").lower() == "false":
+    if text.get("enable.ssl.certificate.verification", "").lower() in _OFF:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context

@@ -1,4 +1,4 @@
-"""What stands in the log may be meant to stop all retraining: it stops one job at most."""
+"""What stands in the log may be meant to stop all retraining: it ends jobs, and no trainer."""
 
 from __future__ import annotations
 
@@ -14,12 +14,17 @@ from confluent_kafka import Producer
 
 from tests.chaos.test_bomb import BOMB_BYTES, ROOM_BYTES
 from tests.chaos.test_poison import UNREADABLE_BYTES
-from tests.integration.trainer_stage import N_AFTER, N_BEFORE, Stage, until
+from tests.integration.trainer_stage import MODEL, N_AFTER, N_BEFORE, Stage, until
 from trainer.contracts import RetrainEvent
 from trainer.runtime.trials import TRIES
 
 pytestmark = pytest.mark.kafka
 
+OF_ANOTHER_AGE: Final = msgspec.json.encode({
+    "id": "x", "model": MODEL, "version": "1", "time_ms": 10**18, "prediction": 0.5,
+    "features": {"a": 1.0, "b": 1.0},
+}).replace(b"1000000000000000000", b"1" + b"0" * 25)  # fmt: skip
+"""A time that no database holds, and that is later than any job waits."""
 LARGE: Final[dict[str, Any]] = {"message.max.bytes": 1_000_000_000, "linger.ms": 1}
 
 
@@ -30,12 +35,11 @@ def stage(kafka_broker: str, tmp_path: Path) -> Iterator[Stage]:
     stage.close()
 
 
-def write(stage: Stage, size_bytes: int, codec: str) -> int:
-    """A record of many bytes between the others; answers its partition."""
+def write(stage: Stage, value: bytes, codec: str) -> int:
+    """A record between the others; answers its partition."""
     partition = next(iter(stage.updates()))[0]
     producer = Producer({"bootstrap.servers": stage.broker, "compression.type": codec, **LARGE})
-    bomb = msgspec.json.encode({"id": "b" * size_bytes})
-    producer.produce(stage.topics.events, bomb, partition=partition)
+    producer.produce(stage.topics.events, value, partition=partition)
     assert producer.flush(120) == 0
     return partition
 
@@ -49,7 +53,8 @@ def told(stage: Stage, number: int, step: str) -> RetrainEvent:
 def test_what_does_not_unpack_is_passed_over(stage: Stage) -> None:
     stage.publish(N_BEFORE, turned=False)
     stage.publish(N_AFTER // 2, turned=True)
-    partition = write(stage, UNREADABLE_BYTES, "zstd")
+    partition = write(stage, b"b" * UNREADABLE_BYTES, "zstd")
+    write(stage, OF_ANOTHER_AGE, "none")
     stage.publish(N_AFTER // 2, turned=True)
     stage.alert(1, partition=partition)
     stage.start()
@@ -57,12 +62,13 @@ def test_what_does_not_unpack_is_passed_over(stage: Stage) -> None:
     told(stage, 1, "promoted")
 
     numbers = told(stage, 1, "started").numbers
-    assert (numbers["rows"], numbers["refused"]) == (N_BEFORE + N_AFTER, 1)
+    assert (numbers["rows"], numbers["refused"]) == (N_BEFORE + N_AFTER, 2)
 
 
 def test_a_job_that_ends_its_trainers_is_given_up_and_the_next_one_runs(stage: Stage) -> None:
-    stage.publish(N_BEFORE, turned=False)
-    partition = write(stage, BOMB_BYTES, "gzip")
+    """The bomb lies behind so much that nothing comes for a while, as at the end of the log."""
+    stage.publish(3 * N_BEFORE, turned=False, labels=False)
+    partition = write(stage, b"b" * BOMB_BYTES, "gzip")
     stage.alert(1, partition=partition, onset_offset=0)
     for _ in range(TRIES):
         assert confined(stage).wait(90) != 0
@@ -71,7 +77,7 @@ def test_a_job_that_ends_its_trainers_is_given_up_and_the_next_one_runs(stage: S
     assert told(stage, 1, "failed").rule == "ends_trainer"
 
     stage.publish(N_AFTER, turned=True)
-    stage.alert(2, partition=partition, onset_offset=2 * N_BEFORE + 2)
+    stage.alert(2, partition=partition, onset_offset=3 * N_BEFORE + 2)
     assert told(stage, 2, "started").numbers["rows"] == N_AFTER
     assert told(stage, 2, "promoted").challenger == "2"
     assert last.poll() is None

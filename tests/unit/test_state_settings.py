@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -110,3 +112,28 @@ def test_the_group_speaks_the_security_that_librdkafka_was_told() -> None:
         faust_credentials({"security.protocol": "KERBEROS"})
     with pytest.raises(ValueError, match="GSSAPI"):
         faust_credentials({"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "GSSAPI"})
+
+
+def context_of(**settings: str) -> ssl.SSLContext:
+    named = {name.replace("__", "."): value for name, value in settings.items()}
+    made: Any = faust_credentials({"security.protocol": "SSL", **named})
+    context = made.context
+    assert isinstance(context, ssl.SSLContext)
+    return context
+
+
+def test_a_broker_has_to_prove_who_it_is_unless_somebody_says_otherwise() -> None:
+    for settings in ({}, {"ssl__ca__location": "probe"}):
+        context = context_of(**settings)
+        assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+    for off in ("false", "False", "0", "f"):
+        context = context_of(enable__ssl__certificate__verification=off)
+        assert (context.verify_mode, context.check_hostname) == (ssl.CERT_NONE, False)
+    context = context_of(ssl__endpoint__identification__algorithm="NONE")
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, False)
+
+
+@pytest.mark.parametrize("name", ["ssl.cipher.suites", "ssl.keystore.location", "ssl.key.pem"])
+def test_a_setting_of_tls_that_one_side_does_not_know_is_an_error(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name}: the membership in the group does not know it"):
+        faust_credentials({"security.protocol": "SSL", name: "x"})

@@ -82,6 +82,19 @@ def test_a_fit_that_kills_is_known_though_reading_begins_again_each_time(
     assert found(database).work.begun == {}
 
 
+def test_deaths_between_its_steps_are_not_the_job_s_doing(database: Database) -> None:
+    for _ in range(2 * TRIES):
+        trials = Trials(database)
+        trials.ended(trials.begin(found(database)))  # and then the process dies of another job
+    assert trials.begin(found(database)).work.begun == {"waiting": 1}
+
+
+def test_a_promotion_is_never_given_up(database: Database) -> None:
+    go_on(database, "reading", "fitting", "evaluating", "storing", "promoting")
+    for _ in range(2 * TRIES):
+        assert not has_killed(Trials(database).begin(found(database)))
+
+
 def test_a_job_that_has_left_its_step_is_not_noted_any_more(database: Database) -> None:
     trials = Trials(database)
     waiting = trials.begin(found(database))

@@ -19,6 +19,8 @@ from trainer.decision.ranges import OffsetRange
 BATCH_RECORDS: Final = 5_000
 FILL_S: Final = 0.05
 """How long to wait for a batch to fill once its first record is there."""
+MAX_AHEAD_MS: Final = 24 * 3_600_000
+"""How far event time may lie ahead of the record; who claims to be of next year ends no job."""
 TRIES: Final = 3
 """Fetches that may fail to unpack what lies at a position."""
 METADATA_S: Final = 10.0
@@ -48,7 +50,8 @@ class Reading:
     """Feeds a `Collector` with the records of some ranges of the log.
 
     Positions that retention has removed start at the oldest record left.  What does not unpack is
-    passed over, and counts as refused.  Use as a context manager.
+    passed over, and counts as refused; so does an event that says it is of tomorrow.  Use as a
+    context manager, and not any more after it has raised: what was fetched then is lost.
 
     Raises:
         KafkaException: nobody answers, or there is no such topic.
@@ -85,6 +88,14 @@ class Reading:
         """Let the connection go."""
         self._consumer.close()
 
+    def pause(self) -> None:
+        """Fetch nothing more while nobody reads: it might end us, and somebody else be blamed."""
+        self._consumer.pause([TopicPartition(self._topic, p) for p in self._open])
+
+    def resume(self) -> None:
+        """Fetch again."""
+        self._consumer.resume([TopicPartition(self._topic, p) for p in self._open])
+
     def turn(self, timeout_s: float) -> bool:
         """Read a batch; whether more is known to lie there.
 
@@ -97,8 +108,9 @@ class Reading:
         ends = {p: self._end(p) for p in self._open}
         first = self._consumer.consume(1, timeout_s if self.read else CONNECT_S)
         rest = self._consumer.consume(BATCH_RECORDS - 1, FILL_S) if first else []
+        told: set[int] = set()
         for message in (*first, *rest):
-            self._take(message)
+            self._take(message, told)
         if not first or not self._open:
             return False
         behind = any(self._next.get(p, self._starts[p]) < ends[p] for p in self._open)
@@ -109,6 +121,11 @@ class Reading:
         place = TopicPartition(self._topic, partition)
         known: tuple[int, int] | None = self._consumer.get_watermark_offsets(place, cached=True)
         return known[1] if known is not None else 0
+
+    @property
+    def at_end(self) -> bool:
+        """Whether nothing lies before us, as the last fetch told; an empty poll alone says less."""
+        return all(0 < self._end(p) <= self._next.get(p, self._starts[p]) for p in self._open)
 
     @property
     def done(self) -> bool:
@@ -122,13 +139,18 @@ class Reading:
             for p, start in sorted(self._starts.items())
         ]
 
-    def _take(self, message: Message) -> None:
+    def _take(self, message: Message, told: set[int]) -> None:
+        """One message; ``told`` are partitions of which this turn has heard an error before."""
         partition, offset = message.partition(), message.offset()
         error = message.error()
-        if error is not None:
-            self._on_error(partition, error)
-            return
+        if error is not None and error.code() != KafkaError._BAD_COMPRESSION:  # noqa: SLF001 - its public name
+            raise KafkaException(error)
         if partition is None or offset is None or partition not in self._open:
+            return
+        if error is not None:
+            if partition not in told:  # while we were away it may have said so many times
+                told.add(partition)
+                self._on_unreadable(partition, offset)
             return
         end = self._ends[partition]
         if end is not None and offset >= end:
@@ -138,30 +160,34 @@ class Reading:
             self._starts[partition] = offset
         self._next[partition] = offset + 1
         self.read += 1
+        self._collect(message)
+        if end is not None and offset + 1 >= end:
+            self._close(partition)
+
+    def _collect(self, message: Message) -> None:
         try:
             event = decode(message.value() or b"", kind_of(message))
         except RefusedRecord:
             self.refused += 1
+            return
+        if not isinstance(event, InferenceEvent | Label):
+            return
+        if 0 <= event.time_ms <= max(message.timestamp()[1], 0) + MAX_AHEAD_MS:
+            self.collector.add(event)
         else:
-            if isinstance(event, InferenceEvent | Label):
-                self.collector.add(event)
-        if end is not None and offset + 1 >= end:
-            self._close(partition)
+            self.refused += 1
 
-    def _on_error(self, partition: int | None, error: KafkaError) -> None:
+    def _on_unreadable(self, partition: int, batch: int) -> None:
         """Pass over what several fetches could not unpack, record by record, as the monitor does.
 
-        Raises:
-            KafkaException: any other error, which may pass.
+        ``batch`` is where the batch begins: of one that is known, one more word is enough.
         """
-        if error.code() != KafkaError._BAD_COMPRESSION:  # noqa: SLF001 - its public name
-            raise KafkaException(error)
-        if partition not in self._open:
+        position = max(batch, self._next.get(partition, self._starts[partition]))
+        self._unreadable[partition, batch] += 1
+        if self._unreadable[partition, batch] < TRIES:
             return
-        position = self._next.get(partition, self._starts[partition])
-        self._unreadable[partition, position] += 1
-        if self._unreadable[partition, position] < TRIES:
-            return
+        if partition not in self._next:
+            self._starts[partition] = position
         self.read += 1
         self.refused += 1
         self._next[partition] = position + 1
@@ -216,5 +242,6 @@ def plain_consumer(client: Mapping[str, Any]) -> Consumer:
             "auto.offset.reset": "earliest",
             "isolation.level": "read_committed",
             "fetch.wait.max.ms": 50,
+            "fetch.error.backoff.ms": 50,  # what does not unpack is fetched for each of its records
         }
     )

@@ -121,8 +121,11 @@ def fitted(request: Request, files: Exchange, stages: Stages) -> Made:
         without = f", without importances: {type(error).__name__}: {error}"[:_MAX_REASON]
     stages(f"learning the reference profile{without}")
     timed = TIME in training and TIME not in request.features
+    more = {_PREDICTION: pd.Series(said)}
+    if timed:
+        more[TIME] = pd.to_datetime(training[TIME], unit="ms", utc=True)
     profile = profile_from_frame(
-        training.assign(**{_PREDICTION: pd.Series(said)}),
+        training.assign(**more),
         model=request.model,
         version=request.version,
         prediction=_PREDICTION,

@@ -31,10 +31,15 @@ class Desk:
         self.dataset: Dataset | None = None
         self.fitted: Fitted | None = None
 
-    def clear(self) -> None:
-        """The job is done."""
+    def stop_reading(self) -> None:
+        """Let the connection go, and what was read."""
         if self.reading is not None:
             self.reading.close()
+        self.reading = None
+
+    def clear(self) -> None:
+        """The job is done."""
+        self.stop_reading()
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(self.folder)
 

@@ -59,7 +59,10 @@ def wait(job: Job, bench: Bench, desk: Desk, facts: Facts) -> Change | None:
     if desk.reading is None:
         desk.reading = _open(job, bench, follow=job.work.onset_ms is not None)
     reading = desk.reading
-    desk.caught_up = caught_up = _read(reading)
+    reading.resume()
+    caught_up = _read(reading)
+    desk.caught_up = caught_up and reading.at_end
+    reading.pause()
     collector = reading.collector
     enough = collector.labelled_since(facts.spans) >= bench.spec.min_labelled_events
     now = job.to("waiting", now_ms=collector.newest_ms)

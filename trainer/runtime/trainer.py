@@ -12,9 +12,11 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from types import TracebackType
 from typing import Final, Self
 
 import structlog
+from confluent_kafka import KafkaException
 
 from producer.failpoint import failpoint
 from stream_monitor.contracts import DriftAlert
@@ -23,11 +25,11 @@ from trainer.jobs import Database, Job, active_jobs, find_job
 from trainer.jobs.deferred import deferred
 from trainer.jobs.ledger import positions, restart, set_positions, spans_of, versions_taken
 from trainer.runtime.bench import WORK_FOLDER, Bench, Facts
-from trainer.runtime.change import apply
+from trainer.runtime.change import Change, apply
 from trainer.runtime.hearing import BATCH, AlertReader, Heard, reconsider, record
 from trainer.runtime.relay import Relay
 from trainer.runtime.trials import Trials
-from trainer.runtime.workshop import Finished, Workshop
+from trainer.runtime.workshop import Finished, Workshop, failure
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +37,8 @@ IDLE_S: Final = 0.1
 BUSY_S: Final = 0.01
 FIRST_S: Final = 2.0
 """How long the first alert may take: jobs wait for those that would cancel them."""
+_ELSEWHERE: Final = (KafkaException, sqlite3.Error, OSError)
+"""Errors that say nothing against a job."""
 
 
 def _wall_ms() -> int:
@@ -78,14 +82,24 @@ class Trainer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self.close(error)
 
-    def close(self) -> None:
-        """Stop after the step under way; the rest is recorded."""
+    def close(self, error: BaseException | None = None) -> None:
+        """Stop after the step under way; the rest is recorded.
+
+        ``error`` is what ended us, if it was not a person.  Only of those that are no job's doing
+        a job is cleared, and at once: whoever waits for the step may lose patience.
+        """
+        if error is None or not isinstance(error, Exception) or isinstance(error, _ELSEWHERE):
+            with contextlib.suppress(sqlite3.Error):  # the disk is full: that is told elsewhere
+                self._trials.close()
         self._workshop.close()
-        with contextlib.suppress(sqlite3.Error):  # the disk is full: that is told elsewhere
-            self._trials.close()
         self._alerts.close()
         self._relay.turn()
         self._database.close()
@@ -160,15 +174,26 @@ class Trainer:
                 total += 1
         return total
 
-    def _record(self, finished: Finished) -> None:
-        job, change, caught_up = finished
-        if change is None:
-            if caught_up:
-                self._trials.survived(job)
-            return
+    def _applied(self, job: Job, change: Change) -> Change:
+        """Record a change; of one that cannot be recorded the job has failed."""
         try:
             with self._database.transaction() as rows:
                 apply(rows, self._bench.topics.retrain, job, change)
+        except (LookupError, sqlite3.Error):
+            raise
+        except Exception as error:  # noqa: BLE001 - numbers no database holds, and the like
+            change = failure(job, error)
+            with self._database.transaction() as rows:
+                apply(rows, self._bench.topics.retrain, job, change)
+        return change
+
+    def _record(self, finished: Finished) -> None:
+        job, change, caught_up = finished
+        if change is None:
+            (self._trials.survived if caught_up else self._trials.ended)(job)
+            return
+        try:
+            change = self._applied(job, change)
         except LookupError:  # cancelled while its step ran
             return
         if job.state == "promoting":

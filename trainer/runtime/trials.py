@@ -35,24 +35,36 @@ class Trials:
         self._before[job.job_id, job.state] = before
         return noted or job
 
+    def ended(self, job: Job) -> None:
+        """The step has ended, to be taken up again; till then nobody dies of it."""
+        before = self._before.get((job.job_id, job.state))
+        if before is not None:
+            self._note(job.job_id, job.state, before)
+            del self._before[job.job_id, job.state]
+
     def survived(self, job: Job) -> None:
         """All that the step may die of is behind it: whoever died, died by chance."""
         if self._before.get((job.job_id, job.state)) is not None:
+            self._note(job.job_id, job.state, 0)
             self._before[job.job_id, job.state] = None
-            with self._database.transaction() as rows:
-                note_begun(rows, job.job_id, job.state, 0)
 
     def close(self) -> None:
-        """The process ends as it was told to: nothing has killed it."""
+        """The process ends as it was told to, or for another reason: nothing has killed it."""
+        for (job_id, state), before in self._before.items():
+            if before is not None:
+                self._note(job_id, state, before)
+
+    def _note(self, job_id: str, state: State, count: int) -> None:
         with self._database.transaction() as rows:
-            for (job_id, state), before in self._before.items():
-                if before is not None:
-                    note_begun(rows, job_id, state, before)
+            note_begun(rows, job_id, state, count)
 
 
 def has_killed(job: Job) -> bool:
-    """Whether as many processes as may have ended in the step that the job is at."""
-    return job.work.begun.get(job.state, 0) > TRIES
+    """Whether as many processes as may have ended in the step that the job is at.
+
+    A promotion is not given up: the log may hold it already.
+    """
+    return job.state != "promoting" and job.work.begun.get(job.state, 0) > TRIES
 
 
 def give_up(job: Job, _bench: Bench, _desk: Desk, _facts: Facts) -> Change:

@@ -80,8 +80,15 @@ class Workshop:
         self._last = job.job_id
         desk = self._desks.setdefault(job.job_id, self._bench.desk(job.job_id))
         step = give_up if has_killed(job) else STEPS[job.state]
-        self._under_way = job, self._thread.submit(step, job, self._bench, desk, facts(job))
+        self._under_way = job, self._thread.submit(self._take, step, job, desk, facts(job))
         return True
+
+    def _take(self, step: Step, job: Job, desk: Desk, facts: Facts) -> Change | None:
+        try:
+            return step(job, self._bench, desk, facts)
+        except KafkaException:
+            desk.stop_reading()  # it may have fetched what it never took
+            raise
 
     def finished(self, timeout_s: float = 0.0) -> Finished | None:
         """The step that is over, if it is within ``timeout_s``."""
@@ -117,6 +124,11 @@ class Workshop:
             self._not_before[job.job_id] = time.monotonic() + wait_s
             log.warning("Kafka does not answer", job=job.job_id, state=job.state, why=str(error))
             return None
-        log.error("a job failed", job=job.job_id, state=job.state, exc_info=error)
-        reason = f"While {job.state}: {type(error).__name__}: {error}"
-        return Change(job.ended("failed"), (Told("failed", "error", reason, {}),))
+        return failure(job, error)
+
+
+def failure(job: Job, error: BaseException) -> Change:
+    """The end of a job that an error has ended."""
+    log.error("a job failed", job=job.job_id, state=job.state, exc_info=error)
+    reason = f"While {job.state}: {type(error).__name__}: {error}"
+    return Change(job.ended("failed"), (Told("failed", "error", reason, {}),))
