@@ -32,6 +32,7 @@ from tests.benchmarks.estimate import CHANGES, Change, Rows, estimated, profile_
 from tests.unit.tables import table_of
 
 NONE = CHANGES[0]
+MIDNIGHT_MS = 19_676 * 24 * 3_600_000
 BY_NAME: Mapping[str, Change] = {change.name: change for change in CHANGES}
 
 
@@ -141,7 +142,7 @@ def test_with_a_season_of_the_error_each_hour_is_held_against_its_own_prediction
     """At night scores lie in the middle and err more: that is no change, a twisted truth is."""
     rng = np.random.default_rng(0)
     n = 26_000
-    times_ms = np.arange(n) * 60_000
+    times_ms = MIDNIGHT_MS + np.arange(n) * 60_000
     night = times_ms // 3_600_000 % 24 < 8
     scores = np.where(night, rng.beta(2, 2, n), rng.beta(0.5, 0.5, n))
     labels = (rng.random(n) < scores).astype(np.int64)
@@ -153,7 +154,7 @@ def test_with_a_season_of_the_error_each_hour_is_held_against_its_own_prediction
     )  # fmt: skip
     version = watched(profile_from_data(profile_to_data(reference)))
     later = labels_of(Rows(np.zeros((n, 3)), scores, labels))[14_000:]
-    later = [label._replace(event_time_ms=label.offset * 60_000) for label in later]
+    later = [label._replace(event_time_ms=MIDNIGHT_MS + label.offset * 60_000) for label in later]
 
     assert reference.expected_loss is not None
     assert reference.expected_loss.outcome.calendar is not None
