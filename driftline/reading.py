@@ -14,6 +14,7 @@ from producer.reach import reached
 
 BATCH: Final = 5_000
 METADATA_S: Final = 5.0
+NO_MORE_S: Final = 0.1
 BEGINNING: Final[int] = OFFSET_BEGINNING
 END: Final[int] = OFFSET_END
 _TAIL: Final = -2000  # librdkafka's RD_KAFKA_OFFSET_TAIL_BASE
@@ -63,7 +64,7 @@ class TopicReader:
         except BaseException as error:
             self._consumer.close()
             if isinstance(error, KafkaException):
-                reached(client, METADATA_S)  # says why
+                reached(client, NO_MORE_S)  # says why
             raise
         self._consumer.assign([TopicPartition(topic, p, start) for p in self.partitions])
 

@@ -5,8 +5,6 @@ librdkafka answers a question with "transport failure", and tells somebody else 
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -14,14 +12,13 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 SURE_S: Final = 3.0
-"""How long a refusal has to stand alone: another broker may let us in."""
-_TICK_S: Final = 0.05
+"""How long a refusal has to stand: another broker may let us in."""
 _REFUSED: Final = (KafkaError._AUTHENTICATION, KafkaError._SSL)  # noqa: SLF001 - public names
 _TELLING: Final = (*_REFUSED, KafkaError._RESOLVE, KafkaError._TRANSPORT)  # noqa: SLF001
 
 
 def reached(client: Mapping[str, Any], timeout_s: float) -> AdminClient:
-    """A client that a broker has answered.
+    """A client that a broker has answered, within `SURE_S` and ``timeout_s`` more.
 
     Where all of them refuse a password or a certificate, that is told after `SURE_S`.
 
@@ -31,27 +28,17 @@ def reached(client: Mapping[str, Any], timeout_s: float) -> AdminClient:
     heard: list[KafkaError] = []
     settings: dict[str, Any] = {"log_level": 0, **client, "error_cb": heard.append}
     admin = AdminClient(settings)
-    answer: list[KafkaException | None] = []
-
-    def ask() -> None:
+    for wait_s, is_last in ((SURE_S, False), (timeout_s, True)):
         try:
-            admin.list_topics(timeout=timeout_s)
+            admin.list_topics(timeout=wait_s)
         except KafkaException as error:
-            answer.append(error)
+            admin.poll(0)
+            reason = most_telling([error.args[0], *heard])
+            down = any(one.code() == KafkaError._ALL_BROKERS_DOWN for one in heard)  # noqa: SLF001
+            if is_last or (down and reason.code() in _REFUSED):
+                raise KafkaException(reason) from error
         else:
-            answer.append(None)
-
-    asking = threading.Thread(target=ask, name="reach", daemon=True)
-    asking.start()
-    sure = time.monotonic() + min(SURE_S, timeout_s)
-    while not answer:
-        admin.poll(_TICK_S)
-        if time.monotonic() > sure and heard and most_telling(heard).code() in _REFUSED:
-            raise KafkaException(most_telling(heard))
-    admin.poll(0)
-    (error,) = answer
-    if error is not None:
-        raise KafkaException(most_telling([error.args[0], *heard])) from error
+            break
     return admin
 
 
