@@ -1,11 +1,17 @@
-"""A broker inside librdkafka, for tests of clients that need no more."""
+"""What many tests have: a broker inside librdkafka, a trainer's bench and its file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
+
+from tests.unit.hearing import bench_in
+from trainer.jobs import Database
+from trainer.runtime.bench import Bench
 
 
 @pytest.fixture
@@ -15,3 +21,16 @@ def mock_broker() -> Iterator[str]:
     broker = next(iter(host.list_topics(timeout=10).brokers.values()))
     yield f"{broker.host}:{broker.port}"
     host.flush(1)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    """A trainer's bench in a home of the test's own."""
+    return bench_in(tmp_path)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    """The file of that home."""
+    with closing(Database(tmp_path)) as database:
+        yield database

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +20,6 @@ from tests.unit.hearing import (
     MISSING,
     NOW_MS,
     WALL_MS,
-    bench_in,
     events,
     hear,
     later,
@@ -29,17 +27,6 @@ from tests.unit.hearing import (
 from trainer.jobs import Database, active_jobs, move
 from trainer.jobs.quality import note_quality, quality_beside
 from trainer.runtime.bench import Bench
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return bench_in(tmp_path)
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with closing(Database(tmp_path)) as database:
-        yield database
 
 
 @pytest.mark.parametrize("cause", [None, "constant", "unit_change"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -33,12 +32,6 @@ def bench(tmp_path: Path) -> Bench:
         }
     }
     return bench_of(Settings(**told))
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with closing(Database(tmp_path)) as database:
-        yield database
 
 
 def hear(database: Database, bench: Bench, **changes: Any) -> Decision:

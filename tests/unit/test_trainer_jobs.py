@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -30,12 +29,6 @@ from trainer.jobs.job import NEXT, State
 from trainer.jobs.ledger import latest_ms, positions, restart, set_positions, versions_taken
 
 NOW_MS = 1_700_000_000_000
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with closing(Database(tmp_path)) as database:
-        yield database
 
 
 def job(number: int = 1, *, model: str = "m", asked_ms: int = NOW_MS) -> Job:

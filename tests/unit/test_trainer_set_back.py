@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
-
 import pytest
 
 from tests.unit.hearing import (
@@ -14,24 +10,12 @@ from tests.unit.hearing import (
     MENDED_MS,
     MISSING,
     WALL_MS,
-    bench_in,
     events,
     hear,
     later,
 )
 from trainer.jobs import Database, active_jobs, move
 from trainer.runtime.bench import Bench
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return bench_in(tmp_path)
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with closing(Database(tmp_path)) as database:
-        yield database
 
 
 def wait(database: Database) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -56,11 +55,11 @@ def test_a_job_has_killed_when_so_many_died_since_one_survived(lives: list[str])
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with closing(Database(tmp_path)) as database:
-        with database.transaction() as rows:
-            add_job(rows, JOB)
-        yield database
+def database(database: Database) -> Database:
+    """With the job in it."""
+    with database.transaction() as rows:
+        add_job(rows, JOB)
+    return database
 
 
 def test_a_fit_that_kills_is_known_though_reading_begins_again_each_time(
