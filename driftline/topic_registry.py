@@ -54,7 +54,7 @@ def existing_topics(client: Mapping[str, Any]) -> dict[str, int]:
     Raises:
         KafkaException: nobody answers.
     """
-    found = reached(client, TIMEOUT_S).list_topics(timeout=TIMEOUT_S).topics
+    found = reached(client, TIMEOUT_S).cluster.topics
     return {name: len(topic.partitions) for name, topic in found.items()}
 
 
@@ -64,8 +64,7 @@ def create_topics(client: Mapping[str, Any], wanted: Sequence[WantedTopic]) -> l
     Raises:
         KafkaException: nobody answers, or a topic was refused.
     """
-    admin = reached(client, TIMEOUT_S)
-    cluster = admin.list_topics(timeout=TIMEOUT_S)
+    admin, cluster = reached(client, TIMEOUT_S)
     new = missing(wanted, dict.fromkeys(cluster.topics, 0))
     if not new:
         return []

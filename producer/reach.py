@@ -6,10 +6,10 @@ librdkafka answers a question with "transport failure", and tells somebody else 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, ClusterMetadata  # type: ignore[attr-defined]
 
 SURE_S: Final = 3.0
 """How long a refusal has to stand: another broker may let us in."""
@@ -17,8 +17,15 @@ _REFUSED: Final = (KafkaError._AUTHENTICATION, KafkaError._SSL)  # noqa: SLF001 
 _TELLING: Final = (*_REFUSED, KafkaError._RESOLVE, KafkaError._TRANSPORT)  # noqa: SLF001
 
 
-def reached(client: Mapping[str, Any], timeout_s: float) -> AdminClient:
-    """A client that a broker has answered, within `SURE_S` and ``timeout_s`` more.
+class Reached(NamedTuple):
+    """A client that a broker has answered, and what it told of the cluster."""
+
+    admin: AdminClient
+    cluster: ClusterMetadata
+
+
+def reached(client: Mapping[str, Any], timeout_s: float) -> Reached:
+    """A cluster that answers, within `SURE_S` and ``timeout_s`` more.
 
     Where all of them refuse a password or a certificate, that is told after `SURE_S`.
 
@@ -28,18 +35,16 @@ def reached(client: Mapping[str, Any], timeout_s: float) -> AdminClient:
     heard: list[KafkaError] = []
     settings: dict[str, Any] = {"log_level": 0, **client, "error_cb": heard.append}
     admin = AdminClient(settings)
-    for wait_s, is_last in ((SURE_S, False), (timeout_s, True)):
+    waits_s = [timeout_s, SURE_S]
+    while True:
         try:
-            admin.list_topics(timeout=wait_s)
+            return Reached(admin, admin.list_topics(timeout=waits_s.pop()))
         except KafkaException as error:
             admin.poll(0)
             reason = most_telling([error.args[0], *heard])
             down = any(one.code() == KafkaError._ALL_BROKERS_DOWN for one in heard)  # noqa: SLF001
-            if is_last or (down and reason.code() in _REFUSED):
+            if not waits_s or (down and reason.code() in _REFUSED):
                 raise KafkaException(reason) from error
-        else:
-            break
-    return admin
 
 
 def most_telling(heard: Sequence[KafkaError]) -> KafkaError:

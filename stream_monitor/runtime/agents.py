@@ -11,8 +11,16 @@ import structlog
 
 from producer.failpoint import failpoint
 from stream_monitor.contracts import DeadLetter
-from stream_monitor.ingest.records import LogRecord, RecordBatch
-from stream_monitor.runtime.caution import KILLS, TRIES, UNREADABLE, by_reference, next_try, pieces
+from stream_monitor.ingest.records import RecordBatch
+from stream_monitor.runtime.caution import (
+    KILLS,
+    TRIES,
+    UNREADABLE,
+    by_reference,
+    next_try,
+    pieces,
+    unseen,
+)
 from stream_monitor.runtime.committer import Committer
 from stream_monitor.runtime.letters import dead_letter
 from stream_monitor.runtime.partitions import Owned, Partitions
@@ -89,9 +97,7 @@ class BatchAgent:
             self._unreadable[owned.partition] = owned.position, times
             if times < TRIES:
                 return None
-            record = LogRecord(owned.position, 0, None, None)
-            single = RecordBatch(owned.topic, owned.partition, owned.tag, owned.position,
-                                 owned.position + 1, [record])  # fmt: skip
+            single = unseen(owned, owned.position)
             _say(single, UNREADABLE, trouble.detail)
             await self.skip(owned, single, UNREADABLE, trouble.detail)
             return owned

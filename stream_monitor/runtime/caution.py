@@ -15,6 +15,7 @@ from typing import Final
 
 from stream_monitor.contracts import DeadLetter
 from stream_monitor.ingest.records import LogRecord, RecordBatch
+from stream_monitor.runtime.partitions import Owned
 from stream_monitor.state.store import Acquired, Tried
 
 TRIES: Final = 3
@@ -74,6 +75,14 @@ def pieces(batch: RecordBatch, n_records: int) -> Iterator[RecordBatch]:
         upto = batch.next if is_last else part[-1].offset + 1
         yield batch._replace(start=start, next=upto, records=part)
         start = upto
+
+
+def unseen(owned: Owned, offset: int) -> RecordBatch:
+    """A record by itself that nobody has looked into, from where the partition stands."""
+    record = LogRecord(offset, 0, None, None)
+    return RecordBatch(
+        owned.topic, owned.partition, owned.tag, owned.position, offset + 1, [record]
+    )
 
 
 def by_reference(batch: RecordBatch, record: LogRecord, reason: str, detail: str) -> DeadLetter:

@@ -10,7 +10,6 @@ from typing import Final
 
 import structlog
 
-from stream_monitor.ingest.records import LogRecord, RecordBatch
 from stream_monitor.runtime.agents import BatchAgent
 from stream_monitor.runtime.caution import (
     FOLDED_AT_ONCE,
@@ -20,6 +19,7 @@ from stream_monitor.runtime.caution import (
     UNREADABLE,
     next_try,
     pieces,
+    unseen,
 )
 from stream_monitor.runtime.committer import Committer
 from stream_monitor.runtime.packed import PackedBatch, PackedReader, Unreadable
@@ -171,15 +171,7 @@ class Unpacking:
                     return
                 upto = min(packed.last + 1, at + SKIPPED_AT_ONCE)
                 for offset in range(at, upto):
-                    single = RecordBatch(
-                        packed.topic,
-                        packed.partition,
-                        packed.tag,
-                        start,
-                        offset + 1,
-                        [LogRecord(offset, 0, None, None)],
-                    )
-                    await self._agent.skip(owned, single, reason, why)
+                    await self._agent.skip(owned, unseen(owned, offset), reason, why)
                 if not await self._committer.commit(owned):
                     return
             at = start = upto

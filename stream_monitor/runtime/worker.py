@@ -128,8 +128,7 @@ def missing_topics(settings: Settings) -> list[str]:
     Raises:
         KafkaException: no broker answers.
     """
-    admin = reached(settings.kafka.client(), METADATA_S)
-    known = admin.list_topics(timeout=METADATA_S).topics
+    known = reached(settings.kafka.client(), METADATA_S).cluster.topics
     topics = settings.topics
     return [t for t in (topics.events, topics.alerts, topics.dead_letters) if t not in known]
 

@@ -121,14 +121,18 @@ def _unfit(alert: DriftAlert, history: History, _spec: RetrainSpec) -> Decision 
 
 def set_back(waits: DriftAlert, quality: Sequence[QualityEpisode]) -> Decision | None:
     """The end of a job that waits for labels on this alert: data of its feature broke meanwhile."""
-    broken = _beside(waits, History(quality=tuple(quality)), RetrainSpec())
+    broken = _refused_beside(waits, quality)
     if broken is None:
         return None
     return broken._replace(action="cancel", numbers=_seen(waits) | broken.numbers)
 
 
 def _beside(alert: DriftAlert, history: History, _spec: RetrainSpec) -> Decision | None:
-    broken = open_beside(alert, history.quality)
+    return _refused_beside(alert, history.quality)
+
+
+def _refused_beside(alert: DriftAlert, quality: Sequence[QualityEpisode]) -> Decision | None:
+    broken = open_beside(alert, quality)
     if broken is None:
         return None
     reason = (

@@ -27,9 +27,13 @@ class Desk:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.reading: Reading | None = None
-        self.caught_up = False
         self.dataset: Dataset | None = None
         self.fitted: Fitted | None = None
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether all is read that the log is known to hold."""
+        return self.reading is not None and self.reading.at_end
 
     def stop_reading(self) -> None:
         """Let the connection go, and what was read."""

@@ -61,7 +61,6 @@ def wait(job: Job, bench: Bench, desk: Desk, facts: Facts) -> Change | None:
     reading = desk.reading
     reading.resume()
     caught_up = _read(reading)
-    desk.caught_up = caught_up and reading.at_end
     reading.pause()
     collector = reading.collector
     enough = collector.labelled_since(facts.spans) >= bench.spec.min_labelled_events
