@@ -7,6 +7,7 @@ what the records say.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -26,6 +27,7 @@ from stream_monitor.ingest.records import LogRecord, RecordBatch
 from stream_monitor.ingest.refusal import dead_letter
 from stream_monitor.ingest.seen import SeenIds
 from stream_monitor.spec import MonitorSpec
+from stream_monitor.watched.coverage import Coverage
 from stream_monitor.watched.forgetting import forget
 from stream_monitor.watched.model import WatchedModel
 from stream_monitor.watched.room import keep_clocks, with_room
@@ -61,6 +63,7 @@ class PartitionMonitor:
         self.topic, self.partition, self.spec = topic, partition, spec
         self.counters = Counters()
         self.models: dict[str, WatchedModel] = {}
+        self.over_limit = Coverage()  # of models that have no place: a row a model
         self._seen = SeenIds(spec.seen_chunks, spec.labels.chunk_events, spec.segment_chunks)
         self._last_append_ms: dict[tuple[str, str], int] = {}
         self._dead: set[str] = set()
@@ -92,6 +95,8 @@ class PartitionMonitor:
             decided.alerts.extend(
                 model.observe_flow(segment.offsets, clock, self.counters.append_clock_ms)
             )
+            decided.alerts.extend(model.observe_coverage(segment.offsets, clock))
+        deque(self.over_limit.observe(segment.offsets, clock), maxlen=0)
         out.alerts.extend(self._tell(decided.alerts, segment.offsets, clock, batches))
         self.counters.append_clock_ms = int(clock[-1])
         if segment.barrier is not None:
@@ -121,8 +126,12 @@ class PartitionMonitor:
                 kept = [entry for entry, new in zip(entries, first, strict=True) if new]
                 batch = to_batch(model, version, kept)
             known = models[model]
-            if known is None or not known.claim(version):
+            if known is None:
                 self.counters.unwatched += len(batch)
+                self.over_limit.count(model, "model_over_limit", batch.offsets, batch.times_ms)
+            elif not known.claim(version):
+                self.counters.unwatched += len(batch)
+                known.coverage.count(version, "version_over_limit", batch.offsets, batch.times_ms)
             elif len(batch):
                 batches.append(batch)
         return batches
@@ -255,6 +264,7 @@ class PartitionMonitor:
             "clocks": [[*key, last_ms] for key, last_ms in sorted(self._last_append_ms.items())],
         }
         parts |= {f"seen|{name}": part for name, part in self._seen.dirty().items()}
+        parts |= {f"over-limit|{name}": part for name, part in self.over_limit.dirty().items()}
         for name, model in self.models.items():
             parts |= {f"model|{name}|{key}": part for key, part in model.dirty().items()}
         return parts
@@ -263,6 +273,7 @@ class PartitionMonitor:
         """What `changes` gave is durable: forget that it changed."""
         self._dead.clear()
         self._seen.clean()
+        self.over_limit.clean()
         for model in self.models.values():
             model.clean()
 
@@ -284,6 +295,9 @@ class PartitionMonitor:
                 spec.seen_chunks,
                 spec.labels.chunk_events,
                 spec.segment_chunks,
+            )
+            monitor.over_limit.restore(
+                {name[11:]: part for name, part in parts.items() if name.startswith("over-limit|")}
             )
             below: dict[str, dict[str, Any]] = {}
             for name, part in parts.items():

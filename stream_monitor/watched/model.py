@@ -15,6 +15,7 @@ from stream_monitor.reference.profile import ReferenceProfile, profile_from_data
 from stream_monitor.spec import MonitorSpec
 from stream_monitor.traffic.arrivals import arrivals_of
 from stream_monitor.traffic.chance import alone_arl0
+from stream_monitor.watched.coverage import WATCHED, Coverage
 from stream_monitor.watched.flow import Flow
 from stream_monitor.watched.places import Places
 from stream_monitor.watched.version import WatchedVersion
@@ -44,6 +45,7 @@ class WatchedModel:
         self.register = Register(spec.episodes.cooldown_ms)
         self.flow = Flow(topic, partition, name, spec.volume)
         self.places = Places(spec.max_versions)
+        self.coverage = Coverage()
         self._start_offsets: dict[str, int] = {}
         self._profile_dirty: set[str] = set()
         self._dead: set[str] = set()
@@ -80,6 +82,7 @@ class WatchedModel:
         while len(batch):
             version = self.versions.get(batch.version)
             if version is not None:
+                self._count(version, batch)
                 transformed, found, losses = version.observe(batch)
                 alerts += found
                 open_windows = self.windows[batch.version]
@@ -94,9 +97,21 @@ class WatchedModel:
         warm_up = self.warm_ups.get(batch.version) or self._begin(batch.version)
         missing = warm_up.missing
         warm_up.add(batch[:missing])
+        self.coverage.count(
+            batch.version, "warming_up", batch.offsets[:missing], batch.times_ms[:missing]
+        )
         if warm_up.missing == 0:
             self._start(warm_up.profile(), int(batch.offsets[missing - 1]))
         return batch[missing:]
+
+    def _count(self, version: WatchedVersion, batch: EventBatch) -> None:
+        """Count events by whether the version compares them, and its features that it does not."""
+        outcome = version.unwatched or WATCHED
+        self.coverage.count(batch.version, outcome, batch.offsets, batch.times_ms)
+        for name in version.profile.skipped if outcome == WATCHED else ():
+            self.coverage.count(
+                batch.version, "series_too_short", batch.offsets, batch.times_ms, name
+            )
 
     def _begin(self, version: str) -> WarmUp:
         warm_up = self.warm_ups[version] = WarmUp(self.name, version, self._spec.warm_up_events)
@@ -145,6 +160,12 @@ class WatchedModel:
     def observe_flow(self, offsets: Ints, clock_ms: Ints, since_ms: int) -> list[DriftAlert]:
         """Let time pass over these records, once their events and labels were observed."""
         return self.flow.observe(offsets, clock_ms, since_ms, self._arl0_at)
+
+    def observe_coverage(self, offsets: Ints, clock_ms: Ints) -> list[DriftAlert]:
+        """Let the same records pass over the counts of what was not watched."""
+        for _slot in self.coverage.observe(offsets, clock_ms):
+            pass
+        return []
 
     def _arl0_at(self, version: str, offset: int) -> float:
         """Of a detector of the version, as far as it was watched before that record."""
@@ -253,6 +274,7 @@ class WatchedModel:
         for version, warm_up in self.warm_ups.items():
             parts |= {f"warm-up|{version}|{k}": v for k, v in warm_up.dirty().items()}
         parts |= {f"flow|{k}": v for k, v in self.flow.dirty().items()}
+        parts |= {f"coverage|{k}": v for k, v in self.coverage.dirty().items()}
         return parts | {f"labels|{k}": v for k, v in self.labels.dirty().items()}
 
     def clean(self) -> None:
@@ -266,6 +288,7 @@ class WatchedModel:
         self.labels.clean()
         self.register.clean()
         self.flow.clean()
+        self.coverage.clean()
         for version in self.versions.values():
             version.clean()
         for windows in self.windows.values():
@@ -289,6 +312,7 @@ class WatchedModel:
         self.labels = Labels.restore(self._spec.labels, _below(parts, "labels|"))
         self.register.restore(parts["register"])
         self.flow.restore(_below(parts, "flow|"))
+        self.coverage.restore(_below(parts, "coverage|"))
         self._stored = set(parts)
         self.clean()
 

@@ -20,6 +20,7 @@ from stream_monitor.reference.profile import FeatureReference, ReferenceProfile
 from stream_monitor.reference.transform import Transformed
 from stream_monitor.reference.values import Column
 from stream_monitor.watched.allowance import arl0_of
+from stream_monitor.watched.coverage import CoverageReason
 from stream_monitor.watched.estimate import (
     CONFIDENCE,
     LOSS,
@@ -112,6 +113,13 @@ class WatchedVersion:
         alerts += self.relations.observe(batch, transformed, features, self._trail.at)
         alerts += self.schema.observe(batch, self._trail.at)
         return transformed, alerts + self._observe_segments(batch, whole), losses
+
+    @property
+    def unwatched(self) -> CoverageReason | None:
+        """Why none of its events are compared with its reference; ``None`` where they are."""
+        if self.retired:
+            return "retired_version"
+        return None if self.series else "nothing_comparable"
 
     def _scored(self, batch: EventBatch) -> dict[str, Transformed]:
         """The predictions as their series see them."""
