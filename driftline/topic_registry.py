@@ -6,37 +6,64 @@ import time
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic  # type: ignore[attr-defined]
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+)
 
 from driftline.commands.findings import WantedTopic
 from producer.reach import reached
 
 TIMEOUT_S: Final = 5.0
 CREATE_S: Final = 20.0
-MAX_REPLICAS: Final = 3
+LOG: Final = "events.v1"
+CLUSTER_DEFAULT: Final = -1
+"""The replication factor that asks the cluster for its own default."""
+SAFE_REPLICAS: Final = 3
+MIN_INSYNC: Final = "min.insync.replicas"
+SAFE_INSYNC: Final = 2
+"""Of three replicas: one broker may be down, and what was acknowledged lies on another."""
 _PACKED: Final = Path(__file__).with_name("topics.toml")  # where the wheel carries it
 _IN_TREE: Final = Path(__file__).parent.parent / "infra" / "topics.toml"
 
 
 class _Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    partitions: int
+    partitions: Annotated[int, msgspec.Meta(ge=1)]
     about: str = ""
     config: dict[str, str] = {}
 
 
-def load_registry(prefix: str, text: str | None = None) -> list[WantedTopic]:
+def load_registry(
+    prefix: str, text: str | None = None, *, log_partitions: int | None = None
+) -> list[WantedTopic]:
     """All topics by their full names; ``text`` instead of the file that ships with driftline.
 
-    >>> load_registry("p", '[topics."events.v1"]' + chr(10) + "partitions = 4")[0].name
-    'p.events.v1'
+    ``log_partitions`` are those of the event topic, instead of what the file says.
+
+    Raises:
+        ValueError: the text is no registry; says what is wrong in it.
+
+    >>> text = '[topics."events.v1"]' + chr(10) + "partitions = 4"
+    >>> [(topic.name, topic.partitions) for topic in load_registry("p", text, log_partitions=6)]
+    [('p.events.v1', 6)]
     """
     if text is None:
         text = (_PACKED if _PACKED.is_file() else _IN_TREE).read_text("utf-8")
-    entries = msgspec.convert(tomllib.loads(text)["topics"], dict[str, _Entry])
+    try:
+        entries = msgspec.convert(tomllib.loads(text)["topics"], dict[str, _Entry])
+    except KeyError:
+        raise ValueError("there is no table [topics]") from None
+    if LOG not in entries:
+        raise ValueError(f'there is no topic "{LOG}": the event topic')
+    if log_partitions is not None:
+        entries[LOG] = msgspec.structs.replace(entries[LOG], partitions=log_partitions)
     return [
         WantedTopic(name=f"{prefix}.{name}", partitions=entry.partitions, config=entry.config)
         for name, entry in entries.items()
@@ -58,8 +85,29 @@ def existing_topics(client: Mapping[str, Any]) -> dict[str, int]:
     return {name: len(topic.partitions) for name, topic in found.items()}
 
 
-def create_topics(client: Mapping[str, Any], wanted: Sequence[WantedTopic]) -> list[str]:
+def replicas_of(client: Mapping[str, Any]) -> tuple[dict[str, int], int]:
+    """The fewest replicas of a partition by topic, and how many brokers are up.
+
+    Raises:
+        KafkaException: nobody answers.
+    """
+    cluster = reached(client, TIMEOUT_S).cluster
+    fewest = {
+        name: min((len(part.replicas) for part in topic.partitions.values()), default=0)
+        for name, topic in cluster.topics.items()
+    }
+    return fewest, len(cluster.brokers)
+
+
+def create_topics(
+    client: Mapping[str, Any],
+    wanted: Sequence[WantedTopic],
+    replication_factor: int = CLUSTER_DEFAULT,
+) -> list[str]:
     """Make what is missing, and wait until it is there; answers the names.
+
+    The cluster's own replication factor holds, not the number of brokers that are up right now.
+    Topics that have three replicas get a `MIN_INSYNC` of 2, unless theirs is higher.
 
     Raises:
         KafkaException: nobody answers, or a topic was refused.
@@ -68,12 +116,11 @@ def create_topics(client: Mapping[str, Any], wanted: Sequence[WantedTopic]) -> l
     new = missing(wanted, dict.fromkeys(cluster.topics, 0))
     if not new:
         return []
-    replicas = max(1, min(MAX_REPLICAS, len(cluster.brokers)))
     asked = [
         NewTopic(
             topic.name,
             num_partitions=topic.partitions,
-            replication_factor=replicas,
+            replication_factor=replication_factor,
             config=dict(topic.config),
         )
         for topic in new
@@ -84,8 +131,10 @@ def create_topics(client: Mapping[str, Any], wanted: Sequence[WantedTopic]) -> l
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
-    _wait_for(admin, [topic.name for topic in new])
-    return [topic.name for topic in new]
+    names = [topic.name for topic in new]
+    _wait_for(admin, names)
+    _keep_two_in_sync(client, [topic for topic in new if MIN_INSYNC not in topic.config])
+    return names
 
 
 def delete_topics(client: Mapping[str, Any], names: Sequence[str]) -> None:
@@ -111,6 +160,24 @@ def topic_config(client: Mapping[str, Any], names: Sequence[str]) -> dict[str, d
             continue
         found[resource.name] = {name: str(entry.value) for name, entry in settings.items()}
     return found
+
+
+def _keep_two_in_sync(client: Mapping[str, Any], made: Sequence[WantedTopic]) -> None:
+    """Acknowledged by one broker alone is lost with it, where there are others to ask."""
+    replicas, _ = replicas_of(client)
+    safe = [topic.name for topic in made if replicas.get(topic.name, 0) >= SAFE_REPLICAS]
+    configs = topic_config(client, safe) if safe else {}
+    weak = [n for n in safe if int(configs.get(n, {}).get(MIN_INSYNC, "1")) < SAFE_INSYNC]
+    if not weak:
+        return
+    entry = ConfigEntry(MIN_INSYNC, str(SAFE_INSYNC), incremental_operation=AlterConfigOpType.SET)
+    asked = [
+        ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=[entry])
+        for name in weak
+    ]
+    admin = _admin(client)
+    for answer in admin.incremental_alter_configs(asked).values():
+        answer.result(timeout=CREATE_S)
 
 
 def _wait_for(admin: AdminClient, names: Sequence[str]) -> None:

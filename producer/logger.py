@@ -17,7 +17,7 @@ from producer.counters import Counters, Logged, Tally
 from producer.delivery import Delivery
 from producer.events import InferenceEvent, Label, Prediction, Value
 from producer.identity import uuid7
-from producer.routing import topic_names
+from producer.routing import METADATA_MS, topic_names
 from producer.spool.disk_spool import DiskSpool
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
@@ -93,6 +93,7 @@ class InferenceLogger:
             "queue.buffering.max.messages": max_messages,
             "queue.buffering.max.kbytes": max_kbytes,
             "message.timeout.ms": message_timeout_ms,
+            "topic.metadata.refresh.interval.ms": METADATA_MS,
             "log_level": 0,
             **(librdkafka or {}),
         }

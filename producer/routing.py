@@ -8,8 +8,13 @@ from __future__ import annotations
 
 import zlib
 from functools import lru_cache
+from typing import Final
 
 import msgspec
+
+METADATA_MS: Final = 5_000
+"""How soon our writers know of new partitions; librdkafka's five minutes would write on where
+models no longer belong."""
 
 
 class Topics(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +49,24 @@ def key_of(model: str, event_id: str, shards: int = 1) -> str:
     ('fraud', 'fraud/3')
     """
     return model if shards == 1 else f"{model}/{zlib.crc32(event_id.encode()) % shards}"
+
+
+def keys_of(model: str, shards: int = 1) -> list[str]:
+    """All keys under which records of a model may come.
+
+    >>> keys_of("fraud"), keys_of("fraud", 2)
+    (['fraud'], ['fraud/0', 'fraud/1'])
+    """
+    return [model] if shards == 1 else [f"{model}/{shard}" for shard in range(shards)]
+
+
+def partitions_of_model(model: str, shards: int, n_partitions: int) -> list[int]:
+    """All partitions that records of the model belong to.
+
+    >>> partitions_of_model("m", 1, 4) == [partition_of("m", 4)]
+    True
+    """
+    return sorted({partition_of(key, n_partitions) for key in keys_of(model, shards)})
 
 
 def murmur2(data: bytes) -> int:

@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from producer.codec import encode, headers
 from producer.events import MAX_EVENT_BYTES, MAX_RECORD_BYTES, Event, ModelUpdate
-from producer.routing import key_of, topic_names
+from producer.routing import METADATA_MS, key_of, topic_names
 
 Arrival: TypeAlias = Callable[[int, int], object]
 """Hears the partition and the offset of an event that arrived."""
@@ -59,6 +59,7 @@ class LogWriter:
                 "compression.type": "lz4",
                 "message.timeout.ms": 60_000,
                 "message.max.bytes": MAX_RECORD_BYTES,
+                "topic.metadata.refresh.interval.ms": METADATA_MS,
                 "log_level": 0,
                 **(librdkafka or {}),
             }

@@ -90,8 +90,15 @@ def examine_kafka(settings: Settings) -> tuple[list[Finding], dict[str, int] | N
     wanted = registry.load_registry(settings.topics.prefix)
     names = [topic.name for topic in wanted if topic.name in existing]
     configs = registry.topic_config(client, names) if names else {}
+    replicas, brokers = registry.replicas_of(client)
     found += [
-        findings.judge_topic(topic, existing.get(topic.name), configs.get(topic.name))
+        findings.judge_topic(
+            topic,
+            existing.get(topic.name),
+            configs.get(topic.name),
+            replicas=replicas.get(topic.name, 1),
+            brokers=brokers,
+        )
         for topic in wanted
     ]
     return found, existing

@@ -33,12 +33,17 @@ class WantedTopic(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge_topic(
-    wanted: WantedTopic, partitions: int | None, config: Mapping[str, str] | None
+    wanted: WantedTopic,
+    partitions: int | None,
+    config: Mapping[str, str] | None,
+    *,
+    replicas: int = 1,
+    brokers: int = 1,
 ) -> Finding:
     """Whether a topic is as the registry says.  ``None`` partitions: there is none.
 
-    More partitions are fine as long as they were there before the first record: keys were placed
-    by their number.  ``None`` config: the broker does not tell.
+    More partitions are fine: the monitor follows models that move.  ``None`` config: the broker
+    does not tell.
     """
     check = f"topic {wanted.name}"
     if partitions is None:
@@ -57,15 +62,46 @@ def judge_topic(
             found=text,
             fix=f"kafka-configs --alter --topic {wanted.name} --add-config {changes}",
         )
-    if partitions != wanted.partitions:
+    unsafe = _judge_copies(check, wanted.name, config, replicas=replicas, brokers=brokers)
+    if unsafe is not None:
+        return unsafe
+    if partitions < wanted.partitions:
         return Finding(
             check=check,
             level="warning",
             found=f"{partitions} partitions, the registry says {wanted.partitions}",
-            fix="fine if it was made so; never add partitions to a topic with records: "
-            "their models would move",
+            fix="fine if it was made so; `driftline topics grow --partitions N` adds some, and "
+            "moves the references of the models that move",
         )
     return Finding(check=check, level="ok", found=f"{partitions} partitions")
+
+
+def _judge_copies(
+    check: str, topic: str, config: Mapping[str, str] | None, *, replicas: int, brokers: int
+) -> Finding | None:
+    """What is unsafe about the replicas of a topic; ``None``: nothing, as far as it is known."""
+    if replicas == 1 and brokers > 1:
+        return Finding(
+            check=check,
+            level="warning",
+            found=f"1 replica on a cluster of {brokers} brokers: what lies on a broker that is "
+            "lost is lost",
+            fix="kafka-reassign-partitions with two replicas more; "
+            "`driftline topics create --replication-factor 3` makes new topics so",
+        )
+    least = int((config or {}).get("min.insync.replicas", "0"))
+    if replicas > 2 and least == 1:
+        wrong, better = "an acknowledged record may lie on one broker alone", 2
+    elif 1 < replicas <= least:
+        wrong, better = "nothing is taken while one broker is down", replicas - 1
+    else:
+        return None
+    return Finding(
+        check=check,
+        level="warning",
+        found=f"{replicas} replicas and min.insync.replicas={least}: {wrong}",
+        fix=f"kafka-configs --alter --topic {topic} --add-config min.insync.replicas={better}",
+    )
 
 
 def judge_redis(

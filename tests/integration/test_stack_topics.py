@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]
+from typer.testing import CliRunner
 
 from driftline import topic_registry
+from driftline.cli import app
+from driftline.commands.failure import Failure
+from driftline.commands.topics import registry_of
 
 pytestmark = pytest.mark.kafka
 
@@ -69,3 +74,54 @@ def test_a_producer_with_a_wrong_clock_cannot_move_the_append_clock(
     times_ms = [time_ms for _, time_ms in stamps]
     assert times_ms == sorted(times_ms)
     assert max(times_ms) - min(times_ms) < 60_000
+
+
+def test_partitions_copies_and_a_registry_of_ones_own(
+    kafka_broker: str, prefix: str, tmp_path: Path
+) -> None:
+    text = (Path(topic_registry.__file__).parents[1] / "infra" / "topics.toml").read_text()
+    file = tmp_path / "mine.toml"
+    file.write_text(text.replace('"1209600000" # 14 days', '"86400000"'))
+    ours = ["--bootstrap-servers", kafka_broker, "--prefix", prefix]
+
+    plan = CliRunner().invoke(app, ["topics", "plan", *ours, "--partitions", "6"])
+    made = CliRunner().invoke(
+        app,
+        ["topics", "create", *ours, "--partitions", "6", "--replication-factor", "1",
+         "--file", str(file)],
+    )  # fmt: skip
+
+    assert f"+ {prefix}.events.v1  partitions=6" in plan.stdout
+    assert made.exit_code == 0, made.output
+    client = {"bootstrap.servers": kafka_broker}
+    existing = topic_registry.existing_topics(client)
+    assert existing[f"{prefix}.events.v1"] == 6
+    assert existing[f"{prefix}.alerts.v1"] == 1
+    config = topic_registry.topic_config(client, [f"{prefix}.events.v1"])
+    assert config[f"{prefix}.events.v1"]["retention.ms"] == "86400000"
+
+
+def test_more_copies_than_brokers_are_an_error_that_says_so(kafka_broker: str, prefix: str) -> None:
+    asked = ["topics", "create", "--bootstrap-servers", kafka_broker, "--prefix", prefix]
+
+    made = CliRunner().invoke(app, [*asked, "--replication-factor", "3"])
+
+    assert made.exit_code != 0
+    assert "INVALID_REPLICATION_FACTOR" in repr(made.exception) or "eplication" in made.output
+    topic_registry.create_topics({"bootstrap.servers": kafka_broker},
+                                 topic_registry.load_registry(prefix))  # fmt: skip
+
+
+def test_a_file_that_is_no_registry_is_told_with_its_place(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    for text, why in (
+        ("[topics", "Expected"),
+        ("[others]", "[topics]"),
+        ('[topics."alerts.v1"]\npartitions = 1', "events.v1"),
+        ('[topics."events.v1"]\npartitions = 0', "partitions"),
+    ):
+        file.write_text(text)
+        with pytest.raises(Failure) as failed:
+            registry_of("p", file, None)
+        assert why in failed.value.why
+        assert str(file) in failed.value.where

@@ -34,13 +34,36 @@ def standing(**changes: int | None) -> Standing:
         (4, None, "ok"),
         (4, {}, "ok"),
         (4, {"cleanup.policy": "compact"}, "warning"),
-        (6, {"cleanup.policy": "delete"}, "warning"),
+        (6, {"cleanup.policy": "delete"}, "ok"),
+        (2, {"cleanup.policy": "delete"}, "warning"),
     ],
 )
 def test_a_topic_is_compared_with_the_registry(
     partitions: int | None, config: dict[str, str] | None, level: str
 ) -> None:
     assert judge_topic(LOG, partitions, config).level == level
+
+
+@pytest.mark.parametrize(
+    ("replicas", "brokers", "least", "level"),
+    [
+        (1, 1, "1", "ok"),
+        (1, 3, "1", "warning"),
+        (2, 3, "1", "ok"),
+        (3, 3, "1", "warning"),
+        (3, 3, "2", "ok"),
+        (3, 3, "3", "warning"),
+        (3, 1, "2", "ok"),  # two of three brokers are down: that is not how it was made
+    ],
+)
+def test_copies_are_safe_and_one_broker_may_be_down(
+    replicas: int, brokers: int, least: str, level: str
+) -> None:
+    config = {"min.insync.replicas": least}
+    found = judge_topic(LOG, 4, config, replicas=replicas, brokers=brokers)
+
+    assert found.level == level
+    assert bool(found.fix) == (level == "warning")
 
 
 @pytest.mark.parametrize(
@@ -98,7 +121,7 @@ def test_one_misplaced_record_is_a_problem() -> None:
 def test_whatever_is_not_well_says_what_to_do() -> None:
     findings = [
         judge_topic(LOG, None, None),
-        judge_topic(LOG, 6, None),
+        judge_topic(LOG, 2, None),
         judge_lag(standing(next=None, end=5)),
         judge_lag(standing(next=11)),
         *judge_redis("9", policy="allkeys-lru", append_only=False, used=99, limit=100)[1:],

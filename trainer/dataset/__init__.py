@@ -2,7 +2,7 @@
 
 from trainer.dataset.collect import Collector
 from trainer.dataset.frame import Columns, Dataset, assemble, split
-from trainer.dataset.log import LogRange, Reading, log_ends, partitions_of_model
+from trainer.dataset.log import LogRange, Reading, log_ends
 from trainer.dataset.training_set import TrainingSet
 
 __all__ = [
@@ -14,6 +14,5 @@ __all__ = [
     "TrainingSet",
     "assemble",
     "log_ends",
-    "partitions_of_model",
     "split",
 ]

@@ -12,7 +12,6 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from producer.codec import RefusedRecord, decode
 from producer.events import InferenceEvent, Label
 from producer.headers import kind_of
-from producer.routing import partition_of
 from trainer.dataset.collect import Collector
 from trainer.decision.ranges import OffsetRange
 
@@ -34,16 +33,6 @@ class LogRange(NamedTuple):
     partition: int
     start: int
     end: int | None = None
-
-
-def partitions_of_model(model: str, shards: int, n_partitions: int) -> list[int]:
-    """All partitions that hold records of the model.
-
-    >>> partitions_of_model("m", 1, 4) == [partition_of("m", 4)]
-    True
-    """
-    keys = [model] if shards == 1 else [f"{model}/{shard}" for shard in range(shards)]
-    return sorted({partition_of(key, n_partitions) for key in keys})
 
 
 class Reading:

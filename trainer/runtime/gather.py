@@ -7,16 +7,9 @@ from collections.abc import Sequence
 import msgspec
 
 from producer.failpoint import failpoint
+from producer.routing import partitions_of_model
 from stream_monitor.reference.frame import infer_task
-from trainer.dataset import (
-    Collector,
-    Columns,
-    LogRange,
-    Reading,
-    assemble,
-    log_ends,
-    partitions_of_model,
-)
+from trainer.dataset import Collector, Columns, LogRange, Reading, assemble, log_ends
 from trainer.dataset.collect import Collected
 from trainer.decision import Numbers, OffsetRange, next_version, start_before
 from trainer.jobs import Job
