@@ -1,5 +1,22 @@
-"""``python -m driftline`` is the command line."""
+"""``python -m driftline`` and ``driftline`` are the command line."""
 
-from driftline.cli import app
+import sys
+from pathlib import Path
 
-app()
+
+def main() -> None:
+    """Run a command, with our own packages whatever lies in the working directory."""
+    if __name__ == "__main__" and not sys.flags.safe_path:
+        del sys.path[0]  # the working directory, which `python -m` searches first
+    sys.path.insert(0, str(Path(__file__).absolute().parent.parent))
+    from producer.own_process import load_own_packages  # noqa: PLC0415 - ours, by the line above
+
+    load_own_packages()
+    del sys.path[0]
+    from driftline.cli import app  # noqa: PLC0415 - our own packages are loaded now
+
+    app()
+
+
+if __name__ == "__main__":
+    main()

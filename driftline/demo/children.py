@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import queue
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-import driftline
 from driftline.stack.process import bound_to_us
+from producer.own_process import python_module, safe_environment
 
 STOP_S: Final = 18.0
 """Longer than a worker needs to give its partitions up."""
@@ -20,11 +19,12 @@ TAIL_LINES: Final = 20
 
 
 class Child:
-    """A Python process whose stdout is read by line and whose stderr goes to a file."""
+    """A module of ours, run by Python: its stdout is read by line, its stderr goes to a file."""
 
     def __init__(
         self,
         name: str,
+        module: str,
         arguments: Sequence[str],
         environment: Mapping[str, str],
         folder: Path,
@@ -32,15 +32,13 @@ class Child:
         self.name = name
         self.log = folder / f"{name}.log"
         self.lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        here = str(Path(driftline.__file__).parent.parent)
-        paths = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
         with self.log.open("wb") as errors:
             self._process = subprocess.Popen(  # noqa: S603 - our own modules
-                bound_to_us([sys.executable, *arguments]),
+                bound_to_us(python_module(module, *arguments)),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join(paths)},
+                env=safe_environment({**os.environ, **environment}),
                 start_new_session=True,  # Ctrl-C is for the demo, which stops them in order
             )
         self._reader = threading.Thread(target=self._read, name=f"{name}-lines", daemon=True)

@@ -216,11 +216,12 @@ def start_serving(
     """The processes that are there from the first moment: the monitor, and a model server."""
     place = _place(settings)
     place += ["--redis-url", settings.redis.url]
-    server = ["-m", "driftline.demo.server", *place, "--home", str(home), "--seconds", str(seconds)]
-    monitor = ["-m", "driftline", "monitor", *place, "--web-port", "0"]
+    server = [*place, "--home", str(home), "--seconds", str(seconds)]
+    monitor = ["monitor", *place, "--web-port", "0"]
+    limited = {**environment, **ONE_THREAD}
     return {
-        "model-server": Child("model-server", server, {**environment, **ONE_THREAD}, folder),
-        "monitor": Child("monitor", monitor, {**environment, **ONE_THREAD}, folder),
+        "model-server": Child("model-server", "driftline.demo.server", server, limited, folder),
+        "monitor": Child("monitor", "driftline", monitor, limited, folder),
     }
 
 
@@ -229,14 +230,16 @@ def start_trainer(
 ) -> Child:
     """The trainer, which reads the alerts from their beginning, whenever it comes."""
     arguments = [
-        "-m", "driftline", "train", *_place(settings), "--home", str(home),
+        "train", *_place(settings), "--home", str(home),
         "--model", MODEL, "--factory", FACTORY,
     ]  # fmt: skip
     trainer = {
         "DRIFTLINE_TRAINER__DECISION": json.dumps(RETRAIN_DECISION),
         "DRIFTLINE_TRAINER__GATE": json.dumps(RETRAIN_GATE),
     }
-    return Child("trainer", arguments, {**environment, **ONE_THREAD, **trainer}, folder)
+    return Child(
+        "trainer", "driftline", arguments, {**environment, **ONE_THREAD, **trainer}, folder
+    )
 
 
 def _place(settings: Settings) -> list[str]:

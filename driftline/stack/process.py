@@ -50,7 +50,7 @@ def free_port() -> int:
 
 def bound_to_us(command: Sequence[str]) -> list[str]:
     """``command``, made to die with the thread that starts it."""
-    return [sys.executable, "-c", _DIE_WITH_PARENT, str(os.getpid()), *command]
+    return [sys.executable, "-I", "-c", _DIE_WITH_PARENT, str(os.getpid()), *command]
 
 
 @contextlib.contextmanager

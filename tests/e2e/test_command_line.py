@@ -75,8 +75,8 @@ def watched(
     drift = ["--inject", f"mean:amount:+2sd@{DRIFT_AT}"]
     sent = own.run("publish", live, *columns, *drift)
     assert "6,000 rows written and acknowledged" in sent.stderr
-    arguments = ["-m", "driftline", "monitor", *own.kafka, "--redis-url", redis_url]
-    monitor = Child("monitor", [*arguments, "--web-port", "0"], {}, folder)
+    arguments = ["monitor", *own.kafka, "--redis-url", redis_url]
+    monitor = Child("monitor", "driftline", [*arguments, "--web-port", "0"], {}, folder)
     try:
         deadline = time.monotonic() + PATIENCE_S
         while sum(p["lag"] + p["waiting_to_be_published"] for p in own.status()["partitions"]):

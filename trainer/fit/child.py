@@ -1,6 +1,6 @@
 """The fitting process: reads its request, fits, leaves a report.
 
-    python -m trainer.fit.child FOLDER PROGRESS_FD LIFELINE_FD
+    trainer.fit.child FOLDER PROGRESS_FD LIFELINE_FD
 
 Stages go to one pipe; the other one never carries anything, and its end says that the trainer is
 gone, and this process and its children go too.
@@ -74,7 +74,7 @@ def main(folder: Path, progress: int, lifeline: int) -> None:
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
     files, stages = Exchange(folder), Stages(progress)
     request = msgspec.json.decode(files.request.read_bytes(), type=Request)
-    sys.path.insert(0, str(Path.cwd()))
+    sys.path.append(str(Path.cwd()))  # last: a person's `random.py` is not the one of Python
     _limit_memory(request.max_bytes)
     try:
         report: Report = fitted(request, files, stages)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from sklearn.base import BaseEstimator
@@ -23,9 +25,11 @@ def make(factory: str) -> Any:
     module_name, _, name = factory.partition(":")
     if not module_name or not name.isidentifier():
         raise NotAnEstimator(f"{factory!r} is no factory; it must read module:function")
-    function = getattr(importlib.import_module(module_name), name, None)
+    module = importlib.import_module(module_name)
+    function = getattr(module, name, None)
     if not callable(function):
-        raise NotAnEstimator(f"module {module_name} has no function {name}")
+        hidden = _hidden_by(module, Path.cwd())
+        raise NotAnEstimator(f"module {module_name} has no function {name}{hidden}")
     estimator = function()
     if inspect.isclass(estimator) or not isinstance(estimator, BaseEstimator):
         what = estimator.__name__ if inspect.isclass(estimator) else type(estimator).__name__
@@ -39,3 +43,13 @@ def make(factory: str) -> Any:
                 f"{factory} returned a {type(estimator).__name__}, which has no {method}"
             )
     return estimator
+
+
+def _hidden_by(module: ModuleType, here: Path) -> str:
+    """What to say where an installed package has the name of a person's module in ``here``."""
+    top = module.__name__.partition(".")[0]
+    mine = [path for path in (here / f"{top}.py", here / top) if path.exists()]
+    file = module.__file__
+    if not mine or file is None or Path(file).is_relative_to(here):
+        return ""
+    return f": {file} is an installed package, and hides {mine[0]}; give yours another name"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -16,6 +15,7 @@ from typing import Final
 import msgspec
 import pandas as pd
 
+from producer.own_process import python_module, safe_environment
 from stream_monitor.reference.profile import ClassLabel, Task, profile_from_data
 from trainer.fit.exchange import LABEL, TIME, Exchange, Failed, Made, Report, Request
 from trainer.fit.outcome import FitFailed, FitLimits, Fitted
@@ -59,8 +59,8 @@ def fit(
     by themselves; a declaration of what is no feature is left out.  ``events_per_week`` are those
     of the traffic that ``training`` is some of.  ``folder`` is this fit's own,
     made if missing; an earlier attempt in it is overwritten.  The factory is imported with the
-    current directory on the path.  Stages ("fold 2 of 5") go to ``on_progress``.  Blocks until it
-    is over.
+    current directory at the end of the path.  Stages ("fold 2 of 5") go to ``on_progress``.
+    Blocks until it is over.
 
     Raises:
         ValueError: a frame that nothing can be fitted on: the caller's mistake, not the factory's.
@@ -88,7 +88,7 @@ def fit(
     )
     files.request.write_bytes(msgspec.json.encode(request))
     ended = run_limited(
-        [sys.executable, "-m", "trainer.fit.child", str(folder.absolute())],
+        python_module("trainer.fit.child", str(folder.absolute())),
         environment=_environment(os.environ),
         max_seconds=limits.max_seconds,
         max_bytes=limits.max_bytes,
@@ -110,7 +110,7 @@ def _check(training: pd.DataFrame, features: Sequence[str], limits: FitLimits) -
 
 
 def _environment(given: Mapping[str, str]) -> dict[str, str]:
-    return {**given, **_ONE_THREAD, "PYTHONUNBUFFERED": "1"}
+    return safe_environment({**given, **_ONE_THREAD, "PYTHONUNBUFFERED": "1"})
 
 
 def _outcome(files: Exchange, ended: Ended, limits: FitLimits) -> Fitted | FitFailed:
