@@ -109,11 +109,15 @@ class TopicSettings(_Section):
 
 
 class WebSettings(_Section):
-    """Where health and metrics are served; port 0 takes any free one."""
+    """Where health and metrics are served.
+
+    Without a ``port`` the first free one from 8765 on is taken, which ``driftline status`` shows;
+    0 takes any free one.  One that is set and in use is an error.
+    """
 
     enabled: bool = True
     host: str = "127.0.0.1"
-    port: int = Field(default=8765, ge=0, le=65_535)
+    port: int | None = Field(default=None, ge=0, le=65_535)
 
 
 class CommitSettings(_Section):

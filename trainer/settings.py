@@ -55,6 +55,20 @@ class TopicSettings(BaseModel):
         return topic_names(self.prefix)
 
 
+class WebSettings(BaseModel):
+    """Where health and metrics are served.
+
+    Without a ``port`` the first free one from 8785 on is taken, which ``driftline status`` shows;
+    0 takes any free one.  One that is set and in use is an error.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: int | None = Field(default=None, ge=0, le=65_535)
+
+
 class TrainerSettings(BaseModel):
     """Where the trainer keeps what it knows, and what it trains.
 
@@ -70,6 +84,7 @@ class TrainerSettings(BaseModel):
     decision: dict[str, Any] = {}
     gate: dict[str, Any] = {}
     fit: dict[str, Any] = {}
+    web: WebSettings = WebSettings()
 
     def retrain_spec(self) -> RetrainSpec:
         """When to retrain.  Raises ValueError: a field is unknown, or its value does not fit."""

@@ -46,12 +46,7 @@ def explained(error: BaseException) -> Failure:
     if module == "confluent_kafka" or name == "KafkaException":
         return _of_kafka(error)
     if module == "redis":
-        return Failure(
-            "Redis does not answer, or refused",
-            why=str(error),
-            fix="check --redis-url or REDIS_URL; `driftline doctor` looks",
-            code=UNREACHABLE,
-        )
+        return _of_redis(error)
     if name == "WrongSetting" or (name == "ValidationError" and module.startswith("pydantic")):
         return Failure("a setting is wrong", why=str(error), fix="see driftline.toml", code=USAGE)
     if isinstance(error, FileNotFoundError):
@@ -60,6 +55,21 @@ def explained(error: BaseException) -> Failure:
         "something unexpected happened",
         why=f"{name}: {error}",
         fix="run it again with --debug, and report what it says",
+    )
+
+
+def _of_redis(error: BaseException) -> Failure:
+    from stream_monitor.state.redis_store import wrong_store  # noqa: PLC0415 - light imports
+
+    wrong = wrong_store(error)
+    if wrong is not None:
+        why, _, fix = str(wrong).partition(" Fix: ")
+        return Failure("Redis cannot hold driftline's state", why=why, fix=fix)
+    return Failure(
+        "Redis does not answer, or rejected the request",
+        why=str(error),
+        fix="check --redis-url or REDIS_URL; `driftline doctor` looks",
+        code=UNREACHABLE,
     )
 
 

@@ -25,6 +25,10 @@ def train(
     shards: Annotated[
         int | None, typer.Option(min=1, help="Of a hot model, as its servers have.")
     ] = None,
+    web_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65_535, help="Health and metrics; 0 takes any free port."),
+    ] = None,
 ) -> None:
     """Hear alerts, retrain, compare, promote or reject.  One process for each home.
 
@@ -41,6 +45,7 @@ def train(
         home=home,
         factories=factories,
         shards=shards,
+        web_port=web_port,
     )
     if not bench.factories:
         raise Failure(
@@ -52,6 +57,7 @@ def train(
     from stream_monitor.runtime.logs import configure  # noqa: PLC0415
     from trainer.runtime.lock import TrainerRuns, only_trainer  # noqa: PLC0415
     from trainer.runtime.trainer import Trainer  # noqa: PLC0415
+    from trainer.runtime.web import PortInUse  # noqa: PLC0415
 
     reached(bench.kafka.client(), REACH_S)
     configure()
@@ -60,6 +66,10 @@ def train(
         signal.signal(number, lambda *_: stop.set())
     try:
         with only_trainer(bench.home), Trainer(bench) as trainer:
+            trainer.serve()
             trainer.run(stop)
+    except PortInUse as error:
+        why, _, fix = str(error).partition(" Fix: ")
+        raise Failure("the trainer's pages have no port", why=why, fix=fix, code=USAGE) from error
     except TrainerRuns as error:
         raise Failure("there is one already", why=str(error), code=USAGE) from error

@@ -44,6 +44,7 @@ def load_bench(
     home: Path | None,
     factories: dict[str, str] | None = None,
     shards: int | None = None,
+    web_port: int | None = None,
 ) -> Bench:
     """The trainer's settings, flags before environment before file, ready to use.
 
@@ -71,6 +72,7 @@ def load_bench(
         ("trainer", "home", home),
         ("trainer", "factories", factories or None),
         ("trainer", "shards", shards),
+        ("trainer", "web", None if web_port is None else {"port": web_port}),
     ):
         if value is not None:
             flags.setdefault(section, {})[name] = value

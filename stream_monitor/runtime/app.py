@@ -24,8 +24,8 @@ from stream_monitor.runtime.transport import LogConsumer, LogTransport
 from stream_monitor.runtime.watchdog import Reading
 from stream_monitor.settings import Settings
 from stream_monitor.state.fold import FoldFactory
-from stream_monitor.state.store import StateStore
-from stream_monitor.web.server import WebServer
+from stream_monitor.state.store import StateStore, WrongStore
+from stream_monitor.web.server import PortTaken, WebServer
 
 log = structlog.get_logger(__name__)
 
@@ -116,7 +116,10 @@ class MonitorApp(faust.App):
         """End the process: a supervisor starts it again, and the log is read from the store."""
         if self.failure is None:
             self.failure = error
-            log.critical("failed", error=repr(error), exc_info=error)
+            if isinstance(error, WrongStore):  # it says what to do
+                log.critical(str(error))
+            else:
+                log.critical("failed", error=repr(error), exc_info=error)
             end_after(STOP_S)
             await self.crash(error)
 
@@ -124,7 +127,12 @@ class MonitorApp(faust.App):
         web = self._settings.web
         if web.enabled:
             self._web = WebServer(web.host, web.port, self.rooms.metrics, self.rooms.readiness)
-            await self._web.start()
+            try:
+                await self._web.start()
+            except PortTaken as error:
+                self.failure = error
+                log.critical(str(error))
+                raise
             log.info("listening", host=web.host, port=self._web.port)
 
     async def _on_batches(self, stream: Any) -> None:

@@ -79,6 +79,9 @@ class Custody:
         self._again_at_s.clear()
         for owned in self._partitions:
             self._forget(owned)
+        if not self.assigned:
+            log.warning("this worker owns no partition: there are more workers than partitions",
+                        topic=self._topic, fix="stop it, or keep it as a standby")  # fmt: skip
         await self._take_all(sorted(self.assigned - self.stopped.keys()))
 
     async def retry(self) -> None:

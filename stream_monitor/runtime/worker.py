@@ -17,8 +17,9 @@ from stream_monitor.runtime.logs import configure
 from stream_monitor.runtime.memory import keep_large_blocks_apart
 from stream_monitor.settings import Settings
 from stream_monitor.state.fold import FoldFactory
-from stream_monitor.state.redis_store import RedisStateStore
-from stream_monitor.state.store import StoreUnavailable, UnsafeEviction
+from stream_monitor.state.redis_store import RedisStateStore, partition_key
+from stream_monitor.state.store import StoreUnavailable, WrongStore
+from stream_monitor.web.server import PortTaken
 
 log = structlog.get_logger(__name__)
 
@@ -67,11 +68,15 @@ def run(settings: Settings, folds: FoldFactory) -> int:
     try:
         QuietWorker(app).execute_from_commandline()
     except SystemExit as stop:
-        return FAILED if app.failure is not None else int(stop.code or OK)
+        return int(stop.code or OK) if app.failure is None else _exit_code(app.failure)
     except BaseException:
         if app.failure is not None:  # logged where it happened; a panic comes through here
-            return FAILED
+            return _exit_code(app.failure)
         raise
+
+
+def _exit_code(failure: BaseException) -> int:
+    return MISCONFIGURED if isinstance(failure, WrongStore | PortTaken) else FAILED
 
 
 def _calm_garbage_collector() -> None:
@@ -86,12 +91,12 @@ def _calm_garbage_collector() -> None:
 
 def check(settings: Settings) -> int | None:
     """What is wrong with the surroundings, as an exit code; ``None`` when all is there."""
-    wrong = _check_kafka(settings)
-    if wrong is not None:
-        return wrong
+    found = _check_kafka(settings)
+    if isinstance(found, int):
+        return found
     try:
-        warning = asyncio.run(_check_store(settings))
-    except UnsafeEviction as error:
+        warning = asyncio.run(_check_store(settings, found))
+    except WrongStore as error:
         log.critical(str(error))
         return MISCONFIGURED
     except StoreUnavailable as error:
@@ -102,10 +107,11 @@ def check(settings: Settings) -> int | None:
     return None
 
 
-def _check_kafka(settings: Settings) -> int | None:
+def _check_kafka(settings: Settings) -> int | list[str]:
+    """What is wrong with Kafka, as an exit code; else the keys of the partitions of the log."""
     try:
         faust_credentials(settings.kafka.librdkafka)
-        missing = missing_topics(settings)
+        known = reached(settings.kafka.client(), METADATA_S).cluster.topics
     except (ValueError, OSError) as error:
         log.critical("[kafka.librdkafka] is wrong", error=str(error))
         return MISCONFIGURED
@@ -116,26 +122,18 @@ def _check_kafka(settings: Settings) -> int | None:
             return MISCONFIGURED
         log.critical("Kafka does not answer, or refused", at=at, error=why.str())
         return UNREACHABLE
-    if missing:
-        log.critical("topics are missing: declare them before the start", topics=missing)
-        return UNREACHABLE
-    return None
-
-
-def missing_topics(settings: Settings) -> list[str]:
-    """Topics the monitor reads or writes that do not exist.
-
-    Raises:
-        KafkaException: no broker answers.
-    """
-    known = reached(settings.kafka.client(), METADATA_S).cluster.topics
     topics = settings.topics
-    return [t for t in (topics.events, topics.alerts, topics.dead_letters) if t not in known]
+    missing = [t for t in (topics.events, topics.alerts, topics.dead_letters) if t not in known]
+    if missing:
+        fix = f"driftline topics create --prefix {topics.prefix}"
+        log.critical("topics are missing: declare them before the start", topics=missing, fix=fix)
+        return UNREACHABLE
+    return [partition_key(topics.events, p) for p in sorted(known[topics.events].partitions)]
 
 
-async def _check_store(settings: Settings) -> str | None:
+async def _check_store(settings: Settings, keys: list[str]) -> str | None:
     store = RedisStateStore(settings.redis.url)
     try:
-        return await store.check()
+        return await store.check(keys)
     finally:
         await store.close()

@@ -130,8 +130,9 @@ class InMemoryStateStore:
             self._figures[redis_key] = offset
             self.windows[redis_key] = (json, ttl_ms)
 
-    async def check(self) -> str | None:
+    async def check(self, keys: Sequence[str] = ()) -> str | None:
         """Nothing to check."""
+        del keys
         return None
 
     async def ping(self) -> None:

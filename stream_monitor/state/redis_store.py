@@ -25,7 +25,7 @@ from stream_monitor.state.store import (
     Refused,
     StoreUnavailable,
     Tried,
-    UnsafeEviction,
+    WrongStore,
     refuse_large,
 )
 
@@ -42,6 +42,19 @@ _LATER_BY_CLASS: Final = (
     exceptions.ClusterDownError, exceptions.MasterDownError,
 )  # fmt: skip
 """Those that redis-py has a class for: it takes the code out of the message."""
+_REDIRECTS: Final = (exceptions.MovedError, exceptions.AskError, exceptions.ClusterCrossSlotError)
+_NO_ACCESS: Final = ("NOPERM", "has no permissions", "can't run this command", "can't access")
+ACL_RULES: Final = (
+    "~driftline:* +ping +info +config|get +script|load +eval +evalsha +hget +hmget +hset +hdel "
+    "+hkeys +hscan +get +set +exists +rename +scan +type"
+)
+"""What the user of a worker and of the commands needs, as ``ACL SETUSER`` takes it."""
+_MODES: Final = {
+    "cluster": "this is a Redis Cluster; driftline keeps its state on one server. "
+    "Fix: give it the address of a standalone Redis or Valkey",
+    "sentinel": "this is a Redis Sentinel, not the server it watches. "
+    "Fix: give the address of the primary (SENTINEL get-master-addr-by-name <name>)",
+}
 
 
 def partition_key(topic: str, partition: int) -> str:
@@ -120,7 +133,7 @@ class RedisStateStore:
                 return Committed(Outcome.OUT_OF_MEMORY, str(error))
             if _passes(error):
                 return Committed(Outcome.UNKNOWN, str(error))
-            raise
+            raise wrong_store(error) or error from error
         return Committed(Outcome(status.decode().lower()), offset.decode())
 
     async def outbox(self, key: str) -> dict[str, bytes]:
@@ -168,20 +181,73 @@ class RedisStateStore:
         async with _reported():
             await self._figures(keys=[redis_key], args=[json, ttl_ms, offset])
 
-    async def check(self) -> str | None:
-        """As `StateStore` says.  Where ``CONFIG`` is forbidden, a warning says so."""
+    async def check(self, keys: Sequence[str] = ()) -> str | None:
+        """As `StateStore` says.  Where ``CONFIG`` is forbidden, a warning says so.
+
+        Every command that a worker needs is tried once, on a key that is gone afterwards.
+        """
+        await self._check_mode()
+        await self._try_commands()
+        for key in keys:
+            await self._check_key(key)
         try:
             async with _reported():
                 answer = await self._redis.config_get("maxmemory-policy")
-        except exceptions.ResponseError as error:
+        except (exceptions.ResponseError, WrongStore) as error:
             return f"cannot read maxmemory-policy ({error}); it must be noeviction"
         policy = answer.get("maxmemory-policy", "noeviction")
         if policy != "noeviction":
-            raise UnsafeEviction(
+            raise WrongStore(
                 f"maxmemory-policy is {policy}: Redis may delete state. "
                 "Fix: CONFIG SET maxmemory-policy noeviction, and in redis.conf"
             )
         return None
+
+    async def _check_mode(self) -> None:
+        """Raise `WrongStore` where the address is that of a cluster or of a sentinel."""
+        try:
+            async with _reported():
+                server = await self._redis.info("server")
+        except (exceptions.ResponseError, WrongStore):
+            return  # INFO is forbidden there; the commands that we need are tried next
+        mode = server.get("redis_mode") or server.get("server_mode", "standalone")  # Valkey's name
+        if mode != "standalone":
+            raise WrongStore(_MODES.get(mode, f"Redis runs in an unknown mode: {mode}"))
+
+    async def _try_commands(self) -> None:
+        """Raise `WrongStore` where the user may not use a command or key that a worker needs."""
+        key = partition_key(f"check-{secrets.token_hex(8)}", 0)
+        aside = f"{key}:quarantine:0"
+        try:
+            acquired = await self.acquire(key, 0, "check", 0)
+            if isinstance(acquired, Acquired):
+                fields = {f"{OUTBOX}check": b"1", "check": b""}
+                await self.commit(key, Commit(acquired.epoch, "check", None, 0, 0, fields))
+                await self.outbox(key)
+                await self.sweep(key, acquired.epoch, ["check"])
+                await self.discard(key, [f"{OUTBOX}check"])
+                await self.release(key, acquired.epoch)
+            await self.publish_window(f"{key}:window", b"{}", 1)
+            await self.publish_figures(f"{key}:figures", b'{"as_of_offset": 0}', 0, 1)
+            await self.quarantine(key, 0)
+            await self.load(aside)
+        finally:
+            with contextlib.suppress(exceptions.RedisError):
+                for name in (key, aside):
+                    if left := await self._redis.hkeys(name):
+                        await self._redis.hdel(name, *left)
+
+    async def _check_key(self, key: str) -> None:
+        """Raise `WrongStore` where something else than a partition's state lies at its key."""
+        async with _reported():
+            epoch, position = await self._redis.hmget(key, ["_epoch", "_next"])
+            foreign = epoch is None and position is None and await self._redis.exists(key)
+        if foreign:
+            raise WrongStore(
+                f"{key} holds a hash that driftline did not write. "
+                f"Fix: RENAME {key} elsewhere, or give driftline a database of its own "
+                "(redis://host:6379/1)"
+            )
 
     async def ping(self) -> None:
         """As `StateStore` says."""
@@ -202,9 +268,30 @@ def _passes(error: exceptions.ResponseError) -> bool:
     return isinstance(error, _LATER_BY_CLASS) or any(word in str(error) for word in _LATER)
 
 
+def wrong_store(error: BaseException) -> WrongStore | None:
+    """What a rejection that does not pass by itself says of the server; ``None``: nothing known."""
+    if not isinstance(error, exceptions.ResponseError):
+        return None
+    text = str(error)
+    if isinstance(error, exceptions.NoPermissionError) or any(part in text for part in _NO_ACCESS):
+        return WrongStore(
+            f"Redis does not let this user do what driftline needs ({text}). "
+            f"Fix: ACL SETUSER <user> {ACL_RULES}"
+        )
+    if "WRONGTYPE" in text:
+        return WrongStore(
+            f"a key of driftline holds another type of value ({text}): another program writes keys "
+            "that begin with driftline:. Fix: RENAME the key (`driftline doctor` names it), or "
+            "give driftline a database of its own (redis://host:6379/1)"
+        )
+    if isinstance(error, _REDIRECTS) or "CROSSSLOT" in text or "MOVED" in text:
+        return WrongStore(_MODES["cluster"])
+    return None
+
+
 @contextlib.asynccontextmanager
 async def _reported() -> AsyncIterator[None]:
-    """Turn what the network or a busy server says into `StoreUnavailable`."""
+    """Turn what the network or a busy server says into `StoreUnavailable` or `WrongStore`."""
     try:
         yield
     except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as error:
@@ -212,4 +299,4 @@ async def _reported() -> AsyncIterator[None]:
     except exceptions.ResponseError as error:
         if _full(error) or _passes(error):
             raise StoreUnavailable(str(error)) from error
-        raise
+        raise wrong_store(error) or error from error

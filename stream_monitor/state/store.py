@@ -34,8 +34,8 @@ class CommitTooLarge(RuntimeError):  # noqa: N818 - says what happened
     """A commit has more changed fields than one write can carry."""
 
 
-class UnsafeEviction(RuntimeError):  # noqa: N818 - says what happened
-    """Redis may delete state to make room."""
+class WrongStore(RuntimeError):  # noqa: N818 - says what happened
+    """The server cannot hold state as it is set up; the text says why, and what to change."""
 
 
 class StoreUnavailable(RuntimeError):  # noqa: N818 - says what happened
@@ -135,7 +135,10 @@ class Commit(NamedTuple):
 
 
 class StateStore(Protocol):
-    """State of partitions.  All but `commit` raise `StoreUnavailable`."""
+    """State of partitions.
+
+    All but `commit` raise `StoreUnavailable`; all may raise `WrongStore`.
+    """
 
     async def acquire(
         self, key: str, generation: int, member: str, now_ms: int
@@ -183,11 +186,11 @@ class StateStore(Protocol):
         """Make figures as of ``offset`` readable, unless those of a higher offset are."""
         ...
 
-    async def check(self) -> str | None:
-        """Whether the store is fit for state; answers a warning, if there is one.
+    async def check(self, keys: Sequence[str] = ()) -> str | None:
+        """Whether the store can hold the state under ``keys``; answers a warning, if there is one.
 
         Raises:
-            UnsafeEviction: it may evict keys.
+            WrongStore: it may evict keys, lacks a command, or holds something else at a key.
         """
         ...
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from aiohttp import web
@@ -11,16 +12,24 @@ from aiohttp import web
 from stream_monitor.web.metrics import Metrics
 
 Readiness = Callable[[], Awaitable[dict[str, Any]]]
+DEFAULT_PORT: Final = 8765
+N_PORTS: Final = 100
+"""How many ports from the default on are tried: several workers may run on one host."""
+
+
+class PortTaken(OSError):  # noqa: N818 - says what happened
+    """The port that was set is in use; the text says what to change."""
 
 
 class WebServer:
     """``/healthz`` (the loop turns), ``/readyz`` (it does its work), ``/metrics``.
 
     ``readiness`` answers a dictionary whose ``ready`` decides between 200 and 503.
-    Port 0 takes any free port; `port` tells which.
+    Without a ``port`` the first free one from `DEFAULT_PORT` on is taken, and with 0 any free one;
+    `port` says which.
     """
 
-    def __init__(self, host: str, port: int, metrics: Metrics, readiness: Readiness) -> None:
+    def __init__(self, host: str, port: int | None, metrics: Metrics, readiness: Readiness) -> None:
         self._host = host
         self._wanted_port = port
         self._metrics = metrics
@@ -32,7 +41,7 @@ class WebServer:
         """Listen.
 
         Raises:
-            OSError: the port is taken.
+            PortTaken: the port that was set is in use, or none is free.
         """
         app = web.Application()
         app.router.add_get("/healthz", self._healthz)
@@ -40,8 +49,28 @@ class WebServer:
         app.router.add_get("/metrics", self._metrics_page)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
-        await web.TCPSite(self._runner, self._host, self._wanted_port).start()
+        await self._listen(self._runner)
         self.port = int(self._runner.addresses[0][1])
+
+    async def _listen(self, runner: web.AppRunner) -> None:
+        default = range(DEFAULT_PORT, DEFAULT_PORT + N_PORTS)
+        ports = default if self._wanted_port is None else [self._wanted_port]
+        for port in ports:
+            try:
+                await web.TCPSite(runner, self._host, port).start()
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise PortTaken(
+                        f"cannot listen on {self._host}:{port} ({error.strerror}). "
+                        "Fix: set [web] host and port, or [web] enabled = false"
+                    ) from error
+            else:
+                return
+        await runner.cleanup()
+        raise PortTaken(
+            f"port {ports[0]} of {self._host} is in use. Fix: set another [web] port "
+            "(DRIFTLINE_WEB__PORT), or none, for the next free one from 8765 on"
+        )
 
     async def stop(self) -> None:
         """Stop listening."""

@@ -14,7 +14,7 @@ import pytest
 import redis as sync_redis
 
 from stream_monitor.state.redis_store import RedisStateStore, partition_key
-from stream_monitor.state.store import Acquired, Commit, Outcome, StoreUnavailable, UnsafeEviction
+from stream_monitor.state.store import Acquired, Commit, Outcome, StoreUnavailable, WrongStore
 
 
 def test_windows_are_readable_and_expire(redis_url: str) -> None:
@@ -45,7 +45,7 @@ def test_a_redis_that_may_evict_state_is_refused(evicting: str) -> None:
     async def main() -> None:
         store = RedisStateStore(evicting)
         try:
-            with pytest.raises(UnsafeEviction, match="allkeys-lru"):
+            with pytest.raises(WrongStore, match="allkeys-lru"):
                 await store.check()
         finally:
             await store.close()

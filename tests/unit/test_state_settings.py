@@ -26,7 +26,7 @@ def test_without_any_setting_everything_is_on_loopback() -> None:
     settings = Settings()
     assert settings.kafka.bootstrap_servers == "127.0.0.1:9092"
     assert settings.redis.url == "redis://127.0.0.1:6379/0"
-    assert (settings.web.host, settings.web.port) == ("127.0.0.1", 8765)
+    assert (settings.web.host, settings.web.port) == ("127.0.0.1", None)
     assert settings.topics.events == "driftline.events.v1"
     assert settings.topics.group == "driftline.monitor"
     assert settings.kafka.takeover_ms == 30_000

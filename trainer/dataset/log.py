@@ -219,8 +219,11 @@ def partitions_of_topic(consumer: Consumer, topic: str) -> list[int]:
     return sorted(found.partitions)
 
 
-def plain_consumer(client: Mapping[str, Any]) -> Consumer:
-    """A consumer that is told where to read, commits nothing and joins no group."""
+def plain_consumer(client: Mapping[str, Any], **config: Any) -> Consumer:
+    """A consumer that is told where to read, commits nothing by itself and joins no group.
+
+    ``config`` has further settings, by librdkafka's names with ``_`` for each dot.
+    """
     return Consumer(
         {
             "log_level": 0,
@@ -232,5 +235,6 @@ def plain_consumer(client: Mapping[str, Any]) -> Consumer:
             "isolation.level": "read_committed",
             "fetch.wait.max.ms": 50,
             "fetch.error.backoff.ms": 50,  # what does not unpack is fetched for each of its records
+            **{name.replace("_", "."): value for name, value in config.items()},
         }
     )

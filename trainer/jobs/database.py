@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 FILE: Final = "trainer.sqlite"
-FORMAT: Final = 3
+FORMAT: Final = 4
 BUSY_S: Final = 30.0
 
 _SCHEMA: Final = """
@@ -88,6 +88,12 @@ CREATE TABLE quality (
     start_ms INTEGER NOT NULL,
     end_ms INTEGER,
     explanation TEXT NOT NULL
+) STRICT
+""",
+    4: """
+CREATE TABLE topics (
+    topic TEXT PRIMARY KEY,
+    topic_id TEXT NOT NULL
 ) STRICT
 """,
 }

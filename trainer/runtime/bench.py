@@ -15,7 +15,7 @@ from trainer.fit.outcome import FitLimits, Fitted
 from trainer.registry.errors import NoSuchVersion
 from trainer.registry.manifest import Manifest
 from trainer.registry.registry import Registry
-from trainer.settings import KafkaSettings, Settings
+from trainer.settings import KafkaSettings, Settings, WebSettings
 
 WORK_FOLDER: Final = "work"
 REGISTRY_FOLDER: Final = "registry"
@@ -61,6 +61,7 @@ class Bench(NamedTuple):
     spec: RetrainSpec
     gate: Gate
     limits: FitLimits
+    web: WebSettings
 
     def manifest(self, model: str, version: str) -> Manifest | None:
         """What the registry knows of a version, if it does."""
@@ -99,4 +100,5 @@ def bench_of(settings: Settings) -> Bench:
         spec=trainer.retrain_spec(),
         gate=trainer.gate_spec(),
         limits=trainer.fit_limits(),
+        web=trainer.web,
     )

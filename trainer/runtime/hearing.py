@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sqlite3
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
 from stream_monitor.contracts import ENDED, DriftAlert
 from trainer.contracts import Step
@@ -34,6 +35,10 @@ from trainer.runtime.change import Told, letter_of
 log = structlog.get_logger(__name__)
 
 BATCH: Final = 500
+_OUT_OF_RANGE: Final = (
+    KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001 - its public name
+    KafkaError.OFFSET_OUT_OF_RANGE,
+)
 _decode: Final = msgspec.json.Decoder(DriftAlert).decode
 
 
@@ -48,40 +53,73 @@ class Heard(NamedTuple):
 class AlertReader:
     """Reads the alerts from recorded positions on; from the beginning where there are none.
 
-    An installation that starts its first trainer late hears what happened before: episodes that
-    are over cancel themselves.
+    An installation that starts its first trainer late receives what happened before: episodes that
+    are over cancel themselves.  A position that the topic does not have is reported, and reading
+    goes on at the first record that is left.  ``group`` is committed to by `advise`, never joined.
 
     Raises:
         KafkaException: nobody answers, or there is no such topic.
     """
 
-    def __init__(self, client: Mapping[str, Any], topic: str, start: Mapping[int, int]) -> None:
-        self._consumer = plain_consumer(client)
+    def __init__(
+        self, client: Mapping[str, Any], topic: str, start: Mapping[int, int], group: str
+    ) -> None:
+        self._topic = topic
+        self._consumer = plain_consumer(client, group_id=group, auto_offset_reset="error")
         try:
             numbers = partitions_of_topic(self._consumer, topic)
         except BaseException:
             self._consumer.close()
             raise
-        places = [TopicPartition(topic, p, start.get(p, OFFSET_BEGINNING)) for p in numbers]
-        self._consumer.assign(places)
+        self.positions = {p: start.get(p, OFFSET_BEGINNING) for p in numbers}
+        self._consumer.assign([TopicPartition(topic, *at) for at in self.positions.items()])
 
     def poll(self, timeout_s: float) -> list[Heard]:
         """Alerts as they lie; an empty list after ``timeout_s`` without any."""
         first = self._consumer.consume(1, timeout_s)
         heard = []
         for message in (*first, *(self._consumer.consume(BATCH, 0) if first else ())):
-            if message.error() is not None:
-                raise KafkaException(message.error())
+            error = message.error()
             partition, offset = message.partition(), message.offset()
+            if error is not None and error.code() in _OUT_OF_RANGE and partition is not None:
+                self._begin_at_earliest(partition)
+                continue
+            if error is not None:
+                raise KafkaException(error)
             if partition is None or offset is None:
                 continue
             try:
                 alert = _decode(message.value() or b"")
-            except msgspec.MsgspecError as error:
-                log.warning("not an alert", partition=partition, offset=offset, why=str(error))
+            except msgspec.MsgspecError as wrong:
+                log.warning("not an alert", partition=partition, offset=offset, why=str(wrong))
                 alert = None
+            self.positions[partition] = offset + 1
             heard.append(Heard(partition, offset, alert))
         return heard
+
+    def _begin_at_earliest(self, partition: int) -> None:
+        log.warning("the alerts topic does not have the position that was read to",
+                    partition=partition, position=self.positions[partition],
+                    why="retention removed what was not read yet, or the topic was made anew",
+                    then="it is read from the first record that is left")  # fmt: skip
+        place = TopicPartition(self._topic, partition, OFFSET_BEGINNING)
+        self._consumer.incremental_unassign([place])
+        self._consumer.incremental_assign([place])
+
+    def lags(self) -> dict[int, int]:
+        """Alerts of each partition that were not received yet, as the last fetch told."""
+        lags = {}
+        for partition, position in self.positions.items():
+            place = TopicPartition(self._topic, partition)
+            known = self._consumer.get_watermark_offsets(place, cached=True)
+            if known is not None and known[1] >= 0:
+                lags[partition] = max(0, known[1] - max(position, known[0], 0))
+        return lags
+
+    def advise(self, commits: list[TopicPartition]) -> None:
+        """Commit for others to see; whether it arrives is of no account."""
+        with contextlib.suppress(KafkaException):
+            self._consumer.commit(offsets=commits, asynchronous=True)
 
     def close(self) -> None:
         """Let the connection go."""

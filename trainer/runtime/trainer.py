@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import structlog
 from confluent_kafka import KafkaException
@@ -23,17 +23,23 @@ from stream_monitor.contracts import DriftAlert
 from trainer.decision import Decision
 from trainer.jobs import Database, Job, active_jobs, find_job
 from trainer.jobs.deferred import deferred
+from trainer.jobs.job import NEXT
 from trainer.jobs.ledger import positions, restart, set_positions, spans_of, versions_taken
 from trainer.runtime.bench import WORK_FOLDER, Bench, Facts
 from trainer.runtime.change import Change, apply
 from trainer.runtime.hearing import BATCH, AlertReader, Heard, reconsider, record
+from trainer.runtime.presence import EVERY_S, Presence, commits_of, group_of
 from trainer.runtime.relay import Relay
+from trainer.runtime.topics import note_alerts, note_events, topic_ids
 from trainer.runtime.trials import Trials
+from trainer.runtime.web import STALL_S, TrainerMetrics, TrainerWeb
 from trainer.runtime.workshop import Finished, Workshop, failure
 
 log = structlog.get_logger(__name__)
 
 IDLE_S: Final = 0.1
+LOOK_S: Final = 15.0
+"""Between two looks at whether a topic was made anew."""
 BUSY_S: Final = 0.01
 FIRST_S: Final = 2.0
 """How long the first alert may take: jobs wait for those that would cancel them."""
@@ -66,18 +72,44 @@ class Trainer:
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
         self._topic = bench.topics.alerts
+        self._client = bench.kafka.client()
         self._database = Database(bench.home)
         with self._database.transaction() as rows:
             restart(rows)
-            start = positions(rows, self._topic)
+        self._unsent = True  # what a predecessor left
+        self._topics_are_new()
         shutil.rmtree(bench.home / WORK_FOLDER, ignore_errors=True)  # of jobs that start again
-        client = bench.kafka.client()
-        self._alerts = AlertReader(client, self._topic, start)
-        self._relay = Relay(client, self._database)
+        self._alerts = self._reader()
+        self._relay = Relay(self._client, self._database)
         self._workshop = Workshop(bench)
         self._trials = Trials(self._database)
         self._is_new = True
-        self._unsent = True  # what a predecessor left
+        self._reported_s = self._looked_s = time.monotonic()
+        self.metrics = TrainerMetrics()
+        self._lags: dict[int, int] = {}
+        self._web: TrainerWeb | None = None
+
+    def serve(self) -> str:
+        """Serve health and metrics; answers the address, empty where the settings say no.
+
+        Raises:
+            PortInUse: the port that was set is in use.
+        """
+        web = self._bench.web
+        if web.enabled:
+            self._web = TrainerWeb(web.host, web.port, self.metrics, self.readiness)
+            log.info("listening", address=self._web.address)
+        return self._web.address if self._web is not None else ""
+
+    def readiness(self) -> dict[str, Any]:
+        """Whether it receives alerts and publishes events, for ``/readyz``."""
+        waits_s = round(self.metrics.loop_age_s(), 1)
+        return {
+            "ready": not self._is_new and waits_s < STALL_S and not self._unsent,
+            "loop_age_s": waits_s,
+            "events_unsent": self._unsent,
+            "alerts_lag": self._lags,
+        }
 
     def __enter__(self) -> Self:
         return self
@@ -100,6 +132,8 @@ class Trainer:
             with contextlib.suppress(sqlite3.Error):  # the disk is full: that is told elsewhere
                 self._trials.close()
         self._workshop.close()
+        if self._web is not None:
+            self._web.close()
         self._alerts.close()
         self._relay.turn()
         self._database.close()
@@ -130,6 +164,52 @@ class Trainer:
             self._record(finished)
         if heard or finished is not None or self._unsent:
             self._unsent = not self._relay.turn()
+        self.metrics.turned()
+        self._report()
+
+    def _report(self) -> None:
+        """Let others see how far it got, and look whether the topics are still the same."""
+        now_s = time.monotonic()
+        if now_s - self._reported_s >= EVERY_S:
+            self._reported_s = now_s
+            jobs = active_jobs(self._database.rows)
+            self._measure(jobs)
+            presence = Presence(
+                time_ms=_wall_ms(),
+                models=sorted(self._bench.factories),
+                jobs=len(jobs),
+                web="" if self._web is None else self._web.address,
+            )
+            self._alerts.advise(commits_of(presence, self._topic, self._alerts.positions))
+        if now_s - self._looked_s >= LOOK_S:
+            self._looked_s = now_s
+            if self._topics_are_new():
+                self._alerts.close()
+                self._alerts = self._reader()
+
+    def _measure(self, jobs: list[Job]) -> None:
+        for state in NEXT:
+            if state != "done":
+                self.metrics.active.labels(state).set(sum(job.state == state for job in jobs))
+        self._lags = self._alerts.lags()
+        for partition, lag in self._lags.items():
+            self.metrics.lag.labels(str(partition)).set(lag)
+        self.metrics.unsent.set(self._unsent)
+
+    def _reader(self) -> AlertReader:
+        start = positions(self._database.rows, self._topic)
+        return AlertReader(self._client, self._topic, start, group_of(self._bench.prefix))
+
+    def _topics_are_new(self) -> bool:
+        """Whether the alerts topic is another than before; jobs on another event topic end."""
+        alerts, events = self._topic, self._bench.topics.events
+        found = topic_ids(self._client, [alerts, events])
+        with self._database.transaction() as rows:
+            if events in found:
+                retrain = self._bench.topics.retrain
+                ended = note_events(rows, events, found[events], retrain_topic=retrain)
+                self._unsent = self._unsent or bool(ended)
+            return alerts in found and note_alerts(rows, alerts, found[alerts])
 
     def _work(self) -> tuple[list[Job], Callable[[Job], Facts]]:
         rows = self._database.rows
@@ -160,6 +240,10 @@ class Trainer:
                 None if alert is None else record(rows, alert, self._bench, wall_ms=_wall_ms())
             )
         failpoint("trainer.alert.decided")
+        if decision is None or alert is None:
+            self.metrics.skipped.inc()
+        else:
+            self.metrics.alerts.labels(alert.model, decision.action, decision.rule).inc()
         if alert is not None and decision is not None:
             _log(alert, decision)
 
@@ -201,4 +285,5 @@ class Trainer:
         for told in change.told:
             log.info(told.step, model=job.model, rule=told.rule, reason=told.reason)
         if change.after.state == "done":
+            self.metrics.jobs.labels(job.model, change.after.outcome or "done").inc()
             failpoint("trainer.job.finished")

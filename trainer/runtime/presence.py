@@ -1,0 +1,84 @@
+"""What others can see of a trainer: an advisory commit that says when it lived, and where.
+
+The trainer keeps its positions in its own file.  Every few seconds it also commits them to a group
+of its own, with a note in the commit's metadata: so `driftline status` and `driftline doctor` see
+from any machine that a trainer runs, and how far it has read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+EVERY_S: Final = 5.0
+SILENT_MS: Final = 60_000
+"""A trainer that has noted nothing for so long does not run, or hangs."""
+_TIMEOUT_S: Final = 10.0
+
+
+def group_of(prefix: str) -> str:
+    """The group that a trainer commits to, and never joins.
+
+    >>> group_of("driftline")
+    'driftline.trainer'
+    """
+    return f"{prefix}.trainer"
+
+
+class Presence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A trainer's note: when (its clock, ms), what it trains, its unfinished jobs, its pages."""
+
+    time_ms: int
+    models: list[str] = []
+    jobs: int = 0
+    web: str = ""
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """The latest note of a trainer, and the next offset of each partition of the alerts topic."""
+
+    presence: Presence
+    positions: dict[int, int]
+
+
+def commits_of(
+    presence: Presence, topic: str, positions: Mapping[int, int]
+) -> list[TopicPartition]:
+    """What to commit so that others see ``presence``; models beyond 4 KB are left out."""
+    note = msgspec.json.encode(presence).decode()
+    if len(note.encode()) > 3_500:
+        note = msgspec.json.encode(msgspec.structs.replace(presence, models=[])).decode()
+    return [TopicPartition(topic, p, max(0, at), note) for p, at in sorted(positions.items())]
+
+
+def last_seen(client: Mapping[str, Any], prefix: str, topic: str, partitions: int) -> Seen | None:
+    """The latest note of a trainer of this prefix; ``None`` where there has never been one.
+
+    Raises:
+        KafkaException: nobody answers.
+    """
+    config = {"log_level": 0, **client, "group.id": group_of(prefix), "enable.auto.commit": False}
+    consumer = Consumer(config)
+    try:
+        places = [TopicPartition(topic, p) for p in range(partitions)]
+        committed = consumer.committed(places, timeout=_TIMEOUT_S)
+    finally:
+        consumer.close()
+    notes = []
+    positions = {}
+    for place in committed:
+        if place.error is not None:
+            raise KafkaException(place.error)
+        if place.offset < 0:
+            continue
+        positions[place.partition] = place.offset
+        try:
+            notes.append(msgspec.json.decode(place.metadata or "", type=Presence))
+        except msgspec.MsgspecError:
+            continue
+    if not notes:
+        return None
+    return Seen(presence=max(notes, key=lambda note: note.time_ms), positions=positions)
