@@ -1,7 +1,7 @@
 """The contract of the log: everything that may be written to ``driftline.events.v1``.
 
 Whatever changes the state of a partition is a record in that partition, so that the state is a
-pure fold of the log.  A record is one of five kinds, named by the CloudEvents header ``ce_type``:
+pure fold of the log.  A record is one of six kinds, named by the CloudEvents header ``ce_type``:
 
 ==================  =====================================================================
 `InferenceEvent`    what a model predicted, and from what
@@ -9,6 +9,8 @@ pure fold of the log.  A record is one of five kinds, named by the CloudEvents h
 `ModelUpdate`       a new version of a model, with the reference profile it was trained on
 `Command`           what a person decides: acknowledge, snooze, resolve; a drill's end: forget
 `Tick`              time passes: written by the owner of a partition that had no record
+`Topology`          the event topic has so many partitions, and models so many shards: written by
+                    the owner of each partition, and by ``driftline topics grow``, on each change
 ==================  =====================================================================
 
 New fields have defaults, types never change, unknown fields are skipped; anything else is a new
@@ -60,7 +62,12 @@ class Label(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
 
 
 class ModelUpdate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A version goes into service.  ``profile`` is its `ReferenceProfile` as plain data."""
+    """A version goes into service.  ``profile`` is its `ReferenceProfile` as plain data.
+
+    With ``moved_from`` it is the copy of a reference that another partition holds, written where
+    the events of the model belong since a `Topology` changed.  It puts no version into service,
+    and takes effect only where the version has no reference, or made one of its first events.
+    """
 
     id: str
     model: str
@@ -69,6 +76,7 @@ class ModelUpdate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     profile: dict[str, Any] | None = None
     artifact_sha256: str | None = None
     caused_by: str | None = None
+    moved_from: int | None = None
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -94,7 +102,24 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     time_ms: int
 
 
-Event: TypeAlias = InferenceEvent | Label | ModelUpdate | Command | Tick
+class Topology(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The placement of models from here on: which partition holds the events of which key.
+
+    ``shards`` names the models that have more than one.  ``generation`` counts the changes over
+    the whole topic; a partition takes only a higher one than it knows.  ``before`` is the placement
+    that this one replaces, as (partitions, shards), where the writer knows it: a new partition was
+    not there to see it.
+    """
+
+    id: str
+    time_ms: int
+    generation: int
+    partitions: int
+    shards: dict[str, int] = {}
+    before: tuple[int, dict[str, int]] | None = None
+
+
+Event: TypeAlias = InferenceEvent | Label | ModelUpdate | Command | Tick | Topology
 
 CE_TYPE_OF: Final[dict[type[msgspec.Struct], str]] = {
     InferenceEvent: "io.driftline.inference.v1",
@@ -102,6 +127,7 @@ CE_TYPE_OF: Final[dict[type[msgspec.Struct], str]] = {
     ModelUpdate: "io.driftline.model-update.v1",
     Command: "io.driftline.command.v1",
     Tick: "io.driftline.tick.v1",
+    Topology: "io.driftline.topology.v1",
 }
 EVENT_OF_CE_TYPE: Final[dict[str, type[msgspec.Struct]]] = {
     name: kind for kind, name in CE_TYPE_OF.items()

@@ -17,6 +17,10 @@ METADATA_MS: Final = 5_000
 models no longer belong."""
 
 
+MAX_PARTITIONS: Final = 100_000
+MAX_SHARDS: Final = 1_024
+
+
 class Topics(msgspec.Struct, frozen=True, kw_only=True):
     """The topics of one installation."""
 
@@ -58,6 +62,24 @@ def keys_of(model: str, shards: int = 1) -> list[str]:
     (['fraud'], ['fraud/0', 'fraud/1'])
     """
     return [model] if shards == 1 else [f"{model}/{shard}" for shard in range(shards)]
+
+
+def shard_of(key: bytes) -> tuple[str, int] | None:
+    """The model and the shard that a key names; ``None``: it names no shard.
+
+    >>> shard_of(b"fraud/3"), shard_of(b"fraud"), shard_of(b"fraud/x")
+    (('fraud', 3), None, None)
+    """
+    model, slash, number = key.rpartition(b"/")
+    if not slash or not model or not number.isdigit() or len(number) > 4:
+        return None
+    shard = int(number)
+    if shard >= MAX_SHARDS:
+        return None
+    try:
+        return model.decode(), shard
+    except UnicodeDecodeError:
+        return None
 
 
 def partitions_of_model(model: str, shards: int, n_partitions: int) -> list[int]:

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import numpy as np
 
-from producer.events import Command, ModelUpdate
+from producer.events import Command, Label, ModelUpdate, Topology
 from stream_monitor.alerts.cooldown import Events
 from stream_monitor.alerts.register import UnknownEpisode
 from stream_monitor.contracts import DeadLetter, DriftAlert
@@ -22,7 +22,7 @@ from stream_monitor.counters import Counters
 from stream_monitor.ingest.batch import EventBatch, Ints
 from stream_monitor.ingest.columns import id_hash, id_hashes, series_salt, to_batch
 from stream_monitor.ingest.decode import decode
-from stream_monitor.ingest.order import Segment, segments
+from stream_monitor.ingest.order import Barrier, Segment, segments
 from stream_monitor.ingest.records import LogRecord, RecordBatch
 from stream_monitor.ingest.refusal import dead_letter
 from stream_monitor.ingest.seen import SeenIds
@@ -30,6 +30,7 @@ from stream_monitor.spec import MonitorSpec
 from stream_monitor.watched.coverage import Coverage
 from stream_monitor.watched.forgetting import forget
 from stream_monitor.watched.model import WatchedModel
+from stream_monitor.watched.placement import Placement
 from stream_monitor.watched.room import keep_clocks, with_room
 from stream_monitor.windows.closed import ClosedWindow
 
@@ -49,10 +50,12 @@ def _log_order(alert: DriftAlert) -> tuple[int, str]:
     return alert.decided_offset, alert.alert_id
 
 
-def _refusal(error: ValueError, order: ModelUpdate | Command) -> str:
+def _refusal(error: ValueError, order: Barrier) -> str:
     """The reason to count an order by that could not be obeyed."""
     if isinstance(error, UnknownEpisode):
         return "unknown_episode"
+    if isinstance(order, Topology):
+        return "invalid_topology"
     return "invalid_profile" if isinstance(order, ModelUpdate) else "invalid_command"
 
 
@@ -64,6 +67,7 @@ class PartitionMonitor:
         self.counters = Counters()
         self.models: dict[str, WatchedModel] = {}
         self.over_limit = Coverage()  # of models that have no place: a row a model
+        self.placement = Placement(partition)
         self._seen = SeenIds(spec.seen_chunks, spec.labels.chunk_events, spec.segment_chunks)
         self._last_append_ms: dict[tuple[str, str], int] = {}
         self._dead: set[str] = set()
@@ -86,15 +90,16 @@ class PartitionMonitor:
         clock = segment.append_clock_ms(self.counters.append_clock_ms)
         self.counters.ticks += segment.ticks
         decided = Observation([], out.dead_letters, out.windows)
-        batches = self._admit(segment)
+        batches = self._admit(segment, clock)
         for batch in batches:
             self._observe_events(batch, segment, clock, decided)
         self._close_idle(segment, clock, decided)
         self._observe_labels(segment, batches, decided)
-        for model in self.models.values():
-            decided.alerts.extend(
-                model.observe_flow(segment.offsets, clock, self.counters.append_clock_ms)
-            )
+        for name, model in self.models.items():
+            if not self.placement.left(name):  # nothing is to be expected of it here
+                decided.alerts.extend(
+                    model.observe_flow(segment.offsets, clock, self.counters.append_clock_ms)
+                )
             decided.alerts.extend(model.observe_coverage(segment.offsets, clock))
         deque(self.over_limit.observe(segment.offsets, clock), maxlen=0)
         out.alerts.extend(self._tell(decided.alerts, segment.offsets, clock, batches))
@@ -114,8 +119,11 @@ class PartitionMonitor:
                 told += model.register.tell(mine, offsets, clock, Events.of(name, batches))
         return told
 
-    def _admit(self, segment: Segment) -> list[EventBatch]:
-        """Sort out duplicates and events above a cap; the rest as columns, by model and version."""
+    def _admit(self, segment: Segment, clock: Ints) -> list[EventBatch]:
+        """Sort out what is not watched; the rest as columns, by model and version.
+
+        That is repeats, events above a cap, and those that wait for a reference from elsewhere.
+        """
         models = {name: self._model(name) for name in segment.models()}  # places in log order
         batches = []
         for (model, version), entries in segment.events.items():
@@ -126,6 +134,8 @@ class PartitionMonitor:
                 kept = [entry for entry, new in zip(entries, first, strict=True) if new]
                 batch = to_batch(model, version, kept)
             known = models[model]
+            if known is not None and version not in known.known:
+                batch = self._without_waiting(known, batch, segment, clock)
             if known is None:
                 self.counters.unwatched += len(batch)
                 self.over_limit.count(model, "model_over_limit", batch.offsets, batch.times_ms)
@@ -135,6 +145,16 @@ class PartitionMonitor:
             elif len(batch):
                 batches.append(batch)
         return batches
+
+    def _without_waiting(
+        self, model: WatchedModel, batch: EventBatch, segment: Segment, clock: Ints
+    ) -> EventBatch:
+        """The events of a version that is new here, without those that wait for its reference."""
+        appended = clock[np.searchsorted(segment.offsets, batch.offsets)]
+        n, reason = self.placement.waits(batch.model, appended)
+        model.coverage.count(batch.version, reason, batch.offsets[:n], batch.times_ms[:n])
+        self.counters.unwatched += n
+        return batch[n:]
 
     def _model(self, name: str) -> WatchedModel | None:
         """The model's state, made at its first record; None above the cap."""
@@ -206,23 +226,40 @@ class PartitionMonitor:
             alerts, joined = model.observe_labels(by_model.get(name, []), new)
             out.alerts.extend(alerts)
             self.counters.joined += joined
+            if new and model.labels.unjoined:
+                self._count_elsewhere(model, segment.labels[name])
 
-    def _obey(self, record: LogRecord, order: ModelUpdate | Command, out: Observation) -> None:
-        """A model update or a person's command: obeyed after all that stands before it."""
+    def _count_elsewhere(
+        self, model: WatchedModel, labels: Sequence[tuple[int, int, Label]]
+    ) -> None:
+        """Count the labels whose prediction may lie in another partition."""
+        appended = np.array([appended_ms for _, appended_ms, _ in labels], dtype=np.int64)
+        horizon_ms = self.spec.labels.horizon_ms
+        may = self.placement.may_lie_elsewhere(model.name, appended, horizon_ms)
+        if len(may):
+            offsets = np.array([offset for offset, _, _ in labels], dtype=np.int64)
+            times_ms = np.array([label.time_ms for _, _, label in labels], dtype=np.int64)
+            model.count_elsewhere(offsets[may], times_ms[may])
+
+    def _obey(self, record: LogRecord, order: Barrier, out: Observation) -> None:
+        """A control record: obeyed after all that stands before it."""
         order_id = np.array([id_hash(order.id, 2)], dtype=np.uint64)
         position = np.array([record.offset], dtype=np.int64)
         if not self._seen.admit(position, order_id).all():
             self.counters.duplicate += 1
             return
-        name = order.model
-        model = self._model(name) if isinstance(order, ModelUpdate) else self.models.get(name)
+        model: WatchedModel | None = None
         if isinstance(order, ModelUpdate):
+            model = self._model(order.model)
             if model is None:
                 self.counters.unwatched += 1
                 return
-            if model.places.is_repeat(order):
+            moved = order.moved_from is not None
+            if model.places.is_repeat(order) or (moved and not model.takes_moved(order.version)):
                 self.counters.duplicate += 1
                 return
+        elif isinstance(order, Command):
+            model = self.models.get(order.model)
         try:
             out.alerts.extend(self._effects(order, model, record.offset))
         except ValueError as error:
@@ -234,11 +271,11 @@ class PartitionMonitor:
             return
         self.counters.control += 1
 
-    def _effects(
-        self, order: ModelUpdate | Command, model: WatchedModel | None, offset: int
-    ) -> list[DriftAlert]:
+    def _effects(self, order: Barrier, model: WatchedModel | None, offset: int) -> list[DriftAlert]:
         """Obey; gives the alerts that go out.  Raises ValueError, and nothing has changed."""
         clock_ms = self.counters.append_clock_ms
+        if isinstance(order, Topology):
+            return self._place_anew(order, offset, clock_ms)
         if isinstance(order, Command) and order.action == "forget":
             gone = forget(self.models, self._last_append_ms, order, offset, clock_ms)
             self._dead |= gone.parts
@@ -247,9 +284,21 @@ class PartitionMonitor:
             raise UnknownEpisode(f"model: {order.model!r} has no episode in this partition")
         if isinstance(order, Command):
             return model.obey(order, offset, clock_ms)
-        ended = model.update(order, offset, clock_ms)
+        if order.moved_from is not None:
+            ended = model.take_moved(order, offset)
+        else:
+            ended = model.update(order, offset, clock_ms)
         keep_clocks(self._last_append_ms, model)
         return model.register.tell_at(offset, clock_ms, ended)
+
+    def _place_anew(self, topology: Topology, offset: int, clock_ms: int) -> list[DriftAlert]:
+        """Models are placed in another way from here on."""
+        told: list[DriftAlert] = []
+        if self.placement.take(topology, offset, clock_ms):
+            for name, model in self.models.items():
+                ended = model.place_anew(offset, clock_ms, moved=self.placement.moved(name))
+                told += model.register.tell_at(offset, clock_ms, ended)
+        return told
 
     def levels(self) -> dict[tuple[str, str], int]:
         """Drift of every (model@version, series): 0 none, 1 suspected, 2 an open episode."""
@@ -263,6 +312,7 @@ class PartitionMonitor:
             _COUNTERS: msgspec.structs.asdict(self.counters),
             "clocks": [[*key, last_ms] for key, last_ms in sorted(self._last_append_ms.items())],
         }
+        parts |= self.placement.dirty()
         parts |= {f"seen|{name}": part for name, part in self._seen.dirty().items()}
         parts |= {f"over-limit|{name}": part for name, part in self.over_limit.dirty().items()}
         for name, model in self.models.items():
@@ -273,6 +323,7 @@ class PartitionMonitor:
         """What `changes` gave is durable: forget that it changed."""
         self._dead.clear()
         self._seen.clean()
+        self.placement.clean()
         self.over_limit.clean()
         for model in self.models.values():
             model.clean()
@@ -299,6 +350,8 @@ class PartitionMonitor:
             monitor.over_limit.restore(
                 {name[11:]: part for name, part in parts.items() if name.startswith("over-limit|")}
             )
+            if "topology" in parts:
+                monitor.placement.restore(parts["topology"])
             below: dict[str, dict[str, Any]] = {}
             for name, part in parts.items():
                 if name.startswith("model|"):

@@ -15,9 +15,12 @@ import msgspec
 from driftline.demo.comparison import ErrorRates
 from driftline.demo.scenario import BROKEN_FEATURE, is_in_incident
 from driftline.reading import Record
-from producer.events import CE_TYPE_OF, InferenceEvent, Label, ModelUpdate, Tick
+from producer.events import CE_TYPE_OF, InferenceEvent, Label, ModelUpdate, Tick, Topology
 from stream_monitor.contracts import DriftAlert, Phase
 from stream_monitor.counters import Counters
+
+_OWNERS = (CE_TYPE_OF[Tick], CE_TYPE_OF[Topology])
+"""What owners of partitions write into them by themselves."""
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +44,7 @@ class LogTally:
         self.repeats = 0
         self.offsets: dict[int, list[int]] = {}
         self.ends: dict[int, int] = {}
-        """By partition: the position after the last record that is no tick."""
+        """By partition: the position after the last record that no owner wrote by itself."""
 
     def take(self, record: Record) -> None:
         """Count a record.
@@ -50,7 +53,7 @@ class LogTally:
             ValueError: it is nothing the demo writes.
         """
         self.offsets.setdefault(record.partition, []).append(record.offset)
-        if record.kind == CE_TYPE_OF[Tick]:
+        if record.kind in _OWNERS:
             self.ticks += 1
             return
         self.ends[record.partition] = record.offset + 1

@@ -11,7 +11,7 @@ from typing import Final
 from driftline.reading import Record
 from driftline.replay.topic import Found, decoded, is_hidden, refuse_unclear
 from producer.codec import encode
-from producer.events import CE_TYPE_OF, Event, InferenceEvent, Label, Tick
+from producer.events import CE_TYPE_OF, Event, InferenceEvent, Label, Tick, Topology
 from stream_monitor.ingest.records import LogRecord, RecordBatch
 
 BATCH_RECORDS: Final = 4_000
@@ -75,14 +75,14 @@ def log_of(found: Found, model: str | None, topic: str) -> LogRange:
     model = model or _only_model((event for _, event in inside), topic)
     parts: dict[int, Part] = {}
     for record, event in decoded(found.updates):
-        if event is not None and not isinstance(event, Tick) and event.model == model:
+        if event is not None and not isinstance(event, Tick | Topology) and event.model == model:
             _part(parts, record).records.append(_as_read(record))
     ids: set[tuple[int, str, str]] = set()
     first_ms: int | None = None
     last_ms = 0
     for record, event in inside:
         part = _part(parts, record)
-        if event is None or isinstance(event, Tick):
+        if event is None or isinstance(event, Tick | Topology):
             part.records.append(_as_read(record))
             continue
         if isinstance(event, InferenceEvent | Label) and not is_hidden(event.model, model):

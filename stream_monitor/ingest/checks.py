@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from producer.events import Command, Event, InferenceEvent, Label, ModelUpdate, Prediction
+from producer.events import (
+    Command,
+    Event,
+    InferenceEvent,
+    Label,
+    ModelUpdate,
+    Prediction,
+    Topology,
+)
+from producer.routing import MAX_PARTITIONS, MAX_SHARDS
 from stream_monitor.ingest.limits import LATEST_MS, NAME, Limits
 from stream_monitor.ingest.refusal import Refusal
 
@@ -40,6 +49,8 @@ class Checks:
             self._text("caused_by", event.caused_by or "")
         elif isinstance(event, Command):
             self._check_command(event)
+        elif isinstance(event, Topology):
+            self._check_topology(event)
         if not 0 <= event.time_ms <= timestamp_ms + self._limits.max_skew_ms:
             self._refuse_time(event.time_ms, timestamp_ms)
         oldest_ms = self._limits.max_event_age_ms
@@ -114,6 +125,18 @@ class Checks:
         self._text("reason", event.reason)
         if event.until_ms is not None and not 0 <= event.until_ms <= LATEST_MS:
             raise Refusal("time", "until_ms: not between 1970 and the year 9999")
+
+    def _check_topology(self, event: Topology) -> None:
+        self._identity(event.id)
+        if not 0 < event.generation < _INT64:
+            raise Refusal("topology", f"generation: {event.generation}, not from 1 on")
+        for partitions, shards in ((event.partitions, event.shards), event.before or (1, {})):
+            if not 0 < partitions <= MAX_PARTITIONS:
+                raise Refusal("topology", f"partitions: {partitions}, not 1 to {MAX_PARTITIONS}")
+            for model, count in shards.items():
+                self._name("shards: model", model)
+                if not 0 < count <= MAX_SHARDS:
+                    raise Refusal("topology", f"shards: {count} of a model, over {MAX_SHARDS}")
 
     def _prediction(self, prediction: Prediction) -> None:
         if not isinstance(prediction, dict):

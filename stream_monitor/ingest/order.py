@@ -1,7 +1,8 @@
 """The plan of a batch: runs of records that may be worked on as columns, in the log's order.
 
 Events and labels commute with what other rooms do between them, so they are taken in bulk.  What
-does not commute ends a run: a `ModelUpdate` or a `Command` (the barrier, obeyed after the rest),
+does not commute ends a run: a `ModelUpdate`, a `Command` or a `Topology` (the barrier, obeyed after
+the rest),
 and every so many offsets its end, at which repeated ids are forgotten.
 """
 
@@ -13,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from producer.events import Command, Event, InferenceEvent, Label, ModelUpdate
+from producer.events import Command, Event, InferenceEvent, Label, ModelUpdate, Topology
 from stream_monitor.ingest.batch import Ints
 from stream_monitor.ingest.records import LogRecord
 
 Entry = tuple[LogRecord, Event]
+Barrier = ModelUpdate | Command | Topology
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Segment:
     events: dict[tuple[str, str], list[tuple[LogRecord, InferenceEvent]]]
     labels: dict[str, list[tuple[int, int, Label]]]
     ticks: int
-    barrier: tuple[LogRecord, ModelUpdate | Command] | None
+    barrier: tuple[LogRecord, Barrier] | None
 
     @property
     def first_offset(self) -> int:
@@ -73,7 +75,7 @@ class Segment:
         where: slice,
         inside: Callable[[int], bool],
         ticks: int,
-        barrier: tuple[LogRecord, ModelUpdate | Command] | None,
+        barrier: tuple[LogRecord, Barrier] | None,
     ) -> Segment:
         """The records at ``where``, whose offsets are ``inside``."""
         events = {
@@ -107,7 +109,7 @@ def segments(entries: Sequence[Entry], segment_events: int = 4096) -> list[Segme
             end = (offset // segment_events + 1) * segment_events
         run.append(entry)
         kind = event.__class__
-        if kind is ModelUpdate or kind is Command:
+        if kind is ModelUpdate or kind is Command or kind is Topology:
             plan.append(_segment(run))
             run = []
     if run:
@@ -119,7 +121,7 @@ def _segment(run: list[Entry]) -> Segment:
     events: dict[tuple[str, str], list[tuple[LogRecord, InferenceEvent]]] = {}
     labels: dict[str, list[tuple[int, int, Label]]] = {}
     ticks = 0
-    barrier: tuple[LogRecord, ModelUpdate | Command] | None = None
+    barrier: tuple[LogRecord, Barrier] | None = None
     model = version = None  # consecutive events are mostly of one version: its list is at hand
     group: list[Any] = []
     for entry in run:
@@ -131,7 +133,7 @@ def _segment(run: list[Entry]) -> Segment:
             group.append((record, event))
         elif isinstance(event, Label):
             labels.setdefault(event.model, []).append((record.offset, record.timestamp_ms, event))
-        elif isinstance(event, ModelUpdate | Command):
+        elif isinstance(event, Barrier):
             barrier = (record, event)
         else:
             ticks += 1

@@ -70,6 +70,8 @@ class Labels:
         self._chunk = _NEVER
         self._events = Pending()
         self._early = Pending()
+        self.unjoined: list[int] = []
+        """Offsets of the labels of the last `observe` that found no prediction before them."""
         self._meta_dirty = True
 
     @property
@@ -100,6 +102,7 @@ class Labels:
         label could be judged before a prediction that precedes it.
         """
         joined: list[JoinedLabel] = []
+        self.unjoined = []
         if not events and not labels:
             return joined
         by_offset = itemgetter(0)
@@ -199,9 +202,9 @@ class Labels:
             self._events.pop(id_hash)
             joined.append(self._join(offset, id_hash, event, label.time_ms, label.label))
         else:
-            self._keep_label(id_hash, label, expiry_ms)
+            self._keep_label(offset, id_hash, label, expiry_ms)
 
-    def _keep_label(self, id_hash: int, label: Label, expiry_ms: int) -> None:
+    def _keep_label(self, offset: int, id_hash: int, label: Label, expiry_ms: int) -> None:
         """A label whose prediction is not there: it may still come."""
         if id_hash >= self._sample.early_threshold:
             self.tally.labels_sampled_out += 1
@@ -214,6 +217,7 @@ class Labels:
             self._early.pop(id_hash)
             self.tally.unmatched += 1
         self._early.add(id_hash, self._chunk, label.time_ms, "", label.label)
+        self.unjoined.append(offset)
 
     def _join(
         self, offset: int, id_hash: int, event: Entry, label_time_ms: int, label: Truth

@@ -170,6 +170,18 @@ class Flow:
         at = Point(offset, self._time_at(clock_ms))
         return self._events.supersede(at) + self._labels.supersede(at)
 
+    def begin_anew(self, offset: int, clock_ms: int) -> list[DriftAlert]:
+        """The model was placed elsewhere, wholly or in part: what is usual here is learnt anew."""
+        if self._slot < 0:
+            return []
+        at = Point(offset, self._time_at(clock_ms))
+        alerts = self._events.supersede(at) + self._labels.supersede(at)
+        self._events, self._labels = EventFlow(self._spec), LabelFlow(self._spec)
+        self._new, self._slot = NOTHING, -1
+        self._begin(seen=False, at=(0, 0))
+        self._dirty = self._closed = True
+        return alerts
+
     def resolve(self, alert: DriftAlert, offset: int, clock_ms: int) -> list[DriftAlert]:
         """A person ends the episode of ``alert``."""
         self._closed = True

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from producer.events import Command, Label, ModelUpdate
 from stream_monitor.alerts.register import Place, Register
@@ -47,6 +49,7 @@ class WatchedModel:
         self.places = Places(spec.max_versions)
         self.coverage = Coverage()
         self._start_offsets: dict[str, int] = {}
+        self._moved: set[str] = set()  # since the last change of placement
         self._profile_dirty: set[str] = set()
         self._dead: set[str] = set()
         self._stored: set[str] = set()
@@ -200,6 +203,59 @@ class WatchedModel:
             self.versions[update.version].serve_again()
         return alerts
 
+    def takes_moved(self, version: str) -> bool:
+        """Whether a reference from another partition is news here: there is none, or a made one.
+
+        One that was made of the first events here gives way once after each change of placement.
+        """
+        watched = self.versions.get(version)
+        if watched is None:
+            return True
+        return watched.profile.origin == "warm_up" and version not in self._moved
+
+    def take_moved(self, update: ModelUpdate, offset: int) -> list[DriftAlert]:
+        """A reference of this model lies in another partition: its events are compared with it.
+
+        Nothing else changes: no version comes into service, none goes out.
+
+        Raises:
+            ValueError: the profile does not read, is another version's, or all places are taken.
+        """
+        profile = profile_from_data(update.profile)
+        if (profile.model, profile.version) != (self.name, update.version):
+            raise ValueError(
+                f"the profile is of {profile.model}@{profile.version},"
+                f" the update of {self.name}@{update.version}"
+            )
+        known = self.known
+        if update.version not in known and self.places.is_full(len(known)):
+            raise ValueError(f"{self.name}: no place for another version")
+        watched = self.versions.get(update.version)
+        ended = [] if watched is None else watched.retire(offset, update.time_ms)
+        self._start(profile, offset)
+        self._moved.add(update.version)
+        return ended
+
+    def place_anew(self, offset: int, clock_ms: int, *, moved: bool) -> list[DriftAlert]:
+        """The placement of models changed; that of this one if ``moved``."""
+        self._meta_dirty = self._meta_dirty or bool(self._moved)
+        self._moved.clear()
+        return self.flow.begin_anew(offset, clock_ms) if moved else []
+
+    def count_elsewhere(self, offsets: Ints, times_ms: Ints) -> None:
+        """Of these labels the prediction may lie in another partition, if they did not join."""
+        lost = np.isin(offsets, np.array(self.labels.unjoined, dtype=np.int64))
+        self.coverage.count("", "label_prediction_elsewhere", offsets[lost], times_ms[lost])
+
+    def held(self) -> Iterator[ReferenceProfile]:
+        """The references that would be missed if the events came to another partition.
+
+        Each has the loss that its labels taught it here.
+        """
+        for watched in self.versions.values():
+            if not watched.retired:
+                yield watched.learnt_profile()
+
     def obey(self, command: Command, offset: int, clock_ms: int) -> list[DriftAlert]:
         """Do what a person decided about an open episode; gives what goes out.
 
@@ -265,6 +321,7 @@ class WatchedModel:
             parts["places"] = places
         if self._meta_dirty:
             parts["model"] = [self._start_offsets, list(self.warm_ups)]
+            parts["moved"] = sorted(self._moved)
         for version, watched in self.versions.items():
             if version in self._profile_dirty:
                 parts[f"profile|{version}"] = profile_to_data(watched.profile)
@@ -313,6 +370,7 @@ class WatchedModel:
         self.register.restore(parts["register"])
         self.flow.restore(_below(parts, "flow|"))
         self.coverage.restore(_below(parts, "coverage|"))
+        self._moved = set(parts.get("moved", ()))
         self._stored = set(parts)
         self.clean()
 

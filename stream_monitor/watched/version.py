@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
+import msgspec
 import numpy as np
 
 from stream_monitor.alerts.alert import Place, alert_of, track_of
@@ -198,6 +199,13 @@ class WatchedVersion:
     def _add_loss(self, reference: FeatureReference) -> None:
         self.series[LOSS] = Series(reference, "concept", self.arl0_events, self._policy)
         self._dirty.add(LOSS)
+
+    def learnt_profile(self) -> ReferenceProfile:
+        """The profile with what labels taught here: the reference of the loss, if it had none."""
+        series = self.series.get(LOSS)
+        if series is None or self.profile.loss is not None or self.estimate is not None:
+            return self.profile
+        return msgspec.structs.replace(self.profile, loss=series.reference)
 
     def _alerts(self, key: str, decisions: Sequence[Decision]) -> list[DriftAlert]:
         segment = self._segment_of.get(key)

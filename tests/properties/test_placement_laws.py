@@ -1,0 +1,110 @@
+"""Where models belong is a part of the fold: neither cuts nor restarts nor repeats matter."""
+
+from __future__ import annotations
+
+import random
+
+import msgspec
+from hypothesis import HealthCheck, given, settings
+
+from producer.codec import encode
+from producer.events import CE_TYPE_OF, ModelUpdate, Topology
+from stream_monitor.ingest.records import LogRecord
+from stream_monitor.monitor import PartitionMonitor
+from stream_monitor.watched.coverage import is_event
+from tests.properties.partition_logs import (
+    SPEC,
+    TOPIC,
+    batch_of,
+    events_of,
+    profile,
+    run,
+    seeds,
+    some_cuts,
+)
+
+law = settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def moving_log(seed: int, *, repeats: bool = False) -> list[LogRecord]:
+    """A log of partition 0 in which the topic grows, models get shards, and references arrive."""
+    rng = random.Random(seed)  # noqa: S311
+    records = events_of(seed, n=700)
+    free = {record.offset + 1: record for record in records}
+    for record in records:
+        free.pop(record.offset, None)
+    places = sorted(rng.sample(sorted(free), 8))
+    added: list[LogRecord] = []
+    placements = [(rng.randint(1, 5), rng.choice([{}, {}, {"churn": 3}])) for _ in range(5)]
+    for k, (partitions, shards) in enumerate(placements):
+        before = placements[k - 1] if k or rng.random() < 0.5 else None
+        topology = Topology(
+            id=f"t{k}", time_ms=0, generation=k + 1, partitions=partitions, shards=shards,
+            before=before,
+        )  # fmt: skip
+        at = places.pop(0)
+        added.append(_record(at, free[at].timestamp_ms, topology))
+    reference = profile(rng, "1")
+    for k, at in enumerate(places):
+        update = ModelUpdate(
+            id=f"moved{k}", model="churn", version="1", time_ms=0, moved_from=1,
+            profile=reference,
+        )  # fmt: skip
+        added.append(_record(at, free[at].timestamp_ms, update))
+    if repeats:
+        end = records[-1]
+        added += [
+            LogRecord(end.offset + 2 * k + 2, end.timestamp_ms, again.kind, again.value)
+            for k, again in enumerate(added)
+        ]
+    return sorted([*records, *added], key=lambda record: record.offset)
+
+
+def _record(offset: int, timestamp_ms: int, event: Topology | ModelUpdate) -> LogRecord:
+    return LogRecord(offset, timestamp_ms, CE_TYPE_OF[type(event)], encode(event))
+
+
+@law
+@given(seed=seeds, cuts=some_cuts)
+def test_results_do_not_depend_on_cuts_nor_on_restarts(seed: int, cuts: list[int]) -> None:
+    records = moving_log(seed)
+    at = [cut % len(records) for cut in cuts]
+    whole = run(records, [])
+
+    assert run(records, at) == whole
+    assert run(records, at, restart=True) == whole
+
+
+@law
+@given(seed=seeds)
+def test_each_event_is_watched_or_counted_under_a_reason(seed: int) -> None:
+    records = moving_log(seed)
+    monitor = PartitionMonitor(TOPIC, 0, SPEC)
+    monitor.observe(batch_of(records))
+    counters = monitor.counters
+    counted = sum(
+        row.total
+        for model in monitor.models.values()
+        for row in model.coverage.last_hour(counters.append_clock_ms)
+        if is_event(row.key)
+    )
+
+    assert counters.records == len(records)
+    assert counted == counters.valid + counters.late + counters.unwatched
+
+
+@law
+@given(seed=seeds)
+def test_what_is_said_again_changes_nothing(seed: int) -> None:
+    once, again = (moving_log(seed, repeats=repeats) for repeats in (False, True))
+    end = once[-1].offset
+
+    told_once, *_, state_once = run(once, [])
+    told_again, *_, state_again = run(again, [])
+    first, second = msgspec.json.decode(state_once), msgspec.json.decode(state_again)
+
+    assert [alert for alert in told_again if alert.decided_offset <= end] == told_once
+    assert second["topology"] == first["topology"]
+    assert second["counters"]["duplicate"] == first["counters"]["duplicate"] + len(again) - len(
+        once
+    )
