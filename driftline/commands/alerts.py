@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 import typer
@@ -12,22 +14,47 @@ import typer
 from driftline.commands.connection import load_settings
 from driftline.commands.failure import Failure
 from driftline.commands.options import Bootstrap, Config, Drills, Json, Prefix
-from driftline.commands.output import note
+from driftline.commands.output import note, write_json, write_line
 
 if TYPE_CHECKING:
+    from driftline.topic_values import TopicValues
     from stream_monitor.contracts import DriftAlert
+
+SHORT_ID: Final = 12
+"""So much of an id is printed, and is enough for `acknowledge`, `snooze` and `resolve`."""
 
 app = typer.Typer(no_args_is_help=True, help="Alerts: the phases of episodes of drift.")
 
 
 def line_of(alert: DriftAlert) -> str:
-    """One alert as a line: when it was decided (event time), what, how bad, the sentence."""
+    """One alert as a line: the episode's id, when it was decided (event time), what, how bad."""
     drill = "DRILL " if alert.drill else ""
-    decided = datetime.fromtimestamp(alert.decided_ms / 1000, UTC)
     return (
-        f"{decided:%Y-%m-%d %H:%M}Z  {alert.phase:<12} {alert.kind:<10} {alert.severity:<6} "
-        f"{alert.model}@{alert.version}  {drill}{alert.explanation}"
+        f"{alert.episode_id[:SHORT_ID]}  {second(alert.decided_ms)}  {alert.phase:<12} "
+        f"{alert.kind:<10} {alert.severity:<6} {alert.model}@{alert.version}  "
+        f"{drill}{alert.explanation}"
     )
+
+
+def second(time_ms: int) -> str:
+    """A time to the second, in UTC; one that no calendar has, as the number it is.
+
+    >>> second(1384903980999), second(1 << 62)
+    ('2013-11-19 23:33:00Z', '4611686018427387904 ms')
+    """
+    try:
+        return f"{datetime.fromtimestamp(time_ms // 1000, UTC):%Y-%m-%d %H:%M:%S}Z"
+    except (ValueError, OverflowError, OSError):
+        return f"{time_ms} ms"
+
+
+@contextlib.contextmanager
+def _told_at_the_end(values: TopicValues[DriftAlert]) -> Iterator[None]:
+    """Say what was skipped, however it ends: Ctrl-C is the usual way."""
+    try:
+        yield
+    finally:
+        note(*values.notes())
 
 
 @app.command()
@@ -46,9 +73,13 @@ def tail(
         bool, typer.Option("--follow/--no-follow", help="Wait for more, or stop at the end.")
     ] = True,
 ) -> None:
-    """Print alerts as they come; repeats are left out.  With --json, one object a line."""
+    """Print alerts as they come; repeats are left out.  With --json, one object a line.
+
+    A line begins with what `alerts acknowledge`, `snooze` and `resolve` take as the episode.
+    """
     from driftline.reading import BEGINNING, END, TopicReader  # noqa: PLC0415 - light imports
-    from stream_monitor.contracts import DriftAlert  # noqa: PLC0415
+    from driftline.topic_values import TopicValues  # noqa: PLC0415
+    from stream_monitor.contracts import ALERT_CE_TYPE, DriftAlert  # noqa: PLC0415
 
     settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
     topic = settings.topics.alerts
@@ -58,20 +89,22 @@ def tail(
     except LookupError as error:
         raise Failure(str(error), fix="driftline topics create") from error
     seen: set[str] = set()
-    with reader:
+    values = TopicValues(topic, DriftAlert, kind=ALERT_CE_TYPE)
+    with reader, _told_at_the_end(values):
         if follow and sys.stderr.isatty():
             note(f"following {topic}; Ctrl-C stops")
         while True:
             records = reader.poll(0.5 if follow else 2.0)
             for record in records:
-                alert = msgspec.json.decode(record.value or b"", type=DriftAlert)
-                if alert.alert_id in seen or (model is not None and alert.model != model):
+                alert = values.of(record)
+                if alert is None or alert.alert_id in seen or model not in (None, alert.model):
                     continue
                 if alert.drill and not drills:
                     continue
                 seen.add(alert.alert_id)
-                text = (record.value or b"").decode() if as_json else line_of(alert)
-                sys.stdout.write(text + "\n")
-            sys.stdout.flush()
+                if as_json:
+                    write_json(msgspec.json.decode(record.value or b""), indent=0)
+                else:
+                    write_line(line_of(alert))
             if not records and not follow:
                 return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +10,7 @@ import typer
 
 from driftline.commands.failure import CHECK_FAILED, USAGE, Failure
 from driftline.commands.options import Categorical, Json
-from driftline.commands.output import write_json
+from driftline.commands.output import write_json, write_line
 
 if TYPE_CHECKING:
     from driftline.replay.check import ColumnCheck
@@ -82,11 +81,9 @@ def check(
     else:
         width = max(len(column.column) for column in columns)
         for column in columns:
-            sys.stdout.write(
-                f"  {column.column:<{width}}  {column.verdict:<12}  {column.explanation}\n"
-            )
+            write_line(f"  {column.column:<{width}}  {column.verdict:<12}  {column.explanation}")
         for name, why in layout.ignored.items():
-            sys.stdout.write(f"  {name:<{width}}  {'ignored':<12}  {why}\n")
+            write_line(f"  {name:<{width}}  {'ignored':<12}  {why}")
     if failed:
         raise typer.Exit(CHECK_FAILED)
 

@@ -62,7 +62,7 @@ def _digest(model: str, incidents: Sequence[Incident], span_ms: int) -> Digest:
     )
 
 
-def text_of(digest: Digest) -> str:
+def lines_of(digest: Digest) -> list[str]:
     """A digest for people."""
     kinds = ", ".join(f"{n} {kind}" for kind, n in digest.episodes_by_kind.items()) or "none"
     lines = [
@@ -75,5 +75,4 @@ def text_of(digest: Digest) -> str:
     ]
     if digest.worst is not None:
         lines.append(f"  worst      {digest.worst}")
-    lines += [f"  open       {told}" for told in digest.open_incidents]
-    return "\n".join(lines)
+    return lines + [f"  open       {told}" for told in digest.open_incidents]

@@ -14,7 +14,7 @@ from driftline.commands.connection import connect_redis, load_settings, without_
 from driftline.commands.failure import UNREACHABLE
 from driftline.commands.findings import Finding
 from driftline.commands.options import Bootstrap, Config, Json, Prefix, RedisUrl
-from driftline.commands.output import write_json
+from driftline.commands.output import write_json, write_line
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -46,7 +46,7 @@ def doctor(
         write_json(findings.as_data(found))
     else:
         for line in findings.lines_of(found):
-            typer.echo(line)
+            write_line(line)
     if code == 0 and findings.worst(found) == "problem":
         code = 1
     raise typer.Exit(code)

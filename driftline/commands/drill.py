@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import msgspec
@@ -13,7 +12,7 @@ from driftline.commands.connection import connect_redis, load_settings
 from driftline.commands.failure import CHECK_FAILED, UNREACHABLE, USAGE, Failure
 from driftline.commands.handling import duration_ms
 from driftline.commands.options import Bootstrap, Config, Json, Prefix, RedisUrl
-from driftline.commands.output import note, write_json
+from driftline.commands.output import note, write_json, write_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -176,7 +175,7 @@ def _run(
         why = None if reason is None else reason.why
         write_json(msgspec.to_builtins(report) | {"why": why}, indent=0)
     elif reason is None:
-        sys.stdout.write("\n".join(found_lines(report)) + "\n")
+        write_lines(found_lines(report))
     if reason is not None:
         raise Failure(
             "the change was not found", where=f"{plan.model}@{plan.version}", why=reason.why,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
@@ -12,7 +11,7 @@ import typer
 from driftline.commands.connection import connect_redis, load_settings
 from driftline.commands.failure import USAGE, Failure
 from driftline.commands.options import Config, Json, Prefix, RedisUrl, Time, TimeFormat
-from driftline.commands.output import note, write_json
+from driftline.commands.output import note, write_json, write_line
 
 if TYPE_CHECKING:
     from driftline.explain.calibration import HeldBudget
@@ -68,19 +67,19 @@ def calibration(
         fix = rate_fix(
             from_rows=_is_file(source) and not _is_profile(source), timed=time is not None
         )
-        _say(_of_weeks(held, None if time is not None else per_hour, fix))
+        write_line(_of_weeks(held, None if time is not None else per_hour, fix))
     n_detectors = round(channels[0].arl0_events * held.false_alerts / held.per_events)
-    _say(
+    write_line(
         f"  {held.false_alerts:g} false alerts in {held.per_events:,} events of the model, "
         f"over {n_detectors} detectors: each one in {channels[0].arl0_events:,.0f} events"
     )
-    _say("")
+    write_line("")
     width = max(len(one.series) for one in channels)
-    _say(f"  {'series':<{width}}  channel   block    tau  Page-Hinkley  ADWIN's delta")
+    write_line(f"  {'series':<{width}}  channel   block    tau  Page-Hinkley  ADWIN's delta")
     for one in channels:
         adwin = "moved in the reference" if one.adwin_delta is None else f"{one.adwin_delta:.1e}"
         note = "   short reference: wider" if one.short else ""
-        _say(
+        write_line(
             f"  {one.series:<{width}}  {one.channel:<8} {one.block:>6} {one.tau:>6.1f}"
             f"  {one.page_hinkley:>9.2f} sd  {adwin}{note}"
         )
@@ -121,15 +120,17 @@ def power(
     if as_json:
         write_json({"events_per_hour": per_hour, "features": features})
         return
-    _say(f"  {per_hour:,.4g} events an hour; of a boolean or a category: the share that moves")
+    write_line(
+        f"  {per_hour:,.4g} events an hour; of a boolean or a category: the share that moves"
+    )
     width = max(6, *(len(one.series) for one in features))
-    _say(
+    write_line(
         f"  {'series':<{width}}      mean      within an hour        within a day"
         "    missing: hour    day"
     )
     for one in features:
         mean = "" if one.mean is None else f"{one.mean:.4g}"
-        _say(
+        write_line(
             f"  {one.series:<{width}}  {mean:>8}  {_change(one.within_hour):>18}"
             f"  {_change(one.within_day):>18}"
             f"  {_share(one.missing_within_hour):>15}  {_share(one.missing_within_day):>5}"
@@ -237,7 +238,3 @@ def _profile_of_file(
         raise Failure(str(bad), fix=bad.fix, code=USAGE) from bad
     span_ms = max(times, default=0) - min(times, default=0)
     return profile, len(frame) * _HOUR_MS / span_ms if span_ms else None
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")

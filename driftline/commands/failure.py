@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from producer.printable import printable
+
 RUNTIME: Final = 1
 USAGE: Final = 2
 CHECK_FAILED: Final = 3
@@ -29,8 +31,12 @@ class Failure(Exception):  # noqa: N818 - what a person reads is no error of the
           fix    start it
         """
         parts = {"where": self.where, "why": self.why, "fix": self.fix}
-        lines = [f"  {name:<6} {text}" for name, text in parts.items() if text]
-        return "\n".join([f"driftline: {self.what}", *lines])
+        lines = [f"driftline: {printable(self.what)}"]
+        for name, text in parts.items():
+            # What a library or a process said may be several lines: all but the first are indented.
+            for i, line in enumerate(text.split("\n") if text else ()):
+                lines.append(f"  {'' if i else name:<6} {printable(line)}".rstrip())
+        return "\n".join(lines)
 
 
 def explained(error: BaseException) -> Failure:

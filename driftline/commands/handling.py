@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import getpass
 import re
-import sys
 import time
+from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
 
-import msgspec
 import typer
 
 from driftline.commands.alerts import app, line_of
 from driftline.commands.connection import load_settings
 from driftline.commands.failure import USAGE, Failure
 from driftline.commands.options import Bootstrap, Config, Drills, Json, Prefix
-from driftline.commands.output import note
+from driftline.commands.output import note, write_json, write_line
 
 if TYPE_CHECKING:
     from stream_monitor.contracts import DriftAlert
@@ -50,12 +49,10 @@ def list_open(
     alerts = read_alerts(settings, drills=drills)
     found = [a for a in open_episodes(alerts) if model in (None, a.model)]
     for alert in found:
-        text = (
-            msgspec.json.encode(alert).decode()
-            if as_json
-            else f"{alert.episode_id[:12]}  {line_of(alert)}"
-        )
-        sys.stdout.write(text + "\n")
+        if as_json:
+            write_json(alert, indent=0)
+        else:
+            write_line(line_of(alert))
     if not found and not as_json:
         note("no episode is open")
 
@@ -132,21 +129,30 @@ def open_episodes(alerts: Iterable[DriftAlert]) -> list[DriftAlert]:
 def read_alerts(settings: Settings, *, drills: bool = False) -> list[DriftAlert]:
     """All that the alerts topic holds, repeats included; what drills led to where it is asked for.
 
+    What is no alert is skipped, and counted on stderr.
+
     Raises:
         Failure: there is no such topic.
     """
     from driftline.reading import TopicReader  # noqa: PLC0415 - light imports
-    from stream_monitor.contracts import DriftAlert  # noqa: PLC0415
+    from driftline.topic_values import TopicValues  # noqa: PLC0415
+    from stream_monitor.contracts import ALERT_CE_TYPE, DriftAlert  # noqa: PLC0415
 
     found: list[DriftAlert] = []
-    decode = msgspec.json.Decoder(DriftAlert).decode
+    topic = settings.topics.alerts
+    values = TopicValues(topic, DriftAlert, kind=ALERT_CE_TYPE)
+    read = Counter[str]()
     try:
-        with TopicReader(settings.kafka.client(), settings.topics.alerts) as reader:
+        with TopicReader(settings.kafka.client(), topic) as reader:
             upto = sum(reader.ends().values())
-            for record in reader.until(lambda: len(found) >= upto, quiet_s=_QUIET_S):
-                found.append(decode(record.value or b""))  # noqa: PERF401 - `until` looks at it
+            for record in reader.until(lambda: read["records"] >= upto, quiet_s=_QUIET_S):
+                read["records"] += 1
+                alert = values.of(record)
+                if alert is not None:
+                    found.append(alert)
     except LookupError as error:
         raise Failure(str(error), fix="driftline topics create") from error
+    note(*values.notes())
     return [alert for alert in found if drills or not alert.drill]
 
 

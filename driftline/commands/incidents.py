@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
@@ -14,7 +13,7 @@ from driftline.commands.connection import load_settings
 from driftline.commands.failure import USAGE, Failure
 from driftline.commands.handling import By, Reason, duration_ms, read_alerts, write_command
 from driftline.commands.options import Bootstrap, Config, Drills, Json, Prefix
-from driftline.commands.output import note, write_json
+from driftline.commands.output import note, write_json, write_line, write_lines
 
 if TYPE_CHECKING:
     from stream_monitor.alerts.incidents import Incident
@@ -48,8 +47,10 @@ def list_incidents(
         if model in (None, incident.model) and (closed or incident.closed_ms is None)
     ]
     for incident in found:
-        text = msgspec.json.encode(incident).decode() if as_json else line_of(incident)
-        sys.stdout.write(text + "\n")
+        if as_json:
+            write_json(incident, indent=0)
+        else:
+            write_line(line_of(incident))
     if not found and not as_json:
         note("no incident is open")
 
@@ -79,7 +80,7 @@ def show(
             f"    {member.episode_id[:_SHORT]}  {state}  {member.severity:<6} "
             f"{member.explanation}{known}"
         )
-    sys.stdout.write("\n".join(lines) + "\n")
+    write_lines(lines)
 
 
 @app.command()
@@ -139,15 +140,16 @@ def digest(
     as_json: Json = False,
 ) -> None:
     """What happened to each model, in a few lines: counted back from its latest alert."""
-    from driftline.commands.digest import digests, text_of  # noqa: PLC0415 - light imports
+    from driftline.commands.digest import digests, lines_of  # noqa: PLC0415 - light imports
 
     settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
     found = digests(read_incidents(settings), duration_ms(since, option="--since"))
     if as_json:
         for one in found:
-            sys.stdout.write(msgspec.json.encode(one).decode() + "\n")
+            write_json(one, indent=0)
     elif found:
-        sys.stdout.write("\n\n".join(map(text_of, found)) + "\n")
+        for i, one in enumerate(found):
+            write_lines([*([""] if i else []), *lines_of(one)])
     else:
         note("nothing was ever told of any model")
 
@@ -163,19 +165,24 @@ def read_incidents(settings: Settings, *, drills: bool = False) -> list[Incident
 def _deploys(settings: Settings) -> dict[str, dict[str, int]]:
     """When each version was announced, by model; empty where there is no trainer."""
     from driftline.reading import TopicReader  # noqa: PLC0415 - light imports
+    from driftline.topic_values import TopicValues  # noqa: PLC0415
     from producer.routing import topic_names  # noqa: PLC0415
     from trainer.contracts import ModelVersion  # noqa: PLC0415
 
     found: dict[str, dict[str, int]] = {}
+    topic = topic_names(settings.topics.prefix).models
     try:
-        reader = TopicReader(settings.kafka.client(), topic_names(settings.topics.prefix).models)
+        reader = TopicReader(settings.kafka.client(), topic)
     except LookupError:
         return found
+    values = TopicValues(topic, ModelVersion)
     with reader:
         for record in reader.until(lambda: False, quiet_s=1.0):
-            if record.value and b"@" in (record.key or b""):
-                version = msgspec.json.decode(record.value, type=ModelVersion)
-                found.setdefault(version.model, {})[version.version] = version.time_ms
+            if record.value and b"@" in (record.key or b""):  # others are deletions, or pointers
+                version = values.of(record)
+                if version is not None:
+                    found.setdefault(version.model, {})[version.version] = version.time_ms
+    note(*values.notes())
     return found
 
 

@@ -10,7 +10,7 @@ import typer
 
 from driftline.commands.failure import USAGE, Failure
 from driftline.commands.options import Json
-from driftline.commands.output import write_json
+from driftline.commands.output import write_json, write_line
 
 if TYPE_CHECKING:
     from trainer.registry.manifest import Manifest
@@ -50,10 +50,10 @@ def list_versions(
         write_json([summary(m) | {"aliases": _names(named, m)} for m in found])
         return
     if not found:
-        typer.echo(f"no versions{'' if model is None else f' of {model}'} in {registry.folder}")
+        write_line(f"no versions{'' if model is None else f' of {model}'} in {registry.folder}")
     for manifest in found:
         aliases = ", ".join(_names(named, manifest))
-        typer.echo(line(manifest) + (f"  ({aliases})" if aliases else ""))
+        write_line(line(manifest) + (f"  ({aliases})" if aliases else ""))
 
 
 def _aliases(home: Path, model: str) -> dict[str, str]:
@@ -94,9 +94,9 @@ def show(
         return
     told = summary(manifest)
     for key, value in told.items():
-        typer.echo(f"{key:<16} {_shown(value)}")
+        write_line(f"{key:<16} {_shown(value)}")
     features = manifest.profile.get("features", {})
-    typer.echo(f"{'features':<16} {', '.join(features) or 'none'}")
+    write_line(f"{'features':<16} {', '.join(features) or 'none'}")
 
 
 def find(home: Path, name: str) -> Manifest:

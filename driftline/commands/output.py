@@ -1,11 +1,30 @@
-"""Where output goes: data to stdout, all else to stderr."""
+"""Where output goes: data to stdout, all else to stderr.
+
+Nothing else in these commands writes there.  Names and values of events come from strangers: each
+line is escaped as a whole (`producer.printable`), so that none can hold another one.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
+
+from producer.printable import printable, printable_json
+
+
+def write_line(text: str = "") -> None:
+    """A line on stdout; what is not printable in it is escaped, newlines too."""
+    sys.stdout.write(printable(text) + "\n")
+    sys.stdout.flush()
+
+
+def write_lines(lines: Iterable[str]) -> None:
+    """Lines on stdout, each escaped."""
+    sys.stdout.write("".join(f"{printable(line)}\n" for line in lines))
+    sys.stdout.flush()
 
 
 def write_json(data: Any, *, indent: int = 2) -> None:
@@ -13,11 +32,11 @@ def write_json(data: Any, *, indent: int = 2) -> None:
     encoded = msgspec.json.encode(data)
     if indent:
         encoded = msgspec.json.format(encoded, indent=indent)
-    sys.stdout.write(encoded.decode() + "\n")
+    sys.stdout.write(printable_json(encoded.decode()) + "\n")
     sys.stdout.flush()
 
 
-def note(text: str) -> None:
-    """A line on stderr."""
-    sys.stderr.write(text + "\n")
+def note(*lines: str) -> None:
+    """Lines on stderr, each escaped."""
+    sys.stderr.write("".join(f"{printable(line)}\n" for line in lines))
     sys.stderr.flush()

@@ -14,6 +14,7 @@ from driftline.commands.connection import load_settings
 from driftline.commands.failure import UNREACHABLE, USAGE, Failure
 from driftline.commands.options import Bootstrap, Config, Prefix
 from driftline.commands.output import note
+from producer.printable import printable
 
 if TYPE_CHECKING:
     from producer.events import Event
@@ -131,11 +132,12 @@ def progress(file: Path) -> Iterator[Callable[[int], None]]:
         yield lambda _rows: None
         return
     from rich.console import Console  # noqa: PLC0415 - light imports
+    from rich.markup import escape  # noqa: PLC0415
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn  # noqa: PLC0415
 
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(file.name, total=n_rows(file))
+        task = bar.add_task(escape(printable(file.name)), total=n_rows(file))
         yield lambda rows: bar.update(task, completed=rows)
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
-from driftline.commands.output import note, write_json
+from driftline.commands.output import note, write_json, write_lines
 
 if TYPE_CHECKING:
     from driftline.replay.outcome import Outcome
@@ -22,11 +21,11 @@ def show(
         for episode in outcome.episodes:
             write_json(episode, indent=0)
         write_json(data, indent=0)
-        note("\n".join(head))
+        note(*head)
         return
     lines = [
         *head, "",
         "Episodes", *report.episode_lines(outcome.episodes), *middle,
         "", *report.summary_lines(data, outcome, of=of),
     ]  # fmt: skip
-    sys.stdout.write("\n".join(lines) + "\n")
+    write_lines(lines)

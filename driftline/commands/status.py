@@ -6,12 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import typer
 
 from driftline.commands.connection import connect_redis, load_settings
 from driftline.commands.failure import Failure
 from driftline.commands.options import Bootstrap, Config, Json, Prefix, RedisUrl
-from driftline.commands.output import write_json
+from driftline.commands.output import write_json, write_lines
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -66,7 +65,7 @@ def status(
     if as_json:
         write_json(data)
     else:
-        typer.echo(table_of(data))
+        write_lines(table_of(data))
 
 
 def partition_row(state: PartitionState, end: int) -> dict[str, Any]:
@@ -217,9 +216,9 @@ def _windows(redis: Redis, settings: Settings) -> list[dict[str, Any]]:
     return rows
 
 
-def table_of(data: Mapping[str, Any]) -> str:
+def table_of(data: Mapping[str, Any]) -> list[str]:
     """The same for people."""
-    from driftline.estimates import line_of  # noqa: PLC0415 - light imports
+    from driftline.estimates import line_of as estimate_line  # noqa: PLC0415 - light imports
 
     lines = [f"{data['topic']}", "  partition      next       end       lag  owner"]
     lines += [
@@ -239,7 +238,7 @@ def table_of(data: Mapping[str, Any]) -> str:
         lines.append("  none seen yet")
     if estimates := data.get("estimates"):
         lines.append("error without labels")
-        lines += [f"  {line_of(row)}" for row in estimates]
+        lines += [f"  {estimate_line(row)}" for row in estimates]
     lines.append("closed windows")
     for row in data["windows"]:
         lines.append(f"  {row['model']}: {row['windows']}")
@@ -251,7 +250,7 @@ def table_of(data: Mapping[str, Any]) -> str:
             lines.append(f"    of the last {row['last']}, {n_labelled:,} labelled: loss {loss:.3f}")
     if not data["windows"]:
         lines.append("  none yet")
-    return "\n".join(lines)
+    return lines
 
 
 def _position(offset: int | None) -> str:

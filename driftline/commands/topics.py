@@ -10,7 +10,7 @@ import typer
 from driftline.commands.connection import load_settings
 from driftline.commands.failure import USAGE, Failure
 from driftline.commands.options import Bootstrap, Config, Json, Prefix
-from driftline.commands.output import write_json
+from driftline.commands.output import write_json, write_line
 
 if TYPE_CHECKING:
     from driftline.commands.findings import WantedTopic
@@ -76,7 +76,7 @@ def plan(
     for row in rows:
         mark = "=" if row["exists"] else "+"
         shown = " ".join(f"{name}={value}" for name, value in row["config"].items())
-        typer.echo(f"{mark} {row['topic']}  partitions={row['partitions']}  {shown}")
+        write_line(f"{mark} {row['topic']}  partitions={row['partitions']}  {shown}")
 
 
 @app.command()
@@ -107,6 +107,6 @@ def create(
     factor = topic_registry.CLUSTER_DEFAULT if replication_factor is None else replication_factor
     made = topic_registry.create_topics(settings.kafka.client(), wanted, factor)
     for name in made:
-        typer.echo(f"+ {name}")
+        write_line(f"+ {name}")
     if not made:
-        typer.echo("all there already")
+        write_line("all there already")

@@ -6,10 +6,8 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
-import typer
-
 from driftline.commands.options import Json
-from driftline.commands.output import write_json
+from driftline.commands.output import write_json, write_line
 
 PARTS: Final = (
     "confluent-kafka", "faust-streaming", "river", "redis", "msgspec", "numpy", "scikit-learn",
@@ -30,4 +28,4 @@ def show_version(*, as_json: Json = False) -> None:
         write_json(found)
     else:
         for name, number in found.items():
-            typer.echo(f"{name:<16} {number}")
+            write_line(f"{name:<16} {number}")

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import msgspec
 import pandas as pd
 
 from driftline.demo.comparison import Flight
@@ -17,7 +16,13 @@ from driftline.demo.retrains import each_once, under_way
 from driftline.demo.scenario import MODEL, VERSION
 from driftline.partition_state import read_partition
 from driftline.reading import TopicReader
-from stream_monitor.contracts import DeadLetter, DriftAlert
+from driftline.topic_values import TopicValues
+from stream_monitor.contracts import (
+    ALERT_CE_TYPE,
+    DEAD_LETTER_CE_TYPE,
+    DeadLetter,
+    DriftAlert,
+)
 from trainer.contracts import RetrainEvent
 from trainer.registry.registry import Registry
 
@@ -29,6 +34,7 @@ STUCK_S: Final = 30.0
 """A monitor that makes no step for so long has stopped working."""
 POLL_S: Final = 0.2
 JOB_S: Final = 60.0
+_CE_TYPE: Final[dict[type[Any], str]] = {DriftAlert: ALERT_CE_TYPE, DeadLetter: DEAD_LETTER_CE_TYPE}
 
 
 class Stuck(RuntimeError):  # noqa: N818 - says what happened
@@ -87,10 +93,10 @@ def read_retrains(client: Mapping[str, Any], topic: str) -> list[RetrainEvent]:
         Stuck: a job made no step for so long that its fit should have been ended.
     """
     found: list[RetrainEvent] = []
-    decode = msgspec.json.Decoder(RetrainEvent).decode
+    event_of = TopicValues(topic, RetrainEvent).of
     with TopicReader(client, topic) as reader:
         for record in reader.until(lambda: not under_way(found), quiet_s=JOB_S, settle_s=1.0):
-            found.append(decode(record.value or b""))  # noqa: PERF401 - `until` looks at it
+            found.extend(event for event in [event_of(record)] if event is not None)
     if open_jobs := under_way(found):
         raise Stuck(f"the trainer made no step for {JOB_S:.0f} s (jobs {sorted(open_jobs)})")
     return each_once(found)
@@ -131,12 +137,11 @@ def read_outcome(
     )
 
 
-def _read(client: Mapping[str, Any], topic: str, kind: type[Any], n: int) -> list[Any]:
+def _read(client: Mapping[str, Any], topic: str, of: type[Any], n: int) -> list[Any]:
     found: list[Any] = []
-
-    decode = msgspec.json.Decoder(kind).decode
+    value_of = TopicValues(topic, of, kind=_CE_TYPE.get(of)).of
     with TopicReader(client, topic) as reader:
         records = reader.until(lambda: len(found) >= n, quiet_s=QUIET_S, settle_s=1.0)
         for record in records:
-            found.append(decode(record.value or b""))  # noqa: PERF401 - `until` looks at it
+            found.extend(value for value in [value_of(record)] if value is not None)
     return found

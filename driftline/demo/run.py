@@ -35,8 +35,9 @@ from driftline.demo.scenario import (
 from driftline.demo.screen import Screen
 from driftline.reading import TopicReader
 from driftline.stack import LocalStack, ServerFailed
+from driftline.topic_values import TopicValues
 from producer.routing import topic_names
-from stream_monitor.contracts import DriftAlert
+from stream_monitor.contracts import ALERT_CE_TYPE, DriftAlert
 from stream_monitor.settings import Settings
 from trainer.contracts import RetrainEvent
 from trainer.registry.registry import FOLDER as REGISTRY_FOLDER
@@ -69,6 +70,8 @@ class Play:
         client, names = settings.kafka.client(), topic_names(settings.topics.prefix)
         self._alerts = TopicReader(client, names.alerts)
         self._retrains = TopicReader(client, names.retrain)
+        self._alert_of = TopicValues(names.alerts, DriftAlert, kind=ALERT_CE_TYPE)
+        self._retrain_of = TopicValues(names.retrain, RetrainEvent)
 
     def close(self) -> None:
         """Stop the processes, last started first."""
@@ -84,14 +87,14 @@ class Play:
     def turn(self) -> None:
         """Show what happened since the last turn; fail if a process has."""
         for record in self._alerts.poll(0.1):
-            alert = msgspec.json.decode(record.value or b"", type=DriftAlert)
-            if self._is_new(alert.alert_id):
+            alert = self._alert_of.of(record)
+            if alert is not None and self._is_new(alert.alert_id):
                 if self.first_alert_s is None:
                     self.first_alert_s = self.elapsed_s()
                 self.screen.alert(alert, self.elapsed_s())
         for record in self._retrains.poll(0):
-            event = msgspec.json.decode(record.value or b"", type=RetrainEvent)
-            if self._is_new(event.id):
+            event = self._retrain_of.of(record)
+            if event is not None and self._is_new(event.id):
                 self.screen.retrain(event, self.elapsed_s())
         for child in self.children.values():
             for line in child.new_lines():

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from producer.printable import printable
 from stream_monitor.contracts import DriftAlert, Phase, Severity
 from trainer.contracts import RetrainEvent, Step
 
@@ -99,7 +100,7 @@ class PlainScreen:
 
     def say(self, text: str) -> None:
         """As `Screen` says."""
-        self._stream.write(text + "\n")
+        self._stream.write(printable(text) + "\n")
         self._stream.flush()
 
     def alert(self, alert: DriftAlert, elapsed_s: float) -> None:
@@ -125,7 +126,7 @@ class RichScreen:
     """A progress bar on a terminal, alerts in colour above it."""
 
     def __init__(self, stream: IO[str]) -> None:
-        self._console = Console(file=stream, highlight=False)
+        self._console = Console(file=stream, highlight=False, emoji=False)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -138,7 +139,7 @@ class RichScreen:
 
     def say(self, text: str) -> None:
         """As `Screen` says."""
-        self._console.print(escape(text))
+        self._console.print(escape(printable(text)))
 
     def alert(self, alert: DriftAlert, elapsed_s: float) -> None:
         """As `Screen` says."""
@@ -158,7 +159,7 @@ class RichScreen:
         row = Table.grid(padding=(0, 2, 0, 0))
         row.add_column(no_wrap=True, min_width=_HEAD_WIDTH)
         row.add_column()
-        row.add_row(f"[{style}]{escape(head)}[/]", escape(sentence))
+        row.add_row(f"[{style}]{escape(printable(head))}[/]", escape(printable(sentence)))
         self._console.print(row)
 
     def progress(self, done: int, of: int, event_time_ms: int) -> None:

@@ -11,17 +11,15 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final, Self
 
-import msgspec
-
 from driftline.demo.retrains import under_way
 from driftline.reading import TopicReader
 from driftline.serving import ChampionModel
+from driftline.topic_values import TopicValues
 from trainer.contracts import RetrainEvent
 
 LONGEST_S: Final = 60.0
 SWAP_S: Final = 10.0
 _POLL_S: Final = 0.05
-_decode: Final = msgspec.json.Decoder(RetrainEvent).decode
 
 
 class Trainings:
@@ -29,6 +27,7 @@ class Trainings:
 
     def __init__(self, client: Mapping[str, Any], topic: str, champion: ChampionModel) -> None:
         self._reader = TopicReader(client, topic)
+        self._event_of = TopicValues(topic, RetrainEvent)
         self._champion = champion
         self._events: list[RetrainEvent] = []
 
@@ -50,6 +49,7 @@ class Trainings:
 
     def _hear(self, timeout_s: float) -> str | None:
         """Read on; the version that was promoted, if one was."""
-        new = [_decode(record.value or b"") for record in self._reader.poll(timeout_s)]
+        read = map(self._event_of.of, self._reader.poll(timeout_s))
+        new = [event for event in read if event is not None]
         self._events += new
         return next((event.challenger for event in new if event.step == "promoted"), None)

@@ -16,11 +16,12 @@ from driftline.drill.verdict import Circumstances
 from driftline.drill.watch import Watch
 from driftline.partition_state import read_partition
 from driftline.reading import END, Record, TopicReader, tail
+from driftline.topic_values import TopicValues
 from producer.codec import RefusedRecord, decode
 from producer.events import CE_TYPE_OF, Command, InferenceEvent, ModelUpdate
 from producer.identity import uuid7
 from producer.writer import LogWriter, Undelivered
-from stream_monitor.contracts import DriftAlert
+from stream_monitor.contracts import ALERT_CE_TYPE, DriftAlert
 from stream_monitor.reference.profile import ReferenceProfile, profile_to_data
 
 POLL_S: Final = 0.02
@@ -28,7 +29,6 @@ POLL_S: Final = 0.02
 LOOK_S: Final = 0.5
 ALERTS_TAIL: Final = 1_000
 _INFERENCE: Final = (CE_TYPE_OF[InferenceEvent], None)
-_decode_alert: Final = msgspec.json.Decoder(DriftAlert).decode
 
 
 class Place(NamedTuple):
@@ -65,6 +65,7 @@ class Drill:
         self._watch, self._place, self._clock_s = watch, place, clock_s
         self._copier = Copier(watch.plan)
         self._partitions: set[int] = set()
+        self._alert_of = TopicValues(place.alerts, DriftAlert, kind=ALERT_CE_TYPE)
         self._started_s = clock_s()
         self._writer = writer(place, f"/driftline/drill/{watch.plan.shadow}")
 
@@ -135,7 +136,9 @@ class Drill:
     def _listen(self, records: Sequence[Record]) -> None:
         heard_s = self._clock_s()
         for record in records:
-            self._watch.heard(_decode_alert(record.value or b""), heard_s)
+            alert = self._alert_of.of(record)
+            if alert is not None:
+                self._watch.heard(alert, heard_s)
 
     def _unread(self) -> int:
         """Records the monitor has not folded in, or alerts it has not published yet."""

@@ -17,6 +17,7 @@ from driftline.replay.episodes import Episode, n_incidents
 from driftline.replay.injected import Finding
 from driftline.replay.outcome import Outcome
 from driftline.replay.run import Replay
+from producer.printable import printable
 from stream_monitor.alerts.incidents import IncidentPolicy
 from stream_monitor.drift.calibration import Budget, in_events
 from stream_monitor.reference.season import WEEK_MS
@@ -102,9 +103,9 @@ def episode_lines(episodes: Sequence[Episode]) -> list[str]:
         over = "" if episode.ended_event is None else f"{episode.ended_event:,}"
         table.add_row(
             f"{episode.alerted_event:,}", f"{episode.onset_event:,}", over,
-            episode.severity, episode.kind, escape(episode.explanation),
+            episode.severity, episode.kind, escape(printable(episode.explanation)),
         )  # fmt: skip
-    wide = Console(width=_WIDTH, color_system=None)
+    wide = Console(width=_WIDTH, color_system=None, emoji=False)
     with wide.capture() as drawn:
         wide.print(table)
     return [f"  {line.rstrip()}" for line in drawn.get().splitlines()]

@@ -1,4 +1,7 @@
-"""Logs go to stderr: readable on a terminal, JSON elsewhere."""
+"""Logs go to stderr: readable on a terminal, JSON elsewhere.
+
+What events say in them is escaped: JSON does that by itself, for a terminal we do.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,24 @@ import sys
 
 import structlog
 
+from producer.printable import printable
+
 _SHARED: list[structlog.typing.Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
+
+
+def _escaped(
+    _logger: structlog.typing.WrappedLogger, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Each text on one line, without what moves a cursor."""
+    return {
+        name: printable(value) if isinstance(value, str) and name != "exception" else value
+        for name, value in event.items()
+    }
 
 
 def configure(level: str = "INFO") -> None:
@@ -34,6 +49,7 @@ def configure(level: str = "INFO") -> None:
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 *traceback,
+                _escaped,
                 renderer,
             ],
         )

@@ -62,7 +62,7 @@ def test_a_version_without_labels_or_events_says_so() -> None:
             "estimates": unlabelled}  # fmt: skip
 
     assert estimate_rows([PartitionMonitor("t", 0, MonitorSpec())]) == []
-    assert "no labels yet" in table_of(data)
+    assert "no labels yet" in "\n".join(table_of(data))
     (unseen,) = estimate_rows([monitor_of(0, 0, 0)])
     assert "no predictions yet" in line_of(msgspec.to_builtins(unseen))
 
@@ -75,7 +75,7 @@ def test_a_budget_per_week_without_a_rate_is_told() -> None:
     def told(budget: Budget) -> tuple[str, dict[str, object]]:
         models = with_units(rows, held_per_events(monitors, budget))
         data = {"topic": "t", "partitions": [], "models": models, "windows": []}
-        return table_of(data), next(row for row in models if row["model"] == "m@1")
+        return "\n".join(table_of(data)), next(row for row in models if row["model"] == "m@1")
 
     text, row = told(Budget(per_weeks=1.0))
     assert "    the budget holds per events: the reference knows no events a week" in text
