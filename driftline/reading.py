@@ -138,3 +138,27 @@ def topic_ends(client: Mapping[str, Any], topic: str) -> dict[int, int]:
     """
     with TopicReader(client, topic) as reader:
         return reader.ends()
+
+
+def timestamp_at(
+    client: Mapping[str, Any], topic: str, partition: int, offset: int, timeout_s: float = 5.0
+) -> int | None:
+    """The append time (ms) of the first record from ``offset`` on, committed or not.
+
+    ``None``: none came within ``timeout_s``.
+    """
+    consumer = Consumer(
+        {
+            "log_level": 0,
+            **client,
+            "group.id": f"driftline-reader-{uuid.uuid4().hex}",  # asked for, never joined
+            "enable.auto.commit": False,
+            "isolation.level": "read_uncommitted",
+        }
+    )
+    try:
+        consumer.assign([TopicPartition(topic, partition, offset)])
+        message = consumer.poll(timeout_s)
+        return None if message is None or message.error() else message.timestamp()[1]
+    finally:
+        consumer.close()

@@ -62,7 +62,10 @@ def examine(settings: Settings) -> tuple[list[Finding], int]:
     log = settings.topics.events
     if log in partitions:
         found += examine_log(settings, client)
+        found += examine_transactions(settings, now_ms=round(time.time() * 1000))
         found.append(examine_routing(settings, partitions[log]))
+    if settings.topics.alerts in partitions:
+        found.append(examine_trainer(settings, now_ms=round(time.time() * 1000)))
     if settings.topics.dead_letters in partitions:
         found.append(examine_dead_letters(settings))
     return found, 0
@@ -181,6 +184,55 @@ def examine_log(settings: Settings, client: Redis) -> list[Finding]:
         )
         found.append(findings.judge_lag(standing))
     return found
+
+
+def examine_transactions(settings: Settings, *, now_ms: int) -> list[Finding]:
+    """Partitions of the log that a transaction holds which nobody ends."""
+    from confluent_kafka import KafkaException  # noqa: PLC0415 - light imports
+
+    from driftline.reading import timestamp_at, topic_ends  # noqa: PLC0415
+    from stream_monitor.runtime.transactions import ends_of  # noqa: PLC0415
+
+    client, topic = settings.kafka.client(), settings.topics.events
+    try:
+        ends = ends_of(client, topic, topic_ends(client, topic))
+    except (KafkaException, TimeoutError):
+        return []  # a broker that does not know the question
+    found = []
+    for partition, both in sorted(ends.items()):
+        if not both.n_held:
+            continue
+        since_ms = timestamp_at(client, topic, partition, both.stable)
+        judged = findings.judge_transaction(
+            topic, partition, stable=both.stable, n_held=both.n_held,
+            open_ms=0 if since_ms is None else now_ms - since_ms,
+        )  # fmt: skip
+        found += [judged] if judged is not None else []
+    return found
+
+
+def see_trainer(settings: Settings, *, now_ms: int) -> tuple[findings.TrainerSeen, str] | None:
+    """What is seen of the trainer of this prefix, and where its pages are."""
+    from driftline.reading import topic_ends  # noqa: PLC0415 - light imports
+    from trainer.runtime.presence import last_seen  # noqa: PLC0415
+
+    client, topic = settings.kafka.client(), settings.topics.alerts
+    ends = topic_ends(client, topic)
+    seen = last_seen(client, settings.topics.prefix, topic, len(ends))
+    if seen is None:
+        return None
+    behind = findings.TrainerSeen(
+        silent_ms=now_ms - seen.presence.time_ms,
+        lag=sum(max(0, end - seen.positions.get(p, 0)) for p, end in ends.items()),
+        jobs=seen.presence.jobs,
+    )
+    return behind, seen.presence.web
+
+
+def examine_trainer(settings: Settings, *, now_ms: int) -> Finding:
+    """Whether a trainer receives the alerts."""
+    seen = see_trainer(settings, now_ms=now_ms)
+    return findings.judge_trainer(None if seen is None else seen[0])
 
 
 def examine_routing(settings: Settings, n_partitions: int) -> Finding:

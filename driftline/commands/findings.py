@@ -24,6 +24,10 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     fix: str = ""
 
 
+HELD_MS: Final = 60_000
+"""A transaction that is open for so long was left by its producer."""
+
+
 class WantedTopic(msgspec.Struct, frozen=True, kw_only=True):
     """A topic as the registry wants it: full name, partitions, settings."""
 
@@ -150,6 +154,36 @@ def judge_redis(
     return findings
 
 
+TRAINER_SILENT_MS: Final = 60_000
+"""A trainer writes every 5 s that it lives."""
+CLOCK_MS: Final = 60_000
+"""Clocks of two machines that differ by more are wrong."""
+
+
+class TrainerSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """What is seen of a trainer: how long ago it wrote, alerts not received, unfinished jobs."""
+
+    silent_ms: int
+    lag: int
+    jobs: int
+
+
+def span(ms: int) -> str:
+    """A span of time as people say it.
+
+    >>> span(45_000), span(600_000), span(7_200_000), span(400_000_000)
+    ('45 s', '10 min', '2 h', '5 days')
+    """
+    for unit_ms, name, least in (
+        (86_400_000, " days", 2),
+        (3_600_000, " h", 2),
+        (60_000, " min", 2),
+    ):
+        if ms >= least * unit_ms:
+            return f"{round(ms / unit_ms)}{name}"
+    return f"{round(ms / 1000)} s"
+
+
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """Where a partition of the log stands.
 
@@ -205,6 +239,49 @@ def judge_lag(standing: Standing) -> Finding:
     if standing.waiting:
         found += f", {standing.waiting} alerts or windows about to be published"
     return Finding(check=check, level="ok", found=found)
+
+
+def judge_transaction(
+    topic: str, partition: int, *, stable: int, n_held: int, open_ms: int
+) -> Finding | None:
+    """Whether a transaction that is open since ``open_ms`` keeps a partition from its readers."""
+    if not n_held or open_ms < HELD_MS:
+        return None
+    return Finding(
+        check=f"partition {partition}",
+        level="problem",
+        found=f"{n_held} records lie behind a transaction that is open since offset {stable}, for "
+        f"{open_ms // 1000} s: nothing behind it is watched",
+        fix="end the producer's transaction, or abort it: kafka-transactions.sh --bootstrap-server "
+        f"... abort --topic {topic} --partition {partition} --start-offset {stable}",
+    )
+
+
+def judge_trainer(seen: TrainerSeen | None) -> Finding:
+    """Whether a trainer receives the alerts.  ``None``: none has ever run with this prefix."""
+    check = "trainer"
+    start = "start it: driftline train --model MODEL --factory module:function"
+    if seen is None:
+        return Finding(
+            check=check, level="ok", found="none has ever run: no alert retrains", fix=""
+        )
+    if seen.silent_ms > TRAINER_SILENT_MS:
+        return Finding(
+            check=check,
+            level="problem",
+            found=f"last seen {span(seen.silent_ms)} ago, {seen.lag} alerts behind: no alert "
+            "leads to a retrain",
+            fix=start,
+        )
+    if seen.silent_ms < -CLOCK_MS:
+        return Finding(
+            check=check,
+            level="warning",
+            found=f"its clock is {span(-seen.silent_ms)} ahead of this machine's",
+            fix="set both clocks (NTP): times in manifests and events are those of the trainer",
+        )
+    jobs = f", {seen.jobs} unfinished jobs" if seen.jobs else ""
+    return Finding(check=check, level="ok", found=f"runs, {seen.lag} alerts behind{jobs}")
 
 
 def judge_dead_letters(count: int, reasons: Sequence[str]) -> Finding:

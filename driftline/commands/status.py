@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -61,11 +62,23 @@ def status(
         ),
         "estimates": [msgspec.to_builtins(row) for row in estimate_rows(monitors)],
         "windows": _windows(redis, settings),
+        "trainer": trainer_row(settings),
     }
     if as_json:
         write_json(data)
     else:
         write_lines(table_of(data))
+
+
+def trainer_row(settings: Settings) -> dict[str, Any] | None:
+    """The trainer, as far as it can be seen from here; ``None``: none has ever run."""
+    from driftline.commands.doctor import see_trainer  # noqa: PLC0415 - light imports
+
+    seen = see_trainer(settings, now_ms=round(time.time() * 1000))
+    if seen is None:
+        return None
+    behind, web = seen
+    return {**msgspec.structs.asdict(behind), "web": web}
 
 
 def partition_row(state: PartitionState, end: int) -> dict[str, Any]:
@@ -239,6 +252,7 @@ def table_of(data: Mapping[str, Any]) -> list[str]:
     if estimates := data.get("estimates"):
         lines.append("error without labels")
         lines += [f"  {estimate_line(row)}" for row in estimates]
+    lines += trainer_lines(data)
     lines.append("closed windows")
     for row in data["windows"]:
         lines.append(f"  {row['model']}: {row['windows']}")
@@ -251,6 +265,24 @@ def table_of(data: Mapping[str, Any]) -> list[str]:
     if not data["windows"]:
         lines.append("  none yet")
     return lines
+
+
+def trainer_lines(data: Mapping[str, Any]) -> list[str]:
+    """What the table says of the trainer.
+
+    >>> row = {"silent_ms": 2_000, "lag": 0, "jobs": 1, "web": "127.0.0.1:8785"}
+    >>> trainer_lines({"trainer": row})
+    ['trainer', '  seen 2 s ago, 0 alerts behind, 1 unfinished job; pages at 127.0.0.1:8785']
+    """
+    from driftline.commands.findings import span  # noqa: PLC0415 - light imports
+
+    row = data.get("trainer")
+    if row is None:
+        return ["trainer", "  none has ever run: no alert leads to a retrain"]
+    jobs = f", {row['jobs']} unfinished job{'' if row['jobs'] == 1 else 's'}" if row["jobs"] else ""
+    web = f"; pages at {row['web']}" if row["web"] else ""
+    seen = span(max(0, row["silent_ms"]))
+    return ["trainer", f"  seen {seen} ago, {row['lag']} alerts behind{jobs}{web}"]
 
 
 def _position(offset: int | None) -> str:

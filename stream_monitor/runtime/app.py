@@ -15,6 +15,7 @@ import structlog
 from faust.app.base import BootStrategy
 
 from stream_monitor.ingest.records import RecordBatch
+from stream_monitor.runtime import transactions
 from stream_monitor.runtime.agents import COMMIT_EVERY_S
 from stream_monitor.runtime.credentials import faust_credentials
 from stream_monitor.runtime.memory import TRIM_EVERY_S, give_back
@@ -99,6 +100,7 @@ class MonitorApp(faust.App):
         self._every(OUTBOX_EVERY_S, self.rooms.look_for_left)
         self._every(LAG_EVERY_S, self._report_lag)
         self._every(ADVISE_EVERY_S, self._advise)
+        self._every(transactions.LOOK_EVERY_S, self._look_for_transactions)
         self._every(TRIM_EVERY_S, give_back)
         await super().on_start()
 
@@ -161,6 +163,10 @@ class MonitorApp(faust.App):
     async def _advise(self) -> None:
         offsets = {o.partition: o.committed for o in self.rooms.partitions if o.committed}
         await cast("LogConsumer", self.consumer).advise(offsets, ADVISE_TIMEOUT_S)
+
+    async def _look_for_transactions(self) -> None:
+        owned = [owned.partition for owned in self.rooms.partitions]
+        await self.rooms.transactions.look(owned)
 
     def _every(self, seconds: float, action: Callable[[], Awaitable[None]]) -> None:
         async def repeat() -> None:

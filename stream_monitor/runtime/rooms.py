@@ -24,6 +24,7 @@ from stream_monitor.runtime.refusals import RefusalLimit
 from stream_monitor.runtime.relay import Relay
 from stream_monitor.runtime.takeover import Takeover
 from stream_monitor.runtime.ticks import Ticker
+from stream_monitor.runtime.transactions import OpenTransactions
 from stream_monitor.runtime.unpacking import Unpacking
 from stream_monitor.runtime.watchdog import Watchdog
 from stream_monitor.settings import Settings
@@ -48,6 +49,7 @@ class Rooms:
     custody: Custody
     unpacking: Unpacking
     ticker: Ticker
+    transactions: OpenTransactions
     metrics: Metrics
     watchdog: Watchdog
 
@@ -66,6 +68,7 @@ class Rooms:
             "assigned": sorted(assigned or ()),
             "waiting": waiting,
             "stopped": {str(p): why for p, why in self.custody.stopped.items()},
+            "held": {str(p): why for p, why in self.transactions.reasons.items()},
             "redis": answers,
         }
 
@@ -207,5 +210,6 @@ def build(settings: Settings, folds: FoldFactory, store: StateStore) -> Rooms:
         custody=custody,
         unpacking=unpacking,
         ticker=ticker,
+        transactions=OpenTransactions(settings.kafka.client(), topics.events, metrics),
         metrics=metrics,
     )

@@ -51,6 +51,9 @@ class Metrics:
             registry=self.registry,
         )
         self.lag = self._gauge("consumer_lag", "Records not read yet", "topic", "partition")
+        self.held = self._gauge(
+            "records_held", "Records behind an open transaction", "topic", "partition"
+        )
         self.offset = self._gauge("next_offset", "Next offset committed", "topic", "partition")
         self.owned = self._gauge("partitions_owned", "Partitions this worker owns")
 
@@ -71,7 +74,7 @@ class Metrics:
 
     def forget(self, topic: str, partition: int) -> None:
         """The partition is no longer ours to report on."""
-        for gauge in (self.lag, self.offset):
+        for gauge in (self.lag, self.offset, self.held):
             gauge.remove_by_labels({"topic": topic, "partition": str(partition)})
 
     def text(self) -> bytes:

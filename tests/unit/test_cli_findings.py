@@ -6,12 +6,14 @@ from driftline.commands.findings import (
     SILENT_MS,
     Finding,
     Standing,
+    TrainerSeen,
     WantedTopic,
     judge_dead_letters,
     judge_lag,
     judge_redis,
     judge_routing,
     judge_topic,
+    judge_trainer,
     lines_of,
     worst,
 )
@@ -135,3 +137,26 @@ def test_whatever_is_not_well_says_what_to_do() -> None:
 def test_the_worst_of_nothing_is_ok() -> None:
     assert worst([]) == "ok"
     assert worst([Finding(check="a", level="problem", found="")]) == "problem"
+
+
+@pytest.mark.parametrize(
+    ("silent_ms", "level", "says"),
+    [
+        (2_000, "ok", "runs, 0 alerts behind"),
+        (7_200_000, "problem", "last seen 2 h ago, 0 alerts behind"),
+        (-3_600_000, "warning", "its clock is 60 min ahead"),
+    ],
+)
+def test_a_trainer_that_is_silent_or_whose_clock_is_off_is_named(
+    silent_ms: int, level: str, says: str
+) -> None:
+    found = judge_trainer(TrainerSeen(silent_ms=silent_ms, lag=0, jobs=0))
+
+    assert (found.level, bool(found.fix)) == (level, level != "ok")
+    assert says in found.found
+
+
+def test_where_no_trainer_ever_ran_that_is_said_and_no_problem() -> None:
+    found = judge_trainer(None)
+
+    assert (found.level, found.found) == ("ok", "none has ever run: no alert retrains")
