@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from producer.names import MAX_NAME_BYTES, bounded, escape
+
 _MARK: Final = ":drill-"
 _ID_CHARS: Final = 12
-_FORM: Final = re.compile(rf"(.+){_MARK}[0-9a-f]{{{_ID_CHARS}}}")
-_MAX_NAME: Final = 128
-_MAX_MODEL: Final = _MAX_NAME - len(_MARK) - _ID_CHARS
+_FORM: Final = re.compile(rf"(.+){_MARK}[0-9a-f]{{{_ID_CHARS}}}", re.DOTALL)
+_MAX_MODEL: Final = MAX_NAME_BYTES - len(_MARK) - _ID_CHARS - 16  # ids of copies have a number
 
 
 def shadow_of(model: str, drill_id: str) -> str:
@@ -24,7 +25,7 @@ def shadow_of(model: str, drill_id: str) -> str:
     >>> shadow_of("churn", "0123456789ab")
     'churn:drill-0123456789ab'
     """
-    shadow = f"{model[:_MAX_MODEL]}{_MARK}{drill_id}"
+    shadow = f"{_stem(model)}{_MARK}{drill_id}"
     if not is_shadow(shadow):
         raise ValueError(f"{drill_id!r}: the id of a drill is {_ID_CHARS} hexadecimal digits")
     return shadow
@@ -46,4 +47,11 @@ def is_shadow_of(shadow: str, model: str) -> bool:
     True
     """
     found = _FORM.fullmatch(shadow)
-    return found is not None and found[1] == model[:_MAX_MODEL]
+    return found is not None and found[1] == _stem(model)
+
+
+def _stem(model: str) -> str:
+    """The model's name, where it leaves room for the mark; else what stands for it."""
+    if len(model.encode()) <= _MAX_MODEL:
+        return model
+    return bounded(escape(model), model, _MAX_MODEL)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import math
 import os
-import re
 import socket
 import time
 import weakref
@@ -17,10 +16,10 @@ from producer.counters import Counters, Logged, Tally
 from producer.delivery import Delivery
 from producer.events import InferenceEvent, Label, Prediction, Value
 from producer.identity import uuid7
+from producer.names import escape, require_name
 from producer.routing import METADATA_MS, topic_names
 from producer.spool.disk_spool import DiskSpool
 
-_NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _WAIT_S: Final = 0.005
 
 # A handle inherited by fork must never be destroyed: its threads are the parent's.
@@ -70,9 +69,8 @@ class InferenceLogger:
         spool: str | os.PathLike[str] | None = None,
         spool_max_bytes: int = 256 << 20,
     ) -> None:
-        for field, name in (("model", model), ("version", version)):
-            if _NAME.fullmatch(name) is None:
-                raise ValueError(f"{field}: {name!r} is not [A-Za-z0-9_.:-], 1 to 128 characters")
+        require_name("model", model)
+        require_name("version", version)
         if shards < 1 or max_messages < 1:
             raise ValueError("shards and max_messages must be at least 1")
         if spool_max_bytes < 1:
@@ -82,7 +80,7 @@ class InferenceLogger:
         self.model, self.version = model, version
         self._shards, self._max_messages, self._disabled = shards, max_messages, disabled
         self._flush_timeout_s = flush_timeout_s
-        self._source = source or f"/{socket.gethostname()}/{model}"
+        self._source = source or f"/{socket.gethostname()}/{escape(model)}"
         self._topic = topic_names(topic_prefix).events
         self._config: dict[str, Any] = {
             "bootstrap.servers": bootstrap_servers,

@@ -12,6 +12,8 @@ from typing import Final
 
 import msgspec
 
+from producer.names import escape, unescape
+
 METADATA_MS: Final = 5_000
 """How soon our writers know of new partitions; librdkafka's five minutes would write on where
 models no longer belong."""
@@ -49,19 +51,35 @@ def topic_names(prefix: str = "driftline") -> Topics:
 def key_of(model: str, event_id: str, shards: int = 1) -> str:
     """The record's key: the model, or one of its shards where one partition is not enough.
 
-    >>> key_of("fraud", "e1"), key_of("fraud", "e1", shards=4)
-    ('fraud', 'fraud/3')
+    The name is escaped, so a model called ``fraud/3`` is no shard of another.
+
+    >>> key_of("fraud", "e1"), key_of("fraud", "e1", shards=4), key_of("fraud/3", "e1")
+    ('fraud', 'fraud/3', 'fraud%2F3')
     """
-    return model if shards == 1 else f"{model}/{zlib.crc32(event_id.encode()) % shards}"
+    key = escape(model)
+    return key if shards == 1 else f"{key}/{zlib.crc32(event_id.encode()) % shards}"
 
 
 def keys_of(model: str, shards: int = 1) -> list[str]:
-    """All keys under which records of a model may come.
+    """All keys that records of a model have.
 
     >>> keys_of("fraud"), keys_of("fraud", 2)
     (['fraud'], ['fraud/0', 'fraud/1'])
     """
-    return [model] if shards == 1 else [f"{model}/{shard}" for shard in range(shards)]
+    key = escape(model)
+    return [key] if shards == 1 else [f"{key}/{shard}" for shard in range(shards)]
+
+
+def model_of_key(key: bytes | None) -> str | None:
+    """The model that a record's key names, whoever wrote it; ``None``: it names none.
+
+    >>> model_of_key(b"fraud/3"), model_of_key(b"fraud%2F3"), model_of_key(bytes([255]))
+    ('fraud', 'fraud/3', None)
+    """
+    try:
+        return unescape((key or b"").decode().partition("/")[0]) or None
+    except UnicodeDecodeError:
+        return None
 
 
 def shard_of(key: bytes) -> tuple[str, int] | None:

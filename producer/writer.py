@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from producer.codec import encode, headers
 from producer.events import MAX_EVENT_BYTES, MAX_RECORD_BYTES, Event, ModelUpdate
-from producer.routing import METADATA_MS, key_of, topic_names
+from producer.routing import METADATA_MS, key_of, keys_of, topic_names
 
 Arrival: TypeAlias = Callable[[int, int], object]
 """Hears the partition and the offset of an event that arrived."""
@@ -88,11 +88,11 @@ class LogWriter:
         heard = partial(self._on_delivery, on_arrival, on_too_large)
         model = getattr(event, "model", "")
         if partition is not None:
-            self._produce(model, event, heard, partition=partition)
+            self._produce(key_of(model, ""), event, heard, partition=partition)
             return
-        if isinstance(event, ModelUpdate) and self._shards > 1:
-            for shard in range(self._shards):
-                self._produce(f"{model}/{shard}", event, heard)
+        if isinstance(event, ModelUpdate):
+            for key in keys_of(model, self._shards):
+                self._produce(key, event, heard)
             return
         self._produce(key_of(model, getattr(event, "id", ""), self._shards), event, heard)
 

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from producer.events import Command, Label, ModelUpdate, Topology
+from producer.names import escape, unescape
 from stream_monitor.alerts.cooldown import Events
 from stream_monitor.alerts.register import UnknownEpisode
 from stream_monitor.contracts import DeadLetter, DriftAlert
@@ -213,7 +214,7 @@ class PartitionMonitor:
                 continue
             hashes = id_hashes([label.id for _, _, label in labels])
             offsets = np.array([offset for offset, _, _ in labels], dtype=np.int64)
-            first = self._seen.admit(offsets, hashes, id_hash(f"{name}@{_LABEL_SALT}", 1))
+            first = self._seen.admit(offsets, hashes, id_hash(f"{escape(name)}@{_LABEL_SALT}", 1))
             new = [
                 (offset, id_of, label)
                 for (offset, _, label), id_of, fresh in zip(
@@ -316,7 +317,7 @@ class PartitionMonitor:
         parts |= {f"seen|{name}": part for name, part in self._seen.dirty().items()}
         parts |= {f"over-limit|{name}": part for name, part in self.over_limit.dirty().items()}
         for name, model in self.models.items():
-            parts |= {f"model|{name}|{key}": part for key, part in model.dirty().items()}
+            parts |= {f"model|{escape(name)}|{key}": part for key, part in model.dirty().items()}
         return parts
 
     def committed(self) -> None:
@@ -356,7 +357,7 @@ class PartitionMonitor:
             for name, part in parts.items():
                 if name.startswith("model|"):
                     _, of_model, rest = name.split("|", 2)
-                    below.setdefault(of_model, {})[rest] = part
+                    below.setdefault(unescape(of_model), {})[rest] = part
             for name in sorted(below):
                 restored = WatchedModel(topic, partition, name, spec)
                 restored.restore(below[name])

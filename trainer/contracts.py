@@ -6,6 +6,8 @@ from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
+from producer.names import reference_of
+
 Step: TypeAlias = Literal[
     "requested", "refused", "started", "succeeded", "failed", "rejected", "promoted", "rolled_back"
 ]
@@ -62,4 +64,4 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         ... ).version_key
         'm@2'
         """
-        return f"{self.model}@{self.version}"
+        return reference_of(self.model, self.version)

@@ -15,6 +15,7 @@ from driftline.commands.connection import load_settings
 from driftline.commands.failure import Failure
 from driftline.commands.options import Bootstrap, Config, Drills, Json, Prefix
 from driftline.commands.output import note, write_json, write_line
+from producer.names import reference_of
 
 if TYPE_CHECKING:
     from driftline.topic_values import TopicValues
@@ -31,7 +32,8 @@ def line_of(alert: DriftAlert) -> str:
     drill = "DRILL " if alert.drill else ""
     return (
         f"{alert.episode_id[:SHORT_ID]}  {second(alert.decided_ms)}  {alert.phase:<12} "
-        f"{alert.kind:<10} {alert.severity:<6} {alert.model}@{alert.version}  "
+        f"{alert.kind:<10} {alert.severity:<6} "
+        f"{reference_of(alert.model, alert.version)}  "
         f"{drill}{alert.explanation}"
     )
 

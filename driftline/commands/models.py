@@ -11,6 +11,7 @@ import typer
 from driftline.commands.failure import USAGE, Failure
 from driftline.commands.options import Json
 from driftline.commands.output import write_json, write_line
+from producer.names import read_reference, reference_of
 
 if TYPE_CHECKING:
     from trainer.registry.manifest import Manifest
@@ -109,11 +110,11 @@ def find(home: Path, name: str) -> Manifest:
     from trainer.registry.registry import registry_of  # noqa: PLC0415
 
     registry = registry_of(home)
-    model, at, version = name.rpartition("@")
+    model, version = read_reference(name)
     try:
-        if at:
+        if version is not None:
             return registry.manifest(model, _aliases(home, model).get(version, version))
-        return registry.newest(name)
+        return registry.newest(model)
     except NoSuchVersion as error:
         fix = "`driftline models list` shows what there is; --home says where to look"
         raise Failure("there is no such version", why=str(error), fix=fix, code=USAGE) from error
@@ -143,7 +144,7 @@ def line(manifest: Manifest) -> str:
     """A version in one line."""
     metrics = " ".join(f"{name}={_shown(value)}" for name, value in manifest.metrics.items())
     return (
-        f"{manifest.model}@{manifest.version}  {moment(manifest.time_ms)}  "
+        f"{reference_of(manifest.model, manifest.version)}  {moment(manifest.time_ms)}  "
         f"{manifest.artifact_sha256[:12]}  {manifest.artifact_bytes / 1024:.0f} KiB  "
         f"by {manifest.caused_by}  {metrics}"
     ).rstrip()

@@ -21,6 +21,7 @@ from driftline.commands.options import (
     TimeFormat,
 )
 from driftline.commands.output import note, write_json
+from producer.names import reference_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,9 +104,10 @@ def build(
     from stream_monitor.reference.errors import NoPositiveLabel  # noqa: PLC0415
     from stream_monitor.reference.frame import profile_from_frame  # noqa: PLC0415 - light imports
     from stream_monitor.reference.profile import profile_to_data  # noqa: PLC0415
+    from stream_monitor.reference.segment import declared_part  # noqa: PLC0415
 
     frame = read_frame(file)
-    parts = {declared.partition("=")[0] for declared in segment or []}
+    parts = {declared_part(declared, map(str, frame))[0] for declared in segment or []}
     wanted = {prediction, label, time, *(feature or []), *parts} - {None}
     unknown = sorted(str(name) for name in wanted if name not in frame)
     if unknown:
@@ -191,7 +193,7 @@ def send(
             shards=shards,
             librdkafka=settings.kafka.librdkafka,
         )
-    note(f"{made.model}@{made.version}: {'would be ' if dry_run else ''}announced")
+    note(f"{reference_of(made.model, made.version)}: {'would be ' if dry_run else ''}announced")
 
 
 def _note_no_rate(made: ReferenceProfile) -> None:

@@ -178,15 +178,17 @@ def _injections(
 
 def _segments(texts: list[str], layout: Layout) -> list[str]:
     """Declarations by the names that the core knows."""
+    from stream_monitor.reference.segment import declared_part  # noqa: PLC0415 - light imports
+
     name_of = {feature.column: feature.name for feature in layout.features}
     declared = []
     for text in texts:
-        column, equals, value = text.partition("=")
+        column, value = declared_part(text, name_of)
         if column not in name_of:
             raise Failure(
                 f"--segment: {column!r} is no watched column",
                 fix=f"one of {', '.join(sorted(name_of))}",
                 code=USAGE,
             )
-        declared.append(f"{name_of[column]}{equals}{value}")
+        declared.append(name_of[column] + ("" if value is None else f"={value}"))
     return declared

@@ -117,8 +117,10 @@ def held_per_events(monitors: Iterable[PartitionMonitor], budget: Budget) -> set
     """The versions whose reference knows no rate; ``None``: no budget per week was stated."""
     if budget.per_weeks is None:
         return None
+    from producer.names import reference_of  # noqa: PLC0415 - light imports
+
     return {
-        f"{name}@{version}"
+        reference_of(name, version)
         for monitor in monitors
         for name, model in monitor.models.items()
         for version, watched in model.versions.items()

@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 
 from driftline.partition_state import KIND
 from producer.drill import is_shadow, is_shadow_of
+from producer.names import escape, unescape
 from stream_monitor.reference.profile import ReferenceProfile
 from stream_monitor.state.envelope import open_
 from stream_monitor.state.fold import STATE
@@ -36,7 +37,7 @@ class Hashes(Protocol):
 def models_in(redis: Hashes, topic: str, partition: int) -> set[str]:
     """The models a partition knows, shadows included."""
     names = redis.hscan_iter(partition_key(topic, partition), match=_NAMES)
-    return {name.decode().split("|")[1] for name, value in names if value}
+    return {unescape(name.decode().split("|")[1]) for name, value in names if value}
 
 
 def live_profile(
@@ -71,7 +72,7 @@ def live_profile(
 
 
 def _versions(redis: Hashes, key: str, model: str) -> list[StoredVersion]:
-    prefix = f"{_MODEL}{model}|"
+    prefix = f"{_MODEL}{escape(model)}|"
     fields = [
         name
         for name in (raw.decode() for raw in redis.hkeys(key))

@@ -9,6 +9,7 @@ import msgspec
 
 from driftline.drill.live import live_profile
 from driftline.partition_state import partitions_in
+from producer.names import reference_of
 from stream_monitor.reference.profile import ReferenceProfile
 from stream_monitor.reference.season import HOUR_MS
 from stream_monitor.windows.closed import ClosedWindow
@@ -34,7 +35,8 @@ def live_model(redis: Redis, topic: str, prefix: str, model: str) -> LiveModel:
         CorruptState: what is stored does not read back.
     """
     profile = live_profile(redis, topic, partitions_in(redis, topic), model)
-    pattern = f"{prefix}:window:{model}@{profile.version}/*"  # no name has a sign of patterns
+    of_version = reference_of(model, profile.version)  # no sign of patterns in it
+    pattern = f"{prefix}:window:{of_version}/*"
     keys = [key.decode() for key in redis.scan_iter(match=pattern, count=1_000)]
     starts = sorted({_start_ms(key) for key in keys})
     starts = starts[1:][-LAST_WINDOWS:] or starts  # the first one began within its window

@@ -18,6 +18,7 @@ from producer.codec import RefusedRecord
 from producer.events import Event
 from producer.failpoint import failpoint
 from producer.headers import kind_of
+from producer.names import escape
 from producer.writer import LogWriter, TooLarge, Undelivered
 from stream_monitor.ingest.records import LogRecord
 from stream_monitor.ingest.refusal import dead_letter
@@ -58,7 +59,7 @@ def group_of(prefix: str, source: str, fields: FieldMap | None) -> str:
     """
     if fields is None:
         return f"driftline.forward.{prefix}:{source}"
-    model = "" if fields.model_field else f":{fields.model}"
+    model = "" if fields.model_field else f":{escape(fields.model)}"
     return f"driftline.forward.{prefix}:{source}:{fields.kind}{model}"
 
 

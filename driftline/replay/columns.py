@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
@@ -11,6 +10,7 @@ import pandas as pd
 
 from driftline.replay.codes import may_be_codes, named_columns
 from driftline.replay.refusal import BadSource
+from producer.names import BadName, require_name
 from stream_monitor.reference.fixed_point import Floats
 from stream_monitor.reference.values import category
 
@@ -23,8 +23,6 @@ _FEW: Final = 100
 _MOST: Final = 0.9
 _A_TIME: Final = "it is a time (use --time)"
 _A_DATE: Final = r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})([T ].*)?"
-_NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_.:-]")
-_MAX_NAME: Final = 100
 _FIELDS: Final = {"id", "model", "version", "segment"}
 
 
@@ -77,7 +75,6 @@ def layout_of(
     categories = named_columns(
         categorical, [str(c) for c in frame if c not in (time, prediction, label)]
     )
-    taken: set[str] = set()
     for column in frame:
         if column in (time, prediction, label):
             continue
@@ -87,9 +84,7 @@ def layout_of(
         if kind is None:
             ignored[str(column)] = why
             continue
-        name = _name(str(column), taken)
-        taken.add(name)
-        features.append(Feature(str(column), name, kind))
+        features.append(Feature(str(column), _name(column), kind))
         if kind == "numeric" and may_be_codes(frame[column]):
             codes.append(str(column))
     if not features and prediction is None:
@@ -160,18 +155,12 @@ def _no_category(name: str, texts: pd.Series[Any]) -> str:
     return ""
 
 
-def _name(column: str, taken: set[str]) -> str:
-    """A name the contract allows, and nobody else has.
-
-    >>> _name("wind speed (mph)", {"x"})
-    'wind_speed__mph_'
-    """
-    name = wanted = _NOT_IN_NAMES.sub("_", column)[:_MAX_NAME] or "_"
-    number = 1
-    while name in taken:
-        number += 1
-        name = f"{wanted}.{number}"
-    return name
+def _name(column: object) -> str:
+    """The feature of a column.  Raises BadSource where the log would not take its name."""
+    try:
+        return require_name("column", str(column))
+    except BadName as error:
+        raise BadSource(str(error), fix="give the column another name, or --ignore it") from error
 
 
 def values_of(series: pd.Series[Any], kind: ColumnKind) -> list[Any]:

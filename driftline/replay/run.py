@@ -73,8 +73,7 @@ def profile_of(
         index=range(len(frame)),
     )
     names = [f.name for f in layout.features]
-    # No feature has a space in its name.
-    prediction, label, time = "prediction of the model", "label of the event", "time of the event"
+    prediction, label, time = "\x1fprediction", "\x1flabel", "\x1ftime"  # names of no feature
     if layout.time is not None:
         prepared[time] = pd.to_datetime(times_ms(frame[layout.time]), unit="ms", utc=True)
     if layout.prediction is not None:

@@ -12,8 +12,8 @@ from driftline.replay.columns import ColumnKind, Feature, Layout, look, require
 from driftline.replay.refusal import BadSource
 from stream_monitor.reference.profile import ReferenceProfile, profile_from_data
 
-SEGMENT: Final = "segment of the event"
-"""A column of what events name under ``segment``; no feature has a space in its name."""
+SEGMENT: Final = "\x1fsegment of the event"
+"""A column of what events name under ``segment``; no name has a control character in it."""
 _MARKS: Final = {"features", "model", "version", "origin"}
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from driftline.reading import Record
+from producer.names import escape
 from trainer.contracts import ModelVersion
 
 _decoder = msgspec.json.Decoder(ModelVersion)
@@ -19,8 +20,9 @@ def champion_in(records: Iterable[Record], model: str) -> ModelVersion | None:
     passed over: a broken record must not take a served model away.
     """
     found = None
+    key = escape(model).encode()
     for record in records:
-        if record.key != model.encode() or record.value is None:
+        if record.key != key or record.value is None:
             continue
         try:
             announced = _decoder.decode(record.value)

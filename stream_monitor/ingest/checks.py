@@ -14,8 +14,9 @@ from producer.events import (
     Prediction,
     Topology,
 )
+from producer.names import shown, why_no_name
 from producer.routing import MAX_PARTITIONS, MAX_SHARDS
-from stream_monitor.ingest.limits import LATEST_MS, NAME, Limits
+from stream_monitor.ingest.limits import LATEST_MS, Limits
 from stream_monitor.ingest.refusal import Refusal
 
 _INT64: Final = 1 << 63
@@ -164,8 +165,8 @@ class Checks:
     def _name(self, field: str, name: str) -> None:
         if name in self._good_names:
             return
-        if NAME.fullmatch(name) is None:
-            raise Refusal("name", f"{field}: {name[:64]!a} is not [A-Za-z0-9_.:-]{{1,128}}")
+        if (why := why_no_name(name)) is not None:
+            raise Refusal("name", f"{field}: {shown(name)} is no name: {why}")
         self._good_names.add(name)
 
     def _texts(self, field: str, texts: Iterable[str]) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
 from producer.events import InferenceEvent
+from producer.names import reference_of
 from stream_monitor.ingest.batch import EventBatch
 from stream_monitor.ingest.records import LogRecord
 from stream_monitor.ingest.table import Row, Table
@@ -36,7 +37,7 @@ def series_salt(model: str, version: str) -> int:
 
     A champion and its shadow may predict the same request; neither is a repeat of the other.
     """
-    return id_hash(f"{model}@{version}")
+    return id_hash(reference_of(model, version))
 
 
 def to_batch(

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 import msgspec
 
 from producer.events import MAX_EVENT_BYTES
-
-NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
-"""Models, versions and features: no look-alikes, no control characters, nothing to inject."""
 
 LATEST_MS: Final = 253_402_300_799_999
 """The last millisecond of the year 9999: later clocks are broken clocks."""

@@ -16,7 +16,7 @@ from stream_monitor.reference.fit import MIN_EVENTS, fit_feature, prediction_kin
 from stream_monitor.reference.fixed_point import Floats, Ints
 from stream_monitor.reference.loss import scores_of
 from stream_monitor.reference.profile import ReferenceProfile
-from stream_monitor.reference.segment import SegmentReference
+from stream_monitor.reference.segment import SegmentReference, declared_part
 from stream_monitor.reference.values import Column, category
 
 MAX_SEGMENTS: Final = 8
@@ -75,14 +75,16 @@ def with_segments(
 
 def _wanted(declaration: str, known: Mapping[str, Column]) -> tuple[list[_Wanted], str]:
     """Segments with enough rows, and what is left out, if anything."""
-    attribute, equals, value = declaration.partition("=")
+    attribute, value = declared_part(declaration, known)
     if attribute not in known:
         return [], f"there is no column {attribute!r}"
     column = known[attribute]
     plain = column.tolist() if isinstance(column, np.ndarray) else column
     names = [category(each) for each in plain]
     counted = Counter(name for name in names if name is not None)
-    asked = [value] if equals else sorted(counted, key=lambda name: (-counted[name], name))
+    asked = (
+        [value] if value is not None else sorted(counted, key=lambda name: (-counted[name], name))
+    )
     enough = [name for name in asked if counted[name] >= MIN_EVENTS]
     every = np.array([name or "" for name in names], dtype=object)
     found = [_Wanted(attribute, name, np.flatnonzero(every == name)) for name in enough]

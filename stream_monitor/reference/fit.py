@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from producer.events import Prediction
+from producer.names import require_name
 from stream_monitor.reference import bins
 from stream_monitor.reference.calibrate import with_channels
 from stream_monitor.reference.categories import cross_fitted_scores, halves, ordered, vocabulary
@@ -107,8 +108,13 @@ def fit_profile(
     event times of the rows (n,); without them no season is learnt, and no rate.
 
     Raises:
+        BadName: the model, the version or a column has a name that the log does not take.
         ReferenceTooShort: nothing of a training frame can be watched.
     """
+    require_name("model", model)
+    require_name("version", version)
+    for name in columns:
+        require_name("column", name)
     features: dict[str, FeatureReference] = {}
     skipped: dict[str, str] = {}
     for name, column in columns.items():

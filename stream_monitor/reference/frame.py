@@ -17,6 +17,7 @@ from stream_monitor.reference.fixed_point import Ints
 from stream_monitor.reference.loss import classes_of, loss_of, none_is_positive
 from stream_monitor.reference.loss_calibration import with_expected_loss
 from stream_monitor.reference.profile import ClassLabel, ReferenceProfile, Task
+from stream_monitor.reference.segment import declared_part
 from stream_monitor.reference.values import Column, category
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def profile_from_frame(
         ValueError: a row has no time, or what is no time; an importance is no number, or of no
             feature; ``events_per_week`` is no positive number.
     """
-    parted = {declared.partition("=")[0] for declared in segments}
+    parted = {declared_part(declared, map(str, frame))[0] for declared in segments}
     names = [name for name in (prediction, label, loss, time) if name is not None]
     chosen = list(features) if features is not None else [c for c in frame if c not in names]
     for name, importance in (importances or {}).items():

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from producer.names import separated
 from stream_monitor.reference.feature import ChannelReference, FeatureReference
 from stream_monitor.reference.fixed_point import Bools, Ints
 from stream_monitor.reference.season import BinCalendar
@@ -46,11 +47,20 @@ class RelationReference(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         """As its series is called."""
-        return f"{self.first}~{self.second}"
+        return relation_name(self.first, self.second)
 
     def correlation_of(self, mean_product: float) -> float:
         """The rank correlation that a mean product stands for, where both features are as usual."""
         return min(1.0, max(-1.0, (mean_product - self.centre) / self.scale))
+
+
+def relation_name(first: str, second: str) -> str:
+    """Two features in one text, which no other two have.
+
+    >>> relation_name("temp", "mean radius"), relation_name("a~b", "c")
+    ('temp~mean radius', 'a%7Eb~c')
+    """
+    return f"{separated(first, '~')}~{separated(second, '~')}"
 
 
 def rank_scores(reference: FeatureReference) -> Ints:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
+from producer.names import separated
 from stream_monitor.reference.feature import FeatureReference
 
 
@@ -30,9 +33,37 @@ class SegmentReference(msgspec.Struct, frozen=True, kw_only=True):
         ... ).name
         'origin=EWR'
         """
-        return f"{self.attribute}={self.value}"
+        return segment_name(self.attribute, self.value)
 
     @property
     def references(self) -> list[FeatureReference]:
         """All that is watched of it."""
         return [*self.features.values(), *([self.prediction] if self.prediction else [])]
+
+
+def declared_part(declaration: str, known: Iterable[str]) -> tuple[str, str | None]:
+    """Attribute and value of a declaration; the value ``None``: every value of the attribute.
+
+    A name may hold ``=`` itself: the first part that is ``known`` is the attribute.
+
+    >>> declared_part("origin", ["origin"]), declared_part("origin=EWR", ["origin"])
+    (('origin', None), ('origin', 'EWR'))
+    >>> declared_part("a=b=c", ["a=b"]), declared_part("a=b", ["a=b"]), declared_part("x=1", [])
+    (('a=b', 'c'), ('a=b', None), ('x', '1'))
+    """
+    names = set(known)
+    ends = [i for i, char in enumerate(declaration) if char == "="]
+    for end in [len(declaration), *ends]:
+        if declaration[:end] in names:
+            return declaration[:end], declaration[end + 1 :] if end < len(declaration) else None
+    attribute, equals, value = declaration.partition("=")
+    return attribute, value if equals else None
+
+
+def segment_name(attribute: str, value: str) -> str:
+    """A part of the traffic in one text, which no other part has.
+
+    >>> segment_name("origin", "EWR"), segment_name("a=b", "c"), segment_name("a", "b=c")
+    ('origin=EWR', 'a%3Db=c', 'a=b=c')
+    """
+    return f"{separated(attribute, '=')}={value}"

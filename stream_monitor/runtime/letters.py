@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from producer.events import CE_TYPE_OF, Tick
+from producer.names import escape
 from stream_monitor.contracts import ALERT_CE_TYPE, DEAD_LETTER_CE_TYPE, DeadLetter, DriftAlert
 from stream_monitor.runtime.publisher import Headers
 
@@ -30,7 +31,7 @@ def cloud_event(kind: str, identity: str, time_ms: int, subject: str | None = No
 
 def alert_headers(alert: DriftAlert) -> Headers:
     """An alert's: its id is the alert's, so that a repeat is recognised without reading it."""
-    subject = f"{alert.model}/{alert.version}"
+    subject = f"{escape(alert.model)}/{escape(alert.version)}"
     return cloud_event(ALERT_CE_TYPE, alert.alert_id, alert.decided_ms, subject)
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from producer.drill import is_shadow
+from producer.names import reference_of
 from stream_monitor.contracts import DeadLetter, DriftAlert
 from stream_monitor.errors import CorruptState
 from stream_monitor.ingest.records import LogRecord, RecordBatch
@@ -123,7 +124,7 @@ def estimates_of(monitor: PartitionMonitor) -> Iterator[tuple[str, Estimate]]:
     for model in monitor.models.values():
         for version, watched in model.versions.items():
             if watched.estimate is not None and not watched.retired:
-                yield f"{model.name}@{version}", watched.estimate
+                yield reference_of(model.name, version), watched.estimate
 
 
 class MonitorFolds(NamedTuple):

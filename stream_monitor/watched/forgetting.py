@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from producer.drill import is_shadow
 from producer.events import Command
+from producer.names import escape
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.watched.model import WatchedModel
 
@@ -46,5 +47,5 @@ def forget(
         if not version.retired
         for alert in version.retire(offset, event_time_ms)
     ]
-    parts = {f"model|{order.model}|{part}" for part in model.part_names()}
+    parts = {f"model|{escape(order.model)}|{part}" for part in model.part_names()}
     return Forgotten(model.register.tell_at(offset, clock_ms, ended), parts)

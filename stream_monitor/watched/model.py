@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from producer.events import Command, Label, ModelUpdate
+from producer.names import escape, reference_of, require_name
 from stream_monitor.alerts.register import Place, Register
 from stream_monitor.alerts.traffic import TRAFFIC
 from stream_monitor.contracts import DriftAlert
@@ -186,9 +187,11 @@ class WatchedModel:
         profile = None if update.profile is None else profile_from_data(update.profile)
         if profile is not None and (profile.model, profile.version) != (self.name, update.version):
             raise ValueError(
-                f"the profile is of {profile.model}@{profile.version},"
-                f" the update of {self.name}@{update.version}"
+                f"the profile is of {reference_of(profile.model, profile.version)},"
+                f" the update of {reference_of(self.name, update.version)}"
             )
+        for name in () if profile is None else profile.features:
+            require_name("the profile: feature", name)
         alerts: list[DriftAlert] = []
         for version in self.versions.values():
             if not version.retired:
@@ -282,12 +285,14 @@ class WatchedModel:
     def levels(self) -> dict[tuple[str, str], int]:
         """Drift of every (model@version, series): 0 none, 1 suspected, 2 an open episode."""
         levels = {
-            (f"{self.name}@{version}", key): level
+            (reference_of(self.name, version), key): level
             for version, watched in self.versions.items()
             for key, level in watched.levels().items()
         }
         opened = self.flow.open()
-        return levels | {(f"{self.name}@{alert.version}", alert.series): 2 for alert in opened}
+        return levels | {
+            (reference_of(self.name, alert.version), alert.series): 2 for alert in opened
+        }
 
     def close_idle(
         self, version: str, last_append_ms: int, clock_ms: Ints, offsets: Ints
@@ -299,7 +304,7 @@ class WatchedModel:
     def _forget_parts(self, version: str) -> None:
         """The reference was replaced, or the version forgotten: what was stored of it is dead."""
         kinds = ("profile", "version", "window", "warm-up")
-        of_version = tuple(f"{kind}|{version}|" for kind in kinds)
+        of_version = tuple(f"{kind}|{escape(version)}|" for kind in kinds)
         self._dead.update(part for part in self._stored if f"{part}|".startswith(of_version))
 
     def part_names(self) -> set[str]:
@@ -324,12 +329,12 @@ class WatchedModel:
             parts["moved"] = sorted(self._moved)
         for version, watched in self.versions.items():
             if version in self._profile_dirty:
-                parts[f"profile|{version}"] = profile_to_data(watched.profile)
-            parts |= {f"version|{version}|{k}": v for k, v in watched.dirty().items()}
+                parts[f"profile|{escape(version)}"] = profile_to_data(watched.profile)
+            parts |= {f"version|{escape(version)}|{k}": v for k, v in watched.dirty().items()}
         for version, windows in self.windows.items():
-            parts |= {f"window|{version}|{k}": v for k, v in windows.dirty().items()}
+            parts |= {f"window|{escape(version)}|{k}": v for k, v in windows.dirty().items()}
         for version, warm_up in self.warm_ups.items():
-            parts |= {f"warm-up|{version}|{k}": v for k, v in warm_up.dirty().items()}
+            parts |= {f"warm-up|{escape(version)}|{k}": v for k, v in warm_up.dirty().items()}
         parts |= {f"flow|{k}": v for k, v in self.flow.dirty().items()}
         parts |= {f"coverage|{k}": v for k, v in self.coverage.dirty().items()}
         return parts | {f"labels|{k}": v for k, v in self.labels.dirty().items()}
@@ -357,12 +362,12 @@ class WatchedModel:
         """Continue from the parts.  Raises ValueError where one is missing or does not fit."""
         start_offsets, warm_ups = parts["model"]
         for version, offset in start_offsets.items():
-            self._start(profile_from_data(parts[f"profile|{version}"]), offset)
-            self.versions[version].restore(_below(parts, f"version|{version}|"))
-            self.windows[version].restore(_below(parts, f"window|{version}|"))
+            self._start(profile_from_data(parts[f"profile|{escape(version)}"]), offset)
+            self.versions[version].restore(_below(parts, f"version|{escape(version)}|"))
+            self.windows[version].restore(_below(parts, f"window|{escape(version)}|"))
         for version in warm_ups:
             warm_up = WarmUp(self.name, version, self._spec.warm_up_events)
-            warm_up.restore(_below(parts, f"warm-up|{version}|"))
+            warm_up.restore(_below(parts, f"warm-up|{escape(version)}|"))
             self.warm_ups[version] = warm_up
         retired = {v: offset for v, offset in start_offsets.items() if self.versions[v].retired}
         self.places.restore(parts.get("places"), retired)

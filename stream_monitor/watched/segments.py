@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from producer.events import Value
+from producer.names import separated
 from stream_monitor.alerts.again import RepeatingTrack
 from stream_monitor.alerts.policy import EpisodePolicy
 from stream_monitor.alerts.series import Decision, Series, TrackName
@@ -20,7 +21,9 @@ from stream_monitor.contracts import ENDED
 from stream_monitor.ingest.batch import EventBatch, Ints
 from stream_monitor.reference.loss import scores_of
 from stream_monitor.reference.profile import ReferenceProfile, SegmentReference
+from stream_monitor.reference.segment import segment_name
 from stream_monitor.reference.values import codes
+from stream_monitor.watched.series import feature_key
 from stream_monitor.watched.trail import Trail
 
 PREDICTION: Final = "prediction"
@@ -52,9 +55,12 @@ class WatchedSegment:
         weights: Mapping[str, float],
     ) -> None:
         self.reference = reference
-        prefix = f"segment/{reference.name}"
+        self._whole_of = {
+            segment_key(reference.name, name): feature_key(name)
+            for name in sorted(reference.features)
+        }
         self.series: dict[str, Series] = {
-            f"{prefix}/feature/{name}": Series(
+            segment_key(reference.name, name): Series(
                 reference.features[name],
                 "data",
                 arl0_events,
@@ -65,10 +71,11 @@ class WatchedSegment:
             for name in sorted(reference.features)
         }
         if reference.prediction is not None:
-            self.series[f"{prefix}/{PREDICTION}"] = Series(
+            key = segment_key(reference.name, None)
+            self.series[key] = Series(
                 reference.prediction, "prediction", arl0_events, policy, kind=RepeatingTrack
             )
-        self._whole_of = {key: key.removeprefix(f"{prefix}/") for key in self.series}
+            self._whole_of[key] = PREDICTION
         self._trail = Trail()
         self._withheld: set[tuple[str, str]] = set()
         self._alone: set[tuple[str, str]] = set()  # a window ended with none of the whole open
@@ -138,6 +145,22 @@ class WatchedSegment:
         self._alone = {(key, track) for key, track in (alone[0] if alone else [])}
 
 
+def segment_key(segment: str, feature: str | None) -> str:
+    """The series of a feature, or of the prediction, in a segment; no other series is called so.
+
+    A value that ends in ``/feature`` would make the prediction look like a feature of that name:
+    it gets a sign more.
+
+    >>> segment_key("origin=EWR", "temp"), segment_key("origin=EWR", None)
+    ('segment/origin=EWR/feature/temp', 'segment/origin=EWR/prediction')
+    >>> segment_key("a=x/feature", None), segment_key("a=x", "prediction")
+    ('segment/a=x/feature%/prediction', 'segment/a=x/feature/prediction')
+    """
+    text = f"{segment}%" if segment.rstrip("%").endswith("/feature") else segment
+    rest = PREDICTION if feature is None else f"feature/{separated(feature, '/')}"
+    return f"segment/{text}/{rest}"
+
+
 def rows_of(segments: Iterable[SegmentReference], batch: EventBatch) -> dict[str, Ints]:
     """Where the events of each segment stand in a batch, by its name; (n_segment,)."""
     values: dict[str, dict[str, int]] = {}
@@ -145,7 +168,7 @@ def rows_of(segments: Iterable[SegmentReference], batch: EventBatch) -> dict[str
         of_attribute = values.setdefault(segment.attribute, {})
         of_attribute[segment.value] = len(of_attribute)
     return {
-        f"{attribute}={value}": rows
+        segment_name(attribute, value): rows
         for attribute, index_of in values.items()
         for value, rows in _split(batch, attribute, index_of)
     }

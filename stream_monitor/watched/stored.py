@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from producer.names import escape
 from stream_monitor.reference.profile import ReferenceProfile, profile_from_data
 
 
@@ -39,8 +40,8 @@ def versions_in(parts: Mapping[str, Any]) -> list[StoredVersion]:
     found = [
         StoredVersion(
             start_offset=offset,
-            retired=bool(parts[f"version|{version}|meta"][0]),
-            profile=profile_from_data(parts[f"profile|{version}"]),
+            retired=bool(parts[f"version|{escape(version)}|meta"][0]),
+            profile=profile_from_data(parts[f"profile|{escape(version)}"]),
         )
         for version, offset in start_offsets.items()
     ]

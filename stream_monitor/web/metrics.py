@@ -1,6 +1,7 @@
 """Every metric of the monitor, under the names dashboards use.
 
-No feature value and no id is ever a label; series of drift are capped.
+No feature value and no id is ever a label; series of drift are capped.  A ``model`` is escaped
+(`producer.names`), alone or as ``MODEL@VERSION``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from producer.drill import is_shadow
+from producer.names import escape, read_reference
 from stream_monitor.contracts import DeadLetter, DriftAlert
 
 MAX_SERIES: Final = 1_000
@@ -68,7 +70,9 @@ class Metrics:
         for alert in alerts:
             if alert.drill:
                 continue
-            self.alerts.labels(alert.model, alert.detector, alert.severity, alert.phase).inc()
+            self.alerts.labels(
+                escape(alert.model), alert.detector, alert.severity, alert.phase
+            ).inc()
         for letter in letters:
             self.refused.labels(letter.reason).inc()
 
@@ -120,7 +124,7 @@ class _FoldCollector:
         )
         worst: dict[tuple[str, str], int] = {}
         for model, series, level in self._levels():  # several partitions may know one series
-            if not is_shadow(model.partition("@")[0]):
+            if not is_shadow(read_reference(model).model):
                 worst[model, series] = max(level, worst.get((model, series), 0))
         for (model, series), level in islice(worst.items(), MAX_SERIES):
             state.add_metric([model, series], level)
@@ -130,7 +134,9 @@ class _FoldCollector:
             "Of recent predictions, as they let expect it; of recent labels, expected and realised",
             labels=["partition", "model", "of"],
         )
-        of_models = (each for each in self._error_rates() if not is_shadow(each[1].split("@")[0]))
+        of_models = (
+            each for each in self._error_rates() if not is_shadow(read_reference(each[1]).model)
+        )
         for partition, model, of, rate in islice(of_models, MAX_SERIES):
             errors.add_metric([str(partition), model, of], rate)
         yield errors
@@ -146,7 +152,7 @@ class _FoldCollector:
         )
         samples = (each for each in self._samples() if not is_shadow(each[1]))
         for partition, model, share, sampled_out in islice(samples, MAX_SERIES):
-            shares.add_metric([str(partition), model], share)
-            left.add_metric([str(partition), model], sampled_out)
+            shares.add_metric([str(partition), escape(model)], share)
+            left.add_metric([str(partition), escape(model)], sampled_out)
         yield shares
         yield left

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from producer.names import reference_of
+
 
 class ClosedFeature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One feature in one window, in the feature's own unit.
@@ -65,9 +67,9 @@ class ClosedWindow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 def window_key(prefix: str, model: str, version: str, start_ms: int, partition: int = 0) -> str:
     """The Redis key of a closed window.
 
-    ``@`` and ``/`` occur in no name, so no two windows share a key.
+    Names are escaped, so no two windows share a key.
 
     >>> window_key("driftline", "flights", "3", 3600000)
     'driftline:window:flights@3/3600000/0'
     """
-    return f"{prefix}:window:{model}@{version}/{start_ms}/{partition}"
+    return f"{prefix}:window:{reference_of(model, version)}/{start_ms}/{partition}"

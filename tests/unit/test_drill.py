@@ -15,8 +15,9 @@ from driftline.drill.watch import Report, Watch
 from driftline.explain.injected import Expected
 from producer.drill import is_shadow, is_shadow_of, shadow_of
 from producer.events import InferenceEvent
+from producer.names import why_no_name
 from stream_monitor.contracts import DriftAlert
-from stream_monitor.ingest.limits import NAME
+from tests.properties.names import NAMES
 from tests.unit.alert_factories import alert
 
 SHADOW = shadow_of("churn", "0123456789ab")
@@ -35,13 +36,12 @@ def event(number: int, **changes: object) -> InferenceEvent:
     return msgspec.structs.replace(plain, **changes)
 
 
-@given(
-    model=st.from_regex(NAME, fullmatch=True), drill=st.from_regex(r"[0-9a-f]{12}", fullmatch=True)
-)
+@given(model=NAMES, drill=st.from_regex(r"[0-9a-f]{12}", fullmatch=True))
 def test_a_shadow_has_a_name_the_log_allows_and_is_known_by_it(model: str, drill: str) -> None:
     shadow = shadow_of(model, drill)
 
-    assert NAME.fullmatch(shadow)
+    assert why_no_name(shadow) is None
+    assert len(f"{shadow}/1000000".encode()) <= 256
     assert is_shadow(shadow)
     assert is_shadow_of(shadow, model)
     assert shadow != model

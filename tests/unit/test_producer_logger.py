@@ -261,7 +261,7 @@ def test_the_environment_says_where(monkeypatch: pytest.MonkeyPatch, mock_broker
         assert log.flush(10) == 0
 
 
-@pytest.mark.parametrize("name", ["", "a b", "x" * 129, "a/b"])
+@pytest.mark.parametrize("name", ["", "a\nb", "x" * 257, "é" * 129, "\ud800"])
 def test_a_wrong_name_is_refused_at_construction(name: str) -> None:
     with pytest.raises(ValueError, match="model"):
         InferenceLogger(NOBODY, model=name, version="1")

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from driftline.replay.columns import Layout, layout_of, values_of
+from driftline.replay.refusal import BadSource
 
 N = 2_000
 RNG = np.random.default_rng(11)
@@ -67,12 +68,18 @@ def test_columns_named_like_our_own_fields_are_columns_like_any_other() -> None:
     assert [f.column for f in found.features] == ["watched", *ours]
 
 
-def test_names_the_contract_does_not_allow_lead_back_to_their_columns() -> None:
-    columns = ["wind (mph)", "wind [mph]", "größe", "", "x" * 300]
+def test_a_column_is_a_feature_of_the_same_name() -> None:
+    columns = ["wind (mph)", "wind [mph]", "größe", "a/b@c|d", "x" * 256]
     found = layout(**dict.fromkeys(columns, WATCHED))
-    names = [f.name for f in found.features]
-    assert len(set(names)) == len(names)
-    assert [found.column_of(name) for name in names] == ["watched", *columns]
+    assert [(f.name, f.column) for f in found.features] == [
+        (name, name) for name in ("watched", *columns)
+    ]
+
+
+@pytest.mark.parametrize("column", ["", "x" * 257, "line\nbreak"])
+def test_a_column_whose_name_the_log_does_not_take_is_named(column: str) -> None:
+    with pytest.raises(BadSource, match=r"^column: .* is no name: it "):
+        layout(**{column: WATCHED})
 
 
 def test_a_text_among_numbers_reaches_the_monitor_and_infinity_is_missing() -> None:

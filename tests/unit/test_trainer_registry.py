@@ -18,6 +18,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
 
+from producer.names import file_name
 from stream_monitor.reference.frame import profile_from_frame
 from stream_monitor.reference.profile import ReferenceProfile
 from trainer.registry import artifact
@@ -30,7 +31,7 @@ from trainer.registry.errors import (
     VersionTaken,
 )
 from trainer.registry.manifest import Manifest
-from trainer.registry.registry import Registry, _name
+from trainer.registry.registry import Registry
 
 RNG = np.random.default_rng(5)
 FRAME = pd.DataFrame(
@@ -232,7 +233,7 @@ def test_the_profile_must_be_that_of_the_version(tmp_path: Path) -> None:
 
 @given(st.lists(st.text(min_size=1, max_size=30), min_size=2, max_size=2, unique=True))
 def test_names_are_files_without_clash(names: list[str]) -> None:
-    first, second = map(_name, names)
+    first, second = map(file_name, names)
 
     assert first != second
     assert "/" not in first

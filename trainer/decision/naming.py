@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from typing import Final
 
+from producer.names import MAX_NAME_BYTES, bounded, escape
 from trainer.contracts import Step
+
+_MAX_STEM: Final = MAX_NAME_BYTES - 16
 
 
 def derived_id(*parts: str) -> str:
@@ -38,12 +42,18 @@ def next_version(champion: str, taken: Iterable[str] = ()) -> str:
     '2024-spring-r2'
     """
     names = {champion, *taken}
-    if champion.isdecimal():
-        return str(1 + max(int(name) for name in names if name.isdecimal()))
+    if _is_number(champion):
+        return str(1 + max(int(name) for name in names if _is_number(name)))
     stem, mark, count = champion.rpartition("-r")
-    if not mark or not count.isdecimal():
+    if not mark or not _is_number(count):
         stem, count = champion, "0"
     number = int(count) + 1
+    if len(stem.encode()) > _MAX_STEM:
+        stem = bounded(escape(stem), stem, _MAX_STEM)
     while f"{stem}-r{number}" in names:
         number += 1
     return f"{stem}-r{number}"
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdecimal() and len(name) < MAX_NAME_BYTES

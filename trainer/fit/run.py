@@ -17,6 +17,7 @@ import pandas as pd
 
 from producer.own_process import python_module, safe_environment
 from stream_monitor.reference.profile import ClassLabel, Task, profile_from_data
+from stream_monitor.reference.segment import declared_part
 from trainer.fit.exchange import LABEL, TIME, Exchange, Failed, Made, Report, Request
 from trainer.fit.outcome import FitFailed, FitLimits, Fitted
 from trainer.fit.process import Ended, run_limited
@@ -83,7 +84,9 @@ def fit(
         n_folds=limits.n_folds,
         max_bytes=limits.max_bytes,
         held_out=held_out is not None,
-        segmented_by=tuple(one for one in segmented_by if one.partition("=")[0] in features),
+        segmented_by=tuple(
+            one for one in segmented_by if declared_part(one, features)[0] in features
+        ),
         events_per_week=events_per_week,
     )
     files.request.write_bytes(msgspec.json.encode(request))

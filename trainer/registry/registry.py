@@ -13,8 +13,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, unquote
 
+from producer.names import file_name, is_cut, reference_of, unescape
 from stream_monitor.reference.profile import ReferenceProfile, profile_to_data
 from trainer.registry import artifact
 from trainer.registry.atomic import write_atomically
@@ -64,8 +64,8 @@ class Registry:
         """
         if (profile.model, profile.version) != (model, version):
             raise ValueError(
-                f"the profile is that of {profile.model}@{profile.version}, "
-                f"the model is {model}@{version}"
+                f"the profile is that of {reference_of(profile.model, profile.version)}, "
+                f"the model is {reference_of(model, version)}"
             )
         data = _artifact(estimator)
         manifest = Manifest(
@@ -84,7 +84,8 @@ class Registry:
         there = self._stored(model, version)
         if there is not None and there.artifact_sha256 != manifest.artifact_sha256:
             raise VersionTaken(
-                f"{model}@{version} is stored already, with artifact {there.artifact_sha256[:12]}; "
+                f"{reference_of(model, version)} is stored already, "
+                f"with artifact {there.artifact_sha256[:12]}; "
                 f"this one is {manifest.artifact_sha256[:12]}: give it another version"
             )
         file = self._artifact_file(manifest.artifact_sha256)
@@ -112,7 +113,7 @@ class Registry:
         Raises:
             CorruptManifest: one of them cannot be read.
         """
-        files = (self.folder / "models" / _name(model)).glob("*.json") if model else ()
+        files = (self.folder / "models" / file_name(model)).glob("*.json") if model else ()
         found = [decode(file.read_bytes(), file) for file in files]
         return sorted(found, key=lambda m: (m.time_ms, m.version))
 
@@ -129,8 +130,16 @@ class Registry:
         return versions[-1]
 
     def models(self) -> list[str]:
-        """The models that have a version here, by name."""
-        return sorted({unquote(f.parent.name) for f in self.folder.glob("models/*/*.json")})
+        """The models that have a version here, by name.
+
+        Raises:
+            CorruptManifest: one of a name too long for a folder cannot be read.
+        """
+        files = {file.parent.name: file for file in self.folder.glob("models/*/*.json")}
+        return sorted(
+            decode(file.read_bytes(), file).model if is_cut(folder) else unescape(folder)
+            for folder, file in files.items()
+        )
 
     def load(self, sha256: str) -> Any:
         """The estimator of an artifact; its hash is verified before anything is made of it.
@@ -156,11 +165,13 @@ class Registry:
         except FileNotFoundError:
             return None
         if (manifest.model, manifest.version) != (model, version):
-            raise CorruptManifest(f"{file} tells of {manifest.model}@{manifest.version}")
+            raise CorruptManifest(
+                f"{file} tells of {reference_of(manifest.model, manifest.version)}"
+            )
         return manifest
 
     def _manifest_file(self, model: str, version: str) -> Path:
-        return self.folder / "models" / _name(model) / f"{_name(version)}.json"
+        return self.folder / "models" / file_name(model) / f"{file_name(version)}.json"
 
     def _artifact_file(self, sha256: str) -> Path:
         if not _SHA256.fullmatch(sha256):
@@ -175,15 +186,3 @@ def _artifact(estimator: Any) -> bytes:
         artifact.refuse_untrusted(estimator)
         return estimator
     return artifact.dump(estimator)
-
-
-def _name(name: str) -> str:
-    """A model's or version's name as a file's: never a path, never hidden, never a clash.
-
-    >>> _name("flights-late"), _name("../x"), _name("a/b")
-    ('flights-late', '%2E.%2Fx', 'a%2Fb')
-    """
-    if not name:
-        raise ValueError("a model and a version need a name")
-    quoted = quote(name, safe="")
-    return "%2E" + quoted[1:] if quoted.startswith(".") else quoted

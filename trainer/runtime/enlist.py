@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from producer.names import bounded, reference_of
 from stream_monitor.reference.profile import ReferenceProfile
 from trainer.decision import derived_id
 from trainer.jobs import Champion, Database, crown, put
@@ -17,6 +18,8 @@ from trainer.registry.registry import Registry
 from trainer.runtime.bench import REGISTRY_FOLDER
 from trainer.runtime.relay import Relay
 from trainer.settings import KafkaSettings, TopicSettings
+
+_MAX_CAUSE: Final = 256  # bytes of a text in the log
 
 
 def enlist(
@@ -56,7 +59,9 @@ def enlist(
         caused_by="enlist",
         time_ms=time_ms,
     )
-    caused_by = f"enlist:{model}@{version}:{manifest.artifact_sha256}"
+    named = reference_of(model, version)
+    of_version = bounded(named, named, _MAX_CAUSE - len(f"enlist::{manifest.artifact_sha256}"))
+    caused_by = f"enlist:{of_version}:{manifest.artifact_sha256}"
     kafka = KafkaSettings(bootstrap_servers=bootstrap_servers, librdkafka=dict(librdkafka or {}))
     champion = Champion(model, version, manifest.artifact_sha256, time_ms, caused_by)
     with contextlib.closing(Database(home)) as database:
