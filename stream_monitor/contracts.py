@@ -11,7 +11,9 @@ Phase: TypeAlias = Literal[
 ]
 ENDED: Final[frozenset[Phase]] = frozenset({"recovered", "superseded", "resolved"})
 """The phases after which nothing more is said of an episode."""
-Kind: TypeAlias = Literal["data", "quality", "prediction", "concept", "volume", "labels"]
+Kind: TypeAlias = Literal[
+    "data", "quality", "prediction", "concept", "volume", "labels", "coverage"
+]
 Severity: TypeAlias = Literal["low", "medium", "high"]
 RANK: Final[dict[Severity, int]] = {"low": 1, "medium": 2, "high": 3}
 """The order of severities, and what each weighs."""
@@ -47,6 +49,8 @@ class DriftAlert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     of the most important feature's, is what its effect counts with in ``severity``.
     Kinds ``volume`` and ``labels`` are about how much comes, and when: ``effect`` is the logarithm
     of how many times the usual that is, the means are events a minute (``delay``: hours).
+    Kind ``coverage`` is about what is not watched: ``cause`` is the `CoverageReason`, ``effect``
+    the share of the last hour's events, ``window_events`` how many they are.
     """
 
     alert_id: str

@@ -7,7 +7,6 @@ what the records say.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -28,9 +27,9 @@ from stream_monitor.ingest.records import LogRecord, RecordBatch
 from stream_monitor.ingest.refusal import dead_letter
 from stream_monitor.ingest.seen import SeenIds
 from stream_monitor.spec import MonitorSpec
-from stream_monitor.watched.coverage import Coverage
 from stream_monitor.watched.forgetting import forget
 from stream_monitor.watched.model import WatchedModel
+from stream_monitor.watched.over_limit import OverLimit
 from stream_monitor.watched.placement import Placement
 from stream_monitor.watched.room import keep_clocks, with_room
 from stream_monitor.windows.closed import ClosedWindow
@@ -67,8 +66,8 @@ class PartitionMonitor:
         self.topic, self.partition, self.spec = topic, partition, spec
         self.counters = Counters()
         self.models: dict[str, WatchedModel] = {}
-        self.over_limit = Coverage()  # of models that have no place: a row a model
         self.placement = Placement(partition)
+        self.over_limit = OverLimit(topic, partition, spec)
         self._seen = SeenIds(spec.seen_chunks, spec.labels.chunk_events, spec.segment_chunks)
         self._last_append_ms: dict[tuple[str, str], int] = {}
         self._dead: set[str] = set()
@@ -84,7 +83,8 @@ class PartitionMonitor:
         out.alerts.sort(key=lambda alert: (alert.decided_offset, alert.model))  # phases in order
         out.dead_letters.sort(key=lambda letter: letter.offset)
         self.counters.alerts += len(out.alerts)
-        self.counters.withheld = sum(m.register.withheld for m in self.models.values())
+        registers = [self.over_limit.register, *(m.register for m in self.models.values())]
+        self.counters.withheld = sum(register.withheld for register in registers)
         return out
 
     def _observe_segment(self, segment: Segment, out: Observation) -> None:
@@ -102,7 +102,7 @@ class PartitionMonitor:
                     model.observe_flow(segment.offsets, clock, self.counters.append_clock_ms)
                 )
             decided.alerts.extend(model.observe_coverage(segment.offsets, clock))
-        deque(self.over_limit.observe(segment.offsets, clock), maxlen=0)
+        out.alerts.extend(self.over_limit.observe(segment.offsets, clock))
         out.alerts.extend(self._tell(decided.alerts, segment.offsets, clock, batches))
         self.counters.append_clock_ms = int(clock[-1])
         if segment.barrier is not None:
@@ -139,7 +139,7 @@ class PartitionMonitor:
                 batch = self._without_waiting(known, batch, segment, clock)
             if known is None:
                 self.counters.unwatched += len(batch)
-                self.over_limit.count(model, "model_over_limit", batch.offsets, batch.times_ms)
+                self.over_limit.count(model, batch.offsets, batch.times_ms)
             elif not known.claim(version):
                 self.counters.unwatched += len(batch)
                 known.coverage.count(version, "version_over_limit", batch.offsets, batch.times_ms)
@@ -281,6 +281,8 @@ class PartitionMonitor:
             gone = forget(self.models, self._last_append_ms, order, offset, clock_ms)
             self._dead |= gone.parts
             return gone.alerts
+        if isinstance(order, Command) and order.episode in self.over_limit.register.open:
+            return self.over_limit.obey(order, offset, clock_ms)
         if model is None:
             raise UnknownEpisode(f"model: {order.model!r} has no episode in this partition")
         if isinstance(order, Command):

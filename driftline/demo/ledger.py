@@ -140,10 +140,11 @@ def unique(alerts: Iterable[DriftAlert]) -> list[DriftAlert]:
 
 
 def episodes(alerts: Sequence[DriftAlert]) -> dict[str, int]:
-    """How many episodes reached each of the phases people count."""
+    """How many episodes reached each of the phases people count; coverage is no drift."""
     counted: tuple[Phase, ...] = ("started", "recovered", "superseded")
+    drift = [alert for alert in alerts if alert.kind != "coverage"]
     return {
-        phase: len({alert.episode_id for alert in alerts if alert.phase == phase})
+        phase: len({alert.episode_id for alert in drift if alert.phase == phase})
         for phase in counted
     }
 

@@ -89,7 +89,7 @@ class Play:
         for record in self._alerts.poll(0.1):
             alert = self._alert_of.of(record)
             if alert is not None and self._is_new(alert.alert_id):
-                if self.first_alert_s is None:
+                if self.first_alert_s is None and alert.kind != "coverage":
                     self.first_alert_s = self.elapsed_s()
                 self.screen.alert(alert, self.elapsed_s())
         for record in self._retrains.poll(0):

@@ -48,9 +48,11 @@ def episodes_of(
     *,
     timed: bool,
 ) -> list[Episode]:
-    """The episodes, in the order of their alerts."""
+    """The episodes of change, in the order of their alerts: what is not watched is none."""
     found: dict[str, Episode] = {}
     for alert in alerts:
+        if alert.kind == "coverage":
+            continue
         known = found.get(alert.episode_id)
         if known is None and alert.phase in _TOLD:
             name = alert.feature or alert.series

@@ -4,7 +4,7 @@ One that flaps would otherwise be an alert and a recovery every few windows.  Wh
 cooldown is told when the cooldown is over and it is still there, or as soon as it is worse than
 what was told before.  Broken data has no cooldown, for whoever trains on it must know at once; nor
 has the loss, whose alerts are as late as its labels; nor silence, delays and volume: while nothing
-comes there is no event time that could end it.
+comes there is no event time that could end it; coverage has its own quiet time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from stream_monitor.ingest.batch import EventBatch, Ints
 What: TypeAlias = tuple[str, str, str]
 """Version, series and kind: what may flap."""
 
-_WITHOUT: Final[frozenset[Kind]] = frozenset({"quality", "concept", "volume", "labels"})
+_WITHOUT: Final[frozenset[Kind]] = frozenset({"quality", "concept", "volume", "labels", "coverage"})
 
 
 class Recovered(NamedTuple):

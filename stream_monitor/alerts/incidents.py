@@ -139,9 +139,14 @@ class _Group:
 
 
 def _members(alerts: Iterable[DriftAlert]) -> list[tuple[str, Member]]:
-    """Each episode that was told of, whatever the order of its alerts."""
+    """Each episode of change that was told of, whatever the order of its alerts.
+
+    Coverage is none: it says what driftline does not see, not what happened.
+    """
     by_episode: dict[str, dict[str, DriftAlert]] = {}
     for alert in alerts:
+        if alert.kind == "coverage":
+            continue
         by_episode.setdefault(alert.episode_id, {})[alert.alert_id] = alert
     found = []
     for told in by_episode.values():

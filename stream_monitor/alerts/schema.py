@@ -72,6 +72,16 @@ class SchemaWatch:
                 changes += self._close(end)
         return changes
 
+    def beside(self, n_last: int) -> tuple[list[str], int]:
+        """Names that come beside the features of the profile, and so are compared with nothing.
+
+        They are known once the first events were seen: from the event at the position that is also
+        given, among the ``n_last`` that were observed last.
+        """
+        if self._n_events < LEARN_EVENTS:
+            return [], n_last
+        return sorted(self._known - self._features), max(0, LEARN_EVENTS + n_last - self._n_events)
+
     @property
     def _n_learnt(self) -> int:
         return len(self._known) - len(self._features)

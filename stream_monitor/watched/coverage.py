@@ -161,6 +161,10 @@ class Coverage:
         self.waits = False
         self._dirty = self._closed = False
 
+    def __bool__(self) -> bool:
+        """Whether anything was counted."""
+        return bool(self._rows or self._now)
+
     def count(
         self, version: str, reason: Outcome, offsets: Ints, times_ms: Ints, feature: str = ""
     ) -> None:

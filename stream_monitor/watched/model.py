@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from producer.drill import is_shadow
 from producer.events import Command, Label, ModelUpdate
 from producer.names import escape, reference_of, require_name
 from stream_monitor.alerts.register import Place, Register
@@ -19,6 +20,7 @@ from stream_monitor.spec import MonitorSpec
 from stream_monitor.traffic.arrivals import arrivals_of
 from stream_monitor.traffic.chance import alone_arl0
 from stream_monitor.watched.coverage import WATCHED, Coverage
+from stream_monitor.watched.coverage_episodes import CoverageEpisodes, Source
 from stream_monitor.watched.flow import Flow
 from stream_monitor.watched.places import Places
 from stream_monitor.watched.version import WatchedVersion
@@ -49,6 +51,8 @@ class WatchedModel:
         self.flow = Flow(topic, partition, name, spec.volume)
         self.places = Places(spec.max_versions)
         self.coverage = Coverage()
+        source = Source(topic, partition, name)
+        self._uncovered = CoverageEpisodes(source, spec.warm_up_events)
         self._start_offsets: dict[str, int] = {}
         self._moved: set[str] = set()  # since the last change of placement
         self._profile_dirty: set[str] = set()
@@ -86,8 +90,8 @@ class WatchedModel:
         while len(batch):
             version = self.versions.get(batch.version)
             if version is not None:
-                self._count(version, batch)
                 transformed, found, losses = version.observe(batch)
+                self._count(version, batch)
                 alerts += found
                 open_windows = self.windows[batch.version]
                 late_before = open_windows.late
@@ -112,9 +116,11 @@ class WatchedModel:
         """Count events by whether the version compares them, and its features that it does not."""
         outcome = version.unwatched or WATCHED
         self.coverage.count(batch.version, outcome, batch.offsets, batch.times_ms)
-        for name in version.profile.skipped if outcome == WATCHED else ():
+        if outcome != WATCHED:
+            return
+        for name, reason, since in version.unwatched_features(len(batch)):
             self.coverage.count(
-                batch.version, "series_too_short", batch.offsets, batch.times_ms, name
+                batch.version, reason, batch.offsets[since:], batch.times_ms[since:], name
             )
 
     def _begin(self, version: str) -> WarmUp:
@@ -167,9 +173,12 @@ class WatchedModel:
 
     def observe_coverage(self, offsets: Ints, clock_ms: Ints) -> list[DriftAlert]:
         """Let the same records pass over the counts of what was not watched."""
-        for _slot in self.coverage.observe(offsets, clock_ms):
-            pass
-        return []
+        alerts: list[DriftAlert] = []
+        for slot in self.coverage.observe(offsets, clock_ms):
+            if not is_shadow(self.name):  # a drill comes and goes
+                alerts += self._uncovered.judge(slot, self.coverage)
+                self.coverage.waits = bool(self._uncovered)
+        return alerts
 
     def _arl0_at(self, version: str, offset: int) -> float:
         """Of a detector of the version, as far as it was watched before that record."""
@@ -199,6 +208,11 @@ class WatchedModel:
         alerts += self.flow.hand_over(update.version, self.known, offset, clock_ms)
         self.places.hand_over(update, self.known, offset)
         if profile is not None:
+            replaced = self.versions.get(update.version)
+            if replaced is not None and replaced.profile != profile:
+                self.coverage.count_at(
+                    update.version, "reference_replaced", offset, update.time_ms, clock_ms
+                )
             if update.version not in self.known:
                 self.give_way()
             self._start(profile, offset)
@@ -278,6 +292,8 @@ class WatchedModel:
         return self.register.resolve(ended, command)
 
     def _resolve(self, alert: DriftAlert, place: Place) -> list[DriftAlert]:
+        if alert.kind == "coverage":
+            return self._uncovered.resolve(alert, place.offset, place.event_time_ms)
         if alert.kind in TRAFFIC:
             return self.flow.resolve(alert, place.offset, place.clock_ms)
         return self.versions[alert.version].resolve(alert, place.offset, place.event_time_ms)
@@ -337,6 +353,8 @@ class WatchedModel:
             parts |= {f"warm-up|{escape(version)}|{k}": v for k, v in warm_up.dirty().items()}
         parts |= {f"flow|{k}": v for k, v in self.flow.dirty().items()}
         parts |= {f"coverage|{k}": v for k, v in self.coverage.dirty().items()}
+        if (uncovered := self._uncovered.dirty()) is not None:
+            parts["uncovered"] = uncovered
         return parts | {f"labels|{k}": v for k, v in self.labels.dirty().items()}
 
     def clean(self) -> None:
@@ -351,6 +369,7 @@ class WatchedModel:
         self.register.clean()
         self.flow.clean()
         self.coverage.clean()
+        self._uncovered.clean()
         for version in self.versions.values():
             version.clean()
         for windows in self.windows.values():
@@ -376,6 +395,8 @@ class WatchedModel:
         self.flow.restore(_below(parts, "flow|"))
         self.coverage.restore(_below(parts, "coverage|"))
         self._moved = set(parts.get("moved", ()))
+        self._uncovered.restore(parts.get("uncovered", ()))
+        self.coverage.waits = bool(self._uncovered)
         self._stored = set(parts)
         self.clean()
 

@@ -100,6 +100,10 @@ class WatchedSchema:
             self._watch.drop()
         return [alert]
 
+    def beside(self, n_last: int) -> tuple[list[str], int]:
+        """Names of features that nobody watches; see `SchemaWatch.beside`."""
+        return self._watch.beside(n_last)
+
     def level(self) -> int:
         """0: nothing; 2: an episode is open."""
         return 0 if self._open is None else 2

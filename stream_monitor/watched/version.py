@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -36,6 +36,8 @@ from stream_monitor.watched.series import feature_key, series_of
 from stream_monitor.watched.trail import Trail
 
 _SHARD_SERIES: Final = 16
+_MAX_UNWATCHED: Final = 32
+"""Features that are named, for each reason, among those that are not watched."""
 Judged: TypeAlias = tuple[JoinedLabel, float | None]
 
 
@@ -120,7 +122,17 @@ class WatchedVersion:
         """Why none of its events are compared with its reference; ``None`` where they are."""
         if self.retired:
             return "retired_version"
-        return None if self.series else "nothing_comparable"
+        profile = self.profile
+        return None if profile.features or profile.prediction else "nothing_comparable"
+
+    def unwatched_features(self, n_last: int) -> Iterator[tuple[str, CoverageReason, int]]:
+        """Features without a series: name, reason, and from which of the last events on."""
+        skipped = self.profile.skipped
+        for name in list(skipped)[:_MAX_UNWATCHED]:
+            yield name, "series_too_short", 0
+        names, since = self.schema.beside(n_last)
+        for name in [name for name in names if name not in skipped][:_MAX_UNWATCHED]:
+            yield name, "feature_not_comparable", since
 
     def _scored(self, batch: EventBatch) -> dict[str, Transformed]:
         """The predictions as their series see them."""

@@ -109,7 +109,7 @@ def with_commands(
     """Commands to these episodes, most of them while they are open, at free offsets."""
     index = {record.offset: i for i, record in enumerate(records)}
     commands: dict[int, LogRecord] = {}
-    for n, alert in enumerate(alerts):
+    for n, alert in enumerate(sorted(alerts, key=lambda alert: alert.kind == "coverage")):
         far = rng.random() < 0.3  # hushed for good, then resolved: what comes next is withheld
         acts: list[Act] = rng.choice([[], ["acknowledge"], ["acknowledge", "snooze"], ["resolve"]])
         for k, action in enumerate(("snooze", "resolve") if far else acts):
@@ -128,7 +128,9 @@ def with_commands(
                 until_ms=until_ms if action == "snooze" and rng.random() < 0.9 else None,
                 reason=rng.choice(["", "known"]),
             )
-            commands[offset] = LogRecord(offset, timestamp_ms, CE_TYPE_OF[Command], encode(command))
+            record = LogRecord(offset, timestamp_ms, CE_TYPE_OF[Command], encode(command))
+            if alert.kind != "coverage" or offset not in commands:
+                commands[offset] = record
     return sorted([*records, *commands.values()], key=lambda record: record.offset)
 
 

@@ -62,12 +62,12 @@ def decide(alert: DriftAlert, history: History, spec: RetrainSpec) -> Decision:
     An episode is decided on once, at the first alert that tells it is there; a refusal for a while
     (`PASSING`) is none: its next alert, which says that it got worse, is decided on again, and so
     is the same one later (`trainer.jobs.deferred`).
-    The first rule that applies, in this order, decides: a drill, over, a person's word, known, no
-    factory, traffic, data quality, old version, broken data of its feature, a job runs, cooldown,
-    budget.
+    The first rule that applies, in this order, decides: a drill, coverage, over, a person's word,
+    known, no factory, traffic, data quality, old version, broken data of its feature, a job runs,
+    cooldown, budget.
     """
-    if alert.drill:
-        return Decision("ignore", "drill")
+    if alert.drill or alert.kind == "coverage":  # what is not watched says nothing of the model
+        return Decision("ignore", "drill" if alert.drill else "coverage")
     if alert.phase in _OVER:
         if history.waiting_on == alert.episode_id:
             return Decision("cancel", alert.phase, _OVER[alert.phase], _seen(alert))

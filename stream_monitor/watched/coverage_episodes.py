@@ -1,0 +1,287 @@
+"""Episodes of coverage: why something is not watched, from its first event to its end.
+
+::
+
+    a slot closes with counts of a reason ──► started, one for (version, reason)
+    it concerns more of the traffic, or more features ──► ongoing
+    the version is watched, or two hours pass without its events ──► recovered
+
+Everything is judged where a slot of the append clock ends, so a replay says the same.  A person who
+resolves an episode accepts it: it is reported again only after it was over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from stream_monitor.alerts.alert import derived_id, later_phase
+from stream_monitor.contracts import RANK, DriftAlert, Severity
+from stream_monitor.watched.coverage import (
+    OTHERS,
+    UNITS,
+    WATCHED,
+    ClosedSlot,
+    Counted,
+    Coverage,
+    CoverageReason,
+    HourRow,
+    Key,
+    is_event,
+)
+from stream_monitor.watched.coverage_wording import Uncovered, sentence, sentence_over
+
+QUIET_MS: Final = 2 * 3_600_000
+"""After so long without its events a reason is over: longer than hourly jobs pause."""
+_DAY_MS: Final = 24 * 3_600_000
+
+OF_THE_MODEL: Final[frozenset[CoverageReason]] = frozenset(
+    {
+        "version_over_limit",
+        "model_over_limit",
+        "routed_by_stale_metadata",
+        "label_prediction_elsewhere",
+    }
+)
+"""Reasons with one episode for the whole model, for their versions may be made up."""
+WITHOUT_EPISODE: Final[frozenset[CoverageReason]] = frozenset({"rejected"})
+"""Reasons that other episodes report."""
+_PASSING: Final[frozenset[CoverageReason]] = frozenset({"warming_up", "reference_replaced"})
+
+
+class Source(NamedTuple):
+    """Whose traffic it is; of a partition's models over the limit ``model`` is empty."""
+
+    topic: str
+    partition: int
+    model: str
+
+
+class Group(NamedTuple):
+    """What an episode is of; ``version`` is empty where the reason is the whole model's."""
+
+    version: str
+    reason: CoverageReason
+
+
+class OpenCoverage(msgspec.Struct):
+    """An open episode: its latest alert, ``None`` where a person resolved it, and what it counts.
+
+    ``names`` are those that were reported.
+    """
+
+    alert: DriftAlert | None
+    n: int
+    since_ms: int
+    since_clock_ms: int
+    last_clock_ms: int
+    names: list[str]
+
+
+class CoverageEpisodes:
+    """The episodes of one `Coverage`."""
+
+    def __init__(self, source: Source, warm_up_events: int) -> None:
+        self._source, self._warm_up_events = source, warm_up_events
+        self._open: dict[Group, OpenCoverage] = {}
+        self._dirty = False
+
+    def __bool__(self) -> bool:
+        """Whether something waits for time to pass."""
+        return bool(self._open)
+
+    def judge(self, slot: ClosedSlot, coverage: Coverage) -> list[DriftAlert]:
+        """What a slot that closed leads to; ``coverage`` has its counts."""
+        if not slot.counts and not self._open:
+            return []
+        came = _by_group(slot.counts)
+        rows: list[HourRow] | None = None
+        alerts: list[DriftAlert] = []
+        for group, counted in came.items():
+            rows = coverage.last_hour(slot.clock_ms) if rows is None else rows
+            alerts += self._came(group, counted, slot, rows)
+        watched = {key.version for key in slot.counts if key.reason == WATCHED}
+        for group in [group for group in self._open if group not in came]:
+            alerts += self._quiet(group, slot, is_watched=group.version in watched)
+        return alerts
+
+    def _came(
+        self, group: Group, counted: Counted, slot: ClosedSlot, rows: Sequence[HourRow]
+    ) -> list[DriftAlert]:
+        self._dirty = True
+        opened = self._open.get(group)
+        it = self._uncovered(group, rows, counted.first_ms if opened is None else opened.since_ms)
+        if opened is None:
+            alert = self._started(group, counted, slot, it)
+            self._open[group] = OpenCoverage(
+                alert, counted.n, counted.first_ms, slot.clock_ms, counted.last_clock_ms,
+                list(it.names),
+            )  # fmt: skip
+            return [alert]
+        opened.n += counted.n
+        opened.last_clock_ms = counted.last_clock_ms
+        severity = _severity(it, slot.clock_ms - opened.since_clock_ms)
+        grown = UNITS[group.reason] == "feature" and not set(it.names) <= set(opened.names)
+        if opened.alert is None or not (grown or RANK[severity] > RANK[opened.alert.severity]):
+            return []
+        opened.names = sorted({*opened.names, *it.names}) if grown else opened.names
+        opened.alert = msgspec.structs.replace(
+            later_phase(opened.alert, "ongoing", slot.offset, slot.time_ms, sentence(it)),
+            severity=max(severity, opened.alert.severity, key=RANK.__getitem__),
+            effect=round(it.share, 6),
+            window_events=it.n,
+        )
+        return [opened.alert]
+
+    def _quiet(self, group: Group, slot: ClosedSlot, *, is_watched: bool) -> list[DriftAlert]:
+        """None of its events came in the slot."""
+        opened = self._open[group]
+        passed = is_watched and group.reason in ("warming_up", "no_profile")
+        quiet_ms = _DAY_MS if group.reason == "warming_up" else QUIET_MS  # it may take long
+        if not passed and slot.clock_ms - opened.last_clock_ms < quiet_ms:
+            return []
+        self._dirty = True
+        del self._open[group]
+        if opened.alert is None:
+            return []
+        says = sentence_over(
+            group.reason, group.version, opened.n, opened.since_ms, is_watched=passed
+        )
+        return [later_phase(opened.alert, "recovered", slot.offset, slot.time_ms, says)]
+
+    def _uncovered(self, group: Group, rows: Sequence[HourRow], since_ms: int) -> Uncovered:
+        """What is known of a group in the last hour."""
+        of_model = group.reason in OF_THE_MODEL
+        mine = [
+            row for row in rows
+            if row.key.reason == group.reason and (of_model or row.key.version == group.version)
+        ]  # fmt: skip
+        n = sum(row.last_hour for row in mine)
+        n_events = sum(row.last_hour for row in rows if is_event(row.key))
+        is_of_events = UNITS[group.reason] == "event"
+        names = [row.key.version if of_model else row.key.feature for row in mine if row.last_hour]
+        if not of_model and UNITS[group.reason] != "feature":
+            names = []
+        return Uncovered(
+            reason=group.reason,
+            model=self._source.model,
+            version=group.version,
+            names=names,
+            n=n,
+            share=n / n_events if is_of_events and n_events else 0.0,
+            since_ms=since_ms,
+            n_total=sum(row.total for row in mine),
+            n_needed=self._warm_up_events,
+        )
+
+    def _started(
+        self, group: Group, counted: Counted, slot: ClosedSlot, it: Uncovered
+    ) -> DriftAlert:
+        source = self._source
+        model = source.model or next(filter(None, it.names), "unknown")
+        series = f"coverage/{group.reason}"
+        episode_id = derived_id(*source, group.version, series, slot.offset)
+        return DriftAlert(
+            alert_id=derived_id(episode_id, "started", slot.offset),
+            episode_id=episode_id,
+            phase="started",
+            kind="coverage",
+            severity=_severity(it, 0),
+            model=model,
+            version=group.version,
+            series=series,
+            feature=None,
+            detector="rule",
+            channel=group.reason,
+            direction="up",
+            effect=round(it.share, 6),
+            p_value=0.0,
+            window_events=it.n,
+            cause=group.reason,
+            explanation=sentence(it),
+            reference="warm_up",
+            topic=source.topic,
+            partition=source.partition,
+            onset_offset=counted.first_offset,
+            onset_ms=counted.first_ms,
+            detected_offset=slot.offset,
+            detected_ms=slot.time_ms,
+            decided_offset=slot.offset,
+            decided_ms=slot.time_ms,
+        )
+
+    def resolve(self, alert: DriftAlert, offset: int, time_ms: int) -> list[DriftAlert]:
+        """A person ends the episode of ``alert``: it is reported again only once it was over."""
+        for opened in self._open.values():
+            if opened.alert is not None and opened.alert.episode_id == alert.episode_id:
+                opened.alert, self._dirty = None, True
+                says = f"coverage: {alert.channel.replace('_', ' ')}: resolved"
+                return [later_phase(alert, "resolved", offset, time_ms, says)]
+        return []
+
+    def end_all(self, offset: int, time_ms: int) -> list[DriftAlert]:
+        """The model is forgotten, or takes a place: what is open ends as superseded."""
+        opened, self._open = self._open, {}
+        self._dirty = self._dirty or bool(opened)
+        return [
+            later_phase(each.alert, "superseded", offset, time_ms, "coverage: ended")
+            for each in opened.values()
+            if each.alert is not None
+        ]
+
+    def open_groups(self) -> Iterable[Group]:
+        """What has an open episode, those included that a person resolved."""
+        return self._open.keys()
+
+    def dirty(self) -> list[Any] | None:
+        """All of it as plain data, if it changed since `clean`."""
+        if not self._dirty:
+            return None
+        return [[*group, msgspec.to_builtins(opened)] for group, opened in self._open.items()]
+
+    def clean(self) -> None:
+        """What `dirty` gave is durable."""
+        self._dirty = False
+
+    def restore(self, data: Sequence[Any]) -> None:
+        """Continue from what `dirty` gave.  Raises ValidationError where it does not fit."""
+        self._open = {
+            Group(str(version), _reason(reason)): msgspec.convert(opened, OpenCoverage)
+            for version, reason, opened in data
+        }
+        self.clean()
+
+
+def _reason(name: Any) -> CoverageReason:
+    known: CoverageReason = msgspec.convert(name, CoverageReason)
+    return known
+
+
+def _by_group(counts: dict[Key, Counted]) -> dict[Group, Counted]:
+    """The counts of a slot by what has an episode of its own, in the order of the log."""
+    groups: dict[Group, Counted] = {}
+    for key, counted in counts.items():
+        if key.reason == WATCHED or key.reason in WITHOUT_EPISODE:
+            continue
+        group = Group(OTHERS if key.reason in OF_THE_MODEL else key.version, key.reason)
+        before = groups.get(group)
+        groups[group] = counted if before is None else before.then(counted)
+    return groups
+
+
+def _severity(it: Uncovered, lasted_ms: int) -> Severity:
+    """How bad it is: what passes by itself is not, half of the traffic is.
+
+    >>> it = Uncovered("retired_version", "m", "1", [], 5, 0.2, 0, 5, 0)
+    >>> _severity(it, 0), _severity(it._replace(reason="warming_up"), 0)
+    ('medium', 'low')
+    """
+    if it.reason in _PASSING and lasted_ms < _DAY_MS:
+        return "low"
+    if it.reason in ("model_over_limit", "nothing_comparable"):
+        return "high"
+    if UNITS[it.reason] != "event" or it.share < 0.1:
+        return "low"
+    return "high" if it.share >= 0.5 and it.reason not in _PASSING else "medium"

@@ -1,0 +1,209 @@
+"""The sentences about what is not watched: what, how much, since when, why, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from stream_monitor.alerts.wording import moment
+from stream_monitor.watched.coverage import UNITS, CoverageReason
+
+_NAMED: Final = 5
+
+
+class Uncovered(NamedTuple):
+    """What a sentence about a reason needs.
+
+    ``names`` are the features, versions or models it is about, the most frequent first; ``n`` is
+    how much of its unit came in the last hour, ``share`` that of the model's events, where the
+    reason counts events.  ``n_total`` of ``n_needed`` events have become the reference so far.
+    """
+
+    reason: CoverageReason
+    model: str
+    version: str
+    names: Sequence[str]
+    n: int
+    share: float
+    since_ms: int
+    n_total: int
+    n_needed: int
+
+
+def listed(names: Sequence[str]) -> str:
+    """Some names, and how many more there are.
+
+    >>> listed(["a", "b"]), listed(list("abcdefg"))
+    ('a, b', 'a, b, c, d, e and 2 more')
+    """
+    named = [name or "others" for name in names]
+    more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+    return ", ".join(named[:_NAMED]) + more
+
+
+def _plural(n: int, word: str) -> str:
+    return f"{n:,} {word}" if n == 1 else f"{n:,} {word}s"
+
+
+def _warming_up(it: Uncovered) -> str:
+    return (
+        f"its first {it.n_needed:,} events become its reference ({min(it.n_total, it.n_needed):,} "
+        f"so far).  To watch a version from its first event, announce it with a profile: "
+        f"driftline profile build, then driftline profile send"
+    )
+
+
+def _no_profile(_: Uncovered) -> str:
+    return (
+        "the reference of this version lies in another partition.  Write it to every partition: "
+        "driftline profile send, or driftline models promote"
+    )
+
+
+def _retired(it: Uncovered) -> str:
+    return (
+        f"the version was retired and still receives events.  Stop sending to it, or put it back "
+        f"into service: driftline models promote {it.model} {it.version}"
+    )
+
+
+def _version_over_limit(it: Uncovered) -> str:
+    return (
+        f"all places for versions of this model are taken ({listed(it.names)} found none).  A "
+        "version name for each deploy, not for each build, or a higher [monitor] max_versions"
+    )
+
+
+def _model_over_limit(it: Uncovered) -> str:
+    return (
+        f"all places for models of this partition are taken ({listed(it.names)} found none).  "
+        "Raise [monitor] max_models, or stop what makes up model names"
+    )
+
+
+def _nothing_comparable(_: Uncovered) -> str:
+    return (
+        "the reference has no feature and no prediction that can be compared.  Build a profile "
+        "from at least 300 rows: driftline profile build says what it leaves out, and why"
+    )
+
+
+def _stale(_: Uncovered) -> str:
+    return (
+        "they lie in a partition that is not their model's: their producer knows an old number of "
+        "partitions or shards.  Restart it, or wait until its metadata are refreshed"
+    )
+
+
+def _not_comparable(it: Uncovered) -> str:
+    return (
+        f"the reference does not have {listed(it.names)}.  If they matter, build the profile from "
+        "data that has them; if not, resolve this episode"
+    )
+
+
+def _too_short(it: Uncovered) -> str:
+    return (
+        f"the reference has too few values of {listed(it.names)} (300 are needed).  Build the "
+        "profile from more rows; if they do not matter, resolve this episode"
+    )
+
+
+def _label_elsewhere(_: Uncovered) -> str:
+    return (
+        "their prediction lies in another partition, so they join to none.  Write labels with "
+        "driftline's writers, under the key of their prediction"
+    )
+
+
+def _label_not_comparable(_: Uncovered) -> str:
+    return (
+        "they cannot be compared with their predictions.  Send labels of the type of the "
+        "prediction, or name the positive one in the profile (--positive)"
+    )
+
+
+def _replaced(_: Uncovered) -> str:
+    return (
+        "another reference was put in its place for the same version; what was found so far is "
+        "compared with the old one no more.  driftline audit names who did it"
+    )
+
+
+def _rejected(_: Uncovered) -> str:
+    return "they became dead letters: driftline doctor names the reasons"
+
+
+_WHY: Final[dict[CoverageReason, Callable[[Uncovered], str]]] = {
+    "warming_up": _warming_up,
+    "no_profile": _no_profile,
+    "retired_version": _retired,
+    "version_over_limit": _version_over_limit,
+    "model_over_limit": _model_over_limit,
+    "nothing_comparable": _nothing_comparable,
+    "routed_by_stale_metadata": _stale,
+    "feature_not_comparable": _not_comparable,
+    "series_too_short": _too_short,
+    "label_prediction_elsewhere": _label_elsewhere,
+    "label_not_comparable": _label_not_comparable,
+    "reference_replaced": _replaced,
+    "rejected": _rejected,
+}
+
+
+def sentence(it: Uncovered) -> str:
+    """What is not watched, since when, how much, why, and what to do.
+
+    >>> sentence(Uncovered("retired_version", "m", "1", [], 310, 0.4, 1362128040000, 310, 0))[:80]
+    'coverage: 310 events of version 1 in the last hour are not watched (40 % of the '
+    """
+    since = f"since {moment(it.since_ms)}"
+    of = f" of version {it.version}" if it.version else ""
+    unit = UNITS[it.reason]
+    if unit == "feature":
+        what = f"{_plural(len(it.names), 'feature')}{of} {_are(len(it.names))} not watched {since}"
+    elif it.reason == "model_over_limit":
+        what = (
+            f"{_plural(it.n, 'event')} of {_plural(len(it.names), 'model')} in the last hour "
+            f"{_are(it.n)} not watched {since}"
+        )
+    elif unit == "event":
+        part = f"{_percent(it.share)} of the traffic" if it.share < 1 else "all of the traffic"
+        what = (
+            f"{_plural(it.n, 'event')}{of} in the last hour {_are(it.n)} not watched ({part}) "
+            f"{since}"
+        )
+    elif it.reason == "reference_replaced":
+        what = f"the reference{of} was replaced {since}"
+    else:
+        label = "label" if unit == "label" else "record"
+        what = f"{_plural(it.n, label)}{of} in the last hour {_are(it.n)} not used {since}"
+    return f"coverage: {what}: {_WHY[it.reason](it)}"
+
+
+def _are(n: int) -> str:
+    return "is" if n == 1 else "are"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %"
+
+
+def sentence_over(
+    reason: CoverageReason, version: str, n: int, since_ms: int, *, is_watched: bool = False
+) -> str:
+    """It is over; ``is_watched``, for the version is watched now.
+
+    >>> sentence_over("warming_up", "3", 2000, 1362128040000, is_watched=True)
+    'coverage: version 3 is watched now; 2,000 events since 2013-03-01 08:54Z were not'
+    """
+    since = f"since {moment(since_ms)}"
+    if is_watched:
+        return f"coverage: version {version} is watched now; {_plural(n, 'event')} {since} were not"
+    of = f" of version {version}" if version else ""
+    if reason == "reference_replaced":
+        return f"coverage: the new reference{of} is in place {since}"
+    unit = UNITS[reason]
+    what = "values" if unit == "feature" else f"{unit}s"
+    said = reason.replace("_", " ")
+    return f"coverage: no more {what}{of} come ({said}); {n:,} {since} were not watched"
