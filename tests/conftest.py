@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from driftline.stack.embedded import EmbeddedBroker
+from driftline.stack.folder import own_folder
 from driftline.stack.kafka import (
     MIN_JAVA,
     SINGLE_NODE,
@@ -29,7 +30,7 @@ from driftline.stack.kafka import (
     have_jars,
     java_version,
 )
-from driftline.stack.process import data_folder, free_port
+from driftline.stack.process import free_port
 from driftline.stack.valkey import Valkey
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def _kafka() -> Iterator[tuple[str, str]]:
         with _in_docker() as servers:
             yield servers, f"Apache Kafka {VERSION} (container)"
         return
-    with data_folder() as folder:
+    with own_folder("stack") as folder:
         broker = ApacheKafka(folder) if _jars_and_java() else EmbeddedBroker(folder)
         try:
             broker.start()
@@ -152,7 +153,7 @@ def redis_url() -> Iterator[str]:
     if given:
         yield given
         return
-    with data_folder() as folder:
+    with own_folder("stack") as folder:
         valkey = Valkey(folder)
         try:
             valkey.start()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+import errno
+from collections.abc import Callable
+from typing import Any, Final
 
 from producer.printable import printable
 
@@ -41,26 +43,56 @@ class Failure(Exception):  # noqa: N818 - what a person reads is no error of the
 
 def explained(error: BaseException) -> Failure:
     """What an exception of a library means to a person."""
-    module, name = type(error).__module__.partition(".")[0], type(error).__name__
-    if isinstance(error, ModuleNotFoundError):
-        return Failure(
-            "a part of driftline is not installed",
-            why=f"no module named {error.name}",
-            fix="pip install 'driftline[demo]' (or [monitor], [trainer])",
-            code=USAGE,
-        )
-    if module == "confluent_kafka" or name == "KafkaException":
-        return _of_kafka(error)
-    if module == "redis":
-        return _of_redis(error)
-    if name == "WrongSetting" or (name == "ValidationError" and module.startswith("pydantic")):
-        return Failure("a setting is wrong", why=str(error), fix="see driftline.toml", code=USAGE)
-    if isinstance(error, FileNotFoundError):
-        return Failure("there is no such file", where=str(error.filename), code=USAGE)
+    name = type(error).__name__
+    for fits, explain in _KNOWN:
+        if fits(error):
+            return explain(error)
     return Failure(
         "something unexpected happened",
         why=f"{name}: {error}",
         fix="run it again with --debug, and report what it says",
+    )
+
+
+_FILES: Final[dict[int, tuple[str, str]]] = {
+    errno.ENOENT: ("there is no such file", "check the path"),
+    errno.EACCES: ("this user may not use the file", "change its owner or its rights"),
+    errno.EPERM: ("this user may not use the file", "change its owner or its rights"),
+    errno.ENOTDIR: (
+        "a file stands where a folder is needed",
+        "remove the file, or name another folder",
+    ),
+    errno.EEXIST: ("a file stands where a folder is needed", "remove it, or name another folder"),
+    errno.EISDIR: ("a folder stands where a file is needed", "name a file"),
+    errno.EROFS: ("the file system is read-only", "name a folder that can be written"),
+    errno.ENOSPC: ("the disk is full", "free some space, or name a folder on another disk"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space, or name another folder"),
+    errno.ENOMEM: ("there is not enough memory", "give the process more memory"),
+}
+
+
+def _of_files(error: OSError) -> Failure:
+    """A path that cannot be used as it is."""
+    where = str(error.filename) if error.filename is not None else ""
+    known = _FILES.get(error.errno or 0)
+    if known is None:
+        return Failure(
+            "the operating system rejected a request",
+            where=where,
+            why=error.strerror or str(error),
+            fix="run it again with --debug to see where",
+        )
+    what, fix = known
+    code = RUNTIME if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM) else USAGE
+    return Failure(what, where=where, why=error.strerror or str(error), fix=fix, code=code)
+
+
+def _of_database(error: BaseException) -> Failure:
+    """The trainer's SQLite file cannot be used."""
+    return Failure(
+        "the trainer's database cannot be used",
+        why=str(error),
+        fix="give --home a folder that this user can write, on a disk with free space",
     )
 
 
@@ -95,3 +127,52 @@ def _of_kafka(error: BaseException) -> Failure:
         fix="check --bootstrap-servers or KAFKA_BOOTSTRAP_SERVERS; `driftline doctor` looks",
         code=UNREACHABLE,
     )
+
+
+def _of_modules(error: BaseException) -> Failure:
+    return Failure(
+        "a part of driftline is not installed",
+        why=f"no module named {getattr(error, 'name', '')}",
+        fix="pip install 'driftline[demo]' (or [monitor], [trainer])",
+        code=USAGE,
+    )
+
+
+def _of_settings(error: BaseException) -> Failure:
+    return Failure("a setting is wrong", why=str(error), fix="see driftline.toml", code=USAGE)
+
+
+def _of_memory(error: BaseException) -> Failure:
+    return Failure(
+        "there is not enough memory",
+        why=str(error) or "an allocation failed",
+        fix="give the process more memory, or a smaller file",
+    )
+
+
+def _is_of(*modules: str) -> Callable[[BaseException], bool]:
+    """Whether an error is of a library: by its module's name, so that none is imported for it."""
+    return lambda error: type(error).__module__.partition(".")[0] in modules
+
+
+def _is_setting(error: BaseException) -> bool:
+    name = type(error).__name__
+    return name == "WrongSetting" or (
+        name == "ValidationError" and _is_of("pydantic", "pydantic_core")(error)
+    )
+
+
+def _is_a(kind: type[BaseException]) -> Callable[[BaseException], bool]:
+    return lambda error: isinstance(error, kind)
+
+
+_KNOWN: Final[tuple[tuple[Callable[[BaseException], bool], Callable[[Any], Failure]], ...]] = (
+    (_is_a(ModuleNotFoundError), _of_modules),
+    (lambda e: _is_of("confluent_kafka")(e) or type(e).__name__ == "KafkaException", _of_kafka),
+    (_is_of("redis"), _of_redis),
+    (_is_setting, _of_settings),
+    (_is_of("sqlite3"), _of_database),
+    (_is_a(MemoryError), _of_memory),
+    (_is_a(OSError), _of_files),
+)
+"""Which errors are explained, and how; the first that fits."""

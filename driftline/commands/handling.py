@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import re
 import time
 from collections import Counter
@@ -196,7 +197,7 @@ def write_command(
     now_ms = round(time.time() * 1000)
     command = Command(
         id=uuid7(now_ms), model=alert.model, action=action, episode=alert.episode_id,
-        actor=by or getpass.getuser(), time_ms=now_ms, until_ms=until_ms, reason=reason,
+        actor=by or user_name(), time_ms=now_ms, until_ms=until_ms, reason=reason,
     )  # fmt: skip
     writer = LogWriter(
         settings.kafka.bootstrap_servers, topic_prefix=settings.topics.prefix,
@@ -205,3 +206,11 @@ def write_command(
     writer.write(command, partition=alert.partition)
     writer.flush()
     note(f"{action}: {alert.explanation}")
+
+
+def user_name() -> str:
+    """The name of who runs the command; of a uid without a name, as in containers, its number."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid-{os.getuid()}"

@@ -6,8 +6,6 @@ import contextlib
 import json
 import os
 import secrets
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -35,6 +33,7 @@ from driftline.demo.scenario import (
 from driftline.demo.screen import Screen
 from driftline.reading import TopicReader
 from driftline.stack import LocalStack, ServerFailed
+from driftline.stack.folder import own_folder
 from driftline.topic_values import TopicValues
 from producer.routing import topic_names
 from stream_monitor.contracts import ALERT_CE_TYPE, DriftAlert
@@ -155,7 +154,7 @@ def run(screen: Screen, *, seconds: float, keep: bool, began: float) -> Result:
         topic_registry.create_topics(client, topics)
         if settings.topics.prefix != OWN_PREFIX:
             cleanup.callback(_leave_no_trace, settings, [topic.name for topic in topics])
-        folder = cleanup.enter_context(_log_folder())
+        folder = cleanup.enter_context(own_folder("demo", stays_after_failure=True))
         play = cleanup.enter_context(playing(settings, screen, began))
         home = folder / "trainer"
         environment = stack.settings_env()
@@ -175,14 +174,6 @@ def run(screen: Screen, *, seconds: float, keep: bool, began: float) -> Result:
         if keep:
             _wait_for_ctrl_c(play, settings)
     return result
-
-
-@contextlib.contextmanager
-def _log_folder() -> Iterator[Path]:
-    """Where the processes' logs go; it stays when something failed, for people to look."""
-    folder = Path(tempfile.mkdtemp(prefix="driftline-demo-"))
-    yield folder
-    shutil.rmtree(folder)
 
 
 def _prefix() -> str:

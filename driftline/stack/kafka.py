@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,9 @@ MIN_JAVA: Final = 17
 _POM: Final = Path(__file__).with_name("kafka-pom.xml")
 _READY_S: Final = 120.0
 _FETCH_S: Final = 600.0
+
+_UNICODE: Final = {"LC_ALL": "C.UTF-8"}
+"""Without it Java reads no folder whose name has more than ASCII."""
 
 SINGLE_NODE: Final = {
     "offsets.topic.replication.factor": "1",
@@ -54,8 +58,18 @@ def libs_folder() -> Path:
     home = os.environ.get("DRIFTLINE_KAFKA_HOME")
     if home:
         return Path(home) / "libs"
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "driftline" / f"kafka-{VERSION}" / "libs"
+    return _cache() / "driftline" / f"kafka-{VERSION}" / "libs"
+
+
+def _cache() -> Path:
+    """The user's cache; one in the folder for temporary files where the user has no home."""
+    given = os.environ.get("XDG_CACHE_HOME")
+    if given:
+        return Path(given)
+    try:
+        return Path.home() / ".cache"
+    except RuntimeError:  # a uid without an entry in passwd, and no HOME: usual in containers
+        return Path(tempfile.gettempdir()) / f"driftline-cache-{os.getuid()}"
 
 
 def have_jars() -> bool:
@@ -110,7 +124,7 @@ class ApacheKafka:
             "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{controller}",
             "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
             "controller.listener.names": "CONTROLLER",
-            "log.dirs": str(self._folder / "data"),
+            "log.dirs": "data",  # in the folder it runs in: a list, so a path must have no comma
             **SINGLE_NODE,
             **(properties or {}),
         }
@@ -122,7 +136,10 @@ class ApacheKafka:
         ]  # fmt: skip
         self._format = [*java, "kafka.tools.StorageTool", "format"]
         self.process = ServerProcess(
-            [*java, "kafka.Kafka", str(self._properties)], self._folder / "server.log"
+            [*java, "kafka.Kafka", self._properties.name],
+            self._folder / "server.log",
+            folder=self._folder,
+            environment=_UNICODE,
         )
 
     def start(self) -> None:
@@ -131,8 +148,9 @@ class ApacheKafka:
             cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
             # One argument: an id may begin with a dash.
             done = subprocess.run(  # noqa: S603 - our own command line
-                [*self._format, f"--cluster-id={cluster}", "-c", str(self._properties)],
-                capture_output=True, text=True, check=False,
+                [*self._format, f"--cluster-id={cluster}", "-c", self._properties.name],
+                capture_output=True, text=True, check=False, cwd=self._folder,
+                env=os.environ | _UNICODE,
             )  # fmt: skip
             if done.returncode:
                 raise ServerFailed(

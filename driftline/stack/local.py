@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from driftline.stack.embedded import SHORT_TIMEOUTS, EmbeddedBroker
+from driftline.stack.folder import own_folder
 from driftline.stack.kafka import MIN_JAVA, ApacheKafka, have_jars, java_version
-from driftline.stack.process import clean_up_on_sigterm, data_folder
+from driftline.stack.process import clean_up_on_sigterm
 from driftline.stack.valkey import Valkey
 
 
@@ -36,7 +37,7 @@ class LocalStack:
         """
         with contextlib.ExitStack() as stack:
             stack.enter_context(clean_up_on_sigterm())
-            folder = stack.enter_context(data_folder())
+            folder = stack.enter_context(own_folder("stack"))
             servers = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
             broker, embedded = "Kafka at KAFKA_BOOTSTRAP_SERVERS", False
             if not servers:

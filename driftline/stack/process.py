@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 STOP_S: Final = 10.0
-_DATA_PREFIX: Final = "driftline-stack-"
-_OWNER: Final = "owner.pid"
 
 # The kernel kills the server when the thread that started it is gone, however it went: a crash or
 # kill -9 runs no clean-up of ours.  1 is PR_SET_PDEATHSIG; where there is no prctl (macOS) only an
@@ -71,10 +67,18 @@ def clean_up_on_sigterm() -> Iterator[None]:
 
 
 class ServerProcess:
-    """One server; its output goes to ``log``."""
+    """One server; its output goes to ``log``, and it runs in ``folder``, if one is given."""
 
-    def __init__(self, command: Sequence[str], log: Path) -> None:
-        self.command, self.log = list(command), log
+    def __init__(
+        self,
+        command: Sequence[str],
+        log: Path,
+        *,
+        folder: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.command, self.log, self._folder = list(command), log, folder
+        self._environment = environment or {}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -91,6 +95,8 @@ class ServerProcess:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                cwd=self._folder,
+                env=os.environ | self._environment,
             )
 
     def wait_until(self, ready: Callable[[], bool], timeout_s: float) -> None:
@@ -130,27 +136,3 @@ class ServerProcess:
             self._process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             self.kill()
-
-
-@contextlib.contextmanager
-def data_folder() -> Iterator[Path]:
-    """A folder for the servers' data, removed at the end; those of dead owners go as well."""
-    _sweep()
-    folder = Path(tempfile.mkdtemp(prefix=_DATA_PREFIX))
-    (folder / _OWNER).write_text(str(os.getpid()))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _sweep() -> None:
-    """Remove what a killed owner could not."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_DATA_PREFIX}*"):
-        try:
-            owner = int((folder / _OWNER).read_text())
-            os.kill(owner, 0)
-        except ProcessLookupError:
-            shutil.rmtree(folder, ignore_errors=True)
-        except (OSError, ValueError):
-            continue  # another user's, or just being made

@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 
 import redis
 
+from driftline.stack.folder import own_folder
 from driftline.stack.kafka import ApacheKafka, fetch_jars
-from driftline.stack.process import data_folder, free_port
+from driftline.stack.process import free_port
 from driftline.stack.valkey import Valkey
 from tests.chaos.proxy import Proxy
 
@@ -24,7 +25,7 @@ class Servers:
 
     def __enter__(self) -> Self:
         fetch_jars()  # on a new machine nothing else has
-        self._folder = data_folder()
+        self._folder = own_folder("stack")
         self.folder: Path = self._folder.__enter__()
         self.kafka = ApacheKafka(self.folder)
         self.valkey = Valkey(self.folder, append_only=True)

@@ -16,8 +16,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 from cryptography.hazmat.primitives import serialization
 
+from driftline.stack.folder import own_folder
 from driftline.stack.kafka import ApacheKafka, fetch_jars
-from driftline.stack.process import data_folder, free_port
+from driftline.stack.process import free_port
 
 USER: Final = "driftline"
 PASSWORD: Final = 'it\'s a "secret"'  # noqa: S105 - of a broker that lives for a test
@@ -41,7 +42,7 @@ class SecuredKafka(NamedTuple):
 def secured_kafka() -> Iterator[SecuredKafka]:
     """One node with a listener for passwords and one for certificates."""
     fetch_jars()
-    with data_folder() as folder:
+    with own_folder("stack") as folder:
         ca = trustme.CA()
         for name in ("server", "client", "stranger"):
             issuer = trustme.CA() if name == "stranger" else ca

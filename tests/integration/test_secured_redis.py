@@ -15,7 +15,7 @@ import pytest
 import redis
 import trustme
 
-from driftline.stack.process import data_folder
+from driftline.stack.folder import own_folder
 from driftline.stack.valkey import Valkey
 from stream_monitor.state.redis_store import RedisStateStore
 from stream_monitor.state.store import StoreUnavailable
@@ -26,7 +26,7 @@ SECRET = "s3cret"  # noqa: S105 - of a server that lives for a test
 @pytest.fixture(scope="module")
 def secured() -> Iterator[str]:
     """Address of a Valkey that asks for a password."""
-    with data_folder() as folder:
+    with own_folder("stack") as folder:
         valkey = Valkey(folder)
         valkey.start()
         with redis.Redis.from_url(valkey.url) as client:

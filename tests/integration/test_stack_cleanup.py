@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from driftline.stack.process import ServerFailed, ServerProcess, data_folder
+from driftline.stack.folder import own_folder
+from driftline.stack.process import ServerFailed, ServerProcess
 
 # Kafka is named, so that only Valkey starts; its pid and folder are told through its own port.
 SCRIPT = """
@@ -92,9 +93,9 @@ def test_servers_die_with_an_owner_that_was_killed_and_the_next_one_removes_its_
     until(lambda: gone(pid))
     assert folder.is_dir()
     monkeypatch.setattr("tempfile.tempdir", str(folder.parent))
-    with data_folder() as ours:
+    with own_folder("stack") as ours:
         assert not folder.exists()
-        with data_folder() as another:
+        with own_folder("stack") as another:
             assert ours.is_dir()  # its owner lives
             assert another != ours
     assert not ours.exists()

@@ -11,8 +11,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from driftline import topic_registry
 from driftline.stack import LocalStack, ServerFailed
+from driftline.stack.folder import own_folder
 from driftline.stack.kafka import ApacheKafka, answers
-from driftline.stack.process import data_folder
 from driftline.stack.valkey import Valkey
 
 N = 1_000
@@ -26,7 +26,7 @@ def nothing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    with data_folder() as folder:
+    with own_folder("stack") as folder:
         yield folder
 
 
@@ -102,3 +102,22 @@ def test_acknowledged_records_survive_a_kill_of_the_broker(folder: Path) -> None
         assert [record.value() for record in records] == [str(n).encode() for n in range(N)]
     finally:
         kafka.stop()
+
+
+@pytest.mark.kafka
+@pytest.mark.usefixtures("kafka_from_jars")
+def test_kafka_runs_in_a_folder_of_any_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list of folders is split at commas, properties know backslashes, Java knows locales."""
+    odd = tmp_path / "a,b\\c d-日本"
+    odd.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(odd))
+    monkeypatch.setenv("LC_ALL", "C")
+    with own_folder("stack") as folder:
+        broker = ApacheKafka(folder)
+        try:
+            broker.start()
+            assert (folder / "kafka" / "data" / "meta.properties").is_file()
+        finally:
+            broker.stop()

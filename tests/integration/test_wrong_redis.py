@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import redis
 
-from driftline.stack.process import ServerProcess, data_folder, free_port
+from driftline.stack.folder import own_folder
+from driftline.stack.process import ServerProcess, free_port
 from driftline.stack.valkey import binary
 from stream_monitor.state.redis_store import ACL_RULES, RedisStateStore, partition_key
 from stream_monitor.state.store import WrongStore
@@ -37,7 +38,7 @@ def answers(url: str) -> bool:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    with data_folder() as made:
+    with own_folder("stack") as made:
         yield made
 
 
