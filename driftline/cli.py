@@ -23,6 +23,7 @@ from driftline.commands import (
     forward,
     handling,
     incidents,
+    inspect,
     models,
     monitor,
     profile,
@@ -93,6 +94,7 @@ app.command("retrain")(retrain.retrain)
 app.command("publish")(publish.publish)
 app.command("forward")(forward.forward)
 app.command("replay")(replay.replay)
+app.command("inspect")(inspect.inspect)
 app.command("check")(check.check)
 app.command("drill")(drill.drill)
 app.command("status")(status.status)

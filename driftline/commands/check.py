@@ -9,8 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from driftline.commands.failure import CHECK_FAILED, USAGE, Failure
-from driftline.commands.options import Categorical, Json
+from driftline.commands.options import (
+    Categorical,
+    DecimalMark,
+    Encoding,
+    Ignore,
+    Json,
+    Numeric,
+    Separator,
+    TimeFormat,
+    choices_of,
+)
 from driftline.commands.output import write_json, write_line
+from driftline.commands.rows import note_left_out, read_rows, refusals
 
 if TYPE_CHECKING:
     from driftline.replay.check import ColumnCheck
@@ -39,9 +50,15 @@ def check(
     time: Annotated[
         str | None, typer.Option(help="Column of event time: it is not compared.")
     ] = None,
+    time_format: TimeFormat = None,
     label: Annotated[str | None, typer.Option(help="Column of the truth.")] = None,
     prediction: Annotated[str | None, typer.Option(help="Column of the predictions.")] = None,
+    ignore: Ignore = None,
+    numeric: Numeric = None,
     categorical: Categorical = None,
+    separator: Separator = None,
+    decimal: DecimalMark = None,
+    encoding: Encoding = None,
     *,
     as_json: Json = False,
 ) -> None:
@@ -51,38 +68,45 @@ def check(
     time in a thousand, and only differences that matter count (PSI 0.02, or a point of missing
     values).
     """
-    from driftline.replay.check import check as compare  # noqa: PLC0415 - light imports
-    from driftline.replay.columns import layout_of  # noqa: PLC0415
-    from driftline.replay.refusal import BadSource  # noqa: PLC0415
-    from driftline.replay.source import read_frame  # noqa: PLC0415
+    choices = choices_of(
+        ignore=ignore, numeric=numeric, categorical=categorical, separator=separator,
+        decimal=decimal, encoding=encoding,
+    )  # fmt: skip
+    with refusals():
+        from driftline.replay.check import check as compare  # noqa: PLC0415 - light imports
+        from driftline.replay.check import layout_to_compare  # noqa: PLC0415
+        from driftline.tables.times import with_times  # noqa: PLC0415
 
-    try:
-        normal, now = read_frame(reference), read_frame(current)
-        layout_of(normal, time=time, prediction=prediction, label=label)  # are they there?
-        layout = layout_of(
-            normal, time=time, prediction=None, label=None, categorical=categorical or []
-        )
-    except BadSource as bad:
-        raise Failure(str(bad), fix=bad.fix, code=USAGE) from bad
+        normal, now = read_rows(reference, choices), read_rows(current, choices, lenient=True)
+        layout = layout_to_compare(normal, time=time, prediction=prediction, label=label)
+        for table in (normal, now):
+            with_times(table.frame, time, time_format)  # are they written so?
+    note_left_out(layout.ignored)
     columns = compare(normal, now, layout)
     if all(column.verdict == "not_compared" for column in columns):
         raise Failure(
             "nothing can be compared", where=str(reference), why=columns[0].explanation,
             fix="a reference of more rows", code=USAGE,
         )  # fmt: skip
+    shown = [
+        column
+        for column in columns
+        if column.verdict != "not_compared" or column.column not in layout.ignored
+    ]
     verdicts = [column.verdict for column in columns]
     failed = any(_fails(column, fail_on) for column in columns)
     if as_json:
         write_json({
-            "reference_events": len(normal), "events": len(now), "failed": failed,
+            "reference_events": len(normal.frame), "events": len(now.frame), "failed": failed,
             "drift": verdicts.count("drift"), "quality": verdicts.count("quality"),
-            "columns": columns, "ignored": layout.ignored,
+            "columns": shown, "ignored": layout.ignored,
         })  # fmt: skip
     else:
         width = max(len(column.column) for column in columns)
-        for column in columns:
+        for column in shown:
             write_line(f"  {column.column:<{width}}  {column.verdict:<12}  {column.explanation}")
-        for name, why in layout.ignored.items():
+        found = {column.column for column in shown}
+        for name, why in ((n, w) for n, w in layout.ignored.items() if n not in found):
             write_line(f"  {name:<{width}}  {'ignored':<12}  {why}")
     if failed:
         raise typer.Exit(CHECK_FAILED)

@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, TypeAlias
 
 import msgspec
 import typer
 
 from driftline.commands.connection import connect_redis, load_settings
 from driftline.commands.failure import USAGE, Failure
-from driftline.commands.options import Config, Json, Prefix, RedisUrl, Time, TimeFormat
-from driftline.commands.output import note, write_json, write_line
+from driftline.commands.options import (
+    Categorical,
+    Config,
+    DecimalMark,
+    Encoding,
+    Ignore,
+    Json,
+    Numeric,
+    Prefix,
+    RedisUrl,
+    Separator,
+    Time,
+    TimeFormat,
+    choices_of,
+)
+from driftline.commands.output import note, write_json, write_line, write_lines
+from driftline.commands.rows import note_left_out, read_rows, refusals
 
 if TYPE_CHECKING:
     from driftline.explain.calibration import HeldBudget
     from driftline.explain.power import Smallest
+    from driftline.tables.kinds import Choices
     from stream_monitor.reference.profile import ReferenceProfile
     from stream_monitor.settings import Settings
 
@@ -43,6 +59,12 @@ def calibration(
     source: Source,
     time: Time = None,
     time_format: TimeFormat = None,
+    ignore: Ignore = None,
+    numeric: Numeric = None,
+    categorical: Categorical = None,
+    separator: Separator = None,
+    decimal: DecimalMark = None,
+    encoding: Encoding = None,
     config: Config = None,
     redis_url: RedisUrl = None,
     prefix: Prefix = None,
@@ -56,8 +78,12 @@ def calibration(
     """
     from driftline.explain.calibration import calibration_of, held_budget, rate_fix  # noqa: PLC0415
 
+    choices = choices_of(
+        ignore=ignore, numeric=numeric, categorical=categorical, separator=separator,
+        decimal=decimal, encoding=encoding,
+    )  # fmt: skip
     settings = load_settings(config, redis_url=redis_url, prefix=prefix)
-    profile, per_hour = _profile(source, settings, time, time_format)
+    profile, per_hour = _profile(source, settings, Rows(time, time_format, choices))
     budget = settings.monitor_spec().budget
     channels, held = calibration_of(profile, budget), held_budget(profile, budget)
     if as_json:
@@ -67,7 +93,7 @@ def calibration(
         fix = rate_fix(
             from_rows=_is_file(source) and not _is_profile(source), timed=time is not None
         )
-        write_line(_of_weeks(held, None if time is not None else per_hour, fix))
+        write_lines(_of_weeks(held, None if time is not None else per_hour, fix).split("\n"))
     n_detectors = round(channels[0].arl0_events * held.false_alerts / held.per_events)
     write_line(
         f"  {held.false_alerts:g} false alerts in {held.per_events:,} events of the model, "
@@ -96,6 +122,12 @@ def power(
     ] = None,
     time: Time = None,
     time_format: TimeFormat = None,
+    ignore: Ignore = None,
+    numeric: Numeric = None,
+    categorical: Categorical = None,
+    separator: Separator = None,
+    decimal: DecimalMark = None,
+    encoding: Encoding = None,
     config: Config = None,
     redis_url: RedisUrl = None,
     prefix: Prefix = None,
@@ -109,8 +141,12 @@ def power(
     """
     from driftline.explain.power import power_of  # noqa: PLC0415 - light imports
 
+    choices = choices_of(
+        ignore=ignore, numeric=numeric, categorical=categorical, separator=separator,
+        decimal=decimal, encoding=encoding,
+    )  # fmt: skip
     settings = load_settings(config, redis_url=redis_url, prefix=prefix)
-    profile, measured = _profile(source, settings, time, time_format)
+    profile, measured = _profile(source, settings, Rows(time, time_format, choices))
     per_hour = rate or measured or _DEFAULT_RATE
     spec = settings.monitor_spec()
     if spec.budget.per_weeks is not None and profile.events_per_week is None:
@@ -166,14 +202,29 @@ def _share(share: float | None) -> str:
     return "none" if share is None else f"{100 * share:.2g} %"
 
 
-def _profile(
-    source: str, settings: Settings, time: str | None = None, time_format: str | None = None
-) -> tuple[ReferenceProfile, float | None]:
+class Rows(NamedTuple):
+    """What is said of the rows of a file."""
+
+    time: str | None
+    time_format: str | None
+    choices: Choices
+
+    def refuse(self, source: str, why: str, fix: str = "") -> None:
+        """Raises Failure where something is said, and there are no rows."""
+        if self.time is not None or self.time_format is not None:
+            raise Failure(f"--time {why}", where=source, fix=fix, code=USAGE)
+        if self.choices != type(self.choices)():
+            raise Failure(
+                "--ignore, --numeric, --categorical, --separator, --decimal and --encoding are of "
+                "files of rows, and this is none", where=source, code=USAGE,
+            )  # fmt: skip
+
+
+def _profile(source: str, settings: Settings, rows: Rows) -> tuple[ReferenceProfile, float | None]:
     """The reference that is meant, and its events an hour where they are known."""
     if _is_file(source):
-        return _profile_of_file(Path(source), time, time_format)
-    if time is not None or time_format is not None:
-        raise Failure(f"--time is a column of a file, and {source} is none", code=USAGE)
+        return _profile_of_file(Path(source), rows)
+    rows.refuse(source, f"is a column of a file, and {source} is none")
     return _profile_of_model(source, settings)
 
 
@@ -206,23 +257,15 @@ def _profile_of_model(model: str, settings: Settings) -> tuple[ReferenceProfile,
     return found
 
 
-def _profile_of_file(
-    file: Path, time: str | None, time_format: str | None
-) -> tuple[ReferenceProfile, float | None]:
+def _profile_of_file(file: Path, rows: Rows) -> tuple[ReferenceProfile, float | None]:
     """A profile as it was built, or what a file of traffic would give; and its events an hour."""
-    from driftline.replay.columns import layout_of  # noqa: PLC0415 - light imports
-    from driftline.replay.refusal import BadSource  # noqa: PLC0415
-    from driftline.replay.run import profile_of  # noqa: PLC0415
-    from driftline.replay.source import read_frame  # noqa: PLC0415
-    from driftline.replay.times import times_ms, with_times  # noqa: PLC0415
-    from stream_monitor.reference.profile import profile_from_data  # noqa: PLC0415
+    from stream_monitor.reference.profile import profile_from_data  # noqa: PLC0415 - light imports
 
     if _is_profile(file):
-        if time is not None or time_format is not None:
-            raise Failure(
-                "--time: a profile knows its own times", where=str(file),
-                fix="driftline profile build with --time or --events-per-week", code=USAGE,
-            )  # fmt: skip
+        rows.refuse(
+            str(file), "is of rows: a profile knows its own times",
+            "driftline profile build with --time or --events-per-week",
+        )  # fmt: skip
         try:
             return profile_from_data(msgspec.json.decode(file.read_bytes())), None
         except (ValueError, msgspec.MsgspecError) as error:
@@ -230,11 +273,16 @@ def _profile_of_file(
                 "that is no profile", where=str(file), why=str(error),
                 fix="driftline profile build", code=USAGE,
             ) from error  # fmt: skip
-    try:
-        frame = with_times(read_frame(file), time, time_format)
-        profile = profile_of(frame, layout_of(frame, time=time, prediction=None, label=None))
-        times = [] if time is None else times_ms(frame[time])
-    except BadSource as bad:
-        raise Failure(str(bad), fix=bad.fix, code=USAGE) from bad
+    with refusals():
+        from driftline.tables.layout import layout_of  # noqa: PLC0415 - light imports
+        from driftline.tables.reference import profile_of  # noqa: PLC0415
+        from driftline.tables.times import times_ms, with_times  # noqa: PLC0415
+
+        table = read_rows(file, rows.choices)
+        table.frame = with_times(table.frame, rows.time, rows.time_format)
+        layout = layout_of(table, time=rows.time)
+        profile = profile_of(table.frame, layout, model="file", version="1")
+        times = [] if rows.time is None else times_ms(table.frame[rows.time])
+    note_left_out(layout.ignored | profile.skipped)
     span_ms = max(times, default=0) - min(times, default=0)
-    return profile, len(frame) * _HOUR_MS / span_ms if span_ms else None
+    return profile, len(table.frame) * _HOUR_MS / span_ms if span_ms else None

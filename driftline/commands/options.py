@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
+
+from driftline.commands.failure import USAGE, Failure
+
+if TYPE_CHECKING:
+    from driftline.tables.kinds import Choices
 
 Config: TypeAlias = Annotated[
     Path | None,
@@ -49,10 +54,58 @@ Positive: TypeAlias = Annotated[
         "--positive", help="The label a score is the probability of \\[default: 1, or true]."
     ),
 ]
+Ignore: TypeAlias = Annotated[
+    list[str] | None, typer.Option("--ignore", help="A column to leave out; repeat, or A,B.")
+]
+Numeric: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--numeric", help="A column of numbers, whatever it looks like; repeat, or A,B."),
+]
 Categorical: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
         "--categorical", help="A column whose numbers are codes: categories; repeat, or A,B."
     ),
 ]
+Separator: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--separator", help="Between the fields of a CSV \\[default: by its rows]."),
+]
+DecimalMark: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--decimal", help="Decimal mark of a CSV, a point or a comma \\[default: by its numbers]."
+    ),
+]
+Encoding: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--encoding", help="Of text \\[default: by its bytes, UTF-8 or cp1252]."),
+]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="JSON on stdout, for programs.")]
+
+
+def choices_of(
+    *,
+    ignore: list[str] | None = None,
+    numeric: list[str] | None = None,
+    categorical: list[str] | None = None,
+    separator: str | None = None,
+    decimal: str | None = None,
+    encoding: str | None = None,
+) -> Choices:
+    """What the options say of a file and its columns.  Raises Failure where one is no choice."""
+    from driftline.commands.rows import needs_files  # noqa: PLC0415 - it reads this module
+
+    with needs_files():
+        from driftline.tables.kinds import Choices  # noqa: PLC0415 - light imports
+
+    if decimal not in (None, ".", ","):
+        raise Failure(f"--decimal {decimal!r} is neither a point nor a comma", code=USAGE)
+    return Choices(
+        ignore=tuple(ignore or ()),
+        numeric=tuple(numeric or ()),
+        categorical=tuple(categorical or ()),
+        separator=separator,
+        decimal="," if decimal == "," else "." if decimal == "." else None,
+        encoding=encoding,
+    )

@@ -15,17 +15,22 @@ from driftline.commands.options import (
     Bootstrap,
     Categorical,
     Config,
+    DecimalMark,
+    Encoding,
+    Ignore,
+    Numeric,
     Positive,
     Prefix,
+    Separator,
     Time,
     TimeFormat,
+    choices_of,
 )
 from driftline.commands.output import note, write_json
+from driftline.commands.rows import note_left_out, read_rows, refusals
 from producer.names import reference_of
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from stream_monitor.reference.profile import ReferenceProfile
 
 app = typer.Typer(no_args_is_help=True, help="Reference profiles: what a model was trained on.")
@@ -52,7 +57,7 @@ def _importances(given: list[str], features: list[str]) -> dict[str, float]:
 
 @app.command()
 def build(
-    file: Annotated[Path, typer.Argument(help="Training data: CSV (.csv, .csv.gz) or Parquet.")],
+    file: Annotated[Path, typer.Argument(help="Training data: CSV and the like, JSON, Parquet.")],
     model: Annotated[str, typer.Option(help="Name of the model.")],
     version: Annotated[str, typer.Option(help="Version of the model.")],
     output: Annotated[
@@ -68,12 +73,16 @@ def build(
     feature: Annotated[
         list[str] | None, typer.Option(help="A feature; repeat \\[default: all other columns].")
     ] = None,
-    ignore: Annotated[list[str] | None, typer.Option(help="A column that is none.")] = None,
+    ignore: Ignore = None,
+    numeric: Numeric = None,
     task: Annotated[
         Literal["binary", "multiclass", "regression"] | None,
         typer.Option(help="\\[default: what the predictions look like]"),
     ] = None,
     categorical: Categorical = None,
+    separator: Separator = None,
+    decimal: DecimalMark = None,
+    encoding: Encoding = None,
     segment: Annotated[
         list[str] | None,
         typer.Option(help="A column whose values are watched by themselves, or origin=EWR."),
@@ -95,71 +104,53 @@ def build(
     With --time it learns a season of the hour or the week, where the data prove one, and how many
     events a week has.
     """
-    import pandas as pd  # noqa: PLC0415 - light imports
+    choices = choices_of(
+        ignore=ignore, numeric=numeric, categorical=categorical, separator=separator,
+        decimal=decimal, encoding=encoding,
+    )  # fmt: skip
+    with refusals():
+        from driftline.tables.kinds import note_of_codes  # noqa: PLC0415 - light imports
+        from driftline.tables.layout import layout_of, no_column, nothing_to_watch  # noqa: PLC0415
+        from driftline.tables.reference import profile_of  # noqa: PLC0415
+        from driftline.tables.refusal import BadSource  # noqa: PLC0415
+        from driftline.tables.times import with_times  # noqa: PLC0415
+        from stream_monitor.reference.profile import profile_to_data  # noqa: PLC0415
+        from stream_monitor.reference.segment import declared_part  # noqa: PLC0415
 
-    from driftline.replay.codes import may_be_codes, named_columns, note_of  # noqa: PLC0415
-    from driftline.replay.positive import positive_of, what_to_do  # noqa: PLC0415
-    from driftline.replay.refusal import BadSource  # noqa: PLC0415
-    from driftline.replay.times import times_ms, with_times  # noqa: PLC0415
-    from stream_monitor.reference.errors import NoPositiveLabel  # noqa: PLC0415
-    from stream_monitor.reference.frame import profile_from_frame  # noqa: PLC0415 - light imports
-    from stream_monitor.reference.profile import profile_to_data  # noqa: PLC0415
-    from stream_monitor.reference.segment import declared_part  # noqa: PLC0415
-
-    frame = read_frame(file)
-    parts = {declared_part(declared, map(str, frame))[0] for declared in segment or []}
-    wanted = {prediction, label, time, *(feature or []), *parts} - {None}
-    unknown = sorted(str(name) for name in wanted if name not in frame)
-    if unknown:
-        raise Failure(
-            f"no column {', '.join(unknown)}",
-            where=str(file),
-            fix=f"it has {', '.join(map(str, frame.columns))}",
-            code=USAGE,
-        )
-    left_out = {prediction, label, time, *(ignore or [])}
-    features = feature or [str(name) for name in frame.columns if name not in left_out]
-    important = _importances(importance or [], features)
-    try:
-        codes = named_columns(categorical or [], features)
-        frame = with_times(frame, time, time_format)
-        if time is not None:
-            moments = pd.to_datetime(times_ms(frame[time]), unit="ms", utc=True)
-            frame = frame.assign(**{time: moments})
-        made = profile_from_frame(
-            frame,
-            model=model,
-            version=version,
-            prediction=prediction,
-            label=label,
-            features=features,
-            task=task,
-            segments=segment or [],
-            importances=important,
-            positive=positive_of(positive, None if label is None else frame[label]),
-            categorical=sorted(codes),
-            time=time,
-            events_per_week=events_per_week,
-        )
-    except BadSource as bad:
-        raise Failure(str(bad), where=str(file), fix=bad.fix, code=USAGE) from bad
-    except NoPositiveLabel as error:
-        what, why, fix = what_to_do(error)
-        raise Failure(
-            what, where=f"{file}, column {label}", why=why, fix=fix, code=USAGE
-        ) from error
-    except ValueError as error:
-        raise Failure("no profile can be made of it", where=str(file), why=str(error)) from error
-    numeric = [name for name, fitted in made.features.items() if fitted.kind == "numeric"]
-    if few := [name for name in numeric if may_be_codes(frame[name])]:
-        note(note_of(few))
+        table = read_rows(file, choices)
+        table.frame = with_times(table.frame, time, time_format)
+        for part in (declared_part(text, table.judged)[0] for text in segment or []):
+            if part not in table.judged:
+                raise no_column("--segment", part, table.judged)
+        layout = layout_of(
+            table, time=time, prediction=prediction, label=label, features=tuple(feature or ()),
+        )  # fmt: skip
+        important = _importances(importance or [], [f.name for f in layout.features])
+        try:
+            made = profile_of(
+                table.frame, layout, model=model, version=version, segments=segment or [],
+                positive=positive, task=task, importances=important,
+                events_per_week=events_per_week,
+            )  # fmt: skip
+        except BadSource:
+            raise
+        except ValueError as error:
+            raise Failure(
+                "no profile can be made of it", where=str(file), why=str(error)
+            ) from error
+        left_out = layout.ignored | made.skipped
+        if not made.features and made.prediction is None:
+            raise nothing_to_watch(str(file), left_out)
+    note_left_out(left_out)
+    if few := [name for name in layout.codes if name in made.features]:
+        note(note_of_codes(few))
     _note_no_rate(made)
     data = profile_to_data(made)
     if output is None:
         write_json(data, indent=0)
     else:
         output.write_bytes(msgspec.json.encode(data))
-        note(f"{output}: {len(features)} features, {len(frame)} rows")
+        note(f"{output}: {len(made.features)} features, {len(table.frame)} rows")
 
 
 @app.command()
@@ -201,16 +192,3 @@ def _note_no_rate(made: ReferenceProfile) -> None:
     if made.events_per_week is None:
         note("the profile knows no events a week: a budget per week would be held per events; "
              "give --time or --events-per-week to profile build")  # fmt: skip
-
-
-def read_frame(file: Path) -> pd.DataFrame:
-    """A table from CSV or Parquet, by the name of the file."""
-    import pandas as pd  # noqa: PLC0415 - light imports
-
-    if not file.is_file():
-        raise Failure("there is no such file", where=str(file), code=USAGE)
-    if file.suffix in (".parquet", ".pq"):
-        return pd.read_parquet(file)
-    if file.name.endswith((".csv", ".csv.gz")):
-        return pd.read_csv(file)
-    raise Failure("CSV (.csv, .csv.gz) or Parquet (.parquet)", where=str(file), code=USAGE)

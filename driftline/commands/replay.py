@@ -7,21 +7,35 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 
-from driftline.commands.failure import USAGE, Failure
-from driftline.commands.options import Bootstrap, Categorical, Json, Positive, Time, TimeFormat
+from driftline.commands.options import (
+    Bootstrap,
+    Categorical,
+    DecimalMark,
+    Encoding,
+    Ignore,
+    Json,
+    Numeric,
+    Positive,
+    Separator,
+    Time,
+    TimeFormat,
+    choices_of,
+)
 from driftline.commands.replay_columns import (
     Changes,
-    Roles,
     Traffic,
     normal_of,
     replay_columns,
     timed,
 )
 from driftline.commands.replay_log import replay_log
+from driftline.commands.rows import read_rows, refusals
 
 if TYPE_CHECKING:
     from driftline.replay.log import LogRange
     from driftline.replay.topic import Found
+    from driftline.tables.kinds import Choices
+    from driftline.tables.layout import Roles
     from stream_monitor.reference.profile import ReferenceProfile
 
 _TOPIC: Final = "topic:"
@@ -44,7 +58,12 @@ def replay(
     label: Annotated[str | None, typer.Option(help="Column of the truth.")] = None,
     prediction: Annotated[str | None, typer.Option(help="Column of the predictions.")] = None,
     positive: Positive = None,
+    ignore: Ignore = None,
+    numeric: Numeric = None,
     categorical: Categorical = None,
+    separator: Separator = None,
+    decimal: DecimalMark = None,
+    encoding: Encoding = None,
     inject: Annotated[
         list[str] | None, typer.Option(help="Drift to put in, like mean:temp:+0.5sd@50000.")
     ] = None,
@@ -79,24 +98,24 @@ def replay(
     events.  Options that are about columns (--reference, --inject, --segment, the roles) replay
     its events and labels as the rows of a file, against one reference.
     """
-    from driftline.replay.refusal import BadSource  # noqa: PLC0415 - light imports
-
     roles = (time, prediction, label)
     where = Range(model, since, upto, bootstrap_servers)
-    columns = (reference, inject, segment, categorical, positive, time_format, *roles)
-    try:
-        if source.startswith(_TOPIC) and not any(columns):
+    choices = choices_of(
+        ignore=ignore, numeric=numeric, categorical=categorical, separator=separator,
+        decimal=decimal, encoding=encoding,
+    )  # fmt: skip
+    told = (reference, inject, segment, positive, time_format, *roles)
+    with refusals():
+        if source.startswith(_TOPIC) and not any(told) and choices == type(choices)():
             log = _log(source.removeprefix(_TOPIC), where)
             replay_log(log, config, from_within=since is not None, as_json=as_json)
             return
         stored = _stored(reference)
-        traffic = _traffic(source, where, roles, reference, stored)
+        traffic = _traffic(source, where, roles, reference, stored, choices)
         traffic = timed(traffic, time, time_format)
-        normal = normal_of(traffic, reference, stored, categorical or [], positive)
+        normal = normal_of(traffic, reference, stored, choices, positive)
         changes = Changes(inject or [], segment or [])
-        replay_columns(traffic.frame, normal, changes, config, as_json=as_json)
-    except BadSource as bad:
-        raise Failure(str(bad), fix=bad.fix, code=USAGE) from bad
+        replay_columns(traffic.table.frame, normal, changes, config, as_json=as_json)
 
 
 class Range(NamedTuple):
@@ -115,18 +134,19 @@ def _stored(reference: str | None) -> ReferenceProfile | None:
 
 
 def _traffic(
-    source: str, where: Range, roles: Roles, given: str | None, stored: ReferenceProfile | None
-) -> Traffic:
+    source: str, where: Range, roles: Roles, given: str | None, stored: ReferenceProfile | None,
+    choices: Choices,
+) -> Traffic:  # fmt: skip
     """The rows of a file, or of a topic, which says itself what is what."""
     from driftline.replay import topic  # noqa: PLC0415 - light imports
-    from driftline.replay.refusal import BadSource  # noqa: PLC0415
-    from driftline.replay.source import read_frame  # noqa: PLC0415
+    from driftline.tables.reader import table_of  # noqa: PLC0415
+    from driftline.tables.refusal import BadSource  # noqa: PLC0415
 
     if not source.startswith(_TOPIC):
         if where[:3] != (None, None, None):
             raise BadSource("--model, --from and --to choose from a topic, and this is a file",
                             fix="replay topic:driftline.events.v1")  # fmt: skip
-        return Traffic(source, read_frame(Path(source)), roles)
+        return Traffic(source, read_rows(Path(source), choices), roles)
     name = source.removeprefix(_TOPIC)
     frame, in_force, versions = topic.range_of(
         _found(name, where), where.model, name,
@@ -135,7 +155,8 @@ def _traffic(
     own = (topic.TIME, topic.PREDICTION, topic.LABEL if topic.LABEL in frame else None)
     time, prediction, label = (role or mine for role, mine in zip(roles, own, strict=True))
     roles = (time, prediction, label)
-    return Traffic(source, frame, roles, in_force, tuple(versions), is_log=True)
+    table = table_of(frame, name, choices)
+    return Traffic(source, table, roles, in_force, tuple(versions), is_log=True)
 
 
 def _log(name: str, where: Range) -> LogRange:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from driftline.commands.failure import USAGE, Failure
+from driftline.commands.failure import RUNTIME, USAGE, Failure
 from driftline.commands.replay_output import show
 from driftline.commands.replay_trial import trial
+from driftline.commands.rows import note_left_out, read_rows
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from driftline.replay.columns import Layout
+    from driftline.tables.kinds import Choices
+    from driftline.tables.layout import Layout, Roles
+    from driftline.tables.reader import Table
     from producer.injection import Injection
     from stream_monitor.reference.profile import ReferenceProfile
 
@@ -30,15 +33,11 @@ class Changes(NamedTuple):
     segments: list[str]
 
 
-Roles: TypeAlias = tuple[str | None, str | None, str | None]
-"""The columns of event time, prediction and truth."""
-
-
 class Traffic(NamedTuple):
     """Rows, and which columns are what; of a topic also ``in_force``, a profile of the log."""
 
     source: str
-    frame: pd.DataFrame
+    table: Table
     roles: Roles
     in_force: ReferenceProfile | None = None
     versions: tuple[str, ...] = ()
@@ -58,52 +57,49 @@ class Normal(NamedTuple):
 
 def timed(traffic: Traffic, time: str | None, time_format: str | None) -> Traffic:
     """The same traffic with the column ``time`` read as it is written."""
-    from driftline.replay.times import with_times  # noqa: PLC0415 - light imports
+    from driftline.tables.times import with_times  # noqa: PLC0415 - light imports
 
-    frame = with_times(traffic.frame, time, time_format)
-    return traffic._replace(frame=frame, time_format=time_format)
+    traffic.table.frame = with_times(traffic.table.frame, time, time_format)
+    return traffic._replace(time_format=time_format)
 
 
 def normal_of(
     traffic: Traffic,
     given: str | None,
     stored: ReferenceProfile | None,
-    categorical: list[str],
+    choices: Choices,
     positive: str | None,
 ) -> Normal:
     """What was asked for; without that, what the log has, or the first rows."""
-    from driftline.replay.columns import layout_of  # noqa: PLC0415 - light imports
-    from driftline.replay.reference import parse_reference  # noqa: PLC0415
-    from driftline.replay.refusal import BadSource  # noqa: PLC0415
-    from driftline.replay.source import read_frame  # noqa: PLC0415
+    from driftline.replay.reference import parse_reference  # noqa: PLC0415 - light imports
     from driftline.replay.stored import layout_by  # noqa: PLC0415
-    from driftline.replay.times import with_times  # noqa: PLC0415
+    from driftline.tables.layout import layout_of  # noqa: PLC0415
+    from driftline.tables.refusal import BadSource  # noqa: PLC0415
+    from driftline.tables.times import with_times  # noqa: PLC0415
 
-    frame = traffic.frame
+    frame = traffic.table.frame
     time, prediction, label = traffic.roles
     versions = ", ".join(traffic.versions)
     held = f"; events of versions {versions} are held against it" if ", " in versions else ""
     held += _LEFT_OUT if traffic.is_log else ""
     profile = stored or traffic.in_force
     if profile is not None:
-        if categorical or positive is not None:
-            raise BadSource("--categorical and --positive: a profile says that itself",
+        if choices.categorical or choices.numeric or positive is not None:
+            raise BadSource("--categorical, --numeric and --positive: a profile says that itself",
                             fix="driftline profile build, or --reference first:10%")  # fmt: skip
-        layout = layout_by(profile, frame, time=time, prediction=prediction, label=label,
+        layout = layout_by(profile, traffic.table, time=time, prediction=prediction, label=label,
                            events=traffic.is_log)  # fmt: skip
         where = given if stored else "as the log announces it"
         return Normal(profile, layout, 0, f"{profile.model}@{profile.version}, {where}{held}")
     given = given or "first:10%"
     wanted = parse_reference(given, len(frame))
     first = 0 if isinstance(wanted, Path) else wanted
-    normal = (
-        with_times(read_frame(wanted), time, traffic.time_format)
-        if isinstance(wanted, Path)
-        else frame.iloc[:first]
-    )
-    layout = layout_of(
-        normal, time=time, prediction=prediction, label=label, categorical=categorical
-    )
+    if isinstance(wanted, Path):
+        rows = read_rows(wanted, choices)
+        normal = with_times(rows.frame, time, traffic.time_format)
+    else:
+        rows, normal = traffic.table, frame.iloc[:first]
+    layout = layout_of(rows, time=time, prediction=prediction, label=label)
     wanted_columns = [f.column for f in layout.features]
     wanted_columns += [role for role in traffic.roles if role is not None]
     missing = [column for column in wanted_columns if column not in frame]
@@ -121,8 +117,8 @@ def replay_columns(
     from driftline.replay import report  # noqa: PLC0415 - light imports
     from driftline.replay.comparison import comparison_lines  # noqa: PLC0415
     from driftline.replay.injected import findings  # noqa: PLC0415
-    from driftline.replay.refusal import BadSource  # noqa: PLC0415
     from driftline.replay.run import replay as run  # noqa: PLC0415
+    from driftline.tables.refusal import BadSource  # noqa: PLC0415
     from stream_monitor.reference.profile import ReferenceProfile  # noqa: PLC0415
 
     reference, layout, first, says, positive = normal
@@ -141,11 +137,18 @@ def replay_columns(
             positive=positive,
         ),
     )  # fmt: skip
+    if not as_json:  # there the columns are named on stderr anyway
+        skipped = chosen.profile.skipped.items()
+        note_left_out(layout.ignored | {layout.column_of(name): why for name, why in skipped})
     found = findings(changes, chosen.episodes)
     data = report.summary(chosen, found, against, incidents)
     head = ["Columns", *report.layout_lines(layout, chosen), "", "Reference", f"  {says}"]
     middle = [*report.finding_lines(found), *(comparison_lines(against) if against else [])]
     show(head, middle, chosen, data, of="rows", as_json=as_json)
+    if chosen.refused and len(chosen.refused) >= len(rest):
+        raise Failure(
+            "every row was rejected", why=f"the first: {chosen.refused[0].detail}", code=RUNTIME
+        )
 
 
 def _injections(

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from driftline.reading import Record
-from driftline.replay.refusal import BadSource
+from driftline.tables.refusal import BadSource
 
 
 class Bound(NamedTuple):

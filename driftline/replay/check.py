@@ -14,9 +14,13 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 import msgspec
 import numpy as np
 import pandas as pd
-from scipy.stats import fisher_exact
 
-from driftline.replay.columns import Feature, Layout, floats_of, values_of
+from driftline.replay.sentinels import Shares as _Shares
+from driftline.replay.sentinels import beyond, p_of_rare, p_of_shares, repeating
+from driftline.tables.convert import floats_of, values_of
+from driftline.tables.kinds import IGNORED
+from driftline.tables.layout import Feature, Layout, layout_of, require
+from driftline.tables.reader import Table
 from stream_monitor.reference.errors import ReferenceTooShort
 from stream_monitor.reference.feature import FeatureReference
 from stream_monitor.reference.fit import fit_feature
@@ -31,6 +35,8 @@ Verdict: TypeAlias = Literal["ok", "drift", "quality", "not_compared"]
 ALPHA: Final = 0.001
 MIN_EFFECT: Final = 0.02
 _MIN_MISSING: Final = 0.01
+_MIN_FIRST: Final = 0.005
+_MIN_OUTSIDE: Final = 0.001
 _MOSTLY: Final = 0.5
 _FREQUENT: Final = 9  # categories with a bin of their own
 _MIN_SHARE: Final = 0.005
@@ -61,15 +67,6 @@ class ColumnCheck(msgspec.Struct, frozen=True, kw_only=True):
     lost: bool = False
 
 
-class _Shares(NamedTuple):
-    """Missing, invalid or unseen values in both files; ``like`` is the first that is no gap."""
-
-    before: float
-    now: float
-    p_value: float
-    like: str = ""
-
-
 class _Compared(NamedTuple):
     feature: Feature
     effect: float
@@ -78,41 +75,97 @@ class _Compared(NamedTuple):
     wasserstein: float | None
     ks: float | None
     missing: _Shares
+    outside: _Shares
+    repeated: _Shares
     sentence: str
     tau: float
 
+    @property
+    def p_values(self) -> tuple[float, float, float, float]:
+        """Of the values, the gaps, the values beyond the reference, and the one that repeats."""
+        return self.p_value, self.missing.p_value, self.outside.p_value, self.repeated.p_value
 
-def check(reference: pd.DataFrame, current: pd.DataFrame, layout: Layout) -> list[ColumnCheck]:
-    """Every column of the reference against that of the current file; new columns at the end."""
+
+def layout_to_compare(
+    table: Table, *, time: str | None, prediction: str | None, label: str | None
+) -> Layout:
+    """What is compared of a reference: predictions and labels, too.
+
+    Raises:
+        BadSource: a named column is not there, or there is nothing to compare.
+    """
+    require(table.judged, time, prediction, label)
+    return layout_of(table, time=time)
+
+
+def check(reference: Table, current: Table, layout: Layout) -> list[ColumnCheck]:
+    """Every column of the reference against that of the current file; new columns at the end.
+
+    Of columns that are not watched it is compared whether they are there, how many of their values
+    are missing, and what they hold.
+    """
+    before, now = reference.frame, current.frame
     compared: list[_Compared] = []
-    short: list[tuple[Feature, str, _Shares]] = []
+    short: list[tuple[str, str, str, _Shares]] = []
     found: dict[str, ColumnCheck] = {}
     for feature in layout.features:
-        if feature.column not in current:
+        if feature.column not in now:
             found[feature.column] = _gone(feature.column, feature.kind)
             continue
         try:
-            compared.append(_compare(feature, reference, current))
+            compared.append(_compare(feature, before, now))
         except ReferenceTooShort as error:
-            short.append((feature, str(error), _plain_shares(feature, reference, current)))
-    p_values = [p for one in compared for p in (one.p_value, one.missing.p_value)]
+            shares = _plain_shares(feature, before, now)
+            short.append((feature.column, feature.kind, str(error), shares))
+    unwatched = {column: why for column, why in layout.ignored.items() if why != IGNORED}
+    for column, why in unwatched.items():
+        held = reference.judged[column].kind
+        if column in now:
+            short.append((column, held, why, _gaps(before[column], now[column])))
+        else:
+            found[column] = _gone(column, "unknown" if held == "none" else held)
+    p_values = [p for one in compared for p in one.p_values]
     significant = iter(holm([*p_values, *(shares.p_value for *_, shares in short)], ALPHA))
     for one in compared:
-        moved, went_missing = next(significant), next(significant)
-        found[one.feature.column] = _judged(one, moved=moved, went_missing=went_missing)
-    for feature, why, shares in short:
-        found[feature.column] = _judged_by_gaps(feature, why, shares, told=next(significant))
-    known = {*found, *layout.ignored, layout.time, layout.prediction, layout.label}
-    new = [
-        ColumnCheck(
-            column=str(name), kind="unknown", verdict="quality", explanation="the column is new"
-        )
-        for name in current
-        if str(name) not in known
-    ]
-    timeless = layout.time is not None and layout.time not in current
+        found[one.feature.column] = _judged(one, [next(significant) for _ in one.p_values])
+    for column, kind, why, shares in short:
+        found[column] = _judged_by_gaps(column, kind, why, shares, told=next(significant))
+    for column, made in found.items():
+        if changed := _changed_kind(reference, current, column, made):
+            found[column] = msgspec.structs.replace(
+                made, verdict="quality", explanation=changed, lost=True
+            )
+    timeless = layout.time is not None and layout.time not in now
     gone = [_gone(str(layout.time), "time")] if timeless else []
-    return [*(found[f.column] for f in layout.features), *gone, *new]
+    return [
+        *(found[column] for column in map(str, before) if column in found),
+        *gone,
+        *_new(reference, now),
+    ]
+
+
+def _new(reference: Table, now: pd.DataFrame) -> list[ColumnCheck]:
+    return [
+        ColumnCheck(column=name, kind="unknown", verdict="quality", explanation="the column is new")
+        for name in map(str, now)
+        if name not in reference.judged
+    ]
+
+
+def _changed_kind(reference: Table, current: Table, column: str, found: ColumnCheck) -> str:
+    """What became of a column that holds something else now; empty where it holds the same."""
+    before, now = reference.judged.get(column), current.judged.get(column)
+    if before is None or now is None or not before.form or not now.form or found.lost:
+        return ""
+    watched = found.verdict != "not_compared"
+    if not watched and before.kind != now.kind and "none" not in (before.kind, now.kind):
+        return f"it was {before.why}, it is {now.why}"
+    typed = all(table.form.get("format") != "delimited text" for table in (reference, current))
+    if before.mark and now.mark and before.mark != now.mark:
+        return f"it was written with a decimal {before.mark!r}, it is written with {now.mark!r}"
+    if typed and before.form != now.form:
+        return f"it was sent as {before.form}, it is sent as {now.form}"
+    return ""
 
 
 def _gone(column: str, kind: str) -> ColumnCheck:
@@ -136,39 +189,55 @@ def holm(p_values: Sequence[float], alpha: float) -> list[bool]:
     return rejected
 
 
-def _judged(one: _Compared, *, moved: bool, went_missing: bool) -> ColumnCheck:
+def _judged(one: _Compared, significant: Sequence[bool]) -> ColumnCheck:
+    """The verdict on one column, by which of its p-values are more than chance."""
     before, now, *_ = one.missing
+    moved, went_missing, went_outside, repeats = significant
     moved = moved and one.effect >= MIN_EFFECT
-    went_missing = went_missing and abs(now - before) >= _MIN_MISSING
+    went_missing = went_missing and _matters(one.missing)
+    odd = [shares.like for shares, told in ((one.repeated, repeats), (one.outside, went_outside))
+           if told and shares.now >= _MIN_OUTSIDE]  # fmt: skip
     verdict: Verdict = "ok"
-    explanation = one.sentence
+    parts = [one.sentence]
     if went_missing:
         verdict = "quality"
-        explanation = _told(one.missing) + (f"; {explanation}" if moved else "")
+        parts = [_told(one.missing), *odd[:1], *([one.sentence] if moved else [])]
     elif moved:
         verdict = "drift"
+        parts = [one.sentence, *odd[:1]]
+    elif odd:
+        verdict = "quality"
+        parts = [odd[0], one.sentence]
     elif one.effect >= MIN_EFFECT:
-        explanation += ", may be chance"
+        parts[0] += ", may be chance"
         if one.tau > 1:
-            explanation += f": {one.tau:,.0f} rows in a row tell as much as one"
+            parts[0] += f": {one.tau:,.0f} rows in a row tell as much as one"
     return ColumnCheck(
         column=one.feature.column, kind=one.feature.kind, verdict=verdict,
         effect=round(one.effect, 4), p_value=one.p_value, jensen_shannon=one.jensen_shannon,
         wasserstein=one.wasserstein, ks=one.ks,
-        missing_before=round(before, 4), missing_now=round(now, 4), explanation=explanation,
-        moved=moved, lost=went_missing and _is_lost(one.missing),
+        missing_before=round(before, 4), missing_now=round(now, 4), explanation="; ".join(parts),
+        moved=moved or bool(odd), lost=went_missing and _is_lost(one.missing),
     )  # fmt: skip
 
 
-def _judged_by_gaps(feature: Feature, why: str, shares: _Shares, *, told: bool) -> ColumnCheck:
-    """What there is to say of a column with too few values to compare: its gaps, no more."""
-    told = told and abs(shares.now - shares.before) >= _MIN_MISSING
+def _judged_by_gaps(
+    column: str, kind: str, why: str, shares: _Shares, *, told: bool
+) -> ColumnCheck:
+    """What there is to say of a column whose values are not compared: its gaps, no more."""
+    told = told and _matters(shares)
     return ColumnCheck(
-        column=feature.column, kind=feature.kind, verdict="quality" if told else "not_compared",
+        column=column, kind=kind, verdict="quality" if told else "not_compared",
         missing_before=round(shares.before, 4), missing_now=round(shares.now, 4),
         explanation=f"{_told(shares)}; its values are not compared: {why}" if told else why,
         lost=told and _is_lost(shares),
     )  # fmt: skip
+
+
+def _matters(shares: _Shares) -> bool:
+    """Whether a difference of gaps is large enough: the first ones of a column sooner."""
+    least = _MIN_MISSING if shares.before else _MIN_FIRST
+    return abs(shares.now - shares.before) >= least
 
 
 def _is_lost(shares: _Shares) -> bool:
@@ -199,6 +268,15 @@ def _compare(feature: Feature, reference: pd.DataFrame, current: pd.DataFrame) -
     if positions is not None:
         positions = positions[: len(bins)]
     found_by = compare(bins, reference_bins, tau, positions=positions, n_features=1)
+    if feature.kind != "numeric":
+        p_value = p_of_rare(bins, reference_bins, tau, p_value)
+        outside = repeated = _Shares(0.0, 0.0, 1.0)
+    else:
+        valid_before, valid_now = (
+            np.asarray(column)[one.valid] for column, one in ((before, normal), (now, found))
+        )
+        outside = beyond(valid_before, valid_now, tau)
+        repeated = repeating(valid_before, valid_now, tau)
     means = _mean(before, normal, feature), _mean(now, found, feature)
     sentence = "" if None in means else f"mean {means[0]:.3g} → {means[1]:.3g}, "
     return _Compared(
@@ -209,6 +287,8 @@ def _compare(feature: Feature, reference: pd.DataFrame, current: pd.DataFrame) -
         found_by.wasserstein,
         found_by.ks,
         missing,
+        outside,
+        repeated,
         f"{sentence}PSI {effect:.3g}",
         tau,
     )
@@ -220,7 +300,7 @@ def _shares(hits: int, n: int, invalid: Bools, tau: float, values: pd.Series[Any
     Where there is no value at all any more, it does not matter how values depend on each other.
     """
     m, more_hits = len(invalid), int(np.count_nonzero(invalid))
-    p_value = _p_of_shares(hits, n, more_hits, m, 1.0 if more_hits == m else tau)
+    p_value = p_of_shares(hits, n, more_hits, m, 1.0 if more_hits == m else tau)
     odd = values[invalid & values.notna().to_numpy()]
     return _Shares(hits / n, more_hits / m, p_value, repr(odd.iloc[0])[:40] if len(odd) else "")
 
@@ -237,6 +317,12 @@ def _plain_shares(feature: Feature, reference: pd.DataFrame, current: pd.DataFra
     )
     hits = int(np.count_nonzero(before))
     return _shares(hits, len(before), now, 1.0, current[feature.column])
+
+
+def _gaps(before: pd.Series[Any], now: pd.Series[Any]) -> _Shares:
+    """Missing values of a column that is not watched."""
+    hits = int(before.isna().sum())
+    return _shares(hits, len(before), now.isna().to_numpy(), 1.0, now)
 
 
 def _bins(fitted: FeatureReference, now: Ints, before: Ints) -> tuple[list[int], list[int]]:
@@ -283,10 +369,3 @@ def _mean(column: Column, transformed: Transformed, feature: Feature) -> float |
 def _column(series: pd.Series[Any], feature: Feature) -> Column:
     """The column as the reference has it; what is no number any more is missing."""
     return floats_of(series) if feature.kind == "numeric" else values_of(series, feature.kind)
-
-
-def _p_of_shares(hits: int, n: int, more_hits: int, m: int, tau: float) -> float:
-    """Two-sided p-value of two shares being equal (Fisher), both samples divided by ``tau``."""
-    one, other = round(hits / tau), round(more_hits / tau)
-    table = [[one, round(n / tau) - one], [other, max(other, round(m / tau)) - other]]
-    return float(fisher_exact(np.array(table)).pvalue)

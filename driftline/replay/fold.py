@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 from driftline.replay.episodes import Episode, episodes_of
 from driftline.replay.log import LogRange
 from driftline.replay.outcome import Outcome
-from driftline.replay.refusal import BadSource
+from driftline.tables.refusal import BadSource
 from stream_monitor.contracts import DeadLetter, DriftAlert
 from stream_monitor.monitor import PartitionMonitor
 from stream_monitor.reference.profile import Origin, ReferenceProfile

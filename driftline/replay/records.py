@@ -9,10 +9,11 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import pandas as pd
 
-from driftline.replay.columns import Layout, values_of
-from driftline.replay.refusal import BadSource
 from driftline.replay.stored import SEGMENT
-from driftline.replay.times import times_ms
+from driftline.tables.convert import plain_of, values_of
+from driftline.tables.layout import Layout
+from driftline.tables.refusal import BadSource
+from driftline.tables.times import times_ms
 from producer.codec import encode
 from producer.events import CE_TYPE_OF, InferenceEvent, Label, ModelUpdate, Value
 from producer.injection import Injection, inject, name_of
@@ -110,10 +111,7 @@ def _instead(injection: Injection, values: list[Value], first: int) -> str:
 
 
 def _plain(frame: pd.DataFrame, column: str | None) -> list[Any] | None:
-    if column is None:
-        return None
-    values: list[Any] = frame[column].astype(object).where(frame[column].notna(), None).tolist()
-    return [value.item() if hasattr(value, "item") else value for value in values]
+    return None if column is None else plain_of(frame[column])
 
 
 def update_of(profile: ReferenceProfile, places: Places, rows: Rows) -> RecordBatch:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from driftline.replay.refusal import BadSource
+from driftline.tables.refusal import BadSource
 
 _FIRST: Final = re.compile(r"first:(\d+(?:\.\d+)?)(%?)")
 

@@ -10,13 +10,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from driftline.explain.calibration import rate_fix
-from driftline.replay.codes import note_of
-from driftline.replay.columns import Layout
 from driftline.replay.comparison import Comparison, difference
 from driftline.replay.episodes import Episode, n_incidents
 from driftline.replay.injected import Finding
 from driftline.replay.outcome import Outcome
 from driftline.replay.run import Replay
+from driftline.tables.kinds import note_of_codes
+from driftline.tables.layout import Layout
 from producer.printable import printable
 from stream_monitor.alerts.incidents import IncidentPolicy
 from stream_monitor.drift.calibration import Budget, in_events
@@ -65,7 +65,7 @@ def layout_lines(layout: Layout, replay: Replay) -> list[str]:
     rows = [(kind, ", ".join(by_kind[kind])) for kind in sorted(by_kind)]
     back = f" ({replay.n_backward:,} rows go back in time)" if replay.n_backward else ""
     if layout.codes:
-        rows.append(("note", note_of(layout.codes)))
+        rows.append(("note", note_of_codes(layout.codes)))
     rows.append(("time", (layout.time or "none: one event a second (--time)") + back))
     if layout.prediction is not None:
         rows.append(("prediction", layout.prediction))

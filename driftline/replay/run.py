@@ -10,10 +10,8 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from driftline.replay.columns import Layout, floats_of, values_of
 from driftline.replay.episodes import episodes_of
 from driftline.replay.outcome import Outcome
-from driftline.replay.positive import positive_of, what_to_do
 from driftline.replay.records import (
     MODEL,
     VERSION,
@@ -23,16 +21,14 @@ from driftline.replay.records import (
     unbounded,
     update_of,
 )
-from driftline.replay.refusal import BadSource
 from driftline.replay.stored import as_watched, with_all_features
-from driftline.replay.times import times_ms
+from driftline.tables.convert import floats_of
+from driftline.tables.layout import Layout
+from driftline.tables.reference import profile_of
 from producer.injection import Injection
 from stream_monitor.contracts import DeadLetter, DriftAlert
 from stream_monitor.drift.calibration import Budget
 from stream_monitor.monitor import PartitionMonitor
-from stream_monitor.reference.errors import NoPositiveLabel, ReferenceTooShort
-from stream_monitor.reference.fit import MIN_EVENTS
-from stream_monitor.reference.frame import profile_from_frame
 from stream_monitor.reference.profile import ReferenceProfile
 from stream_monitor.spec import MonitorSpec
 
@@ -48,63 +44,6 @@ class Replay(Outcome):
     n_backward: int
     budget: Budget
     from_rows: bool
-
-
-def profile_of(
-    frame: pd.DataFrame,
-    layout: Layout,
-    segments: Sequence[str] = (),
-    positive: str | None = None,
-) -> ReferenceProfile:
-    """What was normal, from the reference rows; with their times, a season they prove.
-
-    ``positive`` is the label that a score is the probability of; ``None``: 1.
-
-    Raises:
-        BadSource: there are too few rows to watch anything, or no label is the positive one.
-    """
-    prepared = pd.DataFrame(
-        {
-            feature.name: floats_of(frame[feature.column])
-            if feature.kind == "numeric"
-            else pd.Series(values_of(frame[feature.column], feature.kind), dtype="object")
-            for feature in layout.features
-        },
-        index=range(len(frame)),
-    )
-    names = [f.name for f in layout.features]
-    prediction, label, time = "\x1fprediction", "\x1flabel", "\x1ftime"  # names of no feature
-    if layout.time is not None:
-        prepared[time] = pd.to_datetime(times_ms(frame[layout.time]), unit="ms", utc=True)
-    if layout.prediction is not None:
-        prepared[prediction] = frame[layout.prediction].to_numpy()
-        if layout.label is not None:
-            prepared[label] = frame[layout.label].to_numpy()
-    try:
-        return profile_from_frame(
-            prepared,
-            model=MODEL,
-            version=VERSION,
-            prediction=prediction if prediction in prepared else None,
-            label=label if label in prepared else None,
-            features=names,
-            time=time if time in prepared else None,
-            segments=segments,
-            positive=positive_of(positive, None if layout.label is None else frame[layout.label]),
-        )
-    except NoPositiveLabel as error:
-        what, why, fix = what_to_do(error)
-        raise BadSource(f"--label {layout.label}: {what}; {why}", fix=fix) from error
-    except ReferenceTooShort as error:
-        why = (
-            f"{MIN_EVENTS} are needed"
-            if len(frame) < MIN_EVENTS
-            else f"no column has {MIN_EVENTS} valid values in them"
-        )
-        raise BadSource(
-            f"the reference of {len(frame):,} rows is too short: {why}",
-            fix="better 2,000 or more: --reference first:50%",
-        ) from error
 
 
 def _sd_of(reference: pd.DataFrame | ReferenceProfile, layout: Layout) -> Callable[[str], float]:
@@ -142,7 +81,10 @@ def replay(
         frame = with_all_features(frame, layout)
         unknown = frozenset(f.name for f in layout.features if f.name not in profile.features)
     else:
-        profile, unknown = profile_of(reference, layout, segments, positive), frozenset()
+        made = profile_of(
+            reference, layout, model=MODEL, version=VERSION, segments=segments, positive=positive
+        )
+        profile, unknown = made, frozenset()
     rows = rows_of(frame, layout, first, injections, _sd_of(reference, layout), unknown)
     places = Places(2 if rows.labels is not None else 1)
     spec = msgspec.structs.replace(spec, limits=unbounded(spec.limits))

@@ -8,8 +8,10 @@ from typing import Final, cast
 import msgspec
 import pandas as pd
 
-from driftline.replay.columns import ColumnKind, Feature, Layout, look, require
-from driftline.replay.refusal import BadSource
+from driftline.tables.kinds import ColumnKind
+from driftline.tables.layout import Feature, Layout, kind_of, require
+from driftline.tables.reader import Table
+from driftline.tables.refusal import BadSource
 from stream_monitor.reference.profile import ReferenceProfile, profile_from_data
 
 SEGMENT: Final = "\x1fsegment of the event"
@@ -55,7 +57,7 @@ def as_watched(profile: ReferenceProfile, layout: Layout) -> ReferenceProfile:
 
 def layout_by(
     profile: ReferenceProfile,
-    frame: pd.DataFrame,
+    table: Table,
     *,
     time: str | None,
     prediction: str | None,
@@ -70,7 +72,8 @@ def layout_by(
     Raises:
         BadSource: a named column is not there, or one of the profile is not in the file.
     """
-    require(frame, time, prediction, label)
+    frame = table.frame
+    require(table.judged, time, prediction, label)
     missing = [name for name in profile.features if name not in frame]
     if missing and not events:
         raise BadSource(
@@ -88,7 +91,7 @@ def layout_by(
         if name in roles or name in profile.features:
             continue
         if events:
-            kind, _ = look(name, frame[column])
+            kind = kind_of(table.judged[name], wanted=True)
             features.append(Feature(name, name, kind or "categorical"))
         elif name not in profile.skipped:
             ignored[name] = "the reference does not know it"

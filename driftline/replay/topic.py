@@ -9,8 +9,8 @@ import pandas as pd
 
 from driftline.reading import Record, TopicReader
 from driftline.replay.bounds import Bound
-from driftline.replay.refusal import BadSource
 from driftline.replay.stored import SEGMENT
+from driftline.tables.refusal import BadSource
 from producer.codec import RefusedRecord, decode
 from producer.drill import is_shadow
 from producer.events import CE_TYPE_OF, Event, InferenceEvent, Label, ModelUpdate, Prediction

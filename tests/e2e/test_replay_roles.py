@@ -149,4 +149,4 @@ def test_a_category_that_is_no_feature_is_refused(file: Path, command: str) -> N
     build = ("build", file, "--model", "m", "--version", "1")
     more = {"check": (file, file), "replay": (file,), "profile": build}[command]
     told = run(command, *more, "--categorical", "code,cdoe", code=USAGE)
-    assert "'cdoe' is no feature" in told
+    assert "there is no column 'cdoe'" in told

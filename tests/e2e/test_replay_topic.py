@@ -14,9 +14,10 @@ from typer.testing import CliRunner
 
 from driftline.cli import app
 from driftline.reading import Record
-from driftline.replay.columns import layout_of
 from driftline.replay.run import replay
 from driftline.replay.topic import frame_of
+from driftline.tables.layout import layout_of
+from driftline.tables.reader import table_of
 from producer.codec import encode
 from producer.events import InferenceEvent, Label, ModelUpdate
 from stream_monitor.reference.frame import profile_from_frame
@@ -129,7 +130,8 @@ def test_a_map_of_class_0_and_1_is_watched_as_the_probability_of_1() -> None:
                                features={"a": 1.0}, prediction={"0": 1 - p, "1": p})  # fmt: skip
         records.append(Record(0, i, None, encode(event), None, i))
     frame = frame_of(records, "m", "t")
-    layout = layout_of(frame, time="time_ms", prediction="prediction", label=None)
+    table = table_of(frame, "t")
+    layout = layout_of(table, time="time_ms", prediction="prediction")
     found = replay(frame[:1_000], frame[1_000:], layout, MonitorSpec(), first=1_000)
     assert [episode.kind for episode in found.episodes] == ["prediction"]
 

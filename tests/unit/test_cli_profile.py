@@ -13,12 +13,15 @@ from typer.testing import CliRunner
 from driftline.cli import app
 from driftline.commands.failure import USAGE
 
+FEATURES = {"tenure": 89, "age": 61}
+
 
 @pytest.fixture
 def training(tmp_path: Path) -> str:
     path = tmp_path / "training.csv"
     n = 1_000
-    columns = {"tenure": range(n), "age": [i * 7 % 61 for i in range(n)], "label": [0] * n}
+    numbers = {name: [i * 7 % of for i in range(n)] for name, of in FEATURES.items()}
+    columns = {**numbers, "label": [0] * n}
     pd.DataFrame(columns).to_csv(path, index=False)
     return str(path)
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftline.replay.check import ColumnCheck, check
-from driftline.replay.columns import layout_of
+from driftline.tables.layout import layout_of
+from driftline.tables.reader import table_of
 
 CATEGORIES = [f"k{i}" for i in range(200)]
 
@@ -32,8 +33,8 @@ def frame(n: int, seed: int) -> pd.DataFrame:
 
 
 def compared(reference: pd.DataFrame, current: pd.DataFrame) -> dict[str, ColumnCheck]:
-    layout = layout_of(reference, time=None, prediction=None, label=None)
-    return {column.column: column for column in check(reference, current, layout)}
+    before, now = table_of(reference, "reference"), table_of(current, "current")
+    return {column.column: column for column in check(before, now, layout_of(before))}
 
 
 @settings(max_examples=25, deadline=None)

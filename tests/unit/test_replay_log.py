@@ -14,8 +14,10 @@ from driftline.reading import Record
 from driftline.replay.fold import LogReplay, replay_log
 from driftline.replay.log import log_of
 from driftline.replay.log_report import version_lines
-from driftline.replay.refusal import BadSource
 from driftline.replay.topic import Found, range_of
+from driftline.tables.kinds import NO_CHOICES
+from driftline.tables.reader import table_of
+from driftline.tables.refusal import BadSource
 from producer.codec import RefusedRecord, decode, encode
 from producer.events import CE_TYPE_OF, Command, Event, InferenceEvent, Label, ModelUpdate, Tick
 from stream_monitor.contracts import DriftAlert
@@ -221,8 +223,10 @@ def test_as_columns_a_log_says_what_is_left_out() -> None:
 
     frame, in_force, versions = range_of(found, "m", "log")
     roles = ("time_ms", "prediction", None)
-    traffic = Traffic("topic:log", frame, roles, in_force, tuple(versions), is_log=True)
-    says = normal_of(traffic, None, None, [], None).says
+    traffic = Traffic(
+        "topic:log", table_of(frame, "log"), roles, in_force, tuple(versions), is_log=True
+    )
+    says = normal_of(traffic, None, None, NO_CHOICES, None).says
 
     assert says.startswith("m@2, as the log announces it; events of versions 1, 2 are held against")
     assert "nothing is said of silence or volume" in says

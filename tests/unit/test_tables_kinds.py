@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from driftline.replay.columns import Layout, layout_of, values_of
-from driftline.replay.refusal import BadSource
+from driftline.tables.convert import values_of
+from driftline.tables.layout import Layout, layout_of
+from driftline.tables.reader import table_of
+from driftline.tables.refusal import BadSource
 
 N = 2_000
 RNG = np.random.default_rng(11)
@@ -18,7 +20,7 @@ WATCHED = pd.Series(RNG.normal(size=N))
 
 def layout(**columns: Any) -> Layout:
     frame = pd.DataFrame({"watched": WATCHED, **columns})
-    return layout_of(frame, time=None, prediction=None, label=None)
+    return layout_of(table_of(frame, "frame"))
 
 
 @pytest.mark.parametrize(

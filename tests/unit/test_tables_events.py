@@ -5,13 +5,17 @@ from __future__ import annotations
 import statistics
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from driftline.tables.events import Columns, layout_to_publish, publish_rows, rows_of
+from driftline.tables.reader import open_table
+from driftline.tables.refusal import BadSource
 from producer.events import Event, InferenceEvent, Label, Value
 from producer.injection import Injection, inject, name_of, parse
-from producer.publish import Columns, deviations, events_of, publish_file, read_rows
+from stream_monitor.ingest.limits import Limits
 from stream_monitor.reference.values import category
 
 COLUMNS = Columns(prediction="score", label="late", time="at", id="key")
@@ -36,12 +40,15 @@ def csv_file(tmp_path: Path) -> Path:
     return path
 
 
-def published(path: Path, *injections: str) -> list[Event]:
+def published(path: Path, *injections: str, columns: Columns = COLUMNS) -> list[Event]:
     kept = Kept()
-    publish_file(
-        path, kept, model="m", version="1", columns=COLUMNS,
-        injections=[parse(text) for text in injections],
+    table = open_table(path)
+    rows = rows_of(
+        table, layout_to_publish(table, columns), model="m", version="1", columns=columns,
+        injections=[parse(text) for text in injections], now_ms=1_700_000_000_000, limits=Limits(),
     )  # fmt: skip
+    done = publish_rows(rows, kept)
+    assert not done.rejected, done
     return kept
 
 
@@ -65,12 +72,9 @@ def test_each_row_is_an_event_and_its_label_if_it_has_one(csv_file: Path) -> Non
 
 
 def test_parquet_says_the_same_as_csv(csv_file: Path, tmp_path: Path) -> None:
-    from pyarrow import Table, parquet  # noqa: PLC0415 - only here
+    pd.read_csv(csv_file).to_parquet(tmp_path / "flights.parquet")
 
-    rows = list(read_rows(csv_file))
-    parquet.write_table(Table.from_pylist(rows), tmp_path / "flights.parquet")
-
-    assert list(read_rows(tmp_path / "flights.parquet")) == rows
+    assert published(tmp_path / "flights.parquet") == published(csv_file)
 
 
 def test_injected_drift_changes_its_rows_and_its_column_only(csv_file: Path) -> None:
@@ -89,19 +93,15 @@ def test_injected_drift_changes_its_rows_and_its_column_only(csv_file: Path) -> 
     [
         (Columns(prediction="nothing"), "no column 'nothing'"),
         (Columns(prediction="score", time="carrier"), "row 0: 'UA' is no time"),
-        (Columns(prediction="temp"), "row 1: the prediction is empty"),
+        (Columns(prediction="score", id="no"), "no column 'no'"),
+        (Columns(prediction="score", id="late"), "row 2 has no id"),
     ],
 )
 def test_a_wrong_file_is_refused_by_row_and_column(
     csv_file: Path, columns: Columns, complaint: str
 ) -> None:
-    with pytest.raises(ValueError, match=complaint):
-        publish_file(csv_file, Kept(), model="m", version="1", columns=columns)
-
-
-def test_another_kind_of_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"neither \.csv nor \.parquet"):
-        list(read_rows(tmp_path / "flights.xlsx"))
+    with pytest.raises(BadSource, match=complaint):
+        published(csv_file, columns=columns)
 
 
 @pytest.mark.parametrize(
@@ -144,21 +144,12 @@ def test_a_mean_in_deviations_is_of_the_column(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     values = [1.0, 2.0, 4.0, 8.0]
     path.write_text("x,score\n" + "".join(f"{v},0.5\n" for v in values), "utf-8")
-    injection = parse("mean:x:+2sd@2")
+    sd = statistics.pstdev(values)
 
-    sds = deviations(path, [injection])
+    events = published(path, "mean:x:+2sd@2", columns=Columns(prediction="score"))
 
-    assert sds == {"x": pytest.approx(statistics.pstdev(values))}
-    moved = [
-        event.features["x"]
-        for events in events_of(
-            read_rows(path), model="m", version="1", columns=Columns(prediction="score"),
-            injections=[injection], sds=sds,
-        )
-        for event in events
-        if isinstance(event, InferenceEvent)
-    ]  # fmt: skip
-    assert moved == [1.0, 2.0, *(pytest.approx(v + 2 * sds["x"]) for v in values[2:])]
+    moved = [event.features["x"] for event in events if isinstance(event, InferenceEvent)]
+    assert moved == [1.0, 2.0, *(pytest.approx(v + 2 * sd) for v in values[2:])]
 
 
 @given(

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from driftline.cli import app
 from driftline.commands.failure import USAGE
-from driftline.replay.refusal import BadSource
-from driftline.replay.times import times_ms, with_times
+from driftline.tables.refusal import BadSource
+from driftline.tables.times import times_ms, with_times
 from stream_monitor.reference.frame import _times_ms
 
 NOON_MS = 1_359_633_600_000  # 2013-01-31T12:00:00Z

@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from driftline.replay.columns import floats_of
-from driftline.replay.refusal import BadSource
+from driftline.tables.convert import floats_of
+from driftline.tables.refusal import BadSource
 from stream_monitor.reference.clock import clock_ms, written_days
 from stream_monitor.reference.fixed_point import Bools, Floats
 from stream_monitor.reference.values import category

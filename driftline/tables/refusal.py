@@ -1,4 +1,4 @@
-"""A file that cannot be replayed or checked."""
+"""A file, or an option about it, that a command cannot use."""
 
 from __future__ import annotations
 

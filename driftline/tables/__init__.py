@@ -1,0 +1,1 @@
+"""Files of rows: one reader, one judgement of what each column is, one report of it."""

@@ -1,0 +1,194 @@
+"""What the values of a column are like, counted chunk by chunk: the judgement of kinds reads this.
+
+A file of any size is counted once, and the counts do not depend on which command counts.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeAlias
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from driftline.tables.numbers import Style, floats_in, written
+from stream_monitor.reference.fixed_point import Floats
+from stream_monitor.reference.values import category
+
+Form: TypeAlias = Literal[
+    "text", "number", "boolean", "time", "clock", "duration", "bytes", "nested"
+]
+
+MAX_DISTINCT: Final = 1_000
+_DATE: Final = (
+    r"^\s*(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}"
+    r"|\d{1,2}[-/]\d{1,2}[-/]\d{2}|\d{2}\.\d{2}\.\d{2}"
+    r"|\d{1,2}[- ](?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*[- ]\d{2,4}"
+    r"|(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]* \d{1,2},? \d{4})"
+    r"(?:[T ].*)?$"
+)
+_CLOCK: Final = r"^\s*\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?\s*(?i:am|pm)?\s*$"
+_WORD: Final = r"^(?i:true|false)$"
+
+
+_FORMS: Final[tuple[tuple[tuple[type, ...], Form], ...]] = (
+    ((str,), "text"),
+    ((bool, np.bool_), "boolean"),
+    ((dt.timedelta, np.timedelta64), "duration"),  # before numbers: NumPy's is one of them
+    ((int, float, np.integer, np.floating, decimal.Decimal), "number"),
+    ((dt.date, np.datetime64), "time"),
+    ((dt.time,), "clock"),
+    ((bytes, bytearray, memoryview), "bytes"),
+    ((dict, list, tuple, set, np.ndarray), "nested"),
+)
+
+
+@dataclass
+class Evidence:
+    """Of one column.  Of texts, those that are numbers, dates or truth values are counted, too."""
+
+    rows: int = 0
+    missing: int = 0
+    forms: Counter[Form] = field(default_factory=Counter)
+    point: int = 0
+    comma: int = 0
+    only_point: int = 0
+    only_comma: int = 0
+    either_comma: int = 0
+    zeros: int = 0
+    affixed: int = 0
+    dates: int = 0
+    clocks: int = 0
+    words: int = 0
+    whole: bool = True
+    rising: bool = True
+    stepping: bool = True
+    largest: float = 0.0
+    first: float | None = None
+    last: float | None = None
+    numbers: set[float] = field(default_factory=set)
+    names: set[str] = field(default_factory=set)
+
+    @property
+    def known(self) -> int:
+        """Values that are not missing."""
+        return self.rows - self.missing
+
+    def add(self, series: pd.Series[Any]) -> None:
+        """Count the next values of the column."""
+        self.rows += len(series)
+        known = series.dropna()
+        self.missing += len(series) - len(known)
+        for form, part in forms_of(known):
+            self.forms[form] += len(part)
+            if form == "text":
+                self._add_texts(pa.array(part, type=pa.string()))
+            elif form in ("number", "duration"):
+                self._add_numbers(part.to_numpy(dtype=np.float64))
+                if len(self.forms) > 1:
+                    self._add_names(part.head(MAX_DISTINCT).tolist())
+            elif form == "boolean":
+                self._add_names(part.drop_duplicates().tolist())
+            elif form == "nested":
+                self.rising = False
+
+    def gap(self, rows: int) -> None:
+        """Count rows of a chunk that lacks the column."""
+        self.rows += rows
+        self.missing += rows
+
+    def _add_texts(self, texts: Any) -> None:
+        found = written(texts)
+        for name, count in found._asdict().items():
+            setattr(self, name, getattr(self, name) + count)
+        if max(found.point, found.comma) < len(texts):
+            self.dates += _matches(texts, _DATE)
+            self.clocks += _matches(texts, _CLOCK)
+            self.words += _matches(texts, _WORD)
+        if found.point:
+            floats = floats_in(texts, Style(affixed=found.affixed > 0))
+            self._add_numbers(floats[~np.isnan(floats)])
+        if len(self.names) <= MAX_DISTINCT:
+            self._add_names(pc.unique(texts).to_pylist())
+
+    def _add_numbers(self, values: Floats) -> None:
+        finite = values[np.isfinite(values)]
+        if not len(finite):
+            return
+        before = finite if self.last is None else np.concatenate(([self.last], finite))
+        steps = np.diff(before)
+        self.rising = self.rising and bool((steps >= 0).all())
+        self.stepping = self.stepping and bool((steps == 1).all())
+        self.first = float(finite[0]) if self.first is None else self.first
+        self.last = float(finite[-1])
+        self.whole = self.whole and bool((finite == np.rint(finite)).all())
+        self.largest = max(self.largest, float(np.abs(finite).max(initial=0.0)))
+        if len(self.numbers) <= MAX_DISTINCT:
+            self.numbers.update(np.unique(finite)[: MAX_DISTINCT + 1].tolist())
+
+    def _add_names(self, values: list[Any]) -> None:
+        for value in values:
+            if len(self.names) > MAX_DISTINCT:
+                return
+            self.names.add(value if isinstance(value, str) else category(value) or str(value))
+
+
+def forms_of(known: pd.Series[Any]) -> Iterator[tuple[Form, pd.Series[Any]]]:
+    """The values of each form, numbers as floats and durations in seconds; none is missing."""
+    kind = pd.api.types
+    if not len(known):
+        return
+    if isinstance(known.dtype, pd.CategoricalDtype):
+        known = known.astype(known.cat.categories.dtype)
+    if kind.is_bool_dtype(known.dtype):
+        yield "boolean", known
+    elif kind.is_numeric_dtype(known.dtype):
+        yield "number", known
+    elif kind.is_datetime64_any_dtype(known.dtype) or isinstance(known.dtype, pd.PeriodDtype):
+        yield "time", known
+    elif kind.is_timedelta64_dtype(known.dtype):
+        yield "duration", known.dt.total_seconds()
+    elif isinstance(known.dtype, pd.StringDtype):
+        yield "text", known
+    else:
+        yield from _mixed(known.astype(object))
+
+
+def form_of(value: Any) -> Form:
+    """The form of one value.
+
+    >>> form_of("x"), form_of(True), form_of(decimal.Decimal(1)), form_of([1])
+    ('text', 'boolean', 'number', 'nested')
+    """
+    return next((form for types, form in _FORMS if isinstance(value, types)), "text")
+
+
+def _mixed(known: pd.Series[Any]) -> Iterator[tuple[Form, pd.Series[Any]]]:
+    forms = known.map(form_of)
+    for form in sorted(set(forms)):
+        part = known[forms == form]
+        if form == "text":
+            part = part.map(str)
+        elif form == "number":
+            part = part.map(float_of).astype(np.float64)
+        elif form == "duration":
+            part = pd.to_timedelta(part).dt.total_seconds()
+        yield form, part
+
+
+def float_of(value: Any) -> float:
+    """A number as a float; one beyond every float is infinite."""
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")
+
+
+def _matches(texts: Any, pattern: str) -> int:
+    return int(pc.sum(pc.match_substring_regex(texts, pattern)).as_py() or 0)

@@ -1,0 +1,126 @@
+"""JSON lines, or a JSON array, as rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import pandas as pd
+
+from driftline.tables.encoding import Text, open_text
+from driftline.tables.refusal import BadSource
+
+_FIX: Final = "one JSON object a line: {...}"
+_decode = msgspec.json.Decoder().decode
+
+
+def chunks(path: Path, text: Text, n_rows: int) -> Iterator[pd.DataFrame]:
+    """A row for each object; a name that an object lacks is missing there.
+
+    An event as it stands in the log becomes a row, too: its map of features becomes columns.
+
+    Raises:
+        BadSource: a line is no object; says which.
+    """
+    rows: list[dict[str, Any]] = []
+    for value, where in _values(path, text):
+        rows.append(_row(value, where))
+        if len(rows) == n_rows:
+            yield pd.DataFrame(rows)
+            rows = []
+    if rows:
+        yield pd.DataFrame(rows)
+
+
+def _values(path: Path, text: Text) -> Iterator[tuple[Any, str]]:
+    with open_text(path, text) as file:
+        first = ""
+        for first in file:
+            if first.strip():
+                break
+        if not first.strip():
+            raise BadSource(f"{path}: it is empty")
+        if first.lstrip().startswith("["):
+            yield from _array(first + file.read(), path)
+            return
+        try:
+            _decode(first)
+        except msgspec.DecodeError:
+            whole = first + file.read()
+            if whole.count("\n") and not _is_value(first):
+                yield from _one_after_another(whole, path)
+                return
+            yield from _lines(whole.splitlines(), path)
+            return
+        yield from _lines(_with(first, file), path)
+
+
+def _with(first: str, rest: Any) -> Iterator[str]:
+    yield first
+    yield from rest
+
+
+def _lines(lines: Any, path: Path) -> Iterator[tuple[Any, str]]:
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            yield _value(line, f"{path}: line {number}"), f"{path}: line {number}"
+
+
+def _array(whole: str, path: Path) -> Iterator[tuple[Any, str]]:
+    values = _value(whole, str(path))
+    for number, value in enumerate(values, start=1):
+        yield value, f"{path}: object {number}"
+
+
+def _one_after_another(whole: str, path: Path) -> Iterator[tuple[Any, str]]:
+    """Objects that spread over several lines, as programs print them for people."""
+    decoder = json.JSONDecoder()
+    at, number = 0, 0
+    while at < len(whole):
+        number += 1
+        line = whole.count("\n", 0, at) + 1
+        try:
+            value, at = decoder.raw_decode(whole, at)
+        except ValueError as error:
+            raise BadSource(f"{path}: line {line}: {error}", fix=_FIX) from error
+        except RecursionError as error:
+            raise BadSource(f"{path}: line {line}: it is nested too deeply", fix=_FIX) from error
+        yield value, f"{path}: line {line}"
+        while at < len(whole) and whole[at] in " \t\r\n,":
+            at += 1
+
+
+def _is_value(line: str) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _value(raw: str, where: str) -> Any:
+    try:
+        try:
+            return _decode(raw)
+        except msgspec.DecodeError:
+            return json.loads(raw)  # NaN and Infinity are no JSON, but many write them
+    except RecursionError as error:
+        raise BadSource(f"{where}: it is nested too deeply", fix=_FIX) from error
+    except ValueError as error:
+        raise BadSource(f"{where}: {error}", fix=_FIX) from error
+
+
+def _row(value: Any, where: str) -> dict[str, Any]:
+    """An event of the log as a row: its map of features becomes columns."""
+    if not isinstance(value, dict):
+        raise BadSource(f"{where} is no object", fix=_FIX)
+    features = value.get("features")
+    if not isinstance(features, dict):
+        return value
+    clash = sorted((features.keys() & value.keys()) - {"features"})
+    if clash:
+        raise BadSource(f"{where}: a feature and a field are both called {clash[0]!r}")
+    return {name: value[name] for name in value if name != "features"} | features

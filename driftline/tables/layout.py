@@ -1,0 +1,121 @@
+"""The part each column of a table plays: event time, prediction, truth, a feature, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import NamedTuple, TypeAlias, cast
+
+from driftline.tables.kinds import ColumnKind, Judged
+from driftline.tables.reader import Table, TableFile
+from driftline.tables.refusal import BadSource
+from producer.names import BadName, require_name
+
+
+class Feature(NamedTuple):
+    """A watched column: its name in the file, its name in the core, and what it holds."""
+
+    column: str
+    name: str
+    kind: ColumnKind
+
+
+class Layout(NamedTuple):
+    """The part each column plays; ``ignored`` says why one is not watched.
+
+    ``codes`` are numbers that may be categories: few different ones, all of them whole.
+    """
+
+    features: tuple[Feature, ...]
+    time: str | None
+    prediction: str | None
+    label: str | None
+    ignored: dict[str, str]
+    codes: tuple[str, ...] = ()
+
+    def column_of(self, name: str) -> str:
+        """The file's name of a feature of the core."""
+        return next((f.column for f in self.features if f.name == name), name)
+
+
+Roles: TypeAlias = tuple[str | None, str | None, str | None]
+"""The columns of event time, prediction and truth."""
+
+
+def layout_of(
+    table: Table | TableFile,
+    *,
+    time: str | None = None,
+    prediction: str | None = None,
+    label: str | None = None,
+    others: tuple[str, ...] = (),
+    features: tuple[str, ...] = (),
+) -> Layout:
+    """What each column is.  Named columns play their part; the others are what they are judged.
+
+    ``others`` play a part of their own, as a column of ids.  ``features``, where there are any,
+    are all that is watched, whatever they look like.
+
+    Raises:
+        BadSource: a named column is not there, or nothing is left to watch.
+    """
+    require(table.judged, time, prediction, label)
+    chosen: list[Feature] = []
+    ignored: dict[str, str] = {}
+    codes: list[str] = []
+    for column in features:
+        if column not in table.judged:
+            raise no_column("--feature", column, table.judged)
+    for column, judged in table.judged.items():
+        if column in (time, prediction, label, *others):
+            continue
+        if features and column not in features:
+            ignored[column] = "--feature names others"
+            continue
+        kind = kind_of(judged, wanted=bool(features))
+        if kind is None:
+            ignored[column] = judged.skipped or judged.why
+            continue
+        chosen.append(Feature(column, _name(column), kind))
+        if judged.codes:
+            codes.append(column)
+    if not chosen and prediction is None:
+        raise nothing_to_watch(table.source, ignored)
+    return Layout(tuple(chosen), time, prediction, label, ignored, tuple(codes))
+
+
+def kind_of(judged: Judged, *, wanted: bool = False) -> ColumnKind | None:
+    """The kind of a feature; ``None`` where it is not watched.  ``wanted``: a person names it."""
+    if judged.kind in ("time", "none") or (judged.skipped and not wanted):
+        return None
+    return cast("ColumnKind", judged.kind)
+
+
+def nothing_to_watch(source: str, ignored: dict[str, str]) -> BadSource:
+    """What to say where no column can be watched."""
+    reasons = "; ".join(f"{name}: {why}" for name, why in ignored.items())
+    return BadSource(
+        f"{source}: there is nothing to watch ({reasons})",
+        fix="--numeric or --categorical name what a column holds; driftline inspect says why",
+    )
+
+
+def require(
+    columns: Collection[str], time: str | None, prediction: str | None, label: str | None
+) -> None:
+    """Raises BadSource where a named column is not there."""
+    for role, name in (("--time", time), ("--prediction", prediction), ("--label", label)):
+        if name is not None and name not in columns:
+            raise no_column(role, name, columns)
+
+
+def no_column(option: str, name: str, columns: Iterable[str]) -> BadSource:
+    """What to say where an option names a column that is not there."""
+    return BadSource(f"{option}: there is no column {name!r}", fix=f"it has {', '.join(columns)}")
+
+
+def _name(column: str) -> str:
+    """The feature of a column.  Raises BadSource where the log would not take its name."""
+    try:
+        return require_name("column", column)
+    except BadName as error:
+        raise BadSource(str(error), fix="give the column another name, or --ignore it") from error

@@ -1,0 +1,253 @@
+"""The one way in: a file as a table, whatever it is, and what every column of it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import pandas as pd
+
+from driftline.tables import arrow, delimited, json_rows
+from driftline.tables.convert import typed
+from driftline.tables.delimited import Head
+from driftline.tables.encoding import Text, compression_of, open_text, text_of
+from driftline.tables.evidence import Evidence
+from driftline.tables.kinds import NO_CHOICES, Choices, Judged, judge
+from driftline.tables.refusal import BadSource
+
+CHUNK_ROWS: Final = 50_000
+_DELIMITED: Final = (".csv", ".tsv", ".tab", ".psv", ".txt", ".dat")
+_JSON: Final = (".json", ".jsonl", ".ndjson")
+_PARQUET: Final = (".parquet", ".pq")
+_PACKED: Final = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".zip")
+_OTHERS: Final = (".xlsx", ".xls", ".ods", ".orc", ".avro", ".h5", ".pkl", ".dta", ".sav")
+_READS: Final = (
+    "CSV and the like (any separator), JSON lines or a JSON array, Parquet, Arrow; "
+    "also .gz, .bz2, .xz, .zst, .zip"
+)
+
+
+@dataclass
+class Table:
+    """Rows of a file, each column as it is judged; ``notes`` is what a person should know."""
+
+    source: str
+    frame: pd.DataFrame
+    judged: dict[str, Judged]
+    form: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class TableFile:
+    """A file that was looked at once: its form, and what its columns are.
+
+    `frames` reads it anew, chunk by chunk, so that a file of any size can be gone through.
+    """
+
+    source: str
+    kind: str
+    text: Text | None
+    head: Head | None
+    judged: dict[str, Judged]
+    n_rows: int
+    form: dict[str, str]
+    notes: list[str]
+
+    def frames(self) -> Iterator[pd.DataFrame]:
+        """The rows in their order, every column as it is judged."""
+        for frame in _raw(Path(self.source), self.kind, self.text, self.head):
+            yield typed_frame(frame, self.judged)
+
+
+def read_table(path: Path, choices: Choices = NO_CHOICES) -> Table:
+    """All rows of a file.
+
+    Raises:
+        BadSource: there is no such file, it cannot be read, has no rows, or is ambiguous.
+    """
+    raw: list[pd.DataFrame] = []
+    opened = _opened(path, choices, raw)
+    frames = [typed_frame(frame, opened.judged) for frame in raw]
+    whole = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
+    return Table(str(path), whole, opened.judged, opened.form, opened.notes)
+
+
+def open_table(path: Path, choices: Choices = NO_CHOICES) -> TableFile:
+    """A file whose rows are to be gone through in chunks.
+
+    Raises:
+        BadSource: as `read_table`.
+    """
+    return _opened(path, choices, None)
+
+
+def table_of(frame: pd.DataFrame, source: str, choices: Choices = NO_CHOICES) -> Table:
+    """A frame as a table, for rows whose values have types already, as those of a topic."""
+    frame = frame.rename(columns=str)
+    evidence = {str(name): Evidence() for name in frame}
+    for name, one in evidence.items():
+        one.add(frame[name])
+    return Table(source, frame, judge(evidence, choices))
+
+
+def typed_frame(frame: pd.DataFrame, judged: dict[str, Judged]) -> pd.DataFrame:
+    """The frame with each of the columns as it is judged, in the order of the judgement."""
+    columns = {
+        name: typed(frame[name], one)
+        if name in frame
+        else pd.Series([None] * len(frame), index=frame.index, dtype=object)
+        for name, one in judged.items()
+    }
+    return pd.DataFrame(columns, index=frame.index)
+
+
+def _opened(path: Path, choices: Choices, keep: list[pd.DataFrame] | None) -> TableFile:
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "there is no such file"
+        raise BadSource(f"{path}: {what}")
+    kind, text, head = _looked_at(path, choices)
+    evidence: dict[str, Evidence] = {}
+    rows, short = 0, [0]
+    for frame in _raw(path, kind, text, head, short):
+        _count(frame, evidence, rows)
+        rows += len(frame)
+        if keep is not None:
+            keep.append(frame)
+    if not rows:
+        names = head.names if head is not None else tuple(evidence)
+        raise BadSource(f"{path}: it has {len(names)} columns and no rows")
+    judged = judge(evidence, choices)
+    form, notes = _form(kind, text, head, judged), _notes(text, head, short[0])
+    return TableFile(str(path), kind, text, head, judged, rows, form, notes)
+
+
+def _looked_at(path: Path, choices: Choices) -> tuple[str, Text | None, Head | None]:
+    """The kind of a file, how its bytes are text, and what stands before its rows."""
+    kind = _kind(path)
+    text = head = None
+    if kind in ("delimited", "json"):
+        text = text_of(path, choices.encoding)
+        if kind == "delimited" and _is_json(path, text):
+            kind = "json"
+    elif choices.encoding is not None:
+        raise BadSource("--encoding: a file of this kind says that itself")
+    if kind == "delimited" and text is not None:
+        head = delimited.head_of(path, text, _separator(choices.separator))
+    elif choices.separator is not None or choices.decimal is not None:
+        raise BadSource("--separator and --decimal are of CSV, and this is none")
+    return kind, text, head
+
+
+def _count(frame: pd.DataFrame, evidence: dict[str, Evidence], rows: int) -> None:
+    """Count a chunk, before which there were ``rows``."""
+    for name in map(str, frame):
+        if name not in evidence:
+            evidence[name] = Evidence()
+            evidence[name].gap(rows)
+        evidence[name].add(frame[name])
+    for name, one in evidence.items():
+        if name not in frame:
+            one.gap(len(frame))
+
+
+def _raw(
+    path: Path, kind: str, text: Text | None, head: Head | None, short: list[int] | None = None
+) -> Iterator[pd.DataFrame]:
+    """The rows as they stand in the file; ``short`` counts rows with too few fields."""
+    if kind == "delimited" and text is not None and head is not None:
+        for frame, n_short in delimited.chunks(path, text, head, CHUNK_ROWS):
+            if short is not None:
+                short[0] += n_short
+            yield frame
+    elif kind == "json" and text is not None:
+        yield from _counted(json_rows.chunks(path, text, CHUNK_ROWS))
+    else:
+        yield from _counted(arrow.chunks(path, kind, CHUNK_ROWS))
+
+
+def _counted(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    """The frames with the numbers of their rows in the file."""
+    rows = 0
+    for frame in frames:
+        frame.index = pd.RangeIndex(rows, rows + len(frame))
+        rows += len(frame)
+        yield frame
+
+
+def _kind(path: Path) -> str:
+    """delimited, json, parquet or arrow: by the first bytes, and by the name of the file."""
+    with path.open("rb") as file:
+        first = file.read(8)
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    ends = next((suffix for suffix in reversed(suffixes) if suffix not in _PACKED), "")
+    if first.startswith(b"PAR1") or ends in _PARQUET:
+        if compression_of(path):
+            raise BadSource(f"{path}: it is compressed as a whole", fix="unpack it: gunzip")
+        return "parquet"
+    if first.startswith((b"ARROW1", b"\xff\xff\xff\xff")) or ends in (".arrow", ".feather"):
+        return "arrow"
+    if ends in _JSON:
+        return "json"
+    if ends in _OTHERS or (
+        ends not in _DELIMITED and not compression_of(path) and _is_binary(path)
+    ):
+        raise BadSource(f"{path}: not a kind of file that is read here", fix=_READS)
+    return "delimited"
+
+
+def _is_binary(path: Path) -> bool:
+    with path.open("rb") as file:
+        start = file.read(4_096)
+    return (
+        bool(start)
+        and sum(byte < 9 for byte in start) > len(start) // 20
+        and not (start.startswith((b"\xff\xfe", b"\xfe\xff")))
+    )
+
+
+def _is_json(path: Path, text: Text) -> bool:
+    """Whether a text whose name says nothing is JSON."""
+    if any(suffix.lower() in _DELIMITED for suffix in path.suffixes):
+        return False
+    with open_text(path, text) as file:
+        start = file.read(4_096).lstrip("\ufeff \t\r\n")
+    return start.startswith(('{"', "[{", "{}", "[\n", "[\r"))
+
+
+def _separator(given: str | None) -> str | None:
+    if given is None:
+        return None
+    known: dict[str, str] = {"\\t": "\t", "tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
+    found = known.get(given.lower(), given)
+    if len(found) != 1:
+        raise BadSource(f"--separator {given!r} is not one character", fix="one of , ; | or tab")
+    return found
+
+
+def _form(
+    kind: str, text: Text | None, head: Head | None, judged: dict[str, Judged]
+) -> dict[str, str]:
+    form = {"format": {"delimited": "delimited text", "json": "JSON"}.get(kind, kind.capitalize())}
+    if text is not None:
+        form["encoding"] = text.encoding
+        if text.compression:
+            form["compression"] = text.compression
+    if head is not None:
+        form["separator"] = head.separator
+        comma = any(one.kind == "numeric" and one.style.decimal == "," for one in judged.values())
+        form["decimal"] = "," if comma else "."
+    return form
+
+
+def _notes(text: Text | None, head: Head | None, n_short: int) -> list[str]:
+    notes = [text.note] if text is not None and text.note else []
+    if head is not None and head.comments:
+        notes.append(f"{head.comments} lines of comment (#) before the header were left out")
+    if n_short:
+        notes.append(
+            f"{n_short:,} rows have fewer fields than the header has names: the rest is missing"
+        )
+    return notes
