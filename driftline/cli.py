@@ -28,6 +28,7 @@ from driftline.commands import (
     monitor,
     profile,
     publish,
+    register,
     replay,
     retrain,
     status,
@@ -106,5 +107,6 @@ app.add_typer(topics.app, name="topics")
 app.add_typer(profile.app, name="profile")
 app.add_typer(explain.app, name="explain")
 app.add_typer(models.app, name="models")
+models.app.command("register")(register.register)
 models.app.command("promote")(champion.promote)
 models.app.command("rollback")(champion.rollback)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from driftline.commands.failure import USAGE, Failure
 
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from stream_monitor.settings import Settings
+
+SAY_AFTER_S: Final = 1.0
+"""Who waits for longer is told what for."""
 
 
 def load_settings(
@@ -65,6 +69,27 @@ def connect_redis(settings: Settings) -> Redis:
 
     client: Redis = Redis.from_url(settings.redis.url, socket_timeout=5, socket_connect_timeout=5)
     return client
+
+
+def wait_for_kafka(client: Mapping[str, Any], timeout_s: float) -> None:
+    """Wait until a broker answers; says after a second that it waits, and for whom.
+
+    Raises:
+        KafkaException: none answered; the text says why.
+    """
+    import threading  # noqa: PLC0415 - light imports
+
+    from driftline.commands.output import note  # noqa: PLC0415
+    from producer.reach import reached  # noqa: PLC0415
+
+    place = client.get("bootstrap.servers", "")
+    waits = threading.Timer(SAY_AFTER_S, note, [f"waiting for Kafka at {place}"])
+    waits.daemon = True
+    waits.start()
+    try:
+        reached(client, timeout_s)
+    finally:
+        waits.cancel()
 
 
 def without_password(url: str) -> str:

@@ -164,16 +164,9 @@ def send(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check only.")] = False,
 ) -> None:
     """Announce a model version: its profile goes into the log, before its first event."""
-    from stream_monitor.reference.profile import profile_from_data  # noqa: PLC0415
     from trainer.promotion.announce import announce  # noqa: PLC0415 - light imports
 
-    try:
-        made = profile_from_data(msgspec.json.decode(file.read_bytes()))
-    except (ValueError, msgspec.MsgspecError) as error:
-        raise Failure(
-            "that is no profile", where=str(file), why=str(error), fix="driftline profile build",
-            code=USAGE,
-        ) from error  # fmt: skip
+    made = read_profile(file)
     settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
     _note_no_rate(made)
     if not dry_run:
@@ -185,6 +178,24 @@ def send(
             librdkafka=settings.kafka.librdkafka,
         )
     note(f"{reference_of(made.model, made.version)}: {'would be ' if dry_run else ''}announced")
+
+
+def read_profile(file: Path) -> ReferenceProfile:
+    """The profile in a file.
+
+    Raises:
+        Failure: it holds none.
+    """
+    from stream_monitor.reference.profile import profile_from_data  # noqa: PLC0415 - light imports
+
+    try:
+        return profile_from_data(msgspec.json.decode(file.read_bytes()))
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise Failure(
+            "that is no profile", where=str(file), why=str(error),
+            fix="make it with: driftline profile build DATA --model M --version V -o profile.json",
+            code=USAGE,
+        ) from error  # fmt: skip
 
 
 def _note_no_rate(made: ReferenceProfile) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Mapping
 from typing import Annotated, Final
 
 import typer
 
+from driftline.commands.connection import wait_for_kafka
 from driftline.commands.failure import USAGE, Failure
 from driftline.commands.options import Bootstrap, Config, Prefix
 from driftline.commands.training import Factory, Home, load_bench
@@ -53,13 +55,13 @@ def train(
             fix="give --model and --factory, or [trainer.factories] in driftline.toml",
             code=USAGE,
         )
-    from producer.reach import reached  # noqa: PLC0415 - light imports
     from stream_monitor.runtime.logs import configure  # noqa: PLC0415
     from trainer.runtime.lock import TrainerRuns, only_trainer  # noqa: PLC0415
     from trainer.runtime.trainer import Trainer  # noqa: PLC0415
     from trainer.runtime.web import PortInUse  # noqa: PLC0415
 
-    reached(bench.kafka.client(), REACH_S)
+    refuse_wrong_factories(bench.factories)
+    wait_for_kafka(bench.kafka.client(), REACH_S)
     configure()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -73,3 +75,20 @@ def train(
         raise Failure("the trainer's pages have no port", why=why, fix=fix, code=USAGE) from error
     except TrainerRuns as error:
         raise Failure("there is one already", why=str(error), code=USAGE) from error
+
+
+def refuse_wrong_factories(factories: Mapping[str, str]) -> None:
+    """Raise Failure where a factory makes no estimator: no retrain would ever succeed."""
+    from trainer.fit.probe import why_not  # noqa: PLC0415 - light imports
+
+    for model, factory in sorted(factories.items()):
+        why = why_not(factory)
+        if why is not None:
+            raise Failure(
+                "a factory makes no estimator",
+                where=f"{factory}, for {model}",
+                why=why,
+                fix="name a function that returns an unfitted scikit-learn estimator, as "
+                "module:function; run from the folder that holds the module, or install it",
+                code=USAGE,
+            )

@@ -1,0 +1,67 @@
+"""Whether a factory can be called: tried at the trainer's start, in a process of its own.
+
+A name that leads nowhere would otherwise be found by the first retrain, weeks later.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from producer.own_process import python_module, safe_environment
+
+PROBE_S: Final = 60.0
+"""Who imports for longer is tried by the first fit, which has limits of its own."""
+_MAX_REASON: Final = 1_000
+_MARK: Final = "driftline-probe: "
+
+
+def why_not(factory: str) -> str | None:
+    """Why ``module:function`` makes no estimator, and where it was looked for; ``None``: it does.
+
+    Blocks for a minute at most.
+    """
+    command = python_module("trainer.fit.probe", factory)
+    try:
+        done = subprocess.run(  # noqa: S603 - our own module
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+            errors="replace", env=safe_environment(os.environ), timeout=PROBE_S,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return None
+    if done.returncode == 0:
+        return None
+    lines = [line for line in done.stderr.splitlines() if line.startswith(_MARK)]
+    if lines:
+        return lines[-1].removeprefix(_MARK)
+    return f"importing it ended the process with {done.returncode}: {done.stderr[-_MAX_REASON:]}"
+
+
+def main(factory: str) -> int:
+    """Make the estimator; say on stderr why it cannot be made."""
+    from trainer.fit.factory import NotAnEstimator, make  # noqa: PLC0415 - the parent needs no sklearn
+
+    here = str(Path.cwd())
+    sys.path.append(here)  # last, as in a fit
+    try:
+        make(factory)
+    except NotAnEstimator as error:
+        reason = str(error)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        reason = f"there is no module {missing!r} among the installed packages or in {here}"
+        if missing != factory.partition(":")[0].partition(".")[0]:
+            reason = f"importing {factory.partition(':')[0]}: {reason}"
+    except BaseException as error:  # noqa: BLE001 - whatever user code raises
+        reason = f"calling {factory} raised {type(error).__name__}: {error}"
+    else:
+        return 0
+    sys.stderr.write(f"\n{_MARK}{' '.join(reason.split())[:_MAX_REASON]}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
