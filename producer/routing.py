@@ -85,7 +85,7 @@ def model_of_key(key: bytes | None) -> str | None:
 def shard_of(key: bytes) -> tuple[str, int] | None:
     """The model and the shard that a key names; ``None``: it names no shard.
 
-    >>> shard_of(b"fraud/3"), shard_of(b"fraud"), shard_of(b"fraud/x")
+    >>> shard_of(b"fraud/3"), shard_of(b"fraud"), shard_of(b"fraud%2F3")
     (('fraud', 3), None, None)
     """
     model, slash, number = key.rpartition(b"/")
@@ -95,7 +95,7 @@ def shard_of(key: bytes) -> tuple[str, int] | None:
     if shard >= MAX_SHARDS:
         return None
     try:
-        return model.decode(), shard
+        return unescape(model.decode()), shard
     except UnicodeDecodeError:
         return None
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 import typer
 
-from driftline.commands.connection import load_settings
+from driftline.commands.connection import connect_redis, load_settings
 from driftline.commands.failure import USAGE, Failure
-from driftline.commands.options import Bootstrap, Config, Json, Prefix
+from driftline.commands.options import Bootstrap, Config, Json, Prefix, RedisUrl
 from driftline.commands.output import write_json, write_line
 
 if TYPE_CHECKING:
     from driftline.commands.findings import WantedTopic
+    from driftline.topic_growth import Growth
 
 app = typer.Typer(no_args_is_help=True, help="The topics driftline needs.")
 
@@ -110,3 +112,102 @@ def create(
         write_line(f"+ {name}")
     if not made:
         write_line("all there already")
+
+
+@app.command()
+def grow(
+    partitions: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=MAX_PARTITIONS, help="So many there should be \\[default: as now]."
+        ),
+    ] = None,
+    shards: Annotated[
+        list[str] | None,
+        typer.Option(help="A model and its shards, before its servers have them: churn=8; repeat."),
+    ] = None,
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    redis_url: RedisUrl = None,
+    prefix: Prefix = None,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would move.")] = False,
+) -> None:
+    """Add partitions to the event topic, or shards to a model, and move the references along.
+
+    A model's place follows from the number of partitions: some models move.  Without a change it
+    writes what is missing.
+    """
+    from driftline import topic_growth, topic_registry  # noqa: PLC0415 - light imports
+    from driftline.commands.status import read_monitors  # noqa: PLC0415
+
+    settings = load_settings(
+        config, bootstrap_servers=bootstrap_servers, redis_url=redis_url, prefix=prefix
+    )
+    topic, client = settings.topics.events, settings.kafka.client()
+    before = topic_registry.existing_topics(client).get(topic)
+    if before is None:
+        raise Failure(f"there is no topic {topic}", fix="driftline topics create")
+    wanted = before if partitions is None else partitions
+    if wanted < before:
+        raise Failure(
+            f"{topic} has {before} partitions, and Kafka takes none away",
+            fix=f"--partitions {before} or more", code=USAGE,
+        )  # fmt: skip
+    monitors = read_monitors(connect_redis(settings), settings, list(range(before)))
+    growth = topic_growth.plan_growth(
+        monitors, before, wanted, shards_of(shards or []), round(time.time() * 1000)
+    )
+    if not dry_run:
+        if wanted > before:
+            topic_growth.add_partitions(client, topic, wanted)
+        topic_growth.write(
+            growth, settings.kafka.bootstrap_servers, settings.topics.prefix,
+            settings.kafka.librdkafka,
+        )  # fmt: skip
+    for line in growth_lines(topic, growth, dry_run=dry_run):
+        write_line(line)
+
+
+def shards_of(given: list[str]) -> dict[str, int]:
+    """Shards by model.  Raises Failure where one is none.
+
+    >>> shards_of(["churn=8"])
+    {'churn': 8}
+    """
+    from producer.routing import MAX_SHARDS  # noqa: PLC0415 - light imports
+
+    found: dict[str, int] = {}
+    for text in given:
+        model, _, count = text.rpartition("=")
+        if not model or not count.isdecimal() or not 0 < int(count) <= MAX_SHARDS:
+            raise Failure(
+                f"--shards {text}", why=f"write MODEL=NUMBER, from 1 to {MAX_SHARDS}", code=USAGE
+            )
+        found[model] = int(count)
+    return found
+
+
+def growth_lines(topic: str, growth: Growth, *, dry_run: bool) -> list[str]:
+    """What was done, or would be, for people."""
+    after = growth.topology.partitions
+    would = "would be " if dry_run else ""
+    change = f"{growth.before} partitions" + (f" → {after}" if after != growth.before else "")
+    lines = [f"{topic}: {change}, generation {growth.topology.generation}"]
+    for model, (then, now) in growth.placed.items():
+        if then != now:
+            lines.append(f"  {model}: partition {_several(then)} → {_several(now)}")
+    lines += [
+        f"  reference of {update.model}@{update.version} {would}copied to partition {partition}"
+        for update, partition in growth.copies
+    ]
+    if not growth.untold and not growth.copies:
+        lines.append("  nothing to do: every partition knows, and every reference is there")
+    elif after != growth.before:
+        lines.append("  until their labels are there, predictions of before stay where they were: "
+                     "such labels are counted as label_prediction_elsewhere")  # fmt: skip
+    return lines
+
+
+def _several(partitions: tuple[int, ...]) -> str:
+    return ", ".join(map(str, partitions))

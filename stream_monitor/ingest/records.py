@@ -18,6 +18,7 @@ class LogRecord(msgspec.Struct, frozen=True, gc=False):
     kind: str | None
     value: bytes | None
     traceparent: str | None = None
+    key: bytes | None = None
 
 
 class RecordBatch(NamedTuple):

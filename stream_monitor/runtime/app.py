@@ -14,6 +14,7 @@ import faust
 import structlog
 from faust.app.base import BootStrategy
 
+from producer.routing import METADATA_MS
 from stream_monitor.ingest.records import RecordBatch
 from stream_monitor.runtime import transactions
 from stream_monitor.runtime.agents import COMMIT_EVERY_S
@@ -21,6 +22,7 @@ from stream_monitor.runtime.credentials import faust_credentials
 from stream_monitor.runtime.memory import TRIM_EVERY_S, give_back
 from stream_monitor.runtime.rooms import Rooms, build
 from stream_monitor.runtime.ticks import LOOK_EVERY_S
+from stream_monitor.runtime.topology import LOOK_EVERY_S as TOPOLOGY_EVERY_S
 from stream_monitor.runtime.transport import LogConsumer, LogTransport
 from stream_monitor.runtime.watchdog import Reading
 from stream_monitor.settings import Settings
@@ -67,6 +69,7 @@ class MonitorApp(faust.App):
             broker_heartbeat_interval=kafka.heartbeat_s,
             broker_rebalance_timeout=kafka.rebalance_timeout_s,
             broker_max_poll_interval=kafka.max_poll_interval_s,
+            consumer_metadata_max_age_ms=METADATA_MS,  # how soon new partitions are assigned
             consumer_auto_offset_reset="earliest",
             stream_wait_empty=False,  # nothing is tracked by acks; `give_up` waits
             table_standby_replicas=0,  # the default 1 selects Faust's sticky assignor
@@ -97,6 +100,7 @@ class MonitorApp(faust.App):
         self._every(COMMIT_EVERY_S, self.rooms.unpacking.look)
         self._every(RETRY_EVERY_S, self.rooms.custody.retry)
         self._every(LOOK_EVERY_S, self.rooms.ticker.look)
+        self._every(TOPOLOGY_EVERY_S, self.rooms.topology.look)
         self._every(OUTBOX_EVERY_S, self.rooms.look_for_left)
         self._every(LAG_EVERY_S, self._report_lag)
         self._every(ADVISE_EVERY_S, self._advise)

@@ -10,6 +10,9 @@ from typing import Any, Final, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from producer.events import MAX_RECORD_BYTES
+from producer.routing import METADATA_MS
+
 Headers: TypeAlias = list[tuple[str, str | bytes | None]]
 
 _FULL_WAIT_S: Final = 0.01
@@ -19,6 +22,8 @@ PUBLISHER_DEFAULTS: Final[dict[str, Any]] = {
     "linger.ms": 5,
     "compression.type": "lz4",
     "message.timeout.ms": 60_000,
+    "message.max.bytes": MAX_RECORD_BYTES,  # of a reference that moves
+    "topic.metadata.refresh.interval.ms": METADATA_MS,
     "queue.buffering.max.messages": 50_000,
     "queue.buffering.max.kbytes": 65_536,
     "partitioner": "murmur2_random",  # as Java's, for our keys
@@ -70,6 +75,17 @@ class Publisher:
                 await asyncio.sleep(_FULL_WAIT_S)
             else:
                 return acknowledged
+
+    def partitions(self, topic: str, timeout_s: float) -> int:
+        """How many partitions a topic has; blocks.  What is published next may go to any of them.
+
+        Raises:
+            KafkaException: nobody answers, or there is no such topic.
+        """
+        found = self._producer.list_topics(topic, timeout=timeout_s).topics[topic]
+        if found.error is not None:
+            raise KafkaException(found.error)
+        return len(found.partitions)
 
     async def close(self, timeout_s: float = 5.0) -> int:
         """Wait for what is under way; answers how many records were given up."""

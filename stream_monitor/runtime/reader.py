@@ -233,12 +233,21 @@ class LogReader:
 
 def _record(message: Message) -> LogRecord:
     return log_record(
-        cast("int", message.offset()), message.timestamp()[1], headers_of(message), message.value()
-    )
+        cast("int", message.offset()), message.timestamp()[1], headers_of(message),
+        message.value(), _as_bytes(message.key()),
+    )  # fmt: skip
+
+
+def _as_bytes(key: str | bytes | None) -> bytes | None:
+    return key.encode() if isinstance(key, str) else key
 
 
 def log_record(
-    offset: int, timestamp_ms: int, headers: Mapping[str, bytes | None], value: bytes | None
+    offset: int,
+    timestamp_ms: int,
+    headers: Mapping[str, bytes | None],
+    value: bytes | None,
+    key: bytes | None = None,
 ) -> LogRecord:
     """A record as the core takes it, of what a client read."""
     kind = headers.get("ce_type")
@@ -249,4 +258,5 @@ def log_record(
         None if kind is None else _KINDS.get(kind) or kind.decode("utf-8", "replace"),
         value,
         None if traceparent is None else traceparent.decode("utf-8", "replace"),
+        key,
     )

@@ -24,6 +24,7 @@ from stream_monitor.runtime.refusals import RefusalLimit
 from stream_monitor.runtime.relay import Relay
 from stream_monitor.runtime.takeover import Takeover
 from stream_monitor.runtime.ticks import Ticker
+from stream_monitor.runtime.topology import TopologyWatch
 from stream_monitor.runtime.transactions import OpenTransactions
 from stream_monitor.runtime.unpacking import Unpacking
 from stream_monitor.runtime.watchdog import Watchdog
@@ -49,12 +50,13 @@ class Rooms:
     custody: Custody
     unpacking: Unpacking
     ticker: Ticker
+    topology: TopologyWatch
     transactions: OpenTransactions
     metrics: Metrics
     watchdog: Watchdog
 
     async def readiness(self) -> dict[str, Any]:
-        """Ready: assigned, all of it taken over, and the store answers."""
+        """Ready: assigned, all of it taken over, no partition without an owner, Redis answers."""
         try:
             async with asyncio.timeout(_PING_S):
                 await self.store.ping()
@@ -63,10 +65,12 @@ class Rooms:
             answers = False
         waiting = self.custody.waiting
         assigned = self.custody.assigned
+        unowned = self.topology.unowned
         return {
-            "ready": answers and assigned is not None and not waiting,
+            "ready": answers and assigned is not None and not waiting and not unowned,
             "assigned": sorted(assigned or ()),
             "waiting": waiting,
+            "unowned": unowned,
             "stopped": {str(p): why for p, why in self.custody.stopped.items()},
             "held": {str(p): why for p, why in self.transactions.reasons.items()},
             "redis": answers,
@@ -176,6 +180,13 @@ def build(settings: Settings, folds: FoldFactory, store: StateStore) -> Rooms:
         on_trouble=lambda trouble: settle(trouble, agent, custody),
         go_on=custody.reposition,
     )
+    topology = TopologyWatch(
+        partitions,
+        publisher,
+        store,
+        topic=topics.events,
+        assigned=lambda: custody.assigned or frozenset(),
+    )
     ticker = Ticker(partitions, publisher, metrics, idle_s=settings.kafka.tick_after_s)
     metrics.watch(
         lambda: [(owned.partition, dict(owned.fold.outcomes())) for owned in partitions],
@@ -210,6 +221,7 @@ def build(settings: Settings, folds: FoldFactory, store: StateStore) -> Rooms:
         custody=custody,
         unpacking=unpacking,
         ticker=ticker,
+        topology=topology,
         transactions=OpenTransactions(settings.kafka.client(), topics.events, metrics),
         metrics=metrics,
     )

@@ -76,6 +76,7 @@ class LogConsumer(driver.Consumer):
             await rooms.on_trouble(trouble)
         for batch in batches:
             failpoint("monitor.batch.read")
+            rooms.topology.saw(batch)
             await self._hand_over(batch)
 
     def _still_polling(self) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
+from producer.events import Topology
 from stream_monitor.contracts import DeadLetter, DriftAlert
 from stream_monitor.ingest.records import LogRecord, RecordBatch
 from stream_monitor.state.store import OUTBOX
+from stream_monitor.watched.moves import Move
 
 STATE: Final = "s:"
 """Prefix of the fields that hold state."""
@@ -54,6 +56,14 @@ class PartitionFold(Protocol):
 
     def committed(self) -> None:
         """What `changes` answered is durable now."""
+        ...
+
+    def topology(self) -> Topology | None:
+        """The placement of models as the records of this partition say."""
+        ...
+
+    def moves(self, wanted: Topology) -> Iterable[Move]:
+        """The references held here that other partitions need, where models are so placed."""
         ...
 
     def outcomes(self) -> Mapping[str, int]:

@@ -59,6 +59,11 @@ class InMemoryStateStore:
             bool(stored.get(BUNDLED)),
         )
 
+    async def read(self, key: str, fields: Sequence[str]) -> list[bytes | None]:
+        """As `StateStore` says."""
+        stored = self.hashes.get(key, {})
+        return [stored.get(field) for field in fields]
+
     async def load(self, key: str) -> dict[str, bytes]:
         """As `StateStore` says."""
         stored = self.hashes.get(key, {})

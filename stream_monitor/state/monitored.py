@@ -8,15 +8,19 @@ from typing import NamedTuple
 import msgspec
 
 from producer.drill import is_shadow
-from producer.names import reference_of
+from producer.events import Topology
+from producer.names import escape, reference_of
 from stream_monitor.contracts import DeadLetter, DriftAlert
 from stream_monitor.errors import CorruptState
 from stream_monitor.ingest.records import LogRecord, RecordBatch
 from stream_monitor.monitor import PartitionMonitor
+from stream_monitor.reference.profile import Origin, profile_from_data
 from stream_monitor.spec import MonitorSpec
 from stream_monitor.state.envelope import open_, seal
 from stream_monitor.state.fold import ALERT, PERFORMANCE, STATE, WINDOW
 from stream_monitor.watched.estimate import Estimate
+from stream_monitor.watched.moves import Move, moves_of
+from stream_monitor.watched.placement import Placement
 from stream_monitor.windows.closed import window_key
 from stream_monitor.windows.performance import WindowPerformance, performance_key
 
@@ -96,6 +100,14 @@ class MonitorFold:
         """What `changes` answered is durable now."""
         self.monitor.committed()
 
+    def topology(self) -> Topology | None:
+        """The placement of models as the log of this partition says."""
+        return self.monitor.placement.latest
+
+    def moves(self, wanted: Topology) -> Iterator[Move]:
+        """The references held here that other partitions need, where models are so placed."""
+        return moves_of(self.monitor.models.values(), self.monitor.partition, wanted)
+
     def outcomes(self) -> Mapping[str, int]:
         """Records by how they were counted."""
         return {name: getattr(self.monitor.counters, name) for name in _DISJOINT}
@@ -125,6 +137,28 @@ def estimates_of(monitor: PartitionMonitor) -> Iterator[tuple[str, Estimate]]:
         for version, watched in model.versions.items():
             if watched.estimate is not None and not watched.retired:
                 yield reference_of(model.name, version), watched.estimate
+
+
+def topology_field() -> str:
+    """The field that holds what a partition knows of the placement of models."""
+    return f"{STATE}topology"
+
+
+def topology_in(blob: bytes) -> Topology | None:
+    """What lies in such a field."""
+    placement = Placement(0)
+    placement.restore(open_(_KIND, blob))
+    return placement.latest
+
+
+def profile_field(model: str, version: str) -> str:
+    """The field that holds the reference of a version."""
+    return f"{STATE}model|{escape(model)}|profile|{escape(version)}"
+
+
+def origin_in(blob: bytes) -> Origin:
+    """What the reference in such a field was made of."""
+    return profile_from_data(open_(_KIND, blob)).origin
 
 
 class MonitorFolds(NamedTuple):

@@ -107,6 +107,12 @@ class RedisStateStore:
             bool(rest[4]),
         )
 
+    async def read(self, key: str, fields: Sequence[str]) -> list[bytes | None]:
+        """As `StateStore` says."""
+        async with _reported():
+            found: Any = await self._redis.hmget(key, list(fields))
+        return list(found)
+
     async def load(self, key: str) -> dict[str, bytes]:
         """As `StateStore` says."""
         fields: dict[str, bytes] = {}

@@ -146,6 +146,10 @@ class StateStore(Protocol):
         """Become the owner of a partition, under a new random epoch."""
         ...
 
+    async def read(self, key: str, fields: Sequence[str]) -> list[bytes | None]:
+        """Some fields of any partition, as they are committed, without taking part."""
+        ...
+
     async def load(self, key: str) -> dict[str, bytes]:
         """All fields but the store's own (which begin with ``_``)."""
         ...

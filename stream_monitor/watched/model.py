@@ -193,14 +193,7 @@ class WatchedModel:
         Raises:
             ValueError: the profile does not read, or is another version's; nothing changed.
         """
-        profile = None if update.profile is None else profile_from_data(update.profile)
-        if profile is not None and (profile.model, profile.version) != (self.name, update.version):
-            raise ValueError(
-                f"the profile is of {reference_of(profile.model, profile.version)},"
-                f" the update of {reference_of(self.name, update.version)}"
-            )
-        for name in () if profile is None else profile.features:
-            require_name("the profile: feature", name)
+        profile = self._profile_of(update)
         alerts: list[DriftAlert] = []
         for version in self.versions.values():
             if not version.retired:
@@ -220,6 +213,18 @@ class WatchedModel:
             self.versions[update.version].serve_again()
         return alerts
 
+    def _profile_of(self, update: ModelUpdate) -> ReferenceProfile | None:
+        """The profile inside.  Raises ValueError: it does not read, or is another version's."""
+        profile = None if update.profile is None else profile_from_data(update.profile)
+        if profile is not None and (profile.model, profile.version) != (self.name, update.version):
+            raise ValueError(
+                f"the profile is of {reference_of(profile.model, profile.version)},"
+                f" the update of {reference_of(self.name, update.version)}"
+            )
+        for name in () if profile is None else profile.features:
+            require_name("the profile: feature", name)
+        return profile
+
     def takes_moved(self, version: str) -> bool:
         """Whether a reference from another partition is news here: there is none, or a made one.
 
@@ -238,12 +243,9 @@ class WatchedModel:
         Raises:
             ValueError: the profile does not read, is another version's, or all places are taken.
         """
-        profile = profile_from_data(update.profile)
-        if (profile.model, profile.version) != (self.name, update.version):
-            raise ValueError(
-                f"the profile is of {profile.model}@{profile.version},"
-                f" the update of {self.name}@{update.version}"
-            )
+        profile = self._profile_of(update)
+        if profile is None:
+            raise ValueError("a reference was to move here, and there is none inside")
         known = self.known
         if update.version not in known and self.places.is_full(len(known)):
             raise ValueError(f"{self.name}: no place for another version")

@@ -77,7 +77,7 @@ class Placement:
         now = self.latest
         return () if now is None else _partitions(model, now.shards.get(model, 1), now.partitions)
 
-    def _before(self, model: str) -> tuple[int, ...]:
+    def partitions_before(self, model: str) -> tuple[int, ...]:
         """Where they belonged before the last change; empty where nobody knows."""
         if self.latest is None or self.latest.before is None:
             return ()
@@ -86,12 +86,12 @@ class Placement:
 
     def moved(self, model: str) -> bool:
         """Whether the last change placed the model elsewhere, wholly or in part."""
-        before = self._before(model)
+        before = self.partitions_before(model)
         return bool(before) and before != self.partitions_of(model)
 
     def left(self, model: str) -> bool:
         """Whether the model belonged here, and does so no more."""
-        return self.partition in self._before(model) and not self._belongs(model)
+        return self.partition in self.partitions_before(model) and not self._belongs(model)
 
     def _belongs(self, model: str) -> bool:
         return self.partition in self.partitions_of(model)
@@ -102,7 +102,7 @@ class Placement:
             return Waits(0, "no_profile")
         if not self._belongs(model):
             return Waits(len(clock_ms), "routed_by_stale_metadata")
-        if self.partition in self._before(model):
+        if self.partition in self.partitions_before(model):
             return Waits(0, "no_profile")
         until = np.searchsorted(clock_ms, self.since_ms + GRACE_MS)
         return Waits(int(until), "no_profile")

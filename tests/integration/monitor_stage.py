@@ -89,11 +89,14 @@ class Stage:
     monitors: list[subprocess.Popen[bytes]] = field(default_factory=list)
     kept: list[Message] = field(default_factory=list)
     """Records that are no longer in the log, and were read before."""
+    log_partitions: int | None = None
 
     def __post_init__(self) -> None:
         self.topics = topic_names(self.prefix)
         self.client = {"bootstrap.servers": self.broker}
-        self.registry = topic_registry.load_registry(self.prefix)
+        self.registry = topic_registry.load_registry(
+            self.prefix, log_partitions=self.log_partitions
+        )
         topic_registry.create_topics(self.client, self.registry)
         self.partitions = topic_registry.existing_topics(self.client)[self.topics.events]
         self.redis: Any = redis.Redis.from_url(self.redis_url)

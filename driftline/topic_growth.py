@@ -1,0 +1,130 @@
+"""Adding partitions to the event topic, or shards to a model, in the right order.
+
+First everything that can fail is looked at, then Kafka adds the partitions, then the references of
+the models that move are copied to where they belong now, and last a `Topology` in each partition
+says so.  A running monitor does the last two steps by itself where somebody else added partitions;
+whatever both write is taken once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]
+
+from driftline.topic_registry import CREATE_S, TIMEOUT_S
+from producer.events import ModelUpdate, Topology
+from producer.writer import LogWriter
+from stream_monitor.monitor import PartitionMonitor
+from stream_monitor.watched.moves import copy_of, is_missed, moves_of, next_topology
+from stream_monitor.watched.placement import Placement
+
+SOURCE: Final = "/driftline/topics-grow"
+
+
+class Copy(NamedTuple):
+    """A reference that another partition needs."""
+
+    update: ModelUpdate
+    partition: int
+
+
+class Growth(NamedTuple):
+    """What is to be done, and what it means: by model, the partitions before and afterwards."""
+
+    before: int
+    topology: Topology
+    placed: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
+    copies: list[Copy]
+    untold: list[int]
+    """Partitions whose log does not say so yet."""
+
+
+def plan_growth(
+    monitors: Sequence[PartitionMonitor],
+    before: int,
+    partitions: int,
+    shards: Mapping[str, int],
+    now_ms: int,
+) -> Growth:
+    """What has to be written, given the state of each partition that has one.  Pure."""
+    by_partition = {monitor.partition: monitor for monitor in monitors}
+    told = [m.placement.latest for m in monitors if m.placement.latest is not None]
+    known = max(told, key=lambda topology: topology.generation, default=None)
+    topology = next_topology(known, partitions, dict(shards), now_ms)
+    if known is None and before != partitions:
+        topology = msgspec.structs.replace(topology, before=(before, {}))
+    generations = {m.partition: m.placement.generation for m in monitors}
+    return Growth(
+        before,
+        topology,
+        _placed(by_partition, before, topology),
+        list(_copies(by_partition, topology, now_ms)),
+        [p for p in range(partitions) if generations.get(p, 0) < topology.generation],
+    )
+
+
+def _placed(
+    monitors: Mapping[int, PartitionMonitor], before: int, topology: Topology
+) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
+    then, now = Placement(0), Placement(0)
+    last = topology.before or (before, topology.shards)
+    then.take(msgspec.structs.replace(topology, partitions=last[0], shards=last[1]), 0, 0)
+    now.take(topology, 0, 0)
+    names = sorted({name for monitor in monitors.values() for name in monitor.models})
+    return {name: (then.partitions_of(name), now.partitions_of(name)) for name in names}
+
+
+def _copies(
+    monitors: Mapping[int, PartitionMonitor], topology: Topology, now_ms: int
+) -> Iterator[Copy]:
+    for partition, monitor in monitors.items():
+        for move in moves_of(monitor.models.values(), partition, topology):
+            for target in move.partitions:
+                there = monitors.get(target)
+                model = None if there is None else there.models.get(move.profile.model)
+                held = None if model is None else model.versions.get(move.profile.version)
+                origin = None if held is None else held.profile.origin
+                if is_missed(move, origin, topology):
+                    yield Copy(copy_of(move, partition, topology.generation, now_ms), target)
+
+
+def add_partitions(client: Mapping[str, Any], topic: str, partitions: int) -> None:
+    """Let Kafka add partitions, and wait until each has a leader.
+
+    Raises:
+        KafkaException: nobody answers, it was refused, or it takes longer than `CREATE_S`.
+    """
+    admin = AdminClient({"log_level": 0, **client})
+    for answer in admin.create_partitions(
+        [NewPartitions(topic, partitions)], operation_timeout=CREATE_S
+    ).values():
+        answer.result(timeout=CREATE_S)
+    deadline = time.monotonic() + CREATE_S
+    while time.monotonic() < deadline:
+        found = admin.list_topics(topic, timeout=TIMEOUT_S).topics[topic].partitions
+        if len(found) >= partitions and all(part.leader >= 0 for part in found.values()):
+            return
+        time.sleep(0.05)
+    raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
+
+
+def write(
+    growth: Growth, bootstrap_servers: str, prefix: str, librdkafka: Mapping[str, Any] | None
+) -> None:
+    """Write references, wait until they are there, then say how models are placed.
+
+    Raises:
+        Undelivered: something did not arrive; the same command again does what is left.
+    """
+    writer = LogWriter(bootstrap_servers, topic_prefix=prefix, source=SOURCE, librdkafka=librdkafka)
+    for update, partition in growth.copies:
+        writer.write(update, partition=partition)
+    writer.flush()
+    for partition in growth.untold:
+        writer.write(growth.topology, partition=partition)
+    writer.flush()

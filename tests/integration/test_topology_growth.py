@@ -1,0 +1,167 @@
+"""The event topic grows under traffic, and a model moves while it drifts."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]
+from typer.testing import CliRunner
+
+from driftline import topic_registry
+from driftline.cli import app
+from driftline.commands.connection import load_settings
+from driftline.commands.status import read_monitors
+from driftline.stack.process import free_port
+from producer.events import CE_TYPE_OF, InferenceEvent, ModelUpdate, Topology
+from producer.routing import partition_of
+from producer.writer import LogWriter
+from stream_monitor.contracts import DriftAlert
+from stream_monitor.monitor import PartitionMonitor
+from stream_monitor.reference.fit import fit_profile
+from tests.integration.monitor_stage import CORE, Stage, until
+from tests.integration.topic_reading import read_topic
+from trainer.promotion.announce import announce
+
+pytestmark = pytest.mark.kafka
+
+MODEL = "fraud"
+OWNED_S = 15.0
+"""How soon a running worker has taken new partitions."""
+
+
+@pytest.fixture
+def small(kafka_broker: str, redis_url: str) -> Iterator[Stage]:
+    stage = Stage(kafka_broker, redis_url, log_partitions=2)
+    yield stage
+    stage.close()
+
+
+class Server:
+    """A model server that writes under the key of its model, wherever that belongs now."""
+
+    def __init__(self, stage: Stage, first: int = 0) -> None:
+        self._writer = LogWriter(stage.broker, topic_prefix=stage.prefix)
+        self._rng = random.Random(3)  # noqa: S311
+        self.written = first
+
+    def write(self, n: int, mean: float) -> None:
+        for _ in range(n):
+            self.written += 1
+            event = InferenceEvent(
+                id=f"e{self.written}",
+                model=MODEL,
+                version="1",
+                time_ms=round(time.time() * 1000),
+                features={"amount": self._rng.gauss(mean, 10)},
+                prediction=0.3,
+            )
+            self._writer.write(event)
+        self._writer.flush()
+
+
+def monitors(stage: Stage) -> dict[int, PartitionMonitor]:
+    settings = load_settings(bootstrap_servers=stage.broker, prefix=stage.prefix)
+    stage.partitions = topic_registry.existing_topics(stage.client)[stage.topics.events]
+    found = read_monitors(stage.redis, settings, list(range(stage.partitions)))
+    return {monitor.partition: monitor for monitor in found}
+
+
+def alerts(stage: Stage) -> list[DriftAlert]:
+    records = read_topic(stage.broker, stage.topics.alerts)
+    return [msgspec.json.decode(record.value() or b"", type=DriftAlert) for record in records]
+
+
+def readiness(port: int) -> dict[str, object]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
+            found: dict[str, object] = json.load(answer)
+    except urllib.error.HTTPError as error:
+        found = json.load(error)
+    except OSError:
+        return {}
+    return found
+
+
+def owns(port: int, n_partitions: int) -> bool:
+    ready = readiness(port)
+    return bool(ready.get("ready")) and ready.get("assigned") == list(range(n_partitions))
+
+
+def kinds_by_partition(stage: Stage) -> dict[int, list[str]]:
+    kinds: dict[int, list[str]] = {}
+    for record in read_topic(stage.broker, stage.topics.events):
+        named: Any = dict(record.headers() or [])
+        kinds.setdefault(record.partition() or 0, []).append(named["ce_type"].decode())
+    return kinds
+
+
+def test_drift_is_found_though_the_model_moves_meanwhile(
+    small: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage, port = small, free_port()
+    for name, value in CORE.items():
+        monkeypatch.setenv(name, value)
+    old, new = partition_of(MODEL, 2), partition_of(MODEL, 4)
+    assert new >= 2
+    rng = random.Random(1)  # noqa: S311
+    profile = fit_profile(
+        MODEL, "1", {"amount": [rng.gauss(40, 10) for _ in range(2_000)]},
+        predictions=[0.3] * 2_000, task="binary", origin="training",
+    )  # fmt: skip
+    stage.start(DRIFTLINE_WEB__ENABLED="true", DRIFTLINE_WEB__PORT=str(port))
+    until(lambda: owns(port, 2), "both partitions are owned")
+    announce(stage.broker, profile, prefix=stage.prefix)
+    before = Server(stage)
+    before.write(300, mean=40)
+    until(lambda: stage.next(old) >= 301, "the first events are in")
+
+    client: dict[str, Any] = stage.client
+    admin = AdminClient(client)
+    grown = admin.create_partitions([NewPartitions(stage.topics.events, 4)])
+    grown[stage.topics.events].result(20)
+    moved = Server(stage, first=before.written)
+
+    def taken() -> bool:
+        moved.write(1, mean=80)  # into the new partition, from its first moment on
+        return owns(port, 4)
+
+    until(taken, "the new partitions are owned", OWNED_S)
+
+    def found() -> bool:
+        moved.write(20, mean=80)
+        return any(alert.phase == "started" for alert in alerts(stage))
+
+    until(found, "the shift is found")
+    first = next(alert for alert in alerts(stage) if alert.phase == "started")
+    assert (first.series, first.partition, first.reference) == ("feature/amount", new, "training")
+    state = monitors(stage)
+    for monitor in state.values():
+        topology = monitor.placement.latest
+        assert topology is not None
+        assert (topology.partitions, topology.before) == (4, (2, {}))
+    assert state[new].models[MODEL].versions["1"].profile.origin == "training"
+    stage.monitors[-1].send_signal(signal.SIGTERM)
+    assert stage.monitors[-1].wait(60) == 0
+
+    grow = [
+        "topics", "grow", "--partitions", "6", "--prefix", stage.prefix,
+        "--bootstrap-servers", stage.broker, "--redis-url", stage.redis_url,
+    ]  # fmt: skip
+    said = CliRunner().invoke(app, grow)
+    home = partition_of(MODEL, 6)
+    assert said.exit_code == 0, said.output
+    assert f"{MODEL}: partition {new} → {home}" in said.stdout
+    assert f"reference of {MODEL}@1 copied to partition {home}" in said.stdout
+    kinds = kinds_by_partition(stage)
+    placed, reference = CE_TYPE_OF[Topology], CE_TYPE_OF[ModelUpdate]
+    assert kinds[home] == [reference, placed]
+    assert [kinds[p][-1] for p in range(6)] == [placed] * 6
