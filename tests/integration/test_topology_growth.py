@@ -77,7 +77,8 @@ def monitors(stage: Stage) -> dict[int, PartitionMonitor]:
 
 def alerts(stage: Stage) -> list[DriftAlert]:
     records = read_topic(stage.broker, stage.topics.alerts)
-    return [msgspec.json.decode(record.value() or b"", type=DriftAlert) for record in records]
+    found = [msgspec.json.decode(record.value() or b"", type=DriftAlert) for record in records]
+    return [alert for alert in found if alert.kind != "coverage"]
 
 
 def readiness(port: int) -> dict[str, object]:

@@ -54,7 +54,8 @@ class Partition:
             records.append(LogRecord(offset, self.now_ms, kind, encode(event)))
         first, last = records[0].offset, records[-1].offset
         batch = RecordBatch("events", self.monitor.partition, "e", first, last + 1, records)
-        self.alerts += self.monitor.observe(batch).alerts
+        found = self.monitor.observe(batch).alerts
+        self.alerts += [alert for alert in found if alert.kind != "coverage"]
 
     def reasons(self, model: str = MODEL) -> dict[str, int]:
         coverage = self.monitor.models[model].coverage
