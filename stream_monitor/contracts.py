@@ -51,6 +51,10 @@ class DriftAlert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     of how many times the usual that is, the means are events a minute (``delay``: hours).
     Kind ``coverage`` is about what is not watched: ``cause`` is the `CoverageReason`, ``effect``
     the share of the last hour's events, ``window_events`` how many they are.
+
+    An "ongoing" alert with ``clear_events`` says that the episode may be over: so many events look
+    like the reference again, of about ``clear_needed`` after which it is.  With 0 of them it was
+    so, and is no longer.
     """
 
     alert_id: str
@@ -92,6 +96,8 @@ class DriftAlert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     estimated_before: float | None = None
     estimated_now: float | None = None
     importance: float | None = None
+    clear_events: int | None = None
+    clear_needed: int | None = None
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -11,10 +11,10 @@ from stream_monitor.alerts.episode import Track, Verdict
 class RepeatingTrack(Track):
     """Every window of an open episode that is no news, and a change, says "started" ``again``."""
 
-    def _follow(self, offset: int, time_ms: int) -> Verdict | None:
-        effect, p_value = self._distance()
-        still = None
+    def _close_window(self, at: tuple[int, int]) -> list[Verdict]:
+        effect, p_value = self._distance(self._window)
+        still = []
         if self._is_change(effect, p_value):
-            still = self._verdict("started", effect, p_value, (offset, time_ms))
-        news = super()._follow(offset, time_ms)
-        return still._replace(again=True) if news is None and still is not None else news
+            verdict = self._verdict("started", effect, p_value, at, self._window)
+            still = [verdict._replace(again=True)]
+        return super()._close_window(at) or still

@@ -92,7 +92,7 @@ def alert_of(
         severity = loss_severity(reference.mean or 0.0, current_mean)
     estimated = None if track in ("validity", "unit") else estimated_of(series, verdict)
     meaning = ""
-    if estimated is not None and verdict.phase not in ENDED:
+    if estimated is not None and verdict.phase not in ENDED and verdict.clear is None:
         meaning = estimated.words(track, current_mean)
     weighed = track == "data" and series.importance != 1.0
     episode_id = derived_id(
@@ -135,4 +135,6 @@ def alert_of(
         estimated_before=None if estimated is None else round(estimated.before, 6),
         estimated_now=None if estimated is None else round(estimated.now, 6),
         importance=round(series.importance, 6) if weighed else None,
+        clear_events=None if verdict.clear is None else verdict.clear.n_events,
+        clear_needed=None if verdict.clear is None else verdict.clear.n_needed or None,
     )

@@ -2,7 +2,9 @@
 
 A detector's signal is only a suspicion: its data were chosen because they looked odd.  It is
 confirmed on events that came after it, by their distance from the reference, where the values that
-became invalid do not explain it; an episode stays open, and silent, until it has returned.
+became invalid do not explain it.  An episode stays open until there is evidence that its series
+is back (`recovery`), or until what is left is no change; then fresh events are tested once more, as
+after a signal: what looked like the reference may be a third population.
 
 ::
 
@@ -11,23 +13,28 @@ became invalid do not explain it; an episode stays open, and silent, until it ha
       ^                        |                                  |  ^  | severity rises:
       |   last look, no effect |                                  |  |  | "ongoing"
       +------------------------+                                  |  +--+
-      |             3 clear windows: "recovered"                  |
+      |   evidence, or 3 windows without effect: "recovered"      |
       +-----------------------------------------------------------+
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
 from stream_monitor.alerts.given_back import GivenBack, InvalidEvents
 from stream_monitor.alerts.policy import EpisodePolicy
+from stream_monitor.alerts.recovery import Clear, Recovery
+from stream_monitor.alerts.tally import Tally
 from stream_monitor.contracts import RANK, DetectorName, Direction, Phase, Severity
 from stream_monitor.ingest.batch import Ints
+from stream_monitor.reference.fixed_point import Floats
 from stream_monitor.reference.season import BinCalendar
 from stream_monitor.windows.distance import psi_adjusted
+
+_REMEMBERED: Final = 8  # windows: what drift looks like in an episode
 
 
 class Suspicion(NamedTuple):
@@ -51,6 +58,8 @@ class Verdict(NamedTuple):
 
     ``total`` is the sum of their fixed-point values (0 where they are no numbers), ``bins`` counts
     them by distance bin, and ``expected_total`` is the sum of the losses to expect of them.
+    ``clear`` of an "ongoing" one says how far the episode is on its way to its end: 0 events where
+    it was, and is no longer.  ``since`` is the offset after which the events were counted.
     """
 
     phase: Phase
@@ -66,6 +75,8 @@ class Verdict(NamedTuple):
     severity: Severity | None = None
     expected_total: int = 0
     again: bool = False  # `RepeatingTrack`
+    clear: Clear | None = None
+    since: int = -1
 
 
 class Track:
@@ -88,23 +99,30 @@ class Track:
         n_bins = len(self._reference) if freedom is None else freedom + 1
         self.window_events = policy.window_events(n_bins, tau)
         self._n_looks = policy.n_looks(self.window_events)
+        self._tally = self._new_tally()  # since the suspicion, or of the present step
+        self._window = self._new_tally()
+        self._recovery = Recovery(self._new_tally(), tau, policy.step_events(tau))
         self.dismissed = 0
         self._rest()
+
+    def _new_tally(self) -> Tally:
+        return Tally(len(self._reference), self._calendar)
 
     def _rest(self) -> None:
         self.state: Literal["quiet", "suspected", "open"] = "quiet"
         self.suspicion: Suspicion | None = None
         self._look = 0
-        self._clear = self._waited = 0
+        self._small = self._waited = 0
         self._worst: Severity = "low"
+        self.is_checked = False  # tested after a recovery, though no detector signalled
+        self._told_clear = False
+        self._since = -1  # the offset before the window
+        self._recovery.begin()
         self._start_counting()
 
     def _start_counting(self) -> None:
-        self._counts = np.zeros(len(self._reference), dtype=np.int64)
-        self._slots = np.zeros(0 if self._calendar is None else self._calendar.n_slots, np.int64)
-        self._n = 0
-        self._total = 0
-        self._expected_total = 0
+        self._tally.clear()
+        self._window.clear()
         self._invalid.clear()
 
     def observe(
@@ -123,61 +141,78 @@ class Track:
         ``suspicions`` are in log order; ``invalid`` are the events among these that have no bin.
         """
         verdicts: list[Verdict] = []
-        position, waiting = 0, 0
+        position = 0
         while True:
-            if self.state == "quiet":
-                while waiting < len(suspicions) and suspicions[waiting].seen < position:
-                    waiting += 1
-                if waiting == len(suspicions):
-                    return verdicts
-                self.suspicion = suspicions[waiting]
-                self.state = "suspected"
-                self._start_counting()
-                position = self.suspicion.seen
-            target = (
-                self._policy.first_look_events << self._look
-                if self.state == "suspected"
-                else self.window_events
-            )
-            end = min(len(codes), position + target - self._n)
-            self._count(
+            new = self._next(suspicions, position)
+            if new is not None:
+                self._suspect(new)
+                position = new.seen
+            elif self.state == "quiet":
+                return verdicts
+            target = self._target
+            end = min(len(codes), position + target - self._tally.n)
+            self._tally.count(
                 codes[position:end],
                 times_ms[position:end],
                 None if values is None else values[position:end],
                 None if losses is None else losses[position:end],
             )
+            full = self._tally.n == target
             if invalid is not None and self.state == "suspected":
-                self._invalid.count(invalid, position, None if self._n < target else end)
+                self._invalid.count(invalid, position, end if full else None)
             position = end
-            if self._n < target:
+            if not full:
                 return verdicts
             at = int(offsets[end - 1]), int(times_ms[end - 1])
-            verdict = self._test(*at) if self.state == "suspected" else self._follow(*at)
-            if verdict is not None:
-                verdicts.append(verdict)
+            verdicts += self._test(*at) if self.state == "suspected" else self._follow(*at)
 
-    def _count(
-        self, codes: Ints, times_ms: Ints, values: Ints | None, losses: Ints | None = None
-    ) -> None:
-        if not len(codes):
-            return
-        self._counts += np.bincount(codes, minlength=len(self._reference))
-        self._n += len(codes)
-        if self._calendar is not None:
-            slots = self._calendar.slots_of(times_ms)
-            self._slots += np.bincount(slots, minlength=len(self._slots))
-        if values is not None:
-            self._total += int(values.sum())
-        if losses is not None:
-            self._expected_total += int(losses.sum())
+    @property
+    def _target(self) -> int:
+        """How many events the next decision takes."""
+        if self.state == "open":
+            return self._recovery.step_events
+        return self._policy.first_look_events << self._look
 
-    def _distance(self) -> tuple[float, float]:
+    def _next(self, suspicions: Sequence[Suspicion], position: int) -> Suspicion | None:
+        """The first suspicion from ``position`` on that begins anew, before any decision."""
+        if self.state == "open" or not suspicions:
+            return None
+        quiet = self.state == "quiet"
+        for suspicion in suspicions:
+            if suspicion.seen < position:
+                continue
+            n = self._tally.n + suspicion.seen - position
+            if quiet or (self._begins_anew(n) and n < self._target):
+                return suspicion
+        return None
+
+    def _begins_anew(self, n: int) -> bool:
+        """Whether a signal after ``n`` fresh events of a suspicion begins another one.
+
+        What came in a full window showed nothing, and would only hide what begins now.
+        """
+        return self.is_checked or n >= self.window_events
+
+    def _suspect(self, suspicion: Suspicion) -> None:
+        if self.state == "suspected" and not self.is_checked:
+            self.dismissed += 1
+        self._rest()
+        self.state, self.suspicion, self._since = "suspected", suspicion, suspicion.offset
+
+    def _compared(self, tally: Tally) -> tuple[Floats, Floats]:
+        """The cells (k,) of what was counted, and of what the reference lets expect."""
+        return floats(tally.counts), floats(self._expected(tally))
+
+    def _distance(self, tally: Tally) -> tuple[float, float]:
         """Effect and p-value against the reference at the times of day that were counted."""
-        return psi_adjusted(self._counts.tolist(), self._expected(), self._tau)
+        return psi_adjusted(tally.counts.tolist(), self._expected(tally), self._tau)
 
     def _is_explained(self) -> bool:
         """Whether there is no change left when what became invalid is given back."""
-        least = self._invalid.least_distance(self._counts.tolist(), self._expected, self._tau)
+        tally = self._tally
+        least = self._invalid.least_distance(
+            tally.counts.tolist(), lambda more: self._expected(tally, more), self._tau
+        )
         return least is not None and not self._is_change(*least)
 
     def _is_change(self, effect: float, p_value: float) -> bool:
@@ -185,11 +220,19 @@ class Track:
         n_looks = self._n_looks * (1 + self._waited) ** 2
         return p_value < self._policy.significance / n_looks and effect >= self._policy.min_effect
 
-    def _expected(self, more: Ints | int = 0) -> list[int]:
+    def _expected(self, tally: Tally, more: Ints | int = 0) -> list[int]:
         calendar = self._calendar
-        return self._reference if calendar is None else calendar.expected(self._slots + more)
+        return self._reference if calendar is None else calendar.expected(tally.slots + more)
 
-    def _verdict(self, phase: Phase, effect: float, p_value: float, at: tuple[int, int]) -> Verdict:
+    def _verdict(
+        self,
+        phase: Phase,
+        effect: float,
+        p_value: float,
+        at: tuple[int, int],
+        tally: Tally,
+        clear: Clear | None = None,
+    ) -> Verdict:
         if self.suspicion is None:
             raise RuntimeError("an episode without a suspicion cannot have a phase")
         return Verdict(
@@ -197,56 +240,128 @@ class Track:
             self.suspicion,
             effect,
             p_value,
-            self._n,
-            self._total,
-            tuple(self._counts.tolist()),
+            tally.n,
+            tally.total,
+            tuple(tally.counts.tolist()),
             *at,
             severity=self._worst,
-            expected_total=self._expected_total,
+            expected_total=tally.expected_total,
+            clear=clear,
+            since=self._since,
         )
 
-    def _test(self, offset: int, time_ms: int) -> Verdict | None:
+    def _test(self, offset: int, time_ms: int) -> list[Verdict]:
         """One look at the fresh events of a suspicion."""
-        effect, p_value = self._distance()
+        effect, p_value = self._distance(self._tally)
         changed = self._is_change(effect, p_value)
         explained = changed and self._is_explained()
         if changed and not explained:
-            self._worst = self._policy.severity(effect)
-            verdict = self._verdict("started", effect, p_value, (offset, time_ms))
-            self.state, self._clear = "open", 0
-            self._start_counting()
-            return verdict
-        if explained and self._n >= self.window_events:
+            return [self._open(effect, p_value, (offset, time_ms))]
+        if explained and self._tally.n >= self.window_events:
             self._waited += 1  # no detector need signal again for what is left afterwards
+            self._since = offset
             self._start_counting()
-            return None
+            return []
         self._look += 1
         if self._look >= self._n_looks:
+            self.dismissed += not self.is_checked
             self._rest()
-            self.dismissed += 1
-        return None
+        return []
 
-    def _follow(self, offset: int, time_ms: int) -> Verdict | None:
-        """A full window of an open episode: has the distance returned, or risen?"""
-        effect, p_value = self._distance()
-        verdict = None
-        severity = self._policy.severity(effect)
-        self._clear = self._clear + 1 if effect < self._policy.min_effect / 2 else 0
-        if self._clear >= self._policy.clear_windows:
-            verdict = self._verdict("recovered", effect, p_value, (offset, time_ms))
-            self._rest()
-        elif RANK[severity] > RANK[self._worst]:
-            self._worst = severity
-            verdict = self._verdict("ongoing", effect, p_value, (offset, time_ms))
+    def _open(self, effect: float, p_value: float, at: tuple[int, int]) -> Verdict:
+        self._worst = self._policy.severity(effect)
+        seen, expected = self._compared(self._tally)
+        if self.is_checked and self.suspicion is not None:
+            up = _mean_cell(seen) > _mean_cell(expected)
+            self.suspicion = self.suspicion._replace(direction="up" if up else "down")
+        verdict = self._verdict("started", effect, p_value, at, self._tally)
+        self.state, self._small, self.is_checked = "open", 0, False
+        self._recovery.begin()
+        self._recovery.begin_with(seen, expected)
+        self._since = at[0]
         self._start_counting()
         return verdict
+
+    def _follow(self, offset: int, time_ms: int) -> list[Verdict]:
+        """A step of an open episode: is there evidence that it is over, or has it grown worse?"""
+        at = offset, time_ms
+        recovery, step = self._recovery, self._tally
+        self._window.add(step)
+        if recovery.is_known and recovery.step(step, *self._compared(step)):
+            effect, p_value = self._distance(recovery.clear)
+            if self._is_change(effect, p_value):  # not as it was in the episode: drift all the same
+                recovery.begin_with(*self._compared(recovery.clear))
+            elif effect < self._policy.min_effect or p_value >= self._policy.significance:
+                verdict = self._verdict("recovered", effect, p_value, at, recovery.clear)
+                self._check(*at)
+                return [verdict]
+        step.clear()
+        verdicts = self._progress(at)
+        if self._window.n >= self.window_events:
+            verdicts += self._close_window(at)
+            self._window.clear()
+            self._since = offset
+        return verdicts
+
+    def _progress(self, at: tuple[int, int]) -> list[Verdict]:
+        """Say once that half of the way to the end is done."""
+        progress = self.progress
+        if self._told_clear or progress is None or 2 * progress.n_events < progress.n_needed:
+            return []
+        self._told_clear = True
+        clear = self._recovery.clear
+        return [self._verdict("ongoing", *self._distance(clear), at, clear, progress)]
+
+    def _close_window(self, at: tuple[int, int]) -> list[Verdict]:
+        """A full window of an open episode: is what is left no change, or is it worse?"""
+        effect, p_value = self._distance(self._window)
+        severity = self._policy.severity(effect)
+        self._small = self._small + 1 if effect < self._policy.min_effect / 2 else 0
+        if self._small >= self._policy.clear_windows:
+            verdict = self._verdict("recovered", effect, p_value, at, self._window)
+            self._check(*at)
+            return [verdict]
+        drifts = not self._recovery.evidence
+        if drifts and self._is_change(effect, p_value):
+            remembered = _REMEMBERED * self.window_events
+            self._recovery.learn(*self._compared(self._window), remembered)
+        no_longer = Clear(0, 0) if drifts and self._told_clear else None
+        if drifts:
+            self._told_clear = False
+        worse = RANK[severity] > RANK[self._worst]
+        if not worse and no_longer is None:
+            return []
+        self._worst = severity if worse else self._worst
+        clear = None if worse else no_longer
+        return [self._verdict("ongoing", effect, p_value, at, self._window, clear)]
+
+    def _check(self, offset: int, time_ms: int) -> None:
+        """After a recovery: test what comes as if a detector had signalled here.
+
+        The detectors have learnt the episode's level; of what may be left they would not tell.
+        """
+        suspicion = self.suspicion
+        if suspicion is None:
+            raise RuntimeError("an episode without a suspicion cannot recover")
+        self._rest()
+        self.state, self.is_checked, self._since = "suspected", True, offset
+        self.suspicion = suspicion._replace(
+            seen=0, detector="rule", offset=offset, time_ms=time_ms,
+            onset_offset=offset, onset_ms=time_ms,
+        )  # fmt: skip
+
+    @property
+    def progress(self) -> Clear | None:
+        """How far an open episode is on its way to its end; ``None``: nothing is clear yet."""
+        return self._recovery.progress if self.state == "open" else None
 
     def end(self, phase: Phase, offset: int, time_ms: int) -> Verdict | None:
         """End whatever is open from outside (superseded); a suspicion is dropped silently."""
         verdict = None
         if self.state == "open":
-            effect, p_value = self._distance()
-            verdict = self._verdict(phase, effect, p_value, (offset, time_ms))
+            self._window.add(self._tally)
+            distance = self._distance(self._window)
+            verdict = self._verdict(phase, *distance, (offset, time_ms), self._window)
         self._rest()
         return verdict
 
@@ -257,42 +372,63 @@ class Track:
 
     def snapshot(self) -> list[Any]:
         """All that changes, as plain data."""
+        tally = self._tally
+        quiet = self.state == "quiet"
         return [
             self.state,
             None if self.suspicion is None else list(self.suspicion._replace(seen=0)),
             self._look,
-            self._clear,
+            self._small,
             self._worst,
             self.dismissed,
-            self._n,
-            self._total,
-            [] if self.state == "quiet" else self._counts.tolist(),
-            [] if self.state == "quiet" else self._slots.tolist(),
-            self._expected_total,
+            tally.n,
+            tally.total,
+            [] if quiet else tally.counts.tolist(),
+            [] if quiet else tally.slots.tolist(),
+            tally.expected_total,
             [*self._invalid.snapshot(), self._waited],
-        ]
+            [] if quiet else [
+                self.is_checked, self._told_clear, self._since, self._window.snapshot(),
+                self._recovery.snapshot(),
+            ],
+        ]  # fmt: skip
 
     def restore(self, data: Sequence[Any]) -> None:
         """Continue from `snapshot`.  Raises ValueError where it does not fit this series."""
-        state, suspicion, look, clear, worst, dismissed, n, total, counts, *more = data
+        state, suspicion, look, small, worst, dismissed, n, total, counts, *more = data
         slots = more[0] if more else []  # stored before there were seasons
         if state not in ("quiet", "suspected", "open") or worst not in RANK:
             raise ValueError(f"unknown episode state {state!r}, severity {worst!r}")
         if (suspicion is None) != (state == "quiet"):
             raise ValueError("an episode is open without a suspicion, or the reverse")
-        if state != "quiet" and (len(counts) != len(self._reference) or sum(counts) != n):
-            raise ValueError("episode counts do not fit the reference bins")
-        if state != "quiet" and slots and (len(slots) != len(self._slots) or sum(slots) != n):
-            raise ValueError("episode counts do not fit the calendar of the reference")
+        self._rest()
         self.state = state
         self.suspicion = None if suspicion is None else Suspicion(*suspicion)
-        self._look, self._clear, self._worst = look, clear, worst
+        self._since = -1 if self.suspicion is None else self.suspicion.offset
+        self._look, self._small, self._worst = look, small, worst
         self.dismissed = dismissed
-        self._start_counting()
-        if state != "quiet":
-            self._counts = np.array(counts, dtype=np.int64)
-            self._slots = np.array(slots or self._slots, dtype=np.int64)
-            self._n, self._total = n, total
-            self._expected_total = more[1] if len(more) > 1 else 0
-            *invalid, self._waited = more[2] if len(more) > 2 else (0, [], 0)
-            self._invalid.restore(invalid)
+        if state == "quiet":
+            return
+        expected_total = more[1] if len(more) > 1 else 0
+        self._tally.restore([n, total, expected_total, counts, slots])
+        *invalid, self._waited = more[2] if len(more) > 2 else (0, [], 0)
+        self._invalid.restore(invalid)
+        if len(more) > 3 and more[3]:
+            self.is_checked, self._told_clear, self._since, window, recovery = more[3]
+            self._window.restore(window)
+            seen, _ = self._compared(self._window)
+            self._recovery.restore(recovery, len(seen))
+        elif state == "open":  # stored when an episode was followed by windows alone
+            self._window.add(self._tally)
+            self._tally.clear()
+        if self._tally.n >= self._target:
+            raise ValueError("an episode that has more events than its next decision takes")
+
+
+def floats(counts: Sequence[int] | Ints) -> Floats:
+    """Counts of cells, (k,)."""
+    return np.asarray(counts, dtype=np.float64)
+
+
+def _mean_cell(cells: Floats) -> float:
+    return float(cells @ np.arange(len(cells)) / max(1.0, float(cells.sum())))

@@ -20,7 +20,8 @@ from stream_monitor.alerts.causes import Cause, Member, names_of, ranked_causes
 from stream_monitor.alerts.wording import moment
 from stream_monitor.contracts import ENDED, RANK, DriftAlert, Kind, Severity
 
-_PERSON: Final = frozenset({"acknowledged", "snoozed"})
+_QUIET: Final = ENDED | {"acknowledged", "snoozed"}
+"""Phases that do not tell of drift."""
 
 
 Duration: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
@@ -152,7 +153,7 @@ def _members(alerts: Iterable[DriftAlert]) -> list[tuple[str, Member]]:
     for told in by_episode.values():
         phases = sorted(told.values(), key=lambda a: (a.decided_offset, a.alert_id))
         first, last = phases[0], phases[-1]
-        drift = [a for a in phases if a.phase not in _PERSON and a.phase not in ENDED] or [last]
+        drift = [a for a in phases if a.phase not in _QUIET and not a.clear_events] or [last]
         worst = max(drift, key=lambda a: (RANK[a.severity], a.decided_offset))
         ended = next((a for a in phases if a.phase in ENDED), None)
         person = [a.actor for a in phases if a.phase == "acknowledged"]

@@ -8,7 +8,7 @@ import msgspec
 
 from stream_monitor.alerts.alert import derived_id
 from stream_monitor.alerts.cooldown import Rest
-from stream_monitor.alerts.wording import moment
+from stream_monitor.alerts.wording import clear_words, moment
 from stream_monitor.contracts import DriftAlert, Severity
 
 SeriesKey: TypeAlias = tuple[str, str]
@@ -18,7 +18,8 @@ SeriesKey: TypeAlias = tuple[str, str]
 class OpenEpisode(msgspec.Struct):
     """``latest`` is its last alert, told or withheld; ``told`` whether any was told.
 
-    ``worst`` is how bad it was at most; ``rest`` how long it may not be told, after a recovery.
+    ``worst`` is how bad it was at most; ``rest`` how long it may not be told, after a recovery;
+    ``says`` what drifts, in the words of the last alert that found it drifting.
     """
 
     latest: DriftAlert
@@ -28,11 +29,40 @@ class OpenEpisode(msgspec.Struct):
     withheld: int = 0
     worst: Severity = "low"
     rest: Rest | None = None
+    says: str = ""
 
     @property
     def series(self) -> SeriesKey:
         """Which series it is of."""
         return self.latest.version, self.latest.series
+
+    def heard(self, alert: DriftAlert) -> DriftAlert:
+        """Take a phase that was decided; gives it as it is to be told.
+
+        One that says that the episode may be over says what drifted, too.
+        """
+        if alert.clear_events:
+            alert = msgspec.structs.replace(
+                alert,
+                severity=self.latest.severity,
+                explanation=f"{self.in_words}; {_clear(alert)}",
+            )
+        elif alert.phase in ("started", "ongoing"):
+            self.says = alert.explanation
+        self.latest = alert
+        return alert
+
+    @property
+    def in_words(self) -> str:
+        """What drifts; what was stored before this was kept has but its latest alert."""
+        return self.says or self.latest.explanation
+
+    def answered(self, did: str) -> str:
+        """What drifts, how far it is on its way to its end, and what a person did about it."""
+        words = [self.in_words]
+        if self.latest.clear_events:
+            words.append(_clear(self.latest))
+        return "; ".join([*words, did])
 
     def out(self, alert: DriftAlert) -> DriftAlert:
         """``alert`` as it goes out, with who knows of the episode; from now on it is told."""
@@ -60,3 +90,7 @@ class OpenEpisode(msgspec.Struct):
             decided_offset=offset,
             decided_ms=time_ms,
         )
+
+
+def _clear(alert: DriftAlert) -> str:
+    return clear_words(alert.clear_events or 0, alert.clear_needed or 0)

@@ -13,11 +13,12 @@ from typing import Final
 
 import numpy as np
 
-from stream_monitor.alerts.episode import Track
+from stream_monitor.alerts.episode import Track, floats
 from stream_monitor.alerts.policy import EpisodePolicy
+from stream_monitor.alerts.tally import Tally
 from stream_monitor.reference.expected_loss import expected_share
 from stream_monitor.reference.feature import FeatureReference
-from stream_monitor.reference.fixed_point import Ints
+from stream_monitor.reference.fixed_point import Floats, Ints
 from stream_monitor.windows.distance import psi_adjusted
 
 RESIDUAL: Final = "residual"
@@ -32,14 +33,20 @@ class OutcomeTrack(Track):
         self._n_looks = policy.n_looks(self.window_events)
         self._outcome = reference
 
-    def _distance(self) -> tuple[float, float]:
+    def _compared(self, tally: Tally) -> tuple[Floats, Floats]:
+        seen, expected = self._right_and_wrong(tally)
+        return floats(seen), floats(expected)
+
+    def _distance(self, tally: Tally) -> tuple[float, float]:
+        return psi_adjusted(*self._right_and_wrong(tally), self._tau)
+
+    def _right_and_wrong(self, tally: Tally) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Of what was counted, and of what is to be expected."""
         if self.suspicion is not None and self.suspicion.channel == RESIDUAL:
-            expected = _expected(self._outcome, self._counts)
-        elif self._calendar is not None:
-            expected = right_and_wrong(self._calendar.expected(self._slots))
+            expected = _expected(self._outcome, tally.counts)
         else:
-            expected = right_and_wrong(self._reference)
-        return psi_adjusted(right_and_wrong(self._counts), expected, self._tau)
+            expected = right_and_wrong(self._expected(tally))
+        return right_and_wrong(tally.counts), expected
 
 
 def track_for(

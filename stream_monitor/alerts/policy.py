@@ -10,6 +10,7 @@ import msgspec
 from stream_monitor.contracts import Severity
 
 _LONGEST_LOOK: Final = 8  # windows; after four, one in seven small changes was missed
+_STEPS_PER_TAU: Final = 8
 
 
 class EpisodePolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,10 +19,11 @@ class EpisodePolicy(msgspec.Struct, frozen=True, kw_only=True):
     ``min_effect`` is the smallest adjusted population stability index that counts as a change
     (0.008 is a mean shift of about 0.09 standard deviations of a normal feature).  A suspicion is
     tested after ``first_look_events`` fresh events and at every doubling up to eight windows, each
-    time at ``significance`` divided by the number of looks (Bonferroni).  An episode is over after
-    ``clear_windows`` consecutive windows whose effect is below half of ``min_effect``.  What drifts
-    again within ``cooldown_ms`` of event time after that is told when the cooldown is over, or when
-    it is worse than before.
+    time at ``significance`` divided by the number of looks (Bonferroni).  An episode is over when
+    there is evidence that its change is gone (`recovery`), or after ``clear_windows`` consecutive
+    windows whose effect is below half of ``min_effect``: what is left then is no change.  What
+    drifts again within ``cooldown_ms`` of event time after that is told when the cooldown is over,
+    or when it is worse than before.
     """
 
     min_effect: float = 0.008
@@ -40,6 +42,14 @@ class EpisodePolicy(msgspec.Struct, frozen=True, kw_only=True):
         (1125, 21375)
         """
         return max(self.min_window_events, math.ceil((n_bins - 1) * tau / self.min_effect))
+
+    def step_events(self, tau: float) -> int:
+        """How many events of an open episode are weighed at a time.
+
+        >>> EpisodePolicy().step_events(1.0), EpisodePolicy().step_events(19.0)
+        (64, 152)
+        """
+        return round(self.first_look_events * max(1.0, tau / _STEPS_PER_TAU))
 
     def n_looks(self, window_events: int) -> int:
         """How often a suspicion is tested before it is dismissed.

@@ -90,7 +90,7 @@ class Register:
             if not ends:
                 self.open[alert.episode_id] = episode
                 episode.rest = self._cooldown.rest_of(alert)
-        episode.latest = alert
+        alert = episode.heard(alert)
         if ends:
             self.open.pop(alert.episode_id, None)
         else:
@@ -205,12 +205,10 @@ class Register:
             awake = (command.until_ms or 0) <= place.clock_ms
             did = "snooze ended" if awake else f"snoozed until {moment(command.until_ms or 0)}"
         why = f": {command.reason}" if command.reason else ""
-        latest = episode.latest
-        name = latest.feature or latest.series
         answer = msgspec.structs.replace(
             later_phase(
-                latest, phase, place.offset, place.event_time_ms,
-                f"{name}: {did} by {command.actor}{why}",
+                episode.latest, phase, place.offset, place.event_time_ms,
+                episode.answered(f"{did} by {command.actor}{why}"),
             ),
             actor=command.actor,
             reason=command.reason,

@@ -14,15 +14,17 @@ import numpy as np
 
 from stream_monitor.alerts.again import RepeatingTrack
 from stream_monitor.alerts.breaks import Onset
-from stream_monitor.alerts.episode import Suspicion, Verdict
+from stream_monitor.alerts.episode import Suspicion, Verdict, floats
 from stream_monitor.alerts.policy import EpisodePolicy
+from stream_monitor.alerts.tally import Tally
 from stream_monitor.contracts import Phase
 from stream_monitor.drift.channel import Channel
 from stream_monitor.ingest.batch import Ints
 from stream_monitor.reference.feature import FeatureReference
+from stream_monitor.reference.fixed_point import Floats
 from stream_monitor.reference.relation import Joint, RelationReference, joined
 from stream_monitor.reference.transform import Transformed
-from stream_monitor.windows.cells import dependence_distance, freedom_of
+from stream_monitor.windows.cells import dependence_distance, freedom_of, raked
 
 
 class RelationTrack(RepeatingTrack):
@@ -34,9 +36,12 @@ class RelationTrack(RepeatingTrack):
         freedom = freedom_of(len(cells), self._n_columns)
         super().__init__(cells, relation.tau, policy, relation.calendar, freedom)
 
-    def _distance(self) -> tuple[float, float]:
+    def _compared(self, tally: Tally) -> tuple[Floats, Floats]:
+        return floats(tally.counts), raked(tally.counts, self._expected(tally), self._n_columns)
+
+    def _distance(self, tally: Tally) -> tuple[float, float]:
         return dependence_distance(
-            self._counts.tolist(), self._expected(), self._n_columns, self._tau
+            tally.counts.tolist(), self._expected(tally), self._n_columns, self._tau
         )
 
 
@@ -53,6 +58,7 @@ class RelationSeries:
     ) -> None:
         self.relation = relation
         self.told = False
+        self.closed = -1  # offset at which what was told of it ended last
         self._arl0 = arl0_events
         self._joint = Joint(first, second, relation.first_starts, relation.second_starts)
         self.channel = Channel(relation.channel, arl0_events)
@@ -101,23 +107,27 @@ class RelationSeries:
         """
         verdict = self.track.end(phase, offset, time_ms)
         told, self.told = self.told, False
+        if told:
+            self.closed = offset
         if phase == "resolved":
             self.channel = Channel(self.relation.channel, self._arl0)
         return verdict if told else None
 
     def level(self) -> int:
         """0: nothing; 1: suspected, or withheld; 2: an episode is open."""
-        return 2 if self.told else int(self.track.state != "quiet")
+        if self.told:
+            return 2
+        return int(self.track.state != "quiet" and not self.track.is_checked)
 
     def snapshot(self) -> list[Any]:
         """All that changes, as plain data."""
-        return [self.channel.snapshot(), self.track.snapshot(), self.told]
+        return [self.channel.snapshot(), self.track.snapshot(), self.told, self.closed]
 
     def restore(self, data: Sequence[Any]) -> None:
         """Continue from `snapshot`.  Raises ValueError where it does not fit."""
-        channel, track, told = data
+        channel, track, told, *closed = data  # stored before ends were noted
         self.channel = Channel.restore(self.relation.channel, self._arl0, channel)
         self.track.restore(track)
         if told and self.track.state != "open":
             raise ValueError(f"{self.relation.name}: an episode was told of that is not open")
-        self.told = bool(told)
+        self.told, self.closed = bool(told), closed[0] if closed else -1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from producer.drill import is_shadow
 from stream_monitor.alerts.alert import Place, derived_id
 from stream_monitor.alerts.episode import Verdict
-from stream_monitor.alerts.wording import moment
+from stream_monitor.alerts.wording import moment, ongoing
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.reference.fixed_point import FIXED_POINT
 from stream_monitor.reference.relation import RelationReference
@@ -52,6 +52,8 @@ def relation_alert(
         decided_offset=verdict.offset,
         decided_ms=verdict.time_ms,
         drill=is_shadow(place.model),
+        clear_events=None if verdict.clear is None else verdict.clear.n_events,
+        clear_needed=None if verdict.clear is None else verdict.clear.n_needed or None,
     )
 
 
@@ -67,8 +69,10 @@ def _told(relation: RelationReference, verdict: Verdict, now: float | None) -> s
         return f"{names}: resolved"
     if verdict.phase == "recovered":
         return f"{names}: back to their reference, {moved}, {distance}"
-    worse = "worse, " if verdict.phase == "ongoing" else ""
-    return f"{names}: {worse}{moved}, {distance}, since {moment(verdict.suspicion.onset_ms)}"
+    since = f"since {moment(verdict.suspicion.onset_ms)}"
+    if verdict.phase == "ongoing":
+        return f"{names}: {ongoing(verdict.clear, f'{moved}, {distance}', since)}"
+    return f"{names}: {moved}, {distance}, {since}"
 
 
 def _two_digits(correlation: float) -> str:

@@ -9,7 +9,7 @@ explain.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ from stream_monitor.alerts.episode import Suspicion, Track, Verdict
 from stream_monitor.alerts.given_back import InvalidEvents
 from stream_monitor.alerts.outcome import track_for
 from stream_monitor.alerts.policy import EpisodePolicy
-from stream_monitor.contracts import Phase
+from stream_monitor.contracts import ENDED, Phase
 from stream_monitor.drift.series import SeriesDetectors
 from stream_monitor.drift.signal import Signal
 from stream_monitor.ingest.batch import Ints
@@ -68,6 +68,7 @@ class Series:
         n_invalid = reference.n_invalid
         self.validity = kind([reference.n_events - n_invalid, n_invalid], 1.0, policy)
         self.breaks = Breaks(reference, arl0_events, watched=main_track == "data")
+        self.closed = -1  # offset at which one of its episodes ended last
         self._invalid_run = 0
         self._usually_valid = n_invalid < reference.n_events / 2
 
@@ -132,7 +133,12 @@ class Series:
                 if change.broken:
                     self.main.drop_suspicion()
             start = end
+        self._note_ends(decisions)
         return decisions
+
+    def _note_ends(self, decisions: Iterable[Decision]) -> None:
+        ends = [d.verdict.offset for d in decisions if d.verdict.phase in ENDED]
+        self.closed = max([self.closed, *ends])
 
     def _suspicion(
         self, signal: Signal, seen: int, offsets: Ints, times_ms: Ints, onset: Onset
@@ -213,7 +219,11 @@ class Series:
         else:
             track = self.validity if name == "validity" else self.main
             verdict = track.end(phase, offset, time_ms)
-        return None if verdict is None else Decision(name, verdict)
+        if verdict is None:
+            return None
+        decision = Decision(name, verdict)
+        self._note_ends([decision])
+        return decision
 
     def open_tracks(self) -> frozenset[TrackName]:
         """The tracks that have an open episode."""
@@ -226,7 +236,10 @@ class Series:
 
     def level(self) -> int:
         """0: nothing; 1: suspected; 2: an episode is open."""
-        suspected = "suspected" in {self.main.state, self.validity.state}
+        suspected = any(
+            track.state == "suspected" and not track.is_checked
+            for track in (self.main, self.validity)
+        )
         return 2 if self.open_tracks() else int(suspected)
 
     def snapshot(self) -> list[Any]:
@@ -240,12 +253,15 @@ class Series:
             unit,
             self._invalid_run,
             *constant,
+            self.closed,
         ]
 
     def restore(self, data: Sequence[Any]) -> None:
         """Continue from `snapshot`.  Raises ValueError where it does not fit."""
         detectors, main, validity, units, unit, invalid_run, *more = data
-        constant = more or (None, None)  # stored before it was watched
+        *constant, self.closed = {  # stored before it was watched, and before ends were noted
+            0: (None, None, -1), 2: (*more, -1), 3: more,
+        }[len(more)]  # fmt: skip
         self.detectors = SeriesDetectors.restore(
             self.reference, self.transform, self.detectors.arl0_events, detectors
         )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from stream_monitor.alerts.episode import Verdict
+from stream_monitor.alerts.recovery import Clear
 from stream_monitor.reference.profile import FeatureReference
 
 
@@ -45,6 +46,30 @@ def _percent(share: float) -> str:
     return f"{100 * share:.3g} %"
 
 
+def clear_words(n_events: int, n_needed: int) -> str:
+    """How far an episode is on its way to its end.
+
+    >>> clear_words(310, 600)
+    'clear for 310 of about 600 events'
+    """
+    return f"clear for {n_events:,} of about {n_needed:,} events"
+
+
+def ongoing(clear: Clear | None, moved: str, since: str) -> str:
+    """What is told of an episode that goes on: it is worse, may be over, or is not over after all.
+
+    >>> ongoing(Clear(310, 600), "mean 40 → 40.1, PSI 0", "since 2013-03-01 08:54Z")
+    'clear for 310 of about 600 events, mean 40 → 40.1, PSI 0'
+    >>> ongoing(Clear(0, 0), "mean 40 → 52, PSI 0.4", "since 2013-03-01 08:54Z")
+    'not over, mean 40 → 52, PSI 0.4, since 2013-03-01 08:54Z'
+    """
+    if clear is None:
+        return f"worse, {moved}, {since}"
+    if not clear.n_events:
+        return f"not over, {moved}, {since}"
+    return f"{clear_words(*clear)}, {moved}"
+
+
 def describe(
     name: str,
     track: str,
@@ -65,7 +90,7 @@ def describe(
     if verdict.phase == "recovered":
         return f"{name}: back to its reference, {moved}, {distance}"
     if verdict.phase == "ongoing":
-        return f"{name}: worse, {moved}, {distance}, {since}"
+        return f"{name}: {ongoing(verdict.clear, f'{moved}, {distance}', since)}"
     better = track == "concept" and verdict.suspicion.direction == "down"
     return f"{name}: {moved}{' (improved)' if better else ''}, {distance}, {since}"
 

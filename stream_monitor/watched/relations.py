@@ -13,6 +13,7 @@ from typing import Any
 
 from stream_monitor.alerts.alert import Place
 from stream_monitor.alerts.breaks import Onset
+from stream_monitor.alerts.episode import Verdict
 from stream_monitor.alerts.policy import EpisodePolicy
 from stream_monitor.alerts.relation import RelationSeries
 from stream_monitor.alerts.relation_alert import relation_alert
@@ -76,9 +77,10 @@ class WatchedRelations:
             told = series.told
             if verdict.phase in ENDED:
                 series.told = False
+                series.closed = offset if told else series.closed
             elif told:
                 told = verdict.phase != "started"  # nothing new
-            elif not self._is_explained(series, features, offset):
+            elif verdict.clear is None and not self._is_explained(series, features, verdict):
                 verdict = verdict._replace(phase="started")  # noqa: PLW2901
                 told = series.told = True
             if told:
@@ -86,12 +88,19 @@ class WatchedRelations:
         return alerts
 
     def _is_explained(
-        self, series: RelationSeries, features: Mapping[str, Whole], offset: int
+        self, series: RelationSeries, features: Mapping[str, Whole], verdict: Verdict
     ) -> bool:
+        """Whether a feature of it, or another relation of that, tells it already.
+
+        Or did while these events were counted.
+        """
         ends = {series.relation.first, series.relation.second}
-        return any(features[name].is_open(offset) for name in ends) or any(
-            other.told and ends & {other.relation.first, other.relation.second}
+        since, offset = verdict.since, verdict.offset
+        return any(features[name].was_open(since, offset) for name in ends) or any(
+            (other.told or other.closed > since)
+            and ends & {other.relation.first, other.relation.second}
             for other in self.series.values()
+            if other is not series
         )
 
     def supersede(self, offset: int, time_ms: int) -> Iterator[DriftAlert]:

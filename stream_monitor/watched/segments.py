@@ -2,7 +2,7 @@
 
 While the whole version drifts in a feature, its segments do so too, and saying it again of each
 would be noise: an episode that opens in a segment while one of the whole is open is withheld.  It
-is told after that one has ended, where it grows worse, or lasts for a window that began after it.
+is told where it lasts for a window, or grows worse in one, that began after that one had ended.
 """
 
 from __future__ import annotations
@@ -30,18 +30,27 @@ PREDICTION: Final = "prediction"
 
 
 class Whole(NamedTuple):
-    """What is known of a series of the whole version around a batch: before it, and in it."""
+    """What is known of a series of the whole version around a batch: before it, and in it.
+
+    ``closed_before`` is the offset at which an episode of it ended last.
+    """
 
     open_before: frozenset[TrackName]
     decisions: Sequence[Decision]
+    closed_before: int = -1
 
-    def is_open(self, offset: int) -> bool:
-        """Whether an episode was open once the record at ``offset`` was taken."""
-        tracks = set(self.open_before)
+    def was_open(self, since: int, offset: int) -> bool:
+        """Whether an episode was open after the record at ``since``, or once that at ``offset``."""
+        tracks, closed = set(self.open_before), self.closed_before
         for track, verdict in self.decisions:
-            if verdict.offset <= offset:
-                (tracks.discard if verdict.phase in ENDED else tracks.add)(track)
-        return bool(tracks)
+            if verdict.offset > offset:
+                continue
+            if verdict.phase in ENDED:
+                tracks.discard(track)
+                closed = max(closed, verdict.offset)
+            else:
+                tracks.add(track)
+        return bool(tracks) or closed > since
 
 
 class WatchedSegment:
@@ -78,7 +87,6 @@ class WatchedSegment:
             self._whole_of[key] = PREDICTION
         self._trail = Trail()
         self._withheld: set[tuple[str, str]] = set()
-        self._alone: set[tuple[str, str]] = set()  # a window ended with none of the whole open
 
     def observe(
         self,
@@ -108,22 +116,21 @@ class WatchedSegment:
         for decision in decisions:
             track, verdict = decision
             mine = key, track
-            withheld, hidden = mine in self._withheld, whole.is_open(verdict.offset)
+            withheld = mine in self._withheld
+            # Tells it already, or did while these events were counted.
+            hidden = whole.was_open(verdict.since, verdict.offset)
+            started = verdict.phase == "started" and not verdict.again
             if verdict.phase in ENDED:
                 self._withheld.discard(mine)
                 if not withheld:
                     yield decision
-            elif hidden and (withheld or (verdict.phase == "started" and not verdict.again)):
+            elif hidden and (withheld or started):
                 self._withheld.add(mine)
-                self._alone.discard(mine)
-                continue
-            elif withheld and verdict.again and mine not in self._alone:
-                self._alone.add(mine)  # the window began while the whole was open
-                continue
-            elif withheld or not verdict.again:
+            elif withheld and verdict.clear is None:
                 self._withheld.discard(mine)
-                yield Decision(track, verdict._replace(phase="started")) if withheld else decision
-            self._alone.discard(mine)
+                yield Decision(track, verdict._replace(phase="started"))
+            elif not withheld and not verdict.again:
+                yield decision
 
     def supersede(self, offset: int, time_ms: int) -> Iterator[tuple[str, list[Decision]]]:
         """The version was replaced: what is open ends; what was withheld ends in silence."""
@@ -134,15 +141,13 @@ class WatchedSegment:
 
     def snapshot(self) -> list[Any]:
         """What changes beside the series."""
-        sets = self._withheld, self._alone
-        return [self._trail.snapshot(), *(sorted(map(list, one)) for one in sets)]
+        return [self._trail.snapshot(), sorted(map(list, self._withheld))]
 
     def restore(self, data: Sequence[Any]) -> None:
         """Continue from `snapshot`."""
-        trail, withheld, *alone = data  # stored before there were windows of its own
+        trail, withheld, *_ = data  # more was stored before windows said when they began
         self._trail.restore(trail)
         self._withheld = {(key, track) for key, track in withheld}
-        self._alone = {(key, track) for key, track in (alone[0] if alone else [])}
 
 
 def segment_key(segment: str, feature: str | None) -> str:

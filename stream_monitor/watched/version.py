@@ -103,11 +103,11 @@ class WatchedVersion:
         for key, series in self.series.items():
             if key == LOSS or key in self._segment_of:
                 continue
-            open_before = series.open_tracks()
+            open_before, closed_before = series.open_tracks(), series.closed
             values = scored[key] if key in scored else transformed[series.reference.name]
             decisions = series.observe(values, batch.offsets, batch.times_ms, self._trail.at)
             self._dirty.add(key)
-            whole[key] = Whole(open_before, decisions)
+            whole[key] = Whole(open_before, decisions, closed_before)
             told = self._alerts(key, decisions)
             if key not in scored:
                 told = list(with_reasons(told, decisions, series.reference, batch))

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from scipy.special import chdtrc
 
-from stream_monitor.reference.fixed_point import Floats
+from stream_monitor.reference.fixed_point import Floats, Ints
 
 _SMOOTHING: Final = 0.5
 _MAX_ROUNDS: Final = 50
@@ -53,6 +53,17 @@ def dependence_distance(
     return index - freedom * unit, float(chdtrc(freedom, index / unit))
 
 
+def raked(cells: Sequence[int] | Ints, reference_cells: Sequence[int], n_columns: int) -> Floats:
+    """The cells to expect where rows and columns came as often as in ``cells``, row by row.
+
+    They are as many as the reference's; so few events say little of a cell that nobody saw.
+    """
+    seen = _shares(cells, n_columns)
+    expected = _raked(_shares(reference_cells, n_columns), seen.sum(axis=1), seen.sum(axis=0))
+    found: Floats = expected.ravel() * sum(reference_cells)
+    return found
+
+
 def _raked(shares: Floats, rows: Floats, columns: Floats) -> Floats:
     """``shares`` with the margins ``rows`` and ``columns``, all odds ratios kept."""
     for _ in range(_MAX_ROUNDS):
@@ -64,7 +75,7 @@ def _raked(shares: Floats, rows: Floats, columns: Floats) -> Floats:
     return shares
 
 
-def _shares(cells: Sequence[int], n_columns: int) -> Floats:
+def _shares(cells: Sequence[int] | Ints, n_columns: int) -> Floats:
     table = np.array(cells, dtype=np.float64).reshape(-1, n_columns) + _SMOOTHING
     shares: Floats = table / table.sum()
     return shares

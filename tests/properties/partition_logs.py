@@ -48,7 +48,7 @@ SPEC = MonitorSpec(
     labels=LabelSpec(horizon_ms=60 * MINUTE_MS, max_pending=400, chunk_events=128),
     episodes=EpisodePolicy(
         min_effect=0.02, min_window_events=100, first_look_events=32, clear_windows=2,
-        cooldown_ms=4 * MINUTE_MS,
+        cooldown_ms=6 * MINUTE_MS,
     ),
     volume=VolumeSpec(slot_ms=5_000, cell_ms=MINUTE_MS, period_ms=2 * MINUTE_MS, blind_ms=30_000,
                       baseline_ms=3 * MINUTE_MS, label_baseline_ms=5 * MINUTE_MS),

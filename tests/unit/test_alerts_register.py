@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -32,6 +33,46 @@ def test_an_acknowledged_episode_says_who_knows_of_it_since_when() -> None:
     assert [(a.phase, a.actor) for a in answer] == [("acknowledged", "ann")]
     assert (later[0].acknowledged_by, later[0].acknowledged_ms) == ("ann", 60_000)
     assert later[0].explanation == "temp: moved; ann has known since 1970-01-01 00:01Z"
+
+
+def test_what_drifts_is_still_said_of_an_episode_somebody_knows_of_or_snoozed() -> None:
+    register = open_register()
+    known = register.acknowledge(command("acknowledge", reason="a new sensor"), AT_20)
+    hushed = register.snooze(command("snooze", until_ms=60_000), AT_20)
+    again = register.acknowledge(command("acknowledge", actor="bob"), AT_20)
+
+    assert known[0].explanation == "temp: moved; acknowledged by ann: a new sensor"
+    assert hushed[0].explanation == "temp: moved; snoozed until 1970-01-01 00:01Z by ann"
+    assert again[0].explanation == "temp: moved; acknowledged by bob"
+    assert (again[0].acknowledged_by, again[0].severity) == ("bob", "medium")
+
+
+def test_how_far_it_is_from_its_end_is_said_beside_what_drifts() -> None:
+    register = open_register()
+    over = alert(phase="ongoing", severity="low", explanation="temp: clear", decided_offset=30)
+    (told,) = tell(register, msgspec.structs.replace(over, clear_events=310, clear_needed=600))
+    answer = register.acknowledge(command("acknowledge"), AT_20)
+    (worse,) = tell(register, alert(phase="ongoing", explanation="temp: worse", decided_offset=40))
+
+    assert told.explanation == "temp: moved; clear for 310 of about 600 events"
+    assert told.severity == "medium"
+    assert answer[0].explanation == (
+        "temp: moved; clear for 310 of about 600 events; acknowledged by ann"
+    )
+    assert worse.explanation.startswith("temp: worse; ann has known since")
+
+
+def test_an_episode_stored_before_its_words_were_kept_has_those_of_its_latest_alert() -> None:
+    before = open_register()
+    episodes, *rest = before.dirty() or []
+    for episode in episodes.values():
+        del episode["says"]
+    register = Register()
+    register.restore([episodes, *rest])
+
+    (answer,) = register.acknowledge(command("acknowledge"), AT_20)
+
+    assert answer.explanation == "temp: moved; acknowledged by ann"
 
 
 def test_a_snooze_withholds_and_counts_and_at_its_end_an_open_episode_says_so() -> None:
@@ -81,7 +122,7 @@ def test_a_snooze_that_ends_in_the_past_ends_a_snooze() -> None:
     answer = register.snooze(command("snooze", until_ms=0), AT_20)
     told = tell(register, alert(phase="ongoing", decided_offset=30))
 
-    assert answer[0].explanation == "temp: snooze ended by ann"
+    assert answer[0].explanation == "temp: moved; snooze ended by ann"
     assert [a.phase for a in told] == ["ongoing"]
 
 

@@ -134,8 +134,8 @@ def test_an_episode_is_judged_against_the_reference_at_the_same_hours() -> None:
     ]
     effects = []
     for track in tracks:
-        track._count(bins, times(n), None)
-        effects.append(track._distance()[0])
+        track._tally.count(bins, times(n), None, None)
+        effects.append(track._distance(track._tally)[0])
 
     assert effects[0] > 0.1
     assert effects[1] < 0.1

@@ -63,8 +63,8 @@ def decide(alert: DriftAlert, history: History, spec: RetrainSpec) -> Decision:
     (`PASSING`) is none: its next alert, which says that it got worse, is decided on again, and so
     is the same one later (`trainer.jobs.deferred`).
     The first rule that applies, in this order, decides: a drill, coverage, over, a person's word,
-    known, no factory, traffic, data quality, old version, broken data of its feature, a job runs,
-    cooldown, budget.
+    about to be over, known, no factory, traffic, data quality, old version, broken data of its
+    feature, a job runs, cooldown, budget.
     """
     if alert.drill or alert.kind == "coverage":  # what is not watched says nothing of the model
         return Decision("ignore", "drill" if alert.drill else "coverage")
@@ -72,11 +72,19 @@ def decide(alert: DriftAlert, history: History, spec: RetrainSpec) -> Decision:
         if history.waiting_on == alert.episode_id:
             return Decision("cancel", alert.phase, _OVER[alert.phase], _seen(alert))
         return Decision("ignore", "over")
-    if alert.phase in ("acknowledged", "snoozed"):
-        return Decision("ignore", "person")
-    if history.episode_decided:
-        return Decision("ignore", "episode_decided")
+    ignored = _ignored(alert, history)
+    if ignored is not None:
+        return Decision("ignore", ignored)
     return _refusal(alert, history, spec) or _request(alert, history, spec)
+
+
+def _ignored(alert: DriftAlert, history: History) -> str | None:
+    """Why an alert of an open episode leads to nothing, if it does not."""
+    if alert.phase in ("acknowledged", "snoozed"):
+        return "person"
+    if alert.clear_events:
+        return "clear"  # it may be over: whether it is, its next alert says
+    return "episode_decided" if history.episode_decided else None
 
 
 def _request(alert: DriftAlert, history: History, spec: RetrainSpec) -> Decision:
