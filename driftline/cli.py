@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from driftline.commands import (
     champion,
     check,
+    coverage,
     demo,
     doctor,
     drill,
@@ -99,6 +100,7 @@ app.command("inspect")(inspect.inspect)
 app.command("check")(check.check)
 app.command("drill")(drill.drill)
 app.command("status")(status.status)
+app.command("coverage")(coverage.coverage)
 app.command("doctor")(doctor.doctor)
 app.command("version")(version.show_version)
 app.add_typer(handling.app, name="alerts")

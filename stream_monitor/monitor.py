@@ -27,9 +27,10 @@ from stream_monitor.ingest.records import LogRecord, RecordBatch
 from stream_monitor.ingest.refusal import dead_letter
 from stream_monitor.ingest.seen import SeenIds
 from stream_monitor.spec import MonitorSpec
+from stream_monitor.watched.coverage import HourRow
 from stream_monitor.watched.forgetting import forget
 from stream_monitor.watched.model import WatchedModel
-from stream_monitor.watched.over_limit import OverLimit
+from stream_monitor.watched.over_limit import OverLimit, rows_by_model
 from stream_monitor.watched.placement import Placement
 from stream_monitor.watched.room import keep_clocks, with_room
 from stream_monitor.windows.closed import ClosedWindow
@@ -140,11 +141,13 @@ class PartitionMonitor:
             if known is None:
                 self.counters.unwatched += len(batch)
                 self.over_limit.count(model, batch.offsets, batch.times_ms)
-            elif not known.claim(version):
+            elif not len(batch):
+                continue
+            elif known.claim(version):
+                batches.append(batch)
+            else:
                 self.counters.unwatched += len(batch)
                 known.coverage.count(version, "version_over_limit", batch.offsets, batch.times_ms)
-            elif len(batch):
-                batches.append(batch)
         return batches
 
     def _without_waiting(
@@ -308,6 +311,14 @@ class PartitionMonitor:
         return {
             key: level for model in self.models.values() for key, level in model.levels().items()
         }
+
+    def coverage(self) -> dict[str, list[HourRow]]:
+        """What was watched of each model in the last hour, and why not the rest."""
+        clock_ms = self.counters.append_clock_ms
+        rows = {name: model.coverage.last_hour(clock_ms) for name, model in self.models.items()}
+        for name, row in rows_by_model(self.over_limit.coverage.last_hour(clock_ms)):
+            rows.setdefault(name, []).append(row)
+        return rows
 
     def changes(self) -> dict[str, Any]:
         """State parts that changed since `committed`; ``None`` is a part that no longer exists."""

@@ -38,6 +38,7 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Partitions, lag, models, open episodes, closed windows: read from Redis and Kafka."""
+    from driftline.coverage import heading, lines_of, read_coverage  # noqa: PLC0415
     from driftline.estimates import estimate_rows  # noqa: PLC0415 - light imports
     from driftline.partition_state import read_partition  # noqa: PLC0415 - light imports
     from driftline.reading import topic_ends  # noqa: PLC0415
@@ -53,6 +54,7 @@ def status(
     redis = connect_redis(settings)
     monitors = read_monitors(redis, settings, sorted(ends))
     states = [read_partition(redis, topic, partition) for partition in sorted(ends)]
+    report = read_coverage(redis, topic, sorted(ends))
     data = {
         "topic": topic,
         "partitions": [partition_row(state, ends[state.partition]) for state in states],
@@ -60,6 +62,7 @@ def status(
             model_rows(monitor.levels() for monitor in monitors),
             held_per_events(monitors, settings.monitor_spec().budget),
         ),
+        "coverage": report.models,
         "estimates": [msgspec.to_builtins(row) for row in estimate_rows(monitors)],
         "windows": _windows(redis, settings),
         "trainer": trainer_row(settings),
@@ -67,7 +70,7 @@ def status(
     if as_json:
         write_json(data)
     else:
-        write_lines(table_of(data))
+        write_lines(table_of(data, [heading(report), *lines_of(report)]))
 
 
 def trainer_row(settings: Settings) -> dict[str, Any] | None:
@@ -231,8 +234,8 @@ def _windows(redis: Redis, settings: Settings) -> list[dict[str, Any]]:
     return rows
 
 
-def table_of(data: Mapping[str, Any]) -> list[str]:
-    """The same for people."""
+def table_of(data: Mapping[str, Any], coverage: Sequence[str] = ()) -> list[str]:
+    """The same for people; ``coverage`` are the lines about it."""
     from driftline.estimates import line_of as estimate_line  # noqa: PLC0415 - light imports
 
     lines = [f"{data['topic']}", "  partition      next       end       lag  owner"]
@@ -251,6 +254,7 @@ def table_of(data: Mapping[str, Any]) -> list[str]:
             lines.append("    the budget holds per events: the reference knows no events a week")
     if not data["models"]:
         lines.append("  none seen yet")
+    lines += coverage
     if estimates := data.get("estimates"):
         lines.append("error without labels")
         lines += [f"  {estimate_line(row)}" for row in estimates]

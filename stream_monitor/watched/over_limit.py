@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from producer.events import Command
@@ -9,8 +10,14 @@ from stream_monitor.alerts.register import Place, Register
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.ingest.batch import Ints
 from stream_monitor.spec import MonitorSpec
-from stream_monitor.watched.coverage import Coverage
+from stream_monitor.watched.coverage import OTHERS, Coverage, HourRow, Key
 from stream_monitor.watched.coverage_episodes import CoverageEpisodes, Source
+
+
+def rows_by_model(rows: Iterable[HourRow]) -> Iterator[tuple[str, HourRow]]:
+    """Rows of models over the limit, each under its model's name."""
+    for row in rows:
+        yield row.key.version, row._replace(key=Key(OTHERS, row.key.reason))
 
 
 class OverLimit:

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+
+import msgspec
 import numpy as np
 
+from driftline.coverage import lines_of, read_coverage
+from producer.events import ModelUpdate
+from stream_monitor.contracts import DriftAlert
+from stream_monitor.reference.profile import profile_to_data
+from stream_monitor.state.monitored import MonitorFold
 from stream_monitor.watched.coverage import (
     BUCKET_MS,
     MAX_ROWS,
@@ -13,6 +22,7 @@ from stream_monitor.watched.coverage import (
     Coverage,
     Key,
 )
+from tests.unit.traffic_logs import MINUTE, SPEC, Partition
 
 
 def ints(*values: int) -> np.ndarray:
@@ -64,3 +74,94 @@ def test_a_snapshot_continues() -> None:
     again.restore(coverage.dirty())
 
     assert again.last_hour(SLOT_MS) == coverage.last_hour(SLOT_MS)
+
+
+class Hashes:
+    """One partition of Redis, in a dictionary."""
+
+    def __init__(self, fields: Mapping[str, bytes]) -> None:
+        self._fields = fields
+
+    def hmget(self, _: str, keys: list[str]) -> list[bytes | None]:
+        return [self._fields.get(key) for key in keys]
+
+    def hkeys(self, _: str) -> list[bytes]:
+        return []
+
+    def hscan_iter(self, name: str, match: str, count: int) -> list[tuple[bytes, bytes]]:
+        del name, count
+        return [(k.encode(), v) for k, v in self._fields.items() if fnmatchcase(k, match)]
+
+
+def test_the_report_is_read_from_what_is_stored_by_version_and_reason() -> None:
+    partition = Partition(msgspec.structs.replace(SPEC, warm_up_events=300, max_models=1))
+    partition.live(6)
+    partition.append(msgspec.structs.replace(partition.event(), model="second"))
+    fields = MonitorFold(partition.monitor, "driftline").changes()
+    report = read_coverage(Hashes(fields), "events", [0])
+    watched = sum(row.last_hour for row in report.models[0].rows if row.reason == "watched")
+
+    assert [(one.model, one.share) for one in report.models] == [
+        ("m", watched / (300 + watched)), ("second", 0.0),
+    ]  # fmt: skip
+    assert "version 1: 300 events" in " ".join(lines_of(report))
+    assert "all places for models of the partition are taken" in " ".join(lines_of(report))
+
+
+def coverage_alerts(partition: Partition) -> list[DriftAlert]:
+    return [alert for alert in partition.alerts if alert.kind == "coverage"]
+
+
+def test_a_warm_up_is_reported_within_a_minute_and_ends_with_it() -> None:
+    partition = Partition(msgspec.structs.replace(SPEC, warm_up_events=300))
+    partition.live(8)
+    started, over = coverage_alerts(partition)
+
+    assert (started.phase, started.severity, started.version) == ("started", "low", "1")
+    assert started.decided_ms - started.onset_ms <= MINUTE
+    assert "driftline profile build" in started.explanation
+    assert (over.phase, over.episode_id) == ("recovered", started.episode_id)
+    assert "version 1 is watched now" in over.explanation
+
+
+def test_ticks_alone_let_a_reason_open_and_end() -> None:
+    partition = Partition()
+    partition.append(partition.event())
+    partition.live(1, None)
+    assert [a.phase for a in coverage_alerts(partition)] == ["started"]
+
+    partition.live(25 * 60, None)
+    assert [a.phase for a in coverage_alerts(partition)] == ["started", "recovered"]
+
+
+def test_models_over_the_limit_are_one_episode_that_a_person_can_resolve() -> None:
+    partition = Partition(msgspec.structs.replace(SPEC, max_models=1))
+    for model in ("m", "b", "b", "c"):
+        partition.append(msgspec.structs.replace(partition.event(), model=model))
+    partition.live(1)
+    [alert] = [a for a in coverage_alerts(partition) if a.cause == "model_over_limit"]
+    assert (alert.model, alert.severity) == ("b", "high")
+    assert "3 events of 2 models" in alert.explanation
+
+    partition.command("acknowledge", alert.episode_id)
+    partition.restart()
+    partition.command("resolve", alert.episode_id)
+    partition.append(msgspec.structs.replace(partition.event(), model="b"))
+    partition.live(2)
+    phases = [a.phase for a in coverage_alerts(partition) if a.cause == "model_over_limit"]
+    assert phases == ["started", "acknowledged", "resolved"]
+
+
+def test_another_reference_for_a_version_is_reported() -> None:
+    partition = Partition(msgspec.structs.replace(SPEC, warm_up_events=300))
+    partition.live(6)
+    model = partition.monitor.models["m"]
+    profile = profile_to_data(model.versions["1"].profile)
+    update = ModelUpdate(id="u", model="m", version="1", time_ms=partition.now_ms, profile=profile)
+    partition.append(update)
+    partition.append(msgspec.structs.replace(update, id="v", profile={**profile, "threshold": 0.7}))
+    partition.live(2)
+
+    replaced = [a for a in coverage_alerts(partition) if a.cause == "reference_replaced"]
+    assert [a.phase for a in replaced] == ["started"]
+    assert model.coverage.last_hour(partition.now_ms)[-1].total == 1

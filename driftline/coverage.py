@@ -1,0 +1,214 @@
+"""What share of a model's events was watched in the last hour, and why the others were not.
+
+An independent reader: it takes the counts of every partition from Redis, and merges partitions and
+shards.  The hour is that of the append clock, back from where the latest partition stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, Protocol
+
+import msgspec
+
+from driftline.partition_state import KIND, read_partition
+from producer.drill import is_shadow
+from producer.names import unescape
+from stream_monitor.alerts.wording import moment
+from stream_monitor.state.envelope import open_
+from stream_monitor.state.fold import STATE
+from stream_monitor.state.redis_store import SCAN_COUNT, partition_key
+from stream_monitor.watched.coverage import OTHERS, UNITS, WATCHED, Coverage, HourRow, Key, is_event
+from stream_monitor.watched.over_limit import rows_by_model
+
+_FIELDS: Final = f"{STATE}*coverage|*"
+WORDS: Final[dict[str, str]] = {
+    "warming_up": "warming up: they become the reference",
+    "no_profile": "the reference lies in another partition",
+    "retired_version": "the version was retired",
+    "version_over_limit": "all places for versions of the model are taken",
+    "model_over_limit": "all places for models of the partition are taken",
+    "nothing_comparable": "the reference has nothing that can be compared",
+    "routed_by_stale_metadata": "sent to the wrong partition by a producer with stale metadata",
+    "feature_not_comparable": "not in the reference",
+    "series_too_short": "too few values in the reference",
+    "label_prediction_elsewhere": "the prediction lies in another partition",
+    "label_not_comparable": "cannot be compared with the prediction",
+    "reference_replaced": "the reference was replaced",
+    "rejected": "rejected: dead letters",
+}
+"""Reasons in a few words."""
+
+
+class Hashes(Protocol):
+    """The part of a Redis client that is used here."""
+
+    def hmget(self, name: str, keys: list[str]) -> Any: ...  # noqa: D102 - Redis says it
+    def hkeys(self, name: str) -> Any: ...  # noqa: D102
+    def hscan_iter(self, name: str, match: str, count: int) -> Any: ...  # noqa: D102
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was watched, or not for one reason: in the last hour, and since the beginning.
+
+    An empty ``version`` stands for the model as a whole, or for versions that share a row.
+    """
+
+    version: str
+    reason: str
+    unit: str
+    feature: str = ""
+    last_hour: int
+    total: int
+
+
+class ModelCoverage(msgspec.Struct, frozen=True, kw_only=True):
+    """One model, by version and reason; ``share`` is null without an event in the last hour."""
+
+    model: str
+    events: int
+    watched: int
+    share: float | None
+    rows: list[Row]
+
+
+class Report(NamedTuple):
+    """All models, and the append clock the hour goes back from; 0: nothing was read yet."""
+
+    as_of_ms: int
+    models: list[ModelCoverage]
+
+
+def read_coverage(redis: Hashes, topic: str, partitions: Iterable[int]) -> Report:
+    """The coverage of every model, merged over partitions.
+
+    Raises:
+        CorruptState: what is stored does not read back.
+    """
+    stored: list[dict[str, Coverage]] = []
+    as_of_ms = 0
+    for partition in partitions:
+        clock_ms = read_partition(redis, topic, partition).counters.append_clock_ms
+        as_of_ms = max(as_of_ms, clock_ms)
+        parts: dict[str, dict[str, Any]] = {}
+        key = partition_key(topic, partition)
+        for field, blob in redis.hscan_iter(key, match=_FIELDS, count=SCAN_COUNT):
+            owner, _, part = field.decode().removeprefix(STATE).rpartition("coverage|")
+            if blob:
+                parts.setdefault(owner, {})[part] = open_(KIND, blob)
+        stored.append({owner: _restored(found) for owner, found in parts.items()})
+    rows: list[tuple[str, HourRow]] = []
+    for of_partition in stored:
+        for owner, coverage in of_partition.items():
+            hour = coverage.last_hour(as_of_ms)
+            kind, _, name = owner.rstrip("|").partition("|")
+            if kind == "model":
+                rows += [(unescape(name), row) for row in hour]
+            else:
+                rows += rows_by_model(hour)
+    return Report(as_of_ms, merged(rows))
+
+
+def _restored(parts: dict[str, Any]) -> Coverage:
+    coverage = Coverage()
+    coverage.restore(parts)
+    return coverage
+
+
+def merged(rows: Iterable[tuple[str, HourRow]]) -> list[ModelCoverage]:
+    """Rows of several partitions by model; drills are left out.
+
+    >>> row = HourRow(Key("1", WATCHED), 3, 9), HourRow(Key("1", "warming_up"), 1, 1)
+    >>> [(c.events, c.share) for c in merged([("m", row[0]), ("m", row[1]), ("m", row[0])])]
+    [(7, 0.8571428571428571)]
+    """
+    by_model: dict[str, dict[Key, tuple[int, int]]] = {}
+    for model, row in rows:
+        if is_shadow(model):
+            continue
+        found = by_model.setdefault(model, {})
+        hour, total = found.get(row.key, (0, 0))
+        found[row.key] = hour + row.last_hour, total + row.total
+    return [_of_model(model, found) for model, found in sorted(by_model.items())]
+
+
+def _of_model(model: str, found: Mapping[Key, tuple[int, int]]) -> ModelCoverage:
+    events = sum(hour for key, (hour, _) in found.items() if is_event(key))
+    watched = sum(hour for key, (hour, _) in found.items() if key.reason == WATCHED)
+    rows = [
+        Row(
+            version=key.version,
+            reason=key.reason,
+            unit="event" if key.reason == WATCHED else UNITS[key.reason],
+            feature=key.feature,
+            last_hour=hour,
+            total=total,
+        )
+        for key, (hour, total) in found.items()
+    ]
+    rows.sort(key=lambda row: (-row.last_hour, -row.total, row.version, row.feature))
+    share = watched / events if events else None
+    return ModelCoverage(model=model, events=events, watched=watched, share=share, rows=rows)
+
+
+def lines_of(report: Report) -> list[str]:
+    """The same for people: only what concerns the last hour."""
+    if not report.models:
+        return ["  no event was accepted yet"]
+    lines = []
+    for one in report.models:
+        if one.share is None:
+            lines.append(f"  {one.model or 'other models'}: no event in the last hour")
+        else:
+            part = _percent(one.watched, one.events)
+            lines.append(
+                f"  {one.model or 'other models'}: {part} of {one.events:,} events watched"
+            )
+        lines += [f"    {text}" for text in _reasons(one)]
+    return lines
+
+
+def _reasons(one: ModelCoverage) -> list[str]:
+    texts = []
+    features: dict[tuple[str, str], list[str]] = {}
+    for row in one.rows:
+        if not row.last_hour or row.reason == WATCHED:
+            continue
+        of = f"version {row.version}: " if row.version != OTHERS else ""
+        why = WORDS[row.reason]
+        if row.unit == "feature":
+            features.setdefault((row.version, row.reason), []).append(row.feature or "others")
+        elif row.unit == "event":
+            part = _percent(row.last_hour, one.events)
+            texts.append(f"{of}{row.last_hour:,} events ({part}) not watched: {why}")
+        elif row.reason == "reference_replaced":
+            texts.append(f"{of}{why}")
+        else:
+            texts.append(f"{of}{row.last_hour:,} {row.unit}s not used: {why}")
+    for (version, reason), names in sorted(features.items()):
+        named = ", ".join(sorted(names))
+        texts.append(f"version {version}: features not watched, {WORDS[reason]}: {named}")
+    return texts
+
+
+def _percent(n: int, of: int) -> str:
+    """A share; what is not all is never printed as 100 %.
+
+    >>> _percent(1, 1), _percent(99_999, 100_000), _percent(0, 7), _percent(1, 3)
+    ('100 %', '99.9 %', '0 %', '33.3 %')
+    """
+    if n in (0, of):
+        return f"{100 if n else 0} %"
+    return f"{min(99.9, max(0.1, 100 * n / of)):.1f} %"
+
+
+def heading(report: Report) -> str:
+    """What the lines are about."""
+    if not report.as_of_ms:
+        return "coverage"
+    return f"coverage in the hour before {moment(report.as_of_ms)}"
+
+
+def of_model(report: Report, model: str) -> Sequence[ModelCoverage]:
+    """That model alone; empty where nothing was ever accepted of it."""
+    return [one for one in report.models if one.model == model]
