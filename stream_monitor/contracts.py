@@ -47,6 +47,7 @@ class DriftAlert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reference, and of the same fresh events, let expect without a label: of a prediction what its
     drift means, of a loss what is not a change of the truth.  ``importance`` of a feature's drift,
     of the most important feature's, is what its effect counts with in ``severity``.
+    ``champion`` is the version in service, where it is another one: a retrain asks nothing of this.
     Kinds ``volume`` and ``labels`` are about how much comes, and when: ``effect`` is the logarithm
     of how many times the usual that is, the means are events a minute (``delay``: hours).
     Kind ``coverage`` is about what is not watched: ``cause`` is the `CoverageReason`, ``effect``
@@ -98,6 +99,7 @@ class DriftAlert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     importance: float | None = None
     clear_events: int | None = None
     clear_needed: int | None = None
+    champion: str | None = None
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -28,11 +28,11 @@ from stream_monitor.ingest.refusal import dead_letter
 from stream_monitor.ingest.seen import SeenIds
 from stream_monitor.spec import MonitorSpec
 from stream_monitor.watched.coverage import HourRow
-from stream_monitor.watched.forgetting import forget
-from stream_monitor.watched.model import WatchedModel
+from stream_monitor.watched.forgetting import forget, remove
+from stream_monitor.watched.model import WatchedModel, announced_profile
 from stream_monitor.watched.over_limit import OverLimit, rows_by_model
 from stream_monitor.watched.placement import Placement
-from stream_monitor.watched.room import keep_clocks, with_room
+from stream_monitor.watched.room import idle_model, next_part
 from stream_monitor.windows.closed import ClosedWindow
 
 _LABEL_SALT: Final = "label"
@@ -70,7 +70,6 @@ class PartitionMonitor:
         self.placement = Placement(partition)
         self.over_limit = OverLimit(topic, partition, spec)
         self._seen = SeenIds(spec.seen_chunks, spec.labels.chunk_events, spec.segment_chunks)
-        self._last_append_ms: dict[tuple[str, str], int] = {}
         self._dead: set[str] = set()
 
     def observe(self, batch: RecordBatch) -> Observation:
@@ -79,7 +78,13 @@ class PartitionMonitor:
         out = Observation([], list(decoded.refused), [])
         self.counters.dead_lettered += len(decoded.refused)
         for segment in segments(decoded.entries, self.spec.segment_events):
-            for part in with_room(segment, self.models, self._last_append_ms):
+            rest: Segment | None = segment
+            while rest is not None:
+                self._settle(rest, out)
+                since_ms = self.counters.append_clock_ms
+                part, rest = next_part(
+                    rest, since_ms, self.models, self.spec.max_models, self.placement
+                )
                 self._observe_segment(part, out)
         out.alerts.sort(key=lambda alert: (alert.decided_offset, alert.model))  # phases in order
         out.dead_letters.sort(key=lambda letter: letter.offset)
@@ -87,6 +92,48 @@ class PartitionMonitor:
         registers = [self.over_limit.register, *(m.register for m in self.models.values())]
         self.counters.withheld = sum(register.withheld for register in registers)
         return out
+
+    def _settle(self, segment: Segment, out: Observation) -> None:
+        """What the first record decides before it is taken: who is idle, and who gets a place."""
+        offset, first = segment.first_offset, segment.first_event()
+        clock_ms = max(self.counters.append_clock_ms, int(segment.timestamps_ms[0]))
+        for name, model in self.models.items():
+            own = first[1] if first is not None and first[0] == name else None
+            self._end(model, model.end_idle(offset, clock_ms, but=own), offset, clock_ms, out)
+        if first is None:
+            for name, labels in segment.labels.items():
+                if labels[0][0] == offset:
+                    self._model(name)  # labels alone take no place from anybody
+            return
+        from_ms = self.placement.place_from_ms(first[0])
+        if from_ms is None or clock_ms < from_ms:
+            self._model(first[0])  # what waits, or is misplaced, does not either
+        elif (claims := self._place(first[0], offset, clock_ms, out)) is not None:
+            gone = claims.claim(first[1], offset, clock_ms)
+            self._end(claims, gone, offset, clock_ms, out)
+
+    def _end(
+        self,
+        model: WatchedModel,
+        ended: list[DriftAlert],
+        offset: int,
+        clock_ms: int,
+        out: Observation,
+    ) -> None:
+        if ended:
+            out.alerts.extend(model.told_by(model.register.tell_at(offset, clock_ms, ended)))
+
+    def _place(
+        self, name: str, offset: int, clock_ms: int, out: Observation
+    ) -> WatchedModel | None:
+        """The model's state; one that has none takes the place of one that is idle, if it must."""
+        model = self._model(name)
+        if model is None and (idle := idle_model(self.models, clock_ms)) is not None:
+            gone = remove(self.models, idle, offset, clock_ms)
+            self._dead |= gone.parts
+            out.alerts.extend(gone.alerts)
+            model = self._model(name)
+        return model
 
     def _observe_segment(self, segment: Segment, out: Observation) -> None:
         clock = segment.append_clock_ms(self.counters.append_clock_ms)
@@ -96,7 +143,7 @@ class PartitionMonitor:
         for batch in batches:
             self._observe_events(batch, segment, clock, decided)
         self._close_idle(segment, clock, decided)
-        self._observe_labels(segment, batches, decided)
+        self._observe_labels(segment, clock, batches, decided)
         for name, model in self.models.items():
             if not self.placement.left(name):  # nothing is to be expected of it here
                 decided.alerts.extend(
@@ -118,7 +165,8 @@ class PartitionMonitor:
         for name, model in self.models.items():
             mine = [alert for alert in decided if alert.model == name]
             if mine or model.register.due(int(clock[-1])):
-                told += model.register.tell(mine, offsets, clock, Events.of(name, batches))
+                heard = model.register.tell(mine, offsets, clock, Events.of(name, batches))
+                told += model.told_by(heard)
         return told
 
     def _admit(self, segment: Segment, clock: Ints) -> list[EventBatch]:
@@ -126,7 +174,6 @@ class PartitionMonitor:
 
         That is repeats, events above a cap, and those that wait for a reference from elsewhere.
         """
-        models = {name: self._model(name) for name in segment.models()}  # places in log order
         batches = []
         for (model, version), entries in segment.events.items():
             batch = to_batch(model, version, entries)
@@ -135,7 +182,7 @@ class PartitionMonitor:
                 self.counters.duplicate += len(first) - int(first.sum())
                 kept = [entry for entry, new in zip(entries, first, strict=True) if new]
                 batch = to_batch(model, version, kept)
-            known = models[model]
+            known = self.models.get(model)
             if known is not None and version not in known.known:
                 batch = self._without_waiting(known, batch, segment, clock)
             if known is None:
@@ -143,7 +190,7 @@ class PartitionMonitor:
                 self.over_limit.count(model, batch.offsets, batch.times_ms)
             elif not len(batch):
                 continue
-            elif known.claim(version):
+            elif version in known.known:
                 batches.append(batch)
             else:
                 self.counters.unwatched += len(batch)
@@ -172,11 +219,10 @@ class PartitionMonitor:
         self, batch: EventBatch, segment: Segment, clock: Ints, out: Observation
     ) -> None:
         """Take events; where the append clock ran on without one, idle windows close in between."""
-        key = (batch.model, batch.version)
-        model = self.models[batch.model]
+        model, version = self.models[batch.model], batch.version
         records = np.searchsorted(segment.offsets, batch.offsets)
         appended = clock[records]
-        last = self._last_append_ms.get(key, int(appended[0]))
+        last = model.places.events_ms.get(version, int(appended[0]))
         idle = np.diff(appended, prepend=last) >= self.spec.windows.idle_close_ms
         start = 0
         for gap in [*np.flatnonzero(idle).tolist(), len(batch)]:
@@ -190,27 +236,30 @@ class PartitionMonitor:
             if gap < len(batch):
                 end = int(records[gap]) + 1
                 out.windows.extend(
-                    model.close_idle(key[1], last, clock[:end], segment.offsets[:end])
+                    model.close_idle(version, last, clock[:end], segment.offsets[:end])
                 )
             start = gap
-        self._last_append_ms[key] = int(appended[-1])
+        model.places.events_ms[version] = int(appended[-1])
 
     def _close_idle(self, segment: Segment, clock: Ints, out: Observation) -> None:
-        for (model, version), last_ms in self._last_append_ms.items():
-            if int(clock[-1]) - last_ms >= self.spec.windows.idle_close_ms:
-                out.windows.extend(
-                    self.models[model].close_idle(version, last_ms, clock, segment.offsets)
-                )
+        for model in self.models.values():
+            for version, last_ms in model.places.events_ms.items():
+                if int(clock[-1]) - last_ms >= self.spec.windows.idle_close_ms:
+                    out.windows.extend(model.close_idle(version, last_ms, clock, segment.offsets))
 
     def _observe_labels(
-        self, segment: Segment, batches: list[EventBatch], out: Observation
+        self, segment: Segment, clock: Ints, batches: list[EventBatch], out: Observation
     ) -> None:
         """Join what came in this segment: predictions first pending, then labels, by position."""
         by_model: dict[str, list[EventBatch]] = {}
         for batch in batches:
             by_model.setdefault(batch.model, []).append(batch)
+
+        def clock_at(offset: int) -> int:
+            return int(clock[np.searchsorted(segment.offsets, offset)])
+
         for name in sorted(by_model.keys() | segment.labels.keys()):
-            model = self._model(name)
+            model = self.models.get(name)
             labels = segment.labels.get(name, [])
             if model is None:
                 self.counters.unwatched += len(labels)
@@ -227,7 +276,7 @@ class PartitionMonitor:
             ]
             self.counters.duplicate += len(labels) - len(new)
             self.counters.labels += len(new)
-            alerts, joined = model.observe_labels(by_model.get(name, []), new)
+            alerts, joined = model.observe_labels(by_model.get(name, []), new, clock_at)
             out.alerts.extend(alerts)
             self.counters.joined += joined
             if new and model.labels.unjoined:
@@ -252,19 +301,18 @@ class PartitionMonitor:
         if not self._seen.admit(position, order_id).all():
             self.counters.duplicate += 1
             return
-        model: WatchedModel | None = None
-        if isinstance(order, ModelUpdate):
-            model = self._model(order.model)
-            if model is None:
-                self.counters.unwatched += 1
-                return
+        model = None if isinstance(order, Topology) else self.models.get(order.model)
+        if isinstance(order, ModelUpdate) and model is not None:
             moved = order.moved_from is not None
             if model.places.is_repeat(order) or (moved and not model.takes_moved(order.version)):
                 self.counters.duplicate += 1
                 return
-        elif isinstance(order, Command):
-            model = self.models.get(order.model)
         try:
+            if isinstance(order, ModelUpdate):
+                taken = self._announce(order, record.offset, out)
+                self.counters.control += taken
+                self.counters.unwatched += not taken
+                return
             out.alerts.extend(self._effects(order, model, record.offset))
         except ValueError as error:
             self.counters.dead_lettered += 1
@@ -275,27 +323,40 @@ class PartitionMonitor:
             return
         self.counters.control += 1
 
-    def _effects(self, order: Barrier, model: WatchedModel | None, offset: int) -> list[DriftAlert]:
+    def _announce(self, update: ModelUpdate, offset: int, out: Observation) -> bool:
+        """Obey an announcement; False: its model has no place.
+
+        Raises:
+            ValueError: its profile is none, or finds no place; nothing has changed.
+        """
+        profile = announced_profile(update)
+        clock_ms = self.counters.append_clock_ms
+        model = self._place(update.model, offset, clock_ms, out)
+        if model is None:
+            return False
+        if update.moved_from is not None:
+            ended = model.take_moved(update, profile, offset, clock_ms)
+        else:
+            ended = model.update(update, profile, offset, clock_ms)
+        self._end(model, ended, offset, clock_ms, out)
+        return True
+
+    def _effects(
+        self, order: Command | Topology, model: WatchedModel | None, offset: int
+    ) -> list[DriftAlert]:
         """Obey; gives the alerts that go out.  Raises ValueError, and nothing has changed."""
         clock_ms = self.counters.append_clock_ms
         if isinstance(order, Topology):
             return self._place_anew(order, offset, clock_ms)
-        if isinstance(order, Command) and order.action == "forget":
-            gone = forget(self.models, self._last_append_ms, order, offset, clock_ms)
+        if order.action == "forget":
+            gone = forget(self.models, order, offset, clock_ms)
             self._dead |= gone.parts
             return gone.alerts
-        if isinstance(order, Command) and order.episode in self.over_limit.register.open:
+        if order.episode in self.over_limit.register.open:
             return self.over_limit.obey(order, offset, clock_ms)
         if model is None:
             raise UnknownEpisode(f"model: {order.model!r} has no episode in this partition")
-        if isinstance(order, Command):
-            return model.obey(order, offset, clock_ms)
-        if order.moved_from is not None:
-            ended = model.take_moved(order, offset)
-        else:
-            ended = model.update(order, offset, clock_ms)
-        keep_clocks(self._last_append_ms, model)
-        return model.register.tell_at(offset, clock_ms, ended)
+        return model.told_by(model.obey(order, offset, clock_ms))
 
     def _place_anew(self, topology: Topology, offset: int, clock_ms: int) -> list[DriftAlert]:
         """Models are placed in another way from here on."""
@@ -303,7 +364,7 @@ class PartitionMonitor:
         if self.placement.take(topology, offset, clock_ms):
             for name, model in self.models.items():
                 ended = model.place_anew(offset, clock_ms, moved=self.placement.moved(name))
-                told += model.register.tell_at(offset, clock_ms, ended)
+                told += model.told_by(model.register.tell_at(offset, clock_ms, ended))
         return told
 
     def levels(self) -> dict[tuple[str, str], int]:
@@ -324,7 +385,11 @@ class PartitionMonitor:
         """State parts that changed since `committed`; ``None`` is a part that no longer exists."""
         parts: dict[str, Any] = dict.fromkeys(self._dead) | {
             _COUNTERS: msgspec.structs.asdict(self.counters),
-            "clocks": [[*key, last_ms] for key, last_ms in sorted(self._last_append_ms.items())],
+            "clocks": [
+                [name, version, last_ms]
+                for name, model in sorted(self.models.items())
+                for version, last_ms in sorted(model.places.events_ms.items())
+            ],
         }
         parts |= self.placement.dirty()
         parts |= {f"seen|{name}": part for name, part in self._seen.dirty().items()}
@@ -354,7 +419,6 @@ class PartitionMonitor:
         monitor = cls(topic, partition, spec)
         try:
             monitor.counters = msgspec.convert(parts[_COUNTERS], Counters)
-            monitor._last_append_ms = {(m, v): int(ms) for m, v, ms in parts["clocks"]}
             monitor._seen = SeenIds.restore(
                 {name[5:]: part for name, part in parts.items() if name.startswith("seen|")},
                 spec.seen_chunks,
@@ -375,6 +439,8 @@ class PartitionMonitor:
                 restored = WatchedModel(topic, partition, name, spec)
                 restored.restore(below[name])
                 monitor.models[name] = restored
+            for name, version, last_ms in parts["clocks"]:
+                monitor.models[name].places.events_ms[version] = int(last_ms)
         except (KeyError, TypeError, IndexError, msgspec.ValidationError) as error:
             raise ValueError(f"{topic}:{partition}: state does not read back: {error!r}") from error
         return monitor

@@ -23,9 +23,11 @@ class MonitorSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     ``warm_up_events`` of a version without a profile become its reference, ``loss_warm_up`` joined
     labels that of its loss.  The last ``seen_chunks`` chunks of ids are known as repeats when they
-    come again; the log is worked on in columns of at most ``segment_chunks`` chunks.  Of
-    ``max_versions`` of a model the one retired first is forgotten for a new one.  State depends on
-    all of these: change them, and a replay differs.
+    come again; the log is worked on in columns of at most ``segment_chunks`` chunks.  A version
+    without an event for ``idle_ms`` of the append clock is idle: its episodes end, unless it is the
+    one that serves.  At most ``max_models``, and ``max_versions`` of each, are watched; a newcomer
+    beyond takes the place of one that is idle.  State depends on all of these: change them, and a
+    replay differs.
     """
 
     budget: Budget = Budget()
@@ -40,6 +42,7 @@ class MonitorSpec(msgspec.Struct, frozen=True, kw_only=True):
     segment_chunks: int = 4
     max_models: int = 256
     max_versions: int = 16
+    idle_ms: Annotated[int, msgspec.Meta(ge=1)] = 3_600_000
 
     @property
     def segment_events(self) -> int:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from driftline.replay.log import LogRange
 
 _BEGINS: Final = (
-    "  what the monitor had learnt before --from is not there: usual volume, open episodes, which "
-    "versions without a profile had been retired"
+    "  what the monitor had learnt before --from is not there: usual volume, open episodes, "
+    "references of versions without a profile"
 )
 
 

@@ -62,7 +62,7 @@ def live_profile(
             f"the monitor knows no model {model!r}",
             f"one of {there}" if there else "driftline monitor, and a model that serves",
         )
-    serving = [one for one in found if not one.retired]
+    serving = [one for one in found if one.champion] or [one for one in found if not one.idle]
     if not serving:
         raise NotWatched(
             f"{model} has no reference yet: its first events are still collected",

@@ -15,17 +15,17 @@ from stream_monitor.monitor import PartitionMonitor
 from stream_monitor.reference.profile import Origin, ReferenceProfile
 from stream_monitor.spec import MonitorSpec
 
-Kept: TypeAlias = dict[tuple[int, str], tuple[ReferenceProfile, bool]]
-"""The last reference of each version in each partition, and whether it was retired."""
+Kept: TypeAlias = dict[tuple[int, str], ReferenceProfile]
+"""The last reference of each version in each partition."""
 
 
 class Watched(NamedTuple):
     """Events of a version in the range, by how it got its reference; null: it had none yet.
 
     Where one partition has the announced profile and another learnt its own, each is one of these.
-    ``events`` are all of them, ``watched`` those from which the reference was not learnt.  Once it
-    is ``retired`` nothing more is said of a version.  ``reference_events`` and ``events_per_week``
-    are of the first partition, where each learnt its own.
+    ``events`` are all of them, ``watched`` those from which the reference was not learnt.
+    ``reference_events`` and ``events_per_week`` are of the first partition, where each learnt its
+    own.
     """
 
     version: str
@@ -33,7 +33,6 @@ class Watched(NamedTuple):
     watched: int
     reference: Origin | None
     reference_events: int
-    retired: bool
     events_per_week: float | None = None
 
 
@@ -65,7 +64,7 @@ def replay_log(log: LogRange, spec: MonitorSpec) -> LogReplay:
             refused += seen.dead_letters
             model = monitor.models.get(log.model)
             for version, watched in model.versions.items() if model is not None else ():
-                kept[part.partition, version] = watched.profile, watched.retired
+                kept[part.partition, version] = watched.profile
         told += [(part.row(alert.decided_offset), alert) for alert in alerts]
         episodes += episodes_of(alerts, part.row, str, timed=True)
     versions = _versions(log, kept)
@@ -78,14 +77,14 @@ def replay_log(log: LogRange, spec: MonitorSpec) -> LogReplay:
     return LogReplay(
         n_events=sum(version.watched for version in versions),
         n_reference=sum(version.reference_events for version in versions),
-        n_features=len({name for profile, _ in kept.values() for name in profile.features}),
+        n_features=len({name for profile in kept.values() for name in profile.features}),
         alerts=[alert for _, alert in sorted(told, key=lambda pair: pair[0])],
         refused=refused,
         episodes=sorted(episodes, key=lambda episode: episode.alerted_event),
         span_ms=log.span_ms,
         seconds=time.monotonic() - began,
         versions=versions,
-        profiles=[profile for profile, _ in kept.values()],
+        profiles=list(kept.values()),
     )
 
 
@@ -94,17 +93,16 @@ def _versions(log: LogRange, kept: Kept) -> list[Watched]:
     found: dict[tuple[str, Origin | None], Watched] = {}
     for part in log.parts:
         for version, n_events in part.n_events.items():
-            profile, retired = kept.get((part.partition, version), (None, False))
+            profile = kept.get((part.partition, version))
             origin = None if profile is None else profile.origin
             n_own, n_reference, rate = n_events, 0, None
             if profile is not None:
                 n_own = profile.n_events if origin == "warm_up" else 0
                 n_reference, rate = profile.n_events, profile.events_per_week
-            new = Watched(version, 0, 0, origin, n_reference, retired=False, events_per_week=rate)
+            new = Watched(version, 0, 0, origin, n_reference, events_per_week=rate)
             before = found.get((version, origin), new)
             found[version, origin] = before._replace(
                 events=before.events + n_events,
                 watched=before.watched + max(0, n_events - n_own),
-                retired=before.retired or retired,
             )
     return list(found.values())

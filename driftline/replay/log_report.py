@@ -59,9 +59,7 @@ def _held(one: Watched) -> str:
     if one.reference is None:
         return f"no profile, and too few events to learn one: {one.events:,}, not watched"
     how = "as the log announces it" if one.reference == "training" else "its own first events"
-    until = ", until it was retired" if one.retired else ""
-    against = f"events against {one.reference_events:,}{until}"
-    return f"{how}: {one.watched:,} of {one.events:,} {against}"
+    return f"{how}: {one.watched:,} of {one.events:,} events against {one.reference_events:,}"
 
 
 def _allowed(one: Watched, budget: Budget) -> str:

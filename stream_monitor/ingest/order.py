@@ -48,11 +48,11 @@ class Segment:
         """Offset of the last record."""
         return int(self.offsets[-1])
 
-    def models(self) -> list[str]:
-        """Models of events and labels, in the order of their first records."""
-        firsts = [(events[0][0].offset, model) for (model, _), events in self.events.items()]
-        firsts += [(labels[0][0], model) for model, labels in self.labels.items()]
-        return list(dict.fromkeys(model for _, model in sorted(firsts)))
+    def first_event(self) -> tuple[str, str] | None:
+        """Model and version, where the first record is an event."""
+        for key, events in self.events.items():  # in the order of their first events
+            return key if events[0][0].offset == self.first_offset else None
+        return None
 
     def append_clock_ms(self, since_ms: int) -> Ints:
         """The partition's clock at every record, if it stood at ``since_ms`` before the first.

@@ -135,7 +135,7 @@ def estimates_of(monitor: PartitionMonitor) -> Iterator[tuple[str, Estimate]]:
     """The versions in service that have an estimate, as ``model@version``."""
     for model in monitor.models.values():
         for version, watched in model.versions.items():
-            if watched.estimate is not None and not watched.retired:
+            if watched.estimate is not None and not watched.idle:
                 yield reference_of(model.name, version), watched.estimate
 
 

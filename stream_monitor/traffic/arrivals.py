@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from stream_monitor.ingest.batch import Bools, EventBatch, Ints
+from stream_monitor.ingest.batch import EventBatch, Ints
 from stream_monitor.traffic.delay import log_delay
 
 _NONE = np.zeros(0, dtype=np.int64)
@@ -24,7 +24,6 @@ class Arrivals(NamedTuple):
     times_ms: Ints
     who: Ints
     versions: Sequence[str]
-    retired: Bools
     labels: Ints
     joined: Ints
     delays: Ints
@@ -33,12 +32,11 @@ class Arrivals(NamedTuple):
         return bool(len(self.offsets) or len(self.labels))
 
 
-NOTHING = Arrivals(_NONE, _NONE, _NONE, (), np.zeros(0, dtype=np.bool_), _NONE, _NONE, _NONE)
+NOTHING = Arrivals(_NONE, _NONE, _NONE, (), _NONE, _NONE, _NONE)
 
 
 def arrivals_of(
     batches: Sequence[EventBatch],
-    retired: Collection[str],
     labels: Iterable[int],
     delays: Iterable[tuple[int, int]],
 ) -> Arrivals:
@@ -56,7 +54,4 @@ def arrivals_of(
         order = np.argsort(offsets, kind="stable")
         offsets, times_ms, who = offsets[order], times_ms[order], who[order]
     versions = [batch.version for batch in batches]
-    old = np.array([version in retired for version in versions], dtype=np.bool_)[who]
-    return Arrivals(
-        offsets, times_ms, who, versions, old, label_offsets, pairs[:, 0], pairs[:, 1]
-    )  # fmt: skip
+    return Arrivals(offsets, times_ms, who, versions, label_offsets, pairs[:, 0], pairs[:, 1])

@@ -15,8 +15,7 @@ class VolumeSpec(msgspec.Struct, frozen=True, kw_only=True):
     (an hour) of the period (a week).  Silence is told after ``baseline_ms``; volume after a whole
     period and ``baseline_ms`` more, for what was not foretold cannot be missed; labels after
     ``label_baseline_ms`` with labels.  Where the partition has no record at all for ``blind_ms``,
-    not even a tick, nobody was watching: that time is neither learnt nor judged.  A version that
-    takes over has ``handover_ms`` for it, in which events of the old one still count.
+    not even a tick, nobody was watching: that time is neither learnt nor judged.
     """
 
     enabled: bool = True
@@ -26,11 +25,10 @@ class VolumeSpec(msgspec.Struct, frozen=True, kw_only=True):
     baseline_ms: int = DAY_MS
     label_baseline_ms: int = 8 * DAY_MS
     blind_ms: int = 60_000
-    handover_ms: int = HOUR_MS
 
     def __post_init__(self) -> None:
-        if self.slot_ms < 1 or self.blind_ms < 1 or self.handover_ms < 0:
-            raise ValueError("volume: slot_ms and blind_ms are positive, handover_ms not negative")
+        if self.slot_ms < 1 or self.blind_ms < 1:
+            raise ValueError("volume: slot_ms and blind_ms are positive")
         if self.cell_ms < self.slot_ms or self.cell_ms % self.slot_ms:
             raise ValueError("volume: cell_ms is a multiple of slot_ms")
         if self.period_ms < self.cell_ms or self.period_ms % self.cell_ms:

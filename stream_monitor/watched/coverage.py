@@ -35,6 +35,7 @@ CoverageReason: TypeAlias = Literal[
     "series_too_short",
     "label_prediction_elsewhere",
     "label_not_comparable",
+    "label_version_unwatched",
     "reference_replaced",
     "rejected",
 ]
@@ -53,6 +54,7 @@ UNITS: Final[dict[CoverageReason, Unit]] = {
     "series_too_short": "feature",  # the reference has too few values of it
     "label_prediction_elsewhere": "label",
     "label_not_comparable": "label",
+    "label_version_unwatched": "label",  # it has no place any more
     "reference_replaced": "record",  # the update that put another reference in its place
     "rejected": "record",  # a record of this model that became a dead letter
 }

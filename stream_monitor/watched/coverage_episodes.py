@@ -43,6 +43,7 @@ OF_THE_MODEL: Final[frozenset[CoverageReason]] = frozenset(
         "model_over_limit",
         "routed_by_stale_metadata",
         "label_prediction_elsewhere",
+        "label_version_unwatched",
     }
 )
 """Reasons with one episode for the whole model, for their versions may be made up."""

@@ -123,6 +123,13 @@ def _label_not_comparable(_: Uncovered) -> str:
     )
 
 
+def _label_unwatched(_: Uncovered) -> str:
+    return (
+        "they are of predictions of versions that gave their place up to newer ones.  If such "
+        "labels matter, raise [monitor] max_versions"
+    )
+
+
 def _replaced(_: Uncovered) -> str:
     return (
         "another reference was put in its place for the same version; what was found so far is "
@@ -146,6 +153,7 @@ _WHY: Final[dict[CoverageReason, Callable[[Uncovered], str]]] = {
     "series_too_short": _too_short,
     "label_prediction_elsewhere": _label_elsewhere,
     "label_not_comparable": _label_not_comparable,
+    "label_version_unwatched": _label_unwatched,
     "reference_replaced": _replaced,
     "rejected": _rejected,
 }

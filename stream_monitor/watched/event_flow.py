@@ -184,7 +184,7 @@ class EventFlow:
         return [log_chance(len(lengths) * slots / length) for length in lengths]
 
     def supersede(self, at: Point) -> list[DriftAlert]:
-        """Another version took over: what is open ends, and begins again if it lasts."""
+        """The model is forgotten: what is open ends."""
         alerts = [ended(alert, "superseded", at) for alert in self.open()]
         self.silence = self._changed = None
         return alerts

@@ -9,7 +9,7 @@ Event time is wanted of what is told: it is the latest one of an event, and what
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -33,7 +33,8 @@ class Flow:
     """Events and labels of one model by slot, and the episodes they lead to.
 
     What comes is given by `take`, and worked on by `observe` with the records it lies among.
-    Events of retired versions count while another one takes over, and no longer.
+    Events of all versions count: a canary, a rollback, or two versions side by side are the traffic
+    of one model.
     """
 
     def __init__(self, topic: str, partition: int, model: str, spec: VolumeSpec) -> None:
@@ -42,8 +43,7 @@ class Flow:
         self._events, self._labels = EventFlow(spec), LabelFlow(spec)
         self._new = NOTHING
         self._version = ""
-        self.retired: list[str] = []
-        self._handover_ms = 0
+        self._champion: str | None = None
         self._slot = -1
         self._latest_ms = 0
         self._event, self._event_clock_ms = (0, 0), 0
@@ -59,21 +59,22 @@ class Flow:
         """What came among the records that are given to `observe` next."""
         self._new = arrivals
 
-    def observe(self, offsets: Ints, clock_ms: Ints, since_ms: int, arl0: Arl0) -> list[DriftAlert]:
+    def observe(
+        self,
+        offsets: Ints,
+        clock_ms: Ints,
+        since_ms: int,
+        arl0: Arl0,
+        champion: str | None = None,
+    ) -> list[DriftAlert]:
         """Take the next records (n,), and where the append clock stood before them.
 
-        Nothing is watched before the first event.
+        Nothing is watched before the first event.  What is told is told of the ``champion``, and
+        without one of the version that had the latest event.
         """
         new, self._new = self._new, NOTHING
         slots = clock_ms // self._spec.slot_ms
         rows = np.searchsorted(offsets, new.offsets)
-        counted = ~new.retired | (clock_ms[rows] < self._handover_ms)
-        if not counted.all():
-            rows = rows[counted]
-            new = new._replace(
-                offsets=new.offsets[counted], times_ms=new.times_ms[counted],
-                who=new.who[counted], retired=new.retired[counted],
-            )  # fmt: skip
         first = 0
         if self._slot < 0:
             if not len(rows) or not self._watched:
@@ -87,6 +88,9 @@ class Flow:
         if not len(edges) and not new:
             return []
         self._dirty = True
+        self._champion = champion
+        if champion is not None:
+            self._version = champion
         alerts: list[DriftAlert] = []
         ends = [*edges.tolist(), len(offsets)]
         self._add(new, rows, offsets, clock_ms, first, ends[0])
@@ -124,9 +128,8 @@ class Flow:
         self._latest_ms = max(self._latest_ms, int(new.times_ms[a:b].max()))
         self._event = int(new.offsets[b - 1]), self._latest_ms
         self._event_clock_ms = int(clock_ms[rows[b - 1]])
-        current = np.flatnonzero(~new.retired[a:b])
-        if len(current):
-            self._version = new.versions[int(new.who[a + int(current[-1])])]
+        if self._champion is None:
+            self._version = new.versions[int(new.who[b - 1])]
 
     def _time_at(self, clock_ms: int) -> int:
         """Event time: the latest of an event, and what passed since."""
@@ -160,13 +163,8 @@ class Flow:
         silent = self._events.silence is not None
         return alerts + self._labels.close(slot, source, silent=silent)
 
-    def hand_over(
-        self, version: str, others: Iterable[str], offset: int, clock_ms: int
-    ) -> list[DriftAlert]:
-        """A version goes into service in place of ``others``; what is open ends as superseded."""
-        self._dirty = self._closed = True
-        self._version, self.retired = version, sorted(set(others) - {version})
-        self._handover_ms = clock_ms + self._spec.handover_ms
+    def supersede(self, offset: int, clock_ms: int) -> list[DriftAlert]:
+        """The model is forgotten; what is open ends as superseded."""
         at = Point(offset, self._time_at(clock_ms))
         return self._events.supersede(at) + self._labels.supersede(at)
 
@@ -202,8 +200,7 @@ class Flow:
         parts: dict[str, Any] = {}
         if self._dirty:
             parts["now"] = [
-                self._version, self.retired, self._handover_ms,
-                self._slot, self._seen, list(self._at),
+                self._version, self._slot, self._seen, list(self._at),
                 self._n_events, self._n_labels, self._delays, self._n_delays, self._latest_ms,
                 list(self._event), self._event_clock_ms, list(self._label), self._label_clock_ms,
             ]  # fmt: skip
@@ -219,12 +216,21 @@ class Flow:
         """Continue from the parts; states of before had none, and what is missing begins."""
         if "now" not in parts:
             return
+        self._version, *now = parts["now"]
         (
-            self._version, retired, self._handover_ms, self._slot, self._seen, at,
-            self._n_events, self._n_labels, self._delays, self._n_delays, self._latest_ms,
-            event, self._event_clock_ms, label, self._label_clock_ms,
-        ) = parts["now"]  # fmt: skip
-        self.retired = list(retired)
+            self._slot,
+            self._seen,
+            at,
+            self._n_events,
+            self._n_labels,
+            self._delays,
+            self._n_delays,
+            self._latest_ms,
+            event,
+            self._event_clock_ms,
+            label,
+            self._label_clock_ms,
+        ) = now[-12:]  # fmt: skip - two more stood before them, of versions that had been retired
         self._at, self._event, self._label = tuple(at), tuple(event), tuple(label)
         if "learnt" in parts:
             events, labels = parts["learnt"]

@@ -1,4 +1,4 @@
-"""The end of a drill: its shadow model is forgotten, so that it takes no place."""
+"""A model is forgotten: the shadow of a drill that is over, or one that gives its place up."""
 
 from __future__ import annotations
 
@@ -19,33 +19,22 @@ class Forgotten(NamedTuple):
 
 
 def forget(
-    models: dict[str, WatchedModel],
-    clocks: dict[tuple[str, str], int],
-    order: Command,
-    offset: int,
-    clock_ms: int,
+    models: dict[str, WatchedModel], order: Command, offset: int, clock_ms: int
 ) -> Forgotten:
-    """Take the model of ``order`` out of ``models``, and its versions out of ``clocks``.
-
-    Who follows the alerts hears that its episodes are over.  One that is not known here has nothing
-    to be forgotten.
+    """Take the model of ``order`` out of ``models``; one not known here has nothing to forget.
 
     Raises:
         ValueError: it is the shadow of no drill; nothing changed.
     """
     if not is_shadow(order.model):
         raise ValueError(f"{order.model!r} is no shadow of a drill: only those are forgotten")
-    model = models.pop(order.model, None)
+    return remove(models, order.model, offset, clock_ms)
+
+
+def remove(models: dict[str, WatchedModel], name: str, offset: int, clock_ms: int) -> Forgotten:
+    """Take a model out of ``models``.  Who follows the alerts hears that its episodes are over."""
+    model = models.pop(name, None)
     if model is None:
         return Forgotten([], set())
-    for key in [key for key in clocks if key[0] == order.model]:
-        del clocks[key]
-    event_time_ms = max(0, model.labels.watermark_ms)
-    ended = [
-        alert
-        for version in model.versions.values()
-        if not version.retired
-        for alert in version.retire(offset, event_time_ms)
-    ]
-    parts = {f"model|{escape(order.model)}|{part}" for part in model.part_names()}
-    return Forgotten(model.register.tell_at(offset, clock_ms, ended), parts)
+    alerts = model.register.tell_at(offset, clock_ms, model.end(offset, clock_ms))
+    return Forgotten(alerts, {f"model|{escape(name)}|{part}" for part in model.part_names()})

@@ -133,7 +133,7 @@ class LabelFlow:
         return [alert]
 
     def supersede(self, at: Point) -> list[DriftAlert]:
-        """Another version took over: what is open ends, and begins again if it lasts."""
+        """The model is forgotten: what is open ends."""
         alerts = [ended(alert, "superseded", at) for alert in self.open()]
         self._outage = self._late = None
         return alerts

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from producer.drill import is_shadow
@@ -14,7 +15,7 @@ from stream_monitor.alerts.register import Place, Register
 from stream_monitor.alerts.traffic import TRAFFIC
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.ingest.batch import EventBatch, Ints
-from stream_monitor.labels.join import Labels, prediction_rows
+from stream_monitor.labels.join import JoinedLabel, Labels, prediction_rows
 from stream_monitor.reference.profile import ReferenceProfile, profile_from_data, profile_to_data
 from stream_monitor.spec import MonitorSpec
 from stream_monitor.traffic.arrivals import arrivals_of
@@ -49,7 +50,7 @@ class WatchedModel:
         self.labels = Labels(spec.labels)
         self.register = Register(spec.episodes.cooldown_ms)
         self.flow = Flow(topic, partition, name, spec.volume)
-        self.places = Places(spec.max_versions)
+        self.places = Places(spec.max_versions, spec.idle_ms)
         self.coverage = Coverage()
         source = Source(topic, partition, name)
         self._uncovered = CoverageEpisodes(source, spec.warm_up_events)
@@ -66,22 +67,86 @@ class WatchedModel:
         """The versions that have a place."""
         return self.versions.keys() | self.warm_ups.keys()
 
-    def claim(self, version: str) -> bool:
-        """Whether the version has a place; a new one takes one that is free, and warms up."""
+    def place_from_ms(self, version: str) -> int | None:
+        """When the append clock lets a version without a place find one; ``None``: it has one."""
         known = self.known
-        if version in known or self.places.is_full(len(known)):
-            return version in known
-        self._begin(version)
-        return True
+        if version in known:
+            return None
+        if not self.places.is_full(len(known)) or version == self.places.champion:
+            return 0
+        return self.places.newcomer_from_ms(known)
 
-    def give_way(self) -> None:
-        """Forget the versions that were retired first, until a new one has a place."""
-        while self.places.is_full(len(self.known)):
-            version = self.places.forget(self._start_offsets)
-            self._forget_parts(version)
+    def claim(
+        self, version: str, offset: int, clock_ms: int, *, announced: bool = False
+    ) -> list[DriftAlert]:
+        """Give a version a place, if there is one, by the record at ``offset``; it warms up.
+
+        Gives the ends of the episodes of those that gave way for it.
+        """
+        if version in self.known:
+            return []
+        announced = announced or version == self.places.champion
+        alerts: list[DriftAlert] = []
+        while self.places.is_full(len(known := self.known)):
+            gone = self.places.gives_way(known, clock_ms, announced=announced)
+            if gone is None:
+                return alerts
+            alerts += self._supersede(gone, offset, clock_ms)
+            self._forget_parts(gone)
             for of_versions in (self.versions, self.windows, self.warm_ups, self._start_offsets):
-                of_versions.pop(version, None)
-            self._meta_dirty = True
+                of_versions.pop(gone, None)
+            self.places.leave(gone, self.known)
+        self.warm_ups[version] = WarmUp(self.name, version, self._spec.warm_up_events)
+        self._meta_dirty = True
+        return alerts
+
+    def active_ms(self) -> int:
+        """Where the append clock stood at the latest sign of any version; -1 without one."""
+        return max(map(self.places.active_ms, self.known), default=-1)
+
+    def idle_at_ms(self) -> int:
+        """When the append clock makes the model idle, if no sign of it comes."""
+        return self.active_ms() + self.places.idle_ms
+
+    def end_idle(self, offset: int, clock_ms: int, *, but: str | None) -> list[DriftAlert]:
+        """End the episodes of versions that are idle while another one serves.
+
+        Not of the version ``but``, whose event it is.
+        """
+        alerts: list[DriftAlert] = []
+        known = self.known
+        for version, watched in self.versions.items():
+            if version != but and self.places.is_superseded(
+                version, known, clock_ms, idle=watched.idle
+            ):
+                alerts += self._supersede(version, offset, clock_ms)
+        return alerts
+
+    def _supersede(self, version: str, offset: int, clock_ms: int) -> list[DriftAlert]:
+        """End what is open of a version, in its event time and what passed since."""
+        self.places.settle(version)
+        watched = self.versions.get(version)
+        if watched is None:
+            return []
+        passed_ms = max(0, clock_ms - self.places.active_ms(version))
+        return watched.supersede(offset, max(0, self.windows[version].watermark_ms) + passed_ms)
+
+    def told_by(self, alerts: Iterable[DriftAlert]) -> list[DriftAlert]:
+        """Alerts as they go out: each says which version is the champion, if it is another one."""
+        champion = self.places.champion
+        return [
+            msgspec.structs.replace(alert, champion=other)
+            if (other := None if champion == alert.version else champion) != alert.champion
+            else alert
+            for alert in alerts
+        ]
+
+    def end(self, offset: int, clock_ms: int) -> list[DriftAlert]:
+        """End all that is open: the model is forgotten."""
+        alerts = self.flow.supersede(offset, clock_ms)
+        for version in self.versions:
+            alerts += self._supersede(version, offset, clock_ms)
+        return alerts + self._uncovered.end_all(offset, self.coverage.time_at(clock_ms))
 
     def observe(self, batch: EventBatch) -> Seen:
         """Take events of one version; the first ones of an unknown version become its reference."""
@@ -90,6 +155,9 @@ class WatchedModel:
         while len(batch):
             version = self.versions.get(batch.version)
             if version is not None:
+                if version.idle:
+                    version.idle = False
+                    self.places.settle(batch.version)
                 transformed, found, losses = version.observe(batch)
                 self._count(version, batch)
                 alerts += found
@@ -102,7 +170,7 @@ class WatchedModel:
 
     def _warm_up(self, batch: EventBatch) -> EventBatch:
         """Collect what the reference still misses; gives what is left of the batch."""
-        warm_up = self.warm_ups.get(batch.version) or self._begin(batch.version)
+        warm_up = self.warm_ups[batch.version]
         missing = warm_up.missing
         warm_up.add(batch[:missing])
         self.coverage.count(
@@ -123,18 +191,11 @@ class WatchedModel:
                 batch.version, reason, batch.offsets[since:], batch.times_ms[since:], name
             )
 
-    def _begin(self, version: str) -> WarmUp:
-        warm_up = self.warm_ups[version] = WarmUp(self.name, version, self._spec.warm_up_events)
-        self.places.serve(version)
-        self._meta_dirty = True
-        return warm_up
-
     def _start(self, profile: ReferenceProfile, offset: int) -> None:
         """Begin to watch a version on its reference, after the record at ``offset``."""
         version = profile.version
         self._forget_parts(version)
         self.warm_ups.pop(version, None)
-        self.places.serve(version)
         spec = self._spec
         self.versions[version] = WatchedVersion(
             self._topic, self._partition, profile, spec.budget, spec.episodes, spec.loss_warm_up
@@ -147,29 +208,45 @@ class WatchedModel:
         self._meta_dirty = True
 
     def observe_labels(
-        self, batches: Sequence[EventBatch], labels: Sequence[tuple[int, int, Label]]
+        self,
+        batches: Sequence[EventBatch],
+        labels: Sequence[tuple[int, int, Label]],
+        clock_at: Callable[[int], int],
     ) -> tuple[list[DriftAlert], int]:
-        """Join labels (offset, id hash, label) with predictions: alerts, and how many joined."""
+        """Join labels (offset, id hash, label) with predictions: alerts, and how many joined.
+
+        ``clock_at`` gives the append clock at an offset.
+        """
         joined = self.labels.observe(prediction_rows(batches), labels)
         delays = [(label.offset, label.delay_ms) for label in joined]
-        self.flow.take(arrivals_of(batches, self.flow.retired, [row[0] for row in labels], delays))
+        self.flow.take(arrivals_of(batches, [row[0] for row in labels], delays))
         alerts: list[DriftAlert] = []
         for name in sorted({label.version for label in joined}):
+            mine = [label for label in joined if label.version == name]
             version = self.versions.get(name)
-            if version is not None:
+            if version is None:
+                if name not in self.warm_ups:
+                    self._count_labels(name, mine)
+            else:
                 since = self._start_offsets[name]  # during the warm-up nobody watched
-                judged = version.judge(
-                    [x for x in joined if x.version == name and x.offset > since]
-                )
+                judged = version.judge([label for label in mine if label.offset > since])
+                if version.idle and judged:
+                    self.places.judge(name, clock_at(judged[-1][0].offset))
                 alerts += version.observe_labels(judged)
                 self.windows[name].performance.observe(
                     [(x.event_time_ms, x.delay_ms, loss) for x, loss in judged if loss is not None]
                 )
         return alerts, len(joined)
 
+    def _count_labels(self, version: str, joined: Sequence[JoinedLabel]) -> None:
+        """Count labels whose version has no place any more."""
+        offsets = np.array([label.offset for label in joined], dtype=np.int64)
+        times_ms = np.array([label.event_time_ms for label in joined], dtype=np.int64)
+        self.coverage.count(version, "label_version_unwatched", offsets, times_ms)
+
     def observe_flow(self, offsets: Ints, clock_ms: Ints, since_ms: int) -> list[DriftAlert]:
         """Let time pass over these records, once their events and labels were observed."""
-        return self.flow.observe(offsets, clock_ms, since_ms, self._arl0_at)
+        return self.flow.observe(offsets, clock_ms, since_ms, self._arl0_at, self.places.champion)
 
     def observe_coverage(self, offsets: Ints, clock_ms: Ints) -> list[DriftAlert]:
         """Let the same records pass over the counts of what was not watched."""
@@ -187,43 +264,27 @@ class WatchedModel:
             return alone_arl0(self._spec.budget, self.flow.events_per_week)
         return watched.arl0_events
 
-    def update(self, update: ModelUpdate, offset: int, clock_ms: int) -> list[DriftAlert]:
-        """A version goes into service: the others retire, their episodes end as superseded.
+    def update(
+        self, update: ModelUpdate, profile: ReferenceProfile | None, offset: int, clock_ms: int
+    ) -> list[DriftAlert]:
+        """A version is the champion from here on; the others are watched as before.
 
-        Raises:
-            ValueError: the profile does not read, or is another version's; nothing changed.
+        Where it is watched on the very ``profile`` already, it goes on with its state.
         """
-        profile = self._profile_of(update)
+        version = update.version
+        self.places.announce(update, clock_ms)
+        watched = self.versions.get(version)
+        if watched is not None:
+            watched.idle = False
+        if profile is None or (watched is not None and watched.is_on(profile)):
+            return []
         alerts: list[DriftAlert] = []
-        for version in self.versions.values():
-            if not version.retired:
-                alerts += version.retire(offset, update.time_ms)
-        alerts += self.flow.hand_over(update.version, self.known, offset, clock_ms)
-        self.places.hand_over(update, self.known, offset)
-        if profile is not None:
-            replaced = self.versions.get(update.version)
-            if replaced is not None and replaced.profile != profile:
-                self.coverage.count_at(
-                    update.version, "reference_replaced", offset, update.time_ms, clock_ms
-                )
-            if update.version not in self.known:
-                self.give_way()
-            self._start(profile, offset)
-        elif update.version in self.versions:
-            self.versions[update.version].serve_again()
+        if watched is not None:
+            alerts += watched.supersede(offset, update.time_ms)
+            self.coverage.count_at(version, "reference_replaced", offset, update.time_ms, clock_ms)
+        alerts += self.claim(version, offset, clock_ms, announced=True)
+        self._start(profile, offset)
         return alerts
-
-    def _profile_of(self, update: ModelUpdate) -> ReferenceProfile | None:
-        """The profile inside.  Raises ValueError: it does not read, or is another version's."""
-        profile = None if update.profile is None else profile_from_data(update.profile)
-        if profile is not None and (profile.model, profile.version) != (self.name, update.version):
-            raise ValueError(
-                f"the profile is of {reference_of(profile.model, profile.version)},"
-                f" the update of {reference_of(self.name, update.version)}"
-            )
-        for name in () if profile is None else profile.features:
-            require_name("the profile: feature", name)
-        return profile
 
     def takes_moved(self, version: str) -> bool:
         """Whether a reference from another partition is news here: there is none, or a made one.
@@ -235,24 +296,26 @@ class WatchedModel:
             return True
         return watched.profile.origin == "warm_up" and version not in self._moved
 
-    def take_moved(self, update: ModelUpdate, offset: int) -> list[DriftAlert]:
+    def take_moved(
+        self, update: ModelUpdate, profile: ReferenceProfile | None, offset: int, clock_ms: int
+    ) -> list[DriftAlert]:
         """A reference of this model lies in another partition: its events are compared with it.
 
         Nothing else changes: no version comes into service, none goes out.
 
         Raises:
-            ValueError: the profile does not read, is another version's, or all places are taken.
+            ValueError: there is no profile, or all places are taken by versions that have events.
         """
-        profile = self._profile_of(update)
+        version = update.version
         if profile is None:
-            raise ValueError("a reference was to move here, and there is none inside")
-        known = self.known
-        if update.version not in known and self.places.is_full(len(known)):
+            raise ValueError(f"{reference_of(self.name, version)}: moved without its profile")
+        watched = self.versions.get(version)
+        ended = [] if watched is None else watched.supersede(offset, update.time_ms)
+        ended += self.claim(version, offset, clock_ms)
+        if version not in self.known:
             raise ValueError(f"{self.name}: no place for another version")
-        watched = self.versions.get(update.version)
-        ended = [] if watched is None else watched.retire(offset, update.time_ms)
         self._start(profile, offset)
-        self._moved.add(update.version)
+        self._moved.add(version)
         return ended
 
     def place_anew(self, offset: int, clock_ms: int, *, moved: bool) -> list[DriftAlert]:
@@ -272,7 +335,7 @@ class WatchedModel:
         Each has the loss that its labels taught it here.
         """
         for watched in self.versions.values():
-            if not watched.retired:
+            if not watched.idle:
                 yield watched.learnt_profile()
 
     def obey(self, command: Command, offset: int, clock_ms: int) -> list[DriftAlert]:
@@ -390,8 +453,8 @@ class WatchedModel:
             warm_up = WarmUp(self.name, version, self._spec.warm_up_events)
             warm_up.restore(_below(parts, f"warm-up|{escape(version)}|"))
             self.warm_ups[version] = warm_up
-        retired = {v: offset for v, offset in start_offsets.items() if self.versions[v].retired}
-        self.places.restore(parts.get("places"), retired)
+        known = {version: watched.idle for version, watched in self.versions.items()}
+        self.places.restore(parts.get("places"), known | dict.fromkeys(warm_ups, False))
         self.labels = Labels.restore(self._spec.labels, _below(parts, "labels|"))
         self.register.restore(parts["register"])
         self.flow.restore(_below(parts, "flow|"))
@@ -406,3 +469,22 @@ class WatchedModel:
 def _below(parts: dict[str, Any], prefix: str) -> dict[str, Any]:
     """The parts whose names begin with ``prefix``, by the rest of their names."""
     return {name[len(prefix) :]: part for name, part in parts.items() if name.startswith(prefix)}
+
+
+def announced_profile(update: ModelUpdate) -> ReferenceProfile | None:
+    """The profile of an announcement.
+
+    Raises:
+        ValueError: it does not read, or is another version's.
+    """
+    if update.profile is None:
+        return None
+    profile = profile_from_data(update.profile)
+    if (profile.model, profile.version) != (update.model, update.version):
+        raise ValueError(
+            f"the profile is of {reference_of(profile.model, profile.version)},"
+            f" the update of {reference_of(update.model, update.version)}"
+        )
+    for name in profile.features:
+        require_name("the profile: feature", name)
+    return profile

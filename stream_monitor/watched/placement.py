@@ -98,14 +98,18 @@ class Placement:
 
     def waits(self, model: str, clock_ms: Ints) -> Waits:
         """How many of the events (n,) of a version without a reference here are to wait for it."""
-        if self.latest is None or self.latest.before is None:
-            return Waits(0, "no_profile")
-        if not self._belongs(model):
+        from_ms = self.place_from_ms(model)
+        if from_ms is None:
             return Waits(len(clock_ms), "routed_by_stale_metadata")
-        if self.partition in self.partitions_before(model):
-            return Waits(0, "no_profile")
-        until = np.searchsorted(clock_ms, self.since_ms + GRACE_MS)
-        return Waits(int(until), "no_profile")
+        return Waits(int(np.searchsorted(clock_ms, from_ms)), "no_profile")
+
+    def place_from_ms(self, model: str) -> int | None:
+        """From when on its first events take a place, by the append clock; ``None``: never here."""
+        if self.latest is None or self.latest.before is None:
+            return 0
+        if not self._belongs(model):
+            return None
+        return 0 if self.partition in self.partitions_before(model) else self.since_ms + GRACE_MS
 
     def may_lie_elsewhere(self, model: str, label_ms: Ints, horizon_ms: int) -> Ints:
         """Which labels (n,), by append time, may be of a prediction in another partition.

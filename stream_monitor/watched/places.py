@@ -1,14 +1,14 @@
 """Which versions of a model have a place, who gives one up for a new one, and what is a repeat.
 
-A version is retired where an update puts another one into service, one that still warms up
-included.  Where all places are taken, the version that was retired first is forgotten for a new
-one; one that serves never is.  Of the last forgotten ones the names stay: events that still come of
-them do not take the place of yet another.
+Every version that receives events is watched.  The last one that was announced is the champion.
+Where all places are taken, a newcomer takes the place of a version that is idle: none of its events
+came for a while of the append clock, and it is not the champion.  An announcement always finds a
+place, so that made-up names cannot keep a champion out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -16,18 +16,24 @@ import msgspec
 from producer.events import ModelUpdate
 from stream_monitor.ingest.columns import id_hash
 
+_NEVER = -1
+
 
 class Places:
-    """The ``n_places`` of one model's versions.
+    """The ``n_places`` of one model's versions, and the append clock at the latest sign of each.
 
-    ``retired`` has the offset at which each version that is kept was retired.
+    A sign is an event or an announcement.  ``events_ms`` are the clocks of the latest events,
+    ``champion`` is ``None`` where nothing was announced.  Labels are no sign; one that comes for a
+    version that is idle may open an episode, which ends as long after the last such label.
     """
 
-    def __init__(self, n_places: int) -> None:
-        self._n_places = n_places
-        self.retired: dict[str, int] = {}
+    def __init__(self, n_places: int, idle_ms: int) -> None:
+        self._n_places, self.idle_ms = n_places, idle_ms
+        self.events_ms: dict[str, int] = {}
+        self._judged_ms: dict[str, int] = {}
+        self.champion: str | None = None
+        self._announced_ms: dict[str, int] = {}
         self._updates: dict[str, int] = {}  # hash of the id of each version's last one
-        self._forgotten: list[str] = []
         self._dirty = False
 
     def is_repeat(self, update: ModelUpdate) -> bool:
@@ -38,57 +44,130 @@ class Places:
         """Whether a new version takes the place of another one."""
         return n_known >= self._n_places
 
-    def gives_way(self, version: str, n_known: int) -> bool:
-        """Whether enough versions are retired for the first event of a new one to find a place."""
-        return n_known - len(self.retired) < self._n_places and version not in self._forgotten
+    def active_ms(self, version: str) -> int:
+        """Where the append clock stood at the latest sign of a version."""
+        event_ms = self.events_ms.get(version, _NEVER)
+        return max(event_ms, self._announced_ms.get(version, _NEVER))
 
-    def hand_over(self, update: ModelUpdate, known: Iterable[str], offset: int) -> None:
-        """A version goes into service in place of all others that are ``known``."""
-        version, others = update.version, set(known) - {update.version}
-        for other in others:
-            self.retired.setdefault(other, offset)
-        self.serve(version)
-        left = self._updates.keys() - others - {version, *self._forgotten}  # not one event came
-        self._updates[version] = id_hash(update.id)
-        self._leave(left)
+    def idle_at_ms(self, version: str) -> int:
+        """When the append clock makes the version idle, if no other sign of it comes."""
+        return self.active_ms(version) + self.idle_ms
 
-    def serve(self, version: str) -> None:
-        """The version is watched from here on."""
-        if version in self.retired or version in self._forgotten:
-            self._dirty = True
-            self.retired.pop(version, None)
-            self._forgotten = [name for name in self._forgotten if name != version]
+    def ends_at_ms(self, version: str, *, idle: bool) -> int | None:
+        """When the append clock ends its episodes; ``None``: it is idle, and nothing is open."""
+        if not idle:
+            return self.idle_at_ms(version)
+        judged_ms = self._judged_ms.get(version)
+        return None if judged_ms is None else judged_ms + self.idle_ms
 
-    def forget(self, started: Mapping[str, int]) -> str:
-        """Which version is forgotten; of those retired at once, the one ``started`` first."""
-        _, _, version = min(
-            (offset, started.get(version, offset), version)
-            for version, offset in self.retired.items()
+    def is_superseded(
+        self, version: str, known: Collection[str], clock_ms: int, *, idle: bool
+    ) -> bool:
+        """Whether its episodes end now: it is idle, and another version serves.
+
+        Without a champion that takes events of another version since: a model that sleeps at night
+        wakes with the episodes it had.
+        """
+        ends_ms = self.ends_at_ms(version, idle=idle)
+        if ends_ms is None or clock_ms < ends_ms or version == self.champion:
+            return False
+        if idle:
+            return True
+        active_ms = self.active_ms(version)
+        return self.champion is not None or any(
+            self.active_ms(other) > active_ms for other in known
         )
-        del self.retired[version]
-        self._leave([version])
-        return version
 
-    def _leave(self, versions: Iterable[str]) -> None:
-        """As many forgotten versions are remembered as there are places."""
-        self._forgotten += versions
-        for version in self._forgotten[: -self._n_places]:
-            self._updates.pop(version, None)
-        self._forgotten = self._forgotten[-self._n_places :]
+    def newcomer_from_ms(self, known: Collection[str]) -> int | None:
+        """When the append clock makes the first of the ``known`` ones give way to a newcomer."""
+        idle_at = [self.idle_at_ms(version) for version in known if version != self.champion]
+        return min(idle_at, default=None)
+
+    def gives_way(
+        self, known: Collection[str], clock_ms: int, *, announced: bool = False
+    ) -> str | None:
+        """Which of the ``known`` ones goes for a newcomer; ``None``: the newcomer finds no place.
+
+        That is one that is idle; those that were never announced go first, then the one that is
+        idle longest.  One that is ``announced`` finds a place even where nobody is idle.
+        """
+        others = sorted(
+            (
+                clock_ms < self.idle_at_ms(version),
+                version in self._announced_ms,
+                self.active_ms(version),
+                version,
+            )
+            for version in known
+            if version != self.champion
+        )
+        if not others or (others[0][0] and not announced):
+            return None
+        return others[0][-1]
+
+    def judge(self, version: str, clock_ms: int) -> None:
+        """A label of a version that is idle was judged."""
+        self._judged_ms[version] = clock_ms
         self._dirty = True
 
-    def dirty(self) -> list[Any] | None:
-        """All of it as plain data, if it changed since `clean`."""
-        return [self.retired, self._updates, self._forgotten] if self._dirty else None
+    def settle(self, version: str) -> None:
+        """Nothing of a version is open any more, or it is not idle any more."""
+        if self._judged_ms.pop(version, None) is not None:
+            self._dirty = True
+
+    def announce(self, update: ModelUpdate, clock_ms: int) -> None:
+        """The version of ``update`` is the champion from here on."""
+        version = update.version
+        self.champion = version
+        self._announced_ms[version] = clock_ms
+        self._judged_ms.pop(version, None)
+        self._updates.pop(version, None)
+        self._updates[version] = id_hash(update.id)  # the latest one is the last
+        self._dirty = True
+
+    def leave(self, version: str, known: Collection[str]) -> None:
+        """A version gave its place up; of the last ones the update is still known as a repeat."""
+        self.events_ms.pop(version, None)
+        self._announced_ms.pop(version, None)
+        self._judged_ms.pop(version, None)
+        gone = [name for name in self._updates if name not in known and name != self.champion]
+        for name in gone[: -self._n_places]:
+            del self._updates[name]
+        self._dirty = True
+
+    def dirty(self) -> dict[str, Any] | None:
+        """All of it as plain data, if it changed since `clean`; not the clocks of the events."""
+        if not self._dirty:
+            return None
+        return {
+            "announced": self._announced_ms,
+            "updates": self._updates,
+            "champion": self.champion,
+            "judged": self._judged_ms,
+        }
 
     def clean(self) -> None:
         """What `dirty` gave is durable."""
         self._dirty = False
 
-    def restore(self, data: Any, retired: dict[str, int]) -> None:
-        """Continue from what `dirty` gave, or from what is ``retired`` in states of before."""
-        stored = [retired, {}, []] if data is None else data
-        self.retired, self._updates, self._forgotten = msgspec.convert(
-            stored, tuple[dict[str, int], dict[str, int], list[str]]
-        )
+    def restore(self, data: Any, known: Mapping[str, bool]) -> None:
+        """Continue from what `dirty` gave.
+
+        States of before are none, or a list; they had ``known`` versions that a champion had
+        retired, which says who that was.
+        """
+        if isinstance(data, dict):
+            self._announced_ms = msgspec.convert(data["announced"], dict[str, int])
+            self._updates = msgspec.convert(data["updates"], dict[str, int])
+            self.champion = msgspec.convert(data["champion"], str | None)
+            self._judged_ms = msgspec.convert(data["judged"], dict[str, int])
+        elif data is not None:
+            _, self._updates, forgotten = msgspec.convert(
+                data, tuple[dict[str, int], dict[str, int], list[str]]
+            )
+            serve = [v for v in self._updates if v not in forgotten and not known.get(v)]
+            self.champion = serve[-1] if serve else None
+        elif any(known.values()):
+            serve = [version for version, retired in known.items() if not retired]
+            self.champion = serve[-1] if serve else None
         self.clean()

@@ -10,21 +10,25 @@ from stream_monitor.reference.profile import ReferenceProfile, profile_from_data
 
 
 class StoredVersion(NamedTuple):
-    """A version on its reference; ``start_offset`` is the record after which it is watched."""
+    """A version on its reference; ``start_offset`` is the record after which it is watched.
+
+    It is ``idle`` where no event of it came for a while and another version serves.
+    """
 
     start_offset: int
-    retired: bool
+    idle: bool
+    champion: bool
     profile: ReferenceProfile
 
 
 def is_about_versions(part: str) -> bool:
     """Whether `versions_in` looks at the part of a model.
 
-    >>> [is_about_versions(x) for x in ("model", "profile|1", "version|1|meta", "labels|meta")]
+    >>> [is_about_versions(x) for x in ("model", "places", "version|1|meta", "labels|meta")]
     [True, True, True, False]
     """
     return (
-        part == "model"
+        part in ("model", "places")
         or part.startswith("profile|")
         or (part.startswith("version|") and part.endswith("|meta"))
     )
@@ -37,10 +41,13 @@ def versions_in(parts: Mapping[str, Any]) -> list[StoredVersion]:
         KeyError, TypeError, IndexError, ValueError: the parts are not those of one commit.
     """
     start_offsets, _warm_ups = parts["model"]
+    places = parts.get("places")  # a list in states of before
+    champion = places["champion"] if isinstance(places, dict) else None
     found = [
         StoredVersion(
             start_offset=offset,
-            retired=bool(parts[f"version|{escape(version)}|meta"][0]),
+            idle=bool(parts[f"version|{escape(version)}|meta"][0]),
+            champion=version == champion,
             profile=profile_from_data(parts[f"profile|{escape(version)}"]),
         )
         for version, offset in start_offsets.items()

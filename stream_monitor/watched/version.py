@@ -17,7 +17,11 @@ from stream_monitor.ingest.batch import EventBatch, Ints
 from stream_monitor.labels.join import JoinedLabel
 from stream_monitor.reference.fit import fit_loss
 from stream_monitor.reference.loss import is_unnamed, loss_of, scores_of
-from stream_monitor.reference.profile import FeatureReference, ReferenceProfile
+from stream_monitor.reference.profile import (
+    FeatureReference,
+    ReferenceProfile,
+    profile_to_data,
+)
 from stream_monitor.reference.transform import Transformed
 from stream_monitor.reference.values import Column
 from stream_monitor.watched.allowance import arl0_of
@@ -55,7 +59,7 @@ class WatchedVersion:
     ) -> None:
         self.profile = profile
         self.place = Place(topic, partition, profile.model, profile.version, profile.origin)
-        self.retired = False
+        self.idle = False
         self._policy = policy
         self._loss_warm_up = loss_warm_up
         self._losses: list[float] = []
@@ -92,8 +96,6 @@ class WatchedVersion:
         scored = self._scored(batch)
         estimate = self.estimate
         losses = None if estimate is None else estimate.losses_of(scored[estimate.key])
-        if self.retired:
-            return transformed, [], losses
         if estimate is not None and losses is not None:
             estimate.observe(losses)
         self._trail.observe(batch.offsets, batch.times_ms)
@@ -120,8 +122,6 @@ class WatchedVersion:
     @property
     def unwatched(self) -> CoverageReason | None:
         """Why none of its events are compared with its reference; ``None`` where they are."""
-        if self.retired:
-            return "retired_version"
         profile = self.profile
         return None if profile.features or profile.prediction else "nothing_comparable"
 
@@ -173,8 +173,6 @@ class WatchedVersion:
 
     def observe_labels(self, judged: Sequence[Judged]) -> list[DriftAlert]:
         """Take what `judge` gave, in log order: the loss is a watched signal."""
-        if self.retired:
-            return []
         compared = [(label, loss) for label, loss in judged if loss is not None]
         rows = [(label.offset, label.event_time_ms, loss) for label, loss in compared]
         self.not_comparable += len(judged) - len(rows)
@@ -226,8 +224,12 @@ class WatchedVersion:
             alert_of(self.place, key, self.series[key], decision, name) for decision in decisions
         ]
 
-    def retire(self, offset: int, time_ms: int) -> list[DriftAlert]:
-        """Another version took over: open episodes end as superseded, no new one begins."""
+    def is_on(self, profile: ReferenceProfile) -> bool:
+        """Whether ``profile`` is the very reference that it is watched on."""
+        return profile_to_data(profile) == profile_to_data(self.profile)
+
+    def supersede(self, offset: int, time_ms: int) -> list[DriftAlert]:
+        """It is idle, or its reference goes: open episodes end as superseded."""
         alerts = [
             alert
             for key, series in self.series.items()
@@ -239,15 +241,10 @@ class WatchedVersion:
                 alerts += self._alerts(key, decisions)
         alerts += self.relations.supersede(offset, time_ms)
         alerts += self.schema.end("superseded", offset, time_ms)
-        self.retired = True
+        self.idle = True
         self._meta_dirty = True
         self._dirty.update(self.series)
         return alerts
-
-    def serve_again(self) -> None:
-        """It was put into service once more: it is watched as if it had never been away."""
-        self.retired = False
-        self._meta_dirty = True
 
     def resolve(self, alert: DriftAlert, offset: int, time_ms: int) -> list[DriftAlert]:
         """A person ends the episode of ``alert``; its series begins anew on its reference."""
@@ -275,7 +272,7 @@ class WatchedVersion:
         parts: dict[str, Any] = {}
         if self._meta_dirty:
             parts["meta"] = [
-                self.retired, self.not_comparable, self._losses, LOSS in self.series,
+                self.idle, self.not_comparable, self._losses, LOSS in self.series,
                 self._trail.snapshot(), self._loss_trail.snapshot(),
                 *([[s.snapshot() for s in self._segments]] if self._segments else []),
             ]  # fmt: skip
@@ -300,8 +297,8 @@ class WatchedVersion:
 
     def restore(self, parts: dict[str, Any]) -> None:
         """Continue from the parts.  Raises ValueError where they do not fit the profile."""
-        retired, not_comparable, losses, with_loss, trail, loss_trail, *segments = parts["meta"]
-        self.retired, self.not_comparable, self._losses = retired, not_comparable, list(losses)
+        idle, not_comparable, losses, with_loss, trail, loss_trail, *segments = parts["meta"]
+        self.idle, self.not_comparable, self._losses = idle, not_comparable, list(losses)
         if with_loss and LOSS not in self.series:
             self._add_loss(self._loss_reference())
         self._trail.restore(trail)

@@ -20,7 +20,6 @@ from stream_monitor.ingest.columns import to_batch
 from stream_monitor.ingest.decode import decode
 from stream_monitor.ingest.order import Segment, segments
 from stream_monitor.ingest.records import LogRecord, RecordBatch
-from stream_monitor.reference.profile import profile_to_data
 from stream_monitor.spec import MonitorSpec
 from stream_monitor.watched.model import WatchedModel
 from tests.benchmarks import workload
@@ -70,9 +69,8 @@ def measure() -> Costs:
 def _round(logs: list[list[LogRecord]]) -> Costs:
     spec = MonitorSpec()
     model = WatchedModel("bench", 0, workload.MODEL, spec)
-    profile = profile_to_data(workload.profile())
-    model.update(ModelUpdate(id="u", model=workload.MODEL, version=workload.VERSION,
-                             time_ms=0, profile=profile), 0, 0)  # fmt: skip
+    update = ModelUpdate(id="u", model=workload.MODEL, version=workload.VERSION, time_ms=0)
+    model.update(update, workload.profile(), 0, 0)
     planned, decoding = _timed(lambda: [_planned(log, spec) for log in logs])
     batches, columns = _timed(
         lambda: [

@@ -60,7 +60,7 @@ def test_the_log_says_what_a_file_of_its_rows_says(stage: Stage, tmp_path: Path)
 
     assert live["versions"] == [
         {"version": "1", "events": N, "watched": N - 2_000, "reference": "warm_up",
-         "reference_events": 2_000, "retired": False}
+         "reference_events": 2_000}
     ]  # fmt: skip
     assert "age" in {episode["feature"] for episode in as_it_is}
     assert live["refused"] > 0  # what nobody can read is of no model, and stays in the log

@@ -53,6 +53,7 @@ SPEC = MonitorSpec(
     volume=VolumeSpec(slot_ms=5_000, cell_ms=MINUTE_MS, period_ms=2 * MINUTE_MS, blind_ms=30_000,
                       baseline_ms=3 * MINUTE_MS, label_baseline_ms=5 * MINUTE_MS),
     warm_up_events=320,
+    idle_ms=4 * MINUTE_MS,
     loss_warm_up=300,
 )  # fmt: skip
 
@@ -146,7 +147,7 @@ def events_of(seed: int, n: int) -> list[LogRecord]:
         values.append((update, 0))
     change = rng.randint(600, 1500)
     stop, thin, dumb, tardy = random.Random(-seed - 1).sample(range(600, 1500), 4)  # noqa: S311
-    clock_ms = 0
+    clock_ms, served = 0, "1"
     for i in range(n):
         worse = change + 250 <= i < change + 700 or i >= change + 1100
         shift = 12.0 if worse else 3.0 * (change <= i < change + 250)
@@ -154,7 +155,8 @@ def events_of(seed: int, n: int) -> list[LogRecord]:
         n_ticks = 60 * (i == stop) + (thin <= i < thin + 70)  # time passes, nothing comes
         values += [(Tick(time_ms=t), t) for t in range(clock_ms, clock_ms + 5_000 * n_ticks, 5_000)]
         clock_ms += 5_000 * n_ticks
-        event = model_event(rng, i, "1", shift, -1 if 400 <= i < 580 else 1)
+        version = served if i >= 2150 else "1"  # the old one serves on for a while
+        event = model_event(rng, i, version, shift, -1 if 400 <= i < 580 else 1)
         event = msgspec.structs.replace(event, time_ms=min(event.time_ms, clock_ms))
         values.append((event, clock_ms))
         if rng.random() < 0.05:
@@ -174,6 +176,7 @@ def events_of(seed: int, n: int) -> list[LogRecord]:
                 id="u2", model="churn", version="2", time_ms=clock_ms, profile=profile(rng, "2")
             )
             values.append((second, clock_ms))
+            served = "2"
     for at, label in sorted(labels, key=lambda pair: -pair[0]):
         at = min(len(values), max(0, at))  # noqa: PLW2901
         values.insert(at, (label, values[at - 1][1] if at else 0))

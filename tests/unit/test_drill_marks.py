@@ -18,7 +18,7 @@ from stream_monitor.alerts.incidents import incidents_of
 from stream_monitor.monitor import PartitionMonitor
 from stream_monitor.state.monitored import MonitorFold
 from stream_monitor.state.redis_store import partition_key
-from stream_monitor.watched.model import WatchedModel
+from stream_monitor.watched.model import WatchedModel, announced_profile
 from stream_monitor.watched.stored import versions_in
 from stream_monitor.web.metrics import Metrics
 from tests.properties.partition_logs import SPEC, TOPIC, batch_of, events_of
@@ -122,20 +122,20 @@ def test_the_reference_of_the_serving_version_is_read_from_what_is_stored() -> N
     assert profile == fold.monitor.models["churn"].versions["1"].profile
 
 
-def test_a_retired_version_is_told_from_the_one_that_serves() -> None:
+def test_the_champion_is_told_from_the_other_versions() -> None:
     model = WatchedModel(TOPIC, 0, "churn", SPEC)
     first = update_of("churn", 2)
     second = msgspec.structs.replace(
         first, id="u2", version="2", profile={**(first.profile or {}), "version": "2"}
     )
-    model.update(first, 5, 0)
-    model.update(second, 9, 0)
+    model.update(first, announced_profile(first), 5, 0)
+    model.update(second, announced_profile(second), 9, 0)
 
     found = versions_in(model.dirty())
 
-    assert [(v.profile.version, v.retired, v.start_offset) for v in found] == [
-        ("1", True, 5),
-        ("2", False, 9),
+    assert [(v.profile.version, v.champion, v.start_offset) for v in found] == [
+        ("1", False, 5),
+        ("2", True, 9),
     ]
 
 

@@ -21,7 +21,7 @@ def test_what_is_expected_and_what_came_true_is_told() -> None:
     (watched,) = [
         version
         for version in fold.monitor.models["churn"].versions.values()
-        if version.estimate is not None and not version.retired
+        if version.estimate is not None and not version.idle
     ]
     name = f"churn@{watched.profile.version}"
     assert watched.estimate is not None

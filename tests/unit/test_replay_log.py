@@ -126,25 +126,25 @@ def test_each_version_is_held_against_its_own_reference() -> None:
 
 
 def test_a_range_begins_with_what_was_announced_before_it() -> None:
-    """Of a version that was retired before, nothing is said; as it was live."""
+    """A version is watched though another one was announced after it; as it was live."""
     events = [record(i, event(i, mean=1.0)) for i in range(10, 2_510)]
     before = [record(3, announced("1", 0.0)), record(5, event(0, model="other"))]
 
     replay = replayed(events, before)
-    retired = replayed(events, [*before, record(6, announced("2", 0.0))])
+    another = replayed(events, [*before, record(6, announced("2", 0.0))])
 
     (episode,) = replay.episodes
     assert episode.onset_event < 400
-    assert replay.versions == [("1", 2_500, 2_500, "training", 2_000, False, None)]
-    assert retired.episodes == []
-    assert retired.versions[0].retired
+    assert replay.versions == [("1", 2_500, 2_500, "training", 2_000, None)]
+    assert another.versions == replay.versions
+    assert [one.onset_event for one in another.episodes] == [episode.onset_event]
 
 
 def test_a_version_without_a_profile_learns_from_its_first_events() -> None:
     replay = replayed([record(i, event(i)) for i in range(3_000)])
 
     (version,) = replay.versions
-    assert version == ("1", 3_000, 1_000, "warm_up", 2_000, False, 604_800.0)
+    assert version == ("1", 3_000, 1_000, "warm_up", 2_000, 604_800.0)
     assert (replay.n_events, replay.n_reference, replay.n_features) == (1_000, 2_000, 1)
     with pytest.raises(BadSource, match="there are no 2,000 events to learn one from"):
         replayed([record(i, event(i)) for i in range(2_000)])
@@ -160,9 +160,9 @@ def test_a_version_with_two_kinds_of_reference_is_listed_by_each() -> None:
     replay = replayed(records)
 
     assert replay.versions == [
-        ("1", 300, 300, "training", 2_000, False, None),
-        ("1", 2_500, 500, "warm_up", 2_000, False, 604_800.0),
-        ("1", 10, 0, None, 0, False, None),
+        ("1", 300, 300, "training", 2_000, None),
+        ("1", 2_500, 500, "warm_up", 2_000, 604_800.0),
+        ("1", 10, 0, None, 0, None),
     ]
     first, second, third = version_lines(replay, "m", Budget())
     assert first == "  m@1, as the log announces it: 300 of 300 events against 2,000"

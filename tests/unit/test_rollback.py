@@ -34,5 +34,5 @@ def test_a_version_in_service_again_is_still_so_after_a_restart() -> None:
     again = PartitionMonitor.restore("t", 0, MonitorSpec(), stored)
 
     for one in (monitor, again):
-        retired = {name: watched.retired for name, watched in one.models["m"].versions.items()}
-        assert retired == {"1": False, "2": True}
+        assert one.models["m"].places.champion == "1"
+        assert [watched.idle for watched in one.models["m"].versions.values()] == [False, False]

@@ -100,8 +100,7 @@ def test_names_made_up_beside_it_do_not_hide_it() -> None:
 def test_what_ended_with_its_version_is_new_again_when_that_comes_back() -> None:
     version = watched()
     schema_alerts(version, wind=only_from(START, numbers(2)))
-    version.retire(N, N * 1000)
-    version.serve_again()
+    version.supersede(N, N * 1000)
 
     (again,) = schema_alerts(version, wind=numbers(4))
 
@@ -141,7 +140,7 @@ def test_another_version_ends_it() -> None:
     version = watched()
     schema_alerts(version, wind=only_from(START, numbers(2)))
 
-    (ended,) = version.retire(N, N * 1000)
+    (ended,) = version.supersede(N, N * 1000)
 
     assert (ended.series, ended.phase) == ("schema", "superseded")
     assert version.levels()["schema"] == 0

@@ -94,23 +94,21 @@ def test_it_can_be_switched_off() -> None:
     assert phases(partition.live(10, None)) == []
 
 
-def test_events_of_the_old_version_count_while_another_takes_over(known: Partition) -> None:
+def test_events_of_every_version_count_and_what_is_told_is_of_the_champion(
+    known: Partition,
+) -> None:
     known.update("2")
-    handover_ms = SPEC.volume.handover_ms
 
-    assert phases(known.live(handover_ms / MINUTE - 0.2, version="1")) == []
-    assert phases(known.live(3, version="1")) == [("silence", "started")]
-    assert known.alerts[-1].version == "2"
+    assert phases(known.live(20, version="1")) == []
+    (started,) = known.live(3, None)
+    assert (started.channel, started.version) == ("silence", "2")
 
 
-def test_another_version_supersedes_what_is_open_and_it_begins_again(known: Partition) -> None:
+def test_an_announcement_ends_no_silence(known: Partition) -> None:
     known.live(3, None)
-    superseded = known.update("2")
-    again = known.live(1, None)
+    assert phases(known.update("2")) == []
 
-    assert phases(superseded) == [("silence", "superseded")]
-    assert phases(again) == [("silence", "started")]
-    assert (superseded[0].version, again[0].version) == ("1", "2")
+    assert phases(known.live(2, version="2")) == [("silence", "recovered")]
 
 
 def test_a_silence_that_a_person_resolves_is_usual_from_then_on(known: Partition) -> None:

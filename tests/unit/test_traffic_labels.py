@@ -69,7 +69,7 @@ def test_an_outage_that_a_person_resolves_is_told_when_it_is_longer_still(
     assert phases(labelled.live(4)) == [("outage", "started")]
 
 
-def test_another_version_supersedes_what_is_open(labelled: Partition) -> None:
+def test_an_announcement_ends_no_outage(labelled: Partition) -> None:
     labelled.live(5)
 
-    assert phases(labelled.update("2")) == [("outage", "superseded")]
+    assert phases(labelled.update("2")) == []

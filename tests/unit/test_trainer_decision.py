@@ -60,6 +60,8 @@ def test_confirmed_drift_asks_for_a_retrain(kind: str, phase: str) -> None:
         (History(), {"kind": "labels", "severity": "high"}, "traffic"),
         (History(has_factory=False), {}, "no_factory"),
         (History(champion="2"), {}, "old_version"),
+        (History(), {"champion": "2"}, "old_version"),
+        (History(champion="1"), {"champion": "2"}, "old_version"),
         (History(quality=(BROKEN,), running_job="j"), TEMP, "beside_quality"),
         (History(running_job="j"), {}, "already_running"),
         (History(finished_ms=NOW_MS - SPEC.cooldown_ms + 1), {}, "cooldown"),

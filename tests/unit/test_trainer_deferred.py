@@ -114,17 +114,29 @@ def test_when_the_job_that_ran_is_done_and_has_rested(database: Database, bench:
     assert [d.action for d in later(database, bench, WALL_MS + 72 * HOUR_MS) if d] == ["ask"]
 
 
-def test_an_old_version_is_dropped_without_a_word(database: Database, bench: Bench) -> None:
-    a_job_ran(database)
-    hear(database, bench)
+def crown(database: Database, number: int, version: str) -> None:
+    time_ms = NOW_MS + number * HOUR_MS
     with database.transaction() as rows:
-        rows.execute("INSERT INTO champions VALUES (1, 'm', '2', 'ab', 0, 'x')")
+        rows.execute(
+            "INSERT INTO champions VALUES (?, 'm', ?, 'ab', ?, ?)",
+            (number, version, time_ms, str(number)),
+        )
+
+
+def test_an_episode_of_another_version_waits_until_that_is_the_champion(
+    database: Database, bench: Bench
+) -> None:
+    """A canary that drifts, and a version that is put back into service."""
+    crown(database, 1, "2")
+    refused = hear(database, bench, champion="2")
+    assert (refused.action, refused.rule) == ("refuse", "old_version")
+    assert "2 is the champion" in refused.reason
     told = len(ready(database.rows))
 
-    later(database, bench, WALL_MS + 72 * HOUR_MS)
-
+    assert later(database, bench, WALL_MS + 72 * HOUR_MS) == [None]
     assert len(ready(database.rows)) == told
-    assert active_jobs(database.rows) == []
+    crown(database, 2, "1")
+    assert [d.action for d in later(database, bench, WALL_MS + 73 * HOUR_MS) if d] == ["ask"]
     assert deferred(database.rows) == []
 
 

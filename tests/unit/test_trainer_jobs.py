@@ -140,7 +140,7 @@ def test_only_jobs_that_ran_count_for_cooldown_and_budget(database: Database) ->
     ("rule", "decisions"),
     [
         ("data_quality", 1),
-        ("old_version", 1),
+        ("old_version", 0),
         ("cooldown", 0),
         ("already_running", 0),
         ("beside_quality", 0),

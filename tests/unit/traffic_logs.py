@@ -22,7 +22,7 @@ MINUTE = 60 * SECOND
 SPEC = MonitorSpec(
     volume=VolumeSpec(
         slot_ms=5 * SECOND, cell_ms=MINUTE, period_ms=2 * MINUTE, baseline_ms=5 * MINUTE,
-        label_baseline_ms=10 * MINUTE, blind_ms=30 * SECOND, handover_ms=2 * MINUTE,
+        label_baseline_ms=10 * MINUTE, blind_ms=30 * SECOND,
     )
 )  # fmt: skip
 

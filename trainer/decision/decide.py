@@ -21,7 +21,9 @@ from trainer.decision.spec import DAY_MS, RetrainSpec
 Action: TypeAlias = Literal["ask", "refuse", "cancel", "ignore"]
 Numbers: TypeAlias = dict[str, float | int | str | None]
 
-PASSING: Final = frozenset({"beside_quality", "already_running", "cooldown", "daily_budget"})
+PASSING: Final = frozenset(
+    {"old_version", "beside_quality", "already_running", "cooldown", "daily_budget"}
+)
 """Refusals for a while: an episode refused by one of these is decided on again when it worsens, and
 when the while is over and it is still there.  So is one whose waiting job `set_back` has ended."""
 _HOUR_MS: Final = 3_600_000
@@ -30,7 +32,8 @@ _HOUR_MS: Final = 3_600_000
 class History(NamedTuple):
     """What was decided on a model so far.
 
-    ``champion`` is None where no promotion is recorded: then the alert's version serves.
+    ``champion`` is None where no promotion is recorded: then the one of the log serves, which an
+    alert names where it is another version's.  ``champion_ms`` is when that was promoted.
     ``asked_ms`` are the alert times of its jobs, ``finished_ms`` that of the last one's end,
     ``episode_decided`` whether the alert's episode was decided on before, for good.
     ``waiting_on`` is the episode a job waits for labels on.  ``quality`` are the episodes of broken
@@ -38,6 +41,7 @@ class History(NamedTuple):
     """
 
     champion: str | None = None
+    champion_ms: int = 0
     has_factory: bool = True
     running_job: str | None = None
     waiting_on: str | None = None
@@ -121,9 +125,13 @@ def _unfit(alert: DriftAlert, history: History, _spec: RetrainSpec) -> Decision 
     if tells_of_quality(alert):
         reason = f"{alert.explanation} {_SCHEMA if alert.cause == 'schema' else _BROKEN}"
         return Decision("refuse", "data_quality", reason)
-    if history.champion is not None and alert.version != history.champion:
-        reason = f"Version {alert.version} no longer serves; {history.champion} does."
-        return Decision("refuse", "old_version", reason)
+    for champion in (history.champion, alert.champion):
+        if champion is not None and alert.version != champion:
+            reason = (
+                f"Version {alert.version} is watched, but {champion} is the champion: only its "
+                "episodes ask for a retrain."
+            )
+            return Decision("refuse", "old_version", reason)
     return None
 
 

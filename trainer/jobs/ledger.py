@@ -122,6 +122,7 @@ def history_of(
     waits = running is not None and running.state in ("asked", "waiting")
     return History(
         champion=None if champion is None else champion.version,
+        champion_ms=0 if champion is None else champion.time_ms,
         has_factory=has_factory,
         running_job=None if running is None else running.job_id,
         waiting_on=running.episode_id if running is not None and waits else None,

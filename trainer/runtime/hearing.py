@@ -164,11 +164,13 @@ def reconsider(
     """Decide again on an alert that was refused for a while; ``None``: the while is not over.
 
     Runs inside of a transaction.  An episode that waits this long drifts still, and is retrained
-    on at most once.  Where its version does not serve any more, it ends with it, and nothing is
-    told.
+    on at most once.  Where another version was put into service since, what the alert says of the
+    champion is of then.
     """
     alert = waiting.at(wall_ms)
     history = _history(rows, alert, bench)
+    if history.champion_ms > waiting.alert.decided_ms:
+        alert = msgspec.structs.replace(alert, champion=None)
     decision = decide(alert, history, bench.spec)
     if decision.rule in PASSING:
         return None
