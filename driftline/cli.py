@@ -38,6 +38,7 @@ from driftline.commands import (
     version,
 )
 from driftline.commands.failure import INTERRUPTED, Failure, explained
+from driftline.commands.given import note_invoked, runnable
 
 _DEBUG: Final = "DRIFTLINE_DEBUG"
 
@@ -47,6 +48,7 @@ class ExplainingGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; turn exceptions into explanations."""
+        note_invoked(self, [*ctx._protected_args, *ctx.args])  # noqa: SLF001 - what follows
         try:
             return super().invoke(ctx)
         except Failure as failure:
@@ -63,6 +65,7 @@ class ExplainingGroup(TyperGroup):
 
 
 def _end(failure: Failure) -> None:
+    failure.fix = runnable(failure.fix)
     sys.stderr.write(failure.text() + "\n")
     raise typer.Exit(failure.code)
 

@@ -11,6 +11,7 @@ from stream_monitor.errors import CorruptState
 from stream_monitor.state.envelope import open_
 from stream_monitor.state.fold import STATE
 from stream_monitor.state.redis_store import partition_key
+from stream_monitor.state.store import STOPPED
 
 _COUNTERS: Final = f"{STATE}counters"
 KIND: Final = "monitor"
@@ -41,8 +42,9 @@ def partitions_in(redis: Keys, topic: str) -> list[int]:
 class PartitionState(NamedTuple):
     """Where a partition stands.  ``next`` is ``None`` before the first commit.
 
-    ``waiting`` counts alerts and windows that are committed and not yet published; ``heard_ms`` is
-    when the owner last wrote.
+    ``waiting`` counts alerts and windows that are committed and not yet published; ``seen_ms`` is
+    when the owner last wrote, by its clock, and ``None`` where it gave the partition up or there
+    has never been one.  ``stopped`` is why the owner reads no further; empty where it reads.
     """
 
     partition: int
@@ -50,7 +52,12 @@ class PartitionState(NamedTuple):
     counters: Counters
     waiting: int
     member: str | None
-    heard_ms: int | None
+    seen_ms: int | None
+    stopped: str = ""
+
+    def silent_ms(self, now_ms: int) -> int | None:
+        """Since the owner wrote last; ``None`` where nobody owns the partition."""
+        return None if self.seen_ms is None else now_ms - self.seen_ms
 
 
 def read_partition(redis: Hashes, topic: str, partition: int) -> PartitionState:
@@ -60,14 +67,16 @@ def read_partition(redis: Hashes, topic: str, partition: int) -> PartitionState:
         CorruptState: the counters do not read back.
     """
     key = partition_key(topic, partition)
-    position, counters, member, heard = redis.hmget(key, ["_next", _COUNTERS, "_member", "_ts"])
+    asked = ["_next", _COUNTERS, "_member", "_ts", STOPPED]
+    position, counters, member, seen, stopped = redis.hmget(key, asked)
     return PartitionState(
         partition=partition,
         next=None if position is None or int(position) < 0 else int(position),
         counters=_counters(counters) if counters else Counters(),
         waiting=sum(field.startswith(b"o:") for field in redis.hkeys(key)),
         member=None if member is None else member.decode("utf-8", "replace"),
-        heard_ms=None if heard is None else int(float(heard)),
+        seen_ms=int(float(seen or 0)) or None,
+        stopped=(stopped or b"").decode("utf-8", "replace"),
     )
 
 

@@ -13,6 +13,7 @@ from driftline.commands import findings
 from driftline.commands.connection import connect_redis, load_settings, without_password
 from driftline.commands.failure import UNREACHABLE
 from driftline.commands.findings import Finding
+from driftline.commands.given import runnable
 from driftline.commands.options import Bootstrap, Config, Json, Prefix, RedisUrl
 from driftline.commands.output import write_json, write_line
 
@@ -42,6 +43,7 @@ def doctor(
         config, bootstrap_servers=bootstrap_servers, redis_url=redis_url, prefix=prefix
     )
     found, code = examine(settings)
+    found = [msgspec.structs.replace(each, fix=runnable(each.fix)) for each in found]
     if as_json:
         write_json(findings.as_data(found))
     else:
@@ -167,23 +169,24 @@ def examine_log(settings: Settings, client: Redis) -> list[Finding]:
 
     topic = settings.topics.events
     now_ms = round(time.time() * 1000)
-    found = []
     ends = sorted(topic_ends(settings.kafka.client(), topic).items())
     states = {partition: read_partition(client, topic, partition) for partition, _ in ends}
-    heard_ms = max((state.heard_ms or 0 for state in states.values()), default=0)
-    for partition, end in ends:
-        state = states[partition]
-        silent_ms = None if state.heard_ms is None else now_ms - state.heard_ms
-        standing = findings.Standing(
-            partition=partition,
-            next=state.next,
-            end=end,
-            silent_ms=silent_ms,
-            waiting=state.waiting,
-            worker_runs=now_ms - heard_ms <= findings.SILENT_MS,
+    silences = [state.silent_ms(now_ms) for state in states.values()]
+    runs = any(each is not None and each <= findings.SILENT_MS for each in silences)
+    return [
+        findings.judge_partition(
+            findings.Standing(
+                partition=partition,
+                next=states[partition].next,
+                end=end,
+                silent_ms=states[partition].silent_ms(now_ms),
+                waiting=states[partition].waiting,
+                stopped=states[partition].stopped,
+                worker_runs=runs,
+            )
         )
-        found.append(findings.judge_lag(standing))
-    return found
+        for partition, end in ends
+    ]
 
 
 def examine_transactions(settings: Settings, *, now_ms: int) -> list[Finding]:

@@ -185,9 +185,11 @@ def span(ms: int) -> str:
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a partition of the log stands.
+    """Where a partition of the event topic stands.
 
-    ``worker_runs``: one was heard of lately, in this partition or another.
+    ``silent_ms``: since the owner wrote last, by this machine's clock; ``None`` where no worker has
+    ever taken it or the last one gave it up.  ``stopped`` is why the owner reads it no further.
+    ``worker_runs``: one was seen lately, in this partition or another.
     """
 
     partition: int
@@ -195,50 +197,49 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     end: int
     silent_ms: int | None
     waiting: int
+    stopped: str = ""
     worker_runs: bool = False
 
 
-def judge_lag(standing: Standing) -> Finding:
-    """Whether a partition is being watched."""
-    check = f"partition {standing.partition}"
-    lag = max(0, standing.end - (standing.next or 0))
-    if standing.next is None:
-        if not standing.end:
-            return Finding(check=check, level="ok", found="empty, nothing read yet")
-        if standing.worker_runs:  # it writes the first record of an idle partition itself: a tick
-            return Finding(
-                check=check,
-                level="warning",
-                found=f"{standing.end} records, none committed yet, though a worker runs",
-                fix="look again; if it stays so, there are too few workers",
-            )
-        return Finding(
-            check=check,
-            level="problem",
-            found=f"{standing.end} records, and nobody has read one",
-            fix="start a worker: driftline monitor",
+def judge_partition(standing: Standing) -> Finding:
+    """Whether a partition is being watched.
+
+    The owner of an idle partition appends a tick every few seconds, so one that is silent is
+    watched by nobody, whether events come or not.
+    """
+    at = standing
+    level: Level = "problem"
+    lag = max(0, at.end - (at.next or 0))
+    behind = f"{lag} records behind"
+    fix = "start a worker: driftline monitor"
+    if at.stopped:
+        found = f"stopped at {at.next or 0}, {behind}: {at.stopped}"
+        fix = "correct what writes these records, or raise the limit in [dead_letters], and restart"
+    elif at.next is not None and at.next > at.end:
+        level = "warning"
+        found = f"the state is at {at.next}, the broker says the log ends at {at.end}"
+        fix = (
+            "if the topic was made anew, restart the worker; an embedded broker may just give a "
+            "wrong end"
         )
-    silent_ms = standing.silent_ms or 0
-    if lag and silent_ms > SILENT_MS:
-        return Finding(
-            check=check,
-            level="problem",
-            found=f"{lag} records behind, and no worker was heard for {silent_ms // 1000} s",
-            fix="start a worker: driftline monitor",
-        )
-    if standing.next > standing.end:
-        return Finding(
-            check=check,
-            level="warning",
-            found=f"the state is at {standing.next}, the broker says the log ends at "
-            f"{standing.end}",
-            fix="if the topic was made anew, remove its hash from Redis; "
-            "an embedded broker may just tell a wrong end",
-        )
-    found = f"at {standing.next}, {lag} behind"
-    if standing.waiting:
-        found += f", {standing.waiting} alerts or windows about to be published"
-    return Finding(check=check, level="ok", found=found)
+    elif at.silent_ms is None and not (at.end or at.worker_runs):
+        level, found = "warning", "no worker has ever run, and no record has come"
+    elif at.silent_ms is None:
+        found = f"no worker owns it, {behind}"
+        if at.worker_runs:
+            level = "warning"
+            fix = "look again in 15 s, a rebalance may be under way; if it stays so, " + fix
+    elif at.silent_ms < -CLOCK_MS:
+        level = "warning"
+        found = f"its owner's clock is {span(-at.silent_ms)} ahead of this machine's"
+        fix = "set both clocks (NTP): a recovery may be stamped before its start"
+    elif at.silent_ms > SILENT_MS:
+        found = f"its owner was last seen {span(at.silent_ms)} ago, {behind}"
+    else:
+        level, found, fix = "ok", f"at {at.next or 0}, {lag} behind", ""
+        if at.waiting:
+            found += f", {at.waiting} alerts or windows about to be published"
+    return Finding(check=f"partition {at.partition}", level=level, found=found, fix=fix)
 
 
 def judge_transaction(

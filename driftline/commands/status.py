@@ -93,7 +93,8 @@ def partition_row(state: PartitionState, end: int) -> dict[str, Any]:
         "lag": max(0, end - (state.next or 0)),
         "waiting_to_be_published": state.waiting,
         "owner": state.member,
-        "heard_ms": state.heard_ms,
+        "seen_ms": state.seen_ms,
+        "stopped": state.stopped,
         "counters": msgspec.structs.asdict(state.counters),
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -116,6 +117,8 @@ class Custody:
         self._forget(owned)
         await self._reader.drop_one(owned.partition)
         self.stopped[owned.partition] = why
+        with contextlib.suppress(StoreUnavailable):  # for `status` and `doctor`; `/readyz` says it
+            await self._store.stop(owned.key, owned.epoch, why)
         log.critical("partition stopped", partition=owned.partition, why=why,
                      offset=owned.committed, then="fix what writes there, or raise the limit, "
                      "and start again")  # fmt: skip

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from stream_monitor.state.store import (
     BUNDLED,
     OUTBOX,
+    STOPPED,
     TRIED,
     Acquired,
     Commit,
@@ -50,6 +51,7 @@ class InMemoryStateStore:
             _ts=str(now_ms).encode(),
             _acqnext=offset,
             _att=str(attempts).encode(),
+            _stopped=b"",
         )
         return Acquired(
             epoch,
@@ -116,6 +118,14 @@ class InMemoryStateStore:
         if stored.get("_epoch") != epoch.encode():
             return False
         stored.update(_ts=b"0", _att=b"0")
+        return True
+
+    async def stop(self, key: str, epoch: str, why: str) -> bool:
+        """As `StateStore` says."""
+        stored = self.hashes.get(key, {})
+        if stored.get("_epoch") != epoch.encode():
+            return False
+        stored[STOPPED] = why.encode()
         return True
 
     async def quarantine(self, key: str, now_ms: int) -> str:

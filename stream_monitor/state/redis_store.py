@@ -82,6 +82,7 @@ class RedisStateStore:
         self._commit = self._script("commit", self._commits)
         self._sweep = self._script("sweep", self._redis)
         self._release = self._script("release", self._redis)
+        self._stop = self._script("stop", self._redis)
         self._figures = self._script("publish_figures", self._redis)
 
     @staticmethod
@@ -168,6 +169,11 @@ class RedisStateStore:
         """As `StateStore` says."""
         async with _reported():
             return bool(await self._release(keys=[key], args=[epoch]))
+
+    async def stop(self, key: str, epoch: str, why: str) -> bool:
+        """As `StateStore` says."""
+        async with _reported():
+            return bool(await self._stop(keys=[key], args=[epoch, why]))
 
     async def quarantine(self, key: str, now_ms: int) -> str:
         """As `StateStore` says."""

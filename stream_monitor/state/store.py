@@ -23,6 +23,8 @@ MAX_PAIRS: Final = 3_500
 BUNDLED: Final = "_bundled"
 """Field that is not empty while bundles of fields lie in the hash."""
 _UNPACKING: Final = b":unpacking"
+STOPPED: Final = "_stopped"
+"""Field that says why the owner reads the partition no further; empty where it reads."""
 OUTBOX: Final = "o:"
 """Prefix of the fields that have to leave."""
 TRIED: Final = "_try"
@@ -176,6 +178,10 @@ class StateStore(Protocol):
 
     async def release(self, key: str, epoch: str) -> bool:
         """Let the partition go, so that the next owner need not wait."""
+        ...
+
+    async def stop(self, key: str, epoch: str, why: str) -> bool:
+        """Record that the owner reads no further, until somebody acquires the partition anew."""
         ...
 
     async def quarantine(self, key: str, now_ms: int) -> str:

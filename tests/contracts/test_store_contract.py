@@ -243,3 +243,17 @@ def test_a_store_fit_for_state_passes_its_check(run: Run) -> None:
         await store.ping()
 
     run(rule)
+
+
+def test_a_stop_is_recorded_for_the_owner_only_and_ends_with_the_next_one(
+    run: Run, key: str
+) -> None:
+    async def rule(store: StateStore) -> None:
+        first = await take(store, key)
+        assert not await store.stop(key, "another epoch", "why")
+        assert await store.stop(key, first.epoch, "too many rejected records")
+        assert await store.load(key) == {}
+        await take(store, key, generation=2)
+        assert not await store.stop(key, first.epoch, "late")
+
+    run(rule)

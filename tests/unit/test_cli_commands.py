@@ -140,7 +140,8 @@ def test_the_registry_holds_the_topics_of_the_design() -> None:
 def state(**changes: Any) -> PartitionState:
     fields: dict[str, Any] = {
         "partition": 0, "next": 7, "counters": Counters(valid=7), "waiting": 0, "member": "w",
-        "heard_ms": 5,
+        "seen_ms": 5,
+        "stopped": "",
     }  # fmt: skip
     return PartitionState(**(fields | changes))
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from driftline.commands.findings import (
@@ -9,7 +11,7 @@ from driftline.commands.findings import (
     TrainerSeen,
     WantedTopic,
     judge_dead_letters,
-    judge_lag,
+    judge_partition,
     judge_redis,
     judge_routing,
     judge_topic,
@@ -21,11 +23,11 @@ from driftline.commands.findings import (
 LOG = WantedTopic(name="d.events.v1", partitions=4, config={"cleanup.policy": "delete"})
 
 
-def standing(**changes: int | None) -> Standing:
-    fields: dict[str, int | None] = {
+def standing(**changes: Any) -> Standing:
+    fields: dict[str, Any] = {
         "partition": 0, "next": 10, "end": 10, "silent_ms": 100, "waiting": 0,
     }  # fmt: skip
-    return Standing(**(fields | changes))  # type: ignore[arg-type]
+    return Standing(**(fields | changes))
 
 
 @pytest.mark.parametrize(
@@ -69,21 +71,38 @@ def test_copies_are_safe_and_one_broker_may_be_down(
 
 
 @pytest.mark.parametrize(
-    ("found", "level"),
+    ("found", "level", "says"),
     [
-        (standing(), "ok"),
-        (standing(next=None, end=0), "ok"),
-        (standing(next=None, end=5), "problem"),
-        (standing(next=None, end=5, worker_runs=True), "warning"),
-        (standing(end=500), "ok"),
-        (standing(end=500, silent_ms=SILENT_MS + 1), "problem"),
-        (standing(silent_ms=SILENT_MS + 1), "ok"),
-        (standing(next=11), "warning"),
-        (standing(waiting=3), "ok"),
+        (standing(), "ok", "at 10, 0 behind"),
+        (standing(end=500), "ok", "at 10, 490 behind"),
+        (standing(waiting=3), "ok", "3 alerts or windows about to be published"),
+        (standing(next=None, end=0, silent_ms=None), "warning", "no worker has ever run"),
+        (standing(next=None, end=5, silent_ms=None), "problem", "no worker owns it, 5 records"),
+        (
+            standing(next=None, end=5, silent_ms=None, worker_runs=True),
+            "warning",
+            "no worker owns it, 5 records",
+        ),
+        (standing(end=500, silent_ms=None), "problem", "no worker owns it, 490 records"),
+        (standing(end=500, silent_ms=SILENT_MS + 1), "problem", "last seen 30 s ago, 490 records"),
+        (standing(silent_ms=7_200_000), "problem", "last seen 2 h ago, 0 records behind"),
+        (standing(silent_ms=-3_600_000), "warning", "clock is 60 min ahead"),
+        (standing(next=11), "warning", "the state is at 11"),
+        (
+            standing(end=1_010, stopped="1000 records in a row were rejected"),
+            "problem",
+            "stopped at 10, 1000 records behind: 1000 records in a row were rejected",
+        ),
     ],
 )
-def test_lag_is_a_problem_only_where_nobody_works_on_it(found: Standing, level: str) -> None:
-    assert judge_lag(found).level == level
+def test_a_partition_is_well_only_where_a_living_owner_reads_it(
+    found: Standing, level: str, says: str
+) -> None:
+    judged = judge_partition(found)
+
+    assert (judged.level, bool(judged.fix)) == (level, level != "ok")
+    assert says in judged.found
+    assert "too few workers" not in judged.fix
 
 
 @pytest.mark.parametrize(
@@ -124,8 +143,8 @@ def test_whatever_is_not_well_says_what_to_do() -> None:
     findings = [
         judge_topic(LOG, None, None),
         judge_topic(LOG, 2, None),
-        judge_lag(standing(next=None, end=5)),
-        judge_lag(standing(next=11)),
+        judge_partition(standing(next=None, end=5, silent_ms=None)),
+        judge_partition(standing(next=11)),
         *judge_redis("9", policy="allkeys-lru", append_only=False, used=99, limit=100)[1:],
         judge_dead_letters(1, ["too_large"]),
         judge_routing(1, ["0:0"]),

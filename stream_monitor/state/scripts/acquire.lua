@@ -23,5 +23,5 @@ if m[5] == next then attempts = tonumber(m[6] or '0') end
 if member ~= ARGV[2] then attempts = attempts + 1 end
 attempts = math.max(1, attempts)
 redis.call('HSET', KEYS[1], '_epoch', ARGV[5], '_gen', ARGV[1], '_member', ARGV[2],
-  '_ts', ARGV[3], '_acqnext', next, '_att', attempts)
+  '_ts', ARGV[3], '_acqnext', next, '_att', attempts, '_stopped', '')
 return {'OK', ARGV[5], next, tostring(attempts), m[7] or '', m[8] or ''}
