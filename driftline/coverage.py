@@ -164,11 +164,12 @@ def lines_of(report: Report) -> list[str]:
             lines.append(
                 f"  {one.model or 'other models'}: {part} of {one.events:,} events watched"
             )
-        lines += [f"    {text}" for text in _reasons(one)]
+        lines += [f"    {text}" for text in reasons_of(one)]
     return lines
 
 
-def _reasons(one: ModelCoverage) -> list[str]:
+def reasons_of(one: ModelCoverage) -> list[str]:
+    """Why something was not watched in the last hour: a line a reason, the most frequent first."""
     texts = []
     features: dict[tuple[str, str], list[str]] = {}
     for row in one.rows:

@@ -64,6 +64,7 @@ def examine(settings: Settings) -> tuple[list[Finding], int]:
     log = settings.topics.events
     if log in partitions:
         found += examine_log(settings, client)
+        found += examine_coverage(settings, client, partitions[log])
         found += examine_transactions(settings, now_ms=round(time.time() * 1000))
         found.append(examine_routing(settings, partitions[log]))
     if settings.topics.alerts in partitions:
@@ -187,6 +188,14 @@ def examine_log(settings: Settings, client: Redis) -> list[Finding]:
         )
         for partition, end in ends
     ]
+
+
+def examine_coverage(settings: Settings, client: Redis, n_partitions: int) -> list[Finding]:
+    """What share of each model's events was watched in the last hour."""
+    from driftline.coverage import read_coverage  # noqa: PLC0415 - light imports
+
+    report = read_coverage(client, settings.topics.events, range(n_partitions))
+    return findings.judge_coverage(report.models)
 
 
 def examine_transactions(settings: Settings, *, now_ms: int) -> list[Finding]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import msgspec
 
+if TYPE_CHECKING:
+    from driftline.coverage import ModelCoverage
+
 Level: TypeAlias = Literal["ok", "warning", "problem"]
 
+_REASONS: Final = 3
 _MARK: Final[dict[Level, str]] = {"ok": "ok     ", "warning": "WARNING", "problem": "PROBLEM"}
 SILENT_MS: Final = 30_000
 """A partition with lag whose owner wrote nothing for so long is not being watched."""
@@ -283,6 +288,40 @@ def judge_trainer(seen: TrainerSeen | None) -> Finding:
         )
     jobs = f", {seen.jobs} unfinished jobs" if seen.jobs else ""
     return Finding(check=check, level="ok", found=f"runs, {seen.lag} alerts behind{jobs}")
+
+
+def judge_coverage(models: Sequence[ModelCoverage]) -> list[Finding]:
+    """Whether the last hour's events were watched; a model without events then is left out.
+
+    What warms up passes by itself; what else keeps a tenth of the traffic from being watched is a
+    problem.
+    """
+    from driftline.coverage import reasons_of  # noqa: PLC0415 - light imports
+
+    found = []
+    for one in models:
+        if one.share is None:
+            continue
+        check = f"coverage {one.model or 'of other models'}"
+        missed = [row for row in one.rows if row.reason != "watched" and row.last_hour]
+        if not missed:
+            text = f"all of {one.events:,} events in the last hour were watched"
+            found.append(Finding(check=check, level="ok", found=text))
+            continue
+        lasting = sum(
+            row.last_hour for row in missed if row.unit == "event" and row.reason != "warming_up"
+        )
+        name = f" {shlex.quote(one.model)}" if one.model else ""
+        found.append(
+            Finding(
+                check=check,
+                level="problem" if 10 * lasting >= one.events else "warning",
+                found=f"{100 * one.share:.3g} % of {one.events:,} events in the last hour were "
+                f"watched; {'; '.join(reasons_of(one)[:_REASONS])}",
+                fix=f"driftline coverage{name} says more, driftline alerts list what to do",
+            )
+        )
+    return found
 
 
 def judge_dead_letters(count: int, reasons: Sequence[str]) -> Finding:

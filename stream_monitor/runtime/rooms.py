@@ -206,6 +206,13 @@ def build(settings: Settings, folds: FoldFactory, store: StateStore) -> Rooms:
             for model, (share, sampled_out) in owned.fold.label_samples().items()
         ],
     )
+    metrics.watch_coverage(
+        lambda: [
+            (owned.partition, model, rows)
+            for owned in partitions
+            for model, rows in owned.fold.coverage().items()
+        ]
+    )
     watchdog = Watchdog(
         settings.watchdog.stuck_s, lambda: committer.waiting or not broker_answers(settings)
     )

@@ -9,6 +9,7 @@ from producer.events import Topology
 from stream_monitor.contracts import DeadLetter, DriftAlert
 from stream_monitor.ingest.records import LogRecord, RecordBatch
 from stream_monitor.state.store import OUTBOX
+from stream_monitor.watched.coverage import HourRow
 from stream_monitor.watched.moves import Move
 
 STATE: Final = "s:"
@@ -80,6 +81,10 @@ class PartitionFold(Protocol):
 
     def label_samples(self) -> Mapping[str, tuple[float, int]]:
         """By model: share of predictions that may wait, labels sampled out (for metrics)."""
+        ...
+
+    def coverage(self) -> Mapping[str, Sequence[HourRow]]:
+        """By model: what was watched in the last hour, and why not the rest (for metrics)."""
         ...
 
 

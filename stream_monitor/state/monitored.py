@@ -18,6 +18,7 @@ from stream_monitor.reference.profile import Origin, profile_from_data
 from stream_monitor.spec import MonitorSpec
 from stream_monitor.state.envelope import open_, seal
 from stream_monitor.state.fold import ALERT, PERFORMANCE, STATE, WINDOW
+from stream_monitor.watched.coverage import HourRow
 from stream_monitor.watched.estimate import Estimate
 from stream_monitor.watched.moves import Move, moves_of
 from stream_monitor.watched.placement import Placement
@@ -122,6 +123,10 @@ class MonitorFold:
         for name, estimate in estimates_of(self.monitor):
             rates |= {(name, of): rate for of, rate in estimate.rates().items()}
         return rates
+
+    def coverage(self) -> Mapping[str, Sequence[HourRow]]:
+        """By model: what was watched in the last hour, and why not the rest."""
+        return self.monitor.coverage()
 
     def label_samples(self) -> Mapping[str, tuple[float, int]]:
         """By model: share of predictions that may wait for a label, and labels sampled out."""

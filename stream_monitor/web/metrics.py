@@ -16,6 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from producer.drill import is_shadow
 from producer.names import escape, read_reference
 from stream_monitor.contracts import DeadLetter, DriftAlert
+from stream_monitor.web.coverage_metrics import CoverageCollector, Coverages
 
 MAX_SERIES: Final = 1_000
 """Series of drift that are exported; the others are only counted."""
@@ -64,6 +65,10 @@ class Metrics:
     ) -> None:
         """Export what the folds themselves count, read when somebody asks."""
         self.registry.register(_FoldCollector(outcomes, levels, error_rates, samples))
+
+    def watch_coverage(self, coverages: Coverages) -> None:
+        """Export what the folds count as watched, and as not watched."""
+        self.registry.register(CoverageCollector(coverages))
 
     def observed(self, alerts: Iterable[DriftAlert], letters: Iterable[DeadLetter]) -> None:
         """Count what a batch led to.  Drills are no alerts, and each has a name of its own."""

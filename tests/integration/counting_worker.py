@@ -16,6 +16,7 @@ from stream_monitor.contracts import DeadLetter, DriftAlert
 from stream_monitor.ingest.records import LogRecord, RecordBatch
 from stream_monitor.settings import Settings
 from stream_monitor.state.envelope import open_, seal
+from stream_monitor.watched.coverage import HourRow
 from stream_monitor.watched.moves import Move
 
 ALERT_EVERY = 1_000
@@ -104,6 +105,9 @@ class CountingFold:
 
     def label_samples(self) -> dict[str, tuple[float, int]]:
         return {"m": (1.0, 0)}
+
+    def coverage(self) -> dict[str, list[HourRow]]:
+        return {}
 
 
 class CountingFolds:

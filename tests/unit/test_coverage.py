@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 import msgspec
 import numpy as np
 
+from driftline.commands.findings import judge_coverage
 from driftline.coverage import lines_of, read_coverage
 from producer.events import ModelUpdate
 from stream_monitor.contracts import DriftAlert
@@ -22,6 +23,7 @@ from stream_monitor.watched.coverage import (
     Coverage,
     Key,
 )
+from stream_monitor.web.metrics import Metrics
 from tests.unit.traffic_logs import MINUTE, SPEC, Partition
 
 
@@ -165,3 +167,32 @@ def test_another_reference_for_a_version_is_reported() -> None:
     replaced = [a for a in coverage_alerts(partition) if a.cause == "reference_replaced"]
     assert [a.phase for a in replaced] == ["started"]
     assert model.coverage.last_hour(partition.now_ms)[-1].total == 1
+
+
+def two_models() -> Partition:
+    """One is watched after its warm-up, the other finds no place."""
+    partition = Partition(msgspec.structs.replace(SPEC, warm_up_events=300, max_models=1))
+    partition.live(10)
+    partition.append(msgspec.structs.replace(partition.event(), model="second one"))
+    return partition
+
+
+def test_metrics_count_events_by_model_version_and_reason() -> None:
+    metrics, monitor = Metrics(), two_models().monitor
+    metrics.watch_coverage(lambda: [(0, m, rows) for m, rows in monitor.coverage().items()])
+    text = metrics.text().decode()
+    of = 'driftline_coverage_events_total{model="m",partition="0",reason="warming_up",version="1"}'
+
+    assert f"{of} 300.0" in text
+    assert 'reason="model_over_limit",version="~other"} 1.0' in text
+    assert 'driftline_coverage_ratio{model="second%20one",partition="0"} 0.0' in text
+
+
+def test_the_doctor_names_who_is_not_watched_and_spares_what_warms_up() -> None:
+    fields = MonitorFold(two_models().monitor, "driftline").changes()
+    warms, blind = judge_coverage(read_coverage(Hashes(fields), "events", [0]).models)
+
+    assert (warms.check, warms.level) == ("coverage m", "warning")
+    assert "version 1: 300 events" in warms.found
+    assert (blind.check, blind.level) == ("coverage second one", "problem")
+    assert "driftline coverage 'second one'" in blind.fix
