@@ -235,8 +235,15 @@ def _is_file(source: str) -> bool:
 
 
 def _is_profile(source: str | Path) -> bool:
-    """Whether a file is a profile, not rows."""
-    return Path(source).suffix == ".json"
+    """Whether a file is a profile, not rows: one JSON object, not several, and not an array."""
+    file = Path(source)
+    if file.suffix.lower() != ".json" or not file.is_file():
+        return file.suffix.lower() == ".json"
+    content = file.read_bytes()
+    try:
+        return isinstance(msgspec.json.decode(content), dict)
+    except msgspec.DecodeError:
+        return b"\n{" not in content and not content.lstrip().startswith(b"[")
 
 
 def _profile_of_model(model: str, settings: Settings) -> tuple[ReferenceProfile, float | None]:

@@ -161,7 +161,8 @@ def _changed_kind(reference: Table, current: Table, column: str, found: ColumnCh
     if not watched and before.kind != now.kind and "none" not in (before.kind, now.kind):
         return f"it was {before.why}, it is {now.why}"
     typed = all(table.form.get("format") != "delimited text" for table in (reference, current))
-    if before.mark and now.mark and before.mark != now.mark:
+    alike = reference.form.get("separator") == current.form.get("separator")
+    if alike and before.mark and now.mark and before.mark != now.mark:
         return f"it was written with a decimal {before.mark!r}, it is written with {now.mark!r}"
     if typed and before.form != now.form:
         return f"it was sent as {before.form}, it is sent as {now.form}"

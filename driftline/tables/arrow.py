@@ -98,7 +98,7 @@ def _plain(array: Any) -> Any:
         elif pa.types.is_run_end_encoded(kind):
             array = pc.run_end_decode(array)
         elif pa.types.is_decimal(kind):
-            array = array.cast(pa.float64())
+            array = array.cast(pa.string()).cast(pa.float64())  # the nearest float
         elif pa.types.is_date(kind):
             array = array.cast(pa.timestamp("ms"))
         elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind):

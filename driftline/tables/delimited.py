@@ -127,7 +127,7 @@ def _without_missing(column: pd.Series[Any]) -> pd.Series[Any]:
     texts = pa.array(column, type=pa.string(), from_pandas=True)
     gone = pc.is_in(pc.utf8_trim_whitespace(texts), value_set=_WORDS)
     found = pc.if_else(gone, pa.scalar(None, pa.string()), texts)
-    return pd.Series(found.to_pandas().astype("str"), index=column.index)
+    return pd.Series(found.to_pandas().astype("str")).set_axis(column.index)
 
 
 def _declared(sample: str) -> tuple[int, str | None]:

@@ -210,7 +210,7 @@ def _is_binary(path: Path) -> bool:
 
 def _is_json(path: Path, text: Text) -> bool:
     """Whether a text whose name says nothing is JSON."""
-    if any(suffix.lower() in _DELIMITED for suffix in path.suffixes):
+    if any(suffix.lower() in _DELIMITED[:4] for suffix in path.suffixes):
         return False
     with open_text(path, text) as file:
         start = file.read(4_096).lstrip("\ufeff \t\r\n")
