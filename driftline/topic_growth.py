@@ -16,12 +16,12 @@ import msgspec
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]
 
+from driftline.placement_report import moved_by, topology_of
 from driftline.topic_registry import CREATE_S, TIMEOUT_S
 from producer.events import ModelUpdate, Topology
 from producer.writer import LogWriter
 from stream_monitor.monitor import PartitionMonitor
 from stream_monitor.watched.moves import copy_of, is_missed, moves_of, next_topology
-from stream_monitor.watched.placement import Placement
 
 SOURCE: Final = "/driftline/topics-grow"
 
@@ -38,7 +38,7 @@ class Growth(NamedTuple):
 
     before: int
     topology: Topology
-    placed: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
+    moved: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
     copies: list[Copy]
     untold: list[int]
     """Partitions whose log does not say so yet."""
@@ -53,8 +53,7 @@ def plan_growth(
 ) -> Growth:
     """What has to be written, given the state of each partition that has one.  Pure."""
     by_partition = {monitor.partition: monitor for monitor in monitors}
-    told = [m.placement.latest for m in monitors if m.placement.latest is not None]
-    known = max(told, key=lambda topology: topology.generation, default=None)
+    known = topology_of(monitors)
     topology = next_topology(known, partitions, dict(shards), now_ms)
     if known is None and before != partitions:
         topology = msgspec.structs.replace(topology, before=(before, {}))
@@ -62,21 +61,10 @@ def plan_growth(
     return Growth(
         before,
         topology,
-        _placed(by_partition, before, topology),
+        moved_by(monitors, topology),
         list(_copies(by_partition, topology, now_ms)),
         [p for p in range(partitions) if generations.get(p, 0) < topology.generation],
     )
-
-
-def _placed(
-    monitors: Mapping[int, PartitionMonitor], before: int, topology: Topology
-) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
-    then, now = Placement(0), Placement(0)
-    last = topology.before or (before, topology.shards)
-    then.take(msgspec.structs.replace(topology, partitions=last[0], shards=last[1]), 0, 0)
-    now.take(topology, 0, 0)
-    names = sorted({name for monitor in monitors.values() for name in monitor.models})
-    return {name: (then.partitions_of(name), now.partitions_of(name)) for name in names}
 
 
 def _copies(

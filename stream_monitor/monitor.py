@@ -367,6 +367,11 @@ class PartitionMonitor:
                 told += model.told_by(model.register.tell_at(offset, clock_ms, ended))
         return told
 
+    def last_event_ms(self, model: str) -> int:
+        """The append clock at the last event of a model; 0 before the first."""
+        clocks = self._last_append_ms.items()
+        return max((at for (name, _), at in clocks if name == model), default=0)
+
     def levels(self) -> dict[tuple[str, str], int]:
         """Drift of every (model@version, series): 0 none, 1 suspected, 2 an open episode."""
         return {

@@ -66,7 +66,7 @@ def examine(settings: Settings) -> tuple[list[Finding], int]:
         found += examine_log(settings, client)
         found += examine_coverage(settings, client, partitions[log])
         found += examine_transactions(settings, now_ms=round(time.time() * 1000))
-        found.append(examine_routing(settings, partitions[log]))
+        found += examine_placement(settings, client, partitions[log])
     if settings.topics.alerts in partitions:
         found.append(examine_trainer(settings, now_ms=round(time.time() * 1000)))
     if settings.topics.dead_letters in partitions:
@@ -247,8 +247,31 @@ def examine_trainer(settings: Settings, *, now_ms: int) -> Finding:
     return findings.judge_trainer(None if seen is None else seen[0])
 
 
-def examine_routing(settings: Settings, n_partitions: int) -> Finding:
-    """Whether the newest records lie in the partition of their key."""
+def examine_placement(settings: Settings, client: Redis, n_partitions: int) -> list[Finding]:
+    """Whether models are watched where their events belong, and the newest records lie there."""
+    from driftline.commands.status import read_monitors  # noqa: PLC0415 - light imports
+    from driftline.placement_report import finding_of, settled_ms, splits_of  # noqa: PLC0415
+    from stream_monitor.errors import CorruptState  # noqa: PLC0415
+
+    try:
+        monitors = read_monitors(client, settings, list(range(n_partitions)))
+    except CorruptState as error:
+        fix = "ask with the settings that the monitor runs with: --config, DRIFTLINE_..."
+        unread = Finding(check="placement", level="warning", found=str(error), fix=fix)
+        return [unread, examine_routing(settings, n_partitions, {})]
+    return [
+        finding_of(splits_of(monitors, n_partitions)),
+        examine_routing(settings, n_partitions, settled_ms(monitors)),
+    ]
+
+
+def examine_routing(
+    settings: Settings, n_partitions: int, settled_ms: Mapping[int, int]
+) -> Finding:
+    """Whether the newest records lie in the partition of their key.
+
+    Records of before the last change of placement had settled, by partition, lie where they were.
+    """
     from driftline.reading import TopicReader, tail  # noqa: PLC0415 - light imports
     from producer.routing import murmur2  # noqa: PLC0415
 
@@ -257,6 +280,8 @@ def examine_routing(settings: Settings, n_partitions: int) -> Finding:
     with TopicReader(settings.kafka.client(), settings.topics.events, start=start) as reader:
         for record in reader.until(lambda: False, quiet_s=QUIET_S):
             if record.key is None:  # a tick has none
+                continue
+            if record.timestamp_ms < settled_ms.get(record.partition, 0):
                 continue
             sampled += 1
             if (murmur2(record.key) & 0x7FFFFFFF) % n_partitions != record.partition:

@@ -66,11 +66,45 @@ def status(
         "estimates": [msgspec.to_builtins(row) for row in estimate_rows(monitors)],
         "windows": _windows(redis, settings),
         "trainer": trainer_row(settings),
+        "placement": placement_row(monitors, len(ends)),
     }
     if as_json:
         write_json(data)
     else:
         write_lines(table_of(data, [heading(report), *lines_of(report)]))
+
+
+def placement_row(monitors: Sequence[PartitionMonitor], n_partitions: int) -> dict[str, Any]:
+    """How models are placed, as the log says, and what is split."""
+    from driftline.placement_report import (  # noqa: PLC0415 - light imports
+        moved_by,
+        sentence_of,
+        splits_of,
+        topology_of,
+    )
+
+    topology = topology_of(monitors)
+    return {
+        "partitions": n_partitions,
+        "generation": 0 if topology is None else topology.generation,
+        "before": None if topology is None or topology.before is None else topology.before[0],
+        "shards": {} if topology is None else topology.shards,
+        "moved": {} if topology is None else moved_by(monitors, topology),
+        "split": [sentence_of(split) for split in splits_of(monitors, n_partitions)],
+    }
+
+
+def placement_lines(placement: Mapping[str, Any]) -> list[str]:
+    """The same for people; nothing where no change is known."""
+    lines = [f"  {sentence}" for sentence in placement["split"]]
+    lines += [
+        f"  {model}: moved from partition {', '.join(map(str, was))} to {', '.join(map(str, now))}"
+        for model, (was, now) in placement["moved"].items()
+    ]
+    if placement["before"] is not None or lines:
+        was = "" if placement["before"] is None else f", {placement['before']} before"
+        lines.insert(0, f"placement: {placement['partitions']} partitions{was}")
+    return lines
 
 
 def trainer_row(settings: Settings) -> dict[str, Any] | None:
@@ -245,6 +279,7 @@ def table_of(data: Mapping[str, Any], coverage: Sequence[str] = ()) -> list[str]
         f"{row['owner'] or 'nobody yet'}"
         for row in data["partitions"]
     ]
+    lines += placement_lines(data["placement"]) if "placement" in data else []
     lines.append("models")
     for row in data["models"]:
         drift = ", ".join(row["open"]) or "none"

@@ -194,9 +194,8 @@ def growth_lines(topic: str, growth: Growth, *, dry_run: bool) -> list[str]:
     would = "would be " if dry_run else ""
     change = f"{growth.before} partitions" + (f" → {after}" if after != growth.before else "")
     lines = [f"{topic}: {change}, generation {growth.topology.generation}"]
-    for model, (then, now) in growth.placed.items():
-        if then != now:
-            lines.append(f"  {model}: partition {_several(then)} → {_several(now)}")
+    for model, (then, now) in growth.moved.items():
+        lines.append(f"  {model}: partition {_several(then)} → {_several(now)}")
     lines += [
         f"  reference of {update.model}@{update.version} {would}copied to partition {partition}"
         for update, partition in growth.copies

@@ -55,8 +55,8 @@ def _warming_up(it: Uncovered) -> str:
 
 def _no_profile(_: Uncovered) -> str:
     return (
-        "the reference of this version lies in another partition.  Write it to every partition: "
-        "driftline profile send, or driftline models promote"
+        "partitions or shards were added, the model came to this partition, and its reference has "
+        "not come along.  driftline topics grow writes what is missing"
     )
 
 
@@ -111,8 +111,9 @@ def _too_short(it: Uncovered) -> str:
 
 def _label_elsewhere(_: Uncovered) -> str:
     return (
-        "their prediction lies in another partition, so they join to none.  Write labels with "
-        "driftline's writers, under the key of their prediction"
+        "partitions or shards were added since their predictions, or their writer knows an old "
+        "number of them, so they join to none.  That passes with the label horizon; write labels "
+        "with driftline's writers, under the key of their prediction"
     )
 
 

@@ -153,12 +153,17 @@ def test_drift_is_found_though_the_model_moves_meanwhile(
     stage.monitors[-1].send_signal(signal.SIGTERM)
     assert stage.monitors[-1].wait(60) == 0
 
-    grow = [
-        "topics", "grow", "--partitions", "6", "--prefix", stage.prefix,
-        "--bootstrap-servers", stage.broker, "--redis-url", stage.redis_url,
+    place = [
+        "--prefix", stage.prefix, "--bootstrap-servers", stage.broker,
+        "--redis-url", stage.redis_url,
     ]  # fmt: skip
-    said = CliRunner().invoke(app, grow)
     home = partition_of(MODEL, 6)
+    grown = admin.create_partitions([NewPartitions(stage.topics.events, 6)])
+    grown[stage.topics.events].result(20)
+    seen = CliRunner().invoke(app, ["doctor", *place])
+    assert f"{MODEL}@1 is split: its events belong to partition {home} too" in seen.stdout
+    assert seen.exit_code == 1
+    said = CliRunner().invoke(app, ["topics", "grow", *place])
     assert said.exit_code == 0, said.output
     assert f"{MODEL}: partition {new} → {home}" in said.stdout
     assert f"reference of {MODEL}@1 copied to partition {home}" in said.stdout

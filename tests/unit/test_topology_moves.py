@@ -204,7 +204,7 @@ def test_growing_by_command_does_the_same_and_once() -> None:
 
     growth = plan_growth(states, 2, 4, {}, 0)
 
-    assert growth.placed == {MODEL: ((0,), (2,))}
+    assert growth.moved == {MODEL: ((0,), (2,))}
     assert [(copy.update.version, copy.partition) for copy in growth.copies] == [("1", 2)]
     assert growth.untold == [0, 1, 2, 3]
     new = [Partition(2), Partition(3)]

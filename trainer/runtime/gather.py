@@ -35,7 +35,10 @@ def plan(job: Job, bench: Bench, _desk: Desk, _facts: Facts) -> Change:
     if onset is not None and partition is not None:
         back = max(0, ends.get(partition, 0) - onset) + lookback
     ranges = []
-    for place in partitions_of_model(job.model, bench.shards, len(ends)):
+    places = set(partitions_of_model(job.model, bench.shards, len(ends)))
+    if partition is not None:  # it may lie where the model was before partitions were added
+        places.add(partition)
+    for place in sorted(places & ends.keys()):
         start = max(0, ends[place] - back)
         if place == partition and onset is not None:
             start = start_before(onset, lookback)

@@ -1,0 +1,173 @@
+"""Where each model is watched, against where its events belong: what is split, and why.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+from driftline.commands.findings import Finding
+from producer.drill import is_shadow
+from producer.events import Topology
+from producer.names import reference_of
+from stream_monitor.monitor import PartitionMonitor
+from stream_monitor.watched.moves import next_topology
+from stream_monitor.watched.placement import Placement
+
+SETTLED_MS: Final = 60_000
+"""Writers know of a change after this: whoever still writes to the old place has another reason."""
+
+MAX_SHOWN: Final = 3
+
+What: TypeAlias = Literal["untold", "no_reference", "events_elsewhere"]
+
+
+class Split(NamedTuple):
+    """One thing that is split.
+
+    ``untold``: partitions whose log does not say how many there are.  ``no_reference``: partitions
+    that receive a version's events, or will, and have no reference of it, while ``there`` have one.
+    ``events_elsewhere``: partitions that receive events of a model that belong to ``there``.
+    """
+
+    what: What
+    name: str
+    partitions: tuple[int, ...]
+    there: tuple[int, ...] = ()
+
+
+def topology_of(monitors: Iterable[PartitionMonitor]) -> Topology | None:
+    """The latest topology that any partition knows."""
+    told = [m.placement.latest for m in monitors if m.placement.latest is not None]
+    return max(told, key=lambda topology: topology.generation, default=None)
+
+
+def moved_by(
+    monitors: Iterable[PartitionMonitor], topology: Topology
+) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
+    """By model that is known anywhere: its partitions before the last change, and now."""
+    placement = Placement(0)
+    placement.take(topology, 0, 0)
+    names = sorted({name for monitor in monitors for name in monitor.models})
+    return {
+        name: (placement.partitions_before(name), placement.partitions_of(name))
+        for name in names
+        if placement.moved(name)
+    }
+
+
+def settled_ms(monitors: Iterable[PartitionMonitor]) -> dict[int, int]:
+    """From when on records of each partition should lie where they belong."""
+    return {
+        monitor.partition: monitor.placement.since_ms + SETTLED_MS
+        for monitor in monitors
+        if monitor.placement.latest is not None and monitor.placement.latest.before is not None
+    }
+
+
+def splits_of(monitors: Sequence[PartitionMonitor], n_partitions: int) -> list[Split]:
+    """What is split, given the state of each partition that has one."""
+    topology = topology_of(monitors)
+    if topology is None:
+        return []
+    states = {monitor.partition: monitor for monitor in monitors}
+    untold = tuple(
+        partition
+        for partition in range(n_partitions)
+        if (state := states.get(partition)) is not None
+        and (state.placement.latest is None or state.placement.latest.partitions != n_partitions)
+    )
+    found = [Split("untold", f"{n_partitions} partitions", untold)] if untold else []
+    placement = Placement(0)
+    placement.take(next_topology(topology, n_partitions, {}, 0), 0, 0)
+    names = sorted({name for monitor in monitors for name in monitor.models})
+    for model in names:
+        if not is_shadow(model):
+            placed = placement.partitions_of(model)
+            found += _without_reference(states, model, placed)
+            found += _elsewhere(states, model, placed)
+    return found
+
+
+def _without_reference(
+    states: dict[int, PartitionMonitor], model: str, placed: tuple[int, ...]
+) -> Iterator[Split]:
+    held: dict[str, set[int]] = {}
+    served: set[str] = set()
+    for partition, state in states.items():
+        known = state.models.get(model)
+        for version, watched in () if known is None else known.versions.items():
+            held.setdefault(version, set()).add(partition)
+            if not watched.retired:
+                served.add(version)
+    for version in sorted(served):
+        lacking = tuple(p for p in placed if p not in held[version])
+        if lacking:
+            yield Split(
+                "no_reference", reference_of(model, version), lacking, tuple(sorted(held[version]))
+            )
+
+
+def _elsewhere(
+    states: dict[int, PartitionMonitor], model: str, placed: tuple[int, ...]
+) -> Iterator[Split]:
+    late = tuple(
+        partition
+        for partition, state in sorted(states.items())
+        if partition not in placed
+        and state.placement.latest is not None
+        and state.last_event_ms(model) > state.placement.since_ms + SETTLED_MS
+    )
+    if late:
+        yield Split("events_elsewhere", model, late, placed)
+
+
+def sentence_of(split: Split) -> str:
+    """What is wrong, for people."""
+    where = numbered(split.partitions)
+    if split.what == "untold":
+        return f"{where}: the log does not say yet that there are {split.name}"
+    if split.what == "no_reference":
+        return (
+            f"{split.name} is split: its events belong to {where} too, and its reference lies in "
+            f"{numbered(split.there)} only"
+        )
+    return (
+        f"{split.name} is split: events come to {where}, and belong to {numbered(split.there)}; "
+        "they are watched apart"
+    )
+
+
+def fix_of(split: Split) -> str:
+    """What to do about it."""
+    if split.what == "events_elsewhere":
+        return (
+            "restart writers that know an old number of partitions or shards; others have to "
+            "place keys as Java does (librdkafka: partitioner=murmur2_random)"
+        )
+    return (
+        "driftline topics grow: it writes what is missing (a running monitor does within seconds)"
+    )
+
+
+def finding_of(splits: Sequence[Split]) -> Finding:
+    """Whether each model is watched where its events belong."""
+    if not splits:
+        return Finding(check="placement", level="ok", found="models are watched where they belong")
+    shown = "; ".join(sentence_of(split) for split in splits[:MAX_SHOWN])
+    more = len(splits) - MAX_SHOWN
+    return Finding(
+        check="placement",
+        level="warning" if all(split.what == "untold" for split in splits) else "problem",
+        found=shown + (f"; and {more} more" if more > 0 else ""),
+        fix="; ".join(dict.fromkeys(fix_of(split) for split in splits)),
+    )
+
+
+def numbered(partitions: Sequence[int]) -> str:
+    """Partitions by number.
+
+    >>> numbered([2]), numbered([0, 2])
+    ('partition 2', 'partitions 0, 2')
+    """
+    many = "" if len(partitions) == 1 else "s"
+    return f"partition{many} {', '.join(map(str, partitions))}"

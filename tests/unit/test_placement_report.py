@@ -1,0 +1,71 @@
+"""What the doctor and status say of models that are split over partitions."""
+
+from __future__ import annotations
+
+from driftline.placement_report import Split, finding_of, settled_ms, splits_of
+from producer.events import Topology
+from stream_monitor.monitor import PartitionMonitor
+from stream_monitor.watched.placement import Placement
+from tests.unit.test_placement import GROWN, MODEL, Partition, events, update
+
+FOUR = Topology(id="t1", time_ms=0, generation=1, partitions=4)
+HOME = 2
+
+
+def states(*parts: Partition) -> list[PartitionMonitor]:
+    return [part.monitor for part in parts]
+
+
+def test_a_model_at_its_place_is_well() -> None:
+    home, other = Partition(HOME), Partition(0)
+    home.write(FOUR, update(), *events(20))
+    other.write(FOUR)
+
+    assert splits_of(states(home, other), 4) == []
+    assert finding_of([]).level == "ok"
+
+
+def test_partitions_that_kafka_has_and_no_log_knows_split_what_moves() -> None:
+    home = Partition(HOME)
+    home.write(FOUR, update(), *events(20))
+
+    splits = splits_of(states(home), 6)
+
+    assert splits == [
+        Split("untold", "6 partitions", (HOME,)),
+        Split("no_reference", f"{MODEL}@1", (4,), (HOME,)),
+    ]
+    found = finding_of(splits)
+    assert found.level == "problem"
+    assert "fraud@1 is split" in found.found
+    assert "driftline topics grow" in found.fix
+
+
+def test_a_reference_in_the_old_place_only_is_a_problem_until_it_is_copied() -> None:
+    old, new = Partition(0), Partition(HOME)
+    old.write(GROWN, update(), *events(20))
+    new.write(GROWN, *events(20, seed=2))
+    assert splits_of(states(old, new), 4) == [Split("no_reference", f"{MODEL}@1", (HOME,), (0,))]
+
+    new.write(update(moved_from=0, id="moved"))
+    assert splits_of(states(old, new), 4) == []
+
+
+def test_events_that_still_come_to_the_old_place_are_named_once_writers_should_know() -> None:
+    old, new = Partition(0), Partition(HOME)
+    old.write(update(), GROWN, *events(30))
+    new.write(update(), GROWN)
+    assert splits_of(states(old, new), 4) == []
+
+    old.write(*events(60, seed=2))
+    assert splits_of(states(old, new), 4) == [Split("events_elsewhere", MODEL, (0,), (HOME,))]
+    assert "restart writers" in finding_of(splits_of(states(old, new), 4)).fix
+
+
+def test_nothing_is_said_while_nothing_is_known() -> None:
+    old = Partition(0)
+    old.write(update(), *events(30))
+
+    assert splits_of(states(old), 4) == []
+    assert settled_ms(states(old)) == {}
+    assert Placement(0).partitions_of(MODEL) == ()
