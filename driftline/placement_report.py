@@ -97,7 +97,7 @@ def _without_reference(
         known = state.models.get(model)
         for version, watched in () if known is None else known.versions.items():
             held.setdefault(version, set()).add(partition)
-            if not watched.retired:
+            if not watched.idle:
                 served.add(version)
     for version in sorted(served):
         lacking = tuple(p for p in placed if p not in held[version])

@@ -67,6 +67,7 @@ class ModelUpdate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     With ``moved_from`` it is the copy of a reference that another partition holds, written where
     the events of the model belong since a `Topology` changed.  It puts no version into service,
     and takes effect only where the version has no reference, or made one of its first events.
+    Where it is the ``champion`` of that partition, it is so here, unless another one is known.
     """
 
     id: str
@@ -77,6 +78,7 @@ class ModelUpdate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     artifact_sha256: str | None = None
     caused_by: str | None = None
     moved_from: int | None = None
+    champion: bool = False
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -369,8 +369,8 @@ class PartitionMonitor:
 
     def last_event_ms(self, model: str) -> int:
         """The append clock at the last event of a model; 0 before the first."""
-        clocks = self._last_append_ms.items()
-        return max((at for (name, _), at in clocks if name == model), default=0)
+        known = self.models.get(model)
+        return 0 if known is None else max(known.places.events_ms.values(), default=0)
 
     def levels(self) -> dict[tuple[str, str], int]:
         """Drift of every (model@version, series): 0 none, 1 suspected, 2 an open episode."""

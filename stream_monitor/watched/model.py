@@ -316,6 +316,8 @@ class WatchedModel:
             raise ValueError(f"{self.name}: no place for another version")
         self._start(profile, offset)
         self._moved.add(version)
+        if update.champion and self.places.champion is None:
+            self.places.announce(update, clock_ms)
         return ended
 
     def place_anew(self, offset: int, clock_ms: int, *, moved: bool) -> list[DriftAlert]:

@@ -22,12 +22,13 @@ from stream_monitor.watched.placement import Placement
 class Move(NamedTuple):
     """A reference that is held here, and the other partitions that its model is placed in.
 
-    Where ``left`` the model is placed here no more.
+    Where ``left`` the model is placed here no more; ``champion`` is the version in service.
     """
 
     profile: ReferenceProfile
     partitions: tuple[int, ...]
     left: bool
+    champion: bool
 
     @property
     def name(self) -> tuple[str, str]:
@@ -49,7 +50,8 @@ def moves_of(models: Iterable[WatchedModel], partition: int, wanted: Topology) -
         others = tuple(other for other in placed if other != partition)
         if others:
             for profile in model.held():
-                yield Move(profile, others, partition not in placed)
+                champion = profile.version == model.places.champion
+                yield Move(profile, others, partition not in placed, champion)
 
 
 def is_missed(move: Move, held: Origin | None, wanted: Topology) -> bool:
@@ -74,6 +76,7 @@ def copy_of(move: Move, from_partition: int, generation: int, time_ms: int) -> M
         time_ms=time_ms,
         profile=profile_to_data(profile),
         moved_from=from_partition,
+        champion=move.champion,
     )
 
 

@@ -18,7 +18,7 @@ from stream_monitor.runtime.topology import TopologyWatch
 from stream_monitor.state.memory_store import InMemoryStateStore
 from stream_monitor.state.monitored import MonitorFold, origin_in, profile_field, topology_in
 from stream_monitor.state.redis_store import partition_key
-from stream_monitor.watched.moves import moves_of, next_topology
+from stream_monitor.watched.moves import copy_of, moves_of, next_topology
 from tests.unit.test_placement import GROWN, MODEL, SPEC, Partition, events, update
 
 LATER_MS = 2_000_000_000_000  # the watch writes times of today
@@ -229,3 +229,13 @@ def test_the_fields_of_the_store_that_are_read_are_those_that_are_written() -> N
 @pytest.mark.parametrize("kind", [ModelUpdate, Topology])
 def test_both_records_have_a_name_on_the_wire(kind: type) -> None:
     assert CE_TYPE_OF[kind].startswith("io.driftline.")
+
+
+def test_the_champion_is_the_champion_where_it_moves_to() -> None:
+    old, new = Partition(0), Partition(2)
+    old.write(TWO, update(), *events(20))
+    (move,) = moves_of(old.monitor.models.values(), 0, GROWN)
+    assert move.champion
+    new.write(GROWN, copy_of(move, 0, 2, 0))
+
+    assert new.monitor.models[MODEL].places.champion == "1"
