@@ -53,6 +53,9 @@ class DriftAlert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Kind ``coverage`` is about what is not watched: ``cause`` is the `CoverageReason`, ``effect``
     the share of the last hour's events, ``window_events`` how many they are.
 
+    A relation that is superseded while its version serves names in ``cause`` the series that tells
+    it from then on.
+
     An "ongoing" alert with ``clear_events`` says that the episode may be over: so many events look
     like the reference again, of about ``clear_needed`` after which it is.  With 0 of them it was
     so, and is no longer.

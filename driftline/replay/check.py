@@ -28,7 +28,7 @@ from stream_monitor.reference.fixed_point import Bools, Ints
 from stream_monitor.reference.transform import Transform, Transformed, bin_positions
 from stream_monitor.reference.values import Column, booleans, numbers
 from stream_monitor.windows.comparison import compare
-from stream_monitor.windows.distance import psi_adjusted
+from stream_monitor.windows.distance import psi_adjusted, shown
 
 Verdict: TypeAlias = Literal["ok", "drift", "quality", "not_compared"]
 
@@ -215,7 +215,7 @@ def _judged(one: _Compared, significant: Sequence[bool]) -> ColumnCheck:
             parts[0] += f": {one.tau:,.0f} rows in a row tell as much as one"
     return ColumnCheck(
         column=one.feature.column, kind=one.feature.kind, verdict=verdict,
-        effect=round(one.effect, 4), p_value=one.p_value, jensen_shannon=one.jensen_shannon,
+        effect=shown(one.effect, 4), p_value=one.p_value, jensen_shannon=one.jensen_shannon,
         wasserstein=one.wasserstein, ks=one.ks,
         missing_before=round(before, 4), missing_now=round(now, 4), explanation="; ".join(parts),
         moved=moved or bool(odd), lost=went_missing and _is_lost(one.missing),
@@ -290,7 +290,7 @@ def _compare(feature: Feature, reference: pd.DataFrame, current: pd.DataFrame) -
         missing,
         outside,
         repeated,
-        f"{sentence}PSI {effect:.3g}",
+        f"{sentence}PSI {shown(effect):.3g}",
         tau,
     )
 

@@ -41,6 +41,11 @@ class Episode(msgspec.Struct, frozen=True, kw_only=True):
     segment: str | None = None
 
 
+def is_told_elsewhere(alert: DriftAlert) -> bool:
+    """Whether another episode tells from now on what this one told."""
+    return alert.phase == "superseded" and (alert.cause or "").startswith("feature/")
+
+
 def episodes_of(
     alerts: Iterable[DriftAlert],
     row_of: Callable[[int], int],
@@ -72,6 +77,8 @@ def episodes_of(
                 cause=alert.cause,
                 segment=alert.segment,
             )
+        elif known is not None and is_told_elsewhere(alert):
+            del found[alert.episode_id]  # another episode tells it
         elif known is not None and alert.phase in ENDED:
             found[alert.episode_id] = msgspec.structs.replace(
                 known,

@@ -15,6 +15,7 @@ from stream_monitor.alerts.series import Decision, Series, TrackName
 from stream_monitor.alerts.wording import describe
 from stream_monitor.contracts import ENDED, DriftAlert, Kind, Phase, ReferenceOrigin
 from stream_monitor.reference.fixed_point import FIXED_POINT
+from stream_monitor.windows.distance import shown
 
 _KIND_OF: Final[dict[TrackName, Kind]] = {
     "data": "data",
@@ -112,7 +113,7 @@ def alert_of(
         detector=suspicion.detector,
         channel=suspicion.channel,
         direction=suspicion.direction,
-        effect=round(verdict.effect, 6),
+        effect=shown(verdict.effect),
         p_value=verdict.p_value,
         window_events=verdict.n_events,
         reference_mean=None if track == "validity" else reference.mean,

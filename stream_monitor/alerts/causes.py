@@ -7,10 +7,12 @@ severity.  Scores of different causes need not add up to 1.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from producer.names import unescape
 from stream_monitor.alerts.wording import moment
 from stream_monitor.contracts import RANK, Kind, Severity
 
@@ -19,6 +21,9 @@ CauseName: TypeAlias = Literal[
     "new_deploy",
     "season",
     "population_shift",
+    "feature_change",
+    "relation_change",
+    "prediction_change",
     "concept_change",
     "traffic_change",
 ]
@@ -29,7 +34,10 @@ _MIN_RETURNS: Final = 2
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
-    """One episode of an incident, as its latest alert tells it; ``ended_ms`` null: it is open."""
+    """One episode of an incident, as its latest alert tells it; ``ended_ms`` null: it is open.
+
+    ``feature`` is null of a prediction, a loss, a relation, and of how much comes.
+    """
 
     episode_id: str
     version: str
@@ -44,6 +52,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     ended_ms: int | None
     acknowledged_by: str | None
     explanation: str
+    feature: str | None = None
 
     @property
     def weight(self) -> int:
@@ -70,15 +79,15 @@ def ranked_causes(
     """The causes that explain anything of ``members``, the likeliest first.
 
     ``before`` are the onsets of earlier episodes by series and kind; ``deploys`` says when, in
-    event time, each version was put into service.  A shift of the population is as likely as
-    there are features that moved, of ``shift_features`` that prove it.
+    event time, each version was put into service.  A shift of the population takes several
+    features that moved, and is as likely as there are of ``shift_features`` that prove it.
     """
     total = sum(member.weight for member in members)
     found = [
         _data_break(members, total),
         _new_deploy(members, deploys, window_ms),
         _season(members, before),
-        _population_shift(members, total, shift_features),
+        _movement(members, total, shift_features),
         _concept_change(members, total),
         _traffic_change(members, total),
     ]
@@ -133,16 +142,58 @@ def _season(members: Sequence[Member], before: Mapping[tuple[str, Kind], Sequenc
     return Cause("season", score, told)
 
 
-def _population_shift(members: Sequence[Member], total: int, shift_features: int) -> Cause:
+def _movement(members: Sequence[Member], total: int, shift_features: int) -> Cause:
+    """What moved: one feature, with its relations and what is predicted from it, or many of them.
+
+    A feature that moves in one segment, or in three, is one feature; and so are two that were told
+    no longer to depend on each other as they did: one of them moving is enough for that.
+    """
     moved = [m for m in members if m.kind in ("data", "prediction") and not m.broken]
-    # A feature that moves in one segment, or in three, is one feature.
-    n_features = len({m.series.rpartition("feature/")[2] for m in moved if m.kind == "data"})
-    sure = 0.5 + 0.5 * min(1.0, n_features / shift_features)
+    features = {m.feature for m in moved if m.feature is not None}
+    groups = _unrelated(features, _relations_of(moved))
+    broken = {m.feature for m in members if m.broken and m.feature is not None}
+    by_itself = [m for m in moved if not _ends(m) & (features | broken)]
+    sure = 0.5 + 0.5 * min(1.0, len(groups) / shift_features)
     score = round(sure * _share(moved, total), 3)
-    prediction = "" if all(m.kind == "data" for m in moved) else ", and with it what is predicted"
-    many = "feature" if n_features == 1 else "features"
-    why = f"{n_features} {many} moved{prediction}: {names_of(moved)}"
-    return Cause("population_shift", score, why)
+    predicted = any(m.kind == "prediction" for m in moved)
+    prediction = ", and with it what is predicted" if predicted else ""
+    who = names_of(by_itself)
+    if len(groups) > 1:
+        why = f"{len(features)} features moved{prediction}: {who}"
+        return Cause("population_shift", score, why)
+    if features:
+        who = names_of([m for m in by_itself if m.feature is not None])
+        return Cause("feature_change", score, f"{who} moved{prediction}")
+    relations = [m for m in by_itself if _ends(m)]
+    if relations:
+        first, second = relations[0].series.partition("/")[2].split("~")
+        why = f"{unescape(first)} and {unescape(second)} depend on each other as they did not"
+        return Cause("relation_change", score, why)
+    return Cause("prediction_change", score, f"{who}: what is predicted moved, and no feature did")
+
+
+def _ends(member: Member) -> set[str]:
+    """The two features of a relation; of anything else there are none."""
+    kind, _, name = member.series.partition("/")
+    return {unescape(end) for end in name.split("~")} if kind == "relation" else set()
+
+
+def _relations_of(members: Sequence[Member]) -> list[set[str]]:
+    return [ends for ends in map(_ends, members) if ends]
+
+
+def _unrelated(features: AbstractSet[str], relations: Sequence[set[str]]) -> list[set[str]]:
+    """The features in groups, those of one relation together.
+
+    >>> [sorted(group) for group in _unrelated({"a", "b", "c"}, [{"a", "c"}, {"b", "x"}])]
+    [['a', 'c'], ['b']]
+    """
+    groups = [{name} for name in sorted(features)]
+    for ends in relations:
+        joined = [group for group in groups if group & ends]
+        if len(joined) > 1:
+            groups = [group for group in groups if not group & ends] + [set().union(*joined)]
+    return sorted(groups, key=min)
 
 
 def _concept_change(members: Sequence[Member], total: int) -> Cause:

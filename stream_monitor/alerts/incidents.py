@@ -174,6 +174,7 @@ def _members(alerts: Iterable[DriftAlert]) -> list[tuple[str, Member]]:
             ended_ms=None if ended is None else ended.decided_ms,
             acknowledged_by=person[-1] if person else last.acknowledged_by,
             explanation=worst.explanation,
+            feature=first.feature,
         )
         found.append((first.model, member))
     return found

@@ -46,7 +46,7 @@ class RelationTrack(RepeatingTrack):
 
 
 class RelationSeries:
-    """Detectors and episodes of one relation; ``told``: its open episode was told of."""
+    """Detectors and episodes of one relation; ``told`` is how an episode began that was told."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class RelationSeries:
         policy: EpisodePolicy,
     ) -> None:
         self.relation = relation
-        self.told = False
+        self.told: Suspicion | None = None
         self.closed = -1  # offset at which what was told of it ended last
         self._arl0 = arl0_events
         self._joint = Joint(first, second, relation.first_starts, relation.second_starts)
@@ -106,22 +106,32 @@ class RelationSeries:
         Resolved by a person, the detectors begin anew on the reference.
         """
         verdict = self.track.end(phase, offset, time_ms)
-        told, self.told = self.told, False
-        if told:
-            self.closed = offset
+        told = self.told is not None
+        self.hush(offset)
         if phase == "resolved":
             self.channel = Channel(self.relation.channel, self._arl0)
         return verdict if told else None
 
+    def hush(self, offset: int) -> None:
+        """What was told of it is over at ``offset``, whatever becomes of the episode itself."""
+        if self.told is not None:
+            self.told, self.closed = None, offset
+
+    def over(self, told: Suspicion, offset: int, time_ms: int) -> Verdict:
+        """What was told ends, and nothing was counted for that."""
+        bins = (0,) * len(self.relation.cells)
+        return Verdict("superseded", told, 0.0, 1.0, 0, 0, bins, offset, time_ms)
+
     def level(self) -> int:
         """0: nothing; 1: suspected, or withheld; 2: an episode is open."""
-        if self.told:
+        if self.told is not None:
             return 2
         return int(self.track.state != "quiet" and not self.track.is_checked)
 
     def snapshot(self) -> list[Any]:
         """All that changes, as plain data."""
-        return [self.channel.snapshot(), self.track.snapshot(), self.told, self.closed]
+        told = None if self.told is None else list(self.told._replace(seen=0))
+        return [self.channel.snapshot(), self.track.snapshot(), told, self.closed]
 
     def restore(self, data: Sequence[Any]) -> None:
         """Continue from `snapshot`.  Raises ValueError where it does not fit."""
@@ -130,4 +140,7 @@ class RelationSeries:
         self.track.restore(track)
         if told and self.track.state != "open":
             raise ValueError(f"{self.relation.name}: an episode was told of that is not open")
-        self.told, self.closed = bool(told), closed[0] if closed else -1
+        if told is True:  # stored before it was kept
+            told = self.track.suspicion
+        self.told = Suspicion(*told) if told else None
+        self.closed = closed[0] if closed else -1

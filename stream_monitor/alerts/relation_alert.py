@@ -9,12 +9,20 @@ from stream_monitor.alerts.wording import moment, ongoing
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.reference.fixed_point import FIXED_POINT
 from stream_monitor.reference.relation import RelationReference
+from stream_monitor.windows.distance import shown
 
 
 def relation_alert(
-    place: Place, series_name: str, relation: RelationReference, verdict: Verdict
+    place: Place,
+    series_name: str,
+    relation: RelationReference,
+    verdict: Verdict,
+    told_by: str | None = None,
 ) -> DriftAlert:
-    """Build the alert of ``verdict``; pure, so that a replay builds the very same one."""
+    """Build the alert of ``verdict``; pure, so that a replay builds the very same one.
+
+    ``told_by`` is the feature whose own episode tells it from now on.
+    """
     suspicion = verdict.suspicion
     now = None
     if verdict.n_events:
@@ -36,12 +44,13 @@ def relation_alert(
         detector=suspicion.detector,
         channel=suspicion.channel,
         direction=suspicion.direction,
-        effect=round(verdict.effect, 6),
+        effect=shown(verdict.effect),
         p_value=verdict.p_value,
         window_events=verdict.n_events,
         reference_mean=round(relation.correlation, 6),
         current_mean=None if now is None else round(now, 6),
-        explanation=_told(relation, verdict, now),
+        cause=None if told_by is None else f"feature/{told_by}",
+        explanation=_told(relation, verdict, now, told_by),
         reference=place.origin,
         topic=place.topic,
         partition=place.partition,
@@ -57,12 +66,16 @@ def relation_alert(
     )
 
 
-def _told(relation: RelationReference, verdict: Verdict, now: float | None) -> str:
+def _told(
+    relation: RelationReference, verdict: Verdict, now: float | None, told_by: str | None
+) -> str:
     """What depends on what, from how much to how much, since when."""
     names = f"{relation.first} and {relation.second}"
     after = "unknown" if now is None else _two_digits(now)
     moved = f"rank correlation {_two_digits(relation.correlation)} → {after}"
-    distance = f"PSI {max(verdict.effect, 0.0):.2g}"
+    distance = f"PSI {shown(verdict.effect):.2g}"
+    if told_by is not None:
+        return f"{names}: told of {told_by} from now on, which changed itself"
     if verdict.phase == "superseded":
         return f"{names}: ended by a new version or reference ({moved})"
     if verdict.phase == "resolved":

@@ -25,6 +25,7 @@ _MAX_KNOWN: Final = 1024
 _MAX_NEW: Final = 64
 """Names that are counted, and told of, at once."""
 _CLEAR_SPANS: Final = 4
+_FEW: Final = 4  # of a span's events: so few are no new feature, and keep none there
 _TOLD: Final = 5
 Happened = Literal["started", "ongoing", "recovered"]
 
@@ -32,7 +33,8 @@ Happened = Literal["started", "ongoing", "recovered"]
 class SchemaChange(NamedTuple):
     """After the event at ``position`` of the batch, ``names`` are there that nobody knows.
 
-    ``back`` events before it the first of them came; of ``recovered`` ones it says which were.
+    ``back`` events before it the first of them came; "ongoing" there are more of them, or fewer,
+    and of "recovered" ones it says which were.
     """
 
     position: int
@@ -49,7 +51,7 @@ class SchemaWatch:
         self._known = set(features)
         self._n_events = 0
         self._counts: dict[str, tuple[int, int]] = {}  # of this span: how many, and the first
-        self._clear = 0  # spans in which none of `new` came
+        self._clear: dict[str, int] = {}  # of `new`: spans running in which hardly an event had it
         self.new: tuple[str, ...] = ()
 
     def observe(self, table: Table) -> list[SchemaChange]:
@@ -121,13 +123,21 @@ class SchemaWatch:
         return name in self._counts or name in self.new or len(self._counts) < 2 * _MAX_NEW
 
     def _close(self, end: int) -> Iterator[SchemaChange]:
-        """A span is over: what none of the last four had is gone."""
-        there = any(name in self._counts for name in self.new)
-        self._clear = 0 if there or not self.new else self._clear + 1
+        """A span is over: what hardly an event of the last four had is gone."""
+        for name in self.new:
+            rare = self._counts.get(name, (0, 0))[0] < _FEW
+            self._clear[name] = self._clear.get(name, 0) + 1 if rare else 0
         self._counts.clear()
-        if self._clear == _CLEAR_SPANS:
-            gone, self.new, self._clear = self.new, (), 0
-            yield SchemaChange(end - 1, "recovered", gone, 0)
+        gone = [name for name in self.new if self._clear[name] >= _CLEAR_SPANS]
+        if not gone:
+            return
+        were, self.new = self.new, tuple(name for name in self.new if name not in gone)
+        for name in gone:
+            del self._clear[name]
+        if self.new:
+            yield SchemaChange(end - 1, "ongoing", self.new, 0)
+        else:
+            yield SchemaChange(end - 1, "recovered", were, 0)
 
     def mend(self) -> None:
         """A person says that it is well: the new names are known from now on."""
@@ -137,22 +147,26 @@ class SchemaWatch:
     def drop(self) -> None:
         """What is new is told of no more; if it is still there, it will be new again."""
         self._counts.clear()
-        self.new, self._clear = (), 0
+        self.new, self._clear = (), {}
 
     def snapshot(self) -> list[Any]:
         """All that changes, as plain data."""
         counts = [[name, *count] for name, count in sorted(self._counts.items())]
         learnt = sorted(self._known - self._features)
-        return [self._n_events, learnt, counts, list(self.new), self._clear]
+        clear = [self._clear.get(name, 0) for name in self.new]
+        return [self._n_events, learnt, counts, list(self.new), clear]
 
     def restore(self, data: Sequence[Any]) -> None:
         """Continue from `snapshot`.  Raises ValueError on what no snapshot holds."""
         n_events, learnt, counts, new, clear = data
         if n_events < 0 or any(not 0 < c <= SPAN_EVENTS for _, c, _ in counts):
             raise ValueError("impossible counts of unknown features")
-        if not 0 <= clear < _CLEAR_SPANS or (clear and not new):
+        if isinstance(clear, int):  # stored when it was one for all
+            clear = [clear] * max(len(new), clear > 0)
+        if len(clear) != len(new) or not all(0 <= one < _CLEAR_SPANS for one in clear):
             raise ValueError("impossible end of what is new")
-        self._n_events, self.new, self._clear = n_events, tuple(new), clear
+        self._n_events, self.new = n_events, tuple(new)
+        self._clear = dict(zip(new, clear, strict=True))
         self._known = {*self._features, *learnt}
         self._counts = {name: (count, first) for name, count, first in counts}
 

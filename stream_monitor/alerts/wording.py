@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from stream_monitor.alerts.episode import Verdict
 from stream_monitor.alerts.recovery import Clear
 from stream_monitor.reference.profile import FeatureReference
+from stream_monitor.windows.distance import shown
 
 
 def number(value: float) -> str:
@@ -79,7 +80,7 @@ def describe(
 ) -> str:
     """The sentence of an alert: what moved, from where to where, how far, since when."""
     since = f"since {moment(verdict.suspicion.onset_ms)}"
-    distance = f"PSI {max(verdict.effect, 0.0):.2g}"
+    distance = f"PSI {shown(verdict.effect):.2g}"
     moved = _moved(track, reference, verdict, current_mean)
     if verdict.phase in ("superseded", "resolved"):
         over = f"ended by a new version or reference ({moved})"

@@ -139,6 +139,17 @@ class WatchedSegment:
             ended = list(self._told(key, series.supersede(offset, time_ms), nothing))
             yield key, ended
 
+    def resolve(
+        self, whole_key: str, track: TrackName, offset: int, time_ms: int
+    ) -> Iterator[tuple[str, list[Decision]]]:
+        """A person ended an episode of the whole: that of its part here is over, too."""
+        nothing = Whole(frozenset(), ())
+        for key, series in self.series.items():
+            if self._whole_of[key] == whole_key:
+                decision = series.resolve(track, offset, time_ms)
+                ended = [] if decision is None else [decision]
+                yield key, list(self._told(key, ended, nothing))
+
     def snapshot(self) -> list[Any]:
         """What changes beside the series."""
         return [self._trail.snapshot(), sorted(map(list, self._withheld))]

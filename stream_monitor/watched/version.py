@@ -247,17 +247,32 @@ class WatchedVersion:
         return alerts
 
     def resolve(self, alert: DriftAlert, offset: int, time_ms: int) -> list[DriftAlert]:
-        """A person ends the episode of ``alert``; its series begins anew on its reference."""
+        """A person ends the episode of ``alert``; its series begins anew on its reference.
+
+        With a feature's end what follows from it: its episodes in segments, and its relations.
+        """
         if alert.series in self.relations.series:
             self._meta_dirty = True
             return self.relations.resolve(alert.series, offset, time_ms)
         if alert.series == SCHEMA:
             self._meta_dirty = True
             return self.schema.end("resolved", offset, time_ms)
-        series = self.series[alert.series]
-        decision = series.resolve(track_of(alert), offset, time_ms)
+        series, track = self.series[alert.series], track_of(alert)
+        decision = series.resolve(track, offset, time_ms)
         self._dirty.add(alert.series)
-        return [] if decision is None else self._alerts(alert.series, [decision])
+        if decision is None:
+            return []
+        alerts = self._alerts(alert.series, [decision])
+        if alert.series in self._segment_of:
+            return alerts
+        for segment in self._segments:
+            for key, decisions in segment.resolve(alert.series, track, offset, time_ms):
+                self._dirty.add(key)
+                alerts += self._alerts(key, decisions)
+        if alert.feature is not None:
+            self._meta_dirty = True
+            alerts += self.relations.resolve_those_of(alert.feature, offset, time_ms)
+        return alerts
 
     def levels(self) -> dict[str, int]:
         """Drift of every series: 0 none, 1 suspected, 2 an open episode."""

@@ -12,7 +12,8 @@ class ClosedFeature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
     ``bins`` counts the valid values by the bins of the reference; mean, sd, minimum and maximum
     exist for numeric features with a valid value.  ``psi`` is the plain index, ``effect`` the one
-    without the bias of few events (see `windows.distance`), ``jensen_shannon`` is in nats.
+    without the bias of few events, at least 0 (see `windows.distance`), ``jensen_shannon`` is in
+    nats.
     ``wasserstein`` is in standard deviations of the reference (normal scores; of a boolean the
     share that moved), ``ks`` and ``chi_square`` are the statistics of these tests with their
     p-values; ``drifted`` is the verdict (see `windows.comparison`).

@@ -58,6 +58,15 @@ def psi_adjusted(
     return index - freedom * unit, float(chdtrc(freedom, index / unit))
 
 
+def shown(effect: float, digits: int = 6) -> float:
+    """An effect as people and programs are told it: chance may leave less than none.
+
+    >>> shown(-0.0312), shown(0.1234567)
+    (0.0, 0.123457)
+    """
+    return round(effect, digits) if effect > 0 else 0.0
+
+
 def jensen_shannon(bins: Iterable[int], reference_bins: Iterable[int]) -> float:
     """Jensen-Shannon divergence in nats: 0 for equal shares, at most ln 2.
 

@@ -12,6 +12,7 @@ from stream_monitor.reference.profile import ReferenceProfile
 from stream_monitor.reference.transform import bin_positions
 from stream_monitor.windows.closed import ClosedFeature, ClosedWindow
 from stream_monitor.windows.comparison import compare
+from stream_monitor.windows.distance import shown
 from stream_monitor.windows.statistics import FeatureStatistics
 
 
@@ -110,7 +111,7 @@ def _closed(
         invalid=statistics.invalid,
         bins=bins,
         psi=found.psi,
-        effect=found.effect,
+        effect=shown(found.effect, 12),
         jensen_shannon=found.jensen_shannon,
         mean=statistics.mean(reference),
         sd=statistics.sd(reference),

@@ -90,13 +90,56 @@ def test_broken_data_is_told_from_a_shift_of_the_population() -> None:
     (one,) = incidents_of(broken)
     (other,) = incidents_of(moved)
 
-    assert [cause.name for cause in one.causes] == ["data_break", "population_shift"]
+    assert [cause.name for cause in one.causes] == ["data_break", "feature_change"]
     assert one.causes[0].score == 0.6
     assert top(other) == "population_shift"
     assert other.causes[0].score == 1.0
     assert (
         other.causes[0].why == "3 features moved, and with it what is predicted: a, b, c and 1 more"
     )
+
+
+def relation(first: str, second: str, began_h: float, **changes: Any) -> DriftAlert:
+    """An episode of how two features depend on each other."""
+    series = f"relation/{first}~{second}"
+    return episode(f"{first}~{second}", began_h, series=series, feature=None, **changes)
+
+
+def test_one_feature_that_moves_with_all_that_follows_from_it_is_no_shift_of_the_population() -> (
+    None
+):
+    moved = [
+        relation("a", "b", 0), relation("a", "c", 0), episode("a", 0),
+        episode("a of x", 0, series="segment/s=x/feature/a", feature="a", segment="s=x"),
+        episode("p", 1, kind="prediction", feature=None, series="prediction"),
+    ]  # fmt: skip
+
+    (one,) = incidents_of(moved)
+
+    assert [cause.name for cause in one.causes] == ["feature_change"]
+    assert one.explanation.startswith("a, a of s=x moved, and with it what is predicted, since")
+
+
+def test_two_features_that_only_stopped_following_each_other_are_no_shift_of_the_population() -> (
+    None
+):
+    (broken,) = incidents_of([relation("a", "b", 0)])
+    (both,) = incidents_of([relation("a", "b", 0), episode("a", 0), episode("b", 0)])
+    (apart,) = incidents_of([relation("a", "c", 0), episode("a", 0), episode("b", 0)])
+    (beside,) = incidents_of([relation("a", "b", 0), episode("a", 0, kind="quality")])
+
+    assert [top(one) for one in (broken, both, apart)] == [
+        "relation_change", "feature_change", "population_shift",
+    ]  # fmt: skip
+    assert broken.causes[0].why == "a and b depend on each other as they did not"
+    assert apart.causes[0].why == "2 features moved: a, b"
+    assert top(beside) == "data_break"
+
+
+def test_a_prediction_that_moves_alone_is_said_to() -> None:
+    (one,) = incidents_of([episode("p", 0, kind="prediction", feature=None, series="prediction")])
+
+    assert top(one) == "prediction_change"
 
 
 def test_what_begins_with_a_version_comes_from_it() -> None:

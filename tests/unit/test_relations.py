@@ -8,6 +8,8 @@ import msgspec
 import numpy as np
 import pytest
 
+from driftline.replay.episodes import episodes_of
+from stream_monitor.alerts.incidents import incidents_of
 from stream_monitor.alerts.policy import EpisodePolicy
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.drift.calibration import Budget
@@ -153,6 +155,71 @@ def test_what_a_feature_hid_is_told_when_it_has_returned() -> None:
     returned = next(a for a in alerts if a.series == "feature/a" and a.phase == "recovered")
     assert returned.decided_offset < began.decided_offset < returned.decided_offset + 600
     assert 2_000 <= began.detected_offset <= 2_300
+
+
+def turned(rng: np.random.Generator, n: int, shift: float) -> dict[str, Floats]:
+    """``b`` stops following ``a``, and moves."""
+    columns = pair(rng, n, 0.0)
+    return {"a": columns["a"], "b": columns["b"] + shift}
+
+
+def test_what_a_relation_told_is_told_of_the_feature_once_that_is_found_to_have_moved() -> None:
+    rng = np.random.default_rng(15)
+
+    told = alerts_of(
+        pair(rng, N, 0.9), pair(rng, 2_000, 0.9), turned(rng, 6_000, 0.3), pair(rng, 9_000, 0.9)
+    )
+    first, *others = sorted(told, key=lambda alert: alert.decided_offset)
+
+    assert (first.series, first.phase) == ("relation/a~b", "started")
+    began = next(a for a in others if a.series == "feature/b")
+    (over,) = (a for a in others if a.episode_id == first.episode_id and a.phase != "ongoing")
+    assert (over.phase, over.cause) == ("superseded", "feature/b")
+    assert over.decided_offset == began.decided_offset
+    assert over.explanation == "a and b: told of b from now on, which changed itself"
+    found = episodes_of([first, *others], lambda offset: offset, str, timed=False)
+    assert [one.feature for one in found] == ["b"]
+    (incident,) = incidents_of([first, *others])
+    assert [cause.name for cause in incident.causes] == ["feature_change"]
+    assert incident.causes[0].why == "b moved"
+
+
+def test_all_of_it_ends_and_nothing_is_told_twice_however_the_log_is_cut() -> None:
+    rng = np.random.default_rng(15)
+    reference = profile(pair(rng, N, 0.9))
+    rows = joined(
+        pair(rng, 2_000, 0.9), turned(rng, 6_000, 0.3), pair(rng, 3_000, 0.0), pair(rng, 9_000, 0.9)
+    )
+    whole, cut = version_of(reference), version_of(reference)
+    expected = whole.observe(batch_of(rows))[1]
+    found = list[DriftAlert]()
+    for start in range(0, 20_000, 333):
+        part = {name: column[start : start + 333] for name, column in rows.items()}
+        found += cut.observe(batch_of(part, start))[1]
+        again = version_of(reference)
+        again.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(cut.dirty())))
+        cut = again
+        cut._meta_dirty, cut._dirty = True, set(cut.series)
+
+    def by_offset(alerts: list[DriftAlert]) -> list[DriftAlert]:
+        return sorted(alerts, key=lambda a: (a.decided_offset, a.alert_id))
+
+    assert by_offset(found) == by_offset(expected)
+    assert {a.phase for a in found if a.series == "relation/a~b"} >= {"superseded", "recovered"}
+    assert max(cut.levels().values()) == 0
+
+
+def test_to_resolve_a_feature_resolves_what_follows_from_it() -> None:
+    rng = np.random.default_rng(16)
+    watched = version_of(profile(pair(rng, N, 0.9)))
+    alerts = watched.observe(batch_of(joined(pair(rng, 2_000, 0.9), turned(rng, 2_000, 2.0))))[1]
+    began = next(a for a in alerts if a.series == "feature/b")
+    assert watched.levels()["relation/a~b"] > 0
+
+    ended = watched.resolve(began, 4_000, 4_000_000)
+
+    assert {a.series: a.phase for a in ended}["feature/b"] == "resolved"
+    assert watched.levels() == dict.fromkeys(watched.levels(), 0)
 
 
 def test_a_broken_feature_says_it_all() -> None:

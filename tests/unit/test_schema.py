@@ -80,6 +80,35 @@ def test_a_feature_that_is_gone_again_is_over() -> None:
     assert version.levels()["schema"] == 0
 
 
+def test_one_of_two_that_is_gone_again_is_no_longer_told_to_be_new() -> None:
+    first, then, last = schema_alerts(
+        watched(), wind=only_from(200, numbers(2), 400), rain=only_from(200, numbers(3), 700)
+    )
+
+    assert "features rain, wind, since" in first.explanation
+    assert (then.phase, last.phase) == ("ongoing", "recovered")
+    assert "new feature rain, since 1970-01-01 00:03Z" in then.explanation
+    assert last.explanation == "schema: feature rain is gone again"
+
+
+def test_a_straggler_that_still_sends_it_keeps_nothing_open() -> None:
+    wind = only_from(300, numbers(2), 500)
+    wind[500::40] = 1.0
+
+    assert [a.phase for a in schema_alerts(watched(), wind=wind)] == ["started", "recovered"]
+
+
+def test_an_end_that_was_stored_for_all_names_at_once_goes_on() -> None:
+    watch, again = SchemaWatch({"a"}), SchemaWatch({"a"})
+    watch.observe(Table([*KNOWN, *[{"fare": 1.0}] * SPAN_EVENTS, *[{}] * 2 * SPAN_EVENTS]))
+    stored = watch.snapshot()
+    assert stored[-1] == [2]
+
+    again.restore([*stored[:-1], 2])
+
+    assert again.snapshot() == stored
+
+
 def test_one_that_comes_and_goes_is_one_alert() -> None:
     bursts = np.where(np.arange(N) % 300 < 100, numbers(2), np.nan)
     assert len(schema_alerts(watched(), wind=np.where(np.arange(N) < 200, np.nan, bursts))) == 1

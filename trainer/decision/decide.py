@@ -194,7 +194,7 @@ def _spent(alert: DriftAlert, history: History, spec: RetrainSpec) -> Decision |
 
 _OVER: Final = {
     "recovered": "The drift went away before there were enough labels.",
-    "superseded": "Another version took over before there were enough labels.",
+    "superseded": "Another version, or another episode, took over before there were enough labels.",
     "resolved": "A person resolved the drift before there were enough labels.",
 }
 
