@@ -3,15 +3,24 @@
 The value is plain JSON; what kind of event it is stands in the header ``ce_type``.  A record
 without that header is read by its shape: a body with ``label`` and no ``features`` is a label,
 any other an inference event.
+
+JSON has no word for what is no number: `encode` writes null.  Others write ``NaN`` and
+``Infinity`` all the same, and numbers that are too large for any float: `decode` reads them as
+null.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+import json
+import math
+from typing import Any, Final, cast
 
 import msgspec
 
 from producer.events import CE_TYPE_OF, EVENT_OF_CE_TYPE, Event, InferenceEvent, Label
+
+_MAX_DIGITS: Final = 308  # a float has no more
+_FORGIVEN: Final = (None, CE_TYPE_OF[InferenceEvent], CE_TYPE_OF[Label])
 
 
 class RefusedRecord(ValueError):  # noqa: N818 - the refusal is the producer's fault, and expected
@@ -57,19 +66,11 @@ _decode_inference: Final = msgspec.json.Decoder(InferenceEvent).decode
 _decode_label: Final = msgspec.json.Decoder(Label).decode
 
 
-def _plain(value: object) -> object:
-    """Numbers of numpy and the like, by what they say they are."""
-    item = getattr(value, "item", None)
-    if callable(item):
-        return item()
-    raise TypeError(f"{type(value).__name__} is no JSON value")
-
-
 _LABEL: Final = Label(id="", model="", label=0, time_ms=0)
 _INFERENCE: Final = InferenceEvent(
     id="", model="", version="", time_ms=0, features={}, prediction=0
 )
-_encoder: Final = msgspec.json.Encoder(enc_hook=_plain)
+_encoder: Final = msgspec.json.Encoder()
 
 
 def encode(event: Event) -> bytes:
@@ -135,10 +136,47 @@ def decode(value: bytes, kind: str | None = None) -> Event:
         if decoder is None:
             raise UnknownKind(kind)
         event: Event = decoder(value)
-    except msgspec.ValidationError as error:
-        raise RefusedRecord("invalid_event", str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RefusedRecord("malformed_json", str(error)) from error
+        if _has_odd_numbers(value, kind, error):
+            found = _with_odd_numbers(value, kind)
+            if found is not None:
+                return found
+        reason = "invalid_event" if isinstance(error, msgspec.ValidationError) else "malformed_json"
+        raise RefusedRecord(reason, str(error)) from error
     except RecursionError:
         raise RefusedRecord("malformed_json", "the value is nested too deeply") from None
     return event
+
+
+def _has_odd_numbers(value: bytes, kind: str | None, error: Exception) -> bool:
+    """Whether an event, or a label, may be refused for no more than what `_with_odd_numbers` mends.
+
+    Not where a lone surrogate may be inside: the standard library's parser would let it pass.
+    """
+    if kind not in _FORGIVEN or b"\\ud" in value.lower():
+        return False
+    return b"NaN" in value or b"Infinity" in value or "out of range" in str(error)
+
+
+def _with_odd_numbers(value: bytes, kind: str | None) -> Event | None:
+    """The event of a value with numbers that JSON does not have; ``None``: that is not it."""
+    try:
+        body = json.loads(
+            value, parse_constant=lambda _: None, parse_float=_finite, parse_int=_bounded_int
+        )
+        if kind is None and isinstance(body, dict):
+            is_label = "label" in body and "features" not in body
+            kind = CE_TYPE_OF[Label if is_label else InferenceEvent]
+        event: Event = msgspec.convert(body, cast("type[Event]", EVENT_OF_CE_TYPE[kind or ""]))
+    except (ValueError, KeyError, RecursionError):
+        return None
+    return event
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None
+
+
+def _bounded_int(text: str) -> int | None:
+    return int(text) if len(text) <= _MAX_DIGITS else None

@@ -18,7 +18,8 @@ Logged: TypeAlias = tuple[Callable[..., InferenceEvent | Label], tuple[Any, ...]
 class Counters(msgspec.Struct, frozen=True, kw_only=True):
     """``accepted == delivered + sum(dropped.values()) + spooled + in_flight``, at any moment.
 
-    Reasons to drop: ``queue_full``, ``invalid`` (not JSON), ``undelivered`` (at close),
+    Reasons to drop: ``queue_full``, ``invalid`` (what the monitor would reject; ``invalid`` says
+    why, by its reasons), ``undelivered`` (at close),
     ``spool_full``, ``spool_failed`` (the disk refused), ``spool_damaged`` (unreadable when it was
     to be sent again), and the names of Kafka's errors.
 
@@ -34,6 +35,7 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
     spooled: int = 0
     recovered: int = 0
     unrecoverable: int = 0
+    invalid: dict[str, int] = {}
 
 
 class Tally:
@@ -49,6 +51,7 @@ class Tally:
         self._taken = 0
         self._delivered = 0
         self._dropped: Counter[str] = Counter()
+        self._invalid: Counter[str] = Counter()
         self._spooled = 0
         self._recovered = 0
         self._unrecoverable = 0
@@ -75,6 +78,13 @@ class Tally:
         with self._lock:
             self._dropped[reason] += n
             return self._dropped[reason]
+
+    def reject(self, reason: str) -> int:
+        """One is what the monitor would reject; answers how many were, for this reason."""
+        with self._lock:
+            self._dropped["invalid"] += 1
+            self._invalid[reason] += 1
+            return self._invalid[reason]
 
     def spool(self, n: int) -> None:
         """Some lie on disk now."""
@@ -117,4 +127,5 @@ class Tally:
                 spooled=self._spooled,
                 recovered=self._recovered,
                 unrecoverable=self._unrecoverable,
+                invalid=dict(self._invalid),
             )

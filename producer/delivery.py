@@ -10,8 +10,10 @@ from typing import Any, Final, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from producer.codec import encode, headers, headers_of
+from producer.checks import Checks
+from producer.codec import RefusedRecord, encode, headers, headers_of
 from producer.counters import Logged, Tally
+from producer.limits import Limits
 from producer.routing import key_of
 from producer.spool.disk_spool import DiskSpool
 from producer.spool.overflow import Overflow
@@ -27,6 +29,7 @@ FINISH_S: Final = 5.0
 _SLICE: Final = 500
 _SPOOL_SLICE: Final = 5_000
 _COMPLAIN_EVERY_S: Final = 10.0
+_LIMITS: Final = Limits()
 _PURGED: Final = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})  # noqa: SLF001
 
 
@@ -59,6 +62,7 @@ class Delivery:
         self._overflow = (
             None if spool is None else Overflow(spool, tally, self._send_again, self._complain)
         )
+        self._checks = Checks(_LIMITS)
         self._stop = threading.Event()
         self._fatal = False
         self._complained_s = 0.0
@@ -132,11 +136,14 @@ class Delivery:
         try:
             make, fields = logged
             event = make(*fields)
+            self._checks.check(event, time.time_ns() // 1_000_000)
             key = key_of(event.model, event.id, self._shards)
-            return key, encode(event), headers(event, source=self._source)
-        except Exception as error:  # noqa: BLE001 - whatever a caller may have passed
-            self._drop("invalid", str(error))
-            return None
+            return key, _bounded(encode(event)), headers(event, source=self._source)
+        except RefusedRecord as why:
+            self._reject(why.reason, str(why))
+        except BaseException as error:  # noqa: BLE001 - a caller's object may raise anything
+            self._reject("no_value", _said(error))
+        return None
 
     def _send(self, logged: Logged) -> bool:
         """Hand one event over; False if librdkafka's queue is full, to be tried again."""
@@ -211,6 +218,15 @@ class Delivery:
         old.purge()
         old.flush(1.0)  # its callbacks count what it held
 
+    def _reject(self, reason: str, detail: str) -> None:
+        """Count what the monitor would reject; the first one of each reason is always logged."""
+        count = self._tally.reject(reason)
+        text = f"{count} events are invalid ({reason}), the last one: {detail}"
+        if count == 1:
+            log.warning("%s", text)
+        else:
+            self._complain(text)
+
     def _drop(self, reason: str, detail: str) -> None:
         lost = self._tally.drop(reason)
         self._complain(f"{lost} events lost ({reason}), the last one: {detail}")
@@ -220,3 +236,18 @@ class Delivery:
         if now - self._complained_s >= _COMPLAIN_EVERY_S:
             self._complained_s = now
             log.warning("%s", text)
+
+
+def _bounded(value: bytes) -> bytes:
+    if len(value) > _LIMITS.max_value_bytes:
+        why = f"value: {len(value):,} bytes, over {_LIMITS.max_value_bytes:,}"
+        raise RefusedRecord("too_large", why)
+    return value
+
+
+def _said(error: BaseException) -> str:
+    """What an error says of itself, whatever its class makes of that."""
+    try:
+        return f"{type(error).__name__}: {error}"[:300]
+    except BaseException:  # noqa: BLE001 - as the caller says
+        return type(error).__name__

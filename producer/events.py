@@ -31,31 +31,42 @@ MAX_RECORD_BYTES: Final = 8 << 20
 MAX_EVENT_BYTES: Final = 8_000_000
 """Of an event as JSON; a `ModelUpdate` with the profile of a wide model comes near."""
 
-Prediction: TypeAlias = float | int | str | bool | dict[str, float]
-"""A number, a class name, or a map of class to probability."""
+Prediction: TypeAlias = float | int | str | bool | list[Any] | dict[str, Any] | None
+"""A number, a class name, a map of class to probability, or several numeric outputs (a list, or a
+map of names that holds no probabilities).  ``None`` is an invalid prediction, like one that is not
+a number, and anything else that JSON may hold; an event without a prediction is another thing."""
 
 
 class InferenceEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """What a model predicted.  ``id`` joins the label; ``time_ms`` is event time (Unix, UTC)."""
+    """What a model predicted.  ``id`` joins the label; ``time_ms`` is event time (Unix, UTC).
+
+    Without ``prediction`` an event has inputs alone.
+    """
 
     id: str
     model: str
     version: str
     time_ms: int
     features: dict[str, Value]
-    prediction: Prediction
+    prediction: Prediction | msgspec.UnsetType = msgspec.UNSET
     segment: dict[str, str] | None = None
+
+    @property
+    def said(self) -> Prediction:
+        """The prediction; ``None`` where it is invalid, or there is none."""
+        return None if self.prediction is msgspec.UNSET else self.prediction
 
 
 class Label(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The ground truth of the prediction with the same ``id``.
 
-    With ``version`` and ``prediction`` inside, it needs no join.
+    With ``version`` and ``prediction`` inside, it needs no join.  A label may be anything JSON;
+    what is no value cannot be compared, and is counted.
     """
 
     id: str
     model: str
-    label: float | int | str | bool
+    label: Any
     time_ms: int
     version: str | None = None
     prediction: Prediction | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import math
 import os
 import socket
 import time
@@ -12,13 +11,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
+from msgspec import UNSET
+
 from producer.counters import Counters, Logged, Tally
 from producer.delivery import Delivery
-from producer.events import InferenceEvent, Label, Prediction, Value
+from producer.events import InferenceEvent, Label
 from producer.identity import uuid7
 from producer.names import escape, require_name
 from producer.routing import METADATA_MS, topic_names
 from producer.spool.disk_spool import DiskSpool
+from producer.times import time_ms_of
+from producer.values import id_of, json_of, prediction_of, segment_of, settled, values_of
 
 _WAIT_S: Final = 0.005
 
@@ -35,9 +38,11 @@ class InferenceLogger:
     ``librdkafka`` setting.
 
     It is safe to fork after construction (a child starts with an empty queue and counters of its
-    own) and to call from any thread.  Values that are no JSON and times that are no number are
-    dropped as ``invalid``; not-a-number and infinity are sent as null, a missing value.  Features
-    may be changed by the caller after `log` returns.
+    own) and to call from any thread.  Values of numpy, pandas and the standard library are sent as
+    what they stand for (`producer.values`); not-a-number, infinity, ``pandas.NA`` and ``NaT`` as
+    null, a missing value.  What the monitor would reject (a list among the features, 600 of them, a
+    text of 5,000 bytes) is dropped as ``invalid``, counted by its reason, and logged once.
+    Features may be changed by the caller after `log` returns.
 
     With a ``spool``, a folder on a local disk, what Kafka did not take goes there instead of being
     dropped, up to ``spool_max_bytes`` in the whole folder, and to Kafka when it takes again; what a
@@ -145,36 +150,44 @@ class InferenceLogger:
     def log(
         self,
         *,
-        features: Mapping[str, Value],
-        prediction: Prediction,
+        features: Mapping[str, Any],
+        prediction: Any = UNSET,
         id: str | None = None,  # noqa: A002 - the contract's word
-        time_ms: float | None = None,
-        segment: Mapping[str, str] | None = None,
+        time_ms: Any = None,
+        segment: Mapping[str, Any] | None = None,
         version: str | None = None,
     ) -> str:
-        """Log one prediction; answers its id, by which `label` finds it later."""
+        """Log one prediction; answers its id, by which `label` finds it later.
+
+        Without ``prediction`` the event has inputs alone; ``None``, or what is no number, is an
+        invalid prediction, of which the monitor tells.  ``time_ms`` may be in seconds, micro- or
+        nanoseconds (told by its size), a date, or ISO 8601 text.
+        """
+        now_ms = int(time.time() * 1000)
+        event_id = id
         try:
-            # A time may have the fraction of ``time.time() * 1000``; floor raises for no number.
-            at_ms = int(time.time() * 1000) if time_ms is None else math.floor(time_ms)
-            event_id = uuid7(at_ms) if id is None else id
-            copied = dict(features)
+            at_ms = now_ms if time_ms is None else time_ms_of(time_ms)
+            event_id = uuid7(at_ms) if id is None else id if type(id) is str else id_of(id)
+            of_version = self.version if version is None else version
+            said = prediction if type(prediction) is float else settled(prediction)
             part = None if segment is None else dict(segment)
-        except Exception:  # noqa: BLE001 - whatever a caller may have passed
-            if not self._disabled:
-                self._tally.turn_away("invalid")
-            return uuid7(int(time.time() * 1000)) if id is None else id
-        of_version = self.version if version is None else version
-        self._put((_event, (event_id, self.model, of_version, at_ms, copied, prediction, part)))
+            logged = event_id, self.model, of_version, at_ms, dict(features), said, part
+        except KeyboardInterrupt:
+            raise  # a person's, not the caller's
+        except BaseException as error:  # noqa: BLE001 - whatever a caller may have passed
+            self._put((_unfit, (error,)))
+            return uuid7(now_ms) if event_id is None else event_id
+        self._put((_event, logged))
         return event_id
 
     def label(
         self,
         *,
         id: str,  # noqa: A002 - the contract's word
-        label: float | str | bool,
-        time_ms: float | None = None,
+        label: Any,
+        time_ms: Any = None,
         version: str | None = None,
-        prediction: Prediction | None = None,
+        prediction: Any = None,
     ) -> None:
         """Log the ground truth of the prediction with this id."""
         at_ms = int(time.time() * 1000) if time_ms is None else time_ms
@@ -236,25 +249,26 @@ def _event(
     model: str,
     version: str,
     time_ms: int,
-    features: dict[str, Value],
-    prediction: Prediction,
-    segment: dict[str, str] | None,
+    features: dict[Any, Any],
+    prediction: Any,
+    segment: dict[Any, Any] | None,
 ) -> InferenceEvent:
     return InferenceEvent(
-        id=event_id, model=model, version=version, time_ms=time_ms,
-        features=features, prediction=prediction, segment=segment,
+        id=event_id, model=model, version=version, time_ms=time_ms, features=values_of(features),
+        prediction=prediction if prediction is UNSET else prediction_of(prediction),
+        segment=None if segment is None else segment_of(segment),
     )  # fmt: skip
 
 
 def _label(
-    event_id: str,
-    model: str,
-    label: float | str | bool,  # noqa: FBT001
-    time_ms: float,
-    version: str | None,
-    prediction: Prediction | None,
+    event_id: str, model: str, label: Any, time_ms: Any, version: str | None, prediction: Any
 ) -> Label:
     return Label(
-        id=event_id, model=model, label=label, time_ms=math.floor(time_ms),
-        version=version, prediction=prediction,
+        id=id_of(event_id), model=model, label=json_of(label), time_ms=time_ms_of(time_ms),
+        version=version, prediction=prediction_of(prediction),
     )  # fmt: skip
+
+
+def _unfit(error: BaseException) -> InferenceEvent:
+    """What was logged cannot even be copied: the thread counts it."""
+    raise error

@@ -6,9 +6,9 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
+from producer.limits import Limits
 from stream_monitor.alerts.policy import EpisodePolicy
 from stream_monitor.drift.calibration import Budget
-from stream_monitor.ingest.limits import Limits
 from stream_monitor.labels.spec import LabelSpec
 from stream_monitor.reference.fit import MIN_EVENTS
 from stream_monitor.traffic.spec import VolumeSpec

@@ -7,6 +7,7 @@ the dead letters.  What a crash lets it write again has the same id, and is remo
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -14,10 +15,12 @@ from typing import Any, Final, NamedTuple
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from driftline.forwarding.mapping import FieldMap, event_of
+from producer.checks import Checks
 from producer.codec import RefusedRecord
 from producer.events import Event
 from producer.failpoint import failpoint
 from producer.headers import kind_of
+from producer.limits import Limits
 from producer.names import escape
 from producer.writer import LogWriter, TooLarge, Undelivered
 from stream_monitor.ingest.records import LogRecord
@@ -105,6 +108,7 @@ class Forwarder:
         )  # fmt: skip
         self._letters = Producer({**client, "log_level": 0, "enable.idempotence": True})
         self._lost_letters = ""
+        self._checks = Checks(Limits())
         self._consumer.subscribe([source])
         self.forwarded = Forwarded()
 
@@ -170,6 +174,7 @@ class Forwarder:
         for i, message in enumerate(records):
             try:
                 event = self._event(message)
+                self._checks.check(event, time.time_ns() // 1_000_000)
                 self._writer.write(event, on_too_large=partial(doubt, i, event))
             except RefusedRecord as why:
                 refused[i] = Refused(why.reason, str(why))

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
 from producer.codec import RefusedRecord, decode
 from producer.events import Event, InferenceEvent, Label
+from producer.times import time_ms_of
 
 Kind: TypeAlias = Literal["label", "event"]
 _KINDS: Final[dict[str, Kind]] = {"label": "label", "event": "event"}
 _decode: Final = msgspec.json.Decoder().decode
 _SCALARS: Final = (str, int, float, bool, type(None))
-_SECONDS_BELOW: Final = 10**11  # a number below is seconds: in milliseconds it were 1973
 _OWN: Final = frozenset({"io.driftline.inference.v1", "io.driftline.label.v1"})
 
 
@@ -92,14 +91,14 @@ def event_of(
 
 
 def _label(row: Mapping[str, Any], fields: FieldMap, model: str, at_ms: int) -> Label:
-    name, truth = row.get(fields.id_field), row.get(fields.label_field)
+    name = row.get(fields.id_field)
     if not isinstance(name, str | int) or isinstance(name, bool):
         raise RefusedRecord(
             "invalid_event", f"{fields.id_field}: a label needs its prediction's id"
         )
-    if not isinstance(truth, str | int | float):
+    if fields.label_field not in row:
         raise RefusedRecord("invalid_event", f"{fields.label_field}: no label")
-    return Label(id=str(name), model=model, label=truth, time_ms=at_ms)
+    return Label(id=str(name), model=model, label=row[fields.label_field], time_ms=at_ms)
 
 
 def _inference(
@@ -139,14 +138,10 @@ def _named(row: Mapping[str, Any], name: str, field: str, what: str) -> str:
 
 
 def _time_ms(found: object, field: str, otherwise_ms: int) -> int:
-    """Milliseconds of a number (or seconds), or of an ISO 8601 text; without a zone it is UTC."""
+    """Event time of a field, as `producer.times` reads it."""
     if found is None:
         return otherwise_ms
-    if isinstance(found, int | float) and not isinstance(found, bool) and abs(found) < 1e17:
-        return round(found * 1000) if found < _SECONDS_BELOW else round(found)
     try:
-        moment = datetime.fromisoformat(str(found))
-    except ValueError:
-        raise RefusedRecord("invalid_event", f"{field}: {str(found)[:40]!r} is no time") from None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return round(moment.timestamp() * 1000)
+        return time_ms_of(found)
+    except (ValueError, OverflowError) as error:
+        raise RefusedRecord("invalid_event", f"{field}: {error}") from None

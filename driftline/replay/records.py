@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 import pandas as pd
+from msgspec import UNSET
 
 from driftline.replay.stored import SEGMENT
 from driftline.tables.convert import plain_of, values_of
@@ -139,14 +140,13 @@ def batches(rows: Rows, places: Places) -> Iterator[RecordBatch]:
     for i, (time_ms, values) in enumerate(zip(rows.times_ms, columns, strict=False)):
         row = rows.first + i
         offset = places.offset(row)
-        prediction = 0.0 if rows.predictions is None else rows.predictions[i]
         event = InferenceEvent(
             id=f"row-{row}", model=MODEL, version=VERSION, time_ms=time_ms,
             features={
                 name: value for name, value in zip(names, values, strict=True)
                 if value is not None or name not in rows.unknown
             },
-            prediction="missing" if prediction is None else prediction,
+            prediction=UNSET if rows.predictions is None else rows.predictions[i],
             segment=None if rows.segments is None else rows.segments[i],
         )  # fmt: skip
         records.append(LogRecord(offset, appended_ms, CE_TYPE_OF[InferenceEvent], encode(event)))

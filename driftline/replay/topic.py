@@ -14,6 +14,8 @@ from driftline.tables.refusal import BadSource
 from producer.codec import RefusedRecord, decode
 from producer.drill import is_shadow
 from producer.events import CE_TYPE_OF, Event, InferenceEvent, Label, ModelUpdate, Prediction
+from stream_monitor.reference.loss import most_probable
+from stream_monitor.reference.outputs import outputs_of
 from stream_monitor.reference.profile import ReferenceProfile, profile_from_data
 
 TIME: Final = "time_ms"
@@ -207,11 +209,11 @@ def _row(event: InferenceEvent, where: str, *, profiled: bool) -> dict[str, Any]
     clash = sorted(event.features.keys() & _ROLES)
     if clash:
         raise BadSource(f"{where}: a feature and a field are both called {clash[0]!r}")
-    row = {TIME: event.time_ms, PREDICTION: event.prediction, **event.features}
-    return row | ({SEGMENT: event.segment} if profiled else {PREDICTION: _said(event.prediction)})
+    row = {TIME: event.time_ms, PREDICTION: event.said, **event.features}
+    return row | ({SEGMENT: event.segment} if profiled else {PREDICTION: _said(event.said)})
 
 
-def _said(prediction: Prediction) -> Prediction | None:
+def _said(prediction: Prediction) -> Prediction:
     if not isinstance(prediction, dict) or prediction.keys() <= _BINARY:
         return prediction
-    return max(sorted(prediction), key=prediction.__getitem__) if prediction else None
+    return prediction if outputs_of([prediction]) else most_probable(prediction)

@@ -19,8 +19,8 @@ from driftline.tables.times import times_ms, with_times
 from producer.codec import encode
 from producer.events import CE_TYPE_OF, Event, InferenceEvent, Label, Value
 from producer.injection import Injection, inject
+from producer.limits import Limits
 from stream_monitor.ingest.decode import decode
-from stream_monitor.ingest.limits import Limits
 from stream_monitor.ingest.records import LogRecord, RecordBatch
 
 _SD_ROWS: Final = 10_000

@@ -10,6 +10,7 @@ import pandas as pd
 
 from driftline.tables.convert import floats_of
 from driftline.tables.refusal import BadSource
+from producer.times import is_count
 from stream_monitor.reference.clock import clock_ms, written_days
 from stream_monitor.reference.fixed_point import Bools, Floats
 from stream_monitor.reference.values import category
@@ -27,6 +28,8 @@ def times_ms(series: pd.Series[Any]) -> Sequence[int]:
     Raises:
         BadSource: a row has no time, or another unit, or numbers are days like 20240131.
     """
+    if _count_since_1970(series):
+        series = pd.to_numeric(series)
     if pd.api.types.is_numeric_dtype(series):
         clock = floats_of(series)
         _refuse(series, written_days(clock), "is a day as it is written, not seconds since 1970")
@@ -43,6 +46,12 @@ def times_ms(series: pd.Series[Any]) -> Sequence[int]:
     _refuse(series, bad, "is no time since 1970 (ISO 8601, or a number)")
     times: list[int] = numbers.astype(np.int64).tolist()
     return times
+
+
+def _count_since_1970(series: pd.Series[Any]) -> bool:
+    """Whether the times are texts that are numbers, like 1711800000, and no dates."""
+    texts = series.dropna()
+    return len(texts) > 0 and all(isinstance(text, str) and is_count(text) for text in texts)
 
 
 def with_times(frame: pd.DataFrame, column: str | None, written: str | None) -> pd.DataFrame:

@@ -70,6 +70,15 @@ def track_of(alert: DriftAlert) -> TrackName:
     return next(track for track, kind in _KIND_OF.items() if kind == alert.kind)
 
 
+def _name_of(series_name: str, name: str) -> str:
+    """What a sentence calls a series: one of several outputs is the prediction's.
+
+    >>> _name_of("prediction/eta", "eta"), _name_of("feature/eta", "eta")
+    ('prediction eta', 'eta')
+    """
+    return f"prediction {name}" if series_name.startswith("prediction/") else name
+
+
 def alert_of(
     place: Place,
     series_name: str,
@@ -120,7 +129,7 @@ def alert_of(
         current_mean=None if track == "validity" else current_mean,
         cause=_CAUSE_OF.get(track),
         explanation=("" if segment is None else f"{segment}: ")
-        + describe(reference.name, track, reference, verdict, current_mean)
+        + describe(_name_of(series_name, reference.name), track, reference, verdict, current_mean)
         + meaning,
         reference=place.origin,
         topic=place.topic,

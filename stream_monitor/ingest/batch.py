@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
+from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 from producer.events import Prediction
@@ -23,7 +24,7 @@ class EventBatch:
 
     ``offsets``, ``times_ms`` (event time) and ``ids`` (64-bit hashes) have shape (n,).
     ``features`` are the values as they were sent; ``segments`` what events say of themselves
-    beside them.
+    beside them.  A prediction is ``UNSET`` where an event has none.
     """
 
     model: str
@@ -31,7 +32,7 @@ class EventBatch:
     offsets: Ints
     times_ms: Ints
     ids: NDArray[np.uint64]
-    predictions: Sequence[Prediction]
+    predictions: Sequence[Prediction | UnsetType]
     features: Table
     segments: Table
 
@@ -50,3 +51,9 @@ class EventBatch:
             self.features[part],
             self.segments[part],
         )
+
+    def said(self) -> Ints | None:
+        """Where the events with a prediction stand, (m,); ``None``: all of them have one."""
+        if UNSET not in self.predictions:
+            return None
+        return np.array([i for i, p in enumerate(self.predictions) if p is not UNSET], np.int64)

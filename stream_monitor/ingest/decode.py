@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from producer.checks import Checks
 from producer.codec import RefusedRecord
 from producer.codec import decode as decode_value
 from producer.events import CE_TYPE_OF, Event, ModelUpdate
+from producer.limits import Limits
 from stream_monitor.contracts import DeadLetter
-from stream_monitor.ingest.checks import Checks
-from stream_monitor.ingest.limits import Limits
 from stream_monitor.ingest.records import LogRecord, RecordBatch
-from stream_monitor.ingest.refusal import Refusal, dead_letter
+from stream_monitor.ingest.refusal import dead_letter
 
 _UPDATE = CE_TYPE_OF[ModelUpdate]
 
@@ -41,7 +41,7 @@ def decode(batch: RecordBatch, limits: Limits) -> Decoded:
                 value = _bounded(value, kind, limits)
             event = decode_value(value, kind)
             check(event, record.timestamp_ms)
-        except (RefusedRecord, Refusal) as refusal:
+        except RefusedRecord as refusal:
             refused.append(
                 dead_letter(
                     batch.topic,
@@ -58,10 +58,10 @@ def decode(batch: RecordBatch, limits: Limits) -> Decoded:
 
 
 def _bounded(value: bytes | None, kind: str | None, limits: Limits) -> bytes:
-    """Judge a record without a value, or one of unusual size.  Raises `Refusal`."""
+    """Judge a record without a value, or one of unusual size.  Raises `RefusedRecord`."""
     if value is None:
-        raise Refusal("null_value", "value: none; the log is not compacted")
+        raise RefusedRecord("null_value", "value: none; the log is not compacted")
     bound = limits.max_update_bytes if kind == _UPDATE else limits.max_value_bytes
     if len(value) > bound:
-        raise Refusal("too_large", f"value: {len(value)} bytes, over {bound}")
+        raise RefusedRecord("too_large", f"value: {len(value)} bytes, over {bound}")
     return value

@@ -1,4 +1,4 @@
-"""Why a record was refused."""
+"""The dead letter of a record that was rejected."""
 
 from __future__ import annotations
 
@@ -9,14 +9,6 @@ from stream_monitor.contracts import DeadLetter
 from stream_monitor.ingest.records import LogRecord
 
 _MAX_DETAIL: Final = 300  # characters; a detail may quote what the producer sent
-
-
-class Refusal(ValueError):  # noqa: N818 - the producer's error, the expected case here
-    """A check failed.  ``reason`` is a slug to count by, the text names the field."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
 
 
 def dead_letter(

@@ -11,7 +11,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias, cast
+
+from msgspec import UNSET, UnsetType
 
 from producer.events import Label, Prediction
 from stream_monitor.ingest.batch import EventBatch
@@ -24,7 +26,7 @@ _META: Final = "meta"
 _NEVER: Final = -1  # event time is not negative
 _BULK: Final = 8  # shorter runs are faster one by one
 
-Truth: TypeAlias = float | int | str | bool
+Truth: TypeAlias = float | int | str | bool | None
 
 PredictionRow: TypeAlias = tuple[int, int, int, str, Prediction]
 """Offset, event time, hash of the id, version, prediction."""
@@ -51,12 +53,19 @@ def prediction_rows(batches: Sequence[EventBatch]) -> list[PredictionRow]:
         for batch in batches
         for row in zip(
             batch.offsets.tolist(), batch.times_ms.tolist(), batch.ids.tolist(),
-            (batch.version,) * len(batch), batch.predictions, strict=True,
+            (batch.version,) * len(batch), _known(batch.predictions), strict=True,
         )
     ]  # fmt: skip
     if len(batches) > 1:
         rows.sort(key=itemgetter(0))
     return rows
+
+
+def _known(predictions: Sequence[Prediction | UnsetType]) -> Sequence[Prediction]:
+    """An event without a prediction waits for its label like an invalid one: nothing compares."""
+    if UNSET not in predictions:
+        return cast("Sequence[Prediction]", predictions)
+    return [None if p is UNSET else p for p in predictions]
 
 
 class Labels:

@@ -7,10 +7,9 @@ from typing import Final
 
 import numpy as np
 
+from producer.times import power_of
 from stream_monitor.reference.fixed_point import Bools, Floats
 
-# By what power of 1,000 a clock becomes milliseconds: up to the year 5138 in seconds, and so on.
-_UNITS: Final = ((1, 1e11), (0, 1e14), (-1, 1e17), (-2, np.inf))
 _FIRST_DAY: Final = 19_000_101
 _LAST_DAY: Final = 21_001_231
 
@@ -29,15 +28,11 @@ def clock_ms(clock: Floats) -> Floats:
     sizes = np.abs(clock[np.isfinite(clock)])
     if not len(sizes):
         return clock
-    power = _power(float(np.median(sizes)))
-    if power != _power(float(sizes.max())):
+    power = power_of(float(np.median(sizes)))
+    if power != power_of(float(sizes.max())):
         raise ValueError(f"{sizes.max():.0f} is no time beside {np.median(sizes):.0f}")
     scaled: Floats = np.rint(clock * 1000.0**power)
     return scaled
-
-
-def _power(size: float) -> int:
-    return next(power for power, end in _UNITS if size <= end)
 
 
 def written_days(clock: Floats) -> Bools:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 from producer.events import Prediction
-from producer.names import require_name
+from producer.names import BadName, reference_of, require_name
 from stream_monitor.reference import bins
 from stream_monitor.reference.calibrate import with_channels
 from stream_monitor.reference.categories import cross_fitted_scores, halves, ordered, vocabulary
@@ -20,6 +21,7 @@ from stream_monitor.reference.errors import ReferenceTooShort
 from stream_monitor.reference.feature import FeatureKind, FeatureReference
 from stream_monitor.reference.fixed_point import FIXED_POINT, Bools, Floats, Ints
 from stream_monitor.reference.loss import scores_of
+from stream_monitor.reference.outputs import MAX_OUTPUTS, columns_of, outputs_of
 from stream_monitor.reference.pairs import fit_relations
 from stream_monitor.reference.profile import ClassLabel, Origin, ReferenceProfile, Task
 from stream_monitor.reference.rate import rate_of
@@ -93,7 +95,7 @@ def fit_profile(
     version: str,
     columns: Mapping[str, Column],
     *,
-    predictions: Sequence[Prediction] | Floats | None = None,
+    predictions: Sequence[Prediction | UnsetType] | Floats | None = None,
     losses: Column | None = None,
     task: Task,
     origin: Origin,
@@ -122,22 +124,18 @@ def fit_profile(
             features[name] = fit_feature(name, column, times_ms=times_ms)
         except ReferenceTooShort as error:
             skipped[name] = str(error)
-    prediction = loss = None
+    fitted = _Fitted(None, {})
     if predictions is not None:
-        scores = scores_of(predictions, task, positive)
-        try:
-            prediction = fit_feature(
-                "prediction", scores, kind=prediction_kind(task), times_ms=times_ms
-            )
-        except ReferenceTooShort as error:
-            skipped["prediction of the model"] = str(error)
+        fitted = _fit_predictions(predictions, task, positive, times_ms, skipped)
+    loss = None
     if losses is not None:
         try:
             loss = fit_loss(losses, task=task, times_ms=times_ms)
         except ReferenceTooShort as error:
             skipped["loss of the model"] = str(error)
-    if origin == "training" and not features and prediction is None:
-        raise ReferenceTooShort(f"nothing of {model}@{version} can be watched: {skipped}")
+    if origin == "training" and not features and not any(fitted):
+        nothing = reference_of(model, version)
+        raise ReferenceTooShort(f"nothing of {nothing} can be watched: {skipped}")
     lengths = [len(c) for c in (*columns.values(), predictions) if c is not None]
     return ReferenceProfile(
         model=model,
@@ -145,7 +143,8 @@ def fit_profile(
         origin=origin,
         n_events=max(lengths, default=0),
         features=features,
-        prediction=prediction,
+        prediction=fitted.prediction,
+        outputs=fitted.outputs,
         loss=loss,
         task=task,
         threshold=threshold,
@@ -155,6 +154,58 @@ def fit_profile(
         relations=fit_relations(features, columns, times_ms),
         events_per_week=None if times_ms is None else rate_of(times_ms),
     )
+
+
+class _Fitted(NamedTuple):
+    """The reference of the predictions: of single values, or of each of several outputs."""
+
+    prediction: FeatureReference | None
+    outputs: dict[str, FeatureReference]
+
+
+def _fit_predictions(
+    predictions: Sequence[Prediction | UnsetType] | Floats,
+    task: Task,
+    positive: ClassLabel,
+    times_ms: Ints | None,
+    skipped: dict[str, str],
+) -> _Fitted:
+    """Of the events that have a prediction; what is left out is named in ``skipped``."""
+    said: Sequence[Prediction] | Floats
+    if isinstance(predictions, np.ndarray):
+        said = predictions
+    else:
+        said = [p for p in predictions if p is not UNSET]
+        if len(said) < len(predictions) and times_ms is not None:
+            times_ms = times_ms[[p is not UNSET for p in predictions]]
+        if names := outputs_of(said, category(positive)):
+            return _Fitted(None, _fit_outputs(columns_of(said, names), times_ms, skipped))
+    if not said:
+        return _Fitted(None, {})
+    scores = scores_of(said, task, positive)
+    kind = prediction_kind(task)
+    try:
+        return _Fitted(fit_feature("prediction", scores, kind=kind, times_ms=times_ms), {})
+    except ReferenceTooShort as error:
+        skipped["prediction of the model"] = str(error)
+        return _Fitted(None, {})
+
+
+def _fit_outputs(
+    columns: Mapping[str, Column], times_ms: Ints | None, skipped: dict[str, str]
+) -> dict[str, FeatureReference]:
+    """The reference of each output; what is left out is named in ``skipped``."""
+    found: dict[str, FeatureReference] = {}
+    for name, column in columns.items():
+        if len(found) == MAX_OUTPUTS:
+            skipped[f"output {name}"] = f"a model has at most {MAX_OUTPUTS} watched outputs"
+            continue
+        try:
+            require_name("output", name)
+            found[name] = fit_feature(name, column, kind="numeric", times_ms=times_ms)
+        except (ReferenceTooShort, BadName) as error:
+            skipped[f"output {name}"] = str(error)
+    return found
 
 
 def prediction_kind(task: Task) -> FeatureKind | None:

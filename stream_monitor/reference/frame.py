@@ -16,6 +16,7 @@ from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.fixed_point import Ints
 from stream_monitor.reference.loss import classes_of, loss_of, none_is_positive
 from stream_monitor.reference.loss_calibration import with_expected_loss
+from stream_monitor.reference.outputs import outputs_of
 from stream_monitor.reference.profile import ClassLabel, ReferenceProfile, Task
 from stream_monitor.reference.segment import declared_part
 from stream_monitor.reference.values import Column, category
@@ -128,6 +129,8 @@ def infer_task(predictions: Sequence[Any], labels: Sequence[Any] | None = None) 
     ('binary', 'multiclass', 'regression')
     """
     known = [p for p in predictions if p is not None]
+    if outputs_of(known):
+        return "regression"
     classes = {category(y) for y in labels if y is not None} if labels is not None else set()
     if any(isinstance(p, str | dict) for p in known):
         named = classes or {category(p) for p in known if not isinstance(p, dict)}

@@ -18,11 +18,13 @@ def score_of(prediction: Prediction, task: Task, positive: ClassLabel) -> Value:
     """A prediction as one value: a probability, a class, a number.
 
     A map of class to probability becomes the probability of the positive class of a binary model,
-    and the most probable class of any other.
+    and the most probable class of any other.  Several outputs are no one value.
 
     >>> score_of({"0": 0.2, "1": 0.8}, "binary", 1), score_of({"UA": 0.9, "AA": 0.1}, "multiclass", 1)
     (0.8, 'UA')
     """  # noqa: E501
+    if isinstance(prediction, list):
+        return None
     if not isinstance(prediction, dict):
         return prediction
     if task == "binary":
@@ -40,7 +42,7 @@ def scores_of(
     """
     if isinstance(predictions, np.ndarray):
         return predictions
-    if dict not in map(type, predictions):
+    if not {dict, list}.intersection(map(type, predictions)):
         return cast("Sequence[Value]", predictions)
     return [score_of(prediction, task, positive) for prediction in predictions]
 
@@ -145,7 +147,7 @@ def _says_positive(prediction: Prediction, threshold: float, positive: ClassLabe
         return probability >= threshold if _is_number(probability) else None
     if isinstance(prediction, bool | str):
         return _is_positive(prediction, positive)
-    if not _is_number(prediction):
+    if isinstance(prediction, list) or prediction is None or not _is_number(prediction):
         return None
     if 0 <= prediction <= 1:
         return prediction >= threshold

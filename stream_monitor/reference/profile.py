@@ -50,6 +50,7 @@ class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
     the prediction alone lets expect, where it says how sure it is.  ``importances`` of features, on
     any scale, weigh how bad their drift is.  ``events_per_week`` of event time are those of the
     whole traffic of the model, ``None`` where nobody knows: a budget per week is made of them.
+    ``outputs`` are there instead of ``prediction`` where a model answers with several numbers.
     """
 
     format: int = FORMAT
@@ -70,6 +71,7 @@ class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
     relations: tuple[RelationReference, ...] = ()
     expected_loss: ExpectedLoss | None = None
     events_per_week: float | None = None
+    outputs: dict[str, FeatureReference] = {}
 
     def weights(self) -> dict[str, float]:
         """The importance of each feature, of the most important one's; 1 where nothing is known.
@@ -102,6 +104,7 @@ def profile_from_data(data: Any) -> ReferenceProfile:
         raise ValueError(f"reference profile of format {profile.format}; up to {FORMAT} is known")
     _check_numbers(profile)
     _check_features(profile.features)
+    _check_features(profile.outputs)
     _check_relations(profile)
     for segment in profile.segments:
         if not 0 < segment.share <= 1:

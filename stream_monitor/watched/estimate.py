@@ -35,6 +35,8 @@ def references_of_model(
     found: dict[str, tuple[FeatureReference, MainTrack]] = {}
     if profile.prediction is not None:
         found[PREDICTION] = (profile.prediction, "prediction")
+    for name, output in profile.outputs.items():
+        found[output_key(name)] = (output, "prediction")
     expected = profile.expected_loss
     if expected is not None and expected.confidence is not None:
         found[CONFIDENCE] = (expected.confidence, "prediction")
@@ -42,6 +44,11 @@ def references_of_model(
     if loss is not None:
         found[LOSS] = (loss, "concept")
     return found
+
+
+def output_key(name: str) -> str:
+    """The series of one of several outputs of the model."""
+    return f"{PREDICTION}/{name}"
 
 
 class Share(NamedTuple):

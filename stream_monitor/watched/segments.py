@@ -8,11 +8,12 @@ is told where it lasts for a window, or grows worse in one, that began after tha
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
+from msgspec import UNSET
 
-from producer.events import Value
+from producer.events import Prediction, Value
 from producer.names import separated
 from stream_monitor.alerts.again import RepeatingTrack
 from stream_monitor.alerts.policy import EpisodePolicy
@@ -102,15 +103,25 @@ class WatchedSegment:
         for key, series in self.series.items():
             name = self._whole_of[key]
             if name == PREDICTION:
-                mine = [batch.predictions[i] for i in places]
-                values = scores_of(mine, profile.task, profile.positive)
+                decisions = self._observe_predictions(series, batch, rows, profile)
             else:
                 column = batch.features.column(series.reference.name)
-                values = [column[i] for i in places]
-            decisions = series.observe(
-                series.transform.apply(values), offsets, times_ms, self._trail.at
-            )
+                values = series.transform.apply([column[i] for i in places])
+                decisions = series.observe(values, offsets, times_ms, self._trail.at)
             yield key, list(self._told(key, decisions, whole[name]))
+
+    def _observe_predictions(
+        self, series: Series, batch: EventBatch, rows: Ints, profile: ReferenceProfile
+    ) -> list[Decision]:
+        """Take the predictions at ``rows``; an event without one has none to take."""
+        places = [i for i, row in enumerate(rows) if batch.predictions[row] is not UNSET]
+        said = rows[places]
+        mine = [cast("Prediction", batch.predictions[i]) for i in said.tolist()]
+        values = series.transform.apply(scores_of(mine, profile.task, profile.positive))
+        return series.observe(
+            values, batch.offsets[said], batch.times_ms[said],
+            lambda position, back: self._trail.at(places[position], back),
+        )  # fmt: skip
 
     def _told(self, key: str, decisions: Iterable[Decision], whole: Whole) -> Iterator[Decision]:
         for decision in decisions:

@@ -41,6 +41,12 @@ class Trail:
         i = max(0, bisect.bisect_right(self._counts, wanted) - 1)
         return self._offsets[i], self._times_ms[i]
 
+    def copy(self) -> Trail:
+        """A trail with the same marks, to go its own way."""
+        other = Trail()
+        other.restore(self.snapshot())
+        return other
+
     def snapshot(self) -> list[Any]:
         """All that changes, as plain data."""
         tail = slice(-(_REACH + 1), None)

@@ -8,6 +8,8 @@ from typing import Any, Final, TypeAlias
 import msgspec
 import numpy as np
 
+from producer.events import Prediction
+from producer.names import reference_of
 from stream_monitor.alerts.alert import Place, alert_of, track_of
 from stream_monitor.alerts.policy import EpisodePolicy
 from stream_monitor.alerts.series import Decision, Series
@@ -17,6 +19,7 @@ from stream_monitor.ingest.batch import EventBatch, Ints
 from stream_monitor.labels.join import JoinedLabel
 from stream_monitor.reference.fit import fit_loss
 from stream_monitor.reference.loss import is_unnamed, loss_of, scores_of
+from stream_monitor.reference.outputs import columns_of
 from stream_monitor.reference.profile import (
     FeatureReference,
     ReferenceProfile,
@@ -31,9 +34,11 @@ from stream_monitor.watched.estimate import (
     LOSS,
     PREDICTION,
     Estimate,
+    output_key,
 )
 from stream_monitor.watched.reasons import with_reasons
 from stream_monitor.watched.relations import WatchedRelations
+from stream_monitor.watched.said import Said
 from stream_monitor.watched.schema import SCHEMA, WatchedSchema
 from stream_monitor.watched.segments import WatchedSegment, Whole, rows_of
 from stream_monitor.watched.series import feature_key, series_of
@@ -77,7 +82,9 @@ class WatchedVersion:
         self.relations = WatchedRelations(self.place, profile, self.arl0_events, policy)
         self.schema = WatchedSchema(self.place, profile)
         self._names = tuple(profile.features)
+        self._outputs = tuple(profile.outputs)
         self._trail = Trail()
+        self._said_trail: Trail | None = None  # of predictions, once there are events without one
         self._loss_trail = Trail()
         self._dirty = set(self.series)
         self._meta_dirty = True
@@ -93,12 +100,19 @@ class WatchedVersion:
             name: self.series[feature_key(name)].transform.apply(column)
             for name, column in batch.features.columns(self._names).items()
         }
-        scored = self._scored(batch)
+        said = Said.of(batch)
+        scored = self._scored(said.predictions)
         estimate = self.estimate
-        losses = None if estimate is None else estimate.losses_of(scored[estimate.key])
+        losses = None if estimate is None else said.losses(estimate, scored, len(batch))
         if estimate is not None and losses is not None:
             estimate.observe(losses)
+        if said.some_are_silent and self._said_trail is None:  # until now both were the same
+            self._said_trail = self._trail.copy()
         self._trail.observe(batch.offsets, batch.times_ms)
+        said_trail = self._trail
+        if self._said_trail is not None:
+            said_trail = self._said_trail
+            said_trail.observe(said.offsets, said.times_ms)
         self._meta_dirty = True
         alerts: list[DriftAlert] = []
         whole: dict[str, Whole] = {}
@@ -106,8 +120,13 @@ class WatchedVersion:
             if key == LOSS or key in self._segment_of:
                 continue
             open_before, closed_before = series.open_tracks(), series.closed
-            values = scored[key] if key in scored else transformed[series.reference.name]
-            decisions = series.observe(values, batch.offsets, batch.times_ms, self._trail.at)
+            if key in scored:
+                decisions = series.observe(scored[key], said.offsets, said.times_ms, said_trail.at)
+            else:
+                decisions = series.observe(
+                    transformed[series.reference.name], batch.offsets, batch.times_ms,
+                    self._trail.at,
+                )  # fmt: skip
             self._dirty.add(key)
             whole[key] = Whole(open_before, decisions, closed_before)
             told = self._alerts(key, decisions)
@@ -123,7 +142,8 @@ class WatchedVersion:
     def unwatched(self) -> CoverageReason | None:
         """Why none of its events are compared with its reference; ``None`` where they are."""
         profile = self.profile
-        return None if profile.features or profile.prediction else "nothing_comparable"
+        watched = profile.features or profile.prediction or profile.outputs
+        return None if watched else "nothing_comparable"
 
     def unwatched_features(self, n_last: int) -> Iterator[tuple[str, CoverageReason, int]]:
         """Features without a series: name, reason, and from which of the last events on."""
@@ -134,15 +154,19 @@ class WatchedVersion:
         for name in [name for name in names if name not in skipped][:_MAX_UNWATCHED]:
             yield name, "feature_not_comparable", since
 
-    def _scored(self, batch: EventBatch) -> dict[str, Transformed]:
+    def _scored(self, predictions: Sequence[Prediction]) -> dict[str, Transformed]:
         """The predictions as their series see them."""
         task, positive = self.profile.task, self.profile.positive
         scored: dict[str, Transformed] = {}
         if PREDICTION in self.series:
-            scores = scores_of(batch.predictions, task, positive)
+            scores = scores_of(predictions, task, positive)
             scored[PREDICTION] = self.series[PREDICTION].transform.apply(scores)
+        if self.profile.outputs:
+            for name, column in columns_of(predictions, self._outputs).items():
+                key = output_key(name)
+                scored[key] = self.series[key].transform.apply(column)
         if self.estimate is not None and self.estimate.key == CONFIDENCE:
-            scored[CONFIDENCE] = self.estimate.look_up(batch.predictions)
+            scored[CONFIDENCE] = self.estimate.look_up(predictions)
         return scored
 
     def _observe_segments(self, batch: EventBatch, whole: Mapping[str, Whole]) -> list[DriftAlert]:
@@ -296,6 +320,8 @@ class WatchedVersion:
                 parts["relations"] = self.relations.snapshot()
             if self.estimate is not None:
                 parts["estimate"] = self.estimate.snapshot()
+            if self._said_trail is not None:
+                parts["said"] = self._said_trail.snapshot()
         keys = list(self.series)
         for start in range(0, len(keys), _SHARD_SERIES):
             shard = keys[start : start + _SHARD_SERIES]
@@ -326,6 +352,9 @@ class WatchedVersion:
             self.relations.restore(parts["relations"])
         if self.estimate is not None:
             self.estimate.restore(parts["estimate"])
+        if "said" in parts:
+            self._said_trail = Trail()
+            self._said_trail.restore(parts["said"])
         stored = {
             key: data
             for name, shard in parts.items()
@@ -333,7 +362,9 @@ class WatchedVersion:
             for key, data in shard.items()
         }
         if stored.keys() != self.series.keys():
-            raise ValueError(f"{self.place.model}@{self.place.version}: series are missing")
+            raise ValueError(
+                f"{reference_of(self.place.model, self.place.version)}: series are missing"
+            )
         for key, series in self.series.items():
             series.restore(stored[key])
         self.clean()

@@ -7,25 +7,30 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 from producer.events import Prediction, Value
 from stream_monitor.ingest.batch import EventBatch
 from stream_monitor.reference.fit import fit_profile
+from stream_monitor.reference.outputs import outputs_of
 from stream_monitor.reference.profile import ReferenceProfile, Task
 
 _PART_ROWS: Final = 256
 _ONE_IN: Final = 100
 _MAX_FEATURES: Final = 512
+_SILENT: Final = "no prediction"
 
 
-def task_of(predictions: Iterable[Prediction]) -> Task:
+def task_of(predictions: Iterable[Prediction | UnsetType]) -> Task:
     """What kind of model makes such predictions.
 
     >>> task_of([0.2, 0.9]), task_of(["UA", "AA"]), task_of([12.5, 30.0])
     ('binary', 'multiclass', 'regression')
     """
-    seen = list(predictions)
-    if all(isinstance(p, str | dict) for p in seen):
+    seen = [p for p in predictions if p is not None and p is not UNSET]
+    if outputs_of(seen):
+        return "regression"
+    if seen and all(isinstance(p, str | dict) for p in seen):
         return "multiclass"
     if all(isinstance(p, int | float) and 0 <= p <= 1 for p in seen):
         return "binary"
@@ -44,12 +49,17 @@ def features_of(counts: Mapping[str, int], n_rows: int) -> list[str]:
     return sorted(sorted(often, key=lambda name: (-counts[name], name))[:_MAX_FEATURES])
 
 
+def _stored(row: tuple[dict[str, Value], Prediction | UnsetType, int]) -> list[Any]:
+    features, prediction, time_ms = row
+    return [features, None, time_ms, _SILENT] if prediction is UNSET else list(row)
+
+
 class WarmUp:
     """Collects the first ``n_rows`` events of a version, then makes its profile."""
 
     def __init__(self, model: str, version: str, n_rows: int) -> None:
         self.model, self.version, self.n_rows = model, version, n_rows
-        self._rows: list[tuple[dict[str, Value], Prediction, int]] = []
+        self._rows: list[tuple[dict[str, Value], Prediction | UnsetType, int]] = []
         self._dirty_from = 0
 
     @property
@@ -85,7 +95,7 @@ class WarmUp:
         """The parts that changed since `clean`: rows in pieces, so that a commit stays small."""
         first = self._dirty_from // _PART_ROWS
         return {
-            str(i): [list(row) for row in self._rows[i * _PART_ROWS : (i + 1) * _PART_ROWS]]
+            str(i): [_stored(row) for row in self._rows[i * _PART_ROWS : (i + 1) * _PART_ROWS]]
             for i in range(first, -(-len(self._rows) // _PART_ROWS))
             if len(self._rows) > self._dirty_from
         }
@@ -98,8 +108,12 @@ class WarmUp:
         """Continue from the parts."""
         self._rows = [
             # Rows stored before they had times: all of one moment, which proves no season.
-            (dict(features), prediction, time_ms[0] if time_ms else 0)
+            (
+                dict(features),
+                UNSET if _SILENT in more[1:] else prediction,
+                more[0] if more else 0,
+            )
             for name in sorted(parts, key=int)
-            for features, prediction, *time_ms in parts[name]
+            for features, prediction, *more in parts[name]
         ]
         self.clean()

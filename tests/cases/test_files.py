@@ -25,7 +25,7 @@ from pyarrow import feather, parquet
 from driftline.tables import reader
 from driftline.tables.events import Columns, layout_to_publish, rows_of
 from producer.events import Event
-from stream_monitor.ingest.limits import Limits
+from producer.limits import Limits
 from tests.cases.commands import read_by, run
 
 N = 340

@@ -83,7 +83,7 @@ def model_event(
 def profile(rng: random.Random, version: str) -> dict[str, Any]:
     rows = [model_event(rng, i, version, 0.0) for i in range(900)]
     columns = {name: [row.features[name] for row in rows] for name in rows[0].features}
-    predictions = [row.prediction for row in rows]
+    predictions = [row.said for row in rows]
     losses = [float(rng.random() < 0.2) for _ in rows]
     made = fit_profile(
         "churn", version, columns, predictions=predictions, losses=losses, task="binary",

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producer.events import EVENT_OF_CE_TYPE
+from producer.limits import Limits
 from producer.names import why_no_name
 from stream_monitor.ingest.decode import decode
-from stream_monitor.ingest.limits import Limits
 from stream_monitor.ingest.records import LogRecord, RecordBatch
 
 KINDS = st.one_of(st.none(), st.sampled_from([*EVENT_OF_CE_TYPE, "io.driftline.unknown.v1", ""]))

@@ -61,7 +61,6 @@ def test_what_is_nothing_else_is_a_feature_and_the_place_is_the_id() -> None:
         ({"request": "a", "left": 1, "at": "soon"}, LABELS, "at: 'soon' is no time"),
         ({"app": "m"}, EVENTS, "score: no prediction"),
         ({"score": 1}, EVENTS, "app: no model"),
-        ({"app": "m", "score": [1]}, EVENTS, "prediction"),
         ([1], EVENTS, "no JSON object"),
         (b"{", EVENTS, "truncated"),
         (b"{", None, "truncated"),

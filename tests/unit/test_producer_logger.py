@@ -25,6 +25,7 @@ from producer.events import InferenceEvent, Label
 from producer.logger import InferenceLogger
 
 NOBODY = "127.0.0.1:1"
+NOON = 1_711_800_000_000
 
 
 def logger_on(servers: str, **settings: Any) -> InferenceLogger:
@@ -55,17 +56,17 @@ def read(servers: str, n: int) -> list[tuple[Any, dict[str, bytes]]]:
 
 def test_what_is_logged_arrives_as_it_was(mock_broker: str) -> None:
     log = logger_on(mock_broker)
-    first = log.log(features={"temp": 71.6, "carrier": "UA"}, prediction=0.18, time_ms=5)
-    log.label(id=first, label=1, time_ms=9)
+    first = log.log(features={"temp": 71.6, "carrier": "UA"}, prediction=0.18, time_ms=NOON)
+    log.label(id=first, label=1, time_ms=NOON + 9)
 
     assert log.flush(10) == 0
     assert log.counters() == Counters(accepted=2, delivered=2, dropped={}, in_flight=0)
     (event, headers), (label, _) = read(mock_broker, 2)
     assert event == InferenceEvent(
-        id=first, model="m", version="1", time_ms=5,
+        id=first, model="m", version="1", time_ms=NOON,
         features={"temp": 71.6, "carrier": "UA"}, prediction=0.18,
     )  # fmt: skip
-    assert label == Label(id=first, model="m", label=1, time_ms=9)
+    assert label == Label(id=first, model="m", label=1, time_ms=NOON + 9)
     assert headers["ce_specversion"] == b"1.0"
     assert headers["ce_id"].decode() == first
     log.close()
@@ -73,7 +74,7 @@ def test_what_is_logged_arrives_as_it_was(mock_broker: str) -> None:
 
 def test_numbers_of_numpy_are_numbers_and_what_is_not_finite_is_missing(mock_broker: str) -> None:
     log = logger_on(mock_broker)
-    log.log(features={"a": np.float32(0.5), "b": math.nan, "c": np.int64(3)}, prediction=1.0)  # type: ignore[dict-item]
+    log.log(features={"a": np.float32(0.5), "b": math.nan, "c": np.int64(3)}, prediction=1.0)
 
     assert log.flush(10) == 0
     assert read(mock_broker, 1)[0][0].features == {"a": 0.5, "b": None, "c": 3}
@@ -94,11 +95,13 @@ def test_features_may_change_after_they_were_logged(mock_broker: str) -> None:
 def test_bad_input_is_counted_and_never_raised(mock_broker: str) -> None:
     log = logger_on(mock_broker)
     log.log(features=None, prediction=1.0)  # type: ignore[arg-type]
-    log.log(features={"a": object()}, prediction=1.0)  # type: ignore[dict-item]
+    log.log(features={"a": object()}, prediction=1.0)
     log.log(features={"a": 1}, prediction=1.0)
     log.flush(10)
 
-    assert log.counters() == Counters(accepted=3, delivered=1, dropped={"invalid": 2}, in_flight=0)
+    assert log.counters() == Counters(
+        accepted=3, delivered=1, dropped={"invalid": 2}, in_flight=0, invalid={"no_value": 2}
+    )
     log.close()
 
 
@@ -165,14 +168,16 @@ def test_a_time_with_a_fraction_is_a_whole_number_of_milliseconds(mock_broker: s
     log = logger_on(mock_broker)
     event_id = log.log(features={"a": 1.0}, prediction=0.5, time_ms=1384903980000.75)
     log.label(id=event_id, label=1, time_ms=np.float64(1384903980001.5))
-    for no_time in (math.nan, math.inf, "5"):
-        log.log(features={"a": 1.0}, prediction=0.5, time_ms=no_time)  # type: ignore[arg-type]
-        log.label(id="b", label=1, time_ms=no_time)  # type: ignore[arg-type]
+    for no_time in (math.nan, math.inf, "soon"):
+        log.log(features={"a": 1.0}, prediction=0.5, time_ms=no_time)
+        log.label(id="b", label=1, time_ms=no_time)
 
     assert log.flush(10) == 0
     assert event_id.startswith("014272b5-b3e0-7")
     assert [event.time_ms for event, _ in read(mock_broker, 2)] == [1384903980000, 1384903980001]
-    assert log.counters() == Counters(accepted=8, delivered=2, dropped={"invalid": 6}, in_flight=0)
+    assert log.counters() == Counters(
+        accepted=8, delivered=2, dropped={"invalid": 6}, in_flight=0, invalid={"no_value": 6}
+    )
     log.close()
 
 

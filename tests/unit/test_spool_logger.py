@@ -135,7 +135,7 @@ def test_a_disk_that_refuses_is_counted_and_never_raised(tmp_path: Path) -> None
 
 def test_what_is_invalid_is_not_spooled(tmp_path: Path) -> None:
     log = logger_on(NOBODY, tmp_path)
-    log.log(features={"a": object()}, prediction=1.0)  # type: ignore[dict-item]
+    log.log(features={"a": object()}, prediction=1.0)
     log.close(0)
 
     assert log.counters().dropped == {"invalid": 1}

@@ -15,7 +15,7 @@ from driftline.tables.reader import open_table
 from driftline.tables.refusal import BadSource
 from producer.events import Event, InferenceEvent, Label, Value
 from producer.injection import Injection, inject, name_of, parse
-from stream_monitor.ingest.limits import Limits
+from producer.limits import Limits
 from stream_monitor.reference.values import category
 
 COLUMNS = Columns(prediction="score", label="late", time="at", id="key")

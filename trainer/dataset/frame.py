@@ -56,7 +56,7 @@ def assemble(
             "time_ms": pd.Series([row.event.time_ms for row in rows], dtype="int64"),
             "version": [row.event.version for row in rows],
             "prediction": scores_of(
-                [row.event.prediction for row in rows], columns.task, columns.positive
+                [row.event.said for row in rows], columns.task, columns.positive
             ),
             "label": [row.label for row in rows],
             **{name: _column([row.event.features.get(name) for row in rows]) for name in features},

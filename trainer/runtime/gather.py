@@ -143,7 +143,7 @@ def _columns(job: Job, bench: Bench, collected: Collected) -> Columns:
     """As the champion's profile has it; where there is none, as the rows look."""
     manifest = bench.manifest(job.model, job.champion)
     if manifest is None:
-        rows: Sequence[object] = [row.event.prediction for row in collected.rows]
+        rows: Sequence[object] = [row.event.said for row in collected.rows]
         return Columns(infer_task(rows, [row.label for row in collected.rows]))
     profile = manifest.reference()
     seen = {name for row in collected.rows for name in row.event.features}

@@ -1,10 +1,18 @@
-"""What a decoded event must satisfy.  The first rule it breaks is the reason of its refusal."""
+"""What an event of the log must satisfy: the same rules for whoever writes one, and the monitor.
+
+The first rule that an event breaks is the reason of its rejection.  A prediction or a label is no
+such reason: what it may not be becomes ``None``, which is invalid, and the event counts.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Collection
+from typing import Any, Final
 
+from msgspec import UNSET
+from msgspec.structs import force_setattr
+
+from producer.codec import RefusedRecord
 from producer.events import (
     Command,
     Event,
@@ -14,20 +22,21 @@ from producer.events import (
     Prediction,
     Topology,
 )
+from producer.limits import LATEST_MS, Limits
 from producer.names import shown, why_no_name
 from producer.routing import MAX_PARTITIONS, MAX_SHARDS
-from stream_monitor.ingest.limits import LATEST_MS, Limits
-from stream_monitor.ingest.refusal import Refusal
 
 _INT64: Final = 1 << 63
 _HARMLESS: Final = frozenset({float, bool, type(None)})
+_NUMBERS: Final = frozenset({float, int, bool, type(None)})
+_MAX_KNOWN: Final = 4096
 
 
 class Checks:
-    """The rules of one batch.
+    """The rules, applied to one event after another.
 
-    Names repeat from event to event: those already seen as good are looked up, not matched again.
-    The memory ends with the batch, so it needs no bound of its own.
+    Names repeat from event to event: those already seen as good are looked up, not matched again,
+    as long as they are not too many.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -37,7 +46,14 @@ class Checks:
         self._good_keys: set[tuple[str, ...]] = set()
 
     def check(self, event: Event, timestamp_ms: int) -> None:
-        """Raise `Refusal` where ``event``, appended at ``timestamp_ms``, breaks a rule."""
+        """Judge an event that was, or will be, appended at ``timestamp_ms``.
+
+        Raises:
+            RefusedRecord: it breaks a rule.
+        """
+        if len(self._good_names) > _MAX_KNOWN or len(self._good_keys) > _MAX_KNOWN:
+            self._good_names.clear()
+            self._good_keys.clear()
         if event.__class__ is InferenceEvent:
             self._check_inference(event)
         elif isinstance(event, Label):
@@ -57,9 +73,11 @@ class Checks:
         oldest_ms = self._limits.max_event_age_ms
         if oldest_ms is not None and event.time_ms < timestamp_ms - oldest_ms:
             behind = timestamp_ms - event.time_ms
-            raise Refusal("too_old", f"time_ms: {behind} ms behind the record, over {oldest_ms}")
+            raise RefusedRecord(
+                "too_old", f"time_ms: {behind} ms behind the record, over {oldest_ms}"
+            )
         if timestamp_ms > LATEST_MS:
-            raise Refusal("timestamp", "the record's timestamp lies beyond the year 9999")
+            raise RefusedRecord("timestamp", "the record's timestamp lies beyond the year 9999")
 
     def _check_inference(self, event: InferenceEvent) -> None:
         """Look everything up first, and call a rule only where that does not settle it."""
@@ -76,14 +94,14 @@ class Checks:
             self._identity(event.id)
         if not _HARMLESS.issuperset(map(type, features.values())):
             self._check_values(event)
-        if event.prediction.__class__ is not float:
-            self._prediction(event.prediction)
+        if event.prediction.__class__ is not float and event.prediction is not UNSET:
+            self._check_prediction(event)
         if event.segment is not None:
             self._check_segment(event.segment)
 
     def _check_feature_names(self, keys: tuple[str, ...]) -> None:
         if len(keys) > self._limits.max_features:
-            raise Refusal(
+            raise RefusedRecord(
                 "too_many_features", f"features: {len(keys)}, over {self._limits.max_features}"
             )
         for key in keys:
@@ -91,18 +109,18 @@ class Checks:
         self._good_keys.add(keys)
 
     def _check_values(self, event: InferenceEvent) -> None:
-        """Long strings are refused.  An integer beyond 64 bits is no number: it is missing."""
+        """Long strings are rejected; an integer beyond 64 bits is the nearest float."""
         sure = self._sure_chars
         for name, value in event.features.items():
             if isinstance(value, str):
                 if len(value) > sure or not value.isascii():
                     self._text(f"features.{name}", value)
             elif value.__class__ is int and not -_INT64 <= value < _INT64:
-                event.features[name] = None
+                event.features[name] = float_of(value)
 
     def _check_segment(self, segment: dict[str, str]) -> None:
         if len(segment) > self._limits.max_features:
-            raise Refusal(
+            raise RefusedRecord(
                 "too_many_features", f"segment: {len(segment)}, over {self._limits.max_features}"
             )
         for key, value in segment.items():
@@ -114,9 +132,10 @@ class Checks:
         if event.version is not None:
             self._name("version", event.version)
         self._identity(event.id)
-        self._scalar("label", event.label)
+        if event.label.__class__ not in _HARMLESS:
+            force_setattr(event, "label", self._truth(event.label))
         if event.prediction is not None:
-            self._prediction(event.prediction)
+            self._check_prediction(event)
 
     def _check_command(self, event: Command) -> None:
         self._name("model", event.model)
@@ -125,53 +144,85 @@ class Checks:
         self._text("actor", event.actor)
         self._text("reason", event.reason)
         if event.until_ms is not None and not 0 <= event.until_ms <= LATEST_MS:
-            raise Refusal("time", "until_ms: not between 1970 and the year 9999")
+            raise RefusedRecord("time", "until_ms: not between 1970 and the year 9999")
 
     def _check_topology(self, event: Topology) -> None:
         self._identity(event.id)
         if not 0 < event.generation < _INT64:
-            raise Refusal("topology", f"generation: {event.generation}, not from 1 on")
+            raise RefusedRecord("topology", f"generation: {event.generation}, not from 1 on")
         for partitions, shards in ((event.partitions, event.shards), event.before or (1, {})):
             if not 0 < partitions <= MAX_PARTITIONS:
-                raise Refusal("topology", f"partitions: {partitions}, not 1 to {MAX_PARTITIONS}")
+                raise RefusedRecord(
+                    "topology", f"partitions: {partitions}, not 1 to {MAX_PARTITIONS}"
+                )
             for model, count in shards.items():
                 self._name("shards: model", model)
                 if not 0 < count <= MAX_SHARDS:
-                    raise Refusal("topology", f"shards: {count} of a model, over {MAX_SHARDS}")
+                    raise RefusedRecord(
+                        "topology", f"shards: {count} of a model, over {MAX_SHARDS}"
+                    )
 
-    def _prediction(self, prediction: Prediction) -> None:
-        if not isinstance(prediction, dict):
-            self._scalar("prediction", prediction)
-            return
-        if len(prediction) > self._limits.max_features:
-            raise Refusal(
-                "too_many_classes",
-                f"prediction: {len(prediction)}, over {self._limits.max_features}",
-            )
-        self._texts("prediction: class name", prediction)
+    def _check_prediction(self, event: InferenceEvent | Label) -> None:
+        prediction = self._prediction(event.prediction)
+        if prediction is not event.prediction:
+            force_setattr(event, "prediction", prediction)
 
-    def _scalar(self, field: str, value: float | str | bool) -> None:  # noqa: FBT001
-        """Unlike a feature's value, this one is the point of the record: it must be storable."""
-        if isinstance(value, str):
-            self._text(field, value)
-        elif isinstance(value, int) and not -_INT64 <= value < _INT64:
-            raise Refusal("number_range", f"{field}: an integer beyond 64 bits")
+    def _prediction(self, prediction: Any) -> Prediction:
+        """The prediction as it is watched: a value, outputs in a list or a map, ``None``."""
+        while isinstance(prediction, list) and len(prediction) == 1:
+            prediction = prediction[0]  # a model was asked for one row
+        if isinstance(prediction, str):
+            return prediction if self._fits(prediction) else None
+        if isinstance(prediction, list):
+            outputs = self._are_outputs(prediction)
+            return [float_of(output) for output in prediction] if outputs else None
+        if isinstance(prediction, dict):
+            return self._named_outputs(prediction)
+        if prediction.__class__ is int and not -_INT64 <= prediction < _INT64:
+            return float_of(prediction)
+        return prediction  # type: ignore[no-any-return]
+
+    def _named_outputs(self, prediction: dict[str, Any]) -> Prediction:
+        if not self._are_outputs(prediction.values()) or not all(map(self._fits, prediction)):
+            return None
+        if int not in map(type, prediction.values()):
+            return prediction
+        return {name: float_of(output) for name, output in prediction.items()}
+
+    def _are_outputs(self, outputs: Collection[Any]) -> bool:
+        return 0 < len(outputs) <= self._limits.max_features and _NUMBERS.issuperset(
+            map(type, outputs)
+        )
+
+    def _fits(self, text: str) -> bool:
+        """Whether a text may be stored."""
+        try:
+            self._text("", text)
+        except RefusedRecord:
+            return False
+        return True
+
+    def _truth(self, label: Any) -> float | int | str | bool | None:
+        """The label as it is compared; ``None``, which is never compared, of anything else."""
+        if isinstance(label, str):
+            return label if self._fits(label) else None
+        if label.__class__ is not int:
+            return None
+        return label if -_INT64 <= label < _INT64 else float_of(label)
 
     def _identity(self, text: str) -> None:
         if not text:
-            raise Refusal("empty_id", "id: empty, so nothing could be joined or told apart by it")
+            raise RefusedRecord(
+                "empty_id", "id: empty, so nothing could be joined or told apart by it"
+            )
         self._text("id", text)
 
     def _name(self, field: str, name: str) -> None:
         if name in self._good_names:
             return
         if (why := why_no_name(name)) is not None:
-            raise Refusal("name", f"{field}: {shown(name)} is no name: {why}")
+            raise RefusedRecord("name", f"{field}: {shown(name)} is no name: {why}")
         self._good_names.add(name)
-
-    def _texts(self, field: str, texts: Iterable[str]) -> None:
-        for text in texts:
-            self._text(field, text)
 
     def _text(self, field: str, text: str) -> None:
         """Bound a string by its UTF-8 bytes."""
@@ -180,17 +231,29 @@ class Checks:
         try:
             size = len(text.encode())
         except UnicodeEncodeError:
-            raise Refusal("encoding", f"{field}: not valid Unicode") from None
+            raise RefusedRecord("encoding", f"{field}: not valid Unicode") from None
         if size > self._limits.max_string_bytes:
-            raise Refusal(
+            raise RefusedRecord(
                 "string_too_long", f"{field}: {size} bytes, over {self._limits.max_string_bytes}"
             )
 
     def _refuse_time(self, time_ms: int, timestamp_ms: int) -> None:
         if time_ms < 0:
-            raise Refusal("negative_time", "time_ms: before 1970")
+            raise RefusedRecord("negative_time", "time_ms: before 1970")
         # An integer may have thousands of digits, more than Python is willing to print.
         ahead = f"{time_ms - timestamp_ms} ms" if time_ms <= LATEST_MS else "thousands of years"
-        raise Refusal(
+        raise RefusedRecord(
             "future", f"time_ms: {ahead} ahead of the record, over {self._limits.max_skew_ms} ms"
         )
+
+
+def float_of(number: Any) -> float | None:
+    """The nearest float; ``None`` where there is none.
+
+    >>> float_of(1 << 64), float_of(10**400), float_of(None)
+    (1.8446744073709552e+19, None, None)
+    """
+    try:
+        return None if number is None else float(number)
+    except OverflowError:
+        return None

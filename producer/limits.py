@@ -13,7 +13,7 @@ LATEST_MS: Final = 253_402_300_799_999
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings of `decode`.
+    """What the monitor takes; writers keep to the defaults.
 
     Sizes are in bytes of the record's value, ``max_update_bytes`` is for a `ModelUpdate`, which
     carries a profile.  Event time may be ahead of the record's timestamp by ``max_skew_ms``; with

@@ -1,0 +1,90 @@
+"""Moments as numbers, texts and dates to milliseconds since 1970: units are told by their size.
+
+One rule for all writers (`InferenceLogger`, ``publish``, ``forward``) and all readers of files.
+``time_ms`` in the log is in milliseconds, always: the monitor guesses nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, date, datetime, time
+from typing import Any, Final
+
+_UNITS: Final = ((1e11, 1), (1e14, 0), (1e17, -1))  # up to the year 5138 in seconds, and so on
+_NANOSECONDS: Final = -2
+_NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)")
+_DAY: Final = re.compile(r"\d{8}")  # 20240131 in text is a day, as ISO 8601 writes it
+
+
+def power_of(size: float) -> int:
+    """By what power of 1,000 a number of such a size becomes milliseconds.
+
+    >>> [power_of(x) for x in (1.7e9, 1.7e12, 1.7e15, 1.7e18)]
+    [1, 0, -1, -2]
+    """
+    return next((power for end, power in _UNITS if size <= end), _NANOSECONDS)
+
+
+def is_count(text: str) -> bool:
+    """Whether a text is a number that counts since 1970, and no date.
+
+    >>> is_count("1711800000"), is_count("1711800000.5"), is_count("20240131"), is_count("2024-01-31")
+    (True, True, False, False)
+    """  # noqa: E501
+    return _NUMBER.fullmatch(text) is not None and _DAY.fullmatch(text) is None
+
+
+def time_ms_of(moment: object) -> int:
+    """Milliseconds since 1970 UTC.
+
+    ``moment`` is a number of seconds, milli-, micro- or nanoseconds, such a number as text, a date
+    or an ISO 8601 text; without a zone it is UTC.
+
+    Raises:
+        ValueError: it is none of these.
+
+    >>> [time_ms_of(x) for x in (1711800000, 1711800000.5, "1711800000000", 1711800000 * 10**9)]
+    [1711800000000, 1711800000500, 1711800000000, 1711800000000]
+    >>> time_ms_of("2024-03-30T12:00:00+00:00"), time_ms_of(date(2024, 3, 30))
+    (1711800000000, 1711756800000)
+    """
+    if isinstance(moment, str):
+        text = moment.strip()
+        if is_count(text):
+            return _counted(float(text) if "." in text else int(text))
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            raise ValueError(f"{text[:40]!r} is no time (ISO 8601, or a number)") from None
+    if isinstance(moment, datetime):
+        at = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return round(at.timestamp() * 1000)  # ValueError of pandas.NaT
+    if isinstance(moment, date):
+        return time_ms_of(datetime.combine(moment, time(), UTC))
+    if isinstance(moment, bool) or moment is None:
+        raise ValueError(f"{moment} is no time")
+    if isinstance(moment, int | float):
+        return _counted(moment)
+    return time_ms_of(_plain(moment))
+
+
+def _plain(moment: Any) -> object:
+    """What a moment of numpy or the like is in plain Python."""
+    name = type(moment).__name__
+    if name == "datetime64":
+        return moment.astype("datetime64[ms]").item()
+    plain = moment.item() if callable(getattr(moment, "item", None)) else None
+    if plain is None or type(plain).__name__ == name:
+        raise ValueError(f"a {name} is no time")
+    return plain
+
+
+def _counted(number: float) -> int:
+    """A number since 1970, by its size."""
+    if isinstance(number, float) and not math.isfinite(number):
+        raise ValueError(f"{number} is no time")
+    power = power_of(abs(number))
+    if power > 0:
+        return round(number * 1000)
+    return math.floor(number) if power == 0 else math.floor(number // 1000**-power)

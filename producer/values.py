@@ -1,0 +1,218 @@
+"""Everyday Python values as values of the log: what a model server has is not always plain JSON.
+
+Values of numpy, pandas and the like are known by what they say of themselves, not by import: a
+model server needs neither.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import Any, Final
+from uuid import UUID
+
+from producer.events import Prediction, Value
+
+_PLAIN: Final = frozenset({float, str, bool, type(None)})
+_MISSING: Final = frozenset({"NAType", "NaTType"})  # of pandas
+_AS_TEXT: Final = frozenset({"Interval", "Period"})  # of pandas
+_TEXT_MODULES: Final = frozenset({"ipaddress", "pathlib"})
+_INT64: Final = 1 << 63
+_MAX_DEPTH: Final = 8
+
+
+class Unfit(ValueError):  # noqa: N818 - says what it is
+    """A value that the log has no form for; the text says what it is."""
+
+
+def value_of(value: Any) -> Value:
+    """A value as the log has it: a number, a text, a boolean, or ``None`` for a missing one.
+
+    Raises:
+        Unfit: it is none of these; whatever a foreign object raises may come out, too.
+
+    >>> value_of(Decimal("12.50")), value_of(timedelta(minutes=2)), value_of(date(2024, 1, 1))
+    (12.5, 120.0, '2024-01-01')
+    """
+    kind = type(value)
+    if kind in _PLAIN:
+        return value  # type: ignore[no-any-return]
+    if isinstance(value, Enum):
+        return value_of(value.value)
+    if isinstance(value, int):
+        number = int.__int__(value)
+        return number if -_INT64 <= number < _INT64 else _float(number)
+    if kind.__name__ in _MISSING:
+        return None
+    for known, convert in _WAYS:
+        if isinstance(value, known):
+            return convert(value)
+    return _foreign(value, kind)
+
+
+def _float(number: Any) -> float | None:
+    """The nearest float; a number beyond every float is missing, like an infinite one."""
+    try:
+        return float(number)
+    except (OverflowError, ValueError):  # a signalling NaN among them
+        return None
+
+
+_WAYS: Final[tuple[tuple[type | tuple[type, ...], Callable[[Any], Value]], ...]] = (
+    (str, str.__str__),
+    (float, float.__float__),
+    (Decimal, _float),
+    (timedelta, timedelta.total_seconds),
+    ((date, time), lambda moment: moment.isoformat()),
+    ((bytes, bytearray), lambda text: text.decode()),
+    (UUID, str),
+)
+
+
+def _is_text(kind: type) -> bool:
+    return kind.__name__ in _AS_TEXT or kind.__module__.partition(".")[0] in _TEXT_MODULES
+
+
+def _foreign(value: Any, kind: type) -> Value:
+    """A scalar of numpy, pyarrow and the like."""
+    name = kind.__name__
+    if _is_text(kind):
+        return str(value)
+    if name in ("datetime64", "timedelta64"):
+        plain = value.item()
+        if isinstance(plain, int):  # it counts nanoseconds, which Python has no name for
+            plain = value.astype(f"{name}[us]").item()
+        return value_of(plain)
+    for way in ("item", "as_py"):
+        unwrap = getattr(value, way, None)
+        if callable(unwrap):
+            try:
+                plain = unwrap()
+            except ValueError:
+                raise Unfit(f"a {name} is no single value") from None
+            if type(plain) is not kind:
+                return value_of(plain)
+    if hasattr(kind, "__float__"):
+        return _float(value)
+    raise Unfit(f"a {name} is no value")
+
+
+def values_of(values: Mapping[Any, Any]) -> dict[str, Value]:
+    """Named values as the log has them.
+
+    Raises:
+        Unfit: one of them is no value; the text names it.
+    """
+    kinds = set(map(type, values.values()))
+    if kinds <= _PLAIN and set(map(type, values)) <= {str}:
+        return dict(values)
+    found: dict[str, Value] = {}
+    for key, value in values.items():
+        name = name_of(key)
+        try:
+            found[name] = value_of(value)
+        except Unfit as why:
+            raise Unfit(f"features.{name[:64]!a}: {why}") from None
+    if len(found) < len(values):
+        raise Unfit("features: two of them have one name")
+    return found
+
+
+def name_of(key: Any) -> str:
+    """A name as text; numbers name columns, too.
+
+    >>> name_of("age"), name_of(0), name_of(True)
+    ('age', '0', '1')
+    """
+    plain = key if type(key) is str else value_of(key)
+    if isinstance(plain, bool):
+        plain = int(plain)
+    if isinstance(plain, float) and plain.is_integer():
+        plain = int(plain)
+    if not isinstance(plain, str | int):
+        raise Unfit(f"a {type(key).__name__} is no name")
+    return str(plain)
+
+
+def json_of(value: Any, depth: int = 0) -> Any:
+    """A value, or a list or a map of values, as JSON has it.
+
+    Raises:
+        Unfit: it holds what is none; whatever a foreign object raises may come out, too.
+
+    >>> json_of((1, Decimal("2.5"))), json_of({0: 0.2, 1: 0.8})
+    ([1, 2.5], {'0': 0.2, '1': 0.8})
+    """
+    if type(value) in _PLAIN:
+        return value
+    if depth > _MAX_DEPTH:
+        raise Unfit("it is nested too deeply")
+    if isinstance(value, Mapping):
+        return {name_of(key): json_of(inner, depth + 1) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_of(inner, depth + 1) for inner in value]
+    unwrap: Callable[[], Any] | None = getattr(value, "tolist", None)
+    if callable(unwrap) and getattr(value, "shape", None):
+        return json_of(unwrap(), depth + 1)
+    return value_of(value)
+
+
+def prediction_of(value: Any) -> Prediction:
+    """A prediction as the log has it; ``None``, an invalid one, of what has no form in JSON.
+
+    >>> prediction_of(0.5), prediction_of(object()), prediction_of([Decimal(1), math.nan])
+    (0.5, None, [1.0, nan])
+    """
+    try:
+        found: Prediction = json_of(value)
+    except BaseException:  # noqa: BLE001 - whatever a foreign object raises: the event counts
+        return None
+    return found
+
+
+def settled(value: Any) -> Any:
+    """A value that its owner does not change any more: lists, maps and arrays are copied."""
+    if isinstance(value, dict | list):
+        return value.copy()
+    if getattr(value, "shape", None):
+        return value.tolist()
+    return value
+
+
+def id_of(value: Any) -> str:
+    """An id as text: a text, a UUID, a whole number.
+
+    >>> id_of("a"), id_of(7), id_of(UUID(int=7))
+    ('a', '7', '00000000-0000-0000-0000-000000000007')
+    """
+    plain = value_of(value)
+    if isinstance(plain, bool) or not isinstance(plain, str | int):
+        raise Unfit(f"id: a {type(value).__name__} is no id")
+    return str(plain)
+
+
+def segment_of(segment: Mapping[Any, Any]) -> dict[str, str]:
+    """What an event says of itself, as the log has it; what is missing is left out.
+
+    >>> segment_of({"origin": "EWR", "store": 5, "site": None})
+    {'origin': 'EWR', 'store': '5'}
+    """
+    texts = {name_of(key): text_of(value) for key, value in segment.items()}
+    return {name: text for name, text in texts.items() if text is not None}
+
+
+def text_of(value: Any) -> str | None:
+    """A value of a segment as text, as categories are named; ``None`` of a missing one.
+
+    >>> text_of("EWR"), text_of(3.0), text_of(True), text_of(math.nan)
+    ('EWR', '3', 'True', None)
+    """
+    plain = value_of(value)
+    if isinstance(plain, float):
+        if not math.isfinite(plain):
+            return None
+        plain = int(plain) if plain.is_integer() else plain
+    return None if plain is None else str(plain)
