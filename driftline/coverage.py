@@ -157,8 +157,10 @@ def lines_of(report: Report) -> list[str]:
         return ["  no event was accepted yet"]
     lines = []
     for one in report.models:
+        if one.share is None and not one.model:  # what was counted of models that are forgotten
+            continue
         if one.share is None:
-            lines.append(f"  {one.model or 'other models'}: no event in the last hour")
+            lines.append(f"  {one.model}: no event in the last hour")
         else:
             part = _percent(one.watched, one.events)
             lines.append(

@@ -22,6 +22,11 @@ Direction: TypeAlias = Literal["up", "down"]
 ReferenceOrigin: TypeAlias = Literal["training", "warm_up"]
 
 ALERT_CE_TYPE: Final = "io.driftline.drift-alert.v1"
+HealthPhase: TypeAlias = Literal["started", "resolved"]
+HealthKind: TypeAlias = Literal[
+    "partition_without_owner", "partition_stopped", "trainer_silent", "no_worker"
+]
+HEALTH_CE_TYPE: Final = "io.driftline.health.v1"
 DEAD_LETTER_CE_TYPE: Final = "io.driftline.dead-letter.v1"
 
 
@@ -103,6 +108,26 @@ class DriftAlert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     clear_events: int | None = None
     clear_needed: int | None = None
     champion: str | None = None
+
+
+class HealthEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Something about driftline's own processes that keeps traffic or alerts from being worked on.
+
+    Any live worker, or the trainer, publishes it beside the alerts; it follows from no record of
+    the event topic.  ``health_id`` is derived, so that repeats of several writers are recognised;
+    both phases of one problem share a ``problem_id``.  ``subject`` is a partition
+    (``driftline.events.v1:3``), ``trainer``, or the monitor's group.
+    """
+
+    health_id: str
+    problem_id: str
+    phase: HealthPhase
+    kind: HealthKind
+    subject: str
+    since_ms: int
+    time_ms: int
+    explanation: str
+    fix: str
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

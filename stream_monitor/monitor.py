@@ -129,6 +129,7 @@ class PartitionMonitor:
         """The model's state; one that has none takes the place of one that is idle, if it must."""
         model = self._model(name)
         if model is None and (idle := idle_model(self.models, clock_ms)) is not None:
+            self.over_limit.coverage.absorb(self.models[idle].coverage)
             gone = remove(self.models, idle, offset, clock_ms)
             self._dead |= gone.parts
             out.alerts.extend(gone.alerts)

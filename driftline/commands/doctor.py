@@ -226,7 +226,7 @@ def examine_transactions(settings: Settings, *, now_ms: int) -> list[Finding]:
 def see_trainer(settings: Settings, *, now_ms: int) -> tuple[findings.TrainerSeen, str] | None:
     """What is seen of the trainer of this prefix, and where its pages are."""
     from driftline.reading import topic_ends  # noqa: PLC0415 - light imports
-    from trainer.runtime.presence import last_seen  # noqa: PLC0415
+    from stream_monitor.presence import last_seen  # noqa: PLC0415
 
     client, topic = settings.kafka.client(), settings.topics.alerts
     ends = topic_ends(client, topic)

@@ -19,6 +19,7 @@ from stream_monitor.ingest.records import RecordBatch
 from stream_monitor.runtime import transactions
 from stream_monitor.runtime.agents import COMMIT_EVERY_S
 from stream_monitor.runtime.credentials import faust_credentials
+from stream_monitor.runtime.health import LOOK_EVERY_S as HEALTH_EVERY_S
 from stream_monitor.runtime.memory import TRIM_EVERY_S, give_back
 from stream_monitor.runtime.rooms import Rooms, build
 from stream_monitor.runtime.ticks import LOOK_EVERY_S
@@ -104,6 +105,7 @@ class MonitorApp(faust.App):
         self._every(OUTBOX_EVERY_S, self.rooms.look_for_left)
         self._every(LAG_EVERY_S, self._report_lag)
         self._every(ADVISE_EVERY_S, self._advise)
+        self._every(HEALTH_EVERY_S, self.rooms.health.look)
         self._every(transactions.LOOK_EVERY_S, self._look_for_transactions)
         self._every(TRIM_EVERY_S, give_back)
         await super().on_start()

@@ -14,6 +14,7 @@ from stream_monitor.runtime.agents import BatchAgent
 from stream_monitor.runtime.committer import Committer
 from stream_monitor.runtime.credentials import faust_credentials
 from stream_monitor.runtime.custody import Custody
+from stream_monitor.runtime.health import HealthWatch
 from stream_monitor.runtime.packed import PackedReader
 from stream_monitor.runtime.partitions import Partitions
 from stream_monitor.runtime.policy import CommitPolicy
@@ -51,6 +52,7 @@ class Rooms:
     unpacking: Unpacking
     ticker: Ticker
     topology: TopologyWatch
+    health: HealthWatch
     transactions: OpenTransactions
     metrics: Metrics
     watchdog: Watchdog
@@ -229,6 +231,16 @@ def build(settings: Settings, folds: FoldFactory, store: StateStore) -> Rooms:
         unpacking=unpacking,
         ticker=ticker,
         topology=topology,
+        health=HealthWatch(
+            partitions,
+            publisher,
+            store,
+            metrics,
+            topic=topics.events,
+            alerts=topics.alerts,
+            prefix=topics.prefix,
+            client=settings.kafka.client(),
+        ),
         transactions=OpenTransactions(settings.kafka.client(), topics.events, metrics),
         metrics=metrics,
     )

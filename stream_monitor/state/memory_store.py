@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from stream_monitor.state.store import (
     BUNDLED,
@@ -102,6 +102,10 @@ class InMemoryStateStore:
         stored = self.hashes.get(key, {})
         for field in fields:
             stored.pop(field, None)
+
+    async def note(self, key: str, fields: Mapping[str, bytes]) -> None:
+        """As `StateStore` says."""
+        self.hashes.setdefault(key, {}).update(fields)
 
     async def sweep(self, key: str, epoch: str, fields: Sequence[str]) -> int:
         """As `StateStore` says."""

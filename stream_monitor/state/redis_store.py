@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, Final
 
@@ -155,6 +155,12 @@ class RedisStateStore:
         if fields:
             async with _reported():
                 await self._redis.hdel(key, *fields)
+
+    async def note(self, key: str, fields: Mapping[str, bytes]) -> None:
+        """As `StateStore` says."""
+        async with _reported():
+            for field, value in fields.items():
+                await self._redis.hset(key, field, value)
 
     async def sweep(self, key: str, epoch: str, fields: Sequence[str]) -> int:
         """As `StateStore` says."""

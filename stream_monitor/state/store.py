@@ -172,6 +172,10 @@ class StateStore(Protocol):
         """Remove outbox entries that were published."""
         ...
 
+    async def note(self, key: str, fields: Mapping[str, bytes]) -> None:
+        """Write fields of a hash that is no partition's: no owner, and no offset."""
+        ...
+
     async def sweep(self, key: str, epoch: str, fields: Sequence[str]) -> int:
         """Remove those of ``fields`` that are dead; answers how many."""
         ...

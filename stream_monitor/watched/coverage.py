@@ -273,6 +273,15 @@ class Coverage:
             row = self._rows.pop(key)
             self._rows.setdefault(key.others, _Row()).absorb(row)
 
+    def absorb(self, gone: Coverage) -> None:
+        """Keep the counts of a model that is forgotten, in the rows of the others."""
+        bucket = gone._slot * SLOT_MS // BUCKET_MS
+        for key, row in gone._rows.items():
+            self._rows.setdefault(Key(OTHERS, key.reason), _Row()).absorb(row)
+        for key, counted in gone._now.items():
+            self._rows.setdefault(Key(OTHERS, key.reason), _Row()).add(bucket, counted.n)
+        self._closed = self._closed or bool(gone)
+
     def time_at(self, clock_ms: int) -> int:
         """Event time: the latest of a counted event, and what passed since."""
         latest_ms, latest_clock_ms = self._latest

@@ -58,6 +58,9 @@ class Metrics:
             "records_held", "Records behind an open transaction", "topic", "partition"
         )
         self.offset = self._gauge("next_offset", "Next offset committed", "topic", "partition")
+        self.problems = self._gauge(
+            "health_problem", "1 while this worker sees the problem", "kind", "subject"
+        )
         self.owned = self._gauge("partitions_owned", "Partitions this worker owns")
 
     def watch(

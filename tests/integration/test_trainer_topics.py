@@ -19,12 +19,12 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from driftline.topic_registry import create_topics, load_registry
+from stream_monitor.presence import Seen, last_seen
 from tests.unit.alert_factories import alert
 from tests.unit.test_trainer_jobs import job
 from trainer.jobs import Database, active_jobs, add_job, jobs_of
 from trainer.jobs.ledger import positions, set_positions
 from trainer.runtime.bench import Bench, bench_of
-from trainer.runtime.presence import Seen, last_seen
 from trainer.runtime.trainer import Trainer
 from trainer.runtime.web import PortInUse
 from trainer.settings import Settings

@@ -12,7 +12,8 @@ import msgspec
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
-from stream_monitor.contracts import ENDED, DriftAlert
+from producer.headers import kind_of
+from stream_monitor.contracts import ENDED, HEALTH_CE_TYPE, DriftAlert
 from trainer.contracts import Step
 from trainer.dataset.log import partitions_of_topic, plain_consumer
 from trainer.decision import (
@@ -88,11 +89,12 @@ class AlertReader:
                 raise KafkaException(error)
             if partition is None or offset is None:
                 continue
+            alert = None
             try:
-                alert = _decode(message.value() or b"")
+                if kind_of(message) != HEALTH_CE_TYPE:  # it is about processes, and for people
+                    alert = _decode(message.value() or b"")
             except msgspec.MsgspecError as wrong:
                 log.warning("not an alert", partition=partition, offset=offset, why=str(wrong))
-                alert = None
             self.positions[partition] = offset + 1
             heard.append(Heard(partition, offset, alert))
         return heard

@@ -20,15 +20,16 @@ from confluent_kafka import KafkaException
 
 from producer.failpoint import failpoint
 from stream_monitor.contracts import DriftAlert
+from stream_monitor.presence import EVERY_S, Presence, commits_of, group_of, monitor_group
 from trainer.decision import Decision
-from trainer.jobs import Database, Job, active_jobs, find_job
+from trainer.jobs import Database, Job, Letter, active_jobs, find_job, put
 from trainer.jobs.deferred import deferred
 from trainer.jobs.job import NEXT
 from trainer.jobs.ledger import positions, restart, set_positions, spans_of, versions_taken
 from trainer.runtime.bench import WORK_FOLDER, Bench, Facts
 from trainer.runtime.change import Change, apply
 from trainer.runtime.hearing import BATCH, AlertReader, Heard, reconsider, record
-from trainer.runtime.presence import EVERY_S, Presence, commits_of, group_of
+from trainer.runtime.monitor_watch import MonitorWatch
 from trainer.runtime.relay import Relay
 from trainer.runtime.topics import note_alerts, note_events, topic_ids
 from trainer.runtime.trials import Trials
@@ -81,6 +82,8 @@ class Trainer:
         shutil.rmtree(bench.home / WORK_FOLDER, ignore_errors=True)  # of jobs that start again
         self._alerts = self._reader()
         self._relay = Relay(self._client, self._database)
+        group, events = monitor_group(bench.prefix), bench.topics.events
+        self._monitor = MonitorWatch(self._client, group, events, self._topic)
         self._workshop = Workshop(bench)
         self._trials = Trials(self._database)
         self._is_new = True
@@ -183,9 +186,16 @@ class Trainer:
             self._alerts.advise(commits_of(presence, self._topic, self._alerts.positions))
         if now_s - self._looked_s >= LOOK_S:
             self._looked_s = now_s
+            self._publish(self._monitor.look(now_s, _wall_ms()))
             if self._topics_are_new():
                 self._alerts.close()
                 self._alerts = self._reader()
+
+    def _publish(self, letters: list[Letter]) -> None:
+        if letters:
+            with self._database.transaction() as rows:
+                put(rows, letters)
+            self._unsent = True
 
     def _measure(self, jobs: list[Job]) -> None:
         for state in NEXT:

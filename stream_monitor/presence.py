@@ -28,6 +28,15 @@ def group_of(prefix: str) -> str:
     return f"{prefix}.trainer"
 
 
+def monitor_group(prefix: str) -> str:
+    """The group whose members are the workers of the monitor.
+
+    >>> monitor_group("driftline")
+    'driftline.monitor'
+    """
+    return f"{prefix}.monitor"
+
+
 class Presence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A trainer's note: when (its clock, ms), what it trains, its unfinished jobs, its pages."""
 

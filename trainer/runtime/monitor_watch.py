@@ -1,0 +1,54 @@
+"""Whether any worker of the monitor lives: who asks where no worker is left to say that none is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from stream_monitor.contracts import HEALTH_CE_TYPE, HealthPhase
+from stream_monitor.health import Problem, no_worker
+from trainer.jobs import Letter
+
+EMPTY_S: Final = 60.0
+"""A group without a member for so long has no worker: a restart takes less."""
+_TIMEOUT_S: Final = 3.0
+
+
+class MonitorWatch:
+    """Follows the members of the monitor's group; times in monotonic seconds."""
+
+    def __init__(self, client: Mapping[str, Any], group: str, events: str, alerts: str) -> None:
+        self._client, self._group = client, group
+        self._events, self._alerts = events, alerts
+        self._empty_since: tuple[float, int] | None = None
+        self._open: Problem | None = None
+
+    def look(self, now_s: float, now_ms: int) -> list[Letter]:
+        """Ask Kafka; gives what is to be published.  Who does not answer is asked next time."""
+        try:
+            admin = AdminClient({"log_level": 0, **self._client})
+            asked = admin.describe_consumer_groups([self._group], request_timeout=_TIMEOUT_S)
+            n_members = len(asked[self._group].result(2 * _TIMEOUT_S).members)
+        except (KafkaException, TimeoutError):
+            return []
+        return self.observe(n_members, now_s, now_ms)
+
+    def observe(self, n_members: int, now_s: float, now_ms: int) -> list[Letter]:
+        """Take how many members there are; gives what is to be published."""
+        if n_members:
+            over, self._open, self._empty_since = self._open, None, None
+            return [] if over is None else [self._letter(over, "resolved", now_ms)]
+        since_s, since_ms = self._empty_since = self._empty_since or (now_s, now_ms)
+        if self._open is not None or now_s - since_s <= EMPTY_S:
+            return []
+        self._open = no_worker(self._group, self._events, since_ms)
+        return [self._letter(self._open, "started", now_ms)]
+
+    def _letter(self, problem: Problem, phase: HealthPhase, now_ms: int) -> Letter:
+        event = problem.event(phase, now_ms)
+        value = msgspec.json.encode(event)
+        return Letter(event.health_id, self._alerts, problem.subject, HEALTH_CE_TYPE, value)
