@@ -141,6 +141,9 @@ class PartitionMonitor:
         self.counters.ticks += segment.ticks
         decided = Observation([], out.dead_letters, out.windows)
         batches = self._admit(segment, clock)
+        for name in {batch.model for batch in batches}:
+            for warm_up in self.models[name].warm_ups.values():
+                warm_up.see([batch for batch in batches if batch.model == name])
         for batch in batches:
             self._observe_events(batch, segment, clock, decided)
         self._close_idle(segment, clock, decided)

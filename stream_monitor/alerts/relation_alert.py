@@ -77,7 +77,7 @@ def _told(
     if told_by is not None:
         return f"{names}: told of {told_by} from now on, which changed itself"
     if verdict.phase == "superseded":
-        return f"{names}: ended by a new version or reference ({moved})"
+        return f"{names}: superseded, its version is idle or has a new reference ({moved})"
     if verdict.phase == "resolved":
         return f"{names}: resolved"
     if verdict.phase == "recovered":

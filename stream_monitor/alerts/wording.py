@@ -83,7 +83,7 @@ def describe(
     distance = f"PSI {shown(verdict.effect):.2g}"
     moved = _moved(track, reference, verdict, current_mean)
     if verdict.phase in ("superseded", "resolved"):
-        over = f"ended by a new version or reference ({moved})"
+        over = f"superseded, its version is idle or has a new reference ({moved})"
         return f"{name}: {over if verdict.phase == 'superseded' else 'resolved'}"
     if track in ("unit", "constant"):
         broken = f"{name}: {moved}, {distance}, {since}; looks like a change of unit"

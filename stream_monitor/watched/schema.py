@@ -91,7 +91,11 @@ class WatchedSchema:
         """End from outside what is open; resolved by a person, its features are known."""
         if self._open is None:
             return []
-        over = "resolved" if phase == "resolved" else "ended by a new version or reference"
+        over = (
+            "resolved"
+            if phase == "resolved"
+            else "superseded, its version is idle or has a new reference"
+        )
         alert = later_phase(self._open, phase, offset, time_ms, f"schema: {over}")
         self._open = None
         if phase == "resolved":

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 from msgspec import UNSET, UnsetType
 
@@ -19,6 +20,7 @@ _PART_ROWS: Final = 256
 _ONE_IN: Final = 100
 _MAX_FEATURES: Final = 512
 _SILENT: Final = "no prediction"
+_BESIDE: Final = "beside"
 
 
 def task_of(predictions: Iterable[Prediction | UnsetType]) -> Task:
@@ -55,17 +57,38 @@ def _stored(row: tuple[dict[str, Value], Prediction | UnsetType, int]) -> list[A
 
 
 class WarmUp:
-    """Collects the first ``n_rows`` events of a version, then makes its profile."""
+    """Collects the first ``n_rows`` events of a version, then makes its profile.
+
+    ``beside`` counts the events of the model's other versions meanwhile: a budget per week is the
+    model's, so its rate is that of all of them.
+    """
 
     def __init__(self, model: str, version: str, n_rows: int) -> None:
         self.model, self.version, self.n_rows = model, version, n_rows
         self._rows: list[tuple[dict[str, Value], Prediction | UnsetType, int]] = []
         self._dirty_from = 0
+        self.beside = self._stored_beside = 0
 
     @property
     def missing(self) -> int:
         """How many events it still waits for."""
         return self.n_rows - len(self._rows)
+
+    def see(self, batches: Sequence[EventBatch]) -> None:
+        """Look at events of all versions of the model that come next; `add` takes its own.
+
+        Those behind the last event that it waits for are left out.
+        """
+        last = self.missing - 1
+        until = next(
+            (int(b.offsets[last]) for b in batches if b.version == self.version and len(b) > last),
+            None,
+        )
+        self.beside += sum(
+            len(b) if until is None else int(np.searchsorted(b.offsets, until))
+            for b in batches
+            if b.version != self.version
+        )
 
     def add(self, batch: EventBatch) -> None:
         """Take events, at most `missing` of them."""
@@ -81,7 +104,7 @@ class WarmUp:
         counts = Counter(name for features, *_ in self._rows for name in features)
         names = features_of(counts, len(self._rows))
         predictions = [prediction for _, prediction, _ in self._rows]
-        return fit_profile(
+        profile = fit_profile(
             self.model,
             self.version,
             {name: [features.get(name) for features, *_ in self._rows] for name in names},
@@ -90,11 +113,16 @@ class WarmUp:
             origin="warm_up",
             times_ms=np.array([time_ms for *_, time_ms in self._rows], dtype=np.int64),
         )
+        if profile.events_per_week is None or not self.beside:
+            return profile
+        of_model = profile.events_per_week * (1 + self.beside / self.n_rows)
+        return msgspec.structs.replace(profile, events_per_week=of_model)
 
     def dirty(self) -> dict[str, Any]:
         """The parts that changed since `clean`: rows in pieces, so that a commit stays small."""
         first = self._dirty_from // _PART_ROWS
-        return {
+        beside = {_BESIDE: self.beside} if self.beside != self._stored_beside else {}
+        return beside | {
             str(i): [_stored(row) for row in self._rows[i * _PART_ROWS : (i + 1) * _PART_ROWS]]
             for i in range(first, -(-len(self._rows) // _PART_ROWS))
             if len(self._rows) > self._dirty_from
@@ -103,9 +131,11 @@ class WarmUp:
     def clean(self) -> None:
         """What `dirty` gave is durable."""
         self._dirty_from = len(self._rows)
+        self._stored_beside = self.beside
 
-    def restore(self, parts: dict[str, Sequence[Any]]) -> None:
+    def restore(self, parts: dict[str, Any]) -> None:
         """Continue from the parts."""
+        self.beside = int(parts.get(_BESIDE, 0))
         self._rows = [
             # Rows stored before they had times: all of one moment, which proves no season.
             (
@@ -113,7 +143,7 @@ class WarmUp:
                 UNSET if _SILENT in more[1:] else prediction,
                 more[0] if more else 0,
             )
-            for name in sorted(parts, key=int)
+            for name in sorted(parts.keys() - {_BESIDE}, key=int)
             for features, prediction, *more in parts[name]
         ]
         self.clean()

@@ -153,7 +153,7 @@ def test_a_broken_span_lasts_from_the_onset_to_the_recovery() -> None:
     broken = alert(kind="quality", cause="unit_change")
 
     assert is_broken(broken)
-    assert span_of(broken) == Span("e1", broken.onset_ms, None)
+    assert span_of(broken) == Span("e1", broken.onset_ms, None, "1")
     assert span_of(alert(phase="recovered")).end_ms == NOW_MS
     assert not is_broken(alert(kind="quality", severity="low"))
 

@@ -64,7 +64,7 @@ class Collector:
         self._events: dict[str, InferenceEvent] = {}
         self._labels: dict[str, Value] = {}
         self._n_labelled = 0
-        self._fresh: list[int] = []
+        self._fresh: list[tuple[int, str]] = []  # times and versions
         self.events = 0
         self.duplicates = 0
         self.newest_ms: int | None = None
@@ -92,9 +92,9 @@ class Collector:
             self._labels[event.id] = event.label
         if event.id in self._events and event.id in self._labels:
             self._n_labelled += 1
-            joined_ms = self._events[event.id].time_ms
-            if self._since_ms is not None and joined_ms >= self._since_ms:
-                self._fresh.append(joined_ms)
+            joined = self._events[event.id]
+            if self._since_ms is not None and joined.time_ms >= self._since_ms:
+                self._fresh.append((joined.time_ms, joined.version))
         if self._n_labelled > self._max_rows or self._held() > self._max_held:
             self._halve()
 
@@ -104,13 +104,13 @@ class Collector:
         Exact until the first halving, an estimate after it.
         """
         fresh = self._fresh
-        kept = sum(not covered(time_ms, spans) for time_ms in fresh) if spans else len(fresh)
+        kept = sum(not covered(*one, spans) for one in fresh) if spans else len(fresh)
         return kept << self._level
 
     def collected(self, spans: Sequence[Span] = ()) -> Collected:
         """The rows outside of all broken spans, in order of time, then id."""
         events = [event for key, event in self._events.items() if key in self._labels]
-        clean = [event for event in events if not covered(event.time_ms, spans)]
+        clean = [event for event in events if not covered(event.time_ms, event.version, spans)]
         clean.sort(key=lambda event: (event.time_ms, event.id))
         held_ms = np.array([event.time_ms for event in self._events.values()], dtype=np.int64)
         of_sample = rate_of(held_ms)
@@ -136,5 +136,5 @@ class Collector:
             joined = [event for key, event in self._events.items() if key in self._labels]
             self._n_labelled = len(joined)
             since = self._since_ms
-            times = [] if since is None else [e.time_ms for e in joined if e.time_ms >= since]
-            self._fresh = times
+            fresh = [] if since is None else [e for e in joined if e.time_ms >= since]
+            self._fresh = [(event.time_ms, event.version) for event in fresh]

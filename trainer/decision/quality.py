@@ -14,17 +14,24 @@ from stream_monitor.contracts import ENDED, DriftAlert
 class Span(NamedTuple):
     """From the onset of a data-quality episode to its end, in event time; ``None``: still open.
 
-    >>> Span("e1", 10, None).covers(10), Span("e1", 10, 20).covers(21)
+    It is of the events of one ``version``; ``None``: of all.  A version that took over tells of
+    its own broken data.
+
+    >>> Span("e1", 10, None).covers(10, "1"), Span("e1", 10, 20).covers(21, "1")
     (True, False)
+    >>> Span("e1", 10, None, "1").covers(10, "2")
+    False
     """
 
     episode_id: str
     start_ms: int
     end_ms: int | None
+    version: str | None = None
 
-    def covers(self, time_ms: int) -> bool:
-        """Whether an event of that time lies inside."""
-        return self.start_ms <= time_ms and (self.end_ms is None or time_ms <= self.end_ms)
+    def covers(self, time_ms: int, version: str) -> bool:
+        """Whether an event of that time and version lies inside."""
+        here = self.start_ms <= time_ms and (self.end_ms is None or time_ms <= self.end_ms)
+        return here and self.version in (None, version)
 
 
 def is_broken(alert: DriftAlert) -> bool:
@@ -36,9 +43,10 @@ def is_broken(alert: DriftAlert) -> bool:
 def span_of(alert: DriftAlert) -> Span:
     """The span as far as the alert knows it."""
     over = alert.phase in ENDED
-    return Span(alert.episode_id, alert.onset_ms, alert.decided_ms if over else None)
+    end_ms = alert.decided_ms if over else None
+    return Span(alert.episode_id, alert.onset_ms, end_ms, alert.version)
 
 
-def covered(time_ms: int, spans: Iterable[Span]) -> bool:
-    """Whether any span covers an event of that time."""
-    return any(span.covers(time_ms) for span in spans)
+def covered(time_ms: int, version: str, spans: Iterable[Span]) -> bool:
+    """Whether any span covers an event of that time and version."""
+    return any(span.covers(time_ms, version) for span in spans)

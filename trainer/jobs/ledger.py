@@ -172,9 +172,11 @@ def has_span(rows: sqlite3.Connection, episode_id: str) -> bool:
 
 
 def spans_of(rows: sqlite3.Connection, model: str) -> list[Span]:
-    """The broken spans of a model."""
+    """The broken spans of a model, each of the version that its quality episode is of."""
     found = rows.execute(
-        "SELECT episode_id, start_ms, end_ms FROM spans WHERE model = ? ORDER BY start_ms", (model,)
+        "SELECT spans.episode_id, spans.start_ms, spans.end_ms, quality.version FROM spans"
+        " LEFT JOIN quality USING (episode_id) WHERE spans.model = ? ORDER BY spans.start_ms",
+        (model,),
     ).fetchall()
     return [Span(*row) for row in found]
 
