@@ -48,7 +48,9 @@ def publish(
     file: Annotated[Path, typer.Argument(help="CSV, JSON, Parquet: a row is a prediction.")],
     model: Annotated[str, typer.Option(help="Name of the model.")],
     version: Annotated[str, typer.Option(help="Version of the model.")],
-    prediction: Annotated[str, typer.Option(help="Column of the predictions.")],
+    prediction: Annotated[
+        str | None, typer.Option(help="Column of the predictions \\[default: events have none].")
+    ] = None,
     label: Annotated[str | None, typer.Option(help="Column of the truth.")] = None,
     time: Time = None,
     time_format: TimeFormat = None,

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import msgspec
 import numpy as np
 import pandas as pd
+from msgspec import UNSET
 
 from driftline.tables.convert import floats_of, plain_of, values_of
 from driftline.tables.layout import Layout, layout_of, no_column
@@ -31,10 +32,11 @@ _SECOND_MS: Final = 1_000
 class Columns(msgspec.Struct, frozen=True, kw_only=True):
     """Which columns of the file mean what; all others that are watched are features.
 
-    Without ``id`` rows are numbered, without ``time`` they are a second apart from the Unix epoch.
+    Without ``prediction`` events have none, without ``id`` rows are numbered, without ``time`` they
+    are a second apart from the Unix epoch.
     """
 
-    prediction: str
+    prediction: str | None = None
     label: str | None = None
     time: str | None = None
     time_format: str | None = None
@@ -174,7 +176,9 @@ def _events(
             for number, value in zip(numbers, features[name], strict=True)
         ]
     ids = _ids(frame, columns, numbers)
-    predictions = plain_of(frame[columns.prediction])
+    predictions: list[Any] = [UNSET] * len(frame)
+    if columns.prediction is not None:
+        predictions = plain_of(frame[columns.prediction])
     labels: list[Any] = (
         [None] * len(frame) if columns.label is None else plain_of(frame[columns.label])
     )

@@ -122,5 +122,7 @@ def _row(value: Any, where: str) -> dict[str, Any]:
         return value
     clash = sorted((features.keys() & value.keys()) - {"features"})
     if clash:
-        raise BadSource(f"{where}: a feature and a field are both called {clash[0]!r}")
+        raise BadSource(
+            f"{where}: a feature and a field are both called {clash[0]!r}", fix="rename one of them"
+        )
     return {name: value[name] for name in value if name != "features"} | features

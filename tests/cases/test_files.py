@@ -22,8 +22,10 @@ import pyarrow as pa
 import pytest
 from pyarrow import feather, parquet
 
+from driftline.commands.options import choices_of
 from driftline.tables import reader
 from driftline.tables.events import Columns, layout_to_publish, rows_of
+from driftline.tables.kinds import Choices
 from producer.events import Event
 from producer.limits import Limits
 from tests.cases.commands import read_by, run
@@ -180,10 +182,20 @@ def written(folder: Path, name: str, content: str | bytes) -> Path:
     return path
 
 
-def events(path: Path) -> list[Event]:
+def choices(*options: str) -> Choices:
+    """What options of a command say of a file."""
+    named = dict(zip(options[::2], options[1::2], strict=True))
+    return choices_of(
+        decimal=named.get("--decimal"), separator=named.get("--separator"),
+        categorical=[named["--categorical"]] if "--categorical" in named else None,
+        ignore=[named["--ignore"]] if "--ignore" in named else None,
+    )  # fmt: skip
+
+
+def events(path: Path, *options: str) -> list[Event]:
     """What `publish` would write."""
     columns = Columns(prediction="score")
-    table = reader.open_table(path)
+    table = reader.open_table(path, choices(*options))
     rows = rows_of(
         table, layout_to_publish(table, columns), model="m", version="1", columns=columns,
         now_ms=1_700_000_000_000, limits=Limits(),
@@ -203,12 +215,14 @@ def test_the_same_data_is_the_same_in_every_command(
 ) -> None:
     path = written(tmp_path, *SAME[case])
 
-    for command in ("profile", "replay", "explain"):
+    turn = list(SAME).index(case) % 3  # each of the others reads a third of the cases
+    for command in ("profile", *(("replay",), ("explain",), ())[turn]):
         said = read_by(command, path)
         assert said.code == 0, said
         assert "not watched" not in said.err
         assert compared(command, said.json()) == expected(command)
-    columns = run("check", base(), path, "--json").json()["columns"]
-    assert {one["column"]: one["verdict"] for one in columns} == dict.fromkeys(ROWS, "ok")
+    if turn == 2:
+        columns = run("check", base(), path, "--json").json()["columns"]
+        assert {one["column"]: one["verdict"] for one in columns} == dict.fromkeys(ROWS, "ok")
     monkeypatch.setattr(reader, "CHUNK_ROWS", 77)  # however it is cut
     assert events(path) == events(base())

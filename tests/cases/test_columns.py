@@ -1,0 +1,202 @@
+"""Columns as people have them: what each is taken for, in every command that reads files.
+
+A case is a name, the values, and what is right: kind and first value, or why it is not watched.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import io
+import json
+import uuid
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from tests.cases.commands import read_by
+from tests.cases.test_files import ROWS, N, events, lines, written
+
+RNG: Final = np.random.default_rng(7)
+NUMBERS: Final[list[float]] = RNG.normal(0, 50, N).round(1).tolist()
+A: Final = NUMBERS[0]
+SIZES: Final = [abs(x) for x in NUMBERS]
+THOUSANDS: Final = [f"{1 + i % 9},{100 + i % 800}" for i in range(N)]
+START: Final = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+TIMES: Final = [START + dt.timedelta(minutes=i) for i in range(N)]
+SNOWFLAKES: Final = RNG.integers(2**60, 2**62, 2_000)
+
+
+class Case(NamedTuple):
+    """``values`` as texts of a CSV, as an Arrow array, or as JSON; then what is right."""
+
+    values: Any
+    kind: str = ""
+    first: Any = None
+    because: str = ""
+    options: tuple[str, ...] = ()
+
+
+def texts(values: Any) -> list[str]:
+    return [str(value) for value in values]
+
+
+def some(share: int, other: Any, values: Any) -> list[Any]:
+    """``other`` in every ``share``-th row."""
+    return [other if i % share == share - 1 else value for i, value in enumerate(values)]
+
+
+ZIPS: Final = [f"{(i * 37) % 50:05d}" for i in range(N)]
+CODES: Final = texts(RNG.integers(1, 6, N) * 101)
+FLAGS: Final = [i % 3 == 0 for i in range(N)]
+WORDS: Final = [("yes", "no", "maybe")[i % 3] for i in range(N)]
+
+IN_CSV: dict[str, Case] = {
+    "numbers": Case(texts(NUMBERS), "numeric", A),
+    "an exponent": Case([f"{x:.3e}" for x in NUMBERS], "numeric", float(f"{A:.3e}")),
+    "percent": Case([f"{x} %" for x in NUMBERS], "numeric", A),
+    "a currency": Case([f"€{x:.2f}" for x in SIZES], "numeric", abs(A)),
+    "an accountant's brackets": Case(
+        [f"({-x})" if x < 0 else f"{x}" for x in NUMBERS], "numeric", A
+    ),
+    "a minus of typographers": Case(
+        [str(x).replace("-", "\u2212") for x in NUMBERS], "numeric", A
+    ),
+    "words among numbers": Case(some(20, "oops", texts(NUMBERS)), "numeric", A),
+    "words for missing": Case(some(12, "n/a", texts(NUMBERS)), "numeric", A),
+    "1,234 where other columns have a point": Case(THOUSANDS, "numeric", 1_100.0),
+    "1,234 and --decimal": Case(THOUSANDS, "numeric", 1.1, options=("--decimal", ",")),
+    "leading zeros": Case(ZIPS, "categorical", "00000"),
+    "codes": Case(CODES, "numeric", float(CODES[0])),
+    "codes and --categorical": Case(
+        CODES, "categorical", CODES[0], options=("--categorical", "x")
+    ),
+    "codes and --ignore": Case(CODES, because="--ignore", options=("--ignore", "x")),
+    "true and false": Case([str(x).upper() for x in FLAGS], "boolean", FLAGS[0]),
+    "yes and no": Case(WORDS, "categorical", "yes"),
+    "a comma in quotes": Case([f"a, {x}" for x in WORDS], "categorical", "a, yes"),
+    "a newline in quotes": Case([f"a\n{x}" for x in WORDS], "categorical", "a\nyes"),
+    "quotes in quotes": Case([f'a "{x}"' for x in WORDS], "categorical", 'a "yes"'),
+    "addresses": Case([f"10.0.0.{i % 50}" for i in range(N)], "categorical", "10.0.0.0"),
+    "ISO times": Case([x.isoformat() for x in TIMES], because="it is a time"),
+    "days of Germany": Case([f"{x:%d.%m.%Y}" for x in TIMES], because="it is a time"),
+    "days of America": Case([f"{x:%m/%d/%y}" for x in TIMES], because="it is a time"),
+    "names of months": Case([f"{x:%d-%b-%Y}" for x in TIMES], because="it is a time"),
+    "identifiers": Case([str(uuid.UUID(int=i * 2**90)) for i in range(N)], because="identifier"),
+    "row numbers": Case(texts(range(N)), because="it only counts up"),
+    "nothing": Case([""] * N, because="all values are missing"),
+    "one value": Case(["7"] * N, "numeric", 7.0),
+}  # fmt: skip
+IN_PARQUET: dict[str, Case] = {
+    "decimal128 with gaps": Case(
+        pa.array(some(12, None, [decimal.Decimal(str(x)) for x in NUMBERS]), pa.decimal128(9, 1)),
+        "numeric", A,
+    ),
+    "half floats": Case(
+        pa.array(np.array(NUMBERS, dtype=np.float16)), "numeric", float(np.float16(A))
+    ),
+    "integers with gaps": Case(
+        pa.array(some(12, None, [7, *range(1, N)]), pa.int32()), "numeric", 7.0
+    ),
+    "booleans with gaps": Case(pa.array(some(12, None, FLAGS)), "boolean", first=True),
+    "a dictionary of numbers": Case(
+        pa.array([x // 25 for x in NUMBERS]).dictionary_encode(), "numeric", A // 25
+    ),
+    "views of strings": Case(pa.array(WORDS).cast(pa.string_view()), "categorical", "yes"),
+    "zip codes": Case(pa.array(ZIPS), "categorical", "00000"),
+    "the text NA": Case(pa.array(some(2, "NA", WORDS)), "categorical", "yes"),
+    "times with a zone": Case(pa.array(TIMES, pa.timestamp("us", "UTC")), because="it is a time"),
+    "times beyond nanoseconds": Case(
+        pa.array([x.replace(year=4000) for x in TIMES], pa.timestamp("us", "UTC")),
+        because="it is a time",
+    ),
+    "days": Case(pa.array([x.date() for x in TIMES], pa.date32()), because="it is a time"),
+    "times of day": Case(
+        pa.array([x.time() for x in TIMES], pa.time64("us")), because="time of day"
+    ),
+    "durations": Case(pa.array([dt.timedelta(seconds=x) for x in SIZES]), "numeric", abs(A)),
+    "bytes": Case(pa.array([b"\xff" + bytes([i % 7]) for i in range(N)]), because="bytes"),
+    "lists": Case(pa.array([[1.0, 2.0]] * N), because="no scalars"),
+    "maps": Case(pa.array([[("a", 1)]] * N, pa.map_(pa.string(), pa.int8())), because="no scalars"),
+    "structures": Case(pa.array([{"a": 1}] * N), because="no scalars"),
+    "null": Case(pa.nulls(N), because="all values are missing"),
+}  # fmt: skip
+IN_JSON: dict[str, Case] = {
+    "numbers": Case(NUMBERS, "numeric", A),
+    "numbers as text": Case(texts(NUMBERS), "numeric", A),
+    "numbers and a few words": Case(some(20, "oops", NUMBERS), "numeric", A),
+    "numbers and words alike": Case(some(2, "a", [1] * N), "categorical", "1"),
+    "truth and null": Case(some(12, None, FLAGS), "boolean", first=True),
+    "objects": Case([{"a": 1}] * N, because="no scalars"),
+    "lists of nothing": Case([[]] * N, because="no scalars"),
+}
+
+
+def in_csv(values: Any) -> tuple[str, str]:
+    return "a.csv", str(ROWS.assign(x=values).to_csv(index=False))
+
+
+def in_parquet(values: Any) -> tuple[str, bytes]:
+    table = pa.Table.from_pandas(ROWS, preserve_index=False).append_column("x", values)
+    sink = io.BytesIO()
+    parquet.write_table(table, sink)
+    return "a.parquet", sink.getvalue()
+
+
+def in_json(values: Any) -> tuple[str, str]:
+    rows = zip(ROWS.to_dict("records"), values, strict=True)
+    return "a.jsonl", lines([{**row, "x": value} for row, value in rows])
+
+
+FORMS = {"csv": (in_csv, IN_CSV), "parquet": (in_parquet, IN_PARQUET), "json": (in_json, IN_JSON)}
+CASES = [(form, name) for form, (_, cases) in FORMS.items() for name in cases]
+
+
+@pytest.mark.parametrize(("form", "name"), CASES)
+def test_a_column_is_the_same_in_every_command(form: str, name: str, tmp_path: Path) -> None:
+    make, cases = FORMS[form]
+    case = cases[name]
+    file: Any = make(case.values)
+    path = written(tmp_path, *file)
+
+    inspected = read_by("inspect", path, *case.options)
+    assert inspected.code == 0, inspected
+    (column,) = (one for one in inspected.json()["columns"] if one["name"] == "x")
+    built = read_by("profile", path, *case.options)
+    assert built.code == 0, built
+    told = f"not watched: x: {column['not_watched_because']}" in built.err
+    assert told == bool(case.because)
+    if not case.because:
+        assert built.json()["features"]["x"]["kind"] == case.kind
+    first: Any = events(path, *case.options)[0]
+    if case.because:
+        assert case.because in column["not_watched_because"]
+        assert "x" not in first.features
+        return
+    assert (column["watched"], column["kind"]) == (True, case.kind)
+    value = first.features["x"]
+    assert type(value) is type(case.first)
+    assert value == (pytest.approx(case.first) if case.kind == "numeric" else case.first)
+
+
+def test_an_identifier_that_no_float_holds_is_none(tmp_path: Path) -> None:
+    """Its last digits would be lost, and so would be what tells one from the other."""
+    frame = pd.DataFrame({"x": SNOWFLAKES, "amount": RNG.normal(size=len(SNOWFLAKES))})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    said = json.loads(read_by("inspect", tmp_path / "a.csv").out)
+    assert "beyond 2^53" in said["columns"][0]["not_watched_because"]
+
+
+def test_where_nothing_says_what_a_comma_is_a_person_is_asked(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"x": THOUSANDS, "shop": WORDS})
+    frame.to_csv(tmp_path / "a.csv", index=False, sep=";")
+    said = read_by("profile", tmp_path / "a.csv")
+    assert "not watched: x: numbers like '1,234', which is 1234 or 1.234: say --decimal" in said.err
+    for mark, mean in ((".", 1_000), (",", 1)):
+        built = read_by("profile", tmp_path / "a.csv", "--decimal", mark).json()
+        assert built["features"]["x"]["mean"] // mean in range(1, 10)
