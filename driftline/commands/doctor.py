@@ -14,6 +14,7 @@ from driftline.commands.connection import connect_redis, load_settings, without_
 from driftline.commands.failure import UNREACHABLE
 from driftline.commands.findings import Finding
 from driftline.commands.given import runnable
+from driftline.commands.handling import open_episodes, read_alerts
 from driftline.commands.options import Bootstrap, Config, Json, Prefix, RedisUrl
 from driftline.commands.output import write_json, write_line
 
@@ -68,6 +69,7 @@ def examine(settings: Settings) -> tuple[list[Finding], int]:
         found += examine_transactions(settings, now_ms=round(time.time() * 1000))
         found += examine_placement(settings, client, partitions[log])
     if settings.topics.alerts in partitions:
+        found += findings.judge_episodes(open_episodes(read_alerts(settings)))
         found.append(examine_trainer(settings, now_ms=round(time.time() * 1000)))
     if settings.topics.dead_letters in partitions:
         found.append(examine_dead_letters(settings))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import msgspec
 
 if TYPE_CHECKING:
     from driftline.coverage import ModelCoverage
+    from stream_monitor.contracts import DriftAlert
 
 Level: TypeAlias = Literal["ok", "warning", "problem"]
 
@@ -319,6 +320,45 @@ def judge_coverage(models: Sequence[ModelCoverage]) -> list[Finding]:
                 found=f"{100 * one.share:.3g} % of {one.events:,} events in the last hour were "
                 f"watched; {'; '.join(reasons_of(one)[:_REASONS])}",
                 fix=f"driftline coverage{name} says more, driftline alerts list what to do",
+            )
+        )
+    return found
+
+
+MAX_EPISODES: Final = 10
+"""Open episodes that are findings of their own; the others are counted."""
+_MENDED_BY: Final[dict[str, str]] = {
+    "quality": "mend what sends these values; `driftline alerts resolve` where they are right",
+    "labels": "see whether the job that writes labels runs; `driftline forward` where it stopped",
+    "volume": "see whether the model servers run, and reach Kafka",
+}
+"""What is done about episodes of data that break or stay away, by kind."""
+
+
+def judge_episodes(alerts: Iterable[DriftAlert]) -> list[Finding]:
+    """Open episodes of data that break, or stay away, and that nobody has acknowledged.
+
+    Drift of a world that changed is no fault of the installation, and not among them.
+    """
+    worst = {"high": 0, "medium": 1, "low": 2}
+    shown = [a for a in alerts if a.kind in _MENDED_BY and a.acknowledged_by is None]
+    shown.sort(key=lambda a: (worst[a.severity], a.model, a.series))
+    found = [
+        Finding(
+            check=f"{alert.kind} of {alert.model}",
+            level="problem" if alert.severity == "high" else "warning",
+            found=alert.explanation,
+            fix=_MENDED_BY[alert.kind],
+        )
+        for alert in shown[:MAX_EPISODES]
+    ]
+    if len(shown) > MAX_EPISODES:
+        found.append(
+            Finding(
+                check="open episodes",
+                level="warning",
+                found=f"{len(shown) - MAX_EPISODES} more of data that break or stay away",
+                fix="driftline alerts list",
             )
         )
     return found

@@ -5,12 +5,14 @@ from typing import Any
 import pytest
 
 from driftline.commands.findings import (
+    MAX_EPISODES,
     SILENT_MS,
     Finding,
     Standing,
     TrainerSeen,
     WantedTopic,
     judge_dead_letters,
+    judge_episodes,
     judge_partition,
     judge_redis,
     judge_routing,
@@ -19,6 +21,7 @@ from driftline.commands.findings import (
     lines_of,
     worst,
 )
+from tests.unit.alert_factories import alert
 
 LOG = WantedTopic(name="d.events.v1", partitions=4, config={"cleanup.policy": "delete"})
 
@@ -179,3 +182,25 @@ def test_where_no_trainer_ever_ran_that_is_said_and_no_problem() -> None:
     found = judge_trainer(None)
 
     assert (found.level, found.found) == ("ok", "none has ever run: no alert retrains")
+
+
+def test_data_that_break_or_stay_away_are_findings_with_what_to_do() -> None:
+    quality = alert(kind="quality", severity="high", explanation="temp: 4 % of values are -999")
+    labels = alert(kind="labels", severity="medium", explanation="no label for 3 h")
+    drift = alert(kind="data")
+    known = alert(kind="quality", acknowledged_by="ann")
+
+    found = judge_episodes([labels, drift, known, quality])
+
+    assert [(one.check, one.level) for one in found] == [
+        ("quality of m", "problem"), ("labels of m", "warning"),
+    ]  # fmt: skip
+    assert [one.found for one in found] == [quality.explanation, labels.explanation]
+    assert all(one.fix for one in found)
+
+
+def test_many_open_episodes_are_counted() -> None:
+    found = judge_episodes(alert(kind="quality", model=f"m{i}") for i in range(MAX_EPISODES + 3))
+
+    assert len(found) == MAX_EPISODES + 1
+    assert found[-1].found.startswith("3 more")
