@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Self
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
 
-from producer.headers import kind_of
+from producer.headers import header_pairs
 from producer.reach import reached
 
 BATCH: Final = 5_000
@@ -34,6 +34,12 @@ class Record(NamedTuple):
     value: bytes | None
     key: bytes | None = None
     timestamp_ms: int = 0
+    headers: Sequence[tuple[str, bytes | None]] = ()
+
+    @property
+    def source(self) -> str:
+        """Who wrote it, as its header ``ce_source`` says; empty where it says nothing."""
+        return (dict(self.headers).get("ce_source") or b"").decode("utf-8", "replace")
 
 
 class TopicReader:
@@ -119,13 +125,16 @@ class TopicReader:
 
 
 def _record(message: Any) -> Record:
+    headers = header_pairs(message)
+    kind = dict(headers).get("ce_type")
     return Record(
         partition=message.partition(),
         offset=message.offset(),
-        kind=kind_of(message),
+        kind=None if kind is None else kind.decode("utf-8", "replace"),
         value=message.value(),
         key=message.key(),
         timestamp_ms=message.timestamp()[1],
+        headers=headers,
     )
 
 

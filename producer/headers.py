@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from confluent_kafka import Message
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from confluent_kafka import Message
 
 
-def headers_of(message: Message) -> dict[str, bytes | None]:
-    """By name, the last of a name; none at all where a name is no UTF-8.
+def header_pairs(message: Message) -> list[tuple[str, bytes | None]]:
+    """All headers as they were written; none at all where a name is no UTF-8.
 
     confluent-kafka answers such names with a ``SystemError``: one record would end its reader.
     """
+    try:
+        return list(message.headers() or ())  # type: ignore[arg-type]
+    except (SystemError, UnicodeDecodeError):
+        return []
+
+
+def headers_of(message: Message) -> dict[str, bytes | None]:
+    """By name, the last of a name; none at all where a name is no UTF-8."""
     try:
         return dict(message.headers() or ())  # type: ignore[arg-type]
     except (SystemError, UnicodeDecodeError):

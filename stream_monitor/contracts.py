@@ -29,6 +29,14 @@ HealthKind: TypeAlias = Literal[
 HEALTH_CE_TYPE: Final = "io.driftline.health.v1"
 DEAD_LETTER_CE_TYPE: Final = "io.driftline.dead-letter.v1"
 
+UNKNOWN_MODEL: Final = "unknown"
+"""The model that a record counts for which names none."""
+REJECTED: Final = "rejected"
+"""The cause of an episode of rejected records.  Their times are of the append clock, for records
+that nobody can read have no event time; and no model was fitted on them."""
+EVERY_VERSION: Final = "-"
+"""The version of an episode that is of no single one."""
+
 
 class DriftAlert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One phase of one episode of drift.
@@ -131,7 +139,11 @@ class HealthEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A record that was refused.  Its id is its position; ``payload`` is cut to a bound."""
+    """A record that was rejected.  Its id is its position; ``payload`` is cut to a bound.
+
+    ``model`` is the one it counts for, ``source`` the ``ce_source`` of whoever wrote it, empty
+    where that is not known.
+    """
 
     topic: str
     partition: int
@@ -142,6 +154,8 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sha256: str
     size_bytes: int
     payload: bytes = b""
+    model: str = UNKNOWN_MODEL
+    source: str = ""
 
     @property
     def letter_id(self) -> str:

@@ -32,6 +32,7 @@ from stream_monitor.watched.forgetting import forget, remove
 from stream_monitor.watched.model import WatchedModel, announced_profile
 from stream_monitor.watched.over_limit import OverLimit, rows_by_model
 from stream_monitor.watched.placement import Placement
+from stream_monitor.watched.rejected import Rejected
 from stream_monitor.watched.room import idle_model, next_part
 from stream_monitor.windows.closed import ClosedWindow
 
@@ -69,15 +70,16 @@ class PartitionMonitor:
         self.models: dict[str, WatchedModel] = {}
         self.placement = Placement(partition)
         self.over_limit = OverLimit(topic, partition, spec)
+        self.rejected = Rejected(topic, partition)
         self._seen = SeenIds(spec.seen_chunks, spec.labels.chunk_events, spec.segment_chunks)
         self._dead: set[str] = set()
 
     def observe(self, batch: RecordBatch) -> Observation:
         """Take the next records.  Total: whatever the bytes are, a record is counted once."""
         decoded = decode(batch, self.spec.limits)
-        out = Observation([], list(decoded.refused), [])
-        self.counters.dead_lettered += len(decoded.refused)
-        for segment in segments(decoded.entries, self.spec.segment_events):
+        out = Observation([], decoded.refused, [])
+        self.counters.dead_lettered += len(decoded.rejected)
+        for segment in segments(decoded.all(), self.spec.segment_events):
             rest: Segment | None = segment
             while rest is not None:
                 self._settle(rest, out)
@@ -90,7 +92,8 @@ class PartitionMonitor:
         out.dead_letters.sort(key=lambda letter: letter.offset)
         self.counters.alerts += len(out.alerts)
         registers = [self.over_limit.register, *(m.register for m in self.models.values())]
-        self.counters.withheld = sum(register.withheld for register in registers)
+        withheld = sum(register.withheld for register in registers)
+        self.counters.withheld = withheld + self.rejected.withheld
         return out
 
     def _settle(self, segment: Segment, out: Observation) -> None:
@@ -156,6 +159,7 @@ class PartitionMonitor:
             decided.alerts.extend(model.observe_coverage(segment.offsets, clock))
         out.alerts.extend(self.over_limit.observe(segment.offsets, clock))
         out.alerts.extend(self._tell(decided.alerts, segment.offsets, clock, batches))
+        out.alerts.extend(self.rejected.observe(segment, clock))
         self.counters.append_clock_ms = int(clock[-1])
         if segment.barrier is not None:
             self._obey(*segment.barrier, out)
@@ -322,8 +326,9 @@ class PartitionMonitor:
             self.counters.dead_lettered += 1
             why = _refusal(error, order), str(error)
             max_bytes = self.spec.limits.max_payload_bytes
-            letter = dead_letter(self.topic, self.partition, record, *why, max_bytes)
+            letter = dead_letter(self.topic, self.partition, record, *why, max_bytes, decoded=True)
             out.dead_letters.append(letter)
+            out.alerts.extend(self.rejected.reject_at(letter, self.counters.append_clock_ms))
             return
         self.counters.control += 1
 
@@ -358,6 +363,8 @@ class PartitionMonitor:
             return gone.alerts
         if order.episode in self.over_limit.register.open:
             return self.over_limit.obey(order, offset, clock_ms)
+        if isinstance(order, Command) and self.rejected.is_open(order):
+            return self.rejected.obey(order, offset, clock_ms)
         if model is None:
             raise UnknownEpisode(f"model: {order.model!r} has no episode in this partition")
         return model.told_by(model.obey(order, offset, clock_ms))
@@ -380,7 +387,7 @@ class PartitionMonitor:
         """Drift of every (model@version, series): 0 none, 1 suspected, 2 an open episode."""
         return {
             key: level for model in self.models.values() for key, level in model.levels().items()
-        }
+        } | self.rejected.levels()
 
     def coverage(self) -> dict[str, list[HourRow]]:
         """What was watched of each model in the last hour, and why not the rest."""
@@ -401,6 +408,8 @@ class PartitionMonitor:
             ],
         }
         parts |= self.placement.dirty()
+        if (rejected := self.rejected.dirty()) is not None:
+            parts["rejected"] = rejected
         parts |= {f"seen|{name}": part for name, part in self._seen.dirty().items()}
         parts |= {f"over-limit|{name}": part for name, part in self.over_limit.dirty().items()}
         for name, model in self.models.items():
@@ -412,6 +421,7 @@ class PartitionMonitor:
         self._dead.clear()
         self._seen.clean()
         self.placement.clean()
+        self.rejected.clean()
         self.over_limit.clean()
         for model in self.models.values():
             model.clean()
@@ -437,6 +447,8 @@ class PartitionMonitor:
             monitor.over_limit.restore(
                 {name[11:]: part for name, part in parts.items() if name.startswith("over-limit|")}
             )
+            if "rejected" in parts:
+                monitor.rejected.restore(parts["rejected"])
             if "topology" in parts:
                 monitor.placement.restore(parts["topology"])
             below: dict[str, dict[str, Any]] = {}

@@ -8,10 +8,18 @@ is an error.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -25,6 +33,15 @@ if TYPE_CHECKING:
 
 CONFIG_FILE = "driftline.toml"
 _Spec = TypeVar("_Spec")
+_RENAMED: Final = {
+    "refusals": "[refusals] is [dead_letters] now: run is max_consecutive, share is max_ratio, "
+    "window is window_records; without them no number of dead letters stops a partition",
+}
+
+
+def _variable(section: str) -> str:
+    """How the environment's names of a section begin."""
+    return f"DRIFTLINE_{section.upper()}__"
 
 
 class WrongSetting(ValueError):  # noqa: N818 - a finding, named for what it says
@@ -128,12 +145,15 @@ class CommitSettings(_Section):
     patience_s: PositiveFloat = 60.0
 
 
-class RefusalSettings(_Section):
-    """How many dead letters stop a partition: so many in a row, or a share of the last records."""
+class DeadLetterSettings(_Section):
+    """How many dead letters stop a partition; without a limit none do.
 
-    run: PositiveInt = 1_000
-    share: PositiveFloat = Field(default=0.05, le=1.0)
-    window: PositiveInt = 10_000
+    So many in a row, or a ratio of the last ``window_records``.
+    """
+
+    max_consecutive: PositiveInt | None = None
+    max_ratio: PositiveFloat | None = Field(default=None, le=1.0)
+    window_records: PositiveInt = 10_000
 
 
 class WatchdogSettings(_Section):
@@ -163,7 +183,7 @@ class Settings(BaseSettings):
     topics: TopicSettings = Field(default_factory=TopicSettings)
     web: WebSettings = Field(default_factory=WebSettings)
     commit: CommitSettings = Field(default_factory=CommitSettings)
-    refusals: RefusalSettings = Field(default_factory=RefusalSettings)
+    dead_letters: DeadLetterSettings = Field(default_factory=DeadLetterSettings)
     watchdog: WatchdogSettings = Field(default_factory=WatchdogSettings)
     log_level: str = "INFO"
 
@@ -177,6 +197,17 @@ class Settings(BaseSettings):
     incidents: dict[str, Any] = {}
     trainer: dict[str, Any] = {}
     """The trainer's, in the same file; `trainer.settings` checks them."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_of_today(cls, given: Any) -> Any:
+        """A name of before is an error that says what it is called now."""
+        for before, says in _RENAMED.items():
+            variables = [name for name in os.environ if name.upper().startswith(_variable(before))]
+            if before in given or variables:
+                where = ", ".join(sorted(variables)) or f"[{before}]"
+                raise ValueError(f"{where}: {says}")
+        return given
 
     @field_validator("log_level")
     @classmethod

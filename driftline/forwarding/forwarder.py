@@ -26,12 +26,14 @@ from producer.writer import LogWriter, TooLarge, Undelivered
 from stream_monitor.ingest.records import LogRecord
 from stream_monitor.ingest.refusal import dead_letter
 from stream_monitor.runtime import letters
-from stream_monitor.runtime.refusals import RefusalLimit, Refusals
+from stream_monitor.runtime.dead_letter_limit import DeadLetterLimit, RecentRejections
 
 BATCH: Final = 1_000
 POLL_S: Final = 0.5
 FLUSH_S: Final = 60.0
 _MAX_PAYLOAD_BYTES: Final = 4_096
+LIMIT: Final = DeadLetterLimit(max_consecutive=1_000, max_ratio=0.05)
+"""A source of which so much is rejected is mapped in the wrong way."""
 
 
 class TooManyRefused(RuntimeError):  # noqa: N818 - says what happened
@@ -84,12 +86,12 @@ class Forwarder:
         dead_letters: str,
         fields: FieldMap | None,
         shards: int = 1,
-        limit: RefusalLimit | None = None,
+        limit: DeadLetterLimit = LIMIT,
     ) -> None:
         self._source, self._dead_letters = source, dead_letters
         self._fields = fields
-        self._limit = limit or RefusalLimit()
-        self._refusals = Refusals()
+        self._limit = limit
+        self._rejections = RecentRejections()
         plain = {"log_level": 0, **client}
         self._consumer = Consumer({
             **plain, "group.id": group, "enable.auto.commit": False,
@@ -142,8 +144,8 @@ class Forwarder:
             return
         refused = self._write(records)
         seen = [LogRecord(i, 0, None, None) for i in range(len(records))]
-        self._refusals = self._refusals.after(seen, refused, self._limit.window)
-        enough = self._limit.broken_by(self._refusals)
+        self._rejections = self._rejections.after(seen, refused, self._limit.window_records)
+        enough = self._limit.broken_by(self._rejections)
         if enough is not None:
             raise TooManyRefused(enough)
         for i, why in sorted(refused.items()):
@@ -211,7 +213,7 @@ class Forwarder:
 
 def _record(message: Message) -> LogRecord:
     offset, time_ms = message.offset() or 0, message.timestamp()[1]
-    return LogRecord(offset, time_ms, kind_of(message), message.value())
+    return LogRecord(offset, time_ms, kind_of(message), message.value(), sent=message)
 
 
 def _next(records: list[Message]) -> list[TopicPartition]:

@@ -12,7 +12,7 @@ from driftline.reading import Record
 from driftline.replay.topic import Found, decoded, is_hidden, refuse_unclear
 from producer.codec import encode
 from producer.events import CE_TYPE_OF, Event, InferenceEvent, Label, Tick, Topology
-from stream_monitor.ingest.records import LogRecord, RecordBatch
+from stream_monitor.ingest.records import LogRecord, RecordBatch, SentWith
 
 BATCH_RECORDS: Final = 4_000
 _TICK: Final = CE_TYPE_OF[Tick]
@@ -123,7 +123,10 @@ def _part(parts: dict[int, Part], record: Record) -> Part:
 
 
 def _as_read(record: Record) -> LogRecord:
-    return LogRecord(record.offset, record.timestamp_ms, record.kind, record.value)
+    return LogRecord(
+        record.offset, record.timestamp_ms, record.kind, record.value,
+        key=record.key, sent=SentWith(record.headers),
+    )  # fmt: skip
 
 
 def _tick_at(record: Record) -> LogRecord:

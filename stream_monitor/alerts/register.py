@@ -47,6 +47,10 @@ class Register:
         self.withheld = 0
         self._dirty = True
 
+    def is_empty(self) -> bool:
+        """Whether no episode is open and no series is snoozed."""
+        return not self.open and not self._snoozes
+
     def due(self, clock_ms: int) -> bool:
         """Whether records alone may end a snooze, at that time of the append clock, or a rest."""
         snoozed = bool(self._snoozes) and min(self._snoozes.values()) <= clock_ms

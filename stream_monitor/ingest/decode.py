@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 from producer.checks import Checks
 from producer.codec import RefusedRecord
@@ -14,13 +15,30 @@ from stream_monitor.ingest.records import LogRecord, RecordBatch
 from stream_monitor.ingest.refusal import dead_letter
 
 _UPDATE = CE_TYPE_OF[ModelUpdate]
+_NO_EVENT: Final = frozenset(
+    {"null_value", "too_large", "unknown_kind", "invalid_event", "malformed_json"}
+)
+"""Reasons for which a value is no event; the others are rules that an event broke."""
 
 
 class Decoded(NamedTuple):
     """What a batch held, in log order.  Every record is in exactly one of the two lists."""
 
     entries: list[tuple[LogRecord, Event]]
-    refused: list[DeadLetter]
+    rejected: list[tuple[LogRecord, DeadLetter]]
+
+    @property
+    def refused(self) -> list[DeadLetter]:
+        """The dead letters of those that were rejected."""
+        return [letter for _, letter in self.rejected]
+
+    def all(self) -> Sequence[tuple[LogRecord, Event | DeadLetter]]:
+        """Every record, in log order, with its event or its dead letter."""
+        if not self.rejected:
+            return self.entries
+        both: list[tuple[LogRecord, Event | DeadLetter]] = [*self.entries, *self.rejected]
+        both.sort(key=lambda entry: entry[0].offset)
+        return both
 
 
 def decode(batch: RecordBatch, limits: Limits) -> Decoded:
@@ -31,7 +49,7 @@ def decode(batch: RecordBatch, limits: Limits) -> Decoded:
     of an odd magnitude is no reason: it becomes an invalid value, and its event counts.
     """
     entries: list[tuple[LogRecord, Event]] = []
-    refused: list[DeadLetter] = []
+    rejected: list[tuple[LogRecord, DeadLetter]] = []
     check = Checks(limits).check
     max_bytes = limits.max_value_bytes
     for record in batch.records:
@@ -42,19 +60,19 @@ def decode(batch: RecordBatch, limits: Limits) -> Decoded:
             event = decode_value(value, kind)
             check(event, record.timestamp_ms)
         except RefusedRecord as refusal:
-            refused.append(
-                dead_letter(
-                    batch.topic,
-                    batch.partition,
-                    record,
-                    refusal.reason,
-                    str(refusal),
-                    limits.max_payload_bytes,
-                )
+            letter = dead_letter(
+                batch.topic,
+                batch.partition,
+                record,
+                refusal.reason,
+                str(refusal),
+                limits.max_payload_bytes,
+                decoded=refusal.reason not in _NO_EVENT,
             )
+            rejected.append((record, letter))
         else:
             entries.append((record, event))
-    return Decoded(entries, refused)
+    return Decoded(entries, rejected)
 
 
 def _bounded(value: bytes | None, kind: str | None, limits: Limits) -> bytes:

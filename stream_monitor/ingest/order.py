@@ -2,8 +2,7 @@
 
 Events and labels commute with what other rooms do between them, so they are taken in bulk.  What
 does not commute ends a run: a `ModelUpdate`, a `Command` or a `Topology` (the barrier, obeyed after
-the rest),
-and every so many offsets its end, at which repeated ids are forgotten.
+the rest), and every so many offsets its end, at which repeated ids are forgotten.
 """
 
 from __future__ import annotations
@@ -15,20 +14,22 @@ from typing import Any
 import numpy as np
 
 from producer.events import Command, Event, InferenceEvent, Label, ModelUpdate, Topology
+from producer.limits import LATEST_MS
+from stream_monitor.contracts import DeadLetter
 from stream_monitor.ingest.batch import Ints
 from stream_monitor.ingest.records import LogRecord
 
-Entry = tuple[LogRecord, Event]
+Entry = tuple[LogRecord, Event | DeadLetter]
 Barrier = ModelUpdate | Command | Topology
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Consecutive accepted records of one span of offsets, up to and including a barrier.
+    """Consecutive records of one span of offsets, up to and including a barrier.
 
-    ``offsets`` and ``timestamps_ms`` (append time) have one element per record, the barrier and
-    ticks included.  ``events`` and ``labels`` (offset, append time, label) keep the log's order
-    within a key, and the keys come in the order of their first events.
+    ``offsets`` and ``timestamps_ms`` (append time) have one element per record, the barrier, ticks
+    and those that were rejected included.  ``events`` and ``labels`` (offset, append time, label)
+    keep the log's order within a key, and the keys come in the order of their first events.
     """
 
     offsets: Ints
@@ -36,6 +37,7 @@ class Segment:
     events: dict[tuple[str, str], list[tuple[LogRecord, InferenceEvent]]]
     labels: dict[str, list[tuple[int, int, Label]]]
     ticks: int
+    rejected: list[DeadLetter]
     barrier: tuple[LogRecord, Barrier] | None
 
     @property
@@ -89,13 +91,15 @@ class Segment:
             if (kept_rows := [row for row in rows if inside(row[0])])
         }
         by_first = dict(sorted(events.items(), key=lambda item: item[1][0][0].offset))
+        rejected = [letter for letter in self.rejected if inside(letter.offset)]
         return Segment(
-            self.offsets[where], self.timestamps_ms[where], by_first, labels, ticks, barrier
-        )
+            self.offsets[where], self.timestamps_ms[where], by_first, labels, ticks, rejected,
+            barrier,
+        )  # fmt: skip
 
 
 def segments(entries: Sequence[Entry], segment_events: int = 4096) -> list[Segment]:
-    """Cut accepted records, in log order, into segments.  No record is lost or moved."""
+    """Cut records, in log order, into segments.  No record is lost or moved."""
     plan: list[Segment] = []
     run: list[Entry] = []
     end = 0
@@ -117,10 +121,11 @@ def segments(entries: Sequence[Entry], segment_events: int = 4096) -> list[Segme
     return plan
 
 
-def _segment(run: list[Entry]) -> Segment:
+def _segment(run: Sequence[Entry]) -> Segment:
     events: dict[tuple[str, str], list[tuple[LogRecord, InferenceEvent]]] = {}
     labels: dict[str, list[tuple[int, int, Label]]] = {}
     ticks = 0
+    rejected: list[DeadLetter] = []
     barrier: tuple[LogRecord, Barrier] | None = None
     model = version = None  # consecutive events are mostly of one version: its list is at hand
     group: list[Any] = []
@@ -135,13 +140,24 @@ def _segment(run: list[Entry]) -> Segment:
             labels.setdefault(event.model, []).append((record.offset, record.timestamp_ms, event))
         elif isinstance(event, Barrier):
             barrier = (record, event)
+        elif isinstance(event, DeadLetter):
+            rejected.append(event)
         else:
             ticks += 1
     return Segment(
         np.array([record.offset for record, _ in run], dtype=np.int64),
-        np.array([record.timestamp_ms for record, _ in run], dtype=np.int64),
+        _timestamps_ms(run, rejected),
         events,
         labels,
         ticks,
+        rejected,
         barrier,
     )
+
+
+def _timestamps_ms(run: Sequence[Entry], rejected: list[DeadLetter]) -> Ints:
+    """Append times; one that no clock has, of a record that was rejected for it, counts as none."""
+    found = [record.timestamp_ms for record, _ in run]
+    if rejected:
+        found = [time_ms if time_ms <= LATEST_MS else 0 for time_ms in found]
+    return np.array(found, dtype=np.int64)

@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
+
+
+class Sent(Protocol):
+    """How a record was sent: a message of the client that read it, or `SentWith`."""
+
+    def headers(self) -> Any:
+        """Pairs of name and bytes, or None."""
+        ...
+
+
+class SentWith(NamedTuple):
+    """The headers of a record whose message is gone."""
+
+    pairs: Sequence[tuple[str, bytes | None]]
+
+    def headers(self) -> Sequence[tuple[str, bytes | None]]:
+        """As `Sent` says."""
+        return self.pairs
 
 
 class LogRecord(msgspec.Struct, frozen=True, gc=False):
     """One Kafka record as read.  ``kind`` is its ``ce_type`` header, if it has one.
 
-    The garbage collector need not look at it: there are thousands, and none is in a cycle.
+    ``sent`` is asked only where a record is rejected, or is one of control: reading the source of
+    every record would cost a tenth of reading it.  The garbage collector need not look at a
+    record: there are thousands, and none is in a cycle.
     """
 
     offset: int
@@ -19,6 +40,21 @@ class LogRecord(msgspec.Struct, frozen=True, gc=False):
     value: bytes | None
     traceparent: str | None = None
     key: bytes | None = None
+    sent: Sent | None = None
+
+    @property
+    def source(self) -> str:
+        """Who wrote it, as its header ``ce_source`` says; empty where it says nothing."""
+        if self.sent is None:
+            return ""
+        try:
+            found = dict(self.sent.headers() or ()).get("ce_source")
+        except (SystemError, UnicodeDecodeError):  # a header whose name is no UTF-8
+            return ""
+        return (found or b"")[:_MAX_SOURCE_BYTES].decode("utf-8", "replace")
+
+
+_MAX_SOURCE_BYTES = 256
 
 
 class RecordBatch(NamedTuple):

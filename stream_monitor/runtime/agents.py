@@ -22,11 +22,11 @@ from stream_monitor.runtime.caution import (
     unseen,
 )
 from stream_monitor.runtime.committer import Committer
+from stream_monitor.runtime.dead_letter_limit import DeadLetterLimit
 from stream_monitor.runtime.letters import dead_letter
 from stream_monitor.runtime.partitions import Owned, Partitions
 from stream_monitor.runtime.publisher import Publisher
 from stream_monitor.runtime.reader import Trouble
-from stream_monitor.runtime.refusals import RefusalLimit
 from stream_monitor.state.fold import Observed
 from stream_monitor.web.metrics import Metrics
 
@@ -47,7 +47,7 @@ class BatchAgent:
         metrics: Metrics,
         *,
         dead_letters: str,
-        limit: RefusalLimit,
+        limit: DeadLetterLimit,
         on_limit: Callable[[Owned, str], Awaitable[None]],
     ) -> None:
         self._partitions = partitions
@@ -113,9 +113,10 @@ class BatchAgent:
     async def _fold(self, owned: Owned, batch: RecordBatch) -> None:
         observed = self._observe(owned, batch)
         failpoint("monitor.batch.folded")
-        refused = [letter.offset for letter in observed.dead_letters]
-        owned.refusals = owned.refusals.after(batch.records, refused, self._limit.window)
-        enough = self._limit.broken_by(owned.refusals)
+        rejected = [letter.offset for letter in observed.dead_letters]
+        window = self._limit.window_records
+        owned.rejections = owned.rejections.after(batch.records, rejected, window)
+        enough = self._limit.broken_by(owned.rejections)
         if enough is None:
             await self._write_letters(owned, observed.dead_letters)
         else:

@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from stream_monitor.contracts import DeadLetter
+from stream_monitor.contracts import UNKNOWN_MODEL, DeadLetter
 from stream_monitor.ingest.records import LogRecord, RecordBatch
+from stream_monitor.ingest.refusal import model_by_key
 from stream_monitor.runtime.partitions import Owned
 from stream_monitor.state.store import Acquired, Tried
 
@@ -96,4 +97,6 @@ def by_reference(batch: RecordBatch, record: LogRecord, reason: str, detail: str
         detail=detail,
         sha256="",
         size_bytes=len(record.value or b""),
+        model=model_by_key(record) or UNKNOWN_MODEL,
+        source=record.source,
     )

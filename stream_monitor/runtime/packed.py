@@ -20,7 +20,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
-from stream_monitor.ingest.records import RecordBatch
+from stream_monitor.ingest.records import RecordBatch, SentWith
 from stream_monitor.runtime.reader import Place, Trouble, log_record
 
 ANSWER_S: Final = 45.0
@@ -63,7 +63,12 @@ class PackedBatch(NamedTuple):
                                   key_deserializer=None, value_deserializer=None, check_crcs=True,
                                   isolation_level=READ_COMMITTED)  # fmt: skip
         try:
-            records = [log_record(r.offset, r.timestamp, dict(r.headers), r.value) for r in inside]
+            records = [
+                log_record(
+                    r.offset, r.timestamp, dict(r.headers), r.value, r.key, SentWith(r.headers)
+                )
+                for r in inside
+            ]
         except MemoryError:
             raise
         except Exception as error:  # each codec has its own

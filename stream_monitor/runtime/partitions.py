@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from stream_monitor.ingest.records import RecordBatch
-from stream_monitor.runtime.refusals import Refusals
+from stream_monitor.runtime.dead_letter_limit import RecentRejections
 from stream_monitor.state.bundles import Carried
 from stream_monitor.state.fold import PartitionFold
 from stream_monitor.state.store import Tried
@@ -40,7 +40,7 @@ class Owned:
     tried: Tried | None = None
     unpacking: Tried | None = None
     carried: Carried = field(default_factory=Carried)
-    refusals: Refusals = field(default_factory=Refusals)
+    rejections: RecentRejections = field(default_factory=RecentRejections)
     dirty_since_s: float | None = None
     urgent: bool = False
     last_commit_s: float = 0.0

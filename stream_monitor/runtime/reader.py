@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from producer.events import EVENT_OF_CE_TYPE
 from producer.headers import headers_of
-from stream_monitor.ingest.records import LogRecord, RecordBatch
+from stream_monitor.ingest.records import LogRecord, RecordBatch, Sent
 
 _KINDS: Final = {name.encode(): name for name in EVENT_OF_CE_TYPE}
 _METADATA_S: Final = 10.0
@@ -234,7 +234,7 @@ class LogReader:
 def _record(message: Message) -> LogRecord:
     return log_record(
         cast("int", message.offset()), message.timestamp()[1], headers_of(message),
-        message.value(), _as_bytes(message.key()),
+        message.value(), _as_bytes(message.key()), message,
     )  # fmt: skip
 
 
@@ -248,6 +248,7 @@ def log_record(
     headers: Mapping[str, bytes | None],
     value: bytes | None,
     key: bytes | None = None,
+    sent: Sent | None = None,
 ) -> LogRecord:
     """A record as the core takes it, of what a client read."""
     kind = headers.get("ce_type")
@@ -259,4 +260,5 @@ def log_record(
         value,
         None if traceparent is None else traceparent.decode("utf-8", "replace"),
         key,
+        sent,
     )

@@ -14,6 +14,7 @@ from stream_monitor.runtime.agents import BatchAgent
 from stream_monitor.runtime.committer import Committer
 from stream_monitor.runtime.credentials import faust_credentials
 from stream_monitor.runtime.custody import Custody
+from stream_monitor.runtime.dead_letter_limit import DeadLetterLimit
 from stream_monitor.runtime.health import HealthWatch
 from stream_monitor.runtime.packed import PackedReader
 from stream_monitor.runtime.partitions import Partitions
@@ -21,7 +22,6 @@ from stream_monitor.runtime.policy import CommitPolicy
 from stream_monitor.runtime.publisher import Publisher
 from stream_monitor.runtime.reader import LogReader, Trouble
 from stream_monitor.runtime.reader_thread import ReaderThread
-from stream_monitor.runtime.refusals import RefusalLimit
 from stream_monitor.runtime.relay import Relay
 from stream_monitor.runtime.takeover import Takeover
 from stream_monitor.runtime.ticks import Ticker
@@ -170,7 +170,7 @@ def build(settings: Settings, folds: FoldFactory, store: StateStore) -> Rooms:
         publisher,
         metrics,
         dead_letters=topics.dead_letters,
-        limit=RefusalLimit(**settings.refusals.model_dump()),
+        limit=DeadLetterLimit(**settings.dead_letters.model_dump()),
         on_limit=custody.stop,
     )
     kafka = settings.kafka

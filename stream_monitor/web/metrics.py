@@ -15,9 +15,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from producer.drill import is_shadow
 from producer.names import escape, read_reference
+from producer.printable import printable
 from stream_monitor.contracts import DeadLetter, DriftAlert
 from stream_monitor.web.coverage_metrics import CoverageCollector, Coverages
 
+MAX_REJECTED: Final = 200
+"""Models, reasons and producers of rejected records that are told apart; the others are `OTHER`."""
+MAX_PRODUCER: Final = 80
+OTHER: Final = "other"
 MAX_SERIES: Final = 1_000
 """Series of drift that are exported; the others are only counted."""
 
@@ -36,6 +41,14 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.records = self._counter("records", "Records read from the log", "partition")
         self.refused = self._counter("events_invalid", "Records refused, by reason", "reason")
+        self.rejected = self._counter(
+            "records_rejected",
+            "Records rejected, by whose they were",
+            "model",
+            "reason",
+            "producer",
+        )
+        self._rejected_of: set[tuple[str, str, str]] = set()
         self.alerts = self._counter(
             "alerts", "Phases of episodes", "model", "detector", "severity", "status"
         )
@@ -83,6 +96,15 @@ class Metrics:
             ).inc()
         for letter in letters:
             self.refused.labels(letter.reason).inc()
+            self.rejected.labels(*self._producer_of(letter)).inc()
+
+    def _producer_of(self, letter: DeadLetter) -> tuple[str, str, str]:
+        """Labels of a dead letter; of `MAX_REJECTED` models, reasons and producers, no more."""
+        of = escape(letter.model), letter.reason, printable(letter.source[:MAX_PRODUCER])
+        if of not in self._rejected_of and len(self._rejected_of) >= MAX_REJECTED:
+            return OTHER, letter.reason, OTHER
+        self._rejected_of.add(of)
+        return of
 
     def forget(self, topic: str, partition: int) -> None:
         """The partition is no longer ours to report on."""

@@ -12,13 +12,13 @@ from stream_monitor.runtime.agents import BatchAgent
 from stream_monitor.runtime.caution import TRIES
 from stream_monitor.runtime.committer import Committer
 from stream_monitor.runtime.custody import Custody
+from stream_monitor.runtime.dead_letter_limit import DeadLetterLimit
 from stream_monitor.runtime.packed import Answer, PackedBatch, PackedReader
 from stream_monitor.runtime.partitions import Owned, Partitions
 from stream_monitor.runtime.policy import CommitPolicy
 from stream_monitor.runtime.publisher import Publisher
 from stream_monitor.runtime.reader import Place, Trouble
 from stream_monitor.runtime.reader_thread import ReaderThread
-from stream_monitor.runtime.refusals import RefusalLimit
 from stream_monitor.runtime.relay import Relay
 from stream_monitor.runtime.rooms import settle
 from stream_monitor.runtime.takeover import Takeover
@@ -193,7 +193,7 @@ class CarefulWorker:
         )  # fmt: skip
         self.agent = BatchAgent(
             self.partitions, self.committer, publisher, metrics, dead_letters="dead",
-            limit=RefusalLimit(**limits), on_limit=self.custody.stop,
+            limit=DeadLetterLimit(**limits), on_limit=self.custody.stop,
         )  # fmt: skip
         packed = cast("PackedReader", self)
         self.unpacking = Unpacking(

@@ -31,9 +31,7 @@ NAMES: Final = 300
 FORKS: Final = 4
 EVENTS_A_PROCESS: Final = 200
 FLOOD: Final = 1_200
-"""Refused records in a row; a worker as it is shipped stops at 1,000."""
-FLOOD_LIMIT: Final = 1_000
-NO_LIMIT: Final = {"DRIFTLINE_REFUSALS__RUN": "1000000", "DRIFTLINE_REFUSALS__SHARE": "1"}
+"""Rejected records in a row."""
 
 
 def poison_written(scene: Scene) -> Kills:
@@ -110,25 +108,17 @@ def state_damaged(scene: Scene) -> Kills:
     return Kills(len(scene.crew))
 
 
-def refusals_flood(scene: Scene) -> Kills:
-    """A producer writes nothing but refuse: its partition stops, until a person raises the limit.
-
-    The limit stays where it is then: a replay would meet the flood again.
-    """
+def rejected_flood(scene: Scene) -> Kills:
+    """A producer writes nothing but refuse: each is a dead letter, and its partition goes on."""
     scene.traffic.pause()
     partition = _anywhere(scene)
     first = scene.ends()[partition]
     scene.traffic.write([(partition, b"refuse", [])] * FLOOD)
     scene.traffic.resume()
-    workers = range(len(scene.crew))
     scene.until(
-        lambda: any(scene.crew.says(number, "partition stopped") for number in workers),
-        lambda: "nobody stopped",
+        lambda: scene.committed()[partition] >= first + FLOOD,
+        lambda: f"the partition stands at {scene.committed()[partition]}",
     )
-    at = scene.committed()[partition]
-    if at >= first + FLOOD_LIMIT:
-        raise NotRecovered(f"committed up to {at}, a flood began at {first}")
-    scene.crew.change(**NO_LIMIT)
     return Kills()
 
 

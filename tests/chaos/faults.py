@@ -16,7 +16,7 @@ from tests.chaos.data_faults import (
     poison_written,
     record_kills,
     records_repeated,
-    refusals_flood,
+    rejected_flood,
     servers_forked,
     state_damaged,
 )
@@ -248,7 +248,7 @@ _SIMPLE: Final[tuple[Fault, ...]] = (
     broker_answers_lost, trainer_killed, trainer_disk_full, poison_written, names_made_up,
     records_repeated, servers_forked, state_damaged,
 )  # fmt: skip
-_LAST: Final[tuple[Fault, ...]] = (refusals_flood, log_truncated, record_kills)
+_LAST: Final[tuple[Fault, ...]] = (rejected_flood, log_truncated, record_kills)
 FAULTS: Final[dict[str, Fault]] = {fault.__name__: fault for fault in (*_SIMPLE, *_LAST)} | {
     f"killed_at:{place.removeprefix('monitor.')}": functools.partial(killed_at, place)
     for place in PLACES

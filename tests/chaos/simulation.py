@@ -13,11 +13,11 @@ from typing import Any, Final, NamedTuple, cast
 from stream_monitor.ingest.records import RecordBatch
 from stream_monitor.runtime.agents import BatchAgent
 from stream_monitor.runtime.committer import Committer
+from stream_monitor.runtime.dead_letter_limit import DeadLetterLimit
 from stream_monitor.runtime.partitions import Owned, Partitions
 from stream_monitor.runtime.policy import CommitPolicy
 from stream_monitor.runtime.publisher import Headers, Publisher
 from stream_monitor.runtime.reader_thread import ReaderThread
-from stream_monitor.runtime.refusals import RefusalLimit
 from stream_monitor.runtime.relay import Relay
 from stream_monitor.runtime.takeover import Takeover
 from stream_monitor.state.redis_store import partition_key
@@ -79,7 +79,7 @@ class Worker:
         )  # fmt: skip
         self.agent = BatchAgent(
             self.partitions, self.committer, cast("Publisher", world.letters), metrics,
-            dead_letters="dead", limit=RefusalLimit(run=10**9, share=1.0), on_limit=self._never,
+            dead_letters="dead", limit=DeadLetterLimit(), on_limit=self._never,
         )  # fmt: skip
         self.takeover = Takeover(
             topic=TOPIC, member=name, store=world.store, folds=world.folds,

@@ -50,7 +50,7 @@ def scene(stage: Stage) -> Scene:
 
 
 ELSEWHERE: Final = (
-    "killed_at:", "trainer_killed", "record_kills", "refusals_flood", "log_truncated",
+    "killed_at:", "trainer_killed", "record_kills", "rejected_flood", "log_truncated",
 )  # fmt: skip
 """Faults that have tests of their own: `test_failpoints.py`, `test_trainer_kills.py`, and those
 that end their log, `test_protocol_edges.py`."""

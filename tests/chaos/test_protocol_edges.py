@@ -110,12 +110,12 @@ def test_a_record_that_kills_is_found_and_skipped_by_reference(stage: Edge) -> N
     assert "payload" not in letter
 
 
-def test_a_flood_of_refusals_stops_its_partition_and_no_other(
+def test_a_limit_of_dead_letters_stops_its_partition_and_no_other(
     stage: Edge, capfd: pytest.CaptureFixture[str]
 ) -> None:
     flood = [b"bad" if i % PARTITIONS == 1 else b"a" for i in range(1_000 * PARTITIONS)]
     stage.produce([b"a"] * 10 * PARTITIONS + flood)
-    worker = stage.start(**QUICK, DRIFTLINE_REFUSALS__RUN="300")
+    worker = stage.start(**QUICK, DRIFTLINE_DEAD_LETTERS__MAX_CONSECUTIVE="300")
     others = dict.fromkeys({0, 2, 3}, 1_010)
     eventually(lambda: others.items() <= stage.next_offsets().items(), "the others are read")
     said: list[str] = []
@@ -126,9 +126,9 @@ def test_a_flood_of_refusals_stops_its_partition_and_no_other(
 
     eventually(it_says_so, "it says so")
     stop(worker)
-    assert "records in a row were refused; the limit is 300" in "".join(said)
+    assert "records in a row were rejected; max_consecutive is 300" in "".join(said)
     assert stage.next_offsets().get(1, 0) < 310
-    worker = stage.start(**QUICK, DRIFTLINE_REFUSALS__RUN="9999", DRIFTLINE_REFUSALS__SHARE="1")
+    worker = stage.start(**QUICK)
     eventually(
         lambda: stage.counts().total() == 1_010 * PARTITIONS, "read on, for a person said so"
     )

@@ -16,7 +16,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from driftline.forwarding.forwarder import Forwarder, TooManyRefused, group_of
+from driftline.forwarding.forwarder import LIMIT, Forwarder, TooManyRefused, group_of
 from driftline.forwarding.mapping import FieldMap
 from driftline.topic_registry import create_topics, load_registry
 from producer.events import MAX_EVENT_BYTES
@@ -24,7 +24,7 @@ from producer.failpoint import EXIT_CODE
 from producer.routing import topic_names
 from producer.writer import Undelivered
 from stream_monitor.contracts import DeadLetter
-from stream_monitor.runtime.refusals import RefusalLimit
+from stream_monitor.runtime.dead_letter_limit import DeadLetterLimit
 from tests.integration.topic_reading import read_topic
 
 pytestmark = pytest.mark.kafka
@@ -80,7 +80,7 @@ class Warehouse:
         )  # fmt: skip
         return done.returncode, done.stdout or done.stderr
 
-    def forward_here(self, limit: RefusalLimit | None = None) -> tuple[int, int]:
+    def forward_here(self, limit: DeadLetterLimit = LIMIT) -> tuple[int, int]:
         """Forward to the end of the topic; answers the numbers of events and of refused records."""
         forwarder = Forwarder(
             {"bootstrap.servers": self.broker}, self.source, group=self.group,
@@ -147,7 +147,7 @@ def test_a_source_gone_wrong_is_not_drained_into_the_dead_letters(warehouse: War
     code, told = warehouse.forward()
 
     assert code == 1
-    assert "records in a row were refused" in told
+    assert "records in a row were rejected" in told
     assert warehouse.committed() == 0
     assert warehouse.ids() == Counter()
     assert warehouse.letters() == set()
@@ -158,7 +158,7 @@ def test_no_letter_is_written_of_what_the_limit_stops(warehouse: Warehouse) -> N
 
     for _ in range(2):
         with pytest.raises(TooManyRefused):
-            warehouse.forward_here(RefusalLimit(run=1))
+            warehouse.forward_here(DeadLetterLimit(max_consecutive=1))
     assert warehouse.dead_letters() == []
 
     warehouse.forward_here()

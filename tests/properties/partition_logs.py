@@ -110,7 +110,9 @@ def with_commands(
     """Commands to these episodes, most of them while they are open, at free offsets."""
     index = {record.offset: i for i, record in enumerate(records)}
     commands: dict[int, LogRecord] = {}
-    for n, alert in enumerate(sorted(alerts, key=lambda alert: alert.kind == "coverage")):
+    last = ("coverage", "rejected")  # what the others get does not depend on them
+    in_order = sorted(alerts, key=lambda alert: alert.kind in last or alert.cause in last)
+    for n, alert in enumerate(in_order):
         far = rng.random() < 0.3  # hushed for good, then resolved: what comes next is withheld
         acts: list[Act] = rng.choice([[], ["acknowledge"], ["acknowledge", "snooze"], ["resolve"]])
         for k, action in enumerate(("snooze", "resolve") if far else acts):
@@ -119,9 +121,11 @@ def with_commands(
             offset, timestamp_ms = records[i].offset + 1, records[i].timestamp_ms
             span_ms = 4_000_000 if far else rng.choice([-1000, 5_000, 120_000])
             until_ms = timestamp_ms + span_ms
+            number = k if far else rng.randint(0, 2)
+            model = rng.choice(["churn"] * 9 + ["nobody"])
             command = Command(
-                id=f"c{n}-{k if far else rng.randint(0, 2)}",
-                model=rng.choice(["churn"] * 9 + ["nobody"]),
+                id=f"c{n}-{number}" + "-nobody" * (model == "nobody"),
+                model=model,
                 action=action,
                 episode=rng.choice([alert.episode_id] * 9 + ["e"]),
                 actor="ann",

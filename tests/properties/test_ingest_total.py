@@ -69,6 +69,7 @@ def test_any_bytes_give_an_entry_or_a_dead_letter(
     assert accepted == sorted(accepted)
     assert refused == sorted(refused)
     assert sorted(accepted + refused) == list(range(len(rows)))
+    assert [record.offset for record, _ in decoded.all()] == list(range(len(rows)))
     for record, event in decoded.entries:
         assert 0 <= event.time_ms <= record.timestamp_ms + 300_000
         assert why_no_name(getattr(event, "model", "m")) is None

@@ -72,7 +72,7 @@ def test_the_logs_of_these_laws_hold_drift_recovery_and_damage() -> None:
     assert withheld > 0
     assert rested > 0
     assert {"data", "prediction", "concept", "relation/age~visits", "constant"} <= said
-    assert {"coverage/warming_up", "coverage/retired_version", "coverage"} <= said
+    assert {"coverage/warming_up", "coverage", "rejected", "rejected/malformed_json"} <= said
     assert {"silence", "volume", "outage", "delay"} <= said
     assert letters > 50
     assert windows > 10

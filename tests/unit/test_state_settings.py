@@ -137,3 +137,23 @@ def test_a_broker_has_to_prove_who_it_is_unless_somebody_says_otherwise() -> Non
 def test_a_setting_of_tls_that_one_side_does_not_know_is_an_error(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name}: the membership in the group does not know it"):
         faust_credentials({"security.protocol": "SSL", name: "x"})
+
+
+def test_dead_letters_stop_no_partition_unless_a_person_says_so(nowhere: Path) -> None:
+    assert Settings().dead_letters.max_consecutive is None
+    assert Settings().dead_letters.max_ratio is None
+    (nowhere / "driftline.toml").write_text("[dead_letters]\nmax_consecutive = 1000\n")
+    assert Settings().dead_letters.max_consecutive == 1000
+
+
+@pytest.mark.parametrize("text", ["[refusals]\nrun = 5\n", "[refusals]\n"])
+def test_names_of_before_say_what_they_are_called_now(
+    nowhere: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    (nowhere / "driftline.toml").write_text(text)
+    with pytest.raises(ValidationError, match=r"\[refusals\] is \[dead_letters\] now: run is max_"):
+        Settings()
+    (nowhere / "driftline.toml").unlink()
+    monkeypatch.setenv("DRIFTLINE_REFUSALS__RUN", "5")
+    with pytest.raises(ValidationError, match=r"DRIFTLINE_REFUSALS__RUN: .* max_consecutive"):
+        Settings()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from stream_monitor.contracts import DriftAlert
+from stream_monitor.contracts import REJECTED, DriftAlert
 from trainer.decision.beside import (
     QualityEpisode,
     clean_since_ms,
@@ -66,12 +66,12 @@ def decide(alert: DriftAlert, history: History, spec: RetrainSpec) -> Decision:
     An episode is decided on once, at the first alert that tells it is there; a refusal for a while
     (`PASSING`) is none: its next alert, which says that it got worse, is decided on again, and so
     is the same one later (`trainer.jobs.deferred`).
-    The first rule that applies, in this order, decides: a drill, coverage, over, a person's word,
-    about to be over, known, no factory, traffic, data quality, old version, broken data of its
-    feature, a job runs, cooldown, budget.
+    The first rule that applies, in this order, decides: a drill, coverage, rejected records, over,
+    a person's word, about to be over, known, no factory, traffic, data quality, old version, broken
+    data of its feature, a job runs, cooldown, budget.
     """
-    if alert.drill or alert.kind == "coverage":  # what is not watched says nothing of the model
-        return Decision("ignore", "drill" if alert.drill else "coverage")
+    if (rule := _no_matter(alert)) is not None:
+        return Decision("ignore", rule)
     if alert.phase in _OVER:
         if history.waiting_on == alert.episode_id:
             return Decision("cancel", alert.phase, _OVER[alert.phase], _seen(alert))
@@ -89,6 +89,15 @@ def _ignored(alert: DriftAlert, history: History) -> str | None:
     if alert.clear_events:
         return "clear"  # it may be over: whether it is, its next alert says
     return "episode_decided" if history.episode_decided else None
+
+
+def _no_matter(alert: DriftAlert) -> str | None:
+    """The rule that applies to alerts that say nothing of the model, whatever was decided."""
+    if alert.drill:
+        return "drill"
+    if alert.kind == "coverage":  # of what is not watched
+        return "coverage"
+    return "rejected_records" if alert.cause == REJECTED else None  # such records train no model
 
 
 def _request(alert: DriftAlert, history: History, spec: RetrainSpec) -> Decision:

@@ -13,7 +13,7 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
 from producer.headers import kind_of
-from stream_monitor.contracts import ENDED, HEALTH_CE_TYPE, DriftAlert
+from stream_monitor.contracts import ENDED, HEALTH_CE_TYPE, REJECTED, DriftAlert
 from trainer.contracts import Step
 from trainer.dataset.log import partitions_of_topic, plain_consumer
 from trainer.decision import (
@@ -136,7 +136,7 @@ def record(rows: sqlite3.Connection, alert: DriftAlert, bench: Bench, *, wall_ms
     alerts behind.  A repeat of an alert that led to something leads to nothing: one that waits
     goes on waiting as it was.
     """
-    if alert.drill:
+    if alert.drill or alert.cause == REJECTED:  # of times that say nothing of the model's own
         return decide(alert, History(), bench.spec)
     if is_broken(alert) or has_span(rows, alert.episode_id):
         note_span(rows, alert)
