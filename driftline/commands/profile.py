@@ -55,6 +55,27 @@ def _importances(given: list[str], features: list[str]) -> dict[str, float]:
     return found
 
 
+def _ranges(given: list[str], features: list[str]) -> dict[str, tuple[float | None, float | None]]:
+    """Lowest and highest value by feature.  Raises Failure where it is none, or of what is none."""
+    found: dict[str, tuple[float | None, float | None]] = {}
+    for text in given:
+        name, _, ends = text.rpartition("=")
+        low, colon, high = ends.partition(":")
+        try:
+            found[name] = (float(low) if low else None, float(high) if high else None)
+        except ValueError:
+            colon = ""
+        if name not in features or not colon:
+            raise Failure(
+                f"--range {text}",
+                why="no such feature" if name not in features else "no two numbers",
+                fix=f"write NAME=LOWEST:HIGHEST, as age=0:120, or age=0: for an open end; the "
+                f"features are {', '.join(features)}",
+                code=USAGE,
+            )
+    return found
+
+
 @app.command()
 def build(
     file: Annotated[Path, typer.Argument(help="Training data: CSV and the like, JSON, Parquet.")],
@@ -91,6 +112,14 @@ def build(
         list[str] | None,
         typer.Option(help="How much the model relies on a feature: tenure=0.4; repeat."),
     ] = None,
+    ranges: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--range",
+            help="Lowest and highest value of a feature: age=0:120; repeat "
+            "\\[default: what its values prove].",
+        ),
+    ] = None,
     events_per_week: Annotated[
         float | None,
         typer.Option(
@@ -126,11 +155,12 @@ def build(
             table, time=time, prediction=prediction, label=label, features=tuple(feature or ()),
         )  # fmt: skip
         important = _importances(importance or [], [f.name for f in layout.features])
+        declared = _ranges(ranges or [], [f.name for f in layout.features])
         try:
             made = profile_of(
                 table.frame, layout, model=model, version=version, segments=segment or [],
                 positive=positive, task=task, importances=important,
-                events_per_week=events_per_week,
+                events_per_week=events_per_week, ranges=declared,
             )  # fmt: skip
         except BadSource:
             raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import pandas as pd
@@ -12,6 +12,7 @@ from driftline.tables.layout import Layout
 from driftline.tables.positive import positive_of, what_to_do
 from driftline.tables.refusal import BadSource
 from driftline.tables.times import times_ms
+from stream_monitor.reference.bounds import Range
 from stream_monitor.reference.errors import NoPositiveLabel, ReferenceTooShort
 from stream_monitor.reference.fit import MIN_EVENTS
 from stream_monitor.reference.frame import profile_from_frame
@@ -34,10 +35,12 @@ def profile_of(
     task: Task | None = None,
     importances: dict[str, float] | None = None,
     events_per_week: float | None = None,
+    ranges: Mapping[str, Range] | None = None,
 ) -> ReferenceProfile:
     """The profile of reference rows; with their times, a season they prove.
 
-    ``positive`` is the label that a score is the probability of; ``None``: 1.
+    ``positive`` is the label that a score is the probability of; ``None``: 1.  ``ranges`` are those
+    that a person declares, by feature.
 
     Raises:
         BadSource: there are too few rows to watch anything, or no label is the positive one.
@@ -75,6 +78,7 @@ def profile_of(
             task=task,
             importances=importances,
             events_per_week=events_per_week,
+            range=ranges,
         )
     except NoPositiveLabel as error:
         what, why, fix = what_to_do(error)

@@ -22,10 +22,15 @@ _KIND_OF: Final[dict[TrackName, Kind]] = {
     "validity": "quality",
     "unit": "quality",
     "constant": "quality",
+    "range": "quality",
     "prediction": "prediction",
     "concept": "concept",
 }
-_CAUSE_OF: Final[dict[TrackName, str]] = {"unit": "unit_change", "constant": "constant"}
+_CAUSE_OF: Final[dict[TrackName, str]] = {
+    "unit": "unit_change",
+    "constant": "constant",
+    "range": "odd_values",
+}
 
 
 class Place(NamedTuple):
@@ -64,9 +69,8 @@ def later_phase(
 def track_of(alert: DriftAlert) -> TrackName:
     """Which track of its series an alert came from."""
     if alert.kind == "quality":
-        if alert.cause == "constant":
-            return "constant"
-        return "unit" if alert.cause == "unit_change" else "validity"
+        named = (track for track, cause in _CAUSE_OF.items() if cause == alert.cause)
+        return next(named, "validity")
     return next(track for track, kind in _KIND_OF.items() if kind == alert.kind)
 
 
@@ -90,17 +94,19 @@ def alert_of(
     track, verdict = decision
     suspicion, reference = verdict.suspicion, series.reference
     current_mean = None
-    if verdict.n_events and reference.kind == "numeric":
+    if track in ("validity", "range"):  # not about the level
+        pass
+    elif verdict.n_events and reference.kind == "numeric":
         mean_z = verdict.total / verdict.n_events / FIXED_POINT
         current_mean = reference.centre + reference.scale * mean_z
     elif verdict.n_events and reference.kind == "outcome":
         current_mean = share_wrong(verdict.bins)
-    elif verdict.n_events and reference.kind == "boolean" and track != "validity":
+    elif verdict.n_events and reference.kind == "boolean":
         current_mean = verdict.bins[-1] / verdict.n_events
     severity = verdict.severity or "low"
     if track == "concept" and current_mean is not None:
         severity = loss_severity(reference.mean or 0.0, current_mean)
-    estimated = None if track in ("validity", "unit") else estimated_of(series, verdict)
+    estimated = None if track in ("validity", "unit", "range") else estimated_of(series, verdict)
     meaning = ""
     if estimated is not None and verdict.phase not in ENDED and verdict.clear is None:
         meaning = estimated.words(track, current_mean)
@@ -125,8 +131,8 @@ def alert_of(
         effect=shown(verdict.effect),
         p_value=verdict.p_value,
         window_events=verdict.n_events,
-        reference_mean=None if track == "validity" else reference.mean,
-        current_mean=None if track == "validity" else current_mean,
+        reference_mean=None if track in ("validity", "range") else reference.mean,
+        current_mean=current_mean,
         cause=_CAUSE_OF.get(track),
         explanation=("" if segment is None else f"{segment}: ")
         + describe(_name_of(series_name, reference.name), track, reference, verdict, current_mean)

@@ -1,39 +1,58 @@
-"""What is broken about a numeric feature: it is sent in another unit, or stuck at one value.
+"""What is broken about a numeric feature: another unit, a stuck value, or odd values among others.
 
-While it is, its values say nothing of the population, so nothing else of them is judged.
+While a feature is sent in another unit, or is stuck, its values say nothing of the population, so
+nothing else of them is judged.  Beside odd values the others do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from stream_monitor.alerts.constant import ConstantChange, ConstantWatch, run_limit
 from stream_monitor.alerts.episode import Suspicion, Verdict
+from stream_monitor.alerts.odd_values import OddChange, OddValues
 from stream_monitor.alerts.units import UnitChange, UnitWatch
-from stream_monitor.contracts import Phase
+from stream_monitor.contracts import Phase, Severity
 from stream_monitor.ingest.batch import Ints
+from stream_monitor.reference.bounds import ValueBounds
 from stream_monitor.reference.feature import FeatureReference
 from stream_monitor.reference.fixed_point import FIXED_POINT
-from stream_monitor.reference.transform import Transformed
+from stream_monitor.reference.transform import Transform, Transformed
 from stream_monitor.windows.distance import psi_adjusted
 
-BreakName: TypeAlias = Literal["unit", "constant"]
-Change: TypeAlias = UnitChange | ConstantChange
+BreakName: TypeAlias = Literal["unit", "constant", "range"]
+Change: TypeAlias = UnitChange | ConstantChange | OddChange
+_MANY: Final = 0.01
+_SOME: Final = 0.001
 Onset: TypeAlias = Callable[[int, int], tuple[int, int]]
 """(position in the batch, events back) -> (offset, time_ms) of the estimated onset."""
 
 
 def name_of(change: Change) -> BreakName:
     """Which rule a change is of."""
+    if isinstance(change, OddChange):
+        return "range"
     return "unit" if isinstance(change, UnitChange) else "constant"
 
 
 class Breaks:
-    """The rules of one feature; of one that is no number, or never moves, there are none."""
+    """The rules of one feature; of one that is no number, or never moves, there are none.
 
-    def __init__(self, reference: FeatureReference, arl0_events: float, *, watched: bool) -> None:
+    ``bounds`` are those of its values, where their range is watched.
+    """
+
+    def __init__(
+        self,
+        reference: FeatureReference,
+        transform: Transform,
+        arl0_events: float,
+        bounds: ValueBounds | None,
+        *,
+        watched: bool,
+    ) -> None:
         self.reference = reference
+        self.odd = None if bounds is None else OddValues(bounds, transform, arl0_events)
         self._units: UnitWatch | None = None
         self._constant: ConstantWatch | None = None
         self._suspicions: dict[BreakName, Suspicion] = {}
@@ -52,6 +71,8 @@ class Breaks:
             names.add("unit")
         if self._constant is not None and self._constant.stuck_at is not None:
             names.add("constant")
+        if self.odd is not None and self.odd.is_open:
+            names.add("range")
         return names
 
     def observe(self, values: Transformed) -> list[Change]:
@@ -64,6 +85,8 @@ class Breaks:
             found += self._units.observe(values.scaled, outside)
         if self._constant is not None:
             found += self._constant.observe(values.scaled)
+        if self.odd is not None and values.raw is not None:
+            found += self.odd.observe(values.raw, values.index)
         return sorted(found, key=lambda change: change.seen) if len(found) > 1 else found
 
     def verdict(
@@ -75,6 +98,8 @@ class Breaks:
         onset: Onset,
     ) -> Verdict:
         """A change as a phase of its episode; ``positions`` are those of the valid events."""
+        if isinstance(change, OddChange):
+            return self._of_odd(change, positions, offsets, times_ms, onset)
         name = name_of(change)
         if isinstance(change, UnitChange):
             n, cause, after = change.since, change.conversion, change.after
@@ -103,16 +128,44 @@ class Breaks:
             cause=cause, severity="high",
         )  # fmt: skip
 
+    def _of_odd(
+        self,
+        change: OddChange,
+        positions: Ints | None,
+        offsets: Ints,
+        times_ms: Ints,
+        onset: Onset,
+    ) -> Verdict:
+        i = change.seen - 1 if positions is None else int(positions[change.seen - 1])
+        at = int(offsets[i]), int(times_ms[i])
+        if change.broken:
+            self._suspicions["range"] = Suspicion(
+                change.seen, "rule", "range", "up" if change.up else "down",
+                *at, *onset(i, change.n_events - 1),
+            )  # fmt: skip
+        usual = self.reference.n_events - self.reference.n_invalid
+        bins = change.n_events - change.n_odd, change.n_odd
+        effect, p_value = psi_adjusted(bins, (usual, 0), 1.0) if change.broken else (0.0, 1.0)
+        share = change.n_odd / max(1, change.n_events)
+        severity: Severity = "high" if share >= _MANY else "medium" if share >= _SOME else "low"
+        return Verdict(
+            "started" if change.broken else "recovered",
+            self._suspicions["range"], effect, p_value, change.n_events, 0, bins, *at,
+            cause=change.says, severity=severity,
+        )  # fmt: skip
+
     def end(self, name: BreakName, phase: Phase, offset: int, time_ms: int) -> Verdict | None:
         """End from outside what is open."""
         if name not in self.open:
             return None
-        cause = "constant"
+        cause = "odd values" if name == "range" else "constant"
         if name == "unit" and self._units is not None and self._units.broken is not None:
             cause = self._units.broken.name
             self._units.mend()
         if name == "constant" and self._constant is not None:
             self._constant.mend()
+        if name == "range" and self.odd is not None:
+            self.odd.mend()
         bins = tuple(0 for _ in self.reference.bin_counts)
         return Verdict(
             phase, self._suspicions[name], 0.0, 1.0, 0, 0, bins, offset, time_ms,
@@ -121,25 +174,30 @@ class Breaks:
 
     def snapshot(self) -> list[list[Any] | None]:
         """All that changes, as plain data: each rule, and the suspicion that opened its episode."""
-        suspicions = [self._suspicions.get("unit"), self._suspicions.get("constant")]
-        unit, constant = (None if s is None else list(s._replace(seen=0)) for s in suspicions)
+        names: tuple[BreakName, ...] = ("unit", "constant", "range")
+        suspicions = map(self._suspicions.get, names)
+        unit, constant, odd = (None if s is None else list(s._replace(seen=0)) for s in suspicions)
         return [
             None if self._units is None else self._units.snapshot(),
             unit,
             None if self._constant is None else self._constant.snapshot(),
             constant,
+            None if self.odd is None else self.odd.snapshot(),
+            odd,
         ]
 
     def restore(self, data: Sequence[Any]) -> None:
         """Continue from `snapshot`.  Raises ValueError where it does not fit the reference."""
-        units, unit, constant, stuck = data
+        units, unit, constant, stuck, values, odd = data
         if (units is None) != (self._units is None):
             raise ValueError(f"{self.reference.name}: unit watch does not fit the reference")
         if self._units is not None:
             self._units.restore(units)
         if self._constant is not None and constant is not None:
             self._constant.restore(constant)
-        told: dict[BreakName, Any] = {"unit": unit, "constant": stuck}
+        if self.odd is not None and values is not None:
+            self.odd.restore(values)
+        told: dict[BreakName, Any] = {"unit": unit, "constant": stuck, "range": odd}
         self._suspicions = {name: Suspicion(*s) for name, s in told.items() if s is not None}
         if self.open - self._suspicions.keys():
             raise ValueError(f"{self.reference.name}: broken without a suspicion")

@@ -42,6 +42,10 @@ class InvalidEvents(NamedTuple):
         stop = len(self.times_ms) if end == last else int(self.until[end])
         return InvalidEvents(self.until[start : end + 1] - first, self.times_ms[first:stop])
 
+    def beside(self, kept: Bools) -> InvalidEvents:
+        """The same ones, where of the n valid events only those of ``kept`` (n,) are looked at."""
+        return InvalidEvents(np.concatenate(([0], self.until[1:][kept])), self.times_ms)
+
 
 def give_back(counts: Sequence[int], expected: Sequence[int], n_more: int) -> list[int]:
     """Events by bin, and ``n_more`` of unknown bins where most is missing of what is expected.

@@ -1,10 +1,11 @@
 """One watched series: its detectors, and the episodes their signals may open.
 
-A feature has up to four tracks: ``data`` (location, spread and shape of its valid values),
-``validity`` (missing, invalid, unseen) and, where it is numeric, ``unit`` and ``constant``.  While
-a feature is sent in a wrong unit, or is stuck, its values say nothing of the population, so the
-data track does not see them.  Where values became invalid, it tells only of what those cannot
-explain.
+A feature has up to five tracks: ``data`` (location, spread and shape of its valid values),
+``validity`` (missing, invalid, unseen) and, where it is numeric, ``unit``, ``constant`` and
+``range`` (odd values: outside all that was seen, or one that repeats).  While a feature is sent in
+a wrong unit, or is stuck, its values say nothing of the population, so the data track does not see
+them; nor does it see odd ones while they come.  Where values became invalid, it tells only of what
+those cannot explain.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from stream_monitor.alerts.policy import EpisodePolicy
 from stream_monitor.contracts import ENDED, Phase
 from stream_monitor.drift.series import SeriesDetectors
 from stream_monitor.drift.signal import Signal
-from stream_monitor.ingest.batch import Ints
+from stream_monitor.ingest.batch import Bools, Ints
+from stream_monitor.reference.bounds import ValueBounds
 from stream_monitor.reference.expected_loss import LossTable
 from stream_monitor.reference.profile import FeatureReference
 from stream_monitor.reference.transform import Transform, Transformed
 
-TrackName = Literal["data", "validity", "unit", "constant", "concept", "prediction"]
+TrackName = Literal["data", "validity", "unit", "constant", "range", "concept", "prediction"]
 
 _INVALID_RUN: Final = 50
 
@@ -39,12 +41,37 @@ class Decision(NamedTuple):
     verdict: Verdict
 
 
+class Events(NamedTuple):
+    """Consecutive valid events (n,), as a track takes them."""
+
+    codes: Ints
+    offsets: Ints
+    times_ms: Ints
+    values: Ints | None
+    losses: Ints | None
+    invalid: InvalidEvents | None
+    suspicions: Sequence[Suspicion]
+
+    def only(self, kept: Bools) -> Events:
+        """Those of them that are kept (n,)."""
+        seen = np.concatenate(([0], np.cumsum(kept)))
+        return Events(
+            self.codes[kept],
+            self.offsets[kept],
+            self.times_ms[kept],
+            None if self.values is None else self.values[kept],
+            None if self.losses is None else self.losses[kept],
+            None if self.invalid is None else self.invalid.beside(kept),
+            [s._replace(seen=int(seen[s.seen])) for s in self.suspicions],
+        )
+
+
 class Series:
     """Detectors and episodes of one feature, of the prediction, or of the loss.
 
     ``expected`` says of a prediction what loss it lets expect.  ``importance``, of 1, weighs how
     bad drift is; broken data is as bad in any feature, for nobody knows who learns from it next.
-    ``kind`` are its tracks.
+    ``kind`` are its tracks.  With ``bounds`` the range of its values is watched.
     """
 
     def __init__(
@@ -57,6 +84,7 @@ class Series:
         *,
         importance: float = 1.0,
         kind: type[Track] = Track,
+        bounds: ValueBounds | None = None,
     ) -> None:
         self.reference = reference
         self.expected = expected
@@ -67,7 +95,9 @@ class Series:
         self.main = track_for(reference, policy.weighed(importance), kind)
         n_invalid = reference.n_invalid
         self.validity = kind([reference.n_events - n_invalid, n_invalid], 1.0, policy)
-        self.breaks = Breaks(reference, arl0_events, watched=main_track == "data")
+        self.breaks = Breaks(
+            reference, self.transform, arl0_events, bounds, watched=main_track == "data"
+        )
         self.closed = -1  # offset at which one of its episodes ended last
         self._invalid_run = 0
         self._usually_valid = n_invalid < reference.n_events / 2
@@ -110,27 +140,28 @@ class Series:
         start = 0
         for change in (*changes, None):
             end = len(where) if change is None else change.seen
-            if not broken and codes is not None and (start < end or change is None):
-                verdicts = self.main.observe(
-                    codes[start:end],
-                    where[start:end],
-                    when[start:end],
-                    None if values.scaled is None else values.scaled[start:end],
-                    [
-                        suspicion._replace(seen=suspicion.seen - start)
-                        for suspicion in suspicions
-                        if start < suspicion.seen <= end
-                    ],
-                    None if losses is None else losses[start:end],
+            if broken <= {"range"} and codes is not None and (start < end or change is None):
+                keep = slice(start, end)
+                part = Events(
+                    codes[keep], where[keep], when[keep],
+                    None if values.scaled is None else values.scaled[keep],
+                    None if losses is None else losses[keep],
                     None if invalid is None else invalid.part(start, end),
-                )
+                    [s._replace(seen=s.seen - start) for s in suspicions if start < s.seen <= end],
+                )  # fmt: skip
+                if broken and self.breaks.odd is not None:
+                    part = part.only(~self.breaks.odd.latest[keep])
+                verdicts = self.main.observe(
+                    part.codes, part.offsets, part.times_ms, part.values, part.suspicions,
+                    part.losses, part.invalid,
+                )  # fmt: skip
                 decisions += [Decision(self.main_track, verdict) for verdict in verdicts]
             if change is not None:
                 name = name_of(change)
                 verdict = self.breaks.verdict(change, positions, offsets, times_ms, onset)
                 decisions.append(Decision(name, verdict))
                 (broken.add if change.broken else broken.discard)(name)
-                if change.broken:
+                if change.broken and name != "range":
                     self.main.drop_suspicion()
             start = end
         self._note_ends(decisions)
@@ -195,7 +226,7 @@ class Series:
 
     def supersede(self, offset: int, time_ms: int) -> list[Decision]:
         """The version or its reference was replaced: close what is open, arm nothing."""
-        names: tuple[TrackName, ...] = (self.main_track, "validity", "unit", "constant")
+        names: tuple[TrackName, ...] = (self.main_track, "validity", "unit", "constant", "range")
         ended = [self._end(name, "superseded", offset, time_ms) for name in names]
         return [decision for decision in ended if decision is not None]
 
@@ -214,7 +245,7 @@ class Series:
         return decision
 
     def _end(self, name: TrackName, phase: Phase, offset: int, time_ms: int) -> Decision | None:
-        if name in ("unit", "constant"):
+        if name in ("unit", "constant", "range"):
             verdict = self.breaks.end(name, phase, offset, time_ms)
         else:
             track = self.validity if name == "validity" else self.main
@@ -244,7 +275,7 @@ class Series:
 
     def snapshot(self) -> list[Any]:
         """All that changes, as plain data."""
-        units, unit, *constant = self.breaks.snapshot()
+        units, unit, constant, stuck, *odd = self.breaks.snapshot()
         return [
             self.detectors.snapshot(),
             self.main.snapshot(),
@@ -252,20 +283,22 @@ class Series:
             units,
             unit,
             self._invalid_run,
-            *constant,
+            constant,
+            stuck,
             self.closed,
+            *odd,
         ]
 
     def restore(self, data: Sequence[Any]) -> None:
         """Continue from `snapshot`.  Raises ValueError where it does not fit."""
         detectors, main, validity, units, unit, invalid_run, *more = data
-        *constant, self.closed = {  # stored before it was watched, and before ends were noted
-            0: (None, None, -1), 2: (*more, -1), 3: more,
-        }[len(more)]  # fmt: skip
+        # Stored before a constant was watched, before ends were noted, before ranges were.
+        of_before: tuple[Any, ...] = (None, None, -1, None, None)
+        constant, stuck, self.closed, *odd = [*more, *of_before[len(more) :]]
         self.detectors = SeriesDetectors.restore(
             self.reference, self.transform, self.detectors.arl0_events, detectors
         )
         self.main.restore(main)
         self.validity.restore(validity)
-        self.breaks.restore((units, unit, *constant))
+        self.breaks.restore((units, unit, constant, stuck, *odd))
         self._invalid_run = int(invalid_run)

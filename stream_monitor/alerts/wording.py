@@ -85,6 +85,9 @@ def describe(
     if verdict.phase in ("superseded", "resolved"):
         over = f"superseded, its version is idle or has a new reference ({moved})"
         return f"{name}: {over if verdict.phase == 'superseded' else 'resolved'}"
+    if track == "range":
+        back = f"values are within {moved} again"
+        return f"{name}: {back if verdict.phase == 'recovered' else f'{moved}, {since}'}"
     if track in ("unit", "constant"):
         broken = f"{name}: {moved}, {distance}, {since}; looks like a change of unit"
         return _broken(name, broken, verdict, _mean(current_mean), since)
@@ -113,6 +116,8 @@ def _moved(
         before = reference.n_invalid / max(1, reference.n_events)
         after = verdict.bins[1] / max(1, verdict.n_events)
         return f"missing, invalid or unseen {_percent(before)} → {_percent(after)}"
+    if track == "range":
+        return verdict.cause or ""
     means = f"{_mean(reference.mean)} → {_mean(current_mean)}"
     if track == "concept":
         return f"{'mean loss' if reference.kind == 'numeric' else 'error rate'} {means}"

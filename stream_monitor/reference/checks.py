@@ -11,6 +11,7 @@ import numpy as np
 
 from stream_monitor.drift.adwin_state import adwin_clock
 from stream_monitor.drift.adwin_state import check as check_adwin
+from stream_monitor.reference.bounds import ValueBounds
 from stream_monitor.reference.feature import ChannelReference, FeatureReference
 from stream_monitor.reference.fixed_point import FIXED_POINT
 from stream_monitor.reference.relation import RelationReference
@@ -45,6 +46,8 @@ def check_feature(feature: FeatureReference) -> None:
     _require(again is None or 0 <= again < 1, f"{where}: impossible share of repeats")
     if feature.kind == "numeric":
         _check_order_statistics(where, feature)
+    if feature.bounds is not None:
+        _check_bounds(where, feature.bounds)
     if feature.kind == "categorical":
         names = (*feature.categories[1:], *feature.rare)
         _require(len(feature.categories) >= 1, f"{where}: no categories")
@@ -150,6 +153,26 @@ def _check_order_statistics(where: str, feature: FeatureReference) -> None:
     _require(
         bool((np.abs(quantiles) <= MAX_MAGNITUDE).all() and (np.diff(quantiles) >= 0).all()),
         f"{where}: order statistics out of range or order",
+    )
+
+
+def _check_bounds(where: str, bounds: ValueBounds) -> None:
+    _finite(f"{where}, bounds", (bounds.low, bounds.high, bounds.rate, bounds.chance, bounds.rarer))
+    _require(bounds.low <= bounds.high, f"{where}: its lowest value lies above its highest")
+    _require(
+        0 < bounds.rate < 1 and 0 <= bounds.chance < 1 and 0 <= bounds.n_outside < _MAX_COUNT,
+        f"{where}: impossible chance of a value outside, or of one that repeats",
+    )
+    _require(
+        1 <= bounds.span_events <= _MAX_BLOCK and bounds.rarer >= 1,
+        f"{where}: impossible span of its range",
+    )
+    size = len(bounds.known)
+    _require(size % 8 == 0 and size // 8 <= _MAX_ORDER_STATISTICS, f"{where}: too many values")
+    known = bounds.known_values
+    _require(
+        bool(np.isfinite(known).all() and (np.diff(known) > 0).all()),
+        f"{where}: values that repeat are not ascending",
     )
 
 

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from stream_monitor.drift.adwin_state import AdwinState
+from stream_monitor.reference.bounds import ValueBounds
 from stream_monitor.reference.fixed_point import Floats, Ints
 from stream_monitor.reference.season import BinCalendar, Season
 
@@ -64,6 +65,9 @@ class FeatureReference(msgspec.Struct, frozen=True, kw_only=True):
     at which time.  ``repeats`` says how often a number that came twice running came a third time,
     ``longest_run`` how often one came running at most.
 
+    ``bounds`` of a numeric feature say how far its values may lie; profiles stored before there
+    were any have none.
+
     An ``outcome`` is a 0/1 loss beside the loss that was expected of its prediction: its index is
     2 x bin + loss, and ``expected_losses`` are those of the bins, in fixed point.
     """
@@ -94,6 +98,7 @@ class FeatureReference(msgspec.Struct, frozen=True, kw_only=True):
     repeats: float | None = None
     longest_run: int = 0
     expected_losses: tuple[int, ...] = ()
+    bounds: ValueBounds | None = None
 
     @property
     def quantiles(self) -> Floats:

@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 from producer.events import Prediction
 from producer.names import BadName, reference_of, require_name
 from stream_monitor.reference import bins
+from stream_monitor.reference.bounds import Range, bounds_of
 from stream_monitor.reference.calibrate import with_channels
 from stream_monitor.reference.categories import cross_fitted_scores, halves, ordered, vocabulary
 from stream_monitor.reference.channels import SeriesChannel
@@ -41,12 +42,13 @@ def fit_feature(
     kind: FeatureKind | None = None,
     times_ms: Ints | None = None,
     order_statistics: int = MAX_ORDER_STATISTICS,
+    allowed: Range | None = None,
 ) -> FeatureReference:
     """The reference of a feature, from its n values in their order in time.
 
     ``kind`` is inferred where it is not given.  With event times ``times_ms`` (n,) a season by
     hour of the day or week is learnt where they prove one.  A numeric one is kept as at most so
-    many ``order_statistics``.
+    many ``order_statistics``; ``allowed`` is the range of its values that a person declares.
 
     Raises:
         ReferenceTooShort: fewer than 300 values are valid.
@@ -76,7 +78,9 @@ def fit_feature(
             bin_labels=("false", "true"),
         )
         return with_channels(stated, {"location": known}, known.astype(np.int64), ~valid, times_ms)
-    return _fit_numeric(stated, known, ~valid, times_ms, order_statistics)
+    fitted = _fit_numeric(stated, known, ~valid, times_ms, order_statistics)
+    tau = max((c.tau for c in fitted.channels if c.channel != "validity"), default=1.0)
+    return msgspec.structs.replace(fitted, bounds=bounds_of(known, tau, allowed))
 
 
 def fit_loss(losses: Column, *, task: Task, times_ms: Ints | None = None) -> FeatureReference:
@@ -87,7 +91,7 @@ def fit_loss(losses: Column, *, task: Task, times_ms: Ints | None = None) -> Fea
     kind: FeatureKind = "numeric" if task == "regression" else "boolean"
     fitted = fit_feature("loss", losses, kind=kind, times_ms=times_ms)
     location = tuple(c for c in fitted.channels if c.channel == "location")
-    return msgspec.structs.replace(fitted, channels=location)
+    return msgspec.structs.replace(fitted, channels=location, bounds=None)
 
 
 def fit_profile(
@@ -103,11 +107,13 @@ def fit_profile(
     positive: ClassLabel = 1,
     importances: Mapping[str, float] | None = None,
     times_ms: Ints | None = None,
+    ranges: Mapping[str, Range] | None = None,
 ) -> ReferenceProfile:
     """The profile of a model version, from columns of n values each, in their order in time.
 
     What has too few valid values is left out and named in ``skipped``.  ``times_ms`` are the
-    event times of the rows (n,); without them no season is learnt, and no rate.
+    event times of the rows (n,); without them no season is learnt, and no rate.  ``ranges`` are
+    those that a person declares, by feature.
 
     Raises:
         BadName: the model, the version or a column has a name that the log does not take.
@@ -121,7 +127,9 @@ def fit_profile(
     skipped: dict[str, str] = {}
     for name, column in columns.items():
         try:
-            features[name] = fit_feature(name, column, times_ms=times_ms)
+            features[name] = fit_feature(
+                name, column, times_ms=times_ms, allowed=(ranges or {}).get(name)
+            )
         except ReferenceTooShort as error:
             skipped[name] = str(error)
     fitted = _Fitted(None, {})

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
+from stream_monitor.reference.bounds import Range
 from stream_monitor.reference.clock import clock_ms, written_days
 from stream_monitor.reference.declared import with_segments
 from stream_monitor.reference.errors import NoPositiveLabel
@@ -42,6 +43,7 @@ def profile_from_frame(
     segments: Sequence[str] = (),
     categorical: Sequence[str] = (),
     events_per_week: float | None = None,
+    range: Mapping[str, Range] | None = None,  # noqa: A002 - what people declare
 ) -> ReferenceProfile:
     """The profile of a model version from its training data, rows in their order in time.
 
@@ -58,14 +60,16 @@ def profile_from_frame(
     binary model that are words need ``positive``: which of them the score is the probability of.
     ``importances`` of features, on any scale, weigh how bad their drift is.  ``events_per_week``
     of the model, for a budget per week, follow from the times; state them where the frame has none,
-    or is a sample of the traffic.
+    or is a sample of the traffic.  ``range`` declares the lowest and the highest value of a feature
+    (``{"age": (0, 120)}``, ``None`` for an open end), in place of the range that its values prove.
 
     Raises:
         KeyError: a named column is not there.
         ReferenceTooShort: the frame has too few rows to watch anything.
         NoPositiveLabel: no label of a binary model is the positive class.
         ValueError: a row has no time, or what is no time; an importance is no number, or of no
-            feature; ``events_per_week`` is no positive number.
+            feature; ``events_per_week`` is no positive number; a range is of no numeric feature, or
+            empty.
     """
     parted = {declared_part(declared, map(str, frame))[0] for declared in segments}
     names = [name for name in (prediction, label, loss, time) if name is not None]
@@ -76,6 +80,7 @@ def profile_from_frame(
             raise ValueError(f"importance of {name!r}: {importance!r} is {what}")
     if events_per_week is not None and not 0 < events_per_week < math.inf:
         raise ValueError(f"events_per_week: {events_per_week!r} is no positive number")
+    ranges = _declared(range or {}, chosen)
     columns: dict[str, Column] = {
         str(name): _names(frame[name]) if name in categorical else _column(frame[name])
         for name in chosen
@@ -105,7 +110,9 @@ def profile_from_frame(
         positive=positive,
         importances=importances,
         times_ms=times_ms,
+        ranges=ranges,
     )
+    _check_kinds(profile, ranges)
     if events_per_week is not None:
         profile = msgspec.structs.replace(profile, events_per_week=float(events_per_week))
     if predictions is not None and errors is not None:
@@ -120,6 +127,23 @@ def profile_from_frame(
         predictions=predictions,
         times_ms=times_ms,
     )
+
+
+def _declared(ranges: Mapping[str, Range], features: Sequence[Any]) -> dict[str, Range]:
+    """The ranges that were declared.  Raises ValueError as `profile_from_frame` says."""
+    for name, (low, high) in ranges.items():
+        if name not in features:
+            raise ValueError(f"range of {name!r}: there is no such feature")
+        ends = [end for end in (low, high) if end is not None]
+        if not ends or not all(map(math.isfinite, ends)) or ends != sorted(ends):
+            raise ValueError(f"range of {name!r}: {low} … {high} holds nothing, or everything")
+    return dict(ranges)
+
+
+def _check_kinds(profile: ReferenceProfile, ranges: Mapping[str, Range]) -> None:
+    for name in ranges.keys() & profile.features.keys():
+        if (kind := profile.features[name].kind) != "numeric":
+            raise ValueError(f"range of {name!r}: its values are {kind}")
 
 
 def infer_task(predictions: Sequence[Any], labels: Sequence[Any] | None = None) -> Task:

@@ -27,14 +27,16 @@ _MAX_SCALED: Final = 1e6
 
 @dataclass(frozen=True, slots=True)
 class Transformed:
-    """A column after the lookup: ``valid`` (n,); ``index``, ``scaled`` of its n_valid valid values.
+    """A column after the lookup: ``valid`` (n,); the others are of its n_valid valid values.
 
-    ``scaled`` is the raw numeric value, (x - centre) / scale, in fixed point.
+    ``raw`` are numeric values as they were sent; ``scaled`` is (raw - centre) / scale, in fixed
+    point.
     """
 
     valid: Bools
     index: Ints
     scaled: Ints | None
+    raw: Floats | None = None
 
 
 class Transform:
@@ -100,7 +102,8 @@ class Transform:
         index = 2 * below + np.where(ties, self._runs.take(below, mode="clip"), 0)
         with np.errstate(over="ignore"):
             scaled = (values - self._centre) / self._scale
-        return Transformed(valid, index, to_fixed(np.clip(scaled, -_MAX_SCALED, _MAX_SCALED)))
+        scaled = np.clip(scaled, -_MAX_SCALED, _MAX_SCALED)
+        return Transformed(valid, index, to_fixed(scaled), values)
 
     def _apply_boolean(self, column: Column) -> Transformed:
         valid, values = booleans(column)

@@ -6,6 +6,7 @@ from stream_monitor.alerts.policy import EpisodePolicy
 from stream_monitor.alerts.series import Series
 from stream_monitor.reference.profile import ReferenceProfile
 from stream_monitor.watched.estimate import Estimate, references_of_model
+from stream_monitor.watched.ranges import bounds_to_watch
 
 
 def feature_key(name: str) -> str:
@@ -24,7 +25,7 @@ def series_of(
     found = {
         feature_key(name): Series(
             profile.features[name], "data", arl0_events, policy,
-            importance=weights[name],
+            importance=weights[name], bounds=bounds_to_watch(profile.features[name]),
         )
         for name in sorted(profile.features)
     }  # fmt: skip

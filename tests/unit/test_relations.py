@@ -285,6 +285,7 @@ def test_relations_cost_the_budget_two_detectors_each() -> None:
         return version_of(reference).series["feature/a"].detectors.arl0_events
 
     channels = sum(len(one.channels) for one in made.features.values()) + 1  # and the loss
+    channels += sum(one.bounds is not None for one in made.features.values())
     channels += DETECTORS // 2  # of events and labels
     assert arl0(made) / arl0(without) == pytest.approx((channels + 1) / channels)
 

@@ -112,12 +112,13 @@ def test_segments_cost_the_budget_their_share_of_the_events() -> None:
     # Two channels of a location and a spread and one of validity, of feature and prediction: each
     # segment has as many again, for its share, and the shares of all three add up to one.
     without, with_them = profile(segments=()), profile()
-    loss = 1
+    loss = ranges = 1
     channels = sum(
         len(one.channels) for one in (without.features["temp"], without.prediction) if one
     )
     assert arl0(with_them) / arl0(without) == pytest.approx(
-        (2 * (2 * channels + loss) + DETECTORS) / (2 * (channels + loss) + DETECTORS)
+        (2 * (2 * channels + loss + ranges) + DETECTORS)
+        / (2 * (channels + loss + ranges) + DETECTORS)
     )
 
 

@@ -1,0 +1,293 @@
+"""Odd values: numbers outside all that the reference has, or one that comes again and again.
+
+::
+
+              too many outside           the rest is as it was
+    watching -----------------> weighing ----------------------> open
+      ^  ^ |                      | |                             |
+      |  | +------ a value repeats, in either --------------------> |
+      |  +-- the rest moved too --+                               |
+      +---------------- odd values are few again -----------------+
+
+Where most values lie outside, or the rest moved too, the population changed: that is drift, which
+other rules tell of.  While odd values come, the drift of a feature is judged by all others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from stream_monitor.alerts.outside import OutsideWatch
+from stream_monitor.alerts.repeated import Repeated, RepeatedWatch
+from stream_monitor.reference.bounds import ValueBounds
+from stream_monitor.reference.fixed_point import FIXED_POINT, Bools, Floats, Ints
+from stream_monitor.reference.transform import Transform
+
+REST_EVENTS: Final = 32  # that must be as they were
+_MOVED: Final = 1.5  # normal scores; what moves some percent of values outside moves all by more
+_SPREAD: Final = 3.0
+_NAMED: Final = 3
+_RECENT: Final = 64
+_UNIT: Final = 1 << 20  # of a log-likelihood ratio
+_OVER: Final = 6.0  # the logarithm of how much likelier it must be that odd values are few
+_FEW: Final = 8.0  # times fewer than there were
+_ENDLESS: Final = 1e300
+
+
+class OddChange(NamedTuple):
+    """After ``seen`` events odd values have begun (``broken``), or are few again.
+
+    ``says`` names them.  Of the ``n_events`` since the first of them ``n_odd`` are odd.
+    """
+
+    seen: int
+    broken: bool
+    says: str
+    n_events: int
+    n_odd: int
+    up: bool
+
+
+def named(value: float) -> str:
+    """A value as a person would write it.
+
+    >>> named(-999.0), named(1e12), named(0.25)
+    ('-999', '1e+12', '0.25')
+    """
+    return f"{value:.15g}" if abs(value) < 1e9 else f"{value:g}"
+
+
+def limits(low: float, high: float) -> str:
+    """A range in words.
+
+    >>> limits(-3.4567, 120.0), limits(0.0, 1.7e308)
+    ('-3.457 … 120', '0 … ∞')
+    """
+    lowest = "-∞" if low < -_ENDLESS else f"{low:.4g}"
+    return f"{lowest} … {'∞' if high > _ENDLESS else f'{high:.4g}'}"
+
+
+def words(values: Sequence[float], share: float, low: float, high: float) -> str:
+    """What is odd about ``share`` of the values, of which ``values`` are the latest odd ones.
+
+    >>> words([-999.0, -999.0, -999.0], 0.041, 0.0, 120.0)
+    '4.1 % of values are -999 (usual: 0 … 120)'
+    >>> words([151.0, 144.2, 320.0], 0.02, -10.0, 120.0)
+    '2 % of values lie outside -10 … 120 (144 … 320)'
+    """
+    rate = f"{100 * share:.2g} %"
+    counted = Counter(values).most_common(_NAMED)
+    common = [value for value, n in counted if n > 1 and 5 * n >= len(values)]
+    if 2 * sum(n for value, n in counted if value in common) > len(values):
+        those = f"{rate} of values are {' or '.join(map(named, common))}"
+        if all(low <= value <= high for value in common):
+            return f"{those}, which the reference does not have"
+        return f"{those} (usual: {limits(low, high)})"
+    lowest, highest = min(values), max(values)
+    reach = named(lowest) if lowest == highest else f"{lowest:.3g} … {highest:.3g}"
+    return f"{rate} of values lie outside {limits(low, high)} ({reach})"
+
+
+class OddValues:
+    """The rule of one numeric feature; exact under any cut of the log."""
+
+    def __init__(self, bounds: ValueBounds, transform: Transform, arl0_events: float) -> None:
+        self._bounds, self._transform = bounds, transform
+        arl0_events *= bounds.rarer
+        self._outside = OutsideWatch(
+            bounds.rate, bounds.span_events, arl0_events, usual=bounds.n_outside > 0
+        )
+        self._repeated: RepeatedWatch | None = None
+        if bounds.chance > 0:
+            self._repeated = RepeatedWatch(
+                bounds.known_values, bounds.chance, arl0_events, repeating=bounds.repeating
+            )
+        self._n = 0  # events so far
+        self.latest: Bools = np.zeros(0, dtype=np.bool_)
+        """Which of the values it was given last came while they were odd, and were (n,)."""
+        self._recent: list[tuple[int, float]] = []  # the latest outside
+        self._start()
+
+    def _start(self) -> None:
+        """Nothing is odd."""
+        self.flagged: float | None = None
+        self.is_open = False
+        self._begun = 0  # the event at which the first odd one came
+        self._weighed: list[int] | None = None  # events, the rest of them, two sums of their scores
+        self._share = self._path = self._last = 0  # of an open one: of 2^20; towards its end
+
+    def _odd(self, values: Floats) -> Bools:
+        outside = (values < self._bounds.low) | (values > self._bounds.high)
+        return outside if self.flagged is None else outside | (values == self.flagged)
+
+    def observe(self, values: Floats, index: Ints) -> list[OddChange]:
+        """Take consecutive values (n,) and their indices; gives what begins or is over."""
+        changes: list[OddChange] = []
+        bounds = self._bounds
+        outside = np.flatnonzero((values < bounds.low) | (values > bounds.high))
+        self.latest = np.zeros(len(values), dtype=np.bool_)
+        at = 0
+        while at < len(values):
+            if self.is_open:
+                at, change = self._until_over(values, at)
+            elif self._weighed is not None:
+                at, change = self._weigh(values, index, at)
+            else:
+                at, change = self._watch(values, outside, at)
+            if change is not None:
+                changes.append(change)
+        self._n += len(values)
+        return changes
+
+    def _watch(self, values: Floats, outside: Ints, at: int) -> tuple[int, OddChange | None]:
+        again = None if self._repeated is None else self._repeated.observe(values[at:])
+        end = len(values) if again is None else at + again.position + 1
+        alarm = self._outside.observe(_between(outside, at, end), end - at)
+        if alarm is not None and at + alarm.position + 1 < end:
+            end, again = at + alarm.position + 1, None
+            if self._repeated is not None:
+                self._repeated.undo()
+                self._repeated.observe(values[at:end])
+        self._remember(values, _between(outside, at, end) + at)
+        if again is not None:
+            return end, self._opens_with(again, end)
+        if alarm is not None:
+            self._begun = self._n + end - 1 - alarm.back
+            self._weighed = [0, 0, 0, 0]
+        return end, None
+
+    def _weigh(self, values: Floats, index: Ints, at: int) -> tuple[int, OddChange | None]:
+        """Is what lies inside as it was?  Asked of as many events as it takes, or twice as many."""
+        if self._weighed is None:
+            raise RuntimeError("nothing is being weighed")
+        n, n_rest, location, spread = self._weighed
+        inside = ~self._odd(values[at : at + 2 * REST_EVENTS])
+        rest = np.flatnonzero(inside[: 2 * REST_EVENTS - n])[: REST_EVENTS - n_rest] + at
+        full = n_rest + len(rest) == REST_EVENTS
+        end = int(rest[-1]) + 1 if full else min(len(values), at + 2 * REST_EVENTS - n)
+        odd = np.flatnonzero(~inside) + at
+        again = None
+        if self._repeated is not None and not self._bounds.repeating:
+            again = self._repeated.observe(values[at:end])
+        if again is not None:
+            end = at + again.position + 1
+            self._remember(values, odd[odd < end])
+            return end, self._opens_with(again, end)
+        self._remember(values, odd[odd < end])
+        location += int(self._transform.location[index[rest]].sum())
+        if self._transform.spread is not None:
+            spread += int(self._transform.spread[index[rest]].sum())
+        n, n_rest = n + end - at, n_rest + len(rest)
+        self._weighed = [n, n_rest, location, spread]
+        if not full and n < 2 * REST_EVENTS:
+            return end, None
+        scale = FIXED_POINT * max(1, n_rest)
+        moved = abs(location) > _MOVED * scale or spread > _SPREAD * scale
+        self._weighed = None
+        if moved or not full:
+            self.flagged = None
+            return end, None
+        mine = [each for each in self._recent if each[0] >= self._begun]
+        first, n_odd = mine[0][0], len(mine)
+        rate = (n_odd - 1) / max(1, mine[-1][0] - first)
+        return end, self._open(end, [value for _, value in mine], n_odd, rate)
+
+    def _opens_with(self, again: Repeated, end: int) -> OddChange | None:
+        """A value that comes again; of a feature whose values do, the rest has to be as it was."""
+        self.flagged = again.value
+        self._begun = self._n + end - 1 - again.back
+        if self._bounds.repeating:
+            latest = (self._n + end - 1, again.value)
+            self._recent = [(self._begun, again.value), *[latest] * (again.times - 1)]
+            self._weighed = [0, 0, 0, 0]
+            return None
+        rate = (again.times - 1) / max(1, again.back)
+        return self._open(end, [again.value] * again.times, again.times, rate)
+
+    def _open(self, end: int, values: list[float], n_odd: int, rate: float) -> OddChange:
+        self._weighed = None
+        self.is_open = True
+        self._share = max(1, min(_UNIT, round(rate * _UNIT)))
+        self._path, self._last = 0, self._n + end - 1
+        says = words(values, self._share / _UNIT, self._bounds.low, self._bounds.high)
+        up = sum(value > self._bounds.high for value in values) * 2 > len(values)
+        n_events = self._n + end - self._begun
+        return OddChange(end, True, says, n_events, min(n_odd, n_events), up)  # noqa: FBT003
+
+    def _until_over(self, values: Floats, at: int) -> tuple[int, OddChange | None]:
+        """The sum of log-likelihood ratios of few odd values against half as many as there were."""
+        share = self._share / _UNIT / 2
+        few = min(share / 2, max(self._bounds.rate / self._bounds.span_events, 2 * share / _FEW))
+        gain = max(1, round(math.log((1 - few) / (1 - share)) * _UNIT))
+        cost, goal = round(math.log(share / few) * _UNIT), round(_OVER * _UNIT)
+        odd = self._odd(values[at:])
+        hits = np.flatnonzero(odd) + at + self._n
+        gaps = np.diff(hits, prepend=self._last) - 1
+        paths = np.cumsum(gain * gaps - cost)
+        after = np.maximum(self._path, np.maximum.accumulate(-paths)) + paths if len(hits) else hits
+        peaks = np.append(self._path, after) + gain * np.append(
+            gaps, self._n + len(values) - 1 - (int(hits[-1]) if len(hits) else self._last)
+        )
+        over = np.flatnonzero(peaks >= goal)
+        if not len(over):
+            if len(hits):
+                self._path, self._last = int(after[-1]), int(hits[-1])
+            self.latest[at:] = odd
+            return len(values), None
+        k = int(over[0])
+        path, last = (int(after[k - 1]), int(hits[k - 1])) if k else (self._path, self._last)
+        end = last + -(-(goal - path) // gain) + 1 - self._n
+        self.latest[at:end] = odd[: end - at]
+        change = OddChange(
+            end, False, limits(self._bounds.low, self._bounds.high),  # noqa: FBT003
+            self._n + end - 1 - last, 0, False,  # noqa: FBT003
+        )  # fmt: skip
+        self.mend()
+        return end, change
+
+    def mend(self) -> None:
+        """It is over; what lies behind says nothing any more."""
+        self._start()
+        self._recent.clear()
+        self._outside.forget()
+        if self._repeated is not None:
+            self._repeated.forget()
+
+    def _remember(self, values: Floats, outside: Ints) -> None:
+        self._recent += [(self._n + i, float(values[i])) for i in outside[-_RECENT:].tolist()]
+        del self._recent[:-_RECENT]
+
+    def snapshot(self) -> list[Any]:
+        """All that changes, as plain data."""
+        opened = [self.is_open, self.flagged, self._share, self._path, self._last]
+        repeated = None if self._repeated is None else self._repeated.snapshot()
+        recent = [list(each) for each in self._recent]
+        weighed = self._weighed
+        return [
+            self._n, self._begun, recent, weighed, opened, self._outside.snapshot(), repeated
+        ]  # fmt: skip
+
+    def restore(self, data: Sequence[Any]) -> None:
+        """Continue from `snapshot`.  Raises ValueError where it does not fit the bounds."""
+        self._n, self._begun, recent, weighed, opened, outside, repeated = data
+        self._recent = [(place, value) for place, value in recent]
+        self._weighed = None if weighed is None else list(weighed)
+        self.is_open, self.flagged, self._share, self._path, self._last = opened
+        if (repeated is None) != (self._repeated is None):
+            raise ValueError("what repeats does not fit the bounds of its reference")
+        if self.is_open and not 0 < self._share <= _UNIT:
+            raise ValueError("odd values without a share")
+        self._outside.restore(outside)
+        if self._repeated is not None:
+            self._repeated.restore(repeated)
+
+
+def _between(places: Ints, start: int, end: int) -> Ints:
+    """Ascending places from start to end, counted from start."""
+    first, last = places.searchsorted([start, end])
+    return places[first:last] - start

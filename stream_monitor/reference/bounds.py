@@ -1,0 +1,170 @@
+"""The range of a numeric feature: how far its values reach where nothing has changed.
+
+A side of the range is where the tail of the reference, extrapolated, leaves a twentieth of one
+event in as many as the reference has.  The tail beyond a high order statistic is a generalised
+Pareto distribution (Pickands, 1975), fitted as Zhang and Stephens ("A new and efficient estimation
+method for the generalized Pareto distribution", Technometrics 51, 2009) do, with its shape raised
+by standard errors: heavy tails reach as far as they may.  What a person declares is taken as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from stream_monitor.reference.dependence import power_of_two
+from stream_monitor.reference.fixed_point import Floats
+
+Range = tuple[float | None, float | None]
+"""The lowest and the highest value that a person allows; ``None``: on this side any."""
+
+_BEYOND: Final = 0.05  # events beyond a side, of as many as the reference has
+_ERRORS: Final = 2.0  # standard errors by which the shape of a tail is raised
+_LEAST_SHAPE: Final = -0.5
+_MOST_SHAPE: Final = 3.0
+_LEAST_TAIL: Final = 5
+_MAX_SPAN: Final = 1024
+_MAX_KNOWN: Final = 512
+_UNIQUE_SHARE: Final = 0.95
+_UNSEEN: Final = 3.0  # rule of three: what n events did not show may still be 3/n of them
+_FEWEST_UNIQUE: Final = 100
+_PER_REFERENCE: Final = 0.03
+_LARGEST: Final = 1.7e308
+
+
+class ValueBounds(msgspec.Struct, frozen=True, kw_only=True):
+    """What no value of a feature may be, and how often one is by chance.
+
+    Values below ``low`` and above ``high`` lie outside.  Of ``span_events`` events, which are one
+    where events do not depend on each other, some lie outside with a chance of ``rate`` at most.
+    ``chance`` is the most that a value has of coming that is not in ``known``, among those alone;
+    0 where nothing can be said of it.  Known are the values that came more than once; where nearly
+    all do (``repeating``), all that came.  ``rarer``: how many times rarer than other detectors
+    those of the range may signal by chance.
+    """
+
+    low: float
+    high: float
+    declared: bool = False
+    n_outside: int = 0
+    span_events: int = 1
+    rate: float = 0.0
+    chance: float = 0.0
+    known: bytes = b""
+    repeating: bool = False
+    rarer: float = 1.0
+
+    @property
+    def known_values(self) -> Floats:
+        """Values that are known to come again, ascending."""
+        return np.frombuffer(self.known, dtype="<f8")
+
+
+def bounds_of(
+    values: Floats, tau: float, declared: Range | None = None, n: int | None = None
+) -> ValueBounds:
+    """The bounds of valid values (m,), in their order in time, of autocorrelation time ``tau``.
+
+    ``n``: how many events they stand for, where they are order statistics of more.
+    """
+    n = n or len(values)
+    low, high = tail_bounds(values, tau, n)
+    if declared is not None:
+        low = -_LARGEST if declared[0] is None else declared[0]
+        high = _LARGEST if declared[1] is None else declared[1]
+    span = 1
+    if tau > 1:
+        span = min(power_of_two(2 * tau), _MAX_SPAN, power_of_two(max(1, len(values) // 64)))
+    outside = (values < low) | (values > high)
+    n_spans = max(1, n // span)
+    hit = len(np.unique(np.flatnonzero(outside) // span))
+    chance, known, repeating = repeats_of(values, n, tau)
+    return ValueBounds(
+        low=low,
+        high=high,
+        declared=declared is not None,
+        n_outside=int(np.count_nonzero(outside)),
+        span_events=span,
+        rate=min(0.5, (hit + 1 + math.sqrt(hit)) / n_spans),
+        chance=chance,
+        known=known.astype("<f8").tobytes(),
+        repeating=repeating,
+    )
+
+
+def tail_bounds(values: Floats, tau: float, n: int) -> tuple[float, float]:
+    """Where both tails of values (m,), that stand for ``n``, leave hardly an event beyond.
+
+    >>> low, high = tail_bounds(np.linspace(0.0, 1.0, 3000), 1.0, 3000)
+    >>> -0.1 < low <= 0.0, 1.0 <= high < 1.1
+    (True, True)
+    """
+    ordered = np.sort(values)
+    with np.errstate(over="ignore"):
+        high = _tail(ordered, tau, n)
+        low = -_tail(-ordered[::-1], tau, n)
+    return max(low, -_LARGEST), min(high, _LARGEST)
+
+
+def _tail(ordered: Floats, tau: float, n: int) -> float:
+    """The bound above ascending values (m,)."""
+    m = len(ordered)
+    highest = float(ordered[-1])
+    n_tail = max(_LEAST_TAIL, min(m // 10, int(3 * math.sqrt(m))))
+    if n_tail >= m:
+        return highest
+    threshold = float(ordered[-n_tail - 1])
+    excesses = ordered[ordered > threshold] - threshold
+    n_tail = len(excesses)
+    if n_tail < _LEAST_TAIL or not math.isfinite(float(excesses[-1])):
+        return highest  # its highest value is one that it has again and again
+    shape, scale = _pareto_tail(excesses / excesses[-1])
+    # Of dependent events the extremes cluster less than the rest does.
+    error = (1 + max(shape, _LEAST_SHAPE)) * math.sqrt(max(1.0, tau / 4) / n_tail)
+    shape = min(max(shape + _ERRORS * error, _LEAST_SHAPE), _MOST_SHAPE)
+    ratio = n_tail / m * n / _BEYOND
+    reach = math.log(ratio) if abs(shape) < 1e-6 else math.expm1(shape * math.log(ratio)) / shape
+    return max(highest, threshold + float(excesses[-1]) * scale * reach)
+
+
+def _pareto_tail(excesses: Floats) -> tuple[float, float]:
+    """Shape and scale of a generalised Pareto distribution, from ascending positive values (k,)."""
+    k = len(excesses)
+    n_grid = 20 + int(math.sqrt(k))
+    grid = 1 - np.sqrt(n_grid / (np.arange(1, n_grid + 1) - 0.5))
+    grid = 1 / excesses[-1] + grid / (3 * excesses[(k + 2) // 4 - 1])
+    shapes = np.log1p(-grid[:, None] * excesses).mean(axis=1)
+    grid, shapes = grid[shapes != 0], shapes[shapes != 0]
+    likelihoods = k * (np.log(-grid / shapes) - shapes - 1)
+    weights = 1 / np.exp(likelihoods - likelihoods[:, None]).clip(max=1e300).sum(axis=1)
+    theta = float((grid * weights).sum() / weights.sum())
+    shape = float(np.log1p(-theta * excesses).mean())
+    return shape, -shape / theta if theta else float(excesses.mean())
+
+
+def repeats_of(values: Floats, n: int, tau: float = 1.0) -> tuple[float, Floats, bool]:
+    """The chance of a value that is not known, the known ones, and whether values (m,) repeat.
+
+    Where hardly any does, the chance follows from how many came twice (Good, 1953), is never taken
+    for less than 3 % of one event of the reference, and values that came once are not known.
+    Where nearly all do, and are few, it is the rule of three.  Between the two it is 0: one that
+    comes again is nothing new.
+
+    >>> chance, known, repeat = repeats_of(np.append(np.linspace(0, 1, 990), np.zeros(10)), 1000)
+    >>> round(chance, 6), known.tolist(), repeat
+    (3e-05, [0.0], False)
+    >>> repeats_of(np.arange(1000.0) % 4, 1000)[2]
+    True
+    """
+    distinct, counts = np.unique(values, return_counts=True)
+    once, twice = (int(np.count_nonzero(counts == k)) for k in (1, 2))
+    known = distinct[counts > 1]
+    if once >= max(_FEWEST_UNIQUE, _UNIQUE_SHARE * (once + 2 * twice)) and len(known) <= _MAX_KNOWN:
+        n_rest = (once + 2 * twice) * n / len(values)
+        return max(_PER_REFERENCE, 2 * (twice + 3) / once) / n_rest, known, False
+    if len(distinct) <= _MAX_KNOWN and len(values) == n:
+        return min(0.5, _UNSEEN * tau / n), distinct, True
+    return 0.0, known[:0], False

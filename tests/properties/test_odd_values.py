@@ -1,0 +1,228 @@
+"""Values outside all that was seen, and values that repeat: found soon, named, exact under cuts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream_monitor.alerts.policy import EpisodePolicy
+from stream_monitor.alerts.series import Decision, Series
+from stream_monitor.reference.bounds import ValueBounds, bounds_of, tail_bounds
+from stream_monitor.reference.fit import fit_feature
+from stream_monitor.reference.fixed_point import Floats
+from stream_monitor.reference.profile import FeatureReference
+
+ARL0: Final = 72e6
+Shape = str
+
+
+def drawn(shape: Shape, rng: np.random.Generator, n: int) -> Floats:
+    if shape == "normal":
+        return rng.normal(50, 10, n)
+    if shape == "Pareto":
+        return rng.pareto(1.5, n)
+    if shape == "zero-inflated":
+        return np.where(rng.random(n) < 0.7, 0.0, rng.exponential(5, n))
+    return np.clip(np.round(rng.normal(40, 12, n)), 18, 95)
+
+
+def watched(reference: Floats) -> Series:
+    fitted = fit_feature("age", reference)
+    return Series(fitted, "data", ARL0, EpisodePolicy(), bounds=fitted.bounds)
+
+
+def told(series: Series, values: Floats, cuts: Sequence[int] = ()) -> list[Decision]:
+    decisions: list[Decision] = []
+    for start, end in pairwise(sorted({0, len(values), *cuts})):
+        offsets = np.arange(start, end)
+
+        def onset(position: int, back: int, start: int = start) -> tuple[int, int]:
+            return start + position - back, 1_000 * (start + position - back)
+
+        column = series.transform.apply(values[start:end])
+        decisions += series.observe(column, offsets, offsets * 1_000, onset)
+    return decisions
+
+
+def of_range(decisions: Sequence[Decision]) -> list[tuple[str, int, str | None]]:
+    return [
+        (d.verdict.phase, d.verdict.offset, d.verdict.cause)
+        for d in decisions
+        if d.track == "range"
+    ]
+
+
+def bound(share: float, n: int) -> float:
+    """1.5 ln(ARL0) / KL + 20, against one event in as many as the reference has."""
+    kl = share * math.log(share * n) + (1 - share) * math.log((1 - share) / (1 - 1 / n))
+    return 1.5 * math.log(ARL0) / kl + 20
+
+
+@pytest.mark.parametrize("shape", ["normal", "Pareto", "zero-inflated", "whole numbers"])
+@pytest.mark.parametrize(("n", "share"), [(3_000, 0.04), (10_000, 0.005)])
+@pytest.mark.parametrize("odd", ["-999", "1e12", "any beyond 1e9"])
+def test_values_outside_are_found_within_the_bound(
+    shape: Shape, n: int, share: float, odd: str
+) -> None:
+    delays, times = [], []
+    for seed in range(15):
+        rng = np.random.default_rng((seed, n))
+        series = watched(drawn(shape, rng, n))
+        values = drawn(shape, rng, round(20 / share))
+        where = rng.random(len(values)) < share
+        values[where] = rng.uniform(1e9, 1e10, where.sum()) if odd.startswith("any") else float(odd)
+        first = next(iter(of_range(told(series, values))), None)
+        delays.append(math.inf if first is None else first[1] + 1)
+        times.append(math.inf if first is None else int(where[: first[1] + 1].sum()))
+    assert np.median(delays) <= bound(share, n)
+    if not odd.startswith("any"):
+        assert max(times) <= 10
+
+
+@pytest.mark.parametrize("value", [50.0, -1.0, 999.0])
+@pytest.mark.parametrize("share", [0.04, 0.005, 0.001])
+def test_a_value_that_repeats_is_found_within_ten_occurrences(value: float, share: float) -> None:
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        series = watched(np.exp(rng.normal(3, 2, 10_000)))
+        values = np.exp(rng.normal(3, 2, round(15 / share)))
+        where = rng.random(len(values)) < share
+        values[where] = value
+        ((phase, offset, says), *_) = of_range(told(series, values))
+        assert phase == "started"
+        assert int(where[: offset + 1].sum()) <= 10
+        assert says is not None
+        assert f"% of values are {value:g}" in says
+
+
+def test_it_is_over_when_none_comes_any_more() -> None:
+    rng = np.random.default_rng(1)
+    series = watched(rng.normal(50, 10, 5_000))
+    values = rng.normal(50, 10, 6_000)
+    values[1_000:3_000:25] = -999.0
+    phases = of_range(told(series, values))
+    assert [phase for phase, *_ in phases] == ["started", "recovered"]
+    assert 3_000 <= phases[1][1] <= 3_000 + 3 * (phases[0][1] - 1_000) + 500
+
+
+@pytest.mark.parametrize(("shift", "spread"), [(4.0, 1.0), (6.0, 1.0), (12.0, 1.0), (0.0, 4.0)])
+def test_a_population_that_moved_is_drift_and_no_odd_values(shift: float, spread: float) -> None:
+    rng = np.random.default_rng(5)
+    series = watched(rng.normal(50, 10, 5_000))
+    decisions = told(series, 50 + 10 * (shift + spread * rng.standard_normal(4_000)))
+    assert {d.track for d in decisions} == {"data"}
+
+
+def test_drift_beside_odd_values_is_judged_by_the_others() -> None:
+    rng = np.random.default_rng(6)
+    odd = rng.normal(50, 10, 12_000)
+    odd[::10] = -999.0
+    only = told(watched(rng.normal(50, 10, 5_000)), odd)
+    assert {d.track for d in only} == {"range"}
+    odd[4_000:][odd[4_000:] != -999.0] += 5.0
+    both = told(watched(rng.normal(50, 10, 5_000)), odd)
+    assert {d.track for d in both} == {"range", "data"}
+
+
+def test_another_grid_of_the_same_numbers_is_no_value_that_repeats() -> None:
+    rng = np.random.default_rng(7)
+    fahrenheit = np.round(rng.normal(60, 15, 5_000))
+    celsius = np.round((np.round(rng.normal(60, 15, 4_000)) - 32) / 1.8, 1)
+    decisions = told(watched(fahrenheit), celsius)
+    assert "range" not in {d.track for d in decisions}
+
+
+def test_nothing_is_found_where_nothing_changes() -> None:
+    found = []
+    for seed in range(4):
+        for shape in ("normal", "Pareto", "zero-inflated", "whole numbers"):
+            rng = np.random.default_rng(seed)
+            series = watched(drawn(shape, rng, 1_000))
+            found += of_range(told(series, drawn(shape, rng, 60_000)))
+    assert not found
+
+
+def _odd_stream(seed: int) -> tuple[FeatureReference, Floats]:
+    rng = np.random.default_rng(seed)
+    shape = ("normal", "zero-inflated", "whole numbers")[seed % 3]
+    values = drawn(shape, rng, 3_000)
+    for _ in range(3):
+        start, length = rng.integers(0, 2_500), rng.integers(50, 900)
+        where = np.flatnonzero(rng.random(length) < rng.choice([0.02, 0.2, 0.9])) + start
+        odd = rng.choice([-999.0, 1e12, 33.25])
+        values[where[where < 3_000]] = odd * (rng.random() if rng.random() < 0.5 else 1.0)
+    return fit_feature("age", drawn(shape, rng, 800)), values
+
+
+def _in_log(decisions: Sequence[Decision]) -> list[Decision]:
+    """As they lie in the log: a place in a batch is none."""
+    plain = [
+        d._replace(verdict=d.verdict._replace(suspicion=d.verdict.suspicion._replace(seen=0)))
+        for d in decisions
+    ]
+    return sorted(plain, key=lambda d: (d.verdict.offset, d.track))
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 10_000), cuts=st.lists(st.integers(1, 2_999), max_size=8))
+def test_cuts_and_restarts_change_nothing(seed: int, cuts: list[int]) -> None:
+    reference, values = _odd_stream(seed)
+
+    def series() -> Series:
+        return Series(reference, "data", 1e5, EpisodePolicy(), bounds=reference.bounds)
+
+    whole, parted = series(), series()
+    expected = told(whole, values)
+    found: list[Decision] = []
+    for start, end in pairwise(sorted({0, len(values), *cuts})):
+        offsets = np.arange(start, end)
+        found += parted.observe(
+            parted.transform.apply(values[start:end]), offsets, offsets * 1_000,
+            lambda position, back, start=start: (  # type: ignore[misc]
+                start + position - back, 1_000 * (start + position - back)
+            ),
+        )  # fmt: skip
+        state: Any = parted.snapshot()
+        parted = series()
+        parted.restore(state)
+        assert parted.snapshot() == state
+    assert _in_log(found) == _in_log(expected)
+    assert parted.snapshot() == whole.snapshot()
+
+
+def sampled(shape: Shape, rng: np.random.Generator, n: int) -> Floats:
+    if shape == "Cauchy":
+        return rng.standard_cauchy(n)
+    if shape == "exponential":
+        return rng.standard_exponential(n)
+    return rng.random(n) if shape == "uniform" else drawn(shape, rng, n)
+
+
+@pytest.mark.parametrize(
+    "shape", ["normal", "Pareto", "Cauchy", "exponential", "uniform", "zero-inflated"]
+)
+def test_hardly_a_value_lies_outside_where_nothing_changes(shape: str) -> None:
+    """On the mean over references fewer than a fifth of one event in as many as they have."""
+    n, rates = 2_000, []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        low, high = tail_bounds(sampled(shape, rng, n), 1.0, n)
+        later = sampled(shape, rng, 50_000)
+        rates.append(np.mean((later < low) | (later > high)) * n)
+    assert np.mean(rates) < 0.2
+
+
+def test_a_declared_range_is_taken_as_it_is() -> None:
+    values = np.append(np.linspace(1, 119, 990), [130.0] * 10)
+    bounds = bounds_of(values, 1.0, (0, 120))
+    assert (bounds.low, bounds.high, bounds.n_outside) == (0, 120, 10)
+    assert 0.01 < bounds.rate < 0.02
+    half: ValueBounds = bounds_of(values, 1.0, (0, None))
+    assert half.high > 1e300
