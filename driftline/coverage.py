@@ -33,6 +33,7 @@ WORDS: Final[dict[str, str]] = {
     "feature_not_comparable": "not in the reference",
     "series_too_short": "too few values in the reference",
     "label_prediction_elsewhere": "the prediction lies in another partition",
+    "label_version_unwatched": "the version of their prediction has no place any more",
     "label_not_comparable": "cannot be compared with the prediction",
     "reference_replaced": "the reference was replaced",
     "rejected": "rejected: dead letters",

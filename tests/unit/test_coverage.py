@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from typing import get_args
 
 import msgspec
 import numpy as np
 
 from driftline.commands.findings import judge_coverage
-from driftline.coverage import lines_of, read_coverage
+from driftline.coverage import WORDS, lines_of, read_coverage
 from producer.events import ModelUpdate
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.reference.profile import profile_to_data
@@ -19,10 +20,13 @@ from stream_monitor.watched.coverage import (
     MAX_ROWS,
     OTHERS,
     SLOT_MS,
+    UNITS,
     WATCHED,
     Coverage,
+    CoverageReason,
     Key,
 )
+from stream_monitor.watched.coverage_wording import Uncovered, sentence, sentence_over
 from stream_monitor.web.metrics import Metrics
 from tests.unit.traffic_logs import MINUTE, SPEC, Partition
 
@@ -196,3 +200,13 @@ def test_the_doctor_names_who_is_not_watched_and_spares_what_warms_up() -> None:
     assert "version 1: 300 events" in warms.found
     assert (blind.check, blind.level) == ("coverage second one", "problem")
     assert "driftline coverage 'second one'" in blind.fix
+
+
+def test_every_reason_has_a_unit_words_and_a_sentence() -> None:
+    reasons = set(get_args(CoverageReason))
+
+    assert set(UNITS) == set(WORDS) == reasons
+    for reason in reasons:
+        it = Uncovered(reason, "m", "1", ["a"], 3, 0.5, 0, 3, 300)
+        assert len(sentence(it).partition(": ")[2].partition(": ")[2]) > 40
+        assert sentence_over(reason, "1", 3, 0).startswith("coverage: ")
