@@ -25,9 +25,11 @@ def replay_log(log: LogRange, config: Path | None, *, from_within: bool, as_json
     chosen, spec, incidents, against = trial(config, lambda spec: fold.replay_log(log, spec))
     data = report.summary(chosen, [], against, incidents)
     data["versions"] = log_report.version_data(chosen, spec.budget)
+    data["coverage"] = chosen.uncovered
     head = [
         "Log", *log_report.log_lines(chosen, log), *([_BEGINS] if from_within else []), "",
         "Reference", *log_report.version_lines(chosen, log.model, spec.budget),
+        *log_report.uncovered_lines(chosen),
     ]  # fmt: skip
     middle = comparison_lines(against) if against else []
     show(head, middle, chosen, data, of="records", as_json=as_json)

@@ -52,11 +52,12 @@ def episodes_of(
     column_of: Callable[[str], str],
     *,
     timed: bool,
+    coverage: bool = False,
 ) -> list[Episode]:
-    """The episodes of change, in the order of their alerts: what is not watched is none."""
+    """The episodes of change, or those of ``coverage``, in the order of their alerts."""
     found: dict[str, Episode] = {}
     for alert in alerts:
-        if alert.kind == "coverage":
+        if (alert.kind == "coverage") is not coverage:
             continue
         known = found.get(alert.episode_id)
         if known is None and alert.phase in _TOLD:

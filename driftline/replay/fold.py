@@ -38,9 +38,13 @@ class Watched(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class LogReplay(Outcome):
-    """What the monitor would have said; ``profiles`` are what it held the events against."""
+    """What the monitor would have said; ``profiles`` are what it held the events against.
+
+    ``uncovered`` are the episodes of what it did not watch.
+    """
 
     versions: list[Watched]
+    uncovered: list[Episode]
     profiles: list[ReferenceProfile]
 
 
@@ -55,6 +59,7 @@ def replay_log(log: LogRange, spec: MonitorSpec) -> LogReplay:
     told: list[tuple[int, DriftAlert]] = []
     refused: list[DeadLetter] = []
     episodes: list[Episode] = []
+    uncovered: list[Episode] = []
     for part in log.parts:
         monitor = PartitionMonitor(log.topic, part.partition, spec)
         alerts: list[DriftAlert] = []
@@ -68,6 +73,7 @@ def replay_log(log: LogRange, spec: MonitorSpec) -> LogReplay:
                 kept[part.partition, version] = watched.profile
         told += [(part.row(alert.decided_offset), alert) for alert in alerts]
         episodes += episodes_of(alerts, part.row, str, timed=True)
+        uncovered += episodes_of(alerts, part.row, str, timed=True, coverage=True)
     versions = _versions(log, kept)
     if not any(version.watched for version in versions):
         raise BadSource(
@@ -85,6 +91,7 @@ def replay_log(log: LogRange, spec: MonitorSpec) -> LogReplay:
         span_ms=log.span_ms,
         seconds=time.monotonic() - began,
         versions=versions,
+        uncovered=sorted(uncovered, key=lambda episode: episode.alerted_event),
         profiles=list(kept.values()),
     )
 

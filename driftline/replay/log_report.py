@@ -46,6 +46,14 @@ def version_lines(replay: LogReplay, model: str, budget: Budget) -> list[str]:
     ]
 
 
+def uncovered_lines(replay: LogReplay) -> list[str]:
+    """What was not watched in the range, if anything was not."""
+    if not replay.uncovered:
+        return []
+    told = [f"  {one.severity}: {one.explanation}" for one in replay.uncovered]
+    return ["", "Not watched", *told]
+
+
 def version_data(replay: LogReplay, budget: Budget) -> list[dict[str, Any]]:
     """The same for programs; a rate is of no matter to a budget per events."""
     without = () if budget.per_weeks is not None else ("events_per_week",)

@@ -95,6 +95,7 @@ def test_a_replay_says_what_the_monitor_said(seed: int) -> None:
 
     assert sorted(replay.alerts, key=_place) == sorted(said, key=_place)
     assert {"data", "volume"} <= {episode.kind for episode in replay.episodes}
+    assert {episode.kind for episode in replay.uncovered} == {"coverage"}
     rows = [episode.alerted_event for episode in replay.episodes]
     assert rows == sorted(rows)
     assert {letter.partition for letter in replay.refused} == {0, 3}

@@ -1,0 +1,87 @@
+"""Health on a real broker: members of the group, the trainer's note, one event a problem."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from typing import Any
+
+import msgspec
+import pytest
+from confluent_kafka import Consumer
+
+from driftline.commands.handling import read_alerts
+from driftline.reading import TopicReader
+from driftline.topic_registry import create_topics, load_registry
+from stream_monitor.contracts import HEALTH_CE_TYPE, HealthEvent
+from stream_monitor.presence import monitor_group
+from stream_monitor.runtime.health import HealthWatch
+from stream_monitor.runtime.partitions import Partitions
+from stream_monitor.runtime.publisher import Publisher
+from stream_monitor.settings import KafkaSettings, Settings, TopicSettings
+from stream_monitor.state.memory_store import InMemoryStateStore
+from stream_monitor.state.redis_store import partition_key
+from stream_monitor.web.metrics import Metrics
+from trainer.runtime.monitor_watch import EMPTY_S, MonitorWatch
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.fixture
+def settings(kafka_broker: str) -> Settings:
+    prefix = f"h{uuid.uuid4().hex[:10]}"
+    found = Settings(
+        kafka=KafkaSettings(bootstrap_servers=kafka_broker), topics=TopicSettings(prefix=prefix)
+    )
+    create_topics(found.kafka.client(), load_registry(prefix))
+    return found
+
+
+def test_a_group_without_a_member_has_no_worker(settings: Settings) -> None:
+    topics, client = settings.topics, settings.kafka.client()
+    group = monitor_group(topics.prefix)
+    assert group == topics.group
+    watch = MonitorWatch(client, group, topics.events, topics.alerts)
+    member = Consumer({**client, "group.id": group})
+    member.subscribe([topics.events])
+    until = time.monotonic() + 30
+    while not member.assignment() and time.monotonic() < until:
+        member.poll(0.2)
+
+    assert watch.look(0.0, 100) == []
+    assert watch.look(EMPTY_S + 1, 200) == []  # the member lives
+    member.close()
+    assert watch.look(EMPTY_S + 2, 300) == []
+    [letter] = watch.look(2 * EMPTY_S + 3, 400)
+    assert letter.kind == HEALTH_CE_TYPE
+
+
+def test_a_problem_is_one_event_on_the_alerts_topic_which_readers_of_alerts_skip(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    topics, client = settings.topics, settings.kafka.client()
+    store = InMemoryStateStore()
+    key = partition_key(topics.events, 0)
+    store.hashes[key] = {"_epoch": b"e", "_ts": b"7", "_stopped": b"all rejected"}
+
+    async def run() -> None:
+        publisher = Publisher(client)
+        watch = HealthWatch(
+            Partitions(), publisher, store, Metrics(), topic=topics.events, alerts=topics.alerts,
+            prefix=topics.prefix, client=client,
+        )  # fmt: skip
+        monkeypatch.setattr(watch._health, "speaks", lambda *_: True)
+        await watch.look()
+        await watch.look()
+        await publisher.close()
+
+    asyncio.run(run())
+    found: list[Any] = []
+    with TopicReader(client, topics.alerts) as reader:
+        found += reader.until(lambda: False, quiet_s=2.0)
+    event = msgspec.json.decode(found[0].value, type=HealthEvent)
+
+    assert (len(found), found[0].kind, event.kind) == (1, HEALTH_CE_TYPE, "partition_stopped")
+    assert read_alerts(settings) == []
+    assert "skipped" not in capsys.readouterr().err
