@@ -20,7 +20,7 @@ after a signal: what looked like the reference may be a third population.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -34,6 +34,8 @@ from stream_monitor.reference.fixed_point import Floats
 from stream_monitor.reference.season import BinCalendar
 from stream_monitor.windows.distance import psi_adjusted
 
+Check: TypeAlias = Literal["recovered", "fall"]
+"""Why events are tested though no detector signalled: after a recovery; for a lower loss."""
 _REMEMBERED: Final = 8  # windows: what drift looks like in an episode
 
 
@@ -90,7 +92,13 @@ class Track:
         calendar: BinCalendar | None = None,
         freedom: int | None = None,
         validity: tuple[int, int] = (1, 0),  # events of the reference, valid and invalid
+        fall_arl0: float | None = None,
     ) -> None:
+        """With ``fall_arl0`` a fall of the values is looked for without a signal, too.
+
+        It is how many events lie between two that chance finds, and a loss it is meant for: one
+        that is lower than the reference for good is no longer described by it.
+        """
         self._reference = list(reference_bins)
         self._calendar = calendar
         self._tau = tau
@@ -99,6 +107,10 @@ class Track:
         n_bins = len(self._reference) if freedom is None else freedom + 1
         self.window_events = policy.window_events(n_bins, tau)
         self._n_looks = policy.n_looks(self.window_events)
+        self._fall: float | None = None
+        if fall_arl0 is not None:
+            round_events = policy.first_look_events << self._n_looks
+            self._fall = min(policy.significance, round_events / fall_arl0)
         self._tally = self._new_tally()  # since the suspicion, or of the present step
         self._window = self._new_tally()
         self._recovery = Recovery(self._new_tally(), tau, policy.step_events(tau))
@@ -114,8 +126,8 @@ class Track:
         self._look = 0
         self._small = self._waited = 0
         self._worst: Severity = "low"
-        self.is_checked = False  # tested after a recovery, though no detector signalled
-        self._told_clear = False
+        self._check: Check | None = None
+        self._told_clear = self._up = False
         self._since = -1  # the offset before the window
         self._recovery.begin()
         self._start_counting()
@@ -143,6 +155,8 @@ class Track:
         verdicts: list[Verdict] = []
         position = 0
         while True:
+            if self.state == "quiet" and self._fall is not None and position < len(codes):
+                self._look_for_a_fall(int(offsets[position]), int(times_ms[position]))
             new = self._next(suspicions, position)
             if new is not None:
                 self._suspect(new)
@@ -165,6 +179,16 @@ class Track:
                 return verdicts
             at = int(offsets[end - 1]), int(times_ms[end - 1])
             verdicts += self._test(*at) if self.state == "suspected" else self._follow(*at)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it has to see events though no detector signalled."""
+        return self.state != "quiet" or self._fall is not None
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether fresh events are tested though no detector signalled."""
+        return self._check is not None
 
     @property
     def _target(self) -> int:
@@ -218,7 +242,10 @@ class Track:
     def _is_change(self, effect: float, p_value: float) -> bool:
         # Of looks without end chance must not gain one: the sum of all these is finite.
         n_looks = self._n_looks * (1 + self._waited) ** 2
-        return p_value < self._policy.significance / n_looks and effect >= self._policy.min_effect
+        significance = self._policy.significance
+        if self._check == "fall" and self._fall is not None:
+            significance = self._fall
+        return p_value < significance / n_looks and effect >= self._policy.min_effect
 
     def _expected(self, tally: Tally, more: Ints | int = 0) -> list[int]:
         calendar = self._calendar
@@ -254,6 +281,8 @@ class Track:
         """One look at the fresh events of a suspicion."""
         effect, p_value = self._distance(self._tally)
         changed = self._is_change(effect, p_value)
+        if changed and self._check == "fall":
+            changed = not self._is_higher(self._tally)
         explained = changed and self._is_explained()
         if changed and not explained:
             return [self._open(effect, p_value, (offset, time_ms))]
@@ -270,17 +299,20 @@ class Track:
 
     def _open(self, effect: float, p_value: float, at: tuple[int, int]) -> Verdict:
         self._worst = self._policy.severity(effect)
-        seen, expected = self._compared(self._tally)
+        self._up = self._is_higher(self._tally)
         if self.is_checked and self.suspicion is not None:
-            up = _mean_cell(seen) > _mean_cell(expected)
-            self.suspicion = self.suspicion._replace(direction="up" if up else "down")
+            self.suspicion = self.suspicion._replace(direction="up" if self._up else "down")
         verdict = self._verdict("started", effect, p_value, at, self._tally)
-        self.state, self._small, self.is_checked = "open", 0, False
+        self.state, self._small, self._check = "open", 0, None
         self._recovery.begin()
-        self._recovery.begin_with(seen, expected)
+        self._recovery.begin_with(*self._compared(self._tally))
         self._since = at[0]
         self._start_counting()
         return verdict
+
+    def _is_higher(self, tally: Tally) -> bool:
+        seen, expected = self._compared(tally)
+        return _mean_cell(seen) > _mean_cell(expected)
 
     def _follow(self, offset: int, time_ms: int) -> list[Verdict]:
         """A step of an open episode: is there evidence that it is over, or has it grown worse?"""
@@ -290,10 +322,12 @@ class Track:
         if recovery.is_known and recovery.step(step, *self._compared(step)):
             effect, p_value = self._distance(recovery.clear)
             if self._is_change(effect, p_value):  # not as it was in the episode: drift all the same
+                if self._fall is not None and self._is_higher(recovery.clear) != self._up:
+                    return self._turn(effect, p_value, at)
                 recovery.begin_with(*self._compared(recovery.clear))
             elif effect < self._policy.min_effect or p_value >= self._policy.significance:
                 verdict = self._verdict("recovered", effect, p_value, at, recovery.clear)
-                self._check(*at)
+                self._check_again(*at)
                 return [verdict]
         step.clear()
         verdicts = self._progress(at)
@@ -302,6 +336,18 @@ class Track:
             self._window.clear()
             self._since = offset
         return verdicts
+
+    def _turn(self, effect: float, p_value: float, at: tuple[int, int]) -> list[Verdict]:
+        """A loss that was lower is higher now, or the reverse: one is over, the other begins."""
+        clear = self._recovery.clear
+        over = self._verdict("recovered", effect, p_value, at, clear)
+        self._tally.clear()
+        self._tally.add(clear)
+        turned = self._tally
+        self._tally = self._new_tally()
+        self._check_again(*at)
+        self._tally = turned
+        return [over, self._open(effect, p_value, at)]
 
     def _progress(self, at: tuple[int, int]) -> list[Verdict]:
         """Say once that half of the way to the end is done."""
@@ -319,7 +365,7 @@ class Track:
         self._small = self._small + 1 if effect < self._policy.min_effect / 2 else 0
         if self._small >= self._policy.clear_windows:
             verdict = self._verdict("recovered", effect, p_value, at, self._window)
-            self._check(*at)
+            self._check_again(*at)
             return [verdict]
         drifts = not self._recovery.evidence
         if drifts and self._is_change(effect, p_value):
@@ -335,7 +381,12 @@ class Track:
         clear = None if worse else no_longer
         return [self._verdict("ongoing", effect, p_value, at, self._window, clear)]
 
-    def _check(self, offset: int, time_ms: int) -> None:
+    def _look_for_a_fall(self, offset: int, time_ms: int) -> None:
+        """From this event on, until a detector signals."""
+        self.state, self._check, self._since = "suspected", "fall", offset - 1
+        self.suspicion = Suspicion(0, "rule", "location", "down", offset, time_ms, offset, time_ms)
+
+    def _check_again(self, offset: int, time_ms: int) -> None:
         """After a recovery: test what comes as if a detector had signalled here.
 
         The detectors have learnt the episode's level; of what may be left they would not tell.
@@ -344,7 +395,7 @@ class Track:
         if suspicion is None:
             raise RuntimeError("an episode without a suspicion cannot recover")
         self._rest()
-        self.state, self.is_checked, self._since = "suspected", True, offset
+        self.state, self._check, self._since = "suspected", "recovered", offset
         self.suspicion = suspicion._replace(
             seen=0, detector="rule", offset=offset, time_ms=time_ms,
             onset_offset=offset, onset_ms=time_ms,
@@ -388,8 +439,8 @@ class Track:
             tally.expected_total,
             [*self._invalid.snapshot(), self._waited],
             [] if quiet else [
-                self.is_checked, self._told_clear, self._since, self._window.snapshot(),
-                self._recovery.snapshot(),
+                self._check, self._told_clear, self._since, self._window.snapshot(),
+                self._recovery.snapshot(), self._up,
             ],
         ]  # fmt: skip
 
@@ -414,7 +465,7 @@ class Track:
         *invalid, self._waited = more[2] if len(more) > 2 else (0, [], 0)
         self._invalid.restore(invalid)
         if len(more) > 3 and more[3]:
-            self.is_checked, self._told_clear, self._since, window, recovery = more[3]
+            self._check, self._told_clear, self._since, window, recovery, self._up = more[3]
             self._window.restore(window)
             seen, _ = self._compared(self._window)
             self._recovery.restore(recovery, len(seen))

@@ -27,10 +27,16 @@ RESIDUAL: Final = "residual"
 class OutcomeTrack(Track):
     """A track whose codes are 2 x bin + wrong, and whose distance is that of right and wrong."""
 
-    def __init__(self, reference: FeatureReference, tau: float, policy: EpisodePolicy) -> None:
-        super().__init__(reference.bin_counts, tau, policy, reference.calendar)
-        self.window_events = policy.window_events(2, tau)
-        self._n_looks = policy.n_looks(self.window_events)
+    def __init__(
+        self,
+        reference: FeatureReference,
+        tau: float,
+        policy: EpisodePolicy,
+        fall_arl0: float | None = None,
+    ) -> None:
+        super().__init__(
+            reference.bin_counts, tau, policy, reference.calendar, freedom=1, fall_arl0=fall_arl0
+        )
         self._outcome = reference
 
     def _compared(self, tally: Tally) -> tuple[Floats, Floats]:
@@ -50,15 +56,21 @@ class OutcomeTrack(Track):
 
 
 def track_for(
-    reference: FeatureReference, policy: EpisodePolicy, kind: type[Track] = Track
+    reference: FeatureReference,
+    policy: EpisodePolicy,
+    kind: type[Track] = Track,
+    fall_arl0: float | None = None,
 ) -> Track:
-    """The track of a series with such a reference; ``kind`` of all but outcomes."""
+    """The track of a series with such a reference; ``kind`` of all but outcomes.
+
+    ``fall_arl0`` is that of `Track`.
+    """
     calendar = reference.calendar
     tau = reference.tau if calendar is None else calendar.tau
     if reference.kind == "outcome":
-        return OutcomeTrack(reference, tau, policy)
+        return OutcomeTrack(reference, tau, policy, fall_arl0)
     validity = reference.n_events - reference.n_invalid, reference.n_invalid
-    return kind(reference.bin_counts, tau, policy, calendar, validity=validity)
+    return kind(reference.bin_counts, tau, policy, calendar, validity=validity, fall_arl0=fall_arl0)
 
 
 def right_and_wrong(cells: Sequence[int] | Ints) -> tuple[int, int]:

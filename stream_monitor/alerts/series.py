@@ -32,6 +32,9 @@ from stream_monitor.reference.transform import Transform, Transformed
 TrackName = Literal["data", "validity", "unit", "constant", "range", "concept", "prediction"]
 
 _INVALID_RUN: Final = 50
+_FALLS: Final = 10
+"""Times as many events as between two false alarms of a detector: a fall of the loss that no
+detector finds costs a tenth of what one of them may spend."""
 
 
 class Decision(NamedTuple):
@@ -92,7 +95,8 @@ class Series:
         self.main_track = main_track
         self.detectors = SeriesDetectors(reference, self.transform, arl0_events)
         self.importance = importance
-        self.main = track_for(reference, policy.weighed(importance), kind)
+        fall_arl0 = _FALLS * arl0_events if main_track == "concept" else None
+        self.main = track_for(reference, policy.weighed(importance), kind, fall_arl0)
         n_invalid = reference.n_invalid
         self.validity = kind([reference.n_events - n_invalid, n_invalid], 1.0, policy)
         self.breaks = Breaks(
@@ -129,7 +133,7 @@ class Series:
         when = times_ms if positions is None else times_ms[positions]
         broken = self.breaks.open
         changes = self.breaks.observe(values)
-        needed = bool(suspicions) or self.main.state != "quiet"
+        needed = bool(suspicions) or self.main.is_busy
         codes = self.transform.bin[values.index] if needed else None
         losses = self.expected.losses[values.index] if needed and self.expected else None
         invalid = (

@@ -56,7 +56,7 @@ def clear_words(n_events: int, n_needed: int) -> str:
     return f"clear for {n_events:,} of about {n_needed:,} events"
 
 
-def ongoing(clear: Clear | None, moved: str, since: str) -> str:
+def ongoing(clear: Clear | None, moved: str, since: str, how: str = "worse") -> str:
     """What is told of an episode that goes on: it is worse, may be over, or is not over after all.
 
     >>> ongoing(Clear(310, 600), "mean 40 → 40.1, PSI 0", "since 2013-03-01 08:54Z")
@@ -65,7 +65,7 @@ def ongoing(clear: Clear | None, moved: str, since: str) -> str:
     'not over, mean 40 → 52, PSI 0.4, since 2013-03-01 08:54Z'
     """
     if clear is None:
-        return f"worse, {moved}, {since}"
+        return f"{how}, {moved}, {since}"
     if not clear.n_events:
         return f"not over, {moved}, {since}"
     return f"{clear_words(*clear)}, {moved}"
@@ -93,10 +93,12 @@ def describe(
         return _broken(name, broken, verdict, _mean(current_mean), since)
     if verdict.phase == "recovered":
         return f"{name}: back to its reference, {moved}, {distance}"
-    if verdict.phase == "ongoing":
-        return f"{name}: {ongoing(verdict.clear, f'{moved}, {distance}', since)}"
     better = track == "concept" and verdict.suspicion.direction == "down"
-    return f"{name}: {moved}{' (improved)' if better else ''}, {distance}, {since}"
+    if verdict.phase == "ongoing":
+        how = "better still" if better else "worse"
+        return f"{name}: {ongoing(verdict.clear, f'{moved}, {distance}', since, how)}"
+    told = f"{moved}, better than the reference" if better else moved
+    return f"{name}: {told}, {distance}, {since}"
 
 
 def _broken(name: str, unit: str, verdict: Verdict, now: str, since: str) -> str:

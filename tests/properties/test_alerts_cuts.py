@@ -31,18 +31,23 @@ def stream(seed: int) -> tuple[np.ndarray, list[Suspicion]]:
     ]
 
 
-@given(seed=st.integers(0, 10_000), at=cuts, restart=st.booleans())
+@given(
+    seed=st.integers(0, 10_000), at=cuts, restart=st.booleans(), fall=st.sampled_from([None, 3e4])
+)
 def test_an_episode_does_not_depend_on_batch_cuts_or_restarts(
     seed: int,
     at: list[int],
     restart: bool,  # noqa: FBT001
+    fall: float | None,
 ) -> None:
     codes, signals = stream(seed)
+    if fall is not None:  # of what falls, not every signal is heard
+        codes, signals = 3 - codes, signals[::8]
     where = np.arange(len(codes), dtype=np.int64)
-    whole = Track(REFERENCE, 1.0, POLICY)
+    whole = Track(REFERENCE, 1.0, POLICY, fall_arl0=fall)
     expected = whole.observe(codes, where, where, codes, signals)
 
-    track, found = Track(REFERENCE, 1.0, POLICY), list[Verdict]()
+    track, found = Track(REFERENCE, 1.0, POLICY, fall_arl0=fall), list[Verdict]()
     for start, end in pairwise(sorted({0, len(codes), *at})):
         part = [s._replace(seen=s.seen - start) for s in signals if start < s.seen <= end]
         found += track.observe(
@@ -50,7 +55,7 @@ def test_an_episode_does_not_depend_on_batch_cuts_or_restarts(
         )
         if restart:
             state = track.snapshot()
-            track = Track(REFERENCE, 1.0, POLICY)
+            track = Track(REFERENCE, 1.0, POLICY, fall_arl0=fall)
             track.restore(state)
 
     def plain(verdicts: list[Verdict]) -> list[Verdict]:

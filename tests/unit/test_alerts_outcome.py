@@ -5,9 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from stream_monitor.alerts.alert import Place, alert_of
 from stream_monitor.alerts.episode import Suspicion
 from stream_monitor.alerts.outcome import track_for
 from stream_monitor.alerts.policy import EpisodePolicy
+from stream_monitor.alerts.series import Series
+from stream_monitor.contracts import DriftAlert
+from stream_monitor.reference.fit import fit_loss
+from stream_monitor.reference.fixed_point import Floats
 from stream_monitor.reference.profile import ReferenceProfile
 from tests.benchmarks.estimate import CHANGES, profile_of, rows
 
@@ -39,3 +44,63 @@ def test_an_open_episode_ends_after_any_number_of_events(
     assert (ended.phase, ended.n_events) == ("superseded", n_more)
     assert 0 <= ended.p_value <= 1
     assert (ended.effect == 0) == (n_more == 0)
+
+
+def told(reference: Floats, losses: Floats, arl0_events: float = 1e6) -> list[DriftAlert]:
+    series = Series(
+        fit_loss(reference.tolist(), task="binary"), "concept", arl0_events, EpisodePolicy()
+    )
+    where = np.arange(len(losses), dtype=np.int64)
+    decisions = series.observe(
+        series.transform.apply(losses.tolist()), where, where, lambda at, back: (at - back, 0)
+    )
+    place = Place("t", 0, "m", "1", "training")
+    return [alert_of(place, "loss", series, decision) for decision in decisions]
+
+
+def errors(rng: np.random.Generator, n: int, rate: float) -> Floats:
+    return (rng.random(n) < rate).astype(float)
+
+
+def test_an_improvement_is_told_as_one_and_as_the_least_there_is() -> None:
+    rng = np.random.default_rng(1)
+
+    first, *others = told(errors(rng, 5_000, 0.39), errors(rng, 6_000, 0.16))
+
+    assert (first.kind, first.phase, first.direction) == ("concept", "started", "down")
+    assert first.current_mean == pytest.approx(0.16, abs=0.06)
+    assert "error rate 0.397 → 0.15" in first.explanation
+    assert ", better than the reference, PSI" in first.explanation
+    assert {alert.severity for alert in (first, *others)} == {"low"}
+    assert {alert.phase for alert in others} <= {"ongoing"}
+
+
+def test_an_improvement_that_no_detector_finds_is_told_all_the_same() -> None:
+    """Detectors are as careful as the reference is dependent: here they wait for ever."""
+    rng = np.random.default_rng(2)
+    reference, losses = (
+        np.repeat(errors(rng, n // 100, rate), 100) for n, rate in ((50_000, 0.39), (60_000, 0.16))
+    )
+
+    alerts = told(reference, losses, 1e9)
+
+    assert [alert.phase for alert in alerts if alert.phase != "ongoing"] == ["started"]
+    assert (alerts[0].direction, alerts[0].severity) == ("down", "low")
+
+
+def test_a_loss_like_that_of_the_reference_is_no_improvement() -> None:
+    rng = np.random.default_rng(3)
+    assert told(errors(rng, 20_000, 0.39), errors(rng, 200_000, 0.39)) == []
+
+
+def test_a_loss_that_was_lower_and_is_higher_is_another_episode() -> None:
+    rng = np.random.default_rng(4)
+    losses = np.concatenate([errors(rng, 3_000, 0.16), errors(rng, 3_000, 0.7)])
+
+    alerts = told(errors(rng, 5_000, 0.39), losses)
+
+    phases = [(a.phase, a.direction) for a in alerts if a.phase != "ongoing"]
+    assert phases == [("started", "down"), ("recovered", "down"), ("started", "up")]
+    assert alerts[-1].severity == "high"
+    assert 3_000 < alerts[-1].decided_offset < 3_600
+    assert len({alert.episode_id for alert in alerts}) == 2

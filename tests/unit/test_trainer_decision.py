@@ -22,6 +22,7 @@ from trainer.decision import (
 SPEC = RetrainSpec()
 NOW_MS = 1_700_000_000_000
 BROKEN = QualityEpisode("q", "temp", None, NOW_MS - 60_000, None, "temp: missing 1 % → 9 %")
+IMPROVED = {"direction": "down", "reference_mean": 0.39, "current_mean": 0.16}
 TEMP = {"kind": "data", "series": "feature/temp", "feature": "temp"}
 
 
@@ -41,6 +42,17 @@ def decided(history: History = History(), **changes: object) -> Decision:  # noq
     return decide(alert(**changes), history, SPEC)
 
 
+def test_a_loss_that_fell_less_than_it_should_have_is_no_improvement() -> None:
+    assert decided(direction="up", reference_mean=0.39, current_mean=0.16).action == "ask"
+    assert decided(direction="down", reference_mean=0.39, current_mean=0.5).action == "ask"
+    assert decided(kind="data", direction="down").action == "ask"
+
+
+def test_an_episode_that_may_be_over_asks_for_nothing() -> None:
+    assert decided(phase="ongoing", clear_events=310, clear_needed=600).action == "ignore"
+    assert decided(phase="ongoing", clear_events=0).action == "ask"
+
+
 @pytest.mark.parametrize("kind", ["data", "prediction", "concept"])
 @pytest.mark.parametrize("phase", ["started", "ongoing"])
 def test_confirmed_drift_asks_for_a_retrain(kind: str, phase: str) -> None:
@@ -56,6 +68,8 @@ def test_confirmed_drift_asks_for_a_retrain(kind: str, phase: str) -> None:
         (History(), {"kind": "quality"}, "data_quality"),
         (History(), {"kind": "quality", "cause": "schema"}, "data_quality"),
         (History(), {"kind": "data", "cause": "unit_change"}, "data_quality"),
+        (History(), {"direction": "down"}, "improved"),
+        (History(), IMPROVED, "improved"),
         (History(), {"kind": "volume"}, "traffic"),
         (History(), {"kind": "labels", "severity": "high"}, "traffic"),
         (History(has_factory=False), {}, "no_factory"),

@@ -67,8 +67,8 @@ def decide(alert: DriftAlert, history: History, spec: RetrainSpec) -> Decision:
     (`PASSING`) is none: its next alert, which says that it got worse, is decided on again, and so
     is the same one later (`trainer.jobs.deferred`).
     The first rule that applies, in this order, decides: a drill, coverage, rejected records, over,
-    a person's word, about to be over, known, no factory, traffic, data quality, old version, broken
-    data of its feature, a job runs, cooldown, budget.
+    a person's word, about to be over, known, no factory, traffic, data quality, an improvement,
+    old version, broken data of its feature, a job runs, cooldown, budget.
     """
     if (rule := _no_matter(alert)) is not None:
         return Decision("ignore", rule)
@@ -134,6 +134,12 @@ def _unfit(alert: DriftAlert, history: History, _spec: RetrainSpec) -> Decision 
     if tells_of_quality(alert):
         reason = f"{alert.explanation} {_SCHEMA if alert.cause == 'schema' else _BROKEN}"
         return Decision("refuse", "data_quality", reason)
+    if is_improvement(alert):
+        reason = (
+            f"{alert.explanation} The model errs less than its reference says: there is nothing "
+            "to mend; a new reference would describe it."
+        )
+        return Decision("refuse", "improved", reason)
     for champion in (history.champion, alert.champion):
         if champion is not None and alert.version != champion:
             reason = (
@@ -142,6 +148,13 @@ def _unfit(alert: DriftAlert, history: History, _spec: RetrainSpec) -> Decision 
             )
             return Decision("refuse", "old_version", reason)
     return None
+
+
+def is_improvement(alert: DriftAlert) -> bool:
+    """Whether an alert tells that the loss is lower than it was."""
+    before, now = alert.reference_mean, alert.current_mean
+    fell = before is None or now is None or now < before
+    return alert.kind == "concept" and alert.direction == "down" and fell
 
 
 def set_back(waits: DriftAlert, quality: Sequence[QualityEpisode]) -> Decision | None:
