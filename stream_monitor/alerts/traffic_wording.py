@@ -6,13 +6,18 @@ from stream_monitor.alerts.pace import every, rate, span
 from stream_monitor.alerts.wording import moment
 
 
-def silence(silent_ms: int, usual_per_ms: float) -> str:
-    """No events.
+def silence(silent_ms: int, usual_per_ms: float, version: str | None = None) -> str:
+    """No events; or none of the version that has most of them, while others trickle on.
 
     >>> silence(42 * 60_000, 1 / 3_000)
     'no events for 42 min; usually one every 3 s at this hour'
+    >>> silence(42 * 60_000, 1 / 3_000, "7")[:67]
+    'no events of version 7 for 42 min, and no more than usual of others'
     """
-    return f"no events for {span(silent_ms)}; usually {every(usual_per_ms)} at this hour"
+    of = "" if version is None else f" of version {version}"
+    others = "" if version is None else ", and no more than usual of others"
+    every_so_often = every(usual_per_ms)
+    return f"no events{of} for {span(silent_ms)}{others}; usually {every_so_often} at this hour"
 
 
 def silence_over(silent_ms: int) -> str:

@@ -12,7 +12,8 @@ from typing import Any, Final, NamedTuple
 
 from stream_monitor.traffic.spec import VolumeSpec
 
-_SCALE: Final = 1 << 10  # expected counts are summed as integers
+SCALE: Final = 1 << 10
+"""Expected counts are summed as integers, in fixed point."""
 _LEAST_WEIGHT: Final = 0.3  # of the latest week
 
 
@@ -30,7 +31,7 @@ class Expected(NamedTuple):
 
 def plain(expected: int) -> float:
     """Events, from fixed point."""
-    return expected / _SCALE
+    return expected / SCALE
 
 
 class Rate:
@@ -68,7 +69,7 @@ class Rate:
         away = (within + 0.5) / of_cell - 0.5
         middle = here + away * (after - here) if away > 0 else here + away * (here - before)
         low, high = min(before, here, after), max(before, here, after)
-        return Expected(*(round(x * _SCALE) for x in (low, middle, high)))
+        return Expected(*(round(x * SCALE) for x in (low, middle, high)))
 
     def _level(self, cell: int) -> float:
         if self._turns[cell]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 
@@ -12,7 +14,8 @@ class Slot(NamedTuple):
     offset and event time of the first record of the slot and of the one that ended it;
     ``last_event`` and ``last_label`` those of the last ones before ``end``, ``clock_ms``,
     ``event_clock_ms`` and ``label_clock_ms`` the append clock at these three.  ``delays`` sums the
-    logarithms of the ``n_delays`` label delays.  ``arl0`` is in events.
+    logarithms of the ``n_delays`` label delays.  ``arl0`` is in events.  ``by_version`` has the
+    events of each version, ``lasts`` offset, event time and append clock at the last one of each.
     """
 
     number: int
@@ -29,3 +32,5 @@ class Slot(NamedTuple):
     last_label: tuple[int, int]
     label_clock_ms: int
     arl0: float
+    by_version: Mapping[str, int] = MappingProxyType({})
+    lasts: Mapping[str, tuple[int, int, int]] = MappingProxyType({})

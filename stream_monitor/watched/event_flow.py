@@ -28,6 +28,7 @@ from stream_monitor.alerts.traffic import (
 from stream_monitor.alerts.traffic_wording import silence, silence_over, volume, volume_over
 from stream_monitor.contracts import DriftAlert, Phase
 from stream_monitor.traffic.chance import Extremes, log_chance
+from stream_monitor.traffic.leading import Leading
 from stream_monitor.traffic.rate import Expected, Rate, plain
 from stream_monitor.traffic.slot import Slot
 from stream_monitor.traffic.spec import DAY_MS, VolumeSpec
@@ -50,6 +51,7 @@ class EventFlow:
         self._run, self._run_slots, self._back = 0, 0, 0
         self._since_ms, self._back_ms = 0, 0
         self.silence: DriftAlert | None = None
+        self.leading = Leading()
 
     def _begin(self) -> None:
         self._rate, self._volume = Rate(self._spec), Volume(self._spec)
@@ -85,9 +87,10 @@ class EventFlow:
 
     def _silence(self, slot: Slot, expected: Expected, source: Source) -> list[DriftAlert]:
         """Empty slots in a row: their expected events, against chance and what was seen."""
-        if slot.n_events:
+        missing_one = self.leading.close(slot.by_version, expected)
+        if slot.n_events and missing_one is None:
             return self._events_came(slot)
-        self._run += expected.low
+        self._run += round(expected.low * (1.0 if missing_one is None else missing_one.share))
         self._run_slots += 1
         missing = plain(self._run)
         limit = self._gaps.limit(log_chance(slot.arl0))
@@ -97,15 +100,21 @@ class EventFlow:
         young = self._rate.slots - self._run_slots < self._spec.baseline_slots
         if self.silence is not None or young:
             return []
-        silent_ms = slot.clock_ms - slot.event_clock_ms
+        version, last, last_clock_ms = None, slot.last_event, slot.event_clock_ms
+        if missing_one is not None:
+            version = missing_one.version
+            source = source._replace(version=version)
+            *at, last_clock_ms = slot.lasts.get(version, (*last, last_clock_ms))
+            last = at[0], at[1]
+        silent_ms = slot.clock_ms - last_clock_ms
         usual = plain(expected.middle) / self._spec.slot_ms
         finding = Finding(
-            silence(silent_ms, usual), "high", 0.5 / (missing + 0.5), missing, 0,
+            silence(silent_ms, usual, version), "high", 0.5 / (missing + 0.5), missing, 0,
             usual * _MINUTE_MS, 0.0,
         )  # fmt: skip
-        onset, end = Point(*slot.last_event), Point(*slot.end)
+        onset, end = Point(*last), Point(*slot.end)
         self.silence = started(source, "volume", "silence", "down", onset, end, finding)
-        self._since_ms = slot.event_clock_ms
+        self._since_ms = last_clock_ms
         self._volume.forget_slots()
         self._rate.drop_cell()
         return [self.silence]
@@ -208,11 +217,15 @@ class EventFlow:
             self._gaps.snapshot(), self._run, self._run_slots, self._back,
             self._since_ms, self._back_ms,
             *(msgspec.to_builtins(alert) for alert in (self.silence, self._changed)),
+            self.leading.snapshot(),
         ]  # fmt: skip
 
     def restore(self, data: Sequence[Any]) -> None:
         """Continue from `snapshot`.  Raises ValueError where it does not fit."""
-        rate, volume_, since, scale, gaps, *run, silent, changed = data
+        rate, volume_, since, scale, gaps, *more = data
+        run, (silent, changed), leading = more[:5], more[5:7], more[7:]
+        for of_versions in leading:  # stored before it was known which one leads
+            self.leading.restore(of_versions)
         self._rate.restore(rate)
         self._volume.restore(volume_)
         self._complete_since, self._scale = since, scale

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from producer.drill import is_shadow
@@ -48,12 +49,14 @@ class Flow:
         self._latest_ms = 0
         self._event, self._event_clock_ms = (0, 0), 0
         self._label, self._label_clock_ms = (0, 0), 0
+        self._lasts: dict[str, tuple[int, int, int]] = {}
         self._begin(seen=False, at=(0, 0))
         self._dirty = self._closed = True
 
     def _begin(self, *, seen: bool, at: tuple[int, int]) -> None:
         self._seen, self._at = seen, at
         self._n_events = self._n_labels = self._delays = self._n_delays = 0
+        self._by_version: dict[str, int] = {}
 
     def take(self, arrivals: Arrivals) -> None:
         """What came among the records that are given to `observe` next."""
@@ -125,6 +128,12 @@ class Flow:
         if b == a:
             return
         self._n_events += b - a
+        for i in np.unique(new.who[a:b]).tolist():
+            mine = a + np.flatnonzero(new.who[a:b] == i)
+            last, version = int(mine[-1]), new.versions[i]
+            time_ms = max(self._latest_ms, int(new.times_ms[a : last + 1].max()))
+            self._by_version[version] = self._by_version.get(version, 0) + len(mine)
+            self._lasts[version] = int(new.offsets[last]), time_ms, int(clock_ms[rows[last]])
         self._latest_ms = max(self._latest_ms, int(new.times_ms[a:b].max()))
         self._event = int(new.offsets[b - 1]), self._latest_ms
         self._event_clock_ms = int(clock_ms[rows[b - 1]])
@@ -156,10 +165,12 @@ class Flow:
         slot = Slot(
             self._slot, self._seen, self._n_events, self._n_labels, self._delays, self._n_delays,
             self._at, end, clock_ms, self._event, self._event_clock_ms, self._label,
-            self._label_clock_ms, arl0(self._version, end[0]),
+            self._label_clock_ms, arl0(self._version, end[0]), self._by_version, self._lasts,
         )  # fmt: skip
         source = Source(*self._where, self._version)
         alerts = self._events.close(slot, source)
+        lately = self._events.leading.versions
+        self._lasts = {version: last for version, last in self._lasts.items() if version in lately}
         silent = self._events.silence is not None
         return alerts + self._labels.close(slot, source, silent=silent)
 
@@ -204,6 +215,9 @@ class Flow:
                 self._n_events, self._n_labels, self._delays, self._n_delays, self._latest_ms,
                 list(self._event), self._event_clock_ms, list(self._label), self._label_clock_ms,
             ]  # fmt: skip
+            parts["versions"] = [
+                dict(sorted(self._by_version.items())), dict(sorted(self._lasts.items())),
+            ]  # fmt: skip
         if self._closed:
             parts["learnt"] = [self._events.snapshot(), self._labels.snapshot()]
         return parts
@@ -232,6 +246,10 @@ class Flow:
             self._label_clock_ms,
         ) = now[-12:]  # fmt: skip - two more stood before them, of versions that had been retired
         self._at, self._event, self._label = tuple(at), tuple(event), tuple(label)
+        if "versions" in parts:
+            self._by_version, self._lasts = msgspec.convert(
+                parts["versions"], tuple[dict[str, int], dict[str, tuple[int, int, int]]]
+            )
         if "learnt" in parts:
             events, labels = parts["learnt"]
             self._events.restore(events)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from stream_monitor.contracts import DriftAlert
 from stream_monitor.spec import MonitorSpec
 from stream_monitor.traffic.spec import VolumeSpec
 from tests.unit.traffic_logs import MINUTE, SECOND, SPEC, Partition, phases
@@ -102,6 +103,45 @@ def test_events_of_every_version_count_and_what_is_told_is_of_the_champion(
     assert phases(known.live(20, version="1")) == []
     (started,) = known.live(3, None)
     assert (started.channel, started.version) == ("silence", "2")
+
+
+def canary(partition: Partition, minutes: float, busy: str | None) -> list[DriftAlert]:
+    """A canary has a twentieth of the traffic of the version that is busy."""
+    told: list[DriftAlert] = []
+    for _ in range(round(minutes * 6)):
+        told += partition.append(partition.event("canary"))
+        if busy is None:
+            told += partition.live(1 / 6, None)
+        else:
+            told += partition.live(1 / 6, 500, version=busy)
+    return told
+
+
+def test_silence_is_told_though_a_canary_trickles_on() -> None:
+    partition = Partition()
+    assert phases(canary(partition, 15, "1")) == []
+    stopped_ms = partition.now_ms
+    (started,) = [a for a in canary(partition, 3, None) if a.kind == "volume"]
+
+    assert (started.channel, started.version) == ("silence", "1")
+    assert started.explanation.startswith("no events of version 1 for ")
+    assert stopped_ms - 10 * SECOND < started.onset_ms <= stopped_ms
+    assert started.decided_ms <= stopped_ms + 45 * SECOND
+    assert phases(canary(partition, 3, "1")) == [("silence", "recovered")]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_canary_and_one_version_after_the_other_are_no_change_of_traffic(seed: int) -> None:
+    partition = Partition(seed=seed)
+    partition.live(15, 500)
+    told = canary(partition, 5, "1")
+    told += partition.live(5, 500, version="canary")
+    for share in range(10):  # a ramp from one to the next
+        told += partition.live(0.5, 500, version="2" if share % 10 < share else "canary")
+        told += partition.live(share / 20, 500, version="2")
+    told += partition.live(5, 500, version="2")
+
+    assert phases(told) == []
 
 
 def test_an_announcement_ends_no_silence(known: Partition) -> None:
