@@ -1,4 +1,4 @@
-"""Which label a score is the probability of, where labels are words."""
+"""Which label a score is the probability of, where that goes without saying for nobody."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 _WORDS: Final = {"true": True, "false": False}
 
 
-def positive_of(text: str | None, labels: pd.Series[Any] | None) -> ClassLabel:
-    """The class that ``--positive`` means, among these labels; 1 where it says nothing.
+def positive_of(text: str | None, labels: pd.Series[Any] | None) -> ClassLabel | None:
+    """The class that ``--positive`` means, among these labels; ``None`` where it says nothing.
 
     >>> import pandas as pd
     >>> positive_of("yes", pd.Series(["yes", "no"])), positive_of("False", pd.Series([True, False]))
     ('yes', False)
     >>> positive_of("true", pd.Series(["true", "false"])), positive_of(None, None)
-    ('true', 1)
+    ('true', None)
     """
     if text is None:
-        return 1
+        return None
     named = [] if labels is None else classes_of(labels.dropna().astype(object).tolist())
     return text if text in named else _WORDS.get(text.lower(), text)
 
@@ -33,6 +33,12 @@ def positive_of(text: str | None, labels: pd.Series[Any] | None) -> ClassLabel:
 def what_to_do(error: NoPositiveLabel) -> tuple[str, str, str]:
     """What is wrong with the labels, why that matters, and the options that mend it."""
     options = " or ".join(f"--positive {name!r}" for name in error.seen[:8])
+    if error.positive is None:
+        return (
+            f"the labels are {error.named}: nobody can tell which one is positive",
+            "0 and 1 need no word, nor True and False; of others the error may be the opposite's",
+            f"say which one the prediction is the probability of: {options}; or --task regression",
+        )
     return (
         f"no label is the positive class {error.positive!r}",
         f"the labels are {error.named}: each of them would count as negative",

@@ -32,6 +32,7 @@ from stream_monitor.reference.transform import Transform, Transformed
 TrackName = Literal["data", "validity", "unit", "constant", "range", "concept", "prediction"]
 
 _INVALID_RUN: Final = 50
+_INVALID_PREDICTIONS: Final = 10  # a model that answers nonsense should not do so for long
 _FALLS: Final = 10
 """Times as many events as between two false alarms of a detector: a fall of the loss that no
 detector finds costs a tenth of what one of them may spend."""
@@ -104,6 +105,7 @@ class Series:
         )
         self.closed = -1  # offset at which one of its episodes ended last
         self._invalid_run = 0
+        self._invalid_limit = _INVALID_PREDICTIONS if main_track == "prediction" else _INVALID_RUN
         self._usually_valid = n_invalid < reference.n_events / 2
 
     def observe(
@@ -208,7 +210,7 @@ class Series:
             suspicions += [
                 Suspicion(
                     i + 1, "rule", "validity", "up", int(offsets[i]), int(times_ms[i]),
-                    *onset(i, _INVALID_RUN - 1),
+                    *onset(i, self._invalid_limit - 1),
                 )
                 for i in self._outages(values)
             ]  # fmt: skip
@@ -220,12 +222,12 @@ class Series:
         return [Decision("validity", verdict) for verdict in verdicts]
 
     def _outages(self, values: Transformed) -> list[int]:
-        """Where runs of invalid values reached the limit at which chance is no explanation."""
+        """Where runs of invalid values reached the limit: what follows tells whether it lasts."""
         good = np.flatnonzero(values.valid)
         edges = np.concatenate(([-1 - self._invalid_run], good, [len(values.valid)]))
         runs = np.diff(edges) - 1
         self._invalid_run = int(runs[-1])
-        reached = edges[:-1][runs >= _INVALID_RUN] + _INVALID_RUN
+        reached = edges[:-1][runs >= self._invalid_limit] + self._invalid_limit
         return [int(i) for i in reached if i >= 0]  # a negative one was reported when it got there
 
     def supersede(self, offset: int, time_ms: int) -> list[Decision]:

@@ -11,12 +11,14 @@ class ReferenceTooShort(ValueError):  # noqa: N818 - a finding about data, named
 
 
 class NoPositiveLabel(ValueError):  # noqa: N818 - a finding about data, named for what it says
-    """No label is the positive class: each would count as negative.  ``seen`` are the labels."""
+    """Nobody can tell which label is the positive class.  ``seen`` are the labels.
+
+    None of them is ``positive``, and each would count as negative; or, with ``None``, nobody said
+    which one is, and they are not 0 and 1.
+    """
 
     def __init__(self, column: str, positive: Any, seen: Sequence[str]) -> None:
         named = ", ".join(map(repr, seen[:8])) + (", ..." if len(seen) > 8 else "")
-        super().__init__(
-            f"labels in {column!r} are {named}, and none of them is the positive class "
-            f"{positive!r}: say which one is (positive=)"
-        )
+        none = "" if positive is None else f", and none of them is the positive class {positive!r}"
+        super().__init__(f"labels in {column!r} are {named}{none}: say which one is (positive=)")
         self.positive, self.seen, self.named = positive, tuple(seen), named

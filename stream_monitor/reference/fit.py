@@ -188,7 +188,7 @@ def _fit_predictions(
             times_ms = times_ms[[p is not UNSET for p in predictions]]
         if names := outputs_of(said, category(positive)):
             return _Fitted(None, _fit_outputs(columns_of(said, names), times_ms, skipped))
-    if not said:
+    if len(said) == 0:
         return _Fitted(None, {})
     scores = scores_of(said, task, positive)
     kind = prediction_kind(task)

@@ -18,6 +18,8 @@ FIXED_POINT: Final = 1 << 20
 def to_fixed(values: Floats) -> Ints:
     """Round finite values, at most 2^42 in size, to fixed point; the same shape.
 
+    Raw values of any size are brought to the scale of their reference first.
+
     >>> to_fixed(np.array([1.0, -0.5])).tolist()
     [1048576, -524288]
     """

@@ -15,7 +15,7 @@ from stream_monitor.reference.declared import with_segments
 from stream_monitor.reference.errors import NoPositiveLabel
 from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.fixed_point import Ints
-from stream_monitor.reference.loss import classes_of, loss_of, none_is_positive
+from stream_monitor.reference.loss import classes_of, loss_of, none_is_positive, understood
 from stream_monitor.reference.loss_calibration import with_expected_loss
 from stream_monitor.reference.outputs import outputs_of
 from stream_monitor.reference.profile import ClassLabel, ReferenceProfile, Task
@@ -37,7 +37,7 @@ def profile_from_frame(
     features: Sequence[str] | None = None,
     task: Task | None = None,
     threshold: float = 0.5,
-    positive: ClassLabel = 1,
+    positive: ClassLabel | None = None,
     importances: dict[str, float] | None = None,
     time: str | None = None,
     segments: Sequence[str] = (),
@@ -57,7 +57,8 @@ def profile_from_frame(
     ``segments`` are columns whose values, or single values (``"origin=EWR"``), are watched by
     themselves too; a column that is no feature is what events name under ``segment``.
     ``categorical`` are features whose numbers are codes: categories, not quantities.  Labels of a
-    binary model that are words need ``positive``: which of them the score is the probability of.
+    binary model other than 0 and 1 (or -1 and 1) need ``positive``: which of them the score is the
+    probability of.
     ``importances`` of features, on any scale, weigh how bad their drift is.  ``events_per_week``
     of the model, for a budget per week, follow from the times; state them where the frame has none,
     or is a sample of the traffic.  ``range`` declares the lowest and the highest value of a feature
@@ -66,7 +67,7 @@ def profile_from_frame(
     Raises:
         KeyError: a named column is not there.
         ReferenceTooShort: the frame has too few rows to watch anything.
-        NoPositiveLabel: no label of a binary model is the positive class.
+        NoPositiveLabel: no label of a binary model is the positive class, or nobody said which.
         ValueError: a row has no time, or what is no time; an importance is no number, or of no
             feature; ``events_per_week`` is no positive number; a range is of no numeric feature, or
             empty.
@@ -90,10 +91,10 @@ def profile_from_frame(
     task = task or infer_task(predictions or [], labels)
     errors: list[float | None] | None = None
     if predictions is not None and labels is not None:
-        if task == "binary" and none_is_positive(labels, positive):
-            raise NoPositiveLabel(str(label), positive, classes_of(labels))
+        if task == "binary":
+            _require_positive(str(label), labels, positive)
         errors = [
-            loss_of(task, threshold, positive, p, truth)
+            loss_of(task, threshold, 1 if positive is None else positive, p, truth)
             for p, truth in zip(predictions, labels, strict=True)
         ]
     losses: Column | None = errors if loss is None else _column(frame[loss])
@@ -107,12 +108,14 @@ def profile_from_frame(
         task=task,
         origin="training",
         threshold=threshold,
-        positive=positive,
+        positive=1 if positive is None else positive,
         importances=importances,
         times_ms=times_ms,
         ranges=ranges,
     )
     _check_kinds(profile, ranges)
+    if task == "binary" and errors is not None:
+        profile = msgspec.structs.replace(profile, labels=tuple(classes_of(labels or [])))
     if events_per_week is not None:
         profile = msgspec.structs.replace(profile, events_per_week=float(events_per_week))
     if predictions is not None and errors is not None:
@@ -144,6 +147,13 @@ def _check_kinds(profile: ReferenceProfile, ranges: Mapping[str, Range]) -> None
     for name in ranges.keys() & profile.features.keys():
         if (kind := profile.features[name].kind) != "numeric":
             raise ValueError(f"range of {name!r}: its values are {kind}")
+
+
+def _require_positive(column: str, labels: Sequence[Any], positive: ClassLabel | None) -> None:
+    """Raise NoPositiveLabel where nobody can tell which label is the positive class."""
+    known = classes_of(labels)
+    if not understood(known) if positive is None else none_is_positive(labels, positive):
+        raise NoPositiveLabel(column, positive, known)
 
 
 def infer_task(predictions: Sequence[Any], labels: Sequence[Any] | None = None) -> Task:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -124,14 +124,32 @@ def none_is_positive(labels: Sequence[Value], positive: ClassLabel) -> bool:
     return not classes <= plain and _class(positive) not in classes
 
 
-def is_unnamed(label: Value, positive: ClassLabel) -> bool:
-    """Whether a label is a word, and the positive class is none: is yes the positive one, or no?
+def understood(classes: Iterable[str]) -> bool:
+    """Whether labels of a binary model need no word which one is positive.
 
-    >>> is_unnamed("yes", 1), is_unnamed("yes", "yes"), is_unnamed("1", 1), is_unnamed(False, 1)
-    (True, False, False, False)
+    >>> understood(["0", "1"]), understood(["-1", "1"]), understood(["1", "2"]), understood(["yes"])
+    (True, True, False, False)
+    """
+    names = set(classes)
+    return names <= {"0", "1"} or names <= {"-1", "1"}
+
+
+def is_comparable(label: Value, positive: ClassLabel, known: Sequence[str]) -> bool:
+    """Whether a label of a binary model is one of its two classes, as far as they are known.
+
+    ``known`` are those of its reference; without them only labels that need no word are.
+
+    >>> is_comparable("yes", 1, ()), is_comparable(2, 1, ()), is_comparable(True, 1, ())
+    (False, False, True)
+    >>> is_comparable(2, 1, ("1", "2")), is_comparable("maybe", "yes", ("no", "yes"))
+    (True, False)
     """
     name = _class(label)
-    return name is not None and _is_word(name) and not _is_word(positive)
+    if name is None:
+        return False
+    if not known:
+        return name in ("0", "1", "-1", _class(positive)) or _is_word(positive)
+    return name in known or (name in ("0", "1") and (_is_word(positive) or understood(known)))
 
 
 def _absolute_error(prediction: Any, label: Value) -> float | None:

@@ -50,6 +50,7 @@ class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
     the prediction alone lets expect, where it says how sure it is.  ``importances`` of features, on
     any scale, weigh how bad their drift is.  ``events_per_week`` of event time are those of the
     whole traffic of the model, ``None`` where nobody knows: a budget per week is made of them.
+    ``labels`` are the classes of a binary model's labels, where the reference had any.
     ``outputs`` are there instead of ``prediction`` where a model answers with several numbers.
     """
 
@@ -72,6 +73,7 @@ class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
     expected_loss: ExpectedLoss | None = None
     events_per_week: float | None = None
     outputs: dict[str, FeatureReference] = {}
+    labels: tuple[str, ...] = ()
 
     def weights(self) -> dict[str, float]:
         """The importance of each feature, of the most important one's; 1 where nothing is known.

@@ -17,7 +17,8 @@ from producer.events import Value
 from stream_monitor.reference.fixed_point import Bools, Floats, Ints
 
 Column: TypeAlias = Sequence[Value] | Floats
-MAX_MAGNITUDE: Final = 1e12
+MAX_MAGNITUDE: Final = 1e100
+"""A larger number is invalid: the sum of the squares of many would be no float."""
 
 _NUMBERS: Final = frozenset((float, int, bool, type(None)))
 _NAMES: Final = frozenset((str, type(None)))

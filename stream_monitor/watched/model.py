@@ -20,7 +20,7 @@ from stream_monitor.reference.profile import ReferenceProfile, profile_from_data
 from stream_monitor.spec import MonitorSpec
 from stream_monitor.traffic.arrivals import arrivals_of
 from stream_monitor.traffic.chance import alone_arl0
-from stream_monitor.watched.coverage import WATCHED, Coverage
+from stream_monitor.watched.coverage import WATCHED, Coverage, CoverageReason
 from stream_monitor.watched.coverage_episodes import CoverageEpisodes, Source
 from stream_monitor.watched.flow import Flow
 from stream_monitor.watched.places import Places
@@ -226,23 +226,28 @@ class WatchedModel:
             version = self.versions.get(name)
             if version is None:
                 if name not in self.warm_ups:
-                    self._count_labels(name, mine)
+                    self._count_labels(name, "label_version_unwatched", mine)
             else:
                 since = self._start_offsets[name]  # during the warm-up nobody watched
                 judged = version.judge([label for label in mine if label.offset > since])
                 if version.idle and judged:
                     self.places.judge(name, clock_at(judged[-1][0].offset))
                 alerts += version.observe_labels(judged)
+                self._count_labels(
+                    name, "label_not_comparable", [x for x, loss in judged if loss is None]
+                )
                 self.windows[name].performance.observe(
                     [(x.event_time_ms, x.delay_ms, loss) for x, loss in judged if loss is not None]
                 )
         return alerts, len(joined)
 
-    def _count_labels(self, version: str, joined: Sequence[JoinedLabel]) -> None:
-        """Count labels whose version has no place any more."""
+    def _count_labels(
+        self, version: str, reason: CoverageReason, joined: Sequence[JoinedLabel]
+    ) -> None:
+        """Count labels that are not watched."""
         offsets = np.array([label.offset for label in joined], dtype=np.int64)
         times_ms = np.array([label.event_time_ms for label in joined], dtype=np.int64)
-        self.coverage.count(version, "label_version_unwatched", offsets, times_ms)
+        self.coverage.count(version, reason, offsets, times_ms)
 
     def observe_flow(self, offsets: Ints, clock_ms: Ints, since_ms: int) -> list[DriftAlert]:
         """Let time pass over these records, once their events and labels were observed."""

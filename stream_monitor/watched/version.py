@@ -18,7 +18,7 @@ from stream_monitor.drift.calibration import Budget
 from stream_monitor.ingest.batch import EventBatch, Ints
 from stream_monitor.labels.join import JoinedLabel
 from stream_monitor.reference.fit import fit_loss
-from stream_monitor.reference.loss import is_unnamed, loss_of, scores_of
+from stream_monitor.reference.loss import is_comparable, loss_of, scores_of
 from stream_monitor.reference.outputs import columns_of
 from stream_monitor.reference.profile import (
     FeatureReference,
@@ -184,14 +184,15 @@ class WatchedVersion:
     def judge(self, joined: Sequence[JoinedLabel]) -> list[Judged]:
         """Each label with the loss of its prediction, ``None`` where they do not compare.
 
-        Nor do words where the reference was made without labels: nobody said which is positive.
+        Nor does a label that is none of the two classes of a binary model.
         """
         of = self.profile
-        unsaid = of.task == "binary" and of.loss is None
+        # A profile with a loss and no labels is from before their classes were kept.
+        checked = of.task == "binary" and bool(of.labels or of.loss is None)
         return [
-            (x, loss_of(of.task, of.threshold, of.positive, x.prediction, x.label))
-            if not (unsaid and is_unnamed(x.label, of.positive))
-            else (x, None)
+            (x, None)
+            if checked and not is_comparable(x.label, of.positive, of.labels)
+            else (x, loss_of(of.task, of.threshold, of.positive, x.prediction, x.label))
             for x in joined
         ]
 
