@@ -25,7 +25,6 @@ _FIELDS: Final = f"{STATE}*coverage|*"
 WORDS: Final[dict[str, str]] = {
     "warming_up": "warming up: they become the reference",
     "no_profile": "the reference lies in another partition",
-    "retired_version": "the version was retired",
     "version_over_limit": "all places for versions of the model are taken",
     "model_over_limit": "all places for models of the partition are taken",
     "nothing_comparable": "the reference has nothing that can be compared",

@@ -27,9 +27,10 @@ from stream_monitor.ingest.records import LogRecord, RecordBatch
 from stream_monitor.ingest.refusal import dead_letter
 from stream_monitor.ingest.seen import SeenIds
 from stream_monitor.spec import MonitorSpec
+from stream_monitor.watched.announcement import announced_profile
 from stream_monitor.watched.coverage import HourRow
 from stream_monitor.watched.forgetting import forget, remove
-from stream_monitor.watched.model import WatchedModel, announced_profile
+from stream_monitor.watched.model import WatchedModel
 from stream_monitor.watched.over_limit import OverLimit, rows_by_model
 from stream_monitor.watched.placement import Placement
 from stream_monitor.watched.rejected import Rejected

@@ -26,7 +26,6 @@ from stream_monitor.ingest.batch import Ints
 CoverageReason: TypeAlias = Literal[
     "warming_up",
     "no_profile",
-    "retired_version",
     "version_over_limit",
     "model_over_limit",
     "nothing_comparable",
@@ -39,13 +38,12 @@ CoverageReason: TypeAlias = Literal[
     "reference_replaced",
     "rejected",
 ]
-"""Why something was not watched.  The first seven count events, each accepted event under one."""
+"""Why something was not watched.  The first six count events, each accepted event under one."""
 
 Unit: TypeAlias = Literal["event", "feature", "label", "record"]
 UNITS: Final[dict[CoverageReason, Unit]] = {
     "warming_up": "event",  # it becomes a part of the version's reference
     "no_profile": "event",  # the reference of its version lies elsewhere
-    "retired_version": "event",
     "version_over_limit": "event",
     "model_over_limit": "event",  # counted by the partition: ``version`` is the model's name
     "nothing_comparable": "event",  # the version's reference has no series at all

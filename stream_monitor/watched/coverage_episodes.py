@@ -275,7 +275,7 @@ def _by_group(counts: dict[Key, Counted]) -> dict[Group, Counted]:
 def _severity(it: Uncovered, lasted_ms: int) -> Severity:
     """How bad it is: what passes by itself is not, half of the traffic is.
 
-    >>> it = Uncovered("retired_version", "m", "1", [], 5, 0.2, 0, 5, 0)
+    >>> it = Uncovered("version_over_limit", "m", "1", [], 5, 0.2, 0, 5, 0)
     >>> _severity(it, 0), _severity(it._replace(reason="warming_up"), 0)
     ('medium', 'low')
     """

@@ -60,13 +60,6 @@ def _no_profile(_: Uncovered) -> str:
     )
 
 
-def _retired(it: Uncovered) -> str:
-    return (
-        f"the version was retired and still receives events.  Stop sending to it, or put it back "
-        f"into service: driftline models promote {it.model} {it.version}"
-    )
-
-
 def _version_over_limit(it: Uncovered) -> str:
     return (
         f"all places for versions of this model are taken ({listed(it.names)} found none).  A "
@@ -145,7 +138,6 @@ def _rejected(_: Uncovered) -> str:
 _WHY: Final[dict[CoverageReason, Callable[[Uncovered], str]]] = {
     "warming_up": _warming_up,
     "no_profile": _no_profile,
-    "retired_version": _retired,
     "version_over_limit": _version_over_limit,
     "model_over_limit": _model_over_limit,
     "nothing_comparable": _nothing_comparable,
@@ -163,7 +155,8 @@ _WHY: Final[dict[CoverageReason, Callable[[Uncovered], str]]] = {
 def sentence(it: Uncovered) -> str:
     """What is not watched, since when, how much, why, and what to do.
 
-    >>> sentence(Uncovered("retired_version", "m", "1", [], 310, 0.4, 1362128040000, 310, 0))[:80]
+    >>> it = Uncovered("nothing_comparable", "m", "1", [], 310, 0.4, 1362128040000, 310, 0)
+    >>> sentence(it)[:80]
     'coverage: 310 events of version 1 in the last hour are not watched (40 % of the '
     """
     since = f"since {moment(it.since_ms)}"

@@ -10,7 +10,7 @@ import numpy as np
 
 from producer.drill import is_shadow
 from producer.events import Command, Label, ModelUpdate
-from producer.names import escape, reference_of, require_name
+from producer.names import escape, reference_of
 from stream_monitor.alerts.register import Place, Register
 from stream_monitor.alerts.traffic import TRAFFIC
 from stream_monitor.contracts import DriftAlert
@@ -67,6 +67,12 @@ class WatchedModel:
         """The versions that have a place."""
         return self.versions.keys() | self.warm_ups.keys()
 
+    @property
+    def alone(self) -> bool:
+        """Whether it has one version, which no other one supersedes."""
+        one = len(self.versions) + len(self.warm_ups) <= 1
+        return one and (self.places.champion is None or self.places.champion in self.known)
+
     def place_from_ms(self, version: str) -> int | None:
         """When the append clock lets a version without a place find one; ``None``: it has one."""
         known = self.known
@@ -113,6 +119,8 @@ class WatchedModel:
 
         Not of the version ``but``, whose event it is.
         """
+        if self.alone:
+            return []
         alerts: list[DriftAlert] = []
         known = self.known
         for version, watched in self.versions.items():
@@ -476,22 +484,3 @@ class WatchedModel:
 def _below(parts: dict[str, Any], prefix: str) -> dict[str, Any]:
     """The parts whose names begin with ``prefix``, by the rest of their names."""
     return {name[len(prefix) :]: part for name, part in parts.items() if name.startswith(prefix)}
-
-
-def announced_profile(update: ModelUpdate) -> ReferenceProfile | None:
-    """The profile of an announcement.
-
-    Raises:
-        ValueError: it does not read, or is another version's.
-    """
-    if update.profile is None:
-        return None
-    profile = profile_from_data(update.profile)
-    if (profile.model, profile.version) != (update.model, update.version):
-        raise ValueError(
-            f"the profile is of {reference_of(profile.model, profile.version)},"
-            f" the update of {reference_of(update.model, update.version)}"
-        )
-    for name in profile.features:
-        require_name("the profile: feature", name)
-    return profile

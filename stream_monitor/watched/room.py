@@ -88,6 +88,8 @@ def _idle(segment: Segment, clock: Ints, models: Mapping[str, WatchedModel]) -> 
     """The first records behind the head that may find a version idle."""
     last_ms, span_ms = int(clock[-1]), int(clock[-1] - clock[0])
     for model in models.values():
+        if model.alone:
+            continue
         long = span_ms >= model.places.idle_ms
         for version, watched in model.versions.items():
             if version == model.places.champion:

@@ -18,7 +18,8 @@ from stream_monitor.alerts.incidents import incidents_of
 from stream_monitor.monitor import PartitionMonitor
 from stream_monitor.state.monitored import MonitorFold
 from stream_monitor.state.redis_store import partition_key
-from stream_monitor.watched.model import WatchedModel, announced_profile
+from stream_monitor.watched.announcement import announced_profile
+from stream_monitor.watched.model import WatchedModel
 from stream_monitor.watched.stored import versions_in
 from stream_monitor.web.metrics import Metrics
 from tests.properties.partition_logs import SPEC, TOPIC, batch_of, events_of
