@@ -40,6 +40,7 @@ def status(
     """Partitions, lag, models, open episodes, closed windows: read from Redis and Kafka."""
     from driftline.coverage import heading, lines_of, read_coverage  # noqa: PLC0415
     from driftline.estimates import estimate_rows  # noqa: PLC0415 - light imports
+    from driftline.open_episodes import open_rows  # noqa: PLC0415
     from driftline.partition_state import read_partition  # noqa: PLC0415 - light imports
     from driftline.reading import topic_ends  # noqa: PLC0415
 
@@ -62,6 +63,7 @@ def status(
             model_rows(monitor.levels() for monitor in monitors),
             held_per_events(monitors, settings.monitor_spec().budget),
         ),
+        "episodes": [msgspec.to_builtins(row) for row in open_rows(monitors)],
         "coverage": report.models,
         "estimates": [msgspec.to_builtins(row) for row in estimate_rows(monitors)],
         "windows": _windows(redis, settings),
@@ -272,6 +274,7 @@ def _windows(redis: Redis, settings: Settings) -> list[dict[str, Any]]:
 def table_of(data: Mapping[str, Any], coverage: Sequence[str] = ()) -> list[str]:
     """The same for people; ``coverage`` are the lines about it."""
     from driftline.estimates import line_of as estimate_line  # noqa: PLC0415 - light imports
+    from driftline.open_episodes import lines_of as episode_lines  # noqa: PLC0415
 
     lines = [f"{data['topic']}", "  partition      next       end       lag  owner"]
     lines += [
@@ -290,6 +293,7 @@ def table_of(data: Mapping[str, Any], coverage: Sequence[str] = ()) -> list[str]
             lines.append("    the budget holds per events: the reference knows no events a week")
     if not data["models"]:
         lines.append("  none seen yet")
+    lines += episode_lines(data.get("episodes", ()))
     lines += coverage
     if estimates := data.get("estimates"):
         lines.append("error without labels")

@@ -20,6 +20,7 @@ from stream_monitor.alerts.episode import Suspicion, Track, Verdict
 from stream_monitor.alerts.given_back import InvalidEvents
 from stream_monitor.alerts.outcome import track_for
 from stream_monitor.alerts.policy import EpisodePolicy
+from stream_monitor.alerts.recovery import Clear
 from stream_monitor.contracts import ENDED, Phase
 from stream_monitor.drift.series import SeriesDetectors
 from stream_monitor.drift.signal import Signal
@@ -270,6 +271,12 @@ class Series:
         if self.validity.state == "open":
             names.append("validity")
         return frozenset(names) | self.breaks.open
+
+    def progress(self, name: TrackName) -> Clear | None:
+        """How far the open episode of a track is on its way to its end, where that is known."""
+        if name == "validity":
+            return self.validity.progress
+        return self.main.progress if name == self.main_track else None
 
     def level(self) -> int:
         """0: nothing; 1: suspected; 2: an episode is open."""

@@ -12,6 +12,7 @@ from producer.events import Prediction
 from producer.names import reference_of
 from stream_monitor.alerts.alert import Place, alert_of, track_of
 from stream_monitor.alerts.policy import EpisodePolicy
+from stream_monitor.alerts.recovery import Clear
 from stream_monitor.alerts.series import Decision, Series
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.drift.calibration import Budget
@@ -298,6 +299,13 @@ class WatchedVersion:
             self._meta_dirty = True
             alerts += self.relations.resolve_those_of(alert.feature, offset, time_ms)
         return alerts
+
+    def progress_of(self, alert: DriftAlert) -> Clear | None:
+        """How far the open episode of ``alert`` is on its way to its end, where that is known."""
+        if alert.series in self.relations.series:
+            return self.relations.series[alert.series].track.progress
+        series = self.series.get(alert.series)
+        return None if series is None else series.progress(track_of(alert))
 
     def levels(self) -> dict[str, int]:
         """Drift of every series: 0 none, 1 suspected, 2 an open episode."""

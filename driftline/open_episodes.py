@@ -1,0 +1,83 @@
+"""Open episodes as the state has them: what drifts, who knows, how far it is from its end.  Pure.
+
+What ``driftline alerts list`` reads from the alerts topic is as old as the last alert; this is as
+new as the last commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from producer.names import reference_of
+from stream_monitor.alerts.wording import clear_words, moment
+from stream_monitor.monitor import PartitionMonitor
+
+
+class OpenRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One open episode; ``clear_events`` of about ``clear_needed`` look like the reference again.
+
+    ``told`` is false while a snooze, or the rest after a recovery, keeps it back.
+    """
+
+    episode_id: str
+    model: str
+    series: str
+    kind: str
+    severity: str
+    onset_ms: int
+    explanation: str
+    told: bool
+    acknowledged_by: str | None
+    acknowledged_ms: int | None
+    clear_events: int | None
+    clear_needed: int | None
+
+
+def open_rows(monitors: Iterable[PartitionMonitor]) -> list[OpenRow]:
+    """All of them, by model, version and onset."""
+    rows: list[OpenRow] = []
+    for monitor in monitors:
+        for model in monitor.models.values():
+            for episode in model.register.open.values():
+                alert = episode.latest
+                version = model.versions.get(alert.version)
+                clear = None if version is None else version.progress_of(alert)
+                rows.append(
+                    OpenRow(
+                        episode_id=alert.episode_id,
+                        model=reference_of(alert.model, alert.version),
+                        series=alert.series,
+                        kind=alert.kind,
+                        severity=alert.severity,
+                        onset_ms=alert.onset_ms,
+                        explanation=episode.in_words,
+                        told=episode.told,
+                        acknowledged_by=episode.acknowledged_by,
+                        acknowledged_ms=episode.acknowledged_ms,
+                        clear_events=None if clear is None else clear.n_events,
+                        clear_needed=None if clear is None else clear.n_needed,
+                    )
+                )
+    return sorted(rows, key=lambda row: (row.model, row.onset_ms, row.episode_id))
+
+
+def lines_of(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """They all for people, under a heading; nothing where none is open."""
+    heading = ["open episodes"] if rows else []
+    return heading + [f"  {row['model']}  {line_of(row)}" for row in rows]
+
+
+def line_of(row: dict[str, Any]) -> str:
+    """One for people, of a row as `msgspec.to_builtins` has it."""
+    words = [row["explanation"]]
+    if row["clear_events"]:
+        words.append(clear_words(row["clear_events"], row["clear_needed"]))
+    if row["acknowledged_by"] is not None:
+        since = moment(row["acknowledged_ms"] or 0)
+        words.append(f"{row['acknowledged_by']} has known since {since}")
+    if not row["told"]:
+        words.append("not told: it is snoozed, or rests after a recovery")
+    return f"{row['episode_id'][:12]}  {row['severity']:<6} {'; '.join(words)}"
