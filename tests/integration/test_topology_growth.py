@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from driftline import topic_registry
 from driftline.cli import app
 from driftline.commands.connection import load_settings
+from driftline.commands.failure import Failure
 from driftline.commands.status import read_monitors
 from driftline.stack.process import free_port
 from producer.events import CE_TYPE_OF, InferenceEvent, ModelUpdate, Topology
@@ -153,16 +154,27 @@ def test_drift_is_found_though_the_model_moves_meanwhile(
     stage.monitors[-1].send_signal(signal.SIGTERM)
     assert stage.monitors[-1].wait(60) == 0
 
+    the_command_does_the_same(stage, admin)
+
+
+def the_command_does_the_same(stage: Stage, admin: AdminClient) -> None:
+    """Nothing runs: partitions are added by hand, the doctor sees it, `topics grow` mends it."""
+    new, home = partition_of(MODEL, 4), partition_of(MODEL, 6)
     place = [
         "--prefix", stage.prefix, "--bootstrap-servers", stage.broker,
         "--redis-url", stage.redis_url,
     ]  # fmt: skip
-    home = partition_of(MODEL, 6)
     grown = admin.create_partitions([NewPartitions(stage.topics.events, 6)])
     grown[stage.topics.events].result(20)
     seen = CliRunner().invoke(app, ["doctor", *place])
     assert f"{MODEL}@1 is split: its events belong to partition {home} too" in seen.stdout
     assert seen.exit_code == 1
+    fewer = CliRunner().invoke(app, ["topics", "grow", "--partitions", "2", *place])
+    assert isinstance(fewer.exception, Failure)
+    assert "Kafka takes none away" in fewer.exception.what
+    would = CliRunner().invoke(app, ["topics", "grow", "--dry-run", *place])
+    assert f"reference of {MODEL}@1 would be copied to partition {home}" in would.stdout
+    assert home not in kinds_by_partition(stage)
     said = CliRunner().invoke(app, ["topics", "grow", *place])
     assert said.exit_code == 0, said.output
     assert f"{MODEL}: partition {new} → {home}" in said.stdout

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from driftline.placement_report import Split, finding_of, settled_ms, splits_of
+import pytest
+
+from driftline.commands.failure import Failure
+from driftline.commands.status import placement_lines, placement_row
+from driftline.commands.topics import shards_of
+from driftline.placement_report import Split, finding_of, sentence_of, settled_ms, splits_of
 from producer.events import Topology
 from stream_monitor.monitor import PartitionMonitor
 from stream_monitor.watched.placement import Placement
@@ -69,3 +74,34 @@ def test_nothing_is_said_while_nothing_is_known() -> None:
     assert splits_of(states(old), 4) == []
     assert settled_ms(states(old)) == {}
     assert Placement(0).partitions_of(MODEL) == ()
+
+
+def test_status_says_which_models_moved_and_what_is_split() -> None:
+    old, new = Partition(0), Partition(HOME)
+    old.write(GROWN, update(), *events(20))
+    new.write(GROWN)
+
+    row = placement_row(states(old, new), 4)
+    assert placement_lines(row) == [
+        "placement: 4 partitions, 2 before",
+        f"  {sentence_of(Split('no_reference', f'{MODEL}@1', (HOME,), (0,)))}",
+        f"  {MODEL}: moved from partition 0 to 2",
+    ]
+
+
+def test_status_says_nothing_of_a_placement_that_never_changed() -> None:
+    home = Partition(HOME)
+    home.write(FOUR, update(), *events(20))
+
+    assert placement_lines(placement_row(states(home), 4)) == []
+
+
+@pytest.mark.parametrize("text", ["churn", "=4", "churn=", "churn=0", "churn=x", "churn=99999"])
+def test_shards_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(Failure) as failed:
+        shards_of([text])
+    assert text in failed.value.what
+
+
+def test_a_model_may_have_an_equals_sign_in_its_name() -> None:
+    assert shards_of(["a=b=4", "churn=8"]) == {"a=b": 4, "churn": 8}
