@@ -17,7 +17,10 @@ def forward(
     source: Annotated[str, typer.Argument(help="The topic to read.")],
     as_: Annotated[
         str | None,
-        typer.Option("--as", help="label or event: flat JSON objects, fields named by options."),
+        typer.Option(
+            "--as",
+            help="label or event: JSON objects; options name their fields, or point to them: /a/b.",
+        ),
     ] = None,
     model: Annotated[str, typer.Option(help="Name of the model.")] = "",
     version: Annotated[str, typer.Option(help="Of events: the model's version.")] = "",
@@ -28,7 +31,11 @@ def forward(
     label_field: Annotated[str, typer.Option(help="Field with the truth.")] = "label",
     prediction_field: Annotated[str, typer.Option(help="Field of the prediction.")] = "prediction",
     features: Annotated[
-        str, typer.Option(help="Fields to watch, by commas [default: all others].")
+        str, typer.Option(help="Fields to watch, by commas \\[default: all others].")
+    ] = "",
+    features_field: Annotated[
+        str,
+        typer.Option(help="Field with an object of features \\[default: features, if it is one]."),
     ] = "",
     shards: Annotated[int, typer.Option(min=1, help="Of a hot model.")] = 1,
     group: Annotated[
@@ -58,6 +65,7 @@ def forward(
             version_field=version_field, id_field=id_field, time_field=time_field,
             label_field=label_field, prediction_field=prediction_field,
             features=tuple(name for name in features.split(",") if name),
+            features_field=features_field,
         )  # fmt: skip
     except ValueError as error:
         raise Failure("the mapping is not complete", why=str(error), code=USAGE) from error
@@ -90,8 +98,18 @@ def forward(
         ) from error  # fmt: skip
     finally:
         forwarder.close()
-    done = forwarder.forwarded
+    done, left_out = forwarder.forwarded, forwarder.left_out
     if as_json:
-        write_json(done._asdict(), indent=0)
+        write_json(done._asdict() | ({"left_out": left_out} if left_out else {}), indent=0)
     else:
         note(f"{done.events:,} events forwarded, {done.refused:,} records refused")
+    for name, n in left_out.most_common():
+        note(
+            f"not watched: {name}: it is no scalar, in {n:,} records (--features-field, --features)"
+        )
+    if once and done.refused and not done.events:
+        raise Failure(
+            "every record was refused", where=source,
+            why=f"the last: {forwarder.last_refusal}",
+            fix="look at the dead letters, then mend the mapping or the source", code=RUNTIME,
+        )  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -34,6 +35,7 @@ FLUSH_S: Final = 60.0
 _MAX_PAYLOAD_BYTES: Final = 4_096
 LIMIT: Final = DeadLetterLimit(max_consecutive=1_000, max_ratio=0.05)
 """A source of which so much is rejected is mapped in the wrong way."""
+_MAX_NAMED: Final = 100
 
 
 class TooManyRefused(RuntimeError):  # noqa: N818 - says what happened
@@ -70,6 +72,9 @@ def group_of(prefix: str, source: str, fields: FieldMap | None) -> str:
 
 class Forwarder:
     """Forwards one topic, as a member of a group: start as many as it has partitions.
+
+    ``left_out`` counts fields that are neither features nor named otherwise, as lists;
+    ``last_refusal`` says why the last of the refused records was.
 
     Raises:
         LookupError: there is no such topic.
@@ -113,6 +118,8 @@ class Forwarder:
         self._checks = Checks(Limits())
         self._consumer.subscribe([source])
         self.forwarded = Forwarded()
+        self.left_out: Counter[str] = Counter()
+        self.last_refusal = ""
 
     def rounds(self) -> Iterator[bool]:
         """Forward batch after batch; tells after each whether the end of the topic was reached.
@@ -149,6 +156,7 @@ class Forwarder:
         if enough is not None:
             raise TooManyRefused(enough)
         for i, why in sorted(refused.items()):
+            self.last_refusal = f"{why.reason}: {why.detail}"
             self._complain(records[i], why)
         if self._letters.flush(FLUSH_S) or self._lost_letters:
             raise Undelivered(f"dead letters did not arrive: {self._lost_letters or 'no answer'}")
@@ -192,8 +200,13 @@ class Forwarder:
         record = _record(message)
         place = f"{self._source}:{message.partition()}:{record.offset}"
         return event_of(
-            record.value, record.kind, self._fields, place=place, time_ms=record.timestamp_ms
-        )
+            record.value, record.kind, self._fields, place=place, time_ms=record.timestamp_ms,
+            on_left_out=self._leave_out,
+        )  # fmt: skip
+
+    def _leave_out(self, name: str) -> None:
+        if name in self.left_out or len(self.left_out) < _MAX_NAMED:
+            self.left_out[name] += 1
 
     def _complain(self, message: Message, why: Refused) -> None:
         """Write a record's dead letter."""

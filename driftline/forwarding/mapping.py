@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
@@ -15,14 +16,23 @@ Kind: TypeAlias = Literal["label", "event"]
 _KINDS: Final[dict[str, Kind]] = {"label": "label", "event": "event"}
 _decode: Final = msgspec.json.Decoder().decode
 _SCALARS: Final = (str, int, float, bool, type(None))
+_ABSENT: Final = object()
+_FEATURES: Final = "features"
+_MAX_DEPTH: Final = 8
 _OWN: Final = frozenset({"io.driftline.inference.v1", "io.driftline.label.v1"})
 
 
+OnLeftOut: TypeAlias = Callable[[str], object]
+
+
 class FieldMap(msgspec.Struct, frozen=True, kw_only=True):
-    """Which field of a flat JSON object is what.
+    """Which field of a JSON object is what: by its name, or by a JSON pointer like ``/request/id``.
 
     ``model`` and ``version`` are names, or with ``model_field``, ``version_field`` what a field
-    says.  ``features`` empty: every scalar field that is nothing else.
+    says.  ``features_field`` is the object that holds the features, objects in it included; a
+    feature of one is named with points between.  Where neither it nor ``features`` is given,
+    an object ``features`` is that object, and without one every scalar field that is nothing else
+    is a feature.
     """
 
     kind: Kind
@@ -35,6 +45,7 @@ class FieldMap(msgspec.Struct, frozen=True, kw_only=True):
     label_field: str = "label"
     prediction_field: str = "prediction"
     features: tuple[str, ...] = ()
+    features_field: str = ""
 
 
 def field_map(kind: str | None, *, model: str, model_field: str, **others: Any) -> FieldMap | None:
@@ -59,9 +70,15 @@ def field_map(kind: str | None, *, model: str, model_field: str, **others: Any) 
 
 
 def event_of(
-    value: bytes | None, ce_type: str | None, fields: FieldMap | None, *, place: str, time_ms: int
+    value: bytes | None,
+    ce_type: str | None,
+    fields: FieldMap | None,
+    *,
+    place: str,
+    time_ms: int,
+    on_left_out: OnLeftOut = lambda _: None,
 ) -> Event:
-    """The event that a record holds.
+    """The event that a record holds.  ``on_left_out`` receives fields that are no feature's value.
 
     Without ``fields`` it has to be one of the log's own contract.  ``place`` (topic, partition and
     offset) becomes the id of an inference event that has none, ``time_ms`` the event time where the
@@ -83,44 +100,43 @@ def event_of(
         raise RefusedRecord("malformed_json", str(error)) from error
     if not isinstance(row, dict):
         raise RefusedRecord("invalid_event", "the value is no JSON object")
-    at_ms = _time_ms(row.get(fields.time_field), fields.time_field, time_ms)
+    at_ms = _time_ms(found_at(row, fields.time_field), fields.time_field, time_ms)
     model = _named(row, fields.model, fields.model_field, "model")
     if fields.kind == "label":
         return _label(row, fields, model, at_ms)
-    return _inference(row, fields, model, at_ms, place)
+    return _inference(row, fields, model, at_ms, place, on_left_out)
 
 
 def _label(row: Mapping[str, Any], fields: FieldMap, model: str, at_ms: int) -> Label:
-    name = row.get(fields.id_field)
+    name, truth = found_at(row, fields.id_field), found_at(row, fields.label_field, _ABSENT)
     if not isinstance(name, str | int) or isinstance(name, bool):
         raise RefusedRecord(
             "invalid_event", f"{fields.id_field}: a label needs its prediction's id"
         )
-    if fields.label_field not in row:
+    if truth is _ABSENT:
         raise RefusedRecord("invalid_event", f"{fields.label_field}: no label")
-    return Label(id=str(name), model=model, label=row[fields.label_field], time_ms=at_ms)
+    return Label(id=str(name), model=model, label=truth, time_ms=at_ms)
 
 
 def _inference(
-    row: Mapping[str, Any], fields: FieldMap, model: str, at_ms: int, place: str
+    row: Mapping[str, Any],
+    fields: FieldMap,
+    model: str,
+    at_ms: int,
+    place: str,
+    on_left_out: OnLeftOut,
 ) -> InferenceEvent:
-    if fields.prediction_field not in row:
+    prediction = found_at(row, fields.prediction_field, _ABSENT)
+    if prediction is _ABSENT:
         raise RefusedRecord("invalid_event", f"{fields.prediction_field}: no prediction")
-    taken = {
-        fields.id_field, fields.time_field, fields.prediction_field, fields.label_field,
-        fields.model_field, fields.version_field,
-    }  # fmt: skip
-    names = fields.features or tuple(
-        name for name in row if name not in taken and isinstance(row[name], _SCALARS)
-    )
-    name = row.get(fields.id_field)
+    name = found_at(row, fields.id_field)
     event = {
         "id": place if name is None else str(name),
         "model": model,
         "version": _named(row, fields.version, fields.version_field, "version"),
         "time_ms": at_ms,
-        "features": {name: row.get(name) for name in names},
-        "prediction": row[fields.prediction_field],
+        "features": _features(row, fields, on_left_out),
+        "prediction": prediction,
     }
     try:
         return msgspec.convert(event, InferenceEvent)
@@ -128,10 +144,113 @@ def _inference(
         raise RefusedRecord("invalid_event", str(error)) from error
 
 
+def _features(row: Mapping[str, Any], fields: FieldMap, on_left_out: OnLeftOut) -> dict[str, Any]:
+    """The features of a record.  Raises RefusedRecord where all that could be one is no scalar."""
+    if fields.features:
+        chosen = {_name_of(path): found_at(row, path) for path in fields.features}
+        return _some(unpacked(chosen, on_left_out), chosen, "the chosen features")
+    if fields.features_field:
+        inside = found_at(row, fields.features_field)
+        if not isinstance(inside, dict):
+            raise RefusedRecord("invalid_event", f"{fields.features_field}: no object of features")
+        return _some(unpacked(inside, on_left_out), inside, fields.features_field)
+    taken = {
+        fields.id_field, fields.time_field, fields.prediction_field, fields.label_field,
+        fields.model_field, fields.version_field,
+    }  # fmt: skip
+    inside = row.get(_FEATURES)
+    if isinstance(inside, dict) and _FEATURES not in taken:
+        return _some(unpacked(inside, on_left_out), inside, _FEATURES)
+    found, nested = {}, []
+    parts = {path.split("/")[1] for path in taken if path.startswith("/")}  # a role is inside
+    for name, value in row.items():
+        if name in taken:
+            continue
+        if isinstance(value, _SCALARS):
+            found[name] = value
+        elif name not in parts:
+            nested.append(name)
+            on_left_out(name)
+    if nested and not found:
+        raise RefusedRecord(
+            "invalid_event",
+            f"no features: {', '.join(map(repr, nested))} is no scalar; an object of features is "
+            f"named with --features-field {nested[0]}, a list by its places: "
+            f"--features /{nested[0]}/0",
+        )
+    return found
+
+
+def _some(found: dict[str, Any], inside: dict[str, Any], where: str) -> dict[str, Any]:
+    if inside and not found:
+        raise RefusedRecord("invalid_event", f"{where}: none of its fields is a scalar")
+    return found
+
+
+def unpacked(inside: Mapping[str, Any], on_left_out: OnLeftOut, depth: int = 0) -> dict[str, Any]:
+    """The scalars of an object and of those inside it, named with points between.
+
+    Raises:
+        RefusedRecord: two of them have one name.
+
+    >>> unpacked({"age": 3, "home": {"zip": "02134", "rooms": [1]}}, print)
+    home.rooms
+    {'age': 3, 'home.zip': '02134'}
+    """
+    found: dict[str, Any] = {}
+    for name, value in inside.items():
+        if isinstance(value, dict) and depth < _MAX_DEPTH:
+            deeper = unpacked(value, partial(_below, on_left_out, name), depth + 1)
+            more = {f"{name}.{inner}": scalar for inner, scalar in deeper.items()}
+        elif isinstance(value, _SCALARS):
+            more = {name: value}
+        else:
+            on_left_out(name)
+            continue
+        if found.keys() & more.keys():
+            twice = min(found.keys() & more.keys())
+            raise RefusedRecord("invalid_event", f"features: two of them are called {twice!r}")
+        found |= more
+    return found
+
+
+def _below(on_left_out: OnLeftOut, name: str, lost: str) -> None:
+    on_left_out(f"{name}.{lost}")
+
+
+def found_at(row: Mapping[str, Any], path: str, otherwise: Any = None) -> Any:
+    """What lies in a field, or where a JSON pointer (RFC 6901) points.
+
+    >>> row = {"a": {"b/c": [10, 20]}, "/x": 1}
+    >>> found_at(row, "/a/b~1c/1"), found_at(row, "/a/no"), found_at(row, "/x")
+    (20, None, 1)
+    """
+    if not path.startswith("/") or path in row:
+        return row.get(path, otherwise)
+    here: Any = row
+    for part in _parts(path):
+        if isinstance(here, dict) and part in here:
+            here = here[part]
+        elif isinstance(here, list) and part.isdecimal() and int(part) < len(here):
+            here = here[int(part)]
+        else:
+            return otherwise
+    return here
+
+
+def _parts(pointer: str) -> list[str]:
+    return [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
+
+
+def _name_of(path: str) -> str:
+    """The feature that a path names."""
+    return ".".join(_parts(path)) if path.startswith("/") else path
+
+
 def _named(row: Mapping[str, Any], name: str, field: str, what: str) -> str:
     if not field:
         return name
-    found = row.get(field)
+    found = found_at(row, field)
     if not isinstance(found, str | int) or isinstance(found, bool):
         raise RefusedRecord("invalid_event", f"{field}: no {what}")
     return str(found)

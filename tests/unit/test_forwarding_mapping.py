@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -51,6 +53,51 @@ def test_what_is_nothing_else_is_a_feature_and_the_place_is_the_id() -> None:
     )  # fmt: skip
     assert isinstance(chosen, InferenceEvent)
     assert chosen.features == {"age": 3, "gone": None}
+
+
+@pytest.mark.parametrize(
+    ("fields", "record", "features", "left_out"),
+    [
+        ({}, {"features": {"age": 3, "at": {"zip": "02134"}}}, {"age": 3, "at.zip": "02134"}, []),
+        ({}, {"features": {"age": 3, "tags": [1]}, "more": 1}, {"age": 3}, ["tags"]),
+        ({}, {"age": 3, "tags": [1]}, {"age": 3}, ["tags"]),
+        ({"features_field": "input"}, {"input": {"age": 3}, "more": 1}, {"age": 3}, []),
+        ({"features_field": "/data/0"}, {"data": [{"age": 3}]}, {"age": 3}, []),
+        ({"features": ("/a/age", "plan", "/row/1")}, {"a": {"age": 3}, "plan": "x", "row": [1, 2]},
+         {"a.age": 3, "plan": "x", "row.1": 2}, []),
+        ({"features": ("a",)}, {"a": {"x": 3, "b": {"c": None}}}, {"a.x": 3, "a.b.c": None}, []),
+        ({"prediction_field": "/out/p"}, {"out": {"p": 0.5}, "age": 3}, {"age": 3}, []),
+    ],
+)  # fmt: skip
+def test_nested_objects_are_unpacked_and_what_is_no_scalar_is_named(
+    fields: dict[str, Any], record: dict[str, Any], features: dict[str, Any], left_out: list[str]
+) -> None:
+    row = {"app": "m", "score": 0.25, **record}
+    lost: list[str] = []
+    event = event_of(
+        msgspec.json.encode(row), None, msgspec.structs.replace(EVENTS, **fields), place=PLACE,
+        time_ms=5, on_left_out=lost.append,
+    )  # fmt: skip
+    assert isinstance(event, InferenceEvent)
+    expected = features | ({"score": 0.25} if "prediction_field" in fields else {})
+    assert (event.features, lost) == (expected, left_out)
+
+
+@pytest.mark.parametrize(
+    ("fields", "record", "why"),
+    [
+        ({}, {"input": {"age": 3}}, "'input' is no scalar; .* --features-field input"),
+        ({}, {"rows": [[1, 2]]}, "--features /rows/0"),
+        ({}, {"features": {"tags": [1]}}, "features: none of its fields is a scalar"),
+        ({"features_field": "input"}, {"age": 3}, "input: no object of features"),
+        ({"features_field": "a"}, {"a": {"b.c": 1, "b": {"c": 2}}}, "two of them are called 'b.c'"),
+    ],
+)
+def test_an_event_without_a_feature_is_refused_where_it_has_something(
+    fields: dict[str, Any], record: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(RefusedRecord, match=why):
+        read({"app": "m", "score": 0.25, **record}, msgspec.structs.replace(EVENTS, **fields))
 
 
 @pytest.mark.parametrize(
