@@ -18,7 +18,7 @@ from driftline.explain.shift import Shifted, Shifts, support_of
 from producer.events import Value
 from producer.injection import Injection, inject
 from stream_monitor.alerts.policy import EpisodePolicy
-from stream_monitor.reference.feature import FeatureReference
+from stream_monitor.reference.feature import OF_REST, FeatureReference
 from stream_monitor.reference.fixed_point import FIXED_POINT, Floats, Ints
 from stream_monitor.reference.transform import Transform
 
@@ -98,7 +98,8 @@ def _valued(reference: FeatureReference, injection: Injection) -> Shifted | None
     channels: dict[str, float] = {
         channel.channel: _mean(table, after.index, kept) - _mean(table, before, weights)
         for channel in reference.channels
-        if (table := transform.table(channel.channel)) is not None
+        if channel.channel not in OF_REST
+        and (table := transform.table(channel.channel)) is not None
     }
     shares = np.bincount(
         transform.bin[after.index], weights=kept, minlength=len(reference.bin_counts)

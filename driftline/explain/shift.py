@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from producer.events import Value
-from stream_monitor.reference.feature import FeatureReference
+from stream_monitor.reference.feature import OF_REST, FeatureReference
 from stream_monitor.reference.fixed_point import FIXED_POINT, Floats, Ints
 from stream_monitor.reference.transform import Transform
 
@@ -48,7 +48,8 @@ class Shifts:
             self._bins: Ints = np.array([0, 1], dtype=np.int64)
         else:
             at, self._base, _ = support_of(reference, transform)
-            tables = {c.channel: transform.table(c.channel) for c in reference.channels}
+            names = [c.channel for c in reference.channels if c.channel not in OF_REST]
+            tables = {name: transform.table(name) for name in names}
             self._tables = {
                 name: table[at] / FIXED_POINT for name, table in tables.items() if table is not None
             }

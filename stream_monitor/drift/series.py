@@ -9,7 +9,7 @@ import numpy as np
 from stream_monitor.drift.channel import Channel
 from stream_monitor.drift.signal import Signal
 from stream_monitor.errors import CorruptState
-from stream_monitor.reference.feature import FeatureReference
+from stream_monitor.reference.feature import OF_REST, FeatureReference
 from stream_monitor.reference.fixed_point import FIXED_POINT, Ints
 from stream_monitor.reference.season import Season
 from stream_monitor.reference.transform import Transform, Transformed
@@ -21,7 +21,7 @@ class SeriesDetectors:
     ``arl0_events``: mean events between false alarms, of each single detector.
     """
 
-    __slots__ = ("_channels", "_seasons", "_transform", "arl0_events", "n_detectors")
+    __slots__ = ("_channels", "_per_rest", "_seasons", "_transform", "arl0_events", "n_detectors")
 
     def __init__(
         self,
@@ -33,6 +33,9 @@ class SeriesDetectors:
         self.arl0_events = arl0_events
         self.n_detectors = 2 * len(reference.channels)
         self._transform = transform
+        mass = reference.mass
+        n = len(reference.quantiles)
+        self._per_rest = 1.0 if mass is None else n / (n - mass[1] + mass[0])
         self._seasons: dict[str, Season] = {
             c.channel: c.season for c in reference.channels if c.season is not None
         }
@@ -55,6 +58,7 @@ class SeriesDetectors:
         """
         transform, index = self._transform, transformed.index
         signals: list[Signal] = []
+        off: Ints | None = None  # the values that are not the one which most are
         for name, channel in self._channels:
             if name == "validity":
                 values = np.multiply(~transformed.valid, FIXED_POINT, dtype=np.int64)
@@ -63,7 +67,12 @@ class SeriesDetectors:
             table = transform.table(name)
             if table is None:
                 raise CorruptState(f"the reference has a {name} channel, its values have none")
-            found = channel.observe(self._left(name, table[index], transformed, times_ms))
+            if name in OF_REST:
+                if off is None:
+                    off = np.flatnonzero(index != transform.mass)
+                found = [self._of_rest(s, off) for s in channel.observe(table[index[off]])]
+            else:
+                found = channel.observe(self._left(name, table[index], transformed, times_ms))
             if found and len(index) < len(transformed.valid):
                 where = np.flatnonzero(transformed.valid)
                 found = [s._replace(position=int(where[s.position])) for s in found]
@@ -71,6 +80,11 @@ class SeriesDetectors:
         if len(signals) > 1:
             signals.sort(key=lambda s: (s.position, s.channel, s.detector))
         return signals
+
+    def _of_rest(self, signal: Signal, off: Ints) -> Signal:
+        """A signal of the values off the point mass, among all."""
+        onset = round(signal.onset_events * self._per_rest)
+        return signal._replace(position=int(off[signal.position]), onset_events=onset)
 
     def _left(
         self, name: str, values: Ints, transformed: Transformed, times_ms: Ints | None

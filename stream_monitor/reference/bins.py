@@ -11,10 +11,16 @@ from stream_monitor.reference.fixed_point import Floats, Ints
 
 MAX_BINS: Final = 10
 _MIN_SHARE: Final = 0.005
+_MIN_SHARE_OF_REST: Final = 0.05
 
 
-def numeric_bins(index: Ints, n_indices: int) -> tuple[int, ...]:
+def numeric_bins(
+    index: Ints, n_indices: int, mass: tuple[int, int] | None = None
+) -> tuple[int, ...]:
     """First index of each bin, for the reference's indices (n,).
+
+    One value that is more than half of all, the order statistics ``mass`` from first to end, has a
+    bin of its own, and the others are cut at their own quantiles.
 
     Up to ten distinct values get a bin each; more are cut at their deciles, between distinct
     values.  A constant gets what lies below and above it as bins of their own.
@@ -26,20 +32,30 @@ def numeric_bins(index: Ints, n_indices: int) -> tuple[int, ...]:
         return tuple(sorted({0, only, only + 1} - {n_indices}))
     middles = (present[:-1] + present[1:]) // 2 + 1
     if len(present) > MAX_BINS:
-        below = np.cumsum(counts[present])[:-1]
-        targets = np.arange(1, MAX_BINS) * (len(index) / MAX_BINS)
-        cuts = np.unique([int(np.argmin(np.abs(below - target))) for target in targets])
-        middles = middles[cuts]
-    return _merged((0, *middles.tolist()), counts)
+        weights = counts.copy()
+        own = np.zeros(0, dtype=np.int64)
+        if mass is not None:
+            weights[sum(mass)] = 0
+            own = np.flatnonzero((present[:-1] == sum(mass)) | (present[1:] == sum(mass)))
+        below = np.cumsum(weights[present])[:-1]
+        n_bins = MAX_BINS - len(own)
+        targets = np.arange(1, n_bins) * (int(weights.sum()) / n_bins)
+        cuts = [int(np.argmin(np.abs(below - target))) for target in targets]
+        middles = middles[np.unique([*cuts, *own.tolist()]).astype(np.int64)]
+    if mass is None:
+        return _merged((0, *middles.tolist()), counts)
+    n_rest = len(index) - int(counts[sum(mass)])
+    return _merged((0, *middles.tolist()), counts, max(1, _MIN_SHARE_OF_REST * n_rest))
 
 
-def _merged(starts: tuple[int, ...], counts: Ints) -> tuple[int, ...]:
-    """Join bins of less than 0.5 % to their smaller neighbour, down to two bins."""
+def _merged(starts: tuple[int, ...], counts: Ints, least: float | None = None) -> tuple[int, ...]:
+    """Join bins of less than 0.5 % (or ``least``) to their smaller neighbour, down to two bins."""
+    least = _MIN_SHARE * float(counts.sum()) if least is None else least
     left = list(starts)
     while len(left) > 2:
         sizes = np.add.reduceat(counts, left)
         small = int(np.argmin(sizes))
-        if sizes[small] >= _MIN_SHARE * counts.sum():
+        if sizes[small] >= least:
             break
         with_next = small == 0 or (small < len(left) - 1 and sizes[small + 1] < sizes[small - 1])
         del left[small + 1 if with_next else small]

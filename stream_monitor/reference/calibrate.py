@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -20,6 +21,9 @@ from stream_monitor.reference.fixed_point import FIXED_POINT, Bools, Floats, Int
 from stream_monitor.reference.season import BinCalendar, Season, slots_of
 from stream_monitor.reference.season_proof import prove
 from stream_monitor.reference.transform import Transform
+
+MIN_REST: Final = 100
+"""Values off a point mass that can say how such values behave."""
 
 
 def with_channels(
@@ -77,6 +81,24 @@ def with_channels(
         channels=tuple(channels),
         calendar=calendar,
     )
+
+
+def with_rest(stated: FeatureReference, series: Mapping[SeriesChannel, Floats]) -> FeatureReference:
+    """Calibrate the channels of the values off a point mass, (n,) each; they know no season."""
+    table = Transform(stated)
+    asked = [series_block(values) for values in series.values()]
+    tau, block = (max(column) for column in zip(*asked, strict=True))
+    widening = widening_of(len(next(iter(series.values()))), tau)
+    rest: list[ChannelReference] = []
+    for channel, values in series.items():
+        lookup = table.table(channel)
+        reach = 0.0
+        if lookup is not None:
+            reach = reach_of(lookup / FIXED_POINT, float(values.mean()), None)
+        if reach:
+            rest.append(fit_channel(channel, values, int(block), reach, widening))
+    *others, validity = stated.channels
+    return msgspec.structs.replace(stated, channels=(*others, *rest, validity))
 
 
 def reach_of(values: Floats, mean: float, season: Season | None) -> float:

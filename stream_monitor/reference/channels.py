@@ -26,7 +26,9 @@ from stream_monitor.reference.feature import ChannelName, ChannelReference
 from stream_monitor.reference.fixed_point import Bools, Floats
 from stream_monitor.reference.season import Season
 
-SeriesChannel: TypeAlias = Literal["location", "spread", "mix", "product", "residual"]
+SeriesChannel: TypeAlias = Literal[
+    "location", "spread", "mix", "product", "residual", "rest", "rest_spread"
+]
 Z_LIMIT: Final = 8.0
 """Standardised block means are clipped here: one block cannot decide alone."""
 

@@ -12,7 +12,7 @@ import numpy as np
 from stream_monitor.drift.adwin_state import adwin_clock
 from stream_monitor.drift.adwin_state import check as check_adwin
 from stream_monitor.reference.bounds import ValueBounds
-from stream_monitor.reference.feature import ChannelReference, FeatureReference
+from stream_monitor.reference.feature import OF_REST, ChannelReference, FeatureReference
 from stream_monitor.reference.fixed_point import FIXED_POINT
 from stream_monitor.reference.relation import RelationReference
 from stream_monitor.reference.season import HOUR_MS, BinCalendar, Season
@@ -63,6 +63,8 @@ def check_feature(feature: FeatureReference) -> None:
     _check_bins(where, feature)
     channels = [channel.channel for channel in feature.channels]
     _require(len(set(channels)) == len(channels) >= 1, f"{where}: no channels, or one twice")
+    if feature.mass is None and not OF_REST.isdisjoint(channels):
+        raise ValueError(f"{where}: channels of the rest, and no value that most are")
     if (feature.calendar is None) != all(c.season is None for c in feature.channels):
         raise ValueError(f"{where}: a season without a calendar of its bins, or the reverse")
     _check_calendar(where, feature.calendar, len(feature.bin_counts))

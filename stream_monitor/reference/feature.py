@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 import numpy as np
@@ -13,7 +13,11 @@ from stream_monitor.reference.fixed_point import Floats, Ints
 from stream_monitor.reference.season import BinCalendar, Season
 
 FeatureKind: TypeAlias = Literal["numeric", "categorical", "boolean", "outcome"]
-ChannelName: TypeAlias = Literal["location", "spread", "mix", "validity", "product", "residual"]
+ChannelName: TypeAlias = Literal[
+    "location", "spread", "mix", "validity", "product", "residual", "rest", "rest_spread"
+]
+OF_REST: Final[frozenset[ChannelName]] = frozenset({"rest", "rest_spread"})
+"""Channels of the values that are not the one which more than half are."""
 
 
 class ChannelReference(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +108,16 @@ class FeatureReference(msgspec.Struct, frozen=True, kw_only=True):
     def quantiles(self) -> Floats:
         """Evenly spaced order statistics of a numeric feature, ascending, shape (K,)."""
         return np.frombuffer(self.order_statistics, dtype="<f8")
+
+    @property
+    def mass(self) -> tuple[int, int] | None:
+        """The run of order statistics, first and end, that more than half of them are; or none."""
+        quantiles = self.quantiles
+        if self.kind != "numeric" or not len(quantiles):
+            return None
+        middle = quantiles[len(quantiles) // 2]
+        first, end = (int(quantiles.searchsorted(middle, side)) for side in ("left", "right"))
+        return (first, end) if len(quantiles) < 2 * (end - first) < 2 * len(quantiles) else None
 
     @property
     def n_indices(self) -> int:

@@ -14,7 +14,7 @@ from producer.events import Prediction
 from producer.names import BadName, reference_of, require_name
 from stream_monitor.reference import bins
 from stream_monitor.reference.bounds import Range, bounds_of
-from stream_monitor.reference.calibrate import with_channels
+from stream_monitor.reference.calibrate import MIN_REST, with_channels, with_rest
 from stream_monitor.reference.categories import cross_fitted_scores, halves, ordered, vocabulary
 from stream_monitor.reference.channels import SeriesChannel
 from stream_monitor.reference.dependence import repeats
@@ -275,7 +275,7 @@ def _fit_numeric(
     )
     transform = Transform(scaled)
     index = transform.apply(known).index
-    starts = bins.numeric_bins(index, scaled.n_indices)
+    starts = bins.numeric_bins(index, scaled.n_indices, scaled.mass)
     counts = bins.bin_counts(index, starts, scaled.n_indices)
     again, longest_run = repeats(known)
     binned = msgspec.structs.replace(
@@ -289,7 +289,16 @@ def _fit_numeric(
     series: dict[SeriesChannel, Floats] = {"location": transform.location[index] / FIXED_POINT}
     if transform.spread is not None and ordered[0] < ordered[-1] and len(np.unique(index)) > 2:
         series["spread"] = transform.spread[index] / FIXED_POINT
-    return with_channels(binned, series, index, invalid, times_ms)
+    if transform.rest is None or transform.rest_spread is None:
+        return with_channels(binned, series, index, invalid, times_ms)
+    off = index[index != transform.mass]
+    if len(off) < MIN_REST:
+        return with_channels(binned, series, index, invalid, times_ms)
+    series.pop("spread", None)  # of the whole it says little more than the location
+    rest: dict[SeriesChannel, Floats] = {"rest": transform.rest[off] / FIXED_POINT}
+    if len(np.unique(off)) > 2:
+        rest["rest_spread"] = transform.rest_spread[off] / FIXED_POINT
+    return with_rest(with_channels(binned, series, index, invalid, times_ms), rest)
 
 
 def _fit_categorical(name: str, values: Column, times_ms: Ints | None) -> FeatureReference:

@@ -43,18 +43,23 @@ class Transform:
     """The tables of one feature, each by index, and the way to the index.
 
     ``location``, ``spread``, ``mix`` and ``residual`` are fixed-point channel values, ``bin`` the
-    distance bin.
+    distance bin.  Where more than half of the values are one, ``mass`` is its index, and ``rest``
+    and ``rest_spread`` are channel values of the others among themselves.
     Tables are shared between features where they are equal: do not write to them.
     """
 
     __slots__ = ("_apply", "_centre", "_index_of", "_quantiles", "_runs", "_scale",
-                 "bin", "location", "mix", "residual", "spread")  # fmt: skip
+                 "bin", "location", "mass", "mix", "residual", "rest", "rest_spread",
+                 "spread")  # fmt: skip
 
     def __init__(self, reference: FeatureReference) -> None:
         self.location: Ints
         self.spread: Ints | None
         self.mix: Ints | None = None
         self.residual: Ints | None = None
+        self.rest: Ints | None = None
+        self.rest_spread: Ints | None = None
+        self.mass = -1
         self.bin = _bin_table(reference.n_indices, reference.bin_starts)
         self._apply: Callable[[Column], Transformed]
         self._index_of: dict[str, int] = {}
@@ -64,6 +69,9 @@ class Transform:
             self._quantiles = reference.quantiles
             self._runs = _runs(self._quantiles)
             self._apply = self._apply_numeric
+            if (mass := reference.mass) is not None:
+                self.mass = sum(mass)
+                self.rest, self.rest_spread = _rest_scores(reference.n_indices, *mass)
         elif reference.kind == "boolean":
             self.location, self.spread = _boolean_table(), None
             self._apply = self._apply_boolean
@@ -84,7 +92,7 @@ class Transform:
         """The channel values by index; ``None`` where such a feature has no such channel."""
         tables = {
             "location": self.location, "spread": self.spread, "mix": self.mix,
-            "residual": self.residual,
+            "residual": self.residual, "rest": self.rest, "rest_spread": self.rest_spread,
         }  # fmt: skip
         return tables.get(channel)
 
@@ -142,6 +150,17 @@ def _normal_scores(n_indices: int) -> tuple[Ints, Ints]:
     """
     u = np.arange(n_indices) / (n_indices - 1)
     g = ndtri(np.clip(u, _TAIL, 1 - _TAIL))
+    return _shared(to_fixed(g)), _shared(to_fixed(np.minimum(g * g, _MAX_SPREAD)))
+
+
+@lru_cache(maxsize=256)
+def _rest_scores(n_indices: int, first: int, end: int) -> tuple[Ints, Ints]:
+    """As `_normal_scores`, where the order statistics from first to end are left out."""
+    places = np.arange(n_indices)
+    n_rest = (n_indices - 1) // 2 - (end - first)
+    u = np.where(places <= first + end, np.minimum(places, 2 * first), places - 2 * (end - first))
+    tail = max(_TAIL, 1 / (4 * n_rest))
+    g = ndtri(np.clip(u / (2 * n_rest), tail, 1 - tail))
     return _shared(to_fixed(g)), _shared(to_fixed(np.minimum(g * g, _MAX_SPREAD)))
 
 

@@ -10,6 +10,7 @@ from scipy.special import ndtr, ndtri
 
 from tests.benchmarks.detection.streams import (
     MIX,
+    N_REFERENCE,
     SEASON_SHARE,
     Column,
     Floats,
@@ -29,6 +30,8 @@ class Change(NamedTuple):
     shares of the second and third category, 25 % and 20 %.  ``missing`` and ``unseen`` are the
     shares of such values afterwards, ``missing_before`` before.  ``hidden``: so many of all events,
     those of the lowest values or the first categories, are missing, or sent under a new name.
+    ``odd`` is the share of values that are something else afterwards: ``odd_value``, or without
+    one anything from 1e9 on.  ``times`` multiplies values.
     """
 
     name: str
@@ -40,6 +43,9 @@ class Change(NamedTuple):
     missing: float = 0.0
     unseen: float = 0.0
     hidden: float = 0.0
+    odd: float = 0.0
+    odd_value: float | None = None
+    times: float = 1.0
 
 
 def column_of(
@@ -59,6 +65,11 @@ def column_of(
     gone = after & (z < ndtri(change.hidden))
     if isinstance(column, np.ndarray):
         lost = chance < np.where(after, change.missing, change.missing_before)
+        column = np.where(after, change.times * column, column)
+        if change.odd:
+            anything = rng.uniform(1e9, 1e10, len(z))
+            odd = anything if change.odd_value is None else change.odd_value
+            column = np.where(after & (rng.random(len(z)) < change.odd), odd, column)
         return np.where(gone | lost, np.nan, column)
     if change.swap:
         # Every fifth of the category with 25 % turns into the one with 20 %: 5 points move.
@@ -78,8 +89,14 @@ def divergence(stream: Stream, change: Change) -> float:
     if change.missing:
         return _of_shares((1 - change.missing, change.missing),
                           (1 - change.missing_before, change.missing_before))  # fmt: skip
-    if change.unseen or change.hidden:
-        return math.inf
+    if change.odd:  # against one event in as many as the reference has
+        return _of_shares((1 - change.odd, change.odd), (1 - 1 / N_REFERENCE, 1 / N_REFERENCE))
+    if change.times != 1.0:  # of the part that is not zero, an exponential one
+        return (change.times - 1 - math.log(change.times)) * 0.05
+    return math.inf if change.unseen or change.hidden else _of_latent(stream, change)
+
+
+def _of_latent(stream: Stream, change: Change) -> float:
     shares = shares_of(stream.shape)
     if change.swap:
         first, second, third, *rest = MIX

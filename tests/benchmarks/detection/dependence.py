@@ -18,8 +18,9 @@ from stream_monitor.drift.signal import Signal
 from stream_monitor.reference.fit import fit_feature
 from stream_monitor.reference.pairs import fit_relations
 from stream_monitor.reference.transform import Transform
-from tests.benchmarks.detection.measure import N_QUIET, N_REFERENCE, quantile
+from tests.benchmarks.detection.measure import N_QUIET, quantile
 from tests.benchmarks.detection.streams import (
+    N_REFERENCE,
     Dependence,
     Floats,
     Ints,

@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from tests.benchmarks.detection.changes import Change, column_of
-from tests.benchmarks.detection.measure import N_QUIET, N_REFERENCE, quantile
-from tests.benchmarks.detection.streams import Stream, latent
+from tests.benchmarks.detection.measure import N_QUIET, quantile
+from tests.benchmarks.detection.streams import N_REFERENCE, Stream, latent
 from tests.benchmarks.detection.watch import Watch
 
 _PART: Final = 2_000

@@ -11,10 +11,9 @@ from scipy.stats import poisson as poisson_law
 
 from tests.benchmarks.detection.changes import Change, column_of, lorden_bound
 from tests.benchmarks.detection.rivals import RIVALS, Rival, alarms
-from tests.benchmarks.detection.streams import EVENTS_PER_DAY, Column, Stream, latent, seen
+from tests.benchmarks.detection.streams import N_REFERENCE, Column, Stream, latent, seen
 from tests.benchmarks.detection.watch import BUDGET, Watch
 
-N_REFERENCE: Final = 7 * EVENTS_PER_DAY  # 10,080 events: whole days
 N_QUIET: Final = 2_500
 _CHUNK: Final = 2_000
 _PART: Final = 100_000

@@ -12,6 +12,7 @@ SHAPES: Final[tuple[Shape, ...]] = (
     "normal", "zero-inflated", "Poisson 2", "Bernoulli .01", "Bernoulli .05", "Bernoulli .5",
     "5 categories", "200 categories",
 )  # fmt: skip
+RANGED: Final[tuple[Shape, ...]] = ("normal", "lognormal", "Pareto", "t2", "zero-inflated")
 DEPENDENCE: Final[tuple[Dependence, ...]] = ("iid", "AR .5", "AR .9", "season")
 CONTINUOUS: Final = (
     Stream("normal"), Stream("normal", scale=1e-3), Stream("normal", scale=1e6),
@@ -27,6 +28,12 @@ MISSING: Final = Change("missing 1 to 5 %", missing_before=0.01, missing=0.05)
 HIDDEN: Final = tuple(
     Change(f"lowest {share:.0%} gone", hidden=share) for share in (0.05, 0.3, 0.6)
 )
+ODD: Final = (
+    *(Change(f"{share:.1%} are -999", odd=share, odd_value=-999.0) for share in (0.005, 0.04)),
+    *(Change(f"{share:.1%} beyond 1e9", odd=share) for share in (0.005, 0.04)),
+    Change("0.5% are 0.25", odd=0.005, odd_value=0.25),
+)
+NOT_ZERO_TREBLES: Final = Change("what is not zero trebles", times=3.0)
 
 TURNS: Final = (
     Turn(Pairing(0.6), -0.6, 32), Turn(Pairing(0.6), 0.0, 80), Turn(Pairing(0.6), 0.3, 228),
@@ -88,12 +95,17 @@ def full() -> Plan:
     cells.append(Cell(Stream("5 categories"), SWAP, asked=4080))
     cells.append(Cell(Stream("5 categories"), UNSEEN, asked=1144))
     cells.append(Cell(Stream(), MISSING, asked=376))
+    cells += [Cell(Stream(shape), odd) for shape in RANGED for odd in ODD]
+    cells.append(Cell(Stream("95 % zeros"), NOT_ZERO_TREBLES))
     for dependence in DEPENDENCE[1:]:
         cells += [
             Cell(Stream(dependence=dependence), change, 40_000)
             for change in (*SHIFTS[1:], WIDER, RAMP)
         ]
     stationary = tuple(Stream(shape, kind) for shape in SHAPES for kind in DEPENDENCE)
+    # Ranges know no ranks: their tails are those of each shape.
+    stationary += tuple(Stream(shape, kind) for shape in RANGED[1:4] for kind in DEPENDENCE[:3])
+    stationary += tuple(Stream("95 % zeros", kind) for kind in DEPENDENCE)
     lasting = [Lasting(Stream(shape), shift) for shape in ("normal", *SHAPES[1:])
                for shift in SHIFTS[2:]]  # fmt: skip
     lasting += [Lasting(Stream(shape), SHIFTS[1]) for shape in ("normal", "lognormal", "t2")]
@@ -121,6 +133,8 @@ def quick() -> Plan:
         *(Stream(dependence=kind) for kind in DEPENDENCE),
         Stream("200 categories"),
         Stream("Bernoulli .01"),
+        Stream("Pareto"),
+        Stream("95 % zeros"),
     )
     cells = (
         *(Cell(Stream(), change) for change in SHIFTS[1:]),
@@ -129,6 +143,8 @@ def quick() -> Plan:
         Cell(Stream("5 categories"), SWAP, asked=4080),
         Cell(Stream(), MISSING, asked=376),
         Cell(Stream(dependence="season"), SHIFTS[2]),
+        *(Cell(Stream(), odd) for odd in ODD),
+        Cell(Stream("95 % zeros"), NOT_ZERO_TREBLES),
     )
     lasting = (
         Lasting(Stream(), SHIFTS[2]),

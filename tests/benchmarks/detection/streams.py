@@ -19,13 +19,14 @@ Ints: TypeAlias = NDArray[np.int64]
 Column: TypeAlias = Floats | list[Any]
 Dependence: TypeAlias = Literal["iid", "AR .5", "AR .9", "season"]
 Shape: TypeAlias = Literal[
-    "normal", "lognormal", "Pareto", "t2", "zero-inflated", "Poisson 2",
+    "normal", "lognormal", "Pareto", "t2", "zero-inflated", "95 % zeros", "Poisson 2",
     "Bernoulli .01", "Bernoulli .05", "Bernoulli .5", "5 categories", "200 categories",
 ]  # fmt: skip
 
 DAY_MS: Final = 86_400_000
 EVENTS_PER_DAY: Final = 1_440
 """So a reference of 10,000 events covers just under seven days."""
+N_REFERENCE: Final = 7 * EVENTS_PER_DAY  # 10,080 events: whole days
 SEASON_SHARE: Final = 1 / 3  # of the variance: a sine as strong as the noise is
 _PHI: Final[dict[Dependence, float]] = {"AR .5": 0.5, "AR .9": 0.9}
 _WARM_UP: Final = 200
@@ -126,6 +127,9 @@ _CONTINUOUS: Final[dict[Shape, Callable[[Floats], Floats]]] = {
     "Pareto": _pareto,
     "t2": _student_t2,
     "zero-inflated": lambda z: np.where(z < ndtri(0.7), 0.0, np.exp(z)),
+    "95 % zeros": lambda z: np.where(
+        z < ndtri(0.95), 0.0, -np.log(np.clip(20 * ndtr(-z), 1e-300, 1))
+    ),
 }
 
 

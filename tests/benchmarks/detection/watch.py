@@ -32,9 +32,10 @@ class Watch:
 
     def __init__(self, reference: Column) -> None:
         fitted = fit_feature("x", reference, times_ms=times_ms(0, len(reference)))
-        arl0 = arl0_events(BUDGET, 2 * len(fitted.channels))
+        n_ranges = fitted.bounds is not None
+        arl0 = arl0_events(BUDGET, 2 * (len(fitted.channels) + n_ranges))
         self.channel_arl0 = arl0 / 2
-        self.series = Series(fitted, "data", arl0, EpisodePolicy())
+        self.series = Series(fitted, "data", arl0, EpisodePolicy(), bounds=fitted.bounds)
         self._detectors = _Listening(fitted, self.series.transform, arl0)
         self.series.detectors = self._detectors
         self._seen = len(reference)
@@ -60,4 +61,10 @@ class Watch:
             [d.verdict.offset - first for d in decisions if d.verdict.phase == phase]
             for phase in ("started", "recovered")
         )
-        return [signal.position for signal in self._detectors.heard], self.started
+        signals = [signal.position for signal in self._detectors.heard]
+        signals += [
+            d.verdict.offset - first
+            for d in decisions
+            if d.track == "range" and d.verdict.phase == "started"
+        ]
+        return sorted(signals), self.started
