@@ -28,14 +28,17 @@ from stream_monitor.reference.bounds import ValueBounds
 from stream_monitor.reference.fixed_point import FIXED_POINT, Bools, Floats, Ints
 from stream_monitor.reference.transform import Transform
 
-REST_EVENTS: Final = 32  # that must be as they were
+REST_EVENTS: Final = 16  # that must be as they were
 _MOVED: Final = 1.5  # normal scores; what moves some percent of values outside moves all by more
 _SPREAD: Final = 3.0
 _NAMED: Final = 3
 _RECENT: Final = 64
 _UNIT: Final = 1 << 20  # of a log-likelihood ratio
-_OVER: Final = 6.0  # the logarithm of how much likelier it must be that odd values are few
-_FEW: Final = 8.0  # times fewer than there were
+_MANY: Final = 0.3  # of what was found
+_LEAST_MANY: Final = 0.1
+_ENOUGH: Final = 16
+_OVER: Final = 5.0  # the logarithm of how much likelier it must be that odd values are few
+_FEW: Final = 4.0  # times fewer than there were
 _ENDLESS: Final = 1e300
 
 
@@ -120,6 +123,7 @@ class OddValues:
         self._begun = 0  # the event at which the first odd one came
         self._weighed: list[int] | None = None  # events, the rest of them, two sums of their scores
         self._share = self._path = self._last = 0  # of an open one: of 2^20; towards its end
+        self._opened = self._counted = 0  # since when, and how many odd ones, up to `_ENOUGH`
 
     def _odd(self, values: Floats) -> Bools:
         outside = (values < self._bounds.low) | (values > self._bounds.high)
@@ -214,31 +218,46 @@ class OddValues:
         self.is_open = True
         self._share = max(1, min(_UNIT, round(rate * _UNIT)))
         self._path, self._last = 0, self._n + end - 1
+        self._opened, self._counted = self._n + end, 0
         says = words(values, self._share / _UNIT, self._bounds.low, self._bounds.high)
         up = sum(value > self._bounds.high for value in values) * 2 > len(values)
         n_events = self._n + end - self._begun
         return OddChange(end, True, says, n_events, min(n_odd, n_events), up)  # noqa: FBT003
 
     def _until_over(self, values: Floats, at: int) -> tuple[int, OddChange | None]:
-        """The sum of log-likelihood ratios of few odd values against half as many as there were."""
-        share = self._share / _UNIT / 2
-        few = min(share / 2, max(self._bounds.rate / self._bounds.span_events, 2 * share / _FEW))
+        """The sum of log-likelihood ratios of few odd values against many.
+
+        Many are a third of what was found; but a tenth as long as that is a handful which came
+        together, and counted again once there are `_ENOUGH`.
+        """
+        few_known = self._counted < _ENOUGH
+        share = (_LEAST_MANY if few_known else _MANY) * self._share / _UNIT
+        few = min(share / 2, max(self._bounds.rate / self._bounds.span_events, share / _FEW))
         gain = max(1, round(math.log((1 - few) / (1 - share)) * _UNIT))
         cost, goal = round(math.log(share / few) * _UNIT), round(_OVER * _UNIT)
         odd = self._odd(values[at:])
+        missing = _ENOUGH - self._counted
+        recount = few_known and int(np.count_nonzero(odd)) >= missing
+        if recount:
+            odd = odd[: int(np.flatnonzero(odd)[missing - 1]) + 1]
+        stop = at + len(odd)
         hits = np.flatnonzero(odd) + at + self._n
         gaps = np.diff(hits, prepend=self._last) - 1
         paths = np.cumsum(gain * gaps - cost)
         after = np.maximum(self._path, np.maximum.accumulate(-paths)) + paths if len(hits) else hits
         peaks = np.append(self._path, after) + gain * np.append(
-            gaps, self._n + len(values) - 1 - (int(hits[-1]) if len(hits) else self._last)
+            gaps, self._n + stop - 1 - (int(hits[-1]) if len(hits) else self._last)
         )
         over = np.flatnonzero(peaks >= goal)
         if not len(over):
             if len(hits):
                 self._path, self._last = int(after[-1]), int(hits[-1])
-            self.latest[at:] = odd
-            return len(values), None
+            self._counted = min(_ENOUGH, self._counted + len(hits))
+            if recount:
+                since = max(1, self._n + stop - self._opened)
+                self._share, self._path = max(1, _UNIT * _ENOUGH // since), 0
+            self.latest[at:stop] = odd
+            return stop, None
         k = int(over[0])
         path, last = (int(after[k - 1]), int(hits[k - 1])) if k else (self._path, self._last)
         end = last + -(-(goal - path) // gain) + 1 - self._n
@@ -264,7 +283,10 @@ class OddValues:
 
     def snapshot(self) -> list[Any]:
         """All that changes, as plain data."""
-        opened = [self.is_open, self.flagged, self._share, self._path, self._last]
+        opened = [
+            self.is_open, self.flagged, self._share, self._path, self._last, self._opened,
+            self._counted,
+        ]  # fmt: skip
         repeated = None if self._repeated is None else self._repeated.snapshot()
         recent = [list(each) for each in self._recent]
         weighed = self._weighed
@@ -277,7 +299,8 @@ class OddValues:
         self._n, self._begun, recent, weighed, opened, outside, repeated = data
         self._recent = [(place, value) for place, value in recent]
         self._weighed = None if weighed is None else list(weighed)
-        self.is_open, self.flagged, self._share, self._path, self._last = opened
+        self.is_open, self.flagged, self._share, self._path, self._last, *counted = opened
+        self._opened, self._counted = counted
         if (repeated is None) != (self._repeated is None):
             raise ValueError("what repeats does not fit the bounds of its reference")
         if self.is_open and not 0 < self._share <= _UNIT:

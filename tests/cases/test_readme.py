@@ -104,6 +104,18 @@ def test_d4_a_value_that_was_never_there_and_repeats_is_no_chance() -> None:
     assert found["explanation"].startswith("3.4% of values are -999, none before")
 
 
+def test_d4_is_found_by_replay_too(tmp_path: Path) -> None:
+    profile = tmp_path / "p.json"
+    reference = DATA / "D4_sentinel.ref.parquet"
+    assert run("profile", "build", reference, *MODEL, "-o", profile).code == 0
+    said = run("replay", DATA / "D4_sentinel.cur.parquet", "--reference", profile, "--json")
+    assert said.code == 0
+    *episodes, _ = [json.loads(line) for line in said.out.splitlines()]
+    ((feature, kind, says),) = [(e["feature"], e["kind"], e["explanation"]) for e in episodes]
+    assert (feature, kind) == ("c", "quality")
+    assert "% of values are -999" in says
+
+
 def test_f2_seconds_as_text_are_seconds() -> None:
     file = DATA / "F2_epoch_text.jsonl"
     said = run("replay", file, "--time", "at", "--reference", "first:400", "--json")

@@ -112,6 +112,19 @@ def test_it_is_over_when_none_comes_any_more() -> None:
     assert 3_000 <= phases[1][1] <= 3_000 + 3 * (phases[0][1] - 1_000) + 500
 
 
+@pytest.mark.parametrize("share", [0.3, 0.04, 0.005])
+def test_it_is_one_episode_as_long_as_they_come(share: float) -> None:
+    phases = []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        values = rng.normal(50, 10, round(200 / share))
+        values[rng.random(len(values)) < share] = -999.0
+        phases += [
+            phase for phase, *_ in of_range(told(watched(rng.normal(50, 10, 5_000)), values))
+        ]
+    assert phases == ["started"] * 10
+
+
 @pytest.mark.parametrize(("shift", "spread"), [(4.0, 1.0), (6.0, 1.0), (12.0, 1.0), (0.0, 4.0)])
 def test_a_population_that_moved_is_drift_and_no_odd_values(shift: float, spread: float) -> None:
     rng = np.random.default_rng(5)

@@ -96,7 +96,7 @@ def full() -> Plan:
     cells.append(Cell(Stream("5 categories"), UNSEEN, asked=1144))
     cells.append(Cell(Stream(), MISSING, asked=376))
     cells += [Cell(Stream(shape), odd) for shape in RANGED for odd in ODD]
-    cells.append(Cell(Stream("95 % zeros"), NOT_ZERO_TREBLES))
+    cells.append(Cell(Stream("95 % zeros"), NOT_ZERO_TREBLES, asked=1000))
     for dependence in DEPENDENCE[1:]:
         cells += [
             Cell(Stream(dependence=dependence), change, 40_000)
@@ -144,7 +144,7 @@ def quick() -> Plan:
         Cell(Stream(), MISSING, asked=376),
         Cell(Stream(dependence="season"), SHIFTS[2]),
         *(Cell(Stream(), odd) for odd in ODD),
-        Cell(Stream("95 % zeros"), NOT_ZERO_TREBLES),
+        Cell(Stream("95 % zeros"), NOT_ZERO_TREBLES, asked=1000),
     )
     lasting = (
         Lasting(Stream(), SHIFTS[2]),

@@ -75,7 +75,7 @@ def within(row: Delays) -> bool | None:
     """
     if row.asked is not None:
         return row.median is not None and row.median <= _CHANCE * row.asked
-    if row.change.odd or row.change.times != 1.0:
+    if row.change.odd:
         bound = row.bound or 0.0
         return row.median is not None and row.median <= _ODD_SLACK * bound + _ODD_EVENTS
     asked = row.stream.dependence == "iid" and row.change.shift and not row.change.ramp_events
