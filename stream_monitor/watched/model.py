@@ -469,7 +469,6 @@ class WatchedModel:
             warm_up.restore(_below(parts, f"warm-up|{escape(version)}|"))
             self.warm_ups[version] = warm_up
         known = {version: watched.idle for version, watched in self.versions.items()}
-        self.places.restore(parts.get("places"), known | dict.fromkeys(warm_ups, False))
         self.labels = Labels.restore(self._spec.labels, _below(parts, "labels|"))
         self.register.restore(parts["register"])
         self.flow.restore(_below(parts, "flow|"))
@@ -479,6 +478,7 @@ class WatchedModel:
         self.coverage.waits = bool(self._uncovered)
         self._stored = set(parts)
         self.clean()
+        self.places.restore(parts.get("places"), known | dict.fromkeys(warm_ups, False))
 
 
 def _below(parts: dict[str, Any], prefix: str) -> dict[str, Any]:

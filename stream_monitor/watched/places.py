@@ -34,7 +34,7 @@ class Places:
         self.champion: str | None = None
         self._announced_ms: dict[str, int] = {}
         self._updates: dict[str, int] = {}  # hash of the id of each version's last one
-        self._dirty = False
+        self._dirty = True  # nothing stored is state of before
 
     def is_repeat(self, update: ModelUpdate) -> bool:
         """Whether it is the last update of its version once more, however long ago that was."""
@@ -170,4 +170,4 @@ class Places:
         elif any(known.values()):
             serve = [version for version, retired in known.items() if not retired]
             self.champion = serve[-1] if serve else None
-        self.clean()
+        self._dirty = not isinstance(data, dict)  # or the next restart would judge anew

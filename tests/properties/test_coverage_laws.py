@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import msgspec
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from producer.codec import encode
@@ -153,6 +153,13 @@ def fold(
 @settings(
     max_examples=20, deadline=None, suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.generate],
+)  # fmt: skip
+@example(  # nothing is announced, and a version is idle where a new process takes over
+    history=[
+        Step("events", "m", "4", 0, 342), Step("hours", "m", "3", 0, 96),
+        Step("events", "m", "1", 0, 178), Step("events", "m", "4", 0, 172),
+    ],
+    cuts=[506, 126, 308, 1300],
 )  # fmt: skip
 @given(history=steps, cuts=st.lists(st.integers(0, 5_000), max_size=6))
 def test_every_accepted_event_is_watched_or_has_a_reason_that_is_reported(
