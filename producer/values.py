@@ -17,6 +17,7 @@ from uuid import UUID
 from producer.events import Prediction, Value
 
 _PLAIN: Final = frozenset({float, str, bool, type(None)})
+_NAMES: Final = frozenset({str})
 _MISSING: Final = frozenset({"NAType", "NaTType"})  # of pandas
 _AS_TEXT: Final = frozenset({"Interval", "Period"})  # of pandas
 _TEXT_MODULES: Final = frozenset({"ipaddress", "pathlib"})
@@ -100,15 +101,14 @@ def _foreign(value: Any, kind: type) -> Value:
     raise Unfit(f"a {name} is no value")
 
 
-def values_of(values: Mapping[Any, Any]) -> dict[str, Value]:
-    """Named values as the log has them.
+def values_of(values: dict[Any, Any]) -> dict[str, Value]:
+    """Named values as the log has them; the very same dictionary where they are so already.
 
     Raises:
         Unfit: one of them is no value; the text names it.
     """
-    kinds = set(map(type, values.values()))
-    if kinds <= _PLAIN and set(map(type, values)) <= {str}:
-        return dict(values)
+    if _PLAIN.issuperset(map(type, values.values())) and _NAMES.issuperset(map(type, values)):
+        return values
     found: dict[str, Value] = {}
     for key, value in values.items():
         name = name_of(key)

@@ -252,6 +252,7 @@ def examine_trainer(settings: Settings, *, now_ms: int) -> Finding:
 def examine_placement(settings: Settings, client: Redis, n_partitions: int) -> list[Finding]:
     """Whether models are watched where their events belong, and the newest records lie there."""
     from driftline.commands.status import read_monitors  # noqa: PLC0415 - light imports
+    from driftline.lookalikes import twins_of  # noqa: PLC0415 - light imports
     from driftline.placement_report import finding_of, settled_ms, splits_of  # noqa: PLC0415
     from stream_monitor.errors import CorruptState  # noqa: PLC0415
 
@@ -262,6 +263,7 @@ def examine_placement(settings: Settings, client: Redis, n_partitions: int) -> l
         unread = Finding(check="placement", level="warning", found=str(error), fix=fix)
         return [unread, examine_routing(settings, n_partitions, {})]
     return [
+        *findings.judge_names(twins_of(monitors)),
         finding_of(splits_of(monitors, n_partitions)),
         examine_routing(settings, n_partitions, settled_ms(monitors)),
     ]

@@ -364,6 +364,20 @@ def judge_episodes(alerts: Iterable[DriftAlert]) -> list[Finding]:
     return found
 
 
+def judge_names(twins: Sequence[str]) -> list[Finding]:
+    """Names that look alike: one thing that is watched as two, each on a part of its events."""
+    if not twins:
+        return []
+    return [
+        Finding(
+            check="names",
+            level="warning",
+            found=f"names that look alike and are not the same: {'; '.join(twins)}",
+            fix="send one of them; names are never normalised, so each is watched by itself",
+        )
+    ]
+
+
 def judge_dead_letters(count: int, reasons: Sequence[str]) -> Finding:
     """What was refused.  ``reasons`` are those of the newest letters, oldest first."""
     if not count:
