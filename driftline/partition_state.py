@@ -12,6 +12,7 @@ from stream_monitor.state.envelope import open_
 from stream_monitor.state.fold import STATE
 from stream_monitor.state.redis_store import partition_key
 from stream_monitor.state.store import STOPPED
+from stream_monitor.worker_note import WorkerNote, living, read_notes, workers_key
 
 _COUNTERS: Final = f"{STATE}counters"
 KIND: Final = "monitor"
@@ -23,6 +24,12 @@ class Hashes(Protocol):
 
     def hmget(self, name: str, keys: list[str]) -> Any: ...  # noqa: D102 - Redis says it
     def hkeys(self, name: str) -> Any: ...  # noqa: D102
+
+
+class AllFields(Protocol):
+    """The part of a Redis client that `read_workers` uses."""
+
+    def hgetall(self, name: str) -> Any: ...  # noqa: D102 - Redis says it
 
 
 class Keys(Protocol):
@@ -78,6 +85,15 @@ def read_partition(redis: Hashes, topic: str, partition: int) -> PartitionState:
         seen_ms=int(float(seen or 0)) or None,
         stopped=(stopped or b"").decode("utf-8", "replace"),
     )
+
+
+def read_workers(redis: AllFields, topic: str, now_ms: int) -> list[WorkerNote]:
+    """The workers that live, as they note it themselves."""
+    stored = {
+        name.decode("utf-8", "replace"): value
+        for name, value in redis.hgetall(workers_key(topic)).items()
+    }
+    return living(read_notes(stored), now_ms)
 
 
 def _counters(blob: bytes) -> Counters:

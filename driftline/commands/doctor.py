@@ -65,6 +65,7 @@ def examine(settings: Settings) -> tuple[list[Finding], int]:
     log = settings.topics.events
     if log in partitions:
         found += examine_log(settings, client)
+        found.append(examine_workers(settings, client, partitions[log]))
         found += examine_coverage(settings, client, partitions[log])
         found += examine_transactions(settings, now_ms=round(time.time() * 1000))
         found += examine_placement(settings, client, partitions[log])
@@ -198,6 +199,14 @@ def examine_coverage(settings: Settings, client: Redis, n_partitions: int) -> li
 
     report = read_coverage(client, settings.topics.events, range(n_partitions))
     return findings.judge_coverage(report.models)
+
+
+def examine_workers(settings: Settings, client: Redis, n_partitions: int) -> Finding:
+    """The workers that live, and those of them that own nothing."""
+    from driftline.partition_state import read_workers  # noqa: PLC0415 - light imports
+
+    notes = read_workers(client, settings.topics.events, round(time.time() * 1000))
+    return findings.judge_workers(notes, n_partitions)
 
 
 def examine_transactions(settings: Settings, *, now_ms: int) -> list[Finding]:

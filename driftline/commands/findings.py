@@ -12,6 +12,7 @@ import msgspec
 if TYPE_CHECKING:
     from driftline.coverage import ModelCoverage
     from stream_monitor.contracts import DriftAlert
+    from stream_monitor.worker_note import WorkerNote
 
 Level: TypeAlias = Literal["ok", "warning", "problem"]
 
@@ -246,6 +247,22 @@ def judge_partition(standing: Standing) -> Finding:
         if at.waiting:
             found += f", {at.waiting} alerts or windows about to be published"
     return Finding(check=f"partition {at.partition}", level=level, found=found, fix=fix)
+
+
+def judge_workers(notes: Sequence[WorkerNote], n_partitions: int) -> Finding:
+    """Whether each living worker has something to do."""
+    check = "workers"
+    idle = [note for note in notes if not note.partitions]
+    if not idle:
+        return Finding(check=check, level="ok", found=f"{len(notes)} running")
+    named = ", ".join(f"{note.host} (pid {note.pid})" for note in idle)
+    return Finding(
+        check=check,
+        level="warning",
+        found=f"{len(idle)} of {len(notes)} own no partition of {n_partitions}: {named}",
+        fix="keep them as standbys, stop them, or `driftline topics grow`; one that was just "
+        "started takes its share within 15 s",
+    )
 
 
 def judge_transaction(

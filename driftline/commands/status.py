@@ -58,6 +58,7 @@ def status(
     report = read_coverage(redis, topic, sorted(ends))
     data = {
         "topic": topic,
+        "as_of_ms": round(time.time() * 1000),
         "partitions": [partition_row(state, ends[state.partition]) for state in states],
         "models": with_units(
             model_rows(monitor.levels() for monitor in monitors),
@@ -67,6 +68,7 @@ def status(
         "coverage": report.models,
         "estimates": [msgspec.to_builtins(row) for row in estimate_rows(monitors)],
         "windows": _windows(redis, settings),
+        "workers": worker_rows(redis, topic),
         "trainer": trainer_row(settings),
         "placement": placement_row(monitors, len(ends)),
     }
@@ -107,6 +109,43 @@ def placement_lines(placement: Mapping[str, Any]) -> list[str]:
         was = "" if placement["before"] is None else f", {placement['before']} before"
         lines.insert(0, f"placement: {placement['partitions']} partitions{was}")
     return lines
+
+
+def owner_text(row: Mapping[str, Any], workers: Iterable[Mapping[str, Any]], now_ms: int) -> str:
+    """Who owns a partition, and whether its owner lives.
+
+    >>> owner_text({"owner": "ab12", "seen_ms": 60_000, "stopped": ""}, [], 240_000)
+    'nobody: its owner was last seen 3 min ago'
+    >>> owner_text({"owner": "ab12", "seen_ms": None, "stopped": ""}, [], 240_000)
+    'nobody: its last owner gave it up'
+    """
+    from driftline.commands.findings import SILENT_MS, span  # noqa: PLC0415 - light imports
+
+    member = row["owner"]
+    if member is None:
+        return "nobody yet"
+    if row["stopped"]:
+        return f"stopped: {row['stopped']}"
+    if row["seen_ms"] is None:
+        return "nobody: its last owner gave it up"
+    if now_ms - row["seen_ms"] > SILENT_MS:
+        return f"nobody: its owner was last seen {span(now_ms - row['seen_ms'])} ago"
+    known = [f"{each['host']} pid {each['pid']}" for each in workers if each["member"] == member]
+    return known[0] if known else str(member)
+
+
+def worker_rows(redis: Redis, topic: str) -> list[dict[str, Any]]:
+    """The workers that live: where, what they own, how long ago they wrote, their pages."""
+    from driftline.partition_state import read_workers  # noqa: PLC0415 - light imports
+
+    now_ms = round(time.time() * 1000)
+    return [
+        {
+            **msgspec.structs.asdict(note),
+            "silent_ms": max(0, now_ms - note.time_ms),
+        }
+        for note in read_workers(redis, topic, now_ms)
+    ]
 
 
 def trainer_row(settings: Settings) -> dict[str, Any] | None:
@@ -279,7 +318,7 @@ def table_of(data: Mapping[str, Any], coverage: Sequence[str] = ()) -> list[str]
     lines = [f"{data['topic']}", "  partition      next       end       lag  owner"]
     lines += [
         f"  {row['partition']:>9}  {_position(row['next']):>8}  {row['end']:>8}  {row['lag']:>8}  "
-        f"{row['owner'] or 'nobody yet'}"
+        f"{owner_text(row, data.get('workers', ()), data.get('as_of_ms', 0))}"
         for row in data["partitions"]
     ]
     lines += placement_lines(data["placement"]) if "placement" in data else []
@@ -298,6 +337,7 @@ def table_of(data: Mapping[str, Any], coverage: Sequence[str] = ()) -> list[str]
     if estimates := data.get("estimates"):
         lines.append("error without labels")
         lines += [f"  {estimate_line(row)}" for row in estimates]
+    lines += worker_lines(data.get("workers", ()))
     lines += trainer_lines(data)
     lines.append("closed windows")
     for row in data["windows"]:
@@ -311,6 +351,29 @@ def table_of(data: Mapping[str, Any], coverage: Sequence[str] = ()) -> list[str]
     if not data["windows"]:
         lines.append("  none yet")
     return lines
+
+
+def worker_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the table says of the workers.
+
+    >>> row = {"host": "a", "pid": 7, "partitions": [0, 2], "silent_ms": 3_000, "web": ""}
+    >>> worker_lines([row, row | {"partitions": [], "web": "127.0.0.1:8766"}])
+    ['workers', '  a pid 7: partitions 0, 2; seen 3 s ago', \
+'  a pid 7: owns no partition; seen 3 s ago; pages at 127.0.0.1:8766']
+    >>> worker_lines([])
+    ['workers', '  none is running: nothing is watched']
+    """
+    from driftline.commands.findings import span  # noqa: PLC0415 - light imports
+
+    lines = ["workers"]
+    for row in rows:
+        numbers = ", ".join(str(p) for p in row["partitions"])
+        owns = f"partitions {numbers}" if numbers else "owns no partition"
+        web = f"; pages at {row['web']}" if row["web"] else ""
+        lines.append(
+            f"  {row['host']} pid {row['pid']}: {owns}; seen {span(row['silent_ms'])} ago{web}"
+        )
+    return lines if rows else [*lines, "  none is running: nothing is watched"]
 
 
 def trainer_lines(data: Mapping[str, Any]) -> list[str]:

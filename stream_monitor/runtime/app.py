@@ -26,6 +26,7 @@ from stream_monitor.runtime.ticks import LOOK_EVERY_S
 from stream_monitor.runtime.topology import LOOK_EVERY_S as TOPOLOGY_EVERY_S
 from stream_monitor.runtime.transport import LogConsumer, LogTransport
 from stream_monitor.runtime.watchdog import Reading
+from stream_monitor.runtime.worker_announcer import NOTE_EVERY_S
 from stream_monitor.settings import Settings
 from stream_monitor.state.fold import FoldFactory
 from stream_monitor.state.store import StateStore, WrongStore
@@ -106,6 +107,8 @@ class MonitorApp(faust.App):
         self._every(LAG_EVERY_S, self._report_lag)
         self._every(ADVISE_EVERY_S, self._advise)
         self._every(HEALTH_EVERY_S, self.rooms.health.look)
+        await self.rooms.announcer.write()
+        self._every(NOTE_EVERY_S, self.rooms.announcer.write)
         self._every(transactions.LOOK_EVERY_S, self._look_for_transactions)
         self._every(TRIM_EVERY_S, give_back)
         await super().on_start()
@@ -116,6 +119,7 @@ class MonitorApp(faust.App):
         self.rooms.watchdog.stop()
         await self.rooms.give_up()
         await super().on_stop()
+        await self.rooms.announcer.remove()
         await self.rooms.close()
         if self._web is not None:
             await self._web.stop()
@@ -141,6 +145,7 @@ class MonitorApp(faust.App):
                 self.failure = error
                 log.critical(str(error))
                 raise
+            self.rooms.announcer.web = f"{web.host}:{self._web.port}"
             log.info("listening", host=web.host, port=self._web.port)
 
     async def _on_batches(self, stream: Any) -> None:

@@ -29,6 +29,7 @@ from stream_monitor.runtime.topology import TopologyWatch
 from stream_monitor.runtime.transactions import OpenTransactions
 from stream_monitor.runtime.unpacking import Unpacking
 from stream_monitor.runtime.watchdog import Watchdog
+from stream_monitor.runtime.worker_announcer import WorkerAnnouncer
 from stream_monitor.settings import Settings
 from stream_monitor.state.fold import FoldFactory
 from stream_monitor.state.store import StateStore, StoreUnavailable
@@ -54,6 +55,7 @@ class Rooms:
     topology: TopologyWatch
     health: HealthWatch
     transactions: OpenTransactions
+    announcer: WorkerAnnouncer
     metrics: Metrics
     watchdog: Watchdog
 
@@ -123,6 +125,7 @@ def build(settings: Settings, folds: FoldFactory, store: StateStore) -> Rooms:
     metrics = Metrics()
     partitions = Partitions()
     topics = settings.topics
+    member = uuid.uuid4().hex
     publisher = Publisher(settings.kafka.client())
     reader = ReaderThread(
         LogReader(
@@ -140,7 +143,7 @@ def build(settings: Settings, folds: FoldFactory, store: StateStore) -> Rooms:
     )
     takeover = Takeover(
         topic=topics.events,
-        member=uuid.uuid4().hex,
+        member=member,
         store=store,
         folds=folds,
         reader=reader,
@@ -241,6 +244,7 @@ def build(settings: Settings, folds: FoldFactory, store: StateStore) -> Rooms:
             prefix=topics.prefix,
             client=settings.kafka.client(),
         ),
+        announcer=WorkerAnnouncer(store, partitions, topics.events, member),
         transactions=OpenTransactions(settings.kafka.client(), topics.events, metrics),
         metrics=metrics,
     )

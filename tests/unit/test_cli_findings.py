@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from driftline.commands.findings import (
@@ -18,11 +19,21 @@ from driftline.commands.findings import (
     judge_routing,
     judge_topic,
     judge_trainer,
+    judge_workers,
     lines_of,
     worst,
 )
+from stream_monitor.worker_note import (
+    FORGET_MS,
+    GONE_MS,
+    WorkerNote,
+    forgettable,
+    living,
+    read_notes,
+)
 from tests.unit.alert_factories import alert
 
+NOW_MS = 1_790_000_000_000
 LOG = WantedTopic(name="d.events.v1", partitions=4, config={"cleanup.policy": "delete"})
 
 
@@ -204,3 +215,29 @@ def test_many_open_episodes_are_counted() -> None:
 
     assert len(found) == MAX_EPISODES + 1
     assert found[-1].found.startswith("3 more")
+
+
+def test_a_worker_that_owns_nothing_is_named() -> None:
+    busy = WorkerNote(member="a", host="h1", pid=1, time_ms=5, partitions=[0])
+    idle = WorkerNote(member="b", host="h2", pid=2, time_ms=5, partitions=[])
+
+    assert judge_workers([busy], 1).level == "ok"
+    found = judge_workers([busy, idle], 1)
+    assert (found.level, bool(found.fix)) == ("warning", True)
+    assert found.found == "1 of 2 own no partition of 1: h2 (pid 2)"
+
+
+def test_a_worker_that_went_is_not_among_the_living_and_is_forgotten_after_a_day() -> None:
+    notes = [
+        WorkerNote(member=f"m{age_ms}", host="h", pid=1, time_ms=NOW_MS - age_ms, partitions=[])
+        for age_ms in (-3_600_000, 0, GONE_MS, GONE_MS + 1, FORGET_MS + 1)
+    ]
+
+    assert [note.member for note in living(notes, NOW_MS)] == ["m-3600000", "m0", f"m{GONE_MS}"]
+    assert forgettable(notes, NOW_MS) == [f"m{FORGET_MS + 1}"]
+
+
+def test_what_is_no_note_of_a_worker_is_passed_over() -> None:
+    note = WorkerNote(member="a", host="h1", pid=1, time_ms=5, partitions=[0])
+
+    assert read_notes({"a": msgspec.json.encode(note), "b": b"{", "c": b"[]"}) == [note]
