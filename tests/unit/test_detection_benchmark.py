@@ -42,6 +42,7 @@ from tests.benchmarks.detection.report import (
     episode_lines,
     false_alert_lines,
     one_episode,
+    recovers,
     summary,
     violations,
     within,
@@ -100,7 +101,10 @@ def test_a_shift_is_found_near_the_bound_at_any_scale(size: float, scale: float)
     ],
 )
 def test_one_lasting_change_is_one_episode_and_it_ends(stream: Stream, change: Change) -> None:
-    assert one_episode(episodes(stream, change, 6, 10_000, seed=4))
+    found = episodes(stream, change, 6, 10_000, seed=4)
+
+    assert one_episode(found)
+    assert recovers(found)
 
 
 def test_a_model_in_which_nothing_changes_stays_within_its_weekly_budget() -> None:
@@ -148,7 +152,7 @@ HELD = Findings(
         Delays(Stream("5 categories"), SWAP, 40, None, 114.0, 200.0, 0, 140.0, 0, {}, asked=100),
         Delays(Stream(dependence="AR .9"), SHIFTS[2], 40, 100.0, 9_000.0, None, 9, None, 9, {}),
     ],
-    lasting=[Episodes(Stream(), SHIFTS[2], 20, 5_000, 0, 19, 1, 19, 100.0, 500)],
+    lasting=[Episodes(Stream(), SHIFTS[2], 20, 5_000, 0, 19, 1, 19, 100.0, 800.0, 1, 2)],
     quarter=Quarter(200, 400, 10, 100, 100_000, 13.0, 13, 0, 13),
     pairs=[QuietPair(Pairing(0.6), 1_000_000, 3, 0, 3, 7.8)],
     turns=[TurnDelays(Turn(Pairing(0.6), 0.0, 80), 40, 60.0, 91.0, 200.0, 0, 100.0, 0)],
@@ -159,6 +163,8 @@ BROKEN = [
     HELD._replace(found=[HELD.found[0]._replace(median=None)]),
     HELD._replace(found=[HELD.found[1]._replace(median=116.0)]),
     HELD._replace(lasting=[HELD.lasting[0]._replace(clean=18)]),
+    HELD._replace(lasting=[HELD.lasting[0]._replace(recovery_median=801.0)]),
+    HELD._replace(lasting=[HELD.lasting[0]._replace(relapsed=4)]),
     HELD._replace(quarter=Quarter(200, 400, 10, 100, 100_000, 13.0, 14, 0, 13)),
     HELD._replace(pairs=[QuietPair(Pairing(0.6), 1_000_000, 4, 0, 3, 9.2)]),
     HELD._replace(turns=[HELD.turns[0]._replace(median=93.0)]),

@@ -99,7 +99,8 @@ def main() -> int:
         print("\nTheir rank correlation changes, and neither of them does")
         print("\n".join(turn_lines(findings.turns)))
     if findings.lasting:
-        print("\nA change that ends; ! is less than 95 % of runs with exactly one episode")
+        print("\nA change that ends; ! is less than 95 % of runs with exactly one episode, or one")
+        print("that is over later than asked for, or opens again in more than 5 % of runs")
         print("\n".join(episode_lines(findings.lasting)))
     if findings.quarter is not None:
         print("\nA whole model in which nothing changes, one alert a week allowed")

@@ -18,8 +18,10 @@ _PART: Final = 2_000
 class Episodes(NamedTuple):
     """Runs by how many episodes started; a run is ``clean`` with exactly one, which recovered.
 
-    ``recovery_median`` are events from the end of the change to the end of the episode, a run
-    that is not clean counting as later than all others.
+    ``found_median`` are events from the change to the episode, ``recovery_median`` from the end of
+    the change to that of the episode; a run that is not clean counts as later than all others.
+    ``early`` are runs in which it was told to be over while it lasted, ``relapsed`` those in which
+    another one opened once it was over.
     """
 
     stream: Stream
@@ -30,15 +32,18 @@ class Episodes(NamedTuple):
     one: int
     more: int
     clean: int
+    found_median: float | None
     recovery_median: float | None
-    window_events: int
+    early: int
+    relapsed: int
 
 
 def episodes(stream: Stream, change: Change, n_runs: int, n_lasting: int, seed: int) -> Episodes:
     """A change of ``n_lasting`` events after a quiet time, then as it was, for twice as long."""
     counts: list[int] = []
+    delays: list[float] = []
     recoveries: list[float] = []
-    window_events = 0
+    early = relapsed = 0
     for run in range(n_runs):
         rng = np.random.default_rng((seed, run))
         start = N_REFERENCE + N_QUIET
@@ -47,7 +52,6 @@ def episodes(stream: Stream, change: Change, n_runs: int, n_lasting: int, seed: 
         column = column_of(stream, change, z, start, rng)
         back = column_of(stream, change, z[end:], len(z), rng)  # as it was before
         watch = Watch(column[:N_REFERENCE])
-        window_events = watch.series.main.window_events
         begun: list[int] = []
         ended: list[int] = []
         for part_of, first, last in ((column, N_REFERENCE, end), (back, end, len(z))):
@@ -58,7 +62,11 @@ def episodes(stream: Stream, change: Change, n_runs: int, n_lasting: int, seed: 
                 ended += [at + position for position in watch.recovered]
         counts.append(len(begun))
         clean = len(begun) == len(ended) == 1 and begun[0] >= start and ended[0] >= end
+        delays.append(begun[0] - start + 1 if clean else math.inf)
         recoveries.append(ended[0] - end + 1 if clean else math.inf)
+        early += any(start <= at < end for at in ended)
+        over = [at for at in ended if at >= end]
+        relapsed += bool(over) and any(at > over[0] for at in begun)
     return Episodes(
         stream,
         change,
@@ -68,6 +76,8 @@ def episodes(stream: Stream, change: Change, n_runs: int, n_lasting: int, seed: 
         counts.count(1),
         sum(count > 1 for count in counts),
         sum(not math.isinf(value) for value in recoveries),
+        quantile(delays, 0.5),
         quantile(recoveries, 0.5),
-        window_events,
+        early,
+        relapsed,
     )

@@ -19,6 +19,7 @@ CONTINUOUS: Final = (
     Stream("lognormal"), Stream("Pareto"), Stream("t2"),
 )  # fmt: skip
 SHIFTS: Final = tuple(Change(f"{size:g} sd", shift=size) for size in (0.1, 0.25, 0.5, 1.0))
+TWO_SD: Final = Change("2 sd", shift=2.0)
 WIDER: Final = Change("variance x 1.5", spread=1.5**0.5)
 MUCH_WIDER: Final = Change("variance x 3", spread=3**0.5)
 RAMP: Final = Change("ramp to 1 sd in 20,000", shift=1.0, ramp_events=20_000)
@@ -113,6 +114,9 @@ def full() -> Plan:
     lasting += [Lasting(Stream(dependence="season"), shift) for shift in SHIFTS[1:]]
     lasting += [Lasting(Stream(dependence="AR .5"), shift, 20_000) for shift in SHIFTS[2:]]
     lasting += [Lasting(Stream(dependence="AR .9"), shift, 60_000) for shift in SHIFTS[2:]]
+    lasting.append(Lasting(Stream(), TWO_SD))
+    lasting.append(Lasting(Stream(dependence="AR .5"), TWO_SD, 20_000))
+    lasting.append(Lasting(Stream(dependence="AR .9"), TWO_SD, 60_000))
     lasting += [Lasting(Stream(shape), gone) for shape in ("normal", "5 categories")
                 for gone in HIDDEN]  # fmt: skip
     lasting += [Lasting(Stream("5 categories"), UNSEEN), Lasting(Stream(), MISSING)]

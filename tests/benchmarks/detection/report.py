@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+from scipy.stats import poisson
+
 from tests.benchmarks.detection.dependence import QuietPair, TurnDelays, turn_within
 from tests.benchmarks.detection.lasting import Episodes
 from tests.benchmarks.detection.measure import Delays, FalseAlerts
@@ -18,6 +20,8 @@ _ODD_SLACK: Final = 1.5
 _ODD_EVENTS: Final = 20
 _CHANCE: Final = 1.15  # a standard error of the median of 40 runs
 _ONE_EPISODE: Final = 0.95
+_RELAPSES: Final = 0.05
+_HALF_SD: Final = 0.5
 
 
 class Findings(NamedTuple):
@@ -86,18 +90,17 @@ def within(row: Delays) -> bool | None:
 
 
 def episode_lines(rows: Sequence[Episodes]) -> list[str]:
-    """How many episodes a lasting change was; W is the length of a window."""
+    """How many episodes a lasting change was, how soon it was found, and how soon over."""
     head = f"{'change':<24}{'stream':<24}{'lasts':>8}{'none':>7}{'one':>7}{'more':>7}"
-    lines = [head + f"{'recovered after':>17}{'in W':>7}"]
+    lines = [head + f"{'found':>8}{'over':>8}{'asked':>8}{'early':>7}{'again':>7}"]
     for row in rows:
-        in_windows = "-"
-        if row.recovery_median is not None:
-            in_windows = f"{row.recovery_median / row.window_events:.1f}"
+        n = row.n_runs
         lines.append(
             f"{row.change.name:<24}{row.stream.name + ', ' + row.stream.dependence:<24}"
-            f"{row.n_lasting:>8,}{row.none / row.n_runs:>7.0%}{row.one / row.n_runs:>7.0%}"
-            f"{row.more / row.n_runs:>7.0%}{_events(row.recovery_median):>17}{in_windows:>7}"
-            + ("" if one_episode(row) else "  !")
+            f"{row.n_lasting:>8,}{row.none / n:>7.0%}{row.one / n:>7.0%}{row.more / n:>7.0%}"
+            f"{_events(row.found_median):>8}{_events(row.recovery_median):>8}"
+            f"{_events(recovery_asked(row)):>8}{row.early / n:>7.0%}{row.relapsed / n:>7.0%}"
+            + ("" if one_episode(row) and recovers(row) else "  !")
         )
     return lines
 
@@ -105,6 +108,19 @@ def episode_lines(rows: Sequence[Episodes]) -> list[str]:
 def one_episode(row: Episodes) -> bool:
     """Whether one lasting change was one episode, and over when it was."""
     return row.clean >= _ONE_EPISODE * row.n_runs
+
+
+def recovery_asked(row: Episodes) -> float | None:
+    """In how many events it is to be told to be over: three times what finding it took, and 500."""
+    return None if row.found_median is None else 3 * row.found_median + 500
+
+
+def recovers(row: Episodes) -> bool:
+    """Whether it is over as soon as asked for, and stays so; of half a sd and more it has to be."""
+    asked = recovery_asked(row)
+    soon = asked is not None and row.recovery_median is not None and row.recovery_median <= asked
+    stays = row.relapsed <= poisson.ppf(0.95, _RELAPSES * row.n_runs)
+    return (soon or abs(row.change.shift) < _HALF_SD) and bool(stays)
 
 
 def quarter_lines(row: Quarter) -> list[str]:
@@ -150,6 +166,13 @@ def violations(findings: Findings) -> list[str]:
         for row in lasting
         if not one_episode(row)
     ]
+    told += [
+        f"{_stream(row)}: {row.change.name} is over after {_events(row.recovery_median)} events, "
+        f"{_events(recovery_asked(row))} are asked for, and opens again in {row.relapsed} of "
+        f"{row.n_runs} runs"
+        for row in lasting
+        if not recovers(row)
+    ]
     return told
 
 
@@ -167,6 +190,7 @@ def summary(findings: Findings, seconds: float) -> dict[str, Any]:
         "found_in_time": sum(judged),
         "asked_in_time": len(judged),
         "lasting_changes_one_episode": sum(map(one_episode, lasting)),
+        "lasting_changes_recover": sum(map(recovers, lasting)),
         "lasting_changes": len(lasting),
         "quarter": None if quarter is None else quarter._asdict(),
         "violations": violations(findings),
@@ -195,8 +219,9 @@ def summary(findings: Findings, seconds: float) -> dict[str, Any]:
                 "stream": row.stream.name, "dependence": row.stream.dependence,
                 "change": row.change.name, "events": row.n_lasting, "runs": row.n_runs,
                 "no_episode": row.none, "one_episode": row.one, "more": row.more,
-                "one_and_recovered": row.clean, "recovery_median": row.recovery_median,
-                "window_events": row.window_events,
+                "one_and_recovered": row.clean, "found_median": row.found_median,
+                "recovery_median": row.recovery_median, "recovery_asked": recovery_asked(row),
+                "early": row.early, "relapsed": row.relapsed,
             }
             for row in lasting
         ],
