@@ -103,12 +103,13 @@ class RelationSeries:
     def end(self, phase: Phase, offset: int, time_ms: int) -> Verdict | None:
         """End from outside what is open; ``None`` where nobody was told of it.
 
-        Resolved by a person, the detectors begin anew on the reference.
+        Resolved by a person, or superseded, the detectors begin anew on the reference.
         """
+        drifts = self.track.state != "quiet"
         verdict = self.track.end(phase, offset, time_ms)
         told = self.told is not None
         self.hush(offset)
-        if phase == "resolved":
+        if phase == "resolved" or drifts:
             self.channel = Channel(self.relation.channel, self._arl0)
         return verdict if told else None
 

@@ -232,9 +232,16 @@ class Series:
         return [int(i) for i in reached if i >= 0]  # a negative one was reported when it got there
 
     def supersede(self, offset: int, time_ms: int) -> list[Decision]:
-        """The version or its reference was replaced: close what is open, arm nothing."""
+        """The version is idle, or its reference goes: close what is open, or suspected.
+
+        Its detectors begin anew on the reference then: they know the change already, and would
+        never signal it again when the version comes back with it.
+        """
+        drifts = self.level() > 0
         names: tuple[TrackName, ...] = (self.main_track, "validity", "unit", "constant", "range")
         ended = [self._end(name, "superseded", offset, time_ms) for name in names]
+        if drifts:
+            self._begin_anew()
         return [decision for decision in ended if decision is not None]
 
     def resolve(self, name: TrackName, offset: int, time_ms: int) -> Decision | None:
@@ -246,10 +253,13 @@ class Series:
         """
         decision = self._end(name, "resolved", offset, time_ms)
         if decision is not None:
-            arl0_events = self.detectors.arl0_events
-            self.detectors = SeriesDetectors(self.reference, self.transform, arl0_events)
-            self._invalid_run = 0
+            self._begin_anew()
         return decision
+
+    def _begin_anew(self) -> None:
+        arl0_events = self.detectors.arl0_events
+        self.detectors = SeriesDetectors(self.reference, self.transform, arl0_events)
+        self._invalid_run = 0
 
     def _end(self, name: TrackName, phase: Phase, offset: int, time_ms: int) -> Decision | None:
         if name in ("unit", "constant", "range"):

@@ -169,6 +169,21 @@ def test_episodes_end_an_hour_after_the_last_event_and_not_at_the_announcement()
         assert log.again(cuts) == log.alerts
 
 
+@pytest.mark.parametrize(("shift", "soon"), [(0.5, 700), (SHIFTED, 150)])
+def test_a_version_that_comes_back_with_its_drift_is_reported_again(
+    shift: float, soon: int
+) -> None:
+    """Its detectors knew the change already, and would never have signalled it again."""
+    log = Log()
+    log.write(announced("1"), announced("2"))
+    log.events(600, ["1"])
+    log.events(1_000, ["1"], shift)
+    log.events(2, ["2"])
+    log.pause(1.1)
+    assert [phase for *_, phase in phases(log.alerts)] == ["started", "superseded"]
+    assert phases(log.events(soon, ["1"], shift)) == [("1", "feature/age", "started")]
+
+
 def test_a_model_that_sleeps_wakes_with_the_episodes_it_had() -> None:
     """Whether a version was announced, or none ever was."""
     for head in ((announced("1"),), ()):
