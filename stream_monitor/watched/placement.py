@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import numpy as np
 
+from producer.drill import is_shadow
 from producer.events import Topology
 from producer.routing import partitions_of_model
 from stream_monitor.ingest.batch import Ints
@@ -79,7 +80,7 @@ class Placement:
 
     def partitions_before(self, model: str) -> tuple[int, ...]:
         """Where they belonged before the last change; empty where nobody knows."""
-        if self.latest is None or self.latest.before is None:
+        if self.latest is None or self.latest.before is None or is_shadow(model):
             return ()
         partitions, shards = self.latest.before
         return _partitions(model, shards.get(model, 1), partitions)
@@ -93,6 +94,10 @@ class Placement:
         """Whether the model belonged here, and does so no more."""
         return self.partition in self.partitions_before(model) and not self._belongs(model)
 
+    def _is_unknown(self, model: str) -> bool:
+        """Whether nothing is known to have moved; a drill writes where its live model is."""
+        return self.latest is None or self.latest.before is None or is_shadow(model)
+
     def _belongs(self, model: str) -> bool:
         return self.partition in self.partitions_of(model)
 
@@ -105,7 +110,7 @@ class Placement:
 
     def place_from_ms(self, model: str) -> int | None:
         """From when on its first events take a place, by the append clock; ``None``: never here."""
-        if self.latest is None or self.latest.before is None:
+        if self._is_unknown(model):
             return 0
         if not self._belongs(model):
             return None
@@ -117,7 +122,7 @@ class Placement:
         Those of a model that has moved, while its labels may be of predictions from before; and all
         of one that does not belong here.
         """
-        if self.latest is None or self.latest.before is None:
+        if self._is_unknown(model):
             return np.zeros(0, dtype=np.int64)
         if not self._belongs(model):
             return np.arange(len(label_ms), dtype=np.int64)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from producer.codec import encode
+from producer.drill import shadow_of
 from producer.events import CE_TYPE_OF, Event, InferenceEvent, Label, ModelUpdate, Tick, Topology
 from producer.routing import partition_of
 from stream_monitor.contracts import DriftAlert
@@ -232,3 +233,11 @@ def test_a_topology_out_of_bounds_is_a_dead_letter(wrong: dict[str, object]) -> 
     new.write(Topology(**(fields | wrong)))  # type: ignore[arg-type]
 
     assert new.monitor.counters.dead_lettered == 1
+
+
+def test_a_drill_is_placed_where_it_writes() -> None:
+    shadow = shadow_of(MODEL, "0123456789ab")
+    old = Partition(0)
+    old.write(GROWN, *events(600, model=shadow))
+
+    assert old.reasons(shadow) == {"warming_up": 500, "watched": 100}
