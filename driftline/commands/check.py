@@ -74,11 +74,15 @@ def check(
     )  # fmt: skip
     with refusals():
         from driftline.replay.check import check as compare  # noqa: PLC0415 - light imports
-        from driftline.replay.check import layout_to_compare  # noqa: PLC0415
+        from driftline.tables.layout import layout_of, require  # noqa: PLC0415
+        from driftline.tables.reader import with_outputs  # noqa: PLC0415
         from driftline.tables.times import with_times  # noqa: PLC0415
 
         normal, now = read_rows(reference, choices), read_rows(current, choices, lenient=True)
-        layout = layout_to_compare(normal, time=time, prediction=prediction, label=label)
+        require(normal.judged, time, prediction, label)
+        if prediction is not None and prediction in now.judged:
+            normal, now = with_outputs(normal, prediction), with_outputs(now, prediction)
+        layout = layout_of(normal, time=time)  # predictions and labels are compared, too
         for table in (normal, now):
             with_times(table.frame, time, time_format)  # are they written so?
     note_left_out(layout.ignored)

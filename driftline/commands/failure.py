@@ -133,7 +133,7 @@ def _of_modules(error: BaseException) -> Failure:
     return Failure(
         "a part of driftline is not installed",
         why=f"no module named {getattr(error, 'name', '')}",
-        fix="pip install 'driftline[demo]' (or [monitor], [trainer])",
+        fix="pip install 'driftline[demo]' (or [files], [monitor], [trainer])",
         code=USAGE,
     )
 

@@ -19,7 +19,7 @@ from driftline.replay.sentinels import Shares as _Shares
 from driftline.replay.sentinels import beyond, p_of_rare, p_of_shares, repeating
 from driftline.tables.convert import floats_of, values_of
 from driftline.tables.kinds import IGNORED
-from driftline.tables.layout import Feature, Layout, layout_of, require
+from driftline.tables.layout import Feature, Layout
 from driftline.tables.reader import Table
 from stream_monitor.reference.errors import ReferenceTooShort
 from stream_monitor.reference.feature import FeatureReference
@@ -84,18 +84,6 @@ class _Compared(NamedTuple):
     def p_values(self) -> tuple[float, float, float, float]:
         """Of the values, the gaps, the values beyond the reference, and the one that repeats."""
         return self.p_value, self.missing.p_value, self.outside.p_value, self.repeated.p_value
-
-
-def layout_to_compare(
-    table: Table, *, time: str | None, prediction: str | None, label: str | None
-) -> Layout:
-    """What is compared of a reference: predictions and labels, too.
-
-    Raises:
-        BadSource: a named column is not there, or there is nothing to compare.
-    """
-    require(table.judged, time, prediction, label)
-    return layout_of(table, time=time)
 
 
 def check(reference: Table, current: Table, layout: Layout) -> list[ColumnCheck]:

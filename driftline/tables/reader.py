@@ -93,6 +93,22 @@ def table_of(frame: pd.DataFrame, source: str, choices: Choices = NO_CHOICES) ->
     return Table(source, frame, judge(evidence, choices))
 
 
+def with_outputs(table: Table, column: str) -> Table:
+    """The table with a column for each entry of the maps in ``column``, as several predictions.
+
+    A column of anything else stays as it is.
+    """
+    maps = table.frame[column].dropna()
+    if not len(maps) or not all(isinstance(value, dict) for value in maps):
+        return table
+    inner = pd.json_normalize(maps.tolist(), max_level=0).set_index(maps.index)
+    outputs = inner.add_prefix(f"{column}.").reindex(table.frame.index)
+    frame = table.frame.drop(columns=column).join(outputs)
+    judged = {name: one for name, one in table.judged.items() if name != column}
+    more = table_of(outputs, table.source).judged
+    return Table(table.source, frame, judged | more, table.form, table.notes)
+
+
 def typed_frame(frame: pd.DataFrame, judged: dict[str, Judged]) -> pd.DataFrame:
     """The frame with each of the columns as it is judged, in the order of the judgement."""
     columns = {

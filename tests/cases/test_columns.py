@@ -69,6 +69,7 @@ IN_CSV: dict[str, Case] = {
     ),
     "words among numbers": Case(some(20, "oops", texts(NUMBERS)), "numeric", A),
     "words for missing": Case(some(12, "n/a", texts(NUMBERS)), "numeric", A),
+    "beyond 1e12": Case([f"{x}e14" for x in NUMBERS], "numeric", A * 1e14),
     "1,234 where other columns have a point": Case(THOUSANDS, "numeric", 1_100.0),
     "1,234 and --decimal": Case(THOUSANDS, "numeric", 1.1, options=("--decimal", ",")),
     "leading zeros": Case(ZIPS, "categorical", "00000"),
@@ -132,6 +133,7 @@ IN_JSON: dict[str, Case] = {
     "numbers and a few words": Case(some(20, "oops", NUMBERS), "numeric", A),
     "numbers and words alike": Case(some(2, "a", [1] * N), "categorical", "1"),
     "truth and null": Case(some(12, None, FLAGS), "boolean", first=True),
+    "beyond 64 bits": Case([2**70 + i % 7 for i in range(N)], "numeric", float(2**70)),
     "objects": Case([{"a": 1}] * N, because="no scalars"),
     "lists of nothing": Case([[]] * N, because="no scalars"),
 }

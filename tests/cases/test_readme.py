@@ -94,14 +94,39 @@ def test_d2_columns_that_are_not_watched_are_missed_where_they_are_gone() -> Non
     }  # fmt: skip
 
 
+def test_d3_numbers_beyond_1e12_are_numbers() -> None:
+    before, now = DATA / "D3_beyond_1e12.ref.parquet", DATA / "D3_beyond_1e12.cur.parquet"
+    checked = run("check", before, now, "--json")
+    assert checked.code == 3
+    found = columns(checked)["c"]
+    assert found["verdict"] == "drift"
+    assert found["explanation"].startswith("mean 5.22e+13 → 1.04e+14")
+    built = features(read_by("profile", before))
+    assert (built["c"]["kind"], built["c"]["n_invalid"]) == ("numeric", 0)
+    (episode, _) = run("replay", now, "--reference", before, "--json").out.splitlines()
+    assert json.loads(episode)["feature"] == "c"
+
+
 def test_d4_a_value_that_was_never_there_and_repeats_is_no_chance() -> None:
-    said = run(
-        "check", DATA / "D4_sentinel.ref.parquet", DATA / "D4_sentinel.cur.parquet", "--json"
-    )
+    before, now = DATA / "D4_sentinel.ref.parquet", DATA / "D4_sentinel.cur.parquet"
+    said = run("check", before, now, "--json")
     assert said.code == 3
     found = columns(said)["c"]
     assert found["verdict"] == "quality"
     assert found["explanation"].startswith("3.4% of values are -999, none before")
+    told = json.loads(run("replay", now, "--reference", before, "--json").out.splitlines()[0])
+    assert (told["feature"], told["kind"]) == ("c", "quality")
+    assert "of values are -999" in told["explanation"]
+
+
+def test_e3_labels_1_and_2_need_a_word_and_then_err_as_the_model_does() -> None:
+    file, roles = DATA / "E3_labels_1_2.csv", ("--prediction", "score", "--label", "y")
+    for said in (run("profile", "build", file, *MODEL, *roles), run("replay", file, *roles)):
+        assert said.code == 2
+        assert "--positive '2'" in said.err
+    built = run("profile", "build", file, *MODEL, *roles, "--positive", "2")
+    assert built.code == 0, built
+    assert built.json()["loss"]["mean"] == 0.0
 
 
 def test_d4_is_found_by_replay_too(tmp_path: Path) -> None:
@@ -157,3 +182,5 @@ def test_e1_two_outputs_are_watched_each_and_reach_the_log_as_they_are() -> None
     assert all(1_500 <= one["alerted_event"] < 1_700 for one in told)
     published = run("publish", file, *MODEL, "--prediction", "prediction", "--dry-run")
     assert (published.code, published.err) == (0, "3,000 rows checked\n")
+    checked = run("check", file, file, "--prediction", "prediction", "--json")
+    assert set(columns(checked)) == {"x", "prediction.eta_min", "prediction.price"}
