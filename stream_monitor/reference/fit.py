@@ -292,7 +292,7 @@ def _fit_numeric(
     if transform.rest is None or transform.rest_spread is None:
         return with_channels(binned, series, index, invalid, times_ms)
     off = index[index != transform.mass]
-    if len(off) < MIN_REST:
+    if len(off) < MIN_REST or len(np.unique(off)) < 2:
         return with_channels(binned, series, index, invalid, times_ms)
     series.pop("spread", None)  # of the whole it says little more than the location
     rest: dict[SeriesChannel, Floats] = {"rest": transform.rest[off] / FIXED_POINT}
