@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from msgspec.structs import replace
 
 from driftline.forwarding.mapping import FieldMap, event_of
 from producer.checks import Checks
@@ -32,6 +33,7 @@ from stream_monitor.runtime.dead_letter_limit import DeadLetterLimit, RecentReje
 BATCH: Final = 1_000
 POLL_S: Final = 0.5
 FLUSH_S: Final = 60.0
+_LIMITS: Final = Limits()
 _MAX_PAYLOAD_BYTES: Final = 4_096
 LIMIT: Final = DeadLetterLimit(max_consecutive=1_000, max_ratio=0.05)
 """A source of which so much is rejected is mapped in the wrong way."""
@@ -115,7 +117,7 @@ class Forwarder:
         )  # fmt: skip
         self._letters = Producer({**client, "log_level": 0, "enable.idempotence": True})
         self._lost_letters = ""
-        self._checks = Checks(Limits())
+        self._checks = Checks(_LIMITS)
         self._consumer.subscribe([source])
         self.forwarded = Forwarded()
         self.left_out: Counter[str] = Counter()
@@ -184,7 +186,10 @@ class Forwarder:
         for i, message in enumerate(records):
             try:
                 event = self._event(message)
-                self._checks.check(event, time.time_ns() // 1_000_000)
+                if (
+                    len(message.value() or b"") <= _LIMITS.max_value_bytes
+                ):  # else the writer says it
+                    self._checks.check(replace(event), time.time_ns() // 1_000_000)
                 self._writer.write(event, on_too_large=partial(doubt, i, event))
             except RefusedRecord as why:
                 refused[i] = Refused(why.reason, str(why))

@@ -30,6 +30,8 @@ from stream_monitor.reference.transform import Transform
 from stream_monitor.reference.values import Column, booleans, category, numbers
 
 MIN_EVENTS: Final = 300
+UNWATCHED_PREDICTION: Final = "prediction of the model"
+"""What predictions are called where they are left out."""
 MAX_ORDER_STATISTICS: Final = 1000
 _TOP: Final = 10
 _IQR_OF_NORMAL: Final = 1.349
@@ -195,7 +197,7 @@ def _fit_predictions(
     try:
         return _Fitted(fit_feature("prediction", scores, kind=kind, times_ms=times_ms), {})
     except ReferenceTooShort as error:
-        skipped["prediction of the model"] = str(error)
+        skipped[UNWATCHED_PREDICTION] = str(error)
         return _Fitted(None, {})
 
 

@@ -18,7 +18,7 @@ from stream_monitor.contracts import DriftAlert
 from stream_monitor.drift.calibration import Budget
 from stream_monitor.ingest.batch import EventBatch, Ints
 from stream_monitor.labels.join import JoinedLabel
-from stream_monitor.reference.fit import fit_loss
+from stream_monitor.reference.fit import UNWATCHED_PREDICTION, fit_loss
 from stream_monitor.reference.loss import is_comparable, loss_of, scores_of
 from stream_monitor.reference.outputs import columns_of
 from stream_monitor.reference.profile import (
@@ -154,6 +154,13 @@ class WatchedVersion:
         names, since = self.schema.beside(n_last)
         for name in [name for name in names if name not in skipped][:_MAX_UNWATCHED]:
             yield name, "feature_not_comparable", since
+
+    @property
+    def ignores_predictions(self) -> bool:
+        """Whether its reference knows nothing of predictions, not even that they were too few."""
+        profile = self.profile
+        known = profile.prediction is not None or bool(profile.outputs)
+        return not known and UNWATCHED_PREDICTION not in profile.skipped
 
     def _scored(self, predictions: Sequence[Prediction]) -> dict[str, Transformed]:
         """The predictions as their series see them."""

@@ -64,7 +64,7 @@ def event(
 ) -> InferenceEvent:
     return InferenceEvent(
         id=f"e{number}", model=model, version=version, time_ms=time_ms,
-        features={"age": float(20 + number % 40) + shift}, prediction=0.5,
+        features={"age": float(20 + number % 40) + shift},
     )  # fmt: skip
 
 
