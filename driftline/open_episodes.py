@@ -72,12 +72,19 @@ def lines_of(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 def line_of(row: dict[str, Any]) -> str:
     """One for people, of a row as `msgspec.to_builtins` has it."""
-    words = [row["explanation"]]
-    if row["clear_events"]:
-        words.append(clear_words(row["clear_events"], row["clear_needed"]))
-    if row["acknowledged_by"] is not None:
-        since = moment(row["acknowledged_ms"] or 0)
-        words.append(f"{row['acknowledged_by']} has known since {since}")
-    if not row["told"]:
+    return (
+        f"{row['episode_id'][:12]}  {row['severity']:<6} {words_of(msgspec.convert(row, OpenRow))}"
+    )
+
+
+def words_of(row: OpenRow) -> str:
+    """What drifts, how far it is from its end, who knows of it, and whether it is kept back."""
+    words = [row.explanation]
+    if row.clear_events and row.clear_needed:
+        words.append(clear_words(row.clear_events, row.clear_needed))
+    if row.acknowledged_by is not None:
+        since = moment(row.acknowledged_ms or 0)
+        words.append(f"{row.acknowledged_by} has known since {since}")
+    if not row.told:
         words.append("not told: it is snoozed, or rests after a recovery")
-    return f"{row['episode_id'][:12]}  {row['severity']:<6} {'; '.join(words)}"
+    return "; ".join(words)

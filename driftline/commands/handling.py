@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
 
+import msgspec
 import typer
 
 from driftline.commands.alerts import app, line_of
@@ -19,6 +20,7 @@ from driftline.commands.options import Bootstrap, Config, Drills, Json, Prefix
 from driftline.commands.output import note, write_json, write_line
 
 if TYPE_CHECKING:
+    from driftline.open_episodes import OpenRow
     from stream_monitor.contracts import DriftAlert
     from stream_monitor.settings import Settings
 
@@ -45,17 +47,52 @@ def list_open(
     drills: Drills = False,
     as_json: Json = False,
 ) -> None:
-    """Episodes that are open, each with its last alert."""
+    """Episodes that are open: the last alert of each, and how far it is from its end by now."""
     settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
     alerts = read_alerts(settings, drills=drills)
     found = [a for a in open_episodes(alerts) if model in (None, a.model)]
-    for alert in found:
+    for alert in as_of_now(found, _rows(settings, {alert.partition for alert in found})):
         if as_json:
             write_json(alert, indent=0)
         else:
             write_line(line_of(alert))
     if not found and not as_json:
         note("no episode is open")
+
+
+def as_of_now(alerts: Iterable[DriftAlert], rows: Iterable[OpenRow]) -> list[DriftAlert]:
+    """The alerts with what the monitor's state says since: what drifts, how far from its end."""
+    from driftline.open_episodes import words_of  # noqa: PLC0415 - light imports
+
+    known = {row.episode_id: row for row in rows}
+    return [
+        alert
+        if (row := known.get(alert.episode_id)) is None
+        else msgspec.structs.replace(
+            alert,
+            explanation=words_of(row),
+            clear_events=row.clear_events,
+            clear_needed=row.clear_needed,
+        )
+        for alert in alerts
+    ]
+
+
+def _rows(settings: Settings, partitions: set[int]) -> list[OpenRow]:
+    """Open episodes as the state has them; none where it cannot be read: the alerts will do."""
+    from redis import RedisError  # noqa: PLC0415 - light imports
+
+    from driftline.commands.connection import connect_redis  # noqa: PLC0415
+    from driftline.commands.status import read_monitors  # noqa: PLC0415
+    from driftline.open_episodes import open_rows  # noqa: PLC0415
+
+    if not partitions:
+        return []
+    try:
+        return open_rows(read_monitors(connect_redis(settings), settings, sorted(partitions)))
+    except (RedisError, ValueError) as error:
+        note(f"the state of the monitor cannot be read ({error}): episodes as they were told last")
+        return []
 
 
 @app.command()

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from driftline.commands.handling import as_of_now
 from driftline.open_episodes import line_of, open_rows
 from producer.codec import encode
 from producer.events import CE_TYPE_OF, Command, Event, InferenceEvent, Label, ModelUpdate
@@ -182,3 +183,6 @@ def test_status_says_how_far_an_episode_is_from_its_end_and_who_knows_of_it() ->
     said = line_of(msgspec.to_builtins(row))
     assert said.startswith(f"{episode[:12]}  high   fare: mean 19.7 → ")
     assert f"; clear for {row.clear_events} of about {row.clear_needed} events; ann has" in said
+    (listed,) = as_of_now([scene.open[episode]], [row])
+    assert listed.explanation in said
+    assert listed.clear_events == row.clear_events
