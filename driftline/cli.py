@@ -17,6 +17,7 @@ from driftline.commands import (
     champion,
     check,
     coverage,
+    dead_letters,
     demo,
     doctor,
     drill,
@@ -108,6 +109,7 @@ app.command("doctor")(doctor.doctor)
 app.command("version")(version.show_version)
 app.add_typer(handling.app, name="alerts")
 app.add_typer(incidents.app, name="incidents")
+app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(topics.app, name="topics")
 app.add_typer(profile.app, name="profile")
 app.add_typer(explain.app, name="explain")

@@ -96,7 +96,7 @@ class TopicReader:
         for message in self._consumer.consume(BATCH, timeout_s):
             if message.error() is not None:
                 raise KafkaException(message.error())
-            records.append(_record(message))
+            records.append(as_record(message))
         return records
 
     def ends(self) -> dict[int, int]:
@@ -124,7 +124,8 @@ class TopicReader:
                 return
 
 
-def _record(message: Any) -> Record:
+def as_record(message: Any) -> Record:
+    """A message of the client, as found."""
     headers = header_pairs(message)
     kind = dict(headers).get("ce_type")
     return Record(

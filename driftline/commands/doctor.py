@@ -305,16 +305,8 @@ def examine_routing(
 
 
 def examine_dead_letters(settings: Settings) -> Finding:
-    """How many records were refused, and why."""
-    from driftline.reading import TopicReader  # noqa: PLC0415 - light imports
-    from stream_monitor.contracts import DeadLetter  # noqa: PLC0415
+    """How many records were rejected, whose, by whom, and why."""
+    from driftline.rejected_records import grouped, read_letters  # noqa: PLC0415 - light imports
 
-    ids: set[str] = set()
-    reasons: list[str] = []
-    with TopicReader(settings.kafka.client(), settings.topics.dead_letters) as reader:
-        for record in reader.until(lambda: False, quiet_s=QUIET_S):
-            letter = msgspec.json.decode(record.value or b"", type=DeadLetter)
-            if letter.letter_id not in ids:
-                ids.add(letter.letter_id)
-                reasons.append(letter.reason)
-    return findings.judge_dead_letters(len(ids), reasons[-REASONS:])
+    letters, _notes = read_letters(settings.kafka.client(), settings.topics.dead_letters)
+    return findings.judge_dead_letters(grouped(letters))

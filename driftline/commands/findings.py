@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
@@ -11,6 +10,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from driftline.coverage import ModelCoverage
+    from driftline.rejected_records import Group
     from stream_monitor.contracts import DriftAlert
     from stream_monitor.worker_note import WorkerNote
 
@@ -395,16 +395,26 @@ def judge_names(twins: Sequence[str]) -> list[Finding]:
     ]
 
 
-def judge_dead_letters(count: int, reasons: Sequence[str]) -> Finding:
-    """What was refused.  ``reasons`` are those of the newest letters, oldest first."""
-    if not count:
+def judge_dead_letters(groups: Sequence[Group]) -> Finding:
+    """What was rejected, by model, reason and producer, the most frequent first."""
+    if not groups:
         return Finding(check="dead letters", level="ok", found="none")
-    common = ", ".join(f"{name} ({n})" for name, n in Counter(reasons).most_common(3))
+    count = sum(group.n for group in groups)
+    common = "; ".join(
+        f"{group.n:,} of {group.model} ({group.reason}) from "
+        f"{group.source or 'producers that do not say who they are'}"
+        for group in groups[:3]
+    )
+    more = f"; and {len(groups) - 3} more kinds" if len(groups) > 3 else ""
+    example = groups[0].example
+    were = "record was" if count == 1 else "records were"
     return Finding(
         check="dead letters",
         level="warning",
-        found=f"{count} records were refused; of the last {len(reasons)}: {common}",
-        fix="each letter holds its reason and position; correct what writes them",
+        found=f"{count:,} {were} rejected: {common}{more}; for example {example.letter_id}: "
+        f"{example.detail}",
+        fix="correct what writes them; `driftline dead-letters show` shows them, and "
+        "`driftline dead-letters requeue` writes them again",
     )
 
 

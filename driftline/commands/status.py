@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from stream_monitor.windows.performance import WindowPerformance
 
 SUSPECTED, OPEN = 1, 2
+_MAX_REJECTED = 10
 LAST_WINDOWS = 24
 """Of each version: so many are looked into."""
 Levels = Mapping[tuple[str, str], int]
@@ -70,12 +71,46 @@ def status(
         "windows": _windows(redis, settings),
         "workers": worker_rows(redis, topic),
         "trainer": trainer_row(settings),
+        "rejected": rejected_rows(monitors),
         "placement": placement_row(monitors, len(ends)),
     }
     if as_json:
         write_json(data)
     else:
         write_lines(table_of(data, [heading(report), *lines_of(report)]))
+
+
+def rejected_rows(monitors: Iterable[PartitionMonitor]) -> list[dict[str, Any]]:
+    """Rejected records by partition, model and reason, the most frequent first."""
+    rows = [
+        {
+            "partition": monitor.partition,
+            "model": row.model,
+            "reason": row.reason,
+            "records": row.total,
+            "producers": row.sources,
+            "open": row.episode is not None,
+            "last_offset": row.last.offset,
+            "example": row.example,
+        }
+        for monitor in monitors
+        for row in monitor.rejected.rows()
+    ]
+    return sorted(rows, key=lambda row: -row["records"])
+
+
+def rejected_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The same for people; nothing where no record was rejected."""
+    lines = [
+        f"  {row['model']}: {row['records']:,} ({row['reason']}) from "
+        f"{', '.join(name or 'no ce_source' for name in row['producers']) or 'no ce_source'}"
+        f"{'' if row['open'] else ', none of late'}; "
+        f"for example {row['partition']}:{row['last_offset']}: {row['example']}"
+        for row in rows[:_MAX_REJECTED]
+    ]
+    if len(rows) > _MAX_REJECTED:
+        lines.append(f"  and {len(rows) - _MAX_REJECTED} more; driftline dead-letters show")
+    return ["rejected records", *lines] if lines else []
 
 
 def placement_row(monitors: Sequence[PartitionMonitor], n_partitions: int) -> dict[str, Any]:
@@ -338,6 +373,7 @@ def table_of(data: Mapping[str, Any], coverage: Sequence[str] = ()) -> list[str]
         lines.append("error without labels")
         lines += [f"  {estimate_line(row)}" for row in estimates]
     lines += worker_lines(data.get("workers", ()))
+    lines += rejected_lines(data.get("rejected", ()))
     lines += trainer_lines(data)
     lines.append("closed windows")
     for row in data["windows"]:

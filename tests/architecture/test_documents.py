@@ -57,7 +57,7 @@ def test_every_path_that_is_named_exists() -> None:
 
 def test_every_command_that_is_named_exists() -> None:
     group = get_command(app)
-    named = set(re.findall(r"(?:`|^)driftline ([a-z]+)(?: ([a-z]+))?", README, re.MULTILINE))
+    named = set(re.findall(r"(?:`|^)driftline ([a-z][a-z-]*)(?: ([a-z]+))?", README, re.MULTILINE))
     assert len(named) > 8
     for command, below in named:
         found = group.commands.get(command)  # type: ignore[attr-defined]

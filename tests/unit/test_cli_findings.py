@@ -23,6 +23,8 @@ from driftline.commands.findings import (
     lines_of,
     worst,
 )
+from driftline.rejected_records import grouped
+from stream_monitor.contracts import DeadLetter
 from stream_monitor.worker_note import (
     FORGET_MS,
     GONE_MS,
@@ -140,11 +142,20 @@ def test_redis_must_never_evict(
     assert [finding.level for finding in findings] == levels
 
 
-def test_dead_letters_tell_their_commonest_reasons() -> None:
-    assert judge_dead_letters(0, []).level == "ok"
-    finding = judge_dead_letters(7, ["malformed_json", "too_large", "malformed_json"])
-    assert finding.level == "warning"
-    assert "malformed_json (2), too_large (1)" in finding.found
+def letter(**of: str) -> DeadLetter:
+    return DeadLetter(topic="log", partition=0, offset=7, timestamp_ms=0, reason="too_large",
+                      detail="value: 99 bytes", sha256="", size_bytes=99,
+                      model=of.get("model", "fraud"), source=of.get("source", "/svc"))  # fmt: skip
+
+
+def test_dead_letters_name_model_producer_reason_and_an_example() -> None:
+    assert judge_dead_letters([]).level == "ok"
+    groups = grouped([letter(model="churn", source=""), *[letter()] * 6])
+    finding = judge_dead_letters(groups)
+    for said in ("7 records", "6 of fraud (too_large) from /svc", "1 of churn", "log:0:7",
+                 "value: 99 bytes"):  # fmt: skip
+        assert said in finding.found
+    assert "dead-letters show" in (finding.fix or "")
 
 
 def test_one_misplaced_record_is_a_problem() -> None:
@@ -160,7 +171,7 @@ def test_whatever_is_not_well_says_what_to_do() -> None:
         judge_partition(standing(next=None, end=5, silent_ms=None)),
         judge_partition(standing(next=11)),
         *judge_redis("9", policy="allkeys-lru", append_only=False, used=99, limit=100)[1:],
-        judge_dead_letters(1, ["too_large"]),
+        judge_dead_letters(grouped([letter()])),
         judge_routing(1, ["0:0"]),
     ]
     assert all(finding.fix for finding in findings)

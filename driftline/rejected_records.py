@@ -1,0 +1,163 @@
+"""Dead letters: read from their topic, chosen, and written to the log again.
+
+What may be written again is judged purely; `read_letters`, `read_originals` and `write_again` read
+and write.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from driftline import reading
+from driftline.reading import Record
+from driftline.topic_values import TopicValues
+from producer.events import CE_TYPE_OF, Command, ModelUpdate, Tick, Topology
+from producer.limits import Limits
+from stream_monitor.contracts import DEAD_LETTER_CE_TYPE, DeadLetter
+from stream_monitor.ingest.decode import decode
+from stream_monitor.ingest.records import LogRecord, RecordBatch
+
+CONTROL: Final = frozenset(CE_TYPE_OF[kind] for kind in (ModelUpdate, Command, Topology, Tick))
+_CONTROL_REASONS: Final = frozenset(
+    {"unknown_episode", "invalid_profile", "invalid_command", "invalid_topology"}
+)
+_ENDS_WORKERS: Final = frozenset({"process_killer", "unreadable"})
+QUIET_S: Final = 2.0
+_FETCH_S: Final = 10.0
+
+
+class Wanted(NamedTuple):
+    """Which letters are meant; ``None`` leaves a thing open.  ``ids`` are positions."""
+
+    model: str | None = None
+    reason: str | None = None
+    producer: str | None = None
+    since_ms: int | None = None
+    ids: frozenset[str] = frozenset()
+
+    def has(self, letter: DeadLetter) -> bool:
+        """Whether a letter is meant."""
+        return (
+            self.model in (None, letter.model)
+            and self.reason in (None, letter.reason)
+            and self.producer in (None, letter.source)
+            and (self.since_ms is None or letter.timestamp_ms >= self.since_ms)
+            and (not self.ids or letter.letter_id in self.ids)
+        )
+
+
+class Group(NamedTuple):
+    """Letters of one model, reason and producer: how many, and the latest of them."""
+
+    model: str
+    reason: str
+    source: str
+    n: int
+    example: DeadLetter
+
+
+def read_letters(client: Mapping[str, Any], topic: str) -> tuple[list[DeadLetter], list[str]]:
+    """All letters, each once, in the order they were written; and what to say of what is none.
+
+    Raises:
+        LookupError: there is no such topic.
+    """
+    values = TopicValues(topic, DeadLetter, kind=DEAD_LETTER_CE_TYPE)
+    found: dict[str, DeadLetter] = {}
+    with reading.TopicReader(client, topic) as reader:
+        for record in reader.until(lambda: False, quiet_s=QUIET_S):
+            letter = values.of(record)
+            if letter is not None:
+                found.setdefault(letter.letter_id, letter)
+    return list(found.values()), values.notes()
+
+
+def grouped(letters: Iterable[DeadLetter]) -> list[Group]:
+    """By model, reason and producer, the most frequent first."""
+    counts: Counter[tuple[str, str, str]] = Counter()
+    latest: dict[tuple[str, str, str], DeadLetter] = {}
+    for letter in letters:
+        key = letter.model, letter.reason, letter.source
+        counts[key] += 1
+        latest[key] = letter
+    return [Group(*key, n, latest[key]) for key, n in counts.most_common()]
+
+
+def why_not(letter: DeadLetter, topic: str) -> str | None:
+    """Why the record of a letter is not written again, whatever it holds; ``None``: it may be."""
+    if letter.topic != topic:
+        return f"it is of {letter.topic}, not of the log: `driftline forward` reads it there"
+    if letter.reason in _ENDS_WORKERS:
+        return f"{letter.reason}: workers ended while they read it"
+    if letter.reason in _CONTROL_REASONS:
+        return f"{letter.reason}: it is a control record; give the command again"
+    return None
+
+
+def why_not_record(record: Record, letter: DeadLetter, now_ms: int, limits: Limits) -> str | None:
+    """Why a record is not written again as it lies in the log; ``None``: it would be accepted."""
+    if record.kind in CONTROL:
+        return f"{record.kind}: it is a control record; give the command again"
+    as_read = LogRecord(record.offset, now_ms, record.kind, record.value, key=record.key)
+    batch = RecordBatch(letter.topic, letter.partition, "", record.offset, record.offset + 1,
+                        [as_read])  # fmt: skip
+    for again in decode(batch, limits).refused:
+        return f"it would be rejected again ({again.reason}): {again.detail}"
+    return None
+
+
+def read_originals(
+    client: Mapping[str, Any], letters: Iterable[DeadLetter]
+) -> dict[str, Record | None]:
+    """The records of letters as they lie in their topic, by id; ``None``: it is there no more."""
+    from confluent_kafka import Consumer, TopicPartition  # noqa: PLC0415 - pure parts need none
+
+    found: dict[str, Record | None] = {}
+    consumer = Consumer(
+        {
+            "log_level": 0, **client, "group.id": "driftline-dead-letters",  # never joined
+            "enable.auto.commit": False, "auto.offset.reset": "error",
+        }
+    )  # fmt: skip
+    try:
+        for letter in letters:
+            consumer.assign([TopicPartition(letter.topic, letter.partition, letter.offset)])
+            message = consumer.poll(_FETCH_S)
+            there = message is not None and message.error() is None
+            same = there and message is not None and message.offset() == letter.offset
+            found[letter.letter_id] = reading.as_record(message) if same else None
+    finally:
+        consumer.close()
+    return found
+
+
+def write_again(client: Mapping[str, Any], topic: str, records: Sequence[Record]) -> list[str]:
+    """Write records to the log, each with its key, its headers and its value as they were.
+
+    A record with a key goes where records of that key go now, another one to its old partition.
+    Answers what did not arrive, and why.
+    """
+    from confluent_kafka import Producer  # noqa: PLC0415 - pure parts need none
+
+    failures: list[str] = []
+
+    def heard(position: str, error: Any, _message: object) -> None:
+        if error is not None:
+            failures.append(f"{position}: {error.str()}")
+
+    producer = Producer(
+        {"log_level": 0, "partitioner": "murmur2_random", "enable.idempotence": True, **client}
+    )
+    for record in records:
+        position = f"{record.partition}:{record.offset}"
+        producer.produce(
+            topic, record.value, key=record.key, headers=list(record.headers),
+            partition=record.partition if record.key is None else -1,
+            on_delivery=partial(heard, position),
+        )  # fmt: skip
+        producer.poll(0)
+    left = producer.flush(60.0)
+    return failures + ([f"{left} records: no answer within 60 s"] if left else [])

@@ -1,0 +1,70 @@
+"""A record is written to a real log again as it was: its value, its key, its headers, its id."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+from typer.testing import CliRunner
+
+from driftline import topic_registry
+from driftline.cli import app
+from driftline.reading import Record, TopicReader
+from producer.codec import encode, headers
+from producer.events import InferenceEvent
+from stream_monitor.contracts import DeadLetter
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.fixture
+def prefix(kafka_broker: str) -> Iterator[str]:
+    prefix = f"again-{uuid.uuid4().hex[:8]}"
+    client: dict[str, Any] = {"bootstrap.servers": kafka_broker}
+    topic_registry.create_topics(client, topic_registry.load_registry(prefix))
+    yield prefix
+    names = [topic.name for topic in topic_registry.load_registry(prefix)]
+    admin = AdminClient(client)
+    for deleted in admin.delete_topics(names).values():
+        deleted.result(20)
+
+
+def read(broker: str, topic: str) -> list[Record]:
+    with TopicReader({"bootstrap.servers": broker}, topic) as reader:
+        return list(reader.until(lambda: False, quiet_s=2.0))
+
+
+def test_requeue_keeps_what_a_record_was(kafka_broker: str, prefix: str) -> None:
+    event = InferenceEvent(id="a", model="fraud", version="1", time_ms=1_700_000_000_000,
+                           features={"x": 1.0}, prediction=0.5)  # fmt: skip
+    log, dead = f"{prefix}.events.v1", f"{prefix}.dead-letters.v1"
+    pairs = [*headers(event, source="/svc/a", traceparent="00-1-2-03"), ("twice", b"1"),
+             ("twice", b"2")]  # fmt: skip
+    producer = Producer({"bootstrap.servers": kafka_broker, "partitioner": "murmur2_random"})
+    producer.produce(log, encode(event), key=b"fraud", headers=pairs)
+    producer.produce(log, b"garbage", key=b"fraud")
+    producer.flush(20)
+    first, garbage = sorted(read(kafka_broker, log), key=lambda record: record.offset)
+    for record in (first, garbage):
+        letter = DeadLetter(topic=log, partition=record.partition, offset=record.offset,
+                            timestamp_ms=0, reason="future", detail="", sha256="", size_bytes=1,
+                            model="fraud")  # fmt: skip
+        producer.produce(dead, msgspec.json.encode(letter))
+    producer.flush(20)
+    place = ["--bootstrap-servers", kafka_broker, "--prefix", prefix]
+    command = ["dead-letters", "requeue", "--model", "fraud", *place]
+
+    assert CliRunner().invoke(app, command).exit_code == 0
+    assert len(read(kafka_broker, log)) == 2
+    done = CliRunner().invoke(app, [*command, "--yes"])
+    assert done.exit_code == 0, done.output
+    assert "would be rejected again (malformed_json)" in done.stdout
+    *_, again = sorted(read(kafka_broker, log), key=lambda record: record.offset)
+    assert (again.value, again.key, again.partition) == (first.value, b"fraud", first.partition)
+    assert list(again.headers) == list(first.headers)
+    assert len(again.headers) == len(pairs)

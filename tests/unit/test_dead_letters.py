@@ -1,0 +1,163 @@
+"""`driftline dead-letters`: what is shown, what may be written again, and what may not, and why."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+from typer.testing import CliRunner, Result
+
+from driftline import rejected_records
+from driftline.cli import app
+from driftline.reading import Record
+from producer.codec import encode, headers
+from producer.events import CE_TYPE_OF, Command, InferenceEvent, ModelUpdate, Tick
+from stream_monitor.contracts import DEAD_LETTER_CE_TYPE, DeadLetter
+from tests.unit.topic_fakes import fake_topics, records
+
+LOG = "driftline.events.v1"
+NOW_MS = round(time.time() * 1000)
+
+
+def letter(offset: int, **of: Any) -> DeadLetter:
+    plain = DeadLetter(topic=LOG, partition=0, offset=offset, timestamp_ms=NOW_MS - 1_000 * offset,
+                       reason="invalid_event", detail="Expected `int`", sha256="", size_bytes=9,
+                       payload=b'{"id": 1}', model="fraud", source="/svc/a")  # fmt: skip
+    return msgspec.structs.replace(plain, **of)
+
+
+LETTERS = [
+    letter(1),
+    letter(2, model="churn", source="/svc/b"),
+    letter(3, reason="malformed_json", payload=b"\x1b[2J\xff", size_bytes=9_000),
+    letter(4_000),
+    letter(1),  # published twice
+]
+
+
+@pytest.fixture
+def _letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = [msgspec.json.encode(one) for one in LETTERS]
+    topic = records(*values, b"garbage", kind=DEAD_LETTER_CE_TYPE)
+    fake_topics(monkeypatch, {"driftline.dead-letters.v1": topic})
+
+
+def run(*arguments: str) -> Result:
+    done = CliRunner().invoke(app, ["dead-letters", *arguments])
+    assert all(line.isprintable() for line in done.output.split("\n")), done.output
+    return done
+
+
+def shown(*arguments: str) -> list[int]:
+    done = run("show", "--json", *arguments)
+    assert done.exit_code == 0, done.output
+    return [json.loads(line)["offset"] for line in done.stdout.splitlines()]
+
+
+@pytest.mark.usefixtures("_letters")
+@pytest.mark.parametrize(
+    ("options", "offsets"),
+    [
+        ([], [1, 2, 3, 4_000]),
+        (["--model", "fraud"], [1, 3, 4_000]),
+        (["--producer", "/svc/b"], [2]),
+        (["--reason", "malformed_json"], [3]),
+        (["--since", "1h"], [1, 2, 3]),
+        (["--model", "fraud", "--since", "1h", "--reason", "invalid_event"], [1]),
+        (["--limit", "1"], [4_000]),
+        (["--model", "nobody"], []),
+    ],
+)
+def test_letters_are_chosen(options: list[str], offsets: list[int]) -> None:
+    assert shown(*options) == offsets
+
+
+@pytest.mark.usefixtures("_letters")
+def test_a_letter_says_where_it_lies_whose_it_is_and_how_it_begins() -> None:
+    done = run("show")
+    assert f"{LOG}:0:3" in done.stdout
+    assert "fraud  malformed_json  /svc/a" in done.stdout
+    assert r"\x1b[2J" in done.stdout
+    assert "8,995 bytes more" in done.stdout
+    assert "1 record of driftline.dead-letters.v1 could not be read" in done.stderr
+    assert "      2  fraud  invalid_event  /svc/a" in done.stderr
+
+
+GOOD = InferenceEvent(id="a", model="fraud", version="1", time_ms=NOW_MS, features={"x": 1.0},
+                      prediction=0.5)  # fmt: skip
+
+
+def lies(offset: int, value: bytes, kind: str | None) -> Record:
+    pairs: Any = headers(GOOD, source="/svc/a")
+    return Record(0, offset, kind, value, b"fraud", NOW_MS, pairs)
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[Record]:
+    """What lies in the log at the offsets of letters, and what is written to it."""
+    command = Command(id="c", model="fraud", action="resolve", episode="e", actor="x", time_ms=0)
+    update = ModelUpdate(id="u", model="fraud", version="1", time_ms=0)
+    log = {
+        0: lies(0, encode(GOOD), CE_TYPE_OF[InferenceEvent]),
+        1: lies(1, encode(command), CE_TYPE_OF[Command]),
+        2: lies(2, encode(update), CE_TYPE_OF[ModelUpdate]),
+        3: lies(3, encode(Tick(time_ms=0)), CE_TYPE_OF[Tick]),
+        4: lies(4, b"{", None),
+        5: None,
+    }
+    letters = [
+        *(letter(offset, reason="future") for offset in log),
+        letter(6, reason="process_killer"), letter(7, reason="unknown_episode"),
+        letter(8, topic="warehouse.labels"),
+    ]  # fmt: skip
+    values = [msgspec.json.encode(one) for one in letters]
+    fake_topics(monkeypatch, {"driftline.dead-letters.v1": records(*values)})
+    taken: list[Record] = []
+
+    def read(_client: Mapping[str, Any], found: Sequence[DeadLetter]) -> dict[str, Record | None]:
+        return {one.letter_id: log[one.offset] for one in found}
+
+    def write(_client: Mapping[str, Any], topic: str, found: Sequence[Record]) -> list[str]:
+        assert topic == LOG
+        taken.extend(found)
+        return []
+
+    monkeypatch.setattr(rejected_records, "read_originals", read)
+    monkeypatch.setattr(rejected_records, "write_again", write)
+    return taken
+
+
+def test_what_is_written_again_and_what_is_not_and_why(written: list[Record]) -> None:
+    dry = json.loads(run("requeue", "--json").stdout)
+    assert written == []
+    assert dry["would_be_written"] == [f"{LOG}:0:0"]
+    done = json.loads(run("requeue", "--yes", "--json").stdout)
+    assert done["written"] == [f"{LOG}:0:0"]
+    (record,) = written
+    assert record.value == encode(GOOD)
+    assert dict(record.headers)["ce_id"] == b"a"
+    assert record.key == b"fraud"
+    why = {position.rsplit(":", 1)[1]: text for position, text in done["not_written"].items()}
+    assert all("control record" in why[offset] for offset in "1237")
+    assert "would be rejected again (malformed_json)" in why["4"]
+    assert "no longer in the log" in why["5"]
+    assert "workers ended" in why["6"]
+    assert "warehouse.labels" in why["8"]
+
+
+def test_force_writes_what_would_be_rejected_and_never_a_control_record(
+    written: list[Record],
+) -> None:
+    run("requeue", "--yes", "--force")
+    assert [record.offset for record in written] == [0, 4]
+
+
+def test_positions_choose(written: list[Record]) -> None:
+    done = run("requeue", "--yes", f"{LOG}:0:0", f"{LOG}:0:77")
+    assert [record.offset for record in written] == [0]
+    assert f"not written  {LOG}:0:77  there is no such letter" in done.stdout
+    assert "1 written again, 1 not" in done.stderr
