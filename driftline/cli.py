@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from driftline.commands import (
+    audit,
     champion,
     check,
     coverage,
@@ -106,6 +107,7 @@ app.command("drill")(drill.drill)
 app.command("status")(status.status)
 app.command("coverage")(coverage.coverage)
 app.command("doctor")(doctor.doctor)
+app.command("audit")(audit.audit)
 app.command("version")(version.show_version)
 app.add_typer(handling.app, name="alerts")
 app.add_typer(incidents.app, name="incidents")

@@ -65,7 +65,7 @@ class Checks:
             self._text("artifact_sha256", event.artifact_sha256 or "")
             self._text("caused_by", event.caused_by or "")
         elif isinstance(event, Command):
-            self._check_command(event)
+            self._check_command(event, timestamp_ms)
         elif isinstance(event, Topology):
             self._check_topology(event)
         if not 0 <= event.time_ms <= timestamp_ms + self._limits.max_skew_ms:
@@ -137,7 +137,7 @@ class Checks:
         if event.prediction is not None:
             self._check_prediction(event)
 
-    def _check_command(self, event: Command) -> None:
+    def _check_command(self, event: Command, timestamp_ms: int) -> None:
         self._name("model", event.model)
         self._identity(event.id)
         self._text("episode", event.episode)
@@ -145,6 +145,15 @@ class Checks:
         self._text("reason", event.reason)
         if event.until_ms is not None and not 0 <= event.until_ms <= LATEST_MS:
             raise RefusedRecord("time", "until_ms: not between 1970 and the year 9999")
+        longest_ms = self._limits.max_snooze_ms
+        latest_ms = timestamp_ms + longest_ms + self._limits.max_skew_ms
+        if event.action == "snooze" and (event.until_ms or 0) > latest_ms:
+            hours = ((event.until_ms or 0) - timestamp_ms) / 3_600_000
+            raise RefusedRecord(
+                "snooze_too_long",
+                f"until_ms: {hours:,.0f} h from now; max_snooze_ms allows "
+                f"{longest_ms / 3_600_000:g} h",
+            )
 
     def _check_topology(self, event: Topology) -> None:
         self._identity(event.id)

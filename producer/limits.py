@@ -18,7 +18,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     Sizes are in bytes of the record's value, ``max_update_bytes`` is for a `ModelUpdate`, which
     carries a profile.  Event time may be ahead of the record's timestamp by ``max_skew_ms``; with
     ``max_event_age_ms`` it may not be further behind.  Both clocks come from the log, so a replay
-    judges alike.
+    judges alike.  A snooze may end ``max_snooze_ms`` after its record was appended, no later.
     """
 
     max_value_bytes: int = 64 * 1024
@@ -28,3 +28,4 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_skew_ms: int = 300_000
     max_event_age_ms: int | None = None
     max_payload_bytes: int = 16 * 1024
+    max_snooze_ms: int = 7 * 24 * 3_600_000

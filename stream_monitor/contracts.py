@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -136,6 +136,21 @@ class HealthEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     time_ms: int
     explanation: str
     fix: str
+
+
+class Controlled(NamedTuple):
+    """What became of a control record: for the log of the worker, and for nobody else.
+
+    ``actor`` is who gave it, as it says itself, ``source`` the ``ce_source`` of whoever wrote it.
+    """
+
+    offset: int
+    kind: str
+    model: str
+    what: str
+    actor: str
+    source: str
+    outcome: str
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -17,7 +17,7 @@ from producer.events import Command, Label, ModelUpdate, Topology
 from producer.names import escape, unescape
 from stream_monitor.alerts.cooldown import Events
 from stream_monitor.alerts.register import UnknownEpisode
-from stream_monitor.contracts import DeadLetter, DriftAlert
+from stream_monitor.contracts import Controlled, DeadLetter, DriftAlert
 from stream_monitor.counters import Counters
 from stream_monitor.ingest.batch import EventBatch, Ints
 from stream_monitor.ingest.columns import id_hash, id_hashes, series_salt, to_batch
@@ -28,6 +28,7 @@ from stream_monitor.ingest.refusal import dead_letter
 from stream_monitor.ingest.seen import SeenIds
 from stream_monitor.spec import MonitorSpec
 from stream_monitor.watched.announcement import announced_profile
+from stream_monitor.watched.controlled import controlled, rejected_controls
 from stream_monitor.watched.coverage import HourRow
 from stream_monitor.watched.forgetting import forget, remove
 from stream_monitor.watched.model import WatchedModel
@@ -47,6 +48,7 @@ class Observation(NamedTuple):
     alerts: list[DriftAlert]
     dead_letters: list[DeadLetter]
     windows: list[ClosedWindow]
+    controls: list[Controlled]
 
 
 def _log_order(alert: DriftAlert) -> tuple[int, str]:
@@ -78,7 +80,7 @@ class PartitionMonitor:
     def observe(self, batch: RecordBatch) -> Observation:
         """Take the next records.  Total: whatever the bytes are, a record is counted once."""
         decoded = decode(batch, self.spec.limits)
-        out = Observation([], decoded.refused, [])
+        out = Observation([], decoded.refused, [], rejected_controls(decoded.rejected))
         self.counters.dead_lettered += len(decoded.rejected)
         for segment in segments(decoded.all(), self.spec.segment_events):
             rest: Segment | None = segment
@@ -143,7 +145,7 @@ class PartitionMonitor:
     def _observe_segment(self, segment: Segment, out: Observation) -> None:
         clock = segment.append_clock_ms(self.counters.append_clock_ms)
         self.counters.ticks += segment.ticks
-        decided = Observation([], out.dead_letters, out.windows)
+        decided = Observation([], out.dead_letters, out.windows, [])
         batches = self._admit(segment, clock)
         for name in {batch.model for batch in batches}:
             for warm_up in self.models[name].warm_ups.values():
@@ -163,7 +165,7 @@ class PartitionMonitor:
         out.alerts.extend(self.rejected.observe(segment, clock))
         self.counters.append_clock_ms = int(clock[-1])
         if segment.barrier is not None:
-            self._obey(*segment.barrier, out)
+            self._control(*segment.barrier, out)
 
     def _tell(
         self, decided: list[DriftAlert], offsets: Ints, clock: Ints, batches: Sequence[EventBatch]
@@ -302,6 +304,21 @@ class PartitionMonitor:
             offsets = np.array([offset for offset, _, _ in labels], dtype=np.int64)
             times_ms = np.array([label.time_ms for _, _, label in labels], dtype=np.int64)
             model.count_elsewhere(offsets[may], times_ms[may])
+
+    def _control(self, record: LogRecord, order: Barrier, out: Observation) -> None:
+        """A control record: obeyed, and noted who gave it, whatever became of it."""
+        n_letters = len(out.dead_letters)
+        counters = self.counters
+        before = counters.duplicate, counters.unwatched
+        self._obey(record, order, out)
+        outcome = "obeyed"
+        if len(out.dead_letters) > n_letters:
+            outcome = f"rejected: {out.dead_letters[-1].reason}"
+        elif counters.duplicate > before[0]:
+            outcome = "repeat"
+        elif counters.unwatched > before[1]:
+            outcome = "over the limit"
+        out.controls.append(controlled(record, order, outcome))
 
     def _obey(self, record: LogRecord, order: Barrier, out: Observation) -> None:
         """A control record: obeyed after all that stands before it."""

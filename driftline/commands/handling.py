@@ -207,6 +207,23 @@ def _command(
     write_command(settings, action, episode, by, reason, until_ms)
 
 
+def refuse_long_snooze(settings: Settings, until_ms: int | None, now_ms: int) -> None:
+    """Say before it is written that the monitor would not obey.
+
+    Raises:
+        Failure: a snooze until then is longer than `[limits] max_snooze_ms`.
+    """
+    longest_ms = settings.monitor_spec().limits.max_snooze_ms
+    if until_ms is not None and until_ms - now_ms > longest_ms:
+        raise Failure(
+            f"a snooze lasts {longest_ms / 3_600_000:g} h at most",
+            why=f"--for asks for {(until_ms - now_ms) / 3_600_000:,.0f} h",
+            fix="snooze for less and again later, resolve the episode, or raise [limits] "
+            "max_snooze_ms of the monitor",
+            code=USAGE,
+        )
+
+
 def write_command(
     settings: Settings,
     action: Action,
@@ -224,6 +241,8 @@ def write_command(
     from producer.identity import uuid7  # noqa: PLC0415
     from producer.writer import LogWriter  # noqa: PLC0415
 
+    now_ms = round(time.time() * 1000)
+    refuse_long_snooze(settings, until_ms, now_ms)
     meant = [a for a in open_episodes(read_alerts(settings)) if a.episode_id.startswith(episode)]
     if len(meant) != 1:
         raise Failure(
@@ -231,7 +250,6 @@ def write_command(
             fix="driftline alerts list", code=USAGE,
         )  # fmt: skip
     (alert,) = meant
-    now_ms = round(time.time() * 1000)
     command = Command(
         id=uuid7(now_ms), model=alert.model, action=action, episode=alert.episode_id,
         actor=by or user_name(), time_ms=now_ms, until_ms=until_ms, reason=reason,

@@ -11,7 +11,14 @@ import typer
 
 from driftline.commands.connection import load_settings
 from driftline.commands.failure import USAGE, Failure
-from driftline.commands.handling import By, Reason, duration_ms, read_alerts, write_command
+from driftline.commands.handling import (
+    By,
+    Reason,
+    duration_ms,
+    read_alerts,
+    refuse_long_snooze,
+    write_command,
+)
 from driftline.commands.options import Bootstrap, Config, Drills, Json, Prefix
 from driftline.commands.output import note, write_json, write_line, write_lines
 
@@ -109,8 +116,10 @@ def snooze(
     prefix: Prefix = None,
 ) -> None:
     """No more alerts of its series for a while."""
-    until_ms = round(time.time() * 1000) + duration_ms(for_)
+    now_ms = round(time.time() * 1000)
+    until_ms = now_ms + duration_ms(for_)
     settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
+    refuse_long_snooze(settings, until_ms, now_ms)
     for episode in open_episodes(settings, incident):
         write_command(settings, "snooze", episode, by, reason, until_ms)
 

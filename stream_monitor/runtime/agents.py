@@ -166,6 +166,8 @@ class BatchAgent:
         self._metrics.records.labels(str(batch.partition)).inc(len(batch.records))
         self._metrics.batch_records.observe(len(batch.records))
         self._metrics.observed(observed.alerts, observed.dead_letters)
+        for control in observed.controls:
+            log.info("control record", partition=batch.partition, **control._asdict())
         return observed
 
     async def _write_letters(self, owned: Owned, letters: Iterable[DeadLetter]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from producer.events import Topology
-from stream_monitor.contracts import DeadLetter, DriftAlert
+from stream_monitor.contracts import Controlled, DeadLetter, DriftAlert
 from stream_monitor.ingest.records import LogRecord, RecordBatch
 from stream_monitor.state.store import OUTBOX
 from stream_monitor.watched.coverage import HourRow
@@ -27,7 +27,7 @@ class Observed(Protocol):
     """What a batch led to.
 
     ``outbox`` maps fields (`ALERT`, `WINDOW`, `PERFORMANCE`) to what leaves once it is committed.
-    ``urgent`` asks for a commit at once.
+    ``urgent`` asks for a commit at once; ``controls`` are for the worker's log.
     """
 
     @property
@@ -38,6 +38,8 @@ class Observed(Protocol):
     def outbox(self) -> Mapping[str, bytes]: ...  # noqa: D102
     @property
     def urgent(self) -> bool: ...  # noqa: D102
+    @property
+    def controls(self) -> Sequence[Controlled]: ...  # noqa: D102
 
 
 class PartitionFold(Protocol):

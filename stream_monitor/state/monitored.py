@@ -10,7 +10,7 @@ import msgspec
 from producer.drill import is_shadow
 from producer.events import Topology
 from producer.names import escape, reference_of
-from stream_monitor.contracts import DeadLetter, DriftAlert
+from stream_monitor.contracts import Controlled, DeadLetter, DriftAlert
 from stream_monitor.errors import CorruptState
 from stream_monitor.ingest.records import LogRecord, RecordBatch
 from stream_monitor.monitor import PartitionMonitor
@@ -38,6 +38,7 @@ class Sealed(NamedTuple):
     dead_letters: Sequence[DeadLetter]
     outbox: Mapping[str, bytes]
     urgent: bool
+    controls: Sequence[Controlled] = ()
 
 
 class MonitorFold:
@@ -59,7 +60,7 @@ class MonitorFold:
             )
             outbox[f"{WINDOW}{key}"] = msgspec.json.encode(window)
         outbox |= self._performance(batch.next - 1)
-        return Sealed(seen.alerts, seen.dead_letters, outbox, urgent=bool(seen.alerts))
+        return Sealed(seen.alerts, seen.dead_letters, outbox, bool(seen.alerts), seen.controls)
 
     def _performance(self, offset: int) -> dict[str, bytes]:
         """Figures of windows that labels changed, as of the record at ``offset``."""

@@ -53,6 +53,7 @@ class Folded(NamedTuple):
     alerts: tuple[()] = ()
     dead_letters: tuple[()] = ()
     urgent: bool = False
+    controls: tuple[()] = ()
 
 
 class ListFold:

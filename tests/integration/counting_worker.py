@@ -32,6 +32,7 @@ class Counted(NamedTuple):
     dead_letters: list[DeadLetter]
     outbox: dict[str, bytes]
     urgent: bool
+    controls: tuple[()] = ()
 
 
 class CountingFold:

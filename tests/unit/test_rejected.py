@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 
 from producer.codec import encode
-from producer.events import CE_TYPE_OF, Command, Event, InferenceEvent, Label, Tick
+from producer.events import CE_TYPE_OF, Command, Event, InferenceEvent, Label, ModelUpdate, Tick
 from stream_monitor.contracts import UNKNOWN_MODEL, DeadLetter, DriftAlert
 from stream_monitor.ingest.records import LogRecord, RecordBatch, SentWith
 from stream_monitor.monitor import PartitionMonitor
@@ -329,3 +329,40 @@ def test_letters_of_before_are_readable() -> None:
            b'"sha256":"","size_bytes":0}')  # fmt: skip
     letter = msgspec.json.decode(old, type=DeadLetter)
     assert (letter.model, letter.source) == (UNKNOWN_MODEL, "")
+
+
+DAYS_MS = 24 * 3_600_000
+
+
+def test_each_control_record_is_noted_with_who_gave_it_and_what_became_of_it() -> None:
+    log = Log()
+    log.bad(n=5)
+    episode = fold(log.records)[1][0].episode_id
+
+    def command(name: str, **of: Any) -> None:
+        given = {"action": "acknowledge", "episode": episode} | of
+        log.event(Command(id=name, model="fraud", actor="ann", time_ms=START_MS, **given),
+                  source="/driftline/alerts")  # fmt: skip
+
+    command("a")
+    command("a")
+    command("b", episode="none")
+    command("c", action="snooze", until_ms=START_MS + 8 * DAYS_MS)
+    command("d", action="snooze", until_ms=START_MS + 7 * DAYS_MS)
+    log.add(b"{", CE_TYPE_OF[Command])
+    log.event(ModelUpdate(id="u", model="fraud", version="1", time_ms=START_MS))
+    monitor = PartitionMonitor("log", 0, SPEC)
+    seen = monitor.observe(RecordBatch("log", 0, "e", 0, len(log.records), log.records))
+    noted = {one.offset: (one.kind, one.actor, one.outcome) for one in seen.controls}
+    assert noted == {
+        5: ("Command", "ann", "obeyed"),
+        6: ("Command", "ann", "repeat"),
+        7: ("Command", "ann", "rejected: unknown_episode"),
+        8: (CE_TYPE_OF[Command], "", "rejected: snooze_too_long"),
+        9: ("Command", "ann", "obeyed"),
+        10: (CE_TYPE_OF[Command], "", "rejected: malformed_json"),
+        11: ("ModelUpdate", "", "obeyed"),
+    }
+    assert {one.source for one in seen.controls} == {"/driftline/alerts", SVC}
+    (letter,) = [one for one in seen.dead_letters if one.reason == "snooze_too_long"]
+    assert "192 h from now; max_snooze_ms allows 168 h" in letter.detail

@@ -1,0 +1,110 @@
+"""`driftline audit`: every control record of a model, by whom, when, and whether it was obeyed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from typer.testing import CliRunner
+
+from driftline.cli import app
+from driftline.reading import Record
+from producer.codec import encode
+from producer.events import CE_TYPE_OF, Command, Event, InferenceEvent, ModelUpdate, Topology
+from stream_monitor.contracts import DEAD_LETTER_CE_TYPE, DeadLetter
+from tests.unit.topic_fakes import fake_topics, records
+
+LOG = "driftline.events.v1"
+START_MS = 1_700_000_000_000
+
+
+def log_of(*events: tuple[int, Event]) -> list[Record]:
+    return [
+        Record(partition, offset, CE_TYPE_OF[type(event)], encode(event), b"k",
+               START_MS + 1_000 * offset, [("ce_source", b"/driftline/alerts")])
+        for offset, (partition, event) in enumerate(events)
+    ]  # fmt: skip
+
+
+def command(action: Any, **more: Any) -> Command:
+    return Command(id=f"c-{action}", model="fraud", action=action, episode="0123456789abcdef",
+                   actor="ann", time_ms=0, **more)  # fmt: skip
+
+
+def update(name: str, version: str, **more: Any) -> ModelUpdate:
+    return ModelUpdate(id=name, model="fraud", version=version, time_ms=0, **more)
+
+
+@pytest.fixture
+def _log(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = log_of(
+        (0, update("u1", "1", profile={"a": 1}, caused_by="job-7")),
+        (1, update("u1", "1", profile={"a": 1}, caused_by="job-7")),  # its other partition
+        (0, InferenceEvent(id="e", model="fraud", version="1", time_ms=0, features={},
+                           prediction=1.0)),
+        (0, command("acknowledge", reason="known")),
+        (0, command("snooze", until_ms=START_MS)),
+        (0, Topology(id="t", time_ms=0, generation=1, partitions=4)),
+        (1, Topology(id="t2", time_ms=0, generation=1, partitions=4)),
+        (0, update("u2", "1", profile={"a": 2})),
+        (0, msgspec.structs.replace(command("resolve"), model="churn")),
+        (0, command("resolve")),
+        (0, update("u3", "2", moved_from=1)),
+    )  # fmt: skip
+    letter = DeadLetter(topic=LOG, partition=0, offset=9, timestamp_ms=0, reason="unknown_episode",
+                        detail="not open", sha256="", size_bytes=1)  # fmt: skip
+    fake_topics(monkeypatch, {
+        LOG: log,
+        "driftline.dead-letters.v1": records(msgspec.json.encode(letter), kind=DEAD_LETTER_CE_TYPE),
+    })  # fmt: skip
+
+
+@pytest.mark.usefixtures("_log")
+def test_what_was_changed_by_whom_and_when() -> None:
+    done = CliRunner().invoke(app, ["audit", "fraud", "--json"])
+    assert done.exit_code == 0, done.output
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(one["position"].removeprefix(LOG), one["what"]) for one in found] == [
+        (":0:0", "version 1 put into service, with a profile"),
+        (":0:3", "acknowledge episode 0123456789ab"),
+        (":0:4", "snooze episode 0123456789ab until 2023-11-14 22:13Z"),
+        (":0:5", "placement 1: 4 partitions"),
+        (":0:7", "version 1: PROFILE REPLACED"),
+        (":0:9", "resolve episode 0123456789ab"),
+        (":0:10", "version 2: reference copied from partition 1"),
+    ]
+    assert [one["actor"] for one in found] == ["", "ann", "ann", "", "", "ann", ""]
+    assert {one["source"] for one in found} == {"/driftline/alerts"}
+    assert found[0]["reason"] == "job-7"
+    assert [one["rejected"] for one in found if one["rejected"]] == ["unknown_episode: not open"]
+
+
+@pytest.mark.usefixtures("_log")
+def test_people_read_a_line_each() -> None:
+    lines = CliRunner().invoke(app, ["audit", "fraud"]).stdout.splitlines()
+    assert len(lines) == 7
+    assert lines[1].startswith("2023-11-14 22:13:23Z  driftline.events.v1:0:3  ann (/driftline/al")
+    assert lines[1].endswith("acknowledge episode 0123456789ab  known")
+    assert "REJECTED, unknown_episode: not open" in lines[5]
+
+
+@pytest.mark.usefixtures("_log")
+def test_since_and_a_model_nobody_changed() -> None:
+    assert CliRunner().invoke(app, ["audit", "fraud", "--since", "1h"]).stdout == ""
+    done = CliRunner().invoke(app, ["audit", "nobody", "--json"])
+    assert [json.loads(line)["what"] for line in done.stdout.splitlines()] == [
+        "placement 1: 4 partitions"
+    ]
+
+
+def test_a_snooze_of_more_than_a_week_is_an_error_before_it_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake_topics(monkeypatch, {})
+    for command in (["alerts", "snooze", "e"], ["incidents", "snooze", "i"]):
+        done = CliRunner().invoke(app, [*command, "--for", "8d"])
+        assert done.exit_code == 2, done.output
+        assert "a snooze lasts 168 h at most" in done.stderr
+        assert "max_snooze_ms" in done.stderr
