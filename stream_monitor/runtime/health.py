@@ -65,7 +65,10 @@ class HealthWatch:
         self._exported: list[Problem] = []
 
     async def look(self) -> None:
-        """Ask, and do what follows.  What cannot be done now is done the next time."""
+        """Ask, and do what follows.  What cannot be done now is done the next time.
+
+        Nothing that is found here ends a worker: it says something of others.
+        """
         try:
             signs = await self._signs()
             trainer_ms = await asyncio.to_thread(self._trainer_ms)
@@ -80,6 +83,8 @@ class HealthWatch:
                 await self._publish(found)
         except (KafkaException, StoreUnavailable, TimeoutError) as error:
             log.info("cannot look at the health of the others now", error=str(error))
+        except Exception as error:  # noqa: BLE001 - whatever others wrote where we look
+            log.warning("cannot look at the health of the others", error=repr(error))
 
     async def _signs(self) -> dict[int, PartitionSign]:
         n_partitions = await asyncio.to_thread(self._publisher.partitions, self._topic, ASK_S)
@@ -115,8 +120,12 @@ class HealthWatch:
 
     async def _publish(self, found: list[Problem]) -> None:
         key = health_key(self._topic)
-        stored = await self._store.load(key)
-        before = [msgspec.json.decode(blob, type=Problem) for blob in stored.values()]
+        before = []
+        for field, blob in (await self._store.load(key)).items():
+            try:
+                before.append(msgspec.json.decode(blob, type=Problem))
+            except msgspec.MsgspecError:
+                await self._store.discard(key, [field])
         for phase, problem in changes(before, found):
             now_ms = _now_ms()
             event = problem.event(phase, now_ms)

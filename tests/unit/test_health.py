@@ -12,7 +12,7 @@ from stream_monitor.contracts import HEALTH_CE_TYPE, HealthEvent
 from stream_monitor.health import STALE_S, TRAINER_SILENT_S, Health, PartitionSign
 from stream_monitor.presence import Presence, Seen
 from stream_monitor.runtime import health as watching
-from stream_monitor.runtime.health import HealthWatch
+from stream_monitor.runtime.health import HealthWatch, health_key
 from stream_monitor.runtime.partitions import Partitions
 from stream_monitor.state.memory_store import InMemoryStateStore
 from stream_monitor.state.redis_store import partition_key
@@ -102,12 +102,14 @@ def test_the_next_worker_says_that_it_is_over(monkeypatch: pytest.MonkeyPatch) -
     async def run() -> None:
         first = watch()
         await first.look()
+        await store.note(health_key(TOPIC), {"foreign": b"\xff"})
         await first.look()
         store.hashes[key] = {"_epoch": b"f", "_ts": b"8", "_stopped": b""}
         await watch().look()
         await watch().look()
 
     asyncio.run(run())
+    assert store.hashes[health_key(TOPIC)] == {}
     assert [(e.phase, e.kind) for e in published.events] == [
         ("started", "partition_stopped"), ("resolved", "partition_stopped"),
     ]  # fmt: skip
