@@ -275,3 +275,16 @@ def test_a_window_of_one_hour_is_compared_with_that_hour(hour: int) -> None:
 
     assert effect(usual) < 0.1
     assert effect(usual + 1.0) > 0.3
+
+
+def test_four_weeks_prove_a_season_of_the_week() -> None:
+    rng = np.random.default_rng(3)
+    times = np.arange(4 * 7 * 24 * 10, dtype=np.int64) * 360_000
+    weekend = times // 86_400_000 % 7 >= 5
+    fitted = fit_feature("x", rng.normal(weekend * 2.0, 1.0), times_ms=times)
+
+    season = fitted.channels[0].season
+    assert season is not None
+    assert season.period_ms == 7 * 86_400_000
+    assert season.n_periods == pytest.approx(4, abs=0.1)
+    assert fitted.channels[0].block == 8
