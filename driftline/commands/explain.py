@@ -31,7 +31,7 @@ from driftline.commands.rows import note_left_out, read_rows, refusals
 if TYPE_CHECKING:
     from driftline.explain.calibration import HeldBudget
     from driftline.explain.power import Smallest
-    from driftline.tables.kinds import Choices
+    from driftline.tables.choices import Choices
     from stream_monitor.reference.profile import ReferenceProfile
     from stream_monitor.settings import Settings
 

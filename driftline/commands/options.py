@@ -10,7 +10,7 @@ import typer
 from driftline.commands.failure import USAGE, Failure
 
 if TYPE_CHECKING:
-    from driftline.tables.kinds import Choices
+    from driftline.tables.choices import Choices
 
 Config: TypeAlias = Annotated[
     Path | None,
@@ -94,10 +94,7 @@ def choices_of(
     encoding: str | None = None,
 ) -> Choices:
     """What the options say of a file and its columns.  Raises Failure where one is no choice."""
-    from driftline.commands.rows import needs_files  # noqa: PLC0415 - it reads this module
-
-    with needs_files():
-        from driftline.tables.kinds import Choices  # noqa: PLC0415 - light imports
+    from driftline.tables.choices import Choices  # noqa: PLC0415 - light imports
 
     if decimal not in (None, ".", ","):
         raise Failure(f"--decimal {decimal!r} is neither a point nor a comma", code=USAGE)

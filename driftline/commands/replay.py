@@ -34,7 +34,7 @@ from driftline.commands.rows import read_rows, refusals
 if TYPE_CHECKING:
     from driftline.replay.log import LogRange
     from driftline.replay.topic import Found
-    from driftline.tables.kinds import Choices
+    from driftline.tables.choices import Choices
     from driftline.tables.layout import Roles
     from stream_monitor.reference.profile import ReferenceProfile
 

@@ -14,7 +14,7 @@ from driftline.commands.rows import note_left_out, read_rows
 if TYPE_CHECKING:
     import pandas as pd
 
-    from driftline.tables.kinds import Choices
+    from driftline.tables.choices import Choices
     from driftline.tables.layout import Layout, Roles
     from driftline.tables.reader import Table
     from producer.injection import Injection

@@ -11,7 +11,7 @@ from driftline.commands.failure import USAGE, Failure
 from driftline.commands.output import note
 
 if TYPE_CHECKING:
-    from driftline.tables.kinds import Choices
+    from driftline.tables.choices import Choices
     from driftline.tables.reader import Table
 
 _NEEDED: Final = ("pandas", "pyarrow", "numpy", "scipy", "pydantic_settings")

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
-import msgspec
-
+from driftline.tables.choices import Choices, Decimal
 from driftline.tables.evidence import MAX_DISTINCT, Evidence
-from driftline.tables.numbers import Decimal, Style
+from driftline.tables.numbers import Style
 from driftline.tables.refusal import BadSource
 
 ColumnKind: TypeAlias = Literal["numeric", "categorical", "boolean"]
@@ -24,25 +23,6 @@ _FIELDS: Final = {"id", "model", "version", "segment"}
 _A_TIME: Final = "it is a time (use --time)"
 IGNORED: Final = "--ignore"
 _ONLY_COUNTS: Final = "it only counts up, row by row"
-
-
-class Choices(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person says of columns and of a file, before anything is judged.
-
-    A text may name several columns with commas between them, unless it is the name of one itself.
-    ``lenient``: a column that is not there is none, as in a file that lost one.
-    """
-
-    ignore: tuple[str, ...] = ()
-    numeric: tuple[str, ...] = ()
-    categorical: tuple[str, ...] = ()
-    separator: str | None = None
-    decimal: Decimal | None = None
-    encoding: str | None = None
-    lenient: bool = False
-
-
-NO_CHOICES: Final = Choices()
 
 
 class Judged(NamedTuple):

@@ -7,15 +7,15 @@ column is not read as numbers at all.
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from driftline.tables.choices import Decimal
 from stream_monitor.reference.fixed_point import Floats
 
-Decimal: TypeAlias = Literal[".", ","]
 Texts: TypeAlias = Any
 """An array of Arrow strings."""
 

@@ -10,11 +10,12 @@ from typing import Final
 import pandas as pd
 
 from driftline.tables import arrow, delimited, json_rows
+from driftline.tables.choices import NO_CHOICES, Choices
 from driftline.tables.convert import typed
 from driftline.tables.delimited import Head
 from driftline.tables.encoding import Text, compression_of, open_text, text_of
 from driftline.tables.evidence import Evidence
-from driftline.tables.kinds import NO_CHOICES, Choices, Judged, judge
+from driftline.tables.kinds import Judged, judge
 from driftline.tables.refusal import BadSource
 
 CHUNK_ROWS: Final = 50_000

@@ -24,8 +24,8 @@ from pyarrow import feather, parquet
 
 from driftline.commands.options import choices_of
 from driftline.tables import reader
+from driftline.tables.choices import Choices
 from driftline.tables.events import Columns, layout_to_publish, rows_of
-from driftline.tables.kinds import Choices
 from producer.events import Event
 from producer.limits import Limits
 from tests.cases.commands import read_by, run

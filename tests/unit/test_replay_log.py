@@ -15,7 +15,7 @@ from driftline.replay.fold import LogReplay, replay_log
 from driftline.replay.log import log_of
 from driftline.replay.log_report import version_lines
 from driftline.replay.topic import Found, range_of
-from driftline.tables.kinds import NO_CHOICES
+from driftline.tables.choices import NO_CHOICES
 from driftline.tables.reader import table_of
 from driftline.tables.refusal import BadSource
 from producer.codec import RefusedRecord, decode, encode
