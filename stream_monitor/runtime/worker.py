@@ -19,7 +19,7 @@ from stream_monitor.settings import Settings
 from stream_monitor.state.fold import FoldFactory
 from stream_monitor.state.redis_store import RedisStateStore, partition_key
 from stream_monitor.state.store import StoreUnavailable, WrongStore
-from stream_monitor.web.server import PortTaken
+from stream_monitor.web.server import PortTaken, refuse_taken_port
 
 log = structlog.get_logger(__name__)
 
@@ -91,6 +91,11 @@ def _calm_garbage_collector() -> None:
 
 def check(settings: Settings) -> int | None:
     """What is wrong with the surroundings, as an exit code; ``None`` when all is there."""
+    try:
+        refuse_taken_port(settings.web)
+    except PortTaken as error:
+        log.critical(str(error))
+        return MISCONFIGURED
     found = _check_kafka(settings)
     if isinstance(found, int):
         return found

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
 from aiohttp import web
 
+from stream_monitor.settings import WebSettings
 from stream_monitor.web.metrics import Metrics
 
 Readiness = Callable[[], Awaitable[dict[str, Any]]]
@@ -19,6 +21,27 @@ N_PORTS: Final = 100
 
 class PortTaken(OSError):  # noqa: N818 - says what happened
     """The port that was set is in use; the text says what to change."""
+
+
+def _taken(host: str, port: int) -> PortTaken:
+    return PortTaken(
+        f"port {port} of {host} is in use. Fix: set another [web] port "
+        "(DRIFTLINE_WEB__PORT), or none, for the next free one from 8765 on"
+    )
+
+
+def refuse_taken_port(settings: WebSettings) -> None:
+    """Raise `PortTaken` where the port that was set is in use: before anything else is started."""
+    if not (settings.enabled and settings.port):
+        return
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise _taken(settings.host, settings.port) from error
 
 
 class WebServer:
@@ -67,10 +90,7 @@ class WebServer:
             else:
                 return
         await runner.cleanup()
-        raise PortTaken(
-            f"port {ports[0]} of {self._host} is in use. Fix: set another [web] port "
-            "(DRIFTLINE_WEB__PORT), or none, for the next free one from 8765 on"
-        )
+        raise _taken(self._host, ports[0])
 
     async def stop(self) -> None:
         """Stop listening."""

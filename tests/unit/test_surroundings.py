@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pwd
+import socket
 import sqlite3
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from driftline.commands.failure import explained
 from driftline.commands.handling import user_name
 from driftline.stack.folder import own_folder
 from driftline.stack.kafka import libs_folder
+from stream_monitor.settings import WebSettings
+from stream_monitor.web.server import PortTaken, refuse_taken_port
 
 NO_PROCESS = 2**22 + 1
 """Above the highest process id that Linux gives."""
@@ -139,3 +142,15 @@ def test_a_database_on_a_full_disk_and_missing_memory_are_sentences() -> None:
     )  # fmt: skip
     assert memory.what == "there is not enough memory"
     assert all(found.fix for found in (database, memory))
+
+
+def test_a_port_that_was_set_and_is_in_use_is_named_before_anything_starts() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+
+        with pytest.raises(PortTaken, match=rf"port {port} of 127.0.0.1 is in use. Fix: "):
+            refuse_taken_port(WebSettings(port=port))
+        refuse_taken_port(WebSettings(port=port, enabled=False))
+    refuse_taken_port(WebSettings())
