@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -21,6 +21,7 @@ from driftline.commands.output import write_json, write_line
 if TYPE_CHECKING:
     from redis import Redis
 
+    from driftline.reading import Record
     from stream_monitor.settings import Settings
 
 SAMPLE: Final = 2_000
@@ -68,7 +69,9 @@ def examine(settings: Settings) -> tuple[list[Finding], int]:
         found.append(examine_workers(settings, client, partitions[log]))
         found += examine_coverage(settings, client, partitions[log])
         found += examine_transactions(settings, now_ms=round(time.time() * 1000))
-        found += examine_placement(settings, client, partitions[log])
+        newest = newest_records(settings, partitions[log])
+        found += examine_placement(settings, client, partitions[log], newest)
+        found += examine_clocks(newest)
     if settings.topics.alerts in partitions:
         found += findings.judge_episodes(open_episodes(read_alerts(settings)))
         found.append(examine_trainer(settings, now_ms=round(time.time() * 1000)))
@@ -124,7 +127,7 @@ def broker_text(client: Mapping[str, Any]) -> str:
     admin = AdminClient({"log_level": 0, **client})
     brokers = admin.list_topics(timeout=10).brokers
     asked = ConfigResource(ConfigResource.Type.BROKER, str(min(brokers)))
-    version = "version not told"
+    version = "version unknown"
     try:
         settings = admin.describe_configs([asked])[asked].result(timeout=5)
         for name in ("metadata.version", "inter.broker.protocol.version"):
@@ -258,7 +261,40 @@ def examine_trainer(settings: Settings, *, now_ms: int) -> Finding:
     return findings.judge_trainer(None if seen is None else seen[0])
 
 
-def examine_placement(settings: Settings, client: Redis, n_partitions: int) -> list[Finding]:
+def newest_records(settings: Settings, n_partitions: int) -> list[Record]:
+    """The newest records of each partition of the event topic, `SAMPLE` of them at most."""
+    from driftline.reading import TopicReader, tail  # noqa: PLC0415 - light imports
+
+    found: list[Record] = []
+    start = tail(max(1, SAMPLE // n_partitions))
+    with TopicReader(settings.kafka.client(), settings.topics.events, start=start) as reader:
+        for record in reader.until(lambda: False, quiet_s=QUIET_S):
+            found.append(record)
+            if len(found) >= SAMPLE:
+                break
+    return found
+
+
+def examine_clocks(newest: Sequence[Record]) -> list[Finding]:
+    """Whether the clocks of producers, broker and this machine agree."""
+    from driftline.commands.clocks import Stamped, judge_clocks  # noqa: PLC0415 - light imports
+    from producer.codec import RefusedRecord, decode  # noqa: PLC0415
+    from producer.events import InferenceEvent  # noqa: PLC0415
+
+    stamped = []
+    for record in newest:
+        try:
+            event = decode(record.value or b"", record.kind)
+        except RefusedRecord:
+            continue
+        if isinstance(event, InferenceEvent):
+            stamped.append(Stamped(record.source, event.time_ms, record.timestamp_ms))
+    return judge_clocks(stamped, round(time.time() * 1000))
+
+
+def examine_placement(
+    settings: Settings, client: Redis, n_partitions: int, newest: Sequence[Record]
+) -> list[Finding]:
     """Whether models are watched where their events belong, and the newest records lie there."""
     from driftline.commands.status import read_monitors  # noqa: PLC0415 - light imports
     from driftline.lookalikes import twins_of  # noqa: PLC0415 - light imports
@@ -270,38 +306,35 @@ def examine_placement(settings: Settings, client: Redis, n_partitions: int) -> l
     except CorruptState as error:
         fix = "ask with the settings that the monitor runs with: --config, DRIFTLINE_..."
         unread = Finding(check="placement", level="warning", found=str(error), fix=fix)
-        return [unread, examine_routing(settings, n_partitions, {})]
+        return [unread, examine_routing(newest, n_partitions, {})]
     return [
         *findings.judge_names(twins_of(monitors)),
         finding_of(splits_of(monitors, n_partitions)),
-        examine_routing(settings, n_partitions, settled_ms(monitors)),
+        examine_routing(newest, n_partitions, settled_ms(monitors)),
     ]
 
 
 def examine_routing(
-    settings: Settings, n_partitions: int, settled_ms: Mapping[int, int]
+    newest: Sequence[Record], n_partitions: int, settled_ms: Mapping[int, int]
 ) -> Finding:
     """Whether the newest records lie in the partition of their key.
 
     Records of before the last change of placement had settled, by partition, lie where they were.
     """
-    from driftline.reading import TopicReader, tail  # noqa: PLC0415 - light imports
-    from producer.routing import murmur2  # noqa: PLC0415
+    from producer.routing import murmur2  # noqa: PLC0415 - light imports
 
-    sampled, misplaced = 0, []
-    start = tail(SAMPLE // n_partitions)
-    with TopicReader(settings.kafka.client(), settings.topics.events, start=start) as reader:
-        for record in reader.until(lambda: False, quiet_s=QUIET_S):
-            if record.key is None:  # a tick has none
-                continue
-            if record.timestamp_ms < settled_ms.get(record.partition, 0):
-                continue
-            sampled += 1
-            if (murmur2(record.key) & 0x7FFFFFFF) % n_partitions != record.partition:
-                misplaced.append(f"{record.partition}:{record.offset}")
-            if sampled >= SAMPLE:
-                break
-    return findings.judge_routing(sampled, misplaced)
+    sampled = [
+        record
+        for record in newest
+        if record.key is not None  # a tick has none
+        and record.timestamp_ms >= settled_ms.get(record.partition, 0)
+    ]
+    misplaced = [
+        f"{record.partition}:{record.offset}"
+        for record in sampled
+        if (murmur2(record.key or b"") & 0x7FFFFFFF) % n_partitions != record.partition
+    ]
+    return findings.judge_routing(len(sampled), misplaced)
 
 
 def examine_dead_letters(settings: Settings) -> Finding:

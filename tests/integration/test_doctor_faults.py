@@ -1,0 +1,207 @@
+"""Planted faults: the doctor finds each, says what to do, and nothing on a system that is well."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+import redis
+from confluent_kafka import Consumer, Producer
+from typer.testing import CliRunner
+
+from driftline.cli import app
+from driftline.commands.doctor import examine
+from driftline.commands.findings import Finding
+from driftline.topic_registry import create_topics, delete_topics, load_registry
+from producer.codec import encode, headers
+from producer.events import InferenceEvent
+from producer.routing import partition_of
+from stream_monitor.contracts import DeadLetter
+from stream_monitor.presence import Presence, commits_of, group_of
+from stream_monitor.settings import KafkaSettings, RedisSettings, Settings, TopicSettings
+from stream_monitor.state.redis_store import partition_key
+from stream_monitor.worker_note import WorkerNote, workers_key
+from tests.unit.alert_factories import alert
+
+pytestmark = pytest.mark.kafka
+HOUR_MS = 3_600_000
+N_PARTITIONS = 4
+
+
+class System:
+    """Topics and keys of their own; what a worker or a trainer would have left is written."""
+
+    def __init__(self, broker: str, redis_url: str) -> None:
+        prefix = f"d{uuid.uuid4().hex[:10]}"
+        self.settings = Settings(
+            kafka=KafkaSettings(bootstrap_servers=broker),
+            redis=RedisSettings(url=redis_url),
+            topics=TopicSettings(prefix=prefix),
+        )
+        self.prefix, self.topics = prefix, self.settings.topics
+        self.client = self.settings.kafka.client()
+        create_topics(self.client, load_registry(prefix))
+        self.redis: Any = redis.Redis.from_url(redis_url)
+        self.now_ms = time.time_ns() // 1_000_000
+
+    def owns(self, partition: int, *, silent_ms: int = 0, **fields: str) -> None:
+        """A worker that wrote so long ago owns the partition."""
+        owner = {"_epoch": "e", "_member": "m", "_next": "0", "_ts": str(self.now_ms - silent_ms)}
+        self.redis.hset(partition_key(self.topics.events, partition), mapping=owner | fields)
+
+    def works(self, member: str, partitions: list[int]) -> None:
+        note = WorkerNote(
+            member=member, host=member, pid=1, time_ms=self.now_ms, partitions=partitions
+        )
+        self.redis.hset(workers_key(self.topics.events), member, msgspec.json.encode(note))
+
+    def trains(self, *, silent_ms: int = 0) -> None:
+        """A trainer left its note so long ago."""
+        consumer = Consumer({**self.client, "group.id": group_of(self.prefix)})
+        note = Presence(time_ms=self.now_ms - silent_ms, models=["m"])
+        consumer.commit(offsets=commits_of(note, self.topics.alerts, {0: 0}), asynchronous=False)
+        consumer.close()
+
+    def sends(self, n: int, *, off_ms: int = 0, source: str = "/host-7", aside: int = 0) -> None:
+        """Events of a producer whose clock is off, ``aside`` from the partition of their model."""
+        producer = Producer(self.client)
+        partition = (partition_of("m", N_PARTITIONS) + aside) % N_PARTITIONS
+        for i in range(n):
+            event = InferenceEvent(
+                id=f"{source}-{aside}-{i}", model="m", version="1", features={"a": 1.0},
+                prediction=0.5, time_ms=self.now_ms - off_ms,
+            )  # fmt: skip
+            producer.produce(
+                self.topics.events, encode(event), key=b"m", partition=partition,
+                headers=headers(event, source=source),
+            )  # fmt: skip
+        assert producer.flush(20) == 0
+
+    def publishes(self, topic: str, *values: msgspec.Struct | bytes) -> None:
+        producer = Producer(self.client)
+        for value in values:
+            blob = value if isinstance(value, bytes) else msgspec.json.encode(value)
+            producer.produce(topic, blob, partition=0)
+        assert producer.flush(20) == 0
+
+
+@pytest.fixture
+def system(kafka_broker: str, redis_url: str) -> System:
+    return System(kafka_broker, redis_url)
+
+
+def worse(found: list[Finding]) -> dict[str, Finding]:
+    return {each.check: each for each in found if each.level != "ok"}
+
+
+def test_a_system_that_is_well_has_no_finding(system: System) -> None:
+    for partition in range(N_PARTITIONS):
+        system.owns(partition)
+    system.works("m", list(range(N_PARTITIONS)))
+    system.trains()
+
+    found, code = examine(system.settings)
+
+    surroundings = {"redis persistence"}  # the test's own server keeps nothing on disk
+    assert worse(found).keys() <= surroundings
+    assert code == 0
+
+
+PLANTED: dict[str, tuple[Callable[[System], None], str, str]] = {
+    "partition 0": (
+        lambda s: s.owns(0, silent_ms=2 * HOUR_MS),  # killed, and no traffic came
+        "last seen 2 h ago, 0 records behind",
+        "driftline monitor",
+    ),
+    "partition 1": (
+        lambda s: s.owns(1, _ts="0"),
+        "no worker owns it",
+        "driftline monitor",
+    ),
+    "partition 2": (
+        lambda s: s.owns(2, _stopped="1000 records in a row were rejected"),
+        "stopped at 0, 0 records behind: 1000 records in a row were rejected",
+        "[dead_letters]",
+    ),
+    "partition 3": (
+        lambda s: s.owns(3, silent_ms=-HOUR_MS),
+        "its owner's clock is 60 min ahead",
+        "NTP",
+    ),
+    "workers": (
+        lambda s: s.works("idle-host", []),
+        "idle-host (pid 1)",
+        "driftline topics grow",
+    ),
+    "trainer": (
+        lambda s: s.trains(silent_ms=2 * HOUR_MS),
+        "last seen 2 h ago",
+        "driftline train",
+    ),
+    "clock of /host-7": (
+        lambda s: s.sends(30, off_ms=HOUR_MS),
+        "stamped 60 min before they are appended",
+        "NTP",
+    ),
+    "routing": (
+        lambda s: s.sends(1, source="/other", aside=1),
+        "1 of 31",
+        "murmur2",
+    ),
+    "quality of m": (
+        lambda s: s.publishes(
+            s.topics.alerts, b"garbage", alert(kind="quality", severity="high", explanation="-999")
+        ),
+        "-999",
+        "driftline alerts resolve",
+    ),
+    "labels of m2": (
+        lambda s: s.publishes(
+            s.topics.alerts,
+            alert(kind="labels", episode_id="l", model="m2", explanation="no label for 3 h"),
+        ),
+        "no label for 3 h",
+        "driftline forward",
+    ),
+    "dead letters": (
+        lambda s: s.publishes(
+            s.topics.dead_letters,
+            b"garbage",
+            DeadLetter(
+                topic=s.topics.events, partition=0, offset=7, timestamp_ms=s.now_ms,
+                reason="malformed_json", detail="no JSON", sha256="0" * 64, size_bytes=3,
+                payload=b"{a}",
+            ),
+        ),
+        "malformed_json",
+        "driftline dead-letters show",
+    ),
+}  # fmt: skip
+
+
+def test_every_planted_fault_is_found_and_named_with_its_fix(system: System) -> None:
+    for plant, _, _ in PLANTED.values():
+        plant(system)
+
+    found = worse(examine(system.settings)[0])
+
+    for check, (_, says, fix) in PLANTED.items():
+        assert check in found, (check, sorted(found))
+        assert says in found[check].found
+        assert fix in found[check].fix
+
+
+def test_a_missing_topic_is_made_with_the_options_that_were_asked_about(system: System) -> None:
+    delete_topics(system.client, [system.topics.dead_letters])
+    place = ["--prefix", system.prefix, "--bootstrap-servers", system.client["bootstrap.servers"]]
+
+    said = CliRunner().invoke(app, ["doctor", *place, "--redis-url", system.settings.redis.url])
+
+    assert f"topic {system.topics.dead_letters}: missing" in said.output
+    assert "driftline topics create --prefix" in said.output
+    assert f"{system.prefix} --bootstrap-servers" in said.output
+    assert said.exit_code == 1
