@@ -114,7 +114,7 @@ def test_a_system_that_is_well_has_no_finding(system: System) -> None:
 PLANTED: dict[str, tuple[Callable[[System], None], str, str]] = {
     "partition 0": (
         lambda s: s.owns(0, silent_ms=2 * HOUR_MS),  # killed, and no traffic came
-        "last seen 2 h ago, 0 records behind",
+        "last seen 2 h ago",
         "driftline monitor",
     ),
     "partition 1": (
@@ -124,7 +124,7 @@ PLANTED: dict[str, tuple[Callable[[System], None], str, str]] = {
     ),
     "partition 2": (
         lambda s: s.owns(2, _stopped="1000 records in a row were rejected"),
-        "stopped at 0, 0 records behind: 1000 records in a row were rejected",
+        "1000 records in a row were rejected",
         "[dead_letters]",
     ),
     "partition 3": (

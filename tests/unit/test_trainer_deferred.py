@@ -140,7 +140,9 @@ def test_an_episode_of_another_version_waits_until_that_is_the_champion(
     assert deferred(database.rows) == []
 
 
-@pytest.mark.parametrize(("format_", "lacks"), [(1, ["deferred", "quality"]), (2, ["quality"])])
+@pytest.mark.parametrize(
+    ("format_", "lacks"), [(1, ["deferred", "quality", "topics"]), (2, ["quality", "topics"])]
+)
 def test_a_file_of_an_earlier_format_is_read_on(
     tmp_path: Path, bench: Bench, format_: int, lacks: list[str]
 ) -> None:
