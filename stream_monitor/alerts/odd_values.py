@@ -28,9 +28,10 @@ from stream_monitor.reference.bounds import ValueBounds
 from stream_monitor.reference.fixed_point import FIXED_POINT, Bools, Floats, Ints
 from stream_monitor.reference.transform import Transform
 
-REST_EVENTS: Final = 16  # that must be as they were
-_MOVED: Final = 1.5  # normal scores; what moves some percent of values outside moves all by more
-_SPREAD: Final = 3.0
+# What moves some percent of values outside moves the others by far; what moves fewer, by less.
+_FREQUENT: Final = 0.02
+_REST_OF_MANY: Final = 16, 0.9, 1.9  # events, and normal scores: mean, mean square
+_REST_OF_FEW: Final = 64, 0.5, 1.75
 _NAMED: Final = 3
 _RECENT: Final = 64
 _UNIT: Final = 1 << 20  # of a log-likelihood ratio
@@ -162,18 +163,19 @@ class OddValues:
             return end, self._opens_with(again, end)
         if alarm is not None:
             self._begun = self._n + end - 1 - alarm.back
-            self._weighed = [0, 0, 0, 0]
+            self._begin_to_weigh(sum(n >= self._begun for n, _ in self._recent), alarm.back)
         return end, None
 
     def _weigh(self, values: Floats, index: Ints, at: int) -> tuple[int, OddChange | None]:
         """Is what lies inside as it was?  Asked of as many events as it takes, or twice as many."""
         if self._weighed is None:
             raise RuntimeError("nothing is being weighed")
-        n, n_rest, location, spread = self._weighed
-        inside = ~self._odd(values[at : at + 2 * REST_EVENTS])
-        rest = np.flatnonzero(inside[: 2 * REST_EVENTS - n])[: REST_EVENTS - n_rest] + at
-        full = n_rest + len(rest) == REST_EVENTS
-        end = int(rest[-1]) + 1 if full else min(len(values), at + 2 * REST_EVENTS - n)
+        n, n_rest, location, spread, many = self._weighed
+        needed, most_location, most_spread = _REST_OF_MANY if many else _REST_OF_FEW
+        inside = ~self._odd(values[at : at + 2 * needed])
+        rest = np.flatnonzero(inside[: 2 * needed - n])[: needed - n_rest] + at
+        full = n_rest + len(rest) == needed
+        end = int(rest[-1]) + 1 if full else min(len(values), at + 2 * needed - n)
         odd = np.flatnonzero(~inside) + at
         again = None
         if self._repeated is not None and not self._bounds.repeating:
@@ -187,11 +189,11 @@ class OddValues:
         if self._transform.spread is not None:
             spread += int(self._transform.spread[index[rest]].sum())
         n, n_rest = n + end - at, n_rest + len(rest)
-        self._weighed = [n, n_rest, location, spread]
-        if not full and n < 2 * REST_EVENTS:
+        self._weighed = [n, n_rest, location, spread, many]
+        if not full and n < 2 * needed:
             return end, None
         scale = FIXED_POINT * max(1, n_rest)
-        moved = abs(location) > _MOVED * scale or spread > _SPREAD * scale
+        moved = abs(location) > most_location * scale or spread > most_spread * scale
         self._weighed = None
         if moved or not full:
             self.flagged = None
@@ -201,6 +203,9 @@ class OddValues:
         rate = (n_odd - 1) / max(1, mine[-1][0] - first)
         return end, self._open(end, [value for _, value in mine], n_odd, rate)
 
+    def _begin_to_weigh(self, n_odd: int, back: int) -> None:
+        self._weighed = [0, 0, 0, 0, int(n_odd - 1 >= _FREQUENT * back)]
+
     def _opens_with(self, again: Repeated, end: int) -> OddChange | None:
         """A value that comes again; of a feature whose values do, the rest has to be as it was."""
         self.flagged = again.value
@@ -208,7 +213,7 @@ class OddValues:
         if self._bounds.repeating:
             latest = (self._n + end - 1, again.value)
             self._recent = [(self._begun, again.value), *[latest] * (again.times - 1)]
-            self._weighed = [0, 0, 0, 0]
+            self._begin_to_weigh(again.times, again.back)
             return None
         rate = (again.times - 1) / max(1, again.back)
         return self._open(end, [again.value] * again.times, again.times, rate)

@@ -125,11 +125,13 @@ def test_it_is_one_episode_as_long_as_they_come(share: float) -> None:
     assert phases == ["started"] * 10
 
 
-@pytest.mark.parametrize(("shift", "spread"), [(4.0, 1.0), (6.0, 1.0), (12.0, 1.0), (0.0, 4.0)])
+@pytest.mark.parametrize(
+    ("shift", "spread"), [(4.0, 1.0), (6.0, 1.0), (12.0, 1.0), (0.0, 4.0), (0.0, 1.75)]
+)
 def test_a_population_that_moved_is_drift_and_no_odd_values(shift: float, spread: float) -> None:
     rng = np.random.default_rng(5)
     series = watched(rng.normal(50, 10, 5_000))
-    decisions = told(series, 50 + 10 * (shift + spread * rng.standard_normal(4_000)))
+    decisions = told(series, 50 + 10 * (shift + spread * rng.standard_normal(10_000)))
     assert {d.track for d in decisions} == {"data"}
 
 
