@@ -25,17 +25,16 @@ _FIELDS: Final = f"{STATE}*coverage|*"
 WORDS: Final[dict[str, str]] = {
     "warming_up": "warming up: they become the reference",
     "no_profile": "the reference lies in another partition",
-    "version_over_limit": "all places for versions of the model are taken",
-    "model_over_limit": "all places for models of the partition are taken",
+    "version_over_limit": "over the limit of versions for a model",
+    "model_over_limit": "over the limit of models for a partition",
     "nothing_comparable": "the reference has nothing that can be compared",
     "routed_by_stale_metadata": "sent to the wrong partition by a producer with stale metadata",
-    "feature_not_comparable": "not in the reference",
-    "series_too_short": "too few values in the reference",
+    "feature_not_comparable": "the reference does not have it",
+    "series_too_short": "the reference has too few values",
     "label_prediction_elsewhere": "the prediction lies in another partition",
-    "label_version_unwatched": "the version of their prediction has no place any more",
+    "label_version_unwatched": "the version of their prediction is watched no longer",
     "label_not_comparable": "cannot be compared with the prediction",
     "reference_replaced": "the reference was replaced",
-    "rejected": "rejected: dead letters",
 }
 """Reasons in a few words."""
 

@@ -36,7 +36,6 @@ CoverageReason: TypeAlias = Literal[
     "label_not_comparable",
     "label_version_unwatched",
     "reference_replaced",
-    "rejected",
 ]
 """Why something was not watched.  The first six count events, each accepted event under one."""
 
@@ -52,9 +51,8 @@ UNITS: Final[dict[CoverageReason, Unit]] = {
     "series_too_short": "feature",  # the reference has too few values of it
     "label_prediction_elsewhere": "label",
     "label_not_comparable": "label",
-    "label_version_unwatched": "label",  # it has no place any more
+    "label_version_unwatched": "label",  # it gave way to a newer version
     "reference_replaced": "record",  # the update that put another reference in its place
-    "rejected": "record",  # a record of this model that became a dead letter
 }
 """What each reason counts."""
 
@@ -181,7 +179,7 @@ class Coverage:
     def count_at(
         self, version: str, reason: Outcome, offset: int, time_ms: int, clock_ms: int
     ) -> None:
-        """Count one control record that is obeyed after its segment was observed.
+        """Count one control record that is applied after its segment was observed.
 
         No slot is closed here: the next record that `observe` is given does that.
         """

@@ -47,8 +47,6 @@ OF_THE_MODEL: Final[frozenset[CoverageReason]] = frozenset(
     }
 )
 """Reasons with one episode for the whole model, for their versions may be made up."""
-WITHOUT_EPISODE: Final[frozenset[CoverageReason]] = frozenset({"rejected"})
-"""Reasons that other episodes report."""
 _PASSING: Final[frozenset[CoverageReason]] = frozenset({"warming_up", "reference_replaced"})
 
 
@@ -264,7 +262,7 @@ def _by_group(counts: dict[Key, Counted]) -> dict[Group, Counted]:
     """The counts of a slot by what has an episode of its own, in the order of the log."""
     groups: dict[Group, Counted] = {}
     for key, counted in counts.items():
-        if key.reason == WATCHED or key.reason in WITHOUT_EPISODE:
+        if key.reason == WATCHED:
             continue
         group = Group(OTHERS if key.reason in OF_THE_MODEL else key.version, key.reason)
         before = groups.get(group)

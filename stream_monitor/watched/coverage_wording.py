@@ -55,22 +55,22 @@ def _warming_up(it: Uncovered) -> str:
 
 def _no_profile(_: Uncovered) -> str:
     return (
-        "partitions or shards were added, the model came to this partition, and its reference has "
-        "not come along.  driftline topics grow writes what is missing"
+        "the model moved to this partition when partitions or shards were added, and nobody has "
+        "copied its reference here yet.  Run driftline topics grow: it copies what is missing"
     )
 
 
 def _version_over_limit(it: Uncovered) -> str:
     return (
-        f"all places for versions of this model are taken ({listed(it.names)} found none).  A "
-        "version name for each deploy, not for each build, or a higher [monitor] max_versions"
+        f"the model is at its limit of versions ({listed(it.names)} over it).  Use one version "
+        "name per deploy, not per build, or raise [monitor] max_versions"
     )
 
 
 def _model_over_limit(it: Uncovered) -> str:
     return (
-        f"all places for models of this partition are taken ({listed(it.names)} found none).  "
-        "Raise [monitor] max_models, or stop what makes up model names"
+        f"the partition is at its limit of models ({listed(it.names)} over it).  "
+        "Raise [monitor] max_models, or stop the producer that makes up model names"
     )
 
 
@@ -83,8 +83,8 @@ def _nothing_comparable(_: Uncovered) -> str:
 
 def _stale(_: Uncovered) -> str:
     return (
-        "they lie in a partition that is not their model's: their producer knows an old number of "
-        "partitions or shards.  Restart it, or wait until its metadata are refreshed"
+        "their producer sent them to the wrong partition: it knows an old number of partitions or "
+        "shards.  Restart it, or wait until it refreshes its metadata"
     )
 
 
@@ -104,9 +104,9 @@ def _too_short(it: Uncovered) -> str:
 
 def _label_elsewhere(_: Uncovered) -> str:
     return (
-        "partitions or shards were added since their predictions, or their writer knows an old "
-        "number of them, so they join to none.  That passes with the label horizon; write labels "
-        "with driftline's writers, under the key of their prediction"
+        "partitions or shards were added after their predictions, or their writer knows an old "
+        "number of them, so they join no prediction.  This passes with the label horizon; write "
+        "labels with driftline's writers, under the key of their prediction"
     )
 
 
@@ -119,20 +119,16 @@ def _label_not_comparable(_: Uncovered) -> str:
 
 def _label_unwatched(_: Uncovered) -> str:
     return (
-        "they are of predictions of versions that gave their place up to newer ones.  If such "
-        "labels matter, raise [monitor] max_versions"
+        "the versions of their predictions gave way to newer ones and are not watched any more.  "
+        "If such labels matter, raise [monitor] max_versions"
     )
 
 
 def _replaced(_: Uncovered) -> str:
     return (
-        "another reference was put in its place for the same version; what was found so far is "
-        "compared with the old one no more.  driftline audit names who did it"
+        "somebody announced the same version with another profile, and events are compared with "
+        "that one from now on.  driftline audit MODEL names who did it"
     )
-
-
-def _rejected(_: Uncovered) -> str:
-    return "they became dead letters: driftline doctor names the reasons"
 
 
 _WHY: Final[dict[CoverageReason, Callable[[Uncovered], str]]] = {
@@ -148,7 +144,6 @@ _WHY: Final[dict[CoverageReason, Callable[[Uncovered], str]]] = {
     "label_not_comparable": _label_not_comparable,
     "label_version_unwatched": _label_unwatched,
     "reference_replaced": _replaced,
-    "rejected": _rejected,
 }
 
 
@@ -194,7 +189,7 @@ def _percent(share: float) -> str:
 def sentence_over(
     reason: CoverageReason, version: str, n: int, since_ms: int, *, is_watched: bool = False
 ) -> str:
-    """It is over; ``is_watched``, for the version is watched now.
+    """The sentence of an episode that ended; ``is_watched``: because its version is watched now.
 
     >>> sentence_over("warming_up", "3", 2000, 1362128040000, is_watched=True)
     'coverage: version 3 is watched now; 2,000 events since 2013-03-01 08:54Z were not'

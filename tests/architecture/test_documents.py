@@ -55,6 +55,11 @@ def test_every_path_that_is_named_exists() -> None:
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
+def test_every_invariant_has_a_number_of_its_own() -> None:
+    numbers = re.findall(r"^\| I(\d+) \|", ARCHITECTURE, re.MULTILINE)
+    assert numbers == [str(i + 1) for i in range(len(numbers))]
+
+
 def test_every_command_that_is_named_exists() -> None:
     group = get_command(app)
     named = set(re.findall(r"(?:`|^)driftline ([a-z][a-z-]*)(?: ([a-z]+))?", README, re.MULTILINE))

@@ -22,7 +22,7 @@ from stream_monitor.reference.profile import profile_to_data
 from stream_monitor.reference.values import Column
 from stream_monitor.spec import MonitorSpec
 from stream_monitor.watched.coverage import UNITS, WATCHED, is_event
-from stream_monitor.watched.coverage_episodes import OF_THE_MODEL, WITHOUT_EPISODE
+from stream_monitor.watched.coverage_episodes import OF_THE_MODEL
 
 TICK_MS = 5_000
 MINUTE_MS = 60_000
@@ -192,7 +192,7 @@ def check_reported(
     over_limit = any(cause == "model_over_limit" for _, _, cause in reported)
     for model, rows in monitor.coverage().items():
         for key in (row.key for row in rows if row.total):
-            if key.reason == WATCHED or key.reason in WITHOUT_EPISODE:
+            if key.reason == WATCHED:
                 continue
             version = "" if key.reason in OF_THE_MODEL else key.version
             one_for_all = key.reason == "model_over_limit" and over_limit

@@ -111,7 +111,7 @@ def test_the_report_is_read_from_what_is_stored_by_version_and_reason() -> None:
         ("m", watched / (300 + watched)), ("second", 0.0),
     ]  # fmt: skip
     assert "version 1: 300 events" in " ".join(lines_of(report))
-    assert "all places for models of the partition are taken" in " ".join(lines_of(report))
+    assert "over the limit of models for a partition" in " ".join(lines_of(report))
 
 
 def coverage_alerts(partition: Partition) -> list[DriftAlert]:
