@@ -86,5 +86,5 @@ def words_of(row: OpenRow) -> str:
         since = moment(row.acknowledged_ms or 0)
         words.append(f"{row.acknowledged_by} has known since {since}")
     if not row.told:
-        words.append("not told: it is snoozed, or rests after a recovery")
+        words.append("suppressed: it is snoozed, or within the cooldown after a recovery")
     return "; ".join(words)

@@ -117,8 +117,8 @@ class Health:
         if sign.stopped:
             return Problem(
                 "partition_stopped", subject, sign.epoch, since_ms,
-                f"partition {partition} of {self._topic} is read no further: {sign.stopped}",
-                "correct what writes there, then restart the worker: driftline doctor says more",
+                f"partition {partition} of {self._topic} is not read any more: {sign.stopped}",
+                "correct what writes these records, then restart the worker (see driftline doctor)",
             )  # fmt: skip
         return Problem(
             "partition_without_owner", subject, f"{sign.epoch}:{sign.written_ms}", since_ms,

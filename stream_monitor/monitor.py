@@ -56,7 +56,7 @@ def _log_order(alert: DriftAlert) -> tuple[int, str]:
 
 
 def _refusal(error: ValueError, order: Barrier) -> str:
-    """The reason to count an order by that could not be obeyed."""
+    """The reason to count a control record by that could not be applied."""
     if isinstance(error, UnknownEpisode):
         return "unknown_episode"
     if isinstance(order, Topology):
@@ -306,12 +306,12 @@ class PartitionMonitor:
             model.count_elsewhere(offsets[may], times_ms[may])
 
     def _control(self, record: LogRecord, order: Barrier, out: Observation) -> None:
-        """A control record: obeyed, and noted who gave it, whatever became of it."""
+        """Apply a control record, and note who gave it, whatever became of it."""
         n_letters = len(out.dead_letters)
         counters = self.counters
         before = counters.duplicate, counters.unwatched
         self._obey(record, order, out)
-        outcome = "obeyed"
+        outcome = "applied"
         if len(out.dead_letters) > n_letters:
             outcome = f"rejected: {out.dead_letters[-1].reason}"
         elif counters.duplicate > before[0]:
@@ -321,7 +321,7 @@ class PartitionMonitor:
         out.controls.append(controlled(record, order, outcome))
 
     def _obey(self, record: LogRecord, order: Barrier, out: Observation) -> None:
-        """A control record: obeyed after all that stands before it."""
+        """Apply a control record, after all records before it."""
         order_id = np.array([id_hash(order.id, 2)], dtype=np.uint64)
         position = np.array([record.offset], dtype=np.int64)
         if not self._seen.admit(position, order_id).all():

@@ -56,4 +56,4 @@ def audit(
         no = f"  REJECTED, {change.rejected}" if change.rejected else ""
         write_line(f"{second(change.time_ms)}  {change.position}  {who}  {change.what}{why}{no}")
     if not found:
-        note(f"nothing was changed of {model}, as far as the log reaches back")
+        note(f"the log holds no change of {model}")

@@ -23,7 +23,7 @@ def promote(
     *,
     json: Json = False,
 ) -> None:
-    """Put a version into service: first the monitor hears of it, then the model servers."""
+    """Put a version into service: announce it to the monitor first, then to the model servers."""
     bench = load_bench(config, bootstrap_servers=bootstrap_servers, prefix=prefix, home=home)
     from trainer.runtime.requests import promote_request  # noqa: PLC0415 - light imports
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from stream_monitor.settings import Settings
 
 SAY_AFTER_S: Final = 1.0
-"""Who waits for longer is told what for."""
+"""After so many seconds a command says what it waits for."""
 
 
 def load_settings(

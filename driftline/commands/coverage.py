@@ -36,7 +36,9 @@ def coverage(
         if not report.models:
             raise Failure(
                 f"no event of a model {model!r} was ever accepted in {topic}",
-                fix=f"one of {known}" if known else "driftline monitor, and a model that serves",
+                fix=f"one of {known}"
+                if known
+                else "start driftline monitor, and a model that publishes events",
             )
     if as_json:
         write_json({"as_of_ms": report.as_of_ms, "models": report.models})

@@ -68,7 +68,7 @@ def show(
 
 
 def beginning(letter: DeadLetter) -> str:
-    r"""How the payload of a letter begins, for people.
+    r"""How the payload of a dead letter begins, for people.
 
     >>> from stream_monitor.contracts import DeadLetter
     >>> beginning(DeadLetter(topic="t", partition=0, offset=0, timestamp_ms=0, reason="r",
@@ -94,10 +94,13 @@ def requeue(
     since: Since = None,
     *,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Write them; without it only what would be is said.")
+        bool,
+        typer.Option(
+            "--yes", help="Write them; without it the command only says what it would write."
+        ),
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Those, too, that would be rejected again.")
+        bool, typer.Option("--force", help="Also those that the monitor would reject again.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -115,7 +118,7 @@ def requeue(
     client, topic = settings.kafka.client(), settings.topics.events
     records: list[Record] = []
     positions: list[str] = []
-    refused: dict[str, str] = dict.fromkeys(sorted(wanted.ids), "there is no such letter")
+    refused: dict[str, str] = dict.fromkeys(sorted(wanted.ids), "there is no such dead letter")
     fit = [letter for letter in found if dead.why_not(letter, topic) is None]
     originals = dead.read_originals(client, fit)
     for letter in found:
@@ -123,7 +126,7 @@ def requeue(
         why = dead.why_not(letter, topic)
         record = originals.get(letter.letter_id)
         if record is None:
-            why = why or "it is no longer in the log, and a letter holds no headers"
+            why = why or "the log does not hold it any more, and a dead letter holds no headers"
         else:
             now_ms = round(time.time() * 1000)
             why = dead.why_not_record(record, letter, now_ms, limits)
@@ -181,9 +184,9 @@ def _summarise(letters: list[DeadLetter], limit: int) -> None:
     from driftline.rejected_records import grouped  # noqa: PLC0415 - light imports
 
     if not letters:
-        note("no record was rejected")
+        note("no such dead letter")
         return
     if len(letters) > limit:
-        note(f"{len(letters):,} letters, the latest {limit:,} shown (--limit)")
+        note(f"{len(letters):,} dead letters, the latest {limit:,} shown (--limit)")
     for group in grouped(letters)[:10]:
         note(f"  {group.n:>7,}  {group.model}  {group.reason}  {group.source or 'no ce_source'}")

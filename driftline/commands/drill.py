@@ -1,4 +1,4 @@
-"""``driftline drill``: how soon would a change be told, end to end, here and now?"""
+"""``driftline drill``: how soon would a change be reported, end to end, here and now?"""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def drill(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Put a change into a shadow copy of the live events, and measure how soon it is told.
+    """Put a change into a shadow copy of the live events, and measure how soon it is reported.
 
-    The copies go into the same log, under a name of their own that marks them; the trainer hears
-    nothing of them, and the shadow is forgotten at the end.
+    The copies go into the same log, under a name of their own that marks them; the trainer ignores
+    them, and the monitor forgets the shadow at the end.
 
     Exit codes: 0 found, 2 wrong usage, 3 not found in time, 4 Kafka or Redis cannot be reached.
     """

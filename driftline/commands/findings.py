@@ -81,8 +81,8 @@ def judge_topic(
             check=check,
             level="warning",
             found=f"{partitions} partitions, the registry says {wanted.partitions}",
-            fix="fine if it was made so; `driftline topics grow --partitions N` adds some, and "
-            "moves the references of the models that move",
+            fix="nothing, if this is intended; `driftline topics grow --partitions N` adds "
+            "partitions and copies the references of the models that move",
         )
     return Finding(check=check, level="ok", found=f"{partitions} partitions")
 
@@ -95,16 +95,16 @@ def _judge_copies(
         return Finding(
             check=check,
             level="warning",
-            found=f"1 replica on a cluster of {brokers} brokers: what lies on a broker that is "
-            "lost is lost",
-            fix="kafka-reassign-partitions with two replicas more; "
-            "`driftline topics create --replication-factor 3` makes new topics so",
+            found=f"1 replica on a cluster of {brokers} brokers: whoever loses a broker "
+            "loses its records",
+            fix="raise it to 3 replicas with kafka-reassign-partitions; new topics get them from "
+            "`driftline topics create --replication-factor 3`",
         )
     least = int((config or {}).get("min.insync.replicas", "0"))
     if replicas > 2 and least == 1:
         wrong, better = "an acknowledged record may lie on one broker alone", 2
     elif 1 < replicas <= least:
-        wrong, better = "nothing is taken while one broker is down", replicas - 1
+        wrong, better = "Kafka rejects writes while one broker is down", replicas - 1
     else:
         return None
     return Finding(
@@ -287,7 +287,7 @@ def judge_trainer(seen: TrainerSeen | None) -> Finding:
     start = "start it: driftline train --model MODEL --factory module:function"
     if seen is None:
         return Finding(
-            check=check, level="ok", found="none has ever run: no alert retrains", fix=""
+            check=check, level="ok", found="none has ever run: no alert leads to a retrain", fix=""
         )
     if seen.silent_ms > TRAINER_SILENT_MS:
         return Finding(
@@ -336,7 +336,7 @@ def judge_coverage(models: Sequence[ModelCoverage]) -> list[Finding]:
                 level="problem" if 10 * lasting >= one.events else "warning",
                 found=f"{100 * one.share:.3g} % of {one.events:,} events in the last hour were "
                 f"watched; {'; '.join(reasons_of(one)[:_REASONS])}",
-                fix=f"driftline coverage{name} says more, driftline alerts list what to do",
+                fix=f"`driftline coverage{name}` has all reasons, `driftline alerts list` the fixes",
             )
         )
     return found
@@ -345,9 +345,9 @@ def judge_coverage(models: Sequence[ModelCoverage]) -> list[Finding]:
 MAX_EPISODES: Final = 10
 """Open episodes that are findings of their own; the others are counted."""
 _MENDED_BY: Final[dict[str, str]] = {
-    "quality": "mend what sends these values; `driftline alerts resolve` where they are right",
-    "labels": "see whether the job that writes labels runs; `driftline forward` where it stopped",
-    "volume": "see whether the model servers run, and reach Kafka",
+    "quality": "correct what sends these values; if they are right: `driftline alerts resolve`",
+    "labels": "check that the job that writes labels runs, and `driftline forward` if you use it",
+    "volume": "check that the model servers run and reach Kafka",
 }
 """What is done about episodes of data that break or stay away, by kind."""
 
@@ -374,7 +374,7 @@ def judge_episodes(alerts: Iterable[DriftAlert]) -> list[Finding]:
             Finding(
                 check="open episodes",
                 level="warning",
-                found=f"{len(shown) - MAX_EPISODES} more of data that break or stay away",
+                found=f"{len(shown) - MAX_EPISODES} more episodes of broken or missing data",
                 fix="driftline alerts list",
             )
         )
@@ -402,7 +402,7 @@ def judge_dead_letters(groups: Sequence[Group]) -> Finding:
     count = sum(group.n for group in groups)
     common = "; ".join(
         f"{group.n:,} of {group.model} ({group.reason}) from "
-        f"{group.source or 'producers that do not say who they are'}"
+        f"{group.source or 'producers without ce_source'}"
         for group in groups[:3]
     )
     more = f"; and {len(groups) - 3} more kinds" if len(groups) > 3 else ""

@@ -88,7 +88,7 @@ def forward(
                 break
     except TooManyRefused as error:
         raise Failure(
-            "the forwarder stops: it refuses too much", where=source, why=str(error),
+            "the forwarder stops: it rejected too many records", where=source, why=str(error),
             fix="look at the dead letters, then mend the mapping or the source", code=RUNTIME,
         ) from error  # fmt: skip
     except Undelivered as error:
@@ -102,14 +102,14 @@ def forward(
     if as_json:
         write_json(done._asdict() | ({"left_out": left_out} if left_out else {}), indent=0)
     else:
-        note(f"{done.events:,} events forwarded, {done.refused:,} records refused")
+        note(f"{done.events:,} events forwarded, {done.refused:,} records rejected")
     for name, n in left_out.most_common():
         note(
             f"not watched: {name}: it is no scalar, in {n:,} records (--features-field, --features)"
         )
     if once and done.refused and not done.events:
         raise Failure(
-            "every record was refused", where=source,
+            "every record was rejected", where=source,
             why=f"the last: {forwarder.last_refusal}",
             fix="look at the dead letters, then mend the mapping or the source", code=RUNTIME,
         )  # fmt: skip

@@ -91,7 +91,7 @@ def _rows(settings: Settings, partitions: set[int]) -> list[OpenRow]:
     try:
         return open_rows(read_monitors(connect_redis(settings), settings, sorted(partitions)))
     except (RedisError, ValueError) as error:
-        note(f"the state of the monitor cannot be read ({error}): episodes as they were told last")
+        note(f"cannot read the monitor's state ({error}): episodes are as of their last alerts")
         return []
 
 
@@ -118,7 +118,7 @@ def snooze(
     bootstrap_servers: Bootstrap = None,
     prefix: Prefix = None,
 ) -> None:
-    """No more alerts of its series for a while; what is held back is counted."""
+    """No more alerts of its series for a while; suppressed alerts are counted."""
     until_ms = round(time.time() * 1000) + duration_ms(for_)
     _command("snooze", episode, by, reason, (config, bootstrap_servers, prefix), until_ms)
 
@@ -208,7 +208,7 @@ def _command(
 
 
 def refuse_long_snooze(settings: Settings, until_ms: int | None, now_ms: int) -> None:
-    """Say before it is written that the monitor would not obey.
+    """Reject, before it is written, a command that the monitor would reject.
 
     Raises:
         Failure: a snooze until then is longer than `[limits] max_snooze_ms`.

@@ -160,7 +160,7 @@ def digest(
         for i, one in enumerate(found):
             write_lines([*([""] if i else []), *lines_of(one)])
     else:
-        note("nothing was ever told of any model")
+        note("no model ever had an alert")
 
 
 def read_incidents(settings: Settings, *, drills: bool = False) -> list[Incident]:

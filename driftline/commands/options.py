@@ -32,7 +32,7 @@ Prefix: TypeAlias = Annotated[
     str | None, typer.Option("--prefix", help="Prefix of the topics \\[default: driftline].")
 ]
 Drills: TypeAlias = Annotated[
-    bool, typer.Option("--drills", help="What drills led to, too: nothing of it happened.")
+    bool, typer.Option("--drills", help="Alerts of drills, too: their changes were injected.")
 ]
 Time: TypeAlias = Annotated[
     str | None,

@@ -104,7 +104,7 @@ def rejected_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = [
         f"  {row['model']}: {row['records']:,} ({row['reason']}) from "
         f"{', '.join(name or 'no ce_source' for name in row['producers']) or 'no ce_source'}"
-        f"{'' if row['open'] else ', none of late'}; "
+        f"{'' if row['open'] else ', none recently'}; "
         f"for example {row['partition']}:{row['last_offset']}: {row['example']}"
         for row in rows[:_MAX_REJECTED]
     ]

@@ -32,7 +32,7 @@ def train(
         typer.Option(min=0, max=65_535, help="Health and metrics; 0 takes any free port."),
     ] = None,
 ) -> None:
-    """Hear alerts, retrain, compare, promote or reject.  One process for each home.
+    """Receive alerts, retrain, compare, promote or reject.  One process for each --home.
 
     Exit codes: 0 stopped as asked, 1 failed (start it again), 2 a setting is wrong, 4 Kafka cannot
     be reached.

@@ -77,7 +77,7 @@ def _in_archive(path: Path) -> IO[bytes]:
     if "[Content_Types].xml" in names:
         raise BadSource(f"{path}: it is a workbook", fix="save the sheet as CSV")
     if len(names) != 1:
-        raise BadSource(f"{path}: the archive has {len(names)} files in it", fix="unpack the one")
+        raise BadSource(f"{path}: the archive has {len(names)} files in it", fix="unpack it")
     return archive.open(names[0])
 
 

@@ -20,7 +20,7 @@ def as_lines(table: TableFile) -> list[str]:
     for name, one in table.judged.items():
         kind = "not watched" if one.skipped else one.kind
         bad = why_no_name(name)
-        what = f"rejected: its name is none, {bad}" if bad else _why(one)
+        what = f"rejected: its name is not allowed, {bad}" if bad else _why(one)
         lines.append(f"  {name:<{width}}  {kind:<11}  {what}")
     if codes := [name for name, one in table.judged.items() if one.codes and not one.skipped]:
         lines.append(f"  {note_of_codes(codes)}")

@@ -79,14 +79,14 @@ class OpenEpisode(msgspec.Struct):
         )
 
     def after_rest(self, offset: int, time_ms: int) -> DriftAlert:
-        """The rest is over at an event: the start that nobody was told of, as it is by now."""
-        before = "" if self.rest is None else f"; it had recovered {moment(self.rest.recovered_ms)}"
+        """The cooldown is over at an event: report the start it suppressed, as it is by now."""
+        before = "" if self.rest is None else f" (recovered {moment(self.rest.recovered_ms)})"
         self.rest = None
         return msgspec.structs.replace(
             self.latest,
             alert_id=derived_id(self.latest.episode_id, "rested", offset),
             phase="started",
-            explanation=f"{self.latest.explanation}{before}, so it was not told before",
+            explanation=f"{self.latest.explanation}; suppressed by the cooldown until now{before}",
             decided_offset=offset,
             decided_ms=time_ms,
         )

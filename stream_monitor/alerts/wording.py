@@ -84,7 +84,7 @@ def describe(
     distance = f"PSI {shown(verdict.effect):.2g}"
     moved = _moved(track, reference, verdict, current_mean)
     if verdict.phase in ("superseded", "resolved"):
-        over = f"superseded, its version is idle or has a new reference ({moved})"
+        over = f"superseded: its version is idle, or has a new reference ({moved})"
         return f"{name}: {over if verdict.phase == 'superseded' else 'resolved'}"
     if track == "range":
         back = f"values are within {moved} again"
@@ -105,7 +105,7 @@ def describe(
 def _broken(name: str, unit: str, verdict: Verdict, now: str, since: str) -> str:
     over = verdict.phase == "recovered"
     if verdict.suspicion.channel == "constant":
-        return f"{name}: moves again" if over else f"{name}: constant at {now} {since}"
+        return f"{name}: values vary again" if over else f"{name}: constant at {now} {since}"
     if over:
         return f"{name}: the unit is back ({verdict.cause} is over), mean {now}"
     return f"{unit} ({verdict.cause})"

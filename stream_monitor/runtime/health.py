@@ -142,7 +142,7 @@ class HealthWatch:
                 log.warning(problem.explanation, kind=problem.kind, fix=problem.fix)
             else:
                 await self._store.discard(key, [problem.problem_id])
-                log.info("over", kind=problem.kind, subject=problem.subject)
+                log.info("resolved", kind=problem.kind, subject=problem.subject)
 
 
 def _now_ms() -> int:

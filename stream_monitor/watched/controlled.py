@@ -14,7 +14,7 @@ _KINDS: Final = frozenset(CE_TYPE_OF[kind] for kind in (Command, ModelUpdate, To
 
 
 def rejected_controls(rejected: Sequence[tuple[LogRecord, DeadLetter]]) -> list[Controlled]:
-    """The control records among those that were rejected before anything was obeyed."""
+    """The control records among those that were rejected before any was applied."""
     return [
         Controlled(
             letter.offset, record.kind, letter.model, letter.detail, "", letter.source,

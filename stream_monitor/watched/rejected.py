@@ -410,9 +410,9 @@ class Rejected:
         more = f" and {others} more" if others else ""
         were = "record was" if row.opened == 1 else "records were"
         return (
-            f"{row.opened:,} {were} rejected ({row.reason}) since {moment(since_ms)}, of late "
+            f"{row.opened:,} {were} rejected ({row.reason}) since {moment(since_ms)}, recently "
             f"{row.ratio:.0%} of {whose} records, from "
-            f"{printable(row.main_source) or 'producers that do not say who they are'}{more}; the "
+            f"{printable(row.main_source) or 'producers without ce_source'}{more}; the "
             f"last one, offset {row.last.offset}: {printable(row.example)}"
         )
 

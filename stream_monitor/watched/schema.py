@@ -94,7 +94,7 @@ class WatchedSchema:
         over = (
             "resolved"
             if phase == "resolved"
-            else "superseded, its version is idle or has a new reference"
+            else "superseded: its version is idle, or has a new reference"
         )
         alert = later_phase(self._open, phase, offset, time_ms, f"schema: {over}")
         self._open = None

@@ -203,7 +203,7 @@ def test_a_trainer_that_is_silent_or_whose_clock_is_off_is_named(
 def test_where_no_trainer_ever_ran_that_is_said_and_no_problem() -> None:
     found = judge_trainer(None)
 
-    assert (found.level, found.found) == ("ok", "none has ever run: no alert retrains")
+    assert (found.level, found.found) == ("ok", "none has ever run: no alert leads to a retrain")
 
 
 def test_data_that_break_or_stay_away_are_findings_with_what_to_do() -> None:

@@ -144,7 +144,7 @@ def test_what_is_written_again_and_what_is_not_and_why(written: list[Record]) ->
     why = {position.rsplit(":", 1)[1]: text for position, text in done["not_written"].items()}
     assert all("control record" in why[offset] for offset in "1237")
     assert "would be rejected again (malformed_json)" in why["4"]
-    assert "no longer in the log" in why["5"]
+    assert "does not hold it any more" in why["5"]
     assert "workers ended" in why["6"]
     assert "warehouse.labels" in why["8"]
 
@@ -159,5 +159,5 @@ def test_force_writes_what_would_be_rejected_and_never_a_control_record(
 def test_positions_choose(written: list[Record]) -> None:
     done = run("requeue", "--yes", f"{LOG}:0:0", f"{LOG}:0:77")
     assert [record.offset for record in written] == [0]
-    assert f"not written  {LOG}:0:77  there is no such letter" in done.stdout
+    assert f"not written  {LOG}:0:77  there is no such dead letter" in done.stdout
     assert "1 written again, 1 not" in done.stderr

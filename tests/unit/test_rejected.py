@@ -355,13 +355,13 @@ def test_each_control_record_is_noted_with_who_gave_it_and_what_became_of_it() -
     seen = monitor.observe(RecordBatch("log", 0, "e", 0, len(log.records), log.records))
     noted = {one.offset: (one.kind, one.actor, one.outcome) for one in seen.controls}
     assert noted == {
-        5: ("Command", "ann", "obeyed"),
+        5: ("Command", "ann", "applied"),
         6: ("Command", "ann", "repeat"),
         7: ("Command", "ann", "rejected: unknown_episode"),
         8: (CE_TYPE_OF[Command], "", "rejected: snooze_too_long"),
-        9: ("Command", "ann", "obeyed"),
+        9: ("Command", "ann", "applied"),
         10: (CE_TYPE_OF[Command], "", "rejected: malformed_json"),
-        11: ("ModelUpdate", "", "obeyed"),
+        11: ("ModelUpdate", "", "applied"),
     }
     assert {one.source for one in seen.controls} == {"/driftline/alerts", SVC}
     (letter,) = [one for one in seen.dead_letters if one.reason == "snooze_too_long"]
