@@ -336,7 +336,7 @@ def judge_coverage(models: Sequence[ModelCoverage]) -> list[Finding]:
                 level="problem" if 10 * lasting >= one.events else "warning",
                 found=f"{100 * one.share:.3g} % of {one.events:,} events in the last hour were "
                 f"watched; {'; '.join(reasons_of(one)[:_REASONS])}",
-                fix=f"`driftline coverage{name}` has all reasons, `driftline alerts list` the fixes",
+                fix=f"`driftline coverage{name}` has all reasons, `driftline alerts list` fixes",
             )
         )
     return found
