@@ -56,6 +56,7 @@ class Breaks:
         self._units: UnitWatch | None = None
         self._constant: ConstantWatch | None = None
         self._suspicions: dict[BreakName, Suspicion] = {}
+        self._withheld = False  # odd values come, and are part of the drift of the population
         self._last_index = 2 * len(reference.quantiles)
         if watched and reference.kind == "numeric" and reference.sd:
             self._units = UnitWatch(reference.centre, reference.scale, reference.sd, FIXED_POINT)
@@ -71,7 +72,7 @@ class Breaks:
             names.add("unit")
         if self._constant is not None and self._constant.stuck_at is not None:
             names.add("constant")
-        if self.odd is not None and self.odd.is_open:
+        if self.odd is not None and self.odd.is_open and not self._withheld:
             names.add("range")
         return names
 
@@ -88,6 +89,22 @@ class Breaks:
         if self.odd is not None and values.raw is not None:
             found += self.odd.observe(values.raw, values.index)
         return sorted(found, key=lambda change: change.seen) if len(found) > 1 else found
+
+    def withholds(self, change: Change, *, drifts: bool) -> bool:
+        """Whether a change is no finding of its own; asked of each, in their order.
+
+        Odd values that the population itself may have are none while it ``drifts``.  They are one
+        if they go on when it does no more, or lie far away, or are a value that repeats.
+        """
+        if not isinstance(change, OddChange):
+            return False
+        if not change.broken:
+            withheld, self._withheld = self._withheld, False
+            return withheld
+        if change.goes_on and not self._withheld:
+            return True  # it was told
+        self._withheld = drifts and change.near
+        return self._withheld
 
     def verdict(
         self,
@@ -172,7 +189,7 @@ class Breaks:
             cause=cause, severity="high",
         )  # fmt: skip
 
-    def snapshot(self) -> list[list[Any] | None]:
+    def snapshot(self) -> list[Any]:
         """All that changes, as plain data: each rule, and the suspicion that opened its episode."""
         names: tuple[BreakName, ...] = ("unit", "constant", "range")
         suspicions = map(self._suspicions.get, names)
@@ -184,11 +201,12 @@ class Breaks:
             constant,
             None if self.odd is None else self.odd.snapshot(),
             odd,
+            self._withheld,
         ]
 
     def restore(self, data: Sequence[Any]) -> None:
         """Continue from `snapshot`.  Raises ValueError where it does not fit the reference."""
-        units, unit, constant, stuck, values, odd = data
+        units, unit, constant, stuck, values, odd, withheld = data
         if (units is None) != (self._units is None):
             raise ValueError(f"{self.reference.name}: unit watch does not fit the reference")
         if self._units is not None:
@@ -197,6 +215,7 @@ class Breaks:
             self._constant.restore(constant)
         if self.odd is not None and values is not None:
             self.odd.restore(values)
+        self._withheld = bool(withheld)
         told: dict[BreakName, Any] = {"unit": unit, "constant": stuck, "range": odd}
         self._suspicions = {name: Suspicion(*s) for name, s in told.items() if s is not None}
         if self.open - self._suspicions.keys():

@@ -11,6 +11,7 @@
 
 Where most values lie outside, or the rest moved too, the population changed: that is drift, which
 other rules tell of.  While odd values come, the drift of a feature is judged by all others.
+While the population drifts, odd values that it may itself have are part of that finding.
 """
 
 from __future__ import annotations
@@ -38,15 +39,21 @@ _UNIT: Final = 1 << 20  # of a log-likelihood ratio
 _MANY: Final = 0.3  # of what was found
 _LEAST_MANY: Final = 0.1
 _ENOUGH: Final = 16
+_LOOK: Final = 256
+_RARE: Final = 0.01
+_NEXT: Final = 1 / 8  # of the width of the range
 _OVER: Final = 5.0  # the logarithm of how much likelier it must be that odd values are few
 _FEW: Final = 4.0  # times fewer than there were
 _ENDLESS: Final = 1e300
 
 
 class OddChange(NamedTuple):
-    """After ``seen`` events odd values have begun (``broken``), or are few again.
+    """After ``seen`` events odd values have begun or go on (``broken``), or are few again.
 
-    ``says`` names them.  Of the ``n_events`` since the first of them ``n_odd`` are odd.
+    ``says`` names them.  Of the ``n_events`` since the first of them ``n_odd`` are odd.  They are
+    ``near`` where a population that moved may have them: most lie no farther outside than the
+    range, which nobody declared, is wide, and none repeats; or those that do are rare, lie next to
+    the range, and the usual ones repeat as well.
     """
 
     seen: int
@@ -55,6 +62,8 @@ class OddChange(NamedTuple):
     n_events: int
     n_odd: int
     up: bool
+    near: bool = False
+    goes_on: bool = False
 
 
 def named(value: float) -> str:
@@ -76,6 +85,17 @@ def limits(low: float, high: float) -> str:
     return f"{lowest} … {'∞' if high > _ENDLESS else f'{high:.4g}'}"
 
 
+def repeated(values: Sequence[float]) -> list[float]:
+    """The values that most of these are, commonest first; empty where most differ.
+
+    >>> repeated([-999.0, -1.0, -999.0, 3.5, -999.0]), repeated([1.5, 2.5, 3.5])
+    ([-999.0], [])
+    """
+    counted = Counter(values).most_common(_NAMED)
+    common = {value: n for value, n in counted if n > 1 and 5 * n >= len(values)}
+    return list(common) if 2 * sum(common.values()) > len(values) else []
+
+
 def words(values: Sequence[float], share: float, low: float, high: float) -> str:
     """What is odd about ``share`` of the values, of which ``values`` are the latest odd ones.
 
@@ -85,9 +105,8 @@ def words(values: Sequence[float], share: float, low: float, high: float) -> str
     '2 % of values lie outside -10 … 120 (144 … 320)'
     """
     rate = f"{100 * share:.2g} %"
-    counted = Counter(values).most_common(_NAMED)
-    common = [value for value, n in counted if n > 1 and 5 * n >= len(values)]
-    if 2 * sum(n for value, n in counted if value in common) > len(values):
+    common = repeated(values)
+    if common:
         those = f"{rate} of values are {' or '.join(map(named, common))}"
         if all(low <= value <= high for value in common):
             return f"{those}, which the reference does not have"
@@ -124,7 +143,7 @@ class OddValues:
         self._begun = 0  # the event at which the first odd one came
         self._weighed: list[int] | None = None  # events, the rest of them, two sums of their scores
         self._share = self._path = self._last = 0  # of an open one: of 2^20; towards its end
-        self._opened = self._counted = 0  # since when, and how many odd ones, up to `_ENOUGH`
+        self._opened = self._counted = 0  # since when, and how many odd ones
 
     def _odd(self, values: Floats) -> Bools:
         outside = (values < self._bounds.low) | (values > self._bounds.high)
@@ -199,9 +218,8 @@ class OddValues:
             self.flagged = None
             return end, None
         mine = [each for each in self._recent if each[0] >= self._begun]
-        first, n_odd = mine[0][0], len(mine)
-        rate = (n_odd - 1) / max(1, mine[-1][0] - first)
-        return end, self._open(end, [value for _, value in mine], n_odd, rate)
+        rate = (len(mine) - 1) / max(1, mine[-1][0] - mine[0][0])
+        return end, self._open(end, [value for _, value in mine], len(mine), rate)
 
     def _begin_to_weigh(self, n_odd: int, back: int) -> None:
         self._weighed = [0, 0, 0, 0, int(n_odd - 1 >= _FREQUENT * back)]
@@ -224,16 +242,38 @@ class OddValues:
         self._share = max(1, min(_UNIT, round(rate * _UNIT)))
         self._path, self._last = 0, self._n + end - 1
         self._opened, self._counted = self._n + end, 0
-        says = words(values, self._share / _UNIT, self._bounds.low, self._bounds.high)
-        up = sum(value > self._bounds.high for value in values) * 2 > len(values)
-        n_events = self._n + end - self._begun
-        return OddChange(end, True, says, n_events, min(n_odd, n_events), up)  # noqa: FBT003
+        return self._change(end, values, n_odd, self._n + end - self._begun)
+
+    def _change(
+        self, end: int, values: list[float], n_odd: int, n_events: int, *, goes_on: bool = False
+    ) -> OddChange:
+        low, high = self._bounds.low, self._bounds.high
+        says = words(values, self._share / _UNIT, low, high)
+        up = sum(value > high for value in values) * 2 > len(values)
+        near = not self._bounds.declared and self._near(values)
+        return OddChange(end, True, says, n_events, min(n_odd, n_events), up, near, goes_on)  # noqa: FBT003
+
+    def _near(self, values: list[float]) -> bool:
+        low, high = self._bounds.low, self._bounds.high
+        width = min(high, _ENDLESS) - max(low, -_ENDLESS)
+        if repeated(values):
+            if not self._bounds.repeating or self._share >= _RARE * _UNIT:
+                return False
+            width *= _NEXT
+        return 2 * sum(low - width <= value <= high + width for value in values) > len(values)
+
+    def _goes_on(self, end: int) -> OddChange:
+        """What comes is looked at again now and then; the latest of it says what it is."""
+        first = self._recent[0][0]
+        values = [value for _, value in self._recent]
+        return self._change(end, values, len(values), self._n + end - first, goes_on=True)
 
     def _until_over(self, values: Floats, at: int) -> tuple[int, OddChange | None]:
         """The sum of log-likelihood ratios of few odd values against many.
 
         Many are a third of what was found; but a tenth as long as that is a handful which came
-        together, and counted again once there are `_ENOUGH`.
+        together, and counted again once there are `_ENOUGH`.  So many, twice as many and so on to
+        every `_LOOK` of them tell that it goes on.
         """
         few_known = self._counted < _ENOUGH
         share = (_LEAST_MANY if few_known else _MANY) * self._share / _UNIT
@@ -241,12 +281,13 @@ class OddValues:
         gain = max(1, round(math.log((1 - few) / (1 - share)) * _UNIT))
         cost, goal = round(math.log(share / few) * _UNIT), round(_OVER * _UNIT)
         odd = self._odd(values[at:])
-        missing = _ENOUGH - self._counted
-        recount = few_known and int(np.count_nonzero(odd)) >= missing
-        if recount:
+        missing = _next_look(self._counted) - self._counted
+        looks = int(np.count_nonzero(odd)) >= missing
+        if looks:
             odd = odd[: int(np.flatnonzero(odd)[missing - 1]) + 1]
         stop = at + len(odd)
-        hits = np.flatnonzero(odd) + at + self._n
+        places = np.flatnonzero(odd) + at
+        hits = places + self._n
         gaps = np.diff(hits, prepend=self._last) - 1
         paths = np.cumsum(gain * gaps - cost)
         after = np.maximum(self._path, np.maximum.accumulate(-paths)) + paths if len(hits) else hits
@@ -257,12 +298,15 @@ class OddValues:
         if not len(over):
             if len(hits):
                 self._path, self._last = int(after[-1]), int(hits[-1])
-            self._counted = min(_ENOUGH, self._counted + len(hits))
-            if recount:
+            self._counted += len(hits)
+            self._remember(values, places)
+            self.latest[at:stop] = odd
+            if not looks:
+                return stop, None
+            if few_known:
                 since = max(1, self._n + stop - self._opened)
                 self._share, self._path = max(1, _UNIT * _ENOUGH // since), 0
-            self.latest[at:stop] = odd
-            return stop, None
+            return stop, self._goes_on(stop)
         k = int(over[0])
         path, last = (int(after[k - 1]), int(hits[k - 1])) if k else (self._path, self._last)
         end = last + -(-(goal - path) // gain) + 1 - self._n
@@ -313,6 +357,17 @@ class OddValues:
         self._outside.restore(outside)
         if self._repeated is not None:
             self._repeated.restore(repeated)
+
+
+def _next_look(counted: int) -> int:
+    """At how many odd values what comes is looked at again.
+
+    >>> [_next_look(n) for n in (0, 15, 16, 40, 255, 256, 600)]
+    [16, 16, 32, 64, 256, 512, 768]
+    """
+    if counted >= _LOOK:
+        return (counted // _LOOK + 1) * _LOOK
+    return max(_ENOUGH, 1 << counted.bit_length())
 
 
 def _between(places: Ints, start: int, end: int) -> Ints:

@@ -163,7 +163,8 @@ class Series:
                     part.losses, part.invalid,
                 )  # fmt: skip
                 decisions += [Decision(self.main_track, verdict) for verdict in verdicts]
-            if change is not None:
+            drifts = self.main.state == "open"
+            if change is not None and not self.breaks.withholds(change, drifts=drifts):
                 name = name_of(change)
                 verdict = self.breaks.verdict(change, positions, offsets, times_ms, onset)
                 decisions.append(Decision(name, verdict))
@@ -316,7 +317,7 @@ class Series:
         """Continue from `snapshot`.  Raises ValueError where it does not fit."""
         detectors, main, validity, units, unit, invalid_run, *more = data
         # Stored before a constant was watched, before ends were noted, before ranges were.
-        of_before: tuple[Any, ...] = (None, None, -1, None, None)
+        of_before: tuple[Any, ...] = (None, None, -1, None, None, False)
         constant, stuck, self.closed, *odd = [*more, *of_before[len(more) :]]
         self.detectors = SeriesDetectors.restore(
             self.reference, self.transform, self.detectors.arl0_events, detectors

@@ -146,6 +146,41 @@ def test_drift_beside_odd_values_is_judged_by_the_others() -> None:
     assert {d.track for d in both} == {"range", "data"}
 
 
+def test_what_a_wider_population_puts_outside_is_no_finding_of_its_own() -> None:
+    wider = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        series = watched(rng.normal(50, 10, 5_000))
+        values = np.append(50 + 10 * 3**0.5 * rng.standard_normal(10_000), rng.normal(50, 10, 9000))
+        decisions = told(series, values)
+        wider.append([d.track for d in decisions if d.verdict.phase == "started"])
+        assert not series.breaks.open
+    assert wider.count(["data"]) >= 11
+
+
+@pytest.mark.parametrize("odd", [-999.0, 57.25])
+def test_a_value_that_repeats_is_found_while_the_population_drifts(odd: float) -> None:
+    rng = np.random.default_rng(8)
+    values = rng.normal(58, 10, 6_000)
+    values[3_000::50] = odd
+    decisions = told(watched(rng.normal(50, 10, 5_000)), values)
+    started = [d.track for d in decisions if d.verdict.phase == "started"]
+    assert started == ["data", "range"]
+
+
+def test_what_lies_outside_is_told_when_the_drift_that_explained_it_is_over() -> None:
+    rng = np.random.default_rng(9)
+    wider = 50 + 10 * 3**0.5 * rng.standard_normal(6_000)
+    values = np.append(wider, rng.normal(50, 10, 12_000))
+    n = len(values[3_000::100])
+    values[3_000::100] = rng.uniform(105, 125, n)
+    series = watched(rng.normal(50, 10, 5_000))
+    decisions = [d for d in told(series, values) if d.verdict.phase in ("started", "recovered")]
+    assert [(d.track, d.verdict.phase) for d in decisions] == [
+        ("data", "started"), ("data", "recovered"), ("range", "started")
+    ]  # fmt: skip
+
+
 def test_another_grid_of_the_same_numbers_is_no_value_that_repeats() -> None:
     rng = np.random.default_rng(7)
     fahrenheit = np.round(rng.normal(60, 15, 5_000))
@@ -173,6 +208,10 @@ def _odd_stream(seed: int) -> tuple[FeatureReference, Floats]:
         where = np.flatnonzero(rng.random(length) < rng.choice([0.02, 0.2, 0.9])) + start
         odd = rng.choice([-999.0, 1e12, 33.25])
         values[where[where < 3_000]] = odd * (rng.random() if rng.random() < 0.5 else 1.0)
+    if shape == "normal":  # drift, and beside it values outside which it may explain
+        values[:2_000] += 12 * (seed % 2)
+        near = np.flatnonzero(rng.random(2_500) < 0.02)
+        values[near] = rng.uniform(100, 140, len(near))
     return fit_feature("age", drawn(shape, rng, 800)), values
 
 
