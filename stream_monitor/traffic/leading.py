@@ -12,6 +12,7 @@ from stream_monitor.traffic.rate import SCALE, Expected
 _MEMORY: Final = 64  # slots
 _TAKEN: Final = 4  # so much of its events, as a divisor, come to the others if they took over
 _FEW: Final = 3  # events
+_MAX_VERSIONS: Final = 64  # that are remembered; the others had fewer events
 
 
 class Missing(NamedTuple):
@@ -73,7 +74,8 @@ class Leading:
         for version in sorted(self._usual.keys() | counts.keys()):
             mean = self._usual.get(version, 0)
             means[version] = mean + (counts.get(version, 0) * SCALE - mean) // _MEMORY
-        self._usual = {version: mean for version, mean in means.items() if mean > 0}
+        most = sorted(means, key=lambda version: (-means[version], version))[:_MAX_VERSIONS]
+        self._usual = {version: means[version] for version in most if means[version] > 0}
 
     def snapshot(self) -> list[Any]:
         """All that changes, as plain data."""

@@ -33,6 +33,8 @@ from stream_monitor.watched.coverage import (
 )
 from stream_monitor.watched.coverage_wording import Uncovered, sentence, sentence_over
 
+MAX_OPEN: Final = 32
+"""Open episodes of a model; versions that somebody makes up must not fill its state."""
 QUIET_MS: Final = 2 * 3_600_000
 """After so long without its events a reason is over: longer than hourly jobs pause."""
 _DAY_MS: Final = 24 * 3_600_000
@@ -104,6 +106,19 @@ class CoverageEpisodes:
         watched = {key.version for key in slot.counts if key.reason == WATCHED}
         for group in [group for group in self._open if group not in came]:
             alerts += self._quiet(group, slot, is_watched=group.version in watched)
+        return alerts + self._bound(slot)
+
+    def _bound(self, slot: ClosedSlot) -> list[DriftAlert]:
+        """Of more episodes than `MAX_OPEN` those end whose events came longest ago."""
+        alerts: list[DriftAlert] = []
+        while len(self._open) > MAX_OPEN:
+            oldest = min(self._open, key=lambda group: (self._open[group].last_clock_ms, group))
+            opened = self._open.pop(oldest)
+            if opened.alert is not None:
+                says = f"coverage: ended, for more than {MAX_OPEN} newer ones are open"
+                alerts.append(
+                    later_phase(opened.alert, "superseded", slot.offset, slot.time_ms, says)
+                )
         return alerts
 
     def _came(

@@ -293,7 +293,7 @@ class WatchedModel:
         Where it is watched on the very ``profile`` already, it goes on with its state.
         """
         version = update.version
-        self.places.announce(update, clock_ms)
+        self.places.announce(update, self.known, clock_ms)
         watched = self.versions.get(version)
         if watched is not None:
             watched.idle = False
@@ -338,7 +338,7 @@ class WatchedModel:
         self._start(profile, offset)
         self._moved.add(version)
         if update.champion and self.places.champion is None:
-            self.places.announce(update, clock_ms)
+            self.places.announce(update, self.known, clock_ms)
         return ended
 
     def place_anew(self, offset: int, clock_ms: int, *, moved: bool) -> list[DriftAlert]:

@@ -30,6 +30,7 @@ class OverLimit:
     def __init__(self, topic: str, partition: int, spec: MonitorSpec) -> None:
         self.coverage = Coverage()
         self.register = Register(spec.episodes.cooldown_ms)
+        self.register.clean()  # most partitions never have anything to store here
         self._episodes = CoverageEpisodes(Source(topic, partition, ""), spec.warm_up_events)
 
     def count(self, model: str, offsets: Ints, times_ms: Ints) -> None:
@@ -70,7 +71,7 @@ class OverLimit:
         if (episodes := self._episodes.dirty()) is not None:
             parts["uncovered"] = episodes
         register = self.register.dirty()
-        if register is not None and self.coverage:
+        if register is not None:
             parts["register"] = register
         return parts
 

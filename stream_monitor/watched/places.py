@@ -115,14 +115,15 @@ class Places:
         if self._judged_ms.pop(version, None) is not None:
             self._dirty = True
 
-    def announce(self, update: ModelUpdate, clock_ms: int) -> None:
-        """The version of ``update`` is the champion from here on."""
+    def announce(self, update: ModelUpdate, known: Collection[str], clock_ms: int) -> None:
+        """The version of ``update`` is the champion from here on; the ``known`` have a place."""
         version = update.version
         self.champion = version
         self._announced_ms[version] = clock_ms
         self._judged_ms.pop(version, None)
         self._updates.pop(version, None)
         self._updates[version] = id_hash(update.id)  # the latest one is the last
+        self._forget_old(known)
         self._dirty = True
 
     def leave(self, version: str, known: Collection[str]) -> None:
@@ -130,10 +131,15 @@ class Places:
         self.events_ms.pop(version, None)
         self._announced_ms.pop(version, None)
         self._judged_ms.pop(version, None)
+        self._forget_old(known)
+        self._dirty = True
+
+    def _forget_old(self, known: Collection[str]) -> None:
+        """Of versions without a place, as many announcements are remembered as there are places."""
         gone = [name for name in self._updates if name not in known and name != self.champion]
         for name in gone[: -self._n_places]:
             del self._updates[name]
-        self._dirty = True
+            self._announced_ms.pop(name, None)
 
     def dirty(self) -> dict[str, Any] | None:
         """All of it as plain data, if it changed since `clean`; not the clocks of the events."""

@@ -26,6 +26,8 @@ GROWTH: Final = 1.25
 """Of the later half over the former.  What waits for labels is bounded in number, and lies in more
 and thinner chunks the longer the log is: at a million events that was 1.11."""
 START_MS: Final = 1_700_000_000_000
+STEP_MS: Final = 50
+"""From one record to the next: many a slot of the append clock is over in half of the log."""
 SPEC: Final = MonitorSpec(
     warm_up_events=500, seen_chunks=4, labels=LabelSpec(max_pending=4_096), max_models=16
 )
@@ -43,14 +45,14 @@ def event(
         id=f"e{number}",
         model=model,
         version=version,
-        time_ms=START_MS + 50 * number,
+        time_ms=START_MS + STEP_MS * number,
         features={"x": float(number % 7), **(extra or {})},
         prediction=prediction,
     )
 
 
 def label(number: int, model: str = "m", value: str | int = 1) -> Event:
-    return Label(id=f"e{number}", model=model, label=value, time_ms=START_MS + 50 * number)
+    return Label(id=f"e{number}", model=model, label=value, time_ms=START_MS + STEP_MS * number)
 
 
 @cache
@@ -99,7 +101,7 @@ def stored_after(events: list[Event], n_records: int) -> dict[str, bytes]:
     fold = MonitorFolds(SPEC, "bounds").new("log", 0)
     stored: dict[str, bytes] = {}
     for start in range(0, len(events), n_records):
-        fold.observe(batch([*events[start : start + n_records]], start))
+        fold.observe(batch([*events[start : start + n_records]], start, step_ms=STEP_MS))
         stored |= fold.changes()
         fold.committed()
     return {name: value for name, value in stored.items() if value}
@@ -120,7 +122,8 @@ def test_state_reaches_a_plateau(kind: str) -> None:
     stored: dict[str, bytes] = {}
     sizes: list[int] = []
     for start in range(0, N_NAMES, STEP):
-        fold.observe(batch([make(number) for number in range(start, start + STEP)], start))
+        made: list[Event | bytes] = [make(number) for number in range(start, start + STEP)]
+        fold.observe(batch(made, start, step_ms=STEP_MS))
         stored |= fold.changes()
         stored = {name: value for name, value in stored.items() if value}
         fold.committed()

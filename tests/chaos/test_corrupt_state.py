@@ -30,11 +30,11 @@ ODD: Final[tuple[Any, ...]] = (
 )  # fmt: skip
 
 
-def batch(values: list[Event | bytes], start: int = 0) -> RecordBatch:
+def batch(values: list[Event | bytes], start: int = 0, *, step_ms: int = 1) -> RecordBatch:
     records = [
         LogRecord(
             start + number,
-            1_800_000_000_000 + start + number,
+            1_800_000_000_000 + step_ms * (start + number),
             None if isinstance(value, bytes) else CE_TYPE_OF[type(value)],
             value if isinstance(value, bytes) else encode(value),
         )

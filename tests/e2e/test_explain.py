@@ -45,6 +45,7 @@ def test_the_budget_is_shared_by_all_detectors_of_the_model(source: Path) -> Non
     channels = found["channels"]
     share = found["false_alerts"] / found["per_events"]
     detectors = 2 * (len(channels) + 1)  # the loss, which labels will bring, has its share
+    detectors += 2 * 3  # so has the range of each of the three features
     detectors += 4  # so have silence, volume, and labels that stop or come late
     assert {channel["arl0_events"] for channel in channels} == {detectors / share}
     blocks = {c["series"]: c["block"] for c in channels if c["channel"] == "location"}
