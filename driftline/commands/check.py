@@ -76,7 +76,7 @@ def check(
         from driftline.replay.check import check as compare  # noqa: PLC0415 - light imports
         from driftline.tables.layout import layout_of, require  # noqa: PLC0415
         from driftline.tables.reader import with_outputs  # noqa: PLC0415
-        from driftline.tables.times import with_times  # noqa: PLC0415
+        from driftline.tables.times import times_ms, with_times  # noqa: PLC0415
 
         normal, now = read_rows(reference, choices), read_rows(current, choices, lenient=True)
         require(normal.judged, time, prediction, label)
@@ -84,7 +84,9 @@ def check(
             normal, now = with_outputs(normal, prediction), with_outputs(now, prediction)
         layout = layout_of(normal, time=time)  # predictions and labels are compared, too
         for table in (normal, now):
-            with_times(table.frame, time, time_format)  # are they written so?
+            frame = with_times(table.frame, time, time_format)  # are they written so?
+            if time is not None and time in frame:
+                times_ms(frame[time])
     note_left_out(layout.ignored)
     columns = compare(normal, now, layout)
     if all(column.verdict == "not_compared" for column in columns):

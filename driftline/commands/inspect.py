@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -16,10 +16,17 @@ from driftline.commands.options import (
     Json,
     Numeric,
     Separator,
+    Time,
+    TimeFormat,
     choices_of,
 )
 from driftline.commands.output import write_json, write_lines
 from driftline.commands.rows import refusals
+
+if TYPE_CHECKING:
+    from driftline.tables.choices import Choices
+
+_TIME: Final = "it is the time of each event (--time)"
 
 
 def inspect(
@@ -27,6 +34,8 @@ def inspect(
     ignore: Ignore = None,
     numeric: Numeric = None,
     categorical: Categorical = None,
+    time: Time = None,
+    time_format: TimeFormat = None,
     separator: Separator = None,
     decimal: DecimalMark = None,
     encoding: Encoding = None,
@@ -43,10 +52,14 @@ def inspect(
         decimal=decimal, encoding=encoding,
     )  # fmt: skip
     with refusals():
+        from driftline.tables.layout import or_separated, require_names  # noqa: PLC0415
         from driftline.tables.reader import open_table  # noqa: PLC0415 - light imports
         from driftline.tables.report import as_data, as_lines  # noqa: PLC0415
 
         found = open_table(file, choices)
+        if time is not None or time_format is not None:
+            _read_times(file, choices, time, time_format)
+            found.judged[str(time)] = found.judged[str(time)]._replace(kind="time", skipped=_TIME)
     if as_json:
         write_json(as_data(found))
     else:
@@ -54,5 +67,20 @@ def inspect(
     if all(one.skipped for one in found.judged.values()):
         raise Failure(
             "nothing of it can be watched", where=str(file),
-            fix="--numeric or --categorical name what a column holds", code=USAGE,
+            fix="--numeric or --categorical name what a column holds"
+            + or_separated(found.judged), code=USAGE,
         )  # fmt: skip
+    with refusals():
+        require_names(found.judged)
+
+
+def _read_times(file: Path, choices: Choices, time: str | None, written: str | None) -> None:
+    """Raises BadSource where ``time`` is no column of times, as the commands that need it do."""
+    from driftline.tables.layout import require  # noqa: PLC0415 - light imports
+    from driftline.tables.reader import read_table  # noqa: PLC0415
+    from driftline.tables.times import times_ms, with_times  # noqa: PLC0415
+
+    table = read_table(file, choices)
+    require(table.judged, time, None, None)
+    frame = with_times(table.frame, time, written)
+    times_ms(frame[str(time)])

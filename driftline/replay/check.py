@@ -291,7 +291,16 @@ def _shares(hits: int, n: int, invalid: Bools, tau: float, values: pd.Series[Any
     m, more_hits = len(invalid), int(np.count_nonzero(invalid))
     p_value = p_of_shares(hits, n, more_hits, m, 1.0 if more_hits == m else tau)
     odd = values[invalid & values.notna().to_numpy()]
-    return _Shares(hits / n, more_hits / m, p_value, repr(odd.iloc[0])[:40] if len(odd) else "")
+    return _Shares(hits / n, more_hits / m, p_value, _shown(odd.iloc[0]) if len(odd) else "")
+
+
+def _shown(value: Any) -> str:
+    """An example of a value, short.
+
+    >>> _shown(np.float64(-1.5)), _shown("a")
+    ('-1.5', "'a'")
+    """
+    return repr(value.item() if isinstance(value, np.generic) else value)[:40]
 
 
 def _plain_shares(feature: Feature, reference: pd.DataFrame, current: pd.DataFrame) -> _Shares:

@@ -50,8 +50,13 @@ def beyond(before: Floats, now: Floats, tau: float) -> Shares:
 def repeating(before: Floats, now: Floats, tau: float) -> Shares:
     """The most frequent value of ``now`` (m,) that ``before`` (n,) never had, where it repeats.
 
+    It is one of those values of both that come so often: each of them might be the one by chance.
+
     >>> repeating(np.arange(1000.0), np.array([-999.0] * 40 + [7.5] * 960), 1.0).like
     '96.0% of values are 7.5, none before'
+    >>> few = np.append(np.linspace(0.1, 0.9, 2985), [1e12] * 15)  # 0.5 % of a continuous feature
+    >>> repeating(np.linspace(0.0, 1.0, 3000), few, 1.0).p_value < 1e-4
+    True
     """
     values, counts = np.unique(now, return_counts=True)
     new = ~np.isin(values, before)
@@ -62,7 +67,8 @@ def repeating(before: Floats, now: Floats, tau: float) -> Shares:
     p_value = p_of_shares(0, len(before), int(counts[top]), len(now), tau)
     share = int(counts[top]) / len(now)
     told = f"{share:.1%} of values are {values[top]:.6g}, none before"
-    return Shares(0.0, share, min(1.0, p_value * len(values)), told)
+    as_often = np.unique(np.concatenate((before, now)), return_counts=True)[1] >= counts[top]
+    return Shares(0.0, share, min(1.0, p_value * int(np.count_nonzero(as_often))), told)
 
 
 def p_of_shares(hits: int, n: int, more_hits: int, m: int, tau: float) -> float:

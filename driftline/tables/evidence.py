@@ -35,6 +35,9 @@ _DATE: Final = (
 )
 _CLOCK: Final = r"^\s*\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?\s*(?i:am|pm)?\s*$"
 _WORD: Final = r"^(?i:true|false)$"
+_FRACTION: Final = r"[.eE]"
+_MOSTLY: Final = 0.5
+EXACT: Final = 2.0**53  # from here on a float is a whole number, and none holds all of them
 
 
 _FORMS: Final[tuple[tuple[tuple[type, ...], Form], ...]] = (
@@ -90,7 +93,7 @@ class Evidence:
             if form == "text":
                 self._add_texts(pa.array(part, type=pa.string()))
             elif form in ("number", "duration"):
-                self._add_numbers(part.to_numpy(dtype=np.float64))
+                self._add_numbers(part.to_numpy(dtype=np.float64), floats=_are_floats(known))
                 if len(self.forms) > 1:
                     self._add_names(part.head(MAX_DISTINCT).tolist())
             elif form == "boolean":
@@ -113,11 +116,15 @@ class Evidence:
             self.words += _matches(texts, _WORD)
         if found.point:
             floats = floats_in(texts, Style(affixed=found.affixed > 0))
-            self._add_numbers(floats[~np.isnan(floats)])
+            self._add_numbers(
+                floats[~np.isnan(floats)],
+                floats=_matches(texts, _FRACTION) >= _MOSTLY * len(floats),
+            )
         if len(self.names) <= MAX_DISTINCT:
             self._add_names(pc.unique(texts).to_pylist())
 
-    def _add_numbers(self, values: Floats) -> None:
+    def _add_numbers(self, values: Floats, *, floats: bool) -> None:
+        """Count numbers; ``floats``: as floats they came, and a large one is whole by itself."""
         finite = values[np.isfinite(values)]
         if not len(finite):
             return
@@ -127,8 +134,10 @@ class Evidence:
         self.stepping = self.stepping and bool((steps == 1).all())
         self.first = float(finite[0]) if self.first is None else self.first
         self.last = float(finite[-1])
-        self.whole = self.whole and bool((finite == np.rint(finite)).all())
-        self.largest = max(self.largest, float(np.abs(finite).max(initial=0.0)))
+        largest = float(np.abs(finite).max(initial=0.0))
+        whole = bool((finite == np.rint(finite)).all()) and not (floats and largest >= EXACT)
+        self.whole = self.whole and whole
+        self.largest = max(self.largest, largest)
         if len(self.numbers) <= MAX_DISTINCT:
             self.numbers.update(np.unique(finite)[: MAX_DISTINCT + 1].tolist())
 
@@ -158,6 +167,17 @@ def forms_of(known: pd.Series[Any]) -> Iterator[tuple[Form, pd.Series[Any]]]:
         yield "text", known
     else:
         yield from _mixed(known.astype(object))
+
+
+def _are_floats(known: pd.Series[Any]) -> bool:
+    """Whether most of the numbers came as floats, not as whole numbers of any size.
+
+    >>> _are_floats(pd.Series([1.5e17])), _are_floats(pd.Series([2**60, 2**61], dtype=object))
+    (True, False)
+    """
+    if known.dtype != object:
+        return pd.api.types.is_float_dtype(known.dtype)
+    return float(known.map(lambda value: isinstance(value, float | np.floating)).mean()) >= _MOSTLY
 
 
 def form_of(value: Any) -> Form:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 import pandas as pd
 
 from driftline.tables.encoding import Text, open_text
+from driftline.tables.evidence import EXACT
 from driftline.tables.refusal import BadSource
 
 _FIX: Final = "one JSON object a line: {...}"
@@ -29,10 +31,10 @@ def chunks(path: Path, text: Text, n_rows: int) -> Iterator[pd.DataFrame]:
     for value, where in _values(path, text):
         rows.append(_row(value, where))
         if len(rows) == n_rows:
-            yield pd.DataFrame(rows)
+            yield _frame(rows)
             rows = []
     if rows:
-        yield pd.DataFrame(rows)
+        yield _frame(rows)
 
 
 def _values(path: Path, text: Text) -> Iterator[tuple[Any, str]]:
@@ -56,6 +58,15 @@ def _values(path: Path, text: Text) -> Iterator[tuple[Any, str]]:
             yield from _lines(whole.splitlines(), path)
             return
         yield from _lines(_with(first, file), path)
+
+
+def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Rows as columns; whole numbers that no float holds stay so beside missing ones."""
+    frame = pd.DataFrame(rows)
+    for name in frame.columns[frame.dtypes == np.float64]:
+        if frame[name].abs().max() >= EXACT:
+            frame[name] = pd.Series([row.get(name) for row in rows], dtype=object)
+    return frame
 
 
 def _with(first: str, rest: Any) -> Iterator[str]:
@@ -88,7 +99,7 @@ def _one_after_another(whole: str, path: Path) -> Iterator[tuple[Any, str]]:
             raise BadSource(f"{path}: line {line}: {error}", fix=_FIX) from error
         except RecursionError as error:
             raise BadSource(f"{path}: line {line}: it is nested too deeply", fix=_FIX) from error
-        yield value, f"{path}: line {line}"
+        yield _characters(value, f"{path}: line {line}"), f"{path}: line {line}"
         while at < len(whole) and whole[at] in " \t\r\n,":
             at += 1
 
@@ -106,11 +117,24 @@ def _value(raw: str, where: str) -> Any:
         try:
             return _decode(raw)
         except msgspec.DecodeError:
-            return json.loads(raw)  # NaN and Infinity are no JSON, but many write them
+            return _characters(json.loads(raw), where)  # with NaN and Infinity, as many write
     except RecursionError as error:
         raise BadSource(f"{where}: it is nested too deeply", fix=_FIX) from error
     except ValueError as error:
         raise BadSource(f"{where}: {error}", fix=_FIX) from error
+
+
+def _characters(value: Any, where: str) -> Any:
+    """The value.  Raises BadSource where a text of it has what is no character."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise BadSource(
+            f"{where}: a text has the lone surrogate U+{ord(error.object[error.start]):04X}, which "
+            "is no character",
+            fix="write it anew without it: the log does not take such a text",
+        ) from error
+    return value
 
 
 def _row(value: Any, where: str) -> dict[str, Any]:

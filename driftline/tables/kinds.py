@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from driftline.tables.choices import Choices, Decimal
-from driftline.tables.evidence import MAX_DISTINCT, Evidence
+from driftline.tables.evidence import EXACT, MAX_DISTINCT, Evidence
 from driftline.tables.numbers import Style
 from driftline.tables.refusal import BadSource
 
@@ -17,7 +17,6 @@ Held: TypeAlias = Literal["numeric", "categorical", "boolean", "time", "none"]
 MOST: Final = 0.9
 _UNIQUE: Final = 0.9
 _FEW: Final = 100
-_EXACT: Final = 2.0**53
 _CODES: Final = range(2, 21)
 _FIELDS: Final = {"id", "model", "version", "segment"}
 _A_TIME: Final = "it is a time (use --time)"
@@ -143,6 +142,8 @@ def _judge(name: str, one: Evidence, decimal: Decimal | None, *, forced_number: 
         told = Judged("time", "a time", _A_TIME, odd=one.known - times)
     told = told or _numeric(one, decimal, forced_number=forced_number)
     told = told or _boolean(one) or _categorical(name, one)
+    if told.kind == "numeric" and not told.skipped and one.first is None and not one.comma:
+        told = told._replace(kind="none", skipped="none of its numbers is finite")
     form = one.forms.most_common(1)[0][0]
     mark = "," if one.only_comma > one.only_point else "." if one.only_point else ""
     return told._replace(rows=one.rows, missing=one.missing, form=form, mark=mark)
@@ -195,7 +196,7 @@ def _counts(one: Evidence) -> str:
         return _ONLY_COUNTS
     if one.stepping and one.first in (0.0, 1.0) and one.known == one.rows > 2:
         return _ONLY_COUNTS
-    if one.whole and many and one.largest >= _EXACT and not one.forms["duration"]:
+    if one.whole and many and one.largest >= EXACT and not one.forms["duration"]:
         return "whole numbers beyond 2^53, which no float holds: an identifier, or nanoseconds"
     return ""
 

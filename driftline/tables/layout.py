@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from typing import NamedTuple, TypeAlias, cast
+from collections.abc import Collection, Iterable, Mapping, Sized
+from typing import Final, NamedTuple, TypeAlias, cast
 
 from driftline.tables.kinds import ColumnKind, Judged
 from driftline.tables.reader import Table, TableFile
@@ -36,6 +36,8 @@ class Layout(NamedTuple):
         """The file's name of a feature of the core."""
         return next((f.column for f in self.features if f.name == name), name)
 
+
+_SEPARATED: Final = "--separator, the character between them"
 
 Roles: TypeAlias = tuple[str | None, str | None, str | None]
 """The columns of event time, prediction and truth."""
@@ -95,7 +97,8 @@ def nothing_to_watch(source: str, ignored: dict[str, str]) -> BadSource:
     reasons = "; ".join(f"{name}: {why}" for name, why in ignored.items())
     return BadSource(
         f"{source}: there is nothing to watch ({reasons})",
-        fix="--numeric or --categorical name what a column holds; driftline inspect says why",
+        fix="--numeric or --categorical name what a column holds; driftline inspect says why"
+        + or_separated(ignored),
     )
 
 
@@ -110,7 +113,23 @@ def require(
 
 def no_column(option: str, name: str, columns: Iterable[str]) -> BadSource:
     """What to say where an option names a column that is not there."""
-    return BadSource(f"{option}: there is no column {name!r}", fix=f"it has {', '.join(columns)}")
+    there = list(columns)
+    return BadSource(
+        f"{option}: there is no column {name!r}",
+        fix=f"it has {', '.join(there)}{or_separated(there)}",
+    )
+
+
+def or_separated(columns: Sized) -> str:
+    """What else to say of a file of one column: several may stand in it."""
+    return f"; if that is several: {_SEPARATED}" if len(columns) == 1 else ""
+
+
+def require_names(columns: Mapping[str, Judged]) -> None:
+    """Raises BadSource where the log would not take the name of a column that is watched."""
+    for column, judged in columns.items():
+        if kind_of(judged) is not None:
+            _name(column)
 
 
 def _name(column: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import pandas as pd
 
 from driftline.tables import arrow, delimited, json_rows
@@ -95,11 +96,13 @@ def table_of(frame: pd.DataFrame, source: str, choices: Choices = NO_CHOICES) ->
 
 
 def with_outputs(table: Table, column: str) -> Table:
-    """The table with a column for each entry of the maps in ``column``, as several predictions.
+    """The table with a column for each entry of the maps or lists in ``column``: its predictions.
 
     A column of anything else stays as it is.
     """
     maps = table.frame[column].dropna()
+    if len(maps) and all(isinstance(value, list | tuple | np.ndarray) for value in maps):
+        maps = maps.map(lambda entries: {str(i): entry for i, entry in enumerate(entries)})
     if not len(maps) or not all(isinstance(value, dict) for value in maps):
         return table
     inner = pd.json_normalize(maps.tolist(), max_level=0).set_index(maps.index)

@@ -35,11 +35,13 @@ def as_data(table: TableFile) -> dict[str, Any]:
         "rows": table.n_rows,
         "columns": [
             {
-                "name": name, "kind": one.kind, "why": one.why, "watched": not one.skipped,
-                "not_watched_because": one.skipped or None, "missing": one.missing,
-                "invalid": one.odd, "may_be_codes": one.codes, "bad_name": why_no_name(name),
+                "name": name, "kind": one.kind, "why": one.why,
+                "watched": not (one.skipped or bad),
+                "not_watched_because": one.skipped or bad, "missing": one.missing,
+                "invalid": one.odd, "may_be_codes": one.codes, "bad_name": bad,
             }
             for name, one in table.judged.items()
+            for bad in (why_no_name(name),)
         ],
         "notes": table.notes,
     }  # fmt: skip

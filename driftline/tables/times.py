@@ -30,6 +30,8 @@ def times_ms(series: pd.Series[Any]) -> Sequence[int]:
     """
     if _count_since_1970(series):
         series = pd.to_numeric(series)
+    if pd.api.types.is_bool_dtype(series):
+        _refuse(series, np.ones(len(series), dtype=np.bool_), "is no time")
     if pd.api.types.is_numeric_dtype(series):
         clock = floats_of(series)
         _refuse(series, written_days(clock), "is a day as it is written, not seconds since 1970")

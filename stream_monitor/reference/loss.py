@@ -107,8 +107,10 @@ def classes_of(labels: Sequence[Value]) -> list[str]:
 
     >>> classes_of(["yes", None, "no", "yes"]), classes_of([1.0, False])
     (['no', 'yes'], ['0', '1'])
+    >>> classes_of([[1, 0], {"a": 1}])  # lists and maps name no class
+    []
     """
-    return sorted({name for label in set(labels) if (name := _class(label)) is not None})
+    return sorted({name for label in labels if (name := _class(label)) is not None})
 
 
 def none_is_positive(labels: Sequence[Value], positive: ClassLabel) -> bool:

@@ -126,6 +126,7 @@ IN_PARQUET: dict[str, Case] = {
     "maps": Case(pa.array([[("a", 1)]] * N, pa.map_(pa.string(), pa.int8())), because="no scalars"),
     "structures": Case(pa.array([{"a": 1}] * N), because="no scalars"),
     "null": Case(pa.nulls(N), because="all values are missing"),
+    "infinity": Case(pa.array([float("inf")] * N), because="none of its numbers is finite"),
 }  # fmt: skip
 IN_JSON: dict[str, Case] = {
     "numbers": Case(NUMBERS, "numeric", A),
@@ -192,6 +193,29 @@ def test_an_identifier_that_no_float_holds_is_none(tmp_path: Path) -> None:
     frame.to_csv(tmp_path / "a.csv", index=False)
     said = json.loads(read_by("inspect", tmp_path / "a.csv").out)
     assert "beyond 2^53" in said["columns"][0]["not_watched_because"]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet", "a.jsonl"])
+def test_large_floats_are_numbers_and_identifiers_with_gaps_are_none(
+    name: str, tmp_path: Path
+) -> None:
+    gaps = [None if i % 9 == 0 else x for i, x in enumerate(SNOWFLAKES.tolist())]
+    values = RNG.normal(1e17, 1e15, len(gaps))
+    frame = pd.DataFrame({"id": pd.array(gaps, dtype="Int64"), "value": values})
+    path = tmp_path / name
+    if name == "a.csv":
+        frame.to_csv(path, index=False)
+    elif name == "a.parquet":
+        frame.to_parquet(path)
+    else:
+        rows = zip(gaps, values.tolist(), strict=True)
+        path.write_text(lines([{"id": one, "value": value} for one, value in rows]))
+    identifier, value = json.loads(read_by("inspect", path, "--json").out)["columns"]
+    assert "beyond 2^53" in identifier["not_watched_because"]
+    assert (value["kind"], value["watched"]) == ("numeric", True)
+    assert read_by("profile", path).json()["features"]["value"]["mean"] == pytest.approx(
+        values.mean(), rel=0.01
+    )
 
 
 def test_where_nothing_says_what_a_comma_is_a_person_is_asked(tmp_path: Path) -> None:

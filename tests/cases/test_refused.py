@@ -31,6 +31,13 @@ REFUSED: dict[str, tuple[str, str | bytes, str]] = {
     "cut off Parquet": ("a.parquet", SAME["Parquet"][1][:3_000], "no Parquet that can be read"),
     "broken JSON": ("a.jsonl", '{"score": 1}\n{"score": \n', "line 2"),
     "JSON that is no object": ("a.jsonl", '{"score": 1}\n[1]\n', "line 2 is no object"),
+    "a lone surrogate": (
+        "a.jsonl", '{"score": 1, "x": "a"}\n{"score": 1, "x": "\\ud800"}\n',
+        "line 2: a text has the lone surrogate U+D800",
+    ),
+    "a name with a lone surrogate": (
+        "a.json", '[{"score": 1, "\\udc80": 2}]', "the lone surrogate U+DC80"
+    ),
     "a feature and a field of one name": (
         "a.jsonl", '{"score": 1, "features": {"score": 2}}', "both called 'score'"
     ),
@@ -57,6 +64,46 @@ def test_no_file_and_a_folder_are_named(tmp_path: Path) -> None:
             said = read_by(command, path)
             assert said.code == 2
             assert complaint in said.err
+
+
+def test_a_name_that_is_none_is_refused_alike(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.csv", CSV.replace("qty", "q\x07", 1))
+    said = {read_by(command, path).err for command in READERS}
+    assert len(said) == 1
+    assert "is no name: it has the control character U+0007" in said.pop()
+    assert {read_by(command, path).code for command in READERS} == {2}
+    assert {read_by(command, path, "--ignore", "q\x07").code for command in READERS} == {0}
+
+
+@pytest.mark.parametrize("separator", [" ", "^", "~"])
+def test_a_file_of_one_column_names_the_option_that_parts_it(
+    separator: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path, "a.csv", CSV.replace(",", separator))
+    for command in READERS:
+        said = read_by(command, path)
+        assert said.code == 2
+        assert "if that is several: --separator" in said.err
+        assert read_by(command, path, "--separator", separator).code == 0
+
+
+@pytest.mark.parametrize(
+    ("of_row", "complaint"),
+    [
+        ("yesterday", "row 0: 'yesterday' is no time"),
+        ("true", "row 0: True is no time"),
+        ("", "row 0 has no time"),
+        ("20240131", "is a day as it is written"),
+    ],
+)
+def test_what_is_no_time_is_refused_alike(of_row: str, complaint: str, tmp_path: Path) -> None:
+    rows = CSV.rstrip().split("\n")
+    dated = "\n".join([f"{rows[0]},at", *(f"{row},{of_row}" for row in rows[1:])])
+    path = written(tmp_path, "a.csv", dated + "\n")
+    for command in READERS:
+        said = read_by(command, path, "--time", "at")
+        assert (said.code, said.out) == (2, ""), command
+        assert complaint in said.err
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,33 @@ def test_the_error_rate_is_right_or_there_is_none(
         assert made["loss"]["mean"] == error
 
 
+@pytest.mark.parametrize("label", [[1], {"class": 1}, [[]]])
+def test_labels_that_are_no_scalars_are_named_as_not_watched(label: Any, tmp_path: Path) -> None:
+    rows = [{"age": 30 + i % 17, "score": i % 9 / 9, "y": label} for i in range(700)]
+    file = tmp_path / "labels.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    made = run("profile", "build", file, "--model", "m", "--version", "1", "--prediction", "score",
+               "--label", "y")  # fmt: skip
+    assert made.code == 0
+    assert "not watched: loss of the model: loss: 0 valid values of 700" in made.err
+    assert json.loads(made.out)["prediction"]["kind"] == "numeric"
+    played = run("replay", file, "--reference", "first:400", "--prediction", "score",
+                 "--label", "y")  # fmt: skip
+    assert played.code == 0
+    assert "loss: 0 valid values of 400" in played.err + played.out
+
+
+def test_outputs_in_lists_are_compared_each(tmp_path: Path) -> None:
+    for name, move in (("a", 0), ("b", 40)):
+        rows = [{"age": i % 17, "score": [i % 23, i % 29 + move]} for i in range(900)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    said = run("check", tmp_path / "a.jsonl", tmp_path / "b.jsonl", "--prediction", "score",
+               "--json")  # fmt: skip
+    assert said.code == 3
+    verdicts = {one["column"]: one["verdict"] for one in json.loads(said.out)["columns"]}
+    assert verdicts == {"age": "ok", "score.0": "ok", "score.1": "drift"}
+
+
 def test_epoch_seconds_as_text_are_seconds() -> None:
     said = run("replay", DATA / "F2_epoch_text.jsonl", "--time", "at", "--reference", "first:400",
                "--json")  # fmt: skip
