@@ -61,7 +61,8 @@ class Verdict(NamedTuple):
     ``total`` is the sum of their fixed-point values (0 where they are no numbers), ``bins`` counts
     them by distance bin, and ``expected_total`` is the sum of the losses to expect of them.
     ``clear`` of an "ongoing" one says how far the episode is on its way to its end: 0 events where
-    it was, and is no longer.  ``since`` is the offset after which the events were counted.
+    it was, and is no longer.  ``since`` is the offset after which the events were counted;
+    ``slots`` are how many of them lie in each slot of the calendar, if the reference has one.
     """
 
     phase: Phase
@@ -79,6 +80,7 @@ class Verdict(NamedTuple):
     again: bool = False  # `RepeatingTrack`
     clear: Clear | None = None
     since: int = -1
+    slots: tuple[int, ...] = ()
 
 
 class Track:
@@ -275,6 +277,7 @@ class Track:
             expected_total=tally.expected_total,
             clear=clear,
             since=self._since,
+            slots=tuple(tally.slots.tolist()),
         )
 
     def _test(self, offset: int, time_ms: int) -> list[Verdict]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from stream_monitor.alerts.episode import Verdict
 from stream_monitor.alerts.recovery import Clear
+from stream_monitor.alerts.usual import Usual, usual_of
 from stream_monitor.reference.feature import OF_REST
 from stream_monitor.reference.profile import FeatureReference
 from stream_monitor.windows.distance import shown
@@ -121,42 +122,46 @@ def _moved(
         return f"missing, invalid or unseen {_percent(before)} → {_percent(after)}"
     if track == "range":
         return verdict.cause or ""
-    means = f"{_mean(reference.mean)} → {_mean(current_mean)}"
+    usual = usual_of(reference, verdict)
+    means = f"{usual.at} {_mean(usual.mean)} → {_mean(current_mean)}"
     if track == "concept":
-        return f"{'mean loss' if reference.kind == 'numeric' else 'error rate'} {means}"
+        return f"{'mean loss' if reference.kind == 'numeric' else 'error rate'}{means}"
     if reference.kind != "numeric":
-        return _share(reference, verdict)
+        return _share(reference, verdict, usual)
     if verdict.suspicion.channel in OF_REST and (
-        rest := _of_rest(reference, verdict, current_mean)
+        rest := _of_rest(reference, verdict, usual, current_mean)
     ):
         return rest
     same_mean = (
         current_mean is not None
-        and reference.mean is not None
-        and abs(current_mean - reference.mean) < 0.1 * (reference.sd or 0.0)
+        and usual.mean is not None
+        and abs(current_mean - usual.mean) < 0.1 * (reference.sd or 0.0)
     )
-    return f"mean {means}" + (f", {_share(reference, verdict)}" if same_mean else "")
+    return f"mean{means}" + (f", {_share(reference, verdict, usual)}" if same_mean else "")
 
 
-def _of_rest(reference: FeatureReference, verdict: Verdict, current_mean: float | None) -> str:
+def _of_rest(
+    reference: FeatureReference, verdict: Verdict, usual: Usual, current_mean: float | None
+) -> str:
     """What moved of the values that are not the one which most are."""
-    if reference.mass is None or reference.mean is None or current_mean is None:
+    if reference.mass is None or usual.mean is None or current_mean is None:
         return ""
     value = float(reference.quantiles[reference.mass[0]])
     place = int(reference.bin_of_index[sum(reference.mass)])
     means = []
-    for counts, mean in ((reference.bin_counts, reference.mean), (verdict.bins, current_mean)):
+    for counts, mean in ((usual.bins, usual.mean), (verdict.bins, current_mean)):
         share = counts[place] / max(1, sum(counts))
         if share == 1:
             return ""
         means.append((mean - share * value) / (1 - share))
-    return f"mean of values other than {number(value)} {number(means[0])} → {number(means[1])}"
+    moved = f"{number(means[0])} → {number(means[1])}"
+    return f"mean of values other than {number(value)}{usual.at} {moved}"
 
 
 def _mean(mean: float | None) -> str:
     return "unknown" if mean is None else number(mean)
 
 
-def _share(reference: FeatureReference, verdict: Verdict) -> str:
-    label, before, after = biggest_move(reference.bin_counts, verdict.bins, reference.bin_labels)
-    return f"share of {label} {_percent(before)} → {_percent(after)}"
+def _share(reference: FeatureReference, verdict: Verdict, usual: Usual) -> str:
+    label, before, after = biggest_move(usual.bins, verdict.bins, reference.bin_labels)
+    return f"share of {label}{usual.at} {_percent(before)} → {_percent(after)}"

@@ -71,6 +71,8 @@ def with_channels(
         codes = stated.bin_of_index[index[counted]]
         n_bins = len(stated.bin_counts)
         calendar = calendar_of(codes, n_bins, season, when[counted], float(tau))
+        if stated.kind == "numeric" and stated.mean is not None:
+            calendar = _with_means(calendar, stated, index, when)
     # The windows know no season: to them it is dependence.
     of_windows = max(autocorrelation_time(values) for values in series.values()) if seasons else tau
     return msgspec.structs.replace(
@@ -99,6 +101,20 @@ def with_rest(stated: FeatureReference, series: Mapping[SeriesChannel, Floats]) 
             rest.append(fit_channel(channel, values, int(block), reach, widening))
     *others, validity = stated.channels
     return msgspec.structs.replace(stated, channels=(*others, *rest, validity))
+
+
+def _with_means(
+    calendar: BinCalendar, stated: FeatureReference, index: Ints, times_ms: Ints
+) -> BinCalendar:
+    """With the mean of the values of each slot, by the order statistics that they lie at."""
+    quantiles = stated.quantiles
+    values = quantiles[np.minimum(index // 2, len(quantiles) - 1)]
+    whole = stated.mean or 0.0
+    slots = calendar.slots_of(times_ms)
+    counts = np.bincount(slots, minlength=calendar.n_slots)
+    sums = np.bincount(slots, weights=values - values.mean(), minlength=calendar.n_slots)
+    means = whole + sums / np.maximum(1, counts)
+    return msgspec.structs.replace(calendar, slot_means=means.astype("<f8").tobytes())
 
 
 def reach_of(values: Floats, mean: float, season: Season | None) -> float:

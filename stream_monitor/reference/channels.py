@@ -43,7 +43,6 @@ _UNSEEN: Final = 3.0  # rule of three: what n events did not show may still be 3
 _MAX_VALIDITY_BLOCK: Final = 128
 _RARE_EVENTS: Final = 20
 _MIN_EFFECTIVE: Final = 100
-_MANY_PERIODS: Final = 5.0  # of fewer the means of slots err by more than they show
 _MIN_THETA: Final = 0.05
 _MAX_JUMP: Final = 500.0  # exp of it is still a float
 
@@ -89,7 +88,7 @@ def fit_channel(
     uncertainty = 1 + math.sqrt(max(0.0, kurtosis(blocks) - 1) / n_blocks)
     variance = float(blocks.var()) * vif * uncertainty
     if season is not None:
-        variance *= 1 + (1 if season.n_periods >= _MANY_PERIODS else 2) / season.n_periods
+        variance *= season.uncertainty
     skew = skewness(values)
     share = min(0.5, _UNSEEN / n)
     if (floor := reach * reach * share / block) > variance:

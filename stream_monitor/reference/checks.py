@@ -127,6 +127,15 @@ def _check_calendar(where: str, calendar: BinCalendar | None, n_bins: int) -> No
     _require(
         bool((table >= 0).all() and table.any()), f"{where}: impossible counts in the calendar"
     )
+    means = calendar.slot_means
+    _require(
+        not means
+        or (
+            len(means) == 8 * calendar.n_slots
+            and bool(np.isfinite(np.frombuffer(means, dtype="<f8")).all())
+        ),
+        f"{where}: impossible means in the calendar",
+    )
 
 
 def _check_season(where: str, season: Season) -> None:

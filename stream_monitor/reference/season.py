@@ -18,6 +18,7 @@ DAY_MS: Final = 24 * HOUR_MS
 WEEK_MS: Final = 7 * DAY_MS
 _LIMIT: Final = 30 * FIXED_POINT  # a residual is clipped here, far beyond what a block mean may be
 _PSEUDO_EVENTS: Final = 10.0
+_MANY_PERIODS: Final = 5.0  # of fewer the means of slots err by more than they show
 
 
 def slots_of(times_ms: Ints, period_ms: int, n_slots: int) -> Ints:
@@ -51,6 +52,22 @@ class Season(msgspec.Struct, frozen=True, kw_only=True):
         """The standard deviation of each slot, shape (n_slots,)."""
         return np.frombuffer(self.slot_sds, dtype="<f8")
 
+    @property
+    def uncertainty(self) -> float:
+        """The factor on the variance of what is left, for what the periods leave unknown of slots.
+
+        >>> flat = np.zeros(24).tobytes()
+        >>> Season(period_ms=DAY_MS, n_periods=10, slot_means=flat, slot_sds=flat).uncertainty
+        1.1
+        """
+        return 1 + (1 if self.n_periods >= _MANY_PERIODS else 2) / self.n_periods
+
+    def explained(self, weights: Ints) -> float:
+        """The share of the variance that it explains, of events in its slots (n_slots,)."""
+        shares = weights / max(1, weights.sum())
+        between = float(shares @ (self.means - shares @ self.means) ** 2)
+        return between / (between + float(shares @ self.sds**2))
+
     def residuals(self, values: Ints, times_ms: Ints) -> Ints:
         """(value - mean) / sd of its slot, all in fixed point; shapes (n,).
 
@@ -66,13 +83,24 @@ class BinCalendar(msgspec.Struct, frozen=True, kw_only=True):
     """The distance bins of a feature with a season, slot by slot.
 
     ``counts`` are the reference's events, little-endian int32, slots times bins.  ``tau`` is the
-    autocorrelation time, in events, of what the season leaves.
+    autocorrelation time, in events, of what the season leaves.  ``slot_means`` of a number are
+    those of its values, little-endian float64; empty where the profile was stored without them.
     """
 
     period_ms: int
     n_slots: int
     counts: bytes
     tau: float
+    slot_means: bytes = b""
+
+    def mean_at(self, slot_counts: Ints) -> float | None:
+        """The mean of the reference at the times of events that lie so in the slots (n_slots,).
+
+        ``None`` where it is not known.
+        """
+        if not self.slot_means or not slot_counts.any():
+            return None
+        return float(slot_counts @ np.frombuffer(self.slot_means, dtype="<f8") / slot_counts.sum())
 
     @property
     def table(self) -> Ints:

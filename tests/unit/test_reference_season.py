@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from functools import cache
 from typing import Any
 
@@ -11,8 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stream_monitor.alerts.episode import Track
+from stream_monitor.alerts.alert import Place, alert_of
+from stream_monitor.alerts.episode import Suspicion, Track, Verdict
 from stream_monitor.alerts.policy import EpisodePolicy
+from stream_monitor.alerts.series import Series
+from stream_monitor.alerts.wording import describe
 from stream_monitor.drift.series import SeriesDetectors
 from stream_monitor.reference.fit import fit_feature, fit_profile
 from stream_monitor.reference.fixed_point import FIXED_POINT, Floats, Ints
@@ -184,6 +188,7 @@ def test_a_profile_with_seasons_reads_back_and_one_from_before_them_does() -> No
         (("calendar", "n_slots"), 23, "calendar"),
         (("calendar", "tau"), 0.5, "tau"),
         (("calendar", "counts"), "////" * 320, "calendar"),
+        (("calendar", "slot_means"), "AAAA", "means"),
         (("channels", 0, "season", "period_ms"), 0, "period"),
         (("channels", 0, "season", "n_periods"), 0.0, "period"),
         (("channels", 0, "season", "slot_means"), "", "slots"),
@@ -288,3 +293,77 @@ def test_four_weeks_prove_a_season_of_the_week() -> None:
     assert season.period_ms == 7 * 86_400_000
     assert season.n_periods == pytest.approx(4, abs=0.1)
     assert fitted.channels[0].block == 8
+
+
+def night_and_day(n: int, start: int, seed: int) -> Floats:
+    """100 at midnight, 113 at six, 87 at eighteen; skewed noise of mean 0."""
+    rng = np.random.default_rng(seed)
+    return 100 + 13 * np.sin(2 * np.pi * times(n, start) / DAY_MS) + rng.exponential(5, n) - 5
+
+
+def told_at_six(*, profile_before: bool) -> tuple[str, float | None]:
+    n = 10 * PER_DAY
+    feature = fit_feature("x", night_and_day(n, 0, 1), times_ms=times(n))
+    if profile_before:
+        assert feature.calendar is not None
+        calendar = msgspec.structs.replace(feature.calendar, slot_means=b"")
+        feature = msgspec.structs.replace(feature, calendar=calendar)
+    series = Series(feature, "data", 1e6, EpisodePolicy())
+    start = n + PER_DAY // 4 - 40  # the fresh events lie around six
+    values = night_and_day(400, start, 2) + 16
+    at = np.arange(400)
+    decisions = series.observe(
+        series.transform.apply(values), at, times(400, start), lambda p, back: (p - back, 0)
+    )
+    first = next(d for d in decisions if d.track == "data" and d.verdict.phase == "started")
+    alert = alert_of(Place("t", 0, "m", "1", "training"), "x", series, first)
+    return alert.explanation, alert.current_mean
+
+
+def test_a_sentence_compares_with_the_reference_at_the_same_hours() -> None:
+    says, now = told_at_six(profile_before=False)
+    found = re.match(r"x: mean at these hours ([\d.]+) → ([\d.]+),", says)
+    assert found is not None, says
+    before, after = map(float, found.groups())
+    assert now is not None
+    assert after == pytest.approx(now, abs=0.6)  # three digits of it
+    # Of the whole it would be 100; what was added is 16, and the noise of 64 events 0.6.
+    assert before == pytest.approx(now - 16, abs=2)
+    assert before == pytest.approx(112.5, abs=1)
+    assert told_at_six(profile_before=True)[0].startswith("x: mean 100 → 1")
+
+
+def test_a_share_is_compared_with_that_of_the_same_hours() -> None:
+    n = 10 * PER_DAY
+    rng = np.random.default_rng(5)
+
+    def late(n: int, start: int, more: float) -> list[bool]:
+        share = 0.3 + 0.25 * np.sin(2 * np.pi * times(n, start) / DAY_MS) + more
+        found: list[bool] = (rng.random(n) < share).tolist()
+        return found
+
+    feature = fit_feature("late", late(n, 0, 0.0), times_ms=times(n))
+    calendar = feature.calendar
+    assert calendar is not None
+    slots = np.zeros(24, dtype=np.int64)
+    slots[6] = 100
+    verdict = Verdict(
+        "started", Suspicion(0, "rule", "location", "up", 0, 0, 0, 0), 0.5, 0.0, 100, 0,
+        (20, 80), 0, 0, slots=tuple(slots.tolist()),
+    )  # fmt: skip
+    says = describe("late", "data", feature, verdict, 0.8)
+    found = re.match(r"late: share of (true|false) at these hours ([\d.]+) % → ([\d.]+) %", says)
+    assert found is not None, says
+    before, after = (55, 80) if found[1] == "true" else (45, 20)
+    assert float(found[2]) == pytest.approx(before, abs=8)
+    assert float(found[3]) == after
+
+
+def test_what_a_season_explains_and_what_is_not_known_of_it() -> None:
+    feature = fitted()
+    season, calendar = season_of(feature), feature.calendar
+    assert season is not None
+    assert calendar is not None
+    # A sine of amplitude 1 beside noise of variance 1: a third of the variance.
+    assert season.explained(calendar.table.sum(axis=1)) == pytest.approx(1 / 3, abs=0.04)
+    assert season.uncertainty == pytest.approx(1.1, abs=0.01)
