@@ -1,1 +1,1 @@
-"""Drills: a change put into a shadow copy of the live stream, to measure how soon it is told."""
+"""Drills: a change put into a shadow copy of the live stream, to measure how soon it is reported."""

@@ -36,11 +36,11 @@ def found_lines(report: Report) -> list[str]:
         f"  {report.explanation}",
         (
             f"  suspected after {report.signal_events:,} events by {report.detector}, "
-            f"told {report.latency_s:.2f} s after the event that confirmed it"
+            f"reported {report.latency_s:.2f} s after the event that confirmed it"
         ),
         f"  {before}",
     ]
-    return lines + [f"  also told: {text}" for text in report.other_alerts]
+    return lines + [f"  also reported: {text}" for text in report.other_alerts]
 
 
 def _expectation(report: Report) -> str:
