@@ -1,4 +1,4 @@
-"""Control records of the log: what was changed of a model, by whom, and when.
+"""Control records of the log: who changed what of a model, and when.
 
 A `ModelUpdate`, a `Command` and a `Topology` change what the monitor does.  They are read from the
 log itself, so the history is what the monitor was given; what it rejected says so.

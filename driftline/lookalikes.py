@@ -1,4 +1,4 @@
-"""Names that look alike and are not the same: twins that a person takes for one.  Pure."""
+"""Names that look alike and differ: a person takes them for one.  Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Open episodes as the state has them: what drifts, who knows, how far it is from its end.  Pure.
+"""Open episodes from the state: what drifts, who acknowledged it, how near its end is.  Pure.
 
 What ``driftline alerts list`` reads from the alerts topic is as old as the last alert; this is as
 new as the last commit.

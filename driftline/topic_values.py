@@ -1,4 +1,4 @@
-"""Records of a topic as values of one type; what is none is skipped and counted, and ends nothing.
+"""Records of a topic as values of one type; unreadable ones are skipped and counted.
 
 Whoever may write to the topics of alerts, retrains, models or dead letters may write anything
 there, and a compacted topic holds records without a value.

@@ -1,4 +1,4 @@
-"""What an event of the log must satisfy: the same rules for whoever writes one, and the monitor.
+"""What an event of the log must satisfy: the same rules for writers and the monitor.
 
 The first rule that an event breaks is the reason of its rejection.  A prediction or a label is no
 such reason: what it may not be becomes ``None``, which is invalid, and the event counts.

@@ -1,4 +1,4 @@
-"""Moments as numbers, texts and dates to milliseconds since 1970: units are told by their size.
+"""Moments as numbers, texts and dates to milliseconds since 1970: size decides the unit.
 
 One rule for all writers (`InferenceLogger`, ``publish``, ``forward``) and all readers of files.
 ``time_ms`` in the log is in milliseconds, always: the monitor guesses nothing.

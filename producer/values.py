@@ -1,4 +1,4 @@
-"""Everyday Python values as values of the log: what a model server has is not always plain JSON.
+"""Python values of a model server (numpy, pandas, dates) as values of the log.
 
 Values of numpy, pandas and the like are known by what they say of themselves, not by import: a
 model server needs neither.

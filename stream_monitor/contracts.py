@@ -1,4 +1,4 @@
-"""What the monitor publishes: alerts, and the dead letters of records it refused."""
+"""What the monitor publishes: alerts, health events, and dead letters of rejected records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with processes: partitions nobody reads, and a trainer that is silent.  Pure.
+"""Problems of processes: partitions that no worker reads, and a silent trainer.  Pure.
 
 None of it follows from the log, so none of it is decided in the fold.  Every live worker looks at
 the same signs, and one of them publishes what it finds (`stream_monitor.runtime.health`); a live

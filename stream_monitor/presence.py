@@ -1,4 +1,4 @@
-"""What others can see of a trainer: an advisory commit that says when it lived, and where.
+"""What others see of a trainer: an advisory commit that says when it was last alive, and where.
 
 The trainer keeps its positions in its own file.  Every few seconds it also commits them to a group
 of its own, with a note in the commit's metadata: so `driftline status` and `driftline doctor` see

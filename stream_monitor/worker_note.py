@@ -1,4 +1,4 @@
-"""What each worker notes of itself in the store for others to see: where it runs, what it owns.
+"""The note that each worker keeps in the store for others: where it runs, what it owns.
 
 It decides nothing: partitions are owned by what their own hashes say.  A worker that owns nothing
 is seen here alone, and so is the address of a page whose port was not set.

@@ -1,4 +1,4 @@
-"""``driftline audit MODEL``: what was changed of a model, by whom, and when."""
+"""``driftline audit MODEL``: who changed what of a model, and when."""
 
 from __future__ import annotations
 

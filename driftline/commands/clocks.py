@@ -1,4 +1,4 @@
-"""Clocks that are off: of a producer, of the broker.  What the doctor concludes from a sample."""
+"""Clocks of producers and the broker that are off: what the doctor concludes from a sample."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Files of rows: one reader, one judgement of what each column is, one report of it."""
+"""Files of rows: one reader, one rule for the kind of each column, one report."""

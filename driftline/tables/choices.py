@@ -1,4 +1,4 @@
-"""What a person says of a file and its columns, before anything is judged."""
+"""Options about a file and its columns: they come before what its values suggest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Columns as they were judged: from what a file holds to numbers, truth values and texts."""
+"""Columns by their kinds: from what a file holds to numbers, truth values and texts."""
 
 from __future__ import annotations
 

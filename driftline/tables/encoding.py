@@ -1,4 +1,4 @@
-"""Which compression and which encoding a file has, told by its bytes, and its text."""
+"""The compression and the encoding of a file, recognised by its bytes, and its text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the values of a column are like, counted chunk by chunk: the judgement of kinds reads this.
+"""Evidence for the kind of a column, counted chunk by chunk.
 
 A file of any size is counted once, and the counts do not depend on which command counts.
 """

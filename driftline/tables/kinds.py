@@ -1,4 +1,4 @@
-"""What each column of a table is: judged once, by all its values, in the same way everywhere."""
+"""The kind of each column of a table: decided once, by all its values, everywhere alike."""
 
 from __future__ import annotations
 

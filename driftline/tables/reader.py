@@ -1,4 +1,4 @@
-"""The one way in: a file as a table, whatever it is, and what every column of it is."""
+"""The reader of every file: a table, and the kind of each of its columns."""
 
 from __future__ import annotations
 

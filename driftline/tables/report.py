@@ -1,4 +1,4 @@
-"""What a file was taken for: one report, for people and for programs."""
+"""How a file was read: one report, for people and for programs."""
 
 from __future__ import annotations
 

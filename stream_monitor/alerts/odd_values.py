@@ -1,4 +1,4 @@
-"""Odd values: numbers outside all that the reference has, or one that comes again and again.
+"""Odd values: numbers outside all that the reference has, or one that repeats where none did.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Is an episode over: a sequential test between "as it was in the episode" and "as it was before".
+"""Whether an episode is over: a sequential test of the reference against the drift of the episode.
 
 What came while the episode was confirmed says what drift looks like here: how many times as often
 each bin was seen as the reference lets expect.  From then on every step of events weighs two

@@ -1,4 +1,4 @@
-"""Values that come again and again, of a feature whose values do not: 999, -1, a default.
+"""Values that repeat in a feature whose values otherwise do not: 999, -1, a default.
 
 A value that the reference does not have twice is followed once it comes twice within
 `RING_VALUES`, and is found at its k-th time where no more values lay between than chance allows

@@ -1,4 +1,4 @@
-"""Counts of consecutive events by distance bin: what an episode is judged by."""
+"""Counts of consecutive events by distance bin: the evidence of an episode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many dead letters are too many: where a person sets a limit, it stops a partition.
+"""How many dead letters stop a partition: only a limit that a person sets does.
 
 Without one no number of rejected records stops anything: one bad producer would end the watch over
 all its neighbours.

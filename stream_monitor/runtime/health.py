@@ -1,4 +1,4 @@
-"""Publishes what is wrong with processes as `HealthEvent`, outside of the fold.
+"""Publishes problems of processes as `HealthEvent`, outside of the fold.
 
 Every worker looks every 15 seconds at what the store holds of all partitions and at the trainer's
 last note, and exports what it finds as metrics.  The one that owns the lowest partition that lives

@@ -1,4 +1,4 @@
-"""Partitions and shards that are added: their owner writes it into the log, and references move.
+"""Added partitions and shards: owners record them in the log and copy references that move.
 
 Kafka is asked every few seconds how many partitions the event topic has; how many shards a model
 has is seen from the keys of its records.  When either differs from what a partition's log says, its

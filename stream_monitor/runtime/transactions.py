@@ -1,4 +1,4 @@
-"""Open transactions: a producer that never ends one keeps all that lies behind it from readers.
+"""Open transactions: one that its producer never ends hides all later records from readers.
 
 Who reads committed records gets no further than the first record of the oldest open transaction,
 the last stable offset, and is told that the log ends there: no lag shows it.

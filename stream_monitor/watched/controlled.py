@@ -1,4 +1,4 @@
-"""What became of control records, and who gave them: for the log of the worker."""
+"""Outcomes of control records, and who gave them: for the log of the worker."""
 
 from __future__ import annotations
 

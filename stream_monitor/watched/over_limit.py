@@ -1,4 +1,4 @@
-"""Models that have no place in a partition: their counts, and the episode that reports them."""
+"""Models beyond the limit of a partition: their counts, and the episode that reports them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why all values of a feature are refused: missing, of another type, or names nobody knows.
+"""Why all values of a feature are invalid: missing, of another type, or names nobody knows.
 
 A reference knows valid and invalid values.  Which of the reasons it is stands in the events alone,
 and where all of them are invalid the one that decided speaks for all.

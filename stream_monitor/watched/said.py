@@ -1,4 +1,4 @@
-"""The predictions of a batch: those of the events that have one."""
+"""The predictions of a batch, of the events that have one."""
 
 from __future__ import annotations
 

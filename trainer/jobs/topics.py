@@ -1,4 +1,4 @@
-"""Which topics the recorded positions belong to: a topic that was made anew has another id."""
+"""Which topics the recorded positions belong to: a topic that was created again has another id."""
 
 from __future__ import annotations
 

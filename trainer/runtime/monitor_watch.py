@@ -1,4 +1,4 @@
-"""Whether any worker of the monitor lives: who asks where no worker is left to say that none is."""
+"""Whether any worker of the monitor is alive: the trainer asks, for no worker could report it."""
 
 from __future__ import annotations
 

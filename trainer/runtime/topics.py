@@ -1,4 +1,4 @@
-"""Topics that were deleted and made anew: what the trainer remembers of them is void.
+"""Topics that were deleted and created again: the trainer drops what it recorded of them.
 
 A position in the old topic says nothing of the new one: beyond its end nothing would come for a
 long time, and below it the first records would be passed over.  Kafka gives each topic an id, which
