@@ -128,12 +128,12 @@ def sentence_of(split: Split) -> str:
         return f"{where}: the log does not say yet that there are {split.name}"
     if split.what == "no_reference":
         return (
-            f"{split.name} is split: its events belong to {where} too, and its reference lies in "
+            f"{split.name} is split: its events belong to {where} too, but its reference lies in "
             f"{numbered(split.there)} only"
         )
     return (
-        f"{split.name} is split: events come to {where}, and belong to {numbered(split.there)}; "
-        "they are watched apart"
+        f"{split.name} is split: events come to {where}, but belong to {numbered(split.there)}; "
+        "each part is watched by itself"
     )
 
 
@@ -144,9 +144,7 @@ def fix_of(split: Split) -> str:
             "restart writers that know an old number of partitions or shards; others have to "
             "place keys as Java does (librdkafka: partitioner=murmur2_random)"
         )
-    return (
-        "driftline topics grow: it writes what is missing (a running monitor does within seconds)"
-    )
+    return "run driftline topics grow: it writes what is missing (a running monitor does so in seconds)"
 
 
 def finding_of(splits: Sequence[Split]) -> Finding:

@@ -96,7 +96,7 @@ def examine_kafka(settings: Settings) -> tuple[list[Finding], dict[str, int] | N
             "start Kafka, or set --bootstrap-servers or KAFKA_BOOTSTRAP_SERVERS; passwords and "
             "certificates stand in [kafka.librdkafka]"
         )
-        text = f"{place} does not answer, or refused ({why})"
+        text = f"{place} does not answer, or rejected the connection ({why})"
         return [Finding(check="kafka", level="problem", found=text, fix=fix)], None
     found = [Finding(check="kafka", level="ok", found=f"{place} answers, {broker_text(client)}")]
     wanted = registry.load_registry(settings.topics.prefix)
@@ -152,7 +152,7 @@ def examine_redis(settings: Settings) -> tuple[list[Finding], Redis | None]:
             "start Redis or Valkey, or set --redis-url or REDIS_URL "
             "(redis://user:password@host:6379/0; rediss:// for TLS)"
         )
-        text = f"{place} does not answer, or refused ({error})"
+        text = f"{place} does not answer, or rejected the connection ({error})"
         return [Finding(check="redis", level="problem", found=text, fix=fix)], None
     policy: str | None = None
     append_only: bool | None = None

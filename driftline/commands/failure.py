@@ -122,7 +122,7 @@ def _of_kafka(error: BaseException) -> Failure:
             code=USAGE,
         )
     return Failure(
-        "Kafka does not answer, or refused",
+        "Kafka does not answer, or rejected the connection",
         why=why,
         fix="check --bootstrap-servers or KAFKA_BOOTSTRAP_SERVERS; `driftline doctor` looks",
         code=UNREACHABLE,

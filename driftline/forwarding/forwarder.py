@@ -41,7 +41,7 @@ _MAX_NAMED: Final = 100
 
 
 class TooManyRefused(RuntimeError):  # noqa: N818 - says what happened
-    """So much was refused that something is wrong with the source, or with the mapping."""
+    """So many records were rejected that the source or the mapping must be wrong."""
 
 
 class Refused(NamedTuple):
@@ -76,7 +76,7 @@ class Forwarder:
     """Forwards one topic, as a member of a group: start as many as it has partitions.
 
     ``left_out`` counts fields that are neither features nor named otherwise, as lists;
-    ``last_refusal`` says why the last of the refused records was.
+    ``last_refusal`` says why the last rejected record was rejected.
 
     Raises:
         LookupError: there is no such topic.

@@ -40,10 +40,10 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.records = self._counter("records", "Records read from the log", "partition")
-        self.refused = self._counter("events_invalid", "Records refused, by reason", "reason")
+        self.refused = self._counter("events_invalid", "Records rejected, by reason", "reason")
         self.rejected = self._counter(
             "records_rejected",
-            "Records rejected, by whose they were",
+            "Records rejected, by model, reason and producer",
             "model",
             "reason",
             "producer",

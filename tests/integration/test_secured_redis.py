@@ -107,5 +107,5 @@ def test_who_has_none_is_told_and_nobody_is_told_the_password(
     )  # fmt: skip
     (found,) = [f for f in json.loads(looked.stdout)["findings"] if f["check"] == "redis"]
     assert found["level"] == "problem"
-    assert "does not answer, or refused" in found["found"]
+    assert "does not answer, or rejected the connection" in found["found"]
     assert "guessed" not in looked.stdout + looked.stderr
