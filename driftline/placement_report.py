@@ -144,7 +144,7 @@ def fix_of(split: Split) -> str:
             "restart writers that know an old number of partitions or shards; others have to "
             "place keys as Java does (librdkafka: partitioner=murmur2_random)"
         )
-    return "run driftline topics grow: it writes what is missing (a running monitor does so in seconds)"
+    return "driftline topics grow: it writes what is missing (a running monitor does so in seconds)"
 
 
 def finding_of(splits: Sequence[Split]) -> Finding:
