@@ -31,6 +31,7 @@ WORDS: Final[dict[str, str]] = {
     "routed_by_stale_metadata": "sent to the wrong partition by a producer with stale metadata",
     "feature_not_comparable": "the reference does not have it",
     "series_too_short": "the reference has too few values",
+    "prediction_absent": "events come without one",
     "label_prediction_elsewhere": "the prediction lies in another partition",
     "label_version_unwatched": "the version of their prediction is watched no longer",
     "label_not_comparable": "cannot be compared with the prediction",

@@ -18,7 +18,7 @@ from producer.events import Prediction, Value
 
 _PLAIN: Final = frozenset({float, str, bool, type(None)})
 _NAMES: Final = frozenset({str})
-_MISSING: Final = frozenset({"NAType", "NaTType"})  # of pandas
+_MISSING: Final = frozenset({"NAType", "NaTType", "MaskedConstant"})  # of pandas, of numpy
 _AS_TEXT: Final = frozenset({"Interval", "Period"})  # of pandas
 _TEXT_MODULES: Final = frozenset({"ipaddress", "pathlib"})
 _INT64: Final = 1 << 63

@@ -32,6 +32,7 @@ CoverageReason: TypeAlias = Literal[
     "routed_by_stale_metadata",
     "feature_not_comparable",
     "series_too_short",
+    "prediction_absent",
     "label_prediction_elsewhere",
     "label_not_comparable",
     "label_version_unwatched",
@@ -49,6 +50,7 @@ UNITS: Final[dict[CoverageReason, Unit]] = {
     "routed_by_stale_metadata": "event",
     "feature_not_comparable": "feature",  # a feature of an event that is watched otherwise
     "series_too_short": "feature",  # the reference has too few values of it
+    "prediction_absent": "feature",  # the reference has predictions, the event has none
     "label_prediction_elsewhere": "label",
     "label_not_comparable": "label",
     "label_version_unwatched": "label",  # it gave way to a newer version

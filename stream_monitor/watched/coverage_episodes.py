@@ -296,6 +296,8 @@ def _severity(it: Uncovered, lasted_ms: int) -> Severity:
         return "low"
     if it.reason in ("model_over_limit", "nothing_comparable"):
         return "high"
+    if it.reason == "prediction_absent":
+        return "medium"
     if UNITS[it.reason] != "event" or it.share < 0.1:
         return "low"
     return "high" if it.share >= 0.5 and it.reason not in _PASSING else "medium"

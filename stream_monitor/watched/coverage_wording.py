@@ -102,6 +102,14 @@ def _too_short(it: Uncovered) -> str:
     )
 
 
+def _prediction_absent(_: Uncovered) -> str:
+    return (
+        "the reference has predictions and these events have none, so only their inputs are "
+        "watched.  Log prediction= with each event, None where the model failed (a serializer that "
+        "leaves out nulls hides that); if it is meant so, resolve this episode"
+    )
+
+
 def _label_elsewhere(_: Uncovered) -> str:
     return (
         "partitions or shards were added after their predictions, or their writer knows an old "
@@ -140,6 +148,7 @@ _WHY: Final[dict[CoverageReason, Callable[[Uncovered], str]]] = {
     "routed_by_stale_metadata": _stale,
     "feature_not_comparable": _not_comparable,
     "series_too_short": _too_short,
+    "prediction_absent": _prediction_absent,
     "label_prediction_elsewhere": _label_elsewhere,
     "label_not_comparable": _label_not_comparable,
     "label_version_unwatched": _label_unwatched,
@@ -157,7 +166,9 @@ def sentence(it: Uncovered) -> str:
     since = f"since {moment(it.since_ms)}"
     of = f" of version {it.version}" if it.version else ""
     unit = UNITS[it.reason]
-    if unit == "feature":
+    if it.reason == "prediction_absent":
+        what = f"{_plural(it.n, 'event')}{of} in the last hour {_have(it.n)} no prediction {since}"
+    elif unit == "feature":
         what = f"{_plural(len(it.names), 'feature')}{of} {_are(len(it.names))} not watched {since}"
     elif it.reason == "model_over_limit":
         what = (
@@ -180,6 +191,10 @@ def sentence(it: Uncovered) -> str:
 
 def _are(n: int) -> str:
     return "is" if n == 1 else "are"
+
+
+def _have(n: int) -> str:
+    return "has" if n == 1 else "have"
 
 
 def _percent(share: float) -> str:

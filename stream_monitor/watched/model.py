@@ -16,7 +16,6 @@ from stream_monitor.alerts.traffic import TRAFFIC
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.ingest.batch import EventBatch, Ints
 from stream_monitor.labels.join import JoinedLabel, Labels, prediction_rows
-from stream_monitor.reference.fit import UNWATCHED_PREDICTION
 from stream_monitor.reference.profile import ReferenceProfile, profile_from_data, profile_to_data
 from stream_monitor.spec import MonitorSpec
 from stream_monitor.traffic.arrivals import arrivals_of
@@ -25,7 +24,6 @@ from stream_monitor.watched.coverage import WATCHED, Coverage, CoverageReason
 from stream_monitor.watched.coverage_episodes import CoverageEpisodes, Source
 from stream_monitor.watched.flow import Flow
 from stream_monitor.watched.places import Places
-from stream_monitor.watched.said import Said
 from stream_monitor.watched.version import WatchedVersion
 from stream_monitor.watched.warm_up import WarmUp
 from stream_monitor.windows.closed import ClosedWindow
@@ -196,15 +194,9 @@ class WatchedModel:
         self.coverage.count(batch.version, outcome, batch.offsets, batch.times_ms)
         if outcome != WATCHED:
             return
-        if version.ignores_predictions:
-            said = Said.of(batch)
+        for name, reason, rows in version.unwatched_features(batch):
             self.coverage.count(
-                batch.version, "feature_not_comparable", said.offsets, said.times_ms,
-                UNWATCHED_PREDICTION,
-            )  # fmt: skip
-        for name, reason, since in version.unwatched_features(len(batch)):
-            self.coverage.count(
-                batch.version, reason, batch.offsets[since:], batch.times_ms[since:], name
+                batch.version, reason, batch.offsets[rows], batch.times_ms[rows], name
             )
 
     def _start(self, profile: ReferenceProfile, offset: int) -> None:

@@ -49,6 +49,7 @@ _SHARD_SERIES: Final = 16
 _MAX_UNWATCHED: Final = 32
 """Features that are named, for each reason, among those that are not watched."""
 Judged: TypeAlias = tuple[JoinedLabel, float | None]
+NotWatched: TypeAlias = tuple[str, CoverageReason, Ints | slice]
 
 
 class WatchedVersion:
@@ -146,21 +147,24 @@ class WatchedVersion:
         watched = profile.features or profile.prediction or profile.outputs
         return None if watched else "nothing_comparable"
 
-    def unwatched_features(self, n_last: int) -> Iterator[tuple[str, CoverageReason, int]]:
-        """Features without a series: name, reason, and from which of the last events on."""
-        skipped = self.profile.skipped
-        for name in list(skipped)[:_MAX_UNWATCHED]:
-            yield name, "series_too_short", 0
-        names, since = self.schema.beside(n_last)
-        for name in [name for name in names if name not in skipped][:_MAX_UNWATCHED]:
-            yield name, "feature_not_comparable", since
-
-    @property
-    def ignores_predictions(self) -> bool:
-        """Whether its reference knows nothing of predictions, not even that they were too few."""
+    def unwatched_features(self, batch: EventBatch) -> Iterator[NotWatched]:
+        """What of the last events is not compared, their predictions included."""
         profile = self.profile
         known = profile.prediction is not None or bool(profile.outputs)
-        return not known and UNWATCHED_PREDICTION not in profile.skipped
+        if known or UNWATCHED_PREDICTION not in profile.skipped:  # known to be too few
+            with_one = batch.said()
+            if not known:
+                rows = slice(None) if with_one is None else with_one
+                yield UNWATCHED_PREDICTION, "feature_not_comparable", rows
+            elif with_one is not None:
+                without = np.setdiff1d(np.arange(len(batch), dtype=np.int64), with_one)
+                yield UNWATCHED_PREDICTION, "prediction_absent", without
+        skipped = profile.skipped
+        for name in list(skipped)[:_MAX_UNWATCHED]:
+            yield name, "series_too_short", slice(None)
+        names, since = self.schema.beside(len(batch))
+        for name in [name for name in names if name not in skipped][:_MAX_UNWATCHED]:
+            yield name, "feature_not_comparable", slice(since, None)
 
     def _scored(self, predictions: Sequence[Prediction]) -> dict[str, Transformed]:
         """The predictions as their series see them."""

@@ -50,7 +50,9 @@ def profile(say: Say, seed: int = 1) -> ReferenceProfile:
     return fit_profile("m", "1", columns, predictions=said, task=task_of(said), origin="training")
 
 
-def told(before: Say, after: Say, n_after: int = 1_000, *, warm: bool = False) -> list[DriftAlert]:
+def told(
+    before: Say, after: Say, n_after: int = 1_000, *, warm: bool = False, coverage: bool = False
+) -> list[DriftAlert]:
     """The alerts of `N` events that are as the reference, and then of others."""
     rng = random.Random(2)  # noqa: S311
     records = []
@@ -68,7 +70,8 @@ def told(before: Say, after: Say, n_after: int = 1_000, *, warm: bool = False) -
     seen = monitor.observe(RecordBatch("t", 0, "e", 0, len(records) + 1, records))
     assert not seen.dead_letters
     assert monitor.counters.valid == N + n_after
-    return [alert for alert in seen.alerts if alert.kind not in ("coverage", "volume")]
+    without = ("volume",) if coverage else ("coverage", "volume")
+    return [alert for alert in seen.alerts if alert.kind not in without]
 
 
 def always(value: Any) -> Say:
@@ -102,6 +105,15 @@ def test_events_without_a_prediction_say_nothing_of_the_model(before: Say) -> No
     assert told(before, always(UNSET)) == []
     assert told(before, seldom, 3_000) == []
     assert told(seldom, before, 3_000) == []
+
+
+@pytest.mark.parametrize("before", [score, outputs, listed])
+def test_events_that_lose_their_prediction_are_named_as_not_watched(before: Say) -> None:
+    [alert] = told(before, always(UNSET), coverage=True)
+    assert (alert.kind, alert.cause, alert.severity) == ("coverage", "prediction_absent", "medium")
+    assert "have no prediction" in alert.explanation
+    assert alert.decided_offset <= N + 100
+    assert told(before, before, coverage=True) == []
 
 
 def test_a_shift_is_found_among_events_without_a_prediction() -> None:
