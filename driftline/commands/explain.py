@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 import typer
@@ -87,7 +87,7 @@ def calibration(
     budget = settings.monitor_spec().budget
     channels, held = calibration_of(profile, budget), held_budget(profile, budget)
     if as_json:
-        write_json({**msgspec.to_builtins(held), "channels": channels})
+        write_json({**msgspec.to_builtins(held), "channels": channels, **_scope_data(profile)})
         return
     if held.per_weeks is not None:
         fix = rate_fix(
@@ -109,6 +109,7 @@ def calibration(
             f"  {one.series:<{width}}  {one.channel:<8} {one.block:>6} {one.tau:>6.1f}"
             f"  {one.page_hinkley:>9.2f} sd  {adwin}{note}"
         )
+    _write_scope(profile)
 
 
 @app.command()
@@ -154,7 +155,7 @@ def power(
              "driftline explain calibration says more")  # fmt: skip
     features = power_of(profile, spec.budget, spec.episodes, per_hour)
     if as_json:
-        write_json({"events_per_hour": per_hour, "features": features})
+        write_json({"events_per_hour": per_hour, "features": features, **_scope_data(profile)})
         return
     write_line(
         f"  {per_hour:,.4g} events an hour; of a boolean or a category: the share that moves"
@@ -171,6 +172,21 @@ def power(
             f"  {_change(one.within_day):>18}"
             f"  {_share(one.missing_within_hour):>15}  {_share(one.missing_within_day):>5}"
         )
+    _write_scope(profile)
+
+
+def _scope_data(profile: ReferenceProfile) -> dict[str, Any]:
+    """What seasons were proved, and what of a feature is not watched."""
+    from driftline.explain.scope import seasons_of, unwatched_of  # noqa: PLC0415 - light imports
+
+    return {"seasons": seasons_of(profile), "not_watched": unwatched_of(profile)}
+
+
+def _write_scope(profile: ReferenceProfile) -> None:
+    from driftline.explain.scope import lines_of  # noqa: PLC0415 - light imports
+
+    if lines := lines_of(profile):
+        write_lines(["", *(f"  {line}" for line in lines)])
 
 
 def _of_weeks(held: HeldBudget, per_hour_now: float | None, fix: str) -> str:

@@ -25,7 +25,9 @@ from driftline.commands.rows import refusals
 
 if TYPE_CHECKING:
     from driftline.tables.choices import Choices
+    from driftline.tables.reader import TableFile
 
+_ROWS: Final = 100_000  # that tell what is not watched of a number
 _TIME: Final = "it is the time of each event (--time)"
 
 
@@ -60,10 +62,12 @@ def inspect(
         if time is not None or time_format is not None:
             _read_times(file, choices, time, time_format)
             found.judged[str(time)] = found.judged[str(time)]._replace(kind="time", skipped=_TIME)
+        in_part = _unwatched(found)
     if as_json:
-        write_json(as_data(found))
+        write_json({**as_data(found), "not_watched": in_part})
     else:
         write_lines(as_lines(found))
+        write_lines(f"  {name}: {why}" for name, all_ in in_part.items() for why in all_)
     if all(one.skipped for one in found.judged.values()):
         raise Failure(
             "nothing of it can be watched", where=str(file),
@@ -84,3 +88,26 @@ def _read_times(file: Path, choices: Choices, time: str | None, written: str | N
     require(table.judged, time, None, None)
     frame = with_times(table.frame, time, written)
     times_ms(frame[str(time)])
+
+
+def _unwatched(found: TableFile) -> dict[str, list[str]]:
+    """What of its numbers a reference of the first rows would leave unwatched."""
+    import numpy as np  # noqa: PLC0415 - light imports
+
+    from driftline.explain.scope import unwatched_values  # noqa: PLC0415
+    from driftline.tables.convert import floats_of  # noqa: PLC0415
+
+    names = [
+        name for name, one in found.judged.items() if one.kind == "numeric" and not one.skipped
+    ]
+    if not names:
+        return {}
+    parts, n_rows = [], 0
+    for frame in found.frames():
+        parts.append([floats_of(frame[name]) for name in names])
+        n_rows += len(frame)
+        if n_rows >= _ROWS:
+            break
+    columns = [np.concatenate(column)[:_ROWS] for column in zip(*parts, strict=True)]
+    lines = {name: unwatched_values(values) for name, values in zip(names, columns, strict=True)}
+    return {name: why for name, why in lines.items() if why}

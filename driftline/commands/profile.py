@@ -175,7 +175,7 @@ def build(
     if few := [name for name in layout.codes if name in made.features]:
         note(note_of_codes(few))
     _note_no_rate(made)
-    _note_seasons(made)
+    _note_scope(made)
     data = profile_to_data(made)
     if output is None:
         write_json(data, indent=0)
@@ -229,14 +229,11 @@ def read_profile(file: Path) -> ReferenceProfile:
         ) from error  # fmt: skip
 
 
-def _note_seasons(made: ReferenceProfile) -> None:
-    """Say which seasons were proved, and from how much."""
-    for name, feature in made.features.items():
-        season = next((c.season for c in feature.channels if c.season is not None), None)
-        if season is not None:
-            of_day = season.period_ms == 24 * 3_600_000
-            note(f"{name}: a season by the hour of the {'day' if of_day else 'week'}, proved by "
-                 f"{season.n_periods:.1f} {'days' if of_day else 'weeks'}")  # fmt: skip
+def _note_scope(made: ReferenceProfile) -> None:
+    """Say which seasons were proved, from how much, at what cost; and what is not watched."""
+    from driftline.explain.scope import lines_of  # noqa: PLC0415 - light imports
+
+    note(*lines_of(made))
 
 
 def _note_no_rate(made: ReferenceProfile) -> None:
