@@ -94,7 +94,7 @@ def examine_kafka(settings: Settings) -> tuple[list[Finding], dict[str, int] | N
         why = error.args[0].str()
         fix = (
             "start Kafka, or set --bootstrap-servers or KAFKA_BOOTSTRAP_SERVERS; passwords and "
-            "certificates stand in [kafka.librdkafka]"
+            "certificates belong in [kafka.librdkafka]"
         )
         text = f"{place} does not answer, or rejected the connection ({why})"
         return [Finding(check="kafka", level="problem", found=text, fix=fix)], None

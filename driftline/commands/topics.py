@@ -203,8 +203,8 @@ def growth_lines(topic: str, growth: Growth, *, dry_run: bool) -> list[str]:
     if not growth.untold and not growth.copies:
         lines.append("  nothing to do: every partition knows, and every reference is there")
     elif after != growth.before:
-        lines.append("  until their labels are there, predictions of before stay where they were: "
-                     "such labels are counted as label_prediction_elsewhere")  # fmt: skip
+        lines.append("  labels of predictions made before the move join none: they are counted as "
+                     "label_prediction_elsewhere")  # fmt: skip
     return lines
 
 

@@ -33,7 +33,7 @@ def log_lines(replay: LogReplay, log: LogRange) -> list[str]:
         ("records", counts),
         ("partitions", ", ".join(str(part.partition) for part in log.parts)),
         *((kind, ", ".join(sorted(by_kind[kind]))) for kind in sorted(by_kind)),
-        *((f"not {name}", why) for name, why in skipped.items()),
+        *((f"not watched: {name}", why) for name, why in skipped.items()),
     ]
     width = max(len(head) for head, _ in rows)
     return [f"  {head:<{width}}  {text}" for head, text in rows]

@@ -75,8 +75,11 @@ def layout_lines(layout: Layout, replay: Replay) -> list[str]:
     if replay.budget.per_weeks is not None:
         fix = rate_fix(from_rows=replay.from_rows, timed=replay.timed)
         rows.append(("budget", per_week(replay.budget, replay.profile.events_per_week, fix)))
-    rows += [(f"not {name}", why) for name, why in layout.ignored.items()]
-    rows += [(f"not {layout.column_of(name)}", why) for name, why in replay.profile.skipped.items()]
+    rows += [(f"not watched: {name}", why) for name, why in layout.ignored.items()]
+    rows += [
+        (f"not watched: {layout.column_of(name)}", why)
+        for name, why in replay.profile.skipped.items()
+    ]
     width = max(len(head) for head, _ in rows)
     return [f"  {head:<{width}}  {text}" for head, text in rows]
 

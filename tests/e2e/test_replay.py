@@ -21,7 +21,7 @@ def test_a_stationary_file_is_quiet_and_every_column_is_accounted_for(source: Pa
     assert summary["features"] == 8
     told = run("replay", source, "--time", "at")
     for column in ("row", "nothing", "user"):
-        assert f"not {column}" in told
+        assert f"not watched: {column}" in told
 
 
 @pytest.mark.parametrize(

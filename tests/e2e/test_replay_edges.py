@@ -58,7 +58,7 @@ def test_every_awkward_column_is_watched_in_quiet_or_left_out_with_a_reason(
     assert episodes == []
     assert summary["features"] == len(WORDS) - 4
     for column in ("nothing", "day", "at", "counter"):
-        assert f"not {column} " in told
+        assert f"not watched: {column} " in told
 
 
 def test_texts_among_numbers_are_invalid_values_and_found(tmp_path: Path) -> None:

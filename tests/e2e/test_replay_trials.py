@@ -112,7 +112,7 @@ def test_a_stored_profile_is_a_reference(source: Path, frame: pd.DataFrame, tmp_
     assert {e["feature"]: e["severity"] for e in episodes} == {"big": "low", "count": "high"}
     told = run("replay", source, "--reference", stored)  # and no prediction: that is not watched
     assert f"m@3, {stored}" in told
-    assert "not plan" in told
+    assert "not watched: plan" in told
     assert "  none" in told
 
     run("replay", source, *roles, "--segment", "count", code=2)
