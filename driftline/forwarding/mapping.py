@@ -130,6 +130,11 @@ def _inference(
     if prediction is _ABSENT:
         raise RefusedRecord("invalid_event", f"{fields.prediction_field}: no prediction")
     name = found_at(row, fields.id_field)
+    if not isinstance(name, str | int | None) or isinstance(name, bool):
+        raise RefusedRecord(
+            "invalid_event",
+            f"{fields.id_field}: a {type(name).__name__} is no id: no label could name it",
+        )
     event = {
         "id": place if name is None else str(name),
         "model": model,

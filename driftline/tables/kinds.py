@@ -15,6 +15,7 @@ ColumnKind: TypeAlias = Literal["numeric", "categorical", "boolean"]
 Held: TypeAlias = Literal["numeric", "categorical", "boolean", "time", "none"]
 
 MOST: Final = 0.9
+_MOSTLY: Final = 0.5
 _UNIQUE: Final = 0.9
 _FEW: Final = 100
 _CODES: Final = range(2, 21)
@@ -212,14 +213,22 @@ def _boolean(one: Evidence) -> Judged | None:
     return Judged("boolean", "true and false", odd=one.known - n)
 
 
+def _numbers_among(one: Evidence) -> str:
+    """What to say of texts most of which are numbers, with words for what is missing or so."""
+    share = (one.forms["number"] + max(one.point, one.comma)) / one.known
+    if share < _MOSTLY or one.zeros:
+        return ""
+    return f", though {share:.0%} of the values are numbers: --numeric watches those"
+
+
 def _categorical(name: str, one: Evidence) -> Judged:
     n = len(one.names)
-    few = f"{n:,} different texts" if n != 1 else "1 text"
+    few = (f"{n:,} different texts" if n != 1 else "1 text") + _numbers_among(one)
     if name in _FIELDS and n == 1:
         return Judged("categorical", few, "it says the same in every row")
     if n > MAX_DISTINCT or (one.known > _FEW and n > _UNIQUE * one.known):
         many = f"more than {MAX_DISTINCT:,}" if n > MAX_DISTINCT else f"{n:,}"
-        why = f"it has {many} different texts: an identifier, or free text"
+        why = f"it has {many} different texts: an identifier, or free text{_numbers_among(one)}"
         return Judged("categorical", why, why)
     odd = one.forms["nested"] + one.forms["bytes"]
     return Judged("categorical", few, odd=odd)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sized
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final, NamedTuple, TypeAlias, cast
 
 from driftline.tables.kinds import ColumnKind, Judged
@@ -120,9 +120,15 @@ def no_column(option: str, name: str, columns: Iterable[str]) -> BadSource:
     )
 
 
-def or_separated(columns: Sized) -> str:
-    """What else to say of a file of one column: several may stand in it."""
-    return f"; if that is several: {_SEPARATED}" if len(columns) == 1 else ""
+def or_separated(columns: Iterable[str]) -> str:
+    """What else to say of a file of one column whose name may be those of several.
+
+    >>> or_separated(["a^b"]), or_separated(["data"]), or_separated(["a b", "c"])
+    ('; if that is several: --separator, the character between them', '', '')
+    """
+    first, *more = [*columns] or [""]
+    several = not more and not first.replace("_", "").isalnum()
+    return f"; if that is several: {_SEPARATED}" if several else ""
 
 
 def require_names(columns: Mapping[str, Judged]) -> None:

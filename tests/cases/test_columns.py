@@ -73,6 +73,9 @@ IN_CSV: dict[str, Case] = {
     "1,234 where other columns have a point": Case(THOUSANDS, "numeric", 1_100.0),
     "1,234 and --decimal": Case(THOUSANDS, "numeric", 1.1, options=("--decimal", ",")),
     "leading zeros": Case(ZIPS, "categorical", "00000"),
+    "words for missing that nobody knows, and --numeric": Case(
+        some(9, "-", texts(NUMBERS)), "numeric", A, options=("--numeric", "x")
+    ),
     "codes": Case(CODES, "numeric", float(CODES[0])),
     "codes and --categorical": Case(
         CODES, "categorical", CODES[0], options=("--categorical", "x")
@@ -216,6 +219,18 @@ def test_large_floats_are_numbers_and_identifiers_with_gaps_are_none(
     assert read_by("profile", path).json()["features"]["value"]["mean"] == pytest.approx(
         values.mean(), rel=0.01
     )
+
+
+@pytest.mark.parametrize("many", [10, 1_500])
+def test_numbers_among_words_are_named_with_the_option_that_watches_them(
+    many: int, tmp_path: Path
+) -> None:
+    values = some(4, "?", texts([i * 7919 % many for i in range(2_000)]))
+    pd.DataFrame({"x": values, "y": RNG.normal(size=2_000)}).to_csv(tmp_path / "a.csv", index=False)
+    said = json.loads(read_by("inspect", tmp_path / "a.csv", "--json").out)["columns"][0]
+    assert "75% of the values are numbers: --numeric" in said["why"]
+    built = read_by("profile", tmp_path / "a.csv", "--numeric", "x").json()
+    assert built["features"]["x"]["kind"] == "numeric"
 
 
 def test_where_nothing_says_what_a_comma_is_a_person_is_asked(tmp_path: Path) -> None:

@@ -188,6 +188,7 @@ def choices(*options: str) -> Choices:
     return choices_of(
         decimal=named.get("--decimal"), separator=named.get("--separator"),
         categorical=[named["--categorical"]] if "--categorical" in named else None,
+        numeric=[named["--numeric"]] if "--numeric" in named else None,
         ignore=[named["--ignore"]] if "--ignore" in named else None,
     )  # fmt: skip
 

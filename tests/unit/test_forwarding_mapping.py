@@ -166,3 +166,12 @@ def test_forwarders_that_write_other_events_share_no_group() -> None:
         for fields in maps
     ]
     assert len({group_of(*one) for one in asked}) == len(asked)
+
+
+@pytest.mark.parametrize("name", [[1], {"a": 1}, True, 1.5])
+def test_what_no_label_could_name_is_no_id_of_an_event(name: object) -> None:
+    with pytest.raises(RefusedRecord, match=r"request_id: a .* is no id"):
+        read(
+            {"app": "m", "score": 0.5, "request_id": name},
+            msgspec.structs.replace(EVENTS, id_field="request_id"),
+        )
