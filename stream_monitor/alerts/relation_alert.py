@@ -75,7 +75,9 @@ def _told(
     moved = f"rank correlation {_two_digits(relation.correlation)} → {after}"
     distance = f"PSI {shown(verdict.effect):.2g}"
     if told_by is not None:
-        return f"{names}: reported as drift of {told_by} from now on: {told_by} itself changed"
+        return (
+            f"{names}: reported as drift of {told_by} from now on, because {told_by} itself changed"
+        )
     if verdict.phase == "superseded":
         return f"{names}: superseded: its version is idle, or has a new reference ({moved})"
     if verdict.phase == "resolved":

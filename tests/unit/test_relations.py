@@ -176,7 +176,9 @@ def test_what_a_relation_told_is_told_of_the_feature_once_that_is_found_to_have_
     (over,) = (a for a in others if a.episode_id == first.episode_id and a.phase != "ongoing")
     assert (over.phase, over.cause) == ("superseded", "feature/b")
     assert over.decided_offset == began.decided_offset
-    assert over.explanation == "a and b: reported as drift of b from now on: b itself changed"
+    assert (
+        over.explanation == "a and b: reported as drift of b from now on, because b itself changed"
+    )
     found = episodes_of([first, *others], lambda offset: offset, str, timed=False)
     assert [one.feature for one in found] == ["b"]
     (incident,) = incidents_of([first, *others])
