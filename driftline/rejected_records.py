@@ -6,6 +6,7 @@ and write.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -27,6 +28,9 @@ _CONTROL_REASONS: Final = frozenset(
 _ENDS_WORKERS: Final = frozenset({"process_killer", "unreadable"})
 QUIET_S: Final = 2.0
 _FETCH_S: Final = 10.0
+_WAIT_S: Final = 0.2
+_FETCHED: Final = 1_000
+_GAP: Final = 5_000
 
 
 class Wanted(NamedTuple):
@@ -115,7 +119,12 @@ def read_originals(
     """The records of letters as they lie in their topic, by id; ``None``: it is there no more."""
     from confluent_kafka import Consumer, TopicPartition  # noqa: PLC0415 - pure parts need none
 
-    found: dict[str, Record | None] = {}
+    letter_list = list(letters)
+    found: dict[str, Record | None] = {letter.letter_id: None for letter in letter_list}
+    places: dict[tuple[str, int], dict[int, str]] = {}
+    for letter in letter_list:
+        of_partition = places.setdefault((letter.topic, letter.partition), {})
+        of_partition[letter.offset] = letter.letter_id
     consumer = Consumer(
         {
             "log_level": 0, **client, "group.id": "driftline-dead-letters",  # never joined
@@ -123,14 +132,36 @@ def read_originals(
         }
     )  # fmt: skip
     try:
-        for letter in letters:
-            consumer.assign([TopicPartition(letter.topic, letter.partition, letter.offset)])
-            message = consumer.poll(_FETCH_S)
-            there = message is not None and message.error() is None
-            same = there and message is not None and message.offset() == letter.offset
-            found[letter.letter_id] = reading.as_record(message) if same else None
+        for (topic, partition), ids in places.items():
+            low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), _FETCH_S)
+            for first, last in spans(offset for offset in ids if low <= offset < high):
+                consumer.assign([TopicPartition(topic, partition, first)])
+                at, deadline = first, time.monotonic() + _FETCH_S
+                while at <= last and time.monotonic() < deadline:
+                    # It waits until all are there, or so long.
+                    for message in consumer.consume(_FETCHED, _WAIT_S):
+                        if message.error() is not None:
+                            continue
+                        at, deadline = message.offset() + 1, time.monotonic() + _FETCH_S
+                        if message.offset() in ids:
+                            found[ids[message.offset()]] = reading.as_record(message)
     finally:
         consumer.close()
+    return found
+
+
+def spans(offsets: Iterable[int]) -> list[tuple[int, int]]:
+    """First and last offset of what is read in one go: a new start costs more than a small gap.
+
+    >>> spans([7, 3, 20_000, 20_001])
+    [(3, 7), (20000, 20001)]
+    """
+    found: list[tuple[int, int]] = []
+    for offset in sorted(offsets):
+        if found and offset - found[-1][1] <= _GAP:
+            found[-1] = found[-1][0], offset
+        else:
+            found.append((offset, offset))
     return found
 
 
