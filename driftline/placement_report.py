@@ -44,14 +44,22 @@ def topology_of(monitors: Iterable[PartitionMonitor]) -> Topology | None:
 def moved_by(
     monitors: Iterable[PartitionMonitor], topology: Topology
 ) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
-    """By model that is known anywhere: its partitions before the last change, and now."""
+    """By model that was watched before the last change: its partitions then, and now.
+
+    A model that came after it has moved nowhere: none of its old partitions knows it.
+    """
     placement = Placement(0)
     placement.take(topology, 0, 0)
-    names = sorted({name for monitor in monitors for name in monitor.models})
-    return {
+    known = {(name, monitor.partition) for monitor in monitors for name in monitor.models}
+    places = {
         name: (placement.partitions_before(name), placement.partitions_of(name))
-        for name in names
+        for name in sorted({name for name, _ in known})
         if placement.moved(name)
+    }
+    return {
+        name: (before, now)
+        for name, (before, now) in places.items()
+        if any((name, each) in known for each in before)
     }
 
 

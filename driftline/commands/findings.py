@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import msgspec
 
+from stream_monitor.contracts import REJECTED
+
 if TYPE_CHECKING:
     from driftline.coverage import ModelCoverage
     from driftline.rejected_records import Group
@@ -345,7 +347,7 @@ def judge_coverage(models: Sequence[ModelCoverage]) -> list[Finding]:
 MAX_EPISODES: Final = 10
 """Open episodes that are findings of their own; the others are counted."""
 _MENDED_BY: Final[dict[str, str]] = {
-    "quality": "correct what sends these values; if they are right: `driftline alerts resolve`",
+    "quality": "correct what sends these values; if they are right: `driftline alerts resolve {}`",
     "labels": "check that the job that writes labels runs, and `driftline forward` if you use it",
     "volume": "check that the model servers run and reach Kafka",
 }
@@ -365,7 +367,7 @@ def judge_episodes(alerts: Iterable[DriftAlert]) -> list[Finding]:
             check=f"{alert.kind} of {alert.model}",
             level="problem" if alert.severity == "high" else "warning",
             found=alert.explanation,
-            fix=_MENDED_BY[alert.kind],
+            fix=_mended_by(alert),
         )
         for alert in shown[:MAX_EPISODES]
     ]
@@ -379,6 +381,14 @@ def judge_episodes(alerts: Iterable[DriftAlert]) -> list[Finding]:
             )
         )
     return found
+
+
+def _mended_by(alert: DriftAlert) -> str:
+    """What is done about an open episode: with the id, or the model, that the command takes."""
+    if alert.cause == REJECTED:
+        name = shlex.quote(alert.model)
+        return f"correct what writes them: `driftline dead-letters show --model {name}`"
+    return _MENDED_BY[alert.kind].format(alert.episode_id[:12])
 
 
 def judge_names(twins: Sequence[str]) -> list[Finding]:

@@ -372,7 +372,7 @@ def table_of(data: Mapping[str, Any], coverage: Sequence[str] = ()) -> list[str]
     if estimates := data.get("estimates"):
         lines.append("error without labels")
         lines += [f"  {estimate_line(row)}" for row in estimates]
-    lines += worker_lines(data.get("workers", ()))
+    lines += worker_lines(data.get("workers", ()), data["partitions"])
     lines += rejected_lines(data.get("rejected", ()))
     lines += trainer_lines(data)
     lines.append("closed windows")
@@ -389,11 +389,16 @@ def table_of(data: Mapping[str, Any], coverage: Sequence[str] = ()) -> list[str]
     return lines
 
 
-def worker_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def worker_lines(
+    rows: Sequence[Mapping[str, Any]], partitions: Sequence[Mapping[str, Any]] = ()
+) -> list[str]:
     """What the table says of the workers.
 
-    >>> row = {"host": "a", "pid": 7, "partitions": [0, 2], "silent_ms": 3_000, "web": ""}
-    >>> worker_lines([row, row | {"partitions": [], "web": "127.0.0.1:8766"}])
+    What one owns, the owners of ``partitions`` say: a worker's own note of it is some seconds old.
+
+    >>> row = {"host": "a", "pid": 7, "member": "m", "silent_ms": 3_000, "web": ""}
+    >>> owned = [{"partition": p, "owner": owner} for p, owner in enumerate(["m", "x", "m"])]
+    >>> worker_lines([row, row | {"member": "n", "web": "127.0.0.1:8766"}], owned)
     ['workers', '  a pid 7: partitions 0, 2; seen 3 s ago', \
 '  a pid 7: owns no partition; seen 3 s ago; pages at 127.0.0.1:8766']
     >>> worker_lines([])
@@ -403,7 +408,9 @@ def worker_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
     lines = ["workers"]
     for row in rows:
-        numbers = ", ".join(str(p) for p in row["partitions"])
+        numbers = ", ".join(
+            str(each["partition"]) for each in partitions if each["owner"] == row["member"]
+        )
         owns = f"partitions {numbers}" if numbers else "owns no partition"
         web = f"; pages at {row['web']}" if row["web"] else ""
         lines.append(

@@ -219,6 +219,14 @@ def test_data_that_break_or_stay_away_are_findings_with_what_to_do() -> None:
     ]  # fmt: skip
     assert [one.found for one in found] == [quality.explanation, labels.explanation]
     assert all(one.fix for one in found)
+    assert f"`driftline alerts resolve {quality.episode_id[:12]}`" in found[0].fix
+
+
+def test_rejected_records_are_shown_by_the_command_that_the_finding_names() -> None:
+    (found,) = judge_episodes([alert(kind="quality", cause="rejected", model="my model")])
+
+    assert "`driftline dead-letters show --model 'my model'`" in found.fix
+    assert "resolve" not in found.fix
 
 
 def test_many_open_episodes_are_counted() -> None:
