@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
 from driftline.commands.connection import connect_redis, load_settings
 from driftline.commands.failure import Failure
 from driftline.commands.options import Bootstrap, Config, Json, Prefix, RedisUrl
-from driftline.commands.output import write_json, write_lines
+from driftline.commands.output import note, write_json, write_lines
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from stream_monitor.windows.closed import ClosedWindow
     from stream_monitor.windows.performance import WindowPerformance
 
+T = TypeVar("T")
+_WINDOW_KEY: Final = re.compile(r"(.+)/(-?[0-9]+)/([0-9]+)", re.DOTALL)
 SUSPECTED, OPEN = 1, 2
 _MAX_REJECTED = 10
 LAST_WINDOWS = 24
@@ -260,6 +263,8 @@ def window_rows(prefix: str, keys: Iterable[str]) -> list[dict[str, Any]]:
 
     >>> window_rows("d", ["d:window:m@1/0/0", "d:window:m@1/3600000/0"])
     [{'model': 'm@1', 'windows': 2, 'last_start_ms': 3600000}]
+    >>> window_rows("d", ["d:window:of_another_program"])
+    []
     """
     return [
         {"model": model, "windows": len(found), "last_start_ms": max(start for start, _ in found)}
@@ -270,9 +275,26 @@ def window_rows(prefix: str, keys: Iterable[str]) -> list[dict[str, Any]]:
 def _by_model(prefix: str, keys: Iterable[str]) -> dict[str, list[tuple[int, str]]]:
     found: dict[str, list[tuple[int, str]]] = {}
     for key in keys:
-        model, start, _partition = key.removeprefix(f"{prefix}:window:").rsplit("/", 2)
-        found.setdefault(model, []).append((int(start), key))
+        match = _WINDOW_KEY.fullmatch(key.removeprefix(f"{prefix}:window:"))
+        if match is not None:
+            found.setdefault(match[1], []).append((int(match[2]), key))
     return found
+
+
+def decoded(blobs: Mapping[str, bytes | None], kind: type[T]) -> tuple[list[T], list[str]]:
+    """What the values of some keys hold, and the keys whose value no driftline wrote.
+
+    >>> decoded({"a": b"3", "b": b"garbage", "c": None}, int)
+    ([3], ['b'])
+    """
+    found: list[T] = []
+    foreign: list[str] = []
+    for key, blob in blobs.items():
+        try:
+            found += [msgspec.json.decode(blob, type=kind)] if blob else []
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            foreign.append(key)
+    return found, foreign
 
 
 def differing(windows: Iterable[ClosedWindow]) -> dict[str, int]:
@@ -327,20 +349,29 @@ def _windows(redis: Redis, settings: Settings) -> list[dict[str, Any]]:
     )
 
     prefix = settings.topics.prefix
-    keys = [k.decode() for k in redis.scan_iter(match=f"{prefix}:window:*", count=1_000)]
+    scanned = redis.scan_iter(match=f"{prefix}:window:*", count=1_000)
+    keys = [k.decode(errors="replace") for k in scanned]
     by_model = _by_model(prefix, keys)
     rows = window_rows(prefix, keys)
+    ours = {key for found in by_model.values() for _, key in found}
+    foreign = [key for key in keys if key not in ours]
     for row in rows:
         found = by_model[row["model"]]
         last = set(sorted({start for start, _ in found})[-LAST_WINDOWS:])
         shown = [key for start, key in found if start in last]
-        blobs = redis.mget(shown)
-        windows = [msgspec.json.decode(blob, type=ClosedWindow) for blob in blobs if blob]
+        windows, bad = decoded(dict(zip(shown, redis.mget(shown), strict=True)), ClosedWindow)
         row["last"] = len(last)
         row["differing"] = differing(windows)
-        blobs = redis.mget([performance_key(prefix, key) for key in shown])
-        row["labelled"], row["loss"] = realised(
-            msgspec.json.decode(blob, type=WindowPerformance) for blob in blobs if blob
+        costs = [performance_key(prefix, key) for key in shown]
+        figures, worse = decoded(
+            dict(zip(costs, redis.mget(costs), strict=True)), WindowPerformance
+        )
+        row["labelled"], row["loss"] = realised(figures)
+        foreign += bad + worse
+    if foreign:
+        note(
+            f"{len(foreign):,} keys of Redis lie among the windows, and driftline wrote none of "
+            f"them, like {foreign[0]}: give driftline a Redis database of its own"
         )
     return rows
 

@@ -37,12 +37,18 @@ def live_model(redis: Redis, topic: str, prefix: str, model: str) -> LiveModel:
     profile = live_profile(redis, topic, partitions_in(redis, topic), model)
     of_version = reference_of(model, profile.version)  # no sign of patterns in it
     pattern = f"{prefix}:window:{of_version}/*"
-    keys = [key.decode() for key in redis.scan_iter(match=pattern, count=1_000)]
+    scanned = [key.decode(errors="replace") for key in redis.scan_iter(match=pattern, count=1_000)]
+    keys = [key for key in scanned if _is_window(key)]
     starts = sorted({_start_ms(key) for key in keys})
     starts = starts[1:][-LAST_WINDOWS:] or starts  # the first one began within its window
     blobs = redis.mget([key for key in keys if _start_ms(key) in starts]) if keys else []
     windows = [msgspec.json.decode(blob, type=ClosedWindow) for blob in blobs if blob]
     return LiveModel(profile, events_per_hour(windows))
+
+
+def _is_window(key: str) -> bool:
+    """Whether a key ends as those of windows do; another program's may lie among them."""
+    return all(part.lstrip("-").isdecimal() for part in key.rsplit("/", 2)[1:])
 
 
 def _start_ms(key: str) -> int:
