@@ -142,9 +142,10 @@ def read_originals(
                     for message in consumer.consume(_FETCHED, _WAIT_S):
                         if message.error() is not None:
                             continue
-                        at, deadline = message.offset() + 1, time.monotonic() + _FETCH_S
-                        if message.offset() in ids:
-                            found[ids[message.offset()]] = reading.as_record(message)
+                        record = reading.as_record(message)
+                        at, deadline = record.offset + 1, time.monotonic() + _FETCH_S
+                        if record.offset in ids:
+                            found[ids[record.offset]] = record
     finally:
         consumer.close()
     return found

@@ -281,7 +281,7 @@ def _by_model(prefix: str, keys: Iterable[str]) -> dict[str, list[tuple[int, str
     return found
 
 
-def decoded(blobs: Mapping[str, bytes | None], kind: type[T]) -> tuple[list[T], list[str]]:
+def decoded(blobs: Mapping[str, bytes | str | None], kind: type[T]) -> tuple[list[T], list[str]]:
     """What the values of some keys hold, and the keys whose value no driftline wrote.
 
     >>> decoded({"a": b"3", "b": b"garbage", "c": None}, int)
