@@ -127,16 +127,16 @@ def broker_text(client: Mapping[str, Any]) -> str:
     admin = AdminClient({"log_level": 0, **client})
     brokers = admin.list_topics(timeout=10).brokers
     asked = ConfigResource(ConfigResource.Type.BROKER, str(min(brokers)))
-    version = "version unknown"
+    version = ""
     try:
         settings = admin.describe_configs([asked])[asked].result(timeout=5)
         for name in ("metadata.version", "inter.broker.protocol.version"):
             if name in settings and settings[name].value:
-                version = f"{name} {settings[name].value}"
+                version = f", {name} {settings[name].value}"
                 break
     except KafkaException:
         pass
-    return f"{len(brokers)} broker{'s' if len(brokers) > 1 else ''}, {version}"
+    return f"{len(brokers)} broker{'s' if len(brokers) > 1 else ''}{version}"
 
 
 def examine_redis(settings: Settings) -> tuple[list[Finding], Redis | None]:

@@ -254,6 +254,13 @@ def judge_partition(standing: Standing) -> Finding:
 def judge_workers(notes: Sequence[WorkerNote], n_partitions: int) -> Finding:
     """Whether each living worker has something to do."""
     check = "workers"
+    if not notes:
+        return Finding(
+            check=check,
+            level="warning",
+            found="none is running: nothing is watched",
+            fix="start one: driftline monitor",
+        )
     idle = [note for note in notes if not note.partitions]
     if not idle:
         return Finding(check=check, level="ok", found=f"{len(notes)} running")

@@ -241,6 +241,7 @@ def test_a_worker_that_owns_nothing_is_named() -> None:
     idle = WorkerNote(member="b", host="h2", pid=2, time_ms=5, partitions=[])
 
     assert judge_workers([busy], 1).level == "ok"
+    assert (judge_workers([], 1).level, bool(judge_workers([], 1).fix)) == ("warning", True)
     found = judge_workers([busy, idle], 1)
     assert (found.level, bool(found.fix)) == ("warning", True)
     assert found.found == "1 of 2 own no partition of 1: h2 (pid 2)"
