@@ -35,17 +35,22 @@ def with_features(features: dict[str, Any]) -> bytes:
 REFUSED: Final[dict[str, bytes]] = {
     "bytes that are no JSON": bytes(range(256)),
     "bad UTF-8": with_features({"x": "y"}).replace(b'"y"', b'"\xff\xfe"'),
-    "not a number": with_features({"x": 1}).replace(b":1}", b":NaN}"),
-    "more than a double holds": with_features({"x": 1}).replace(b":1}", b":1e999}"),
     "depth": b"[" * 100_000,
     "depth in a feature": with_features({"x": 1}).replace(b":1}", b":" + b"[" * 60_000 + b"}"),
     "many features": with_features({f"f{i}": i for i in range(600)}),
     "100,000 features": with_features({f"f{i}": i % 7 for i in range(60_000)}),
     "a long string": with_features({"x": "y" * 5_000}),
-    "a name that is none": with_features({"x\u202ey": 1}),
+    "a name that is none": with_features({"x\u0007y": 1}),
 }
 TAKEN: Final[dict[str, bytes]] = {
     "1e308 is an invalid value": with_features({"x": 1e308}).replace(b'"p"', b'"big"'),
+    "so is what is not a number": (
+        with_features({"x": 1}).replace(b":1}", b":NaN}").replace(b'"p"', b'"nan"')
+    ),
+    "and more than a double holds": (
+        with_features({"x": 1}).replace(b":1}", b":1e999}").replace(b'"p"', b'"inf"')
+    ),
+    "a name in another direction": with_features({"x\u202ey": 1}).replace(b'"p"', b'"rtl"'),
 }
 
 

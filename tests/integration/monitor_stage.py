@@ -16,12 +16,14 @@ from typing import Any, Final
 
 import msgspec
 import redis
-from confluent_kafka import Message, Producer
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from driftline import topic_registry
 from producer.codec import encode, headers
 from producer.events import Event, InferenceEvent, Label
 from producer.routing import partition_of, topic_names
+from stream_monitor.contracts import DeadLetter
+from stream_monitor.runtime.caution import KILLS, UNREADABLE
 from stream_monitor.runtime.reader import _record
 from stream_monitor.settings import Settings
 from stream_monitor.state.monitored import MonitorFolds
@@ -140,7 +142,19 @@ class Stage:
         return sum(name.startswith(b"o:") for name in fields)
 
     def drained(self, n_records: int) -> bool:
-        return self.position() >= n_records and self.waiting() == 0
+        done = self.position() >= n_records and self.waiting() == 0
+        return done and self._at_end()  # a worker's own records are among those it has read
+
+    def _at_end(self) -> bool:
+        reader = Consumer({**self.client, "group.id": f"{self.prefix}.ends"})
+        topic = self.topics.events
+        try:
+            return all(
+                self.next(p) >= reader.get_watermark_offsets(TopicPartition(topic, p), 10)[1]
+                for p in range(self.partitions)
+            )
+        finally:
+            reader.close()
 
     def found(self) -> Found:
         """What is there: in Redis, and on the topics."""
@@ -185,12 +199,21 @@ class Stage:
         )
         folds = MonitorFolds(settings.monitor_spec(), self.prefix)
         upto = [int(self.redis.hget(self.key(p), "_next") or 0) for p in range(self.partitions)]
-        oracle = Undisturbed(folds, self.topics.events, self.partitions)
+        oracle = Undisturbed(folds, self.topics.events, self.partitions, self._skipped())
         for message in self.log():
             partition, record = message.partition() or 0, _record(message)
             if record.offset < upto[partition]:
                 oracle.take(partition, record)
         return oracle.found(upto)
+
+    def _skipped(self) -> set[tuple[int, int]]:
+        """What workers skipped by reference, by partition and offset."""
+        letters = (
+            msgspec.json.decode(message.value() or b"", type=DeadLetter)
+            for message in read_topic(self.broker, self.topics.dead_letters)
+        )
+        reasons = (KILLS, UNREADABLE)
+        return {(one.partition, one.offset) for one in letters if one.reason in reasons}
 
     def wipe(self) -> None:
         """All that Redis holds of this log is gone."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from stream_monitor.ingest.records import LogRecord, RecordBatch
@@ -35,17 +35,27 @@ class Found(NamedTuple):
 
 
 class Undisturbed:
-    """Takes the records of a log, each partition in its order."""
+    """Takes the records of a log, each partition in its order.
 
-    def __init__(self, folds: MonitorFolds, topic: str, n_partitions: int) -> None:
-        self._topic, self._prefix = topic, folds.prefix
+    Those that workers ``skipped`` by reference, by partition and offset, it skips too: that is what
+    follows from no log, and their dead letters are the record of it.
+    """
+
+    def __init__(
+        self,
+        folds: MonitorFolds,
+        topic: str,
+        n_partitions: int,
+        skipped: Collection[tuple[int, int]] = (),
+    ) -> None:
+        self._topic, self._prefix, self._skipped = topic, folds.prefix, frozenset(skipped)
         self._monitors = [folds.new(topic, p) for p in range(n_partitions)]
         self._waiting: dict[int, list[LogRecord]] = defaultdict(list)
         self._found = Found({p: {} for p in range(n_partitions)}, set(), set(), set(), {}, {})
 
     def take(self, partition: int, record: LogRecord) -> None:
         """The next record of a partition."""
-        if record.value == LETHAL:
+        if record.value == LETHAL or (partition, record.offset) in self._skipped:
             self._fold(partition)
             self._monitors[partition].skip(record)
             self._found.dead_letters.add(f"{self._topic}:{partition}:{record.offset}")

@@ -20,9 +20,9 @@ _MARK: Final = "driftline-probe: "
 
 
 def why_not(factory: str) -> str | None:
-    """Why ``module:function`` makes no estimator, and where it was looked for; ``None``: it does.
+    """Why ``module:function`` leads to no estimator, and where it was looked for; ``None``: it may.
 
-    Blocks for a minute at most.
+    A factory that raises is there: a fit says why it failed.  Blocks for a minute at most.
     """
     command = python_module("trainer.fit.probe", factory)
     try:
@@ -55,8 +55,8 @@ def main(factory: str) -> int:
         reason = f"there is no module {missing!r} among the installed packages or in {here}"
         if missing != factory.partition(":")[0].partition(".")[0]:
             reason = f"importing {factory.partition(':')[0]}: {reason}"
-    except BaseException as error:  # noqa: BLE001 - whatever user code raises
-        reason = f"calling {factory} raised {type(error).__name__}: {error}"
+    except BaseException:  # noqa: BLE001 - it is there; what it raises now may pass, and a fit says so
+        return 0
     else:
         return 0
     sys.stderr.write(f"\n{_MARK}{' '.join(reason.split())[:_MAX_REASON]}\n")
