@@ -127,7 +127,8 @@ def test_a_change_is_found_told_as_a_drill_and_nothing_stays(stage: Stage) -> No
     decisions = {decide(alert, History(), RetrainSpec())[:2] for alert in alerts}
     assert decisions == {("ignore", "drill")}
     tail = ("alerts", "tail", "--from-beginning", "--no-follow")
-    assert told(stage, *tail) == ""
+    without = told(stage, *tail)  # what is said of the live model's coverage may stand there
+    assert not any(word in without for word in (shadow, "DRILL", " age:"))
     assert "DRILL age: mean" in told(stage, *tail, "--drills")
     assert told(stage, "incidents", "list", "--all", "--json") == ""
 
