@@ -14,6 +14,7 @@ from driftline.topic_registry import create_topics, load_registry
 from stream_monitor.runtime.transactions import HELD_S, Ends, OpenTransactions, ends_of
 from stream_monitor.settings import KafkaSettings, Settings, TopicSettings
 from stream_monitor.web.metrics import Metrics
+from tests.integration.trainer_stage import until
 
 pytestmark = pytest.mark.kafka
 N_BEHIND = 5
@@ -69,6 +70,7 @@ def test_a_worker_and_doctor_name_what_holds_a_partition(
     assert f"--topic {topic} --partition 0 --start-offset 0" in problem.fix
 
     left_open.abort_transaction()
+    until(lambda: not ends_of(client, topic, [0])[0].n_held)  # the broker writes its marker later
     watch.observe(ends_of(client, topic, [0]), 200.0 + HELD_S)
     assert watch.reasons == {}
     assert examine_transactions(settings, now_ms=now_ms() + HELD_MS) == []
