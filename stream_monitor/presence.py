@@ -14,8 +14,6 @@ import msgspec
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 EVERY_S: Final = 5.0
-SILENT_MS: Final = 60_000
-"""A trainer that has noted nothing for so long does not run, or hangs."""
 _TIMEOUT_S: Final = 10.0
 
 

@@ -217,7 +217,7 @@ def examine_transactions(settings: Settings, *, now_ms: int) -> list[Finding]:
     from confluent_kafka import KafkaException  # noqa: PLC0415 - light imports
 
     from driftline.reading import timestamp_at, topic_ends  # noqa: PLC0415
-    from stream_monitor.runtime.transactions import ends_of  # noqa: PLC0415
+    from stream_monitor.runtime.transactions import ends_of, fix_of  # noqa: PLC0415
 
     client, topic = settings.kafka.client(), settings.topics.events
     try:
@@ -230,8 +230,9 @@ def examine_transactions(settings: Settings, *, now_ms: int) -> list[Finding]:
             continue
         since_ms = timestamp_at(client, topic, partition, both.stable)
         judged = findings.judge_transaction(
-            topic, partition, stable=both.stable, n_held=both.n_held,
+            partition, stable=both.stable, n_held=both.n_held,
             open_ms=0 if since_ms is None else now_ms - since_ms,
+            fix=fix_of(topic, partition, both.stable),
         )  # fmt: skip
         found += [judged] if judged is not None else []
     return found

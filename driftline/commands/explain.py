@@ -26,6 +26,7 @@ from driftline.commands.options import (
     choices_of,
 )
 from driftline.commands.output import note, write_json, write_line, write_lines
+from driftline.commands.profile import read_profile
 from driftline.commands.rows import note_left_out, read_rows, refusals
 
 if TYPE_CHECKING:
@@ -282,20 +283,12 @@ def _profile_of_model(model: str, settings: Settings) -> tuple[ReferenceProfile,
 
 def _profile_of_file(file: Path, rows: Rows) -> tuple[ReferenceProfile, float | None]:
     """A profile as it was built, or what a file of traffic would give; and its events an hour."""
-    from stream_monitor.reference.profile import profile_from_data  # noqa: PLC0415 - light imports
-
     if _is_profile(file):
         rows.refuse(
             str(file), "is of rows: a profile knows its own times",
             "driftline profile build with --time or --events-per-week",
         )  # fmt: skip
-        try:
-            return profile_from_data(msgspec.json.decode(file.read_bytes())), None
-        except (ValueError, msgspec.MsgspecError) as error:
-            raise Failure(
-                "that is no profile", where=str(file), why=str(error),
-                fix="driftline profile build", code=USAGE,
-            ) from error  # fmt: skip
+        return read_profile(file), None
     with refusals():
         from driftline.tables.layout import layout_of  # noqa: PLC0415 - light imports
         from driftline.tables.reference import profile_of  # noqa: PLC0415

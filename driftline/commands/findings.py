@@ -275,9 +275,9 @@ def judge_workers(notes: Sequence[WorkerNote], n_partitions: int) -> Finding:
 
 
 def judge_transaction(
-    topic: str, partition: int, *, stable: int, n_held: int, open_ms: int
+    partition: int, *, stable: int, n_held: int, open_ms: int, fix: str
 ) -> Finding | None:
-    """Whether a transaction that is open since ``open_ms`` keeps a partition from its readers."""
+    """Whether a transaction that is open for ``open_ms`` keeps a partition from its readers."""
     if not n_held or open_ms < HELD_MS:
         return None
     return Finding(
@@ -285,8 +285,7 @@ def judge_transaction(
         level="problem",
         found=f"{n_held} records lie behind a transaction that is open since offset {stable}, for "
         f"{open_ms // 1000} s: nothing behind it is watched",
-        fix="end the producer's transaction, or abort it: kafka-transactions.sh --bootstrap-server "
-        f"... abort --topic {topic} --partition {partition} --start-offset {stable}",
+        fix=fix,
     )
 
 

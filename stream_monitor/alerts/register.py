@@ -10,7 +10,7 @@ of anybody, and programs wait for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -175,6 +175,21 @@ class Register:
                 "`driftline alerts list` names those that are"
             )
         return [self.open[episode_id]]
+
+    def carry_out(
+        self, command: Command, place: Place, end: Callable[[DriftAlert], Iterable[DriftAlert]]
+    ) -> list[DriftAlert]:
+        """Do what a person decided; ``end`` gives the end of the episode of an alert.
+
+        Raises:
+            ValueError: the episode is not open here, or a snooze has no end; nothing changed.
+        """
+        if command.action == "acknowledge":
+            return self.acknowledge(command, place)
+        if command.action == "snooze":
+            return self.snooze(command, place)
+        ended = [alert for episode in self.find(command.episode) for alert in end(episode.latest)]
+        return self.resolve(ended, command)
 
     def acknowledge(self, command: Command, place: Place) -> list[DriftAlert]:
         """Mark episodes as known; an answer goes out for each.  Raises UnknownEpisode."""

@@ -360,16 +360,7 @@ class WatchedModel:
             ValueError: the episode is not open here, or a snooze has no end; nothing changed.
         """
         place = Place(offset, clock_ms, max(0, self.labels.watermark_ms))
-        if command.action == "acknowledge":
-            return self.register.acknowledge(command, place)
-        if command.action == "snooze":
-            return self.register.snooze(command, place)
-        ended = [
-            alert
-            for episode in self.register.find(command.episode)
-            for alert in self._resolve(episode.latest, place)
-        ]
-        return self.register.resolve(ended, command)
+        return self.register.carry_out(command, place, lambda alert: self._resolve(alert, place))
 
     def _resolve(self, alert: DriftAlert, place: Place) -> list[DriftAlert]:
         if alert.kind == "coverage":

@@ -54,16 +54,11 @@ class OverLimit:
             ValueError: the episode is not open here, or a snooze has no end; nothing changed.
         """
         place = Place(offset, clock_ms, self.coverage.time_at(clock_ms))
-        if command.action == "acknowledge":
-            return self.register.acknowledge(command, place)
-        if command.action == "snooze":
-            return self.register.snooze(command, place)
-        ended = [
-            alert
-            for episode in self.register.find(command.episode)
-            for alert in self._episodes.resolve(episode.latest, offset, place.event_time_ms)
-        ]
-        return self.register.resolve(ended, command)
+        return self.register.carry_out(
+            command,
+            place,
+            lambda alert: self._episodes.resolve(alert, offset, place.event_time_ms),
+        )
 
     def dirty(self) -> dict[str, Any]:
         """The parts that changed since `clean`."""
