@@ -18,7 +18,8 @@ Severity: TypeAlias = Literal["low", "medium", "high"]
 RANK: Final[dict[Severity, int]] = {"low": 1, "medium": 2, "high": 3}
 """The order of severities, and what each weighs."""
 DetectorName: TypeAlias = Literal["adwin", "page_hinkley", "rule"]
-Direction: TypeAlias = Literal["up", "down"]
+Direction: TypeAlias = Literal["up", "down", "better"]
+"""Where to something moved; ``better`` is an error (kind ``concept``) below its reference."""
 ReferenceOrigin: TypeAlias = Literal["training", "warm_up"]
 
 ALERT_CE_TYPE: Final = "io.driftline.drift-alert.v1"

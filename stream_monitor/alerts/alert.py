@@ -12,7 +12,7 @@ from stream_monitor.alerts.estimated import estimated_of
 from stream_monitor.alerts.outcome import share_wrong
 from stream_monitor.alerts.policy import loss_severity
 from stream_monitor.alerts.series import Decision, Series, TrackName
-from stream_monitor.alerts.wording import describe
+from stream_monitor.alerts.wording import describe, direction_of
 from stream_monitor.contracts import ENDED, DriftAlert, Kind, Phase, ReferenceOrigin
 from stream_monitor.reference.fixed_point import FIXED_POINT
 from stream_monitor.windows.distance import shown
@@ -127,7 +127,7 @@ def alert_of(
         feature=reference.name if series.main_track == "data" else None,
         detector=suspicion.detector,
         channel=suspicion.channel,
-        direction=suspicion.direction,
+        direction=direction_of(reference, verdict, current_mean),
         effect=shown(verdict.effect),
         p_value=verdict.p_value,
         window_events=verdict.n_events,

@@ -303,8 +303,10 @@ class Track:
     def _open(self, effect: float, p_value: float, at: tuple[int, int]) -> Verdict:
         self._worst = self._policy.severity(effect)
         self._up = self._is_higher(self._tally)
-        if self.is_checked and self.suspicion is not None:
-            self.suspicion = self.suspicion._replace(direction="up" if self._up else "down")
+        if self.suspicion is not None and (self.is_checked or self._fall is not None):
+            better = self._is_better(self._tally)
+            direction: Direction = "up" if self._up else "better" if better else "down"
+            self.suspicion = self.suspicion._replace(direction=direction)
         verdict = self._verdict("started", effect, p_value, at, self._tally)
         self.state, self._small, self._check = "open", 0, None
         self._recovery.begin()
@@ -316,6 +318,10 @@ class Track:
     def _is_higher(self, tally: Tally) -> bool:
         seen, expected = self._compared(tally)
         return _mean_cell(seen) > _mean_cell(expected)
+
+    def _is_better(self, tally: Tally) -> bool:
+        """Whether a loss is lower than that of the reference; what is no loss never is."""
+        return self._fall is not None and not self._is_higher(tally)
 
     def _follow(self, offset: int, time_ms: int) -> list[Verdict]:
         """A step of an open episode: is there evidence that it is over, or has it grown worse?"""

@@ -46,6 +46,11 @@ class OutcomeTrack(Track):
     def _distance(self, tally: Tally) -> tuple[float, float]:
         return psi_adjusted(*self._right_and_wrong(tally), self._tau)
 
+    def _is_better(self, tally: Tally) -> bool:
+        """Whether less is wrong than in the reference, whatever was to be expected."""
+        fell = share_wrong(tally.counts) < share_wrong(self._expected(tally))
+        return fell and super()._is_better(tally)
+
     def _right_and_wrong(self, tally: Tally) -> tuple[tuple[int, int], tuple[int, int]]:
         """Of what was counted, and of what is to be expected."""
         if self.suspicion is not None and self.suspicion.channel == RESIDUAL:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from stream_monitor.alerts.episode import Verdict
 from stream_monitor.alerts.recovery import Clear
 from stream_monitor.alerts.usual import Usual, usual_of
+from stream_monitor.contracts import ENDED, Direction
 from stream_monitor.reference.feature import OF_REST
 from stream_monitor.reference.profile import FeatureReference
 from stream_monitor.windows.distance import shown
@@ -73,6 +74,15 @@ def ongoing(clear: Clear | None, moved: str, since: str, how: str = "worse") -> 
     return f"{clear_words(*clear)}, {moved}"
 
 
+def direction_of(
+    reference: FeatureReference, verdict: Verdict, current_mean: float | None
+) -> Direction:
+    """Where to it moved: an error whose mean rose is not better, though most of its values fell."""
+    direction, before = verdict.suspicion.direction, reference.mean
+    rose = current_mean is not None and before is not None and current_mean > before
+    return "down" if direction == "better" and rose and verdict.phase not in ENDED else direction
+
+
 def describe(
     name: str,
     track: str,
@@ -95,7 +105,7 @@ def describe(
         return _broken(name, broken, verdict, _mean(current_mean), since)
     if verdict.phase == "recovered":
         return f"{name}: back to its reference, {moved}, {distance}"
-    better = track == "concept" and verdict.suspicion.direction == "down"
+    better = direction_of(reference, verdict, current_mean) == "better"
     if verdict.phase == "ongoing":
         how = "better still" if better else "worse"
         return f"{name}: {ongoing(verdict.clear, f'{moved}, {distance}', since, how)}"

@@ -221,19 +221,18 @@ class Volume:
                 best, at = d, (row[4], row[5])
         return at
 
-    def now(self, scale: int, direction: Direction) -> tuple[Change, bool]:
+    def now(self, scale: int, *, down: bool) -> tuple[Change, bool]:
         """The window of a change that is open, as it is now; and whether that is over."""
         rows = self._window(scale, full=False) or self._slots[-1:]
         count = _sum(rows, 0)
-        down = direction == "down"
         mean = plain(_sum(rows, _edge(scale, down=down))) + (0.0 if down else _LEAST_HIGH)
         off = (count < mean) == down
         found = deviance(count, mean, self._scales[scale].dispersion()) if off else 0.0
         full = bool(self._window(scale, full=True))
         n_slots = len(rows) * (1 if scale < len(WINDOWS) else self._spec.cell_slots)
         change = Change(
-            scale, direction, found, count, plain(sum(row[2] for row in rows)), n_slots,
-            (rows[0][4], rows[0][5]),
+            scale, "down" if down else "up", found, count, plain(sum(row[2] for row in rows)),
+            n_slots, (rows[0][4], rows[0][5]),
         )  # fmt: skip
         return change, full and found <= _PLAUSIBLE
 

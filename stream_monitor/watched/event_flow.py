@@ -165,7 +165,7 @@ class EventFlow:
 
     def _follow(self, told: DriftAlert, slot: Slot) -> list[DriftAlert]:
         """An open change of volume: is it over, or worse?"""
-        now, over = self._volume.now(self._scale, told.direction)
+        now, over = self._volume.now(self._scale, down=told.direction == "down")
         phase: Phase = "recovered" if over else "ongoing"
         finding = self._finding(now, told.onset_ms, phase)
         if not over and not worse(finding, told):

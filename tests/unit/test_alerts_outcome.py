@@ -13,7 +13,7 @@ from stream_monitor.alerts.series import Series
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.reference.fit import fit_loss
 from stream_monitor.reference.fixed_point import Floats
-from stream_monitor.reference.profile import ReferenceProfile
+from stream_monitor.reference.profile import ReferenceProfile, Task
 from tests.benchmarks.estimate import CHANGES, profile_of, rows
 
 
@@ -46,9 +46,11 @@ def test_an_open_episode_ends_after_any_number_of_events(
     assert (ended.effect == 0) == (n_more == 0)
 
 
-def told(reference: Floats, losses: Floats, arl0_events: float = 1e6) -> list[DriftAlert]:
+def told(
+    reference: Floats, losses: Floats, arl0_events: float = 1e6, task: Task = "binary"
+) -> list[DriftAlert]:
     series = Series(
-        fit_loss(reference.tolist(), task="binary"), "concept", arl0_events, EpisodePolicy()
+        fit_loss(reference.tolist(), task=task), "concept", arl0_events, EpisodePolicy()
     )
     where = np.arange(len(losses), dtype=np.int64)
     decisions = series.observe(
@@ -67,7 +69,7 @@ def test_an_improvement_is_told_as_one_and_as_the_least_there_is() -> None:
 
     first, *others = told(errors(rng, 5_000, 0.39), errors(rng, 6_000, 0.16))
 
-    assert (first.kind, first.phase, first.direction) == ("concept", "started", "down")
+    assert (first.kind, first.phase, first.direction) == ("concept", "started", "better")
     assert first.current_mean == pytest.approx(0.16, abs=0.06)
     assert "error rate 0.397 → 0.15" in first.explanation
     assert ", better than the reference, PSI" in first.explanation
@@ -85,7 +87,7 @@ def test_an_improvement_that_no_detector_finds_is_told_all_the_same() -> None:
     alerts = told(reference, losses, 1e9)
 
     assert [alert.phase for alert in alerts if alert.phase != "ongoing"] == ["started"]
-    assert (alerts[0].direction, alerts[0].severity) == ("down", "low")
+    assert (alerts[0].direction, alerts[0].severity) == ("better", "low")
 
 
 def test_a_loss_like_that_of_the_reference_is_no_improvement() -> None:
@@ -100,7 +102,23 @@ def test_a_loss_that_was_lower_and_is_higher_is_another_episode() -> None:
     alerts = told(errors(rng, 5_000, 0.39), losses)
 
     phases = [(a.phase, a.direction) for a in alerts if a.phase != "ongoing"]
-    assert phases == [("started", "down"), ("recovered", "down"), ("started", "up")]
+    assert phases == [("started", "better"), ("recovered", "better"), ("started", "up")]
     assert alerts[-1].severity == "high"
     assert 3_000 < alerts[-1].decided_offset < 3_600
     assert len({alert.episode_id for alert in alerts}) == 2
+
+
+@pytest.mark.parametrize("far", [0.0, 5.0, 60.0])
+def test_what_is_called_better_has_the_lowest_severity(far: float) -> None:
+    """Most absolute errors shrink; with ``far`` 2 % of them grow so much that the mean rises."""
+    rng = np.random.default_rng(5)
+    reference = np.abs(rng.normal(size=5_000))
+    losses = np.abs(0.3 * rng.normal(size=6_000)) + far * (rng.random(6_000) < 0.02)
+
+    alerts = told(reference, losses, task="regression")
+
+    directions = {alert.direction for alert in alerts}
+    assert directions == ({"down"} if far == 60.0 else {"better"})
+    assert all(a.severity == "low" for a in alerts if a.direction == "better")
+    said = {", better than the reference" in a.explanation for a in alerts if a.phase == "started"}
+    assert said == {far != 60.0}

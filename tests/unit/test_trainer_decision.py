@@ -22,7 +22,7 @@ from trainer.decision import (
 SPEC = RetrainSpec()
 NOW_MS = 1_700_000_000_000
 BROKEN = QualityEpisode("q", "temp", None, NOW_MS - 60_000, None, "temp: missing 1 % → 9 %")
-IMPROVED = {"direction": "down", "reference_mean": 0.39, "current_mean": 0.16}
+IMPROVED = {"direction": "better", "reference_mean": 0.39, "current_mean": 0.16}
 TEMP = {"kind": "data", "series": "feature/temp", "feature": "temp"}
 
 
@@ -68,7 +68,7 @@ def test_confirmed_drift_asks_for_a_retrain(kind: str, phase: str) -> None:
         (History(), {"kind": "quality"}, "data_quality"),
         (History(), {"kind": "quality", "cause": "schema"}, "data_quality"),
         (History(), {"kind": "data", "cause": "unit_change"}, "data_quality"),
-        (History(), {"direction": "down"}, "improved"),
+        (History(), {"direction": "better"}, "improved"),
         (History(), IMPROVED, "improved"),
         (History(), {"kind": "volume"}, "traffic"),
         (History(), {"kind": "labels", "severity": "high"}, "traffic"),

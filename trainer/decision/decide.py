@@ -151,10 +151,8 @@ def _unfit(alert: DriftAlert, history: History, _spec: RetrainSpec) -> Decision 
 
 
 def is_improvement(alert: DriftAlert) -> bool:
-    """Whether an alert tells that the loss is lower than it was."""
-    before, now = alert.reference_mean, alert.current_mean
-    fell = before is None or now is None or now < before
-    return alert.kind == "concept" and alert.direction == "down" and fell
+    """Whether an alert says that the error is lower than in the reference."""
+    return alert.direction == "better"
 
 
 def set_back(waits: DriftAlert, quality: Sequence[QualityEpisode]) -> Decision | None:
