@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -11,6 +11,13 @@ from driftline.commands.connection import load_settings
 from driftline.commands.failure import RUNTIME, USAGE, Failure
 from driftline.commands.options import Bootstrap, Config, Json, Prefix
 from driftline.commands.output import note, write_json
+
+if TYPE_CHECKING:
+    from driftline.forwarding.forwarder import Forwarder
+
+_PREDICTION: Final = "prediction"
+_EARLY: Final = 1_000
+"""Events without a single prediction after which a running forwarder says so."""
 
 
 def forward(
@@ -29,7 +36,13 @@ def forward(
     id_field: Annotated[str, typer.Option(help="Field with the id of the prediction.")] = "id",
     time_field: Annotated[str, typer.Option(help="Field with the event time.")] = "time_ms",
     label_field: Annotated[str, typer.Option(help="Field with the truth.")] = "label",
-    prediction_field: Annotated[str, typer.Option(help="Field of the prediction.")] = "prediction",
+    prediction_field: Annotated[
+        str | None,
+        typer.Option(
+            help="Field of the prediction; records without it are events without a prediction "
+            "\\[default: prediction]."
+        ),
+    ] = None,
     features: Annotated[
         str, typer.Option(help="Fields to watch, by commas \\[default: all others].")
     ] = "",
@@ -53,17 +66,17 @@ def forward(
 
     Without --as the records are driftline's own contract already.  What cannot be read or
     is too large is a dead letter; too much of it ends the forwarder, and nothing of that is
-    committed.
+    committed.  A record without the field of the prediction is an event without one; where no
+    record has the field that was named, the exit code is 1.
     """
-    from driftline.forwarding.forwarder import Forwarder, TooManyRefused, group_of  # noqa: PLC0415
+    from driftline.forwarding.forwarder import Forwarder, group_of  # noqa: PLC0415
     from driftline.forwarding.mapping import field_map  # noqa: PLC0415
-    from producer.writer import Undelivered  # noqa: PLC0415
 
     try:
         fields = field_map(
             as_, model=model, version=version, model_field=model_field,
             version_field=version_field, id_field=id_field, time_field=time_field,
-            label_field=label_field, prediction_field=prediction_field,
+            label_field=label_field, prediction_field=prediction_field or _PREDICTION,
             features=tuple(name for name in features.split(",") if name),
             features_field=features_field,
         )  # fmt: skip
@@ -79,11 +92,32 @@ def forward(
         )  # fmt: skip
     except LookupError as error:
         raise Failure(str(error), code=USAGE) from error
+    _drain(forwarder, settings.topics.events, source, prediction_field or _PREDICTION, once=once)
+    _report(forwarder, as_json=as_json)
+    if once and forwarder.forwarded.refused and not forwarder.forwarded.events:
+        raise Failure(
+            "every record was rejected", where=source,
+            why=f"the last: {forwarder.last_refusal}",
+            fix="look at the dead letters, then mend the mapping or the source", code=RUNTIME,
+        )  # fmt: skip
+    if _has_none(forwarder):
+        _say_none_has(prediction_field, source, once=once)
+
+
+def _drain(forwarder: Forwarder, log: str, source: str, field: str, *, once: bool) -> None:
+    """Forward until the process is asked to stop, or ``once`` to the end of the topic."""
+    from driftline.forwarding.forwarder import TooManyRefused  # noqa: PLC0415 - light imports
+    from producer.writer import Undelivered  # noqa: PLC0415
+
     stopping: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _frame: stopping.append(number))
-    note(f"forwarding {source} to {settings.topics.events}")
+    note(f"forwarding {source} to {log}")
+    warned = once  # there it is said at the end
     try:
         for at_end in forwarder.rounds():
+            if not warned and forwarder.forwarded.events >= _EARLY and _has_none(forwarder):
+                note(_none_has(field))
+                warned = True
             if stopping or (once and at_end):
                 break
     except TooManyRefused as error:
@@ -93,23 +127,49 @@ def forward(
         ) from error  # fmt: skip
     except Undelivered as error:
         raise Failure(
-            "Kafka did not take it; nothing of it is committed", where=settings.topics.events,
+            "Kafka did not take it; nothing of it is committed", where=log,
             why=str(error), fix="start it again: it goes on where it was", code=RUNTIME,
         ) from error  # fmt: skip
     finally:
         forwarder.close()
+
+
+def _report(forwarder: Forwarder, *, as_json: bool) -> None:
+    """Say how many records were forwarded, and what of them was left out."""
     done, left_out = forwarder.forwarded, forwarder.left_out
+    n_without = forwarder.without_prediction
     if as_json:
-        write_json(done._asdict() | ({"left_out": left_out} if left_out else {}), indent=0)
+        more: dict[str, object] = {"without_prediction": n_without} if n_without else {}
+        write_json(done._asdict() | more | ({"left_out": left_out} if left_out else {}), indent=0)
     else:
-        note(f"{done.events:,} events forwarded, {done.refused:,} records rejected")
+        without = f", {n_without:,} of them without a prediction" if n_without else ""
+        note(f"{done.events:,} events forwarded{without}, {done.refused:,} records rejected")
     for name, n in left_out.most_common():
         note(
             f"not watched: {name}: it is no scalar, in {n:,} records (--features-field, --features)"
         )
-    if once and done.refused and not done.events:
-        raise Failure(
-            "every record was rejected", where=source,
-            why=f"the last: {forwarder.last_refusal}",
-            fix="look at the dead letters, then mend the mapping or the source", code=RUNTIME,
-        )  # fmt: skip
+
+
+def _has_none(forwarder: Forwarder) -> bool:
+    """Whether no event so far has a prediction."""
+    return 0 < forwarder.without_prediction == forwarder.forwarded.events
+
+
+def _say_none_has(prediction_field: str | None, source: str, *, once: bool) -> None:
+    """No event has a prediction.  Raises Failure where a person named the field of it."""
+    if prediction_field is None or not once:
+        note(_none_has(prediction_field or _PREDICTION))
+        return
+    raise Failure(
+        f"no record has a field {prediction_field!r}", where=source,
+        why="the events were forwarded without a prediction: only their inputs are watched",
+        fix="--prediction-field with the field that has it, or a pointer to it (/a/b); without the "
+        "option where there are no predictions", code=RUNTIME,
+    )  # fmt: skip
+
+
+def _none_has(field: str) -> str:
+    return (
+        f"not watched: predictions: no record has a field {field!r} (--prediction-field names "
+        "another, or points to it: /a/b)"
+    )

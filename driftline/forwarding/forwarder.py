@@ -14,12 +14,13 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from driftline.forwarding.mapping import FieldMap, event_of
 from producer.checks import Checks
 from producer.codec import RefusedRecord
-from producer.events import Event
+from producer.events import Event, InferenceEvent
 from producer.failpoint import failpoint
 from producer.headers import kind_of
 from producer.limits import Limits
@@ -76,6 +77,7 @@ class Forwarder:
     """Forwards one topic, as a member of a group: start as many as it has partitions.
 
     ``left_out`` counts fields that are neither features nor named otherwise, as lists;
+    ``without_prediction`` counts the forwarded events that have no prediction;
     ``last_refusal`` says why the last rejected record was rejected.
 
     Raises:
@@ -121,6 +123,7 @@ class Forwarder:
         self._consumer.subscribe([source])
         self.forwarded = Forwarded()
         self.left_out: Counter[str] = Counter()
+        self.without_prediction = 0
         self.last_refusal = ""
 
     def rounds(self) -> Iterator[bool]:
@@ -176,6 +179,7 @@ class Forwarder:
         """
         refused: dict[int, Refused] = {}
         in_doubt: list[tuple[int, Event]] = []
+        inputs_only: set[int] = set()
 
         def refuse(i: int, why: str) -> None:
             refused[i] = Refused("too_large", why)
@@ -186,6 +190,8 @@ class Forwarder:
         for i, message in enumerate(records):
             try:
                 event = self._event(message)
+                if isinstance(event, InferenceEvent) and event.prediction is UNSET:
+                    inputs_only.add(i)
                 if (
                     len(message.value() or b"") <= _LIMITS.max_value_bytes
                 ):  # else the writer says it
@@ -199,6 +205,7 @@ class Forwarder:
         for i, event in in_doubt:
             self._writer.write(event, on_too_large=partial(refuse, i))
             self._writer.flush(FLUSH_S)
+        self.without_prediction += len(inputs_only - refused.keys())
         return refused
 
     def _event(self, message: Message) -> Event:

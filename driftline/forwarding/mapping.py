@@ -32,7 +32,8 @@ class FieldMap(msgspec.Struct, frozen=True, kw_only=True):
     says.  ``features_field`` is the object that holds the features, objects in it included; a
     feature of one is named with points between.  Where neither it nor ``features`` is given,
     an object ``features`` is that object, and without one every scalar field that is nothing else
-    is a feature.
+    is a feature.  A record without ``prediction_field`` is an event without a prediction; a null
+    there is an invalid one.
     """
 
     kind: Kind
@@ -127,8 +128,6 @@ def _inference(
     on_left_out: OnLeftOut,
 ) -> InferenceEvent:
     prediction = found_at(row, fields.prediction_field, _ABSENT)
-    if prediction is _ABSENT:
-        raise RefusedRecord("invalid_event", f"{fields.prediction_field}: no prediction")
     name = found_at(row, fields.id_field)
     if not isinstance(name, str | int | None) or isinstance(name, bool):
         raise RefusedRecord(
@@ -141,8 +140,11 @@ def _inference(
         "version": _named(row, fields.version, fields.version_field, "version"),
         "time_ms": at_ms,
         "features": _features(row, fields, on_left_out),
-        "prediction": prediction,
     }
+    if prediction is not _ABSENT:
+        event["prediction"] = prediction
+    elif not event["features"]:
+        raise RefusedRecord("invalid_event", f"no features, and no {fields.prediction_field}")
     try:
         return msgspec.convert(event, InferenceEvent)
     except msgspec.ValidationError as error:
@@ -169,7 +171,7 @@ def _features(row: Mapping[str, Any], fields: FieldMap, on_left_out: OnLeftOut) 
     found, nested = {}, []
     parts = {path.split("/")[1] for path in taken if path.startswith("/")}  # a role is inside
     for name, value in row.items():
-        if name in taken:
+        if name in taken or (value is None and name in parts):
             continue
         if isinstance(value, _SCALARS):
             found[name] = value
@@ -224,11 +226,12 @@ def _below(on_left_out: OnLeftOut, name: str, lost: str) -> None:
 
 
 def found_at(row: Mapping[str, Any], path: str, otherwise: Any = None) -> Any:
-    """What lies in a field, or where a JSON pointer (RFC 6901) points.
+    """What lies in a field, or where a JSON pointer (RFC 6901) points; below null all is null.
 
-    >>> row = {"a": {"b/c": [10, 20]}, "/x": 1}
-    >>> found_at(row, "/a/b~1c/1"), found_at(row, "/a/no"), found_at(row, "/x")
-    (20, None, 1)
+    >>> row = {"a": {"b/c": [10, 20]}, "/x": 1, "out": None}
+    >>> found_at(row, "/a/b~1c/1"), found_at(row, "/a/no", 0), found_at(row, "/x")
+    (20, 0, 1)
+    >>> found_at(row, "/out/score", 0)
     """
     if not path.startswith("/") or path in row:
         return row.get(path, otherwise)
@@ -238,6 +241,8 @@ def found_at(row: Mapping[str, Any], path: str, otherwise: Any = None) -> Any:
             here = here[part]
         elif isinstance(here, list) and part.isdecimal() and int(part) < len(here):
             here = here[int(part)]
+        elif here is None:
+            return None
         else:
             return otherwise
     return here

@@ -214,3 +214,40 @@ def test_what_is_refused_for_anything_but_its_size_ends_the_forwarder(kafka_brok
         warehouse.forward_here()
     assert warehouse.committed() == 0
     assert warehouse.dead_letters() == []
+
+
+def test_events_without_a_prediction_are_forwarded_and_a_wrong_field_is_named(
+    warehouse: Warehouse,
+) -> None:
+    warehouse.write([
+        b'{"request": "a", "age": 3, "out": {"score": 0.5}}',
+        b'{"request": "b", "age": 3}', b'{"request": "c", "age": 3, "out": null}',
+        b'{"request": "d", "age": 3, "out": {}}',
+    ])  # fmt: skip
+
+    def forward(field: str, group: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [
+                sys.executable, "-m", "driftline", "forward", warehouse.source, "--as", "event",
+                "--model", "churn", "--version", "1", "--id-field", "request", "--once",
+                "--prediction-field", field, "--group", group, "--features", "age",
+                "--bootstrap-servers", warehouse.broker, "--prefix", warehouse.prefix,
+            ],
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        return done.returncode, done.stderr
+
+    code, said = forward("/out/score", "right")
+    assert (code, said.splitlines()[-1]) == (
+        0, "4 events forwarded, 2 of them without a prediction, 0 records rejected"
+    )  # fmt: skip
+    found = read_topic(warehouse.broker, warehouse.topics.events)
+    events = {event["id"]: event for event in (json.loads(m.value() or b"") for m in found)}
+    predictions = {name: event.get("prediction", "none") for name, event in events.items()}
+    assert predictions == {"a": 0.5, "b": "none", "c": None, "d": "none"}
+
+    code, said = forward("scroe", "wrong")
+    assert code == 1
+    assert "4 events forwarded, 4 of them without a prediction" in said
+    assert "no record has a field 'scroe'" in said
+    assert "--prediction-field" in said

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from driftline.forwarding.forwarder import group_of
 from driftline.forwarding.mapping import FieldMap, event_of, field_map
@@ -84,6 +85,31 @@ def test_nested_objects_are_unpacked_and_what_is_no_scalar_is_named(
 
 
 @pytest.mark.parametrize(
+    ("fields", "record", "prediction"),
+    [
+        ({}, {"age": 3}, UNSET),
+        ({}, {"age": 3, "score": None}, None),
+        ({}, {"features": {"age": 3}}, UNSET),
+        ({"features_field": "input"}, {"input": {"age": 3}}, UNSET),
+        ({"features_field": "input"}, {"input": {"age": 3}, "score": None}, None),
+        ({"features": ("age",)}, {"age": 3}, UNSET),
+        ({"prediction_field": "/out/p"}, {"age": 3, "out": {}}, UNSET),
+        ({"prediction_field": "/out/p"}, {"age": 3}, UNSET),
+        ({"prediction_field": "/out/p"}, {"age": 3, "out": {"p": None}}, None),
+        ({"prediction_field": "/out/p"}, {"age": 3, "out": None}, None),
+    ],
+)
+def test_a_record_without_a_prediction_is_an_event_and_null_is_an_invalid_prediction(
+    fields: dict[str, Any], record: dict[str, Any], prediction: object
+) -> None:
+    event = read({"app": "m", **record}, msgspec.structs.replace(EVENTS, **fields))
+
+    assert isinstance(event, InferenceEvent)
+    assert (event.features, event.prediction) == ({"age": 3}, prediction)
+    assert (b'"prediction":' in encode(event)) == (prediction is None)
+
+
+@pytest.mark.parametrize(
     ("fields", "record", "why"),
     [
         ({}, {"input": {"age": 3}}, "'input' is no scalar; .* --features-field input"),
@@ -106,7 +132,8 @@ def test_an_event_without_a_feature_is_refused_where_it_has_something(
         ({"left": 1}, LABELS, "request: a label needs its prediction's id"),
         ({"request": "a"}, LABELS, "left: no label"),
         ({"request": "a", "left": 1, "at": "soon"}, LABELS, "at: 'soon' is no time"),
-        ({"app": "m"}, EVENTS, "score: no prediction"),
+        ({"app": "m"}, EVENTS, "no features, and no score"),
+        ({"app": "m", "features": {}}, EVENTS, "no features, and no score"),
         ({"score": 1}, EVENTS, "app: no model"),
         ([1], EVENTS, "no JSON object"),
         (b"{", EVENTS, "truncated"),
