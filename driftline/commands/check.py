@@ -78,7 +78,8 @@ def check(
         from driftline.tables.reader import with_outputs  # noqa: PLC0415
         from driftline.tables.times import times_ms, with_times  # noqa: PLC0415
 
-        normal, now = read_rows(reference, choices), read_rows(current, choices, lenient=True)
+        normal = read_rows(reference, choices, prediction=prediction)
+        now = read_rows(current, choices, prediction=prediction, lenient=True)
         require(normal.judged, time, prediction, label)
         if prediction is not None and prediction in now.judged:
             normal, now = with_outputs(normal, prediction), with_outputs(now, prediction)

@@ -146,7 +146,7 @@ def build(
         from stream_monitor.reference.profile import profile_to_data  # noqa: PLC0415
         from stream_monitor.reference.segment import declared_part  # noqa: PLC0415
 
-        table = read_rows(file, choices)
+        table = read_rows(file, choices, prediction=prediction)
         table.frame = with_times(table.frame, time, time_format)
         for part in (declared_part(text, table.judged)[0] for text in segment or []):
             if part not in table.judged:

@@ -116,7 +116,7 @@ def publish(
         )
         from driftline.tables.reader import open_table  # noqa: PLC0415
 
-        table = open_table(file, choices)
+        table = open_table(file, choices, prediction=prediction)
         note_reading(table.source, table.notes)
         columns = Columns(
             prediction=prediction, label=label, time=time, time_format=time_format, id=id_

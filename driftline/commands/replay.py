@@ -146,13 +146,16 @@ def _traffic(
         if where[:3] != (None, None, None):
             raise BadSource("--model, --from and --to choose from a topic, and this is a file",
                             fix="replay topic:driftline.events.v1")  # fmt: skip
-        return Traffic(source, read_rows(Path(source), choices), roles)
+        return Traffic(source, read_rows(Path(source), choices, prediction=roles[1]), roles)
     name = source.removeprefix(_TOPIC)
     frame, in_force, versions = topic.range_of(
         _found(name, where), where.model, name,
         profiled=stored is not None, announced=given is None,
     )  # fmt: skip
-    own = (topic.TIME, topic.PREDICTION, topic.LABEL if topic.LABEL in frame else None)
+    own = (
+        topic.TIME, topic.PREDICTION if topic.PREDICTION in frame else None,
+        topic.LABEL if topic.LABEL in frame else None,
+    )  # fmt: skip
     time, prediction, label = (role or mine for role, mine in zip(roles, own, strict=True))
     roles = (time, prediction, label)
     table = table_of(frame, name, choices)

@@ -95,7 +95,7 @@ def normal_of(
     wanted = parse_reference(given, len(frame))
     first = 0 if isinstance(wanted, Path) else wanted
     if isinstance(wanted, Path):
-        rows = read_rows(wanted, choices)
+        rows = read_rows(wanted, choices, prediction=prediction)
         normal = with_times(rows.frame, time, traffic.time_format)
     else:
         rows, normal = traffic.table, frame.iloc[:first]

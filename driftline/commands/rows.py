@@ -45,10 +45,13 @@ def refusals() -> Iterator[None]:
         raise Failure(str(bad), fix=bad.fix, code=USAGE) from bad
 
 
-def read_rows(path: Path, choices: Choices, *, lenient: bool = False) -> Table:
+def read_rows(
+    path: Path, choices: Choices, *, prediction: str | None = None, lenient: bool = False
+) -> Table:
     """All rows of a file; what a person should know of its reading goes to stderr.
 
-    ``lenient``: options may name columns that this file lacks.
+    ``prediction`` is the column that JSON objects may lack; ``lenient``: options may name columns
+    that this file lacks.
 
     Raises:
         BadSource: it cannot be read.
@@ -58,7 +61,7 @@ def read_rows(path: Path, choices: Choices, *, lenient: bool = False) -> Table:
     from driftline.tables.reader import read_table  # noqa: PLC0415
 
     choices = msgspec.structs.replace(choices, lenient=lenient)
-    table = read_table(path, choices)
+    table = read_table(path, choices, prediction=prediction)
     note_reading(table.source, table.notes)
     return table
 

@@ -17,6 +17,7 @@ import pandas as pd
 
 from driftline.replay.sentinels import Shares as _Shares
 from driftline.replay.sentinels import beyond, p_of_rare, p_of_shares, repeating
+from driftline.tables.absent import absent, present
 from driftline.tables.convert import floats_of, values_of
 from driftline.tables.kinds import IGNORED
 from driftline.tables.layout import Feature, Layout
@@ -79,11 +80,13 @@ class _Compared(NamedTuple):
     repeated: _Shares
     sentence: str
     tau: float
+    absent: _Shares | None
 
     @property
-    def p_values(self) -> tuple[float, float, float, float]:
-        """Of the values, the gaps, the values beyond the reference, and the one that repeats."""
-        return self.p_value, self.missing.p_value, self.outside.p_value, self.repeated.p_value
+    def p_values(self) -> list[float]:
+        """Of the values, the gaps, those outside, the one that repeats, and the absent ones."""
+        shares = (self.missing, self.outside, self.repeated, self.absent)
+        return [self.p_value, *(one.p_value for one in shares if one is not None)]
 
 
 def check(reference: Table, current: Table, layout: Layout) -> list[ColumnCheck]:
@@ -181,7 +184,7 @@ def holm(p_values: Sequence[float], alpha: float) -> list[bool]:
 def _judged(one: _Compared, significant: Sequence[bool]) -> ColumnCheck:
     """The verdict on one column, by which of its p-values are more than chance."""
     before, now, *_ = one.missing
-    moved, went_missing, went_outside, repeats = significant
+    moved, went_missing, went_outside, repeats, *went_absent = significant
     moved = moved and one.effect >= MIN_EFFECT
     went_missing = went_missing and _matters(one.missing)
     odd = [shares.like for shares, told in ((one.repeated, repeats), (one.outside, went_outside))
@@ -201,12 +204,17 @@ def _judged(one: _Compared, significant: Sequence[bool]) -> ColumnCheck:
         parts[0] += ", may be chance"
         if one.tau > 1:
             parts[0] += f": {one.tau:,.0f} rows in a row tell as much as one"
+    lost = went_missing and _is_lost(one.missing)
+    if one.absent is not None and any(went_absent) and _matters(one.absent):
+        verdict, lost = "quality", lost or _is_lost(one.absent)
+        shares = f"{one.absent.before:.1%} → {one.absent.now:.1%}"
+        parts.insert(0, f"rows without a prediction {shares}")
     return ColumnCheck(
         column=one.feature.column, kind=one.feature.kind, verdict=verdict,
         effect=shown(one.effect, 4), p_value=one.p_value, jensen_shannon=one.jensen_shannon,
         wasserstein=one.wasserstein, ks=one.ks,
         missing_before=round(before, 4), missing_now=round(now, 4), explanation="; ".join(parts),
-        moved=moved or bool(odd), lost=went_missing and _is_lost(one.missing),
+        moved=moved or bool(odd), lost=lost,
     )  # fmt: skip
 
 
@@ -239,7 +247,8 @@ def _told(shares: _Shares) -> str:
 
 
 def _compare(feature: Feature, reference: pd.DataFrame, current: pd.DataFrame) -> _Compared:
-    before, now = (_column(frame[feature.column], feature) for frame in (reference, current))
+    held = [present(frame[feature.column]) for frame in (reference, current)]
+    before, now = (_column(series, feature) for series in held)
     fitted = fit_feature(feature.name, before, kind=feature.kind)
     transform = Transform(fitted)
     normal, found = transform.apply(before), transform.apply(now)
@@ -252,7 +261,7 @@ def _compare(feature: Feature, reference: pd.DataFrame, current: pd.DataFrame) -
         bins, reference_bins = bins[:-1], reference_bins[:-1]
     tau = max(1.0, fitted.tau)
     effect, p_value = psi_adjusted(bins, reference_bins, tau)
-    missing = _shares(fitted.n_invalid, fitted.n_events, ~found.valid, tau, current[feature.column])
+    missing = _shares(fitted.n_invalid, fitted.n_events, ~found.valid, tau, held[1])
     positions = bin_positions(fitted)
     if positions is not None:
         positions = positions[: len(bins)]
@@ -280,7 +289,17 @@ def _compare(feature: Feature, reference: pd.DataFrame, current: pd.DataFrame) -
         repeated,
         f"{sentence}PSI {shown(effect):.3g}",
         tau,
+        _absent(reference[feature.column], current[feature.column], tau),
     )
+
+
+def _absent(before: pd.Series[Any], now: pd.Series[Any], tau: float) -> _Shares | None:
+    """The shares of rows without a prediction; ``None`` where all have one."""
+    n, m = len(before), len(now)
+    hits, more_hits = (int(np.count_nonzero(absent(series))) for series in (before, now))
+    if not hits and not more_hits:
+        return None
+    return _Shares(hits / n, more_hits / m, p_of_shares(hits, n, more_hits, m, tau))
 
 
 def _shares(hits: int, n: int, invalid: Bools, tau: float, values: pd.Series[Any]) -> _Shares:
@@ -305,16 +324,17 @@ def _shown(value: Any) -> str:
 
 def _plain_shares(feature: Feature, reference: pd.DataFrame, current: pd.DataFrame) -> _Shares:
     """Values that are none of their kind; what is unseen is not told without a reference."""
+    held = [present(frame[feature.column]) for frame in (reference, current)]
     before, now = (
-        ~numbers(floats_of(frame[feature.column]))[0]
+        ~numbers(floats_of(series))[0]
         if feature.kind == "numeric"
-        else ~booleans(values_of(frame[feature.column], "boolean"))[0]
+        else ~booleans(values_of(series, "boolean"))[0]
         if feature.kind == "boolean"
-        else frame[feature.column].isna().to_numpy()
-        for frame in (reference, current)
+        else series.isna().to_numpy()
+        for series in held
     )
     hits = int(np.count_nonzero(before))
-    return _shares(hits, len(before), now, 1.0, current[feature.column])
+    return _shares(hits, len(before), now, 1.0, held[1])
 
 
 def _gaps(before: pd.Series[Any], now: pd.Series[Any]) -> _Shares:

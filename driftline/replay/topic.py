@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import pandas as pd
+from msgspec import UnsetType
 
 from driftline.reading import Record, TopicReader
 from driftline.replay.bounds import Bound
 from driftline.replay.stored import SEGMENT
+from driftline.tables.absent import absent
 from driftline.tables.refusal import BadSource
 from producer.codec import RefusedRecord, decode
 from producer.drill import is_shadow
@@ -143,7 +145,7 @@ def frame_of(
 ) -> pd.DataFrame:
     """A row for each event, in the order of the log; repeats of an id are left out.
 
-    Columns: the features, ``time_ms``, ``prediction``, and ``label`` where any came.  The records
+    Columns: the features, ``time_ms``, ``prediction`` and ``label`` where any came.  The records
     of several partitions interleave as they were appended.  A map of class probabilities stays one
     where a profile (``profiled``) says which class is the positive one, and so does one of the
     classes 0 and 1, whose positive one is known; of any other it is the likeliest class.  With a
@@ -173,6 +175,8 @@ def _frame(
             rows[event.id] = _row(event, f"{topic}: event {event.id}", profiled=profiled)
     refuse_unclear(topic, model, models, len(rows))
     frame = pd.DataFrame(list(rows.values()))
+    if absent(frame[PREDICTION]).all():
+        frame = frame.drop(columns=PREDICTION)
     if not labels.keys().isdisjoint(rows):
         frame[LABEL] = [labels.get(name) for name in rows]
     return frame
@@ -209,11 +213,11 @@ def _row(event: InferenceEvent, where: str, *, profiled: bool) -> dict[str, Any]
     clash = sorted(event.features.keys() & _ROLES)
     if clash:
         raise BadSource(f"{where}: a feature and a field are both called {clash[0]!r}")
-    row = {TIME: event.time_ms, PREDICTION: event.said, **event.features}
-    return row | ({SEGMENT: event.segment} if profiled else {PREDICTION: _said(event.said)})
+    row = {TIME: event.time_ms, PREDICTION: event.prediction, **event.features}
+    return row | ({SEGMENT: event.segment} if profiled else {PREDICTION: _said(event.prediction)})
 
 
-def _said(prediction: Prediction) -> Prediction:
+def _said(prediction: Prediction | UnsetType) -> Prediction | UnsetType:
     if not isinstance(prediction, dict) or prediction.keys() <= _BINARY:
         return prediction
     return prediction if outputs_of([prediction]) else most_probable(prediction)

@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from driftline.tables.absent import present
 from driftline.tables.numbers import Style, floats_in, written
 from stream_monitor.reference.fixed_point import Floats
 from stream_monitor.reference.values import category
@@ -86,7 +87,7 @@ class Evidence:
     def add(self, series: pd.Series[Any]) -> None:
         """Count the next values of the column."""
         self.rows += len(series)
-        known = series.dropna()
+        known = present(series.dropna())
         self.missing += len(series) - len(known)
         for form, part in forms_of(known):
             self.forms[form] += len(part)

@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 import pandas as pd
+from msgspec import UNSET
 
 from driftline.tables.encoding import Text, open_text
 from driftline.tables.evidence import EXACT
@@ -19,8 +20,10 @@ _FIX: Final = "one JSON object a line: {...}"
 _decode = msgspec.json.Decoder().decode
 
 
-def chunks(path: Path, text: Text, n_rows: int) -> Iterator[pd.DataFrame]:
-    """A row for each object; a name that an object lacks is missing there.
+def chunks(
+    path: Path, text: Text, n_rows: int, prediction: str | None = None
+) -> Iterator[pd.DataFrame]:
+    """A row for each object; a name that an object lacks is missing there, a prediction ``UNSET``.
 
     An event as it stands in the log becomes a row, too: its map of features becomes columns.
 
@@ -31,10 +34,10 @@ def chunks(path: Path, text: Text, n_rows: int) -> Iterator[pd.DataFrame]:
     for value, where in _values(path, text):
         rows.append(_row(value, where))
         if len(rows) == n_rows:
-            yield _frame(rows)
+            yield _frame(rows, prediction)
             rows = []
     if rows:
-        yield _frame(rows)
+        yield _frame(rows, prediction)
 
 
 def _values(path: Path, text: Text) -> Iterator[tuple[Any, str]]:
@@ -60,9 +63,12 @@ def _values(path: Path, text: Text) -> Iterator[tuple[Any, str]]:
         yield from _lines(_with(first, file), path)
 
 
-def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
+def _frame(rows: list[dict[str, Any]], prediction: str | None) -> pd.DataFrame:
     """Rows as columns; whole numbers that no float holds stay so beside missing ones."""
     frame = pd.DataFrame(rows)
+    absent = prediction in frame and not all(prediction in row for row in rows)
+    if prediction is not None and absent:
+        frame[prediction] = pd.Series([row.get(prediction, UNSET) for row in rows], dtype=object)
     for name in frame.columns[frame.dtypes == np.float64]:
         if frame[name].abs().max() >= EXACT:
             frame[name] = pd.Series([row.get(name) for row in rows], dtype=object)

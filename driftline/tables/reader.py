@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
 
 import numpy as np
 import pandas as pd
+from msgspec import UNSET
 
 from driftline.tables import arrow, delimited, json_rows
+from driftline.tables.absent import absent, present
 from driftline.tables.choices import NO_CHOICES, Choices
 from driftline.tables.convert import typed
 from driftline.tables.delimited import Head
@@ -57,33 +59,39 @@ class TableFile:
     n_rows: int
     form: dict[str, str]
     notes: list[str]
+    prediction: str | None = None
 
     def frames(self) -> Iterator[pd.DataFrame]:
         """The rows in their order, every column as it is judged."""
-        for frame in _raw(Path(self.source), self.kind, self.text, self.head):
-            yield typed_frame(frame, self.judged)
+        path = Path(self.source)
+        for frame in _raw(path, self.kind, self.text, self.head, prediction=self.prediction):
+            yield typed_frame(frame, self.judged, self.prediction)
 
 
-def read_table(path: Path, choices: Choices = NO_CHOICES) -> Table:
-    """All rows of a file.
+def read_table(
+    path: Path, choices: Choices = NO_CHOICES, *, prediction: str | None = None
+) -> Table:
+    """All rows of a file; those without the column ``prediction`` have ``UNSET`` in it.
 
     Raises:
         BadSource: there is no such file, it cannot be read, has no rows, or is ambiguous.
     """
     raw: list[pd.DataFrame] = []
-    opened = _opened(path, choices, raw)
-    frames = [typed_frame(frame, opened.judged) for frame in raw]
+    opened = _opened(path, choices, raw, prediction)
+    frames = [typed_frame(frame, opened.judged, prediction) for frame in raw]
     whole = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
     return Table(str(path), whole, opened.judged, opened.form, opened.notes)
 
 
-def open_table(path: Path, choices: Choices = NO_CHOICES) -> TableFile:
-    """A file whose rows are to be gone through in chunks.
+def open_table(
+    path: Path, choices: Choices = NO_CHOICES, *, prediction: str | None = None
+) -> TableFile:
+    """A file whose rows are to be gone through in chunks; ``prediction`` as in `read_table`.
 
     Raises:
         BadSource: as `read_table`.
     """
-    return _opened(path, choices, None)
+    return _opened(path, choices, None, prediction)
 
 
 def table_of(frame: pd.DataFrame, source: str, choices: Choices = NO_CHOICES) -> Table:
@@ -98,41 +106,52 @@ def table_of(frame: pd.DataFrame, source: str, choices: Choices = NO_CHOICES) ->
 def with_outputs(table: Table, column: str) -> Table:
     """The table with a column for each entry of the maps or lists in ``column``: its predictions.
 
-    A column of anything else stays as it is.
+    A column of anything else stays as it is; a row without a prediction has no output.
     """
-    maps = table.frame[column].dropna()
+    maps = present(table.frame[column].dropna())
     if len(maps) and all(isinstance(value, list | tuple | np.ndarray) for value in maps):
         maps = maps.map(lambda entries: {str(i): entry for i, entry in enumerate(entries)})
     if not len(maps) or not all(isinstance(value, dict) for value in maps):
         return table
     inner = pd.json_normalize(maps.tolist(), max_level=0).set_index(maps.index)
     outputs = inner.add_prefix(f"{column}.").reindex(table.frame.index)
+    if (without := absent(table.frame[column])).any():
+        outputs = outputs.astype(object)
+        outputs.loc[without] = cast("Any", UNSET)
     frame = table.frame.drop(columns=column).join(outputs)
     judged = {name: one for name, one in table.judged.items() if name != column}
     more = table_of(outputs, table.source).judged
     return Table(table.source, frame, judged | more, table.form, table.notes)
 
 
-def typed_frame(frame: pd.DataFrame, judged: dict[str, Judged]) -> pd.DataFrame:
+def typed_frame(
+    frame: pd.DataFrame, judged: dict[str, Judged], prediction: str | None = None
+) -> pd.DataFrame:
     """The frame with each of the columns as it is judged, in the order of the judgement."""
     columns = {
         name: typed(frame[name], one)
         if name in frame
-        else pd.Series([None] * len(frame), index=frame.index, dtype=object)
+        else pd.Series(
+            [UNSET if name == prediction else None] * len(frame), index=frame.index, dtype=object
+        )
         for name, one in judged.items()
     }
     return pd.DataFrame(columns, index=frame.index)
 
 
-def _opened(path: Path, choices: Choices, keep: list[pd.DataFrame] | None) -> TableFile:
+def _opened(
+    path: Path, choices: Choices, keep: list[pd.DataFrame] | None, prediction: str | None
+) -> TableFile:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "there is no such file"
         raise BadSource(f"{path}: {what}")
     kind, text, head = _looked_at(path, choices)
     evidence: dict[str, Evidence] = {}
-    rows, short = 0, [0]
-    for frame in _raw(path, kind, text, head, short):
+    rows, n_said, short = 0, 0, [0]
+    for frame in _raw(path, kind, text, head, short, prediction):
         _count(frame, evidence, rows)
+        if prediction in frame:
+            n_said += len(present(frame[prediction]))
         rows += len(frame)
         if keep is not None:
             keep.append(frame)
@@ -141,7 +160,12 @@ def _opened(path: Path, choices: Choices, keep: list[pd.DataFrame] | None) -> Ta
         raise BadSource(f"{path}: it has {len(names)} columns and no rows")
     judged = judge(evidence, choices)
     form, notes = _form(kind, text, head, judged), _notes(text, head, short[0])
-    return TableFile(str(path), kind, text, head, judged, rows, form, notes)
+    if 0 < n_said < rows:
+        notes.append(
+            f"{rows - n_said:,} of {rows:,} rows have no {prediction!r}: events without a "
+            "prediction (null is an invalid one)"
+        )
+    return TableFile(str(path), kind, text, head, judged, rows, form, notes, prediction)
 
 
 def _looked_at(path: Path, choices: Choices) -> tuple[str, Text | None, Head | None]:
@@ -174,7 +198,12 @@ def _count(frame: pd.DataFrame, evidence: dict[str, Evidence], rows: int) -> Non
 
 
 def _raw(
-    path: Path, kind: str, text: Text | None, head: Head | None, short: list[int] | None = None
+    path: Path,
+    kind: str,
+    text: Text | None,
+    head: Head | None,
+    short: list[int] | None = None,
+    prediction: str | None = None,
 ) -> Iterator[pd.DataFrame]:
     """The rows as they stand in the file; ``short`` counts rows with too few fields."""
     if kind == "delimited" and text is not None and head is not None:
@@ -183,7 +212,7 @@ def _raw(
                 short[0] += n_short
             yield frame
     elif kind == "json" and text is not None:
-        yield from _counted(json_rows.chunks(path, text, CHUNK_ROWS))
+        yield from _counted(json_rows.chunks(path, text, CHUNK_ROWS, prediction))
     else:
         yield from _counted(arrow.chunks(path, kind, CHUNK_ROWS))
 

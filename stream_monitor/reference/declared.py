@@ -8,11 +8,12 @@ from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
+from msgspec import UnsetType
 
 from producer.events import Prediction
 from stream_monitor.reference.errors import ReferenceTooShort
 from stream_monitor.reference.feature import FeatureReference
-from stream_monitor.reference.fit import MIN_EVENTS, fit_feature, prediction_kind
+from stream_monitor.reference.fit import MIN_EVENTS, fit_feature, prediction_kind, said_of
 from stream_monitor.reference.fixed_point import Floats, Ints
 from stream_monitor.reference.loss import scores_of
 from stream_monitor.reference.profile import ReferenceProfile
@@ -39,7 +40,7 @@ def with_segments(
     declared: Sequence[str],
     *,
     attributes: Mapping[str, Column] | None = None,
-    predictions: Sequence[Prediction] | Floats | None = None,
+    predictions: Sequence[Prediction | UnsetType] | Floats | None = None,
     times_ms: Ints | None = None,
 ) -> ReferenceProfile:
     """``profile`` with a reference for each segment of the same n rows it was made of.
@@ -97,7 +98,7 @@ def _fit(
     wanted: _Wanted,
     profile: ReferenceProfile,
     columns: Mapping[str, Column],
-    predictions: Sequence[Prediction] | Floats | None,
+    predictions: Sequence[Prediction | UnsetType] | Floats | None,
     times_ms: Ints | None,
 ) -> SegmentReference:
     rows = wanted.rows
@@ -117,7 +118,7 @@ def _fit(
                 continue  # too often missing here: the model as a whole watches it
     prediction = None
     if profile.prediction is not None and predictions is not None:
-        said = _taken(predictions, rows)
+        said, times = said_of(_taken(predictions, rows), times)
         scores = scores_of(said, profile.task, profile.positive)
         try:
             prediction = fit_feature(

@@ -173,6 +173,18 @@ class _Fitted(NamedTuple):
     outputs: dict[str, FeatureReference]
 
 
+def said_of(
+    predictions: Sequence[Prediction | UnsetType] | Floats, times_ms: Ints | None
+) -> tuple[Sequence[Prediction] | Floats, Ints | None]:
+    """The predictions of the rows that have one, and the event times of these rows."""
+    if isinstance(predictions, np.ndarray):
+        return predictions, times_ms
+    said = [p for p in predictions if p is not UNSET]
+    if len(said) < len(predictions) and times_ms is not None:
+        times_ms = times_ms[[p is not UNSET for p in predictions]]
+    return said, times_ms
+
+
 def _fit_predictions(
     predictions: Sequence[Prediction | UnsetType] | Floats,
     task: Task,
@@ -181,15 +193,9 @@ def _fit_predictions(
     skipped: dict[str, str],
 ) -> _Fitted:
     """Of the events that have a prediction; what is left out is named in ``skipped``."""
-    said: Sequence[Prediction] | Floats
-    if isinstance(predictions, np.ndarray):
-        said = predictions
-    else:
-        said = [p for p in predictions if p is not UNSET]
-        if len(said) < len(predictions) and times_ms is not None:
-            times_ms = times_ms[[p is not UNSET for p in predictions]]
-        if names := outputs_of(said, category(positive)):
-            return _Fitted(None, _fit_outputs(columns_of(said, names), times_ms, skipped))
+    said, times_ms = said_of(predictions, times_ms)
+    if not isinstance(said, np.ndarray) and (names := outputs_of(said, category(positive))):
+        return _Fitted(None, _fit_outputs(columns_of(said, names), times_ms, skipped))
     if len(said) == 0:
         return _Fitted(None, {})
     scores = scores_of(said, task, positive)

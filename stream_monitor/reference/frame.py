@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
+from msgspec import UNSET
 
 from stream_monitor.reference.bounds import Range
 from stream_monitor.reference.clock import clock_ms, written_days
@@ -50,10 +51,12 @@ def profile_from_frame(
     ``prediction``, ``label`` and ``loss`` name columns of *out-of-fold* predictions, the truth,
     and losses: in-sample ones are smaller than those to come, and every model would alarm.
     Without ``loss`` it is computed from prediction and label, and from both of them it is learnt
-    what loss to expect of a prediction before its label is there.  All other columns are features,
-    unless ``features`` names them.  ``time`` names the column of event times, as dates, as ISO 8601
-    writes them, or as a number since 1970 UTC (seconds, milli-, micro- or nanoseconds, by its
-    size); with it a season of the hour or the week is learnt where there is one.
+    what loss to expect of a prediction before its label is there.  A row whose prediction is
+    ``msgspec.UNSET`` is an event without one; ``None`` is an invalid prediction.  All other columns
+    are features, unless ``features`` names them.  ``time`` names the column of event times, as
+    dates, as ISO 8601 writes them, or as a number since 1970 UTC (seconds, milli-, micro- or
+    nanoseconds, by its size); with it a season of the hour or the week is learnt where there is
+    one.
     ``segments`` are columns whose values, or single values (``"origin=EWR"``), are watched by
     themselves too; a column that is no feature is what events name under ``segment``.
     ``categorical`` are features whose numbers are codes: categories, not quantities.  Labels of a
@@ -88,14 +91,15 @@ def profile_from_frame(
     }
     predictions = None if prediction is None else _plain(frame[prediction])
     labels = None if label is None else _plain(frame[label])
-    task = task or infer_task(predictions or [], labels)
+    answers = None if predictions is None else [None if p is UNSET else p for p in predictions]
+    task = task or infer_task(answers or [], labels)
     errors: list[float | None] | None = None
     if predictions is not None and labels is not None:
         if task == "binary":
             _require_positive(str(label), labels, positive)
         errors = [
             loss_of(task, threshold, 1 if positive is None else positive, p, truth)
-            for p, truth in zip(predictions, labels, strict=True)
+            for p, truth in zip(answers or [], labels, strict=True)
         ]
     losses: Column | None = errors if loss is None else _column(frame[loss])
     times_ms = None if time is None else _times_ms(frame[time])
@@ -118,8 +122,8 @@ def profile_from_frame(
         profile = msgspec.structs.replace(profile, labels=tuple(classes_of(labels or [])))
     if events_per_week is not None:
         profile = msgspec.structs.replace(profile, events_per_week=float(events_per_week))
-    if predictions is not None and errors is not None:
-        profile = with_expected_loss(profile, predictions, errors, times_ms)
+    if answers is not None and errors is not None:
+        profile = with_expected_loss(profile, answers, errors, times_ms)
     if not segments:
         return profile
     return with_segments(
