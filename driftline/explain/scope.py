@@ -8,7 +8,6 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from stream_monitor.reference.bounds import repeats_of
 from stream_monitor.reference.calibrate import MIN_REST
 from stream_monitor.reference.feature import OF_REST, FeatureReference
 from stream_monitor.reference.fit import MIN_EVENTS
@@ -19,7 +18,8 @@ from stream_monitor.watched.ranges import bounds_to_watch
 
 _ENDLESS: Final = 1e300
 _REPEATS: Final = (
-    "a value that begins to repeat is not watched: of its values some repeat, and most do not"
+    "a value that begins to repeat is not watched: the profile does not say which ones do, "
+    "build it again"
 )
 _NO_RANGE: Final = "its range is not watched: the profile has none"
 
@@ -92,18 +92,14 @@ def unwatched_values(values: Floats) -> list[str]:
 
     >>> unwatched_values(np.append(np.zeros(9_950), np.arange(1.0, 51.0)))
     ['values other than 0 are not watched by themselves: there are 50, and 100 are needed']
-    >>> unwatched_values(np.append(np.arange(900.0), np.arange(0.0, 600.0)))
-    ['a value that begins to repeat is not watched: of its values some repeat, and most do not']
     """
     known = values[np.isfinite(values)]
     if len(known) < MIN_EVENTS or len(np.unique(known)) < 3:  # two are a boolean
         return []
-    lines = [] if repeats_of(known, len(known))[0] > 0 else [_REPEATS]
     middle = float(np.sort(known)[len(known) // 2])
     n_rest = int(np.count_nonzero(known != middle))
-    if 0 < n_rest < MIN_REST and 2 * n_rest < len(known):
-        lines.append(_of_rest(middle, n_rest))
-    return lines
+    few = 0 < n_rest < MIN_REST and 2 * n_rest < len(known)
+    return [_of_rest(middle, n_rest)] if few else []
 
 
 def _of_rest(value: float, n_rest: int) -> str:

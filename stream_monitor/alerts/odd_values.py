@@ -25,6 +25,7 @@ import numpy as np
 
 from stream_monitor.alerts.outside import OutsideWatch
 from stream_monitor.alerts.repeated import Repeated, RepeatedWatch
+from stream_monitor.alerts.repeated_often import OftenWatch
 from stream_monitor.reference.bounds import ValueBounds
 from stream_monitor.reference.fixed_point import FIXED_POINT, Bools, Floats, Ints
 from stream_monitor.reference.transform import Transform
@@ -125,8 +126,10 @@ class OddValues:
         self._outside = OutsideWatch(
             bounds.rate, bounds.span_events, arl0_events, usual=bounds.n_outside > 0
         )
-        self._repeated: RepeatedWatch | None = None
-        if bounds.chance > 0:
+        self._repeated: RepeatedWatch | OftenWatch | None = None
+        if bounds.chance > 0 and bounds.repeating and not bounds.known:
+            self._repeated = OftenWatch(bounds.frequent_hashes, bounds.chance, arl0_events)
+        elif bounds.chance > 0:
             self._repeated = RepeatedWatch(
                 bounds.known_values, bounds.chance, arl0_events, repeating=bounds.repeating
             )

@@ -14,13 +14,13 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from stream_monitor.reference.bounds import Hashes, hashes_of
 from stream_monitor.reference.fixed_point import Bools, Floats, Ints
 
 RING_VALUES: Final = 512
 MOST_TIMES: Final = 10
 _LEAST_TIMES: Final = 3
 _MAX_FOLLOWED: Final = 64
-_HASH: Final = np.uint64(0x9E3779B97F4A7C15)
 _LOW: Final = np.uint64(0xFFFFFFFF)
 _32: Final = np.uint64(32)
 
@@ -101,8 +101,7 @@ class RepeatedWatch:
         if self._repeating:
             found = self._follow(fresh, where, dict.fromkeys(range(len(fresh)), 0))
         else:
-            hashes = (fresh.view(np.uint64) * _HASH >> _32).astype(np.uint32)
-            recent = np.concatenate((self._ring, hashes))
+            recent: Hashes = np.concatenate((self._ring, hashes_of(fresh)))
             pairs = _pairs(recent, len(self._ring))
             if len(pairs) or self._followed:
                 found = self._follow(fresh, where, pairs)

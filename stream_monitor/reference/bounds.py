@@ -10,14 +10,17 @@ by standard errors: heavy tails reach as far as they may.  What a person declare
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from stream_monitor.reference.dependence import power_of_two
 from stream_monitor.reference.fixed_point import Floats
 
+Hashes: TypeAlias = NDArray[np.uint32]
+HalfHashes: TypeAlias = NDArray[np.uint16]
 Range = tuple[float | None, float | None]
 """The lowest and the highest value that a person allows; ``None``: on this side any."""
 
@@ -28,6 +31,8 @@ _MOST_SHAPE: Final = 3.0
 _LEAST_TAIL: Final = 5
 _MAX_SPAN: Final = 1024
 _MAX_KNOWN: Final = 512
+_MAX_FREQUENT: Final = 400
+_HASH: Final = np.uint64(0x9E3779B97F4A7C15)
 _UNIQUE_SHARE: Final = 0.95
 _UNSEEN: Final = 3.0  # rule of three: what n events did not show may still be 3/n of them
 _FEWEST_UNIQUE: Final = 100
@@ -40,10 +45,11 @@ class ValueBounds(msgspec.Struct, frozen=True, kw_only=True):
 
     Values below ``low`` and above ``high`` lie outside.  Of ``span_events`` events, which are one
     where events do not depend on each other, some lie outside with a chance of ``rate`` at most.
-    ``chance`` is the most that a value has of coming that is not in ``known``, among those alone;
-    0 where nothing can be said of it.  Known are the values that came more than once; where nearly
-    all do (``repeating``), all that came.  ``rarer``: how many times rarer than other detectors
-    those of the range may signal by chance.
+    ``chance`` is the most that a value has of coming that is not known; 0 where nothing can be said
+    of it.  Known are the values that came more than once, and the chance is that among all others;
+    where values repeat (``repeating``), it is that among all, and known are all that came.  Where
+    those are too many, known are the most frequent: ``frequent`` has 16 bits of the hash of each.
+    ``rarer``: how many times rarer than other detectors those of the range may signal by chance.
     """
 
     low: float
@@ -54,6 +60,7 @@ class ValueBounds(msgspec.Struct, frozen=True, kw_only=True):
     rate: float = 0.0
     chance: float = 0.0
     known: bytes = b""
+    frequent: bytes = b""
     repeating: bool = False
     rarer: float = 1.0
 
@@ -61,6 +68,11 @@ class ValueBounds(msgspec.Struct, frozen=True, kw_only=True):
     def known_values(self) -> Floats:
         """Values that are known to come again, ascending."""
         return np.frombuffer(self.known, dtype="<f8")
+
+    @property
+    def frequent_hashes(self) -> HalfHashes:
+        """The upper halves of `hashes_of` the most frequent values, ascending."""
+        return np.frombuffer(self.frequent, dtype="<u2")
 
 
 def bounds_of(
@@ -82,6 +94,8 @@ def bounds_of(
     n_spans = max(1, n // span)
     hit = len(np.unique(np.flatnonzero(outside) // span))
     chance, known, repeating = repeats_of(values, n, tau)
+    crowded = repeating and len(known) < len(np.unique(values))
+    frequent = np.unique(hashes_of(known) >> 16).astype("<u2") if crowded else known[:0]
     return ValueBounds(
         low=low,
         high=high,
@@ -90,7 +104,8 @@ def bounds_of(
         span_events=span,
         rate=min(0.5, (hit + 1 + math.sqrt(hit)) / n_spans),
         chance=chance,
-        known=known.astype("<f8").tobytes(),
+        known=b"" if crowded else known.astype("<f8").tobytes(),
+        frequent=frequent.tobytes(),
         repeating=repeating,
     )
 
@@ -150,14 +165,18 @@ def repeats_of(values: Floats, n: int, tau: float = 1.0) -> tuple[float, Floats,
 
     Where hardly any does, the chance follows from how many came twice (Good, 1953), is never taken
     for less than 3 % of one event of the reference, and values that came once are not known.
-    Where nearly all do, and are few, it is the rule of three.  Between the two it is 0: one that
-    comes again is nothing new.
+    Where they do, known are all values, or the most frequent ones of many; the others came c times
+    at most, and have a chance of (c + 1) / n at most, but not less than by the rule of three.  Of
+    ``values`` that are order statistics of more nothing can be said where they repeat: it is 0.
 
     >>> chance, known, repeat = repeats_of(np.append(np.linspace(0, 1, 990), np.zeros(10)), 1000)
     >>> round(chance, 6), known.tolist(), repeat
     (3e-05, [0.0], False)
     >>> repeats_of(np.arange(1000.0) % 4, 1000)[2]
     True
+    >>> chance, known, repeat = repeats_of(np.append(np.arange(900.0), np.arange(200.0)), 1100)
+    >>> round(1100 * chance, 6), len(known), repeat
+    (3.0, 200, True)
     """
     distinct, counts = np.unique(values, return_counts=True)
     once, twice = (int(np.count_nonzero(counts == k)) for k in (1, 2))
@@ -165,6 +184,18 @@ def repeats_of(values: Floats, n: int, tau: float = 1.0) -> tuple[float, Floats,
     if once >= max(_FEWEST_UNIQUE, _UNIQUE_SHARE * (once + 2 * twice)) and len(known) <= _MAX_KNOWN:
         n_rest = (once + 2 * twice) * n / len(values)
         return max(_PER_REFERENCE, 2 * (twice + 3) / once) / n_rest, known, False
-    if len(distinct) <= _MAX_KNOWN and len(values) == n:
-        return min(0.5, _UNSEEN * tau / n), distinct, True
-    return 0.0, known[:0], False
+    if len(values) < n:
+        return 0.0, known[:0], False
+    most = 0  # times that a value came which is not known
+    if len(distinct) > _MAX_KNOWN:
+        most = int(np.partition(counts, -_MAX_FREQUENT - 1)[-_MAX_FREQUENT - 1])
+    return min(0.5, max(_UNSEEN, most + 1) * tau / n), distinct[counts > most], True
+
+
+def hashes_of(values: Floats) -> Hashes:
+    """A hash of 32 bits of each of finite values (n,); equal numbers have equal ones.
+
+    >>> hashes_of(np.array([0.0, -0.0, 999.0])).tolist()
+    [0, 0, 3672086528]
+    """
+    return ((values + 0.0).view(np.uint64) * _HASH >> np.uint64(32)).astype(np.uint32)

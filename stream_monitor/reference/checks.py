@@ -185,6 +185,12 @@ def _check_bounds(where: str, bounds: ValueBounds) -> None:
         bool(np.isfinite(known).all() and (np.diff(known) > 0).all()),
         f"{where}: values that repeat are not ascending",
     )
+    size = len(bounds.frequent)
+    _require(size % 2 == 0 and size // 2 <= _MAX_ORDER_STATISTICS, f"{where}: too many values")
+    _require(
+        bool((bounds.frequent_hashes[1:] > bounds.frequent_hashes[:-1]).all()),
+        f"{where}: hashes of frequent values are not ascending",
+    )
 
 
 def _check_bins(where: str, feature: FeatureReference) -> None:

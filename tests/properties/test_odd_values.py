@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
@@ -11,26 +11,45 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import json
 
 from stream_monitor.alerts.policy import EpisodePolicy
 from stream_monitor.alerts.series import Decision, Series
 from stream_monitor.reference.bounds import ValueBounds, bounds_of, tail_bounds
-from stream_monitor.reference.fit import fit_feature
+from stream_monitor.reference.fit import fit_feature, fit_profile
 from stream_monitor.reference.fixed_point import Floats
-from stream_monitor.reference.profile import FeatureReference
+from stream_monitor.reference.profile import (
+    FeatureReference,
+    profile_from_data,
+    profile_to_data,
+)
 
 ARL0: Final = 72e6
 Shape = str
 
 
+def _prices(rng: np.random.Generator, n: int) -> Floats:
+    amount = np.exp(rng.normal(4, 1, n))
+    return np.where(rng.random(n) < 0.7, np.floor(amount) + 0.99, amount.round(2))
+
+
+SHAPES: Final[dict[Shape, Callable[[np.random.Generator, int], Floats]]] = {
+    "normal": lambda rng, n: rng.normal(50, 10, n),
+    "Pareto": lambda rng, n: rng.pareto(1.5, n),
+    "zero-inflated": lambda rng, n: np.where(rng.random(n) < 0.7, 0.0, rng.exponential(5, n)),
+    "whole numbers": lambda rng, n: np.clip(np.round(rng.normal(40, 12, n)), 18, 95),
+    "two decimals": lambda rng, n: rng.normal(50, 10, n).round(2),
+    "lognormal, two decimals": lambda rng, n: np.exp(rng.normal(0, 1, n)).round(2),
+    "prices": _prices,
+    "wide integers": lambda rng, n: rng.integers(0, 5_000, n).astype(np.float64),
+}
+
+
 def drawn(shape: Shape, rng: np.random.Generator, n: int) -> Floats:
-    if shape == "normal":
-        return rng.normal(50, 10, n)
-    if shape == "Pareto":
-        return rng.pareto(1.5, n)
-    if shape == "zero-inflated":
-        return np.where(rng.random(n) < 0.7, 0.0, rng.exponential(5, n))
-    return np.clip(np.round(rng.normal(40, 12, n)), 18, 95)
+    return SHAPES[shape](rng, n)
+
+
+PARTLY_REPEATING: Final = ("two decimals", "lognormal, two decimals", "prices", "wide integers")
 
 
 def watched(reference: Floats) -> Series:
@@ -100,6 +119,53 @@ def test_a_value_that_repeats_is_found_within_ten_occurrences(value: float, shar
         assert int(where[: offset + 1].sum()) <= 10
         assert says is not None
         assert f"% of values are {value:g}" in says
+
+
+@pytest.mark.parametrize("share", [0.04, 0.02])
+@pytest.mark.parametrize(
+    ("shape", "value"),
+    [
+        ("two decimals", 77.77), ("two decimals", 25.0), ("lognormal, two decimals", 17.0),
+        ("lognormal, two decimals", 0.0), ("prices", 450.0), ("wide integers", 999.0),
+    ],
+)  # fmt: skip
+def test_a_value_inside_the_range_is_found_where_others_repeat_too(
+    shape: Shape, value: float, share: float
+) -> None:
+    """Of a feature in which no other value comes as often, on the median within 10 occurrences."""
+    times = []
+    for seed in range(7):
+        rng = np.random.default_rng(seed)
+        reference = drawn(shape, rng, 10_000)
+        series = watched(reference[reference != value])
+        values = drawn(shape, rng, round(30 / share))
+        where = rng.random(len(values)) < share
+        values[where] = value
+        first = next(iter(of_range(told(series, values))), None)
+        times.append(math.inf if first is None else int(where[: first[1] + 1].sum()))
+        assert first is None or f"% of values are {value:g}" in str(first[2])
+    assert np.median(times) <= 10
+    assert max(times) <= 20
+
+
+@pytest.mark.parametrize("shape", PARTLY_REPEATING)
+def test_the_values_that_repeat_take_little_of_a_profile(shape: Shape) -> None:
+    values = drawn(shape, np.random.default_rng(2), 100_000)
+    profile = fit_profile("m", "1", {"age": values}, task="regression", origin="training")
+    bounds = profile.features["age"].bounds
+    assert bounds is not None
+    assert bounds.chance > 0
+    assert len(bounds.known + bounds.frequent) <= 800
+    assert profile_from_data(json.decode(json.encode(profile_to_data(profile)))) == profile
+
+
+@pytest.mark.parametrize("spread", [0.3, 1.0, 2.0])
+@pytest.mark.parametrize("shift", [0.0, 15.0])
+def test_a_population_of_two_decimals_that_moved_is_drift(shift: float, spread: float) -> None:
+    rng = np.random.default_rng(5)
+    series = watched(np.round(rng.normal(50, 10, 10_000), 2))
+    moved = np.round(rng.normal(50 + shift, 10 * spread, 10_000), 2)
+    assert {d.track for d in told(series, moved)} <= {"data"}
 
 
 def test_it_is_over_when_none_comes_any_more() -> None:
@@ -192,7 +258,7 @@ def test_another_grid_of_the_same_numbers_is_no_value_that_repeats() -> None:
 def test_nothing_is_found_where_nothing_changes() -> None:
     found = []
     for seed in range(4):
-        for shape in ("normal", "Pareto", "zero-inflated", "whole numbers"):
+        for shape in ("normal", "Pareto", "zero-inflated", "whole numbers", *PARTLY_REPEATING):
             rng = np.random.default_rng(seed)
             series = watched(drawn(shape, rng, 1_000))
             found += of_range(told(series, drawn(shape, rng, 60_000)))
@@ -201,7 +267,7 @@ def test_nothing_is_found_where_nothing_changes() -> None:
 
 def _odd_stream(seed: int) -> tuple[FeatureReference, Floats]:
     rng = np.random.default_rng(seed)
-    shape = ("normal", "zero-inflated", "whole numbers")[seed % 3]
+    shape = ("normal", "zero-inflated", "whole numbers", "two decimals")[seed % 4]
     values = drawn(shape, rng, 3_000)
     for _ in range(3):
         start, length = rng.integers(0, 2_500), rng.integers(50, 900)
@@ -212,7 +278,7 @@ def _odd_stream(seed: int) -> tuple[FeatureReference, Floats]:
         values[:2_000] += 12 * (seed % 2)
         near = np.flatnonzero(rng.random(2_500) < 0.02)
         values[near] = rng.uniform(100, 140, len(near))
-    return fit_feature("age", drawn(shape, rng, 800)), values
+    return fit_feature("age", drawn(shape, rng, 2_000 if seed % 4 == 3 else 800)), values
 
 
 def _in_log(decisions: Sequence[Decision]) -> list[Decision]:

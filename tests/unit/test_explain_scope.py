@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from driftline.cli import app
+from driftline.explain.scope import unwatched_of
+from stream_monitor.reference.fit import fit_profile
 
 N = 24 * 60 * 10
 
@@ -67,6 +70,16 @@ def test_what_is_not_watched_of_a_number_is_named(source: Path) -> None:
     ):
         said = [line.strip() for line in text.splitlines() if "not watched" in line]
         assert f"mostly: {rest}" in said
-        assert any(line.startswith("partly: a value that begins to repeat is not") for line in said)
-        assert not any(line.startswith(("plain: ", "daily: ")) for line in said)
+        assert not any(line.startswith(("plain: ", "daily: ", "partly: ")) for line in said)
     assert json.loads(done("inspect", source, "--json").stdout)["not_watched"]["mostly"] == [rest]
+
+
+def test_an_older_profile_says_that_a_value_which_repeats_is_not_watched() -> None:
+    rounded = np.round(np.random.default_rng(4).normal(50, 10, 3_000), 2)
+    profile = fit_profile("m", "1", {"x": rounded}, task="regression", origin="training")
+    assert unwatched_of(profile) == {}
+    fitted = profile.features["x"]
+    assert fitted.bounds is not None
+    older = replace(fitted, bounds=replace(fitted.bounds, chance=0.0, frequent=b""))
+    (line,) = unwatched_of(replace(profile, features={"x": older}))["x"]
+    assert line.startswith("a value that begins to repeat is not watched: the profile does not say")
