@@ -7,9 +7,17 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Self
 
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 
 from producer.headers import header_pairs
+from producer.permission import explained_denial, is_denied, is_of_unused_group
 from producer.reach import reached
 
 BATCH: Final = 5_000
@@ -65,6 +73,7 @@ class TopicReader:
             }
         )
         self.topic = topic
+        self._client = client
         try:
             self.partitions = self._partitions()
         except BaseException as error:
@@ -76,6 +85,8 @@ class TopicReader:
 
     def _partitions(self) -> list[int]:
         found = self._consumer.list_topics(self.topic, timeout=METADATA_S).topics[self.topic]
+        if found.error is not None and is_denied(found.error):
+            raise self._explained(found.error, "Describe")
         if found.error is not None or not found.partitions:
             raise LookupError(f"there is no topic {self.topic}")
         return sorted(found.partitions)
@@ -94,10 +105,16 @@ class TopicReader:
         """What has come; an empty list after ``timeout_s`` without anything."""
         records = []
         for message in self._consumer.consume(BATCH, timeout_s):
-            if message.error() is not None:
-                raise KafkaException(message.error())
-            records.append(as_record(message))
+            error = message.error()
+            if error is None:
+                records.append(as_record(message))
+            elif not is_of_unused_group(error):
+                raise self._explained(error, "Read")
         return records
+
+    def _explained(self, error: KafkaError, operation: str) -> KafkaException:
+        topic = f"topic {self.topic}"
+        return KafkaException(explained_denial(error, operation, topic, self._client))
 
     def ends(self) -> dict[int, int]:
         """The position after the last record of each partition, as the broker tells it."""
@@ -169,6 +186,10 @@ def timestamp_at(
     try:
         consumer.assign([TopicPartition(topic, partition, offset)])
         message = consumer.poll(timeout_s)
-        return None if message is None or message.error() else message.timestamp()[1]
+        while message is not None and (error := message.error()) is not None:
+            if not is_of_unused_group(error):
+                return None
+            message = consumer.poll(timeout_s)
+        return None if message is None else message.timestamp()[1]
     finally:
         consumer.close()

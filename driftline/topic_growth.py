@@ -14,11 +14,13 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]
+from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]
 
 from driftline.placement_report import moved_by, topology_of
 from driftline.topic_registry import CREATE_S, TIMEOUT_S
+from producer.admin import admin_client
 from producer.events import ModelUpdate, Topology
+from producer.permission import explained_denial
 from producer.writer import LogWriter
 from stream_monitor.monitor import PartitionMonitor
 from stream_monitor.watched.moves import copy_of, is_missed, moves_of, next_topology
@@ -87,11 +89,16 @@ def add_partitions(client: Mapping[str, Any], topic: str, partitions: int) -> No
     Raises:
         KafkaException: nobody answers, it was refused, or it takes longer than `CREATE_S`.
     """
-    admin = AdminClient({"log_level": 0, **client})
+    admin = admin_client(client)
     for answer in admin.create_partitions(
         [NewPartitions(topic, partitions)], operation_timeout=CREATE_S
     ).values():
-        answer.result(timeout=CREATE_S)
+        try:
+            answer.result(timeout=CREATE_S)
+        except KafkaException as error:
+            resource = f"topic {topic}"
+            denial = explained_denial(error.args[0], "Alter", resource, client)
+            raise KafkaException(denial) from error
     deadline = time.monotonic() + CREATE_S
     while time.monotonic() < deadline:
         found = admin.list_topics(topic, timeout=TIMEOUT_S).topics[topic].partitions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -16,12 +17,16 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ConfigEntry,
     ConfigResource,
     NewTopic,
+    PartitionMetadata,
 )
 
-from driftline.commands.findings import WantedTopic
+from driftline.commands.findings import Copies, WantedTopic
+from producer.admin import admin_client
+from producer.permission import explained_denial, is_denied
 from producer.reach import reached
 
 TIMEOUT_S: Final = 5.0
+CONNECT_S: Final = 2.0
 CREATE_S: Final = 20.0
 LOG: Final = "events.v1"
 CLUSTER_DEFAULT: Final = -1
@@ -85,18 +90,55 @@ def existing_topics(client: Mapping[str, Any]) -> dict[str, int]:
     return {name: len(topic.partitions) for name, topic in found.items()}
 
 
-def replicas_of(client: Mapping[str, Any]) -> tuple[dict[str, int], int]:
-    """The fewest replicas of a partition by topic, and how many brokers are up.
+def replicas_of(client: Mapping[str, Any]) -> tuple[dict[str, Copies], int]:
+    """The replicas of each topic, and how many brokers are up.
 
     Raises:
         KafkaException: nobody answers.
     """
     cluster = reached(client, TIMEOUT_S).cluster
-    fewest = {
-        name: min((len(part.replicas) for part in topic.partitions.values()), default=0)
-        for name, topic in cluster.topics.items()
-    }
-    return fewest, len(cluster.brokers)
+    copies = {name: _copies_of(topic.partitions) for name, topic in cluster.topics.items()}
+    return copies, len(cluster.brokers)
+
+
+def silent_brokers(client: Mapping[str, Any]) -> list[str]:
+    """Brokers of the cluster whose address does not answer from here, as ``id at host:port``.
+
+    Raises:
+        KafkaException: none answers.
+    """
+    brokers = reached(client, TIMEOUT_S).cluster.brokers
+    silent = []
+    for number, broker in sorted(brokers.items()):
+        try:
+            socket.create_connection((broker.host, broker.port), CONNECT_S).close()
+        except OSError:
+            silent.append(f"{number} at {broker.host}:{broker.port}")
+    return silent
+
+
+def hidden_topics(client: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:
+    """Topics that this client may not see, and the permission that it lacks.
+
+    Raises:
+        KafkaException: nobody answers.
+    """
+    hidden = {}
+    for name in names:
+        error = admin_client(client).list_topics(name, timeout=TIMEOUT_S).topics[name].error
+        if error is not None and is_denied(error):
+            hidden[name] = explained_denial(error, "Describe", f"topic {name}", client).str()
+    return hidden
+
+
+def _copies_of(partitions: Mapping[int, PartitionMetadata]) -> Copies:
+    absent = {p: set(part.replicas) - set(part.isrs) for p, part in partitions.items()}
+    return Copies(
+        replicas=min((len(part.replicas) for part in partitions.values()), default=0),
+        lacking=tuple(sorted(p for p, missing in absent.items() if missing)),
+        leaderless=tuple(sorted(p for p, part in partitions.items() if part.leader < 0)),
+        absent=tuple(sorted(set().union(*absent.values()))),
+    )
 
 
 def create_topics(
@@ -125,12 +167,12 @@ def create_topics(
         )
         for topic in new
     ]
-    for answer in admin.create_topics(asked, operation_timeout=CREATE_S).values():
+    for topic, answer in admin.create_topics(asked, operation_timeout=CREATE_S).items():
         try:
             answer.result()
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise
+                raise _explained(error, "Create", topic, client) from error
     names = [topic.name for topic in new]
     _wait_for(admin, names)
     _keep_two_in_sync(client, [topic for topic in new if MIN_INSYNC not in topic.config])
@@ -139,7 +181,7 @@ def create_topics(
 
 def delete_topics(client: Mapping[str, Any], names: Sequence[str]) -> None:
     """Remove topics; those that are gone already are fine."""
-    admin = _admin(client)  # a client that nobody holds is destroyed, and its answers with it
+    admin = admin_client(client)
     for answer in admin.delete_topics(list(names)).values():
         try:
             answer.result()
@@ -152,7 +194,7 @@ def topic_config(client: Mapping[str, Any], names: Sequence[str]) -> dict[str, d
     """Settings of topics, as far as the broker tells them."""
     asked = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
     found: dict[str, dict[str, str]] = {}
-    admin = _admin(client)
+    admin = admin_client(client)
     for resource, answer in admin.describe_configs(asked).items():
         try:
             settings = answer.result(timeout=TIMEOUT_S)
@@ -165,7 +207,11 @@ def topic_config(client: Mapping[str, Any], names: Sequence[str]) -> dict[str, d
 def _keep_two_in_sync(client: Mapping[str, Any], made: Sequence[WantedTopic]) -> None:
     """Acknowledged by one broker alone is lost with it, where there are others to ask."""
     replicas, _ = replicas_of(client)
-    safe = [topic.name for topic in made if replicas.get(topic.name, 0) >= SAFE_REPLICAS]
+    safe = [
+        topic.name
+        for topic in made
+        if topic.name in replicas and replicas[topic.name].replicas >= SAFE_REPLICAS
+    ]
     configs = topic_config(client, safe) if safe else {}
     weak = [n for n in safe if int(configs.get(n, {}).get(MIN_INSYNC, "1")) < SAFE_INSYNC]
     if not weak:
@@ -175,7 +221,7 @@ def _keep_two_in_sync(client: Mapping[str, Any], made: Sequence[WantedTopic]) ->
         ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=[entry])
         for name in weak
     ]
-    admin = _admin(client)
+    admin = admin_client(client)
     for answer in admin.incremental_alter_configs(asked).values():
         answer.result(timeout=CREATE_S)
 
@@ -191,5 +237,7 @@ def _wait_for(admin: AdminClient, names: Sequence[str]) -> None:
     raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
 
 
-def _admin(client: Mapping[str, Any]) -> AdminClient:
-    return AdminClient({"log_level": 0, **client})
+def _explained(
+    error: KafkaException, operation: str, topic: str, client: Mapping[str, Any]
+) -> KafkaException:
+    return KafkaException(explained_denial(error.args[0], operation, f"topic {topic}", client))

@@ -15,6 +15,7 @@ from producer.checks import Checks
 from producer.codec import RefusedRecord, encode, headers, headers_of
 from producer.counters import Logged, Tally
 from producer.limits import Limits
+from producer.permission import explained_denial
 from producer.routing import key_of
 from producer.spool.disk_spool import DiskSpool
 from producer.spool.overflow import Overflow
@@ -192,6 +193,7 @@ class Delivery:
             return
         gave_up = self._stop.is_set() and error.code() in _PURGED
         reason = "undelivered" if gave_up else error.name().lower()
+        error = explained_denial(error, "Write", f"topic {self._topic}", self._config)
         self._refused(error, reason, message.key() or b"", message.value() or b"")
 
     def _refused(self, error: KafkaError, reason: str, key: str | bytes, value: bytes) -> None:

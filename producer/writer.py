@@ -13,6 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from producer.codec import encode, headers
 from producer.events import MAX_EVENT_BYTES, MAX_RECORD_BYTES, Event, ModelUpdate
+from producer.permission import explained_denial
 from producer.routing import METADATA_MS, key_of, keys_of, topic_names
 
 Arrival: TypeAlias = Callable[[int, int], object]
@@ -50,6 +51,7 @@ class LogWriter:
     ) -> None:
         self.topic = topic_names(topic_prefix).events
         self._source, self._shards = source, shards
+        self._client = librdkafka or {}
         self._producer = Producer(
             {
                 "bootstrap.servers": bootstrap_servers,
@@ -141,7 +143,8 @@ class LogWriter:
             else:
                 on_too_large(why)
         else:
-            self._failures.append(error.str())
+            told = explained_denial(error, "Write", f"topic {self.topic}", self._client)
+            self._failures.append(told.str())
 
     def flush(self, timeout_s: float = 60.0) -> int:
         """Wait for all acknowledgements; answers how many events arrived so far.

@@ -16,7 +16,8 @@ from stream_monitor.contracts import HealthEvent, HealthKind, HealthPhase
 
 STALE_S: Final = 45.0
 """A partition whose owner wrote nothing for so long has none: even an idle one gets ticks."""
-TRAINER_SILENT_S: Final = 60.0
+TRAINER_SILENT_S: Final = 40.0
+"""A trainer leaves a note every 5 s; workers look every 15 s, so a minute is enough."""
 
 
 class PartitionSign(NamedTuple):

@@ -11,7 +11,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+
+from producer.admin import admin_client
+from producer.permission import explained_denial
 
 EVERY_S: Final = 5.0
 _TIMEOUT_S: Final = 10.0
@@ -67,13 +70,16 @@ def last_seen(client: Mapping[str, Any], prefix: str, topic: str, partitions: in
     Raises:
         KafkaException: nobody answers.
     """
-    config = {"log_level": 0, **client, "group.id": group_of(prefix), "enable.auto.commit": False}
-    consumer = Consumer(config)
+    group = group_of(prefix)
+    places = [TopicPartition(topic, p) for p in range(partitions)]
+    asked = admin_client(client).list_consumer_group_offsets(
+        [ConsumerGroupTopicPartitions(group, places)], request_timeout=_TIMEOUT_S
+    )
     try:
-        places = [TopicPartition(topic, p) for p in range(partitions)]
-        committed = consumer.committed(places, timeout=_TIMEOUT_S)
-    finally:
-        consumer.close()
+        committed = asked[group].result(2 * _TIMEOUT_S).topic_partitions
+    except KafkaException as error:
+        denied = explained_denial(error.args[0], "Describe", f"group {group}", client)
+        raise KafkaException(denied) from error
     notes = []
     positions = {}
     for place in committed:

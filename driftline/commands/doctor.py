@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -58,26 +58,44 @@ def doctor(
 
 def examine(settings: Settings) -> tuple[list[Finding], int]:
     """All findings, and `UNREACHABLE` or 0.  What depends on what is down is left out."""
+    from confluent_kafka import KafkaException  # noqa: PLC0415 - light imports
+
     kafka, partitions = examine_kafka(settings)
     redis, client = examine_redis(settings)
     found = [*kafka, *redis]
     if partitions is None or client is None:
         return found, UNREACHABLE
+    try:
+        for part in examine_topics(settings, client, partitions):
+            found += part
+    except KafkaException as error:
+        found.append(findings.judge_failure(error.args[0].str()))
+        return found, UNREACHABLE
+    return found, 0
+
+
+def examine_topics(
+    settings: Settings, client: Redis, partitions: Mapping[str, int]
+) -> Iterator[Sequence[Finding]]:
+    """What the topics and the state say, one thing after the other.
+
+    Raises:
+        KafkaException: a broker that answered before does so no more, or denies a permission.
+    """
     log = settings.topics.events
     if log in partitions:
-        found += examine_log(settings, client)
-        found.append(examine_workers(settings, client, partitions[log]))
-        found += examine_coverage(settings, client, partitions[log])
-        found += examine_transactions(settings, now_ms=round(time.time() * 1000))
+        yield [examine_workers(settings, client, partitions[log])]
+        yield examine_log(settings, client)
+        yield examine_coverage(settings, client, partitions[log])
+        yield examine_transactions(settings, now_ms=round(time.time() * 1000))
         newest = newest_records(settings, partitions[log])
-        found += examine_placement(settings, client, partitions[log], newest)
-        found += examine_clocks(newest)
+        yield examine_placement(settings, client, partitions[log], newest)
+        yield examine_clocks(newest)
     if settings.topics.alerts in partitions:
-        found += findings.judge_episodes(open_episodes(read_alerts(settings)))
-        found.append(examine_trainer(settings, now_ms=round(time.time() * 1000)))
+        yield findings.judge_episodes(open_episodes(read_alerts(settings)))
+        yield [examine_trainer(settings, now_ms=round(time.time() * 1000))]
     if settings.topics.dead_letters in partitions:
-        found.append(examine_dead_letters(settings))
-    return found, 0
+        yield [examine_dead_letters(settings)]
 
 
 def examine_kafka(settings: Settings) -> tuple[list[Finding], dict[str, int] | None]:
@@ -99,16 +117,20 @@ def examine_kafka(settings: Settings) -> tuple[list[Finding], dict[str, int] | N
         text = f"{place} does not answer, or rejected the connection ({why})"
         return [Finding(check="kafka", level="problem", found=text, fix=fix)], None
     found = [Finding(check="kafka", level="ok", found=f"{place} answers, {broker_text(client)}")]
+    found += [findings.judge_silent_broker(each) for each in registry.silent_brokers(client)]
     wanted = registry.load_registry(settings.topics.prefix)
     names = [topic.name for topic in wanted if topic.name in existing]
     configs = registry.topic_config(client, names) if names else {}
-    replicas, brokers = registry.replicas_of(client)
+    copies, brokers = registry.replicas_of(client)
+    hidden = registry.hidden_topics(client, [t.name for t in wanted if t.name not in existing])
     found += [
-        findings.judge_topic(
+        findings.judge_hidden(topic.name, hidden[topic.name])
+        if topic.name in hidden
+        else findings.judge_topic(
             topic,
             existing.get(topic.name),
             configs.get(topic.name),
-            replicas=replicas.get(topic.name, 1),
+            copies=copies.get(topic.name),
             brokers=brokers,
         )
         for topic in wanted
@@ -120,11 +142,12 @@ def broker_text(client: Mapping[str, Any]) -> str:
     """How many brokers, and their version where they tell it."""
     from confluent_kafka import KafkaException  # noqa: PLC0415 - light imports
     from confluent_kafka.admin import (  # type: ignore[attr-defined]  # noqa: PLC0415
-        AdminClient,
         ConfigResource,
     )
 
-    admin = AdminClient({"log_level": 0, **client})
+    from producer.admin import admin_client  # noqa: PLC0415
+
+    admin = admin_client(client)
     brokers = admin.list_topics(timeout=10).brokers
     asked = ConfigResource(ConfigResource.Type.BROKER, str(min(brokers)))
     version = ""

@@ -114,6 +114,10 @@ def _of_redis(error: BaseException) -> Failure:
 def _of_kafka(error: BaseException) -> Failure:
     cause = error.args[0] if error.args else error
     why = cause.str() if hasattr(cause, "str") else str(cause)
+    if hasattr(cause, "name") and cause.name().endswith("_AUTHORIZATION_FAILED"):
+        from producer.permission import PERMISSIONS_FIX  # noqa: PLC0415 - light imports
+
+        return Failure("Kafka denies a permission", why=why, fix=PERMISSIONS_FIX, code=UNREACHABLE)
     if hasattr(cause, "name") and cause.name() == "_INVALID_ARG":
         return Failure(
             "a setting of Kafka's client is wrong",

@@ -45,12 +45,58 @@ class WantedTopic(msgspec.Struct, frozen=True, kw_only=True):
     config: dict[str, str] = {}
 
 
+def judge_failure(why: str) -> Finding:
+    """Kafka answered at first, and then denied or failed a request: the rest was not looked at."""
+    denied = "permission" in why
+    return Finding(
+        check="kafka",
+        level="problem",
+        found=f"{why}; what comes after it was not looked at",
+        fix="grant it (kafka-acls --add); SECURITY.md has a table of what each role needs"
+        if denied
+        else "start the brokers that are gone, or see in their logs why they do not answer",
+    )
+
+
+def judge_silent_broker(address: str) -> Finding:
+    """A broker that the cluster counts among its own, and that cannot be reached from here."""
+    return Finding(
+        check="kafka",
+        level="problem",
+        found=f"broker {address} does not answer: what it serves is neither written nor watched",
+        fix="start it, or set its advertised.listeners to an address that this machine reaches",
+    )
+
+
+def judge_hidden(topic: str, why: str) -> Finding:
+    """A topic that this client may not see: whether it exists is unknown."""
+    return Finding(
+        check=f"topic {topic}",
+        level="problem",
+        found=why,
+        fix="grant it (kafka-acls --add); SECURITY.md has a table of what each role needs",
+    )
+
+
+class Copies(msgspec.Struct, frozen=True, kw_only=True):
+    """The replicas of a topic's partitions: the fewest of one, and the partitions that lack some.
+
+    ``lacking`` are partitions with a replica that is not in sync, ``leaderless`` those that no
+    broker serves, ``absent`` the brokers whose replicas these are.
+    """
+
+    replicas: int = 1
+    lacking: tuple[int, ...] = ()
+    leaderless: tuple[int, ...] = ()
+    absent: tuple[int, ...] = ()
+
+
 def judge_topic(
     wanted: WantedTopic,
     partitions: int | None,
     config: Mapping[str, str] | None,
     *,
-    replicas: int = 1,
+    copies: Copies | None = None,
     brokers: int = 1,
 ) -> Finding:
     """Whether a topic is as the registry says.  ``None`` partitions: there is none.
@@ -61,6 +107,9 @@ def judge_topic(
     check = f"topic {wanted.name}"
     if partitions is None:
         return Finding(check=check, level="problem", found="missing", fix="driftline topics create")
+    unwell = None if copies is None else _judge_replicas(check, copies)
+    if unwell is not None:
+        return unwell
     wrong = {
         name: (value, config[name])
         for name, value in wanted.config.items()
@@ -75,6 +124,7 @@ def judge_topic(
             found=text,
             fix=f"kafka-configs --alter --topic {wanted.name} --add-config {changes}",
         )
+    replicas = 1 if copies is None else copies.replicas
     unsafe = _judge_copies(check, wanted.name, config, replicas=replicas, brokers=brokers)
     if unsafe is not None:
         return unsafe
@@ -87,6 +137,20 @@ def judge_topic(
             "partitions and copies the references of the models that move",
         )
     return Finding(check=check, level="ok", found=f"{partitions} partitions")
+
+
+def _judge_replicas(check: str, copies: Copies) -> Finding | None:
+    """Whether brokers that hold replicas are gone or behind; ``None``: all are in sync."""
+    if not (copies.lacking or copies.leaderless):
+        return None
+    named = "broker " + ", ".join(map(str, copies.absent))
+    fix = f"start {named}, or see in its log why it does not keep up"
+    if copies.leaderless:
+        which = ", ".join(map(str, copies.leaderless))
+        found = f"no broker serves partition {which}: nothing is written or watched there"
+        return Finding(check=check, level="problem", found=found, fix=fix)
+    found = f"{len(copies.lacking)} partitions lack a replica in sync, on {named}"
+    return Finding(check=check, level="warning", found=found, fix=fix)
 
 
 def _judge_copies(

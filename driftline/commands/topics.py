@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 import typer
 
 from driftline.commands.connection import connect_redis, load_settings
-from driftline.commands.failure import USAGE, Failure
+from driftline.commands.failure import UNREACHABLE, USAGE, Failure
 from driftline.commands.options import Bootstrap, Config, Json, Prefix, RedisUrl
 from driftline.commands.output import write_json, write_line
 
@@ -140,6 +140,7 @@ def grow(
     """
     from driftline import topic_growth, topic_registry  # noqa: PLC0415 - light imports
     from driftline.commands.status import read_monitors  # noqa: PLC0415
+    from producer.permission import PERMISSIONS_FIX  # noqa: PLC0415
 
     settings = load_settings(
         config, bootstrap_servers=bootstrap_servers, redis_url=redis_url, prefix=prefix
@@ -147,6 +148,12 @@ def grow(
     topic, client = settings.topics.events, settings.kafka.client()
     before = topic_registry.existing_topics(client).get(topic)
     if before is None:
+        hidden = topic_registry.hidden_topics(client, [topic])
+        if hidden:
+            raise Failure(
+                "Kafka denies a permission", why=hidden[topic], fix=PERMISSIONS_FIX,
+                code=UNREACHABLE,
+            )  # fmt: skip
         raise Failure(f"there is no topic {topic}", fix="driftline topics create")
     wanted = before if partitions is None else partitions
     if wanted < before:
@@ -202,7 +209,7 @@ def growth_lines(topic: str, growth: Growth, *, dry_run: bool) -> list[str]:
     ]
     if not growth.untold and not growth.copies:
         lines.append("  nothing to do: every partition knows, and every reference is there")
-    elif after != growth.before:
+    elif growth.moved:
         lines.append("  labels of predictions made before the move join none: they are counted as "
                      "label_prediction_elsewhere")  # fmt: skip
     return lines

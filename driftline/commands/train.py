@@ -55,6 +55,8 @@ def train(
             fix="give --model and --factory, or [trainer.factories] in driftline.toml",
             code=USAGE,
         )
+    from producer.permission import refuse_missing  # noqa: PLC0415 - light imports
+    from stream_monitor.presence import group_of, monitor_group  # noqa: PLC0415
     from stream_monitor.runtime.logs import configure  # noqa: PLC0415
     from trainer.runtime.lock import TrainerRuns, only_trainer  # noqa: PLC0415
     from trainer.runtime.trainer import Trainer  # noqa: PLC0415
@@ -62,6 +64,17 @@ def train(
 
     refuse_wrong_factories(bench.factories)
     wait_for_kafka(bench.kafka.client(), REACH_S)
+    topics = bench.topics
+    refuse_missing(
+        bench.kafka.client(),
+        topics={
+            topics.events: ("Read", "Write"),
+            topics.alerts: ("Read", "Write"),
+            topics.retrain: ("Write",),
+            topics.models: ("Read", "Write"),
+        },
+        groups={group_of(bench.prefix): ("Read",), monitor_group(bench.prefix): ("Describe",)},
+    )
     configure()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

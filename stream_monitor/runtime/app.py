@@ -12,8 +12,10 @@ from typing import Any, Final, cast
 
 import faust
 import structlog
+from confluent_kafka import KafkaException
 from faust.app.base import BootStrategy
 
+from producer.permission import PERMISSIONS_FIX, is_denied
 from producer.routing import METADATA_MS
 from stream_monitor.ingest.records import RecordBatch
 from stream_monitor.runtime import transactions
@@ -130,6 +132,9 @@ class MonitorApp(faust.App):
             self.failure = error
             if isinstance(error, WrongStore):  # it says what to do
                 log.critical(str(error))
+            elif isinstance(error, KafkaException) and is_denied(error.args[0]):
+                why = error.args[0].str()
+                log.critical("Kafka denies a permission", why=why, fix=PERMISSIONS_FIX)
             else:
                 log.critical("failed", error=repr(error), exc_info=error)
             end_after(STOP_S)

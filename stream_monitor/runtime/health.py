@@ -17,6 +17,7 @@ import msgspec
 import structlog
 from confluent_kafka import KafkaException
 
+from producer.permission import is_denied
 from stream_monitor.contracts import HEALTH_CE_TYPE
 from stream_monitor.health import Health, PartitionSign, Problem, changes
 from stream_monitor.presence import last_seen
@@ -101,7 +102,13 @@ class HealthWatch:
 
     def _trainer_ms(self) -> int | None:
         n_partitions = self._publisher.partitions(self._alerts, ASK_S)
-        seen = last_seen(self._client, self._prefix, self._alerts, n_partitions)
+        try:
+            seen = last_seen(self._client, self._prefix, self._alerts, n_partitions)
+        except KafkaException as error:
+            if is_denied(error.args[0]):
+                log.warning("cannot see whether a trainer is alive", why=error.args[0].str())
+                return None
+            raise
         return None if seen is None else seen.presence.time_ms
 
     def _held(self, partitions: Collection[int]) -> list[int]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Final
 
 import structlog
 
@@ -28,6 +29,36 @@ def _escaped(
         name: printable(value) if isinstance(value, str) and name != "exception" else value
         for name, value in event.items()
     }
+
+
+REPEAT_S: Final = 10.0
+"""While a broker is gone aiokafka says so about fifty times a second."""
+
+
+class RareRepeats(logging.Filter):
+    """Passes a message of aiokafka once in `REPEAT_S`; those of others always.
+
+    >>> of = lambda name, at_s: logging.makeLogRecord({"name": name, "msg": "m", "created": at_s})
+    >>> rare = RareRepeats()
+    >>> [rare.filter(of("aiokafka.conn", at_s)) for at_s in (0.0, 1.0, 10.0)]
+    [True, False, True]
+    >>> [rare.filter(of("driftline", at_s)) for at_s in (0.0, 1.0)]
+    [True, True]
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._passed_s: dict[object, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is logged."""
+        if not record.name.startswith("aiokafka"):
+            return True
+        what = (record.name, record.msg)
+        if record.created - self._passed_s.get(what, -REPEAT_S) < REPEAT_S:
+            return False
+        self._passed_s[what] = record.created
+        return True
 
 
 def configure(level: str = "INFO") -> None:
@@ -54,6 +85,7 @@ def configure(level: str = "INFO") -> None:
             ],
         )
     )
+    handler.addFilter(RareRepeats())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from producer.events import MAX_RECORD_BYTES
+from producer.permission import explained_denial
 from producer.routing import METADATA_MS
 
 Headers: TypeAlias = list[tuple[str, str | bytes | None]]
@@ -35,7 +36,7 @@ class Publisher:
     """An idempotent producer whose acknowledgements are futures of the running loop."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        self._loop = asyncio.get_running_loop()
+        self._loop, self._client = asyncio.get_running_loop(), config
         self._producer = Producer({**config, **PUBLISHER_DEFAULTS})
         # a deque: callbacks append in another thread while the loop takes from the other end
         self._answered: deque[tuple[asyncio.Future[None], KafkaError | None]] = deque()
@@ -59,6 +60,8 @@ class Publisher:
         acknowledged: asyncio.Future[None] = self._loop.create_future()
 
         def delivered(error: KafkaError | None, _message: Message) -> None:
+            if error is not None:
+                error = explained_denial(error, "Write", f"topic {topic}", self._client)
             self._answered.append((acknowledged, error))
 
         while True:
@@ -84,7 +87,8 @@ class Publisher:
         """
         found = self._producer.list_topics(topic, timeout=timeout_s).topics[topic]
         if found.error is not None:
-            raise KafkaException(found.error)
+            resource = f"topic {topic}"
+            raise KafkaException(explained_denial(found.error, "Describe", resource, self._client))
         return len(found.partitions)
 
     async def close(self, timeout_s: float = 5.0) -> int:

@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from producer.events import EVENT_OF_CE_TYPE
 from producer.headers import headers_of
+from producer.permission import explained_denial
 from stream_monitor.ingest.records import LogRecord, RecordBatch, Sent
 
 _KINDS: Final = {name.encode(): name for name in EVENT_OF_CE_TYPE}
@@ -209,6 +210,9 @@ class LogReader:
     def _trouble(self, partition: int, error: KafkaError) -> list[Trouble]:
         if error.fatal():
             raise KafkaException(error)
+        if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            topic = f"topic {self._topic}"
+            raise KafkaException(explained_denial(error, "Read", topic, self._config))
         reading = self._readings.get(partition)
         if reading is None:
             return []

@@ -13,8 +13,9 @@ from typing import Any, Final, NamedTuple
 
 import structlog
 from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 
+from producer.admin import admin_client
 from stream_monitor.web.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -43,7 +44,7 @@ def ends_of(client: Mapping[str, Any], topic: str, partitions: Iterable[int]) ->
     Raises:
         KafkaException: a broker does not answer within five seconds, or does not know the request.
     """
-    admin = AdminClient({"log_level": 0, **client})
+    admin = admin_client(client)
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
     asked = {TopicPartition(topic, p): latest for p in partitions}
     if not asked:

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from confluent_kafka import KafkaException
 from faust.transport.drivers import aiokafka as driver
 
 from producer.failpoint import failpoint
+from producer.permission import is_denied
 from stream_monitor.ingest.records import RecordBatch
 
 if TYPE_CHECKING:
@@ -71,7 +73,13 @@ class LogConsumer(driver.Consumer):
         if not self.flow_active or not len(rooms.partitions):
             await asyncio.sleep(IDLE_S)
             return
-        batches, troubles = await rooms.reader.read()
+        try:
+            batches, troubles = await rooms.reader.read()
+        except KafkaException as error:
+            if not is_denied(error.args[0]):
+                raise
+            await self.monitor.fail(error)  # Faust would log a traceback
+            return
         for trouble in troubles:
             await rooms.on_trouble(trouble)
         for batch in batches:

@@ -10,7 +10,9 @@ import faust
 import structlog
 from confluent_kafka import KafkaError, KafkaException
 
+from producer.permission import PERMISSIONS_FIX, refuse_missing
 from producer.reach import reached
+from stream_monitor.presence import group_of
 from stream_monitor.runtime.app import STOP_S, MonitorApp, end_after
 from stream_monitor.runtime.credentials import faust_credentials
 from stream_monitor.runtime.logs import configure
@@ -128,6 +130,19 @@ def _check_kafka(settings: Settings) -> int | list[str]:
         log.critical("Kafka does not answer, or refused", at=at, error=why.str())
         return UNREACHABLE
     topics = settings.topics
+    try:
+        refuse_missing(
+            settings.kafka.client(),
+            topics={
+                topics.events: ("Read", "Write"),
+                topics.alerts: ("Write",),
+                topics.dead_letters: ("Write",),
+            },
+            groups={topics.group: ("Read",), group_of(topics.prefix): ("Describe",)},
+        )
+    except KafkaException as error:
+        log.critical("Kafka denies a permission", why=error.args[0].str(), fix=PERMISSIONS_FIX)
+        return UNREACHABLE
     missing = [t for t in (topics.events, topics.alerts, topics.dead_letters) if t not in known]
     if missing:
         fix = f"driftline topics create --prefix {topics.prefix}"

@@ -8,6 +8,7 @@ import pytest
 from driftline.commands.findings import (
     MAX_EPISODES,
     SILENT_MS,
+    Copies,
     Finding,
     Standing,
     TrainerSeen,
@@ -80,10 +81,24 @@ def test_copies_are_safe_and_one_broker_may_be_down(
     replicas: int, brokers: int, least: str, level: str
 ) -> None:
     config = {"min.insync.replicas": least}
-    found = judge_topic(LOG, 4, config, replicas=replicas, brokers=brokers)
+    found = judge_topic(LOG, 4, config, copies=Copies(replicas=replicas), brokers=brokers)
 
     assert found.level == level
     assert bool(found.fix) == (level == "warning")
+
+
+def test_a_broker_that_is_gone_is_named_with_what_lacks_it() -> None:
+    config = {"min.insync.replicas": "2"}
+    one_gone = Copies(replicas=3, lacking=(0, 1), absent=(2,))
+    no_leader = Copies(replicas=3, lacking=(0, 1), leaderless=(1,), absent=(2, 3))
+    lacks = judge_topic(LOG, 4, config, copies=one_gone, brokers=2)
+    stands = judge_topic(LOG, 4, config, copies=no_leader, brokers=1)
+
+    assert lacks.level == "warning"
+    assert lacks.found == "2 partitions lack a replica in sync, on broker 2"
+    assert stands.level == "problem"
+    assert "no broker serves partition 1" in stands.found
+    assert "start broker 2, 3" in stands.fix
 
 
 @pytest.mark.parametrize(

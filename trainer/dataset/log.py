@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from producer.codec import RefusedRecord, decode
 from producer.events import InferenceEvent, Label
 from producer.headers import kind_of
+from producer.permission import explained_denial, is_of_unused_group
 from trainer.dataset.collect import Collector
 from trainer.decision.ranges import OffsetRange
 
@@ -56,7 +57,7 @@ class Reading:
         self.collector = collector
         self.read = 0
         self.refused = 0
-        self._topic = topic
+        self._client, self._topic = client, topic
         self._ends = {part.partition: part.end for part in ranges}
         self._starts = {part.partition: part.start for part in ranges}
         self._next: dict[int, int] = {}
@@ -132,8 +133,11 @@ class Reading:
         """One message; ``told`` are partitions of which this turn has heard an error before."""
         partition, offset = message.partition(), message.offset()
         error = message.error()
+        if error is not None and is_of_unused_group(error):
+            return
         if error is not None and error.code() != KafkaError._BAD_COMPRESSION:  # noqa: SLF001 - its public name
-            raise KafkaException(error)
+            topic = f"topic {self._topic}"
+            raise KafkaException(explained_denial(error, "Read", topic, self._client))
         if partition is None or offset is None or partition not in self._open:
             return
         if error is not None:

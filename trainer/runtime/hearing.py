@@ -13,6 +13,7 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
 from producer.headers import kind_of
+from producer.permission import explained_denial
 from stream_monitor.contracts import ENDED, HEALTH_CE_TYPE, REJECTED, DriftAlert
 from trainer.contracts import Step
 from trainer.dataset.log import partitions_of_topic, plain_consumer
@@ -65,7 +66,7 @@ class AlertReader:
     def __init__(
         self, client: Mapping[str, Any], topic: str, start: Mapping[int, int], group: str
     ) -> None:
-        self._topic = topic
+        self._client, self._topic, self._group = client, topic, group
         self._consumer = plain_consumer(client, group_id=group, auto_offset_reset="error")
         try:
             numbers = partitions_of_topic(self._consumer, topic)
@@ -86,7 +87,9 @@ class AlertReader:
                 self._begin_at_earliest(partition)
                 continue
             if error is not None:
-                raise KafkaException(error)
+                of_group = error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
+                resource = f"group {self._group}" if of_group else f"topic {self._topic}"
+                raise KafkaException(explained_denial(error, "Read", resource, self._client))
             if partition is None or offset is None:
                 continue
             alert = None

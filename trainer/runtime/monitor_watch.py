@@ -6,15 +6,23 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
+import structlog
+from confluent_kafka import KafkaError, KafkaException
 
+from producer.admin import admin_client
+from producer.permission import explained_denial
 from stream_monitor.contracts import HEALTH_CE_TYPE, HealthPhase
 from stream_monitor.health import Problem, no_worker
 from trainer.jobs import Letter
 
-EMPTY_S: Final = 60.0
-"""A group without a member for so long has no worker: a restart takes less."""
+log = structlog.get_logger(__name__)
+
+EMPTY_S: Final = 25.0
+"""A group without a member for so long has no worker: a restart takes less.
+
+A killed member stays for the session timeout (10 s), and the trainer looks every 15 s, so the event
+is published within a minute.
+"""
 _TIMEOUT_S: Final = 3.0
 
 
@@ -26,15 +34,23 @@ class MonitorWatch:
         self._events, self._alerts = events, alerts
         self._empty_since: tuple[float, int] | None = None
         self._open: Problem | None = None
+        self._failure = ""
+
+    @property
+    def problem(self) -> Problem | None:
+        """That no worker is alive, while it is so."""
+        return self._open
 
     def look(self, now_s: float, now_ms: int) -> list[Letter]:
         """Ask Kafka; gives what is to be published.  Who does not answer is asked next time."""
         try:
-            admin = AdminClient({"log_level": 0, **self._client})
+            admin = admin_client(self._client)
             asked = admin.describe_consumer_groups([self._group], request_timeout=_TIMEOUT_S)
             n_members = len(asked[self._group].result(2 * _TIMEOUT_S).members)
-        except (KafkaException, TimeoutError):
+        except (KafkaException, TimeoutError) as error:
+            self._note_failure(error)
             return []
+        self._failure = ""
         return self.observe(n_members, now_s, now_ms)
 
     def observe(self, n_members: int, now_s: float, now_ms: int) -> list[Letter]:
@@ -47,6 +63,17 @@ class MonitorWatch:
             return []
         self._open = no_worker(self._group, self._events, since_ms)
         return [self._letter(self._open, "started", now_ms)]
+
+    def _note_failure(self, error: Exception) -> None:
+        """Say once why Kafka does not say whether a worker is alive."""
+        why = str(error) or type(error).__name__
+        cause = error.args[0] if error.args else None
+        if isinstance(cause, KafkaError):
+            resource = f"group {self._group}"
+            why = explained_denial(cause, "Describe", resource, self._client).str()
+        if why != self._failure:
+            log.warning("cannot see whether a worker of the monitor is alive", why=why)
+        self._failure = why
 
     def _letter(self, problem: Problem, phase: HealthPhase, now_ms: int) -> Letter:
         event = problem.event(phase, now_ms)

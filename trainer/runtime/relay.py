@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from producer.events import MAX_RECORD_BYTES
 from producer.failpoint import failpoint
+from producer.permission import explained_denial
 from producer.writer import Undelivered
 from trainer.jobs import Database, Letter, ready, sent
 
@@ -23,7 +24,7 @@ class Relay:
     """One for a database.  A crash between acknowledgement and note repeats a letter by its id."""
 
     def __init__(self, client: Mapping[str, Any], database: Database) -> None:
-        self._database = database
+        self._client, self._database = client, database
         self._producer = Producer(
             {
                 "log_level": 0,
@@ -68,9 +69,10 @@ class Relay:
         """Send in order; why not all arrived."""
         failures: list[str] = []
 
-        def note(error: KafkaError | None, _message: Message) -> None:
+        def note(error: KafkaError | None, message: Message) -> None:
             if error is not None:
-                failures.append(error.str())
+                topic = f"topic {message.topic()}"
+                failures.append(explained_denial(error, "Write", topic, self._client).str())
 
         try:
             for letter in letters:

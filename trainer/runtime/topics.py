@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import structlog
 from confluent_kafka import KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient
 
+from producer.admin import admin_client
 from trainer.contracts import Step
 from trainer.jobs import Job, active_jobs, move, put
 from trainer.jobs.topics import forget_positions, set_topic_id, topic_id_of
@@ -29,8 +29,9 @@ _CANCELLED: Final[Step] = "refused"
 
 def topic_ids(client: Mapping[str, Any], topics: list[str]) -> dict[str, str]:
     """The id of each topic, as far as the broker says it within five seconds."""
-    admin = AdminClient({"log_level": 0, **client})
-    asked = admin.describe_topics(TopicCollection(topics), request_timeout=DESCRIBE_S)
+    asked = admin_client(client).describe_topics(
+        TopicCollection(topics), request_timeout=DESCRIBE_S
+    )
     found = {}
     for topic, answer in asked.items():
         try:

@@ -187,6 +187,7 @@ class Trainer:
         if now_s - self._looked_s >= LOOK_S:
             self._looked_s = now_s
             self._publish(self._monitor.look(now_s, _wall_ms()))
+            self.metrics.see(self._monitor.problem)
             if self._topics_are_new():
                 self._alerts.close()
                 self._alerts = self._reader()

@@ -12,6 +12,8 @@ from typing import Any, Final
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
+from stream_monitor.health import Problem
+
 DEFAULT_PORT: Final = 8785
 N_PORTS: Final = 100
 """How many ports from the default on are tried."""
@@ -32,9 +34,19 @@ class TrainerMetrics:
         self.active = self._gauge("jobs_active", "Jobs that are not done", "state")
         self.lag = self._gauge("alerts_lag", "Alerts not received yet", "partition")
         self.unsent = self._gauge("events_unsent", "1 while events wait for Kafka to take them")
+        self._problems = Gauge(
+            "driftline_health_problem", "1 while this trainer sees the problem",
+            ["kind", "subject"], registry=self.registry,
+        )  # fmt: skip
         self._turned_s = time.monotonic()
         since = self._gauge("loop_age_seconds", "Seconds since the loop turned last")
         since.set_function(self.loop_age_s)
+
+    def see(self, problem: Problem | None) -> None:
+        """Export what is wrong with the workers of the monitor; ``None``: nothing."""
+        self._problems.clear()
+        if problem is not None:
+            self._problems.labels(problem.kind, problem.subject).set(1)
 
     def turned(self) -> None:
         """The loop has turned."""

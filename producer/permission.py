@@ -1,0 +1,107 @@
+"""Permissions of Kafka: which one is missing, on what, and for whom.
+
+A broker says no more than "Topic authorization failed".  Who asked knows the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, Final, TypeAlias
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+
+from producer.admin import admin_client
+
+Needs: TypeAlias = Mapping[str, Sequence[str]]
+"""Operations, by the name of a topic or group."""
+ASK_S: Final = 5.0
+PERMISSIONS_FIX: Final = (
+    "grant it (kafka-acls --add); SECURITY.md has a table of what each role needs"
+)
+
+_DENIALS: Final = (
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+)
+
+
+def is_denied(error: KafkaError) -> bool:
+    """Whether Kafka denies a permission."""
+    return error.code() in _DENIALS
+
+
+def explained_denial(
+    error: KafkaError, operation: str, resource: str, client: Mapping[str, Any]
+) -> KafkaError:
+    """The same error, with the permission, the resource and the principal, where it is a denial.
+
+    >>> from confluent_kafka import KafkaError
+    >>> error = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
+    >>> explained_denial(error, "Write", "topic t", {"sasl.username": "scorer"}).str()
+    'User:scorer has no permission Write on topic t'
+    """
+    if not is_denied(error):
+        return error
+    return KafkaError(error.code(), _sentence(operation, resource, client))
+
+
+def _sentence(operation: str, resource: str, client: Mapping[str, Any]) -> str:
+    user = client.get("sasl.username")
+    who = "this client" if user is None else f"User:{user}"
+    return f"{who} has no permission {operation} on {resource}"
+
+
+def refuse_missing(
+    client: Mapping[str, Any], *, topics: Needs, groups: Needs | None = None
+) -> None:
+    """Check at the start of a process that it has the permissions it needs, by topic and group.
+
+    A topic or group that does not exist, and a broker that does not answer such a question, pass.
+
+    Raises:
+        KafkaException: the text names each permission that is missing, its topic, the principal.
+    """
+    admin = admin_client(client)
+    asked_topics = admin.describe_topics(
+        TopicCollection(list(topics)), include_authorized_operations=True, request_timeout=ASK_S
+    )
+    asked_groups = (
+        admin.describe_consumer_groups(
+            list(groups), include_authorized_operations=True, request_timeout=ASK_S
+        )
+        if groups
+        else {}
+    )
+    missing: list[str] = []
+    for kind, needs, asked in (("topic", topics, asked_topics), ("group", groups, asked_groups)):
+        for name, answer in asked.items():
+            lacks = _lacking(answer, (needs or {})[name])
+            missing += [_sentence(operation, f"{kind} {name}", client) for operation in lacks]
+    if missing:
+        code = KafkaError.TOPIC_AUTHORIZATION_FAILED
+        raise KafkaException(KafkaError(code, "; ".join(missing)))
+
+
+def _lacking(answer: Future[Any], needed: Sequence[str]) -> list[str]:
+    """Which of the operations the answer of Kafka does not allow; without an answer none."""
+    try:
+        allowed = answer.result(2 * ASK_S).authorized_operations
+    except TimeoutError:
+        return []
+    except KafkaException as error:
+        return list(needed) if is_denied(error.args[0]) else []  # each one implies Describe
+    if allowed is None:
+        return []
+    names = {operation.name for operation in allowed}
+    return [operation for operation in needed if operation.upper() not in names]
+
+
+def is_of_unused_group(error: KafkaError) -> bool:
+    """Whether a reader that neither joins its group nor commits may pass over the error.
+
+    librdkafka looks for the coordinator of a group as soon as there is a name for one.
+    """
+    return error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED

@@ -1,0 +1,194 @@
+"""Each role works with the permissions of SECURITY.md's table, and names one that is missing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from driftline.serving import ChampionModel
+from producer.events import Event
+from producer.logger import InferenceLogger
+from tests.integration.monitor_stage import MODELS, Stage, log_of, until
+from tests.integration.permitted_kafka import Permission, PermittedKafka, permitted_kafka
+from tests.integration.trainer_stage import MODEL, N_AFTER, N_BEFORE
+from tests.integration.trainer_stage import Stage as TrainerStage
+
+pytestmark = pytest.mark.kafka
+
+SUFFIX: Final = {
+    "events": "events.v1", "alerts": "alerts.v1", "dead-letters": "dead-letters.v1",
+    "retrain": "retrain.v1", "models": "models.v1",
+}  # fmt: skip
+OPERATION: Final = {"R": "Read", "W": "Write", "D": "Describe"}
+ROLES: Final = {
+    "scorer": {"events": "WD"},
+    "server": {"models": "RD"},
+    "monitor": {"events": "RWD", "alerts": "WD", "dead-letters": "WD"},
+    "trainer": {"events": "RWD", "alerts": "RWD", "retrain": "WD", "models": "RWD"},
+    "reader": dict.fromkeys(SUFFIX, "RD"),
+    "operator": {**dict.fromkeys(SUFFIX, "RD"), "events": "RWD", "models": "RWD"},
+}
+"""The table of SECURITY.md."""
+GROUPS: Final = {
+    "monitor": {"monitor": "Read", "trainer": "Describe"},
+    "trainer": {"trainer": "Read", "monitor": "Describe"},
+    "reader": {"trainer": "Describe"},
+}
+
+
+@pytest.fixture(scope="module")
+def kafka(kafka_from_jars: None) -> Iterator[PermittedKafka]:  # noqa: ARG001 - it must be there
+    with permitted_kafka(ROLES) as permitted:
+        yield permitted
+
+
+@pytest.fixture
+def stage(kafka: PermittedKafka, redis_url: str) -> Iterator[Stage]:
+    made = Stage(kafka.open_at, redis_url)
+    yield made
+    made.close()
+
+
+def granted(kafka: PermittedKafka, role: str, prefix: str) -> None:
+    """Grant what the table says, for topics of this prefix."""
+    kafka.grant(role, [
+        Permission(OPERATION[letter], f"{prefix}.{SUFFIX[topic]}")
+        for topic, letters in ROLES[role].items() for letter in letters
+    ] + [
+        Permission(operation, f"{prefix}.{group}", group=True)
+        for group, operation in GROUPS.get(role, {}).items()
+    ])  # fmt: skip
+
+
+def environment(kafka: PermittedKafka, role: str, stage_prefix: str) -> dict[str, str]:
+    return {
+        "DRIFTLINE_KAFKA__BOOTSTRAP_SERVERS": kafka.address,
+        "DRIFTLINE_KAFKA__LIBRDKAFKA": json.dumps(kafka.login(role)),
+        "DRIFTLINE_TOPICS__PREFIX": stage_prefix,
+    }
+
+
+def command(settings: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "driftline", *arguments],
+        env={**os.environ, **settings}, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def test_a_monitor_a_logger_and_a_reader_need_no_more_than_the_table(
+    kafka: PermittedKafka, stage: Stage
+) -> None:
+    for role in ("scorer", "monitor", "reader"):
+        granted(kafka, role, stage.prefix)
+    log: list[Event | bytes] = list(log_of(MODELS[0], 1, 300))
+    monitor = stage.start(**environment(kafka, "monitor", stage.prefix))
+    stage.produce(MODELS[0], log)
+    with InferenceLogger(
+        kafka.address, model="m", version="1", topic_prefix=stage.prefix,
+        librdkafka=kafka.login("scorer"),
+    ) as logger:  # fmt: skip
+        for number in range(10):
+            logger.log(features={"x": number}, prediction=0.5)
+    assert logger.counters().delivered == 10
+    until(lambda: stage.drained(len(log) + 10), "all is read and the outbox is out")
+    reads = {
+        **environment(kafka, "reader", stage.prefix), "DRIFTLINE_REDIS__URL": stage.redis_url,
+    }  # fmt: skip
+    for asked in ("status", "doctor", "alerts list", "audit m", "coverage", "dead-letters show"):
+        said = command(reads, *asked.split())
+        assert "permission" not in said.stdout + said.stderr, said.stdout + said.stderr
+        assert said.returncode == 0, said.stdout + said.stderr
+    monitor.terminate()
+    assert monitor.wait(60) == 0
+
+
+def test_a_trainer_retrains_and_a_server_swaps_with_the_permissions_of_the_table(
+    kafka: PermittedKafka, tmp_path: Path
+) -> None:
+    stage = TrainerStage(kafka.open_at, tmp_path / "home")
+    for role in ("server", "trainer"):
+        granted(kafka, role, stage.prefix)
+    try:
+        with ChampionModel(
+            MODEL, bootstrap_servers=kafka.address, registry=stage.home / "registry",
+            topic_prefix=stage.prefix, librdkafka=kafka.login("server"),
+        ) as model:  # fmt: skip
+            assert model.wait(timeout_s=60).version == "1"
+            stage.publish(N_BEFORE, turned=False)
+            stage.publish(N_AFTER, turned=True)
+            stage.alert(1, partition=next(iter(stage.updates()))[0])
+            stage.start(**environment(kafka, "trainer", stage.prefix))  # type: ignore[arg-type]
+            until(lambda: model.current().version == "2", "the challenger serves")
+    finally:
+        stage.close()
+
+
+@pytest.mark.parametrize(
+    ("role", "operation", "topic", "arguments"),
+    [
+        ("monitor", "Read", "events", ("monitor",)),
+        ("monitor", "Write", "events", ("monitor",)),
+        ("monitor", "Write", "alerts", ("monitor",)),
+        ("monitor", "Write", "dead-letters", ("monitor",)),
+        ("reader", "Read", "events", ("audit", "m")),
+        ("reader", "Describe", "events", ("status",)),
+        ("reader", "Read", "alerts", ("alerts", "list")),
+        ("reader", "Read", "events", ("doctor",)),
+        ("operator", "Create", "events", ("topics", "create")),
+    ],
+)
+def test_a_missing_permission_is_named(
+    kafka: PermittedKafka, stage: Stage, role: str, operation: str, topic: str,
+    arguments: tuple[str, ...],
+) -> None:  # fmt: skip
+    granted(kafka, role, stage.prefix)
+    name = f"{stage.prefix}.{SUFFIX[topic]}"
+    prefix = stage.prefix
+    if operation == "Create":
+        prefix = f"{stage.prefix}-new"
+        name = f"{prefix}.{SUFFIX[topic]}"
+    kafka.deny(role, [Permission(operation, name)])
+    if operation == "Describe":  # who may read or write may describe
+        kafka.deny(role, [Permission(other, name) for other in ("Read", "Write")])
+    said = command(
+        {**environment(kafka, role, prefix), "DRIFTLINE_REDIS__URL": stage.redis_url}, *arguments
+    )
+
+    words = said.stdout + said.stderr
+    assert said.returncode == 4, words
+    assert f"User:{role} has no permission {operation} on topic {name}" in words
+    assert "SECURITY.md" in words
+    assert "Traceback" not in words
+
+
+def test_a_monitor_without_its_group_says_so(kafka: PermittedKafka, stage: Stage) -> None:
+    granted(kafka, "monitor", stage.prefix)
+    group = f"{stage.prefix}.monitor"
+    kafka.deny("monitor", [Permission("Read", group, group=True)])
+    said = command(
+        {**environment(kafka, "monitor", stage.prefix), "DRIFTLINE_REDIS__URL": stage.redis_url},
+        "monitor",
+    )
+    assert said.returncode == 4, said.stderr
+    assert f"User:monitor has no permission Read on group {group}" in said.stderr
+    assert "Traceback" not in said.stderr
+
+
+def test_events_that_may_not_be_written_are_counted_and_named(
+    kafka: PermittedKafka, stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    kafka.grant("scorer", [Permission("Describe", stage.topics.events)])
+    with InferenceLogger(
+        kafka.address, model="m", version="1", topic_prefix=stage.prefix,
+        librdkafka=kafka.login("scorer"),
+    ) as logger:  # fmt: skip
+        logger.log(features={"x": 1}, prediction=0.5)
+    assert logger.counters().dropped == {"topic_authorization_failed": 1}
+    assert f"no permission Write on topic {stage.topics.events}" in caplog.text
