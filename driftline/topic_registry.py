@@ -20,7 +20,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     PartitionMetadata,
 )
 
-from driftline.commands.findings import Copies, WantedTopic
+from driftline.commands.cluster_findings import Copies, WantedTopic
 from producer.admin import admin_client
 from producer.permission import explained_denial, is_denied
 from producer.reach import reached

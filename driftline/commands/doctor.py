@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import typer
 
-from driftline.commands import findings
+from driftline.commands import cluster_findings, findings
 from driftline.commands.connection import connect_redis, load_settings, without_password
 from driftline.commands.failure import UNREACHABLE
 from driftline.commands.findings import Finding
@@ -60,6 +60,8 @@ def examine(settings: Settings) -> tuple[list[Finding], int]:
     """All findings, and `UNREACHABLE` or 0.  What depends on what is down is left out."""
     from confluent_kafka import KafkaException  # noqa: PLC0415 - light imports
 
+    from producer.permission import is_denied  # noqa: PLC0415
+
     kafka, partitions = examine_kafka(settings)
     redis, client = examine_redis(settings)
     found = [*kafka, *redis]
@@ -69,7 +71,8 @@ def examine(settings: Settings) -> tuple[list[Finding], int]:
         for part in examine_topics(settings, client, partitions):
             found += part
     except KafkaException as error:
-        found.append(findings.judge_failure(error.args[0].str()))
+        cause = error.args[0]
+        found.append(cluster_findings.judge_failure(cause.str(), denied=is_denied(cause)))
         return found, UNREACHABLE
     return found, 0
 
@@ -117,16 +120,18 @@ def examine_kafka(settings: Settings) -> tuple[list[Finding], dict[str, int] | N
         text = f"{place} does not answer, or rejected the connection ({why})"
         return [Finding(check="kafka", level="problem", found=text, fix=fix)], None
     found = [Finding(check="kafka", level="ok", found=f"{place} answers, {broker_text(client)}")]
-    found += [findings.judge_silent_broker(each) for each in registry.silent_brokers(client)]
+    found += [
+        cluster_findings.judge_silent_broker(each) for each in registry.silent_brokers(client)
+    ]
     wanted = registry.load_registry(settings.topics.prefix)
     names = [topic.name for topic in wanted if topic.name in existing]
     configs = registry.topic_config(client, names) if names else {}
     copies, brokers = registry.replicas_of(client)
     hidden = registry.hidden_topics(client, [t.name for t in wanted if t.name not in existing])
     found += [
-        findings.judge_hidden(topic.name, hidden[topic.name])
+        cluster_findings.judge_hidden(topic.name, hidden[topic.name])
         if topic.name in hidden
-        else findings.judge_topic(
+        else cluster_findings.judge_topic(
             topic,
             existing.get(topic.name),
             configs.get(topic.name),

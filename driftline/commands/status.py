@@ -144,7 +144,8 @@ def placement_lines(placement: Mapping[str, Any]) -> list[str]:
         for model, (was, now) in placement["moved"].items()
     ]
     if placement["before"] is not None or lines:
-        was = "" if placement["before"] is None else f", {placement['before']} before"
+        unchanged = placement["before"] in (None, placement["partitions"])
+        was = "" if unchanged else f", {placement['before']} before"
         lines.insert(0, f"placement: {placement['partitions']} partitions{was}")
     return lines
 

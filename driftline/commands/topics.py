@@ -14,7 +14,7 @@ from driftline.commands.options import Bootstrap, Config, Json, Prefix, RedisUrl
 from driftline.commands.output import write_json, write_line
 
 if TYPE_CHECKING:
-    from driftline.commands.findings import WantedTopic
+    from driftline.commands.cluster_findings import WantedTopic
     from driftline.topic_growth import Growth
 
 app = typer.Typer(no_args_is_help=True, help="The topics driftline needs.")

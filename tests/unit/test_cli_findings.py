@@ -5,20 +5,18 @@ from typing import Any
 import msgspec
 import pytest
 
+from driftline.commands.cluster_findings import Copies, WantedTopic, judge_topic
 from driftline.commands.findings import (
     MAX_EPISODES,
     SILENT_MS,
-    Copies,
     Finding,
     Standing,
     TrainerSeen,
-    WantedTopic,
     judge_dead_letters,
     judge_episodes,
     judge_partition,
     judge_redis,
     judge_routing,
-    judge_topic,
     judge_trainer,
     judge_workers,
     lines_of,

@@ -12,12 +12,16 @@ from stream_monitor.contracts import HEALTH_CE_TYPE, HealthEvent
 from stream_monitor.health import STALE_S, TRAINER_SILENT_S, Health, PartitionSign
 from stream_monitor.presence import Presence, Seen
 from stream_monitor.runtime import health as watching
+from stream_monitor.runtime.health import LOOK_EVERY_S as WORKERS_LOOK_S
 from stream_monitor.runtime.health import HealthWatch, health_key
 from stream_monitor.runtime.partitions import Partitions
+from stream_monitor.settings import Settings
 from stream_monitor.state.memory_store import InMemoryStateStore
 from stream_monitor.state.redis_store import partition_key
 from stream_monitor.web.metrics import Metrics
 from trainer.runtime.monitor_watch import EMPTY_S, MonitorWatch
+from trainer.runtime.trainer import LOOK_S as TRAINER_LOOKS_S
+from trainer.runtime.web import TrainerMetrics
 
 ALIVE, TOPIC = PartitionSign("e", 1_000), "p.events.v1"
 
@@ -130,3 +134,22 @@ def test_the_trainer_says_that_no_worker_lives_and_that_one_does_again() -> None
         ("started", "no_worker", 110), ("resolved", "no_worker", 110),
     ]  # fmt: skip
     assert events[0].fix == "start a worker: driftline monitor"
+
+
+def test_the_trainers_metrics_name_that_no_worker_lives() -> None:
+    watch, metrics = MonitorWatch({}, "p.monitor", TOPIC, "p.alerts.v1"), TrainerMetrics()
+    line = b'driftline_health_problem{kind="no_worker",subject="p.monitor"} 1.0'
+    watch.observe(0, 0.0, 100)
+    watch.observe(0, 1.0 + EMPTY_S, 101)
+    metrics.see(watch.problem)
+    assert line in metrics.text()
+    watch.observe(1, 2.0 + EMPTY_S, 102)
+    metrics.see(watch.problem)
+    assert line not in metrics.text()
+
+
+def test_a_dead_worker_or_trainer_is_reported_within_a_minute() -> None:
+    session_s = Settings().kafka.session_timeout_s
+    assert session_s + EMPTY_S + TRAINER_LOOKS_S <= 60
+    assert TRAINER_SILENT_S + WORKERS_LOOK_S <= 60
+    assert STALE_S + WORKERS_LOOK_S <= 60
