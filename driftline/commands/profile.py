@@ -204,7 +204,7 @@ def send(
         announce(
             settings.kafka.bootstrap_servers,
             made,
-            prefix=settings.topics.prefix,
+            topic_prefix=settings.topics.prefix,
             shards=shards,
             librdkafka=settings.kafka.librdkafka,
         )

@@ -100,7 +100,7 @@ def main() -> None:
         print("\n".join(stack.describe()), flush=True)
         client = {"bootstrap.servers": stack.bootstrap_servers}
         topic_registry.create_topics(client, topic_registry.load_registry(prefix))
-        announce(stack.bootstrap_servers, workload.profile(), prefix=prefix)
+        announce(stack.bootstrap_servers, workload.profile(), topic_prefix=prefix)
         workload.write(stack.bootstrap_servers, prefix, n)
         for turn in range(chosen.rounds):
             rates["driftline"].append(driftline_rate(stack, prefix, n))

@@ -128,7 +128,7 @@ def test_drift_is_found_though_the_model_moves_meanwhile(
     )  # fmt: skip
     stage.start(DRIFTLINE_WEB__ENABLED="true", DRIFTLINE_WEB__PORT=str(port))
     until(lambda: owns(port, 2), "both partitions are owned")
-    announce(stage.broker, profile, prefix=stage.prefix)
+    announce(stage.broker, profile, topic_prefix=stage.prefix)
     before = Server(stage)
     before.write(300, mean=40)
     until(lambda: stage.next(old) >= 301, "the first events are in")

@@ -41,7 +41,7 @@ def test_a_wide_model_is_watched_on_its_profile_and_after_a_restart(
     stage: Stage, profile: ReferenceProfile
 ) -> None:
     assert len(msgspec.json.encode(profile_to_data(profile))) > 1 << 20
-    announce(stage.broker, profile, prefix=stage.prefix)
+    announce(stage.broker, profile, topic_prefix=stage.prefix)
     for n_records in (2, 3):
         monitor = stage.start()
         stage.produce("wide", [event(n_records)])
@@ -74,4 +74,4 @@ def test_a_topic_that_takes_less_is_named_as_the_reason(
     admin.create_topics([small])[small.topic].result(20)
 
     with pytest.raises(Undelivered, match=r"too large; `driftline topics plan`"):
-        announce(stage.broker, profile, prefix=prefix)
+        announce(stage.broker, profile, topic_prefix=prefix)

@@ -37,7 +37,7 @@ def announce(
     profile: ReferenceProfile,
     *,
     update: ModelUpdate | None = None,
-    prefix: str = "driftline",
+    topic_prefix: str = "driftline",
     shards: int = 1,
     librdkafka: Mapping[str, Any] | None = None,
 ) -> str:
@@ -54,7 +54,7 @@ def announce(
         update = update_of(profile, update_id=uuid7(now_ms), time_ms=now_ms)
     writer = LogWriter(
         bootstrap_servers,
-        topic_prefix=prefix,
+        topic_prefix=topic_prefix,
         source="/driftline/announce",
         shards=shards,
         librdkafka=librdkafka,

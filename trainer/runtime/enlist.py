@@ -77,7 +77,7 @@ def enlist(
                 bootstrap_servers,
                 profile,
                 update=update,
-                prefix=prefix,
+                topic_prefix=prefix,
                 shards=shards,
                 librdkafka=librdkafka,
             )

@@ -150,7 +150,7 @@ def promote(job: Job, bench: Bench, _desk: Desk, _facts: Facts) -> Change:
             artifact_sha256=manifest.artifact_sha256,
             caused_by=job.caused_by,
         ),
-        prefix=bench.prefix,
+        topic_prefix=bench.prefix,
         shards=bench.shards,
         librdkafka=bench.kafka.librdkafka,
     )
