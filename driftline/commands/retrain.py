@@ -73,7 +73,7 @@ def look(bench: Bench, model: str) -> dict[str, Any]:
         try:
             job = retrain_request(database.rows, bench, model)
         except Refused as error:
-            raise Failure("that cannot be done", why=str(error)) from error
+            raise Failure("that cannot be done", why=str(error), fix=error.fix) from error
         running = [j.state for j in active_jobs(database.rows) if j.model == model]
         facts = Facts(spans_of(database.rows, model), [])
     desk = bench.desk(job.job_id)

@@ -101,7 +101,7 @@ def carry_out(bench: Bench, make: Callable[[sqlite3.Connection], Job], wait_s: f
                 job = make(rows)
                 enter(rows, bench, job)
         except Refused as error:
-            raise Failure("that cannot be done", why=str(error)) from error
+            raise Failure("that cannot be done", why=str(error), fix=error.fix) from error
         try:
             with only_trainer(bench.home), Trainer(bench) as trainer:
                 return trainer.run_job(job.job_id, threading.Event())

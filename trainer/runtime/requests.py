@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import uuid
+from shlex import quote
 
 from trainer.decision import job_id_of
 from trainer.jobs import (
@@ -27,7 +28,11 @@ from trainer.runtime.change import Told, letter_of
 
 
 class Refused(ValueError):  # noqa: N818 - the refusal is expected, and says what to do
-    """A request that cannot be met."""
+    """A request that cannot be met; ``fix`` says what to do."""
+
+    def __init__(self, why: str, *, fix: str) -> None:
+        super().__init__(why)
+        self.fix = fix
 
 
 def retrain_request(rows: sqlite3.Connection, bench: Bench, model: str) -> Job:
@@ -40,9 +45,15 @@ def retrain_request(rows: sqlite3.Connection, bench: Bench, model: str) -> Job:
     known = None if champion is None else bench.manifest(model, champion.version)
     factory = bench.factories.get(model) or (known.factory if known is not None else "")
     if not factory:
-        raise Refused(f"no factory is known for {model!r}: give one as module:function")
+        raise Refused(
+            f"no factory is known for {model!r}",
+            fix="--factory MODULE:FUNCTION, or [trainer.factories] in driftline.toml",
+        )
     if champion is None:
-        raise Refused(f"no champion of {model!r} is recorded in {bench.home}: enlist it first")
+        raise Refused(
+            f"no champion of {model!r} is recorded in {bench.home}",
+            fix="driftline models register ARTIFACT --profile PROFILE, or the --home that has it",
+        )
     caused_by = f"person:{uuid.uuid4()}"
     return Job(
         job_id=job_id_of(caused_by),
@@ -66,7 +77,11 @@ def promote_request(rows: sqlite3.Connection, bench: Bench, model: str, version:
     manifest = bench.manifest(model, version)
     if manifest is None:
         stored = ", ".join(m.version for m in bench.registry.versions(model)) or "none"
-        raise Refused(f"{model}@{version} is not in the registry; stored versions: {stored}")
+        raise Refused(
+            f"{model}@{version} is not in the registry; stored versions: {stored}",
+            fix="one of these; driftline models list shows all models, driftline models register "
+            "stores a version",
+        )
     reason = f"A person puts {model}@{version} into service."
     return _service(rows, manifest, reason, rolls_back=False)
 
@@ -79,10 +94,18 @@ def rollback_request(rows: sqlite3.Connection, bench: Bench, model: str) -> Job:
     """
     previous = previous_champion(rows, model)
     if previous is None:
-        raise Refused(f"no champion of {model!r} served before the current one")
+        raise Refused(
+            f"no champion of {model!r} served before the current one",
+            fix=f"driftline models promote {quote(model)} VERSION, with a version of driftline "
+            "models list",
+        )
     manifest = bench.manifest(model, previous.version)
     if manifest is None:
-        raise Refused(f"{model}@{previous.version} served before, and is not in the registry")
+        raise Refused(
+            f"{model}@{previous.version} served before, and is not in the registry",
+            fix="driftline models register ARTIFACT --profile PROFILE stores it again; driftline "
+            f"models promote {quote(model)} VERSION puts another version into service",
+        )
     reason = f"A person brings {model}@{previous.version} back."
     return _service(rows, manifest, reason, rolls_back=True)
 
@@ -96,8 +119,8 @@ def enter(rows: sqlite3.Connection, bench: Bench, job: Job) -> None:
     running = [other for other in active_jobs(rows) if other.model == job.model]
     if running:
         raise Refused(
-            f"a job of {job.model} is {running[0].state} ({running[0].job_id}): "
-            "ask again when it is done"
+            f"a job of {job.model} is {running[0].state} ({running[0].job_id})",
+            fix="ask again when it is done; a trainer that runs ends it (driftline train)",
         )
     add_job(rows, job)
     reason = job.work.reason or f"A person asks for a retrain of {job.model}."
@@ -107,7 +130,10 @@ def enter(rows: sqlite3.Connection, bench: Bench, job: Job) -> None:
 def _service(rows: sqlite3.Connection, manifest: Manifest, reason: str, *, rolls_back: bool) -> Job:
     champion = champion_of(rows, manifest.model)
     if champion is not None and champion.version == manifest.version:
-        raise Refused(f"{manifest.model}@{manifest.version} serves already")
+        raise Refused(
+            f"{manifest.model}@{manifest.version} serves already",
+            fix="another version, one of driftline models list",
+        )
     caused_by = f"person:{uuid.uuid4()}"
     return Job(
         job_id=job_id_of(caused_by),
