@@ -121,8 +121,8 @@ def summary_lines(data: dict[str, Any], outcome: Outcome, *, of: str = "rows") -
     lines = [
         (
             f"  {data['events']:,} events of {data['features']} features after a reference of "
-            f"{data['reference_events']:,}: {data['episodes']} episodes, "
-            f"{data['incidents']} incidents"
+            f"{data['reference_events']:,}: {_counted(data['episodes'], 'episode')}, "
+            f"{_counted(data['incidents'], 'incident')}"
         ),
         (
             f"  {data['alerts_per_million']} alerts per million events{week}; "
@@ -133,6 +133,15 @@ def summary_lines(data: dict[str, Any], outcome: Outcome, *, of: str = "rows") -
         first = outcome.refused[0]
         lines.append(f"  {len(outcome.refused):,} {of} refused, the first: {first.detail}")
     return lines
+
+
+def _counted(n: int, word: str) -> str:
+    """So many of something.
+
+    >>> _counted(1, "episode"), _counted(0, "episode")
+    ('1 episode', '0 episodes')
+    """
+    return f"{n:,} {word}" if n == 1 else f"{n:,} {word}s"
 
 
 def finding_lines(found: Sequence[Finding]) -> list[str]:
