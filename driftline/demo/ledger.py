@@ -192,10 +192,7 @@ def summary(
         "alerts": len(alerts),
         "unit_break_found": any(map(is_unit_break, alerts)),
         "retrains": dict(retrains),
-        "error_rate": {
-            "frozen": round(errors.frozen, 4),
-            "driftline": round(errors.driftline, 4),
-        },
+        "error_rate": {"frozen": errors.frozen, "driftline": errors.driftline},
         "seconds": {
             "first_alert": None if seconds.first_alert is None else round(seconds.first_alert, 1),
             "total": round(seconds.total, 1),

@@ -15,12 +15,20 @@ def each_once(events: Iterable[RetrainEvent]) -> list[RetrainEvent]:
 
 
 def counts(events: Sequence[RetrainEvent]) -> dict[str, int]:
-    """The numbers people ask for.  ``events`` are `each_once`."""
-    steps = [event.step for event in events]
+    """The numbers people ask for.  ``events`` are `each_once`.
+
+    Each job that was requested is promoted, rejected, failed, cancelled or unfinished.
+    """
+    requested = {event.job_id for event in events if event.step == "requested"}
+    ends = {e.job_id: e.step for e in events if e.job_id in requested and e.step in _ENDS}
+    steps = [ends.get(job, "unfinished") for job in requested]
     return {
-        "requested": steps.count("requested"),
+        "requested": len(requested),
         "promoted": steps.count("promoted"),
         "rejected": steps.count("rejected"),
+        "failed": steps.count("failed"),
+        "cancelled": steps.count("refused"),
+        "unfinished": steps.count("unfinished"),
         "refused_data_quality": sum(
             event.step == "refused" and event.rule == "data_quality" for event in events
         ),

@@ -174,6 +174,16 @@ class RichScreen:
         self._bar.stop()
 
 
+def _other_ends(retrains: Mapping[str, int]) -> str:
+    """What else became of the retrains that were asked for.
+
+    >>> _other_ends({"failed": 0, "cancelled": 2, "unfinished": 1})
+    ', 2 cancelled, 1 not finished'
+    """
+    named = {"failed": "failed", "cancelled": "cancelled", "unfinished": "not finished"}
+    return "".join(f", {retrains[key]} {name}" for key, name in named.items() if retrains[key])
+
+
 def _day(event_time_ms: int) -> str:
     return f"{datetime.fromtimestamp(event_time_ms / 1000, UTC):%d %b %Y}"
 
@@ -197,9 +207,9 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
         ),
         f"  incident   ten days of degrees Celsius: {found}",
         (
-            f"  retrains   {retrains['requested']} asked for, {retrains['promoted']} promoted, "
-            f"{retrains['rejected']} rejected; {retrains['refused_data_quality']} refused, for the "
-            "data was broken"
+            f"  retrains   {retrains['requested']} asked for: {retrains['promoted']} promoted, "
+            f"{retrains['rejected']} rejected{_other_ends(retrains)}; "
+            f"{retrains['refused_data_quality']} refused, for the data was broken"
         ),
         (
             f"  model      wrong in {errors['driftline']:.1%} of its predictions; "

@@ -70,7 +70,10 @@ def test_repeats_count_once_and_only_started_jobs_are_waited_for() -> None:
         event("d", "refused", "cooldown"),
     ])  # fmt: skip
     assert counts(told) == {
-        "requested": 2, "promoted": 0, "rejected": 0, "refused_data_quality": 1,
+        "requested": 2, "promoted": 0, "rejected": 0, "failed": 0, "cancelled": 0,
+        "unfinished": 2, "refused_data_quality": 1,
     }  # fmt: skip
     assert under_way(told) == {"a"}
     assert under_way([*told, event("a", "promoted")]) == set()
+    ended = counts([*told, event("a", "promoted"), event("b", "refused", "beside_quality")])
+    assert (ended["promoted"], ended["cancelled"], ended["unfinished"]) == (1, 1, 0)
