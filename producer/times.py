@@ -13,6 +13,9 @@ from typing import Any, Final
 
 _UNITS: Final = ((1e11, 1), (1e14, 0), (1e17, -1))  # up to the year 5138 in seconds, and so on
 _NANOSECONDS: Final = -2
+FIRST_DAY: Final = 19_000_101
+LAST_DAY: Final = 21_001_231
+"""Numbers between them may be days like 20240131; as seconds all of them lie in 1970."""
 _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)")
 _DAY: Final = re.compile(r"\d{8}")  # 20240131 in text is a day, as ISO 8601 writes it
 
@@ -80,10 +83,31 @@ def _plain(moment: Any) -> object:
     return plain
 
 
+def is_day(number: float) -> bool:
+    """Whether a number reads as a day: year, month, day.
+
+    >>> is_day(20240131), is_day(20240132), is_day(20240131.5)
+    (True, False, False)
+    """
+    if number != int(number):
+        return False
+    year, rest = divmod(int(number), 10_000)
+    try:
+        date(year, *divmod(rest, 100))
+    except ValueError:
+        return False
+    return True
+
+
 def _counted(number: float) -> int:
     """A number since 1970, by its size."""
     if isinstance(number, float) and not math.isfinite(number):
         raise ValueError(f"{number} is no time")
+    if FIRST_DAY <= number <= LAST_DAY and is_day(number):
+        raise ValueError(
+            f"{number:.0f} is a day as it is written, as a number: in seconds it would be in 1970; "
+            f"send it as text, {str(int(number))!r}"
+        )
     power = power_of(abs(number))
     if power > 0:
         return round(number * 1000)

@@ -18,6 +18,10 @@ from stream_monitor.reference.values import category
 _LIKE: Final = (
     '"%d.%m.%Y %H:%M" for 31.01.2024 13:05, "%m/%d/%Y" for 01/31/2024, "%Y%m%d" for 20240131'
 )
+_AS_WRITTEN: Final = (
+    f"say how it is written, day and month are never guessed: --time-format {_LIKE}"
+)
+_OUTSIDE: Final = "leave out such rows, or name another column with --time"
 
 
 def times_ms(series: pd.Series[Any]) -> Sequence[int]:
@@ -31,7 +35,7 @@ def times_ms(series: pd.Series[Any]) -> Sequence[int]:
     if _count_since_1970(series):
         series = pd.to_numeric(series)
     if pd.api.types.is_bool_dtype(series):
-        _refuse(series, np.ones(len(series), dtype=np.bool_), "is no time")
+        _refuse(series, np.ones(len(series), dtype=np.bool_), "is no time", fix=_OUTSIDE)
     if pd.api.types.is_numeric_dtype(series):
         clock = floats_of(series)
         _refuse(series, written_days(clock), "is a day as it is written, not seconds since 1970")
@@ -40,12 +44,13 @@ def times_ms(series: pd.Series[Any]) -> Sequence[int]:
         except ValueError as error:
             raise BadSource(f"--time {series.name}: {error}") from error
         bad = ~(np.isfinite(numbers) & (numbers >= 0))
+        _refuse(series, bad, "is no time since 1970", fix=_OUTSIDE)
     else:
         moments = pd.to_datetime(series, errors="coerce", format="ISO8601", utc=True)
         bad = moments.isna().to_numpy()
+        _refuse(series, bad, "is no time (ISO 8601, or a number)")
         numbers = np.asarray(moments.dt.as_unit("ms").astype("int64"), dtype=np.float64)
-        bad = bad | (numbers < 0)
-    _refuse(series, bad, "is no time since 1970 (ISO 8601, or a number)")
+        _refuse(series, numbers < 0, "lies before 1970", fix=_OUTSIDE)
     times: list[int] = numbers.astype(np.int64).tolist()
     return times
 
@@ -88,7 +93,7 @@ def with_times(frame: pd.DataFrame, column: str | None, written: str | None) -> 
     return frame.assign(**{column: moments})
 
 
-def _refuse(series: pd.Series[Any], bad: Bools, why: str) -> None:
+def _refuse(series: pd.Series[Any], bad: Bools, why: str, fix: str = _AS_WRITTEN) -> None:
     """Raises BadSource for the first ``bad`` row (n,), if there is one."""
     if not bad.any():
         return
@@ -98,7 +103,4 @@ def _refuse(series: pd.Series[Any], bad: Bools, why: str) -> None:
         raise BadSource(f"{where} has no time", fix="leave out rows without one")
     value = series.iloc[row]
     shown = repr(value.item() if hasattr(value, "item") else value)
-    raise BadSource(
-        f"{where}: {shown} {why}",
-        fix=f"say how it is written, day and month are never guessed: --time-format {_LIKE}",
-    )
+    raise BadSource(f"{where}: {shown} {why}", fix=fix)

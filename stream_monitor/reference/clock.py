@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import date
-from typing import Final
-
 import numpy as np
 
-from producer.times import power_of
+from producer.times import FIRST_DAY, LAST_DAY, is_day, power_of
 from stream_monitor.reference.fixed_point import Bools, Floats
-
-_FIRST_DAY: Final = 19_000_101
-_LAST_DAY: Final = 21_001_231
 
 
 def clock_ms(clock: Floats) -> Floats:
@@ -43,15 +37,6 @@ def written_days(clock: Floats) -> Bools:
     >>> written_days(np.array([20240131.0, 20240201.0])), written_days(np.array([20240131.0, 7.0]))
     (array([ True,  True]), array([False, False]))
     """
-    whole = np.isfinite(clock) & (clock >= _FIRST_DAY) & (clock <= _LAST_DAY) & (clock % 1 == 0)
-    all_days = bool(whole.all()) and all(_is_day(day) for day in np.unique(clock).tolist())
+    whole = np.isfinite(clock) & (clock >= FIRST_DAY) & (clock <= LAST_DAY) & (clock % 1 == 0)
+    all_days = bool(whole.all()) and all(is_day(day) for day in np.unique(clock).tolist())
     return np.full(len(clock), all_days, dtype=np.bool_)
-
-
-def _is_day(number: float) -> bool:
-    year, rest = divmod(int(number), 10_000)
-    try:
-        date(year, *divmod(rest, 100))
-    except ValueError:
-        return False
-    return True

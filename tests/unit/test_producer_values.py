@@ -28,6 +28,7 @@ from producer.delivery import Delivery
 from producer.events import CE_TYPE_OF, InferenceEvent, Label
 from producer.limits import Limits
 from producer.logger import InferenceLogger
+from producer.times import time_ms_of
 from producer.values import value_of
 from stream_monitor.ingest.decode import decode
 from stream_monitor.ingest.records import LogRecord, RecordBatch
@@ -241,6 +242,14 @@ def test_times_are_told_by_their_size(moment: Any, expected: int) -> None:
     assert logged(time_ms=moment).time_ms == expected
     [label] = taken(sent(label=1, time_ms=moment).records, Label)
     assert label.time_ms == expected
+
+
+@pytest.mark.parametrize("moment", [20240131, 20240131.0, 19991231])
+def test_a_day_as_a_number_is_no_time_and_the_reason_says_so(moment: float) -> None:
+    with pytest.raises(ValueError, match=rf"{moment:.0f} is a day as it is written, as a number"):
+        time_ms_of(moment)
+    assert time_ms_of(str(round(moment))) % 86_400_000 == 0
+    assert time_ms_of(20240132) == 20240132_000  # no day: seconds
 
 
 @pytest.mark.parametrize(

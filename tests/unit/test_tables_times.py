@@ -87,6 +87,16 @@ def test_what_could_be_read_in_two_ways_is_refused_with_its_place_and_the_option
     assert '--time-format "%d.%m.%Y %H:%M"' in refused.value.fix
 
 
+@pytest.mark.parametrize("value", [-1, "1969-12-31", "1969-12-31T00:00:00Z", "0001-01-01"])
+def test_no_format_is_recommended_for_a_time_that_is_out_of_range(value: object) -> None:
+    with pytest.raises(BadSource, match="row 1: ") as refused:
+        times_ms(pd.Series([0 if value == -1 else "2024-01-31", value], name="at"))
+
+    assert "is no time since 1970" in str(refused.value) or "before 1970" in str(refused.value)
+    assert "--time-format" not in refused.value.fix
+    assert "leave out such rows" in refused.value.fix
+
+
 def test_numbers_that_are_days_are_no_seconds_of_1970() -> None:
     days = pd.Series([20240131, 20240201], name="day")
     with pytest.raises(BadSource, match="--time day: row 0: 20240131 is a day as it is written"):
@@ -104,7 +114,7 @@ def test_numbers_that_are_days_are_no_seconds_of_1970() -> None:
         (None, "%d.%m.%Y", "row 0 has no time"),
         ("31.01.2013", "%Q", "'Q' is a bad directive"),
         ("31.01.2013", "mixed", "names no part of a time"),
-        ("12:00", "%H:%M", "is no time since 1970"),
+        ("12:00", "%H:%M", "lies before 1970"),
     ],
 )
 def test_a_format_that_does_not_fit_is_refused(value: str | None, form: str, why: str) -> None:
