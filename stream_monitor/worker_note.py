@@ -13,6 +13,8 @@ import msgspec
 
 GONE_MS: Final = 60_000
 """A worker writes every 15 s that it lives; one that is silent for so long has gone."""
+LATE_MS: Final = 35_000
+"""One that is silent for so long missed two notes: it may hang."""
 FORGET_MS: Final = 24 * 3_600_000
 """The note of a worker that has gone is removed after a day."""
 

@@ -236,8 +236,9 @@ def examine_workers(settings: Settings, client: Redis, n_partitions: int) -> Fin
     """The workers that live, and those of them that own nothing."""
     from driftline.partition_state import read_workers  # noqa: PLC0415 - light imports
 
-    notes = read_workers(client, settings.topics.events, round(time.time() * 1000))
-    return findings.judge_workers(notes, n_partitions)
+    now_ms = round(time.time() * 1000)
+    notes = read_workers(client, settings.topics.events, now_ms)
+    return findings.judge_workers(notes, n_partitions, now_ms)
 
 
 def examine_transactions(settings: Settings, *, now_ms: int) -> list[Finding]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 import msgspec
 
 from stream_monitor.contracts import REJECTED
+from stream_monitor.worker_note import LATE_MS
 
 if TYPE_CHECKING:
     from driftline.coverage import ModelCoverage
@@ -171,8 +172,8 @@ def judge_partition(standing: Standing) -> Finding:
     return Finding(check=f"partition {at.partition}", level=level, found=found, fix=fix)
 
 
-def judge_workers(notes: Sequence[WorkerNote], n_partitions: int) -> Finding:
-    """Whether each living worker has something to do."""
+def judge_workers(notes: Sequence[WorkerNote], n_partitions: int, now_ms: int) -> Finding:
+    """Whether each worker of the last minute still writes, and has something to do."""
     check = "workers"
     if not notes:
         return Finding(
@@ -180,6 +181,17 @@ def judge_workers(notes: Sequence[WorkerNote], n_partitions: int) -> Finding:
             level="warning",
             found="none is running: nothing is watched",
             fix="start one: driftline monitor",
+        )
+    if late := [note for note in notes if now_ms - note.time_ms > LATE_MS]:
+        heard = ", ".join(
+            f"{note.host} (pid {note.pid}) {span(now_ms - note.time_ms)} ago" for note in late
+        )
+        return Finding(
+            check=check,
+            level="warning",
+            found=f"{len(late)} of {len(notes)} may hang, last heard: {heard}",
+            fix="look at these processes (stopped, frozen, cut off from Redis?), or end them; "
+            "another worker takes their partitions",
         )
     idle = [note for note in notes if not note.partitions]
     if not idle:

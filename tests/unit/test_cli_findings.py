@@ -253,11 +253,25 @@ def test_a_worker_that_owns_nothing_is_named() -> None:
     busy = WorkerNote(member="a", host="h1", pid=1, time_ms=5, partitions=[0])
     idle = WorkerNote(member="b", host="h2", pid=2, time_ms=5, partitions=[])
 
-    assert judge_workers([busy], 1).level == "ok"
-    assert (judge_workers([], 1).level, bool(judge_workers([], 1).fix)) == ("warning", True)
-    found = judge_workers([busy, idle], 1)
+    assert judge_workers([busy], 1, 5).level == "ok"
+    none = judge_workers([], 1, 5)
+    assert (none.level, bool(none.fix)) == ("warning", True)
+    found = judge_workers([busy, idle], 1, 5)
     assert (found.level, bool(found.fix)) == ("warning", True)
     assert found.found == "1 of 2 own no partition of 1: h2 (pid 2)"
+
+
+def test_a_worker_that_missed_two_notes_is_named_with_when_it_was_last_heard() -> None:
+    notes = [
+        WorkerNote(member="a", host="h1", pid=1, time_ms=NOW_MS - 20_000, partitions=[0]),
+        WorkerNote(member="b", host="h2", pid=2, time_ms=NOW_MS - 47_000, partitions=[1]),
+    ]
+
+    found = judge_workers(notes, 2, NOW_MS)
+
+    assert (found.level, bool(found.fix)) == ("warning", True)
+    assert found.found == "1 of 2 may hang, last heard: h2 (pid 2) 47 s ago"
+    assert judge_workers(notes[:1], 2, NOW_MS).level == "ok"
 
 
 def test_a_worker_that_went_is_not_among_the_living_and_is_forgotten_after_a_day() -> None:
