@@ -27,7 +27,7 @@ from driftline.commands.options import (
     choices_of,
 )
 from driftline.commands.output import note, write_json
-from driftline.commands.rows import note_left_out, read_rows, refusals
+from driftline.commands.rows import note_changes, note_left_out, read_rows, refusals
 from producer.names import reference_of
 
 if TYPE_CHECKING:
@@ -172,6 +172,7 @@ def build(
         if not made.features and made.prediction is None:
             raise nothing_to_watch(str(file), left_out)
     note_left_out(left_out)
+    note_changes(table.frame, layout)
     if few := [name for name in layout.codes if name in made.features]:
         note(note_of_codes(few))
     _note_no_rate(made)

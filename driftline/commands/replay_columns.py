@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from driftline.commands.failure import RUNTIME, USAGE, Failure
 from driftline.commands.replay_output import show
 from driftline.commands.replay_trial import trial
-from driftline.commands.rows import note_left_out, read_rows
+from driftline.commands.rows import note_changes, note_left_out, read_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,6 +107,7 @@ def normal_of(
         raise BadSource(
             f"{traffic.source}: the reference has a column {missing[0]!r}, this file has not"
         )
+    note_changes(normal, layout)
     return Normal(normal, layout, first, f"{given}{held}", positive)
 
 

@@ -11,7 +11,10 @@ from driftline.commands.failure import USAGE, Failure
 from driftline.commands.output import note
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from driftline.tables.choices import Choices
+    from driftline.tables.layout import Layout
     from driftline.tables.reader import Table
 
 _NEEDED: Final = ("pandas", "pyarrow", "numpy", "scipy", "pydantic_settings")
@@ -78,3 +81,20 @@ def note_left_out(left_out: Mapping[str, str]) -> None:
         note(f"not watched: {name}: {why}")
     if len(left_out) > _SHOWN:
         note(f"not watched: {len(left_out) - _SHOWN:,} more columns (driftline inspect names them)")
+
+
+def note_changes(frame: pd.DataFrame, layout: Layout) -> None:
+    """One line on stderr for each number whose level changes among the rows of a reference."""
+    from driftline.explain.reference_change import change_within  # noqa: PLC0415 - light imports
+    from driftline.tables.convert import floats_of  # noqa: PLC0415
+
+    changes = {
+        feature.column: change_within(floats_of(frame[feature.column]))
+        for feature in layout.features
+        if feature.kind == "numeric"
+    }
+    found = {name: change.words() for name, change in changes.items() if change is not None}
+    for name, words in list(found.items())[:_SHOWN]:
+        note(f"{name}: {words}")
+    if len(found) > _SHOWN:
+        note(f"the reference itself changes in {len(found) - _SHOWN:,} more columns")

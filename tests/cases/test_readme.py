@@ -29,6 +29,7 @@ def test_a1_any_name_is_a_feature_and_its_shift_is_found(tmp_path: Path) -> None
     built = run("profile", "build", A1, *MODEL, "--prediction", "score", "-o", profile)
     assert built.code == 0, built
     assert "mean radius (mm)" in json.loads(profile.read_text("utf-8"))["features"]
+    assert "mean radius (mm): the reference itself changes at row 400, mean 98.8" in built.err
     published = read_by("publish", A1)
     assert (published.code, published.err) == (0, "600 rows checked\n")
     replayed = run("replay", A1, "--prediction", "score", "--reference", profile, "--json")
