@@ -34,6 +34,7 @@ WORDS: Final[dict[str, str]] = {
     "prediction_absent": "events come without one",
     "label_prediction_elsewhere": "the prediction lies in another partition",
     "label_version_unwatched": "the version of their prediction is watched no longer",
+    "label_warming_up": "their version was warming up: it had no reference yet",
     "label_not_comparable": "cannot be compared with the prediction",
     "reference_replaced": "the reference was replaced",
 }

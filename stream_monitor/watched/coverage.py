@@ -36,6 +36,7 @@ CoverageReason: TypeAlias = Literal[
     "label_prediction_elsewhere",
     "label_not_comparable",
     "label_version_unwatched",
+    "label_warming_up",
     "reference_replaced",
 ]
 """Why something was not watched.  The first six count events, each accepted event under one."""
@@ -54,6 +55,7 @@ UNITS: Final[dict[CoverageReason, Unit]] = {
     "label_prediction_elsewhere": "label",
     "label_not_comparable": "label",
     "label_version_unwatched": "label",  # it gave way to a newer version
+    "label_warming_up": "label",  # it came before its version had a reference
     "reference_replaced": "record",  # the update that put another reference in its place
 }
 """What each reason counts."""

@@ -49,6 +49,8 @@ OF_THE_MODEL: Final[frozenset[CoverageReason]] = frozenset(
     }
 )
 """Reasons with one episode for the whole model, for their versions may be made up."""
+_WITHOUT: Final[frozenset[CoverageReason]] = frozenset({"label_warming_up"})
+"""Reasons without an episode: the one of the events that warm up says it of their labels, too."""
 _PASSING: Final[frozenset[CoverageReason]] = frozenset({"warming_up", "reference_replaced"})
 
 
@@ -277,7 +279,7 @@ def _by_group(counts: dict[Key, Counted]) -> dict[Group, Counted]:
     """The counts of a slot by what has an episode of its own, in the order of the log."""
     groups: dict[Group, Counted] = {}
     for key, counted in counts.items():
-        if key.reason == WATCHED:
+        if key.reason == WATCHED or key.reason in _WITHOUT:
             continue
         group = Group(OTHERS if key.reason in OF_THE_MODEL else key.version, key.reason)
         before = groups.get(group)

@@ -132,6 +132,10 @@ def _label_unwatched(_: Uncovered) -> str:
     )
 
 
+def _label_warming_up(_: Uncovered) -> str:
+    return "their version was warming up and had no reference yet; later labels are compared"
+
+
 def _replaced(_: Uncovered) -> str:
     return (
         "somebody announced the same version with another profile, and events are compared with "
@@ -152,6 +156,7 @@ _WHY: Final[dict[CoverageReason, Callable[[Uncovered], str]]] = {
     "label_prediction_elsewhere": _label_elsewhere,
     "label_not_comparable": _label_not_comparable,
     "label_version_unwatched": _label_unwatched,
+    "label_warming_up": _label_warming_up,
     "reference_replaced": _replaced,
 }
 

@@ -233,10 +233,14 @@ class WatchedModel:
             mine = [label for label in joined if label.version == name]
             version = self.versions.get(name)
             if version is None:
-                if name not in self.warm_ups:
-                    self._count_labels(name, "label_version_unwatched", mine)
+                gone: CoverageReason = "label_version_unwatched"
+                self._count_labels(
+                    name, "label_warming_up" if name in self.warm_ups else gone, mine
+                )
             else:
-                since = self._start_offsets[name]  # during the warm-up nobody watched
+                since = self._start_offsets[name]
+                early = [label for label in mine if label.offset <= since]
+                self._count_labels(name, "label_warming_up", early)
                 judged = version.judge([label for label in mine if label.offset > since])
                 if version.idle and judged:
                     self.places.judge(name, clock_at(judged[-1][0].offset))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -247,3 +248,29 @@ def test_a_label_is_compared_or_counted_as_not_comparable(
     assert monitor.counters.labels == monitor.counters.joined == 5
     assert watched.versions["1"].not_comparable == (0 if compared else 5)
     assert counts.get("label_not_comparable", 0) == (0 if compared else 5)
+
+
+def test_labels_of_a_version_that_warms_up_are_counted_under_a_reason_of_their_own() -> None:
+    """Its events open an episode, they do not: it would say the same twice."""
+    rng = random.Random(3)  # noqa: S311
+    n = SPEC.warm_up_events
+    events: list[Event] = []
+    for i in range(n + 50):
+        events.append(
+            InferenceEvent(
+                id=f"e{i}", model="m", version="1", time_ms=i * 1_000,
+                features={"x": rng.gauss(0, 1)}, prediction=score(rng, i),
+            )
+        )  # fmt: skip
+        events.append(Label(id=f"e{i}", model="m", label=i % 2, time_ms=i * 1_000))
+    records = [LogRecord(i, i * 500, CE_TYPE_OF[type(e)], encode(e)) for i, e in enumerate(events)]
+    for cuts in ([], [333], [100, 601, 1_199, 1_200, 1_201]):
+        monitor = PartitionMonitor("t", 0, SPEC)
+        alerts: list[DriftAlert] = []
+        for start, end in pairwise([0, *cuts, len(records)]):
+            batch = RecordBatch("t", 0, "e", start, end, records[start:end])
+            alerts += monitor.observe(batch).alerts
+        rows = monitor.models["m"].coverage.last_hour(records[-1].timestamp_ms)
+        counts = {row.key.reason: row.total for row in rows}
+        assert (counts["warming_up"], counts["label_warming_up"]) == (n, n - 1)
+        assert {alert.cause for alert in alerts if alert.kind == "coverage"} == {"warming_up"}
