@@ -52,6 +52,11 @@ def test_the_functions_that_users_import_are_there() -> None:
     assert inspect.isclass(ChampionModel)
 
 
+def test_the_prefix_of_the_topics_has_one_name() -> None:
+    for function in (driftline.InferenceLogger, driftline.announce):
+        assert "topic_prefix" in inspect.signature(function).parameters
+
+
 def test_an_alert_has_the_fields_that_consumers_read() -> None:
     fields = {field.encode_name for field in msgspec.structs.fields(DriftAlert)}
 

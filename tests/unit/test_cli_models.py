@@ -128,3 +128,24 @@ def test_a_challenger_that_won_is_none(home: Path, outcome: Outcome) -> None:
         crown(rows, Champion("flights", "2", "ab", 0, "alert"))
 
         assert aliases_of(rows, "flights") == {"champion": "2"}
+
+
+@pytest.mark.parametrize(
+    ("words", "why", "fix"),
+    [
+        ("models rollback flights", "no champion of 'flights' served before", "models promote"),
+        ("models promote flights 9", "not in the registry; stored versions: 1, 2", "models list"),
+        ("retrain flights --now", "no factory is known for 'flights'", "--factory MODULE:FUNCTION"),
+        ("retrain nothing --dry-run", "no factory is known for 'nothing'", "--factory"),
+        ("retrain flights --now --factory a:b", "no champion of 'flights'", "models register"),
+    ],
+)
+def test_a_request_that_cannot_be_met_says_why_and_what_to_do(
+    home: Path, words: str, why: str, fix: str
+) -> None:
+    result = run.invoke(app, [*words.split(), "--home", str(home)])
+
+    assert result.exit_code == 1
+    assert why in result.stderr
+    assert "  fix    " in result.stderr
+    assert fix in result.stderr.partition("  fix    ")[2]
