@@ -1,0 +1,169 @@
+"""What the core does: recorded logs of the event topic, and the results of folding them.
+
+The redesign must change none of these results.  `RENAMED_FIELDS` and `RENAMED_VALUES` are the one
+table of what got another name since; `ADDED_FIELDS` are those that are new.
+
+    python -m tests.golden.behaviour tests/golden/behaviour-YYYY-MM-DD.msgpack.xz DEMO_TOPIC
+
+records the logs of the laws, and the demo's event topic from `DEMO_TOPIC`: MessagePack, an array of
+``[partition, offset, timestamp_ms, ce_type, value]``.  It never overwrites a recording.
+"""
+
+from __future__ import annotations
+
+import lzma
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from stream_monitor.ingest.records import LogRecord, RecordBatch
+from stream_monitor.spec import MonitorSpec
+from stream_monitor.state.fold import PERFORMANCE, WINDOW
+from stream_monitor.state.monitored import MonitorFolds
+from tests.properties.partition_logs import SPEC, log_of
+
+RENAMED_FIELDS: Final[dict[str, str]] = {}
+"""Name in the recording -> name today, of any field of a result."""
+RENAMED_VALUES: Final[dict[tuple[str, str], str]] = {}
+"""Field (its name today) and value in the recording -> value today."""
+ADDED_FIELDS: Final[frozenset[str]] = frozenset()
+"""Fields of results that did not exist when the recording was made."""
+SENTENCES: Final = frozenset({"explanation", "detail"})
+"""Fields for people to read.  Their words may change."""
+
+KEY_ONLY: Final = "not recorded"
+"""In place of a window whose content was not kept."""
+TOPIC: Final = "driftline.events.v1"
+SPECS: Final = {"laws": SPEC, "demo": MonitorSpec()}
+N_SEEDS: Final = 8
+BATCH_RECORDS: Final = 512
+_KEPT_WINDOWS: Final = 8
+_RELATIVE: Final = 1e-6  # the last digits of a sum depend on the processor
+
+RawRecord = tuple[int, int, str | None, bytes]
+
+
+class Results(msgspec.Struct, frozen=True):
+    """What a log led to.  Windows and performance are by their Redis key, the last one stays.
+
+    A recording keeps the content of every eighth window; of the others it keeps the key.
+    """
+
+    alerts: list[dict[str, Any]]
+    dead_letters: list[dict[str, Any]]
+    windows: dict[str, Any]
+    performance: dict[str, Any]
+    counters: dict[str, Any]
+
+
+class Recording(msgspec.Struct, frozen=True):
+    """The records of one partition, and what they led to on the day of the recording."""
+
+    name: str
+    spec: str
+    partition: int
+    records: list[RawRecord]
+    results: Results
+
+
+def fold(spec: MonitorSpec, partition: int, records: list[RawRecord]) -> Results:
+    """Fold a partition's records as a worker does, in batches of `BATCH_RECORDS`."""
+    monitor = MonitorFolds(spec, "driftline").new(TOPIC, partition)
+    results = Results([], [], {}, {}, {})
+    for start in range(0, len(records), BATCH_RECORDS):
+        part = [LogRecord(*record) for record in records[start : start + BATCH_RECORDS]]
+        batch = RecordBatch(TOPIC, partition, "e", part[0].offset, part[-1].offset + 1, part)
+        seen = monitor.observe(batch)
+        results.alerts.extend(plain(alert) for alert in seen.alerts)
+        results.dead_letters.extend(plain(letter) for letter in seen.dead_letters)
+        for key, value in seen.outbox.items():
+            for kind, published in ((WINDOW, results.windows), (PERFORMANCE, results.performance)):
+                if key.startswith(kind):
+                    published[key.removeprefix(kind)] = msgspec.json.decode(value)
+        monitor.changes()
+        monitor.committed()
+    results.counters.update(plain(monitor.monitor.counters))
+    return results
+
+
+def thinned(results: Results) -> Results:
+    """The results in the size of a recording."""
+    windows = {
+        key: window if i % _KEPT_WINDOWS == 0 else KEY_ONLY
+        for i, (key, window) in enumerate(results.windows.items())
+    }
+    return msgspec.structs.replace(results, windows=windows)
+
+
+def plain(result: Any) -> dict[str, Any]:
+    """A result as its JSON says it."""
+    found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(result))
+    return found
+
+
+def renamed(value: Any) -> Any:
+    """A recorded result with the names of today."""
+    if isinstance(value, list):
+        return [renamed(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    names = ((RENAMED_FIELDS.get(name, name), item) for name, item in value.items())
+    return {
+        name: RENAMED_VALUES.get((name, item), item) if isinstance(item, str) else renamed(item)
+        for name, item in names
+    }
+
+
+def differences(was: Any, now: Any, path: str = "") -> Iterator[str]:
+    """Where a result of today differs from the recorded one, without sentences."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        for name in sorted((was.keys() | now.keys()) - SENTENCES - ADDED_FIELDS):
+            yield from differences(was.get(name), now.get(name), f"{path}/{name}")
+    elif isinstance(was, list) and isinstance(now, list):
+        if len(was) != len(now):
+            yield f"{path}: {len(was)} items were recorded, there are {len(now)}"
+        for i, (one, other) in enumerate(zip(was, now, strict=False)):
+            yield from differences(one, other, f"{path}/{i}")
+    elif not _equal(was, now):
+        yield f"{path}: {was!r} was recorded, it is {now!r}"
+
+
+def _equal(was: Any, now: Any) -> bool:
+    if isinstance(was, float) and isinstance(now, int | float):
+        return math.isclose(was, now, rel_tol=_RELATIVE, abs_tol=1e-9)
+    return bool(was == now) or (was == KEY_ONLY and now is not None)
+
+
+def read(path: Path) -> list[Recording]:
+    """The recordings of one day."""
+    return msgspec.msgpack.decode(lzma.decompress(path.read_bytes()), type=list[Recording])
+
+
+def recorded(demo_topic: Path) -> Iterator[Recording]:
+    """The logs as they are, and what they lead to at this moment."""
+    for seed in range(N_SEEDS):
+        records = [(r.offset, r.timestamp_ms, r.kind, r.value or b"") for r in log_of(seed)]
+        yield Recording(f"law {seed}", "laws", 0, records, thinned(fold(SPEC, 0, records)))
+    by_partition: dict[int, list[RawRecord]] = {}
+    found = msgspec.msgpack.decode(demo_topic.read_bytes())
+    for partition, offset, timestamp_ms, kind, value in sorted(found, key=lambda r: (r[0], r[1])):
+        record = (offset, timestamp_ms, kind, value or b"")
+        by_partition.setdefault(partition, []).append(record)
+    for partition, records in by_partition.items():
+        results = thinned(fold(SPECS["demo"], partition, records))
+        yield Recording(f"demo {partition}", "demo", partition, records, results)
+
+
+def main() -> None:
+    path, demo_topic = Path(sys.argv[1]), Path(sys.argv[2])
+    with path.open("xb") as out:
+        raw = msgspec.msgpack.encode(list(recorded(demo_topic)))
+        out.write(lzma.compress(raw, preset=9 | lzma.PRESET_EXTREME))
+
+
+if __name__ == "__main__":
+    main()
