@@ -11,7 +11,7 @@ import typer
 from driftline.commands.connection import connect_redis, load_settings
 from driftline.commands.failure import UNREACHABLE, USAGE, Failure
 from driftline.commands.options import Bootstrap, Config, Json, Prefix, RedisUrl
-from driftline.commands.output import write_json, write_line
+from driftline.commands.output import note, write_json, write_line
 
 if TYPE_CHECKING:
     from driftline.commands.cluster_findings import WantedTopic
@@ -174,6 +174,13 @@ def grow(
         )  # fmt: skip
     for line in growth_lines(topic, growth, dry_run=dry_run):
         write_line(line)
+    if dry_run:
+        return
+    for model, count in shards_of(shards or []).items():
+        note(
+            f"{model}: now give its servers shards={count} (InferenceLogger, publish), and restart "
+            f"the trainer with --shards {count}"
+        )
 
 
 def shards_of(given: list[str]) -> dict[str, int]:

@@ -192,3 +192,6 @@ def the_command_does_the_same(stage: Stage, admin: AdminClient) -> None:
     placed, reference = CE_TYPE_OF[Topology], CE_TYPE_OF[ModelUpdate]
     assert kinds[home] == [reference, placed]
     assert [kinds[p][-1] for p in range(6)] == [placed] * 6
+    sharded = CliRunner().invoke(app, ["topics", "grow", "--shards", f"{MODEL}=2", *place])
+    assert sharded.exit_code == 0, sharded.output
+    assert "restart the trainer with --shards 2" in sharded.stderr
