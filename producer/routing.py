@@ -70,6 +70,15 @@ def keys_of(model: str, shards: int = 1) -> list[str]:
     return [key] if shards == 1 else [f"{key}/{shard}" for shard in range(shards)]
 
 
+def placed_keys(model: str, shards: int = 1) -> list[str]:
+    """All keys under which events of the model may come: servers may not know its shards yet.
+
+    >>> placed_keys("fraud"), placed_keys("fraud", 2)
+    (['fraud'], ['fraud', 'fraud/0', 'fraud/1'])
+    """
+    return keys_of(model) if shards == 1 else [*keys_of(model), *keys_of(model, shards)]
+
+
 def model_of_key(key: bytes | None) -> str | None:
     """The model that a record's key names, whoever wrote it; ``None``: it names none.
 

@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from producer.codec import encode, headers
 from producer.events import MAX_EVENT_BYTES, MAX_RECORD_BYTES, Event, ModelUpdate
 from producer.permission import explained_denial
-from producer.routing import METADATA_MS, key_of, keys_of, topic_names
+from producer.routing import METADATA_MS, key_of, placed_keys, topic_names
 
 Arrival: TypeAlias = Callable[[int, int], object]
 """Hears the partition and the offset of an event that arrived."""
@@ -79,10 +79,10 @@ class LogWriter:
     ) -> None:
         """Write one event; waits while librdkafka's queue is full.
 
-        A `ModelUpdate` goes to every partition its model routes to; ``partition`` names one, for
-        what concerns that one only.  ``on_arrival`` is called for each record, by `write` and
-        `flush`; so is ``on_too_large`` where the topic takes no batch so large, be it for the
-        others in the batch, and with it `flush` does not raise for that.
+        A `ModelUpdate` goes to every partition that its model is placed in; ``partition`` names
+        one, for what concerns that one only.  ``on_arrival`` is called for each record, by
+        `write` and `flush`; so is ``on_too_large`` where the topic takes no batch so large, be it
+        for the others in the batch, and with it `flush` does not raise for that.
 
         Raises:
             TooLarge: the event is larger than the monitor takes.
@@ -93,7 +93,7 @@ class LogWriter:
             self._produce(key_of(model, ""), event, heard, partition=partition)
             return
         if isinstance(event, ModelUpdate):
-            for key in keys_of(model, self._shards):
+            for key in placed_keys(model, self._shards):
                 self._produce(key, event, heard)
             return
         self._produce(key_of(model, getattr(event, "id", ""), self._shards), event, heard)

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from producer.routing import partition_of
 from tests.integration.trainer_stage import HERE, MODEL, N_AFTER, N_BEFORE, Stage, until
 from trainer.contracts import RetrainEvent
 from trainer.registry.registry import Registry
@@ -127,6 +128,7 @@ def test_a_hot_model_is_read_from_all_of_its_partitions(stage: Stage) -> None:
     drift(stage)
     partitions = {partition for partition, _ in stage.updates()}
     assert len(partitions) > 1
+    assert partition_of(MODEL, 4) in partitions  # for servers that do not know its shards
     stage.alert(1, partition=min(partitions), onset_offset=0)
     stage.start()
 
