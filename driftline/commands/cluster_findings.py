@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import msgspec
 
 from driftline.commands.findings import Finding
-from producer.permission import PERMISSIONS_FIX
 
 
 class WantedTopic(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,6 +19,8 @@ class WantedTopic(msgspec.Struct, frozen=True, kw_only=True):
 
 def judge_failure(why: str, *, denied: bool) -> Finding:
     """Kafka answered at first, and then denied or failed a request: the rest was not looked at."""
+    from producer.permission import PERMISSIONS_FIX  # noqa: PLC0415 - light imports
+
     return Finding(
         check="kafka",
         level="problem",
@@ -28,6 +29,11 @@ def judge_failure(why: str, *, denied: bool) -> Finding:
         if denied
         else "start the brokers that are gone, or see in their logs why they do not answer",
     )
+
+
+def judge_gone(why: str) -> Finding:
+    """A topic was deleted while the doctor looked: the rest was not looked at."""
+    return Finding(check="kafka", level="problem", found=why, fix="driftline topics create")
 
 
 def judge_silent_broker(address: str) -> Finding:
@@ -42,6 +48,8 @@ def judge_silent_broker(address: str) -> Finding:
 
 def judge_hidden(topic: str, why: str) -> Finding:
     """A topic that this client may not see: whether it exists is unknown."""
+    from producer.permission import PERMISSIONS_FIX  # noqa: PLC0415 - light imports
+
     return Finding(
         check=f"topic {topic}",
         level="problem",

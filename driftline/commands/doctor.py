@@ -70,6 +70,8 @@ def examine(settings: Settings) -> tuple[list[Finding], int]:
     try:
         for part in examine_topics(settings, client, partitions):
             found += part
+    except LookupError as error:  # it was deleted after it had been listed
+        found.append(cluster_findings.judge_gone(str(error)))
     except KafkaException as error:
         cause = error.args[0]
         found.append(cluster_findings.judge_failure(cause.str(), denied=is_denied(cause)))

@@ -13,6 +13,7 @@ USAGE: Final = 2
 CHECK_FAILED: Final = 3
 UNREACHABLE: Final = 4
 INTERRUPTED: Final = 130
+DENIED: Final = "Kafka denies a permission"
 
 
 class Failure(Exception):  # noqa: N818 - what a person reads is no error of the program
@@ -117,7 +118,7 @@ def _of_kafka(error: BaseException) -> Failure:
     if hasattr(cause, "name") and cause.name().endswith("_AUTHORIZATION_FAILED"):
         from producer.permission import PERMISSIONS_FIX  # noqa: PLC0415 - light imports
 
-        return Failure("Kafka denies a permission", why=why, fix=PERMISSIONS_FIX, code=UNREACHABLE)
+        return Failure(DENIED, why=why, fix=PERMISSIONS_FIX, code=UNREACHABLE)
     if hasattr(cause, "name") and cause.name() == "_INVALID_ARG":
         return Failure(
             "a setting of Kafka's client is wrong",
@@ -130,6 +131,19 @@ def _of_kafka(error: BaseException) -> Failure:
         why=why,
         fix="check --bootstrap-servers or KAFKA_BOOTSTRAP_SERVERS; `driftline doctor` looks",
         code=UNREACHABLE,
+    )
+
+
+def _of_undelivered(error: BaseException) -> Failure:
+    from producer.permission import PERMISSIONS_FIX  # noqa: PLC0415 - light imports
+
+    why = str(error)
+    if "no permission" in why:
+        return Failure(DENIED, why=why, fix=PERMISSIONS_FIX, code=UNREACHABLE)
+    return Failure(
+        "Kafka did not take every record",
+        why=why,
+        fix="see what `driftline doctor` finds, then run it again",
     )
 
 
@@ -173,6 +187,7 @@ def _is_a(kind: type[BaseException]) -> Callable[[BaseException], bool]:
 _KNOWN: Final[tuple[tuple[Callable[[BaseException], bool], Callable[[Any], Failure]], ...]] = (
     (_is_a(ModuleNotFoundError), _of_modules),
     (lambda e: _is_of("confluent_kafka")(e) or type(e).__name__ == "KafkaException", _of_kafka),
+    (lambda e: "Undelivered" in [kind.__name__ for kind in type(e).__mro__], _of_undelivered),
     (_is_of("redis"), _of_redis),
     (_is_setting, _of_settings),
     (_is_of("sqlite3"), _of_database),

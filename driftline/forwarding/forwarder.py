@@ -25,6 +25,7 @@ from producer.failpoint import failpoint
 from producer.headers import kind_of
 from producer.limits import Limits
 from producer.names import escape
+from producer.permission import explained_denial, is_denied
 from producer.writer import LogWriter, TooLarge, Undelivered
 from stream_monitor.ingest.records import LogRecord
 from stream_monitor.ingest.refusal import dead_letter
@@ -98,6 +99,7 @@ class Forwarder:
         limit: DeadLetterLimit = LIMIT,
     ) -> None:
         self._source, self._dead_letters = source, dead_letters
+        self._client, self._group = client, group
         self._fields = fields
         self._limit = limit
         self._rejections = RecentRejections()
@@ -108,6 +110,11 @@ class Forwarder:
             "enable.partition.eof": True,
         })  # fmt: skip
         found = self._consumer.list_topics(source, timeout=10).topics[source]
+        if found.error is not None and is_denied(found.error):
+            self._consumer.close()
+            raise KafkaException(
+                explained_denial(found.error, "Describe", f"topic {source}", client)
+            )
         if found.error is not None or not found.partitions:
             self._consumer.close()
             raise LookupError(f"there is no topic {source}")
@@ -151,7 +158,9 @@ class Forwarder:
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
                 self._at_end.add(message.partition() or 0)
             elif error.fatal() or not error.retriable():
-                raise KafkaException(error)
+                of_group = error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
+                resource = f"group {self._group}" if of_group else f"topic {self._source}"
+                raise KafkaException(explained_denial(error, "Read", resource, self._client))
         if not records:
             return
         refused = self._write(records)
@@ -233,7 +242,9 @@ class Forwarder:
 
     def _on_letter(self, error: KafkaError | None, _message: Message) -> None:
         if error is not None:
-            self._lost_letters = error.str()
+            resource = f"topic {self._dead_letters}"
+            told = explained_denial(error, "Write", resource, self._client)
+            self._lost_letters = told.str()
 
 
 def _record(message: Message) -> LogRecord:

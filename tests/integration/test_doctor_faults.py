@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from driftline.cli import app
 from driftline.commands.doctor import examine
 from driftline.commands.findings import Finding
-from driftline.topic_registry import create_topics, delete_topics, load_registry
+from driftline.topic_registry import create_topics, delete_topics, existing_topics, load_registry
 from producer.codec import encode, headers
 from producer.events import InferenceEvent
 from producer.routing import partition_of
@@ -25,6 +25,7 @@ from stream_monitor.presence import Presence, commits_of, group_of
 from stream_monitor.settings import KafkaSettings, RedisSettings, Settings, TopicSettings
 from stream_monitor.state.redis_store import partition_key
 from stream_monitor.worker_note import WorkerNote, workers_key
+from tests.integration.monitor_stage import until
 from tests.unit.alert_factories import alert
 
 pytestmark = pytest.mark.kafka
@@ -197,6 +198,7 @@ def test_every_planted_fault_is_found_and_named_with_its_fix(system: System) -> 
 
 def test_a_missing_topic_is_made_with_the_options_that_were_asked_about(system: System) -> None:
     delete_topics(system.client, [system.topics.dead_letters])
+    until(lambda: system.topics.dead_letters not in existing_topics(system.client), "it is gone")
     place = ["--prefix", system.prefix, "--bootstrap-servers", system.client["bootstrap.servers"]]
 
     said = CliRunner().invoke(app, ["doctor", *place, "--redis-url", system.settings.redis.url])

@@ -142,6 +142,7 @@ def test_a_trainer_retrains_and_a_server_swaps_with_the_permissions_of_the_table
         ("reader", "Read", "alerts", ("alerts", "list")),
         ("reader", "Read", "events", ("doctor",)),
         ("operator", "Create", "events", ("topics", "create")),
+        ("operator", "Alter", "events", ("topics", "grow", "--partitions", "9")),
     ],
 )
 def test_a_missing_permission_is_named(

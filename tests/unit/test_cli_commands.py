@@ -17,6 +17,7 @@ from driftline.commands.status import model_rows, partition_row, table_of, windo
 from driftline.partition_state import PartitionState
 from driftline.topic_registry import load_registry, missing
 from producer.routing import topic_names
+from producer.writer import Undelivered
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.counters import Counters
 from stream_monitor.errors import CorruptState
@@ -116,6 +117,15 @@ def test_flags_stand_before_the_file(tmp_path: Path) -> None:
 def test_passwords_are_not_shown() -> None:
     assert without_password("redis://:secret@h:1/0") == "redis://:***@h:1/0"
     assert without_password("redis://h:1/0") == "redis://h:1/0"
+
+
+def test_records_that_kafka_did_not_take_are_explained() -> None:
+    denied = explained(Undelivered("User:ana has no permission Write on topic t"))
+    late = explained(Undelivered("1 events did not arrive: timed out"))
+
+    assert (denied.what, denied.code) == ("Kafka denies a permission", UNREACHABLE)
+    assert "SECURITY.md" in denied.fix
+    assert "driftline doctor" in late.fix
 
 
 def test_an_unknown_error_is_explained_without_a_traceback() -> None:
