@@ -10,6 +10,9 @@ import numpy as np
 from stream_monitor.reference.fixed_point import Floats, Ints
 
 MAX_BINS: Final = 10
+_BINS_WITH_MASS: Final = (
+    5  # that of the mass with them: more would make what shows need more events
+)
 _MIN_SHARE: Final = 0.005
 _MIN_SHARE_OF_REST: Final = 0.05
 
@@ -20,7 +23,7 @@ def numeric_bins(
     """First index of each bin, for the reference's indices (n,).
 
     One value that is more than half of all, the order statistics ``mass`` from first to end, has a
-    bin of its own, and the others are cut at their own quantiles.
+    bin of its own, and the others are cut at their own quantiles into four, where it is the lowest.
 
     Up to ten distinct values get a bin each; more are cut at their deciles, between distinct
     values.  A constant gets what lies below and above it as bins of their own.
@@ -38,7 +41,7 @@ def numeric_bins(
             weights[sum(mass)] = 0
             own = np.flatnonzero((present[:-1] == sum(mass)) | (present[1:] == sum(mass)))
         below = np.cumsum(weights[present])[:-1]
-        n_bins = MAX_BINS - len(own)
+        n_bins = (MAX_BINS if mass is None else _BINS_WITH_MASS) - len(own)
         targets = np.arange(1, n_bins) * (int(weights.sum()) / n_bins)
         cuts = [int(np.argmin(np.abs(below - target))) for target in targets]
         middles = middles[np.unique([*cuts, *own.tolist()]).astype(np.int64)]
