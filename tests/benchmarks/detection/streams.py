@@ -19,8 +19,8 @@ Ints: TypeAlias = NDArray[np.int64]
 Column: TypeAlias = Floats | list[Any]
 Dependence: TypeAlias = Literal["iid", "AR .5", "AR .9", "season"]
 Shape: TypeAlias = Literal[
-    "normal", "lognormal", "Pareto", "t2", "zero-inflated", "95 % zeros", "Poisson 2",
-    "Bernoulli .01", "Bernoulli .05", "Bernoulli .5", "5 categories", "200 categories",
+    "normal", "lognormal", "Pareto", "t2", "zero-inflated", "95 % zeros", "two decimals",
+    "Poisson 2", "Bernoulli .01", "Bernoulli .05", "Bernoulli .5", "5 categories", "200 categories",
 ]  # fmt: skip
 
 DAY_MS: Final = 86_400_000
@@ -126,6 +126,7 @@ _CONTINUOUS: Final[dict[Shape, Callable[[Floats], Floats]]] = {
     "lognormal": lambda z: np.exp(1.5 * z),
     "Pareto": _pareto,
     "t2": _student_t2,
+    "two decimals": lambda z: (50 + 10 * z).round(2),
     "zero-inflated": lambda z: np.where(z < ndtri(0.7), 0.0, np.exp(z)),
     "95 % zeros": lambda z: np.where(
         z < ndtri(0.95), 0.0, -np.log(np.clip(20 * ndtr(-z), 1e-300, 1))
