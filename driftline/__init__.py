@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from producer.logger import InferenceLogger
     from stream_monitor.contracts import DriftAlert
     from stream_monitor.reference.frame import profile_from_frame
-    from trainer.promotion.announce import announce
+    from trainer.service.announce import announce
 
 __all__ = [
     "DriftAlert",
@@ -27,13 +27,13 @@ __all__ = [
     "profile_from_frame",
 ]
 
-_HOME: Final = {
+_MODULE_OF: Final = {
     "InferenceLogger": "producer.logger",
     "InferenceEvent": "producer.events",
     "Label": "producer.events",
     "ModelUpdate": "producer.events",
     "DriftAlert": "stream_monitor.contracts",
-    "announce": "trainer.promotion.announce",
+    "announce": "trainer.service.announce",
     "profile_from_frame": "stream_monitor.reference.frame",
 }
 
@@ -41,10 +41,10 @@ _HOME: Final = {
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return _version()
-    home = _HOME.get(name)
-    if home is None:
+    module = _MODULE_OF.get(name)
+    if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(home), name)
+    return getattr(import_module(module), name)
 
 
 def __dir__() -> list[str]:

@@ -9,11 +9,11 @@ def main() -> None:
     if __name__ == "__main__" and not sys.flags.safe_path:
         del sys.path[0]  # the working directory, which `python -m` searches first
     sys.path.insert(0, str(Path(__file__).absolute().parent.parent))
-    from producer.own_process import load_own_packages  # noqa: PLC0415 - ours, by the line above
+    from producer.safe_path import import_own_packages  # noqa: PLC0415 - ours, by the line above
 
-    load_own_packages()
+    import_own_packages()
     del sys.path[0]
-    from driftline.cli import app  # noqa: PLC0415 - our own packages are loaded now
+    from driftline.cli.app import app  # noqa: PLC0415 - our own packages are loaded now
 
     app()
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from producer.logger import InferenceLogger
-    from producer.writer import LogWriter
+    from producer.writer import EventWriter
 
-__all__ = ["InferenceLogger", "LogWriter"]
+__all__ = ["EventWriter", "InferenceLogger"]
 
 
 def __getattr__(name: str) -> Any:
@@ -17,8 +17,8 @@ def __getattr__(name: str) -> Any:
         from producer.logger import InferenceLogger  # noqa: PLC0415
 
         return InferenceLogger
-    if name == "LogWriter":
-        from producer.writer import LogWriter  # noqa: PLC0415
+    if name == "EventWriter":
+        from producer.writer import EventWriter  # noqa: PLC0415
 
-        return LogWriter
+        return EventWriter
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

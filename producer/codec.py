@@ -20,10 +20,10 @@ import msgspec
 from producer.events import CE_TYPE_OF, EVENT_OF_CE_TYPE, Event, InferenceEvent, Label
 
 _MAX_DIGITS: Final = 308  # a float has no more
-_FORGIVEN: Final = (None, CE_TYPE_OF[InferenceEvent], CE_TYPE_OF[Label])
+_TYPES_WITH_LENIENT_NUMBERS: Final = (None, CE_TYPE_OF[InferenceEvent], CE_TYPE_OF[Label])
 
 
-class RefusedRecord(ValueError):  # noqa: N818 - the refusal is the producer's fault, and expected
+class RejectedRecord(ValueError):  # noqa: N818 - the refusal is the producer's fault, and expected
     """A value that is no event.  ``reason`` is a slug to count by; the text says what and where."""
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -31,7 +31,7 @@ class RefusedRecord(ValueError):  # noqa: N818 - the refusal is the producer's f
         self.reason = reason
 
 
-class UnknownKind(RefusedRecord):
+class UnknownEventType(RejectedRecord):
     """The ``ce_type`` of a record names no event of this log."""
 
     def __init__(self, kind: str) -> None:
@@ -50,7 +50,7 @@ class _Shape(msgspec.Struct):
         return self.label is not msgspec.UNSET and self.features is msgspec.UNSET
 
 
-class _NamedShape(_Shape):
+class _IdentifiedShape(_Shape):
     """A body of ours: what its headers are made from, too."""
 
     id: str = ""
@@ -61,7 +61,7 @@ _DECODERS: Final[dict[str | None, Any]] = {
     name: msgspec.json.Decoder(kind).decode for name, kind in EVENT_OF_CE_TYPE.items()
 }
 _decode_shape: Final = msgspec.json.Decoder(_Shape).decode
-_decode_named: Final = msgspec.json.Decoder(_NamedShape).decode
+_decode_named: Final = msgspec.json.Decoder(_IdentifiedShape).decode
 _decode_inference: Final = msgspec.json.Decoder(InferenceEvent).decode
 _decode_label: Final = msgspec.json.Decoder(Label).decode
 
@@ -103,14 +103,14 @@ def headers(
     return pairs
 
 
-def headers_of(value: bytes, *, source: str) -> list[tuple[str, str | bytes | None]]:
+def event_headers_of_value(value: bytes, *, source: str) -> list[tuple[str, str | bytes | None]]:
     """The headers of an inference event or a label, from what `encode` made of it.
 
     Raises:
         msgspec.MsgspecError: it is neither.
 
     >>> label = Label(id="a", model="m", label=1, time_ms=0)
-    >>> headers_of(encode(label), source="/s") == headers(label, source="/s")
+    >>> event_headers_of_value(encode(label), source="/s") == headers(label, source="/s")
     True
     """
     named = _decode_named(value)
@@ -123,7 +123,7 @@ def decode(value: bytes, kind: str | None = None) -> Event:
     """The event of a record with ``ce_type`` ``kind``.
 
     Raises:
-        RefusedRecord: the value is not such an event; nothing else is raised, whatever the bytes.
+        RejectedRecord: the value is not such an event; nothing else is raised, whatever the bytes.
 
     >>> decode(b'{"id":"a","model":"m","label":1,"time_ms":0}').label
     1
@@ -134,31 +134,31 @@ def decode(value: bytes, kind: str | None = None) -> Event:
             return _decode_label(value) if shape.is_label else _decode_inference(value)
         decoder = _DECODERS.get(kind)
         if decoder is None:
-            raise UnknownKind(kind)
+            raise UnknownEventType(kind)
         event: Event = decoder(value)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        if _has_odd_numbers(value, kind, error):
-            found = _with_odd_numbers(value, kind)
+        if _may_have_non_json_numbers(value, kind, error):
+            found = _decode_non_json_numbers(value, kind)
             if found is not None:
                 return found
         reason = "invalid_event" if isinstance(error, msgspec.ValidationError) else "malformed_json"
-        raise RefusedRecord(reason, str(error)) from error
+        raise RejectedRecord(reason, str(error)) from error
     except RecursionError:
-        raise RefusedRecord("malformed_json", "the value is nested too deeply") from None
+        raise RejectedRecord("malformed_json", "the value is nested too deeply") from None
     return event
 
 
-def _has_odd_numbers(value: bytes, kind: str | None, error: Exception) -> bool:
-    """Whether an event, or a label, may be refused for no more than what `_with_odd_numbers` mends.
+def _may_have_non_json_numbers(value: bytes, kind: str | None, error: Exception) -> bool:
+    """Whether an event, or a label, may be refused for no more than what `_decode_non_json_numbers` mends.
 
     Not where a lone surrogate may be inside: the standard library's parser would let it pass.
     """
-    if kind not in _FORGIVEN or b"\\ud" in value.lower():
+    if kind not in _TYPES_WITH_LENIENT_NUMBERS or b"\\ud" in value.lower():
         return False
     return b"NaN" in value or b"Infinity" in value or "out of range" in str(error)
 
 
-def _with_odd_numbers(value: bytes, kind: str | None) -> Event | None:
+def _decode_non_json_numbers(value: bytes, kind: str | None) -> Event | None:
     """The event of a value with numbers that JSON does not have; ``None``: that is not it."""
     try:
         body = json.loads(

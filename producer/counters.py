@@ -11,7 +11,7 @@ import msgspec
 
 from producer.events import InferenceEvent, Label
 
-Logged: TypeAlias = tuple[Callable[..., InferenceEvent | Label], tuple[Any, ...]]
+PendingEvent: TypeAlias = tuple[Callable[..., InferenceEvent | Label], tuple[Any, ...]]
 """What makes an event, and from what: called later, so that the thread that serves need not."""
 
 
@@ -38,7 +38,7 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
     invalid: dict[str, int] = {}
 
 
-class Tally:
+class LoggerState:
     """The running counts, and the queue of what waits; any thread may call any method.
 
     The thread that serves appends to ``queue`` and does nothing else: what was accepted is what
@@ -46,7 +46,7 @@ class Tally:
     """
 
     def __init__(self) -> None:
-        self.queue: deque[Logged] = deque()
+        self.queue: deque[PendingEvent] = deque()
         self._lock = threading.Lock()
         self._taken = 0
         self._delivered = 0
@@ -56,64 +56,64 @@ class Tally:
         self._recovered = 0
         self._unrecoverable = 0
 
-    def take(self) -> None:
+    def dequeue(self) -> None:
         """The first of the queue was handed on, or dropped."""
         with self._lock:
             self.queue.popleft()
             self._taken += 1
 
-    def turn_away(self, reason: str) -> None:
+    def count_dropped_before_queue(self, reason: str) -> None:
         """One was given to the logger and never came into the queue."""
         with self._lock:
             self._taken += 1
             self._dropped[reason] += 1
 
-    def deliver(self) -> None:
+    def count_delivered(self) -> None:
         """Kafka acknowledged one."""
         with self._lock:
             self._delivered += 1
 
-    def drop(self, reason: str, n: int = 1) -> int:
+    def count_dropped(self, reason: str, n: int = 1) -> int:
         """Some are lost; answers how many were lost for this reason."""
         with self._lock:
             self._dropped[reason] += n
             return self._dropped[reason]
 
-    def reject(self, reason: str) -> int:
+    def count_invalid(self, reason: str) -> int:
         """One is what the monitor would reject; answers how many were, for this reason."""
         with self._lock:
             self._dropped["invalid"] += 1
             self._invalid[reason] += 1
             return self._invalid[reason]
 
-    def spool(self, n: int) -> None:
+    def count_spooled(self, n: int) -> None:
         """Some lie on disk now."""
         with self._lock:
             self._spooled += n
 
-    def redeem(self) -> None:
+    def count_spooled_delivered(self) -> None:
         """Kafka acknowledged one of ours from the disk."""
         with self._lock:
             self._spooled -= 1
             self._delivered += 1
 
-    def lose_spooled(self, reason: str, n: int = 1) -> None:
+    def count_spooled_lost(self, reason: str, n: int = 1) -> None:
         """Some of ours on disk are lost."""
         with self._lock:
             self._spooled -= n
             self._dropped[reason] += n
 
-    def recover(self) -> None:
+    def count_recovered(self) -> None:
         """Kafka acknowledged one that an earlier process left."""
         with self._lock:
             self._recovered += 1
 
-    def fail_to_recover(self) -> None:
+    def count_unrecoverable(self) -> None:
         """One that an earlier process left is lost."""
         with self._lock:
             self._unrecoverable += 1
 
-    def read(self) -> Counters:
+    def snapshot(self) -> Counters:
         """A consistent view."""
         with self._lock:
             accepted = self._taken + len(self.queue)

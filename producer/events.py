@@ -52,7 +52,7 @@ class InferenceEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     segment: dict[str, str] | None = None
 
     @property
-    def said(self) -> Prediction:
+    def prediction_or_none(self) -> Prediction:
         """The prediction; ``None`` where it is invalid, or there is none."""
         return None if self.prediction is msgspec.UNSET else self.prediction
 
@@ -95,8 +95,8 @@ class ModelUpdate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A person's decision about an episode; ``until_ms`` ends a snooze.
 
-    ``forget`` is about a whole model, the shadow of a drill (`producer.drill`), and no episode: its
-    state goes, and its place is free.
+    ``forget`` is about a whole model, the shadow of a drill (`producer.synthetic`), and no
+    episode: its state goes, and its place is free.
     """
 
     id: str

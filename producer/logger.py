@@ -13,20 +13,20 @@ from typing import Any, Final, Self
 
 from msgspec import UNSET
 
-from producer.counters import Counters, Logged, Tally
-from producer.delivery import Delivery
+from producer.counters import Counters, LoggerState, PendingEvent
 from producer.events import InferenceEvent, Label
-from producer.identity import uuid7
+from producer.ids import uuid7
 from producer.names import escape, require_name
-from producer.routing import METADATA_MS, topic_names
+from producer.routing import METADATA_REFRESH_MS, topic_names
+from producer.sender import Sender
 from producer.spool.disk_spool import DiskSpool
 from producer.times import time_ms_of
-from producer.values import id_of, json_of, prediction_of, segment_of, settled, values_of
+from producer.values import detached_copy, id_of, json_of, prediction_of, segment_of, values_of
 
 _WAIT_S: Final = 0.005
 
 # A handle inherited by fork must never be destroyed: its threads are the parent's.
-_inherited: Final[list[Delivery]] = []
+_inherited: Final[list[Sender]] = []
 
 
 class InferenceLogger:
@@ -96,16 +96,16 @@ class InferenceLogger:
             "queue.buffering.max.messages": max_messages,
             "queue.buffering.max.kbytes": max_kbytes,
             "message.timeout.ms": message_timeout_ms,
-            "topic.metadata.refresh.interval.ms": METADATA_MS,
+            "topic.metadata.refresh.interval.ms": METADATA_REFRESH_MS,
             "log_level": 0,
             **(librdkafka or {}),
         }
-        self._delivery: Delivery | None = None
-        self._begin()
+        self._sender: Sender | None = None
+        self._reset()
         weak = weakref.WeakMethod(self._after_fork)
         os.register_at_fork(after_in_child=lambda: _call_alive(weak))
         if not disabled:
-            self._delivery = self._new_delivery()
+            self._sender = self._new_sender()
             atexit.register(_close_at_exit, weakref.ref(self))
 
     @classmethod
@@ -124,28 +124,28 @@ class InferenceLogger:
         settings.setdefault("disabled", env.get("DRIFTLINE_DISABLED", "0") not in ("", "0"))
         return cls(servers, model=model, version=version, **settings)
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._pid = os.getpid()
-        self._tally = Tally()
-        self._delivery = None
+        self._state = LoggerState()
+        self._sender = None
 
-    def _new_delivery(self) -> Delivery:
+    def _new_sender(self) -> Sender:
         folder = self._spool
-        return Delivery(
+        return Sender(
             self._config,
             self._topic,
             self._source,
             self._shards,
-            self._tally,
+            self._state,
             max_messages=self._max_messages,
             spool=None if folder is None else DiskSpool(folder, self._spool_max_bytes),
         )
 
     def _after_fork(self) -> None:
-        if self._delivery is not None:
-            _inherited.append(self._delivery)
-            self._delivery.forget()
-        self._begin()
+        if self._sender is not None:
+            _inherited.append(self._sender)
+            self._sender.close_in_child()
+        self._reset()
 
     def log(
         self,
@@ -169,15 +169,15 @@ class InferenceLogger:
             at_ms = now_ms if time_ms is None else time_ms_of(time_ms)
             event_id = uuid7(at_ms) if id is None else id if type(id) is str else id_of(id)
             of_version = self.version if version is None else version
-            said = prediction if type(prediction) is float else settled(prediction)
+            said = prediction if type(prediction) is float else detached_copy(prediction)
             part = None if segment is None else dict(segment)
             logged = event_id, self.model, of_version, at_ms, dict(features), said, part
         except KeyboardInterrupt:
             raise  # a person's, not the caller's
         except BaseException as error:  # noqa: BLE001 - whatever a caller may have passed
-            self._put((_unfit, (error,)))
+            self._put((_raise_in_sender, (error,)))
             return uuid7(now_ms) if event_id is None else event_id
-        self._put((_event, logged))
+        self._put((_build_event, logged))
         return event_id
 
     def label(
@@ -191,24 +191,24 @@ class InferenceLogger:
     ) -> None:
         """Log the ground truth of the prediction with this id."""
         at_ms = int(time.time() * 1000) if time_ms is None else time_ms
-        self._put((_label, (id, self.model, label, at_ms, version, prediction)))
+        self._put((_build_label, (id, self.model, label, at_ms, version, prediction)))
 
-    def _put(self, logged: Logged) -> None:
+    def _put(self, logged: PendingEvent) -> None:
         if self._disabled:
             return
         if self._pid != os.getpid():  # forked by something that runs no hooks
             self._after_fork()
-        if self._delivery is None:
-            self._delivery = self._new_delivery()
-        queue = self._tally.queue
+        if self._sender is None:
+            self._sender = self._new_sender()
+        queue = self._state.queue
         if len(queue) >= self._max_messages:
-            self._tally.turn_away("queue_full")
+            self._state.count_dropped_before_queue("queue_full")
         else:
             queue.append(logged)
 
     def counters(self) -> Counters:
         """What became of the events so far, in this process."""
-        return self._tally.read()
+        return self._state.snapshot()
 
     def flush(self, timeout_s: float | None = None) -> int:
         """Wait until all is delivered or dropped; answers how many are still in flight."""
@@ -220,10 +220,10 @@ class InferenceLogger:
 
     def close(self, timeout_s: float | None = None) -> None:
         """Flush and let go of the rest, spooled or dropped; logging after this starts anew."""
-        if self._delivery is not None and self._pid == os.getpid():
+        if self._sender is not None and self._pid == os.getpid():
             self.flush(timeout_s)
-            self._delivery.close()
-            self._delivery = None
+            self._sender.close()
+            self._sender = None
 
     def __enter__(self) -> Self:
         return self
@@ -244,7 +244,7 @@ def _close_at_exit(logger: weakref.ref[InferenceLogger]) -> None:
         alive.close()
 
 
-def _event(
+def _build_event(
     event_id: str,
     model: str,
     version: str,
@@ -254,21 +254,29 @@ def _event(
     segment: dict[Any, Any] | None,
 ) -> InferenceEvent:
     return InferenceEvent(
-        id=event_id, model=model, version=version, time_ms=time_ms, features=values_of(features),
+        id=event_id,
+        model=model,
+        version=version,
+        time_ms=time_ms,
+        features=values_of(features),
         prediction=prediction if prediction is UNSET else prediction_of(prediction),
         segment=None if segment is None else segment_of(segment),
-    )  # fmt: skip
+    )
 
 
-def _label(
+def _build_label(
     event_id: str, model: str, label: Any, time_ms: Any, version: str | None, prediction: Any
 ) -> Label:
     return Label(
-        id=id_of(event_id), model=model, label=json_of(label), time_ms=time_ms_of(time_ms),
-        version=version, prediction=prediction_of(prediction),
-    )  # fmt: skip
+        id=id_of(event_id),
+        model=model,
+        label=json_of(label),
+        time_ms=time_ms_of(time_ms),
+        version=version,
+        prediction=prediction_of(prediction),
+    )
 
 
-def _unfit(error: BaseException) -> InferenceEvent:
+def _raise_in_sender(error: BaseException) -> InferenceEvent:
     """What was logged cannot even be copied: the thread counts it."""
     raise error

@@ -19,23 +19,23 @@ _MAX_FILE_CHARS: Final = 200  # a folder takes 255, and a writer adds its own en
 _HASH_CHARS: Final = 32
 
 
-class BadName(ValueError):  # noqa: N818 - says what it is
+class InvalidName(ValueError):  # noqa: N818 - says what it is
     """Text that is no name; the message says which text, and what is wrong with it."""
 
 
-class Reference(NamedTuple):
+class VersionKey(NamedTuple):
     """A model and, where it was written, its version."""
 
     model: str
     version: str | None
 
 
-def why_no_name(text: object) -> str | None:
+def invalid_name_reason(text: object) -> str | None:
     """What keeps a text from being a name; ``None``: it is one.
 
-    >>> why_no_name("mean radius (mm)"), why_no_name("Größe/2"), why_no_name("")
+    >>> invalid_name_reason("mean radius (mm)"), invalid_name_reason("Größe/2"), invalid_name_reason("")
     (None, None, 'it is empty')
-    >>> why_no_name("a" + chr(10)), why_no_name("x" * 257)
+    >>> invalid_name_reason("a" + chr(10)), invalid_name_reason("x" * 257)
     ('it has the control character U+000A', 'it has 257 bytes in UTF-8, 256 are allowed')
     """
     if not isinstance(text, str):
@@ -61,26 +61,26 @@ def require_name(field: str, text: object) -> str:
     """The text, if it is a name.
 
     Raises:
-        BadName: it is none.
+        InvalidName: it is none.
 
     >>> require_name("model", "Kredit-Risiko €")
     'Kredit-Risiko €'
     """
-    why = why_no_name(text)
+    why = invalid_name_reason(text)
     if why is not None or not isinstance(text, str):
-        raise BadName(f"{field}: {shown(text)} is no name: {why}")
+        raise InvalidName(f"{field}: {quoted(text)} is no name: {why}")
     return text
 
 
-def shown(text: object, at_most: int = 64) -> str:
+def quoted(text: object, max_chars: int = 64) -> str:
     """A text in quotes, in ASCII and of bounded length, whatever it holds.
 
-    >>> print(shown("a" * 100, 8))
+    >>> print(quoted("a" * 100, 8))
     'aaaaaaaa'...
     """
     if not isinstance(text, str):
         return f"a {type(text).__name__}"
-    return f"{text[:at_most]!a}{'...' if len(text) > at_most else ''}"
+    return f"{text[:max_chars]!a}{'...' if len(text) > max_chars else ''}"
 
 
 @lru_cache(maxsize=65_536)
@@ -104,10 +104,10 @@ def unescape(text: str) -> str:
     return unquote(text)
 
 
-def separated(text: str, separators: str) -> str:
+def escape_separators(text: str, separators: str) -> str:
     """A text as part of a key that people read: only ``separators`` and ``%`` are escaped.
 
-    >>> separated("mean radius (mm)", "~"), separated("a~b", "~"), separated("50%", "~")
+    >>> escape_separators("mean radius (mm)", "~"), escape_separators("a~b", "~"), escape_separators("50%", "~")
     ('mean radius (mm)', 'a%7Eb', '50%25')
     """
     for char in f"%{separators}":
@@ -115,26 +115,28 @@ def separated(text: str, separators: str) -> str:
     return text
 
 
-def reference_of(model: str, version: str) -> str:
+def version_key(model: str, version: str) -> str:
     """``MODEL@VERSION``: one text for one version of one model.
 
-    >>> reference_of("flights-late", "3"), reference_of("a@b", "1")
+    >>> version_key("flights-late", "3"), version_key("a@b", "1")
     ('flights-late@3', 'a%40b@1')
     """
     return f"{escape(model)}@{escape(version)}"
 
 
-def read_reference(text: str) -> Reference:
-    """``MODEL@VERSION`` or ``MODEL`` as a person writes it, or as `reference_of` does.
+def parse_version_key(text: str) -> VersionKey:
+    """``MODEL@VERSION`` or ``MODEL`` as a person writes it, or as `version_key` does.
 
     Only ``@`` and ``%`` in a name have to be escaped (``%40``, ``%25``).
 
-    >>> read_reference("a%40b@1"), read_reference("mean radius@2"), read_reference("flights")
-    (Reference(model='a@b', version='1'), Reference(model='mean radius', version='2'), \
-Reference(model='flights', version=None))
+    >>> parse_version_key("a%40b@1"), parse_version_key("mean radius@2"), parse_version_key("flights")
+    (VersionKey(model='a@b', version='1'), VersionKey(model='mean radius', version='2'), \
+VersionKey(model='flights', version=None))
     """
     model, at, version = text.rpartition("@")
-    return Reference(unescape(model), unescape(version)) if at else Reference(unescape(text), None)
+    return (
+        VersionKey(unescape(model), unescape(version)) if at else VersionKey(unescape(text), None)
+    )
 
 
 def file_name(name: str) -> str:
@@ -146,29 +148,29 @@ def file_name(name: str) -> str:
     ('%C3%BC%C3%BC%C3%BC%C', 200)
     """
     if not name:
-        raise BadName("a file needs a name")
+        raise InvalidName("a file needs a name")
     escaped = escape(name).replace(":", "%3A")
     if escaped.startswith("."):
         escaped = "%2E" + escaped[1:]
-    return bounded(escaped, name, _MAX_FILE_CHARS)
+    return truncated_with_hash(escaped, name, _MAX_FILE_CHARS)
 
 
-def is_cut(file: str) -> bool:
+def is_truncated(file: str) -> bool:
     """Whether the name of a file ends in a hash, so that the name behind it does not read back.
 
-    >>> is_cut(file_name("x" * 256)), is_cut(file_name("x~y"))
+    >>> is_truncated(file_name("x" * 256)), is_truncated(file_name("x~y"))
     (True, False)
     """
     return "~" in file
 
 
-def bounded(text: str, whole: str, at_most: int) -> str:
+def truncated_with_hash(text: str, whole: str, max_chars: int) -> str:
     """ASCII ``text`` without ``~``, of at most so many characters: a longer one ends in a hash.
 
-    >>> bounded("abc", "abc", 40), bounded("a" * 50, "a" * 50, 40)
+    >>> truncated_with_hash("abc", "abc", 40), truncated_with_hash("a" * 50, "a" * 50, 40)
     ('abc', 'aaaaaaa~160b4e433e384e05e537dc59b467f7cb')
     """
-    if len(text) <= at_most:
+    if len(text) <= max_chars:
         return text
     digest = hashlib.sha256(whole.encode()).hexdigest()[:_HASH_CHARS]
-    return f"{text[: at_most - 1 - _HASH_CHARS]}~{digest}"
+    return f"{text[: max_chars - 1 - _HASH_CHARS]}~{digest}"

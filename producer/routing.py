@@ -14,7 +14,7 @@ import msgspec
 
 from producer.names import escape, unescape
 
-METADATA_MS: Final = 5_000
+METADATA_REFRESH_MS: Final = 5_000
 """How soon our writers know of new partitions; librdkafka's five minutes would write on where
 models no longer belong."""
 

@@ -20,21 +20,21 @@ _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)")
 _DAY: Final = re.compile(r"\d{8}")  # 20240131 in text is a day, as ISO 8601 writes it
 
 
-def power_of(size: float) -> int:
+def milliseconds_power(size: float) -> int:
     """By what power of 1,000 a number of such a size becomes milliseconds.
 
-    >>> [power_of(x) for x in (1.7e9, 1.7e12, 1.7e15, 1.7e18)]
+    >>> [milliseconds_power(x) for x in (1.7e9, 1.7e12, 1.7e15, 1.7e18)]
     [1, 0, -1, -2]
     """
     return next((power for end, power in _UNITS if size <= end), _NANOSECONDS)
 
 
-def is_count(text: str) -> bool:
+def is_epoch_number(text: str) -> bool:
     """Whether a text is a number that counts since 1970, and no date.
 
-    >>> is_count("1711800000"), is_count("1711800000.5"), is_count("20240131"), is_count("2024-01-31")
+    >>> is_epoch_number("1711800000"), is_epoch_number("1711800000.5"), is_epoch_number("20240131"), is_epoch_number("2024-01-31")
     (True, True, False, False)
-    """  # noqa: E501
+    """
     return _NUMBER.fullmatch(text) is not None and _DAY.fullmatch(text) is None
 
 
@@ -54,8 +54,8 @@ def time_ms_of(moment: object) -> int:
     """
     if isinstance(moment, str):
         text = moment.strip()
-        if is_count(text):
-            return _counted(float(text) if "." in text else int(text))
+        if is_epoch_number(text):
+            return _from_epoch_number(float(text) if "." in text else int(text))
         try:
             moment = datetime.fromisoformat(text)
         except ValueError:
@@ -68,11 +68,11 @@ def time_ms_of(moment: object) -> int:
     if isinstance(moment, bool) or moment is None:
         raise ValueError(f"{moment} is no time")
     if isinstance(moment, int | float):
-        return _counted(moment)
-    return time_ms_of(_plain(moment))
+        return _from_epoch_number(moment)
+    return time_ms_of(_to_python(moment))
 
 
-def _plain(moment: Any) -> object:
+def _to_python(moment: Any) -> object:
     """What a moment of numpy or the like is in plain Python."""
     name = type(moment).__name__
     if name == "datetime64":
@@ -99,7 +99,7 @@ def is_day(number: float) -> bool:
     return True
 
 
-def _counted(number: float) -> int:
+def _from_epoch_number(number: float) -> int:
     """A number since 1970, by its size."""
     if isinstance(number, float) and not math.isfinite(number):
         raise ValueError(f"{number} is no time")
@@ -108,7 +108,7 @@ def _counted(number: float) -> int:
             f"{number:.0f} is a day as it is written, as a number: in seconds it would be in 1970; "
             f"send it as text, {str(int(number))!r}"
         )
-    power = power_of(abs(number))
+    power = milliseconds_power(abs(number))
     if power > 0:
         return round(number * 1000)
     return math.floor(number) if power == 0 else math.floor(number // 1000**-power)

@@ -17,7 +17,7 @@ from uuid import UUID
 from producer.events import Prediction, Value
 
 _PLAIN: Final = frozenset({float, str, bool, type(None)})
-_NAMES: Final = frozenset({str})
+_NAME_TYPES: Final = frozenset({str})
 _MISSING: Final = frozenset({"NAType", "NaTType", "MaskedConstant"})  # of pandas, of numpy
 _AS_TEXT: Final = frozenset({"Interval", "Period"})  # of pandas
 _TEXT_MODULES: Final = frozenset({"ipaddress", "pathlib"})
@@ -25,7 +25,7 @@ _INT64: Final = 1 << 63
 _MAX_DEPTH: Final = 8
 
 
-class Unfit(ValueError):  # noqa: N818 - says what it is
+class UnsupportedValue(ValueError):  # noqa: N818 - says what it is
     """A value that the log has no form for; the text says what it is."""
 
 
@@ -33,7 +33,7 @@ def value_of(value: Any) -> Value:
     """A value as the log has it: a number, a text, a boolean, or ``None`` for a missing one.
 
     Raises:
-        Unfit: it is none of these; whatever a foreign object raises may come out, too.
+        UnsupportedValue: it is none of these; whatever a foreign object raises may come out, too.
 
     >>> value_of(Decimal("12.50")), value_of(timedelta(minutes=2)), value_of(date(2024, 1, 1))
     (12.5, 120.0, '2024-01-01')
@@ -48,10 +48,10 @@ def value_of(value: Any) -> Value:
         return number if -_INT64 <= number < _INT64 else _float(number)
     if kind.__name__ in _MISSING:
         return None
-    for known, convert in _WAYS:
+    for known, convert in _CONVERTERS:
         if isinstance(value, known):
             return convert(value)
-    return _foreign(value, kind)
+    return _from_library_type(value, kind)
 
 
 def _float(number: Any) -> float | None:
@@ -62,7 +62,7 @@ def _float(number: Any) -> float | None:
         return None
 
 
-_WAYS: Final[tuple[tuple[type | tuple[type, ...], Callable[[Any], Value]], ...]] = (
+_CONVERTERS: Final[tuple[tuple[type | tuple[type, ...], Callable[[Any], Value]], ...]] = (
     (str, str.__str__),
     (float, float.__float__),
     (Decimal, _float),
@@ -77,7 +77,7 @@ def _is_text(kind: type) -> bool:
     return kind.__name__ in _AS_TEXT or kind.__module__.partition(".")[0] in _TEXT_MODULES
 
 
-def _foreign(value: Any, kind: type) -> Value:
+def _from_library_type(value: Any, kind: type) -> Value:
     """A scalar of numpy, pyarrow and the like."""
     name = kind.__name__
     if _is_text(kind):
@@ -93,38 +93,38 @@ def _foreign(value: Any, kind: type) -> Value:
             try:
                 plain = unwrap()
             except ValueError:
-                raise Unfit(f"a {name} is no single value") from None
+                raise UnsupportedValue(f"a {name} is no single value") from None
             if type(plain) is not kind:
                 return value_of(plain)
     if hasattr(kind, "__float__"):
         return _float(value)
-    raise Unfit(f"a {name} is no value")
+    raise UnsupportedValue(f"a {name} is no value")
 
 
 def values_of(values: dict[Any, Any]) -> dict[str, Value]:
     """Named values as the log has them; the very same dictionary where they are so already.
 
     Raises:
-        Unfit: one of them is no value; the text names it.
+        UnsupportedValue: one of them is no value; the text names it.
     """
-    if _PLAIN.issuperset(map(type, values.values())) and _NAMES.issuperset(map(type, values)):
+    if _PLAIN.issuperset(map(type, values.values())) and _NAME_TYPES.issuperset(map(type, values)):
         return values
     found: dict[str, Value] = {}
     for key, value in values.items():
-        name = name_of(key)
+        name = column_name(key)
         try:
             found[name] = value_of(value)
-        except Unfit as why:
-            raise Unfit(f"features.{name[:64]!a}: {why}") from None
+        except UnsupportedValue as why:
+            raise UnsupportedValue(f"features.{name[:64]!a}: {why}") from None
     if len(found) < len(values):
-        raise Unfit("features: two of them have one name")
+        raise UnsupportedValue("features: two of them have one name")
     return found
 
 
-def name_of(key: Any) -> str:
+def column_name(key: Any) -> str:
     """A name as text; numbers name columns, too.
 
-    >>> name_of("age"), name_of(0), name_of(True)
+    >>> column_name("age"), column_name(0), column_name(True)
     ('age', '0', '1')
     """
     plain = key if type(key) is str else value_of(key)
@@ -133,7 +133,7 @@ def name_of(key: Any) -> str:
     if isinstance(plain, float) and plain.is_integer():
         plain = int(plain)
     if not isinstance(plain, str | int):
-        raise Unfit(f"a {type(key).__name__} is no name")
+        raise UnsupportedValue(f"a {type(key).__name__} is no name")
     return str(plain)
 
 
@@ -141,7 +141,7 @@ def json_of(value: Any, depth: int = 0) -> Any:
     """A value, or a list or a map of values, as JSON has it.
 
     Raises:
-        Unfit: it holds what is none; whatever a foreign object raises may come out, too.
+        UnsupportedValue: it holds what is none; whatever a foreign object raises may come out, too.
 
     >>> json_of((1, Decimal("2.5"))), json_of({0: 0.2, 1: 0.8})
     ([1, 2.5], {'0': 0.2, '1': 0.8})
@@ -149,9 +149,9 @@ def json_of(value: Any, depth: int = 0) -> Any:
     if type(value) in _PLAIN:
         return value
     if depth > _MAX_DEPTH:
-        raise Unfit("it is nested too deeply")
+        raise UnsupportedValue("it is nested too deeply")
     if isinstance(value, Mapping):
-        return {name_of(key): json_of(inner, depth + 1) for key, inner in value.items()}
+        return {column_name(key): json_of(inner, depth + 1) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [json_of(inner, depth + 1) for inner in value]
     unwrap: Callable[[], Any] | None = getattr(value, "tolist", None)
@@ -173,7 +173,7 @@ def prediction_of(value: Any) -> Prediction:
     return found
 
 
-def settled(value: Any) -> Any:
+def detached_copy(value: Any) -> Any:
     """A value that its owner does not change any more: lists, maps and arrays are copied."""
     if isinstance(value, dict | list):
         return value.copy()
@@ -190,7 +190,7 @@ def id_of(value: Any) -> str:
     """
     plain = value_of(value)
     if isinstance(plain, bool) or not isinstance(plain, str | int):
-        raise Unfit(f"id: a {type(value).__name__} is no id")
+        raise UnsupportedValue(f"id: a {type(value).__name__} is no id")
     return str(plain)
 
 
@@ -200,7 +200,7 @@ def segment_of(segment: Mapping[Any, Any]) -> dict[str, str]:
     >>> segment_of({"origin": "EWR", "store": 5, "site": None})
     {'origin': 'EWR', 'store': '5'}
     """
-    texts = {name_of(key): text_of(value) for key, value in segment.items()}
+    texts = {column_name(key): text_of(value) for key, value in segment.items()}
     return {name: text for name, text in texts.items() if text is not None}
 
 

@@ -1,4 +1,4 @@
-"""`LogWriter`: events that must arrive, one acknowledgement each.
+"""`EventWriter`: events that must arrive, one acknowledgement each.
 
 For label jobs, file publishing, the trainer and people; a model server uses `InferenceLogger`.
 """
@@ -14,27 +14,27 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from producer.codec import encode, headers
 from producer.events import MAX_EVENT_BYTES, MAX_RECORD_BYTES, Event, ModelUpdate
 from producer.permission import explained_denial
-from producer.routing import METADATA_MS, key_of, placed_keys, topic_names
+from producer.routing import METADATA_REFRESH_MS, key_of, placed_keys, topic_names
 
-Arrival: TypeAlias = Callable[[int, int], object]
+OnDelivered: TypeAlias = Callable[[int, int], object]
 """Hears the partition and the offset of an event that arrived."""
 
-OnTooLarge: TypeAlias = Callable[[str], object]
+OnEventTooLarge: TypeAlias = Callable[[str], object]
 """Hears why the log did not take an event, where its size is the reason."""
 
 _BY_KEY: Final = -1  # librdkafka's RD_KAFKA_PARTITION_UA
-_PLAN: Final = "`driftline topics plan` says what max.message.bytes the topic should have"
+_SIZE_HINT: Final = "`driftline topics plan` says what max.message.bytes the topic should have"
 
 
-class Undelivered(RuntimeError):  # noqa: N818 - a finding, named for what it says
+class DeliveryError(RuntimeError):
     """Some events were not acknowledged; the text says how many, and why."""
 
 
-class TooLarge(Undelivered):
+class EventTooLarge(DeliveryError):  # noqa: N818
     """An event that no log takes, however often it is written."""
 
 
-class LogWriter:
+class EventWriter:
     """Writes events to the log and knows which arrived.
 
     Raises KafkaException for a wrong ``librdkafka`` setting.
@@ -61,7 +61,7 @@ class LogWriter:
                 "compression.type": "lz4",
                 "message.timeout.ms": 60_000,
                 "message.max.bytes": MAX_RECORD_BYTES,
-                "topic.metadata.refresh.interval.ms": METADATA_MS,
+                "topic.metadata.refresh.interval.ms": METADATA_REFRESH_MS,
                 "log_level": 0,
                 **(librdkafka or {}),
             }
@@ -74,35 +74,35 @@ class LogWriter:
         event: Event,
         *,
         partition: int | None = None,
-        on_arrival: Arrival | None = None,
-        on_too_large: OnTooLarge | None = None,
+        on_delivered: OnDelivered | None = None,
+        on_too_large: OnEventTooLarge | None = None,
     ) -> None:
         """Write one event; waits while librdkafka's queue is full.
 
         A `ModelUpdate` goes to every partition that its model is placed in; ``partition`` names
-        one, for what concerns that one only.  ``on_arrival`` is called for each record, by
+        one, for what concerns that one only.  ``on_delivered`` is called for each record, by
         `write` and `flush`; so is ``on_too_large`` where the topic takes no batch so large, be it
         for the others in the batch, and with it `flush` does not raise for that.
 
         Raises:
-            TooLarge: the event is larger than the monitor takes.
+            EventTooLarge: the event is larger than the monitor takes.
         """
-        heard = partial(self._on_delivery, on_arrival, on_too_large)
+        on_delivery = partial(self._on_delivery, on_delivered, on_too_large)
         model = getattr(event, "model", "")
         if partition is not None:
-            self._produce(key_of(model, ""), event, heard, partition=partition)
+            self._produce(key_of(model, ""), event, on_delivery, partition=partition)
             return
         if isinstance(event, ModelUpdate):
             for key in placed_keys(model, self._shards):
-                self._produce(key, event, heard)
+                self._produce(key, event, on_delivery)
             return
-        self._produce(key_of(model, getattr(event, "id", ""), self._shards), event, heard)
+        self._produce(key_of(model, getattr(event, "id", ""), self._shards), event, on_delivery)
 
     def _produce(
         self,
         key: str,
         event: Event,
-        heard: Callable[[KafkaError | None, Message], None],
+        on_delivery: Callable[[KafkaError | None, Message], None],
         partition: int = _BY_KEY,
     ) -> None:
         value, pairs = encode(event), headers(event, source=self._source)
@@ -111,9 +111,13 @@ class LogWriter:
         while True:
             try:
                 self._producer.produce(
-                    self.topic, value, key=key, partition=partition, headers=pairs,
-                    on_delivery=heard,
-                )  # fmt: skip
+                    self.topic,
+                    value,
+                    key=key,
+                    partition=partition,
+                    headers=pairs,
+                    on_delivery=on_delivery,
+                )
             except BufferError:
                 self._producer.poll(0.1)
             except KafkaException as error:
@@ -127,17 +131,17 @@ class LogWriter:
 
     def _on_delivery(
         self,
-        on_arrival: Arrival | None,
-        on_too_large: OnTooLarge | None,
+        on_delivered: OnDelivered | None,
+        on_too_large: OnEventTooLarge | None,
         error: KafkaError | None,
         message: Message,
     ) -> None:
         if error is None:
             self.delivered += 1
-            if on_arrival is not None:
-                on_arrival(message.partition() or 0, message.offset() or 0)
+            if on_delivered is not None:
+                on_delivered(message.partition() or 0, message.offset() or 0)
         elif error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-            why = f"{error.str()}; {_PLAN}"
+            why = f"{error.str()}; {_SIZE_HINT}"
             if on_too_large is None:
                 self._failures.append(why)
             else:
@@ -150,17 +154,17 @@ class LogWriter:
         """Wait for all acknowledgements; answers how many events arrived so far.
 
         Raises:
-            Undelivered: at least one did not arrive.
+            DeliveryError: at least one did not arrive.
         """
         waiting = self._producer.flush(timeout_s)
         if waiting or self._failures:
             why = self._failures[-1] if self._failures else f"no answer within {timeout_s:g} s"
-            raise Undelivered(f"{waiting + len(self._failures)} events did not arrive: {why}")
+            raise DeliveryError(f"{waiting + len(self._failures)} events did not arrive: {why}")
         return self.delivered
 
 
-def _too_large(event: Event, value: bytes, why: str) -> TooLarge:
+def _too_large(event: Event, value: bytes, why: str) -> EventTooLarge:
     hint = "; a profile of fewer features is smaller" if isinstance(event, ModelUpdate) else ""
-    return TooLarge(
+    return EventTooLarge(
         f"a {type(event).__name__} of {len(value):,} bytes was not written: {why}{hint}"
     )

@@ -9,13 +9,13 @@ import msgspec
 Phase: TypeAlias = Literal[
     "started", "ongoing", "recovered", "superseded", "acknowledged", "snoozed", "resolved"
 ]
-ENDED: Final[frozenset[Phase]] = frozenset({"recovered", "superseded", "resolved"})
+ENDED_PHASES: Final[frozenset[Phase]] = frozenset({"recovered", "superseded", "resolved"})
 """The phases after which nothing more is said of an episode."""
 Kind: TypeAlias = Literal[
     "data", "quality", "prediction", "concept", "volume", "labels", "coverage"
 ]
 Severity: TypeAlias = Literal["low", "medium", "high"]
-RANK: Final[dict[Severity, int]] = {"low": 1, "medium": 2, "high": 3}
+SEVERITY_RANK: Final[dict[Severity, int]] = {"low": 1, "medium": 2, "high": 3}
 """The order of severities, and what each weighs."""
 DetectorName: TypeAlias = Literal["adwin", "page_hinkley", "rule"]
 Direction: TypeAlias = Literal["up", "down", "better"]
@@ -50,14 +50,14 @@ class DriftAlert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     What a person did is a phase too: ``acknowledged``, ``snoozed`` (until ``until_ms`` of the
     append clock) and ``resolved`` name the ``actor`` and the ``reason``.  Later phases of an
-    acknowledged episode carry ``acknowledged_by`` and the time of that command.  ``withheld`` is
+    acknowledged episode carry ``acknowledged_by`` and the time of that command.  ``suppressed`` is
     how many alerts of the episode a snooze or a cooldown kept back so far.  ``segment``
     (``origin=EWR``) is the part of the traffic that drifts, where it is not the whole.  Of a
     relation (``relation/a~b``) the two means are rank correlations, and ``feature`` is null.
-    ``drill`` is true of a shadow model's (`producer.drill`): somebody put the change in, to measure
-    how soon it is told.
+    ``drill`` is true of a shadow model's (`producer.synthetic`): somebody put the change in, to
+    measure how soon it is told.
 
-    ``estimated_before`` and ``estimated_now`` are the error rates that the predictions of the
+    ``estimated_before`` and ``estimated_after`` are the error rates that the predictions of the
     reference, and of the same fresh events, let expect without a label: of a prediction what its
     drift means, of a loss what is not a change of the truth.  ``importance`` of a feature's drift,
     of the most important feature's, is what its effect counts with in ``severity``.
@@ -70,9 +70,9 @@ class DriftAlert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     A relation that is superseded while its version serves names in ``cause`` the series that tells
     it from then on.
 
-    An "ongoing" alert with ``clear_events`` says that the episode may be over: so many events look
-    like the reference again, of about ``clear_needed`` after which it is.  With 0 of them it was
-    so, and is no longer.
+    An "ongoing" alert with ``recovery_events`` says that the episode may be over: so many events
+    look like the reference again, of about ``recovery_events_needed`` after which it is.  With 0 of
+    them it was so, and is no longer.
     """
 
     alert_id: str
@@ -90,8 +90,8 @@ class DriftAlert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     effect: float
     p_value: float
     window_events: int
-    reference_mean: float | None = None
-    current_mean: float | None = None
+    before: float | None = None
+    after: float | None = None
     cause: str | None = None
     explanation: str
     reference: ReferenceOrigin
@@ -108,14 +108,14 @@ class DriftAlert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     acknowledged_by: str | None = None
     acknowledged_ms: int | None = None
     until_ms: int | None = None
-    withheld: int = 0
+    suppressed: int = 0
     segment: str | None = None
     drill: bool = False
     estimated_before: float | None = None
-    estimated_now: float | None = None
+    estimated_after: float | None = None
     importance: float | None = None
-    clear_events: int | None = None
-    clear_needed: int | None = None
+    recovery_events: int | None = None
+    recovery_events_needed: int | None = None
     champion: str | None = None
 
 
@@ -139,7 +139,7 @@ class HealthEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     fix: str
 
 
-class Controlled(NamedTuple):
+class ControlOutcome(NamedTuple):
     """What became of a control record: for the log of the worker, and for nobody else.
 
     ``actor`` is who gave it, as it says itself, ``source`` the ``ce_source`` of whoever wrote it.

@@ -28,14 +28,14 @@ from pydantic_settings import (
 )
 
 if TYPE_CHECKING:
-    from stream_monitor.alerts.incidents import IncidentPolicy
-    from stream_monitor.spec import MonitorSpec
+    from stream_monitor.core.spec import MonitorSpec
+    from stream_monitor.episodes.incidents import IncidentPolicy
 
 CONFIG_FILE = "driftline.toml"
 _Spec = TypeVar("_Spec")
 _RENAMED: Final = {
     "refusals": "[refusals] is [dead_letters] now: run is max_consecutive, share is max_ratio, "
-    "window is window_records; without them no number of dead letters stops a partition",
+    "window is window_records; without them no number of dead letters stops a partition"
 }
 
 
@@ -44,7 +44,7 @@ def _variable(section: str) -> str:
     return f"DRIFTLINE_{section.upper()}__"
 
 
-class WrongSetting(ValueError):  # noqa: N818 - a finding, named for what it says
+class InvalidSetting(ValueError):  # noqa: N818 - a finding, named for what it says
     """A setting that nobody knows, or a value that does not fit."""
 
 
@@ -80,7 +80,7 @@ class KafkaSettings(_Section):
         return {**self.librdkafka, "bootstrap.servers": self.bootstrap_servers}
 
     @property
-    def takeover_ms(self) -> int:
+    def owner_timeout_ms(self) -> int:
         """How long an owner may be silent before an older generation takes over."""
         return int(3 * self.session_timeout_s * 1000)
 
@@ -96,7 +96,7 @@ class RedisSettings(_Section):
         default_factory=lambda: os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0"), repr=False
     )
     window_ttl_ms: PositiveInt = 30 * 24 * 3_600_000
-    on_loss: Literal["rebuild", "resume"] = "rebuild"
+    on_state_loss: Literal["rebuild", "resume"] = "rebuild"
 
 
 class TopicSettings(_Section):
@@ -141,8 +141,8 @@ class CommitSettings(_Section):
     """How often state is committed, and how long a commit may stay without an answer."""
 
     interval_s: PositiveFloat = 0.25
-    share: PositiveFloat = 10.0
-    patience_s: PositiveFloat = 60.0
+    min_interval_factor: PositiveFloat = 10.0
+    timeout_s: PositiveFloat = 60.0
 
 
 class DeadLetterSettings(_Section):
@@ -159,7 +159,7 @@ class DeadLetterSettings(_Section):
 class WatchdogSettings(_Section):
     """How long a worker may stand still with records before it, until it is ended."""
 
-    stuck_s: PositiveFloat = 120.0
+    stall_timeout_s: PositiveFloat = 120.0
 
 
 class Settings(BaseSettings):
@@ -200,7 +200,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _names_of_today(cls, given: Any) -> Any:
+    def _reject_old_names(cls, given: Any) -> Any:
         """A name of before is an error that says what it is called now."""
         for before, says in _RENAMED.items():
             variables = [name for name in os.environ if name.upper().startswith(_variable(before))]
@@ -236,29 +236,29 @@ class Settings(BaseSettings):
         sections those of its parts.
 
         Raises:
-            WrongSetting: a field is unknown, or its value does not fit.
+            InvalidSetting: a field is unknown, or its value does not fit.
         """
-        from stream_monitor.spec import MonitorSpec  # noqa: PLC0415 - reading settings needs no core
+        from stream_monitor.core.spec import MonitorSpec  # noqa: PLC0415
 
         data: dict[str, Any] = dict(self.monitor)
         for section in ("budget", "windows", "labels", "limits", "episodes", "volume"):
             data[section] = getattr(self, section)
         data["budget"] = _stated(self.budget)
-        _refuse_unknown("monitor", data, MonitorSpec)
+        _reject_unknown("monitor", data, MonitorSpec)
         for field in msgspec.structs.fields(MonitorSpec):
             if isinstance(data.get(field.name), dict):
-                _refuse_unknown(field.name, data[field.name], field.type)
+                _reject_unknown(field.name, data[field.name], field.type)
         return _checked("monitor", data, MonitorSpec)
 
     def incident_policy(self) -> IncidentPolicy:
         """What episodes belong together, for whoever reads the alerts.
 
         Raises:
-            WrongSetting: a field is unknown, or its value does not fit.
+            InvalidSetting: a field is unknown, or its value does not fit.
         """
-        from stream_monitor.alerts.incidents import IncidentPolicy  # noqa: PLC0415 - as above
+        from stream_monitor.episodes.incidents import IncidentPolicy  # noqa: PLC0415
 
-        _refuse_unknown("incidents", self.incidents, IncidentPolicy)
+        _reject_unknown("incidents", self.incidents, IncidentPolicy)
         return _checked("incidents", self.incidents, IncidentPolicy)
 
 
@@ -266,24 +266,24 @@ def _checked(section: str, data: dict[str, Any], spec: type[_Spec]) -> _Spec:
     try:
         return msgspec.convert(data, spec, strict=False)
     except msgspec.ValidationError as error:
-        raise WrongSetting(f"[{section}] {error}") from error
+        raise InvalidSetting(f"[{section}] {error}") from error
 
 
 def _stated(budget: dict[str, Any]) -> dict[str, Any]:
     """The budget without what is ``None``, in one unit."""
     stated = {name: value for name, value in budget.items() if value is not None}
     if {"per_events", "per_weeks"} <= stated.keys():
-        raise WrongSetting(
+        raise InvalidSetting(
             "[budget] states per_events and per_weeks; leave one of them out, in driftline.toml "
             "or in the environment"
         )
     return stated
 
 
-def _refuse_unknown(section: str, data: dict[str, Any], spec: Any) -> None:
+def _reject_unknown(section: str, data: dict[str, Any], spec: Any) -> None:
     known = {field.name for field in msgspec.structs.fields(spec)}
     unknown = sorted(set(data) - known)
     if unknown:
-        raise WrongSetting(
+        raise InvalidSetting(
             f"[{section}] does not know {', '.join(unknown)}; it knows {sorted(known)}"
         )

@@ -18,23 +18,23 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from hypothesis import HealthCheck, settings
 
-from driftline.stack.embedded import EmbeddedBroker
-from driftline.stack.folder import own_folder
-from driftline.stack.kafka import (
+from driftline.stack.apache_kafka import (
     MIN_JAVA,
     SINGLE_NODE,
     VERSION,
     ApacheKafka,
-    answers,
     fetch_jars,
-    have_jars,
+    is_reachable,
+    jars_present,
     java_version,
 )
-from driftline.stack.process import free_port
+from driftline.stack.embedded_broker import EmbeddedBroker
+from driftline.stack.server_process import free_port
+from driftline.stack.temporary_folder import temporary_folder
 from driftline.stack.valkey import Valkey
 
 if TYPE_CHECKING:
-    from tests.integration.monitor_stage import Stage
+    from tests.integration.monitor_harness import MonitorHarness
 
 IMAGE: Final = f"apache/kafka:{VERSION}"
 PULL_S: Final = 60
@@ -95,7 +95,7 @@ def _in_docker() -> Iterator[str]:
         container.with_env("KAFKA_" + name.upper().replace(".", "_"), value)
     with container:
         deadline = time.monotonic() + READY_S
-        while not answers(servers):
+        while not is_reachable(servers):
             if time.monotonic() > deadline:
                 pytest.fail(f"{IMAGE} did not answer within {READY_S} s")
         yield servers
@@ -106,7 +106,7 @@ def _jars_and_java() -> bool:
     java = (java_version() or 0) >= MIN_JAVA
     if java and shutil.which("mvn"):
         fetch_jars()
-    return java and have_jars()
+    return java and jars_present()
 
 
 @contextlib.contextmanager
@@ -120,7 +120,7 @@ def _kafka() -> Iterator[tuple[str, str]]:
         with _in_docker() as servers:
             yield servers, f"Apache Kafka {VERSION} (container)"
         return
-    with own_folder("stack") as folder:
+    with temporary_folder("stack") as folder:
         broker = ApacheKafka(folder) if _jars_and_java() else EmbeddedBroker(folder)
         try:
             broker.start()
@@ -153,7 +153,7 @@ def redis_url() -> Iterator[str]:
     if given:
         yield given
         return
-    with own_folder("stack") as folder:
+    with temporary_folder("stack") as folder:
         valkey = Valkey(folder)
         try:
             valkey.start()
@@ -188,10 +188,10 @@ def pytest_terminal_summary(
 
 
 @pytest.fixture
-def stage(kafka_broker: str, redis_url: str) -> Iterator[Stage]:
+def harness(kafka_broker: str, redis_url: str) -> Iterator[MonitorHarness]:
     """A log of its own on the session's servers, and the monitors on it."""
-    from tests.integration.monitor_stage import Stage  # noqa: PLC0415 - most tests need none
+    from tests.integration.monitor_harness import MonitorHarness  # noqa: PLC0415
 
-    stage = Stage(kafka_broker, redis_url)
-    yield stage
-    stage.close()
+    harness = MonitorHarness(kafka_broker, redis_url)
+    yield harness
+    harness.close()

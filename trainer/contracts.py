@@ -6,10 +6,10 @@ from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
-from producer.names import reference_of
+from producer.names import version_key
 
 Step: TypeAlias = Literal[
-    "requested", "refused", "started", "succeeded", "failed", "rejected", "promoted", "rolled_back"
+    "requested", "declined", "started", "succeeded", "failed", "rejected", "promoted", "rolled_back"
 ]
 """``refused``: the decision said no.  ``failed``: the fit did not give a model.  ``rejected``: it
 did, and the champion is better."""
@@ -64,4 +64,4 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         ... ).version_key
         'm@2'
         """
-        return reference_of(self.model, self.version)
+        return version_key(self.model, self.version)

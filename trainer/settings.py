@@ -20,9 +20,9 @@ from pydantic_settings import (
 )
 
 from producer.routing import Topics, topic_names
-from trainer.decision import RetrainSpec
 from trainer.evaluation.gate import Gate
-from trainer.fit.outcome import FitLimits
+from trainer.fitting.results import FitLimits
+from trainer.policy.retrain_policy import RetrainPolicy
 
 CONFIG_FILE = "driftline.toml"
 _Spec = TypeVar("_Spec", bound=msgspec.Struct)
@@ -72,23 +72,23 @@ class WebSettings(BaseModel):
 class TrainerSettings(BaseModel):
     """Where the trainer keeps what it knows, and what it trains.
 
-    ``factories`` names the ``module:function`` of each model.  ``decision``, ``gate`` and ``fit``
-    take the fields of `RetrainSpec`, `Gate` and `FitLimits`.
+    ``factories`` names the ``module:function`` of each model.  ``policy``, ``gate`` and ``fit``
+    take the fields of `RetrainPolicy`, `Gate` and `FitLimits`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    home: Path = Path(".driftline")
+    data_dir: Path = Path(".driftline")
     factories: dict[str, str] = {}
     shards: PositiveInt = 1
-    decision: dict[str, Any] = {}
+    policy: dict[str, Any] = {}
     gate: dict[str, Any] = {}
     fit: dict[str, Any] = {}
     web: WebSettings = WebSettings()
 
-    def retrain_spec(self) -> RetrainSpec:
+    def retrain_policy(self) -> RetrainPolicy:
         """When to retrain.  Raises ValueError: a field is unknown, or its value does not fit."""
-        return _spec("trainer.decision", self.decision, RetrainSpec)
+        return _spec("trainer.decision", self.policy, RetrainPolicy)
 
     def gate_spec(self) -> Gate:
         """When to promote.  Raises ValueError: a field is unknown, or its value does not fit."""

@@ -10,8 +10,16 @@ VERSION: Final = "1"
 FACTORY: Final = "driftline.demo.model:build"
 """What the trainer calls for an untrained model."""
 FEATURES: Final = [
-    "temp", "dewp", "humid", "wind_speed", "precip", "visib", "carrier", "distance", "hour",
-]  # fmt: skip
+    "temp",
+    "dewp",
+    "humid",
+    "wind_speed",
+    "precip",
+    "visib",
+    "carrier",
+    "distance",
+    "hour",
+]
 LATE_MINUTES: Final = 15
 TRAINING_SHARE: Final = 10
 """The model is trained on the first one in so many flights."""
@@ -20,10 +28,7 @@ LABEL_DELAY_MS: Final = 24 * 3_600_000
 BROKEN_FEATURE: Final = "temp"
 INCIDENT: Final = (datetime(2013, 3, 1, tzinfo=UTC), datetime(2013, 3, 11, tzinfo=UTC))
 """In this span, first moment included and last not, somebody sends degrees Celsius."""
-INCIDENT_MS: Final = (
-    round(INCIDENT[0].timestamp() * 1000),
-    round(INCIDENT[1].timestamp() * 1000),
-)
+INCIDENT_MS: Final = (round(INCIDENT[0].timestamp() * 1000), round(INCIDENT[1].timestamp() * 1000))
 
 
 def is_in_incident(time_ms: int) -> bool:

@@ -16,7 +16,7 @@ from stream_monitor.contracts import DriftAlert, Phase, Severity
 from trainer.contracts import RetrainEvent, Step
 
 _COLOUR: Final[dict[Severity, str]] = {"low": "yellow", "medium": "dark_orange", "high": "red"}
-_WORD: Final[dict[Phase, str]] = {
+_PHASE_LABELS: Final[dict[Phase, str]] = {
     "started": "DRIFT",
     "ongoing": "WORSE",
     "recovered": "over",
@@ -25,15 +25,15 @@ _WORD: Final[dict[Phase, str]] = {
     "snoozed": "quiet",
     "resolved": "ended",
 }
-_STEP: Final[dict[Step, str]] = {
+_STEP_LABELS: Final[dict[Step, str]] = {
     "requested": "RETRAIN",
-    "refused": "no retrain",
+    "declined": "no retrain",
     "failed": "FIT FAILED",
     "rejected": "rejected",
     "promoted": "PROMOTED",
     "rolled_back": "ROLLED BACK",
 }
-_WORTH_SAYING: Final = {"data_quality", "too_few_labels"}
+_SHOWN_RULES: Final = {"data_quality", "too_few_labels"}
 _HEAD_WIDTH: Final = 27
 _EVERY: Final = 0.1
 """Plain lines tell the progress at every tenth of the way."""
@@ -42,7 +42,7 @@ _EVERY: Final = 0.1
 class Screen(Protocol):
     """Where the demo shows itself."""
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """A line."""
         ...
 
@@ -70,15 +70,15 @@ def alert_text(alert: DriftAlert) -> tuple[str, str]:
     """
     decided = datetime.fromtimestamp(alert.decided_ms / 1000, UTC)
     return (
-        f"{decided:%d %b %H:%M}  {_WORD[alert.phase]:<5} {alert.severity:<6}",
+        f"{decided:%d %b %H:%M}  {_PHASE_LABELS[alert.phase]:<5} {alert.severity:<6}",
         alert.explanation,
     )
 
 
 def retrain_text(event: RetrainEvent) -> tuple[str, str] | None:
     """A step of a retrain in words; ``None`` for one that people need not see."""
-    word = _STEP.get(event.step)
-    if word is None or (event.step == "refused" and event.rule not in _WORTH_SAYING):
+    word = _STEP_LABELS.get(event.step)
+    if word is None or (event.step == "declined" and event.rule not in _SHOWN_RULES):
         return None
     moment = datetime.fromtimestamp(event.time_ms / 1000, UTC)
     challenger = f"version {event.challenger}: " if event.challenger else ""
@@ -96,27 +96,29 @@ class PlainScreen:
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
-        self._told = 0.0
+        self._reported = 0.0
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """As `Screen` says."""
         self._stream.write(printable(text) + "\n")
         self._stream.flush()
 
     def alert(self, alert: DriftAlert, elapsed_s: float) -> None:
         """As `Screen` says."""
-        self.say(f"{elapsed_s:6.1f} s  " + "  ".join(alert_text(alert)))
+        self.print_line(f"{elapsed_s:6.1f} s  " + "  ".join(alert_text(alert)))
 
     def retrain(self, event: RetrainEvent, elapsed_s: float) -> None:
         """As `Screen` says."""
         if text := retrain_text(event):
-            self.say(f"{elapsed_s:6.1f} s  " + "  ".join(text))
+            self.print_line(f"{elapsed_s:6.1f} s  " + "  ".join(text))
 
     def progress(self, done: int, of: int, event_time_ms: int) -> None:
         """As `Screen` says."""
-        if of and done / of >= self._told + _EVERY:
-            self._told = done / of // _EVERY * _EVERY
-            self.say(f"          {_day(event_time_ms)}: {done:,} of {of:,} events and labels")
+        if of and done / of >= self._reported + _EVERY:
+            self._reported = done / of // _EVERY * _EVERY
+            self.print_line(
+                f"          {_day(event_time_ms)}: {done:,} of {of:,} events and labels"
+            )
 
     def close(self) -> None:
         """As `Screen` says."""
@@ -137,7 +139,7 @@ class RichScreen:
         )
         self._task: TaskID | None = None
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """As `Screen` says."""
         self._console.print(escape(printable(text)))
 

@@ -38,13 +38,11 @@ def interleave(event_times_ms: Int64s, label_delay_ms: int) -> Timeline:
     times = np.concatenate([event_times_ms + label_delay_ms, event_times_ms])
     order = np.argsort(times, kind="stable")
     return Timeline(
-        times_ms=times[order],
-        rows=np.concatenate([rows, rows])[order],
-        is_label=order < len(rows),
+        times_ms=times[order], rows=np.concatenate([rows, rows])[order], is_label=order < len(rows)
     )
 
 
-class Pace(NamedTuple):
+class TimeScale(NamedTuple):
     """Event time as it runs in the demo: the whole span in ``seconds``; 0 is all at once."""
 
     first_ms: int
@@ -54,7 +52,7 @@ class Pace(NamedTuple):
     def event_time_ms(self, elapsed_s: float) -> float:
         """What time it is in the demo after ``elapsed_s``.
 
-        >>> Pace(0, 1000, 10.0).event_time_ms(2.5)
+        >>> TimeScale(0, 1000, 10.0).event_time_ms(2.5)
         250.0
         """
         if elapsed_s >= self.seconds:

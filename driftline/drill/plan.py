@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from driftline.offline.injection import Injection, inject, parse
 from producer.events import InferenceEvent
-from producer.injection import Injection, inject, parse
 
 
 def injection_of(text: str, after: int) -> Injection:
@@ -22,12 +22,12 @@ def injection_of(text: str, after: int) -> Injection:
     return parse(f"{text}@{after}")
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class DrillPlan(msgspec.Struct, frozen=True, kw_only=True):
     """``sd`` is the standard deviation of the injected feature in its reference."""
 
     model: str
     version: str
-    shadow: str
+    synthetic_model: str
     injection: Injection
     sd: float
 
@@ -37,13 +37,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return self.injection.first
 
 
-class Copier:
+class SyntheticEventCopier:
     """Numbers the events of the live version as they come, and copies each once.
 
     The id of a copy is its number, so that no id of the log can be taken for it, nor it for one.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: DrillPlan) -> None:
         self.plan = plan
         self.n_copies = 0
         self._seen: set[str] = set()
@@ -62,5 +62,8 @@ class Copier:
             value = inject(plan.injection, features[column], number, plan.sd)
             features = {**features, column: value}
         return msgspec.structs.replace(
-            event, id=f"{plan.shadow}/{number}", model=plan.shadow, features=features
+            event,
+            id=f"{plan.synthetic_model}/{number}",
+            model=plan.synthetic_model,
+            features=features,
         )

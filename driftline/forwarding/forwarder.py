@@ -18,19 +18,19 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from driftline.forwarding.mapping import FieldMap, event_of
-from producer.checks import Checks
-from producer.codec import RefusedRecord
+from producer.cloudevents import ce_type_of
+from producer.codec import RejectedRecord
 from producer.events import Event, InferenceEvent
-from producer.failpoint import failpoint
-from producer.headers import kind_of
+from producer.failpoints import failpoint
 from producer.limits import Limits
 from producer.names import escape
 from producer.permission import explained_denial, is_denied
-from producer.writer import LogWriter, TooLarge, Undelivered
-from stream_monitor.ingest.records import LogRecord
-from stream_monitor.ingest.refusal import dead_letter
-from stream_monitor.runtime import letters
+from producer.validation import EventValidator
+from producer.writer import DeliveryError, EventTooLarge, EventWriter
+from stream_monitor.ingest.records import ConsumerRecord
+from stream_monitor.ingest.rejection import build_dead_letter
 from stream_monitor.runtime.dead_letter_limit import DeadLetterLimit, RecentRejections
+from stream_monitor.runtime.outbound_records import dead_letter_record
 
 BATCH: Final = 1_000
 POLL_S: Final = 0.5
@@ -42,11 +42,11 @@ LIMIT: Final = DeadLetterLimit(max_consecutive=1_000, max_ratio=0.05)
 _MAX_NAMED: Final = 100
 
 
-class TooManyRefused(RuntimeError):  # noqa: N818 - says what happened
+class TooManyRejectedError(RuntimeError):
     """So many records were rejected that the source or the mapping must be wrong."""
 
 
-class Refused(NamedTuple):
+class Rejection(NamedTuple):
     """Why a record is not forwarded."""
 
     reason: str
@@ -57,7 +57,7 @@ class Forwarded(NamedTuple):
     """What became of the records so far."""
 
     events: int = 0
-    refused: int = 0
+    rejected: int = 0
 
 
 def group_of(prefix: str, source: str, fields: FieldMap | None) -> str:
@@ -77,9 +77,9 @@ def group_of(prefix: str, source: str, fields: FieldMap | None) -> str:
 class Forwarder:
     """Forwards one topic, as a member of a group: start as many as it has partitions.
 
-    ``left_out`` counts fields that are neither features nor named otherwise, as lists;
+    ``ignored_fields`` counts fields that are neither features nor named otherwise, as lists;
     ``without_prediction`` counts the forwarded events that have no prediction;
-    ``last_refusal`` says why the last rejected record was rejected.
+    ``last_rejection`` says why the last rejected record was rejected.
 
     Raises:
         LookupError: there is no such topic.
@@ -104,11 +104,16 @@ class Forwarder:
         self._limit = limit
         self._rejections = RecentRejections()
         plain = {"log_level": 0, **client}
-        self._consumer = Consumer({
-            **plain, "group.id": group, "enable.auto.commit": False,
-            "auto.offset.reset": "earliest", "isolation.level": "read_committed",
-            "enable.partition.eof": True,
-        })  # fmt: skip
+        self._consumer = Consumer(
+            {
+                **plain,
+                "group.id": group,
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "isolation.level": "read_committed",
+                "enable.partition.eof": True,
+            }
+        )
         found = self._consumer.list_topics(source, timeout=10).topics[source]
         if found.error is not None and is_denied(found.error):
             self._consumer.close()
@@ -120,35 +125,40 @@ class Forwarder:
             raise LookupError(f"there is no topic {source}")
         self._partitions = frozenset(found.partitions)
         self._at_end: set[int] = set()
-        self._writer = LogWriter(
-            plain.pop("bootstrap.servers"), topic_prefix=prefix, shards=shards,
-            source=f"/driftline/forward/{source}", librdkafka=plain,
-        )  # fmt: skip
-        self._letters = Producer({**client, "log_level": 0, "enable.idempotence": True})
-        self._lost_letters = ""
-        self._checks = Checks(_LIMITS)
+        self._writer = EventWriter(
+            plain.pop("bootstrap.servers"),
+            topic_prefix=prefix,
+            shards=shards,
+            source=f"/driftline/forward/{source}",
+            librdkafka=plain,
+        )
+        self._dead_letter_producer = Producer(
+            {**client, "log_level": 0, "enable.idempotence": True}
+        )
+        self._dead_letter_error = ""
+        self._validator = EventValidator(_LIMITS)
         self._consumer.subscribe([source])
         self.forwarded = Forwarded()
-        self.left_out: Counter[str] = Counter()
+        self.ignored_fields: Counter[str] = Counter()
         self.without_prediction = 0
-        self.last_refusal = ""
+        self.last_rejection = ""
 
-    def rounds(self) -> Iterator[bool]:
+    def forward_batches(self) -> Iterator[bool]:
         """Forward batch after batch; tells after each whether the end of the topic was reached.
 
         Raises:
-            Undelivered: Kafka did not take it; what is not committed is read again.
-            TooManyRefused: nothing of the batch is committed.
+            DeliveryError: Kafka did not take it; what is not committed is read again.
+            TooManyRejectedError: nothing of the batch is committed.
         """
         while True:
-            self._round()
+            self._forward_batch()
             yield self._at_end >= self._partitions
 
     def close(self) -> None:
         """Leave the group."""
         self._consumer.close()
 
-    def _round(self) -> None:
+    def _forward_batch(self) -> None:
         records: list[Message] = []
         for message in self._consumer.consume(BATCH, POLL_S):
             error = message.error()
@@ -163,38 +173,42 @@ class Forwarder:
                 raise KafkaException(explained_denial(error, "Read", resource, self._client))
         if not records:
             return
-        refused = self._write(records)
-        seen = [LogRecord(i, 0, None, None) for i in range(len(records))]
-        self._rejections = self._rejections.after(seen, refused, self._limit.window_records)
-        enough = self._limit.broken_by(self._rejections)
+        rejected = self._write(records)
+        seen = [ConsumerRecord(i, 0, None, None) for i in range(len(records))]
+        self._rejections = self._rejections.after(seen, rejected, self._limit.window_records)
+        enough = self._limit.reason_exceeded(self._rejections)
         if enough is not None:
-            raise TooManyRefused(enough)
-        for i, why in sorted(refused.items()):
-            self.last_refusal = f"{why.reason}: {why.detail}"
-            self._complain(records[i], why)
-        if self._letters.flush(FLUSH_S) or self._lost_letters:
-            raise Undelivered(f"dead letters did not arrive: {self._lost_letters or 'no answer'}")
+            raise TooManyRejectedError(enough)
+        for i, why in sorted(rejected.items()):
+            self.last_rejection = f"{why.reason}: {why.detail}"
+            self._write_dead_letter(records[i], why)
+        if self._dead_letter_producer.flush(FLUSH_S) or self._dead_letter_error:
+            raise DeliveryError(
+                f"dead letters did not arrive: {self._dead_letter_error or 'no answer'}"
+            )
         failpoint("forwarder.batch.written")
         with contextlib.suppress(KafkaException):  # the group moved on: another reads it again
             self._consumer.commit(offsets=_next(records), asynchronous=False)
-        events, n_refused = self.forwarded
-        self.forwarded = Forwarded(events + len(records) - len(refused), n_refused + len(refused))
+        events, n_rejected = self.forwarded
+        self.forwarded = Forwarded(
+            events + len(records) - len(rejected), n_rejected + len(rejected)
+        )
 
-    def _write(self, records: list[Message]) -> dict[int, Refused]:
+    def _write(self, records: list[Message]) -> dict[int, Rejection]:
         """Have their events acknowledged in the log; answers which have none, or too large a one.
 
         A topic refuses whole batches for their size, so what was in one is written once more by
         itself: only the answer to that is of the record.
         """
-        refused: dict[int, Refused] = {}
-        in_doubt: list[tuple[int, Event]] = []
+        rejected: dict[int, Rejection] = {}
+        to_retry: list[tuple[int, Event]] = []
         inputs_only: set[int] = set()
 
-        def refuse(i: int, why: str) -> None:
-            refused[i] = Refused("too_large", why)
+        def reject(i: int, why: str) -> None:
+            rejected[i] = Rejection("too_large", why)
 
-        def doubt(i: int, event: Event, _why: str) -> None:
-            in_doubt.append((i, event))
+        def retry_alone(i: int, event: Event, _why: str) -> None:
+            to_retry.append((i, event))
 
         for i, message in enumerate(records):
             try:
@@ -204,52 +218,58 @@ class Forwarder:
                 if (
                     len(message.value() or b"") <= _LIMITS.max_value_bytes
                 ):  # else the writer says it
-                    self._checks.check(replace(event), time.time_ns() // 1_000_000)
-                self._writer.write(event, on_too_large=partial(doubt, i, event))
-            except RefusedRecord as why:
-                refused[i] = Refused(why.reason, str(why))
-            except TooLarge as why:
-                refuse(i, str(why))
+                    self._validator.validate(replace(event), time.time_ns() // 1_000_000)
+                self._writer.write(event, on_too_large=partial(retry_alone, i, event))
+            except RejectedRecord as why:
+                rejected[i] = Rejection(why.reason, str(why))
+            except EventTooLarge as why:
+                reject(i, str(why))
         self._writer.flush(FLUSH_S)
-        for i, event in in_doubt:
-            self._writer.write(event, on_too_large=partial(refuse, i))
+        for i, event in to_retry:
+            self._writer.write(event, on_too_large=partial(reject, i))
             self._writer.flush(FLUSH_S)
-        self.without_prediction += len(inputs_only - refused.keys())
-        return refused
+        self.without_prediction += len(inputs_only - rejected.keys())
+        return rejected
 
     def _event(self, message: Message) -> Event:
         record = _record(message)
-        place = f"{self._source}:{message.partition()}:{record.offset}"
+        position = f"{self._source}:{message.partition()}:{record.offset}"
         return event_of(
-            record.value, record.kind, self._fields, place=place, time_ms=record.timestamp_ms,
-            on_left_out=self._leave_out,
-        )  # fmt: skip
-
-    def _leave_out(self, name: str) -> None:
-        if name in self.left_out or len(self.left_out) < _MAX_NAMED:
-            self.left_out[name] += 1
-
-    def _complain(self, message: Message, why: Refused) -> None:
-        """Write a record's dead letter."""
-        letter = dead_letter(
-            self._source, message.partition() or 0, _record(message), *why, _MAX_PAYLOAD_BYTES
-        )  # fmt: skip
-        value, headers = letters.dead_letter(letter)
-        self._letters.produce(
-            self._dead_letters, value, headers=headers, on_delivery=self._on_letter
+            record.value,
+            record.kind,
+            self._fields,
+            position=position,
+            time_ms=record.timestamp_ms,
+            on_ignored_field=self._count_ignored_field,
         )
-        self._letters.poll(0)
 
-    def _on_letter(self, error: KafkaError | None, _message: Message) -> None:
+    def _count_ignored_field(self, name: str) -> None:
+        if name in self.ignored_fields or len(self.ignored_fields) < _MAX_NAMED:
+            self.ignored_fields[name] += 1
+
+    def _write_dead_letter(self, message: Message, why: Rejection) -> None:
+        """Write a record's dead letter."""
+        letter = build_dead_letter(
+            self._source, message.partition() or 0, _record(message), *why, _MAX_PAYLOAD_BYTES
+        )
+        value, headers = dead_letter_record(letter)
+        self._dead_letter_producer.produce(
+            self._dead_letters, value, headers=headers, on_delivery=self._on_dead_letter_delivery
+        )
+        self._dead_letter_producer.poll(0)
+
+    def _on_dead_letter_delivery(self, error: KafkaError | None, _message: Message) -> None:
         if error is not None:
             resource = f"topic {self._dead_letters}"
             told = explained_denial(error, "Write", resource, self._client)
-            self._lost_letters = told.str()
+            self._dead_letter_error = told.str()
 
 
-def _record(message: Message) -> LogRecord:
+def _record(message: Message) -> ConsumerRecord:
     offset, time_ms = message.offset() or 0, message.timestamp()[1]
-    return LogRecord(offset, time_ms, kind_of(message), message.value(), sent=message)
+    return ConsumerRecord(
+        offset, time_ms, ce_type_of(message), message.value(), header_source=message
+    )
 
 
 def _next(records: list[Message]) -> list[TopicPartition]:

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
-from producer.codec import RefusedRecord, decode
+from producer.codec import RejectedRecord, decode
 from producer.events import Event, InferenceEvent, Label
 from producer.times import time_ms_of
 
@@ -19,10 +19,10 @@ _SCALARS: Final = (str, int, float, bool, type(None))
 _ABSENT: Final = object()
 _FEATURES: Final = "features"
 _MAX_DEPTH: Final = 8
-_OWN: Final = frozenset({"io.driftline.inference.v1", "io.driftline.label.v1"})
+_CONTRACT_TYPES: Final = frozenset({"io.driftline.inference.v1", "io.driftline.label.v1"})
 
 
-OnLeftOut: TypeAlias = Callable[[str], object]
+OnIgnoredField: TypeAlias = Callable[[str], object]
 
 
 class FieldMap(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,47 +75,48 @@ def event_of(
     ce_type: str | None,
     fields: FieldMap | None,
     *,
-    place: str,
+    position: str,
     time_ms: int,
-    on_left_out: OnLeftOut = lambda _: None,
+    on_ignored_field: OnIgnoredField = lambda _: None,
 ) -> Event:
-    """The event that a record holds.  ``on_left_out`` receives fields that are no feature's value.
+    """The event that a record holds.  ``on_ignored_field`` receives fields that are no feature's value.
 
-    Without ``fields`` it has to be one of the log's own contract.  ``place`` (topic, partition and
+    Without ``fields`` it has to be one of the log's own contract.  ``position`` (topic, partition
+    and
     offset) becomes the id of an inference event that has none, ``time_ms`` the event time where the
     record names none: what is read twice is the same twice, and the monitor counts it once.
 
     Raises:
-        RefusedRecord: it holds no such event; the text says what is missing.
+        RejectedRecord: it holds no such event; the text says what is missing.
     """
     if value is None:
-        raise RefusedRecord("null_value", "value: none")
+        raise RejectedRecord("null_value", "value: none")
     if fields is None:
-        event = decode(value, ce_type if ce_type in _OWN else None)
+        event = decode(value, ce_type if ce_type in _CONTRACT_TYPES else None)
         if not isinstance(event, InferenceEvent | Label):
-            raise RefusedRecord("invalid_event", "only inference events and labels are forwarded")
+            raise RejectedRecord("invalid_event", "only inference events and labels are forwarded")
         return event
     try:
         row = _decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RefusedRecord("malformed_json", str(error)) from error
+        raise RejectedRecord("malformed_json", str(error)) from error
     if not isinstance(row, dict):
-        raise RefusedRecord("invalid_event", "the value is no JSON object")
-    at_ms = _time_ms(found_at(row, fields.time_field), fields.time_field, time_ms)
+        raise RejectedRecord("invalid_event", "the value is no JSON object")
+    at_ms = _time_ms(value_at(row, fields.time_field), fields.time_field, time_ms)
     model = _named(row, fields.model, fields.model_field, "model")
     if fields.kind == "label":
         return _label(row, fields, model, at_ms)
-    return _inference(row, fields, model, at_ms, place, on_left_out)
+    return _inference(row, fields, model, at_ms, position, on_ignored_field)
 
 
 def _label(row: Mapping[str, Any], fields: FieldMap, model: str, at_ms: int) -> Label:
-    name, truth = found_at(row, fields.id_field), found_at(row, fields.label_field, _ABSENT)
+    name, truth = value_at(row, fields.id_field), value_at(row, fields.label_field, _ABSENT)
     if not isinstance(name, str | int) or isinstance(name, bool):
-        raise RefusedRecord(
+        raise RejectedRecord(
             "invalid_event", f"{fields.id_field}: a label needs its prediction's id"
         )
     if truth is _ABSENT:
-        raise RefusedRecord("invalid_event", f"{fields.label_field}: no label")
+        raise RejectedRecord("invalid_event", f"{fields.label_field}: no label")
     return Label(id=str(name), model=model, label=truth, time_ms=at_ms)
 
 
@@ -124,50 +125,56 @@ def _inference(
     fields: FieldMap,
     model: str,
     at_ms: int,
-    place: str,
-    on_left_out: OnLeftOut,
+    position: str,
+    on_ignored_field: OnIgnoredField,
 ) -> InferenceEvent:
-    prediction = found_at(row, fields.prediction_field, _ABSENT)
-    name = found_at(row, fields.id_field)
+    prediction = value_at(row, fields.prediction_field, _ABSENT)
+    name = value_at(row, fields.id_field)
     if not isinstance(name, str | int | None) or isinstance(name, bool):
-        raise RefusedRecord(
+        raise RejectedRecord(
             "invalid_event",
             f"{fields.id_field}: a {type(name).__name__} is no id: no label could name it",
         )
     event = {
-        "id": place if name is None else str(name),
+        "id": position if name is None else str(name),
         "model": model,
         "version": _named(row, fields.version, fields.version_field, "version"),
         "time_ms": at_ms,
-        "features": _features(row, fields, on_left_out),
+        "features": _features(row, fields, on_ignored_field),
     }
     if prediction is not _ABSENT:
         event["prediction"] = prediction
     elif not event["features"]:
-        raise RefusedRecord("invalid_event", f"no features, and no {fields.prediction_field}")
+        raise RejectedRecord("invalid_event", f"no features, and no {fields.prediction_field}")
     try:
         return msgspec.convert(event, InferenceEvent)
     except msgspec.ValidationError as error:
-        raise RefusedRecord("invalid_event", str(error)) from error
+        raise RejectedRecord("invalid_event", str(error)) from error
 
 
-def _features(row: Mapping[str, Any], fields: FieldMap, on_left_out: OnLeftOut) -> dict[str, Any]:
-    """The features of a record.  Raises RefusedRecord where all that could be one is no scalar."""
+def _features(
+    row: Mapping[str, Any], fields: FieldMap, on_ignored_field: OnIgnoredField
+) -> dict[str, Any]:
+    """The features of a record.  Raises RejectedRecord where all that could be one is no scalar."""
     if fields.features:
-        chosen = {_name_of(path): found_at(row, path) for path in fields.features}
-        return _some(unpacked(chosen, on_left_out), chosen, "the chosen features")
+        chosen = {_name_of(path): value_at(row, path) for path in fields.features}
+        return _require_scalar(flatten(chosen, on_ignored_field), chosen, "the chosen features")
     if fields.features_field:
-        inside = found_at(row, fields.features_field)
+        inside = value_at(row, fields.features_field)
         if not isinstance(inside, dict):
-            raise RefusedRecord("invalid_event", f"{fields.features_field}: no object of features")
-        return _some(unpacked(inside, on_left_out), inside, fields.features_field)
+            raise RejectedRecord("invalid_event", f"{fields.features_field}: no object of features")
+        return _require_scalar(flatten(inside, on_ignored_field), inside, fields.features_field)
     taken = {
-        fields.id_field, fields.time_field, fields.prediction_field, fields.label_field,
-        fields.model_field, fields.version_field,
-    }  # fmt: skip
+        fields.id_field,
+        fields.time_field,
+        fields.prediction_field,
+        fields.label_field,
+        fields.model_field,
+        fields.version_field,
+    }
     inside = row.get(_FEATURES)
     if isinstance(inside, dict) and _FEATURES not in taken:
-        return _some(unpacked(inside, on_left_out), inside, _FEATURES)
+        return _require_scalar(flatten(inside, on_ignored_field), inside, _FEATURES)
     found, nested = {}, []
     parts = {path.split("/")[1] for path in taken if path.startswith("/")}  # a role is inside
     for name, value in row.items():
@@ -177,9 +184,9 @@ def _features(row: Mapping[str, Any], fields: FieldMap, on_left_out: OnLeftOut) 
             found[name] = value
         elif name not in parts:
             nested.append(name)
-            on_left_out(name)
+            on_ignored_field(name)
     if nested and not found:
-        raise RefusedRecord(
+        raise RejectedRecord(
             "invalid_event",
             f"no features: {', '.join(map(repr, nested))} is no scalar; an object of features is "
             f"named with --features-field {nested[0]}, a list by its places: "
@@ -188,53 +195,55 @@ def _features(row: Mapping[str, Any], fields: FieldMap, on_left_out: OnLeftOut) 
     return found
 
 
-def _some(found: dict[str, Any], inside: dict[str, Any], where: str) -> dict[str, Any]:
+def _require_scalar(found: dict[str, Any], inside: dict[str, Any], where: str) -> dict[str, Any]:
     if inside and not found:
-        raise RefusedRecord("invalid_event", f"{where}: none of its fields is a scalar")
+        raise RejectedRecord("invalid_event", f"{where}: none of its fields is a scalar")
     return found
 
 
-def unpacked(inside: Mapping[str, Any], on_left_out: OnLeftOut, depth: int = 0) -> dict[str, Any]:
+def flatten(
+    inside: Mapping[str, Any], on_ignored_field: OnIgnoredField, depth: int = 0
+) -> dict[str, Any]:
     """The scalars of an object and of those inside it, named with points between.
 
     Raises:
-        RefusedRecord: two of them have one name.
+        RejectedRecord: two of them have one name.
 
-    >>> unpacked({"age": 3, "home": {"zip": "02134", "rooms": [1]}}, print)
+    >>> flatten({"age": 3, "home": {"zip": "02134", "rooms": [1]}}, print)
     home.rooms
     {'age': 3, 'home.zip': '02134'}
     """
     found: dict[str, Any] = {}
     for name, value in inside.items():
         if isinstance(value, dict) and depth < _MAX_DEPTH:
-            deeper = unpacked(value, partial(_below, on_left_out, name), depth + 1)
+            deeper = flatten(value, partial(_report_nested, on_ignored_field, name), depth + 1)
             more = {f"{name}.{inner}": scalar for inner, scalar in deeper.items()}
         elif isinstance(value, _SCALARS):
             more = {name: value}
         else:
-            on_left_out(name)
+            on_ignored_field(name)
             continue
         if found.keys() & more.keys():
             twice = min(found.keys() & more.keys())
-            raise RefusedRecord("invalid_event", f"features: two of them are called {twice!r}")
+            raise RejectedRecord("invalid_event", f"features: two of them are called {twice!r}")
         found |= more
     return found
 
 
-def _below(on_left_out: OnLeftOut, name: str, lost: str) -> None:
-    on_left_out(f"{name}.{lost}")
+def _report_nested(on_ignored_field: OnIgnoredField, name: str, lost: str) -> None:
+    on_ignored_field(f"{name}.{lost}")
 
 
-def found_at(row: Mapping[str, Any], path: str, otherwise: Any = None) -> Any:
+def value_at(row: Mapping[str, Any], path: str, default: Any = None) -> Any:
     """What lies in a field, or where a JSON pointer (RFC 6901) points; below null all is null.
 
     >>> row = {"a": {"b/c": [10, 20]}, "/x": 1, "out": None}
-    >>> found_at(row, "/a/b~1c/1"), found_at(row, "/a/no", 0), found_at(row, "/x")
+    >>> value_at(row, "/a/b~1c/1"), value_at(row, "/a/no", 0), value_at(row, "/x")
     (20, 0, 1)
-    >>> found_at(row, "/out/score", 0)
+    >>> value_at(row, "/out/score", 0)
     """
     if not path.startswith("/") or path in row:
-        return row.get(path, otherwise)
+        return row.get(path, default)
     here: Any = row
     for part in _parts(path):
         if isinstance(here, dict) and part in here:
@@ -244,7 +253,7 @@ def found_at(row: Mapping[str, Any], path: str, otherwise: Any = None) -> Any:
         elif here is None:
             return None
         else:
-            return otherwise
+            return default
     return here
 
 
@@ -260,9 +269,9 @@ def _name_of(path: str) -> str:
 def _named(row: Mapping[str, Any], name: str, field: str, what: str) -> str:
     if not field:
         return name
-    found = found_at(row, field)
+    found = value_at(row, field)
     if not isinstance(found, str | int) or isinstance(found, bool):
-        raise RefusedRecord("invalid_event", f"{field}: no {what}")
+        raise RejectedRecord("invalid_event", f"{field}: no {what}")
     return str(found)
 
 
@@ -273,4 +282,4 @@ def _time_ms(found: object, field: str, otherwise_ms: int) -> int:
     try:
         return time_ms_of(found)
     except (ValueError, OverflowError) as error:
-        raise RefusedRecord("invalid_event", f"{field}: {error}") from None
+        raise RejectedRecord("invalid_event", f"{field}: {error}") from None

@@ -8,6 +8,6 @@ with ChampionModel("flights-late", bootstrap_servers=..., registry=Path(...)) as
 """
 
 from driftline.serving.champion import ChampionModel
-from driftline.serving.snapshot import NoChampion, Serving
+from driftline.serving.served_version import NoChampion, ServedVersion
 
-__all__ = ["ChampionModel", "NoChampion", "Serving"]
+__all__ = ["ChampionModel", "NoChampion", "ServedVersion"]

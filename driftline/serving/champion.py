@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from driftline.reading import TopicReader
-from driftline.serving.attempt import Attempt, first
-from driftline.serving.pointer import champion_in
-from driftline.serving.snapshot import NoChampion, Serving
+from driftline.serving.champion_pointer import latest_champion
+from driftline.serving.load_attempt import LoadAttempt, first
+from driftline.serving.served_version import NoChampion, ServedVersion
+from driftline.topics.topic_reader import TopicReader
 from producer.routing import topic_names
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class ChampionModel:
         bootstrap_servers: str,
         registry: Path,
         topic_prefix: str = "driftline",
-        fallback: Serving | None = None,
+        fallback: ServedVersion | None = None,
         librdkafka: Mapping[str, Any] | None = None,
     ) -> None:
         from trainer.registry.registry import Registry  # noqa: PLC0415 - only servers pay for it
@@ -61,7 +61,7 @@ class ChampionModel:
         self._topic = topic_names(topic_prefix).models
         self._client = {**(librdkafka or {}), "bootstrap.servers": bootstrap_servers}
         self._serving = fallback
-        self._announced: Serving | None = None
+        self._announced: ServedVersion | None = None
         self._changed = threading.Condition()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._follow, name=f"champion-{model}", daemon=True)
@@ -78,7 +78,7 @@ class ChampionModel:
         self._closing.set()
         self._thread.join(_CLOSE_S)
 
-    def current(self) -> Serving:
+    def current(self) -> ServedVersion:
         """Version and estimator, read at once: log the predictions under this version.
 
         Raises:
@@ -86,7 +86,7 @@ class ChampionModel:
         """
         serving = self._serving
         if serving is None:
-            raise NoChampion(self._explained(f"no champion of {self.model!r} is loaded"))
+            raise NoChampion(self._with_last_failure(f"no champion of {self.model!r} is loaded"))
         return serving
 
     @property
@@ -107,7 +107,7 @@ class ChampionModel:
         """The champion's probabilities of the classes, (n, k)."""
         return self.current().estimator.predict_proba(frame)
 
-    def wait(self, version: str | None = None, *, timeout_s: float = 30.0) -> Serving:
+    def wait(self, version: str | None = None, *, timeout_s: float = 30.0) -> ServedVersion:
         """Wait until an announced champion serves, or until ``version`` does.
 
         Raises:
@@ -121,9 +121,11 @@ class ChampionModel:
             if self._changed.wait_for(there, timeout_s) and self._announced is not None:
                 return self._announced
         what = "no champion" if version is None else f"version {version!r} is not the champion"
-        raise TimeoutError(self._explained(f"{what} of {self.model!r} after {timeout_s:g} s"))
+        raise TimeoutError(
+            self._with_last_failure(f"{what} of {self.model!r} after {timeout_s:g} s")
+        )
 
-    def _explained(self, what: str) -> str:
+    def _with_last_failure(self, what: str) -> str:
         why = f": {self.last_failure}" if self.last_failure else ""
         return f"{what} (topic {self._topic}){why}"
 
@@ -132,21 +134,21 @@ class ChampionModel:
             try:
                 self._read()
             except Exception as error:  # noqa: BLE001 - serving does not end with Kafka
-                self._failed(f"cannot read the topic: {error}")
+                self._record_failure(f"cannot read the topic: {error}")
                 self._closing.wait(_RECONNECT_S)
 
     def _read(self) -> None:
-        attempt: Attempt | None = None
+        attempt: LoadAttempt | None = None
         with TopicReader(self._client, self._topic) as reader:
             while not self._closing.is_set():
-                announced = champion_in(reader.poll(_POLL_S), self.model)
+                announced = latest_champion(reader.poll(_POLL_S), self.model)
                 now_s = time.monotonic()
                 if announced is not None:
                     attempt = first(announced, now_s, attempt)
                 if attempt is not None and attempt.is_ready(now_s, quiet=announced is None):
-                    attempt = self._try(attempt)
+                    attempt = self._load(attempt)
 
-    def _try(self, attempt: Attempt) -> Attempt | None:
+    def _load(self, attempt: LoadAttempt) -> LoadAttempt | None:
         announced = attempt.announced
         try:
             serving = self._announced
@@ -155,12 +157,12 @@ class ChampionModel:
             else:
                 estimator = serving.estimator
         except Exception as error:  # noqa: BLE001 - whatever it is, the old one serves on
-            self._failed(f"version {announced.version!r} cannot be loaded: {error}")
+            self._record_failure(f"version {announced.version!r} cannot be loaded: {error}")
             return attempt.after_failure(time.monotonic())
-        self._swap(Serving(announced.version, estimator, announced.artifact_sha256))
+        self._swap(ServedVersion(announced.version, estimator, announced.artifact_sha256))
         return None
 
-    def _swap(self, serving: Serving) -> None:
+    def _swap(self, serving: ServedVersion) -> None:
         before = self._announced
         if before is not None and before[::2] == serving[::2]:
             return
@@ -171,7 +173,7 @@ class ChampionModel:
             self._changed.notify_all()
         log.info("%s: version %s serves", self.model, serving.version)
 
-    def _failed(self, why: str) -> None:
+    def _record_failure(self, why: str) -> None:
         self.n_failures += 1
         if why != self.last_failure:
             log.warning("%s: %s", self.model, why)

@@ -1,6 +1,6 @@
 """The local stack: real servers on loopback, without Docker."""
 
-from driftline.stack.local import LocalStack
-from driftline.stack.process import ServerFailed
+from driftline.stack.local_stack import LocalStack
+from driftline.stack.server_process import ServerStartError
 
-__all__ = ["LocalStack", "ServerFailed"]
+__all__ = ["LocalStack", "ServerStartError"]

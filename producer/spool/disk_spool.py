@@ -9,19 +9,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from producer.spool.claim import SUFFIX, Claim, bytes_in, subfolders
+from producer.spool.folder_lock import SEGMENT_SUFFIX, FolderLock, bytes_in, subfolders
 from producer.spool.segment_format import SpooledRecord, frame
 from producer.spool.segments import Segment, SegmentWriter
 
-SYNC_S: Final = 0.1
+SYNC_INTERVAL_S: Final = 0.1
 """How old what a power cut may take can be; how old the knowledge of other processes' files."""
-_LOOK_S: Final = 10.0
+_SCAN_INTERVAL_S: Final = 10.0
 """How often to look for what dead processes left."""
 _MAX_SEGMENT_BYTES: Final = 4 << 20
 _SEGMENTS_AT_LEAST: Final = 8
 
 
-class Kept(NamedTuple):
+class SpoolResult(NamedTuple):
     """What became of records: written, no room for, or refused by the disk, and why."""
 
     spooled: int
@@ -41,28 +41,28 @@ class DiskSpool:
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self._folder, self._max_bytes = folder, max_bytes
         self._segment_bytes = min(_MAX_SEGMENT_BYTES, max_bytes // _SEGMENTS_AT_LEAST)
-        self._claim: Claim | None = None
-        self._taken_over: list[Claim] = []
+        self._lock: FolderLock | None = None
+        self._orphan_locks: list[FolderLock] = []
         self._writer: SegmentWriter | None = None
         self._waiting: list[Segment] = []
         self._sequence = itertools.count()
         self._used_bytes = 0
-        self._measured_s = self._synced_s = self._looked_s = float("-inf")
+        self._measured_s = self._synced_s = self._scanned_s = float("-inf")
 
-    def keep(self, records: Sequence[SpooledRecord], now_s: float) -> Kept:
+    def write(self, records: Sequence[SpooledRecord], now_s: float) -> SpoolResult:
         """Write records, the first ones first, until there is no room."""
         done = 0
         try:
-            if now_s - self._measured_s >= SYNC_S:
+            if now_s - self._measured_s >= SYNC_INTERVAL_S:
                 self._measured_s, self._used_bytes = now_s, bytes_in(self._folder)
             while done < len(records):
                 n = self._append(records[done:])
                 if n == 0:
-                    return Kept(done, full=len(records) - done)
+                    return SpoolResult(done, full=len(records) - done)
                 done += n
         except OSError as error:
-            return Kept(done, failed=len(records) - done, error=str(error))
-        return Kept(done)
+            return SpoolResult(done, failed=len(records) - done, error=str(error))
+        return SpoolResult(done)
 
     def _append(self, records: Sequence[SpooledRecord]) -> int:
         """Write as many as fit into the open segment; answers how many."""
@@ -82,38 +82,38 @@ class DiskSpool:
             writer.append(bytes(frames), n)
         finally:
             if writer.is_torn or writer.size_bytes >= self._segment_bytes:
-                self._seal()
+                self._close_segment()
         self._used_bytes += len(frames)
         return n
 
     def _begin_segment(self) -> SegmentWriter:
-        if self._claim is None:
-            self._claim = Claim.new(self._folder)
-        name = f"{time.time_ns() // 1_000_000:014d}-{next(self._sequence):08d}{SUFFIX}"
-        self._writer = SegmentWriter(self._claim.path / name)
+        if self._lock is None:
+            self._lock = FolderLock.create(self._folder)
+        name = f"{time.time_ns() // 1_000_000:014d}-{next(self._sequence):08d}{SEGMENT_SUFFIX}"
+        self._writer = SegmentWriter(self._lock.path / name)
         self._used_bytes += self._writer.size_bytes
-        self._claim.sync()
+        self._lock.sync()
         return self._writer
 
-    def _seal(self) -> None:
+    def _close_segment(self) -> None:
         """The open segment is written no more."""
         writer, self._writer = self._writer, None
-        if writer is None or self._claim is None:
+        if writer is None or self._lock is None:
             return
         with contextlib.suppress(OSError):  # what cannot be read later is counted then
             writer.sync()
         writer.close()
-        segment = Segment(writer.path, self._claim, writer.n_records, writer.size_bytes)
+        segment = Segment(writer.path, self._lock, writer.n_records, writer.size_bytes)
         self._waiting.append(segment)
         if writer.n_records == 0:
             self.remove(segment)
 
-    def tend(self, now_s: float) -> str:
+    def maintain(self, now_s: float) -> str:
         """Do what is due by the clock; answers what went wrong, or nothing."""
-        if now_s - self._looked_s >= _LOOK_S:
-            self._looked_s = now_s
-            self._take_over()
-        if self._writer is not None and now_s - self._synced_s >= SYNC_S:
+        if now_s - self._scanned_s >= _SCAN_INTERVAL_S:
+            self._scanned_s = now_s
+            self._adopt_orphans()
+        if self._writer is not None and now_s - self._synced_s >= SYNC_INTERVAL_S:
             self._synced_s = now_s
             try:
                 self._writer.sync()
@@ -121,23 +121,23 @@ class DiskSpool:
                 return str(error)
         return ""
 
-    def _take_over(self) -> None:
-        held = {claim.path for claim in (self._claim, *self._taken_over) if claim is not None}
+    def _adopt_orphans(self) -> None:
+        held = {lock.path for lock in (self._lock, *self._orphan_locks) if lock is not None}
         for path in subfolders(self._folder):
-            claim = None if path in held else Claim.take(path)
-            if claim is None:
+            lock = None if path in held else FolderLock.try_acquire(path)
+            if lock is None:
                 continue
-            found = [Segment(segment, claim) for segment in claim.segments()]
+            found = [Segment(segment, lock) for segment in lock.segments()]
             if found:
-                self._taken_over.append(claim)
+                self._orphan_locks.append(lock)
                 self._waiting += found
             else:
-                claim.release()
+                lock.release()
 
     def oldest(self) -> Segment | None:
         """The segment to send again first; it stays here until `remove`."""
         if not self._waiting and self._writer is not None and self._writer.n_records:
-            self._seal()
+            self._close_segment()
         return min(self._waiting, key=lambda segment: segment.path.name, default=None)
 
     def remove(self, segment: Segment) -> None:
@@ -146,28 +146,28 @@ class DiskSpool:
             size_bytes = segment.path.stat().st_size
             segment.path.unlink()
             self._used_bytes -= size_bytes
-        self.set_aside(segment)
+        self.skip(segment)
 
-    def set_aside(self, segment: Segment) -> None:
+    def skip(self, segment: Segment) -> None:
         """Leave the file where it is, and do not offer it again."""
         self._waiting.remove(segment)
-        claim = segment.claim
-        if claim in self._taken_over and all(one.claim is not claim for one in self._waiting):
-            self._taken_over.remove(claim)
-            claim.release()
+        lock = segment.lock
+        if lock in self._orphan_locks and all(one.lock is not lock for one in self._waiting):
+            self._orphan_locks.remove(lock)
+            lock.release()
 
     def close(self) -> None:
         """Let another process take over what is left."""
-        self._seal()
-        for claim in (self._claim, *self._taken_over):
-            if claim is not None:
-                claim.release()
-        self._claim, self._taken_over, self._waiting = None, [], []
+        self._close_segment()
+        for lock in (self._lock, *self._orphan_locks):
+            if lock is not None:
+                lock.release()
+        self._lock, self._orphan_locks, self._waiting = None, [], []
 
-    def forget(self) -> None:
+    def close_in_child(self) -> None:
         """In a forked child: close what is the parent's, change nothing."""
         if self._writer is not None:
             self._writer.close()
-        for claim in (self._claim, *self._taken_over):
-            if claim is not None:
-                claim.forget()
+        for lock in (self._lock, *self._orphan_locks):
+            if lock is not None:
+                lock.close_handle()

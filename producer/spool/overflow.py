@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from producer.counters import Tally
-from producer.spool.disk_spool import DiskSpool, Kept
-from producer.spool.replay import Replay, Send
+from producer.counters import LoggerState
+from producer.spool.disk_spool import DiskSpool, SpoolResult
+from producer.spool.resender import Send, SpoolResender
 from producer.spool.segment_format import SpooledRecord
 
 _BATCH: Final = 500
@@ -16,15 +16,15 @@ _BATCH: Final = 500
 class Overflow:
     """The spool as the delivery thread sees it; counts what becomes of each record.
 
-    For that thread only, except `forget`.  Writing and reading files blocks it, never a caller of
-    the logger.
+    For that thread only, except `close_in_child`.  Writing and reading files blocks it, never a
+    caller of the logger.
     """
 
     def __init__(
-        self, spool: DiskSpool, tally: Tally, send: Send, complain: Callable[[str], None]
+        self, spool: DiskSpool, state: LoggerState, send: Send, warn: Callable[[str], None]
     ) -> None:
-        self._spool, self._tally, self._complain = spool, tally, complain
-        self._replay = Replay(spool, tally, send)
+        self._spool, self._state, self._warn = spool, state, warn
+        self._resender = SpoolResender(spool, state, send)
         self._unwritten: list[SpooledRecord] = []
 
     def add(self, record: SpooledRecord, now_s: float) -> None:
@@ -33,32 +33,32 @@ class Overflow:
         if len(self._unwritten) >= _BATCH:
             self._write(now_s)
 
-    def tend(self, now_s: float, room: int) -> None:
-        """Write, sync, look around, and send again at most ``room`` records, as each is due."""
+    def maintain(self, now_s: float, free_slots: int) -> None:
+        """Write, sync, look around, and send again at most ``free_slots`` records, as each is due."""
         self._write(now_s)
-        for trouble in (self._spool.tend(now_s), self._replay.run(now_s, room)):
-            if trouble:
-                self._complain(f"spool: {trouble}")
+        for problem in (self._spool.maintain(now_s), self._resender.run(now_s, free_slots)):
+            if problem:
+                self._warn(f"spool: {problem}")
 
     def close(self, now_s: float) -> None:
         """Write the last, and leave it all to the next process."""
         self._write(now_s)
         self._spool.close()
 
-    def forget(self) -> None:
+    def close_in_child(self) -> None:
         """In a forked child: the files are the parent's."""
-        self._spool.forget()
+        self._spool.close_in_child()
 
     def _write(self, now_s: float) -> None:
         if not self._unwritten:
             return
         records, self._unwritten = self._unwritten, []
         try:
-            kept = self._spool.keep(records, now_s)
+            result = self._spool.write(records, now_s)
         except Exception as error:  # noqa: BLE001 - whatever it is, the counts must add up
-            kept = Kept(0, failed=len(records), error=repr(error))
-        self._tally.spool(kept.spooled)
-        for reason, n in (("spool_full", kept.full), ("spool_failed", kept.failed)):
+            result = SpoolResult(0, failed=len(records), error=repr(error))
+        self._state.count_spooled(result.spooled)
+        for reason, n in (("spool_full", result.full), ("spool_failed", result.failed)):
             if n:
-                lost = self._tally.drop(reason, n)
-                self._complain(f"{lost} events lost ({reason}) {kept.error}".rstrip())
+                lost = self._state.count_dropped(reason, n)
+                self._warn(f"{lost} events lost ({reason}) {result.error}".rstrip())

@@ -24,11 +24,11 @@ import msgspec
 VERSION: Final = 1
 _MAGIC: Final = b"driftsp"
 _MARKER: Final = b"\xff\xd5\x01\xfe"
-_HEAD: Final = struct.Struct(">7sBI")
+_HEADER: Final = struct.Struct(">7sBI")
 _FRAME: Final = struct.Struct(">4sII")
-_PLACE: Final = struct.Struct(">QI")
+_CHECKSUM_PREFIX: Final = struct.Struct(">QI")
 
-HEAD_BYTES: Final = _HEAD.size
+HEADER_BYTES: Final = _HEADER.size
 
 
 class SpooledRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -44,25 +44,25 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(SpooledRecord).decode
 
 
-def head(version: int = VERSION) -> bytes:
+def header(version: int = VERSION) -> bytes:
     """The first bytes of a segment.
 
-    >>> len(head()) == HEAD_BYTES
+    >>> len(header()) == HEADER_BYTES
     True
     """
-    return _HEAD.pack(_MAGIC, version, zlib.crc32(_MAGIC + bytes([version])))
+    return _HEADER.pack(_MAGIC, version, zlib.crc32(_MAGIC + bytes([version])))
 
 
 def version_of(segment: bytes) -> int | None:
     """What a whole head says; ``None`` for one that is torn or damaged.
 
-    >>> version_of(head()), version_of(head(2)), version_of(b"")
+    >>> version_of(header()), version_of(header(2)), version_of(b"")
     (1, 2, None)
     """
-    if len(segment) < HEAD_BYTES:
+    if len(segment) < HEADER_BYTES:
         return None
     version = segment[len(_MAGIC)]
-    return version if segment.startswith(head(version)) else None
+    return version if segment.startswith(header(version)) else None
 
 
 def frame(record: SpooledRecord, offset: int) -> bytes:
@@ -78,12 +78,12 @@ def records_of(segment: bytes) -> Iterator[SpooledRecord | None]:
     head is not looked at: a damaged one costs no record (see `version_of`).
 
     >>> one = SpooledRecord(topic="t", key=b"k", source="/s", value=b"{}")
-    >>> list(records_of(head() + frame(one, HEAD_BYTES))) == [one]
+    >>> list(records_of(header() + frame(one, HEADER_BYTES))) == [one]
     True
     """
-    position = HEAD_BYTES
+    position = HEADER_BYTES
     while position < len(segment):
-        found = _at(segment, position)
+        found = _record_at(segment, position)
         if found is not None:
             record, position = found
             yield record
@@ -98,10 +98,10 @@ def records_of(segment: bytes) -> Iterator[SpooledRecord | None]:
 
 
 def _checksum(payload: bytes, offset: int) -> int:
-    return zlib.crc32(payload, zlib.crc32(_PLACE.pack(offset, len(payload))))
+    return zlib.crc32(payload, zlib.crc32(_CHECKSUM_PREFIX.pack(offset, len(payload))))
 
 
-def _at(segment: bytes, position: int) -> tuple[SpooledRecord, int] | None:
+def _record_at(segment: bytes, position: int) -> tuple[SpooledRecord, int] | None:
     """The record at a position and where it ends, if there is a whole one."""
     begin = position + _FRAME.size
     if begin > len(segment):
@@ -119,7 +119,7 @@ def _at(segment: bytes, position: int) -> tuple[SpooledRecord, int] | None:
 def _next_frame(segment: bytes, position: int) -> int | None:
     """Where the next whole frame begins, at ``position`` or later."""
     while (position := segment.find(_MARKER, position)) >= 0:
-        if _at(segment, position) is not None:
+        if _record_at(segment, position) is not None:
             return position
         position += 1
     return None

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from producer.spool.claim import Claim
-from producer.spool.segment_format import head
+from producer.spool.folder_lock import FolderLock
+from producer.spool.segment_format import header
 
 
 class Segment(NamedTuple):
@@ -19,7 +19,7 @@ class Segment(NamedTuple):
     """
 
     path: Path
-    claim: Claim
+    lock: FolderLock
     n_records: int | None = None
     size_bytes: int | None = None
 
@@ -51,7 +51,7 @@ class SegmentWriter:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
         self._handle: int | None = os.open(path, flags, 0o600)
         try:
-            self.append(head(), 0)
+            self.append(header(), 0)
         except OSError:
             self.close()
             with contextlib.suppress(OSError):
@@ -70,7 +70,7 @@ class SegmentWriter:
             while rest:
                 rest = rest[os.write(handle, rest) :]
         except OSError:
-            self._cut_back(handle)
+            self._truncate(handle)
             raise
         self.size_bytes += len(frames)
         self.n_records += n_records
@@ -93,7 +93,7 @@ class SegmentWriter:
             with contextlib.suppress(OSError):
                 os.close(handle)
 
-    def _cut_back(self, handle: int) -> None:
+    def _truncate(self, handle: int) -> None:
         try:
             os.ftruncate(handle, self.size_bytes)
         except OSError:

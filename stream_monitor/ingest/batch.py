@@ -52,7 +52,7 @@ class EventBatch:
             self.segments[part],
         )
 
-    def said(self) -> Ints | None:
+    def rows_with_prediction(self) -> Ints | None:
         """Where the events with a prediction stand, (m,); ``None``: all of them have one."""
         if UNSET not in self.predictions:
             return None

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
 from producer.events import InferenceEvent
-from producer.names import reference_of
+from producer.names import version_key
 from stream_monitor.ingest.batch import EventBatch
-from stream_monitor.ingest.records import LogRecord
+from stream_monitor.ingest.records import ConsumerRecord
 from stream_monitor.ingest.table import Row, Table
 
 _NOTHING: Final[Row] = {}
@@ -32,16 +32,16 @@ def id_hashes(ids: Iterable[str]) -> NDArray[np.uint64]:
     return np.array([xxh3_64_intdigest(text.encode()) for text in ids], dtype=np.uint64)
 
 
-def series_salt(model: str, version: str) -> int:
+def version_salt(model: str, version: str) -> int:
     """Tells equal ids of different model versions apart where duplicates are sought.
 
     A champion and its shadow may predict the same request; neither is a repeat of the other.
     """
-    return id_hash(reference_of(model, version))
+    return id_hash(version_key(model, version))
 
 
 def to_batch(
-    model: str, version: str, entries: Sequence[tuple[LogRecord, InferenceEvent]]
+    model: str, version: str, entries: Sequence[tuple[ConsumerRecord, InferenceEvent]]
 ) -> EventBatch:
     """The columns of n events of one (model, version), in the given order."""
     events = [event for _, event in entries]

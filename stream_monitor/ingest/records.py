@@ -8,25 +8,25 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 
-class Sent(Protocol):
-    """How a record was sent: a message of the client that read it, or `SentWith`."""
+class HeaderSource(Protocol):
+    """How a record was sent: a message of the client that read it, or `StaticHeaders`."""
 
     def headers(self) -> Any:
         """Pairs of name and bytes, or None."""
         ...
 
 
-class SentWith(NamedTuple):
+class StaticHeaders(NamedTuple):
     """The headers of a record whose message is gone."""
 
     pairs: Sequence[tuple[str, bytes | None]]
 
     def headers(self) -> Sequence[tuple[str, bytes | None]]:
-        """As `Sent` says."""
+        """As `HeaderSource` says."""
         return self.pairs
 
 
-class LogRecord(msgspec.Struct, frozen=True, gc=False):
+class ConsumerRecord(msgspec.Struct, frozen=True, gc=False):
     """One Kafka record as read.  ``kind`` is its ``ce_type`` header, if it has one.
 
     ``sent`` is asked only where a record is rejected, or is one of control: reading the source of
@@ -40,15 +40,15 @@ class LogRecord(msgspec.Struct, frozen=True, gc=False):
     value: bytes | None
     traceparent: str | None = None
     key: bytes | None = None
-    sent: Sent | None = None
+    header_source: HeaderSource | None = None
 
     @property
     def source(self) -> str:
         """Who wrote it, as its header ``ce_source`` says; empty where it says nothing."""
-        if self.sent is None:
+        if self.header_source is None:
             return ""
         try:
-            found = dict(self.sent.headers() or ()).get("ce_source")
+            found = dict(self.header_source.headers() or ()).get("ce_source")
         except (SystemError, UnicodeDecodeError):  # a header whose name is no UTF-8
             return ""
         return (found or b"")[:_MAX_SOURCE_BYTES].decode("utf-8", "replace")
@@ -66,7 +66,7 @@ class RecordBatch(NamedTuple):
 
     topic: str
     partition: int
-    epoch: str
+    fetch_generation: str
     start: int
     next: int
-    records: list[LogRecord]
+    records: list[ConsumerRecord]

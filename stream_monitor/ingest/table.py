@@ -19,7 +19,7 @@ class Table:
     """Rows of named values, shape (n,); where a row lacks a name its value is ``None``.
 
     >>> table = Table([{"a": 1, "b": 2}, {"a": 3}])
-    >>> list(table.column("b")), table.others({"a"}), len(table[1:])
+    >>> list(table.column("b")), table.unexpected_columns({"a"}), len(table[1:])
     ([2, None], {'b': [0]}, 1)
     """
 
@@ -57,7 +57,7 @@ class Table:
                     self._exact = frozenset(names)
         return {name: self.column(name) for name in names}
 
-    def others(self, known: AbstractSet[str]) -> dict[str, list[int]]:
+    def unexpected_columns(self, known: AbstractSet[str]) -> dict[str, list[int]]:
         """Where names that are not among ``known`` have a value."""
         found: dict[str, list[int]] = {}
         if self._exact is not None and self._exact <= known:

@@ -17,10 +17,10 @@ from msgspec import UNSET, UnsetType
 
 from producer.events import Label, Prediction
 from stream_monitor.ingest.batch import EventBatch
-from stream_monitor.labels.pending import Entry, Pending
-from stream_monitor.labels.sample import Sample
-from stream_monitor.labels.spec import LabelSpec
-from stream_monitor.labels.tally import Tally
+from stream_monitor.labels.id_sample import IdSample
+from stream_monitor.labels.label_counts import LabelCounts
+from stream_monitor.labels.label_spec import LabelSpec
+from stream_monitor.labels.pending import PendingEntry, PendingRecords
 
 _META: Final = "meta"
 _NEVER: Final = -1  # event time is not negative
@@ -52,10 +52,14 @@ def prediction_rows(batches: Sequence[EventBatch]) -> list[PredictionRow]:
         row
         for batch in batches
         for row in zip(
-            batch.offsets.tolist(), batch.times_ms.tolist(), batch.ids.tolist(),
-            (batch.version,) * len(batch), _known(batch.predictions), strict=True,
+            batch.offsets.tolist(),
+            batch.times_ms.tolist(),
+            batch.ids.tolist(),
+            (batch.version,) * len(batch),
+            _known(batch.predictions),
+            strict=True,
         )
-    ]  # fmt: skip
+    ]
     if len(batches) > 1:
         rows.sort(key=itemgetter(0))
     return rows
@@ -68,20 +72,20 @@ def _known(predictions: Sequence[Prediction | UnsetType]) -> Sequence[Prediction
     return [None if p is UNSET else p for p in predictions]
 
 
-class Labels:
+class LabelJoin:
     """The predictions and labels of one model that wait for each other."""
 
     def __init__(self, spec: LabelSpec) -> None:
         self.spec = spec
         self.watermark_ms = _NEVER
-        self.tally = Tally()
-        self._sample = Sample()
+        self.counts = LabelCounts()
+        self._sample = IdSample()
         self._chunk = _NEVER
-        self._events = Pending()
-        self._early = Pending()
+        self._events = PendingRecords()
+        self._early = PendingRecords()
         self.unjoined: list[int] = []
         """Offsets of the labels of the last `observe` that found no prediction before them."""
-        self._meta_dirty = True
+        self._meta_changed = True
 
     @property
     def pending(self) -> int:
@@ -94,13 +98,13 @@ class Labels:
         return len(self._early)
 
     @property
-    def sample_share(self) -> float:
+    def sampling_ratio(self) -> float:
         """Share of the ids that are joined: 1, unless more wanted to wait than ``max_pending``."""
         return 0.5**self._sample.halvings
 
     def coverage(self) -> float:
         """Share of the predictions in the sample that got a label so far; 0 without any."""
-        return self.tally.coverage(self._sample.halvings)
+        return self.counts.coverage(self._sample.halvings)
 
     def observe(
         self, events: Sequence[PredictionRow], labels: Sequence[LabelRow]
@@ -122,17 +126,17 @@ class Labels:
                 end = bisect_left(events, offset, done, key=by_offset)
                 self._take_events(events[done:end], joined)
                 done = end
-            self._enter(offset)
+            self._begin_chunk(offset)
             self._take_label(offset, id_hash, label, joined)
         self._take_events(events[done:], joined)
-        self._meta_dirty = True
+        self._meta_changed = True
         return joined
 
     def _take_events(self, events: Sequence[PredictionRow], joined: list[JoinedLabel]) -> None:
         """Take predictions without a label between them; those of a chunk at once, if they may."""
         start = 0
         while start < len(events):
-            self._enter(events[start][0])
+            self._begin_chunk(events[start][0])
             limit = (self._chunk + 1) * self.spec.chunk_events
             end = len(events)
             if events[-1][0] >= limit:
@@ -155,7 +159,7 @@ class Labels:
         ):
             return False
         self.watermark_ms = max(self.watermark_ms, *times_ms)
-        self.tally.keep_all(ids)
+        self.counts.count_predictions(ids)
         self._events.add_all(ids, self._chunk, times_ms, versions, predictions)
         return True
 
@@ -170,17 +174,17 @@ class Labels:
     ) -> None:
         self.watermark_ms = max(self.watermark_ms, time_ms)
         if id_hash >= self._sample.threshold:
-            self.tally.sampled_out += 1
+            self.counts.sampled_out += 1
             return
         expiry_ms = self.watermark_ms - self.spec.horizon_ms
         known = self._events.entries.get(id_hash)
         if known is not None:
             if known[1] > expiry_ms:
-                self.tally.repeated += 1
+                self.counts.repeated += 1
                 return
             self._events.pop(id_hash)
-            self.tally.expired += 1
-        self.tally.keep(id_hash)
+            self.counts.expired += 1
+        self.counts.count_prediction(id_hash)
         early = self._early.entries.get(id_hash)
         if early is not None and early[1] > expiry_ms:
             _, label_time_ms, _, label = early
@@ -199,11 +203,11 @@ class Labels:
             if event is not None:
                 self._events.pop(id_hash)
                 if event[1] > expiry_ms:
-                    self.tally.cover(id_hash)
+                    self.counts.count_labelled(id_hash)
                 else:
-                    self.tally.expired += 1
-            self.tally.joined += 1
-            self.tally.self_contained += 1
+                    self.counts.expired += 1
+            self.counts.joined += 1
+            self.counts.self_contained += 1
             joined.append(
                 JoinedLabel(offset, label.version, label.time_ms, 0, label.prediction, label.label)
             )
@@ -216,89 +220,91 @@ class Labels:
     def _keep_label(self, offset: int, id_hash: int, label: Label, expiry_ms: int) -> None:
         """A label whose prediction is not there: it may still come."""
         if id_hash >= self._sample.early_threshold:
-            self.tally.labels_sampled_out += 1
+            self.counts.labels_sampled_out += 1
             return
         known = self._early.entries.get(id_hash)
         if known is not None:
             if known[1] > expiry_ms:
-                self.tally.repeated += 1
+                self.counts.repeated += 1
                 return
             self._early.pop(id_hash)
-            self.tally.unmatched += 1
+            self.counts.unmatched += 1
         self._early.add(id_hash, self._chunk, label.time_ms, "", label.label)
         self.unjoined.append(offset)
 
     def _join(
-        self, offset: int, id_hash: int, event: Entry, label_time_ms: int, label: Truth
+        self, offset: int, id_hash: int, event: PendingEntry, label_time_ms: int, label: Truth
     ) -> JoinedLabel:
         _, event_time_ms, version, prediction = event
         delay_ms = max(0, label_time_ms - event_time_ms)
-        self.tally.joined += 1
-        self.tally.cover(id_hash)
-        self.tally.delay(delay_ms)
+        self.counts.joined += 1
+        self.counts.count_labelled(id_hash)
+        self.counts.count_delay(delay_ms)
         return JoinedLabel(offset, version, event_time_ms, delay_ms, prediction, label)
 
-    def _enter(self, offset: int) -> None:
+    def _begin_chunk(self, offset: int) -> None:
         """Keep house before the first record of a chunk of offsets, and only there."""
         chunk = offset // self.spec.chunk_events
         if chunk == self._chunk:
             return
         expiry_ms = self.watermark_ms - self.spec.horizon_ms
         for pending in (self._events, self._early):
-            pending.seal(self._chunk)
+            pending.close_chunk(self._chunk)
         self._chunk = chunk
-        self.tally.expired += self._events.expire(expiry_ms)
-        self.tally.unmatched += self._early.expire(expiry_ms)
-        self._sample.settle(expiry_ms)
+        self.counts.expired += self._events.expire(expiry_ms)
+        self.counts.unmatched += self._early.expire(expiry_ms)
+        self._sample.expire_widenings(expiry_ms)
         self._fit_sample()
 
     def _fit_sample(self) -> None:
         """Halve the sample until it fits; where few wait, undo one halving, one a chunk."""
         sample, most = self._sample, self.spec.max_pending
-        if sample.few(self.pending + self.early, most):
+        if sample.is_sparse(self.pending + self.early, most):
             sample.widen(self.watermark_ms)
-            self.tally.begin_level(sample.halvings)
-        while sample.too_many(self.pending + self.early, most):
+            self.counts.reset_level(sample.halvings)
+        while sample.exceeds(self.pending + self.early, most):
             sample.halve()
-            self.tally.sampled_out += self._events.thin(sample.threshold)
-            self.tally.labels_sampled_out += self._early.thin(sample.threshold)
+            self.counts.sampled_out += self._events.thin(sample.threshold)
+            self.counts.labels_sampled_out += self._early.thin(sample.threshold)
 
-    def dirty(self) -> dict[str, Any]:
-        """The parts that changed since `clean`; ``None`` is a part that no longer exists."""
+    def pending_changes(self) -> dict[str, Any]:
+        """The parts that changed since `mark_committed`; ``None`` is a part that no longer exists."""
         parts: dict[str, Any] = {}
-        if self._meta_dirty:
+        if self._meta_changed:
             parts[_META] = [
                 self.watermark_ms,
                 self._sample.halvings,
                 self._chunk,
-                self.tally.snapshot(),
+                self.counts.snapshot(),
                 self._sample.widened_ms.copy(),
             ]
-        parts |= {f"event|{chunk}": part for chunk, part in self._events.dirty().items()}
-        return parts | {f"label|{chunk}": part for chunk, part in self._early.dirty().items()}
+        parts |= {f"event|{chunk}": part for chunk, part in self._events.pending_changes().items()}
+        return parts | {
+            f"label|{chunk}": part for chunk, part in self._early.pending_changes().items()
+        }
 
-    def clean(self) -> None:
-        """What `dirty` gave is durable."""
-        self._events.clean()
-        self._early.clean()
-        self._meta_dirty = False
+    def mark_committed(self) -> None:
+        """What `pending_changes` gave is durable."""
+        self._events.mark_committed()
+        self._early.mark_committed()
+        self._meta_changed = False
 
     @classmethod
-    def restore(cls, spec: LabelSpec, parts: Mapping[str, Any]) -> Labels:
+    def restore(cls, spec: LabelSpec, parts: Mapping[str, Any]) -> LabelJoin:
         """Continue from the parts.  Raises ValueError where one is missing or does not fit."""
         labels = cls(spec)
         kinds: dict[str, list[tuple[int, Sequence[Any]]]] = {"event": [], "label": []}
         try:
-            labels.watermark_ms, halvings, labels._chunk, tally, *widened = parts[_META]
-            labels._sample = Sample(halvings, *widened)  # older state was never widened
-            labels.tally = Tally.restore(tally)
+            labels.watermark_ms, halvings, labels._chunk, counts, *widened = parts[_META]
+            labels._sample = IdSample(halvings, *widened)  # older state was never widened
+            labels.counts = LabelCounts.restore(counts)
             for name, part in parts.items():
                 if name != _META:
                     kind, _, chunk = name.partition("|")
                     kinds[kind].append((int(chunk), part))
-            labels._events = Pending.restore(kinds["event"], labels._chunk)
-            labels._early = Pending.restore(kinds["label"], labels._chunk)
+            labels._events = PendingRecords.restore(kinds["event"], labels._chunk)
+            labels._early = PendingRecords.restore(kinds["label"], labels._chunk)
         except (KeyError, TypeError) as error:
             raise ValueError(f"labels: a part is missing or has no such form: {error}") from error
-        labels.clean()
+        labels.mark_committed()
         return labels

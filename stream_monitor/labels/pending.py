@@ -1,7 +1,8 @@
 """What waits for its other half: predictions for labels, or labels for predictions.
 
 Entries are stored by chunks of offsets, so that a commit writes the chunks that changed only.  All
-methods are deterministic in the order of their calls, and a restored `Pending` goes on alike.
+methods are deterministic in the order of their calls, and a restored `PendingRecords` goes on
+alike.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from heapq import heapify, heappop, heappush
 from itertools import repeat
 from typing import Any, TypeAlias
 
-Entry: TypeAlias = tuple[int, int, str, Any]
+PendingEntry: TypeAlias = tuple[int, int, str, Any]
 """Chunk, event time, version, and what it brings.  A label's version is empty.
 
 A plain tuple: there are hundreds of thousands, and C code can make them.
@@ -28,14 +29,14 @@ class _Chunk:
     ids: list[int] = field(default_factory=list)
 
 
-class Pending:
+class PendingRecords:
     """Entries by the 64-bit hash of their id; one entry an id."""
 
     def __init__(self) -> None:
-        self.entries: dict[int, Entry] = {}
+        self.entries: dict[int, PendingEntry] = {}
         self._chunks: dict[int, _Chunk] = {}
-        self._sealed: list[tuple[int, int]] = []  # heap of (latest_ms, chunk)
-        self._dirty: set[int] = set()
+        self._closed: list[tuple[int, int]] = []  # heap of (latest_ms, chunk)
+        self._has_changes: set[int] = set()
         self._stored: set[int] = set()
 
     def __len__(self) -> int:
@@ -64,7 +65,7 @@ class Pending:
         known.live += len(ids)
 
     def _grow(self, chunk: int, time_ms: int) -> _Chunk:
-        self._dirty.add(chunk)
+        self._has_changes.add(chunk)
         known = self._chunks.get(chunk)
         if known is None:
             known = self._chunks[chunk] = _Chunk(time_ms)
@@ -79,25 +80,25 @@ class Pending:
         known.live -= 1
         if not known.live:
             del self._chunks[chunk]
-        self._dirty.add(chunk)
+        self._has_changes.add(chunk)
 
-    def seal(self, chunk: int) -> None:
+    def close_chunk(self, chunk: int) -> None:
         """No more entries come to ``chunk``: from now on it may expire."""
         known = self._chunks.get(chunk)
         if known is not None:
-            heappush(self._sealed, (known.latest_ms, chunk))
+            heappush(self._closed, (known.latest_ms, chunk))
 
     def expire(self, until_ms: int) -> int:
         """Remove the sealed chunks with no entry later than ``until_ms``; gives how many left."""
         before = len(self.entries)
-        while self._sealed and self._sealed[0][0] <= until_ms:
-            _, chunk = heappop(self._sealed)
+        while self._closed and self._closed[0][0] <= until_ms:
+            _, chunk = heappop(self._closed)
             known = self._chunks.pop(chunk, None)
             if known is None:
                 continue  # all of it had been joined
             for id_hash in self._ids(chunk, known):
                 del self.entries[id_hash]
-            self._dirty.add(chunk)
+            self._has_changes.add(chunk)
         return before - len(self.entries)
 
     def thin(self, below: int) -> int:
@@ -116,10 +117,10 @@ class Pending:
             if id_hash in entries and entries[id_hash][0] == chunk
         )
 
-    def dirty(self) -> dict[str, Any]:
-        """The chunks that changed since `clean`, by number; ``None`` is one that is gone."""
+    def pending_changes(self) -> dict[str, Any]:
+        """The chunks that changed since `mark_committed`, by number; ``None`` is one that is gone."""
         parts: dict[str, Any] = {}
-        for chunk in sorted(self._dirty):
+        for chunk in sorted(self._has_changes):
             known = self._chunks.get(chunk)
             if known is not None:
                 parts[str(chunk)] = self._snapshot(chunk, known)
@@ -141,17 +142,17 @@ class Pending:
             list(values),
         ]
 
-    def clean(self) -> None:
-        """What `dirty` gave is durable."""
-        for chunk in self._dirty:
+    def mark_committed(self) -> None:
+        """What `pending_changes` gave is durable."""
+        for chunk in self._has_changes:
             if chunk in self._chunks:
                 self._stored.add(chunk)
             else:
                 self._stored.discard(chunk)
-        self._dirty.clear()
+        self._has_changes.clear()
 
     @classmethod
-    def restore(cls, parts: Iterable[tuple[int, Sequence[Any]]], current: int) -> Pending:
+    def restore(cls, parts: Iterable[tuple[int, Sequence[Any]]], current: int) -> PendingRecords:
         """Continue; chunk ``current`` still grows.  Raises ValueError where chunks do not fit."""
         pending = cls()
         for chunk, (latest_ms, ids, times_ms, versions, codes, values) in parts:
@@ -165,7 +166,7 @@ class Pending:
                 pending.entries[id_hash] = (chunk, time_ms, versions[code], value)
             pending._chunks[chunk] = _Chunk(latest_ms, len(ids), list(ids))
             if chunk != current:
-                pending._sealed.append((latest_ms, chunk))
-        heapify(pending._sealed)
+                pending._closed.append((latest_ms, chunk))
+        heapify(pending._closed)
         pending._stored = set(pending._chunks)
         return pending

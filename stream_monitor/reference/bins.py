@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from stream_monitor.reference.fixed_point import Floats, Ints
+from stream_monitor.statistics.fixed_point import Floats, Ints
 
 MAX_BINS: Final = 10
 _BINS_WITH_MASS: Final = (
@@ -18,12 +18,13 @@ _MIN_SHARE_OF_REST: Final = 0.05
 
 
 def numeric_bins(
-    index: Ints, n_indices: int, mass: tuple[int, int] | None = None
+    index: Ints, n_indices: int, point_mass: tuple[int, int] | None = None
 ) -> tuple[int, ...]:
     """First index of each bin, for the reference's indices (n,).
 
-    One value that is more than half of all, the order statistics ``mass`` from first to end, has a
-    bin of its own, and the others are cut at their own quantiles into four, where it is the lowest.
+    One value that is more than half of all, the order statistics ``point_mass`` from first to end,
+    has a bin of its own, and the others are cut at their own quantiles into four, where it is the
+    lowest.
 
     Up to ten distinct values get a bin each; more are cut at their deciles, between distinct
     values.  A constant gets what lies below and above it as bins of their own.
@@ -37,17 +38,19 @@ def numeric_bins(
     if len(present) > MAX_BINS:
         weights = counts.copy()
         own = np.zeros(0, dtype=np.int64)
-        if mass is not None:
-            weights[sum(mass)] = 0
-            own = np.flatnonzero((present[:-1] == sum(mass)) | (present[1:] == sum(mass)))
+        if point_mass is not None:
+            weights[sum(point_mass)] = 0
+            own = np.flatnonzero(
+                (present[:-1] == sum(point_mass)) | (present[1:] == sum(point_mass))
+            )
         below = np.cumsum(weights[present])[:-1]
-        n_bins = (MAX_BINS if mass is None else _BINS_WITH_MASS) - len(own)
+        n_bins = (MAX_BINS if point_mass is None else _BINS_WITH_MASS) - len(own)
         targets = np.arange(1, n_bins) * (int(weights.sum()) / n_bins)
         cuts = [int(np.argmin(np.abs(below - target))) for target in targets]
         middles = middles[np.unique([*cuts, *own.tolist()]).astype(np.int64)]
-    if mass is None:
+    if point_mass is None:
         return _merged((0, *middles.tolist()), counts)
-    n_rest = len(index) - int(counts[sum(mass)])
+    n_rest = len(index) - int(counts[sum(point_mass)])
     return _merged((0, *middles.tolist()), counts, max(1, _MIN_SHARE_OF_REST * n_rest))
 
 

@@ -16,12 +16,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_monitor.reference.dependence import power_of_two
-from stream_monitor.reference.fixed_point import Floats
+from stream_monitor.statistics.dependence import power_of_two
+from stream_monitor.statistics.fixed_point import Floats
 
 Hashes: TypeAlias = NDArray[np.uint32]
 HalfHashes: TypeAlias = NDArray[np.uint16]
-Range = tuple[float | None, float | None]
+DeclaredRange = tuple[float | None, float | None]
 """The lowest and the highest value that a person allows; ``None``: on this side any."""
 
 _BEYOND: Final = 0.05  # events beyond a side, of as many as the reference has
@@ -75,8 +75,8 @@ class ValueBounds(msgspec.Struct, frozen=True, kw_only=True):
         return np.frombuffer(self.frequent, dtype="<u2")
 
 
-def bounds_of(
-    values: Floats, tau: float, declared: Range | None = None, n: int | None = None
+def fit_bounds(
+    values: Floats, tau: float, declared: DeclaredRange | None = None, n: int | None = None
 ) -> ValueBounds:
     """The bounds of valid values (m,), in their order in time, of autocorrelation time ``tau``.
 
@@ -93,7 +93,7 @@ def bounds_of(
     outside = (values < low) | (values > high)
     n_spans = max(1, n // span)
     hit = len(np.unique(np.flatnonzero(outside) // span))
-    chance, known, repeating = repeats_of(values, n, tau)
+    chance, known, repeating = repeat_statistics(values, n, tau)
     crowded = repeating and len(known) < len(np.unique(values))
     frequent = np.unique(hashes_of(known) >> 16).astype("<u2") if crowded else known[:0]
     return ValueBounds(
@@ -160,7 +160,7 @@ def _pareto_tail(excesses: Floats) -> tuple[float, float]:
     return shape, -shape / theta if theta else float(excesses.mean())
 
 
-def repeats_of(values: Floats, n: int, tau: float = 1.0) -> tuple[float, Floats, bool]:
+def repeat_statistics(values: Floats, n: int, tau: float = 1.0) -> tuple[float, Floats, bool]:
     """The chance of a value that is not known, the known ones, and whether values (m,) repeat.
 
     Where hardly any does, the chance follows from how many came twice (Good, 1953), is never taken
@@ -169,12 +169,12 @@ def repeats_of(values: Floats, n: int, tau: float = 1.0) -> tuple[float, Floats,
     at most, and have a chance of (c + 1) / n at most, but not less than by the rule of three.  Of
     ``values`` that are order statistics of more nothing can be said where they repeat: it is 0.
 
-    >>> chance, known, repeat = repeats_of(np.append(np.linspace(0, 1, 990), np.zeros(10)), 1000)
+    >>> chance, known, repeat = repeat_statistics(np.append(np.linspace(0, 1, 990), np.zeros(10)), 1000)
     >>> round(chance, 6), known.tolist(), repeat
     (3e-05, [0.0], False)
-    >>> repeats_of(np.arange(1000.0) % 4, 1000)[2]
+    >>> repeat_statistics(np.arange(1000.0) % 4, 1000)[2]
     True
-    >>> chance, known, repeat = repeats_of(np.append(np.arange(900.0), np.arange(200.0)), 1100)
+    >>> chance, known, repeat = repeat_statistics(np.append(np.arange(900.0), np.arange(200.0)), 1100)
     >>> round(1100 * chance, 6), len(known), repeat
     (3.0, 200, True)
     """

@@ -9,9 +9,9 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from stream_monitor.reference.bins import MAX_BINS
-from stream_monitor.reference.fixed_point import FIXED_POINT, Bools, Floats, Ints
 from stream_monitor.reference.season import DAY_MS
 from stream_monitor.reference.transform import frequency_scores
+from stream_monitor.statistics.fixed_point import FIXED_POINT, Bools, Floats, Ints
 
 _MIN_COUNT: Final = 10
 _MIN_SHARE: Final = 0.0005
@@ -51,27 +51,27 @@ def vocabulary(names: Sequence[str]) -> Vocabulary:
     return Vocabulary(kept, rare, unseen)
 
 
-class Ordered(NamedTuple):
+class OrderedCategories(NamedTuple):
     """The categories in the order of their indices, and what may be counted by it.
 
-    The last ``n_own`` of ``known.kept`` have a distance bin of their own.  ``fresh`` (n,) are the
-    values that had no part in the choice; ``None`` where there was none to make, so that all of
+    The last ``n_own`` of ``known.kept`` have a distance bin of their own.  ``held_out`` (n,) are
+    the values that had no part in the choice; ``None`` where there was none to make, so that all of
     them are.
     """
 
     known: Vocabulary
     n_own: int
-    fresh: Bools | None
+    held_out: Bools | None
 
 
-def halves(n: int, times_ms: Ints | None = None) -> Bools:
+def split_halves(n: int, times_ms: Ints | None = None) -> Bools:
     """Which of n values in their order, at ``times_ms`` (n,), are in the second half; shape (n,).
 
     Stretches much longer than values depend on each other, dealt out so that no hour of the day or
     the week favours a half: quarters of days, or days, where the values cover 5 to 64 of them,
     else 32 chunks, after Thue and Morse.
 
-    >>> halves(32).astype(int)[:8].tolist()
+    >>> split_halves(32).astype(int)[:8].tolist()
     [0, 1, 1, 0, 1, 0, 0, 1]
     """
     if times_ms is not None and n:
@@ -87,10 +87,10 @@ def halves(n: int, times_ms: Ints | None = None) -> Bools:
     return second
 
 
-def ordered(names: Sequence[str], known: Vocabulary, second: Bools) -> Ordered:
+def order_categories(names: Sequence[str], known: Vocabulary, second: Bools) -> OrderedCategories:
     """Order the categories of the reference's valid values (n,), and choose those with own bins.
 
-    ``second`` is that of `halves`.
+    ``second`` is that of `split_halves`.
 
     The most frequent of many alike categories are so by chance, and will be less frequent from
     now on.  Calibrated on the values that chose them, 200 alike categories gave 30 times the false
@@ -100,7 +100,7 @@ def ordered(names: Sequence[str], known: Vocabulary, second: Bools) -> Ordered:
     """
     kept = set(known.kept)
     if len(kept) <= MAX_BINS and kept.issuperset(names):
-        return Ordered(known, min(len(kept), _MAX_OWN_BINS), None)
+        return OrderedCategories(known, min(len(kept), _MAX_OWN_BINS), None)
     first, other = (
         [name for name, there in zip(names, half.tolist(), strict=True) if there]
         for half in (~second, second)
@@ -110,12 +110,12 @@ def ordered(names: Sequence[str], known: Vocabulary, second: Bools) -> Ordered:
     if set(own) == set(_frequent(other)[-_MAX_OWN_BINS:]):
         before = tuple(name for name in known.kept if name not in own)
         rare = tuple(name for name in known.rare if name not in own)
-        return Ordered(Vocabulary((*before, *own), rare, known.unseen), len(own), None)
+        return OrderedCategories(Vocabulary((*before, *own), rare, known.unseen), len(own), None)
     seen = {*known.kept, *known.rare}
     kept_now = tuple(name for name in chosen if name in seen)
     rare = tuple(name for name in (*known.rare, *known.kept) if name not in kept_now)
     n_own = min(len(kept_now), _MAX_OWN_BINS)
-    return Ordered(Vocabulary(kept_now, rare, known.unseen), n_own, second)
+    return OrderedCategories(Vocabulary(kept_now, rare, known.unseen), n_own, second)
 
 
 def _frequent(names: Sequence[str]) -> list[str]:
@@ -130,7 +130,7 @@ def cross_fitted_scores(names: Sequence[str], second: Bools) -> tuple[Floats, Fl
     """Location and spread of each value (n,), by a map learnt on other values.
 
     A map ordered by the very values it scores makes them look steadier than fresh ones will.
-    Each half is scored by the map of the other; ``second`` is that of `halves`.
+    Each half is scored by the map of the other; ``second`` is that of `split_halves`.
     """
     location, spread = np.empty(len(names)), np.empty(len(names))
     for scored in (~second, second):

@@ -15,10 +15,10 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from stream_monitor.reference.checks import check_feature
-from stream_monitor.reference.feature import FeatureReference
-from stream_monitor.reference.fixed_point import FIXED_POINT, Ints
+from stream_monitor.reference.feature_reference import FeatureReference
 from stream_monitor.reference.transform import Transformed
+from stream_monitor.reference.validation import validate_feature
+from stream_monitor.statistics.fixed_point import FIXED_POINT, Ints
 
 MAX_LOSS_BINS: Final = 50
 
@@ -37,14 +37,14 @@ class ExpectedLoss(msgspec.Struct, frozen=True, kw_only=True):
     confidence: FeatureReference | None = None
 
 
-def check_expected_loss(expected: ExpectedLoss, prediction: FeatureReference | None) -> None:
+def validate_expected_loss(expected: ExpectedLoss, prediction: FeatureReference | None) -> None:
     """Raise ValueError unless losses can be looked up in it."""
     reference = expected.confidence or prediction
     if reference is None:
         raise ValueError("expected loss: there is no prediction to expect it of")
-    check_feature(expected.outcome)
+    validate_feature(expected.outcome)
     if expected.confidence is not None:
-        check_feature(expected.confidence)
+        validate_feature(expected.confidence)
     starts, n_bins = expected.starts, len(expected.outcome.expected_losses)
     if expected.outcome.kind != "outcome" or len(starts) + 1 != n_bins:
         raise ValueError("expected loss: its bins do not fit the outcome's")
@@ -53,14 +53,14 @@ def check_expected_loss(expected: ExpectedLoss, prediction: FeatureReference | N
         raise ValueError("expected loss: bins overlap")
 
 
-def expected_share(outcome: FeatureReference, cells: Sequence[int] | Ints) -> float:
+def mean_expected_loss(outcome: FeatureReference, cells: Sequence[int] | Ints) -> float:
     """The loss to expect of predictions that lie in the cells of an outcome as these do."""
     per_bin = np.array(cells).reshape(-1, 2).sum(axis=1)
     total = int(per_bin @ np.array(outcome.expected_losses))
     return total / max(1, int(per_bin.sum())) / FIXED_POINT
 
 
-class LossTable:
+class ExpectedLossTable:
     """Expected losses by index, in fixed point, so that sums of them are exact.
 
     ``losses`` and ``bins`` have shape (n_indices + 1,): the last entry is that of a prediction
@@ -75,7 +75,7 @@ class LossTable:
         self.bins: Ints = np.append(bins, len(expected.starts))
         self._by_bin: Ints = np.array(expected.outcome.expected_losses, dtype=np.int64)
         self.losses: Ints = self._by_bin[self.bins]
-        self.mean = expected_share(expected.outcome, expected.outcome.bin_counts)
+        self.mean = mean_expected_loss(expected.outcome, expected.outcome.bin_counts)
 
     def cells(self, scores: Transformed, wrong: Ints) -> Ints:
         """Where each event lies among the bins of the outcome: 2 x bin + wrong; shape (n,)."""

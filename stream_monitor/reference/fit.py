@@ -11,23 +11,32 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 
 from producer.events import Prediction
-from producer.names import BadName, reference_of, require_name
+from producer.names import InvalidName, require_name, version_key
 from stream_monitor.reference import bins
-from stream_monitor.reference.bounds import Range, bounds_of
-from stream_monitor.reference.calibrate import MIN_REST, with_channels, with_rest
-from stream_monitor.reference.categories import cross_fitted_scores, halves, ordered, vocabulary
-from stream_monitor.reference.channels import SeriesChannel
-from stream_monitor.reference.dependence import repeats
-from stream_monitor.reference.errors import ReferenceTooShort
-from stream_monitor.reference.feature import FeatureKind, FeatureReference
-from stream_monitor.reference.fixed_point import FIXED_POINT, Bools, Floats, Ints
+from stream_monitor.reference.bounds import DeclaredRange, fit_bounds
+from stream_monitor.reference.categories import (
+    cross_fitted_scores,
+    order_categories,
+    split_halves,
+    vocabulary,
+)
+from stream_monitor.reference.channel_calibration import ValueChannel
+from stream_monitor.reference.correlation_fit import fit_correlations
+from stream_monitor.reference.event_rate import estimate_events_per_week
+from stream_monitor.reference.feature_calibration import (
+    MIN_REST_VALUES,
+    calibrate_channels,
+    calibrate_rest_channels,
+)
+from stream_monitor.reference.feature_reference import FeatureKind, FeatureReference
+from stream_monitor.reference.fit_errors import ReferenceTooShort
 from stream_monitor.reference.loss import scores_of
-from stream_monitor.reference.outputs import MAX_OUTPUTS, columns_of, outputs_of
-from stream_monitor.reference.pairs import fit_relations
+from stream_monitor.reference.outputs import MAX_OUTPUTS, output_columns, output_names
 from stream_monitor.reference.profile import ClassLabel, Origin, ReferenceProfile, Task
-from stream_monitor.reference.rate import rate_of
 from stream_monitor.reference.transform import Transform
 from stream_monitor.reference.values import Column, booleans, category, numbers
+from stream_monitor.statistics.dependence import tie_statistics
+from stream_monitor.statistics.fixed_point import FIXED_POINT, Bools, Floats, Ints
 
 MIN_EVENTS: Final = 300
 UNWATCHED_PREDICTION: Final = "prediction of the model"
@@ -44,7 +53,7 @@ def fit_feature(
     kind: FeatureKind | None = None,
     times_ms: Ints | None = None,
     order_statistics: int = MAX_ORDER_STATISTICS,
-    allowed: Range | None = None,
+    allowed: DeclaredRange | None = None,
 ) -> FeatureReference:
     """The reference of a feature, from its n values in their order in time.
 
@@ -61,7 +70,7 @@ def fit_feature(
     valid, floats = booleans(values) if kind == "boolean" else numbers(values)
     _require_enough(name, valid)
     known = floats[valid]
-    stated = FeatureReference(
+    uncalibrated = FeatureReference(
         name=name,
         kind=kind,
         n_events=len(valid),
@@ -73,16 +82,18 @@ def fit_feature(
     )
     if kind == "boolean":
         ones = int(np.count_nonzero(known))
-        stated = msgspec.structs.replace(
-            stated,
+        uncalibrated = msgspec.structs.replace(
+            uncalibrated,
             bin_starts=(0, 1),
             bin_counts=(len(known) - ones, ones),
             bin_labels=("false", "true"),
         )
-        return with_channels(stated, {"location": known}, known.astype(np.int64), ~valid, times_ms)
-    fitted = _fit_numeric(stated, known, ~valid, times_ms, order_statistics)
+        return calibrate_channels(
+            uncalibrated, {"location": known}, known.astype(np.int64), ~valid, times_ms
+        )
+    fitted = _fit_numeric(uncalibrated, known, ~valid, times_ms, order_statistics)
     tau = max((c.tau for c in fitted.channels if c.channel != "validity"), default=1.0)
-    return msgspec.structs.replace(fitted, bounds=bounds_of(known, tau, allowed))
+    return msgspec.structs.replace(fitted, bounds=fit_bounds(known, tau, allowed))
 
 
 def fit_loss(losses: Column, *, task: Task, times_ms: Ints | None = None) -> FeatureReference:
@@ -109,7 +120,7 @@ def fit_profile(
     positive: ClassLabel = 1,
     importances: Mapping[str, float] | None = None,
     times_ms: Ints | None = None,
-    ranges: Mapping[str, Range] | None = None,
+    ranges: Mapping[str, DeclaredRange] | None = None,
 ) -> ReferenceProfile:
     """The profile of a model version, from columns of n values each, in their order in time.
 
@@ -118,7 +129,7 @@ def fit_profile(
     those that a person declares, by feature.
 
     Raises:
-        BadName: the model, the version or a column has a name that the log does not take.
+        InvalidName: the model, the version or a column has a name that the log does not take.
         ReferenceTooShort: nothing of a training frame can be watched.
     """
     require_name("model", model)
@@ -144,7 +155,7 @@ def fit_profile(
         except ReferenceTooShort as error:
             skipped["loss of the model"] = str(error)
     if origin == "training" and not features and not any(fitted):
-        nothing = reference_of(model, version)
+        nothing = version_key(model, version)
         raise ReferenceTooShort(f"nothing of {nothing} can be watched: {skipped}")
     lengths = [len(c) for c in (*columns.values(), predictions) if c is not None]
     return ReferenceProfile(
@@ -161,8 +172,8 @@ def fit_profile(
         positive=positive,
         importances=dict(importances or {}),
         skipped=skipped,
-        relations=fit_relations(features, columns, times_ms),
-        events_per_week=None if times_ms is None else rate_of(times_ms),
+        relations=fit_correlations(features, columns, times_ms),
+        events_per_week=None if times_ms is None else estimate_events_per_week(times_ms),
     )
 
 
@@ -179,10 +190,10 @@ def said_of(
     """The predictions of the rows that have one, and the event times of these rows."""
     if isinstance(predictions, np.ndarray):
         return predictions, times_ms
-    said = [p for p in predictions if p is not UNSET]
-    if len(said) < len(predictions) and times_ms is not None:
+    given = [p for p in predictions if p is not UNSET]
+    if len(given) < len(predictions) and times_ms is not None:
         times_ms = times_ms[[p is not UNSET for p in predictions]]
-    return said, times_ms
+    return given, times_ms
 
 
 def _fit_predictions(
@@ -193,12 +204,12 @@ def _fit_predictions(
     skipped: dict[str, str],
 ) -> _Fitted:
     """Of the events that have a prediction; what is left out is named in ``skipped``."""
-    said, times_ms = said_of(predictions, times_ms)
-    if not isinstance(said, np.ndarray) and (names := outputs_of(said, category(positive))):
-        return _Fitted(None, _fit_outputs(columns_of(said, names), times_ms, skipped))
-    if len(said) == 0:
+    given, times_ms = said_of(predictions, times_ms)
+    if not isinstance(given, np.ndarray) and (names := output_names(given, category(positive))):
+        return _Fitted(None, _fit_outputs(output_columns(given, names), times_ms, skipped))
+    if len(given) == 0:
         return _Fitted(None, {})
-    scores = scores_of(said, task, positive)
+    scores = scores_of(given, task, positive)
     kind = prediction_kind(task)
     try:
         return _Fitted(fit_feature("prediction", scores, kind=kind, times_ms=times_ms), {})
@@ -219,7 +230,7 @@ def _fit_outputs(
         try:
             require_name("output", name)
             found[name] = fit_feature(name, column, kind="numeric", times_ms=times_ms)
-        except (ReferenceTooShort, BadName) as error:
+        except (ReferenceTooShort, InvalidName) as error:
             skipped[f"output {name}"] = str(error)
     return found
 
@@ -261,7 +272,7 @@ def _require_enough(name: str, valid: Bools) -> None:
 
 
 def _fit_numeric(
-    stated: FeatureReference,
+    uncalibrated: FeatureReference,
     known: Floats,
     invalid: Bools,
     times_ms: Ints | None,
@@ -274,18 +285,18 @@ def _fit_numeric(
     picked = ordered[(2 * np.arange(k) + 1) * n // (2 * k)]
     first, third = np.quantile(ordered, (0.25, 0.75)).tolist()
     centre = float(ordered[n // 2])
-    spreads = ((third - first) / _IQR_OF_NORMAL, stated.sd or 0.0, abs(centre) / 1000, 1.0)
+    spreads = ((third - first) / _IQR_OF_NORMAL, uncalibrated.sd or 0.0, abs(centre) / 1000, 1.0)
     scaled = msgspec.structs.replace(
-        stated,
+        uncalibrated,
         order_statistics=picked.astype("<f8").tobytes(),
         centre=centre,
         scale=next(s for s in spreads if s > 0),
     )
     transform = Transform(scaled)
     index = transform.apply(known).index
-    starts = bins.numeric_bins(index, scaled.n_indices, scaled.mass)
+    starts = bins.numeric_bins(index, scaled.n_indices, scaled.point_mass)
     counts = bins.bin_counts(index, starts, scaled.n_indices)
-    again, longest_run = repeats(known)
+    again, longest_run = tie_statistics(known)
     binned = msgspec.structs.replace(
         scaled,
         repeats=again,
@@ -294,19 +305,23 @@ def _fit_numeric(
         bin_counts=counts,
         bin_labels=bins.numeric_labels(known, counts),
     )
-    series: dict[SeriesChannel, Floats] = {"location": transform.location[index] / FIXED_POINT}
+    channel_values: dict[ValueChannel, Floats] = {
+        "location": transform.location[index] / FIXED_POINT
+    }
     if transform.spread is not None and ordered[0] < ordered[-1] and len(np.unique(index)) > 2:
-        series["spread"] = transform.spread[index] / FIXED_POINT
+        channel_values["spread"] = transform.spread[index] / FIXED_POINT
     if transform.rest is None or transform.rest_spread is None:
-        return with_channels(binned, series, index, invalid, times_ms)
-    off = index[index != transform.mass]
-    if len(off) < MIN_REST or len(np.unique(off)) < 2:
-        return with_channels(binned, series, index, invalid, times_ms)
-    series.pop("spread", None)  # of the whole it says little more than the location
-    rest: dict[SeriesChannel, Floats] = {"rest": transform.rest[off] / FIXED_POINT}
+        return calibrate_channels(binned, channel_values, index, invalid, times_ms)
+    off = index[index != transform.point_mass]
+    if len(off) < MIN_REST_VALUES or len(np.unique(off)) < 2:
+        return calibrate_channels(binned, channel_values, index, invalid, times_ms)
+    channel_values.pop("spread", None)  # of the whole it says little more than the location
+    rest: dict[ValueChannel, Floats] = {"rest": transform.rest[off] / FIXED_POINT}
     if len(np.unique(off)) > 2:
         rest["rest_spread"] = transform.rest_spread[off] / FIXED_POINT
-    return with_rest(with_channels(binned, series, index, invalid, times_ms), rest)
+    return calibrate_rest_channels(
+        calibrate_channels(binned, channel_values, index, invalid, times_ms), rest
+    )
 
 
 def _fit_categorical(name: str, values: Column, times_ms: Ints | None) -> FeatureReference:
@@ -317,15 +332,15 @@ def _fit_categorical(name: str, values: Column, times_ms: Ints | None) -> Featur
     _require_enough(name, ~invalid)
     names = [c for c in every if c is not None and c not in known.unseen]
     counted = Counter(names)
-    second = halves(len(names), None if times_ms is None else times_ms[~invalid])
-    known, n_own, fresh = ordered(names, known, second)
+    second = split_halves(len(names), None if times_ms is None else times_ms[~invalid])
+    known, n_own, held_out = order_categories(names, known, second)
     categories = ("", *known.kept)
     index_of = {c: i for i, c in enumerate(categories) if i}
     index = np.array([index_of.get(c, 0) for c in names], dtype=np.int64)
     counts = np.bincount(index, minlength=len(categories))
-    chose, counting = (index, index) if fresh is None else (index[~fresh], index[fresh])
+    chose, counting = (index, index) if held_out is None else (index[~held_out], index[held_out])
     starts = bins.category_bins(np.bincount(chose, minlength=len(categories)), n_own)
-    stated = FeatureReference(
+    uncalibrated = FeatureReference(
         name=name,
         kind="categorical",
         n_events=len(every),
@@ -338,15 +353,15 @@ def _fit_categorical(name: str, values: Column, times_ms: Ints | None) -> Featur
         bin_labels=bins.category_labels(categories, starts, counts),
         top=tuple(counted.most_common(_TOP)),
     )
-    transform = Transform(stated)
+    transform = Transform(uncalibrated)
     location = transform.location[index] / FIXED_POINT
     spread = None if transform.spread is None else transform.spread[index] / FIXED_POINT
-    if fresh is None:
+    if held_out is None:
         location, crossed = cross_fitted_scores(names, second)
         spread = None if spread is None else crossed
-    series: dict[SeriesChannel, Floats] = {"location": location}
+    channel_values: dict[ValueChannel, Floats] = {"location": location}
     if spread is not None:
-        series["spread"] = spread
+        channel_values["spread"] = spread
     if transform.mix is not None:
-        series["mix"] = transform.mix[index] / FIXED_POINT
-    return with_channels(stated, series, index, invalid, times_ms, fresh)
+        channel_values["mix"] = transform.mix[index] / FIXED_POINT
+    return calibrate_channels(uncalibrated, channel_values, index, invalid, times_ms, held_out)

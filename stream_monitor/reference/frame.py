@@ -10,18 +10,23 @@ import msgspec
 import numpy as np
 from msgspec import UNSET
 
-from stream_monitor.reference.bounds import Range
-from stream_monitor.reference.clock import clock_ms, written_days
-from stream_monitor.reference.declared import with_segments
-from stream_monitor.reference.errors import NoPositiveLabel
+from stream_monitor.reference.bounds import DeclaredRange
+from stream_monitor.reference.epoch_times import calendar_dates, epoch_ms
+from stream_monitor.reference.expected_loss_fit import with_expected_loss
 from stream_monitor.reference.fit import fit_profile
-from stream_monitor.reference.fixed_point import Ints
-from stream_monitor.reference.loss import classes_of, loss_of, none_is_positive, understood
-from stream_monitor.reference.loss_calibration import with_expected_loss
-from stream_monitor.reference.outputs import outputs_of
+from stream_monitor.reference.fit_errors import NoPositiveLabel
+from stream_monitor.reference.loss import (
+    classes_of,
+    lacks_positive,
+    positive_is_implied,
+    prediction_loss,
+)
+from stream_monitor.reference.outputs import output_names
 from stream_monitor.reference.profile import ClassLabel, ReferenceProfile, Task
-from stream_monitor.reference.segment import declared_part
+from stream_monitor.reference.segment_fit import with_segments
+from stream_monitor.reference.segment_reference import parse_segment
 from stream_monitor.reference.values import Column, category
+from stream_monitor.statistics.fixed_point import Ints
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +49,7 @@ def profile_from_frame(
     segments: Sequence[str] = (),
     categorical: Sequence[str] = (),
     events_per_week: float | None = None,
-    range: Mapping[str, Range] | None = None,  # noqa: A002 - what people declare
+    range: Mapping[str, DeclaredRange] | None = None,  # noqa: A002 - what people declare
 ) -> ReferenceProfile:
     """The profile of a model version from its training data, rows in their order in time.
 
@@ -75,7 +80,7 @@ def profile_from_frame(
             feature; ``events_per_week`` is no positive number; a range is of no numeric feature, or
             empty.
     """
-    parted = {declared_part(declared, map(str, frame))[0] for declared in segments}
+    parted = {parse_segment(declared, map(str, frame))[0] for declared in segments}
     names = [name for name in (prediction, label, loss, time) if name is not None]
     chosen = list(features) if features is not None else [c for c in frame if c not in names]
     for name, importance in (importances or {}).items():
@@ -98,7 +103,7 @@ def profile_from_frame(
         if task == "binary":
             _require_positive(str(label), labels, positive)
         errors = [
-            loss_of(task, threshold, 1 if positive is None else positive, p, truth)
+            prediction_loss(task, threshold, 1 if positive is None else positive, p, truth)
             for p, truth in zip(answers or [], labels, strict=True)
         ]
     losses: Column | None = errors if loss is None else _column(frame[loss])
@@ -136,7 +141,9 @@ def profile_from_frame(
     )
 
 
-def _declared(ranges: Mapping[str, Range], features: Sequence[Any]) -> dict[str, Range]:
+def _declared(
+    ranges: Mapping[str, DeclaredRange], features: Sequence[Any]
+) -> dict[str, DeclaredRange]:
     """The ranges that were declared.  Raises ValueError as `profile_from_frame` says."""
     for name, (low, high) in ranges.items():
         if name not in features:
@@ -147,7 +154,7 @@ def _declared(ranges: Mapping[str, Range], features: Sequence[Any]) -> dict[str,
     return dict(ranges)
 
 
-def _check_kinds(profile: ReferenceProfile, ranges: Mapping[str, Range]) -> None:
+def _check_kinds(profile: ReferenceProfile, ranges: Mapping[str, DeclaredRange]) -> None:
     for name in ranges.keys() & profile.features.keys():
         if (kind := profile.features[name].kind) != "numeric":
             raise ValueError(f"range of {name!r}: its values are {kind}")
@@ -156,7 +163,7 @@ def _check_kinds(profile: ReferenceProfile, ranges: Mapping[str, Range]) -> None
 def _require_positive(column: str, labels: Sequence[Any], positive: ClassLabel | None) -> None:
     """Raise NoPositiveLabel where nobody can tell which label is the positive class."""
     known = classes_of(labels)
-    if not understood(known) if positive is None else none_is_positive(labels, positive):
+    if not positive_is_implied(known) if positive is None else lacks_positive(labels, positive):
         raise NoPositiveLabel(column, positive, known)
 
 
@@ -167,7 +174,7 @@ def infer_task(predictions: Sequence[Any], labels: Sequence[Any] | None = None) 
     ('binary', 'multiclass', 'regression')
     """
     known = [p for p in predictions if p is not None]
-    if outputs_of(known):
+    if output_names(known):
         return "regression"
     classes = {category(y) for y in labels if y is not None} if labels is not None else set()
     if any(isinstance(p, str | dict) for p in known):
@@ -180,7 +187,7 @@ def infer_task(predictions: Sequence[Any], labels: Sequence[Any] | None = None) 
 
 def _times_ms(series: pd.Series[Any]) -> Ints:
     """Event times as milliseconds since 1970 UTC; dates without a zone are UTC."""
-    import pandas as pd  # noqa: PLC0415 - whoever has a frame has loaded it
+    import pandas as pd  # noqa: PLC0415
 
     try:
         if pd.api.types.is_numeric_dtype(series):
@@ -203,9 +210,9 @@ def _counted_ms(series: pd.Series[Any]) -> Ints:
     clock = series.to_numpy(dtype=np.float64)
     if not np.isfinite(clock).all():
         raise ValueError("infinity is no time")
-    if written_days(clock).any():
+    if calendar_dates(clock).any():
         raise ValueError(f"{series.iloc[0]} is a day as it is written, not seconds since 1970")
-    return clock_ms(clock).astype(np.int64)
+    return epoch_ms(clock).astype(np.int64)
 
 
 def _no_time(series: pd.Series[Any]) -> Ints:

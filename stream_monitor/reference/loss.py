@@ -9,9 +9,9 @@ from typing import Any, cast
 import numpy as np
 
 from producer.events import Prediction, Value
-from stream_monitor.reference.fixed_point import Floats
 from stream_monitor.reference.profile import ClassLabel, Task
 from stream_monitor.reference.values import Column, category
+from stream_monitor.statistics.fixed_point import Floats
 
 
 def score_of(prediction: Prediction, task: Task, positive: ClassLabel) -> Value:
@@ -22,7 +22,7 @@ def score_of(prediction: Prediction, task: Task, positive: ClassLabel) -> Value:
 
     >>> score_of({"0": 0.2, "1": 0.8}, "binary", 1), score_of({"UA": 0.9, "AA": 0.1}, "multiclass", 1)
     (0.8, 'UA')
-    """  # noqa: E501
+    """
     if isinstance(prediction, list):
         return None
     if not isinstance(prediction, dict):
@@ -69,12 +69,8 @@ def confidence_of(prediction: Prediction) -> float | None:
     return None if predicted is None else prediction[predicted]
 
 
-def loss_of(
-    task: Task,
-    threshold: float,
-    positive: ClassLabel,
-    prediction: Prediction | None,
-    label: Value,
+def prediction_loss(
+    task: Task, threshold: float, positive: ClassLabel, prediction: Prediction | None, label: Value
 ) -> float | None:
     """0/1 error of a classifier, absolute error of a regression; ``None`` if not comparable.
 
@@ -82,11 +78,11 @@ def loss_of(
     predicted), a class, or a map of class to probability; 0, 1, True and False are labels of
     any binary model whose classes are words.
 
-    >>> loss_of("binary", 0.5, 1, 0.7, True), loss_of("binary", 0.5, "late", 0.7, "on time")
+    >>> prediction_loss("binary", 0.5, 1, 0.7, True), prediction_loss("binary", 0.5, "late", 0.7, "on time")
     (0.0, 1.0)
-    >>> loss_of("multiclass", 0.5, 1, {"UA": 0.9, "AA": 0.1}, "AA")
+    >>> prediction_loss("multiclass", 0.5, 1, {"UA": 0.9, "AA": 0.1}, "AA")
     1.0
-    >>> loss_of("regression", 0.5, 1, 2.5, 4), loss_of("regression", 0.5, 1, 2.5, "4")
+    >>> prediction_loss("regression", 0.5, 1, 2.5, 4), prediction_loss("regression", 0.5, 1, 2.5, "4")
     (1.5, None)
     """
     if prediction is None or label is None:
@@ -97,9 +93,9 @@ def loss_of(
         predicted = most_probable(prediction) if isinstance(prediction, dict) else prediction
         ours, truth = _class(predicted), _class(label)
         return None if ours is None or truth is None else float(ours != truth)
-    said = _says_positive(prediction, threshold, positive)
+    predicted = _predicts_positive(prediction, threshold, positive)
     is_so = _is_positive(label, positive)
-    return None if said is None or is_so is None else float(said != is_so)
+    return None if predicted is None or is_so is None else float(predicted != is_so)
 
 
 def classes_of(labels: Sequence[Value]) -> list[str]:
@@ -113,12 +109,12 @@ def classes_of(labels: Sequence[Value]) -> list[str]:
     return sorted({name for label in labels if (name := _class(label)) is not None})
 
 
-def none_is_positive(labels: Sequence[Value], positive: ClassLabel) -> bool:
+def lacks_positive(labels: Sequence[Value], positive: ClassLabel) -> bool:
     """Whether labels of a binary model say nothing but "negative" for want of a common name.
 
-    >>> none_is_positive(["yes", "no"], 1), none_is_positive(["yes", "no"], "yes")
+    >>> lacks_positive(["yes", "no"], 1), lacks_positive(["yes", "no"], "yes")
     (True, False)
-    >>> none_is_positive([0, 0], 1), none_is_positive([0, 1], "late")
+    >>> lacks_positive([0, 0], 1), lacks_positive([0, 1], "late")
     (False, False)
     """
     classes = {*classes_of(labels)}
@@ -126,10 +122,10 @@ def none_is_positive(labels: Sequence[Value], positive: ClassLabel) -> bool:
     return not classes <= plain and _class(positive) not in classes
 
 
-def understood(classes: Iterable[str]) -> bool:
+def positive_is_implied(classes: Iterable[str]) -> bool:
     """Whether labels of a binary model need no word which one is positive.
 
-    >>> understood(["0", "1"]), understood(["-1", "1"]), understood(["1", "2"]), understood(["yes"])
+    >>> positive_is_implied(["0", "1"]), positive_is_implied(["-1", "1"]), positive_is_implied(["1", "2"]), positive_is_implied(["yes"])
     (True, True, False, False)
     """
     names = set(classes)
@@ -151,7 +147,9 @@ def is_comparable(label: Value, positive: ClassLabel, known: Sequence[str]) -> b
         return False
     if not known:
         return name in ("0", "1", "-1", _class(positive)) or _is_word(positive)
-    return name in known or (name in ("0", "1") and (_is_word(positive) or understood(known)))
+    return name in known or (
+        name in ("0", "1") and (_is_word(positive) or positive_is_implied(known))
+    )
 
 
 def _absolute_error(prediction: Any, label: Value) -> float | None:
@@ -161,7 +159,9 @@ def _absolute_error(prediction: Any, label: Value) -> float | None:
     return error if math.isfinite(error) else None
 
 
-def _says_positive(prediction: Prediction, threshold: float, positive: ClassLabel) -> bool | None:
+def _predicts_positive(
+    prediction: Prediction, threshold: float, positive: ClassLabel
+) -> bool | None:
     if isinstance(prediction, dict):
         probability = prediction.get(_class(positive) or "", math.nan)
         return probability >= threshold if _is_number(probability) else None

@@ -15,8 +15,8 @@ import numpy as np
 from msgspec import UNSET
 
 from producer.events import Prediction
-from stream_monitor.reference.fixed_point import Floats
 from stream_monitor.reference.values import Column
+from stream_monitor.statistics.fixed_point import Floats
 
 MAX_OUTPUTS: Final = 32
 """Of a model: each is as many detectors as a numeric feature."""
@@ -24,27 +24,27 @@ _SAMPLE: Final = 2_000
 _ROUNDING: Final = 0.02
 
 
-def outputs_of(predictions: Sequence[Any] | Floats, positive: str | None = None) -> list[str]:
+def output_names(predictions: Sequence[Any] | Floats, positive: str | None = None) -> list[str]:
     """The names of the outputs, in their order; empty where predictions are single values.
 
     Most of the valid predictions decide.  A map whose values lie between 0 and 1 and add up to 1,
     or to less where rows name different classes, is one of class to probability; so is one that
     names nothing but the ``positive`` class.
 
-    >>> outputs_of([[1.5, 20.0], [1.7, 21.0]]), outputs_of([{"eta": 30.2, "price": 99.0}])
+    >>> output_names([[1.5, 20.0], [1.7, 21.0]]), output_names([{"eta": 30.2, "price": 99.0}])
     (['0', '1'], ['eta', 'price'])
-    >>> outputs_of([0.5, None]), outputs_of([{"UA": 0.7, "AA": 0.3}]), outputs_of([{"1": 0.7}], "1")
+    >>> output_names([0.5, None]), output_names([{"UA": 0.7, "AA": 0.3}]), output_names([{"1": 0.7}], "1")
     ([], [], [])
     """
     if isinstance(predictions, np.ndarray):
         return []
-    said = [p for p in predictions[:_SAMPLE] if p is not None and p is not UNSET]
-    lists = [p for p in said if isinstance(p, list) and p]
-    maps = [p for p in said if isinstance(p, dict) and p]
-    if 2 * len(lists) > len(said):
+    given = [p for p in predictions[:_SAMPLE] if p is not None and p is not UNSET]
+    lists = [p for p in given if isinstance(p, list) and p]
+    maps = [p for p in given if isinstance(p, dict) and p]
+    if 2 * len(lists) > len(given):
         length, _ = Counter(map(len, lists)).most_common(1)[0]
         return [str(i) for i in range(length)]
-    if 2 * len(maps) <= len(said) or not maps:
+    if 2 * len(maps) <= len(given) or not maps:
         return []
     names = Counter(name for one in maps for name in one)
     often = [name for name, count in names.items() if 2 * count > len(maps)]
@@ -64,12 +64,12 @@ def _is_probable(one: Mapping[str, Any], *, partial: bool) -> bool:
     return total <= 1 + _ROUNDING and (partial or total >= 1 - _ROUNDING)
 
 
-def columns_of(predictions: Sequence[Prediction], names: Sequence[str]) -> dict[str, Column]:
+def output_columns(predictions: Sequence[Prediction], names: Sequence[str]) -> dict[str, Column]:
     """The values of each output, shape (n,); ``None`` where a prediction does not have them all.
 
-    >>> columns_of([[1.0, 2.0], None, [3.0]], ["0", "1"])
+    >>> output_columns([[1.0, 2.0], None, [3.0]], ["0", "1"])
     {'0': [1.0, None, None], '1': [2.0, None, None]}
-    >>> columns_of([{"eta": 3.0}, 5.0], ["eta", "price"])
+    >>> output_columns([{"eta": 3.0}, 5.0], ["eta", "price"])
     {'eta': [3.0, None], 'price': [None, None]}
     """
     in_order = list(names) == [str(i) for i in range(len(names))]

@@ -11,20 +11,24 @@ from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
-from stream_monitor.reference.checks import check_feature, check_relation
-from stream_monitor.reference.expected_loss import ExpectedLoss, check_expected_loss
-from stream_monitor.reference.feature import ChannelReference, FeatureKind, FeatureReference
-from stream_monitor.reference.relation import RelationReference
-from stream_monitor.reference.segment import SegmentReference
+from stream_monitor.reference.correlation_reference import CorrelationReference
+from stream_monitor.reference.expected_loss import ExpectedLoss, validate_expected_loss
+from stream_monitor.reference.feature_reference import (
+    ChannelReference,
+    FeatureKind,
+    FeatureReference,
+)
+from stream_monitor.reference.segment_reference import SegmentReference
+from stream_monitor.reference.validation import validate_correlation, validate_feature
 
 __all__ = [
     "ChannelReference",
     "ClassLabel",
+    "CorrelationReference",
     "FeatureKind",
     "FeatureReference",
     "Origin",
     "ReferenceProfile",
-    "RelationReference",
     "SegmentReference",
     "Task",
     "profile_from_data",
@@ -69,7 +73,7 @@ class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
     skipped: dict[str, str] = {}
     segmented_by: tuple[str, ...] = ()
     segments: tuple[SegmentReference, ...] = ()
-    relations: tuple[RelationReference, ...] = ()
+    relations: tuple[CorrelationReference, ...] = ()
     expected_loss: ExpectedLoss | None = None
     events_per_week: float | None = None
     outputs: dict[str, FeatureReference] = {}
@@ -117,9 +121,9 @@ def profile_from_data(data: Any) -> ReferenceProfile:
     others = (segment.prediction for segment in profile.segments)
     for extra in (profile.prediction, profile.loss, *others):
         if extra is not None:
-            check_feature(extra)
+            validate_feature(extra)
     if profile.expected_loss is not None:
-        check_expected_loss(profile.expected_loss, profile.prediction)
+        validate_expected_loss(profile.expected_loss, profile.prediction)
     return profile
 
 
@@ -134,11 +138,11 @@ def _check_features(features: dict[str, FeatureReference]) -> None:
     for name, feature in features.items():
         if name != feature.name:
             raise ValueError(f"feature {name!r} is named {feature.name!r} inside")
-        check_feature(feature)
+        validate_feature(feature)
 
 
 def _check_relations(profile: ReferenceProfile) -> None:
     for relation in profile.relations:
-        check_relation(relation, profile.features)
+        validate_correlation(relation, profile.features)
     if len({relation.name for relation in profile.relations}) < len(profile.relations):
         raise ValueError("reference profile: a relation is there twice")

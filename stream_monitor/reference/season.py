@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from stream_monitor.reference.fixed_point import FIXED_POINT, Floats, Ints
+from stream_monitor.statistics.fixed_point import FIXED_POINT, Floats, Ints
 
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * HOUR_MS

@@ -14,9 +14,9 @@ from typing import Final
 import numpy as np
 from scipy.special import ndtri
 
-from stream_monitor.reference.feature import FeatureReference
-from stream_monitor.reference.fixed_point import FIXED_POINT, Bools, Floats, Ints, to_fixed
+from stream_monitor.reference.feature_reference import FeatureReference
 from stream_monitor.reference.values import Column, booleans, codes, numbers
+from stream_monitor.statistics.fixed_point import FIXED_POINT, Bools, Floats, Ints, to_fixed
 
 _TAIL: Final = 0.0005  # ranks are clipped here: a normal score lies within +-3.29
 _MAX_SPREAD: Final = 9.0
@@ -43,14 +43,27 @@ class Transform:
     """The tables of one feature, each by index, and the way to the index.
 
     ``location``, ``spread``, ``mix`` and ``residual`` are fixed-point channel values, ``bin`` the
-    distance bin.  Where more than half of the values are one, ``mass`` is its index, and ``rest``
-    and ``rest_spread`` are channel values of the others among themselves.
+    distance bin.  Where more than half of the values are one, ``point_mass`` is its index, and
+    ``rest`` and ``rest_spread`` are channel values of the others among themselves.
     Tables are shared between features where they are equal: do not write to them.
     """
 
-    __slots__ = ("_apply", "_centre", "_index_of", "_quantiles", "_runs", "_scale",
-                 "bin", "location", "mass", "mix", "residual", "rest", "rest_spread",
-                 "spread")  # fmt: skip
+    __slots__ = (
+        "_apply",
+        "_centre",
+        "_index_of",
+        "_quantiles",
+        "_runs",
+        "_scale",
+        "bin",
+        "location",
+        "mix",
+        "point_mass",
+        "residual",
+        "rest",
+        "rest_spread",
+        "spread",
+    )
 
     def __init__(self, reference: FeatureReference) -> None:
         self.location: Ints
@@ -59,7 +72,7 @@ class Transform:
         self.residual: Ints | None = None
         self.rest: Ints | None = None
         self.rest_spread: Ints | None = None
-        self.mass = -1
+        self.point_mass = -1
         self.bin = _bin_table(reference.n_indices, reference.bin_starts)
         self._apply: Callable[[Column], Transformed]
         self._index_of: dict[str, int] = {}
@@ -69,9 +82,9 @@ class Transform:
             self._quantiles = reference.quantiles
             self._runs = _runs(self._quantiles)
             self._apply = self._apply_numeric
-            if (mass := reference.mass) is not None:
-                self.mass = sum(mass)
-                self.rest, self.rest_spread = _rest_scores(reference.n_indices, *mass)
+            if (point_mass := reference.point_mass) is not None:
+                self.point_mass = sum(point_mass)
+                self.rest, self.rest_spread = _rest_scores(reference.n_indices, *point_mass)
         elif reference.kind == "boolean":
             self.location, self.spread = _boolean_table(), None
             self._apply = self._apply_boolean
@@ -91,9 +104,13 @@ class Transform:
     def table(self, channel: str) -> Ints | None:
         """The channel values by index; ``None`` where such a feature has no such channel."""
         tables = {
-            "location": self.location, "spread": self.spread, "mix": self.mix,
-            "residual": self.residual, "rest": self.rest, "rest_spread": self.rest_spread,
-        }  # fmt: skip
+            "location": self.location,
+            "spread": self.spread,
+            "mix": self.mix,
+            "residual": self.residual,
+            "rest": self.rest,
+            "rest_spread": self.rest_spread,
+        }
         return tables.get(channel)
 
     def apply(self, values: Column) -> Transformed:

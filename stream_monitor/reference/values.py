@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from producer.events import Value
-from stream_monitor.reference.fixed_point import Bools, Floats, Ints
+from stream_monitor.statistics.fixed_point import Bools, Floats, Ints
 
 Column: TypeAlias = Sequence[Value] | Floats
 MAX_MAGNITUDE: Final = 1e100

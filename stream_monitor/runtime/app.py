@@ -16,23 +16,23 @@ from confluent_kafka import KafkaException
 from faust.app.base import BootStrategy
 
 from producer.permission import PERMISSIONS_FIX, is_denied
-from producer.routing import METADATA_MS
+from producer.routing import METADATA_REFRESH_MS
 from stream_monitor.ingest.records import RecordBatch
-from stream_monitor.runtime import transactions
-from stream_monitor.runtime.agents import COMMIT_EVERY_S
+from stream_monitor.runtime import open_transactions as transactions
+from stream_monitor.runtime.bootstrap import Components, build
 from stream_monitor.runtime.credentials import faust_credentials
-from stream_monitor.runtime.health import LOOK_EVERY_S as HEALTH_EVERY_S
-from stream_monitor.runtime.memory import TRIM_EVERY_S, give_back
-from stream_monitor.runtime.rooms import Rooms, build
-from stream_monitor.runtime.ticks import LOOK_EVERY_S
-from stream_monitor.runtime.topology import LOOK_EVERY_S as TOPOLOGY_EVERY_S
-from stream_monitor.runtime.transport import LogConsumer, LogTransport
-from stream_monitor.runtime.watchdog import Reading
-from stream_monitor.runtime.worker_announcer import NOTE_EVERY_S
+from stream_monitor.runtime.health_reporter import CHECK_INTERVAL_S as HEALTH_EVERY_S
+from stream_monitor.runtime.http import HttpServer, PortInUse
+from stream_monitor.runtime.memory import TRIM_EVERY_S, trim_heap
+from stream_monitor.runtime.processor import COMMIT_CHECK_INTERVAL_S
+from stream_monitor.runtime.ticker import CHECK_INTERVAL_S
+from stream_monitor.runtime.topology_reconciler import CHECK_INTERVAL_S as TOPOLOGY_EVERY_S
+from stream_monitor.runtime.transport import EventTopicConsumer, EventTopicTransport
+from stream_monitor.runtime.watchdog import PartitionProgress
+from stream_monitor.runtime.worker_heartbeat_writer import HEARTBEAT_INTERVAL_S
 from stream_monitor.settings import Settings
-from stream_monitor.state.fold import FoldFactory
-from stream_monitor.state.store import StateStore, WrongStore
-from stream_monitor.web.server import PortTaken, WebServer
+from stream_monitor.state.partition_state import PartitionStateFactory
+from stream_monitor.state.store import StateStore, StoreMisconfigured
 
 log = structlog.get_logger(__name__)
 
@@ -40,8 +40,8 @@ BATCHES_AHEAD: Final = 4
 """Batches that wait for the agent: the bound of memory and of what a rebalance reads again."""
 RETRY_EVERY_S: Final = 0.5
 OUTBOX_EVERY_S: Final = 5.0
-ADVISE_EVERY_S: Final = 5.0
-ADVISE_TIMEOUT_S: Final = 5.0
+ADVISORY_COMMIT_INTERVAL_S: Final = 5.0
+ADVISORY_COMMIT_TIMEOUT_S: Final = 5.0
 LAG_EVERY_S: Final = 1.0
 STOP_S: Final = 15.0
 """A worker that has not stopped after this is ended."""
@@ -59,9 +59,11 @@ class MonitorApp(faust.App):
 
     BootStrategy = Boot
     logger = logging.getLogger("faust.app")
-    rooms: Rooms
+    components: Components
 
-    def __init__(self, settings: Settings, folds: FoldFactory, store: StateStore) -> None:
+    def __init__(
+        self, settings: Settings, state_factory: PartitionStateFactory, store: StateStore
+    ) -> None:
         kafka = settings.kafka
         super().__init__(
             settings.topics.group,
@@ -73,56 +75,56 @@ class MonitorApp(faust.App):
             broker_heartbeat_interval=kafka.heartbeat_s,
             broker_rebalance_timeout=kafka.rebalance_timeout_s,
             broker_max_poll_interval=kafka.max_poll_interval_s,
-            consumer_metadata_max_age_ms=METADATA_MS,  # how soon new partitions are assigned
+            consumer_metadata_max_age_ms=METADATA_REFRESH_MS,  # how soon new partitions are assigned
             consumer_auto_offset_reset="earliest",
-            stream_wait_empty=False,  # nothing is tracked by acks; `give_up` waits
+            stream_wait_empty=False,  # nothing is tracked by acks; `revoke_all` waits
             table_standby_replicas=0,  # the default 1 selects Faust's sticky assignor
             topic_allow_declare=False,
             topic_disable_leader=True,
             worker_redirect_stdouts=False,
         )
-        self.log_topic = settings.topics.events
+        self.event_topic = settings.topics.events
         self.failure: BaseException | None = None
         self._settings = settings
-        self._folds = folds
+        self._state_factory = state_factory
         self._store = store
-        self._web: WebServer | None = None
+        self._web: HttpServer | None = None
         self.batches = self.channel(maxsize=BATCHES_AHEAD)
         self.topics.add(
-            self.topic(self.log_topic, key_serializer="raw", value_serializer="raw", acks=False)
+            self.topic(self.event_topic, key_serializer="raw", value_serializer="raw", acks=False)
         )
         self.agent(self.batches, name="log")(self._on_batches)
         self.on_partitions_revoked.connect(self._on_revoked)
 
     async def on_start(self) -> None:
         """Build the rooms inside the loop, before the consumer joins the group."""
-        self.rooms = build(self._settings, self._folds, self._store)
+        self.components = build(self._settings, self._state_factory, self._store)
         await self._serve()
-        self.rooms.watchdog.start()
-        self.add_future(self._watched(self.rooms.relay.run))
-        self._every(COMMIT_EVERY_S, self.rooms.agent.commit_due)
-        self._every(COMMIT_EVERY_S, self.rooms.unpacking.look)
-        self._every(RETRY_EVERY_S, self.rooms.custody.retry)
-        self._every(LOOK_EVERY_S, self.rooms.ticker.look)
-        self._every(TOPOLOGY_EVERY_S, self.rooms.topology.look)
-        self._every(OUTBOX_EVERY_S, self.rooms.look_for_left)
+        self.components.watchdog.start()
+        self.add_future(self._watched(self.components.relay.run))
+        self._every(COMMIT_CHECK_INTERVAL_S, self.components.processor.commit_due)
+        self._every(COMMIT_CHECK_INTERVAL_S, self.components.guarded_fetch.fetch_due)
+        self._every(RETRY_EVERY_S, self.components.ownership.retry)
+        self._every(CHECK_INTERVAL_S, self.components.ticker.append_due)
+        self._every(TOPOLOGY_EVERY_S, self.components.topology.reconcile)
+        self._every(OUTBOX_EVERY_S, self.components.publish_orphaned)
         self._every(LAG_EVERY_S, self._report_lag)
-        self._every(ADVISE_EVERY_S, self._advise)
-        self._every(HEALTH_EVERY_S, self.rooms.health.look)
-        await self.rooms.announcer.write()
-        self._every(NOTE_EVERY_S, self.rooms.announcer.write)
-        self._every(transactions.LOOK_EVERY_S, self._look_for_transactions)
-        self._every(TRIM_EVERY_S, give_back)
+        self._every(ADVISORY_COMMIT_INTERVAL_S, self._commit_advisory)
+        self._every(HEALTH_EVERY_S, self.components.health.check)
+        await self.components.heartbeat_writer.write()
+        self._every(HEARTBEAT_INTERVAL_S, self.components.heartbeat_writer.write)
+        self._every(transactions.CHECK_INTERVAL_S, self._look_for_transactions)
+        self._every(TRIM_EVERY_S, trim_heap)
         await super().on_start()
 
     async def on_stop(self) -> None:
         """Give up what we own, leave the group, let everything go."""
-        end_after(STOP_S)
-        self.rooms.watchdog.stop()
-        await self.rooms.give_up()
+        exit_after(STOP_S)
+        self.components.watchdog.stop()
+        await self.components.revoke_all()
         await super().on_stop()
-        await self.rooms.announcer.remove()
-        await self.rooms.close()
+        await self.components.heartbeat_writer.remove()
+        await self.components.close()
         if self._web is not None:
             await self._web.stop()
 
@@ -130,27 +132,29 @@ class MonitorApp(faust.App):
         """End the process: a supervisor starts it again, and the log is read from the store."""
         if self.failure is None:
             self.failure = error
-            if isinstance(error, WrongStore):  # it says what to do
+            if isinstance(error, StoreMisconfigured):  # it says what to do
                 log.critical(str(error))
             elif isinstance(error, KafkaException) and is_denied(error.args[0]):
                 why = error.args[0].str()
                 log.critical("Kafka denies a permission", why=why, fix=PERMISSIONS_FIX)
             else:
                 log.critical("failed", error=repr(error), exc_info=error)
-            end_after(STOP_S)
+            exit_after(STOP_S)
             await self.crash(error)
 
     async def _serve(self) -> None:
         web = self._settings.web
         if web.enabled:
-            self._web = WebServer(web.host, web.port, self.rooms.metrics, self.rooms.readiness)
+            self._web = HttpServer(
+                web.host, web.port, self.components.metrics, self.components.readiness
+            )
             try:
                 await self._web.start()
-            except PortTaken as error:
+            except PortInUse as error:
                 self.failure = error
                 log.critical(str(error))
                 raise
-            self.rooms.announcer.web = f"{web.host}:{self._web.port}"
+            self.components.heartbeat_writer.web = f"{web.host}:{self._web.port}"
             log.info("listening", host=web.host, port=self._web.port)
 
     async def _on_batches(self, stream: Any) -> None:
@@ -159,30 +163,32 @@ class MonitorApp(faust.App):
             await asyncio.sleep(0)
 
     async def _on_batch(self, batch: RecordBatch) -> None:
-        elsewhere = await self.rooms.agent.on_batch(batch)
+        elsewhere = await self.components.processor.on_batch(batch)
         if elsewhere is not None:
-            await self.rooms.custody.reposition(elsewhere)
+            await self.components.ownership.reposition(elsewhere)
 
     async def _on_revoked(self, *_: Any, **__: Any) -> None:
-        await self.rooms.give_up()
+        await self.components.revoke_all()
 
     async def _report_lag(self) -> None:
-        readings: dict[int, Reading] = {}
-        lags = await self.rooms.reader.lags() | self.rooms.unpacking.lags()
+        readings: dict[int, PartitionProgress] = {}
+        lags = await self.components.reader.lags() | self.components.guarded_fetch.lags()
         for partition, lag in lags.items():
-            owned = self.rooms.partitions.get(partition)
+            owned = self.components.partitions.get(partition)
             if owned is not None:
-                self.rooms.metrics.lag.labels(self.log_topic, str(partition)).set(lag)
-                readings[partition] = Reading(owned.position, lag)
-        self.rooms.watchdog.saw(readings)
+                self.components.metrics.lag.labels(self.event_topic, str(partition)).set(lag)
+                readings[partition] = PartitionProgress(owned.position, lag)
+        self.components.watchdog.record(readings)
 
-    async def _advise(self) -> None:
-        offsets = {o.partition: o.committed for o in self.rooms.partitions if o.committed}
-        await cast("LogConsumer", self.consumer).advise(offsets, ADVISE_TIMEOUT_S)
+    async def _commit_advisory(self) -> None:
+        offsets = {o.partition: o.committed for o in self.components.partitions if o.committed}
+        await cast("EventTopicConsumer", self.consumer).commit_advisory(
+            offsets, ADVISORY_COMMIT_TIMEOUT_S
+        )
 
     async def _look_for_transactions(self) -> None:
-        owned = [owned.partition for owned in self.rooms.partitions]
-        await self.rooms.transactions.look(owned)
+        owned = [owned.partition for owned in self.components.partitions]
+        await self.components.transactions.check(owned)
 
     def _every(self, seconds: float, action: Callable[[], Awaitable[None]]) -> None:
         async def repeat() -> None:
@@ -200,8 +206,8 @@ class MonitorApp(faust.App):
         except BaseException as error:  # noqa: BLE001 - a panic in River's Rust is no Exception
             await self.fail(error)
 
-    def _new_transport(self) -> LogTransport:
-        return LogTransport(self.conf.broker_consumer, self)
+    def _new_transport(self) -> EventTopicTransport:
+        return EventTopicTransport(self.conf.broker_consumer, self)
 
     def _create_directories(self) -> None:
         """Faust keeps tables there; we have none."""
@@ -210,7 +216,7 @@ class MonitorApp(faust.App):
         """Faust's producer is not started."""
 
 
-def end_after(seconds: float) -> None:
+def exit_after(seconds: float) -> None:
     """End the process if it still runs then: a stop that hangs must not hold partitions."""
 
     def end() -> None:

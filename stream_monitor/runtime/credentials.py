@@ -9,10 +9,17 @@ from typing import Final
 
 import faust
 
-_SPOKEN: Final = frozenset({
-    "ssl.ca.location", "ssl.ca.pem", "ssl.certificate.location", "ssl.key.location",
-    "ssl.key.password", "ssl.endpoint.identification.algorithm", "ssl.crl.location",
-})  # fmt: skip
+_SUPPORTED: Final = frozenset(
+    {
+        "ssl.ca.location",
+        "ssl.ca.pem",
+        "ssl.certificate.location",
+        "ssl.key.location",
+        "ssl.key.password",
+        "ssl.endpoint.identification.algorithm",
+        "ssl.crl.location",
+    }
+)
 """Of librdkafka's settings of TLS those that say the same here.  Another is an error: what only one
 of two connections knows may be what keeps the other one safe."""
 _PROBE: Final = "probe"
@@ -52,14 +59,18 @@ def faust_credentials(librdkafka: Mapping[str, str | int | float | bool]) -> obj
 
 
 def _context(text: Mapping[str, str]) -> ssl.SSLContext:
-    unknown = sorted(name for name in text if name.startswith("ssl.") and name not in _SPOKEN)
+    unknown = sorted(name for name in text if name.startswith("ssl.") and name not in _SUPPORTED)
     if unknown:
         raise ValueError(
             f"{', '.join(unknown)}: the membership in the group does not know it.  Known are "
-            f"{', '.join(sorted(_SPOKEN))}, certificates and keys as PEM files"
+            f"{', '.join(sorted(_SUPPORTED))}, certificates and keys as PEM files"
         )
-    for name in ("ssl.ca.location", "ssl.certificate.location", "ssl.key.location",
-                 "ssl.crl.location"):  # fmt: skip
+    for name in (
+        "ssl.ca.location",
+        "ssl.certificate.location",
+        "ssl.key.location",
+        "ssl.crl.location",
+    ):
         if name in text and text[name] != _PROBE and not Path(text[name]).exists():
             raise ValueError(f"{name}: there is no {text[name]}")
     place = text.get("ssl.ca.location", _PROBE)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from stream_monitor.ingest.records import LogRecord
+from stream_monitor.ingest.records import ConsumerRecord
 
 
 class RecentRejections(NamedTuple):
@@ -24,11 +24,11 @@ class RecentRejections(NamedTuple):
     longest: int = 0
     records: int = 0
     rejected: int = 0
-    former_records: int = 0
-    former_rejected: int = 0
+    previous_records: int = 0
+    previous_rejected: int = 0
 
     def after(
-        self, records: Sequence[LogRecord], rejected: Iterable[int], window: int
+        self, records: Sequence[ConsumerRecord], rejected: Iterable[int], window: int
     ) -> RecentRejections:
         """With one more batch: its records, and the offsets of those that were rejected."""
         bad = frozenset(rejected)
@@ -58,15 +58,15 @@ class DeadLetterLimit(msgspec.Struct, frozen=True, kw_only=True):
     max_ratio: float | None = None
     window_records: int = 10_000
 
-    def broken_by(self, seen: RecentRejections) -> str | None:
+    def reason_exceeded(self, seen: RecentRejections) -> str | None:
         """Why it is enough; ``None`` while it is not."""
         if self.max_consecutive is not None and seen.longest >= self.max_consecutive:
             return (
                 f"{seen.longest} records in a row were rejected; max_consecutive is "
                 f"{self.max_consecutive}"
             )
-        records = seen.records + seen.former_records
-        rejected = seen.rejected + seen.former_rejected
+        records = seen.records + seen.previous_records
+        rejected = seen.rejected + seen.previous_rejected
         enough = self.max_ratio is not None and records >= self.window_records
         if enough and self.max_ratio is not None and rejected > self.max_ratio * records:
             return f"{rejected} of {records} records were rejected; max_ratio is {self.max_ratio:g}"

@@ -22,13 +22,13 @@ _LIBC: Final = ctypes.CDLL(None)
 IS_GLIBC: Final = hasattr(_LIBC, "malloc_trim")
 
 
-def keep_large_blocks_apart() -> None:
+def fix_mmap_threshold() -> None:
     """Map large blocks one by one for good; a setting of the process."""
     if IS_GLIBC:
         _LIBC.mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
 
 
-async def give_back() -> None:
+async def trim_heap() -> None:
     """Return whole free pages, wherever they lie; takes milliseconds, in a thread."""
     if IS_GLIBC:
         await asyncio.to_thread(_LIBC.malloc_trim, ctypes.c_size_t(0))

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from producer.events import MAX_RECORD_BYTES
 from producer.permission import explained_denial
-from producer.routing import METADATA_MS
+from producer.routing import METADATA_REFRESH_MS
 
 Headers: TypeAlias = list[tuple[str, str | bytes | None]]
 
@@ -24,7 +24,7 @@ PUBLISHER_DEFAULTS: Final[dict[str, Any]] = {
     "compression.type": "lz4",
     "message.timeout.ms": 60_000,
     "message.max.bytes": MAX_RECORD_BYTES,  # of a reference that moves
-    "topic.metadata.refresh.interval.ms": METADATA_MS,
+    "topic.metadata.refresh.interval.ms": METADATA_REFRESH_MS,
     "queue.buffering.max.messages": 50_000,
     "queue.buffering.max.kbytes": 65_536,
     "partitioner": "murmur2_random",  # as Java's, for our keys

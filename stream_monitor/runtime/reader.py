@@ -12,10 +12,10 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from producer.cloudevents import headers_of
 from producer.events import EVENT_OF_CE_TYPE
-from producer.headers import headers_of
 from producer.permission import explained_denial
-from stream_monitor.ingest.records import LogRecord, RecordBatch, Sent
+from stream_monitor.ingest.records import ConsumerRecord, HeaderSource, RecordBatch
 
 _KINDS: Final = {name.encode(): name for name in EVENT_OF_CE_TYPE}
 _METADATA_S: Final = 10.0
@@ -37,30 +37,30 @@ READER_DEFAULTS: Final[dict[str, Any]] = {
 }
 
 
-class Place(NamedTuple):
+class FetchPosition(NamedTuple):
     """Where to read a partition from, and the tag its batches carry."""
 
-    tag: str
+    fetch_generation: str
     offset: int
 
 
-What: TypeAlias = Literal["out_of_range", "unreadable", "other"]
+FailureKind: TypeAlias = Literal["out_of_range", "unreadable", "other"]
 """``out_of_range`` asks for a new place.  ``unreadable``: what lies there cannot be unpacked, for
 it is damaged or larger than 100 MB then; librdkafka tries again for ever.  ``other`` may pass."""
-_WHAT: Final[dict[int, What]] = {
+_FAILURE_KINDS: Final[dict[int, FailureKind]] = {
     KafkaError._AUTO_OFFSET_RESET: "out_of_range",  # noqa: SLF001 - its public name
     KafkaError.OFFSET_OUT_OF_RANGE: "out_of_range",
     KafkaError._BAD_COMPRESSION: "unreadable",  # noqa: SLF001 - its public name
 }
 
 
-class Trouble(NamedTuple):
+class ReadFailure(NamedTuple):
     """A partition that cannot be read on from ``position``."""
 
     partition: int
-    tag: str
+    fetch_generation: str
     position: int
-    what: What
+    kind: FailureKind
     detail: str
 
 
@@ -68,16 +68,16 @@ class Fetched(NamedTuple):
     """What one round of reading brought."""
 
     batches: list[RecordBatch]
-    troubles: list[Trouble]
+    failures: list[ReadFailure]
 
 
 @dataclass(slots=True)
-class _Reading:
-    tag: str
+class _Position:
+    fetch_generation: str
     position: int
 
 
-class LogReader:
+class EventTopicReader:
     """Reads partitions of one topic.
 
     A consumer never sees a partition twice: whenever one is to be read from another position, all
@@ -94,16 +94,16 @@ class LogReader:
         self._idle_s = idle_s
         self._linger_s = 0.01
         self._consumer: Consumer | None = None
-        self._readings: dict[int, _Reading] = {}
+        self._readings: dict[int, _Position] = {}
         self._seen: set[int] = set()
 
-    def place(self, places: Mapping[int, Place]) -> None:
+    def seek(self, positions: Mapping[int, FetchPosition]) -> None:
         """Read these partitions from these places, and the others on from where they are."""
-        for partition, place in places.items():
-            self._readings[partition] = _Reading(place.tag, place.offset)
-        if self._consumer is not None and self._seen.isdisjoint(places):
-            self._seen.update(places)
-            self._consumer.incremental_assign(self._targets(places))
+        for partition, position in positions.items():
+            self._readings[partition] = _Position(position.fetch_generation, position.offset)
+        if self._consumer is not None and self._seen.isdisjoint(positions):
+            self._seen.update(positions)
+            self._consumer.incremental_assign(self._targets(positions))
         else:
             self._restart()
 
@@ -173,9 +173,9 @@ class LogReader:
             self._consumer = None
 
     def _sorted_out(self, messages: list[Message]) -> Fetched:
-        records: dict[int, list[LogRecord]] = {}
+        records: dict[int, list[ConsumerRecord]] = {}
         ends: dict[int, int] = {}
-        troubles: list[Trouble] = []
+        failures: list[ReadFailure] = []
         for message in messages:
             partition = cast("int", message.partition())
             error = message.error()
@@ -184,16 +184,16 @@ class LogReader:
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
                 ends[partition] = cast("int", message.offset())
             else:
-                troubles.extend(self._trouble(partition, error))
+                failures.extend(self._failure(partition, error))
         batches = [
             batch
             for partition in records.keys() | ends.keys()
             if (batch := self._batch(partition, records.get(partition, []), ends.get(partition)))
         ]
-        return Fetched(batches, troubles)
+        return Fetched(batches, failures)
 
     def _batch(
-        self, partition: int, records: list[LogRecord], end: int | None
+        self, partition: int, records: list[ConsumerRecord], end: int | None
     ) -> RecordBatch | None:
         reading = self._readings.get(partition)
         if reading is None:
@@ -205,9 +205,9 @@ class LogReader:
         if upto == start:
             return None
         reading.position = upto
-        return RecordBatch(self._topic, partition, reading.tag, start, upto, records)
+        return RecordBatch(self._topic, partition, reading.fetch_generation, start, upto, records)
 
-    def _trouble(self, partition: int, error: KafkaError) -> list[Trouble]:
+    def _failure(self, partition: int, error: KafkaError) -> list[ReadFailure]:
         if error.fatal():
             raise KafkaException(error)
         if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
@@ -216,8 +216,10 @@ class LogReader:
         reading = self._readings.get(partition)
         if reading is None:
             return []
-        what = _WHAT.get(error.code(), "other")
-        return [Trouble(partition, reading.tag, reading.position, what, str(error))]
+        kind = _FAILURE_KINDS.get(error.code(), "other")
+        return [
+            ReadFailure(partition, reading.fetch_generation, reading.position, kind, str(error))
+        ]
 
     def _targets(self, partitions: Iterable[int]) -> list[TopicPartition]:
         return [TopicPartition(self._topic, p, self._readings[p].position) for p in partitions]
@@ -235,34 +237,38 @@ class LogReader:
         consumer.assign(self._targets(self._readings))
 
 
-def _record(message: Message) -> LogRecord:
-    return log_record(
-        cast("int", message.offset()), message.timestamp()[1], headers_of(message),
-        message.value(), _as_bytes(message.key()), message,
-    )  # fmt: skip
+def _record(message: Message) -> ConsumerRecord:
+    return consumer_record(
+        cast("int", message.offset()),
+        message.timestamp()[1],
+        headers_of(message),
+        message.value(),
+        _as_bytes(message.key()),
+        message,
+    )
 
 
 def _as_bytes(key: str | bytes | None) -> bytes | None:
     return key.encode() if isinstance(key, str) else key
 
 
-def log_record(
+def consumer_record(
     offset: int,
     timestamp_ms: int,
     headers: Mapping[str, bytes | None],
     value: bytes | None,
     key: bytes | None = None,
-    sent: Sent | None = None,
-) -> LogRecord:
+    header_source: HeaderSource | None = None,
+) -> ConsumerRecord:
     """A record as the core takes it, of what a client read."""
     kind = headers.get("ce_type")
     traceparent = headers.get("traceparent")
-    return LogRecord(
+    return ConsumerRecord(
         offset,
         timestamp_ms,
         None if kind is None else _KINDS.get(kind) or kind.decode("utf-8", "replace"),
         value,
         None if traceparent is None else traceparent.decode("utf-8", "replace"),
         key,
-        sent,
+        header_source,
     )

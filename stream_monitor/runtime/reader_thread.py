@@ -7,23 +7,23 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from stream_monitor.runtime.reader import Fetched, LogReader, Place
+from stream_monitor.runtime.reader import EventTopicReader, Fetched, FetchPosition
 
 T = TypeVar("T")
 
 
 class ReaderThread:
-    """`LogReader` for coroutines.  Calls queue up behind the one under way."""
+    """`EventTopicReader` for coroutines.  Calls queue up behind the one under way."""
 
-    def __init__(self, reader: LogReader) -> None:
+    def __init__(self, reader: EventTopicReader) -> None:
         self._reader = reader
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="reader")
         self._closed = False
 
-    async def place(self, places: Mapping[int, Place]) -> None:
-        """See `LogReader.place`."""
-        if places:
-            await self._call(lambda: self._reader.place(places))
+    async def seek(self, positions: Mapping[int, FetchPosition]) -> None:
+        """See `EventTopicReader.seek`."""
+        if positions:
+            await self._call(lambda: self._reader.seek(positions))
 
     async def drop(self) -> None:
         """Stop reading altogether."""
@@ -34,19 +34,19 @@ class ReaderThread:
         await self._call(lambda: self._reader.drop((partition,)))
 
     async def earliest(self, partition: int) -> int:
-        """See `LogReader.earliest`."""
+        """See `EventTopicReader.earliest`."""
         return await self._call(lambda: self._reader.earliest(partition))
 
     async def committed(self, partition: int) -> int | None:
-        """See `LogReader.committed`."""
+        """See `EventTopicReader.committed`."""
         return await self._call(lambda: self._reader.committed(partition))
 
     async def lags(self) -> dict[int, int]:
-        """See `LogReader.lags`."""
+        """See `EventTopicReader.lags`."""
         return {} if self._closed else await self._call(self._reader.lags)
 
     async def read(self) -> Fetched:
-        """See `LogReader.read`."""
+        """See `EventTopicReader.read`."""
         return Fetched([], []) if self._closed else await self._call(self._reader.read)
 
     async def close(self) -> None:

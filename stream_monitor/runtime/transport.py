@@ -1,10 +1,8 @@
 """Faust keeps the membership, librdkafka reads: two methods of Faust's consumer overridden.
 
-Faust calls `LogConsumer.perform_seek` after every assignment, and runs `_drain_messages` in its
-fetcher.  aiokafka's own fetching is paused before it begins.
+Faust calls `EventTopicConsumer.perform_seek` after every assignment, and runs `_drain_messages` in
+its fetcher.  aiokafka's own fetching is paused before it begins.
 """
-
-# ruff: noqa: SLF001 - the seam is inside Faust and aiokafka, whose names for it are private
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from confluent_kafka import KafkaException
 from faust.transport.drivers import aiokafka as driver
 
-from producer.failpoint import failpoint
+from producer.failpoints import failpoint
 from producer.permission import is_denied
 from stream_monitor.ingest.records import RecordBatch
 
@@ -35,11 +33,11 @@ class PausingListener(driver.ConsumerRebalanceListener):
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Runs in aiokafka's thread, before it fetches."""
-        self._thread._ensure_consumer().pause(*assigned)
+        self._thread._ensure_consumer().pause(*assigned)  # noqa: SLF001
         await super().on_partitions_assigned(assigned)
 
 
-class LogConsumer(driver.Consumer):
+class EventTopicConsumer(driver.Consumer):
     """Member of the group for Faust, reader of the log for us."""
 
     logger = logging.getLogger("faust.consumer")
@@ -55,36 +53,38 @@ class LogConsumer(driver.Consumer):
 
         Bounded well below Faust's request timeout, at which it would give up starting.
         """
-        assigned = {tp.partition for tp in self.assignment() if tp.topic == self.monitor.log_topic}
+        assigned = {
+            tp.partition for tp in self.assignment() if tp.topic == self.monitor.event_topic
+        }
         generation = int(self.monitor.consumer_generation_id or 0)
-        await self.monitor.rooms.custody.take(assigned, generation)
+        await self.monitor.components.ownership.take(assigned, generation)
 
     def verify_event_path(self, now: float, tp: Any) -> None:
         """Faust would complain that aiokafka does not fetch."""
 
     async def _drain_messages(self, fetcher: Any) -> None:
         with contextlib.suppress(asyncio.CancelledError):  # Faust takes it for a crash
-            while not (self._stopped.is_set() or fetcher._stopped.is_set()):
+            while not (self._stopped.is_set() or fetcher._stopped.is_set()):  # noqa: SLF001
                 self._still_polling()
                 await self._round()
 
     async def _round(self) -> None:
-        rooms = self.monitor.rooms
-        if not self.flow_active or not len(rooms.partitions):
+        components = self.monitor.components
+        if not self.flow_active or not len(components.partitions):
             await asyncio.sleep(IDLE_S)
             return
         try:
-            batches, troubles = await rooms.reader.read()
+            batches, failures = await components.reader.read()
         except KafkaException as error:
             if not is_denied(error.args[0]):
                 raise
             await self.monitor.fail(error)  # Faust would log a traceback
             return
-        for trouble in troubles:
-            await rooms.on_trouble(trouble)
+        for failure in failures:
+            await components.on_read_failure(failure)
         for batch in batches:
             failpoint("monitor.batch.read")
-            rooms.topology.saw(batch)
+            components.topology.observe_keys(batch)
             await self._hand_over(batch)
 
     def _still_polling(self) -> None:
@@ -92,9 +92,9 @@ class LogConsumer(driver.Consumer):
 
         So a worker that hangs in a batch gives its partitions away.
         """
-        consumer = self._thread._consumer
+        consumer = self._thread._consumer  # noqa: SLF001
         if consumer is not None:
-            with consumer._subscription.fetch_context():
+            with consumer._subscription.fetch_context():  # noqa: SLF001
                 pass
 
     async def _hand_over(self, batch: RecordBatch) -> None:
@@ -109,23 +109,23 @@ class LogConsumer(driver.Consumer):
                 with contextlib.suppress(asyncio.CancelledError):
                     await future
 
-    async def advise(self, offsets: dict[int, int], timeout_s: float) -> None:
+    async def commit_advisory(self, offsets: dict[int, int], timeout_s: float) -> None:
         """Tell Kafka where we are, for whoever looks at lag.  Nothing depends on it."""
-        consumer = self._thread._consumer
+        consumer = self._thread._consumer  # noqa: SLF001
         if consumer is None or not offsets:
             return
-        topic = self.monitor.log_topic
+        topic = self.monitor.event_topic
         commit = consumer.commit(
             {TopicPartition(topic, p): OffsetAndMetadata(at, "") for p, at in offsets.items()}
         )
-        told = asyncio.run_coroutine_threadsafe(
+        acknowledged = asyncio.run_coroutine_threadsafe(
             asyncio.wait_for(commit, timeout_s), self._thread.thread_loop
         )
         with contextlib.suppress(KafkaError, TimeoutError):  # a rebalance, a broker away
-            await asyncio.wrap_future(told)
+            await asyncio.wrap_future(acknowledged)
 
 
-class LogTransport(driver.Transport):
+class EventTopicTransport(driver.Transport):
     """Faust's Kafka transport with our consumer."""
 
-    Consumer = LogConsumer
+    Consumer = EventTopicConsumer

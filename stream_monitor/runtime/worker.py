@@ -10,18 +10,18 @@ import faust
 import structlog
 from confluent_kafka import KafkaError, KafkaException
 
+from producer.kafka_client import connect_admin
 from producer.permission import PERMISSIONS_FIX, refuse_missing
-from producer.reach import reached
-from stream_monitor.presence import group_of
-from stream_monitor.runtime.app import STOP_S, MonitorApp, end_after
+from stream_monitor.runtime.app import STOP_S, MonitorApp, exit_after
 from stream_monitor.runtime.credentials import faust_credentials
+from stream_monitor.runtime.http import PortInUse, check_port_free
 from stream_monitor.runtime.logs import configure
-from stream_monitor.runtime.memory import keep_large_blocks_apart
+from stream_monitor.runtime.memory import fix_mmap_threshold
 from stream_monitor.settings import Settings
-from stream_monitor.state.fold import FoldFactory
+from stream_monitor.state.partition_state import PartitionStateFactory
 from stream_monitor.state.redis_store import RedisStateStore, partition_key
-from stream_monitor.state.store import StoreUnavailable, WrongStore
-from stream_monitor.web.server import PortTaken, refuse_taken_port
+from stream_monitor.state.store import StoreMisconfigured, StoreUnavailable
+from stream_monitor.trainer_heartbeat import trainer_group
 
 log = structlog.get_logger(__name__)
 
@@ -44,14 +44,14 @@ class QuietWorker(faust.Worker):
 
     def _schedule_shutdown(self, signal: Any) -> None:
         log.info("stopping", signal=str(signal))
-        end_after(STOP_S)
+        exit_after(STOP_S)
         super()._schedule_shutdown(signal)
 
     async def _sentinel_task(self) -> None:
         """Faust waits a second here, with everything stopped."""
 
 
-def run(settings: Settings, folds: FoldFactory) -> int:
+def run(settings: Settings, state_factory: PartitionStateFactory) -> int:
     """Fold the log until SIGTERM or SIGINT; answers the exit code.
 
     0: stopped as asked, within 15 s.  1: something unexpected; start it again.  2: a setting is
@@ -61,12 +61,12 @@ def run(settings: Settings, folds: FoldFactory) -> int:
     refusal = check(settings)
     if refusal is not None:
         return refusal
-    _calm_garbage_collector()
-    keep_large_blocks_apart()
+    _tune_garbage_collector()
+    fix_mmap_threshold()
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    store = RedisStateStore(settings.redis.url, takeover_ms=settings.kafka.takeover_ms)
-    app = MonitorApp(settings, folds, store)
+    store = RedisStateStore(settings.redis.url, owner_timeout_ms=settings.kafka.owner_timeout_ms)
+    app = MonitorApp(settings, state_factory, store)
     try:
         QuietWorker(app).execute_from_commandline()
     except SystemExit as stop:
@@ -78,10 +78,10 @@ def run(settings: Settings, folds: FoldFactory) -> int:
 
 
 def _exit_code(failure: BaseException) -> int:
-    return MISCONFIGURED if isinstance(failure, WrongStore | PortTaken) else FAILED
+    return MISCONFIGURED if isinstance(failure, StoreMisconfigured | PortInUse) else FAILED
 
 
-def _calm_garbage_collector() -> None:
+def _tune_garbage_collector() -> None:
     """Look for cycles seldom: nearly all that a batch allocates dies with it, by its count.
 
     Measured: with Python's default of 700 allocations a third of the worker's time went there.
@@ -94,8 +94,8 @@ def _calm_garbage_collector() -> None:
 def check(settings: Settings) -> int | None:
     """What is wrong with the surroundings, as an exit code; ``None`` when all is there."""
     try:
-        refuse_taken_port(settings.web)
-    except PortTaken as error:
+        check_port_free(settings.web)
+    except PortInUse as error:
         log.critical(str(error))
         return MISCONFIGURED
     found = _check_kafka(settings)
@@ -103,7 +103,7 @@ def check(settings: Settings) -> int | None:
         return found
     try:
         warning = asyncio.run(_check_store(settings, found))
-    except WrongStore as error:
+    except StoreMisconfigured as error:
         log.critical(str(error))
         return MISCONFIGURED
     except StoreUnavailable as error:
@@ -118,7 +118,7 @@ def _check_kafka(settings: Settings) -> int | list[str]:
     """What is wrong with Kafka, as an exit code; else the keys of the partitions of the log."""
     try:
         faust_credentials(settings.kafka.librdkafka)
-        known = reached(settings.kafka.client(), METADATA_S).cluster.topics
+        known = connect_admin(settings.kafka.client(), METADATA_S).cluster.topics
     except (ValueError, OSError) as error:
         log.critical("[kafka.librdkafka] is wrong", error=str(error))
         return MISCONFIGURED
@@ -138,7 +138,7 @@ def _check_kafka(settings: Settings) -> int | list[str]:
                 topics.alerts: ("Write",),
                 topics.dead_letters: ("Write",),
             },
-            groups={topics.group: ("Read",), group_of(topics.prefix): ("Describe",)},
+            groups={topics.group: ("Read",), trainer_group(topics.prefix): ("Describe",)},
         )
     except KafkaException as error:
         log.critical("Kafka denies a permission", why=error.args[0].str(), fix=PERMISSIONS_FIX)

@@ -6,46 +6,46 @@ import secrets
 from collections.abc import Mapping, Sequence
 
 from stream_monitor.state.store import (
-    BUNDLED,
+    ATTEMPT_FIELD,
+    CHUNKED_FIELD,
     OUTBOX,
     STOPPED,
-    TRIED,
     Acquired,
+    AcquireRejected,
+    AttemptMarker,
     Commit,
-    Committed,
-    Outcome,
-    Refused,
-    Tried,
-    refuse_large,
+    CommitOutcome,
+    CommitResult,
+    check_size,
 )
 
 
 class InMemoryStateStore:
-    """A `StateStore` that ends with the process.  ``takeover_ms``: see `RedisStateStore`."""
+    """A `StateStore` that ends with the process.  ``owner_timeout_ms``: see `RedisStateStore`."""
 
-    def __init__(self, takeover_ms: int = 30_000) -> None:
-        self._takeover_ms = takeover_ms
+    def __init__(self, owner_timeout_ms: int = 30_000) -> None:
+        self._owner_timeout_ms = owner_timeout_ms
         self.hashes: dict[str, dict[str, bytes]] = {}
         self.windows: dict[str, tuple[bytes, int]] = {}
-        self._figures: dict[str, int] = {}
+        self._performance: dict[str, int] = {}
 
     async def acquire(
         self, key: str, generation: int, member: str, now_ms: int
-    ) -> Acquired | Refused:
+    ) -> Acquired | AcquireRejected:
         """As `StateStore` says."""
         stored = self.hashes.setdefault(key, {})
         owner = int(stored.get("_gen", b"-1"))
         silent_ms = abs(now_ms - int(stored.get("_ts", b"0")))
         holder = stored.get("_member", b"").decode()
-        if generation < owner and holder != member and silent_ms < self._takeover_ms:
-            return Refused(owner, holder, silent_ms)
+        if generation < owner and holder != member and silent_ms < self._owner_timeout_ms:
+            return AcquireRejected(owner, holder, silent_ms)
         offset = stored.get("_next", b"-1")
         again = stored.get("_acqnext") == offset
         former = int(stored.get("_att", b"0")) if again else 0
         attempts = max(1, former + (holder != member))
-        epoch = secrets.token_hex(8)
+        fencing_token = secrets.token_hex(8)
         stored.update(
-            _epoch=epoch.encode(),
+            _epoch=fencing_token.encode(),
             _gen=str(generation).encode(),
             _member=member.encode(),
             _ts=str(now_ms).encode(),
@@ -54,11 +54,11 @@ class InMemoryStateStore:
             _stopped=b"",
         )
         return Acquired(
-            epoch,
+            fencing_token,
             None if offset == b"-1" else int(offset),
             attempts,
-            Tried.read(stored.get(TRIED, b"")),
-            bool(stored.get(BUNDLED)),
+            AttemptMarker.read(stored.get(ATTEMPT_FIELD, b"")),
+            bool(stored.get(CHUNKED_FIELD)),
         )
 
     async def read(self, key: str, fields: Sequence[str]) -> list[bytes | None]:
@@ -71,26 +71,26 @@ class InMemoryStateStore:
         stored = self.hashes.get(key, {})
         return {field: value for field, value in stored.items() if not field.startswith("_")}
 
-    async def commit(self, key: str, commit: Commit) -> Committed:
+    async def commit(self, key: str, commit: Commit) -> CommitResult:
         """As `StateStore` says."""
-        refuse_large(key, commit)
+        check_size(key, commit)
         stored = self.hashes.setdefault(key, {})
         offset = stored.get("_next", b"-1").decode()
         if stored.get("_txn") == commit.txn.encode():
-            return Committed(Outcome.DUP, offset)
-        if stored.get("_epoch") != commit.epoch.encode():
-            return Committed(Outcome.FENCED, offset)
+            return CommitResult(CommitOutcome.DUP, offset)
+        if stored.get("_epoch") != commit.fencing_token.encode():
+            return CommitResult(CommitOutcome.FENCED, offset)
         if offset != str(-1 if commit.expect is None else commit.expect):
-            return Committed(Outcome.STALE, offset)
-        if bool(stored.get(BUNDLED)) != commit.bundled:
-            return Committed(Outcome.STALE, offset)
+            return CommitResult(CommitOutcome.STALE, offset)
+        if bool(stored.get(CHUNKED_FIELD)) != commit.chunked:
+            return CommitResult(CommitOutcome.STALE, offset)
         stored.update(commit.fields)
         stored.update(
             _next=str(commit.next).encode(),
             _txn=commit.txn.encode(),
             _ts=str(commit.now_ms).encode(),
         )
-        return Committed(Outcome.OK, str(commit.next))
+        return CommitResult(CommitOutcome.OK, str(commit.next))
 
     async def outbox(self, key: str) -> dict[str, bytes]:
         """As `StateStore` says."""
@@ -103,31 +103,31 @@ class InMemoryStateStore:
         for field in fields:
             stored.pop(field, None)
 
-    async def note(self, key: str, fields: Mapping[str, bytes]) -> None:
+    async def write_fields(self, key: str, fields: Mapping[str, bytes]) -> None:
         """As `StateStore` says."""
         self.hashes.setdefault(key, {}).update(fields)
 
-    async def sweep(self, key: str, epoch: str, fields: Sequence[str]) -> int:
+    async def sweep(self, key: str, fencing_token: str, fields: Sequence[str]) -> int:
         """As `StateStore` says."""
         stored = self.hashes.get(key, {})
-        if stored.get("_epoch") != epoch.encode():
+        if stored.get("_epoch") != fencing_token.encode():
             return 0
         dead = [field for field in fields if stored.get(field) == b""]
         await self.discard(key, dead)
         return len(dead)
 
-    async def release(self, key: str, epoch: str) -> bool:
+    async def release(self, key: str, fencing_token: str) -> bool:
         """As `StateStore` says."""
         stored = self.hashes.get(key, {})
-        if stored.get("_epoch") != epoch.encode():
+        if stored.get("_epoch") != fencing_token.encode():
             return False
         stored.update(_ts=b"0", _att=b"0")
         return True
 
-    async def stop(self, key: str, epoch: str, why: str) -> bool:
+    async def stop(self, key: str, fencing_token: str, why: str) -> bool:
         """As `StateStore` says."""
         stored = self.hashes.get(key, {})
-        if stored.get("_epoch") != epoch.encode():
+        if stored.get("_epoch") != fencing_token.encode():
             return False
         stored[STOPPED] = why.encode()
         return True
@@ -143,10 +143,12 @@ class InMemoryStateStore:
         """As `StateStore` says."""
         self.windows[redis_key] = (json, ttl_ms)
 
-    async def publish_figures(self, redis_key: str, json: bytes, offset: int, ttl_ms: int) -> None:
+    async def publish_performance(
+        self, redis_key: str, json: bytes, offset: int, ttl_ms: int
+    ) -> None:
         """As `StateStore` says."""
-        if offset >= self._figures.get(redis_key, 0):
-            self._figures[redis_key] = offset
+        if offset >= self._performance.get(redis_key, 0):
+            self._performance[redis_key] = offset
             self.windows[redis_key] = (json, ttl_ms)
 
     async def check(self, keys: Sequence[str] = ()) -> str | None:

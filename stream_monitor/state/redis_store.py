@@ -19,14 +19,14 @@ from redis.backoff import NoBackoff
 from stream_monitor.state.store import (
     OUTBOX,
     Acquired,
+    AcquireRejected,
+    AttemptMarker,
     Commit,
-    Committed,
-    Outcome,
-    Refused,
+    CommitOutcome,
+    CommitResult,
+    StoreMisconfigured,
     StoreUnavailable,
-    Tried,
-    WrongStore,
-    refuse_large,
+    check_size,
 )
 
 SCAN_COUNT: Final = 500
@@ -34,13 +34,26 @@ SCAN_COUNT: Final = 500
 SWEEP_FIELDS: Final = 3_000
 """Fields a sweep: within what Lua's ``unpack`` takes."""
 
-_LATER: Final = ("READONLY", "LOADING", "MISCONF", "BUSY", "NOREPLICAS", "TRYAGAIN", "CLUSTERDOWN",
-                 "MASTERDOWN", "UNKILLABLE", "NOSCRIPT")  # fmt: skip
+_LATER: Final = (
+    "READONLY",
+    "LOADING",
+    "MISCONF",
+    "BUSY",
+    "NOREPLICAS",
+    "TRYAGAIN",
+    "CLUSTERDOWN",
+    "MASTERDOWN",
+    "UNKILLABLE",
+    "NOSCRIPT",
+)
 """Refusals that wrote nothing and may pass by themselves."""
 _LATER_BY_CLASS: Final = (
-    exceptions.ReadOnlyError, exceptions.NoScriptError, exceptions.TryAgainError,
-    exceptions.ClusterDownError, exceptions.MasterDownError,
-)  # fmt: skip
+    exceptions.ReadOnlyError,
+    exceptions.NoScriptError,
+    exceptions.TryAgainError,
+    exceptions.ClusterDownError,
+    exceptions.MasterDownError,
+)
 """Those that redis-py has a class for: it takes the code out of the message."""
 _REDIRECTS: Final = (exceptions.MovedError, exceptions.AskError, exceptions.ClusterCrossSlotError)
 _NO_ACCESS: Final = ("NOPERM", "has no permissions", "can't run this command", "can't access")
@@ -65,17 +78,15 @@ def partition_key(topic: str, partition: int) -> str:
 class RedisStateStore:
     """A `StateStore` in Redis.
 
-    ``takeover_ms`` is how long an owner of a newer generation may be silent before an older one
+    ``owner_timeout_ms`` is how long an owner of a newer generation may be silent before an older
+    one
     takes over: three session timeouts.  Commits go through a client that never resends by itself;
     their owner resends the same transaction, which the store recognises.
     """
 
-    def __init__(self, url: str, *, takeover_ms: int = 30_000, timeout_s: float = 5.0) -> None:
-        self._takeover_ms = takeover_ms
-        options: dict[str, Any] = {
-            "socket_timeout": timeout_s,
-            "socket_connect_timeout": timeout_s,
-        }
+    def __init__(self, url: str, *, owner_timeout_ms: int = 30_000, timeout_s: float = 5.0) -> None:
+        self._owner_timeout_ms = owner_timeout_ms
+        options: dict[str, Any] = {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
         self._redis = aioredis.Redis.from_url(url, **options)
         self._commits = aioredis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **options)
         self._acquire = self._script("acquire", self._commits)
@@ -83,7 +94,7 @@ class RedisStateStore:
         self._sweep = self._script("sweep", self._redis)
         self._release = self._script("release", self._redis)
         self._stop = self._script("stop", self._redis)
-        self._figures = self._script("publish_figures", self._redis)
+        self._performance = self._script("publish_performance", self._redis)
 
     @staticmethod
     def _script(name: str, client: aioredis.Redis) -> Any:
@@ -92,19 +103,19 @@ class RedisStateStore:
 
     async def acquire(
         self, key: str, generation: int, member: str, now_ms: int
-    ) -> Acquired | Refused:
+    ) -> Acquired | AcquireRejected:
         """As `StateStore` says."""
-        args = [generation, member, now_ms, self._takeover_ms, secrets.token_hex(8)]
+        args = [generation, member, now_ms, self._owner_timeout_ms, secrets.token_hex(8)]
         async with _reported():
             status, *rest = await self._acquire(keys=[key], args=args)
-        if status == b"REFUSED":
-            return Refused(int(rest[0]), rest[1].decode(), int(float(rest[2])))
+        if status == b"REJECTED":
+            return AcquireRejected(int(rest[0]), rest[1].decode(), int(float(rest[2])))
         offset = int(rest[1])
         return Acquired(
             rest[0].decode(),
             None if offset < 0 else offset,
             int(rest[2]),
-            Tried.read(rest[3]),
+            AttemptMarker.read(rest[3]),
             bool(rest[4]),
         )
 
@@ -123,25 +134,32 @@ class RedisStateStore:
                     fields[field.decode()] = value
         return fields
 
-    async def commit(self, key: str, commit: Commit) -> Committed:
+    async def commit(self, key: str, commit: Commit) -> CommitResult:
         """As `StateStore` says."""
-        refuse_large(key, commit)
+        check_size(key, commit)
         expect = -1 if commit.expect is None else commit.expect
-        bundled = "1" if commit.bundled else ""
-        args: list[Any] = [commit.epoch, commit.txn, expect, commit.next, commit.now_ms, bundled]
+        chunked = "1" if commit.chunked else ""
+        args: list[Any] = [
+            commit.fencing_token,
+            commit.txn,
+            expect,
+            commit.next,
+            commit.now_ms,
+            chunked,
+        ]
         for pair in commit.fields.items():
             args.extend(pair)
         try:
             status, offset = await self._commit(keys=[key], args=args)
         except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as error:
-            return Committed(Outcome.UNKNOWN, repr(error))
+            return CommitResult(CommitOutcome.UNKNOWN, repr(error))
         except exceptions.ResponseError as error:
             if _full(error):
-                return Committed(Outcome.OUT_OF_MEMORY, str(error))
+                return CommitResult(CommitOutcome.OUT_OF_MEMORY, str(error))
             if _passes(error):
-                return Committed(Outcome.UNKNOWN, str(error))
-            raise wrong_store(error) or error from error
-        return Committed(Outcome(status.decode().lower()), offset.decode())
+                return CommitResult(CommitOutcome.UNKNOWN, str(error))
+            raise misconfiguration(error) or error from error
+        return CommitResult(CommitOutcome(status.decode().lower()), offset.decode())
 
     async def outbox(self, key: str) -> dict[str, bytes]:
         """As `StateStore` says.  The server looks through the hash, and sends only the matches."""
@@ -156,30 +174,30 @@ class RedisStateStore:
             async with _reported():
                 await self._redis.hdel(key, *fields)
 
-    async def note(self, key: str, fields: Mapping[str, bytes]) -> None:
+    async def write_fields(self, key: str, fields: Mapping[str, bytes]) -> None:
         """As `StateStore` says."""
         async with _reported():
             for field, value in fields.items():
                 await self._redis.hset(key, field, value)
 
-    async def sweep(self, key: str, epoch: str, fields: Sequence[str]) -> int:
+    async def sweep(self, key: str, fencing_token: str, fields: Sequence[str]) -> int:
         """As `StateStore` says."""
         removed = 0
         async with _reported():
             for first in range(0, len(fields), SWEEP_FIELDS):
                 part = fields[first : first + SWEEP_FIELDS]
-                removed += int(await self._sweep(keys=[key], args=[epoch, *part]))
+                removed += int(await self._sweep(keys=[key], args=[fencing_token, *part]))
         return removed
 
-    async def release(self, key: str, epoch: str) -> bool:
+    async def release(self, key: str, fencing_token: str) -> bool:
         """As `StateStore` says."""
         async with _reported():
-            return bool(await self._release(keys=[key], args=[epoch]))
+            return bool(await self._release(keys=[key], args=[fencing_token]))
 
-    async def stop(self, key: str, epoch: str, why: str) -> bool:
+    async def stop(self, key: str, fencing_token: str, why: str) -> bool:
         """As `StateStore` says."""
         async with _reported():
-            return bool(await self._stop(keys=[key], args=[epoch, why]))
+            return bool(await self._stop(keys=[key], args=[fencing_token, why]))
 
     async def quarantine(self, key: str, now_ms: int) -> str:
         """As `StateStore` says."""
@@ -194,10 +212,12 @@ class RedisStateStore:
         async with _reported():
             await self._redis.set(redis_key, json, px=ttl_ms)
 
-    async def publish_figures(self, redis_key: str, json: bytes, offset: int, ttl_ms: int) -> None:
+    async def publish_performance(
+        self, redis_key: str, json: bytes, offset: int, ttl_ms: int
+    ) -> None:
         """As `StateStore` says."""
         async with _reported():
-            await self._figures(keys=[redis_key], args=[json, ttl_ms, offset])
+            await self._performance(keys=[redis_key], args=[json, ttl_ms, offset])
 
     async def check(self, keys: Sequence[str] = ()) -> str | None:
         """As `StateStore` says.  Where ``CONFIG`` is forbidden, a warning says so.
@@ -211,42 +231,42 @@ class RedisStateStore:
         try:
             async with _reported():
                 answer = await self._redis.config_get("maxmemory-policy")
-        except (exceptions.ResponseError, WrongStore) as error:
+        except (exceptions.ResponseError, StoreMisconfigured) as error:
             return f"cannot read maxmemory-policy ({error}); it must be noeviction"
         policy = answer.get("maxmemory-policy", "noeviction")
         if policy != "noeviction":
-            raise WrongStore(
+            raise StoreMisconfigured(
                 f"maxmemory-policy is {policy}: Redis may delete state. "
                 "Fix: CONFIG SET maxmemory-policy noeviction, and in redis.conf"
             )
         return None
 
     async def _check_mode(self) -> None:
-        """Raise `WrongStore` where the address is that of a cluster or of a sentinel."""
+        """Raise `StoreMisconfigured` where the address is that of a cluster or of a sentinel."""
         try:
             async with _reported():
                 server = await self._redis.info("server")
-        except (exceptions.ResponseError, WrongStore):
+        except (exceptions.ResponseError, StoreMisconfigured):
             return  # INFO is forbidden there; the commands that we need are tried next
         mode = server.get("redis_mode") or server.get("server_mode", "standalone")  # Valkey's name
         if mode != "standalone":
-            raise WrongStore(_MODES.get(mode, f"Redis runs in an unknown mode: {mode}"))
+            raise StoreMisconfigured(_MODES.get(mode, f"Redis runs in an unknown mode: {mode}"))
 
     async def _try_commands(self) -> None:
-        """Raise `WrongStore` where the user may not use a command or key that a worker needs."""
+        """Raise `StoreMisconfigured` where the user may not use a command or key that a worker needs."""
         key = partition_key(f"check-{secrets.token_hex(8)}", 0)
         aside = f"{key}:quarantine:0"
         try:
             acquired = await self.acquire(key, 0, "check", 0)
             if isinstance(acquired, Acquired):
                 fields = {f"{OUTBOX}check": b"1", "check": b""}
-                await self.commit(key, Commit(acquired.epoch, "check", None, 0, 0, fields))
+                await self.commit(key, Commit(acquired.fencing_token, "check", None, 0, 0, fields))
                 await self.outbox(key)
-                await self.sweep(key, acquired.epoch, ["check"])
+                await self.sweep(key, acquired.fencing_token, ["check"])
                 await self.discard(key, [f"{OUTBOX}check"])
-                await self.release(key, acquired.epoch)
+                await self.release(key, acquired.fencing_token)
             await self.publish_window(f"{key}:window", b"{}", 1)
-            await self.publish_figures(f"{key}:figures", b'{"as_of_offset": 0}', 0, 1)
+            await self.publish_performance(f"{key}:figures", b'{"as_of_offset": 0}', 0, 1)
             await self.quarantine(key, 0)
             await self.load(aside)
         finally:
@@ -256,12 +276,12 @@ class RedisStateStore:
                         await self._redis.hdel(name, *left)
 
     async def _check_key(self, key: str) -> None:
-        """Raise `WrongStore` where something else than a partition's state lies at its key."""
+        """Raise `StoreMisconfigured` where something else than a partition's state lies at its key."""
         async with _reported():
-            epoch, position = await self._redis.hmget(key, ["_epoch", "_next"])
-            foreign = epoch is None and position is None and await self._redis.exists(key)
+            fencing_token, position = await self._redis.hmget(key, ["_epoch", "_next"])
+            foreign = fencing_token is None and position is None and await self._redis.exists(key)
         if foreign:
-            raise WrongStore(
+            raise StoreMisconfigured(
                 f"{key} holds a hash that driftline did not write. "
                 f"Fix: RENAME {key} elsewhere, or give driftline a database of its own "
                 "(redis://host:6379/1)"
@@ -286,30 +306,30 @@ def _passes(error: exceptions.ResponseError) -> bool:
     return isinstance(error, _LATER_BY_CLASS) or any(word in str(error) for word in _LATER)
 
 
-def wrong_store(error: BaseException) -> WrongStore | None:
+def misconfiguration(error: BaseException) -> StoreMisconfigured | None:
     """What a rejection that does not pass by itself says of the server; ``None``: nothing known."""
     if not isinstance(error, exceptions.ResponseError):
         return None
     text = str(error)
     if isinstance(error, exceptions.NoPermissionError) or any(part in text for part in _NO_ACCESS):
-        return WrongStore(
+        return StoreMisconfigured(
             f"Redis does not let this user do what driftline needs ({text}). "
             f"Fix: ACL SETUSER <user> {ACL_RULES}"
         )
     if "WRONGTYPE" in text:
-        return WrongStore(
+        return StoreMisconfigured(
             f"a key of driftline holds another type of value ({text}): another program writes keys "
             "that begin with driftline:. Fix: RENAME the key (`driftline doctor` names it), or "
             "give driftline a database of its own (redis://host:6379/1)"
         )
     if isinstance(error, _REDIRECTS) or "CROSSSLOT" in text or "MOVED" in text:
-        return WrongStore(_MODES["cluster"])
+        return StoreMisconfigured(_MODES["cluster"])
     return None
 
 
 @contextlib.asynccontextmanager
 async def _reported() -> AsyncIterator[None]:
-    """Turn what the network or a busy server says into `StoreUnavailable` or `WrongStore`."""
+    """Turn what the network or a busy server says into `StoreUnavailable` or `StoreMisconfigured`."""
     try:
         yield
     except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as error:
@@ -317,4 +337,4 @@ async def _reported() -> AsyncIterator[None]:
     except exceptions.ResponseError as error:
         if _full(error) or _passes(error):
             raise StoreUnavailable(str(error)) from error
-        raise wrong_store(error) or error from error
+        raise misconfiguration(error) or error from error

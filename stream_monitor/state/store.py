@@ -20,14 +20,14 @@ from typing import Final, NamedTuple, Protocol
 
 MAX_PAIRS: Final = 3_500
 """Pairs in one commit.  Lua's ``unpack`` fails near 8,000 values."""
-BUNDLED: Final = "_bundled"
+CHUNKED_FIELD: Final = "_bundled"
 """Field that is not empty while bundles of fields lie in the hash."""
 _UNPACKING: Final = b":unpacking"
 STOPPED: Final = "_stopped"
 """Field that says why the owner reads the partition no further; empty where it reads."""
 OUTBOX: Final = "o:"
 """Prefix of the fields that have to leave."""
-TRIED: Final = "_try"
+ATTEMPT_FIELD: Final = "_try"
 """Field with the record that is being folded in alone, or the batch that is being unpacked, and how
 often: ``offset:times``, and ``:unpacking`` behind it."""
 
@@ -36,7 +36,7 @@ class CommitTooLarge(RuntimeError):  # noqa: N818 - says what happened
     """A commit has more changed fields than one write can carry."""
 
 
-class WrongStore(RuntimeError):  # noqa: N818 - says what happened
+class StoreMisconfigured(RuntimeError):  # noqa: N818 - says what happened
     """The server cannot hold state as it is set up; the text says why, and what to change."""
 
 
@@ -44,7 +44,7 @@ class StoreUnavailable(RuntimeError):  # noqa: N818 - says what happened
     """The store did not answer, or refused for now.  Try again later."""
 
 
-class Tried(NamedTuple):
+class AttemptMarker(NamedTuple):
     """What may end a process, and was tried ``times`` times so far.
 
     A record that was folded in alone; or with ``unpacking`` a batch that was unpacked alone, under
@@ -53,24 +53,24 @@ class Tried(NamedTuple):
 
     offset: int
     times: int
-    unpacking: bool = False
+    decompressing: bool = False
 
-    def packed(self) -> bytes:
+    def encoded(self) -> bytes:
         """As it is stored."""
-        return b"%d:%d%s" % (self.offset, self.times, _UNPACKING if self.unpacking else b"")
+        return b"%d:%d%s" % (self.offset, self.times, _UNPACKING if self.decompressing else b"")
 
-    def taken_back(self) -> Tried:
+    def decremented(self) -> AttemptMarker:
         """As it was before this time."""
         return self._replace(times=self.times - 1)
 
     @classmethod
-    def read(cls, stored: bytes) -> Tried | None:
+    def read(cls, stored: bytes) -> AttemptMarker | None:
         """As it was stored; ``None`` where nothing was.
 
-        >>> Tried.read(Tried(7, 2).packed())
-        Tried(offset=7, times=2, unpacking=False)
-        >>> Tried.read(Tried(7, 2, unpacking=True).packed())
-        Tried(offset=7, times=2, unpacking=True)
+        >>> AttemptMarker.read(AttemptMarker(7, 2).encoded())
+        AttemptMarker(offset=7, times=2, decompressing=False)
+        >>> AttemptMarker.read(AttemptMarker(7, 2, decompressing=True).encoded())
+        AttemptMarker(offset=7, times=2, decompressing=True)
         """
         offset, _, times = stored.removesuffix(_UNPACKING).partition(b":")
         if not (offset.isdigit() and times.isdigit()):
@@ -83,17 +83,17 @@ class Acquired(NamedTuple):
 
     ``next`` is ``None`` when nothing was ever committed.  ``attempts`` counts the members that
     acquired it at this offset since the last graceful release.  ``tried`` is what was tried alone
-    last; ``bundled`` says that bundles lie in the hash.
+    last; ``chunked`` says that bundles lie in the hash.
     """
 
-    epoch: str
+    fencing_token: str
     next: int | None
     attempts: int
-    tried: Tried | None = None
-    bundled: bool = False
+    last_attempt: AttemptMarker | None = None
+    chunked: bool = False
 
 
-class Refused(NamedTuple):
+class AcquireRejected(NamedTuple):
     """A member of a newer generation holds the partition, and was heard ``silent_ms`` ago."""
 
     generation: int
@@ -101,7 +101,7 @@ class Refused(NamedTuple):
     silent_ms: int
 
 
-class Outcome(enum.StrEnum):
+class CommitOutcome(enum.StrEnum):
     """How a commit ended; the module says what each asks for."""
 
     OK = "ok"
@@ -112,39 +112,39 @@ class Outcome(enum.StrEnum):
     UNKNOWN = "unknown"
 
 
-class Committed(NamedTuple):
+class CommitResult(NamedTuple):
     """The outcome of a commit, and what the store or the network said."""
 
-    outcome: Outcome
+    outcome: CommitOutcome
     detail: str = ""
 
 
 class Commit(NamedTuple):
     """What is to be written.
 
-    ``expect`` is the offset that must be stored now (``None``: none yet), and ``bundled`` whether
+    ``expect`` is the offset that must be stored now (``None``: none yet), and ``chunked`` whether
     bundles must lie there: a store that was rewound may hold bundles again at the same offset.
     ``fields`` with an empty value are dead, and are removed later by `StateStore.sweep`.
     """
 
-    epoch: str
+    fencing_token: str
     txn: str
     expect: int | None
     next: int
     now_ms: int
     fields: Mapping[str, bytes]
-    bundled: bool = False
+    chunked: bool = False
 
 
 class StateStore(Protocol):
     """State of partitions.
 
-    All but `commit` raise `StoreUnavailable`; all may raise `WrongStore`.
+    All but `commit` raise `StoreUnavailable`; all may raise `StoreMisconfigured`.
     """
 
     async def acquire(
         self, key: str, generation: int, member: str, now_ms: int
-    ) -> Acquired | Refused:
+    ) -> Acquired | AcquireRejected:
         """Become the owner of a partition, under a new random epoch."""
         ...
 
@@ -156,7 +156,7 @@ class StateStore(Protocol):
         """All fields but the store's own (which begin with ``_``)."""
         ...
 
-    async def commit(self, key: str, commit: Commit) -> Committed:
+    async def commit(self, key: str, commit: Commit) -> CommitResult:
         """Write state and offset together, if nobody moved them.
 
         Raises:
@@ -172,19 +172,19 @@ class StateStore(Protocol):
         """Remove outbox entries that were published."""
         ...
 
-    async def note(self, key: str, fields: Mapping[str, bytes]) -> None:
+    async def write_fields(self, key: str, fields: Mapping[str, bytes]) -> None:
         """Write fields of a hash that is no partition's: no owner, and no offset."""
         ...
 
-    async def sweep(self, key: str, epoch: str, fields: Sequence[str]) -> int:
+    async def sweep(self, key: str, fencing_token: str, fields: Sequence[str]) -> int:
         """Remove those of ``fields`` that are dead; answers how many."""
         ...
 
-    async def release(self, key: str, epoch: str) -> bool:
+    async def release(self, key: str, fencing_token: str) -> bool:
         """Let the partition go, so that the next owner need not wait."""
         ...
 
-    async def stop(self, key: str, epoch: str, why: str) -> bool:
+    async def stop(self, key: str, fencing_token: str, why: str) -> bool:
         """Record that the owner reads no further, until somebody acquires the partition anew."""
         ...
 
@@ -196,7 +196,9 @@ class StateStore(Protocol):
         """Make a closed window readable for ``ttl_ms``."""
         ...
 
-    async def publish_figures(self, redis_key: str, json: bytes, offset: int, ttl_ms: int) -> None:
+    async def publish_performance(
+        self, redis_key: str, json: bytes, offset: int, ttl_ms: int
+    ) -> None:
         """Make figures as of ``offset`` readable, unless those of a higher offset are."""
         ...
 
@@ -204,7 +206,8 @@ class StateStore(Protocol):
         """Whether the store can hold the state under ``keys``; answers a warning, if there is one.
 
         Raises:
-            WrongStore: it may evict keys, lacks a command, or holds something else at a key.
+            StoreMisconfigured: it may evict keys, lacks a command, or holds something else at a
+            key.
         """
         ...
 
@@ -217,7 +220,7 @@ class StateStore(Protocol):
         ...
 
 
-def refuse_large(key: str, commit: Commit) -> None:
+def check_size(key: str, commit: Commit) -> None:
     """Raise `CommitTooLarge` when a commit cannot be one write."""
     if len(commit.fields) > MAX_PAIRS:
         raise CommitTooLarge(

@@ -48,7 +48,7 @@ def performance_key(prefix: str, window_key: str) -> str:
     return f"{prefix}:performance:{window_key.removeprefix(f'{prefix}:window:')}"
 
 
-class Performance:
+class PerformanceTracker:
     """Number and sum of the known losses, by window, of one model version."""
 
     def __init__(self, size_ms: int, horizon_ms: int) -> None:
@@ -56,7 +56,7 @@ class Performance:
         self._clock_ms = _NEVER  # of the latest label
         self._sums: dict[int, tuple[int, float]] = {}
         self._changed: set[int] = set()
-        self._dirty: set[int] = set()
+        self._has_changes: set[int] = set()
         self._stored: set[int] = set()
         self._clock_dirty = False
 
@@ -71,11 +71,11 @@ class Performance:
             n, total = self._sums.get(start, (0, 0.0))
             self._sums[start] = n + 1, min(_MOST, total + loss)
             self._changed.add(start)
-            self._dirty.add(self._chunk(start))
+            self._has_changes.add(self._chunk(start))
         if clock_ms // self._size_ms != self._clock_ms // self._size_ms:
             for start in [start for start in self._sums if self._is_over(start, clock_ms)]:
                 del self._sums[start]
-                self._dirty.add(self._chunk(start))
+                self._has_changes.add(self._chunk(start))
             self._changed &= self._sums.keys()
         self._clock_dirty |= clock_ms != self._clock_ms
         self._clock_ms = clock_ms
@@ -97,12 +97,12 @@ class Performance:
         sums = [(start, *self._sums[start]) for start in starts]
         return [(start, n, total / n) for start, n, total in sums]
 
-    def dirty(self) -> dict[str, Any]:
-        """The parts that changed since `clean`; ``None`` is a part that no longer exists."""
-        if not self._dirty and not self._clock_dirty:
+    def pending_changes(self) -> dict[str, Any]:
+        """The parts that changed since `mark_committed`; ``None`` is a part that no longer exists."""
+        if not self._has_changes and not self._clock_dirty:
             return {}
         parts: dict[str, Any] = {PART: self._clock_ms}
-        rows: dict[int, list[list[Any]]] = {chunk: [] for chunk in self._dirty}
+        rows: dict[int, list[list[Any]]] = {chunk: [] for chunk in self._has_changes}
         for start in sorted(self._sums):
             if (chunk := self._chunk(start)) in rows:
                 rows[chunk].append([start, *self._sums[start]])
@@ -111,9 +111,9 @@ class Performance:
                 parts[f"{PART}-{chunk}"] = mine or None
         return parts
 
-    def clean(self) -> None:
-        """What `dirty` gave is durable."""
-        self._dirty.clear()
+    def mark_committed(self) -> None:
+        """What `pending_changes` gave is durable."""
+        self._has_changes.clear()
         self._clock_dirty = False
         self._stored = set(map(self._chunk, self._sums))
 
@@ -128,4 +128,4 @@ class Performance:
             if start % self._size_ms or n < 1 or not 0 <= total <= _MOST:
                 raise ValueError(f"window {start}: impossible losses: {total} of {n} labels")
         self._changed = set(self._sums)
-        self.clean()
+        self.mark_committed()

@@ -17,17 +17,17 @@ import numpy as np
 from stream_monitor.ingest.batch import Bools, Ints
 from stream_monitor.reference.profile import ReferenceProfile
 from stream_monitor.reference.transform import Transform, Transformed
-from stream_monitor.windows.closed import ClosedWindow
-from stream_monitor.windows.open import Window
-from stream_monitor.windows.performance import PART, Performance
-from stream_monitor.windows.spec import WindowSpec
-from stream_monitor.windows.statistics import expected_sums, statistics_of
+from stream_monitor.windows.closed_window import ClosedWindow
+from stream_monitor.windows.feature_statistics import expected_sums, statistics_of
+from stream_monitor.windows.open_window import OpenWindow
+from stream_monitor.windows.performance import PART, PerformanceTracker
+from stream_monitor.windows.window_spec import WindowSpec
 
 _NEVER: Final = -1  # event time is not negative
 _META: Final = "meta"
 
 
-class Windows:
+class TumblingWindows:
     """The open windows of one (model, version), and what is known about the closed ones."""
 
     def __init__(
@@ -38,22 +38,22 @@ class Windows:
         label_horizon_ms: int = 0,
     ) -> None:
         self.spec, self.profile = spec, profile
-        self.performance = Performance(spec.size_ms, label_horizon_ms)
+        self.performance = PerformanceTracker(spec.size_ms, label_horizon_ms)
         self.watermark_ms = _NEVER
         self.late = 0
         self._partition = partition
         self._lag_ms = spec.size_ms + spec.grace_ms
         self._closed_through_ms = _NEVER  # start of the last window closed by idleness
-        self._open: dict[int, Window] = {}
+        self._open: dict[int, OpenWindow] = {}
         self._bins: dict[str, Ints] = {
             name: Transform(reference).bin for name, reference in profile.features.items()
         }
         self._n_bins = {
             name: len(reference.bin_counts) for name, reference in profile.features.items()
         }
-        self._dirty: set[int] = set()
+        self._has_changes: set[int] = set()
         self._stored: set[int] = set()
-        self._meta_dirty = True
+        self._meta_changed = True
 
     def observe(
         self,
@@ -108,7 +108,7 @@ class Windows:
             self.late += int(sizes[-1])
             n_groups -= 1
         for i in range(n_groups):
-            part = Window(
+            part = OpenWindow(
                 start_ms=window_starts[i],
                 first_offset=int(by_group[ends[i] - sizes[i]]),
                 last_offset=int(by_group[ends[i] - 1]),
@@ -120,8 +120,8 @@ class Windows:
             known = self._open.setdefault(part.start_ms, part)
             if known is not part:
                 known.merge(part)
-            self._dirty.add(part.start_ms)
-        self._meta_dirty = True
+            self._has_changes.add(part.start_ms)
+        self._meta_changed = True
 
     def _advance(self, offsets: Ints, reached: Ints) -> list[ClosedWindow]:
         """Close what the watermark has passed, each at the record at which it did."""
@@ -166,39 +166,39 @@ class Windows:
         due = sorted(start for start in self._open if start <= append_clock_ms - self._lag_ms)
         if due:
             self._closed_through_ms = max(self._closed_through_ms, due[-1])
-            self._meta_dirty = True
+            self._meta_changed = True
         return [self._close(start, offset) for start in due]
 
     def _close(self, start: int, offset: int) -> ClosedWindow:
-        self._dirty.add(start)
+        self._has_changes.add(start)
         window = self._open.pop(start)
         return window.close(self.profile, self.spec.size_ms, offset, self._partition)
 
-    def dirty(self) -> dict[str, Any]:
-        """The parts that changed since `clean`; ``None`` is a part that no longer exists."""
+    def pending_changes(self) -> dict[str, Any]:
+        """The parts that changed since `mark_committed`; ``None`` is a part that no longer exists."""
         parts: dict[str, Any] = {}
-        if self._meta_dirty:
+        if self._meta_changed:
             parts[_META] = [self.watermark_ms, self.late, self._closed_through_ms]
-        for start in sorted(self._dirty):
+        for start in sorted(self._has_changes):
             if start in self._open:
                 parts[str(start)] = self._open[start].snapshot()
             elif start in self._stored:
                 parts[str(start)] = None
-        return parts | self.performance.dirty()
+        return parts | self.performance.pending_changes()
 
-    def clean(self) -> None:
-        """What `dirty` gave is durable."""
-        self._dirty.clear()
+    def mark_committed(self) -> None:
+        """What `pending_changes` gave is durable."""
+        self._has_changes.clear()
         self._stored = set(self._open)
-        self._meta_dirty = False
-        self.performance.clean()
+        self._meta_changed = False
+        self.performance.mark_committed()
 
     def restore(self, parts: Mapping[str, Any]) -> None:
         """Continue from the parts.  Raises ValueError where one is missing or does not fit."""
         try:
             self.watermark_ms, self.late, self._closed_through_ms = map(int, parts[_META])
             self._open = {
-                int(start): Window.restore(int(start), self._n_bins, data)
+                int(start): OpenWindow.restore(int(start), self._n_bins, data)
                 for start, data in parts.items()
                 if start != _META and not start.startswith(PART)
             }
@@ -209,4 +209,4 @@ class Windows:
             raise ValueError(f"windows: a part is missing or has no such form: {error}") from error
         if any(start % self.spec.size_ms for start in self._open):
             raise ValueError("windows: stored with another window size")
-        self.clean()
+        self.mark_committed()

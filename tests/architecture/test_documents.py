@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from driftline.cli import app
+from driftline.cli.app import app
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -49,8 +49,10 @@ def test_every_module_is_on_the_map_in_its_room(package: str) -> None:
 
 
 def test_every_path_that_is_named_exists() -> None:
-    named = re.findall(r"`((?:tests|infra|producer|stream_monitor|trainer|driftline)/[\w./]+)`",
-                       README + ARCHITECTURE)  # fmt: skip
+    named = re.findall(
+        r"`((?:tests|infra|producer|stream_monitor|trainer|driftline)/[\w./]+)`",
+        README + ARCHITECTURE,
+    )
     assert len(named) > 20
     assert [path for path in named if not (ROOT / path).exists()] == []
 

@@ -5,7 +5,7 @@
 The same topic, the same machine, one after another, in turns; the median of the rounds counts.
 driftline runs as in production, everything on.  Its rate is told by Redis, not by itself: records
 committed from its first commit seen to its last.  The others count from their first record on.
-Before that, what the stages of the core cost by themselves (`tests.benchmarks.stages`).
+Before that, what the stages of the core cost by themselves (`tests.benchmarks.stage_costs`).
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ sys.path.insert(0, str(ROOT))
 
 import redis  # noqa: E402
 
-from driftline import topic_registry  # noqa: E402
-from driftline.partition_state import read_partition  # noqa: E402
+from driftline.monitor_state.partition_state import read_partition  # noqa: E402
 from driftline.stack import LocalStack  # noqa: E402
+from driftline.topics import topic_registry  # noqa: E402
 from producer.routing import topic_names  # noqa: E402
-from tests.benchmarks import stages, workload  # noqa: E402
-from trainer.promotion.announce import announce  # noqa: E402
+from tests.benchmarks import stage_costs as stages  # noqa: E402
+from tests.benchmarks import workload  # noqa: E402
+from trainer.service.announce import announce  # noqa: E402
 
 TEXTBOOK_SHARE: Final = 10
 """It is an order of magnitude slower: a tenth of the events takes it as long."""
@@ -44,12 +45,22 @@ def driftline_rate(stack: LocalStack, prefix: str, n: int) -> float:
     topic = topic_names(prefix).events
     process = subprocess.Popen(
         [
-            sys.executable, "-m", "driftline", "monitor",
-            "--bootstrap-servers", stack.bootstrap_servers, "--redis-url", stack.redis_url,
-            "--prefix", prefix, "--web-port", "0",
+            sys.executable,
+            "-m",
+            "driftline",
+            "monitor",
+            "--bootstrap-servers",
+            stack.bootstrap_servers,
+            "--redis-url",
+            stack.redis_url,
+            "--prefix",
+            prefix,
+            "--web-port",
+            "0",
         ],
-        cwd=ROOT, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         deadline = time.monotonic() + STUCK_S
         first: tuple[int, float] | None = None
@@ -77,11 +88,18 @@ def program_rate(module: str, stack: LocalStack, prefix: str, n: int) -> float:
     """Run one of the others over ``n`` events; events/s."""
     answer = subprocess.run(
         [
-            sys.executable, "-m", f"tests.benchmarks.{module}",
-            stack.bootstrap_servers, topic_names(prefix).events, str(n),
+            sys.executable,
+            "-m",
+            f"tests.benchmarks.{module}",
+            stack.bootstrap_servers,
+            topic_names(prefix).events,
+            str(n),
         ],
-        cwd=ROOT, capture_output=True, timeout=STUCK_S, check=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        timeout=STUCK_S,
+        check=True,
+    )
     told = json.loads(next(line for line in answer.stdout.splitlines() if line.startswith(b"{")))
     return float(told["events"] / told["seconds"])
 

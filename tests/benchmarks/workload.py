@@ -7,10 +7,10 @@ from typing import Final
 import numpy as np
 from confluent_kafka import Producer
 
-from driftline import topic_registry
+from driftline.topics import topic_registry
 from producer.codec import encode, headers
 from producer.events import InferenceEvent
-from producer.identity import uuid7
+from producer.ids import uuid7
 from producer.routing import partition_of, topic_names
 from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.profile import ReferenceProfile

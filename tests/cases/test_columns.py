@@ -19,7 +19,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from tests.cases.commands import read_by
+from tests.cases.command_runner import read_by
 from tests.cases.test_files import ROWS, N, events, lines, written
 
 RNG: Final = np.random.default_rng(7)
@@ -64,9 +64,7 @@ IN_CSV: dict[str, Case] = {
     "an accountant's brackets": Case(
         [f"({-x})" if x < 0 else f"{x}" for x in NUMBERS], "numeric", A
     ),
-    "a minus of typographers": Case(
-        [str(x).replace("-", "\u2212") for x in NUMBERS], "numeric", A
-    ),
+    "a minus of typographers": Case([str(x).replace("-", "\u2212") for x in NUMBERS], "numeric", A),
     "words among numbers": Case(some(20, "oops", texts(NUMBERS)), "numeric", A),
     "words for missing": Case(some(12, "n/a", texts(NUMBERS)), "numeric", A),
     "beyond 1e12": Case([f"{x}e14" for x in NUMBERS], "numeric", A * 1e14),
@@ -77,9 +75,7 @@ IN_CSV: dict[str, Case] = {
         some(9, "-", texts(NUMBERS)), "numeric", A, options=("--numeric", "x")
     ),
     "codes": Case(CODES, "numeric", float(CODES[0])),
-    "codes and --categorical": Case(
-        CODES, "categorical", CODES[0], options=("--categorical", "x")
-    ),
+    "codes and --categorical": Case(CODES, "categorical", CODES[0], options=("--categorical", "x")),
     "codes and --ignore": Case(CODES, because="--ignore", options=("--ignore", "x")),
     "true and false": Case([str(x).upper() for x in FLAGS], "boolean", FLAGS[0]),
     "yes and no": Case(WORDS, "categorical", "yes"),
@@ -95,11 +91,12 @@ IN_CSV: dict[str, Case] = {
     "row numbers": Case(texts(range(N)), because="it only counts up"),
     "nothing": Case([""] * N, because="all values are missing"),
     "one value": Case(["7"] * N, "numeric", 7.0),
-}  # fmt: skip
+}
 IN_PARQUET: dict[str, Case] = {
     "decimal128 with gaps": Case(
         pa.array(some(12, None, [decimal.Decimal(str(x)) for x in NUMBERS]), pa.decimal128(9, 1)),
-        "numeric", A,
+        "numeric",
+        A,
     ),
     "half floats": Case(
         pa.array(np.array(NUMBERS, dtype=np.float16)), "numeric", float(np.float16(A))
@@ -130,7 +127,7 @@ IN_PARQUET: dict[str, Case] = {
     "structures": Case(pa.array([{"a": 1}] * N), because="no scalars"),
     "null": Case(pa.nulls(N), because="all values are missing"),
     "infinity": Case(pa.array([float("inf")] * N), because="none of its numbers is finite"),
-}  # fmt: skip
+}
 IN_JSON: dict[str, Case] = {
     "numbers": Case(NUMBERS, "numeric", A),
     "numbers as text": Case(texts(NUMBERS), "numeric", A),

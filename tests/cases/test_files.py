@@ -22,22 +22,24 @@ import pyarrow as pa
 import pytest
 from pyarrow import feather, parquet
 
-from driftline.commands.options import choices_of
-from driftline.tables import reader
-from driftline.tables.choices import Choices
-from driftline.tables.events import Columns, layout_to_publish, rows_of
+from driftline.cli.options import read_options_of
+from driftline.offline.tables import table_reader as reader
+from driftline.offline.tables.read_options import ReadOptions
+from driftline.offline.tables.row_events import PublishColumns, layout_to_publish, row_events_of
 from producer.events import Event
 from producer.limits import Limits
-from tests.cases.commands import read_by, run
+from tests.cases.command_runner import read_by, run
 
 N = 340
 _RNG = np.random.default_rng(15)
-ROWS = pd.DataFrame({
-    "amount": _RNG.normal(1_500, 150, N).round(2),
-    "qty": _RNG.integers(1, 900, N),
-    "shop": _RNG.choice(["Köln", "Ulm", "Bonn"], N),
-    "score": _RNG.beta(2, 5, N).round(3),
-})  # fmt: skip
+ROWS = pd.DataFrame(
+    {
+        "amount": _RNG.normal(1_500, 150, N).round(2),
+        "qty": _RNG.integers(1, 900, N),
+        "shop": _RNG.choice(["Köln", "Ulm", "Bonn"], N),
+        "score": _RNG.beta(2, 5, N).round(3),
+    }
+)
 
 
 def text(**how: Any) -> str:
@@ -135,12 +137,18 @@ SAME: dict[str, tuple[str, str | bytes]] = {
     "JSON array": ("a.json", json.dumps(OBJECTS)),
     "JSON array, printed for people": ("a.json", json.dumps(OBJECTS, indent=2)),
     "JSON objects, printed for people": (
-        "a.json", "\n".join(json.dumps(one, indent=2) for one in OBJECTS)
+        "a.json",
+        "\n".join(json.dumps(one, indent=2) for one in OBJECTS),
     ),
-    "events of the log": ("a.jsonl", lines([
-        {"features": {k: v for k, v in one.items() if k != "score"}, "score": one["score"]}
-        for one in OBJECTS
-    ])),
+    "events of the log": (
+        "a.jsonl",
+        lines(
+            [
+                {"features": {k: v for k, v in one.items() if k != "score"}, "score": one["score"]}
+                for one in OBJECTS
+            ]
+        ),
+    ),
     "JSON, numbers as text": ("a.jsonl", lines(ROWS.astype(str).to_dict("records"))),
     "Parquet": ("a.parquet", arrow()),
     "Parquet, without its ending": ("rows", arrow()),
@@ -154,7 +162,7 @@ SAME: dict[str, tuple[str, str | bytes]] = {
     "small integers": ("a.parquet", arrow(qty=pa.uint16())),
     "nullable pandas types": ("a.parquet", indexed(ROWS.convert_dtypes())),
     "Feather": ("a.feather", feathered()),
-}  # fmt: skip
+}
 
 
 @functools.cache
@@ -182,25 +190,31 @@ def written(folder: Path, name: str, content: str | bytes) -> Path:
     return path
 
 
-def choices(*options: str) -> Choices:
+def read_options(*options: str) -> ReadOptions:
     """What options of a command say of a file."""
     named = dict(zip(options[::2], options[1::2], strict=True))
-    return choices_of(
-        decimal=named.get("--decimal"), separator=named.get("--separator"),
+    return read_options_of(
+        decimal=named.get("--decimal"),
+        separator=named.get("--separator"),
         categorical=[named["--categorical"]] if "--categorical" in named else None,
         numeric=[named["--numeric"]] if "--numeric" in named else None,
         ignore=[named["--ignore"]] if "--ignore" in named else None,
-    )  # fmt: skip
+    )
 
 
 def events(path: Path, *options: str) -> list[Event]:
     """What `publish` would write."""
-    columns = Columns(prediction="score")
-    table = reader.open_table(path, choices(*options))
-    rows = rows_of(
-        table, layout_to_publish(table, columns), model="m", version="1", columns=columns,
-        now_ms=1_700_000_000_000, limits=Limits(),
-    )  # fmt: skip
+    columns = PublishColumns(prediction="score")
+    table = reader.open_table(path, read_options(*options))
+    rows = row_events_of(
+        table,
+        layout_to_publish(table, columns),
+        model="m",
+        version="1",
+        columns=columns,
+        now_ms=1_700_000_000_000,
+        limits=Limits(),
+    )
     return [event for row in rows for event in row.events]
 
 

@@ -8,11 +8,13 @@ import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
-from driftline.stack.process import clean_up_on_sigterm
-from tests.chaos import comparison, soak
+from driftline.stack.server_process import clean_up_on_sigterm
+from tests.chaos import baseline_comparison as comparison
+from tests.chaos import soak
 from tests.chaos.campaign import Run, campaign, until
+from tests.chaos.campaign_report import percentile, summary, table, total
 from tests.chaos.faults import FAULTS, TIMES
-from tests.chaos.plan import (
+from tests.chaos.kill_plan import (
     PRODUCTION,
     PRODUCTION_KILLS,
     PRODUCTION_P99_S,
@@ -20,7 +22,6 @@ from tests.chaos.plan import (
     by_kills,
 )
 from tests.chaos.servers import Servers
-from tests.chaos.table import percentile, summary, table, total
 
 
 def arguments() -> argparse.Namespace:

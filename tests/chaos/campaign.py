@@ -7,11 +7,11 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from tests.chaos.crew import Kills
+from tests.chaos.chaos_harness import ChaosCluster
 from tests.chaos.faults import FAULTS, LAST, TIMES
-from tests.chaos.findings import Findings
-from tests.chaos.scene import Scene
+from tests.chaos.oracle_comparison import OracleComparison
 from tests.chaos.servers import Servers
+from tests.chaos.worker_group import Kills
 
 RUNS_A_LOG: Final = 12
 """Then a fresh one: every run reads its log from the beginning."""
@@ -28,7 +28,7 @@ class Run(NamedTuple):
     fault: str
     kills: Kills
     recoveries_s: Sequence[float]
-    findings: Findings
+    findings: OracleComparison
     failure: str = ""
     unasked: Sequence[int] = ()
 
@@ -38,19 +38,19 @@ class Run(NamedTuple):
         return self.findings.wrong + len(self.unasked)
 
 
-def run_fault(scene: Scene, fault: str, times: int = 1) -> Run:
+def run_fault(cluster: ChaosCluster, fault: str, times: int = 1) -> Run:
     """Inject a fault while records come, each time recover from it, and compare at the end."""
     kills, recoveries = Kills(), []
-    unasked = len(scene.crew.unasked)
+    unasked = len(cluster.worker_group.unasked)
     try:
         for _ in range(times):
-            kills = kills.plus(FAULTS[fault](scene))
-            recoveries.append(scene.recovered())
-        findings, failure = scene.settle(), ""
+            kills = kills.plus(FAULTS[fault](cluster))
+            recoveries.append(cluster.recovered())
+        findings, failure = cluster.settle(), ""
     except AssertionError as error:
-        behind = sum(scene.ends()) - sum(scene.committed())
-        findings, failure = Findings(events_lost=max(1, behind)), str(error)
-    return Run(fault, kills, recoveries, findings, failure, scene.crew.unasked[unasked:])
+        behind = sum(cluster.ends()) - sum(cluster.committed())
+        findings, failure = OracleComparison(events_lost=max(1, behind)), str(error)
+    return Run(fault, kills, recoveries, findings, failure, cluster.worker_group.unasked[unasked:])
 
 
 def until(faults: Sequence[str], seed: int, end_s: float) -> Iterator[str]:
@@ -64,19 +64,16 @@ def until(faults: Sequence[str], seed: int, end_s: float) -> Iterator[str]:
 
 
 def campaign(
-    servers: Servers,
-    plan: Iterable[str],
-    seed: int,
-    environment: Mapping[str, str] | None = None,
+    servers: Servers, plan: Iterable[str], seed: int, environment: Mapping[str, str] | None = None
 ) -> Iterator[Run]:
     """Run a plan of faults, on a fresh log time and again."""
     seeds = random.Random(seed)  # noqa: S311 - a repeatable schedule
     waiting = iter(plan)
     fault = next(waiting, None)
     while fault is not None:
-        with Scene(servers, seeds.getrandbits(32), environment=environment) as scene:
+        with ChaosCluster(servers, seeds.getrandbits(32), environment=environment) as cluster:
             for _ in range(RUNS_A_LOG):
-                run = run_fault(scene, fault, TIMES.get(fault, 1))
+                run = run_fault(cluster, fault, TIMES.get(fault, 1))
                 yield run
                 fault = next(waiting, None)
                 if fault is None or run.findings.wrong or run.fault in LAST:

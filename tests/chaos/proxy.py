@@ -8,7 +8,7 @@ import enum
 import threading
 from typing import Final
 
-from driftline.stack.process import free_port
+from driftline.stack.server_process import free_port
 
 _CHUNK: Final = 1 << 16
 _LOOK_S: Final = 0.02

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 import redis
 
-from driftline.stack.folder import own_folder
-from driftline.stack.kafka import ApacheKafka, fetch_jars
-from driftline.stack.process import free_port
+from driftline.stack.apache_kafka import ApacheKafka, fetch_jars
+from driftline.stack.server_process import free_port
+from driftline.stack.temporary_folder import temporary_folder
 from driftline.stack.valkey import Valkey
 from tests.chaos.proxy import Proxy
 
@@ -25,7 +25,7 @@ class Servers:
 
     def __enter__(self) -> Self:
         fetch_jars()  # on a new machine nothing else has
-        self._folder = own_folder("stack")
+        self._folder = temporary_folder("stack")
         self.folder: Path = self._folder.__enter__()
         self.kafka = ApacheKafka(self.folder)
         self.valkey = Valkey(self.folder, append_only=True)

@@ -11,20 +11,20 @@ import random
 from typing import Any, Final, NamedTuple, cast
 
 from stream_monitor.ingest.records import RecordBatch
-from stream_monitor.runtime.agents import BatchAgent
+from stream_monitor.metrics import Metrics
+from stream_monitor.runtime.commit_policy import CommitPolicy
 from stream_monitor.runtime.committer import Committer
 from stream_monitor.runtime.dead_letter_limit import DeadLetterLimit
-from stream_monitor.runtime.partitions import Owned, Partitions
-from stream_monitor.runtime.policy import CommitPolicy
+from stream_monitor.runtime.outbox import OutboxRelay
+from stream_monitor.runtime.partition_recovery import PartitionRecovery
+from stream_monitor.runtime.partitions import OwnedPartition, OwnedPartitions
+from stream_monitor.runtime.processor import BatchProcessor
 from stream_monitor.runtime.publisher import Headers, Publisher
 from stream_monitor.runtime.reader_thread import ReaderThread
-from stream_monitor.runtime.relay import Relay
-from stream_monitor.runtime.takeover import Takeover
 from stream_monitor.state.redis_store import partition_key
-from stream_monitor.state.store import Outcome, Refused
-from stream_monitor.web.metrics import Metrics
-from tests.chaos.lying_store import Died, Flaw, Image, LyingStore
-from tests.chaos.timed_fold import TimedFolds, log_of
+from stream_monitor.state.store import AcquireRejected, CommitOutcome
+from tests.chaos.event_time_state import TimedFolds, log_of
+from tests.chaos.faulty_store import Died, FaultyStore, Flaw, Image
 
 TOPIC: Final = "simulated-log"
 PARTITIONS: Final = 2
@@ -69,22 +69,36 @@ class Worker:
 
     def __init__(self, name: str, world: World) -> None:
         self.world = world
-        self.partitions = Partitions()
+        self.partitions = OwnedPartitions()
         metrics = Metrics()
         publisher = cast("Publisher", world.alerts)
-        self.relay = Relay(world.store, publisher, metrics, topic="alerts", window_ttl_ms=1)
+        self.relay = OutboxRelay(world.store, publisher, metrics, topic="alerts", window_ttl_ms=1)
         self.committer = Committer(
-            world.store, self.partitions, self.relay, metrics,
-            policy=CommitPolicy(interval_s=1e9), patience_s=60, on_lost=self._lost,
-        )  # fmt: skip
-        self.agent = BatchAgent(
-            self.partitions, self.committer, cast("Publisher", world.letters), metrics,
-            dead_letters="dead", limit=DeadLetterLimit(), on_limit=self._never,
-        )  # fmt: skip
-        self.takeover = Takeover(
-            topic=TOPIC, member=name, store=world.store, folds=world.folds,
-            reader=cast("ReaderThread", FromTheStart()), on_loss="rebuild",
-        )  # fmt: skip
+            world.store,
+            self.partitions,
+            self.relay,
+            metrics,
+            policy=CommitPolicy(interval_s=1e9),
+            timeout_s=60,
+            on_rejected=self._lost,
+        )
+        self.processor = BatchProcessor(
+            self.partitions,
+            self.committer,
+            cast("Publisher", world.letters),
+            metrics,
+            dead_letters="dead",
+            limit=DeadLetterLimit(),
+            on_limit=self._never,
+        )
+        self.recovery = PartitionRecovery(
+            topic=TOPIC,
+            member=name,
+            store=world.store,
+            state_factory=world.folds,
+            reader=cast("ReaderThread", FromTheStart()),
+            on_state_loss="rebuild",
+        )
         self.ahead: list[RecordBatch] = []
 
     async def take(self, partition: int, generation: int) -> None:
@@ -92,12 +106,12 @@ class Worker:
         before = self.partitions.get(partition)
         if before is not None:
             self._forget(before)
-        taken = await self.takeover.take(partition, generation)
-        assert not isinstance(taken, Refused)
+        taken = await self.recovery.take(partition, generation)
+        assert not isinstance(taken, AcquireRejected)
         self.partitions.add(taken.owned)
         self.relay.add(taken.owned.key, taken.outbox)
 
-    async def feed(self, owned: Owned, size: int) -> None:
+    async def feed(self, owned: OwnedPartition, size: int) -> None:
         """Fold in what comes next, or a batch that was fetched before something happened."""
         if self.ahead and self.world.chance.random() < 0.3:
             batch = self.ahead.pop()
@@ -105,8 +119,8 @@ class Worker:
             batch = self.world.cut(owned, owned.position, size)
             self.ahead = [*self.ahead[-3:], self.world.cut(owned, batch.next, size)]
         if self.world.flaw is Flaw.NO_START_CHECK and batch.partition == owned.partition:
-            batch = batch._replace(start=owned.position, epoch=owned.tag)
-        await self.agent.on_batch(batch)
+            batch = batch._replace(start=owned.position, fetch_generation=owned.fetch_generation)
+        await self.processor.on_batch(batch)
 
     async def publish(self) -> None:
         """One round of the relay."""
@@ -117,14 +131,14 @@ class Worker:
                 await self.world.store.discard(key, list(entries))
         await self.relay._round()
 
-    def _lost(self, owned: Owned, _outcome: Outcome) -> None:
+    def _lost(self, owned: OwnedPartition, _outcome: CommitOutcome) -> None:
         self._forget(owned)
 
-    def _forget(self, owned: Owned) -> None:
+    def _forget(self, owned: OwnedPartition) -> None:
         self.partitions.drop(owned)
         self.relay.forget(owned.key)
 
-    async def _never(self, _owned: Owned, why: str) -> None:
+    async def _never(self, _owned: OwnedPartition, why: str) -> None:
         raise AssertionError(why)
 
 
@@ -134,7 +148,7 @@ class World:
     def __init__(self, redis_url: str, seed: int, flaw: Flaw) -> None:
         self.chance, self.flaw = random.Random(seed), flaw  # noqa: S311
         self.log = {p: log_of(self.chance, RECORDS) for p in range(PARTITIONS)}
-        self.store = LyingStore(redis_url, [*KEYS.values()], self.chance, flaw)
+        self.store = FaultyStore(redis_url, [*KEYS.values()], self.chance, flaw)
         self.folds = TimedFolds(flaw)
         self.left: Image = {}
         self.alerts, self.letters = Topic(), Topic()
@@ -148,11 +162,11 @@ class World:
         self._names += 1
         return Worker(f"worker-{self._names}", self)
 
-    def cut(self, owned: Owned, start: int, size: int) -> RecordBatch:
+    def cut(self, owned: OwnedPartition, start: int, size: int) -> RecordBatch:
         """Records from ``start`` on; every other offset holds none."""
         rest = [r for r in self.log[owned.partition] if r.offset >= start][:size]
         upto = rest[-1].offset + 1 if rest else start
-        return RecordBatch(TOPIC, owned.partition, owned.tag, start, upto, rest)
+        return RecordBatch(TOPIC, owned.partition, owned.fetch_generation, start, upto, rest)
 
     async def run(self) -> None:
         """The schedule; then quiet, and one worker that finishes."""
@@ -207,8 +221,8 @@ class World:
         owned = worker.partitions.get(partition)
         assert owned is not None
         while owned.position < end:
-            assert not owned.lost(), "nobody is there to take it"
-            await worker.agent.on_batch(self.cut(owned, owned.position, 50))
+            assert not owned.is_lost(), "nobody is there to take it"
+            await worker.processor.on_batch(self.cut(owned, owned.position, 50))
         assert await worker.committer.commit(owned)
         while worker.relay._pending:
             await worker.publish()

@@ -13,26 +13,45 @@ import pytest
 
 from producer.codec import encode
 from producer.events import CE_TYPE_OF, Event
+from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.errors import CorruptState
-from stream_monitor.ingest.records import LogRecord, RecordBatch
-from stream_monitor.spec import MonitorSpec
-from stream_monitor.state.envelope import open_, seal
-from stream_monitor.state.monitored import MonitorFolds
-from tests.integration.monitor_stage import log_of
+from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
+from stream_monitor.state.codec import decode_state, encode_state
+from stream_monitor.state.monitor_state import MonitorStateFactory
+from tests.integration.monitor_harness import log_of
 
 MUTATIONS: Final = 10_000
 FORGERIES: Final = int(os.environ.get("DRIFTLINE_FORGERIES", "300"))
 N_EVENTS: Final = 3_000
-FOLDS: Final = MonitorFolds(MonitorSpec(warm_up_events=1_000, loss_warm_up=300), "corrupt")
+FOLDS: Final = MonitorStateFactory(MonitorSpec(warm_up_events=1_000, warm_up_labels=300), "corrupt")
 ODD: Final[tuple[Any, ...]] = (
-    None, -1, 0, 1, 2**31, 2**63 - 1, -(2**63), float("nan"), float("inf"), -1e308, 1e308, "", "x",
-    b"", b"\0" * 8, b"\xff" * 16, [], {}, [[]], {"a": 1}, True,
-)  # fmt: skip
+    None,
+    -1,
+    0,
+    1,
+    2**31,
+    2**63 - 1,
+    -(2**63),
+    float("nan"),
+    float("inf"),
+    -1e308,
+    1e308,
+    "",
+    "x",
+    b"",
+    b"\0" * 8,
+    b"\xff" * 16,
+    [],
+    {},
+    [[]],
+    {"a": 1},
+    True,
+)
 
 
 def batch(values: list[Event | bytes], start: int = 0, *, step_ms: int = 1) -> RecordBatch:
     records = [
-        LogRecord(
+        ConsumerRecord(
             start + number,
             1_800_000_000_000 + step_ms * (start + number),
             None if isinstance(value, bytes) else CE_TYPE_OF[type(value)],
@@ -78,7 +97,7 @@ def test_no_damaged_blob_reads_back() -> None:
         if changed == blob:
             continue
         with pytest.raises(CorruptState):
-            open_("monitor", changed)
+            decode_state("monitor", changed)
 
 
 def forged(data: Any, chance: random.Random) -> Any:
@@ -114,9 +133,9 @@ def test_a_forged_part_is_refused_or_harmless() -> None:
     refused = 0
     for number in range(FORGERIES):
         name = chance.choice(sorted(fields))
-        part = forged(open_("monitor", fields[name]), chance)
+        part = forged(decode_state("monitor", fields[name]), chance)
         try:
-            fold = FOLDS.restore("log", 0, {**fields, name: seal("monitor", part)})
+            fold = FOLDS.restore("log", 0, {**fields, name: encode_state("monitor", part)})
         except CorruptState:
             refused += 1
             continue

@@ -9,19 +9,27 @@ import signal
 import pytest
 
 from producer.events import Event
-from producer.failpoint import EXIT_CODE, PLACES
-from tests.integration.monitor_stage import MODELS, Stage, assert_undisturbed, log_of, until
+from producer.failpoints import EXIT_CODE, FAILPOINTS
+from tests.integration.monitor_harness import (
+    MODELS,
+    MonitorHarness,
+    assert_undisturbed,
+    log_of,
+    until,
+)
 
 pytestmark = pytest.mark.kafka
 
-MONITORS = [place for place in PLACES if place.startswith("monitor.")]
-LAST_PASS = {"monitor.partition.acquired": 2, "monitor.batch.read": 4, "monitor.batch.folded": 4}
+MONITORS = [place for place in FAILPOINTS if place.startswith("monitor.")]
+LAST_PASS = {"monitor.partition.acquired": 2, "monitor.batch.read": 4, "monitor.batch.processed": 4}
 """The latest pass at which a place kills, where one run is sure to pass it more than twice."""
 N_EVENTS = 4_500
 SEED = os.environ.get("SEED", "7")
 
 
-def test_killed_once_at_every_step_it_ends_as_if_nothing_had_happened(stage: Stage) -> None:
+def test_killed_once_at_every_step_it_ends_as_if_nothing_had_happened(
+    harness: MonitorHarness,
+) -> None:
     chance = random.Random(SEED)  # noqa: S311 - a repeatable schedule
     order = chance.sample(MONITORS, len(MONITORS))
     logs: dict[str, list[Event | bytes]] = {
@@ -33,21 +41,21 @@ def test_killed_once_at_every_step_it_ends_as_if_nothing_had_happened(stage: Sta
             setting = place
         else:
             setting = place and f"{place}:{chance.randint(1, LAST_PASS.get(place, 1))}"
-        monitor = stage.start(DRIFTLINE_FAILPOINT=setting)
+        monitor = harness.start(DRIFTLINE_FAILPOINT=setting)
         before = n_written
         for model, log in logs.items():
             parts = len(order) + 1
             share = log[number * len(log) // parts : (number + 1) * len(log) // parts]
-            stage.produce(model, share)
+            harness.produce(model, share)
             n_written += len(share)
         if place.startswith("monitor.revoke."):
             half = (before + n_written) // 2
-            until(lambda half=half: stage.position() >= half, "half is read")  # type: ignore[misc]
+            until(lambda half=half: harness.position() >= half, "half is read")  # type: ignore[misc]
             monitor.send_signal(signal.SIGTERM)
         if place:
             assert monitor.wait(90) == EXIT_CODE, place
-    until(lambda: stage.drained(n_written), "all is read and the outbox is out")
+    until(lambda: harness.drained(n_written), "all is read and the outbox is out")
     monitor.send_signal(signal.SIGTERM)
     assert monitor.wait(60) == 0
-    assert_undisturbed(stage)
-    assert len(stage.found().alerts) >= 2 * len(MODELS)
+    assert_undisturbed(harness)
+    assert len(harness.found().alerts) >= 2 * len(MODELS)

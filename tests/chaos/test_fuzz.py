@@ -10,17 +10,17 @@ import msgspec
 
 from producer.codec import encode
 from producer.events import CE_TYPE_OF
-from stream_monitor.ingest.records import LogRecord, RecordBatch
-from stream_monitor.spec import MonitorSpec
-from stream_monitor.state.monitored import MonitorFolds
+from stream_monitor.core.spec import MonitorSpec
+from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
+from stream_monitor.state.monitor_state import MonitorStateFactory
 from tests.chaos.test_corrupt_state import ODD, damaged
-from tests.integration.monitor_stage import log_of
+from tests.integration.monitor_harness import log_of
 
 N_RECORDS: Final = int(os.environ.get("DRIFTLINE_FUZZED", "100000"))
 BATCH: Final = 2_000
 HURT: Final = 0.3
 KINDS: Final = (None, "", "io.driftline.unknown.v1", *CE_TYPE_OF.values())
-FOLDS: Final = MonitorFolds(MonitorSpec(warm_up_events=500, loss_warm_up=300), "fuzz")
+FOLDS: Final = MonitorStateFactory(MonitorSpec(warm_up_events=500, warm_up_labels=300), "fuzz")
 
 
 def hurt(value: bytes, kind: str | None, chance: random.Random) -> tuple[bytes, str | None]:
@@ -39,16 +39,16 @@ def hurt(value: bytes, kind: str | None, chance: random.Random) -> tuple[bytes, 
         return value, kind
 
 
-def fuzzed(n_records: int) -> list[LogRecord]:
+def fuzzed(n_records: int) -> list[ConsumerRecord]:
     chance = random.Random(17)  # noqa: S311
-    records: list[LogRecord] = []
+    records: list[ConsumerRecord] = []
     while len(records) < n_records:
         for event in log_of("churn", len(records), 20_000):
             value = event if isinstance(event, bytes) else encode(event)
             kind = None if isinstance(event, bytes) else CE_TYPE_OF[type(event)]
             if chance.random() < HURT:
                 value, kind = hurt(value, kind, chance)
-            records.append(LogRecord(len(records), 1_800_000_000_000, kind, value))
+            records.append(ConsumerRecord(len(records), 1_800_000_000_000, kind, value))
     return records[:n_records]
 
 
@@ -61,7 +61,7 @@ def test_whatever_comes_every_record_is_counted_once() -> None:
         seen = fold.observe(RecordBatch("log", 0, "e", start, start + len(part), part))
         refused += len(seen.dead_letters)
         fold.changes()
-        fold.committed()
+        fold.mark_committed()
         assert sum(fold.outcomes().values()) == start + len(part)
     assert refused == fold.outcomes()["dead_lettered"]
     events = fold.outcomes()["valid"] + fold.outcomes()["late"]  # a time of its own makes it late

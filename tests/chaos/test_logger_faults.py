@@ -16,25 +16,25 @@ from typing import Any
 import msgspec
 import pytest
 
-from driftline import topic_registry
-from driftline.stack.kafka import MIN_JAVA, have_jars, java_version
-from driftline.stack.process import free_port
+from driftline.stack.apache_kafka import MIN_JAVA, jars_present, java_version
+from driftline.stack.server_process import free_port
+from driftline.topics import topic_registry
 from producer.codec import decode
 from producer.counters import Counters
 from producer.logger import InferenceLogger
 from producer.routing import topic_names
 from tests.chaos.servers import Servers
-from tests.integration.topic_reading import each_record
+from tests.integration.read_topic import each_record
 
 pytestmark = [
     pytest.mark.kafka,
     pytest.mark.skipif(
-        not have_jars() or (java_version() or 0) < MIN_JAVA,
+        not jars_present() or (java_version() or 0) < MIN_JAVA,
         reason="a broker that can be killed and started again needs Java and Kafka's jars",
     ),
 ]
 
-PATIENCE_S = 60.0
+RECOVERY_TIMEOUT_S = 60.0
 PROGRAM = Path(__file__).with_name("logging_program.py")
 BURST = 50
 
@@ -69,7 +69,7 @@ class Server:
     def serve(self, n: int) -> None:
         """Log as many events; the queue is given time, as requests that come one by one would."""
         for _ in range(n // BURST):
-            self.until(lambda _: len(self.log._tally.queue) <= self.max_messages - BURST)
+            self.until(lambda _: len(self.log._state.queue) <= self.max_messages - BURST)
             for _ in range(BURST):
                 self.ids.add(self.log.log(features={"a": 0.5}, prediction=0.5))
             self.counters()
@@ -84,7 +84,7 @@ class Server:
 
     def until(self, holds: Callable[[Counters], bool]) -> Counters:
         """Wait for it."""
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + RECOVERY_TIMEOUT_S
         while not holds(counters := self.counters()):
             assert time.monotonic() < deadline, counters
             time.sleep(0.01)
@@ -198,7 +198,7 @@ def run_program(address: str, prefix: str, *options: object) -> list[LastWords]:
     """Run it to its end; answers what each of its processes said, the parent first."""
     command = [sys.executable, str(PROGRAM), "--servers", address, "--prefix", prefix]
     done = subprocess.run(
-        [*command, *map(str, options)], capture_output=True, timeout=PATIENCE_S, check=False
+        [*command, *map(str, options)], capture_output=True, timeout=RECOVERY_TIMEOUT_S, check=False
     )
     assert done.returncode == 0, done.stderr.decode()
     assert b"Traceback" not in done.stderr
@@ -225,9 +225,15 @@ def test_every_event_of_a_server_that_preloads_and_forks_arrives_once(
 
 def test_a_server_that_ends_with_a_full_buffer_counts_what_it_loses() -> None:
     (words,) = run_program(
-        f"127.0.0.1:{free_port()}", "nowhere",
-        "--events", 5_000, "--max-messages", 1_000, "--flush-timeout-s", 0.5,
-    )  # fmt: skip
+        f"127.0.0.1:{free_port()}",
+        "nowhere",
+        "--events",
+        5_000,
+        "--max-messages",
+        1_000,
+        "--flush-timeout-s",
+        0.5,
+    )
 
     assert (words.accepted, words.delivered, words.in_flight) == (5_000, 0, 0)
     assert 1_000 <= words.dropped["undelivered"] <= 2_000
@@ -242,9 +248,19 @@ def test_servers_that_fork_and_end_with_full_buffers_lose_nothing_to_the_next_wi
 ) -> None:
     nobody = f"127.0.0.1:{free_port()}"
     said = run_program(
-        nobody, prefix, "--spool", tmp_path, "--children", 2,
-        "--events", 3_000, "--max-messages", 3_000, "--flush-timeout-s", 0.5,
-    )  # fmt: skip
+        nobody,
+        prefix,
+        "--spool",
+        tmp_path,
+        "--children",
+        2,
+        "--events",
+        3_000,
+        "--max-messages",
+        3_000,
+        "--flush-timeout-s",
+        0.5,
+    )
     for words in said:
         assert (words.accepted, words.spooled) == (3_000, 3_000)
 

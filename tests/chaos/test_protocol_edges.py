@@ -12,15 +12,15 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 
-from producer.failpoint import EXIT_CODE
+from producer.failpoints import EXIT_CODE
 from stream_monitor.contracts import DriftAlert
-from stream_monitor.runtime.caution import KILLS, TRIES
-from stream_monitor.state.fold import ALERT
+from stream_monitor.runtime.poison_detection import MAX_ATTEMPTS, POISON_RECORD
+from stream_monitor.state.partition_state import ALERT
 from tests.integration.counting_worker import WIDE
 from tests.integration.test_runtime_worker import (
     ALERT_EVERY,
     PARTITIONS,
-    Stage,
+    CountingHarness,
     ce_id,
     eventually,
     stop,
@@ -35,7 +35,7 @@ QUICK = {
 }
 
 
-class Edge(Stage):
+class Edge(CountingHarness):
     """A log whose worst moments are looked at closely."""
 
     def write(self, value: bytes, partition: int) -> None:
@@ -75,49 +75,49 @@ class Edge(Stage):
 
 
 @pytest.fixture
-def stage(kafka_broker: str, redis_url: str) -> Iterator[Edge]:
-    stage = Edge(kafka_broker, redis_url)
-    yield stage
-    stage.close()
+def harness(kafka_broker: str, redis_url: str) -> Iterator[Edge]:
+    harness = Edge(kafka_broker, redis_url)
+    yield harness
+    harness.close()
 
 
-def first(stage: Edge, value: bytes) -> str:
+def first(harness: Edge, value: bytes) -> str:
     """Where a value lies, as the id of its dead letter."""
-    found = next(message for message in stage.read(stage.events) if message.value() == value)
-    return f"{stage.events}:{found.partition()}:{found.offset()}"
+    found = next(message for message in harness.read(harness.events) if message.value() == value)
+    return f"{harness.events}:{found.partition()}:{found.offset()}"
 
 
-def test_a_record_that_kills_is_found_and_skipped_by_reference(stage: Edge) -> None:
+def test_a_record_that_kills_is_found_and_skipped_by_reference(harness: Edge) -> None:
     values = [b"a"] * 400
     values[202] = b"kill"
-    stage.produce(values)
+    harness.produce(values)
     deaths = 0
-    worker = stage.start(**QUICK)
-    while deaths <= 3 * TRIES and stage.counts().total() < len(values):
+    worker = harness.start(**QUICK)
+    while deaths <= 3 * MAX_ATTEMPTS and harness.counts().total() < len(values):
         with contextlib.suppress(subprocess.TimeoutExpired):
             assert worker.wait(0.1) == EXIT_CODE
             deaths += 1
-            worker = stage.start(**QUICK)
-    eventually(lambda: stage.counts().total() == len(values), "all counted")
+            worker = harness.start(**QUICK)
+    eventually(lambda: harness.counts().total() == len(values), "all counted")
     stop(worker)
-    assert deaths >= 2 * TRIES  # so many at the offset before it, so many alone
-    offset = first(stage, b"kill").rsplit(":", 1)[1]
-    assert stage.counts() == Counter({"a": len(values) - 1, f"skipped {offset}": 1})
-    letters = {ce_id(message): message for message in stage.read(stage.dead)}
-    assert letters.keys() == {first(stage, b"kill")}
-    letter = msgspec.json.decode(letters[first(stage, b"kill")].value() or b"")
-    assert letter["reason"] == KILLS
+    assert deaths >= 2 * MAX_ATTEMPTS  # so many at the offset before it, so many alone
+    offset = first(harness, b"kill").rsplit(":", 1)[1]
+    assert harness.counts() == Counter({"a": len(values) - 1, f"skipped {offset}": 1})
+    letters = {ce_id(message): message for message in harness.read(harness.dead)}
+    assert letters.keys() == {first(harness, b"kill")}
+    letter = msgspec.json.decode(letters[first(harness, b"kill")].value() or b"")
+    assert letter["reason"] == POISON_RECORD
     assert "payload" not in letter
 
 
 def test_a_limit_of_dead_letters_stops_its_partition_and_no_other(
-    stage: Edge, capfd: pytest.CaptureFixture[str]
+    harness: Edge, capfd: pytest.CaptureFixture[str]
 ) -> None:
     flood = [b"bad" if i % PARTITIONS == 1 else b"a" for i in range(1_000 * PARTITIONS)]
-    stage.produce([b"a"] * 10 * PARTITIONS + flood)
-    worker = stage.start(**QUICK, DRIFTLINE_DEAD_LETTERS__MAX_CONSECUTIVE="300")
+    harness.produce([b"a"] * 10 * PARTITIONS + flood)
+    worker = harness.start(**QUICK, DRIFTLINE_DEAD_LETTERS__MAX_CONSECUTIVE="300")
     others = dict.fromkeys({0, 2, 3}, 1_010)
-    eventually(lambda: others.items() <= stage.next_offsets().items(), "the others are read")
+    eventually(lambda: others.items() <= harness.next_offsets().items(), "the others are read")
     said: list[str] = []
 
     def it_says_so() -> bool:
@@ -127,87 +127,87 @@ def test_a_limit_of_dead_letters_stops_its_partition_and_no_other(
     eventually(it_says_so, "it says so")
     stop(worker)
     assert "records in a row were rejected; max_consecutive is 300" in "".join(said)
-    assert stage.next_offsets().get(1, 0) < 310
-    worker = stage.start(**QUICK)
+    assert harness.next_offsets().get(1, 0) < 310
+    worker = harness.start(**QUICK)
     eventually(
-        lambda: stage.counts().total() == 1_010 * PARTITIONS, "read on, for a person said so"
+        lambda: harness.counts().total() == 1_010 * PARTITIONS, "read on, for a person said so"
     )
     stop(worker)
 
 
 def test_a_worker_that_hangs_is_ended_with_a_reason(
-    stage: Edge, capfd: pytest.CaptureFixture[str]
+    harness: Edge, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    stage.produce([b"hang"])
-    worker = stage.start(**QUICK, DRIFTLINE_WATCHDOG__STUCK_S="3")
+    harness.produce([b"hang"])
+    worker = harness.start(**QUICK, DRIFTLINE_WATCHDOG__STALL_TIMEOUT_S="3")
     assert worker.wait(90) == 1
     assert "the event loop has not turned for" in capfd.readouterr().err
 
 
 def test_a_lost_store_is_resumed_where_kafka_says_if_so_set(
-    stage: Edge, capfd: pytest.CaptureFixture[str]
+    harness: Edge, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    stage.produce([b"a"] * 100 * PARTITIONS)
-    worker = stage.start(**QUICK)
-    eventually(lambda: stage.counts().total() == 100 * PARTITIONS, "counted")
+    harness.produce([b"a"] * 100 * PARTITIONS)
+    worker = harness.start(**QUICK)
+    eventually(lambda: harness.counts().total() == 100 * PARTITIONS, "counted")
     told = dict.fromkeys(range(PARTITIONS), 100)
-    eventually(lambda: stage.told() == told, "Kafka was told")
+    eventually(lambda: harness.told() == told, "Kafka was told")
     stop(worker)
     for partition in range(PARTITIONS):
-        stage.redis.delete(stage.key(partition))
-    stage.produce([b"b"] * 10 * PARTITIONS)
-    worker = stage.start(**QUICK, DRIFTLINE_REDIS__ON_LOSS="resume")
-    eventually(lambda: stage.next_offsets() == dict.fromkeys(told, 110), "read on")
+        harness.redis.delete(harness.key(partition))
+    harness.produce([b"b"] * 10 * PARTITIONS)
+    worker = harness.start(**QUICK, DRIFTLINE_REDIS__ON_STATE_LOSS="resume")
+    eventually(lambda: harness.next_offsets() == dict.fromkeys(told, 110), "read on")
     stop(worker)
-    assert stage.counts() == Counter({"b": 10 * PARTITIONS})
+    assert harness.counts() == Counter({"b": 10 * PARTITIONS})
     assert "the store has lost the state of a partition" in capfd.readouterr().err
 
 
-def test_state_that_does_not_read_back_is_set_aside_and_rebuilt(stage: Edge) -> None:
-    stage.produce([b"a"] * 1_200 * PARTITIONS)
-    worker = stage.start(**QUICK)
-    eventually(lambda: stage.counts().total() == 1_200 * PARTITIONS, "counted")
-    eventually(lambda: not stage.outbox(), "published")
+def test_state_that_does_not_read_back_is_set_aside_and_rebuilt(harness: Edge) -> None:
+    harness.produce([b"a"] * 1_200 * PARTITIONS)
+    worker = harness.start(**QUICK)
+    eventually(lambda: harness.counts().total() == 1_200 * PARTITIONS, "counted")
+    eventually(lambda: not harness.outbox(), "published")
     stop(worker)
-    blob = bytearray(stage.redis.hget(stage.key(0), "s:a"))
+    blob = bytearray(harness.redis.hget(harness.key(0), "s:a"))
     blob[-6] ^= 1
-    stage.redis.hset(stage.key(0), "s:a", bytes(blob))
-    stage.redis.hset(stage.key(1), "o:a:x", b'{"alert_id": 7')
-    worker = stage.start(**QUICK)
-    eventually(lambda: len(stage.aside()) == 2, "set aside")
-    eventually(lambda: stage.next_offsets() == dict.fromkeys(range(PARTITIONS), 1_200), "rebuilt")
-    eventually(lambda: not stage.outbox(), "published again")
+    harness.redis.hset(harness.key(0), "s:a", bytes(blob))
+    harness.redis.hset(harness.key(1), "o:a:x", b'{"alert_id": 7')
+    worker = harness.start(**QUICK)
+    eventually(lambda: len(harness.aside()) == 2, "set aside")
+    eventually(lambda: harness.next_offsets() == dict.fromkeys(range(PARTITIONS), 1_200), "rebuilt")
+    eventually(lambda: not harness.outbox(), "published again")
     stop(worker)
-    counts, ids = stage.oracle()
-    assert stage.counts() == counts
-    assert stage.published() == ids
+    counts, ids = harness.oracle()
+    assert harness.counts() == counts
+    assert harness.published() == ids
 
 
 def test_a_commit_too_large_for_one_write_survives_a_death_at_each_of_its_writes(
-    stage: Edge,
+    harness: Edge,
 ) -> None:
-    stage.write(b"wide", 0)
+    harness.write(b"wide", 0)
     for n_writes in range(1, 6):  # the bundles; three slices and the end of the bundles
-        worker = stage.start(**QUICK, DRIFTLINE_FAILPOINT=f"monitor.commit.answered:{n_writes}")
+        worker = harness.start(**QUICK, DRIFTLINE_FAILPOINT=f"monitor.commit.answered:{n_writes}")
         assert worker.wait(90) == EXIT_CODE
-        stage.write(b"a", 0)
-    worker = stage.start(**QUICK)
-    eventually(lambda: stage.next_offsets().get(0) == 6, "all read")
+        harness.write(b"a", 0)
+    worker = harness.start(**QUICK)
+    eventually(lambda: harness.next_offsets().get(0) == 6, "all read")
     stop(worker)
     expected = {f"wide {number}": 1 for number in range(WIDE)} | {"a": 5, "w": 1}
-    assert stage.counts() == Counter(expected)
-    names = {name.decode() for name in stage.redis.hkeys(stage.key(0))}
+    assert harness.counts() == Counter(expected)
+    names = {name.decode() for name in harness.redis.hkeys(harness.key(0))}
     assert not {name for name in names if name.startswith("b:")}
 
 
-def test_the_reading_position_that_kafka_is_told_is_never_ahead(stage: Edge) -> None:
-    worker = stage.start(**QUICK)
+def test_the_reading_position_that_kafka_is_told_is_never_ahead(harness: Edge) -> None:
+    worker = harness.start(**QUICK)
     heard: set[tuple[tuple[int, int], ...]] = set()
 
     def told_again() -> bool:
-        stage.produce([b"a"] * 500 * PARTITIONS)
-        told = stage.told()  # asked first: what is stored only moves on
-        stored = stage.next_offsets()
+        harness.produce([b"a"] * 500 * PARTITIONS)
+        told = harness.told()  # asked first: what is stored only moves on
+        stored = harness.next_offsets()
         assert all(offset <= stored[partition] for partition, offset in told.items())
         heard.add(tuple(sorted(told.items())))
         return len(heard) > 3
@@ -217,33 +217,37 @@ def test_the_reading_position_that_kafka_is_told_is_never_ahead(stage: Edge) -> 
 
 
 @pytest.mark.parametrize("policy", ["rebuild", "resume"])
-def test_a_topic_that_was_made_anew_is_read_from_its_first_record(stage: Edge, policy: str) -> None:
-    stage.produce([b"a"] * 100 * PARTITIONS)
-    worker = stage.start(**QUICK)
-    eventually(lambda: stage.counts().total() == 100 * PARTITIONS, "counted")
+def test_a_topic_that_was_made_anew_is_read_from_its_first_record(
+    harness: Edge, policy: str
+) -> None:
+    harness.produce([b"a"] * 100 * PARTITIONS)
+    worker = harness.start(**QUICK)
+    eventually(lambda: harness.counts().total() == 100 * PARTITIONS, "counted")
     stop(worker)
-    stage.recreate()
-    stage.produce([b"b"] * 40 * PARTITIONS)
-    stage.tell(100)  # an election that truncates a log leaves this as it was
-    worker = stage.start(**QUICK, DRIFTLINE_REDIS__ON_LOSS=policy)
-    eventually(lambda: stage.counts() == Counter({"b": 40 * PARTITIONS}), "read anew")
-    assert len(stage.aside()) == PARTITIONS
+    harness.recreate()
+    harness.produce([b"b"] * 40 * PARTITIONS)
+    harness.tell(100)  # an election that truncates a log leaves this as it was
+    worker = harness.start(**QUICK, DRIFTLINE_REDIS__ON_STATE_LOSS=policy)
+    eventually(lambda: harness.counts() == Counter({"b": 40 * PARTITIONS}), "read anew")
+    assert len(harness.aside()) == PARTITIONS
     stop(worker)
 
 
-def test_a_removal_that_the_store_forgot_is_made_up_for(stage: Edge) -> None:
+def test_a_removal_that_the_store_forgot_is_made_up_for(harness: Edge) -> None:
     n = ALERT_EVERY * PARTITIONS
-    stage.produce([b"a"] * n)
-    worker = stage.start(**QUICK)
-    eventually(lambda: stage.counts().total() == n and bool(stage.published()), "told")
-    eventually(lambda: not stage.outbox(), "all is out")
-    published = Counter(ce_id(message) for message in stage.read(stage.alerts))
-    message = stage.read(stage.alerts)[0]
+    harness.produce([b"a"] * n)
+    worker = harness.start(**QUICK)
+    eventually(lambda: harness.counts().total() == n and bool(harness.published()), "told")
+    eventually(lambda: not harness.outbox(), "all is out")
+    published = Counter(ce_id(message) for message in harness.read(harness.alerts))
+    message = harness.read(harness.alerts)[0]
     alert = msgspec.json.decode(message.value() or b"", type=DriftAlert)
 
-    stage.redis.hset(stage.key(alert.partition), f"{ALERT}{alert.alert_id}", message.value() or b"")
-    eventually(lambda: not stage.outbox(), "the outbox is out again")
+    harness.redis.hset(
+        harness.key(alert.partition), f"{ALERT}{alert.alert_id}", message.value() or b""
+    )
+    eventually(lambda: not harness.outbox(), "the outbox is out again")
     stop(worker)
 
-    again = Counter(ce_id(message) for message in stage.read(stage.alerts))
+    again = Counter(ce_id(message) for message in harness.read(harness.alerts))
     assert again - published == Counter([alert.alert_id])

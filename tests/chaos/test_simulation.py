@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from stream_monitor.runtime import agents, committer
-from stream_monitor.state import bundles
-from tests.chaos.lying_store import Flaw
+from stream_monitor.runtime import committer, processor
+from stream_monitor.state import chunked_commit
+from tests.chaos.faulty_store import Flaw
 from tests.chaos.simulation import left_behind, play, undisturbed
 from tests.integration import counting_worker
 
@@ -26,11 +26,11 @@ def small_numbers() -> Iterator[None]:
     """Alerts every few records, writes of few fields, and no waiting."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(counting_worker, "ALERT_EVERY", 7)
-        patch.setattr(bundles, "MAX_PAIRS", 4)
-        patch.setattr(bundles, "FIELDS", 2)
+        patch.setattr(chunked_commit, "MAX_PAIRS", 4)
+        patch.setattr(chunked_commit, "CHUNK_FIELDS", 2)
         patch.setattr(committer, "_FIRST_WAIT_S", 0.0)
         # Three deaths at one record come by chance here, and look as if it had killed.
-        patch.setattr(agents, "TRIES", 10**9)
+        patch.setattr(processor, "MAX_ATTEMPTS", 10**9)
         yield
 
 

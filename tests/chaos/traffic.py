@@ -99,14 +99,19 @@ class Traffic:
     ) -> None:
         # The broker is killed and frozen: whatever was accepted here must arrive all the same.
         self._producer = Producer(
-            {**client, "linger.ms": 5, "enable.idempotence": True, "log_level": 0,
-             "message.timeout.ms": 300_000}
-        )  # fmt: skip
+            {
+                **client,
+                "linger.ms": 5,
+                "enable.idempotence": True,
+                "log_level": 0,
+                "message.timeout.ms": 300_000,
+            }
+        )
         self._topic = topic
         self.per_s = per_s
         self._lives = [events_of(model, seed) for model in models_for(n_partitions)]
         self._acknowledged = 0
-        self.besides = 0
+        self.count_also = 0
         """Records that others than our thread have written, acknowledged."""
         self._recent: deque[Record] = deque(maxlen=RECENT)
         self._client = client
@@ -131,7 +136,7 @@ class Traffic:
     @property
     def acknowledged(self) -> int:
         """How many records the broker has promised to keep."""
-        return self._acknowledged + self.besides
+        return self._acknowledged + self.count_also
 
     def recent(self) -> list[Record]:
         """What was written last."""
@@ -149,14 +154,17 @@ class Traffic:
         producer = Producer({**self._client, **large})
         for partition, raw, kind in records:
             producer.produce(
-                self._topic, raw, partition=partition, headers=kind,
+                self._topic,
+                raw,
+                partition=partition,
+                headers=kind,
                 on_delivery=lambda error, _message: said.append(error),
-            )  # fmt: skip
+            )
             producer.poll(0)
         left = producer.flush(60)
         if left or said != [None] * len(records):
             raise RuntimeError(f"the broker took no more: {left} left, {set(said)}")
-        self.besides += len(records)
+        self.count_also += len(records)
 
     def pause(self) -> None:
         """Stop writing, and wait until all of it is acknowledged."""

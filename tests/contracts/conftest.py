@@ -22,7 +22,7 @@ def open_store(request: pytest.FixtureRequest) -> Callable[[], StateStore]:
         store = InMemoryStateStore(TAKEOVER_MS)
         return lambda: store
     url: str = request.getfixturevalue("redis_url")
-    return lambda: RedisStateStore(url, takeover_ms=TAKEOVER_MS)
+    return lambda: RedisStateStore(url, owner_timeout_ms=TAKEOVER_MS)
 
 
 @pytest.fixture

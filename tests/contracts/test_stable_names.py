@@ -18,8 +18,8 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 import driftline
-from driftline.cli import app
-from driftline.commands import failure
+from driftline.cli import command_error as failure
+from driftline.cli.app import app
 from driftline.serving.champion import ChampionModel
 from producer.events import CE_TYPE_OF
 from producer.routing import topic_names
@@ -98,11 +98,11 @@ def test_records_are_of_these_kinds() -> None:
 @pytest.mark.parametrize(
     ("name", "code", "meaning"),
     [
-        ("RUNTIME", 1, "1 failed"),
-        ("USAGE", 2, "2 wrong usage"),
-        ("CHECK_FAILED", 3, "3 a check failed"),
-        ("UNREACHABLE", 4, "4 Kafka or Redis unreachable"),
-        ("INTERRUPTED", 130, "130 Ctrl-C"),
+        ("EXIT_FAILED", 1, "1 failed"),
+        ("EXIT_USAGE", 2, "2 wrong usage"),
+        ("EXIT_CHECK_FAILED", 3, "3 a check failed"),
+        ("EXIT_UNREACHABLE", 4, "4 Kafka or Redis unreachable"),
+        ("EXIT_INTERRUPTED", 130, "130 Ctrl-C"),
     ],
 )
 def test_exit_codes_mean_this(name: str, code: int, meaning: str) -> None:

@@ -7,16 +7,16 @@ import uuid
 import pytest
 
 from stream_monitor.state.store import (
-    BUNDLED,
+    ATTEMPT_FIELD,
+    CHUNKED_FIELD,
     MAX_PAIRS,
-    TRIED,
     Acquired,
+    AcquireRejected,
+    AttemptMarker,
     Commit,
+    CommitOutcome,
     CommitTooLarge,
-    Outcome,
-    Refused,
     StateStore,
-    Tried,
 )
 from tests.contracts.conftest import TAKEOVER_MS, Run
 
@@ -27,8 +27,8 @@ async def take(store: StateStore, key: str, generation: int = 1, member: str = "
     return acquired
 
 
-def write(epoch: str, expect: int | None, upto: int, **fields: bytes) -> Commit:
-    return Commit(epoch, uuid.uuid4().hex, expect, upto, 1_000, fields)
+def write(fencing_token: str, expect: int | None, upto: int, **fields: bytes) -> Commit:
+    return Commit(fencing_token, uuid.uuid4().hex, expect, upto, 1_000, fields)
 
 
 def test_a_partition_nobody_committed_has_no_offset_and_no_fields(run: Run, key: str) -> None:
@@ -43,10 +43,10 @@ def test_a_partition_nobody_committed_has_no_offset_and_no_fields(run: Run, key:
 
 def test_state_and_offset_are_read_back_together(run: Run, key: str) -> None:
     async def rule(store: StateStore) -> None:
-        epoch = (await take(store, key)).epoch
+        fencing_token = (await take(store, key)).fencing_token
         fields = {"s:x": bytes(range(256)), "o:a:1": b"{}"}
-        commit = Commit(epoch, "t", None, 7, 1_000, fields)
-        assert (await store.commit(key, commit)).outcome is Outcome.OK
+        commit = Commit(fencing_token, "t", None, 7, 1_000, fields)
+        assert (await store.commit(key, commit)).outcome is CommitOutcome.OK
         assert (await take(store, key)).next == 7
         assert await store.load(key) == fields
 
@@ -55,7 +55,7 @@ def test_state_and_offset_are_read_back_together(run: Run, key: str) -> None:
 
 def test_two_acquisitions_never_share_an_epoch(run: Run, key: str) -> None:
     async def rule(store: StateStore) -> None:
-        assert len({(await take(store, key)).epoch for _ in range(20)}) == 20
+        assert len({(await take(store, key)).fencing_token for _ in range(20)}) == 20
 
     run(rule)
 
@@ -64,7 +64,7 @@ def test_an_older_generation_is_refused_while_the_newer_is_heard(run: Run, key: 
     async def rule(store: StateStore) -> None:
         await store.acquire(key, 5, "new", 1_000)
         refused = await store.acquire(key, 4, "old", 1_000 + TAKEOVER_MS - 1)
-        assert refused == Refused(5, "new", TAKEOVER_MS - 1)
+        assert refused == AcquireRejected(5, "new", TAKEOVER_MS - 1)
         assert isinstance(await store.acquire(key, 4, "old", 1_000 + TAKEOVER_MS), Acquired)
 
     run(rule)
@@ -90,11 +90,11 @@ def test_a_released_partition_is_free_for_any_generation(run: Run, key: str) -> 
     async def rule(store: StateStore) -> None:
         first = await store.acquire(key, 5, "a", 10**9)
         assert isinstance(first, Acquired)
-        assert await store.release(key, first.epoch)
+        assert await store.release(key, first.fencing_token)
         second = await store.acquire(key, 1, "b", 10**9)
         assert isinstance(second, Acquired)
         assert second.attempts == 1
-        assert not await store.release(key, first.epoch)
+        assert not await store.release(key, first.fencing_token)
 
     run(rule)
 
@@ -104,7 +104,7 @@ def test_acquisitions_at_one_offset_are_counted_until_it_moves(run: Run, key: st
         for member, attempts in (("a", 1), ("b", 2), ("b", 2), ("c", 3)):
             acquired = await take(store, key, member=member)
             assert acquired.attempts == attempts
-        await store.commit(key, write(acquired.epoch, None, 10))
+        await store.commit(key, write(acquired.fencing_token, None, 10))
         assert [(await take(store, key, member=m)).attempts for m in "de"] == [1, 2]
 
     run(rule)
@@ -115,13 +115,13 @@ def test_what_was_tried_alone_and_what_is_bundled_is_told_to_the_next_owner(
 ) -> None:
     async def rule(store: StateStore) -> None:
         acquired = await take(store, key)
-        assert acquired.tried is None
-        assert not acquired.bundled
-        marks = {TRIED: Tried(9, 2).packed(), BUNDLED: b"1"}
-        await store.commit(key, write(acquired.epoch, None, 9, **marks))
+        assert acquired.last_attempt is None
+        assert not acquired.chunked
+        marks = {ATTEMPT_FIELD: AttemptMarker(9, 2).encoded(), CHUNKED_FIELD: b"1"}
+        await store.commit(key, write(acquired.fencing_token, None, 9, **marks))
         acquired = await take(store, key)
-        assert acquired.tried == Tried(9, 2)
-        assert acquired.bundled
+        assert acquired.last_attempt == AttemptMarker(9, 2)
+        assert acquired.chunked
         assert await store.load(key) == {}
 
     run(rule)
@@ -129,10 +129,10 @@ def test_what_was_tried_alone_and_what_is_bundled_is_told_to_the_next_owner(
 
 def test_the_same_transaction_sent_again_is_recognised(run: Run, key: str) -> None:
     async def rule(store: StateStore) -> None:
-        epoch = (await take(store, key)).epoch
-        commit = Commit(epoch, "t", None, 7, 1_000, {"s:x": b"1"})
-        assert (await store.commit(key, commit)).outcome is Outcome.OK
-        assert (await store.commit(key, commit)).outcome is Outcome.DUP
+        fencing_token = (await take(store, key)).fencing_token
+        commit = Commit(fencing_token, "t", None, 7, 1_000, {"s:x": b"1"})
+        assert (await store.commit(key, commit)).outcome is CommitOutcome.OK
+        assert (await store.commit(key, commit)).outcome is CommitOutcome.DUP
         assert await store.load(key) == {"s:x": b"1"}
 
     run(rule)
@@ -140,10 +140,10 @@ def test_the_same_transaction_sent_again_is_recognised(run: Run, key: str) -> No
 
 def test_a_former_owner_is_fenced(run: Run, key: str) -> None:
     async def rule(store: StateStore) -> None:
-        old = (await take(store, key)).epoch
+        old = (await take(store, key)).fencing_token
         await take(store, key, generation=2, member="b")
         commit = write(old, None, 7, **{"s:x": b"1"})
-        assert (await store.commit(key, commit)).outcome is Outcome.FENCED
+        assert (await store.commit(key, commit)).outcome is CommitOutcome.FENCED
         assert await store.load(key) == {}
 
     run(rule)
@@ -155,29 +155,31 @@ def test_a_store_rewound_to_bundles_at_the_same_offset_takes_no_commit_over_them
     """They would win over what is written now: the owner has to read and spread them again."""
 
     async def rule(store: StateStore) -> None:
-        epoch = (await take(store, key)).epoch
-        large = write(epoch, None, 7, **{"b:0": b"old", BUNDLED: b"1"})
-        assert (await store.commit(key, large)).outcome is Outcome.OK
-        next_one = write(epoch, 7, 9, s=b"new")
-        assert (await store.commit(key, next_one)).outcome is Outcome.STALE
+        fencing_token = (await take(store, key)).fencing_token
+        large = write(fencing_token, None, 7, **{"b:0": b"old", CHUNKED_FIELD: b"1"})
+        assert (await store.commit(key, large)).outcome is CommitOutcome.OK
+        next_one = write(fencing_token, 7, 9, s=b"new")
+        assert (await store.commit(key, next_one)).outcome is CommitOutcome.STALE
         assert await store.load(key) == {"b:0": b"old"}
-        spread = write(epoch, 7, 7, **{"b:0": b"", BUNDLED: b""})._replace(bundled=True)
-        assert (await store.commit(key, spread)).outcome is Outcome.OK
-        assert (await store.commit(key, next_one)).outcome is Outcome.OK
-        late = write(epoch, 9, 9, s=b"old")._replace(bundled=True)
-        assert (await store.commit(key, late)).outcome is Outcome.STALE
+        spread = write(fencing_token, 7, 7, **{"b:0": b"", CHUNKED_FIELD: b""})._replace(
+            chunked=True
+        )
+        assert (await store.commit(key, spread)).outcome is CommitOutcome.OK
+        assert (await store.commit(key, next_one)).outcome is CommitOutcome.OK
+        late = write(fencing_token, 9, 9, s=b"old")._replace(chunked=True)
+        assert (await store.commit(key, late)).outcome is CommitOutcome.STALE
 
     run(rule)
 
 
 def test_a_commit_from_another_offset_is_stale_and_writes_nothing(run: Run, key: str) -> None:
     async def rule(store: StateStore) -> None:
-        epoch = (await take(store, key)).epoch
-        await store.commit(key, write(epoch, None, 10, **{"s:x": b"1"}))
+        fencing_token = (await take(store, key)).fencing_token
+        await store.commit(key, write(fencing_token, None, 10, **{"s:x": b"1"}))
         for expect in (None, 9, 11):
-            commit = write(epoch, expect, 20, **{"s:x": b"2"})
+            commit = write(fencing_token, expect, 20, **{"s:x": b"2"})
             stale = await store.commit(key, commit)
-            assert stale.outcome is Outcome.STALE
+            assert stale.outcome is CommitOutcome.STALE
             assert stale.detail == "10"
         assert await store.load(key) == {"s:x": b"1"}
 
@@ -186,27 +188,27 @@ def test_a_commit_from_another_offset_is_stale_and_writes_nothing(run: Run, key:
 
 def test_sweeping_removes_only_what_is_still_dead_and_ours(run: Run, key: str) -> None:
     async def rule(store: StateStore) -> None:
-        epoch = (await take(store, key)).epoch
+        fencing_token = (await take(store, key)).fencing_token
         fields = {"s:dead": b"", "s:back": b"", "s:alive": b"1"}
-        await store.commit(key, write(epoch, None, 1, **fields))
-        await store.commit(key, write(epoch, 1, 2, **{"s:back": b"2"}))
+        await store.commit(key, write(fencing_token, None, 1, **fields))
+        await store.commit(key, write(fencing_token, 1, 2, **{"s:back": b"2"}))
         assert await store.sweep(key, "another", list(fields)) == 0
-        assert await store.sweep(key, epoch, [*fields, "s:never"]) == 1
+        assert await store.sweep(key, fencing_token, [*fields, "s:never"]) == 1
         assert await store.load(key) == {"s:back": b"2", "s:alive": b"1"}
-        assert await store.sweep(key, epoch, []) == 0
+        assert await store.sweep(key, fencing_token, []) == 0
 
     run(rule)
 
 
 def test_published_outbox_entries_are_discarded(run: Run, key: str) -> None:
     async def rule(store: StateStore) -> None:
-        epoch = (await take(store, key)).epoch
-        await store.commit(key, write(epoch, None, 1, **{"o:a:1": b"1", "o:a:2": b"2"}))
+        fencing_token = (await take(store, key)).fencing_token
+        await store.commit(key, write(fencing_token, None, 1, **{"o:a:1": b"1", "o:a:2": b"2"}))
         await store.discard(key, ["o:a:1", "o:a:never"])
         await store.discard(key, [])
         assert await store.load(key) == {"o:a:2": b"2"}
         assert await store.outbox(key) == {"o:a:2": b"2"}
-        await store.commit(key, write(epoch, 1, 2, **{"s:part": b"state"}))
+        await store.commit(key, write(fencing_token, 1, 2, **{"s:part": b"state"}))
         assert await store.outbox(key) == {"o:a:2": b"2"}
         assert await store.outbox(key + "x") == {}
 
@@ -215,20 +217,22 @@ def test_published_outbox_entries_are_discarded(run: Run, key: str) -> None:
 
 def test_a_commit_of_the_largest_size_fits_and_a_larger_one_says_so(run: Run, key: str) -> None:
     async def rule(store: StateStore) -> None:
-        epoch = (await take(store, key)).epoch
+        fencing_token = (await take(store, key)).fencing_token
         fields = {f"s:{i}": b"x" for i in range(MAX_PAIRS)}
-        assert (await store.commit(key, write(epoch, None, 1, **fields))).outcome is Outcome.OK
+        assert (
+            await store.commit(key, write(fencing_token, None, 1, **fields))
+        ).outcome is CommitOutcome.OK
         assert len(await store.load(key)) == MAX_PAIRS
         with pytest.raises(CommitTooLarge, match="3501 changed fields"):
-            await store.commit(key, write(epoch, 1, 2, **fields, **{"s:more": b"x"}))
+            await store.commit(key, write(fencing_token, 1, 2, **fields, **{"s:more": b"x"}))
 
     run(rule)
 
 
 def test_quarantine_sets_state_aside_and_the_partition_begins_anew(run: Run, key: str) -> None:
     async def rule(store: StateStore) -> None:
-        epoch = (await take(store, key)).epoch
-        await store.commit(key, write(epoch, None, 5, **{"s:x": b"1"}))
+        fencing_token = (await take(store, key)).fencing_token
+        await store.commit(key, write(fencing_token, None, 5, **{"s:x": b"1"}))
         aside = await store.quarantine(key, 42)
         assert await store.load(aside) == {"s:x": b"1"}
         assert (await take(store, key)).next is None
@@ -251,9 +255,9 @@ def test_a_stop_is_recorded_for_the_owner_only_and_ends_with_the_next_one(
     async def rule(store: StateStore) -> None:
         first = await take(store, key)
         assert not await store.stop(key, "another epoch", "why")
-        assert await store.stop(key, first.epoch, "too many rejected records")
+        assert await store.stop(key, first.fencing_token, "too many rejected records")
         assert await store.load(key) == {}
         await take(store, key, generation=2)
-        assert not await store.stop(key, first.epoch, "late")
+        assert not await store.stop(key, first.fencing_token, "late")
 
     run(rule)

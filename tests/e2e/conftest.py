@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.e2e.replaying import traffic
+from tests.e2e.replay_runner import traffic
 
 
 @pytest.fixture(scope="module")

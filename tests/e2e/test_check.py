@@ -9,18 +9,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.e2e.replaying import N, run
+from tests.e2e.replay_runner import N, run
 
 
 @pytest.fixture(scope="module")
 def frame() -> pd.DataFrame:
     rng = np.random.default_rng(3)
-    return pd.DataFrame({
-        "at": pd.date_range("2024-01-01", periods=N, freq="min").strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "big": rng.lognormal(3, 1, N) * 1e4,
-        "plan": rng.choice(["free", "pro", "team"], N, p=[0.6, 0.3, 0.1]),
-        "active": rng.random(N) < 0.2,
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "at": pd.date_range("2024-01-01", periods=N, freq="min").strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "big": rng.lognormal(3, 1, N) * 1e4,
+            "plan": rng.choice(["free", "pro", "team"], N, p=[0.6, 0.3, 0.1]),
+            "active": rng.random(N) < 0.2,
+        }
+    )
 
 
 @pytest.mark.parametrize(
@@ -35,7 +37,7 @@ def frame() -> pd.DataFrame:
         ("active", lambda x: x.map({True: "ja", False: "nein"}), "100.0%, like 'ja'"),
         ("big", lambda x: (3 * x).where(x.index % 20 != 0), "; mean"),
     ],
-)  # fmt: skip
+)
 def test_a_pipeline_that_fails_on_drift_fails_where_the_data_is_gone(
     frame: pd.DataFrame, tmp_path: Path, column: str, change: Any, told: str
 ) -> None:

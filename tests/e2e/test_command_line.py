@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import pytest
 from typer.testing import CliRunner, Result
 
-from driftline.cli import app
-from driftline.demo.children import Child
+from driftline.cli.app import app
+from driftline.demo.child_process import ChildProcess
 
 pytestmark = pytest.mark.kafka
 
@@ -76,7 +76,7 @@ def watched(
     sent = own.run("publish", live, *columns, *drift)
     assert "6,000 rows written and acknowledged" in sent.stderr
     arguments = ["monitor", *own.kafka, "--redis-url", redis_url]
-    monitor = Child("monitor", "driftline", [*arguments, "--web-port", "0"], {}, folder)
+    monitor = ChildProcess("monitor", "driftline", [*arguments, "--web-port", "0"], {}, folder)
     try:
         deadline = time.monotonic() + PATIENCE_S
         while sum(p["lag"] + p["waiting_to_be_published"] for p in own.status()["partitions"]):

@@ -33,8 +33,11 @@ def summary(kafka_broker: str, redis_url: str) -> dict[str, Any]:
 
 def test_nothing_is_lost_and_every_label_finds_its_prediction(summary: dict[str, Any]) -> None:
     assert summary["events"] == {
-        "produced": 35_139, "processed": 35_139, "dead_lettered": 0, "lost": 0,
-    }  # fmt: skip
+        "produced": 35_139,
+        "processed": 35_139,
+        "dead_lettered": 0,
+        "lost": 0,
+    }
     assert summary["labels"] == {"produced": 35_139, "joined": 35_139}
 
 

@@ -14,12 +14,12 @@ import pytest
 from redis import Redis
 from typer.testing import CliRunner
 
-from driftline.cli import app
+from driftline.cli.app import app
 from producer.codec import encode
 from producer.events import CE_TYPE_OF, InferenceEvent
-from stream_monitor.ingest.records import LogRecord, RecordBatch
-from stream_monitor.spec import MonitorSpec
-from stream_monitor.state.monitored import MonitorFolds
+from stream_monitor.core.spec import MonitorSpec
+from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
+from stream_monitor.state.monitor_state import MonitorStateFactory
 from stream_monitor.state.redis_store import partition_key
 
 
@@ -130,14 +130,25 @@ def watched(source: Path, redis_url: str) -> Iterator[list[str]]:
     """The same rows as events of a model, one in ten seconds, in the state of a monitor."""
     prefix = f"x{uuid.uuid4().hex[:10]}"
     topic = f"{prefix}.events.v1"
-    fold = MonitorFolds(MonitorSpec(warm_up_events=2_000), prefix).new(topic, 3)
+    fold = MonitorStateFactory(MonitorSpec(warm_up_events=2_000), prefix).new(topic, 3)
     records = [
-        LogRecord(i, 10_000 * i, CE_TYPE_OF[InferenceEvent], encode(
-            InferenceEvent(id=f"e{i}", model="churn", version="7", time_ms=10_000 * i,
-                           features=row, prediction=0.5)
-        ))
+        ConsumerRecord(
+            i,
+            10_000 * i,
+            CE_TYPE_OF[InferenceEvent],
+            encode(
+                InferenceEvent(
+                    id=f"e{i}",
+                    model="churn",
+                    version="7",
+                    time_ms=10_000 * i,
+                    features=row,
+                    prediction=0.5,
+                )
+            ),
+        )
         for i, row in enumerate(json.loads(pd.read_csv(source).to_json(orient="records")))
-    ]  # fmt: skip
+    ]
     sealed = fold.observe(RecordBatch(topic, 3, "e", 0, len(records), records))
     redis: Any = Redis.from_url(redis_url)
     redis.hset(partition_key(topic, 3), mapping=fold.changes())

@@ -11,7 +11,7 @@ import pytest
 
 from driftline.demo import flights
 from driftline.demo.scenario import FEATURES
-from tests.e2e.replaying import N, lines, run
+from tests.e2e.replay_runner import N, lines, run
 
 
 def test_a_stationary_file_is_quiet_and_every_column_is_accounted_for(source: Path) -> None:
@@ -88,8 +88,8 @@ def test_a_segment_that_drifts_is_named(frame: pd.DataFrame, tmp_path: Path) -> 
     assert [episode["feature"] for episode in of_pro] == ["count"]
     assert of_pro[0]["explanation"].startswith("plan=pro: count: mean 2")
     assert {episode["segment"] for episode in episodes} <= {None, "plan=pro"}
-    refused = run("replay", tmp_path / "traffic.csv", "--segment", "user=3", code=2)
-    assert "'user' is no watched column" in refused
+    rejected = run("replay", tmp_path / "traffic.csv", "--segment", "user=3", code=2)
+    assert "'user' is no watched column" in rejected
 
 
 def test_labels_and_predictions_are_watched_too(source: Path, frame: pd.DataFrame) -> None:
@@ -145,10 +145,14 @@ def test_a_useless_file_is_refused_with_its_reason(
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("--time", "nowhere"), ("--inject", "mean:nowhere:1@5"), ("--inject", "mean:big"),
-        ("--reference", "first:0"), ("--reference", "first:many"), ("--time", "plan"),
+        ("--time", "nowhere"),
+        ("--inject", "mean:nowhere:1@5"),
+        ("--inject", "mean:big"),
+        ("--reference", "first:0"),
+        ("--reference", "first:many"),
+        ("--time", "plan"),
     ],
-)  # fmt: skip
+)
 def test_wrong_options_are_refused_with_what_is_right(
     source: Path, arguments: tuple[str, str]
 ) -> None:

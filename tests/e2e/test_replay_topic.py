@@ -12,18 +12,18 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from driftline.cli import app
-from driftline.reading import Record
-from driftline.replay.run import replay
-from driftline.replay.topic import frame_of
-from driftline.tables.layout import layout_of
-from driftline.tables.reader import table_of
+from driftline.cli.app import app
+from driftline.offline.replay.table_replay import replay
+from driftline.offline.replay.topic_table import frame_of
+from driftline.offline.tables.layout import layout_of
+from driftline.offline.tables.table_reader import table_of
+from driftline.topics.topic_reader import Record
 from producer.codec import encode
 from producer.events import InferenceEvent, Label, ModelUpdate
+from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.reference.frame import profile_from_frame
 from stream_monitor.reference.profile import profile_to_data
-from stream_monitor.spec import MonitorSpec
-from tests.integration.monitor_stage import START_MS, Stage, log_of
+from tests.integration.monitor_harness import START_MS, MonitorHarness, log_of
 
 pytestmark = pytest.mark.kafka
 N = 4_000
@@ -35,11 +35,11 @@ def replayed(*arguments: str, code: int = 0) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()] if code == 0 else []
 
 
-def test_the_log_says_what_a_file_of_its_rows_says(stage: Stage, tmp_path: Path) -> None:
+def test_the_log_says_what_a_file_of_its_rows_says(harness: MonitorHarness, tmp_path: Path) -> None:
     log = list(log_of("churn", 0, n_events=N))
-    stage.produce("churn", log)
-    stage.produce("other", list(log_of("other", 1, n_events=50)))
-    place = (f"topic:{stage.topics.events}", "--bootstrap-servers", stage.broker)
+    harness.produce("churn", log)
+    harness.produce("other", list(log_of("other", 1, n_events=50)))
+    place = (f"topic:{harness.topics.events}", "--bootstrap-servers", harness.broker)
     events = {e.id: e for e in log if isinstance(e, InferenceEvent)}
     truth = {e.id: e.label for e in log if isinstance(e, Label)}
     file = tmp_path / "rows.csv"
@@ -59,9 +59,14 @@ def test_the_log_says_what_a_file_of_its_rows_says(stage: Stage, tmp_path: Path)
     *_, shifted = replayed(*place, "--model", "churn", "--inject", "mean:age:+1sd@1000")
 
     assert live["versions"] == [
-        {"version": "1", "events": N, "watched": N - 2_000, "reference": "warm_up",
-         "reference_events": 2_000}
-    ]  # fmt: skip
+        {
+            "version": "1",
+            "events": N,
+            "watched": N - 2_000,
+            "reference": "warm_up",
+            "reference_events": 2_000,
+        }
+    ]
     assert "age" in {episode["feature"] for episode in as_it_is}
     assert live["refused"] > 0  # what nobody can read is of no model, and stays in the log
     assert from_log == from_file
@@ -75,7 +80,9 @@ def test_the_log_says_what_a_file_of_its_rows_says(stage: Stage, tmp_path: Path)
     replayed(str(file), "--from", "7", code=2)
 
 
-def test_the_reference_is_what_the_version_was_announced_with(stage: Stage, tmp_path: Path) -> None:
+def test_the_reference_is_what_the_version_was_announced_with(
+    harness: MonitorHarness, tmp_path: Path
+) -> None:
     """All events are replayed, segments included; a feature that comes later is told, as live."""
     rng = np.random.default_rng(2)
 
@@ -84,24 +91,41 @@ def test_the_reference_is_what_the_version_was_announced_with(stage: Stage, tmp_
         shifted = 2.0 if i >= 2_000 and site == "north" else 0.0
         new = {"new": 1.0} if i >= 3_000 else {}
         return InferenceEvent(
-            id=f"e{i}", model="p", version="5", time_ms=START_MS + 1_000 * i,
+            id=f"e{i}",
+            model="p",
+            version="5",
+            time_ms=START_MS + 1_000 * i,
             features={"a": rng.normal() + shifted, "b": rng.normal(), **new},
             segment={"site": site},
             prediction={"bad": p, "good": 1 - p},
-        )  # fmt: skip
+        )
 
     normal = [event(i) for i in range(2_000)]
-    training = pd.DataFrame([
-        {**e.features, "site": (e.segment or {})["site"], "p": e.prediction} for e in normal
-    ])  # fmt: skip
+    training = pd.DataFrame(
+        [{**e.features, "site": (e.segment or {})["site"], "p": e.prediction} for e in normal]
+    )
     profile = profile_from_frame(
-        training, model="p", version="5", prediction="p", task="binary", positive="bad",
-        features=["a", "b"], segments=["site"], importances={"a": 0.0, "b": 1.0},
-    )  # fmt: skip
-    update = ModelUpdate(id="u", model="p", version="5", time_ms=0,
-                         profile=profile_to_data(profile))  # fmt: skip
-    stage.produce("p", [update, *normal, *(event(i) for i in range(2_000, N))])
-    place = (f"topic:{stage.topics.events}", "--bootstrap-servers", stage.broker, "--model", "p")
+        training,
+        model="p",
+        version="5",
+        prediction="p",
+        task="binary",
+        positive="bad",
+        features=["a", "b"],
+        segments=["site"],
+        importances={"a": 0.0, "b": 1.0},
+    )
+    update = ModelUpdate(
+        id="u", model="p", version="5", time_ms=0, profile=profile_to_data(profile)
+    )
+    harness.produce("p", [update, *normal, *(event(i) for i in range(2_000, N))])
+    place = (
+        f"topic:{harness.topics.events}",
+        "--bootstrap-servers",
+        harness.broker,
+        "--model",
+        "p",
+    )
 
     *episodes, summary = replayed(*place)
     assert (summary["events"], summary["reference_events"]) == (N, 2_000)
@@ -126,8 +150,14 @@ def test_a_map_of_class_0_and_1_is_watched_as_the_probability_of_1() -> None:
     records = []
     for i in range(N):
         p = rng.uniform(0.0, 0.2) + (0.2 if i >= N // 2 else 0.0)
-        event = InferenceEvent(id=str(i), model="m", version="1", time_ms=i,
-                               features={"a": 1.0}, prediction={"0": 1 - p, "1": p})  # fmt: skip
+        event = InferenceEvent(
+            id=str(i),
+            model="m",
+            version="1",
+            time_ms=i,
+            features={"a": 1.0},
+            prediction={"0": 1 - p, "1": p},
+        )
         records.append(Record(0, i, None, encode(event), None, i))
     frame = frame_of(records, "m", "t")
     table = table_of(frame, "t")
@@ -139,16 +169,26 @@ def test_a_map_of_class_0_and_1_is_watched_as_the_probability_of_1() -> None:
 def test_a_partition_keeps_its_order_whatever_its_clocks_say() -> None:
     def event(name: str, partition: int, offset: int, timestamp_ms: int) -> Record:
         value = encode(
-            InferenceEvent(id=name, model="m", version="1", time_ms=offset, features={"a": 1.0},
-                           prediction={"yes": 0.4, "no": 0.6})
-        )  # fmt: skip
+            InferenceEvent(
+                id=name,
+                model="m",
+                version="1",
+                time_ms=offset,
+                features={"a": 1.0},
+                prediction={"yes": 0.4, "no": 0.6},
+            )
+        )
         return Record(partition, offset, None, value, None, timestamp_ms)
 
     records = [
-        event("a", 0, 1, 50), event("b", 0, 2, 10), event("c", 1, 1, 40), event("d", 1, 2, 60),
-        event("a", 0, 3, 90), Record(0, 4, None, b"{", None, 0),
+        event("a", 0, 1, 50),
+        event("b", 0, 2, 10),
+        event("c", 1, 1, 40),
+        event("d", 1, 2, 60),
+        event("a", 0, 3, 90),
+        Record(0, 4, None, b"{", None, 0),
         Record(1, 9, None, encode(Label(id="d", model="m", label=1, time_ms=3)), None, 95),
-    ]  # fmt: skip
+    ]
     frame = frame_of(reversed(records), None, "t")
 
     assert frame["time_ms"].tolist() == [1, 1, 2, 2]  # c, a, b, d

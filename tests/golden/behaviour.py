@@ -20,13 +20,21 @@ from typing import Any, Final
 
 import msgspec
 
-from stream_monitor.ingest.records import LogRecord, RecordBatch
-from stream_monitor.spec import MonitorSpec
-from stream_monitor.state.fold import PERFORMANCE, WINDOW
-from stream_monitor.state.monitored import MonitorFolds
+from stream_monitor.core.spec import MonitorSpec
+from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
+from stream_monitor.state.monitor_state import MonitorStateFactory
+from stream_monitor.state.partition_state import PERFORMANCE, WINDOW
 from tests.properties.partition_logs import SPEC, log_of
 
-RENAMED_FIELDS: Final[dict[str, str]] = {}
+RENAMED_FIELDS: Final[dict[str, str]] = {
+    "withheld": "suppressed",
+    "unwatched": "not_watched",
+    "reference_mean": "before",
+    "current_mean": "after",
+    "estimated_now": "estimated_after",
+    "clear_events": "recovery_events",
+    "clear_needed": "recovery_events_needed",
+}
 """Name in the recording -> name today, of any field of a result."""
 RENAMED_VALUES: Final[dict[tuple[str, str], str]] = {}
 """Field (its name today) and value in the recording -> value today."""
@@ -72,10 +80,10 @@ class Recording(msgspec.Struct, frozen=True):
 
 def fold(spec: MonitorSpec, partition: int, records: list[RawRecord]) -> Results:
     """Fold a partition's records as a worker does, in batches of `BATCH_RECORDS`."""
-    monitor = MonitorFolds(spec, "driftline").new(TOPIC, partition)
+    monitor = MonitorStateFactory(spec, "driftline").new(TOPIC, partition)
     results = Results([], [], {}, {}, {})
     for start in range(0, len(records), BATCH_RECORDS):
-        part = [LogRecord(*record) for record in records[start : start + BATCH_RECORDS]]
+        part = [ConsumerRecord(*record) for record in records[start : start + BATCH_RECORDS]]
         batch = RecordBatch(TOPIC, partition, "e", part[0].offset, part[-1].offset + 1, part)
         seen = monitor.observe(batch)
         results.alerts.extend(plain(alert) for alert in seen.alerts)
@@ -85,7 +93,7 @@ def fold(spec: MonitorSpec, partition: int, records: list[RawRecord]) -> Results
                 if key.startswith(kind):
                     published[key.removeprefix(kind)] = msgspec.json.decode(value)
         monitor.changes()
-        monitor.committed()
+        monitor.mark_committed()
     results.counters.update(plain(monitor.monitor.counters))
     return results
 
@@ -113,7 +121,9 @@ def renamed(value: Any) -> Any:
         return value
     names = ((RENAMED_FIELDS.get(name, name), item) for name, item in value.items())
     return {
-        name: RENAMED_VALUES.get((name, item), item) if isinstance(item, str) else renamed(item)
+        name: RENAMED_VALUES.get((name or "", item), item)
+        if isinstance(item, str)
+        else renamed(item)
         for name, item in names
     }
 

@@ -13,11 +13,11 @@ import msgspec
 
 from producer.events import CE_TYPE_OF, Tick, Topology
 from stream_monitor.contracts import DeadLetter, DriftAlert
-from stream_monitor.ingest.records import LogRecord, RecordBatch
+from stream_monitor.core.coverage import CoverageRow
+from stream_monitor.core.reference_transfer import ReferenceTransfer
+from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.settings import Settings
-from stream_monitor.state.envelope import open_, seal
-from stream_monitor.watched.coverage import HourRow
-from stream_monitor.watched.moves import Move
+from stream_monitor.state.codec import decode_state, encode_state
 
 ALERT_EVERY = 1_000
 WIDE = 8_000
@@ -78,21 +78,21 @@ class CountingFold:
             self.counts[f"wide {number}"] += 1
             self.changed.add(f"wide {number}")
 
-    def skip(self, record: LogRecord) -> None:
+    def skip(self, record: ConsumerRecord) -> None:
         key = f"skipped {record.offset}"
         self.counts[key] += 1
         self.changed.add(key)
 
     def changes(self) -> dict[str, bytes]:
-        return {f"s:{key}": seal("count", self.counts[key]) for key in self.changed}
+        return {f"s:{key}": encode_state("count", self.counts[key]) for key in self.changed}
 
-    def committed(self) -> None:
+    def mark_committed(self) -> None:
         self.changed.clear()
 
     def topology(self) -> Topology:
         return TOPOLOGY
 
-    def moves(self, wanted: Topology) -> list[Move]:  # noqa: ARG002 - it holds no reference
+    def reference_transfers(self, wanted: Topology) -> list[ReferenceTransfer]:  # noqa: ARG002 - it holds no reference
         return []
 
     def outcomes(self) -> dict[str, int]:
@@ -107,7 +107,7 @@ class CountingFold:
     def label_samples(self) -> dict[str, tuple[float, int]]:
         return {"m": (1.0, 0)}
 
-    def coverage(self) -> dict[str, list[HourRow]]:
+    def coverage(self) -> dict[str, list[CoverageRow]]:
         return {}
 
 
@@ -120,7 +120,9 @@ class CountingFolds:
 
 
 def read_counts(fields: Mapping[str, bytes]) -> Counter[str]:
-    return Counter({name.removeprefix("s:"): open_("count", v) for name, v in fields.items()})
+    return Counter(
+        {name.removeprefix("s:"): decode_state("count", v) for name, v in fields.items()}
+    )
 
 
 def alert(topic: str, partition: int, offset: int) -> DriftAlert:

@@ -6,17 +6,17 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from stream_monitor.ingest.records import LogRecord, RecordBatch
-from stream_monitor.monitor import PartitionMonitor
-from stream_monitor.state.fold import ALERT, WINDOW
-from stream_monitor.state.monitored import MonitorFolds
-from stream_monitor.windows.closed import window_key
+from stream_monitor.core.partition import PartitionMonitor
+from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
+from stream_monitor.state.monitor_state import MonitorStateFactory
+from stream_monitor.state.partition_state import ALERT, WINDOW
+from stream_monitor.windows.closed_window import window_key
 from stream_monitor.windows.performance import performance_key
 
 ORACLE_BATCH: Final = 50_000
 """Records that are folded at once."""
 LETHAL: Final = b'{"ends": "whoever folds it in"}'
-"""A record that ends a process of `tests.chaos.lethal_worker`; what stays is its dead letter."""
+"""A record that ends a process of `tests.chaos.crashing_worker`; what stays is its dead letter."""
 
 
 class Found(NamedTuple):
@@ -43,17 +43,17 @@ class Undisturbed:
 
     def __init__(
         self,
-        folds: MonitorFolds,
+        folds: MonitorStateFactory,
         topic: str,
         n_partitions: int,
         skipped: Collection[tuple[int, int]] = (),
     ) -> None:
         self._topic, self._prefix, self._skipped = topic, folds.prefix, frozenset(skipped)
         self._monitors = [folds.new(topic, p) for p in range(n_partitions)]
-        self._waiting: dict[int, list[LogRecord]] = defaultdict(list)
+        self._waiting: dict[int, list[ConsumerRecord]] = defaultdict(list)
         self._found = Found({p: {} for p in range(n_partitions)}, set(), set(), set(), {}, {})
 
-    def take(self, partition: int, record: LogRecord) -> None:
+    def take(self, partition: int, record: ConsumerRecord) -> None:
         """The next record of a partition."""
         if record.value == LETHAL or (partition, record.offset) in self._skipped:
             self._fold(partition)
@@ -98,10 +98,8 @@ def figures_of(monitor: PartitionMonitor, prefix: str) -> dict[str, tuple[int, f
     """Number and mean of the losses of each window that still takes labels."""
     at = monitor.partition
     return {
-        performance_key(prefix, window_key(prefix, model.name, version, start, at)): (
-            n, total / n,
-        )
+        performance_key(prefix, window_key(prefix, model.name, version, start, at)): (n, total / n)
         for model in monitor.models.values()
         for version, windows in model.windows.items()
         for start, (n, total) in windows.performance._sums.items()
-    }  # fmt: skip
+    }

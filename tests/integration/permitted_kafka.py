@@ -17,9 +17,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
-from driftline.stack.folder import own_folder
-from driftline.stack.kafka import ApacheKafka, fetch_jars
-from driftline.stack.process import free_port
+from driftline.stack.apache_kafka import ApacheKafka, fetch_jars
+from driftline.stack.server_process import free_port
+from driftline.stack.temporary_folder import temporary_folder
 
 HOST: Final = "127.0.0.1"
 PASSWORD: Final = "secret"  # noqa: S105 - of a broker that lives for a test
@@ -44,9 +44,11 @@ class PermittedKafka:
     def login(self, user: str) -> dict[str, str | int | float | bool]:
         """The settings of librdkafka for a user."""
         return {
-            "security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN",
-            "sasl.username": user, "sasl.password": PASSWORD,
-        }  # fmt: skip
+            "security.protocol": "SASL_PLAINTEXT",
+            "sasl.mechanism": "PLAIN",
+            "sasl.username": user,
+            "sasl.password": PASSWORD,
+        }
 
     def grant(self, user: str, permissions: Iterable[Permission]) -> None:
         """Let a user do something."""
@@ -64,24 +66,34 @@ class PermittedKafka:
 
 def _filter(made: AclBinding) -> AclBindingFilter:
     return AclBindingFilter(
-        made.restype, made.name, made.resource_pattern_type, made.principal, made.host,
-        made.operation, made.permission_type,
-    )  # fmt: skip
+        made.restype,
+        made.name,
+        made.resource_pattern_type,
+        made.principal,
+        made.host,
+        made.operation,
+        made.permission_type,
+    )
 
 
 def _binding(user: str, permission: Permission) -> Any:
     kind = ResourceType.GROUP if permission.group else ResourceType.TOPIC
     return AclBinding(
-        kind, permission.name, ResourcePatternType.LITERAL, f"User:{user}", "*",
-        AclOperation[permission.operation.upper()], AclPermissionType.ALLOW,
-    )  # fmt: skip
+        kind,
+        permission.name,
+        ResourcePatternType.LITERAL,
+        f"User:{user}",
+        "*",
+        AclOperation[permission.operation.upper()],
+        AclPermissionType.ALLOW,
+    )
 
 
 @contextlib.contextmanager
 def permitted_kafka(users: Iterable[str]) -> Iterator[PermittedKafka]:
     """One node with an authorizer, and a listener for passwords."""
     fetch_jars()
-    with own_folder("stack") as folder:
+    with temporary_folder("stack") as folder:
         kafka = ApacheKafka(folder)
         address = f"{HOST}:{free_port()}"
         written = kafka._properties.read_text().splitlines()

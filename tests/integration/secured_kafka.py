@@ -16,9 +16,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 from cryptography.hazmat.primitives import serialization
 
-from driftline.stack.folder import own_folder
-from driftline.stack.kafka import ApacheKafka, fetch_jars
-from driftline.stack.process import free_port
+from driftline.stack.apache_kafka import ApacheKafka, fetch_jars
+from driftline.stack.server_process import free_port
+from driftline.stack.temporary_folder import temporary_folder
 
 USER: Final = "driftline"
 PASSWORD: Final = 'it\'s a "secret"'  # noqa: S105 - of a broker that lives for a test
@@ -42,7 +42,7 @@ class SecuredKafka(NamedTuple):
 def secured_kafka() -> Iterator[SecuredKafka]:
     """One node with a listener for passwords and one for certificates."""
     fetch_jars()
-    with own_folder("stack") as folder:
+    with temporary_folder("stack") as folder:
         ca = trustme.CA()
         for name in ("server", "client", "stranger"):
             issuer = trustme.CA() if name == "stranger" else ca
@@ -57,24 +57,28 @@ def secured_kafka() -> Iterator[SecuredKafka]:
             _let_in(kafka.bootstrap_servers)
             trusted: Settings = {"ssl.ca.location": str(folder / "ca.pem")}
             password = trusted | {
-                "security.protocol": "SASL_SSL", "sasl.username": USER, "sasl.password": PASSWORD,
-            }  # fmt: skip
+                "security.protocol": "SASL_SSL",
+                "sasl.username": USER,
+                "sasl.password": PASSWORD,
+            }
             pem = str(folder / "client.pem")
             certificate = trusted | {
-                "security.protocol": "SSL", "ssl.certificate.location": pem,
+                "security.protocol": "SSL",
+                "ssl.certificate.location": pem,
                 "ssl.key.location": pem,
-            }  # fmt: skip
+            }
             yield SecuredKafka(
                 kafka.bootstrap_servers,
                 {
                     "PLAIN": (f"{HOST}:{by_password}", password | {"sasl.mechanism": "PLAIN"}),
                     "SCRAM": (
-                        f"{HOST}:{by_password}", password | {"sasl.mechanism": "SCRAM-SHA-512"},
+                        f"{HOST}:{by_password}",
+                        password | {"sasl.mechanism": "SCRAM-SHA-512"},
                     ),
                     "certificate": (f"{HOST}:{by_certificate}", certificate),
                 },
                 folder,
-            )  # fmt: skip
+            )
         finally:
             kafka.stop()
 
@@ -83,9 +87,7 @@ def _write(certificate: trustme.LeafCert, path: Path) -> None:
     """Key and chain in one file, the key as Java reads one."""
     key = serialization.load_pem_private_key(certificate.private_key_pem.bytes(), None)
     lines = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     path.write_bytes(lines + b"".join(pem.bytes() for pem in certificate.cert_chain_pems))
 

@@ -16,20 +16,20 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from typer.testing import CliRunner
 
-from driftline.cli import app
-from driftline.stack.folder import own_folder
-from driftline.stack.kafka import ApacheKafka, fetch_jars
-from driftline.stack.process import free_port
-from driftline.topic_registry import create_topics, load_registry, replicas_of, topic_config
+from driftline.cli.app import app
+from driftline.stack.apache_kafka import ApacheKafka, fetch_jars
+from driftline.stack.server_process import free_port
+from driftline.stack.temporary_folder import temporary_folder
+from driftline.topics.topic_registry import create_topics, load_registry, replicas_of, topic_config
 from producer.routing import topic_names
-from tests.integration.monitor_stage import until
+from tests.integration.monitor_harness import until
 
 pytestmark = pytest.mark.kafka
 
 N_BROKERS: Final = 3
 _LOOKS: Final = """
 import sys
-from trainer.runtime.monitor_watch import MonitorWatch
+from trainer.service.monitor_watch import MonitorWatch
 for _ in range(3):
     watch = MonitorWatch({"bootstrap.servers": sys.argv[1]}, "g.monitor", "g.events", "g.alerts")
     watch.look(0.0, 1)
@@ -40,7 +40,7 @@ for _ in range(3):
 def cluster(kafka_from_jars: None) -> Iterator[list[ApacheKafka]]:  # noqa: ARG001 - it must be there
     """Three brokers, each a controller as well."""
     fetch_jars()
-    with own_folder("stack") as folder:
+    with temporary_folder("stack") as folder:
         ports = [free_port() for _ in range(N_BROKERS)]
         brokers = [_broker(folder, number, ports) for number in range(1, N_BROKERS + 1)]
         try:
@@ -59,20 +59,26 @@ def _broker(folder: Path, number: int, controllers: list[int]) -> ApacheKafka:
     own.mkdir()
     port = free_port()
     controller = f"CONTROLLER://127.0.0.1:{controllers[number - 1]}"
-    kafka = ApacheKafka(own, {
-        "node.id": str(number),
-        "controller.quorum.voters": ",".join(
-            f"{n}@127.0.0.1:{at}" for n, at in enumerate(controllers, 1)
-        ),
-        "listeners": f"PLAINTEXT://127.0.0.1:{port},{controller}",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
-        "default.replication.factor": "3",
-    }, heap_mb=256)  # fmt: skip
+    kafka = ApacheKafka(
+        own,
+        {
+            "node.id": str(number),
+            "controller.quorum.voters": ",".join(
+                f"{n}@127.0.0.1:{at}" for n, at in enumerate(controllers, 1)
+            ),
+            "listeners": f"PLAINTEXT://127.0.0.1:{port},{controller}",
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+            "default.replication.factor": "3",
+        },
+        heap_mb=256,
+    )
     kafka.bootstrap_servers = f"127.0.0.1:{port}"
     subprocess.run(
         [*kafka._format, f"--cluster-id={_CLUSTER}", "-c", kafka._properties.name],
-        cwd=own / "kafka", check=True, capture_output=True,
-    )  # fmt: skip
+        cwd=own / "kafka",
+        check=True,
+        capture_output=True,
+    )
     return kafka
 
 
@@ -92,10 +98,19 @@ def n_brokers(brokers: list[ApacheKafka]) -> int:
 
 
 def doctor(brokers: list[ApacheKafka], prefix: str, redis_url: str) -> tuple[int, Any]:
-    said = CliRunner().invoke(app, [
-        "doctor", "--json", "--bootstrap-servers", servers(brokers), "--prefix", prefix,
-        "--redis-url", redis_url,
-    ])  # fmt: skip
+    said = CliRunner().invoke(
+        app,
+        [
+            "doctor",
+            "--json",
+            "--bootstrap-servers",
+            servers(brokers),
+            "--prefix",
+            prefix,
+            "--redis-url",
+            redis_url,
+        ],
+    )
     return said.exit_code, json.loads(said.stdout)["findings"]
 
 
@@ -124,10 +139,14 @@ def test_a_broker_that_is_gone_is_named_and_ends_nobody(
     code, found = doctor(cluster, prefix, redis_url)
     problems = [each["found"] for each in found if each["level"] == "problem"]
     assert code in (1, 4)
-    assert any(f"broker 2 at {cluster[1].bootstrap_servers} does not answer" in each
-               for each in problems), problems  # fmt: skip
+    assert any(
+        f"broker 2 at {cluster[1].bootstrap_servers} does not answer" in each for each in problems
+    ), problems
     asked = subprocess.run(
-        [sys.executable, "-c", _LOOKS, servers(cluster)], capture_output=True, text=True,
-        check=False, timeout=120,
-    )  # fmt: skip
+        [sys.executable, "-c", _LOOKS, servers(cluster)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
     assert asked.returncode == 0, asked.stderr

@@ -13,10 +13,10 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from typer.testing import CliRunner
 
-from driftline import topic_registry
-from driftline.cli import app
-from driftline.reading import Record, TopicReader
-from driftline.rejected_records import read_originals
+from driftline.cli.app import app
+from driftline.topics import topic_registry
+from driftline.topics.dead_letter_queue import read_original_records
+from driftline.topics.topic_reader import Record, TopicReader
 from producer.codec import encode, headers
 from producer.events import InferenceEvent
 from stream_monitor.contracts import DeadLetter
@@ -38,24 +38,41 @@ def prefix(kafka_broker: str) -> Iterator[str]:
 
 def read(broker: str, topic: str) -> list[Record]:
     with TopicReader({"bootstrap.servers": broker}, topic) as reader:
-        return list(reader.until(lambda: False, quiet_s=2.0))
+        return list(reader.until(lambda: False, idle_timeout_s=2.0))
 
 
 def test_requeue_keeps_what_a_record_was(kafka_broker: str, prefix: str) -> None:
-    event = InferenceEvent(id="a", model="fraud", version="1", time_ms=1_700_000_000_000,
-                           features={"x": 1.0}, prediction=0.5)  # fmt: skip
+    event = InferenceEvent(
+        id="a",
+        model="fraud",
+        version="1",
+        time_ms=1_700_000_000_000,
+        features={"x": 1.0},
+        prediction=0.5,
+    )
     log, dead = f"{prefix}.events.v1", f"{prefix}.dead-letters.v1"
-    pairs = [*headers(event, source="/svc/a", traceparent="00-1-2-03"), ("twice", b"1"),
-             ("twice", b"2")]  # fmt: skip
+    pairs = [
+        *headers(event, source="/svc/a", traceparent="00-1-2-03"),
+        ("twice", b"1"),
+        ("twice", b"2"),
+    ]
     producer = Producer({"bootstrap.servers": kafka_broker, "partitioner": "murmur2_random"})
     producer.produce(log, encode(event), key=b"fraud", headers=pairs)
     producer.produce(log, b"garbage", key=b"fraud")
     producer.flush(20)
     first, garbage = sorted(read(kafka_broker, log), key=lambda record: record.offset)
     for record in (first, garbage):
-        letter = DeadLetter(topic=log, partition=record.partition, offset=record.offset,
-                            timestamp_ms=0, reason="future", detail="", sha256="", size_bytes=1,
-                            model="fraud")  # fmt: skip
+        letter = DeadLetter(
+            topic=log,
+            partition=record.partition,
+            offset=record.offset,
+            timestamp_ms=0,
+            reason="future",
+            detail="",
+            sha256="",
+            size_bytes=1,
+            model="fraud",
+        )
         producer.produce(dead, msgspec.json.encode(letter))
     producer.flush(20)
     place = ["--bootstrap-servers", kafka_broker, "--prefix", prefix]
@@ -80,13 +97,21 @@ def test_many_letters_are_read_in_one_go(kafka_broker: str, prefix: str) -> None
         producer.produce(log, str(n).encode(), partition=0)
     producer.flush(20)
     letters = [
-        DeadLetter(topic=log, partition=0, offset=offset, timestamp_ms=0, reason="future",
-                   detail="", sha256="", size_bytes=1)
+        DeadLetter(
+            topic=log,
+            partition=0,
+            offset=offset,
+            timestamp_ms=0,
+            reason="future",
+            detail="",
+            sha256="",
+            size_bytes=1,
+        )
         for offset in (*range(0, 600, 2), 700)
-    ]  # fmt: skip
+    ]
 
     began = time.monotonic()
-    found = read_originals({"bootstrap.servers": kafka_broker}, letters)
+    found = read_original_records({"bootstrap.servers": kafka_broker}, letters)
 
     assert time.monotonic() - began < 30
     assert found.pop(f"{log}:0:700") is None

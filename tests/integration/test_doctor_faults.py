@@ -13,20 +13,25 @@ import redis
 from confluent_kafka import Consumer, Producer
 from typer.testing import CliRunner
 
-from driftline.cli import app
-from driftline.commands.doctor import examine
-from driftline.commands.findings import Finding
-from driftline.topic_registry import create_topics, delete_topics, existing_topics, load_registry
+from driftline.cli.app import app
+from driftline.cli.doctor import examine
+from driftline.doctor.health_checks import HealthCheckResult
+from driftline.topics.topic_registry import (
+    create_topics,
+    delete_topics,
+    existing_topics,
+    load_registry,
+)
 from producer.codec import encode, headers
 from producer.events import InferenceEvent
 from producer.routing import partition_of
 from stream_monitor.contracts import DeadLetter
-from stream_monitor.presence import Presence, commits_of, group_of
 from stream_monitor.settings import KafkaSettings, RedisSettings, Settings, TopicSettings
 from stream_monitor.state.redis_store import partition_key
-from stream_monitor.worker_note import WorkerNote, workers_key
-from tests.integration.monitor_stage import until
-from tests.unit.alert_factories import alert
+from stream_monitor.trainer_heartbeat import TrainerHeartbeat, heartbeat_offsets, trainer_group
+from stream_monitor.worker_heartbeat import WorkerHeartbeat, workers_key
+from tests.builders import alert
+from tests.integration.monitor_harness import until
 
 pytestmark = pytest.mark.kafka
 HOUR_MS = 3_600_000
@@ -49,22 +54,29 @@ class System:
         self.redis: Any = redis.Redis.from_url(redis_url)
         self.now_ms = time.time_ns() // 1_000_000
 
-    def owns(self, partition: int, *, silent_ms: int = 0, **fields: str) -> None:
+    def owns(self, partition: int, *, since_last_write_ms: int = 0, **fields: str) -> None:
         """A worker that wrote so long ago owns the partition."""
-        owner = {"_epoch": "e", "_member": "m", "_next": "0", "_ts": str(self.now_ms - silent_ms)}
+        owner = {
+            "_epoch": "e",
+            "_member": "m",
+            "_next": "0",
+            "_ts": str(self.now_ms - since_last_write_ms),
+        }
         self.redis.hset(partition_key(self.topics.events, partition), mapping=owner | fields)
 
     def works(self, member: str, partitions: list[int]) -> None:
-        note = WorkerNote(
+        note = WorkerHeartbeat(
             member=member, host=member, pid=1, time_ms=self.now_ms, partitions=partitions
         )
         self.redis.hset(workers_key(self.topics.events), member, msgspec.json.encode(note))
 
-    def trains(self, *, silent_ms: int = 0) -> None:
+    def trains(self, *, since_last_write_ms: int = 0) -> None:
         """A trainer left its note so long ago."""
-        consumer = Consumer({**self.client, "group.id": group_of(self.prefix)})
-        note = Presence(time_ms=self.now_ms - silent_ms, models=["m"])
-        consumer.commit(offsets=commits_of(note, self.topics.alerts, {0: 0}), asynchronous=False)
+        consumer = Consumer({**self.client, "group.id": trainer_group(self.prefix)})
+        note = TrainerHeartbeat(time_ms=self.now_ms - since_last_write_ms, models=["m"])
+        consumer.commit(
+            offsets=heartbeat_offsets(note, self.topics.alerts, {0: 0}), asynchronous=False
+        )
         consumer.close()
 
     def sends(self, n: int, *, off_ms: int = 0, source: str = "/host-7", aside: int = 0) -> None:
@@ -73,13 +85,20 @@ class System:
         partition = (partition_of("m", N_PARTITIONS) + aside) % N_PARTITIONS
         for i in range(n):
             event = InferenceEvent(
-                id=f"{source}-{aside}-{i}", model="m", version="1", features={"a": 1.0},
-                prediction=0.5, time_ms=self.now_ms - off_ms,
-            )  # fmt: skip
+                id=f"{source}-{aside}-{i}",
+                model="m",
+                version="1",
+                features={"a": 1.0},
+                prediction=0.5,
+                time_ms=self.now_ms - off_ms,
+            )
             producer.produce(
-                self.topics.events, encode(event), key=b"m", partition=partition,
+                self.topics.events,
+                encode(event),
+                key=b"m",
+                partition=partition,
                 headers=headers(event, source=source),
-            )  # fmt: skip
+            )
         assert producer.flush(20) == 0
 
     def publishes(self, topic: str, *values: msgspec.Struct | bytes) -> None:
@@ -95,7 +114,7 @@ def system(kafka_broker: str, redis_url: str) -> System:
     return System(kafka_broker, redis_url)
 
 
-def worse(found: list[Finding]) -> dict[str, Finding]:
+def worse(found: list[HealthCheckResult]) -> dict[str, HealthCheckResult]:
     return {each.check: each for each in found if each.level != "ok"}
 
 
@@ -114,32 +133,24 @@ def test_a_system_that_is_well_has_no_finding(system: System) -> None:
 
 PLANTED: dict[str, tuple[Callable[[System], None], str, str]] = {
     "partition 0": (
-        lambda s: s.owns(0, silent_ms=2 * HOUR_MS),  # killed, and no traffic came
+        lambda s: s.owns(0, since_last_write_ms=2 * HOUR_MS),  # killed, and no traffic came
         "last seen 2 h ago",
         "driftline monitor",
     ),
-    "partition 1": (
-        lambda s: s.owns(1, _ts="0"),
-        "no worker owns it",
-        "driftline monitor",
-    ),
+    "partition 1": (lambda s: s.owns(1, _ts="0"), "no worker owns it", "driftline monitor"),
     "partition 2": (
         lambda s: s.owns(2, _stopped="1000 records in a row were rejected"),
         "1000 records in a row were rejected",
         "[dead_letters]",
     ),
     "partition 3": (
-        lambda s: s.owns(3, silent_ms=-HOUR_MS),
+        lambda s: s.owns(3, since_last_write_ms=-HOUR_MS),
         "its owner's clock is 60 min ahead",
         "NTP",
     ),
-    "workers": (
-        lambda s: s.works("idle-host", []),
-        "idle-host (pid 1)",
-        "driftline topics grow",
-    ),
+    "workers": (lambda s: s.works("idle-host", []), "idle-host (pid 1)", "driftline topics grow"),
     "trainer": (
-        lambda s: s.trains(silent_ms=2 * HOUR_MS),
+        lambda s: s.trains(since_last_write_ms=2 * HOUR_MS),
         "last seen 2 h ago",
         "driftline train",
     ),
@@ -148,11 +159,7 @@ PLANTED: dict[str, tuple[Callable[[System], None], str, str]] = {
         "stamped 60 min before they are appended",
         "NTP",
     ),
-    "routing": (
-        lambda s: s.sends(1, source="/other", aside=1),
-        "1 of 31",
-        "murmur2",
-    ),
+    "routing": (lambda s: s.sends(1, source="/other", aside=1), "1 of 31", "murmur2"),
     "quality of m": (
         lambda s: s.publishes(
             s.topics.alerts, b"garbage", alert(kind="quality", severity="high", explanation="-999")
@@ -173,15 +180,21 @@ PLANTED: dict[str, tuple[Callable[[System], None], str, str]] = {
             s.topics.dead_letters,
             b"garbage",
             DeadLetter(
-                topic=s.topics.events, partition=0, offset=7, timestamp_ms=s.now_ms,
-                reason="malformed_json", detail="no JSON", sha256="0" * 64, size_bytes=3,
+                topic=s.topics.events,
+                partition=0,
+                offset=7,
+                timestamp_ms=s.now_ms,
+                reason="malformed_json",
+                detail="no JSON",
+                sha256="0" * 64,
+                size_bytes=3,
                 payload=b"{a}",
             ),
         ),
         "malformed_json",
         "driftline dead-letters show",
     ),
-}  # fmt: skip
+}
 
 
 def test_every_planted_fault_is_found_and_named_with_its_fix(system: System) -> None:

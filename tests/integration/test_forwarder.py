@@ -16,16 +16,16 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from driftline.forwarding.forwarder import LIMIT, Forwarder, TooManyRefused, group_of
+from driftline.forwarding.forwarder import LIMIT, Forwarder, TooManyRejectedError, group_of
 from driftline.forwarding.mapping import FieldMap
-from driftline.topic_registry import create_topics, load_registry
+from driftline.topics.topic_registry import create_topics, load_registry
 from producer.events import MAX_EVENT_BYTES
-from producer.failpoint import EXIT_CODE
+from producer.failpoints import EXIT_CODE
 from producer.routing import topic_names
-from producer.writer import Undelivered
+from producer.writer import DeliveryError
 from stream_monitor.contracts import DeadLetter
 from stream_monitor.runtime.dead_letter_limit import DeadLetterLimit
-from tests.integration.topic_reading import read_topic
+from tests.integration.read_topic import read_topic
 
 pytestmark = pytest.mark.kafka
 PARTITIONS = 2
@@ -59,10 +59,12 @@ class Warehouse:
     def write(self, values: list[bytes]) -> None:
         producer = Producer(
             {
-                "bootstrap.servers": self.broker, "enable.idempotence": True,
-                "compression.type": "lz4", "message.max.bytes": 2 * MAX_EVENT_BYTES,
+                "bootstrap.servers": self.broker,
+                "enable.idempotence": True,
+                "compression.type": "lz4",
+                "message.max.bytes": 2 * MAX_EVENT_BYTES,
             }
-        )  # fmt: skip
+        )
         for number, value in enumerate(values):
             producer.produce(self.source, value, partition=number % PARTITIONS)
             producer.poll(0)
@@ -71,23 +73,47 @@ class Warehouse:
     def forward(self, failpoint: str = "", model: str = "churn") -> tuple[int, str]:
         done = subprocess.run(
             [
-                sys.executable, "-m", "driftline", "forward", self.source, "--as", "label",
-                "--model", model, "--id-field", "request", "--label-field", "left", "--once",
-                "--bootstrap-servers", self.broker, "--prefix", self.prefix, "--json",
+                sys.executable,
+                "-m",
+                "driftline",
+                "forward",
+                self.source,
+                "--as",
+                "label",
+                "--model",
+                model,
+                "--id-field",
+                "request",
+                "--label-field",
+                "left",
+                "--once",
+                "--bootstrap-servers",
+                self.broker,
+                "--prefix",
+                self.prefix,
+                "--json",
             ],
             env={**os.environ, "DRIFTLINE_FAILPOINT": failpoint},
-            capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
         return done.returncode, done.stdout or done.stderr
 
     def forward_here(self, limit: DeadLetterLimit = LIMIT) -> tuple[int, int]:
         """Forward to the end of the topic; answers the numbers of events and of refused records."""
         forwarder = Forwarder(
-            {"bootstrap.servers": self.broker}, self.source, group=self.group,
-            prefix=self.prefix, dead_letters=self.topics.dead_letters, fields=LABELS, limit=limit,
-        )  # fmt: skip
+            {"bootstrap.servers": self.broker},
+            self.source,
+            group=self.group,
+            prefix=self.prefix,
+            dead_letters=self.topics.dead_letters,
+            fields=LABELS,
+            limit=limit,
+        )
         try:
-            next(at_end for at_end in forwarder.rounds() if at_end)
+            next(at_end for at_end in forwarder.forward_batches() if at_end)
         finally:
             forwarder.close()
         return forwarder.forwarded
@@ -130,7 +156,7 @@ def test_killed_before_its_commit_it_repeats_ids_and_loses_none(warehouse: Wareh
     code, told = warehouse.forward()
 
     assert code == 0
-    assert json.loads(told)["refused"] <= 10
+    assert json.loads(told)["rejected"] <= 10
     assert warehouse.committed() == len(values)
     ids = warehouse.ids()
     assert set(ids) == {f"r{i}" for i in range(3_000) if not 1_000 <= i < 1_010}
@@ -138,7 +164,7 @@ def test_killed_before_its_commit_it_repeats_ids_and_loses_none(warehouse: Wareh
     assert warehouse.letters() == {
         f"{warehouse.source}:{i % 2}:{i // 2}" for i in range(1_000, 1_010)
     }
-    assert json.loads(warehouse.forward()[1]) == {"events": 0, "refused": 0}
+    assert json.loads(warehouse.forward()[1]) == {"events": 0, "rejected": 0}
 
 
 def test_a_source_gone_wrong_is_not_drained_into_the_dead_letters(warehouse: Warehouse) -> None:
@@ -157,7 +183,7 @@ def test_no_letter_is_written_of_what_the_limit_stops(warehouse: Warehouse) -> N
     warehouse.write([label("a"), b"{", label("b")])
 
     for _ in range(2):
-        with pytest.raises(TooManyRefused):
+        with pytest.raises(TooManyRejectedError):
             warehouse.forward_here(DeadLetterLimit(max_consecutive=1))
     assert warehouse.dead_letters() == []
 
@@ -171,7 +197,7 @@ def test_two_forwarders_of_a_source_each_read_all_of_it(warehouse: Warehouse) ->
 
     for model in ("churn", "fraud"):
         code, told = warehouse.forward(model=model)
-        assert (code, json.loads(told)) == (0, {"events": 2, "refused": 0})
+        assert (code, json.loads(told)) == (0, {"events": 2, "rejected": 0})
 
 
 def test_what_is_larger_than_any_log_takes_is_a_dead_letter(warehouse: Warehouse) -> None:
@@ -210,7 +236,7 @@ def test_what_is_refused_for_anything_but_its_size_ends_the_forwarder(kafka_brok
     warehouse = Warehouse(kafka_broker, late)
     warehouse.write([label("a"), label("b")])
 
-    with pytest.raises(Undelivered, match="validate record"):
+    with pytest.raises(DeliveryError, match="validate record"):
         warehouse.forward_here()
     assert warehouse.committed() == 0
     assert warehouse.dead_letters() == []
@@ -219,28 +245,55 @@ def test_what_is_refused_for_anything_but_its_size_ends_the_forwarder(kafka_brok
 def test_events_without_a_prediction_are_forwarded_and_a_wrong_field_is_named(
     warehouse: Warehouse,
 ) -> None:
-    warehouse.write([
-        b'{"request": "a", "age": 3, "out": {"score": 0.5}}',
-        b'{"request": "b", "age": 3}', b'{"request": "c", "age": 3, "out": null}',
-        b'{"request": "d", "age": 3, "out": {}}',
-    ])  # fmt: skip
+    warehouse.write(
+        [
+            b'{"request": "a", "age": 3, "out": {"score": 0.5}}',
+            b'{"request": "b", "age": 3}',
+            b'{"request": "c", "age": 3, "out": null}',
+            b'{"request": "d", "age": 3, "out": {}}',
+        ]
+    )
 
     def forward(field: str, group: str) -> tuple[int, str]:
         done = subprocess.run(
             [
-                sys.executable, "-m", "driftline", "forward", warehouse.source, "--as", "event",
-                "--model", "churn", "--version", "1", "--id-field", "request", "--once",
-                "--prediction-field", field, "--group", group, "--features", "age",
-                "--bootstrap-servers", warehouse.broker, "--prefix", warehouse.prefix,
+                sys.executable,
+                "-m",
+                "driftline",
+                "forward",
+                warehouse.source,
+                "--as",
+                "event",
+                "--model",
+                "churn",
+                "--version",
+                "1",
+                "--id-field",
+                "request",
+                "--once",
+                "--prediction-field",
+                field,
+                "--group",
+                group,
+                "--features",
+                "age",
+                "--bootstrap-servers",
+                warehouse.broker,
+                "--prefix",
+                warehouse.prefix,
             ],
-            capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
         return done.returncode, done.stderr
 
     code, said = forward("/out/score", "right")
     assert (code, said.splitlines()[-1]) == (
-        0, "4 events forwarded, 2 of them without a prediction, 0 records rejected"
-    )  # fmt: skip
+        0,
+        "4 events forwarded, 2 of them without a prediction, 0 records rejected",
+    )
     found = read_topic(warehouse.broker, warehouse.topics.events)
     events = {event["id"]: event for event in (json.loads(m.value() or b"") for m in found)}
     predictions = {name: event.get("prediction", "none") for name, event in events.items()}

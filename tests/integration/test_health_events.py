@@ -11,19 +11,19 @@ import msgspec
 import pytest
 from confluent_kafka import Consumer
 
-from driftline.commands.handling import read_alerts
-from driftline.reading import TopicReader
-from driftline.topic_registry import create_topics, load_registry
+from driftline.cli.alert_actions import read_alerts
+from driftline.topics.topic_reader import TopicReader
+from driftline.topics.topic_registry import create_topics, load_registry
 from stream_monitor.contracts import HEALTH_CE_TYPE, HealthEvent
-from stream_monitor.presence import monitor_group
-from stream_monitor.runtime.health import HealthWatch
-from stream_monitor.runtime.partitions import Partitions
+from stream_monitor.metrics import Metrics
+from stream_monitor.runtime.health_reporter import HealthReporter
+from stream_monitor.runtime.partitions import OwnedPartitions
 from stream_monitor.runtime.publisher import Publisher
 from stream_monitor.settings import KafkaSettings, Settings, TopicSettings
 from stream_monitor.state.memory_store import InMemoryStateStore
 from stream_monitor.state.redis_store import partition_key
-from stream_monitor.web.metrics import Metrics
-from trainer.runtime.monitor_watch import EMPTY_S, MonitorWatch
+from stream_monitor.trainer_heartbeat import monitor_group
+from trainer.service.monitor_watch import EMPTY_GROUP_S, MonitorWatch
 
 pytestmark = pytest.mark.kafka
 
@@ -49,11 +49,11 @@ def test_a_group_without_a_member_has_no_worker(settings: Settings) -> None:
     while not member.assignment() and time.monotonic() < until:
         member.poll(0.2)
 
-    assert watch.look(0.0, 100) == []
-    assert watch.look(EMPTY_S + 1, 200) == []  # the member lives
+    assert watch.check(0.0, 100) == []
+    assert watch.check(EMPTY_GROUP_S + 1, 200) == []  # the member lives
     member.close()
-    assert watch.look(EMPTY_S + 2, 300) == []
-    [letter] = watch.look(2 * EMPTY_S + 3, 400)
+    assert watch.check(EMPTY_GROUP_S + 2, 300) == []
+    [letter] = watch.check(2 * EMPTY_GROUP_S + 3, 400)
     assert letter.kind == HEALTH_CE_TYPE
 
 
@@ -67,19 +67,25 @@ def test_a_problem_is_one_event_on_the_alerts_topic_which_readers_of_alerts_skip
 
     async def run() -> None:
         publisher = Publisher(client)
-        watch = HealthWatch(
-            Partitions(), publisher, store, Metrics(), topic=topics.events, alerts=topics.alerts,
-            prefix=topics.prefix, client=client,
-        )  # fmt: skip
+        watch = HealthReporter(
+            OwnedPartitions(),
+            publisher,
+            store,
+            Metrics(),
+            topic=topics.events,
+            alerts=topics.alerts,
+            prefix=topics.prefix,
+            client=client,
+        )
         monkeypatch.setattr(watch._health, "speaks", lambda *_: True)
-        await watch.look()
-        await watch.look()
+        await watch.check()
+        await watch.check()
         await publisher.close()
 
     asyncio.run(run())
     found: list[Any] = []
     with TopicReader(client, topics.alerts) as reader:
-        found += reader.until(lambda: False, quiet_s=2.0)
+        found += reader.until(lambda: False, idle_timeout_s=2.0)
     event = msgspec.json.decode(found[0].value, type=HealthEvent)
 
     assert (len(found), found[0].kind, event.kind) == (1, HEALTH_CE_TYPE, "partition_stopped")

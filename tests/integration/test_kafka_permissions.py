@@ -15,17 +15,19 @@ import pytest
 from driftline.serving import ChampionModel
 from producer.events import Event
 from producer.logger import InferenceLogger
-from tests.integration.monitor_stage import MODELS, Stage, log_of, until
+from tests.integration.monitor_harness import MODELS, MonitorHarness, log_of, until
 from tests.integration.permitted_kafka import Permission, PermittedKafka, permitted_kafka
-from tests.integration.trainer_stage import MODEL, N_AFTER, N_BEFORE
-from tests.integration.trainer_stage import Stage as TrainerStage
+from tests.integration.trainer_harness import MODEL, N_AFTER, N_BEFORE, TrainerHarness
 
 pytestmark = pytest.mark.kafka
 
 SUFFIX: Final = {
-    "events": "events.v1", "alerts": "alerts.v1", "dead-letters": "dead-letters.v1",
-    "retrain": "retrain.v1", "models": "models.v1",
-}  # fmt: skip
+    "events": "events.v1",
+    "alerts": "alerts.v1",
+    "dead-letters": "dead-letters.v1",
+    "retrain": "retrain.v1",
+    "models": "models.v1",
+}
 OPERATION: Final = {"R": "Read", "W": "Write", "D": "Describe"}
 ROLES: Final = {
     "scorer": {"events": "WD"},
@@ -50,21 +52,26 @@ def kafka(kafka_from_jars: None) -> Iterator[PermittedKafka]:  # noqa: ARG001 - 
 
 
 @pytest.fixture
-def stage(kafka: PermittedKafka, redis_url: str) -> Iterator[Stage]:
-    made = Stage(kafka.open_at, redis_url)
+def harness(kafka: PermittedKafka, redis_url: str) -> Iterator[MonitorHarness]:
+    made = MonitorHarness(kafka.open_at, redis_url)
     yield made
     made.close()
 
 
 def granted(kafka: PermittedKafka, role: str, prefix: str) -> None:
     """Grant what the table says, for topics of this prefix."""
-    kafka.grant(role, [
-        Permission(OPERATION[letter], f"{prefix}.{SUFFIX[topic]}")
-        for topic, letters in ROLES[role].items() for letter in letters
-    ] + [
-        Permission(operation, f"{prefix}.{group}", group=True)
-        for group, operation in GROUPS.get(role, {}).items()
-    ])  # fmt: skip
+    kafka.grant(
+        role,
+        [
+            Permission(OPERATION[letter], f"{prefix}.{SUFFIX[topic]}")
+            for topic, letters in ROLES[role].items()
+            for letter in letters
+        ]
+        + [
+            Permission(operation, f"{prefix}.{group}", group=True)
+            for group, operation in GROUPS.get(role, {}).items()
+        ],
+    )
 
 
 def environment(kafka: PermittedKafka, role: str, stage_prefix: str) -> dict[str, str]:
@@ -78,29 +85,37 @@ def environment(kafka: PermittedKafka, role: str, stage_prefix: str) -> dict[str
 def command(settings: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "driftline", *arguments],
-        env={**os.environ, **settings}, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 def test_a_monitor_a_logger_and_a_reader_need_no_more_than_the_table(
-    kafka: PermittedKafka, stage: Stage
+    kafka: PermittedKafka, harness: MonitorHarness
 ) -> None:
     for role in ("scorer", "monitor", "reader"):
-        granted(kafka, role, stage.prefix)
+        granted(kafka, role, harness.prefix)
     log: list[Event | bytes] = list(log_of(MODELS[0], 1, 300))
-    monitor = stage.start(**environment(kafka, "monitor", stage.prefix))
-    stage.produce(MODELS[0], log)
+    monitor = harness.start(**environment(kafka, "monitor", harness.prefix))
+    harness.produce(MODELS[0], log)
     with InferenceLogger(
-        kafka.address, model="m", version="1", topic_prefix=stage.prefix,
+        kafka.address,
+        model="m",
+        version="1",
+        topic_prefix=harness.prefix,
         librdkafka=kafka.login("scorer"),
-    ) as logger:  # fmt: skip
+    ) as logger:
         for number in range(10):
             logger.log(features={"x": number}, prediction=0.5)
     assert logger.counters().delivered == 10
-    until(lambda: stage.drained(len(log) + 10), "all is read and the outbox is out")
+    until(lambda: harness.drained(len(log) + 10), "all is read and the outbox is out")
     reads = {
-        **environment(kafka, "reader", stage.prefix), "DRIFTLINE_REDIS__URL": stage.redis_url,
-    }  # fmt: skip
+        **environment(kafka, "reader", harness.prefix),
+        "DRIFTLINE_REDIS__URL": harness.redis_url,
+    }
     for asked in ("status", "doctor", "alerts list", "audit m", "coverage", "dead-letters show"):
         said = command(reads, *asked.split())
         assert "permission" not in said.stdout + said.stderr, said.stdout + said.stderr
@@ -112,22 +127,25 @@ def test_a_monitor_a_logger_and_a_reader_need_no_more_than_the_table(
 def test_a_trainer_retrains_and_a_server_swaps_with_the_permissions_of_the_table(
     kafka: PermittedKafka, tmp_path: Path
 ) -> None:
-    stage = TrainerStage(kafka.open_at, tmp_path / "home")
+    harness = TrainerHarness(kafka.open_at, tmp_path / "data_dir")
     for role in ("server", "trainer"):
-        granted(kafka, role, stage.prefix)
+        granted(kafka, role, harness.prefix)
     try:
         with ChampionModel(
-            MODEL, bootstrap_servers=kafka.address, registry=stage.home / "registry",
-            topic_prefix=stage.prefix, librdkafka=kafka.login("server"),
-        ) as model:  # fmt: skip
+            MODEL,
+            bootstrap_servers=kafka.address,
+            registry=harness.data_dir / "registry",
+            topic_prefix=harness.prefix,
+            librdkafka=kafka.login("server"),
+        ) as model:
             assert model.wait(timeout_s=60).version == "1"
-            stage.publish(N_BEFORE, turned=False)
-            stage.publish(N_AFTER, turned=True)
-            stage.alert(1, partition=next(iter(stage.updates()))[0])
-            stage.start(**environment(kafka, "trainer", stage.prefix))  # type: ignore[arg-type]
+            harness.publish(N_BEFORE, turned=False)
+            harness.publish(N_AFTER, turned=True)
+            harness.alert(1, partition=next(iter(harness.updates()))[0])
+            harness.start(**environment(kafka, "trainer", harness.prefix))  # type: ignore[arg-type]
             until(lambda: model.current().version == "2", "the challenger serves")
     finally:
-        stage.close()
+        harness.close()
 
 
 @pytest.mark.parametrize(
@@ -146,20 +164,24 @@ def test_a_trainer_retrains_and_a_server_swaps_with_the_permissions_of_the_table
     ],
 )
 def test_a_missing_permission_is_named(
-    kafka: PermittedKafka, stage: Stage, role: str, operation: str, topic: str,
+    kafka: PermittedKafka,
+    harness: MonitorHarness,
+    role: str,
+    operation: str,
+    topic: str,
     arguments: tuple[str, ...],
-) -> None:  # fmt: skip
-    granted(kafka, role, stage.prefix)
-    name = f"{stage.prefix}.{SUFFIX[topic]}"
-    prefix = stage.prefix
+) -> None:
+    granted(kafka, role, harness.prefix)
+    name = f"{harness.prefix}.{SUFFIX[topic]}"
+    prefix = harness.prefix
     if operation == "Create":
-        prefix = f"{stage.prefix}-new"
+        prefix = f"{harness.prefix}-new"
         name = f"{prefix}.{SUFFIX[topic]}"
     kafka.deny(role, [Permission(operation, name)])
     if operation == "Describe":  # who may read or write may describe
         kafka.deny(role, [Permission(other, name) for other in ("Read", "Write")])
     said = command(
-        {**environment(kafka, role, prefix), "DRIFTLINE_REDIS__URL": stage.redis_url}, *arguments
+        {**environment(kafka, role, prefix), "DRIFTLINE_REDIS__URL": harness.redis_url}, *arguments
     )
 
     words = said.stdout + said.stderr
@@ -169,12 +191,17 @@ def test_a_missing_permission_is_named(
     assert "Traceback" not in words
 
 
-def test_a_monitor_without_its_group_says_so(kafka: PermittedKafka, stage: Stage) -> None:
-    granted(kafka, "monitor", stage.prefix)
-    group = f"{stage.prefix}.monitor"
+def test_a_monitor_without_its_group_says_so(
+    kafka: PermittedKafka, harness: MonitorHarness
+) -> None:
+    granted(kafka, "monitor", harness.prefix)
+    group = f"{harness.prefix}.monitor"
     kafka.deny("monitor", [Permission("Read", group, group=True)])
     said = command(
-        {**environment(kafka, "monitor", stage.prefix), "DRIFTLINE_REDIS__URL": stage.redis_url},
+        {
+            **environment(kafka, "monitor", harness.prefix),
+            "DRIFTLINE_REDIS__URL": harness.redis_url,
+        },
         "monitor",
     )
     assert said.returncode == 4, said.stderr
@@ -183,13 +210,16 @@ def test_a_monitor_without_its_group_says_so(kafka: PermittedKafka, stage: Stage
 
 
 def test_events_that_may_not_be_written_are_counted_and_named(
-    kafka: PermittedKafka, stage: Stage, caplog: pytest.LogCaptureFixture
+    kafka: PermittedKafka, harness: MonitorHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
-    kafka.grant("scorer", [Permission("Describe", stage.topics.events)])
+    kafka.grant("scorer", [Permission("Describe", harness.topics.events)])
     with InferenceLogger(
-        kafka.address, model="m", version="1", topic_prefix=stage.prefix,
+        kafka.address,
+        model="m",
+        version="1",
+        topic_prefix=harness.prefix,
         librdkafka=kafka.login("scorer"),
-    ) as logger:  # fmt: skip
+    ) as logger:
         logger.log(features={"x": 1}, prediction=0.5)
     assert logger.counters().dropped == {"topic_authorization_failed": 1}
-    assert f"no permission Write on topic {stage.topics.events}" in caplog.text
+    assert f"no permission Write on topic {harness.topics.events}" in caplog.text

@@ -13,10 +13,11 @@ import skops.io
 from sklearn.linear_model import LogisticRegression
 from typer.testing import CliRunner, Result
 
-from driftline.cli import app
-from driftline.topic_registry import create_topics, load_registry
-from tests.integration.trainer_stage import HERE
-from trainer.jobs import Database, champion_of
+from driftline.cli.app import app
+from driftline.topics.topic_registry import create_topics, load_registry
+from tests.integration.trainer_harness import HERE
+from trainer.jobs.champions import champion_of
+from trainer.jobs.database import Database
 
 pytestmark = pytest.mark.kafka
 
@@ -30,8 +31,8 @@ class Shell:
         create_topics({"bootstrap.servers": broker}, load_registry(self._prefix))
 
     def run(self, *arguments: str) -> Result:
-        home = ["--home", str(self.folder / "home")]
-        return CliRunner().invoke(app, ["models", *arguments, *home, *self._place])
+        data_dir = ["--data-dir", str(self.folder / "data_dir")]
+        return CliRunner().invoke(app, ["models", *arguments, *data_dir, *self._place])
 
     def register(self, version: str, *options: str) -> Result:
         files = self.folder / f"{version}.skops", self.folder / f"{version}.json"
@@ -39,7 +40,7 @@ class Shell:
 
     @property
     def champion(self) -> str | None:
-        with closing(Database(self.folder / "home")) as database:
+        with closing(Database(self.folder / "data_dir")) as database:
             found = champion_of(database.rows, "churn")
         return None if found is None else found.version
 
@@ -58,10 +59,22 @@ def shell(kafka_broker: str, tmp_path: Path) -> Shell:
         frame.to_csv(tmp_path / f"{version}.csv", index=False)
         built = CliRunner().invoke(
             app,
-            ["profile", "build", str(tmp_path / f"{version}.csv"), "--model", "churn",
-             "--version", version, "--prediction", "score", "--label", "left",
-             "-o", str(tmp_path / f"{version}.json")],
-        )  # fmt: skip
+            [
+                "profile",
+                "build",
+                str(tmp_path / f"{version}.csv"),
+                "--model",
+                "churn",
+                "--version",
+                version,
+                "--prediction",
+                "score",
+                "--label",
+                "left",
+                "-o",
+                str(tmp_path / f"{version}.json"),
+            ],
+        )
         assert built.exit_code == 0, built.output
     return Shell(kafka_broker, tmp_path)
 
@@ -94,8 +107,9 @@ def test_what_is_no_artifact_no_profile_or_no_factory_is_named_with_a_fix(
     no_module = shell.register("1", "--factory", "nowhere:build")
     no_function = shell.register("1", "--factory", "small_factories:logistics")
 
-    assert [each.exit_code for each in (no_artifact, no_profile, no_file, no_module, no_function)] \
-        == [2] * 5  # fmt: skip
+    assert [
+        each.exit_code for each in (no_artifact, no_profile, no_file, no_module, no_function)
+    ] == [2] * 5
     assert "skops.io.dump" in no_artifact.output
     assert "driftline profile build" in no_profile.output
     assert "nothing.skops" in no_file.output

@@ -8,7 +8,13 @@ import signal
 import pytest
 
 from producer.events import Event
-from tests.integration.monitor_stage import MODELS, Stage, assert_undisturbed, log_of, until
+from tests.integration.monitor_harness import (
+    MODELS,
+    MonitorHarness,
+    assert_undisturbed,
+    log_of,
+    until,
+)
 
 pytestmark = pytest.mark.kafka
 
@@ -16,12 +22,14 @@ KILLS = 4
 SEED = 11
 
 
-def stop(stage: Stage) -> None:
-    stage.monitors[-1].send_signal(signal.SIGTERM)
-    assert stage.monitors[-1].wait(60) == 0
+def stop(harness: MonitorHarness) -> None:
+    harness.monitors[-1].send_signal(signal.SIGTERM)
+    assert harness.monitors[-1].wait(60) == 0
 
 
-def test_killed_wiped_and_rebuilt_it_ends_as_if_nothing_had_happened(stage: Stage) -> None:
+def test_killed_wiped_and_rebuilt_it_ends_as_if_nothing_had_happened(
+    harness: MonitorHarness,
+) -> None:
     """Killed at random moments of a log that grows; then Redis is wiped, twice."""
     rng = random.Random(SEED)  # noqa: S311
     logs: dict[str, list[Event | bytes]] = {
@@ -29,32 +37,32 @@ def test_killed_wiped_and_rebuilt_it_ends_as_if_nothing_had_happened(stage: Stag
     }
     n_written = 0
     for part in range(KILLS + 1):
-        monitor = stage.start()
+        monitor = harness.start()
         before = n_written
         for model, log in logs.items():
             share = log[part * len(log) // (KILLS + 1) : (part + 1) * len(log) // (KILLS + 1)]
-            stage.produce(model, share)
+            harness.produce(model, share)
             n_written += len(share)
         if part < KILLS:
             target = before + rng.randrange(1, n_written - before)
-            until(lambda target=target: stage.position() >= target, f"{target} records")  # type: ignore[misc]
+            until(lambda target=target: harness.position() >= target, f"{target} records")  # type: ignore[misc]
             monitor.kill()
             monitor.wait()
-    until(lambda: stage.drained(n_written), "all is read and the outbox is out")
-    stop(stage)
-    assert_undisturbed(stage)
-    first = stage.found()
+    until(lambda: harness.drained(n_written), "all is read and the outbox is out")
+    stop(harness)
+    assert_undisturbed(harness)
+    first = harness.found()
     assert len(first.alerts) >= 2 * len(MODELS)
     assert len(first.dead_letters) == sum(
         isinstance(value, bytes) for log in logs.values() for value in log
     )
     for _ in range(2):
-        stage.wipe()
-        stage.start()
-        until(lambda: stage.drained(n_written), "rebuilt from the log")
-        stop(stage)
-        rebuilt = stage.found()
+        harness.wipe()
+        harness.start()
+        until(lambda: harness.drained(n_written), "rebuilt from the log")
+        stop(harness)
+        rebuilt = harness.found()
         assert rebuilt.alerts == first.alerts
         assert rebuilt.dead_letters == first.dead_letters
         assert rebuilt.windows == first.windows
-        assert_undisturbed(stage)
+        assert_undisturbed(harness)

@@ -8,13 +8,18 @@ import uuid
 import pytest
 from confluent_kafka import Producer
 
-from driftline.commands.doctor import examine_transactions
-from driftline.commands.findings import HELD_MS
-from driftline.topic_registry import create_topics, load_registry
-from stream_monitor.runtime.transactions import HELD_S, Ends, OpenTransactions, ends_of
+from driftline.cli.doctor import examine_transactions
+from driftline.doctor.health_checks import OPEN_TRANSACTION_MS
+from driftline.topics.topic_registry import create_topics, load_registry
+from stream_monitor.metrics import Metrics
+from stream_monitor.runtime.open_transactions import (
+    OPEN_TRANSACTION_S,
+    OpenTransactionMonitor,
+    PartitionEnds,
+    partition_ends,
+)
 from stream_monitor.settings import KafkaSettings, Settings, TopicSettings
-from stream_monitor.web.metrics import Metrics
-from tests.integration.trainer_stage import until
+from tests.integration.trainer_harness import until
 
 pytestmark = pytest.mark.kafka
 N_BEHIND = 5
@@ -54,23 +59,25 @@ def test_a_worker_and_doctor_name_what_holds_a_partition(
     settings: Settings, left_open: Producer
 ) -> None:
     client, topic = settings.kafka.client(), settings.topics.events
-    watch = OpenTransactions(client, topic, Metrics())
-    found = ends_of(client, topic, [0, 1])
+    watch = OpenTransactionMonitor(client, topic, Metrics())
+    found = partition_ends(client, topic, [0, 1])
 
-    assert found == {0: Ends(0, N_BEHIND + 1), 1: Ends(0, 0)}
+    assert found == {0: PartitionEnds(0, N_BEHIND + 1), 1: PartitionEnds(0, 0)}
     watch.observe(found, 100.0)
     assert watch.reasons == {}  # transactions may last for seconds
-    watch.observe(found, 100.0 + HELD_S)
+    watch.observe(found, 100.0 + OPEN_TRANSACTION_S)
     assert list(watch.reasons) == [0]
     assert "6 records lie behind a transaction that is open since offset 0" in watch.reasons[0]
     assert examine_transactions(settings, now_ms=now_ms()) == []
-    (problem,) = examine_transactions(settings, now_ms=now_ms() + HELD_MS)
+    (problem,) = examine_transactions(settings, now_ms=now_ms() + OPEN_TRANSACTION_MS)
     assert (problem.check, problem.level) == ("partition 0", "problem")
     assert "6 records" in problem.found
     assert f"--topic {topic} --partition 0 --start-offset 0" in problem.fix
 
     left_open.abort_transaction()
-    until(lambda: not ends_of(client, topic, [0])[0].n_held)  # the broker writes its marker later
-    watch.observe(ends_of(client, topic, [0]), 200.0 + HELD_S)
+    until(
+        lambda: not partition_ends(client, topic, [0])[0].n_blocked
+    )  # the broker writes its marker later
+    watch.observe(partition_ends(client, topic, [0]), 200.0 + OPEN_TRANSACTION_S)
     assert watch.reasons == {}
-    assert examine_transactions(settings, now_ms=now_ms() + HELD_MS) == []
+    assert examine_transactions(settings, now_ms=now_ms() + OPEN_TRANSACTION_MS) == []

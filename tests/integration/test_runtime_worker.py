@@ -22,7 +22,7 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from producer.events import CE_TYPE_OF, Tick
-from stream_monitor.state.envelope import open_
+from stream_monitor.state.codec import decode_state
 
 pytestmark = pytest.mark.kafka
 
@@ -32,7 +32,7 @@ HERE = Path(__file__).parent
 
 
 @dataclass
-class Stage:
+class CountingHarness:
     """One log, one store, and the workers on them."""
 
     broker: str
@@ -92,7 +92,7 @@ class Stage:
         for p in range(PARTITIONS):
             for name, blob in self.redis.hgetall(self.key(p)).items():
                 if name.startswith(b"s:"):
-                    total[name[2:].decode()] += open_("count", blob)
+                    total[name[2:].decode()] += decode_state("count", blob)
         return total
 
     def owners(self) -> set[bytes]:
@@ -149,10 +149,10 @@ class Stage:
 
 
 @pytest.fixture
-def stage(kafka_broker: str, redis_url: str) -> Iterator[Stage]:
-    stage = Stage(kafka_broker, redis_url)
-    yield stage
-    stage.close()
+def harness(kafka_broker: str, redis_url: str) -> Iterator[CountingHarness]:
+    harness = CountingHarness(kafka_broker, redis_url)
+    yield harness
+    harness.close()
 
 
 def ce_id(message: Message) -> str:
@@ -176,125 +176,135 @@ def letters(first: int, last: int) -> list[bytes]:
     return [b"%c%d" % (97 + i % 23, i) for i in range(first, last)]
 
 
-def test_a_killed_worker_loses_nothing_and_a_wiped_store_is_rebuilt_the_same(stage: Stage) -> None:
-    doomed, other = stage.start(), stage.start()
-    eventually(lambda: len(stage.owners()) == 2, "both own partitions")
-    stage.produce(letters(0, 20_000))
-    eventually(lambda: sum(stage.next_offsets().values()) > 0, "a first commit")
+def test_a_killed_worker_loses_nothing_and_a_wiped_store_is_rebuilt_the_same(
+    harness: CountingHarness,
+) -> None:
+    doomed, other = harness.start(), harness.start()
+    eventually(lambda: len(harness.owners()) == 2, "both own partitions")
+    harness.produce(letters(0, 20_000))
+    eventually(lambda: sum(harness.next_offsets().values()) > 0, "a first commit")
     doomed.kill()
-    stage.produce(letters(20_000, 40_000))
-    heir = stage.start()
-    former = stage.owners()
-    eventually(lambda: bool(stage.owners() - former), "the heir owns partitions")
-    eventually(lambda: stage.counts().total() >= 40_000 and not stage.outbox(), "all counted")
+    harness.produce(letters(20_000, 40_000))
+    heir = harness.start()
+    former = harness.owners()
+    eventually(lambda: bool(harness.owners() - former), "the heir owns partitions")
+    eventually(lambda: harness.counts().total() >= 40_000 and not harness.outbox(), "all counted")
     stop(other)
     stop(heir)
-    counts, ids = stage.oracle()
+    counts, ids = harness.oracle()
     assert counts.total() == 40_000
     assert len(ids) == 40
-    assert stage.counts() == counts
-    assert stage.published() == ids
-    assert {stage.redis.get(f"window:{one}") for one in ids} == {b'{"n":1000}'}
+    assert harness.counts() == counts
+    assert harness.published() == ids
+    assert {harness.redis.get(f"window:{one}") for one in ids} == {b'{"n":1000}'}
 
     for partition in range(PARTITIONS):
-        stage.redis.delete(stage.key(partition))
-    rebuilder = stage.start()
-    eventually(lambda: stage.counts().total() >= 40_000 and not stage.outbox(), "rebuilt")
+        harness.redis.delete(harness.key(partition))
+    rebuilder = harness.start()
+    eventually(lambda: harness.counts().total() >= 40_000 and not harness.outbox(), "rebuilt")
     stop(rebuilder)
-    assert stage.counts() == counts
-    assert stage.published() == ids
+    assert harness.counts() == counts
+    assert harness.published() == ids
 
 
-def test_a_worker_that_was_frozen_and_comes_back_counts_nothing_twice(stage: Stage) -> None:
-    stage.produce(letters(0, 4_000))
-    zombie = stage.start()
-    eventually(lambda: stage.counts().total() == 4_000, "counted by the first")
-    heir = stage.start()
+def test_a_worker_that_was_frozen_and_comes_back_counts_nothing_twice(
+    harness: CountingHarness,
+) -> None:
+    harness.produce(letters(0, 4_000))
+    zombie = harness.start()
+    eventually(lambda: harness.counts().total() == 4_000, "counted by the first")
+    heir = harness.start()
     zombie.send_signal(signal.SIGSTOP)
-    stage.produce(letters(4_000, 8_000))
-    eventually(lambda: stage.counts().total() == 8_000, "counted by the second")
+    harness.produce(letters(4_000, 8_000))
+    eventually(lambda: harness.counts().total() == 8_000, "counted by the second")
     zombie.send_signal(signal.SIGCONT)
-    stage.produce(letters(8_000, 12_000))
-    eventually(lambda: stage.counts().total() >= 12_000 and not stage.outbox(), "all counted")
+    harness.produce(letters(8_000, 12_000))
+    eventually(lambda: harness.counts().total() >= 12_000 and not harness.outbox(), "all counted")
     stop(zombie)
     stop(heir)
-    counts, ids = stage.oracle()
-    assert stage.counts() == counts
-    assert stage.published() == ids
+    counts, ids = harness.oracle()
+    assert harness.counts() == counts
+    assert harness.published() == ids
 
 
-def test_refused_records_are_dead_letters_before_the_offset_passes_them(stage: Stage) -> None:
-    stage.produce([b"bad" if i % 50 == 0 else b"good" for i in range(2_000)])
-    worker = stage.start()
-    eventually(lambda: stage.counts().total() == 2_000, "all counted")
+def test_refused_records_are_dead_letters_before_the_offset_passes_them(
+    harness: CountingHarness,
+) -> None:
+    harness.produce([b"bad" if i % 50 == 0 else b"good" for i in range(2_000)])
+    worker = harness.start()
+    eventually(lambda: harness.counts().total() == 2_000, "all counted")
     stop(worker)
     bad = {
-        f"{stage.events}:{m.partition()}:{m.offset()}"
-        for m in stage.read(stage.events)
+        f"{harness.events}:{m.partition()}:{m.offset()}"
+        for m in harness.read(harness.events)
         if m.value() == b"bad"
     }
-    dead = stage.read(stage.dead)
+    dead = harness.read(harness.dead)
     assert {ce_id(message) for message in dead} == bad
     assert all(msgspec.json.decode(m.value() or b"")["reason"] == "bad" for m in dead)
 
 
-def test_a_record_the_core_cannot_bear_ends_the_worker_and_is_not_passed(stage: Stage) -> None:
-    stage.produce([b"a"] * 10 * PARTITIONS)
-    worker = stage.start()
-    eventually(lambda: stage.counts().total() == 10 * PARTITIONS, "the good ones counted")
-    stage.produce([b"explode"])
+def test_a_record_the_core_cannot_bear_ends_the_worker_and_is_not_passed(
+    harness: CountingHarness,
+) -> None:
+    harness.produce([b"a"] * 10 * PARTITIONS)
+    worker = harness.start()
+    eventually(lambda: harness.counts().total() == 10 * PARTITIONS, "the good ones counted")
+    harness.produce([b"explode"])
     assert worker.wait(60) == 1
     before = [
         m.offset()
-        for m in stage.read(stage.events)
+        for m in harness.read(harness.events)
         if m.partition() == 0 and m.value() == b"explode"
     ]
-    assert stage.next_offsets()[0] <= before[0]  # type: ignore[operator]
+    assert harness.next_offsets()[0] <= before[0]  # type: ignore[operator]
 
 
-def test_transaction_markers_and_aborted_records_leave_no_gap(stage: Stage) -> None:
-    producer = Producer({"bootstrap.servers": stage.broker, "transactional.id": stage.prefix})
+def test_transaction_markers_and_aborted_records_leave_no_gap(harness: CountingHarness) -> None:
+    producer = Producer({"bootstrap.servers": harness.broker, "transactional.id": harness.prefix})
     producer.init_transactions(20)
     for commit in (True, False, True, True, False):
         producer.begin_transaction()
         for partition, _ in itertools.product(range(PARTITIONS), range(5)):
-            producer.produce(stage.events, b"t" if commit else b"x", partition=partition)
+            producer.produce(harness.events, b"t" if commit else b"x", partition=partition)
         producer.flush(20)  # else an abort takes back what was never sent
         producer.commit_transaction(20) if commit else producer.abort_transaction(20)
-    worker = stage.start(DRIFTLINE_KAFKA__TICK_AFTER_S="600")
+    worker = harness.start(DRIFTLINE_KAFKA__TICK_AFTER_S="600")
     ends = dict.fromkeys(range(PARTITIONS), 5 * 6)  # five records and a marker, five times
-    eventually(lambda: stage.next_offsets() == ends, "read past the last marker")
+    eventually(lambda: harness.next_offsets() == ends, "read past the last marker")
     stop(worker)
-    assert stage.counts() == Counter({"t": 3 * 5 * PARTITIONS})
+    assert harness.counts() == Counter({"t": 3 * 5 * PARTITIONS})
 
 
-def test_deleted_records_are_skipped_and_state_beyond_the_log_is_set_aside(stage: Stage) -> None:
-    stage.produce(letters(0, 400))
-    worker = stage.start(DRIFTLINE_KAFKA__TICK_AFTER_S="600")
-    eventually(lambda: stage.counts().total() == 400, "counted")
+def test_deleted_records_are_skipped_and_state_beyond_the_log_is_set_aside(
+    harness: CountingHarness,
+) -> None:
+    harness.produce(letters(0, 400))
+    worker = harness.start(DRIFTLINE_KAFKA__TICK_AFTER_S="600")
+    eventually(lambda: harness.counts().total() == 400, "counted")
     stop(worker)
-    stage.produce(letters(400, 800))
-    for deleted in stage.admin.delete_records([TopicPartition(stage.events, 0, 150)]).values():
+    harness.produce(letters(400, 800))
+    for deleted in harness.admin.delete_records([TopicPartition(harness.events, 0, 150)]).values():
         deleted.result(20)
-    stage.redis.hset(stage.key(1), "_next", 5_000)
-    worker = stage.start(DRIFTLINE_KAFKA__TICK_AFTER_S="600")
+    harness.redis.hset(harness.key(1), "_next", 5_000)
+    worker = harness.start(DRIFTLINE_KAFKA__TICK_AFTER_S="600")
     ends = dict.fromkeys(range(PARTITIONS), 200)
-    eventually(lambda: stage.next_offsets() == ends, "at the end again")
+    eventually(lambda: harness.next_offsets() == ends, "at the end again")
     stop(worker)
-    assert stage.counts().total() == 750  # 50 of partition 0 were deleted unread
-    aside = list(stage.redis.scan_iter(f"{stage.key(1).replace('{', '[{]')}:quarantine:*"))
+    assert harness.counts().total() == 750  # 50 of partition 0 were deleted unread
+    aside = list(harness.redis.scan_iter(f"{harness.key(1).replace('{', '[{]')}:quarantine:*"))
     assert len(aside) == 1
 
 
-def test_an_idle_partition_gets_ticks_from_its_owner(stage: Stage) -> None:
-    worker = stage.start(DRIFTLINE_KAFKA__TICK_AFTER_S="0.2")
-    eventually(lambda: len(stage.next_offsets()) == PARTITIONS, "ticks counted in")
+def test_an_idle_partition_gets_ticks_from_its_owner(harness: CountingHarness) -> None:
+    worker = harness.start(DRIFTLINE_KAFKA__TICK_AFTER_S="0.2")
+    eventually(lambda: len(harness.next_offsets()) == PARTITIONS, "ticks counted in")
     stop(worker)
-    ticks = stage.read(stage.events)
+    ticks = harness.read(harness.events)
     assert {tick.partition() for tick in ticks} == set(range(PARTITIONS))
     assert {dict(t.headers() or [])["ce_type"] for t in ticks} == {CE_TYPE_OF[Tick].encode()}
 
 
-def test_missing_topics_are_named_before_anything_starts(stage: Stage) -> None:
-    worker = stage.start(DRIFTLINE_TOPICS__PREFIX=f"{stage.prefix}-never")
+def test_missing_topics_are_named_before_anything_starts(harness: CountingHarness) -> None:
+    worker = harness.start(DRIFTLINE_TOPICS__PREFIX=f"{harness.prefix}-never")
     assert worker.wait(60) == 4

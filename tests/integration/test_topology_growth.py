@@ -16,20 +16,20 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]
 from typer.testing import CliRunner
 
-from driftline import topic_registry
-from driftline.cli import app
-from driftline.commands.connection import load_settings
-from driftline.commands.status import read_monitors
-from driftline.stack.process import free_port
+from driftline.cli.app import app
+from driftline.cli.connection import load_settings
+from driftline.cli.status import read_monitors
+from driftline.stack.server_process import free_port
+from driftline.topics import topic_registry
 from producer.events import CE_TYPE_OF, InferenceEvent, ModelUpdate, Topology
 from producer.routing import partition_of
-from producer.writer import LogWriter
+from producer.writer import EventWriter
 from stream_monitor.contracts import DriftAlert
-from stream_monitor.monitor import PartitionMonitor
+from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.reference.fit import fit_profile
-from tests.integration.monitor_stage import CORE, Stage, until
-from tests.integration.topic_reading import read_topic
-from trainer.promotion.announce import announce
+from tests.integration.monitor_harness import CORE, MonitorHarness, until
+from tests.integration.read_topic import read_topic
+from trainer.service.announce import announce
 
 pytestmark = pytest.mark.kafka
 
@@ -39,17 +39,17 @@ OWNED_S = 15.0
 
 
 @pytest.fixture
-def small(kafka_broker: str, redis_url: str) -> Iterator[Stage]:
-    stage = Stage(kafka_broker, redis_url, log_partitions=2)
-    yield stage
-    stage.close()
+def small(kafka_broker: str, redis_url: str) -> Iterator[MonitorHarness]:
+    harness = MonitorHarness(kafka_broker, redis_url, event_partitions=2)
+    yield harness
+    harness.close()
 
 
 class Server:
     """A model server that writes under the key of its model, wherever that belongs now."""
 
-    def __init__(self, stage: Stage, first: int = 0) -> None:
-        self._writer = LogWriter(stage.broker, topic_prefix=stage.prefix)
+    def __init__(self, harness: MonitorHarness, first: int = 0) -> None:
+        self._writer = EventWriter(harness.broker, topic_prefix=harness.prefix)
         self._rng = random.Random(3)  # noqa: S311
         self.written = first
 
@@ -68,15 +68,15 @@ class Server:
         self._writer.flush()
 
 
-def monitors(stage: Stage) -> dict[int, PartitionMonitor]:
-    settings = load_settings(bootstrap_servers=stage.broker, prefix=stage.prefix)
-    stage.partitions = topic_registry.existing_topics(stage.client)[stage.topics.events]
-    found = read_monitors(stage.redis, settings, list(range(stage.partitions)))
+def monitors(harness: MonitorHarness) -> dict[int, PartitionMonitor]:
+    settings = load_settings(bootstrap_servers=harness.broker, prefix=harness.prefix)
+    harness.partitions = topic_registry.existing_topics(harness.client)[harness.topics.events]
+    found = read_monitors(harness.redis, settings, list(range(harness.partitions)))
     return {monitor.partition: monitor for monitor in found}
 
 
-def alerts(stage: Stage) -> list[DriftAlert]:
-    records = read_topic(stage.broker, stage.topics.alerts)
+def alerts(harness: MonitorHarness) -> list[DriftAlert]:
+    records = read_topic(harness.broker, harness.topics.alerts)
     found = [msgspec.json.decode(record.value() or b"", type=DriftAlert) for record in records]
     return [alert for alert in found if alert.kind != "coverage"]
 
@@ -97,48 +97,52 @@ def owns(port: int, n_partitions: int) -> bool:
     return bool(ready.get("ready")) and ready.get("assigned") == list(range(n_partitions))
 
 
-def knows(stage: Stage, n_partitions: int) -> bool:
+def knows(harness: MonitorHarness, n_partitions: int) -> bool:
     """Whether each partition has committed how many there are."""
-    told = [monitor.placement.latest for monitor in monitors(stage).values()]
+    told = [monitor.placement.latest for monitor in monitors(harness).values()]
     return len(told) == n_partitions and all(
         topology is not None and topology.partitions == n_partitions for topology in told
     )
 
 
-def kinds_by_partition(stage: Stage) -> dict[int, list[str]]:
+def kinds_by_partition(harness: MonitorHarness) -> dict[int, list[str]]:
     kinds: dict[int, list[str]] = {}
-    for record in read_topic(stage.broker, stage.topics.events):
+    for record in read_topic(harness.broker, harness.topics.events):
         named: Any = dict(record.headers() or [])
         kinds.setdefault(record.partition() or 0, []).append(named["ce_type"].decode())
     return kinds
 
 
 def test_drift_is_found_though_the_model_moves_meanwhile(
-    small: Stage, monkeypatch: pytest.MonkeyPatch
+    small: MonitorHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage, port = small, free_port()
+    harness, port = small, free_port()
     for name, value in CORE.items():
         monkeypatch.setenv(name, value)
     old, new = partition_of(MODEL, 2), partition_of(MODEL, 4)
     assert new >= 2
     rng = random.Random(1)  # noqa: S311
     profile = fit_profile(
-        MODEL, "1", {"amount": [rng.gauss(40, 10) for _ in range(2_000)]},
-        predictions=[0.3] * 2_000, task="binary", origin="training",
-    )  # fmt: skip
-    stage.start(DRIFTLINE_WEB__ENABLED="true", DRIFTLINE_WEB__PORT=str(port))
+        MODEL,
+        "1",
+        {"amount": [rng.gauss(40, 10) for _ in range(2_000)]},
+        predictions=[0.3] * 2_000,
+        task="binary",
+        origin="training",
+    )
+    harness.start(DRIFTLINE_WEB__ENABLED="true", DRIFTLINE_WEB__PORT=str(port))
     until(lambda: owns(port, 2), "both partitions are owned")
-    announce(stage.broker, profile, topic_prefix=stage.prefix)
-    before = Server(stage)
+    announce(harness.broker, profile, topic_prefix=harness.prefix)
+    before = Server(harness)
     before.write(300, mean=40)
-    until(lambda: stage.next(old) >= 301, "the first events are in")
-    until(lambda: knows(stage, 2), "how models are placed is in the log")
+    until(lambda: harness.next(old) >= 301, "the first events are in")
+    until(lambda: knows(harness, 2), "how models are placed is in the log")
 
-    client: dict[str, Any] = stage.client
+    client: dict[str, Any] = harness.client
     admin = AdminClient(client)
-    grown = admin.create_partitions([NewPartitions(stage.topics.events, 4)])
-    grown[stage.topics.events].result(20)
-    moved = Server(stage, first=before.written)
+    grown = admin.create_partitions([NewPartitions(harness.topics.events, 4)])
+    grown[harness.topics.events].result(20)
+    moved = Server(harness, first=before.written)
 
     def taken() -> bool:
         moved.write(1, mean=80)  # into the new partition, from its first moment on
@@ -148,49 +152,53 @@ def test_drift_is_found_though_the_model_moves_meanwhile(
 
     def found() -> bool:
         moved.write(20, mean=80)
-        return any(alert.phase == "started" for alert in alerts(stage))
+        return any(alert.phase == "started" for alert in alerts(harness))
 
     until(found, "the shift is found")
-    first = next(alert for alert in alerts(stage) if alert.phase == "started")
+    first = next(alert for alert in alerts(harness) if alert.phase == "started")
     assert (first.series, first.partition, first.reference) == ("feature/amount", new, "training")
-    until(lambda: knows(stage, 4), "all partitions know")
-    state = monitors(stage)
+    until(lambda: knows(harness, 4), "all partitions know")
+    state = monitors(harness)
     for monitor in state.values():
         topology = monitor.placement.latest
         assert topology is not None
         assert (topology.partitions, topology.before) == (4, (2, {}))
     assert state[new].models[MODEL].versions["1"].profile.origin == "training"
-    stage.monitors[-1].send_signal(signal.SIGTERM)
-    assert stage.monitors[-1].wait(60) == 0
+    harness.monitors[-1].send_signal(signal.SIGTERM)
+    assert harness.monitors[-1].wait(60) == 0
 
-    the_command_does_the_same(stage, admin)
+    the_command_does_the_same(harness, admin)
 
 
-def the_command_does_the_same(stage: Stage, admin: AdminClient) -> None:
+def the_command_does_the_same(harness: MonitorHarness, admin: AdminClient) -> None:
     """Nothing runs: partitions are added by hand, the doctor sees it, `topics grow` mends it."""
-    new, home = partition_of(MODEL, 4), partition_of(MODEL, 6)
+    new, data_dir = partition_of(MODEL, 4), partition_of(MODEL, 6)
     place = [
-        "--prefix", stage.prefix, "--bootstrap-servers", stage.broker,
-        "--redis-url", stage.redis_url,
-    ]  # fmt: skip
-    grown = admin.create_partitions([NewPartitions(stage.topics.events, 6)])
-    grown[stage.topics.events].result(20)
+        "--prefix",
+        harness.prefix,
+        "--bootstrap-servers",
+        harness.broker,
+        "--redis-url",
+        harness.redis_url,
+    ]
+    grown = admin.create_partitions([NewPartitions(harness.topics.events, 6)])
+    grown[harness.topics.events].result(20)
     seen = CliRunner().invoke(app, ["doctor", *place])
-    assert f"{MODEL}@1 is split: its events belong to partition {home} too" in seen.stdout
+    assert f"{MODEL}@1 is split: its events belong to partition {data_dir} too" in seen.stdout
     assert seen.exit_code == 1
     fewer = CliRunner().invoke(app, ["topics", "grow", "--partitions", "2", *place])
     assert fewer.exit_code == 2
     assert "Kafka takes none away" in fewer.stderr
     would = CliRunner().invoke(app, ["topics", "grow", "--dry-run", *place])
-    assert f"reference of {MODEL}@1 would be copied to partition {home}" in would.stdout
-    assert home not in kinds_by_partition(stage)
+    assert f"reference of {MODEL}@1 would be copied to partition {data_dir}" in would.stdout
+    assert data_dir not in kinds_by_partition(harness)
     said = CliRunner().invoke(app, ["topics", "grow", *place])
     assert said.exit_code == 0, said.output
-    assert f"{MODEL}: partition {new} → {home}" in said.stdout
-    assert f"reference of {MODEL}@1 copied to partition {home}" in said.stdout
-    kinds = kinds_by_partition(stage)
+    assert f"{MODEL}: partition {new} → {data_dir}" in said.stdout
+    assert f"reference of {MODEL}@1 copied to partition {data_dir}" in said.stdout
+    kinds = kinds_by_partition(harness)
     placed, reference = CE_TYPE_OF[Topology], CE_TYPE_OF[ModelUpdate]
-    assert kinds[home] == [reference, placed]
+    assert kinds[data_dir] == [reference, placed]
     assert [kinds[p][-1] for p in range(6)] == [placed] * 6
     sharded = CliRunner().invoke(app, ["topics", "grow", "--shards", f"{MODEL}=2", *place])
     assert sharded.exit_code == 0, sharded.output

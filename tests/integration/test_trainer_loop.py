@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from producer.routing import partition_of
-from tests.integration.trainer_stage import HERE, MODEL, N_AFTER, N_BEFORE, Stage, until
+from tests.integration.trainer_harness import HERE, MODEL, N_AFTER, N_BEFORE, TrainerHarness, until
 from trainer.contracts import RetrainEvent
 from trainer.registry.registry import Registry
 
@@ -19,153 +19,169 @@ pytestmark = pytest.mark.kafka
 
 
 @pytest.fixture
-def stage(kafka_broker: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stage]:
-    stage = Stage(kafka_broker, tmp_path / "home", shards=getattr(request, "param", 1))
-    yield stage
-    stage.close()
+def harness(
+    kafka_broker: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[TrainerHarness]:
+    harness = TrainerHarness(
+        kafka_broker, tmp_path / "data_dir", shards=getattr(request, "param", 1)
+    )
+    yield harness
+    harness.close()
 
 
-def partition_of_log(stage: Stage) -> int:
-    return next(iter(stage.updates()))[0]
+def partition_of_log(harness: TrainerHarness) -> int:
+    return next(iter(harness.updates()))[0]
 
 
-def drift(stage: Stage, *, twice: bool = False) -> None:
-    stage.publish(N_BEFORE, turned=False)
-    stage.publish(N_AFTER, turned=True, twice=twice)
+def drift(harness: TrainerHarness, *, twice: bool = False) -> None:
+    harness.publish(N_BEFORE, turned=False)
+    harness.publish(N_AFTER, turned=True, twice=twice)
 
 
-def told(stage: Stage, number: int, step: str) -> RetrainEvent:
-    until(lambda: step in stage.steps(number))
-    found = (e for e in stage.events() if e.caused_by == f"alert-{number}" and e.step == step)
+def told(harness: TrainerHarness, number: int, step: str) -> RetrainEvent:
+    until(lambda: step in harness.steps(number))
+    found = (e for e in harness.events() if e.caused_by == f"alert-{number}" and e.step == step)
     return next(found)
 
 
-def command(stage: Stage, *arguments: str) -> tuple[int, str, dict[str, object]]:
+def command(harness: TrainerHarness, *arguments: str) -> tuple[int, str, dict[str, object]]:
     done = subprocess.run(
         [
-            sys.executable, "-m", "driftline", *arguments, "--home", str(stage.home),
-            "--prefix", stage.prefix, "--bootstrap-servers", stage.broker,
+            sys.executable,
+            "-m",
+            "driftline",
+            *arguments,
+            "--data-dir",
+            str(harness.data_dir),
+            "--prefix",
+            harness.prefix,
+            "--bootstrap-servers",
+            harness.broker,
         ],
-        cwd=HERE, env=stage.environment(), capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=HERE,
+        env=harness.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return done.returncode, done.stderr, msgspec.json.decode(done.stdout) if done.stdout else {}
 
 
-def test_drift_leads_to_a_better_champion(stage: Stage) -> None:
-    drift(stage, twice=True)
-    stage.alert(1, partition=partition_of_log(stage))
-    stage.start()
+def test_drift_leads_to_a_better_champion(harness: TrainerHarness) -> None:
+    drift(harness, twice=True)
+    harness.alert(1, partition=partition_of_log(harness))
+    harness.start()
 
-    promoted = told(stage, 1, "promoted")
-    until(lambda: stage.versions()[MODEL].version == "2")
+    promoted = told(harness, 1, "promoted")
+    until(lambda: harness.versions()[MODEL].version == "2")
 
-    assert stage.steps(1) == ["requested", "started", "succeeded", "promoted"]
-    assert set(stage.versions()) == {MODEL, "m@1", "m@2"}
-    started = told(stage, 1, "started")
+    assert harness.steps(1) == ["requested", "started", "succeeded", "promoted"]
+    assert set(harness.versions()) == {MODEL, "m@1", "m@2"}
+    started = told(harness, 1, "started")
     assert started.numbers["rows"] == N_BEFORE + N_AFTER
     assert started.numbers["duplicates"] == 2 * N_AFTER
     assert (promoted.challenger, promoted.rule) == ("2", "better")
     assert promoted.numbers["champion_predictions"] == "served"
-    manifest = Registry(stage.home / "registry").manifest(MODEL, "2")
+    manifest = Registry(harness.data_dir / "registry").manifest(MODEL, "2")
     assert manifest.training["sha256"] == started.numbers["dataset_sha256"]
-    assert manifest.artifact_sha256 == stage.versions()[MODEL].artifact_sha256
+    assert manifest.artifact_sha256 == harness.versions()[MODEL].artifact_sha256
 
 
-def test_a_job_waits_for_labels_and_ends_when_the_drift_does(stage: Stage) -> None:
-    stage.publish(N_BEFORE, turned=False)
-    stage.publish(N_AFTER, turned=True, labels=False)
-    stage.alert(1, partition=partition_of_log(stage))
-    stage.start()
-    until(lambda: stage.steps(1) == ["requested"])
+def test_a_job_waits_for_labels_and_ends_when_the_drift_does(harness: TrainerHarness) -> None:
+    harness.publish(N_BEFORE, turned=False)
+    harness.publish(N_AFTER, turned=True, labels=False)
+    harness.alert(1, partition=partition_of_log(harness))
+    harness.start()
+    until(lambda: harness.steps(1) == ["requested"])
 
-    over = stage.alert(1, alert_id="over", phase="recovered", partition=partition_of_log(stage))
+    over = harness.alert(1, alert_id="over", phase="recovered", partition=partition_of_log(harness))
 
-    assert told(stage, 1, "refused").rule == "recovered"
-    assert told(stage, 1, "refused").time_ms == over.decided_ms
-    assert stage.versions()[MODEL].version == "1"
+    assert told(harness, 1, "declined").rule == "recovered"
+    assert told(harness, 1, "declined").time_ms == over.decided_ms
+    assert harness.versions()[MODEL].version == "1"
 
 
-def test_a_job_gives_up_when_labels_never_come(stage: Stage) -> None:
-    stage.publish(N_BEFORE, turned=False)
-    stage.alert(1, partition=partition_of_log(stage))
-    stage.publish(200, turned=True)
-    stage.start(DRIFTLINE_TRAINER__DECISION__GIVE_UP_AFTER_MS="100000")
+def test_a_job_gives_up_when_labels_never_come(harness: TrainerHarness) -> None:
+    harness.publish(N_BEFORE, turned=False)
+    harness.alert(1, partition=partition_of_log(harness))
+    harness.publish(200, turned=True)
+    harness.start(DRIFTLINE_TRAINER__POLICY__GIVE_UP_AFTER_MS="100000")
 
-    refused = told(stage, 1, "refused")
+    refused = told(harness, 1, "declined")
 
     assert refused.rule == "too_few_labels"
     assert refused.numbers == {"labelled": 200, "min_labelled_events": 1_500}
 
 
-def test_a_factory_that_fails_leaves_the_champion_and_its_reason(stage: Stage) -> None:
-    drift(stage)
-    stage.alert(1, partition=partition_of_log(stage))
-    stage.start(factory="small_factories:broken")
+def test_a_factory_that_fails_leaves_the_champion_and_its_reason(harness: TrainerHarness) -> None:
+    drift(harness)
+    harness.alert(1, partition=partition_of_log(harness))
+    harness.start(factory="small_factories:broken")
 
-    failed = told(stage, 1, "failed")
+    failed = told(harness, 1, "failed")
 
     assert failed.rule == "raised"
     assert "no such table: features" in failed.reason
-    assert stage.versions()[MODEL].version == "1"
+    assert harness.versions()[MODEL].version == "1"
 
 
-def test_a_challenger_that_is_no_better_is_rejected_and_kept(stage: Stage) -> None:
-    stage.publish(N_BEFORE + N_AFTER, turned=False)
-    stage.alert(1, partition=partition_of_log(stage))
-    stage.start()
+def test_a_challenger_that_is_no_better_is_rejected_and_kept(harness: TrainerHarness) -> None:
+    harness.publish(N_BEFORE + N_AFTER, turned=False)
+    harness.alert(1, partition=partition_of_log(harness))
+    harness.start()
 
-    rejected = told(stage, 1, "rejected")
-    stage.alert(2, partition=partition_of_log(stage))
+    rejected = told(harness, 1, "rejected")
+    harness.alert(2, partition=partition_of_log(harness))
 
     assert rejected.rule == "not_better"
-    assert told(stage, 2, "refused").rule == "cooldown"
-    assert stage.versions()[MODEL].version == "1"
-    assert Registry(stage.home / "registry").manifest(MODEL, "2").caused_by == "alert-1"
+    assert told(harness, 2, "declined").rule == "cooldown"
+    assert harness.versions()[MODEL].version == "1"
+    assert Registry(harness.data_dir / "registry").manifest(MODEL, "2").caused_by == "alert-1"
 
 
 @pytest.mark.parametrize("stage", [4], indirect=True)
-def test_a_hot_model_is_read_from_all_of_its_partitions(stage: Stage) -> None:
-    drift(stage)
-    partitions = {partition for partition, _ in stage.updates()}
+def test_a_hot_model_is_read_from_all_of_its_partitions(harness: TrainerHarness) -> None:
+    drift(harness)
+    partitions = {partition for partition, _ in harness.updates()}
     assert len(partitions) > 1
     assert partition_of(MODEL, 4) in partitions  # for servers that do not know its shards
-    stage.alert(1, partition=min(partitions), onset_offset=0)
-    stage.start()
+    harness.alert(1, partition=min(partitions), onset_offset=0)
+    harness.start()
 
-    until(lambda: "promoted" in stage.steps(1))
+    until(lambda: "promoted" in harness.steps(1))
 
-    assert told(stage, 1, "started").numbers["rows"] == N_BEFORE + N_AFTER
-    updates = stage.updates()
+    assert told(harness, 1, "started").numbers["rows"] == N_BEFORE + N_AFTER
+    updates = harness.updates()
     assert {partition for partition, _ in updates} == partitions
     assert len(updates) == 2 * len(partitions)
 
 
-def test_a_person_looks_retrains_and_goes_back_without_a_trainer(stage: Stage) -> None:
-    stage.publish(N_BEFORE, turned=False)
-    code, _, found = command(stage, "retrain", MODEL, "--dry-run", "--json")
+def test_a_person_looks_retrains_and_goes_back_without_a_trainer(harness: TrainerHarness) -> None:
+    harness.publish(N_BEFORE, turned=False)
+    code, _, found = command(harness, "retrain", MODEL, "--dry-run", "--json")
     assert (code, found["would_train"], found["labelled"]) == (0, False, N_BEFORE)
-    stage.publish(2 * N_AFTER, turned=True)
+    harness.publish(2 * N_AFTER, turned=True)
 
-    code, _, found = command(stage, "retrain", MODEL, "--now", "--json")
+    code, _, found = command(harness, "retrain", MODEL, "--now", "--json")
     assert (code, found["outcome"], found["challenger"]) == (0, "promoted", "2")
-    assert stage.versions()[MODEL].version == "2"
+    assert harness.versions()[MODEL].version == "2"
 
-    code, _, found = command(stage, "models", "rollback", MODEL, "--json")
+    code, _, found = command(harness, "models", "rollback", MODEL, "--json")
     assert (code, found["outcome"]) == (0, "rolled_back")
-    assert stage.versions()[MODEL].version == "1"
+    assert harness.versions()[MODEL].version == "1"
 
-    code, said, _ = command(stage, "models", "promote", MODEL, "7")
+    code, said, _ = command(harness, "models", "promote", MODEL, "7")
     assert code == 1
     assert "m@7 is not in the registry; stored versions: 1, 2" in said
 
 
-def test_a_trainer_that_runs_takes_a_persons_request(stage: Stage) -> None:
-    drift(stage)
-    stage.start()
-    until((stage.home / "trainer.lock").exists)
+def test_a_trainer_that_runs_takes_a_persons_request(harness: TrainerHarness) -> None:
+    drift(harness)
+    harness.start()
+    until((harness.data_dir / "trainer.lock").exists)
 
-    code, _, found = command(stage, "retrain", MODEL, "--now", "--json")
+    code, _, found = command(harness, "retrain", MODEL, "--now", "--json")
     assert (code, found["outcome"]) == (0, "promoted")
 
-    again = stage.start()
+    again = harness.start()
     assert again.wait(150) == 2

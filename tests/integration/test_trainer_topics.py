@@ -18,47 +18,51 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
-from driftline.topic_registry import create_topics, load_registry
-from stream_monitor.presence import Seen, last_seen
-from tests.unit.alert_factories import alert
+from driftline.topics.topic_registry import create_topics, load_registry
+from stream_monitor.trainer_heartbeat import LastHeartbeat, last_heartbeat
+from tests.builders import alert
 from tests.unit.test_trainer_jobs import job
-from trainer.jobs import Database, active_jobs, add_job, jobs_of
-from trainer.jobs.ledger import positions, set_positions
-from trainer.runtime.bench import Bench, bench_of
-from trainer.runtime.trainer import Trainer
-from trainer.runtime.web import PortInUse
+from trainer.jobs.database import Database
+from trainer.jobs.job_store import active_jobs, add_job, jobs_of, positions, set_positions
+from trainer.service.context import TrainerContext, context_from_settings
+from trainer.service.trainer import Trainer
+from trainer.service.web import PortInUse
 from trainer.settings import Settings
 
 pytestmark = pytest.mark.kafka
 
 
 @pytest.fixture
-def bench(kafka_broker: str, tmp_path: Path) -> Bench:
+def context(kafka_broker: str, tmp_path: Path) -> TrainerContext:
     prefix = f"t{uuid.uuid4().hex[:10]}"
     client = {"bootstrap.servers": kafka_broker}
     create_topics(client, load_registry(prefix))
     settings: dict[str, Any] = {
         "kafka": {"bootstrap_servers": kafka_broker},
         "topics": {"prefix": prefix},
-        "trainer": {"home": tmp_path / "home", "factories": {"m": "f:f"}, "web": {"port": 0}},
+        "trainer": {
+            "data_dir": tmp_path / "data_dir",
+            "factories": {"m": "f:f"},
+            "web": {"port": 0},
+        },
     }
-    return bench_of(Settings(**settings))
+    return context_from_settings(Settings(**settings))
 
 
-def make_anew(bench: Bench, topic: str) -> None:
+def make_anew(context: TrainerContext, topic: str) -> None:
     """Delete the topic and create it again, as somebody who empties a cluster does."""
-    client = bench.kafka.client()
+    client = context.kafka.client()
     admin = AdminClient(client)
     admin.delete_topics([topic])[topic].result()
     until(lambda: topic not in admin.list_topics().topics)
-    create_topics(client, load_registry(bench.prefix))
+    create_topics(client, load_registry(context.prefix))
 
 
-def publish(bench: Bench, n: int) -> None:
-    producer = Producer(bench.kafka.client())
+def publish(context: TrainerContext, n: int) -> None:
+    producer = Producer(context.kafka.client())
     for i in range(n):
         found = alert(alert_id=f"a{i}", kind="quality", severity="low", feature=None)
-        producer.produce(bench.topics.alerts, msgspec.json.encode(found), partition=0)
+        producer.produce(context.topics.alerts, msgspec.json.encode(found), partition=0)
     assert producer.flush(20) == 0
 
 
@@ -71,7 +75,7 @@ def until(holds: Callable[[], bool], within_s: float = 60.0) -> None:
 
 def turn_until(trainer: Trainer, holds: Callable[[], bool]) -> None:
     def turned() -> bool:
-        trainer.turn()
+        trainer.run_once()
         return holds()
 
     until(turned)
@@ -82,49 +86,49 @@ def n_received(trainer: Trainer) -> int:
     return int(sum(s.value for s in samples if s.name == "driftline_trainer_alerts_total"))
 
 
-def received(bench: Bench, n: int) -> int:
+def received(context: TrainerContext, n: int) -> int:
     """How many alerts a trainer receives until it has ``n``, and in three turns more."""
-    with Trainer(bench) as trainer:
+    with Trainer(context) as trainer:
         turn_until(trainer, lambda: n_received(trainer) >= n)
         for _ in range(3):
-            trainer.turn()
+            trainer.run_once()
         return n_received(trainer)
 
 
-def test_a_position_beyond_the_end_goes_on_at_the_first_record(bench: Bench) -> None:
+def test_a_position_beyond_the_end_goes_on_at_the_first_record(context: TrainerContext) -> None:
     """A restored home, or a topic of before topic ids were recorded."""
-    publish(bench, 5)
-    with closing(Database(bench.home)) as database, database.transaction() as rows:
-        set_positions(rows, bench.topics.alerts, {0: 1_000})
+    publish(context, 5)
+    with closing(Database(context.data_dir)) as database, database.transaction() as rows:
+        set_positions(rows, context.topics.alerts, {0: 1_000})
 
-    assert received(bench, 5) == 5
-    with closing(Database(bench.home)) as database:
-        assert positions(database.rows, bench.topics.alerts) == {0: 5}
+    assert received(context, 5) == 5
+    with closing(Database(context.data_dir)) as database:
+        assert positions(database.rows, context.topics.alerts) == {0: 5}
 
 
-def test_of_a_topic_made_anew_no_alert_is_passed_over(bench: Bench) -> None:
+def test_of_a_topic_made_anew_no_alert_is_passed_over(context: TrainerContext) -> None:
     """It has more records than were read of the old one: no position looks wrong."""
-    publish(bench, 5)
-    assert received(bench, 5) == 5
-    make_anew(bench, bench.topics.alerts)
-    publish(bench, 9)
+    publish(context, 5)
+    assert received(context, 5) == 5
+    make_anew(context, context.topics.alerts)
+    publish(context, 9)
 
-    assert received(bench, 9) == 9
+    assert received(context, 9) == 9
 
 
-def test_a_job_on_an_event_topic_made_anew_ends_and_says_so(bench: Bench) -> None:
-    with Trainer(bench) as trainer:
-        trainer.turn()
-    with closing(Database(bench.home)) as database, database.transaction() as rows:
+def test_a_job_on_an_event_topic_made_anew_ends_and_says_so(context: TrainerContext) -> None:
+    with Trainer(context) as trainer:
+        trainer.run_once()
+    with closing(Database(context.data_dir)) as database, database.transaction() as rows:
         add_job(rows, job().to("asked", onset_offset=10, partition=0))
-    make_anew(bench, bench.topics.events)
+    make_anew(context, context.topics.events)
 
-    with Trainer(bench) as trainer:
-        trainer.turn()
-    with closing(Database(bench.home)) as database:
+    with Trainer(context) as trainer:
+        trainer.run_once()
+    with closing(Database(context.data_dir)) as database:
         assert active_jobs(database.rows) == []
         (ended,) = jobs_of(database.rows, "m")
-    assert (ended.outcome, ended.work.rule) == ("cancelled", "log_made_anew")
+    assert (ended.outcome, ended.work.rule) == ("cancelled", "event_topic_recreated")
     assert "deleted and made anew" in ended.work.reason
     assert "driftline retrain" in ended.work.reason
 
@@ -137,16 +141,16 @@ def page(address: str, path: str) -> tuple[int, str]:
         return error.code, error.read().decode()
 
 
-def test_its_pages_and_its_presence_say_how_it_stands(bench: Bench) -> None:
-    publish(bench, 3)
-    client = bench.kafka.client()
-    n_partitions = len(AdminClient(client).list_topics().topics[bench.topics.alerts].partitions)
+def test_its_pages_and_its_presence_say_how_it_stands(context: TrainerContext) -> None:
+    publish(context, 3)
+    client = context.kafka.client()
+    n_partitions = len(AdminClient(client).list_topics().topics[context.topics.alerts].partitions)
 
-    def seen() -> Seen | None:
-        return last_seen(client, bench.prefix, bench.topics.alerts, n_partitions)
+    def seen() -> LastHeartbeat | None:
+        return last_heartbeat(client, context.prefix, context.topics.alerts, n_partitions)
 
     assert seen() is None
-    with Trainer(bench) as trainer:
+    with Trainer(context) as trainer:
         address = trainer.serve()
         assert page(address, "/readyz")[0] == 503
         turn_until(trainer, lambda: seen() is not None)
@@ -161,13 +165,15 @@ def test_its_pages_and_its_presence_say_how_it_stands(bench: Bench) -> None:
     assert 'driftline_trainer_alerts_lag{partition="0"} 0.0' in metrics
     assert found is not None
     assert found.positions[0] == 3
-    assert (found.presence.models, found.presence.web) == (["m"], address)
+    assert (found.heartbeat.models, found.heartbeat.web) == (["m"], address)
 
 
-def test_a_port_that_was_set_and_is_in_use_is_an_error_with_its_fix(bench: Bench) -> None:
+def test_a_port_that_was_set_and_is_in_use_is_an_error_with_its_fix(
+    context: TrainerContext,
+) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        web = bench.web.model_copy(update={"port": other.getsockname()[1]})
-        with Trainer(bench._replace(web=web)) as trainer, pytest.raises(PortInUse, match="Fix: "):
+        web = context.web.model_copy(update={"port": other.getsockname()[1]})
+        with Trainer(context._replace(web=web)) as trainer, pytest.raises(PortInUse, match="Fix: "):
             trainer.serve()

@@ -11,11 +11,11 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 
 from producer.events import MAX_EVENT_BYTES, InferenceEvent, Value
 from producer.routing import topic_names
-from producer.writer import LogWriter, Undelivered
+from producer.writer import DeliveryError, EventWriter
 from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.profile import ReferenceProfile, profile_to_data
-from tests.integration.monitor_stage import START_MS, Stage, assert_undisturbed, until
-from trainer.promotion.announce import announce, update_of
+from tests.integration.monitor_harness import START_MS, MonitorHarness, assert_undisturbed, until
+from trainer.service.announce import announce, update_of
 
 pytestmark = pytest.mark.kafka
 
@@ -32,46 +32,50 @@ def profile() -> ReferenceProfile:
 def event(number: int) -> InferenceEvent:
     features: dict[str, Value] = {f"feature_{i}": (number + i) % 5 - 2.0 for i in range(N_FEATURES)}
     return InferenceEvent(
-        id=f"e{number}", model="wide", version="1", time_ms=START_MS, features=features,
+        id=f"e{number}",
+        model="wide",
+        version="1",
+        time_ms=START_MS,
+        features=features,
         prediction=0.5,
-    )  # fmt: skip
+    )
 
 
 def test_a_wide_model_is_watched_on_its_profile_and_after_a_restart(
-    stage: Stage, profile: ReferenceProfile
+    harness: MonitorHarness, profile: ReferenceProfile
 ) -> None:
     assert len(msgspec.json.encode(profile_to_data(profile))) > 1 << 20
-    announce(stage.broker, profile, topic_prefix=stage.prefix)
+    announce(harness.broker, profile, topic_prefix=harness.prefix)
     for n_records in (2, 3):
-        monitor = stage.start()
-        stage.produce("wide", [event(n_records)])
-        until(lambda n=n_records: stage.drained(n), f"{n_records} records")  # type: ignore[misc]
+        monitor = harness.start()
+        harness.produce("wide", [event(n_records)])
+        until(lambda n=n_records: harness.drained(n), f"{n_records} records")  # type: ignore[misc]
         monitor.send_signal(signal.SIGTERM)
         assert monitor.wait(60) == 0
 
-    assert not stage.found().dead_letters
-    assert_undisturbed(stage)
+    assert not harness.found().dead_letters
+    assert_undisturbed(harness)
 
 
 def test_what_no_log_takes_is_said_before_it_is_sent(
-    stage: Stage, profile: ReferenceProfile
+    harness: MonitorHarness, profile: ReferenceProfile
 ) -> None:
     skipped = {"feature": "x" * MAX_EVENT_BYTES}
     too_wide = update_of(
         msgspec.structs.replace(profile, skipped=skipped), update_id="u", time_ms=0
     )
-    writer = LogWriter(stage.broker, topic_prefix=stage.prefix)
-    with pytest.raises(Undelivered, match=r"a ModelUpdate of [\d,]+ bytes was not written"):
+    writer = EventWriter(harness.broker, topic_prefix=harness.prefix)
+    with pytest.raises(DeliveryError, match=r"a ModelUpdate of [\d,]+ bytes was not written"):
         writer.write(too_wide)
 
 
 def test_a_topic_that_takes_less_is_named_as_the_reason(
-    stage: Stage, profile: ReferenceProfile
+    harness: MonitorHarness, profile: ReferenceProfile
 ) -> None:
-    prefix = f"{stage.prefix}.small"
+    prefix = f"{harness.prefix}.small"
     small = NewTopic(topic_names(prefix).events, 1, 1, config={"max.message.bytes": "10000"})
-    admin = AdminClient({**stage.client})
+    admin = AdminClient({**harness.client})
     admin.create_topics([small])[small.topic].result(20)
 
-    with pytest.raises(Undelivered, match=r"too large; `driftline topics plan`"):
-        announce(stage.broker, profile, topic_prefix=prefix)
+    with pytest.raises(DeliveryError, match=r"too large; `driftline topics plan`"):
+        announce(harness.broker, profile, topic_prefix=prefix)

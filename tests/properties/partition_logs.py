@@ -20,20 +20,20 @@ from producer.events import (
     Tick,
     Value,
 )
-from stream_monitor.alerts.policy import EpisodePolicy
+from stream_monitor.checks.traffic_spec import TrafficSpec
 from stream_monitor.contracts import DeadLetter, DriftAlert
-from stream_monitor.drift.calibration import Budget
-from stream_monitor.ingest.records import LogRecord, RecordBatch
-from stream_monitor.labels.spec import LabelSpec
-from stream_monitor.monitor import PartitionMonitor
-from stream_monitor.reference.declared import with_segments
+from stream_monitor.core.partition import PartitionMonitor
+from stream_monitor.core.spec import MonitorSpec
+from stream_monitor.detectors.calibration import Budget
+from stream_monitor.episodes.policy import EpisodePolicy
+from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
+from stream_monitor.labels.label_spec import LabelSpec
+from stream_monitor.reference.expected_loss_fit import with_expected_loss
 from stream_monitor.reference.fit import fit_profile
-from stream_monitor.reference.loss_calibration import with_expected_loss
 from stream_monitor.reference.profile import profile_to_data
-from stream_monitor.spec import MonitorSpec
-from stream_monitor.traffic.spec import VolumeSpec
-from stream_monitor.windows.closed import ClosedWindow
-from stream_monitor.windows.spec import WindowSpec
+from stream_monitor.reference.segment_fit import with_segments
+from stream_monitor.windows.closed_window import ClosedWindow
+from stream_monitor.windows.window_spec import WindowSpec
 
 seeds = st.integers(0, 1_000_000)
 some_cuts = st.lists(st.integers(0, 5000), max_size=25)
@@ -47,15 +47,24 @@ SPEC = MonitorSpec(
     windows=WindowSpec(size_ms=10 * MINUTE_MS, grace_ms=MINUTE_MS, idle_close_ms=30_000),
     labels=LabelSpec(horizon_ms=60 * MINUTE_MS, max_pending=400, chunk_events=128),
     episodes=EpisodePolicy(
-        min_effect=0.02, min_window_events=100, first_look_events=32, clear_windows=2,
+        min_effect=0.02,
+        min_window_events=100,
+        first_test_events=32,
+        clear_windows=2,
         cooldown_ms=6 * MINUTE_MS,
     ),
-    volume=VolumeSpec(slot_ms=5_000, cell_ms=MINUTE_MS, period_ms=2 * MINUTE_MS, blind_ms=30_000,
-                      baseline_ms=3 * MINUTE_MS, label_baseline_ms=5 * MINUTE_MS),
+    volume=TrafficSpec(
+        bucket_ms=5_000,
+        cell_ms=MINUTE_MS,
+        period_ms=2 * MINUTE_MS,
+        max_gap_ms=30_000,
+        baseline_ms=3 * MINUTE_MS,
+        label_baseline_ms=5 * MINUTE_MS,
+    ),
     warm_up_events=320,
     idle_ms=4 * MINUTE_MS,
-    loss_warm_up=300,
-)  # fmt: skip
+    warm_up_labels=300,
+)
 
 
 def model_event(
@@ -83,12 +92,17 @@ def model_event(
 def profile(rng: random.Random, version: str) -> dict[str, Any]:
     rows = [model_event(rng, i, version, 0.0) for i in range(900)]
     columns = {name: [row.features[name] for row in rows] for name in rows[0].features}
-    predictions = [row.said for row in rows]
+    predictions = [row.prediction_or_none for row in rows]
     losses = [float(rng.random() < 0.2) for _ in rows]
     made = fit_profile(
-        "churn", version, columns, predictions=predictions, losses=losses, task="binary",
+        "churn",
+        version,
+        columns,
+        predictions=predictions,
+        losses=losses,
+        task="binary",
         origin="training",
-    )  # fmt: skip
+    )
     made = with_expected_loss(made, predictions, losses)
     sites: list[Value] = [(row.segment or {}).get("site") for row in rows]
     made = with_segments(
@@ -98,18 +112,18 @@ def profile(rng: random.Random, version: str) -> dict[str, Any]:
     return profile_to_data(made)
 
 
-def log_of(seed: int, n: int = 2600) -> list[LogRecord]:
+def log_of(seed: int, n: int = 2600) -> list[ConsumerRecord]:
     """A log with all that a partition may hold: drift, damage, and what people say to it."""
     records = events_of(seed, n)
     return with_commands(random.Random(seed), records, run(records, [])[0])  # noqa: S311
 
 
 def with_commands(
-    rng: random.Random, records: list[LogRecord], alerts: list[DriftAlert]
-) -> list[LogRecord]:
+    rng: random.Random, records: list[ConsumerRecord], alerts: list[DriftAlert]
+) -> list[ConsumerRecord]:
     """Commands to these episodes, most of them while they are open, at free offsets."""
     index = {record.offset: i for i, record in enumerate(records)}
-    commands: dict[int, LogRecord] = {}
+    commands: dict[int, ConsumerRecord] = {}
     last = ("coverage", "rejected")  # what the others get does not depend on them
     in_order = sorted(alerts, key=lambda alert: alert.kind in last or alert.cause in last)
     for n, alert in enumerate(in_order):
@@ -133,13 +147,13 @@ def with_commands(
                 until_ms=until_ms if action == "snooze" and rng.random() < 0.9 else None,
                 reason=rng.choice(["", "known"]),
             )
-            record = LogRecord(offset, timestamp_ms, CE_TYPE_OF[Command], encode(command))
+            record = ConsumerRecord(offset, timestamp_ms, CE_TYPE_OF[Command], encode(command))
             if alert.kind != "coverage" or offset not in commands:
                 commands[offset] = record
     return sorted([*records, *commands.values()], key=lambda record: record.offset)
 
 
-def events_of(seed: int, n: int) -> list[LogRecord]:
+def events_of(seed: int, n: int) -> list[ConsumerRecord]:
     """Events, labels, updates, ticks and rubbish; every second offset is free."""
     rng = random.Random(seed)  # noqa: S311
     values: list[tuple[Event | bytes, int]] = []
@@ -184,16 +198,16 @@ def events_of(seed: int, n: int) -> list[LogRecord]:
     for at, label in sorted(labels, key=lambda pair: -pair[0]):
         at = min(len(values), max(0, at))  # noqa: PLW2901
         values.insert(at, (label, values[at - 1][1] if at else 0))
-    records, offset = list[LogRecord](), 0
+    records, offset = list[ConsumerRecord](), 0
     for value, timestamp_ms in values:
         offset += 2 + 2 * (rng.random() < 0.01)  # transaction markers leave holes
         raw = value if isinstance(value, bytes) else encode(value)
         kind = None if isinstance(value, bytes) else CE_TYPE_OF[type(value)]
-        records.append(LogRecord(offset, timestamp_ms, kind, raw))
+        records.append(ConsumerRecord(offset, timestamp_ms, kind, raw))
     return records
 
 
-def batch_of(records: list[LogRecord]) -> RecordBatch:
+def batch_of(records: list[ConsumerRecord]) -> RecordBatch:
     return RecordBatch(TOPIC, 0, "epoch", records[0].offset, records[-1].offset + 1, records)
 
 
@@ -201,7 +215,11 @@ Results = tuple[list[DriftAlert], list[DeadLetter], list[ClosedWindow], bytes]
 
 
 def run(
-    records: list[LogRecord], cuts: list[int], *, restart: bool = False, spec: MonitorSpec = SPEC
+    records: list[ConsumerRecord],
+    cuts: list[int],
+    *,
+    restart: bool = False,
+    spec: MonitorSpec = SPEC,
 ) -> Results:
     """Fold the log, cut at ``cuts``; with ``restart`` a new process takes over at every cut.
 

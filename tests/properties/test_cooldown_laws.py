@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_monitor.alerts.cooldown import Events
-from stream_monitor.alerts.register import Register
-from stream_monitor.contracts import ENDED, RANK, DriftAlert, Kind, Phase, Severity
-from tests.unit.alert_factories import alert
+from stream_monitor.contracts import ENDED_PHASES, SEVERITY_RANK, DriftAlert, Kind, Phase, Severity
+from stream_monitor.episodes.cooldown import EventTimes
+from stream_monitor.episodes.open_episodes import OpenEpisodes
+from tests.builders import alert
 
 COOLDOWN_MS = 200
 N = 120
@@ -49,35 +49,39 @@ def alerts_of(seed: int, times: list[int]) -> list[DriftAlert]:
             open_ = phase in ("started", "ongoing")
             found.append(
                 alert(
-                    alert_id=f"{series}-{at}", episode_id=f"{series}-{n}", series=series,
-                    phase=phase, severity=SEVERITIES[worst],
-                    decided_offset=at, decided_ms=times[at],
+                    alert_id=f"{series}-{at}",
+                    episode_id=f"{series}-{n}",
+                    series=series,
+                    phase=phase,
+                    severity=SEVERITIES[worst],
+                    decided_offset=at,
+                    decided_ms=times[at],
                 )
-            )  # fmt: skip
+            )
     return sorted(found, key=lambda one: (one.decided_offset, one.alert_id))
 
 
-def tell(seed: int, cuts: list[int]) -> tuple[list[DriftAlert], Register]:
+def process(seed: int, cuts: list[int]) -> tuple[list[DriftAlert], OpenEpisodes]:
     """All that is told; the register is stored and read again at every cut."""
     times = times_of(seed)
     alerts = alerts_of(seed, times)
-    register, told = Register(COOLDOWN_MS), list[DriftAlert]()
+    register, told = OpenEpisodes(COOLDOWN_MS), list[DriftAlert]()
     for start, end in pairwise(sorted({0, N, *cuts})):
         offsets = np.arange(start, end, dtype=np.int64)
         mine = [one for one in alerts if start <= one.decided_offset < end]
-        events = Events(offsets, np.array(times[start:end], dtype=np.int64))
-        told += register.tell(mine, offsets, offsets * 0, events)
-        if (state := register.dirty()) is not None:
+        events = EventTimes(offsets, np.array(times[start:end], dtype=np.int64))
+        told += register.process(mine, offsets, offsets * 0, events)
+        if (state := register.pending_changes()) is not None:
             stored = msgspec.msgpack.encode(state)
-            register = Register(COOLDOWN_MS)
+            register = OpenEpisodes(COOLDOWN_MS)
             register.restore(msgspec.msgpack.decode(stored))
     return told, register
 
 
 @given(seed=seeds, cuts=some_cuts)
 def test_what_is_told_does_not_depend_on_cuts_and_restarts(seed: int, cuts: list[int]) -> None:
-    told, register = tell(seed, cuts)
-    at_once, whole = tell(seed, [])
+    told, register = process(seed, cuts)
+    at_once, whole = process(seed, [])
     in_order = [sorted(x, key=lambda a: a.decided_offset) for x in (told, at_once)]
 
     assert in_order[0] == in_order[1]
@@ -85,7 +89,7 @@ def test_what_is_told_does_not_depend_on_cuts_and_restarts(seed: int, cuts: list
     for one in in_order[0]:
         first.setdefault(one.episode_id, one.phase)
     assert set(first.values()) <= {"started"}
-    assert (register.open, register.withheld) == (whole.open, whole.withheld)
+    assert (register.by_id, register.suppressed) == (whole.by_id, whole.suppressed)
 
 
 @settings(max_examples=150)
@@ -95,20 +99,20 @@ def test_an_episode_is_told_within_a_cooldown_only_if_it_is_worse(seed: int) -> 
     latest = {0: 0}
     for one in alerts_of(seed, times):
         latest[one.decided_offset] = max(one.decided_ms, *latest.values())
-    told, _ = tell(seed, [])
+    told, _ = process(seed, [])
     recovered: dict[str, tuple[int, int]] = {}
     worst: dict[str, int] = {}
     for one in told:
         if one.phase == "recovered":
             recovered[one.series] = one.decided_ms, worst[one.episode_id]
-        elif one.phase in ENDED:
+        elif one.phase in ENDED_PHASES:
             recovered.pop(one.series, None)
         elif one.phase == "started" and one.series in recovered:
             at_ms, was = recovered[one.series]
             now_ms = latest.get(one.decided_offset, one.decided_ms)
             back = one.decided_ms < at_ms - COOLDOWN_MS
-            assert back or now_ms >= at_ms + COOLDOWN_MS or RANK[one.severity] > was
-        worst[one.episode_id] = max(worst.get(one.episode_id, 0), RANK[one.severity])
+            assert back or now_ms >= at_ms + COOLDOWN_MS or SEVERITY_RANK[one.severity] > was
+        worst[one.episode_id] = max(worst.get(one.episode_id, 0), SEVERITY_RANK[one.severity])
 
 
 @settings(max_examples=150)
@@ -116,18 +120,18 @@ def test_an_episode_is_told_within_a_cooldown_only_if_it_is_worse(seed: int) -> 
 def test_no_alert_is_dropped_uncounted_and_no_end_comes_without_its_start(seed: int) -> None:
     times = times_of(seed)
     alerts = alerts_of(seed, times)
-    told, register = tell(seed, [])
+    told, register = process(seed, [])
     late = [one for one in told if "suppressed by the cooldown" in one.explanation]
     started = {one.episode_id for one in told if one.phase == "started"}
 
-    assert len(told) - len(late) + register.withheld == len(alerts)
+    assert len(told) - len(late) + register.suppressed == len(alerts)
     assert {one.episode_id for one in told} == started
-    for episode in register.open.values():
-        if episode.rest is not None:
+    for episode in register.by_id.values():
+        if episode.cooldown_hold is not None:
             since = episode.latest.decided_offset + 1
-            assert max(times[since:], default=0) < episode.rest.until_ms
+            assert max(times[since:], default=0) < episode.cooldown_hold.until_ms
         else:
-            assert episode.told
+            assert episode.reported
 
 
 @pytest.mark.parametrize("kind", ["quality", "concept", "volume", "labels"])
@@ -138,7 +142,7 @@ def test_broken_data_the_loss_and_silence_are_told_at_once_each_time(kind: Kind)
         alert(episode_id=f"e{i > 1}", kind=kind, phase=phase, decided_offset=i, decided_ms=i)
         for i, phase in enumerate(phases)
     ]
-    told = Register(COOLDOWN_MS).tell(alerts, offsets, offsets)
+    told = OpenEpisodes(COOLDOWN_MS).process(alerts, offsets, offsets)
     assert [one.phase for one in told] == phases
 
 
@@ -150,43 +154,48 @@ def test_traffic_that_is_played_again_from_earlier_is_told() -> None:
         alert(episode_id=f"e{i > 1}", phase=phase, decided_offset=i, decided_ms=time_ms)
         for i, (phase, time_ms) in enumerate(zip(phases, (5_000, 9_000, 5_000), strict=True))
     ]
-    told = Register(COOLDOWN_MS).tell(alerts, offsets, offsets)
+    told = OpenEpisodes(COOLDOWN_MS).process(alerts, offsets, offsets)
     assert [one.phase for one in told] == phases
 
 
 def test_after_a_person_resolved_it_what_still_drifts_is_told() -> None:
     offsets = np.arange(10, dtype=np.int64)
     story: list[tuple[str, Phase, Severity]] = [
-        ("a", "started", "low"), ("a", "recovered", "low"),
-        ("b", "started", "high"), ("b", "resolved", "high"), ("c", "started", "low"),
-    ]  # fmt: skip
+        ("a", "started", "low"),
+        ("a", "recovered", "low"),
+        ("b", "started", "high"),
+        ("b", "resolved", "high"),
+        ("c", "started", "low"),
+    ]
     alerts = [
         alert(episode_id=name, phase=phase, severity=bad, decided_offset=i, decided_ms=i)
         for i, (name, phase, bad) in enumerate(story)
     ]
-    told = Register(COOLDOWN_MS).tell(alerts, offsets, offsets)
+    told = OpenEpisodes(COOLDOWN_MS).process(alerts, offsets, offsets)
     assert [(one.episode_id, one.phase) for one in told] == [one[:2] for one in story]
 
 
 def test_an_episode_stored_before_there_was_a_cooldown_was_as_bad_as_its_latest_alert() -> None:
     offsets = np.arange(10, dtype=np.int64)
-    before = Register()
-    before.tell([alert(severity="high", decided_offset=0)], offsets, offsets)
-    episodes, snoozes, withheld, _ = before.dirty() or []
+    before = OpenEpisodes()
+    before.process([alert(severity="high", decided_offset=0)], offsets, offsets)
+    episodes, snoozes, suppressed, _ = before.pending_changes() or []
     for episode in episodes.values():
         del episode["worst"], episode["rest"]
-    register = Register(COOLDOWN_MS)
-    register.restore([episodes, snoozes, withheld])
+    register = OpenEpisodes(COOLDOWN_MS)
+    register.restore([episodes, snoozes, suppressed])
     over = alert(phase="recovered", severity="low", decided_offset=1, decided_ms=11)
     again = alert(episode_id="e2", severity="medium", decided_offset=2, decided_ms=12)
-    assert [one.phase for one in register.tell([over, again], offsets, offsets)] == ["recovered"]
+    assert [one.phase for one in register.process([over, again], offsets, offsets)] == ["recovered"]
 
 
 def test_these_logs_hold_all_that_the_laws_are_about() -> None:
     """A law about nothing would say nothing."""
-    told = [one for seed in range(20) for one in tell(seed, [])[0]]
-    waiting = [e for seed in range(20) for e in tell(seed, [])[1].open.values() if e.rest]
+    told = [one for seed in range(20) for one in process(seed, [])[0]]
+    waiting = [
+        e for seed in range(20) for e in process(seed, [])[1].by_id.values() if e.cooldown_hold
+    ]
 
     assert any("suppressed by the cooldown" in one.explanation for one in told)
-    assert any(one.withheld for one in told if one.phase == "recovered")
+    assert any(one.suppressed for one in told if one.phase == "recovered")
     assert waiting

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from producer.codec import encode
 from producer.events import CE_TYPE_OF, Event, InferenceEvent, ModelUpdate, Tick, Topology
 from stream_monitor.contracts import DriftAlert
-from stream_monitor.ingest.records import LogRecord, RecordBatch
-from stream_monitor.labels.spec import LabelSpec
-from stream_monitor.monitor import PartitionMonitor
+from stream_monitor.core.coverage import UNITS, WATCHED, is_event
+from stream_monitor.core.coverage_episodes import OF_THE_MODEL
+from stream_monitor.core.partition import PartitionMonitor
+from stream_monitor.core.spec import MonitorSpec
+from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
+from stream_monitor.labels.label_spec import LabelSpec
 from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.profile import profile_to_data
 from stream_monitor.reference.values import Column
-from stream_monitor.spec import MonitorSpec
-from stream_monitor.watched.coverage import UNITS, WATCHED, is_event
-from stream_monitor.watched.coverage_episodes import OF_THE_MODEL
 
 TICK_MS = 5_000
 MINUTE_MS = 60_000
@@ -65,9 +65,13 @@ def profile(model: str, version: str) -> dict[str, Any]:
         "rare": [None] * 400,
     }
     made = fit_profile(
-        model, version, columns, predictions=[rng.random() for _ in range(400)], task="binary",
+        model,
+        version,
+        columns,
+        predictions=[rng.random() for _ in range(400)],
+        task="binary",
         origin="training",
-    )  # fmt: skip
+    )
     return profile_to_data(made)
 
 
@@ -75,14 +79,16 @@ class Log:
     """Both partitions, written side by side: while one has events, the other has ticks."""
 
     def __init__(self) -> None:
-        self.records: dict[int, list[LogRecord]] = {p: [] for p in PARTITIONS}
+        self.records: dict[int, list[ConsumerRecord]] = {p: [] for p in PARTITIONS}
         self.now_ms = 0
         self._rng = random.Random(7)  # noqa: S311
         self._n = self._generation = 0
 
     def write(self, partition: int, event: Event) -> None:
         records = self.records[partition]
-        records.append(LogRecord(len(records), self.now_ms, CE_TYPE_OF[type(event)], encode(event)))
+        records.append(
+            ConsumerRecord(len(records), self.now_ms, CE_TYPE_OF[type(event)], encode(event))
+        )
 
     def tick(self) -> None:
         self.now_ms += TICK_MS
@@ -95,11 +101,13 @@ class Log:
             for i in range(step.n):
                 self.now_ms += 500
                 event = InferenceEvent(
-                    id=f"e{self._n}-{i}", model=step.model, version=step.version,
+                    id=f"e{self._n}-{i}",
+                    model=step.model,
+                    version=step.version,
                     time_ms=self.now_ms,
                     features={"age": self._rng.gauss(40, 10), "beside": 1.0},
                     prediction=self._rng.random(),
-                )  # fmt: skip
+                )
                 self.write(step.partition, event)
                 if i % 50 == 0:
                     self.write(step.partition, event)  # a repeat
@@ -108,16 +116,23 @@ class Log:
         elif step.what in ("announce", "profile"):
             made = profile(step.model, step.version) if step.what == "profile" else None
             update = ModelUpdate(
-                id=f"u{self._n}", model=step.model, version=step.version, time_ms=self.now_ms,
+                id=f"u{self._n}",
+                model=step.model,
+                version=step.version,
+                time_ms=self.now_ms,
                 profile=made,
-            )  # fmt: skip
+            )
             self.write(step.partition, update)
         elif step.what == "move":
             self._generation += 1
             topology = Topology(
-                id=f"t{self._n}", time_ms=self.now_ms, generation=self._generation, partitions=2,
-                shards={step.model: 1 + step.n % 4}, before=(1, {}),
-            )  # fmt: skip
+                id=f"t{self._n}",
+                time_ms=self.now_ms,
+                generation=self._generation,
+                partitions=2,
+                shards={step.model: 1 + step.n % 4},
+                before=(1, {}),
+            )
             for partition in PARTITIONS:
                 self.write(partition, topology)
         else:
@@ -135,7 +150,7 @@ def log_of(history: list[Step]) -> Log:
 
 
 def fold(
-    records: list[LogRecord], partition: int, cuts: list[int], *, restart: bool = False
+    records: list[ConsumerRecord], partition: int, cuts: list[int], *, restart: bool = False
 ) -> tuple[PartitionMonitor, list[DriftAlert]]:
     monitor, parts = PartitionMonitor("log", partition, SPEC), dict[str, Any]()
     alerts: list[DriftAlert] = []
@@ -151,16 +166,20 @@ def fold(
 
 
 @settings(
-    max_examples=20, deadline=None, suppress_health_check=list(HealthCheck),
+    max_examples=20,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.generate],
-)  # fmt: skip
+)
 @example(  # nothing is announced, and a version is idle where a new process takes over
     history=[
-        Step("events", "m", "4", 0, 342), Step("hours", "m", "3", 0, 96),
-        Step("events", "m", "1", 0, 178), Step("events", "m", "4", 0, 172),
+        Step("events", "m", "4", 0, 342),
+        Step("hours", "m", "3", 0, 96),
+        Step("events", "m", "1", 0, 178),
+        Step("events", "m", "4", 0, 172),
     ],
     cuts=[506, 126, 308, 1300],
-)  # fmt: skip
+)
 @given(history=steps, cuts=st.lists(st.integers(0, 5_000), max_size=6))
 def test_every_accepted_event_is_watched_or_has_a_reason_that_is_reported(
     history: list[Step], cuts: list[int]
@@ -181,7 +200,7 @@ def test_every_accepted_event_is_watched_or_has_a_reason_that_is_reported(
 
 
 def check_reported(
-    monitor: PartitionMonitor, alerts: list[DriftAlert], records: list[LogRecord]
+    monitor: PartitionMonitor, alerts: list[DriftAlert], records: list[ConsumerRecord]
 ) -> None:
     """Each reason with events has an episode, opened within a minute of the first of them."""
     started = [a for a in alerts if a.kind == "coverage" and a.phase == "started"]
@@ -203,13 +222,19 @@ def check_reported(
 def test_the_histories_reach_the_reasons_that_the_log_alone_can_give() -> None:
     """A law about nothing would say nothing."""
     every = [
-        Step("events", "m", "1", 0, 310), Step("profile", "m", "2", 0, 1),
-        Step("events", "m", "1", 0, 20), Step("events", "m", "2", 0, 200),
-        Step("profile", "m", "2", 0, 1), Step("announce", "m", "3", 0, 1),
-        Step("events", "n", "1", 0, 5), Step("events", "o", "1", 0, 5),
-        Step("events", "n", "2", 0, 5), Step("events", "n", "3", 0, 5),
-        Step("move", "m", "1", 0, 1), Step("events", "m", "1", 1, 5),
-    ]  # fmt: skip
+        Step("events", "m", "1", 0, 310),
+        Step("profile", "m", "2", 0, 1),
+        Step("events", "m", "1", 0, 20),
+        Step("events", "m", "2", 0, 200),
+        Step("profile", "m", "2", 0, 1),
+        Step("announce", "m", "3", 0, 1),
+        Step("events", "n", "1", 0, 5),
+        Step("events", "o", "1", 0, 5),
+        Step("events", "n", "2", 0, 5),
+        Step("events", "n", "3", 0, 5),
+        Step("move", "m", "1", 0, 1),
+        Step("events", "m", "1", 1, 5),
+    ]
     log, reasons = log_of(every), set[str]()
     for partition, records in log.records.items():
         monitor, _ = fold(records, partition, [])
@@ -217,6 +242,10 @@ def test_the_histories_reach_the_reasons_that_the_log_alone_can_give() -> None:
 
     assert reasons <= {WATCHED, *UNITS}
     assert reasons >= {
-        WATCHED, "warming_up", "version_over_limit", "model_over_limit", "series_too_short",
+        WATCHED,
+        "warming_up",
+        "version_over_limit",
+        "model_over_limit",
+        "series_too_short",
         "feature_not_comparable",
-    }  # fmt: skip
+    }

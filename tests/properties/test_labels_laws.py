@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from producer.events import Label
-from stream_monitor.labels.join import JoinedLabel, LabelRow, Labels, PredictionRow
-from stream_monitor.labels.spec import LabelSpec
+from stream_monitor.labels.join import JoinedLabel, LabelJoin, LabelRow, PredictionRow
+from stream_monitor.labels.label_spec import LabelSpec
 
 CHUNK = 6
 HORIZON_MS = 40
@@ -56,22 +56,26 @@ def split(rows: Sequence[Row]) -> tuple[list[PredictionRow], list[LabelRow]]:
 def fold(
     spec: LabelSpec, rows: Sequence[Row], cuts: Sequence[int], *, restored: bool = False
 ) -> tuple[list[JoinedLabel], dict[str, bytes], float, float, int]:
-    labels, store = Labels(spec), dict[str, bytes]()
+    labels, store = LabelJoin(spec), dict[str, bytes]()
     joined: list[JoinedLabel] = []
     bounds = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
     for start, end in pairwise(bounds):
         joined += labels.observe(*split(rows[start:end]))
-        for name, part in labels.dirty().items():
+        for name, part in labels.pending_changes().items():
             store.pop(name, None)
             if part is not None:
                 store[name] = msgspec.msgpack.encode(part)
-        labels.clean()
+        labels.mark_committed()
         if restored:
             parts = {name: msgspec.msgpack.decode(part) for name, part in store.items()}
-            labels = Labels.restore(spec, parts)
+            labels = LabelJoin.restore(spec, parts)
     return (
-        joined, store, labels.coverage(), labels.sample_share, labels.tally.labels_sampled_out
-    )  # fmt: skip
+        joined,
+        store,
+        labels.coverage(),
+        labels.sampling_ratio,
+        labels.counts.labels_sampled_out,
+    )
 
 
 @settings(max_examples=250)
@@ -117,7 +121,7 @@ def test_joins_are_those_of_the_rule_said_plainly(rows: list[Row]) -> None:
         elif id_hash not in early or early[id_hash][0] + HORIZON_MS <= watermark_ms:
             early[id_hash] = (truth.time_ms, truth.label)
 
-    joined = Labels(WIDE).observe(*split(rows))
+    joined = LabelJoin(WIDE).observe(*split(rows))
     assert [
         (x.offset, x.version, x.event_time_ms, x.prediction, x.label) for x in joined
     ] == expected
@@ -126,10 +130,10 @@ def test_joins_are_those_of_the_rule_said_plainly(rows: list[Row]) -> None:
 
 @given(logs(), st.sampled_from([WIDE, TIGHT, LARGE]))
 def test_every_record_is_accounted_for(rows: list[Row], spec: LabelSpec) -> None:
-    labels = Labels(spec)
+    labels = LabelJoin(spec)
     events, truths = split(rows)
     joined = labels.observe(events, truths)
-    tally = labels.tally
+    tally = labels.counts
     paired = tally.joined - tally.self_contained
 
     assert tally.joined == len(joined)
@@ -161,7 +165,7 @@ def test_thinning_loses_labels_but_never_changes_one(rows: list[Row]) -> None:
     """Of predictions that are there once: a repeated one may take the place of a lost one."""
     first = {row[2]: row for row in reversed(rows) if len(row) == 5}
     rows = [row for row in rows if len(row) == 3 or first[row[2]] is row]
-    all_joined = {(x.offset, x.label): x for x in Labels(WIDE).observe(*split(rows))}
-    for joined in Labels(TIGHT).observe(*split(rows)):
+    all_joined = {(x.offset, x.label): x for x in LabelJoin(WIDE).observe(*split(rows))}
+    for joined in LabelJoin(TIGHT).observe(*split(rows)):
         full = all_joined.get((joined.offset, joined.label))
         assert full is None or full == joined

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 
 from stream_monitor.contracts import Phase
-from stream_monitor.monitor import PartitionMonitor
+from stream_monitor.core.partition import PartitionMonitor
 from tests.properties.partition_logs import SPEC, TOPIC, batch_of, log_of, run, seeds, some_cuts
 
 law = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
@@ -56,20 +56,20 @@ def test_the_logs_of_these_laws_hold_drift_recovery_and_damage() -> None:
     phases: set[str] = set()
     said: set[str | None] = set()
     reasons: set[str] = set()
-    letters = windows = withheld = rested = 0
+    letters = windows = suppressed = rested = 0
     for seed in range(9):
         alerts, dead, closed, state = run(log_of(seed), [])
         phases |= {alert.phase for alert in alerts}
         said.update(*((alert.kind, alert.series, alert.cause, alert.channel) for alert in alerts))
         reasons |= {letter.reason for letter in dead}
-        withheld += msgspec.json.decode(state)["counters"]["withheld"]
+        suppressed += msgspec.json.decode(state)["counters"]["suppressed"]
         rested += sum("suppressed by the cooldown" in alert.explanation for alert in alerts)
         letters += len(dead)
         windows += len(closed)
 
     assert phases == set(get_args(Phase))
     assert {"unknown_episode", "invalid_command"} <= reasons
-    assert withheld > 0
+    assert suppressed > 0
     assert rested > 0
     assert {"data", "prediction", "concept", "relation/age~visits", "constant"} <= said
     assert {"coverage/warming_up", "coverage", "rejected", "rejected/malformed_json"} <= said

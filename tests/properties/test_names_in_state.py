@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from producer.codec import encode
 from producer.events import CE_TYPE_OF, Event, InferenceEvent, Label, ModelUpdate, Value
-from stream_monitor.ingest.records import LogRecord
-from stream_monitor.reference.declared import with_segments
+from stream_monitor.ingest.records import ConsumerRecord
 from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.profile import profile_to_data
-from stream_monitor.windows.closed import window_key
-from tests.properties.names import NAMES
+from stream_monitor.reference.segment_fit import with_segments
+from stream_monitor.windows.closed_window import window_key
+from tests.properties.name_strategies import NAMES
 from tests.properties.partition_logs import run
 
 Six = tuple[str, str, str, str, str, str]
@@ -27,7 +27,7 @@ PLAIN: Six = ("m", "n", "1", "2", "age", "plan")
 law = settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-def log_of(names: Six) -> list[LogRecord]:
+def log_of(names: Six) -> list[ConsumerRecord]:
     """The same values under these names: from event 500 on every age is higher."""
     rng = random.Random(3)  # noqa: S311
     models, versions, (age, plan) = names[:2], names[2:4], names[4:]
@@ -42,21 +42,32 @@ def log_of(names: Six) -> list[LogRecord]:
     assert [segment.value for segment in made.segments] == ["pro"]
     profile = profile_to_data(made)
     events: list[Event] = [
-        ModelUpdate(id=f"u{i}{j}", model=model, version=version, time_ms=0,
-                    profile={**profile, "model": model, "version": version})
+        ModelUpdate(
+            id=f"u{i}{j}",
+            model=model,
+            version=version,
+            time_ms=0,
+            profile={**profile, "model": model, "version": version},
+        )
         for i, model in enumerate(models)
         for j, version in enumerate(versions)
-    ]  # fmt: skip
+    ]
     for i, row in enumerate(rows):
         for model in models:
             events += [
-                InferenceEvent(id=f"e{i}", model=model, version=version, time_ms=i * 1_000,
-                               features=row, prediction=0.5)
+                InferenceEvent(
+                    id=f"e{i}",
+                    model=model,
+                    version=version,
+                    time_ms=i * 1_000,
+                    features=row,
+                    prediction=0.5,
+                )
                 for version in versions
-            ]  # fmt: skip
+            ]
             events.append(Label(id=f"e{i}", model=model, label=1, time_ms=i * 1_000))
     return [
-        LogRecord(offset, 1_000_000, CE_TYPE_OF[type(event)], encode(event))
+        ConsumerRecord(offset, 1_000_000, CE_TYPE_OF[type(event)], encode(event))
         for offset, event in enumerate(events)
     ]
 
@@ -67,10 +78,17 @@ def under(names: Six) -> tuple[Counter[Any], int, int, Any]:
     alerts, letters, windows, state = run(log_of(names), [2_500], restart=True)
     assert not letters
     told = Counter(
-        (back[a.model], back[a.version], back[a.feature or names[4]], a.kind, a.phase,
-         str(a.segment is None), str(a.decided_offset))
+        (
+            back[a.model],
+            back[a.version],
+            back[a.feature or names[4]],
+            a.kind,
+            a.phase,
+            str(a.segment is None),
+            str(a.decided_offset),
+        )
         for a in alerts
-    )  # fmt: skip
+    )
     keys = {window_key("p", w.model, w.version, w.start_ms) for w in windows}
     return told, len(windows), len(keys), msgspec.json.decode(state)["counters"]
 

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 
 from producer.codec import encode
 from producer.events import CE_TYPE_OF, ModelUpdate, Topology
-from stream_monitor.ingest.records import LogRecord
-from stream_monitor.monitor import PartitionMonitor
-from stream_monitor.watched.coverage import is_event
+from stream_monitor.core.coverage import is_event
+from stream_monitor.core.partition import PartitionMonitor
+from stream_monitor.ingest.records import ConsumerRecord
 from tests.properties.partition_logs import (
     SPEC,
     TOPIC,
@@ -26,7 +26,7 @@ from tests.properties.partition_logs import (
 law = settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-def moving_log(seed: int, *, repeats: bool = False) -> list[LogRecord]:
+def moving_log(seed: int, *, repeats: bool = False) -> list[ConsumerRecord]:
     """A log of partition 0 in which the topic grows, models get shards, and references arrive."""
     rng = random.Random(seed)  # noqa: S311
     records = events_of(seed, n=700)
@@ -34,34 +34,37 @@ def moving_log(seed: int, *, repeats: bool = False) -> list[LogRecord]:
     for record in records:
         free.pop(record.offset, None)
     places = sorted(rng.sample(sorted(free), 8))
-    added: list[LogRecord] = []
+    added: list[ConsumerRecord] = []
     placements = [(rng.randint(1, 5), rng.choice([{}, {}, {"churn": 3}])) for _ in range(5)]
     for k, (partitions, shards) in enumerate(placements):
         before = placements[k - 1] if k or rng.random() < 0.5 else None
         topology = Topology(
-            id=f"t{k}", time_ms=0, generation=k + 1, partitions=partitions, shards=shards,
+            id=f"t{k}",
+            time_ms=0,
+            generation=k + 1,
+            partitions=partitions,
+            shards=shards,
             before=before,
-        )  # fmt: skip
+        )
         at = places.pop(0)
         added.append(_record(at, free[at].timestamp_ms, topology))
     reference = profile(rng, "1")
     for k, at in enumerate(places):
         update = ModelUpdate(
-            id=f"moved{k}", model="churn", version="1", time_ms=0, moved_from=1,
-            profile=reference,
-        )  # fmt: skip
+            id=f"moved{k}", model="churn", version="1", time_ms=0, moved_from=1, profile=reference
+        )
         added.append(_record(at, free[at].timestamp_ms, update))
     if repeats:
         end = records[-1]
         added += [
-            LogRecord(end.offset + 2 * k + 2, end.timestamp_ms, again.kind, again.value)
+            ConsumerRecord(end.offset + 2 * k + 2, end.timestamp_ms, again.kind, again.value)
             for k, again in enumerate(added)
         ]
     return sorted([*records, *added], key=lambda record: record.offset)
 
 
-def _record(offset: int, timestamp_ms: int, event: Topology | ModelUpdate) -> LogRecord:
-    return LogRecord(offset, timestamp_ms, CE_TYPE_OF[type(event)], encode(event))
+def _record(offset: int, timestamp_ms: int, event: Topology | ModelUpdate) -> ConsumerRecord:
+    return ConsumerRecord(offset, timestamp_ms, CE_TYPE_OF[type(event)], encode(event))
 
 
 @law
@@ -90,7 +93,7 @@ def test_each_event_is_watched_or_counted_under_a_reason(seed: int) -> None:
     )
 
     assert counters.records == len(records)
-    assert counted == counters.valid + counters.late + counters.unwatched
+    assert counted == counters.valid + counters.late + counters.not_watched
 
 
 @law

@@ -5,22 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stream_monitor.alerts.policy import EpisodePolicy
-from stream_monitor.alerts.series import Decision, Series
-from stream_monitor.alerts.wording import describe
+from stream_monitor.checks.monitored_signal import Finding, MonitoredSignal
+from stream_monitor.episodes.messages import signal_message
+from stream_monitor.episodes.policy import EpisodePolicy
 from stream_monitor.reference.fit import fit_feature
-from stream_monitor.reference.fixed_point import FIXED_POINT, Floats
 from stream_monitor.reference.transform import Transform
-from tests.properties.test_odd_values import ARL0, told
+from stream_monitor.statistics.fixed_point import FIXED_POINT, Floats
+from tests.properties.test_out_of_range_values import ARL0, told
 
 
 def amounts(rng: np.random.Generator, n: int, zeros: float, times: float = 1.0) -> Floats:
     return np.where(rng.random(n) < zeros, 0.0, times * rng.exponential(5, n))
 
 
-def series_of(values: Floats) -> Series:
+def series_of(values: Floats) -> MonitoredSignal:
     fitted = fit_feature("amount", values)
-    return Series(fitted, "data", ARL0, EpisodePolicy(), bounds=fitted.bounds)
+    return MonitoredSignal(fitted, "data", ARL0, EpisodePolicy(), bounds=fitted.bounds)
 
 
 @pytest.mark.parametrize(("zeros", "within"), [(0.6, 800), (0.95, 4_000)])
@@ -30,24 +30,24 @@ def test_the_rest_trebles(zeros: float, within: int) -> None:
         series = series_of(amounts(rng, 10_000, zeros))
         assert told(series, amounts(rng, 3_000, zeros)) == []
         (first, *_) = told(series, amounts(rng, within, zeros, 3.0))
-        assert (first.track, first.verdict.phase) == ("data", "started")
+        assert (first.track, first.decision.phase) == ("data", "started")
 
 
 def test_the_mass_itself_is_watched_as_before() -> None:
     rng = np.random.default_rng(3)
     series = series_of(amounts(rng, 10_000, 0.95))
     (first, *_) = told(series, amounts(rng, 2_000, 0.85))
-    assert (first.track, first.verdict.suspicion.channel) == ("data", "location")
+    assert (first.track, first.decision.suspicion.channel) == ("data", "location")
 
 
 def test_the_sentence_is_about_the_rest() -> None:
     rng = np.random.default_rng(4)
     series = series_of(amounts(rng, 10_000, 0.6))
-    decisions = told(series, amounts(rng, 2_000, 0.6, 2.0))
-    first: Decision = next(d for d in decisions if d.verdict.suspicion.channel != "location")
-    verdict, reference = first.verdict, series.reference
-    mean = reference.centre + reference.scale * verdict.total / verdict.n_events / FIXED_POINT
-    says = describe("amount", "data", reference, verdict, mean)
+    findings = told(series, amounts(rng, 2_000, 0.6, 2.0))
+    first: Finding = next(d for d in findings if d.decision.suspicion.channel != "location")
+    decision, reference = first.decision, series.reference
+    mean = reference.centre + reference.scale * decision.total / decision.n_events / FIXED_POINT
+    says = signal_message("amount", "data", reference, decision, mean)
     assert says.startswith("amount: mean of values other than 0 ")
 
 
@@ -61,10 +61,10 @@ def test_the_rest_is_ranked_among_itself(mass: float) -> None:
     transform = Transform(reference)
     other = np.sort(rng.exponential(5, 2_000))
     index = transform.apply(other).index
-    assert transform.mass not in index
+    assert transform.point_mass not in index
     assert transform.rest is not None
     scores = transform.rest[index] / FIXED_POINT
     assert (np.diff(scores) >= 0).all()
     assert abs(scores.mean()) < 0.1
     assert abs(scores.std() - 1) < 0.1
-    assert (transform.apply(np.full(3, mass)).index == transform.mass).all()
+    assert (transform.apply(np.full(3, mass)).index == transform.point_mass).all()

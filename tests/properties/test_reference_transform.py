@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_monitor.reference.fit import fit_feature
-from stream_monitor.reference.fixed_point import FIXED_POINT
 from stream_monitor.reference.profile import FeatureReference
 from stream_monitor.reference.transform import Transform
+from stream_monitor.statistics.fixed_point import FIXED_POINT
 
 KINDS = ["numeric", "boolean", "categorical"]
 law = settings(max_examples=100, deadline=None)

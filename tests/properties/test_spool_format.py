@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from producer.codec import encode, headers, headers_of
+from producer.codec import encode, event_headers_of_value, headers
 from producer.events import InferenceEvent, Label
 from producer.spool.segment_format import (
-    HEAD_BYTES,
+    HEADER_BYTES,
     SpooledRecord,
     frame,
-    head,
+    header,
     records_of,
     version_of,
 )
@@ -36,7 +36,7 @@ SEGMENTS = segments(WITH_MARKERS | WITH_FRAMES)
 
 
 def segment(records: Sequence[SpooledRecord]) -> bytes:
-    data = head()
+    data = header()
     for record in records:
         data += frame(record, len(data))
     return data
@@ -81,7 +81,7 @@ def test_one_byte_flipped_anywhere_costs_one_record_and_never_makes_one(
 
     assert is_subsequence(whole(found), records)
     assert len(whole(found)) >= len(records) - 1
-    if place < HEAD_BYTES:
+    if place < HEADER_BYTES:
         assert found == records
         assert version_of(bytes(flipped)) is None
 
@@ -110,7 +110,7 @@ def test_bytes_lost_from_the_middle_cost_the_records_behind_them_and_invent_none
 
 @given(st.binary(max_size=200))
 @example(MARKER * 20)
-@example(head() + MARKER + b"\xff\xff\xff\xff" + bytes(4) + b"x" * 50)
+@example(header() + MARKER + b"\xff\xff\xff\xff" + bytes(4) + b"x" * 50)
 def test_reading_is_total(data: bytes) -> None:
     assert whole(list(records_of(data))) == []
 
@@ -120,26 +120,30 @@ def test_a_segment_inside_a_damaged_record_is_not_read() -> None:
     outer = SpooledRecord("t", b"k", "/s", segment([inner]))
     last = SpooledRecord("t", b"k", "/s", b"last")
     data = bytearray(segment([outer, last]))
-    data[HEAD_BYTES + 8] ^= 1  # the checksum of the outer one
+    data[HEADER_BYTES + 8] ^= 1  # the checksum of the outer one
 
     assert list(records_of(bytes(data))) == [None, last]
 
 
 def test_another_version_is_known_by_its_head() -> None:
-    assert version_of(head(2) + b"whatever follows") == 2
+    assert version_of(header(2) + b"whatever follows") == 2
 
 
 NAMES = st.text(max_size=8)
 EVENTS = st.one_of(
     st.builds(
-        InferenceEvent, id=NAMES, model=NAMES, version=NAMES, time_ms=st.integers(0, 1 << 40),
+        InferenceEvent,
+        id=NAMES,
+        model=NAMES,
+        version=NAMES,
+        time_ms=st.integers(0, 1 << 40),
         features=st.dictionaries(NAMES, st.one_of(st.none(), st.floats(), NAMES), max_size=3),
         prediction=st.one_of(st.floats(), NAMES),
     ),
     st.builds(Label, id=NAMES, model=NAMES, label=st.floats(), time_ms=st.integers(0, 1 << 40)),
-)  # fmt: skip
+)
 
 
 @given(EVENTS)
 def test_the_headers_of_an_event_are_found_from_its_bytes(event: InferenceEvent | Label) -> None:
-    assert headers_of(encode(event), source="/s") == headers(event, source="/s")
+    assert event_headers_of_value(encode(event), source="/s") == headers(event, source="/s")

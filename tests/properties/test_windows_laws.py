@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_monitor.reference.fit import fit_profile
-from stream_monitor.reference.fixed_point import FIXED_POINT
 from stream_monitor.reference.transform import Transform
-from stream_monitor.windows.closed import ClosedWindow
-from stream_monitor.windows.spec import WindowSpec
-from stream_monitor.windows.statistics import FeatureStatistics, statistics_of
-from stream_monitor.windows.tumbling import Windows
+from stream_monitor.statistics.fixed_point import FIXED_POINT
+from stream_monitor.windows.closed_window import ClosedWindow
+from stream_monitor.windows.feature_statistics import FeatureStatistics, statistics_of
+from stream_monitor.windows.tumbling import TumblingWindows
+from stream_monitor.windows.window_spec import WindowSpec
 
 SPEC = WindowSpec(size_ms=10, grace_ms=5, idle_close_ms=100, max_open=4)
 RNG = np.random.default_rng(3)
@@ -39,7 +39,7 @@ ROWS = st.lists(st.tuples(st.integers(0, 120), VALUES, VALUES), max_size=30)
 Row = tuple[int, float | None, float | None]
 
 
-def observe(windows: Windows, rows: Sequence[Row], offset: int) -> list[ClosedWindow]:
+def observe(windows: TumblingWindows, rows: Sequence[Row], offset: int) -> list[ClosedWindow]:
     columns = {"temp": [row[1] for row in rows], "wait": [row[2] for row in rows]}
     return windows.observe(
         np.arange(offset, offset + len(rows)),
@@ -52,18 +52,18 @@ def fold(
     rows: Sequence[Row], cuts: Sequence[int], *, restored: bool = False
 ) -> tuple[list[ClosedWindow], dict[str, bytes]]:
     """All closed windows, and what is stored at the end."""
-    windows, store = Windows(SPEC, PROFILE), dict[str, bytes]()
+    windows, store = TumblingWindows(SPEC, PROFILE), dict[str, bytes]()
     closed: list[ClosedWindow] = []
     bounds = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
     for start, end in pairwise(bounds):
         closed += observe(windows, rows[start:end], start)
-        for name, part in windows.dirty().items():
+        for name, part in windows.pending_changes().items():
             store.pop(name, None)
             if part is not None:
                 store[name] = msgspec.msgpack.encode(part)
-        windows.clean()
+        windows.mark_committed()
         if restored:
-            windows = Windows(SPEC, PROFILE)
+            windows = TumblingWindows(SPEC, PROFILE)
             windows.restore({k: msgspec.msgpack.decode(v) for k, v in store.items()})
     return closed, store
 
@@ -92,27 +92,27 @@ def test_every_event_is_in_exactly_one_window_or_late(rows: list[Row]) -> None:
             if start + 15 <= watermark_ms:
                 closing.setdefault(start, offset)
 
-    windows = Windows(SPEC, PROFILE)
+    windows = TumblingWindows(SPEC, PROFILE)
     closed = observe(windows, rows, 0) if rows else []
     assert windows.late == late
     assert {w.start_ms: w.closed_offset for w in closed} == closing
     assert {w.start_ms: w.n_events for w in closed} == {s: members[s] for s in closing}
     assert [w.start_ms for w in closed] == sorted(closing, key=lambda s: (closing[s], s))
-    still_open = set(windows.dirty()) - {"meta"}
+    still_open = set(windows.pending_changes()) - {"meta"}
     assert still_open == {str(s) for s in members if s not in closing}
     assert len(still_open) <= SPEC.max_open
 
 
 @given(ROWS, st.lists(st.tuples(st.integers(0, 30), st.integers(0, 400)), max_size=3))
 def test_a_window_once_closed_never_reopens(rows: list[Row], idle: list[tuple[int, int]]) -> None:
-    windows, closed = Windows(SPEC, PROFILE), list[int]()
+    windows, closed = TumblingWindows(SPEC, PROFILE), list[int]()
     for offset, row in enumerate(rows):
         closed += [w.start_ms for w in observe(windows, [row], offset)]
         for at, clock_ms in idle:
             if at == offset:
                 closed += [w.start_ms for w in windows.close_idle(clock_ms, offset)]
     assert len(closed) == len(set(closed))
-    assert not {str(start) for start in closed} & windows.dirty().keys()
+    assert not {str(start) for start in closed} & windows.pending_changes().keys()
 
 
 def statistics(values: Sequence[float | None]) -> FeatureStatistics:
@@ -168,9 +168,7 @@ def test_moments_equal_numpy_within_the_fixed_point(values: list[float]) -> None
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), VALUES), min_size=1, max_size=40))
-def test_groups_at_once_equal_one_group_after_another(
-    rows: list[tuple[int, float | None]],
-) -> None:
+def test_groups_at_once_equal_one_group_after_another(rows: list[tuple[int, float | None]]) -> None:
     groups = np.array([group for group, _ in rows], dtype=np.int64)
     together = statistics_of(
         TRANSFORMS["temp"].apply([value for _, value in rows]),

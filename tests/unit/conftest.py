@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from tests.unit.hearing import bench_in
-from trainer.jobs import Database
-from trainer.runtime.bench import Bench
+from tests.unit.trainer_alerts import trainer_context_in
+from trainer.jobs.database import Database
+from trainer.service.context import TrainerContext
 
 
 @pytest.fixture
@@ -24,9 +24,9 @@ def mock_broker() -> Iterator[str]:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
+def context(tmp_path: Path) -> TrainerContext:
     """A trainer's bench in a home of the test's own."""
-    return bench_in(tmp_path)
+    return trainer_context_in(tmp_path)
 
 
 @pytest.fixture

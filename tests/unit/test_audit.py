@@ -9,12 +9,12 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from driftline.cli import app
-from driftline.reading import Record
+from driftline.cli.app import app
+from driftline.topics.topic_reader import Record
 from producer.codec import encode
 from producer.events import CE_TYPE_OF, Command, Event, InferenceEvent, ModelUpdate, Topology
 from stream_monitor.contracts import DEAD_LETTER_CE_TYPE, DeadLetter
-from tests.unit.topic_fakes import fake_topics, records
+from tests.unit.fake_topics import records, use_fake_topics
 
 LOG = "driftline.events.v1"
 START_MS = 1_700_000_000_000
@@ -22,15 +22,29 @@ START_MS = 1_700_000_000_000
 
 def log_of(*events: tuple[int, Event]) -> list[Record]:
     return [
-        Record(partition, offset, CE_TYPE_OF[type(event)], encode(event), b"k",
-               START_MS + 1_000 * offset, [("ce_source", b"/driftline/alerts")])
+        Record(
+            partition,
+            offset,
+            CE_TYPE_OF[type(event)],
+            encode(event),
+            b"k",
+            START_MS + 1_000 * offset,
+            [("ce_source", b"/driftline/alerts")],
+        )
         for offset, (partition, event) in enumerate(events)
-    ]  # fmt: skip
+    ]
 
 
 def command(action: Any, **more: Any) -> Command:
-    return Command(id=f"c-{action}", model="fraud", action=action, episode="0123456789abcdef",
-                   actor="ann", time_ms=0, **more)  # fmt: skip
+    return Command(
+        id=f"c-{action}",
+        model="fraud",
+        action=action,
+        episode="0123456789abcdef",
+        actor="ann",
+        time_ms=0,
+        **more,
+    )
 
 
 def update(name: str, version: str, **more: Any) -> ModelUpdate:
@@ -42,8 +56,12 @@ def _log(monkeypatch: pytest.MonkeyPatch) -> None:
     log = log_of(
         (0, update("u1", "1", profile={"a": 1}, caused_by="job-7")),
         (1, update("u1", "1", profile={"a": 1}, caused_by="job-7")),  # its other partition
-        (0, InferenceEvent(id="e", model="fraud", version="1", time_ms=0, features={},
-                           prediction=1.0)),
+        (
+            0,
+            InferenceEvent(
+                id="e", model="fraud", version="1", time_ms=0, features={}, prediction=1.0
+            ),
+        ),
         (0, command("acknowledge", reason="known")),
         (0, command("snooze", until_ms=START_MS)),
         (0, Topology(id="t", time_ms=0, generation=1, partitions=4)),
@@ -52,13 +70,26 @@ def _log(monkeypatch: pytest.MonkeyPatch) -> None:
         (0, msgspec.structs.replace(command("resolve"), model="churn")),
         (0, command("resolve")),
         (0, update("u3", "2", moved_from=1)),
-    )  # fmt: skip
-    letter = DeadLetter(topic=LOG, partition=0, offset=9, timestamp_ms=0, reason="unknown_episode",
-                        detail="not open", sha256="", size_bytes=1)  # fmt: skip
-    fake_topics(monkeypatch, {
-        LOG: log,
-        "driftline.dead-letters.v1": records(msgspec.json.encode(letter), kind=DEAD_LETTER_CE_TYPE),
-    })  # fmt: skip
+    )
+    letter = DeadLetter(
+        topic=LOG,
+        partition=0,
+        offset=9,
+        timestamp_ms=0,
+        reason="unknown_episode",
+        detail="not open",
+        sha256="",
+        size_bytes=1,
+    )
+    use_fake_topics(
+        monkeypatch,
+        {
+            LOG: log,
+            "driftline.dead-letters.v1": records(
+                msgspec.json.encode(letter), kind=DEAD_LETTER_CE_TYPE
+            ),
+        },
+    )
 
 
 @pytest.mark.usefixtures("_log")
@@ -102,7 +133,7 @@ def test_since_and_a_model_nobody_changed() -> None:
 def test_a_snooze_of_more_than_a_week_is_an_error_before_it_is_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    fake_topics(monkeypatch, {})
+    use_fake_topics(monkeypatch, {})
     for command in (["alerts", "snooze", "e"], ["incidents", "snooze", "i"]):
         done = CliRunner().invoke(app, [*command, "--for", "8d"])
         assert done.exit_code == 2, done.output

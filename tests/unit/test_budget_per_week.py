@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftline.explain.calibration import calibration_of, held_budget
-from stream_monitor.alerts.policy import EpisodePolicy
+from driftline.offline.explain.threshold_calibration import calibration_of, effective_budget
 from stream_monitor.contracts import DriftAlert
-from stream_monitor.drift.calibration import Budget, in_events
+from stream_monitor.core.alert_budget import arl0_per_detector
+from stream_monitor.core.version import VersionMonitor
+from stream_monitor.detectors.calibration import Budget, in_events
+from stream_monitor.episodes.policy import EpisodePolicy
 from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.profile import ReferenceProfile, profile_from_data, profile_to_data
 from stream_monitor.reference.season import WEEK_MS
 from stream_monitor.settings import Settings
-from stream_monitor.watched.allowance import arl0_of
-from stream_monitor.watched.version import WatchedVersion
-from tests.unit.traffic_logs import SPEC, Partition
+from tests.unit.traffic_simulation import SPEC, Partition
 
 RATES = st.floats(1.0, 1e12)
 WEEKS = st.floats(0.01, 520.0)
@@ -33,9 +33,13 @@ def profile(events_per_week: float | None = None) -> ReferenceProfile:
     rng = np.random.default_rng(1)
     x = rng.standard_normal(1_000)
     made = fit_profile(
-        "m", "1", {"x": x, "y": x + rng.standard_normal(1_000)}, predictions=rng.random(1_000),
-        task="binary", origin="training",
-    )  # fmt: skip
+        "m",
+        "1",
+        {"x": x, "y": x + rng.standard_normal(1_000)},
+        predictions=rng.random(1_000),
+        task="binary",
+        origin="training",
+    )
     return msgspec.structs.replace(made, events_per_week=events_per_week)
 
 
@@ -48,7 +52,7 @@ def test_it_is_the_budget_per_events_of_so_many_weeks(
     watched = msgspec.structs.replace(profile(), events_per_week=rate)
 
     assert in_events(per_week, rate) == per_events
-    assert arl0_of(watched, per_week) == arl0_of(profile(), per_events)
+    assert arl0_per_detector(watched, per_week) == arl0_per_detector(profile(), per_events)
 
 
 @given(ALERTS, st.integers(1, 10**12), st.none() | RATES)
@@ -67,13 +71,13 @@ def test_more_weeks_than_can_be_counted_are_still_a_budget() -> None:
     most = in_events(Budget(per_weeks=1e300), 1e300)
 
     assert 1e17 < most.per_events < 1e19
-    assert math.isfinite(arl0_of(profile(), most))
+    assert math.isfinite(arl0_per_detector(profile(), most))
 
 
 def test_detectors_relations_and_explanation_have_the_same_one() -> None:
     budget, reference = Budget(per_weeks=2.0), profile(70_000.0)
-    watched = WatchedVersion("t", 0, reference, budget, EpisodePolicy(), 1_000)
-    per_events = WatchedVersion(
+    watched = VersionMonitor("t", 0, reference, budget, EpisodePolicy(), 1_000)
+    per_events = VersionMonitor(
         "t", 0, profile(), Budget(per_events=140_000), EpisodePolicy(), 1_000
     )
 
@@ -91,15 +95,15 @@ def test_detectors_relations_and_explanation_have_the_same_one() -> None:
 def test_what_became_of_it_is_told() -> None:
     budget = Budget(2.0, per_weeks=3.0)
 
-    known, unknown = (held_budget(profile(rate), budget) for rate in (1_000.0, None))
+    known, unknown = (effective_budget(profile(rate), budget) for rate in (1_000.0, None))
 
     assert (known.unit, known.per_events, known.events_per_week) == ("weeks", 3_000, 1_000.0)
     assert (unknown.unit, unknown.per_events, unknown.per_weeks) == ("events", 1_000_000, 3.0)
-    assert held_budget(profile(1_000.0), Budget()).unit == "events"
+    assert effective_budget(profile(1_000.0), Budget()).unit == "events"
 
 
 @pytest.mark.parametrize(
-    ("stated", "what_to_do"),
+    ("stated", "positive_label_advice"),
     [
         ({"per_weeks": 0}, "per_weeks is a positive number"),
         ({"per_weeks": -1}, "per_weeks is a positive number"),
@@ -114,9 +118,9 @@ def test_what_became_of_it_is_told() -> None:
     ids=str,
 )
 def test_a_budget_that_makes_no_sense_says_what_to_state(
-    stated: dict[str, object], what_to_do: str
+    stated: dict[str, object], positive_label_advice: str
 ) -> None:
-    with pytest.raises(ValueError, match=what_to_do):
+    with pytest.raises(ValueError, match=positive_label_advice):
         Settings(budget=stated).monitor_spec()
 
 
@@ -163,7 +167,9 @@ def test_the_first_events_of_a_model_say_its_rate() -> None:
     rate = watched.profile.events_per_week
 
     assert rate == pytest.approx(WEEK_MS / 1_000, rel=0.15)
-    assert watched.arl0_events == arl0_of(watched.profile, Budget(per_events=round(rate or 0)))
+    assert watched.arl0_events == arl0_per_detector(
+        watched.profile, Budget(per_events=round(rate or 0))
+    )
     before = watched.arl0_events
     partition.restart()
     assert partition.monitor.models["m"].versions["1"].arl0_events == before

@@ -9,26 +9,36 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from driftline.cli import app
-from driftline.commands.alerts import line_of
-from driftline.commands.connection import load_settings, without_password
-from driftline.commands.failure import UNREACHABLE, Failure, explained
-from driftline.commands.status import model_rows, partition_row, table_of, window_rows
-from driftline.partition_state import PartitionState
-from driftline.topic_registry import load_registry, missing
+from driftline.cli.alerts import line_of
+from driftline.cli.app import app
+from driftline.cli.command_error import EXIT_UNREACHABLE, CommandError, to_command_error
+from driftline.cli.connection import load_settings, without_password
+from driftline.cli.status import model_rows, partition_row, status_lines, window_rows
+from driftline.monitor_state.partition_state import PartitionState
+from driftline.topics.topic_registry import load_registry, missing
 from producer.routing import topic_names
-from producer.writer import Undelivered
+from producer.writer import DeliveryError
 from stream_monitor.contracts import DriftAlert
-from stream_monitor.counters import Counters
+from stream_monitor.core.counters import Counters
 from stream_monitor.errors import CorruptState
 
 NOWHERE = "127.0.0.1:1"
 run = CliRunner()
 
 COMMANDS = [
-    ["demo"], ["monitor"], ["publish"], ["status"], ["doctor"], ["version"], ["alerts", "tail"],
-    ["topics", "plan"], ["topics", "create"], ["profile", "build"], ["profile", "send"], ["drill"],
-]  # fmt: skip
+    ["demo"],
+    ["monitor"],
+    ["publish"],
+    ["status"],
+    ["doctor"],
+    ["version"],
+    ["alerts", "tail"],
+    ["topics", "plan"],
+    ["topics", "create"],
+    ["profile", "build"],
+    ["profile", "send"],
+    ["drill"],
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -40,7 +50,7 @@ def test_every_command_has_help(command: list[str]) -> None:
 
 def test_the_command_line_loads_nothing_heavy_until_it_is_needed() -> None:
     heavy = ["numpy", "pandas", "sklearn", "faust", "river", "redis", "pydantic", "confluent_kafka"]
-    code = f"import sys, driftline.cli; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, driftline.cli.app; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -72,7 +82,7 @@ def test_what_is_unreachable_ends_with_four_and_says_what_to_do() -> None:
 
 def test_a_replay_of_a_topic_nobody_serves_is_no_wrong_usage() -> None:
     result = run.invoke(app, ["replay", "topic:x", "--bootstrap-servers", NOWHERE])
-    assert result.exit_code == UNREACHABLE
+    assert result.exit_code == EXIT_UNREACHABLE
     assert "Kafka does not answer" in result.output
     assert "KafkaError" not in result.output
 
@@ -120,28 +130,32 @@ def test_passwords_are_not_shown() -> None:
 
 
 def test_records_that_kafka_did_not_take_are_explained() -> None:
-    denied = explained(Undelivered("User:ana has no permission Write on topic t"))
-    late = explained(Undelivered("1 events did not arrive: timed out"))
+    denied = to_command_error(DeliveryError("User:ana has no permission Write on topic t"))
+    late = to_command_error(DeliveryError("1 events did not arrive: timed out"))
 
-    assert (denied.what, denied.code) == ("Kafka denies a permission", UNREACHABLE)
+    assert (denied.what, denied.code) == ("Kafka denies a permission", EXIT_UNREACHABLE)
     assert "SECURITY.md" in denied.fix
     assert "driftline doctor" in late.fix
 
 
 def test_an_unknown_error_is_explained_without_a_traceback() -> None:
-    failure = explained(CorruptState("bad bytes"))
-    assert isinstance(failure, Failure)
+    failure = to_command_error(CorruptState("bad bytes"))
+    assert isinstance(failure, CommandError)
     assert "CorruptState: bad bytes" in failure.text()
     assert "--debug" in failure.text()
-    assert explained(ModuleNotFoundError("x", name="faust")).code == 2
+    assert to_command_error(ModuleNotFoundError("x", name="faust")).code == 2
 
 
 def test_the_registry_holds_the_topics_of_the_design() -> None:
     wanted = load_registry("acme")
     names = topic_names("acme")
     assert {topic.name for topic in wanted} == {
-        names.events, names.alerts, names.dead_letters, names.retrain, names.models,
-    }  # fmt: skip
+        names.events,
+        names.alerts,
+        names.dead_letters,
+        names.retrain,
+        names.models,
+    }
     assert [t.name for t in missing(wanted, {names.events: 4})] == [
         t.name for t in wanted if t.name != names.events
     ]
@@ -149,10 +163,14 @@ def test_the_registry_holds_the_topics_of_the_design() -> None:
 
 def state(**changes: Any) -> PartitionState:
     fields: dict[str, Any] = {
-        "partition": 0, "next": 7, "counters": Counters(valid=7), "waiting": 0, "member": "w",
-        "seen_ms": 5,
+        "partition": 0,
+        "next": 7,
+        "counters": Counters(valid=7),
+        "waiting": 0,
+        "member": "w",
+        "owner_wrote_ms": 5,
         "stopped": "",
-    }  # fmt: skip
+    }
     return PartitionState(**(fields | changes))
 
 
@@ -168,22 +186,45 @@ def test_a_series_is_as_bad_as_in_its_worst_partition() -> None:
 
 
 def test_status_is_readable_before_anything_happened() -> None:
-    data = {"topic": "d.events.v1", "partitions": [partition_row(state(next=None), 0)],
-            "models": model_rows([]), "windows": window_rows("d", [])}  # fmt: skip
-    text = "\n".join(table_of(data))
+    data = {
+        "topic": "d.events.v1",
+        "partitions": [partition_row(state(next=None), 0)],
+        "models": model_rows([]),
+        "windows": window_rows("d", []),
+    }
+    text = "\n".join(status_lines(data))
     assert "none seen yet" in text
     assert "none yet" in text
 
 
 def test_an_alert_is_one_line() -> None:
     alert = DriftAlert(
-        alert_id="a", episode_id="e", phase="started", kind="quality", severity="high",
-        model="flights-late", version="1", series="f:temp", feature="temp", detector="rule",
-        channel="location", direction="down", effect=3.1, p_value=0.0, window_events=64,
-        explanation="temp: mean 37.2 → 2.9, PSI 3.1", reference="training", topic="t",
-        partition=0, onset_offset=1, onset_ms=1, detected_offset=2, detected_ms=2,
-        decided_offset=3, decided_ms=1_362_128_040_000,
-    )  # fmt: skip
+        alert_id="a",
+        episode_id="e",
+        phase="started",
+        kind="quality",
+        severity="high",
+        model="flights-late",
+        version="1",
+        series="f:temp",
+        feature="temp",
+        detector="rule",
+        channel="location",
+        direction="down",
+        effect=3.1,
+        p_value=0.0,
+        window_events=64,
+        explanation="temp: mean 37.2 → 2.9, PSI 3.1",
+        reference="training",
+        topic="t",
+        partition=0,
+        onset_offset=1,
+        onset_ms=1,
+        detected_offset=2,
+        detected_ms=2,
+        decided_offset=3,
+        decided_ms=1_362_128_040_000,
+    )
     line = line_of(alert)
     assert line.startswith("e  2013-03-01 08:54:00Z  started")
     assert "\n" not in line

@@ -12,23 +12,32 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from typer.testing import CliRunner
 
-from driftline.cli import app
+from driftline.cli.app import app
 from stream_monitor.reference.frame import profile_from_frame
-from trainer.jobs import Champion, Database, Job, Outcome, add_job, crown
 from trainer.jobs.aliases import aliases_of
+from trainer.jobs.champions import Champion, set_champion
+from trainer.jobs.database import Database
+from trainer.jobs.job import Job, Outcome
+from trainer.jobs.job_store import add_job
 from trainer.registry.manifest import Manifest
 from trainer.registry.registry import Registry
 
 run = CliRunner()
 JOB = Job(
-    job_id="j", caused_by="alert-8", model="flights", episode_id="e", champion="1",
-    challenger="2", state="storing", asked_ms=0,
-)  # fmt: skip
+    job_id="j",
+    caused_by="alert-8",
+    model="flights",
+    episode_id="e",
+    champion="1",
+    challenger="2",
+    state="storing",
+    asked_ms=0,
+)
 FRAME = pd.DataFrame({"temp": np.random.default_rng(0).normal(size=400)})
 
 
-def store(home: Path, version: str, time_ms: int) -> Manifest:
-    return Registry(home / "registry").store(
+def store(data_dir: Path, version: str, time_ms: int) -> Manifest:
+    return Registry(data_dir / "registry").store(
         LogisticRegression().fit(FRAME, FRAME["temp"] > 0),
         model="flights",
         version=version,
@@ -42,14 +51,14 @@ def store(home: Path, version: str, time_ms: int) -> Manifest:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
+def data_dir(tmp_path: Path) -> Path:
     store(tmp_path, "1", 1384903980000)
     store(tmp_path, "2", 1384990380000)
     return tmp_path
 
 
-def test_list_shows_versions_oldest_first(home: Path) -> None:
-    result = run.invoke(app, ["models", "list", "--home", str(home)])
+def test_list_shows_versions_oldest_first(data_dir: Path) -> None:
+    result = run.invoke(app, ["models", "list", "--data-dir", str(data_dir)])
 
     assert result.exit_code == 0
     one, two = result.stdout.splitlines()
@@ -58,8 +67,8 @@ def test_list_shows_versions_oldest_first(home: Path) -> None:
     assert two.startswith("flights@2")
 
 
-def test_list_is_json_for_programs(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DRIFTLINE_TRAINER_HOME", str(home))
+def test_list_is_json_for_programs(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRIFTLINE_TRAINER_DATA_DIR", str(data_dir))
 
     rows = json.loads(run.invoke(app, ["models", "list", "flights", "--json"]).stdout)
 
@@ -69,10 +78,12 @@ def test_list_is_json_for_programs(home: Path, monkeypatch: pytest.MonkeyPatch) 
     ]
 
 
-def test_show_tells_where_a_version_came_from(home: Path) -> None:
-    told = run.invoke(app, ["models", "show", "flights", "--home", str(home)]).stdout
+def test_show_tells_where_a_version_came_from(data_dir: Path) -> None:
+    told = run.invoke(app, ["models", "show", "flights", "--data-dir", str(data_dir)]).stdout
     data = json.loads(
-        run.invoke(app, ["models", "show", "flights@1", "--home", str(home), "--json"]).stdout
+        run.invoke(
+            app, ["models", "show", "flights@1", "--data-dir", str(data_dir), "--json"]
+        ).stdout
     )
 
     assert "version          2\n" in told
@@ -82,37 +93,37 @@ def test_show_tells_where_a_version_came_from(home: Path) -> None:
 
 
 def test_an_empty_registry_is_no_error(tmp_path: Path) -> None:
-    result = run.invoke(app, ["models", "list", "--home", str(tmp_path)])
+    result = run.invoke(app, ["models", "list", "--data-dir", str(tmp_path)])
 
     assert result.exit_code == 0
     assert result.stdout == f"no versions in {tmp_path / 'registry'}\n"
 
 
 @pytest.mark.parametrize("name", ["flights@9", "nobody", "@", "@1", "flights@", ""])
-def test_a_version_that_is_not_there_is_explained(home: Path, name: str) -> None:
-    result = run.invoke(app, ["models", "show", name, "--home", str(home)])
+def test_a_version_that_is_not_there_is_explained(data_dir: Path, name: str) -> None:
+    result = run.invoke(app, ["models", "show", name, "--data-dir", str(data_dir)])
 
     assert result.exit_code == 2
     assert "there is no such version" in result.stderr
     assert "driftline models list" in result.stderr
 
 
-def test_a_damaged_manifest_is_explained(home: Path) -> None:
-    (home / "registry" / "models" / "flights" / "1.json").write_bytes(b"{")
+def test_a_damaged_manifest_is_explained(data_dir: Path) -> None:
+    (data_dir / "registry" / "models" / "flights" / "1.json").write_bytes(b"{")
 
-    result = run.invoke(app, ["models", "list", "--home", str(home)])
+    result = run.invoke(app, ["models", "list", "--data-dir", str(data_dir)])
 
     assert result.exit_code == 1
     assert "1.json is no manifest" in result.stderr
 
 
-def test_aliases_say_who_serves_and_who_was_judged_last(home: Path) -> None:
-    with contextlib.closing(Database(home)) as database, database.transaction() as rows:
-        crown(rows, Champion("flights", "1", "ab", 0, "enlist"))
+def test_aliases_say_who_serves_and_who_was_judged_last(data_dir: Path) -> None:
+    with contextlib.closing(Database(data_dir)) as database, database.transaction() as rows:
+        set_champion(rows, Champion("flights", "1", "ab", 0, "enlist"))
         add_job(rows, JOB)
 
-    one, two = run.invoke(app, ["models", "list", "--home", str(home)]).stdout.splitlines()
-    shown = run.invoke(app, ["models", "show", "flights@challenger", "--home", str(home)])
+    one, two = run.invoke(app, ["models", "list", "--data-dir", str(data_dir)]).stdout.splitlines()
+    shown = run.invoke(app, ["models", "show", "flights@challenger", "--data-dir", str(data_dir)])
 
     assert one.endswith("(champion)")
     assert two.endswith("(challenger)")
@@ -122,10 +133,10 @@ def test_aliases_say_who_serves_and_who_was_judged_last(home: Path) -> None:
 
 
 @pytest.mark.parametrize("outcome", ["promoted", "rolled_back"])
-def test_a_challenger_that_won_is_none(home: Path, outcome: Outcome) -> None:
-    with contextlib.closing(Database(home)) as database, database.transaction() as rows:
+def test_a_challenger_that_won_is_none(data_dir: Path, outcome: Outcome) -> None:
+    with contextlib.closing(Database(data_dir)) as database, database.transaction() as rows:
         add_job(rows, JOB.ended(outcome))
-        crown(rows, Champion("flights", "2", "ab", 0, "alert"))
+        set_champion(rows, Champion("flights", "2", "ab", 0, "alert"))
 
         assert aliases_of(rows, "flights") == {"champion": "2"}
 
@@ -141,9 +152,9 @@ def test_a_challenger_that_won_is_none(home: Path, outcome: Outcome) -> None:
     ],
 )
 def test_a_request_that_cannot_be_met_says_why_and_what_to_do(
-    home: Path, words: str, why: str, fix: str
+    data_dir: Path, words: str, why: str, fix: str
 ) -> None:
-    result = run.invoke(app, [*words.split(), "--home", str(home)])
+    result = run.invoke(app, [*words.split(), "--data-dir", str(data_dir)])
 
     assert result.exit_code == 1
     assert why in result.stderr

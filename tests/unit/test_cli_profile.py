@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from driftline.cli import app
-from driftline.commands.failure import USAGE
+from driftline.cli.app import app
+from driftline.cli.command_error import EXIT_USAGE
 
 FEATURES = {"tenure": 89, "age": 61}
 
@@ -67,7 +67,7 @@ def test_times_say_how_many_events_a_week_has_in_seconds_too(training: str) -> N
 def test_what_is_no_importance_is_refused(training: str, text: str) -> None:
     code, output = build(training, text)
 
-    assert code == USAGE
+    assert code == EXIT_USAGE
     assert f"--importance {text}" in output
 
 

@@ -9,26 +9,26 @@ from typing import get_args
 import msgspec
 import numpy as np
 
-from driftline.commands.findings import judge_coverage
-from driftline.coverage import WORDS, lines_of, read_coverage
+from driftline.doctor.health_checks import check_coverage
+from driftline.monitor_state.coverage_report import REASON_TEXTS, lines_of, read_coverage
 from producer.events import ModelUpdate
 from stream_monitor.contracts import DriftAlert
-from stream_monitor.reference.profile import profile_to_data
-from stream_monitor.state.monitored import MonitorFold
-from stream_monitor.watched.coverage import (
+from stream_monitor.core.coverage import (
     BUCKET_MS,
+    INTERVAL_MS,
     MAX_ROWS,
     OTHERS,
-    SLOT_MS,
     UNITS,
     WATCHED,
     Coverage,
+    CoverageKey,
     CoverageReason,
-    Key,
 )
-from stream_monitor.watched.coverage_wording import Uncovered, sentence, sentence_over
-from stream_monitor.web.metrics import Metrics
-from tests.unit.traffic_logs import MINUTE, SPEC, Partition
+from stream_monitor.core.coverage_messages import CoverageGap, sentence, sentence_over
+from stream_monitor.metrics import Metrics
+from stream_monitor.reference.profile import profile_to_data
+from stream_monitor.state.monitor_state import MonitorState
+from tests.unit.traffic_simulation import MINUTE, SPEC, Partition
 
 
 def ints(*values: int) -> np.ndarray:
@@ -43,12 +43,15 @@ def test_the_last_hour_has_what_came_in_it_and_the_total_has_all() -> None:
     coverage = Coverage()
     coverage.count("1", WATCHED, ints(0, 1), ints(5, 6))
     coverage.count("1", "warming_up", ints(2), ints(7))
-    slots = list(coverage.observe(ints(0, 1, 2, 3), ints(0, 10, 20, SLOT_MS)))
+    slots = list(coverage.observe(ints(0, 1, 2, 3), ints(0, 10, 20, INTERVAL_MS)))
 
     [slot] = slots
-    assert (slot.offset, slot.clock_ms, slot.time_ms) == (3, SLOT_MS, 7 + SLOT_MS - 20)
-    assert slot.counts[Key("1", WATCHED)].n == 2
-    assert [(row.last_hour, row.total) for row in coverage.last_hour(SLOT_MS)] == [(2, 2), (1, 1)]
+    assert (slot.offset, slot.clock_ms, slot.time_ms) == (3, INTERVAL_MS, 7 + INTERVAL_MS - 20)
+    assert slot.counts[CoverageKey("1", WATCHED)].n == 2
+    assert [(row.last_hour, row.total) for row in coverage.last_hour(INTERVAL_MS)] == [
+        (2, 2),
+        (1, 1),
+    ]
     assert [(r.last_hour, r.total) for r in coverage.last_hour(13 * BUCKET_MS)] == [(0, 2), (0, 1)]
 
 
@@ -62,10 +65,10 @@ def test_made_up_versions_share_a_row_and_the_frequent_one_keeps_its_own() -> No
         for at in range(first + 50, first + 50 + n):
             coverage.count(f"{at:x}", "version_over_limit", ints(at), ints(0))
         offsets = np.arange(first, first + n + 50, dtype=np.int64)
-        list(coverage.observe(offsets, np.full(len(offsets), slot * SLOT_MS)))
-    let_pass(coverage, 10 * n, 3 * SLOT_MS)
+        list(coverage.observe(offsets, np.full(len(offsets), slot * INTERVAL_MS)))
+    let_pass(coverage, 10 * n, 3 * INTERVAL_MS)
 
-    rows = coverage.last_hour(3 * SLOT_MS)
+    rows = coverage.last_hour(3 * INTERVAL_MS)
     assert len(rows) <= MAX_ROWS + 1
     assert sum(row.total for row in rows) == 3 * (n + 50)
     assert [row.key.version for row in rows[:2]] == [OTHERS, "heavy"]
@@ -75,11 +78,11 @@ def test_made_up_versions_share_a_row_and_the_frequent_one_keeps_its_own() -> No
 def test_a_snapshot_continues() -> None:
     coverage = Coverage()
     coverage.count("1", WATCHED, ints(0, 1, 2), ints(5, 6, 7))
-    list(coverage.observe(ints(0, 1, 2), ints(0, SLOT_MS, SLOT_MS)))
+    list(coverage.observe(ints(0, 1, 2), ints(0, INTERVAL_MS, INTERVAL_MS)))
     again = Coverage()
-    again.restore(coverage.dirty())
+    again.restore(coverage.pending_changes())
 
-    assert again.last_hour(SLOT_MS) == coverage.last_hour(SLOT_MS)
+    assert again.last_hour(INTERVAL_MS) == coverage.last_hour(INTERVAL_MS)
 
 
 class Hashes:
@@ -103,13 +106,14 @@ def test_the_report_is_read_from_what_is_stored_by_version_and_reason() -> None:
     partition = Partition(msgspec.structs.replace(SPEC, warm_up_events=300, max_models=1))
     partition.live(6)
     partition.append(msgspec.structs.replace(partition.event(), model="second"))
-    fields = MonitorFold(partition.monitor, "driftline").changes()
+    fields = MonitorState(partition.monitor, "driftline").changes()
     report = read_coverage(Hashes(fields), "events", [0])
     watched = sum(row.last_hour for row in report.models[0].rows if row.reason == "watched")
 
     assert [(one.model, one.share) for one in report.models] == [
-        ("m", watched / (300 + watched)), ("second", 0.0),
-    ]  # fmt: skip
+        ("m", watched / (300 + watched)),
+        ("second", 0.0),
+    ]
     assert "version 1: 300 events" in " ".join(lines_of(report))
     assert "over the limit of models for a partition" in " ".join(lines_of(report))
 
@@ -193,8 +197,8 @@ def test_metrics_count_events_by_model_version_and_reason() -> None:
 
 
 def test_the_doctor_names_who_is_not_watched_and_spares_what_warms_up() -> None:
-    fields = MonitorFold(two_models().monitor, "driftline").changes()
-    warms, blind = judge_coverage(read_coverage(Hashes(fields), "events", [0]).models)
+    fields = MonitorState(two_models().monitor, "driftline").changes()
+    warms, blind = check_coverage(read_coverage(Hashes(fields), "events", [0]).models)
 
     assert (warms.check, warms.level) == ("coverage m", "warning")
     assert "version 1: 300 events" in warms.found
@@ -205,8 +209,8 @@ def test_the_doctor_names_who_is_not_watched_and_spares_what_warms_up() -> None:
 def test_every_reason_has_a_unit_words_and_a_sentence() -> None:
     reasons = set(get_args(CoverageReason))
 
-    assert set(UNITS) == set(WORDS) == reasons
+    assert set(UNITS) == set(REASON_TEXTS) == reasons
     for reason in reasons:
-        it = Uncovered(reason, "m", "1", ["a"], 3, 0.5, 0, 3, 300)
-        assert len(sentence(it).partition(": ")[2].partition(": ")[2]) > 40
+        gap = CoverageGap(reason, "m", "1", ["a"], 3, 0.5, 0, 3, 300)
+        assert len(sentence(gap).partition(": ")[2].partition(": ")[2]) > 40
         assert sentence_over(reason, "1", 3, 0).startswith("coverage: ")

@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_monitor.ingest.records import LogRecord
+from stream_monitor.ingest.records import ConsumerRecord
 from stream_monitor.runtime.dead_letter_limit import DeadLetterLimit, RecentRejections
 
 MAX_CONSECUTIVE = 5
@@ -19,10 +19,10 @@ def fed(good: list[bool], cuts: list[int]) -> tuple[RecentRejections, str | None
     seen, reason = RecentRejections(), None
     edges = sorted({0, len(good), *(cut % (len(good) + 1) for cut in cuts)})
     for start, end in itertools.pairwise(edges):
-        records = [LogRecord(offset, 0, None, b"") for offset in range(start, end)]
+        records = [ConsumerRecord(offset, 0, None, b"") for offset in range(start, end)]
         bad = [r.offset for r in records if not good[r.offset]]
         seen = seen.after(records, bad, LIMIT.window_records)
-        reason = reason or LIMIT.broken_by(seen)
+        reason = reason or LIMIT.reason_exceeded(seen)
     return seen, reason
 
 
@@ -59,12 +59,12 @@ def test_a_flood_long_ago_is_forgotten() -> None:
     flood = [i % 2 == 0 for i in range(16)]
     calm = [True] * 200
     seen, _ = fed(flood + calm, list(range(0, 216, 3)))
-    assert LIMIT.broken_by(seen) is None
+    assert LIMIT.reason_exceeded(seen) is None
 
 
 def test_without_a_limit_nothing_is_too_much() -> None:
     seen = RecentRejections()
     for start in range(0, 100_000, 1_000):
-        records = [LogRecord(offset, 0, None, b"") for offset in range(start, start + 1_000)]
+        records = [ConsumerRecord(offset, 0, None, b"") for offset in range(start, start + 1_000)]
         seen = seen.after(records, range(start, start + 1_000), 10_000)
-        assert DeadLetterLimit().broken_by(seen) is None
+        assert DeadLetterLimit().reason_exceeded(seen) is None

@@ -11,22 +11,32 @@ import msgspec
 import pytest
 from typer.testing import CliRunner, Result
 
-from driftline import rejected_records
-from driftline.cli import app
-from driftline.reading import Record
+from driftline.cli.app import app
+from driftline.topics import dead_letter_queue as rejected_records
+from driftline.topics.topic_reader import Record
 from producer.codec import encode, headers
 from producer.events import CE_TYPE_OF, Command, InferenceEvent, ModelUpdate, Tick
 from stream_monitor.contracts import DEAD_LETTER_CE_TYPE, DeadLetter
-from tests.unit.topic_fakes import fake_topics, records
+from tests.unit.fake_topics import records, use_fake_topics
 
 LOG = "driftline.events.v1"
 NOW_MS = round(time.time() * 1000)
 
 
 def letter(offset: int, **of: Any) -> DeadLetter:
-    plain = DeadLetter(topic=LOG, partition=0, offset=offset, timestamp_ms=NOW_MS - 1_000 * offset,
-                       reason="invalid_event", detail="Expected `int`", sha256="", size_bytes=9,
-                       payload=b'{"id": 1}', model="fraud", source="/svc/a")  # fmt: skip
+    plain = DeadLetter(
+        topic=LOG,
+        partition=0,
+        offset=offset,
+        timestamp_ms=NOW_MS - 1_000 * offset,
+        reason="invalid_event",
+        detail="Expected `int`",
+        sha256="",
+        size_bytes=9,
+        payload=b'{"id": 1}',
+        model="fraud",
+        source="/svc/a",
+    )
     return msgspec.structs.replace(plain, **of)
 
 
@@ -43,7 +53,7 @@ LETTERS = [
 def _letters(monkeypatch: pytest.MonkeyPatch) -> None:
     values = [msgspec.json.encode(one) for one in LETTERS]
     topic = records(*values, b"garbage", kind=DEAD_LETTER_CE_TYPE)
-    fake_topics(monkeypatch, {"driftline.dead-letters.v1": topic})
+    use_fake_topics(monkeypatch, {"driftline.dead-letters.v1": topic})
 
 
 def run(*arguments: str) -> Result:
@@ -87,8 +97,9 @@ def test_a_letter_says_where_it_lies_whose_it_is_and_how_it_begins() -> None:
     assert "      2  fraud  invalid_event  /svc/a" in done.stderr
 
 
-GOOD = InferenceEvent(id="a", model="fraud", version="1", time_ms=NOW_MS, features={"x": 1.0},
-                      prediction=0.5)  # fmt: skip
+GOOD = InferenceEvent(
+    id="a", model="fraud", version="1", time_ms=NOW_MS, features={"x": 1.0}, prediction=0.5
+)
 
 
 def lies(offset: int, value: bytes, kind: str | None) -> Record:
@@ -111,11 +122,12 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[Record]:
     }
     letters = [
         *(letter(offset, reason="future") for offset in log),
-        letter(6, reason="process_killer"), letter(7, reason="unknown_episode"),
+        letter(6, reason="poison_record"),
+        letter(7, reason="unknown_episode"),
         letter(8, topic="warehouse.labels"),
-    ]  # fmt: skip
+    ]
     values = [msgspec.json.encode(one) for one in letters]
-    fake_topics(monkeypatch, {"driftline.dead-letters.v1": records(*values)})
+    use_fake_topics(monkeypatch, {"driftline.dead-letters.v1": records(*values)})
     taken: list[Record] = []
 
     def read(_client: Mapping[str, Any], found: Sequence[DeadLetter]) -> dict[str, Record | None]:
@@ -126,8 +138,8 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[Record]:
         taken.extend(found)
         return []
 
-    monkeypatch.setattr(rejected_records, "read_originals", read)
-    monkeypatch.setattr(rejected_records, "write_again", write)
+    monkeypatch.setattr(rejected_records, "read_original_records", read)
+    monkeypatch.setattr(rejected_records, "requeue_records", write)
     return taken
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftline.demo.timeline import Pace, interleave
+from driftline.demo.timeline import TimeScale, interleave
 
 times = st.lists(st.integers(0, 1_000), min_size=1, max_size=60).map(
     lambda found: np.array(sorted(found), dtype=np.int64)
@@ -39,6 +39,6 @@ def test_what_is_due_is_all_up_to_now_and_never_less_than_before() -> None:
 
 
 def test_the_year_ends_when_its_seconds_are_over_and_at_once_without_seconds() -> None:
-    assert Pace(100, 200, 4.0).event_time_ms(1.0) == 125.0
-    assert Pace(100, 200, 4.0).event_time_ms(9.0) == 200.0
-    assert Pace(100, 200, 0.0).event_time_ms(0.0) == 200.0
+    assert TimeScale(100, 200, 4.0).event_time_ms(1.0) == 125.0
+    assert TimeScale(100, 200, 4.0).event_time_ms(9.0) == 200.0
+    assert TimeScale(100, 200, 0.0).event_time_ms(0.0) == 200.0

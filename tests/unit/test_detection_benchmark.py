@@ -10,6 +10,7 @@ import pytest
 
 from tests.benchmarks.detection import __main__ as benchmark
 from tests.benchmarks.detection.__main__ import run
+from tests.benchmarks.detection.alerts_per_quarter import Quarter, run_quarter
 from tests.benchmarks.detection.changes import Change, lorden_bound
 from tests.benchmarks.detection.dependence import (
     Pairing,
@@ -20,7 +21,7 @@ from tests.benchmarks.detection.dependence import (
     turn_delays,
     turn_within,
 )
-from tests.benchmarks.detection.lasting import Episodes, episodes
+from tests.benchmarks.detection.lasting_change import Episodes, episodes
 from tests.benchmarks.detection.measure import Delays, FalseAlerts, delays, false_alerts
 from tests.benchmarks.detection.plan import (
     HIDDEN,
@@ -35,7 +36,6 @@ from tests.benchmarks.detection.plan import (
     Plan,
 )
 from tests.benchmarks.detection.plot import draw
-from tests.benchmarks.detection.quarter import Quarter, run_quarter
 from tests.benchmarks.detection.report import (
     Findings,
     delay_lines,
@@ -128,9 +128,17 @@ def test_the_bound_of_a_normal_shift_is_known_in_closed_form() -> None:
 
 def test_a_run_repeats_exactly_and_tells_everything(tmp_path: Path) -> None:
     plan = Plan(
-        (Stream(),), (Cell(Stream(), SHIFTS[3], 2000),), 1, 20_000, 2000, 3, 1,
-        (Lasting(Stream(), SHIFTS[3], 5_000),), 2, Model(3, 1),
-    )  # fmt: skip
+        (Stream(),),
+        (Cell(Stream(), SHIFTS[3], 2000),),
+        1,
+        20_000,
+        2000,
+        3,
+        1,
+        (Lasting(Stream(), SHIFTS[3], 5_000),),
+        2,
+        Model(3, 1),
+    )
     findings = run(plan)
 
     assert run(plan) == findings

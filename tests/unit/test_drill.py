@@ -9,51 +9,58 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftline.drill.plan import Copier, Plan, injection_of
-from driftline.drill.verdict import Circumstances, found_lines, missed
-from driftline.drill.watch import Report, Watch
-from driftline.explain.injected import Expected
-from producer.drill import is_shadow, is_shadow_of, shadow_of
+from driftline.drill.measurement import DrillMeasurement, DrillReport
+from driftline.drill.messages import FinalState, found_lines, reason_not_found
+from driftline.drill.plan import DrillPlan, SyntheticEventCopier, injection_of
+from driftline.offline.explain.expected_delay import ExpectedDelay
 from producer.events import InferenceEvent
-from producer.names import why_no_name
+from producer.names import invalid_name_reason
+from producer.synthetic import is_synthetic, is_synthetic_copy_of, synthetic_name
 from stream_monitor.contracts import DriftAlert
-from tests.properties.names import NAMES
-from tests.unit.alert_factories import alert
+from tests.builders import alert
+from tests.properties.name_strategies import NAMES
 
-SHADOW = shadow_of("churn", "0123456789ab")
+SHADOW = synthetic_name("churn", "0123456789ab")
 
 
-def plan(text: str = "mean:temp:+1sd", after: int = 3) -> Plan:
+def plan(text: str = "mean:temp:+1sd", after: int = 3) -> DrillPlan:
     injection = injection_of(text, after)
-    return Plan(model="churn", version="7", shadow=SHADOW, injection=injection, sd=10.0)
+    return DrillPlan(
+        model="churn", version="7", synthetic_model=SHADOW, injection=injection, sd=10.0
+    )
 
 
 def event(number: int, **changes: object) -> InferenceEvent:
     plain = InferenceEvent(
-        id=f"e{number}", model="churn", version="7", time_ms=number,
-        features={"temp": 1.0, "plan": "pro"}, prediction=0.5, segment={"site": "north"},
-    )  # fmt: skip
+        id=f"e{number}",
+        model="churn",
+        version="7",
+        time_ms=number,
+        features={"temp": 1.0, "plan": "pro"},
+        prediction=0.5,
+        segment={"site": "north"},
+    )
     return msgspec.structs.replace(plain, **changes)
 
 
 @given(model=NAMES, drill=st.from_regex(r"[0-9a-f]{12}", fullmatch=True))
 def test_a_shadow_has_a_name_the_log_allows_and_is_known_by_it(model: str, drill: str) -> None:
-    shadow = shadow_of(model, drill)
+    synthetic_model = synthetic_name(model, drill)
 
-    assert why_no_name(shadow) is None
-    assert len(f"{shadow}/1000000".encode()) <= 256
-    assert is_shadow(shadow)
-    assert is_shadow_of(shadow, model)
-    assert shadow != model
+    assert invalid_name_reason(synthetic_model) is None
+    assert len(f"{synthetic_model}/1000000".encode()) <= 256
+    assert is_synthetic(synthetic_model)
+    assert is_synthetic_copy_of(synthetic_model, model)
+    assert synthetic_model != model
 
 
 def test_an_id_that_would_not_mark_a_shadow_is_refused() -> None:
     with pytest.raises(ValueError, match="12 hexadecimal digits"):
-        shadow_of("churn", "xyz")
+        synthetic_name("churn", "xyz")
 
 
 def test_copies_change_from_the_first_after_on_and_nothing_else_does() -> None:
-    copier = Copier(plan())
+    copier = SyntheticEventCopier(plan())
     copies = [copier.copy(event(number)) for number in range(5)]
 
     assert [copy and copy.features["temp"] for copy in copies] == [1.0, 1.0, 1.0, 11.0, 11.0]
@@ -67,7 +74,7 @@ def test_copies_change_from_the_first_after_on_and_nothing_else_does() -> None:
 
 
 def test_repeats_other_versions_and_other_models_are_not_copied() -> None:
-    copier = Copier(plan(after=0))
+    copier = SyntheticEventCopier(plan(after=0))
 
     assert copier.copy(event(1)) is not None
     assert copier.copy(event(1)) is None
@@ -83,25 +90,31 @@ def test_a_change_that_is_not_understood_is_refused(text: str) -> None:
         injection_of(text, 100)
 
 
-def watched(after: int = 3, n_copies: int = 10) -> Watch:
+def watched(after: int = 3, n_copies: int = 10) -> DrillMeasurement:
     """Copy n lies at offset 10 n of partition 1, and arrives n seconds after the first."""
-    watch = Watch(plan(after=after), Expected(4, 8))
+    watch = DrillMeasurement(plan(after=after), ExpectedDelay(4, 8))
     for number in range(n_copies):
-        watch.arrived(number, 1, 10 * number, float(number))
+        watch.on_delivered(number, 1, 10 * number, float(number))
     return watch
 
 
-def shadow_alert(decided: int, **changes: object) -> DriftAlert:
+def drill_alert(decided: int, **changes: object) -> DriftAlert:
     return alert(
-        model=SHADOW, version="7", partition=1, detected_offset=decided - 20,
-        decided_offset=decided, episode_id=f"e{decided}", drill=True, **changes,
-    )  # fmt: skip
+        model=SHADOW,
+        version="7",
+        partition=1,
+        detected_offset=decided - 20,
+        decided_offset=decided,
+        episode_id=f"e{decided}",
+        drill=True,
+        **changes,
+    )
 
 
 def test_an_alert_is_counted_from_the_change_and_timed_from_its_arrival() -> None:
     watch = watched()
-    watch.heard(shadow_alert(70), 7.25)
-    watch.heard(shadow_alert(70, phase="ongoing"), 8.0)
+    watch.on_alert(drill_alert(70), 7.25)
+    watch.on_alert(drill_alert(70, phase="ongoing"), 8.0)
     report = watch.report()
 
     assert (report.found, report.signal_events, report.alert_events) == (True, 3, 5)
@@ -113,10 +126,10 @@ def test_an_alert_is_counted_from_the_change_and_timed_from_its_arrival() -> Non
 
 def test_what_is_told_before_the_change_or_of_something_else_is_not_the_finding() -> None:
     watch = watched()
-    watch.heard(shadow_alert(20, explanation="temp: early"), 2.5)
-    watch.heard(shadow_alert(50, feature="plan", explanation="plan: moved"), 5.5)
-    watch.heard(alert(model="churn", partition=1, decided_offset=60), 6.5)
-    watch.heard(shadow_alert(80, phase="recovered"), 8.5)
+    watch.on_alert(drill_alert(20, explanation="temp: early"), 2.5)
+    watch.on_alert(drill_alert(50, feature="plan", explanation="plan: moved"), 5.5)
+    watch.on_alert(alert(model="churn", partition=1, decided_offset=60), 6.5)
+    watch.on_alert(drill_alert(80, phase="recovered"), 8.5)
     report = watch.report()
 
     assert not report.found
@@ -125,20 +138,27 @@ def test_what_is_told_before_the_change_or_of_something_else_is_not_the_finding(
 
 
 def test_shards_are_counted_together() -> None:
-    watch = Watch(plan(after=2), None)
+    watch = DrillMeasurement(plan(after=2), None)
     for number in range(8):
-        watch.arrived(number, number % 2, 5 + number // 2, float(number))
-    watch.heard(shadow_alert(8), 9.0)  # of partition 1: copy 7
+        watch.on_delivered(number, number % 2, 5 + number // 2, float(number))
+    watch.on_alert(drill_alert(8), 9.0)  # of partition 1: copy 7
 
     assert watch.report().alert_events == 6
     assert watch.ends == {0: 9, 1: 9}
 
 
-def report(**changes: object) -> Report:
-    plain = Report(
-        model="churn", version="7", shadow=SHADOW, feature="temp", unchanged_events=100,
-        changed_events=500, found=False, expected_low_events=96, expected_high_events=160,
-    )  # fmt: skip
+def report(**changes: object) -> DrillReport:
+    plain = DrillReport(
+        model="churn",
+        version="7",
+        synthetic_model=SHADOW,
+        feature="temp",
+        unchanged_events=100,
+        changed_events=500,
+        found=False,
+        expected_low_events=96,
+        expected_high_events=160,
+    )
     return msgspec.structs.replace(plain, **changes)
 
 
@@ -161,9 +181,12 @@ def report(**changes: object) -> Report:
     ],
 )
 def test_why_nothing_was_found_is_said_with_what_to_do(
-    changes: dict[str, object], unread: int, known: bool, why: str  # noqa: FBT001
-) -> None:  # fmt: skip
-    found = missed(report(**changes), Circumstances(60.0, unread, known))
+    changes: dict[str, object],
+    unread: int,
+    known: bool,  # noqa: FBT001
+    why: str,
+) -> None:
+    found = reason_not_found(report(**changes), FinalState(60.0, unread, known))
 
     assert why in found.why
     assert found.fix

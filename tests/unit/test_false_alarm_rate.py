@@ -13,10 +13,10 @@ import pytest
 from scipy.signal import lfilter
 from scipy.stats import norm, poisson
 
-from stream_monitor.drift.series import SeriesDetectors
+from stream_monitor.detectors.signal_detectors import SignalDetectors
 from stream_monitor.reference.fit import fit_feature
-from stream_monitor.reference.fixed_point import Floats
 from stream_monitor.reference.transform import Transform
+from stream_monitor.statistics.fixed_point import Floats
 
 ARL0 = 100_000.0
 N_REFERENCE = 10_000
@@ -58,7 +58,7 @@ def test_false_signals_stay_within_the_budget(shape: str, dependence: float) -> 
         column = shaped(latent(rng, N_REFERENCE + N_EVENTS, dependence), shape)
         fitted = fit_feature("x", column[:N_REFERENCE])
         transform = Transform(fitted)
-        detectors = SeriesDetectors(fitted, transform, ARL0)
+        detectors = SignalDetectors(fitted, transform, ARL0)
         n_signals += len(detectors.observe(transform.apply(column[N_REFERENCE:])))
         asked += detectors.n_detectors * N_EVENTS / ARL0
 
@@ -76,7 +76,7 @@ def test_a_model_of_twenty_correlated_features_shares_one_budget() -> None:
     n_signals = 0
     for feature, column in zip(fitted, columns, strict=True):
         transform = Transform(feature)
-        detectors = SeriesDetectors(feature, transform, n_detectors * 1e6 / 4)
+        detectors = SignalDetectors(feature, transform, n_detectors * 1e6 / 4)
         n_signals += len(detectors.observe(transform.apply(column[N_REFERENCE:])))
 
     assert n_signals <= 4

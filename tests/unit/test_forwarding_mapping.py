@@ -12,18 +12,19 @@ from msgspec import UNSET
 
 from driftline.forwarding.forwarder import group_of
 from driftline.forwarding.mapping import FieldMap, event_of, field_map
-from producer.codec import RefusedRecord, encode
+from producer.codec import RejectedRecord, encode
 from producer.events import Command, InferenceEvent, Label
 
-LABELS = FieldMap(kind="label", model="churn", id_field="request", label_field="left",
-                  time_field="at")  # fmt: skip
+LABELS = FieldMap(
+    kind="label", model="churn", id_field="request", label_field="left", time_field="at"
+)
 EVENTS = FieldMap(kind="event", model_field="app", version="7", prediction_field="score")
 PLACE = "warehouse:2:17"
 
 
 def read(value: object, fields: FieldMap | None, ce_type: str | None = None) -> object:
     raw = value if isinstance(value, bytes) else msgspec.json.encode(value)
-    return event_of(raw, ce_type, fields, place=PLACE, time_ms=5)
+    return event_of(raw, ce_type, fields, position=PLACE, time_ms=5)
 
 
 @pytest.mark.parametrize(
@@ -49,39 +50,54 @@ def test_what_is_nothing_else_is_a_feature_and_the_place_is_the_id() -> None:
     chosen = read(row, msgspec.structs.replace(EVENTS, features=("age", "gone")))
 
     assert event == InferenceEvent(
-        id=PLACE, model="m", version="7", time_ms=0, features={"age": 3, "plan": None},
+        id=PLACE,
+        model="m",
+        version="7",
+        time_ms=0,
+        features={"age": 3, "plan": None},
         prediction=0.25,
-    )  # fmt: skip
+    )
     assert isinstance(chosen, InferenceEvent)
     assert chosen.features == {"age": 3, "gone": None}
 
 
 @pytest.mark.parametrize(
-    ("fields", "record", "features", "left_out"),
+    ("fields", "record", "features", "ignored_fields"),
     [
         ({}, {"features": {"age": 3, "at": {"zip": "02134"}}}, {"age": 3, "at.zip": "02134"}, []),
         ({}, {"features": {"age": 3, "tags": [1]}, "more": 1}, {"age": 3}, ["tags"]),
         ({}, {"age": 3, "tags": [1]}, {"age": 3}, ["tags"]),
         ({"features_field": "input"}, {"input": {"age": 3}, "more": 1}, {"age": 3}, []),
         ({"features_field": "/data/0"}, {"data": [{"age": 3}]}, {"age": 3}, []),
-        ({"features": ("/a/age", "plan", "/row/1")}, {"a": {"age": 3}, "plan": "x", "row": [1, 2]},
-         {"a.age": 3, "plan": "x", "row.1": 2}, []),
+        (
+            {"features": ("/a/age", "plan", "/row/1")},
+            {"a": {"age": 3}, "plan": "x", "row": [1, 2]},
+            {"a.age": 3, "plan": "x", "row.1": 2},
+            [],
+        ),
         ({"features": ("a",)}, {"a": {"x": 3, "b": {"c": None}}}, {"a.x": 3, "a.b.c": None}, []),
         ({"prediction_field": "/out/p"}, {"out": {"p": 0.5}, "age": 3}, {"age": 3}, []),
     ],
-)  # fmt: skip
+)
 def test_nested_objects_are_unpacked_and_what_is_no_scalar_is_named(
-    fields: dict[str, Any], record: dict[str, Any], features: dict[str, Any], left_out: list[str]
+    fields: dict[str, Any],
+    record: dict[str, Any],
+    features: dict[str, Any],
+    ignored_fields: list[str],
 ) -> None:
     row = {"app": "m", "score": 0.25, **record}
     lost: list[str] = []
     event = event_of(
-        msgspec.json.encode(row), None, msgspec.structs.replace(EVENTS, **fields), place=PLACE,
-        time_ms=5, on_left_out=lost.append,
-    )  # fmt: skip
+        msgspec.json.encode(row),
+        None,
+        msgspec.structs.replace(EVENTS, **fields),
+        position=PLACE,
+        time_ms=5,
+        on_ignored_field=lost.append,
+    )
     assert isinstance(event, InferenceEvent)
     expected = features | ({"score": 0.25} if "prediction_field" in fields else {})
-    assert (event.features, lost) == (expected, left_out)
+    assert (event.features, lost) == (expected, ignored_fields)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +138,7 @@ def test_a_record_without_a_prediction_is_an_event_and_null_is_an_invalid_predic
 def test_an_event_without_a_feature_is_refused_where_it_has_something(
     fields: dict[str, Any], record: dict[str, Any], why: str
 ) -> None:
-    with pytest.raises(RefusedRecord, match=why):
+    with pytest.raises(RejectedRecord, match=why):
         read({"app": "m", "score": 0.25, **record}, msgspec.structs.replace(EVENTS, **fields))
 
 
@@ -142,7 +158,7 @@ def test_an_event_without_a_feature_is_refused_where_it_has_something(
     ],
 )
 def test_what_is_missing_is_said(value: object, fields: FieldMap | None, why: str) -> None:
-    with pytest.raises(RefusedRecord, match=why):
+    with pytest.raises(RejectedRecord, match=why):
         read(value, fields)
 
 
@@ -152,7 +168,7 @@ def test_the_log_s_own_contract_passes_as_it_is_and_orders_do_not() -> None:
 
     assert read(encode(label), None) == label
     assert read(encode(label), None, "io.driftline.label.v1") == label
-    with pytest.raises(RefusedRecord):
+    with pytest.raises(RejectedRecord):
         read(encode(order), None, "io.driftline.command.v1")
 
 
@@ -176,17 +192,21 @@ def test_whatever_the_bytes_are_they_are_an_event_or_refused(
     value: bytes | None, fields: FieldMap | None
 ) -> None:
     try:
-        event = event_of(value, None, fields, place=PLACE, time_ms=5)
-    except RefusedRecord:
+        event = event_of(value, None, fields, position=PLACE, time_ms=5)
+    except RejectedRecord:
         return
     assert isinstance(event, InferenceEvent | Label)
 
 
 def test_forwarders_that_write_other_events_share_no_group() -> None:
     maps = [
-        None, LABELS, EVENTS, FieldMap(kind="label", model="fraud"),
-        FieldMap(kind="label", model_field="app"), FieldMap(kind="event", model="churn"),
-    ]  # fmt: skip
+        None,
+        LABELS,
+        EVENTS,
+        FieldMap(kind="label", model="fraud"),
+        FieldMap(kind="label", model_field="app"),
+        FieldMap(kind="event", model="churn"),
+    ]
     asked = [
         (prefix, source, fields)
         for prefix in ("p", "p.a")
@@ -198,7 +218,7 @@ def test_forwarders_that_write_other_events_share_no_group() -> None:
 
 @pytest.mark.parametrize("name", [[1], {"a": 1}, True, 1.5])
 def test_what_no_label_could_name_is_no_id_of_an_event(name: object) -> None:
-    with pytest.raises(RefusedRecord, match=r"request_id: a .* is no id"):
+    with pytest.raises(RejectedRecord, match=r"request_id: a .* is no id"):
         read(
             {"app": "m", "score": 0.5, "request_id": name},
             msgspec.structs.replace(EVENTS, id_field="request_id"),

@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 
 from producer.events import InferenceEvent, Value
 from stream_monitor.ingest.batch import EventBatch
-from stream_monitor.ingest.columns import id_hash, id_hashes, series_salt, to_batch
-from stream_monitor.ingest.records import LogRecord
+from stream_monitor.ingest.columns import id_hash, id_hashes, to_batch, version_salt
+from stream_monitor.ingest.records import ConsumerRecord
 
 
 def batch(*rows: dict[str, Value]) -> EventBatch:
     entries = [
         (
-            LogRecord(10 + i, 99, None, b""),
+            ConsumerRecord(10 + i, 99, None, b""),
             InferenceEvent(
                 id=f"e{i}", model="m", version="1", time_ms=i, features=row, prediction=i / 10
             ),
@@ -44,7 +44,7 @@ def test_no_events_and_events_without_features_are_batches(rows: list[dict[str, 
     made = batch(*rows)
     assert len(made) == len(rows)
     assert values(made, "a", "b") == {"a": [None] * len(rows), "b": [None] * len(rows)}
-    assert made.features.others(set()) == {}
+    assert made.features.unexpected_columns(set()) == {}
 
 
 ROWS = st.lists(st.dictionaries(st.sampled_from("abcd"), st.none() | st.integers(0, 3)), max_size=8)
@@ -59,7 +59,7 @@ def test_columns_and_other_names_are_those_of_the_rows(
     names = tuple(sorted(asked))
     found = {name: list(column) for name, column in features.columns(names).items()}
     assert found == {name: [row.get(name) for row in rows] for name in names}
-    assert features.others(asked) == {
+    assert features.unexpected_columns(asked) == {
         name: places
         for name in "abcd"
         if name not in asked
@@ -77,4 +77,4 @@ def test_hashes_are_the_same_for_ever() -> None:
     assert id_hash("a") == 0xE6C632B61E964E1F
     assert id_hashes(["019a", "é"]).tolist() == [id_hash("019a"), id_hash("é")]
     assert id_hash("019a", 1) != id_hash("019a")
-    assert series_salt("m", "1") != series_salt("m", "2")
+    assert version_salt("m", "1") != version_salt("m", "2")

@@ -15,7 +15,7 @@ from producer.events import CE_TYPE_OF, Command, InferenceEvent, Label, ModelUpd
 from producer.limits import LATEST_MS, Limits
 from stream_monitor.contracts import DeadLetter
 from stream_monitor.ingest.decode import Decoded, decode
-from stream_monitor.ingest.records import LogRecord, RecordBatch
+from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 
 NOW_MS = 1_700_000_000_000
 EVENT: dict[str, Any] = {
@@ -44,7 +44,7 @@ def read(
     limits: Limits = Limits(),  # noqa: B008 - frozen
     timestamp_ms: int = NOW_MS,
 ) -> Decoded:
-    record = LogRecord(7, timestamp_ms, CE_TYPE_OF[kind] if kind else None, value)
+    record = ConsumerRecord(7, timestamp_ms, CE_TYPE_OF[kind] if kind else None, value)
     return decode(RecordBatch("driftline.events.v1", 2, "epoch", 7, 8, [record]), limits)
 
 
@@ -55,14 +55,14 @@ def event(**changes: object) -> bytes:
 def refusal(*args: Any, **kwargs: Any) -> DeadLetter:
     decoded = read(*args, **kwargs)
     assert decoded.entries == []
-    return decoded.refused[0]
+    return decoded.dead_letters[0]
 
 
 def test_a_valid_event_is_an_entry_with_its_record() -> None:
     decoded = read(event())
 
     [(record, entry)] = decoded.entries
-    assert decoded.refused == []
+    assert decoded.dead_letters == []
     assert record.offset == 7
     assert isinstance(entry, InferenceEvent)
     assert entry.features == EVENT["features"]
@@ -164,11 +164,11 @@ def test_a_value_of_odd_magnitude_does_not_refuse_its_event() -> None:
 
 def test_a_name_is_judged_in_every_event_also_after_a_good_one() -> None:
     values = [event(), event(features={"bad\nname": 1}), event(model="bad\nname"), event()]
-    records = [LogRecord(i, NOW_MS, None, value) for i, value in enumerate(values)]
+    records = [ConsumerRecord(i, NOW_MS, None, value) for i, value in enumerate(values)]
     decoded = decode(RecordBatch("t", 0, "e", 0, 4, records), Limits())
 
     assert [record.offset for record, _ in decoded.entries] == [0, 3]
-    assert [letter.offset for letter in decoded.refused] == [1, 2]
+    assert [letter.offset for letter in decoded.dead_letters] == [1, 2]
 
 
 def test_a_dead_letter_carries_position_hash_size_and_a_bounded_payload() -> None:

@@ -6,8 +6,8 @@ import pytest
 
 from producer.events import Label, Prediction
 from stream_monitor.ingest.columns import id_hash
-from stream_monitor.labels.join import JoinedLabel, LabelRow, Labels, PredictionRow
-from stream_monitor.labels.spec import LabelSpec
+from stream_monitor.labels.join import JoinedLabel, LabelJoin, LabelRow, PredictionRow
+from stream_monitor.labels.label_spec import LabelSpec
 
 SPEC = LabelSpec(horizon_ms=100, max_pending=1000, chunk_events=10)
 
@@ -32,14 +32,14 @@ def truth(
 
 
 def test_a_label_after_its_event_joins_at_the_label() -> None:
-    labels = Labels(SPEC)
+    labels = LabelJoin(SPEC)
     joined = labels.observe([event(0, "a", 10)], [truth(1, "a", 30)])
     assert joined == [JoinedLabel(1, "1", 10, 20, 0.5, 1)]
     assert labels.pending == 0
 
 
 def test_a_label_before_its_event_joins_at_the_event() -> None:
-    labels = Labels(SPEC)
+    labels = LabelJoin(SPEC)
     assert labels.observe([], [truth(0, "a", 30)]) == []
     assert labels.early == 1
     assert labels.observe([event(1, "a", 10)], []) == [JoinedLabel(1, "1", 10, 20, 0.5, 1)]
@@ -47,62 +47,62 @@ def test_a_label_before_its_event_joins_at_the_event() -> None:
 
 
 def test_the_prediction_keeps_its_form_and_version() -> None:
-    labels = Labels(SPEC)
+    labels = LabelJoin(SPEC)
     rows = [event(0, "a", 1, {"UA": 0.9}, "7"), event(1, "b", 1, "UA", "8")]
     joined = labels.observe(rows, [truth(2, "b", 1), truth(3, "a", 1)])
     assert [(x.version, x.prediction) for x in joined] == [("8", "UA"), ("7", {"UA": 0.9})]
 
 
 def test_a_label_that_brings_its_prediction_needs_no_event() -> None:
-    labels = Labels(SPEC)
+    labels = LabelJoin(SPEC)
     joined = labels.observe([event(0, "a", 10)], [truth(1, "a", 30, "2", 0.9)])
     joined += labels.observe([], [truth(2, "z", 40, "2", 0.1)])
 
     assert joined == [JoinedLabel(1, "2", 30, 0, 0.9, 1), JoinedLabel(2, "2", 40, 0, 0.1, 1)]
     assert labels.pending == 0
     assert labels.coverage() == 1.0
-    assert labels.tally.self_contained == 2
+    assert labels.counts.self_contained == 2
 
 
 def test_an_event_waits_until_the_watermark_reaches_its_horizon() -> None:
-    labels = Labels(SPEC)
+    labels = LabelJoin(SPEC)
     rows = [event(0, "a", 0), event(1, "b", 0), event(2, "x", 99), event(4, "y", 100)]
     joined = labels.observe(rows, [truth(3, "a", 5), truth(5, "b", 5)])
     assert [x.offset for x in joined] == [3]  # at offset 5 the watermark is 100
 
 
 def test_memory_is_freed_where_a_chunk_begins_and_the_counts_say_so() -> None:
-    labels = Labels(SPEC)
+    labels = LabelJoin(SPEC)
     labels.observe([event(0, "a", 0)], [truth(1, "z", 0)])
     labels.observe([event(9, "x", 500)], [])
-    assert (labels.pending, labels.tally.expired, labels.tally.unmatched) == (2, 0, 0)
+    assert (labels.pending, labels.counts.expired, labels.counts.unmatched) == (2, 0, 0)
     labels.observe([event(10, "y", 500)], [])
-    assert (labels.pending, labels.tally.expired, labels.tally.unmatched) == (3, 0, 1)
+    assert (labels.pending, labels.counts.expired, labels.counts.unmatched) == (3, 0, 1)
     labels.observe([event(20, "w", 700)], [])
     labels.observe([event(30, "v", 700)], [])
-    assert (labels.pending, labels.tally.expired) == (2, 3)
+    assert (labels.pending, labels.counts.expired) == (2, 3)
 
 
 def test_a_chunk_that_was_restored_half_full_expires_with_its_last_entry() -> None:
-    labels = Labels(SPEC)
+    labels = LabelJoin(SPEC)
     labels.observe([event(0, "a", 0)], [])
-    labels = Labels.restore(SPEC, labels.dirty())
+    labels = LabelJoin.restore(SPEC, labels.pending_changes())
     labels.observe([event(1, "b", 90)], [])
     labels.observe([event(10, "x", 150)], [])
     labels.observe([event(20, "y", 150)], [])
-    assert (labels.pending, labels.tally.expired) == (4, 0)  # "b" waits until 190
+    assert (labels.pending, labels.counts.expired) == (4, 0)  # "b" waits until 190
 
 
 def test_a_repeated_event_or_label_changes_nothing() -> None:
-    labels = Labels(SPEC)
+    labels = LabelJoin(SPEC)
     labels.observe([event(0, "a", 10), event(1, "a", 11, 0.9)], [])
     labels.observe([], [truth(2, "z", 1), truth(3, "z", 2)])
-    assert labels.tally.repeated == 2
+    assert labels.counts.repeated == 2
     assert labels.observe([], [truth(4, "a", 30)])[0].prediction == 0.5
 
 
 def test_beyond_the_bound_a_sample_by_hash_waits_and_its_coverage_is_unbiased() -> None:
-    labels = Labels(LabelSpec(horizon_ms=10**9, max_pending=500, chunk_events=100))
+    labels = LabelJoin(LabelSpec(horizon_ms=10**9, max_pending=500, chunk_events=100))
     offset = 0
     for i in range(8000):
         labels.observe([event(offset, str(i), i)], [])
@@ -112,31 +112,31 @@ def test_beyond_the_bound_a_sample_by_hash_waits_and_its_coverage_is_unbiased() 
             offset += 1
 
     assert labels.pending <= 600
-    assert labels.sample_share < 0.2
+    assert labels.sampling_ratio < 0.2
     assert labels.coverage() == pytest.approx(0.25, abs=0.05)
-    kept = labels.tally.joined - labels.tally.self_contained
-    assert kept + labels.pending + labels.tally.sampled_out == 8000
-    assert labels.tally.labels_sampled_out > 0
+    kept = labels.counts.joined - labels.counts.self_contained
+    assert kept + labels.pending + labels.counts.sampled_out == 8000
+    assert labels.counts.labels_sampled_out > 0
 
 
 def test_delays_are_reported_within_a_factor_of_two() -> None:
-    labels = Labels(SPEC)
+    labels = LabelJoin(SPEC)
     rows = [event(i, str(i), 0) for i in range(9)]
     labels.observe(rows, [truth(10 + i, str(i), 10 if i < 8 else 90) for i in range(9)])
-    assert labels.tally.delay_quantile_ms(0.5) == 15
-    assert labels.tally.delay_quantile_ms(1.0) == 127
-    assert Labels(SPEC).tally.delay_quantile_ms(0.5) is None
+    assert labels.counts.delay_quantile_ms(0.5) == 15
+    assert labels.counts.delay_quantile_ms(1.0) == 127
+    assert LabelJoin(SPEC).counts.delay_quantile_ms(0.5) is None
 
 
 def test_a_commit_writes_changed_chunks_only_and_deletes_empty_ones() -> None:
-    labels = Labels(SPEC)
+    labels = LabelJoin(SPEC)
     labels.observe([event(0, "a", 1), event(10, "b", 1), event(20, "c", 1)], [])
-    assert set(labels.dirty()) == {"meta", "event|0", "event|1", "event|2"}
-    labels.clean()
-    assert labels.dirty() == {}
+    assert set(labels.pending_changes()) == {"meta", "event|0", "event|1", "event|2"}
+    labels.mark_committed()
+    assert labels.pending_changes() == {}
     labels.observe([], [truth(21, "b", 1), truth(22, "z", 1)])
-    assert labels.dirty().keys() == {"meta", "event|1", "label|2"}
-    assert labels.dirty()["event|1"] is None
+    assert labels.pending_changes().keys() == {"meta", "event|1", "label|2"}
+    assert labels.pending_changes()["event|1"] is None
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_a_commit_writes_changed_chunks_only_and_deletes_empty_ones() -> None:
     ],
 )
 def test_parts_that_do_not_fit_are_refused(change: dict[str, object]) -> None:
-    labels = Labels(SPEC)
+    labels = LabelJoin(SPEC)
     labels.observe([event(0, "a", 1)], [])
     with pytest.raises(ValueError, match=r"."):
-        Labels.restore(SPEC, labels.dirty() | change)
+        LabelJoin.restore(SPEC, labels.pending_changes() | change)

@@ -10,29 +10,35 @@ from collections.abc import Iterator
 import pytest
 
 from producer.codec import encode
-from producer.drill import shadow_of
 from producer.events import CE_TYPE_OF, Event, InferenceEvent, Label, ModelUpdate, Tick, Topology
 from producer.routing import partition_of
+from producer.synthetic import synthetic_name
+from stream_monitor.checks.traffic_spec import TrafficSpec
 from stream_monitor.contracts import DriftAlert
-from stream_monitor.drift.calibration import Budget
-from stream_monitor.ingest.records import LogRecord, RecordBatch
-from stream_monitor.labels.spec import LabelSpec
-from stream_monitor.monitor import PartitionMonitor
+from stream_monitor.core.coverage import is_event
+from stream_monitor.core.partition import PartitionMonitor
+from stream_monitor.core.placement import REFERENCE_TIMEOUT_MS, Placement
+from stream_monitor.core.spec import MonitorSpec
+from stream_monitor.detectors.calibration import Budget
+from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
+from stream_monitor.labels.label_spec import LabelSpec
 from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.profile import Origin, profile_to_data
-from stream_monitor.spec import MonitorSpec
-from stream_monitor.traffic.spec import VolumeSpec
-from stream_monitor.watched.coverage import is_event
-from stream_monitor.watched.placement import GRACE_MS, Placement
 
 MODEL = "fraud"  # partition 0 of 2, 2 of 4
 SPEC = MonitorSpec(
     budget=Budget(false_alerts=1.0, per_events=20_000),
     labels=LabelSpec(horizon_ms=3_600_000),
     warm_up_events=500,
-    volume=VolumeSpec(slot_ms=5_000, cell_ms=60_000, period_ms=120_000, blind_ms=30_000,
-                      baseline_ms=180_000, label_baseline_ms=180_000),
-)  # fmt: skip
+    volume=TrafficSpec(
+        bucket_ms=5_000,
+        cell_ms=60_000,
+        period_ms=120_000,
+        max_gap_ms=30_000,
+        baseline_ms=180_000,
+        label_baseline_ms=180_000,
+    ),
+)
 GROWN = Topology(id="t2", time_ms=0, generation=2, partitions=4, shards={}, before=(2, {}))
 SECOND_MS = 1_000
 
@@ -52,7 +58,7 @@ class Partition:
             self.now_ms += every_ms
             kind = CE_TYPE_OF[type(event)]
             offset = next(self._offsets)
-            records.append(LogRecord(offset, self.now_ms, kind, encode(event)))
+            records.append(ConsumerRecord(offset, self.now_ms, kind, encode(event)))
         first, last = records[0].offset, records[-1].offset
         batch = RecordBatch("events", self.monitor.partition, "e", first, last + 1, records)
         found = self.monitor.observe(batch).alerts
@@ -70,9 +76,13 @@ def events(
     rng = random.Random(seed)  # noqa: S311
     for i in range(n):
         yield InferenceEvent(
-            id=f"{model}-{seed}-{i}", model=model, version="1", time_ms=0,
-            features={"amount": rng.gauss(mean, 10)}, prediction=0.3,
-        )  # fmt: skip
+            id=f"{model}-{seed}-{i}",
+            model=model,
+            version="1",
+            time_ms=0,
+            features={"amount": rng.gauss(mean, 10)},
+            prediction=0.3,
+        )
 
 
 def update(origin: Origin = "training", **changes: str | int) -> ModelUpdate:
@@ -115,10 +125,12 @@ def test_what_has_no_reference_anywhere_warms_up_after_a_minute() -> None:
     new = Partition(2)
     new.write(GROWN, *events(1_000))
 
-    waited = GRACE_MS // SECOND_MS - 1
+    waited = REFERENCE_TIMEOUT_MS // SECOND_MS - 1
     assert new.reasons() == {
-        "no_profile": waited, "warming_up": 500, "watched": 1_000 - waited - 500,
-    }  # fmt: skip
+        "no_profile": waited,
+        "warming_up": 500,
+        "watched": 1_000 - waited - 500,
+    }
 
 
 def test_a_reference_made_of_drifted_traffic_gives_way_once() -> None:
@@ -156,7 +168,7 @@ def test_events_of_stale_metadata_without_a_reference_are_counted_as_such() -> N
     old.write(GROWN, *events(700))
 
     assert old.reasons() == {"routed_by_stale_metadata": 700}
-    assert old.monitor.counters.unwatched == 700
+    assert old.monitor.counters.not_watched == 700
 
 
 def test_a_model_that_has_left_is_not_missed() -> None:
@@ -236,7 +248,7 @@ def test_a_topology_out_of_bounds_is_a_dead_letter(wrong: dict[str, object]) -> 
 
 
 def test_a_drill_is_placed_where_it_writes() -> None:
-    shadow = shadow_of(MODEL, "0123456789ab")
+    shadow = synthetic_name(MODEL, "0123456789ab")
     old = Partition(0)
     old.write(GROWN, *events(600, model=shadow))
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from driftline.commands.failure import Failure
-from driftline.commands.status import placement_lines, placement_row
-from driftline.commands.topics import shards_of
-from driftline.placement_report import Split, finding_of, sentence_of, settled_ms, splits_of
+from driftline.cli.command_error import CommandError
+from driftline.cli.status import placement_lines, placement_row
+from driftline.cli.topics import shards_of
+from driftline.monitor_state.placement_report import (
+    PlacementProblem,
+    check_placement,
+    placement_effective_ms,
+    placement_problems,
+    sentence_of,
+)
 from producer.events import Topology
-from stream_monitor.monitor import PartitionMonitor
-from stream_monitor.watched.placement import Placement
+from stream_monitor.core.partition import PartitionMonitor
+from stream_monitor.core.placement import Placement
 from tests.unit.test_placement import GROWN, MODEL, Partition, events, update
 
 FOUR = Topology(id="t1", time_ms=0, generation=1, partitions=4)
@@ -22,25 +28,25 @@ def states(*parts: Partition) -> list[PartitionMonitor]:
 
 
 def test_a_model_at_its_place_is_well() -> None:
-    home, other = Partition(HOME), Partition(0)
-    home.write(FOUR, update(), *events(20))
+    data_dir, other = Partition(HOME), Partition(0)
+    data_dir.write(FOUR, update(), *events(20))
     other.write(FOUR)
 
-    assert splits_of(states(home, other), 4) == []
-    assert finding_of([]).level == "ok"
+    assert placement_problems(states(data_dir, other), 4) == []
+    assert check_placement([]).level == "ok"
 
 
 def test_partitions_that_kafka_has_and_no_log_knows_split_what_moves() -> None:
-    home = Partition(HOME)
-    home.write(FOUR, update(), *events(20))
+    data_dir = Partition(HOME)
+    data_dir.write(FOUR, update(), *events(20))
 
-    splits = splits_of(states(home), 6)
+    splits = placement_problems(states(data_dir), 6)
 
     assert splits == [
-        Split("untold", "6 partitions", (HOME,)),
-        Split("no_reference", f"{MODEL}@1", (4,), (HOME,)),
+        PlacementProblem("untold", "6 partitions", (HOME,)),
+        PlacementProblem("no_reference", f"{MODEL}@1", (4,), (HOME,)),
     ]
-    found = finding_of(splits)
+    found = check_placement(splits)
     assert found.level == "problem"
     assert "fraud@1 is split" in found.found
     assert "driftline topics grow" in found.fix
@@ -50,29 +56,33 @@ def test_a_reference_in_the_old_place_only_is_a_problem_until_it_is_copied() -> 
     old, new = Partition(0), Partition(HOME)
     old.write(GROWN, update(), *events(20))
     new.write(GROWN, *events(20, seed=2))
-    assert splits_of(states(old, new), 4) == [Split("no_reference", f"{MODEL}@1", (HOME,), (0,))]
+    assert placement_problems(states(old, new), 4) == [
+        PlacementProblem("no_reference", f"{MODEL}@1", (HOME,), (0,))
+    ]
 
     new.write(update(moved_from=0, id="moved"))
-    assert splits_of(states(old, new), 4) == []
+    assert placement_problems(states(old, new), 4) == []
 
 
 def test_events_that_still_come_to_the_old_place_are_named_once_writers_should_know() -> None:
     old, new = Partition(0), Partition(HOME)
     old.write(update(), GROWN, *events(30))
     new.write(update(), GROWN)
-    assert splits_of(states(old, new), 4) == []
+    assert placement_problems(states(old, new), 4) == []
 
     old.write(*events(60, seed=2))
-    assert splits_of(states(old, new), 4) == [Split("events_elsewhere", MODEL, (0,), (HOME,))]
-    assert "restart writers" in finding_of(splits_of(states(old, new), 4)).fix
+    assert placement_problems(states(old, new), 4) == [
+        PlacementProblem("events_elsewhere", MODEL, (0,), (HOME,))
+    ]
+    assert "restart writers" in check_placement(placement_problems(states(old, new), 4)).fix
 
 
 def test_nothing_is_said_while_nothing_is_known() -> None:
     old = Partition(0)
     old.write(update(), *events(30))
 
-    assert splits_of(states(old), 4) == []
-    assert settled_ms(states(old)) == {}
+    assert placement_problems(states(old), 4) == []
+    assert placement_effective_ms(states(old)) == {}
     assert Placement(0).partitions_of(MODEL) == ()
 
 
@@ -84,21 +94,21 @@ def test_status_says_which_models_moved_and_what_is_split() -> None:
     row = placement_row(states(old, new), 4)
     assert placement_lines(row) == [
         "placement: 4 partitions, 2 before",
-        f"  {sentence_of(Split('no_reference', f'{MODEL}@1', (HOME,), (0,)))}",
+        f"  {sentence_of(PlacementProblem('no_reference', f'{MODEL}@1', (HOME,), (0,)))}",
         f"  {MODEL}: moved from partition 0 to 2",
     ]
 
 
 def test_status_says_nothing_of_a_placement_that_never_changed() -> None:
-    home = Partition(HOME)
-    home.write(FOUR, update(), *events(20))
+    data_dir = Partition(HOME)
+    data_dir.write(FOUR, update(), *events(20))
 
-    assert placement_lines(placement_row(states(home), 4)) == []
+    assert placement_lines(placement_row(states(data_dir), 4)) == []
 
 
 @pytest.mark.parametrize("text", ["churn", "=4", "churn=", "churn=0", "churn=x", "churn=99999"])
 def test_shards_that_are_none_are_refused(text: str) -> None:
-    with pytest.raises(Failure) as failed:
+    with pytest.raises(CommandError) as failed:
         shards_of([text])
     assert text in failed.value.what
 

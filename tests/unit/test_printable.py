@@ -17,23 +17,41 @@ import structlog
 from hypothesis import given, settings
 from typer.testing import CliRunner, Result
 
-from driftline.cli import app
-from driftline.commands.failure import Failure
-from driftline.commands.output import note, write_json, write_line, write_lines
+from driftline.cli.app import app
+from driftline.cli.command_error import CommandError
+from driftline.cli.output import note, write_json, write_line, write_lines
 from driftline.demo.screen import PlainScreen, RichScreen
 from producer.printable import printable, printable_json
 from stream_monitor.contracts import ALERT_CE_TYPE
 from stream_monitor.runtime.logs import configure
-from tests.unit.alert_factories import alert
-from tests.unit.topic_fakes import fake_topics, records
+from tests.builders import alert
+from tests.unit.fake_topics import records, use_fake_topics
 
 ROOT = Path(__file__).parents[2]
 CORPUS = [
-    "\x1b[2J", "\x1b]0;title\x07", "\x1b]8;;http://x\x1b\\", "\x9b31m", "\x90q\x9c", "\x7f\x08\x08",
-    "a\nforged", "a\rforged", "a\u2028forged", "a\u0085forged", "a\x0bforged",
-    "\u202egnp.exe", "\u2066x\u2069", "\u200bx\u200d", "\ufeffx", "\u00a0x", "\U000e0041", "\u3164",
-    "[bold red]x[/bold red]", "[link=http://x]y[/]", ":smile:", "[/]",
-]  # fmt: skip
+    "\x1b[2J",
+    "\x1b]0;title\x07",
+    "\x1b]8;;http://x\x1b\\",
+    "\x9b31m",
+    "\x90q\x9c",
+    "\x7f\x08\x08",
+    "a\nforged",
+    "a\rforged",
+    "a\u2028forged",
+    "a\u0085forged",
+    "a\x0bforged",
+    "\u202egnp.exe",
+    "\u2066x\u2069",
+    "\u200bx\u200d",
+    "\ufeffx",
+    "\u00a0x",
+    "\U000e0041",
+    "\u3164",
+    "[bold red]x[/bold red]",
+    "[link=http://x]y[/]",
+    ":smile:",
+    "[/]",
+]
 HOSTILE = " ".join(CORPUS)
 
 
@@ -68,12 +86,12 @@ def test_every_way_out_of_a_command_escapes(text: str, capsys: pytest.CaptureFix
     write_json({text: [text]})
     note(text)
     shown = capsys.readouterr()
-    assert is_clean(shown.out + shown.err + Failure(text, where=text, fix=text).text())
+    assert is_clean(shown.out + shown.err + CommandError(text, where=text, fix=text).text())
 
 
 def test_what_markup_says_is_shown_as_it_is() -> None:
     for screen in (PlainScreen(plain := io.StringIO()), RichScreen(rich := io.StringIO())):
-        screen.say(HOSTILE)
+        screen.print_line(HOSTILE)
         screen.alert(alert(explanation=HOSTILE), 1.0)
     for shown in (plain.getvalue(), rich.getvalue()):
         assert is_clean(shown)
@@ -137,8 +155,9 @@ def test_columns_and_values_of_a_file(tmp_path: Path, command: list[str]) -> Non
     rows = []
     for i in range(400):
         late = i >= 200
-        row = {f"c{n} {text}": (f"{text} {late}" if i % 2 else text)
-               for n, text in enumerate(hostile)}  # fmt: skip
+        row = {
+            f"c{n} {text}": (f"{text} {late}" if i % 2 else text) for n, text in enumerate(hostile)
+        }
         rows.append(row | {"x": i % 17 + 100 * late, "p": i % 5})
     file.write_bytes(b"\n".join(map(msgspec.json.encode, rows)))
     words = {"FILE": str(file), "OUT": str(tmp_path / "p.json")}
@@ -148,14 +167,21 @@ def test_columns_and_values_of_a_file(tmp_path: Path, command: list[str]) -> Non
 @pytest.fixture
 def _hostile_alerts(monkeypatch: pytest.MonkeyPatch) -> None:
     started = alert(
-        model=HOSTILE, version=HOSTILE, explanation=HOSTILE, episode_id="e" + HOSTILE,
-        feature=HOSTILE, series=f"feature/{HOSTILE}", actor=HOSTILE, reason=HOSTILE,
-    )  # fmt: skip
-    later = msgspec.structs.replace(started, alert_id="b", phase="acknowledged",
-                                    acknowledged_by=HOSTILE)  # fmt: skip
+        model=HOSTILE,
+        version=HOSTILE,
+        explanation=HOSTILE,
+        episode_id="e" + HOSTILE,
+        feature=HOSTILE,
+        series=f"feature/{HOSTILE}",
+        actor=HOSTILE,
+        reason=HOSTILE,
+    )
+    later = msgspec.structs.replace(
+        started, alert_id="b", phase="acknowledged", acknowledged_by=HOSTILE
+    )
     values = [msgspec.json.encode(one) for one in (started, later)]
     topics = {"driftline.alerts.v1": records(*values, kind=ALERT_CE_TYPE)}
-    fake_topics(monkeypatch, topics)
+    use_fake_topics(monkeypatch, topics)
 
 
 @pytest.mark.usefixtures("_hostile_alerts")
@@ -163,10 +189,13 @@ def _hostile_alerts(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        ["alerts", "tail", "--no-follow"], ["alerts", "list"], ["incidents", "list"],
-        ["incidents", "digest"], ["incidents", "show", ""],
+        ["alerts", "tail", "--no-follow"],
+        ["alerts", "list"],
+        ["incidents", "list"],
+        ["incidents", "digest"],
+        ["incidents", "show", ""],
     ],
-)  # fmt: skip
+)
 def test_alerts(command: list[str], options: list[str]) -> None:
     done = run(*command, *options)
     assert done.exit_code == 0
@@ -183,12 +212,13 @@ def test_words_of_the_command_line_itself() -> None:
 
 
 def test_commands_write_in_one_way_only() -> None:
-    """Use `driftline.commands.output`: it escapes what events say."""
+    """Use `driftline.cli.output`: it escapes what events say."""
     wrong = re.compile(r"typer\.echo|secho|\bprint\(|sys\.std(out|err)\.write")
     files = (ROOT / "driftline/commands").glob("*.py")
     assert [
         f"{path.name}: {line.strip()}"
-        for path in sorted(files) if path.name != "output.py"
+        for path in sorted(files)
+        if path.name != "output.py"
         for line in path.read_text("utf-8").splitlines()
         if wrong.search(line) and not line.lstrip().startswith(">>>")
-    ] == []  # fmt: skip
+    ] == []

@@ -63,9 +63,13 @@ def test_what_is_logged_arrives_as_it_was(mock_broker: str) -> None:
     assert log.counters() == Counters(accepted=2, delivered=2, dropped={}, in_flight=0)
     (event, headers), (label, _) = read(mock_broker, 2)
     assert event == InferenceEvent(
-        id=first, model="m", version="1", time_ms=NOON,
-        features={"temp": 71.6, "carrier": "UA"}, prediction=0.18,
-    )  # fmt: skip
+        id=first,
+        model="m",
+        version="1",
+        time_ms=NOON,
+        features={"temp": 71.6, "carrier": "UA"},
+        prediction=0.18,
+    )
     assert label == Label(id=first, model="m", label=1, time_ms=NOON + 9)
     assert headers["ce_specversion"] == b"1.0"
     assert headers["ce_id"].decode() == first
@@ -130,10 +134,18 @@ class Endless(Hostile):
 
 
 SCALARS = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5),
-    st.binary(max_size=5), st.decimals(), st.builds(object), st.builds(Hostile),
-    st.builds(Endless), st.sampled_from([10**400, "\ud800", np.float32(1.5), np.int64(7)]),
-)  # fmt: skip
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=5),
+    st.binary(max_size=5),
+    st.decimals(),
+    st.builds(object),
+    st.builds(Hostile),
+    st.builds(Endless),
+    st.sampled_from([10**400, "\ud800", np.float32(1.5), np.int64(7)]),
+)
 KEYS = st.none() | st.integers() | st.text(max_size=5) | st.binary(max_size=5) | st.builds(object)
 JUNK = st.recursive(
     SCALARS,

@@ -21,18 +21,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from producer.checks import Checks
 from producer.codec import encode
-from producer.counters import Tally
-from producer.delivery import Delivery
+from producer.counters import LoggerState
 from producer.events import CE_TYPE_OF, InferenceEvent, Label
 from producer.limits import Limits
 from producer.logger import InferenceLogger
+from producer.sender import Sender
 from producer.times import time_ms_of
+from producer.validation import EventValidator
 from producer.values import value_of
 from stream_monitor.ingest.decode import decode
-from stream_monitor.ingest.records import LogRecord, RecordBatch
-from tests.properties.names import NAMES
+from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
+from tests.properties.name_strategies import NAMES
 
 NOBODY = "127.0.0.1:1"
 NOON = 1_711_800_000_000
@@ -54,26 +54,52 @@ class Shout(str):
 
 
 VALUES: list[tuple[Any, Any]] = [
-    (np.float32(1.5), 1.5), (np.int64(3), 3), (np.bool_(True), True), (np.str_("a"), "a"),  # noqa: FBT003
-    (np.float64("nan"), None), (np.array(2.5), 2.5), (np.array([2.5]), 2.5),
-    (np.longdouble(1.5), 1.5), (np.datetime64("2024-01-01T00:00:00"), "2024-01-01T00:00:00"),
-    (np.datetime64("2024-01-01", "ns"), "2024-01-01T00:00:00"), (np.datetime64("NaT"), None),
-    (np.timedelta64(90, "s"), 90.0), (np.timedelta64(90, "ns"), 0.0),
-    (np.ma.masked, None), (pd.NA, None), (pd.NaT, None), (None, None),
-    (float("nan"), None), (float("inf"), None),
-    (decimal.Decimal("12.50"), 12.5), (decimal.Decimal("NaN"), None),
-    (decimal.Decimal("sNaN"), None), (decimal.Decimal("1e999"), None),
+    (np.float32(1.5), 1.5),
+    (np.int64(3), 3),
+    (np.bool_(True), True),  # noqa: FBT003
+    (np.str_("a"), "a"),
+    (np.float64("nan"), None),
+    (np.array(2.5), 2.5),
+    (np.array([2.5]), 2.5),
+    (np.longdouble(1.5), 1.5),
+    (np.datetime64("2024-01-01T00:00:00"), "2024-01-01T00:00:00"),
+    (np.datetime64("2024-01-01", "ns"), "2024-01-01T00:00:00"),
+    (np.datetime64("NaT"), None),
+    (np.timedelta64(90, "s"), 90.0),
+    (np.timedelta64(90, "ns"), 0.0),
+    (np.ma.masked, None),
+    (pd.NA, None),
+    (pd.NaT, None),
+    (None, None),
+    (float("nan"), None),
+    (float("inf"), None),
+    (decimal.Decimal("12.50"), 12.5),
+    (decimal.Decimal("NaN"), None),
+    (decimal.Decimal("sNaN"), None),
+    (decimal.Decimal("1e999"), None),
     (fractions.Fraction(1, 4), 0.25),
-    (pd.Timestamp("2024-01-01"), "2024-01-01T00:00:00"), (pd.Timedelta("90s"), 90.0),
+    (pd.Timestamp("2024-01-01"), "2024-01-01T00:00:00"),
+    (pd.Timedelta("90s"), 90.0),
     (dt.datetime(2024, 1, 1), "2024-01-01T00:00:00"),  # noqa: DTZ001
     (dt.date(2024, 1, 1), "2024-01-01"),
-    (dt.timedelta(minutes=2), 120.0), (dt.time(12, 30), "12:30:00"),
-    (uuid.UUID(int=7), str(uuid.UUID(int=7))), (Colour.RED, "red"), (Grade.A, 1),
-    (Shout("this"), "this"), (b"red", "red"), (ipaddress.ip_address("10.0.0.1"), "10.0.0.1"),
-    (pd.Interval(0, 1), "(0, 1]"), (pd.Period("2024-01"), "2024-01"),
-    (pa.scalar(7), 7), (pa.scalar(None, pa.int64()), None),
-    (1 << 64, float(1 << 64)), (10**400, None), (True, True), (0, 0), ("", ""),
-]  # fmt: skip
+    (dt.timedelta(minutes=2), 120.0),
+    (dt.time(12, 30), "12:30:00"),
+    (uuid.UUID(int=7), str(uuid.UUID(int=7))),
+    (Colour.RED, "red"),
+    (Grade.A, 1),
+    (Shout("this"), "this"),
+    (b"red", "red"),
+    (ipaddress.ip_address("10.0.0.1"), "10.0.0.1"),
+    (pd.Interval(0, 1), "(0, 1]"),
+    (pd.Period("2024-01"), "2024-01"),
+    (pa.scalar(7), 7),
+    (pa.scalar(None, pa.int64()), None),
+    (1 << 64, float(1 << 64)),
+    (10**400, None),
+    (True, True),
+    (0, 0),
+    ("", ""),
+]
 
 
 @pytest.mark.parametrize(("value", "expected"), VALUES)
@@ -96,28 +122,28 @@ def sent(*, label: Any = UNSET, **logged: Any) -> Sent:
     """Log, and encode as the thread does it, without a thread and without Kafka."""
     logger = InferenceLogger(NOBODY, model="m", version="1", disabled=True)
     logger._disabled = False
-    behind = Delivery.__new__(Delivery)
-    behind._checks = Checks(Limits())
-    behind._tally, behind._source, behind._shards = Tally(), "/test", 3
-    behind._complained_s = 0.0
-    logger._delivery, logger._tally = behind, behind._tally
+    behind = Sender.__new__(Sender)
+    behind._validator = EventValidator(Limits())
+    behind._state, behind._source, behind._shards = LoggerState(), "/test", 3
+    behind._warned_s = 0.0
+    logger._sender, logger._state = behind, behind._state
     if label is not UNSET:
         logger.label(id=logged.get("id", "a"), label=label, time_ms=logged.get("time_ms", NOON))
     else:
         logger.log(**logged)
     found = []
-    while behind._tally.queue:
-        encoded = behind._encoded(behind._tally.queue[0])
-        behind._tally.take()
+    while behind._state.queue:
+        encoded = behind._encode_or_reject(behind._state.queue[0])
+        behind._state.dequeue()
         if encoded is not None:
             found.append(encoded[1])
-    logger._delivery = None
-    return Sent(found, behind._tally.read().invalid)
+    logger._sender = None
+    return Sent(found, behind._state.snapshot().invalid)
 
 
 def taken(values: list[bytes], kind: type) -> list[Any]:
     """What the monitor makes of them; what it rejects is not in it."""
-    records = [LogRecord(i, NOON + 10**12, CE_TYPE_OF[kind], v) for i, v in enumerate(values)]
+    records = [ConsumerRecord(i, NOON + 10**12, CE_TYPE_OF[kind], v) for i, v in enumerate(values)]
     return [event for _, event in decode(RecordBatch("t", 0, "e", 0, 1, records), Limits()).entries]
 
 
@@ -135,13 +161,23 @@ def test_the_monitor_sees_the_value_that_was_logged(value: Any, expected: Any) -
 
 
 PREDICTIONS: list[tuple[Any, Any]] = [
-    (math.nan, None), (None, None), (math.inf, None), (pd.NA, None), (object(), None),
-    (np.float32(0.5), 0.5), (np.array([1.0, 2.0]), [1.0, 2.0]), (np.array([[0.5]]), 0.5),
-    ((1, decimal.Decimal("2.5")), [1.0, 2.5]), (["b", "a"], None),
+    (math.nan, None),
+    (None, None),
+    (math.inf, None),
+    (pd.NA, None),
+    (object(), None),
+    (np.float32(0.5), 0.5),
+    (np.array([1.0, 2.0]), [1.0, 2.0]),
+    (np.array([[0.5]]), 0.5),
+    ((1, decimal.Decimal("2.5")), [1.0, 2.5]),
+    (["b", "a"], None),
     ({0: 0.2, 1: 0.8}, {"0": 0.2, "1": 0.8}),
-    ({np.int64(0): np.float32(0.5), "x": None}, {"0": 0.5, "x": None}), (Colour.RED, "red"),
-    ("p" * 5_000, None), (pd.Series([1.0, 2.0]), [1.0, 2.0]), (UNSET, UNSET),
-]  # fmt: skip
+    ({np.int64(0): np.float32(0.5), "x": None}, {"0": 0.5, "x": None}),
+    (Colour.RED, "red"),
+    ("p" * 5_000, None),
+    (pd.Series([1.0, 2.0]), [1.0, 2.0]),
+    (UNSET, UNSET),
+]
 
 
 @pytest.mark.parametrize(("prediction", "expected"), PREDICTIONS)
@@ -213,9 +249,12 @@ class Exits(Mapping[str, Any]):
 
 def test_nothing_escapes_log_nor_the_thread_behind_it() -> None:
     for fields in (
-        {"features": Exits()}, {"features": {"a": Exits()}}, {"id": Exits()},
-        {"time_ms": Exits()}, {"segment": Exits()},
-    ):  # fmt: skip
+        {"features": Exits()},
+        {"features": {"a": Exits()}},
+        {"id": Exits()},
+        {"time_ms": Exits()},
+        {"segment": Exits()},
+    ):
         one = sent(**{"features": {}, "prediction": 0.5, "time_ms": NOON} | fields)
         assert sum(one.invalid.values()) == 1
     assert logged(prediction=Exits()).prediction is None
@@ -254,20 +293,39 @@ def test_a_day_as_a_number_is_no_time_and_the_reason_says_so(moment: float) -> N
 
 @pytest.mark.parametrize(
     ("label", "expected"),
-    [(np.int64(2), 2), (Colour.RED, "red"), (math.nan, None), ([1, 2], None), ({"a": 1}, None),
-     (decimal.Decimal("1.5"), 1.5), (True, True)],
-)  # fmt: skip
+    [
+        (np.int64(2), 2),
+        (Colour.RED, "red"),
+        (math.nan, None),
+        ([1, 2], None),
+        ({"a": 1}, None),
+        (decimal.Decimal("1.5"), 1.5),
+        (True, True),
+    ],
+)
 def test_a_label_may_be_anything(label: Any, expected: Any) -> None:
     [found] = taken(sent(label=label).records, Label)
     assert found.label == expected
 
 
 SCALARS = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5),
-    st.binary(max_size=5), st.decimals(), st.fractions(), st.datetimes(), st.dates(),
-    st.timedeltas(), st.uuids(), st.builds(object), st.builds(Exits), st.complex_numbers(),
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=5),
+    st.binary(max_size=5),
+    st.decimals(),
+    st.fractions(),
+    st.datetimes(),
+    st.dates(),
+    st.timedeltas(),
+    st.uuids(),
+    st.builds(object),
+    st.builds(Exits),
+    st.complex_numbers(),
     st.sampled_from([value for value, _ in VALUES] + ["x" * 300, "\ud800"]),
-)  # fmt: skip
+)
 JUNK = st.recursive(
     SCALARS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
@@ -277,10 +335,13 @@ KEYS = NAMES | st.text(max_size=4) | st.none() | st.integers() | st.uuids() | st
 EVENTS = st.fixed_dictionaries(
     {"features": st.dictionaries(KEYS, SCALARS, max_size=4) | JUNK},
     optional={
-        "prediction": JUNK, "id": JUNK, "time_ms": JUNK, "version": JUNK,
+        "prediction": JUNK,
+        "id": JUNK,
+        "time_ms": JUNK,
+        "version": JUNK,
         "segment": st.dictionaries(KEYS, SCALARS, max_size=2) | JUNK,
     },
-)  # fmt: skip
+)
 
 
 @given(EVENTS)

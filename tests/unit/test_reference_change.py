@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from driftline.explain.reference_change import change_within
-from stream_monitor.reference.fixed_point import Floats
+from driftline.offline.explain.reference_change import change_within
+from stream_monitor.statistics.fixed_point import Floats
 
 Make = Callable[[np.random.Generator, int], Floats]
 

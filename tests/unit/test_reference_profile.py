@@ -13,11 +13,7 @@ import pytest
 
 from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.frame import profile_from_frame
-from stream_monitor.reference.profile import (
-    ReferenceProfile,
-    profile_from_data,
-    profile_to_data,
-)
+from stream_monitor.reference.profile import ReferenceProfile, profile_from_data, profile_to_data
 
 
 @cache
@@ -30,9 +26,15 @@ def small() -> ReferenceProfile:
     }
     losses = (rng.random(500) < 0.2).astype(float)
     return fit_profile(
-        "churn", "1", columns, predictions=rng.random(500), losses=losses,
-        task="binary", origin="training", importances={"age": 0.7},
-    )  # fmt: skip
+        "churn",
+        "1",
+        columns,
+        predictions=rng.random(500),
+        losses=losses,
+        task="binary",
+        origin="training",
+        importances={"age": 0.7},
+    )
 
 
 def over_the_wire(profile: ReferenceProfile) -> Any:
@@ -46,9 +48,13 @@ def test_a_profile_reads_back_as_it_was_written() -> None:
 def test_a_profile_of_ten_features_and_10000_rows_is_below_200_kb() -> None:
     rng = np.random.default_rng(2)
     profile = fit_profile(
-        "m", "1", {f"f{i}": rng.standard_normal(10_000) for i in range(10)},
-        predictions=rng.random(10_000), task="binary", origin="training",
-    )  # fmt: skip
+        "m",
+        "1",
+        {f"f{i}": rng.standard_normal(10_000) for i in range(10)},
+        predictions=rng.random(10_000),
+        task="binary",
+        origin="training",
+    )
 
     assert len(msgspec.json.encode(profile_to_data(profile))) < 200_000
 
@@ -145,9 +151,15 @@ def test_chosen_features_and_given_losses_are_used_as_they_are() -> None:
     table = frame()
     table["loss"] = 1.0
     profile = profile_from_frame(
-        table, model="m", version="2", prediction="score", label="late", loss="loss",
-        features=["hour"], importances={"hour": 1.0},
-    )  # fmt: skip
+        table,
+        model="m",
+        version="2",
+        prediction="score",
+        label="late",
+        loss="loss",
+        features=["hour"],
+        importances={"hour": 1.0},
+    )
 
     assert list(profile.features) == ["hour"]
     assert profile.loss is not None

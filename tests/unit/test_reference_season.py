@@ -12,14 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stream_monitor.alerts.alert import Place, alert_of
-from stream_monitor.alerts.episode import Suspicion, Track, Verdict
-from stream_monitor.alerts.policy import EpisodePolicy
-from stream_monitor.alerts.series import Series
-from stream_monitor.alerts.wording import describe
-from stream_monitor.drift.series import SeriesDetectors
+from stream_monitor.checks.monitored_signal import MonitoredSignal
+from stream_monitor.checks.signal_alert import alert_of
+from stream_monitor.detectors.signal_detectors import SignalDetectors
+from stream_monitor.episodes.alert import AlertSource
+from stream_monitor.episodes.lifecycle import EpisodeTracker, PhaseDecision, Suspicion
+from stream_monitor.episodes.messages import signal_message
+from stream_monitor.episodes.policy import EpisodePolicy
 from stream_monitor.reference.fit import fit_feature, fit_profile
-from stream_monitor.reference.fixed_point import FIXED_POINT, Floats, Ints
 from stream_monitor.reference.frame import profile_from_frame
 from stream_monitor.reference.profile import (
     FeatureReference,
@@ -29,8 +29,9 @@ from stream_monitor.reference.profile import (
 )
 from stream_monitor.reference.season import DAY_MS, HOUR_MS, WEEK_MS, BinCalendar, Season
 from stream_monitor.reference.transform import Transform
-from stream_monitor.windows.spec import WindowSpec
-from stream_monitor.windows.tumbling import Windows
+from stream_monitor.statistics.fixed_point import FIXED_POINT, Floats, Ints
+from stream_monitor.windows.tumbling import TumblingWindows
+from stream_monitor.windows.window_spec import WindowSpec
 
 PER_DAY = 480
 STEP_MS = DAY_MS // PER_DAY
@@ -89,7 +90,7 @@ def test_the_hour_of_the_week_is_learnt_where_days_differ() -> None:
 
 def signals(feature: FeatureReference, values: Floats, when: Ints) -> int:
     transform = Transform(feature)
-    detectors = SeriesDetectors(feature, transform, 6e6)
+    detectors = SignalDetectors(feature, transform, 6e6)
     return len(detectors.observe(transform.apply(values), when))
 
 
@@ -112,7 +113,7 @@ def test_the_same_season_at_other_hours_is_a_change() -> None:
 def test_a_season_needs_the_times_of_the_events() -> None:
     transform = Transform(fitted())
     with pytest.raises(ValueError, match="times"):
-        SeriesDetectors(fitted(), transform, 6e6).observe(transform.apply(daily(10)))
+        SignalDetectors(fitted(), transform, 6e6).observe(transform.apply(daily(10)))
 
 
 def test_residuals_do_not_depend_on_cuts() -> None:
@@ -133,7 +134,7 @@ def test_an_episode_is_judged_against_the_reference_at_the_same_hours() -> None:
     transform = Transform(feature)
     bins = transform.bin[transform.apply(daily(n, seed=5)).index]
     tracks = [
-        Track(feature.bin_counts, 1.0, EpisodePolicy(), calendar)
+        EpisodeTracker(feature.bin_counts, 1.0, EpisodePolicy(), calendar)
         for calendar in (None, feature.calendar)
     ]
     effects = []
@@ -258,9 +259,15 @@ def test_the_calendar_of_a_span_is_that_of_its_events(start_h: float, hours: flo
 @pytest.mark.parametrize("hour", [0, 6, 12, 18])
 def test_a_window_of_one_hour_is_compared_with_that_hour(hour: int) -> None:
     profile = ReferenceProfile(
-        model="m", version="1", task="binary", origin="training", features={"x": fitted()},
-        prediction=None, loss=None, n_events=10 * PER_DAY,
-    )  # fmt: skip
+        model="m",
+        version="1",
+        task="binary",
+        origin="training",
+        features={"x": fitted()},
+        prediction=None,
+        loss=None,
+        n_events=10 * PER_DAY,
+    )
     size_ms, per_hour = HOUR_MS, 400
     start_ms = 100 * DAY_MS + hour * HOUR_MS
     when = start_ms + np.arange(per_hour, dtype=np.int64) * (size_ms // per_hour)
@@ -269,13 +276,14 @@ def test_a_window_of_one_hour_is_compared_with_that_hour(hour: int) -> None:
     )
 
     def effect(values: Floats) -> float:
-        windows = Windows(WindowSpec(size_ms=size_ms), profile)
+        windows = TumblingWindows(WindowSpec(size_ms=size_ms), profile)
         transformed = {"x": Transform(fitted()).apply(values.tolist())}
         windows.observe(np.arange(per_hour), when, transformed)
         (closed,) = windows.observe(
-            np.array([per_hour]), np.array([start_ms + 3 * size_ms]),
+            np.array([per_hour]),
+            np.array([start_ms + 3 * size_ms]),
             {"x": Transform(fitted()).apply([0.0])},
-        )  # fmt: skip
+        )
         return closed.features["x"].effect
 
     assert effect(usual) < 0.1
@@ -308,16 +316,16 @@ def told_at_six(*, profile_before: bool) -> tuple[str, float | None]:
         assert feature.calendar is not None
         calendar = msgspec.structs.replace(feature.calendar, slot_means=b"")
         feature = msgspec.structs.replace(feature, calendar=calendar)
-    series = Series(feature, "data", 1e6, EpisodePolicy())
+    series = MonitoredSignal(feature, "data", 1e6, EpisodePolicy())
     start = n + PER_DAY // 4 - 40  # the fresh events lie around six
     values = night_and_day(400, start, 2) + 16
     at = np.arange(400)
-    decisions = series.observe(
+    findings = series.observe(
         series.transform.apply(values), at, times(400, start), lambda p, back: (p - back, 0)
     )
-    first = next(d for d in decisions if d.track == "data" and d.verdict.phase == "started")
-    alert = alert_of(Place("t", 0, "m", "1", "training"), "x", series, first)
-    return alert.explanation, alert.current_mean
+    first = next(d for d in findings if d.track == "data" and d.decision.phase == "started")
+    alert = alert_of(AlertSource("t", 0, "m", "1", "training"), "x", series, first)
+    return alert.explanation, alert.after
 
 
 def test_a_sentence_compares_with_the_reference_at_the_same_hours() -> None:
@@ -347,11 +355,19 @@ def test_a_share_is_compared_with_that_of_the_same_hours() -> None:
     assert calendar is not None
     slots = np.zeros(24, dtype=np.int64)
     slots[6] = 100
-    verdict = Verdict(
-        "started", Suspicion(0, "rule", "location", "up", 0, 0, 0, 0), 0.5, 0.0, 100, 0,
-        (20, 80), 0, 0, slots=tuple(slots.tolist()),
-    )  # fmt: skip
-    says = describe("late", "data", feature, verdict, 0.8)
+    decision = PhaseDecision(
+        "started",
+        Suspicion(0, "rule", "location", "up", 0, 0, 0, 0),
+        0.5,
+        0.0,
+        100,
+        0,
+        (20, 80),
+        0,
+        0,
+        slots=tuple(slots.tolist()),
+    )
+    says = signal_message("late", "data", feature, decision, 0.8)
     found = re.match(r"late: share of (true|false) at these hours ([\d.]+) % → ([\d.]+) %", says)
     assert found is not None, says
     before, after = (55, 80) if found[1] == "true" else (45, 20)

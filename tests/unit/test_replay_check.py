@@ -10,26 +10,33 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driftline.replay.check import ColumnCheck, check
-from driftline.tables.layout import layout_of
-from driftline.tables.reader import table_of
+from driftline.offline.check.column_check import ColumnCheck, check
+from driftline.offline.tables.layout import layout_of
+from driftline.offline.tables.table_reader import table_of
 
 CATEGORIES = [f"k{i}" for i in range(200)]
 
 
 def frame(n: int, seed: int) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
-    return pd.DataFrame({
-        **{f"normal {i}": rng.normal(size=n) for i in range(5)},
-        **{f"heavy {i}": rng.lognormal(0, 2, n) for i in range(3)},
-        **{f"zeros {i}": np.where(rng.random(n) < 0.7, 0, rng.exponential(1, n)) for i in range(3)},
-        **{f"gaps {i}": np.where(rng.random(n) < 0.003, np.nan, rng.poisson(2, n))
-           for i in range(3)},
-        **{f"many {i}": rng.choice(CATEGORIES, n) for i in range(3)},
-        "few": rng.choice(["a", "b", "c"], n, p=[0.9, 0.09, 0.01]),
-        "rarely": rng.random(n) < 0.01,
-        "still": 1.0,
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            **{f"normal {i}": rng.normal(size=n) for i in range(5)},
+            **{f"heavy {i}": rng.lognormal(0, 2, n) for i in range(3)},
+            **{
+                f"zeros {i}": np.where(rng.random(n) < 0.7, 0, rng.exponential(1, n))
+                for i in range(3)
+            },
+            **{
+                f"gaps {i}": np.where(rng.random(n) < 0.003, np.nan, rng.poisson(2, n))
+                for i in range(3)
+            },
+            **{f"many {i}": rng.choice(CATEGORIES, n) for i in range(3)},
+            "few": rng.choice(["a", "b", "c"], n, p=[0.9, 0.09, 0.01]),
+            "rarely": rng.random(n) < 0.01,
+            "still": 1.0,
+        }
+    )
 
 
 def compared(reference: pd.DataFrame, current: pd.DataFrame) -> dict[str, ColumnCheck]:
@@ -61,10 +68,13 @@ def test_files_that_are_alike_pass_whatever_their_sizes(seed: int, n: int, m: in
         ("few", lambda x: x.where(np.arange(len(x)) % 20 != 0, "new"), "quality"),
         ("rarely", lambda x: np.arange(len(x)) % 10 == 0, "drift"),
         ("gaps 0", lambda x: x.where(np.arange(len(x)) % 20 != 0), "quality"),
-        ("normal 2", lambda x: x.astype(object).where(np.arange(len(x)) % 20 != 0, "n/a?"),
-         "quality"),
+        (
+            "normal 2",
+            lambda x: x.astype(object).where(np.arange(len(x)) % 20 != 0, "n/a?"),
+            "quality",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_changed_is_named_and_nothing_else(column: str, change: Any, verdict: str) -> None:
     current = frame(4_000, 2)
     current[column] = change(current[column])

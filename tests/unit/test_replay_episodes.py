@@ -5,22 +5,30 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftline.replay.check import holm
-from driftline.replay.episodes import Episode, n_incidents, only_in
-from driftline.replay.injected import findings
-from driftline.replay.records import Places
-from producer.injection import parse
-from stream_monitor.alerts.incidents import IncidentPolicy
+from driftline.offline.check.column_check import holm
+from driftline.offline.injection import parse
+from driftline.offline.replay.injection_results import injection_results
+from driftline.offline.replay.replay_episodes import ReplayEpisode, n_incidents, only_in
+from driftline.offline.replay.row_records import RowOffsets
 from stream_monitor.contracts import DriftAlert
-from tests.unit.alert_factories import alert
+from stream_monitor.episodes.incidents import IncidentPolicy
+from tests.builders import alert
 
 
-def episode(feature: str, onset: int, alerted: int, ended: int | None = None) -> Episode:
-    return Episode(
-        feature=feature, kind="data", detector="adwin", severity="low", started_at="",
-        ended_at=None, onset_event=onset, detected_event=alerted, alerted_event=alerted,
-        ended_event=ended, explanation="",
-    )  # fmt: skip
+def episode(feature: str, onset: int, alerted: int, ended: int | None = None) -> ReplayEpisode:
+    return ReplayEpisode(
+        feature=feature,
+        kind="data",
+        detector="adwin",
+        severity="low",
+        started_at="",
+        ended_at=None,
+        onset_event=onset,
+        detected_event=alerted,
+        alerted_event=alerted,
+        ended_event=ended,
+        explanation="",
+    )
 
 
 def test_changes_close_together_are_one_incident_by_time_or_by_rows() -> None:
@@ -39,10 +47,10 @@ def test_changes_close_together_are_one_incident_by_time_or_by_rows() -> None:
 
 def test_a_change_is_found_by_the_next_alert_of_its_column() -> None:
     injections = [parse("mean:a:1@100"), parse("mean:a:1@500"), parse("mean:b:1@100")]
-    found = findings(injections, [episode("a", 90, 99), episode("a", 500, 530)])
+    found = injection_results(injections, [episode("a", 90, 99), episode("a", 500, 530)])
     assert [one.delay_events for one in found] == [None, 30, None]
     assert [one.open_since for one in found] == [99, None, None]
-    (missed,) = findings(injections[:1], [episode("a", 10, 20, ended=50)])
+    (missed,) = injection_results(injections[:1], [episode("a", 10, 20, ended=50)])
     assert (missed.delay_events, missed.open_since) == (None, None)
 
 
@@ -55,7 +63,7 @@ def test_the_same_change_is_neither_new_nor_gone() -> None:
 
 @given(st.integers(1, 2), st.integers(0, 10**9))
 def test_a_place_leads_back_to_its_row(stride: int, row: int) -> None:
-    places = Places(stride)
+    places = RowOffsets(stride)
     assert {places.row(places.offset(row) + k) for k in range(stride)} == {row}
     assert places.offset(row) >= 1
 

@@ -9,31 +9,31 @@ import msgspec
 import numpy as np
 import pytest
 
-from driftline.commands.replay_columns import Traffic, normal_of
-from driftline.reading import Record
-from driftline.replay.fold import LogReplay, replay_log
-from driftline.replay.log import log_of
-from driftline.replay.log_report import version_lines
-from driftline.replay.topic import Found, range_of
-from driftline.tables.choices import NO_CHOICES
-from driftline.tables.reader import table_of
-from driftline.tables.refusal import BadSource
-from producer.codec import RefusedRecord, decode, encode
+from driftline.cli.replay_table import RecordedTraffic, reference_of_replay
+from driftline.offline.replay.topic_range import topic_range_of
+from driftline.offline.replay.topic_replay import TopicReplay, replay_topic
+from driftline.offline.replay.topic_replay_report import version_lines
+from driftline.offline.replay.topic_table import TopicRecords, topic_table_of
+from driftline.offline.tables.read_options import DEFAULT_READ_OPTIONS
+from driftline.offline.tables.source_error import SourceError
+from driftline.offline.tables.table_reader import table_of
+from driftline.topics.topic_reader import Record
+from producer.codec import RejectedRecord, decode, encode
 from producer.events import CE_TYPE_OF, Command, Event, InferenceEvent, Label, ModelUpdate, Tick
 from stream_monitor.contracts import DriftAlert
-from stream_monitor.drift.calibration import Budget
-from stream_monitor.ingest.records import LogRecord
-from stream_monitor.monitor import PartitionMonitor
+from stream_monitor.core.partition import PartitionMonitor
+from stream_monitor.core.spec import MonitorSpec
+from stream_monitor.detectors.calibration import Budget
+from stream_monitor.ingest.records import ConsumerRecord
 from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.profile import profile_to_data
-from stream_monitor.spec import MonitorSpec
 from tests.properties.partition_logs import SPEC, TOPIC, batch_of
 from tests.properties.partition_logs import log_of as partition_log
 
 SEEDS = (1, 2, 3)
 
 
-def of(partition: int, records: Iterable[LogRecord]) -> list[Record]:
+def of(partition: int, records: Iterable[ConsumerRecord]) -> list[Record]:
     return [Record(partition, r.offset, r.kind, r.value, None, r.timestamp_ms) for r in records]
 
 
@@ -45,33 +45,42 @@ def record(offset: int, event: Event | bytes, partition: int = 0) -> Record:
 
 def event(i: int, version: str = "1", mean: float = 0.0, model: str = "m") -> InferenceEvent:
     x = mean + np.random.default_rng(i).standard_normal()
-    return InferenceEvent(id=f"{model}{i}", model=model, version=version, time_ms=1_000 * i,
-                          features={"x": float(x)}, prediction=0.5)  # fmt: skip
+    return InferenceEvent(
+        id=f"{model}{i}",
+        model=model,
+        version=version,
+        time_ms=1_000 * i,
+        features={"x": float(x)},
+        prediction=0.5,
+    )
 
 
 def announced(version: str, mean: float) -> ModelUpdate:
     normal = mean + np.random.default_rng(9).standard_normal(2_000)
     made = fit_profile("m", version, {"x": normal}, task="regression", origin="training")
-    return ModelUpdate(id=f"u{version}", model="m", version=version, time_ms=0,
-                       profile=profile_to_data(made))  # fmt: skip
+    return ModelUpdate(
+        id=f"u{version}", model="m", version=version, time_ms=0, profile=profile_to_data(made)
+    )
 
 
-def replayed(records: list[Record], updates: Iterable[Record] = ()) -> LogReplay:
-    return replay_log(log_of(Found(records, list(updates)), "m", "log"), MonitorSpec())
+def replayed(records: list[Record], updates: Iterable[Record] = ()) -> TopicReplay:
+    return replay_topic(
+        topic_range_of(TopicRecords(records, list(updates)), "m", "log"), MonitorSpec()
+    )
 
 
-def of_another(log: list[LogRecord]) -> list[LogRecord]:
+def of_another(log: list[ConsumerRecord]) -> list[ConsumerRecord]:
     """The same records of another model, at offsets that are free between them."""
     found = []
     for one in log[:600]:
         try:
             event = decode(one.value or b"", one.kind)
-        except RefusedRecord:
+        except RejectedRecord:
             continue
         if isinstance(event, InferenceEvent | Label):
             raw = encode(msgspec.structs.replace(event, model="other"))
             kind = CE_TYPE_OF[type(event)]
-            found.append(LogRecord(one.offset - 1, one.timestamp_ms, kind, raw))
+            found.append(ConsumerRecord(one.offset - 1, one.timestamp_ms, kind, raw))
     return found
 
 
@@ -91,14 +100,14 @@ def test_a_replay_says_what_the_monitor_said(seed: int) -> None:
         records += of(partition, log)
     random.Random(seed).shuffle(records)  # noqa: S311
 
-    replay = replay_log(log_of(Found(records, []), "churn", TOPIC), SPEC)
+    replay = replay_topic(topic_range_of(TopicRecords(records, []), "churn", TOPIC), SPEC)
 
     assert sorted(replay.alerts, key=_place) == sorted(said, key=_place)
     assert {"data", "volume"} <= {episode.kind for episode in replay.episodes}
-    assert {episode.kind for episode in replay.uncovered} == {"coverage"}
+    assert {episode.kind for episode in replay.coverage_episodes} == {"coverage"}
     rows = [episode.alerted_event for episode in replay.episodes]
     assert rows == sorted(rows)
-    assert {letter.partition for letter in replay.refused} == {0, 3}
+    assert {letter.partition for letter in replay.rejected} == {0, 3}
 
 
 def _place(alert: DriftAlert) -> tuple[int, int, str]:
@@ -116,8 +125,9 @@ def test_each_version_is_held_against_its_own_reference() -> None:
 
     assert replay.episodes == []
     assert [(v.version, v.watched, v.reference) for v in replay.versions] == [
-        ("1", 3_000, "training"), ("2", 3_000, "training"),
-    ]  # fmt: skip
+        ("1", 3_000, "training"),
+        ("2", 3_000, "training"),
+    ]
     moved = replayed(
         [*records, *(record(7_000 + i, event(7_000 + i, "2", 6.0)) for i in range(900))]
     )
@@ -147,7 +157,7 @@ def test_a_version_without_a_profile_learns_from_its_first_events() -> None:
     (version,) = replay.versions
     assert version == ("1", 3_000, 1_000, "warm_up", 2_000, 604_800.0)
     assert (replay.n_events, replay.n_reference, replay.n_features) == (1_000, 2_000, 1)
-    with pytest.raises(BadSource, match="there are no 2,000 events to learn one from"):
+    with pytest.raises(SourceError, match="there are no 2,000 events to learn one from"):
         replayed([record(i, event(i)) for i in range(2_000)])
 
 
@@ -177,13 +187,18 @@ def test_a_version_with_two_kinds_of_reference_is_listed_by_each() -> None:
 
 def test_an_event_is_a_row_once_whichever_partition_holds_it() -> None:
     records = [
-        record(1, event(1), 0), record(2, event(2), 1), record(3, event(2), 1),
-        record(4, event(3, model="other"), 1), record(5, b"{", 1), record(6, event(4), 1),
-        record(7, Label(id="m4", model="m", label=1, time_ms=0), 1), record(8, event(5), 0),
+        record(1, event(1), 0),
+        record(2, event(2), 1),
+        record(3, event(2), 1),
+        record(4, event(3, model="other"), 1),
+        record(5, b"{", 1),
+        record(6, event(4), 1),
+        record(7, Label(id="m4", model="m", label=1, time_ms=0), 1),
+        record(8, event(5), 0),
         record(9, event(6, model="other"), 2),
-    ]  # fmt: skip
+    ]
 
-    zero, one = log_of(Found(records, []), "m", "log").parts
+    zero, one = topic_range_of(TopicRecords(records, []), "m", "log").parts
 
     assert (zero.rows, one.rows) == ([0, 3], [1, 2])
     assert [one.row(offset) for offset in (1, 2, 3, 5, 6, 7)] == [1, 1, 1, 1, 2, 2]
@@ -196,7 +211,7 @@ def test_two_versions_that_score_the_same_events_are_both_listed() -> None:
     """A champion and its canary; what repeats an event is none."""
     scored = [record(2 * i + j, event(i, v)) for i in range(5) for j, v in enumerate("12")]
 
-    log = log_of(Found([*scored, record(10, event(4, "2"))], []), "m", "log")
+    log = topic_range_of(TopicRecords([*scored, record(10, event(4, "2"))], []), "m", "log")
 
     (part,) = log.parts
     assert part.n_events == {"1": 5, "2": 5}
@@ -209,25 +224,28 @@ def test_which_model_is_meant_must_be_clear() -> None:
     other = record(8, event(8, model="other"))
     forget = Command(id="c", model="x", action="forget", episode="", actor="a", time_ms=0)
 
-    assert log_of(Found([*mine, shadow, record(10, forget)], []), None, "log").model == "m"
-    with pytest.raises(BadSource, match="log has 2 models"):
-        log_of(Found([*mine, other], []), None, "log")
-    with pytest.raises(BadSource, match=r"nothing of 'n' in that range \(there is m, other\)"):
-        log_of(Found([*mine, other], []), "n", "log")
-    with pytest.raises(BadSource, match="no event at all"):
-        log_of(Found([record(1, Tick(time_ms=0))], []), None, "log")
+    assert (
+        topic_range_of(TopicRecords([*mine, shadow, record(10, forget)], []), None, "log").model
+        == "m"
+    )
+    with pytest.raises(SourceError, match="log has 2 models"):
+        topic_range_of(TopicRecords([*mine, other], []), None, "log")
+    with pytest.raises(SourceError, match=r"nothing of 'n' in that range \(there is m, other\)"):
+        topic_range_of(TopicRecords([*mine, other], []), "n", "log")
+    with pytest.raises(SourceError, match="no event at all"):
+        topic_range_of(TopicRecords([record(1, Tick(time_ms=0))], []), None, "log")
 
 
 def test_as_columns_a_log_says_what_is_left_out() -> None:
     records = [record(i, event(i, version=str(1 + i % 2))) for i in range(1, 900)]
-    found = Found([record(0, announced("2", 0.0)), *records], [])
+    found = TopicRecords([record(0, announced("2", 0.0)), *records], [])
 
-    frame, in_force, versions = range_of(found, "m", "log")
+    frame, in_force, versions = topic_table_of(found, "m", "log")
     roles = ("time_ms", "prediction", None)
-    traffic = Traffic(
-        "topic:log", table_of(frame, "log"), roles, in_force, tuple(versions), is_log=True
+    traffic = RecordedTraffic(
+        "topic:log", table_of(frame, "log"), roles, in_force, tuple(versions), is_topic=True
     )
-    says = normal_of(traffic, None, None, NO_CHOICES, None).says
+    says = reference_of_replay(traffic, None, None, DEFAULT_READ_OPTIONS, None).description
 
     assert says.startswith("m@2, as the log announces it; events of versions 1, 2 are held against")
     assert "nothing is said of silence or volume" in says

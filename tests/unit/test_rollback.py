@@ -6,17 +6,17 @@ from typing import Any
 
 from producer.codec import encode
 from producer.events import CE_TYPE_OF, ModelUpdate
-from stream_monitor.ingest.records import LogRecord, RecordBatch
-from stream_monitor.monitor import PartitionMonitor
+from stream_monitor.core.partition import PartitionMonitor
+from stream_monitor.core.spec import MonitorSpec
+from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.reference.profile import profile_to_data
-from stream_monitor.spec import MonitorSpec
-from tests.unit.test_importance import columns
-from tests.unit.test_relations import profile
+from tests.unit.test_feature_correlation import profile
+from tests.unit.test_feature_importance import columns
 
 
 def serve(monitor: PartitionMonitor, offset: int, version: str, data: Any = None) -> None:
     update = ModelUpdate(id=f"u{offset}", model="m", version=version, time_ms=offset, profile=data)
-    record = LogRecord(offset, offset, CE_TYPE_OF[ModelUpdate], encode(update))
+    record = ConsumerRecord(offset, offset, CE_TYPE_OF[ModelUpdate], encode(update))
     monitor.observe(RecordBatch("t", 0, "e", offset, offset + 1, [record]))
 
 
@@ -30,9 +30,9 @@ def test_a_version_in_service_again_is_still_so_after_a_restart() -> None:
     ):
         serve(monitor, offset, version, reference)
         stored |= monitor.changes()
-        monitor.committed()
+        monitor.mark_committed()
     again = PartitionMonitor.restore("t", 0, MonitorSpec(), stored)
 
     for one in (monitor, again):
-        assert one.models["m"].places.champion == "1"
+        assert one.models["m"].retention.champion == "1"
         assert [watched.idle for watched in one.models["m"].versions.values()] == [False, False]

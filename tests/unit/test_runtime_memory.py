@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from stream_monitor.runtime.memory import IS_GLIBC, give_back
+from stream_monitor.runtime.memory import IS_GLIBC, trim_heap
 
 BLOCK = 4_000
 """Bytes; larger than what Python's own allocator takes, smaller than what glibc maps by itself."""
 N_BLOCKS = 20_000
 LARGE_BLOCKS = """
 import ctypes
-from stream_monitor.runtime.memory import keep_large_blocks_apart
+from stream_monitor.runtime.memory import fix_mmap_threshold
 libc = ctypes.CDLL(None)
 libc.mallinfo2.restype = type("Info", (ctypes.Structure,), {"_fields_": [
     (name, ctypes.c_size_t) for name in ("arena", "ordblks", "smblks", "hblks", *"abcdef")
@@ -43,7 +43,7 @@ def test_what_is_free_below_a_block_in_use_is_given_back() -> None:
     blocks.clear()
     before_mb = resident_mb()
 
-    asyncio.run(give_back())
+    asyncio.run(trim_heap())
 
     assert len(last) == BLOCK
     assert before_mb - resident_mb() > 0.8 * N_BLOCKS * BLOCK / 2**20
@@ -57,4 +57,4 @@ def large_blocks_mapped(setting: str) -> int:
 
 def test_large_blocks_are_mapped_by_themselves_for_good() -> None:
     assert large_blocks_mapped("") == 0
-    assert large_blocks_mapped("keep_large_blocks_apart()") == 20
+    assert large_blocks_mapped("fix_mmap_threshold()") == 20

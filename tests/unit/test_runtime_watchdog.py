@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_monitor.runtime.watchdog import Reading, Standstill
+from stream_monitor.runtime.watchdog import PartitionProgress, StallState
 
 STUCK_S = 10.0
 looks = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), min_size=1, max_size=40)
@@ -16,10 +16,10 @@ def test_stuck_is_exactly_standing_for_long_with_records_before_it(
     looks: list[tuple[int, int]],
 ) -> None:
     """A look a second: (records read since the last one, lag)."""
-    seen, position, moved_s = Standstill(0.0), 0, 0.0
+    seen, position, moved_s = StallState(0.0), 0, 0.0
     for second, (read, lag) in enumerate(looks, 1):
         position += read
-        seen = seen.after(float(second), {0: Reading(position, lag)})
+        seen = seen.after(float(second), {0: PartitionProgress(position, lag)})
         if read or not lag or second == 1:
             moved_s = float(second)
         reason = seen.reason(float(second), STUCK_S)
@@ -27,11 +27,11 @@ def test_stuck_is_exactly_standing_for_long_with_records_before_it(
 
 
 def test_a_partition_that_was_given_away_is_nobodys_standstill() -> None:
-    seen = Standstill(0.0).after(1.0, {0: Reading(5, 9)}).after(20.0, {})
+    seen = StallState(0.0).after(1.0, {0: PartitionProgress(5, 9)}).after(20.0, {})
     assert seen.reason(21.0, STUCK_S) is None
 
 
 def test_a_loop_that_does_not_turn_is_stuck_whatever_it_read() -> None:
-    seen = Standstill(0.0).after(1.0, {0: Reading(5, 0)})
+    seen = StallState(0.0).after(1.0, {0: PartitionProgress(5, 0)})
     assert seen.reason(10.5, STUCK_S) is None
     assert seen.reason(11.0, STUCK_S) == "the event loop has not turned for 10 s"

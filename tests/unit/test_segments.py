@@ -11,23 +11,19 @@ import pandas as pd
 import pytest
 
 from producer.events import InferenceEvent, Value
-from stream_monitor.alerts.policy import EpisodePolicy
+from stream_monitor.checks.segment import rows_of
 from stream_monitor.contracts import DriftAlert
-from stream_monitor.drift.calibration import Budget
+from stream_monitor.core.alert_budget import TRAFFIC_DETECTORS
+from stream_monitor.core.version import VersionMonitor
+from stream_monitor.detectors.calibration import Budget
+from stream_monitor.episodes.policy import EpisodePolicy
 from stream_monitor.ingest.batch import EventBatch
 from stream_monitor.ingest.columns import to_batch
-from stream_monitor.ingest.records import LogRecord
-from stream_monitor.reference.declared import MAX_SEGMENT_SERIES, MAX_SEGMENTS
+from stream_monitor.ingest.records import ConsumerRecord
 from stream_monitor.reference.frame import profile_from_frame
-from stream_monitor.reference.profile import (
-    ReferenceProfile,
-    profile_from_data,
-    profile_to_data,
-)
-from stream_monitor.traffic.chance import DETECTORS
-from stream_monitor.watched.segments import rows_of
-from stream_monitor.watched.version import WatchedVersion
-from tests.unit.tables import table_of
+from stream_monitor.reference.profile import ReferenceProfile, profile_from_data, profile_to_data
+from stream_monitor.reference.segment_fit import MAX_SEGMENT_SERIES, MAX_SEGMENTS
+from tests.builders import table_of
 
 SHARES = {"EWR": 0.5, "JFK": 0.4, "LGA": 0.1}
 
@@ -42,24 +38,33 @@ def frame(seed: int, n: int) -> pd.DataFrame:
 
 def profile(n: int = 5_000, segments: Sequence[str] = ("origin",)) -> ReferenceProfile:
     return profile_from_frame(
-        frame(0, n), model="m", version="1", prediction="score", features=["temp"],
-        segments=segments, task="binary",
-    )  # fmt: skip
+        frame(0, n),
+        model="m",
+        version="1",
+        prediction="score",
+        features=["temp"],
+        segments=segments,
+        task="binary",
+    )
 
 
 def alerts_of(data: pd.DataFrame, reference: ReferenceProfile | None = None) -> list[DriftAlert]:
-    version = WatchedVersion("t", 0, reference or profile(), Budget(), EpisodePolicy(), 1000)
+    version = VersionMonitor("t", 0, reference or profile(), Budget(), EpisodePolicy(), 1000)
     return version.observe(batch_of(data))[1]
 
 
 def batch_of(data: pd.DataFrame) -> EventBatch:
     n = len(data)
     return EventBatch(
-        model="m", version="1", offsets=np.arange(n), times_ms=np.arange(n) * 1000,
-        ids=np.arange(n, dtype=np.uint64), predictions=data["score"].tolist(),
+        model="m",
+        version="1",
+        offsets=np.arange(n),
+        times_ms=np.arange(n) * 1000,
+        ids=np.arange(n, dtype=np.uint64),
+        predictions=data["score"].tolist(),
         features=table_of({"temp": data["temp"].tolist()}),
         segments=table_of({"origin": data["origin"].tolist()}),
-    )  # fmt: skip
+    )
 
 
 def test_what_drifts_in_one_segment_is_told_of_it_and_named() -> None:
@@ -106,7 +111,7 @@ def test_nothing_is_told_where_nothing_changes() -> None:
 
 def test_segments_cost_the_budget_their_share_of_the_events() -> None:
     def arl0(reference: ReferenceProfile) -> float:
-        version = WatchedVersion("t", 0, reference, Budget(), EpisodePolicy(), 1000)
+        version = VersionMonitor("t", 0, reference, Budget(), EpisodePolicy(), 1000)
         return version.series["feature/temp"].detectors.arl0_events
 
     # Two channels of a location and a spread and one of validity, of feature and prediction: each
@@ -117,8 +122,8 @@ def test_segments_cost_the_budget_their_share_of_the_events() -> None:
         len(one.channels) for one in (without.features["temp"], without.prediction) if one
     )
     assert arl0(with_them) / arl0(without) == pytest.approx(
-        (2 * (2 * channels + loss + ranges) + DETECTORS)
-        / (2 * (channels + loss + ranges) + DETECTORS)
+        (2 * (2 * channels + loss + ranges) + TRAFFIC_DETECTORS)
+        / (2 * (channels + loss + ranges) + TRAFFIC_DETECTORS)
     )
 
 
@@ -127,20 +132,27 @@ def test_a_segment_is_what_the_event_says_of_itself_or_else_a_feature() -> None:
     features: list[dict[str, Value]] = [{"origin": "LGA"}, {"origin": "EWR"}, {}, {}]
     entries = [
         (
-            LogRecord(i, i, None, b""),
+            ConsumerRecord(i, i, None, b""),
             InferenceEvent(
-                id=str(i), model="m", version="1", time_ms=i, features=row, prediction=0.5,
+                id=str(i),
+                model="m",
+                version="1",
+                time_ms=i,
+                features=row,
+                prediction=0.5,
                 segment=segment,
             ),
         )
         for i, (segment, row) in enumerate(zip(said, features, strict=True))
-    ]  # fmt: skip
+    ]
     batch = to_batch("m", "1", entries)
 
     rows = rows_of(profile().segments, batch)
     assert {name: places.tolist() for name, places in rows.items()} == {
-        "origin=EWR": [0, 1], "origin=JFK": [], "origin=LGA": [3],
-    }  # fmt: skip
+        "origin=EWR": [0, 1],
+        "origin=JFK": [],
+        "origin=LGA": [3],
+    }
     assert rows_of(profile().segments, batch[1:])["origin=LGA"].tolist() == [2]
 
 

@@ -16,7 +16,7 @@ from producer.events import InferenceEvent
 from producer.logger import InferenceLogger
 from producer.spool import disk_spool
 from producer.spool.disk_spool import DiskSpool
-from producer.spool.segment_format import HEAD_BYTES, head
+from producer.spool.segment_format import HEADER_BYTES, header
 from tests.unit.test_producer_logger import NOBODY, read
 
 PATIENCE_S = 20.0
@@ -103,7 +103,7 @@ def test_while_kafka_is_away_memory_is_bounded_and_the_rest_goes_to_disk(tmp_pat
     for _ in range(60):
         log_many(log, 50)
         assert log.counters().in_flight <= 100 + 100 + 500  # ours, librdkafka's, one batch
-        eventually(log, lambda _: len(log._tally.queue) <= 50)  # the door stays open
+        eventually(log, lambda _: len(log._state.queue) <= 50)  # the door stays open
 
     assert log.counters().dropped == {}
     log.close(0)
@@ -160,7 +160,7 @@ def test_a_damaged_record_of_an_earlier_process_is_skipped_and_counted(
 def test_a_segment_of_a_newer_program_is_left_alone(tmp_path: Path, mock_broker: str) -> None:
     left_by_a_dead_process(tmp_path, 3)
     (file,) = tmp_path.rglob("*.segment")
-    file.write_bytes(head(2) + file.read_bytes()[HEAD_BYTES:])
+    file.write_bytes(header(2) + file.read_bytes()[HEADER_BYTES:])
     log = logger_on(mock_broker, tmp_path)
     log_many(log, 1)
     assert log.flush(10) == 0

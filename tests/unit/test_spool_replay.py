@@ -7,9 +7,15 @@ from pathlib import Path
 import pytest
 from confluent_kafka import KafkaError
 
-from producer.counters import Tally
+from producer.counters import LoggerState
 from producer.spool.disk_spool import DiskSpool
-from producer.spool.replay import MAX_OUTSTANDING, MAX_PER_S, PAUSE_S, OnDelivery, Replay
+from producer.spool.resender import (
+    MAX_OUTSTANDING,
+    MAX_PER_S,
+    RETRY_PAUSE_S,
+    OnDelivery,
+    SpoolResender,
+)
 from producer.spool.segment_format import SpooledRecord
 
 LARGE = 1 << 20
@@ -45,17 +51,17 @@ class Scene:
     """A spool with records in it, of this process or of a dead one, and a clock."""
 
     def __init__(self, folder: Path, n: int, *, ours: bool) -> None:
-        self.kafka, self.tally, self.now_s = Kafka(), Tally(), 1_000.0
+        self.kafka, self.state, self.now_s = Kafka(), LoggerState(), 1_000.0
         self.wanted = [SpooledRecord("t", b"k", "/s", f"{i:05d}".encode()) for i in range(n)]
         self.spool = DiskSpool(folder, LARGE)
-        kept = self.spool.keep(self.wanted, self.now_s)
+        kept = self.spool.write(self.wanted, self.now_s)
         if ours:
-            self.tally.spool(kept.spooled)
+            self.state.count_spooled(kept.spooled)
         else:
             self.spool.close()
             self.spool = DiskSpool(folder, LARGE)
-        self.spool.tend(self.now_s)
-        self.replay = Replay(self.spool, self.tally, self.kafka.send)
+        self.spool.maintain(self.now_s)
+        self.replay = SpoolResender(self.spool, self.state, self.kafka.send)
         self.folder = folder
 
     def run(self, after_s: float = 1.0, room: int = ROOM) -> int:
@@ -84,7 +90,7 @@ def test_a_segment_goes_with_the_last_acknowledgement_not_before(
     scene.run()
     assert scene.segments() == []
     assert scene.kafka.acknowledged == scene.wanted
-    counters = scene.tally.read()
+    counters = scene.state.snapshot()
     assert (counters.delivered, counters.spooled) == ((8, 0) if ours else (0, 0))
     assert counters.recovered == (0 if ours else 8)
 
@@ -97,9 +103,9 @@ def test_while_kafka_is_away_one_record_is_tried_after_a_pause(tmp_path: Path) -
     assert scene.run() == 16
     scene.kafka.answer(EXPIRED)
 
-    assert scene.run(PAUSE_S / 2) == 0
-    assert scene.run(PAUSE_S) == 1
-    assert scene.tally.read().spooled == 100 - 15
+    assert scene.run(RETRY_PAUSE_S / 2) == 0
+    assert scene.run(RETRY_PAUSE_S) == 1
+    assert scene.state.snapshot().spooled == 100 - 15
     for _ in range(20):
         scene.kafka.answer()
         scene.run()
@@ -117,7 +123,7 @@ def test_what_failed_is_sent_again_before_its_segment_goes(tmp_path: Path) -> No
     scene.kafka.answer()
     scene.run()
     assert scene.segments() == []
-    assert scene.tally.read().recovered == 1
+    assert scene.state.snapshot().recovered == 1
 
 
 def test_neither_memory_nor_kafka_is_flooded(tmp_path: Path) -> None:
@@ -156,7 +162,7 @@ def test_what_kafka_refuses_for_its_own_sake_is_lost_and_counted(
     scene.kafka.answer()
     scene.run()
 
-    counters = scene.tally.read()
+    counters = scene.state.snapshot()
     assert scene.segments() == []
     assert counters.dropped == ({"msg_size_too_large": 1} if ours else {})
     assert counters.unrecoverable == (0 if ours else 1)
@@ -177,7 +183,7 @@ def test_what_of_ours_cannot_be_read_again_is_counted_exactly(tmp_path: Path, ha
         scene.kafka.answer()
 
     lost = 2 if harm == "flip" else 10
-    counters = scene.tally.read()
+    counters = scene.state.snapshot()
     assert counters.dropped == {"spool_damaged": lost}
     assert (counters.delivered, counters.spooled) == (10 - lost, 0)
 
@@ -188,8 +194,8 @@ def test_a_segment_the_disk_does_not_give_back_does_not_stop_the_others(
     scene = Scene(tmp_path, 3, ours=True)
     (file,) = scene.segments()
     assert scene.spool.oldest() is not None  # it is written no more
-    scene.spool.keep([SpooledRecord("t", b"k", "/s", b"next")], scene.now_s)
-    scene.tally.spool(1)
+    scene.spool.write([SpooledRecord("t", b"k", "/s", b"next")], scene.now_s)
+    scene.state.count_spooled(1)
     read = Path.read_bytes
 
     def broken(path: Path) -> bytes:
@@ -202,7 +208,7 @@ def test_a_segment_the_disk_does_not_give_back_does_not_stop_the_others(
         scene.run()
         scene.kafka.answer()
 
-    counters = scene.tally.read()
+    counters = scene.state.snapshot()
     assert counters.dropped == {"spool_failed": 3}
     assert (counters.delivered, counters.spooled) == (1, 0)
     assert scene.segments() == [file]  # for a later process

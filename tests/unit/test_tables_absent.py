@@ -11,16 +11,16 @@ import pandas as pd
 import pytest
 from msgspec import UNSET
 
-from driftline.replay.check import ColumnCheck, check
-from driftline.replay.run import replay
-from driftline.tables import reader
-from driftline.tables.events import Columns, layout_to_publish, rows_of
-from driftline.tables.layout import layout_of
-from driftline.tables.reader import open_table, read_table
-from driftline.tables.reference import profile_of
+from driftline.offline.check.column_check import ColumnCheck, check
+from driftline.offline.replay.table_replay import replay
+from driftline.offline.tables import table_reader as reader
+from driftline.offline.tables.layout import layout_of
+from driftline.offline.tables.reference_profile import profile_of
+from driftline.offline.tables.row_events import PublishColumns, layout_to_publish, row_events_of
+from driftline.offline.tables.table_reader import open_table, read_table
 from producer.events import InferenceEvent
 from producer.limits import Limits
-from stream_monitor.spec import MonitorSpec
+from stream_monitor.core.spec import MonitorSpec
 
 N = 3_000
 
@@ -57,7 +57,7 @@ def test_rows_without_the_key_are_marked_and_counted_in_a_note(
     for values in (by_chunk, table.frame["score"].tolist()):
         kinds = [None if v is not UNSET and pd.isna(v) else v for v in values]
         assert kinds == [0.5, None, UNSET, UNSET, 0.25]
-    assert table.judged["score"].kind == opened.judged["score"].kind == "numeric"
+    assert table.inferred["score"].kind == opened.inferred["score"].kind == "numeric"
     assert any("2 of 5 rows have no 'score'" in note for note in table.notes)
     assert read_table(file).frame["score"].isna().sum() == 3  # a feature that is missing
     assert read_table(file).notes == []
@@ -80,20 +80,26 @@ def test_a_replay_watches_the_inputs_of_events_without_a_prediction(tmp_path: Pa
     table = read_table(written(tmp_path / "rows.jsonl"), prediction="score")
     layout = layout_of(table, prediction="score")
 
-    done = replay(table.frame.iloc[:2_000], table.frame.iloc[2_000:], layout, MonitorSpec(),
-                  first=2_000)  # fmt: skip
+    done = replay(
+        table.frame.iloc[:2_000], table.frame.iloc[2_000:], layout, MonitorSpec(), first=2_000
+    )
 
-    assert not done.refused
+    assert not done.rejected
     assert [episode for episode in done.episodes if episode.kind == "quality"] == []
 
 
 def test_published_events_have_no_prediction_where_the_row_has_none(tmp_path: Path) -> None:
     table = open_table(written(tmp_path / "rows.jsonl", null=10), prediction="score")
-    columns = Columns(prediction="score")
-    rows = rows_of(
-        table, layout_to_publish(table, columns), model="m", version="1", columns=columns,
-        now_ms=2**41, limits=Limits(),
-    )  # fmt: skip
+    columns = PublishColumns(prediction="score")
+    rows = row_events_of(
+        table,
+        layout_to_publish(table, columns),
+        model="m",
+        version="1",
+        columns=columns,
+        now_ms=2**41,
+        limits=Limits(),
+    )
 
     events = [event for row in rows for event in row.events if isinstance(event, InferenceEvent)]
 
@@ -137,4 +143,4 @@ def test_several_outputs_are_absent_together(tmp_path: Path) -> None:
     table = reader.with_outputs(read_table(file, prediction="out"), "out")
 
     assert table.frame["out.a"].tolist() == [UNSET, 1.5, UNSET, 4.5, UNSET, 7.5, UNSET, 10.5]
-    assert {"out.a", "out.b"} <= table.judged.keys()
+    assert {"out.a", "out.b"} <= table.inferred.keys()

@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
-from driftline.topic_growth import plan_growth
+from driftline.topics.topic_growth import plan_growth
 from producer.codec import decode
 from producer.events import CE_TYPE_OF, ModelUpdate, Topology
 from producer.routing import partition_of
-from stream_monitor.ingest.records import LogRecord, RecordBatch
-from stream_monitor.monitor import PartitionMonitor
-from stream_monitor.runtime.partitions import Owned, Partitions
-from stream_monitor.runtime.topology import TopologyWatch
+from stream_monitor.core.partition import PartitionMonitor
+from stream_monitor.core.reference_transfer import next_topology, transfer_record, transfers_of
+from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
+from stream_monitor.runtime.partitions import OwnedPartition, OwnedPartitions
+from stream_monitor.runtime.topology_reconciler import TopologyReconciler
 from stream_monitor.state.memory_store import InMemoryStateStore
-from stream_monitor.state.monitored import MonitorFold, origin_in, profile_field, topology_in
+from stream_monitor.state.monitor_state import MonitorState, origin_in, profile_field, topology_in
 from stream_monitor.state.redis_store import partition_key
-from stream_monitor.watched.moves import copy_of, moves_of, next_topology
 from tests.unit.test_placement import GROWN, MODEL, SPEC, Partition, events, update
 
 LATER_MS = 2_000_000_000_000  # the watch writes times of today
@@ -66,29 +66,41 @@ class Worker:
 
     def __init__(self, log: Log, store: InMemoryStateStore, *owned: int) -> None:
         self.log, self.store = log, store
-        self.partitions = Partitions()
+        self.partitions = OwnedPartitions()
         for partition in owned:
             self.own(partition)
-        self.watch = TopologyWatch(
-            self.partitions, log, store, topic="events",  # type: ignore[arg-type]
+        self.watch = TopologyReconciler(
+            self.partitions,
+            log,  # type: ignore[arg-type]
+            store,
+            topic="events",
             assigned=lambda: [o.partition for o in self.partitions],
-        )  # fmt: skip
+        )
 
     def own(self, partition: int) -> None:
         key = partition_key("events", partition)
         self.store.hashes.setdefault(key, {})["_epoch"] = b"e"
-        fold = MonitorFold(self.log.part(partition).monitor, "d")
+        fold = MonitorState(self.log.part(partition).monitor, "d")
         self.partitions.add(
-            Owned(topic="events", partition=partition, key=key, epoch="e", tag="e", fold=fold,
-                  position=0, committed=0, last_record_s=0)
-        )  # fmt: skip
+            OwnedPartition(
+                topic="events",
+                partition=partition,
+                key=key,
+                fencing_token="e",  # noqa: S106
+                fetch_generation="e",
+                partition_state=fold,
+                position=0,
+                committed=0,
+                last_record_s=0,
+            )
+        )
 
     def look(self) -> list[tuple[int, str]]:
         """What it publishes; afterwards all it owns is committed."""
         before = len(self.log.published)
-        asyncio.run(self.watch.look())
+        asyncio.run(self.watch.reconcile())
         for owned in self.partitions:
-            self.store.hashes[owned.key] |= owned.fold.changes()
+            self.store.hashes[owned.key] |= owned.partition_state.changes()
         return self.log.kinds()[before:]
 
 
@@ -140,17 +152,19 @@ def test_another_worker_that_sees_it_later_writes_the_same_once_more_at_most() -
 
 def test_shards_are_seen_from_keys_and_told_to_all_partitions() -> None:
     log = Log(4)
-    home = partition_of(MODEL, 4)
+    data_dir = partition_of(MODEL, 4)
     worker = Worker(log, InMemoryStateStore(), *range(4))
     worker.look()
-    log.part(home).write(update(), *events(20))
-    records = [LogRecord(0, 0, None, b"", None, key) for key in
-               (b"fraud/7", b"x", b"other/x", None, b"fraud/3", b"fraud/9999999")]  # fmt: skip
-    worker.watch.saw(RecordBatch("events", 0, "e", 0, 1, records))
+    log.part(data_dir).write(update(), *events(20))
+    records = [
+        ConsumerRecord(0, 0, None, b"", None, key)
+        for key in (b"fraud/7", b"x", b"other/x", None, b"fraud/3", b"fraud/9999999")
+    ]
+    worker.watch.observe_keys(RecordBatch("events", 0, "e", 0, 1, records))
 
     worker.look()
 
-    homes = {partition_of(f"{MODEL}/{k}", 4) for k in range(8)} - {home}
+    homes = {partition_of(f"{MODEL}/{k}", 4) for k in range(8)} - {data_dir}
     assert {p for p, kind in log.kinds() if kind == "ModelUpdate"} == homes
     assert all(
         part.monitor.placement.latest is not None
@@ -175,7 +189,7 @@ def test_what_was_left_behind_by_an_earlier_change_does_not_move_again() -> None
     third = next_topology(GROWN, 6, {}, 0)
 
     def moves(part: Partition) -> list[tuple[tuple[int, ...], bool]]:
-        held = moves_of(part.monitor.models.values(), part.monitor.partition, third)
+        held = transfers_of(part.monitor.models.values(), part.monitor.partition, third)
         return [(move.partitions, move.left) for move in held]
 
     assert moves(old) == []
@@ -186,11 +200,12 @@ def test_a_reference_takes_what_its_labels_taught_along() -> None:
     from producer.events import Label  # noqa: PLC0415
 
     old = Partition(0)
-    sent = list(events(SPEC.loss_warm_up + 10))
-    labels = [Label(id=event.id, model=MODEL, label=i % 2, time_ms=0)
-              for i, event in enumerate(sent)]  # fmt: skip
+    sent = list(events(SPEC.warm_up_labels + 10))
+    labels = [
+        Label(id=event.id, model=MODEL, label=i % 2, time_ms=0) for i, event in enumerate(sent)
+    ]
     old.write(TWO, update(), *sent, *labels)
-    (move,) = moves_of(old.monitor.models.values(), 0, GROWN)
+    (move,) = transfers_of(old.monitor.models.values(), 0, GROWN)
 
     assert old.monitor.models[MODEL].versions["1"].profile.loss is None
     assert move.profile.loss is not None
@@ -206,21 +221,21 @@ def test_growing_by_command_does_the_same_and_once() -> None:
 
     assert growth.moved == {MODEL: ((0,), (2,))}
     assert [(copy.update.version, copy.partition) for copy in growth.copies] == [("1", 2)]
-    assert growth.untold == [0, 1, 2, 3]
+    assert growth.outdated == [0, 1, 2, 3]
     new = [Partition(2), Partition(3)]
     for copy in growth.copies:
         new[0].write(copy.update)
     for part in (old, other, *new):
         part.write(growth.topology)
     done = plan_growth([*states, *(part.monitor for part in new)], 4, 4, {}, 0)
-    assert (done.copies, done.untold) == ([], [])
+    assert (done.copies, done.outdated) == ([], [])
     assert done.topology.generation == 2
 
 
 def test_the_fields_of_the_store_that_are_read_are_those_that_are_written() -> None:
     part = Partition(0)
     part.write(TWO, update())
-    fields = MonitorFold(part.monitor, "d").changes()
+    fields = MonitorState(part.monitor, "d").changes()
 
     assert origin_in(fields[profile_field(MODEL, "1")]) == "training"
     assert topology_in(fields["s:topology"]) == TWO
@@ -234,8 +249,8 @@ def test_both_records_have_a_name_on_the_wire(kind: type) -> None:
 def test_the_champion_is_the_champion_where_it_moves_to() -> None:
     old, new = Partition(0), Partition(2)
     old.write(TWO, update(), *events(20))
-    (move,) = moves_of(old.monitor.models.values(), 0, GROWN)
+    (move,) = transfers_of(old.monitor.models.values(), 0, GROWN)
     assert move.champion
-    new.write(GROWN, copy_of(move, 0, 2, 0))
+    new.write(GROWN, transfer_record(move, 0, 2, 0))
 
-    assert new.monitor.models[MODEL].places.champion == "1"
+    assert new.monitor.models[MODEL].retention.champion == "1"

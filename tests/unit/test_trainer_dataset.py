@@ -7,19 +7,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producer.events import InferenceEvent, Label, Prediction
-from trainer.dataset import Collector, Columns, assemble, split
-from trainer.dataset.collect import rank_of
-from trainer.decision import OffsetRange, Span
+from trainer.dataset.collector import Collector, hash_rank
+from trainer.dataset.frame import ColumnRoles, build_dataset, split_by_time
+from trainer.policy.excluded_ranges import ExcludedRange
+from trainer.policy.offset_ranges import OffsetRange
 
 NUMBERS = st.integers(0, 60)
 
 
 def event(number: int, *, model: str = "m", prediction: Prediction = 0.5) -> InferenceEvent:
     return InferenceEvent(
-        id=f"e{number}", model=model, version="1", time_ms=1_000 * number,
+        id=f"e{number}",
+        model=model,
+        version="1",
+        time_ms=1_000 * number,
         features={"x": float(number), "carrier": None if number % 2 else "UA"},
         prediction=prediction,
-    )  # fmt: skip
+    )
 
 
 def label(number: int, *, model: str = "m") -> Label:
@@ -27,12 +31,14 @@ def label(number: int, *, model: str = "m") -> Label:
 
 
 def collected(
-    records: Sequence[InferenceEvent | Label], max_rows: int = 1_000, spans: Sequence[Span] = ()
+    records: Sequence[InferenceEvent | Label],
+    max_rows: int = 1_000,
+    excluded_ranges: Sequence[ExcludedRange] = (),
 ) -> tuple[Collector, list[str]]:
     collector = Collector("m", max_rows=max_rows, since_ms=0)
     for record in records:
         collector.add(record)
-    return collector, [row.event.id for row in collector.collected(spans).rows]
+    return collector, [row.event.id for row in collector.collected(excluded_ranges).rows]
 
 
 LOG = st.lists(st.tuples(NUMBERS, st.booleans()), max_size=200).map(
@@ -70,7 +76,7 @@ def test_the_sample_is_the_same_however_the_partitions_were_interleaved(
     assert len(ids) <= max_rows
     share = first.collected().sampled_share
     assert share == second.collected().sampled_share
-    assert all(rank_of(key) < share * 2**64 for key in ids)
+    assert all(hash_rank(key) < share * 2**64 for key in ids)
 
 
 def test_the_memory_is_bounded_where_no_label_ever_comes() -> None:
@@ -95,22 +101,22 @@ def test_the_rate_is_that_of_the_log_however_few_of_its_events_are_rows(max_rows
     """An event a second, one in four without a label; of the larger log a sample is kept."""
     records = [kind(n) for n in range(4_000) for kind in (event, label) if kind is event or n % 4]
     collector, ids = collected(records, max_rows)
-    found = collector.collected([Span("broken", 0, 1_000_000)])
+    found = collector.collected([ExcludedRange("broken", 0, 1_000_000)])
 
     assert len(found.rows) < len(ids) < 4_000
     assert found.events_per_week == pytest.approx(7 * 86_400, rel=0.1)
-    assert assemble(found, Columns("binary")).events_per_week == found.events_per_week
+    assert build_dataset(found, ColumnRoles("binary")).events_per_week == found.events_per_week
 
 
 def test_a_broken_span_trains_nobody() -> None:
     records = [kind(n) for n in range(10) for kind in (event, label)]
-    spans = [Span("broken", 2_000, 4_000), Span("open", 8_000, None)]
+    excluded_ranges = [ExcludedRange("broken", 2_000, 4_000), ExcludedRange("open", 8_000, None)]
 
-    collector, ids = collected(records, spans=spans)
+    collector, ids = collected(records, excluded_ranges=excluded_ranges)
 
     assert ids == ["e0", "e1", "e5", "e6", "e7"]
-    assert collector.labelled_since(spans) == 5
-    assert collector.collected(spans).excluded == 5
+    assert collector.labelled_since(excluded_ranges) == 5
+    assert collector.collected(excluded_ranges).excluded == 5
 
 
 def test_another_model_in_the_same_partition_is_not_read() -> None:
@@ -125,7 +131,7 @@ def test_the_frame_holds_what_was_served_and_what_was_true() -> None:
         collector.add(record)
     ranges = [OffsetRange(partition=1, start=10, end=14)]
 
-    dataset = assemble(collector.collected(), Columns("binary"), ranges=ranges, read=4)
+    dataset = build_dataset(collector.collected(), ColumnRoles("binary"), ranges=ranges, read=4)
 
     frame = dataset.frame
     assert list(frame) == ["id", "time_ms", "version", "prediction", "label", "x", "carrier"]
@@ -140,7 +146,7 @@ def test_the_frame_holds_what_was_served_and_what_was_true() -> None:
 def test_the_hash_tells_training_sets_apart() -> None:
     def sha256(*numbers: int) -> str:
         collector, _ = collected([kind(n) for n in numbers for kind in (event, label)])
-        return assemble(collector.collected(), Columns("binary")).record.sha256
+        return build_dataset(collector.collected(), ColumnRoles("binary")).record.sha256
 
     assert sha256(1, 2) == sha256(2, 1)
     assert sha256(1, 2) != sha256(1, 3)
@@ -151,9 +157,9 @@ def test_the_hash_tells_training_sets_apart() -> None:
 )
 def test_the_latest_rows_judge(since_ms: int | None, held_out: int) -> None:
     collector, _ = collected([kind(n) for n in range(100) for kind in (event, label)])
-    frame = assemble(collector.collected(), Columns("binary")).frame
+    frame = build_dataset(collector.collected(), ColumnRoles("binary")).frame
 
-    earlier, later = split(frame, since_ms=since_ms, holdout_share=0.3, min_holdout=10)
+    earlier, later = split_by_time(frame, since_ms=since_ms, holdout_ratio=0.3, min_holdout=10)
 
     assert (len(earlier), len(later)) == (100 - held_out, held_out)
     assert earlier["time_ms"].max() < later["time_ms"].min()

@@ -5,36 +5,48 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.failpoint import armed
+from producer.failpoints import parse_failpoint
 from stream_monitor.contracts import DriftAlert
-from trainer.decision import (
-    DAY_MS,
-    Decision,
-    History,
-    QualityEpisode,
-    RetrainSpec,
-    Span,
-    decide,
-    is_broken,
-    span_of,
-)
+from trainer.policy.data_quality_guard import QualityEpisode
+from trainer.policy.decide import Decision, History, decide
+from trainer.policy.excluded_ranges import ExcludedRange, excluded_range_of, excludes_data
+from trainer.policy.retrain_policy import DAY_MS, RetrainPolicy
 
-SPEC = RetrainSpec()
+SPEC = RetrainPolicy()
 NOW_MS = 1_700_000_000_000
 BROKEN = QualityEpisode("q", "temp", None, NOW_MS - 60_000, None, "temp: missing 1 % → 9 %")
-IMPROVED = {"direction": "better", "reference_mean": 0.39, "current_mean": 0.16}
+IMPROVED = {"direction": "better", "before": 0.39, "after": 0.16}
 TEMP = {"kind": "data", "series": "feature/temp", "feature": "temp"}
 
 
 def alert(**changes: object) -> DriftAlert:
     plain = DriftAlert(
-        alert_id="a1", episode_id="e1", phase="started", kind="concept", severity="high",
-        model="m", version="1", series="loss", feature=None, detector="adwin", channel="location",
-        direction="up", effect=0.3, p_value=1e-6, window_events=500, explanation="The loss rose.",
-        reference="training", topic="driftline.events.v1", partition=0, onset_offset=1_000,
-        onset_ms=NOW_MS - 3_600_000, detected_offset=1_500, detected_ms=NOW_MS - 60_000,
-        decided_offset=2_000, decided_ms=NOW_MS,
-    )  # fmt: skip
+        alert_id="a1",
+        episode_id="e1",
+        phase="started",
+        kind="concept",
+        severity="high",
+        model="m",
+        version="1",
+        series="loss",
+        feature=None,
+        detector="adwin",
+        channel="location",
+        direction="up",
+        effect=0.3,
+        p_value=1e-6,
+        window_events=500,
+        explanation="The loss rose.",
+        reference="training",
+        topic="driftline.events.v1",
+        partition=0,
+        onset_offset=1_000,
+        onset_ms=NOW_MS - 3_600_000,
+        detected_offset=1_500,
+        detected_ms=NOW_MS - 60_000,
+        decided_offset=2_000,
+        decided_ms=NOW_MS,
+    )
     return msgspec.structs.replace(plain, **changes)
 
 
@@ -43,14 +55,16 @@ def decided(history: History = History(), **changes: object) -> Decision:  # noq
 
 
 def test_a_loss_that_fell_less_than_it_should_have_is_no_improvement() -> None:
-    assert decided(direction="up", reference_mean=0.39, current_mean=0.16).action == "ask"
-    assert decided(direction="down", reference_mean=0.39, current_mean=0.5).action == "ask"
-    assert decided(kind="data", direction="down").action == "ask"
+    assert decided(direction="up", before=0.39, after=0.16).action == "request"
+    assert decided(direction="down", before=0.39, after=0.5).action == "request"
+    assert decided(kind="data", direction="down").action == "request"
 
 
 def test_an_episode_that_may_be_over_asks_for_nothing() -> None:
-    assert decided(phase="ongoing", clear_events=310, clear_needed=600).action == "ignore"
-    assert decided(phase="ongoing", clear_events=0).action == "ask"
+    assert (
+        decided(phase="ongoing", recovery_events=310, recovery_events_needed=600).action == "ignore"
+    )
+    assert decided(phase="ongoing", recovery_events=0).action == "request"
 
 
 @pytest.mark.parametrize("kind", ["data", "prediction", "concept"])
@@ -58,7 +72,7 @@ def test_an_episode_that_may_be_over_asks_for_nothing() -> None:
 def test_confirmed_drift_asks_for_a_retrain(kind: str, phase: str) -> None:
     decision = decided(kind=kind, phase=phase)
 
-    assert (decision.action, decision.rule) == ("ask", "drift")
+    assert (decision.action, decision.rule) == ("request", "drift")
     assert decision.numbers["min_labelled_events"] == 2_000
 
 
@@ -76,8 +90,8 @@ def test_confirmed_drift_asks_for_a_retrain(kind: str, phase: str) -> None:
         (History(champion="2"), {}, "old_version"),
         (History(), {"champion": "2"}, "old_version"),
         (History(champion="1"), {"champion": "2"}, "old_version"),
-        (History(quality=(BROKEN,), running_job="j"), TEMP, "beside_quality"),
-        (History(running_job="j"), {}, "already_running"),
+        (History(quality=(BROKEN,), running_job_id="j"), TEMP, "data_quality_open"),
+        (History(running_job_id="j"), {}, "already_running"),
         (History(finished_ms=NOW_MS - SPEC.cooldown_ms + 1), {}, "cooldown"),
         (History(asked_ms=(NOW_MS, NOW_MS - 1, NOW_MS - DAY_MS + 1)), {}, "daily_budget"),
     ],
@@ -85,18 +99,18 @@ def test_confirmed_drift_asks_for_a_retrain(kind: str, phase: str) -> None:
 def test_a_refusal_names_its_rule(history: History, changes: dict[str, str], rule: str) -> None:
     decision = decided(history, **changes)
 
-    assert (decision.action, decision.rule) == ("refuse", rule)
+    assert (decision.action, decision.rule) == ("decline", rule)
     assert decision.reason.endswith(".")
 
 
 def test_limits_end_where_they_say() -> None:
-    assert decided(History(finished_ms=NOW_MS - SPEC.cooldown_ms)).action == "ask"
-    assert decided(History(asked_ms=(NOW_MS, NOW_MS, NOW_MS - DAY_MS))).action == "ask"
+    assert decided(History(finished_ms=NOW_MS - SPEC.cooldown_ms)).action == "request"
+    assert decided(History(asked_ms=(NOW_MS, NOW_MS, NOW_MS - DAY_MS))).action == "request"
 
 
 @pytest.mark.parametrize("phase", ["started", "ongoing", "recovered", "superseded"])
 def test_a_drill_asks_for_nothing_and_ends_nothing(phase: str) -> None:
-    history = History(waiting_on="e1", running_job="j")
+    history = History(waiting_episode_id="e1", running_job_id="j")
 
     assert decided(history, drill=True, phase=phase) == Decision("ignore", "drill")
 
@@ -106,10 +120,10 @@ def test_an_episode_is_decided_on_once() -> None:
 
 
 def test_what_ends_before_the_labels_came_ends_the_waiting_job() -> None:
-    assert decided(History(waiting_on="e1"), phase="recovered").action == "cancel"
-    assert decided(History(waiting_on="e1"), phase="superseded").action == "cancel"
-    assert decided(History(waiting_on="e1"), phase="resolved").action == "cancel"
-    assert decided(History(waiting_on="e2"), phase="recovered").action == "ignore"
+    assert decided(History(waiting_episode_id="e1"), phase="recovered").action == "cancel"
+    assert decided(History(waiting_episode_id="e1"), phase="superseded").action == "cancel"
+    assert decided(History(waiting_episode_id="e1"), phase="resolved").action == "cancel"
+    assert decided(History(waiting_episode_id="e2"), phase="recovered").action == "ignore"
 
 
 @pytest.mark.parametrize("phase", ["acknowledged", "snoozed"])
@@ -126,13 +140,22 @@ def test_what_a_person_says_of_an_episode_asks_for_no_retrain(phase: str) -> Non
     known=st.booleans(),
 )
 def test_broken_data_never_ask_for_a_retrain(
-    running: str | None, finished: int | None, asked: tuple[int, ...], champion: str | None,
-    phase: str, known: bool,  # noqa: FBT001
-) -> None:  # fmt: skip
-    history = History(champion, running_job=running, episode_decided=known, finished_ms=finished,
-                      asked_ms=asked)  # fmt: skip
+    running: str | None,
+    finished: int | None,
+    asked: tuple[int, ...],
+    champion: str | None,
+    phase: str,
+    known: bool,  # noqa: FBT001
+) -> None:
+    history = History(
+        champion,
+        running_job_id=running,
+        episode_decided=known,
+        finished_ms=finished,
+        asked_ms=asked,
+    )
     for changes in ({"kind": "quality"}, {"kind": "data", "cause": "unit_change"}):
-        assert decide(alert(phase=phase, **changes), history, SPEC).action in ("refuse", "ignore")
+        assert decide(alert(phase=phase, **changes), history, SPEC).action in ("decline", "ignore")
 
 
 @given(
@@ -143,22 +166,25 @@ def test_broken_data_never_ask_for_a_retrain(
     onset_ms=st.integers(0, NOW_MS),
 )
 def test_drift_of_a_feature_asks_only_where_nothing_of_it_is_broken_and_counts_from_there(
-    running: str | None, asked: tuple[int, ...], starts: list[int], ends: list[int | None],
+    running: str | None,
+    asked: tuple[int, ...],
+    starts: list[int],
+    ends: list[int | None],
     onset_ms: int,
-) -> None:  # fmt: skip
+) -> None:
     quality = tuple(
         BROKEN._replace(episode_id=f"q{i}", start_ms=start, end_ms=ends[i])
         for i, start in enumerate(starts)
     )
-    history = History(running_job=running, asked_ms=asked, quality=quality)
+    history = History(running_job_id=running, asked_ms=asked, quality=quality)
 
     decision = decide(alert(onset_ms=onset_ms, **TEMP), history, SPEC)
 
     broken = [one.start_ms for one in quality if one.end_ms is None]
     if broken:
-        assert (decision.action, decision.rule) == ("refuse", "beside_quality")
+        assert (decision.action, decision.rule) == ("decline", "data_quality_open")
         assert decision.numbers["quality_onset_ms"] == min(broken)
-    elif decision.action == "ask":
+    elif decision.action == "request":
         over = [one.end_ms for one in quality if one.end_ms is not None]
         assert decision.numbers["labels_since_ms"] == max([onset_ms, *over])
 
@@ -166,23 +192,25 @@ def test_drift_of_a_feature_asks_only_where_nothing_of_it_is_broken_and_counts_f
 def test_a_broken_span_lasts_from_the_onset_to_the_recovery() -> None:
     broken = alert(kind="quality", cause="unit_change")
 
-    assert is_broken(broken)
-    assert span_of(broken) == Span("e1", broken.onset_ms, None, "1")
-    assert span_of(alert(phase="recovered")).end_ms == NOW_MS
-    assert not is_broken(alert(kind="quality", severity="low"))
+    assert excludes_data(broken)
+    assert excluded_range_of(broken) == ExcludedRange("e1", broken.onset_ms, None, "1")
+    assert excluded_range_of(alert(phase="recovered")).end_ms == NOW_MS
+    assert not excludes_data(alert(kind="quality", severity="low"))
 
 
 def test_limits_that_cannot_be_meant_are_refused() -> None:
     with pytest.raises(ValueError, match="max_rows must be positive"):
-        RetrainSpec(max_rows=0)
-    with pytest.raises(ValueError, match="holdout_share lies between"):
-        RetrainSpec(holdout_share=1.0)
+        RetrainPolicy(max_rows=0)
+    with pytest.raises(ValueError, match="holdout_ratio lies between"):
+        RetrainPolicy(holdout_ratio=1.0)
 
 
-@pytest.mark.parametrize("setting", ["nowhere", "trainer.alert.heard:0", "trainer.alert.heard:x"])
+@pytest.mark.parametrize(
+    "setting", ["nowhere", "trainer.alert.received:0", "trainer.alert.received:x"]
+)
 def test_a_failpoint_that_does_not_exist_is_refused(setting: str) -> None:
     with pytest.raises(ValueError, match="DRIFTLINE_FAILPOINT"):
-        armed(setting)
+        parse_failpoint(setting)
 
 
 @pytest.mark.parametrize("kind", ["data", "prediction", "concept"])
@@ -190,5 +218,5 @@ def test_an_estimated_error_alone_neither_asks_for_a_retrain_nor_prevents_one(ki
     """It needs no label, so it can prove nothing; only labelled events judge a challenger."""
     without = decided(kind=kind)
 
-    assert decided(kind=kind, estimated_before=0.24, estimated_now=0.6) == without
-    assert decided(kind=kind, estimated_before=0.24, estimated_now=0.1) == without
+    assert decided(kind=kind, estimated_before=0.24, estimated_after=0.6) == without
+    assert decided(kind=kind, estimated_before=0.24, estimated_after=0.1) == without

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trainer.fit.exchange import Exchange
-from trainer.fit.outcome import FitFailed, FitLimits, Fitted
-from trainer.fit.run import fit
+from trainer.fitting.files import FitFiles
+from trainer.fitting.results import FitFailure, FitLimits, FittedModel
+from trainer.fitting.run import fit
 from trainer.registry.registry import Registry
 
 HERE: Final = Path(__file__).parent
 FEATURES: Final = ["temp", "carrier"]
-LIMITS: Final = FitLimits(max_seconds=120, n_folds=3)
+LIMITS: Final = FitLimits(timeout_s=120, n_folds=3)
 
 
 def frame(n: int = 900, seed: int = 4) -> pd.DataFrame:
@@ -44,7 +44,7 @@ def run(
     limits: FitLimits = LIMITS,
     stages: list[str] | None = None,
     **others: Any,
-) -> Fitted | FitFailed:
+) -> FittedModel | FitFailure:
     return fit(
         f"fit_factories:{name}" if ":" not in name else name,
         frame() if training is None else training,
@@ -58,13 +58,13 @@ def run(
     )
 
 
-def made(outcome: Fitted | FitFailed) -> Fitted:
-    assert isinstance(outcome, Fitted), outcome
+def made(outcome: FittedModel | FitFailure) -> FittedModel:
+    assert isinstance(outcome, FittedModel), outcome
     return outcome
 
 
-def failed(outcome: Fitted | FitFailed) -> FitFailed:
-    assert isinstance(outcome, FitFailed), outcome
+def failed(outcome: FittedModel | FitFailure) -> FitFailure:
+    assert isinstance(outcome, FitFailure), outcome
     return outcome
 
 
@@ -74,10 +74,15 @@ def test_a_good_factory_gives_a_model_its_profile_and_predictions(tmp_path: Path
     declared = ["carrier=AA", "origin"]
     fitted = made(
         run(
-            "good", tmp_path, training, stages=stages, held_out=later, segmented_by=declared,
+            "good",
+            tmp_path,
+            training,
+            stages=stages,
+            held_out=later,
+            segmented_by=declared,
             events_per_week=7e6,
         )
-    )  # fmt: skip
+    )
 
     assert len(fitted.out_of_fold) == len(training)
     assert fitted.profile.task == "binary"
@@ -149,8 +154,16 @@ def test_classes_may_have_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("factory", "rule", "reason"),
     [
-        ("raises", "raised", "while making the model with fit_factories:raises: RuntimeError: no connection to the feature store (fit_factories.py, line "),  # noqa: E501
-        ("ends_at_once", "raised", "ended with exit code 0 and without a report; its last words: 'farewell'"),  # noqa: E501
+        (
+            "raises",
+            "raised",
+            "while making the model with fit_factories:raises: RuntimeError: no connection to the feature store (fit_factories.py, line ",
+        ),
+        (
+            "ends_at_once",
+            "raised",
+            "ended with exit code 0 and without a report; its last words: 'farewell'",
+        ),
         ("segfaults", "raised", "ended by SIGSEGV"),
         ("no_such_module:make", "raised", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("an_int", "not_an_estimator", "returned an object of type int, not an estimator"),
@@ -160,7 +173,7 @@ def test_classes_may_have_names(tmp_path: Path) -> None:
         ("asks_for_too_much", "memory", "asked for more than 2048 MiB"),
         ("in_a_narrow_log", "profile_too_large", "a record of the log takes 1,000: train on fewer"),
     ],
-)  # fmt: skip
+)
 def test_what_goes_wrong_is_a_rule_and_a_reason(
     tmp_path: Path, factory: str, rule: str, reason: str
 ) -> None:
@@ -170,7 +183,7 @@ def test_what_goes_wrong_is_a_rule_and_a_reason(
 
 
 def test_a_factory_that_hangs_is_stopped(tmp_path: Path) -> None:
-    outcome = failed(run("hangs", tmp_path, limits=FitLimits(max_seconds=2)))
+    outcome = failed(run("hangs", tmp_path, limits=FitLimits(timeout_s=2)))
 
     assert outcome.rule == "timeout"
     assert outcome.reason == "the fit took longer than 2 s and was stopped"
@@ -220,7 +233,7 @@ def test_a_listener_that_raises_leaves_nothing_running(tmp_path: Path) -> None:
             model="m",
             version="1",
         )
-    assert not Exchange(tmp_path).report.exists()
+    assert not FitFiles(tmp_path).report.exists()
 
 
 def test_a_frame_that_nothing_can_be_fitted_on_is_the_callers_mistake(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
-from trainer.fit.factory import NotAnEstimator, make
-from trainer.fit.predictions import BadOutput, predictions, task_of
+from trainer.fitting.factory import NotAnEstimator, make_estimator
+from trainer.fitting.predictions import InvalidPredictions, predictions, task_of
 
 ROWS = pd.DataFrame({"x": [0.0, 1.0, 2.0]})
 
@@ -21,7 +21,7 @@ def saying(method: str, said: Any, classes: tuple[Any, ...] = (0, 1)) -> Any:
 
 
 def test_a_factory_is_called() -> None:
-    assert isinstance(make("sklearn.linear_model:LinearRegression"), LinearRegression)
+    assert isinstance(make_estimator("sklearn.linear_model:LinearRegression"), LinearRegression)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_a_factory_is_called() -> None:
 )
 def test_what_is_no_factory_of_an_estimator_is_named(factory: str, why: str) -> None:
     with pytest.raises(NotAnEstimator) as refused:
-        make(factory)
+        make_estimator(factory)
 
     assert why in str(refused.value)
 
@@ -56,7 +56,7 @@ def test_what_is_no_factory_of_an_estimator_is_named(factory: str, why: str) -> 
     ],
 )
 def test_probabilities_that_are_none_are_named(said: Any, why: str) -> None:
-    with pytest.raises(BadOutput, match=why):
+    with pytest.raises(InvalidPredictions, match=why):
         predictions(saying("predict_proba", said), ROWS, "binary", 1)
 
 
@@ -72,7 +72,7 @@ def test_probabilities_that_are_none_are_named(said: Any, why: str) -> None:
     ],
 )
 def test_predictions_that_are_none_are_named(task: Any, said: Any, why: str) -> None:
-    with pytest.raises(BadOutput, match=why):
+    with pytest.raises(InvalidPredictions, match=why):
         predictions(saying("predict", said), ROWS, task, 1)
 
 

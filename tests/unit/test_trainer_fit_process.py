@@ -14,9 +14,9 @@ import msgspec
 import pandas as pd
 import pytest
 
-from trainer.fit.exchange import Exchange, Request
-from trainer.fit.process import Ended, run_limited
-from trainer.fit.table import write_table
+from trainer.fitting.files import FitFiles, FitRequest
+from trainer.fitting.frame_file import write_table
+from trainer.fitting.limited_process import ProcessResult, run_limited
 
 DEADLINE_S: Final = 60
 SLEEPER: Final = "import time; time.sleep(600)"
@@ -31,14 +31,14 @@ MEBIBYTE: Final = 1 << 20
 def run(
     script: str,
     lines: list[str] | None = None,
-    max_seconds: float = DEADLINE_S,
-    max_bytes: int = 2_048 * MEBIBYTE,
-) -> Ended:
+    timeout_s: float = DEADLINE_S,
+    max_memory_bytes: int = 2_048 * MEBIBYTE,
+) -> ProcessResult:
     return run_limited(
         [sys.executable, "-c", script],
         environment=os.environ,
-        max_seconds=max_seconds,
-        max_bytes=max_bytes,
+        timeout_s=timeout_s,
+        max_memory_bytes=max_memory_bytes,
         on_line=(lines if lines is not None else []).append,
     )
 
@@ -71,7 +71,7 @@ def test_lines_come_as_they_were_written_and_output_ends_with_its_end() -> None:
 
     ended = run(script, lines)
 
-    assert (ended.how, ended.code, lines) == ("exited", 7, ["fold 1 of 2", "fold 2 of 2"])
+    assert (ended.end_reason, ended.code, lines) == ("exited", 7, ["fold 1 of 2", "fold 2 of 2"])
     assert ended.output.endswith("xthe end")
     assert len(ended.output) < 5_000
 
@@ -79,9 +79,9 @@ def test_lines_come_as_they_were_written_and_output_ends_with_its_end() -> None:
 def test_what_is_stopped_is_stopped_with_its_children() -> None:
     pids: list[str] = []
 
-    ended = run(WITH_A_CHILD + SLEEPER, pids, max_seconds=3)
+    ended = run(WITH_A_CHILD + SLEEPER, pids, timeout_s=3)
 
-    assert (ended.how, len(pids)) == ("timeout", 2)
+    assert (ended.end_reason, len(pids)) == ("timeout", 2)
     assert all_gone(pids)
 
 
@@ -90,7 +90,7 @@ def test_children_left_behind_end_with_the_process_though_they_hold_its_pipes() 
 
     ended = run(WITH_A_CHILD, pids)
 
-    assert (ended.how, ended.code, len(pids)) == ("exited", 0, 2)
+    assert (ended.end_reason, ended.code, len(pids)) == ("exited", 0, 2)
     assert all_gone(pids)
 
 
@@ -104,13 +104,13 @@ def test_children_left_behind_end_with_the_process_though_they_hold_its_pipes() 
 )
 @pytest.mark.skipif(sys.platform != "linux", reason="memory of a group is watched on Linux")
 def test_memory_is_limited_for_all_of_a_group(script: str) -> None:
-    assert run(script, max_bytes=300 * MEBIBYTE).how == "memory"
+    assert run(script, max_memory_bytes=300 * MEBIBYTE).end_reason == "memory"
 
 
 def test_endless_output_neither_fills_memory_nor_stops_the_clock() -> None:
-    ended = run("while True: print('\\0{]' * 10_000)", max_seconds=1)
+    ended = run("while True: print('\\0{]' * 10_000)", timeout_s=1)
 
-    assert ended.how == "timeout"
+    assert ended.end_reason == "timeout"
     assert len(ended.output) < 5_000
 
 
@@ -126,8 +126,8 @@ def test_a_listener_that_raises_leaves_nothing_running() -> None:
         run_limited(
             [sys.executable, "-c", WITH_A_CHILD + SLEEPER],
             environment=os.environ,
-            max_seconds=DEADLINE_S,
-            max_bytes=2_048 * MEBIBYTE,
+            timeout_s=DEADLINE_S,
+            max_memory_bytes=2_048 * MEBIBYTE,
             on_line=listen,
         )
     assert all_gone(pids)
@@ -142,8 +142,8 @@ def test_when_the_trainer_is_killed_its_fit_goes_too(tmp_path: Path) -> None:
         "time.sleep(600)\n",
         "ascii",
     )
-    files = Exchange(tmp_path)
-    request = Request(
+    files = FitFiles(tmp_path)
+    request = FitRequest(
         factory="hanging:make",
         features=["x"],
         model="m",
@@ -152,15 +152,15 @@ def test_when_the_trainer_is_killed_its_fit_goes_too(tmp_path: Path) -> None:
         threshold=0.5,
         positive=None,
         n_folds=3,
-        max_bytes=2_048 * MEBIBYTE,
+        max_memory_bytes=2_048 * MEBIBYTE,
         held_out=False,
     )
     files.request.write_bytes(msgspec.json.encode(request))
     write_table(pd.DataFrame({"x": [1.0], "label": [1]}), files.training)
     program = (
-        "import os, sys\nfrom trainer.fit.process import run_limited\n"
-        "run_limited([sys.executable, '-m', 'trainer.fit.child', sys.argv[1]], "
-        "environment=os.environ, max_seconds=600, max_bytes=2 << 30, on_line=print)"
+        "import os, sys\nfrom trainer.fitting.limited_process import run_limited\n"
+        "run_limited([sys.executable, '-m', 'trainer.fitting.child', sys.argv[1]], "
+        "environment=os.environ, timeout_s=600, max_memory_bytes=2 << 30, on_line=print)"
     )
     trainer = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], cwd=tmp_path)
     deadline = time.monotonic() + DEADLINE_S

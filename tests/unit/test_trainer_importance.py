@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from stream_monitor.reference.profile import Task
-from trainer.fit.importance import importances
+from trainer.fitting.importance import importances
 
 
 def rows(n: int = 3_000) -> pd.DataFrame:
@@ -99,7 +99,7 @@ def test_what_a_model_says_of_impossible_rows_is_told() -> None:
 
 
 def test_it_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer.fit.importance.MAX_SECONDS", -1.0)
+    monkeypatch.setattr("trainer.fitting.importance.TIMEOUT_S", -1.0)
     frame = rows(300)
     truth = frame["wind"] > 0
     with pytest.raises(TimeoutError, match="longer than"):

@@ -7,35 +7,38 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from trainer.decision import DAY_MS, OffsetRange
-from trainer.jobs import (
-    Champion,
-    Database,
-    Job,
-    Letter,
+from trainer.jobs.champions import Champion, champion_of, previous_champion, set_champion
+from trainer.jobs.database import Database
+from trainer.jobs.job import TRANSITIONS, Job, State
+from trainer.jobs.job_store import (
     active_jobs,
     add_job,
-    champion_of,
-    crown,
     find_job,
     history_of,
-    move,
-    previous_champion,
-    put,
-    ready,
-    sent,
+    latest_ms,
+    positions,
+    reset_interrupted_jobs,
+    set_positions,
+    transition,
+    used_version_names,
 )
-from trainer.jobs.job import NEXT, State
-from trainer.jobs.ledger import latest_ms, positions, restart, set_positions, versions_taken
+from trainer.jobs.outbox import OutboundRecord, enqueue, mark_sent, unsent_records
+from trainer.policy.offset_ranges import OffsetRange
+from trainer.policy.retrain_policy import DAY_MS
 
 NOW_MS = 1_700_000_000_000
 
 
 def job(number: int = 1, *, model: str = "m", asked_ms: int = NOW_MS) -> Job:
     return Job(
-        job_id=f"j{number}", caused_by=f"a{number}", model=model, episode_id=f"e{number}",
-        champion="1", state="asked", asked_ms=asked_ms,
-    )  # fmt: skip
+        job_id=f"j{number}",
+        caused_by=f"a{number}",
+        model=model,
+        episode_id=f"e{number}",
+        champion="1",
+        state="asked",
+        asked_ms=asked_ms,
+    )
 
 
 def walk(database: Database, start: Job, *states: State) -> Job:
@@ -43,7 +46,7 @@ def walk(database: Database, start: Job, *states: State) -> Job:
     with database.transaction() as rows:
         for state in states:
             after = current.to(state)
-            move(rows, current, after)
+            transition(rows, current, after)
             current = after
     return current
 
@@ -67,7 +70,7 @@ def test_a_model_has_one_job_at_a_time(database: Database) -> None:
     with database.transaction() as rows:
         add_job(rows, job(1))
         add_job(rows, job(2, model="n"))
-        add_job(rows, job(3).ended("refused"))
+        add_job(rows, job(3).ended("declined"))
         with pytest.raises(sqlite3.IntegrityError):
             add_job(rows, job(4))
 
@@ -75,12 +78,12 @@ def test_a_model_has_one_job_at_a_time(database: Database) -> None:
 def test_a_step_that_fails_changes_nothing(database: Database) -> None:
     with database.transaction() as rows:
         add_job(rows, job())
-    letter = Letter("id", "topic", "m", "kind", b"{}")
+    outbound_record = OutboundRecord("id", "topic", "m", "kind", b"{}")
 
     def fail() -> None:
         with database.transaction() as rows:
-            move(rows, job(), job().to("waiting"))
-            put(rows, [letter])
+            transition(rows, job(), job().to("waiting"))
+            enqueue(rows, [outbound_record])
             set_positions(rows, "alerts", {0: 7})
             raise RuntimeError("power cut")
 
@@ -88,7 +91,7 @@ def test_a_step_that_fails_changes_nothing(database: Database) -> None:
         fail()
 
     assert find_job(database.rows, "j1") == job()
-    assert ready(database.rows) == []
+    assert unsent_records(database.rows) == []
     assert positions(database.rows, "alerts") == {}
 
 
@@ -96,10 +99,10 @@ def test_the_table_is_the_state_machine(database: Database) -> None:
     with database.transaction() as rows:
         add_job(rows, job())
         with pytest.raises(ValueError, match="cannot go from asked to fitting"):
-            move(rows, job(), job().to("fitting"))
+            transition(rows, job(), job().to("fitting"))
         with pytest.raises(LookupError):
-            move(rows, job().to("waiting"), job().to("reading"))
-    assert all("done" in after for state, after in NEXT.items() if state != "done")
+            transition(rows, job().to("waiting"), job().to("reading"))
+    assert all("done" in after for state, after in TRANSITIONS.items() if state != "done")
 
 
 def test_a_restart_reads_again_what_was_in_memory_and_keeps_the_ranges(database: Database) -> None:
@@ -110,11 +113,11 @@ def test_a_restart_reads_again_what_was_in_memory_and_keeps_the_ranges(database:
     walk(database, job(), "waiting")
     reading = job().to("reading", ranges=ranges)
     with database.transaction() as rows:
-        move(rows, job().to("waiting"), reading)
+        transition(rows, job().to("waiting"), reading)
     walk(database, reading, "fitting", "evaluating")
 
     with database.transaction() as rows:
-        assert restart(rows) == 1
+        assert reset_interrupted_jobs(rows) == 1
 
     assert find_job(database.rows, "j1") == reading
     assert [one.state for one in active_jobs(database.rows)] == ["reading", "asked"]
@@ -122,7 +125,7 @@ def test_a_restart_reads_again_what_was_in_memory_and_keeps_the_ranges(database:
 
 def test_only_jobs_that_ran_count_for_cooldown_and_budget(database: Database) -> None:
     with database.transaction() as rows:
-        for number, outcome in enumerate(("refused", "cancelled", "gave_up")):
+        for number, outcome in enumerate(("declined", "cancelled", "gave_up")):
             add_job(rows, job(number).ended(outcome))  # type: ignore[arg-type]
         add_job(rows, job(8, asked_ms=NOW_MS - DAY_MS).ended("failed"))
         add_job(rows, job(9, asked_ms=NOW_MS - 5).to("asked", now_ms=NOW_MS + 5).ended("rejected"))
@@ -132,7 +135,7 @@ def test_only_jobs_that_ran_count_for_cooldown_and_budget(database: Database) ->
     assert history.asked_ms == (NOW_MS - 5,)
     assert history.finished_ms == NOW_MS + 5
     assert history.episode_decided
-    assert history.running_job is None
+    assert history.running_job_id is None
     assert latest_ms(database.rows, "m") == NOW_MS + 5
 
 
@@ -143,13 +146,13 @@ def test_only_jobs_that_ran_count_for_cooldown_and_budget(database: Database) ->
         ("old_version", 0),
         ("cooldown", 0),
         ("already_running", 0),
-        ("beside_quality", 0),
+        ("data_quality_open", 0),
     ],
 )
 def test_a_refusal_for_a_while_is_no_decision_for_good(
     database: Database, rule: str, decisions: int
 ) -> None:
-    refused = job(1).to("asked", rule=rule).ended("refused")
+    refused = job(1).to("asked", rule=rule).ended("declined")
     with database.transaction() as rows:
         add_job(rows, refused)
 
@@ -161,43 +164,43 @@ def test_a_refusal_for_a_while_is_no_decision_for_good(
 
 
 def test_only_a_job_that_waits_can_be_cancelled(database: Database) -> None:
-    def waiting_on() -> str | None:
+    def waiting_episode_id() -> str | None:
         history = history_of(database.rows, "m", episode_id=None, now_ms=0, has_factory=True)
-        return history.waiting_on
+        return history.waiting_episode_id
 
     with database.transaction() as rows:
         add_job(rows, job())
-    assert waiting_on() == "e1"
+    assert waiting_episode_id() == "e1"
 
     walk(database, job(), "waiting", "reading")
-    assert waiting_on() is None
+    assert waiting_episode_id() is None
 
 
 def test_the_champion_is_the_last_one_crowned_and_once_for_each_cause(database: Database) -> None:
     one, two = (Champion("m", v, f"sha{v}", int(v), f"cause{v}") for v in "12")
     with database.transaction() as rows:
         for champion in (one, two, two):
-            crown(rows, champion)
+            set_champion(rows, champion)
 
     assert champion_of(database.rows, "m") == two
     assert previous_champion(database.rows, "m") == one
     assert champion_of(database.rows, "n") is None
-    assert versions_taken(database.rows, "m") == ["1", "2"]
+    assert used_version_names(database.rows, "m") == ["1", "2"]
 
 
 def test_a_letter_is_sent_until_it_is_acknowledged_and_never_put_in_again(
     database: Database,
 ) -> None:
-    letters = [Letter(f"id{n}", "topic", "m", "kind", b"{}") for n in range(3)]
+    outbound_records = [OutboundRecord(f"id{n}", "topic", "m", "kind", b"{}") for n in range(3)]
     with database.transaction() as rows:
-        put(rows, letters)
-    assert ready(database.rows) == letters
+        enqueue(rows, outbound_records)
+    assert unsent_records(database.rows) == outbound_records
 
     with database.transaction() as rows:
-        sent(rows, letters[:2])
-        put(rows, letters)
+        mark_sent(rows, outbound_records[:2])
+        enqueue(rows, outbound_records)
 
-    assert ready(database.rows) == letters[2:]
+    assert unsent_records(database.rows) == outbound_records[2:]
 
 
 def test_the_file_is_found_again_and_another_format_is_refused(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from confluent_kafka import KafkaError, KafkaException
 
 from producer.codec import encode
 from producer.events import InferenceEvent
-from trainer.dataset.collect import Collector
-from trainer.dataset.log import TRIES, LogRange, Reading
+from trainer.dataset.collector import Collector
+from trainer.dataset.range_reader import MAX_FETCH_ATTEMPTS, RangeReader, ReadRange
 
 
 class Record:
@@ -31,9 +31,10 @@ class Record:
 
     def value(self) -> bytes:
         return encode(
-            InferenceEvent(id=str(self._offset), model="m", version="1", time_ms=1, features={},
-                           prediction=0.5)
-        )  # fmt: skip
+            InferenceEvent(
+                id=str(self._offset), model="m", version="1", time_ms=1, features={}, prediction=0.5
+            )
+        )
 
     def headers(self) -> None:
         return None
@@ -77,19 +78,20 @@ def bad(batch: int) -> Record:
 
 
 @pytest.fixture
-def reading(mock_broker: str) -> Iterator[Reading]:
-    with Reading({"bootstrap.servers": mock_broker}, "log", [LogRange(0, 0)],
-                 Collector("m", max_rows=99)) as reading:  # fmt: skip
+def reading(mock_broker: str) -> Iterator[RangeReader]:
+    with RangeReader(
+        {"bootstrap.servers": mock_broker}, "log", [ReadRange(0, 0)], Collector("m", max_rows=99)
+    ) as reading:
         reading._consumer.close()
         yield reading
 
 
-def read(reading: Reading, turns: list[list[Record]]) -> list[int]:
+def read(reading: RangeReader, turns: list[list[Record]]) -> list[int]:
     """Take some turns; where was sought."""
     scripted = Scripted(turns)
     reading._consumer = scripted  # type: ignore[assignment]
     for _ in turns:
-        reading.turn(0)
+        reading.poll(0)
     return scripted.sought
 
 
@@ -97,37 +99,37 @@ def good(first: int, upto: int) -> list[Record]:
     return [Record(offset) for offset in range(first, upto)]
 
 
-def test_errors_that_piled_up_while_nobody_looked_are_one(reading: Reading) -> None:
+def test_errors_that_piled_up_while_nobody_looked_are_one(reading: RangeReader) -> None:
     assert read(reading, [[*good(0, 5), *[bad(5)] * 300]]) == []
-    assert (reading.read, reading.refused) == (5, 0)
+    assert (reading.read, reading.rejected) == (5, 0)
 
 
 def test_after_so_many_turns_a_record_is_passed_over_and_the_good_ones_are_not(
-    reading: Reading,
+    reading: RangeReader,
 ) -> None:
-    turns = [[*good(0, 5), bad(5)], *[[bad(5)] * 9] * (TRIES - 1), good(6, 9)]
+    turns = [[*good(0, 5), bad(5)], *[[bad(5)] * 9] * (MAX_FETCH_ATTEMPTS - 1), good(6, 9)]
     assert read(reading, turns) == [6]
-    assert (reading.read, reading.refused) == (9, 1)
+    assert (reading.read, reading.rejected) == (9, 1)
     assert reading.collector.events == 8
     assert [(r.start, r.end) for r in reading.ranges()] == [(0, 9)]
 
 
-def test_of_a_batch_that_is_known_one_word_is_enough(reading: Reading) -> None:
-    assert read(reading, [[bad(0)]] * (TRIES + 2)) == [1, 2, 3]
-    assert read(reading, [[bad(3)]] * (TRIES - 1)) == []  # another one
+def test_of_a_batch_that_is_known_one_word_is_enough(reading: RangeReader) -> None:
+    assert read(reading, [[bad(0)]] * (MAX_FETCH_ATTEMPTS + 2)) == [1, 2, 3]
+    assert read(reading, [[bad(3)]] * (MAX_FETCH_ATTEMPTS - 1)) == []  # another one
 
 
-def test_it_begins_where_the_oldest_batch_does(reading: Reading) -> None:
-    assert read(reading, [[bad(12)]] * TRIES) == [13]
+def test_it_begins_where_the_oldest_batch_does(reading: RangeReader) -> None:
+    assert read(reading, [[bad(12)]] * MAX_FETCH_ATTEMPTS) == [13]
     assert [(r.start, r.end) for r in reading.ranges()] == [(12, 13)]
 
 
-def test_another_error_is_for_the_caller(reading: Reading) -> None:
+def test_another_error_is_for_the_caller(reading: RangeReader) -> None:
     with pytest.raises(KafkaException):
         read(reading, [[*good(0, 5), Record(5, KafkaError._TRANSPORT), *good(5, 9)]])
 
 
-def test_an_empty_poll_is_not_the_end_of_the_log(reading: Reading) -> None:
+def test_an_empty_poll_is_not_the_end_of_the_log(reading: RangeReader) -> None:
     read(reading, [good(0, 19), []])
     assert not reading.at_end
     read(reading, [good(19, 20)])

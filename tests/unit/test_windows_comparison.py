@@ -7,27 +7,30 @@ import numpy as np
 import pytest
 from scipy.stats import chi2_contingency, norm, wasserstein_distance
 
-from driftline.commands.status import differing
-from stream_monitor.reference.feature import FeatureReference
+from driftline.cli.status import differing
+from stream_monitor.reference.feature_reference import FeatureReference
 from stream_monitor.reference.fit import fit_feature
-from stream_monitor.reference.fixed_point import Floats
 from stream_monitor.reference.transform import Transform, bin_positions
-from stream_monitor.windows.closed import ClosedFeature, ClosedWindow
-from stream_monitor.windows.comparison import Comparison, compare
-from stream_monitor.windows.distance import distances
+from stream_monitor.statistics.bin_comparison import BinComparison, compare_bins
+from stream_monitor.statistics.distance import distances
+from stream_monitor.statistics.fixed_point import Floats
+from stream_monitor.windows.closed_window import ClosedFeature, ClosedWindow
 from tests.benchmarks.detection.streams import latent
 
 REFERENCE = [1000] * 10
 
 
-def compared(reference: FeatureReference, values: object, n_features: int = 1) -> Comparison:
+def compared(reference: FeatureReference, values: object, n_features: int = 1) -> BinComparison:
     transform = Transform(reference)
     index = transform.apply(values).index  # type: ignore[arg-type]
     bins = np.bincount(transform.bin[index], minlength=len(reference.bin_counts)).tolist()
-    return compare(
-        bins, reference.bin_counts, reference.tau, positions=bin_positions(reference),
+    return compare_bins(
+        bins,
+        reference.bin_counts,
+        reference.tau,
+        positions=bin_positions(reference),
         n_features=n_features,
-    )  # fmt: skip
+    )
 
 
 def normal(seed: int, n: int, shift: float = 0.0) -> Floats:
@@ -38,8 +41,8 @@ def test_chi_square_is_that_of_the_contingency_table_divided_by_tau() -> None:
     bins = [120, 90, 95, 105, 80, 110, 100, 100, 95, 105]
     statistic, p_value, _, _ = chi2_contingency([bins, REFERENCE])
 
-    one = compare(bins, REFERENCE, 1.0, positions=None, n_features=1)
-    three = compare(bins, REFERENCE, 3.0, positions=None, n_features=1)
+    one = compare_bins(bins, REFERENCE, 1.0, positions=None, n_features=1)
+    three = compare_bins(bins, REFERENCE, 3.0, positions=None, n_features=1)
 
     assert (one.chi_square, one.chi_square_p) == pytest.approx((statistic, p_value))
     assert three.chi_square == pytest.approx(statistic / 3)
@@ -63,7 +66,7 @@ def test_wasserstein_is_in_standard_deviations_whatever_the_shape(shape: object)
 def test_wasserstein_of_bins_is_that_of_their_positions() -> None:
     bins, positions = [10, 20, 30, 40], (-1.0, 0.0, 0.5, 2.0)
 
-    found = compare(bins, [25, 25, 25, 25], 1.0, positions=positions, n_features=1)
+    found = compare_bins(bins, [25, 25, 25, 25], 1.0, positions=positions, n_features=1)
 
     assert found.wasserstein == pytest.approx(
         wasserstein_distance(positions, positions, bins, [25, 25, 25, 25])
@@ -121,14 +124,24 @@ def test_status_counts_the_windows_a_feature_differs_in() -> None:
 
     def window(start_ms: int, partition: int, **features: ClosedFeature) -> ClosedWindow:
         return ClosedWindow(
-            model="m", version="1", start_ms=start_ms, end_ms=start_ms + 1, first_offset=0,
-            last_offset=1, closed_offset=2, n_events=1, features=features, partition=partition,
-        )  # fmt: skip
+            model="m",
+            version="1",
+            start_ms=start_ms,
+            end_ms=start_ms + 1,
+            first_offset=0,
+            last_offset=1,
+            closed_offset=2,
+            n_events=1,
+            features=features,
+            partition=partition,
+        )
 
     windows = [
-        window(0, 0, a=drifted, b=feature), window(0, 1, a=drifted, b=feature),
-        window(1, 0, a=drifted, b=drifted), window(2, 0, a=feature, b=feature),
-    ]  # fmt: skip
+        window(0, 0, a=drifted, b=feature),
+        window(0, 1, a=drifted, b=feature),
+        window(1, 0, a=drifted, b=drifted),
+        window(2, 0, a=feature, b=feature),
+    ]
 
     assert differing(windows) == {"a": 2, "b": 1}
 

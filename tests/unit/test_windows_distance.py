@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from stream_monitor.windows.distance import distances, jensen_shannon, psi, psi_adjusted
+from stream_monitor.statistics.distance import distances, jensen_shannon, psi, psi_adjusted
 
 REFERENCE = [1000] * 10
 

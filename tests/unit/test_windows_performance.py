@@ -8,25 +8,34 @@ from typing import Any
 import msgspec
 import pytest
 
-from driftline.commands.status import realised, table_of
-from stream_monitor.labels.spec import LabelSpec
-from stream_monitor.monitor import PartitionMonitor
-from stream_monitor.state.fold import PERFORMANCE, WINDOW
-from stream_monitor.state.monitored import MonitorFold
-from stream_monitor.windows.closed import ClosedWindow, window_key
-from stream_monitor.windows.performance import Performance, WindowPerformance, performance_key
+from driftline.cli.status import realised_error, status_lines
+from stream_monitor.core.partition import PartitionMonitor
+from stream_monitor.labels.label_spec import LabelSpec
+from stream_monitor.state.monitor_state import MonitorState
+from stream_monitor.state.partition_state import PERFORMANCE, WINDOW
+from stream_monitor.windows.closed_window import ClosedWindow, window_key
+from stream_monitor.windows.performance import (
+    PerformanceTracker,
+    WindowPerformance,
+    performance_key,
+)
 from tests.properties.partition_logs import SPEC, TOPIC, batch_of, log_of
 
 HORIZON_MS = 50
 
 
-def made() -> Performance:
-    return Performance(10, HORIZON_MS)
+def made() -> PerformanceTracker:
+    return PerformanceTracker(10, HORIZON_MS)
 
 
-def sums(performance: Performance) -> dict[int, tuple[int, float]]:
+def sums(performance: PerformanceTracker) -> dict[int, tuple[int, float]]:
     """Number and mean by window, as they are stored."""
-    rows = [row for part in performance.dirty().values() if isinstance(part, list) for row in part]
+    rows = [
+        row
+        for part in performance.pending_changes().values()
+        if isinstance(part, list)
+        for row in part
+    ]
     return {start: (n, total / n) for start, n, total in rows}
 
 
@@ -44,7 +53,7 @@ def test_beyond_the_horizon_a_window_is_what_it_was() -> None:
     performance.observe([(3, 0, 1.0), (20, 39, 0.0), (4, 0, 0.0)])
     assert sums(performance)[0] == (2, 0.5)
 
-    performance.clean()
+    performance.mark_committed()
     performance.observe([(20, 40, 0.0), (5, 0, 0.0)])  # the label at 60 is the end of window 0
 
     assert 0 not in sums(performance)
@@ -62,26 +71,26 @@ def test_batches_and_restarts_change_nothing() -> None:
         end = start + rng.randint(1, 9)
         performance.observe(rows[start:end])
         start = end
-        for name, part in performance.dirty().items():
+        for name, part in performance.pending_changes().items():
             stored[name] = part
-        performance.clean()
+        performance.mark_committed()
         if rng.random() < 0.5:
             stored = {name: part for name, part in stored.items() if part is not None}
             performance = made()
             performance.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(stored)))
 
-    expected = {name: part for name, part in whole.dirty().items() if part is not None}
+    expected = {name: part for name, part in whole.pending_changes().items() if part is not None}
     assert {name: part for name, part in stored.items() if part is not None} == expected
     assert sums(whole) == dict.fromkeys(range(400, 460, 10), (10, 1.0))
 
 
 def test_all_are_published_again_after_a_restart_so_many_at_once() -> None:
-    performance = Performance(1, 1_000)
+    performance = PerformanceTracker(1, 1_000)
     performance.observe([(i, 0, 1.0) for i in range(600)])
     assert [len(performance.take_changed()) for _ in range(4)] == [256, 256, 88, 0]
 
-    again = Performance(1, 1_000)
-    again.restore(performance.dirty())
+    again = PerformanceTracker(1, 1_000)
+    again.restore(performance.pending_changes())
 
     assert sum(len(again.take_changed()) for _ in range(3)) == 600
 
@@ -103,15 +112,20 @@ def test_a_sum_of_losses_stays_a_number() -> None:
 def test_status_tells_the_loss_over_windows_by_their_labels() -> None:
     def window(n_labelled: int, loss: float) -> WindowPerformance:
         return WindowPerformance(
-            model="m", version="1", start_ms=0, end_ms=1, n_labelled=n_labelled, loss=loss,
+            model="m",
+            version="1",
+            start_ms=0,
+            end_ms=1,
+            n_labelled=n_labelled,
+            loss=loss,
             as_of_offset=1,
-        )  # fmt: skip
+        )
 
-    n_labelled, loss = realised([window(30, 0.1), window(10, 0.5)])
+    n_labelled, loss = realised_error([window(30, 0.1), window(10, 0.5)])
     assert (n_labelled, round(loss or 0, 12)) == (40, 0.2)
-    assert realised([]) == (0, None)
+    assert realised_error([]) == (0, None)
     row = {"model": "m@1", "windows": 2, "last": 2, "labelled": 1040, "loss": 0.2}
-    told = table_of({"topic": "t", "partitions": [], "models": [], "windows": [row]})
+    told = status_lines({"topic": "t", "partitions": [], "models": [], "windows": [row]})
 
     assert "    of the last 2, 1,040 labelled: loss 0.200" in told
 
@@ -120,7 +134,7 @@ def published(cut: int) -> tuple[dict[str, WindowPerformance], dict[str, ClosedW
     """The last figures of each window, and the closed windows, of a log cut so."""
     records = log_of(11)
     spec = msgspec.structs.replace(SPEC, labels=LabelSpec(horizon_ms=10_000_000))
-    fold = MonitorFold(PartitionMonitor(TOPIC, 0, spec), "d")
+    fold = MonitorState(PartitionMonitor(TOPIC, 0, spec), "d")
     figures: dict[str, WindowPerformance] = {}
     closed: dict[str, ClosedWindow] = {}
     for start in range(0, len(records), cut):

@@ -12,9 +12,9 @@ import pytest
 
 from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.transform import Transform
-from stream_monitor.windows.closed import ClosedWindow, window_key
-from stream_monitor.windows.spec import WindowSpec
-from stream_monitor.windows.tumbling import Windows
+from stream_monitor.windows.closed_window import ClosedWindow, window_key
+from stream_monitor.windows.tumbling import TumblingWindows
+from stream_monitor.windows.window_spec import WindowSpec
 
 SPEC = WindowSpec(size_ms=10, grace_ms=5, idle_close_ms=100, max_open=4)
 SAMPLE = np.random.default_rng(3).normal(20, 5, 1000).tolist()
@@ -23,7 +23,10 @@ TRANSFORM = Transform(PROFILE.features["temp"])
 
 
 def observe(
-    windows: Windows, times_ms: Sequence[int], values: Sequence[float | None] = (), offset: int = 0
+    windows: TumblingWindows,
+    times_ms: Sequence[int],
+    values: Sequence[float | None] = (),
+    offset: int = 0,
 ) -> list[ClosedWindow]:
     values = values or [20.0] * len(times_ms)
     offsets = np.arange(offset, offset + len(times_ms))
@@ -34,7 +37,7 @@ def test_a_window_closes_at_the_record_that_takes_the_watermark_past_its_grace()
     #  0         10        20
     #  [0--------)[10-------)
     #    a        b  c d          c at 14: still open; d at 15: closes [0, 10)
-    windows = Windows(SPEC, PROFILE)
+    windows = TumblingWindows(SPEC, PROFILE)
     assert observe(windows, [2, 10, 14]) == []
     [closed] = observe(windows, [15], offset=3)
 
@@ -46,7 +49,7 @@ def test_a_window_closes_at_the_record_that_takes_the_watermark_past_its_grace()
 def test_within_the_grace_an_event_is_in_time_and_after_it_late() -> None:
     #  [0--------)[10-------)
     #    a         b(14)  a'(9)  c(15)  a''(9)
-    windows = Windows(SPEC, PROFILE)
+    windows = TumblingWindows(SPEC, PROFILE)
     [closed] = observe(windows, [2, 14, 9, 15, 9])
 
     assert closed.n_events == 2
@@ -54,26 +57,26 @@ def test_within_the_grace_an_event_is_in_time_and_after_it_late() -> None:
 
 
 def test_windows_are_half_open() -> None:
-    windows = Windows(SPEC, PROFILE)
+    windows = TumblingWindows(SPEC, PROFILE)
     closed = observe(windows, [0, 9, 10, 19, 20, 1000])
     assert [(w.start_ms, w.n_events) for w in closed] == [(0, 2), (10, 2), (20, 1)]
 
 
 def test_one_record_may_close_several_windows_oldest_first() -> None:
-    windows = Windows(SPEC, PROFILE)
+    windows = TumblingWindows(SPEC, PROFILE)
     observe(windows, [12, 3])
     closed = observe(windows, [500], offset=2)
     assert [(w.start_ms, w.closed_offset) for w in closed] == [(0, 2), (10, 2)]
 
 
 def test_the_watermark_never_goes_back() -> None:
-    windows = Windows(SPEC, PROFILE)
+    windows = TumblingWindows(SPEC, PROFILE)
     observe(windows, [50, 3, 40])
     assert windows.watermark_ms == 50
 
 
 def test_an_idle_version_closes_what_the_append_clock_has_passed() -> None:
-    windows = Windows(SPEC, PROFILE)
+    windows = TumblingWindows(SPEC, PROFILE)
     assert windows.idle_due_ms(1000) is None
     observe(windows, [2, 12])
 
@@ -84,7 +87,7 @@ def test_an_idle_version_closes_what_the_append_clock_has_passed() -> None:
 
 
 def test_an_idle_window_of_the_present_stays_open_until_it_is_over() -> None:
-    slow = Windows(WindowSpec(size_ms=10_000, grace_ms=5, idle_close_ms=100), PROFILE)
+    slow = TumblingWindows(WindowSpec(size_ms=10_000, grace_ms=5, idle_close_ms=100), PROFILE)
     observe(slow, [2])
 
     assert slow.idle_due_ms(2) == 10_005
@@ -93,7 +96,7 @@ def test_an_idle_window_of_the_present_stays_open_until_it_is_over() -> None:
 
 
 def test_a_window_closed_by_idleness_never_reopens() -> None:
-    windows = Windows(SPEC, PROFILE)
+    windows = TumblingWindows(SPEC, PROFILE)
     observe(windows, [2])
     windows.close_idle(1100, offset=1)
 
@@ -104,7 +107,7 @@ def test_a_window_closed_by_idleness_never_reopens() -> None:
 
 def test_a_closed_window_has_the_statistics_of_its_valid_values() -> None:
     values = [10.0, None, 30.0, float("nan"), 40.0]
-    windows = Windows(SPEC, PROFILE)
+    windows = TumblingWindows(SPEC, PROFILE)
     [closed] = observe(windows, [1, 2, 3, 4, 5], values) + observe(windows, [99], offset=5)
     temp = closed.features["temp"]
 
@@ -118,7 +121,7 @@ def test_a_closed_window_has_the_statistics_of_its_valid_values() -> None:
 
 
 def test_a_window_without_a_valid_value_has_no_moments() -> None:
-    windows = Windows(SPEC, PROFILE)
+    windows = TumblingWindows(SPEC, PROFILE)
     [closed] = observe(windows, [1], [None]) + observe(windows, [99], offset=1)
     temp = closed.features["temp"]
 
@@ -127,17 +130,17 @@ def test_a_window_without_a_valid_value_has_no_moments() -> None:
 
 
 def test_a_commit_writes_changed_windows_only_and_deletes_closed_ones() -> None:
-    windows = Windows(SPEC, PROFILE)
+    windows = TumblingWindows(SPEC, PROFILE)
     observe(windows, [2, 12])
-    assert set(windows.dirty()) == {"meta", "0", "10"}
-    windows.clean()
-    assert windows.dirty() == {}
+    assert set(windows.pending_changes()) == {"meta", "0", "10"}
+    windows.mark_committed()
+    assert windows.pending_changes() == {}
     observe(windows, [13], offset=2)
-    assert set(windows.dirty()) == {"meta", "10"}
+    assert set(windows.pending_changes()) == {"meta", "10"}
     observe(windows, [15], offset=3)
-    assert windows.dirty()["0"] is None
-    windows.clean()
-    assert windows.dirty() == {}
+    assert windows.pending_changes()["0"] is None
+    windows.mark_committed()
+    assert windows.pending_changes() == {}
 
 
 def test_a_grace_that_keeps_too_many_windows_open_is_refused() -> None:
@@ -153,17 +156,11 @@ def test_keys_of_different_windows_differ() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [
-        {"meta": None},
-        {"meta": [1]},
-        {"0": [0, 0, 1, {}]},
-        {"3": [0, 0, 1, {"temp": []}]},
-        {"0": 5},
-    ],
+    [{"meta": None}, {"meta": [1]}, {"0": [0, 0, 1, {}]}, {"3": [0, 0, 1, {"temp": []}]}, {"0": 5}],
 )
 def test_parts_that_do_not_fit_are_refused(change: dict[str, object]) -> None:
-    windows = Windows(SPEC, PROFILE)
+    windows = TumblingWindows(SPEC, PROFILE)
     observe(windows, [2])
-    parts = windows.dirty() | change
+    parts = windows.pending_changes() | change
     with pytest.raises(ValueError, match=r"."):
-        Windows(SPEC, PROFILE).restore(parts)
+        TumblingWindows(SPEC, PROFILE).restore(parts)

@@ -10,15 +10,15 @@ import pandas as pd
 from producer.events import Value
 from stream_monitor.reference.loss import scores_of
 from stream_monitor.reference.profile import ClassLabel, Task
-from trainer.dataset.collect import Collected, Row
+from trainer.dataset.collector import CollectedEvents, LabelledEvent
 from trainer.dataset.training_set import TrainingSet, fingerprint
-from trainer.decision.ranges import OffsetRange
+from trainer.policy.offset_ranges import OffsetRange
 
-OWN: Final = ("id", "time_ms", "version", "prediction", "label")
+RESERVED_COLUMNS: Final = ("id", "time_ms", "version", "prediction", "label")
 """Columns of the frame that are no features.  A feature of such a name is left out."""
 
 
-class Columns(NamedTuple):
+class ColumnRoles(NamedTuple):
     """How predictions become one value each, and which features there are (None: all seen)."""
 
     task: Task
@@ -27,7 +27,7 @@ class Columns(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """The frame, one row a labelled event by time, then id; columns `OWN`, then the features.
+    """The frame, one row a labelled event by time, then id; columns `RESERVED_COLUMNS`, then the features.
 
     ``events_per_week`` are those of the model in the log, labelled or not.
     """
@@ -38,25 +38,25 @@ class Dataset(NamedTuple):
     events_per_week: float | None = None
 
 
-def assemble(
-    collected: Collected,
-    columns: Columns,
+def build_dataset(
+    collected: CollectedEvents,
+    columns: ColumnRoles,
     *,
     ranges: Sequence[OffsetRange] = (),
     read: int = 0,
-    refused: int = 0,
+    rejected: int = 0,
 ) -> Dataset:
     """The frame of what was collected.  A feature that an event does not carry is missing."""
     rows = collected.rows
-    features = list(columns.features) if columns.features is not None else _seen(rows)
-    features = [name for name in features if name not in OWN]
+    features = list(columns.features) if columns.features is not None else _feature_names(rows)
+    features = [name for name in features if name not in RESERVED_COLUMNS]
     frame = pd.DataFrame(
         {
             "id": [row.event.id for row in rows],
             "time_ms": pd.Series([row.event.time_ms for row in rows], dtype="int64"),
             "version": [row.event.version for row in rows],
             "prediction": scores_of(
-                [row.event.said for row in rows], columns.task, columns.positive
+                [row.event.prediction_or_none for row in rows], columns.task, columns.positive
             ),
             "label": [row.label for row in rows],
             **{name: _column([row.event.features.get(name) for row in rows]) for name in features},
@@ -68,7 +68,7 @@ def assemble(
         events=collected.events,
         duplicates=collected.duplicates,
         excluded=collected.excluded,
-        refused=refused,
+        rejected=rejected,
         rows=len(rows),
         sampled_share=collected.sampled_share,
         sha256=fingerprint((row.event.id, row.label) for row in rows),
@@ -78,8 +78,8 @@ def assemble(
     return Dataset(frame, features, record, collected.events_per_week)
 
 
-def split(
-    frame: pd.DataFrame, *, since_ms: int | None, holdout_share: float, min_holdout: int
+def split_by_time(
+    frame: pd.DataFrame, *, since_ms: int | None, holdout_ratio: float, min_holdout: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The rows to fit on, and the later ones to judge by, at least ``min_holdout`` of them.
 
@@ -87,12 +87,12 @@ def split(
     would be judged by what it was not made for.  Without an onset all rows count.
     """
     fresh = len(frame) if since_ms is None else int((frame["time_ms"] >= since_ms).sum())
-    held = min(len(frame), max(min_holdout, round(holdout_share * fresh)))
+    held = min(len(frame), max(min_holdout, round(holdout_ratio * fresh)))
     cut = len(frame) - held
     return frame.iloc[:cut], frame.iloc[cut:]
 
 
-def _seen(rows: Sequence[Row]) -> list[str]:
+def _feature_names(rows: Sequence[LabelledEvent]) -> list[str]:
     """Names of features in order of their first appearance."""
     return list(dict.fromkeys(name for row in rows for name in row.event.features))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from trainer.decision.ranges import OffsetRange
+from trainer.policy.offset_ranges import OffsetRange
 
 
 class TrainingSet(msgspec.Struct, frozen=True, kw_only=True):
@@ -16,7 +16,7 @@ class TrainingSet(msgspec.Struct, frozen=True, kw_only=True):
 
     ``read`` counts records, ``events`` the model's distinct inference events among them,
     ``duplicates`` repeats by id (of events and labels), ``excluded`` labelled events inside broken
-    spans, ``refused`` records that are no event.  ``rows`` labelled events are in the set: all, or
+    spans, ``rejected`` records that are no event.  ``rows`` labelled events are in the set: all, or
     those whose hashed id lies in the first ``sampled_share`` of its range.  ``sha256`` is over the
     sorted ids with their labels.
     """
@@ -26,7 +26,7 @@ class TrainingSet(msgspec.Struct, frozen=True, kw_only=True):
     events: int
     duplicates: int
     excluded: int
-    refused: int
+    rejected: int
     rows: int
     sampled_share: float
     sha256: str
@@ -39,7 +39,7 @@ class TrainingSet(msgspec.Struct, frozen=True, kw_only=True):
         return {
             "ranges": " ".join(places),
             "read": self.read,
-            "refused": self.refused,
+            "rejected": self.rejected,
             "events": self.events,
             "duplicates": self.duplicates,
             "excluded": self.excluded,

@@ -9,22 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, stats
 
-from stream_monitor.reference.dependence import autocorrelation_time
+from stream_monitor.statistics.dependence import autocorrelation_time
 
 MIN_FREQUENCIES: Final = 4
-_SPAN: Final = 4.0
+_CORRELATION_TIMES_PER_FREQUENCY: Final = 4.0
 """Autocorrelation times for each frequency; with fewer the spectrum is no longer flat."""
-MIN_EFFECTIVE: Final = MIN_FREQUENCIES * _SPAN
+MIN_EFFECTIVE_N: Final = MIN_FREQUENCIES * _CORRELATION_TIMES_PER_FREQUENCY
 """Below as many effectively independent values the interval is too short: see `mean_interval`."""
 
 
 class Interval(NamedTuple):
-    """A mean and where it lies.  ``effective`` is n over the autocorrelation time."""
+    """A mean and where it lies.  ``effective_n`` is n over the autocorrelation time."""
 
     mean: float
     low: float
     high: float
-    effective: float
+    effective_n: float
 
 
 def mean_interval(values: NDArray[np.float64], confidence: float) -> Interval:
@@ -52,8 +52,10 @@ def mean_interval(values: NDArray[np.float64], confidence: float) -> Interval:
         raise ValueError(f"confidence {confidence} is not between 0 and 1")
     mean = float(values.mean())
     tau = autocorrelation_time(values)
-    n_frequencies = int(max(MIN_FREQUENCIES, min(0.4 * n ** (2 / 3), n / (_SPAN * tau))))
+    n_frequencies = int(
+        max(MIN_FREQUENCIES, min(0.4 * n ** (2 / 3), n / (_CORRELATION_TIMES_PER_FREQUENCY * tau)))
+    )
     spectrum = fft.dct(values - mean, type=2, norm="ortho")[1 : n_frequencies + 1]
     error = math.sqrt(float(np.mean(spectrum**2)) / n)
-    reach = error * float(stats.t.ppf((1 + confidence) / 2, n_frequencies))
-    return Interval(mean, mean - reach, mean + reach, n / tau)
+    half_width = error * float(stats.t.ppf((1 + confidence) / 2, n_frequencies))
+    return Interval(mean, mean - half_width, mean + half_width, n / tau)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from producer.events import Prediction, Value
-from stream_monitor.reference.loss import loss_of, score_of
+from stream_monitor.reference.loss import prediction_loss, score_of
 from stream_monitor.reference.profile import ClassLabel, Task
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -42,7 +42,7 @@ def losses(
         raise ValueError(f"{len(predictions)} predictions, but {len(labels)} labels")
     if metric == "brier" and task != "binary":
         raise ValueError(f"the Brier score is for binary models, not for {task}: use 'error'")
-    cost = _squared if metric == "brier" else loss_of
+    cost = _brier_loss if metric == "brier" else prediction_loss
     found = (
         cost(task, threshold, positive, prediction, label)
         for prediction, label in zip(predictions, labels, strict=True)
@@ -50,7 +50,7 @@ def losses(
     return np.array([math.nan if loss is None else loss for loss in found], dtype=np.float64)
 
 
-def _squared(
+def _brier_loss(
     task: Task, threshold: float, positive: ClassLabel, prediction: Prediction | None, label: Value
 ) -> float | None:
     """Brier, "Verification of forecasts expressed in terms of probability", 1950.
@@ -59,9 +59,9 @@ def _squared(
     """
     score = None if prediction is None else score_of(prediction, task, positive)
     if isinstance(score, bool | str) or score is None:
-        return loss_of(task, threshold, positive, score, label)
+        return prediction_loss(task, threshold, positive, score, label)
     if not 0 <= score <= 1:
         return None
     # What a certain "no" costs is the truth: 1 for a positive, 0 for any other label.
-    truth = loss_of(task, 0.5, positive, 0.0, label)
+    truth = prediction_loss(task, 0.5, positive, 0.0, label)
     return None if truth is None else (score - truth) ** 2

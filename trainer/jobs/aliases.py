@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Final
 
 from trainer.jobs.champions import champion_of
-from trainer.jobs.database import FILE
+from trainer.jobs.database import DATABASE_FILE
 
 CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
-_WON: Final = ("promoted", "rolled_back")
+_PROMOTED_OUTCOMES: Final = ("promoted", "rolled_back")
 
 
 def aliases_of(rows: sqlite3.Connection, model: str) -> dict[str, str]:
@@ -32,18 +32,18 @@ def aliases_of(rows: sqlite3.Connection, model: str) -> dict[str, str]:
         " ORDER BY rowid DESC LIMIT 1",
         (model,),
     ).fetchone()
-    if last is not None and last[1] not in _WON and last[0] != found.get(CHAMPION):
+    if last is not None and last[1] not in _PROMOTED_OUTCOMES and last[0] != found.get(CHAMPION):
         found[CHALLENGER] = last[0]
     return found
 
 
-def read_aliases(home: Path, model: str) -> dict[str, str]:
+def read_aliases(data_dir: Path, model: str) -> dict[str, str]:
     """`aliases_of` a trainer's home, which is only read; empty where no trainer ever worked.
 
     Raises:
         sqlite3.Error: the trainer's file is there and cannot be read.
     """
-    file = home / FILE
+    file = data_dir / DATABASE_FILE
     if not file.is_file():
         return {}
     with contextlib.closing(

@@ -19,15 +19,12 @@ class Champion(NamedTuple):
 _COLUMNS = "model, version, artifact_sha256, time_ms, caused_by"
 
 
-def crown(rows: sqlite3.Connection, champion: Champion) -> None:
+def set_champion(rows: sqlite3.Connection, champion: Champion) -> None:
     """Put a version into service; a repeat for the same cause changes nothing."""
-    rows.execute(
-        f"INSERT OR IGNORE INTO champions ({_COLUMNS}) VALUES (?, ?, ?, ?, ?)",  # noqa: S608
-        champion,
-    )
+    rows.execute(f"INSERT OR IGNORE INTO champions ({_COLUMNS}) VALUES (?, ?, ?, ?, ?)", champion)
 
 
-def was_crowned(rows: sqlite3.Connection, champion: Champion) -> bool:
+def was_set_champion(rows: sqlite3.Connection, champion: Champion) -> bool:
     """Whether it was put into service for this cause before."""
     found = rows.execute(
         "SELECT 1 FROM champions WHERE model = ? AND caused_by = ?",
@@ -39,8 +36,7 @@ def was_crowned(rows: sqlite3.Connection, champion: Champion) -> bool:
 def champion_of(rows: sqlite3.Connection, model: str) -> Champion | None:
     """The version that serves; ``None`` where none was ever recorded."""
     found = rows.execute(
-        f"SELECT {_COLUMNS} FROM champions WHERE model = ? ORDER BY number DESC LIMIT 1",  # noqa: S608
-        (model,),
+        f"SELECT {_COLUMNS} FROM champions WHERE model = ? ORDER BY number DESC LIMIT 1", (model,)
     ).fetchone()
     return None if found is None else Champion(*found)
 
@@ -49,14 +45,14 @@ def previous_champion(rows: sqlite3.Connection, model: str) -> Champion | None:
     """The last other version that served before the one that does."""
     current = champion_of(rows, model)
     found = rows.execute(
-        f"SELECT {_COLUMNS} FROM champions WHERE model = ? AND version != ?"  # noqa: S608
+        f"SELECT {_COLUMNS} FROM champions WHERE model = ? AND version != ?"
         " ORDER BY number DESC LIMIT 1",
         (model, current.version if current else ""),
     ).fetchone()
     return None if found is None else Champion(*found)
 
 
-def crowned_models(rows: sqlite3.Connection) -> list[str]:
+def models_with_champion(rows: sqlite3.Connection) -> list[str]:
     """The models that have a champion."""
     found = rows.execute("SELECT DISTINCT model FROM champions ORDER BY model").fetchall()
     return [row[0] for row in found]

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-FILE: Final = "trainer.sqlite"
-FORMAT: Final = 4
+DATABASE_FILE: Final = "trainer.sqlite"
+SCHEMA_VERSION: Final = 5
 BUSY_S: Final = 30.0
 
 _SCHEMA: Final = """
@@ -66,7 +66,7 @@ CREATE TABLE outbox (
 CREATE INDEX outbox_waiting ON outbox (number) WHERE sent = 0
 """
 
-_SINCE: Final[dict[int, str]] = {
+_MIGRATIONS: Final[dict[int, str]] = {
     2: """
 CREATE TABLE deferred (
     episode_id TEXT PRIMARY KEY,
@@ -96,35 +96,48 @@ CREATE TABLE topics (
     topic_id TEXT NOT NULL
 ) STRICT
 """,
+    5: """
+ALTER TABLE deferred RENAME COLUMN heard_ms TO received_ms;
+UPDATE jobs SET outcome = 'declined' WHERE outcome = 'refused';
+UPDATE jobs SET work = CAST(
+    replace(
+        replace(CAST(work AS TEXT), '"rule":"beside_quality"', '"rule":"data_quality_open"'),
+        '"begun":{', '"attempts":{'
+    ) AS BLOB
+)
+""",
 }
-"""What each later format added to the first one."""
+"""The statements that make each later format of the one before it."""
 
 
 class Database:
-    """The trainer's file in ``home``, made where it is not there.
+    """The trainer's file in ``data_dir``, made where it is not there.
 
     Raises:
         ValueError: the file was written by a newer version of driftline.
         sqlite3.OperationalError: the file cannot be opened or written.
     """
 
-    def __init__(self, home: Path) -> None:
-        home.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(home / FILE, timeout=BUSY_S, isolation_level=None)
+    def __init__(self, data_dir: Path) -> None:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        self._connection = sqlite3.connect(
+            data_dir / DATABASE_FILE, timeout=BUSY_S, isolation_level=None
+        )
         self._connection.row_factory = sqlite3.Row
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
         with self.transaction() as rows:
             found = rows.execute("PRAGMA user_version").fetchone()[0]
-            if found > FORMAT:
+            if found > SCHEMA_VERSION:
                 raise ValueError(
-                    f"{home / FILE} has format {found}; this driftline knows {FORMAT} and older"
+                    f"{data_dir / DATABASE_FILE} has format {found}; this driftline knows {SCHEMA_VERSION} and older"
                 )
             new = [] if found else _SCHEMA.split(";")
-            new += [added for number, added in _SINCE.items() if found < number]
+            for number, statements in _MIGRATIONS.items():
+                new += statements.split(";") if found < number else []
             for statement in new:
                 rows.execute(statement)
-            rows.execute(f"PRAGMA user_version = {FORMAT}")
+            rows.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

@@ -19,16 +19,16 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 
 from stream_monitor.contracts import DriftAlert
-from trainer.decision.ranges import OffsetRange
+from trainer.policy.offset_ranges import OffsetRange
 
 State: TypeAlias = Literal[
     "asked", "waiting", "reading", "fitting", "evaluating", "storing", "promoting", "done"
 ]
 Outcome: TypeAlias = Literal[
-    "refused", "cancelled", "gave_up", "failed", "rejected", "promoted", "rolled_back"
+    "declined", "cancelled", "gave_up", "failed", "rejected", "promoted", "rolled_back"
 ]
 
-NEXT: Final[dict[State, frozenset[State]]] = {
+TRANSITIONS: Final[dict[State, frozenset[State]]] = {
     "asked": frozenset({"waiting", "done"}),
     "waiting": frozenset({"reading", "done"}),
     "reading": frozenset({"fitting", "done"}),
@@ -41,7 +41,7 @@ NEXT: Final[dict[State, frozenset[State]]] = {
 """The state machine.  Besides, a restart takes a job whose working data were in memory back to
 ``reading``: its ranges are recorded, so it reads the same."""
 
-RESTARTED: Final[frozenset[State]] = frozenset({"fitting", "evaluating", "storing"})
+REREAD_AFTER_RESTART: Final[frozenset[State]] = frozenset({"fitting", "evaluating", "storing"})
 """States whose working data are lost with the process."""
 
 
@@ -51,10 +51,10 @@ def may_follow(after: State, before: State) -> bool:
     >>> may_follow("fitting", "reading"), may_follow("promoting", "waiting")
     (True, False)
     """
-    return after in NEXT[before]
+    return after in TRANSITIONS[before]
 
 
-class Work(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class JobData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a job must remember from one state to the next.
 
     ``alert`` is what asked for it, and ``partition``, ``onset_offset`` and ``onset_ms`` are that
@@ -62,8 +62,8 @@ class Work(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Where the feature's data were broken after the onset, ``onset_ms`` is when they were mended.
     ``ranges`` are decided once: every repeat reads the same records.  ``now_ms`` is the latest
     event time the job has seen.  ``artifact_sha256`` is the challenger's.  ``promote``, ``rule``,
-    ``reason`` and ``numbers`` are the verdict, or what a person asked for.  ``begun`` says by state
-    how many processes began its step and were not seen to end it, the present one included.
+    ``reason`` and ``numbers`` are the verdict, or what a person asked for.  ``attempts`` says by
+    state how many processes began its step and were not seen to end it, the present one included.
     """
 
     alert: DriftAlert | None = None
@@ -79,7 +79,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     rule: str = ""
     reason: str = ""
     numbers: dict[str, Any] = {}
-    begun: dict[State, int] = {}
+    attempts: dict[State, int] = {}
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,7 +98,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome | None = None
     asked_ms: int
     finished_ms: int | None = None
-    work: Work = Work()
+    work: JobData = JobData()
 
     @property
     def now_ms(self) -> int:
@@ -107,8 +107,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     def to(self, state: State, **work: Any) -> Job:
         """The job in another state, with these fields of its work changed; its step is ended."""
-        begun = {s: n for s, n in self.work.begun.items() if s == state or s != self.state}
-        changed = msgspec.structs.replace(self.work, **{"begun": begun, **work})
+        attempts = {s: n for s, n in self.work.attempts.items() if s == state or s != self.state}
+        changed = msgspec.structs.replace(self.work, **{"attempts": attempts, **work})
         return msgspec.structs.replace(self, state=state, work=changed)
 
     def ended(self, outcome: Outcome) -> Job:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 
-class Letter(NamedTuple):
+class OutboundRecord(NamedTuple):
     """A record to publish.  ``kind`` is its ``ce_type``; ``key`` places it and compacts it."""
 
     id: str
@@ -21,25 +21,26 @@ class Letter(NamedTuple):
     value: bytes
 
 
-def put(rows: sqlite3.Connection, letters: Iterable[Letter]) -> None:
+def enqueue(rows: sqlite3.Connection, outbound_records: Iterable[OutboundRecord]) -> None:
     """Put letters in, in their order; those whose id was in before are left out."""
     rows.executemany(
-        "INSERT OR IGNORE INTO outbox (id, topic, key, kind, value) VALUES (?, ?, ?, ?, ?)", letters
+        "INSERT OR IGNORE INTO outbox (id, topic, key, kind, value) VALUES (?, ?, ?, ?, ?)",
+        outbound_records,
     )
 
 
-def ready(rows: sqlite3.Connection, limit: int = 100) -> list[Letter]:
+def unsent_records(rows: sqlite3.Connection, limit: int = 100) -> list[OutboundRecord]:
     """Letters to send, oldest first."""
     found = rows.execute(
         "SELECT id, topic, key, kind, value FROM outbox WHERE sent = 0 ORDER BY number LIMIT ?",
         (limit,),
     ).fetchall()
-    return [Letter(*row) for row in found]
+    return [OutboundRecord(*row) for row in found]
 
 
-def sent(rows: sqlite3.Connection, letters: Iterable[Letter]) -> None:
+def mark_sent(rows: sqlite3.Connection, outbound_records: Iterable[OutboundRecord]) -> None:
     """Kafka has acknowledged them."""
     rows.executemany(
         "UPDATE outbox SET sent = 1, value = NULL WHERE id = ?",
-        [(letter.id,) for letter in letters],
+        [(outbound_record.id,) for outbound_record in outbound_records],
     )

@@ -17,7 +17,7 @@ from skops.io.exceptions import UnsupportedTypeException, UntrustedTypesFoundExc
 
 from trainer.registry.errors import CorruptArtifact, NotStorable, UntrustedType
 
-REVIEWED: Final = (
+TRUSTED_TYPES: Final = (
     # Trees.  skops leaves them out because a crafted file could hold node indices out of range,
     # which scikit-learn follows unchecked.  Here an artifact is loaded only after its SHA-256 was
     # compared with the one announced, so it is the file that the fit wrote.
@@ -51,7 +51,7 @@ def dump(estimator: Any) -> bytes:
     """
     try:
         data: bytes = skops.io.dumps(estimator)
-        refuse_untrusted(data)
+        require_trusted(data)
     except (UnsupportedTypeException, RecursionError, AttributeError, TypeError) as error:
         if isinstance(error, UntrustedType):
             raise
@@ -66,27 +66,27 @@ def load(data: bytes) -> Any:
         CorruptArtifact: it is none.
         UntrustedType: it holds a type outside the allow-list.
     """
-    refuse_untrusted(data)
+    require_trusted(data)
     try:
-        return skops.io.loads(data, trusted=list(REVIEWED))
+        return skops.io.loads(data, trusted=list(TRUSTED_TYPES))
     except UntrustedTypesFoundException as error:
-        raise UntrustedType(untrusted(data)) from error
+        raise UntrustedType(untrusted_types(data)) from error
     except Exception as error:  # whatever skops and constructors raise on bad content
         raise CorruptArtifact(f"no model can be made of it: {error}") from error
 
 
-def refuse_untrusted(data: bytes) -> None:
+def require_trusted(data: bytes) -> None:
     """Name the types of an artifact outside the allow-list.
 
     Raises:
         CorruptArtifact: it is no artifact.
         UntrustedType: there are some.
     """
-    if names := untrusted(data):
+    if names := untrusted_types(data):
         raise UntrustedType(names)
 
 
-def untrusted(data: bytes) -> list[str]:
+def untrusted_types(data: bytes) -> list[str]:
     """The types of an artifact outside the allow-list, sorted.
 
     Raises:
@@ -96,7 +96,7 @@ def untrusted(data: bytes) -> list[str]:
         names: list[str] = skops.io.get_untrusted_types(data=data)
     except (BadZipFile, KeyError, TypeError, ValueError, OSError) as error:
         raise CorruptArtifact(f"not a skops artifact: {error}") from error
-    return sorted(set(names) - set(REVIEWED))
+    return sorted(set(names) - set(TRUSTED_TYPES))
 
 
 def sha256_of(data: bytes) -> str:

@@ -6,9 +6,12 @@ import platform
 from importlib.metadata import version
 from typing import Final
 
-_MATTER: Final = ("scikit-learn", "numpy", "pandas", "skops")
+_RECORDED_LIBRARIES: Final = ("scikit-learn", "numpy", "pandas", "skops")
 
 
 def libraries() -> dict[str, str]:
     """Versions of Python and the libraries that matter to an artifact."""
-    return {"python": platform.python_version(), **{name: version(name) for name in _MATTER}}
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in _RECORDED_LIBRARIES},
+    }

@@ -10,7 +10,7 @@ import msgspec
 from stream_monitor.reference.profile import ReferenceProfile, profile_from_data
 from trainer.registry.errors import CorruptManifest
 
-FORMAT: Final = 1
+MANIFEST_FORMAT: Final = 1
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,7 +21,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     ``profile`` is plain data: what `profile_to_data` gave.
     """
 
-    format: int = FORMAT
+    format: int = MANIFEST_FORMAT
     model: str
     version: str
     artifact_sha256: str
@@ -61,6 +61,6 @@ def decode(data: bytes, file: Path) -> Manifest:
         manifest = msgspec.json.decode(data, type=Manifest)
     except msgspec.MsgspecError as error:
         raise CorruptManifest(f"{file} is no manifest: {error}") from error
-    if manifest.format != FORMAT:
-        raise CorruptManifest(f"{file} has format {manifest.format}; {FORMAT} is known")
+    if manifest.format != MANIFEST_FORMAT:
+        raise CorruptManifest(f"{file} has format {manifest.format}; {MANIFEST_FORMAT} is known")
     return manifest

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from producer.names import file_name, is_cut, reference_of, unescape
+from producer.names import file_name, is_truncated, unescape, version_key
 from stream_monitor.reference.profile import ReferenceProfile, profile_to_data
 from trainer.registry import artifact
 from trainer.registry.atomic import write_atomically
@@ -22,13 +22,13 @@ from trainer.registry.errors import CorruptArtifact, CorruptManifest, NoSuchVers
 from trainer.registry.libraries import libraries
 from trainer.registry.manifest import Manifest, decode, encode
 
-FOLDER: Final = "registry"
+REGISTRY_FOLDER: Final = "registry"
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
-def registry_of(home: Path) -> Registry:
-    """The registry of a trainer, in its ``home``."""
-    return Registry(home / FOLDER)
+def registry_of(data_dir: Path) -> Registry:
+    """The registry of a trainer, in its ``data_dir``."""
+    return Registry(data_dir / REGISTRY_FOLDER)
 
 
 class Registry:
@@ -64,8 +64,8 @@ class Registry:
         """
         if (profile.model, profile.version) != (model, version):
             raise ValueError(
-                f"the profile is that of {reference_of(profile.model, profile.version)}, "
-                f"the model is {reference_of(model, version)}"
+                f"the profile is that of {version_key(profile.model, profile.version)}, "
+                f"the model is {version_key(model, version)}"
             )
         data = _artifact(estimator)
         manifest = Manifest(
@@ -84,7 +84,7 @@ class Registry:
         there = self._stored(model, version)
         if there is not None and there.artifact_sha256 != manifest.artifact_sha256:
             raise VersionTaken(
-                f"{reference_of(model, version)} is stored already, "
+                f"{version_key(model, version)} is stored already, "
                 f"with artifact {there.artifact_sha256[:12]}; "
                 f"this one is {manifest.artifact_sha256[:12]}: give it another version"
             )
@@ -137,7 +137,7 @@ class Registry:
         """
         files = {file.parent.name: file for file in self.folder.glob("models/*/*.json")}
         return sorted(
-            decode(file.read_bytes(), file).model if is_cut(folder) else unescape(folder)
+            decode(file.read_bytes(), file).model if is_truncated(folder) else unescape(folder)
             for folder, file in files.items()
         )
 
@@ -166,7 +166,7 @@ class Registry:
             return None
         if (manifest.model, manifest.version) != (model, version):
             raise CorruptManifest(
-                f"{file} tells of {reference_of(manifest.model, manifest.version)}"
+                f"{file} tells of {version_key(manifest.model, manifest.version)}"
             )
         return manifest
 
@@ -183,6 +183,6 @@ def _artifact(estimator: Any) -> bytes:
     if isinstance(estimator, Path):
         estimator = estimator.read_bytes()
     if isinstance(estimator, bytes):
-        artifact.refuse_untrusted(estimator)
+        artifact.require_trusted(estimator)
         return estimator
     return artifact.dump(estimator)

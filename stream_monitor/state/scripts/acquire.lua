@@ -3,7 +3,7 @@
 -- KEYS[1]  the partition's hash
 -- ARGV     1 group generation   2 member   3 now, ms   4 takeover, ms   5 the new owner's epoch
 -- returns  {'OK', epoch, next or '-1', attempts, record tried alone or '', bundled or ''}
---          {'REFUSED', generation, member, ms since it was last heard}
+--          {'REJECTED', generation, member, ms since it was last heard}
 --
 -- The epoch is random, not counted: a counter can repeat when Redis is rewound to an older state.
 -- A lower generation is refused while the owner of the higher one is heard of: it is a zombie that
@@ -16,7 +16,7 @@ local gen, member, ts = tonumber(m[1] or '-1'), m[2] or '', tonumber(m[3] or '0'
 local next = m[4] or '-1'
 local silent = math.abs(tonumber(ARGV[3]) - ts) -- a clock that is far ahead must not lock anyone out
 if tonumber(ARGV[1]) < gen and member ~= ARGV[2] and silent < tonumber(ARGV[4]) then
-  return {'REFUSED', m[1], member, tostring(silent)}
+  return {'REJECTED', m[1], member, tostring(silent)}
 end
 local attempts = 0
 if m[5] == next then attempts = tonumber(m[6] or '0') end

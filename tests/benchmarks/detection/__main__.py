@@ -15,17 +15,12 @@ import sys
 import time
 from pathlib import Path
 
-from tests.benchmarks.detection.dependence import (
-    quiet_lines,
-    quiet_pair,
-    turn_delays,
-    turn_lines,
-)
-from tests.benchmarks.detection.lasting import episodes
+from tests.benchmarks.detection.alerts_per_quarter import run_quarter
+from tests.benchmarks.detection.dependence import quiet_lines, quiet_pair, turn_delays, turn_lines
+from tests.benchmarks.detection.lasting_change import episodes
 from tests.benchmarks.detection.measure import delays, false_alerts
 from tests.benchmarks.detection.plan import Plan, full, quick
 from tests.benchmarks.detection.plot import draw
-from tests.benchmarks.detection.quarter import run_quarter
 from tests.benchmarks.detection.report import (
     Findings,
     delay_lines,

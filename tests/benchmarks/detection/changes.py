@@ -87,8 +87,9 @@ def divergence(stream: Stream, change: Change) -> float:
     if change.ramp_events:
         return 0.0
     if change.missing:
-        return _of_shares((1 - change.missing, change.missing),
-                          (1 - change.missing_before, change.missing_before))  # fmt: skip
+        return _of_shares(
+            (1 - change.missing, change.missing), (1 - change.missing_before, change.missing_before)
+        )
     if change.odd:  # against one event in as many as the reference has
         return _of_shares((1 - change.odd, change.odd), (1 - 1 / N_REFERENCE, 1 / N_REFERENCE))
     if change.times != 1.0:  # of the part that is not zero, an exponential one

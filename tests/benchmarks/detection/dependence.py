@@ -10,14 +10,15 @@ import numpy as np
 from scipy.stats import chi2
 from scipy.stats import poisson as poisson_law
 
-from stream_monitor.alerts.policy import EpisodePolicy
-from stream_monitor.alerts.relation import RelationSeries
-from stream_monitor.drift.calibration import arl0_events
-from stream_monitor.drift.channel import Channel
-from stream_monitor.drift.signal import Signal
+from stream_monitor.checks.correlation import CorrelationSignal
+from stream_monitor.detectors.calibration import arl0_events
+from stream_monitor.detectors.channel import Channel
+from stream_monitor.detectors.detection import Detection
+from stream_monitor.episodes.policy import EpisodePolicy
+from stream_monitor.reference.correlation_fit import fit_correlations
 from stream_monitor.reference.fit import fit_feature
-from stream_monitor.reference.pairs import fit_relations
 from stream_monitor.reference.transform import Transform
+from tests.benchmarks.detection.feature_monitor import BUDGET
 from tests.benchmarks.detection.measure import N_QUIET, quantile
 from tests.benchmarks.detection.streams import (
     N_REFERENCE,
@@ -30,7 +31,6 @@ from tests.benchmarks.detection.streams import (
     seen,
     times_ms,
 )
-from tests.benchmarks.detection.watch import BUDGET
 
 _PART: Final = 100_000
 _CHANCE: Final = 1.15
@@ -84,9 +84,9 @@ class TurnDelays(NamedTuple):
 
 
 class _Listening(Channel):
-    heard: list[Signal]
+    heard: list[Detection]
 
-    def observe(self, values: Ints) -> list[Signal]:
+    def observe(self, values: Ints) -> list[Detection]:
         self.heard = super().observe(values)
         return self.heard
 
@@ -96,10 +96,12 @@ class _Watch:
         times = times_ms(0, N_REFERENCE)
         columns = {"a": a[:N_REFERENCE], "b": b[:N_REFERENCE]}
         features = {k: fit_feature(k, column, times_ms=times) for k, column in columns.items()}
-        (relation,) = fit_relations(features, columns, times)
+        (relation,) = fit_correlations(features, columns, times)
         self._transforms = [Transform(features[k]) for k in "ab"]
         arl0 = arl0_events(BUDGET, 2)
-        self._series = RelationSeries(relation, features["a"], features["b"], arl0, EpisodePolicy())
+        self._series = CorrelationSignal(
+            relation, features["a"], features["b"], arl0, EpisodePolicy()
+        )
         self._channel = self._series.channel = _Listening(relation.channel, arl0)
 
     def observe(self, start: int, a: Any, b: Any) -> tuple[list[int], list[int]]:
@@ -107,10 +109,10 @@ class _Watch:
         times = times_ms(start, len(a))
         places = np.arange(len(a), dtype=np.int64)
         first, second = self._transforms
-        verdicts = self._series.observe(
+        decisions = self._series.observe(
             first.apply(a), second.apply(b), places, times, lambda at, back: (at - back, 0)
         )
-        began = [v.offset for v in verdicts if v.phase == "started"]
+        began = [v.offset for v in decisions if v.phase == "started"]
         return [signal.position for signal in self._channel.heard], began
 
 

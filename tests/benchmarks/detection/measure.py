@@ -10,9 +10,9 @@ from scipy.stats import chi2
 from scipy.stats import poisson as poisson_law
 
 from tests.benchmarks.detection.changes import Change, column_of, lorden_bound
-from tests.benchmarks.detection.rivals import RIVALS, Rival, alarms
+from tests.benchmarks.detection.feature_monitor import BUDGET, Watch
+from tests.benchmarks.detection.river_baselines import RIVALS, Rival, alarms
 from tests.benchmarks.detection.streams import N_REFERENCE, Column, Stream, latent, seen
-from tests.benchmarks.detection.watch import BUDGET, Watch
 
 N_QUIET: Final = 2_500
 _CHUNK: Final = 2_000

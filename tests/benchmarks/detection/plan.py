@@ -9,15 +9,25 @@ from tests.benchmarks.detection.dependence import Pairing, Turn
 from tests.benchmarks.detection.streams import Dependence, Shape, Stream
 
 SHAPES: Final[tuple[Shape, ...]] = (
-    "normal", "zero-inflated", "Poisson 2", "Bernoulli .01", "Bernoulli .05", "Bernoulli .5",
-    "5 categories", "200 categories",
-)  # fmt: skip
+    "normal",
+    "zero-inflated",
+    "Poisson 2",
+    "Bernoulli .01",
+    "Bernoulli .05",
+    "Bernoulli .5",
+    "5 categories",
+    "200 categories",
+)
 RANGED: Final[tuple[Shape, ...]] = ("normal", "lognormal", "Pareto", "t2", "zero-inflated")
 DEPENDENCE: Final[tuple[Dependence, ...]] = ("iid", "AR .5", "AR .9", "season")
 CONTINUOUS: Final = (
-    Stream("normal"), Stream("normal", scale=1e-3), Stream("normal", scale=1e6),
-    Stream("lognormal"), Stream("Pareto"), Stream("t2"),
-)  # fmt: skip
+    Stream("normal"),
+    Stream("normal", scale=1e-3),
+    Stream("normal", scale=1e6),
+    Stream("lognormal"),
+    Stream("Pareto"),
+    Stream("t2"),
+)
 SHIFTS: Final = tuple(Change(f"{size:g} sd", shift=size) for size in (0.1, 0.25, 0.5, 1.0))
 TWO_SD: Final = Change("2 sd", shift=2.0)
 WIDER: Final = Change("variance x 1.5", spread=1.5**0.5)
@@ -45,9 +55,12 @@ NOT_ZERO_TREBLES: Final = Change("what is not zero trebles", times=3.0)
 TREBLES_ASKED: Final = 1000
 
 TURNS: Final = (
-    Turn(Pairing(0.6), -0.6, 32), Turn(Pairing(0.6), 0.0, 80), Turn(Pairing(0.6), 0.3, 228),
-    Turn(Pairing(0.0), 0.5, 88), Turn(Pairing(0.9), 0.6, 196),
-)  # fmt: skip
+    Turn(Pairing(0.6), -0.6, 32),
+    Turn(Pairing(0.6), 0.0, 80),
+    Turn(Pairing(0.6), 0.3, 228),
+    Turn(Pairing(0.0), 0.5, 88),
+    Turn(Pairing(0.9), 0.6, 196),
+)
 
 
 class Cell(NamedTuple):
@@ -119,8 +132,9 @@ def full() -> Plan:
     stationary += tuple(Stream(shape, kind) for shape in RANGED[1:4] for kind in DEPENDENCE[:3])
     stationary += tuple(Stream("95 % zeros", kind) for kind in DEPENDENCE)
     stationary += tuple(Stream("two decimals", kind) for kind in DEPENDENCE)
-    lasting = [Lasting(Stream(shape), shift) for shape in ("normal", *SHAPES[1:])
-               for shift in SHIFTS[2:]]  # fmt: skip
+    lasting = [
+        Lasting(Stream(shape), shift) for shape in ("normal", *SHAPES[1:]) for shift in SHIFTS[2:]
+    ]
     lasting += [Lasting(Stream(shape), SHIFTS[1]) for shape in ("normal", "lognormal", "t2")]
     lasting += [Lasting(Stream(), MUCH_WIDER), Lasting(Stream("5 categories"), SWAP)]
     lasting += [Lasting(Stream(dependence="season"), shift) for shift in SHIFTS[1:]]
@@ -129,8 +143,9 @@ def full() -> Plan:
     lasting.append(Lasting(Stream(), TWO_SD))
     lasting.append(Lasting(Stream(dependence="AR .5"), TWO_SD, 20_000))
     lasting.append(Lasting(Stream(dependence="AR .9"), TWO_SD, 60_000))
-    lasting += [Lasting(Stream(shape), gone) for shape in ("normal", "5 categories")
-                for gone in HIDDEN]  # fmt: skip
+    lasting += [
+        Lasting(Stream(shape), gone) for shape in ("normal", "5 categories") for gone in HIDDEN
+    ]
     lasting += [Lasting(Stream("5 categories"), UNSEEN), Lasting(Stream(), MISSING)]
     lasting.append(Lasting(Stream(dependence="season"), HIDDEN[1]))
     pairs = tuple(Pairing(rho, dependence=kind) for rho in (0.0, 0.6) for kind in DEPENDENCE)
@@ -138,9 +153,19 @@ def full() -> Plan:
     turns = TURNS + tuple(Turn(Pairing(0.6, dependence=kind), 0.0) for kind in DEPENDENCE[1:])
     turns += tuple(Turn(Pairing(0.6, shape), 0.0) for shape in SHAPES[1:])
     return Plan(
-        stationary, tuple(cells), 10, 400_000, 100_000, 40, 10,
-        tuple(lasting), 40, Model(200, 91), pairs, turns,
-    )  # fmt: skip
+        stationary,
+        tuple(cells),
+        10,
+        400_000,
+        100_000,
+        40,
+        10,
+        tuple(lasting),
+        40,
+        Model(200, 91),
+        pairs,
+        turns,
+    )
 
 
 def quick() -> Plan:

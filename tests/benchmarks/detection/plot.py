@@ -8,17 +8,20 @@ from typing import Any, Final
 
 import numpy as np
 
+from tests.benchmarks.detection.feature_monitor import BUDGET
 from tests.benchmarks.detection.measure import Delays, FalseAlerts
-from tests.benchmarks.detection.rivals import RIVALS
+from tests.benchmarks.detection.river_baselines import RIVALS
 from tests.benchmarks.detection.streams import Dependence
-from tests.benchmarks.detection.watch import BUDGET
 
 _OURS: Final = "#0b6e4f"
 _COLOURS: Final = ("#c8553d", "#e8a87c", "#5b6c9e", "#a3b1d6")
 _MARKERS: Final[dict[Dependence, str]] = {"iid": "o", "AR .5": "^", "AR .9": "s", "season": "D"}
 _WORDS: Final[dict[Dependence, str]] = {
-    "iid": "independent", "AR .5": "AR(1) 0.5", "AR .9": "AR(1) 0.9", "season": "daily season",
-}  # fmt: skip
+    "iid": "independent",
+    "AR .5": "AR(1) 0.5",
+    "AR .9": "AR(1) 0.9",
+    "season": "daily season",
+}
 _NEVER: Final = 0.05  # where "not once" is drawn on a logarithmic axis
 _ROW: Final = 0.2  # between the dependences of one shape
 
@@ -83,9 +86,14 @@ def _delays(axes: Any, found: Sequence[Delays]) -> None:
         of_kind = [row for row in known if row.stream.dependence == dependence]
         if of_kind:
             axes.scatter(
-                [row.bound for row in of_kind], [row.median for row in of_kind], s=38,
-                marker=marker, color=_OURS, alpha=0.65, label=_WORDS[dependence],
-            )  # fmt: skip
+                [row.bound for row in of_kind],
+                [row.median for row in of_kind],
+                s=38,
+                marker=marker,
+                color=_OURS,
+                alpha=0.65,
+                label=_WORDS[dependence],
+            )
     axes.set_xscale("log")
     axes.set_yscale("log")
     for axis in (axes.xaxis, axes.yaxis):

@@ -7,12 +7,12 @@ from typing import Any, Final, NamedTuple
 
 from scipy.stats import poisson
 
+from tests.benchmarks.detection.alerts_per_quarter import Quarter
 from tests.benchmarks.detection.dependence import QuietPair, TurnDelays, turn_within
-from tests.benchmarks.detection.lasting import Episodes
+from tests.benchmarks.detection.feature_monitor import BUDGET
+from tests.benchmarks.detection.lasting_change import Episodes
 from tests.benchmarks.detection.measure import Delays, FalseAlerts
-from tests.benchmarks.detection.quarter import Quarter
-from tests.benchmarks.detection.rivals import RIVALS
-from tests.benchmarks.detection.watch import BUDGET
+from tests.benchmarks.detection.river_baselines import RIVALS
 
 _SLACK: Final = 1.3
 _BLOCK_EVENTS: Final = 8
@@ -180,7 +180,7 @@ def summary(findings: Findings, seconds: float) -> dict[str, Any]:
     """All figures as plain data; ``within`` says whether each held."""
     false_alerts, delays, lasting, quarter, pairs, turns = findings
     n_events = sum(row.n_events for row in false_alerts)
-    judged = [verdict for row in delays if (verdict := within(row)) is not None]
+    judged = [decision for row in delays if (decision := within(row)) is not None]
     return {
         "budget_per_million": BUDGET.false_alerts / BUDGET.per_events * 1e6,
         "events": n_events,
@@ -197,52 +197,83 @@ def summary(findings: Findings, seconds: float) -> dict[str, Any]:
         "seconds": round(seconds, 1),
         "false_alerts": [
             {
-                "stream": row.stream.name, "dependence": row.stream.dependence,
-                "events": row.n_events, "signals": row.signals, "episodes": row.started,
-                "allowed_signals": row.allowed, "per_million": row.per_million,
-                "upper_95": row.upper, "river_per_million": row.rivals,
+                "stream": row.stream.name,
+                "dependence": row.stream.dependence,
+                "events": row.n_events,
+                "signals": row.signals,
+                "episodes": row.started,
+                "allowed_signals": row.allowed,
+                "per_million": row.per_million,
+                "upper_95": row.upper,
+                "river_per_million": row.rivals,
             }
             for row in false_alerts
         ],
         "delays": [
             {
-                "stream": row.stream.name, "dependence": row.stream.dependence,
-                "change": row.change.name, "runs": row.n_runs, "lorden_bound": row.bound,
-                "median": row.median, "p90": row.p90, "missed": row.missed,
-                "episode_median": row.started_median, "episode_missed": row.not_started,
-                "asked": row.asked, "within": within(row), "river_median": row.rivals,
+                "stream": row.stream.name,
+                "dependence": row.stream.dependence,
+                "change": row.change.name,
+                "runs": row.n_runs,
+                "lorden_bound": row.bound,
+                "median": row.median,
+                "p90": row.p90,
+                "missed": row.missed,
+                "episode_median": row.started_median,
+                "episode_missed": row.not_started,
+                "asked": row.asked,
+                "within": within(row),
+                "river_median": row.rivals,
             }
             for row in delays
         ],
         "lasting": [
             {
-                "stream": row.stream.name, "dependence": row.stream.dependence,
-                "change": row.change.name, "events": row.n_lasting, "runs": row.n_runs,
-                "no_episode": row.none, "one_episode": row.one, "more": row.more,
-                "one_and_recovered": row.clean, "found_median": row.found_median,
-                "recovery_median": row.recovery_median, "recovery_asked": recovery_asked(row),
-                "early": row.early, "relapsed": row.relapsed,
+                "stream": row.stream.name,
+                "dependence": row.stream.dependence,
+                "change": row.change.name,
+                "events": row.n_lasting,
+                "runs": row.n_runs,
+                "no_episode": row.none,
+                "one_episode": row.one,
+                "more": row.more,
+                "one_and_recovered": row.clean,
+                "found_median": row.found_median,
+                "recovery_median": row.recovery_median,
+                "recovery_asked": recovery_asked(row),
+                "early": row.early,
+                "relapsed": row.relapsed,
             }
             for row in lasting
         ],
         "pairs": [
             {
-                "pair": row.pairing.name, "events": row.n_events, "signals": row.signals,
-                "episodes": row.started, "allowed_signals": row.allowed, "upper_95": row.upper,
+                "pair": row.pairing.name,
+                "events": row.n_events,
+                "signals": row.signals,
+                "episodes": row.started,
+                "allowed_signals": row.allowed,
+                "upper_95": row.upper,
             }
             for row in pairs
         ],
         "turns": [
             {
-                "pair": row.turn.pairing.name, "after": row.turn.after, "runs": row.n_runs,
-                "lorden_bound": row.bound, "median": row.median, "p90": row.p90,
-                "missed": row.missed, "episode_median": row.started_median,
-                "episode_missed": row.not_started, "asked": row.turn.asked,
+                "pair": row.turn.pairing.name,
+                "after": row.turn.after,
+                "runs": row.n_runs,
+                "lorden_bound": row.bound,
+                "median": row.median,
+                "p90": row.p90,
+                "missed": row.missed,
+                "episode_median": row.started_median,
+                "episode_missed": row.not_started,
+                "asked": row.turn.asked,
                 "within": turn_within(row),
             }
             for row in turns
         ],
-    }  # fmt: skip
+    }
 
 
 def _stream(row: FalseAlerts | Delays | Episodes) -> str:

@@ -19,9 +19,20 @@ Ints: TypeAlias = NDArray[np.int64]
 Column: TypeAlias = Floats | list[Any]
 Dependence: TypeAlias = Literal["iid", "AR .5", "AR .9", "season"]
 Shape: TypeAlias = Literal[
-    "normal", "lognormal", "Pareto", "t2", "zero-inflated", "95 % zeros", "two decimals",
-    "Poisson 2", "Bernoulli .01", "Bernoulli .05", "Bernoulli .5", "5 categories", "200 categories",
-]  # fmt: skip
+    "normal",
+    "lognormal",
+    "Pareto",
+    "t2",
+    "zero-inflated",
+    "95 % zeros",
+    "two decimals",
+    "Poisson 2",
+    "Bernoulli .01",
+    "Bernoulli .05",
+    "Bernoulli .5",
+    "5 categories",
+    "200 categories",
+]
 
 DAY_MS: Final = 86_400_000
 EVENTS_PER_DAY: Final = 1_440

@@ -1,0 +1,121 @@
+"""The command line.
+
+Exit codes: 0 ok; 1 failed; 2 wrong usage or settings; 3 a check failed; 4 Kafka or Redis
+unreachable; 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any, Final
+
+import typer
+from typer.core import TyperGroup
+
+from driftline.cli import alert_actions as handling
+from driftline.cli import (
+    audit,
+    check,
+    coverage,
+    dead_letters,
+    demo,
+    doctor,
+    drill,
+    explain,
+    forward,
+    incidents,
+    inspect,
+    models,
+    monitor,
+    profile,
+    publish,
+    register,
+    replay,
+    retrain,
+    status,
+    topics,
+    train,
+    version,
+)
+from driftline.cli import promote as champion
+from driftline.cli.command_error import EXIT_INTERRUPTED, CommandError, to_command_error
+from driftline.cli.suggested_commands import complete_commands, set_invocation
+
+_DEBUG: Final = "DRIFTLINE_DEBUG"
+
+
+class ErrorReportingGroup(TyperGroup):
+    """Says what went wrong, where, why and what to do, instead of a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; turn exceptions into explanations."""
+        set_invocation(self, [*ctx._protected_args, *ctx.args])  # noqa: SLF001 - what follows
+        try:
+            return super().invoke(ctx)
+        except CommandError as failure:
+            _exit_with(failure)
+        except KeyboardInterrupt:
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+        except BrokenPipeError:  # `| head` has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        except Exception as error:
+            if type(error).__module__.startswith(("typer", "click")) or os.environ.get(_DEBUG):
+                raise
+            _exit_with(to_command_error(error))
+
+
+def _exit_with(failure: CommandError) -> None:
+    failure.fix = complete_commands(failure.fix)
+    sys.stderr.write(failure.text() + "\n")
+    raise typer.Exit(failure.code)
+
+
+app = typer.Typer(
+    cls=ErrorReportingGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Watches machine-learning models in production, live, on Kafka.",
+    epilog="Exit codes: 0 ok · 1 failed · 2 wrong usage or settings · 3 a check failed · "
+    "4 Kafka or Redis unreachable · 130 Ctrl-C.",
+)
+
+
+@app.callback()
+def main(
+    *,
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar=_DEBUG, help="Tracebacks instead of explanations.")
+    ] = False,
+) -> None:
+    """What every command hears."""
+    if debug:
+        os.environ[_DEBUG] = "1"
+
+
+app.command("demo")(demo.demo)
+app.command("monitor")(monitor.monitor)
+app.command("train")(train.train)
+app.command("retrain")(retrain.retrain)
+app.command("publish")(publish.publish)
+app.command("forward")(forward.forward)
+app.command("replay")(replay.replay)
+app.command("inspect")(inspect.inspect)
+app.command("check")(check.check)
+app.command("drill")(drill.drill)
+app.command("status")(status.status)
+app.command("coverage")(coverage.coverage)
+app.command("doctor")(doctor.doctor)
+app.command("audit")(audit.audit)
+app.command("version")(version.show_version)
+app.add_typer(handling.app, name="alerts")
+app.add_typer(incidents.app, name="incidents")
+app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(topics.app, name="topics")
+app.add_typer(profile.app, name="profile")
+app.add_typer(explain.app, name="explain")
+app.add_typer(models.app, name="models")
+models.app.command("register")(register.register)
+models.app.command("promote")(champion.promote)
+models.app.command("rollback")(champion.rollback)

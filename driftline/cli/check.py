@@ -1,0 +1,143 @@
+"""``driftline check``: two files against each other, for pipelines."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from driftline.cli.command_error import EXIT_CHECK_FAILED, EXIT_USAGE, CommandError
+from driftline.cli.input_files import file_errors_explained, note_unwatched_columns, read_rows
+from driftline.cli.options import (
+    Categorical,
+    DecimalMark,
+    Encoding,
+    Ignore,
+    Json,
+    Numeric,
+    Separator,
+    TimeFormat,
+    read_options_of,
+)
+from driftline.cli.output import write_json, write_line
+
+if TYPE_CHECKING:
+    from driftline.offline.check.column_check import ColumnCheck
+
+
+class FailOn(StrEnum):
+    """What makes the exit code 3."""
+
+    drift = "drift"
+    quality = "quality"
+    any = "any"
+    never = "never"
+
+
+def check(
+    reference: Annotated[Path, typer.Argument(help="What was normal: CSV, Parquet, JSON lines.")],
+    current: Annotated[Path, typer.Argument(help="What came now.")],
+    fail_on: Annotated[
+        FailOn,
+        typer.Option(
+            help="What makes the exit code 3.  drift: values that moved, a column that is gone, or "
+            "most of which became missing, invalid or unseen.  quality: columns that are gone or "
+            "new, other shares of missing, invalid or unseen values.  any: both.  never: nothing."
+        ),
+    ] = FailOn.any,
+    time: Annotated[
+        str | None, typer.Option(help="Column of event time: it is not compared.")
+    ] = None,
+    time_format: TimeFormat = None,
+    label: Annotated[str | None, typer.Option(help="Column of the truth.")] = None,
+    prediction: Annotated[str | None, typer.Option(help="Column of the predictions.")] = None,
+    ignore: Ignore = None,
+    numeric: Numeric = None,
+    categorical: Categorical = None,
+    separator: Separator = None,
+    decimal: DecimalMark = None,
+    encoding: Encoding = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Has anything changed between two files?  Exit code 3 where it has.
+
+    Predictions and labels are compared like features.  All columns together are wrong about one
+    time in a thousand, and only differences that matter count (PSI 0.02, or a point of missing
+    values).
+    """
+    read_options = read_options_of(
+        ignore=ignore,
+        numeric=numeric,
+        categorical=categorical,
+        separator=separator,
+        decimal=decimal,
+        encoding=encoding,
+    )
+    with file_errors_explained():
+        from driftline.offline.check.column_check import check as compare  # noqa: PLC0415 - light imports
+        from driftline.offline.tables.event_times import times_ms, with_times  # noqa: PLC0415
+        from driftline.offline.tables.layout import layout_of, require  # noqa: PLC0415
+        from driftline.offline.tables.table_reader import with_outputs  # noqa: PLC0415
+
+        normal = read_rows(reference, read_options, prediction=prediction)
+        now = read_rows(current, read_options, prediction=prediction, allow_missing_columns=True)
+        require(normal.inferred, time, prediction, label)
+        if prediction is not None and prediction in now.inferred:
+            normal, now = with_outputs(normal, prediction), with_outputs(now, prediction)
+        layout = layout_of(normal, time=time)  # predictions and labels are compared, too
+        for table in (normal, now):
+            frame = with_times(table.frame, time, time_format)  # are they written so?
+            if time is not None and time in frame:
+                times_ms(frame[time])
+    note_unwatched_columns(layout.ignored)
+    columns = compare(normal, now, layout)
+    if all(column.verdict == "not_compared" for column in columns):
+        raise CommandError(
+            "nothing can be compared",
+            where=str(reference),
+            why=columns[0].explanation,
+            fix="a reference of more rows",
+            code=EXIT_USAGE,
+        )
+    shown = [
+        column
+        for column in columns
+        if column.verdict != "not_compared" or column.column not in layout.ignored
+    ]
+    verdicts = [column.verdict for column in columns]
+    failed = any(_fails(column, fail_on) for column in columns)
+    if as_json:
+        write_json(
+            {
+                "reference_events": len(normal.frame),
+                "events": len(now.frame),
+                "failed": failed,
+                "drift": verdicts.count("drift"),
+                "quality": verdicts.count("quality"),
+                "columns": shown,
+                "ignored": layout.ignored,
+            }
+        )
+    else:
+        width = max(len(column.column) for column in columns)
+        for column in shown:
+            write_line(f"  {column.column:<{width}}  {column.verdict:<12}  {column.explanation}")
+        found = {column.column for column in shown}
+        for name, why in ((n, w) for n, w in layout.ignored.items() if n not in found):
+            write_line(f"  {name:<{width}}  {'ignored':<12}  {why}")
+    if failed:
+        raise typer.Exit(EXIT_CHECK_FAILED)
+
+
+def _fails(column: ColumnCheck, on: FailOn) -> bool:
+    """Whether a column makes the check fail: a drift verdict, or data that is no longer there."""
+    levels = {
+        FailOn.drift: column.moved or column.lost,
+        FailOn.quality: column.verdict == "quality",
+        FailOn.any: column.verdict in ("drift", "quality"),
+        FailOn.never: False,
+    }
+    return levels[on]

@@ -1,0 +1,105 @@
+"""Settings and clients of the commands that talk to Kafka and Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from driftline.cli.command_error import EXIT_USAGE, CommandError
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from stream_monitor.settings import Settings
+
+WAIT_NOTICE_AFTER_S: Final = 1.0
+"""After so many seconds a command says what it waits for."""
+
+
+def load_settings(
+    config: Path | None = None,
+    *,
+    bootstrap_servers: str | None = None,
+    redis_url: str | None = None,
+    prefix: str | None = None,
+    **sections: dict[str, Any],
+) -> Settings:
+    """Flags before environment before file before defaults.
+
+    Raises:
+        CommandError: the file is not there, or is no TOML.
+        ValidationError: a setting is unknown or wrong (pydantic's).
+    """
+    import tomllib  # noqa: PLC0415 - light imports, see commands/__init__
+
+    from pydantic_settings import SettingsConfigDict  # noqa: PLC0415
+
+    from stream_monitor.settings import Settings  # noqa: PLC0415
+
+    chosen: type[Settings] = Settings
+    if config is not None:
+        if not config.is_file():
+            raise CommandError("there is no such settings file", where=str(config), code=EXIT_USAGE)
+
+        class MonitorSettingsFromFile(Settings):
+            model_config = SettingsConfigDict(toml_file=config)
+
+        chosen = MonitorSettingsFromFile
+    flags: dict[str, Any] = {name: dict(values) for name, values in sections.items() if values}
+    for section, name, value in (
+        ("kafka", "bootstrap_servers", bootstrap_servers),
+        ("redis", "url", redis_url),
+        ("topics", "prefix", prefix),
+    ):
+        if value is not None:
+            flags.setdefault(section, {})[name] = value
+    try:
+        return chosen(**flags)
+    except tomllib.TOMLDecodeError as error:
+        where = str(config or "driftline.toml")
+        raise CommandError(
+            "the settings file is no TOML", where=where, why=str(error), code=EXIT_USAGE
+        ) from error
+
+
+def connect_redis(settings: Settings) -> Redis:
+    """A client of the store, for reading."""
+    from redis import Redis  # noqa: PLC0415
+
+    client: Redis = Redis.from_url(settings.redis.url, socket_timeout=5, socket_connect_timeout=5)
+    return client
+
+
+def wait_for_kafka(client: Mapping[str, Any], timeout_s: float) -> None:
+    """Wait until a broker answers; says after a second that it waits, and for whom.
+
+    Raises:
+        KafkaException: none answered; the text says why.
+    """
+    import threading  # noqa: PLC0415 - light imports
+
+    from driftline.cli.output import note  # noqa: PLC0415
+    from producer.kafka_client import connect_admin  # noqa: PLC0415
+
+    place = client.get("bootstrap.servers", "")
+    waits = threading.Timer(WAIT_NOTICE_AFTER_S, note, [f"waiting for Kafka at {place}"])
+    waits.daemon = True
+    waits.start()
+    try:
+        connect_admin(client, timeout_s)
+    finally:
+        waits.cancel()
+
+
+def without_password(url: str) -> str:
+    """A Redis URL as it may be shown.
+
+    >>> without_password("redis://me:secret@db:6379/0")
+    'redis://me:***@db:6379/0'
+    """
+    scheme, separator, rest = url.partition("://")
+    login, at, place = rest.rpartition("@")
+    if not at or ":" not in login:
+        return url
+    return f"{scheme}{separator}{login.partition(':')[0]}:***@{place}"

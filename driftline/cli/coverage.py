@@ -1,0 +1,51 @@
+"""``driftline coverage``: how much of the last hour was watched, and why not the rest."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from driftline.cli.command_error import CommandError
+from driftline.cli.connection import connect_redis, load_settings
+from driftline.cli.options import Config, Json, Prefix, RedisUrl
+from driftline.cli.output import write_json, write_lines
+
+ModelName = Annotated[str | None, typer.Argument(help="The model; without it, all of them.")]
+
+
+def coverage(
+    model: ModelName = None,
+    config: Config = None,
+    redis_url: RedisUrl = None,
+    prefix: Prefix = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """What share of the last hour's events was watched, and why not the rest."""
+    from driftline.monitor_state.coverage_report import (  # noqa: PLC0415
+        coverage_of_model,
+        lines_of,
+        read_coverage,
+        report_heading,
+    )
+    from driftline.monitor_state.partition_state import partitions_in  # noqa: PLC0415 - light imports
+
+    settings = load_settings(config, redis_url=redis_url, prefix=prefix)
+    topic = settings.topics.events
+    redis = connect_redis(settings)
+    report = read_coverage(redis, topic, partitions_in(redis, topic))
+    if model is not None:
+        known = ", ".join(one.model for one in report.models if one.model)
+        report = report._replace(models=list(coverage_of_model(report, model)))
+        if not report.models:
+            raise CommandError(
+                f"no event of a model {model!r} was ever accepted in {topic}",
+                fix=f"one of {known}"
+                if known
+                else "start driftline monitor, and a model that publishes events",
+            )
+    if as_json:
+        write_json({"as_of_ms": report.as_of_ms, "models": report.models})
+    else:
+        write_lines([report_heading(report), *lines_of(report)])

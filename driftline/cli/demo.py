@@ -1,0 +1,73 @@
+"""``driftline demo``."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from driftline.cli.command_error import EXIT_FAILED
+from driftline.cli.options import Json
+from driftline.cli.output import note, write_json
+
+if TYPE_CHECKING:
+    from driftline.demo.screen import Screen
+
+_BEGAN = time.monotonic()
+"""Near enough to the start of the command: this module is imported first of all."""
+
+
+def demo(
+    seconds: Annotated[
+        float, typer.Option(min=0, help="How long the year takes; 0 is as fast as the model goes.")
+    ] = 45.0,
+    *,
+    headless: Annotated[bool, typer.Option("--headless", help="Plain lines, no bar.")] = False,
+    as_json: Json = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave Kafka and Redis running until Ctrl-C.")
+    ] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="Write the error by month to this PNG file.")
+    ] = None,
+) -> None:
+    """A year of real flights in a minute: one command, no Docker, no Java.
+
+    A model predicts late arrivals; the monitor watches it, live; for ten days the temperature comes
+    in another unit; the trainer retrains where the world changed, and not where data broke.
+
+    With --json the last line of stdout is the summary, read back from Kafka and Redis; all else
+    goes to stderr.  Exit code 1 if anything was lost.
+    """
+    from driftline.demo.demo_runner import run  # noqa: PLC0415
+    from driftline.demo.monthly_errors import table_lines  # noqa: PLC0415 - light imports
+    from driftline.demo.plot import draw  # noqa: PLC0415
+    from driftline.demo.screen import summary_lines  # noqa: PLC0415
+
+    screen = _screen(headless=headless, as_json=as_json)
+    result = run(screen, seconds=seconds, keep=keep, began=_BEGAN)
+    for line in summary_lines(result.summary):
+        screen.print_line(line)
+    for line in ("", *table_lines(result.months, result.errors)):
+        screen.print_line(line)
+    if plot is not None:
+        draw(result.months, plot)
+        screen.print_line(f"  picture    {plot}")
+    if as_json:
+        write_json(result.summary, indent=0)
+    if result.lost.total:
+        note(f"driftline: {result.lost.total} lost: {result.lost}")
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _screen(*, headless: bool, as_json: bool) -> Screen:
+    from driftline.demo.screen import PlainScreen, RichScreen  # noqa: PLC0415 - light imports
+
+    stream = sys.stderr if as_json else sys.stdout
+    if headless or not stream.isatty() or os.environ.get("TERM") == "dumb":
+        return PlainScreen(stream)
+    return RichScreen(stream)

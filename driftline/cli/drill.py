@@ -1,0 +1,222 @@
+"""``driftline drill``: how soon would a change be reported, end to end, here and now?"""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
+
+import msgspec
+import typer
+
+from driftline.cli.alert_actions import duration_ms
+from driftline.cli.command_error import (
+    EXIT_CHECK_FAILED,
+    EXIT_UNREACHABLE,
+    EXIT_USAGE,
+    CommandError,
+)
+from driftline.cli.connection import connect_redis, load_settings
+from driftline.cli.options import Bootstrap, Config, Json, Prefix, RedisUrl
+from driftline.cli.output import note, write_json, write_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from driftline.drill.drill_runner import DrillTarget
+    from driftline.drill.measurement import DrillMeasurement
+    from driftline.offline.injection import Injection
+    from stream_monitor.reference.profile import ReferenceProfile
+    from stream_monitor.settings import Settings
+
+_MIN_CHANGED_EVENTS: Final = 2_000
+_MAX_DELAY_FACTOR: Final = 10
+"""So many times what is expected may pass without an alert before the drill gives up."""
+
+
+def drill(
+    model: Annotated[str, typer.Argument(help="A model whose events come now.")],
+    inject: Annotated[
+        str | None,
+        typer.Option(help="The change, like mean:temp:+1sd, missing:temp:0.3, swap:carrier:UA=AA."),
+    ] = None,
+    after: Annotated[int, typer.Option(min=0, help="Events that stay as they are.")] = 100,
+    timeout: Annotated[str, typer.Option(help="How long to wait: 90s, 5m, 2h.")] = "5m",
+    shards: Annotated[int, typer.Option(min=1, help="Of a hot model, as its servers have.")] = 1,
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    redis_url: RedisUrl = None,
+    prefix: Prefix = None,
+    *,
+    clean: Annotated[
+        bool, typer.Option("--clean", help="Only forget what drills that were killed left.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Put a change into a shadow copy of the live events, and measure how soon it is reported.
+
+    The copies go into the same log, under a name of their own that marks them; the trainer ignores
+    them, and the monitor forgets the shadow at the end.
+
+    Exit codes: 0 found, 2 wrong usage, 3 not found in time, 4 Kafka or Redis cannot be reached.
+    """
+    timeout_s = duration_ms(timeout, option="--timeout") / 1000
+    settings = load_settings(
+        config, bootstrap_servers=bootstrap_servers, redis_url=redis_url, prefix=prefix
+    )
+    if clean == (inject is not None):
+        raise CommandError(
+            "say either --inject or --clean", fix="--inject mean:temp:+1sd", code=EXIT_USAGE
+        )
+    injection = _injection(inject, after) if inject is not None else None
+    target, partitions = _drill_target(settings, shards)
+    signal.signal(signal.SIGTERM, _interrupt)
+    if injection is None:
+        _forget_leftovers(target, partitions, model)
+        return
+    profile = _profile(target, partitions, model)
+    measurement = _new_measurement(settings, profile, injection)
+    _run(measurement, target, profile, timeout_s, as_json=as_json)
+
+
+def _interrupt(_number: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _injection(text: str, after: int) -> Injection:
+    from driftline.drill.plan import injection_of  # noqa: PLC0415 - light imports
+
+    try:
+        return injection_of(text, after)
+    except ValueError as error:
+        raise CommandError("--inject is not understood", why=str(error), code=EXIT_USAGE) from error
+
+
+def _drill_target(settings: Settings, shards: int) -> tuple[DrillTarget, list[int]]:
+    """Where it takes place, and the partitions of the log."""
+    from driftline.drill.drill_runner import DrillTarget  # noqa: PLC0415
+    from driftline.topics.topic_reader import topic_ends  # noqa: PLC0415
+
+    client, topics = settings.kafka.client(), settings.topics
+    try:
+        partitions = sorted(topic_ends(client, topics.events))
+    except LookupError as error:
+        raise CommandError(str(error), fix="driftline topics create") from error
+    target = DrillTarget(
+        client,
+        settings.kafka.bootstrap_servers,
+        topics.prefix,
+        topics.events,
+        topics.alerts,
+        connect_redis(settings),
+        shards,
+    )
+    return target, partitions
+
+
+def _forget_leftovers(target: DrillTarget, partitions: Sequence[int], model: str) -> None:
+    from driftline.drill.drill_runner import forget, open_log_writer  # noqa: PLC0415
+    from driftline.monitor_state.served_profile import leftover_synthetic_models  # noqa: PLC0415 - light imports
+
+    left = leftover_synthetic_models(target.redis, target.events, partitions, model)
+    log = open_log_writer(target, "/driftline/drill")
+    for partition, synthetic_model in left:
+        forget(log, synthetic_model, [partition])
+    note(
+        f"{len({synthetic_model for _, synthetic_model in left})} shadows of {model} are forgotten"
+    )
+
+
+def _profile(target: DrillTarget, partitions: Sequence[int], model: str) -> ReferenceProfile:
+    from driftline.monitor_state.served_profile import NotWatchedError, served_profile  # noqa: PLC0415 - light imports
+
+    try:
+        return served_profile(target.redis, target.events, partitions, model)
+    except NotWatchedError as error:
+        raise CommandError(
+            str(error), where=target.events, fix=error.fix, code=EXIT_USAGE
+        ) from error
+
+
+def _new_measurement(
+    settings: Settings, profile: ReferenceProfile, injection: Injection
+) -> DrillMeasurement:
+    """The plan of the drill, and when the alert is to be expected."""
+    from driftline.drill.drill_runner import new_drill_id  # noqa: PLC0415
+    from driftline.drill.measurement import DrillMeasurement  # noqa: PLC0415
+    from driftline.drill.plan import DrillPlan  # noqa: PLC0415 - light imports
+    from driftline.offline.explain.expected_delay import expected_delay  # noqa: PLC0415
+    from driftline.offline.injection import inapplicable_reason  # noqa: PLC0415
+    from producer.synthetic import synthetic_name  # noqa: PLC0415
+    from stream_monitor.core.alert_budget import arl0_per_detector  # noqa: PLC0415
+
+    reference = profile.features.get(injection.column)
+    if reference is None:
+        raise CommandError(
+            f"--inject: {injection.column!r} is no feature of {profile.model}@{profile.version}",
+            fix=f"one of {', '.join(sorted(profile.features))}",
+            code=EXIT_USAGE,
+        )
+    if why := inapplicable_reason(injection, reference.kind):
+        raise CommandError("--inject would change nothing", why=why, code=EXIT_USAGE)
+    plan = DrillPlan(
+        model=profile.model,
+        version=profile.version,
+        injection=injection,
+        synthetic_model=synthetic_name(profile.model, new_drill_id()),
+        sd=reference.sd or 0.0,
+    )
+    spec = settings.monitor_spec()
+    arl0 = arl0_per_detector(profile, spec.budget)
+    return DrillMeasurement(plan, expected_delay(reference, injection, arl0, spec.episodes))
+
+
+def _run(
+    measurement: DrillMeasurement,
+    target: DrillTarget,
+    profile: ReferenceProfile,
+    timeout_s: float,
+    *,
+    as_json: bool,
+) -> None:
+    from driftline.drill.drill_runner import Drill  # noqa: PLC0415 - light imports
+    from driftline.drill.messages import found_lines, reason_not_found  # noqa: PLC0415
+    from producer.writer import DeliveryError  # noqa: PLC0415
+
+    plan, expected = measurement.plan, measurement.expected
+    band = f"{expected.low:,} to {expected.high:,} events" if expected else "none by the settings"
+    note(
+        f"{plan.synthetic_model}: {plan.after:,} events as they are, then the change; expected: {band}"
+    )
+    most = (
+        max(_MIN_CHANGED_EVENTS, _MAX_DELAY_FACTOR * expected.high)
+        if expected
+        else _MIN_CHANGED_EVENTS
+    )
+    try:
+        with Drill(measurement, target) as running:
+            at_end = running.run(profile, timeout_s, most)
+    except LookupError as error:
+        raise CommandError(str(error), fix="driftline topics create") from error
+    except DeliveryError as error:
+        raise CommandError(
+            "Kafka did not take the copies",
+            where=target.events,
+            why=str(error),
+            fix=f"when it is back: driftline drill {plan.model} --clean",
+            code=EXIT_UNREACHABLE,
+        ) from error
+    report = measurement.report()
+    reason = None if report.found else reason_not_found(report, at_end)
+    if as_json:
+        why = None if reason is None else reason.why
+        write_json(msgspec.to_builtins(report) | {"why": why}, indent=0)
+    elif reason is None:
+        write_lines(found_lines(report))
+    if reason is not None:
+        raise CommandError(
+            "the change was not found",
+            where=f"{plan.model}@{plan.version}",
+            why=reason.why,
+            fix=reason.fix,
+            code=EXIT_CHECK_FAILED,
+        )

@@ -1,0 +1,123 @@
+"""``driftline inspect``: what the columns of a file are taken for, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from driftline.cli.command_error import EXIT_USAGE, CommandError
+from driftline.cli.input_files import file_errors_explained
+from driftline.cli.options import (
+    Categorical,
+    DecimalMark,
+    Encoding,
+    Ignore,
+    Json,
+    Numeric,
+    Separator,
+    TimeColumn,
+    TimeFormat,
+    read_options_of,
+)
+from driftline.cli.output import write_json, write_lines
+
+if TYPE_CHECKING:
+    from driftline.offline.tables.read_options import ReadOptions
+    from driftline.offline.tables.table_reader import TableFile
+
+_ROWS: Final = 100_000  # that tell what is not watched of a number
+_TIME: Final = "it is the time of each event (--time)"
+
+
+def inspect(
+    file: Annotated[Path, typer.Argument(help="CSV and the like, JSON, Parquet, Arrow.")],
+    ignore: Ignore = None,
+    numeric: Numeric = None,
+    categorical: Categorical = None,
+    time: TimeColumn = None,
+    time_format: TimeFormat = None,
+    separator: Separator = None,
+    decimal: DecimalMark = None,
+    encoding: Encoding = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """What is each column of a file, why, and what will not be watched?
+
+    Every command that reads rows (replay, check, profile build, publish, explain) reads them in
+    this way, with the same options.
+    """
+    read_options = read_options_of(
+        ignore=ignore,
+        numeric=numeric,
+        categorical=categorical,
+        separator=separator,
+        decimal=decimal,
+        encoding=encoding,
+    )
+    with file_errors_explained():
+        from driftline.offline.tables.file_report import as_data, as_lines  # noqa: PLC0415
+        from driftline.offline.tables.layout import require_names, separator_hint  # noqa: PLC0415
+        from driftline.offline.tables.table_reader import open_table  # noqa: PLC0415 - light imports
+
+        found = open_table(file, read_options)
+        if time is not None or time_format is not None:
+            _read_times(file, read_options, time, time_format)
+            found.inferred[str(time)] = found.inferred[str(time)]._replace(
+                kind="time", skipped=_TIME
+            )
+        in_part = _not_watched(found)
+    if as_json:
+        write_json({**as_data(found), "not_watched": in_part})
+    else:
+        write_lines(as_lines(found))
+        write_lines(f"  {name}: {why}" for name, all_ in in_part.items() for why in all_)
+    if all(one.skipped for one in found.inferred.values()):
+        raise CommandError(
+            "nothing of it can be watched",
+            where=str(file),
+            fix="--numeric or --categorical name what a column holds"
+            + separator_hint(found.inferred),
+            code=EXIT_USAGE,
+        )
+    with file_errors_explained():
+        require_names(found.inferred)
+
+
+def _read_times(
+    file: Path, read_options: ReadOptions, time: str | None, written: str | None
+) -> None:
+    """Raises SourceError where ``time`` is no column of times, as the commands that need it do."""
+    from driftline.offline.tables.event_times import times_ms, with_times  # noqa: PLC0415
+    from driftline.offline.tables.layout import require  # noqa: PLC0415 - light imports
+    from driftline.offline.tables.table_reader import read_table  # noqa: PLC0415
+
+    table = read_table(file, read_options)
+    require(table.inferred, time, None, None)
+    frame = with_times(table.frame, time, written)
+    times_ms(frame[str(time)])
+
+
+def _not_watched(found: TableFile) -> dict[str, list[str]]:
+    """What of its numbers a reference of the first rows would leave unwatched."""
+    import numpy as np  # noqa: PLC0415 - light imports
+
+    from driftline.offline.explain.reference_limits import not_watched_values  # noqa: PLC0415
+    from driftline.offline.tables.convert import floats_of  # noqa: PLC0415
+
+    names = [
+        name for name, one in found.inferred.items() if one.kind == "numeric" and not one.skipped
+    ]
+    if not names:
+        return {}
+    parts, n_rows = [], 0
+    for frame in found.frames():
+        parts.append([floats_of(frame[name]) for name in names])
+        n_rows += len(frame)
+        if n_rows >= _ROWS:
+            break
+    columns = [np.concatenate(column)[:_ROWS] for column in zip(*parts, strict=True)]
+    lines = {name: not_watched_values(values) for name, values in zip(names, columns, strict=True)}
+    return {name: why for name, why in lines.items() if why}

@@ -1,0 +1,169 @@
+"""``driftline models``: what the registry holds."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
+
+from driftline.cli.command_error import EXIT_USAGE, CommandError
+from driftline.cli.options import Json
+from driftline.cli.output import write_json, write_line
+from producer.names import parse_version_key, version_key
+
+if TYPE_CHECKING:
+    from trainer.registry.manifest import Manifest
+
+app = typer.Typer(no_args_is_help=True, help="Model versions in the registry.")
+
+DataDir: TypeAlias = Annotated[
+    Path,
+    typer.Option(
+        "--data-dir",
+        envvar="DRIFTLINE_TRAINER_DATA_DIR",
+        help="Folder of the trainer and its registry.",
+    ),
+]
+DEFAULT_DATA_DIR = Path(".driftline")
+
+
+@app.command("list")
+def list_versions(
+    model: Annotated[str | None, typer.Argument(help="Only this model.")] = None,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    *,
+    as_json: Json = False,
+) -> None:
+    """The versions of each model, oldest first."""
+    from trainer.registry.errors import RegistryError  # noqa: PLC0415 - light imports
+    from trainer.registry.registry import registry_of  # noqa: PLC0415
+
+    registry = registry_of(data_dir)
+    try:
+        models = registry.models() if model is None else [model]
+        found = [manifest for name in models for manifest in registry.versions(name)]
+    except RegistryError as error:
+        raise CommandError(
+            "the registry is damaged", where=str(registry.folder), why=str(error)
+        ) from error
+    named = {name: _aliases(data_dir, name) for name in models}
+    if as_json:
+        write_json([summary(m) | {"aliases": _names(named, m)} for m in found])
+        return
+    if not found:
+        write_line(f"no versions{'' if model is None else f' of {model}'} in {registry.folder}")
+    for manifest in found:
+        aliases = ", ".join(_names(named, manifest))
+        write_line(line(manifest) + (f"  ({aliases})" if aliases else ""))
+
+
+def _aliases(data_dir: Path, model: str) -> dict[str, str]:
+    import sqlite3  # noqa: PLC0415 - light imports
+
+    from trainer.jobs.aliases import read_aliases  # noqa: PLC0415
+
+    try:
+        return read_aliases(data_dir, model)
+    except sqlite3.Error as error:
+        raise CommandError(
+            "the trainer's file cannot be read", where=str(data_dir), why=str(error)
+        ) from error
+
+
+def _names(named: dict[str, dict[str, str]], manifest: Manifest) -> list[str]:
+    """The aliases of one version."""
+    aliases = named[manifest.model].items()
+    return [alias for alias, version in aliases if version == manifest.version]
+
+
+@app.command()
+def show(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="MODEL@VERSION, MODEL@champion, MODEL@challenger, or MODEL for the newest version."
+        ),
+    ],
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Where a version came from, what it was fitted on, and how it did."""
+    manifest = find(data_dir, name)
+    if as_json:
+        write_json({**summary(manifest), "profile": manifest.profile})
+        return
+    fields = summary(manifest)
+    for key, value in fields.items():
+        write_line(f"{key:<16} {_shown(value)}")
+    features = manifest.profile.get("features", {})
+    write_line(f"{'features':<16} {', '.join(features) or 'none'}")
+
+
+def find(data_dir: Path, name: str) -> Manifest:
+    """The version that a person means by ``model@version``, ``model@alias`` or ``model``.
+
+    Raises:
+        CommandError: there is none, or its manifest cannot be read.
+    """
+    from trainer.registry.errors import NoSuchVersion, RegistryError  # noqa: PLC0415
+    from trainer.registry.registry import registry_of  # noqa: PLC0415
+
+    registry = registry_of(data_dir)
+    model, version = parse_version_key(name)
+    try:
+        if version is not None:
+            return registry.manifest(model, _aliases(data_dir, model).get(version, version))
+        return registry.newest(model)
+    except NoSuchVersion as error:
+        fix = "`driftline models list` shows what there is; --data-dir says where to look"
+        raise CommandError(
+            "there is no such version", why=str(error), fix=fix, code=EXIT_USAGE
+        ) from error
+    except RegistryError as error:
+        raise CommandError(
+            "the registry is damaged", where=str(registry.folder), why=str(error)
+        ) from error
+
+
+def summary(manifest: Manifest) -> dict[str, Any]:
+    """A version without its profile."""
+    return {
+        "model": manifest.model,
+        "version": manifest.version,
+        "stored": moment(manifest.time_ms),
+        "artifact_sha256": manifest.artifact_sha256,
+        "artifact_bytes": manifest.artifact_bytes,
+        "factory": manifest.factory,
+        "caused_by": manifest.caused_by,
+        "training": manifest.training,
+        "metrics": manifest.metrics,
+        "libraries": manifest.libraries,
+    }
+
+
+def line(manifest: Manifest) -> str:
+    """A version in one line."""
+    metrics = " ".join(f"{name}={_shown(value)}" for name, value in manifest.metrics.items())
+    return (
+        f"{version_key(manifest.model, manifest.version)}  {moment(manifest.time_ms)}  "
+        f"{manifest.artifact_sha256[:12]}  {manifest.artifact_bytes / 1024:.0f} KiB  "
+        f"by {manifest.caused_by}  {metrics}"
+    ).rstrip()
+
+
+def moment(time_ms: int) -> str:
+    """A time in UTC, to the second.
+
+    >>> moment(1384903980000)
+    '2013-11-19T23:33:00Z'
+    """
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{name}={_shown(inner)}" for name, inner in value.items())
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,43 @@
+"""``driftline monitor``: one worker, until it is told to stop."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from driftline.cli.connection import load_settings
+from driftline.cli.options import Bootstrap, Config, Prefix, RedisUrl
+
+
+def monitor(
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    redis_url: RedisUrl = None,
+    prefix: Prefix = None,
+    web_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65_535, help="Health and metrics; 0 takes any free port."),
+    ] = None,
+    *,
+    web: Annotated[bool | None, typer.Option("--web/--no-web", help="Serve them at all.")] = None,
+) -> None:
+    """Watch the log.  Start as many as there are partitions; each takes its share.
+
+    Exit codes: 0 stopped as asked, 1 failed (start it again), 2 a setting is wrong, 4 Kafka or
+    Redis cannot be reached.
+    """
+    page: dict[str, Any] = {}
+    if web_port is not None:
+        page["port"] = web_port
+    if web is not None:
+        page["enabled"] = web
+    settings = load_settings(
+        config, bootstrap_servers=bootstrap_servers, redis_url=redis_url, prefix=prefix, web=page
+    )
+    spec = settings.monitor_spec()
+
+    from stream_monitor.runtime.worker import run  # noqa: PLC0415 - light imports
+    from stream_monitor.state.monitor_state import MonitorStateFactory  # noqa: PLC0415
+
+    raise typer.Exit(run(settings, MonitorStateFactory(spec, settings.topics.prefix)))

@@ -1,0 +1,113 @@
+"""``driftline models register``: a model that was trained elsewhere joins the registry."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from driftline.cli.command_error import EXIT_USAGE, CommandError
+from driftline.cli.connection import wait_for_kafka
+from driftline.cli.options import Bootstrap, Config, Prefix
+from driftline.cli.output import note
+from driftline.cli.profile import read_profile
+from driftline.cli.train import KAFKA_WAIT_S, reject_invalid_factories
+from driftline.cli.trainer_jobs import DataDir, Factory, load_trainer_context
+from producer.names import version_key
+
+if TYPE_CHECKING:
+    from trainer.jobs.champions import Champion
+
+
+def register(
+    artifact: Annotated[
+        Path, typer.Argument(help="The fitted model, as skops.io.dump(model, FILE) writes it.")
+    ],
+    profile: Annotated[
+        Path, typer.Option(help="Its reference, as `driftline profile build` writes it.")
+    ],
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    prefix: Prefix = None,
+    data_dir: DataDir = None,
+    factory: Factory = None,
+    shards: Annotated[
+        int | None, typer.Option(min=1, help="Of a hot model, as its servers have.")
+    ] = None,
+) -> None:
+    """Store a model that was trained elsewhere; the first version of a model is put into service.
+
+    Model and version are those of the profile.  Where another version serves, this one is stored
+    only: `driftline models promote` puts it into service.  Doing it again changes nothing.
+    """
+    factories = None
+    made = read_profile(profile)
+    if factory is not None:
+        factories = {made.model: factory}
+        reject_invalid_factories(factories)
+    context = load_trainer_context(
+        config,
+        bootstrap_servers=bootstrap_servers,
+        prefix=prefix,
+        data_dir=data_dir,
+        factories=factories,
+        shards=shards,
+    )
+    from trainer.registry.errors import RegistryError  # noqa: PLC0415 - light imports
+    from trainer.service.register import register_version  # noqa: PLC0415
+
+    now_ms = time.time_ns() // 1_000_000
+    name = version_key(made.model, made.version)
+    champion = _champion(context.data_dir, made.model)
+    try:
+        if champion is not None and champion.version != made.version:
+            context.registry.store(
+                artifact,
+                model=made.model,
+                version=made.version,
+                profile=made,
+                training={},
+                metrics={},
+                factory=factory or "",
+                caused_by="register",
+                time_ms=now_ms,
+            )
+            note(
+                f"{name} is stored; {version_key(made.model, champion.version)} goes on serving",
+                f"to put it into service: driftline models promote {made.model} {made.version}",
+            )
+            return
+        wait_for_kafka(context.kafka.client(), KAFKA_WAIT_S)
+        register_version(
+            artifact,
+            made,
+            data_dir=context.data_dir,
+            bootstrap_servers=context.kafka.bootstrap_servers,
+            time_ms=now_ms,
+            prefix=context.prefix,
+            shards=context.shards,
+            librdkafka=context.kafka.librdkafka,
+            factory=factory or "",
+        )
+    except RegistryError as error:
+        raise CommandError(
+            "the model cannot be registered",
+            where=str(artifact),
+            why=str(error),
+            fix='write it with skops.io.dump(model, "model.skops"); nothing is unpickled',
+            code=EXIT_USAGE,
+        ) from error
+    note(f"{name} is stored and serves")
+    if not factory:
+        note("no --factory: `driftline train` needs one to retrain it")
+
+
+def _champion(data_dir: Path, model: str) -> Champion | None:
+    from trainer.jobs.champions import champion_of  # noqa: PLC0415 - light imports
+    from trainer.jobs.database import Database  # noqa: PLC0415
+
+    with contextlib.closing(Database(data_dir)) as database:
+        return champion_of(database.rows, model)

@@ -1,0 +1,229 @@
+"""Columns of recorded traffic against one reference, for `driftline replay`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from driftline.cli.candidate_settings import run_with_candidate
+from driftline.cli.command_error import EXIT_FAILED, EXIT_USAGE, CommandError
+from driftline.cli.input_files import note_changes, note_unwatched_columns, read_rows
+from driftline.cli.replay_output import show
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from driftline.offline.injection import Injection
+    from driftline.offline.tables.layout import Layout, Roles
+    from driftline.offline.tables.read_options import ReadOptions
+    from driftline.offline.tables.table_reader import Table
+    from stream_monitor.reference.profile import ReferenceProfile
+
+
+_TOPIC_AS_TABLE_NOTE: Final = """
+  of the log only events and labels, for the options that ask for columns (--inject, --reference,
+  --segment, ...): nothing is said of silence or volume"""
+
+
+class RequestedChanges(NamedTuple):
+    """What is different from the traffic as it was: drift put in, segments looked at."""
+
+    inject: list[str]
+    segments: list[str]
+
+
+class RecordedTraffic(NamedTuple):
+    """Rows, and which columns are what; of a topic also ``in_force``, a profile of the log."""
+
+    source: str
+    table: Table
+    roles: Roles
+    in_force: ReferenceProfile | None = None
+    versions: tuple[str, ...] = ()
+    is_topic: bool = False
+    time_format: str | None = None
+
+
+class ReferenceColumns(NamedTuple):
+    """The reference, its columns, the first row replayed, its name, and which label is positive."""
+
+    reference: pd.DataFrame | ReferenceProfile
+    layout: Layout
+    first: int
+    description: str
+    positive: str | None = None
+
+
+def with_parsed_times(
+    traffic: RecordedTraffic, time: str | None, time_format: str | None
+) -> RecordedTraffic:
+    """The same traffic with the column ``time`` read as it is written."""
+    from driftline.offline.tables.event_times import with_times  # noqa: PLC0415 - light imports
+
+    traffic.table.frame = with_times(traffic.table.frame, time, time_format)
+    return traffic._replace(time_format=time_format)
+
+
+def reference_of_replay(
+    traffic: RecordedTraffic,
+    given: str | None,
+    stored: ReferenceProfile | None,
+    read_options: ReadOptions,
+    positive: str | None,
+) -> ReferenceColumns:
+    """What was asked for; without that, what the log has, or the first rows."""
+    from driftline.offline.replay.reference_option import parse_reference  # noqa: PLC0415 - light imports
+    from driftline.offline.replay.stored_profile import layout_of_profile  # noqa: PLC0415
+    from driftline.offline.tables.event_times import with_times  # noqa: PLC0415
+    from driftline.offline.tables.layout import layout_of  # noqa: PLC0415
+    from driftline.offline.tables.source_error import SourceError  # noqa: PLC0415
+
+    frame = traffic.table.frame
+    time, prediction, label = traffic.roles
+    versions = ", ".join(traffic.versions)
+    held = f"; events of versions {versions} are held against it" if ", " in versions else ""
+    held += _TOPIC_AS_TABLE_NOTE if traffic.is_topic else ""
+    profile = stored or traffic.in_force
+    if profile is not None:
+        if read_options.categorical or read_options.numeric or positive is not None:
+            raise SourceError(
+                "--categorical, --numeric and --positive: a profile says that itself",
+                fix="driftline profile build, or --reference first:10%",
+            )
+        layout = layout_of_profile(
+            profile,
+            traffic.table,
+            time=time,
+            prediction=prediction,
+            label=label,
+            events=traffic.is_topic,
+        )
+        where = given if stored else "as the log announces it"
+        return ReferenceColumns(
+            profile, layout, 0, f"{profile.model}@{profile.version}, {where}{held}"
+        )
+    given = given or "first:10%"
+    wanted = parse_reference(given, len(frame))
+    first = 0 if isinstance(wanted, Path) else wanted
+    if isinstance(wanted, Path):
+        rows = read_rows(wanted, read_options, prediction=prediction)
+        normal = with_times(rows.frame, time, traffic.time_format)
+    else:
+        rows, normal = traffic.table, frame.iloc[:first]
+    layout = layout_of(rows, time=time, prediction=prediction, label=label)
+    wanted_columns = [f.column for f in layout.features]
+    wanted_columns += [role for role in traffic.roles if role is not None]
+    missing = [column for column in wanted_columns if column not in frame]
+    if missing:
+        raise SourceError(
+            f"{traffic.source}: the reference has a column {missing[0]!r}, this file has not"
+        )
+    note_changes(normal, layout)
+    return ReferenceColumns(normal, layout, first, f"{given}{held}", positive)
+
+
+def replay_table(
+    frame: pd.DataFrame,
+    normal: ReferenceColumns,
+    requested: RequestedChanges,
+    config: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Replay the rows, with drift put in where it was asked for, and show what came of it."""
+    from driftline.offline.replay import replay_report as report  # noqa: PLC0415 - light imports
+    from driftline.offline.replay.injection_results import injection_results  # noqa: PLC0415
+    from driftline.offline.replay.settings_comparison import comparison_lines  # noqa: PLC0415
+    from driftline.offline.replay.table_replay import replay as run  # noqa: PLC0415
+    from driftline.offline.tables.source_error import SourceError  # noqa: PLC0415
+    from stream_monitor.reference.profile import ReferenceProfile  # noqa: PLC0415
+
+    reference, layout, first, description, positive = normal
+    if requested.segments and isinstance(reference, ReferenceProfile):
+        raise SourceError(
+            "--segment: a profile brings its own segments", fix="driftline profile build --segment"
+        )
+    changes = _injections(
+        requested.inject, {f.column: f.kind for f in layout.features}, first, len(frame)
+    )
+    rest = frame.iloc[first:]
+    segments = _segments(requested.segments, layout)
+    chosen, _, incidents, settings_difference = run_with_candidate(
+        config,
+        lambda spec: run(
+            reference,
+            rest,
+            layout,
+            spec,
+            first=first,
+            injections=changes,
+            segments=segments,
+            positive=positive,
+        ),
+    )
+    if not as_json:  # there the columns are named on stderr anyway
+        skipped = chosen.profile.skipped.items()
+        note_unwatched_columns(
+            layout.ignored | {layout.column_of(name): why for name, why in skipped}
+        )
+    found = injection_results(changes, chosen.episodes)
+    data = report.summary(chosen, found, settings_difference, incidents)
+    head = ["Columns", *report.layout_lines(layout, chosen), "", "Reference", f"  {description}"]
+    middle = [
+        *report.injection_lines(found),
+        *(comparison_lines(settings_difference) if settings_difference else []),
+    ]
+    show(head, middle, chosen, data, of="rows", as_json=as_json)
+    if chosen.rejected and len(chosen.rejected) >= len(rest):
+        raise CommandError(
+            "every row was rejected",
+            why=f"the first: {chosen.rejected[0].detail}",
+            code=EXIT_FAILED,
+        )
+
+
+def _injections(
+    texts: list[str], kinds: Mapping[str, str], first: int, end: int
+) -> list[Injection]:
+    """The changes to put into rows ``first`` to ``end``, by the kinds of the columns."""
+    from driftline.offline.injection import inapplicable_reason, parse  # noqa: PLC0415 - light imports
+
+    try:
+        parsed = [parse(text) for text in texts]
+    except ValueError as error:
+        raise CommandError("--inject is wrong", why=str(error), code=EXIT_USAGE) from error
+    for injection in parsed:
+        if injection.column not in kinds:
+            raise CommandError(
+                f"--inject: {injection.column!r} is no watched column",
+                fix=f"one of {', '.join(sorted(kinds))}",
+                code=EXIT_USAGE,
+            )
+        if why := inapplicable_reason(injection, kinds[injection.column]):
+            raise CommandError("--inject would change nothing", why=why, code=EXIT_USAGE)
+        if not first <= injection.first < end:
+            raise CommandError(
+                f"--inject: row {injection.first:,} of {injection.column!r} is not replayed",
+                fix=f"rows {first:,} to {end - 1:,} are",
+                code=EXIT_USAGE,
+            )
+    return parsed
+
+
+def _segments(texts: list[str], layout: Layout) -> list[str]:
+    """Declarations by the names that the core knows."""
+    from stream_monitor.reference.segment_reference import parse_segment  # noqa: PLC0415 - light imports
+
+    name_of = {feature.column: feature.name for feature in layout.features}
+    declared = []
+    for text in texts:
+        column, value = parse_segment(text, name_of)
+        if column not in name_of:
+            raise CommandError(
+                f"--segment: {column!r} is no watched column",
+                fix=f"one of {', '.join(sorted(name_of))}",
+                code=EXIT_USAGE,
+            )
+        declared.append(name_of[column] + ("" if value is None else f"={value}"))
+    return declared

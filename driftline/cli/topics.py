@@ -1,0 +1,240 @@
+"""``driftline topics``: what there should be, and making it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
+
+import typer
+
+from driftline.cli.command_error import EXIT_UNREACHABLE, EXIT_USAGE, CommandError
+from driftline.cli.connection import connect_redis, load_settings
+from driftline.cli.options import Bootstrap, Config, Json, Prefix, RedisUrl
+from driftline.cli.output import note, write_json, write_line
+
+if TYPE_CHECKING:
+    from driftline.doctor.cluster_checks import TopicSpec
+    from driftline.topics.topic_growth import GrowthPlan
+
+app = typer.Typer(no_args_is_help=True, help="The topics driftline needs.")
+
+MAX_PARTITIONS: Final = 10_000
+Partitions: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--partitions",
+        min=1,
+        max=MAX_PARTITIONS,
+        help="Of the event topic, when it is made \\[default: 4, as the registry says].",
+    ),
+]
+RegistryFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--file", help="A registry of your own \\[default: infra/topics.toml]."),
+]
+
+
+def registry_of(prefix: str, file: Path | None, partitions: int | None) -> list[TopicSpec]:
+    """The topics there should be.  Raises Failure where the file is no registry."""
+    from driftline.topics import topic_registry  # noqa: PLC0415 - light imports
+
+    try:
+        text = None if file is None else file.read_text("utf-8")
+        return topic_registry.load_registry(prefix, text, event_partitions=partitions)
+    except (ValueError, OSError) as error:
+        raise CommandError(
+            "that is no registry of topics",
+            where=str(file),
+            why=str(error),
+            fix="copy infra/topics.toml and change it",
+            code=EXIT_USAGE,
+        ) from error
+
+
+@app.command()
+def plan(
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    prefix: Prefix = None,
+    partitions: Partitions = None,
+    file: RegistryFile = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Show what `create` would make; changes nothing."""
+    from driftline.topics import topic_registry  # noqa: PLC0415 - light imports
+
+    settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
+    wanted = registry_of(settings.topics.prefix, file, partitions)
+    existing = topic_registry.existing_topics(settings.kafka.client())
+    rows: list[dict[str, Any]] = [
+        {
+            "topic": topic.name,
+            "partitions": existing.get(topic.name, topic.partitions),
+            "exists": topic.name in existing,
+            "config": topic.config,
+        }
+        for topic in wanted
+    ]
+    if as_json:
+        write_json(rows)
+        return
+    for row in rows:
+        mark = "=" if row["exists"] else "+"
+        shown = " ".join(f"{name}={value}" for name, value in row["config"].items())
+        write_line(f"{mark} {row['topic']}  partitions={row['partitions']}  {shown}")
+
+
+@app.command()
+def create(
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    prefix: Prefix = None,
+    partitions: Partitions = None,
+    replication_factor: Annotated[
+        int | None,
+        typer.Option(min=1, help="Copies of each partition \\[default: the cluster's own]."),
+    ] = None,
+    file: RegistryFile = None,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="As `plan`.")] = False,
+) -> None:
+    """Make the topics that are missing.  What exists stays as it is.
+
+    Topics with three replicas or more get min.insync.replicas=2.
+    """
+    from driftline.topics import topic_registry  # noqa: PLC0415 - light imports
+
+    if dry_run:
+        plan(config, bootstrap_servers, prefix, partitions, file)
+        return
+    settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
+    wanted = registry_of(settings.topics.prefix, file, partitions)
+    factor = topic_registry.CLUSTER_DEFAULT if replication_factor is None else replication_factor
+    made = topic_registry.create_topics(settings.kafka.client(), wanted, factor)
+    for name in made:
+        write_line(f"+ {name}")
+    if not made:
+        write_line("all there already")
+
+
+@app.command()
+def grow(
+    partitions: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=MAX_PARTITIONS, help="So many there should be \\[default: as now]."
+        ),
+    ] = None,
+    shards: Annotated[
+        list[str] | None,
+        typer.Option(help="A model and its shards, before its servers have them: churn=8; repeat."),
+    ] = None,
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    redis_url: RedisUrl = None,
+    prefix: Prefix = None,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would move.")] = False,
+) -> None:
+    """Add partitions to the event topic, or shards to a model, and move the references along.
+
+    A model's place follows from the number of partitions: some models move.  Without a change it
+    writes what is missing.
+    """
+    from driftline.cli.status import read_monitors  # noqa: PLC0415
+    from driftline.topics import topic_growth, topic_registry  # noqa: PLC0415
+    from producer.permission import PERMISSIONS_FIX  # noqa: PLC0415
+
+    settings = load_settings(
+        config, bootstrap_servers=bootstrap_servers, redis_url=redis_url, prefix=prefix
+    )
+    topic, client = settings.topics.events, settings.kafka.client()
+    before = topic_registry.existing_topics(client).get(topic)
+    if before is None:
+        hidden = topic_registry.hidden_topics(client, [topic])
+        if hidden:
+            raise CommandError(
+                "Kafka denies a permission",
+                why=hidden[topic],
+                fix=PERMISSIONS_FIX,
+                code=EXIT_UNREACHABLE,
+            )
+        raise CommandError(f"there is no topic {topic}", fix="driftline topics create")
+    wanted = before if partitions is None else partitions
+    if wanted < before:
+        raise CommandError(
+            f"{topic} has {before} partitions, and Kafka takes none away",
+            fix=f"--partitions {before} or more",
+            code=EXIT_USAGE,
+        )
+    monitors = read_monitors(connect_redis(settings), settings, list(range(before)))
+    growth = topic_growth.plan_growth(
+        monitors, before, wanted, shards_of(shards or []), round(time.time() * 1000)
+    )
+    if not dry_run:
+        if wanted > before:
+            topic_growth.add_partitions(client, topic, wanted)
+        topic_growth.write(
+            growth,
+            settings.kafka.bootstrap_servers,
+            settings.topics.prefix,
+            settings.kafka.librdkafka,
+        )
+    for line in growth_lines(topic, growth, dry_run=dry_run):
+        write_line(line)
+    if dry_run:
+        return
+    for model, count in shards_of(shards or []).items():
+        note(
+            f"{model}: now give its servers shards={count} (InferenceLogger, publish), and restart "
+            f"the trainer with --shards {count}"
+        )
+
+
+def shards_of(given: list[str]) -> dict[str, int]:
+    """Shards by model.  Raises Failure where one is none.
+
+    >>> shards_of(["churn=8"])
+    {'churn': 8}
+    """
+    from producer.routing import MAX_SHARDS  # noqa: PLC0415 - light imports
+
+    found: dict[str, int] = {}
+    for text in given:
+        model, _, count = text.rpartition("=")
+        if not model or not count.isdecimal() or not 0 < int(count) <= MAX_SHARDS:
+            raise CommandError(
+                f"--shards {text}",
+                why=f"write MODEL=NUMBER, from 1 to {MAX_SHARDS}",
+                code=EXIT_USAGE,
+            )
+        found[model] = int(count)
+    return found
+
+
+def growth_lines(topic: str, growth: GrowthPlan, *, dry_run: bool) -> list[str]:
+    """What was done, or would be, for people."""
+    after = growth.topology.partitions
+    would = "would be " if dry_run else ""
+    change = f"{growth.before} partitions" + (f" → {after}" if after != growth.before else "")
+    lines = [f"{topic}: {change}, generation {growth.topology.generation}"]
+    for model, (then, now) in growth.moved.items():
+        lines.append(f"  {model}: partition {_several(then)} → {_several(now)}")
+    lines += [
+        f"  reference of {update.model}@{update.version} {would}copied to partition {partition}"
+        for update, partition in growth.copies
+    ]
+    if not growth.outdated and not growth.copies:
+        lines.append("  nothing to do: every partition knows, and every reference is there")
+    elif growth.moved:
+        lines.append(
+            "  labels of predictions made before the move join none: they are counted as "
+            "label_prediction_elsewhere"
+        )
+    return lines
+
+
+def _several(partitions: tuple[int, ...]) -> str:
+    return ", ".join(map(str, partitions))

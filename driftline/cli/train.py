@@ -1,0 +1,112 @@
+"""``driftline train``: the trainer, until it is told to stop."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Mapping
+from typing import Annotated, Final
+
+import typer
+
+from driftline.cli.command_error import EXIT_USAGE, CommandError
+from driftline.cli.connection import wait_for_kafka
+from driftline.cli.options import Bootstrap, Config, Prefix
+from driftline.cli.trainer_jobs import DataDir, Factory, load_trainer_context
+
+KAFKA_WAIT_S: Final = 15.0
+
+
+def train(
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    prefix: Prefix = None,
+    data_dir: DataDir = None,
+    model: Annotated[str | None, typer.Option(help="The model that --factory makes.")] = None,
+    factory: Factory = None,
+    shards: Annotated[
+        int | None, typer.Option(min=1, help="Of a hot model, as its servers have.")
+    ] = None,
+    web_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65_535, help="Health and metrics; 0 takes any free port."),
+    ] = None,
+) -> None:
+    """Receive alerts, retrain, compare, promote or reject.  One process for each --data-dir.
+
+    Exit codes: 0 stopped as asked, 1 failed (start it again), 2 a setting is wrong, 4 Kafka cannot
+    be reached.
+    """
+    if (model is None) != (factory is None):
+        raise CommandError("--model and --factory go together", code=EXIT_USAGE)
+    factories = {model: factory} if model is not None and factory is not None else None
+    context = load_trainer_context(
+        config,
+        bootstrap_servers=bootstrap_servers,
+        prefix=prefix,
+        data_dir=data_dir,
+        factories=factories,
+        shards=shards,
+        web_port=web_port,
+    )
+    if not context.factories:
+        raise CommandError(
+            "there is nothing to train",
+            fix="give --model and --factory, or [trainer.factories] in driftline.toml",
+            code=EXIT_USAGE,
+        )
+    from producer.permission import refuse_missing  # noqa: PLC0415 - light imports
+    from stream_monitor.runtime.logs import configure  # noqa: PLC0415
+    from stream_monitor.trainer_heartbeat import monitor_group, trainer_group  # noqa: PLC0415
+    from trainer.service.lock import TrainerAlreadyRunning, trainer_lock  # noqa: PLC0415
+    from trainer.service.trainer import Trainer  # noqa: PLC0415
+    from trainer.service.web import PortInUse  # noqa: PLC0415
+
+    reject_invalid_factories(context.factories)
+    wait_for_kafka(context.kafka.client(), KAFKA_WAIT_S)
+    topics = context.topics
+    refuse_missing(
+        context.kafka.client(),
+        topics={
+            topics.events: ("Read", "Write"),
+            topics.alerts: ("Read", "Write"),
+            topics.retrain: ("Write",),
+            topics.models: ("Read", "Write"),
+        },
+        groups={
+            trainer_group(context.prefix): ("Read",),
+            monitor_group(context.prefix): ("Describe",),
+        },
+    )
+    configure()
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        with trainer_lock(context.data_dir), Trainer(context) as trainer:
+            trainer.serve()
+            trainer.run(stop)
+    except PortInUse as error:
+        why, _, fix = str(error).partition(" Fix: ")
+        raise CommandError(
+            "the trainer's pages have no port", why=why, fix=fix, code=EXIT_USAGE
+        ) from error
+    except TrainerAlreadyRunning as error:
+        raise CommandError("there is one already", why=str(error), code=EXIT_USAGE) from error
+
+
+def reject_invalid_factories(factories: Mapping[str, str]) -> None:
+    """Raise Failure where a factory makes no estimator: no retrain would ever succeed."""
+    from trainer.fitting.probe import factory_problem  # noqa: PLC0415 - light imports
+
+    for model, factory in sorted(factories.items()):
+        why = factory_problem(factory)
+        if why is not None:
+            raise CommandError(
+                "a factory makes no estimator",
+                where=f"{factory}, for {model}",
+                why=why,
+                fix="name a function that returns an unfitted scikit-learn estimator, as "
+                "module:function; run from the folder that holds the module, or install it",
+                code=EXIT_USAGE,
+            )

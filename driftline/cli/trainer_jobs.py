@@ -1,0 +1,132 @@
+"""What the commands around the trainer share: its settings, and a job that is followed."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
+
+from driftline.cli.command_error import EXIT_USAGE, CommandError
+from driftline.cli.output import note
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from trainer.jobs.job import Job
+    from trainer.service.context import TrainerContext
+
+DataDir: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        envvar="DRIFTLINE_TRAINER_DATA_DIR",
+        help="Folder of the registry and the trainer's database \\[default: .driftline].",
+    ),
+]
+Factory: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--factory", help="module:function that returns an unfitted estimator."),
+]
+WaitSeconds: TypeAlias = Annotated[
+    float, typer.Option("--wait", min=1, help="Seconds to wait for a trainer that runs.")
+]
+
+
+def load_trainer_context(
+    config: Path | None,
+    *,
+    bootstrap_servers: str | None,
+    prefix: str | None,
+    data_dir: Path | None,
+    factories: dict[str, str] | None = None,
+    shards: int | None = None,
+    web_port: int | None = None,
+) -> TrainerContext:
+    """The trainer's settings, flags before environment before file, ready to use.
+
+    Raises:
+        CommandError: the file is not there, or a setting does not fit.
+    """
+    from pydantic_settings import SettingsConfigDict  # noqa: PLC0415 - light imports
+
+    from trainer.service.context import context_from_settings  # noqa: PLC0415
+    from trainer.settings import Settings  # noqa: PLC0415
+
+    chosen: type[Settings] = Settings
+    if config is not None:
+        if not config.is_file():
+            raise CommandError("there is no such settings file", where=str(config), code=EXIT_USAGE)
+
+        class TrainerSettingsFromFile(Settings):
+            model_config = SettingsConfigDict(toml_file=config)
+
+        chosen = TrainerSettingsFromFile
+    flags: dict[str, Any] = {}
+    for section, name, value in (
+        ("kafka", "bootstrap_servers", bootstrap_servers),
+        ("topics", "prefix", prefix),
+        ("trainer", "data_dir", data_dir),
+        ("trainer", "factories", factories or None),
+        ("trainer", "shards", shards),
+        ("trainer", "web", None if web_port is None else {"port": web_port}),
+    ):
+        if value is not None:
+            flags.setdefault(section, {})[name] = value
+    try:
+        return context_from_settings(chosen(**flags))
+    except ValueError as error:
+        raise CommandError(
+            "a setting of the trainer is wrong", why=str(error), code=EXIT_USAGE
+        ) from error
+
+
+def run_job_request(
+    context: TrainerContext, make: Callable[[sqlite3.Connection], Job], wait_s: float
+) -> Job:
+    """Record a person's request and see it done: by the trainer that runs, or else here.
+
+    Raises:
+        CommandError: it was refused, or is not done within ``wait_s``; it stays recorded then.
+    """
+    from stream_monitor.runtime.logs import configure  # noqa: PLC0415 - light imports
+    from trainer.jobs.database import Database  # noqa: PLC0415
+    from trainer.service.lock import TrainerAlreadyRunning, trainer_lock  # noqa: PLC0415
+    from trainer.service.requests import RequestRejected, add_request  # noqa: PLC0415
+    from trainer.service.trainer import Trainer  # noqa: PLC0415
+
+    configure()
+    with contextlib.closing(Database(context.data_dir)) as database:
+        try:
+            with database.transaction() as rows:
+                job = make(rows)
+                add_request(rows, context, job)
+        except RequestRejected as error:
+            raise CommandError("that cannot be done", why=str(error), fix=error.fix) from error
+        try:
+            with trainer_lock(context.data_dir), Trainer(context) as trainer:
+                return trainer.run_job(job.job_id, threading.Event())
+        except TrainerAlreadyRunning:
+            note("a trainer runs here; it has the job now")
+            return _wait_for_job(database, job, wait_s)
+
+
+def _wait_for_job(database: Any, job: Job, wait_s: float) -> Job:
+    import time  # noqa: PLC0415
+
+    from trainer.jobs.job_store import find_job  # noqa: PLC0415
+
+    deadline = time.monotonic() + wait_s
+    while time.monotonic() < deadline:
+        found = find_job(database.rows, job.job_id)
+        if found is not None and found.state == "done":
+            return found
+        time.sleep(0.1)
+    raise CommandError(
+        f"the job is not done after {wait_s:g} s",
+        where=job.job_id,
+        fix="the trainer goes on with it; its events tell how it ends",
+    )

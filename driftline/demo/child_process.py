@@ -1,0 +1,82 @@
+"""The demo's own processes: in sessions of their own, stopped by their id, gone when it is."""
+
+from __future__ import annotations
+
+import os
+import queue
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from driftline.stack.server_process import die_with_parent_command
+from producer.safe_path import python_command, safe_environment
+
+STOP_S: Final = 18.0
+"""Longer than a worker needs to give its partitions up."""
+TAIL_LINES: Final = 20
+
+
+class ChildProcess:
+    """A module of ours, run by Python: its stdout is read by line, its stderr goes to a file."""
+
+    def __init__(
+        self,
+        name: str,
+        module: str,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path,
+    ) -> None:
+        self.name = name
+        self.log = folder / f"{name}.log"
+        self.lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        with self.log.open("wb") as errors:
+            self._process = subprocess.Popen(  # noqa: S603 - our own modules
+                die_with_parent_command(python_command(module, *arguments)),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=safe_environment({**os.environ, **environment}),
+                start_new_session=True,  # Ctrl-C is for the demo, which stops them in order
+            )
+        self._reader = threading.Thread(target=self._read, name=f"{name}-lines", daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        stdout = self._process.stdout
+        if stdout is not None:
+            for line in stdout:
+                self.lines.put(line)
+
+    @property
+    def exit_code(self) -> int | None:
+        """``None`` while it runs."""
+        return self._process.poll()
+
+    def new_lines(self) -> list[bytes]:
+        """What it said since the last time; all it ever said once it has ended."""
+        if self.exit_code is not None:
+            self._reader.join(5)
+        found = []
+        while not self.lines.empty():
+            found.append(self.lines.get())
+        return found
+
+    def tail(self) -> str:
+        """The end of its stderr."""
+        return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-TAIL_LINES:])
+
+    def stop(self) -> None:
+        """Ask it to end, and end it."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._reader.join(5)
+        if self._process.stdout is not None:
+            self._process.stdout.close()

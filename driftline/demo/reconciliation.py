@@ -1,0 +1,200 @@
+"""What the demo has to show for itself: pure counting of what was read back.
+
+Nothing here is told by the process it is about: events and labels come from the log, alerts and
+dead letters from their topics, what was processed from the state in Redis.  Only `ServerCounts` is
+the word of the model server, and it is compared with the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from driftline.demo.monthly_errors import ErrorRates
+from driftline.demo.scenario import BROKEN_FEATURE, is_in_incident
+from driftline.topics.topic_reader import Record
+from producer.events import CE_TYPE_OF, InferenceEvent, Label, ModelUpdate, Tick, Topology
+from stream_monitor.contracts import DriftAlert, Phase
+from stream_monitor.core.counters import Counters
+
+_OWNERS = (CE_TYPE_OF[Tick], CE_TYPE_OF[Topology])
+"""What owners of partitions write into them by themselves."""
+
+
+class ServerCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the model server says it gave to its logger, and what the logger says of it."""
+
+    events: int
+    labels: int
+    acknowledged: int
+    dropped: int
+
+
+class EventTopicCounts:
+    """The log, read from its beginning: what is in it, by id."""
+
+    def __init__(self) -> None:
+        self.events: dict[str, InferenceEvent] = {}
+        self.scores: dict[str, float] = {}
+        self.truths: dict[str, int] = {}
+        self.updates = 0
+        self.ticks = 0
+        self.repeats = 0
+        self.offsets: dict[int, list[int]] = {}
+        self.ends: dict[int, int] = {}
+        """By partition: the position after the last record that no owner wrote by itself."""
+
+    def take(self, record: Record) -> None:
+        """Count a record.
+
+        Raises:
+            ValueError: it is nothing the demo writes.
+        """
+        self.offsets.setdefault(record.partition, []).append(record.offset)
+        if record.kind in _OWNERS:
+            self.ticks += 1
+            return
+        self.ends[record.partition] = record.offset + 1
+        if record.kind == CE_TYPE_OF[InferenceEvent]:
+            event = msgspec.json.decode(record.value or b"", type=InferenceEvent)
+            self.repeats += event.id in self.scores
+            self.events[event.id] = event
+            self.scores[event.id] = _score(event)
+        elif record.kind == CE_TYPE_OF[Label]:
+            label = msgspec.json.decode(record.value or b"", type=Label)
+            self.repeats += label.id in self.truths
+            self.truths[label.id] = int(label.label)
+        elif record.kind == CE_TYPE_OF[ModelUpdate]:
+            self.updates += 1
+        else:
+            raise ValueError(f"{record.partition}:{record.offset}: a record of kind {record.kind}")
+
+    def below(self, partition: int, next_offset: int) -> int:
+        """How many records lie below an offset."""
+        return sum(offset < next_offset for offset in self.offsets.get(partition, ()))
+
+
+def _score(event: InferenceEvent) -> float:
+    if not isinstance(event.prediction, int | float):
+        raise ValueError(f"{event.id}: the demo's model predicts a number")  # noqa: TRY004
+    return float(event.prediction)
+
+
+class PartitionCounts(NamedTuple):
+    """What Redis says of a partition: the next offset, and how its records were counted."""
+
+    next: int
+    counters: Counters
+
+
+class MissingRecords(NamedTuple):
+    """Where something is missing; all zeros when nothing is."""
+
+    never_written: int
+    """Given to the logger, or acknowledged by it, and not in the log."""
+    unread: int
+    """In the log, at or above the monitor's next offset."""
+    uncounted: int
+    """Below that offset, and in none of the monitor's counters, or counted twice."""
+    alerts: int
+    """Alerts or dead letters the state knows of that are not on their topics."""
+
+    @property
+    def total(self) -> int:
+        """What the exit status is about."""
+        return sum(self)
+
+
+def count_missing(
+    written: ServerCounts,
+    log: EventTopicCounts,
+    state: Mapping[int, PartitionCounts],
+    n_alerts: int,
+    n_dead_letters: int,
+) -> MissingRecords:
+    """Compare what each of the independent sources says."""
+    in_log = len(log.scores) + len(log.truths)
+    missing = max(0, written.events - len(log.scores)) + max(0, written.labels - len(log.truths))
+    nothing = PartitionCounts(0, Counters())
+    unread = uncounted = 0
+    for partition, end in log.ends.items():
+        found = state.get(partition, nothing)
+        below = log.below(partition, found.next)
+        unread += max(0, log.below(partition, end) - below)
+        uncounted += abs(below - found.counters.records)
+    counted = [found.counters for found in state.values()]
+    return MissingRecords(
+        never_written=max(missing, written.acknowledged - in_log, 0),
+        unread=unread,
+        uncounted=uncounted,
+        alerts=max(0, sum(c.alerts for c in counted) - n_alerts)
+        + max(0, sum(c.dead_lettered for c in counted) - n_dead_letters),
+    )
+
+
+def unique_alerts(alerts: Iterable[DriftAlert]) -> list[DriftAlert]:
+    """Each alert once, by its id: a relay that was killed publishes again."""
+    return list({alert.alert_id: alert for alert in alerts}.values())
+
+
+def episodes(alerts: Sequence[DriftAlert]) -> dict[str, int]:
+    """How many episodes reached each of the phases people count; coverage is no drift."""
+    counted: tuple[Phase, ...] = ("started", "recovered", "superseded")
+    drift = [alert for alert in alerts if alert.kind != "coverage"]
+    return {
+        phase: len({alert.episode_id for alert in drift if alert.phase == phase})
+        for phase in counted
+    }
+
+
+def is_unit_break(alert: DriftAlert) -> bool:
+    """Whether the alert names the demo's incident: the right cause and feature, in its span."""
+    return (
+        alert.cause == "unit_change"
+        and alert.feature == BROKEN_FEATURE
+        and alert.phase == "started"
+        and is_in_incident(alert.detected_ms)
+    )
+
+
+class Seconds(NamedTuple):
+    """Since the start of the command."""
+
+    first_alert: float | None
+    total: float
+
+
+def summary(
+    broker: str,
+    log: EventTopicCounts,
+    state: Collection[PartitionCounts],
+    alerts: Sequence[DriftAlert],
+    n_dead_letters: int,
+    lost: MissingRecords,
+    retrains: Mapping[str, int],
+    errors: ErrorRates,
+    seconds: Seconds,
+) -> dict[str, Any]:
+    """The demo's last line.  ``alerts`` are `unique_alerts`."""
+    counted = [found.counters for found in state]
+    return {
+        "broker": broker,
+        "events": {
+            "produced": len(log.scores),
+            "processed": sum(c.valid + c.late for c in counted),
+            "dead_lettered": n_dead_letters,
+            "lost": lost.total,
+        },
+        "labels": {"produced": len(log.truths), "joined": sum(c.joined for c in counted)},
+        "episodes": episodes(alerts),
+        "alerts": len(alerts),
+        "unit_break_found": any(map(is_unit_break, alerts)),
+        "retrains": dict(retrains),
+        "error_rate": {"frozen": errors.frozen, "driftline": errors.driftline},
+        "seconds": {
+            "first_alert": None if seconds.first_alert is None else round(seconds.first_alert, 1),
+            "total": round(seconds.total, 1),
+        },
+    }

@@ -1,0 +1,143 @@
+"""The independent reader: goes to Kafka and Redis and reads back what is really there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import pandas as pd
+
+from driftline.demo.model import probabilities
+from driftline.demo.monthly_errors import Flight
+from driftline.demo.reconciliation import EventTopicCounts, PartitionCounts, ServerCounts
+from driftline.demo.retrain_events import unfinished_jobs, unique_events
+from driftline.demo.scenario import MODEL, VERSION
+from driftline.monitor_state.partition_state import read_partition
+from driftline.topics.topic_decoder import TopicDecoder
+from driftline.topics.topic_reader import TopicReader
+from stream_monitor.contracts import ALERT_CE_TYPE, DEAD_LETTER_CE_TYPE, DeadLetter, DriftAlert
+from trainer.contracts import RetrainEvent
+from trainer.registry.registry import Registry
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+IDLE_TIMEOUT_S: Final = 10.0
+STALL_TIMEOUT_S: Final = 30.0
+"""A monitor that makes no step for so long has stopped working."""
+POLL_S: Final = 0.2
+JOB_S: Final = 60.0
+_CE_TYPE: Final[dict[type[Any], str]] = {DriftAlert: ALERT_CE_TYPE, DeadLetter: DEAD_LETTER_CE_TYPE}
+
+
+class StalledError(RuntimeError):
+    """The monitor did not get to the end of the log."""
+
+
+def read_event_topic(
+    client: Mapping[str, Any], topic: str, written: ServerCounts
+) -> EventTopicCounts:
+    """The log from its beginning, until all that was acknowledged is there, or nothing comes."""
+    tally = EventTopicCounts()
+
+    def is_complete() -> bool:
+        return len(tally.scores) >= written.events and len(tally.truths) >= written.labels
+
+    with TopicReader(client, topic) as reader:
+        for record in reader.until(is_complete, idle_timeout_s=IDLE_TIMEOUT_S):
+            tally.take(record)
+    return tally
+
+
+def wait_until_processed(
+    redis: Redis, topic: str, ends: Mapping[int, int], meanwhile: Callable[[], None]
+) -> dict[int, PartitionCounts]:
+    """Wait until the state stands at the end of every partition, and its outbox is out.
+
+    Raises:
+        StalledError: nothing moved for `STALL_TIMEOUT_S`.
+    """
+    last: object = None
+    moved = time.monotonic()
+    while True:
+        states = [read_partition(redis, topic, partition) for partition in sorted(ends)]
+        behind = [s for s in states if (s.next or 0) < ends[s.partition] or s.unpublished]
+        if not behind:
+            return {s.partition: PartitionCounts(s.next or 0, s.counters) for s in states}
+        now = [(s.next, s.unpublished) for s in states]
+        if now != last:
+            last, moved = now, time.monotonic()
+        elif time.monotonic() - moved > STALL_TIMEOUT_S:
+            places = ", ".join(f"{s.partition}: {s.next} of {ends[s.partition]}" for s in behind)
+            raise StalledError(f"the monitor made no step for {STALL_TIMEOUT_S:.0f} s ({places})")
+        meanwhile()
+        time.sleep(POLL_S)
+
+
+class PublishedRecords(NamedTuple):
+    """What was published: alerts (repeats included) and positions of dead letters."""
+
+    alerts: list[DriftAlert]
+    dead_letters: set[str]
+
+
+def read_retrains(client: Mapping[str, Any], topic: str) -> list[RetrainEvent]:
+    """What the trainer did, each event once, until no job is under way.
+
+    Raises:
+        StalledError: a job made no step for so long that its fit should have been ended.
+    """
+    found: list[RetrainEvent] = []
+    event_of = TopicDecoder(topic, RetrainEvent).of
+    with TopicReader(client, topic) as reader:
+        for record in reader.until(
+            lambda: not unfinished_jobs(found), idle_timeout_s=JOB_S, settle_s=1.0
+        ):
+            found.extend(event for event in [event_of(record)] if event is not None)
+    if open_jobs := unfinished_jobs(found):
+        raise StalledError(f"the trainer made no step for {JOB_S:.0f} s (jobs {sorted(open_jobs)})")
+    return unique_events(found)
+
+
+def score_with_first_version(log: EventTopicCounts, registry: Path) -> list[Flight]:
+    """Ask the first version again about every flight in the log whose truth is known.
+
+    It gets the features as they were logged, broken ones included: what would have been, had
+    nobody retrained it.
+    """
+    store = Registry(registry)
+    frozen = store.load(store.manifest(MODEL, VERSION).artifact_sha256)
+    events = [event for key, event in log.events.items() if key in log.truths]
+    if not events:
+        return []
+    frame = pd.DataFrame([event.features for event in events]).astype({"temp": "float64"})
+    return [
+        Flight(event.time_ms, event.version, log.scores[event.id], score, log.truths[event.id] == 1)
+        for event, score in zip(events, probabilities(frozen, frame).tolist(), strict=True)
+    ]
+
+
+def read_published(
+    client: Mapping[str, Any], alerts: str, dead_letters: str, state: Mapping[int, PartitionCounts]
+) -> PublishedRecords:
+    """Alerts and dead letters from the beginning, until there are as many as the state knows of."""
+    n_alerts = sum(found.counters.alerts for found in state.values())
+    n_letters = sum(found.counters.dead_lettered for found in state.values())
+    return PublishedRecords(
+        alerts=_read(client, alerts, DriftAlert, n_alerts),
+        dead_letters={
+            letter.letter_id for letter in _read(client, dead_letters, DeadLetter, n_letters)
+        },
+    )
+
+
+def _read(client: Mapping[str, Any], topic: str, of: type[Any], n: int) -> list[Any]:
+    found: list[Any] = []
+    value_of = TopicDecoder(topic, of, kind=_CE_TYPE.get(of)).of
+    with TopicReader(client, topic) as reader:
+        records = reader.until(lambda: len(found) >= n, idle_timeout_s=IDLE_TIMEOUT_S, settle_s=1.0)
+        for record in records:
+            found.extend(value for value in [value_of(record)] if value is not None)
+    return found

@@ -1,0 +1,228 @@
+"""What share of a model's events was watched in the last hour, and why the others were not.
+
+An independent reader: it takes the counts of every partition from Redis, and merges partitions and
+shards.  The hour is that of the append clock, back from where the latest partition stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, Protocol
+
+import msgspec
+
+from driftline.monitor_state.partition_state import MONITOR_STATE_KIND, read_partition
+from producer.names import unescape
+from producer.synthetic import is_synthetic
+from stream_monitor.core.coverage import (
+    OTHERS,
+    UNITS,
+    WATCHED,
+    Coverage,
+    CoverageKey,
+    CoverageRow,
+    is_event,
+)
+from stream_monitor.core.over_limit import rows_by_model
+from stream_monitor.episodes.messages import format_time
+from stream_monitor.state.codec import decode_state
+from stream_monitor.state.partition_state import STATE
+from stream_monitor.state.redis_store import SCAN_COUNT, partition_key
+
+_FIELDS: Final = f"{STATE}*coverage|*"
+REASON_TEXTS: Final[dict[str, str]] = {
+    "warming_up": "warming up: they become the reference",
+    "no_profile": "the reference lies in another partition",
+    "version_over_limit": "over the limit of versions for a model",
+    "model_over_limit": "over the limit of models for a partition",
+    "nothing_comparable": "the reference has nothing that can be compared",
+    "routed_by_stale_metadata": "sent to the wrong partition by a producer with stale metadata",
+    "feature_not_comparable": "the reference does not have it",
+    "series_too_short": "the reference has too few values",
+    "prediction_absent": "events come without one",
+    "label_prediction_elsewhere": "the prediction lies in another partition",
+    "label_version_unwatched": "the version of their prediction is watched no longer",
+    "label_warming_up": "their version was warming up: it had no reference yet",
+    "label_not_comparable": "cannot be compared with the prediction",
+    "reference_replaced": "the reference was replaced",
+}
+"""Reasons in a few words."""
+
+
+class CoverageHashClient(Protocol):
+    """The part of a Redis client that is used here."""
+
+    def hmget(self, name: str, keys: list[str]) -> Any: ...  # noqa: D102 - Redis says it
+    def hkeys(self, name: str) -> Any: ...  # noqa: D102
+    def hscan_iter(self, name: str, match: str, count: int) -> Any: ...  # noqa: D102
+
+
+class CoverageReportRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was watched, or not for one reason: in the last hour, and since the beginning.
+
+    An empty ``version`` stands for the model as a whole, or for versions that share a row.
+    """
+
+    version: str
+    reason: str
+    unit: str
+    feature: str = ""
+    last_hour: int
+    total: int
+
+
+class ModelCoverage(msgspec.Struct, frozen=True, kw_only=True):
+    """One model, by version and reason; ``share`` is null without an event in the last hour."""
+
+    model: str
+    events: int
+    watched: int
+    share: float | None
+    rows: list[CoverageReportRow]
+
+
+class CoverageReport(NamedTuple):
+    """All models, and the append clock the hour goes back from; 0: nothing was read yet."""
+
+    as_of_ms: int
+    models: list[ModelCoverage]
+
+
+def read_coverage(
+    redis: CoverageHashClient, topic: str, partitions: Iterable[int]
+) -> CoverageReport:
+    """The coverage of every model, merged over partitions.
+
+    Raises:
+        CorruptState: what is stored does not read back.
+    """
+    stored: list[dict[str, Coverage]] = []
+    as_of_ms = 0
+    for partition in partitions:
+        clock_ms = read_partition(redis, topic, partition).counters.append_clock_ms
+        as_of_ms = max(as_of_ms, clock_ms)
+        parts: dict[str, dict[str, Any]] = {}
+        key = partition_key(topic, partition)
+        for field, blob in redis.hscan_iter(key, match=_FIELDS, count=SCAN_COUNT):
+            owner, _, part = field.decode().removeprefix(STATE).rpartition("coverage|")
+            if blob:
+                parts.setdefault(owner, {})[part] = decode_state(MONITOR_STATE_KIND, blob)
+        stored.append({owner: _restore_coverage(found) for owner, found in parts.items()})
+    rows: list[tuple[str, CoverageRow]] = []
+    for of_partition in stored:
+        for owner, coverage in of_partition.items():
+            hour = coverage.last_hour(as_of_ms)
+            kind, _, name = owner.rstrip("|").partition("|")
+            if kind == "model":
+                rows += [(unescape(name), row) for row in hour]
+            else:
+                rows += rows_by_model(hour)
+    return CoverageReport(as_of_ms, merged(rows))
+
+
+def _restore_coverage(parts: dict[str, Any]) -> Coverage:
+    coverage = Coverage()
+    coverage.restore(parts)
+    return coverage
+
+
+def merged(rows: Iterable[tuple[str, CoverageRow]]) -> list[ModelCoverage]:
+    """Rows of several partitions by model; drills are left out.
+
+    >>> row = CoverageRow(CoverageKey("1", WATCHED), 3, 9), CoverageRow(CoverageKey("1", "warming_up"), 1, 1)
+    >>> [(c.events, c.share) for c in merged([("m", row[0]), ("m", row[1]), ("m", row[0])])]
+    [(7, 0.8571428571428571)]
+    """
+    by_model: dict[str, dict[CoverageKey, tuple[int, int]]] = {}
+    for model, row in rows:
+        if is_synthetic(model):
+            continue
+        found = by_model.setdefault(model, {})
+        hour, total = found.get(row.key, (0, 0))
+        found[row.key] = hour + row.last_hour, total + row.total
+    return [_model_coverage(model, found) for model, found in sorted(by_model.items())]
+
+
+def _model_coverage(model: str, found: Mapping[CoverageKey, tuple[int, int]]) -> ModelCoverage:
+    events = sum(hour for key, (hour, _) in found.items() if is_event(key))
+    watched = sum(hour for key, (hour, _) in found.items() if key.reason == WATCHED)
+    rows = [
+        CoverageReportRow(
+            version=key.version,
+            reason=key.reason,
+            unit="event" if key.reason == WATCHED else UNITS[key.reason],
+            feature=key.feature,
+            last_hour=hour,
+            total=total,
+        )
+        for key, (hour, total) in found.items()
+    ]
+    rows.sort(key=lambda row: (-row.last_hour, -row.total, row.version, row.feature))
+    share = watched / events if events else None
+    return ModelCoverage(model=model, events=events, watched=watched, share=share, rows=rows)
+
+
+def lines_of(report: CoverageReport) -> list[str]:
+    """The same for people: only what concerns the last hour."""
+    if not report.models:
+        return ["  no event was accepted yet"]
+    lines = []
+    for one in report.models:
+        if one.share is None and not one.model:  # what was counted of models that are forgotten
+            continue
+        if one.share is None:
+            lines.append(f"  {one.model}: no event in the last hour")
+        else:
+            part = _percent(one.watched, one.events)
+            lines.append(
+                f"  {one.model or 'other models'}: {part} of {one.events:,} events watched"
+            )
+        lines += [f"    {text}" for text in reasons_of(one)]
+    return lines
+
+
+def reasons_of(one: ModelCoverage) -> list[str]:
+    """Why something was not watched in the last hour: a line a reason, the most frequent first."""
+    texts = []
+    features: dict[tuple[str, str], list[str]] = {}
+    for row in one.rows:
+        if not row.last_hour or row.reason == WATCHED:
+            continue
+        of = f"version {row.version}: " if row.version != OTHERS else ""
+        why = REASON_TEXTS[row.reason]
+        if row.unit == "feature":
+            features.setdefault((row.version, row.reason), []).append(row.feature or "others")
+        elif row.unit == "event":
+            part = _percent(row.last_hour, one.events)
+            texts.append(f"{of}{row.last_hour:,} events ({part}) not watched: {why}")
+        elif row.reason == "reference_replaced":
+            texts.append(f"{of}{why}")
+        else:
+            texts.append(f"{of}{row.last_hour:,} {row.unit}s not used: {why}")
+    for (version, reason), names in sorted(features.items()):
+        named = ", ".join(sorted(names))
+        texts.append(f"version {version}: features not watched, {REASON_TEXTS[reason]}: {named}")
+    return texts
+
+
+def _percent(n: int, of: int) -> str:
+    """A share; what is not all is never printed as 100 %.
+
+    >>> _percent(1, 1), _percent(99_999, 100_000), _percent(0, 7), _percent(1, 3)
+    ('100 %', '99.9 %', '0 %', '33.3 %')
+    """
+    if n in (0, of):
+        return f"{100 if n else 0} %"
+    return f"{min(99.9, max(0.1, 100 * n / of)):.1f} %"
+
+
+def report_heading(report: CoverageReport) -> str:
+    """What the lines are about."""
+    if not report.as_of_ms:
+        return "coverage"
+    return f"coverage in the hour before {format_time(report.as_of_ms)}"
+
+
+def coverage_of_model(report: CoverageReport, model: str) -> Sequence[ModelCoverage]:
+    """That model alone; empty where nothing was ever accepted of it."""
+    return [one for one in report.models if one.model == model]

@@ -1,0 +1,88 @@
+"""Open episodes from the state: what drifts, who acknowledged it, how near its end is.  Pure.
+
+What ``driftline alerts list`` reads from the alerts topic is as old as the last alert; this is as
+new as the last commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from producer.names import version_key
+from stream_monitor.core.partition import PartitionMonitor
+from stream_monitor.episodes.messages import format_time, progress_message
+
+
+class OpenEpisodeRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One open episode; ``recovery_events`` of about ``recovery_events_needed`` look like the reference again.
+
+    ``reported`` is false while a snooze, or the rest after a recovery, keeps it back.
+    """
+
+    episode_id: str
+    model: str
+    series: str
+    kind: str
+    severity: str
+    onset_ms: int
+    explanation: str
+    reported: bool
+    acknowledged_by: str | None
+    acknowledged_ms: int | None
+    recovery_events: int | None
+    recovery_events_needed: int | None
+
+
+def open_episode_rows(monitors: Iterable[PartitionMonitor]) -> list[OpenEpisodeRow]:
+    """All of them, by model, version and onset."""
+    rows: list[OpenEpisodeRow] = []
+    for monitor in monitors:
+        for model in monitor.models.values():
+            for episode in model.open_episodes.by_id.values():
+                alert = episode.latest
+                version = model.versions.get(alert.version)
+                clear = None if version is None else version.progress_of(alert)
+                rows.append(
+                    OpenEpisodeRow(
+                        episode_id=alert.episode_id,
+                        model=version_key(alert.model, alert.version),
+                        series=alert.series,
+                        kind=alert.kind,
+                        severity=alert.severity,
+                        onset_ms=alert.onset_ms,
+                        explanation=episode.drift_message,
+                        reported=episode.reported,
+                        acknowledged_by=episode.acknowledged_by,
+                        acknowledged_ms=episode.acknowledged_ms,
+                        recovery_events=None if clear is None else clear.n_events,
+                        recovery_events_needed=None if clear is None else clear.n_needed,
+                    )
+                )
+    return sorted(rows, key=lambda row: (row.model, row.onset_ms, row.episode_id))
+
+
+def lines_of(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """They all for people, under a heading; nothing where none is open."""
+    heading = ["open episodes"] if rows else []
+    return heading + [f"  {row['model']}  {line_of(row)}" for row in rows]
+
+
+def line_of(row: dict[str, Any]) -> str:
+    """One for people, of a row as `msgspec.to_builtins` has it."""
+    return f"{row['episode_id'][:12]}  {row['severity']:<6} {describe_episode(msgspec.convert(row, OpenEpisodeRow))}"
+
+
+def describe_episode(row: OpenEpisodeRow) -> str:
+    """What drifts, how far it is from its end, who knows of it, and whether it is kept back."""
+    words = [row.explanation]
+    if row.recovery_events and row.recovery_events_needed:
+        words.append(progress_message(row.recovery_events, row.recovery_events_needed))
+    if row.acknowledged_by is not None:
+        since = format_time(row.acknowledged_ms or 0)
+        words.append(f"{row.acknowledged_by} has known since {since}")
+    if not row.reported:
+        words.append("suppressed: it is snoozed, or within the cooldown after a recovery")
+    return "; ".join(words)

@@ -1,0 +1,100 @@
+"""The live model of a drill, as the monitor watches it: read from Redis, without taking part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final, Protocol
+
+from driftline.monitor_state.partition_state import MONITOR_STATE_KIND
+from producer.names import escape, unescape
+from producer.synthetic import is_synthetic, is_synthetic_copy_of
+from stream_monitor.core.stored_versions import StoredVersion, is_about_versions, versions_in
+from stream_monitor.reference.profile import ReferenceProfile
+from stream_monitor.state.codec import decode_state
+from stream_monitor.state.partition_state import STATE
+from stream_monitor.state.redis_store import partition_key
+
+_MODEL: Final = f"{STATE}model|"
+_NAMES: Final = f"{_MODEL}*|model"
+
+
+class NotWatchedError(LookupError):
+    """There is no version to be compared with; the text says why, ``fix`` what to do."""
+
+    def __init__(self, what: str, fix: str) -> None:
+        super().__init__(what)
+        self.fix = fix
+
+
+class ModelHashClient(Protocol):
+    """The part of a Redis client that is used here."""
+
+    def hmget(self, name: str, keys: list[str]) -> Any: ...  # noqa: D102 - Redis says it
+    def hkeys(self, name: str) -> Any: ...  # noqa: D102
+    def hscan_iter(self, name: str, match: str) -> Any: ...  # noqa: D102
+
+
+def known_models(redis: ModelHashClient, topic: str, partition: int) -> set[str]:
+    """The models a partition knows, shadows included."""
+    names = redis.hscan_iter(partition_key(topic, partition), match=_NAMES)
+    return {unescape(name.decode().split("|")[1]) for name, value in names if value}
+
+
+def served_profile(
+    redis: ModelHashClient, topic: str, partitions: Iterable[int], model: str
+) -> ReferenceProfile:
+    """The reference of the version that serves, wherever the model's records lie.
+
+    Raises:
+        NotWatchedError: the monitor does not know the model, or it has no reference yet.
+        CorruptState: what is stored does not read back.
+    """
+    known: set[str] = set()
+    found: list[StoredVersion] = []
+    for partition in partitions:
+        here = known_models(redis, topic, partition)
+        known |= here
+        if model in here:
+            found += _versions(redis, partition_key(topic, partition), model)
+    if model not in known:
+        there = ", ".join(sorted(name for name in known if not is_synthetic(name)))
+        raise NotWatchedError(
+            f"the monitor knows no model {model!r}",
+            f"one of {there}" if there else "driftline monitor, and a model that serves",
+        )
+    serving = [one for one in found if one.champion] or [one for one in found if not one.idle]
+    if not serving:
+        raise NotWatchedError(
+            f"{model} has no reference yet: its first events are still collected",
+            "wait for more events, or give it one: driftline profile send",
+        )
+    return max(serving, key=lambda one: one.start_offset).profile
+
+
+def _versions(redis: ModelHashClient, key: str, model: str) -> list[StoredVersion]:
+    prefix = f"{_MODEL}{escape(model)}|"
+    fields = [
+        name
+        for name in (raw.decode() for raw in redis.hkeys(key))
+        if name.startswith(prefix) and is_about_versions(name.removeprefix(prefix))
+    ]
+    blobs = redis.hmget(key, fields)
+    return versions_in(
+        {
+            name.removeprefix(prefix): decode_state(MONITOR_STATE_KIND, blob)
+            for name, blob in zip(fields, blobs, strict=True)
+            if blob
+        }
+    )
+
+
+def leftover_synthetic_models(
+    redis: ModelHashClient, topic: str, partitions: Iterable[int], model: str
+) -> list[tuple[int, str]]:
+    """Shadows of a model that are known in a partition: of drills that run, or that were killed."""
+    return [
+        (partition, name)
+        for partition in partitions
+        for name in sorted(known_models(redis, topic, partition))
+        if is_synthetic_copy_of(name, model)
+    ]

@@ -1,0 +1,36 @@
+"""Which rows are the reference: what was normal."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+from driftline.offline.tables.source_error import SourceError
+
+_FIRST: Final = re.compile(r"first:(\d+(?:\.\d+)?)(%?)")
+
+
+def parse_reference(text: str, n_rows: int) -> int | Path:
+    """The number of leading rows that ``text`` asks for, or the file it names.
+
+    Raises:
+        SourceError: it asks for all rows, or for none.
+
+    >>> parse_reference("first:10%", 5000), parse_reference("first:800", 5000)
+    (500, 800)
+    >>> parse_reference("january.csv", 5000)
+    PosixPath('january.csv')
+    """
+    found = _FIRST.fullmatch(text)
+    if found is None:
+        if text.startswith("first:"):
+            raise SourceError(f"--reference {text!r}", fix="first:10%, first:5000, or a file")
+        return Path(text)
+    n = int(n_rows * float(found[1]) / 100) if found[2] else int(float(found[1]))
+    if not 0 < n < n_rows:
+        raise SourceError(
+            f"--reference {text!r} is {n:,} of {n_rows:,} rows: there must be some before and some "
+            "to replay"
+        )
+    return n

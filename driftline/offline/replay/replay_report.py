@@ -1,0 +1,164 @@
+"""What a replay found, for people and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from driftline.offline.explain.threshold_calibration import rate_fix
+from driftline.offline.replay.injection_results import InjectionResult
+from driftline.offline.replay.replay_episodes import ReplayEpisode, n_incidents
+from driftline.offline.replay.replay_result import ReplayResult
+from driftline.offline.replay.settings_comparison import SettingsComparison, difference
+from driftline.offline.replay.table_replay import TableReplay
+from driftline.offline.tables.column_inference import codes_note
+from driftline.offline.tables.layout import Layout
+from producer.printable import printable
+from stream_monitor.detectors.calibration import Budget, in_events
+from stream_monitor.episodes.incidents import IncidentPolicy
+from stream_monitor.reference.season import WEEK_MS
+
+_WIDTH: Final = 240  # no terminal is asked: what a pipe reads is the same
+
+
+def summary(
+    result: ReplayResult,
+    found: Sequence[InjectionResult],
+    compared: SettingsComparison | None,
+    incidents: IncidentPolicy,
+) -> dict[str, Any]:
+    """The last line of ``--json``; ``incidents`` says what belongs together, by time."""
+    n_alerts = len(result.episodes)
+    data: dict[str, Any] = {
+        "events": result.n_events,
+        "features": result.n_features,
+        "reference_events": result.n_reference,
+        "episodes": n_alerts,
+        "incidents": n_incidents(result.alerts, incidents if result.timed else None),
+        "alerts_per_million": round(1e6 * n_alerts / result.n_events, 2),
+        "seconds": round(result.seconds, 2),
+    }
+    if result.span_ms:
+        data["alerts_per_week"] = round(n_alerts * WEEK_MS / result.span_ms, 3)
+    if result.rejected:
+        data["rejected"] = len(result.rejected)
+    if found:
+        data["injected"] = [one._asdict() for one in found]
+    if compared is not None:
+        data["would_have_fired"] = len(compared.would_have_fired)
+        data["would_not_have_fired"] = len(compared.would_not_have_fired)
+        data["difference"] = difference(compared)
+    return data
+
+
+def layout_lines(layout: Layout, replay: TableReplay) -> list[str]:
+    """What every column was taken for, in the end by the core."""
+    by_kind: dict[str, list[str]] = {}
+    for feature in layout.features:
+        fitted = replay.profile.features.get(feature.name)
+        if fitted is not None:
+            by_kind.setdefault(fitted.kind, []).append(feature.column)
+    rows = [(kind, ", ".join(by_kind[kind])) for kind in sorted(by_kind)]
+    back = f" ({replay.n_backward:,} rows go back in time)" if replay.n_backward else ""
+    if layout.codes:
+        rows.append(("note", codes_note(layout.codes)))
+    rows.append(("time", (layout.time or "none: one event a second (--time)") + back))
+    if layout.prediction is not None:
+        rows.append(("prediction", layout.prediction))
+    if layout.label is not None:
+        alone = " (of no use without --prediction)" if layout.prediction is None else ""
+        rows.append(("label", layout.label + alone))
+    if replay.budget.per_weeks is not None:
+        fix = rate_fix(from_rows=replay.from_rows, timed=replay.timed)
+        rows.append(("budget", per_week(replay.budget, replay.profile.events_per_week, fix)))
+    rows += [(f"not watched: {name}", why) for name, why in layout.ignored.items()]
+    rows += [
+        (f"not watched: {layout.column_of(name)}", why)
+        for name, why in replay.profile.skipped.items()
+    ]
+    width = max(len(head) for head, _ in rows)
+    return [f"  {head:<{width}}  {text}" for head, text in rows]
+
+
+def per_week(budget: Budget, events_per_week: float | None, fix: str) -> str:
+    """What became of a budget per week; ``fix`` is what makes a rate known."""
+    held = in_events(budget, events_per_week)
+    per_events = f"{held.false_alerts:g} in {held.per_events:,} events"
+    if events_per_week is None:
+        return f"{per_events}: the reference knows no events a week ({fix})"
+    return f"{per_events}, at {events_per_week:,.0f} a week in the reference"
+
+
+def episode_lines(episodes: Sequence[ReplayEpisode]) -> list[str]:
+    """A table with a row for each episode."""
+    if not episodes:
+        return ["  none"]
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for title in ("alert at row", "began at", "over at"):
+        table.add_column(title, justify="right")
+    for title in ("severity", "kind", "what"):
+        table.add_column(title)
+    for episode in episodes:
+        over = "" if episode.ended_event is None else f"{episode.ended_event:,}"
+        table.add_row(
+            f"{episode.alerted_event:,}",
+            f"{episode.onset_event:,}",
+            over,
+            episode.severity,
+            episode.kind,
+            escape(printable(episode.explanation)),
+        )
+    wide = Console(width=_WIDTH, color_system=None, emoji=False)
+    with wide.capture() as drawn:
+        wide.print(table)
+    return [f"  {line.rstrip()}" for line in drawn.get().splitlines()]
+
+
+def summary_lines(data: dict[str, Any], result: ReplayResult, *, of: str = "rows") -> list[str]:
+    """The summary for people, of rows or of records."""
+    week = f", {data['alerts_per_week']} per week" if "alerts_per_week" in data else ""
+    rate = round(result.n_events / result.seconds) if result.seconds else 0
+    lines = [
+        (
+            f"  {data['events']:,} events of {data['features']} features after a reference of "
+            f"{data['reference_events']:,}: {_counted(data['episodes'], 'episode')}, "
+            f"{_counted(data['incidents'], 'incident')}"
+        ),
+        (
+            f"  {data['alerts_per_million']} alerts per million events{week}; "
+            f"{data['seconds']} s, {rate:,} events/s"
+        ),
+    ]
+    if result.rejected:
+        first = result.rejected[0]
+        lines.append(f"  {len(result.rejected):,} {of} refused, the first: {first.detail}")
+    return lines
+
+
+def _counted(n: int, word: str) -> str:
+    """So many of something.
+
+    >>> _counted(1, "episode"), _counted(0, "episode")
+    ('1 episode', '0 episodes')
+    """
+    return f"{n:,} {word}" if n == 1 else f"{n:,} {word}s"
+
+
+def injection_lines(found: Sequence[InjectionResult]) -> list[str]:
+    """One line for each injected change."""
+    return [
+        f"  injected {one.kind} of {one.column} at row {one.first:,}: {_injection_text(one)}"
+        for one in found
+    ]
+
+
+def _injection_text(one: InjectionResult) -> str:
+    if one.delay_events is not None:
+        return f"alert after {one.delay_events:,} rows"
+    if one.open_since is not None:
+        return f"not told again, its alert of row {one.open_since:,} still stood"
+    return "missed"

@@ -1,0 +1,143 @@
+"""What the monitor reads of one model in a range of the log, partition by partition."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from driftline.offline.replay.topic_table import (
+    TopicRecords,
+    decoded,
+    is_excluded_drill,
+    require_one_model,
+)
+from driftline.topics.topic_reader import Record
+from producer.codec import encode
+from producer.events import CE_TYPE_OF, Event, InferenceEvent, Label, Tick, Topology
+from stream_monitor.ingest.records import ConsumerRecord, RecordBatch, StaticHeaders
+
+BATCH_RECORDS: Final = 4_000
+_TICK: Final = CE_TYPE_OF[Tick]
+
+
+@dataclass
+class PartitionRange:
+    """What lies in one partition.
+
+    ``offsets`` and ``rows`` are of the model's events: where they lie, and which one each is of
+    all in the range, as they were appended.  ``n_events`` is by version, ``kinds`` counts the
+    records of the model by their ``ce_type``.
+    """
+
+    partition: int
+    records: list[ConsumerRecord] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    n_events: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+
+    def row(self, offset: int) -> int:
+        """Which event a record is, or follows.
+
+        >>> part = PartitionRange(0, offsets=[4, 6], rows=[0, 7])
+        >>> [part.row(offset) for offset in (2, 4, 5, 6, 9)]
+        [0, 0, 0, 7, 7]
+        """
+        return self.rows[max(0, bisect_right(self.offsets, offset) - 1)]
+
+    def batches(self, topic: str) -> Iterator[RecordBatch]:
+        """The records, in their order."""
+        for start in range(0, len(self.records), BATCH_RECORDS):
+            some = self.records[start : start + BATCH_RECORDS]
+            yield RecordBatch(topic, self.partition, "", some[0].offset, some[-1].offset + 1, some)
+
+
+@dataclass(frozen=True)
+class TopicRange:
+    """Partitions that have events of ``model``; ``span_ms`` is their event time."""
+
+    topic: str
+    model: str
+    parts: list[PartitionRange]
+    span_ms: int
+
+
+def topic_range_of(found: TopicRecords, model: str | None, topic: str) -> TopicRange:
+    """What the monitor would read of ``model``; with ``None`` there is only one.
+
+    Its records, ticks, and what is unreadable stay what they are.  Of another model's records
+    nothing matters but that time passed: they become ticks.  Before the range stands what was
+    announced before it.
+
+    Raises:
+        SourceError: there is no event, or those of several models and none was chosen.
+    """
+    there: set[str] = set()
+    inside = list(decoded(found.inside))
+    model = model or _only_model((event for _, event in inside), topic)
+    parts: dict[int, PartitionRange] = {}
+    for record, event in decoded(found.updates):
+        if event is not None and not isinstance(event, Tick | Topology) and event.model == model:
+            _part(parts, record).records.append(_as_read(record))
+    ids: set[tuple[int, str, str]] = set()
+    first_ms: int | None = None
+    last_ms = 0
+    for record, event in inside:
+        part = _part(parts, record)
+        if event is None or isinstance(event, Tick | Topology):
+            part.records.append(_as_read(record))
+            continue
+        if isinstance(event, InferenceEvent | Label) and not is_excluded_drill(event.model, model):
+            there.add(event.model)
+        if event.model != model:
+            part.records.append(_as_tick(record))
+            continue
+        part.records.append(_as_read(record))
+        part.kinds[CE_TYPE_OF[type(event)]] += 1
+        if not isinstance(event, InferenceEvent):
+            continue
+        # What repeats an event is no other one; a champion and its canary score the same ids.
+        place = part.partition, event.version, event.id
+        if place not in ids:
+            part.offsets.append(record.offset)
+            part.rows.append(len(ids))
+            part.n_events[event.version] += 1
+            ids.add(place)
+            first_ms = event.time_ms if first_ms is None else min(first_ms, event.time_ms)
+            last_ms = max(last_ms, event.time_ms)
+    require_one_model(topic, model, there, len(ids))
+    with_events = [parts[partition] for partition in sorted(parts) if parts[partition].rows]
+    return TopicRange(topic, model, with_events, last_ms - (first_ms or 0))
+
+
+def _only_model(events: Iterable[Event | None], topic: str) -> str:
+    there = {
+        event.model
+        for event in events
+        if isinstance(event, InferenceEvent | Label) and not is_excluded_drill(event.model, None)
+    }
+    require_one_model(topic, None, there, len(there))
+    return there.pop()
+
+
+def _part(parts: dict[int, PartitionRange], record: Record) -> PartitionRange:
+    return parts.setdefault(record.partition, PartitionRange(record.partition))
+
+
+def _as_read(record: Record) -> ConsumerRecord:
+    return ConsumerRecord(
+        record.offset,
+        record.timestamp_ms,
+        record.kind,
+        record.value,
+        key=record.key,
+        header_source=StaticHeaders(record.headers),
+    )
+
+
+def _as_tick(record: Record) -> ConsumerRecord:
+    value = encode(Tick(time_ms=max(0, record.timestamp_ms)))
+    return ConsumerRecord(record.offset, record.timestamp_ms, _TICK, value)

@@ -1,0 +1,117 @@
+"""The log replayed as it is: each partition through a `PartitionMonitor` of its own.  Pure."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+from driftline.offline.replay.replay_episodes import ReplayEpisode, episodes_of
+from driftline.offline.replay.replay_result import ReplayResult
+from driftline.offline.replay.topic_range import TopicRange
+from driftline.offline.tables.source_error import SourceError
+from stream_monitor.contracts import DeadLetter, DriftAlert
+from stream_monitor.core.partition import PartitionMonitor
+from stream_monitor.core.spec import MonitorSpec
+from stream_monitor.reference.profile import Origin, ReferenceProfile
+
+ProfileByVersion: TypeAlias = dict[tuple[int, str], ReferenceProfile]
+"""The last reference of each version in each partition."""
+
+
+class VersionReplay(NamedTuple):
+    """Events of a version in the range, by how it got its reference; null: it had none yet.
+
+    Where one partition has the announced profile and another learnt its own, each is one of these.
+    ``events`` are all of them, ``watched`` those from which the reference was not learnt.
+    ``reference_events`` and ``events_per_week`` are of the first partition, where each learnt its
+    own.
+    """
+
+    version: str
+    events: int
+    watched: int
+    reference: Origin | None
+    reference_events: int
+    events_per_week: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopicReplay(ReplayResult):
+    """What the monitor would have said; ``profiles`` are what it held the events against.
+
+    ``coverage_episodes`` are the episodes of what it did not watch.
+    """
+
+    versions: list[VersionReplay]
+    coverage_episodes: list[ReplayEpisode]
+    profiles: list[ReferenceProfile]
+
+
+def replay_topic(log: TopicRange, spec: MonitorSpec) -> TopicReplay:
+    """Fold the records of every partition, as the monitor does that starts at the range.
+
+    Raises:
+        SourceError: no version has a reference: none was announced, and its events are too few.
+    """
+    began = time.monotonic()
+    profile_by_version: ProfileByVersion = {}
+    alerts_by_row: list[tuple[int, DriftAlert]] = []
+    rejected: list[DeadLetter] = []
+    episodes: list[ReplayEpisode] = []
+    coverage_episodes: list[ReplayEpisode] = []
+    for part in log.parts:
+        monitor = PartitionMonitor(log.topic, part.partition, spec)
+        alerts: list[DriftAlert] = []
+        for batch in part.batches(log.topic):
+            seen = monitor.observe(batch)
+            # What nobody can read counts for no model: of that the other records are not here.
+            alerts += [alert for alert in seen.alerts if alert.model == log.model]
+            rejected += seen.dead_letters
+            model = monitor.models.get(log.model)
+            for version, watched in model.versions.items() if model is not None else ():
+                profile_by_version[part.partition, version] = watched.profile
+        alerts_by_row += [(part.row(alert.decided_offset), alert) for alert in alerts]
+        episodes += episodes_of(alerts, part.row, str, timed=True)
+        coverage_episodes += episodes_of(alerts, part.row, str, timed=True, coverage=True)
+    versions = _versions(log, profile_by_version)
+    if not any(version.watched for version in versions):
+        raise SourceError(
+            f"{log.topic}: no version of {log.model!r} has a reference in that range: none was "
+            f"announced, and there are no {spec.warm_up_events:,} events to learn one from",
+            fix="--reference first:10%, or announce it: driftline profile send",
+        )
+    return TopicReplay(
+        n_events=sum(version.watched for version in versions),
+        n_reference=sum(version.reference_events for version in versions),
+        n_features=len(
+            {name for profile in profile_by_version.values() for name in profile.features}
+        ),
+        alerts=[alert for _, alert in sorted(alerts_by_row, key=lambda pair: pair[0])],
+        rejected=rejected,
+        episodes=sorted(episodes, key=lambda episode: episode.alerted_event),
+        span_ms=log.span_ms,
+        seconds=time.monotonic() - began,
+        versions=versions,
+        coverage_episodes=sorted(coverage_episodes, key=lambda episode: episode.alerted_event),
+        profiles=list(profile_by_version.values()),
+    )
+
+
+def _versions(log: TopicRange, profile_by_version: ProfileByVersion) -> list[VersionReplay]:
+    """Each version and origin of its reference once, over all partitions that have them."""
+    found: dict[tuple[str, Origin | None], VersionReplay] = {}
+    for part in log.parts:
+        for version, n_events in part.n_events.items():
+            profile = profile_by_version.get((part.partition, version))
+            origin = None if profile is None else profile.origin
+            n_own, n_reference, rate = n_events, 0, None
+            if profile is not None:
+                n_own = profile.n_events if origin == "warm_up" else 0
+                n_reference, rate = profile.n_events, profile.events_per_week
+            new = VersionReplay(version, 0, 0, origin, n_reference, events_per_week=rate)
+            before = found.get((version, origin), new)
+            found[version, origin] = before._replace(
+                events=before.events + n_events, watched=before.watched + max(0, n_events - n_own)
+            )
+    return list(found.values())

@@ -1,0 +1,115 @@
+"""Parquet and Arrow files as rows, whatever Arrow types their columns have."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import ipc, parquet
+
+from driftline.offline.tables.source_error import SourceError
+
+_UNNAMED_INDEX: Final = "__index_level_"
+_EXACT_INTEGERS: Final = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
+
+
+def chunks(path: Path, kind: str, n_rows: int) -> Iterator[pd.DataFrame]:
+    """Frames of up to ``n_rows`` rows; ``kind`` is ``parquet`` or ``arrow``.
+
+    Raises:
+        SourceError: the file is damaged, or a name is there twice.
+    """
+    try:
+        with _batches(path, kind, n_rows) as (names, batches):
+            repeated = sorted(name for name, n in Counter(names).items() if n > 1)
+            if repeated:
+                raise SourceError(
+                    f"{path}: the column {repeated[0]!r} is there {names.count(repeated[0])} times",
+                    fix="give every column a name of its own",
+                )
+            wanted = [name for name in names if not name.startswith(_UNNAMED_INDEX)]
+            none = True
+            for batch in batches:
+                none = False
+                yield pd.DataFrame({name: _series(batch.column(name)) for name in wanted})
+            if none:
+                yield pd.DataFrame({name: [] for name in wanted})
+    except (pa.ArrowException, OSError, ValueError) as error:
+        if isinstance(error, SourceError):
+            raise
+        what = "Parquet" if kind == "parquet" else "an Arrow file"
+        raise SourceError(f"{path}: it is no {what} that can be read: {error}") from error
+
+
+@contextmanager
+def _batches(path: Path, kind: str, n_rows: int) -> Iterator[tuple[list[str], Iterator[Any]]]:
+    if kind == "parquet":
+        with parquet.ParquetFile(path) as source:
+            yield source.schema_arrow.names, source.iter_batches(batch_size=n_rows)
+        return
+    with pa.OSFile(str(path)) as file:
+        try:
+            reader = ipc.open_file(file)
+            parts = (reader.get_batch(i) for i in range(reader.num_record_batches))
+        except pa.ArrowInvalid:
+            file.seek(0)
+            reader = ipc.open_stream(file)
+            parts = iter(reader)
+        yield reader.schema.names, parts
+
+
+def _series(array: Any) -> pd.Series[Any]:
+    """One column, its values as Python and pandas know them."""
+    array = _plain(array)
+    kind = array.type
+    if pa.types.is_null(kind):
+        return pd.Series([None] * len(array), dtype=object)
+    exact = kind in _EXACT_INTEGERS and array.null_count
+    try:
+        return pd.Series(
+            array.to_pandas(types_mapper=_EXACT_INTEGERS.get) if exact else array.to_pandas()
+        )
+    except (pa.ArrowException, NotImplementedError, ValueError, OverflowError):
+        return pd.Series(_values(array), dtype=object)
+
+
+def _values(array: Any) -> list[Any]:
+    try:
+        values: list[Any] = array.to_pylist()
+    except (pa.ArrowException, NotImplementedError, ValueError, OverflowError):
+        return [b""] * len(array)  # bytes that no type of Python holds
+    return values
+
+
+def _plain(array: Any) -> Any:
+    """Without dictionaries, run ends, extension types, decimals and dates."""
+    while True:
+        kind = array.type
+        if isinstance(kind, pa.BaseExtensionType):
+            array = array.storage
+        elif pa.types.is_dictionary(kind):
+            array = array.dictionary_decode()
+        elif pa.types.is_run_end_encoded(kind):
+            array = pc.run_end_decode(array)
+        elif pa.types.is_decimal(kind):
+            array = array.cast(pa.string()).cast(pa.float64())  # the nearest float
+        elif pa.types.is_date(kind):
+            array = array.cast(pa.timestamp("ms"))
+        elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+            return _text(array)
+        else:
+            return array
+
+
+def _text(array: Any) -> Any:
+    """Bytes as text where all of them are: old writers do not say that they write text."""
+    try:
+        return array.cast(pa.large_string())
+    except pa.ArrowInvalid:
+        return array

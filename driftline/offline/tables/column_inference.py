@@ -1,0 +1,252 @@
+"""The kind of each column of a table: decided once, by all its values, everywhere alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+from driftline.offline.tables.column_statistics import EXACT, MAX_DISTINCT, ColumnStatistics
+from driftline.offline.tables.number_formats import NumberStyle
+from driftline.offline.tables.read_options import DecimalSeparator, ReadOptions
+from driftline.offline.tables.source_error import SourceError
+
+ColumnKind: TypeAlias = Literal["numeric", "categorical", "boolean"]
+HeldKind: TypeAlias = Literal["numeric", "categorical", "boolean", "time", "none"]
+
+MOST: Final = 0.9
+_MOSTLY: Final = 0.5
+_UNIQUE: Final = 0.9
+_FEW: Final = 100
+_CODES: Final = range(2, 21)
+_FIELDS: Final = {"id", "model", "version", "segment"}
+_A_TIME: Final = "it is a time (use --time)"
+IGNORED: Final = "--ignore"
+_ONLY_COUNTS: Final = "it only counts up, row by row"
+
+
+class InferredColumn(NamedTuple):
+    """What a column holds.  ``skipped`` says why it is not watched; empty where it is.
+
+    ``odd`` counts values that are not of its kind: they reach the monitor as they are, and are
+    invalid there.  ``codes``: whole numbers, few different ones, which may be categories.
+    ``form`` is how most values stand in the file: as text, number, time, ...; ``mark`` the decimal
+    mark that its texts prove.
+    """
+
+    kind: HeldKind
+    why: str
+    skipped: str = ""
+    rows: int = 0
+    missing: int = 0
+    odd: int = 0
+    style: NumberStyle = NumberStyle()
+    codes: bool = False
+    form: str = ""
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class _NumberReading:
+    """One way to read the numbers of a column, and how many of its values are numbers then."""
+
+    style: NumberStyle
+    count: int
+
+
+def infer_columns(
+    statistics: Mapping[str, ColumnStatistics], read_options: ReadOptions
+) -> dict[str, InferredColumn]:
+    """What each column is.
+
+    Raises:
+        SourceError: an option names a column that is not there, or asks for what it cannot be.
+    """
+    names = list(statistics)
+    ignored, numeric, categorical = (
+        named_columns(
+            option, given, names, allow_missing_columns=read_options.allow_missing_columns
+        )
+        for option, given in (
+            ("--ignore", read_options.ignore),
+            ("--numeric", read_options.numeric),
+            ("--categorical", read_options.categorical),
+        )
+    )
+    for first, second in (
+        ("--numeric", numeric & categorical),
+        ("--ignore", ignored & numeric),
+        ("--ignore", ignored & categorical),
+    ):
+        if second:
+            raise SourceError(f"{first}: {min(second)!r} is named by another option, too")
+    decimal = read_options.decimal or _decimal_separator_of_file(statistics.values())
+    inferred = {}
+    for name, one in statistics.items():
+        found = _infer_column(name, one, decimal, forced_number=name in numeric)
+        if name in numeric:
+            if found.kind != "numeric" and one.known:
+                raise SourceError(f"--numeric: {name!r} holds no numbers: {found.why}")
+            found = found._replace(why=f"{found.why} (--numeric)", skipped="", codes=False)
+        elif name in categorical and one.known:
+            found = found._replace(
+                kind="categorical", why="--categorical", skipped="", odd=0, codes=False
+            )
+        elif name in ignored:
+            found = found._replace(skipped=IGNORED, codes=False)
+        inferred[name] = found
+    return inferred
+
+
+def named_columns(
+    option: str,
+    given: Sequence[str],
+    columns: Sequence[str],
+    *,
+    allow_missing_columns: bool = False,
+) -> set[str]:
+    """The columns that an option names, each by itself or several with commas between.
+
+    Raises:
+        SourceError: there is no such column.
+    """
+    named = {
+        name for text in given for name in ([text] if text in columns else text.split(",")) if name
+    }
+    unknown = sorted(named.difference(columns))
+    if unknown and not allow_missing_columns:
+        raise SourceError(
+            f"{option}: there is no column {unknown[0]!r}", fix=f"one of {', '.join(columns)}"
+        )
+    return named.intersection(columns)
+
+
+def codes_note(columns: Sequence[str]) -> str:
+    """What to say of columns whose numbers may be codes."""
+    return (
+        f"taken as numbers, few different ones: {', '.join(columns)}; "
+        f"if they are codes: --categorical {','.join(columns)}"
+    )
+
+
+def _decimal_separator_of_file(columns: Any) -> DecimalSeparator | None:
+    """The decimal mark that some column of the file proves, and no other contradicts."""
+    comma = any(one.only_comma > one.only_point for one in columns)
+    point = any(one.only_point > one.only_comma for one in columns)
+    return None if comma == point else "," if comma else "."
+
+
+def _infer_column(
+    name: str, one: ColumnStatistics, decimal: DecimalSeparator | None, *, forced_number: bool
+) -> InferredColumn:
+    if not one.known:
+        return InferredColumn(
+            "none", "all values are missing", "all values are missing", one.rows, one.missing
+        )
+    forms = one.forms
+    found: InferredColumn | None = None
+    for form, words in (
+        ("nested", "its values are no scalars"),
+        ("bytes", "its values are bytes"),
+        ("clock", "it is a time of day"),
+    ):
+        if forms[form] >= MOST * one.known:  # type: ignore[index]
+            found = InferredColumn("none", words, words)
+    times = forms["time"] + one.dates
+    if found is None and times >= MOST * one.known and not forced_number:
+        found = InferredColumn("time", "a time", _A_TIME, odd=one.known - times)
+    found = found or _numeric(one, decimal, forced_number=forced_number)
+    found = found or _boolean(one) or _categorical(name, one)
+    if found.kind == "numeric" and not found.skipped and one.first is None and not one.comma:
+        found = found._replace(kind="none", skipped="none of its numbers is finite")
+    form = one.forms.most_common(1)[0][0]
+    mark = "," if one.only_comma > one.only_point else "." if one.only_point else ""
+    return found._replace(rows=one.rows, missing=one.missing, form=form, mark=mark)
+
+
+def _numeric(
+    one: ColumnStatistics, decimal: DecimalSeparator | None, *, forced_number: bool
+) -> InferredColumn | None:
+    own = one.forms["number"] + one.forms["duration"]
+    least = 1 if forced_number else MOST * one.known
+    if one.zeros and not forced_number and one.point >= MOST * one.known:
+        return None  # 02134 is a place
+    if not own + max(one.point, one.comma) >= least:
+        return None
+    reading = _reading(one, decimal)
+    if reading is None or not own + reading.count >= least:
+        why = "numbers like '1,234', which is 1234 or 1.234" if one.either_comma else ""
+        return (
+            InferredColumn("none", why, f"{why}: say --decimal . or --decimal ,") if why else None
+        )
+    odd = one.known - own - reading.count - one.forms["boolean"]
+    why = "whole numbers" if one.whole and reading.style.decimal == "." else "numbers"
+    if reading.style.decimal == ",":
+        why += " with a decimal comma"
+    if one.affixed:
+        why += ", with % or a currency"
+    if one.forms["duration"]:
+        why = "durations, in seconds"
+    elif one.forms["number"] and one.point:
+        why += ", some as text"
+    return InferredColumn(
+        "numeric", why, _counter_reason(one), odd=odd, style=reading.style, codes=_may_be_codes(one)
+    )
+
+
+def _reading(one: ColumnStatistics, decimal: DecimalSeparator | None) -> _NumberReading | None:
+    """How the texts are read as numbers; ``None``: in two ways."""
+    affixed = one.affixed > 0
+    point = _NumberReading(NumberStyle(".", affixed), one.point)
+    comma = _NumberReading(NumberStyle(",", affixed), one.comma)
+    if one.only_comma > one.only_point:
+        return comma
+    if one.only_point > one.only_comma:
+        return point
+    if decimal is not None:
+        return comma if decimal == "," else point
+    return None if one.either_comma > (1 - MOST) * one.known else point
+
+
+def _counter_reason(one: ColumnStatistics) -> str:
+    """Why numbers are no quantity; empty where they may be one."""
+    many = len(one.numbers) > MAX_DISTINCT
+    if one.rising and many:
+        return _ONLY_COUNTS
+    if one.stepping and one.first in (0.0, 1.0) and one.known == one.rows > 2:
+        return _ONLY_COUNTS
+    if one.whole and many and one.largest >= EXACT and not one.forms["duration"]:
+        return "whole numbers beyond 2^53, which no float holds: an identifier, or nanoseconds"
+    return ""
+
+
+def _may_be_codes(one: ColumnStatistics) -> bool:
+    return one.whole and len(one.numbers) in _CODES and one.numbers != {0.0, 1.0}
+
+
+def _boolean(one: ColumnStatistics) -> InferredColumn | None:
+    n = one.forms["boolean"] + one.words
+    if n < MOST * one.known:
+        return None
+    return InferredColumn("boolean", "true and false", odd=one.known - n)
+
+
+def _numbers_among(one: ColumnStatistics) -> str:
+    """What to say of texts most of which are numbers, with words for what is missing or so."""
+    share = (one.forms["number"] + max(one.point, one.comma)) / one.known
+    if share < _MOSTLY or one.zeros:
+        return ""
+    return f", though {share:.0%} of the values are numbers: --numeric watches those"
+
+
+def _categorical(name: str, one: ColumnStatistics) -> InferredColumn:
+    n = len(one.names)
+    few = (f"{n:,} different texts" if n != 1 else "1 text") + _numbers_among(one)
+    if name in _FIELDS and n == 1:
+        return InferredColumn("categorical", few, "it says the same in every row")
+    if n > MAX_DISTINCT or (one.known > _FEW and n > _UNIQUE * one.known):
+        many = f"more than {MAX_DISTINCT:,}" if n > MAX_DISTINCT else f"{n:,}"
+        why = f"it has {many} different texts: an identifier, or free text{_numbers_among(one)}"
+        return InferredColumn("categorical", why, why)
+    odd = one.forms["nested"] + one.forms["bytes"]
+    return InferredColumn("categorical", few, odd=odd)

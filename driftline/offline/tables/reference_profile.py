@@ -1,0 +1,95 @@
+"""What was normal, from rows: the same reference in every command that reads a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import pandas as pd
+
+from driftline.offline.tables.convert import floats_of, values_of
+from driftline.offline.tables.event_times import times_ms
+from driftline.offline.tables.layout import Layout
+from driftline.offline.tables.positive_label import positive_label_advice, positive_of
+from driftline.offline.tables.source_error import SourceError
+from stream_monitor.reference.bounds import DeclaredRange
+from stream_monitor.reference.fit import MIN_EVENTS
+from stream_monitor.reference.fit_errors import NoPositiveLabel, ReferenceTooShort
+from stream_monitor.reference.frame import profile_from_frame
+from stream_monitor.reference.profile import ReferenceProfile, Task
+
+# No name of a feature has a control character in it.
+_PREDICTION: Final = "\x1fprediction"
+_LABEL: Final = "\x1flabel"
+_TIME: Final = "\x1ftime"
+
+
+def profile_of(
+    frame: pd.DataFrame,
+    layout: Layout,
+    *,
+    model: str,
+    version: str,
+    segments: Sequence[str] = (),
+    positive: str | None = None,
+    task: Task | None = None,
+    importances: dict[str, float] | None = None,
+    events_per_week: float | None = None,
+    ranges: Mapping[str, DeclaredRange] | None = None,
+) -> ReferenceProfile:
+    """The profile of reference rows; with their times, a season they prove.
+
+    ``positive`` is the label that a score is the probability of; ``None``: 1.  ``ranges`` are those
+    that a person declares, by feature.
+
+    Raises:
+        SourceError: there are too few rows to watch anything, or no label is the positive one.
+    """
+    columns: dict[str, Any] = {
+        feature.name: floats_of(frame[feature.column])
+        if feature.kind == "numeric"
+        else pd.Series(values_of(frame[feature.column], feature.kind), dtype="object")
+        for feature in layout.features
+    }
+    names = list(columns)
+    for declared in segments:
+        part = declared.partition("=")[0]
+        if part not in columns and part in frame:
+            columns[part] = frame[part].to_numpy(dtype=object)
+    if layout.time is not None:
+        columns[_TIME] = pd.to_datetime(times_ms(frame[layout.time]), unit="ms", utc=True)
+    if layout.prediction is not None:
+        columns[_PREDICTION] = frame[layout.prediction].to_numpy(dtype=object)
+        if layout.label is not None:
+            columns[_LABEL] = frame[layout.label].to_numpy(dtype=object)
+    labels = None if layout.label is None else frame[layout.label]
+    try:
+        return profile_from_frame(
+            pd.DataFrame(columns, index=range(len(frame))),
+            model=model,
+            version=version,
+            prediction=_PREDICTION if _PREDICTION in columns else None,
+            label=_LABEL if _LABEL in columns else None,
+            features=names,
+            time=_TIME if _TIME in columns else None,
+            segments=segments,
+            categorical=[f.name for f in layout.features if f.kind == "categorical"],
+            positive=positive_of(positive, labels),
+            task=task,
+            importances=importances,
+            events_per_week=events_per_week,
+            range=ranges,
+        )
+    except NoPositiveLabel as error:
+        what, why, fix = positive_label_advice(error)
+        raise SourceError(f"--label {layout.label}: {what}; {why}", fix=fix) from error
+    except ReferenceTooShort as error:
+        why = (
+            f"{MIN_EVENTS} are needed"
+            if len(frame) < MIN_EVENTS
+            else f"no column has {MIN_EVENTS} valid values in them"
+        )
+        raise SourceError(
+            f"the reference of {len(frame):,} rows is too short: {why}",
+            fix="better 2,000 or more: --reference first:50%",
+        ) from error

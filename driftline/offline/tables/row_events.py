@@ -1,0 +1,220 @@
+"""Rows of a file as events of the log, chunk by chunk, with injected drift."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, NamedTuple, Protocol
+
+import msgspec
+import numpy as np
+import pandas as pd
+from msgspec import UNSET
+
+from driftline.offline.injection import Injection, inject
+from driftline.offline.tables.convert import floats_of, plain_of, values_of
+from driftline.offline.tables.event_times import times_ms, with_times
+from driftline.offline.tables.layout import Layout, layout_of, missing_column_error
+from driftline.offline.tables.source_error import SourceError
+from driftline.offline.tables.table_reader import TableFile
+from producer.codec import encode
+from producer.events import CE_TYPE_OF, Event, InferenceEvent, Label, Value
+from producer.limits import Limits
+from stream_monitor.ingest.decode import decode
+from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
+
+_SD_ROWS: Final = 10_000
+_REPORT_EVERY: Final = 500
+_SECOND_MS: Final = 1_000
+
+
+class PublishColumns(msgspec.Struct, frozen=True, kw_only=True):
+    """Which columns of the file mean what; all others that are watched are features.
+
+    Without ``prediction`` events have none, without ``id`` rows are numbered, without ``time`` they
+    are a second apart from the Unix epoch.
+    """
+
+    prediction: str | None = None
+    label: str | None = None
+    time: str | None = None
+    time_format: str | None = None
+    id: str | None = None
+
+
+class Writer(Protocol):
+    """Whatever takes events: a `EventWriter`, or a list in a test."""
+
+    def write(self, event: Event) -> None:
+        """Take one event."""
+        ...
+
+
+class RowEvents(NamedTuple):
+    """The events of a row, or the ``reason`` for which the monitor would reject one of them."""
+
+    events: list[Event]
+    reason: str = ""
+    detail: str = ""
+
+
+class PublishResult(NamedTuple):
+    """How many rows were read and rejected; ``first`` is an example of the rejected."""
+
+    rows: int
+    rejected: Counter[str]
+    first: str = ""
+
+
+def layout_to_publish(table: TableFile, columns: PublishColumns) -> Layout:
+    """What each column of the file is.
+
+    Raises:
+        SourceError: a named column is not there.
+    """
+    if columns.id is not None and columns.id not in table.inferred:
+        raise missing_column_error("--id", columns.id, table.inferred)
+    return layout_of(
+        table,
+        time=columns.time,
+        prediction=columns.prediction,
+        label=columns.label,
+        others=() if columns.id is None else (columns.id,),
+    )
+
+
+def row_events_of(
+    table: TableFile,
+    layout: Layout,
+    *,
+    model: str,
+    version: str,
+    columns: PublishColumns,
+    injections: Sequence[Injection] = (),
+    now_ms: int,
+    limits: Limits,
+) -> Iterator[RowEvents]:
+    """The events of each row: the prediction, and its label where the row has one.
+
+    Raises:
+        SourceError: a row has no time, an injected column is not watched.
+    """
+    sds: dict[str, float] | None = None
+    for frame in table.frames():
+        if sds is None:
+            sds = _standard_deviations(frame, layout, injections)
+        for row in _events(frame, layout, columns, (model, version), injections, sds):
+            yield _checked(row, now_ms, limits)
+
+
+def publish_rows(
+    rows: Iterator[RowEvents],
+    writer: Writer,
+    *,
+    events_per_s: float | None = None,
+    on_progress: Callable[[int], Any] = lambda _: None,
+) -> PublishResult:
+    """Write the rows into the log; without a speed as fast as it goes."""
+    began = time.monotonic()
+    rejected: Counter[str] = Counter()
+    first = ""
+    number = 0
+    for number, row in enumerate(rows, start=1):
+        if row.reason:
+            rejected[row.reason] += 1
+            first = first or f"row {number - 1}: {row.detail}"
+        else:
+            for event in row.events:
+                writer.write(event)
+        if events_per_s is not None:
+            ahead_s = number / events_per_s - (time.monotonic() - began)
+            if ahead_s > 0:
+                time.sleep(ahead_s)
+        if number % _REPORT_EVERY == 0:
+            on_progress(number)
+    on_progress(number)
+    return PublishResult(number, rejected, first)
+
+
+def _standard_deviations(
+    frame: pd.DataFrame, layout: Layout, injections: Sequence[Injection]
+) -> dict[str, float]:
+    """Standard deviation of the injected columns, from the first 10,000 rows."""
+    kinds = {f.column: f.kind for f in layout.features}
+    for injection in injections:
+        if injection.column not in kinds:
+            raise missing_column_error("--inject", injection.column, kinds)
+    found = {}
+    for column in {
+        one.column for one in injections if one.in_sd and kinds[one.column] == "numeric"
+    }:
+        floats = floats_of(frame[column].head(_SD_ROWS))
+        finite = floats[np.isfinite(floats)]
+        found[column] = float(finite.std()) if len(finite) else 0.0
+    return found
+
+
+def _events(
+    frame: pd.DataFrame,
+    layout: Layout,
+    columns: PublishColumns,
+    named: tuple[str, str],
+    injections: Sequence[Injection],
+    sds: dict[str, float],
+) -> Iterator[list[Event]]:
+    model, version = named
+    first = int(frame.index[0])
+    numbers = range(first, first + len(frame))
+    times: Sequence[int] = range(first * _SECOND_MS, (first + len(frame)) * _SECOND_MS, _SECOND_MS)
+    if columns.time is not None:
+        times = times_ms(with_times(frame, columns.time, columns.time_format)[columns.time])
+    features: dict[str, list[Value]] = {
+        f.name: values_of(frame[f.column], f.kind) for f in layout.features
+    }
+    for injection in injections:
+        name = injection.column
+        features[name] = [
+            inject(injection, value, number, sds.get(name, 0.0))
+            for number, value in zip(numbers, features[name], strict=True)
+        ]
+    ids = _ids(frame, columns, numbers)
+    predictions: list[Any] = [UNSET] * len(frame)
+    if columns.prediction is not None:
+        predictions = plain_of(frame[columns.prediction])
+    labels: list[Any] = (
+        [None] * len(frame) if columns.label is None else plain_of(frame[columns.label])
+    )
+    for at in range(len(frame)):
+        made: list[Event] = [
+            InferenceEvent(
+                id=ids[at],
+                model=model,
+                version=version,
+                time_ms=times[at],
+                features={name: values[at] for name, values in features.items()},
+                prediction=predictions[at],
+            )
+        ]
+        if (truth := labels[at]) is not None:
+            made.append(Label(id=ids[at], model=model, label=truth, time_ms=times[at]))
+        yield made
+
+
+def _ids(frame: pd.DataFrame, columns: PublishColumns, numbers: range) -> list[str]:
+    if columns.id is None:
+        return [f"row-{number}" for number in numbers]
+    ids = plain_of(frame[columns.id])
+    if None in ids:
+        raise SourceError(f"--id {columns.id}: row {numbers[ids.index(None)]:,} has no id")
+    return [str(name) for name in ids]
+
+
+def _checked(events: list[Event], now_ms: int, limits: Limits) -> RowEvents:
+    """The row as the monitor would take it: by its own rules, on the bytes that it would read."""
+    records = [
+        ConsumerRecord(at, now_ms, CE_TYPE_OF[type(event)], encode(event))
+        for at, event in enumerate(events)
+    ]
+    refused = decode(RecordBatch("", 0, "", 0, len(records), records), limits).dead_letters
+    return RowEvents([], refused[0].reason, refused[0].detail) if refused else RowEvents(events)

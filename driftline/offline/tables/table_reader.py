@@ -1,0 +1,306 @@
+"""The reader of every file: a table, and the kind of each of its columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, cast
+
+import numpy as np
+import pandas as pd
+from msgspec import UNSET
+
+from driftline.offline.tables import arrow, delimited, json_rows
+from driftline.offline.tables.absent_predictions import absent, present
+from driftline.offline.tables.column_inference import InferredColumn, infer_columns
+from driftline.offline.tables.column_statistics import ColumnStatistics
+from driftline.offline.tables.convert import typed
+from driftline.offline.tables.delimited import Header
+from driftline.offline.tables.encoding import TextEncoding, compression_of, open_text, text_of
+from driftline.offline.tables.read_options import DEFAULT_READ_OPTIONS, ReadOptions
+from driftline.offline.tables.source_error import SourceError
+
+CHUNK_ROWS: Final = 50_000
+_DELIMITED: Final = (".csv", ".tsv", ".tab", ".psv", ".txt", ".dat")
+_JSON: Final = (".json", ".jsonl", ".ndjson")
+_PARQUET: Final = (".parquet", ".pq")
+_COMPRESSED: Final = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".zip")
+_OTHERS: Final = (".xlsx", ".xls", ".ods", ".orc", ".avro", ".h5", ".pkl", ".dta", ".sav")
+_READS: Final = (
+    "CSV and the like (any separator), JSON lines or a JSON array, Parquet, Arrow; "
+    "also .gz, .bz2, .xz, .zst, .zip"
+)
+
+
+@dataclass
+class Table:
+    """Rows of a file, each column as it is judged; ``notes`` is what a person should know."""
+
+    source: str
+    frame: pd.DataFrame
+    inferred: dict[str, InferredColumn]
+    form: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class TableFile:
+    """A file that was looked at once: its form, and what its columns are.
+
+    `frames` reads it anew, chunk by chunk, so that a file of any size can be gone through.
+    """
+
+    source: str
+    kind: str
+    text: TextEncoding | None
+    header: Header | None
+    inferred: dict[str, InferredColumn]
+    n_rows: int
+    form: dict[str, str]
+    notes: list[str]
+    prediction: str | None = None
+
+    def frames(self) -> Iterator[pd.DataFrame]:
+        """The rows in their order, every column as it is judged."""
+        path = Path(self.source)
+        for frame in _raw(path, self.kind, self.text, self.header, prediction=self.prediction):
+            yield typed_frame(frame, self.inferred, self.prediction)
+
+
+def read_table(
+    path: Path, read_options: ReadOptions = DEFAULT_READ_OPTIONS, *, prediction: str | None = None
+) -> Table:
+    """All rows of a file; those without the column ``prediction`` have ``UNSET`` in it.
+
+    Raises:
+        SourceError: there is no such file, it cannot be read, has no rows, or is ambiguous.
+    """
+    raw: list[pd.DataFrame] = []
+    opened = _scan(path, read_options, raw, prediction)
+    frames = [typed_frame(frame, opened.inferred, prediction) for frame in raw]
+    whole = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
+    return Table(str(path), whole, opened.inferred, opened.form, opened.notes)
+
+
+def open_table(
+    path: Path, read_options: ReadOptions = DEFAULT_READ_OPTIONS, *, prediction: str | None = None
+) -> TableFile:
+    """A file whose rows are to be gone through in chunks; ``prediction`` as in `read_table`.
+
+    Raises:
+        SourceError: as `read_table`.
+    """
+    return _scan(path, read_options, None, prediction)
+
+
+def table_of(
+    frame: pd.DataFrame, source: str, read_options: ReadOptions = DEFAULT_READ_OPTIONS
+) -> Table:
+    """A frame as a table, for rows whose values have types already, as those of a topic."""
+    frame = frame.rename(columns=str)
+    statistics = {str(name): ColumnStatistics() for name in frame}
+    for name, one in statistics.items():
+        one.add(frame[name])
+    return Table(source, frame, infer_columns(statistics, read_options))
+
+
+def with_outputs(table: Table, column: str) -> Table:
+    """The table with a column for each entry of the maps or lists in ``column``: its predictions.
+
+    A column of anything else stays as it is; a row without a prediction has no output.
+    """
+    maps = present(table.frame[column].dropna())
+    if len(maps) and all(isinstance(value, list | tuple | np.ndarray) for value in maps):
+        maps = maps.map(lambda entries: {str(i): entry for i, entry in enumerate(entries)})
+    if not len(maps) or not all(isinstance(value, dict) for value in maps):
+        return table
+    inner = pd.json_normalize(maps.tolist(), max_level=0).set_index(maps.index)
+    outputs = inner.add_prefix(f"{column}.").reindex(table.frame.index)
+    if (without := absent(table.frame[column])).any():
+        outputs = outputs.astype(object)
+        outputs.loc[without] = cast("Any", UNSET)
+    frame = table.frame.drop(columns=column).join(outputs)
+    inferred = {name: one for name, one in table.inferred.items() if name != column}
+    more = table_of(outputs, table.source).inferred
+    return Table(table.source, frame, inferred | more, table.form, table.notes)
+
+
+def typed_frame(
+    frame: pd.DataFrame, inferred: dict[str, InferredColumn], prediction: str | None = None
+) -> pd.DataFrame:
+    """The frame with each of the columns as it is judged, in the order of the judgement."""
+    columns = {
+        name: typed(frame[name], one)
+        if name in frame
+        else pd.Series(
+            [UNSET if name == prediction else None] * len(frame), index=frame.index, dtype=object
+        )
+        for name, one in inferred.items()
+    }
+    return pd.DataFrame(columns, index=frame.index)
+
+
+def _scan(
+    path: Path, read_options: ReadOptions, keep: list[pd.DataFrame] | None, prediction: str | None
+) -> TableFile:
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "there is no such file"
+        raise SourceError(f"{path}: {what}")
+    kind, text, header = _format_of(path, read_options)
+    statistics: dict[str, ColumnStatistics] = {}
+    rows, n_said, short = 0, 0, [0]
+    for frame in _raw(path, kind, text, header, short, prediction):
+        _count(frame, statistics, rows)
+        if prediction in frame:
+            n_said += len(present(frame[prediction]))
+        rows += len(frame)
+        if keep is not None:
+            keep.append(frame)
+    if not rows:
+        names = header.names if header is not None else tuple(statistics)
+        raise SourceError(f"{path}: it has {len(names)} columns and no rows")
+    inferred = infer_columns(statistics, read_options)
+    form, notes = _form(kind, text, header, inferred), _notes(text, header, short[0])
+    if 0 < n_said < rows:
+        notes.append(
+            f"{rows - n_said:,} of {rows:,} rows have no {prediction!r}: events without a "
+            "prediction (null is an invalid one)"
+        )
+    return TableFile(str(path), kind, text, header, inferred, rows, form, notes, prediction)
+
+
+def _format_of(
+    path: Path, read_options: ReadOptions
+) -> tuple[str, TextEncoding | None, Header | None]:
+    """The kind of a file, how its bytes are text, and what stands before its rows."""
+    kind = _kind(path)
+    text = header = None
+    if kind in ("delimited", "json"):
+        text = text_of(path, read_options.encoding)
+        if kind == "delimited" and _is_json(path, text):
+            kind = "json"
+    elif read_options.encoding is not None:
+        raise SourceError("--encoding: a file of this kind says that itself")
+    if kind == "delimited" and text is not None:
+        header = delimited.read_header(path, text, _separator(read_options.separator))
+    elif read_options.separator is not None or read_options.decimal is not None:
+        raise SourceError("--separator and --decimal are of CSV, and this is none")
+    return kind, text, header
+
+
+def _count(frame: pd.DataFrame, statistics: dict[str, ColumnStatistics], rows: int) -> None:
+    """Count a chunk, before which there were ``rows``."""
+    for name in map(str, frame):
+        if name not in statistics:
+            statistics[name] = ColumnStatistics()
+            statistics[name].add_missing(rows)
+        statistics[name].add(frame[name])
+    for name, one in statistics.items():
+        if name not in frame:
+            one.add_missing(len(frame))
+
+
+def _raw(
+    path: Path,
+    kind: str,
+    text: TextEncoding | None,
+    header: Header | None,
+    short: list[int] | None = None,
+    prediction: str | None = None,
+) -> Iterator[pd.DataFrame]:
+    """The rows as they stand in the file; ``short`` counts rows with too few fields."""
+    if kind == "delimited" and text is not None and header is not None:
+        for frame, n_short in delimited.chunks(path, text, header, CHUNK_ROWS):
+            if short is not None:
+                short[0] += n_short
+            yield frame
+    elif kind == "json" and text is not None:
+        yield from _counted(json_rows.chunks(path, text, CHUNK_ROWS, prediction))
+    else:
+        yield from _counted(arrow.chunks(path, kind, CHUNK_ROWS))
+
+
+def _counted(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    """The frames with the numbers of their rows in the file."""
+    rows = 0
+    for frame in frames:
+        frame.index = pd.RangeIndex(rows, rows + len(frame))
+        rows += len(frame)
+        yield frame
+
+
+def _kind(path: Path) -> str:
+    """delimited, json, parquet or arrow: by the first bytes, and by the name of the file."""
+    with path.open("rb") as file:
+        first = file.read(8)
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    ends = next((suffix for suffix in reversed(suffixes) if suffix not in _COMPRESSED), "")
+    if first.startswith(b"PAR1") or ends in _PARQUET:
+        if compression_of(path):
+            raise SourceError(f"{path}: it is compressed as a whole", fix="unpack it: gunzip")
+        return "parquet"
+    if first.startswith((b"ARROW1", b"\xff\xff\xff\xff")) or ends in (".arrow", ".feather"):
+        return "arrow"
+    if ends in _JSON:
+        return "json"
+    if ends in _OTHERS or (
+        ends not in _DELIMITED and not compression_of(path) and _is_binary(path)
+    ):
+        raise SourceError(f"{path}: not a kind of file that is read here", fix=_READS)
+    return "delimited"
+
+
+def _is_binary(path: Path) -> bool:
+    with path.open("rb") as file:
+        start = file.read(4_096)
+    return (
+        bool(start)
+        and sum(byte < 9 for byte in start) > len(start) // 20
+        and not (start.startswith((b"\xff\xfe", b"\xfe\xff")))
+    )
+
+
+def _is_json(path: Path, text: TextEncoding) -> bool:
+    """Whether a text whose name says nothing is JSON."""
+    if any(suffix.lower() in _DELIMITED[:4] for suffix in path.suffixes):
+        return False
+    with open_text(path, text) as file:
+        start = file.read(4_096).lstrip("\ufeff \t\r\n")
+    return start.startswith(('{"', "[{", "{}", "[\n", "[\r"))
+
+
+def _separator(given: str | None) -> str | None:
+    if given is None:
+        return None
+    known: dict[str, str] = {"\\t": "\t", "tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
+    found = known.get(given.lower(), given)
+    if len(found) != 1:
+        raise SourceError(f"--separator {given!r} is not one character", fix="one of , ; | or tab")
+    return found
+
+
+def _form(
+    kind: str, text: TextEncoding | None, header: Header | None, inferred: dict[str, InferredColumn]
+) -> dict[str, str]:
+    form = {"format": {"delimited": "delimited text", "json": "JSON"}.get(kind, kind.capitalize())}
+    if text is not None:
+        form["encoding"] = text.encoding
+        if text.compression:
+            form["compression"] = text.compression
+    if header is not None:
+        form["separator"] = header.separator
+        comma = any(one.kind == "numeric" and one.style.decimal == "," for one in inferred.values())
+        form["decimal"] = "," if comma else "."
+    return form
+
+
+def _notes(text: TextEncoding | None, header: Header | None, n_short: int) -> list[str]:
+    notes = [text.note] if text is not None and text.note else []
+    if header is not None and header.comments:
+        notes.append(f"{header.comments} lines of comment (#) before the header were left out")
+    if n_short:
+        notes.append(
+            f"{n_short:,} rows have fewer fields than the header has names: the rest is missing"
+        )
+    return notes

@@ -1,0 +1,192 @@
+"""A real Apache Kafka: one KRaft node on loopback, from Maven's jars and the machine's Java."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from driftline.stack.server_process import ServerProcess, ServerStartError, free_port
+
+VERSION: Final = "4.3.1"
+MIN_JAVA: Final = 17
+_POM: Final = Path(__file__).with_name("kafka-pom.xml")
+_READY_S: Final = 120.0
+_FETCH_S: Final = 600.0
+
+_UNICODE: Final = {"LC_ALL": "C.UTF-8"}
+"""Without it Java reads no folder whose name has more than ASCII."""
+
+SINGLE_NODE: Final = {
+    "offsets.topic.replication.factor": "1",
+    "offsets.topic.num.partitions": "4",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "transaction.state.log.num.partitions": "4",
+    "group.initial.rebalance.delay.ms": "0",
+    "group.min.session.timeout.ms": "1000",
+    "auto.create.topics.enable": "false",
+    # After a kill the broker may not register again before its old session is over.
+    "broker.session.timeout.ms": "3000",
+    "broker.heartbeat.interval.ms": "500",
+}
+"""What one node that is started often and stopped at any moment needs to know."""
+
+
+def java_version() -> int | None:
+    """Major version of the ``java`` on the path; ``None`` without one."""
+    java = shutil.which("java")
+    if java is None:
+        return None
+    output = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)  # noqa: S603
+    found = re.search(r'version "(?:1\.)?(\d+)', output.stderr + output.stdout)
+    return int(found.group(1)) if found else None
+
+
+def libs_folder() -> Path:
+    """Where the jars are, or would be: ``$DRIFTLINE_KAFKA_HOME/libs``, or the user's cache."""
+    home = os.environ.get("DRIFTLINE_KAFKA_HOME")
+    if home:
+        return Path(home) / "libs"
+    return _cache() / "driftline" / f"kafka-{VERSION}" / "libs"
+
+
+def _cache() -> Path:
+    """The user's cache; one in the folder for temporary files where the user has no home."""
+    given = os.environ.get("XDG_CACHE_HOME")
+    if given:
+        return Path(given)
+    try:
+        return Path.home() / ".cache"
+    except RuntimeError:  # a uid without an entry in passwd, and no HOME: usual in containers
+        return Path(tempfile.gettempdir()) / f"driftline-cache-{os.getuid()}"
+
+
+def jars_present() -> bool:
+    """Whether the jars are there."""
+    return any(libs_folder().glob("kafka_2.13-*.jar"))
+
+
+def fetch_jars() -> None:
+    """Get the jars with Maven, once (about 55 MB).
+
+    Raises:
+        ServerStartError: there is no Maven, or it could not fetch them.
+    """
+    if jars_present():
+        return
+    maven = shutil.which("mvn")
+    if maven is None:
+        raise ServerStartError("Kafka's jars are not there, and no Maven (mvn) to fetch them with")
+    libs = libs_folder()
+    fresh = libs.with_name(f"libs-{uuid.uuid4().hex}")
+    goal = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies"
+    done = subprocess.run(  # noqa: S603 - our own command line
+        [
+            maven,
+            "-q",
+            "-B",
+            "-f",
+            str(_POM),
+            goal,
+            f"-Dkafka.version={VERSION}",
+            "-DincludeScope=runtime",
+            f"-DoutputDirectory={fresh}",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_FETCH_S,
+    )
+    if done.returncode:
+        raise ServerStartError(f"Maven could not fetch Kafka's jars:\n{done.stdout[-1500:]}")
+    if libs.exists():
+        shutil.rmtree(fresh)  # somebody else was faster
+    else:
+        fresh.rename(libs)
+
+
+class ApacheKafka:
+    """One broker that is its own controller; its data stay over `kill` and `restart`."""
+
+    def __init__(
+        self, folder: Path, properties: Mapping[str, str] | None = None, *, heap_mb: int = 512
+    ) -> None:
+        self._folder = folder / "kafka"
+        self._folder.mkdir()
+        self.port, controller = free_port(), free_port()
+        self.bootstrap_servers = f"127.0.0.1:{self.port}"
+        self.description = f"Apache Kafka {VERSION} (Java {java_version()})"
+        settings = {
+            "process.roles": "broker,controller",
+            "node.id": "1",
+            "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{controller}",
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
+            "controller.listener.names": "CONTROLLER",
+            "log.dirs": "data",  # in the folder it runs in: a list, so a path must have no comma
+            **SINGLE_NODE,
+            **(properties or {}),
+        }
+        self._properties = self._folder / "server.properties"
+        self._properties.write_text("".join(f"{k}={v}\n" for k, v in settings.items()))
+        java = ["java", f"-Xmx{heap_mb}m", "-XX:+UseSerialGC", "-cp", f"{libs_folder()}/*"]
+        self._format = [*java, "kafka.tools.StorageTool", "format"]
+        self.process = ServerProcess(
+            [*java, "kafka.Kafka", self._properties.name],
+            self._folder / "server.log",
+            folder=self._folder,
+            environment=_UNICODE,
+        )
+
+    def start(self) -> None:
+        """Format the storage if it is new, start, and wait until it answers."""
+        if not (self._folder / "data" / "meta.properties").exists():
+            cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+            # One argument: an id may begin with a dash.
+            done = subprocess.run(  # noqa: S603 - our own command line
+                [*self._format, f"--cluster-id={cluster}", "-c", self._properties.name],
+                capture_output=True,
+                text=True,
+                check=False,
+                cwd=self._folder,
+                env=os.environ | _UNICODE,
+            )
+            if done.returncode:
+                raise ServerStartError(
+                    f"Kafka's storage could not be formatted:\n{done.stderr[-1500:]}"
+                )
+        self.process.start()
+        self.process.wait_until(lambda: is_reachable(self.bootstrap_servers), _READY_S)
+
+    def restart(self) -> None:
+        """Start again on the same port and data, after `kill` or `stop`."""
+        self.process.start()
+        self.process.wait_until(lambda: is_reachable(self.bootstrap_servers), _READY_S)
+
+    def kill(self) -> None:
+        """End it without warning."""
+        self.process.kill()
+
+    def stop(self) -> None:
+        """End it in order."""
+        self.process.stop()
+
+
+def is_reachable(bootstrap_servers: str) -> bool:
+    """Whether a broker answers there."""
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+    try:
+        return bool(admin.list_topics(timeout=1.0).brokers)
+    except KafkaException:
+        return False

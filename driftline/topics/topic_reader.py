@@ -1,0 +1,197 @@
+"""Reading a topic from its beginning, without joining a group, and without trusting watermarks."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple, Self
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+
+from producer.cloudevents import header_list
+from producer.kafka_client import connect_admin
+from producer.permission import explained_denial, is_denied, is_of_unused_group
+
+MAX_POLL_RECORDS: Final = 5_000
+METADATA_TIMEOUT_S: Final = 5.0
+PROBE_TIMEOUT_S: Final = 0.1
+BEGINNING: Final[int] = OFFSET_BEGINNING
+END: Final[int] = OFFSET_END
+_TAIL: Final = -2000  # librdkafka's RD_KAFKA_OFFSET_TAIL_BASE
+
+
+def tail(n_records: int) -> int:
+    """Where to start for the last ``n_records`` of each partition."""
+    return _TAIL - n_records
+
+
+class Record(NamedTuple):
+    """A record as found.  ``kind`` is its ``ce_type`` header."""
+
+    partition: int
+    offset: int
+    kind: str | None
+    value: bytes | None
+    key: bytes | None = None
+    timestamp_ms: int = 0
+    headers: Sequence[tuple[str, bytes | None]] = ()
+
+    @property
+    def source(self) -> str:
+        """Who wrote it, as its header ``ce_source`` says; empty where it says nothing."""
+        return (dict(self.headers).get("ce_source") or b"").decode("utf-8", "replace")
+
+
+class TopicReader:
+    """Reads all partitions of a topic, from `BEGINNING`, `END` or a `tail` on.
+
+    Use as a context manager.
+
+    Raises:
+        KafkaException: nobody answers.
+        LookupError: there is no such topic.
+    """
+
+    def __init__(self, client: Mapping[str, Any], topic: str, *, start: int = BEGINNING) -> None:
+        self._consumer = Consumer(
+            {
+                "log_level": 0,
+                **client,
+                "group.id": f"driftline-reader-{uuid.uuid4().hex}",  # asked for, never joined
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "isolation.level": "read_committed",
+                "fetch.wait.max.ms": 100,
+            }
+        )
+        self.topic = topic
+        self._client = client
+        try:
+            self.partitions = self._partitions()
+        except BaseException as error:
+            self._consumer.close()
+            if isinstance(error, KafkaException):
+                connect_admin(client, PROBE_TIMEOUT_S)  # says why
+            raise
+        self._consumer.assign([TopicPartition(topic, p, start) for p in self.partitions])
+
+    def _partitions(self) -> list[int]:
+        found = self._consumer.list_topics(self.topic, timeout=METADATA_TIMEOUT_S).topics[
+            self.topic
+        ]
+        if found.error is not None and is_denied(found.error):
+            raise self._explained(found.error, "Describe")
+        if found.error is not None or not found.partitions:
+            raise LookupError(f"there is no topic {self.topic}")
+        return sorted(found.partitions)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the connection go."""
+        self._consumer.close()
+
+    def poll(self, timeout_s: float) -> list[Record]:
+        """What has come; an empty list after ``timeout_s`` without anything."""
+        records = []
+        for message in self._consumer.consume(MAX_POLL_RECORDS, timeout_s):
+            error = message.error()
+            if error is None:
+                records.append(as_record(message))
+            elif not is_of_unused_group(error):
+                raise self._explained(error, "Read")
+        return records
+
+    def _explained(self, error: KafkaError, operation: str) -> KafkaException:
+        topic = f"topic {self.topic}"
+        return KafkaException(explained_denial(error, operation, topic, self._client))
+
+    def ends(self) -> dict[int, int]:
+        """The position after the last record of each partition, as the broker tells it."""
+        ends = {}
+        for partition in self.partitions:
+            place = TopicPartition(self.topic, partition)
+            _low, ends[partition] = self._consumer.get_watermark_offsets(place, METADATA_TIMEOUT_S)
+        return ends
+
+    def until(
+        self, is_complete: Callable[[], bool], *, idle_timeout_s: float, settle_s: float = 0.3
+    ) -> Iterator[Record]:
+        """Records until ``is_complete`` holds and nothing came for ``settle_s``.
+
+        Gives up when nothing came for ``idle_timeout_s``: the caller judges what is missing.
+        """
+        last = time.monotonic()
+        while True:
+            records = self.poll(min(settle_s, idle_timeout_s))
+            if records:
+                last = time.monotonic()
+                yield from records
+            elif is_complete() or time.monotonic() - last >= idle_timeout_s:
+                return
+
+
+def as_record(message: Any) -> Record:
+    """A message of the client, as found."""
+    headers = header_list(message)
+    kind = dict(headers).get("ce_type")
+    return Record(
+        partition=message.partition(),
+        offset=message.offset(),
+        kind=None if kind is None else kind.decode("utf-8", "replace"),
+        value=message.value(),
+        key=message.key(),
+        timestamp_ms=message.timestamp()[1],
+        headers=headers,
+    )
+
+
+def topic_ends(client: Mapping[str, Any], topic: str) -> dict[int, int]:
+    """The position after the last record of each partition, as the broker tells it.
+
+    Raises:
+        KafkaException: nobody answers.
+        LookupError: there is no such topic.
+    """
+    with TopicReader(client, topic) as reader:
+        return reader.ends()
+
+
+def timestamp_at(
+    client: Mapping[str, Any], topic: str, partition: int, offset: int, timeout_s: float = 5.0
+) -> int | None:
+    """The append time (ms) of the first record from ``offset`` on, committed or not.
+
+    ``None``: none came within ``timeout_s``.
+    """
+    consumer = Consumer(
+        {
+            "log_level": 0,
+            **client,
+            "group.id": f"driftline-reader-{uuid.uuid4().hex}",  # asked for, never joined
+            "enable.auto.commit": False,
+            "isolation.level": "read_uncommitted",
+        }
+    )
+    try:
+        consumer.assign([TopicPartition(topic, partition, offset)])
+        message = consumer.poll(timeout_s)
+        while message is not None and (error := message.error()) is not None:
+            if not is_of_unused_group(error):
+                return None
+            message = consumer.poll(timeout_s)
+        return None if message is None else message.timestamp()[1]
+    finally:
+        consumer.close()

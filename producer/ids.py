@@ -1,0 +1,45 @@
+"""Ids of events: UUID version 7, so that they sort by time and never meet."""
+
+from __future__ import annotations
+
+import os
+import random
+from itertools import count
+from typing import Final
+
+_COUNTER_BITS: Final = 48
+_COUNTER_MASK: Final = (1 << _COUNTER_BITS) - 1
+
+
+class _Sequence:
+    """The part of an id that is not time: 26 random bits of this process, and a counter.
+
+    A counter that starts anywhere is RFC 9562's method 1, and a third of the cost of 74 random
+    bits, which the thread that serves a prediction would pay.
+    """
+
+    def __init__(self) -> None:
+        self.reseed()
+
+    def reseed(self) -> None:
+        """Begin anew; a forked child must, or its ids would be its parent's."""
+        source = random.SystemRandom()
+        self.fixed = f"7{source.getrandbits(12):03x}-{0x8000 | source.getrandbits(14):04x}"
+        self.counter = count(source.getrandbits(_COUNTER_BITS))
+
+
+_sequence: Final = _Sequence()
+os.register_at_fork(after_in_child=_sequence.reseed)
+
+
+def uuid7(time_ms: int) -> str:
+    """A new UUIDv7 (RFC 9562) of that time; from any thread, in any forked child.
+
+    >>> uuid7(1384903980000)[:15]
+    '014272b5-b3e0-7'
+    """
+    stamp = time_ms & _COUNTER_MASK
+    return (
+        f"{stamp >> 16:08x}-{stamp & 0xFFFF:04x}-{_sequence.fixed}-"
+        f"{next(_sequence.counter) & _COUNTER_MASK:012x}"
+    )

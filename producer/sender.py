@@ -1,0 +1,261 @@
+"""The thread behind an `InferenceLogger`: serialises, hands to librdkafka, hears what became."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from msgspec.structs import replace
+
+from producer.codec import RejectedRecord, encode, event_headers_of_value, headers
+from producer.counters import LoggerState, PendingEvent
+from producer.limits import Limits
+from producer.permission import explained_denial
+from producer.routing import key_of
+from producer.spool.disk_spool import DiskSpool
+from producer.spool.overflow import Overflow
+from producer.spool.permanent_errors import is_permanent
+from producer.spool.segment_format import SpooledRecord
+from producer.validation import EventValidator
+
+log = logging.getLogger("driftline.producer")
+
+POLL_S: Final = 0.01
+"""How long the thread sleeps in librdkafka when there is nothing to do."""
+CLOSE_TIMEOUT_S: Final = 5.0
+"""How long `Sender.close` waits for the thread to count, or spool, what is left."""
+_MAX_SENT_PER_STEP: Final = 500
+_MAX_SPOOLED_PER_STEP: Final = 5_000
+_WARNING_INTERVAL_S: Final = 10.0
+_LIMITS: Final = Limits()
+_PURGED: Final = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})  # noqa: SLF001
+
+
+EncodedEvent: TypeAlias = tuple[str, bytes, list[tuple[str, str | bytes | None]]]
+"""An event as Kafka gets it: key, value, headers.  A plain tuple, for each event pays for it."""
+
+
+class Sender:
+    """Owns the librdkafka producer of one process; empties the queue of ``state`` in order.
+
+    With a ``spool``, what would be lost because of the circumstances is kept there: what comes
+    while half of ``max_messages`` wait here and as many in librdkafka, what expires, what is left
+    at the end.
+    """
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        topic: str,
+        source: str,
+        shards: int,
+        state: LoggerState,
+        *,
+        max_messages: int,
+        spool: DiskSpool | None = None,
+    ) -> None:
+        self._config, self._topic, self._source, self._shards = config, topic, source, shards
+        self._state = state
+        self._spool_threshold = max_messages // 2
+        self._overflow = (
+            None if spool is None else Overflow(spool, state, self._resend, self._warn_at_intervals)
+        )
+        self._validator = EventValidator(_LIMITS)
+        self._stop = threading.Event()
+        self._fatal = False
+        self._warned_s = 0.0
+        self.producer = self._new_producer()
+        self._thread = threading.Thread(target=self._run, name="driftline-logger", daemon=True)
+        self._thread.start()
+
+    def _new_producer(self) -> Producer:
+        return Producer({**self._config, "error_cb": self._on_error})
+
+    def close(self) -> None:
+        """Let the thread end: what was not delivered by now is spooled, or dropped."""
+        self._stop.set()
+        self._thread.join(CLOSE_TIMEOUT_S)
+
+    def close_in_child(self) -> None:
+        """In a forked child: the thread is the parent's, and so are its files."""
+        if self._overflow is not None:
+            self._overflow.close_in_child()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._guard(self._step)
+            if self._overflow is not None:
+                self._guard(self._maintain_spool)
+        self._guard(self._finish)
+
+    def _guard(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001 - this thread must outlive any surprise
+            self._warn_at_intervals(f"logger: {error!r}")
+
+    def _step(self) -> None:
+        if self._fatal:
+            self._replace_producer()
+        queue = self._state.queue
+        for _ in range(min(len(queue), _MAX_SENT_PER_STEP)):
+            if not self._send(queue[0]):
+                break
+            self._state.dequeue()
+        self.producer.poll(0 if queue and len(self.producer) == 0 else POLL_S)
+
+    def _maintain_spool(self) -> None:
+        """Keep the door of the queue open, and the spool in order."""
+        waiting = len(self._state.queue)
+        if waiting > self._spool_threshold and len(self.producer) > self._spool_threshold:
+            self._spool_or_drop_queued(min(waiting - self._spool_threshold, _MAX_SPOOLED_PER_STEP))
+        if self._overflow is not None:
+            self._overflow.maintain(
+                time.monotonic(), max(1, self._spool_threshold) - len(self.producer)
+            )
+
+    def _finish(self) -> None:
+        """Nobody waits any longer: what is left is counted as it is."""
+        self.producer.purge()
+        self.producer.flush(1.0)  # its callbacks count, or spool, what it held
+        self._spool_or_drop_queued(len(self._state.queue))
+        if self._overflow is not None:
+            self._overflow.close(time.monotonic())
+
+    def _spool_or_drop_queued(self, n: int) -> None:
+        """Take the first of the queue for what will not be sent now."""
+        for _ in range(n):
+            encoded = self._encode_or_reject(self._state.queue[0])
+            self._state.dequeue()
+            if encoded is not None:
+                key, value, _ = encoded
+                self._spool_or_drop("undelivered", "nobody waits for Kafka", key, value)
+
+    def _encode_or_reject(self, logged: PendingEvent) -> EncodedEvent | None:
+        """The event as bytes; ``None`` if it cannot be, which is counted."""
+        try:
+            make, fields = logged
+            event = make(*fields)
+            # Of a copy: what the monitor does not compare may be of use to others.
+            self._validator.validate(replace(event), time.time_ns() // 1_000_000)
+            key = key_of(event.model, event.id, self._shards)
+            return key, _check_size(encode(event)), headers(event, source=self._source)
+        except RejectedRecord as why:
+            self._reject(why.reason, str(why))
+        except BaseException as error:  # noqa: BLE001 - a caller's object may raise anything
+            self._reject("no_value", _error_text(error))
+        return None
+
+    def _send(self, logged: PendingEvent) -> bool:
+        """Hand one event over; False if librdkafka's queue is full, to be tried again."""
+        encoded = self._encode_or_reject(logged)
+        if encoded is None:
+            return True
+        key, value, pairs = encoded
+        try:
+            self.producer.produce(
+                self._topic, value, key=key, headers=pairs, on_delivery=self._on_delivery
+            )
+        except BufferError:
+            return False
+        except KafkaException as error:
+            self._on_send_error(error.args[0], "send_failed", key, value)
+        except Exception as error:  # noqa: BLE001 - what librdkafka may add
+            self._drop("send_failed", str(error))
+        return True
+
+    def _resend(
+        self, record: SpooledRecord, on_delivery: Callable[[KafkaError | None, Message], None]
+    ) -> KafkaError | None:
+        """Hand a spooled record over, with the headers it had."""
+        try:
+            self.producer.produce(
+                record.topic,
+                record.value,
+                key=record.key,
+                headers=event_headers_of_value(record.value, source=record.source),
+                on_delivery=on_delivery,
+            )
+        except BufferError:
+            raise
+        except KafkaException as error:
+            refusal: KafkaError = error.args[0]
+            return refusal
+        except Exception as error:  # noqa: BLE001 - it is no event, and will never be
+            return KafkaError(KafkaError._INVALID_ARG, str(error))  # noqa: SLF001
+        return None
+
+    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            self._state.count_delivered()
+            return
+        purged_at_close = self._stop.is_set() and error.code() in _PURGED
+        reason = "undelivered" if purged_at_close else error.name().lower()
+        error = explained_denial(error, "Write", f"topic {self._topic}", self._config)
+        self._on_send_error(error, reason, message.key() or b"", message.value() or b"")
+
+    def _on_send_error(
+        self, error: KafkaError, reason: str, key: str | bytes, value: bytes
+    ) -> None:
+        if is_permanent(error):
+            self._drop(reason, error.str())
+        else:
+            self._spool_or_drop(reason, error.str(), key, value)
+
+    def _spool_or_drop(self, reason: str, detail: str, key: str | bytes, value: bytes) -> None:
+        """To the spool, or lost for this reason."""
+        if self._overflow is None:
+            self._drop(reason, detail)
+            return
+        as_bytes = key.encode() if isinstance(key, str) else key
+        record = SpooledRecord(topic=self._topic, key=as_bytes, source=self._source, value=value)
+        self._overflow.add(record, time.monotonic())
+
+    def _on_error(self, error: KafkaError) -> None:
+        self._fatal = self._fatal or error.fatal()
+        self._warn_at_intervals(f"Kafka: {error.str()}")
+
+    def _replace_producer(self) -> None:
+        """After a fatal error an idempotent producer takes nothing more."""
+        self._fatal = False
+        old, self.producer = self.producer, self._new_producer()
+        old.purge()
+        old.flush(1.0)  # its callbacks count what it held
+
+    def _reject(self, reason: str, detail: str) -> None:
+        """Count what the monitor would reject; the first one of each reason is always logged."""
+        count = self._state.count_invalid(reason)
+        text = f"{count} events are invalid ({reason}), the last one: {detail}"
+        if count == 1:
+            log.warning("%s", text)
+        else:
+            self._warn_at_intervals(text)
+
+    def _drop(self, reason: str, detail: str) -> None:
+        lost = self._state.count_dropped(reason)
+        self._warn_at_intervals(f"{lost} events lost ({reason}), the last one: {detail}")
+
+    def _warn_at_intervals(self, text: str) -> None:
+        now = time.monotonic()
+        if now - self._warned_s >= _WARNING_INTERVAL_S:
+            self._warned_s = now
+            log.warning("%s", text)
+
+
+def _check_size(value: bytes) -> bytes:
+    if len(value) > _LIMITS.max_value_bytes:
+        why = f"value: {len(value):,} bytes, over {_LIMITS.max_value_bytes:,}"
+        raise RejectedRecord("too_large", why)
+    return value
+
+
+def _error_text(error: BaseException) -> str:
+    """What an error says of itself, whatever its class makes of that."""
+    try:
+        return f"{type(error).__name__}: {error}"[:300]
+    except BaseException:  # noqa: BLE001 - as the caller says
+        return type(error).__name__

@@ -1,0 +1,249 @@
+"""What is broken about a numeric feature: another unit, a stuck value, or odd values among others.
+
+While a feature is sent in another unit, or is stuck, its values say nothing of the population, so
+nothing else of them is judged.  Beside odd values the others do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal, TypeAlias
+
+from stream_monitor.checks.constant_value import ConstantValueChange, ConstantValueRule, run_limit
+from stream_monitor.checks.out_of_range import OutOfRangeChange, OutOfRangeRule
+from stream_monitor.checks.unit import UnitChange, UnitRule
+from stream_monitor.contracts import Phase, Severity
+from stream_monitor.episodes.lifecycle import PhaseDecision, Suspicion
+from stream_monitor.ingest.batch import Ints
+from stream_monitor.reference.bounds import ValueBounds
+from stream_monitor.reference.feature_reference import FeatureReference
+from stream_monitor.reference.transform import Transform, Transformed
+from stream_monitor.statistics.distance import psi_adjusted
+from stream_monitor.statistics.fixed_point import FIXED_POINT
+
+RuleName: TypeAlias = Literal["unit", "constant", "range"]
+RuleChange: TypeAlias = UnitChange | ConstantValueChange | OutOfRangeChange
+_MANY: Final = 0.01
+_SOME: Final = 0.001
+Onset: TypeAlias = Callable[[int, int], tuple[int, int]]
+"""(position in the batch, events back) -> (offset, time_ms) of the estimated onset."""
+
+
+def rule_of(change: RuleChange) -> RuleName:
+    """Which rule a change is of."""
+    if isinstance(change, OutOfRangeChange):
+        return "range"
+    return "unit" if isinstance(change, UnitChange) else "constant"
+
+
+class DataQualityRules:
+    """The rules of one feature; of one that is no number, or never moves, there are none.
+
+    ``bounds`` are those of its values, where their range is watched.
+    """
+
+    def __init__(
+        self,
+        reference: FeatureReference,
+        transform: Transform,
+        arl0_events: float,
+        bounds: ValueBounds | None,
+        *,
+        watched: bool,
+    ) -> None:
+        self.reference = reference
+        self.odd = None if bounds is None else OutOfRangeRule(bounds, transform, arl0_events)
+        self._units: UnitRule | None = None
+        self._constant: ConstantValueRule | None = None
+        self._suspicions: dict[RuleName, Suspicion] = {}
+        self._suppressed = False  # odd values come, and are part of the drift of the population
+        self._last_index = 2 * len(reference.quantiles)
+        if watched and reference.kind == "numeric" and reference.sd:
+            self._units = UnitRule(reference.centre, reference.scale, reference.sd, FIXED_POINT)
+            if reference.repeats is not None:
+                limit = run_limit(reference.repeats, reference.longest_run, arl0_events)
+                self._constant = ConstantValueRule(limit)
+
+    @property
+    def open(self) -> set[RuleName]:
+        """What is broken now."""
+        names: set[RuleName] = set()
+        if self._units is not None and self._units.broken is not None:
+            names.add("unit")
+        if self._constant is not None and self._constant.stuck_at is not None:
+            names.add("constant")
+        if self.odd is not None and self.odd.is_open and not self._suppressed:
+            names.add("range")
+        return names
+
+    def observe(self, values: Transformed) -> list[RuleChange]:
+        """Take consecutive events; gives what breaks or is over, in their order."""
+        found: list[RuleChange] = []
+        if values.scaled is None:
+            return found
+        if self._units is not None:
+            outside = (values.index == 0) | (values.index == self._last_index)
+            found += self._units.observe(values.scaled, outside)
+        if self._constant is not None:
+            found += self._constant.observe(values.scaled)
+        if self.odd is not None and values.raw is not None:
+            found += self.odd.observe(values.raw, values.index)
+        return sorted(found, key=lambda change: change.seen) if len(found) > 1 else found
+
+    def suppresses(self, change: RuleChange, *, drifts: bool) -> bool:
+        """Whether a change is no finding of its own; asked of each, in their order.
+
+        Odd values that the population itself may have are none while it ``drifts``.  They are one
+        if they go on when it does no more, or lie far away, or are a value that repeats.
+        """
+        if not isinstance(change, OutOfRangeChange):
+            return False
+        if not change.broken:
+            suppressed, self._suppressed = self._suppressed, False
+            return suppressed
+        if change.continues and not self._suppressed:
+            return True  # it was told
+        self._suppressed = drifts and change.near
+        return self._suppressed
+
+    def decision(
+        self,
+        change: RuleChange,
+        positions: Ints | None,
+        offsets: Ints,
+        times_ms: Ints,
+        onset: Onset,
+    ) -> PhaseDecision:
+        """A change as a phase of its episode; ``positions`` are those of the valid events."""
+        if isinstance(change, OutOfRangeChange):
+            return self._of_odd(change, positions, offsets, times_ms, onset)
+        name = rule_of(change)
+        if isinstance(change, UnitChange):
+            n, cause, after = change.since, change.conversion, change.after
+            up = change.after > change.before
+        else:
+            n, cause = change.n_events, "constant"
+            after = self.reference.centre + self.reference.scale * change.value / FIXED_POINT
+            up = after > (self.reference.mean or 0.0)
+        i = change.seen - 1 if positions is None else int(positions[change.seen - 1])
+        at = int(offsets[i]), int(times_ms[i])
+        if change.broken:
+            back = change.since if isinstance(change, UnitChange) else n - 1
+            self._suspicions[name] = Suspicion(
+                change.seen, "rule", name, "up" if up else "down", *at, *onset(i, back)
+            )
+        suspicion = self._suspicions[name]
+        bins = [0] * len(self.reference.bin_counts)
+        bins[-1 if suspicion.direction == "up" else 0] = n
+        effect, p_value = (
+            psi_adjusted(bins, self.reference.bin_counts, 1.0) if change.broken else (0.0, 1.0)
+        )
+        total = round((after - self.reference.centre) / self.reference.scale * FIXED_POINT)
+        return PhaseDecision(
+            "started" if change.broken else "recovered",
+            suspicion,
+            effect,
+            p_value,
+            n,
+            total * n,
+            tuple(bins),
+            *at,
+            cause=cause,
+            severity="high",
+        )
+
+    def _of_odd(
+        self,
+        change: OutOfRangeChange,
+        positions: Ints | None,
+        offsets: Ints,
+        times_ms: Ints,
+        onset: Onset,
+    ) -> PhaseDecision:
+        i = change.seen - 1 if positions is None else int(positions[change.seen - 1])
+        at = int(offsets[i]), int(times_ms[i])
+        if change.broken:
+            self._suspicions["range"] = Suspicion(
+                change.seen,
+                "rule",
+                "range",
+                "up" if change.up else "down",
+                *at,
+                *onset(i, change.n_events - 1),
+            )
+        usual = self.reference.n_events - self.reference.n_invalid
+        bins = change.n_events - change.n_odd, change.n_odd
+        effect, p_value = psi_adjusted(bins, (usual, 0), 1.0) if change.broken else (0.0, 1.0)
+        share = change.n_odd / max(1, change.n_events)
+        severity: Severity = "high" if share >= _MANY else "medium" if share >= _SOME else "low"
+        return PhaseDecision(
+            "started" if change.broken else "recovered",
+            self._suspicions["range"],
+            effect,
+            p_value,
+            change.n_events,
+            0,
+            bins,
+            *at,
+            cause=change.message,
+            severity=severity,
+        )
+
+    def end(self, name: RuleName, phase: Phase, offset: int, time_ms: int) -> PhaseDecision | None:
+        """End from outside what is open."""
+        if name not in self.open:
+            return None
+        cause = "odd values" if name == "range" else "constant"
+        if name == "unit" and self._units is not None and self._units.broken is not None:
+            cause = self._units.broken.name
+            self._units.reset()
+        if name == "constant" and self._constant is not None:
+            self._constant.reset()
+        if name == "range" and self.odd is not None:
+            self.odd.reset()
+        bins = tuple(0 for _ in self.reference.bin_counts)
+        return PhaseDecision(
+            phase,
+            self._suspicions[name],
+            0.0,
+            1.0,
+            0,
+            0,
+            bins,
+            offset,
+            time_ms,
+            cause=cause,
+            severity="high",
+        )
+
+    def snapshot(self) -> list[Any]:
+        """All that changes, as plain data: each rule, and the suspicion that opened its episode."""
+        names: tuple[RuleName, ...] = ("unit", "constant", "range")
+        suspicions = map(self._suspicions.get, names)
+        unit, constant, odd = (None if s is None else list(s._replace(seen=0)) for s in suspicions)
+        return [
+            None if self._units is None else self._units.snapshot(),
+            unit,
+            None if self._constant is None else self._constant.snapshot(),
+            constant,
+            None if self.odd is None else self.odd.snapshot(),
+            odd,
+            self._suppressed,
+        ]
+
+    def restore(self, data: Sequence[Any]) -> None:
+        """Continue from `snapshot`.  Raises ValueError where it does not fit the reference."""
+        units, unit, constant, stuck, values, odd, suppressed = data
+        if (units is None) != (self._units is None):
+            raise ValueError(f"{self.reference.name}: unit watch does not fit the reference")
+        if self._units is not None:
+            self._units.restore(units)
+        if self._constant is not None and constant is not None:
+            self._constant.restore(constant)
+        if self.odd is not None and values is not None:
+            self.odd.restore(values)
+        self._suppressed = bool(suppressed)
+        told: dict[RuleName, Any] = {"unit": unit, "constant": stuck, "range": odd}
+        self._suspicions = {name: Suspicion(*s) for name, s in told.items() if s is not None}
+        if self.open - self._suspicions.keys():
+            raise ValueError(f"{self.reference.name}: broken without a suspicion")

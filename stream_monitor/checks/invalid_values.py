@@ -1,0 +1,55 @@
+"""Why all values of a feature are invalid: missing, of another type, or names nobody knows.
+
+A reference knows valid and invalid values.  Which of the reasons it is stands in the events alone,
+and where all of them are invalid the one that decided speaks for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+import numpy as np
+
+from producer.events import Value
+from stream_monitor.checks.monitored_signal import Finding
+from stream_monitor.contracts import ENDED_PHASES, DriftAlert
+from stream_monitor.episodes.messages import format_time
+from stream_monitor.ingest.batch import EventBatch
+from stream_monitor.reference.feature_reference import FeatureKind, FeatureReference
+
+
+def explain_invalid_values(
+    alerts: Iterable[DriftAlert],
+    findings: Sequence[Finding],
+    reference: FeatureReference,
+    batch: EventBatch,
+) -> Iterator[DriftAlert]:
+    """The alerts of ``findings`` on a feature of ``batch``; those of all its events say why."""
+    for alert, (track, decision) in zip(alerts, findings, strict=True):
+        whole = track == "validity" and decision.bins[-1] == decision.n_events
+        if not whole or decision.phase in ENDED_PHASES:
+            yield alert
+            continue
+        row = int(np.searchsorted(batch.offsets, decision.offset))
+        why = invalid_reason(batch.features.column(reference.name)[row], reference.kind)
+        since = format_time(decision.suspicion.onset_ms)
+        said = f"{reference.name}: {why} in all events, since {since}"
+        yield msgspec.structs.replace(alert, explanation=said)
+
+
+def invalid_reason(value: Value, kind: FeatureKind) -> str:
+    """What is wrong with an invalid value of a feature of such a kind.
+
+    >>> invalid_reason(None, "numeric"), invalid_reason("71.6", "numeric"), invalid_reason(1e300, "numeric")
+    ('missing', 'sent as text', 'out of range')
+    >>> invalid_reason("XX", "categorical"), invalid_reason(2.5, "categorical"), invalid_reason(7, "boolean")
+    ('unseen categories', 'sent as numbers', 'neither true nor false')
+    """
+    if value is None or value != value:  # noqa: PLR0124 - NaN differs from itself
+        return "missing"
+    if kind == "categorical":
+        return "sent as numbers" if isinstance(value, float) else "unseen categories"
+    if isinstance(value, str):
+        return "sent as text"
+    return "out of range" if kind == "numeric" else "neither true nor false"

@@ -1,0 +1,372 @@
+"""One watched series: its detectors, and the episodes their signals may open.
+
+A feature has up to five tracks: ``data`` (location, spread and shape of its valid values),
+``validity`` (missing, invalid, unseen) and, where it is numeric, ``unit``, ``constant`` and
+``range`` (odd values: outside all that was seen, or one that repeats).  While a feature is sent in
+a wrong unit, or is stuck, its values say nothing of the population, so the data track does not see
+them; nor does it see odd ones while they come.  Where values became invalid, it tells only of what
+those cannot explain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Literal, NamedTuple
+
+import numpy as np
+
+from stream_monitor.checks.data_quality import DataQualityRules, Onset, rule_of
+from stream_monitor.checks.error_estimate import ErrorEstimate, references_of_model
+from stream_monitor.checks.out_of_range import bounds_to_watch
+from stream_monitor.contracts import ENDED_PHASES, Phase
+from stream_monitor.detectors.detection import Detection
+from stream_monitor.detectors.signal_detectors import SignalDetectors
+from stream_monitor.episodes.error_rate_tracker import tracker_for
+from stream_monitor.episodes.lifecycle import EpisodeTracker, PhaseDecision, Suspicion
+from stream_monitor.episodes.missing_values import InvalidEvents
+from stream_monitor.episodes.policy import EpisodePolicy
+from stream_monitor.episodes.recovery import RecoveryProgress
+from stream_monitor.ingest.batch import Bools, Ints
+from stream_monitor.reference.bounds import ValueBounds
+from stream_monitor.reference.expected_loss import ExpectedLossTable
+from stream_monitor.reference.profile import FeatureReference, ReferenceProfile
+from stream_monitor.reference.transform import Transform, Transformed
+
+CheckName = Literal["data", "validity", "unit", "constant", "range", "concept", "prediction"]
+
+_INVALID_RUN: Final = 50
+_INVALID_PREDICTIONS: Final = 10  # a model that answers nonsense should not do so for long
+_DECREASE_ARL0_FACTOR: Final = 10
+"""Times as many events as between two false alarms of a detector: a fall of the loss that no
+detector finds costs a tenth of what one of them may spend."""
+
+
+class Finding(NamedTuple):
+    """A verdict of one of the tracks of a series."""
+
+    track: CheckName
+    decision: PhaseDecision
+
+
+class TrackerEvents(NamedTuple):
+    """Consecutive valid events (n,), as a track takes them."""
+
+    codes: Ints
+    offsets: Ints
+    times_ms: Ints
+    values: Ints | None
+    losses: Ints | None
+    invalid: InvalidEvents | None
+    suspicions: Sequence[Suspicion]
+
+    def only(self, kept: Bools) -> TrackerEvents:
+        """Those of them that are kept (n,)."""
+        seen = np.concatenate(([0], np.cumsum(kept)))
+        return TrackerEvents(
+            self.codes[kept],
+            self.offsets[kept],
+            self.times_ms[kept],
+            None if self.values is None else self.values[kept],
+            None if self.losses is None else self.losses[kept],
+            None if self.invalid is None else self.invalid.restricted_to(kept),
+            [s._replace(seen=int(seen[s.seen])) for s in self.suspicions],
+        )
+
+
+class MonitoredSignal:
+    """Detectors and episodes of one feature, of the prediction, or of the loss.
+
+    ``expected`` says of a prediction what loss it lets expect.  ``importance``, of 1, weighs how
+    bad drift is; broken data is as bad in any feature, for nobody knows who learns from it next.
+    ``kind`` are its tracks.  With ``bounds`` the range of its values is watched.
+    """
+
+    def __init__(
+        self,
+        reference: FeatureReference,
+        main_check: Literal["data", "prediction", "concept"],
+        arl0_events: float,
+        policy: EpisodePolicy,
+        expected: ExpectedLossTable | None = None,
+        *,
+        importance: float = 1.0,
+        kind: type[EpisodeTracker] = EpisodeTracker,
+        bounds: ValueBounds | None = None,
+    ) -> None:
+        self.reference = reference
+        self.expected = expected
+        self.transform = Transform(reference)
+        self.main_check = main_check
+        self.detectors = SignalDetectors(reference, self.transform, arl0_events)
+        self.importance = importance
+        decrease_arl0 = _DECREASE_ARL0_FACTOR * arl0_events if main_check == "concept" else None
+        self.main = tracker_for(reference, policy.weighed(importance), kind, decrease_arl0)
+        n_invalid = reference.n_invalid
+        self.validity = kind([reference.n_events - n_invalid, n_invalid], 1.0, policy)
+        self.rules = DataQualityRules(
+            reference, self.transform, arl0_events, bounds, watched=main_check == "data"
+        )
+        self.closed = -1  # offset at which one of its episodes ended last
+        self._invalid_run = 0
+        self._invalid_limit = _INVALID_PREDICTIONS if main_check == "prediction" else _INVALID_RUN
+        self._usually_valid = n_invalid < reference.n_events / 2
+
+    def observe(
+        self, values: Transformed, offsets: Ints, times_ms: Ints, onset: Onset
+    ) -> list[Finding]:
+        """Take n consecutive events; ``offsets`` and ``times_ms`` have shape (n,)."""
+        signals = self.detectors.observe(values, times_ms)
+        valid = values.valid
+        all_valid = bool(valid.all())
+        positions = None if all_valid else np.flatnonzero(valid)
+        findings = self._observe_validity(values, all_valid, signals, offsets, times_ms, onset)
+
+        suspicions = [
+            self._suspicion(
+                signal,
+                signal.position + 1
+                if positions is None
+                else int(np.searchsorted(positions, signal.position, "right")),
+                offsets,
+                times_ms,
+                onset,
+            )
+            for signal in signals
+            if signal.channel != "validity"
+        ]
+        where = offsets if positions is None else offsets[positions]
+        when = times_ms if positions is None else times_ms[positions]
+        broken = self.rules.open
+        changes = self.rules.observe(values)
+        needed = bool(suspicions) or self.main.needs_events
+        codes = self.transform.bin[values.index] if needed else None
+        losses = self.expected.losses[values.index] if needed and self.expected else None
+        invalid = (
+            InvalidEvents.among(valid, positions, times_ms)
+            if needed and positions is not None
+            else None
+        )
+        start = 0
+        for change in (*changes, None):
+            end = len(where) if change is None else change.seen
+            if broken <= {"range"} and codes is not None and (start < end or change is None):
+                keep = slice(start, end)
+                part = TrackerEvents(
+                    codes[keep],
+                    where[keep],
+                    when[keep],
+                    None if values.scaled is None else values.scaled[keep],
+                    None if losses is None else losses[keep],
+                    None if invalid is None else invalid.part(start, end),
+                    [s._replace(seen=s.seen - start) for s in suspicions if start < s.seen <= end],
+                )
+                if broken and self.rules.odd is not None:
+                    part = part.only(~self.rules.odd.latest[keep])
+                decisions = self.main.observe(
+                    part.codes,
+                    part.offsets,
+                    part.times_ms,
+                    part.values,
+                    part.suspicions,
+                    part.losses,
+                    part.invalid,
+                )
+                findings += [Finding(self.main_check, decision) for decision in decisions]
+            drifts = self.main.state == "open"
+            if change is not None and not self.rules.suppresses(change, drifts=drifts):
+                name = rule_of(change)
+                decision = self.rules.decision(change, positions, offsets, times_ms, onset)
+                findings.append(Finding(name, decision))
+                (broken.add if change.broken else broken.discard)(name)
+                if change.broken and name != "range":
+                    self.main.drop_suspicion()
+            start = end
+        self._note_ends(findings)
+        return findings
+
+    def _note_ends(self, findings: Iterable[Finding]) -> None:
+        ends = [d.decision.offset for d in findings if d.decision.phase in ENDED_PHASES]
+        self.closed = max([self.closed, *ends])
+
+    def _suspicion(
+        self, signal: Detection, seen: int, offsets: Ints, times_ms: Ints, onset: Onset
+    ) -> Suspicion:
+        return Suspicion(
+            seen,
+            signal.detector,
+            signal.channel,
+            signal.direction,
+            int(offsets[signal.position]),
+            int(times_ms[signal.position]),
+            *onset(signal.position, signal.onset_events),
+        )
+
+    def _observe_validity(
+        self,
+        values: Transformed,
+        all_valid: bool,  # noqa: FBT001
+        signals: Sequence[Detection],
+        offsets: Ints,
+        times_ms: Ints,
+        onset: Onset,
+    ) -> list[Finding]:
+        suspicions = [
+            self._suspicion(signal, signal.position + 1, offsets, times_ms, onset)
+            for signal in signals
+            if signal.channel == "validity"
+        ]
+        if all_valid and len(values.valid):
+            self._invalid_run = 0
+        elif self._usually_valid:
+            suspicions += [
+                Suspicion(
+                    i + 1,
+                    "rule",
+                    "validity",
+                    "up",
+                    int(offsets[i]),
+                    int(times_ms[i]),
+                    *onset(i, self._invalid_limit - 1),
+                )
+                for i in self._outages(values)
+            ]
+            suspicions.sort(key=lambda suspicion: suspicion.seen)
+        if self.validity.state == "quiet" and not suspicions:
+            return []
+        codes = (~values.valid).astype(np.int64)
+        decisions = self.validity.observe(codes, offsets, times_ms, None, suspicions)
+        return [Finding("validity", decision) for decision in decisions]
+
+    def _outages(self, values: Transformed) -> list[int]:
+        """Where runs of invalid values reached the limit: what follows tells whether it lasts."""
+        good = np.flatnonzero(values.valid)
+        edges = np.concatenate(([-1 - self._invalid_run], good, [len(values.valid)]))
+        runs = np.diff(edges) - 1
+        self._invalid_run = int(runs[-1])
+        reached = edges[:-1][runs >= self._invalid_limit] + self._invalid_limit
+        return [int(i) for i in reached if i >= 0]  # a negative one was reported when it got there
+
+    def supersede(self, offset: int, time_ms: int) -> list[Finding]:
+        """The version is idle, or its reference goes: close what is open, or suspected.
+
+        Its detectors begin anew on the reference then: they know the change already, and would
+        never signal it again when the version comes back with it.
+        """
+        drifts = self.level() > 0
+        names: tuple[CheckName, ...] = (self.main_check, "validity", "unit", "constant", "range")
+        ended = [self._end(name, "superseded", offset, time_ms) for name in names]
+        if drifts:
+            self._restart_detectors()
+        return [finding for finding in ended if finding is not None]
+
+    def resolve(self, name: CheckName, offset: int, time_ms: int) -> Finding | None:
+        """A person ends the episode of one track; ``None`` where none is open.
+
+        The detectors begin anew on the reference, as if the series had just been given it: if it
+        still drifts, they signal again, and a new episode tells so.  A broken unit is taken for
+        mended; if it is not, the values lie far off the reference, which is an episode of data.
+        """
+        finding = self._end(name, "resolved", offset, time_ms)
+        if finding is not None:
+            self._restart_detectors()
+        return finding
+
+    def _restart_detectors(self) -> None:
+        arl0_events = self.detectors.arl0_events
+        self.detectors = SignalDetectors(self.reference, self.transform, arl0_events)
+        self._invalid_run = 0
+
+    def _end(self, name: CheckName, phase: Phase, offset: int, time_ms: int) -> Finding | None:
+        if name in ("unit", "constant", "range"):
+            decision = self.rules.end(name, phase, offset, time_ms)
+        else:
+            track = self.validity if name == "validity" else self.main
+            decision = track.end(phase, offset, time_ms)
+        if decision is None:
+            return None
+        finding = Finding(name, decision)
+        self._note_ends([finding])
+        return finding
+
+    def open_checks(self) -> frozenset[CheckName]:
+        """The tracks that have an open episode."""
+        names: list[CheckName] = []
+        if self.main.state == "open":
+            names.append(self.main_check)
+        if self.validity.state == "open":
+            names.append("validity")
+        return frozenset(names) | self.rules.open
+
+    def progress(self, name: CheckName) -> RecoveryProgress | None:
+        """How far the open episode of a track is on its way to its end, where that is known."""
+        if name == "validity":
+            return self.validity.progress
+        return self.main.progress if name == self.main_check else None
+
+    def level(self) -> int:
+        """0: nothing; 1: suspected; 2: an episode is open."""
+        suspected = any(
+            track.state == "suspected" and not track.is_unprompted
+            for track in (self.main, self.validity)
+        )
+        return 2 if self.open_checks() else int(suspected)
+
+    def snapshot(self) -> list[Any]:
+        """All that changes, as plain data."""
+        units, unit, constant, stuck, *odd = self.rules.snapshot()
+        return [
+            self.detectors.snapshot(),
+            self.main.snapshot(),
+            self.validity.snapshot(),
+            units,
+            unit,
+            self._invalid_run,
+            constant,
+            stuck,
+            self.closed,
+            *odd,
+        ]
+
+    def restore(self, data: Sequence[Any]) -> None:
+        """Continue from `snapshot`.  Raises ValueError where it does not fit."""
+        detectors, main, validity, units, unit, invalid_run, *more = data
+        # Stored before a constant was watched, before ends were noted, before ranges were.
+        of_before: tuple[Any, ...] = (None, None, -1, None, None, False)
+        constant, stuck, self.closed, *odd = [*more, *of_before[len(more) :]]
+        self.detectors = SignalDetectors.restore(
+            self.reference, self.transform, self.detectors.arl0_events, detectors
+        )
+        self.main.restore(main)
+        self.validity.restore(validity)
+        self.rules.restore((units, unit, constant, stuck, *odd))
+        self._invalid_run = int(invalid_run)
+
+
+def feature_key(name: str) -> str:
+    """The series of a feature; its slash keeps it apart from the prediction and the loss."""
+    return f"feature/{name}"
+
+
+def signals_of(
+    profile: ReferenceProfile,
+    estimate: ErrorEstimate | None,
+    arl0_events: float,
+    policy: EpisodePolicy,
+) -> dict[str, MonitoredSignal]:
+    """The series by key, features first, in the order of their names."""
+    weights = profile.weights()
+    found = {
+        feature_key(name): MonitoredSignal(
+            profile.features[name],
+            "data",
+            arl0_events,
+            policy,
+            importance=weights[name],
+            bounds=bounds_to_watch(profile.features[name]),
+        )
+        for name in sorted(profile.features)
+    }
+    tables = {} if estimate is None else {estimate.key: estimate.table}
+    for key, (reference, track) in references_of_model(profile).items():
+        found[key] = MonitoredSignal(reference, track, arl0_events, policy, tables.get(key))
+    return found

@@ -1,0 +1,492 @@
+"""Rejected records: how many, of which model, for which reason, from whom; and one of them.
+
+Each of them is a dead letter, and a single one is no news.  Many of one model for one reason are an
+episode of kind ``quality``, named ``rejected/REASON``:
+
+- it opens at the `MIN_RECORDS`-th of a span of `SPAN_MS`, if they are a `MIN_RATIO` of the model's
+  records in it, or at so many in a row without one that was accepted, whatever time they took;
+- it is told again when its severity rises, or ten times as many were rejected;
+- it recovers when none came for `SPAN_MS` of the append clock, and `MIN_RECORDS` were accepted or a
+  day has passed; or when a span had too few of them.
+
+All is decided at records and by the append clock, so a replay says the same however the log is cut.
+Of the shadow of a drill nothing is counted.
+
+Memory is bounded whatever a producer makes up: of `MAX_ROWS` models and reasons the one with the
+fewest gives way, and while all have an open episode, others count for `UNKNOWN_MODEL`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from producer.events import Command
+from producer.names import version_key
+from producer.printable import printable
+from producer.synthetic import is_synthetic
+from stream_monitor.contracts import (
+    EVERY_VERSION,
+    REJECTED,
+    SEVERITY_RANK,
+    UNKNOWN_MODEL,
+    DeadLetter,
+    DriftAlert,
+    Phase,
+    Severity,
+)
+from stream_monitor.episodes.alert import derived_id, later_phase
+from stream_monitor.episodes.messages import format_time
+from stream_monitor.episodes.open_episodes import LogPosition, OpenEpisodes
+from stream_monitor.ingest.batch import Ints
+from stream_monitor.ingest.micro_batches import MicroBatch
+
+MIN_RECORDS: Final = 5
+MIN_RATIO: Final = 0.01
+SPAN_MS: Final = 10 * 60_000
+DAY_MS: Final = 24 * 3_600_000
+MAX_ROWS: Final = 64
+MAX_SOURCES: Final = 8
+_MAX_DETAIL: Final = 160
+_MAX_SOURCE: Final = 80
+_OTHERS: Final = ""
+_NOWHERE: Final = np.zeros(0, dtype=np.int64)
+
+
+class AppendPosition(msgspec.Struct, frozen=True, array_like=True):
+    """A record of the log: its offset, and the append clock there."""
+
+    offset: int
+    clock_ms: int
+
+
+class RejectedRecordCount(msgspec.Struct, kw_only=True):
+    """What is known of the rejected records of one model for one reason.
+
+    ``total`` and ``sources`` (by ``ce_source``, the first ones by name, the others together) are
+    since the beginning.  ``rejected`` and ``accepted`` are of the span that began with a rejected
+    record, at ``since``; ``run`` is the unbroken run of rejected ones that began at ``run_since``,
+    and ``accepted_after`` how many were accepted since the last of them, `MIN_RECORDS` at most.
+    ``opened`` counts those of the open episode, ``reported`` how many its latest alert told of.
+    """
+
+    model: str
+    reason: str
+    total: int = 0
+    sources: dict[str, int] = msgspec.field(default_factory=dict)
+    last: AppendPosition = AppendPosition(0, 0)
+    example: str = ""
+    since: AppendPosition = AppendPosition(0, 0)
+    rejected: int = 0
+    accepted: int = 0
+    accepted_after: int = 0
+    run_since: AppendPosition = AppendPosition(0, 0)
+    run: int = 0
+    opened: int = 0
+    reported: int = 0
+    episode: DriftAlert | None = None
+
+    @property
+    def ratio(self) -> float:
+        """Share of the model's records that were rejected, in the span or in the unbroken run."""
+        if self.run > self.rejected:
+            return 1.0
+        return self.rejected / max(1, self.rejected + self.accepted)
+
+    @property
+    def severity(self) -> Severity:
+        """How bad it is: by that share."""
+        if self.ratio >= 0.5 or self.run >= 10 * MIN_RECORDS:
+            return "high"
+        return "medium" if self.ratio >= 0.1 else "low"
+
+    @property
+    def main_source(self) -> str:
+        """Who wrote most of them; empty where nobody said."""
+        return max(self.sources, key=lambda name: (self.sources[name], name), default=_OTHERS)
+
+    def take(self, letter: DeadLetter, clock_ms: int) -> None:
+        """One more was rejected."""
+        here = AppendPosition(letter.offset, clock_ms)
+        if not self.rejected or clock_ms > self.span_end_ms:
+            self.since, self.rejected, self.accepted = here, 0, 0
+        if not self.run or self.accepted_after:
+            self.run_since, self.run = here, 0
+        self.run += 1
+        self.total += 1
+        self.rejected += 1
+        self.accepted_after = 0
+        source = letter.source[:_MAX_SOURCE]
+        if source not in self.sources and len(self.sources) >= MAX_SOURCES:
+            source = _OTHERS
+        self.sources[source] = self.sources.get(source, 0) + 1
+        self.last = here
+        self.example = letter.detail[:_MAX_DETAIL]
+
+    @property
+    def span_end_ms(self) -> int:
+        """The last moment of the span."""
+        return self.since.clock_ms + SPAN_MS
+
+    def waits_for_accepted(self, clock_ms: int) -> bool:
+        """Whether records that are accepted from then on change anything."""
+        in_span = bool(self.rejected) and clock_ms <= self.span_end_ms
+        return in_span or self.accepted_after < MIN_RECORDS
+
+    def accept(self, n: int, n_in_span: int) -> None:
+        """So many records of the model were accepted, and so many of them before the span ended."""
+        self.accepted += n_in_span if self.rejected else 0
+        self.accepted_after = min(MIN_RECORDS, self.accepted_after + n)
+
+    def span_is_below_threshold(self, clock_ms: int) -> bool:
+        """Whether a span is over by ``clock_ms`` in which hardly any were rejected."""
+        few = self.rejected < MIN_RECORDS or self.ratio < MIN_RATIO / 2
+        return clock_ms > self.span_end_ms and few and self.run < MIN_RECORDS
+
+    @property
+    def onset(self) -> AppendPosition:
+        """Where the span began, or the unbroken run, if that is longer."""
+        return self.run_since if self.run > self.rejected else self.since
+
+    def is_episode(self) -> bool:
+        """Whether they are enough for an episode."""
+        often = self.rejected >= MIN_RECORDS and self.ratio >= MIN_RATIO
+        return often or self.run >= MIN_RECORDS
+
+
+class _Part(NamedTuple):
+    """A segment as it is gone through: its records, and of models the accepted ones."""
+
+    micro_batch: MicroBatch
+    clock_ms: Ints
+    accepted: dict[str, Ints]
+
+    def of(self, model: str) -> Ints:
+        """Offsets of the accepted records of a model, in order; of all where none is named."""
+        found = self.accepted.get(model)
+        if found is None:
+            every = model == UNKNOWN_MODEL
+            lists = [
+                [record.offset for record, _ in entries]
+                for (name, _), entries in self.micro_batch.events.items()
+                if name == model or (every and not is_synthetic(name))
+            ] + [
+                [offset for offset, _, _ in rows]
+                for name, rows in self.micro_batch.labels.items()
+                if name == model or (every and not is_synthetic(name))
+            ]
+            flat = [offset for offsets in lists for offset in offsets]
+            found = np.sort(np.array(flat, dtype=np.int64)) if flat else _NOWHERE
+            self.accepted[model] = found
+        return found
+
+
+class RejectedRecords:
+    """The rejected records of one partition, and the episodes they open."""
+
+    def __init__(self, topic: str, partition: int) -> None:
+        self._topic, self._partition = topic, partition
+        self._rows: dict[tuple[str, str], RejectedRecordCount] = {}
+        self._registers: dict[str, OpenEpisodes] = {}
+        self._stored: dict[str, Any] = {}  # what each register last gave to be stored
+        self._suppressed_before = 0
+        self._at: dict[tuple[str, str], int] = {}  # offset up to which a row has seen the segment
+        self._has_changes = False
+
+    def rows(self) -> list[RejectedRecordCount]:
+        """All that was counted, the most frequent first."""
+        return sorted(self._rows.values(), key=lambda row: (-row.total, row.model, row.reason))
+
+    @property
+    def suppressed(self) -> int:
+        """How many alerts a snooze kept back."""
+        now = sum(register.suppressed for register in self._registers.values())
+        return self._suppressed_before + now
+
+    def observe(self, micro_batch: MicroBatch, clock_ms: Ints) -> list[DriftAlert]:
+        """Take the records of a segment, with the append clock at each; gives what goes out."""
+        if not micro_batch.rejected and not self._rows:
+            return []
+        rejected = [letter for letter in micro_batch.rejected if not is_synthetic(letter.model)]
+        part = _Part(micro_batch, clock_ms, {})
+        decided: list[DriftAlert] = []
+        self._at = dict.fromkeys(self._rows, -1)
+        for letter in rejected:
+            i = int(np.searchsorted(micro_batch.offsets, letter.offset))
+            decided += self._reject(letter, int(clock_ms[i]), part)
+        for row in list(self._rows.values()):
+            decided += self._advance(row, part, micro_batch.last_offset + 1)
+        self._at = {}
+        decided.sort(key=lambda alert: (alert.decided_offset, alert.alert_id))
+        return self._publishable(decided, micro_batch.offsets, clock_ms)
+
+    def reject_at(self, letter: DeadLetter, clock_ms: int) -> list[DriftAlert]:
+        """A control record was rejected when it was obeyed, after its segment was observed."""
+        if is_synthetic(letter.model):
+            return []
+        decided = self._reject(letter, clock_ms, None)
+        offsets = np.array([letter.offset], dtype=np.int64)
+        return self._publishable(decided, offsets, np.array([clock_ms], dtype=np.int64))
+
+    def _publishable(
+        self, decided: list[DriftAlert], offsets: Ints, clock_ms: Ints
+    ) -> list[DriftAlert]:
+        reported: list[DriftAlert] = []
+        for model in sorted({alert.model for alert in decided} | self._registers.keys()):
+            register = self._registers.setdefault(model, OpenEpisodes())
+            mine = [alert for alert in decided if alert.model == model]
+            if mine or register.has_due(int(clock_ms[-1])):
+                reported += register.process(mine, offsets, clock_ms)
+            if register.is_empty():
+                self._drop_register(model)
+        return reported
+
+    def _drop_register(self, model: str) -> None:
+        register = self._registers.pop(model, None)
+        if register is not None:
+            self._suppressed_before += register.suppressed
+            self._stored.pop(model, None)
+            self._has_changes = True
+
+    def _reject(self, letter: DeadLetter, clock_ms: int, part: _Part | None) -> list[DriftAlert]:
+        """Count one, at its place in the order of the log."""
+        self._has_changes = True
+        row, decided = self._row(letter, clock_ms, part)
+        if part is not None:
+            decided += self._advance(row, part, letter.offset)
+        if row.episode is not None and row.span_is_below_threshold(clock_ms):
+            decided.append(self._recovered(row, letter.offset, clock_ms))
+        row.take(letter, clock_ms)
+        if row.episode is None:
+            if row.is_episode():
+                decided.append(self._started(row, letter, clock_ms))
+            return decided
+        row.opened += 1
+        worse = SEVERITY_RANK[row.severity] > SEVERITY_RANK[row.episode.severity]
+        if worse or row.opened >= 10 * row.reported:
+            decided.append(self._phase(row, "ongoing", letter.offset, clock_ms))
+        return decided
+
+    def _row(
+        self, letter: DeadLetter, clock_ms: int, part: _Part | None
+    ) -> tuple[RejectedRecordCount, list[DriftAlert]]:
+        """The row to count a record in; where it is new, another one may have to give way."""
+        key = letter.model, letter.reason
+        decided: list[DriftAlert] = []
+        if key not in self._rows and len(self._rows) >= MAX_ROWS:
+            for row in list(self._rows.values()) if part is not None else ():
+                if row.episode is not None and clock_ms - row.last.clock_ms >= SPAN_MS:
+                    decided += self._advance(row, part, letter.offset)
+            if not self._evict_row():
+                key = UNKNOWN_MODEL, letter.reason
+        row = self._rows.setdefault(key, RejectedRecordCount(model=key[0], reason=key[1]))
+        self._at.setdefault(key, letter.offset)
+        return row, decided
+
+    def _evict_row(self) -> bool:
+        """Forget the row with the fewest records that has no open episode, if there is one."""
+        closed = [
+            row for row in self._rows.values() if row.episode is None and row.model != UNKNOWN_MODEL
+        ]
+        if not closed:
+            return False
+        least = min(closed, key=lambda row: (row.rejected, row.last.clock_ms, row.last.offset))
+        del self._rows[least.model, least.reason]
+        key = UNKNOWN_MODEL, least.reason  # what it counted is not lost
+        others = self._rows.setdefault(key, RejectedRecordCount(model=key[0], reason=key[1]))
+        others.total += least.total
+        return True
+
+    def _advance(
+        self, row: RejectedRecordCount, part: _Part | None, before: int
+    ) -> list[DriftAlert]:
+        """Let a row see what came before the record at offset ``before``: it may have recovered."""
+        key = row.model, row.reason
+        after = self._at.get(key, -1)
+        if part is None or before <= after:
+            return []
+        self._at[key] = before
+        offsets, clock_ms = part.micro_batch.offsets, part.clock_ms
+        start, end = np.searchsorted(offsets, (after, before)).tolist()
+        if start == end:
+            return []
+        accepted = _NOWHERE
+        if row.waits_for_accepted(int(clock_ms[start])):
+            all_of = part.of(row.model)
+            a, b = np.searchsorted(all_of, (after, before)).tolist()
+            accepted = all_of[a:b]
+        found: list[DriftAlert] = []
+        if row.episode is not None and int(clock_ms[end - 1]) >= row.last.clock_ms + SPAN_MS:
+            i = self._recovery(row, accepted, offsets, clock_ms, start, end)
+            if i is not None:
+                found.append(self._recovered(row, int(offsets[i]), int(clock_ms[i])))
+        if len(accepted):
+            upto = int(np.searchsorted(clock_ms, row.span_end_ms, "right"))
+            bound = int(offsets[upto]) if upto < len(offsets) else before
+            row.accept(len(accepted), int(np.searchsorted(accepted, bound)))
+            self._has_changes = True
+        return found
+
+    @staticmethod
+    def _recovery(
+        row: RejectedRecordCount,
+        accepted: Ints,
+        offsets: Ints,
+        clock_ms: Ints,
+        start: int,
+        end: int,
+    ) -> int | None:
+        """The first record from ``start`` to before ``end`` at which the episode is over."""
+        wanted = MIN_RECORDS - row.accepted_after
+        enough = start
+        if wanted > 0:
+            enough = end
+            if len(accepted) >= wanted:
+                enough = int(np.searchsorted(offsets, accepted[wanted - 1]))
+        quiet = int(np.searchsorted(clock_ms[start:end], row.last.clock_ms + SPAN_MS)) + start
+        gone = int(np.searchsorted(clock_ms[start:end], row.last.clock_ms + DAY_MS)) + start
+        first = min(max(quiet, enough), gone)
+        return first if first < end else None
+
+    def _started(self, row: RejectedRecordCount, letter: DeadLetter, clock_ms: int) -> DriftAlert:
+        row.opened = row.reported = max(row.rejected, row.run)
+        series = f"{REJECTED}/{row.reason}"
+        episode_id = derived_id(self._topic, self._partition, row.model, series, letter.offset)
+        alert = DriftAlert(
+            alert_id=derived_id(episode_id, "started", letter.offset),
+            episode_id=episode_id,
+            phase="started",
+            kind="quality",
+            severity=row.severity,
+            model=row.model,
+            version=EVERY_VERSION,
+            series=series,
+            feature=None,
+            detector="rule",
+            channel=REJECTED,
+            direction="up",
+            effect=round(row.ratio, 6),
+            p_value=0.0,
+            window_events=row.rejected + row.accepted,
+            cause=REJECTED,
+            explanation=self._message(row),
+            reference="warm_up",
+            topic=self._topic,
+            partition=self._partition,
+            onset_offset=row.onset.offset,
+            onset_ms=row.onset.clock_ms,
+            detected_offset=letter.offset,
+            detected_ms=clock_ms,
+            decided_offset=letter.offset,
+            decided_ms=clock_ms,
+        )
+        row.episode = alert
+        return alert
+
+    def _phase(
+        self, row: RejectedRecordCount, phase: Phase, offset: int, clock_ms: int
+    ) -> DriftAlert:
+        """A later phase of the open episode."""
+        before = row.episode
+        if before is None:
+            raise ValueError(f"{row.model}: no episode of rejected records is open")
+        row.reported = row.opened
+        row.episode = msgspec.structs.replace(
+            later_phase(before, phase, offset, clock_ms, self._message(row)),
+            severity=max(before.severity, row.severity, key=SEVERITY_RANK.__getitem__),
+            effect=round(row.ratio, 6),
+            window_events=row.rejected + row.accepted,
+        )
+        return row.episode
+
+    def _recovered(self, row: RejectedRecordCount, offset: int, clock_ms: int) -> DriftAlert:
+        before = row.episode
+        if before is None:
+            raise ValueError(f"{row.model}: no episode of rejected records is open")
+        row.episode, row.rejected, row.accepted = None, 0, 0
+        text = (
+            f"no more records are rejected ({row.reason}): {row.opened:,} were, the last one at "
+            f"{format_time(row.last.clock_ms)}"
+        )
+        return later_phase(before, "recovered", offset, clock_ms, text)
+
+    def _message(self, row: RejectedRecordCount) -> str:
+        """How many are rejected, what share of the model's, from whom, and one of them."""
+        since_ms = row.onset.clock_ms if row.episode is None else row.episode.onset_ms
+        whose = "all" if row.model == UNKNOWN_MODEL else "the model's"
+        others = len([name for name in row.sources if name and name != row.main_source])
+        more = f" and {others} more" if others else ""
+        were = "record was" if row.opened == 1 else "records were"
+        return (
+            f"{row.opened:,} {were} rejected ({row.reason}) since {format_time(since_ms)}, recently "
+            f"{row.ratio:.0%} of {whose} records, from "
+            f"{printable(row.main_source) or 'producers without ce_source'}{more}; the "
+            f"last one, offset {row.last.offset}: {printable(row.example)}"
+        )
+
+    def is_open(self, command: Command) -> bool:
+        """Whether a command is about an episode of rejected records."""
+        register = self._registers.get(command.model)
+        return register is not None and command.episode in register.by_id
+
+    def apply_command(self, command: Command, offset: int, clock_ms: int) -> list[DriftAlert]:
+        """Do what a person decided about an open episode; gives what goes out.
+
+        Raises:
+            ValueError: a snooze has no end; nothing changed.
+        """
+        self._has_changes = True
+        register = self._registers[command.model]
+        position = LogPosition(offset, clock_ms, clock_ms)
+        if command.action == "acknowledge":
+            return register.acknowledge(command, position)
+        if command.action == "snooze":
+            return register.snooze(command, position)
+        ended = []
+        for row in self._rows.values():
+            if row.episode is not None and row.episode.episode_id == command.episode:
+                text = f"{REJECTED}/{row.reason}: resolved"
+                ended.append(later_phase(row.episode, "resolved", offset, clock_ms, text))
+                row.episode, row.rejected, row.accepted, row.run = None, 0, 0, 0
+        return register.resolve(ended, command)
+
+    def levels(self) -> dict[tuple[str, str], int]:
+        """Open episodes, as (model@-, series)."""
+        return {
+            (version_key(row.model, EVERY_VERSION), row.episode.series): 2
+            for row in self._rows.values()
+            if row.episode is not None
+        }
+
+    def pending_changes(self) -> list[Any] | None:
+        """All of it as plain data, if it changed since `mark_committed`."""
+        for model, register in self._registers.items():
+            if (data := register.pending_changes()) is not None:
+                self._stored[model], self._has_changes = data, True
+        if not self._has_changes:
+            return None
+        rows = msgspec.to_builtins([row for _, row in sorted(self._rows.items())])
+        return [rows, sorted(self._stored.items()), self._suppressed_before]
+
+    def mark_committed(self) -> None:
+        """What `pending_changes` gave is durable."""
+        self._has_changes = False
+        for register in self._registers.values():
+            register.mark_committed()
+
+    def restore(self, data: Any) -> None:
+        """Continue from what `pending_changes` gave.
+
+        Raises:
+            ValueError: it does not fit.
+        """
+        rows, registers, self._suppressed_before = data
+        for row in msgspec.convert(rows, list[RejectedRecordCount]):
+            self._rows[row.model, row.reason] = row
+        for model, stored in registers:
+            self._registers[model] = OpenEpisodes()
+            self._registers[model].restore(stored)
+            self._stored[model] = stored
+        self.mark_committed()

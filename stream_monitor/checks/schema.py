@@ -1,0 +1,330 @@
+"""The schema rule: features that the reference does not know.
+
+What a version's first events have beside the features of its profile is known from then on: many
+models are watched on a part of what they are sent.  Afterwards a name that half of 64 events have
+is new.  No chance is involved, so the rule costs nothing of the budget.
+
+A feature that is gone is told by its own series, as missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from itertools import pairwise
+from typing import Any, Final, Literal, NamedTuple
+
+import msgspec
+
+from producer.synthetic import is_synthetic
+from stream_monitor.checks.data_quality import Onset
+from stream_monitor.contracts import DriftAlert, Phase
+from stream_monitor.episodes.alert import AlertSource, derived_id, later_phase
+from stream_monitor.episodes.messages import format_time
+from stream_monitor.ingest.batch import EventBatch
+from stream_monitor.ingest.table import Table
+from stream_monitor.reference.profile import ReferenceProfile
+
+SPAN_EVENTS: Final = 64
+LEARN_EVENTS: Final = 2 * SPAN_EVENTS
+_MANY: Final = SPAN_EVENTS // 2
+_MAX_KNOWN: Final = 1024
+"""Names beside the profile; a version whose first events have more has no schema to speak of."""
+_MAX_NEW: Final = 64
+"""Names that are counted, and told of, at once."""
+_CLEAR_SPANS: Final = 4
+_FEW: Final = 4  # of a span's events: so few are no new feature, and keep none there
+_TOLD: Final = 5
+SchemaPhase = Literal["started", "ongoing", "recovered"]
+
+
+class SchemaChange(NamedTuple):
+    """After the event at ``position`` of the batch, ``names`` are there that nobody knows.
+
+    ``back`` events before it the first of them came; "ongoing" there are more of them, or fewer,
+    and of "recovered" ones it says which were.
+    """
+
+    position: int
+    phase: SchemaPhase
+    names: tuple[str, ...]
+    back: int
+
+
+class SchemaRule:
+    """Counts unknown names by spans of 64 events; exact under any cut of the log."""
+
+    def __init__(self, features: AbstractSet[str]) -> None:
+        self._features = frozenset(features)
+        self._known = set(features)
+        self._n_events = 0
+        self._counts: dict[str, tuple[int, int]] = {}  # of this span: how many, and the first
+        self._clear: dict[str, int] = {}  # of `new`: spans running in which hardly an event had it
+        self.new: tuple[str, ...] = ()
+
+    def observe(self, table: Table) -> list[SchemaChange]:
+        """Take consecutive events; gives what begins, grows or is over, in their order."""
+        n = len(table)
+        places = {} if self._is_off else table.unexpected_columns(self._known)
+        if not n or not (places or self.new or self._counts):
+            self._n_events += n
+            return []
+        changes: list[SchemaChange] = []
+        first = SPAN_EVENTS - self._n_events % SPAN_EVENTS
+        spans = _by_span(places, first)
+        for k, (start, end) in enumerate(pairwise([0, *range(first, n, SPAN_EVENTS), n])):
+            if self._n_events < LEARN_EVENTS:
+                self._learn(spans.get(k, {}))
+            else:
+                changes += self._count(spans.get(k, {}), start)
+            self._n_events += end - start
+            if self._n_events % SPAN_EVENTS == 0:
+                changes += self._close(end)
+        return changes
+
+    def uncompared_features(self, n_last: int) -> tuple[list[str], int]:
+        """Names that come beside the features of the profile, and so are compared with nothing.
+
+        They are known once the first events were seen: from the event at the position that is also
+        given, among the ``n_last`` that were observed last.
+        """
+        if self._n_events < LEARN_EVENTS:
+            return [], n_last
+        return sorted(self._known - self._features), max(0, LEARN_EVENTS + n_last - self._n_events)
+
+    @property
+    def _n_learnt(self) -> int:
+        return len(self._known) - len(self._features)
+
+    @property
+    def _is_off(self) -> bool:
+        return self._n_events >= LEARN_EVENTS and self._n_learnt >= _MAX_KNOWN
+
+    def _learn(self, here: Mapping[str, Sequence[int]]) -> None:
+        for name in here:
+            if self._n_learnt < _MAX_KNOWN:
+                self._known.add(name)
+
+    def _count(self, here: Mapping[str, Sequence[int]], start: int) -> Iterator[SchemaChange]:
+        """Names by their places, within one span that goes on at ``start``."""
+        if self._is_off:
+            return
+        offset = self._n_events % SPAN_EVENTS - start  # from a place here to that in the span
+        many: dict[int, list[str]] = {}
+        for name, places in here.items():
+            if name in self._known or not self._has_room(name):
+                continue
+            count, first = self._counts.get(name, (0, places[0] + offset))
+            self._counts[name] = (count + len(places), first)
+            if count < _MANY <= count + len(places) and name not in self.new:
+                many.setdefault(places[_MANY - count - 1], []).append(name)
+        for at in sorted(many):
+            more = sorted(many[at])[: _MAX_NEW - len(self.new)]
+            if more:
+                phase: SchemaPhase = "ongoing" if self.new else "started"
+                self.new = tuple(sorted({*self.new, *more}))
+                back = at + offset - min(self._counts[name][1] for name in more)
+                yield SchemaChange(at, phase, self.new, back)
+
+    def _has_room(self, name: str) -> bool:
+        """What was told of is always counted, or it would seem to be gone."""
+        return name in self._counts or name in self.new or len(self._counts) < 2 * _MAX_NEW
+
+    def _close(self, end: int) -> Iterator[SchemaChange]:
+        """A span is over: what hardly an event of the last four had is gone."""
+        for name in self.new:
+            rare = self._counts.get(name, (0, 0))[0] < _FEW
+            self._clear[name] = self._clear.get(name, 0) + 1 if rare else 0
+        self._counts.clear()
+        gone = [name for name in self.new if self._clear[name] >= _CLEAR_SPANS]
+        if not gone:
+            return
+        were, self.new = self.new, tuple(name for name in self.new if name not in gone)
+        for name in gone:
+            del self._clear[name]
+        if self.new:
+            yield SchemaChange(end - 1, "ongoing", self.new, 0)
+        else:
+            yield SchemaChange(end - 1, "recovered", were, 0)
+
+    def reset(self) -> None:
+        """A person says that it is well: the new names are known from now on."""
+        self._known.update(self.new)
+        self.drop()
+
+    def drop(self) -> None:
+        """What is new is told of no more; if it is still there, it will be new again."""
+        self._counts.clear()
+        self.new, self._clear = (), {}
+
+    def snapshot(self) -> list[Any]:
+        """All that changes, as plain data."""
+        counts = [[name, *count] for name, count in sorted(self._counts.items())]
+        learnt = sorted(self._known - self._features)
+        clear = [self._clear.get(name, 0) for name in self.new]
+        return [self._n_events, learnt, counts, list(self.new), clear]
+
+    def restore(self, data: Sequence[Any]) -> None:
+        """Continue from `snapshot`.  Raises ValueError on what no snapshot holds."""
+        n_events, learnt, counts, new, clear = data
+        if n_events < 0 or any(not 0 < c <= SPAN_EVENTS for _, c, _ in counts):
+            raise ValueError("impossible counts of unknown features")
+        if isinstance(clear, int):  # stored when it was one for all
+            clear = [clear] * max(len(new), clear > 0)
+        if len(clear) != len(new) or not all(0 <= one < _CLEAR_SPANS for one in clear):
+            raise ValueError("impossible end of what is new")
+        self._n_events, self.new = n_events, tuple(new)
+        self._clear = dict(zip(new, clear, strict=True))
+        self._known = {*self._features, *learnt}
+        self._counts = {name: (count, first) for name, count, first in counts}
+
+
+def _by_span(places: Mapping[str, list[int]], first: int) -> dict[int, dict[str, list[int]]]:
+    """The places of each span, the first one of ``first`` events; names as they come in it."""
+    spans: dict[int, dict[str, list[int]]] = {}
+    for name, at in places.items():
+        for i in at:
+            k = 0 if i < first else 1 + (i - first) // SPAN_EVENTS
+            spans.setdefault(k, {}).setdefault(name, []).append(i)
+    return {
+        k: dict(sorted(span.items(), key=lambda item: (item[1][0], item[0])))
+        for k, span in spans.items()
+    }
+
+
+def words(names: Sequence[str], since_ms: int) -> str:
+    """What is new.
+
+    >>> words(["fare", "age_years"], 1362128040000)
+    'schema: new features age_years, fare, since 2013-03-01 08:54Z; the reference lacks them'
+    """
+    lacked = "it" if len(names) == 1 else "them"
+    return (
+        f"schema: new {_listed(names)}, since {format_time(since_ms)}; the reference lacks {lacked}"
+    )
+
+
+def words_over(names: Sequence[str]) -> str:
+    """What is gone again.
+
+    >>> words_over(["fare"])
+    'schema: feature fare is gone again'
+    """
+    return f"schema: {_listed(names)} {'is' if len(names) == 1 else 'are'} gone again"
+
+
+def _listed(names: Sequence[str]) -> str:
+    some = ", ".join(sorted(names)[:_TOLD])
+    more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
+    return f"feature{'s' if len(names) > 1 else ''} {some}{more}"
+
+
+SCHEMA: Final = "schema"
+"""The series, and the cause its alerts name."""
+
+
+class SchemaCheck:
+    """The rule and its open episode, which is its latest alert."""
+
+    def __init__(self, source: AlertSource, profile: ReferenceProfile) -> None:
+        self._source = source
+        self._rule = SchemaRule(profile.features.keys())
+        self._open: DriftAlert | None = None
+
+    def observe(self, batch: EventBatch, onset: Onset) -> list[DriftAlert]:
+        """Take events; gives what is to be told, in log order."""
+        return [
+            self._alert(
+                change,
+                (int(batch.offsets[change.position]), int(batch.times_ms[change.position])),
+                onset(change.position, change.back),
+            )
+            for change in self._rule.observe(batch.features)
+        ]
+
+    def _alert(
+        self, change: SchemaChange, at: tuple[int, int], onset: tuple[int, int]
+    ) -> DriftAlert:
+        if self._open is None:
+            self._open = self._started(change, at, onset)
+            return self._open
+        over = change.phase == "recovered"
+        says = words_over(change.names) if over else words(change.names, self._open.onset_ms)
+        alert = later_phase(self._open, change.phase, *at, says)
+        self._open = None if over else alert
+        return alert
+
+    def _started(
+        self, change: SchemaChange, at: tuple[int, int], onset: tuple[int, int]
+    ) -> DriftAlert:
+        source, (offset, time_ms) = self._source, at
+        episode_id = derived_id(
+            source.topic, source.partition, source.model, source.version, SCHEMA, offset
+        )
+        return DriftAlert(
+            alert_id=derived_id(episode_id, "started", offset),
+            episode_id=episode_id,
+            phase="started",
+            kind="quality",
+            severity="medium",
+            model=source.model,
+            version=source.version,
+            series=SCHEMA,
+            feature=None,
+            detector="rule",
+            channel="names",
+            direction="up",
+            effect=0.0,
+            p_value=0.0,
+            window_events=change.back + 1,
+            cause=SCHEMA,
+            explanation=words(change.names, onset[1]),
+            reference=source.origin,
+            topic=source.topic,
+            partition=source.partition,
+            onset_offset=onset[0],
+            onset_ms=onset[1],
+            detected_offset=offset,
+            detected_ms=time_ms,
+            decided_offset=offset,
+            decided_ms=time_ms,
+            drill=is_synthetic(source.model),
+        )
+
+    def end(self, phase: Phase, offset: int, time_ms: int) -> list[DriftAlert]:
+        """End from outside what is open; resolved by a person, its features are known."""
+        if self._open is None:
+            return []
+        over = (
+            "resolved"
+            if phase == "resolved"
+            else "superseded: its version is idle, or has a new reference"
+        )
+        alert = later_phase(self._open, phase, offset, time_ms, f"schema: {over}")
+        self._open = None
+        if phase == "resolved":
+            self._rule.reset()
+        else:
+            self._rule.drop()
+        return [alert]
+
+    def uncompared_features(self, n_last: int) -> tuple[list[str], int]:
+        """Names of features that nobody watches; see `SchemaRule.beside`."""
+        return self._rule.uncompared_features(n_last)
+
+    def level(self) -> int:
+        """0: nothing; 2: an episode is open."""
+        return 0 if self._open is None else 2
+
+    def snapshot(self) -> list[Any]:
+        """All that changes, as plain data."""
+        opened = None if self._open is None else msgspec.to_builtins(self._open)
+        return [self._rule.snapshot(), opened]
+
+    def restore(self, data: Sequence[Any]) -> None:
+        """Continue from `snapshot`.  Raises ValueError where it does not fit."""
+        watch, opened = data
+        self._rule.restore(watch)
+        self._open = None if opened is None else msgspec.convert(opened, DriftAlert)
+        if bool(self._rule.new) != (self._open is not None):
+            raise ValueError("an episode of the schema that nothing opened")

@@ -1,0 +1,55 @@
+"""The settings of what is watched on the append clock."""
+
+from __future__ import annotations
+
+import msgspec
+
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+
+
+class TrafficSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """How the rate of events and labels is learnt, and how long before anything is said of it.
+
+    Counts are of slots of ``bucket_ms`` of the append clock.  The usual rate is that of the cell
+    (an hour) of the period (a week).  Silence is told after ``baseline_ms``; volume after a whole
+    period and ``baseline_ms`` more, for what was not foretold cannot be missed; labels after
+    ``label_baseline_ms`` with labels.  Where the partition has no record at all for ``max_gap_ms``,
+    not even a tick, nobody was watching: that time is neither learnt nor judged.
+    """
+
+    enabled: bool = True
+    bucket_ms: int = 60_000
+    cell_ms: int = HOUR_MS
+    period_ms: int = 7 * DAY_MS
+    baseline_ms: int = DAY_MS
+    label_baseline_ms: int = 8 * DAY_MS
+    max_gap_ms: int = 60_000
+
+    def __post_init__(self) -> None:
+        if self.bucket_ms < 1 or self.max_gap_ms < 1:
+            raise ValueError("volume: bucket_ms and max_gap_ms are positive")
+        if self.cell_ms < self.bucket_ms or self.cell_ms % self.bucket_ms:
+            raise ValueError("volume: cell_ms is a multiple of bucket_ms")
+        if self.period_ms < self.cell_ms or self.period_ms % self.cell_ms:
+            raise ValueError("volume: period_ms is a multiple of cell_ms")
+
+    @property
+    def cell_buckets(self) -> int:
+        """Slots of a cell."""
+        return self.cell_ms // self.bucket_ms
+
+    @property
+    def n_cells(self) -> int:
+        """Cells of a period."""
+        return self.period_ms // self.cell_ms
+
+    @property
+    def day_cells(self) -> int:
+        """After how many cells the time of day is the same again, as far as the period has one."""
+        return min(self.n_cells, max(1, DAY_MS // self.cell_ms))
+
+    @property
+    def baseline_buckets(self) -> int:
+        """Slots of the baseline."""
+        return max(1, self.baseline_ms // self.bucket_ms)

@@ -1,0 +1,355 @@
+"""Coverage: how many events of a model were watched in the last hour, and why the others were not.
+
+Every accepted inference event is counted exactly once: as `WATCHED`, if it was compared with a
+stated reference, or under one `CoverageReason` of unit ``event``.  Reasons of unit ``feature``,
+``label`` and ``record`` are counted beside the events and are no part of their sum.
+
+::
+
+    count(...) while a segment is folded ──► observe(offsets, clock) ──► counts of the open slot
+    a record beyond the slot ──► the slot closes ──► buckets of the last hour, totals
+
+Only the append clock moves a slot, so the counts do not depend on where batches are cut.  Memory is
+bounded whatever names a producer makes up: of the versions and features of a model the most
+frequent ones keep a row of their own, the others share the row of `OTHERS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+
+from stream_monitor.ingest.batch import Ints
+
+CoverageReason: TypeAlias = Literal[
+    "warming_up",
+    "no_profile",
+    "version_over_limit",
+    "model_over_limit",
+    "nothing_comparable",
+    "routed_by_stale_metadata",
+    "feature_not_comparable",
+    "series_too_short",
+    "prediction_absent",
+    "label_prediction_elsewhere",
+    "label_not_comparable",
+    "label_version_unwatched",
+    "label_warming_up",
+    "reference_replaced",
+]
+"""Why something was not watched.  The first six count events, each accepted event under one."""
+
+CoverageUnit: TypeAlias = Literal["event", "feature", "label", "record"]
+UNITS: Final[dict[CoverageReason, CoverageUnit]] = {
+    "warming_up": "event",  # it becomes a part of the version's reference
+    "no_profile": "event",  # the reference of its version lies elsewhere
+    "version_over_limit": "event",
+    "model_over_limit": "event",  # counted by the partition: ``version`` is the model's name
+    "nothing_comparable": "event",  # the version's reference has no series at all
+    "routed_by_stale_metadata": "event",
+    "feature_not_comparable": "feature",  # a feature of an event that is watched otherwise
+    "series_too_short": "feature",  # the reference has too few values of it
+    "prediction_absent": "feature",  # the reference has predictions, the event has none
+    "label_prediction_elsewhere": "label",
+    "label_not_comparable": "label",
+    "label_version_unwatched": "label",  # it gave way to a newer version
+    "label_warming_up": "label",  # it came before its version had a reference
+    "reference_replaced": "record",  # the update that put another reference in its place
+}
+"""What each reason counts."""
+
+WATCHED: Final = "watched"
+"""What events are counted as that were compared with a stated reference."""
+CoverageOutcome: TypeAlias = Literal["watched"] | CoverageReason
+OTHERS: Final = ""
+"""The version, or feature, that stands for all that have no row of their own."""
+
+INTERVAL_MS: Final = 30_000
+"""Counts are judged whenever so much of the append clock has passed."""
+BUCKET_MS: Final = 5 * 60_000
+HOUR_BUCKETS: Final = 12
+"""The last hour: this bucket, and those before it."""
+MAX_ROWS: Final = 64
+_MAX_NOW: Final = 2 * MAX_ROWS
+
+
+class CoverageKey(NamedTuple):
+    """What a row counts.  ``feature`` is empty unless the reason counts features."""
+
+    version: str
+    reason: CoverageOutcome
+    feature: str = ""
+
+    @property
+    def others(self) -> CoverageKey:
+        """The row it is counted in where it has none of its own."""
+        return CoverageKey(self.version if self.feature else OTHERS, self.reason, OTHERS)
+
+
+class CoverageCount(NamedTuple):
+    """What was counted under a key in one slot: how much, and its first and last record."""
+
+    n: int
+    first_offset: int
+    first_ms: int
+    last_clock_ms: int
+
+    def then(self, later: CoverageCount) -> CoverageCount:
+        """Both together; ``later`` does not begin before this one."""
+        last_clock_ms = max(self.last_clock_ms, later.last_clock_ms)
+        return self._replace(n=self.n + later.n, last_clock_ms=last_clock_ms)
+
+
+class ClosedInterval(NamedTuple):
+    """A slot that is over: its counts, and the record that ended it.
+
+    ``time_ms`` is the event time the record stands for: the latest one of a counted event, and what
+    passed on the append clock since.
+    """
+
+    counts: dict[CoverageKey, CoverageCount]
+    offset: int
+    clock_ms: int
+    time_ms: int
+
+
+class CoverageRow(NamedTuple):
+    """One row of the last hour; ``total`` is since the beginning of the log."""
+
+    key: CoverageKey
+    last_hour: int
+    total: int
+
+
+class _Row:
+    __slots__ = ("buckets", "total")
+
+    def __init__(self, total: int = 0, buckets: Sequence[tuple[int, int]] = ()) -> None:
+        self.total, self.buckets = total, dict(buckets)
+
+    def add(self, bucket: int, n: int) -> None:
+        self.total += n
+        self.buckets[bucket] = self.buckets.get(bucket, 0) + n
+        oldest = bucket - HOUR_BUCKETS
+        for old in [b for b in self.buckets if b <= oldest]:
+            del self.buckets[old]
+
+    def absorb(self, other: _Row) -> None:
+        self.total += other.total
+        for bucket, n in other.buckets.items():
+            self.buckets[bucket] = self.buckets.get(bucket, 0) + n
+
+    def last_hour(self, bucket: int) -> int:
+        return sum(n for b, n in self.buckets.items() if b > bucket - HOUR_BUCKETS)
+
+
+class _Pending(NamedTuple):
+    key: CoverageKey
+    offsets: Ints
+    times_ms: Ints
+
+
+class Coverage:
+    """The counts of one model in one partition; for models over the limit, of all of them."""
+
+    def __init__(self) -> None:
+        self._rows: dict[CoverageKey, _Row] = {}
+        self._now: dict[CoverageKey, CoverageCount] = {}
+        self._interval = 0
+        self._latest = (0, 0)  # event time of the latest event, and the append clock there
+        self._pending: list[_Pending] = []
+        self.waits = False
+        self._has_changes = self._closed = False
+
+    def __bool__(self) -> bool:
+        """Whether anything was counted."""
+        return bool(self._rows or self._now)
+
+    def count(
+        self,
+        version: str,
+        reason: CoverageOutcome,
+        offsets: Ints,
+        times_ms: Ints,
+        feature: str = "",
+    ) -> None:
+        """Count records (n,) of the segment that is being folded, with their event times.
+
+        Call it as often as you like before `observe` is called for the segment: once for all events
+        of a batch that share an outcome, never for one event at a time.  Each accepted event has
+        exactly one outcome of unit ``event`` (or `WATCHED`).  For a reason of unit ``feature`` name
+        the ``feature``; ``version`` is empty where the reason is of no version.
+        """
+        if len(offsets):
+            self._pending.append(_Pending(CoverageKey(version, reason, feature), offsets, times_ms))
+
+    def count_at(
+        self, version: str, reason: CoverageOutcome, offset: int, time_ms: int, clock_ms: int
+    ) -> None:
+        """Count one control record that is applied after its segment was observed.
+
+        No slot is closed here: the next record that `observe` is given does that.
+        """
+        interval = clock_ms // INTERVAL_MS
+        if not self._now:
+            self._interval = interval
+        self._enter(CoverageKey(version, reason), CoverageCount(1, offset, time_ms, clock_ms))
+        self._has_changes = True
+
+    def observe(self, offsets: Ints, clock_ms: Ints) -> Iterator[ClosedInterval]:
+        """Take the records (n,) of a segment, the append clock at each, and all that was counted.
+
+        Gives the slots that closed, each to be judged before the next one is asked for.  Set
+        `waits` while something waits for time to pass: slots without counts are given too then.
+        """
+        pending = self._pending
+        if not (pending or self._now or self.waits):
+            return
+        self._pending = []
+        intervals = clock_ms // INTERVAL_MS
+        edges = []
+        if (self._now or self.waits) and intervals[0] != self._interval:
+            edges.append(0)
+        if intervals[-1] != intervals[0]:
+            edges += (np.flatnonzero(np.diff(intervals)) + 1).tolist()
+        start = 0
+        for edge in edges:
+            self._add(pending, offsets, clock_ms, start, edge)
+            if self._now or self.waits:
+                yield self._close(int(offsets[edge]), int(clock_ms[edge]))
+            start = edge
+        self._add(pending, offsets, clock_ms, start, len(offsets))
+
+    def _add(
+        self, pending: Sequence[_Pending], offsets: Ints, clock_ms: Ints, start: int, end: int
+    ) -> None:
+        """Count what is pending of the records from ``start`` to before ``end``, of one slot."""
+        if start == end or not pending:
+            return
+        low, high = int(offsets[start]), int(offsets[end - 1])
+        found: list[tuple[int, CoverageKey, CoverageCount]] = []
+        latest_ms = self._latest[0]
+        for key, of, times_ms in pending:
+            a, b = np.searchsorted(of, (low, high + 1)).tolist()
+            if a == b:
+                continue
+            last_clock = int(clock_ms[np.searchsorted(offsets, of[b - 1])])
+            first = int(of[a])
+            found.append((first, key, CoverageCount(b - a, first, int(times_ms[a]), last_clock)))
+            latest_ms = max(latest_ms, int(times_ms[a:b].max()))
+        if not found:
+            return
+        self._interval = int(clock_ms[start]) // INTERVAL_MS
+        for _, key, counted in sorted(found):  # rows are given in the order of the log
+            self._enter(key, counted)
+        self._latest = latest_ms, max(counted.last_clock_ms for *_, counted in found)
+        self._has_changes = True
+
+    def _enter(self, key: CoverageKey, counted: CoverageCount) -> None:
+        while key not in self._now and key not in self._rows and len(self._now) >= _MAX_NOW:
+            if key == key.others:
+                break
+            key = key.others
+        before = self._now.get(key)
+        self._now[key] = counted if before is None else before.then(counted)
+
+    def _close(self, offset: int, clock_ms: int) -> ClosedInterval:
+        """The record at ``offset`` lies beyond the slot."""
+        bucket = self._interval * INTERVAL_MS // BUCKET_MS
+        for key, counted in self._now.items():
+            self._rows.setdefault(key, _Row()).add(bucket, counted.n)
+        self._merge_rare_rows(bucket)
+        interval = ClosedInterval(self._now, offset, clock_ms, self.time_at(clock_ms))
+        self._closed = self._closed or bool(self._now)
+        self._interval, self._now, self._has_changes = clock_ms // INTERVAL_MS, {}, True
+        return interval
+
+    def _merge_rare_rows(self, bucket: int) -> None:
+        """Where there are too many rows, the least frequent ones share the row of the others."""
+        if len(self._rows) <= MAX_ROWS:
+            return
+        own = [key for key in self._rows if key != key.others]
+        own.sort(key=lambda key: (key.reason == WATCHED, self._rows[key].last_hour(bucket), key))
+        for key in own:
+            if len(self._rows) <= MAX_ROWS:
+                break
+            row = self._rows.pop(key)
+            self._rows.setdefault(key.others, _Row()).absorb(row)
+
+    def absorb(self, gone: Coverage) -> None:
+        """Keep the counts of a model that is forgotten, in the rows of the others."""
+        bucket = gone._interval * INTERVAL_MS // BUCKET_MS
+        for key, row in gone._rows.items():
+            self._rows.setdefault(CoverageKey(OTHERS, key.reason), _Row()).absorb(row)
+        for key, counted in gone._now.items():
+            self._rows.setdefault(CoverageKey(OTHERS, key.reason), _Row()).add(bucket, counted.n)
+        self._closed = self._closed or bool(gone)
+
+    def time_at(self, clock_ms: int) -> int:
+        """Event time: the latest of a counted event, and what passed since."""
+        latest_ms, latest_clock_ms = self._latest
+        return latest_ms + max(0, clock_ms - latest_clock_ms)
+
+    def last_hour(self, clock_ms: int) -> list[CoverageRow]:
+        """What was counted in the last hour of the append clock (55 to 60 minutes of it).
+
+        The most frequent rows come first; the slot that is still open counts.
+        """
+        bucket = clock_ms // BUCKET_MS
+        found: list[CoverageRow] = []
+        for key in self._rows.keys() | self._now.keys():
+            row, counted = self._rows.get(key), self._now.get(key)
+            hour, total = (0, 0) if row is None else (row.last_hour(bucket), row.total)
+            now = 0 if counted is None else counted.n
+            recent = now if self._interval * INTERVAL_MS // BUCKET_MS > bucket - HOUR_BUCKETS else 0
+            found.append(CoverageRow(key, hour + recent, total + now))
+        return sorted(found, key=lambda row: (-row.last_hour, -row.total, row.key))
+
+    def pending_changes(self) -> dict[str, Any]:
+        """The parts that changed since `mark_committed`: the open slot, and the hour when a slot closed."""
+        parts: dict[str, Any] = {}
+        if self._has_changes:
+            now = [[*key, *counted] for key, counted in self._now.items()]
+            parts["now"] = [self._interval, list(self._latest), now]
+        if self._closed:
+            parts["hour"] = [
+                [*key, row.total, sorted(row.buckets.items())]
+                for key, row in sorted(self._rows.items())
+            ]
+        return parts
+
+    def mark_committed(self) -> None:
+        """What `pending_changes` gave is durable."""
+        self._has_changes = self._closed = False
+
+    def restore(self, parts: dict[str, Any]) -> None:
+        """Continue from the parts; where none are stored, counting begins.
+
+        Raises:
+            ValueError: they do not fit.
+        """
+        if "now" in parts:
+            interval, latest, now = parts["now"]
+            self._interval, self._latest = int(interval), (int(latest[0]), int(latest[1]))
+            self._now = {_key(row[:3]): CoverageCount(*map(int, row[3:])) for row in now}
+        for row in parts.get("hour", ()):
+            self._rows[_key(row[:3])] = _Row(int(row[3]), [(int(b), int(n)) for b, n in row[4]])
+        self.mark_committed()
+
+
+def _key(data: Sequence[Any]) -> CoverageKey:
+    version, reason, feature = data
+    if reason != WATCHED and reason not in UNITS:
+        raise ValueError(f"coverage: unknown reason {reason!r}")
+    return CoverageKey(str(version), reason, str(feature))
+
+
+def is_event(key: CoverageKey) -> bool:
+    """Whether a row counts accepted events: the sum of such rows is all of them.
+
+    >>> is_event(CoverageKey("3", "watched")), is_event(CoverageKey("3", "series_too_short", "age"))
+    (True, False)
+    """
+    return key.reason == WATCHED or UNITS[key.reason] == "event"

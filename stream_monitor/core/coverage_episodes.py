@@ -1,0 +1,326 @@
+"""Episodes of coverage: why something is not watched, from its first event to its end.
+
+::
+
+    a slot closes with counts of a reason ──► started, one for (version, reason)
+    it concerns more of the traffic, or more features ──► ongoing
+    the version is watched, or two hours pass without its events ──► recovered
+
+Everything is judged where a slot of the append clock ends, so a replay says the same.  A person who
+resolves an episode accepts it: it is reported again only after it was over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from stream_monitor.contracts import SEVERITY_RANK, DriftAlert, Severity
+from stream_monitor.core.coverage import (
+    OTHERS,
+    UNITS,
+    WATCHED,
+    ClosedInterval,
+    Coverage,
+    CoverageCount,
+    CoverageKey,
+    CoverageReason,
+    CoverageRow,
+    is_event,
+)
+from stream_monitor.core.coverage_messages import CoverageGap, sentence, sentence_over
+from stream_monitor.episodes.alert import derived_id, later_phase
+
+MAX_OPEN: Final = 32
+"""Open episodes of a model; versions that somebody makes up must not fill its state."""
+EPISODE_TIMEOUT_MS: Final = 2 * 3_600_000
+"""After so long without its events a reason is over: longer than hourly jobs pause."""
+_DAY_MS: Final = 24 * 3_600_000
+
+OF_THE_MODEL: Final[frozenset[CoverageReason]] = frozenset(
+    {
+        "version_over_limit",
+        "model_over_limit",
+        "routed_by_stale_metadata",
+        "label_prediction_elsewhere",
+        "label_version_unwatched",
+    }
+)
+"""Reasons with one episode for the whole model, for their versions may be made up."""
+_WITHOUT: Final[frozenset[CoverageReason]] = frozenset({"label_warming_up"})
+"""Reasons without an episode: the one of the events that warm up says it of their labels, too."""
+_PASSING: Final[frozenset[CoverageReason]] = frozenset({"warming_up", "reference_replaced"})
+
+
+class CoverageSource(NamedTuple):
+    """Whose traffic it is; of a partition's models over the limit ``model`` is empty."""
+
+    topic: str
+    partition: int
+    model: str
+
+
+class CoverageGroup(NamedTuple):
+    """What an episode is of; ``version`` is empty where the reason is the whole model's."""
+
+    version: str
+    reason: CoverageReason
+
+
+class OpenCoverageEpisode(msgspec.Struct):
+    """An open episode: its latest alert, ``None`` where a person resolved it, and what it counts.
+
+    ``names`` are those that were reported.
+    """
+
+    alert: DriftAlert | None
+    n: int
+    since_ms: int
+    since_clock_ms: int
+    last_clock_ms: int
+    names: list[str]
+
+
+class CoverageEpisodes:
+    """The episodes of one `Coverage`."""
+
+    def __init__(self, source: CoverageSource, warm_up_events: int) -> None:
+        self._source, self._warm_up_events = source, warm_up_events
+        self._open: dict[CoverageGroup, OpenCoverageEpisode] = {}
+        self._has_changes = False
+
+    def __bool__(self) -> bool:
+        """Whether something waits for time to pass."""
+        return bool(self._open)
+
+    def judge(self, interval: ClosedInterval, coverage: Coverage) -> list[DriftAlert]:
+        """What a slot that closed leads to; ``coverage`` has its counts."""
+        if not interval.counts and not self._open:
+            return []
+        came = _by_group(interval.counts)
+        rows: list[CoverageRow] | None = None
+        alerts: list[DriftAlert] = []
+        for group, counted in came.items():
+            rows = coverage.last_hour(interval.clock_ms) if rows is None else rows
+            alerts += self._observed(group, counted, interval, rows)
+        watched = {key.version for key in interval.counts if key.reason == WATCHED}
+        for group in [group for group in self._open if group not in came]:
+            alerts += self._recover(group, interval, is_watched=group.version in watched)
+        return alerts + self._evict_oldest(interval)
+
+    def _evict_oldest(self, interval: ClosedInterval) -> list[DriftAlert]:
+        """Of more episodes than `MAX_OPEN` those end whose events came longest ago."""
+        alerts: list[DriftAlert] = []
+        while len(self._open) > MAX_OPEN:
+            oldest = min(self._open, key=lambda group: (self._open[group].last_clock_ms, group))
+            opened = self._open.pop(oldest)
+            if opened.alert is not None:
+                says = f"coverage: ended, for more than {MAX_OPEN} newer ones are open"
+                alerts.append(
+                    later_phase(opened.alert, "superseded", interval.offset, interval.time_ms, says)
+                )
+        return alerts
+
+    def _observed(
+        self,
+        group: CoverageGroup,
+        counted: CoverageCount,
+        interval: ClosedInterval,
+        rows: Sequence[CoverageRow],
+    ) -> list[DriftAlert]:
+        self._has_changes = True
+        opened = self._open.get(group)
+        gap = self._gap(group, rows, counted.first_ms if opened is None else opened.since_ms)
+        if opened is None:
+            alert = self._started(group, counted, interval, gap)
+            self._open[group] = OpenCoverageEpisode(
+                alert,
+                counted.n,
+                counted.first_ms,
+                interval.clock_ms,
+                counted.last_clock_ms,
+                list(gap.names),
+            )
+            return [alert]
+        opened.n += counted.n
+        opened.last_clock_ms = counted.last_clock_ms
+        severity = _severity(gap, interval.clock_ms - opened.since_clock_ms)
+        grown = UNITS[group.reason] == "feature" and not set(gap.names) <= set(opened.names)
+        if opened.alert is None or not (
+            grown or SEVERITY_RANK[severity] > SEVERITY_RANK[opened.alert.severity]
+        ):
+            return []
+        opened.names = sorted({*opened.names, *gap.names}) if grown else opened.names
+        opened.alert = msgspec.structs.replace(
+            later_phase(opened.alert, "ongoing", interval.offset, interval.time_ms, sentence(gap)),
+            severity=max(severity, opened.alert.severity, key=SEVERITY_RANK.__getitem__),
+            effect=round(gap.share, 6),
+            window_events=gap.n,
+        )
+        return [opened.alert]
+
+    def _recover(
+        self, group: CoverageGroup, interval: ClosedInterval, *, is_watched: bool
+    ) -> list[DriftAlert]:
+        """None of its events came in the slot."""
+        opened = self._open[group]
+        passed = is_watched and group.reason in ("warming_up", "no_profile")
+        quiet_ms = (
+            _DAY_MS if group.reason == "warming_up" else EPISODE_TIMEOUT_MS
+        )  # it may take long
+        if not passed and interval.clock_ms - opened.last_clock_ms < quiet_ms:
+            return []
+        self._has_changes = True
+        del self._open[group]
+        if opened.alert is None:
+            return []
+        says = sentence_over(
+            group.reason, group.version, opened.n, opened.since_ms, is_watched=passed
+        )
+        return [later_phase(opened.alert, "recovered", interval.offset, interval.time_ms, says)]
+
+    def _gap(self, group: CoverageGroup, rows: Sequence[CoverageRow], since_ms: int) -> CoverageGap:
+        """What is known of a group in the last hour."""
+        of_model = group.reason in OF_THE_MODEL
+        mine = [
+            row
+            for row in rows
+            if row.key.reason == group.reason and (of_model or row.key.version == group.version)
+        ]
+        n = sum(row.last_hour for row in mine)
+        n_events = sum(row.last_hour for row in rows if is_event(row.key))
+        is_of_events = UNITS[group.reason] == "event"
+        names = [row.key.version if of_model else row.key.feature for row in mine if row.last_hour]
+        if not of_model and UNITS[group.reason] != "feature":
+            names = []
+        return CoverageGap(
+            reason=group.reason,
+            model=self._source.model,
+            version=group.version,
+            names=names,
+            n=n,
+            share=n / n_events if is_of_events and n_events else 0.0,
+            since_ms=since_ms,
+            n_total=sum(row.total for row in mine),
+            n_needed=self._warm_up_events,
+        )
+
+    def _started(
+        self,
+        group: CoverageGroup,
+        counted: CoverageCount,
+        interval: ClosedInterval,
+        gap: CoverageGap,
+    ) -> DriftAlert:
+        source = self._source
+        model = source.model or next(filter(None, gap.names), "unknown")
+        series = f"coverage/{group.reason}"
+        episode_id = derived_id(*source, group.version, series, interval.offset)
+        return DriftAlert(
+            alert_id=derived_id(episode_id, "started", interval.offset),
+            episode_id=episode_id,
+            phase="started",
+            kind="coverage",
+            severity=_severity(gap, 0),
+            model=model,
+            version=group.version,
+            series=series,
+            feature=None,
+            detector="rule",
+            channel=group.reason,
+            direction="up",
+            effect=round(gap.share, 6),
+            p_value=0.0,
+            window_events=gap.n,
+            cause=group.reason,
+            explanation=sentence(gap),
+            reference="warm_up",
+            topic=source.topic,
+            partition=source.partition,
+            onset_offset=counted.first_offset,
+            onset_ms=counted.first_ms,
+            detected_offset=interval.offset,
+            detected_ms=interval.time_ms,
+            decided_offset=interval.offset,
+            decided_ms=interval.time_ms,
+        )
+
+    def resolve(self, alert: DriftAlert, offset: int, time_ms: int) -> list[DriftAlert]:
+        """A person ends the episode of ``alert``: it is reported again only once it was over."""
+        for opened in self._open.values():
+            if opened.alert is not None and opened.alert.episode_id == alert.episode_id:
+                opened.alert, self._has_changes = None, True
+                says = f"coverage: {alert.channel.replace('_', ' ')}: resolved"
+                return [later_phase(alert, "resolved", offset, time_ms, says)]
+        return []
+
+    def end_all(self, offset: int, time_ms: int) -> list[DriftAlert]:
+        """The model is forgotten, or takes a place: what is open ends as superseded."""
+        opened, self._open = self._open, {}
+        self._has_changes = self._has_changes or bool(opened)
+        return [
+            later_phase(each.alert, "superseded", offset, time_ms, "coverage: ended")
+            for each in opened.values()
+            if each.alert is not None
+        ]
+
+    def open_groups(self) -> Iterable[CoverageGroup]:
+        """What has an open episode, those included that a person resolved."""
+        return self._open.keys()
+
+    def pending_changes(self) -> list[Any] | None:
+        """All of it as plain data, if it changed since `mark_committed`."""
+        if not self._has_changes:
+            return None
+        return [[*group, msgspec.to_builtins(opened)] for group, opened in self._open.items()]
+
+    def mark_committed(self) -> None:
+        """What `pending_changes` gave is durable."""
+        self._has_changes = False
+
+    def restore(self, data: Sequence[Any]) -> None:
+        """Continue from what `pending_changes` gave.  Raises ValidationError where it does not fit."""
+        self._open = {
+            CoverageGroup(str(version), _reason(reason)): msgspec.convert(
+                opened, OpenCoverageEpisode
+            )
+            for version, reason, opened in data
+        }
+        self.mark_committed()
+
+
+def _reason(name: Any) -> CoverageReason:
+    known: CoverageReason = msgspec.convert(name, CoverageReason)
+    return known
+
+
+def _by_group(counts: dict[CoverageKey, CoverageCount]) -> dict[CoverageGroup, CoverageCount]:
+    """The counts of a slot by what has an episode of its own, in the order of the log."""
+    groups: dict[CoverageGroup, CoverageCount] = {}
+    for key, counted in counts.items():
+        if key.reason == WATCHED or key.reason in _WITHOUT:
+            continue
+        group = CoverageGroup(OTHERS if key.reason in OF_THE_MODEL else key.version, key.reason)
+        before = groups.get(group)
+        groups[group] = counted if before is None else before.then(counted)
+    return groups
+
+
+def _severity(gap: CoverageGap, lasted_ms: int) -> Severity:
+    """How bad it is: what passes by itself is not, half of the traffic is.
+
+    >>> gap = CoverageGap("version_over_limit", "m", "1", [], 5, 0.2, 0, 5, 0)
+    >>> _severity(gap, 0), _severity(gap._replace(reason="warming_up"), 0)
+    ('medium', 'low')
+    """
+    if gap.reason in _PASSING and lasted_ms < _DAY_MS:
+        return "low"
+    if gap.reason in ("model_over_limit", "nothing_comparable"):
+        return "high"
+    if gap.reason == "prediction_absent":
+        return "medium"
+    if UNITS[gap.reason] != "event" or gap.share < 0.1:
+        return "low"
+    return "high" if gap.share >= 0.5 and gap.reason not in _PASSING else "medium"

@@ -1,0 +1,170 @@
+"""Where in a segment a version or a model comes or goes: before that record the segment is cut.
+
+A newcomer takes a place at one of its events, an idle version ends at the record that lets it be
+idle.  Both are decided at the head of a part, once all before it was taken, so they do not depend
+on where the log was cut into batches.  A cut too many changes nothing; one too few would.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Mapping
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from producer.events import Command
+from producer.names import escape
+from producer.synthetic import is_synthetic
+from stream_monitor.contracts import DriftAlert
+from stream_monitor.core.model import ModelMonitor
+from stream_monitor.core.placement import Placement
+from stream_monitor.ingest.batch import Ints
+from stream_monitor.ingest.micro_batches import MicroBatch
+
+_NOW: Final = 0
+
+
+def split_at_admission(
+    micro_batch: MicroBatch,
+    since_ms: int,
+    models: Mapping[str, ModelMonitor],
+    max_models: int,
+    placement: Placement,
+) -> tuple[MicroBatch, MicroBatch | None]:
+    """What may be observed before anybody comes or goes, and the rest.
+
+    The append clock stood at ``since_ms`` before the segment; what its first record decides was
+    done.
+    """
+    n = len(micro_batch.offsets)
+    clock = micro_batch.append_clock_ms(since_ms)
+    at = min(_admissions(micro_batch, clock, models, max_models, placement), default=n)
+    at = min(at, min(_idle(micro_batch, clock, models), default=n))
+    if at == n:
+        return micro_batch, None
+    return micro_batch.split(int(micro_batch.offsets[at]))
+
+
+def model_to_evict(models: Mapping[str, ModelMonitor], clock_ms: int) -> str | None:
+    """Which model gives its place up for a new one: idle, never announced, and that for longest."""
+    idle = [
+        (model.retention.champion is not None, model.active_ms(), name)
+        for name, model in models.items()
+        if clock_ms >= model.idle_at_ms()
+    ]
+    return min(idle)[-1] if idle else None
+
+
+def _admissions(
+    micro_batch: MicroBatch,
+    clock: Ints,
+    models: Mapping[str, ModelMonitor],
+    max_models: int,
+    placement: Placement,
+) -> Iterator[int]:
+    """For each version without a place, its first event behind the head that may give it one."""
+    free = len(models) < max_models
+    idle_at = _NOW if free else min(model.idle_at_ms() for model in models.values())
+    for (name, version), entries in micro_batch.events.items():
+        model = models.get(name)
+        if model is None and free:
+            from_ms: int | None = _NOW
+        else:
+            from_ms = idle_at if model is None else model.admission_from_ms(version)
+            waits_ms = placement.admission_from_ms(name)
+            from_ms = None if from_ms is None or waits_ms is None else max(from_ms, waits_ms)
+        if from_ms is None or from_ms > clock[-1]:
+            continue
+        first = max(1, int(np.searchsorted(clock, from_ms)))
+        if first < len(clock):
+            offset = int(micro_batch.offsets[first])
+            i = bisect_left(entries, offset, key=lambda entry: entry[0].offset)
+            if i < len(entries):
+                yield int(np.searchsorted(micro_batch.offsets, entries[i][0].offset))
+    for name, labels in micro_batch.labels.items() if free else ():
+        if name not in models and labels[-1][0] > micro_batch.first_offset:
+            offset = next(row[0] for row in labels if row[0] > micro_batch.first_offset)
+            yield int(np.searchsorted(micro_batch.offsets, offset))
+
+
+def _idle(
+    micro_batch: MicroBatch, clock: Ints, models: Mapping[str, ModelMonitor]
+) -> Iterator[int]:
+    """The first records behind the head that may find a version idle."""
+    last_ms, span_ms = int(clock[-1]), int(clock[-1] - clock[0])
+    for model in models.values():
+        if model.is_single_version:
+            continue
+        long = span_ms >= model.retention.idle_ms
+        for version, watched in model.versions.items():
+            if version == model.retention.champion:
+                continue
+            ends_ms = model.retention.ends_at_ms(version, idle=watched.idle)
+            if long or (ends_ms is not None and last_ms >= ends_ms):
+                yield from _ends(micro_batch, clock, model, version, ends_ms)
+        if long and any(watched.idle for watched in model.versions.values()):
+            offsets = [row[0] for row in micro_batch.labels.get(model.name, ())]
+            seen_ms = clock[np.searchsorted(micro_batch.offsets, offsets)]
+            at = np.searchsorted(clock, seen_ms + model.retention.idle_ms)
+            yield from at[at < len(clock)][:1].tolist()
+
+
+def _ends(
+    micro_batch: MicroBatch, clock: Ints, model: ModelMonitor, version: str, ends_ms: int | None
+) -> Iterator[int]:
+    """Where a version may be idle: the clock is ``ends_ms``, or that long behind an own event."""
+    n, known = len(clock), model.admitted_versions
+    mine = _rows(micro_batch, model.name, [version])
+    has_due = clock[mine] + model.retention.idle_ms
+    next_sign = np.append(mine, n)
+    if ends_ms is None:
+        next_sign = next_sign[1:]
+    else:
+        has_due = np.append(ends_ms, has_due)
+    at = np.maximum(np.searchsorted(clock, has_due), 1)
+    if ends_ms is not None and ends_ms <= clock[0]:  # it serves until another version does
+        others = _rows(micro_batch, model.name, known - {version})
+        at[0] = others[0] + 1 if len(others) else n
+    yield from at[at < next_sign][:1].tolist()
+
+
+def _rows(micro_batch: MicroBatch, model: str, versions: Collection[str]) -> Ints:
+    """Where in the segment the events of some versions of a model lie."""
+    offsets = [
+        record.offset
+        for version in versions
+        for record, _ in micro_batch.events.get((model, version), ())
+    ]
+    return np.searchsorted(micro_batch.offsets, np.array(sorted(offsets), dtype=np.int64))
+
+
+class RemovedModel(NamedTuple):
+    """The ends of the episodes that were open, and the names of the stored parts that are dead."""
+
+    alerts: list[DriftAlert]
+    parts: set[str]
+
+
+def remove_drill_model(
+    models: dict[str, ModelMonitor], order: Command, offset: int, clock_ms: int
+) -> RemovedModel:
+    """Take the model of ``order`` out of ``models``; one not known here has nothing to forget.
+
+    Raises:
+        ValueError: it is the shadow of no drill; nothing changed.
+    """
+    if not is_synthetic(order.model):
+        raise ValueError(f"{order.model!r} is no shadow of a drill: only those are forgotten")
+    return remove_model(models, order.model, offset, clock_ms)
+
+
+def remove_model(
+    models: dict[str, ModelMonitor], name: str, offset: int, clock_ms: int
+) -> RemovedModel:
+    """Take a model out of ``models``.  Who follows the alerts hears that its episodes are over."""
+    model = models.pop(name, None)
+    if model is None:
+        return RemovedModel([], set())
+    alerts = model.open_episodes.process_at(offset, clock_ms, model.end(offset, clock_ms))
+    return RemovedModel(alerts, {f"model|{escape(name)}|{part}" for part in model.part_names()})

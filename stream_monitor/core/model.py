@@ -1,0 +1,497 @@
+"""One watched model: its versions, their windows, and the labels that join to its predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from producer.events import Command, Label, ModelUpdate
+from producer.names import escape, version_key
+from producer.synthetic import is_synthetic
+from stream_monitor.checks.arrivals import arrivals_of
+from stream_monitor.contracts import DriftAlert
+from stream_monitor.core.alert_budget import arl0_without_reference
+from stream_monitor.core.coverage import WATCHED, Coverage, CoverageReason
+from stream_monitor.core.coverage_episodes import CoverageEpisodes, CoverageSource
+from stream_monitor.core.retention import VersionRetention
+from stream_monitor.core.spec import MonitorSpec
+from stream_monitor.core.traffic import TrafficMonitor
+from stream_monitor.core.version import VersionMonitor
+from stream_monitor.core.warm_up import WarmUp
+from stream_monitor.episodes.open_episodes import LogPosition, OpenEpisodes
+from stream_monitor.episodes.traffic_alert import TRAFFIC
+from stream_monitor.ingest.batch import EventBatch, Ints
+from stream_monitor.labels.join import JoinedLabel, LabelJoin, prediction_rows
+from stream_monitor.reference.profile import ReferenceProfile, profile_from_data, profile_to_data
+from stream_monitor.windows.closed_window import ClosedWindow
+from stream_monitor.windows.tumbling import TumblingWindows
+
+
+class ModelObservation(NamedTuple):
+    """What some records led to."""
+
+    alerts: list[DriftAlert]
+    windows: list[ClosedWindow]
+    late: int
+
+
+class ModelMonitor:
+    """All state of one model in one partition of the log."""
+
+    def __init__(self, topic: str, partition: int, name: str, spec: MonitorSpec) -> None:
+        self.name = name
+        self._topic, self._partition, self._spec = topic, partition, spec
+        self.versions: dict[str, VersionMonitor] = {}
+        self.warm_ups: dict[str, WarmUp] = {}
+        self.windows: dict[str, TumblingWindows] = {}
+        self.labels = LabelJoin(spec.labels)
+        self.open_episodes = OpenEpisodes(spec.episodes.cooldown_ms)
+        self.traffic = TrafficMonitor(topic, partition, name, spec.volume)
+        self.retention = VersionRetention(spec.max_versions, spec.idle_ms)
+        self.coverage = Coverage()
+        source = CoverageSource(topic, partition, name)
+        self._coverage_episodes = CoverageEpisodes(source, spec.warm_up_events)
+        self._start_offsets: dict[str, int] = {}
+        self._moved: set[str] = set()  # since the last change of placement
+        self._changed_profiles: set[str] = set()
+        self._deleted_parts: set[str] = set()
+        self._stored: set[str] = set()
+        self._stored_deletions: set[str] = set()
+        self._meta_changed = True
+
+    @property
+    def admitted_versions(self) -> set[str]:
+        """The versions that have a place."""
+        return self.versions.keys() | self.warm_ups.keys()
+
+    @property
+    def is_single_version(self) -> bool:
+        """Whether it has one version, which no other one supersedes."""
+        one = len(self.versions) + len(self.warm_ups) <= 1
+        return one and (
+            self.retention.champion is None or self.retention.champion in self.admitted_versions
+        )
+
+    def admission_from_ms(self, version: str) -> int | None:
+        """When the append clock lets a version without a place find one; ``None``: it has one."""
+        admitted_versions = self.admitted_versions
+        if version in admitted_versions:
+            return None
+        if not self.retention.is_full(len(admitted_versions)) or version == self.retention.champion:
+            return 0
+        return self.retention.eviction_from_ms(admitted_versions)
+
+    def admit_version(
+        self, version: str, offset: int, clock_ms: int, *, announced: bool = False
+    ) -> list[DriftAlert]:
+        """Give a version a place, if there is one, by the record at ``offset``; it warms up.
+
+        Gives the ends of the episodes of those that gave way for it.
+        """
+        if version in self.admitted_versions:
+            return []
+        announced = announced or version == self.retention.champion
+        alerts: list[DriftAlert] = []
+        while self.retention.is_full(len(admitted_versions := self.admitted_versions)):
+            gone = self.retention.version_to_evict(admitted_versions, clock_ms, announced=announced)
+            if gone is None:
+                return alerts
+            alerts += self._supersede(gone, offset, clock_ms)
+            self._mark_parts_deleted(gone)
+            for of_versions in (self.versions, self.windows, self.warm_ups, self._start_offsets):
+                of_versions.pop(gone, None)
+            self.retention.remove(gone, self.admitted_versions)
+        self.warm_ups[version] = WarmUp(self.name, version, self._spec.warm_up_events)
+        self._meta_changed = True
+        return alerts
+
+    def active_ms(self) -> int:
+        """Where the append clock stood at the latest sign of any version; -1 without one."""
+        return max(map(self.retention.active_ms, self.admitted_versions), default=-1)
+
+    def idle_at_ms(self) -> int:
+        """When the append clock makes the model idle, if no sign of it comes."""
+        return self.active_ms() + self.retention.idle_ms
+
+    def end_idle_episodes(self, offset: int, clock_ms: int, *, but: str | None) -> list[DriftAlert]:
+        """End the episodes of versions that are idle while another one serves.
+
+        Not of the version ``but``, whose event it is.
+        """
+        if self.is_single_version:
+            return []
+        alerts: list[DriftAlert] = []
+        admitted_versions = self.admitted_versions
+        for version, watched in self.versions.items():
+            if version != but and self.retention.is_superseded(
+                version, admitted_versions, clock_ms, idle=watched.idle
+            ):
+                alerts += self._supersede(version, offset, clock_ms)
+        return alerts
+
+    def _supersede(self, version: str, offset: int, clock_ms: int) -> list[DriftAlert]:
+        """End what is open of a version, in its event time and what passed since."""
+        self.retention.clear_label_time(version)
+        watched = self.versions.get(version)
+        if watched is None:
+            return []
+        passed_ms = max(0, clock_ms - self.retention.active_ms(version))
+        return watched.supersede(offset, max(0, self.windows[version].watermark_ms) + passed_ms)
+
+    def with_champion(self, alerts: Iterable[DriftAlert]) -> list[DriftAlert]:
+        """Alerts as they go out: each says which version is the champion, if it is another one."""
+        champion = self.retention.champion
+        return [
+            msgspec.structs.replace(alert, champion=other)
+            if (other := None if champion == alert.version else champion) != alert.champion
+            else alert
+            for alert in alerts
+        ]
+
+    def end(self, offset: int, clock_ms: int) -> list[DriftAlert]:
+        """End all that is open: the model is forgotten."""
+        alerts = self.traffic.supersede(offset, clock_ms)
+        for version in self.versions:
+            alerts += self._supersede(version, offset, clock_ms)
+        return alerts + self._coverage_episodes.end_all(offset, self.coverage.time_at(clock_ms))
+
+    def observe(self, batch: EventBatch) -> ModelObservation:
+        """Take events of one version; the first ones of an unknown version become its reference."""
+        alerts: list[DriftAlert] = []
+        windows: list[ClosedWindow] = []
+        while len(batch):
+            version = self.versions.get(batch.version)
+            if version is not None:
+                if version.idle:
+                    version.idle = False
+                    self.retention.clear_label_time(batch.version)
+                transformed, found, losses = version.observe(batch)
+                self._count(version, batch)
+                alerts += found
+                open_windows = self.windows[batch.version]
+                late_before = open_windows.late
+                windows += open_windows.observe(batch.offsets, batch.times_ms, transformed, losses)
+                return ModelObservation(alerts, windows, open_windows.late - late_before)
+            batch = self._warm_up(batch)
+        return ModelObservation(alerts, windows, 0)
+
+    def _warm_up(self, batch: EventBatch) -> EventBatch:
+        """Collect what the reference still misses; gives what is left of the batch."""
+        warm_up = self.warm_ups[batch.version]
+        missing = warm_up.missing
+        warm_up.add(batch[:missing])
+        self.coverage.count(
+            batch.version, "warming_up", batch.offsets[:missing], batch.times_ms[:missing]
+        )
+        if warm_up.missing == 0:
+            self._start(warm_up.profile(), int(batch.offsets[missing - 1]))
+        return batch[missing:]
+
+    def _count(self, version: VersionMonitor, batch: EventBatch) -> None:
+        """Count events by whether the version compares them, and its features that it does not."""
+        outcome = version.not_compared or WATCHED
+        self.coverage.count(batch.version, outcome, batch.offsets, batch.times_ms)
+        if outcome != WATCHED:
+            return
+        for name, reason, rows in version.uncompared_features(batch):
+            self.coverage.count(
+                batch.version, reason, batch.offsets[rows], batch.times_ms[rows], name
+            )
+
+    def _start(self, profile: ReferenceProfile, offset: int) -> None:
+        """Begin to watch a version on its reference, after the record at ``offset``."""
+        version = profile.version
+        self._mark_parts_deleted(version)
+        self.warm_ups.pop(version, None)
+        spec = self._spec
+        self.versions[version] = VersionMonitor(
+            self._topic, self._partition, profile, spec.budget, spec.episodes, spec.warm_up_labels
+        )
+        self.windows[version] = TumblingWindows(
+            spec.windows, profile, self._partition, spec.labels.horizon_ms
+        )
+        self._start_offsets[version] = offset
+        self._changed_profiles.add(version)
+        self._meta_changed = True
+
+    def observe_labels(
+        self,
+        batches: Sequence[EventBatch],
+        labels: Sequence[tuple[int, int, Label]],
+        clock_at: Callable[[int], int],
+    ) -> tuple[list[DriftAlert], int]:
+        """Join labels (offset, id hash, label) with predictions: alerts, and how many joined.
+
+        ``clock_at`` gives the append clock at an offset.
+        """
+        joined = self.labels.observe(prediction_rows(batches), labels)
+        delays = [(label.offset, label.delay_ms) for label in joined]
+        self.traffic.take(arrivals_of(batches, [row[0] for row in labels], delays))
+        alerts: list[DriftAlert] = []
+        for name in sorted({label.version for label in joined}):
+            mine = [label for label in joined if label.version == name]
+            version = self.versions.get(name)
+            if version is None:
+                gone: CoverageReason = "label_version_unwatched"
+                self._count_labels(
+                    name, "label_warming_up" if name in self.warm_ups else gone, mine
+                )
+            else:
+                since = self._start_offsets[name]
+                early = [label for label in mine if label.offset <= since]
+                self._count_labels(name, "label_warming_up", early)
+                judged = version.judge([label for label in mine if label.offset > since])
+                if version.idle and judged:
+                    self.retention.note_label(name, clock_at(judged[-1][0].offset))
+                alerts += version.observe_labels(judged)
+                self._count_labels(
+                    name, "label_not_comparable", [x for x, loss in judged if loss is None]
+                )
+                self.windows[name].performance.observe(
+                    [(x.event_time_ms, x.delay_ms, loss) for x, loss in judged if loss is not None]
+                )
+        return alerts, len(joined)
+
+    def _count_labels(
+        self, version: str, reason: CoverageReason, joined: Sequence[JoinedLabel]
+    ) -> None:
+        """Count labels that are not watched."""
+        offsets = np.array([label.offset for label in joined], dtype=np.int64)
+        times_ms = np.array([label.event_time_ms for label in joined], dtype=np.int64)
+        self.coverage.count(version, reason, offsets, times_ms)
+
+    def observe_traffic(self, offsets: Ints, clock_ms: Ints, since_ms: int) -> list[DriftAlert]:
+        """Let time pass over these records, once their events and labels were observed."""
+        return self.traffic.observe(
+            offsets, clock_ms, since_ms, self._arl0_at, self.retention.champion
+        )
+
+    def observe_coverage(self, offsets: Ints, clock_ms: Ints) -> list[DriftAlert]:
+        """Let the same records pass over the counts of what was not watched."""
+        alerts: list[DriftAlert] = []
+        for interval in self.coverage.observe(offsets, clock_ms):
+            if not is_synthetic(self.name):  # a drill comes and goes
+                alerts += self._coverage_episodes.judge(interval, self.coverage)
+                self.coverage.waits = bool(self._coverage_episodes)
+        return alerts
+
+    def _arl0_at(self, version: str, offset: int) -> float:
+        """Of a detector of the version, as far as it was watched before that record."""
+        watched = self.versions.get(version)
+        if watched is None or self._start_offsets[version] >= offset:
+            return arl0_without_reference(self._spec.budget, self.traffic.events_per_week)
+        return watched.arl0_events
+
+    def update(
+        self, update: ModelUpdate, profile: ReferenceProfile | None, offset: int, clock_ms: int
+    ) -> list[DriftAlert]:
+        """A version is the champion from here on; the others are watched as before.
+
+        Where it is watched on the very ``profile`` already, it goes on with its state.
+        """
+        version = update.version
+        self.retention.announce(update, self.admitted_versions, clock_ms)
+        watched = self.versions.get(version)
+        if watched is not None:
+            watched.idle = False
+        if profile is None or (watched is not None and watched.is_on(profile)):
+            return []
+        alerts: list[DriftAlert] = []
+        if watched is not None:
+            alerts += watched.supersede(offset, update.time_ms)
+            self.coverage.count_at(version, "reference_replaced", offset, update.time_ms, clock_ms)
+        alerts += self.admit_version(version, offset, clock_ms, announced=True)
+        self._start(profile, offset)
+        return alerts
+
+    def accepts_transfer(self, version: str) -> bool:
+        """Whether a reference from another partition is news here: there is none, or a made one.
+
+        One that was made of the first events here gives way once after each change of placement.
+        """
+        watched = self.versions.get(version)
+        if watched is None:
+            return True
+        return watched.profile.origin == "warm_up" and version not in self._moved
+
+    def apply_transfer(
+        self, update: ModelUpdate, profile: ReferenceProfile | None, offset: int, clock_ms: int
+    ) -> list[DriftAlert]:
+        """A reference of this model lies in another partition: its events are compared with it.
+
+        Nothing else changes: no version comes into service, none goes out.
+
+        Raises:
+            ValueError: there is no profile, or all places are taken by versions that have events.
+        """
+        version = update.version
+        if profile is None:
+            raise ValueError(f"{version_key(self.name, version)}: moved without its profile")
+        watched = self.versions.get(version)
+        ended = [] if watched is None else watched.supersede(offset, update.time_ms)
+        ended += self.admit_version(version, offset, clock_ms)
+        if version not in self.admitted_versions:
+            raise ValueError(f"{self.name}: no place for another version")
+        self._start(profile, offset)
+        self._moved.add(version)
+        if update.champion and self.retention.champion is None:
+            self.retention.announce(update, self.admitted_versions, clock_ms)
+        return ended
+
+    def on_placement_change(self, offset: int, clock_ms: int, *, moved: bool) -> list[DriftAlert]:
+        """The placement of models changed; that of this one if ``moved``."""
+        self._meta_changed = self._meta_changed or bool(self._moved)
+        self._moved.clear()
+        return self.traffic.restart(offset, clock_ms) if moved else []
+
+    def count_unjoined_labels(self, offsets: Ints, times_ms: Ints) -> None:
+        """Of these labels the prediction may lie in another partition, if they did not join."""
+        lost = np.isin(offsets, np.array(self.labels.unjoined, dtype=np.int64))
+        self.coverage.count("", "label_prediction_elsewhere", offsets[lost], times_ms[lost])
+
+    def transferable_references(self) -> Iterator[ReferenceProfile]:
+        """The references that would be missed if the events came to another partition.
+
+        Each has the loss that its labels taught it here.
+        """
+        for watched in self.versions.values():
+            if not watched.idle:
+                yield watched.learnt_profile()
+
+    def apply_command(self, command: Command, offset: int, clock_ms: int) -> list[DriftAlert]:
+        """Do what a person decided about an open episode; gives what goes out.
+
+        Raises:
+            ValueError: the episode is not open here, or a snooze has no end; nothing changed.
+        """
+        position = LogPosition(offset, clock_ms, max(0, self.labels.watermark_ms))
+        return self.open_episodes.apply_command(
+            command, position, lambda alert: self._resolve(alert, position)
+        )
+
+    def _resolve(self, alert: DriftAlert, position: LogPosition) -> list[DriftAlert]:
+        if alert.kind == "coverage":
+            return self._coverage_episodes.resolve(alert, position.offset, position.event_time_ms)
+        if alert.kind in TRAFFIC:
+            return self.traffic.resolve(alert, position.offset, position.clock_ms)
+        return self.versions[alert.version].resolve(alert, position.offset, position.event_time_ms)
+
+    def levels(self) -> dict[tuple[str, str], int]:
+        """Drift of every (model@version, series): 0 none, 1 suspected, 2 an open episode."""
+        levels = {
+            (version_key(self.name, version), key): level
+            for version, watched in self.versions.items()
+            for key, level in watched.levels().items()
+        }
+        opened = self.traffic.open()
+        return levels | {
+            (version_key(self.name, alert.version), alert.series): 2 for alert in opened
+        }
+
+    def close_idle(
+        self, version: str, last_append_ms: int, clock_ms: Ints, offsets: Ints
+    ) -> list[ClosedWindow]:
+        """Close windows of a version that had no event for a while of the append clock."""
+        windows = self.windows.get(version)
+        return [] if windows is None else windows.close_all_idle(last_append_ms, clock_ms, offsets)
+
+    def _mark_parts_deleted(self, version: str) -> None:
+        """The reference was replaced, or the version forgotten: what was stored of it is dead."""
+        kinds = ("profile", "version", "window", "warm-up")
+        of_version = tuple(f"{kind}|{escape(version)}|" for kind in kinds)
+        self._deleted_parts.update(
+            part for part in self._stored if f"{part}|".startswith(of_version)
+        )
+
+    def part_names(self) -> set[str]:
+        """All parts that may be stored, to be forgotten with the model."""
+        return self._stored | self._deleted_parts
+
+    def pending_changes(self) -> dict[str, Any]:
+        """The parts that changed since `mark_committed`; ``None`` is a part that no longer exists."""
+        parts = self._changed()
+        self._stored.update(parts)
+        self._stored_deletions = {name for name, part in parts.items() if part is None}
+        return parts
+
+    def _changed(self) -> dict[str, Any]:
+        parts: dict[str, Any] = dict.fromkeys(self._deleted_parts)
+        if (register := self.open_episodes.pending_changes()) is not None:
+            parts["register"] = register
+        if (retention := self.retention.pending_changes()) is not None:
+            parts["places"] = retention
+        if self._meta_changed:
+            parts["model"] = [self._start_offsets, list(self.warm_ups)]
+            parts["moved"] = sorted(self._moved)
+        for version, watched in self.versions.items():
+            if version in self._changed_profiles:
+                parts[f"profile|{escape(version)}"] = profile_to_data(watched.profile)
+            parts |= {
+                f"version|{escape(version)}|{k}": v for k, v in watched.pending_changes().items()
+            }
+        for version, windows in self.windows.items():
+            parts |= {
+                f"window|{escape(version)}|{k}": v for k, v in windows.pending_changes().items()
+            }
+        for version, warm_up in self.warm_ups.items():
+            parts |= {
+                f"warm-up|{escape(version)}|{k}": v for k, v in warm_up.pending_changes().items()
+            }
+        parts |= {f"flow|{k}": v for k, v in self.traffic.pending_changes().items()}
+        parts |= {f"coverage|{k}": v for k, v in self.coverage.pending_changes().items()}
+        if (uncovered := self._coverage_episodes.pending_changes()) is not None:
+            parts["uncovered"] = uncovered
+        return parts | {f"labels|{k}": v for k, v in self.labels.pending_changes().items()}
+
+    def mark_committed(self) -> None:
+        """What `pending_changes` gave is durable."""
+        self._stored -= self._stored_deletions
+        self._stored_deletions = set()
+        self._deleted_parts.clear()
+        self._changed_profiles.clear()
+        self._meta_changed = False
+        self.retention.mark_committed()
+        self.labels.mark_committed()
+        self.open_episodes.mark_committed()
+        self.traffic.mark_committed()
+        self.coverage.mark_committed()
+        self._coverage_episodes.mark_committed()
+        for version in self.versions.values():
+            version.mark_committed()
+        for windows in self.windows.values():
+            windows.mark_committed()
+        for warm_up in self.warm_ups.values():
+            warm_up.mark_committed()
+
+    def restore(self, parts: dict[str, Any]) -> None:
+        """Continue from the parts.  Raises ValueError where one is missing or does not fit."""
+        start_offsets, warm_ups = parts["model"]
+        for version, offset in start_offsets.items():
+            self._start(profile_from_data(parts[f"profile|{escape(version)}"]), offset)
+            self.versions[version].restore(_below(parts, f"version|{escape(version)}|"))
+            self.windows[version].restore(_below(parts, f"window|{escape(version)}|"))
+        for version in warm_ups:
+            warm_up = WarmUp(self.name, version, self._spec.warm_up_events)
+            warm_up.restore(_below(parts, f"warm-up|{escape(version)}|"))
+            self.warm_ups[version] = warm_up
+        admitted_versions = {version: watched.idle for version, watched in self.versions.items()}
+        self.labels = LabelJoin.restore(self._spec.labels, _below(parts, "labels|"))
+        self.open_episodes.restore(parts["register"])
+        self.traffic.restore(_below(parts, "flow|"))
+        self.coverage.restore(_below(parts, "coverage|"))
+        self._moved = set(parts.get("moved", ()))
+        self._coverage_episodes.restore(parts.get("uncovered", ()))
+        self.coverage.waits = bool(self._coverage_episodes)
+        self._stored = set(parts)
+        self.mark_committed()
+        self.retention.restore(
+            parts.get("places"), admitted_versions | dict.fromkeys(warm_ups, False)
+        )
+
+
+def _below(parts: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """The parts whose names begin with ``prefix``, by the rest of their names."""
+    return {name[len(prefix) :]: part for name, part in parts.items() if name.startswith(prefix)}

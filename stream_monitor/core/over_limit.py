@@ -1,0 +1,89 @@
+"""Models beyond the limit of a partition: their counts, and the episode that reports them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from producer.events import Command
+from stream_monitor.contracts import DriftAlert
+from stream_monitor.core.coverage import OTHERS, Coverage, CoverageKey, CoverageRow
+from stream_monitor.core.coverage_episodes import CoverageEpisodes, CoverageSource
+from stream_monitor.core.spec import MonitorSpec
+from stream_monitor.episodes.open_episodes import LogPosition, OpenEpisodes
+from stream_monitor.ingest.batch import Ints
+
+
+def rows_by_model(rows: Iterable[CoverageRow]) -> Iterator[tuple[str, CoverageRow]]:
+    """Rows of models over the limit, each under its model's name."""
+    for row in rows:
+        yield row.key.version, row._replace(key=CoverageKey(OTHERS, row.key.reason))
+
+
+class ModelsOverLimit:
+    """All models over the limit of one partition: one `Coverage` with a row a model.
+
+    There is one episode for all of them, under the name of the most frequent one: commands about it
+    are routed to this partition by that name.
+    """
+
+    def __init__(self, topic: str, partition: int, spec: MonitorSpec) -> None:
+        self.coverage = Coverage()
+        self.open_episodes = OpenEpisodes(spec.episodes.cooldown_ms)
+        self.open_episodes.mark_committed()  # most partitions never have anything to store here
+        self._episodes = CoverageEpisodes(CoverageSource(topic, partition, ""), spec.warm_up_events)
+
+    def count(self, model: str, offsets: Ints, times_ms: Ints) -> None:
+        """Count accepted events (n,) of a model that has no place; see `Coverage.count`."""
+        self.coverage.count(model, "model_over_limit", offsets, times_ms)
+
+    def observe(self, offsets: Ints, clock_ms: Ints) -> list[DriftAlert]:
+        """Take the records of a segment, and the append clock at each; gives what goes out."""
+        alerts: list[DriftAlert] = []
+        for interval in self.coverage.observe(offsets, clock_ms):
+            alerts += self._episodes.judge(interval, self.coverage)
+            self.coverage.waits = bool(self._episodes)
+        if not alerts and not self.open_episodes.has_due(int(clock_ms[-1])):
+            return []
+        return self.open_episodes.process(alerts, offsets, clock_ms)
+
+    def apply_command(self, command: Command, offset: int, clock_ms: int) -> list[DriftAlert]:
+        """Do what a person decided about the open episode.
+
+        Raises:
+            ValueError: the episode is not open here, or a snooze has no end; nothing changed.
+        """
+        position = LogPosition(offset, clock_ms, self.coverage.time_at(clock_ms))
+        return self.open_episodes.apply_command(
+            command,
+            position,
+            lambda alert: self._episodes.resolve(alert, offset, position.event_time_ms),
+        )
+
+    def pending_changes(self) -> dict[str, Any]:
+        """The parts that changed since `mark_committed`."""
+        parts = {f"coverage|{name}": part for name, part in self.coverage.pending_changes().items()}
+        if (episodes := self._episodes.pending_changes()) is not None:
+            parts["uncovered"] = episodes
+        register = self.open_episodes.pending_changes()
+        if register is not None:
+            parts["register"] = register
+        return parts
+
+    def mark_committed(self) -> None:
+        """What `pending_changes` gave is durable."""
+        self.coverage.mark_committed()
+        self._episodes.mark_committed()
+        self.open_episodes.mark_committed()
+
+    def restore(self, parts: dict[str, Any]) -> None:
+        """Continue from the parts; states of before had none."""
+        below = "coverage|"
+        self.coverage.restore(
+            {name[len(below) :]: part for name, part in parts.items() if name.startswith(below)}
+        )
+        self._episodes.restore(parts.get("uncovered", ()))
+        if "register" in parts:
+            self.open_episodes.restore(parts["register"])
+        self.coverage.waits = bool(self._episodes)
+        self.mark_committed()

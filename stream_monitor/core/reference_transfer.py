@@ -1,0 +1,116 @@
+"""Which references of one partition other partitions need, and the records that carry them there.
+
+Pure: what is held here, and the placement that is wanted, give the copies.  The owner of a
+partition writes them when the placement changes, and ``driftline topics grow`` does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from producer.events import ModelUpdate, Topology
+from producer.synthetic import is_synthetic
+from stream_monitor.core.model import ModelMonitor
+from stream_monitor.core.placement import Placement
+from stream_monitor.reference.profile import Origin, ReferenceProfile, profile_to_data
+
+
+class ReferenceTransfer(NamedTuple):
+    """A reference that is held here, and the other partitions that its model is placed in.
+
+    Where ``left`` the model is placed here no more; ``champion`` is the version in service.
+    """
+
+    profile: ReferenceProfile
+    partitions: tuple[int, ...]
+    left: bool
+    champion: bool
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """The model and the version."""
+        return self.profile.model, self.profile.version
+
+
+def transfers_of(
+    models: Iterable[ModelMonitor], partition: int, wanted: Topology
+) -> Iterator[ReferenceTransfer]:
+    """What partition ``partition`` holds for other partitions, where models are so placed."""
+    placement = Placement(partition)
+    placement.take(wanted, 0, 0)
+    for model in models:
+        if is_synthetic(model.name):  # a drill knows its partitions, and ends
+            continue
+        placed = placement.partitions_of(model.name)
+        before = placement.partitions_before(model.name)
+        if before and partition not in before:
+            continue  # it came here by this change, or was left behind by an earlier one
+        others = tuple(other for other in placed if other != partition)
+        if others:
+            for profile in model.transferable_references():
+                champion = profile.version == model.retention.champion
+                yield ReferenceTransfer(profile, others, partition not in placed, champion)
+
+
+def is_needed(move: ReferenceTransfer, held: Origin | None, wanted: Topology) -> bool:
+    """Whether a partition that holds a reference of origin ``held``, or none, needs this one.
+
+    One that was made of the first events there gives way to one that was announced, and after a
+    change of placement to one of where the model came from.
+    """
+    if held != "warm_up":
+        return held is None
+    return move.profile.origin == "training" or (move.left and wanted.before is not None)
+
+
+def transfer_record(
+    move: ReferenceTransfer, from_partition: int, generation: int, time_ms: int
+) -> ModelUpdate:
+    """The record that carries a reference; its id is that of any repeat."""
+    profile = move.profile
+    digest = hashlib.sha256(msgspec.json.encode(profile)).hexdigest()[:24]
+    return ModelUpdate(
+        id=f"moved-{generation}-{digest}",
+        model=profile.model,
+        version=profile.version,
+        time_ms=time_ms,
+        profile=profile_to_data(profile),
+        moved_from=from_partition,
+        champion=move.champion,
+    )
+
+
+def next_topology(
+    known: Topology | None, partitions: int, shards: dict[str, int], time_ms: int
+) -> Topology:
+    """The topology that holds now: the one that is known, or the next generation of it.
+
+    Models that have shards keep them: servers that write under fewer keys may come back.
+
+    >>> first = next_topology(None, 2, {}, 0)
+    >>> first.generation, first.before
+    (1, None)
+    >>> grown = next_topology(first, 4, {"hot": 3}, 0)
+    >>> grown.generation, grown.before, next_topology(grown, 4, {"hot": 2}, 0) is grown
+    (2, (2, {}), True)
+    """
+    before = None if known is None else (known.partitions, known.shards)
+    merged = dict(before[1]) if before else {}
+    for model, count in shards.items():
+        merged[model] = max(count, merged.get(model, 1))
+    if known is not None and before == (partitions, merged):
+        return known
+    generation = 1 if known is None else known.generation + 1
+    facts = msgspec.json.encode([partitions, sorted(merged.items()), before])
+    return Topology(
+        id=f"topology-{generation}-{hashlib.sha256(facts).hexdigest()[:12]}",
+        time_ms=time_ms,
+        generation=generation,
+        partitions=partitions,
+        shards=merged,
+        before=before,
+    )

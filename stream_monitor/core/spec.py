@@ -1,0 +1,52 @@
+"""What the core is built from: frozen settings of every room."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+import msgspec
+
+from producer.limits import Limits
+from stream_monitor.checks.traffic_spec import TrafficSpec
+from stream_monitor.detectors.calibration import Budget
+from stream_monitor.episodes.policy import EpisodePolicy
+from stream_monitor.labels.label_spec import LabelSpec
+from stream_monitor.reference.fit import MIN_EVENTS
+from stream_monitor.windows.window_spec import WindowSpec
+
+ReferenceEvents: TypeAlias = Annotated[int, msgspec.Meta(ge=MIN_EVENTS)]
+"""As many as a reference needs, or more."""
+
+
+class MonitorSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings of `PartitionMonitor`.
+
+    ``warm_up_events`` of a version without a profile become its reference, ``warm_up_labels``
+    joined
+    labels that of its loss.  The last ``dedup_window_chunks`` chunks of ids are known as repeats
+    when they
+    come again; the log is worked on in columns of at most ``micro_batch_chunks`` chunks.  A version
+    without an event for ``idle_ms`` of the append clock is idle: its episodes end, unless it is the
+    one that serves.  At most ``max_models``, and ``max_versions`` of each, are watched; a newcomer
+    beyond takes the place of one that is idle.  State depends on all of these: change them, and a
+    replay differs.
+    """
+
+    budget: Budget = Budget()
+    windows: WindowSpec = WindowSpec()
+    labels: LabelSpec = LabelSpec()
+    limits: Limits = Limits()
+    episodes: EpisodePolicy = EpisodePolicy()
+    volume: TrafficSpec = TrafficSpec()
+    warm_up_events: ReferenceEvents = 2000
+    warm_up_labels: ReferenceEvents = 1000
+    dedup_window_chunks: int = 64
+    micro_batch_chunks: int = 4
+    max_models: int = 256
+    max_versions: int = 16
+    idle_ms: Annotated[int, msgspec.Meta(ge=1)] = 3_600_000
+
+    @property
+    def max_micro_batch_offsets(self) -> int:
+        """How many offsets are worked on as columns at most."""
+        return self.micro_batch_chunks * self.labels.chunk_events

@@ -1,0 +1,153 @@
+"""A model without a profile: its first events become the reference."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from msgspec import UNSET, UnsetType
+
+from producer.events import Prediction, Value
+from stream_monitor.ingest.batch import EventBatch
+from stream_monitor.reference.fit import fit_profile
+from stream_monitor.reference.outputs import output_names
+from stream_monitor.reference.profile import ReferenceProfile, Task
+
+_PART_ROWS: Final = 256
+_ONE_IN: Final = 100
+_MAX_FEATURES: Final = 512
+_NO_PREDICTION: Final = "no prediction"
+_OTHER_VERSION_EVENTS: Final = "beside"
+
+
+def task_of(predictions: Iterable[Prediction | UnsetType]) -> Task:
+    """What kind of model makes such predictions.
+
+    >>> task_of([0.2, 0.9]), task_of(["UA", "AA"]), task_of([12.5, 30.0])
+    ('binary', 'multiclass', 'regression')
+    """
+    seen = [p for p in predictions if p is not None and p is not UNSET]
+    if output_names(seen):
+        return "regression"
+    if seen and all(isinstance(p, str | dict) for p in seen):
+        return "multiclass"
+    if all(isinstance(p, int | float) and 0 <= p <= 1 for p in seen):
+        return "binary"
+    return "regression"
+
+
+def features_of(counts: Mapping[str, int], n_rows: int) -> list[str]:
+    """The names that become features: of one row in a hundred at least, the most frequent ones.
+
+    So names that somebody makes up neither spend the budget nor fill the state.
+
+    >>> features_of({"age": 2000, "note": 20, "id-17": 1}, 2000)
+    ['age', 'note']
+    """
+    often = [name for name, count in counts.items() if count * _ONE_IN >= n_rows]
+    return sorted(sorted(often, key=lambda name: (-counts[name], name))[:_MAX_FEATURES])
+
+
+def _stored(row: tuple[dict[str, Value], Prediction | UnsetType, int]) -> list[Any]:
+    features, prediction, time_ms = row
+    return [features, None, time_ms, _NO_PREDICTION] if prediction is UNSET else list(row)
+
+
+class WarmUp:
+    """Collects the first ``n_rows`` events of a version, then makes its profile.
+
+    ``other_version_events`` counts the events of the model's other versions meanwhile: a budget
+    per week is the model's, so its rate is that of all of them.
+    """
+
+    def __init__(self, model: str, version: str, n_rows: int) -> None:
+        self.model, self.version, self.n_rows = model, version, n_rows
+        self._rows: list[tuple[dict[str, Value], Prediction | UnsetType, int]] = []
+        self._first_uncommitted = 0
+        self.other_version_events = self._stored_other_version_events = 0
+
+    @property
+    def missing(self) -> int:
+        """How many events it still waits for."""
+        return self.n_rows - len(self._rows)
+
+    def count_other_versions(self, batches: Sequence[EventBatch]) -> None:
+        """Look at events of all versions of the model that come next; `add` takes its own.
+
+        Those behind the last event that it waits for are left out.
+        """
+        last = self.missing - 1
+        until = next(
+            (int(b.offsets[last]) for b in batches if b.version == self.version and len(b) > last),
+            None,
+        )
+        self.other_version_events += sum(
+            len(b) if until is None else int(np.searchsorted(b.offsets, until))
+            for b in batches
+            if b.version != self.version
+        )
+
+    def add(self, batch: EventBatch) -> None:
+        """Take events, at most `missing` of them."""
+        self._rows += [
+            ({n: row[n] for n in sorted(row) if row[n] is not None}, prediction, time_ms)
+            for row, prediction, time_ms in zip(
+                batch.features.rows, batch.predictions, batch.times_ms.tolist(), strict=True
+            )
+        ]
+
+    def profile(self) -> ReferenceProfile:
+        """The reference of what was collected.  Raises ValueError where it cannot be one."""
+        counts = Counter(name for features, *_ in self._rows for name in features)
+        names = features_of(counts, len(self._rows))
+        predictions = [prediction for _, prediction, _ in self._rows]
+        profile = fit_profile(
+            self.model,
+            self.version,
+            {name: [features.get(name) for features, *_ in self._rows] for name in names},
+            predictions=predictions,
+            task=task_of(predictions),
+            origin="warm_up",
+            times_ms=np.array([time_ms for *_, time_ms in self._rows], dtype=np.int64),
+        )
+        if profile.events_per_week is None or not self.other_version_events:
+            return profile
+        of_model = profile.events_per_week * (1 + self.other_version_events / self.n_rows)
+        return msgspec.structs.replace(profile, events_per_week=of_model)
+
+    def pending_changes(self) -> dict[str, Any]:
+        """The parts that changed since `mark_committed`: rows in pieces, so that a commit stays small."""
+        first = self._first_uncommitted // _PART_ROWS
+        other_version_events = (
+            {_OTHER_VERSION_EVENTS: self.other_version_events}
+            if self.other_version_events != self._stored_other_version_events
+            else {}
+        )
+        return other_version_events | {
+            str(i): [_stored(row) for row in self._rows[i * _PART_ROWS : (i + 1) * _PART_ROWS]]
+            for i in range(first, -(-len(self._rows) // _PART_ROWS))
+            if len(self._rows) > self._first_uncommitted
+        }
+
+    def mark_committed(self) -> None:
+        """What `pending_changes` gave is durable."""
+        self._first_uncommitted = len(self._rows)
+        self._stored_other_version_events = self.other_version_events
+
+    def restore(self, parts: dict[str, Any]) -> None:
+        """Continue from the parts."""
+        self.other_version_events = int(parts.get(_OTHER_VERSION_EVENTS, 0))
+        self._rows = [
+            # Rows stored before they had times: all of one moment, which proves no season.
+            (
+                dict(features),
+                UNSET if _NO_PREDICTION in more[1:] else prediction,
+                more[0] if more else 0,
+            )
+            for name in sorted(parts.keys() - {_OTHER_VERSION_EVENTS}, key=int)
+            for features, prediction, *more in parts[name]
+        ]
+        self.mark_committed()

@@ -1,0 +1,209 @@
+"""The state of River's ADWIN as validated plain data.
+
+River 0.26 keeps ADWIN in Rust, behind a bincode blob.  Reading a damaged blob *panics*, sometimes
+only at a later update, and the panic is no `Exception`; so bytes from outside never reach it.
+What is stored is this struct; the blob is rebuilt from it once everything about it is plausible.
+
+Layout of the blob (fixed-size little-endian integers, in the order of the Rust struct)::
+
+    f64 delta, i32 clock, u64 max_buckets, f64 min_window_length, f64 grace_period,
+    f64 total, variance, width, total_width, i32 n_buckets, max_n_buckets, tick, n_detections,
+    u64 n_rows, then per row: u64 max_buckets, u64 used, u64 slots, f64 totals[slots],
+                              u64 slots, f64 variances[slots],
+    f64 delta, i32 clock, u64 max_buckets, i32 min_window_length, i32 grace_period
+
+Row i holds buckets of 2^i values each.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+from river import drift
+
+from stream_monitor.errors import CorruptState
+
+LAYOUT: Final = 1
+_HEAD: Final = struct.Struct("<diQdd4d4iQ")
+_ROW: Final = struct.Struct("<QQQ")
+_LENGTH: Final = struct.Struct("<Q")
+_TAIL: Final = struct.Struct("<diQii")
+_MAX_ROWS: Final = 48
+_TOLERANCE: Final = 1e-6  # of sums of floats that were added in another order
+
+# River's defaults; only delta and clock are ever chosen.
+MAX_BUCKETS: Final = 5
+MIN_WINDOW_LENGTH: Final = 5
+GRACE_PERIOD: Final = 10
+_SLOTS: Final = MAX_BUCKETS + 1
+
+
+class AdwinState(msgspec.Struct, frozen=True, array_like=True):
+    """Everything ADWIN remembers, except delta, which follows from the budget.
+
+    ``flagged``: the last update found a change, so the next one starts over.  ``rows`` is the
+    number of used buckets per size, ``buckets`` their totals and variances, row by row, as
+    little-endian float64.
+    """
+
+    layout: int
+    clock: int
+    flagged: bool
+    total: float
+    variance: float
+    width: float
+    total_width: float
+    counters: tuple[int, int, int, int]
+    rows: tuple[int, ...]
+    buckets: bytes
+
+
+def dump(adwin: drift.ADWIN) -> AdwinState:
+    """Read the state of ``adwin``.  Raises CorruptState where River's layout is another one."""
+    blob: bytes = adwin._helper.__getstate__()  # noqa: SLF001 - River has no other way to its state
+    try:
+        delta, clock, buckets, window, grace, *floats_counters, n_rows = _HEAD.unpack_from(blob)
+        at, rows, parts = _HEAD.size, [], []
+        for _ in range(n_rows):
+            size, used, slots = _ROW.unpack_from(blob, at)
+            if not size == MAX_BUCKETS == slots - 1 >= used:
+                raise CorruptState("unknown layout of River's ADWIN state")
+            at += _ROW.size
+            for _ in ("totals", "variances"):
+                parts.append(blob[at : at + 8 * used])
+                at += 8 * _SLOTS + _LENGTH.size  # the last length is taken back below
+            at -= _LENGTH.size
+            rows.append(used)
+        tail = _TAIL.unpack_from(blob, at)
+    except struct.error as error:
+        raise CorruptState("unknown layout of River's ADWIN state") from error
+    if tail != (delta, clock, buckets, window, grace) or at + _TAIL.size != len(blob):
+        raise CorruptState("unknown layout of River's ADWIN state")
+    if tail[2:] != (MAX_BUCKETS, MIN_WINDOW_LENGTH, GRACE_PERIOD):
+        raise CorruptState("ADWIN was not built with the arguments this codec knows")
+    total, variance, width, total_width, *counters = floats_counters
+    return AdwinState(
+        LAYOUT,
+        clock,
+        bool(adwin._drift_detected),  # noqa: SLF001
+        total,
+        variance,
+        width,
+        total_width,
+        tuple(counters),
+        tuple(rows),
+        b"".join(parts),
+    )
+
+
+def load(state: AdwinState, delta: float) -> drift.ADWIN:
+    """An ADWIN that continues from ``state`` with sensitivity ``delta``.
+
+    Raises:
+        CorruptState: no ADWIN can have this state.
+    """
+    check(state)
+    if not 0 < delta < 1:
+        raise CorruptState(f"ADWIN's delta is {delta}, not between 0 and 1")
+    settings = (delta, state.clock, MAX_BUCKETS)
+    parts = [
+        _HEAD.pack(
+            *settings,
+            float(MIN_WINDOW_LENGTH),
+            float(GRACE_PERIOD),
+            state.total,
+            state.variance,
+            state.width,
+            state.total_width,
+            *state.counters,
+            len(state.rows),
+        )
+    ]
+    at = 0
+    for used in state.rows:
+        parts.append(_ROW.pack(MAX_BUCKETS, used, _SLOTS))
+        padding = bytes(8 * (_SLOTS - used))
+        parts += [state.buckets[at : at + 8 * used], padding, _LENGTH.pack(_SLOTS)]
+        at += 8 * used
+        parts += [state.buckets[at : at + 8 * used], padding]
+        at += 8 * used
+    parts.append(_TAIL.pack(*settings, MIN_WINDOW_LENGTH, GRACE_PERIOD))
+    adwin = new(delta, state.clock)
+    adwin._helper.__setstate__(b"".join(parts))  # noqa: SLF001
+    adwin._drift_detected = state.flagged  # noqa: SLF001
+    return adwin
+
+
+def adwin_clock(block: int) -> int:
+    """ADWIN looks for a change every 32 events, or at each block where blocks are longer."""
+    return max(1, 32 // block)
+
+
+def new(delta: float, clock: int) -> drift.ADWIN:
+    """An empty ADWIN."""
+    return drift.ADWIN(  # type: ignore[no-untyped-call]
+        delta=delta,
+        clock=clock,
+        max_buckets=MAX_BUCKETS,
+        min_window_length=MIN_WINDOW_LENGTH,
+        grace_period=GRACE_PERIOD,
+    )
+
+
+def check(state: AdwinState) -> None:
+    """Raise CorruptState unless shapes, ranges and totals of ``state`` fit together."""
+    if state.layout != LAYOUT:
+        raise CorruptState(f"ADWIN state of layout {state.layout}; {LAYOUT} is known")
+    if not 1 <= state.clock <= 1 << 20:
+        raise CorruptState("ADWIN state: impossible clock")
+    sums = (state.total, state.variance, state.width, state.total_width)
+    if not all(map(math.isfinite, sums)) or min(state.variance, state.total_width) < 0:
+        raise CorruptState("ADWIN state: impossible sums")
+    if not all(0 <= counter < 1 << 31 for counter in state.counters):
+        raise CorruptState("ADWIN state: impossible counters")
+    rows = state.rows
+    if not 1 <= len(rows) <= _MAX_ROWS or not all(0 <= used <= MAX_BUCKETS for used in rows):
+        raise CorruptState("ADWIN state: impossible rows")
+    if len(rows) > 1 and not all(rows):
+        raise CorruptState("ADWIN state: an empty row")
+    if len(state.buckets) != 16 * sum(rows):
+        raise CorruptState("ADWIN state: the buckets do not fill the rows")
+    if sum(used << i for i, used in enumerate(rows)) != state.width:
+        raise CorruptState("ADWIN state: the buckets do not add up to the width")
+    _check_sums(state)
+
+
+def _rows(state: AdwinState) -> Iterator[tuple[int, tuple[float, ...], tuple[float, ...]]]:
+    """Bucket size, totals and variances of each row; a row begins with its oldest bucket."""
+    at = 0
+    for i, used in enumerate(state.rows):
+        numbers = struct.unpack_from(f"<{2 * used}d", state.buckets, at)
+        yield 1 << i, numbers[:used], numbers[used:]
+        at += 16 * used
+
+
+def bucket_totals(state: AdwinState) -> list[tuple[float, int]]:
+    """Total and size of every bucket, from the oldest to the newest."""
+    return [(t, size) for size, totals, _ in reversed(list(_rows(state))) for t in totals]
+
+
+def _check_sums(state: AdwinState) -> None:
+    """Totals and variances of the buckets must give those of the window (Chan et al., 1983)."""
+    total = absolute = squares = 0.0
+    for size, totals, variances in _rows(state):
+        for t, v in zip(totals, variances, strict=True):
+            if v < 0:
+                raise CorruptState("ADWIN state: a negative variance")
+            total += t
+            absolute += abs(t)
+            squares += v + t * t / size
+    variance = squares - total * total / max(1.0, state.width)
+    # Written so that NaN and what overflowed are refused as well.
+    if not abs(total - state.total) <= _TOLERANCE * (1.0 + absolute) < math.inf:
+        raise CorruptState("ADWIN state: the buckets do not add up to the total")
+    if not abs(variance - state.variance) <= _TOLERANCE * (1.0 + squares) < math.inf:
+        raise CorruptState("ADWIN state: the buckets do not add up to the variance")

@@ -1,0 +1,104 @@
+"""One channel of a series: exact block means, and the two detectors that watch them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from stream_monitor.detectors.adwin import Adwin
+from stream_monitor.detectors.adwin_state import adwin_clock
+from stream_monitor.detectors.calibration import adwin_delta, page_hinkley_threshold
+from stream_monitor.detectors.detection import Detection, DetectorAlarm, DetectorName
+from stream_monitor.detectors.page_hinkley import PageHinkley
+from stream_monitor.errors import CorruptState
+from stream_monitor.reference.channel_calibration import Z_LIMIT
+from stream_monitor.reference.feature_reference import ChannelReference
+from stream_monitor.statistics.fixed_point import FIXED_POINT, Ints
+
+_MAX_VALUE: Final = 1 << 25  # fixed point: a channel value is at most 9
+
+
+class Channel:
+    """Block sums are integers, so where the values are cut into calls changes nothing.
+
+    A block mean is standardised by the reference and clipped to +-8 before the detectors see it.
+    """
+
+    __slots__ = ("_adwin", "_count", "_page_hinkley", "_reference", "_total")
+
+    def __init__(
+        self, reference: ChannelReference, arl0_events: float, state: Any | None = None
+    ) -> None:
+        self._reference = reference
+        clock, delta = adwin_clock(reference.block), adwin_delta(reference, arl0_events)
+        threshold = page_hinkley_threshold(reference, arl0_events)
+        if state is None:
+            self._count, self._total = 0, 0
+            self._adwin = Adwin.primed(reference.adwin, delta, clock)
+            self._page_hinkley = PageHinkley(threshold, reference.allowance, reference.n_blocks)
+            return
+        if not isinstance(state, list | tuple) or len(state) != 4:
+            raise CorruptState("channel state: not four parts")
+        self._count, self._total = state[:2]
+        if type(self._count) is not int or not 0 <= self._count < reference.block:
+            raise CorruptState("channel state: impossible count")
+        if type(self._total) is not int or abs(self._total) > self._count * _MAX_VALUE:
+            raise CorruptState("channel state: impossible sum")
+        self._adwin = Adwin.restore(delta, clock, state[2])
+        self._page_hinkley = PageHinkley.restore(
+            threshold, reference.allowance, reference.n_blocks, state[3]
+        )
+
+    def observe(self, values: Ints) -> list[Detection]:
+        """Take the fixed-point values of consecutive events, shape (n,)."""
+        block = self._reference.block
+        head = (block - self._count) % block
+        if self._count + len(values) < block:
+            self._count += len(values)
+            self._total += int(values.sum())
+            return []
+        full = (len(values) - head) // block
+        end = head + full * block
+        sums = np.add.reduceat(values[:end], np.arange(head, end, block))
+        if head:
+            sums = np.concatenate(([self._total + int(values[:head].sum())], sums))
+        self._count = len(values) - end
+        self._total = int(values[end:].sum())
+        return self._detect(sums, head - 1 if head else block - 1)
+
+    def _detect(self, sums: Ints, first_end: int) -> list[Detection]:
+        reference = self._reference
+        block = reference.block
+        # Exact: the sum is below 2^53, the divisor a power of two.
+        z = (sums / (block * FIXED_POINT) - reference.mean) / reference.sd
+        z = z.clip(-Z_LIMIT, Z_LIMIT)
+        adwin = self._adwin.observe((z * reference.adwin_scale).tolist())
+        page_hinkley = self._page_hinkley.observe(z.tolist())
+        if not adwin and not page_hinkley:
+            return []
+        found = [self._signal("adwin", alarm, first_end) for alarm in adwin]
+        found += [self._signal("page_hinkley", alarm, first_end) for alarm in page_hinkley]
+        return sorted(found)
+
+    def _signal(self, detector: DetectorName, alarm: DetectorAlarm, first_end: int) -> Detection:
+        block, back = self._reference.block, alarm.onset_blocks
+        return Detection(
+            first_end + alarm.block * block,
+            detector,
+            self._reference.channel,
+            alarm.direction,
+            back,
+            back * block + block - 1,
+        )
+
+    def snapshot(self) -> list[Any]:
+        """All state, as plain data."""
+        return [self._count, self._total, self._adwin.snapshot(), self._page_hinkley.snapshot()]
+
+    @classmethod
+    def restore(cls, reference: ChannelReference, arl0_events: float, data: Any) -> Channel:
+        """Continue from `snapshot`.  Raises CorruptState where it does not fit."""
+        if data is None:
+            raise CorruptState("channel state: missing")
+        return cls(reference, arl0_events, data)

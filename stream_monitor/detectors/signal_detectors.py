@@ -1,0 +1,113 @@
+"""All detectors of one series: location and spread of its valid values, and their validity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from stream_monitor.detectors.channel import Channel
+from stream_monitor.detectors.detection import Detection
+from stream_monitor.errors import CorruptState
+from stream_monitor.reference.feature_reference import OF_REST, FeatureReference
+from stream_monitor.reference.season import Season
+from stream_monitor.reference.transform import Transform, Transformed
+from stream_monitor.statistics.fixed_point import FIXED_POINT, Ints
+
+
+class SignalDetectors:
+    """ADWIN and Page-Hinkley on every channel of one feature, prediction or loss.
+
+    ``arl0_events``: mean events between false alarms, of each single detector.
+    """
+
+    __slots__ = ("_channels", "_per_rest", "_seasons", "_transform", "arl0_events", "n_detectors")
+
+    def __init__(
+        self,
+        reference: FeatureReference,
+        transform: Transform,
+        arl0_events: float,
+        state: dict[str, Any] | None = None,
+    ) -> None:
+        self.arl0_events = arl0_events
+        self.n_detectors = 2 * len(reference.channels)
+        self._transform = transform
+        point_mass = reference.point_mass
+        n = len(reference.quantiles)
+        self._per_rest = 1.0 if point_mass is None else n / (n - point_mass[1] + point_mass[0])
+        self._seasons: dict[str, Season] = {
+            c.channel: c.season for c in reference.channels if c.season is not None
+        }
+        self._channels = [
+            (
+                c.channel,
+                Channel(c, arl0_events)
+                if state is None
+                else Channel.restore(c, arl0_events, state[c.channel]),
+            )
+            for c in reference.channels
+        ]
+
+    def observe(self, transformed: Transformed, times_ms: Ints | None = None) -> list[Detection]:
+        """Take n consecutive events; positions refer to all of them, valid or not.
+
+        Event times (n,) are needed where the reference has a season.
+
+        Signals are sorted by position, channel and detector.
+        """
+        transform, index = self._transform, transformed.index
+        signals: list[Detection] = []
+        off: Ints | None = None  # the values that are not the one which most are
+        for name, channel in self._channels:
+            if name == "validity":
+                values = np.multiply(~transformed.valid, FIXED_POINT, dtype=np.int64)
+                signals += channel.observe(values)
+                continue
+            table = transform.table(name)
+            if table is None:
+                raise CorruptState(f"the reference has a {name} channel, its values have none")
+            if name in OF_REST:
+                if off is None:
+                    off = np.flatnonzero(index != transform.point_mass)
+                found = [self._of_rest(s, off) for s in channel.observe(table[index[off]])]
+            else:
+                found = channel.observe(self._left(name, table[index], transformed, times_ms))
+            if found and len(index) < len(transformed.valid):
+                where = np.flatnonzero(transformed.valid)
+                found = [s._replace(position=int(where[s.position])) for s in found]
+            signals += found
+        if len(signals) > 1:
+            signals.sort(key=lambda s: (s.position, s.channel, s.detector))
+        return signals
+
+    def _of_rest(self, signal: Detection, off: Ints) -> Detection:
+        """A signal of the values off the point mass, among all."""
+        onset = round(signal.onset_events * self._per_rest)
+        return signal._replace(position=int(off[signal.position]), onset_events=onset)
+
+    def _left(
+        self, name: str, values: Ints, transformed: Transformed, times_ms: Ints | None
+    ) -> Ints:
+        """What the season of a channel leaves of its values."""
+        season = self._seasons.get(name)
+        if season is None:
+            return values
+        if times_ms is None:
+            raise ValueError("a channel with a season needs the times of its events")
+        valid = transformed.valid
+        return season.residuals(values, times_ms if len(values) == len(valid) else times_ms[valid])
+
+    def snapshot(self) -> dict[str, Any]:
+        """All state, as plain data, by channel."""
+        return {name: channel.snapshot() for name, channel in self._channels}
+
+    @classmethod
+    def restore(
+        cls, reference: FeatureReference, transform: Transform, arl0_events: float, data: Any
+    ) -> SignalDetectors:
+        """Continue from `snapshot`.  Raises CorruptState where it does not fit."""
+        names = {channel.channel for channel in reference.channels}
+        if not isinstance(data, dict) or data.keys() != names:
+            raise CorruptState("series state: not the channels of its reference")
+        return cls(reference, transform, arl0_events, data)

@@ -1,5 +1,0 @@
-"""Errors of this room, by the name its callers know."""
-
-from stream_monitor.errors import CorruptState
-
-__all__ = ["CorruptState"]

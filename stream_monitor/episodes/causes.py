@@ -1,0 +1,209 @@
+"""What an incident may come from: causes, ranked, each with its evidence.  Pure.
+
+A score is between 0 and 1: the share of what is seen that the cause explains, episodes weighed by
+severity.  Scores of different causes need not add up to 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+from producer.names import unescape
+from stream_monitor.contracts import SEVERITY_RANK, Kind, Severity
+from stream_monitor.episodes.messages import format_time
+
+CauseName: TypeAlias = Literal[
+    "data_break",
+    "new_deploy",
+    "season",
+    "population_shift",
+    "feature_change",
+    "relation_change",
+    "prediction_change",
+    "concept_change",
+    "traffic_change",
+]
+_HOUR_MS: Final = 3_600_000
+_DAY_MS: Final = 24 * _HOUR_MS
+_SAME_HOUR_MS: Final = 2 * _HOUR_MS
+_MIN_RETURNS: Final = 2
+
+
+class Member(msgspec.Struct, frozen=True, kw_only=True):
+    """One episode of an incident, as its latest alert tells it; ``ended_ms`` null: it is open.
+
+    ``feature`` is null of a prediction, a loss, a relation, and of how much comes.
+    """
+
+    episode_id: str
+    version: str
+    series: str
+    name: str
+    kind: Kind
+    broken: bool
+    severity: Severity
+    effect: float
+    onset_ms: int
+    started_ms: int
+    ended_ms: int | None
+    acknowledged_by: str | None
+    explanation: str
+    feature: str | None = None
+
+    @property
+    def weight(self) -> int:
+        """How much it counts among the others."""
+        return SEVERITY_RANK[self.severity]
+
+
+class Cause(msgspec.Struct, frozen=True):
+    """A possible cause, how much of the incident it explains, and why it is thought of."""
+
+    name: CauseName
+    score: float
+    why: str
+
+
+def ranked_causes(
+    members: Sequence[Member],
+    before: Mapping[tuple[str, Kind], Sequence[int]],
+    deploys: Mapping[str, int],
+    *,
+    shift_features: int,
+    window_ms: int,
+) -> list[Cause]:
+    """The causes that explain anything of ``members``, the likeliest first.
+
+    ``before`` are the onsets of earlier episodes by series and kind; ``deploys`` says when, in
+    event time, each version was put into service.  A shift of the population takes several
+    features that moved, and is as likely as there are of ``shift_features`` that prove it.
+    """
+    total = sum(member.weight for member in members)
+    found = [
+        _data_break(members, total),
+        _new_deploy(members, deploys, window_ms),
+        _season(members, before),
+        _movement(members, total, shift_features),
+        _concept_change(members, total),
+        _traffic_change(members, total),
+    ]
+    found = [cause for cause in found if cause.score > 0]
+    return sorted(found, key=lambda cause: (-cause.score, cause.name))
+
+
+def names_of(members: Sequence[Member], at_most: int = 3) -> str:
+    """Who is concerned, the worst first."""
+    worst = sorted(members, key=lambda m: (-m.weight * max(m.effect, 0.0), m.name))
+    names = list(dict.fromkeys(member.name for member in worst))
+    more = f" and {len(names) - at_most} more" if len(names) > at_most else ""
+    return ", ".join(names[:at_most]) + more
+
+
+def _share(some: Sequence[Member], total: int) -> float:
+    return round(sum(member.weight for member in some) / total, 3) if total else 0.0
+
+
+def _data_break(members: Sequence[Member], total: int) -> Cause:
+    broken = [member for member in members if member.broken]
+    return Cause("data_break", _share(broken, total), f"{names_of(broken)}: what is sent is broken")
+
+
+def _new_deploy(members: Sequence[Member], deploys: Mapping[str, int], window_ms: int) -> Cause:
+    """Full marks for what began with the version, none for what began a window later."""
+    best = Cause("new_deploy", 0.0, "")
+    onset_ms = min(member.onset_ms for member in members)
+    for version in {member.version for member in members} & deploys.keys():
+        after_ms = max(0, onset_ms - deploys[version])
+        score = round(1 - after_ms / window_ms, 3) if onset_ms >= deploys[version] else 0.0
+        if score > best.score:
+            since = format_time(deploys[version])
+            best = Cause("new_deploy", score, f"version {version} serves since {since}")
+    return best
+
+
+def _season(members: Sequence[Member], before: Mapping[tuple[str, Kind], Sequence[int]]) -> Cause:
+    """Series that drifted before, at the same hour of other days, twice at least."""
+    score, told = 0.0, ""
+    for member in members:
+        gaps = [
+            member.onset_ms - earlier_ms
+            for earlier_ms in before.get((member.series, member.kind), ())
+            if member.onset_ms - earlier_ms > _DAY_MS // 2
+        ]
+        off = [min(gap % _DAY_MS, -gap % _DAY_MS) for gap in gaps]
+        returns = sum(each <= _SAME_HOUR_MS for each in off)
+        if returns >= _MIN_RETURNS and returns / len(gaps) > score:
+            score = round(returns / len(gaps), 3)
+            told = f"{member.name} drifted {returns} times before at this hour of the day"
+    return Cause("season", score, told)
+
+
+def _movement(members: Sequence[Member], total: int, shift_features: int) -> Cause:
+    """What moved: one feature, with its relations and what is predicted from it, or many of them.
+
+    A feature that moves in one segment, or in three, is one feature; and so are two that were told
+    no longer to depend on each other as they did: one of them moving is enough for that.
+    """
+    moved = [m for m in members if m.kind in ("data", "prediction") and not m.broken]
+    features = {m.feature for m in moved if m.feature is not None}
+    groups = _unrelated(features, _relations_of(moved))
+    broken = {m.feature for m in members if m.broken and m.feature is not None}
+    by_itself = [m for m in moved if not _ends(m) & (features | broken)]
+    sure = 0.5 + 0.5 * min(1.0, len(groups) / shift_features)
+    score = round(sure * _share(moved, total), 3)
+    predicted = any(m.kind == "prediction" for m in moved)
+    prediction = ", and with it what is predicted" if predicted else ""
+    who = names_of(by_itself)
+    if len(groups) > 1:
+        why = f"{len(features)} features moved{prediction}: {who}"
+        return Cause("population_shift", score, why)
+    if features:
+        who = names_of([m for m in by_itself if m.feature is not None])
+        return Cause("feature_change", score, f"{who} moved{prediction}")
+    relations = [m for m in by_itself if _ends(m)]
+    if relations:
+        first, second = relations[0].series.partition("/")[2].split("~")
+        why = f"{unescape(first)} and {unescape(second)} depend on each other as they did not"
+        return Cause("relation_change", score, why)
+    return Cause("prediction_change", score, f"{who}: what is predicted moved, and no feature did")
+
+
+def _ends(member: Member) -> set[str]:
+    """The two features of a relation; of anything else there are none."""
+    kind, _, name = member.series.partition("/")
+    return {unescape(end) for end in name.split("~")} if kind == "relation" else set()
+
+
+def _relations_of(members: Sequence[Member]) -> list[set[str]]:
+    return [ends for ends in map(_ends, members) if ends]
+
+
+def _unrelated(features: AbstractSet[str], relations: Sequence[set[str]]) -> list[set[str]]:
+    """The features in groups, those of one relation together.
+
+    >>> [sorted(group) for group in _unrelated({"a", "b", "c"}, [{"a", "c"}, {"b", "x"}])]
+    [['a', 'c'], ['b']]
+    """
+    groups = [{name} for name in sorted(features)]
+    for ends in relations:
+        joined = [group for group in groups if group & ends]
+        if len(joined) > 1:
+            groups = [group for group in groups if not group & ends] + [set().union(*joined)]
+    return sorted(groups, key=min)
+
+
+def _concept_change(members: Sequence[Member], total: int) -> Cause:
+    lost = [member for member in members if member.kind == "concept"]
+    why = "the labels say that the model is right less often, or more often, than it was"
+    return Cause("concept_change", _share(lost, total), why)
+
+
+def _traffic_change(members: Sequence[Member], total: int) -> Cause:
+    traffic = [member for member in members if member.kind in ("volume", "labels")]
+    worst = max(traffic, key=lambda m: (m.weight, m.effect), default=None)
+    why = "" if worst is None else worst.explanation
+    return Cause("traffic_change", _share(traffic, total), why)

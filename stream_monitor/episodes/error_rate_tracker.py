@@ -1,0 +1,121 @@
+"""Episodes of the loss where it is known what to expect of each prediction.
+
+A signal of the ``location`` channel says that the loss is no longer that of the reference: its
+fresh events are compared with the reference.  One of the ``residual`` channel says that it is no
+longer what the predictions let expect: they are compared with that.  A population that becomes
+harder to predict changes the first and not the second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from stream_monitor.episodes.bin_counts import BinCounts
+from stream_monitor.episodes.lifecycle import EpisodeTracker, floats
+from stream_monitor.episodes.policy import EpisodePolicy
+from stream_monitor.reference.expected_loss import mean_expected_loss
+from stream_monitor.reference.feature_reference import FeatureReference
+from stream_monitor.statistics.distance import psi_adjusted
+from stream_monitor.statistics.fixed_point import Floats, Ints
+
+RESIDUAL: Final = "residual"
+
+
+class ErrorRateTracker(EpisodeTracker):
+    """A track whose codes are 2 x bin + wrong, and whose distance is that of right and wrong."""
+
+    def __init__(
+        self,
+        reference: FeatureReference,
+        tau: float,
+        policy: EpisodePolicy,
+        decrease_arl0: float | None = None,
+    ) -> None:
+        super().__init__(
+            reference.bin_counts,
+            tau,
+            policy,
+            reference.calendar,
+            freedom=1,
+            decrease_arl0=decrease_arl0,
+        )
+        self._outcome = reference
+
+    def _compared(self, tally: BinCounts) -> tuple[Floats, Floats]:
+        seen, expected = self._right_and_wrong(tally)
+        return floats(seen), floats(expected)
+
+    def _distance(self, tally: BinCounts) -> tuple[float, float]:
+        return psi_adjusted(*self._right_and_wrong(tally), self._tau)
+
+    def _is_better(self, tally: BinCounts) -> bool:
+        """Whether less is wrong than in the reference, whatever was to be expected."""
+        fell = share_wrong(tally.counts) < share_wrong(self._expected(tally))
+        return fell and super()._is_better(tally)
+
+    def _right_and_wrong(self, tally: BinCounts) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Of what was counted, and of what is to be expected."""
+        if self.suspicion is not None and self.suspicion.channel == RESIDUAL:
+            expected = _expected(self._outcome, tally.counts)
+        else:
+            expected = right_and_wrong(self._expected(tally))
+        return right_and_wrong(tally.counts), expected
+
+
+def tracker_for(
+    reference: FeatureReference,
+    policy: EpisodePolicy,
+    kind: type[EpisodeTracker] = EpisodeTracker,
+    decrease_arl0: float | None = None,
+) -> EpisodeTracker:
+    """The track of a series with such a reference; ``kind`` of all but outcomes.
+
+    ``decrease_arl0`` is that of `EpisodeTracker`.
+    """
+    calendar = reference.calendar
+    tau = reference.tau if calendar is None else calendar.tau
+    if reference.kind == "outcome":
+        return ErrorRateTracker(reference, tau, policy, decrease_arl0)
+    validity = reference.n_events - reference.n_invalid, reference.n_invalid
+    return kind(
+        reference.bin_counts, tau, policy, calendar, validity=validity, decrease_arl0=decrease_arl0
+    )
+
+
+def right_and_wrong(cells: Sequence[int] | Ints) -> tuple[int, int]:
+    """How many were right, and how many wrong, over all bins.
+
+    >>> right_and_wrong([5, 1, 7, 2])
+    (12, 3)
+    """
+    right, wrong = np.array(cells).reshape(-1, 2).sum(axis=0).tolist()
+    return right, wrong
+
+
+def share_wrong(cells: Sequence[int] | Ints) -> float:
+    """The share that was wrong.
+
+    >>> share_wrong([5, 1, 7, 2])
+    0.2
+    """
+    right, wrong = right_and_wrong(cells)
+    return wrong / max(1, right + wrong)
+
+
+def _expected(outcome: FeatureReference, cells: Ints) -> tuple[int, int]:
+    """Right and wrong as expected, as many as the reference events that say so.
+
+    Where the events crowd into few bins, few of the reference's events speak for them: of
+    independent bins with n events each and weights w it is 1 / sum(w^2 / n).  Without an event
+    yet, as when a person ends the episode just after a count began, it is the reference's own.
+    """
+    if not cells.any():
+        return right_and_wrong(outcome.bin_counts)
+    weights = cells.reshape(-1, 2).sum(axis=1) / int(cells.sum())
+    known = np.array(outcome.bin_counts).reshape(-1, 2).sum(axis=1)
+    effective = 1 / float(np.sum(weights**2 / (known + 1)))
+    wrong = effective * mean_expected_loss(outcome, cells)
+    return round(effective - wrong), round(wrong)

@@ -1,0 +1,127 @@
+"""Which events were seen before: a ring of id hashes over the last offsets of the log.
+
+A chunk holds the ids first seen within ``chunk_events`` consecutive offsets.  At the first of every
+``micro_batch_chunks`` chunks the ids of the ``chunks - 1`` chunks before it are remembered, and the
+others forgotten: what is forgotten depends on offsets alone, never on how the log was cut into
+batches, nor on which group of a segment comes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_monitor.ingest.batch import Bools, Ints
+
+
+class DedupWindow:
+    """Remembers the ids of about ``chunks * chunk_events`` offsets, in 64 bits each."""
+
+    def __init__(
+        self, chunks: int = 64, chunk_events: int = 1024, micro_batch_chunks: int = 1
+    ) -> None:
+        self._chunks, self._chunk_events = chunks, chunk_events
+        self._micro_batch_chunks = micro_batch_chunks
+        self._all: set[int] = set()
+        self._by_chunk: dict[int, list[int]] = {}  # in the order of the chunks
+        self._has_changes: set[int] = set()
+        self._stored: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def deduplicate(self, offsets: Ints, ids: NDArray[np.uint64], salt: int = 0) -> Bools:
+        """Take n events in log order; shape (n,), true where an id is seen for the first time.
+
+        Groups of one segment that are given one after another must not share ids, or the first
+        group would win instead of the first offset: give each group a ``salt`` of its own.
+        """
+        first = np.ones(len(offsets), dtype=np.bool_)
+        if not len(offsets):
+            return first
+        if salt:
+            ids = ids ^ np.uint64(salt)
+        chunk_of = offsets // self._chunk_events
+        if chunk_of[0] == chunk_of[-1]:
+            self._deduplicate_chunk(int(chunk_of[0]), ids, first)
+            return first
+        bounds = [0, *(np.flatnonzero(np.diff(chunk_of)) + 1).tolist(), len(offsets)]
+        for start, end in pairwise(bounds):
+            self._deduplicate_chunk(int(chunk_of[start]), ids[start:end], first[start:end])
+        return first
+
+    def _deduplicate_chunk(self, chunk: int, ids: NDArray[np.uint64], first: Bools) -> None:
+        """Take the events of one chunk; ``first`` is a view to be written."""
+        mine = self._by_chunk.get(chunk)
+        if mine is None:
+            self._forget_until(chunk - chunk % self._micro_batch_chunks - self._chunks)
+            mine = self._by_chunk[chunk] = []
+        plain: list[int] = ids.tolist()
+        new = set(plain)
+        if len(new) == len(plain) and new.isdisjoint(self._all):
+            mine += plain
+            self._all |= new
+        else:
+            for i, text_hash in enumerate(plain):
+                if text_hash in self._all:
+                    first[i] = False
+                else:
+                    self._all.add(text_hash)
+                    mine.append(text_hash)
+        self._has_changes.add(chunk)
+
+    def _forget_until(self, last: int) -> None:
+        for chunk in [chunk for chunk in self._by_chunk if chunk <= last]:
+            self._all.difference_update(self._by_chunk.pop(chunk))
+            self._has_changes.add(chunk)
+
+    def _span(self) -> int:
+        """From the first chunk to the last."""
+        return max(self._by_chunk) - min(self._by_chunk)
+
+    def pending_changes(self) -> dict[str, Any]:
+        """The parts that changed since `mark_committed`; ``None`` is a part that no longer exists.
+
+        Hashes are sorted: groups of a segment come in the order of their keys, not of the log.
+        """
+        parts: dict[str, Any] = {}
+        for chunk in sorted(self._has_changes):
+            mine = self._by_chunk.get(chunk)
+            if mine is not None:
+                parts[str(chunk)] = np.sort(np.array(mine, dtype="<u8")).tobytes()
+            elif chunk in self._stored:
+                parts[str(chunk)] = None
+        return parts
+
+    def mark_committed(self) -> None:
+        """What `pending_changes` gave is durable."""
+        self._has_changes.clear()
+        self._stored = set(self._by_chunk)
+
+    @classmethod
+    def restore(
+        cls,
+        parts: Mapping[str, Any],
+        chunks: int = 64,
+        chunk_events: int = 1024,
+        micro_batch_chunks: int = 1,
+    ) -> DedupWindow:
+        """Continue from the parts.  Raises ValueError where one does not fit."""
+        seen = cls(chunks, chunk_events, micro_batch_chunks)
+        for name, packed in parts.items():
+            if not name.isdecimal() or not isinstance(packed, bytes) or len(packed) % 8:
+                raise ValueError(f"seen ids: part {name!r} is no chunk of 64-bit hashes")
+        for chunk in sorted(map(int, parts)):
+            mine = np.frombuffer(parts[str(chunk)], dtype="<u8").tolist()
+            seen._by_chunk[chunk] = mine
+            seen._all.update(mine)
+        if sum(map(len, seen._by_chunk.values())) != len(seen._all):
+            raise ValueError("seen ids: an id stands in two chunks")
+        if seen._by_chunk and seen._span() >= chunks + micro_batch_chunks - 1:
+            raise ValueError("seen ids: the chunks span more than the ring")
+        seen.mark_committed()
+        return seen

@@ -1,0 +1,172 @@
+"""The plan of a batch: runs of records that may be worked on as columns, in the log's order.
+
+Events and labels commute with what other rooms do between them, so they are taken in bulk.  What
+does not commute ends a run: a `ModelUpdate`, a `Command` or a `Topology` (the barrier, obeyed after
+the rest), and every so many offsets its end, at which repeated ids are forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from producer.events import Command, Event, InferenceEvent, Label, ModelUpdate, Topology
+from producer.limits import LATEST_MS
+from stream_monitor.contracts import DeadLetter
+from stream_monitor.ingest.batch import Ints
+from stream_monitor.ingest.records import ConsumerRecord
+
+DecodedRecord = tuple[ConsumerRecord, Event | DeadLetter]
+ControlRecord = ModelUpdate | Command | Topology
+
+
+@dataclass(frozen=True, slots=True)
+class MicroBatch:
+    """Consecutive records of one span of offsets, up to and including a barrier.
+
+    ``offsets`` and ``timestamps_ms`` (append time) have one element per record, the barrier, ticks
+    and those that were rejected included.  ``events`` and ``labels`` (offset, append time, label)
+    keep the log's order within a key, and the keys come in the order of their first events.
+    """
+
+    offsets: Ints
+    timestamps_ms: Ints
+    events: dict[tuple[str, str], list[tuple[ConsumerRecord, InferenceEvent]]]
+    labels: dict[str, list[tuple[int, int, Label]]]
+    ticks: int
+    rejected: list[DeadLetter]
+    control_record: tuple[ConsumerRecord, ControlRecord] | None
+
+    @property
+    def first_offset(self) -> int:
+        """Offset of the first record."""
+        return int(self.offsets[0])
+
+    @property
+    def last_offset(self) -> int:
+        """Offset of the last record."""
+        return int(self.offsets[-1])
+
+    def first_event(self) -> tuple[str, str] | None:
+        """Model and version, where the first record is an event."""
+        for key, events in self.events.items():  # in the order of their first events
+            return key if events[0][0].offset == self.first_offset else None
+        return None
+
+    def append_clock_ms(self, since_ms: int) -> Ints:
+        """The partition's clock at every record, if it stood at ``since_ms`` before the first.
+
+        It never goes back: brokers' clocks may, and a producer may stamp its records itself.
+        """
+        return np.maximum(np.maximum.accumulate(self.timestamps_ms), since_ms)
+
+    def split(self, offset: int) -> tuple[MicroBatch, MicroBatch]:
+        """What lies before the record at ``offset``, and the rest, with the barrier and all ticks.
+
+        Ticks are only counted, so it does not matter in which of the two.
+        """
+        i = int(np.searchsorted(self.offsets, offset))
+        before = self._part(slice(None, i), lambda at: at < offset, 0, None)
+        return before, self._part(
+            slice(i, None), lambda at: at >= offset, self.ticks, self.control_record
+        )
+
+    def _part(
+        self,
+        where: slice,
+        inside: Callable[[int], bool],
+        ticks: int,
+        control_record: tuple[ConsumerRecord, ControlRecord] | None,
+    ) -> MicroBatch:
+        """The records at ``where``, whose offsets are ``inside``."""
+        events = {
+            key: kept
+            for key, entries in self.events.items()
+            if (kept := [entry for entry in entries if inside(entry[0].offset)])
+        }
+        labels = {
+            model: kept_rows
+            for model, rows in self.labels.items()
+            if (kept_rows := [row for row in rows if inside(row[0])])
+        }
+        by_first = dict(sorted(events.items(), key=lambda item: item[1][0][0].offset))
+        rejected = [letter for letter in self.rejected if inside(letter.offset)]
+        return MicroBatch(
+            self.offsets[where],
+            self.timestamps_ms[where],
+            by_first,
+            labels,
+            ticks,
+            rejected,
+            control_record,
+        )
+
+
+def split_micro_batches(
+    entries: Sequence[DecodedRecord], max_micro_batch_offsets: int = 4096
+) -> list[MicroBatch]:
+    """Cut records, in log order, into segments.  No record is lost or moved."""
+    plan: list[MicroBatch] = []
+    run: list[DecodedRecord] = []
+    end = 0
+    for entry in entries:
+        record, event = entry
+        offset = record.offset
+        if offset >= end:
+            if run:
+                plan.append(_micro_batch(run))
+                run = []
+            end = (offset // max_micro_batch_offsets + 1) * max_micro_batch_offsets
+        run.append(entry)
+        kind = event.__class__
+        if kind is ModelUpdate or kind is Command or kind is Topology:
+            plan.append(_micro_batch(run))
+            run = []
+    if run:
+        plan.append(_micro_batch(run))
+    return plan
+
+
+def _micro_batch(run: Sequence[DecodedRecord]) -> MicroBatch:
+    events: dict[tuple[str, str], list[tuple[ConsumerRecord, InferenceEvent]]] = {}
+    labels: dict[str, list[tuple[int, int, Label]]] = {}
+    ticks = 0
+    rejected: list[DeadLetter] = []
+    control_record: tuple[ConsumerRecord, ControlRecord] | None = None
+    model = version = None  # consecutive events are mostly of one version: its list is at hand
+    group: list[Any] = []
+    for entry in run:
+        record, event = entry
+        if isinstance(event, InferenceEvent):
+            if event.model != model or event.version != version:
+                model, version = event.model, event.version
+                group = events.setdefault((model, version), [])
+            group.append((record, event))
+        elif isinstance(event, Label):
+            labels.setdefault(event.model, []).append((record.offset, record.timestamp_ms, event))
+        elif isinstance(event, ControlRecord):
+            control_record = (record, event)
+        elif isinstance(event, DeadLetter):
+            rejected.append(event)
+        else:
+            ticks += 1
+    return MicroBatch(
+        np.array([record.offset for record, _ in run], dtype=np.int64),
+        _timestamps_ms(run, rejected),
+        events,
+        labels,
+        ticks,
+        rejected,
+        control_record,
+    )
+
+
+def _timestamps_ms(run: Sequence[DecodedRecord], rejected: list[DeadLetter]) -> Ints:
+    """Append times; one that no clock has, of a record that was rejected for it, counts as none."""
+    found = [record.timestamp_ms for record, _ in run]
+    if rejected:
+        found = [time_ms if time_ms <= LATEST_MS else 0 for time_ms in found]
+    return np.array(found, dtype=np.int64)

@@ -1,0 +1,129 @@
+"""The reference of a relation: how two features depend on each other where nothing has changed."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from producer.names import escape_separators
+from stream_monitor.reference.feature_reference import ChannelReference, FeatureReference
+from stream_monitor.reference.season import BinCalendar
+from stream_monitor.reference.transform import Transformed
+from stream_monitor.statistics.fixed_point import Bools, Ints
+
+SCORE_SCALE: Final = 1 << 10
+"""What a score of 1 is: a product of two scores is in fixed point."""
+
+
+class CorrelationReference(msgspec.Struct, frozen=True, kw_only=True):
+    """How ``first`` and ``second`` depend on each other in ``n_events`` rows that have both.
+
+    The score of a value is 2u - 1 for its mid-rank u, between -1 and 1; the ``channel`` is the
+    product of both scores, so it moves when the dependence does, and not when one of the two
+    features moves alone.  ``correlation`` is the rank correlation (Spearman): a mean product less
+    ``centre``, divided by ``scale``.  ``cells`` counts the rows by levels of both features, the
+    second one's running fastest; a level is a range of indices, beginning at ``first_starts`` and
+    ``second_starts``.  ``tau`` is the autocorrelation time, in events, of what the season leaves
+    of the product; with a season ``calendar`` says what is in the cells at which time.
+    """
+
+    first: str
+    second: str
+    n_events: int
+    correlation: float
+    centre: float
+    scale: float
+    first_starts: tuple[int, ...]
+    second_starts: tuple[int, ...]
+    cells: tuple[int, ...]
+    channel: ChannelReference
+    tau: float = 1.0
+    short: bool = False
+    calendar: BinCalendar | None = None
+
+    @property
+    def name(self) -> str:
+        """As its series is called."""
+        return correlation_name(self.first, self.second)
+
+    def correlation_of(self, mean_product: float) -> float:
+        """The rank correlation that a mean product stands for, where both features are as usual."""
+        return min(1.0, max(-1.0, (mean_product - self.centre) / self.scale))
+
+
+def correlation_name(first: str, second: str) -> str:
+    """Two features in one text, which no other two have.
+
+    >>> correlation_name("temp", "mean radius"), correlation_name("a~b", "c")
+    ('temp~mean radius', 'a%7Eb~c')
+    """
+    return f"{escape_separators(first, '~')}~{escape_separators(second, '~')}"
+
+
+def rank_scores(reference: FeatureReference) -> Ints:
+    """2u - 1 of the mid-rank u by index, in 1024ths; shape (n_indices,).
+
+    Categories rank by their frequency, as in the location channel.
+    """
+    if reference.kind == "numeric":
+        return _numeric_scores(reference.n_indices)
+    counts = np.array(
+        reference.bin_counts if reference.kind == "boolean" else reference.category_counts
+    )
+    u = (np.cumsum(counts) - counts / 2) / counts.sum()
+    scores: Ints = np.rint((2 * u - 1) * SCORE_SCALE).astype(np.int64)
+    return scores
+
+
+@lru_cache(maxsize=256)
+def _numeric_scores(n_indices: int) -> Ints:
+    u = np.arange(n_indices) / max(1, n_indices - 1)
+    scores = np.rint((2 * u - 1) * SCORE_SCALE).astype(np.int64)
+    scores.flags.writeable = False
+    return scores
+
+
+class PairTable:
+    """The tables of two features that are looked at together."""
+
+    __slots__ = ("_levels", "_scores")
+
+    def __init__(
+        self,
+        first: FeatureReference,
+        second: FeatureReference,
+        first_starts: tuple[int, ...],
+        second_starts: tuple[int, ...],
+    ) -> None:
+        self._scores = rank_scores(first), rank_scores(second)
+        rows, columns = (
+            np.searchsorted(starts, np.arange(one.n_indices), "right") - 1
+            for one, starts in ((first, first_starts), (second, second_starts))
+        )
+        self._levels = rows * len(second_starts), columns
+
+    def products(self, first: Ints, second: Ints) -> Ints:
+        """The fixed-point products of the scores at indices (n,) of both features."""
+        return self._scores[0][first] * self._scores[1][second]
+
+    def cells(self, first: Ints, second: Ints) -> Ints:
+        """The cell of each event, (n,)."""
+        return self._levels[0][first] + self._levels[1][second]
+
+
+def paired_rows(first: Transformed, second: Transformed) -> tuple[Bools | None, Ints, Ints]:
+    """Which of n events have both values, and the indices of those; ``None``: all of them."""
+    n = len(first.valid)
+    if len(first.index) == len(second.index) == n:
+        return None, first.index, second.index
+    both = first.valid & second.valid
+    return both, first.index[both[first.valid]], second.index[both[second.valid]]
+
+
+def extreme_products(first: FeatureReference, second: FeatureReference) -> Ints:
+    """The products between which all others lie, in fixed point; shape (4,)."""
+    ends = (np.array([s.min(), s.max()]) for s in map(rank_scores, (first, second)))
+    return np.outer(*ends).ravel()

@@ -1,0 +1,253 @@
+"""Everything a worker is made of besides Faust, put together and taken apart in order."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from stream_monitor.metrics import Metrics
+from stream_monitor.runtime.commit_policy import CommitPolicy
+from stream_monitor.runtime.committer import Committer
+from stream_monitor.runtime.credentials import faust_credentials
+from stream_monitor.runtime.dead_letter_limit import DeadLetterLimit
+from stream_monitor.runtime.guarded_fetch import GuardedFetch
+from stream_monitor.runtime.health_reporter import HealthReporter
+from stream_monitor.runtime.open_transactions import OpenTransactionMonitor
+from stream_monitor.runtime.outbox import OutboxRelay
+from stream_monitor.runtime.ownership import PartitionOwnership
+from stream_monitor.runtime.partition_recovery import PartitionRecovery
+from stream_monitor.runtime.partitions import OwnedPartitions
+from stream_monitor.runtime.processor import BatchProcessor
+from stream_monitor.runtime.publisher import Publisher
+from stream_monitor.runtime.raw_fetch import RawBatchReader
+from stream_monitor.runtime.reader import EventTopicReader, ReadFailure
+from stream_monitor.runtime.reader_thread import ReaderThread
+from stream_monitor.runtime.ticker import Ticker
+from stream_monitor.runtime.topology_reconciler import TopologyReconciler
+from stream_monitor.runtime.watchdog import Watchdog
+from stream_monitor.runtime.worker_heartbeat_writer import WorkerHeartbeatWriter
+from stream_monitor.settings import Settings
+from stream_monitor.state.partition_state import PartitionStateFactory
+from stream_monitor.state.store import StateStore, StoreUnavailable
+
+_PING_S = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Components:
+    """What the application wires to Faust."""
+
+    store: StateStore
+    partitions: OwnedPartitions
+    reader: ReaderThread
+    publisher: Publisher
+    relay: OutboxRelay
+    committer: Committer
+    processor: BatchProcessor
+    ownership: PartitionOwnership
+    guarded_fetch: GuardedFetch
+    ticker: Ticker
+    topology: TopologyReconciler
+    health: HealthReporter
+    transactions: OpenTransactionMonitor
+    heartbeat_writer: WorkerHeartbeatWriter
+    metrics: Metrics
+    watchdog: Watchdog
+
+    async def readiness(self) -> dict[str, Any]:
+        """Ready: assigned, all of it taken over, no partition without an owner, Redis answers."""
+        try:
+            async with asyncio.timeout(_PING_S):
+                await self.store.ping()
+            answers = True
+        except (StoreUnavailable, TimeoutError):
+            answers = False
+        waiting = self.ownership.waiting
+        assigned = self.ownership.assigned
+        unowned = self.topology.unowned
+        return {
+            "ready": answers and assigned is not None and not waiting and not unowned,
+            "assigned": sorted(assigned or ()),
+            "waiting": waiting,
+            "unowned": unowned,
+            "stopped": {str(p): why for p, why in self.ownership.stopped.items()},
+            "held": {str(p): why for p, why in self.transactions.reasons.items()},
+            "redis": answers,
+        }
+
+    async def on_read_failure(self, failure: ReadFailure) -> None:
+        """A partition cannot be read on."""
+        await handle_read_failure(failure, self.processor, self.ownership)
+
+    async def publish_orphaned(self) -> None:
+        """Find outbox entries of our partitions that nobody carries out."""
+        await self.relay.publish_orphaned([owned.key for owned in self.partitions])
+
+    async def revoke_all(self) -> None:
+        """Last commit, release, last alerts; within five seconds."""
+        await self.ownership.revoke(self.processor.lock, self.committer)
+
+    async def close(self) -> None:
+        """Let everything go."""
+        await self.reader.close()
+        await self.guarded_fetch.close()
+        await self.publisher.close()
+        await self.store.close()
+
+
+async def handle_read_failure(
+    failure: ReadFailure, processor: BatchProcessor, ownership: PartitionOwnership
+) -> None:
+    """Do what can be done about a partition that cannot be read on."""
+    if failure.kind == "unreadable":
+        elsewhere = await processor.on_unreadable(failure)
+        if elsewhere is not None:
+            await ownership.reposition(elsewhere)
+        return
+    async with processor.lock:  # a commit under way knows the position it began at
+        await ownership.on_read_failure(failure)
+
+
+def broker_answers(settings: Settings) -> bool:
+    """Whether any broker answers now.  Blocks for `_PING_S` at most."""
+    try:
+        AdminClient({**settings.kafka.client(), "log_level": 0}).list_topics(timeout=_PING_S)
+    except KafkaException:
+        return False
+    return True
+
+
+def build(
+    settings: Settings, state_factory: PartitionStateFactory, store: StateStore
+) -> Components:
+    """The rooms of one worker.  Call it inside the loop they are to live in."""
+    metrics = Metrics()
+    partitions = OwnedPartitions()
+    topics = settings.topics
+    member = uuid.uuid4().hex
+    publisher = Publisher(settings.kafka.client())
+    reader = ReaderThread(
+        EventTopicReader(
+            {**settings.kafka.client(), "group.id": topics.group},
+            topics.events,
+            max_records=settings.kafka.max_batch_records,
+        )
+    )
+    relay = OutboxRelay(
+        store, publisher, metrics, topic=topics.alerts, window_ttl_ms=settings.redis.window_ttl_ms
+    )
+    recovery = PartitionRecovery(
+        topic=topics.events,
+        member=member,
+        store=store,
+        state_factory=state_factory,
+        reader=reader,
+        on_state_loss=settings.redis.on_state_loss,
+    )
+    ownership = PartitionOwnership(
+        topic=topics.events,
+        store=store,
+        recovery=recovery,
+        partitions=partitions,
+        reader=reader,
+        relay=relay,
+        metrics=metrics,
+    )
+    committer = Committer(
+        store,
+        partitions,
+        relay,
+        metrics,
+        policy=CommitPolicy(
+            interval_s=settings.commit.interval_s,
+            min_interval_factor=settings.commit.min_interval_factor,
+        ),
+        timeout_s=settings.commit.timeout_s,
+        on_rejected=ownership.on_commit_rejected,
+    )
+    processor = BatchProcessor(
+        partitions,
+        committer,
+        publisher,
+        metrics,
+        dead_letters=topics.dead_letters,
+        limit=DeadLetterLimit(**settings.dead_letters.model_dump()),
+        on_limit=ownership.stop,
+    )
+    kafka = settings.kafka
+    guarded_fetch = GuardedFetch(
+        partitions,
+        RawBatchReader(topics.events, kafka.addresses(), faust_credentials(kafka.librdkafka)),
+        processor,
+        committer,
+        on_read_failure=lambda failure: handle_read_failure(failure, processor, ownership),
+        go_on=ownership.reposition,
+    )
+    topology = TopologyReconciler(
+        partitions,
+        publisher,
+        store,
+        topic=topics.events,
+        assigned=lambda: ownership.assigned or frozenset(),
+    )
+    ticker = Ticker(partitions, publisher, metrics, idle_s=settings.kafka.tick_after_s)
+    metrics.watch(
+        lambda: [(owned.partition, dict(owned.partition_state.outcomes())) for owned in partitions],
+        lambda: [
+            (model, series, level)
+            for owned in partitions
+            for (model, series), level in owned.partition_state.levels().items()
+        ],
+        lambda: [
+            (owned.partition, model, of, rate)
+            for owned in partitions
+            for (model, of), rate in owned.partition_state.error_rates().items()
+        ],
+        lambda: [
+            (owned.partition, model, share, sampled_out)
+            for owned in partitions
+            for model, (share, sampled_out) in owned.partition_state.label_samples().items()
+        ],
+    )
+    metrics.watch_coverage(
+        lambda: [
+            (owned.partition, model, rows)
+            for owned in partitions
+            for model, rows in owned.partition_state.coverage().items()
+        ]
+    )
+    watchdog = Watchdog(
+        settings.watchdog.stall_timeout_s, lambda: committer.waiting or not broker_answers(settings)
+    )
+    return Components(
+        watchdog=watchdog,
+        store=store,
+        partitions=partitions,
+        reader=reader,
+        publisher=publisher,
+        relay=relay,
+        committer=committer,
+        processor=processor,
+        ownership=ownership,
+        guarded_fetch=guarded_fetch,
+        ticker=ticker,
+        topology=topology,
+        health=HealthReporter(
+            partitions,
+            publisher,
+            store,
+            metrics,
+            topic=topics.events,
+            alerts=topics.alerts,
+            prefix=topics.prefix,
+            client=settings.kafka.client(),
+        ),
+        heartbeat_writer=WorkerHeartbeatWriter(store, partitions, topics.events, member),
+        transactions=OpenTransactionMonitor(settings.kafka.client(), topics.events, metrics),
+        metrics=metrics,
+    )

@@ -1,0 +1,265 @@
+"""Taking partitions over and giving them up: acquire, load, seek; commit, release."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import structlog
+from confluent_kafka import KafkaException
+
+from producer.failpoints import failpoint
+from stream_monitor.errors import CorruptState
+from stream_monitor.metrics import Metrics
+from stream_monitor.runtime.committer import Committer, CommitTimeout
+from stream_monitor.runtime.outbox import OutboxRelay
+from stream_monitor.runtime.partition_recovery import PartitionRecovery
+from stream_monitor.runtime.partitions import OwnedPartition, OwnedPartitions
+from stream_monitor.runtime.reader import FetchPosition, ReadFailure
+from stream_monitor.runtime.reader_thread import ReaderThread
+from stream_monitor.state.redis_store import partition_key
+from stream_monitor.state.store import AcquireRejected, CommitOutcome, StateStore, StoreUnavailable
+
+log = structlog.get_logger(__name__)
+
+RETRY_S: Final = 2.0
+"""Between attempts at a partition that is ours by assignment and not by the store."""
+REVOKE_S: Final = 5.0
+"""What a revocation may wait for the last commit and the relay."""
+
+
+class PartitionOwnership:
+    """Keeps `OwnedPartitions` in line with the group's assignment and the store."""
+
+    def __init__(
+        self,
+        *,
+        topic: str,
+        store: StateStore,
+        recovery: PartitionRecovery,
+        partitions: OwnedPartitions,
+        reader: ReaderThread,
+        relay: OutboxRelay,
+        metrics: Metrics,
+        retry_s: float = RETRY_S,
+    ) -> None:
+        self._topic = topic
+        self._store = store
+        self._recovery = recovery
+        self._partitions = partitions
+        self._reader = reader
+        self._relay = relay
+        self._metrics = metrics
+        self._retry_s = retry_s
+        self._taking = asyncio.Lock()
+        self._turn = 0
+        self._generation = 0
+        self._again_at_s: dict[int, float] = {}
+        self.assigned: frozenset[int] | None = None
+        self.stopped: dict[int, str] = {}
+        """Partitions that are read no more, and why.  A restart begins with them again."""
+
+    @property
+    def waiting(self) -> list[int]:
+        """Partitions that are assigned and not owned yet."""
+        assigned = self.assigned or frozenset()
+        return sorted(p for p in assigned if self._partitions.get(p) is None)
+
+    async def take(self, assigned: Iterable[int], generation: int) -> None:
+        """The group gave us these partitions, and no others.
+
+        What cannot be taken now is tried again by `retry`, while it is ours.
+        """
+        self._turn += 1
+        self.assigned = frozenset(assigned)
+        self._generation = generation
+        self._recovery.retain_only(self.assigned)
+        self._again_at_s.clear()
+        for owned in self._partitions:
+            self._forget(owned)
+        if not self.assigned:
+            log.warning(
+                "this worker owns no partition: there are more workers than partitions",
+                topic=self._topic,
+                fix="stop it, or keep it as a standby",
+            )
+        await self._take_all(sorted(self.assigned - self.stopped.keys()))
+
+    async def retry(self) -> None:
+        """Try partitions again whose time has come."""
+        now = time.monotonic()
+        ready = [
+            p for p in self.waiting if p not in self.stopped and self._again_at_s.get(p, 0.0) <= now
+        ]
+        if ready and not self._taking.locked():
+            await self._take_all(ready)
+
+    def on_commit_rejected(self, owned: OwnedPartition, outcome: CommitOutcome) -> None:
+        """A commit was refused: forget the state, and ask the store again.
+
+        After STALE at once, for the store says where to go on.  After FENCED later: if a newer
+        owner is there we are refused until the group tells us; if Redis was rewound to before
+        our acquisition, nobody is.
+        """
+        self._forget(owned)
+        wait_s = 0.0 if outcome is CommitOutcome.STALE else self._retry_s
+        self._again_at_s[owned.partition] = time.monotonic() + wait_s
+
+    async def reposition(self, owned: OwnedPartition) -> None:
+        """Read a partition again from where its fold stands."""
+        if not owned.is_lost():
+            owned.fetch_generation = self._recovery.next_fetch_generation(owned.fencing_token)
+            log.info("seeking", partition=owned.partition, offset=owned.position)
+            await self._resume_reading([owned])
+
+    async def stop(self, owned: OwnedPartition, why: str) -> None:
+        """Read a partition no further: nothing of what led to this is committed."""
+        self._forget(owned)
+        await self._reader.drop_one(owned.partition)
+        self.stopped[owned.partition] = why
+        with contextlib.suppress(StoreUnavailable):  # for `status` and `doctor`; `/readyz` says it
+            await self._store.stop(owned.key, owned.fencing_token, why)
+        log.critical(
+            "partition stopped",
+            partition=owned.partition,
+            why=why,
+            offset=owned.committed,
+            then="fix what writes there, or raise the limit, and start again",
+        )
+
+    async def on_read_failure(self, failure: ReadFailure) -> None:
+        """A partition cannot be read on."""
+        owned = self._partitions.get(failure.partition)
+        if owned is None or owned.fetch_generation != failure.fetch_generation:
+            return
+        if failure.kind != "out_of_range":
+            log.warning("fetch failed", partition=failure.partition, detail=failure.detail)
+            return
+        earliest = await self._reader.earliest(failure.partition)
+        if owned.position < earliest:
+            await self._skip_deleted(owned, earliest)
+        else:
+            self._recovery.mark_truncated(owned.partition)
+            await self._rebuild(owned, f"nothing at offset {owned.position}: truncated")
+
+    async def revoke(
+        self, lock: asyncio.Lock, committer: Committer, budget_s: float = REVOKE_S
+    ) -> None:
+        """Give everything up, after a last commit if it can be had in time."""
+        self._turn += 1
+        self.assigned = frozenset()
+        ours = list(self._partitions)
+        try:
+            async with asyncio.timeout(budget_s):
+                async with lock:
+                    for owned in ours:
+                        await self._commit_and_release(owned, committer)
+                await self._relay.flush()
+        except TimeoutError:
+            log.warning("gave partitions up without a last commit", seconds=budget_s)
+        except (KafkaException, StoreUnavailable, CommitTimeout) as error:
+            log.warning("gave partitions up without a last commit", error=str(error))
+        finally:
+            for owned in ours:
+                self._forget(owned)
+            await self._reader.drop()
+
+    async def _commit_and_release(self, owned: OwnedPartition, committer: Committer) -> None:
+        """And let nobody work on it afterwards: its fold may be needed as it is."""
+        failpoint("monitor.revoke.started")
+        if await committer.commit(owned):
+            failpoint("monitor.revoke.committed")
+            if owned.attempt_marker is not None:  # it has not killed us
+                await committer.write_attempt_marker(owned, owned.attempt_marker.decremented())
+            await self._store.release(owned.key, owned.fencing_token)
+            self._recovery.retain(owned)
+        self._partitions.drop(owned)
+
+    async def _take_all(self, partitions: list[int]) -> None:
+        async with self._taking:
+            turn = self._turn
+            taken = await asyncio.gather(*(self._take(p, turn) for p in partitions))
+            if turn != self._turn:
+                return
+            ours = [owned for owned in taken if owned is not None]
+            for owned in ours:
+                self._partitions.add(owned)
+            self._metrics.owned.set(len(self._partitions))
+            await self._resume_reading(ours)
+
+    async def _resume_reading(self, ours: Sequence[OwnedPartition]) -> None:
+        """Read on; but what lies below ``single_batch_until`` is not for librdkafka to fetch."""
+        for owned in ours:
+            if owned.position < owned.single_batch_until:
+                await self._reader.drop_one(owned.partition)
+        await self._reader.seek(
+            {
+                owned.partition: FetchPosition(owned.fetch_generation, owned.position)
+                for owned in ours
+                if owned.position >= owned.single_batch_until
+            }
+        )
+
+    async def _take(self, partition: int, turn: int) -> OwnedPartition | None:
+        """Acquire and load one partition; ``None``: not now."""
+        key = partition_key(self._topic, partition)
+        self._again_at_s[partition] = time.monotonic() + self._retry_s
+        try:
+            taken = await self._recovery.take(partition, self._generation)
+        except (StoreUnavailable, KafkaException) as error:
+            self._metrics.store_errors.inc(isinstance(error, StoreUnavailable))
+            log.warning("cannot take over now", partition=partition, error=str(error))
+            return None
+        except CorruptState as error:
+            await self._quarantine(key, partition, str(error))
+            return None
+        if isinstance(taken, AcquireRejected):
+            log.info("refused", partition=partition, by=taken.member, generation=taken.generation)
+            return None
+        if turn != self._turn:
+            return None
+        self._relay.add(key, taken.outbox)
+        return taken.owned
+
+    async def _skip_deleted(self, owned: OwnedPartition, earliest: int) -> None:
+        """Retention was faster than we: say so, and go on with what is left."""
+        gone = earliest - owned.position
+        self._metrics.lost.labels(str(owned.partition)).inc(gone)
+        log.critical(
+            "records were deleted before they were read",
+            partition=owned.partition,
+            first=owned.position,
+            records=gone,
+        )
+        owned.advance(earliest, time.monotonic())
+        await self.reposition(owned)
+
+    async def _rebuild(self, owned: OwnedPartition, why: str) -> None:
+        self._forget(owned)
+        await self._reader.drop_one(owned.partition)
+        await self._quarantine(owned.key, owned.partition, why)
+
+    async def _quarantine(self, key: str, partition: int, why: str) -> None:
+        """Set state aside that does not fit the log, and rebuild it from the first record."""
+        try:
+            aside = await self._store.quarantine(key, _now_ms())
+        except StoreUnavailable as error:
+            log.warning("cannot set state aside now", partition=partition, error=str(error))
+            return
+        self._again_at_s[partition] = 0.0
+        log.critical(
+            "state set aside, rebuilding from the log", partition=partition, why=why, aside=aside
+        )
+
+    def _forget(self, owned: OwnedPartition) -> None:
+        self._partitions.drop(owned)
+        self._relay.forget(owned.key)
+        self._metrics.forget(owned.topic, owned.partition)
+        self._metrics.owned.set(len(self._partitions))
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

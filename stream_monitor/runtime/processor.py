@@ -1,0 +1,195 @@
+"""The one agent: a batch goes through the core, what it led to becomes durable."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
+
+import structlog
+
+from producer.failpoints import failpoint
+from stream_monitor.contracts import DeadLetter
+from stream_monitor.ingest.records import RecordBatch
+from stream_monitor.metrics import Metrics
+from stream_monitor.runtime.committer import Committer
+from stream_monitor.runtime.dead_letter_limit import DeadLetterLimit
+from stream_monitor.runtime.outbound_records import dead_letter_record
+from stream_monitor.runtime.partitions import OwnedPartition, OwnedPartitions
+from stream_monitor.runtime.poison_detection import (
+    MAX_ATTEMPTS,
+    POISON_RECORD,
+    UNREADABLE,
+    dead_letter_by_reference,
+    next_attempt,
+    split_batch,
+    unread_record,
+)
+from stream_monitor.runtime.publisher import Publisher
+from stream_monitor.runtime.reader import ReadFailure
+from stream_monitor.state.partition_state import BatchResult
+
+log = structlog.get_logger(__name__)
+
+COMMIT_CHECK_INTERVAL_S: Final = 0.05
+"""How often partitions without new records are looked at."""
+
+
+class BatchProcessor:
+    """Takes batches one at a time; ``lock`` keeps commits by others out meanwhile."""
+
+    def __init__(
+        self,
+        partitions: OwnedPartitions,
+        committer: Committer,
+        publisher: Publisher,
+        metrics: Metrics,
+        *,
+        dead_letters: str,
+        limit: DeadLetterLimit,
+        on_limit: Callable[[OwnedPartition, str], Awaitable[None]],
+    ) -> None:
+        self._partitions = partitions
+        self._committer = committer
+        self._publisher = publisher
+        self._metrics = metrics
+        self._dead_letters = dead_letters
+        self._limit = limit
+        self._on_limit = on_limit
+        self._survived: dict[int, int] = {}
+        self._unreadable: dict[int, tuple[int, int]] = {}
+        self.lock = asyncio.Lock()
+
+    async def on_batch(self, batch: RecordBatch) -> OwnedPartition | None:
+        """Fold a batch in; answers the partition if it has to be read from its position again."""
+        async with self.lock:
+            owned = self._partitions.current(batch)
+            if owned is None:  # fetched before a rebalance or a seek
+                self._metrics.dropped.labels("stale").inc()
+                return None
+            if batch.start != owned.position:
+                self._metrics.dropped.labels("gap").inc()
+                return owned
+            await self.take(owned, batch)
+        return None
+
+    async def take(self, owned: OwnedPartition, batch: RecordBatch) -> None:
+        """Fold in what comes next, under the `lock`: at once, or record by record."""
+        if owned.position < owned.single_record_until and batch.records:
+            await self._process_single_records(owned, batch)
+            return
+        await self._process(owned, batch)
+        if self._committer.due(owned):
+            await self._committer.commit(owned)
+
+    async def on_unreadable(self, failure: ReadFailure) -> OwnedPartition | None:
+        """Skip what `MAX_ATTEMPTS` fetches could not unpack; answers the partition to read on then.
+
+        Records packed with it are not to be had either: they come here one after the other.
+        """
+        async with self.lock:
+            owned = self._partitions.get(failure.partition)
+            if (
+                owned is None
+                or owned.fetch_generation != failure.fetch_generation
+                or owned.position != failure.position
+            ):
+                return None  # what lies before it is not folded in yet: it will be told again
+            at, times = self._unreadable.get(owned.partition, (-1, 0))
+            times = times + 1 if at == owned.position else 1
+            self._unreadable[owned.partition] = owned.position, times
+            if times < MAX_ATTEMPTS:
+                return None
+            single = unread_record(owned, owned.position)
+            _log_skipped(single, UNREADABLE, failure.detail)
+            await self.skip(owned, single, UNREADABLE, failure.detail)
+            return owned
+
+    async def commit_due(self) -> None:
+        """Commit what waits although no record comes."""
+        for owned in self._partitions:
+            if self._committer.due(owned):
+                async with self.lock:
+                    if self._committer.due(owned):  # not done while we waited
+                        await self._committer.commit(owned)
+
+    async def _process(self, owned: OwnedPartition, batch: RecordBatch) -> None:
+        observed = self._apply(owned, batch)
+        failpoint("monitor.batch.processed")
+        rejected = [letter.offset for letter in observed.dead_letters]
+        window = self._limit.window_records
+        owned.rejections = owned.rejections.after(batch.records, rejected, window)
+        enough = self._limit.reason_exceeded(owned.rejections)
+        if enough is None:
+            await self._publish_dead_letters(owned, observed.dead_letters)
+        else:
+            await self._on_limit(owned, enough)
+
+    async def _process_single_records(self, owned: OwnedPartition, batch: RecordBatch) -> None:
+        """One record at a time: whichever ends the process, the store knows which it was."""
+        for single in split_batch(batch, 1):
+            if not await self._committer.commit(owned):
+                return
+            record = single.records[0]
+            survived = self._survived.get(owned.partition) == record.offset
+            attempt = next_attempt(record.offset, None if survived else owned.last_attempt)
+            if attempt.times > MAX_ATTEMPTS:
+                why = f"{MAX_ATTEMPTS} workers ended while they folded it in, alone"
+                _log_skipped(single, POISON_RECORD, why)
+                await self.skip(owned, single, POISON_RECORD, why)
+                owned.single_record_until = owned.position  # found: go on as usual
+            elif await self._committer.write_attempt_marker(owned, attempt):
+                await self._process(owned, single)
+                self._survived[owned.partition] = record.offset  # whatever becomes of its commit
+        await self._committer.commit(owned)
+
+    async def skip(self, owned: OwnedPartition, single: RecordBatch, reason: str, why: str) -> None:
+        """Go on behind a record without a look at it; its dead letter refers to it."""
+        record = single.records[0]
+        owned.partition_state.skip(record)
+        owned.advance(single.next, time.monotonic())
+        letter = dead_letter_by_reference(single, record, reason, why)
+        self._metrics.observed((), (letter,))
+        await self._publish_dead_letters(owned, (letter,))
+
+    def _apply(self, owned: OwnedPartition, batch: RecordBatch) -> BatchResult:
+        started = time.perf_counter()
+        try:
+            observed = owned.partition_state.observe(batch)
+        except BaseException:  # also a panic of River's Rust: it is no Exception
+            self._partitions.drop(owned)  # its state is undefined: nothing may commit it
+            raise
+        now = time.monotonic()
+        owned.advance(batch.next, now)
+        if batch.records:
+            owned.last_record_s = now
+        owned.outbox.update(observed.outbox)
+        owned.urgent = owned.urgent or observed.urgent
+        self._metrics.processing.inc(time.perf_counter() - started)
+        self._metrics.records.labels(str(batch.partition)).inc(len(batch.records))
+        self._metrics.batch_records.observe(len(batch.records))
+        self._metrics.observed(observed.alerts, observed.dead_letters)
+        for control in observed.controls:
+            log.info("control record", partition=batch.partition, **control._asdict())
+        return observed
+
+    async def _publish_dead_letters(
+        self, owned: OwnedPartition, letters: Iterable[DeadLetter]
+    ) -> None:
+        """Their acknowledgements are awaited by the commit."""
+        for letter in letters:
+            value, headers = dead_letter_record(letter)
+            owned.dead_letter_acks.append(
+                await self._publisher.publish(self._dead_letters, value=value, headers=headers)
+            )
+
+
+def _log_skipped(single: RecordBatch, reason: str, why: str) -> None:
+    log.critical(
+        "skipped a record",
+        partition=single.partition,
+        offset=single.records[0].offset,
+        reason=reason,
+        why=why,
+    )

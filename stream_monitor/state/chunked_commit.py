@@ -1,0 +1,94 @@
+"""A commit of more fields than one write can carry: bundles first, single fields afterwards.
+
+One write moves state and offset together, and takes `MAX_PAIRS` fields.  A larger commit writes
+*bundles*: fields that each hold many others.  From then on a bundle's values win over the single
+fields of the same name.  Before the next commit they are written as single fields, in as many
+writes as it takes, and then the bundles die, all at the same offset: whoever dies in between
+leaves a hash that reads the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any, Final, NamedTuple
+
+from stream_monitor.errors import CorruptState
+from stream_monitor.state.codec import decode_state, encode_state
+from stream_monitor.state.store import CHUNKED_FIELD, MAX_PAIRS
+
+CHUNK_PREFIX: Final = "b:"
+"""Prefix of the fields that hold bundles."""
+CHUNK_FIELDS: Final = 250
+"""Fields in a bundle: one write takes 3,500 of them."""
+_KIND: Final = "bundle"
+
+
+class ChunkedFields(NamedTuple):
+    """What lies in bundles and is not written as single fields yet."""
+
+    fields: Mapping[str, bytes] = {}
+    chunks: tuple[str, ...] = ()
+
+
+class StoredFields(NamedTuple):
+    """Fields of a hash as they count, without the dead ones; and what of it is bundled."""
+
+    fields: dict[str, bytes]
+    chunked_fields: ChunkedFields
+
+
+def split_into_chunks(fields: Mapping[str, bytes]) -> tuple[dict[str, bytes], ChunkedFields]:
+    """What one write can carry, and what has to be spread after it.
+
+    >>> split_into_chunks({"s:a": b"1"})
+    ({'s:a': b'1'}, ChunkedFields(fields={}, chunks=()))
+    >>> written, chunked_fields = split_into_chunks({f"s:{i}": b"1" for i in range(3_501)})
+    >>> len(written), len(chunked_fields.chunks), len(chunked_fields.fields)
+    (16, 15, 3501)
+    """
+    if len(fields) <= MAX_PAIRS:
+        return dict(fields), ChunkedFields()
+    written = {
+        f"{CHUNK_PREFIX}{i}": encode_state(_KIND, part)
+        for i, part in enumerate(_parts(fields, CHUNK_FIELDS))
+    }
+    chunked_fields = ChunkedFields(dict(fields), tuple(written))
+    return {**written, CHUNKED_FIELD: b"1"}, chunked_fields
+
+
+def expand_chunks(chunked_fields: ChunkedFields) -> Iterator[dict[str, bytes]]:
+    """The writes, in this order, after which nothing is bundled."""
+    yield from _parts(chunked_fields.fields, MAX_PAIRS)
+    if chunked_fields.chunks:
+        yield {**dict.fromkeys(chunked_fields.chunks, b""), CHUNKED_FIELD: b""}
+
+
+def merge_chunks(stored: Mapping[str, bytes]) -> StoredFields:
+    """Fields of a hash as they count.
+
+    Raises:
+        CorruptState: a bundle does not read back.
+    """
+    fields = {name: value for name, value in stored.items() if not name.startswith(CHUNK_PREFIX)}
+    chunked: dict[str, bytes] = {}
+    names = tuple(n for n, value in stored.items() if n.startswith(CHUNK_PREFIX) and value)
+    for name in names:
+        chunked |= _read_chunk(name, stored[name])
+    alive = {name: value for name, value in (fields | chunked).items() if value}
+    return StoredFields(alive, ChunkedFields(chunked, names))
+
+
+def _read_chunk(name: str, blob: bytes) -> dict[str, bytes]:
+    part: Any = decode_state(_KIND, blob)
+    if not isinstance(part, dict) or not all(
+        isinstance(field, str) and isinstance(value, bytes) for field, value in part.items()
+    ):
+        raise CorruptState(f"{name}: no bundle of fields")
+    return part
+
+
+def _parts(fields: Mapping[str, bytes], size: int) -> Iterator[dict[str, bytes]]:
+    pairs = iter(fields.items())
+    while part := dict(islice(pairs, size)):
+        yield part

@@ -1,0 +1,105 @@
+"""The range detector: how often values lie outside of all that the reference has.
+
+Cumulative sums of log-likelihood ratios (Page, 1954), one for each of some larger rates: each
+signals at most once in exp(threshold) spans where nothing changed (Lorden, 1971), whatever the
+values look like.  A span is one event, or as many as depend on each other.  Sums are integers, so
+that it makes no difference where the log is cut.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from stream_monitor.statistics.fixed_point import Ints
+
+_UNIT: Final = 1 << 20  # of a log-likelihood ratio
+_STEP: Final = 3.0  # from one rate to the next
+_FIRST: Final = 10.0  # times what the reference lets expect, where it has no value outside
+_FIRST_OF_SOME: Final = 2.0
+_MOST: Final = 0.5
+_LONGEST_GAP: Final = 1 << 40
+
+
+class CusumAlarm(NamedTuple):
+    """At ``position`` too many values are outside; ``back`` events before it came the first."""
+
+    position: int
+    back: int
+
+
+class RateCusum:
+    """The sums of one feature."""
+
+    def __init__(self, rate: float, span_events: int, arl0_events: float, *, usual: bool) -> None:
+        """``rate`` of spans have a value outside by chance, at most; ``usual``: some did."""
+        self._span = span_events
+        rates = [min(_MOST, rate * (_FIRST_OF_SOME if usual else _FIRST))]
+        while rates[-1] * _STEP < _MOST:
+            rates.append(rates[-1] * _STEP)
+        rates = [r for r in rates if r > rate] or [(1 + rate) / 2]
+        n_spans = max(1.0, arl0_events / span_events)
+        self._threshold = math.ceil(math.log(n_spans * len(rates)) * _UNIT)
+        ratios = [(math.log(r / rate), -math.log((1 - r) / (1 - rate))) for r in rates]
+        self._gains = np.array([max(1, round(g * _UNIT)) for g, _ in ratios], dtype=np.int64)
+        self._costs = np.array([max(1, round(c * _UNIT)) for _, c in ratios], dtype=np.int64)
+        self._n = 0
+        self.forget()
+
+    def forget(self) -> None:
+        """What lies behind says nothing any more."""
+        self._sums = np.zeros(len(self._gains), dtype=np.int64)
+        self._starts = np.full(len(self._gains), self._n, dtype=np.int64)
+        self._last = self._n // self._span - 1  # the span that had one
+
+    def observe(self, outside: Ints, n: int) -> CusumAlarm | None:
+        """Take n events, of which those at ``outside`` (k,) are; stops after the first alarm."""
+        first = self._n
+        self._n += n
+        if not len(outside):
+            return None
+        places: Ints = first + outside
+        spans: Ints = places // self._span
+        fresh = np.flatnonzero(spans != np.concatenate(([self._last], spans[:-1])))
+        places, spans = places[fresh], spans[fresh]
+        if not len(spans):
+            return None
+        # S(k) = gain + max(0, S(k - 1) - cost * spans between): in one pass, exact in integers.
+        gaps = np.minimum(np.diff(spans, prepend=self._last) - 1, _LONGEST_GAP)
+        paths = np.cumsum(self._gains[:, None] - self._costs[:, None] * gaps, axis=1)
+        begins = np.maximum.accumulate(
+            np.column_stack((self._sums, self._gains[:, None] - paths)), axis=1
+        )[:, 1:]
+        sums = paths + begins
+        reached = np.flatnonzero((sums >= self._threshold).any(axis=0))
+        fired = len(reached) > 0
+        k = int(reached[0]) if fired else len(spans) - 1
+        # Where each sum began: at the last place that lifted it above what was carried on.
+        lifted = self._gains[:, None] - paths[:, : k + 1] >= begins[:, k : k + 1]
+        renewed = lifted.any(axis=1) & (begins[:, k] > self._sums)
+        where = lifted.argmax(axis=1)
+        self._starts = np.where(renewed, places[where], self._starts)
+        self._sums, self._last = sums[:, k], int(spans[k])
+        if not fired:
+            return None
+        start = int(self._starts[int((sums[:, k] - self._threshold).argmax())])
+        self._n = int(places[k]) + 1
+        self.forget()
+        self._last = int(spans[k])
+        return CusumAlarm(int(places[k]) - first, int(places[k]) - start)
+
+    def snapshot(self) -> list[Any]:
+        """All that changes, as plain data."""
+        return [self._n, self._last, self._sums.tolist(), self._starts.tolist()]
+
+    def restore(self, data: Sequence[Any]) -> None:
+        """Continue from `snapshot`.  Raises ValueError on what no snapshot holds."""
+        n, last, sums, starts = data
+        if len(sums) != len(self._gains) or len(starts) != len(sums) or min(n, *sums, *starts) < 0:
+            raise ValueError("impossible state of a range detector")
+        self._n, self._last = n, last
+        self._sums = np.array(sums, dtype=np.int64)
+        self._starts = np.array(starts, dtype=np.int64)

@@ -1,0 +1,99 @@
+"""What others see of a trainer: an advisory commit that says when it was last alive, and where.
+
+The trainer keeps its positions in its own file.  Every few seconds it also commits them to a group
+of its own, with a note in the commit's metadata: so `driftline status` and `driftline doctor` see
+from any machine that a trainer runs, and how far it has read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+
+from producer.admin import admin_client
+from producer.permission import explained_denial
+
+HEARTBEAT_INTERVAL_S: Final = 5.0
+_TIMEOUT_S: Final = 10.0
+
+
+def trainer_group(prefix: str) -> str:
+    """The group that a trainer commits to, and never joins.
+
+    >>> trainer_group("driftline")
+    'driftline.trainer'
+    """
+    return f"{prefix}.trainer"
+
+
+def monitor_group(prefix: str) -> str:
+    """The group whose members are the workers of the monitor.
+
+    >>> monitor_group("driftline")
+    'driftline.monitor'
+    """
+    return f"{prefix}.monitor"
+
+
+class TrainerHeartbeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A trainer's note: when (its clock, ms), what it trains, its unfinished jobs, its pages."""
+
+    time_ms: int
+    models: list[str] = []
+    jobs: int = 0
+    web: str = ""
+
+
+class LastHeartbeat(msgspec.Struct, frozen=True, kw_only=True):
+    """The latest note of a trainer, and the next offset of each partition of the alerts topic."""
+
+    heartbeat: TrainerHeartbeat
+    positions: dict[int, int]
+
+
+def heartbeat_offsets(
+    heartbeat: TrainerHeartbeat, topic: str, positions: Mapping[int, int]
+) -> list[TopicPartition]:
+    """What to commit so that others see ``heartbeat``; models beyond 4 KB are left out."""
+    note = msgspec.json.encode(heartbeat).decode()
+    if len(note.encode()) > 3_500:
+        note = msgspec.json.encode(msgspec.structs.replace(heartbeat, models=[])).decode()
+    return [TopicPartition(topic, p, max(0, at), note) for p, at in sorted(positions.items())]
+
+
+def last_heartbeat(
+    client: Mapping[str, Any], prefix: str, topic: str, partitions: int
+) -> LastHeartbeat | None:
+    """The latest note of a trainer of this prefix; ``None`` where there has never been one.
+
+    Raises:
+        KafkaException: nobody answers.
+    """
+    group = trainer_group(prefix)
+    places = [TopicPartition(topic, p) for p in range(partitions)]
+    asked = admin_client(client).list_consumer_group_offsets(
+        [ConsumerGroupTopicPartitions(group, places)], request_timeout=_TIMEOUT_S
+    )
+    try:
+        committed = asked[group].result(2 * _TIMEOUT_S).topic_partitions
+    except KafkaException as error:
+        denied = explained_denial(error.args[0], "Describe", f"group {group}", client)
+        raise KafkaException(denied) from error
+    notes = []
+    positions = {}
+    for place in committed:
+        if place.error is not None:
+            raise KafkaException(place.error)
+        if place.offset < 0:
+            continue
+        positions[place.partition] = place.offset
+        try:
+            notes.append(msgspec.json.decode(place.metadata or "", type=TrainerHeartbeat))
+        except msgspec.MsgspecError:
+            continue
+    if not notes:
+        return None
+    return LastHeartbeat(heartbeat=max(notes, key=lambda note: note.time_ms), positions=positions)

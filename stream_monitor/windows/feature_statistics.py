@@ -1,0 +1,173 @@
+"""Mergeable statistics of one feature: integers only, so that any order of merging is equal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isqrt
+from typing import Any, Final
+
+import numpy as np
+
+from stream_monitor.ingest.batch import Ints
+from stream_monitor.reference.feature_reference import FeatureReference
+from stream_monitor.reference.transform import Transformed
+from stream_monitor.statistics.fixed_point import FIXED_POINT
+
+_LOW_BITS: Final = 20
+_WORD: Final = 1 << 62  # a sum of squares outgrows 64 bits: it is stored as two words
+
+
+class FeatureStatistics:
+    """Count, invalid, histogram and moments of one feature's values.
+
+    ``bins`` has shape (B,).  ``sum1``, ``sum2``, ``minimum`` and ``maximum`` are of the scaled
+    fixed-point values of a numeric feature; the latter two are ``None`` without any.
+    """
+
+    __slots__ = ("bins", "count", "invalid", "maximum", "minimum", "sum1", "sum2")
+
+    def __init__(self, n_bins: int) -> None:
+        self.count = 0
+        self.invalid = 0
+        self.bins: Ints = np.zeros(n_bins, dtype=np.int64)
+        self.sum1 = 0
+        self.sum2 = 0
+        self.minimum: int | None = None
+        self.maximum: int | None = None
+
+    def merge(self, other: FeatureStatistics) -> None:
+        """Take what ``other`` has counted: associative and commutative, exactly."""
+        self.count += other.count
+        self.invalid += other.invalid
+        self.bins += other.bins
+        self.sum1 += other.sum1
+        self.sum2 += other.sum2
+        if other.minimum is not None and (self.minimum is None or other.minimum < self.minimum):
+            self.minimum = other.minimum
+        if other.maximum is not None and (self.maximum is None or other.maximum > self.maximum):
+            self.maximum = other.maximum
+
+    def mean(self, reference: FeatureReference) -> float | None:
+        """Mean in the feature's own unit; ``None`` where there is none."""
+        if self.minimum is None:
+            return None
+        return self.sum1 / self.count / FIXED_POINT * reference.scale + reference.centre
+
+    def sd(self, reference: FeatureReference) -> float | None:
+        """Sample standard deviation (n - 1), in the feature's own unit; 0 for one value."""
+        if self.minimum is None:
+            return None
+        if self.count == 1:
+            return 0.0
+        # Exact up to the root: nothing cancels, however far the values lie from the centre.
+        scatter = self.count * self.sum2 - self.sum1 * self.sum1
+        root = isqrt(scatter << 64) / (1 << 32)
+        pairs = self.count * (self.count - 1)
+        return float(root / pairs**0.5 / FIXED_POINT * abs(reference.scale))
+
+    def snapshot(self) -> list[Any]:
+        """All state as plain data."""
+        high, low = divmod(self.sum2, _WORD)
+        return [
+            self.count,
+            self.invalid,
+            self.bins.tolist(),
+            self.sum1,
+            high,
+            low,
+            self.minimum,
+            self.maximum,
+        ]
+
+    @classmethod
+    def restore(cls, n_bins: int, data: Sequence[Any]) -> FeatureStatistics:
+        """Continue from `snapshot`.  Raises ValueError where it does not fit."""
+        count, invalid, bins, sum1, high, low, minimum, maximum = data
+        statistics = cls(n_bins)
+        numbers = [count, invalid, sum1, high, low, *bins]
+        numbers += [bound for bound in (minimum, maximum) if bound is not None]
+        if any(type(number) is not int for number in numbers):
+            raise ValueError("window statistics: not integers")
+        if len(bins) != n_bins or sum(bins) != count or min(invalid, *bins) < 0:
+            raise ValueError("window statistics: the bins do not fit the reference or the count")
+        if (minimum is None) != (maximum is None):
+            raise ValueError("window statistics: a minimum without a maximum")
+        if count * (high * _WORD + low) < sum1 * sum1:
+            raise ValueError("window statistics: no values have such sums")
+        statistics.count, statistics.invalid = count, invalid
+        statistics.bins += np.array(bins, dtype=np.int64)
+        statistics.sum1, statistics.sum2 = sum1, high * _WORD + low
+        statistics.minimum, statistics.maximum = minimum, maximum
+        return statistics
+
+
+def statistics_of(
+    transformed: Transformed, bin_table: Ints, n_bins: int, groups: Ints, n_groups: int
+) -> list[FeatureStatistics]:
+    """The statistics of every group of events, shape (n_groups,), in one pass over the columns.
+
+    ``groups`` (n,) numbers the group of every event, valid or not, from 0; ``bin_table`` maps an
+    index of the transform to its bin.  Scaled values must lie within +-2^40, at most 2^22 of them.
+    """
+    valid = groups[transformed.valid] if len(transformed.index) < len(groups) else groups
+    codes = valid * n_bins + bin_table[transformed.index]
+    bins = np.bincount(codes, minlength=n_groups * n_bins).reshape(n_groups, n_bins)
+    counts = bins.sum(axis=1)
+    invalid = np.bincount(groups, minlength=n_groups) - counts
+    result = []
+    for i in range(n_groups):
+        statistics = FeatureStatistics(n_bins)
+        statistics.count, statistics.invalid = int(counts[i]), int(invalid[i])
+        statistics.bins = bins[i]
+        result.append(statistics)
+    if transformed.scaled is not None and len(valid):
+        _add_moments(result, transformed.scaled, valid, counts)
+    return result
+
+
+def _add_moments(result: list[FeatureStatistics], scaled: Ints, groups: Ints, counts: Ints) -> None:
+    """Sums and extremes per group, exact in 64 bits."""
+    if len(result) > 1:
+        scaled = scaled[np.argsort(groups, kind="stable")]
+    present = np.flatnonzero(counts)
+    starts = (np.cumsum(counts) - counts)[present]
+    sums = np.add.reduceat(scaled, starts).tolist()
+    minima = np.minimum.reduceat(scaled, starts).tolist()
+    maxima = np.maximum.reduceat(scaled, starts).tolist()
+    squares = _squares(scaled, starts, max(*map(abs, minima), *map(abs, maxima)))
+    for i, group in enumerate(present.tolist()):
+        statistics = result[group]
+        statistics.sum1, statistics.sum2 = sums[i], squares[i]
+        statistics.minimum, statistics.maximum = minima[i], maxima[i]
+
+
+def _squares(scaled: Ints, starts: Ints, largest: int) -> list[int]:
+    """Sums of squares per group.  A square may need 80 bits: then it is summed in three parts."""
+    if largest * largest * len(scaled) < 1 << 63:
+        plain: list[int] = np.add.reduceat(scaled * scaled, starts).tolist()
+        return plain
+    high = scaled >> _LOW_BITS
+    low = scaled & ((1 << _LOW_BITS) - 1)
+    parts = (np.add.reduceat(x, starts).tolist() for x in (high * high, high * low, low * low))
+    return [
+        (hh << 2 * _LOW_BITS) + (hl << _LOW_BITS + 1) + ll
+        for hh, hl, ll in zip(*parts, strict=True)
+    ]
+
+
+def expected_sums(losses: Ints | None, groups: Ints, n_groups: int) -> list[tuple[int, int]]:
+    """Of each group how many events let expect a loss, and the sum of these losses.
+
+    ``losses`` (n,) are in fixed point, -1 where nothing is known.
+
+    >>> expected_sums(np.array([5, -1, 7]), np.array([0, 0, 1]), 2)
+    [(1, 5), (1, 7)]
+    """
+    if losses is None:
+        return [(0, 0)] * n_groups
+    known = losses >= 0
+    groups, losses = groups[known], losses[known]
+    counts = np.bincount(groups, minlength=n_groups).tolist()
+    # Exact: a batch's losses add up to far less than 2^53.
+    sums = np.bincount(groups, weights=losses, minlength=n_groups).tolist()
+    return [(count, int(total)) for count, total in zip(counts, sums, strict=True)]

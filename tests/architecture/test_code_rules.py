@@ -1,0 +1,98 @@
+"""The house rules that a reader relies on: small files, plain names, pure rooms, true examples."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("producer", "stream_monitor", "trainer", "driftline")
+SOURCES = sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+MAX_LINES = 560
+VAGUE = {"utils", "common", "helpers", "manager", "base", "types", "misc"}
+PURE_ROOMS = ("ingest", "reference", "drift", "windows", "labels", "traffic", "alerts", "watched")
+
+
+def modules() -> list[ModuleType]:
+    found = []
+    for package in PACKAGES:
+        root = importlib.import_module(package)
+        found.append(root)
+        names = (info.name for info in pkgutil.walk_packages(root.__path__, f"{package}."))
+        found += [importlib.import_module(n) for n in names if not n.endswith("__main__")]
+    return found
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *TESTS], ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_file_holds_one_idea(path: Path) -> None:
+    assert len(path.read_text("utf-8").splitlines()) <= MAX_LINES
+    assert path.stem not in VAGUE
+
+
+def test_imports_point_one_way() -> None:
+    done = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout
+
+
+def lines_with(pattern: str, paths: list[Path]) -> list[str]:
+    form = re.compile(pattern)
+    return [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in paths
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1)
+        if form.search(line)
+    ]
+
+
+def test_nothing_is_unpickled() -> None:
+    assert lines_with(r"pickle\.loads?\(|joblib\.load\(|allow_pickle=True", SOURCES) == []
+
+
+def test_redis_is_never_asked_for_a_transaction() -> None:
+    """A torn MULTI in the append-only file loses a later write at the second restart."""
+    assert lines_with(r"pipeline\((\)|transaction=True)|\.multi\(", SOURCES) == []
+
+
+def test_the_core_reads_no_clock_and_no_process_hash() -> None:
+    core = [path for path in SOURCES if path.relative_to(ROOT).parts[1] in PURE_ROOMS]
+
+    assert len(core) > 30
+    assert lines_with(r"time\.time\(|datetime\.now\(|(?<![\w.])hash\(", core) == []
+
+
+def test_no_file_knows_one_machine() -> None:
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\0")
+    texts = [
+        ROOT / name
+        for name in tracked
+        if Path(name).suffix in (".py", ".md", ".toml", ".yaml", ".txt", ".lua", "")
+        and (ROOT / name).is_file()
+    ]
+
+    assert len(texts) > 100
+    assert lines_with(r"(?<![\w./$-])/(work|root|home)/\w", texts) == []
+
+
+def test_every_example_in_a_docstring_runs() -> None:
+    results = [doctest.testmod(module) for module in modules()]
+
+    assert sum(result.attempted for result in results) > 40
+    assert sum(result.failed for result in results) == 0

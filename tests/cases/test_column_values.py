@@ -1,0 +1,143 @@
+"""Cases D3, E1, E3 and F2: large numbers, several outputs, labels 1 and 2, times as text."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cases.command_runner import DATA, run
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_numbers_beyond_a_million_millions_are_watched() -> None:
+    said = run("check", DATA / "D3_beyond_1e12.ref.parquet", DATA / "D3_beyond_1e12.cur.parquet")
+    assert said.code == 3
+    assert "mean 5.22e+13 → 1.04e+14" in said.out
+
+
+def test_each_of_two_outputs_that_are_no_probabilities_is_found_to_move() -> None:
+    said = run(
+        "replay",
+        DATA / "E1_multi_output.jsonl",
+        "--prediction",
+        "prediction",
+        "--reference",
+        "first:1000",
+        "--json",
+    )
+    found = [line for line in lines(said.out) if "alerted_event" in line]
+    assert {line["explanation"].split(":")[0] for line in found} == {
+        "prediction eta_min",
+        "prediction price",
+    }
+    assert all(1_500 <= line["alerted_event"] < 1_600 for line in found)
+
+
+def built(tmp_path: Path, *options: str, file: Path = DATA / "E3_labels_1_2.csv") -> Any:
+    profile = tmp_path / "p.json"
+    said = run(
+        "profile",
+        "build",
+        file,
+        "--model",
+        "m",
+        "--version",
+        "1",
+        "--prediction",
+        "score",
+        "--label",
+        "y",
+        "-o",
+        profile,
+        *options,
+    )
+    return json.loads(profile.read_bytes()) if said.code == 0 else said
+
+
+def test_labels_1_and_2_ask_for_the_positive_one(tmp_path: Path) -> None:
+    said = built(tmp_path)
+    assert said.code == 2
+    assert "--positive '1' or --positive '2'" in said.err
+    assert built(tmp_path, "--positive", "2")["loss"]["mean"] == 0
+
+
+@pytest.mark.parametrize(
+    ("no", "yes", "options", "error"),
+    [
+        ("0", "1", (), 0.0),
+        ("False", "True", (), 0.0),
+        ("-1", "1", (), 0.0),
+        ("stays", "leaves", ("--positive", "leaves"), 0.0),
+        ("stays", "leaves", (), None),
+        ("stays", "leaves", ("--positive", "maybe"), None),
+        ("5", "9", (), None),
+    ],
+)
+def test_the_error_rate_is_right_or_there_is_none(
+    tmp_path: Path, no: str, yes: str, options: tuple[str, ...], error: float | None
+) -> None:
+    rows = (DATA / "E3_labels_1_2.csv").read_text("utf-8").splitlines()
+    named = [rows[0], *(row[:-1] + (yes if row.endswith("2") else no) for row in rows[1:])]
+    file = tmp_path / "labels.csv"
+    file.write_text("\n".join(named) + "\n")
+    made = built(tmp_path, *options, file=file)
+    if error is None:
+        assert made.code == 2
+        assert "--positive" in made.err
+    else:
+        assert made["loss"]["mean"] == error
+
+
+@pytest.mark.parametrize("label", [[1], {"class": 1}, [[]]])
+def test_labels_that_are_no_scalars_are_named_as_not_watched(label: Any, tmp_path: Path) -> None:
+    rows = [{"age": 30 + i % 17, "score": i % 9 / 9, "y": label} for i in range(700)]
+    file = tmp_path / "labels.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    made = run(
+        "profile",
+        "build",
+        file,
+        "--model",
+        "m",
+        "--version",
+        "1",
+        "--prediction",
+        "score",
+        "--label",
+        "y",
+    )
+    assert made.code == 0
+    assert "not watched: loss of the model: loss: 0 valid values of 700" in made.err
+    assert json.loads(made.out)["prediction"]["kind"] == "numeric"
+    played = run(
+        "replay", file, "--reference", "first:400", "--prediction", "score", "--label", "y"
+    )
+    assert played.code == 0
+    assert "loss: 0 valid values of 400" in played.err + played.out
+
+
+def test_outputs_in_lists_are_compared_each(tmp_path: Path) -> None:
+    for name, move in (("a", 0), ("b", 40)):
+        rows = [{"age": i % 17, "score": [i % 23, i % 29 + move]} for i in range(900)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    said = run(
+        "check", tmp_path / "a.jsonl", tmp_path / "b.jsonl", "--prediction", "score", "--json"
+    )
+    assert said.code == 3
+    verdicts = {one["column"]: one["verdict"] for one in json.loads(said.out)["columns"]}
+    assert verdicts == {"age": "ok", "score.0": "ok", "score.1": "drift"}
+
+
+def test_epoch_seconds_as_text_are_seconds() -> None:
+    said = run(
+        "replay", DATA / "F2_epoch_text.jsonl", "--time", "at", "--reference", "first:400", "--json"
+    )
+    assert said.code == 0
+    [summary] = lines(said.out)
+    assert summary["events"] == 200

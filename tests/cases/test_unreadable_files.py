@@ -1,0 +1,142 @@
+"""Files that cannot be read: the same sentence from every command, exit code 2, no traceback."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from tests.cases.command_runner import READERS, read_by
+from tests.cases.test_files import CSV, SAME, encoded, written
+
+REFUSED: dict[str, tuple[str, str | bytes, str]] = {
+    "an empty file": ("a.csv", "", "it is empty"),
+    "blank lines": ("a.csv", "\n\n\n", "it is empty"),
+    "an empty archive": ("a.csv.gz", gzip.compress(b""), "it is empty"),
+    "a header alone": ("a.csv", "amount,score\n", "it has 2 columns and no rows"),
+    "no header": (
+        "a.csv",
+        "\n".join(CSV.split("\n")[1:])
+        .replace("Köln", "7")
+        .replace("Ulm", "8")
+        .replace("Bonn", "9"),
+        "it has no header",
+    ),
+    "a name twice": ("a.csv", "score,x,score\n1,2,3\n", "the column 'score' is there 2 times"),
+    "fields without a name": ("a.csv", "score,x\n1,2,3\n1,2,3\n", "row 0 has more fields"),
+    "one row too long": ("a.csv", CSV + "1,2,A,0.5,6\n", "row 340 has more fields"),
+    "one row much too long": ("a.csv", CSV + "1,2,A,0.5,6,7,8,9\n", "row 340 has more fields"),
+    "a quote never closed": ("a.csv", CSV + '1,2,"A,0.5\n', "is opened and never closed"),
+    "NUL bytes": ("a.csv", CSV[:2_000] + "\x00" + CSV[2_000:], "is a NUL: it is no text"),
+    "Cyrillic without UTF-8": (
+        "a.csv",
+        encoded("cp1251", CSV.replace("Köln", "Москва")),
+        "name its encoding: --encoding cp1251",
+    ),
+    "cut off gzip": ("a.csv.gz", gzip.compress(CSV.encode())[:900], "its gzip cannot be read"),
+    "a workbook": ("a.xlsx", b"PK\x03\x04", "not a kind of file that is read here"),
+    "no Parquet": ("a.parquet", CSV, "no Parquet that can be read"),
+    "cut off Parquet": ("a.parquet", SAME["Parquet"][1][:3_000], "no Parquet that can be read"),
+    "broken JSON": ("a.jsonl", '{"score": 1}\n{"score": \n', "line 2"),
+    "JSON that is no object": ("a.jsonl", '{"score": 1}\n[1]\n', "line 2 is no object"),
+    "a lone surrogate": (
+        "a.jsonl",
+        '{"score": 1, "x": "a"}\n{"score": 1, "x": "\\ud800"}\n',
+        "line 2: a text has the lone surrogate U+D800",
+    ),
+    "a name with a lone surrogate": (
+        "a.json",
+        '[{"score": 1, "\\udc80": 2}]',
+        "the lone surrogate U+DC80",
+    ),
+    "a feature and a field of one name": (
+        "a.jsonl",
+        '{"score": 1, "features": {"score": 2}}',
+        "both called 'score'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_read_is_refused_alike(case: str, tmp_path: Path) -> None:
+    name, content, complaint = REFUSED[case]
+    path = written(tmp_path, name, content)
+    told = set()
+    for command in READERS:
+        said = read_by(command, path)
+        assert (said.code, said.out) == (2, "")
+        told.add(said.err)
+    (text,) = told
+    assert complaint in text
+    assert str(path) in text
+
+
+def test_no_file_and_a_folder_are_named(tmp_path: Path) -> None:
+    for path, complaint in ((tmp_path / "no.csv", "there is no such file"), (tmp_path, "a folder")):
+        for command in READERS[:5]:  # to `explain` it may be the name of a model
+            said = read_by(command, path)
+            assert said.code == 2
+            assert complaint in said.err
+
+
+def test_a_name_that_is_none_is_refused_alike(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.csv", CSV.replace("qty", "q\x07", 1))
+    said = {read_by(command, path).err for command in READERS}
+    assert len(said) == 1
+    assert "is no name: it has the control character U+0007" in said.pop()
+    assert {read_by(command, path).code for command in READERS} == {2}
+    assert {read_by(command, path, "--ignore", "q\x07").code for command in READERS} == {0}
+
+
+@pytest.mark.parametrize("separator", [" ", "^", "~"])
+def test_a_file_of_one_column_names_the_option_that_parts_it(
+    separator: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path, "a.csv", CSV.replace(",", separator))
+    for command in READERS:
+        said = read_by(command, path)
+        assert said.code == 2
+        assert "if that is several: --separator" in said.err
+        assert read_by(command, path, "--separator", separator).code == 0
+
+
+@pytest.mark.parametrize(
+    ("of_row", "complaint"),
+    [
+        ("yesterday", "row 0: 'yesterday' is no time"),
+        ("true", "row 0: True is no time"),
+        ("", "row 0 has no time"),
+        ("20240131", "is a day as it is written"),
+    ],
+)
+def test_what_is_no_time_is_refused_alike(of_row: str, complaint: str, tmp_path: Path) -> None:
+    rows = CSV.rstrip().split("\n")
+    dated = "\n".join([f"{rows[0]},at", *(f"{row},{of_row}" for row in rows[1:])])
+    path = written(tmp_path, "a.csv", dated + "\n")
+    for command in READERS:
+        said = read_by(command, path, "--time", "at")
+        assert (said.code, said.out) == (2, ""), command
+        assert complaint in said.err
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (("--ignore", "amout"), "--ignore: there is no column 'amout'"),
+        (("--numeric", "shop"), "--numeric: 'shop' holds no numbers"),
+        (("--numeric", "qty", "--categorical", "qty"), "'qty' is named by another option, too"),
+        (("--separator", "ab"), "--separator 'ab' is not one character"),
+        (("--decimal", ";"), "--decimal ';' is neither a point nor a comma"),
+        (("--encoding", "utf8000"), "--encoding: there is no 'utf8000'"),
+        (("--encoding", "ascii"), "it is not ascii"),
+    ],
+)
+def test_an_option_that_does_not_fit_is_refused_alike(
+    options: tuple[str, ...], complaint: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path, "a.csv", CSV)
+    for command in READERS:
+        said = read_by(command, path, *options)
+        assert said.code == 2
+        assert complaint in said.err

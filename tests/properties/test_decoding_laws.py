@@ -1,0 +1,107 @@
+"""Decoding is total, and a record is an entry or refused, never both and never neither."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from producer.events import EVENT_OF_CE_TYPE
+from producer.limits import Limits
+from producer.names import invalid_name_reason
+from stream_monitor.ingest.decode import decode
+from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
+
+KINDS = st.one_of(st.none(), st.sampled_from([*EVENT_OF_CE_TYPE, "io.driftline.unknown.v1", ""]))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+FIELDS = [
+    "id",
+    "model",
+    "version",
+    "time_ms",
+    "features",
+    "prediction",
+    "segment",
+    "label",
+    "profile",
+    "action",
+    "episode",
+    "actor",
+    "until_ms",
+    "reason",
+]
+GOOD: dict[str, Any] = {
+    "id": "a",
+    "model": "m",
+    "version": "1",
+    "time_ms": 5,
+    "features": {"x": 1.5, "y": "b"},
+    "prediction": 0.5,
+    "label": 1,
+    "action": "resolve",
+    "episode": "e",
+    "actor": "ann",
+}
+
+
+def dumped(body: object) -> bytes:
+    return json.dumps(body).encode()
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.binary(max_size=200),
+    JSON.map(dumped),
+    st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=3).map(lambda x: dumped(GOOD | x)),
+    st.tuples(st.integers(0, 200), st.binary(min_size=1, max_size=3)).map(
+        lambda cut: dumped(GOOD)[: cut[0]] + cut[1] + dumped(GOOD)[cut[0] + 1 :]
+    ),
+)
+RECORDS = st.lists(st.tuples(KINDS, VALUES, st.integers(-1, 10**6)), max_size=8)
+
+
+@given(RECORDS)
+def test_any_bytes_give_an_entry_or_a_dead_letter(
+    rows: list[tuple[str | None, bytes | None, int]],
+) -> None:
+    records = [
+        ConsumerRecord(offset, timestamp_ms, kind, value)
+        for offset, (kind, value, timestamp_ms) in enumerate(rows)
+    ]
+    decoded = decode(RecordBatch("t", 0, "e", 0, len(rows), records), Limits())
+
+    accepted = [record.offset for record, _ in decoded.entries]
+    refused = [letter.offset for letter in decoded.dead_letters]
+    assert accepted == sorted(accepted)
+    assert refused == sorted(refused)
+    assert sorted(accepted + refused) == list(range(len(rows)))
+    assert [record.offset for record, _ in decoded.all()] == list(range(len(rows)))
+    for record, event in decoded.entries:
+        assert 0 <= event.time_ms <= record.timestamp_ms + 300_000
+        assert invalid_name_reason(getattr(event, "model", "m")) is None
+    for letter in decoded.dead_letters:
+        assert letter.reason
+        letter.detail.encode()
+
+
+@given(RECORDS, st.integers(0, 8))
+def test_where_a_batch_is_cut_does_not_change_what_is_refused(
+    rows: list[tuple[str | None, bytes | None, int]], cut: int
+) -> None:
+    records = [
+        ConsumerRecord(i, time_ms, kind, value) for i, (kind, value, time_ms) in enumerate(rows)
+    ]
+    whole = decode(RecordBatch("t", 0, "e", 0, len(rows), records), Limits())
+    parts = [
+        decode(RecordBatch("t", 0, "e", 0, len(rows), part), Limits())
+        for part in (records[:cut], records[cut:])
+    ]
+
+    assert whole.entries == parts[0].entries + parts[1].entries
+    assert whole.dead_letters == parts[0].dead_letters + parts[1].dead_letters

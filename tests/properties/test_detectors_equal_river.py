@@ -1,0 +1,222 @@
+"""Our way to call River's detectors changes none of their results, nor does storing them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from river import drift
+
+from stream_monitor.detectors.adwin import Adwin
+from stream_monitor.detectors.adwin_state import AdwinState, dump, load, new
+from stream_monitor.detectors.page_hinkley import PageHinkley, min_instances
+from stream_monitor.errors import CorruptState
+
+seeds = st.integers(0, 1_000_000)
+allowances = st.sampled_from([0.25, 0.5, 1.0, 1.5])
+law = settings(max_examples=40, deadline=None)
+CLOCK = 4
+
+
+def stream(seed: int, n: int = 700) -> list[float]:
+    """Standardised block means with some changes of level."""
+    rng = np.random.default_rng(seed)
+    levels = np.repeat(rng.choice([0.0, 0.0, 0.4, -1.0, 3.0], 7), n // 7 + 1)[:n]
+    return np.clip(rng.standard_normal(n) + levels, -8, 8).tolist()  # type: ignore[no-any-return]
+
+
+def river_page_hinkley(threshold: float, allowance: float, n_reference: int) -> Any:
+    return drift.PageHinkley(
+        min_instances=min_instances(n_reference),
+        delta=allowance,
+        threshold=threshold,
+        alpha=1.0,
+        mode="both",
+    )
+
+
+@law
+@given(
+    seed=seeds,
+    threshold=st.floats(1.0, 15.0),
+    allowance=allowances,
+    n_reference=st.integers(0, 400),
+)
+def test_page_hinkley_equals_river_bit_by_bit(
+    seed: int, threshold: float, allowance: float, n_reference: int
+) -> None:
+    theirs = river_page_hinkley(threshold, allowance, n_reference)
+    for _ in range(n_reference):
+        theirs.update(0.0)
+    fired = []
+    values = stream(seed)
+    for i, value in enumerate(values):
+        theirs.update(value)
+        if theirs.drift_detected:
+            fired.append(i)
+
+    ours = PageHinkley(threshold, allowance, n_reference)
+    assert [alarm.block for alarm in ours.observe(values)] == fired
+    for name in ("_sum_increase", "_sum_decrease", "_min_increase", "_max_decrease"):
+        assert getattr(ours._detector, name) == getattr(theirs, name)
+    assert ours._detector._x_mean.get() == theirs._x_mean.get()
+    assert ours._detector._x_mean.n == theirs._x_mean.n
+    assert ours._detector.drift_detected == theirs.drift_detected
+
+
+@law
+@given(seed=seeds, delta=st.floats(1e-6, 0.5))
+def test_adwin_equals_river_bit_by_bit(seed: int, delta: float) -> None:
+    theirs: Any = drift.ADWIN(delta=delta, clock=CLOCK)  # type: ignore[no-untyped-call]
+    values = [10 * value for value in stream(seed)]
+    fired = []
+    for i, value in enumerate(values):
+        theirs.update(value)
+        if theirs.drift_detected:
+            fired.append(i)
+
+    ours = Adwin(new(delta, CLOCK))
+    assert [alarm.block for alarm in ours.observe(values)] == fired
+    assert dump(ours._adwin) == dump(theirs)
+
+
+@law
+@given(seed=seeds, cut=st.integers(0, 700), threshold=st.floats(2.0, 12.0), allowance=allowances)
+def test_a_stored_page_hinkley_continues_identically(
+    seed: int, cut: int, threshold: float, allowance: float
+) -> None:
+    values = stream(seed)
+    whole = PageHinkley(threshold, allowance, 50)
+    expected = whole.observe(values)
+
+    first = PageHinkley(threshold, allowance, 50)
+    found = first.observe(values[:cut])
+    stored = msgspec.msgpack.decode(msgspec.msgpack.encode(first.snapshot()))
+    second = PageHinkley.restore(threshold, allowance, 50, stored)
+    found += [alarm._replace(block=alarm.block + cut) for alarm in second.observe(values[cut:])]
+
+    assert found == expected
+    assert second.snapshot() == whole.snapshot()
+
+
+@law
+@given(seed=seeds, cut=st.integers(0, 700), delta=st.floats(1e-6, 0.5))
+def test_a_stored_adwin_continues_identically(seed: int, cut: int, delta: float) -> None:
+    values = [10 * value for value in stream(seed)]
+    whole = Adwin(new(delta, CLOCK))
+    expected = whole.observe(values)
+
+    first = Adwin(new(delta, CLOCK))
+    found = first.observe(values[:cut])
+    stored = msgspec.msgpack.decode(msgspec.msgpack.encode(first.snapshot()))
+    second = Adwin.restore(delta, CLOCK, stored)
+    found += [alarm._replace(block=alarm.block + cut) for alarm in second.observe(values[cut:])]
+
+    assert found == expected
+    assert second.snapshot() == whole.snapshot()
+
+
+def test_an_adwin_stored_at_its_detection_starts_over_at_the_next_update() -> None:
+    adwin = Adwin(new(0.2, 1))
+    values = [0.0] * 60 + [50.0] * 60
+    i = next(i for i, value in enumerate(values) if adwin.observe([value]))
+
+    restored = Adwin.restore(0.2, 1, adwin.snapshot())
+    restored.observe([values[i + 1]])
+    assert dump(restored._adwin).width == 1
+
+
+@settings(max_examples=300, deadline=None)
+@given(seed=seeds, data=st.data())
+def test_a_damaged_adwin_state_is_refused_or_consistent_and_never_panics(
+    seed: int, data: st.DataObject
+) -> None:
+    adwin = Adwin(new(0.01, CLOCK))
+    adwin.observe([10 * value for value in stream(seed, 200)])
+    state = adwin.snapshot()
+    raw = bytearray(msgspec.msgpack.encode(state))
+    for _ in range(data.draw(st.integers(1, 4))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        damaged = msgspec.msgpack.decode(bytes(raw))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return
+    try:
+        restored = Adwin.restore(0.01, CLOCK, damaged)
+    except CorruptState:
+        return
+    restored.observe([10 * value for value in stream(seed + 1, 300)])
+    read = msgspec.convert(damaged, AdwinState)
+    totals = [
+        value
+        for start, used in _row_starts(read)
+        for value in np.frombuffer(read.buckets[start : start + 8 * used], "<f8")
+    ]
+    assert sum(totals) == pytest.approx(read.total, abs=1e-3 + 1e-5 * sum(map(abs, totals)))
+
+
+def _row_starts(state: AdwinState) -> list[tuple[int, int]]:
+    starts, at = [], 0
+    for used in state.rows:
+        starts.append((at, used))
+        at += 16 * used
+    return starts
+
+
+def valid_state() -> AdwinState:
+    adwin = new(0.01, CLOCK)
+    for value in stream(1, 200):
+        adwin.update(value)  # type: ignore[no-untyped-call]
+    return dump(adwin)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"layout": 2},
+        {"clock": 0},
+        {"total": float("nan")},
+        {"total": 1e9},
+        {"variance": -1.0},
+        {"variance": 1e9},
+        {"width": 199.0},
+        {"rows": ()},
+        {"rows": (6, 5)},
+        {"buckets": b""},
+        {"counters": (0, 0, -1, 0)},
+        {"counters": (0, 0, 1 << 40, 0)},
+    ],
+    ids=str,
+)
+def test_an_impossible_adwin_state_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(CorruptState):
+        load(msgspec.structs.replace(valid_state(), **change), 0.01)
+
+
+@pytest.mark.parametrize("data", [None, [], [1] * 8, ["a"] * 9, {"n": 1}, [float("nan")] * 9])
+def test_an_impossible_page_hinkley_state_is_refused(data: Any) -> None:
+    with pytest.raises(CorruptState):
+        PageHinkley.restore(5.0, 0.5, 50, data)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("which", ["adwin", "page_hinkley"])
+def test_direction_and_onset_point_at_the_change(sign: int, which: str) -> None:
+    """Each at a shift, in sd of a block mean, that is its business."""
+    shift = 0.6 if which == "adwin" else 1.5
+    errors = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        values = np.concatenate([rng.standard_normal(500), rng.standard_normal(300) + sign * shift])
+        if which == "adwin":
+            alarms = Adwin(new(0.002, 4)).observe((10 * values).tolist())
+        else:
+            alarms = PageHinkley(10.0, 0.5, 500).observe(values.tolist())
+        first = next(alarm for alarm in alarms if alarm.block >= 500)
+        assert first.direction == ("up" if sign > 0 else "down")
+        errors.append(first.block - first.onset_blocks - 500)
+    assert abs(float(np.median(errors))) <= 4

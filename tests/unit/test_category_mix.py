@@ -1,0 +1,54 @@
+"""What passes between two categories of much the same frequency is a change, and is found."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stream_monitor.reference.fit import fit_feature
+from stream_monitor.reference.transform import alternating_scores
+from stream_monitor.statistics.fixed_point import FIXED_POINT
+from tests.benchmarks.detection.measure import delays, false_alerts
+from tests.benchmarks.detection.plan import SWAP, WIDER
+from tests.benchmarks.detection.streams import Stream
+
+ONE = FIXED_POINT
+
+
+def test_the_most_frequent_categories_alternate_and_the_rest_count_for_nothing() -> None:
+    four = alternating_scores(np.array([0, 10, 20, 30, 40]))
+    many = alternating_scores(np.array([5, *range(10, 30)]))
+
+    assert four is not None
+    assert many is not None
+    assert four.tolist() == [0, -ONE, ONE, -ONE, ONE]
+    assert np.count_nonzero(many) == 9
+    assert many[-2:].tolist() == [-ONE, ONE]
+
+
+def test_few_categories_need_no_channel_for_their_mix() -> None:
+    assert alternating_scores(np.array([0, 10, 20, 30])) is None
+
+
+def test_a_feature_with_many_categories_has_one() -> None:
+    column = [f"c{i % 7}" for i in range(2000)]
+
+    names = [channel.channel for channel in fit_feature("x", column).channels]
+    assert names == ["location", "spread", "mix", "validity"]
+
+
+def test_five_points_that_change_places_are_found_and_nothing_is_found_where_none_do() -> None:
+    stream = Stream("5 categories")
+    found = delays(stream, SWAP, 15, 0, 20_000, seed=3)
+    quiet = false_alerts(stream, 2, 200_000, 0, seed=3)
+
+    assert found.median is not None
+    assert found.median <= 4000
+    assert quiet.signals <= quiet.allowed
+
+
+def test_a_change_near_the_least_effect_still_becomes_an_episode() -> None:
+    """Half as much variance again is an index of about 0.03: close to 0.02 for few events."""
+    found = delays(Stream(), WIDER, 15, 0, 20_000, seed=7)
+
+    assert found.missed == 0
+    assert found.not_started <= 1

@@ -1,0 +1,67 @@
+"""Names that look alike are named; names that do not are not."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+
+from driftline.doctor.health_checks import check_names
+from driftline.monitor_state.confusable_names import confusable_groups, confusable_names
+from producer.codec import encode
+from producer.events import CE_TYPE_OF, InferenceEvent
+from stream_monitor.core.partition import PartitionMonitor
+from stream_monitor.core.spec import MonitorSpec
+from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
+from stream_monitor.reference.fit import MIN_EVENTS
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("churn", "Churn"),
+        ("churn", "churn "),
+        ("mean radius", "mean_radius"),
+        ("mean radius", "mean\u00a0radius"),
+        ("größe", unicodedata.normalize("NFD", "größe")),
+        ("price", "\u0440rice"),  # a Cyrillic er
+        ("model", "mode1"),
+        ("age", "a\u200bge"),  # a space of no width
+        ("A", "\uff21"),  # as wide as a Chinese sign
+        ("a-b", "a\u2013b"),
+    ],
+)
+def test_twins_are_named(one: str, other: str) -> None:
+    assert confusable_groups([one, other, one]) == [tuple(sorted((one, other)))]
+
+
+def test_different_names_are_no_twins() -> None:
+    assert (
+        confusable_groups(["age", "wage", "ages", "f2", "f3", "f4", "größe", "maße", "猫", "犬"])
+        == []
+    )
+
+
+def test_the_doctor_names_models_and_features_that_look_alike() -> None:
+    events = [
+        InferenceEvent(
+            id=f"e{i}",
+            model=model,
+            version="1",
+            time_ms=i,
+            prediction=0.1 + i % 7 / 9,
+            features={"age": float(i % 9), "Age": float(i % 7)},
+        )
+        for i in range(MIN_EVENTS)
+        for model in ("churn", "Churn")
+    ]
+    records = [
+        ConsumerRecord(i, 1_000, CE_TYPE_OF[InferenceEvent], encode(event))
+        for i, event in enumerate(events)
+    ]
+    monitor = PartitionMonitor("t", 0, MonitorSpec(warm_up_events=MIN_EVENTS))
+    monitor.observe(RecordBatch("t", 0, "e", 0, len(records), records))
+    [finding] = check_names(confusable_names([monitor]))
+    assert finding.level == "warning"
+    assert "models 'Churn', 'churn'; features of 'Churn' 'Age', 'age'" in finding.found
+    assert check_names([]) == []

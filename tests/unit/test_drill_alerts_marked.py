@@ -1,0 +1,152 @@
+"""What a drill leads to is marked, and stays out of what tells of the world."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from driftline.cli import alerts, incidents
+from driftline.cli.alert_actions import open_episodes
+from driftline.monitor_state.served_profile import (
+    known_models,
+    leftover_synthetic_models,
+    served_profile,
+)
+from driftline.offline.replay.topic_table import frame_of
+from driftline.topics.topic_reader import Record
+from producer.codec import encode
+from producer.events import CE_TYPE_OF, InferenceEvent
+from producer.synthetic import synthetic_name
+from stream_monitor.core.control_records import announced_profile
+from stream_monitor.core.model import ModelMonitor
+from stream_monitor.core.partition import PartitionMonitor
+from stream_monitor.core.stored_versions import versions_in
+from stream_monitor.episodes.incidents import incidents_of
+from stream_monitor.metrics import Metrics
+from stream_monitor.state.monitor_state import MonitorState
+from stream_monitor.state.redis_store import partition_key
+from tests.builders import alert
+from tests.properties.partition_logs import SPEC, TOPIC, batch_of, events_of
+from tests.properties.test_forget_command_laws import SHADOW, record_at, update_of, with_drill
+
+
+class Hashes:
+    """One partition's hash, as Redis answers."""
+
+    def __init__(self, fields: dict[str, bytes]) -> None:
+        self._key, self._fields = partition_key(TOPIC, 0), fields
+
+    def hkeys(self, name: str) -> list[bytes]:
+        return [field.encode() for field in self._fields] if name == self._key else []
+
+    def hmget(self, name: str, keys: list[str]) -> list[bytes | None]:
+        assert name == self._key
+        return [self._fields.get(key) for key in keys]
+
+    def hscan_iter(self, name: str, match: str) -> Any:
+        first, last = match.split("*")
+        return [
+            (field.encode(), value)
+            for field, value in self._fields.items()
+            if name == self._key and field.startswith(first) and field.endswith(last)
+        ]
+
+
+def folded() -> MonitorState:
+    monitor = PartitionMonitor(TOPIC, 0, SPEC)
+    events = events_of(2, 700)
+    first = record_at(events[0].offset - 1, 0, update_of("churn", 2))
+    monitor.observe(batch_of([first, *events]))
+    last = events[-1]
+    monitor.observe(batch_of([record_at(last.offset + 1, last.timestamp_ms, update_of(SHADOW, 2))]))
+    return MonitorState(monitor, "p")
+
+
+def test_lines_of_alerts_and_incidents_say_that_it_was_a_drill() -> None:
+    drill = alert(model=SHADOW, drill=True)
+
+    assert "m@1  temp: moved" in alerts.line_of(alert())
+    assert f"{SHADOW}@1  DRILL temp: moved" in alerts.line_of(drill)
+    assert "DRILL" in incidents.line_of(incidents_of([drill])[0])
+    assert "DRILL" not in incidents.line_of(incidents_of(open_episodes([alert()]))[0])
+
+
+def test_the_metrics_tell_of_no_drill() -> None:
+    metrics = Metrics()
+    metrics.watch(
+        list,
+        lambda: [("churn@1", "loss", 1), (f"{SHADOW}@1", "loss", 2)],
+        lambda: [(3, "churn@1", "estimated", 0.25), (3, f"{SHADOW}@1", "estimated", 0.5)],
+        lambda: [(3, "churn", 0.25, 7), (3, SHADOW, 0.5, 9)],
+    )
+    metrics.observed([alert(model=SHADOW, drill=True), alert(model="churn")], [])
+    text = metrics.text().decode()
+
+    assert 'driftline_drift_state{feature="loss",model="churn@1"} 1.0' in text
+    assert 'driftline_error_rate{model="churn@1",of="estimated",partition="3"} 0.25' in text
+    assert 'model="churn"' in text
+    assert SHADOW not in text
+
+
+def test_the_windows_of_a_shadow_are_not_published() -> None:
+    records = with_drill(3, events_of(3, 2_600))
+    fold = MonitorState(PartitionMonitor(TOPIC, 0, SPEC), "p")
+    monitor = PartitionMonitor(TOPIC, 0, SPEC)
+
+    published = [name for name in fold.observe(batch_of(records)).outbox if "window" in name]
+    closed = {window.model for window in monitor.observe(batch_of(records)).windows}
+
+    assert closed == {"churn", SHADOW}
+    assert published
+    assert not [name for name in published if SHADOW in name]
+
+
+def test_a_topic_with_drills_has_one_model() -> None:
+    def record(offset: int, model: str) -> Record:
+        event = InferenceEvent(
+            id=f"e{offset}",
+            model=model,
+            version="1",
+            time_ms=offset,
+            features={"a": 1.0},
+            prediction=0.5,
+        )
+        return Record(0, offset, CE_TYPE_OF[InferenceEvent], encode(event))
+
+    records = [record(0, "churn"), record(1, SHADOW), record(2, "churn")]
+
+    assert len(frame_of(records, None, "t")) == 2
+    assert len(frame_of(records, SHADOW, "t")) == 1
+
+
+def test_the_reference_of_the_serving_version_is_read_from_what_is_stored() -> None:
+    fold = folded()
+    redis = Hashes(fold.changes())
+
+    assert known_models(redis, TOPIC, 0) == {"churn", SHADOW}
+    assert leftover_synthetic_models(redis, TOPIC, [0], "churn") == [(0, SHADOW)]
+    assert leftover_synthetic_models(redis, TOPIC, [0], "chur") == []
+    profile = served_profile(redis, TOPIC, [0, 1], "churn")
+    assert profile == fold.monitor.models["churn"].versions["1"].profile
+
+
+def test_the_champion_is_told_from_the_other_versions() -> None:
+    model = ModelMonitor(TOPIC, 0, "churn", SPEC)
+    first = update_of("churn", 2)
+    second = msgspec.structs.replace(
+        first, id="u2", version="2", profile={**(first.profile or {}), "version": "2"}
+    )
+    model.update(first, announced_profile(first), 5, 0)
+    model.update(second, announced_profile(second), 9, 0)
+
+    found = versions_in(model.pending_changes())
+
+    assert [(v.profile.version, v.champion, v.start_offset) for v in found] == [
+        ("1", False, 5),
+        ("2", True, 9),
+    ]
+
+
+def test_names_of_two_drills_differ() -> None:
+    assert synthetic_name("m", "0" * 12) != synthetic_name("m", "1" * 12)

@@ -1,0 +1,57 @@
+"""A feature that is invalid in all events says why."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+import pytest
+
+from producer.events import Value
+from tests.builders import table_of
+from tests.unit.test_feature_correlation import batch_of, profile, version_of
+
+
+@pytest.mark.parametrize(
+    ("sent", "says"),
+    [
+        (None, "temp: missing in all events, since 1970-01-01 00:"),
+        ("71.6", "temp: sent as text in all events, since 1970-01-01 00:"),
+        (1e300, "temp: out of range in all events, since 1970-01-01 00:"),
+    ],
+)
+def test_what_is_wrong_in_all_events_is_named(sent: Value, says: str) -> None:
+    rng = np.random.default_rng(1)
+    batch = batch_of({"temp": rng.standard_normal(4_000)})
+    column: Sequence[Value] = [*batch.features.column("temp")[:2_000], *[sent] * 2_000]
+    batch = dataclasses.replace(batch, features=table_of({"temp": column}))
+
+    alerts = version_of(profile({"temp": rng.standard_normal(5_000)})).observe(batch)[1]
+
+    assert [(alert.kind, alert.phase) for alert in alerts] == [("quality", "started")]
+    assert alerts[0].explanation.startswith(says)
+
+
+def test_a_feature_that_is_gone_is_missing() -> None:
+    rng = np.random.default_rng(2)
+    names = {name: rng.standard_normal(5_000) for name in ("temp", "wind")}
+    watched = version_of(profile(names))
+    batch = batch_of({"wind": names["wind"]})
+
+    (alert,) = watched.observe(batch)[1]
+
+    assert alert.explanation.startswith("temp: missing in all events, since")
+    assert msgspec.json.encode(alert)
+
+
+def test_some_missing_values_are_told_by_their_share() -> None:
+    rng = np.random.default_rng(3)
+    temp = np.where(rng.random(5_000) < 0.3, np.nan, rng.standard_normal(5_000))
+
+    (alert, *_) = version_of(profile({"temp": rng.standard_normal(5_000)})).observe(
+        batch_of({"temp": temp})
+    )[1]
+
+    assert alert.explanation.startswith("temp: missing, invalid or unseen 0 % → ")

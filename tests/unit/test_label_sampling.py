@@ -1,0 +1,147 @@
+"""When more predictions wait for labels than may, a sample does; when few wait, all do again."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from stream_monitor.core.partition import PartitionMonitor
+from stream_monitor.labels.id_sample import IdSample
+from stream_monitor.labels.join import LabelJoin
+from stream_monitor.labels.label_spec import LabelSpec
+from stream_monitor.metrics import Metrics
+from stream_monitor.state.monitor_state import MonitorState
+from tests.properties.partition_logs import SPEC, TOPIC, batch_of, events_of
+from tests.unit.test_labels_join import event, truth
+
+FLOOD = 8_000
+HORIZON_MS = 20_000
+TIGHT = LabelSpec(horizon_ms=HORIZON_MS, max_pending=500, chunk_events=100)
+
+
+def after_outage() -> LabelJoin:
+    """One prediction a millisecond, and no label."""
+    labels = LabelJoin(TIGHT)
+    labels.observe([event(i, str(i), i) for i in range(FLOOD)], [])
+    assert labels.sampling_ratio <= 1 / 16
+    return labels
+
+
+def prompt(labels: LabelJoin, start: int, n: int, *, label_first: bool = False) -> int:
+    """Predictions with their labels beside them, from offset ``start``; gives how many join."""
+    joined = 0
+    for i in range(start, start + 2 * n, 2):
+        name = f"prompt {i}"
+        places = (i + 1, i) if label_first else (i, i + 1)
+        pair = [event(places[0], name, i)], [truth(places[1], name, i)]
+        joined += len(labels.observe(*pair))
+    return joined
+
+
+def test_once_what_waited_in_a_flood_has_expired_all_labels_join_again() -> None:
+    labels = after_outage()
+    assert prompt(labels, FLOOD, 500) < 100
+
+    prompt(labels, FLOOD + HORIZON_MS, 500)
+    assert labels.sampling_ratio == 1
+
+    assert prompt(labels, FLOOD + HORIZON_MS + 1_000, 500) == 500
+    assert labels.counts.labels_sampled_out > 0
+
+
+def test_labels_that_were_only_late_end_the_flood_and_do_not_wait_for_what_was_sampled_out() -> (
+    None
+):
+    labels = after_outage()
+    start = 2 * FLOOD
+    labels.observe([], [truth(FLOOD + i, str(i), FLOOD) for i in range(FLOOD)])
+
+    prompt(labels, start, 500)
+    assert (labels.sampling_ratio, labels.pending) == (1, 0)
+    assert labels.early < 100
+    assert prompt(labels, start + 1_000, 500) == 500
+
+
+def test_labels_before_their_predictions_join_again_a_horizon_after_the_flood() -> None:
+    labels = after_outage()
+    end = FLOOD + HORIZON_MS
+    prompt(labels, end, 500)
+    assert prompt(labels, end + 1_000, 500, label_first=True) < 100
+    prompt(labels, end + 2_000 + HORIZON_MS, 100)
+    assert prompt(labels, end + 3_000 + HORIZON_MS, 500, label_first=True) == 500
+
+
+def test_coverage_after_a_flood_counts_no_prediction_that_was_sampled_out() -> None:
+    labels = after_outage()
+    start = FLOOD + HORIZON_MS
+    prompt(labels, start, 1_000)
+    kept = labels.counts.joined + labels.counts.expired
+
+    assert labels.counts.expired <= TIGHT.max_pending
+    assert labels.coverage() == pytest.approx(labels.counts.joined / kept, abs=0.05)
+
+
+def test_a_halving_is_undone_a_chunk_and_a_load_that_lasts_ends_at_one_share() -> None:
+    labels = LabelJoin(TIGHT)
+    shares = []
+    for i in range(60_000):
+        late = [truth(i, str(i - 3_001), i)] if i % 2 and i > 3_001 else []
+        labels.observe([] if i % 2 else [event(i, str(i), i)], late)
+        if i % 100 == 0:
+            shares.append(labels.sampling_ratio)
+
+    assert 1 in shares
+    assert set(shares[100:]) == {0.25}  # 1,500 wait of all, so 375 of 500
+
+
+def test_state_from_before_halvings_were_undone_reads_back_and_recovers() -> None:
+    parts = after_outage().pending_changes()
+    assert parts["meta"][4:] == [[]]
+    labels = LabelJoin.restore(TIGHT, parts | {"meta": parts["meta"][:4]})
+
+    assert labels.sampling_ratio <= 1 / 16
+    prompt(labels, FLOOD + HORIZON_MS, 500)
+    assert labels.sampling_ratio == 1
+
+
+@pytest.mark.parametrize("widened", [[[0] * 65], ["x"], [[None]], [7], [[], []]])
+def test_a_sample_that_cannot_be_is_refused(widened: list[object]) -> None:
+    parts = after_outage().pending_changes()
+    with pytest.raises(ValueError, match=r"labels"):
+        LabelJoin.restore(TIGHT, parts | {"meta": [*parts["meta"][:4], *widened]})
+
+
+def test_a_halving_comes_back_to_labels_without_prediction_a_horizon_after_it_was_undone() -> None:
+    sample = IdSample(halvings=2)
+    sample.widen(10)
+    sample.widen(20)
+    assert (sample.threshold, sample.early_threshold) == (1 << 64, 1 << 62)
+    sample.expire_widenings(10)
+    assert sample.early_threshold == 1 << 63
+    sample.halve()
+    assert (sample.threshold, sample.early_threshold, sample.widened_ms) == (1 << 63, 1 << 63, [])
+
+
+def test_the_metrics_tell_the_share_and_what_it_left_out() -> None:
+    spec = msgspec.structs.replace(
+        SPEC, labels=LabelSpec(horizon_ms=10**9, max_pending=50, chunk_events=128)
+    )
+    fold = MonitorState(PartitionMonitor(TOPIC, 3, spec), "p")
+    fold.observe(batch_of(events_of(2, 700)))
+    labels = fold.monitor.models["churn"].labels
+    assert labels.sampling_ratio < 1
+    assert labels.counts.labels_sampled_out > 0
+
+    metrics = Metrics()
+    metrics.watch(
+        list,
+        list,
+        list,
+        lambda: [(3, model, *told) for model, told in fold.label_samples().items()],
+    )
+    text = metrics.text().decode()
+
+    of = '{model="churn",partition="3"}'
+    assert f"driftline_label_sampling_ratio{of} {labels.sampling_ratio}" in text
+    left_out = float(labels.counts.labels_sampled_out)
+    assert f"driftline_labels_sampled_out_total{of} {left_out}" in text

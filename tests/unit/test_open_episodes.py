@@ -1,0 +1,153 @@
+"""What people say about an episode has an effect, and silence on request is counted."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from stream_monitor.contracts import DriftAlert
+from stream_monitor.episodes.open_episodes import LogPosition, OpenEpisodes, UnknownEpisode
+from tests.builders import alert, command
+
+AT_20 = LogPosition(offset=20, clock_ms=2_000, event_time_ms=20)
+
+
+def process(register: OpenEpisodes, *alerts: DriftAlert, until: int = 100) -> list[DriftAlert]:
+    """The log has a record at every offset up to ``until``, 100 ms apart."""
+    offsets = np.arange(until + 1, dtype=np.int64)
+    return register.process(alerts, offsets, offsets * 100)
+
+
+def open_register() -> OpenEpisodes:
+    register = OpenEpisodes()
+    process(register, alert(), until=19)
+    return register
+
+
+def test_an_acknowledged_episode_says_who_knows_of_it_since_when() -> None:
+    register = open_register()
+    answer = register.acknowledge(command("acknowledge", time_ms=60_000), AT_20)
+    later = process(register, alert(phase="ongoing", alert_id="b", decided_offset=30))
+
+    assert [(a.phase, a.actor) for a in answer] == [("acknowledged", "ann")]
+    assert (later[0].acknowledged_by, later[0].acknowledged_ms) == ("ann", 60_000)
+    assert later[0].explanation == "temp: moved; ann has known since 1970-01-01 00:01Z"
+
+
+def test_what_drifts_is_still_said_of_an_episode_somebody_knows_of_or_snoozed() -> None:
+    register = open_register()
+    known = register.acknowledge(command("acknowledge", reason="a new sensor"), AT_20)
+    hushed = register.snooze(command("snooze", until_ms=60_000), AT_20)
+    again = register.acknowledge(command("acknowledge", actor="bob"), AT_20)
+
+    assert known[0].explanation == "temp: moved; acknowledged by ann: a new sensor"
+    assert hushed[0].explanation == "temp: moved; snoozed until 1970-01-01 00:01Z by ann"
+    assert again[0].explanation == "temp: moved; acknowledged by bob"
+    assert (again[0].acknowledged_by, again[0].severity) == ("bob", "medium")
+
+
+def test_how_far_it_is_from_its_end_is_said_beside_what_drifts() -> None:
+    register = open_register()
+    over = alert(phase="ongoing", severity="low", explanation="temp: clear", decided_offset=30)
+    (told,) = process(
+        register, msgspec.structs.replace(over, recovery_events=310, recovery_events_needed=600)
+    )
+    answer = register.acknowledge(command("acknowledge"), AT_20)
+    (worse,) = process(
+        register, alert(phase="ongoing", explanation="temp: worse", decided_offset=40)
+    )
+
+    assert told.explanation == "temp: moved; clear for 310 of about 600 events"
+    assert told.severity == "medium"
+    assert answer[0].explanation == (
+        "temp: moved; clear for 310 of about 600 events; acknowledged by ann"
+    )
+    assert worse.explanation.startswith("temp: worse; ann has known since")
+
+
+def test_an_episode_stored_before_its_words_were_kept_has_those_of_its_latest_alert() -> None:
+    before = open_register()
+    episodes, *cooldown_hold = before.pending_changes() or []
+    for episode in episodes.values():
+        del episode["says"]
+    register = OpenEpisodes()
+    register.restore([episodes, *cooldown_hold])
+
+    (answer,) = register.acknowledge(command("acknowledge"), AT_20)
+
+    assert answer.explanation == "temp: moved; acknowledged by ann"
+
+
+def test_a_snooze_withholds_and_counts_and_at_its_end_an_open_episode_says_so() -> None:
+    register = open_register()
+    register.snooze(command("snooze", until_ms=5_000), AT_20)
+    worse = alert(phase="ongoing", severity="high", decided_offset=30)
+    told = process(register, worse)
+
+    assert register.suppressed == 1
+    assert [(a.phase, a.severity, a.decided_offset) for a in told] == [("ongoing", "high", 50)]
+    assert told[0].suppressed == 1
+
+
+def test_a_snooze_covers_what_its_series_opens_next_but_no_other_series() -> None:
+    register = open_register()
+    register.snooze(command("snooze", until_ms=50_000), AT_20)
+    told = process(
+        register,
+        alert(episode_id="e2", decided_offset=30),
+        alert(episode_id="e3", series="feature/hour", decided_offset=31),
+    )
+
+    assert [a.episode_id for a in told] == ["e3"]
+
+
+def test_the_end_of_an_episode_that_was_told_is_told_in_spite_of_a_snooze() -> None:
+    register = open_register()
+    register.snooze(command("snooze", until_ms=50_000), AT_20)
+    told = process(register, alert(phase="recovered", decided_offset=30))
+
+    assert [a.phase for a in told] == ["recovered"]
+    assert register.by_id == {}
+
+
+def test_an_episode_that_came_and_went_in_a_snooze_is_only_counted() -> None:
+    register = open_register()
+    register.snooze(command("snooze", until_ms=50_000), AT_20)
+    unheard = [alert(episode_id="e2", phase=p, decided_offset=30) for p in ("started", "recovered")]
+
+    assert process(register, *unheard) == []
+    assert register.suppressed == 2
+
+
+def test_a_snooze_that_ends_in_the_past_ends_a_snooze() -> None:
+    register = open_register()
+    register.snooze(command("snooze", until_ms=50_000), AT_20)
+    answer = register.snooze(command("snooze", until_ms=0), AT_20)
+    told = process(register, alert(phase="ongoing", decided_offset=30))
+
+    assert answer[0].explanation == "temp: moved; snooze ended by ann"
+    assert [a.phase for a in told] == ["ongoing"]
+
+
+def test_a_resolved_episode_names_who_ended_it_and_why() -> None:
+    register = open_register()
+    ended = alert(phase="resolved", explanation="temp: resolved", decided_offset=20)
+    told = register.resolve([ended], command("resolve", reason="sensor replaced"))
+
+    assert told[0].explanation == "temp: resolved by ann: sensor replaced"
+    assert register.by_id == {}
+
+
+def test_a_command_to_an_episode_that_is_not_open_says_what_to_do() -> None:
+    with pytest.raises(UnknownEpisode, match="driftline alerts list"):
+        open_register().acknowledge(command("acknowledge", episode="nobody"), AT_20)
+
+
+def test_a_snooze_without_an_end_is_refused_and_changes_nothing() -> None:
+    register = open_register()
+    register.mark_committed()
+    with pytest.raises(ValueError, match="until_ms"):
+        register.snooze(command("snooze"), AT_20)
+
+    assert register.pending_changes() is None

@@ -1,0 +1,303 @@
+"""Predictions that are invalid, several, or not there: the event counts, and people are told."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import UNSET
+
+from producer.codec import encode
+from producer.events import CE_TYPE_OF, Event, InferenceEvent, Label, ModelUpdate
+from stream_monitor.contracts import DriftAlert
+from stream_monitor.core.partition import PartitionMonitor
+from stream_monitor.core.spec import MonitorSpec
+from stream_monitor.core.warm_up import WarmUp, task_of
+from stream_monitor.detectors.calibration import Budget
+from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
+from stream_monitor.reference.fit import fit_profile
+from stream_monitor.reference.outputs import output_names
+from stream_monitor.reference.profile import ReferenceProfile, profile_to_data
+from tests.properties.partition_logs import run
+
+SPEC = MonitorSpec(budget=Budget(false_alerts=1.0, per_events=100_000), warm_up_events=600)
+N = 600
+
+Say = Callable[[random.Random, int], Any]
+
+
+def score(rng: random.Random, _: int) -> float:
+    return min(1.0, max(0.0, rng.gauss(0.4, 0.1)))
+
+
+def outputs(rng: random.Random, _: int) -> dict[str, float]:
+    return {"eta": rng.gauss(30, 5), "price": rng.gauss(200, 20)}
+
+
+def listed(rng: random.Random, _: int) -> list[float]:
+    return [rng.gauss(30, 5), rng.gauss(200, 20)]
+
+
+def profile(say: Say, seed: int = 1) -> ReferenceProfile:
+    rng = random.Random(seed)  # noqa: S311
+    said = [say(rng, i) for i in range(2_000)]
+    columns = {"x": [rng.gauss(0, 1) for _ in said]}
+    return fit_profile("m", "1", columns, predictions=said, task=task_of(said), origin="training")
+
+
+def told(
+    before: Say, after: Say, n_after: int = 1_000, *, warm: bool = False, coverage: bool = False
+) -> list[DriftAlert]:
+    """The alerts of `N` events that are as the reference, and then of others."""
+    rng = random.Random(2)  # noqa: S311
+    records = []
+    if not warm:
+        data = profile_to_data(profile(before))
+        update = ModelUpdate(id="u", model="m", version="1", time_ms=0, profile=data)
+        records.append(ConsumerRecord(0, 0, CE_TYPE_OF[ModelUpdate], encode(update)))
+    for i in range(N + n_after):
+        event = InferenceEvent(
+            id=f"e{i}",
+            model="m",
+            version="1",
+            time_ms=i * 1_000,
+            features={"x": rng.gauss(0, 1)},
+            prediction=(before if i < N else after)(rng, i),
+        )
+        records.append(ConsumerRecord(i + 1, i * 1_000, CE_TYPE_OF[InferenceEvent], encode(event)))
+    monitor = PartitionMonitor("t", 0, SPEC)
+    seen = monitor.observe(RecordBatch("t", 0, "e", 0, len(records) + 1, records))
+    assert not seen.dead_letters
+    assert monitor.counters.valid == N + n_after
+    without = ("volume",) if coverage else ("coverage", "volume")
+    return [alert for alert in seen.alerts if alert.kind not in without]
+
+
+def always(value: Any) -> Say:
+    return lambda _rng, _i: value
+
+
+@pytest.mark.parametrize("before", [score, outputs, listed])
+@pytest.mark.parametrize("after", [None, ["first", "second"], {"a": [1]}, "no number"])
+def test_a_model_that_answers_nonsense_is_told_at_once(before: Say, after: Any) -> None:
+    alerts = told(before, always(after))
+    assert alerts
+    assert {(alert.kind, alert.phase) for alert in alerts} == {("quality", "started")}
+    assert all(alert.series.startswith("prediction") for alert in alerts)
+    assert all("prediction" in alert.explanation for alert in alerts)
+    assert max(alert.decided_offset for alert in alerts) <= N + 100
+
+
+def test_one_answer_in_ten_that_is_not_a_number_is_told() -> None:
+    def partly(rng: random.Random, i: int) -> float | None:
+        return None if i % 10 == 0 else score(rng, i)
+
+    [alert] = told(score, partly)
+    assert (alert.kind, alert.series) == ("quality", "prediction")
+
+
+@pytest.mark.parametrize("before", [score, outputs, listed])
+def test_events_without_a_prediction_say_nothing_of_the_model(before: Say) -> None:
+    def seldom(rng: random.Random, i: int) -> Any:
+        return before(rng, i) if i % 3 == 0 else UNSET
+
+    assert told(before, always(UNSET)) == []
+    assert told(before, seldom, 3_000) == []
+    assert told(seldom, before, 3_000) == []
+
+
+@pytest.mark.parametrize("before", [score, outputs, listed])
+def test_events_that_lose_their_prediction_are_named_as_not_watched(before: Say) -> None:
+    [alert] = told(before, always(UNSET), coverage=True)
+    assert (alert.kind, alert.cause, alert.severity) == ("coverage", "prediction_absent", "medium")
+    assert "have no prediction" in alert.explanation
+    assert alert.decided_offset <= N + 100
+    assert told(before, before, coverage=True) == []
+
+
+def test_a_shift_is_found_among_events_without_a_prediction() -> None:
+    def seldom(rng: random.Random, i: int) -> Any:
+        return min(1.0, score(rng, i) + 0.2) if i % 3 == 0 else UNSET
+
+    [alert] = told(score, seldom)
+    assert (alert.kind, alert.series, alert.direction) == ("prediction", "prediction", "up")
+    assert N - 100 <= alert.onset_offset <= N + 60
+
+
+@pytest.mark.parametrize("warm", [True, False])
+@pytest.mark.parametrize("before", [outputs, listed])
+def test_each_of_several_outputs_is_watched(before: Say, *, warm: bool) -> None:
+    def after(rng: random.Random, i: int) -> Any:
+        said = before(rng, i)
+        if isinstance(said, dict):
+            return said | {"price": said["price"] + 40}
+        return [said[0], said[1] + 40]
+
+    [alert] = told(before, after, warm=warm)
+    name = "price" if before is outputs else "1"
+    assert (alert.kind, alert.series) == ("prediction", f"prediction/{name}")
+    assert alert.explanation.startswith(f"prediction {name}: mean ")
+
+
+def test_a_missing_output_is_quality() -> None:
+    [alert] = told(outputs, lambda rng, i: {"eta": outputs(rng, i)["eta"]})
+    assert (alert.kind, alert.series) == ("quality", "prediction/price")
+
+
+@pytest.mark.parametrize(
+    ("predictions", "names"),
+    [
+        ([{"UA": 0.7, "AA": 0.3}] * 9 + [None], []),
+        ([{"UA": 0.5}, {"AA": 0.6}, {"DL": 0.7}], []),  # the best one of many
+        ([{"spam": 0.9, "urgent": 0.8}, {"spam": 0.1, "urgent": 0.9}], ["spam", "urgent"]),
+        ([{"a": 3.0, "b": -1.0}], ["a", "b"]),
+        ([[1.0, 2.0, 3.0]] * 3 + [[1.0]], ["0", "1", "2"]),
+        ([0.5, 0.6, [1.0, 2.0]], []),
+        ([None, UNSET], []),
+        ([], []),
+    ],
+)
+def test_what_several_outputs_are(predictions: list[Any], names: list[str]) -> None:
+    assert output_names(predictions) == names
+
+
+def test_a_warm_up_keeps_what_has_no_prediction_apart_from_what_is_invalid() -> None:
+    rows: list[Any] = [({"x": 1.0}, UNSET, 0), ({"x": 1.0}, None, 1), ({"x": 1.0}, 0.5, 2)]
+    warm_up = WarmUp("m", "1", 5)
+    warm_up._rows = list(rows)
+    parts = warm_up.pending_changes()
+    again = WarmUp("m", "1", 5)
+    again.restore(parts)
+    assert again._rows == rows
+
+
+def odd(rng: random.Random, i: int) -> Any:
+    """Predictions of every kind, later ones higher; from the 500th event on some have none."""
+    said = min(1.0, score(rng, i) + 0.3 * (i > 900))
+    if i < 500 or i % 3:
+        return said
+    return [UNSET, None, [said, 1.0], UNSET, {"a": said}][i // 3 % 5]
+
+
+@given(st.lists(st.integers(0, 1_500), max_size=4))
+@settings(max_examples=4, deadline=None)
+def test_where_a_batch_is_cut_and_who_takes_over_changes_nothing(cuts: list[int]) -> None:
+    assert {"prediction", "quality"} <= {alert.kind for alert in ODD[0]}
+    assert run(LOG, [499, 905, *cuts], restart=True) == ODD
+
+
+def log_of(say: Say) -> list[ConsumerRecord]:
+    rng = random.Random(7)  # noqa: S311
+    records: list[ConsumerRecord] = []
+    for i in range(1_500):
+        event = InferenceEvent(
+            id=f"e{i}",
+            model="m",
+            version="1",
+            time_ms=i * 1_000,
+            features={"x": rng.gauss(0, 1)},
+            prediction=say(rng, i),
+            segment={"site": "north"},
+        )
+        label = Label(id=f"e{i}", model="m", label=int(i % 2), time_ms=i * 1_000)
+        for one in (event, label):
+            offset = len(records)
+            records.append(ConsumerRecord(offset, i * 1_000, CE_TYPE_OF[type(one)], encode(one)))
+    return records
+
+
+LOG = log_of(odd)
+ODD = run(LOG, [])
+
+
+LABELLED = [
+    ("binary", 1, None, 1, True),
+    ("binary", 1, None, True, True),
+    ("binary", 1, None, 2, False),
+    ("binary", 1, None, "yes", False),
+    ("binary", 1, None, [1], False),
+    ("binary", 2, ("1", "2"), 1, True),
+    ("binary", 2, ("1", "2"), 0, False),
+    ("binary", "yes", ("no", "yes"), "no", True),
+    ("binary", "yes", ("no", "yes"), 0, True),
+    ("binary", "yes", ("no", "yes"), "nope", False),
+    ("regression", 1, None, "4.5", False),
+    ("regression", 1, None, 4.5, True),
+]
+
+
+@pytest.mark.parametrize(("task", "positive", "classes", "label", "compared"), LABELLED)
+def test_a_label_is_compared_or_counted_as_not_comparable(
+    task: Any, positive: Any, classes: tuple[str, ...] | None, label: Any, *, compared: bool
+) -> None:
+    rng = random.Random(1)  # noqa: S311
+    said = [score(rng, i) for i in range(400)]
+    losses = [float(p > 0.5) for p in said] if classes else None
+    made = fit_profile(
+        "m",
+        "1",
+        {"x": said},
+        predictions=said,
+        task=task,
+        origin="training",
+        positive=positive,
+        losses=losses,
+    )
+    made = msgspec.structs.replace(made, labels=classes or ())
+    update = ModelUpdate(id="u", model="m", version="1", time_ms=0, profile=profile_to_data(made))
+    events: list[Event] = [
+        update,
+        *(
+            InferenceEvent(
+                id=f"e{i}", model="m", version="1", time_ms=i, features={"x": 0.1}, prediction=0.4
+            )
+            for i in range(5)
+        ),
+        *(Label(id=f"e{i}", model="m", label=label, time_ms=i) for i in range(5)),
+    ]
+    records = [ConsumerRecord(i, 9, CE_TYPE_OF[type(e)], encode(e)) for i, e in enumerate(events)]
+    monitor = PartitionMonitor("t", 0, SPEC)
+    monitor.observe(RecordBatch("t", 0, "e", 0, len(records), records))
+    watched = monitor.models["m"]
+    counts = {row.key.reason: row.total for row in watched.coverage.last_hour(9)}
+    assert monitor.counters.labels == monitor.counters.joined == 5
+    assert watched.versions["1"].not_comparable == (0 if compared else 5)
+    assert counts.get("label_not_comparable", 0) == (0 if compared else 5)
+
+
+def test_labels_of_a_version_that_warms_up_are_counted_under_a_reason_of_their_own() -> None:
+    """Its events open an episode, they do not: it would say the same twice."""
+    rng = random.Random(3)  # noqa: S311
+    n = SPEC.warm_up_events
+    events: list[Event] = []
+    for i in range(n + 50):
+        events.append(
+            InferenceEvent(
+                id=f"e{i}",
+                model="m",
+                version="1",
+                time_ms=i * 1_000,
+                features={"x": rng.gauss(0, 1)},
+                prediction=score(rng, i),
+            )
+        )
+        events.append(Label(id=f"e{i}", model="m", label=i % 2, time_ms=i * 1_000))
+    records = [
+        ConsumerRecord(i, i * 500, CE_TYPE_OF[type(e)], encode(e)) for i, e in enumerate(events)
+    ]
+    for cuts in ([], [333], [100, 601, 1_199, 1_200, 1_201]):
+        monitor = PartitionMonitor("t", 0, SPEC)
+        alerts: list[DriftAlert] = []
+        for start, end in pairwise([0, *cuts, len(records)]):
+            batch = RecordBatch("t", 0, "e", start, end, records[start:end])
+            alerts += monitor.observe(batch).alerts
+        rows = monitor.models["m"].coverage.last_hour(records[-1].timestamp_ms)
+        counts = {row.key.reason: row.total for row in rows}
+        assert (counts["warming_up"], counts["label_warming_up"]) == (n, n - 1)
+        assert {alert.cause for alert in alerts if alert.kind == "coverage"} == {"warming_up"}

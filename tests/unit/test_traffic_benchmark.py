@@ -1,0 +1,116 @@
+"""The measurement of silence and volume in small, and the sentences they are told in."""
+
+from __future__ import annotations
+
+import json
+import random
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_monitor.checks.delay_history import delay_of, log_delay
+from stream_monitor.checks.event_volume import EventVolumeCheck
+from stream_monitor.episodes import traffic_messages as wording
+from stream_monitor.statistics.counts import Extremes, deviance
+from tests.benchmarks.silence_detection import (
+    DAY,
+    SPEC,
+    WEEK,
+    Traffic,
+    alerts_of,
+    delays,
+    false_alarms,
+)
+
+CALM = Traffic(20.0, of_day=0.03, of_hours=0.03, of_minute=0.1)
+SINCE = 1_362_128_040_000
+
+
+def test_days_weekends_and_moods_are_no_news() -> None:
+    assert false_alarms(Traffic(20.0), 11, 5) == []
+
+
+def test_silence_halving_and_doubling_are_told_within_the_hour() -> None:
+    silent, halved, doubled = delays(CALM, 3, 3 * WEEK + DAY + 720, (0.0, 0.5, 2.0))
+
+    assert silent is not None
+    assert silent <= 3
+    assert halved is not None
+    assert halved <= 60
+    assert doubled is not None
+    assert doubled <= 60
+
+
+@given(st.integers(0, 1_000), st.lists(st.integers(1, 2_999), max_size=4))
+def test_restoring_at_any_slot_continues_identically(seed: int, cuts: list[int]) -> None:
+    rng = random.Random(seed)  # noqa: S311
+    counts = [0 if rng.random() < 0.3 else rng.randint(0, 9) for _ in range(3_000)]
+    whole, parts = EventVolumeCheck(SPEC), EventVolumeCheck(SPEC)
+    counted = np.array(counts)
+    expected = list(alerts_of(counted, whole))
+    found = []
+    edges = sorted({0, len(counts), *cuts})
+    for start, end in pairwise(edges):
+        found += list(alerts_of(counted[start:end], parts, start))
+        state = json.loads(json.dumps(parts.snapshot()))
+        parts = EventVolumeCheck(SPEC)
+        parts.restore(state)
+
+    assert json.dumps(parts.snapshot()) == json.dumps(whole.snapshot())
+    assert len(found) == len(expected)
+
+
+@given(st.floats(0.01, 1e6), st.floats(0, 5), st.floats(0, 10))
+def test_a_deviance_is_zero_at_the_mean_and_grows_away_from_it(
+    mean: float, dispersion: float, times: float
+) -> None:
+    assert deviance(mean, mean, dispersion) == pytest.approx(0, abs=1e-6 * mean)
+    near, far = mean * (1 + times), mean * (1 + 2 * times)
+    assert deviance(far, mean, dispersion) >= deviance(near, mean, dispersion) - 1e-6 * mean
+
+
+@given(st.integers(0, 2**40))
+def test_a_mean_delay_is_the_delay_where_all_are_alike(delay_ms: int) -> None:
+    assert delay_of(log_delay(delay_ms)) == pytest.approx(delay_ms, rel=2e-3, abs=1)
+
+
+def test_the_largest_value_is_forgotten_after_two_spans() -> None:
+    seen = Extremes(100)
+    seen.learn(0, 50.0)
+    seen.learn(100, 1.0)
+    assert seen.largest == 50.0
+
+    seen.learn(200, 1.0)
+    assert seen.largest == 1.0
+
+
+def test_the_sentences() -> None:
+    hour = 3_600_000
+    assert [
+        wording.silence(42 * 60_000, 1 / 3_000),
+        wording.silence(26 * hour, 1 / (20 * 60_000)),
+        wording.silence_over(42 * 60_000),
+        wording.volume(12 / 60_000, 3.1 / 60_000, SINCE),
+        wording.volume(12 / 60_000, 1.2 / 60_000, SINCE, worse=True),
+        wording.volume_over(12 / 60_000, 11.6 / 60_000),
+        wording.outage(26 * hour, 2 * hour),
+        wording.outage_over(26 * hour),
+        wording.delay(2.1 * hour, 19 * hour, SINCE),
+        wording.delay(2.1 * hour, 30 * hour, SINCE, worse=True),
+        wording.delay_over(2.2 * hour),
+    ] == [
+        "no events for 42 min; usually one every 3 s at this hour",
+        "no events for 26 h; usually one every 20 min at this hour",
+        "events: they come again, after 42 min without",
+        "events: 12 a minute → 3.1 a minute, since 2013-03-01 08:54Z",
+        "events: worse, 12 a minute → 1.2 a minute, since 2013-03-01 08:54Z",
+        "events: as many as usual again, 12 a minute where 12 are usual",
+        "no labels for 26 h; usually within 2 h",
+        "labels: they come again, after 26 h without",
+        "labels come 2.1 h → 19 h after the prediction, since 2013-03-01 08:54Z",
+        "labels come later still, 2.1 h → 30 h after the prediction, since 2013-03-01 08:54Z",
+        "labels come in time again, 2.2 h after the prediction",
+    ]

@@ -1,0 +1,220 @@
+"""Drift of a feature whose data are broken waits until they are mended."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream_monitor.contracts import Phase
+from tests.builders import alert
+from tests.unit.trainer_alerts import (
+    HOUR_MS,
+    MENDED,
+    MENDED_MS,
+    MISSING,
+    NOW_MS,
+    WALL_MS,
+    events,
+    later,
+    receive_alert,
+)
+from trainer.jobs.database import Database
+from trainer.jobs.job_store import active_jobs, transition
+from trainer.jobs.quality_episodes import quality_episodes_of, record_quality_episode
+from trainer.service.context import TrainerContext
+
+
+@pytest.mark.parametrize("cause", [None, "constant", "unit_change"])
+@pytest.mark.parametrize("severity", ["low", "medium", "high"])
+def test_drift_beside_broken_data_of_its_feature_is_refused_with_the_reason(
+    database: Database, context: TrainerContext, cause: str | None, severity: str
+) -> None:
+    receive_alert(database, context, **MISSING | {"cause": cause, "severity": severity})
+
+    decision = receive_alert(database, context)
+
+    assert (decision.action, decision.rule) == ("decline", "data_quality_open")
+    told = events(database)[-1]
+    assert (told.step, told.rule, told.caused_by) == ("declined", "data_quality_open", "a")
+    assert "temp: missing 1 % → 9 %" in told.reason
+    assert told.numbers["quality_episode"] == "q"
+    assert told.numbers["quality_onset_ms"] == NOW_MS - HOUR_MS
+    assert told.numbers["effect"] == 0.2
+
+
+@pytest.mark.parametrize("phase", ["recovered", "resolved", "superseded"])
+def test_it_is_decided_again_when_they_are_mended_and_labels_count_from_then(
+    database: Database, context: TrainerContext, phase: str
+) -> None:
+    receive_alert(database, context, **MISSING)
+    receive_alert(database, context)
+    assert later(database, context, WALL_MS + 999 * HOUR_MS) == [None]
+
+    receive_alert(database, context, **MENDED | {"phase": phase})
+    (decision,) = later(database, context)
+
+    assert decision is not None
+    assert (decision.action, decision.numbers["labels_since_ms"]) == ("request", MENDED_MS)
+    (job,) = active_jobs(database.rows)
+    assert (job.caused_by, job.work.onset_ms, job.work.onset_offset) == ("a/later", MENDED_MS, 1)
+    assert later(database, context) == []
+
+
+def test_drift_that_goes_with_the_broken_data_is_never_retrained_on(
+    database: Database, context: TrainerContext
+) -> None:
+    receive_alert(database, context, **MISSING)
+    receive_alert(database, context)
+    receive_alert(database, context, alert_id="over", phase="recovered")
+    receive_alert(database, context, **MENDED)
+
+    assert later(database, context, WALL_MS + 999 * HOUR_MS) == []
+    assert active_jobs(database.rows) == []
+
+
+def test_drift_told_after_the_broken_data_learns_from_what_came_after_them(
+    database: Database, context: TrainerContext
+) -> None:
+    receive_alert(database, context, **MISSING)
+    receive_alert(database, context, **MENDED)
+
+    assert receive_alert(database, context, decided_ms=MENDED_MS + 1).action == "request"
+    (job,) = active_jobs(database.rows)
+    assert job.work.onset_ms == MENDED_MS
+
+
+def test_broken_data_that_were_mended_before_the_drift_change_nothing(
+    database: Database, context: TrainerContext
+) -> None:
+    receive_alert(database, context, **MISSING)
+    receive_alert(database, context, **MENDED)
+
+    receive_alert(database, context, onset_ms=MENDED_MS + 1, decided_ms=MENDED_MS + HOUR_MS)
+
+    (job,) = active_jobs(database.rows)
+    assert job.work.onset_ms == MENDED_MS + 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"series": "feature/wind", "feature": "wind"},
+        {"series": "schema", "feature": None, "cause": "schema"},
+        {"model": "n"},
+        {"version": "2"},
+        {"drill": True},
+        {"kind": "volume", "series": "volume", "feature": None},
+    ],
+)
+def test_what_is_no_broken_data_of_the_feature_stands_in_no_ones_way(
+    database: Database, context: TrainerContext, other: dict[str, Any]
+) -> None:
+    receive_alert(database, context, **MISSING | other)
+
+    assert receive_alert(database, context).action == "request"
+
+
+@pytest.mark.parametrize(
+    "drift",
+    [
+        {"kind": "data", "series": "relation/temp~wind", "feature": None},
+        {"kind": "prediction", "series": "prediction", "feature": None},
+        {"kind": "concept", "series": "loss", "feature": None},
+    ],
+)
+def test_drift_of_no_single_feature_asks_beside_broken_data(
+    database: Database, context: TrainerContext, drift: dict[str, Any]
+) -> None:
+    receive_alert(database, context, **MISSING)
+
+    assert receive_alert(database, context, **drift).action == "request"
+
+
+@pytest.mark.parametrize(
+    ("broken", "drifting", "action"),
+    [
+        (None, "origin=EWR", "decline"),
+        ("origin=EWR", None, "decline"),
+        ("origin=EWR", "origin=EWR", "decline"),
+        ("origin=EWR", "carrier=UA", "decline"),
+        ("origin=EWR", "origin=JFK", "request"),
+    ],
+)
+def test_segments_are_beside_each_other_where_an_event_may_lie_in_both(
+    database: Database,
+    context: TrainerContext,
+    broken: str | None,
+    drifting: str | None,
+    action: str,
+) -> None:
+    receive_alert(database, context, **MISSING | {"segment": broken})
+
+    assert receive_alert(database, context, segment=drifting).action == action
+
+
+def test_all_broken_data_beside_the_drift_must_be_mended(
+    database: Database, context: TrainerContext
+) -> None:
+    receive_alert(database, context, **MISSING)
+    receive_alert(
+        database, context, **MISSING | {"alert_id": "r", "episode_id": "r", "cause": "constant"}
+    )
+    receive_alert(database, context)
+    receive_alert(database, context, **MENDED)
+    assert later(database, context) == [None]
+
+    receive_alert(database, context, **MENDED | {"alert_id": "r-over", "episode_id": "r"})
+
+    assert [d.action for d in later(database, context) if d is not None] == ["request"]
+
+
+def test_an_end_nobody_told_is_over_where_the_next_break_of_that_kind_begins(
+    database: Database, context: TrainerContext
+) -> None:
+    """State was lost meanwhile: the episode was rebuilt under another id."""
+    again = {"alert_id": "q2", "episode_id": "q2", "onset_ms": NOW_MS - HOUR_MS + 1}
+    receive_alert(database, context, **MISSING)
+    receive_alert(database, context, **MISSING | again)
+    receive_alert(database, context, **MENDED | again | {"alert_id": "q2-over"})
+
+    assert receive_alert(database, context, decided_ms=MENDED_MS + 1).action == "request"
+
+
+def test_what_waited_for_a_job_waits_on_while_its_data_are_broken(
+    database: Database, context: TrainerContext
+) -> None:
+    receive_alert(database, context, alert_id="b", episode_id="f", kind="concept", feature=None)
+    assert receive_alert(database, context).rule == "already_running"
+    receive_alert(database, context, **MISSING)
+    with database.transaction() as rows:
+        (running,) = active_jobs(rows)
+        transition(rows, running, running.ended("gave_up"))
+    assert later(database, context, WALL_MS + 999 * HOUR_MS) == [None]
+
+    receive_alert(database, context, **MENDED)
+
+    assert [d.action for d in later(database, context) if d is not None] == ["request"]
+
+
+@given(st.lists(st.tuples(st.sampled_from("qr"), st.sampled_from(get_args(Phase))), max_size=8))
+@settings(max_examples=40, deadline=None)
+def test_an_episode_is_open_from_any_word_of_it_to_its_end_in_any_order_with_any_repeats(
+    told: list[tuple[str, Phase]],
+) -> None:
+    with TemporaryDirectory() as data_dir, closing(Database(Path(data_dir))) as database:
+        with database.transaction() as rows:
+            for episode_id, phase in told:
+                record_quality_episode(
+                    rows, alert(**MISSING | {"episode_id": episode_id, "phase": phase})
+                )
+        found = quality_episodes_of(database.rows, alert())
+
+    over = {one for one, phase in told if phase in ("recovered", "superseded", "resolved")}
+    assert {one.episode_id for one in found} == {one for one, _ in told}
+    assert {one.episode_id for one in found if one.end_ms is not None} == over

@@ -1,0 +1,192 @@
+"""A drift that persists through a cooldown is retrained on when the cooldown is over."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.builders import alert
+from trainer.jobs.database import Database
+from trainer.jobs.deferred_alerts import deferred_alerts
+from trainer.jobs.job import Job
+from trainer.jobs.job_store import active_jobs, add_job, find_job, jobs_of, transition
+from trainer.jobs.outbox import unsent_records
+from trainer.policy.decide import Decision
+from trainer.service.alert_consumer import handle_alert, reconsider
+from trainer.service.context import TrainerContext, context_from_settings
+from trainer.settings import Settings
+
+HOUR_MS = 3_600_000
+NOW_MS = 1_700_000_000_000
+WALL_MS = 1_800_000_000_000
+_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> TrainerContext:
+    told: dict[str, Any] = {
+        "trainer": {
+            "data_dir": tmp_path,
+            "factories": {"m": "f:f"},
+            "policy": {"cooldown_ms": 72 * HOUR_MS, "max_retrains_per_day": 1},
+        }
+    }
+    return context_from_settings(Settings(**told))
+
+
+def receive_alert(database: Database, context: TrainerContext, **changes: Any) -> Decision:
+    told = {"decided_ms": NOW_MS, "kind": "data"} | changes
+    with database.transaction() as rows:
+        return handle_alert(rows, alert(**told), context, wall_ms=WALL_MS)
+
+
+def later(database: Database, context: TrainerContext, wall_ms: int) -> list[Decision | None]:
+    with database.transaction() as rows:
+        return [reconsider(rows, one, context, wall_ms=wall_ms) for one in deferred_alerts(rows)]
+
+
+def test_of_a_drill_the_trainer_records_nothing(
+    database: Database, context: TrainerContext
+) -> None:
+    broken = {"kind": "quality", "severity": "high"}
+    for told in ({}, broken, {"phase": "recovered"}, {"alert_id": "b", "phase": "ongoing"}):
+        assert receive_alert(database, context, drill=True, **told) == Decision("ignore", "drill")
+
+    with database.transaction() as rows:
+        tables = [name for (name,) in rows.execute(_TABLES)]
+        held = {name: rows.execute(f"SELECT COUNT(*) FROM {name}").fetchone()[0] for name in tables}  # noqa: S608
+    assert set(held.values()) == {0}, held
+
+
+def a_job_ran(database: Database) -> None:
+    with database.transaction() as rows:
+        job = Job(
+            job_id="j",
+            caused_by="before",
+            model="m",
+            episode_id="other",
+            champion="1",
+            state="asked",
+            asked_ms=NOW_MS - HOUR_MS,
+        )
+        add_job(rows, job.ended("rejected"))
+
+
+def test_after_the_cooldown_of_the_wall_s_clock(
+    database: Database, context: TrainerContext
+) -> None:
+    a_job_ran(database)
+
+    assert receive_alert(database, context).rule == "cooldown"
+    assert later(database, context, WALL_MS + 70 * HOUR_MS) == [None]
+    (decision,) = later(database, context, WALL_MS + 71 * HOUR_MS)
+
+    assert decision is not None
+    assert decision.action == "request"
+    (job,) = active_jobs(database.rows)
+    assert (job.caused_by, job.episode_id) == ("a/later", "e")
+    assert job.asked_ms == NOW_MS + 71 * HOUR_MS
+    assert later(database, context, WALL_MS + 999 * HOUR_MS) == []
+
+
+def test_after_the_cooldown_of_event_time(database: Database, context: TrainerContext) -> None:
+    a_job_ran(database)
+    receive_alert(database, context)
+
+    receive_alert(
+        database,
+        context,
+        alert_id="b",
+        episode_id="f",
+        kind="quality",
+        feature="wind",
+        decided_ms=NOW_MS + 71 * HOUR_MS,
+    )
+
+    assert [d.action for d in later(database, context, WALL_MS) if d is not None] == ["request"]
+
+
+@pytest.mark.parametrize("phase", ["recovered", "superseded", "resolved"])
+def test_not_when_the_drift_is_over(
+    database: Database, context: TrainerContext, phase: str
+) -> None:
+    a_job_ran(database)
+    receive_alert(database, context)
+
+    receive_alert(database, context, alert_id="over", phase=phase, decided_ms=NOW_MS + HOUR_MS)
+
+    assert later(database, context, WALL_MS + 999 * HOUR_MS) == []
+
+
+def test_when_the_job_that_ran_is_done_and_has_rested(
+    database: Database, context: TrainerContext
+) -> None:
+    receive_alert(database, context)
+    assert receive_alert(database, context, alert_id="b", episode_id="f").rule == "already_running"
+    with database.transaction() as rows:
+        (running,) = active_jobs(rows)
+        assert [reconsider(rows, w, context, wall_ms=WALL_MS) for w in deferred_alerts(rows)] == [
+            None
+        ]
+        transition(rows, running, running.ended("rejected"))
+
+    assert later(database, context, WALL_MS + HOUR_MS) == [None]
+    assert [d.action for d in later(database, context, WALL_MS + 72 * HOUR_MS) if d] == ["request"]
+
+
+def set_champion(database: Database, number: int, version: str) -> None:
+    time_ms = NOW_MS + number * HOUR_MS
+    with database.transaction() as rows:
+        rows.execute(
+            "INSERT INTO champions VALUES (?, 'm', ?, 'ab', ?, ?)",
+            (number, version, time_ms, str(number)),
+        )
+
+
+def test_an_episode_of_another_version_waits_until_that_is_the_champion(
+    database: Database, context: TrainerContext
+) -> None:
+    """A canary that drifts, and a version that is put back into service."""
+    set_champion(database, 1, "2")
+    refused = receive_alert(database, context, champion="2")
+    assert (refused.action, refused.rule) == ("decline", "old_version")
+    assert "2 is the champion" in refused.reason
+    told = len(unsent_records(database.rows))
+
+    assert later(database, context, WALL_MS + 72 * HOUR_MS) == [None]
+    assert len(unsent_records(database.rows)) == told
+    set_champion(database, 2, "1")
+    assert [d.action for d in later(database, context, WALL_MS + 73 * HOUR_MS) if d] == ["request"]
+    assert deferred_alerts(database.rows) == []
+
+
+@pytest.mark.parametrize(
+    ("format_", "lacks"), [(1, ["deferred", "quality", "topics"]), (2, ["quality", "topics"])]
+)
+def test_a_file_of_an_earlier_format_is_read_on(
+    tmp_path: Path, context: TrainerContext, format_: int, lacks: list[str]
+) -> None:
+    job = Job(
+        job_id="j",
+        caused_by="a",
+        model="m",
+        episode_id=None,
+        champion="1",
+        state="waiting",
+        asked_ms=0,
+    )
+    with closing(Database(tmp_path)) as new, new.transaction() as rows:
+        add_job(rows, job)
+        for table in lacks:
+            rows.execute(f"DROP TABLE {table}")
+        rows.execute(f"PRAGMA user_version = {format_}")
+
+    with closing(Database(tmp_path)) as database:
+        assert find_job(database.rows, "j") == job
+        assert jobs_of(database.rows, "m") == [job]
+        assert deferred_alerts(database.rows) == []
+        receive_alert(database, context, episode_id="q", kind="quality")
+        assert receive_alert(database, context, alert_id="b").rule == "data_quality_open"

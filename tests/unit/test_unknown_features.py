@@ -1,0 +1,267 @@
+"""Features that the reference does not know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Final
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_monitor.checks.schema import LEARN_EVENTS, SPAN_EVENTS, SchemaRule
+from stream_monitor.contracts import DriftAlert
+from stream_monitor.core.version import VersionMonitor
+from stream_monitor.ingest.batch import Floats
+from stream_monitor.ingest.table import Row, Table
+from tests.unit.test_feature_correlation import batch_of, profile, version_of
+
+N: Final = 1_000
+START: Final = 600
+KNOWN: Final = [{"a": 1.0}] * LEARN_EVENTS
+
+
+def numbers(seed: int, n: int = N) -> Floats:
+    return np.random.default_rng(seed).standard_normal(n)
+
+
+def only_from(start: int, values: Floats, end: int = N) -> Floats:
+    """The values of a feature that some events do not have."""
+    where = np.arange(len(values))
+    return np.where((where >= start) & (where < end), values, np.nan)
+
+
+def watched() -> VersionMonitor:
+    return version_of(profile({"temp": numbers(0, 5_000)}))
+
+
+def schema_alerts(version: VersionMonitor, **columns: Floats) -> list[DriftAlert]:
+    found = version.observe(batch_of({"temp": numbers(1), **columns}))[1]
+    return [alert for alert in found if alert.series == "schema"]
+
+
+def test_a_new_feature_is_told_of_once_by_its_name() -> None:
+    version = watched()
+
+    (alert,) = schema_alerts(version, wind=only_from(START, numbers(2)))
+
+    assert (alert.kind, alert.cause, alert.phase) == ("quality", "schema", "started")
+    assert alert.explanation == (
+        "schema: new feature wind, since 1970-01-01 00:09Z; the reference lacks it"
+    )
+    # At most half a span goes to a span it does not fill; then 32 of them decide.
+    assert START + 31 <= alert.decided_offset < START + SPAN_EVENTS
+    assert abs(alert.onset_offset - START) < SPAN_EVENTS
+    assert version.levels()["schema"] == 2
+    assert msgspec.json.decode(msgspec.json.encode(alert), type=DriftAlert) == alert
+
+
+def test_what_a_version_is_sent_from_the_start_is_known() -> None:
+    assert schema_alerts(watched(), wind=numbers(2)) == []
+
+
+def test_what_few_events_have_is_no_new_feature() -> None:
+    wind = only_from(START, numbers(2))
+    assert schema_alerts(watched(), wind=np.where(np.arange(N) % 3 == 0, wind, np.nan)) == []
+
+
+def test_a_feature_that_is_gone_again_is_over() -> None:
+    version = watched()
+
+    first, last = schema_alerts(version, wind=only_from(300, numbers(2), 500))
+
+    assert (first.phase, last.phase) == ("started", "recovered")
+    assert first.episode_id == last.episode_id
+    assert last.explanation == "schema: feature wind is gone again"
+    assert 500 + 4 * SPAN_EVENTS <= last.decided_offset + 1 < 500 + 5 * SPAN_EVENTS
+    assert version.levels()["schema"] == 0
+
+
+def test_one_of_two_that_is_gone_again_is_no_longer_told_to_be_new() -> None:
+    first, then, last = schema_alerts(
+        watched(), wind=only_from(200, numbers(2), 400), rain=only_from(200, numbers(3), 700)
+    )
+
+    assert "features rain, wind, since" in first.explanation
+    assert (then.phase, last.phase) == ("ongoing", "recovered")
+    assert "new feature rain, since 1970-01-01 00:03Z" in then.explanation
+    assert last.explanation == "schema: feature rain is gone again"
+
+
+def test_a_straggler_that_still_sends_it_keeps_nothing_open() -> None:
+    wind = only_from(300, numbers(2), 500)
+    wind[500::40] = 1.0
+
+    assert [a.phase for a in schema_alerts(watched(), wind=wind)] == ["started", "recovered"]
+
+
+def test_an_end_that_was_stored_for_all_names_at_once_goes_on() -> None:
+    watch, again = SchemaRule({"a"}), SchemaRule({"a"})
+    watch.observe(Table([*KNOWN, *[{"fare": 1.0}] * SPAN_EVENTS, *[{}] * 2 * SPAN_EVENTS]))
+    stored = watch.snapshot()
+    assert stored[-1] == [2]
+
+    again.restore([*stored[:-1], 2])
+
+    assert again.snapshot() == stored
+
+
+def test_one_that_comes_and_goes_is_one_alert() -> None:
+    bursts = np.where(np.arange(N) % 300 < 100, numbers(2), np.nan)
+    assert len(schema_alerts(watched(), wind=np.where(np.arange(N) < 200, np.nan, bursts))) == 1
+
+
+def test_names_made_up_beside_it_do_not_hide_it() -> None:
+    watch = SchemaRule({"a"})
+    watch.observe(Table(KNOWN))
+    (started,) = watch.observe(Table([{"fare": 1.0}] * SPAN_EVENTS))
+
+    made_up: list[Row] = [{f"{i}-{k}": 1.0 for k in range(20)} for i in range(40)]
+    spans = [*made_up, *[{"fare": 1.0}] * 24] * 10
+
+    assert started.names == ("fare",)
+    assert watch.observe(Table(spans)) == []
+
+
+def test_what_ended_with_its_version_is_new_again_when_that_comes_back() -> None:
+    version = watched()
+    schema_alerts(version, wind=only_from(START, numbers(2)))
+    version.supersede(N, N * 1000)
+
+    (again,) = schema_alerts(version, wind=numbers(4))
+
+    assert again.phase == "started"
+
+
+def test_features_that_come_together_are_told_of_together() -> None:
+    names = [f"new-{i}" for i in range(8)]
+
+    (alert,) = schema_alerts(watched(), **{name: only_from(START, numbers(2)) for name in names})
+
+    assert "new features new-0, new-1, new-2, new-3, new-4 and 3 more, since" in alert.explanation
+    assert alert.explanation.endswith("the reference lacks them")
+
+
+def test_one_that_comes_later_makes_it_worse() -> None:
+    first, then = schema_alerts(
+        watched(), wind=only_from(START, numbers(2)), rain=only_from(800, numbers(3))
+    )
+
+    assert (first.phase, then.phase) == ("started", "ongoing")
+    assert "features rain, wind, since 1970-01-01 00:09Z" in then.explanation
+
+
+def test_what_a_person_resolves_is_known() -> None:
+    version = watched()
+    (alert,) = schema_alerts(version, wind=only_from(START, numbers(2)))
+
+    (resolved,) = version.resolve(alert, N, N * 1000)
+
+    assert (resolved.phase, resolved.episode_id) == ("resolved", alert.episode_id)
+    assert schema_alerts(version, wind=numbers(4)) == []
+    assert version.resolve(alert, N, N * 1000) == []
+
+
+def test_another_version_ends_it() -> None:
+    version = watched()
+    schema_alerts(version, wind=only_from(START, numbers(2)))
+
+    (ended,) = version.supersede(N, N * 1000)
+
+    assert (ended.series, ended.phase) == ("schema", "superseded")
+    assert version.levels()["schema"] == 0
+
+
+def rows_of(plan: Sequence[tuple[int, list[str]]]) -> list[Row]:
+    """So many rows with these unknown names, and so on."""
+    return [{"a": 1.0, **dict.fromkeys(names, 1.0)} for n, names in plan for _ in range(n)]
+
+
+PLANS = st.lists(
+    st.tuples(st.integers(1, 90), st.lists(st.sampled_from("uvwxyz"), max_size=4, unique=True)),
+    max_size=12,
+)
+
+
+@given(PLANS, st.lists(st.integers(0, 1_100), max_size=8))
+def test_the_rule_does_not_depend_on_how_the_log_is_cut(
+    plan: list[tuple[int, list[str]]], cuts: list[int]
+) -> None:
+    rows = [*KNOWN, *rows_of(plan)]
+    whole = SchemaRule({"a"})
+    expected = whole.observe(Table(rows))
+
+    found = []
+    watch = SchemaRule({"a"})
+    edges = sorted({0, *(cut for cut in cuts if cut < len(rows)), len(rows)})
+    for start, end in pairwise(edges):
+        again = SchemaRule({"a"})
+        again.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(watch.snapshot())))
+        watch = again
+        found += [
+            change._replace(position=change.position + start)
+            for change in watch.observe(Table(rows[start:end]))
+        ]
+
+    assert found == expected
+    assert watch.snapshot() == whole.snapshot()
+
+
+@given(PLANS)
+def test_an_episode_begins_before_it_grows_or_ends(plan: list[tuple[int, list[str]]]) -> None:
+    watch = SchemaRule({"a"})
+    changes = watch.observe(Table([*KNOWN, *rows_of(plan)]))
+
+    is_open = False
+    for change in changes:
+        assert is_open == (change.phase != "started")
+        assert 0 <= change.back <= change.position
+        is_open = change.phase != "recovered"
+    assert is_open == bool(watch.new)
+
+
+def test_made_up_names_are_no_schema_and_take_no_room() -> None:
+    watch = SchemaRule({"a"})
+    sizes = []
+    for start in range(0, 4_000, 500):
+        rows = [{f"{i}-{k}": 1.0 for k in range(20)} for i in range(start, start + 500)]
+        assert watch.observe(Table(rows)) == []
+        sizes.append(len(msgspec.msgpack.encode(watch.snapshot())))
+    assert max(sizes[1:]) == min(sizes[1:])
+
+
+def test_made_up_names_that_come_later_are_counted_within_a_bound() -> None:
+    watch = SchemaRule({"a"})
+    watch.observe(Table(KNOWN))
+    rows = [{f"{i}-{k}": 1.0 for k in range(200)} for i in range(SPAN_EVENTS - 1)]
+
+    assert watch.observe(Table(rows)) == []
+    assert len(watch.snapshot()[2]) == 128
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        [-1, [], [], [], 0],
+        [200, [], [["x", 65, 0]], [], 0],
+        [200, [], [], [], 1],
+        [200, [], [], ["x"], 4],
+    ],
+)
+def test_what_no_snapshot_holds_is_refused(broken: list[object]) -> None:
+    with pytest.raises(ValueError, match="impossible"):
+        SchemaRule({"a"}).restore(broken)
+
+
+def test_an_episode_that_nothing_opened_is_refused() -> None:
+    version = watched()
+    schema_alerts(version, wind=only_from(START, numbers(2)))
+    counts, opened = version.schema.snapshot()
+    with pytest.raises(ValueError, match="nothing opened"):
+        watched().schema.restore([[*counts[:3], [], 0], opened])
+    again = watched()
+    again.schema.restore([counts, opened])
+    assert again.schema.snapshot() == version.schema.snapshot()

@@ -1,0 +1,246 @@
+"""Reading the log again by offsets, without a group, and as far as it goes today."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple, Self
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from producer.cloudevents import ce_type_of
+from producer.codec import RejectedRecord, decode
+from producer.events import InferenceEvent, Label
+from producer.permission import explained_denial, is_of_unused_group
+from trainer.dataset.collector import Collector
+from trainer.policy.offset_ranges import OffsetRange
+
+BATCH_RECORDS: Final = 5_000
+BATCH_FILL_S: Final = 0.05
+"""How long to wait for a batch to fill once its first record is there."""
+MAX_FUTURE_SKEW_MS: Final = 24 * 3_600_000
+"""How far event time may lie ahead of the record; who claims to be of next year ends no job."""
+MAX_FETCH_ATTEMPTS: Final = 3
+"""Fetches that may fail to unpack what lies at a position."""
+METADATA_TIMEOUT_S: Final = 10.0
+FIRST_RECORD_TIMEOUT_S: Final = 5.0
+"""How long the first record may take."""
+
+
+class ReadRange(NamedTuple):
+    """From where to read a partition, and up to where; ``end`` None follows the log."""
+
+    partition: int
+    start: int
+    end: int | None = None
+
+
+class RangeReader:
+    """Feeds a `Collector` with the records of some ranges of the log.
+
+    Positions that retention has removed start at the oldest record left.  What does not unpack is
+    passed over, and counts as refused; so does an event that says it is of tomorrow.  Use as a
+    context manager, and not any more after it has raised: what was fetched then is lost.
+
+    Raises:
+        KafkaException: nobody answers, or there is no such topic.
+    """
+
+    def __init__(
+        self,
+        client: Mapping[str, Any],
+        topic: str,
+        ranges: Sequence[ReadRange],
+        collector: Collector,
+    ) -> None:
+        self.collector = collector
+        self.read = 0
+        self.rejected = 0
+        self._client, self._topic = client, topic
+        self._ends = {part.partition: part.end for part in ranges}
+        self._starts = {part.partition: part.start for part in ranges}
+        self._next: dict[int, int] = {}
+        self._unreadable: Counter[tuple[int, int]] = Counter()
+        self._open = {
+            part.partition for part in ranges if part.end is None or part.start < part.end
+        }
+        self._consumer = standalone_consumer(client)
+        self._consumer.assign([TopicPartition(topic, p, self._starts[p]) for p in self._open])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the connection go."""
+        self._consumer.close()
+
+    def pause(self) -> None:
+        """Fetch nothing more while nobody reads: it might end us, and somebody else be blamed."""
+        self._consumer.pause([TopicPartition(self._topic, p) for p in self._open])
+
+    def resume(self) -> None:
+        """Fetch again."""
+        self._consumer.resume([TopicPartition(self._topic, p) for p in self._open])
+
+    def poll(self, timeout_s: float) -> bool:
+        """Read a batch; whether more is known to lie there.
+
+        ``False`` means that all is read that the broker had when the batch was asked for, or that
+        nothing came within ``timeout_s``.  The broker's word alone is not enough: an embedded one
+        may tell too much.
+        """
+        if not self._open:
+            return False
+        ends = {p: self._end(p) for p in self._open}
+        first = self._consumer.consume(1, timeout_s if self.read else FIRST_RECORD_TIMEOUT_S)
+        rest = self._consumer.consume(BATCH_RECORDS - 1, BATCH_FILL_S) if first else []
+        partitions_with_error: set[int] = set()
+        for message in (*first, *rest):
+            self._handle(message, partitions_with_error)
+        if not first or not self._open:
+            return False
+        behind = any(self._next.get(p, self._starts[p]) < ends[p] for p in self._open)
+        return behind or len(rest) == BATCH_RECORDS - 1
+
+    def _end(self, partition: int) -> int:
+        """The end of a partition as the last fetch told it."""
+        place = TopicPartition(self._topic, partition)
+        known: tuple[int, int] | None = self._consumer.get_watermark_offsets(place, cached=True)
+        return known[1] if known is not None else 0
+
+    @property
+    def at_end(self) -> bool:
+        """Whether nothing lies before us, as the last fetch told; an empty poll alone says less."""
+        return all(0 < self._end(p) <= self._next.get(p, self._starts[p]) for p in self._open)
+
+    @property
+    def done(self) -> bool:
+        """Whether every range with an end is read to it."""
+        return not self._open
+
+    def ranges(self) -> list[OffsetRange]:
+        """What was read so far."""
+        return [
+            OffsetRange(partition=p, start=start, end=self._next.get(p, start))
+            for p, start in sorted(self._starts.items())
+        ]
+
+    def _handle(self, message: Message, partitions_with_error: set[int]) -> None:
+        """One message; ``partitions_with_error`` are partitions of which this turn has heard an error before."""
+        partition, offset = message.partition(), message.offset()
+        error = message.error()
+        if error is not None and is_of_unused_group(error):
+            return
+        if error is not None and error.code() != KafkaError._BAD_COMPRESSION:  # noqa: SLF001 - its public name
+            topic = f"topic {self._topic}"
+            raise KafkaException(explained_denial(error, "Read", topic, self._client))
+        if partition is None or offset is None or partition not in self._open:
+            return
+        if error is not None:
+            if (
+                partition not in partitions_with_error
+            ):  # while we were away it may have said so many times
+                partitions_with_error.add(partition)
+                self._on_unreadable(partition, offset)
+            return
+        end = self._ends[partition]
+        if end is not None and offset >= end:
+            self._close(partition)
+            return
+        if partition not in self._next:
+            self._starts[partition] = offset
+        self._next[partition] = offset + 1
+        self.read += 1
+        self._collect(message)
+        if end is not None and offset + 1 >= end:
+            self._close(partition)
+
+    def _collect(self, message: Message) -> None:
+        try:
+            event = decode(message.value() or b"", ce_type_of(message))
+        except RejectedRecord:
+            self.rejected += 1
+            return
+        if not isinstance(event, InferenceEvent | Label):
+            return
+        if 0 <= event.time_ms <= max(message.timestamp()[1], 0) + MAX_FUTURE_SKEW_MS:
+            self.collector.add(event)
+        else:
+            self.rejected += 1
+
+    def _on_unreadable(self, partition: int, batch: int) -> None:
+        """Pass over what several fetches could not unpack, record by record, as the monitor does.
+
+        ``batch`` is where the batch begins: of one that is known, one more word is enough.
+        """
+        position = max(batch, self._next.get(partition, self._starts[partition]))
+        self._unreadable[partition, batch] += 1
+        if self._unreadable[partition, batch] < MAX_FETCH_ATTEMPTS:
+            return
+        if partition not in self._next:
+            self._starts[partition] = position
+        self.read += 1
+        self.rejected += 1
+        self._next[partition] = position + 1
+        end = self._ends[partition]
+        if end is not None and position + 1 >= end:
+            self._close(partition)
+        else:
+            self._consumer.seek(TopicPartition(self._topic, partition, position + 1))
+
+    def _close(self, partition: int) -> None:
+        self._open.discard(partition)
+        self._consumer.pause([TopicPartition(self._topic, partition)])
+
+
+def end_offsets(client: Mapping[str, Any], topic: str) -> dict[int, int]:
+    """The position after the last record of each partition, as the broker tells it.
+
+    Raises:
+        KafkaException: nobody answers, or there is no such topic.
+    """
+    consumer = standalone_consumer(client)
+    try:
+        return {
+            p: consumer.get_watermark_offsets(TopicPartition(topic, p), METADATA_TIMEOUT_S)[1]
+            for p in partitions_of_topic(consumer, topic)
+        }
+    finally:
+        consumer.close()
+
+
+def partitions_of_topic(consumer: Consumer, topic: str) -> list[int]:
+    """The partitions of a topic.
+
+    Raises:
+        KafkaException: nobody answers, or there is no such topic.
+    """
+    found = consumer.list_topics(topic, timeout=METADATA_TIMEOUT_S).topics[topic]
+    if found.error is not None:
+        raise KafkaException(found.error)
+    return sorted(found.partitions)
+
+
+def standalone_consumer(client: Mapping[str, Any], **config: Any) -> Consumer:
+    """A consumer that is told where to read, commits nothing by itself and joins no group.
+
+    ``config`` has further settings, by librdkafka's names with ``_`` for each dot.
+    """
+    return Consumer(
+        {
+            "log_level": 0,
+            **client,
+            "group.id": f"driftline-trainer-{uuid.uuid4().hex}",  # asked for, never joined
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+            "fetch.wait.max.ms": 50,
+            "fetch.error.backoff.ms": 50,  # what does not unpack is fetched for each of its records
+            **{name.replace("_", "."): value for name, value in config.items()},
+        }
+    )

@@ -1,0 +1,180 @@
+"""Fitting in a process of its own: the trainer's side.
+
+It guards against mistakes (a fit that hangs, eats memory, returns nonsense), not against malice:
+the factory is the user's own code and runs with the rights of the trainer.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import pandas as pd
+
+from producer.safe_path import python_command, safe_environment
+from stream_monitor.reference.profile import ClassLabel, Task, profile_from_data
+from stream_monitor.reference.segment_reference import parse_segment
+from trainer.fitting.files import (
+    LABEL,
+    TIME,
+    ChildFailed,
+    ChildFitted,
+    ChildReport,
+    FitFiles,
+    FitRequest,
+)
+from trainer.fitting.frame_file import write_table
+from trainer.fitting.limited_process import ProcessResult, run_limited
+from trainer.fitting.results import FitFailure, FitLimits, FittedModel
+
+# Threads of several fits, or of a fit beside a monitor, wait for each other by spinning.
+_ONE_THREAD: Final = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "VECLIB_MAXIMUM_THREADS": "1",
+    "LOKY_MAX_CPU_COUNT": "1",
+}
+_MAX_OUTPUT_CHARS: Final = 300  # characters
+
+
+def fit(
+    factory: str,
+    training: pd.DataFrame,
+    features: Sequence[str],
+    limits: FitLimits,
+    folder: Path,
+    on_progress: Callable[[str], None],
+    *,
+    model: str,
+    version: str,
+    task: Task | None = None,
+    threshold: float = 0.5,
+    positive: ClassLabel | None = None,
+    held_out: pd.DataFrame | None = None,
+    segmented_by: Sequence[str] = (),
+    events_per_week: float | None = None,
+) -> FittedModel | FitFailure:
+    """Fit what ``factory`` (``module:function``) returns on ``training``, in its order in time.
+
+    ``training`` has a column for each of ``features`` and ``label``, which is known in each row.
+    ``held_out`` are later events: the stored model's predictions for them come back with it, so
+    that the trainer never runs the model itself.  ``task`` follows from the estimator, where it is
+    not given; ``positive`` is the last class.  ``segmented_by`` are the segments that are watched
+    by themselves; a declaration of what is no feature is left out.  ``events_per_week`` are those
+    of the traffic that ``training`` is some of.  ``folder`` is this fit's own,
+    made if missing; an earlier attempt in it is overwritten.  The factory is imported with the
+    current directory at the end of the path.  Stages ("fold 2 of 5") go to ``on_progress``.
+    Blocks until it is over.
+
+    Raises:
+        ValueError: a frame that nothing can be fitted on: the caller's mistake, not the factory's.
+    """
+    _check(training, features, limits)
+    files = FitFiles(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    files.clear()
+    write_table(training[_columns(training, features)], files.training)
+    if held_out is not None:
+        write_table(held_out[list(features)], files.held_out)
+    request = FitRequest(
+        factory=factory,
+        features=list(features),
+        model=model,
+        version=version,
+        task=task,
+        threshold=threshold,
+        positive=positive,
+        n_folds=limits.n_folds,
+        max_memory_bytes=limits.max_memory_bytes,
+        held_out=held_out is not None,
+        segmented_by=tuple(
+            one for one in segmented_by if parse_segment(one, features)[0] in features
+        ),
+        events_per_week=events_per_week,
+    )
+    files.request.write_bytes(msgspec.json.encode(request))
+    ended = run_limited(
+        python_command("trainer.fitting.child", str(folder.absolute())),
+        environment=_environment(os.environ),
+        timeout_s=limits.timeout_s,
+        max_memory_bytes=limits.max_memory_bytes,
+        on_line=on_progress,
+    )
+    return _outcome(files, ended, limits)
+
+
+def _check(training: pd.DataFrame, features: Sequence[str], limits: FitLimits) -> None:
+    missing = [name for name in (*features, LABEL) if name not in training]
+    if missing:
+        raise ValueError(f"the training frame has no column {', '.join(missing)}")
+    if not features:
+        raise ValueError("there is no feature to fit on")
+    if len(training) < limits.n_folds:
+        raise ValueError(f"{len(training)} rows cannot be cut into {limits.n_folds} folds")
+    if unknown := int(training[LABEL].isna().sum()):
+        raise ValueError(f"{unknown} of {len(training)} rows have no label")
+
+
+def _environment(given: Mapping[str, str]) -> dict[str, str]:
+    return safe_environment({**given, **_ONE_THREAD, "PYTHONUNBUFFERED": "1"})
+
+
+def _outcome(files: FitFiles, ended: ProcessResult, limits: FitLimits) -> FittedModel | FitFailure:
+    if ended.end_reason == "timeout":
+        reason = f"the fit took longer than {limits.timeout_s:g} s and was stopped"
+        return FitFailure("timeout", reason, ended.seconds)
+    if ended.end_reason == "memory":
+        reason = f"the fit used more than {limits.max_memory_bytes / 2**20:.0f} MiB and was stopped"
+        return FitFailure("memory", reason, ended.seconds)
+    report = _report(files.report)
+    if isinstance(report, ChildFailed):
+        reason = report.reason
+        if report.rule == "memory":
+            reason = (
+                f"the fit asked for more than {limits.max_memory_bytes / 2**20:.0f} MiB: {reason}"
+            )
+        return FitFailure(report.rule, reason, ended.seconds)
+    if report is None or not files.artifact.is_file():
+        return _without_report(ended)
+    try:
+        profile = profile_from_data(report.profile)
+    except ValueError as error:
+        return FitFailure("bad_output", f"no reference can be made of it: {error}", ended.seconds)
+    return FittedModel(
+        artifact=files.artifact,
+        profile=profile,
+        out_of_fold=report.out_of_fold,
+        held_out=report.held_out,
+        metrics=report.metrics,
+        seconds=ended.seconds,
+    )
+
+
+def _report(file: Path) -> ChildFitted | ChildFailed | None:
+    try:
+        report: ChildFitted | ChildFailed = msgspec.json.decode(file.read_bytes(), type=ChildReport)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return None
+    return report
+
+
+def _without_report(ended: ProcessResult) -> FitFailure:
+    output_hint = f"; its last words: {ended.output[-_MAX_OUTPUT_CHARS:]!r}" if ended.output else ""
+    if ended.code == -signal.SIGKILL:
+        reason = "the fitting process was killed, as the kernel does where memory runs out"
+        return FitFailure("memory", reason + output_hint, ended.seconds)
+    if ended.code < 0:
+        how = f"was ended by {signal.Signals(-ended.code).name}"
+    else:
+        how = f"ended with exit code {ended.code} and without a report"
+    return FitFailure("raised", f"the fitting process {how}{output_hint}", ended.seconds)
+
+
+def _columns(training: pd.DataFrame, features: Sequence[str]) -> list[str]:
+    timed = TIME in training and TIME not in features
+    return [*features, LABEL, *([TIME] if timed else [])]

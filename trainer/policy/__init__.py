@@ -1,0 +1,1 @@
+"""Whether to retrain: pure rules over alerts and what was done before."""

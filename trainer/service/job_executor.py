@@ -1,0 +1,144 @@
+"""Where jobs are worked on: one step at a time, in a thread, so that alerts are heard meanwhile.
+
+The thread reads, fits and compares; it never touches the database.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final, NamedTuple, TypeAlias
+
+import structlog
+from confluent_kafka import KafkaException
+
+from producer.writer import DeliveryError
+from trainer.jobs.job import Job, State
+from trainer.service import evaluate, prepare
+from trainer.service.context import JobWorkspace, StepInputs, TrainerContext
+from trainer.service.crash_guard import fail_crashing_job, is_over_crash_limit
+from trainer.service.step_result import StepEvent, StepResult
+
+log = structlog.get_logger(__name__)
+
+StepFunction: TypeAlias = Callable[
+    [Job, TrainerContext, JobWorkspace, StepInputs], StepResult | None
+]
+
+STEPS: Final[dict[State, StepFunction]] = {
+    "asked": prepare.plan_ranges,
+    "waiting": prepare.wait_for_labels,
+    "reading": prepare.build_training_set,
+    "fitting": evaluate.fit_challenger,
+    "evaluating": evaluate.compare_models,
+    "storing": evaluate.store_challenger,
+    "promoting": evaluate.promote_challenger,
+}
+"""What is done in each state; the change it answers leads to the next one."""
+
+RETRY_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
+
+
+class FinishedStep(NamedTuple):
+    """A step that is over.  ``result`` None: the job stays where it is, and comes again.
+
+    ``caught_up``: it has read all of the log that it may die of.
+    """
+
+    job: Job
+    result: StepResult | None
+    caught_up: bool = False
+
+
+class JobExecutor:
+    """Takes a job a step further, and tells what came of it."""
+
+    def __init__(self, context: TrainerContext) -> None:
+        self._context = context
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="trainer")
+        self._workspaces: dict[str, JobWorkspace] = {}
+        self._current_step: tuple[Job, Future[StepResult | None]] | None = None
+        self._failures: dict[str, int] = {}
+        self._not_before: dict[str, float] = {}
+        self._last_job_id: str | None = None
+
+    def start(
+        self,
+        jobs: list[Job],
+        inputs: Callable[[Job], StepInputs],
+        step_started: Callable[[Job], Job],
+    ) -> bool:
+        """Begin the next step of one of ``jobs``, in turn; whether a step is under way.
+
+        ``step_started`` notes that the step begins, and answers the job with the notes of it.
+        """
+        if self._current_step is not None:
+            return True
+        self._clear_workspaces_except({job.job_id for job in jobs})
+        due = [job for job in jobs if self._not_before.get(job.job_id, 0.0) <= time.monotonic()]
+        if not due:
+            return False
+        ids = [job.job_id for job in due]
+        after = ids.index(self._last_job_id) + 1 if self._last_job_id in ids else 0
+        job = step_started(due[after % len(due)])
+        self._last_job_id = job.job_id
+        workspace = self._workspaces.setdefault(job.job_id, self._context.workspace(job.job_id))
+        step = fail_crashing_job if is_over_crash_limit(job) else STEPS[job.state]
+        self._current_step = (
+            job,
+            self._thread.submit(self._run_step, step, job, workspace, inputs(job)),
+        )
+        return True
+
+    def _run_step(
+        self, step: StepFunction, job: Job, workspace: JobWorkspace, inputs: StepInputs
+    ) -> StepResult | None:
+        try:
+            return step(job, self._context, workspace, inputs)
+        except KafkaException:
+            workspace.stop_reading()  # it may have fetched what it never took
+            raise
+
+    def poll_finished(self, timeout_s: float = 0.0) -> FinishedStep | None:
+        """The step that is over, if it is within ``timeout_s``."""
+        if self._current_step is None:
+            return None
+        job, future = self._current_step
+        try:
+            error = future.exception(timeout_s)
+        except TimeoutError:
+            return None
+        self._current_step = None
+        if error is None:
+            self._failures.pop(job.job_id, None)
+            return FinishedStep(job, future.result(), self._workspaces[job.job_id].caught_up)
+        return FinishedStep(job, self._failed(job, error))
+
+    def close(self) -> None:
+        """End after the step under way."""
+        self._clear_workspaces_except(set())
+        self._thread.shutdown(wait=True)
+
+    def _clear_workspaces_except(self, job_ids: set[str]) -> None:
+        """Desks of jobs that are done, or were cancelled, are made free."""
+        for job_id in set(self._workspaces) - job_ids:
+            self._thread.submit(self._workspaces.pop(job_id).clear)
+
+    def _failed(self, job: Job, error: BaseException) -> StepResult | None:
+        """Kafka comes back; anything else would fail again, and ends the job with its reason."""
+        if isinstance(error, KafkaException | DeliveryError):
+            tried = self._failures.get(job.job_id, 0)
+            self._failures[job.job_id] = tried + 1
+            wait_s = RETRY_S[min(tried, len(RETRY_S) - 1)]
+            self._not_before[job.job_id] = time.monotonic() + wait_s
+            log.warning("Kafka does not answer", job=job.job_id, state=job.state, why=str(error))
+            return None
+        return failure(job, error)
+
+
+def failure(job: Job, error: BaseException) -> StepResult:
+    """The end of a job that an error has ended."""
+    log.error("a job failed", job=job.job_id, state=job.state, exc_info=error)
+    reason = f"While {job.state}: {type(error).__name__}: {error}"
+    return StepResult(job.ended("failed"), (StepEvent("failed", "error", reason, {}),))

@@ -1,0 +1,83 @@
+"""Whether any worker of the monitor is alive: the trainer asks, for no worker could report it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+import structlog
+from confluent_kafka import KafkaError, KafkaException
+
+from producer.admin import admin_client
+from producer.permission import explained_denial
+from stream_monitor.contracts import HEALTH_CE_TYPE, HealthPhase
+from stream_monitor.health import HealthProblem, no_worker
+from trainer.jobs.outbox import OutboundRecord
+
+log = structlog.get_logger(__name__)
+
+EMPTY_GROUP_S: Final = 25.0
+"""A group without a member for so long has no worker: a restart takes less.
+
+A killed member stays for the session timeout (10 s), and the trainer looks every 15 s, so the event
+is published within a minute.
+"""
+_TIMEOUT_S: Final = 3.0
+
+
+class MonitorWatch:
+    """Follows the members of the monitor's group; times in monotonic seconds."""
+
+    def __init__(self, client: Mapping[str, Any], group: str, events: str, alerts: str) -> None:
+        self._client, self._group = client, group
+        self._events, self._alerts = events, alerts
+        self._empty_since: tuple[float, int] | None = None
+        self._open: HealthProblem | None = None
+        self._failure = ""
+
+    @property
+    def problem(self) -> HealthProblem | None:
+        """That no worker is alive, while it is so."""
+        return self._open
+
+    def check(self, now_s: float, now_ms: int) -> list[OutboundRecord]:
+        """Ask Kafka; gives what is to be published.  Who does not answer is asked next time."""
+        try:
+            admin = admin_client(self._client)
+            asked = admin.describe_consumer_groups([self._group], request_timeout=_TIMEOUT_S)
+            n_members = len(asked[self._group].result(2 * _TIMEOUT_S).members)
+        except (KafkaException, TimeoutError) as error:
+            self._note_failure(error)
+            return []
+        self._failure = ""
+        return self.observe(n_members, now_s, now_ms)
+
+    def observe(self, n_members: int, now_s: float, now_ms: int) -> list[OutboundRecord]:
+        """Take how many members there are; gives what is to be published."""
+        if n_members:
+            over, self._open, self._empty_since = self._open, None, None
+            return [] if over is None else [self._outbound_record(over, "resolved", now_ms)]
+        since_s, since_ms = self._empty_since = self._empty_since or (now_s, now_ms)
+        if self._open is not None or now_s - since_s <= EMPTY_GROUP_S:
+            return []
+        self._open = no_worker(self._group, self._events, since_ms)
+        return [self._outbound_record(self._open, "started", now_ms)]
+
+    def _note_failure(self, error: Exception) -> None:
+        """Say once why Kafka does not say whether a worker is alive."""
+        why = str(error) or type(error).__name__
+        cause = error.args[0] if error.args else None
+        if isinstance(cause, KafkaError):
+            resource = f"group {self._group}"
+            why = explained_denial(cause, "Describe", resource, self._client).str()
+        if why != self._failure:
+            log.warning("cannot see whether a worker of the monitor is alive", why=why)
+        self._failure = why
+
+    def _outbound_record(
+        self, problem: HealthProblem, phase: HealthPhase, now_ms: int
+    ) -> OutboundRecord:
+        event = problem.event(phase, now_ms)
+        value = msgspec.json.encode(event)
+        return OutboundRecord(event.health_id, self._alerts, problem.subject, HEALTH_CE_TYPE, value)

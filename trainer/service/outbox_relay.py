@@ -1,0 +1,103 @@
+"""Carries the outbox to Kafka, in its order; what is not acknowledged stays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from producer.events import MAX_RECORD_BYTES
+from producer.failpoints import failpoint
+from producer.permission import explained_denial
+from producer.writer import DeliveryError
+from trainer.jobs.database import Database
+from trainer.jobs.outbox import OutboundRecord, mark_sent, unsent_records
+
+log = structlog.get_logger(__name__)
+
+FLUSH_S: Final = 30.0
+SOURCE: Final = b"/driftline/trainer"
+
+
+class OutboxRelay:
+    """One for a database.  A crash between acknowledgement and note repeats a letter by its id."""
+
+    def __init__(self, client: Mapping[str, Any], database: Database) -> None:
+        self._client, self._database = client, database
+        self._producer = Producer(
+            {
+                "log_level": 0,
+                **client,
+                "enable.idempotence": True,
+                "partitioner": "murmur2_random",
+                "linger.ms": 0,
+                "compression.type": "lz4",
+                "message.timeout.ms": int(FLUSH_S * 1000),
+                "message.max.bytes": MAX_RECORD_BYTES,
+            }
+        )
+
+    def send_pending(self) -> bool:
+        """Send what is ready; whether all of it arrived."""
+        why = self._send_all()
+        if why is not None:
+            log.warning("events are kept until Kafka takes them", why=why)
+        return why is None
+
+    def send_all_or_raise(self) -> None:
+        """Send what is ready.
+
+        Raises:
+            DeliveryError: not all of it arrived.
+        """
+        why = self._send_all()
+        if why is not None:
+            raise DeliveryError(f"the trainer's events did not arrive, and are kept: {why}")
+
+    def _send_all(self) -> str | None:
+        while outbound_records := unsent_records(self._database.rows):
+            why = self._send(outbound_records)
+            if why is not None:
+                return why
+            failpoint("trainer.outbox.published")
+            with self._database.transaction() as rows:
+                mark_sent(rows, outbound_records)
+        return None
+
+    def _send(self, outbound_records: list[OutboundRecord]) -> str | None:
+        """Send in order; why not all arrived."""
+        failures: list[str] = []
+
+        def note(error: KafkaError | None, message: Message) -> None:
+            if error is not None:
+                topic = f"topic {message.topic()}"
+                failures.append(explained_denial(error, "Write", topic, self._client).str())
+
+        try:
+            for outbound_record in outbound_records:
+                self._producer.produce(
+                    outbound_record.topic,
+                    outbound_record.value,
+                    key=outbound_record.key,
+                    headers=_headers(outbound_record),
+                    on_delivery=note,
+                )
+        except (BufferError, KafkaException) as error:
+            failures.append(str(error))
+        waiting = self._producer.flush(FLUSH_S + 1)
+        if waiting and not failures:
+            failures.append(f"no answer within {FLUSH_S:g} s")
+        return failures[0] if failures else None
+
+
+def _headers(outbound_record: OutboundRecord) -> list[tuple[str, str | bytes | None]]:
+    return [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", outbound_record.id.encode()),
+        ("ce_source", SOURCE),
+        ("ce_type", outbound_record.kind.encode()),
+        ("ce_subject", outbound_record.key.encode()),
+        ("content-type", b"application/json"),
+    ]

@@ -1,0 +1,95 @@
+"""The first champion: a model that was trained elsewhere joins the registry, and serves."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from producer.names import truncated_with_hash, version_key
+from stream_monitor.reference.profile import ReferenceProfile
+from trainer.jobs.champions import Champion, set_champion, was_set_champion
+from trainer.jobs.database import Database
+from trainer.jobs.outbox import enqueue
+from trainer.policy.naming import derived_id
+from trainer.registry.manifest import Manifest
+from trainer.registry.registry import Registry
+from trainer.service.announce import announce, update_of
+from trainer.service.context import REGISTRY_FOLDER
+from trainer.service.outbox_relay import OutboxRelay
+from trainer.service.version_records import version_records
+from trainer.settings import KafkaSettings, TopicSettings
+
+_MAX_CAUSE: Final = 256  # bytes of a text in the log
+
+
+def register_version(
+    estimator: Any,
+    profile: ReferenceProfile,
+    *,
+    data_dir: Path,
+    bootstrap_servers: str,
+    time_ms: int,
+    prefix: str = "driftline",
+    shards: int = 1,
+    librdkafka: Mapping[str, str | int | float | bool] | None = None,
+    factory: str = "",
+    training: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Any] | None = None,
+) -> Manifest:
+    """Store a fitted estimator in ``home/registry`` and put it into service.
+
+    The artifact is stored; the monitor's `ModelUpdate` is acknowledged; the champion is recorded;
+    the model servers' `ModelVersion` is acknowledged: in this order.  ``time_ms`` is event time:
+    the end of the training data.  Once done it is done: a second call with the same estimator
+    changes nothing, also where another version serves by now.
+
+    Raises:
+        VersionTaken: another estimator is stored under that version.
+        DeliveryError: Kafka did not acknowledge; call it again.
+    """
+    model, version = profile.model, profile.version
+    manifest = Registry(data_dir / REGISTRY_FOLDER).store(
+        estimator,
+        model=model,
+        version=version,
+        profile=profile,
+        training=training or {},
+        metrics=metrics or {},
+        factory=factory,
+        caused_by="enlist",
+        time_ms=time_ms,
+    )
+    named = version_key(model, version)
+    of_version = truncated_with_hash(
+        named, named, _MAX_CAUSE - len(f"enlist::{manifest.artifact_sha256}")
+    )
+    caused_by = f"enlist:{of_version}:{manifest.artifact_sha256}"
+    kafka = KafkaSettings(bootstrap_servers=bootstrap_servers, librdkafka=dict(librdkafka or {}))
+    champion = Champion(model, version, manifest.artifact_sha256, time_ms, caused_by)
+    with contextlib.closing(Database(data_dir)) as database:
+        if not was_set_champion(database.rows, champion):
+            update = update_of(
+                profile,
+                update_id=derived_id("update", caused_by),
+                time_ms=time_ms,
+                artifact_sha256=manifest.artifact_sha256,
+                caused_by=caused_by,
+            )
+            announce(
+                bootstrap_servers,
+                profile,
+                update=update,
+                topic_prefix=prefix,
+                shards=shards,
+                librdkafka=librdkafka,
+            )
+            topic = TopicSettings(prefix=prefix).names().models
+            with database.transaction() as rows:
+                set_champion(rows, champion)
+                enqueue(
+                    rows, version_records(topic, manifest, time_ms=time_ms, caused_by=caused_by)
+                )
+        OutboxRelay(kafka.client(), database).send_all_or_raise()
+    return manifest

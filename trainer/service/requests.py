@@ -1,0 +1,155 @@
+"""What a person asks for: a retrain, a version put into service, the way back.
+
+A request becomes a job like any other.  The trainer that runs in the home works on it; where none
+runs, whoever asked does.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+from shlex import quote
+
+from trainer.jobs.aliases import aliases_of
+from trainer.jobs.champions import champion_of, previous_champion
+from trainer.jobs.job import Job, JobData
+from trainer.jobs.job_store import active_jobs, add_job, latest_ms
+from trainer.jobs.outbox import enqueue
+from trainer.policy.naming import job_id_of
+from trainer.registry.manifest import Manifest
+from trainer.service.context import TrainerContext
+from trainer.service.step_result import StepEvent, retrain_record
+
+
+class RequestRejected(ValueError):  # noqa: N818 - the refusal is expected, and says what to do
+    """A request that cannot be met; ``fix`` says what to do."""
+
+    def __init__(self, why: str, *, fix: str) -> None:
+        super().__init__(why)
+        self.fix = fix
+
+
+def retrain_request(rows: sqlite3.Connection, context: TrainerContext, model: str) -> Job:
+    """A job that trains ``model`` on the newest records; not recorded yet.
+
+    Raises:
+        RequestRejected: nobody knows what serves, or how to train.
+    """
+    champion = champion_of(rows, model)
+    known = None if champion is None else context.manifest(model, champion.version)
+    factory = context.factories.get(model) or (known.factory if known is not None else "")
+    if not factory:
+        raise RequestRejected(
+            f"no factory is known for {model!r}",
+            fix="--factory MODULE:FUNCTION, or [trainer.factories] in driftline.toml",
+        )
+    if champion is None:
+        raise RequestRejected(
+            f"no champion of {model!r} is recorded in {context.data_dir}",
+            fix="driftline models register ARTIFACT --profile PROFILE, or the --data-dir that has it",
+        )
+    caused_by = f"person:{uuid.uuid4()}"
+    return Job(
+        job_id=job_id_of(caused_by),
+        caused_by=caused_by,
+        model=model,
+        episode_id=None,
+        champion=champion.version,
+        state="asked",
+        asked_ms=latest_ms(rows, model),
+        work=JobData(factory=factory),
+    )
+
+
+def promote_request(
+    rows: sqlite3.Connection, context: TrainerContext, model: str, version: str
+) -> Job:
+    """A job that puts a stored version, or that of an alias, into service; not recorded yet.
+
+    Raises:
+        RequestRejected: it is not stored, or serves already.
+    """
+    version = aliases_of(rows, model).get(version, version)
+    manifest = context.manifest(model, version)
+    if manifest is None:
+        stored = ", ".join(m.version for m in context.registry.versions(model)) or "none"
+        raise RequestRejected(
+            f"{model}@{version} is not in the registry; stored versions: {stored}",
+            fix="one of these; driftline models list shows all models, driftline models register "
+            "stores a version",
+        )
+    reason = f"A person puts {model}@{version} into service."
+    return _promotion_job(rows, manifest, reason, rolls_back=False)
+
+
+def rollback_request(rows: sqlite3.Connection, context: TrainerContext, model: str) -> Job:
+    """A job that brings the champion before the current one back; not recorded yet.
+
+    Raises:
+        RequestRejected: there was none, or it is not stored.
+    """
+    previous = previous_champion(rows, model)
+    if previous is None:
+        raise RequestRejected(
+            f"no champion of {model!r} served before the current one",
+            fix=f"driftline models promote {quote(model)} VERSION, with a version of driftline "
+            "models list",
+        )
+    manifest = context.manifest(model, previous.version)
+    if manifest is None:
+        raise RequestRejected(
+            f"{model}@{previous.version} served before, and is not in the registry",
+            fix="driftline models register ARTIFACT --profile PROFILE stores it again; driftline "
+            f"models promote {quote(model)} VERSION puts another version into service",
+        )
+    reason = f"A person brings {model}@{previous.version} back."
+    return _promotion_job(rows, manifest, reason, rolls_back=True)
+
+
+def add_request(rows: sqlite3.Connection, context: TrainerContext, job: Job) -> None:
+    """Record a request; runs inside of a transaction.
+
+    Raises:
+        RequestRejected: another job of the model runs.
+    """
+    running = [other for other in active_jobs(rows) if other.model == job.model]
+    if running:
+        raise RequestRejected(
+            f"a job of {job.model} is {running[0].state} ({running[0].job_id})",
+            fix="ask again when it is done; a trainer that runs ends it (driftline train)",
+        )
+    add_job(rows, job)
+    reason = job.work.reason or f"A person asks for a retrain of {job.model}."
+    enqueue(
+        rows,
+        [retrain_record(job, StepEvent("requested", "person", reason, {}), context.topics.retrain)],
+    )
+
+
+def _promotion_job(
+    rows: sqlite3.Connection, manifest: Manifest, reason: str, *, rolls_back: bool
+) -> Job:
+    champion = champion_of(rows, manifest.model)
+    if champion is not None and champion.version == manifest.version:
+        raise RequestRejected(
+            f"{manifest.model}@{manifest.version} serves already",
+            fix="another version, one of driftline models list",
+        )
+    caused_by = f"person:{uuid.uuid4()}"
+    return Job(
+        job_id=job_id_of(caused_by),
+        caused_by=caused_by,
+        model=manifest.model,
+        episode_id=None,
+        champion=manifest.version if champion is None else champion.version,
+        challenger=manifest.version,
+        state="promoting",
+        asked_ms=max(manifest.time_ms, latest_ms(rows, manifest.model)),
+        work=JobData(
+            artifact_sha256=manifest.artifact_sha256,
+            promote=True,
+            rolls_back=rolls_back,
+            rule="person",
+            reason=reason,
+        ),
+    )

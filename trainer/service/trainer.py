@@ -1,0 +1,347 @@
+"""The trainer: hears alerts, takes jobs through their states, publishes what it did.
+
+The database belongs to this loop; each turn records at most one step.  Killed anywhere, it starts
+from what is recorded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Final, Self
+
+import structlog
+from confluent_kafka import KafkaException
+
+from producer.failpoints import failpoint
+from stream_monitor.contracts import DriftAlert
+from stream_monitor.trainer_heartbeat import (
+    HEARTBEAT_INTERVAL_S,
+    TrainerHeartbeat,
+    heartbeat_offsets,
+    monitor_group,
+    trainer_group,
+)
+from trainer.jobs.database import Database
+from trainer.jobs.deferred_alerts import deferred_alerts
+from trainer.jobs.job import TRANSITIONS, Job
+from trainer.jobs.job_store import (
+    active_jobs,
+    excluded_ranges_of,
+    find_job,
+    positions,
+    reset_interrupted_jobs,
+    set_positions,
+    used_version_names,
+)
+from trainer.jobs.outbox import OutboundRecord, enqueue
+from trainer.policy.decide import Decision
+from trainer.service.alert_consumer import (
+    BATCH,
+    AlertConsumer,
+    ReceivedRecord,
+    handle_alert,
+    reconsider,
+)
+from trainer.service.context import WORK_FOLDER, StepInputs, TrainerContext
+from trainer.service.crash_guard import CrashGuard
+from trainer.service.job_executor import FinishedStep, JobExecutor, failure
+from trainer.service.monitor_watch import MonitorWatch
+from trainer.service.outbox_relay import OutboxRelay
+from trainer.service.recreated_topics import (
+    cancel_jobs_of_recreated_topic,
+    detect_recreated_alert_topic,
+    topic_ids,
+)
+from trainer.service.step_result import StepResult, record_result
+from trainer.service.web import STALL_S, TrainerMetrics, TrainerWeb
+
+log = structlog.get_logger(__name__)
+
+IDLE_S: Final = 0.1
+CHECK_INTERVAL_S: Final = 15.0
+"""Between two looks at whether a topic was made anew."""
+BUSY_S: Final = 0.01
+FIRST_POLL_S: Final = 2.0
+"""How long the first alert may take: jobs wait for those that would cancel them."""
+_ENVIRONMENT_ERRORS: Final = (KafkaException, sqlite3.Error, OSError)
+"""Errors that say nothing against a job."""
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _log_decision(alert: DriftAlert, decision: Decision) -> None:
+    if decision.action != "ignore":
+        log.info(
+            decision.action,
+            model=alert.model,
+            series=alert.series,
+            rule=decision.rule,
+            reason=decision.reason,
+        )
+
+
+class Trainer:
+    """The one trainer of a home; the caller holds its lock.  Use as a context manager.
+
+    Raises:
+        KafkaException: nobody answers, or there is no alerts topic.
+    """
+
+    def __init__(self, context: TrainerContext) -> None:
+        self._context = context
+        self._topic = context.topics.alerts
+        self._client = context.kafka.client()
+        self._database = Database(context.data_dir)
+        with self._database.transaction() as rows:
+            reset_interrupted_jobs(rows)
+        self._unsent = True  # what a predecessor left
+        self._detect_recreated_topics()
+        shutil.rmtree(
+            context.data_dir / WORK_FOLDER, ignore_errors=True
+        )  # of jobs that start again
+        self._alerts = self._reader()
+        self._relay = OutboxRelay(self._client, self._database)
+        group, events = monitor_group(context.prefix), context.topics.events
+        self._monitor = MonitorWatch(self._client, group, events, self._topic)
+        self._executor = JobExecutor(context)
+        self._crash_guard = CrashGuard(self._database)
+        self._is_new = True
+        self._reported_s = self._checked_s = time.monotonic()
+        self.metrics = TrainerMetrics()
+        self._lags: dict[int, int] = {}
+        self._web: TrainerWeb | None = None
+
+    def serve(self) -> str:
+        """Serve health and metrics; answers the address, empty where the settings say no.
+
+        Raises:
+            PortInUse: the port that was set is in use.
+        """
+        web = self._context.web
+        if web.enabled:
+            self._web = TrainerWeb(web.host, web.port, self.metrics, self.readiness)
+            log.info("listening", address=self._web.address)
+        return self._web.address if self._web is not None else ""
+
+    def readiness(self) -> dict[str, Any]:
+        """Whether it receives alerts and publishes events, for ``/readyz``."""
+        waits_s = round(self.metrics.loop_age_s(), 1)
+        return {
+            "ready": not self._is_new and waits_s < STALL_S and not self._unsent,
+            "loop_age_s": waits_s,
+            "events_unsent": self._unsent,
+            "alerts_lag": self._lags,
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self.close(error)
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Stop after the step under way; the rest is recorded.
+
+        ``error`` is what ended us, if it was not a person.  Only of those that are no job's doing
+        a job is cleared, and at once: whoever waits for the step may lose patience.
+        """
+        if (
+            error is None
+            or not isinstance(error, Exception)
+            or isinstance(error, _ENVIRONMENT_ERRORS)
+        ):
+            with contextlib.suppress(sqlite3.Error):  # the disk is full: that is told elsewhere
+                self._crash_guard.close()
+        self._executor.close()
+        if self._web is not None:
+            self._web.close()
+        self._alerts.close()
+        self._relay.send_pending()
+        self._database.close()
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until ``stop`` is set."""
+        while not stop.is_set():
+            self.run_once()
+
+    def run_job(self, job_id: str, stop: threading.Event) -> Job:
+        """Work until one job is done, or ``stop`` is set; answers the job as it is then."""
+        while True:
+            job = find_job(self._database.rows, job_id)
+            if job is None:
+                raise LookupError(f"there is no job {job_id}")
+            if job.state == "done" or stop.is_set():
+                return job
+            self.run_once()
+
+    def run_once(self) -> None:
+        """Hear what there is, record the step that is over, begin the next one, publish."""
+        busy = not self._is_new and self._executor.start(
+            *self._active_jobs(), self._crash_guard.step_started
+        )
+        received = self._receive_alerts(
+            FIRST_POLL_S if self._is_new else BUSY_S if busy else IDLE_S
+        )
+        self._is_new = False
+        received += self._reconsider()
+        finished = self._executor.poll_finished(BUSY_S)
+        if finished is not None:
+            self._record_finished_step(finished)
+        if received or finished is not None or self._unsent:
+            self._unsent = not self._relay.send_pending()
+        self.metrics.mark_loop_ran()
+        self._report()
+
+    def _report(self) -> None:
+        """Let others see how far it got, and look whether the topics are still the same."""
+        now_s = time.monotonic()
+        if now_s - self._reported_s >= HEARTBEAT_INTERVAL_S:
+            self._reported_s = now_s
+            jobs = active_jobs(self._database.rows)
+            self._measure(jobs)
+            heartbeat = TrainerHeartbeat(
+                time_ms=_wall_ms(),
+                models=sorted(self._context.factories),
+                jobs=len(jobs),
+                web="" if self._web is None else self._web.address,
+            )
+            self._alerts.commit_advisory(
+                heartbeat_offsets(heartbeat, self._topic, self._alerts.positions)
+            )
+        if now_s - self._checked_s >= CHECK_INTERVAL_S:
+            self._checked_s = now_s
+            self._publish(self._monitor.check(now_s, _wall_ms()))
+            self.metrics.see(self._monitor.problem)
+            if self._detect_recreated_topics():
+                self._alerts.close()
+                self._alerts = self._reader()
+
+    def _publish(self, outbound_records: list[OutboundRecord]) -> None:
+        if outbound_records:
+            with self._database.transaction() as rows:
+                enqueue(rows, outbound_records)
+            self._unsent = True
+
+    def _measure(self, jobs: list[Job]) -> None:
+        for state in TRANSITIONS:
+            if state != "done":
+                self.metrics.active.labels(state).set(sum(job.state == state for job in jobs))
+        self._lags = self._alerts.lags()
+        for partition, lag in self._lags.items():
+            self.metrics.lag.labels(str(partition)).set(lag)
+        self.metrics.unsent.set(self._unsent)
+
+    def _reader(self) -> AlertConsumer:
+        start = positions(self._database.rows, self._topic)
+        return AlertConsumer(self._client, self._topic, start, trainer_group(self._context.prefix))
+
+    def _detect_recreated_topics(self) -> bool:
+        """Whether the alerts topic is another than before; jobs on another event topic end."""
+        alerts, events = self._topic, self._context.topics.events
+        found = topic_ids(self._client, [alerts, events])
+        with self._database.transaction() as rows:
+            if events in found:
+                retrain = self._context.topics.retrain
+                ended = cancel_jobs_of_recreated_topic(
+                    rows, events, found[events], retrain_topic=retrain
+                )
+                self._unsent = self._unsent or bool(ended)
+            return alerts in found and detect_recreated_alert_topic(rows, alerts, found[alerts])
+
+    def _active_jobs(self) -> tuple[list[Job], Callable[[Job], StepInputs]]:
+        rows = self._database.rows
+
+        def inputs(job: Job) -> StepInputs:
+            stored = [manifest.version for manifest in self._context.registry.versions(job.model)]
+            return StepInputs(
+                excluded_ranges_of(rows, job.model), [*used_version_names(rows, job.model), *stored]
+            )
+
+        return active_jobs(rows), inputs
+
+    def _receive_alerts(self, timeout_s: float) -> int:
+        """Decide on the alerts that are there; how many there were."""
+        total = 0
+        while received := self._alerts.poll(0.0 if total else timeout_s):
+            for one in received:
+                self._decide(one)
+            total += len(received)
+            if len(received) < BATCH:
+                break
+        return total
+
+    def _decide(self, received: ReceivedRecord) -> None:
+        failpoint("trainer.alert.received")
+        with self._database.transaction() as rows:
+            set_positions(rows, self._topic, {received.partition: received.offset + 1})
+            alert = received.alert
+            decision = (
+                None
+                if alert is None
+                else handle_alert(rows, alert, self._context, wall_ms=_wall_ms())
+            )
+        failpoint("trainer.alert.decided")
+        if decision is None or alert is None:
+            self.metrics.skipped.inc()
+        else:
+            self.metrics.alerts.labels(alert.model, decision.action, decision.rule).inc()
+        if alert is not None and decision is not None:
+            _log_decision(alert, decision)
+
+    def _reconsider(self) -> int:
+        """Decide again on what was refused for a while; how many were decided on."""
+        total = 0
+        for waiting in deferred_alerts(self._database.rows):
+            with self._database.transaction() as rows:
+                decision = reconsider(rows, waiting, self._context, wall_ms=_wall_ms())
+            if decision is not None:
+                _log_decision(waiting.alert, decision)
+                total += 1
+        return total
+
+    def _record_result(self, job: Job, result: StepResult) -> StepResult:
+        """Record a change; of one that cannot be recorded the job has failed."""
+        try:
+            with self._database.transaction() as rows:
+                record_result(rows, self._context.topics.retrain, job, result)
+        except (LookupError, sqlite3.Error):
+            raise
+        except Exception as error:  # noqa: BLE001 - numbers no database holds, and the like
+            result = failure(job, error)
+            with self._database.transaction() as rows:
+                record_result(rows, self._context.topics.retrain, job, result)
+        return result
+
+    def _record_finished_step(self, finished: FinishedStep) -> None:
+        job, result, caught_up = finished
+        if result is None:
+            (self._crash_guard.step_survived if caught_up else self._crash_guard.step_interrupted)(
+                job
+            )
+            return
+        try:
+            result = self._record_result(job, result)
+        except LookupError:  # cancelled while its step ran
+            return
+        if job.state == "promoting":
+            failpoint("trainer.promoting.recorded")
+        for step_event in result.step_events:
+            log.info(
+                step_event.step, model=job.model, rule=step_event.rule, reason=step_event.reason
+            )
+        if result.after.state == "done":
+            self.metrics.jobs.labels(job.model, result.after.outcome or "done").inc()
+            failpoint("trainer.job.finished")
