@@ -79,6 +79,8 @@ def _copies(
 ) -> Iterator[ReferenceCopy]:
     for partition, monitor in monitors.items():
         for move in transfers_of(monitor.models.values(), partition, topology):
+            if move.late:  # the workers copy these once the topology is known everywhere
+                continue
             for target in move.partitions:
                 there = monitors.get(target)
                 model = None if there is None else there.models.get(move.profile.model)

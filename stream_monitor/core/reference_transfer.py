@@ -22,13 +22,16 @@ from stream_monitor.reference.profile import Origin, ReferenceProfile, profile_t
 class ReferenceTransfer(NamedTuple):
     """A reference that is held here, and the other partitions that its model is placed in.
 
-    Where ``left`` the model is placed here no more; ``champion`` is the version in service.
+    ``left``: the model is placed here no more.  ``champion``: this is the version in service.
+    ``late``: the model left this partition by an earlier change, before the owner of the partition
+    that it was placed in next had taken that one over.
     """
 
     profile: ReferenceProfile
     partitions: tuple[int, ...]
     left: bool
     champion: bool
+    late: bool = False
 
     @property
     def name(self) -> tuple[str, str]:
@@ -47,13 +50,16 @@ def transfers_of(
             continue
         placed = placement.partitions_of(model.name)
         before = placement.partitions_before(model.name)
-        if before and partition not in before:
-            continue  # it came here by this change, or was left behind by an earlier one
+        late = bool(before) and partition not in before
+        if late and partition in placed:
+            continue  # it came here by this change
         others = tuple(other for other in placed if other != partition)
         if others:
             for profile in model.transferable_references():
+                if late and profile.origin != "training":
+                    continue
                 champion = profile.version == model.retention.champion
-                yield ReferenceTransfer(profile, others, partition not in placed, champion)
+                yield ReferenceTransfer(profile, others, partition not in placed, champion, late)
 
 
 def is_needed(move: ReferenceTransfer, held: Origin | None, wanted: Topology) -> bool:

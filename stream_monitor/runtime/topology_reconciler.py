@@ -181,8 +181,12 @@ class TopologyReconciler:
         done = (owned.partition, *move.name, move.profile.origin, partition, wanted.generation)
         if done in self._moved:
             return
-        field = profile_field(*move.name)
-        (blob,) = await self._store.read(partition_key(self._topic, partition), [field])
+        key = partition_key(self._topic, partition)
+        blob, topology = await self._store.read(key, [profile_field(*move.name), topology_field()])
+        if move.late:  # whoever holds it since the last change comes first
+            known = None if not topology else topology_in(topology)
+            if known is None or known.generation < wanted.generation:
+                return
         if is_needed(move, origin_in(blob) if blob else None, wanted):
             update = transfer_record(move, owned.partition, wanted.generation, _now_ms())
             await (await self._append(partition, update))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from typing import Final
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from producer.events import InferenceEvent, ModelUpdate
@@ -136,6 +136,16 @@ def counted(monitor: PartitionMonitor) -> int:
 
 @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=st.lists(STEPS, min_size=3, max_size=12))
+@example(  # a partition that a model is placed in and leaves before anybody owns it
+    steps=[
+        ("write", "fraud", False),
+        ("grow", 2, True),
+        ("restart", None, True),
+        ("grow", 3, True),
+        ("restart", None, True),
+        ("grow", 3, True),
+    ]
+)
 def test_no_event_is_unaccounted_for_and_no_drift_becomes_a_reference(
     steps: list[tuple[str, object, bool]],
 ) -> None:

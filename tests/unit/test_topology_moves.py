@@ -181,19 +181,19 @@ def test_fewer_partitions_are_believed_only_when_they_last() -> None:
     assert worker.look() == []
 
 
-def test_what_was_left_behind_by_an_earlier_change_does_not_move_again() -> None:
+def test_a_reference_left_behind_by_an_earlier_change_moves_after_the_latest_one() -> None:
     """Partition 0 of 2 held it, then 2 of 4; of 6 it is 4."""
     old, new = Partition(0), Partition(2)
     old.write(TWO, update(), GROWN)
     new.write(GROWN, update(moved_from=0))
     third = next_topology(GROWN, 6, {}, 0)
 
-    def moves(part: Partition) -> list[tuple[tuple[int, ...], bool]]:
+    def moves(part: Partition) -> list[tuple[tuple[int, ...], bool, bool]]:
         held = transfers_of(part.monitor.models.values(), part.monitor.partition, third)
-        return [(move.partitions, move.left) for move in held]
+        return [(move.partitions, move.left, move.late) for move in held]
 
-    assert moves(old) == []
-    assert moves(new) == [((4,), True)]
+    assert moves(old) == [((4,), True, True)]
+    assert moves(new) == [((4,), True, False)]
 
 
 def test_a_reference_takes_what_its_labels_taught_along() -> None:
