@@ -35,8 +35,10 @@ SAFE_REPLICAS: Final = 3
 MIN_INSYNC: Final = "min.insync.replicas"
 SAFE_INSYNC: Final = 2
 """Of three replicas: one broker may be down, and what was acknowledged lies on another."""
-_REGISTRY_IN_WHEEL: Final = Path(__file__).with_name("topics.toml")  # where the wheel carries it
-_REGISTRY_IN_SOURCE: Final = Path(__file__).parent.parent / "infra" / "topics.toml"
+_REGISTRY_IN_WHEEL: Final = (
+    Path(__file__).parent.parent / "topics.toml"
+)  # where the wheel carries it
+_REGISTRY_IN_SOURCE: Final = Path(__file__).parents[2] / "infra" / "topics.toml"
 
 
 class _RegistryEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

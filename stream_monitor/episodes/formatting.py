@@ -29,15 +29,11 @@ def format_interval(per_ms: float) -> str:
     """How often something comes.
 
     >>> format_interval(1 / 3_000), format_interval(0.02), format_interval(0.0)
-    ('one format_interval 3 s', '20 a second', 'none')
+    ('one every 3 s', '20 a second', 'none')
     """
     if per_ms <= 0:
         return "none"
-    return (
-        f"one format_interval {format_duration(1 / per_ms)}"
-        if per_ms < 1 / 1_500
-        else format_rate(per_ms)
-    )
+    return f"one every {format_duration(1 / per_ms)}" if per_ms < 1 / 1_500 else format_rate(per_ms)
 
 
 def format_rate(per_ms: float, like_ms: float | None = None) -> str:

@@ -10,7 +10,7 @@ def silence(silent_ms: int, usual_per_ms: float, version: str | None = None) -> 
     """No events; or none of the version that has most of them, while others trickle on.
 
     >>> silence(42 * 60_000, 1 / 3_000)
-    'no events for 42 min; usually one format_interval 3 s at this hour'
+    'no events for 42 min; usually one every 3 s at this hour'
     >>> silence(42 * 60_000, 1 / 3_000, "7")[:67]
     'no events of version 7 for 42 min, and no more than usual of others'
     """

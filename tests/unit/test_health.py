@@ -106,7 +106,7 @@ def test_the_next_worker_says_that_it_is_over(monkeypatch: pytest.MonkeyPatch) -
             prefix="p",
             client={},
         )
-        monkeypatch.setattr(made._health, "speaks", lambda *_: True)
+        monkeypatch.setattr(made._health, "is_reporter", lambda *_: True)
         return made
 
     async def run() -> None:
