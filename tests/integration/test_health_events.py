@@ -77,7 +77,7 @@ def test_a_problem_is_one_event_on_the_alerts_topic_which_readers_of_alerts_skip
             prefix=topics.prefix,
             client=client,
         )
-        monkeypatch.setattr(watch._health, "speaks", lambda *_: True)
+        monkeypatch.setattr(watch._health, "is_reporter", lambda *_: True)
         await watch.check()
         await watch.check()
         await publisher.close()

@@ -139,7 +139,7 @@ def test_a_challenger_that_is_no_better_is_rejected_and_kept(harness: TrainerHar
     assert Registry(harness.data_dir / "registry").manifest(MODEL, "2").caused_by == "alert-1"
 
 
-@pytest.mark.parametrize("stage", [4], indirect=True)
+@pytest.mark.parametrize("harness", [4], indirect=True)
 def test_a_hot_model_is_read_from_all_of_its_partitions(harness: TrainerHarness) -> None:
     drift(harness)
     partitions = {partition for partition, _ in harness.updates()}

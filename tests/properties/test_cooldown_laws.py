@@ -181,7 +181,7 @@ def test_an_episode_stored_before_there_was_a_cooldown_was_as_bad_as_its_latest_
     before.process([alert(severity="high", decided_offset=0)], offsets, offsets)
     episodes, snoozes, suppressed, _ = before.pending_changes() or []
     for episode in episodes.values():
-        del episode["worst"], episode["rest"]
+        del episode["worst"], episode["cooldown_hold"]
     register = OpenEpisodes(COOLDOWN_MS)
     register.restore([episodes, snoozes, suppressed])
     over = alert(phase="recovered", severity="low", decided_offset=1, decided_ms=11)

@@ -166,7 +166,7 @@ def state(**changes: Any) -> PartitionState:
         "partition": 0,
         "next": 7,
         "counters": Counters(valid=7),
-        "waiting": 0,
+        "unpublished": 0,
         "member": "w",
         "owner_wrote_ms": 5,
         "stopped": "",

@@ -44,7 +44,7 @@ def partition_status(**changes: Any) -> PartitionStatus:
         "next": 10,
         "end": 10,
         "since_last_write_ms": 100,
-        "waiting": 0,
+        "unpublished": 0,
     }
     return PartitionStatus(**(fields | changes))
 

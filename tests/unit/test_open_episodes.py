@@ -70,7 +70,7 @@ def test_an_episode_stored_before_its_words_were_kept_has_those_of_its_latest_al
     before = open_register()
     episodes, *cooldown_hold = before.pending_changes() or []
     for episode in episodes.values():
-        del episode["says"]
+        del episode["drift_explanation"]
     register = OpenEpisodes()
     register.restore([episodes, *cooldown_hold])
 

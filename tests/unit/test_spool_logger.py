@@ -201,7 +201,7 @@ def test_a_forked_child_has_a_spool_of_its_own(tmp_path: Path, mock_broker: str)
     heir.close()
 
 
-@pytest.mark.parametrize("method", ["tend", "keep"])
+@pytest.mark.parametrize("method", ["maintain", "write"])
 def test_a_surprise_of_the_spool_does_not_end_the_thread(
     tmp_path: Path, mock_broker: str, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
@@ -221,7 +221,7 @@ def test_what_a_surprise_costs_is_counted(tmp_path: Path, monkeypatch: pytest.Mo
     def surprise(*_: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(DiskSpool, "keep", surprise)
+    monkeypatch.setattr(DiskSpool, "write", surprise)
     log = logger_on(NOBODY, tmp_path)
     log_many(log, 10)
     log.close(0)
@@ -232,7 +232,7 @@ def test_what_a_surprise_costs_is_counted(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_process_that_ends_after_the_start_of_another_is_taken_over_too(
     tmp_path: Path, mock_broker: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(disk_spool, "_LOOK_S", 0.05)
+    monkeypatch.setattr(disk_spool, "_SCAN_INTERVAL_S", 0.05)
     heir = logger_on(mock_broker, tmp_path)
     log_many(heir, 1)
     assert heir.flush(10) == 0

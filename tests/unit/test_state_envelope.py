@@ -53,9 +53,9 @@ def test_an_envelope_of_another_kind_is_refused() -> None:
         decode_state("kind", encode_state("other", 1))
 
 
-def test_the_layout_of_version_1_never_changes() -> None:
+def test_the_layout_of_version_2_never_changes() -> None:
     assert encode_state("kind", {"a": [1, 2.5]}).hex() == (
-        "444c01046b696e6481a1619201cb4004000000000000421d85aa"
+        "444c02046b696e6481a1619201cb4004000000000000edb4c860"
     )
 
 

@@ -46,7 +46,7 @@ def run(
     **others: Any,
 ) -> FittedModel | FitFailure:
     return fit(
-        f"fit_factories:{name}" if ":" not in name else name,
+        f"estimator_factories:{name}" if ":" not in name else name,
         frame() if training is None else training,
         FEATURES,
         limits,
@@ -96,7 +96,7 @@ def test_a_good_factory_gives_a_model_its_profile_and_predictions(tmp_path: Path
     assert fitted.metrics["out_of_fold_loss"] == pytest.approx(fitted.profile.loss.mean)
     assert 0.05 < fitted.metrics["out_of_fold_loss"] < 0.4
     assert stages == [
-        "making the model with fit_factories:good",
+        "making the model with estimator_factories:good",
         *(f"fold {i} of 3" for i in (1, 2, 3)),
         "fitting on 900 events",
         "storing",
@@ -110,7 +110,7 @@ def test_a_good_factory_gives_a_model_its_profile_and_predictions(tmp_path: Path
         profile=fitted.profile,
         training={},
         metrics=fitted.metrics,
-        factory="fit_factories:good",
+        factory="estimator_factories:good",
         caused_by="alert",
         time_ms=1,
     )
@@ -157,7 +157,7 @@ def test_classes_may_have_names(tmp_path: Path) -> None:
         (
             "raises",
             "raised",
-            "while making the model with fit_factories:raises: RuntimeError: no connection to the feature store (fit_factories.py, line ",
+            "while making the model with estimator_factories:raises: RuntimeError: no connection to the feature store (estimator_factories.py, line ",
         ),
         (
             "ends_at_once",
@@ -169,7 +169,7 @@ def test_classes_may_have_names(tmp_path: Path) -> None:
         ("an_int", "not_an_estimator", "returned an object of type int, not an estimator"),
         ("says_nan", "bad_output", "no probability between 0 and 1"),
         ("raises_in_predict", "raised", "while fold 1 of 3: ArithmeticError: cannot predict"),
-        ("own_function_inside", "untrusted_type", "fit_factories.drop_carrier"),
+        ("own_function_inside", "untrusted_type", "estimator_factories.drop_carrier"),
         ("asks_for_too_much", "memory", "asked for more than 2048 MiB"),
         ("in_a_narrow_log", "profile_too_large", "a record of the log takes 1,000: train on fewer"),
     ],
@@ -224,7 +224,7 @@ def test_a_listener_that_raises_leaves_nothing_running(tmp_path: Path) -> None:
 
     with pytest.raises(InterruptedError):
         fit(
-            "fit_factories:good",
+            "estimator_factories:good",
             frame(),
             FEATURES,
             LIMITS,

@@ -19,10 +19,10 @@ session_timeout_s = 20.0
 alerts = 1
 
 [trainer]
-home = "models"
+data_dir = "models"
 factories = { fraud = "shop.fraud:build" }
 
-[trainer.decision]
+[trainer.policy]
 cooldown_ms = 86400000
 [trainer.gate]
 min_events = 300
