@@ -194,7 +194,7 @@ _CONVERSIONS: Final[
         lambda e: _is_from_library("confluent_kafka")(e) or type(e).__name__ == "KafkaException",
         _from_kafka_error,
     ),
-    (lambda e: "Undelivered" in [kind.__name__ for kind in type(e).__mro__], _of_undelivered),
+    (lambda e: "DeliveryError" in [kind.__name__ for kind in type(e).__mro__], _of_undelivered),
     (_is_from_library("redis"), _from_redis_error),
     (_is_setting, _from_settings_error),
     (_is_from_library("sqlite3"), _from_sqlite_error),

@@ -84,7 +84,7 @@ def test_the_metrics_tell_of_no_drill() -> None:
     text = metrics.text().decode()
 
     assert 'driftline_drift_state{model="churn@1",series="loss"} 1.0' in text
-    assert 'driftline_error_rate{model="churn@1",of="estimated",partition="3"} 0.25' in text
+    assert 'driftline_error_rate{kind="estimated",model="churn@1",partition="3"} 0.25' in text
     assert 'model="churn"' in text
     assert SHADOW not in text
 
