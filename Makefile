@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 SOURCES := pyproject.toml constraints.txt
 
-.PHONY: help install demo test lint bench detection chaos clean
+.PHONY: help install demo test lint docs bench detection chaos clean
 
 help: ## Say what can be done
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ lint: $(VENV)/.installed-dev ## Style, types, import rules, compose file
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	docker compose -f infra/compose.yaml config -q
+
+docs: $(VENV)/.installed-dev ## Write the code map, the configuration reference and the sample settings file
+	$(BIN)/python -m tests.architecture.generated_documents
 
 bench: $(VENV)/.installed-dev ## Against the textbook program and the best hand-written loop
 	$(BIN)/python tests/benchmarks/drain.py $(ARGS)
