@@ -1,1 +1,1 @@
-"""Watches machine-learning models in production, live: the fold of the log, and its rooms."""
+"""Detects drift of machine-learning models in production from a stream of their predictions."""

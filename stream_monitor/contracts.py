@@ -1,4 +1,4 @@
-"""What the monitor publishes: alerts, health events, and dead letters of rejected records."""
+"""The records that the monitor publishes: alerts, health events, and dead letters."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ Phase: TypeAlias = Literal[
     "started", "ongoing", "recovered", "superseded", "acknowledged", "snoozed", "resolved"
 ]
 ENDED_PHASES: Final[frozenset[Phase]] = frozenset({"recovered", "superseded", "resolved"})
-"""The phases after which nothing more is said of an episode."""
+"""The phases that end an episode."""
 Kind: TypeAlias = Literal[
     "data", "quality", "prediction", "concept", "volume", "labels", "coverage"
 ]
 Severity: TypeAlias = Literal["low", "medium", "high"]
 SEVERITY_RANK: Final[dict[Severity, int]] = {"low": 1, "medium": 2, "high": 3}
-"""The order of severities, and what each weighs."""
+"""The order of severities, and the weight of each."""
 DetectorName: TypeAlias = Literal["adwin", "page_hinkley", "rule"]
 Direction: TypeAlias = Literal["up", "down", "better"]
-"""Where to something moved; ``better`` is an error (kind ``concept``) below its reference."""
+"""The direction of a change; ``better`` is an error (kind ``concept``) below its reference."""
 ReferenceOrigin: TypeAlias = Literal["training", "warm_up"]
 
 ALERT_CE_TYPE: Final = "io.driftline.drift-alert.v1"
@@ -31,48 +31,51 @@ HEALTH_CE_TYPE: Final = "io.driftline.health.v1"
 DEAD_LETTER_CE_TYPE: Final = "io.driftline.dead-letter.v1"
 
 UNKNOWN_MODEL: Final = "unknown"
-"""The model that a record counts for which names none."""
+"""The model under which records that name no model are counted."""
 REJECTED: Final = "rejected"
-"""The cause of an episode of rejected records.  Their times are of the append clock, for records
-that nobody can read have no event time; and no model was fitted on them."""
+"""The cause of an episode of rejected records.
+
+Its times are of the append clock, because unreadable records have no event time.
+"""
 EVERY_VERSION: Final = "-"
-"""The version of an episode that is of no single one."""
+"""The version of an episode that concerns no single version."""
 
 
 class DriftAlert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One phase of one episode of drift.
 
-    ``alert_id`` is derived from partition, offset, series and phase: a repeat is recognised by
-    it.  ``onset_offset`` is where the change is estimated to have begun, ``detected_offset`` the
-    record that raised the suspicion, ``decided_offset`` the one that decided this phase; all lie
-    in ``partition`` of the log.  ``effect`` is the adjusted population stability index of
-    ``window_events`` fresh events against the reference.
+    ``alert_id`` is derived from partition, offset, series and phase, so that consumers recognise
+    repeats.  ``onset_offset`` is where the change is estimated to have begun, ``detected_offset``
+    the record that raised the suspicion, ``decided_offset`` the record that decided this phase; all
+    are offsets of ``partition`` of the event topic.  ``effect`` is the adjusted population
+    stability index of ``window_events`` fresh events against the reference.
 
-    What a person did is a phase too: ``acknowledged``, ``snoozed`` (until ``until_ms`` of the
+    Commands of people are phases too: ``acknowledged``, ``snoozed`` (until ``until_ms`` of the
     append clock) and ``resolved`` name the ``actor`` and the ``reason``.  Later phases of an
     acknowledged episode carry ``acknowledged_by`` and the time of that command.  ``suppressed`` is
-    how many alerts of the episode a snooze or a cooldown kept back so far.  ``segment``
-    (``origin=EWR``) is the part of the traffic that drifts, where it is not the whole.  Of a
-    relation (``relation/a~b``) the two means are rank correlations, and ``feature`` is null.
-    ``drill`` is true of a shadow model's (`producer.synthetic`): somebody put the change in, to
-    measure how soon it is told.
+    the number of alerts of the episode that a snooze or a cooldown has suppressed so far.
+    ``segment`` (``origin=EWR``) is the part of the traffic that drifts; ``None`` is all traffic.
+    For a feature correlation (``relation/a~b``) ``before`` and ``after`` are rank correlations, and
+    ``feature`` is null.  ``drill`` marks alerts of a synthetic model (`producer.synthetic`), whose
+    drift was injected to measure the detection delay.
 
-    ``estimated_before`` and ``estimated_after`` are the error rates that the predictions of the
-    reference, and of the same fresh events, let expect without a label: of a prediction what its
-    drift means, of a loss what is not a change of the truth.  ``importance`` of a feature's drift,
-    of the most important feature's, is what its effect counts with in ``severity``.
-    ``champion`` is the version in service, where it is another one: a retrain asks nothing of this.
-    Kinds ``volume`` and ``labels`` are about how much comes, and when: ``effect`` is the logarithm
-    of how many times the usual that is, the means are events a minute (``delay``: hours).
-    Kind ``coverage`` is about what is not watched: ``cause`` is the `CoverageReason`, ``effect``
-    the share of the last hour's events, ``window_events`` how many they are.
+    ``estimated_before`` and ``estimated_after`` are error rates estimated without labels, from the
+    predictions of the reference and of the same fresh events.  ``importance`` is the weight of a
+    drifting feature in ``severity``, relative to the most important feature.  ``champion`` is the
+    version in service, where it is another one: such an alert asks for no retrain.
 
-    A relation that is superseded while its version serves names in ``cause`` the series that tells
-    it from then on.
+    Kinds ``volume`` and ``labels`` are about the traffic: ``effect`` is the logarithm of the ratio
+    to the usual value; ``before`` and ``after`` are events a minute (``delay``: hours).  Kind
+    ``coverage`` is about events that are not compared with a reference: ``cause`` is the
+    `CoverageReason`, ``effect`` their share of the last hour's events, ``window_events`` their
+    number.
 
-    An "ongoing" alert with ``recovery_events`` says that the episode may be over: so many events
-    look like the reference again, of about ``recovery_events_needed`` after which it is.  With 0 of
-    them it was so, and is no longer.
+    A feature correlation that is superseded while its version serves names in ``cause`` the series
+    that reports the change from then on.
+
+    An "ongoing" alert with ``recovery_events`` reports that the episode may be ending: this many
+    events look like the reference, of about ``recovery_events_needed`` that end it.  0 withdraws an
+    earlier report.
     """
 
     alert_id: str
@@ -120,9 +123,9 @@ class DriftAlert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class HealthEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Something about driftline's own processes that keeps traffic or alerts from being worked on.
+    """A problem of driftline's own processes that delays the handling of traffic or alerts.
 
-    Any live worker, or the trainer, publishes it beside the alerts; it follows from no record of
+    Any live worker, or the trainer, publishes it to the alerts topic; it follows from no record of
     the event topic.  ``health_id`` is derived, so that repeats of several writers are recognised;
     both phases of one problem share a ``problem_id``.  ``subject`` is a partition
     (``driftline.events.v1:3``), ``trainer``, or the monitor's group.
@@ -140,9 +143,9 @@ class HealthEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class ControlOutcome(NamedTuple):
-    """What became of a control record: for the log of the worker, and for nobody else.
+    """The outcome of a control record, as the worker logs it.
 
-    ``actor`` is who gave it, as it says itself, ``source`` the ``ce_source`` of whoever wrote it.
+    ``actor`` is the user that the record names, ``source`` the ``ce_source`` of its producer.
     """
 
     offset: int
@@ -155,10 +158,10 @@ class ControlOutcome(NamedTuple):
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A record that was rejected.  Its id is its position; ``payload`` is cut to a bound.
+    """A rejected record.  Its id is its position; ``payload`` is cut to a bound.
 
-    ``model`` is the one it counts for, ``source`` the ``ce_source`` of whoever wrote it, empty
-    where that is not known.
+    ``model`` is the model it is counted under, ``source`` the ``ce_source`` of its producer; empty
+    where unknown.
     """
 
     topic: str
@@ -175,5 +178,5 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def letter_id(self) -> str:
-        """Where the record lies: stable over any number of repeats."""
+        """The position of the record; the same for every repeat."""
         return f"{self.topic}:{self.partition}:{self.offset}"

@@ -1,7 +1,7 @@
-"""Errors every room may raise."""
+"""Errors that every package may raise."""
 
 from __future__ import annotations
 
 
-class CorruptState(ValueError):  # noqa: N818 - a finding about data, named for what it says
-    """Stored state does not read back as what was written: rebuild it from the log."""
+class CorruptState(ValueError):  # noqa: N818 - a finding about data
+    """Stored state is invalid: rebuild it from the event topic."""

@@ -1,10 +1,10 @@
 """Problems of processes: partitions that no worker reads, and a silent trainer.  Pure.
 
-None of it follows from the log, so none of it is decided in the fold.  Every live worker looks at
-the same signs, and one of them publishes what it finds (`stream_monitor.runtime.health_reporter`);
-a live
-trainer does so where no worker is left.  Clocks of other machines are not compared with ours: a
-sign is stale when it has not changed for a while of our own clock.
+None of it follows from the event topic, so it is no part of a partition's state.  Every live worker
+reads the same owner status, and one of them publishes the problems
+(`stream_monitor.runtime.health_reporter`); a live trainer does so where no worker is left.  Clocks
+of other machines are not compared: a status is stale when it has not changed for a while of the
+reader's own clock.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from typing import Final, NamedTuple
 from stream_monitor.contracts import HealthEvent, HealthKind, HealthPhase
 
 STALE_S: Final = 45.0
-"""A partition whose owner wrote nothing for so long has none: even an idle one gets ticks."""
+"""A partition without a write for so long has no owner: an idle partition gets ticks."""
 TRAINER_SILENT_S: Final = 40.0
-"""A trainer leaves a note every 5 s; workers look every 15 s, so a minute is enough."""
+"""A trainer sends a heartbeat every 5 s; workers check every 15 s, so they notice in a minute."""
 
 
 class OwnerStatus(NamedTuple):
-    """What the store holds of a partition.
+    """The owner of a partition, as the store knows it.
 
-    That is its owner's epoch, empty where nobody has ever owned it, the last write of the owner
-    (ms; 0 where it gave the partition up), and why the owner reads no further.
+    ``fencing_token`` is empty where no worker has ever owned the partition, ``written_ms`` is the
+    owner's last write (0 where it released the partition), ``stopped`` is why it reads no further.
     """
 
     fencing_token: str
@@ -34,9 +34,9 @@ class OwnerStatus(NamedTuple):
 
 
 class HealthProblem(NamedTuple):
-    """Something that keeps a part of the traffic, or of the alerts, from being worked on.
+    """A problem that delays the handling of a part of the traffic or of the alerts.
 
-    ``occurrence`` tells this time from the next one: whoever looks at it derives the same id.
+    ``occurrence`` distinguishes this occurrence from later ones; every process derives the same id.
     """
 
     kind: HealthKind
@@ -48,11 +48,11 @@ class HealthProblem(NamedTuple):
 
     @property
     def problem_id(self) -> str:
-        """The same for everybody who sees it."""
+        """The id of the problem; the same in every process."""
         return _derived(self.kind, self.subject, self.occurrence)
 
     def event(self, phase: HealthPhase, now_ms: int) -> HealthEvent:
-        """It as it is published; repeats have one ``health_id``."""
+        """The event to publish; repeats have one ``health_id``."""
         return HealthEvent(
             health_id=_derived(self.problem_id, phase),
             problem_id=self.problem_id,
@@ -71,7 +71,7 @@ def _derived(*parts: str) -> str:
 
 
 class Health:
-    """What one process has seen of the others; times in its own monotonic seconds."""
+    """The view of one process of the others; times are in its own monotonic seconds."""
 
     def __init__(self, topic: str) -> None:
         self._topic = topic
@@ -81,7 +81,7 @@ class Health:
     def observe(
         self, partitions: Mapping[int, OwnerStatus], trainer_ms: int | None, now_s: float
     ) -> None:
-        """Take what is there now; ``trainer_ms`` is the trainer's last note, if one ever ran."""
+        """Take the present status; ``trainer_ms`` is the trainer's last heartbeat, if any."""
         self._partitions = {
             p: (sign, _since(self._partitions.get(p), sign, now_s))
             for p, sign in partitions.items()
@@ -90,11 +90,11 @@ class Health:
             self._trainer = trainer_ms, _since(self._trainer, trainer_ms, now_s)
 
     def stale(self, now_s: float) -> list[int]:
-        """Partitions without a sign of their owner."""
+        """Partitions whose owner has not written for `STALE_S`."""
         return [p for p, (_, since_s) in self._partitions.items() if now_s - since_s > STALE_S]
 
     def is_reporter(self, ours: Collection[int], now_s: float) -> bool:
-        """Whether we are the one that publishes: the owner of the lowest partition that lives."""
+        """Whether this worker publishes: it owns the lowest partition that has a live owner."""
         stale = set(self.stale(now_s))
         alive = [p for p in self._partitions if p in ours or p not in stale]
         return bool(ours) and min(alive, default=-1) in ours
@@ -102,7 +102,7 @@ class Health:
     def problems(
         self, now_s: float, now_ms: int, *, ours: Collection[int], held: Collection[int] = ()
     ) -> list[HealthProblem]:
-        """What is wrong.  ``held`` partitions get no records for a transaction that is open."""
+        """The present problems.  An open transaction blocks the records of ``held`` partitions."""
         stale = set(self.stale(now_s)) - set(ours) - set(held)
         found = [
             self._of_partition(p, sign, now_ms)
@@ -132,13 +132,13 @@ class Health:
             since_ms,
             f"no worker reads partition {partition} of {self._topic}: none of its models is "
             "watched",
-            "start a worker (driftline monitor), or see why the present ones do not take it: "
-            "driftline doctor",
+            "start a worker (driftline monitor), or run driftline doctor to see why the present "
+            "workers do not read it",
         )
 
 
 def _since(before: tuple[object, float] | None, sign: object, now_s: float) -> float:
-    """Since when the sign is as it is."""
+    """When ``sign`` last changed."""
     return before[1] if before is not None and before[0] == sign else now_s
 
 
@@ -148,13 +148,13 @@ def _silent_trainer(since_ms: int) -> HealthProblem:
         "trainer",
         str(since_ms),
         since_ms,
-        "the trainer has given no sign of life: no alert leads to a retrain",
+        "the trainer has stopped sending heartbeats: no alert leads to a retrain",
         "start it: driftline train",
     )
 
 
 def no_worker(group: str, topic: str, since_ms: int) -> HealthProblem:
-    """No process is a member of the monitor's group: nothing at all is watched."""
+    """The problem that no process is a member of the monitor's group: nothing is watched."""
     return HealthProblem(
         "no_worker",
         group,
@@ -168,7 +168,7 @@ def no_worker(group: str, topic: str, since_ms: int) -> HealthProblem:
 def changes(
     before: Iterable[HealthProblem], now: Iterable[HealthProblem]
 ) -> list[tuple[HealthPhase, HealthProblem]]:
-    """What is to be published: problems that began, and those that are over."""
+    """The changes to publish: problems that began, and problems that are resolved."""
     there = {problem.problem_id: problem for problem in now}
     over = [problem for problem in before if problem.problem_id not in there]
     known = {problem.problem_id for problem in before}

@@ -1,8 +1,8 @@
-"""What others see of a trainer: an advisory commit that says when it was last alive, and where.
+"""The trainer's heartbeat: an advisory commit that contains when it was last alive, and where.
 
-The trainer keeps its positions in its own file.  Every few seconds it also commits them to a group
-of its own, with a note in the commit's metadata: so `driftline status` and `driftline doctor` see
-from any machine that a trainer runs, and how far it has read.
+The trainer keeps its positions in its own file.  Every few seconds it also commits them to a
+consumer group, with a heartbeat in the commit's metadata: `driftline status` and `driftline doctor`
+see from any machine that a trainer runs, and how far it has read.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _TIMEOUT_S: Final = 10.0
 
 
 def trainer_group(prefix: str) -> str:
-    """The group that a trainer commits to, and never joins.
+    """The consumer group that a trainer commits to, and never joins.
 
     >>> trainer_group("driftline")
     'driftline.trainer'
@@ -30,7 +30,7 @@ def trainer_group(prefix: str) -> str:
 
 
 def monitor_group(prefix: str) -> str:
-    """The group whose members are the workers of the monitor.
+    """The consumer group of the monitor's workers.
 
     >>> monitor_group("driftline")
     'driftline.monitor'
@@ -39,7 +39,7 @@ def monitor_group(prefix: str) -> str:
 
 
 class TrainerHeartbeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A trainer's note: when (its clock, ms), what it trains, its unfinished jobs, its pages."""
+    """A trainer's heartbeat: its clock (ms), models, unfinished jobs, and the URL of its pages."""
 
     time_ms: int
     models: list[str] = []
@@ -48,7 +48,7 @@ class TrainerHeartbeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
 
 
 class LastHeartbeat(msgspec.Struct, frozen=True, kw_only=True):
-    """The latest note of a trainer, and the next offset of each partition of the alerts topic."""
+    """A trainer's latest heartbeat, and its next offset of each partition of the alerts topic."""
 
     heartbeat: TrainerHeartbeat
     positions: dict[int, int]
@@ -57,7 +57,7 @@ class LastHeartbeat(msgspec.Struct, frozen=True, kw_only=True):
 def heartbeat_offsets(
     heartbeat: TrainerHeartbeat, topic: str, positions: Mapping[int, int]
 ) -> list[TopicPartition]:
-    """What to commit so that others see ``heartbeat``; models beyond 4 KB are left out."""
+    """The offsets to commit, with ``heartbeat`` as metadata; models beyond 4 KB are left out."""
     note = msgspec.json.encode(heartbeat).decode()
     if len(note.encode()) > 3_500:
         note = msgspec.json.encode(msgspec.structs.replace(heartbeat, models=[])).decode()
@@ -67,10 +67,10 @@ def heartbeat_offsets(
 def last_heartbeat(
     client: Mapping[str, Any], prefix: str, topic: str, partitions: int
 ) -> LastHeartbeat | None:
-    """The latest note of a trainer of this prefix; ``None`` where there has never been one.
+    """The latest heartbeat of a trainer of this prefix; ``None`` where no trainer ever ran.
 
     Raises:
-        KafkaException: nobody answers.
+        KafkaException: no broker answers, or one denies access.
     """
     group = trainer_group(prefix)
     places = [TopicPartition(topic, p) for p in range(partitions)]

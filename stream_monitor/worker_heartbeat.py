@@ -1,7 +1,7 @@
-"""The note that each worker keeps in the store for others: where it runs, what it owns.
+"""The heartbeat that each worker writes to the store: where it runs, and what it owns.
 
-It decides nothing: partitions are owned by what their own hashes say.  A worker that owns nothing
-is seen here alone, and so is the address of a page whose port was not set.
+It decides nothing: the store's hash of a partition decides who owns it.  Only the heartbeat shows a
+worker that owns nothing, and the address of its pages where no port was set.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Final
 import msgspec
 
 WORKER_TIMEOUT_MS: Final = 60_000
-"""A worker writes every 15 s that it lives; one that is silent for so long has gone."""
+"""A worker sends a heartbeat every 15 s; a worker that is silent for so long has stopped."""
 LATE_MS: Final = 35_000
-"""One that is silent for so long missed two notes: it may hang."""
+"""A worker that is silent for so long has missed two heartbeats: it may hang."""
 HEARTBEAT_RETENTION_MS: Final = 24 * 3_600_000
-"""The note of a worker that has gone is removed after a day."""
+"""The heartbeat of a stopped worker is removed after a day."""
 
 
 class WorkerHeartbeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A worker as it sees itself at ``time_ms`` of its clock; ``web`` is where its pages are."""
+    """A worker at ``time_ms`` of its clock; ``web`` is the URL of its pages."""
 
     member: str
     host: str
@@ -31,7 +31,7 @@ class WorkerHeartbeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 
 
 def workers_key(topic: str) -> str:
-    """Where the notes lie: a hash by member.
+    """The Redis key of the heartbeats: a hash by member.
 
     >>> workers_key("driftline.events.v1")
     'driftline:{driftline.events.v1}:workers'
@@ -40,7 +40,7 @@ def workers_key(topic: str) -> str:
 
 
 def decode_heartbeats(stored: Mapping[str, bytes]) -> list[WorkerHeartbeat]:
-    """The notes in a hash, by member; what is no note is passed over."""
+    """The heartbeats in a hash, by member; invalid ones are left out."""
     found = []
     for _, blob in sorted(stored.items()):
         try:
@@ -51,10 +51,10 @@ def decode_heartbeats(stored: Mapping[str, bytes]) -> list[WorkerHeartbeat]:
 
 
 def alive(notes: Iterable[WorkerHeartbeat], now_ms: int) -> list[WorkerHeartbeat]:
-    """Those that wrote within the last minute, or whose clock is ahead."""
+    """The workers that wrote within the last minute, or whose clock is ahead."""
     return [note for note in notes if now_ms - note.time_ms <= WORKER_TIMEOUT_MS]
 
 
 def expired(notes: Iterable[WorkerHeartbeat], now_ms: int) -> list[str]:
-    """The members whose notes are of yesterday."""
+    """The members whose heartbeats are older than a day."""
     return [note.member for note in notes if now_ms - note.time_ms > HEARTBEAT_RETENTION_MS]

@@ -1,1 +1,1 @@
-"""How much comes, and when: the usual rate, and what is no longer chance."""
+"""Checks: each compares one aspect of the traffic or the data with what was normal."""

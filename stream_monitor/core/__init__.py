@@ -1,1 +1,1 @@
-"""What is watched: models, their versions, and all their state."""
+"""The pure state of a partition: its models, their versions, and which of them are watched."""

@@ -1,4 +1,4 @@
-"""What each detector of a version may spend of the budget of false alarms."""
+"""Divides the false-alarm budget of a model among the detectors of a version."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from stream_monitor.detectors.calibration import Budget, arl0_events, in_events
 from stream_monitor.reference.profile import ReferenceProfile
 
 TRAFFIC_DETECTORS: Final = 4
-"""Silence, volume, label outage, label delay: what they cost of a model's budget."""
+"""Silence, volume, label outage, label delay: they share the model's budget."""
 
 
 def arl0_per_detector(profile: ReferenceProfile, budget: Budget) -> float:
-    """Events between false alarms of one detector, so that all together keep to the budget.
+    """Events between false alarms of one detector, so that all detectors keep to the budget.
 
-    Two detectors watch each channel, each relation, and each range (how many values lie outside,
-    and which repeat); the traffic has its own.  The loss may come later: its two are counted
-    from the start.  A segment sees its share of the events, so its detectors cost as much less.  A
-    budget per week is one per what the reference has in a week.
+    Two detectors watch each channel, each feature correlation, and each range (how many values lie
+    outside, and which repeat); the traffic has its own.  Those of the loss are counted from the
+    start, although its reference may come later.  The detectors of a segment count by its share of
+    the events.  A budget per week is converted by the reference's events per week.
     """
     of_model = references_of_model(profile)
     channels = sum(len(reference.channels) for reference in profile.features.values())
@@ -35,11 +35,13 @@ def arl0_per_detector(profile: ReferenceProfile, budget: Budget) -> float:
 
 
 def arl0_without_reference(budget: Budget, events_per_week: float | None) -> float:
-    """Events between false alarms of a detector here, of a model that has no reference yet.
+    """Events between false alarms of one traffic detector of a model without a reference.
 
-    A week has as many events as the traffic itself had so far.
+    ``events_per_week`` is estimated from the traffic so far.
 
-    >>> arl0_without_reference(Budget(per_weeks=1.0), 5_000.0), arl0_without_reference(Budget(), 5_000.0)
-    (20000.0, 4000000.0)
+    >>> arl0_without_reference(Budget(per_weeks=1.0), 5_000.0)
+    20000.0
+    >>> arl0_without_reference(Budget(), 5_000.0)
+    4000000.0
     """
     return arl0_events(in_events(budget, events_per_week), TRAFFIC_DETECTORS)

@@ -1,4 +1,4 @@
-"""Outcomes of control records, and who gave them: for the log of the worker."""
+"""Outcomes of control records, as the worker logs them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Final
 from producer.events import CE_TYPE_OF, Command, ModelUpdate, Topology
 from producer.names import require_name, version_key
 from stream_monitor.contracts import ControlOutcome, DeadLetter
+from stream_monitor.episodes.open_episodes import UnknownEpisode
 from stream_monitor.ingest.micro_batches import ControlRecord
 from stream_monitor.ingest.records import ConsumerRecord
 from stream_monitor.reference.profile import ReferenceProfile, profile_from_data
@@ -18,7 +19,7 @@ _KINDS: Final = frozenset(CE_TYPE_OF[kind] for kind in (Command, ModelUpdate, To
 def rejected_controls(
     rejected: Sequence[tuple[ConsumerRecord, DeadLetter]],
 ) -> list[ControlOutcome]:
-    """The control records among those that were rejected before any was applied."""
+    """The outcomes of control records that were rejected when they were decoded."""
     return [
         ControlOutcome(
             letter.offset,
@@ -34,27 +35,36 @@ def rejected_controls(
     ]
 
 
-def control_outcome(record: ConsumerRecord, order: ControlRecord, outcome: str) -> ControlOutcome:
-    """What became of a control record, and who gave it."""
+def control_outcome(record: ConsumerRecord, control: ControlRecord, outcome: str) -> ControlOutcome:
+    """The outcome of a control record, with its content and its author."""
     actor = what = ""
-    if isinstance(order, Command):
-        actor, what = order.actor, f"{order.action} {order.episode}"
-    elif isinstance(order, ModelUpdate):
-        profile = "without a profile" if order.profile is None else "with a profile"
-        what = f"version {order.version}, {profile}"
+    if isinstance(control, Command):
+        actor, what = control.actor, f"{control.action} {control.episode}"
+    elif isinstance(control, ModelUpdate):
+        profile = "without a profile" if control.profile is None else "with a profile"
+        what = f"version {control.version}, {profile}"
     else:
-        what = f"generation {order.generation}, {order.partitions} partitions"
-    model = "" if isinstance(order, Topology) else order.model
+        what = f"generation {control.generation}, {control.partitions} partitions"
+    model = "" if isinstance(control, Topology) else control.model
     return ControlOutcome(
-        record.offset, type(order).__name__, model, what, actor, record.source, outcome
+        record.offset, type(control).__name__, model, what, actor, record.source, outcome
     )
+
+
+def rejection_reason(error: ValueError, control: ControlRecord) -> str:
+    """The reason under which a control record that could not be applied is counted."""
+    if isinstance(error, UnknownEpisode):
+        return "unknown_episode"
+    if isinstance(control, Topology):
+        return "invalid_topology"
+    return "invalid_profile" if isinstance(control, ModelUpdate) else "invalid_command"
 
 
 def announced_profile(update: ModelUpdate) -> ReferenceProfile | None:
     """The profile of an announcement.
 
     Raises:
-        ValueError: it does not read, or is another version's.
+        ValueError: the profile is invalid, or it is another version's.
     """
     if update.profile is None:
         return None

@@ -1,4 +1,4 @@
-"""How every record of a partition was counted: exactly once, in one of these."""
+"""Counters of a partition: every record is counted exactly once."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import msgspec
 
 
 class Counters(msgspec.Struct, kw_only=True):
-    """Counts since the beginning of the log.
+    """Counts since the beginning of the partition.
 
     The first eight are disjoint, and their sum is the number of records below the next offset.
     ``valid`` and ``late`` are inference events (late for their window, still seen by the
-    detectors), ``not_watched`` are events above a cap.  ``joined`` counts labels that found their
-    prediction, ``alerts`` those that went out, ``suppressed`` those a snooze or a
-    cooldown kept back; ``append_clock_ms`` is the partition's clock.
+    detectors), ``not_watched`` are events over a limit.  ``joined`` counts labels that found their
+    prediction, ``alerts`` the published alerts, ``suppressed`` those that a snooze or a cooldown
+    suppressed; ``append_clock_ms`` is the partition's clock.
     """
 
     valid: int = 0

@@ -1,17 +1,17 @@
-"""Coverage: how many events of a model were watched in the last hour, and why the others were not.
+"""Coverage: how many events of a model were watched in the last hour, and why others were not.
 
 Every accepted inference event is counted exactly once: as `WATCHED`, if it was compared with a
-stated reference, or under one `CoverageReason` of unit ``event``.  Reasons of unit ``feature``,
-``label`` and ``record`` are counted beside the events and are no part of their sum.
+reference, or under one `CoverageReason` of unit ``event``.  Reasons of unit ``feature``, ``label``
+and ``record`` are counted in addition and are no part of that sum.
 
 ::
 
-    count(...) while a segment is folded ──► observe(offsets, clock) ──► counts of the open slot
-    a record beyond the slot ──► the slot closes ──► buckets of the last hour, totals
+    count(...) for a micro-batch ──► observe(offsets, clock) ──► counts of the open interval
+    a record after the interval ──► the interval closes ──► buckets of the last hour, totals
 
-Only the append clock moves a slot, so the counts do not depend on where batches are cut.  Memory is
-bounded whatever names a producer makes up: of the versions and features of a model the most
-frequent ones keep a row of their own, the others share the row of `OTHERS`.
+Only the append clock closes an interval, so the counts do not depend on batches.  Memory is bounded
+whatever names a producer makes up: the most frequent versions and features of a model keep a row of
+their own, the others share the row of `OTHERS`.
 """
 
 from __future__ import annotations
@@ -39,44 +39,44 @@ CoverageReason: TypeAlias = Literal[
     "label_warming_up",
     "reference_replaced",
 ]
-"""Why something was not watched.  The first six count events, each accepted event under one."""
+"""A reason why something was not compared.  The first six count events."""
 
 CoverageUnit: TypeAlias = Literal["event", "feature", "label", "record"]
 UNITS: Final[dict[CoverageReason, CoverageUnit]] = {
-    "warming_up": "event",  # it becomes a part of the version's reference
-    "no_profile": "event",  # the reference of its version lies elsewhere
+    "warming_up": "event",  # it becomes part of the version's reference
+    "no_profile": "event",  # the reference of its version is in another partition
     "version_over_limit": "event",
     "model_over_limit": "event",  # counted by the partition: ``version`` is the model's name
-    "nothing_comparable": "event",  # the version's reference has no series at all
+    "nothing_comparable": "event",  # the version's reference has no series
     "routed_by_stale_metadata": "event",
-    "feature_not_comparable": "feature",  # a feature of an event that is watched otherwise
+    "feature_not_comparable": "feature",  # a feature of an event whose other features are watched
     "series_too_short": "feature",  # the reference has too few values of it
     "prediction_absent": "feature",  # the reference has predictions, the event has none
     "label_prediction_elsewhere": "label",
     "label_not_comparable": "label",
-    "label_version_unwatched": "label",  # it gave way to a newer version
-    "label_warming_up": "label",  # it came before its version had a reference
-    "reference_replaced": "record",  # the update that put another reference in its place
+    "label_version_unwatched": "label",  # its version was evicted
+    "label_warming_up": "label",  # its version had no reference yet
+    "reference_replaced": "record",  # the update that replaced the reference
 }
-"""What each reason counts."""
+"""The unit that each reason counts."""
 
 WATCHED: Final = "watched"
-"""What events are counted as that were compared with a stated reference."""
+"""The outcome of events that were compared with a reference."""
 CoverageOutcome: TypeAlias = Literal["watched"] | CoverageReason
 OTHERS: Final = ""
-"""The version, or feature, that stands for all that have no row of their own."""
+"""The version, or feature, of the row that all others share."""
 
 INTERVAL_MS: Final = 30_000
-"""Counts are judged whenever so much of the append clock has passed."""
+"""Length of an interval of the append clock; episodes are updated at its end."""
 BUCKET_MS: Final = 5 * 60_000
 HOUR_BUCKETS: Final = 12
-"""The last hour: this bucket, and those before it."""
+"""Buckets of the last hour, the present one included."""
 MAX_ROWS: Final = 64
 _MAX_NOW: Final = 2 * MAX_ROWS
 
 
 class CoverageKey(NamedTuple):
-    """What a row counts.  ``feature`` is empty unless the reason counts features."""
+    """The key of a row.  ``feature`` is empty unless the reason counts features."""
 
     version: str
     reason: CoverageOutcome
@@ -84,12 +84,12 @@ class CoverageKey(NamedTuple):
 
     @property
     def others(self) -> CoverageKey:
-        """The row it is counted in where it has none of its own."""
+        """The key of the shared row, for keys without a row of their own."""
         return CoverageKey(self.version if self.feature else OTHERS, self.reason, OTHERS)
 
 
 class CoverageCount(NamedTuple):
-    """What was counted under a key in one slot: how much, and its first and last record."""
+    """The count of one key in one interval, with its first and last record."""
 
     n: int
     first_offset: int
@@ -97,16 +97,16 @@ class CoverageCount(NamedTuple):
     last_clock_ms: int
 
     def then(self, later: CoverageCount) -> CoverageCount:
-        """Both together; ``later`` does not begin before this one."""
+        """The sum of both; ``later`` does not begin before this one."""
         last_clock_ms = max(self.last_clock_ms, later.last_clock_ms)
         return self._replace(n=self.n + later.n, last_clock_ms=last_clock_ms)
 
 
 class ClosedInterval(NamedTuple):
-    """A slot that is over: its counts, and the record that ended it.
+    """A closed interval: its counts, and the record that closed it.
 
-    ``time_ms`` is the event time the record stands for: the latest one of a counted event, and what
-    passed on the append clock since.
+    ``time_ms`` is the event time at that record: the latest one of a counted event plus the
+    append-clock time since.
     """
 
     counts: dict[CoverageKey, CoverageCount]
@@ -116,7 +116,7 @@ class ClosedInterval(NamedTuple):
 
 
 class CoverageRow(NamedTuple):
-    """One row of the last hour; ``total`` is since the beginning of the log."""
+    """One row of the last hour; ``total`` is since the beginning of the partition."""
 
     key: CoverageKey
     last_hour: int
@@ -152,7 +152,7 @@ class _Pending(NamedTuple):
 
 
 class Coverage:
-    """The counts of one model in one partition; for models over the limit, of all of them."""
+    """The counts of one model in one partition, or of all models over the limit."""
 
     def __init__(self) -> None:
         self._rows: dict[CoverageKey, _Row] = {}
@@ -175,12 +175,11 @@ class Coverage:
         times_ms: Ints,
         feature: str = "",
     ) -> None:
-        """Count records (n,) of the segment that is being folded, with their event times.
+        """Count records (n,) of the present micro-batch, with their event times (ms).
 
-        Call it as often as you like before `observe` is called for the segment: once for all events
-        of a batch that share an outcome, never for one event at a time.  Each accepted event has
-        exactly one outcome of unit ``event`` (or `WATCHED`).  For a reason of unit ``feature`` name
-        the ``feature``; ``version`` is empty where the reason is of no version.
+        Call it before `observe`, once for all events of a batch that share an outcome.  Each
+        accepted event has exactly one outcome of unit ``event`` (or `WATCHED`).  A reason of unit
+        ``feature`` names the ``feature``; ``version`` is empty where the reason concerns none.
         """
         if len(offsets):
             self._pending.append(_Pending(CoverageKey(version, reason, feature), offsets, times_ms))
@@ -188,9 +187,9 @@ class Coverage:
     def count_at(
         self, version: str, reason: CoverageOutcome, offset: int, time_ms: int, clock_ms: int
     ) -> None:
-        """Count one control record that is applied after its segment was observed.
+        """Count one control record, which is applied after its micro-batch was observed.
 
-        No slot is closed here: the next record that `observe` is given does that.
+        This closes no interval; the next record that `observe` receives does.
         """
         interval = clock_ms // INTERVAL_MS
         if not self._now:
@@ -199,10 +198,10 @@ class Coverage:
         self._has_changes = True
 
     def observe(self, offsets: Ints, clock_ms: Ints) -> Iterator[ClosedInterval]:
-        """Take the records (n,) of a segment, the append clock at each, and all that was counted.
+        """Apply the records (n,) of a micro-batch, with the append clock (ms) at each.
 
-        Gives the slots that closed, each to be judged before the next one is asked for.  Set
-        `waits` while something waits for time to pass: slots without counts are given too then.
+        Yields the closed intervals; evaluate each before taking the next.  While `waits` is set,
+        intervals without counts are yielded too.
         """
         pending = self._pending
         if not (pending or self._now or self.waits):
@@ -225,7 +224,7 @@ class Coverage:
     def _add(
         self, pending: Sequence[_Pending], offsets: Ints, clock_ms: Ints, start: int, end: int
     ) -> None:
-        """Count what is pending of the records from ``start`` to before ``end``, of one slot."""
+        """Add the pending counts of the records from ``start`` to before ``end``."""
         if start == end or not pending:
             return
         low, high = int(offsets[start]), int(offsets[end - 1])
@@ -242,7 +241,7 @@ class Coverage:
         if not found:
             return
         self._interval = int(clock_ms[start]) // INTERVAL_MS
-        for _, key, counted in sorted(found):  # rows are given in the order of the log
+        for _, key, counted in sorted(found):  # in offset order
             self._enter(key, counted)
         self._latest = latest_ms, max(counted.last_clock_ms for *_, counted in found)
         self._has_changes = True
@@ -256,7 +255,7 @@ class Coverage:
         self._now[key] = counted if before is None else before.then(counted)
 
     def _close(self, offset: int, clock_ms: int) -> ClosedInterval:
-        """The record at ``offset`` lies beyond the slot."""
+        """Close the interval at the record at ``offset``, the first one after it."""
         bucket = self._interval * INTERVAL_MS // BUCKET_MS
         for key, counted in self._now.items():
             self._rows.setdefault(key, _Row()).add(bucket, counted.n)
@@ -267,7 +266,7 @@ class Coverage:
         return interval
 
     def _merge_rare_rows(self, bucket: int) -> None:
-        """Where there are too many rows, the least frequent ones share the row of the others."""
+        """Merge the least frequent rows into the shared row where there are too many."""
         if len(self._rows) <= MAX_ROWS:
             return
         own = [key for key in self._rows if key != key.others]
@@ -279,7 +278,7 @@ class Coverage:
             self._rows.setdefault(key.others, _Row()).absorb(row)
 
     def absorb(self, gone: Coverage) -> None:
-        """Keep the counts of a model that is forgotten, in the rows of the others."""
+        """Add the counts of a removed model to the shared rows."""
         bucket = gone._interval * INTERVAL_MS // BUCKET_MS
         for key, row in gone._rows.items():
             self._rows.setdefault(CoverageKey(OTHERS, key.reason), _Row()).absorb(row)
@@ -288,14 +287,14 @@ class Coverage:
         self._closed = self._closed or bool(gone)
 
     def time_at(self, clock_ms: int) -> int:
-        """Event time: the latest of a counted event, and what passed since."""
+        """Event time (ms): the latest one of a counted event plus the append-clock time since."""
         latest_ms, latest_clock_ms = self._latest
         return latest_ms + max(0, clock_ms - latest_clock_ms)
 
     def last_hour(self, clock_ms: int) -> list[CoverageRow]:
-        """What was counted in the last hour of the append clock (55 to 60 minutes of it).
+        """The counts of the last hour (55 to 60 minutes) of the append clock.
 
-        The most frequent rows come first; the slot that is still open counts.
+        The most frequent rows come first; the open interval is included.
         """
         bucket = clock_ms // BUCKET_MS
         found: list[CoverageRow] = []
@@ -308,7 +307,7 @@ class Coverage:
         return sorted(found, key=lambda row: (-row.last_hour, -row.total, row.key))
 
     def pending_changes(self) -> dict[str, Any]:
-        """The parts that changed since `mark_committed`: the open slot, and the hour when a slot closed."""
+        """The parts that changed since `mark_committed`: the open interval, and the hour's rows."""
         parts: dict[str, Any] = {}
         if self._has_changes:
             now = [[*key, *counted] for key, counted in self._now.items()]
@@ -321,14 +320,14 @@ class Coverage:
         return parts
 
     def mark_committed(self) -> None:
-        """What `pending_changes` gave is durable."""
+        """Mark what `pending_changes` returned as durable."""
         self._has_changes = self._closed = False
 
     def restore(self, parts: dict[str, Any]) -> None:
-        """Continue from the parts; where none are stored, counting begins.
+        """Continue from the parts; without any, counting starts.
 
         Raises:
-            ValueError: they do not fit.
+            ValueError: the parts do not fit.
         """
         if "now" in parts:
             interval, latest, now = parts["now"]
@@ -347,7 +346,7 @@ def _key(data: Sequence[Any]) -> CoverageKey:
 
 
 def is_event(key: CoverageKey) -> bool:
-    """Whether a row counts accepted events: the sum of such rows is all of them.
+    """Whether a row counts accepted events; such rows add up to all accepted events.
 
     >>> is_event(CoverageKey("3", "watched")), is_event(CoverageKey("3", "series_too_short", "age"))
     (True, False)

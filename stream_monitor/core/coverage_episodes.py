@@ -1,13 +1,13 @@
-"""Episodes of coverage: why something is not watched, from its first event to its end.
+"""Coverage episodes: report events that are not compared with a reference, from start to end.
 
 ::
 
-    a slot closes with counts of a reason ──► started, one for (version, reason)
+    an interval closes with counts of a reason ──► started, one for (version, reason)
     it concerns more of the traffic, or more features ──► ongoing
     the version is watched, or two hours pass without its events ──► recovered
 
-Everything is judged where a slot of the append clock ends, so a replay says the same.  A person who
-resolves an episode accepts it: it is reported again only after it was over.
+Episodes change only where an interval of the append clock ends, so a replay gives the same alerts.
+A user who resolves an episode accepts the gap: a new episode is reported only after it was over.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from stream_monitor.core.coverage_messages import CoverageGap, sentence, sentenc
 from stream_monitor.episodes.alert import derived_id, later_phase
 
 MAX_OPEN: Final = 32
-"""Open episodes of a model; versions that somebody makes up must not fill its state."""
+"""The most open episodes of a model, so that made-up versions do not fill its state."""
 EPISODE_TIMEOUT_MS: Final = 2 * 3_600_000
-"""After so long without its events a reason is over: longer than hourly jobs pause."""
+"""A reason without events for so long is over; hourly jobs pause for less."""
 _DAY_MS: Final = 24 * 3_600_000
 
 OF_THE_MODEL: Final[frozenset[CoverageReason]] = frozenset(
@@ -48,14 +48,14 @@ OF_THE_MODEL: Final[frozenset[CoverageReason]] = frozenset(
         "label_version_unwatched",
     }
 )
-"""Reasons with one episode for the whole model, for their versions may be made up."""
+"""Reasons with one episode for the whole model, because their versions may be made up."""
 _WITHOUT: Final[frozenset[CoverageReason]] = frozenset({"label_warming_up"})
-"""Reasons without an episode: the one of the events that warm up says it of their labels, too."""
+"""Reasons without an episode: that of the events that warm up covers their labels too."""
 _PASSING: Final[frozenset[CoverageReason]] = frozenset({"warming_up", "reference_replaced"})
 
 
 class CoverageSource(NamedTuple):
-    """Whose traffic it is; of a partition's models over the limit ``model`` is empty."""
+    """The traffic that is counted; ``model`` is empty for all models over the limit."""
 
     topic: str
     partition: int
@@ -63,16 +63,16 @@ class CoverageSource(NamedTuple):
 
 
 class CoverageGroup(NamedTuple):
-    """What an episode is of; ``version`` is empty where the reason is the whole model's."""
+    """The subject of an episode; ``version`` is empty where it concerns the whole model."""
 
     version: str
     reason: CoverageReason
 
 
 class OpenCoverageEpisode(msgspec.Struct):
-    """An open episode: its latest alert, ``None`` where a person resolved it, and what it counts.
+    """An open episode: its latest alert, ``None`` where a user resolved it, and its counts.
 
-    ``names`` are those that were reported.
+    ``names`` are the reported features, or versions.
     """
 
     alert: DriftAlert | None
@@ -92,11 +92,11 @@ class CoverageEpisodes:
         self._has_changes = False
 
     def __bool__(self) -> bool:
-        """Whether something waits for time to pass."""
+        """Whether an episode is open, which may end as time passes."""
         return bool(self._open)
 
-    def judge(self, interval: ClosedInterval, coverage: Coverage) -> list[DriftAlert]:
-        """What a slot that closed leads to; ``coverage`` has its counts."""
+    def observe(self, interval: ClosedInterval, coverage: Coverage) -> list[DriftAlert]:
+        """Apply a closed interval of ``coverage``; returns the alerts of episodes that changed."""
         if not interval.counts and not self._open:
             return []
         came = _by_group(interval.counts)
@@ -111,15 +111,15 @@ class CoverageEpisodes:
         return alerts + self._evict_oldest(interval)
 
     def _evict_oldest(self, interval: ClosedInterval) -> list[DriftAlert]:
-        """Of more episodes than `MAX_OPEN` those end whose events came longest ago."""
+        """End the episodes beyond `MAX_OPEN` whose latest events are the oldest."""
         alerts: list[DriftAlert] = []
         while len(self._open) > MAX_OPEN:
             oldest = min(self._open, key=lambda group: (self._open[group].last_clock_ms, group))
             opened = self._open.pop(oldest)
             if opened.alert is not None:
-                says = f"coverage: ended, for more than {MAX_OPEN} newer ones are open"
+                text = f"coverage: ended, because {MAX_OPEN} newer episodes are open"
                 alerts.append(
-                    later_phase(opened.alert, "superseded", interval.offset, interval.time_ms, says)
+                    later_phase(opened.alert, "superseded", interval.offset, interval.time_ms, text)
                 )
         return alerts
 
@@ -164,25 +164,23 @@ class CoverageEpisodes:
     def _recover(
         self, group: CoverageGroup, interval: ClosedInterval, *, is_watched: bool
     ) -> list[DriftAlert]:
-        """None of its events came in the slot."""
+        """End an episode whose group had no events in the interval, if it is over."""
         opened = self._open[group]
         passed = is_watched and group.reason in ("warming_up", "no_profile")
-        quiet_ms = (
-            _DAY_MS if group.reason == "warming_up" else EPISODE_TIMEOUT_MS
-        )  # it may take long
-        if not passed and interval.clock_ms - opened.last_clock_ms < quiet_ms:
+        timeout_ms = _DAY_MS if group.reason == "warming_up" else EPISODE_TIMEOUT_MS
+        if not passed and interval.clock_ms - opened.last_clock_ms < timeout_ms:
             return []
         self._has_changes = True
         del self._open[group]
         if opened.alert is None:
             return []
-        says = sentence_over(
+        text = sentence_over(
             group.reason, group.version, opened.n, opened.since_ms, is_watched=passed
         )
-        return [later_phase(opened.alert, "recovered", interval.offset, interval.time_ms, says)]
+        return [later_phase(opened.alert, "recovered", interval.offset, interval.time_ms, text)]
 
     def _gap(self, group: CoverageGroup, rows: Sequence[CoverageRow], since_ms: int) -> CoverageGap:
-        """What is known of a group in the last hour."""
+        """The counts of a group in the last hour."""
         of_model = group.reason in OF_THE_MODEL
         mine = [
             row
@@ -248,16 +246,16 @@ class CoverageEpisodes:
         )
 
     def resolve(self, alert: DriftAlert, offset: int, time_ms: int) -> list[DriftAlert]:
-        """A person ends the episode of ``alert``: it is reported again only once it was over."""
+        """End the episode of ``alert`` on a user's command; a new one starts only after its end."""
         for opened in self._open.values():
             if opened.alert is not None and opened.alert.episode_id == alert.episode_id:
                 opened.alert, self._has_changes = None, True
-                says = f"coverage: {alert.channel.replace('_', ' ')}: resolved"
-                return [later_phase(alert, "resolved", offset, time_ms, says)]
+                text = f"coverage: {alert.channel.replace('_', ' ')}: resolved"
+                return [later_phase(alert, "resolved", offset, time_ms, text)]
         return []
 
     def end_all(self, offset: int, time_ms: int) -> list[DriftAlert]:
-        """The model is forgotten, or takes a place: what is open ends as superseded."""
+        """End all open episodes as superseded."""
         opened, self._open = self._open, {}
         self._has_changes = self._has_changes or bool(opened)
         return [
@@ -267,21 +265,25 @@ class CoverageEpisodes:
         ]
 
     def open_groups(self) -> Iterable[CoverageGroup]:
-        """What has an open episode, those included that a person resolved."""
+        """The groups with an open episode, including those that a user resolved."""
         return self._open.keys()
 
     def pending_changes(self) -> list[Any] | None:
-        """All of it as plain data, if it changed since `mark_committed`."""
+        """All state as plain data, if it changed since `mark_committed`."""
         if not self._has_changes:
             return None
         return [[*group, msgspec.to_builtins(opened)] for group, opened in self._open.items()]
 
     def mark_committed(self) -> None:
-        """What `pending_changes` gave is durable."""
+        """Mark what `pending_changes` returned as durable."""
         self._has_changes = False
 
     def restore(self, data: Sequence[Any]) -> None:
-        """Continue from what `pending_changes` gave.  Raises ValidationError where it does not fit."""
+        """Continue from what `pending_changes` returned.
+
+        Raises:
+            ValidationError: the data do not fit.
+        """
         self._open = {
             CoverageGroup(str(version), _reason(reason)): msgspec.convert(
                 opened, OpenCoverageEpisode
@@ -297,7 +299,7 @@ def _reason(name: Any) -> CoverageReason:
 
 
 def _by_group(counts: dict[CoverageKey, CoverageCount]) -> dict[CoverageGroup, CoverageCount]:
-    """The counts of a slot by what has an episode of its own, in the order of the log."""
+    """The counts of an interval by episode, in offset order."""
     groups: dict[CoverageGroup, CoverageCount] = {}
     for key, counted in counts.items():
         if key.reason == WATCHED or key.reason in _WITHOUT:
@@ -309,7 +311,7 @@ def _by_group(counts: dict[CoverageKey, CoverageCount]) -> dict[CoverageGroup, C
 
 
 def _severity(gap: CoverageGap, lasted_ms: int) -> Severity:
-    """How bad it is: what passes by itself is not, half of the traffic is.
+    """The severity of a gap: low if it passes by itself, high from half of the traffic on.
 
     >>> gap = CoverageGap("version_over_limit", "m", "1", [], 5, 0.2, 0, 5, 0)
     >>> _severity(gap, 0), _severity(gap._replace(reason="warming_up"), 0)

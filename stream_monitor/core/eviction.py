@@ -1,8 +1,8 @@
-"""Where in a segment a version or a model comes or goes: before that record the segment is cut.
+"""Cuts a micro-batch where a version or a model may be admitted or become idle; removes models.
 
-A newcomer takes a place at one of its events, an idle version ends at the record that lets it be
-idle.  Both are decided at the head of a part, once all before it was taken, so they do not depend
-on where the log was cut into batches.  A cut too many changes nothing; one too few would.
+A new version is admitted at one of its events, and an idle version ends at the record that makes it
+idle.  Both are decided at the first record of a part, when all records before it are applied, so
+they do not depend on batches.  An unneeded cut changes nothing; a missing one would.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ def split_at_admission(
     max_models: int,
     placement: Placement,
 ) -> tuple[MicroBatch, MicroBatch | None]:
-    """What may be observed before anybody comes or goes, and the rest.
+    """The records before the next possible admission or end, and the rest (``None`` if none).
 
-    The append clock stood at ``since_ms`` before the segment; what its first record decides was
-    done.
+    The append clock was at ``since_ms`` before the micro-batch; the decisions of its first record
+    have been applied.
     """
     n = len(micro_batch.offsets)
     clock = micro_batch.append_clock_ms(since_ms)
@@ -47,7 +47,7 @@ def split_at_admission(
 
 
 def model_to_evict(models: Mapping[str, ModelMonitor], clock_ms: int) -> str | None:
-    """Which model gives its place up for a new one: idle, never announced, and that for longest."""
+    """The idle model to evict for a new one: never announced ones first, then idle longest."""
     idle = [
         (model.retention.champion is not None, model.active_ms(), name)
         for name, model in models.items()
@@ -63,7 +63,7 @@ def _admissions(
     max_models: int,
     placement: Placement,
 ) -> Iterator[int]:
-    """For each version without a place, its first event behind the head that may give it one."""
+    """For each version that is not watched, the row after the first that may admit it."""
     free = len(models) < max_models
     idle_at = _NOW if free else min(model.idle_at_ms() for model in models.values())
     for (name, version), entries in micro_batch.events.items():
@@ -91,7 +91,7 @@ def _admissions(
 def _idle(
     micro_batch: MicroBatch, clock: Ints, models: Mapping[str, ModelMonitor]
 ) -> Iterator[int]:
-    """The first records behind the head that may find a version idle."""
+    """The rows after the first at which a version may be idle."""
     last_ms, span_ms = int(clock[-1]), int(clock[-1] - clock[0])
     for model in models.values():
         if model.is_single_version:
@@ -113,7 +113,7 @@ def _idle(
 def _ends(
     micro_batch: MicroBatch, clock: Ints, model: ModelMonitor, version: str, ends_ms: int | None
 ) -> Iterator[int]:
-    """Where a version may be idle: the clock is ``ends_ms``, or that long behind an own event."""
+    """The rows where a version may be idle: at ``ends_ms``, or ``idle_ms`` after its own event."""
     n, known = len(clock), model.admitted_versions
     mine = _rows(micro_batch, model.name, [version])
     has_due = clock[mine] + model.retention.idle_ms
@@ -130,7 +130,7 @@ def _ends(
 
 
 def _rows(micro_batch: MicroBatch, model: str, versions: Collection[str]) -> Ints:
-    """Where in the segment the events of some versions of a model lie."""
+    """The rows of the micro-batch that are events of these versions of a model."""
     offsets = [
         record.offset
         for version in versions
@@ -140,29 +140,29 @@ def _rows(micro_batch: MicroBatch, model: str, versions: Collection[str]) -> Int
 
 
 class RemovedModel(NamedTuple):
-    """The ends of the episodes that were open, and the names of the stored parts that are dead."""
+    """The alerts that end the open episodes, and the names of the stored parts to delete."""
 
     alerts: list[DriftAlert]
     parts: set[str]
 
 
 def remove_drill_model(
-    models: dict[str, ModelMonitor], order: Command, offset: int, clock_ms: int
+    models: dict[str, ModelMonitor], command: Command, offset: int, clock_ms: int
 ) -> RemovedModel:
-    """Take the model of ``order`` out of ``models``; one not known here has nothing to forget.
+    """Remove the synthetic model of ``command`` from ``models``, if it is known here.
 
     Raises:
-        ValueError: it is the shadow of no drill; nothing changed.
+        ValueError: it is no synthetic model of a drill; nothing changed.
     """
-    if not is_synthetic(order.model):
-        raise ValueError(f"{order.model!r} is no shadow of a drill: only those are forgotten")
-    return remove_model(models, order.model, offset, clock_ms)
+    if not is_synthetic(command.model):
+        raise ValueError(f"{command.model!r} is no synthetic model of a drill: nothing is removed")
+    return remove_model(models, command.model, offset, clock_ms)
 
 
 def remove_model(
     models: dict[str, ModelMonitor], name: str, offset: int, clock_ms: int
 ) -> RemovedModel:
-    """Take a model out of ``models``.  Who follows the alerts hears that its episodes are over."""
+    """Remove a model from ``models``; its open episodes end with an alert."""
     model = models.pop(name, None)
     if model is None:
         return RemovedModel([], set())

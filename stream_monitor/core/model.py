@@ -1,4 +1,4 @@
-"""One watched model: its versions, their windows, and the labels that join to its predictions."""
+"""All state of one watched model: its versions, windows, labels, traffic and open episodes."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from stream_monitor.core.coverage import WATCHED, Coverage, CoverageReason
 from stream_monitor.core.coverage_episodes import CoverageEpisodes, CoverageSource
 from stream_monitor.core.retention import VersionRetention
 from stream_monitor.core.spec import MonitorSpec
+from stream_monitor.core.state_parts import with_prefix, without_prefix
 from stream_monitor.core.traffic import TrafficMonitor
 from stream_monitor.core.version import VersionMonitor
 from stream_monitor.core.warm_up import WarmUp
@@ -31,7 +32,7 @@ from stream_monitor.windows.tumbling import TumblingWindows
 
 
 class ModelObservation(NamedTuple):
-    """What some records led to."""
+    """Results of some events of one version."""
 
     alerts: list[DriftAlert]
     windows: list[ClosedWindow]
@@ -39,7 +40,7 @@ class ModelObservation(NamedTuple):
 
 
 class ModelMonitor:
-    """All state of one model in one partition of the log."""
+    """All state of one model in one partition of the event topic."""
 
     def __init__(self, topic: str, partition: int, name: str, spec: MonitorSpec) -> None:
         self.name = name
@@ -64,19 +65,19 @@ class ModelMonitor:
 
     @property
     def admitted_versions(self) -> set[str]:
-        """The versions that have a place."""
+        """The versions that are watched or warm up."""
         return self.versions.keys() | self.warm_ups.keys()
 
     @property
     def is_single_version(self) -> bool:
-        """Whether it has one version, which no other one supersedes."""
+        """Whether no version can supersede another: there is one, and no other is champion."""
         one = len(self.versions) + len(self.warm_ups) <= 1
         return one and (
             self.retention.champion is None or self.retention.champion in self.admitted_versions
         )
 
     def admission_from_ms(self, version: str) -> int | None:
-        """When the append clock lets a version without a place find one; ``None``: it has one."""
+        """Append clock (ms) from which a version can be admitted; ``None``: it is, or never can."""
         admitted_versions = self.admitted_versions
         if version in admitted_versions:
             return None
@@ -87,9 +88,9 @@ class ModelMonitor:
     def admit_version(
         self, version: str, offset: int, clock_ms: int, *, announced: bool = False
     ) -> list[DriftAlert]:
-        """Give a version a place, if there is one, by the record at ``offset``; it warms up.
+        """Admit a version at the record at ``offset``, if the limit allows it; it warms up.
 
-        Gives the ends of the episodes of those that gave way for it.
+        Returns the alerts that end the episodes of evicted versions.
         """
         if version in self.admitted_versions:
             return []
@@ -109,17 +110,17 @@ class ModelMonitor:
         return alerts
 
     def active_ms(self) -> int:
-        """Where the append clock stood at the latest sign of any version; -1 without one."""
+        """The append clock (ms) at the latest activity of any version; -1 without one."""
         return max(map(self.retention.active_ms, self.admitted_versions), default=-1)
 
     def idle_at_ms(self) -> int:
-        """When the append clock makes the model idle, if no sign of it comes."""
+        """The append clock (ms) at which the model becomes idle without further activity."""
         return self.active_ms() + self.retention.idle_ms
 
     def end_idle_episodes(self, offset: int, clock_ms: int, *, but: str | None) -> list[DriftAlert]:
         """End the episodes of versions that are idle while another one serves.
 
-        Not of the version ``but``, whose event it is.
+        The version ``but`` is left out: the record at ``offset`` is its event.
         """
         if self.is_single_version:
             return []
@@ -133,7 +134,7 @@ class ModelMonitor:
         return alerts
 
     def _supersede(self, version: str, offset: int, clock_ms: int) -> list[DriftAlert]:
-        """End what is open of a version, in its event time and what passed since."""
+        """End the open episodes of a version, at its event time plus the time since."""
         self.retention.clear_label_time(version)
         watched = self.versions.get(version)
         if watched is None:
@@ -142,7 +143,7 @@ class ModelMonitor:
         return watched.supersede(offset, max(0, self.windows[version].watermark_ms) + passed_ms)
 
     def with_champion(self, alerts: Iterable[DriftAlert]) -> list[DriftAlert]:
-        """Alerts as they go out: each says which version is the champion, if it is another one."""
+        """The alerts with the champion filled in, where it is another version."""
         champion = self.retention.champion
         return [
             msgspec.structs.replace(alert, champion=other)
@@ -152,14 +153,14 @@ class ModelMonitor:
         ]
 
     def end(self, offset: int, clock_ms: int) -> list[DriftAlert]:
-        """End all that is open: the model is forgotten."""
+        """End all open episodes: the model is removed."""
         alerts = self.traffic.supersede(offset, clock_ms)
         for version in self.versions:
             alerts += self._supersede(version, offset, clock_ms)
         return alerts + self._coverage_episodes.end_all(offset, self.coverage.time_at(clock_ms))
 
     def observe(self, batch: EventBatch) -> ModelObservation:
-        """Take events of one version; the first ones of an unknown version become its reference."""
+        """Apply events of one version; the first events of a new version become its reference."""
         alerts: list[DriftAlert] = []
         windows: list[ClosedWindow] = []
         while len(batch):
@@ -179,7 +180,7 @@ class ModelMonitor:
         return ModelObservation(alerts, windows, 0)
 
     def _warm_up(self, batch: EventBatch) -> EventBatch:
-        """Collect what the reference still misses; gives what is left of the batch."""
+        """Collect events for the reference; returns the rest of the batch."""
         warm_up = self.warm_ups[batch.version]
         missing = warm_up.missing
         warm_up.add(batch[:missing])
@@ -191,7 +192,7 @@ class ModelMonitor:
         return batch[missing:]
 
     def _count(self, version: VersionMonitor, batch: EventBatch) -> None:
-        """Count events by whether the version compares them, and its features that it does not."""
+        """Count events as watched or under a coverage reason, and features not compared."""
         outcome = version.not_compared or WATCHED
         self.coverage.count(batch.version, outcome, batch.offsets, batch.times_ms)
         if outcome != WATCHED:
@@ -202,7 +203,7 @@ class ModelMonitor:
             )
 
     def _start(self, profile: ReferenceProfile, offset: int) -> None:
-        """Begin to watch a version on its reference, after the record at ``offset``."""
+        """Start to compare a version with its reference, after the record at ``offset``."""
         version = profile.version
         self._mark_parts_deleted(version)
         self.warm_ups.pop(version, None)
@@ -223,7 +224,7 @@ class ModelMonitor:
         labels: Sequence[tuple[int, int, Label]],
         clock_at: Callable[[int], int],
     ) -> tuple[list[DriftAlert], int]:
-        """Join labels (offset, id hash, label) with predictions: alerts, and how many joined.
+        """Join labels (offset, id hash, label) with predictions; returns alerts and join count.
 
         ``clock_at`` gives the append clock at an offset.
         """
@@ -243,43 +244,47 @@ class ModelMonitor:
                 since = self._start_offsets[name]
                 early = [label for label in mine if label.offset <= since]
                 self._count_labels(name, "label_warming_up", early)
-                judged = version.judge([label for label in mine if label.offset > since])
-                if version.idle and judged:
-                    self.retention.note_label(name, clock_at(judged[-1][0].offset))
-                alerts += version.observe_labels(judged)
+                compared = version.compare_labels([label for label in mine if label.offset > since])
+                if version.idle and compared:
+                    self.retention.note_label(name, clock_at(compared[-1][0].offset))
+                alerts += version.observe_labels(compared)
                 self._count_labels(
-                    name, "label_not_comparable", [x for x, loss in judged if loss is None]
+                    name, "label_not_comparable", [x for x, loss in compared if loss is None]
                 )
                 self.windows[name].performance.observe(
-                    [(x.event_time_ms, x.delay_ms, loss) for x, loss in judged if loss is not None]
+                    [
+                        (x.event_time_ms, x.delay_ms, loss)
+                        for x, loss in compared
+                        if loss is not None
+                    ]
                 )
         return alerts, len(joined)
 
     def _count_labels(
         self, version: str, reason: CoverageReason, joined: Sequence[JoinedLabel]
     ) -> None:
-        """Count labels that are not watched."""
+        """Count labels that are not compared, under ``reason``."""
         offsets = np.array([label.offset for label in joined], dtype=np.int64)
         times_ms = np.array([label.event_time_ms for label in joined], dtype=np.int64)
         self.coverage.count(version, reason, offsets, times_ms)
 
     def observe_traffic(self, offsets: Ints, clock_ms: Ints, since_ms: int) -> list[DriftAlert]:
-        """Let time pass over these records, once their events and labels were observed."""
+        """Advance the traffic monitor over these records, after their events and labels."""
         return self.traffic.observe(
             offsets, clock_ms, since_ms, self._arl0_at, self.retention.champion
         )
 
     def observe_coverage(self, offsets: Ints, clock_ms: Ints) -> list[DriftAlert]:
-        """Let the same records pass over the counts of what was not watched."""
+        """Advance the coverage counts over the same records."""
         alerts: list[DriftAlert] = []
         for interval in self.coverage.observe(offsets, clock_ms):
-            if not is_synthetic(self.name):  # a drill comes and goes
-                alerts += self._coverage_episodes.judge(interval, self.coverage)
+            if not is_synthetic(self.name):  # the traffic of a drill starts and stops
+                alerts += self._coverage_episodes.observe(interval, self.coverage)
                 self.coverage.waits = bool(self._coverage_episodes)
         return alerts
 
     def _arl0_at(self, version: str, offset: int) -> float:
-        """Of a detector of the version, as far as it was watched before that record."""
+        """Events between false alarms of one traffic detector, as of the record at ``offset``."""
         watched = self.versions.get(version)
         if watched is None or self._start_offsets[version] >= offset:
             return arl0_without_reference(self._spec.budget, self.traffic.events_per_week)
@@ -288,9 +293,9 @@ class ModelMonitor:
     def update(
         self, update: ModelUpdate, profile: ReferenceProfile | None, offset: int, clock_ms: int
     ) -> list[DriftAlert]:
-        """A version is the champion from here on; the others are watched as before.
+        """Make a version the champion; the other versions are watched as before.
 
-        Where it is watched on the very ``profile`` already, it goes on with its state.
+        A version that is already compared with this ``profile`` keeps its state.
         """
         version = update.version
         self.retention.announce(update, self.admitted_versions, clock_ms)
@@ -308,9 +313,9 @@ class ModelMonitor:
         return alerts
 
     def accepts_transfer(self, version: str) -> bool:
-        """Whether a reference from another partition is news here: there is none, or a made one.
+        """Whether a transferred reference is used: there is none, or only a warm-up reference.
 
-        One that was made of the first events here gives way once after each change of placement.
+        A warm-up reference is replaced once after each change of placement.
         """
         watched = self.versions.get(version)
         if watched is None:
@@ -320,12 +325,12 @@ class ModelMonitor:
     def apply_transfer(
         self, update: ModelUpdate, profile: ReferenceProfile | None, offset: int, clock_ms: int
     ) -> list[DriftAlert]:
-        """A reference of this model lies in another partition: its events are compared with it.
+        """Compare events of this model with a reference from another partition.
 
-        Nothing else changes: no version comes into service, none goes out.
+        The champion does not change.
 
         Raises:
-            ValueError: there is no profile, or all places are taken by versions that have events.
+            ValueError: there is no profile, or the version is over the limit.
         """
         version = update.version
         if profile is None:
@@ -334,7 +339,7 @@ class ModelMonitor:
         ended = [] if watched is None else watched.supersede(offset, update.time_ms)
         ended += self.admit_version(version, offset, clock_ms)
         if version not in self.admitted_versions:
-            raise ValueError(f"{self.name}: no place for another version")
+            raise ValueError(f"{self.name}: over the limit of versions")
         self._start(profile, offset)
         self._moved.add(version)
         if update.champion and self.retention.champion is None:
@@ -342,27 +347,27 @@ class ModelMonitor:
         return ended
 
     def on_placement_change(self, offset: int, clock_ms: int, *, moved: bool) -> list[DriftAlert]:
-        """The placement of models changed; that of this one if ``moved``."""
+        """Apply a change of placement; ``moved``: it concerns this model."""
         self._meta_changed = self._meta_changed or bool(self._moved)
         self._moved.clear()
         return self.traffic.restart(offset, clock_ms) if moved else []
 
     def count_unjoined_labels(self, offsets: Ints, times_ms: Ints) -> None:
-        """Of these labels the prediction may lie in another partition, if they did not join."""
+        """Count unjoined labels (n,) whose prediction may be in another partition."""
         lost = np.isin(offsets, np.array(self.labels.unjoined, dtype=np.int64))
         self.coverage.count("", "label_prediction_elsewhere", offsets[lost], times_ms[lost])
 
     def transferable_references(self) -> Iterator[ReferenceProfile]:
-        """The references that would be missed if the events came to another partition.
+        """The references that another partition would need for events of this model.
 
-        Each has the loss that its labels taught it here.
+        Each includes the loss reference that was fitted on labels here.
         """
         for watched in self.versions.values():
             if not watched.idle:
                 yield watched.learnt_profile()
 
     def apply_command(self, command: Command, offset: int, clock_ms: int) -> list[DriftAlert]:
-        """Do what a person decided about an open episode; gives what goes out.
+        """Apply a user's command to an open episode; returns the alerts to publish.
 
         Raises:
             ValueError: the episode is not open here, or a snooze has no end; nothing changed.
@@ -394,12 +399,12 @@ class ModelMonitor:
     def close_idle(
         self, version: str, last_append_ms: int, clock_ms: Ints, offsets: Ints
     ) -> list[ClosedWindow]:
-        """Close windows of a version that had no event for a while of the append clock."""
+        """Close windows of a version without events for ``idle_close_ms`` of the append clock."""
         windows = self.windows.get(version)
         return [] if windows is None else windows.close_all_idle(last_append_ms, clock_ms, offsets)
 
     def _mark_parts_deleted(self, version: str) -> None:
-        """The reference was replaced, or the version forgotten: what was stored of it is dead."""
+        """Delete the stored parts of a version: it was evicted, or its reference replaced."""
         kinds = ("profile", "version", "window", "warm-up")
         of_version = tuple(f"{kind}|{escape(version)}|" for kind in kinds)
         self._deleted_parts.update(
@@ -407,11 +412,11 @@ class ModelMonitor:
         )
 
     def part_names(self) -> set[str]:
-        """All parts that may be stored, to be forgotten with the model."""
+        """All parts that may be stored, to be deleted with the model."""
         return self._stored | self._deleted_parts
 
     def pending_changes(self) -> dict[str, Any]:
-        """The parts that changed since `mark_committed`; ``None`` is a part that no longer exists."""
+        """The parts that changed since `mark_committed`; ``None`` is a part that was deleted."""
         parts = self._changed()
         self._stored.update(parts)
         self._stored_deletions = {name for name, part in parts.items() if part is None}
@@ -429,25 +434,19 @@ class ModelMonitor:
         for version, watched in self.versions.items():
             if version in self._changed_profiles:
                 parts[f"profile|{escape(version)}"] = profile_to_data(watched.profile)
-            parts |= {
-                f"version|{escape(version)}|{k}": v for k, v in watched.pending_changes().items()
-            }
+            parts |= with_prefix(f"version|{escape(version)}|", watched.pending_changes())
         for version, windows in self.windows.items():
-            parts |= {
-                f"window|{escape(version)}|{k}": v for k, v in windows.pending_changes().items()
-            }
+            parts |= with_prefix(f"window|{escape(version)}|", windows.pending_changes())
         for version, warm_up in self.warm_ups.items():
-            parts |= {
-                f"warm-up|{escape(version)}|{k}": v for k, v in warm_up.pending_changes().items()
-            }
-        parts |= {f"flow|{k}": v for k, v in self.traffic.pending_changes().items()}
-        parts |= {f"coverage|{k}": v for k, v in self.coverage.pending_changes().items()}
+            parts |= with_prefix(f"warm-up|{escape(version)}|", warm_up.pending_changes())
+        parts |= with_prefix("flow|", self.traffic.pending_changes())
+        parts |= with_prefix("coverage|", self.coverage.pending_changes())
         if (uncovered := self._coverage_episodes.pending_changes()) is not None:
             parts["uncovered"] = uncovered
-        return parts | {f"labels|{k}": v for k, v in self.labels.pending_changes().items()}
+        return parts | with_prefix("labels|", self.labels.pending_changes())
 
     def mark_committed(self) -> None:
-        """What `pending_changes` gave is durable."""
+        """Mark what `pending_changes` returned as durable."""
         self._stored -= self._stored_deletions
         self._stored_deletions = set()
         self._deleted_parts.clear()
@@ -471,17 +470,17 @@ class ModelMonitor:
         start_offsets, warm_ups = parts["model"]
         for version, offset in start_offsets.items():
             self._start(profile_from_data(parts[f"profile|{escape(version)}"]), offset)
-            self.versions[version].restore(_below(parts, f"version|{escape(version)}|"))
-            self.windows[version].restore(_below(parts, f"window|{escape(version)}|"))
+            self.versions[version].restore(without_prefix(f"version|{escape(version)}|", parts))
+            self.windows[version].restore(without_prefix(f"window|{escape(version)}|", parts))
         for version in warm_ups:
             warm_up = WarmUp(self.name, version, self._spec.warm_up_events)
-            warm_up.restore(_below(parts, f"warm-up|{escape(version)}|"))
+            warm_up.restore(without_prefix(f"warm-up|{escape(version)}|", parts))
             self.warm_ups[version] = warm_up
         admitted_versions = {version: watched.idle for version, watched in self.versions.items()}
-        self.labels = LabelJoin.restore(self._spec.labels, _below(parts, "labels|"))
+        self.labels = LabelJoin.restore(self._spec.labels, without_prefix("labels|", parts))
         self.open_episodes.restore(parts["register"])
-        self.traffic.restore(_below(parts, "flow|"))
-        self.coverage.restore(_below(parts, "coverage|"))
+        self.traffic.restore(without_prefix("flow|", parts))
+        self.coverage.restore(without_prefix("coverage|", parts))
         self._moved = set(parts.get("moved", ()))
         self._coverage_episodes.restore(parts.get("uncovered", ()))
         self.coverage.waits = bool(self._coverage_episodes)
@@ -490,8 +489,3 @@ class ModelMonitor:
         self.retention.restore(
             parts.get("places"), admitted_versions | dict.fromkeys(warm_ups, False)
         )
-
-
-def _below(parts: dict[str, Any], prefix: str) -> dict[str, Any]:
-    """The parts whose names begin with ``prefix``, by the rest of their names."""
-    return {name[len(prefix) :]: part for name, part in parts.items() if name.startswith(prefix)}

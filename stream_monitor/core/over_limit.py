@@ -10,6 +10,7 @@ from stream_monitor.contracts import DriftAlert
 from stream_monitor.core.coverage import OTHERS, Coverage, CoverageKey, CoverageRow
 from stream_monitor.core.coverage_episodes import CoverageEpisodes, CoverageSource
 from stream_monitor.core.spec import MonitorSpec
+from stream_monitor.core.state_parts import with_prefix, without_prefix
 from stream_monitor.episodes.open_episodes import LogPosition, OpenEpisodes
 from stream_monitor.ingest.batch import Ints
 
@@ -21,34 +22,34 @@ def rows_by_model(rows: Iterable[CoverageRow]) -> Iterator[tuple[str, CoverageRo
 
 
 class ModelsOverLimit:
-    """All models over the limit of one partition: one `Coverage` with a row a model.
+    """All models over the limit of one partition: one `Coverage` with a row per model.
 
-    There is one episode for all of them, under the name of the most frequent one: commands about it
-    are routed to this partition by that name.
+    They share one episode under the name of the most frequent one, by which commands about it are
+    routed to this partition.
     """
 
     def __init__(self, topic: str, partition: int, spec: MonitorSpec) -> None:
         self.coverage = Coverage()
         self.open_episodes = OpenEpisodes(spec.episodes.cooldown_ms)
-        self.open_episodes.mark_committed()  # most partitions never have anything to store here
+        self.open_episodes.mark_committed()  # most partitions never have changes to store
         self._episodes = CoverageEpisodes(CoverageSource(topic, partition, ""), spec.warm_up_events)
 
     def count(self, model: str, offsets: Ints, times_ms: Ints) -> None:
-        """Count accepted events (n,) of a model that has no place; see `Coverage.count`."""
+        """Count accepted events (n,) of a model over the limit; see `Coverage.count`."""
         self.coverage.count(model, "model_over_limit", offsets, times_ms)
 
     def observe(self, offsets: Ints, clock_ms: Ints) -> list[DriftAlert]:
-        """Take the records of a segment, and the append clock at each; gives what goes out."""
+        """Apply the records (n,) of a micro-batch with the append clock at each; returns alerts."""
         alerts: list[DriftAlert] = []
         for interval in self.coverage.observe(offsets, clock_ms):
-            alerts += self._episodes.judge(interval, self.coverage)
+            alerts += self._episodes.observe(interval, self.coverage)
             self.coverage.waits = bool(self._episodes)
         if not alerts and not self.open_episodes.has_due(int(clock_ms[-1])):
             return []
         return self.open_episodes.process(alerts, offsets, clock_ms)
 
     def apply_command(self, command: Command, offset: int, clock_ms: int) -> list[DriftAlert]:
-        """Do what a person decided about the open episode.
+        """Apply a user's command to the open episode; returns the alerts to publish.
 
         Raises:
             ValueError: the episode is not open here, or a snooze has no end; nothing changed.
@@ -62,7 +63,7 @@ class ModelsOverLimit:
 
     def pending_changes(self) -> dict[str, Any]:
         """The parts that changed since `mark_committed`."""
-        parts = {f"coverage|{name}": part for name, part in self.coverage.pending_changes().items()}
+        parts = with_prefix("coverage|", self.coverage.pending_changes())
         if (episodes := self._episodes.pending_changes()) is not None:
             parts["uncovered"] = episodes
         register = self.open_episodes.pending_changes()
@@ -71,17 +72,14 @@ class ModelsOverLimit:
         return parts
 
     def mark_committed(self) -> None:
-        """What `pending_changes` gave is durable."""
+        """Mark what `pending_changes` returned as durable."""
         self.coverage.mark_committed()
         self._episodes.mark_committed()
         self.open_episodes.mark_committed()
 
     def restore(self, parts: dict[str, Any]) -> None:
-        """Continue from the parts; states of before had none."""
-        below = "coverage|"
-        self.coverage.restore(
-            {name[len(below) :]: part for name, part in parts.items() if name.startswith(below)}
-        )
+        """Continue from the parts; older states have none."""
+        self.coverage.restore(without_prefix("coverage|", parts))
         self._episodes.restore(parts.get("uncovered", ()))
         if "register" in parts:
             self.open_episodes.restore(parts["register"])

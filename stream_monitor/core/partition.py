@@ -1,8 +1,8 @@
-"""The pure fold of one partition: records in, alerts and state out.
+"""The state of one partition: a pure function of its records.
 
-``state(partition) == fold(records below the next offset)``, however the records were cut into
-batches: every sum is an integer, every rule is judged at the position of a record, and time is
-what the records say.
+``state(partition) == apply(records below the next offset)``, however the records were cut into
+batches: every sum is an integer, every rule is evaluated at the position of a record, and time is
+the records' own.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from stream_monitor.core.control_records import (
     announced_profile,
     control_outcome,
     rejected_controls,
+    rejection_reason,
 )
 from stream_monitor.core.counters import Counters
 from stream_monitor.core.coverage import CoverageRow
@@ -34,6 +35,7 @@ from stream_monitor.core.model import ModelMonitor
 from stream_monitor.core.over_limit import ModelsOverLimit, rows_by_model
 from stream_monitor.core.placement import Placement
 from stream_monitor.core.spec import MonitorSpec
+from stream_monitor.core.state_parts import with_prefix, without_prefix
 from stream_monitor.episodes.cooldown import EventTimes
 from stream_monitor.episodes.open_episodes import UnknownEpisode
 from stream_monitor.ingest.batch import EventBatch, Ints
@@ -50,7 +52,7 @@ _COUNTERS: Final = "counters"
 
 
 class Observation(NamedTuple):
-    """What a batch led to, in log order."""
+    """Results of one batch of records, in offset order."""
 
     alerts: list[DriftAlert]
     dead_letters: list[DeadLetter]
@@ -58,21 +60,8 @@ class Observation(NamedTuple):
     controls: list[ControlOutcome]
 
 
-def _log_order(alert: DriftAlert) -> tuple[int, str]:
-    return alert.decided_offset, alert.alert_id
-
-
-def _rejection_reason(error: ValueError, order: ControlRecord) -> str:
-    """The reason to count a control record by that could not be applied."""
-    if isinstance(error, UnknownEpisode):
-        return "unknown_episode"
-    if isinstance(order, Topology):
-        return "invalid_topology"
-    return "invalid_profile" if isinstance(order, ModelUpdate) else "invalid_command"
-
-
 class PartitionMonitor:
-    """All state of one partition of the log."""
+    """All monitoring state of one partition of the event topic."""
 
     def __init__(self, topic: str, partition: int, spec: MonitorSpec) -> None:
         self.topic, self.partition, self.spec = topic, partition, spec
@@ -87,7 +76,7 @@ class PartitionMonitor:
         self._deleted_parts: set[str] = set()
 
     def observe(self, batch: RecordBatch) -> Observation:
-        """Take the next records.  Total: whatever the bytes are, a record is counted once."""
+        """Apply the next records.  Total: any record, whatever its bytes, is counted once."""
         decoded = decode(batch, self.spec.limits)
         out = Observation([], decoded.dead_letters, [], rejected_controls(decoded.rejected))
         self.counters.dead_lettered += len(decoded.rejected)
@@ -112,7 +101,7 @@ class PartitionMonitor:
         return out
 
     def _admit_and_evict(self, micro_batch: MicroBatch, out: Observation) -> None:
-        """What the first record decides before it is taken: who is idle, and who gets a place."""
+        """Evict and admit what the first record decides, before it is applied."""
         offset, first = micro_batch.first_offset, micro_batch.first_event()
         clock_ms = max(self.counters.append_clock_ms, int(micro_batch.timestamps_ms[0]))
         for name, model in self.models.items():
@@ -123,11 +112,11 @@ class PartitionMonitor:
         if first is None:
             for name, labels in micro_batch.labels.items():
                 if labels[0][0] == offset:
-                    self._model(name)  # labels alone take no place from anybody
+                    self._model(name)  # labels alone evict no model
             return
         from_ms = self.placement.admission_from_ms(first[0])
         if from_ms is None or clock_ms < from_ms:
-            self._model(first[0])  # what waits, or is misplaced, does not either
+            self._model(first[0])  # nor do events that wait or are misplaced
         elif (claims := self._admit_model(first[0], offset, clock_ms, out)) is not None:
             gone = claims.admit_version(first[1], offset, clock_ms)
             self._end(claims, gone, offset, clock_ms, out)
@@ -148,7 +137,7 @@ class PartitionMonitor:
     def _admit_model(
         self, name: str, offset: int, clock_ms: int, out: Observation
     ) -> ModelMonitor | None:
-        """The model's state; one that has none takes the place of one that is idle, if it must."""
+        """The model's state; for a new model beyond the limit an idle one is evicted."""
         model = self._model(name)
         if model is None and (idle := model_to_evict(self.models, clock_ms)) is not None:
             self.over_limit.coverage.absorb(self.models[idle].coverage)
@@ -171,7 +160,7 @@ class PartitionMonitor:
         self._close_idle(micro_batch, clock, decided)
         self._observe_labels(micro_batch, clock, batches, decided)
         for name, model in self.models.items():
-            if not self.placement.has_left(name):  # nothing is to be expected of it here
+            if not self.placement.has_left(name):  # its events go to other partitions
                 decided.alerts.extend(
                     model.observe_traffic(micro_batch.offsets, clock, self.counters.append_clock_ms)
                 )
@@ -181,14 +170,16 @@ class PartitionMonitor:
         out.alerts.extend(self.rejected.observe(micro_batch, clock))
         self.counters.append_clock_ms = int(clock[-1])
         if micro_batch.control_record is not None:
-            self._control(*micro_batch.control_record, out)
+            record, control = micro_batch.control_record
+            outcome = self._apply_control(record, control, out)
+            out.controls.append(control_outcome(record, control, outcome))
 
     def _publishable(
         self, decided: list[DriftAlert], offsets: Ints, clock: Ints, batches: Sequence[EventBatch]
     ) -> list[DriftAlert]:
-        """What goes out of the alerts decided at these records: there may be reasons for quiet."""
+        """The alerts to publish of those decided at these records: some may be suppressed."""
         published: list[DriftAlert] = []
-        decided.sort(key=_log_order)
+        decided.sort(key=lambda alert: (alert.decided_offset, alert.alert_id))
         for name, model in self.models.items():
             mine = [alert for alert in decided if alert.model == name]
             if mine or model.open_episodes.has_due(int(clock[-1])):
@@ -199,9 +190,9 @@ class PartitionMonitor:
         return published
 
     def _admit(self, micro_batch: MicroBatch, clock: Ints) -> list[EventBatch]:
-        """Sort out what is not watched; the rest as columns, by model and version.
+        """The events to watch, as columns by model and version; the others are only counted.
 
-        That is repeats, events above a cap, and those that wait for a reference from elsewhere.
+        The others are repeats, events over a limit, and events that wait for a reference.
         """
         batches = []
         for (model, version), entries in micro_batch.events.items():
@@ -231,7 +222,7 @@ class PartitionMonitor:
     def _drop_waiting(
         self, model: ModelMonitor, batch: EventBatch, micro_batch: MicroBatch, clock: Ints
     ) -> EventBatch:
-        """The events of a version that is new here, without those that wait for its reference."""
+        """The events of a version new to this partition that do not wait for its reference."""
         appended = clock[np.searchsorted(micro_batch.offsets, batch.offsets)]
         n, reason = self.placement.waiting(batch.model, appended)
         model.coverage.count(batch.version, reason, batch.offsets[:n], batch.times_ms[:n])
@@ -239,7 +230,7 @@ class PartitionMonitor:
         return batch[n:]
 
     def _model(self, name: str) -> ModelMonitor | None:
-        """The model's state, made at its first record; None above the cap."""
+        """The model's state, created at its first record; ``None`` over the limit."""
         model = self.models.get(name)
         if model is None and len(self.models) < self.spec.max_models:
             model = ModelMonitor(self.topic, self.partition, name, self.spec)
@@ -249,7 +240,7 @@ class PartitionMonitor:
     def _observe_events(
         self, batch: EventBatch, micro_batch: MicroBatch, clock: Ints, out: Observation
     ) -> None:
-        """Take events; where the append clock ran on without one, idle windows close in between."""
+        """Apply events; in gaps of the append clock between them, idle windows close."""
         model, version = self.models[batch.model], batch.version
         records = np.searchsorted(micro_batch.offsets, batch.offsets)
         appended = clock[records]
@@ -283,7 +274,7 @@ class PartitionMonitor:
     def _observe_labels(
         self, micro_batch: MicroBatch, clock: Ints, batches: list[EventBatch], out: Observation
     ) -> None:
-        """Join what came in this segment: predictions first pending, then labels, by position."""
+        """Join the labels and the predictions of this micro-batch."""
         by_model: dict[str, list[EventBatch]] = {}
         for batch in batches:
             by_model.setdefault(batch.model, []).append(batch)
@@ -320,7 +311,7 @@ class PartitionMonitor:
     def _count_unjoined_labels(
         self, model: ModelMonitor, labels: Sequence[tuple[int, int, Label]]
     ) -> None:
-        """Count the labels whose prediction may lie in another partition."""
+        """Count the labels whose prediction may be in another partition."""
         appended = np.array([appended_ms for _, appended_ms, _ in labels], dtype=np.int64)
         horizon_ms = self.spec.labels.horizon_ms
         may = self.placement.rows_possibly_elsewhere(model.name, appended, horizon_ms)
@@ -329,62 +320,49 @@ class PartitionMonitor:
             times_ms = np.array([label.time_ms for _, _, label in labels], dtype=np.int64)
             model.count_unjoined_labels(offsets[may], times_ms[may])
 
-    def _control(self, record: ConsumerRecord, order: ControlRecord, out: Observation) -> None:
-        """Apply a control record, and note who gave it, whatever became of it."""
-        n_letters = len(out.dead_letters)
-        counters = self.counters
-        before = counters.duplicate, counters.not_watched
-        self._apply_command(record, order, out)
-        outcome = "applied"
-        if len(out.dead_letters) > n_letters:
-            outcome = f"rejected: {out.dead_letters[-1].reason}"
-        elif counters.duplicate > before[0]:
-            outcome = "repeat"
-        elif counters.not_watched > before[1]:
-            outcome = "over the limit"
-        out.controls.append(control_outcome(record, order, outcome))
-
-    def _apply_command(
-        self, record: ConsumerRecord, order: ControlRecord, out: Observation
-    ) -> None:
-        """Apply a control record, after all records before it."""
-        order_id = np.array([id_hash(order.id, 2)], dtype=np.uint64)
-        position = np.array([record.offset], dtype=np.int64)
-        if not self._recent_ids.deduplicate(position, order_id).all():
+    def _apply_control(
+        self, record: ConsumerRecord, control: ControlRecord, out: Observation
+    ) -> str:
+        """Apply a control record after all records before it; returns the outcome."""
+        model = None if isinstance(control, Topology) else self.models.get(control.model)
+        if self._is_repeat(control, model, record.offset):
             self.counters.duplicate += 1
-            return
-        model = None if isinstance(order, Topology) else self.models.get(order.model)
-        if isinstance(order, ModelUpdate) and model is not None:
-            moved = order.moved_from is not None
-            if model.retention.is_repeat(order) or (
-                moved and not model.accepts_transfer(order.version)
-            ):
-                self.counters.duplicate += 1
-                return
+            return "repeat"
         try:
-            if isinstance(order, ModelUpdate):
-                taken = self._announce(order, record.offset, out)
-                self.counters.control += taken
-                self.counters.not_watched += not taken
-                return
-            out.alerts.extend(self._apply_to_episodes(order, model, record.offset))
+            if not isinstance(control, ModelUpdate):
+                out.alerts.extend(self._apply_to_episodes(control, model, record.offset))
+            elif not self._announce(control, record.offset, out):
+                self.counters.not_watched += 1
+                return "over the limit"
         except ValueError as error:
             self.counters.dead_lettered += 1
-            why = _rejection_reason(error, order), str(error)
+            why = rejection_reason(error, control), str(error)
             max_bytes = self.spec.limits.max_payload_bytes
             letter = build_dead_letter(
                 self.topic, self.partition, record, *why, max_bytes, decoded=True
             )
             out.dead_letters.append(letter)
             out.alerts.extend(self.rejected.reject_at(letter, self.counters.append_clock_ms))
-            return
+            return f"rejected: {letter.reason}"
         self.counters.control += 1
+        return "applied"
+
+    def _is_repeat(self, control: ControlRecord, model: ModelMonitor | None, offset: int) -> bool:
+        """Whether a control record changes nothing: its id or its reference is known."""
+        record_id = np.array([id_hash(control.id, 2)], dtype=np.uint64)
+        if not self._recent_ids.deduplicate(np.array([offset], dtype=np.int64), record_id).all():
+            return True
+        if not isinstance(control, ModelUpdate) or model is None:
+            return False
+        return model.retention.is_repeat(control) or (
+            control.moved_from is not None and not model.accepts_transfer(control.version)
+        )
 
     def _announce(self, update: ModelUpdate, offset: int, out: Observation) -> bool:
-        """Obey an announcement; False: its model has no place.
+        """Apply an announcement; False: its model is over the limit.
 
         Raises:
-            ValueError: its profile is none, or finds no place; nothing has changed.
+            ValueError: its profile is invalid, or its version is over the limit; nothing changed.
         """
         profile = announced_profile(update)
         clock_ms = self.counters.append_clock_ms
@@ -399,26 +377,30 @@ class PartitionMonitor:
         return True
 
     def _apply_to_episodes(
-        self, order: Command | Topology, model: ModelMonitor | None, offset: int
+        self, control: Command | Topology, model: ModelMonitor | None, offset: int
     ) -> list[DriftAlert]:
-        """Obey; gives the alerts that go out.  Raises ValueError, and nothing has changed."""
+        """Apply a command or a topology; returns the alerts to publish.
+
+        Raises:
+            ValueError: it cannot be applied; nothing changed.
+        """
         clock_ms = self.counters.append_clock_ms
-        if isinstance(order, Topology):
-            return self._apply_topology(order, offset, clock_ms)
-        if order.action == "forget":
-            gone = remove_drill_model(self.models, order, offset, clock_ms)
+        if isinstance(control, Topology):
+            return self._apply_topology(control, offset, clock_ms)
+        if control.action == "forget":
+            gone = remove_drill_model(self.models, control, offset, clock_ms)
             self._deleted_parts |= gone.parts
             return gone.alerts
-        if order.episode in self.over_limit.open_episodes.by_id:
-            return self.over_limit.apply_command(order, offset, clock_ms)
-        if isinstance(order, Command) and self.rejected.is_open(order):
-            return self.rejected.apply_command(order, offset, clock_ms)
+        if control.episode in self.over_limit.open_episodes.by_id:
+            return self.over_limit.apply_command(control, offset, clock_ms)
+        if self.rejected.is_open(control):
+            return self.rejected.apply_command(control, offset, clock_ms)
         if model is None:
-            raise UnknownEpisode(f"model: {order.model!r} has no episode in this partition")
-        return model.with_champion(model.apply_command(order, offset, clock_ms))
+            raise UnknownEpisode(f"model: {control.model!r} has no episode in this partition")
+        return model.with_champion(model.apply_command(control, offset, clock_ms))
 
     def _apply_topology(self, topology: Topology, offset: int, clock_ms: int) -> list[DriftAlert]:
-        """Models are placed in another way from here on."""
+        """Change the placement of models from here on."""
         published: list[DriftAlert] = []
         if self.placement.take(topology, offset, clock_ms):
             for name, model in self.models.items():
@@ -431,7 +413,7 @@ class PartitionMonitor:
         return published
 
     def last_event_ms(self, model: str) -> int:
-        """The append clock at the last event of a model; 0 before the first."""
+        """The append clock (ms) at the last event of a model; 0 before the first."""
         known = self.models.get(model)
         return 0 if known is None else max(known.retention.events_ms.values(), default=0)
 
@@ -442,7 +424,7 @@ class PartitionMonitor:
         } | self.rejected.levels()
 
     def coverage(self) -> dict[str, list[CoverageRow]]:
-        """What was watched of each model in the last hour, and why not the rest."""
+        """Coverage of each model in the last hour: events watched, and reasons of the others."""
         clock_ms = self.counters.append_clock_ms
         rows = {name: model.coverage.last_hour(clock_ms) for name, model in self.models.items()}
         for name, row in rows_by_model(self.over_limit.coverage.last_hour(clock_ms)):
@@ -450,7 +432,7 @@ class PartitionMonitor:
         return rows
 
     def changes(self) -> dict[str, Any]:
-        """State parts that changed since `committed`; ``None`` is a part that no longer exists."""
+        """State parts that changed since `mark_committed`; ``None`` is a part that was deleted."""
         parts: dict[str, Any] = dict.fromkeys(self._deleted_parts) | {
             _COUNTERS: msgspec.structs.asdict(self.counters),
             "clocks": [
@@ -462,18 +444,14 @@ class PartitionMonitor:
         parts |= self.placement.pending_changes()
         if (rejected := self.rejected.pending_changes()) is not None:
             parts["rejected"] = rejected
-        parts |= {f"seen|{name}": part for name, part in self._recent_ids.pending_changes().items()}
-        parts |= {
-            f"over-limit|{name}": part for name, part in self.over_limit.pending_changes().items()
-        }
+        parts |= with_prefix("seen|", self._recent_ids.pending_changes())
+        parts |= with_prefix("over-limit|", self.over_limit.pending_changes())
         for name, model in self.models.items():
-            parts |= {
-                f"model|{escape(name)}|{key}": part for key, part in model.pending_changes().items()
-            }
+            parts |= with_prefix(f"model|{escape(name)}|", model.pending_changes())
         return parts
 
     def mark_committed(self) -> None:
-        """What `changes` gave is durable: forget that it changed."""
+        """Mark what `changes` returned as durable."""
         self._deleted_parts.clear()
         self._recent_ids.mark_committed()
         self.placement.mark_committed()
@@ -489,20 +467,18 @@ class PartitionMonitor:
         """Continue from the parts of every commit so far.
 
         Raises:
-            ValueError: a part is missing or does not fit; the caller rebuilds from the log.
+            ValueError: a part is missing or does not fit; the caller rebuilds the state.
         """
         monitor = cls(topic, partition, spec)
         try:
             monitor.counters = msgspec.convert(parts[_COUNTERS], Counters)
             monitor._recent_ids = DedupWindow.restore(
-                {name[5:]: part for name, part in parts.items() if name.startswith("seen|")},
+                without_prefix("seen|", parts),
                 spec.dedup_window_chunks,
                 spec.labels.chunk_events,
                 spec.micro_batch_chunks,
             )
-            monitor.over_limit.restore(
-                {name[11:]: part for name, part in parts.items() if name.startswith("over-limit|")}
-            )
+            monitor.over_limit.restore(without_prefix("over-limit|", parts))
             if "rejected" in parts:
                 monitor.rejected.restore(parts["rejected"])
             if "topology" in parts:

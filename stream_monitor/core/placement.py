@@ -1,13 +1,13 @@
-"""Which partition holds the events of which model, as far as the log of this partition says.
+"""Placement: which partitions hold the events of a model, as the records of a partition state.
 
-A `Topology` record says how many partitions the event topic has and how many shards each model has;
-the partitions of a model follow from that.  It is the only thing that changes what is known here:
-nothing is asked of Kafka, so a replay places every record as the first run did.
+A `Topology` record contains the number of partitions of the event topic and the number of shards of
+each model; the partitions of a model follow from these.  Only this record changes the placement:
+Kafka is not asked, so a replay places every record as the first run did.
 
-Where the placement of a model has changed, no reference is made of its first events here: they may
-have drifted already.  Its reference lies in another partition, whose owner copies it to here (a
-`ModelUpdate` with ``moved_from``).  Until it comes they are counted under a coverage reason; what
-has none after `REFERENCE_TIMEOUT_MS` of the append clock never had one, and warms up.
+After a change of placement, the first events of a model are not made its reference here: they may
+have drifted already.  Its reference is in another partition, whose owner copies it (a `ModelUpdate`
+with ``moved_from``).  Until it arrives, the events are counted under a coverage reason; a model
+whose reference has not arrived after `REFERENCE_TIMEOUT_MS` of the append clock warms up.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from stream_monitor.core.coverage import CoverageReason
 from stream_monitor.ingest.batch import Ints
 
 REFERENCE_TIMEOUT_MS: Final = 60_000
-"""How long a model that has moved to here waits for its reference."""
+"""How long a model that moved to this partition waits for its reference."""
 
 
 class WaitingEvents(NamedTuple):
-    """The first ``n`` events of a version are not watched, for this reason."""
+    """How many first events of a version are not watched, and for which reason."""
 
     n: int
     reason: CoverageReason
 
 
 class Placement:
-    """What one partition knows of the placement of models: its last `Topology`, and since when."""
+    """The placement of models as one partition knows it, from its last `Topology`."""
 
     def __init__(self, partition: int) -> None:
         self.partition = partition
@@ -47,14 +47,14 @@ class Placement:
 
     @property
     def generation(self) -> int:
-        """Of the last `Topology`; 0 before the first."""
+        """Generation of the last `Topology`; 0 before the first."""
         return 0 if self.latest is None else self.latest.generation
 
     def take(self, topology: Topology, offset: int, clock_ms: int) -> bool:
-        """A record at ``offset`` says how models are placed; whether that is news here.
+        """Apply the `Topology` at ``offset``; returns whether it changed anything.
 
         Raises:
-            ValueError: it cannot be true, for this partition would not exist.
+            ValueError: with so few partitions this one would not exist.
         """
         if topology.partitions <= self.partition:
             raise ValueError(
@@ -63,7 +63,9 @@ class Placement:
         if topology.generation <= self.generation:
             return False
         known = self.latest
-        if known is not None:  # the log of this partition knows better than who wrote to it
+        if (
+            known is not None
+        ):  # this partition knows its own history better than the writer of the record
             topology = msgspec.structs.replace(topology, before=(known.partitions, known.shards))
             if (known.partitions, known.shards) == (topology.partitions, topology.shards):
                 topology = msgspec.structs.replace(topology, before=known.before)
@@ -74,42 +76,42 @@ class Placement:
         return True
 
     def partitions_of(self, model: str) -> tuple[int, ...]:
-        """Where the events of a model belong; empty while nothing is known."""
+        """The partitions of a model's events; empty before the first `Topology`."""
         now = self.latest
         return () if now is None else _partitions(model, now.shards.get(model, 1), now.partitions)
 
     def partitions_before(self, model: str) -> tuple[int, ...]:
-        """Where they belonged before the last change; empty where nobody knows."""
+        """The partitions of a model before the last change; empty where unknown."""
         if self.latest is None or self.latest.before is None or is_synthetic(model):
             return ()
         partitions, shards = self.latest.before
         return _partitions(model, shards.get(model, 1), partitions)
 
     def moved(self, model: str) -> bool:
-        """Whether the last change placed the model elsewhere, wholly or in part."""
+        """Whether the last change moved the model, wholly or in part."""
         before = self.partitions_before(model)
         return bool(before) and before != self.partitions_of(model)
 
     def has_left(self, model: str) -> bool:
-        """Whether the model belonged here, and does so no more."""
+        """Whether the last change moved the model away from this partition."""
         return self.partition in self.partitions_before(model) and not self._belongs(model)
 
     def _is_unknown(self, model: str) -> bool:
-        """Whether nothing is known to have moved; a drill writes where its live model is."""
+        """Whether no move is known; a drill writes to the partitions of its live model."""
         return self.latest is None or self.latest.before is None or is_synthetic(model)
 
     def _belongs(self, model: str) -> bool:
         return self.partition in self.partitions_of(model)
 
     def waiting(self, model: str, clock_ms: Ints) -> WaitingEvents:
-        """How many of the events (n,) of a version without a reference here are to wait for it."""
+        """How many first events (n,) of a version without a reference wait for one, and why."""
         from_ms = self.admission_from_ms(model)
         if from_ms is None:
             return WaitingEvents(len(clock_ms), "routed_by_stale_metadata")
         return WaitingEvents(int(np.searchsorted(clock_ms, from_ms)), "no_profile")
 
     def admission_from_ms(self, model: str) -> int | None:
-        """From when on its first events take a place, by the append clock; ``None``: never here."""
+        """Append clock (ms) from which the model may be admitted; ``None``: never here."""
         if self._is_unknown(model):
             return 0
         if not self._belongs(model):
@@ -121,10 +123,10 @@ class Placement:
         )
 
     def rows_possibly_elsewhere(self, model: str, label_ms: Ints, horizon_ms: int) -> Ints:
-        """Which labels (n,), by append time, may be of a prediction in another partition.
+        """Rows of labels (n,), by append time, whose prediction may be in another partition.
 
-        Those of a model that has moved, while its labels may be of predictions from before; and all
-        of one that does not belong here.
+        For a model that moved, these are the labels within the horizon after the move; for a model
+        of other partitions, all labels.
         """
         if self._is_unknown(model):
             return np.zeros(0, dtype=np.int64)
@@ -140,14 +142,14 @@ class Placement:
         return {"topology": [msgspec.to_builtins(self.latest), self.since_offset, self.since_ms]}
 
     def mark_committed(self) -> None:
-        """What `pending_changes` gave is durable."""
+        """Mark what `pending_changes` returned as durable."""
         self._has_changes = False
 
     def restore(self, data: Any) -> None:
-        """Continue from what `pending_changes` gave.  States of before had nothing.
+        """Continue from what `pending_changes` returned; older states have nothing.
 
         Raises:
-            ValueError: it does not fit.
+            ValueError: the data do not fit.
         """
         topology, self.since_offset, self.since_ms = msgspec.convert(data, tuple[Any, int, int])
         self.latest = msgspec.convert(topology, Topology)
@@ -155,6 +157,6 @@ class Placement:
 
 @lru_cache(maxsize=4_096)
 def _partitions(model: str, shards: int, n_partitions: int) -> tuple[int, ...]:
-    """Of all shards, and of the model's own key, which servers of before may write under."""
+    """The partitions of all shards, and of the model's own key, which older servers may use."""
     whole = partitions_of_model(model, 1, n_partitions)
     return tuple(sorted({*whole, *partitions_of_model(model, shards, n_partitions)}))

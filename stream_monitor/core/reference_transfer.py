@@ -1,7 +1,7 @@
-"""Which references of one partition other partitions need, and the records that carry them there.
+"""Copies of references for the partitions that a model moved to.
 
-Pure: what is held here, and the placement that is wanted, give the copies.  The owner of a
-partition writes them when the placement changes, and ``driftline topics grow`` does.
+Pure: the references of one partition and the wanted placement determine the copies.  The owner of a
+partition writes them when the placement changes, and so does ``driftline topics grow``.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from stream_monitor.reference.profile import Origin, ReferenceProfile, profile_t
 
 
 class ReferenceTransfer(NamedTuple):
-    """A reference that is held here, and the other partitions that its model is placed in.
+    """A reference of this partition, and the other partitions that need it.
 
-    ``left``: the model is placed here no more.  ``champion``: this is the version in service.
-    ``late``: the model left this partition by an earlier change, before the owner of the partition
-    that it was placed in next had taken that one over.
+    ``left``: the model is no longer placed in this partition.  ``champion``: this is the version in
+    service.  ``late``: an earlier change moved the model away, and the reference may not have been
+    copied then.
     """
 
     profile: ReferenceProfile
@@ -42,17 +42,17 @@ class ReferenceTransfer(NamedTuple):
 def transfers_of(
     models: Iterable[ModelMonitor], partition: int, wanted: Topology
 ) -> Iterator[ReferenceTransfer]:
-    """What partition ``partition`` holds for other partitions, where models are so placed."""
+    """The references in ``partition`` that other partitions need under the ``wanted`` placement."""
     placement = Placement(partition)
     placement.take(wanted, 0, 0)
     for model in models:
-        if is_synthetic(model.name):  # a drill knows its partitions, and ends
+        if is_synthetic(model.name):  # a drill writes to fixed partitions, and ends
             continue
         placed = placement.partitions_of(model.name)
         before = placement.partitions_before(model.name)
         late = bool(before) and partition not in before
         if late and partition in placed:
-            continue  # it came here by this change
+            continue  # it moved here by this change
         others = tuple(other for other in placed if other != partition)
         if others:
             for profile in model.transferable_references():
@@ -63,10 +63,10 @@ def transfers_of(
 
 
 def is_needed(move: ReferenceTransfer, held: Origin | None, wanted: Topology) -> bool:
-    """Whether a partition that holds a reference of origin ``held``, or none, needs this one.
+    """Whether a partition with a reference of origin ``held``, or with none, needs this one.
 
-    One that was made of the first events there gives way to one that was announced, and after a
-    change of placement to one of where the model came from.
+    A warm-up reference is replaced by an announced one, and after a change of placement by that of
+    the partition that the model moved from.
     """
     if held != "warm_up":
         return held is None
@@ -76,7 +76,7 @@ def is_needed(move: ReferenceTransfer, held: Origin | None, wanted: Topology) ->
 def transfer_record(
     move: ReferenceTransfer, from_partition: int, generation: int, time_ms: int
 ) -> ModelUpdate:
-    """The record that carries a reference; its id is that of any repeat."""
+    """The record that carries a reference; repeats have the same id."""
     profile = move.profile
     digest = hashlib.sha256(msgspec.json.encode(profile)).hexdigest()[:24]
     return ModelUpdate(
@@ -93,9 +93,9 @@ def transfer_record(
 def next_topology(
     known: Topology | None, partitions: int, shards: dict[str, int], time_ms: int
 ) -> Topology:
-    """The topology that holds now: the one that is known, or the next generation of it.
+    """The present topology: the known one, or its next generation where something changed.
 
-    Models that have shards keep them: servers that write under fewer keys may come back.
+    Models keep their shards: servers that write under fewer keys may return.
 
     >>> first = next_topology(None, 2, {}, 0)
     >>> first.generation, first.before

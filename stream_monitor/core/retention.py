@@ -1,9 +1,9 @@
-"""Which versions of a model have a place, who gives one up for a new one, and what is a repeat.
+"""Version retention: which versions of a model are watched, and which one is evicted.
 
-Every version that receives events is watched.  The last one that was announced is the champion.
-Where all places are taken, a newcomer takes the place of a version that is idle: none of its events
-came for a while of the append clock, and it is not the champion.  An announcement always finds a
-place, so that made-up names cannot keep a champion out.
+Every version that receives events is watched.  The last announced version is the champion.  Beyond
+the limit, a new version evicts an idle one: a version other than the champion without events for a
+while of the append clock.  An announced version is always admitted, so that made-up names cannot
+keep a champion out.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _NEVER = -1
 
 
 class VersionRetention:
-    """The ``max_versions`` of one model's versions, and the append clock at the latest sign of each.
+    """The activity of one model's versions by the append clock, and its champion.
 
-    A sign is an event or an announcement.  ``events_ms`` are the clocks of the latest events,
-    ``champion`` is ``None`` where nothing was announced.  Labels are no sign; one that comes for a
-    version that is idle may open an episode, which ends as long after the last such label.
+    A version is active at an event or an announcement.  ``events_ms`` are the clocks of the latest
+    events, ``champion`` is ``None`` where nothing was announced.  Labels are no activity; a label
+    of an idle version may open an episode, which ends ``idle_ms`` after the last such label.
     """
 
     def __init__(self, max_versions: int, idle_ms: int) -> None:
@@ -33,28 +33,28 @@ class VersionRetention:
         self._label_ms: dict[str, int] = {}
         self.champion: str | None = None
         self._announced_ms: dict[str, int] = {}
-        self._updates: dict[str, int] = {}  # hash of the id of each version's last one
-        self._has_changes = True  # nothing stored is state of before
+        self._updates: dict[str, int] = {}  # hash of the id of each version's last announcement
+        self._has_changes = True  # an older state has no such part
 
     def is_repeat(self, update: ModelUpdate) -> bool:
-        """Whether it is the last update of its version once more, however long ago that was."""
+        """Whether ``update`` repeats the last announcement of its version."""
         return self._updates.get(update.version) == id_hash(update.id)
 
     def is_full(self, n_known: int) -> bool:
-        """Whether a new version takes the place of another one."""
+        """Whether a new version can only be admitted by evicting another one."""
         return n_known >= self._max_versions
 
     def active_ms(self, version: str) -> int:
-        """Where the append clock stood at the latest sign of a version."""
+        """The append clock (ms) at the latest activity of a version."""
         event_ms = self.events_ms.get(version, _NEVER)
         return max(event_ms, self._announced_ms.get(version, _NEVER))
 
     def idle_at_ms(self, version: str) -> int:
-        """When the append clock makes the version idle, if no other sign of it comes."""
+        """The append clock (ms) at which the version becomes idle without further activity."""
         return self.active_ms(version) + self.idle_ms
 
     def ends_at_ms(self, version: str, *, idle: bool) -> int | None:
-        """When the append clock ends its episodes; ``None``: it is idle, and nothing is open."""
+        """The append clock (ms) that ends its episodes; ``None``: idle, with nothing open."""
         if not idle:
             return self.idle_at_ms(version)
         judged_ms = self._label_ms.get(version)
@@ -65,8 +65,8 @@ class VersionRetention:
     ) -> bool:
         """Whether its episodes end now: it is idle, and another version serves.
 
-        Without a champion that takes events of another version since: a model that sleeps at night
-        wakes with the episodes it had.
+        Without a champion, another version serves once it had later events: a model without
+        traffic at night keeps its episodes until morning.
         """
         ends_ms = self.ends_at_ms(version, idle=idle)
         if ends_ms is None or clock_ms < ends_ms or version == self.champion:
@@ -79,17 +79,17 @@ class VersionRetention:
         )
 
     def eviction_from_ms(self, known: Collection[str]) -> int | None:
-        """When the append clock makes the first of the ``known`` ones give way to a newcomer."""
+        """The append clock (ms) from which one of the ``known`` versions may be evicted."""
         idle_at = [self.idle_at_ms(version) for version in known if version != self.champion]
         return min(idle_at, default=None)
 
     def version_to_evict(
         self, known: Collection[str], clock_ms: int, *, announced: bool = False
     ) -> str | None:
-        """Which of the ``known`` ones goes for a newcomer; ``None``: the newcomer finds no place.
+        """The ``known`` version to evict for a new one; ``None``: the new one is not admitted.
 
-        That is one that is idle; those that were never announced go first, then the one that is
-        idle longest.  One that is ``announced`` finds a place even where nobody is idle.
+        Only idle versions are evicted; versions that were never announced first, then the one idle
+        longest.  For an ``announced`` version one that is not idle is evicted if need be.
         """
         others = sorted(
             (
@@ -106,28 +106,30 @@ class VersionRetention:
         return others[0][-1]
 
     def note_label(self, version: str, clock_ms: int) -> None:
-        """A label of a version that is idle was judged."""
+        """Note that a label of an idle version was compared."""
         self._label_ms[version] = clock_ms
         self._has_changes = True
 
     def clear_label_time(self, version: str) -> None:
-        """Nothing of a version is open any more, or it is not idle any more."""
+        """Forget the last label time: no episode of the version is open, or it is active again."""
         if self._label_ms.pop(version, None) is not None:
             self._has_changes = True
 
     def announce(self, update: ModelUpdate, known: Collection[str], clock_ms: int) -> None:
-        """The version of ``update`` is the champion from here on; the ``known`` have a place."""
+        """Make the version of ``update`` the champion; the ``known`` versions are watched."""
         version = update.version
         self.champion = version
         self._announced_ms[version] = clock_ms
         self._label_ms.pop(version, None)
         self._updates.pop(version, None)
-        self._updates[version] = id_hash(update.id)  # the latest one is the last
+        self._updates[version] = id_hash(
+            update.id
+        )  # moves to the end: the order is that of the announcements
         self._drop_oldest(known)
         self._has_changes = True
 
     def remove(self, version: str, known: Collection[str]) -> None:
-        """A version gave its place up; of the last ones the update is still known as a repeat."""
+        """Remove an evicted version; its last announcement is still recognised as a repeat."""
         self.events_ms.pop(version, None)
         self._announced_ms.pop(version, None)
         self._label_ms.pop(version, None)
@@ -135,14 +137,14 @@ class VersionRetention:
         self._has_changes = True
 
     def _drop_oldest(self, known: Collection[str]) -> None:
-        """Of versions without a place, as many announcements are remembered as there are places."""
+        """Keep announcements of at most ``max_versions`` versions that are not watched."""
         gone = [name for name in self._updates if name not in known and name != self.champion]
         for name in gone[: -self._max_versions]:
             del self._updates[name]
             self._announced_ms.pop(name, None)
 
     def pending_changes(self) -> dict[str, Any] | None:
-        """All of it as plain data, if it changed since `mark_committed`; not the clocks of the events."""
+        """All state but ``events_ms`` as plain data, if it changed since `mark_committed`."""
         if not self._has_changes:
             return None
         return {
@@ -153,14 +155,14 @@ class VersionRetention:
         }
 
     def mark_committed(self) -> None:
-        """What `pending_changes` gave is durable."""
+        """Mark what `pending_changes` returned as durable."""
         self._has_changes = False
 
     def restore(self, data: Any, known: Mapping[str, bool]) -> None:
-        """Continue from what `pending_changes` gave.
+        """Continue from what `pending_changes` returned.
 
-        States of before are none, or a list; they had ``known`` versions that a champion had
-        retired, which says who that was.
+        Older states are ``None``, or a list; there the champion is the ``known`` version that
+        retired the others.
         """
         if isinstance(data, dict):
             self._announced_ms = msgspec.convert(data["announced"], dict[str, int])
@@ -176,4 +178,6 @@ class VersionRetention:
         elif any(known.values()):
             serve = [version for version, retired in known.items() if not retired]
             self.champion = serve[-1] if serve else None
-        self._has_changes = not isinstance(data, dict)  # or the next restart would judge anew
+        self._has_changes = not isinstance(
+            data, dict
+        )  # store it, or the next restart would derive it from later data

@@ -1,4 +1,4 @@
-"""What the core is built from: frozen settings of every room."""
+"""The settings of the core, frozen."""
 
 from __future__ import annotations
 
@@ -15,21 +15,19 @@ from stream_monitor.reference.fit import MIN_EVENTS
 from stream_monitor.windows.window_spec import WindowSpec
 
 ReferenceEvents: TypeAlias = Annotated[int, msgspec.Meta(ge=MIN_EVENTS)]
-"""As many as a reference needs, or more."""
+"""A number of events that is enough for a reference."""
 
 
 class MonitorSpec(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of `PartitionMonitor`.
 
-    ``warm_up_events`` of a version without a profile become its reference, ``warm_up_labels``
-    joined
-    labels that of its loss.  The last ``dedup_window_chunks`` chunks of ids are known as repeats
-    when they
-    come again; the log is worked on in columns of at most ``micro_batch_chunks`` chunks.  A version
-    without an event for ``idle_ms`` of the append clock is idle: its episodes end, unless it is the
-    one that serves.  At most ``max_models``, and ``max_versions`` of each, are watched; a newcomer
-    beyond takes the place of one that is idle.  State depends on all of these: change them, and a
-    replay differs.
+    The first ``warm_up_events`` of a version without a profile become its reference, its first
+    ``warm_up_labels`` joined labels the reference of its loss.  Repeated ids are recognised within
+    the last ``dedup_window_chunks`` chunks; a micro-batch has at most ``micro_batch_chunks``
+    chunks.  A version without an event for ``idle_ms`` of the append clock is idle: its episodes
+    end, unless it is the version that serves.  At most ``max_models``, and ``max_versions`` of
+    each, are watched; a new one beyond the limit evicts an idle one.  State depends on all of
+    these: a replay with other settings gives other results.
     """
 
     budget: Budget = Budget()
@@ -48,5 +46,5 @@ class MonitorSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def max_micro_batch_offsets(self) -> int:
-        """How many offsets are worked on as columns at most."""
+        """The most offsets that a micro-batch spans."""
         return self.micro_batch_chunks * self.labels.chunk_events

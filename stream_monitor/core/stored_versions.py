@@ -1,4 +1,4 @@
-"""What a model is compared with, read from its stored parts without building its detectors."""
+"""Reads the versions and references of a model from its stored parts, without detectors."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from stream_monitor.reference.profile import ReferenceProfile, profile_from_data
 
 
 class StoredVersion(NamedTuple):
-    """A version on its reference; ``start_offset`` is the record after which it is watched.
+    """A version with its reference; it is watched after the record at ``start_offset``.
 
-    It is ``idle`` where no event of it came for a while and another version serves.
+    It is ``idle`` where it had no event for a while and another version serves.
     """
 
     start_offset: int
@@ -22,7 +22,7 @@ class StoredVersion(NamedTuple):
 
 
 def is_about_versions(part: str) -> bool:
-    """Whether `versions_in` looks at the part of a model.
+    """Whether `versions_in` reads this part of a model.
 
     >>> [is_about_versions(x) for x in ("model", "places", "version|1|meta", "labels|meta")]
     [True, True, True, False]
@@ -35,13 +35,13 @@ def is_about_versions(part: str) -> bool:
 
 
 def versions_in(parts: Mapping[str, Any]) -> list[StoredVersion]:
-    """The versions of a model that have a reference, in the order in which they began.
+    """The versions of a model that have a reference, in the order in which they started.
 
     Raises:
         KeyError, TypeError, IndexError, ValueError: the parts are not those of one commit.
     """
     start_offsets, _warm_ups = parts["model"]
-    places = parts.get("places")  # a list in states of before
+    places = parts.get("places")  # a list in older states
     champion = places["champion"] if isinstance(places, dict) else None
     found = [
         StoredVersion(

@@ -1,10 +1,10 @@
-"""How much comes of one model, and when: records of a partition cut into slots of the append clock.
+"""Traffic monitor of one model: counts events and labels in buckets of the append clock.
 
-A slot is closed by the first record beyond it, whichever that is: ticks let time pass where nothing
-else comes.  Where the clock leaps by more than `TrafficSpec.max_gap_ms` from one record to the
-next, not even ticks were written, so the slots around the leap are not judged.
+A bucket is closed by the first record after it; where no events arrive, ticks are such records.
+Where the clock jumps by more than `TrafficSpec.max_gap_ms` between two records, ticks are missing
+too, so the buckets around the gap are not evaluated.
 
-Event time is wanted of what is told: it is the latest one of an event, and what passed since.
+Alerts have event times: the latest event time plus the append-clock time since.
 """
 
 from __future__ import annotations
@@ -31,16 +31,18 @@ Arl0 = Callable[[str, int], float]
 
 
 class TrafficMonitor:
-    """Events and labels of one model by slot, and the episodes they lead to.
+    """Counts the events and labels of one model per bucket, and runs the traffic checks.
 
-    What comes is given by `take`, and worked on by `observe` with the records it lies among.
-    Events of all versions count: a canary, a rollback, or two versions side by side are the traffic
+    `take` receives the arrivals, `observe` evaluates them together with the records around them.
+    Events of all versions count: a canary, a rollback, or two versions in parallel are the traffic
     of one model.
     """
 
     def __init__(self, topic: str, partition: int, model: str, spec: TrafficSpec) -> None:
         self._where, self._spec = (topic, partition, model), spec
-        self._watched = spec.enabled and not is_synthetic(model)  # a drill comes and goes
+        self._watched = spec.enabled and not is_synthetic(
+            model
+        )  # the traffic of a drill starts and stops
         self._events, self._labels = EventVolumeCheck(spec), LabelDelayCheck(spec)
         self._new = NO_ARRIVALS
         self._version = ""
@@ -59,16 +61,16 @@ class TrafficMonitor:
         self._by_version: dict[str, int] = {}
 
     def take(self, arrivals: Arrivals) -> None:
-        """What came among the records that are given to `observe` next."""
+        """Receive the arrivals among the records of the next call of `observe`."""
         self._new = arrivals
 
     def observe(
         self, offsets: Ints, clock_ms: Ints, since_ms: int, arl0: Arl0, champion: str | None = None
     ) -> list[DriftAlert]:
-        """Take the next records (n,), and where the append clock stood before them.
+        """Apply the next records (n,); the append clock was at ``since_ms`` before them.
 
-        Nothing is watched before the first event.  What is told is told of the ``champion``, and
-        without one of the version that had the latest event.
+        Nothing is evaluated before the first event.  Alerts name the ``champion`` as version, and
+        without one the version of the latest event.
         """
         new, self._new = self._new, NO_ARRIVALS
         buckets = clock_ms // self._spec.bucket_ms
@@ -101,7 +103,7 @@ class TrafficMonitor:
     def _add(
         self, new: Arrivals, rows: Ints, offsets: Ints, clock_ms: Ints, start: int, end: int
     ) -> None:
-        """Count what came in the records from ``start`` to before ``end``."""
+        """Count the arrivals in the records from ``start`` to before ``end``."""
         a, b = np.searchsorted(rows, (start, end)).tolist()
         limit = offsets[end] if end < len(offsets) else offsets[-1] + 1
         c, d = np.searchsorted(new.labels, (offsets[start], limit)).tolist()
@@ -119,7 +121,7 @@ class TrafficMonitor:
         self._n_delays += f - e
 
     def _follow(self, new: Arrivals, rows: Ints, clock_ms: Ints, a: int, b: int) -> None:
-        """Events from ``a`` to before ``b`` came."""
+        """Count the events from ``a`` to before ``b``."""
         if b == a:
             return
         self._n_events += b - a
@@ -136,11 +138,11 @@ class TrafficMonitor:
             self._version = new.versions[int(new.version_index[b - 1])]
 
     def _time_at(self, clock_ms: int) -> int:
-        """Event time: the latest of an event, and what passed since."""
+        """Event time (ms): the latest one of an event plus the append-clock time since."""
         return self._latest_ms + max(0, clock_ms - self._event_clock_ms)
 
     def _advance(self, offset: int, clock_ms: int, arl0: Arl0, *, blind: bool) -> list[DriftAlert]:
-        """The record at ``offset`` lies beyond a slot, or after a leap of the clock."""
+        """Advance to the record at ``offset``: it is after the bucket, or after a clock gap."""
         bucket = clock_ms // self._spec.bucket_ms
         at = offset, self._time_at(clock_ms)
         self._seen = self._seen and not blind
@@ -183,12 +185,12 @@ class TrafficMonitor:
         return alerts + self._labels.close(bucket, source, silent=silent)
 
     def supersede(self, offset: int, clock_ms: int) -> list[DriftAlert]:
-        """The model is forgotten; what is open ends as superseded."""
+        """End open episodes as superseded: the model is removed."""
         at = EventPosition(offset, self._time_at(clock_ms))
         return self._events.supersede(at) + self._labels.supersede(at)
 
     def restart(self, offset: int, clock_ms: int) -> list[DriftAlert]:
-        """The model was placed elsewhere, wholly or in part: what is usual here is learnt anew."""
+        """Learn the usual traffic anew: the model moved, wholly or in part."""
         if self._bucket < 0:
             return []
         at = EventPosition(offset, self._time_at(clock_ms))
@@ -200,7 +202,7 @@ class TrafficMonitor:
         return alerts
 
     def resolve(self, alert: DriftAlert, offset: int, clock_ms: int) -> list[DriftAlert]:
-        """A person ends the episode of ``alert``."""
+        """End the episode of ``alert`` on a user's command."""
         self._closed = True
         flow = self._events if alert.kind == "volume" else self._labels
         return flow.resolve(
@@ -209,7 +211,7 @@ class TrafficMonitor:
 
     @property
     def events_per_week(self) -> float | None:
-        """As many as the append clock has seen so far; ``None`` before its baseline is over."""
+        """Events per week of the append clock so far; ``None`` while the baseline is learned."""
         return self._events.events_per_week
 
     def open(self) -> list[DriftAlert]:
@@ -244,11 +246,11 @@ class TrafficMonitor:
         return parts
 
     def mark_committed(self) -> None:
-        """What `pending_changes` gave is durable."""
+        """Mark what `pending_changes` returned as durable."""
         self._has_changes = self._closed = False
 
     def restore(self, parts: dict[str, Any]) -> None:
-        """Continue from the parts; states of before had none, and what is missing begins."""
+        """Continue from the parts; missing parts of older states start empty."""
         if "now" not in parts:
             return
         self._version, *now = parts["now"]
@@ -265,7 +267,7 @@ class TrafficMonitor:
             self._event_clock_ms,
             label,
             self._label_clock_ms,
-        ) = now[-12:]  # fmt: skip - two more stood before them, of versions that had been retired
+        ) = now[-12:]  # older states have two more fields before them
         self._at, self._event, self._label = tuple(at), tuple(event), tuple(label)
         if "versions" in parts:
             self._by_version, self._lasts = msgspec.convert(

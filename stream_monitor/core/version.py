@@ -1,4 +1,4 @@
-"""One watched model version: its reference, its series, its windows."""
+"""One watched model version: its reference, and the checks of all its signals."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ from stream_monitor.reference.values import Column
 
 _SHARD_SERIES: Final = 16
 _MAX_UNWATCHED: Final = 32
-"""Features that are named, for each reason, among those that are not watched."""
-Judged: TypeAlias = tuple[JoinedLabel, float | None]
+"""The most features named under each reason for which they are not compared."""
+LabelLoss: TypeAlias = tuple[JoinedLabel, float | None]
 UncomparedFeature: TypeAlias = tuple[str, CoverageReason, Ints | slice]
 
 
 class VersionMonitor:
-    """Detectors, episodes of all series of one (model, version) that has a reference."""
+    """Detectors and episodes of all series of one (model, version) that has a reference."""
 
     def __init__(
         self,
@@ -92,10 +92,7 @@ class VersionMonitor:
     def observe(
         self, batch: EventBatch
     ) -> tuple[dict[str, Transformed], list[DriftAlert], Ints | None]:
-        """Take events; gives what the windows need of each, and alerts.
-
-        That is each feature's transformed values and, last, what loss to expect.
-        """
+        """Apply events (n,); returns transformed features, alerts, and expected losses (n,)."""
         transformed = {
             name: self.series[feature_key(name)].transform.apply(column)
             for name, column in batch.features.columns(self._names).items()
@@ -108,7 +105,7 @@ class VersionMonitor:
             estimate.observe(losses)
         if (
             predicted.has_missing and self._prediction_offsets is None
-        ):  # until now both were the same
+        ):  # without segments both are the same
             self._prediction_offsets = self._event_offsets.copy()
         self._event_offsets.observe(batch.offsets, batch.times_ms)
         prediction_offsets = self._event_offsets
@@ -146,16 +143,18 @@ class VersionMonitor:
 
     @property
     def not_compared(self) -> CoverageReason | None:
-        """Why none of its events are compared with its reference; ``None`` where they are."""
+        """The reason why no event is compared with the reference; ``None`` where they are."""
         profile = self.profile
         watched = profile.features or profile.prediction or profile.outputs
         return None if watched else "nothing_comparable"
 
     def uncompared_features(self, batch: EventBatch) -> Iterator[UncomparedFeature]:
-        """What of the last events is not compared, their predictions included."""
+        """The features, and the prediction, of the last events that are not compared."""
         profile = self.profile
         known = profile.prediction is not None or bool(profile.outputs)
-        if known or UNWATCHED_PREDICTION not in profile.skipped:  # known to be too few
+        if (
+            known or UNWATCHED_PREDICTION not in profile.skipped
+        ):  # the reference has too few predictions
             with_one = batch.rows_with_prediction()
             if not known:
                 rows = slice(None) if with_one is None else with_one
@@ -171,7 +170,7 @@ class VersionMonitor:
             yield name, "feature_not_comparable", slice(since, None)
 
     def _scored(self, predictions: Sequence[Prediction]) -> dict[str, Transformed]:
-        """The predictions as their series see them."""
+        """The transformed values of the predictions, by series."""
         task, positive = self.profile.task, self.profile.positive
         scored: dict[str, Transformed] = {}
         if PREDICTION in self.series:
@@ -199,13 +198,13 @@ class VersionMonitor:
                 alerts += self._alerts(key, findings)
         return alerts
 
-    def judge(self, joined: Sequence[JoinedLabel]) -> list[Judged]:
-        """Each label with the loss of its prediction, ``None`` where they do not compare.
+    def compare_labels(self, joined: Sequence[JoinedLabel]) -> list[LabelLoss]:
+        """Each label with the loss of its prediction, ``None`` where they are not comparable.
 
-        Nor does a label that is none of the two classes of a binary model.
+        A label that is not one of the two classes of a binary model is not comparable.
         """
         of = self.profile
-        # A profile with a loss and no labels is from before their classes were kept.
+        # An older profile has a loss, but not the classes of its labels.
         checked = of.task == "binary" and bool(of.labels or of.loss is None)
         return [
             (x, None)
@@ -214,11 +213,11 @@ class VersionMonitor:
             for x in joined
         ]
 
-    def observe_labels(self, judged: Sequence[Judged]) -> list[DriftAlert]:
-        """Take what `judge` gave, in log order: the loss is a watched signal."""
-        compared = [(label, loss) for label, loss in judged if loss is not None]
+    def observe_labels(self, labels: Sequence[LabelLoss]) -> list[DriftAlert]:
+        """Apply the losses of `compare_labels`, in offset order."""
+        compared = [(label, loss) for label, loss in labels if loss is not None]
         rows = [(label.offset, label.event_time_ms, loss) for label, loss in compared]
-        self.not_comparable += len(judged) - len(rows)
+        self.not_comparable += len(labels) - len(rows)
         self._meta_changed = True
         if LOSS not in self.series:
             rows = self._warm_up_loss(rows)
@@ -238,7 +237,7 @@ class VersionMonitor:
         return self._alerts(LOSS, findings)
 
     def _warm_up_loss(self, rows: list[tuple[int, int, float]]) -> list[tuple[int, int, float]]:
-        """The first losses become the reference of the loss; gives what is left of ``rows``."""
+        """Collect the first losses for the loss reference; returns the rest of ``rows``."""
         missing = self._loss_warm_up - len(self._losses)
         self._losses += [row[2] for row in rows[:missing]]
         if len(self._losses) < self._loss_warm_up:
@@ -254,7 +253,7 @@ class VersionMonitor:
         self._has_changes.add(LOSS)
 
     def learnt_profile(self) -> ReferenceProfile:
-        """The profile with what labels taught here: the reference of the loss, if it had none."""
+        """The profile, with the loss reference that was fitted on labels here if it had none."""
         series = self.series.get(LOSS)
         if series is None or self.profile.loss is not None or self.estimate is not None:
             return self.profile
@@ -266,11 +265,11 @@ class VersionMonitor:
         return [alert_of(self.source, key, self.series[key], finding, name) for finding in findings]
 
     def is_on(self, profile: ReferenceProfile) -> bool:
-        """Whether ``profile`` is the very reference that it is watched on."""
+        """Whether ``profile`` equals the reference in use."""
         return profile_to_data(profile) == profile_to_data(self.profile)
 
     def supersede(self, offset: int, time_ms: int) -> list[DriftAlert]:
-        """It is idle, or its reference goes: open episodes end as superseded."""
+        """End open episodes as superseded: the version is idle, or its reference is replaced."""
         alerts = [
             alert
             for key, series in self.series.items()
@@ -288,9 +287,9 @@ class VersionMonitor:
         return alerts
 
     def resolve(self, alert: DriftAlert, offset: int, time_ms: int) -> list[DriftAlert]:
-        """A person ends the episode of ``alert``; its series begins anew on its reference.
+        """End the episode of ``alert`` on a user's command; its series restarts on its reference.
 
-        With a feature's end what follows from it: its episodes in segments, and its relations.
+        The feature's episodes in segments and in feature correlations end with it.
         """
         if alert.series in self.correlations.series:
             self._meta_changed = True
@@ -316,7 +315,7 @@ class VersionMonitor:
         return alerts
 
     def progress_of(self, alert: DriftAlert) -> RecoveryProgress | None:
-        """How far the open episode of ``alert`` is on its way to its end, where that is known."""
+        """The recovery progress of the open episode of ``alert``, where it is known."""
         if alert.series in self.correlations.series:
             return self.correlations.series[alert.series].track.progress
         series = self.series.get(alert.series)
@@ -360,7 +359,7 @@ class VersionMonitor:
         return parts
 
     def mark_committed(self) -> None:
-        """What `pending_changes` gave is durable."""
+        """Mark what `pending_changes` returned as durable."""
         self._has_changes.clear()
         self._meta_changed = False
 
@@ -374,7 +373,7 @@ class VersionMonitor:
         self._label_offsets.restore(loss_trail)
         for segment, data in zip(self._segments, segments[0] if segments else (), strict=True):
             segment.restore(data)
-        if "schema" in parts:  # not in what was stored before there was one
+        if "schema" in parts:  # older states have none
             self.schema.restore(parts["schema"])
         if self.correlations.series:
             self.correlations.restore(parts["relations"])

@@ -1,4 +1,4 @@
-"""A model without a profile: its first events become the reference."""
+"""Warm-up: collects the first events of a version without a profile as its reference."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _OTHER_VERSION_EVENTS: Final = "beside"
 
 
 def task_of(predictions: Iterable[Prediction | UnsetType]) -> Task:
-    """What kind of model makes such predictions.
+    """The task (binary, multiclass, regression) of a model with such predictions.
 
     >>> task_of([0.2, 0.9]), task_of(["UA", "AA"]), task_of([12.5, 30.0])
     ('binary', 'multiclass', 'regression')
@@ -40,9 +40,9 @@ def task_of(predictions: Iterable[Prediction | UnsetType]) -> Task:
 
 
 def features_of(counts: Mapping[str, int], n_rows: int) -> list[str]:
-    """The names that become features: of one row in a hundred at least, the most frequent ones.
+    """The names that become features: the most frequent ones, each in at least 1 % of the rows.
 
-    So names that somebody makes up neither spend the budget nor fill the state.
+    Made-up names neither spend the false-alarm budget nor fill the state.
 
     >>> features_of({"age": 2000, "note": 20, "id-17": 1}, 2000)
     ['age', 'note']
@@ -60,7 +60,7 @@ class WarmUp:
     """Collects the first ``n_rows`` events of a version, then makes its profile.
 
     ``other_version_events`` counts the events of the model's other versions meanwhile: a budget
-    per week is the model's, so its rate is that of all of them.
+    per week is the model's, so its event rate is that of all versions.
     """
 
     def __init__(self, model: str, version: str, n_rows: int) -> None:
@@ -71,13 +71,13 @@ class WarmUp:
 
     @property
     def missing(self) -> int:
-        """How many events it still waits for."""
+        """How many events are still needed."""
         return self.n_rows - len(self._rows)
 
     def count_other_versions(self, batches: Sequence[EventBatch]) -> None:
-        """Look at events of all versions of the model that come next; `add` takes its own.
+        """Count the next events of the model's other versions; `add` takes its own events.
 
-        Those behind the last event that it waits for are left out.
+        Events after the last one that is needed are left out.
         """
         last = self.missing - 1
         until = next(
@@ -91,7 +91,7 @@ class WarmUp:
         )
 
     def add(self, batch: EventBatch) -> None:
-        """Take events, at most `missing` of them."""
+        """Add at most `missing` events."""
         self._rows += [
             ({n: row[n] for n in sorted(row) if row[n] is not None}, prediction, time_ms)
             for row, prediction, time_ms in zip(
@@ -100,7 +100,11 @@ class WarmUp:
         ]
 
     def profile(self) -> ReferenceProfile:
-        """The reference of what was collected.  Raises ValueError where it cannot be one."""
+        """Fit the reference on the collected events.
+
+        Raises:
+            ValueError: the events do not give a reference.
+        """
         counts = Counter(name for features, *_ in self._rows for name in features)
         names = features_of(counts, len(self._rows))
         predictions = [prediction for _, prediction, _ in self._rows]
@@ -119,7 +123,7 @@ class WarmUp:
         return msgspec.structs.replace(profile, events_per_week=of_model)
 
     def pending_changes(self) -> dict[str, Any]:
-        """The parts that changed since `mark_committed`: rows in pieces, so that a commit stays small."""
+        """The parts that changed since `mark_committed`; pieces of rows keep commits small."""
         first = self._first_uncommitted // _PART_ROWS
         other_version_events = (
             {_OTHER_VERSION_EVENTS: self.other_version_events}
@@ -133,7 +137,7 @@ class WarmUp:
         }
 
     def mark_committed(self) -> None:
-        """What `pending_changes` gave is durable."""
+        """Mark what `pending_changes` returned as durable."""
         self._first_uncommitted = len(self._rows)
         self._stored_other_version_events = self.other_version_events
 
@@ -141,7 +145,7 @@ class WarmUp:
         """Continue from the parts."""
         self.other_version_events = int(parts.get(_OTHER_VERSION_EVENTS, 0))
         self._rows = [
-            # Rows stored before they had times: all of one moment, which proves no season.
+            # Rows of older states have no times: all get one time, which gives no season.
             (
                 dict(features),
                 UNSET if _NO_PREDICTION in more[1:] else prediction,

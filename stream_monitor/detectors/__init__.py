@@ -1,1 +1,1 @@
-"""Detectors: is what comes now still what was normal, at a stated rate of false alarms."""
+"""Change detectors (ADWIN, Page-Hinkley), calibrated to a stated rate of false alarms."""

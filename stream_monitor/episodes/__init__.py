@@ -1,1 +1,1 @@
-"""Signals become episodes, episodes become alerts."""
+"""Episodes: confirm a suspected change, follow it to its end, and write its alerts."""

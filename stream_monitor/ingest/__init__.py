@@ -1,1 +1,1 @@
-"""The first room: record bytes become events, columns and a plan, or a dead letter."""
+"""Ingest: decodes Kafka records to columns of events, and rejects invalid records."""

@@ -1,4 +1,4 @@
-"""Columns: the form in which the core works on events."""
+"""Events of one model version as columns: the form in which the core processes them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Bools: TypeAlias = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class EventBatch:
-    """Inference events of one (model, version), in log order, as columns of equal length n.
+    """Inference events of one (model, version), in offset order, as columns of equal length n.
 
     ``offsets``, ``times_ms`` (event time) and ``ids`` (64-bit hashes) have shape (n,).
-    ``features`` are the values as they were sent; ``segments`` what events say of themselves
-    beside them.  A prediction is ``UNSET`` where an event has none.
+    ``features`` are the values as they were sent; ``segments`` the attributes that events name in
+    addition.  A prediction is ``UNSET`` where an event has none.
     """
 
     model: str
@@ -53,7 +53,7 @@ class EventBatch:
         )
 
     def rows_with_prediction(self) -> Ints | None:
-        """Where the events with a prediction stand, (m,); ``None``: all of them have one."""
+        """Rows of the events with a prediction, (m,); ``None``: all of them have one."""
         if UNSET not in self.predictions:
             return None
         return np.array([i for i, p in enumerate(self.predictions) if p is not UNSET], np.int64)

@@ -1,4 +1,4 @@
-"""Events to columns."""
+"""Converts events to columns, and ids to hashes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NOTHING: Final[Row] = {}
 
 
 def id_hash(text: str, kind_seed: int = 0) -> int:
-    """64 bits of an id: the same on every machine, in every process, for ever.
+    """A 64-bit hash of an id, the same on every machine and in every release.
 
     >>> hex(id_hash("a"))
     '0xe6c632b61e964e1f'
@@ -33,9 +33,9 @@ def id_hashes(ids: Iterable[str]) -> NDArray[np.uint64]:
 
 
 def version_salt(model: str, version: str) -> int:
-    """Tells equal ids of different model versions apart where duplicates are sought.
+    """A salt for id hashes, so that equal ids of different model versions are no duplicates.
 
-    A champion and its shadow may predict the same request; neither is a repeat of the other.
+    A champion and its shadow may predict the same request.
     """
     return id_hash(version_key(model, version))
 

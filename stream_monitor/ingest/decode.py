@@ -1,4 +1,4 @@
-"""Record bytes to events.  Total: whatever the bytes are, a record is an entry or refused."""
+"""Decodes record bytes to events.  Total: any bytes give an event or a dead letter."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ _UPDATE = CE_TYPE_OF[ModelUpdate]
 _NO_EVENT: Final = frozenset(
     {"null_value", "too_large", "unknown_kind", "invalid_event", "malformed_json"}
 )
-"""Reasons for which a value is no event; the others are rules that an event broke."""
+"""Reasons of values that are no event; all others are rules that a decoded event violated."""
 
 
 class Decoded(NamedTuple):
-    """What a batch held, in log order.  Every record is in exactly one of the two lists."""
+    """The decoded records of a batch, in offset order; each record is in one of the two lists."""
 
     entries: list[tuple[ConsumerRecord, Event]]
     rejected: list[tuple[ConsumerRecord, DeadLetter]]
 
     @property
     def dead_letters(self) -> list[DeadLetter]:
-        """The dead letters of those that were rejected."""
+        """The dead letters of the rejected records."""
         return [letter for _, letter in self.rejected]
 
     def all(self) -> Sequence[tuple[ConsumerRecord, Event | DeadLetter]]:
-        """Every record, in log order, with its event or its dead letter."""
+        """Every record, in offset order, with its event or its dead letter."""
         if not self.rejected:
             return self.entries
         both: list[tuple[ConsumerRecord, Event | DeadLetter]] = [*self.entries, *self.rejected]
@@ -42,11 +42,11 @@ class Decoded(NamedTuple):
 
 
 def decode(batch: RecordBatch, limits: Limits) -> Decoded:
-    """Decode and judge every record of ``batch``; never raises, whatever the bytes are.
+    """Decode and validate every record of ``batch``; never raises, whatever the bytes are.
 
-    The checks stand in the order of their cost: no value, size, form, names, number of features,
-    lengths of strings, event time against the record's timestamp.  A value that is non-finite or
-    of an odd magnitude is no reason: it becomes an invalid value, and its event counts.
+    The checks run in the order of their cost: no value, size, form, names, number of features,
+    lengths of strings, event time against the record's timestamp.  A value that is not finite or
+    too large does not reject its event: it becomes an invalid value.
     """
     entries: list[tuple[ConsumerRecord, Event]] = []
     rejected: list[tuple[ConsumerRecord, DeadLetter]] = []
@@ -76,7 +76,7 @@ def decode(batch: RecordBatch, limits: Limits) -> Decoded:
 
 
 def _check_size(value: bytes | None, kind: str | None, limits: Limits) -> bytes:
-    """Judge a record without a value, or one of unusual size.  Raises `RejectedRecord`."""
+    """Return the value; raises `RejectedRecord` where there is none or it is too large."""
     if value is None:
         raise RejectedRecord("null_value", "value: none; the log is not compacted")
     bound = limits.max_update_bytes if kind == _UPDATE else limits.max_value_bytes

@@ -1,9 +1,9 @@
-"""Which events were seen before: a ring of id hashes over the last offsets of the log.
+"""Recognises repeated ids among the last offsets of a partition: a ring of id hashes.
 
 A chunk holds the ids first seen within ``chunk_events`` consecutive offsets.  At the first of every
-``micro_batch_chunks`` chunks the ids of the ``chunks - 1`` chunks before it are remembered, and the
-others forgotten: what is forgotten depends on offsets alone, never on how the log was cut into
-batches, nor on which group of a segment comes first.
+``micro_batch_chunks`` chunks the ids of the ``chunks - 1`` chunks before it are kept, and the older
+ones forgotten.  Which ids are forgotten depends on offsets alone, not on where records were cut
+into batches, nor on the order of the groups of a micro-batch.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class DedupWindow:
         return len(self._all)
 
     def deduplicate(self, offsets: Ints, ids: NDArray[np.uint64], salt: int = 0) -> Bools:
-        """Take n events in log order; shape (n,), true where an id is seen for the first time.
+        """Take n events in offset order; shape (n,), true where an id is seen for the first time.
 
-        Groups of one segment that are given one after another must not share ids, or the first
-        group would win instead of the first offset: give each group a ``salt`` of its own.
+        Groups of one micro-batch must not share ids, or the first group would win instead of the
+        first offset: give each group a ``salt`` of its own.
         """
         first = np.ones(len(offsets), dtype=np.bool_)
         if not len(offsets):
@@ -55,7 +55,7 @@ class DedupWindow:
         return first
 
     def _deduplicate_chunk(self, chunk: int, ids: NDArray[np.uint64], first: Bools) -> None:
-        """Take the events of one chunk; ``first`` is a view to be written."""
+        """Take the events of one chunk; ``first`` is a view that receives the result."""
         mine = self._by_chunk.get(chunk)
         if mine is None:
             self._forget_until(chunk - chunk % self._micro_batch_chunks - self._chunks)
@@ -80,13 +80,13 @@ class DedupWindow:
             self._has_changes.add(chunk)
 
     def _span(self) -> int:
-        """From the first chunk to the last."""
+        """Number of chunks from the first to the last."""
         return max(self._by_chunk) - min(self._by_chunk)
 
     def pending_changes(self) -> dict[str, Any]:
         """The parts that changed since `mark_committed`; ``None`` is a part that no longer exists.
 
-        Hashes are sorted: groups of a segment come in the order of their keys, not of the log.
+        Hashes are sorted: groups of a micro-batch come in the order of their keys, not of offsets.
         """
         parts: dict[str, Any] = {}
         for chunk in sorted(self._has_changes):
@@ -98,7 +98,7 @@ class DedupWindow:
         return parts
 
     def mark_committed(self) -> None:
-        """What `pending_changes` gave is durable."""
+        """Mark what `pending_changes` returned as durable."""
         self._has_changes.clear()
         self._stored = set(self._by_chunk)
 
@@ -120,7 +120,7 @@ class DedupWindow:
             seen._by_chunk[chunk] = mine
             seen._all.update(mine)
         if sum(map(len, seen._by_chunk.values())) != len(seen._all):
-            raise ValueError("seen ids: an id stands in two chunks")
+            raise ValueError("seen ids: an id is in two chunks")
         if seen._by_chunk and seen._span() >= chunks + micro_batch_chunks - 1:
             raise ValueError("seen ids: the chunks span more than the ring")
         seen.mark_committed()

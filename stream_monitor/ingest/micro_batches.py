@@ -1,8 +1,8 @@
-"""The plan of a batch: runs of records that may be worked on as columns, in the log's order.
+"""Cuts a batch into micro-batches: runs of records that can be processed as columns.
 
-Events and labels commute with what other rooms do between them, so they are taken in bulk.  What
-does not commute ends a run: a `ModelUpdate`, a `Command` or a `Topology` (the barrier, obeyed after
-the rest), and every so many offsets its end, at which repeated ids are forgotten.
+Events and labels of a micro-batch commute with everything else in it, so they are processed in
+bulk.  A micro-batch ends at a control record (`ModelUpdate`, `Command`, `Topology`), which is
+applied after the others, and at fixed offsets, at which repeated ids are forgotten.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ ControlRecord = ModelUpdate | Command | Topology
 
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
-    """Consecutive records of one span of offsets, up to and including a barrier.
+    """Consecutive records of one span of offsets, up to and including a control record.
 
-    ``offsets`` and ``timestamps_ms`` (append time) have one element per record, the barrier, ticks
-    and those that were rejected included.  ``events`` and ``labels`` (offset, append time, label)
-    keep the log's order within a key, and the keys come in the order of their first events.
+    ``offsets`` and ``timestamps_ms`` (append time) have one element per record, including control
+    records, ticks and rejected records.  ``events`` and ``labels`` (offset, append time, label) are
+    in offset order within a key, and the keys are in the order of their first events.
     """
 
     offsets: Ints
@@ -51,22 +51,22 @@ class MicroBatch:
         return int(self.offsets[-1])
 
     def first_event(self) -> tuple[str, str] | None:
-        """Model and version, where the first record is an event."""
+        """Model and version of the first record, or ``None`` where it is no event."""
         for key, events in self.events.items():  # in the order of their first events
             return key if events[0][0].offset == self.first_offset else None
         return None
 
     def append_clock_ms(self, since_ms: int) -> Ints:
-        """The partition's clock at every record, if it stood at ``since_ms`` before the first.
+        """The append clock at every record, (n,); it was at ``since_ms`` before the first.
 
-        It never goes back: brokers' clocks may, and a producer may stamp its records itself.
+        It never goes back, although brokers' clocks and producers' timestamps may.
         """
         return np.maximum(np.maximum.accumulate(self.timestamps_ms), since_ms)
 
     def split(self, offset: int) -> tuple[MicroBatch, MicroBatch]:
-        """What lies before the record at ``offset``, and the rest, with the barrier and all ticks.
+        """The records before ``offset``, and the rest, with the control record and all ticks.
 
-        Ticks are only counted, so it does not matter in which of the two.
+        Ticks are only counted, so either part may contain them.
         """
         i = int(np.searchsorted(self.offsets, offset))
         before = self._part(slice(None, i), lambda at: at < offset, 0, None)
@@ -108,7 +108,7 @@ class MicroBatch:
 def split_micro_batches(
     entries: Sequence[DecodedRecord], max_micro_batch_offsets: int = 4096
 ) -> list[MicroBatch]:
-    """Cut records, in log order, into segments.  No record is lost or moved."""
+    """Cut records, in offset order, into micro-batches.  No record is lost or moved."""
     plan: list[MicroBatch] = []
     run: list[DecodedRecord] = []
     end = 0
@@ -136,7 +136,7 @@ def _micro_batch(run: Sequence[DecodedRecord]) -> MicroBatch:
     ticks = 0
     rejected: list[DeadLetter] = []
     control_record: tuple[ConsumerRecord, ControlRecord] | None = None
-    model = version = None  # consecutive events are mostly of one version: its list is at hand
+    model = version = None  # consecutive events are mostly of one version: keep its list
     group: list[Any] = []
     for entry in run:
         record, event = entry
@@ -165,7 +165,7 @@ def _micro_batch(run: Sequence[DecodedRecord]) -> MicroBatch:
 
 
 def _timestamps_ms(run: Sequence[DecodedRecord], rejected: list[DeadLetter]) -> Ints:
-    """Append times; one that no clock has, of a record that was rejected for it, counts as none."""
+    """Append times (n,); an impossible one, for which its record was rejected, counts as 0."""
     found = [record.timestamp_ms for record, _ in run]
     if rejected:
         found = [time_ms if time_ms <= LATEST_MS else 0 for time_ms in found]

@@ -1,4 +1,4 @@
-"""What crosses the seam between the transport and the core: records and batches of records."""
+"""Kafka records and batches of records, as the transport hands them to the core."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 
 class HeaderSource(Protocol):
-    """How a record was sent: a message of the client that read it, or `StaticHeaders`."""
+    """Gives the headers of a record: a message of the Kafka client, or `StaticHeaders`."""
 
     def headers(self) -> Any:
         """Pairs of name and bytes, or None."""
@@ -17,21 +17,21 @@ class HeaderSource(Protocol):
 
 
 class StaticHeaders(NamedTuple):
-    """The headers of a record whose message is gone."""
+    """Headers kept as pairs, for a record whose message is no longer there."""
 
     pairs: Sequence[tuple[str, bytes | None]]
 
     def headers(self) -> Sequence[tuple[str, bytes | None]]:
-        """As `HeaderSource` says."""
+        """See `HeaderSource`."""
         return self.pairs
 
 
 class ConsumerRecord(msgspec.Struct, frozen=True, gc=False):
     """One Kafka record as read.  ``kind`` is its ``ce_type`` header, if it has one.
 
-    ``sent`` is asked only where a record is rejected, or is one of control: reading the source of
-    every record would cost a tenth of reading it.  The garbage collector need not look at a
-    record: there are thousands, and none is in a cycle.
+    ``header_source`` is read only for rejected records and control records: reading the headers of
+    every record would cost a tenth of reading the record.  The garbage collector does not track
+    records: there are thousands, and none is in a cycle.
     """
 
     offset: int
@@ -44,7 +44,7 @@ class ConsumerRecord(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def source(self) -> str:
-        """Who wrote it, as its header ``ce_source`` says; empty where it says nothing."""
+        """The producer, as the header ``ce_source`` names it; empty without that header."""
         if self.header_source is None:
             return ""
         try:
@@ -58,10 +58,11 @@ _MAX_SOURCE_BYTES = 256
 
 
 class RecordBatch(NamedTuple):
-    """Consecutive records of one partition: positions before and after, and the owner's epoch.
+    """Consecutive records of one partition from one fetch.
 
-    ``start`` is the position before the fetch and ``next`` the one after it; transaction markers
-    and compaction holes lie between them without a record.
+    ``start`` is the position before the fetch and ``next`` the one after it; between them may be
+    offsets without a record (transaction markers, compaction).  ``fetch_generation`` changes with
+    every seek.
     """
 
     topic: str

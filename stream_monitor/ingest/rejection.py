@@ -1,4 +1,4 @@
-"""The dead letter of a record that was rejected, and which model it counts for."""
+"""Builds the dead letter of a rejected record, and finds the model it is counted under."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MAX_BODY_BYTES: Final = 64 * 1024
 
 
 class _Named(msgspec.Struct):
-    """Just enough of a body to know whose it is."""
+    """The only field of a body that is needed to attribute it."""
 
     model: str = ""
 
@@ -35,9 +35,9 @@ def build_dead_letter(
     *,
     decoded: bool = False,
 ) -> DeadLetter:
-    """The dead letter of a record; its payload is cut, its hash and size are of the whole.
+    """The dead letter of a record; the payload is cut, hash and size are of the whole value.
 
-    ``decoded``: its value is an event, which broke a rule.
+    ``decoded``: the value is an event that violated a rule.
     """
     value = record.value or b""
     return DeadLetter(
@@ -56,10 +56,10 @@ def build_dead_letter(
 
 
 def model_of(record: ConsumerRecord, *, decoded: bool = False) -> str:
-    """The model that a rejected record counts for.
+    """The model that a rejected record is counted under.
 
-    An event says it itself.  Of a record that is no event the key does (a shard's is ``model/k``),
-    or else what is readable of its value.
+    A decoded event names it.  Otherwise the key does (``model/k`` for a shard), or what is readable
+    of the value.
     """
     by_key, by_body = model_from_key(record), _model_from_value(record.value)
     found = (by_body or by_key) if decoded else (by_key or by_body)
@@ -67,7 +67,7 @@ def model_of(record: ConsumerRecord, *, decoded: bool = False) -> str:
 
 
 def model_from_key(record: ConsumerRecord) -> str | None:
-    """The model that the key of a record names; ``None`` where it names none."""
+    """The model in the key of a record; ``None`` where there is none."""
     return _name(model_of_key(record.key) or "")
 
 

@@ -1,7 +1,6 @@
-"""Named values of events, as they were sent, to be read by column.
+"""Named values of events, as they were sent, with access by column.
 
-A column is made when it is asked for: names that nobody asks for, made-up ones among them, cost
-nothing but a look at each row.
+A column is built on its first use, so unused names cost next to nothing.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ class Table:
         return found
 
     def columns(self, names: Sequence[str]) -> dict[str, Sequence[Value]]:
-        """The values of each of ``names``.  Rows that have them all, the usual case, are fast."""
+        """The values of each of ``names``.  Rows that have all of them take a fast path."""
         if len(names) > 1 and self.rows and not self._columns:
             try:
                 values = zip(*map(itemgetter(*names), self.rows), strict=True)
@@ -58,7 +57,7 @@ class Table:
         return {name: self.column(name) for name in names}
 
     def unexpected_columns(self, known: AbstractSet[str]) -> dict[str, list[int]]:
-        """Where names that are not among ``known`` have a value."""
+        """The rows in which names that are not among ``known`` have a value, by name."""
         found: dict[str, list[int]] = {}
         if self._exact is not None and self._exact <= known:
             return found

@@ -1,1 +1,1 @@
-"""Delayed labels, joined to their predictions."""
+"""Joins delayed labels with their predictions."""

@@ -1,1 +1,1 @@
-"""What was normal: a profile of the training data, and the way from a value to a channel."""
+"""The reference of a model version: how it is fitted, stored, and looked up for new values."""

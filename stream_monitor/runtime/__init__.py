@@ -1,1 +1,1 @@
-"""The only rooms that know Faust and Kafka."""
+"""The worker process: the only package that uses Faust and Kafka consumers."""

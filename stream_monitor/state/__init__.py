@@ -1,1 +1,1 @@
-"""State and offset of a partition, moved together."""
+"""Stores the state of a partition together with its next offset."""

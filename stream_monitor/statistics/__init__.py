@@ -1,1 +1,1 @@
-"""Package."""
+"""Pure statistics: distances between distributions, tests, and fixed-point arithmetic."""

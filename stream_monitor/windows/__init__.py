@@ -1,1 +1,1 @@
-"""Event-time tumbling windows of mergeable statistics, and distances from the reference."""
+"""Tumbling windows in event time: mergeable statistics, compared with the reference."""

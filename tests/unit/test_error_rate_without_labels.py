@@ -73,7 +73,7 @@ def told(change: Change, seed: int = 7, n: int = 6_000) -> list[DriftAlert]:
     start = 0
     for events in (rows(rng, 2_000, NONE), rows(rng, n, change)):
         alerts += version.observe(batch_of(events.scores.tolist(), start))[1]
-        alerts += version.observe_labels(version.judge(labels_of(events, start)))
+        alerts += version.observe_labels(version.compare_labels(labels_of(events, start)))
         start += len(events.scores)
     return alerts
 
@@ -158,8 +158,8 @@ def test_with_a_season_of_the_error_each_hour_is_held_against_its_own_prediction
 
     assert reference.expected_loss is not None
     assert reference.expected_loss.outcome.calendar is not None
-    assert version.observe_labels(version.judge(later[:6_000])) == []
-    told_of = version.observe_labels(version.judge(later[6_000:]))
+    assert version.observe_labels(version.compare_labels(later[:6_000])) == []
+    told_of = version.observe_labels(version.compare_labels(later[6_000:]))
     assert [alert.phase for alert in told_of[:1]] == ["started"]
     assert (told_of[0].after or 0) - (told_of[0].estimated_after or 0) > 0.05
 
@@ -195,7 +195,7 @@ def test_of_several_classes_the_confidence_is_a_series_of_its_own() -> None:
     joined = [
         JoinedLabel(i, "1", i, 0, p, y) for i, (p, y) in enumerate(zip(unsure, labels, strict=True))
     ]
-    version.observe_labels(version.judge(joined))
+    version.observe_labels(version.compare_labels(joined))
     assert version.estimate is not None
     shares = version.estimate.of_labels
 

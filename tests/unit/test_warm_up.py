@@ -90,7 +90,7 @@ def test_words_are_no_labels_until_somebody_says_which_is_positive(
         score = float(rng.uniform(0.0, 1.0) if i < 2_000 else rng.uniform(0.6, 1.0))
         is_so = (rng.random() < score) != (i >= 2_000)  # the truth turns round
         joined = JoinedLabel(i, "1", 1_000 * i, 0, score, positive if is_so else negative)
-        alerts += version.observe_labels(version.judge([joined]))
+        alerts += version.observe_labels(version.compare_labels([joined]))
 
     assert [alert.kind for alert in alerts] == ["concept"] * told
     assert version.not_comparable == (0 if told else 4_000)
