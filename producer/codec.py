@@ -17,6 +17,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from producer.cloudevents import Headers, cloudevent_headers
 from producer.events import CE_TYPE_OF, EVENT_OF_CE_TYPE, Event, InferenceEvent, Label
 
 _MAX_DIGITS: Final = 308  # a float has no more
@@ -51,25 +52,18 @@ class _Shape(msgspec.Struct):
 
 
 class _IdentifiedShape(_Shape):
-    """A body of ours: what its headers are made from, too."""
+    """A body that `encode` returned, with the id that its headers need."""
 
     id: str = ""
-    time_ms: Any = 0
 
 
 _DECODERS: Final[dict[str | None, Any]] = {
     name: msgspec.json.Decoder(kind).decode for name, kind in EVENT_OF_CE_TYPE.items()
 }
 _decode_shape: Final = msgspec.json.Decoder(_Shape).decode
-_decode_named: Final = msgspec.json.Decoder(_IdentifiedShape).decode
+_decode_identified: Final = msgspec.json.Decoder(_IdentifiedShape).decode
 _decode_inference: Final = msgspec.json.Decoder(InferenceEvent).decode
 _decode_label: Final = msgspec.json.Decoder(Label).decode
-
-
-_LABEL: Final = Label(id="", model="", label=0, time_ms=0)
-_INFERENCE: Final = InferenceEvent(
-    id="", model="", version="", time_ms=0, features={}, prediction=0
-)
 _encoder: Final = msgspec.json.Encoder()
 
 
@@ -82,41 +76,20 @@ def encode(event: Event) -> bytes:
     return _encoder.encode(event)
 
 
-def headers(
-    event: Event, *, source: str, traceparent: str | None = None
-) -> list[tuple[str, str | bytes | None]]:
-    """The record's headers by the CloudEvents Kafka binding; ``source`` is a URI reference.
-
-    The required ones and no more: what time and subject would say stands in the body, and every
-    header costs each reader half a microsecond.
-    """
-    event_id = getattr(event, "id", None) or f"tick-{event.time_ms}"
-    pairs: list[tuple[str, str | bytes | None]] = [
-        ("ce_specversion", b"1.0"),
-        ("ce_id", event_id.encode()),
-        ("ce_source", source.encode()),
-        ("ce_type", CE_TYPE_OF[type(event)].encode()),
-        ("content-type", b"application/json"),
-    ]
-    if traceparent is not None:
-        pairs.append(("traceparent", traceparent.encode()))
-    return pairs
-
-
-def event_headers_of_value(value: bytes, *, source: str) -> list[tuple[str, str | bytes | None]]:
-    """The headers of an inference event or a label, from what `encode` made of it.
+def event_headers_of_value(value: bytes, *, source: str) -> Headers:
+    """Build the headers of an inference event or a label from the bytes that `encode` returned.
 
     Raises:
-        msgspec.MsgspecError: it is neither.
+        msgspec.MsgspecError: the value is neither.
 
+    >>> from producer.cloudevents import event_headers
     >>> label = Label(id="a", model="m", label=1, time_ms=0)
-    >>> event_headers_of_value(encode(label), source="/s") == headers(label, source="/s")
+    >>> event_headers_of_value(encode(label), source="/s") == event_headers(label, source="/s")
     True
     """
-    named = _decode_named(value)
-    stand_in = _LABEL if named.is_label else _INFERENCE
-    event = msgspec.structs.replace(stand_in, id=named.id, time_ms=named.time_ms)
-    return headers(event, source=source)
+    shape = _decode_identified(value)
+    ce_type = CE_TYPE_OF[Label if shape.is_label else InferenceEvent]
+    return cloudevent_headers(ce_type, shape.id, source)
 
 
 def decode(value: bytes, kind: str | None = None) -> Event:

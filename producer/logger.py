@@ -17,7 +17,7 @@ from producer.counters import Counters, LoggerState, PendingEvent
 from producer.events import InferenceEvent, Label
 from producer.ids import uuid7
 from producer.names import escape, require_name
-from producer.routing import METADATA_REFRESH_MS, topic_names
+from producer.routing import topic_names
 from producer.sender import Sender
 from producer.spool.disk_spool import DiskSpool
 from producer.times import time_ms_of
@@ -87,17 +87,11 @@ class InferenceLogger:
         self._flush_timeout_s = flush_timeout_s
         self._source = source or f"/{socket.gethostname()}/{escape(model)}"
         self._topic = topic_names(topic_prefix).events
-        self._config: dict[str, Any] = {
+        self._client: dict[str, Any] = {
             "bootstrap.servers": bootstrap_servers,
-            "enable.idempotence": True,
-            "partitioner": "murmur2_random",  # as Java places keys
-            "linger.ms": 5,
-            "compression.type": "lz4",
             "queue.buffering.max.messages": max_messages,
             "queue.buffering.max.kbytes": max_kbytes,
             "message.timeout.ms": message_timeout_ms,
-            "topic.metadata.refresh.interval.ms": METADATA_REFRESH_MS,
-            "log_level": 0,
             **(librdkafka or {}),
         }
         self._sender: Sender | None = None
@@ -132,7 +126,7 @@ class InferenceLogger:
     def _new_sender(self) -> Sender:
         folder = self._spool
         return Sender(
-            self._config,
+            self._client,
             self._topic,
             self._source,
             self._shards,

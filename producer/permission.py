@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 
-from producer.admin import admin_client
+from producer.kafka_client import admin_client
 
 Needs: TypeAlias = Mapping[str, Sequence[str]]
 """Operations, by the name of a topic or group."""

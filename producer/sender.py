@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from msgspec.structs import replace
 
-from producer.codec import RejectedRecord, encode, event_headers_of_value, headers
+from producer.cloudevents import Headers, event_headers
+from producer.codec import RejectedRecord, encode, event_headers_of_value
 from producer.counters import LoggerState, PendingEvent
+from producer.kafka_client import producer_of
 from producer.limits import Limits
 from producer.permission import explained_denial
 from producer.routing import key_of
@@ -35,7 +37,7 @@ _LIMITS: Final = Limits()
 _PURGED: Final = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})  # noqa: SLF001
 
 
-EncodedEvent: TypeAlias = tuple[str, bytes, list[tuple[str, str | bytes | None]]]
+EncodedEvent: TypeAlias = tuple[str, bytes, Headers]
 """An event as Kafka gets it: key, value, headers.  A plain tuple, for each event pays for it."""
 
 
@@ -49,7 +51,7 @@ class Sender:
 
     def __init__(
         self,
-        config: dict[str, Any],
+        client: Mapping[str, Any],
         topic: str,
         source: str,
         shards: int,
@@ -58,7 +60,7 @@ class Sender:
         max_messages: int,
         spool: DiskSpool | None = None,
     ) -> None:
-        self._config, self._topic, self._source, self._shards = config, topic, source, shards
+        self._client, self._topic, self._source, self._shards = client, topic, source, shards
         self._state = state
         self._spool_threshold = max_messages // 2
         self._overflow = (
@@ -73,7 +75,7 @@ class Sender:
         self._thread.start()
 
     def _new_producer(self) -> Producer:
-        return Producer({**self._config, "error_cb": self._on_error})
+        return producer_of(self._client, {"error_cb": self._on_error})
 
     def close(self) -> None:
         """Let the thread end: what was not delivered by now is spooled, or dropped."""
@@ -143,7 +145,7 @@ class Sender:
             # Of a copy: what the monitor does not compare may be of use to others.
             self._validator.validate(replace(event), time.time_ns() // 1_000_000)
             key = key_of(event.model, event.id, self._shards)
-            return key, _check_size(encode(event)), headers(event, source=self._source)
+            return key, _check_size(encode(event)), event_headers(event, source=self._source)
         except RejectedRecord as why:
             self._reject(why.reason, str(why))
         except BaseException as error:  # noqa: BLE001 - a caller's object may raise anything
@@ -195,7 +197,7 @@ class Sender:
             return
         purged_at_close = self._stop.is_set() and error.code() in _PURGED
         reason = "undelivered" if purged_at_close else error.name().lower()
-        error = explained_denial(error, "Write", f"topic {self._topic}", self._config)
+        error = explained_denial(error, "Write", f"topic {self._topic}", self._client)
         self._on_send_error(error, reason, message.key() or b"", message.value() or b"")
 
     def _on_send_error(

@@ -9,12 +9,14 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, TypeAlias
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message
 
-from producer.codec import encode, headers
-from producer.events import MAX_EVENT_BYTES, MAX_RECORD_BYTES, Event, ModelUpdate
+from producer.cloudevents import event_headers
+from producer.codec import encode
+from producer.events import MAX_EVENT_BYTES, Event, ModelUpdate
+from producer.kafka_client import producer_of
 from producer.permission import explained_denial
-from producer.routing import METADATA_REFRESH_MS, key_of, placed_keys, topic_names
+from producer.routing import key_of, placed_keys, topic_names
 
 OnDelivered: TypeAlias = Callable[[int, int], object]
 """Hears the partition and the offset of an event that arrived."""
@@ -51,21 +53,8 @@ class EventWriter:
     ) -> None:
         self.topic = topic_names(topic_prefix).events
         self._source, self._shards = source, shards
-        self._client = librdkafka or {}
-        self._producer = Producer(
-            {
-                "bootstrap.servers": bootstrap_servers,
-                "enable.idempotence": True,
-                "partitioner": "murmur2_random",
-                "linger.ms": 5,
-                "compression.type": "lz4",
-                "message.timeout.ms": 60_000,
-                "message.max.bytes": MAX_RECORD_BYTES,
-                "topic.metadata.refresh.interval.ms": METADATA_REFRESH_MS,
-                "log_level": 0,
-                **(librdkafka or {}),
-            }
-        )
+        self._client = {"bootstrap.servers": bootstrap_servers, **(librdkafka or {})}
+        self._producer = producer_of(self._client)
         self.delivered = 0
         self._failures: list[str] = []
 
@@ -105,7 +94,7 @@ class EventWriter:
         on_delivery: Callable[[KafkaError | None, Message], None],
         partition: int = _BY_KEY,
     ) -> None:
-        value, pairs = encode(event), headers(event, source=self._source)
+        value = encode(event)
         if len(value) > MAX_EVENT_BYTES:
             raise _too_large(event, value, f"{MAX_EVENT_BYTES:,} are taken")
         while True:
@@ -115,7 +104,7 @@ class EventWriter:
                     value,
                     key=key,
                     partition=partition,
-                    headers=pairs,
+                    headers=event_headers(event, source=self._source),
                     on_delivery=on_delivery,
                 )
             except BufferError:

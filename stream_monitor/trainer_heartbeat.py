@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 
-from producer.admin import admin_client
+from producer.kafka_client import admin_client
 from producer.permission import explained_denial
 
 HEARTBEAT_INTERVAL_S: Final = 5.0

@@ -24,7 +24,6 @@ from driftline.stack.apache_kafka import (
     VERSION,
     ApacheKafka,
     fetch_jars,
-    is_reachable,
     jars_present,
     java_version,
 )
@@ -32,6 +31,7 @@ from driftline.stack.embedded_broker import EmbeddedBroker
 from driftline.stack.server_process import free_port
 from driftline.stack.temporary_folder import temporary_folder
 from driftline.stack.valkey import Valkey
+from producer.kafka_client import is_reachable
 
 if TYPE_CHECKING:
     from tests.integration.monitor_harness import MonitorHarness
@@ -95,7 +95,7 @@ def _in_docker() -> Iterator[str]:
         container.with_env("KAFKA_" + name.upper().replace(".", "_"), value)
     with container:
         deadline = time.monotonic() + READY_S
-        while not is_reachable(servers):
+        while not is_reachable({"bootstrap.servers": servers}, 1.0):
             if time.monotonic() > deadline:
                 pytest.fail(f"{IMAGE} did not answer within {READY_S} s")
         yield servers

@@ -153,7 +153,7 @@ def broker_text(client: Mapping[str, Any]) -> str:
     from confluent_kafka import KafkaException  # noqa: PLC0415 - light imports
     from confluent_kafka.admin import ConfigResource  # type: ignore[attr-defined]  # noqa: PLC0415
 
-    from producer.admin import admin_client  # noqa: PLC0415
+    from producer.kafka_client import admin_client  # noqa: PLC0415
 
     admin = admin_client(client)
     brokers = admin.list_topics(timeout=10).brokers

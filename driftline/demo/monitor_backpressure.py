@@ -11,10 +11,11 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final, Self
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import TopicPartition
 from redis import Redis
 
 from driftline.demo.scenario import MODEL
+from producer.kafka_client import consumer_of
 from producer.routing import partition_of
 from stream_monitor.state.redis_store import partition_key
 
@@ -35,7 +36,7 @@ class MonitorBackpressure:
         self._target = TopicPartition(topic, partition_of(MODEL, n_partitions))
         self._key = partition_key(topic, self._target.partition)
         self._redis = Redis.from_url(redis_url)
-        self._consumer = Consumer({**client, "group.id": "driftline-demo", "log_level": 0})
+        self._consumer = consumer_of(client)
         self._looked_s = 0.0
 
     def __enter__(self) -> Self:

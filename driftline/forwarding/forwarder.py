@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from msgspec import UNSET
 from msgspec.structs import replace
 
@@ -22,6 +22,7 @@ from producer.cloudevents import ce_type_of
 from producer.codec import RejectedRecord
 from producer.events import Event, InferenceEvent
 from producer.failpoints import failpoint
+from producer.kafka_client import consumer_of, producer_of
 from producer.limits import Limits
 from producer.names import escape
 from producer.permission import explained_denial, is_denied
@@ -103,17 +104,7 @@ class Forwarder:
         self._fields = fields
         self._limit = limit
         self._rejections = RecentRejections()
-        plain = {"log_level": 0, **client}
-        self._consumer = Consumer(
-            {
-                **plain,
-                "group.id": group,
-                "enable.auto.commit": False,
-                "auto.offset.reset": "earliest",
-                "isolation.level": "read_committed",
-                "enable.partition.eof": True,
-            }
-        )
+        self._consumer = consumer_of(client, group=group, required={"enable.partition.eof": True})
         found = self._consumer.list_topics(source, timeout=10).topics[source]
         if found.error is not None and is_denied(found.error):
             self._consumer.close()
@@ -126,15 +117,13 @@ class Forwarder:
         self._partitions = frozenset(found.partitions)
         self._at_end: set[int] = set()
         self._writer = EventWriter(
-            plain.pop("bootstrap.servers"),
+            client["bootstrap.servers"],
             topic_prefix=prefix,
             shards=shards,
             source=f"/driftline/forward/{source}",
-            librdkafka=plain,
+            librdkafka=client,
         )
-        self._dead_letter_producer = Producer(
-            {**client, "log_level": 0, "enable.idempotence": True}
-        )
+        self._dead_letter_producer = producer_of(client)
         self._dead_letter_error = ""
         self._validator = EventValidator(_LIMITS)
         self._consumer.subscribe([source])

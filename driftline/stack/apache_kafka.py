@@ -13,16 +13,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
-
 from driftline.stack.server_process import ServerProcess, ServerStartError, free_port
+from producer.kafka_client import is_reachable
 
 VERSION: Final = "4.3.1"
 MIN_JAVA: Final = 17
 _POM: Final = Path(__file__).with_name("kafka-pom.xml")
 _READY_S: Final = 120.0
 _FETCH_S: Final = 600.0
+PING_S: Final = 1.0
 
 _UNICODE: Final = {"LC_ALL": "C.UTF-8"}
 """Without it Java reads no folder whose name has more than ASCII."""
@@ -167,12 +166,16 @@ class ApacheKafka:
                     f"Kafka's storage could not be formatted:\n{done.stderr[-1500:]}"
                 )
         self.process.start()
-        self.process.wait_until(lambda: is_reachable(self.bootstrap_servers), _READY_S)
+        self.process.wait_until(self.is_ready, _READY_S)
 
     def restart(self) -> None:
         """Start again on the same port and data, after `kill` or `stop`."""
         self.process.start()
-        self.process.wait_until(lambda: is_reachable(self.bootstrap_servers), _READY_S)
+        self.process.wait_until(self.is_ready, _READY_S)
+
+    def is_ready(self) -> bool:
+        """Whether the broker answers."""
+        return is_reachable({"bootstrap.servers": self.bootstrap_servers}, PING_S)
 
     def kill(self) -> None:
         """End it without warning."""
@@ -181,12 +184,3 @@ class ApacheKafka:
     def stop(self) -> None:
         """End it in order."""
         self.process.stop()
-
-
-def is_reachable(bootstrap_servers: str) -> bool:
-    """Whether a broker answers there."""
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
-    try:
-        return bool(admin.list_topics(timeout=1.0).brokers)
-    except KafkaException:
-        return False

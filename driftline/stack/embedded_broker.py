@@ -9,8 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from driftline.stack.apache_kafka import is_reachable
+from driftline.stack.apache_kafka import PING_S
 from driftline.stack.server_process import ServerProcess, ServerStartError, free_port
+from producer.kafka_client import is_reachable
 
 _READY_S: Final = 20.0
 
@@ -52,7 +53,8 @@ class EmbeddedBroker:
     def start(self) -> None:
         """Start it and wait until it answers."""
         self.process.start()
-        self.process.wait_until(lambda: is_reachable(self.bootstrap_servers), _READY_S)
+        client = {"bootstrap.servers": self.bootstrap_servers}
+        self.process.wait_until(lambda: is_reachable(client, PING_S), _READY_S)
 
     def stop(self) -> None:
         """End it; its data go with it, so there is nothing to wait 5 s for, as it would."""

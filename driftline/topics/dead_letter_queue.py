@@ -122,7 +122,9 @@ def read_original_records(
     client: Mapping[str, Any], letters: Iterable[DeadLetter]
 ) -> dict[str, Record | None]:
     """The records of letters as they lie in their topic, by id; ``None``: it is there no more."""
-    from confluent_kafka import Consumer, TopicPartition  # noqa: PLC0415 - pure parts need none
+    from confluent_kafka import TopicPartition  # noqa: PLC0415 - pure parts need none
+
+    from producer.kafka_client import consumer_of  # noqa: PLC0415
 
     letter_list = list(letters)
     found: dict[str, Record | None] = {letter.letter_id: None for letter in letter_list}
@@ -130,15 +132,7 @@ def read_original_records(
     for letter in letter_list:
         of_partition = places.setdefault((letter.topic, letter.partition), {})
         of_partition[letter.offset] = letter.letter_id
-    consumer = Consumer(
-        {
-            "log_level": 0,
-            **client,
-            "group.id": "driftline-dead-letters",  # never joined
-            "enable.auto.commit": False,
-            "auto.offset.reset": "error",
-        }
-    )
+    consumer = consumer_of(client, required={"auto.offset.reset": "error"})
     try:
         for (topic, partition), ids in places.items():
             low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), _FETCH_S)
@@ -180,7 +174,7 @@ def requeue_records(client: Mapping[str, Any], topic: str, records: Sequence[Rec
     A record with a key goes where records of that key go now, another one to its old partition.
     Answers what did not arrive, and why.
     """
-    from confluent_kafka import Producer  # noqa: PLC0415 - pure parts need none
+    from producer.kafka_client import producer_of  # noqa: PLC0415 - pure parts need none
 
     failures: list[str] = []
 
@@ -188,9 +182,7 @@ def requeue_records(client: Mapping[str, Any], topic: str, records: Sequence[Rec
         if error is not None:
             failures.append(f"{position}: {error.str()}")
 
-    producer = Producer(
-        {"log_level": 0, "partitioner": "murmur2_random", "enable.idempotence": True, **client}
-    )
+    producer = producer_of(client)
     for record in records:
         position = f"{record.partition}:{record.offset}"
         producer.produce(

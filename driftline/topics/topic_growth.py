@@ -18,8 +18,8 @@ from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]
 
 from driftline.monitor_state.placement_report import moved_models, topology_of
 from driftline.topics.topic_registry import CREATE_S, TIMEOUT_S
-from producer.admin import admin_client
 from producer.events import ModelUpdate, Topology
+from producer.kafka_client import admin_client
 from producer.permission import explained_denial
 from producer.writer import EventWriter
 from stream_monitor.core.partition import PartitionMonitor

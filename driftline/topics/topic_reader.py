@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Self
 
-from confluent_kafka import (
-    OFFSET_BEGINNING,
-    OFFSET_END,
-    Consumer,
-    KafkaError,
-    KafkaException,
-    TopicPartition,
-)
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, KafkaException, TopicPartition
 
 from producer.cloudevents import header_list
-from producer.kafka_client import connect_admin
+from producer.kafka_client import connect_admin, consumer_of
 from producer.permission import explained_denial, is_denied, is_of_unused_group
 
 MAX_POLL_RECORDS: Final = 5_000
@@ -61,17 +53,7 @@ class TopicReader:
     """
 
     def __init__(self, client: Mapping[str, Any], topic: str, *, start: int = BEGINNING) -> None:
-        self._consumer = Consumer(
-            {
-                "log_level": 0,
-                **client,
-                "group.id": f"driftline-reader-{uuid.uuid4().hex}",  # asked for, never joined
-                "enable.auto.commit": False,
-                "auto.offset.reset": "earliest",
-                "isolation.level": "read_committed",
-                "fetch.wait.max.ms": 100,
-            }
-        )
+        self._consumer = consumer_of(client)
         self.topic = topic
         self._client = client
         try:
@@ -176,15 +158,7 @@ def timestamp_at(
 
     ``None``: none came within ``timeout_s``.
     """
-    consumer = Consumer(
-        {
-            "log_level": 0,
-            **client,
-            "group.id": f"driftline-reader-{uuid.uuid4().hex}",  # asked for, never joined
-            "enable.auto.commit": False,
-            "isolation.level": "read_uncommitted",
-        }
-    )
+    consumer = consumer_of(client, required={"isolation.level": "read_uncommitted"})
     try:
         consumer.assign([TopicPartition(topic, partition, offset)])
         message = consumer.poll(timeout_s)

@@ -21,8 +21,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from driftline.doctor.cluster_checks import Copies, TopicSpec
-from producer.admin import admin_client
-from producer.kafka_client import connect_admin
+from producer.kafka_client import admin_client, connect_admin
 from producer.permission import explained_denial, is_denied
 
 TIMEOUT_S: Final = 5.0

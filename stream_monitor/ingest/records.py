@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import msgspec
 
-
-class HeaderSource(Protocol):
-    """Gives the headers of a record: a message of the Kafka client, or `StaticHeaders`."""
-
-    def headers(self) -> Any:
-        """Pairs of name and bytes, or None."""
-        ...
+from producer.cloudevents import HeaderSource, headers_of
 
 
 class StaticHeaders(NamedTuple):
@@ -47,10 +41,7 @@ class ConsumerRecord(msgspec.Struct, frozen=True, gc=False):
         """The producer, as the header ``ce_source`` names it; empty without that header."""
         if self.header_source is None:
             return ""
-        try:
-            found = dict(self.header_source.headers() or ()).get("ce_source")
-        except (SystemError, UnicodeDecodeError):  # a header whose name is no UTF-8
-            return ""
+        found = headers_of(self.header_source).get("ce_source")
         return (found or b"")[:_MAX_SOURCE_BYTES].decode("utf-8", "replace")
 
 

@@ -7,9 +7,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
-
+from producer.kafka_client import is_reachable
 from stream_monitor.metrics import Metrics
 from stream_monitor.runtime.commit_policy import CommitPolicy
 from stream_monitor.runtime.committer import Committer
@@ -113,15 +111,6 @@ async def handle_read_failure(
         await ownership.on_read_failure(failure)
 
 
-def broker_answers(settings: Settings) -> bool:
-    """Whether any broker answers now.  Blocks for `_PING_S` at most."""
-    try:
-        AdminClient({**settings.kafka.client(), "log_level": 0}).list_topics(timeout=_PING_S)
-    except KafkaException:
-        return False
-    return True
-
-
 def build(
     settings: Settings, state_factory: PartitionStateFactory, store: StateStore
 ) -> Components:
@@ -133,8 +122,9 @@ def build(
     publisher = Publisher(settings.kafka.client())
     reader = ReaderThread(
         EventTopicReader(
-            {**settings.kafka.client(), "group.id": topics.group},
+            settings.kafka.client(),
             topics.events,
+            group=topics.group,
             max_records=settings.kafka.max_batch_records,
         )
     )
@@ -222,7 +212,8 @@ def build(
         ]
     )
     watchdog = Watchdog(
-        settings.watchdog.stall_timeout_s, lambda: committer.waiting or not broker_answers(settings)
+        settings.watchdog.stall_timeout_s,
+        lambda: committer.waiting or not is_reachable(settings.kafka.client(), _PING_S),
     )
     return Components(
         watchdog=watchdog,

@@ -17,12 +17,13 @@ import msgspec
 import structlog
 from confluent_kafka import KafkaException
 
+from producer.cloudevents import cloudevent_headers
 from producer.permission import is_denied
 from stream_monitor.contracts import HEALTH_CE_TYPE
 from stream_monitor.health import Health, HealthProblem, OwnerStatus, changes
 from stream_monitor.metrics import Metrics
 from stream_monitor.runtime.open_transactions import partition_ends
-from stream_monitor.runtime.outbound_records import cloudevent_headers
+from stream_monitor.runtime.outbound_records import SOURCE
 from stream_monitor.runtime.partitions import OwnedPartitions
 from stream_monitor.runtime.publisher import Publisher
 from stream_monitor.state.redis_store import partition_key
@@ -143,7 +144,7 @@ class HealthReporter:
                 value=msgspec.json.encode(event),
                 key=problem.subject.encode(),
                 headers=cloudevent_headers(
-                    HEALTH_CE_TYPE, event.health_id, now_ms, problem.subject
+                    HEALTH_CE_TYPE, event.health_id, SOURCE, time_ms=now_ms, subject=problem.subject
                 ),
             )
             await written

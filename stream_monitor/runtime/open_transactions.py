@@ -15,7 +15,7 @@ import structlog
 from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 
-from producer.admin import admin_client
+from producer.kafka_client import admin_client
 from stream_monitor.metrics import Metrics
 
 log = structlog.get_logger(__name__)

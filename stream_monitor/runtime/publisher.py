@@ -6,28 +6,18 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message
 
-from producer.events import MAX_RECORD_BYTES
+from producer.cloudevents import Headers
+from producer.kafka_client import service_producer
 from producer.permission import explained_denial
-from producer.routing import METADATA_REFRESH_MS
-
-Headers: TypeAlias = list[tuple[str, str | bytes | None]]
 
 _FULL_WAIT_S: Final = 0.01
-PUBLISHER_DEFAULTS: Final[dict[str, Any]] = {
-    "enable.idempotence": True,
-    "acks": "all",
-    "linger.ms": 5,
-    "compression.type": "lz4",
-    "message.timeout.ms": 60_000,
-    "message.max.bytes": MAX_RECORD_BYTES,  # of a reference that moves
-    "topic.metadata.refresh.interval.ms": METADATA_REFRESH_MS,
+_QUEUE_SETTINGS: Final[dict[str, Any]] = {
     "queue.buffering.max.messages": 50_000,
     "queue.buffering.max.kbytes": 65_536,
-    "partitioner": "murmur2_random",  # as Java's, for our keys
     "log_level": 3,
 }
 
@@ -37,7 +27,7 @@ class Publisher:
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._loop, self._client = asyncio.get_running_loop(), config
-        self._producer = Producer({**config, **PUBLISHER_DEFAULTS})
+        self._producer = service_producer(config, _QUEUE_SETTINGS)
         # a deque: callbacks append in another thread while the loop takes from the other end
         self._answered: deque[tuple[asyncio.Future[None], KafkaError | None]] = deque()
         self._stop = threading.Event()

@@ -12,21 +12,19 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from producer.cloudevents import headers_of
+from producer.cloudevents import HeaderSource, headers_of
 from producer.events import EVENT_OF_CE_TYPE
+from producer.kafka_client import consumer_of
 from producer.permission import explained_denial
-from stream_monitor.ingest.records import ConsumerRecord, HeaderSource, RecordBatch
+from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 
 _KINDS: Final = {name.encode(): name for name in EVENT_OF_CE_TYPE}
 _METADATA_S: Final = 10.0
 NOTHING_S: Final = 0.02
 """How long a round takes while there is nothing to read."""
 
-READER_DEFAULTS: Final[dict[str, Any]] = {
-    "enable.auto.commit": False,
-    "enable.auto.offset.store": False,
+READER_SETTINGS: Final[dict[str, Any]] = {
     "auto.offset.reset": "error",
-    "isolation.level": "read_committed",
     "enable.partition.eof": True,  # tells how far transaction markers at the end reach
     "topic.metadata.refresh.interval.ms": 5_000,  # five minutes are too long to miss a leader
     "fetch.wait.max.ms": 20,
@@ -86,9 +84,15 @@ class EventTopicReader:
     """
 
     def __init__(
-        self, config: Mapping[str, Any], topic: str, *, max_records: int, idle_s: float = 0.25
+        self,
+        client: Mapping[str, Any],
+        topic: str,
+        *,
+        group: str,
+        max_records: int,
+        idle_s: float = 0.25,
     ) -> None:
-        self._config = {**config, **READER_DEFAULTS}
+        self._client, self._group = client, group
         self._topic = topic
         self._max_records = max_records
         self._idle_s = idle_s
@@ -212,7 +216,7 @@ class EventTopicReader:
             raise KafkaException(error)
         if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
             topic = f"topic {self._topic}"
-            raise KafkaException(explained_denial(error, "Read", topic, self._config))
+            raise KafkaException(explained_denial(error, "Read", topic, self._client))
         reading = self._readings.get(partition)
         if reading is None:
             return []
@@ -225,7 +229,7 @@ class EventTopicReader:
         return [TopicPartition(self._topic, p, self._readings[p].position) for p in partitions]
 
     def _start(self) -> Consumer:
-        self._consumer = Consumer(self._config)
+        self._consumer = consumer_of(self._client, group=self._group, required=READER_SETTINGS)
         self._seen = set()
         return self._consumer
 

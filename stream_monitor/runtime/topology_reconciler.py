@@ -18,7 +18,8 @@ import msgspec
 import structlog
 from confluent_kafka import KafkaException
 
-from producer.codec import encode, headers
+from producer.cloudevents import event_headers
+from producer.codec import encode
 from producer.events import Event, Topology
 from producer.routing import shard_of
 from stream_monitor.core.reference_transfer import (
@@ -203,7 +204,7 @@ class TopologyReconciler:
         written = await self._publisher.publish(
             self._topic,
             value=encode(event),
-            headers=headers(event, source=_SOURCE),
+            headers=event_headers(event, source=_SOURCE),
             partition=partition,
         )
         written.add_done_callback(lambda future: future.cancelled() or future.exception())

@@ -8,7 +8,8 @@ import numpy as np
 from confluent_kafka import Producer
 
 from driftline.topics import topic_registry
-from producer.codec import encode, headers
+from producer.cloudevents import event_headers
+from producer.codec import encode
 from producer.events import InferenceEvent
 from producer.ids import uuid7
 from producer.routing import partition_of, topic_names
@@ -72,7 +73,11 @@ def write(bootstrap_servers: str, prefix: str, n: int) -> None:
     )
     for i, value in enumerate(events(n)):
         producer.produce(
-            topic, value, key=MODEL, partition=PARTITION, headers=headers(sample, source=SOURCE)
+            topic,
+            value,
+            key=MODEL,
+            partition=PARTITION,
+            headers=event_headers(sample, source=SOURCE),
         )
         if i % 1_000 == 0:
             producer.poll(0)

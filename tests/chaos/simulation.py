@@ -10,6 +10,7 @@ import asyncio
 import random
 from typing import Any, Final, NamedTuple, cast
 
+from producer.cloudevents import Headers
 from stream_monitor.ingest.records import RecordBatch
 from stream_monitor.metrics import Metrics
 from stream_monitor.runtime.commit_policy import CommitPolicy
@@ -19,7 +20,7 @@ from stream_monitor.runtime.outbox import OutboxRelay
 from stream_monitor.runtime.partition_recovery import PartitionRecovery
 from stream_monitor.runtime.partitions import OwnedPartition, OwnedPartitions
 from stream_monitor.runtime.processor import BatchProcessor
-from stream_monitor.runtime.publisher import Headers, Publisher
+from stream_monitor.runtime.publisher import Publisher
 from stream_monitor.runtime.reader_thread import ReaderThread
 from stream_monitor.state.redis_store import partition_key
 from stream_monitor.state.store import AcquireRejected, CommitOutcome

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, Message, Producer
 
-from producer.codec import encode, headers
+from producer.cloudevents import event_headers
+from producer.codec import encode
 from producer.events import Event, InferenceEvent, Label
 from producer.routing import partition_of
 
@@ -205,7 +206,7 @@ class Traffic:
     def _next(self, partition: int) -> None:
         value = next(self._lives[partition])
         raw = value if isinstance(value, bytes) else encode(value)
-        kind = [] if isinstance(value, bytes) else headers(value, source="/chaos")
+        kind = [] if isinstance(value, bytes) else event_headers(value, source="/chaos")
         self._recent.append((partition, raw, kind))
         while True:
             try:

@@ -19,7 +19,8 @@ import redis
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from driftline.topics import topic_registry
-from producer.codec import encode, headers
+from producer.cloudevents import event_headers
+from producer.codec import encode
 from producer.events import Event, InferenceEvent, Label
 from producer.routing import partition_of, topic_names
 from stream_monitor.contracts import DeadLetter
@@ -111,7 +112,7 @@ class MonitorHarness:
         producer = Producer({**self.client, "linger.ms": 5, "enable.idempotence": True})
         for value in log:
             raw = value if isinstance(value, bytes) else encode(value)
-            kind = [] if isinstance(value, bytes) else headers(value, source="/test")
+            kind = [] if isinstance(value, bytes) else event_headers(value, source="/test")
             producer.produce(self.topics.events, raw, partition=partition, headers=kind)
             producer.poll(0)
         assert producer.flush(20) == 0

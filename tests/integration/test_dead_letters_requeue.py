@@ -17,7 +17,8 @@ from driftline.cli.app import app
 from driftline.topics import topic_registry
 from driftline.topics.dead_letter_queue import read_original_records
 from driftline.topics.topic_reader import Record, TopicReader
-from producer.codec import encode, headers
+from producer.cloudevents import event_headers
+from producer.codec import encode
 from producer.events import InferenceEvent
 from stream_monitor.contracts import DeadLetter
 
@@ -52,7 +53,7 @@ def test_requeue_keeps_what_a_record_was(kafka_broker: str, prefix: str) -> None
     )
     log, dead = f"{prefix}.events.v1", f"{prefix}.dead-letters.v1"
     pairs = [
-        *headers(event, source="/svc/a", traceparent="00-1-2-03"),
+        *event_headers(event, source="/svc/a", traceparent="00-1-2-03"),
         ("twice", b"1"),
         ("twice", b"2"),
     ]

@@ -22,7 +22,8 @@ from driftline.topics.topic_registry import (
     existing_topics,
     load_registry,
 )
-from producer.codec import encode, headers
+from producer.cloudevents import event_headers
+from producer.codec import encode
 from producer.events import InferenceEvent
 from producer.routing import partition_of
 from stream_monitor.contracts import DeadLetter
@@ -97,7 +98,7 @@ class System:
                 encode(event),
                 key=b"m",
                 partition=partition,
-                headers=headers(event, source=source),
+                headers=event_headers(event, source=source),
             )
         assert producer.flush(20) == 0
 

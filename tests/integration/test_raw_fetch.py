@@ -65,7 +65,7 @@ def topic(kafka_broker: str) -> Iterator[str]:
 def by_librdkafka(broker: str, topic: str, start: int) -> tuple[list[ConsumerRecord], int]:
     """Records from ``start`` on, and the position behind them."""
     reader = EventTopicReader(
-        {"bootstrap.servers": broker, "group.id": "packed"}, topic, max_records=10_000, idle_s=5
+        {"bootstrap.servers": broker}, topic, group="packed", max_records=10_000, idle_s=5
     )
     reader.seek({0: FetchPosition(TAG, start)})
     records: list[ConsumerRecord] = []

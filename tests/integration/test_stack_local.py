@@ -10,10 +10,11 @@ import redis
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from driftline.stack import LocalStack, ServerStartError
-from driftline.stack.apache_kafka import ApacheKafka, is_reachable
+from driftline.stack.apache_kafka import ApacheKafka
 from driftline.stack.temporary_folder import temporary_folder
 from driftline.stack.valkey import Valkey
 from driftline.topics import topic_registry
+from producer.kafka_client import is_reachable
 
 N = 1_000
 
@@ -55,8 +56,8 @@ def test_without_java_the_embedded_broker_runs_and_is_named(
         assert len(topic_registry.create_topics(client, wanted)) == len(wanted)
         with redis.Redis.from_url(stack.redis_url) as store:
             assert store.config_get("maxmemory-policy")["maxmemory-policy"] == "noeviction"
-        assert is_reachable(stack.bootstrap_servers)
-    assert not is_reachable(stack.bootstrap_servers)
+        assert is_reachable(client, 1.0)
+    assert not is_reachable(client, 1.0)
 
 
 def test_a_missing_server_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,8 +21,8 @@ from confluent_kafka import Message, Producer
 from sklearn.linear_model import LogisticRegression
 
 from driftline.topics.topic_registry import create_topics, load_registry
-from producer.cloudevents import ce_type_of
-from producer.codec import encode, headers
+from producer.cloudevents import ce_type_of, event_headers
+from producer.codec import encode
 from producer.events import CE_TYPE_OF, Event, InferenceEvent, Label, ModelUpdate
 from producer.routing import key_of, topic_names
 from stream_monitor.contracts import DriftAlert
@@ -113,7 +113,7 @@ class TrainerHarness:
                     self.topics.events,
                     encode(record),
                     key=key_of(MODEL, name, self.shards),
-                    headers=headers(record, source="/test"),
+                    headers=event_headers(record, source="/test"),
                 )
                 producer.poll(0)
         assert producer.flush(30) == 0

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from producer.codec import encode, event_headers_of_value, headers
+from producer.cloudevents import event_headers
+from producer.codec import encode, event_headers_of_value
 from producer.events import InferenceEvent, Label
 from producer.spool.segment_format import (
     HEADER_BYTES,
@@ -146,4 +147,4 @@ EVENTS = st.one_of(
 
 @given(EVENTS)
 def test_the_headers_of_an_event_are_found_from_its_bytes(event: InferenceEvent | Label) -> None:
-    assert event_headers_of_value(encode(event), source="/s") == headers(event, source="/s")
+    assert event_headers_of_value(encode(event), source="/s") == event_headers(event, source="/s")

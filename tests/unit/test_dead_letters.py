@@ -14,7 +14,8 @@ from typer.testing import CliRunner, Result
 from driftline.cli.app import app
 from driftline.topics import dead_letter_queue as rejected_records
 from driftline.topics.topic_reader import Record
-from producer.codec import encode, headers
+from producer.cloudevents import event_headers
+from producer.codec import encode
 from producer.events import CE_TYPE_OF, Command, InferenceEvent, ModelUpdate, Tick
 from stream_monitor.contracts import DEAD_LETTER_CE_TYPE, DeadLetter
 from tests.unit.fake_topics import records, use_fake_topics
@@ -103,7 +104,7 @@ GOOD = InferenceEvent(
 
 
 def lies(offset: int, value: bytes, kind: str | None) -> Record:
-    pairs: Any = headers(GOOD, source="/svc/a")
+    pairs: Any = event_headers(GOOD, source="/svc/a")
     return Record(0, offset, kind, value, b"fraud", NOW_MS, pairs)
 
 

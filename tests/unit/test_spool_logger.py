@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from producer.codec import headers
+from producer.cloudevents import event_headers
 from producer.counters import Counters
 from producer.events import InferenceEvent
 from producer.logger import InferenceLogger
@@ -76,7 +76,7 @@ def test_what_was_spooled_arrives_with_the_headers_it_would_have_had(
 
     ((event, found),) = read(mock_broker, 1)
     assert isinstance(event, InferenceEvent)
-    assert found == dict(headers(event, source="/the/first"))
+    assert found == dict(event_headers(event, source="/the/first"))
     log.close()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, Self
@@ -12,6 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from producer.cloudevents import ce_type_of
 from producer.codec import RejectedRecord, decode
 from producer.events import InferenceEvent, Label
+from producer.kafka_client import consumer_of
 from producer.permission import explained_denial, is_of_unused_group
 from trainer.dataset.collector import Collector
 from trainer.policy.offset_ranges import OffsetRange
@@ -65,7 +65,7 @@ class RangeReader:
         self._open = {
             part.partition for part in ranges if part.end is None or part.start < part.end
         }
-        self._consumer = standalone_consumer(client)
+        self._consumer = consumer_of(client)
         self._consumer.assign([TopicPartition(topic, p, self._starts[p]) for p in self._open])
 
     def __enter__(self) -> Self:
@@ -203,7 +203,7 @@ def end_offsets(client: Mapping[str, Any], topic: str) -> dict[int, int]:
     Raises:
         KafkaException: nobody answers, or there is no such topic.
     """
-    consumer = standalone_consumer(client)
+    consumer = consumer_of(client)
     try:
         return {
             p: consumer.get_watermark_offsets(TopicPartition(topic, p), METADATA_TIMEOUT_S)[1]
@@ -223,24 +223,3 @@ def partitions_of_topic(consumer: Consumer, topic: str) -> list[int]:
     if found.error is not None:
         raise KafkaException(found.error)
     return sorted(found.partitions)
-
-
-def standalone_consumer(client: Mapping[str, Any], **config: Any) -> Consumer:
-    """A consumer that is told where to read, commits nothing by itself and joins no group.
-
-    ``config`` has further settings, by librdkafka's names with ``_`` for each dot.
-    """
-    return Consumer(
-        {
-            "log_level": 0,
-            **client,
-            "group.id": f"driftline-trainer-{uuid.uuid4().hex}",  # asked for, never joined
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "auto.offset.reset": "earliest",
-            "isolation.level": "read_committed",
-            "fetch.wait.max.ms": 50,
-            "fetch.error.backoff.ms": 50,  # what does not unpack is fetched for each of its records
-            **{name.replace("_", "."): value for name, value in config.items()},
-        }
-    )

@@ -13,10 +13,11 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
 from producer.cloudevents import ce_type_of
+from producer.kafka_client import consumer_of
 from producer.permission import explained_denial
 from stream_monitor.contracts import ENDED_PHASES, HEALTH_CE_TYPE, REJECTED, DriftAlert
 from trainer.contracts import Step
-from trainer.dataset.range_reader import partitions_of_topic, standalone_consumer
+from trainer.dataset.range_reader import partitions_of_topic
 from trainer.jobs.deferred_alerts import DeferredAlert, advance_event_time, defer, remove_deferred
 from trainer.jobs.job import Job, JobData
 from trainer.jobs.job_store import (
@@ -68,7 +69,7 @@ class AlertConsumer:
         self, client: Mapping[str, Any], topic: str, start: Mapping[int, int], group: str
     ) -> None:
         self._client, self._topic, self._group = client, topic, group
-        self._consumer = standalone_consumer(client, group_id=group, auto_offset_reset="error")
+        self._consumer = consumer_of(client, group=group, required={"auto.offset.reset": "error"})
         try:
             numbers = partitions_of_topic(self._consumer, topic)
         except BaseException:

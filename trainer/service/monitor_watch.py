@@ -9,7 +9,7 @@ import msgspec
 import structlog
 from confluent_kafka import KafkaError, KafkaException
 
-from producer.admin import admin_client
+from producer.kafka_client import admin_client
 from producer.permission import explained_denial
 from stream_monitor.contracts import HEALTH_CE_TYPE, HealthPhase
 from stream_monitor.health import HealthProblem, no_worker

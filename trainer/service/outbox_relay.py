@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message
 
-from producer.events import MAX_RECORD_BYTES
+from producer.cloudevents import cloudevent_headers
 from producer.failpoints import failpoint
+from producer.kafka_client import service_producer
 from producer.permission import explained_denial
 from producer.writer import DeliveryError
 from trainer.jobs.database import Database
@@ -18,7 +19,7 @@ from trainer.jobs.outbox import OutboundRecord, mark_sent, unsent_records
 log = structlog.get_logger(__name__)
 
 FLUSH_S: Final = 30.0
-SOURCE: Final = b"/driftline/trainer"
+SOURCE: Final = "/driftline/trainer"
 
 
 class OutboxRelay:
@@ -26,17 +27,8 @@ class OutboxRelay:
 
     def __init__(self, client: Mapping[str, Any], database: Database) -> None:
         self._client, self._database = client, database
-        self._producer = Producer(
-            {
-                "log_level": 0,
-                **client,
-                "enable.idempotence": True,
-                "partitioner": "murmur2_random",
-                "linger.ms": 0,
-                "compression.type": "lz4",
-                "message.timeout.ms": int(FLUSH_S * 1000),
-                "message.max.bytes": MAX_RECORD_BYTES,
-            }
+        self._producer = service_producer(
+            client, {"linger.ms": 0, "message.timeout.ms": int(FLUSH_S * 1000)}
         )
 
     def send_pending(self) -> bool:
@@ -81,7 +73,12 @@ class OutboxRelay:
                     outbound_record.topic,
                     outbound_record.value,
                     key=outbound_record.key,
-                    headers=_headers(outbound_record),
+                    headers=cloudevent_headers(
+                        outbound_record.kind,
+                        outbound_record.id,
+                        SOURCE,
+                        subject=outbound_record.key,
+                    ),
                     on_delivery=note,
                 )
         except (BufferError, KafkaException) as error:
@@ -90,14 +87,3 @@ class OutboxRelay:
         if waiting and not failures:
             failures.append(f"no answer within {FLUSH_S:g} s")
         return failures[0] if failures else None
-
-
-def _headers(outbound_record: OutboundRecord) -> list[tuple[str, str | bytes | None]]:
-    return [
-        ("ce_specversion", b"1.0"),
-        ("ce_id", outbound_record.id.encode()),
-        ("ce_source", SOURCE),
-        ("ce_type", outbound_record.kind.encode()),
-        ("ce_subject", outbound_record.key.encode()),
-        ("content-type", b"application/json"),
-    ]

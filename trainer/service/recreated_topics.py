@@ -14,7 +14,7 @@ from typing import Any, Final
 import structlog
 from confluent_kafka import KafkaException, TopicCollection
 
-from producer.admin import admin_client
+from producer.kafka_client import admin_client
 from trainer.contracts import Step
 from trainer.jobs.job import Job
 from trainer.jobs.job_store import active_jobs, transition
