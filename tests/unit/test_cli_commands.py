@@ -18,9 +18,9 @@ from driftline.monitor_state.partition_state import PartitionState
 from driftline.topics.topic_registry import load_registry, missing
 from producer.routing import topic_names
 from producer.writer import DeliveryError
-from stream_monitor.contracts import DriftAlert
 from stream_monitor.core.counters import Counters
 from stream_monitor.errors import CorruptState
+from tests import builders
 
 NOWHERE = "127.0.0.1:1"
 run = CliRunner()
@@ -198,31 +198,12 @@ def test_status_is_readable_before_anything_happened() -> None:
 
 
 def test_an_alert_is_one_line() -> None:
-    alert = DriftAlert(
-        alert_id="a",
-        episode_id="e",
-        phase="started",
+    alert = builders.alert(
         kind="quality",
         severity="high",
         model="flights-late",
-        version="1",
         series="f:temp",
-        feature="temp",
-        detector="rule",
-        channel="location",
-        direction="down",
-        effect=3.1,
-        p_value=0.0,
-        window_events=64,
         explanation="temp: mean 37.2 → 2.9, PSI 3.1",
-        reference="training",
-        topic="t",
-        partition=0,
-        onset_offset=1,
-        onset_ms=1,
-        detected_offset=2,
-        detected_ms=2,
-        decided_offset=3,
         decided_ms=1_362_128_040_000,
     )
     line = line_of(alert)

@@ -23,6 +23,7 @@ from driftline.topics.topic_reader import Record
 from producer.events import CE_TYPE_OF, InferenceEvent, Label, ModelUpdate, Tick
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.core.counters import Counters
+from tests.builders import alert
 
 
 def record(offset: int, event: InferenceEvent | Label | ModelUpdate | Tick) -> Record:
@@ -46,36 +47,18 @@ def tally(*events: InferenceEvent | Label | ModelUpdate | Tick) -> EventTopicCou
     return log
 
 
-def alert(**changes: Any) -> DriftAlert:
-    fields: dict[str, Any] = {
-        "alert_id": "a1",
-        "episode_id": "e1",
-        "phase": "started",
-        "kind": "quality",
-        "severity": "high",
-        "model": "m",
-        "version": "1",
-        "series": "f:temp",
-        "feature": "temp",
-        "detector": "rule",
-        "channel": "location",
-        "direction": "down",
-        "effect": 3.1,
-        "p_value": 0.0,
-        "window_events": 64,
-        "cause": "unit_change",
-        "explanation": "temp: ...",
-        "reference": "training",
-        "topic": "t",
-        "partition": 0,
-        "onset_offset": 1,
-        "onset_ms": 1,
-        "detected_offset": 2,
-        "detected_ms": INCIDENT_MS[0] + 1,
-        "decided_offset": 3,
-        "decided_ms": 3,
-    }
-    return DriftAlert(**(fields | changes))
+def unit_alert(**changes: Any) -> DriftAlert:
+    """The alert of the demo's incident: the temperature came in another unit."""
+    return alert(
+        **{
+            "kind": "quality",
+            "severity": "high",
+            "series": "f:temp",
+            "cause": "unit_change",
+            "detected_ms": INCIDENT_MS[0] + 1,
+        }
+        | changes
+    )
 
 
 FULL = (
@@ -141,11 +124,11 @@ def test_a_record_of_an_unknown_kind_is_refused() -> None:
 def test_alerts_count_once_and_episodes_by_phase() -> None:
     found = unique_alerts(
         [
-            alert(),
-            alert(),
-            alert(alert_id="a2", phase="ongoing"),
-            alert(alert_id="a3", phase="recovered"),
-            alert(alert_id="a4", episode_id="e2"),
+            unit_alert(),
+            unit_alert(),
+            unit_alert(alert_id="a2", phase="ongoing"),
+            unit_alert(alert_id="a3", phase="recovered"),
+            unit_alert(alert_id="a4", episode_id="e2"),
         ]
     )
     assert len(found) == 4
@@ -163,8 +146,8 @@ def test_alerts_count_once_and_episodes_by_phase() -> None:
     ],
 )
 def test_the_incident_is_found_by_cause_feature_and_time(change: dict[str, Any]) -> None:
-    assert is_unit_break(alert())
-    assert not is_unit_break(alert(**change))
+    assert is_unit_break(unit_alert())
+    assert not is_unit_break(unit_alert(**change))
 
 
 def test_the_summary_has_the_shape_others_rely_on() -> None:
@@ -173,7 +156,7 @@ def test_the_summary_has_the_shape_others_rely_on() -> None:
         "Apache Kafka 4.3.1",
         log,
         list(DONE.values()),
-        [alert()],
+        [unit_alert()],
         0,
         MissingRecords(0, 0, 0, 0),
         {"requested": 1, "promoted": 1, "rejected": 0, "refused_data_quality": 2},

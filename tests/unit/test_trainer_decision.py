@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from producer.failpoints import parse_failpoint
 from stream_monitor.contracts import DriftAlert
+from tests import builders
 from trainer.policy.data_quality_guard import QualityEpisode
 from trainer.policy.decide import Decision, History, decide
 from trainer.policy.excluded_ranges import ExcludedRange, excluded_range_of, excludes_data
@@ -20,34 +20,20 @@ TEMP = {"kind": "data", "series": "feature/temp", "feature": "temp"}
 
 
 def alert(**changes: object) -> DriftAlert:
-    plain = DriftAlert(
-        alert_id="a1",
-        episode_id="e1",
-        phase="started",
-        kind="concept",
-        severity="high",
-        model="m",
-        version="1",
-        series="loss",
-        feature=None,
-        detector="adwin",
-        channel="location",
-        direction="up",
-        effect=0.3,
-        p_value=1e-6,
-        window_events=500,
-        explanation="The loss rose.",
-        reference="training",
-        topic="driftline.events.v1",
-        partition=0,
-        onset_offset=1_000,
-        onset_ms=NOW_MS - 3_600_000,
-        detected_offset=1_500,
-        detected_ms=NOW_MS - 60_000,
-        decided_offset=2_000,
-        decided_ms=NOW_MS,
+    """An alert of the error of model ``m``, decided now."""
+    return builders.alert(
+        **{
+            "episode_id": "e1",
+            "kind": "concept",
+            "severity": "high",
+            "series": "loss",
+            "feature": None,
+            "onset_ms": NOW_MS - 3_600_000,
+            "detected_ms": NOW_MS - 60_000,
+            "decided_ms": NOW_MS,
+        }
+        | changes
     )
-    return msgspec.structs.replace(plain, **changes)
 
 
 def decided(history: History = History(), **changes: object) -> Decision:  # noqa: B008 - immutable
