@@ -1,4 +1,4 @@
-"""Alerts and commands with the fields a test is not about filled in."""
+"""Alerts, events, records and batches: a test names the fields it is about, the rest is filled in."""
 
 from __future__ import annotations
 
@@ -7,9 +7,45 @@ from typing import Any
 
 import msgspec
 
-from producer.events import Command
-from stream_monitor.contracts import DriftAlert
+from producer.codec import encode
+from producer.events import CE_TYPE_OF, Command, Event, InferenceEvent, Prediction, Value
+from stream_monitor.contracts import DeadLetter, DriftAlert
+from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.ingest.table import Table
+
+
+def inference_event(
+    name: str = "e",
+    features: Mapping[str, Value] | None = None,
+    prediction: Prediction | None = 0.5,
+    *,
+    model: str = "m",
+    version: str = "1",
+    time_ms: int = 0,
+    segment: dict[str, str] | None = None,
+) -> InferenceEvent:
+    """One prediction of ``model`` for the event with id ``name``; ``x`` is its feature."""
+    return InferenceEvent(
+        id=name,
+        model=model,
+        version=version,
+        time_ms=time_ms,
+        features={"x": 1.0} if features is None else dict(features),
+        prediction=prediction,
+        segment=segment,
+    )
+
+
+def record(offset: int, event: Event | bytes, timestamp_ms: int = 0) -> ConsumerRecord:
+    """The record of an event; bytes are a record without a kind."""
+    if isinstance(event, bytes):
+        return ConsumerRecord(offset, timestamp_ms, None, event)
+    return ConsumerRecord(offset, timestamp_ms, CE_TYPE_OF[type(event)], encode(event))
+
+
+def batch_of(records: list[ConsumerRecord], topic: str = "t", partition: int = 0) -> RecordBatch:
+    """Consecutive records of a partition as one fetch."""
+    return RecordBatch(topic, partition, "e", records[0].offset, records[-1].offset + 1, records)
 
 
 def alert(**changes: object) -> DriftAlert:
@@ -44,8 +80,25 @@ def alert(**changes: object) -> DriftAlert:
     return msgspec.structs.replace(plain, **changes)
 
 
+def dead_letter(offset: int = 0, **changes: object) -> DeadLetter:
+    """An event of ``fraud`` that was rejected at this offset."""
+    plain = DeadLetter(
+        topic="t",
+        partition=0,
+        offset=offset,
+        timestamp_ms=0,
+        reason="invalid_event",
+        detail="",
+        sha256="",
+        size_bytes=1,
+        model="fraud",
+        source="/svc",
+    )
+    return msgspec.structs.replace(plain, **changes)
+
+
 def command(action: str, **changes: object) -> Command:
-    """Ann's word on episode ``e``."""
+    """A command of ``ann`` about episode ``e``."""
     plain = Command(id="c", model="m", action="resolve", episode="e", actor="ann", time_ms=0)
     return msgspec.structs.replace(plain, action=action, **changes)
 

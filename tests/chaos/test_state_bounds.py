@@ -12,12 +12,13 @@ from typing import Any, Final
 
 import pytest
 
-from producer.events import Event, InferenceEvent, Label, ModelUpdate
+from producer.events import Event, Label, ModelUpdate
 from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.labels.label_spec import LabelSpec
 from stream_monitor.reference.fit import MIN_EVENTS, fit_profile
 from stream_monitor.reference.profile import profile_to_data
 from stream_monitor.state.monitor_state import MonitorStateFactory
+from tests.builders import inference_event
 from tests.chaos.test_corrupt_state import batch
 
 N_NAMES: Final = int(os.environ.get("DRIFTLINE_NAMES", "32000"))
@@ -41,13 +42,13 @@ def event(
     prediction: str | float = 0.5,
     extra: dict[str, str | float] | None = None,
 ) -> Event:
-    return InferenceEvent(
-        id=f"e{number}",
+    return inference_event(
+        f"e{number}",
+        {"x": float(number % 7), **(extra or {})},
+        prediction,
         model=model,
         version=version,
         time_ms=START_MS + STEP_MS * number,
-        features={"x": float(number % 7), **(extra or {})},
-        prediction=prediction,
     )
 
 

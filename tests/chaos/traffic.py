@@ -13,8 +13,9 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from producer.cloudevents import event_headers
 from producer.codec import encode
-from producer.events import Event, InferenceEvent, Label
+from producer.events import Event, Label
 from producer.routing import partition_of
+from tests.builders import inference_event
 
 START_MS: Final = 1_700_000_000_000
 STEP_MS: Final = 10_000
@@ -53,18 +54,17 @@ def events_of(model: str, seed: int) -> Iterator[Event | bytes]:
         score = min(1.0, max(0.0, rng.gauss(0.4, 0.1)))
         behind_ms = LATE_MS if number % 103 == 50 else rng.randrange(SHUFFLED_MS)
         time_ms = max(START_MS, START_MS + STEP_MS * number - behind_ms)
-        event = InferenceEvent(
-            id=f"{model}-{seed}-{number}",
-            model=model,
-            version="1",
-            time_ms=time_ms,
-            features={
+        event = inference_event(
+            f"{model}-{seed}-{number}",
+            {
                 "temp": (temp - 32) / 1.8 if celsius else temp,
                 "age": age,
                 "plan": rng.choice(("free", "pro", "team")),
                 **trial,
             },
-            prediction=score,
+            score,
+            model=model,
+            time_ms=time_ms,
         )
         yield event
         wrong = older and rng.random() < 0.3

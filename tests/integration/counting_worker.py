@@ -18,6 +18,7 @@ from stream_monitor.core.reference_transfer import ReferenceTransfer
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.settings import Settings
 from stream_monitor.state.codec import decode_state, encode_state
+from tests.builders import dead_letter
 
 ALERT_EVERY = 1_000
 WIDE = 8_000
@@ -156,16 +157,8 @@ def alert(topic: str, partition: int, offset: int) -> DriftAlert:
 
 
 def refused(topic: str, partition: int, offset: int, value: bytes) -> DeadLetter:
-    return DeadLetter(
-        topic=topic,
-        partition=partition,
-        offset=offset,
-        timestamp_ms=0,
-        reason="bad",
-        detail="",
-        sha256="",
-        size_bytes=len(value),
-        payload=value,
+    return dead_letter(
+        offset, topic=topic, partition=partition, reason="bad", size_bytes=len(value), payload=value
     )
 
 

@@ -21,7 +21,7 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from driftline.topics import topic_registry
 from producer.cloudevents import event_headers
 from producer.codec import encode
-from producer.events import Event, InferenceEvent, Label
+from producer.events import Event, Label
 from producer.routing import partition_of, topic_names
 from stream_monitor.contracts import DeadLetter
 from stream_monitor.runtime.poison_detection import POISON_RECORD, UNREADABLE
@@ -29,6 +29,7 @@ from stream_monitor.runtime.reader import _record
 from stream_monitor.settings import Settings
 from stream_monitor.state.monitor_state import MonitorStateFactory
 from stream_monitor.windows.performance import WindowPerformance
+from tests.builders import inference_event
 from tests.integration.oracle import Found, Undisturbed
 from tests.integration.read_topic import each_record, read_topic
 
@@ -60,17 +61,16 @@ def log_of(model: str, seed: int, n_events: int = N_EVENTS) -> Iterator[Event | 
         celsius = 3 * n_events <= 9 * i < 4 * n_events
         temp = rng.gauss(60, 9)
         score = min(1.0, max(0.0, rng.gauss(0.4, 0.1)))
-        event = InferenceEvent(
-            id=f"{model}-{i}",
-            model=model,
-            version="1",
-            time_ms=time_ms,
-            features={
+        event = inference_event(
+            f"{model}-{i}",
+            {
                 "temp": (temp - 32) / 1.8 if celsius else temp,
                 "age": rng.gauss(48 if 3 * i >= 2 * n_events else 40, 10),
                 "plan": rng.choice(("free", "pro", "team")),
             },
-            prediction=score,
+            score,
+            model=model,
+            time_ms=time_ms,
         )
         yield event
         waiting.append(Label(id=event.id, model=model, label=int(score > 0.5), time_ms=time_ms))

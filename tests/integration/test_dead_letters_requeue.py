@@ -19,8 +19,7 @@ from driftline.topics.dead_letter_queue import read_original_records
 from driftline.topics.topic_reader import Record, TopicReader
 from producer.cloudevents import event_headers
 from producer.codec import encode
-from producer.events import InferenceEvent
-from stream_monitor.contracts import DeadLetter
+from tests.builders import dead_letter, inference_event
 
 pytestmark = pytest.mark.kafka
 
@@ -43,14 +42,7 @@ def read(broker: str, topic: str) -> list[Record]:
 
 
 def test_requeue_keeps_what_a_record_was(kafka_broker: str, prefix: str) -> None:
-    event = InferenceEvent(
-        id="a",
-        model="fraud",
-        version="1",
-        time_ms=1_700_000_000_000,
-        features={"x": 1.0},
-        prediction=0.5,
-    )
+    event = inference_event("a", {"x": 1.0}, model="fraud", time_ms=1_700_000_000_000)
     log, dead = f"{prefix}.events.v1", f"{prefix}.dead-letters.v1"
     pairs = [
         *event_headers(event, source="/svc/a", traceparent="00-1-2-03"),
@@ -63,16 +55,8 @@ def test_requeue_keeps_what_a_record_was(kafka_broker: str, prefix: str) -> None
     producer.flush(20)
     first, garbage = sorted(read(kafka_broker, log), key=lambda record: record.offset)
     for record in (first, garbage):
-        letter = DeadLetter(
-            topic=log,
-            partition=record.partition,
-            offset=record.offset,
-            timestamp_ms=0,
-            reason="future",
-            detail="",
-            sha256="",
-            size_bytes=1,
-            model="fraud",
+        letter = dead_letter(
+            record.offset, topic=log, partition=record.partition, reason="future", size_bytes=1
         )
         producer.produce(dead, msgspec.json.encode(letter))
     producer.flush(20)
@@ -98,16 +82,7 @@ def test_many_letters_are_read_in_one_go(kafka_broker: str, prefix: str) -> None
         producer.produce(log, str(n).encode(), partition=0)
     producer.flush(20)
     letters = [
-        DeadLetter(
-            topic=log,
-            partition=0,
-            offset=offset,
-            timestamp_ms=0,
-            reason="future",
-            detail="",
-            sha256="",
-            size_bytes=1,
-        )
+        dead_letter(offset, topic=log, reason="future", size_bytes=1)
         for offset in (*range(0, 600, 2), 700)
     ]
 

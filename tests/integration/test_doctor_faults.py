@@ -24,14 +24,12 @@ from driftline.topics.topic_registry import (
 )
 from producer.cloudevents import event_headers
 from producer.codec import encode
-from producer.events import InferenceEvent
 from producer.routing import partition_of
-from stream_monitor.contracts import DeadLetter
 from stream_monitor.settings import KafkaSettings, RedisSettings, Settings, TopicSettings
 from stream_monitor.state.redis_store import partition_key
 from stream_monitor.trainer_heartbeat import TrainerHeartbeat, heartbeat_offsets, trainer_group
 from stream_monitor.worker_heartbeat import WorkerHeartbeat, workers_key
-from tests.builders import alert
+from tests.builders import alert, dead_letter, inference_event
 from tests.integration.monitor_harness import until
 
 pytestmark = pytest.mark.kafka
@@ -85,13 +83,8 @@ class System:
         producer = Producer(self.client)
         partition = (partition_of("m", N_PARTITIONS) + aside) % N_PARTITIONS
         for i in range(n):
-            event = InferenceEvent(
-                id=f"{source}-{aside}-{i}",
-                model="m",
-                version="1",
-                features={"a": 1.0},
-                prediction=0.5,
-                time_ms=self.now_ms - off_ms,
+            event = inference_event(
+                f"{source}-{aside}-{i}", {"a": 1.0}, time_ms=self.now_ms - off_ms
             )
             producer.produce(
                 self.topics.events,
@@ -180,10 +173,9 @@ PLANTED: dict[str, tuple[Callable[[System], None], str, str]] = {
         lambda s: s.publishes(
             s.topics.dead_letters,
             b"garbage",
-            DeadLetter(
+            dead_letter(
+                7,
                 topic=s.topics.events,
-                partition=0,
-                offset=7,
                 timestamp_ms=s.now_ms,
                 reason="malformed_json",
                 detail="no JSON",

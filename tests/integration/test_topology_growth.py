@@ -21,12 +21,13 @@ from driftline.cli.connection import load_settings
 from driftline.cli.status import read_monitors
 from driftline.stack.server_process import free_port
 from driftline.topics import topic_registry
-from producer.events import CE_TYPE_OF, InferenceEvent, ModelUpdate, Topology
+from producer.events import CE_TYPE_OF, ModelUpdate, Topology
 from producer.routing import partition_of
 from producer.writer import EventWriter
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.reference.fit import fit_profile
+from tests.builders import inference_event
 from tests.integration.monitor_harness import CORE, MonitorHarness, until
 from tests.integration.read_topic import read_topic
 from trainer.service.announce import announce
@@ -56,13 +57,12 @@ class Server:
     def write(self, n: int, mean: float) -> None:
         for _ in range(n):
             self.written += 1
-            event = InferenceEvent(
-                id=f"e{self.written}",
+            event = inference_event(
+                f"e{self.written}",
+                {"amount": self._rng.gauss(mean, 10)},
+                0.3,
                 model=MODEL,
-                version="1",
                 time_ms=round(time.time() * 1000),
-                features={"amount": self._rng.gauss(mean, 10)},
-                prediction=0.3,
             )
             self._writer.write(event)
         self._writer.flush()

@@ -14,6 +14,7 @@ from producer.routing import topic_names
 from producer.writer import DeliveryError, EventWriter
 from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.profile import ReferenceProfile, profile_to_data
+from tests.builders import inference_event
 from tests.integration.monitor_harness import START_MS, MonitorHarness, assert_undisturbed, until
 from trainer.service.announce import announce, update_of
 
@@ -31,14 +32,7 @@ def profile() -> ReferenceProfile:
 
 def event(number: int) -> InferenceEvent:
     features: dict[str, Value] = {f"feature_{i}": (number + i) % 5 - 2.0 for i in range(N_FEATURES)}
-    return InferenceEvent(
-        id=f"e{number}",
-        model="wide",
-        version="1",
-        time_ms=START_MS,
-        features=features,
-        prediction=0.5,
-    )
+    return inference_event(f"e{number}", features, model="wide", time_ms=START_MS)
 
 
 def test_a_wide_model_is_watched_on_its_profile_and_after_a_restart(

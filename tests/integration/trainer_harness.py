@@ -23,10 +23,11 @@ from sklearn.linear_model import LogisticRegression
 from driftline.topics.topic_registry import create_topics, load_registry
 from producer.cloudevents import ce_type_of, event_headers
 from producer.codec import encode
-from producer.events import CE_TYPE_OF, Event, InferenceEvent, Label, ModelUpdate
+from producer.events import CE_TYPE_OF, Event, Label, ModelUpdate
 from producer.routing import key_of, topic_names
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.reference.frame import profile_from_frame
+from tests.builders import inference_event
 from tests.integration.read_topic import read_topic
 from trainer.contracts import ModelVersion, RetrainEvent
 from trainer.registry.manifest import Manifest
@@ -98,13 +99,8 @@ class TrainerHarness:
         for row, truth, score in zip(x.tolist(), y.tolist(), scores.tolist(), strict=True):
             name, time_ms = f"e{self.n_events}", START_MS + 1_000 * self.n_events
             self.n_events += 1
-            event = InferenceEvent(
-                id=name,
-                model=MODEL,
-                version="1",
-                time_ms=time_ms,
-                prediction=score,
-                features={"a": row[0], "b": row[1]},
+            event = inference_event(
+                name, {"a": row[0], "b": row[1]}, score, model=MODEL, time_ms=time_ms
             )
             told = Label(id=name, model=MODEL, label=truth, time_ms=time_ms + 500)
             records: list[Event] = [event, told] if labels else [event]

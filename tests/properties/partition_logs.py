@@ -34,6 +34,7 @@ from stream_monitor.reference.profile import profile_to_data
 from stream_monitor.reference.segment_fit import with_segments
 from stream_monitor.windows.closed_window import ClosedWindow
 from stream_monitor.windows.window_spec import WindowSpec
+from tests.builders import inference_event
 
 seeds = st.integers(0, 1_000_000)
 some_cuts = st.lists(st.integers(0, 5000), max_size=25)
@@ -72,19 +73,19 @@ def model_event(
 ) -> InferenceEvent:
     time_ms = i * 1000 + rng.randint(-90_000, 0)
     age = rng.gauss(40 + shift, 10)
-    return InferenceEvent(
-        id=f"e{i}",
-        model="churn",
-        version=version,
-        time_ms=max(0, time_ms),
-        features={
+    return inference_event(
+        f"e{i}",
+        {
             "age": None if rng.random() < 0.02 else age,
             "visits": 1.0 if i >= 2300 else follows * (age - 40 - shift) / 10 + rng.gauss(0, 0.8),
             "plan": rng.choice(["free", "pro", "pro", "team"]) if shift < 9 else "free",
             "active": rng.random() < 0.3,
             **({"trial": 1.0} if 1200 <= i < 1500 else {}),
         },
-        prediction=min(1.0, max(0.0, rng.gauss(0.3 + shift / 50, 0.1))),
+        min(1.0, max(0.0, rng.gauss(0.3 + shift / 50, 0.1))),
+        model="churn",
+        version=version,
+        time_ms=max(0, time_ms),
         segment={"site": "north"} if i % 3 else None,
     )
 

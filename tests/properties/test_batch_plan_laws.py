@@ -14,6 +14,7 @@ from stream_monitor.ingest.columns import id_hashes, version_salt
 from stream_monitor.ingest.deduplication import DedupWindow
 from stream_monitor.ingest.micro_batches import DecodedRecord, split_micro_batches
 from stream_monitor.ingest.records import ConsumerRecord
+from tests.builders import inference_event
 
 CHUNK = 8
 MODELS = st.sampled_from(["m", "n"])
@@ -21,9 +22,7 @@ IDS = st.sampled_from("abcdefghijkl")
 
 
 def inference(model: str, version: str, text: str) -> InferenceEvent:
-    return InferenceEvent(
-        id=text, model=model, version=version, time_ms=0, features={}, prediction=0.0
-    )
+    return inference_event(text, {}, 0.0, model=model, version=version)
 
 
 INFERENCE = st.builds(inference, MODELS, st.sampled_from("12"), IDS)

@@ -23,6 +23,7 @@ from stream_monitor.labels.label_spec import LabelSpec
 from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.profile import profile_to_data
 from stream_monitor.reference.values import Column
+from tests.builders import inference_event
 
 TICK_MS = 5_000
 MINUTE_MS = 60_000
@@ -100,13 +101,13 @@ class Log:
         if step.what == "events":
             for i in range(step.n):
                 self.now_ms += 500
-                event = InferenceEvent(
-                    id=f"e{self._n}-{i}",
+                event = inference_event(
+                    f"e{self._n}-{i}",
+                    {"age": self._rng.gauss(40, 10), "beside": 1.0},
+                    self._rng.random(),
                     model=step.model,
                     version=step.version,
                     time_ms=self.now_ms,
-                    features={"age": self._rng.gauss(40, 10), "beside": 1.0},
-                    prediction=self._rng.random(),
                 )
                 self.write(step.partition, event)
                 if i % 50 == 0:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from driftline.cli.alert_actions import with_current_state
 from driftline.monitor_state.open_episodes import line_of, open_episode_rows
 from producer.codec import encode
-from producer.events import CE_TYPE_OF, Command, Event, InferenceEvent, Label, ModelUpdate
+from producer.events import CE_TYPE_OF, Command, Event, Label, ModelUpdate
 from stream_monitor.contracts import ENDED_PHASES, DriftAlert
 from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.core.spec import MonitorSpec
@@ -24,6 +24,7 @@ from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.profile import profile_to_data
 from stream_monitor.reference.segment_fit import with_segments
+from tests.builders import inference_event
 
 TOPIC: Final = "driftline.events.v1"
 N_REFERENCE: Final = 4_000
@@ -129,13 +130,8 @@ class Scene:
                 score = min(1.0, score + 0.3)
             wrong = self.rng.random() < (0.6 if "error" in troubles else 0.2)
             events.append(
-                InferenceEvent(
-                    id=id_,
-                    model="m",
-                    version="1",
-                    time_ms=time_ms,
-                    prediction=score,
-                    features=spoiled(row(self.rng), troubles, self.rng),
+                inference_event(
+                    id_, spoiled(row(self.rng), troubles, self.rng), score, time_ms=time_ms
                 )
             )
             truth = int((score >= 0.5) != wrong)

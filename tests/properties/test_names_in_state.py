@@ -11,12 +11,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from producer.codec import encode
-from producer.events import CE_TYPE_OF, Event, InferenceEvent, Label, ModelUpdate, Value
+from producer.events import CE_TYPE_OF, Event, Label, ModelUpdate, Value
 from stream_monitor.ingest.records import ConsumerRecord
 from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.profile import profile_to_data
 from stream_monitor.reference.segment_fit import with_segments
 from stream_monitor.windows.closed_window import window_key
+from tests.builders import inference_event
 from tests.properties.name_strategies import NAMES
 from tests.properties.partition_logs import run
 
@@ -55,14 +56,7 @@ def log_of(names: Six) -> list[ConsumerRecord]:
     for i, row in enumerate(rows):
         for model in models:
             events += [
-                InferenceEvent(
-                    id=f"e{i}",
-                    model=model,
-                    version=version,
-                    time_ms=i * 1_000,
-                    features=row,
-                    prediction=0.5,
-                )
+                inference_event(f"e{i}", row, model=model, version=version, time_ms=i * 1_000)
                 for version in versions
             ]
             events.append(Label(id=f"e{i}", model=model, label=1, time_ms=i * 1_000))

@@ -21,6 +21,7 @@ from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.profile import profile_to_data
 from stream_monitor.state.memory_store import InMemoryStateStore
 from stream_monitor.state.monitor_state import MonitorStateFactory
+from tests.builders import inference_event
 from tests.unit.test_placement import SPEC
 from tests.unit.test_topology_moves import Log, Worker
 
@@ -78,14 +79,7 @@ class History:
         for _ in range(30):
             self.n_events += 1
             name = f"e{self.n_events}"
-            event = InferenceEvent(
-                id=name,
-                model=model,
-                version="1",
-                time_ms=0,
-                features={"amount": self.rng.gauss(80, 10)},
-                prediction=0.3,
-            )
+            event = inference_event(name, {"amount": self.rng.gauss(80, 10)}, 0.3, model=model)
             self.append(key_of(model, name, shards if model == "hot" else 1), event, partitions)
 
     def look(self) -> None:

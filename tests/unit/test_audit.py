@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 from driftline.cli.app import app
 from driftline.topics.topic_reader import Record
 from producer.codec import encode
-from producer.events import CE_TYPE_OF, Command, Event, InferenceEvent, ModelUpdate, Topology
-from stream_monitor.contracts import DEAD_LETTER_CE_TYPE, DeadLetter
+from producer.events import CE_TYPE_OF, Command, Event, ModelUpdate, Topology
+from stream_monitor.contracts import DEAD_LETTER_CE_TYPE
+from tests.builders import dead_letter, inference_event
 from tests.unit.fake_topics import records, use_fake_topics
 
 LOG = "driftline.events.v1"
@@ -56,12 +57,7 @@ def _log(monkeypatch: pytest.MonkeyPatch) -> None:
     log = log_of(
         (0, update("u1", "1", profile={"a": 1}, caused_by="job-7")),
         (1, update("u1", "1", profile={"a": 1}, caused_by="job-7")),  # its other partition
-        (
-            0,
-            InferenceEvent(
-                id="e", model="fraud", version="1", time_ms=0, features={}, prediction=1.0
-            ),
-        ),
+        (0, inference_event("e", {}, 1.0, model="fraud")),
         (0, command("acknowledge", reason="known")),
         (0, command("snooze", until_ms=START_MS)),
         (0, Topology(id="t", time_ms=0, generation=1, partitions=4)),
@@ -71,16 +67,7 @@ def _log(monkeypatch: pytest.MonkeyPatch) -> None:
         (0, command("resolve")),
         (0, update("u3", "2", moved_from=1)),
     )
-    letter = DeadLetter(
-        topic=LOG,
-        partition=0,
-        offset=9,
-        timestamp_ms=0,
-        reason="unknown_episode",
-        detail="not open",
-        sha256="",
-        size_bytes=1,
-    )
+    letter = dead_letter(9, topic=LOG, reason="unknown_episode", detail="not open", size_bytes=1)
     use_fake_topics(
         monkeypatch,
         {

@@ -20,6 +20,7 @@ from stream_monitor.episodes.incidents import incidents_of
 from stream_monitor.ingest.records import ConsumerRecord
 from stream_monitor.reference.fit import MIN_EVENTS, fit_profile
 from stream_monitor.reference.profile import profile_to_data
+from tests.builders import inference_event
 from tests.properties.partition_logs import TOPIC, batch_of
 from trainer.policy.decide import History, decide
 from trainer.policy.retrain_policy import RetrainPolicy
@@ -76,13 +77,12 @@ class Log:
         )
 
     def _event(self, i: int, versions: Sequence[str], mean: float, time_ms: int) -> InferenceEvent:
-        return InferenceEvent(
-            id=f"e{i}",
-            model="m",
+        return inference_event(
+            f"e{i}",
+            {"age": self._rng.gauss(mean, 1)},
+            0.9,
             version=versions[i % len(versions)],
             time_ms=time_ms,
-            features={"age": self._rng.gauss(mean, 1)},
-            prediction=0.9,
         )
 
     def pause(self, hours: float) -> list[DriftAlert]:

@@ -14,6 +14,7 @@ from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.reference.fit import MIN_EVENTS
+from tests.builders import inference_event
 
 
 @pytest.mark.parametrize(
@@ -44,13 +45,12 @@ def test_different_names_are_no_twins() -> None:
 
 def test_the_doctor_names_models_and_features_that_look_alike() -> None:
     events = [
-        InferenceEvent(
-            id=f"e{i}",
+        inference_event(
+            f"e{i}",
+            {"age": float(i % 9), "Age": float(i % 7)},
+            0.1 + i % 7 / 9,
             model=model,
-            version="1",
             time_ms=i,
-            prediction=0.1 + i % 7 / 9,
-            features={"age": float(i % 9), "Age": float(i % 7)},
         )
         for i in range(MIN_EVENTS)
         for model in ("churn", "Churn")

@@ -18,6 +18,7 @@ from producer.cloudevents import event_headers
 from producer.codec import encode
 from producer.events import CE_TYPE_OF, Command, InferenceEvent, ModelUpdate, Tick
 from stream_monitor.contracts import DEAD_LETTER_CE_TYPE, DeadLetter
+from tests.builders import dead_letter, inference_event
 from tests.unit.fake_topics import records, use_fake_topics
 
 LOG = "driftline.events.v1"
@@ -25,17 +26,13 @@ NOW_MS = round(time.time() * 1000)
 
 
 def letter(offset: int, **of: Any) -> DeadLetter:
-    plain = DeadLetter(
+    plain = dead_letter(
+        offset,
         topic=LOG,
-        partition=0,
-        offset=offset,
         timestamp_ms=NOW_MS - 1_000 * offset,
-        reason="invalid_event",
         detail="Expected `int`",
-        sha256="",
         size_bytes=9,
         payload=b'{"id": 1}',
-        model="fraud",
         source="/svc/a",
     )
     return msgspec.structs.replace(plain, **of)
@@ -98,9 +95,7 @@ def test_a_letter_says_where_it_lies_whose_it_is_and_how_it_begins() -> None:
     assert "      2  fraud  invalid_event  /svc/a" in done.stderr
 
 
-GOOD = InferenceEvent(
-    id="a", model="fraud", version="1", time_ms=NOW_MS, features={"x": 1.0}, prediction=0.5
-)
+GOOD = inference_event("a", {"x": 1.0}, model="fraud", time_ms=NOW_MS)
 
 
 def lies(offset: int, value: bytes, kind: str | None) -> Record:

@@ -23,7 +23,7 @@ from driftline.topics.topic_reader import Record
 from producer.events import CE_TYPE_OF, InferenceEvent, Label, ModelUpdate, Tick
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.core.counters import Counters
-from tests.builders import alert
+from tests.builders import alert, inference_event
 
 
 def record(offset: int, event: InferenceEvent | Label | ModelUpdate | Tick) -> Record:
@@ -31,9 +31,7 @@ def record(offset: int, event: InferenceEvent | Label | ModelUpdate | Tick) -> R
 
 
 def predicted(n: int, score: float) -> InferenceEvent:
-    return InferenceEvent(
-        id=f"f{n}", model="m", version="1", time_ms=n, features={"a": 1.0}, prediction=score
-    )
+    return inference_event(f"f{n}", {"a": 1.0}, score, time_ms=n)
 
 
 def truth(n: int, label: int) -> Label:

@@ -17,7 +17,7 @@ from producer.events import InferenceEvent
 from producer.names import invalid_name_reason
 from producer.synthetic import is_synthetic, is_synthetic_copy_of, synthetic_name
 from stream_monitor.contracts import DriftAlert
-from tests.builders import alert
+from tests.builders import alert, inference_event
 from tests.properties.name_strategies import NAMES
 
 SHADOW = synthetic_name("churn", "0123456789ab")
@@ -31,13 +31,12 @@ def plan(text: str = "mean:temp:+1sd", after: int = 3) -> DrillPlan:
 
 
 def event(number: int, **changes: object) -> InferenceEvent:
-    plain = InferenceEvent(
-        id=f"e{number}",
+    plain = inference_event(
+        f"e{number}",
+        {"temp": 1.0, "plan": "pro"},
         model="churn",
         version="7",
         time_ms=number,
-        features={"temp": 1.0, "plan": "pro"},
-        prediction=0.5,
         segment={"site": "north"},
     )
     return msgspec.structs.replace(plain, **changes)

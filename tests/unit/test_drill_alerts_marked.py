@@ -26,7 +26,7 @@ from stream_monitor.episodes.incidents import incidents_of
 from stream_monitor.metrics import Metrics
 from stream_monitor.state.monitor_state import MonitorState
 from stream_monitor.state.redis_store import partition_key
-from tests.builders import alert
+from tests.builders import alert, inference_event
 from tests.properties.partition_logs import SPEC, TOPIC, batch_of, events_of
 from tests.properties.test_forget_command_laws import SHADOW, record_at, update_of, with_drill
 
@@ -104,14 +104,7 @@ def test_the_windows_of_a_shadow_are_not_published() -> None:
 
 def test_a_topic_with_drills_has_one_model() -> None:
     def record(offset: int, model: str) -> Record:
-        event = InferenceEvent(
-            id=f"e{offset}",
-            model=model,
-            version="1",
-            time_ms=offset,
-            features={"a": 1.0},
-            prediction=0.5,
-        )
+        event = inference_event(f"e{offset}", {"a": 1.0}, model=model, time_ms=offset)
         return Record(0, offset, CE_TYPE_OF[InferenceEvent], encode(event))
 
     records = [record(0, "churn"), record(1, SHADOW), record(2, "churn")]

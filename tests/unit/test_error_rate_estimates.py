@@ -9,13 +9,14 @@ import pytest
 from driftline.cli.status import model_rows, status_lines, versions_without_rate, with_budget_unit
 from driftline.monitor_state.error_rate_estimates import error_rate_estimates, line_of
 from producer.codec import encode
-from producer.events import CE_TYPE_OF, Event, InferenceEvent, Label, ModelUpdate
+from producer.events import CE_TYPE_OF, Event, Label, ModelUpdate
 from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.detectors.calibration import Budget
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.reference.profile import profile_to_data
 from tests.benchmarks.error_estimation import CHANGES, profile_of, rows
+from tests.builders import inference_event
 
 
 def monitor_of(partition: int, n: int, n_labels: int) -> PartitionMonitor:
@@ -29,11 +30,7 @@ def monitor_of(partition: int, n: int, n_labels: int) -> PartitionMonitor:
         zip(events.scores.tolist(), events.labels.tolist(), strict=True)
     ):
         name = f"{partition}-{i}"
-        log.append(
-            InferenceEvent(
-                id=name, model="m", version="1", time_ms=i, features={}, prediction=score
-            )
-        )
+        log.append(inference_event(name, {}, score, time_ms=i))
         if i < n_labels:
             log.append(Label(id=name, model="m", label=label, time_ms=i))
     records = [

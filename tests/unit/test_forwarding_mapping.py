@@ -14,6 +14,7 @@ from driftline.forwarding.forwarder import group_of
 from driftline.forwarding.mapping import FieldMap, event_of, field_map
 from producer.codec import RejectedRecord, encode
 from producer.events import Command, InferenceEvent, Label
+from tests.builders import inference_event
 
 LABELS = FieldMap(
     kind="label", model="churn", id_field="request", label_field="left", time_field="at"
@@ -49,14 +50,7 @@ def test_what_is_nothing_else_is_a_feature_and_the_place_is_the_id() -> None:
     event = read(row, EVENTS)
     chosen = read(row, msgspec.structs.replace(EVENTS, features=("age", "gone")))
 
-    assert event == InferenceEvent(
-        id=PLACE,
-        model="m",
-        version="7",
-        time_ms=0,
-        features={"age": 3, "plan": None},
-        prediction=0.25,
-    )
+    assert event == inference_event(PLACE, {"age": 3, "plan": None}, 0.25, version="7")
     assert isinstance(chosen, InferenceEvent)
     assert chosen.features == {"age": 3, "gone": None}
 

@@ -32,7 +32,7 @@ from stream_monitor.worker_heartbeat import (
     decode_heartbeats,
     expired,
 )
-from tests.builders import alert
+from tests.builders import alert, dead_letter
 
 NOW_MS = 1_790_000_000_000
 LOG = TopicSpec(name="d.events.v1", partitions=4, config={"cleanup.policy": "delete"})
@@ -180,14 +180,11 @@ def test_redis_must_never_evict(
 
 
 def letter(**of: str) -> DeadLetter:
-    return DeadLetter(
+    return dead_letter(
+        7,
         topic="log",
-        partition=0,
-        offset=7,
-        timestamp_ms=0,
         reason="too_large",
         detail="value: 99 bytes",
-        sha256="",
         size_bytes=99,
         model=of.get("model", "fraud"),
         source=of.get("source", "/svc"),

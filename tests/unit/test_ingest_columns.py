@@ -6,20 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.events import InferenceEvent, Value
+from producer.events import Value
 from stream_monitor.ingest.batch import EventBatch
 from stream_monitor.ingest.columns import id_hash, id_hashes, to_batch, version_salt
 from stream_monitor.ingest.records import ConsumerRecord
+from tests.builders import inference_event
 
 
 def batch(*rows: dict[str, Value]) -> EventBatch:
     entries = [
-        (
-            ConsumerRecord(10 + i, 99, None, b""),
-            InferenceEvent(
-                id=f"e{i}", model="m", version="1", time_ms=i, features=row, prediction=i / 10
-            ),
-        )
+        (ConsumerRecord(10 + i, 99, None, b""), inference_event(f"e{i}", row, i / 10, time_ms=i))
         for i, row in enumerate(rows)
     ]
     return to_batch("m", "1", entries)

@@ -4,21 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from stream_monitor.contracts import DeadLetter
 from stream_monitor.metrics import MAX_REJECTED, Metrics
+from tests.builders import dead_letter
 
-LETTER = DeadLetter(
-    topic="t",
-    partition=0,
-    offset=0,
-    timestamp_ms=0,
-    reason="invalid_event",
-    detail="",
-    sha256="",
-    size_bytes=0,
-    model="fraud",
-    source="/svc",
-)
+LETTER = dead_letter(0, size_bytes=0)
 
 
 def test_by_model_reason_and_producer() -> None:

@@ -24,6 +24,7 @@ from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.labels.label_spec import LabelSpec
 from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.profile import Origin, profile_to_data
+from tests.builders import inference_event
 
 MODEL = "fraud"  # partition 0 of 2, 2 of 4
 SPEC = MonitorSpec(
@@ -75,13 +76,8 @@ def events(
 ) -> Iterator[InferenceEvent]:
     rng = random.Random(seed)  # noqa: S311
     for i in range(n):
-        yield InferenceEvent(
-            id=f"{model}-{seed}-{i}",
-            model=model,
-            version="1",
-            time_ms=0,
-            features={"amount": rng.gauss(mean, 10)},
-            prediction=0.3,
+        yield inference_event(
+            f"{model}-{seed}-{i}", {"amount": rng.gauss(mean, 10)}, 0.3, model=model
         )
 
 

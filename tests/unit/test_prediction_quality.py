@@ -24,6 +24,7 @@ from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.outputs import output_names
 from stream_monitor.reference.profile import ReferenceProfile, profile_to_data
+from tests.builders import inference_event
 from tests.properties.partition_logs import run
 
 SPEC = MonitorSpec(budget=Budget(false_alerts=1.0, per_events=100_000), warm_up_events=600)
@@ -62,13 +63,8 @@ def told(
         update = ModelUpdate(id="u", model="m", version="1", time_ms=0, profile=data)
         records.append(ConsumerRecord(0, 0, CE_TYPE_OF[ModelUpdate], encode(update)))
     for i in range(N + n_after):
-        event = InferenceEvent(
-            id=f"e{i}",
-            model="m",
-            version="1",
-            time_ms=i * 1_000,
-            features={"x": rng.gauss(0, 1)},
-            prediction=(before if i < N else after)(rng, i),
+        event = inference_event(
+            f"e{i}", {"x": rng.gauss(0, 1)}, (before if i < N else after)(rng, i), time_ms=i * 1_000
         )
         records.append(ConsumerRecord(i + 1, i * 1_000, CE_TYPE_OF[InferenceEvent], encode(event)))
     monitor = PartitionMonitor("t", 0, SPEC)
@@ -196,13 +192,11 @@ def log_of(say: Say) -> list[ConsumerRecord]:
     rng = random.Random(7)  # noqa: S311
     records: list[ConsumerRecord] = []
     for i in range(1_500):
-        event = InferenceEvent(
-            id=f"e{i}",
-            model="m",
-            version="1",
+        event = inference_event(
+            f"e{i}",
+            {"x": rng.gauss(0, 1)},
+            say(rng, i),
             time_ms=i * 1_000,
-            features={"x": rng.gauss(0, 1)},
-            prediction=say(rng, i),
             segment={"site": "north"},
         )
         label = Label(id=f"e{i}", model="m", label=int(i % 2), time_ms=i * 1_000)
@@ -253,12 +247,7 @@ def test_a_label_is_compared_or_counted_as_not_comparable(
     update = ModelUpdate(id="u", model="m", version="1", time_ms=0, profile=profile_to_data(made))
     events: list[Event] = [
         update,
-        *(
-            InferenceEvent(
-                id=f"e{i}", model="m", version="1", time_ms=i, features={"x": 0.1}, prediction=0.4
-            )
-            for i in range(5)
-        ),
+        *(inference_event(f"e{i}", {"x": 0.1}, 0.4, time_ms=i) for i in range(5)),
         *(Label(id=f"e{i}", model="m", label=label, time_ms=i) for i in range(5)),
     ]
     records = [ConsumerRecord(i, 9, CE_TYPE_OF[type(e)], encode(e)) for i, e in enumerate(events)]
@@ -278,14 +267,7 @@ def test_labels_of_a_version_that_warms_up_are_counted_under_a_reason_of_their_o
     events: list[Event] = []
     for i in range(n + 50):
         events.append(
-            InferenceEvent(
-                id=f"e{i}",
-                model="m",
-                version="1",
-                time_ms=i * 1_000,
-                features={"x": rng.gauss(0, 1)},
-                prediction=score(rng, i),
-            )
+            inference_event(f"e{i}", {"x": rng.gauss(0, 1)}, score(rng, i), time_ms=i * 1_000)
         )
         events.append(Label(id=f"e{i}", model="m", label=i % 2, time_ms=i * 1_000))
     records = [

@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 
 from producer.codec import decode
 from producer.counters import Counters
-from producer.events import InferenceEvent, Label
+from producer.events import Label
 from producer.logger import InferenceLogger
+from tests.builders import inference_event
 
 NOBODY = "127.0.0.1:1"
 NOON = 1_711_800_000_000
@@ -62,14 +63,7 @@ def test_what_is_logged_arrives_as_it_was(mock_broker: str) -> None:
     assert log.flush(10) == 0
     assert log.counters() == Counters(accepted=2, delivered=2, dropped={}, in_flight=0)
     (event, headers), (label, _) = read(mock_broker, 2)
-    assert event == InferenceEvent(
-        id=first,
-        model="m",
-        version="1",
-        time_ms=NOON,
-        features={"temp": 71.6, "carrier": "UA"},
-        prediction=0.18,
-    )
+    assert event == inference_event(first, {"temp": 71.6, "carrier": "UA"}, 0.18, time_ms=NOON)
     assert label == Label(id=first, model="m", label=1, time_ms=NOON + 9)
     assert headers["ce_specversion"] == b"1.0"
     assert headers["ce_id"].decode() == first

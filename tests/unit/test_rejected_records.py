@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 
 from producer.codec import encode
-from producer.events import CE_TYPE_OF, Command, Event, InferenceEvent, Label, ModelUpdate, Tick
+from producer.events import CE_TYPE_OF, Command, Event, Label, ModelUpdate, Tick
 from stream_monitor.checks.rejected_records import (
     DAY_MS,
     MAX_ROWS,
@@ -25,6 +25,7 @@ from stream_monitor.contracts import UNKNOWN_MODEL, DeadLetter, DriftAlert
 from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch, StaticHeaders
+from tests.builders import inference_event
 
 START_MS = 1_800_000_000_000
 SVC = "/svc/scorer"
@@ -63,16 +64,7 @@ class Log:
             self.at_s += every_s
             now_ms = START_MS + round(1000 * self.at_s)
             event_id = f"g{len(self.records)}"
-            self.event(
-                InferenceEvent(
-                    id=event_id,
-                    model=model,
-                    version="1",
-                    time_ms=now_ms,
-                    features={"x": 1.0},
-                    prediction=0.5,
-                )
-            )
+            self.event(inference_event(event_id, {"x": 1.0}, model=model, time_ms=now_ms))
 
     def bad(
         self, key: str | None = "fraud", n: int = 1, every_s: float = 0.0, source: str = SVC

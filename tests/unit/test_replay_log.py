@@ -27,6 +27,7 @@ from stream_monitor.detectors.calibration import Budget
 from stream_monitor.ingest.records import ConsumerRecord
 from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.profile import profile_to_data
+from tests.builders import inference_event
 from tests.properties.partition_logs import SPEC, TOPIC, batch_of
 from tests.properties.partition_logs import log_of as partition_log
 
@@ -45,13 +46,8 @@ def record(offset: int, event: Event | bytes, partition: int = 0) -> Record:
 
 def event(i: int, version: str = "1", mean: float = 0.0, model: str = "m") -> InferenceEvent:
     x = mean + np.random.default_rng(i).standard_normal()
-    return InferenceEvent(
-        id=f"{model}{i}",
-        model=model,
-        version=version,
-        time_ms=1_000 * i,
-        features={"x": float(x)},
-        prediction=0.5,
+    return inference_event(
+        f"{model}{i}", {"x": float(x)}, model=model, version=version, time_ms=1_000 * i
     )
 
 

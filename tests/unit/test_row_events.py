@@ -22,6 +22,7 @@ from driftline.offline.tables.table_reader import open_table
 from producer.events import Event, InferenceEvent, Label, Value
 from producer.limits import Limits
 from stream_monitor.reference.values import category
+from tests.builders import inference_event
 
 COLUMNS = PublishColumns(prediction="score", label="late", time="at", id="key")
 CSV = """key,at,temp,carrier,score,late
@@ -65,32 +66,11 @@ def published(path: Path, *injections: str, columns: PublishColumns = COLUMNS) -
 
 def test_each_row_is_an_event_and_its_label_if_it_has_one(csv_file: Path) -> None:
     assert published(csv_file) == [
-        InferenceEvent(
-            id="a",
-            model="m",
-            version="1",
-            time_ms=1_356_998_400_000,
-            features={"temp": 30.5, "carrier": "UA"},
-            prediction=0.25,
-        ),
+        inference_event("a", {"temp": 30.5, "carrier": "UA"}, 0.25, time_ms=1_356_998_400_000),
         Label(id="a", model="m", label=1, time_ms=1_356_998_400_000),
-        InferenceEvent(
-            id="b",
-            model="m",
-            version="1",
-            time_ms=1_357_002_000_000,
-            features={"temp": None, "carrier": "AA"},
-            prediction=0.75,
-        ),
+        inference_event("b", {"temp": None, "carrier": "AA"}, 0.75, time_ms=1_357_002_000_000),
         Label(id="b", model="m", label=0, time_ms=1_357_002_000_000),
-        InferenceEvent(
-            id="c",
-            model="m",
-            version="1",
-            time_ms=1_357_005_600_000,
-            features={"temp": None, "carrier": "UA"},
-            prediction=0.5,
-        ),
+        inference_event("c", {"temp": None, "carrier": "UA"}, time_ms=1_357_005_600_000),
     ]
 
 
@@ -104,14 +84,7 @@ def test_injected_drift_changes_its_rows_and_its_column_only(csv_file: Path) -> 
     plain, changed = published(csv_file), published(csv_file, "swap:carrier:UA=DL@1")
 
     assert [event for event in changed if event not in plain] == [
-        InferenceEvent(
-            id="c",
-            model="m",
-            version="1",
-            time_ms=1_357_005_600_000,
-            features={"temp": None, "carrier": "DL"},
-            prediction=0.5,
-        )
+        inference_event("c", {"temp": None, "carrier": "DL"}, time_ms=1_357_005_600_000)
     ]
 
 

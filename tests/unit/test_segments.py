@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from producer.events import InferenceEvent, Value
+from producer.events import Value
 from stream_monitor.checks.segment import rows_of
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.core.alert_budget import TRAFFIC_DETECTORS
@@ -23,7 +23,7 @@ from stream_monitor.ingest.records import ConsumerRecord
 from stream_monitor.reference.frame import profile_from_frame
 from stream_monitor.reference.profile import ReferenceProfile, profile_from_data, profile_to_data
 from stream_monitor.reference.segment_fit import MAX_SEGMENT_SERIES, MAX_SEGMENTS
-from tests.builders import table_of
+from tests.builders import inference_event, table_of
 
 SHARES = {"EWR": 0.5, "JFK": 0.4, "LGA": 0.1}
 
@@ -131,18 +131,7 @@ def test_a_segment_is_what_the_event_says_of_itself_or_else_a_feature() -> None:
     said: list[dict[str, str] | None] = [{"origin": "EWR"}, None, {"other": "x"}, {"origin": "LGA"}]
     features: list[dict[str, Value]] = [{"origin": "LGA"}, {"origin": "EWR"}, {}, {}]
     entries = [
-        (
-            ConsumerRecord(i, i, None, b""),
-            InferenceEvent(
-                id=str(i),
-                model="m",
-                version="1",
-                time_ms=i,
-                features=row,
-                prediction=0.5,
-                segment=segment,
-            ),
-        )
+        (ConsumerRecord(i, i, None, b""), inference_event(str(i), row, time_ms=i, segment=segment))
         for i, (segment, row) in enumerate(zip(said, features, strict=True))
     ]
     batch = to_batch("m", "1", entries)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producer.events import InferenceEvent, Label, Prediction
+from tests.builders import inference_event
 from trainer.dataset.collector import Collector, hash_rank
 from trainer.dataset.frame import ColumnRoles, build_dataset, split_by_time
 from trainer.policy.excluded_ranges import ExcludedRange
@@ -16,13 +17,12 @@ NUMBERS = st.integers(0, 60)
 
 
 def event(number: int, *, model: str = "m", prediction: Prediction = 0.5) -> InferenceEvent:
-    return InferenceEvent(
-        id=f"e{number}",
+    return inference_event(
+        f"e{number}",
+        {"x": float(number), "carrier": None if number % 2 else "UA"},
+        prediction,
         model=model,
-        version="1",
         time_ms=1_000 * number,
-        features={"x": float(number), "carrier": None if number % 2 else "UA"},
-        prediction=prediction,
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from producer.codec import encode
-from producer.events import InferenceEvent
+from tests.builders import inference_event
 from trainer.dataset.collector import Collector
 from trainer.dataset.range_reader import MAX_FETCH_ATTEMPTS, RangeReader, ReadRange
 
@@ -30,11 +30,7 @@ class Record:
         return None if self._error is None else KafkaError(self._error)
 
     def value(self) -> bytes:
-        return encode(
-            InferenceEvent(
-                id=str(self._offset), model="m", version="1", time_ms=1, features={}, prediction=0.5
-            )
-        )
+        return encode(inference_event(str(self._offset), {}, time_ms=1))
 
     def headers(self) -> None:
         return None

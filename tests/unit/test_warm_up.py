@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.events import InferenceEvent, Value
+from producer.events import Value
 from stream_monitor.core.version import VersionMonitor
 from stream_monitor.core.warm_up import WarmUp, features_of
 from stream_monitor.detectors.calibration import Budget
@@ -18,6 +18,7 @@ from stream_monitor.ingest.columns import to_batch
 from stream_monitor.ingest.records import ConsumerRecord
 from stream_monitor.labels.join import JoinedLabel
 from stream_monitor.reference.fit import fit_profile
+from tests.builders import inference_event
 
 ROWS = st.lists(
     st.dictionaries(st.sampled_from("abc"), st.none() | st.floats(-1, 1), max_size=3),
@@ -28,12 +29,7 @@ ROWS = st.lists(
 
 def taken(rows: list[dict[str, Value]], cuts: list[int]) -> WarmUp:
     entries = [
-        (
-            ConsumerRecord(i, i, None, b""),
-            InferenceEvent(
-                id=str(i), model="m", version="1", time_ms=i, features=row, prediction=0.5
-            ),
-        )
+        (ConsumerRecord(i, i, None, b""), inference_event(str(i), row, time_ms=i))
         for i, row in enumerate(rows)
     ]
     warm_up = WarmUp("m", "1", 200)

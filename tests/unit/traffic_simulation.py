@@ -15,6 +15,7 @@ from stream_monitor.contracts import DriftAlert
 from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
+from tests.builders import inference_event
 
 SECOND = 1_000
 MINUTE = 60 * SECOND
@@ -63,13 +64,8 @@ class Partition:
         name = f"e{self._n_events}"
         self._n_events += 1
         self._ids.append((name, self.now_ms))
-        return InferenceEvent(
-            id=name,
-            model="m",
-            version=version,
-            time_ms=self.now_ms,
-            features={"x": self._rng.gauss(0, 1)},
-            prediction=0.5,
+        return inference_event(
+            name, {"x": self._rng.gauss(0, 1)}, version=version, time_ms=self.now_ms
         )
 
     def live(
