@@ -12,10 +12,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 SOURCES := pyproject.toml constraints.txt
 
-.PHONY: help install demo test lint docs bench detection chaos clean
+.PHONY: help install demo test test-rest test-all lint docs bench detection chaos clean
 
 help: ## Say what can be done
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -33,13 +33,23 @@ install: $(VENV)/.installed-dev ## Install driftline and all its tools into .ven
 demo: $(VENV)/.installed-demo ## A year of real flights through Kafka, watched live (ARGS="--headless --json")
 	@$(BIN)/driftline demo $(ARGS)
 
-test: $(VENV)/.installed-dev ## Unit, property, contract and integration tests (ARGS="tests/unit -k drift")
+PYTEST := $(BIN)/python -m pytest --dist loadfile
+NO_KAFKA := env -u DRIFTLINE_REQUIRE_APACHE_KAFKA
+
+test: $(VENV)/.installed-dev ## What to run before a commit: fast tests, and a few on real servers (ARGS="tests/unit -k drift")
 ifeq ($(strip $(ARGS)),)
-	env -u DRIFTLINE_REQUIRE_APACHE_KAFKA $(BIN)/python -m pytest -m "not kafka" -n auto --dist loadfile
-	$(BIN)/python -m pytest -m kafka -n 2 --dist loadfile
+	$(NO_KAFKA) $(PYTEST) -n auto -m "not kafka and not slow"
+	$(PYTEST) -n 2 -m "kafka and smoke"
 else
 	$(BIN)/python -m pytest $(ARGS)
 endif
+
+test-rest: $(VENV)/.installed-dev ## All tests that `make test` leaves out
+	$(NO_KAFKA) $(PYTEST) -n auto -m "not kafka and slow"
+	$(PYTEST) -n 2 -m "kafka and not smoke"
+
+test-all: export HYPOTHESIS_PROFILE := ci
+test-all: test test-rest ## All tests but long chaos and detection runs
 
 lint: $(VENV)/.installed-dev ## Style, types, import rules, compose file
 	$(BIN)/ruff check .

@@ -58,9 +58,17 @@ ELSEWHERE: Final = (
 )
 """Faults that have tests of their own: `test_failpoints.py`, `test_trainer_kills.py`, and those
 that end their log, `test_protocol_edges.py`."""
+SMOKE: Final = ("redis_killed", "replies_lost")
 
 
-@pytest.mark.parametrize("fault", [name for name in FAULTS if not name.startswith(ELSEWHERE)])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(name, marks=[pytest.mark.smoke] if name in SMOKE else [])
+        for name in FAULTS
+        if not name.startswith(ELSEWHERE)
+    ],
+)
 def test_nothing_is_lost_and_nothing_twice(
     harness: ClusterStack, cluster: ChaosCluster, fault: str
 ) -> None:

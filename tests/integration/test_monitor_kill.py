@@ -16,7 +16,7 @@ from tests.integration.monitor_harness import (
     until,
 )
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.smoke]
 
 KILLS = 4
 SEED = 11

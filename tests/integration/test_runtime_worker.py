@@ -260,6 +260,7 @@ def test_a_record_the_core_cannot_bear_ends_the_worker_and_is_not_passed(
     assert harness.next_offsets()[0] <= before[0]  # type: ignore[operator]
 
 
+@pytest.mark.smoke
 def test_transaction_markers_and_aborted_records_leave_no_gap(harness: CountingHarness) -> None:
     producer = Producer({"bootstrap.servers": harness.broker, "transactional.id": harness.prefix})
     producer.init_transactions(20)

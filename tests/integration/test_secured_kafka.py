@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
@@ -27,8 +27,6 @@ from tests.integration.secured_kafka import SecuredKafka, Settings, secured_kafk
 from tests.integration.trainer_harness import MODEL, N_AFTER, N_BEFORE, TrainerHarness
 
 pytestmark = pytest.mark.kafka
-
-DOORS: Final = ("PLAIN", "SCRAM", "certificate")
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +53,9 @@ def command(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str
     )
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize(
+    "door", ["PLAIN", pytest.param("SCRAM", marks=pytest.mark.smoke), "certificate"]
+)
 def test_a_monitor_reads_writes_and_goes_carefully(
     secured: SecuredKafka, redis_url: str, door: str
 ) -> None:

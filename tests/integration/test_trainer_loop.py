@@ -67,6 +67,7 @@ def command(harness: TrainerHarness, *arguments: str) -> tuple[int, str, dict[st
     return done.returncode, done.stderr, msgspec.json.decode(done.stdout) if done.stdout else {}
 
 
+@pytest.mark.smoke
 def test_drift_leads_to_a_better_champion(harness: TrainerHarness) -> None:
     drift(harness, twice=True)
     harness.alert(1, partition=partition_of_log(harness))

@@ -1,0 +1,73 @@
+"""`make test` and `make test-rest` share all tests, and `make test` holds one of each kind."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
+MARKERS = ("kafka", "smoke", "slow")
+REPRESENTATIVES: Final = {
+    "a monitor on real Kafka and Redis is killed": "tests/integration/test_monitor_kill.py::",
+    "an alert leads to a promotion": "tests/integration/test_trainer_loop.py::",
+    "a server fails under load": "tests/chaos/test_faults.py::test_nothing_is_lost",
+    "a monitor reads a secured Kafka": "tests/integration/test_secured_kafka.py::test_a_monitor",
+    "a worker reads what Kafka's transactions leave": "tests/integration/test_runtime_worker.py::",
+    "a real Redis keeps the contract of the store": "tests/contracts/test_store_contract.py::",
+    "the core repeats what was recorded": "tests/golden/test_behaviour.py::",
+}
+
+
+def expressions(target: str) -> list[str]:
+    """The marker expressions that a target of the Makefile runs."""
+    recipe = re.search(rf"^{target}: .*\n((?:[\tie].*\n)*)", MAKEFILE, re.MULTILINE)
+    assert recipe is not None
+    return re.findall(r'-m "([^"]+)"', recipe[1])
+
+
+def test_each_test_runs_once_in_make_test_or_in_make_test_rest() -> None:
+    both = [*expressions("test"), *expressions("test-rest")]
+    assert len(both) == 4
+    for values in itertools.product((False, True), repeat=len(MARKERS)):
+        markers = dict(zip(MARKERS, values, strict=True))
+        chosen = [expression for expression in both if eval(expression, {}, markers)]  # noqa: S307
+        assert len(chosen) == 1, markers
+
+
+def test_make_test_all_and_ci_run_both_parts() -> None:
+    assert re.search(r"^test-all: test test-rest\b", MAKEFILE, re.MULTILINE)
+    commands = (ROOT / ".ci" / "run").read_text("utf-8").splitlines()
+    assert [line for line in commands if line.startswith("make test")] == [
+        "make test",
+        "make test-rest",
+    ]
+
+
+@pytest.fixture(scope="module")
+def selected() -> list[str]:
+    """Names of the tests of `make test`, among those of the files that are named above."""
+    files = sorted({name.partition("::")[0] for name in REPRESENTATIVES.values()})
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
+    found: list[str] = []
+    for expression in expressions("test"):
+        done = subprocess.run(
+            [*command, "-m", expression, *files],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found += done.stdout.splitlines()
+    return found
+
+
+@pytest.mark.parametrize("what", REPRESENTATIVES)
+def test_make_test_holds_one_of_each_kind(selected: list[str], what: str) -> None:
+    assert any(name.startswith(REPRESENTATIVES[what]) for name in selected)
