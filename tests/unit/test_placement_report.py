@@ -28,19 +28,19 @@ def states(*parts: Partition) -> list[PartitionMonitor]:
 
 
 def test_a_model_at_its_place_is_well() -> None:
-    data_dir, other = Partition(HOME), Partition(0)
-    data_dir.write(FOUR, update(), *events(20))
+    home, other = Partition(HOME), Partition(0)
+    home.write(FOUR, update(), *events(20))
     other.write(FOUR)
 
-    assert placement_problems(states(data_dir, other), 4) == []
+    assert placement_problems(states(home, other), 4) == []
     assert check_placement([]).level == "ok"
 
 
 def test_partitions_that_kafka_has_and_no_log_knows_split_what_moves() -> None:
-    data_dir = Partition(HOME)
-    data_dir.write(FOUR, update(), *events(20))
+    home = Partition(HOME)
+    home.write(FOUR, update(), *events(20))
 
-    splits = placement_problems(states(data_dir), 6)
+    splits = placement_problems(states(home), 6)
 
     assert splits == [
         PlacementProblem("untold", "6 partitions", (HOME,)),
@@ -100,10 +100,10 @@ def test_status_says_which_models_moved_and_what_is_split() -> None:
 
 
 def test_status_says_nothing_of_a_placement_that_never_changed() -> None:
-    data_dir = Partition(HOME)
-    data_dir.write(FOUR, update(), *events(20))
+    home = Partition(HOME)
+    home.write(FOUR, update(), *events(20))
 
-    assert placement_lines(placement_row(states(data_dir), 4)) == []
+    assert placement_lines(placement_row(states(home), 4)) == []
 
 
 @pytest.mark.parametrize("text", ["churn", "=4", "churn=", "churn=0", "churn=x", "churn=99999"])

@@ -152,10 +152,10 @@ def test_another_worker_that_sees_it_later_writes_the_same_once_more_at_most() -
 
 def test_shards_are_seen_from_keys_and_told_to_all_partitions() -> None:
     log = Log(4)
-    data_dir = partition_of(MODEL, 4)
+    home = partition_of(MODEL, 4)
     worker = Worker(log, InMemoryStateStore(), *range(4))
     worker.look()
-    log.part(data_dir).write(update(), *events(20))
+    log.part(home).write(update(), *events(20))
     records = [
         ConsumerRecord(0, 0, None, b"", None, key)
         for key in (b"fraud/7", b"x", b"other/x", None, b"fraud/3", b"fraud/9999999")
@@ -164,7 +164,7 @@ def test_shards_are_seen_from_keys_and_told_to_all_partitions() -> None:
 
     worker.look()
 
-    homes = {partition_of(f"{MODEL}/{k}", 4) for k in range(8)} - {data_dir}
+    homes = {partition_of(f"{MODEL}/{k}", 4) for k in range(8)} - {home}
     assert {p for p, kind in log.kinds() if kind == "ModelUpdate"} == homes
     assert all(
         part.monitor.placement.latest is not None
