@@ -11,7 +11,7 @@ from stream_monitor.statistics.fixed_point import Floats, Ints
 
 MAX_BINS: Final = 10
 _BINS_WITH_MASS: Final = (
-    5  # that of the mass with them: more would make what shows need more events
+    5  # including that of the point mass; with more bins a change would need more events
 )
 _MIN_SHARE: Final = 0.005
 _MIN_SHARE_OF_REST: Final = 0.05
@@ -22,12 +22,11 @@ def numeric_bins(
 ) -> tuple[int, ...]:
     """First index of each bin, for the reference's indices (n,).
 
-    One value that is more than half of all, the order statistics ``point_mass`` from first to end,
-    has a bin of its own, and the others are cut at their own quantiles into four, where it is the
-    lowest.
+    A value that is more than half of all (the order statistics ``point_mass`` from first to end)
+    has a bin of its own; where it is the lowest, the others are cut at their quartiles.
 
     Up to ten distinct values get a bin each; more are cut at their deciles, between distinct
-    values.  A constant gets what lies below and above it as bins of their own.
+    values.  For a constant, the values below it and above it are bins of their own.
     """
     counts = np.bincount(index, minlength=n_indices)
     present = np.flatnonzero(counts)
@@ -73,7 +72,7 @@ def category_bins(counts: Ints, n_own: int) -> tuple[int, ...]:
     total = counts.sum()
     left = [0, *range(max(1, len(counts) - n_own), len(counts))]
     if len(left) > 1 and not counts[0] and left[1] == 1:
-        del left[1]  # no rare categories: their empty place is no bin
+        del left[1]  # no rare categories: no bin for them
     while len(left) > 2:
         sizes = np.add.reduceat(counts, left)
         if sizes.min() >= _MIN_SHARE * total:
@@ -83,7 +82,7 @@ def category_bins(counts: Ints, n_own: int) -> tuple[int, ...]:
 
 
 def bin_counts(index: Ints, starts: Sequence[int], n_indices: int) -> tuple[int, ...]:
-    """How many of the reference's indices (n,) lie in each bin."""
+    """The number of the reference's indices (n,) in each bin."""
     counts = np.bincount(index, minlength=n_indices)
     return tuple(np.add.reduceat(counts, list(starts)).tolist())
 

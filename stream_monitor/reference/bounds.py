@@ -1,10 +1,10 @@
-"""The range of a numeric feature: how far its values reach where nothing has changed.
+"""The value range of a numeric feature where nothing has changed, and its usual values.
 
-A side of the range is where the tail of the reference, extrapolated, leaves a twentieth of one
-event in as many as the reference has.  The tail beyond a high order statistic is a generalised
-Pareto distribution (Pickands, 1975), fitted as Zhang and Stephens ("A new and efficient estimation
-method for the generalized Pareto distribution", Technometrics 51, 2009) do, with its shape raised
-by standard errors: heavy tails reach as far as they may.  What a person declares is taken as it is.
+Beyond a bound of the range, the extrapolated tail of the reference leaves 0.05 events in as many as
+the reference has.  The tail beyond a high order statistic is a generalised Pareto distribution
+(Pickands, 1975), fitted as Zhang and Stephens do ("A new and efficient estimation method for the
+generalized Pareto distribution", Technometrics 51, 2009).  Its shape is raised by standard errors,
+so that heavy tails are not underestimated.  A declared range is used as it is.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from stream_monitor.statistics.fixed_point import Floats
 Hashes: TypeAlias = NDArray[np.uint32]
 HalfHashes: TypeAlias = NDArray[np.uint16]
 DeclaredRange = tuple[float | None, float | None]
-"""The lowest and the highest value that a person allows; ``None``: on this side any."""
+"""The lowest and the highest value that a user allows; ``None``: no bound on that side."""
 
 _BEYOND: Final = 0.05  # events beyond a side, of as many as the reference has
 _ERRORS: Final = 2.0  # standard errors by which the shape of a tail is raised
@@ -34,22 +34,22 @@ _MAX_KNOWN: Final = 512
 _MAX_FREQUENT: Final = 400
 _HASH: Final = np.uint64(0x9E3779B97F4A7C15)
 _UNIQUE_SHARE: Final = 0.95
-_UNSEEN: Final = 3.0  # rule of three: what n events did not show may still be 3/n of them
+_UNSEEN: Final = 3.0  # rule of three: an event absent from n may have probability 3/n
 _FEWEST_UNIQUE: Final = 100
 _PER_REFERENCE: Final = 0.03
 _LARGEST: Final = 1.7e308
 
 
 class ValueBounds(msgspec.Struct, frozen=True, kw_only=True):
-    """What no value of a feature may be, and how often one is by chance.
+    """The range of a feature, its known values, and how often events are outside by chance.
 
-    Values below ``low`` and above ``high`` lie outside.  Of ``span_events`` events, which are one
-    where events do not depend on each other, some lie outside with a chance of ``rate`` at most.
-    ``chance`` is the most that a value has of coming that is not known; 0 where nothing can be said
-    of it.  Known are the values that came more than once, and the chance is that among all others;
-    where values repeat (``repeating``), it is that among all, and known are all that came.  Where
-    those are too many, known are the most frequent: ``frequent`` has 16 bits of the hash of each.
-    ``rarer``: how many times rarer than other detectors those of the range may signal by chance.
+    Values below ``low`` and above ``high`` are outside.  Of ``span_events`` events (1 where events
+    are independent) at least one is outside with probability at most ``rate``.  ``chance`` is an
+    upper bound of the probability of any single value that is not known; 0 where it cannot be
+    estimated.  Known are the values that occurred more than once; where values repeat
+    (``repeating``), all values that occurred.  Where those are too many, the most frequent are
+    known: ``frequent`` has 16 bits of the hash of each.  ``rarer``: how many times rarer than other
+    detectors the range detectors may signal by chance.
     """
 
     low: float
@@ -66,7 +66,7 @@ class ValueBounds(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def known_values(self) -> Floats:
-        """Values that are known to come again, ascending."""
+        """The known values, ascending."""
         return np.frombuffer(self.known, dtype="<f8")
 
     @property
@@ -78,9 +78,9 @@ class ValueBounds(msgspec.Struct, frozen=True, kw_only=True):
 def fit_bounds(
     values: Floats, tau: float, declared: DeclaredRange | None = None, n: int | None = None
 ) -> ValueBounds:
-    """The bounds of valid values (m,), in their order in time, of autocorrelation time ``tau``.
+    """The bounds of valid values (m,), in order of time, with autocorrelation time ``tau``.
 
-    ``n``: how many events they stand for, where they are order statistics of more.
+    ``n`` is the number of events that they represent, where they are order statistics.
     """
     n = n or len(values)
     low, high = tail_bounds(values, tau, n)
@@ -111,7 +111,7 @@ def fit_bounds(
 
 
 def tail_bounds(values: Floats, tau: float, n: int) -> tuple[float, float]:
-    """Where both tails of values (m,), that stand for ``n``, leave hardly an event beyond.
+    """The bounds beyond which the tails of values (m,), which represent ``n``, leave hardly any.
 
     >>> low, high = tail_bounds(np.linspace(0.0, 1.0, 3000), 1.0, 3000)
     >>> -0.1 < low <= 0.0, 1.0 <= high < 1.1
@@ -135,7 +135,7 @@ def _tail(ordered: Floats, tau: float, n: int) -> float:
     excesses = ordered[ordered > threshold] - threshold
     n_tail = len(excesses)
     if n_tail < _LEAST_TAIL or not math.isfinite(float(excesses[-1])):
-        return highest  # its highest value is one that it has again and again
+        return highest  # its highest value occurs many times
     shape, scale = _pareto_tail(excesses / excesses[-1])
     # Of dependent events the extremes cluster less than the rest does.
     error = (1 + max(shape, _LEAST_SHAPE)) * math.sqrt(max(1.0, tau / 4) / n_tail)
@@ -161,20 +161,22 @@ def _pareto_tail(excesses: Floats) -> tuple[float, float]:
 
 
 def repeat_statistics(values: Floats, n: int, tau: float = 1.0) -> tuple[float, Floats, bool]:
-    """The chance of a value that is not known, the known ones, and whether values (m,) repeat.
+    """The probability of an unknown value, the known values, and whether values (m,) repeat.
 
-    Where hardly any does, the chance follows from how many came twice (Good, 1953), is never taken
-    for less than 3 % of one event of the reference, and values that came once are not known.
-    Where they do, known are all values, or the most frequent ones of many; the others came c times
-    at most, and have a chance of (c + 1) / n at most, but not less than by the rule of three.  Of
-    ``values`` that are order statistics of more nothing can be said where they repeat: it is 0.
+    Where hardly any value repeats, the probability follows from the number of values that occurred
+    twice (Good, 1953), at least 3 % of one event of the reference; values that occurred once are
+    not known.  Where values repeat, all of them are known, or the most frequent ones; the others
+    occurred at most c times and have a probability of at most (c + 1) / n, at least that of the
+    rule of three.  Where ``values`` that repeat are order statistics of more, it is 0 (unknown).
 
-    >>> chance, known, repeat = repeat_statistics(np.append(np.linspace(0, 1, 990), np.zeros(10)), 1000)
+    >>> values = np.append(np.linspace(0, 1, 990), np.zeros(10))
+    >>> chance, known, repeat = repeat_statistics(values, 1000)
     >>> round(chance, 6), known.tolist(), repeat
     (3e-05, [0.0], False)
     >>> repeat_statistics(np.arange(1000.0) % 4, 1000)[2]
     True
-    >>> chance, known, repeat = repeat_statistics(np.append(np.arange(900.0), np.arange(200.0)), 1100)
+    >>> values = np.append(np.arange(900.0), np.arange(200.0))
+    >>> chance, known, repeat = repeat_statistics(values, 1100)
     >>> round(1100 * chance, 6), len(known), repeat
     (3.0, 200, True)
     """
@@ -186,7 +188,7 @@ def repeat_statistics(values: Floats, n: int, tau: float = 1.0) -> tuple[float, 
         return max(_PER_REFERENCE, 2 * (twice + 3) / once) / n_rest, known, False
     if len(values) < n:
         return 0.0, known[:0], False
-    most = 0  # times that a value came which is not known
+    most = 0  # occurrences of an unknown value
     if len(distinct) > _MAX_KNOWN:
         most = int(np.partition(counts, -_MAX_FREQUENT - 1)[-_MAX_FREQUENT - 1])
     return min(0.5, max(_UNSEEN, most + 1) * tau / n), distinct[counts > most], True

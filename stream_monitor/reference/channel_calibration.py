@@ -1,4 +1,4 @@
-"""Calibrating one channel on its reference: block means, their spread, tail and history."""
+"""Calibrates one channel on its reference: block length, spread, tail and ADWIN state."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ ValueChannel: TypeAlias = Literal[
     "location", "spread", "mix", "product", "residual", "rest", "rest_spread"
 ]
 Z_LIMIT: Final = 8.0
-"""Standardised block means are clipped here: one block cannot decide alone."""
+"""Limit to which standardised block means are clipped, so that one block cannot decide alone."""
 
-_ADWIN_SCALE: Final = 10.0  # where ADWIN's rate of false alarms is linear in its delta
+_ADWIN_SCALE: Final = 10.0  # at this scale ADWIN's rate of false alarms is linear in its delta
 _SKEWED: Final = 0.25
 _NOMINAL_ARL0: Final = 1e6
-# Of the cumulative sums, in sd of a block mean.  ADWIN finds what is smaller than twice that.
+# Of the cumulative sums, in sd of a block mean.  ADWIN finds changes smaller than twice that.
 _ALLOWANCE: Final = 0.75
-_DEPENDENT_ALLOWANCE: Final = 0.5  # ADWIN is less keen there
-_VALIDITY_ALLOWANCE: Final = 1.0  # outages are no small changes
-_UNSEEN: Final = 3.0  # rule of three: what n events did not show may still be 3/n of them
+_DEPENDENT_ALLOWANCE: Final = 0.5  # ADWIN is less sensitive there
+_VALIDITY_ALLOWANCE: Final = 1.0  # outages are large changes
+_UNSEEN: Final = 3.0  # rule of three: an event absent from n may have probability 3/n
 _MAX_VALIDITY_BLOCK: Final = 128
 _RARE_EVENTS: Final = 20
 _MIN_EFFECTIVE: Final = 100
@@ -48,16 +48,16 @@ _MAX_JUMP: Final = 500.0  # exp of it is still a float
 
 
 def required_block(values: Floats) -> tuple[float, int]:
-    """Autocorrelation time of a channel's reference values, and the block length it asks for."""
+    """Autocorrelation time of a channel's reference values, and the block length it requires."""
     tau = autocorrelation_time(values)
     return tau, block_length(len(values), tau, skewness(values))
 
 
 def arl_widening(n: int, tau: float) -> float:
-    """The factor on the time between false alarms where the reference is too short for it.
+    """The factor on the time between false alarms that compensates for a short reference.
 
-    With fewer than 100 autocorrelation times the sd of a block mean is too uncertain: measured,
-    one with 50 gives up to 2 times the false alarms asked for, one with 16 gives 13 times.
+    With fewer than 100 autocorrelation times the sd of a block mean is too uncertain.  Measured:
+    with 50 up to 2 times the requested false alarms, with 16 up to 13 times.
     """
     effective = n / tau
     return 1.0 if effective >= _MIN_EFFECTIVE else 10.0 * (_MIN_EFFECTIVE / effective) ** 2
@@ -73,11 +73,10 @@ def fit_channel(
 ) -> ChannelReference:
     """Calibrate on the reference values (n,) of a channel, in their order in time.
 
-    ``max_deviation`` is how far from the mean a value can lie: a channel that hardly ever moved
-    gets the
-    sd that three such values in n would give it.  ``widening`` is that of the feature.  With a
-    ``season`` the values are what it leaves; what it does not know of a slot stays in all of that
-    slot's events, which is one more part of P of the variance, for P periods.
+    ``max_deviation`` is the largest possible distance from the mean: a channel that hardly moved
+    gets the sd that three such values in n would give it.  ``widening`` is that of the feature.
+    With a ``season`` the values are its residuals.  The error of a slot's mean is in all events of
+    the slot; it adds 1/P of the variance, for P periods.
     """
     n = len(values)
     tau = autocorrelation_time(values)
@@ -85,7 +84,7 @@ def fit_channel(
     n_blocks = len(blocks)
     mean = float(blocks.mean())
     vif = variance_inflation(blocks)
-    # Leftover dependence, and one standard error of a variance: a small reference errs to silence.
+    # Remaining dependence, and one standard error of a variance: conservative if n is small.
     uncertainty = 1 + math.sqrt(max(0.0, kurtosis(blocks) - 1) / n_blocks)
     variance = float(blocks.var()) * vif * uncertainty
     if season is not None:
@@ -118,7 +117,7 @@ def fit_validity(invalid: Bools, widening: float) -> ChannelReference:
     blocks = block_means(values, block)
     vif = variance_inflation(blocks) if tau > 1 else 1.0
     sd = math.sqrt(share * (1 - share) / block) * (1 + 0.5 * math.sqrt(2 / (n * rarer)))
-    if tau > 1:  # outages come in runs: the binomial formula does not know them
+    if tau > 1:  # outages come in runs, which the binomial formula leaves out
         sd = max(sd, float(blocks.std())) * math.sqrt(vif)
     return _calibrated("validity", share, sd, blocks, block, tau, vif, skew, widening)
 
@@ -160,7 +159,7 @@ def _calibrated(
 
 
 def _primed(values: Floats, channel: ChannelReference) -> AdwinState | None:
-    """ADWIN after the whole reference; ``None`` where it finds a change inside it."""
+    """The state of ADWIN after the whole reference; ``None`` where it finds a change in it."""
     adwin: Any = new(adwin_delta(channel, _NOMINAL_ARL0), adwin_clock(channel.block))
     for value in values.tolist():
         adwin.update(value)
@@ -174,7 +173,7 @@ def tail_exponent(z: Floats, skew: float, allowance: float) -> float:
 
     The root of mean(exp(theta (z - k))) = 1, for both signs of z (Lorden, 1971), and, where it is
     skewed, of (exp(theta J) - 1 - theta J) / J^2 = theta k, which is that root for a compound
-    Poisson sum with jumps J: a finite reference may not have shown its tail.
+    Poisson sum with jumps J: a finite reference may not contain its tail.
     """
     theta = 2 * allowance
     for signed in (z, -z):
@@ -194,7 +193,7 @@ def tail_exponent(z: Floats, skew: float, allowance: float) -> float:
 
 
 def _positive_root(function: Callable[[float], float], at_most: float) -> float:
-    """The root in (0, at_most] of a convex function that is 0 at 0, falling there."""
+    """The root in (0, at_most] of a convex function that is 0 at 0 and decreases there."""
     lowest = 1e-3
     if function(at_most) <= 0:
         return at_most

@@ -1,4 +1,4 @@
-"""Which features are watched in pairs, and what their dependence looks like in the reference."""
+"""Chooses the pairs of features to watch, and fits the reference of their correlation."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from stream_monitor.reference.values import Column
 from stream_monitor.statistics.fixed_point import FIXED_POINT, Floats, Ints, to_fixed
 
 MAX_CORRELATIONS: Final = 10
-"""The strongest pairs of a model; up to five features these are all pairs."""
+"""The most pairs of a model; with up to five features these are all pairs."""
 LEVELS: Final = 3
-"""Levels a feature: four, five or ten find nothing sooner, and need longer windows."""
+"""Levels per feature: four, five or ten find nothing sooner, and need longer windows."""
 _MIN_EVENTS: Final = 300
 _MAX_ROWS: Final = 10_000
 _SAME: Final = 6  # decimals
@@ -38,7 +38,7 @@ def fit_correlations(
     columns: Mapping[str, Column],
     times_ms: Ints | None = None,
 ) -> tuple[CorrelationReference, ...]:
-    """The relations of at most ten pairs of features, the strongest first.
+    """The correlation references of at most ten pairs of features, the strongest first.
 
     ``columns`` are those that ``features`` were fitted on.
     """
@@ -51,17 +51,14 @@ def fit_correlations(
     for a, b in chosen:
         fitted = _fit(features[a], features[b], values[a], values[b], times_ms)
         if fitted is not None:
-            found.setdefault(fitted.name, fitted)  # names may hold what joins them
+            found.setdefault(fitted.name, fitted)  # names may contain the separator
     return tuple(found.values())
 
 
 def strongest_pairs(
     features: Mapping[str, FeatureReference], columns: Mapping[str, Column]
 ) -> list[tuple[str, str]]:
-    """The pairs of the largest rank correlations, on either side of zero.
-
-    They are judged by at most 10,000 rows, evenly spaced.
-    """
+    """The pairs with the largest absolute rank correlations, by at most 10,000 spaced rows."""
     names = sorted(features)
     if len(names) < 2:
         return []
@@ -85,7 +82,7 @@ def strongest_pairs(
 
 
 def _correlations(scores: Floats, valid: Floats, n_both: Floats) -> Floats:
-    """The correlations of all columns (n, d), each of the rows that have both; (d, d)."""
+    """The correlations of all columns (n, d), each over the rows that have both values; (d, d)."""
     means = scores.T @ valid / n_both
     variances = (scores * scores).T @ valid / n_both - means**2
     products = scores.T @ scores / n_both - means * means.T
@@ -108,7 +105,7 @@ def _fit(
     second_values: Transformed,
     times_ms: Ints | None,
 ) -> CorrelationReference | None:
-    """The relation of two features; ``None`` where one of them does not move."""
+    """The correlation reference of two features; ``None`` where one of them is constant."""
     both, one, other = paired_rows(first_values, second_values)
     scores = [rank_scores(f)[i] / SCORE_SCALE for f, i in ((first, one), (second, other))]
     scale = float(scores[0].std() * scores[1].std())
@@ -152,7 +149,7 @@ def _fit(
 
 
 def _levels(index: Ints, n_indices: int) -> tuple[int, ...]:
-    """First index of each level, so that each holds as near to a third of ``index`` as can be."""
+    """First index of each level; each level contains about a third of ``index`` (n,)."""
     counts = np.bincount(index, minlength=n_indices)
     present = np.flatnonzero(counts)
     below = np.cumsum(counts[present])[:-1]

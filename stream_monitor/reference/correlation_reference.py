@@ -1,4 +1,4 @@
-"""The reference of a relation: how two features depend on each other where nothing has changed."""
+"""The reference of a feature correlation: the usual dependence of two features."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from stream_monitor.reference.transform import Transformed
 from stream_monitor.statistics.fixed_point import Bools, Ints
 
 SCORE_SCALE: Final = 1 << 10
-"""What a score of 1 is: a product of two scores is in fixed point."""
+"""The integer of score 1: a product of two scores is in fixed point."""
 
 
 class CorrelationReference(msgspec.Struct, frozen=True, kw_only=True):
     """How ``first`` and ``second`` depend on each other in ``n_events`` rows that have both.
 
-    The score of a value is 2u - 1 for its mid-rank u, between -1 and 1; the ``channel`` is the
-    product of both scores, so it moves when the dependence does, and not when one of the two
-    features moves alone.  ``correlation`` is the rank correlation (Spearman): a mean product less
-    ``centre``, divided by ``scale``.  ``cells`` counts the rows by levels of both features, the
-    second one's running fastest; a level is a range of indices, beginning at ``first_starts`` and
-    ``second_starts``.  ``tau`` is the autocorrelation time, in events, of what the season leaves
-    of the product; with a season ``calendar`` says what is in the cells at which time.
+    The score of a value is 2u - 1 for its mid-rank u, between -1 and 1.  The ``channel`` is the
+    product of both scores: it changes with the dependence, and not where one feature shifts alone.
+    ``correlation`` is the rank correlation (Spearman): a mean product less ``centre``, divided by
+    ``scale``.  ``cells`` counts the rows by levels of both features, those of the second running
+    fastest; a level is a range of indices from ``first_starts`` and ``second_starts``.  ``tau`` is
+    the autocorrelation time, in events, of the product without its season; with a season
+    ``calendar`` contains the cells by time slot.
     """
 
     first: str
@@ -46,16 +46,16 @@ class CorrelationReference(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """As its series is called."""
+        """The name of the pair, as in the name of its series."""
         return correlation_name(self.first, self.second)
 
     def correlation_of(self, mean_product: float) -> float:
-        """The rank correlation that a mean product stands for, where both features are as usual."""
+        """The rank correlation of a mean product, where both features are as usual."""
         return min(1.0, max(-1.0, (mean_product - self.centre) / self.scale))
 
 
 def correlation_name(first: str, second: str) -> str:
-    """Two features in one text, which no other two have.
+    """The unique name of a pair of features.
 
     >>> correlation_name("temp", "mean radius"), correlation_name("a~b", "c")
     ('temp~mean radius', 'a%7Eb~c')
@@ -64,7 +64,7 @@ def correlation_name(first: str, second: str) -> str:
 
 
 def rank_scores(reference: FeatureReference) -> Ints:
-    """2u - 1 of the mid-rank u by index, in 1024ths; shape (n_indices,).
+    """Scores 2u - 1 of the mid-rank u, by index, in 1024ths; shape (n_indices,).
 
     Categories rank by their frequency, as in the location channel.
     """
@@ -87,7 +87,7 @@ def _numeric_scores(n_indices: int) -> Ints:
 
 
 class PairTable:
-    """The tables of two features that are looked at together."""
+    """The lookup tables of a pair of features."""
 
     __slots__ = ("_levels", "_scores")
 
@@ -115,7 +115,7 @@ class PairTable:
 
 
 def paired_rows(first: Transformed, second: Transformed) -> tuple[Bools | None, Ints, Ints]:
-    """Which of n events have both values, and the indices of those; ``None``: all of them."""
+    """Which of n events have both values (``None``: all), and their indices in both features."""
     n = len(first.valid)
     if len(first.index) == len(second.index) == n:
         return None, first.index, second.index
@@ -124,6 +124,6 @@ def paired_rows(first: Transformed, second: Transformed) -> tuple[Bools | None, 
 
 
 def extreme_products(first: FeatureReference, second: FeatureReference) -> Ints:
-    """The products between which all others lie, in fixed point; shape (4,)."""
+    """The products of extreme scores, which bound all others, in fixed point; shape (4,)."""
     ends = (np.array([s.min(), s.max()]) for s in map(rank_scores, (first, second)))
     return np.outer(*ends).ravel()

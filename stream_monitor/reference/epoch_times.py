@@ -1,4 +1,4 @@
-"""Numbers as moments: what they count since 1970 is told by their size; days are none."""
+"""Converts numbers to event times; their size tells the unit since 1970."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from stream_monitor.statistics.fixed_point import Bools, Floats
 
 
 def epoch_ms(clock: Floats) -> Floats:
-    """Milliseconds of a column (n,) that counts seconds, milli-, micro- or nanoseconds.
+    """Milliseconds since 1970 of a column (n,) of seconds, milli-, micro- or nanoseconds.
 
-    Which of them most of its rows say; one that says another is not another unit, it is wrong.
+    The unit is that of most rows; a row in another unit is an error.
 
     Raises:
-        ValueError: a row counts in another unit than most of them.
+        ValueError: a row is in another unit than most rows.
 
     >>> epoch_ms(np.array([1_700_000_000.5, np.nan]))
     array([1.7e+12,     nan])
@@ -30,12 +30,14 @@ def epoch_ms(clock: Floats) -> Floats:
 
 
 def calendar_dates(clock: Floats) -> Bools:
-    """Which of the numbers (n,) are days like 20240131; none where they need not be.
+    """Which of the numbers (n,) are dates like 20240131; none unless all of them are.
 
-    As seconds all would lie in 1970, and it would be chance that each one reads as a day.
+    As seconds such numbers would be in 1970, and all of them dates only by chance.
 
-    >>> calendar_dates(np.array([20240131.0, 20240201.0])), calendar_dates(np.array([20240131.0, 7.0]))
-    (array([ True,  True]), array([False, False]))
+    >>> calendar_dates(np.array([20240131.0, 20240201.0]))
+    array([ True,  True])
+    >>> calendar_dates(np.array([20240131.0, 7.0]))
+    array([False, False])
     """
     whole = np.isfinite(clock) & (clock >= FIRST_DAY) & (clock <= LAST_DAY) & (clock % 1 == 0)
     all_days = bool(whole.all()) and all(is_day(day) for day in np.unique(clock).tolist())

@@ -1,4 +1,4 @@
-"""How many events a week of event time has, where nothing has changed."""
+"""Estimates the events per week of event time from a reference."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from stream_monitor.statistics.fixed_point import Ints
 
 _ONE_IN: Final = 100
 MIN_SPAN_MS: Final = 10_000
-"""A span that tells a rate: a job that scores a night's rows logs them within moments, and at that
-speed a week would have billions."""
+"""The shortest span that gives a rate: a batch job logs a night's rows within moments, and its rate
+would be billions a week."""
 
 
 def estimate_events_per_week(times_ms: Ints) -> float | None:
-    """Events a week, from the event times (n,) of a reference, in any order.
+    """Events per week, from the event times (n,) of a reference, in any order.
 
-    ``None`` where they span less than ``MIN_SPAN_MS``.  The first and the last hundredth of them
-    are left out: one clock that is years off would make all others a trickle.  An event that opens
-    the span is not counted, so that what comes in batches, or evenly, has its rate exactly.
+    ``None`` where they span less than ``MIN_SPAN_MS``.  The first and the last 1 % are left out, so
+    that one clock that is years off does not change the rate.  The first event of the span is not
+    counted, so that evenly spaced events, and batches, give their exact rate.
 
-    >>> estimate_events_per_week(np.arange(10_080) * 60_000), estimate_events_per_week(np.arange(5_000))
-    (10080.0, None)
+    >>> estimate_events_per_week(np.arange(10_080) * 60_000)
+    10080.0
+    >>> estimate_events_per_week(np.arange(5_000)) is None
+    True
     """
     n = len(times_ms)
     if not n:

@@ -1,9 +1,9 @@
-"""The expected loss of a prediction before its label is there: how often such ones were wrong.
+"""The expected loss of a prediction before its label arrives.
 
-A calibration of out-of-fold scores: predictions are put into at most 50 bins, and each bin knows
-the share of its reference rows that were wrong.  It holds as long as the truth depends on the
-inputs as it did; a change of that (concept drift) it cannot see, which is what the ``residual``
-channel of the loss is for: wrong or not, minus what was expected.
+A calibration of out-of-fold scores: predictions are put into at most 50 bins, and each bin has the
+share of its reference rows that were wrong.  It is valid as long as the relation between inputs and
+outcome is unchanged.  A change of that relation (concept drift) shows in the ``residual`` channel
+of the loss: the loss minus the expected loss.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ MAX_LOSS_BINS: Final = 50
 
 
 class ExpectedLoss(msgspec.Struct, frozen=True, kw_only=True):
-    """What loss to expect of a prediction, by bins of its index in ``confidence`` or in the score.
+    """The expected loss of a prediction, by bins of its index in ``confidence`` or in the score.
 
-    Bin i holds the indices from ``starts[i]``; ``outcome`` is the reference of the loss by these
-    bins, and knows what to expect in each.  ``confidence`` is the reference of the probability of
-    the predicted class, where predictions are maps of several classes; elsewhere the index is that
-    of the profile's prediction.
+    Bin i begins at index ``starts[i]``; ``outcome`` is the reference of the loss by these bins, and
+    contains the expected loss of each.  ``confidence`` is the reference of the probability of the
+    predicted class, where predictions are maps of several classes; otherwise the index is that of
+    the profile's prediction.
     """
 
     starts: tuple[int, ...]
@@ -38,7 +38,7 @@ class ExpectedLoss(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def validate_expected_loss(expected: ExpectedLoss, prediction: FeatureReference | None) -> None:
-    """Raise ValueError unless losses can be looked up in it."""
+    """Raise ValueError unless losses can be looked up in ``expected``."""
     reference = expected.confidence or prediction
     if reference is None:
         raise ValueError("expected loss: there is no prediction to expect it of")
@@ -54,7 +54,7 @@ def validate_expected_loss(expected: ExpectedLoss, prediction: FeatureReference 
 
 
 def mean_expected_loss(outcome: FeatureReference, cells: Sequence[int] | Ints) -> float:
-    """The loss to expect of predictions that lie in the cells of an outcome as these do."""
+    """The mean expected loss of predictions with these counts in the cells of an outcome."""
     per_bin = np.array(cells).reshape(-1, 2).sum(axis=1)
     total = int(per_bin @ np.array(outcome.expected_losses))
     return total / max(1, int(per_bin.sum())) / FIXED_POINT
@@ -63,9 +63,8 @@ def mean_expected_loss(outcome: FeatureReference, cells: Sequence[int] | Ints) -
 class ExpectedLossTable:
     """Expected losses by index, in fixed point, so that sums of them are exact.
 
-    ``losses`` and ``bins`` have shape (n_indices + 1,): the last entry is that of a prediction
-    that has no index, of which no more is known than of all.  ``mean`` is what the rows of the
-    reference let expect.
+    ``losses`` and ``bins`` have shape (n_indices + 1,): the last entry is for predictions without
+    an index and has the mean of all.  ``mean`` is the mean expected loss of the reference.
     """
 
     __slots__ = ("_by_bin", "bins", "losses", "mean")
@@ -78,11 +77,11 @@ class ExpectedLossTable:
         self.mean = mean_expected_loss(expected.outcome, expected.outcome.bin_counts)
 
     def cells(self, scores: Transformed, wrong: Ints) -> Ints:
-        """Where each event lies among the bins of the outcome: 2 x bin + wrong; shape (n,)."""
+        """The cell of each event in the outcome: 2 x bin + wrong; shape (n,)."""
         index = np.full(len(scores.valid), -1, dtype=np.int64)
         index[scores.valid] = scores.index
         return 2 * self.bins[index] + wrong
 
     def expected_of(self, cells: Ints) -> Ints:
-        """The losses that were expected of outcomes, in fixed point; shape (n,)."""
+        """The expected losses of outcomes, in fixed point; shape (n,)."""
         return self._by_bin[cells // 2]

@@ -1,4 +1,4 @@
-"""Learning what loss to expect of a prediction, from out-of-fold predictions and their labels."""
+"""Learns the expected loss of a prediction from out-of-fold predictions and their labels."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def with_expected_loss(
     errors: Sequence[float | None],
     times_ms: Ints | None = None,
 ) -> ReferenceProfile:
-    """``profile`` with what loss to expect of a prediction, from n rows in their order in time.
+    """``profile`` with the expected loss of a prediction, from n rows in order of time.
 
-    ``predictions`` are out of fold, ``errors`` 0 or 1, or ``None`` where there is no telling.
-    Where it cannot be learnt, ``skipped`` says why.
+    ``predictions`` are out of fold, ``errors`` 0 or 1, or ``None`` where unknown.  Where the
+    expected loss cannot be learned, ``skipped`` contains the reason.
     """
     try:
         expected = _fit(profile, predictions, errors, times_ms)
@@ -45,10 +45,10 @@ def with_expected_loss(
 
 
 class _Binned(NamedTuple):
-    """Labelled rows by bin; those without a score lie in the last one.
+    """Labelled rows by bin; rows without a score are in the last one.
 
-    From bin ``split`` on a larger index is a surer prediction; below it a less sure one.  ``None``
-    where the order of the bins means nothing.
+    From bin ``split`` on, a larger index is a more confident prediction; below it a less confident
+    one.  ``None`` where bins have no order.
     """
 
     bins: Ints
@@ -98,7 +98,7 @@ def _fit(
 
 
 def _starts(counts: Ints, place: int) -> tuple[int, ...]:
-    """Bins of indices with about equally many events each; one of them begins at ``place``."""
+    """First index of bins with about equal counts; one of them begins at ``place``."""
     total = int(counts.sum())
     wanted = total / max(1, min(MAX_LOSS_BINS, total // _MIN_BIN_EVENTS))
     starts, done, inside = [0], 0, 0
@@ -139,7 +139,7 @@ def _outcome(rows: _Binned, unknown: Bools, times_ms: Ints | None) -> FeatureRef
 
 
 def _cross_fitted(rows: _Binned) -> Floats:
-    """What each row lets expect, as learnt from the other nine tenths: no row flatters itself."""
+    """The expected loss of each row, learned on the other nine tenths of the rows."""
     n = len(rows.wrong)
     folds = np.arange(n) * _FOLDS // n
     expected = np.empty(n)
@@ -155,7 +155,7 @@ def _expected(rows: _Binned, learnt_from: Bools) -> Floats:
     overall = float(wrong.mean())
     n = (np.bincount(bins, minlength=rows.n_bins) + 1).astype(np.float64)
     shares: Floats = (np.bincount(bins, weights=wrong, minlength=rows.n_bins) + overall) / n
-    shares[-1] = overall  # nothing is known of what has no score
+    shares[-1] = overall  # rows without a score get the mean
     if rows.split is not None:
         low, high = slice(0, rows.split), slice(rows.split, -1)
         shares[low] = _rising(shares[low], n[low])
@@ -164,7 +164,7 @@ def _expected(rows: _Binned, learnt_from: Bools) -> Floats:
 
 
 def _rising(values: Floats, weights: Floats) -> Floats:
-    """The nearest values that never fall: neighbours that do are pooled."""
+    """The nearest non-decreasing values: neighbours out of order are pooled."""
     pools: list[tuple[float, float, int]] = []
     for value, weight in zip(values.tolist(), weights.tolist(), strict=True):
         pool = (value, weight, 1)

@@ -1,4 +1,4 @@
-"""A feature's channels, calibrated together: one block length, what the season leaves of each."""
+"""Calibrates the channels of a feature together: one block length, without their seasons."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from stream_monitor.statistics.dependence import autocorrelation_time
 from stream_monitor.statistics.fixed_point import FIXED_POINT, Bools, Floats, Ints, to_fixed
 
 MIN_REST_VALUES: Final = 100
-"""Values off a point mass that can say how such values behave."""
+"""The fewest values off a point mass on which their channels can be calibrated."""
 
 
 def calibrate_channels(
@@ -36,8 +36,8 @@ def calibrate_channels(
 ) -> FeatureReference:
     """Calibrate the channels over one block length: that of the channel that needs the longest.
 
-    ``channel_values`` and ``index`` are of the valid values alone, and so is ``held_out``: which
-    of them may say how the channels behave, where that is not all of them.
+    ``channel_values`` and ``index`` are those of the valid values, and so is ``held_out``: the
+    values to calibrate the channels on, where not on all of them.
     """
     when = None if times_ms is None else times_ms[~invalid]
     seasons = fit_seasons(channel_values, when)
@@ -60,7 +60,7 @@ def calibrate_channels(
             continue
         season = seasons.get(channel)
         max_deviation = max_deviation_of(lookup / FIXED_POINT, float(values.mean()), season)
-        if max_deviation == 0:  # all its categories are rare, and one: it can never move
+        if max_deviation == 0:  # all its categories are rare and share one index: it can never move
             continue
         channels.append(fit_channel(channel, values, int(block), max_deviation, widening, season))
     channels.append(fit_validity(invalid, widening))
@@ -73,7 +73,7 @@ def calibrate_channels(
         calendar = fit_calendar(codes, n_bins, season, when[counted], float(tau))
         if uncalibrated.kind == "numeric" and uncalibrated.mean is not None:
             calendar = _with_means(calendar, uncalibrated, index, when)
-    # The windows know no season: to them it is dependence.
+    # Windows do not remove the season, so to them it is dependence.
     of_windows = (
         max(autocorrelation_time(values) for values in channel_values.values()) if seasons else tau
     )
@@ -90,7 +90,7 @@ def calibrate_channels(
 def calibrate_rest_channels(
     uncalibrated: FeatureReference, channel_values: Mapping[ValueChannel, Floats]
 ) -> FeatureReference:
-    """Calibrate the channels of the values off a point mass, (n,) each; they know no season."""
+    """Calibrate the channels of the values off a point mass, (n,) each; without seasons."""
     table = Transform(uncalibrated)
     asked = [required_block(values) for values in channel_values.values()]
     tau, block = (max(column) for column in zip(*asked, strict=True))
@@ -110,7 +110,7 @@ def calibrate_rest_channels(
 def _with_means(
     calendar: BinCalendar, uncalibrated: FeatureReference, index: Ints, times_ms: Ints
 ) -> BinCalendar:
-    """With the mean of the values of each slot, by the order statistics that they lie at."""
+    """The calendar with the mean value of each slot, estimated by order statistics."""
     quantiles = uncalibrated.quantiles
     values = quantiles[np.minimum(index // 2, len(quantiles) - 1)]
     whole = uncalibrated.mean or 0.0
@@ -122,7 +122,7 @@ def _with_means(
 
 
 def max_deviation_of(values: Floats, mean: float, season: Season | None) -> float:
-    """How far from its mean a channel can lie, for all its possible ``values``."""
+    """The largest possible distance of a channel's ``values`` from its mean."""
     if season is None:
         return float(np.abs(values - mean).max())
     return float(np.abs((values[:, None] - season.means) / season.sds).max())
@@ -131,7 +131,7 @@ def max_deviation_of(values: Floats, mean: float, season: Season | None) -> floa
 def fit_calendar(
     codes: Ints, n_bins: int, season: Season, times_ms: Ints, tau: float
 ) -> BinCalendar:
-    """What is in the bins at which time, from the bin and the event time of each event (n,)."""
+    """The counts of bins by time slot, from the bin and the event time of each event (n,)."""
     n_slots = len(season.means)
     slots = slots_of(times_ms, season.period_ms, n_slots)
     counts = np.bincount(slots * n_bins + codes, minlength=n_slots * n_bins).astype("<i4")

@@ -1,4 +1,4 @@
-"""The reference of one feature: what its values look like where nothing has changed."""
+"""The reference of one feature: the distribution of its values where nothing has changed."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ ChannelName: TypeAlias = Literal[
     "location", "spread", "mix", "validity", "product", "residual", "rest", "rest_spread"
 ]
 OF_REST: Final[frozenset[ChannelName]] = frozenset({"rest", "rest_spread"})
-"""Channels of the values that are not the one which more than half are."""
+"""The channels of the values off a point mass."""
 
 
 class ChannelReference(msgspec.Struct, frozen=True, kw_only=True):
-    """How the block means of one channel behave where nothing has changed.
+    """The distribution of the block means of one channel where nothing has changed.
 
-    ``mean`` and ``sd`` standardise a mean of ``block`` events; ``sd`` already holds the leftover
+    ``mean`` and ``sd`` standardise a mean of ``block`` events; ``sd`` includes the remaining
     dependence (``vif``) and the uncertainty of a finite reference.  ``tau`` is the integrated
     autocorrelation time in events, ``skew`` that of a standardised block mean.  ``allowance`` is
-    what a cumulative sum of them subtracts at each step, in standard deviations, and ``theta`` the
-    exponent of its tail (twice the allowance for a normal one).  ``adwin`` is the state of an
-    ADWIN that has seen the ``n_blocks`` blocks of the reference, each times ``adwin_scale``;
-    ``None`` with ``stationary`` false where it found a change in them.  ``widening`` multiplies
-    the time between false alarms where the reference is too short to promise it.  Where there is
-    a ``season``, all this is of what it leaves.
+    subtracted by a cumulative sum of them at each step, in standard deviations, and ``theta`` is
+    the exponent of its tail (twice the allowance for a normal one).  ``adwin`` is the state of an
+    ADWIN after the ``n_blocks`` blocks of the reference, each times ``adwin_scale``; ``None`` with
+    ``stationary`` false where it found a change in them.  ``widening`` multiplies the time between
+    false alarms where the reference is too short.  With a ``season`` all of this describes its
+    residuals.
     """
 
     channel: ChannelName
@@ -54,25 +54,23 @@ class ChannelReference(msgspec.Struct, frozen=True, kw_only=True):
 class FeatureReference(msgspec.Struct, frozen=True, kw_only=True):
     """The reference of one feature, of the prediction, or of the loss.
 
-    Values become an *index*: for a numeric feature 0..2K, how many of the K stored order
-    statistics lie below a value plus how many do not lie above it; for a categorical one the
-    place in ``categories``, which begins with RARE (all of ``rare``) and ascends in frequency;
-    for a boolean one 0 or 1.  Everything else is looked up by index.
+    Values become an *index*: for a numeric feature 0..2K, the number of the K stored order
+    statistics below the value plus the number not above it; for a categorical one the position in
+    ``categories``, which begins with RARE (all of ``rare``) and ascends in frequency; for a boolean
+    one 0 or 1.  Everything else is looked up by index.
 
-    ``n_invalid`` of ``n_events`` values were missing, invalid, or of a category seen just once:
-    as many are to be expected unseen in future (Good, 1953).  ``tau`` is the largest of the
-    channels', ``short`` says that the reference holds fewer than 100 of it.  A distance bin is a
-    range of indices, beginning at ``bin_starts``; ``bin_counts`` are the reference's events, of
-    many alike categories those alone that had no part in choosing which get a bin of their own.
-    ``centre`` and ``scale`` bring raw numeric values to fixed point.  ``top`` are the most
-    frequent categories with their counts.  With a season ``calendar`` says what is in the bins
-    at which time.  ``repeats`` says how often a number that came twice running came a third time,
-    ``longest_run`` how often one came running at most.
+    ``n_invalid`` of ``n_events`` values were missing, invalid, or of a category that occurred once:
+    as many new categories are expected in future (Good, 1953).  ``tau`` is the largest of the
+    channels; ``short``: the reference has fewer than 100 tau events.  A distance bin is a range of
+    indices from ``bin_starts``; ``bin_counts`` are the reference's events, without those that
+    chose which categories get a bin of their own.  ``centre`` and ``scale`` convert raw numeric
+    values to fixed point.  ``top`` are the most frequent categories with their counts.  With a
+    season ``calendar`` contains the bins by time slot.  ``repeats`` is the share of runs of two
+    equal numbers that reach a third, ``longest_run`` the length of the longest run.
 
-    ``bounds`` of a numeric feature say how far its values may lie; profiles stored before there
-    were any have none.
+    ``bounds`` of a numeric feature are its range; older profiles have none.
 
-    An ``outcome`` is a 0/1 loss beside the loss that was expected of its prediction: its index is
+    An ``outcome`` is a 0/1 loss together with the expected loss of its prediction: its index is
     2 x bin + loss, and ``expected_losses`` are those of the bins, in fixed point.
     """
 
@@ -111,7 +109,7 @@ class FeatureReference(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def point_mass(self) -> tuple[int, int] | None:
-        """The run of order statistics, first and end, that more than half of them are; or none."""
+        """First and end of the order statistics of a value that is more than half of all."""
         quantiles = self.quantiles
         if self.kind != "numeric" or not len(quantiles):
             return None
@@ -121,7 +119,7 @@ class FeatureReference(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def n_indices(self) -> int:
-        """How many indices a value of this feature can have."""
+        """The number of indices of this feature."""
         if self.kind == "numeric":
             return 2 * (len(self.order_statistics) // 8) + 1
         if self.kind == "outcome":

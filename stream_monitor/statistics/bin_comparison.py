@@ -1,8 +1,8 @@
-"""Whether the values of a closed window differ from the reference, and how: one verdict.
+"""Compares the bins of a closed window with those of the reference.
 
-All of it follows from the bins.  Many values in a row may say no more than one does, so every
-test divides both sample sizes by the autocorrelation time tau; and what many events prove may
-still be too little to matter, so a verdict also asks for an effect.
+Consecutive values may depend on each other, so every test divides both sample sizes by the
+autocorrelation time tau.  With many events a tiny change is significant, so drift also requires a
+minimum effect.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from scipy.special import chdtrc, kolmogorov
 from stream_monitor.statistics.distance import distances
 
 ALPHA: Final = 0.01
-"""The chance that a window in which nothing changed says of any feature that it did."""
+"""The probability of a false finding in any feature of a window in which nothing changed."""
 MIN_EFFECT: Final = 0.02
 """The adjusted population stability index of a normal mean that moved by 0.14 sd."""
 
@@ -28,7 +28,7 @@ class BinComparison(NamedTuple):
     ``chi_square`` and ``chi_square_p`` are of the two-sample test.  Where bins have an order,
     ``wasserstein`` is the distance (Wasserstein-1) between both in the unit of the positions, and
     ``ks`` the largest distance of the cumulative shares (Kolmogorov-Smirnov), with its p-value,
-    which on bins errs to silence.
+    which on bins is conservative.
     """
 
     psi: float
@@ -50,9 +50,9 @@ def compare_bins(
     positions: Sequence[float] | None,
     n_features: int,
 ) -> BinComparison:
-    """Compare; ``positions`` say where the bins lie, ``None`` of categories.
+    """Compare two histograms; ``positions`` are those of the bins, ``None`` for categories.
 
-    ``n_features`` are judged together: each at `ALPHA` divided by that (Bonferroni).
+    ``n_features`` are tested together: each at `ALPHA` divided by that number (Bonferroni).
 
     >>> found = compare_bins([10, 20, 70], [100, 100, 100], 1.0, positions=(-1, 0, 1), n_features=1)
     >>> found.drifted, round(found.wasserstein, 3), round(found.ks, 3)
@@ -67,7 +67,7 @@ def compare_bins(
     unit = tau * (1 / n_events + 1 / n_reference)
     statistic, freedom = _chi_square(p, q, n_events, n_reference)
     statistic /= tau
-    # chdtrc and kolmogorov are the laws of scipy.stats without its checks of the arguments.
+    # chdtrc and kolmogorov are those of scipy.stats without its checks of the arguments.
     chi_square_p = float(chdtrc(freedom, statistic)) if freedom else 1.0
     wasserstein = ks = ks_p = None
     if positions is not None:

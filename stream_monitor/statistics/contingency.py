@@ -1,9 +1,8 @@
-"""How far the dependence of two features is from what it was, whatever became of each by itself.
+"""Distance between two contingency tables in dependence alone, whatever their margins.
 
 The reference's cells are scaled by rows and columns until their margins are those of the counts
-(iterative proportional fitting; Deming and Stephan, 1940).  That keeps all odds ratios, so what is
-left between the two is a change of dependence alone: of cells whose margins moved, as they do
-where a feature shifts, nothing is left.
+(iterative proportional fitting; Deming and Stephan, 1940).  This keeps all odds ratios, so the
+remaining difference is a change of dependence alone: a shift of one feature moves only margins.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _CLOSE: Final = 1e-9
 
 
 def degrees_of_freedom(n_cells: int, n_columns: int) -> int:
-    """Degrees of freedom of a table: those of its dependence; at least 1.
+    """Degrees of freedom of the dependence in a table; at least 1.
 
     >>> degrees_of_freedom(9, 3), degrees_of_freedom(6, 3)
     (4, 2)
@@ -33,11 +32,11 @@ def degrees_of_freedom(n_cells: int, n_columns: int) -> int:
 def dependence_distance(
     cells: Sequence[int], reference_cells: Sequence[int], n_columns: int, tau: float
 ) -> tuple[float, float]:
-    """Effect and p-value, as `windows.distance.psi_adjusted` has them, of dependence alone.
+    """Effect and p-value, as in `distance.psi_adjusted`, of a change of dependence alone.
 
-    Cells stand row by row.  The index is that between the counts and the reference with the
-    margins of the counts; it has (rows - 1)(columns - 1) degrees of freedom.  Without events it
-    is (0, 1).
+    Cells are in row order.  The index compares the counts with the reference scaled to the margins
+    of the counts; it has (rows - 1)(columns - 1) degrees of freedom.  Without events the result is
+    (0, 1).
 
     >>> dependence_distance([30, 30, 10, 10], [20, 20, 20, 20], 2, 1.0)[1] > 0.9
     True
@@ -54,9 +53,9 @@ def dependence_distance(
 
 
 def raked(cells: Sequence[int] | Ints, reference_cells: Sequence[int], n_columns: int) -> Floats:
-    """The cells to expect where rows and columns came as often as in ``cells``, row by row.
+    """The reference's cells, in row order, scaled to the margins of ``cells``.
 
-    They are as many as the reference's; so few events say little of a cell that nobody saw.
+    They add up to the events of the reference.
     """
     seen = _shares(cells, n_columns)
     expected = _raked(_shares(reference_cells, n_columns), seen.sum(axis=1), seen.sum(axis=0))

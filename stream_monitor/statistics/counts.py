@@ -1,4 +1,4 @@
-"""What chance can do: counts that vary more than Poisson's, and the largest values seen so far."""
+"""How unlikely a count is: overdispersed counts, and the largest values seen so far."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final
 
-_FACTOR: Final = 1.5  # beyond the largest value seen; one that is only a little larger is no news
+_FACTOR: Final = 1.5  # times the largest value seen: a slightly larger value is no finding
 
 
 def deviance(count: float, expected: float, dispersion: float) -> float:
-    """How unlikely a count is: the chance of one as far off is below exp(-deviance).
+    """How unlikely a count is: the probability of one as extreme is below exp(-deviance).
 
     The counts are negative binomial, of mean m and variance m + dispersion m².  Chernoff's bound
     on its tails (Annals of Mathematical Statistics 23, 1952) holds at every size, on both sides;
-    of no events it is the chance itself.
+    for a count of 0 it is the probability itself.
 
     >>> round(deviance(0, 20.0, 0.0), 3), round(deviance(0, 20.0, 0.1), 3)
     (20.0, 10.986)
@@ -31,11 +31,11 @@ def deviance(count: float, expected: float, dispersion: float) -> float:
 
 
 class Extremes:
-    """The largest value of a statistic, and of how many, in this span of time and the one before.
+    """The largest of n values of a statistic, in this span of time and the one before.
 
-    Whatever is not in the model of chance (dependence, batches, nights) is in what was seen: if
-    the tail is exponential with any scale, the largest of n values lies near ln n scales, and one
-    of probability exp(-chance) near ``chance`` scales.
+    The values seen include what the model of counts leaves out (dependence, batches, nights): if
+    their tail is exponential with any scale, the largest of n values is near ln n scales, and a
+    value of probability exp(-chance) near ``chance`` scales.
     """
 
     def __init__(self, span_buckets: int) -> None:
@@ -55,7 +55,7 @@ class Extremes:
         return sum(self._n)
 
     def learn(self, bucket: int, value: float, n: float = 1.0) -> None:
-        """Remember ``n`` values of the slot, ``value`` the largest of them."""
+        """Remember ``n`` values of the bucket; ``value`` is the largest of them."""
         span = bucket // self._span_buckets
         if span != self._span:
             if self.n:
@@ -65,7 +65,7 @@ class Extremes:
         self._largest[0] = max(self._largest[0], value)
 
     def limit(self, chance: float, factor: float = _FACTOR) -> float:
-        """Beyond it a value is no chance: neither by the model nor by what was seen.
+        """The value beyond which neither the model nor the values seen explain it by chance.
 
         >>> seen = Extremes(1000)
         >>> for value in (1.0, 6.0, 2.0):
@@ -77,7 +77,7 @@ class Extremes:
         return max(chance, self.largest * max(factor, chance / scales))
 
     def snapshot(self) -> list[Any]:
-        """All that changes, as plain data."""
+        """The state as plain data."""
         return [self._span, list(self._n), list(self._largest)]
 
     def restore(self, data: Sequence[Any]) -> None:
@@ -89,5 +89,5 @@ class Extremes:
 
 
 def neg_log_probability(arl0: float) -> float:
-    """Of each of ``arl0`` values one may be a false alarm: minus the logarithm of that chance."""
+    """Minus the logarithm of the false-alarm probability of one value: one in ``arl0``."""
     return math.log(max(2.0, arl0))

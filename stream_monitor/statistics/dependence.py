@@ -1,4 +1,4 @@
-"""How strongly consecutive events depend on each other, and how long blocks must be for it."""
+"""Dependence between consecutive events, and the block length that it requires."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from scipy import fft
 from stream_monitor.statistics.fixed_point import Floats
 
 _MAX_LAGS: Final = 2000
-_MIN_BLOCK: Final = 8  # longer delays large changes, shorter costs more and finds nothing sooner
+_MIN_BLOCK: Final = (
+    8  # longer blocks delay large changes, shorter ones cost more and find nothing sooner
+)
 _MIN_BLOCKS: Final = 32
-SKEW_BLOCK_FACTOR: Final = 0.25  # of the skew: what is left of it, thresholds allow for
+SKEW_BLOCK_FACTOR: Final = 0.25  # of the skew; thresholds account for the rest
 
 
 def autocorrelation_time(values: Floats) -> float:
-    """Integrated autocorrelation time in events: by how much n events count for fewer; >= 1.
+    """Integrated autocorrelation time tau in events, >= 1: n events count as n / tau.
 
     Geyer, "Practical Markov chain Monte Carlo", 1992: correlations of lags 2j and 2j + 1 are added
-    up while their sum is positive.  What independent values give by chance counts as 1.
+    up while their sum is positive.  Values that independent data give by chance count as 1.
     """
     n = len(values)
     deviations = values - values.mean()
@@ -39,10 +41,9 @@ def autocorrelation_time(values: Floats) -> float:
 
 
 def block_length(n: int, tau: float, skew: float) -> int:
-    """Events per block: a power of two, at least 8; three times tau, and enough to tame the skew.
+    """Events per block: a power of two, at least 8, at least 3 tau, and long enough for the skew.
 
-    Twice would do, but tau is an estimate: a reference that shows too little of it would alarm on
-    and on.
+    2 tau would suffice, but tau is an estimate: an underestimate would raise repeated alarms.
 
     >>> block_length(10_000, 1.0, 0.1), block_length(10_000, 19.0, 0.1), block_length(300, 19.0, 0)
     (8, 64, 8)
@@ -55,7 +56,7 @@ def block_length(n: int, tau: float, skew: float) -> int:
 
 
 def power_of_two(at_least: float) -> int:
-    """The next power of two.
+    """The smallest power of two that is at least ``at_least``.
 
     >>> power_of_two(8.0), power_of_two(8.1)
     (8, 16)
@@ -64,16 +65,16 @@ def power_of_two(at_least: float) -> int:
 
 
 def block_means(values: Floats, block: int) -> Floats:
-    """Means of consecutive full blocks; what is left over at the end counts for nothing."""
+    """Means of consecutive full blocks; a last partial block is dropped."""
     n_blocks = len(values) // block
     means: Floats = values[: n_blocks * block].reshape(n_blocks, block).mean(axis=1)
     return means
 
 
 def tie_statistics(values: Floats) -> tuple[float, int]:
-    """How often a value that came twice running came a third time, and the longest run.
+    """The share of runs of two equal values that reach a third, and the length of the longest run.
 
-    The share errs upwards (Laplace's rule): what few values did not show may still be so.
+    The share errs upwards (Laplace's rule), because a short reference shows few runs.
 
     >>> tie_statistics(np.array([1.0, 2.0, 2.0, 2.0, 3.0]))
     (0.5, 3)
@@ -86,7 +87,7 @@ def tie_statistics(values: Floats) -> tuple[float, int]:
 
 
 def variance_inflation(blocks: Floats) -> float:
-    """By how much the dependence left between block means inflates their variance; >= 1."""
+    """The factor, >= 1, by which the remaining dependence of block means raises their variance."""
     deviations = blocks - blocks.mean()
     power = float(deviations @ deviations)
     if len(blocks) < 2 or power <= 0:

@@ -1,7 +1,7 @@
-"""How far binned events lie from binned reference events.
+"""Distances between binned events and binned reference events.
 
 Half an event is added to every bin, so that an empty one does not make the distance infinite.
-Bins are few (at most about ten): plain arithmetic is faster here than arrays.
+There are at most about ten bins: plain arithmetic is faster here than arrays.
 
 Source: the population stability index of credit scoring; its null distribution is that of a
 two-sample chi-square, with both sample sizes divided by the integrated autocorrelation time tau
@@ -20,23 +20,16 @@ _SMOOTHING: Final = 0.5
 
 
 class Distances(NamedTuple):
-    """All that `distances` gives."""
+    """The distances between two histograms.
+
+    ``psi`` is the population stability index, the sum of (p - q) ln(p / q): a normal mean that
+    shifts by d standard deviations gives about d squared.  ``effect`` is that of `psi_adjusted`.
+    ``jensen_shannon`` is the Jensen-Shannon divergence in nats: 0 for equal shares, at most ln 2.
+    """
 
     psi: float
     effect: float
     jensen_shannon: float
-
-
-def psi(bins: Iterable[int], reference_bins: Iterable[int]) -> float:
-    """Population stability index: sum of (p - q) ln(p / q), not negative.
-
-    A normal mean that shifts by d standard deviations gives about d squared.  Raises ValueError
-    where the numbers of bins differ.
-
-    >>> round(psi([10, 20, 30], [20, 20, 20]), 3)
-    0.173
-    """
-    return _psi(_shares(list(bins)), _shares(list(reference_bins)))
 
 
 def psi_adjusted(
@@ -59,7 +52,7 @@ def psi_adjusted(
 
 
 def rounded_effect(effect: float, digits: int = 6) -> float:
-    """An effect as people and programs are told it: chance may leave less than none.
+    """An effect as it is published: a negative one, which is chance, becomes 0.
 
     >>> rounded_effect(-0.0312), rounded_effect(0.1234567)
     (0.0, 0.123457)
@@ -67,19 +60,15 @@ def rounded_effect(effect: float, digits: int = 6) -> float:
     return round(effect, digits) if effect > 0 else 0.0
 
 
-def jensen_shannon(bins: Iterable[int], reference_bins: Iterable[int]) -> float:
-    """Jensen-Shannon divergence in nats: 0 for equal shares, at most ln 2.
+def distances(bins: Sequence[int], reference_bins: Sequence[int], tau: float) -> Distances:
+    """All distances of ``bins`` from ``reference_bins``; zeros without events.
 
     Raises ValueError where the numbers of bins differ.
 
-    >>> round(jensen_shannon([10, 20, 30], [20, 20, 20]), 4)
-    0.0214
+    >>> found = distances([10, 20, 30], [20, 20, 20], 1.0)
+    >>> round(found.psi, 3), round(found.jensen_shannon, 4)
+    (0.173, 0.0214)
     """
-    return _jensen_shannon(_shares(list(bins)), _shares(list(reference_bins)))
-
-
-def distances(bins: Sequence[int], reference_bins: Sequence[int], tau: float) -> Distances:
-    """`psi`, the effect of `psi_adjusted` and `jensen_shannon` at once; zeros without events."""
     unit = _unit(bins, reference_bins, tau)
     if unit is None:
         return Distances(0.0, 0.0, 0.0)
@@ -89,7 +78,7 @@ def distances(bins: Sequence[int], reference_bins: Sequence[int], tau: float) ->
 
 
 def _unit(bins: Sequence[int], reference_bins: Sequence[int], tau: float) -> float | None:
-    """What one degree of freedom adds to the index where nothing changed; ``None`` without any."""
+    """The mean of the index per degree of freedom where nothing changed; ``None`` without any."""
     n_events, n_reference = sum(bins), sum(reference_bins)
     if not n_events or not n_reference or len(bins) < 2:
         return None

@@ -1,4 +1,4 @@
-"""Fixed-point integers: sums of them do not depend on the order of adding."""
+"""Fixed-point integers, whose sums do not depend on the order of adding."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Floats: TypeAlias = NDArray[np.float64]
 Bools: TypeAlias = NDArray[np.bool_]
 
 FIXED_POINT: Final = 1 << 20
-"""What 1.0 is as a fixed-point integer."""
+"""The fixed-point integer of 1.0."""
 
 
 def to_fixed(values: Floats) -> Ints:
     """Round finite values, at most 2^42 in size, to fixed point; the same shape.
 
-    Raw values of any size are brought to the scale of their reference first.
+    Scale raw values of any size to their reference first.
 
     >>> to_fixed(np.array([1.0, -0.5])).tolist()
     [1048576, -524288]

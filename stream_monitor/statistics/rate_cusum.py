@@ -1,9 +1,9 @@
-"""The range detector: how often values lie outside of all that the reference has.
+"""The range detector: signals when more values lie outside a range than the reference allows.
 
-Cumulative sums of log-likelihood ratios (Page, 1954), one for each of some larger rates: each
+Cumulative sums of log-likelihood ratios (Page, 1954), one for each of several larger rates: each
 signals at most once in exp(threshold) spans where nothing changed (Lorden, 1971), whatever the
-values look like.  A span is one event, or as many as depend on each other.  Sums are integers, so
-that it makes no difference where the log is cut.
+distribution.  A span is one event, or as many as depend on each other.  Sums are integers, so the
+result does not depend on batches.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from stream_monitor.statistics.fixed_point import Ints
 
 _UNIT: Final = 1 << 20  # of a log-likelihood ratio
 _STEP: Final = 3.0  # from one rate to the next
-_FIRST: Final = 10.0  # times what the reference lets expect, where it has no value outside
+_FIRST: Final = 10.0  # times the expected rate, where the reference has no value outside
 _FIRST_OF_SOME: Final = 2.0
 _MOST: Final = 0.5
 _LONGEST_GAP: Final = 1 << 40
 
 
 class CusumAlarm(NamedTuple):
-    """At ``position`` too many values are outside; ``back`` events before it came the first."""
+    """An alarm at ``position``; the first value outside came ``back`` events before it."""
 
     position: int
     back: int
@@ -35,7 +35,11 @@ class RateCusum:
     """The sums of one feature."""
 
     def __init__(self, rate: float, span_events: int, arl0_events: float, *, usual: bool) -> None:
-        """``rate`` of spans have a value outside by chance, at most; ``usual``: some did."""
+        """Start empty.
+
+        At most a share ``rate`` of spans has a value outside by chance; ``usual``: the reference
+        has such values.
+        """
         self._span = span_events
         rates = [min(_MOST, rate * (_FIRST_OF_SOME if usual else _FIRST))]
         while rates[-1] * _STEP < _MOST:
@@ -50,13 +54,13 @@ class RateCusum:
         self.forget()
 
     def forget(self) -> None:
-        """What lies behind says nothing any more."""
+        """Start the sums again from zero."""
         self._sums = np.zeros(len(self._gains), dtype=np.int64)
         self._starts = np.full(len(self._gains), self._n, dtype=np.int64)
-        self._last = self._n // self._span - 1  # the span that had one
+        self._last = self._n // self._span - 1  # the span of the last value outside
 
     def observe(self, outside: Ints, n: int) -> CusumAlarm | None:
-        """Take n events, of which those at ``outside`` (k,) are; stops after the first alarm."""
+        """Apply n events; those at ``outside`` (k,) are out of range.  Stops at the first alarm."""
         first = self._n
         self._n += n
         if not len(outside):
@@ -77,7 +81,7 @@ class RateCusum:
         reached = np.flatnonzero((sums >= self._threshold).any(axis=0))
         fired = len(reached) > 0
         k = int(reached[0]) if fired else len(spans) - 1
-        # Where each sum began: at the last place that lifted it above what was carried on.
+        # Each sum began at the last position that raised it above the carried value.
         lifted = self._gains[:, None] - paths[:, : k + 1] >= begins[:, k : k + 1]
         renewed = lifted.any(axis=1) & (begins[:, k] > self._sums)
         where = lifted.argmax(axis=1)
@@ -92,11 +96,11 @@ class RateCusum:
         return CusumAlarm(int(places[k]) - first, int(places[k]) - start)
 
     def snapshot(self) -> list[Any]:
-        """All that changes, as plain data."""
+        """The state as plain data."""
         return [self._n, self._last, self._sums.tolist(), self._starts.tolist()]
 
     def restore(self, data: Sequence[Any]) -> None:
-        """Continue from `snapshot`.  Raises ValueError on what no snapshot holds."""
+        """Continue from `snapshot`.  Raises ValueError where the data are no snapshot."""
         n, last, sums, starts = data
         if len(sums) != len(self._gains) or len(starts) != len(sums) or min(n, *sums, *starts) < 0:
             raise ValueError("impossible state of a range detector")
