@@ -132,10 +132,10 @@ class VersionMonitor:
                 )
             self._has_changes.add(key)
             whole[key] = WholeVersionState(open_before, findings, closed_before)
-            told = self._alerts(key, findings)
+            found = self._alerts(key, findings)
             if key not in scored:
-                told = list(explain_invalid_values(told, findings, series.reference, batch))
-            alerts += told
+                found = list(explain_invalid_values(found, findings, series.reference, batch))
+            alerts += found
         features = {name: whole[feature_key(name)] for name in transformed}
         alerts += self.correlations.observe(batch, transformed, features, self._event_offsets.at)
         alerts += self.schema.observe(batch, self._event_offsets.at)

@@ -20,7 +20,7 @@ from stream_monitor.errors import CorruptState
 
 
 class Adwin:
-    """River's ADWIN, begun with the reference; it learns each new level by itself."""
+    """River's ADWIN, started with the reference; after a change it learns the new level."""
 
     __slots__ = ("_adwin",)
 
@@ -29,7 +29,7 @@ class Adwin:
 
     @classmethod
     def primed(cls, reference: AdwinState | None, delta: float, clock: int) -> Adwin:
-        """One that has seen the reference; empty where the reference is not stationary."""
+        """A detector that has seen the reference; empty where the reference is not stationary."""
         return cls(new(delta, clock) if reference is None else load(reference, delta))
 
     def observe(self, values: Sequence[float]) -> list[DetectorAlarm]:
@@ -54,10 +54,10 @@ class Adwin:
         return alarms
 
     def _alarm(self, block: int, total: float, width: int) -> DetectorAlarm:
-        """Direction and onset: the split of all it knew that explains most of the variance.
+        """Direction and onset: the split of the window that explains most of the variance.
 
-        ``total`` and ``width`` are those of the window before the cut.  What the cut dropped is
-        one piece; the rest are the buckets of the window, fine where it is recent.
+        ``total`` and ``width`` are those of the window before the cut.  The dropped part is one
+        piece; the others are the buckets of the window, which are smaller the more recent they are.
         """
         buckets = bucket_totals(dump(self._adwin))
         dropped = width - sum(size for _, size in buckets)
@@ -76,13 +76,13 @@ class Adwin:
         return DetectorAlarm(block, "up" if rose else "down", onset)
 
     def snapshot(self) -> list[Any]:
-        """All state, as plain data; delta belongs to the settings."""
+        """The state as plain data; delta belongs to the settings."""
         plain: list[Any] = msgspec.to_builtins(dump(self._adwin), builtin_types=(bytes,))
         return plain
 
     @classmethod
     def restore(cls, delta: float, clock: int, data: Any) -> Adwin:
-        """Continue from `snapshot`.  Raises CorruptState where no ADWIN can be in that state."""
+        """Continue from `snapshot`.  Raises CorruptState where no ADWIN can have that state."""
         try:
             state = msgspec.convert(data, AdwinState)
         except msgspec.ValidationError as error:

@@ -2,7 +2,7 @@
 
 River 0.26 keeps ADWIN in Rust, behind a bincode blob.  Reading a damaged blob *panics*, sometimes
 only at a later update, and the panic is no `Exception`; so bytes from outside never reach it.
-What is stored is this struct; the blob is rebuilt from it once everything about it is plausible.
+This struct is stored instead; the blob is rebuilt from it after validation.
 
 Layout of the blob (fixed-size little-endian integers, in the order of the Rust struct)::
 
@@ -35,7 +35,7 @@ _TAIL: Final = struct.Struct("<diQii")
 _MAX_ROWS: Final = 48
 _TOLERANCE: Final = 1e-6  # of sums of floats that were added in another order
 
-# River's defaults; only delta and clock are ever chosen.
+# River's defaults; only delta and clock are set.
 MAX_BUCKETS: Final = 5
 MIN_WINDOW_LENGTH: Final = 5
 GRACE_PERIOD: Final = 10
@@ -43,7 +43,7 @@ _SLOTS: Final = MAX_BUCKETS + 1
 
 
 class AdwinState(msgspec.Struct, frozen=True, array_like=True):
-    """Everything ADWIN remembers, except delta, which follows from the budget.
+    """The whole state of an ADWIN, except delta, which follows from the budget.
 
     ``flagged``: the last update found a change, so the next one starts over.  ``rows`` is the
     number of used buckets per size, ``buckets`` their totals and variances, row by row, as
@@ -63,7 +63,7 @@ class AdwinState(msgspec.Struct, frozen=True, array_like=True):
 
 
 def dump(adwin: drift.ADWIN) -> AdwinState:
-    """Read the state of ``adwin``.  Raises CorruptState where River's layout is another one."""
+    """Read the state of ``adwin``.  Raises CorruptState where River's layout has changed."""
     blob: bytes = adwin._helper.__getstate__()  # noqa: SLF001 - River has no other way to its state
     try:
         delta, clock, buckets, window, grace, *floats_counters, n_rows = _HEAD.unpack_from(blob)
@@ -75,7 +75,7 @@ def dump(adwin: drift.ADWIN) -> AdwinState:
             at += _ROW.size
             for _ in ("totals", "variances"):
                 parts.append(blob[at : at + 8 * used])
-                at += 8 * _SLOTS + _LENGTH.size  # the last length is taken back below
+                at += 8 * _SLOTS + _LENGTH.size  # the last length is subtracted below
             at -= _LENGTH.size
             rows.append(used)
         tail = _TAIL.unpack_from(blob, at)
@@ -202,7 +202,7 @@ def _check_sums(state: AdwinState) -> None:
             absolute += abs(t)
             squares += v + t * t / size
     variance = squares - total * total / max(1.0, state.width)
-    # Written so that NaN and what overflowed are refused as well.
+    # Written so that NaN and overflowed sums are rejected too.
     if not abs(total - state.total) <= _TOLERANCE * (1.0 + absolute) < math.inf:
         raise CorruptState("ADWIN state: the buckets do not add up to the total")
     if not abs(variance - state.variance) <= _TOLERANCE * (1.0 + squares) < math.inf:

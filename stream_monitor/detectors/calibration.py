@@ -1,4 +1,4 @@
-"""From a false-alarm budget to the thresholds of the detectors.
+"""Converts a false-alarm budget to the thresholds of the detectors.
 
 ARL0 is the mean number of events between false alarms of one detector.  Expected false alarms add
 up whatever the correlation between features, so a model with D detectors that may raise A false
@@ -25,14 +25,14 @@ _OVERSHOOT: Final = 1.166
 _ADWIN_RATE: Final = {1: 200.0, 2: 250.0, 4: 300.0, 8: 400.0, 16: 500.0, 32: 650.0}
 _ADWIN_CEILING: Final = 20.0  # ADWIN's own bound on splits: exponents apply below it
 _MIN_BLOCKS: Final = 10.0
-_MOST_EVENTS: Final = 1e18  # more than any log holds
+_MOST_EVENTS: Final = 1e18  # more than any topic has
 
 
 class Budget(msgspec.Struct, frozen=True):
     """At most ``false_alerts`` false alarms per ``per_events`` events of one model.
 
-    With ``per_weeks`` it is per so many weeks of event time, and ``per_events`` holds only where
-    nobody knows how many events a week has.
+    With ``per_weeks`` it is per that many weeks of event time, and ``per_events`` applies only
+    where the events per week are unknown.
     """
 
     false_alerts: float = 1.0
@@ -52,9 +52,9 @@ class Budget(msgspec.Struct, frozen=True):
 
 
 def in_events(budget: Budget, events_per_week: float | None) -> Budget:
-    """The budget per events, of a model that has so many events in a week of event time.
+    """The budget per events, of a model with ``events_per_week`` events a week of event time.
 
-    Where that is not known ``per_events`` is left as it is.
+    Where that is unknown, ``per_events`` is unchanged.
 
     >>> in_events(Budget(per_weeks=2.0), 30_000.0)
     Budget(false_alerts=1.0, per_events=60000, per_weeks=None)
@@ -70,8 +70,8 @@ def in_events(budget: Budget, events_per_week: float | None) -> Budget:
 def arl0_events(budget: Budget, n_detectors: float) -> float:
     """Mean events between false alarms of each of ``n_detectors`` detectors of a model.
 
-    The budget is one per events, as `in_events` gives it.  A detector that sees a share of the
-    events counts as that share of one.
+    The budget is per events, as `in_events` returns it.  A detector that sees a share of the
+    events counts as that share of a detector.
 
     >>> arl0_events(Budget(false_alerts=2.0, per_events=1_000_000), 6)
     3000000.0
@@ -95,8 +95,8 @@ def page_hinkley_threshold(channel: ChannelReference, arl0_events: float) -> flo
 def adwin_delta(channel: ChannelReference, arl0_events: float) -> float:
     """ADWIN's delta that makes it fire once in ``arl0_events`` events of the reference.
 
-    Dependence between blocks inflates the variance by ``channel.vif``, which ADWIN, estimating
-    the variance itself, does not see: it enters as a power of delta.
+    Dependence between blocks inflates the variance by ``channel.vif``.  ADWIN estimates the
+    variance itself and does not see this, so the factor enters as a power of delta.
     """
     rate = _ADWIN_RATE[adwin_clock(channel.block)]
     delta = min(0.5, rate / _blocks(channel, arl0_events))

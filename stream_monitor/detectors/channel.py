@@ -1,4 +1,4 @@
-"""One channel of a series: exact block means, and the two detectors that watch them."""
+"""One channel of a series: exact block means, and the two detectors that process them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ _MAX_VALUE: Final = 1 << 25  # fixed point: a channel value is at most 9
 
 
 class Channel:
-    """Block sums are integers, so where the values are cut into calls changes nothing.
+    """The detectors of one channel, on block means.
 
-    A block mean is standardised by the reference and clipped to +-8 before the detectors see it.
+    Block sums are integers, so the results do not depend on batches.  A block mean is standardised
+    by the reference and clipped to +-8 before the detectors see it.
     """
 
     __slots__ = ("_adwin", "_count", "_page_hinkley", "_reference", "_total")
@@ -51,7 +52,7 @@ class Channel:
         )
 
     def observe(self, values: Ints) -> list[Detection]:
-        """Take the fixed-point values of consecutive events, shape (n,)."""
+        """Apply the fixed-point values of consecutive events, shape (n,)."""
         block = self._reference.block
         head = (block - self._count) % block
         if self._count + len(values) < block:
@@ -93,7 +94,7 @@ class Channel:
         )
 
     def snapshot(self) -> list[Any]:
-        """All state, as plain data."""
+        """The state as plain data."""
         return [self._count, self._total, self._adwin.snapshot(), self._page_hinkley.snapshot()]
 
     @classmethod

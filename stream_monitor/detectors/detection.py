@@ -1,4 +1,4 @@
-"""What a detector says: a suspicion, not yet an alert."""
+"""Detections: the signals of detectors, which are suspicions until they are confirmed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ DetectorName: TypeAlias = Literal["adwin", "page_hinkley"]
 
 
 class DetectorAlarm(NamedTuple):
-    """One detector fired at block ``block`` of those it was just given.
+    """An alarm of one detector at block ``block`` of those it just received.
 
     ``onset_blocks``: how many blocks before that one the change is estimated to have begun.
     """

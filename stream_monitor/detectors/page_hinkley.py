@@ -1,9 +1,9 @@
 """Page-Hinkley over standardised block means: finds large and sudden changes.
 
 Source: Page, "Continuous inspection schemes", Biometrika 41, 1954.  With alpha = 1 (no forgetting)
-River's detector is the two-sided cumulative sum against its own running mean, and that has a
-threshold in closed form (`drift.calibration`).  What it subtracts at each step, the allowance
-(River's delta), is half the change it is best at.
+River's detector is the two-sided cumulative sum against its own running mean, which has a threshold
+in closed form (`detectors.calibration`).  The allowance (River's delta), which it subtracts at each
+step, is half of the change that it detects best.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _MAX_INSTANCES: Final = 30
 
 
 def min_instances(n_reference_blocks: int) -> int:
-    """How many block means it must have seen, those of the reference included, to speak.
+    """How many block means, including those of the reference, it needs before it may signal.
 
-    A reference of few long blocks is no reason to wait for more of them.
+    A reference of few long blocks does not raise this number.
 
     >>> min_instances(0), min_instances(19), min_instances(1250)
     (10, 19, 30)
@@ -34,7 +34,7 @@ def min_instances(n_reference_blocks: int) -> int:
 
 
 class PageHinkley:
-    """River's Page-Hinkley, begun with the reference mean at the weight of the reference."""
+    """River's Page-Hinkley, started with the reference mean at the weight of the reference."""
 
     __slots__ = ("_detector", "_high_at", "_low_at")
 
@@ -47,7 +47,7 @@ class PageHinkley:
             mode="both",
         )
         self._detector = detector
-        # What `update(0.0)`, once per block of the reference, leaves behind.
+        # The state after `update(0.0)` once per block of the reference.
         n = float(n_reference_blocks)
         detector._x_mean.n = n  # noqa: SLF001
         if n:
@@ -57,7 +57,7 @@ class PageHinkley:
         self._high_at: float = n
 
     def observe(self, values: Sequence[float]) -> list[DetectorAlarm]:
-        """Take consecutive standardised block means.
+        """Apply consecutive standardised block means.
 
         Equals River's ``update`` for each of them, bit by bit: the same recurrence, over local
         variables.  The onset is the last extreme of the cumulative sum that fired.
@@ -107,7 +107,7 @@ class PageHinkley:
         return alarms
 
     def snapshot(self) -> list[Any]:
-        """All state, as plain data; ``None`` is the infinite minimum of an empty detector."""
+        """The state as plain data; ``None`` is the infinite minimum of an empty detector."""
         detector = self._detector
         low = detector._min_increase  # noqa: SLF001
         return [
@@ -126,7 +126,7 @@ class PageHinkley:
     def restore(
         cls, threshold: float, allowance: float, n_reference_blocks: int, data: Any
     ) -> PageHinkley:
-        """Continue from `snapshot`.  Raises CorruptState where it cannot be one."""
+        """Continue from `snapshot`.  Raises CorruptState where the data are no snapshot."""
         if not isinstance(data, list | tuple) or len(data) != 9:
             raise CorruptState("Page-Hinkley state: not nine numbers")
         n, mean, up, low, down, high, flagged, low_at, high_at = data

@@ -50,15 +50,14 @@ class SignalDetectors:
         ]
 
     def observe(self, transformed: Transformed, times_ms: Ints | None = None) -> list[Detection]:
-        """Take n consecutive events; positions refer to all of them, valid or not.
+        """Apply n consecutive events; positions refer to all of them, valid or not.
 
-        Event times (n,) are needed where the reference has a season.
-
-        Signals are sorted by position, channel and detector.
+        Event times (n,) are needed where the reference has a season.  Detections are sorted by
+        position, channel and detector.
         """
         transform, index = self._transform, transformed.index
         signals: list[Detection] = []
-        off: Ints | None = None  # the values that are not the one which most are
+        off: Ints | None = None  # the values off the point mass
         for name, channel in self._channels:
             if name == "validity":
                 values = np.multiply(~transformed.valid, FIXED_POINT, dtype=np.int64)
@@ -82,14 +81,14 @@ class SignalDetectors:
         return signals
 
     def _of_rest(self, signal: Detection, off: Ints) -> Detection:
-        """A signal of the values off the point mass, among all."""
+        """A detection among the values off the point mass, with positions among all values."""
         onset = round(signal.onset_events * self._per_rest)
         return signal._replace(position=int(off[signal.position]), onset_events=onset)
 
     def _left(
         self, name: str, values: Ints, transformed: Transformed, times_ms: Ints | None
     ) -> Ints:
-        """What the season of a channel leaves of its values."""
+        """The values of a channel without its season."""
         season = self._seasons.get(name)
         if season is None:
             return values
@@ -99,7 +98,7 @@ class SignalDetectors:
         return season.residuals(values, times_ms if len(values) == len(valid) else times_ms[valid])
 
     def snapshot(self) -> dict[str, Any]:
-        """All state, as plain data, by channel."""
+        """The state as plain data, by channel."""
         return {name: channel.snapshot() for name, channel in self._channels}
 
     @classmethod

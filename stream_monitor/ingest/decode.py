@@ -78,7 +78,7 @@ def decode(batch: RecordBatch, limits: Limits) -> Decoded:
 def _check_size(value: bytes | None, kind: str | None, limits: Limits) -> bytes:
     """Return the value; raises `RejectedRecord` where there is none or it is too large."""
     if value is None:
-        raise RejectedRecord("null_value", "value: none; the log is not compacted")
+        raise RejectedRecord("null_value", "value: none; the event topic is not compacted")
     bound = limits.max_update_bytes if kind == _UPDATE else limits.max_value_bytes
     if len(value) > bound:
         raise RejectedRecord("too_large", f"value: {len(value)} bytes, over {bound}")

@@ -1,8 +1,8 @@
-"""Which ids of a model wait, when more would wait than may: those whose hash is small.
+"""Samples the ids that wait for their label, by their hash, where more would wait than allowed.
 
-A halving is undone once few wait.  Of the ids that come back, predictions wait at once; but labels
-without a prediction only a horizon later, for until then it may be one that was sampled out, and
-such labels would wait in vain and crowd out the others.
+The sample is halved when too many wait, and widened when few wait.  When it is widened, predictions
+wait at once; labels without a prediction only a horizon later, because until then their prediction
+may have been sampled out, and such labels would only take space.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 _HASH_BITS: Final = 64
-_FEW: Final = 4  # a quarter doubled is a half, as a halving leaves it: no chase
+_FEW: Final = 4  # a quarter doubled is a half, as after a halving: no oscillation
 
 
 class IdSample:
@@ -23,7 +23,11 @@ class IdSample:
     __slots__ = ("early_threshold", "halvings", "threshold", "widened_ms")
 
     def __init__(self, halvings: int = 0, widened_ms: Sequence[int] = ()) -> None:
-        """Raises ValueError where there are more halvings than a hash has bits."""
+        """Start with a sample that was halved ``halvings`` times.
+
+        Raises:
+            ValueError: there are more halvings than a hash has bits.
+        """
         self.halvings = halvings
         self.widened_ms = list(widened_ms)
         if halvings < 0 or halvings + len(self.widened_ms) > _HASH_BITS:
@@ -33,15 +37,15 @@ class IdSample:
         self._bound()
 
     def exceeds(self, waiting: int, most: int) -> bool:
-        """Whether to halve: more wait than may."""
+        """Whether to halve: more than ``most`` wait."""
         return waiting > most and self.halvings < _HASH_BITS
 
     def is_sparse(self, waiting: int, most: int) -> bool:
-        """Whether to widen: a halving is there to be undone, and a quarter of what may waits."""
+        """Whether to widen: the sample was halved, and at most a quarter of ``most`` waits."""
         return self.halvings > 0 and waiting * _FEW <= most
 
     def halve(self) -> None:
-        """Half of the ids leave."""
+        """Remove half of the ids from the sample."""
         self.halvings += 1
         if self.widened_ms:
             self.widened_ms.pop()
@@ -54,7 +58,7 @@ class IdSample:
         self._bound()
 
     def expire_widenings(self, expiry_ms: int) -> None:
-        """Predictions up to ``expiry_ms`` wait no more, so no label of theirs is looked for."""
+        """Forget widenings up to ``expiry_ms``: predictions from before have expired."""
         while self.widened_ms and self.widened_ms[0] <= expiry_ms:
             del self.widened_ms[0]
         self._bound()

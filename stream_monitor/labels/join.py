@@ -1,9 +1,9 @@
-"""Delayed labels, joined by id to the predictions of one model.
+"""Joins delayed labels by id with the predictions of one model.
 
-A label may lie before or after its prediction in the log; the join happens at the later of the
+A label may be before or after its prediction in the partition; the join happens at the later of the
 two.  A prediction waits until the model's watermark (its largest event time so far) reaches its
-event time plus the horizon.  That is judged at the position of the label, while memory is freed
-only where a new chunk of offsets begins, so results depend on the log alone, not on batches.
+event time plus the horizon.  This is decided at the position of the label, and memory is freed only
+where a new chunk of offsets begins, so results do not depend on batches.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def prediction_rows(batches: Sequence[EventBatch]) -> list[PredictionRow]:
 
 
 def _known(predictions: Sequence[Prediction | UnsetType]) -> Sequence[Prediction]:
-    """An event without a prediction waits for its label like an invalid one: nothing compares."""
+    """The predictions; a missing one waits for its label like an invalid one, as ``None``."""
     if UNSET not in predictions:
         return cast("Sequence[Prediction]", predictions)
     return [None if p is UNSET else p for p in predictions]
@@ -89,17 +89,17 @@ class LabelJoin:
 
     @property
     def pending(self) -> int:
-        """How many predictions are kept for their label."""
+        """The number of predictions that wait for their label."""
         return len(self._events)
 
     @property
     def early(self) -> int:
-        """How many labels are kept for their prediction."""
+        """The number of labels that wait for their prediction."""
         return len(self._early)
 
     @property
     def sampling_ratio(self) -> float:
-        """Share of the ids that are joined: 1, unless more wanted to wait than ``max_pending``."""
+        """Share of the ids in the sample: 1, unless more than ``max_pending`` would wait."""
         return 0.5**self._sample.halvings
 
     def coverage(self) -> float:
@@ -109,10 +109,10 @@ class LabelJoin:
     def observe(
         self, events: Sequence[PredictionRow], labels: Sequence[LabelRow]
     ) -> list[JoinedLabel]:
-        """Take the next records of this model, of any versions; gives the joins by offset.
+        """Apply the next records of this model, of any versions; returns the joins by offset.
 
-        One call must hold all records of the model between its first and last offset, else a
-        label could be judged before a prediction that precedes it.
+        One call must contain all records of the model between its first and last offset, or a
+        label could be applied before a prediction that precedes it.
         """
         joined: list[JoinedLabel] = []
         self.unjoined = []
@@ -133,7 +133,7 @@ class LabelJoin:
         return joined
 
     def _take_events(self, events: Sequence[PredictionRow], joined: list[JoinedLabel]) -> None:
-        """Take predictions without a label between them; those of a chunk at once, if they may."""
+        """Apply predictions without a label between them; those of a chunk at once, if possible."""
         start = 0
         while start < len(events):
             self._begin_chunk(events[start][0])
@@ -148,7 +148,7 @@ class LabelJoin:
             start = end
 
     def _take_run(self, run: Sequence[PredictionRow]) -> bool:
-        """Take predictions that only have to be added; gives False if they are not all so."""
+        """Add a run of predictions at once; False, with nothing done, if that is not possible."""
         _, times_ms, ids, versions, predictions = zip(*run, strict=True)
         different = set(ids)
         if (
@@ -218,7 +218,7 @@ class LabelJoin:
             self._keep_label(offset, id_hash, label, expiry_ms)
 
     def _keep_label(self, offset: int, id_hash: int, label: Label, expiry_ms: int) -> None:
-        """A label whose prediction is not there: it may still come."""
+        """Keep a label whose prediction may still arrive."""
         if id_hash >= self._sample.early_threshold:
             self.counts.labels_sampled_out += 1
             return
@@ -243,7 +243,7 @@ class LabelJoin:
         return JoinedLabel(offset, version, event_time_ms, delay_ms, prediction, label)
 
     def _begin_chunk(self, offset: int) -> None:
-        """Keep house before the first record of a chunk of offsets, and only there."""
+        """Expire and sample before the first record of a chunk of offsets, and only there."""
         chunk = offset // self.spec.chunk_events
         if chunk == self._chunk:
             return
@@ -257,7 +257,7 @@ class LabelJoin:
         self._fit_sample()
 
     def _fit_sample(self) -> None:
-        """Halve the sample until it fits; where few wait, undo one halving, one a chunk."""
+        """Halve the sample until it fits; where few wait, undo one halving per chunk."""
         sample, most = self._sample, self.spec.max_pending
         if sample.is_sparse(self.pending + self.early, most):
             sample.widen(self.watermark_ms)
@@ -268,7 +268,7 @@ class LabelJoin:
             self.counts.labels_sampled_out += self._early.thin(sample.threshold)
 
     def pending_changes(self) -> dict[str, Any]:
-        """The parts that changed since `mark_committed`; ``None`` is a part that no longer exists."""
+        """The parts that changed since `mark_committed`; ``None`` is a part that was deleted."""
         parts: dict[str, Any] = {}
         if self._meta_changed:
             parts[_META] = [
@@ -284,7 +284,7 @@ class LabelJoin:
         }
 
     def mark_committed(self) -> None:
-        """What `pending_changes` gave is durable."""
+        """Mark what `pending_changes` returned as durable."""
         self._events.mark_committed()
         self._early.mark_committed()
         self._meta_changed = False
@@ -296,7 +296,7 @@ class LabelJoin:
         kinds: dict[str, list[tuple[int, Sequence[Any]]]] = {"event": [], "label": []}
         try:
             labels.watermark_ms, halvings, labels._chunk, counts, *widened = parts[_META]
-            labels._sample = IdSample(halvings, *widened)  # older state was never widened
+            labels._sample = IdSample(halvings, *widened)  # older states have no widenings
             labels.counts = LabelCounts.restore(counts)
             for name, part in parts.items():
                 if name != _META:

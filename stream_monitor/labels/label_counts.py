@@ -1,4 +1,4 @@
-"""What became of the predictions and labels of one model: exact counts."""
+"""Exact counts of the predictions and labels of one model, by outcome."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ _BUCKETS: Final = 64
 
 
 class LabelCounts:
-    """Counts since the beginning of the log.
+    """Counts since the beginning of the partition.
 
-    ``joined``: labels that have their prediction, ``self_contained`` of them brought it along.
-    ``expired``: predictions that waited the whole horizon in vain; ``unmatched``: labels that did.
-    ``repeated``: predictions or labels whose id was waiting already.  ``sampled_out`` predictions
-    and ``labels_sampled_out`` labels lie outside the sample that is joined.
+    ``joined``: labels with their prediction; ``self_contained`` of them contained it themselves.
+    ``expired``: predictions without a label within the horizon; ``unmatched``: labels without a
+    prediction within it.  ``repeated``: predictions or labels whose id was already waiting.
+    ``sampled_out`` predictions and ``labels_sampled_out`` labels are outside the sample.
 
-    Predictions and joins are also counted by the level of their hash, its number of leading
-    zeros: when the sample is halved, coverage is that of the ids still in it, and unbiased.  A
-    level that comes back counts anew, for its predictions that were thinned out had no chance.
+    Predictions and joins are also counted by the level of their hash, its number of leading zeros:
+    when the sample is halved, coverage is that of the ids still in it, and unbiased.  A level that
+    is sampled again starts at zero, because its predictions that were removed could not be joined.
     """
 
     __slots__ = (
@@ -49,24 +49,24 @@ class LabelCounts:
         self._delays = [0] * _BUCKETS
 
     def count_prediction(self, id_hash: int) -> None:
-        """A prediction of the sample came."""
+        """Count a prediction of the sample."""
         self._kept[64 - id_hash.bit_length()] += 1
 
     def count_predictions(self, ids: Iterable[int]) -> None:
-        """Predictions of the sample came."""
+        """Count predictions of the sample."""
         for bits, count in Counter(map(int.bit_length, ids)).items():
             self._kept[64 - bits] += count
 
     def count_labelled(self, id_hash: int) -> None:
-        """A prediction of the sample got its label."""
+        """Count a prediction of the sample that received its label."""
         self._joined[64 - id_hash.bit_length()] += 1
 
     def reset_level(self, level: int) -> None:
-        """Ids of this level are in the sample again."""
+        """Start the counts of a level at zero: its ids are sampled again."""
         self._kept[level] = self._joined[level] = 0
 
     def count_delay(self, delay_ms: int) -> None:
-        """A label came that long after its prediction, in event time."""
+        """Count a label by its delay after the prediction, in event time."""
         self._delays[min(delay_ms.bit_length(), _BUCKETS - 1)] += 1
 
     def coverage(self, halvings: int) -> float:
@@ -75,7 +75,7 @@ class LabelCounts:
         return sum(self._joined[halvings:]) / kept if kept else 0.0
 
     def delay_quantile_ms(self, share: float) -> int | None:
-        """No more than ``share`` of the labels took longer than a bound within a factor of 2.
+        """An upper bound, within a factor of 2, of the ``share`` quantile of the label delay.
 
         >>> counts = LabelCounts()
         >>> for delay_ms in (5, 6, 7, 1000):
@@ -92,7 +92,7 @@ class LabelCounts:
         return None
 
     def snapshot(self) -> list[Any]:
-        """All counts as plain data."""
+        """The counts as plain data."""
         plain = [
             self.joined,
             self.self_contained,

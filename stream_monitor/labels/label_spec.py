@@ -8,9 +8,8 @@ import msgspec
 class LabelSpec(msgspec.Struct, frozen=True, kw_only=True):
     """How long a prediction waits for its label, and how many of a model may wait.
 
-    Beyond ``max_pending`` a sample by the hash of the id waits, half as large each time, and
-    twice as large again once a quarter of ``max_pending`` waits or less.
-    ``chunk_events`` offsets of the log make one part of the state.
+    Beyond ``max_pending`` only a sample of ids waits.  It is halved each time, and doubled once a
+    quarter of ``max_pending`` waits or less.  ``chunk_events`` offsets are one part of the state.
     """
 
     horizon_ms: int = 7 * 24 * 3_600_000

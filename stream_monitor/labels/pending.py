@@ -1,8 +1,7 @@
-"""What waits for its other half: predictions for labels, or labels for predictions.
+"""Records that wait for their counterpart: predictions for labels, or labels for predictions.
 
-Entries are stored by chunks of offsets, so that a commit writes the chunks that changed only.  All
-methods are deterministic in the order of their calls, and a restored `PendingRecords` goes on
-alike.
+Entries are stored by chunks of offsets, so that a commit writes only the chunks that changed.  All
+methods are deterministic in the order of their calls, also after a restore.
 """
 
 from __future__ import annotations
@@ -14,15 +13,15 @@ from itertools import repeat
 from typing import Any, TypeAlias
 
 PendingEntry: TypeAlias = tuple[int, int, str, Any]
-"""Chunk, event time, version, and what it brings.  A label's version is empty.
+"""Chunk, event time (ms), version, and value.  A label's version is empty.
 
-A plain tuple: there are hundreds of thousands, and C code can make them.
+A plain tuple, which C code can build: there are hundreds of thousands.
 """
 
 
 @dataclass(slots=True)
 class _Chunk:
-    """``ids`` may hold some that have left; ``live`` is how many have not."""
+    """A chunk: ``ids`` may contain removed ones; ``live`` is the number of the others."""
 
     latest_ms: int
     live: int = 0
@@ -30,7 +29,7 @@ class _Chunk:
 
 
 class PendingRecords:
-    """Entries by the 64-bit hash of their id; one entry an id."""
+    """Entries by the 64-bit hash of their id; one entry per id."""
 
     def __init__(self) -> None:
         self.entries: dict[int, PendingEntry] = {}
@@ -43,7 +42,7 @@ class PendingRecords:
         return len(self.entries)
 
     def add(self, id_hash: int, chunk: int, time_ms: int, version: str, value: object) -> None:
-        """Add an entry to the current chunk.  The id must not wait already."""
+        """Add an entry to the current chunk.  The id must not be waiting."""
         self.entries[id_hash] = (chunk, time_ms, version, value)
         known = self._grow(chunk, time_ms)
         known.ids.append(id_hash)
@@ -57,7 +56,7 @@ class PendingRecords:
         versions: Sequence[str],
         values: Sequence[object],
     ) -> None:
-        """Add entries to the current chunk.  Ids must differ, and none may wait already."""
+        """Add entries to the current chunk.  Ids must differ, and none may be waiting."""
         rows = zip(repeat(chunk), times_ms, versions, values)
         self.entries.update(zip(ids, rows, strict=True))
         known = self._grow(chunk, max(times_ms))
@@ -83,33 +82,33 @@ class PendingRecords:
         self._has_changes.add(chunk)
 
     def close_chunk(self, chunk: int) -> None:
-        """No more entries come to ``chunk``: from now on it may expire."""
+        """Close ``chunk`` to further entries: from now on it may expire."""
         known = self._chunks.get(chunk)
         if known is not None:
             heappush(self._closed, (known.latest_ms, chunk))
 
     def expire(self, until_ms: int) -> int:
-        """Remove the sealed chunks with no entry later than ``until_ms``; gives how many left."""
+        """Remove closed chunks with no entry later than ``until_ms``; returns how many entries."""
         before = len(self.entries)
         while self._closed and self._closed[0][0] <= until_ms:
             _, chunk = heappop(self._closed)
             known = self._chunks.pop(chunk, None)
             if known is None:
-                continue  # all of it had been joined
+                continue  # all of its entries have been removed
             for id_hash in self._ids(chunk, known):
                 del self.entries[id_hash]
             self._has_changes.add(chunk)
         return before - len(self.entries)
 
     def thin(self, below: int) -> int:
-        """Keep only ids whose hash is below a threshold; gives how many left."""
+        """Keep only ids whose hash is below a threshold; returns how many were removed."""
         leaving = [id_hash for id_hash in self.entries if id_hash >= below]
         for id_hash in leaving:
             self.pop(id_hash)
         return len(leaving)
 
     def _ids(self, chunk: int, known: _Chunk) -> list[int]:
-        """The ids that still wait in a chunk, in an order that has no history: sorted."""
+        """The ids that still wait in a chunk, sorted, so that their order has no history."""
         entries = self.entries
         return sorted(
             id_hash
@@ -118,7 +117,7 @@ class PendingRecords:
         )
 
     def pending_changes(self) -> dict[str, Any]:
-        """The chunks that changed since `mark_committed`, by number; ``None`` is one that is gone."""
+        """The chunks that changed since `mark_committed`, by number; ``None``: it was deleted."""
         parts: dict[str, Any] = {}
         for chunk in sorted(self._has_changes):
             known = self._chunks.get(chunk)
@@ -143,7 +142,7 @@ class PendingRecords:
         ]
 
     def mark_committed(self) -> None:
-        """What `pending_changes` gave is durable."""
+        """Mark what `pending_changes` returned as durable."""
         for chunk in self._has_changes:
             if chunk in self._chunks:
                 self._stored.add(chunk)

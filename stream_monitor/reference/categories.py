@@ -132,11 +132,11 @@ def cross_fitted_scores(names: Sequence[str], second: Bools) -> tuple[Floats, Fl
     """
     location, spread = np.empty(len(names)), np.empty(len(names))
     for scored in (~second, second):
-        learnt = [name for name, there in zip(names, scored.tolist(), strict=True) if not there]
-        known = vocabulary(learnt)
+        learned = [name for name, there in zip(names, scored.tolist(), strict=True) if not there]
+        known = vocabulary(learned)
         index_of = {name: i for i, name in enumerate(known.kept, 1)}
         counts: Ints = np.zeros(len(known.kept) + 1, dtype=np.int64)
-        for name in learnt:
+        for name in learned:
             counts[index_of.get(name, 0)] += 1
         table = frequency_scores(counts)[0] / FIXED_POINT
         where = np.flatnonzero(scored)

@@ -24,7 +24,7 @@ def epoch_ms(clock: Floats) -> Floats:
         return clock
     power = milliseconds_power(float(np.median(sizes)))
     if power != milliseconds_power(float(sizes.max())):
-        raise ValueError(f"{sizes.max():.0f} is no time beside {np.median(sizes):.0f}")
+        raise ValueError(f"{sizes.max():.0f} is not in the unit of {np.median(sizes):.0f}")
     scaled: Floats = np.rint(clock * 1000.0**power)
     return scaled
 

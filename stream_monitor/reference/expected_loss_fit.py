@@ -65,7 +65,7 @@ def _fit(
 ) -> ExpectedLoss:
     known = np.array([error is not None for error in errors], dtype=np.bool_)
     if profile.task == "regression":
-        raise ReferenceTooShort("a regression does not say how sure it is")
+        raise ReferenceTooShort("predictions of a regression contain no confidence")
     if int(known.sum()) < MIN_EVENTS:
         raise ReferenceTooShort(f"{known.sum()} labels of {len(known)}, {MIN_EVENTS} are needed")
     scores = scores_of(predictions, profile.task, profile.positive)
@@ -127,7 +127,9 @@ def _outcome(rows: _Binned, unknown: Bools, times_ms: Ints | None) -> FeatureRef
         expected_losses=tuple(to_fixed(_expected(rows, np.ones(len(wrong), np.bool_))).tolist()),
         bin_starts=tuple(range(2 * n_bins)),
         bin_counts=tuple(np.bincount(cells, minlength=2 * n_bins).tolist()),
-        bin_labels=tuple(f"bin {i}, {said}" for i in range(n_bins) for said in ("right", "wrong")),
+        bin_labels=tuple(
+            f"bin {i}, {outcome}" for i in range(n_bins) for outcome in ("right", "wrong")
+        ),
     )
     channel_values: dict[ValueChannel, Floats] = {
         "location": wrong,

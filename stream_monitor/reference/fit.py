@@ -1,4 +1,4 @@
-"""Learning a reference from data: what a feature, a loss, a model version looks like."""
+"""Fits references on data: of a feature, of a loss, of a model version."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from stream_monitor.statistics.fixed_point import FIXED_POINT, Bools, Floats, In
 
 MIN_EVENTS: Final = 300
 UNWATCHED_PREDICTION: Final = "prediction of the model"
-"""What predictions are called where they are left out."""
+"""The name of predictions in ``skipped``."""
 MAX_ORDER_STATISTICS: Final = 1000
 _TOP: Final = 10
 _IQR_OF_NORMAL: Final = 1.349
@@ -55,11 +55,11 @@ def fit_feature(
     order_statistics: int = MAX_ORDER_STATISTICS,
     allowed: DeclaredRange | None = None,
 ) -> FeatureReference:
-    """The reference of a feature, from its n values in their order in time.
+    """The reference of a feature, from its n values in order of time.
 
-    ``kind`` is inferred where it is not given.  With event times ``times_ms`` (n,) a season by
-    hour of the day or week is learnt where they prove one.  A numeric one is kept as at most so
-    many ``order_statistics``; ``allowed`` is the range of its values that a person declares.
+    ``kind`` is inferred by default.  With event times ``times_ms`` (n,) a season by hour of the day
+    or week is fitted where there is one.  A numeric feature is stored as at most this number of
+    ``order_statistics``; ``allowed`` is its declared range.
 
     Raises:
         ReferenceTooShort: fewer than 300 values are valid.
@@ -122,15 +122,15 @@ def fit_profile(
     times_ms: Ints | None = None,
     ranges: Mapping[str, DeclaredRange] | None = None,
 ) -> ReferenceProfile:
-    """The profile of a model version, from columns of n values each, in their order in time.
+    """The profile of a model version, from columns of n values each, in order of time.
 
-    What has too few valid values is left out and named in ``skipped``.  ``times_ms`` are the
-    event times of the rows (n,); without them no season is learnt, and no rate.  ``ranges`` are
-    those that a person declares, by feature.
+    Columns with too few valid values are left out and named in ``skipped``.  ``times_ms`` are the
+    event times of the rows (n,); without them there is no season and no event rate.  ``ranges`` are
+    the declared ranges, by feature.
 
     Raises:
-        InvalidName: the model, the version or a column has a name that the log does not take.
-        ReferenceTooShort: nothing of a training frame can be watched.
+        InvalidName: the name of the model, the version or a column is not allowed in events.
+        ReferenceTooShort: no column of a training frame can be watched.
     """
     require_name("model", model)
     require_name("version", version)
@@ -178,16 +178,16 @@ def fit_profile(
 
 
 class _Fitted(NamedTuple):
-    """The reference of the predictions: of single values, or of each of several outputs."""
+    """The reference of predictions: of a single value, or of each of several outputs."""
 
     prediction: FeatureReference | None
     outputs: dict[str, FeatureReference]
 
 
-def said_of(
+def given_predictions(
     predictions: Sequence[Prediction | UnsetType] | Floats, times_ms: Ints | None
 ) -> tuple[Sequence[Prediction] | Floats, Ints | None]:
-    """The predictions of the rows that have one, and the event times of these rows."""
+    """The predictions of the rows that have one, and the event times of these rows (m,)."""
     if isinstance(predictions, np.ndarray):
         return predictions, times_ms
     given = [p for p in predictions if p is not UNSET]
@@ -203,8 +203,8 @@ def _fit_predictions(
     times_ms: Ints | None,
     skipped: dict[str, str],
 ) -> _Fitted:
-    """Of the events that have a prediction; what is left out is named in ``skipped``."""
-    given, times_ms = said_of(predictions, times_ms)
+    """Fit the predictions of the events that have one; those left out are in ``skipped``."""
+    given, times_ms = given_predictions(predictions, times_ms)
     if not isinstance(given, np.ndarray) and (names := output_names(given, category(positive))):
         return _Fitted(None, _fit_outputs(output_columns(given, names), times_ms, skipped))
     if len(given) == 0:
@@ -221,7 +221,7 @@ def _fit_predictions(
 def _fit_outputs(
     columns: Mapping[str, Column], times_ms: Ints | None, skipped: dict[str, str]
 ) -> dict[str, FeatureReference]:
-    """The reference of each output; what is left out is named in ``skipped``."""
+    """The reference of each output; outputs left out are named in ``skipped``."""
     found: dict[str, FeatureReference] = {}
     for name, column in columns.items():
         if len(found) == MAX_OUTPUTS:
@@ -236,13 +236,13 @@ def _fit_outputs(
 
 
 def prediction_kind(task: Task) -> FeatureKind | None:
-    """What kind of feature the predictions of such a model are; ``None``: what they look like."""
+    """The feature kind of the predictions of a task; ``None``: infer it from the values."""
     kinds: dict[Task, FeatureKind] = {"multiclass": "categorical", "regression": "numeric"}
     return kinds.get(task)
 
 
 def infer_kind(values: Column) -> FeatureKind:
-    """What kind of feature such values are.
+    """The kind of feature that has these values.
 
     >>> infer_kind([1.5, 2.0, None]), infer_kind(["UA", "AA"]), infer_kind([True, False])
     ('numeric', 'categorical', 'boolean')
@@ -281,7 +281,7 @@ def _fit_numeric(
     ordered = np.sort(known)
     n = len(ordered)
     k = min(n, order_statistics)
-    # The (i + 1/2)-th of k parts; integers, so that no rounding can leave the range.
+    # The middle of the i-th of k parts, in integers: rounding cannot leave the range.
     picked = ordered[(2 * np.arange(k) + 1) * n // (2 * k)]
     first, third = np.quantile(ordered, (0.25, 0.75)).tolist()
     centre = float(ordered[n // 2])
@@ -296,10 +296,10 @@ def _fit_numeric(
     index = transform.apply(known).index
     starts = bins.numeric_bins(index, scaled.n_indices, scaled.point_mass)
     counts = bins.bin_counts(index, starts, scaled.n_indices)
-    again, longest_run = tie_statistics(known)
+    repeats, longest_run = tie_statistics(known)
     binned = msgspec.structs.replace(
         scaled,
-        repeats=again,
+        repeats=repeats,
         longest_run=longest_run,
         bin_starts=starts,
         bin_counts=counts,
@@ -315,7 +315,7 @@ def _fit_numeric(
     off = index[index != transform.point_mass]
     if len(off) < MIN_REST_VALUES or len(np.unique(off)) < 2:
         return calibrate_channels(binned, channel_values, index, invalid, times_ms)
-    channel_values.pop("spread", None)  # of the whole it says little more than the location
+    channel_values.pop("spread", None)  # of all values it adds little to the location
     rest: dict[ValueChannel, Floats] = {"rest": transform.rest[off] / FIXED_POINT}
     if len(np.unique(off)) > 2:
         rest["rest_spread"] = transform.rest_spread[off] / FIXED_POINT

@@ -1,4 +1,4 @@
-"""Errors of this room."""
+"""Errors of fitting a reference."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 
 
-class ReferenceTooShort(ValueError):  # noqa: N818 - a finding about data, named for what it says
-    """Too few valid values to say what is normal."""
+class ReferenceTooShort(ValueError):  # noqa: N818 - a finding about data
+    """Too few valid values for a reference."""
 
 
-class NoPositiveLabel(ValueError):  # noqa: N818 - a finding about data, named for what it says
-    """Nobody can tell which label is the positive class.  ``seen`` are the labels.
+class NoPositiveLabel(ValueError):  # noqa: N818 - a finding about data
+    """The positive class is unknown: no label in ``seen`` is ``positive``.
 
-    None of them is ``positive``, and each would count as negative; or, with ``None``, nobody said
-    which one is, and they are not 0 and 1.
+    With ``positive`` ``None`` the user gave no positive class, and the labels are not 0 and 1.
     """
 
     def __init__(self, column: str, positive: Any, seen: Sequence[str]) -> None:
         named = ", ".join(map(repr, seen[:8])) + (", ..." if len(seen) > 8 else "")
         none = "" if positive is None else f", and none of them is the positive class {positive!r}"
-        super().__init__(f"labels in {column!r} are {named}{none}: say which one is (positive=)")
+        super().__init__(
+            f"labels in {column!r} are {named}{none}: set positive= to the positive class"
+        )
         self.positive, self.seen, self.named = positive, tuple(seen), named

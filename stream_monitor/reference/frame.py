@@ -1,4 +1,4 @@
-"""A profile from a training frame: the only place of this room that touches pandas."""
+"""Fits a profile on a training frame: the only module of the package that uses pandas."""
 
 from __future__ import annotations
 
@@ -49,34 +49,37 @@ def profile_from_frame(
     segments: Sequence[str] = (),
     categorical: Sequence[str] = (),
     events_per_week: float | None = None,
-    range: Mapping[str, DeclaredRange] | None = None,  # noqa: A002 - what people declare
+    range: Mapping[str, DeclaredRange] | None = None,  # noqa: A002 - the public name
 ) -> ReferenceProfile:
-    """The profile of a model version from its training data, rows in their order in time.
+    """The profile of a model version from its training data, with rows in order of time.
 
-    ``prediction``, ``label`` and ``loss`` name columns of *out-of-fold* predictions, the truth,
-    and losses: in-sample ones are smaller than those to come, and every model would alarm.
-    Without ``loss`` it is computed from prediction and label, and from both of them it is learnt
-    what loss to expect of a prediction before its label is there.  A row whose prediction is
-    ``msgspec.UNSET`` is an event without one; ``None`` is an invalid prediction.  All other columns
-    are features, unless ``features`` names them.  ``time`` names the column of event times, as
-    dates, as ISO 8601 writes them, or as a number since 1970 UTC (seconds, milli-, micro- or
-    nanoseconds, by its size); with it a season of the hour or the week is learnt where there is
-    one.
-    ``segments`` are columns whose values, or single values (``"origin=EWR"``), are watched by
-    themselves too; a column that is no feature is what events name under ``segment``.
+    ``prediction``, ``label`` and ``loss`` name columns of *out-of-fold* predictions, true labels,
+    and losses.  In-sample losses are smaller than those in production, and would raise alerts for
+    every model.  By default the loss is computed from prediction and label, and the expected loss
+    of a prediction is learned from both.  A row whose prediction is ``msgspec.UNSET`` is an event
+    without one; ``None`` is an invalid prediction.  All other columns are features, unless
+    ``features`` names them.  ``time`` names the column of event times: dates, ISO 8601 texts, or
+    numbers since 1970 UTC (seconds, milli-, micro- or nanoseconds, by their size).  With it a
+    season by hour of the day or week is fitted where there is one.
+
+    ``segments`` are columns whose values, or single values (``"origin=EWR"``), are also watched
+    separately; a column that is no feature is an attribute that events name under ``segment``.
     ``categorical`` are features whose numbers are codes: categories, not quantities.  Labels of a
-    binary model other than 0 and 1 (or -1 and 1) need ``positive``: which of them the score is the
-    probability of.
-    ``importances`` of features, on any scale, weigh how bad their drift is.  ``events_per_week``
-    of the model, for a budget per week, follow from the times; state them where the frame has none,
-    or is a sample of the traffic.  ``range`` declares the lowest and the highest value of a feature
-    (``{"age": (0, 120)}``, ``None`` for an open end), in place of the range that its values prove.
+    binary model other than 0 and 1 (or -1 and 1) need ``positive``: the label whose probability the
+    score is.
+
+    ``importances`` of features, on any scale, weigh the severity of their drift.
+    ``events_per_week`` of the model, for a budget per week, follows from the times; pass it where
+    the frame has none, or is a sample of the traffic.  ``range`` declares the lowest and the
+    highest value of a feature (``{"age": (0, 120)}``, ``None`` for an open end), instead of the
+    fitted range.
 
     Raises:
-        KeyError: a named column is not there.
+        KeyError: a named column does not exist.
         ReferenceTooShort: the frame has too few rows to watch anything.
-        NoPositiveLabel: no label of a binary model is the positive class, or nobody said which.
-        ValueError: a row has no time, or what is no time; an importance is no number, or of no
+        NoPositiveLabel: no label of a binary model is the positive class, or ``positive`` is
+            missing.
+        ValueError: a row has no time, or an invalid one; an importance is no number, or of no
             feature; ``events_per_week`` is no positive number; a range is of no numeric feature, or
             empty.
     """
@@ -144,13 +147,13 @@ def profile_from_frame(
 def _declared(
     ranges: Mapping[str, DeclaredRange], features: Sequence[Any]
 ) -> dict[str, DeclaredRange]:
-    """The ranges that were declared.  Raises ValueError as `profile_from_frame` says."""
+    """The declared ranges.  Raises ValueError as `profile_from_frame` does."""
     for name, (low, high) in ranges.items():
         if name not in features:
             raise ValueError(f"range of {name!r}: there is no such feature")
         ends = [end for end in (low, high) if end is not None]
         if not ends or not all(map(math.isfinite, ends)) or ends != sorted(ends):
-            raise ValueError(f"range of {name!r}: {low} … {high} holds nothing, or everything")
+            raise ValueError(f"range of {name!r}: {low} … {high} contains no value, or every value")
     return dict(ranges)
 
 
@@ -161,14 +164,14 @@ def _check_kinds(profile: ReferenceProfile, ranges: Mapping[str, DeclaredRange])
 
 
 def _require_positive(column: str, labels: Sequence[Any], positive: ClassLabel | None) -> None:
-    """Raise NoPositiveLabel where nobody can tell which label is the positive class."""
+    """Raise NoPositiveLabel where the positive class is unknown."""
     known = classes_of(labels)
     if not positive_is_implied(known) if positive is None else lacks_positive(labels, positive):
         raise NoPositiveLabel(column, positive, known)
 
 
 def infer_task(predictions: Sequence[Any], labels: Sequence[Any] | None = None) -> Task:
-    """What kind of model makes such predictions, of such a truth.
+    """The task (binary, multiclass, regression) of a model with these predictions and labels.
 
     >>> infer_task([0.2, 0.9]), infer_task(["UA", "AA", "DL"]), infer_task([12.5, 30.0])
     ('binary', 'multiclass', 'regression')
@@ -192,11 +195,11 @@ def _times_ms(series: pd.Series[Any]) -> Ints:
     try:
         if pd.api.types.is_numeric_dtype(series):
             return _counted_ms(series)
-        moments = pd.to_datetime(series, utc=True, format="ISO8601")  # 01/02/2024 is no one day
+        moments = pd.to_datetime(series, utc=True, format="ISO8601")  # 01/02/2024 is ambiguous
     except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(
-            f"column {series.name!r} holds what is no time (ISO 8601; of others make dates first, "
-            f"pandas.to_datetime(..., format=...)): {error}"
+            f"column {series.name!r} contains a value that is no time (ISO 8601; convert other "
+            f"formats first, pandas.to_datetime(..., format=...)): {error}"
         ) from error
     if moments.isna().any():
         return _no_time(series)
@@ -204,7 +207,7 @@ def _times_ms(series: pd.Series[Any]) -> Ints:
 
 
 def _counted_ms(series: pd.Series[Any]) -> Ints:
-    """Of a column of numbers.  Raises ValueError as `profile_from_frame` says."""
+    """Event times (ms) of a column of numbers.  Raises ValueError as `profile_from_frame` does."""
     if series.isna().any():
         return _no_time(series)
     clock = series.to_numpy(dtype=np.float64)
@@ -228,7 +231,7 @@ def _column(series: pd.Series[Any]) -> Column:
 
 
 def _names(series: pd.Series[Any]) -> Column:
-    """Codes as categories by name; what has none keeps its own."""
+    """Codes as category names; values without a name stay as they are."""
     return [None if v is None else category(v) or str(v) for v in _plain(series)]
 
 

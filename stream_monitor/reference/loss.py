@@ -18,10 +18,12 @@ def score_of(prediction: Prediction, task: Task, positive: ClassLabel) -> Value:
     """A prediction as one value: a probability, a class, a number.
 
     A map of class to probability becomes the probability of the positive class of a binary model,
-    and the most probable class of any other.  Several outputs are no one value.
+    and the most probable class of any other model.  Several outputs give ``None``.
 
-    >>> score_of({"0": 0.2, "1": 0.8}, "binary", 1), score_of({"UA": 0.9, "AA": 0.1}, "multiclass", 1)
-    (0.8, 'UA')
+    >>> score_of({"0": 0.2, "1": 0.8}, "binary", 1)
+    0.8
+    >>> score_of({"UA": 0.9, "AA": 0.1}, "multiclass", 1)
+    'UA'
     """
     if isinstance(prediction, list):
         return None
@@ -35,7 +37,7 @@ def score_of(prediction: Prediction, task: Task, positive: ClassLabel) -> Value:
 def scores_of(
     predictions: Sequence[Prediction] | Floats, task: Task, positive: ClassLabel
 ) -> Column:
-    """`score_of` each; where none is a map they are their own scores.
+    """`score_of` each prediction; predictions without maps are returned as they are.
 
     >>> scores_of([0.5, {"0": 0.2, "1": 0.8}], "binary", 1)
     [0.5, 0.8]
@@ -48,7 +50,7 @@ def scores_of(
 
 
 def most_probable(probabilities: dict[str, float]) -> str | None:
-    """The class of the largest probability, the first of equals; ``None`` where there is none.
+    """The most probable class, the first of equals; ``None`` for an empty map.
 
     >>> most_probable({"a": 0.5, "b": 0.5}), most_probable({})
     ('a', None)
@@ -58,7 +60,7 @@ def most_probable(probabilities: dict[str, float]) -> str | None:
 
 
 def confidence_of(prediction: Prediction) -> float | None:
-    """How probable the predicted class of a map is; ``None`` where there is none.
+    """The probability of the predicted class of a map; ``None`` where there is none.
 
     >>> confidence_of({"UA": 0.7, "AA": 0.3}), confidence_of("UA")
     (0.7, None)
@@ -74,16 +76,20 @@ def prediction_loss(
 ) -> float | None:
     """0/1 error of a classifier, absolute error of a regression; ``None`` if not comparable.
 
-    A binary model predicts a probability (of ``positive``, and at ``threshold`` or more it is
-    predicted), a class, or a map of class to probability; 0, 1, True and False are labels of
-    any binary model whose classes are words.
+    A binary model predicts the probability of ``positive`` (predicted from ``threshold`` on), a
+    class, or a map of class to probability; 0, 1, True and False are labels of any binary model
+    whose classes are words.
 
-    >>> prediction_loss("binary", 0.5, 1, 0.7, True), prediction_loss("binary", 0.5, "late", 0.7, "on time")
-    (0.0, 1.0)
+    >>> prediction_loss("binary", 0.5, 1, 0.7, True)
+    0.0
+    >>> prediction_loss("binary", 0.5, "late", 0.7, "on time")
+    1.0
     >>> prediction_loss("multiclass", 0.5, 1, {"UA": 0.9, "AA": 0.1}, "AA")
     1.0
-    >>> prediction_loss("regression", 0.5, 1, 2.5, 4), prediction_loss("regression", 0.5, 1, 2.5, "4")
-    (1.5, None)
+    >>> prediction_loss("regression", 0.5, 1, 2.5, 4)
+    1.5
+    >>> prediction_loss("regression", 0.5, 1, 2.5, "4") is None
+    True
     """
     if prediction is None or label is None:
         return None
@@ -110,7 +116,7 @@ def classes_of(labels: Sequence[Value]) -> list[str]:
 
 
 def lacks_positive(labels: Sequence[Value], positive: ClassLabel) -> bool:
-    """Whether labels of a binary model say nothing but "negative" for want of a common name.
+    """Whether no label of a binary model is the positive class, although it has other classes.
 
     >>> lacks_positive(["yes", "no"], 1), lacks_positive(["yes", "no"], "yes")
     (True, False)
@@ -123,19 +129,22 @@ def lacks_positive(labels: Sequence[Value], positive: ClassLabel) -> bool:
 
 
 def positive_is_implied(classes: Iterable[str]) -> bool:
-    """Whether labels of a binary model need no word which one is positive.
+    """Whether the positive class of a binary model follows from its labels.
 
-    >>> positive_is_implied(["0", "1"]), positive_is_implied(["-1", "1"]), positive_is_implied(["1", "2"]), positive_is_implied(["yes"])
-    (True, True, False, False)
+    >>> positive_is_implied(["0", "1"]), positive_is_implied(["-1", "1"])
+    (True, True)
+    >>> positive_is_implied(["1", "2"]), positive_is_implied(["yes"])
+    (False, False)
     """
     names = set(classes)
     return names <= {"0", "1"} or names <= {"-1", "1"}
 
 
 def is_comparable(label: Value, positive: ClassLabel, known: Sequence[str]) -> bool:
-    """Whether a label of a binary model is one of its two classes, as far as they are known.
+    """Whether a label of a binary model is one of its two classes.
 
-    ``known`` are those of its reference; without them only labels that need no word are.
+    ``known`` are the classes of its reference; without them only those of `positive_is_implied`
+    and ``positive`` are accepted.
 
     >>> is_comparable("yes", 1, ()), is_comparable(2, 1, ()), is_comparable(True, 1, ())
     (False, False, True)
@@ -185,12 +194,12 @@ def _is_positive(value: Value, positive: ClassLabel) -> bool | None:
 
 
 def _is_word(positive: ClassLabel) -> bool:
-    """Whether 0 and 1 can be told apart from the classes: of 1 and 2, 1 is one of them."""
+    """Whether 0 and 1 are no classes themselves, as they are where the classes are 1 and 2."""
     return not (_class(positive) or "").removeprefix("-").isdecimal()
 
 
 def _class(value: Any) -> str | None:
-    """One name for a class: 1, 1.0, True and "1" are the same one."""
+    """The name of a class; 1, 1.0, True and "1" have the same one."""
     return category(int(value) if isinstance(value, bool) else value)
 
 

@@ -1,7 +1,7 @@
-"""Several outputs of one prediction: a list of numbers, or a map of names that is no probabilities.
+"""Several outputs of one prediction: a list of numbers, or a map of names to numbers.
 
-Each output is watched like a prediction of its own.  Whether a model answers so is decided once, by
-the predictions of its reference.
+Each output is watched like a prediction.  The predictions of the reference decide whether a model
+has several outputs; a map of class to probability is a single prediction.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from stream_monitor.reference.values import Column
 from stream_monitor.statistics.fixed_point import Floats
 
 MAX_OUTPUTS: Final = 32
-"""Of a model: each is as many detectors as a numeric feature."""
+"""The most outputs of a model: each has as many detectors as a numeric feature."""
 _SAMPLE: Final = 2_000
 _ROUNDING: Final = 0.02
 
@@ -27,14 +27,16 @@ _ROUNDING: Final = 0.02
 def output_names(predictions: Sequence[Any] | Floats, positive: str | None = None) -> list[str]:
     """The names of the outputs, in their order; empty where predictions are single values.
 
-    Most of the valid predictions decide.  A map whose values lie between 0 and 1 and add up to 1,
-    or to less where rows name different classes, is one of class to probability; so is one that
-    names nothing but the ``positive`` class.
+    The majority of the valid predictions decides.  A map is one of class to probability if its
+    values are between 0 and 1 and add up to 1, or to less where rows name different classes; so is
+    a map of the ``positive`` class alone.
 
     >>> output_names([[1.5, 20.0], [1.7, 21.0]]), output_names([{"eta": 30.2, "price": 99.0}])
     (['0', '1'], ['eta', 'price'])
-    >>> output_names([0.5, None]), output_names([{"UA": 0.7, "AA": 0.3}]), output_names([{"1": 0.7}], "1")
-    ([], [], [])
+    >>> output_names([0.5, None]), output_names([{"UA": 0.7, "AA": 0.3}])
+    ([], [])
+    >>> output_names([{"1": 0.7}], "1")
+    []
     """
     if isinstance(predictions, np.ndarray):
         return []

@@ -1,7 +1,7 @@
-"""What was normal: all the monitor knows of the data a model version was trained on.
+"""The reference profile of a model version: all that the monitor knows of its training data.
 
-A profile is immutable plain data.  It travels inside a `ModelUpdate` and depends on no budget:
-thresholds follow from it and the budget when detectors are built.
+A profile is immutable plain data, sent inside a `ModelUpdate`.  It does not depend on the
+false-alarm budget: thresholds follow from both when detectors are built.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Origin: TypeAlias = Literal["training", "warm_up"]
 ClassLabel: TypeAlias = float | int | str | bool
 
 FORMAT: Final = 2
-"""2 adds seasons and allowances; a profile of format 1 has none and reads as ever."""
+"""2 adds seasons and allowances; a profile of format 1, which has none, can still be read."""
 _READABLE: Final = (1, FORMAT)
 
 
@@ -48,14 +48,14 @@ class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
     """The reference of a model version: its features, its prediction, its loss.
 
     ``prediction`` is the reference of the score or the predicted class, ``loss`` that of the
-    out-of-fold 0/1 error or absolute error.  ``skipped`` names what cannot be watched, and why.
-    ``segmented_by`` are the declarations that ``segments`` were made of.  ``relations`` are the
-    pairs of features whose dependence is watched, the strongest first.  ``expected_loss`` is what
-    the prediction alone lets expect, where it says how sure it is.  ``importances`` of features, on
-    any scale, weigh how bad their drift is.  ``events_per_week`` of event time are those of the
-    whole traffic of the model, ``None`` where nobody knows: a budget per week is made of them.
-    ``labels`` are the classes of a binary model's labels, where the reference had any.
-    ``outputs`` are there instead of ``prediction`` where a model answers with several numbers.
+    out-of-fold 0/1 error or absolute error.  ``skipped`` contains the names that cannot be watched,
+    with reasons.  ``segmented_by`` are the declarations of ``segments``.  ``relations`` are the
+    feature correlations that are watched, the strongest first.  ``expected_loss`` is the loss
+    expected from the prediction alone, where it contains its confidence.  ``importances`` of
+    features, on any scale, weigh the severity of their drift.  ``events_per_week`` of event time is
+    the rate of the whole traffic of the model, ``None`` where unknown; a budget per week uses it.
+    ``labels`` are the classes of a binary model's labels, where the reference had any.  ``outputs``
+    replaces ``prediction`` where a model predicts several numbers.
     """
 
     format: int = FORMAT
@@ -80,9 +80,9 @@ class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
     labels: tuple[str, ...] = ()
 
     def weights(self) -> dict[str, float]:
-        """The importance of each feature, of the most important one's; 1 where nothing is known.
+        """The importance of each feature relative to the most important one; 1 where unknown.
 
-        Chance makes shuffling a useless feature look like a gain: less than nothing is nothing.
+        A negative importance (by permutation, it is chance) counts as 0.
         """
         most = max((self.importances.get(name, 0.0) for name in self.features), default=0.0)
         if most <= 0:
@@ -97,10 +97,10 @@ def profile_to_data(profile: ReferenceProfile) -> dict[str, Any]:
 
 
 def profile_from_data(data: Any) -> ReferenceProfile:
-    """Read what `profile_to_data` gave.
+    """Read and validate the data of `profile_to_data`.
 
     Raises:
-        ValueError: it is no profile, or one that detectors cannot be built from; says where.
+        ValueError: it is no profile, or detectors cannot be built from it; the text names the part.
     """
     try:
         profile = msgspec.convert(data, ReferenceProfile)

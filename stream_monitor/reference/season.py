@@ -1,7 +1,7 @@
-"""A season the reference has proved: what is usual at this hour of the day, or of the week.
+"""The season of a channel: its usual mean and spread by hour of the day or of the week.
 
-It is taken out of a channel by event time before blocks are formed, so that every night is not a
-change, and a change at night is one.  Hours are those of UTC.
+It is removed from the channel by event time before blocks are formed, so that a usual night is no
+change, but a change at night is.  Hours are those of UTC.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from stream_monitor.statistics.fixed_point import FIXED_POINT, Floats, Ints
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * HOUR_MS
 WEEK_MS: Final = 7 * DAY_MS
-_LIMIT: Final = 30 * FIXED_POINT  # a residual is clipped here, far beyond what a block mean may be
+_LIMIT: Final = 30 * FIXED_POINT  # residuals are clipped here, far beyond any block mean
 _PSEUDO_EVENTS: Final = 10.0
-_MANY_PERIODS: Final = 5.0  # of fewer the means of slots err by more than they show
+_MANY_PERIODS: Final = 5.0  # with fewer, the error of slot means exceeds their information
 
 
 def slots_of(times_ms: Ints, period_ms: int, n_slots: int) -> Ints:
@@ -31,7 +31,7 @@ def slots_of(times_ms: Ints, period_ms: int, n_slots: int) -> Ints:
 
 
 class Season(msgspec.Struct, frozen=True, kw_only=True):
-    """What one channel's values are in each slot of a period: their mean and sd.
+    """Mean and sd of one channel's values in each slot of a period.
 
     Both are little-endian float64, a value for each slot; ``n_periods`` is how many periods the
     reference covers.
@@ -54,7 +54,7 @@ class Season(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def uncertainty(self) -> float:
-        """The factor on the variance of what is left, for what the periods leave unknown of slots.
+        """The factor on the residual variance for the error of the slot means.
 
         >>> flat = np.zeros(24).tobytes()
         >>> Season(period_ms=DAY_MS, n_periods=10, slot_means=flat, slot_sds=flat).uncertainty
@@ -63,7 +63,7 @@ class Season(msgspec.Struct, frozen=True, kw_only=True):
         return 1 + (1 if self.n_periods >= _MANY_PERIODS else 2) / self.n_periods
 
     def explained(self, weights: Ints) -> float:
-        """The share of the variance that it explains, of events in its slots (n_slots,)."""
+        """The share of the variance that the season explains, for event counts (n_slots,)."""
         shares = weights / max(1, weights.sum())
         between = float(shares @ (self.means - shares @ self.means) ** 2)
         return between / (between + float(shares @ self.sds**2))
@@ -71,7 +71,7 @@ class Season(msgspec.Struct, frozen=True, kw_only=True):
     def residuals(self, values: Ints, times_ms: Ints) -> Ints:
         """(value - mean) / sd of its slot, all in fixed point; shapes (n,).
 
-        Each value by itself, so where a batch is cut changes nothing.
+        Values are independent of each other, so batches do not matter.
         """
         means, sds = self.means, self.sds
         slots = slots_of(times_ms, self.period_ms, len(means))
@@ -94,7 +94,7 @@ class BinCalendar(msgspec.Struct, frozen=True, kw_only=True):
     slot_means: bytes = b""
 
     def mean_at(self, slot_counts: Ints) -> float | None:
-        """The mean of the reference at the times of events that lie so in the slots (n_slots,).
+        """The mean of the reference at the times of events with these slot counts (n_slots,).
 
         ``None`` where it is not known.
         """
@@ -112,25 +112,25 @@ class BinCalendar(msgspec.Struct, frozen=True, kw_only=True):
         return slots_of(times_ms, self.period_ms, self.n_slots)
 
     def between(self, start_ms: int, end_ms: int) -> Ints:
-        """How the reference's events would lie in the slots from start to end, shape (n_slots,).
+        """Relative slot counts of the reference's events from start to end, shape (n_slots,).
 
-        Each slot by the time it covers of the span and by its traffic; only ratios mean anything.
+        Each slot is weighted by its part of the span and its traffic; only ratios are meaningful.
         """
         edges = -(-np.arange(self.n_slots + 1) * self.period_ms // self.n_slots)  # rounded up
         periods, rest_ms = divmod(end_ms - start_ms, self.period_ms)
         begin = start_ms % self.period_ms
         covered_ms = periods * np.diff(edges)
-        for shift in (0, self.period_ms):  # the rest may run into the next period
+        for shift in (0, self.period_ms):  # the last part may be in the next period
             within = np.clip(edges, begin - shift, begin + rest_ms - shift)
             covered_ms += np.diff(within)
         weights: Ints = covered_ms * self.table.sum(axis=1)
         return weights if weights.any() else covered_ms
 
     def expected(self, slot_counts: Ints) -> list[int]:
-        """Bins of reference events that lie in the calendar as ``slot_counts`` (n_slots,) do.
+        """Bin counts of reference events with the time distribution ``slot_counts`` (n_slots,).
 
-        They are as many as the reference has in the slots that were seen.  A slot it has hardly
-        an event of counts as the whole.
+        They add up to the reference's events in these slots.  A slot with hardly any reference
+        events is replaced by the whole reference.
         """
         table = self.table
         whole = table.sum(axis=0) / max(1, table.sum())

@@ -1,4 +1,4 @@
-"""Does the reference prove a season: do some of its periods foretell the others."""
+"""Fits a season where one half of the reference's periods predicts the other half."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 from stream_monitor.reference.season import DAY_MS, HOUR_MS, WEEK_MS, Season, slots_of
 from stream_monitor.statistics.fixed_point import Floats, Ints
 
-# Five days, or four weeks; with 1.4 periods a season gave 6 times the false alarms asked for.
+# Five days, or four weeks; with 1.4 periods a season gave 6 times the requested false alarms.
 _MIN_PERIODS: Final = {DAY_MS: 5.0, WEEK_MS: 3.9}
-_MIN_EXPLAINED: Final = 0.005  # of the variance; noise explains less than nothing
+_MIN_EXPLAINED: Final = 0.005  # of the variance; noise explains a negative share
 _MIN_PER_SLOT: Final = 10
-_PRIOR_EVENTS: Final = 100.0  # by which the sd of a slot leans to that of all
+_PRIOR_EVENTS: Final = 100.0  # weight of the overall sd in the sd of a slot
 _LEAST_VARIANCE: Final = 0.5
 
 Channel = TypeVar("Channel", bound=str)
@@ -45,17 +45,17 @@ def fit_seasons(
             seasons = {
                 name: _season(channel_values[name], slots, period_ms, n_slots, n_periods)
                 for name, share in explained.items()
-                if share > 0  # where one channel has a season, the others need less of a proof
+                if share > 0  # where one channel has a season, the others need less evidence
             }
             best = (max(explained.values()), seasons)
     return best[1]
 
 
 def explained_share(values: Floats, slots: Ints, halves: Ints, n_slots: int) -> float:
-    """The share of variance that slot means of each half of the periods explain of the other.
+    """The share of variance in each half of the periods that slot means of the other half explain.
 
-    Means learnt on the values they are judged by would explain something of any noise, and much
-    of a dependent one; of the other half they explain less than nothing.
+    Means learned on the same values would explain a part of any noise, and much of dependent noise;
+    on the other half they explain a negative share of noise.
     """
     deviations = values - values.mean()
     power = float(deviations @ deviations)
@@ -63,10 +63,10 @@ def explained_share(values: Floats, slots: Ints, halves: Ints, n_slots: int) -> 
         return 0.0
     left = 0.0
     for half in (0, 1):
-        learnt, judged = halves != half, halves == half
-        means = _slot_sums(deviations[learnt], slots[learnt], n_slots)
-        means /= np.bincount(slots[learnt], minlength=n_slots) + 1.0
-        errors = deviations[judged] - means[slots[judged]]
+        learned, tested = halves != half, halves == half
+        means = _slot_sums(deviations[learned], slots[learned], n_slots)
+        means /= np.bincount(slots[learned], minlength=n_slots) + 1.0
+        errors = deviations[tested] - means[slots[tested]]
         left += float(errors @ errors)
     return 1 - left / power
 

@@ -1,4 +1,4 @@
-"""From declared segments to their references."""
+"""Fits the references of declared segments."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from msgspec import UnsetType
 
 from producer.events import Prediction
 from stream_monitor.reference.feature_reference import FeatureReference
-from stream_monitor.reference.fit import MIN_EVENTS, fit_feature, prediction_kind, said_of
+from stream_monitor.reference.fit import MIN_EVENTS, fit_feature, given_predictions, prediction_kind
 from stream_monitor.reference.fit_errors import ReferenceTooShort
 from stream_monitor.reference.loss import scores_of
 from stream_monitor.reference.profile import ReferenceProfile
@@ -21,9 +21,9 @@ from stream_monitor.reference.values import Column, category
 from stream_monitor.statistics.fixed_point import Floats, Ints
 
 MAX_SEGMENTS: Final = 8
-"""Of a model: each is as many series as the model itself, and events of its own to prove drift."""
+"""The most segments of a model: each has as many series as the model itself."""
 MAX_SEGMENT_SERIES: Final = 64
-"""Of all segments of a model: its profile must fit into one record of the log."""
+"""The most series of all segments of a model: its profile must fit into one record."""
 _ORDER_STATISTICS: Final = 200
 _T = TypeVar("_T")
 
@@ -43,12 +43,12 @@ def with_segments(
     predictions: Sequence[Prediction | UnsetType] | Floats | None = None,
     times_ms: Ints | None = None,
 ) -> ReferenceProfile:
-    """``profile`` with a reference for each segment of the same n rows it was made of.
+    """``profile`` with a reference for each segment, from the same n rows.
 
     A declaration is an attribute (``carrier``: a segment for each of its values, the largest
     first) or one value of it (``carrier=UA``).  ``attributes`` are columns that are no features.
-    There are at most `MAX_SEGMENTS`, of `MAX_SEGMENT_SERIES` series; what is beyond them, has too
-    few rows or is not there is named in ``skipped``.
+    There are at most `MAX_SEGMENTS`, of `MAX_SEGMENT_SERIES` series; segments beyond the limit, too
+    small or missing are named in ``skipped``.
     """
     skipped = dict(profile.skipped)
     known = {**(attributes or {}), **columns}
@@ -75,7 +75,7 @@ def with_segments(
 
 
 def _wanted(declaration: str, known: Mapping[str, Column]) -> tuple[list[_Wanted], str]:
-    """Segments with enough rows, and what is left out, if anything."""
+    """Segments with enough rows, and the reason why others are left out, if any."""
     attribute, value = parse_segment(declaration, known)
     if attribute not in known:
         return [], f"there is no column {attribute!r}"
@@ -115,10 +115,10 @@ def _fit(
                     order_statistics=_ORDER_STATISTICS,
                 )
             except ReferenceTooShort:
-                continue  # too often missing here: the model as a whole watches it
+                continue  # too often missing here: only all traffic is watched
     prediction = None
     if profile.prediction is not None and predictions is not None:
-        given, times = said_of(_taken(predictions, rows), times)
+        given, times = given_predictions(_taken(predictions, rows), times)
         scores = scores_of(given, profile.task, profile.positive)
         try:
             prediction = fit_feature(

@@ -11,10 +11,10 @@ from stream_monitor.reference.feature_reference import FeatureReference
 
 
 class SegmentReference(msgspec.Struct, frozen=True, kw_only=True):
-    """What the events were like whose ``attribute`` is ``value``.
+    """The reference of the events whose ``attribute`` is ``value``.
 
-    An attribute is a feature, or what an event names under ``segment``.  ``share`` is that of the
-    segment in all reference events.
+    An attribute is a feature, or a name under ``segment`` of an event.  ``share`` is the segment's
+    share of all reference events.
     """
 
     attribute: str
@@ -26,7 +26,7 @@ class SegmentReference(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """As people write it.
+        """The name as users write it.
 
         >>> SegmentReference(
         ...     attribute="origin", value="EWR", n_events=9, share=0.1, features={}
@@ -37,14 +37,14 @@ class SegmentReference(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def references(self) -> list[FeatureReference]:
-        """All that is watched of it."""
+        """The references of all its series."""
         return [*self.features.values(), *([self.prediction] if self.prediction else [])]
 
 
 def parse_segment(declaration: str, known: Iterable[str]) -> tuple[str, str | None]:
     """Attribute and value of a declaration; the value ``None``: every value of the attribute.
 
-    A name may hold ``=`` itself: the first part that is ``known`` is the attribute.
+    A name may contain ``=``: the first part that is ``known`` is the attribute.
 
     >>> parse_segment("origin", ["origin"]), parse_segment("origin=EWR", ["origin"])
     (('origin', None), ('origin', 'EWR'))
@@ -61,7 +61,7 @@ def parse_segment(declaration: str, known: Iterable[str]) -> tuple[str, str | No
 
 
 def segment_name(attribute: str, value: str) -> str:
-    """A part of the traffic in one text, which no other part has.
+    """The unique name of a segment.
 
     >>> segment_name("origin", "EWR"), segment_name("a=b", "c"), segment_name("a", "b=c")
     ('origin=EWR', 'a%3Db=c', 'a=b=c')

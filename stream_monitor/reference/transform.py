@@ -1,7 +1,7 @@
-"""From values to channels: lookup tables over the index of a value in the reference.
+"""Converts values to channels: lookup tables over the index of a value in the reference.
 
-The index depends on ranks alone, so that scale and any monotone change of shape cancel out
-exactly.  Tables hold fixed-point integers.
+The index depends on ranks alone, so that scale and any monotone transformation cancel out
+exactly.  Tables contain fixed-point integers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from stream_monitor.reference.feature_reference import FeatureReference
 from stream_monitor.reference.values import Column, booleans, codes, numbers
 from stream_monitor.statistics.fixed_point import FIXED_POINT, Bools, Floats, Ints, to_fixed
 
-_TAIL: Final = 0.0005  # ranks are clipped here: a normal score lies within +-3.29
+_TAIL: Final = 0.0005  # ranks are clipped here: normal scores are within +-3.29
 _MAX_SPREAD: Final = 9.0
 _MIN_MIXED: Final = 4
 _MAX_MIXED: Final = 9
@@ -27,7 +27,7 @@ _MAX_SCALED: Final = 1e6
 
 @dataclass(frozen=True, slots=True)
 class Transformed:
-    """A column after the lookup: ``valid`` (n,); the others are of its n_valid valid values.
+    """A column after the lookup: ``valid`` (n,); the other arrays have shape (n_valid,).
 
     ``raw`` are numeric values as they were sent; ``scaled`` is (raw - centre) / scale, in fixed
     point.
@@ -40,12 +40,13 @@ class Transformed:
 
 
 class Transform:
-    """The tables of one feature, each by index, and the way to the index.
+    """The lookup tables of one feature by index, and the lookup of the index.
 
     ``location``, ``spread``, ``mix`` and ``residual`` are fixed-point channel values, ``bin`` the
-    distance bin.  Where more than half of the values are one, ``point_mass`` is its index, and
+    distance bin.  Where one value is more than half of all, ``point_mass`` is its index, and
     ``rest`` and ``rest_spread`` are channel values of the others among themselves.
-    Tables are shared between features where they are equal: do not write to them.
+
+    Features with equal tables share them: do not write to them.
     """
 
     __slots__ = (
@@ -102,7 +103,7 @@ class Transform:
             self._apply = self._apply_categorical
 
     def table(self, channel: str) -> Ints | None:
-        """The channel values by index; ``None`` where such a feature has no such channel."""
+        """The channel values by index; ``None`` where the feature has no such channel."""
         tables = {
             "location": self.location,
             "spread": self.spread,
@@ -114,7 +115,7 @@ class Transform:
         return tables.get(channel)
 
     def apply(self, values: Column) -> Transformed:
-        """Look up n values.  Total: whatever they are, each is valid or not."""
+        """Look up n values.  Total: any value is either valid or invalid."""
         return self._apply(values)
 
     def _apply_numeric(self, column: Column) -> Transformed:
@@ -122,7 +123,7 @@ class Transform:
         if not valid.all():
             values = values[valid]
         below = self._quantiles.searchsorted(values)
-        # Beyond the last one there is none to tie with, and the last one is smaller.
+        # A position beyond the end has no tie, because the last one is smaller.
         ties = self._quantiles.take(below, mode="clip") == values
         index = 2 * below + np.where(ties, self._runs.take(below, mode="clip"), 0)
         with np.errstate(over="ignore"):
@@ -143,13 +144,13 @@ class Transform:
 
 
 def _apply_outcome(column: Column) -> Transformed:
-    """Outcomes come as their indices: they are no values that anybody sent."""
+    """Outcomes are their own indices: they are computed, not sent."""
     index = np.asarray(column, dtype=np.int64)
     return Transformed(np.ones(len(index), dtype=np.bool_), index, None)
 
 
 def _runs(quantiles: Floats) -> Ints:
-    """How often the order statistic at each first place repeats."""
+    """How often the order statistic at each first position repeats."""
     runs = quantiles.searchsorted(quantiles, "right") - quantiles.searchsorted(quantiles, "left")
     return _ones(len(runs)) if runs.max() == 1 else runs
 
@@ -172,7 +173,7 @@ def _normal_scores(n_indices: int) -> tuple[Ints, Ints]:
 
 @lru_cache(maxsize=256)
 def _rest_scores(n_indices: int, first: int, end: int) -> tuple[Ints, Ints]:
-    """As `_normal_scores`, where the order statistics from first to end are left out."""
+    """`_normal_scores` without the order statistics from first to end."""
     places = np.arange(n_indices)
     n_rest = (n_indices - 1) // 2 - (end - first)
     u = np.where(places <= first + end, np.minimum(places, 2 * first), places - 2 * (end - first))
@@ -184,7 +185,7 @@ def _rest_scores(n_indices: int, first: int, end: int) -> tuple[Ints, Ints]:
 def frequency_scores(counts: Ints) -> tuple[Ints, Ints | None]:
     """Mid cumulative mass u of categories ordered by frequency, and abs(2u - 1).
 
-    The spread of two categories would say what the location says: then there is none.
+    For two categories the spread would equal the location, and is ``None``.
     """
     total = int(counts.sum())
     u = (np.cumsum(counts) - counts / 2) / total
@@ -193,24 +194,24 @@ def frequency_scores(counts: Ints) -> tuple[Ints, Ints | None]:
 
 
 def alternating_scores(counts: Ints) -> Ints | None:
-    """1, -1, 1, ... for the nine most frequent categories, 0 for all others.
+    """1, -1, 1, and so on for the nine most frequent categories, 0 for all others.
 
-    What passes between two categories of much the same frequency moves the location of hardly
-    an event.  Fewer than four categories have no need of it.
+    Events that move between two categories of similar frequency hardly change the location; these
+    scores show them.  Fewer than four categories do not need it.
     """
     if np.count_nonzero(counts) < _MIN_MIXED:
         return None
     scores = np.zeros(len(counts))
-    top = min(_MAX_MIXED, len(counts) - 1)  # the first place is that of the rare ones
+    top = min(_MAX_MIXED, len(counts) - 1)  # the first position is that of the rare ones
     scores[len(counts) - top :] = (-1.0) ** np.arange(top)[::-1]
     return to_fixed(scores)
 
 
 def bin_positions(reference: FeatureReference) -> tuple[float, ...] | None:
-    """Where the distance bins of a feature lie; ``None`` of categories, which have no order.
+    """The positions of the distance bins; ``None`` for categories, which have no order.
 
-    A numeric bin lies at its mean normal score, so that its unit is the standard deviation, of
-    whatever shape the values are; false at 0 and true at 1.
+    A numeric bin is at its mean normal score, so that the unit is the standard deviation whatever
+    the distribution; false is at 0 and true at 1.
     """
     if reference.kind == "categorical":
         return None

@@ -1,4 +1,4 @@
-"""A profile comes in from outside: nothing of it is used before it is checked."""
+"""Validates a profile, which comes from outside, before it is used."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def _finite(where: str, numbers: Iterable[float | None]) -> None:
 
 
 def validate_feature(feature: FeatureReference) -> None:
-    """Raise ValueError, saying where, unless detectors can be built from ``feature``."""
+    """Raise ValueError, with the part, unless detectors can be built from ``feature``."""
     where = f"feature {feature.name!r}"
     numbers = (feature.centre, feature.scale, feature.mean, feature.sd, feature.tau)
     _finite(where, (*numbers, feature.minimum, feature.maximum))
     _require(feature.scale > 0 and feature.tau >= 1, f"{where}: impossible scale or tau")
     counts = (feature.n_events, feature.n_invalid)
     _require(0 <= counts[1] <= counts[0] < _MAX_COUNT, f"{where}: impossible counts")
-    again = feature.repeats
-    _require(again is None or 0 <= again < 1, f"{where}: impossible share of repeats")
+    repeats = feature.repeats
+    _require(repeats is None or 0 <= repeats < 1, f"{where}: impossible share of repeats")
     if feature.kind == "numeric":
         _check_order_statistics(where, feature)
     if feature.bounds is not None:
@@ -75,7 +75,7 @@ def validate_feature(feature: FeatureReference) -> None:
 def validate_correlation(
     relation: CorrelationReference, features: Mapping[str, FeatureReference]
 ) -> None:
-    """Raise ValueError, saying where, unless detectors can be built from ``relation``."""
+    """Raise ValueError, with the part, unless detectors can be built from ``relation``."""
     where = f"relation {relation.name!r}"
     ends = (relation.first, relation.first_starts), (relation.second, relation.second_starts)
     for name, starts in ends:
@@ -171,7 +171,7 @@ def _check_order_statistics(where: str, feature: FeatureReference) -> None:
 
 def _check_bounds(where: str, bounds: ValueBounds) -> None:
     _finite(f"{where}, bounds", (bounds.low, bounds.high, bounds.rate, bounds.chance, bounds.rarer))
-    _require(bounds.low <= bounds.high, f"{where}: its lowest value lies above its highest")
+    _require(bounds.low <= bounds.high, f"{where}: its lowest value is above its highest")
     _require(
         0 < bounds.rate < 1 and 0 <= bounds.chance < 1 and 0 <= bounds.n_outside < _MAX_COUNT,
         f"{where}: impossible chance of a value outside, or of one that repeats",

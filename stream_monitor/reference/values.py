@@ -1,7 +1,7 @@
-"""From values as they were sent to arrays: which are valid, and what they are.
+"""Converts values as they were sent to arrays, with their validity.
 
-Total: no value raises.  What cannot be a value of its kind is invalid, and the values beside it
-are not touched by it.
+Total: no value raises.  A value that does not fit the kind is invalid, and does not affect the
+others.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from stream_monitor.statistics.fixed_point import Bools, Floats, Ints
 
 Column: TypeAlias = Sequence[Value] | Floats
 MAX_MAGNITUDE: Final = 1e100
-"""A larger number is invalid: the sum of the squares of many would be no float."""
+"""A larger number is invalid: the sum of many squares would overflow."""
 
 _NUMBERS: Final = frozenset((float, int, bool, type(None)))
 _NAMES: Final = frozenset((str, type(None)))
@@ -26,7 +26,7 @@ _WORDS: Final = {"true": 1.0, "false": 0.0}
 
 
 def numbers(column: Column) -> tuple[Bools, Floats]:
-    """Validity and value of numeric values, both (n,); an invalid one is anything.
+    """Validity and value of numeric values, both (n,); the value of an invalid one is undefined.
 
     >>> valid, values = numbers([1, None, 2.5, "7", float("inf"), True])
     >>> valid.tolist(), values[valid].tolist()
@@ -56,7 +56,7 @@ def codes(column: Column, index_of: dict[str, int]) -> Ints:
 
 
 def category(value: Any) -> str | None:
-    """The name of a class, however it was sent; ``None`` where it has none.
+    """The name of a class in any type that was sent; ``None`` where there is none.
 
     >>> category("UA"), category(3), category(3.0), category(True), category(3.5)
     ('UA', '3', '3', 'True', None)
@@ -69,20 +69,20 @@ def category(value: Any) -> str | None:
 
 
 def _floats(column: Column, words: dict[str, float] | None = None) -> Floats:
-    """Values as float64, NaN for what is none."""
+    """Values as float64, NaN for those that are no number."""
     if isinstance(column, np.ndarray):
         if column.dtype.kind in "fiub":
             return column.astype(np.float64, copy=False)
         column = column.tolist()
     try:
-        return np.frombuffer(array("d", column))  # the common case: numbers, none of them missing
+        return np.frombuffer(array("d", column))  # the usual case: numbers, none missing
     except (TypeError, OverflowError):
         pass
     if _NUMBERS.issuperset(map(type, column)):
         try:
             return np.array(column, dtype=np.float64)
         except OverflowError:
-            pass  # an integer beyond every float: one by one
+            pass  # an integer too large for a float: convert one by one
     return np.array([_float(value, words or {}) for value in column], dtype=np.float64)
 
 

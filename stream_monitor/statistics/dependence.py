@@ -81,9 +81,9 @@ def tie_statistics(values: Floats) -> tuple[float, int]:
     """
     tied = values[1:] == values[:-1]
     chances = int(np.count_nonzero(tied[:-1]))
-    again = int(np.count_nonzero(tied[:-1] & tied[1:]))
+    repeats = int(np.count_nonzero(tied[:-1] & tied[1:]))
     edges = np.flatnonzero(np.concatenate(([True], ~tied, [True])))
-    return (again + 1) / (chances + 2), int(np.diff(edges).max())
+    return (repeats + 1) / (chances + 2), int(np.diff(edges).max())
 
 
 def variance_inflation(blocks: Floats) -> float:

@@ -54,7 +54,7 @@ class RateCusum:
         self.forget()
 
     def forget(self) -> None:
-        """Start the sums again from zero."""
+        """Reset the sums to zero."""
         self._sums = np.zeros(len(self._gains), dtype=np.int64)
         self._starts = np.full(len(self._gains), self._n, dtype=np.int64)
         self._last = self._n // self._span - 1  # the span of the last value outside

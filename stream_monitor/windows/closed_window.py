@@ -1,4 +1,4 @@
-"""The read model: a closed window, as dashboards and ``driftline status`` read it from Redis."""
+"""A closed window, as dashboards and ``driftline status`` read it from Redis."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class ClosedFeature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
     ``bins`` counts the valid values by the bins of the reference; mean, sd, minimum and maximum
     exist for numeric features with a valid value.  ``psi`` is the plain index, ``effect`` the one
-    without the bias of few events, at least 0 (see `windows.distance`), ``jensen_shannon`` is in
+    without the bias of few events, at least 0 (see `statistics.distance`), ``jensen_shannon`` is in
     nats.
     ``wasserstein`` is in standard deviations of the reference (normal scores; of a boolean the
     share that moved), ``ks`` and ``chi_square`` are the statistics of these tests with their
-    p-values; ``drifted`` is the verdict (see `windows.comparison`).
+    p-values; ``drifted`` is the result of the comparison (see `statistics.bin_comparison`).
     """
 
     count: int
@@ -40,10 +40,10 @@ class ClosedFeature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 class ClosedWindow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Events of one model version with event time in [start_ms, end_ms), from one partition.
 
-    Its events lie between ``first_offset`` and ``last_offset``, both included; the record at
+    Its events are between ``first_offset`` and ``last_offset``, both included; the record at
     ``closed_offset`` closed it.  Windows of several partitions merge by adding counts and bins.
-    ``estimated_loss`` is the error rate that ``n_estimated`` of its predictions let expect, without
-    a label.
+    ``estimated_loss`` is the expected error rate of ``n_estimated`` of its predictions, without
+    labels.
     """
 
     model: str

@@ -1,4 +1,4 @@
-"""Mergeable statistics of one feature: integers only, so that any order of merging is equal."""
+"""Mergeable statistics of one feature, in integers, so that the order of merging is irrelevant."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stream_monitor.reference.transform import Transformed
 from stream_monitor.statistics.fixed_point import FIXED_POINT
 
 _LOW_BITS: Final = 20
-_WORD: Final = 1 << 62  # a sum of squares outgrows 64 bits: it is stored as two words
+_WORD: Final = 1 << 62  # a sum of squares may exceed 64 bits: it is stored as two words
 
 
 class FeatureStatistics:
@@ -36,7 +36,7 @@ class FeatureStatistics:
         self.maximum: int | None = None
 
     def merge(self, other: FeatureStatistics) -> None:
-        """Take what ``other`` has counted: associative and commutative, exactly."""
+        """Add the statistics of ``other``; exactly associative and commutative."""
         self.count += other.count
         self.invalid += other.invalid
         self.bins += other.bins
@@ -59,14 +59,14 @@ class FeatureStatistics:
             return None
         if self.count == 1:
             return 0.0
-        # Exact up to the root: nothing cancels, however far the values lie from the centre.
+        # Exact up to the root: no cancellation, however far the values are from the centre.
         scatter = self.count * self.sum2 - self.sum1 * self.sum1
         root = isqrt(scatter << 64) / (1 << 32)
         pairs = self.count * (self.count - 1)
         return float(root / pairs**0.5 / FIXED_POINT * abs(reference.scale))
 
     def snapshot(self) -> list[Any]:
-        """All state as plain data."""
+        """The state as plain data."""
         high, low = divmod(self.sum2, _WORD)
         return [
             self.count,
@@ -156,9 +156,9 @@ def _squares(scaled: Ints, starts: Ints, largest: int) -> list[int]:
 
 
 def expected_sums(losses: Ints | None, groups: Ints, n_groups: int) -> list[tuple[int, int]]:
-    """Of each group how many events let expect a loss, and the sum of these losses.
+    """The number of events with an expected loss, and the sum of these losses, by group.
 
-    ``losses`` (n,) are in fixed point, -1 where nothing is known.
+    ``losses`` (n,) are in fixed point, -1 where unknown.
 
     >>> expected_sums(np.array([5, -1, 7]), np.array([0, 0, 1]), 2)
     [(1, 5), (1, 7)]

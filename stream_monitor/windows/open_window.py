@@ -18,10 +18,9 @@ from stream_monitor.windows.feature_statistics import FeatureStatistics
 
 @dataclass(slots=True)
 class OpenWindow:
-    """Events with event time in [start_ms, start_ms + size), and where they lie in the log.
+    """Events with event time in [start_ms, start_ms + size), with their first and last offset.
 
-    ``expected_total`` is the sum of the losses, in fixed point, that ``n_estimated`` of them let
-    expect.
+    ``expected_total`` is the sum of the expected losses, in fixed point, of ``n_estimated`` events.
     """
 
     start_ms: int
@@ -33,7 +32,7 @@ class OpenWindow:
     expected_total: int = 0
 
     def merge(self, other: OpenWindow) -> None:
-        """Take the events of another part of the same window."""
+        """Add the events of another part of the same window."""
         self.first_offset = min(self.first_offset, other.first_offset)
         self.last_offset = max(self.last_offset, other.last_offset)
         self.n_events += other.n_events
@@ -45,7 +44,7 @@ class OpenWindow:
     def close(
         self, profile: ReferenceProfile, size_ms: int, closed_offset: int, partition: int
     ) -> ClosedWindow:
-        """The read model of this window."""
+        """Close this window at the record at ``closed_offset``, and compare it."""
         return ClosedWindow(
             model=profile.model,
             version=profile.version,
@@ -69,7 +68,7 @@ class OpenWindow:
         )
 
     def snapshot(self) -> list[Any]:
-        """All state as plain data; the start is the name of the part."""
+        """The state as plain data; the start is the name of the part."""
         features = {name: part.snapshot() for name, part in self.features.items()}
         estimate = [self.n_estimated, self.expected_total]
         return [self.first_offset, self.last_offset, self.n_events, features, estimate]
@@ -78,7 +77,7 @@ class OpenWindow:
     def restore(cls, start_ms: int, n_bins: Mapping[str, int], data: Sequence[Any]) -> OpenWindow:
         """Continue from `snapshot`.  Raises ValueError where it does not fit the profile."""
         first, last, n_events, features, *more = data
-        n_estimated, expected_total = more[0] if more else (0, 0)  # stored before it was known
+        n_estimated, expected_total = more[0] if more else (0, 0)  # older states have none
         if features.keys() != n_bins.keys():
             raise ValueError(f"window {start_ms}: not the features of the profile")
         restored = {
@@ -98,7 +97,7 @@ def _closed(
     size_ms: int,
     n_features: int,
 ) -> ClosedFeature:
-    """With a season, a night is compared with what nights are."""
+    """The closed statistics of a feature; with a season, compared with the same times of day."""
     bins: list[int] = statistics.bins.tolist()
     calendar = reference.calendar
     if calendar is None:

@@ -1,8 +1,8 @@
-"""How well the predictions of each window did, as far as their labels are known by now.
+"""Performance of the predictions of each window, as far as their labels have arrived.
 
-A label may come long after the window of its prediction closed.  It changes these figures and
-nothing else of the window, as long as it is within the label horizon: the end of the window lies
-less than the horizon before the latest label.  That is judged in log order, label by label.
+A label may arrive long after the window of its prediction closed.  It changes the performance and
+nothing else of the window, as long as the end of the window is less than the label horizon before
+the latest label.  This is decided in offset order, label by label.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ _NEVER: Final = -1  # event time is not negative
 _CHUNK_WINDOWS: Final = 64
 _MOST: Final = sys.float_info.max
 _AT_ONCE: Final = 256
-"""Windows whose figures go out with one batch: bounds the outbox."""
+"""The most windows whose performance is published with one batch: bounds the outbox."""
 PART: Final = "performance"
 
 
 class WindowPerformance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The read model: what ``n_labelled`` predictions of a window cost on average.
+    """The mean loss of ``n_labelled`` predictions of a window, as it is stored in Redis.
 
-    ``loss`` is the share of wrong ones, or the mean absolute error of a regression.  Predictions
-    that came too late for the window's other figures count here.  ``as_of_offset`` is where in the
-    log this was so; figures of a higher offset replace it.
+    ``loss`` is the share of wrong predictions, or the mean absolute error of a regression.
+    Predictions that were too late for the window's other statistics count here.  The performance
+    with the highest ``as_of_offset`` is the latest.
     """
 
     model: str
@@ -40,7 +40,7 @@ class WindowPerformance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
 
 
 def performance_key(prefix: str, window_key: str) -> str:
-    """The Redis key of the figures of a window, by the key of the window itself.
+    """The Redis key of the performance of a window, from the key of the window.
 
     >>> performance_key("driftline", "driftline:window:flights@3/3600000/0")
     'driftline:performance:flights@3/3600000/0'
@@ -61,7 +61,7 @@ class PerformanceTracker:
         self._clock_dirty = False
 
     def observe(self, rows: Iterable[tuple[int, int, float]]) -> None:
-        """Take labels in log order: event time, delay of the label, loss (not negative)."""
+        """Apply labels in offset order: event time (ms), label delay (ms), loss (not negative)."""
         clock_ms = self._clock_ms
         for time_ms, delay_ms, loss in rows:
             clock_ms = max(clock_ms, time_ms + delay_ms)
@@ -87,10 +87,10 @@ class PerformanceTracker:
         return start // self._size_ms // _CHUNK_WINDOWS
 
     def take_changed(self) -> list[tuple[int, int, float]]:
-        """Start, number and mean loss of windows that changed since asked, the oldest first.
+        """Start (ms), number and mean loss of windows that changed since the last call, in order.
 
-        Not more than bounds the outbox: the others are for the next time.  After `restore` all of
-        them have changed, for nobody knows what had been published.
+        At most `_AT_ONCE`; the others follow with the next call.  After `restore` all windows count
+        as changed, because it is unknown which were published.
         """
         starts = sorted(self._changed)[:_AT_ONCE]
         self._changed.difference_update(starts)
@@ -98,7 +98,7 @@ class PerformanceTracker:
         return [(start, n, total / n) for start, n, total in sums]
 
     def pending_changes(self) -> dict[str, Any]:
-        """The parts that changed since `mark_committed`; ``None`` is a part that no longer exists."""
+        """The parts that changed since `mark_committed`; ``None`` is a part that was deleted."""
         if not self._has_changes and not self._clock_dirty:
             return {}
         parts: dict[str, Any] = {PART: self._clock_ms}
@@ -112,13 +112,13 @@ class PerformanceTracker:
         return parts
 
     def mark_committed(self) -> None:
-        """What `pending_changes` gave is durable."""
+        """Mark what `pending_changes` returned as durable."""
         self._has_changes.clear()
         self._clock_dirty = False
         self._stored = set(map(self._chunk, self._sums))
 
     def restore(self, parts: Mapping[str, Any]) -> None:
-        """Continue from the parts.  Raises ValueError where one does not fit; none is the start."""
+        """Continue from the parts, if any.  Raises ValueError where one does not fit."""
         if not parts:
             return
         self._clock_ms = int(parts[PART])

@@ -2,9 +2,8 @@
 
 The watermark is the largest event time so far.  A window [start, end) closes at the first record
 at which the watermark reaches end + grace; an event is late if its window had closed before it.
-So every event is in exactly one window or late, and a window once closed never reopens.  Both
-rules are judged per record, while the statistics are added per batch: where the log was cut into
-batches changes nothing.
+So every event is in exactly one window or late, and a closed window never reopens.  Both rules are
+evaluated per record and the statistics are added per batch, so results do not depend on batches.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _META: Final = "meta"
 
 
 class TumblingWindows:
-    """The open windows of one (model, version), and what is known about the closed ones."""
+    """The open windows of one (model, version), and the performance of the closed ones."""
 
     def __init__(
         self,
@@ -62,16 +61,16 @@ class TumblingWindows:
         transformed: Mapping[str, Transformed],
         losses: Ints | None = None,
     ) -> list[ClosedWindow]:
-        """Take n consecutive events of this version; gives the windows they closed, oldest first.
+        """Apply n consecutive events of this version; returns the closed windows, oldest first.
 
         ``transformed`` has every feature of the profile.  Event times are not negative.  ``losses``
-        are those to expect of the events, -1 where nothing is known.
+        (n,) are the expected losses in fixed point, -1 where unknown.
         """
         if not len(offsets):
             return []
         starts = times_ms - times_ms % self.spec.size_ms
         reached = np.maximum(np.maximum.accumulate(times_ms), self.watermark_ms)
-        # The watermark before or after an event judges it alike: none lies beyond its own window.
+        # The watermark before and after an event give the same result: it is in its own window.
         late = (starts <= reached - self._lag_ms) | (starts <= self._closed_through_ms)
         self._add(offsets, starts, late, transformed, losses)
         return self._advance(offsets, reached)
@@ -84,7 +83,7 @@ class TumblingWindows:
         transformed: Mapping[str, Transformed],
         losses: Ints | None,
     ) -> None:
-        """Add every event to its window.  Late ones form a last group, which is dropped."""
+        """Add every event to its window.  Late events form a last group, which is dropped."""
         any_late = bool(late.any())
         if not any_late and starts[0] == starts[-1] and bool((starts == starts[0]).all()):
             window_starts, groups = [int(starts[0])], np.zeros(len(starts), dtype=np.int64)
@@ -124,7 +123,7 @@ class TumblingWindows:
         self._meta_changed = True
 
     def _advance(self, offsets: Ints, reached: Ints) -> list[ClosedWindow]:
-        """Close what the watermark has passed, each at the record at which it did."""
+        """Close the windows that the watermark has passed, each at the record that passed it."""
         self.watermark_ms = int(reached[-1])
         due = [start for start in self._open if start <= self.watermark_ms - self._lag_ms]
         return [
@@ -133,10 +132,10 @@ class TumblingWindows:
         ]
 
     def idle_due_ms(self, last_append_ms: int) -> int | None:
-        """When idleness may close the next window; ``None`` if none is open.
+        """Append clock (ms) at which idleness may close the next window; ``None`` if none is open.
 
-        The answer is a time of the append clock; ``last_append_ms`` is where that clock stood at
-        the last event of this version.  At the first record that reaches it, call `close_idle`.
+        ``last_append_ms`` is the append clock at the last event of this version.  At the first
+        record that reaches the result, call `close_idle`.
         """
         if not self._open:
             return None
@@ -145,7 +144,7 @@ class TumblingWindows:
     def close_all_idle(
         self, last_append_ms: int, clock_ms: Ints, offsets: Ints
     ) -> list[ClosedWindow]:
-        """Close what idleness closes among n records, each window at the first that makes it due.
+        """Close idle windows among n records, each at the first record at which it is due.
 
         ``clock_ms`` and ``offsets`` (n,) are those of the records since the last event.
         """
@@ -158,10 +157,10 @@ class TumblingWindows:
         return closed
 
     def close_idle(self, append_clock_ms: int, offset: int) -> list[ClosedWindow]:
-        """Close what the append clock has passed by the grace; for a version that is idle.
+        """Close the windows of an idle version that the append clock has passed by the grace.
 
-        The record at ``offset`` is where `idle_due_ms` was reached.  A window of the present that
-        is not over stays open, so a slow version loses nothing.
+        `idle_due_ms` was reached at the record at ``offset``.  A window that is not over stays
+        open, so a slow version loses no events.
         """
         due = sorted(start for start in self._open if start <= append_clock_ms - self._lag_ms)
         if due:
@@ -175,7 +174,7 @@ class TumblingWindows:
         return window.close(self.profile, self.spec.size_ms, offset, self._partition)
 
     def pending_changes(self) -> dict[str, Any]:
-        """The parts that changed since `mark_committed`; ``None`` is a part that no longer exists."""
+        """The parts that changed since `mark_committed`; ``None`` is a part that was deleted."""
         parts: dict[str, Any] = {}
         if self._meta_changed:
             parts[_META] = [self.watermark_ms, self.late, self._closed_through_ms]
@@ -187,7 +186,7 @@ class TumblingWindows:
         return parts | self.performance.pending_changes()
 
     def mark_committed(self) -> None:
-        """What `pending_changes` gave is durable."""
+        """Mark what `pending_changes` returned as durable."""
         self._has_changes.clear()
         self._stored = set(self._open)
         self._meta_changed = False

@@ -9,8 +9,8 @@ class WindowSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Tumbling windows in event time, aligned to the Unix epoch, half-open: [start, end).
 
     A window closes once the watermark has passed its end by ``grace_ms``.  If the version has no
-    event for ``idle_close_ms`` of the append clock, that clock may close it in the watermark's
-    place.  ``max_open`` bounds the memory: raises ValueError where the grace keeps more open.
+    event for ``idle_close_ms`` of the append clock, that clock may close it instead of the
+    watermark.  ``max_open`` bounds the memory.  Raises ValueError where the grace keeps more open.
     """
 
     size_ms: int = 3_600_000

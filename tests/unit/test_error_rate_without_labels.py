@@ -303,5 +303,5 @@ def test_why_there_is_no_estimate_is_said() -> None:
         label="truth",
     )
 
-    assert "does not say how sure" in number.skipped["expected loss of the model"]
+    assert "contain no confidence" in number.skipped["expected loss of the model"]
     assert "100 labels of 1000" in few.skipped["expected loss of the model"]

@@ -49,9 +49,9 @@ def test_a_row_that_counts_in_another_unit_is_an_error(odd: int) -> None:
         with pytest.raises(SourceError, match="row 9"):
             times_ms(column)
         return
-    with pytest.raises(SourceError, match=f"--time at: {odd} is no time beside 1359633600000"):
+    with pytest.raises(SourceError, match=f"--time at: {odd} is not in the unit of 1359633600000"):
         times_ms(column)
-    with pytest.raises(ValueError, match="column 'at' holds what is no time"):
+    with pytest.raises(ValueError, match="column 'at' contains a value that is no time"):
         _times_ms(column)
 
 
@@ -101,7 +101,9 @@ def test_numbers_that_are_days_are_no_seconds_of_1970() -> None:
     days = pd.Series([20240131, 20240201], name="day")
     with pytest.raises(SourceError, match="--time day: row 0: 20240131 is a day as it is written"):
         times_ms(days)
-    with pytest.raises(ValueError, match=r"column 'day' holds what is no time .*20240131 is a day"):
+    with pytest.raises(
+        ValueError, match=r"column 'day' contains a value that is no time .*20240131 is a day"
+    ):
         _times_ms(days)
     assert times_ms(pd.Series([20240131, 20240132])) == [20_240_131_000, 20_240_132_000]
 
