@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-Ints: TypeAlias = NDArray[np.int64]
-Floats: TypeAlias = NDArray[np.float64]
-Bools: TypeAlias = NDArray[np.bool_]
+from stream_monitor.ingest.batch import Bools, Floats, Ints
+
+__all__ = ["FIXED_POINT", "Bools", "Floats", "Ints", "to_fixed"]
 
 FIXED_POINT: Final = 1 << 20
 """The fixed-point integer of 1.0."""
