@@ -41,6 +41,44 @@ EVERY_VERSION: Final = "-"
 """The version of an episode that concerns no single version."""
 
 
+CoverageReason: TypeAlias = Literal[
+    "warming_up",
+    "no_profile",
+    "version_over_limit",
+    "model_over_limit",
+    "nothing_comparable",
+    "routed_by_stale_metadata",
+    "feature_not_comparable",
+    "series_too_short",
+    "prediction_absent",
+    "label_prediction_elsewhere",
+    "label_not_comparable",
+    "label_version_unwatched",
+    "label_warming_up",
+    "reference_replaced",
+]
+"""A reason why something was not compared.  The first six count events."""
+
+CoverageUnit: TypeAlias = Literal["event", "feature", "label", "record"]
+COVERAGE_UNITS: Final[dict[CoverageReason, CoverageUnit]] = {
+    "warming_up": "event",  # it becomes part of the version's reference
+    "no_profile": "event",  # the reference of its version is in another partition
+    "version_over_limit": "event",
+    "model_over_limit": "event",  # counted by the partition: ``version`` is the model's name
+    "nothing_comparable": "event",  # the version's reference has no series
+    "routed_by_stale_metadata": "event",
+    "feature_not_comparable": "feature",  # a feature of an event whose other features are watched
+    "series_too_short": "feature",  # the reference has too few values of it
+    "prediction_absent": "feature",  # the reference has predictions, the event has none
+    "label_prediction_elsewhere": "label",
+    "label_not_comparable": "label",
+    "label_version_unwatched": "label",  # its version was evicted
+    "label_warming_up": "label",  # its version had no reference yet
+    "reference_replaced": "record",  # the update that replaced the reference
+}
+"""The unit that each reason counts."""
+
+
 class DriftAlert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One phase of one episode of drift.
 

@@ -16,8 +16,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from producer.names import escape, parse_version_key
 from producer.printable import printable
 from producer.synthetic import is_synthetic
-from stream_monitor.contracts import DeadLetter, DriftAlert
-from stream_monitor.core.coverage import UNITS, WATCHED, CoverageRow, is_event
+from stream_monitor.contracts import COVERAGE_UNITS, DeadLetter, DriftAlert
+from stream_monitor.core.coverage import WATCHED, CoverageRow, is_event
 
 MAX_REJECTED: Final = 200
 """Models, reasons and producers of rejected records that are told apart; the others are `OTHER`."""
@@ -244,10 +244,10 @@ class CoverageCollector:
             at: tuple[str, str, str, str] = (str(partition), *names, key.reason)
             if is_event(key):
                 events.add_metric([*at], row.total)
-            elif key.reason != WATCHED and UNITS[key.reason] == "feature":
+            elif key.reason != WATCHED and COVERAGE_UNITS[key.reason] == "feature":
                 n_features[at] = n_features.get(at, 0) + bool(row.last_hour)
             elif key.reason != WATCHED:
-                unused.add_metric([*at, UNITS[key.reason]], row.total)
+                unused.add_metric([*at, COVERAGE_UNITS[key.reason]], row.total)
         for at, n in n_features.items():
             features.add_metric([*at], n)
         yield from (events, unused, features, ratio)

@@ -227,14 +227,14 @@ def open_episode_ids(settings: Settings, id_prefix: str) -> list[str]:
 def line_of(incident: Incident) -> str:
     """An incident as a line: its id, when it was told of, how bad, of what, the likeliest cause."""
     from producer.synthetic import is_synthetic  # noqa: PLC0415 - light imports
-    from stream_monitor.episodes.messages import format_time  # noqa: PLC0415
+    from stream_monitor.episodes.formatting import format_time  # noqa: PLC0415
 
     over = "open" if incident.closed_ms is None else f"over {format_time(incident.closed_ms)}"
     n = len(incident.members)
     drill = "DRILL " if is_synthetic(incident.model) else ""
     cause = incident.causes[0].name if incident.causes else "unknown"
     return (
-        f"{incident.incident_id[:_SHORT]}  {format_time(incident.opened_ms)}  {over:<22} "
+        f"{incident.incident_id[:_SHORT]}  {format_time(incident.opened_ms)}  {over:<26} "
         f"{incident.severity:<6} {incident.model}  {n} episode{'s' if n > 1 else ''}  "
         f"{drill}{cause}: {incident.explanation}"
     )

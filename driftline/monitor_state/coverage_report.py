@@ -14,9 +14,9 @@ import msgspec
 from driftline.monitor_state.partition_state import MONITOR_STATE_KIND, read_partition
 from producer.names import unescape
 from producer.synthetic import is_synthetic
+from stream_monitor.contracts import COVERAGE_UNITS
 from stream_monitor.core.coverage import (
     OTHERS,
-    UNITS,
     WATCHED,
     Coverage,
     CoverageKey,
@@ -24,7 +24,7 @@ from stream_monitor.core.coverage import (
     is_event,
 )
 from stream_monitor.core.over_limit import rows_by_model
-from stream_monitor.episodes.messages import format_time
+from stream_monitor.episodes.formatting import format_time
 from stream_monitor.state.codec import decode_state
 from stream_monitor.state.partition_state import STATE
 from stream_monitor.state.redis_store import SCAN_COUNT, partition_key
@@ -150,7 +150,7 @@ def _model_coverage(model: str, found: Mapping[CoverageKey, tuple[int, int]]) ->
         CoverageReportRow(
             version=key.version,
             reason=key.reason,
-            unit="event" if key.reason == WATCHED else UNITS[key.reason],
+            unit="event" if key.reason == WATCHED else COVERAGE_UNITS[key.reason],
             feature=key.feature,
             last_hour=hour,
             total=total,

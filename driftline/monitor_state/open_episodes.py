@@ -13,7 +13,8 @@ import msgspec
 
 from producer.names import version_key
 from stream_monitor.core.partition import PartitionMonitor
-from stream_monitor.episodes.messages import format_time, progress_message
+from stream_monitor.episodes.formatting import joined
+from stream_monitor.episodes.phase_messages import acknowledged_message, progress_message
 
 
 class OpenEpisodeRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,8 +82,7 @@ def describe_episode(row: OpenEpisodeRow) -> str:
     if row.recovery_events and row.recovery_events_needed:
         words.append(progress_message(row.recovery_events, row.recovery_events_needed))
     if row.acknowledged_by is not None:
-        since = format_time(row.acknowledged_ms or 0)
-        words.append(f"{row.acknowledged_by} has known since {since}")
+        words.append(acknowledged_message(row.acknowledged_by, row.acknowledged_ms or 0))
     if not row.reported:
-        words.append("suppressed: it is snoozed, or within the cooldown after a recovery")
-    return "; ".join(words)
+        words.append("Suppressed: it is snoozed, or within the cooldown after a recovery")
+    return joined(*words)

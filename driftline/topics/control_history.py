@@ -15,7 +15,7 @@ from driftline.topics import topic_reader as reading
 from driftline.topics.topic_reader import Record
 from producer.codec import RejectedRecord, decode
 from producer.events import CE_TYPE_OF, Command, ModelUpdate, Topology
-from stream_monitor.episodes.messages import format_time
+from stream_monitor.episodes.formatting import format_time
 
 CONTROL_TYPES: Final = frozenset(CE_TYPE_OF[kind] for kind in (ModelUpdate, Command, Topology))
 _IDLE_TIMEOUT_S: Final = 2.0

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from stream_monitor.contracts import SEVERITY_RANK
+from stream_monitor.episodes.formatting import format_time
 from stream_monitor.episodes.incidents import Incident
-from stream_monitor.episodes.messages import format_time
 
 
 class Digest(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from producer.synthetic import is_synthetic
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.episodes.alert import AlertSource, derived_id
 from stream_monitor.episodes.lifecycle import PhaseDecision
-from stream_monitor.episodes.messages import format_time, ongoing_message
+from stream_monitor.episodes.messages import correlation_message
 from stream_monitor.reference.correlation_reference import CorrelationReference
 from stream_monitor.statistics.distance import rounded_effect
 from stream_monitor.statistics.fixed_point import FIXED_POINT
@@ -55,7 +55,14 @@ def correlation_alert(
         before=round(relation.correlation, 6),
         after=None if now is None else round(now, 6),
         cause=None if superseded_by is None else f"feature/{superseded_by}",
-        explanation=_message(relation, decision, now, superseded_by),
+        explanation=correlation_message(
+            (relation.first, relation.second),
+            source.version,
+            relation.correlation,
+            now,
+            decision,
+            superseded_by,
+        ),
         reference=source.origin,
         topic=source.topic,
         partition=source.partition,
@@ -69,33 +76,3 @@ def correlation_alert(
         recovery_events=None if decision.clear is None else decision.clear.n_events,
         recovery_events_needed=None if decision.clear is None else decision.clear.n_needed or None,
     )
-
-
-def _message(
-    relation: CorrelationReference,
-    decision: PhaseDecision,
-    now: float | None,
-    superseded_by: str | None,
-) -> str:
-    """What depends on what, from how much to how much, since when."""
-    names = f"{relation.first} and {relation.second}"
-    after = "unknown" if now is None else _two_digits(now)
-    moved = f"rank correlation {_two_digits(relation.correlation)} → {after}"
-    distance = f"PSI {rounded_effect(decision.effect):.2g}"
-    if superseded_by is not None:
-        return f"{names}: reported as drift of {superseded_by} from now on, because {superseded_by} itself changed"
-    if decision.phase == "superseded":
-        return f"{names}: superseded: its version is idle, or has a new reference ({moved})"
-    if decision.phase == "resolved":
-        return f"{names}: resolved"
-    if decision.phase == "recovered":
-        return f"{names}: back to their reference, {moved}, {distance}"
-    since = f"since {format_time(decision.suspicion.onset_ms)}"
-    if decision.phase == "ongoing":
-        return f"{names}: {ongoing_message(decision.clear, f'{moved}, {distance}', since)}"
-    return f"{names}: {moved}, {distance}, {since}"
-
-
-def _two_digits(correlation: float) -> str:
-    """-0.00 would say nothing that 0.00 does not."""
-    return f"{round(correlation, 2) + 0.0:.2f}"

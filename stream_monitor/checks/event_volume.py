@@ -31,7 +31,12 @@ from stream_monitor.episodes.traffic_alert import (
     started_alert,
     worse,
 )
-from stream_monitor.episodes.traffic_messages import silence, silence_over, volume, volume_over
+from stream_monitor.episodes.traffic_messages import (
+    silence_ended_message,
+    silence_message,
+    volume_message,
+    volume_recovered_message,
+)
 from stream_monitor.statistics.counts import Extremes, neg_log_probability
 
 _SPAN_MS: Final = 14 * DAY_MS
@@ -113,7 +118,7 @@ class EventVolumeCheck:
         silent_ms = bucket.clock_ms - last_clock_ms
         usual = from_fixed_point(expected.middle) / self._spec.bucket_ms
         finding = TrafficFinding(
-            silence(silent_ms, usual, version),
+            silence_message(silent_ms, usual, version),
             "high",
             0.5 / (missing + 0.5),
             missing,
@@ -139,8 +144,8 @@ class EventVolumeCheck:
         if self._back < _BACK:
             return []
         told, self.silence = self.silence, None
-        says = silence_over(max(0, self._back_ms - self._since_ms))
-        finding = TrafficFinding(says, "high", 1.0, 0.0, self._back)
+        message = silence_ended_message(max(0, self._back_ms - self._since_ms))
+        finding = TrafficFinding(message, "high", 1.0, 0.0, self._back)
         return [later_alert(told, "recovered", EventPosition(*bucket.end), finding)]
 
     def _level(
@@ -193,11 +198,11 @@ class EventVolumeCheck:
         window_ms = change.n_buckets * self._spec.bucket_ms
         usual, now = change.expected / window_ms, change.n_events / window_ms
         if phase == "recovered":
-            says = volume_over(usual, now)
+            message = volume_recovered_message(usual, now)
         else:
-            says = volume(usual, now, onset_ms, worse=phase == "ongoing")
+            message = volume_message(usual, now, onset_ms, worse=phase == "ongoing")
         return TrafficFinding(
-            says,
+            message,
             severity_of(change.ratio),
             change.ratio,
             change.deviance,

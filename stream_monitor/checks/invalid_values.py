@@ -14,7 +14,7 @@ import numpy as np
 from producer.events import Value
 from stream_monitor.checks.monitored_signal import Finding
 from stream_monitor.contracts import ENDED_PHASES, DriftAlert
-from stream_monitor.episodes.messages import format_time
+from stream_monitor.episodes.messages import all_invalid_message
 from stream_monitor.ingest.batch import EventBatch
 from stream_monitor.reference.feature_reference import FeatureKind, FeatureReference
 
@@ -33,9 +33,12 @@ def explain_invalid_values(
             continue
         row = int(np.searchsorted(batch.offsets, decision.offset))
         why = invalid_reason(batch.features.column(reference.name)[row], reference.kind)
-        since = format_time(decision.suspicion.onset_ms)
-        said = f"{reference.name}: {why} in all events, since {since}"
-        yield msgspec.structs.replace(alert, explanation=said)
+        yield msgspec.structs.replace(
+            alert,
+            explanation=all_invalid_message(
+                reference.name, why, decision.suspicion.onset_ms, alert.version, alert.segment
+            ),
+        )
 
 
 def invalid_reason(value: Value, kind: FeatureKind) -> str:

@@ -26,7 +26,12 @@ from stream_monitor.episodes.traffic_alert import (
     started_alert,
     worse,
 )
-from stream_monitor.episodes.traffic_messages import delay, delay_over, outage, outage_over
+from stream_monitor.episodes.traffic_messages import (
+    label_delay_message,
+    label_delay_recovered_message,
+    label_outage_ended_message,
+    label_outage_message,
+)
 from stream_monitor.statistics.counts import Extremes, neg_log_probability
 
 _SPAN_MS: Final = 28 * DAY_MS
@@ -74,8 +79,10 @@ class LabelDelayCheck:
         if self._told_gap:  # what happens again is how it is
             self._gaps.learn(bucket.number, min(gap, self._told_gap))
         self._told_gap = gap
-        says = outage_over(max(0, bucket.number * self._spec.bucket_ms - self._since_ms))
-        finding = TrafficFinding(says, told.severity, 1.0, 0.0, bucket.n_labels)
+        message = label_outage_ended_message(
+            max(0, bucket.number * self._spec.bucket_ms - self._since_ms)
+        )
+        finding = TrafficFinding(message, told.severity, 1.0, 0.0, bucket.n_labels)
         return [later_alert(told, "recovered", EventPosition(*bucket.end), finding)]
 
     def _none_came(self, bucket: TrafficBucket, source: TrafficSource) -> list[DriftAlert]:
@@ -87,8 +94,8 @@ class LabelDelayCheck:
             return []
         silent_ms = bucket.clock_ms - bucket.label_clock_ms
         times = self._gap / max(self._gaps.largest, 1.0)
-        says = outage(silent_ms, round(self._gaps.largest * bucket_ms))
-        finding = TrafficFinding(says, "high" if times >= 5 else "medium", 1 / times, chance, 0)
+        message = label_outage_message(silent_ms, round(self._gaps.largest * bucket_ms))
+        finding = TrafficFinding(message, "high" if times >= 5 else "medium", 1 / times, chance, 0)
         self._outage = started_alert(
             source,
             "labels",
@@ -122,14 +129,14 @@ class LabelDelayCheck:
             if not seen.late:
                 return []
             onset = EventPosition(*seen.onset)
-            says = delay(usual_ms, now_ms, onset.time_ms)
+            message = label_delay_message(usual_ms, now_ms, onset.time_ms)
         elif seen.over:
-            says = delay_over(now_ms)
+            message = label_delay_recovered_message(now_ms)
         else:
-            says = delay(usual_ms, now_ms, told.onset_ms, worse=True)
+            message = label_delay_message(usual_ms, now_ms, told.onset_ms, worse=True)
         ratio = now_ms / usual_ms
         finding = TrafficFinding(
-            says,
+            message,
             severity_of(ratio),
             ratio,
             seen.deviance,

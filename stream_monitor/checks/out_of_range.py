@@ -26,6 +26,8 @@ import numpy as np
 
 from stream_monitor.checks.frequent_value import OftenWatch
 from stream_monitor.checks.repeated_value import RepeatedValue, RepeatedValueDetector
+from stream_monitor.episodes.formatting import format_range
+from stream_monitor.episodes.messages import out_of_range_values
 from stream_monitor.reference.bounds import ValueBounds, fit_bounds
 from stream_monitor.reference.feature_reference import FeatureReference
 from stream_monitor.reference.transform import Transform
@@ -69,25 +71,6 @@ class OutOfRangeChange(NamedTuple):
     continues: bool = False
 
 
-def named(value: float) -> str:
-    """A value as a person would write it.
-
-    >>> named(-999.0), named(1e12), named(0.25)
-    ('-999', '1e+12', '0.25')
-    """
-    return f"{value:.15g}" if abs(value) < 1e9 else f"{value:g}"
-
-
-def limits(low: float, high: float) -> str:
-    """A range in words.
-
-    >>> limits(-3.4567, 120.0), limits(0.0, 1.7e308)
-    ('-3.457 … 120', '0 … ∞')
-    """
-    lowest = "-∞" if low < -_ENDLESS else f"{low:.4g}"
-    return f"{lowest} … {'∞' if high > _ENDLESS else f'{high:.4g}'}"
-
-
 def repeated(values: Sequence[float]) -> list[float]:
     """The values that most of these are, commonest first; empty where most differ.
 
@@ -97,26 +80,6 @@ def repeated(values: Sequence[float]) -> list[float]:
     counted = Counter(values).most_common(_NAMED)
     common = {value: n for value, n in counted if n > 1 and 5 * n >= len(values)}
     return list(common) if 2 * sum(common.values()) > len(values) else []
-
-
-def words(values: Sequence[float], share: float, low: float, high: float) -> str:
-    """What is odd about ``share`` of the values, of which ``values`` are the latest odd ones.
-
-    >>> words([-999.0, -999.0, -999.0], 0.041, 0.0, 120.0)
-    '4.1 % of values are -999 (usual: 0 … 120)'
-    >>> words([151.0, 144.2, 320.0], 0.02, -10.0, 120.0)
-    '2 % of values lie outside -10 … 120 (144 … 320)'
-    """
-    rate = f"{100 * share:.2g} %"
-    common = repeated(values)
-    if common:
-        those = f"{rate} of values are {' or '.join(map(named, common))}"
-        if all(low <= value <= high for value in common):
-            return f"{those}, which the reference does not have"
-        return f"{those} (usual: {limits(low, high)})"
-    lowest, highest = min(values), max(values)
-    reach = named(lowest) if lowest == highest else f"{lowest:.3g} … {highest:.3g}"
-    return f"{rate} of values lie outside {limits(low, high)} ({reach})"
 
 
 class OutOfRangeRule:
@@ -253,7 +216,7 @@ class OutOfRangeRule:
         self, end: int, values: list[float], n_odd: int, n_events: int, *, continues: bool = False
     ) -> OutOfRangeChange:
         low, high = self._bounds.low, self._bounds.high
-        message = words(values, self._share / _UNIT, low, high)
+        message = out_of_range_values(values, repeated(values), self._share / _UNIT, low, high)
         up = sum(value > high for value in values) * 2 > len(values)
         near = not self._bounds.declared and self._near(values)
         return OutOfRangeChange(
@@ -328,7 +291,7 @@ class OutOfRangeRule:
         change = OutOfRangeChange(
             end,
             False,  # noqa: FBT003
-            limits(self._bounds.low, self._bounds.high),
+            format_range(self._bounds.low, self._bounds.high),
             self._n + end - 1 - last,
             0,
             False,  # noqa: FBT003

@@ -38,8 +38,12 @@ from stream_monitor.contracts import (
     Severity,
 )
 from stream_monitor.episodes.alert import derived_id, later_phase
-from stream_monitor.episodes.messages import format_time
 from stream_monitor.episodes.open_episodes import LogPosition, OpenEpisodes
+from stream_monitor.episodes.traffic_messages import (
+    rejected_message,
+    rejected_recovered_message,
+    rejected_resolved_message,
+)
 from stream_monitor.ingest.batch import Ints
 from stream_monitor.ingest.micro_batches import MicroBatch
 
@@ -406,24 +410,19 @@ class RejectedRecords:
         if before is None:
             raise ValueError(f"{row.model}: no episode of rejected records is open")
         row.episode, row.rejected, row.accepted = None, 0, 0
-        text = (
-            f"no more records are rejected ({row.reason}): {row.opened:,} were, the last one at "
-            f"{format_time(row.last.clock_ms)}"
-        )
+        text = rejected_recovered_message(row.opened, row.reason, row.last.clock_ms)
         return later_phase(before, "recovered", offset, clock_ms, text)
 
     def _message(self, row: RejectedRecordCount) -> str:
-        """How many are rejected, what share of the model's, from whom, and one of them."""
-        since_ms = row.onset.clock_ms if row.episode is None else row.episode.onset_ms
-        whose = "all" if row.model == UNKNOWN_MODEL else "the model's"
-        others = len([name for name in row.sources if name and name != row.main_source])
-        more = f" and {others} more" if others else ""
-        were = "record was" if row.opened == 1 else "records were"
-        return (
-            f"{row.opened:,} {were} rejected ({row.reason}) since {format_time(since_ms)}, recently "
-            f"{row.ratio:.0%} of {whose} records, from "
-            f"{printable(row.main_source) or 'producers without ce_source'}{more}; the "
-            f"last one, offset {row.last.offset}: {printable(row.example)}"
+        return rejected_message(
+            row.opened,
+            row.reason,
+            row.onset.clock_ms if row.episode is None else row.episode.onset_ms,
+            row.ratio,
+            None if row.model == UNKNOWN_MODEL else row.model,
+            printable(row.main_source),
+            len([name for name in row.sources if name and name != row.main_source]),
+            (row.last.offset, printable(row.example)),
         )
 
     def is_open(self, command: Command) -> bool:
@@ -447,7 +446,7 @@ class RejectedRecords:
         ended = []
         for row in self._rows.values():
             if row.episode is not None and row.episode.episode_id == command.episode:
-                text = f"{REJECTED}/{row.reason}: resolved"
+                text = rejected_resolved_message(row.reason)
                 ended.append(later_phase(row.episode, "resolved", offset, clock_ms, text))
                 row.episode, row.rejected, row.accepted, row.run = None, 0, 0, 0
         return register.resolve(ended, command)

@@ -20,7 +20,11 @@ from producer.synthetic import is_synthetic
 from stream_monitor.checks.data_quality import Onset
 from stream_monitor.contracts import DriftAlert, Phase
 from stream_monitor.episodes.alert import AlertSource, derived_id, later_phase
-from stream_monitor.episodes.messages import format_time
+from stream_monitor.episodes.messages import (
+    features_gone_message,
+    new_features_message,
+    schema_ended_message,
+)
 from stream_monitor.ingest.batch import EventBatch
 from stream_monitor.ingest.table import Table
 from stream_monitor.reference.profile import ReferenceProfile
@@ -34,7 +38,6 @@ _MAX_NEW: Final = 64
 """Names that are counted, and told of, at once."""
 _CLEAR_SPANS: Final = 4
 _FEW: Final = 4  # of a span's events: so few are no new feature, and keep none there
-_TOLD: Final = 5
 SchemaPhase = Literal["started", "ongoing", "recovered"]
 
 
@@ -192,33 +195,6 @@ def _by_span(places: Mapping[str, list[int]], first: int) -> dict[int, dict[str,
     }
 
 
-def words(names: Sequence[str], since_ms: int) -> str:
-    """What is new.
-
-    >>> words(["fare", "age_years"], 1362128040000)
-    'schema: new features age_years, fare, since 2013-03-01 08:54Z; the reference lacks them'
-    """
-    lacked = "it" if len(names) == 1 else "them"
-    return (
-        f"schema: new {_listed(names)}, since {format_time(since_ms)}; the reference lacks {lacked}"
-    )
-
-
-def words_over(names: Sequence[str]) -> str:
-    """What is gone again.
-
-    >>> words_over(["fare"])
-    'schema: feature fare is gone again'
-    """
-    return f"schema: {_listed(names)} {'is' if len(names) == 1 else 'are'} gone again"
-
-
-def _listed(names: Sequence[str]) -> str:
-    some = ", ".join(sorted(names)[:_TOLD])
-    more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
-    return f"feature{'s' if len(names) > 1 else ''} {some}{more}"
-
-
 SCHEMA: Final = "schema"
 """The series, and the cause its alerts name."""
 
@@ -249,8 +225,11 @@ class SchemaCheck:
             self._open = self._started(change, at, onset)
             return self._open
         over = change.phase == "recovered"
-        says = words_over(change.names) if over else words(change.names, self._open.onset_ms)
-        alert = later_phase(self._open, change.phase, *at, says)
+        if over:
+            message = features_gone_message(change.names)
+        else:
+            message = new_features_message(change.names, self._open.onset_ms, self._source.version)
+        alert = later_phase(self._open, change.phase, *at, message)
         self._open = None if over else alert
         return alert
 
@@ -278,7 +257,7 @@ class SchemaCheck:
             p_value=0.0,
             window_events=change.back + 1,
             cause=SCHEMA,
-            explanation=words(change.names, onset[1]),
+            explanation=new_features_message(change.names, onset[1], source.version),
             reference=source.origin,
             topic=source.topic,
             partition=source.partition,
@@ -295,12 +274,8 @@ class SchemaCheck:
         """End from outside what is open; resolved by a person, its features are known."""
         if self._open is None:
             return []
-        over = (
-            "resolved"
-            if phase == "resolved"
-            else "superseded: its version is idle, or has a new reference"
-        )
-        alert = later_phase(self._open, phase, offset, time_ms, f"schema: {over}")
+        message = schema_ended_message(resolved=phase == "resolved")
+        alert = later_phase(self._open, phase, offset, time_ms, message)
         self._open = None
         if phase == "resolved":
             self._rule.reset()

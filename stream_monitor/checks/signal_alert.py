@@ -7,10 +7,10 @@ from typing import Final
 from producer.synthetic import is_synthetic
 from stream_monitor.checks.estimated_error import estimated_error
 from stream_monitor.checks.monitored_signal import CheckName, Finding, MonitoredSignal
-from stream_monitor.contracts import ENDED_PHASES, DriftAlert, Kind
+from stream_monitor.contracts import DriftAlert, Kind
 from stream_monitor.episodes.alert import AlertSource, derived_id
 from stream_monitor.episodes.error_rate_tracker import share_wrong
-from stream_monitor.episodes.messages import direction_of, signal_message
+from stream_monitor.episodes.messages import SignalScope, direction_of, signal_message
 from stream_monitor.episodes.policy import loss_severity
 from stream_monitor.statistics.distance import rounded_effect
 from stream_monitor.statistics.fixed_point import FIXED_POINT
@@ -39,15 +39,6 @@ def check_of(alert: DriftAlert) -> CheckName:
     return next(track for track, kind in _KIND_OF.items() if kind == alert.kind)
 
 
-def _name_of(series_name: str, name: str) -> str:
-    """What a sentence calls a series: one of several outputs is the prediction's.
-
-    >>> _name_of("prediction/eta", "eta"), _name_of("feature/eta", "eta")
-    ('prediction eta', 'eta')
-    """
-    return f"prediction {name}" if series_name.startswith("prediction/") else name
-
-
 def alert_of(
     source: AlertSource,
     series_name: str,
@@ -74,9 +65,7 @@ def alert_of(
     estimated = (
         None if track in ("validity", "unit", "range") else estimated_error(series, decision)
     )
-    meaning = ""
-    if estimated is not None and decision.phase not in ENDED_PHASES and decision.clear is None:
-        meaning = estimated.words(track, after)
+    scope = SignalScope(series.main_check, reference.name, source.version, segment)
     weighed = track == "data" and series.importance != 1.0
     episode_id = derived_id(
         source.topic,
@@ -106,9 +95,7 @@ def alert_of(
         before=None if track in ("validity", "range") else reference.mean,
         after=after,
         cause=_CAUSE_OF.get(track),
-        explanation=("" if segment is None else f"{segment}: ")
-        + signal_message(_name_of(series_name, reference.name), track, reference, decision, after)
-        + meaning,
+        explanation=signal_message(scope, track, reference, decision, after, estimated),
         reference=source.origin,
         topic=source.topic,
         partition=source.partition,
@@ -121,7 +108,7 @@ def alert_of(
         segment=segment,
         drill=is_synthetic(source.model),
         estimated_before=None if estimated is None else round(estimated.before, 6),
-        estimated_after=None if estimated is None else round(estimated.now, 6),
+        estimated_after=None if estimated is None else round(estimated.after, 6),
         importance=round(series.importance, 6) if weighed else None,
         recovery_events=None if decision.clear is None else decision.clear.n_events,
         recovery_events_needed=None if decision.clear is None else decision.clear.n_needed or None,

@@ -21,44 +21,8 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
+from stream_monitor.contracts import COVERAGE_UNITS, CoverageReason
 from stream_monitor.ingest.batch import Ints
-
-CoverageReason: TypeAlias = Literal[
-    "warming_up",
-    "no_profile",
-    "version_over_limit",
-    "model_over_limit",
-    "nothing_comparable",
-    "routed_by_stale_metadata",
-    "feature_not_comparable",
-    "series_too_short",
-    "prediction_absent",
-    "label_prediction_elsewhere",
-    "label_not_comparable",
-    "label_version_unwatched",
-    "label_warming_up",
-    "reference_replaced",
-]
-"""A reason why something was not compared.  The first six count events."""
-
-CoverageUnit: TypeAlias = Literal["event", "feature", "label", "record"]
-UNITS: Final[dict[CoverageReason, CoverageUnit]] = {
-    "warming_up": "event",  # it becomes part of the version's reference
-    "no_profile": "event",  # the reference of its version is in another partition
-    "version_over_limit": "event",
-    "model_over_limit": "event",  # counted by the partition: ``version`` is the model's name
-    "nothing_comparable": "event",  # the version's reference has no series
-    "routed_by_stale_metadata": "event",
-    "feature_not_comparable": "feature",  # a feature of an event whose other features are watched
-    "series_too_short": "feature",  # the reference has too few values of it
-    "prediction_absent": "feature",  # the reference has predictions, the event has none
-    "label_prediction_elsewhere": "label",
-    "label_not_comparable": "label",
-    "label_version_unwatched": "label",  # its version was evicted
-    "label_warming_up": "label",  # its version had no reference yet
-    "reference_replaced": "record",  # the update that replaced the reference
-}
-"""The unit that each reason counts."""
 
 WATCHED: Final = "watched"
 """The outcome of events that were compared with a reference."""
@@ -340,7 +304,7 @@ class Coverage:
 
 def _key(data: Sequence[Any]) -> CoverageKey:
     version, reason, feature = data
-    if reason != WATCHED and reason not in UNITS:
+    if reason != WATCHED and reason not in COVERAGE_UNITS:
         raise ValueError(f"coverage: unknown reason {reason!r}")
     return CoverageKey(str(version), reason, str(feature))
 
@@ -351,4 +315,4 @@ def is_event(key: CoverageKey) -> bool:
     >>> is_event(CoverageKey("3", "watched")), is_event(CoverageKey("3", "series_too_short", "age"))
     (True, False)
     """
-    return key.reason == WATCHED or UNITS[key.reason] == "event"
+    return key.reason == WATCHED or COVERAGE_UNITS[key.reason] == "event"

@@ -17,21 +17,32 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from stream_monitor.contracts import SEVERITY_RANK, DriftAlert, Severity
+from stream_monitor.contracts import (
+    COVERAGE_UNITS,
+    SEVERITY_RANK,
+    CoverageReason,
+    DriftAlert,
+    Severity,
+)
 from stream_monitor.core.coverage import (
     OTHERS,
-    UNITS,
     WATCHED,
     ClosedInterval,
     Coverage,
     CoverageCount,
     CoverageKey,
-    CoverageReason,
     CoverageRow,
     is_event,
 )
-from stream_monitor.core.coverage_messages import CoverageGap, sentence, sentence_over
 from stream_monitor.episodes.alert import derived_id, later_phase
+from stream_monitor.episodes.coverage_messages import (
+    CoverageGap,
+    coverage_ended_message,
+    coverage_evicted_message,
+    coverage_message,
+    coverage_removed_message,
+    coverage_resolved_message,
+)
 
 MAX_OPEN: Final = 32
 """The most open episodes of a model, so that made-up versions do not fill its state."""
@@ -117,9 +128,11 @@ class CoverageEpisodes:
             oldest = min(self._open, key=lambda group: (self._open[group].last_clock_ms, group))
             opened = self._open.pop(oldest)
             if opened.alert is not None:
-                text = f"coverage: ended, because {MAX_OPEN} newer episodes are open"
+                message = coverage_evicted_message(oldest.reason, MAX_OPEN)
                 alerts.append(
-                    later_phase(opened.alert, "superseded", interval.offset, interval.time_ms, text)
+                    later_phase(
+                        opened.alert, "superseded", interval.offset, interval.time_ms, message
+                    )
                 )
         return alerts
 
@@ -147,14 +160,18 @@ class CoverageEpisodes:
         opened.n += counted.n
         opened.last_clock_ms = counted.last_clock_ms
         severity = _severity(gap, interval.clock_ms - opened.since_clock_ms)
-        grown = UNITS[group.reason] == "feature" and not set(gap.names) <= set(opened.names)
+        grown = COVERAGE_UNITS[group.reason] == "feature" and not set(gap.names) <= set(
+            opened.names
+        )
         if opened.alert is None or not (
             grown or SEVERITY_RANK[severity] > SEVERITY_RANK[opened.alert.severity]
         ):
             return []
         opened.names = sorted({*opened.names, *gap.names}) if grown else opened.names
         opened.alert = msgspec.structs.replace(
-            later_phase(opened.alert, "ongoing", interval.offset, interval.time_ms, sentence(gap)),
+            later_phase(
+                opened.alert, "ongoing", interval.offset, interval.time_ms, coverage_message(gap)
+            ),
             severity=max(severity, opened.alert.severity, key=SEVERITY_RANK.__getitem__),
             effect=round(gap.share, 6),
             window_events=gap.n,
@@ -174,10 +191,10 @@ class CoverageEpisodes:
         del self._open[group]
         if opened.alert is None:
             return []
-        text = sentence_over(
+        message = coverage_ended_message(
             group.reason, group.version, opened.n, opened.since_ms, is_watched=passed
         )
-        return [later_phase(opened.alert, "recovered", interval.offset, interval.time_ms, text)]
+        return [later_phase(opened.alert, "recovered", interval.offset, interval.time_ms, message)]
 
     def _gap(self, group: CoverageGroup, rows: Sequence[CoverageRow], since_ms: int) -> CoverageGap:
         """The counts of a group in the last hour."""
@@ -189,9 +206,9 @@ class CoverageEpisodes:
         ]
         n = sum(row.last_hour for row in mine)
         n_events = sum(row.last_hour for row in rows if is_event(row.key))
-        is_of_events = UNITS[group.reason] == "event"
+        is_of_events = COVERAGE_UNITS[group.reason] == "event"
         names = [row.key.version if of_model else row.key.feature for row in mine if row.last_hour]
-        if not of_model and UNITS[group.reason] != "feature":
+        if not of_model and COVERAGE_UNITS[group.reason] != "feature":
             names = []
         return CoverageGap(
             reason=group.reason,
@@ -233,7 +250,7 @@ class CoverageEpisodes:
             p_value=0.0,
             window_events=gap.n,
             cause=group.reason,
-            explanation=sentence(gap),
+            explanation=coverage_message(gap),
             reference="warm_up",
             topic=source.topic,
             partition=source.partition,
@@ -250,8 +267,8 @@ class CoverageEpisodes:
         for opened in self._open.values():
             if opened.alert is not None and opened.alert.episode_id == alert.episode_id:
                 opened.alert, self._has_changes = None, True
-                text = f"coverage: {alert.channel.replace('_', ' ')}: resolved"
-                return [later_phase(alert, "resolved", offset, time_ms, text)]
+                message = coverage_resolved_message(alert.channel)
+                return [later_phase(alert, "resolved", offset, time_ms, message)]
         return []
 
     def end_all(self, offset: int, time_ms: int) -> list[DriftAlert]:
@@ -259,7 +276,13 @@ class CoverageEpisodes:
         opened, self._open = self._open, {}
         self._has_changes = self._has_changes or bool(opened)
         return [
-            later_phase(each.alert, "superseded", offset, time_ms, "coverage: ended")
+            later_phase(
+                each.alert,
+                "superseded",
+                offset,
+                time_ms,
+                coverage_removed_message(each.alert.channel),
+            )
             for each in opened.values()
             if each.alert is not None
         ]
@@ -323,6 +346,6 @@ def _severity(gap: CoverageGap, lasted_ms: int) -> Severity:
         return "high"
     if gap.reason == "prediction_absent":
         return "medium"
-    if UNITS[gap.reason] != "event" or gap.share < 0.1:
+    if COVERAGE_UNITS[gap.reason] != "event" or gap.share < 0.1:
         return "low"
     return "high" if gap.share >= 0.5 and gap.reason not in _PASSING else "medium"

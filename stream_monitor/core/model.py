@@ -12,9 +12,9 @@ from producer.events import Command, Label, ModelUpdate
 from producer.names import escape, version_key
 from producer.synthetic import is_synthetic
 from stream_monitor.checks.arrivals import arrivals_of
-from stream_monitor.contracts import DriftAlert
+from stream_monitor.contracts import CoverageReason, DriftAlert
 from stream_monitor.core.alert_budget import arl0_without_reference
-from stream_monitor.core.coverage import WATCHED, Coverage, CoverageReason
+from stream_monitor.core.coverage import WATCHED, Coverage
 from stream_monitor.core.coverage_episodes import CoverageEpisodes, CoverageSource
 from stream_monitor.core.retention import VersionRetention
 from stream_monitor.core.spec import MonitorSpec

@@ -21,7 +21,7 @@ import numpy as np
 from producer.events import Topology
 from producer.routing import partitions_of_model
 from producer.synthetic import is_synthetic
-from stream_monitor.core.coverage import CoverageReason
+from stream_monitor.contracts import CoverageReason
 from stream_monitor.ingest.batch import Ints
 
 REFERENCE_TIMEOUT_MS: Final = 60_000

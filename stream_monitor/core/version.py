@@ -25,9 +25,8 @@ from stream_monitor.checks.offset_index import OffsetIndex
 from stream_monitor.checks.schema import SCHEMA, SchemaCheck
 from stream_monitor.checks.segment import SegmentChecks, WholeVersionState, rows_of
 from stream_monitor.checks.signal_alert import alert_of, check_of
-from stream_monitor.contracts import DriftAlert
+from stream_monitor.contracts import CoverageReason, DriftAlert
 from stream_monitor.core.alert_budget import arl0_per_detector
-from stream_monitor.core.coverage import CoverageReason
 from stream_monitor.detectors.calibration import Budget
 from stream_monitor.episodes.alert import AlertSource
 from stream_monitor.episodes.policy import EpisodePolicy

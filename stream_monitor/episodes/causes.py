@@ -14,7 +14,7 @@ import msgspec
 
 from producer.names import unescape
 from stream_monitor.contracts import SEVERITY_RANK, Kind, Severity
-from stream_monitor.episodes.messages import format_time
+from stream_monitor.episodes.formatting import format_time
 
 CauseName: TypeAlias = Literal[
     "data_break",
@@ -109,7 +109,7 @@ def _share(some: Sequence[Member], total: int) -> float:
 
 def _data_break(members: Sequence[Member], total: int) -> Cause:
     broken = [member for member in members if member.broken]
-    return Cause("data_break", _share(broken, total), f"{names_of(broken)}: what is sent is broken")
+    return Cause("data_break", _share(broken, total), f"{names_of(broken)}: wrong values are sent")
 
 
 def _new_deploy(members: Sequence[Member], deploys: Mapping[str, int], window_ms: int) -> Cause:
@@ -121,7 +121,7 @@ def _new_deploy(members: Sequence[Member], deploys: Mapping[str, int], window_ms
         score = round(1 - after_ms / window_ms, 3) if onset_ms >= deploys[version] else 0.0
         if score > best.score:
             since = format_time(deploys[version])
-            best = Cause("new_deploy", score, f"version {version} serves since {since}")
+            best = Cause("new_deploy", score, f"version {version} went into service at {since}")
     return best
 
 
@@ -156,7 +156,7 @@ def _movement(members: Sequence[Member], total: int, shift_features: int) -> Cau
     sure = 0.5 + 0.5 * min(1.0, len(groups) / shift_features)
     score = round(sure * _share(moved, total), 3)
     predicted = any(m.kind == "prediction" for m in moved)
-    prediction = ", and with it what is predicted" if predicted else ""
+    prediction = ", and so did the predictions" if predicted else ""
     who = names_of(by_itself)
     if len(groups) > 1:
         why = f"{len(features)} features moved{prediction}: {who}"
@@ -167,9 +167,9 @@ def _movement(members: Sequence[Member], total: int, shift_features: int) -> Cau
     relations = [m for m in by_itself if _ends(m)]
     if relations:
         first, second = relations[0].series.partition("/")[2].split("~")
-        why = f"{unescape(first)} and {unescape(second)} depend on each other as they did not"
+        why = f"the correlation of {unescape(first)} and {unescape(second)} changed"
         return Cause("relation_change", score, why)
-    return Cause("prediction_change", score, f"{who}: what is predicted moved, and no feature did")
+    return Cause("prediction_change", score, f"{who}: the predictions moved, and no feature did")
 
 
 def _ends(member: Member) -> set[str]:
@@ -198,7 +198,7 @@ def _unrelated(features: AbstractSet[str], relations: Sequence[set[str]]) -> lis
 
 def _concept_change(members: Sequence[Member], total: int) -> Cause:
     lost = [member for member in members if member.kind == "concept"]
-    why = "the labels say that the model is right less often, or more often, than it was"
+    why = "the labels show that the error of the model changed"
     return Cause("concept_change", _share(lost, total), why)
 
 

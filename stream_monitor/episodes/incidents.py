@@ -18,7 +18,7 @@ import msgspec
 from stream_monitor.contracts import ENDED_PHASES, SEVERITY_RANK, DriftAlert, Kind, Severity
 from stream_monitor.episodes.alert import derived_id
 from stream_monitor.episodes.causes import Cause, Member, names_of, ranked_causes
-from stream_monitor.episodes.messages import format_time
+from stream_monitor.episodes.phase_messages import incident_message
 
 _QUIET: Final = ENDED_PHASES | {"acknowledged", "snoozed"}
 """Phases that do not tell of drift."""
@@ -201,5 +201,5 @@ def _incident(
         closed_ms=group.closed_ms,
         causes=causes,
         members=members,
-        explanation=f"{why}, since {format_time(onset_ms)}",
+        explanation=incident_message(why, onset_ms),
     )

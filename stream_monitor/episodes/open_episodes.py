@@ -20,7 +20,15 @@ from producer.events import Command
 from stream_monitor.contracts import ENDED_PHASES, SEVERITY_RANK, DriftAlert, Phase, Severity
 from stream_monitor.episodes.alert import derived_id, later_phase
 from stream_monitor.episodes.cooldown import NO_EVENTS, Cooldown, CooldownHold, EventTimes, is_worse
-from stream_monitor.episodes.messages import format_time, progress_message
+from stream_monitor.episodes.formatting import joined
+from stream_monitor.episodes.phase_messages import (
+    acknowledged_message,
+    action_message,
+    after_cooldown_message,
+    after_snooze_message,
+    progress_message,
+    resolved_by_message,
+)
 from stream_monitor.ingest.batch import Ints
 
 
@@ -159,13 +167,13 @@ class OpenEpisodes:
         told = []
         for episode_id, episode in sorted(self.by_id.items()):
             if episode.series == series:
-                kept = f", {episode.suppressed} alerts were withheld" if episode.suppressed else ""
                 awake = msgspec.structs.replace(
                     episode.latest,
                     alert_id=derived_id(episode_id, "awake", offset),
                     phase="ongoing",
-                    explanation=f"{episode.latest.explanation}; still so after the snooze that "
-                    f"ended {format_time(clock_ms)}{kept}",
+                    explanation=after_snooze_message(
+                        episode.latest.explanation, clock_ms, episode.suppressed
+                    ),
                     decided_offset=offset,
                 )
                 told.append(episode.publish(awake))
@@ -230,35 +238,39 @@ class OpenEpisodes:
     ) -> DriftAlert:
         """What goes out as soon as a command is obeyed."""
         self._has_changes = True
-        did: str = phase
-        if phase == "snoozed":
-            awake = (command.until_ms or 0) <= position.clock_ms
-            did = "snooze ended" if awake else f"snoozed until {format_time(command.until_ms or 0)}"
-        why = f": {command.reason}" if command.reason else ""
+        until_ms = command.until_ms if phase == "snoozed" else None
+        action = action_message(
+            phase,
+            command.actor,
+            command.reason,
+            until_ms,
+            ended=until_ms is not None and until_ms <= position.clock_ms,
+        )
         answer = msgspec.structs.replace(
             later_phase(
                 episode.latest,
                 phase,
                 position.offset,
                 position.event_time_ms,
-                episode.command_message(f"{did} by {command.actor}{why}"),
+                episode.command_message(action),
             ),
             actor=command.actor,
             reason=command.reason,
-            until_ms=command.until_ms if phase == "snoozed" else None,
+            until_ms=until_ms,
         )
         return episode.publish(answer)
 
     def resolve(self, ended: Sequence[DriftAlert], command: Command) -> list[DriftAlert]:
         """What goes out of episodes that ended because a person resolved them."""
-        why = f": {command.reason}" if command.reason else ""
         return [
             told
             for alert in ended
             for told in self._take(
                 msgspec.structs.replace(
                     alert,
-                    explanation=f"{alert.explanation} by {command.actor}{why}",
+                    explanation=resolved_by_message(
+                        alert.explanation, command.actor, command.reason
+                    ),
                     actor=command.actor,
                     reason=command.reason,
                 )
@@ -326,7 +338,7 @@ class OpenEpisode(msgspec.Struct):
             alert = msgspec.structs.replace(
                 alert,
                 severity=self.latest.severity,
-                explanation=f"{self.drift_message}; {_clear(alert)}",
+                explanation=joined(self.drift_message, _progress(alert)),
             )
         elif alert.phase in ("started", "ongoing"):
             self.drift_explanation = alert.explanation
@@ -338,24 +350,21 @@ class OpenEpisode(msgspec.Struct):
         """What drifts; what was stored before this was kept has but its latest alert."""
         return self.drift_explanation or self.latest.explanation
 
-    def command_message(self, did: str) -> str:
-        """What drifts, how far it is on its way to its end, and what a person did about it."""
-        words = [self.drift_message]
-        if self.latest.recovery_events:
-            words.append(_clear(self.latest))
-        return "; ".join([*words, did])
+    def command_message(self, action: str) -> str:
+        """Describe what drifts, how far the recovery is, and what a person did about it."""
+        progress = _progress(self.latest) if self.latest.recovery_events else ""
+        return joined(self.drift_message, progress, action)
 
     def publish(self, alert: DriftAlert) -> DriftAlert:
         """``alert`` as it goes out, with who knows of the episode; from now on it is told."""
         self.reported, self.cooldown_hold = True, None
-        drift_explanation = alert.explanation
+        explanation = alert.explanation
         if self.acknowledged_by is not None and alert.phase == "ongoing":
-            drift_explanation += (
-                f"; {self.acknowledged_by} has known since {format_time(self.acknowledged_ms or 0)}"
-            )
+            known = acknowledged_message(self.acknowledged_by, self.acknowledged_ms or 0)
+            explanation = joined(explanation, known)
         return msgspec.structs.replace(
             alert,
-            explanation=drift_explanation,
+            explanation=explanation,
             acknowledged_by=self.acknowledged_by,
             acknowledged_ms=self.acknowledged_ms,
             suppressed=self.suppressed,
@@ -363,21 +372,17 @@ class OpenEpisode(msgspec.Struct):
 
     def after_cooldown(self, offset: int, time_ms: int) -> DriftAlert:
         """The cooldown is over at an event: report the start it suppressed, as it is by now."""
-        before = (
-            ""
-            if self.cooldown_hold is None
-            else f" (recovered {format_time(self.cooldown_hold.recovered_ms)})"
-        )
+        recovered_ms = None if self.cooldown_hold is None else self.cooldown_hold.recovered_ms
         self.cooldown_hold = None
         return msgspec.structs.replace(
             self.latest,
             alert_id=derived_id(self.latest.episode_id, "rested", offset),
             phase="started",
-            explanation=f"{self.latest.explanation}; suppressed by the cooldown until now{before}",
+            explanation=after_cooldown_message(self.latest.explanation, recovered_ms),
             decided_offset=offset,
             decided_ms=time_ms,
         )
 
 
-def _clear(alert: DriftAlert) -> str:
+def _progress(alert: DriftAlert) -> str:
     return progress_message(alert.recovery_events or 0, alert.recovery_events_needed or 0)

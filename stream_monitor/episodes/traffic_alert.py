@@ -12,6 +12,7 @@ import msgspec
 
 from stream_monitor.contracts import SEVERITY_RANK, Direction, DriftAlert, Kind, Phase, Severity
 from stream_monitor.episodes.alert import derived_id, later_phase
+from stream_monitor.episodes.traffic_messages import traffic_ended_message
 
 TRAFFIC: Final[dict[Kind, str]] = {"volume": "events", "labels": "labels"}
 """The series of each kind that is about the traffic, not about what it says."""
@@ -128,5 +129,5 @@ def _effect(finding: TrafficFinding) -> float:
 
 def ended_alert(alert: DriftAlert, phase: Phase, at: EventPosition) -> DriftAlert:
     """An episode that another version, or a person, ends."""
-    over = "resolved" if phase == "resolved" else f"ended by a new version ({alert.explanation})"
-    return later_phase(alert, phase, at.offset, at.time_ms, f"{TRAFFIC[alert.kind]}: {over}")
+    message = traffic_ended_message(TRAFFIC[alert.kind], resolved=phase == "resolved")
+    return later_phase(alert, phase, at.offset, at.time_ms, message)

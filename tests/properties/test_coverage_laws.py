@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from producer.codec import encode
 from producer.events import CE_TYPE_OF, Event, InferenceEvent, ModelUpdate, Tick, Topology
-from stream_monitor.contracts import DriftAlert
-from stream_monitor.core.coverage import UNITS, WATCHED, is_event
+from stream_monitor.contracts import COVERAGE_UNITS, DriftAlert
+from stream_monitor.core.coverage import WATCHED, is_event
 from stream_monitor.core.coverage_episodes import OF_THE_MODEL
 from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.core.spec import MonitorSpec
@@ -241,7 +241,7 @@ def test_the_histories_reach_the_reasons_that_the_log_alone_can_give() -> None:
         monitor, _ = fold(records, partition, [])
         reasons |= {row.key.reason for rows in monitor.coverage().values() for row in rows}
 
-    assert reasons <= {WATCHED, *UNITS}
+    assert reasons <= {WATCHED, *COVERAGE_UNITS}
     assert reasons >= {
         WATCHED,
         "warming_up",

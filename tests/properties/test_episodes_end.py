@@ -195,10 +195,10 @@ def test_status_says_how_far_an_episode_is_from_its_end_and_who_knows_of_it() ->
     assert row.recovery_events is not None
     assert 64 <= row.recovery_events <= 200 < (row.recovery_events_needed or 0)
     said = line_of(msgspec.to_builtins(row))
-    assert said.startswith(f"{episode[:12]}  high   fare: mean 19.7 → ")
+    assert said.startswith(f"{episode[:12]}  high   `fare`: mean 19.7 → ")
     assert (
-        f"; clear for {row.recovery_events} of about {row.recovery_events_needed} events; ann has"
-        in said
+        f" Recovering: {row.recovery_events} of about {row.recovery_events_needed} events are like "
+        "the reference. Acknowledged by ann at" in said
     )
     (listed,) = with_current_state([scene.open[episode]], [row])
     assert listed.explanation in said

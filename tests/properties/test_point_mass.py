@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stream_monitor.checks.monitored_signal import Finding, MonitoredSignal
-from stream_monitor.episodes.messages import signal_message
+from stream_monitor.episodes.messages import SignalScope, signal_message
 from stream_monitor.episodes.policy import EpisodePolicy
 from stream_monitor.reference.fit import fit_feature
 from stream_monitor.reference.transform import Transform
@@ -47,8 +47,8 @@ def test_the_sentence_is_about_the_rest() -> None:
     first: Finding = next(d for d in findings if d.decision.suspicion.channel != "location")
     decision, reference = first.decision, series.reference
     mean = reference.centre + reference.scale * decision.total / decision.n_events / FIXED_POINT
-    says = signal_message("amount", "data", reference, decision, mean)
-    assert says.startswith("amount: mean of values other than 0 ")
+    says = signal_message(SignalScope("data", "amount", "1"), "data", reference, decision, mean)
+    assert says.startswith("`amount`: mean of values other than 0 ")
 
 
 @pytest.mark.parametrize("mass", [0.0, 5.0, 20.0])

@@ -87,7 +87,7 @@ def test_what_was_changed_by_whom_and_when() -> None:
     assert [(one["position"].removeprefix(LOG), one["what"]) for one in found] == [
         (":0:0", "version 1 put into service, with a profile"),
         (":0:3", "acknowledge episode 0123456789ab"),
-        (":0:4", "snooze episode 0123456789ab until 2023-11-14 22:13Z"),
+        (":0:4", "snooze episode 0123456789ab until 14 Nov 2023 22:13 UTC"),
         (":0:5", "placement 1: 4 partitions"),
         (":0:7", "version 1: PROFILE REPLACED"),
         (":0:9", "resolve episode 0123456789ab"),

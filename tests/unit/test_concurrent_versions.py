@@ -170,7 +170,7 @@ def test_episodes_end_an_hour_after_the_last_event_and_not_at_the_announcement()
     (ended,) = log.events(1, ["2"])
 
     assert (ended.version, ended.phase) == ("1", "superseded")
-    assert ended.explanation.startswith("age: superseded: its version is idle")
+    assert ended.explanation.startswith("`age`: ended, because its version is idle")
     assert log.records[ended.decided_offset].timestamp_ms - last_ms >= HOUR_MS
     assert log.records[ended.decided_offset - 1].timestamp_ms - last_ms < HOUR_MS
     for cuts in (range(0, len(log.records), 97), [ended.decided_offset], [3]):

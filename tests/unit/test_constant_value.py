@@ -33,10 +33,10 @@ def test_a_stuck_sensor_is_one_alert_of_quality_until_it_moves_again() -> None:
     assert [(a.kind, a.phase) for a in alerts] == [("quality", "started"), ("quality", "recovered")]
     began, over = alerts
     assert (began.cause, began.detector, began.severity) == ("constant", "rule", "high")
-    assert began.explanation.startswith("temp: constant at 51.3 since 1970-01-01 00:")
+    assert began.explanation.startswith("`temp`: constant at 51.3 since 1 Jan 1970 00:")
     assert began.decided_offset == 3_049
     assert began.onset_offset <= 3_000 < began.onset_offset + 64
-    assert over.explanation == "temp: values vary again"
+    assert over.explanation == "`temp`: values vary, as in the reference."
     assert over.decided_offset == 9_049
     assert excludes_data(began)
 

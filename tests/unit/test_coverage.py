@@ -12,19 +12,21 @@ import numpy as np
 from driftline.doctor.health_checks import check_coverage
 from driftline.monitor_state.coverage_report import REASON_TEXTS, lines_of, read_coverage
 from producer.events import ModelUpdate
-from stream_monitor.contracts import DriftAlert
+from stream_monitor.contracts import COVERAGE_UNITS, CoverageReason, DriftAlert
 from stream_monitor.core.coverage import (
     BUCKET_MS,
     INTERVAL_MS,
     MAX_ROWS,
     OTHERS,
-    UNITS,
     WATCHED,
     Coverage,
     CoverageKey,
-    CoverageReason,
 )
-from stream_monitor.core.coverage_messages import CoverageGap, sentence, sentence_over
+from stream_monitor.episodes.coverage_messages import (
+    CoverageGap,
+    coverage_ended_message,
+    coverage_message,
+)
 from stream_monitor.metrics import Metrics
 from stream_monitor.reference.profile import profile_to_data
 from stream_monitor.state.monitor_state import MonitorState
@@ -131,7 +133,7 @@ def test_a_warm_up_is_reported_within_a_minute_and_ends_with_it() -> None:
     assert started.decided_ms - started.onset_ms <= MINUTE
     assert "driftline profile build" in started.explanation
     assert (over.phase, over.episode_id) == ("recovered", started.episode_id)
-    assert "version 1 is watched now" in over.explanation
+    assert "Version 1 is watched now" in over.explanation
 
 
 def test_ticks_alone_let_a_reason_open_and_end() -> None:
@@ -209,8 +211,8 @@ def test_the_doctor_names_who_is_not_watched_and_spares_what_warms_up() -> None:
 def test_every_reason_has_a_unit_words_and_a_sentence() -> None:
     reasons = set(get_args(CoverageReason))
 
-    assert set(UNITS) == set(REASON_TEXTS) == reasons
+    assert set(COVERAGE_UNITS) == set(REASON_TEXTS) == reasons
     for reason in reasons:
         gap = CoverageGap(reason, "m", "1", ["a"], 3, 0.5, 0, 3, 300)
-        assert len(sentence(gap).partition(": ")[2].partition(": ")[2]) > 40
-        assert sentence_over(reason, "1", 3, 0).startswith("coverage: ")
+        assert len(coverage_message(gap).partition(": ")[2]) > 40
+        assert "version 1" in coverage_ended_message(reason, "1", 3, 0)

@@ -72,8 +72,8 @@ def test_an_improvement_is_told_as_one_and_as_the_least_there_is() -> None:
 
     assert (first.kind, first.phase, first.direction) == ("concept", "started", "better")
     assert first.after == pytest.approx(0.16, abs=0.06)
-    assert "error rate 0.397 → 0.15" in first.explanation
-    assert ", better than the reference, PSI" in first.explanation
+    assert "Model error: rate 39.7 % → 15" in first.explanation
+    assert "The error is below the reference" in first.explanation
     assert {alert.severity for alert in (first, *others)} == {"low"}
     assert {alert.phase for alert in others} <= {"ongoing"}
 
@@ -121,5 +121,7 @@ def test_what_is_called_better_has_the_lowest_severity(far: float) -> None:
     directions = {alert.direction for alert in alerts}
     assert directions == ({"down"} if far == 60.0 else {"better"})
     assert all(a.severity == "low" for a in alerts if a.direction == "better")
-    said = {", better than the reference" in a.explanation for a in alerts if a.phase == "started"}
+    said = {
+        "The error is below the reference" in a.explanation for a in alerts if a.phase == "started"
+    }
     assert said == {far != 60.0}

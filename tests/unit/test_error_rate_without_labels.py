@@ -103,15 +103,16 @@ def test_an_alert_of_the_prediction_says_what_it_means_for_the_error() -> None:
     assert first.series == "prediction"
     assert first.estimated_before == pytest.approx(0.26, abs=0.01)
     assert first.estimated_after == pytest.approx(0.18, abs=0.04)
-    assert "expected error rate 26" in first.explanation
-    assert first.explanation.endswith("without labels")
+    assert "Expected error rate 26" in first.explanation
+    assert "estimated without labels. Check which features changed" in first.explanation
 
 
 def test_a_loss_that_its_predictions_foretell_is_said_to_be_explained() -> None:
     alerts = [alert for alert in told(BY_NAME["-1.5 sd"]) if alert.kind == "concept"]
 
     assert [alert.channel for alert in alerts[:1]] == ["location"]
-    assert alerts[0].explanation.endswith("they explain it")
+    assert alerts[0].explanation.endswith("a new profile would describe the model as it is now.")
+    assert "the change of the inputs explains it" in alerts[0].explanation
 
 
 @pytest.mark.parametrize("name", ["+1 sd", "-1.5 sd", "x 0.5", "x 2"])
@@ -127,7 +128,7 @@ def test_a_change_of_the_truth_is_told_by_its_labels_alone() -> None:
     first = alerts[0]
     assert first.after == pytest.approx(0.42, abs=0.08)
     assert first.estimated_after == pytest.approx(0.26, abs=0.04)
-    assert first.explanation.endswith("what changed is the truth")
+    assert "has changed (concept drift). Retrain on labelled" in first.explanation
 
 
 def test_a_change_of_the_truth_that_easier_cases_hide_contradicts_the_estimate() -> None:
@@ -200,7 +201,7 @@ def test_of_several_classes_the_confidence_is_a_series_of_its_own() -> None:
     shares = version.estimate.of_labels
 
     assert {alert.series for alert in alerts} == {"confidence"}
-    assert "expected error rate" in alerts[0].explanation
+    assert "Expected error rate" in alerts[0].explanation
     assert shares.expected == pytest.approx(shares.realised, abs=0.05)
 
 

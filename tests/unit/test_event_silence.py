@@ -23,7 +23,7 @@ def test_silence_is_told_and_its_end(known: Partition) -> None:
     (recovered,) = known.live(2)
 
     assert phases([started, recovered]) == [("silence", "started"), ("silence", "recovered")]
-    assert started.explanation.startswith("no events for ")
+    assert started.explanation.startswith("No events for ")
     assert started.severity == "high"
     assert (started.series, started.version, started.kind) == ("events", "1", "volume")
     assert stopped_ms - 10 * SECOND < started.onset_ms <= stopped_ms
@@ -124,7 +124,7 @@ def test_silence_is_told_though_a_canary_trickles_on() -> None:
     (started,) = [a for a in canary(partition, 3, None) if a.kind == "volume"]
 
     assert (started.channel, started.version) == ("silence", "1")
-    assert started.explanation.startswith("no events of version 1 for ")
+    assert started.explanation.startswith("No events of version 1 for ")
     assert stopped_ms - 10 * SECOND < started.onset_ms <= stopped_ms
     assert started.decided_ms <= stopped_ms + 45 * SECOND
     assert phases(canary(partition, 3, "1")) == [("silence", "recovered")]
@@ -156,7 +156,7 @@ def test_a_silence_that_a_person_resolves_is_usual_from_then_on(known: Partition
     resolved = known.command("resolve", started.episode_id)
 
     assert phases(resolved) == [("silence", "resolved")]
-    assert resolved[0].explanation.endswith("resolved by ann")
+    assert resolved[0].explanation.endswith("resolved by ann.")
     assert phases(known.live(1, None)) == []
     known.live(15)
     assert phases(known.live(3, None)) == []

@@ -98,7 +98,7 @@ def test_a_changed_dependence_is_one_alert_that_says_from_what_to_what(
     assert first.before == pytest.approx(before, abs=0.04)
     assert first.after == pytest.approx(after, abs=0.25)
     assert first.direction == ("down" if after < before else "up")
-    said = f"a and b: rank correlation {first.before:.2f} → {first.after:.2f}, PSI"
+    said = f"`a` and `b`: rank correlation {first.before:.2f} → {first.after:.2f} since"
     assert first.explanation.startswith(said)
 
 
@@ -111,7 +111,7 @@ def test_a_dependence_that_returns_is_told_to_be_back() -> None:
 
     assert [a.phase for a in alerts if a.phase != "ongoing"] == ["started", "recovered"]
     assert 7_000 < alerts[-1].decided_offset < 7_000 + 4 * 500
-    assert alerts[-1].explanation.startswith("a and b: back to their reference, rank corr")
+    assert alerts[-1].explanation.startswith("`a` and `b`: back to the reference (rank corr")
 
 
 @pytest.mark.parametrize(("shift", "spread"), [(0.3, 1), (1, 1), (4, 1), (0, 2), (0, 0.3), (1, 3)])
@@ -181,7 +181,8 @@ def test_what_a_relation_told_is_told_of_the_feature_once_that_is_found_to_have_
     assert (over.phase, over.cause) == ("superseded", "feature/b")
     assert over.decided_offset == began.decided_offset
     assert (
-        over.explanation == "a and b: reported as drift of b from now on, because b itself changed"
+        over.explanation
+        == "`a` and `b`: reported as drift of `b` from now on, because `b` itself has changed."
     )
     found = episodes_of([first, *others], lambda offset: offset, str, timed=False)
     assert [one.feature for one in found] == ["b"]

@@ -104,9 +104,7 @@ def test_broken_data_is_told_from_a_shift_of_the_population() -> None:
     assert one.causes[0].score == 0.6
     assert top(other) == "population_shift"
     assert other.causes[0].score == 1.0
-    assert (
-        other.causes[0].why == "3 features moved, and with it what is predicted: a, b, c and 1 more"
-    )
+    assert other.causes[0].why == "3 features moved, and so did the predictions: a, b, c and 1 more"
 
 
 def relation(first: str, second: str, began_h: float, **changes: Any) -> DriftAlert:
@@ -129,7 +127,7 @@ def test_one_feature_that_moves_with_all_that_follows_from_it_is_no_shift_of_the
     (one,) = incidents_of(moved)
 
     assert [cause.name for cause in one.causes] == ["feature_change"]
-    assert one.explanation.startswith("a, a of s=x moved, and with it what is predicted, since")
+    assert one.explanation.startswith("a, a of s=x moved, and so did the predictions. Began ")
 
 
 def test_two_features_that_only_stopped_following_each_other_are_no_shift_of_the_population() -> (
@@ -145,7 +143,7 @@ def test_two_features_that_only_stopped_following_each_other_are_no_shift_of_the
         "feature_change",
         "population_shift",
     ]
-    assert broken.causes[0].why == "a and b depend on each other as they did not"
+    assert broken.causes[0].why == "the correlation of a and b changed"
     assert apart.causes[0].why == "2 features moved: a, b"
     assert top(beside) == "data_break"
 

@@ -17,9 +17,9 @@ from tests.unit.test_feature_correlation import batch_of, profile, version_of
 @pytest.mark.parametrize(
     ("sent", "says"),
     [
-        (None, "temp: missing in all events, since 1970-01-01 00:"),
-        ("71.6", "temp: sent as text in all events, since 1970-01-01 00:"),
-        (1e300, "temp: out of range in all events, since 1970-01-01 00:"),
+        (None, "`temp`: all values are missing since 1 Jan 1970 00:"),
+        ("71.6", "`temp`: all values are sent as text since 1 Jan 1970 00:"),
+        (1e300, "`temp`: all values are out of range since 1 Jan 1970 00:"),
     ],
 )
 def test_what_is_wrong_in_all_events_is_named(sent: Value, says: str) -> None:
@@ -42,7 +42,7 @@ def test_a_feature_that_is_gone_is_missing() -> None:
 
     (alert,) = watched.observe(batch)[1]
 
-    assert alert.explanation.startswith("temp: missing in all events, since")
+    assert alert.explanation.startswith("`temp`: all values are missing since")
     assert msgspec.json.encode(alert)
 
 
@@ -54,4 +54,6 @@ def test_some_missing_values_are_told_by_their_share() -> None:
         batch_of({"temp": temp})
     )[1]
 
-    assert alert.explanation.startswith("temp: missing, invalid or unseen 0 % → ")
+    assert alert.explanation.startswith(
+        "`temp`: 31.2 % of values are missing or invalid (reference 0 %)"
+    )

@@ -18,7 +18,9 @@ def test_no_labels_while_predictions_come_is_an_outage(labelled: Partition) -> N
 
     assert phases(told) == [("outage", "started")]
     assert (told[0].kind, told[0].series) == ("labels", "labels")
-    assert told[0].explanation == "no labels for 66 s; usually without a gap"
+    assert told[0].explanation == (
+        "No labels for 66 s; usually they arrive without a gap. Check the job that writes labels."
+    )
 
 
 def test_labels_that_come_again_end_it(labelled: Partition) -> None:
@@ -46,7 +48,8 @@ def test_labels_that_come_later_are_told_with_the_gap_they_leave(labelled: Parti
         ("delay", "started"),
     ]
     late = told[2]
-    assert late.explanation.startswith("labels come 10 s → ")
+    assert late.explanation.startswith("Labels arrive ")
+    assert "(usual 10 s)" in late.explanation
     assert late.direction == "up"
     assert phases(labelled.live(60, labels_after_ms=10 * SECOND))[-1] == ("delay", "recovered")
 

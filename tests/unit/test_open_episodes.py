@@ -32,7 +32,7 @@ def test_an_acknowledged_episode_says_who_knows_of_it_since_when() -> None:
 
     assert [(a.phase, a.actor) for a in answer] == [("acknowledged", "ann")]
     assert (later[0].acknowledged_by, later[0].acknowledged_ms) == ("ann", 60_000)
-    assert later[0].explanation == "temp: moved; ann has known since 1970-01-01 00:01Z"
+    assert later[0].explanation == "temp: moved. Acknowledged by ann at 1 Jan 1970 00:01 UTC."
 
 
 def test_what_drifts_is_still_said_of_an_episode_somebody_knows_of_or_snoozed() -> None:
@@ -41,9 +41,9 @@ def test_what_drifts_is_still_said_of_an_episode_somebody_knows_of_or_snoozed() 
     hushed = register.snooze(command("snooze", until_ms=60_000), AT_20)
     again = register.acknowledge(command("acknowledge", actor="bob"), AT_20)
 
-    assert known[0].explanation == "temp: moved; acknowledged by ann: a new sensor"
-    assert hushed[0].explanation == "temp: moved; snoozed until 1970-01-01 00:01Z by ann"
-    assert again[0].explanation == "temp: moved; acknowledged by bob"
+    assert known[0].explanation == "temp: moved. Acknowledged by ann: a new sensor."
+    assert hushed[0].explanation == "temp: moved. Snoozed by ann until 1 Jan 1970 00:01 UTC."
+    assert again[0].explanation == "temp: moved. Acknowledged by bob."
     assert (again[0].acknowledged_by, again[0].severity) == ("bob", "medium")
 
 
@@ -58,12 +58,16 @@ def test_how_far_it_is_from_its_end_is_said_beside_what_drifts() -> None:
         register, alert(phase="ongoing", explanation="temp: worse", decided_offset=40)
     )
 
-    assert told.explanation == "temp: moved; clear for 310 of about 600 events"
+    assert (
+        told.explanation
+        == "temp: moved. Recovering: 310 of about 600 events are like the reference."
+    )
     assert told.severity == "medium"
     assert answer[0].explanation == (
-        "temp: moved; clear for 310 of about 600 events; acknowledged by ann"
+        "temp: moved. Recovering: 310 of about 600 events are like the reference. "
+        "Acknowledged by ann."
     )
-    assert worse.explanation.startswith("temp: worse; ann has known since")
+    assert worse.explanation.startswith("temp: worse. Acknowledged by ann at")
 
 
 def test_an_episode_stored_before_its_words_were_kept_has_those_of_its_latest_alert() -> None:
@@ -76,7 +80,7 @@ def test_an_episode_stored_before_its_words_were_kept_has_those_of_its_latest_al
 
     (answer,) = register.acknowledge(command("acknowledge"), AT_20)
 
-    assert answer.explanation == "temp: moved; acknowledged by ann"
+    assert answer.explanation == "temp: moved. Acknowledged by ann."
 
 
 def test_a_snooze_withholds_and_counts_and_at_its_end_an_open_episode_says_so() -> None:
@@ -126,7 +130,7 @@ def test_a_snooze_that_ends_in_the_past_ends_a_snooze() -> None:
     answer = register.snooze(command("snooze", until_ms=0), AT_20)
     told = process(register, alert(phase="ongoing", decided_offset=30))
 
-    assert answer[0].explanation == "temp: moved; snooze ended by ann"
+    assert answer[0].explanation == "temp: moved. Snooze ended by ann."
     assert [a.phase for a in told] == ["ongoing"]
 
 
@@ -135,7 +139,7 @@ def test_a_resolved_episode_names_who_ended_it_and_why() -> None:
     ended = alert(phase="resolved", explanation="temp: resolved", decided_offset=20)
     told = register.resolve([ended], command("resolve", reason="sensor replaced"))
 
-    assert told[0].explanation == "temp: resolved by ann: sensor replaced"
+    assert told[0].explanation == "temp: resolved by ann: sensor replaced."
     assert register.by_id == {}
 
 

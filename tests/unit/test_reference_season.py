@@ -17,7 +17,7 @@ from stream_monitor.checks.signal_alert import alert_of
 from stream_monitor.detectors.signal_detectors import SignalDetectors
 from stream_monitor.episodes.alert import AlertSource
 from stream_monitor.episodes.lifecycle import EpisodeTracker, PhaseDecision, Suspicion
-from stream_monitor.episodes.messages import signal_message
+from stream_monitor.episodes.messages import SignalScope, signal_message
 from stream_monitor.episodes.policy import EpisodePolicy
 from stream_monitor.reference.fit import fit_feature, fit_profile
 from stream_monitor.reference.frame import profile_from_frame
@@ -330,7 +330,7 @@ def told_at_six(*, profile_before: bool) -> tuple[str, float | None]:
 
 def test_a_sentence_compares_with_the_reference_at_the_same_hours() -> None:
     says, now = told_at_six(profile_before=False)
-    found = re.match(r"x: mean at these hours ([\d.]+) → ([\d.]+),", says)
+    found = re.match(r"`x`: mean at these hours ([\d.]+) → ([\d.]+) since", says)
     assert found is not None, says
     before, after = map(float, found.groups())
     assert now is not None
@@ -338,7 +338,7 @@ def test_a_sentence_compares_with_the_reference_at_the_same_hours() -> None:
     # Of the whole it would be 100; what was added is 16, and the noise of 64 events 0.6.
     assert before == pytest.approx(now - 16, abs=2)
     assert before == pytest.approx(112.5, abs=1)
-    assert told_at_six(profile_before=True)[0].startswith("x: mean 100 → 1")
+    assert told_at_six(profile_before=True)[0].startswith("`x`: mean 100 → 1")
 
 
 def test_a_share_is_compared_with_that_of_the_same_hours() -> None:
@@ -367,8 +367,10 @@ def test_a_share_is_compared_with_that_of_the_same_hours() -> None:
         0,
         slots=tuple(slots.tolist()),
     )
-    says = signal_message("late", "data", feature, decision, 0.8)
-    found = re.match(r"late: share of (true|false) at these hours ([\d.]+) % → ([\d.]+) %", says)
+    says = signal_message(SignalScope("data", "late", "1"), "data", feature, decision, 0.8)
+    found = re.match(
+        r"`late`: share of `(true|false)` at these hours ([\d.]+) % → ([\d.]+) %", says
+    )
     assert found is not None, says
     before, after = (55, 80) if found[1] == "true" else (45, 20)
     assert float(found[2]) == pytest.approx(before, abs=8)

@@ -164,9 +164,7 @@ def test_it_recovers_when_records_are_accepted_again() -> None:
     log.good(n=5)
     _, alerts, _ = fold(log.records)
     assert phases(alerts) == [("started", 4), ("recovered", 25)]
-    assert "20 were, the last one at 15 Jan" in alerts[1].explanation.replace(
-        "2027-01-15", "15 Jan"
-    )
+    assert "20 were, the last one at 15 Jan 2027" in alerts[1].explanation
 
 
 def test_a_producer_that_is_gone_for_a_day_ends_it() -> None:

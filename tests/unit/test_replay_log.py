@@ -129,7 +129,7 @@ def test_each_version_is_held_against_its_own_reference() -> None:
     )
     (episode,) = moved.episodes
     assert 6_000 <= episode.alerted_event < 6_900
-    assert episode.explanation.startswith("x: mean 5.02 → ")
+    assert episode.explanation.startswith("`x`: mean 5.02 → ")
 
 
 def test_a_range_begins_with_what_was_announced_before_it() -> None:

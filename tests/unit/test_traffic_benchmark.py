@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from stream_monitor.checks.delay_history import delay_of, log_delay
 from stream_monitor.checks.event_volume import EventVolumeCheck
-from stream_monitor.episodes import traffic_messages as wording
+from stream_monitor.episodes import traffic_messages as messages
 from stream_monitor.statistics.counts import Extremes, deviance
 from tests.benchmarks.silence_detection import (
     DAY,
@@ -90,27 +90,45 @@ def test_the_largest_value_is_forgotten_after_two_spans() -> None:
 def test_the_sentences() -> None:
     hour = 3_600_000
     assert [
-        wording.silence(42 * 60_000, 1 / 3_000),
-        wording.silence(26 * hour, 1 / (20 * 60_000)),
-        wording.silence_over(42 * 60_000),
-        wording.volume(12 / 60_000, 3.1 / 60_000, SINCE),
-        wording.volume(12 / 60_000, 1.2 / 60_000, SINCE, worse=True),
-        wording.volume_over(12 / 60_000, 11.6 / 60_000),
-        wording.outage(26 * hour, 2 * hour),
-        wording.outage_over(26 * hour),
-        wording.delay(2.1 * hour, 19 * hour, SINCE),
-        wording.delay(2.1 * hour, 30 * hour, SINCE, worse=True),
-        wording.delay_over(2.2 * hour),
+        messages.silence_message(42 * 60_000, 1 / 3_000),
+        messages.silence_message(26 * hour, 1 / (20 * 60_000), "7"),
+        messages.silence_ended_message(42 * 60_000),
+        messages.volume_message(12 / 60_000, 3.1 / 60_000, SINCE),
+        messages.volume_message(12 / 60_000, 31 / 60_000, SINCE, worse=True),
+        messages.volume_recovered_message(12 / 60_000, 11.6 / 60_000),
+        messages.label_outage_message(26 * hour, 2 * hour),
+        messages.label_outage_ended_message(26 * hour),
+        messages.label_delay_message(2.1 * hour, 19 * hour, SINCE),
+        messages.label_delay_message(2.1 * hour, 30 * hour, SINCE, worse=True),
+        messages.label_delay_recovered_message(2.2 * hour),
     ] == [
-        "no events for 42 min; usually one every 3 s at this hour",
-        "no events for 26 h; usually one every 20 min at this hour",
-        "events: they come again, after 42 min without",
-        "events: 12 a minute → 3.1 a minute, since 2013-03-01 08:54Z",
-        "events: worse, 12 a minute → 1.2 a minute, since 2013-03-01 08:54Z",
-        "events: as many as usual again, 12 a minute where 12 are usual",
-        "no labels for 26 h; usually within 2 h",
-        "labels: they come again, after 26 h without",
-        "labels come 2.1 h → 19 h after the prediction, since 2013-03-01 08:54Z",
-        "labels come later still, 2.1 h → 30 h after the prediction, since 2013-03-01 08:54Z",
-        "labels come in time again, 2.2 h after the prediction",
+        (
+            "No events for 42 min; usually one every 3 s at this hour. Check the model server and its "
+            "connection to Kafka."
+        ),
+        (
+            "No events of version 7 for 26 h, and no more than usual of other versions; usually one "
+            "every 20 min at this hour. Check the model server and its connection to Kafka."
+        ),
+        "Traffic resumed after 42 min without events.",
+        (
+            "Event volume 12 a minute → 3.1 a minute since 1 Mar 2013 08:54 UTC, all versions. Check "
+            "why the callers of the model send fewer requests."
+        ),
+        (
+            "Event volume 12 a minute → 31 a minute since 1 Mar 2013 08:54 UTC, all versions. Worse "
+            "than reported before. Check why the callers of the model send more requests."
+        ),
+        "Event volume back to normal: 12 a minute (usual 12 a minute).",
+        "No labels for 26 h; the longest gap before was 2 h. Check the job that writes labels.",
+        "Labels resumed after 26 h without labels.",
+        (
+            "Labels arrive 19 h after the prediction (usual 2.1 h) since 1 Mar 2013 08:54 UTC. Check "
+            "the job that writes labels."
+        ),
+        (
+            "Labels arrive 30 h after the prediction (usual 2.1 h) since 1 Mar 2013 08:54 UTC. Worse "
+            "than reported before. Check the job that writes labels."
+        ),
+        "Labels arrive in time, 2.2 h after the prediction.",
     ]

@@ -50,7 +50,9 @@ def test_a_new_feature_is_told_of_once_by_its_name() -> None:
 
     assert (alert.kind, alert.cause, alert.phase) == ("quality", "schema", "started")
     assert alert.explanation == (
-        "schema: new feature wind, since 1970-01-01 00:09Z; the reference lacks it"
+        "New feature `wind` since 1 Jan 1970 00:09 UTC, in at least half of the events of version "
+        "1. The reference does not have it. Build the profile from data with it, or resolve this "
+        "episode to accept it."
     )
     # At most half a span goes to a span it does not fill; then 32 of them decide.
     assert START + 31 <= alert.decided_offset < START + SPAN_EVENTS
@@ -75,7 +77,7 @@ def test_a_feature_that_is_gone_again_is_over() -> None:
 
     assert (first.phase, last.phase) == ("started", "recovered")
     assert first.episode_id == last.episode_id
-    assert last.explanation == "schema: feature wind is gone again"
+    assert last.explanation == "Feature `wind` is no longer sent."
     assert 500 + 4 * SPAN_EVENTS <= last.decided_offset + 1 < 500 + 5 * SPAN_EVENTS
     assert version.levels()["schema"] == 0
 
@@ -85,10 +87,10 @@ def test_one_of_two_that_is_gone_again_is_no_longer_told_to_be_new() -> None:
         watched(), wind=only_from(200, numbers(2), 400), rain=only_from(200, numbers(3), 700)
     )
 
-    assert "features rain, wind, since" in first.explanation
+    assert "New features `rain`, `wind` since" in first.explanation
     assert (then.phase, last.phase) == ("ongoing", "recovered")
-    assert "new feature rain, since 1970-01-01 00:03Z" in then.explanation
-    assert last.explanation == "schema: feature rain is gone again"
+    assert "New feature `rain` since 1 Jan 1970 00:03 UTC" in then.explanation
+    assert last.explanation == "Feature `rain` is no longer sent."
 
 
 def test_a_straggler_that_still_sends_it_keeps_nothing_open() -> None:
@@ -141,8 +143,11 @@ def test_features_that_come_together_are_told_of_together() -> None:
 
     (alert,) = schema_alerts(watched(), **{name: only_from(START, numbers(2)) for name in names})
 
-    assert "new features new-0, new-1, new-2, new-3, new-4 and 3 more, since" in alert.explanation
-    assert alert.explanation.endswith("the reference lacks them")
+    assert (
+        "New features `new-0`, `new-1`, `new-2`, `new-3`, `new-4` and 3 more since"
+        in alert.explanation
+    )
+    assert alert.explanation.endswith("or resolve this episode to accept them.")
 
 
 def test_one_that_comes_later_makes_it_worse() -> None:
@@ -151,7 +156,7 @@ def test_one_that_comes_later_makes_it_worse() -> None:
     )
 
     assert (first.phase, then.phase) == ("started", "ongoing")
-    assert "features rain, wind, since 1970-01-01 00:09Z" in then.explanation
+    assert "New features `rain`, `wind` since 1 Jan 1970 00:09 UTC" in then.explanation
 
 
 def test_what_a_person_resolves_is_known() -> None:

@@ -18,7 +18,7 @@ _OPENING_PHASES: Final = (
 )  # what was withheld of a segment may begin by growing worse
 _ROWS_MS: Final = 2_000 * 1_000  # without a time column a row takes a second
 _BY_ROWS: Final = IncidentPolicy(window_ms=_ROWS_MS, cooldown_ms=_ROWS_MS)
-_SINCE: Final = re.compile(r"since \d{4}-\d\d-\d\d \d\d:\d\dZ")
+_SINCE: Final = re.compile(r"since \d{1,2} [A-Z][a-z]{2} \d{4} \d\d:\d\d UTC")
 
 
 class ReplayEpisode(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +94,7 @@ def episodes_of(
 
 def _with_column_name(alert: DriftAlert, name: str, column: str, onset: int, *, timed: bool) -> str:
     """The explanation with the column's own name, and a row where a time would mean nothing."""
-    text = alert.explanation.replace(f"{name}:", f"{column}:", 1)
+    text = alert.explanation.replace(f"`{name}`", f"`{column}`")
     return text if timed else _SINCE.sub(f"since row {onset:,}", text)
 
 
