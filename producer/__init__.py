@@ -1,4 +1,4 @@
-"""What a model server imports: the contract of the log, and the logger that never hurts it."""
+"""Clients that write events to Kafka, and the contract of the event topic."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["EventWriter", "InferenceLogger"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use, so that importing the contract does not load librdkafka."""
+    """Import a client on first use, so that importing the contract does not load librdkafka."""
     if name == "InferenceLogger":
         from producer.logger import InferenceLogger  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Headers of the CloudEvents 1.0 Kafka binding, binary mode: how driftline writes and reads them."""
+"""Write and read record headers of the CloudEvents 1.0 Kafka binding, binary mode."""
 
 from __future__ import annotations
 

@@ -1,12 +1,10 @@
-"""Events to bytes and back: JSON, in the CloudEvents 1.0 Kafka binding, binary mode.
+"""Encode events as JSON and decode them.
 
-The value is plain JSON; what kind of event it is stands in the header ``ce_type``.  A record
-without that header is read by its shape: a body with ``label`` and no ``features`` is a label,
-any other an inference event.
+The header ``ce_type`` names the kind of event.  Without that header the shape decides: a value
+with ``label`` and no ``features`` is a label, any other an inference event.
 
-JSON has no word for what is no number: `encode` writes null.  Others write ``NaN`` and
-``Infinity`` all the same, and numbers that are too large for any float: `decode` reads them as
-null.
+JSON has no NaN and no infinity: `encode` writes null.  Other producers write ``NaN``, ``Infinity``
+and numbers too large for a float: `decode` reads them as null.
 """
 
 from __future__ import annotations
@@ -24,8 +22,8 @@ _MAX_DIGITS: Final = 308  # a float has no more
 _TYPES_WITH_LENIENT_NUMBERS: Final = (None, CE_TYPE_OF[InferenceEvent], CE_TYPE_OF[Label])
 
 
-class RejectedRecord(ValueError):  # noqa: N818 - the refusal is the producer's fault, and expected
-    """A value that is no event.  ``reason`` is a slug to count by; the text says what and where."""
+class RejectedRecord(ValueError):  # noqa: N818 - expected, and the fault of a producer
+    """A value is not a valid event: ``reason`` is the key of its count, the text has details."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
@@ -33,26 +31,26 @@ class RejectedRecord(ValueError):  # noqa: N818 - the refusal is the producer's 
 
 
 class UnknownEventType(RejectedRecord):
-    """The ``ce_type`` of a record names no event of this log."""
+    """The ``ce_type`` of a record names no kind of event."""
 
-    def __init__(self, kind: str) -> None:
-        super().__init__("unknown_kind", f"ce_type: {kind!r} is no event of this log")
+    def __init__(self, ce_type: str) -> None:
+        super().__init__("unknown_kind", f"ce_type: {ce_type!r} is not a type of event")
 
 
 class _Shape(msgspec.Struct):
-    """Just enough of a body to tell a label from an inference event."""
+    """The fields of a value that distinguish a label from an inference event."""
 
     label: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     features: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def is_label(self) -> bool:
-        """By the rule of this module."""
+        """Whether the value is a label, by the rule of this module."""
         return self.label is not msgspec.UNSET and self.features is msgspec.UNSET
 
 
 class _IdentifiedShape(_Shape):
-    """A body that `encode` returned, with the id that its headers need."""
+    """The same, with the id that the headers need."""
 
     id: str = ""
 
@@ -68,7 +66,7 @@ _encoder: Final = msgspec.json.Encoder()
 
 
 def encode(event: Event) -> bytes:
-    """The value of the record.  Not-a-number and infinity become null: a missing value.
+    """Encode an event as the value of a record.  NaN and infinity become null, a missing value.
 
     >>> encode(Label(id="a", model="m", label=1, time_ms=0))
     b'{"id":"a","model":"m","label":1,"time_ms":0}'
@@ -93,10 +91,10 @@ def event_headers_of_value(value: bytes, *, source: str) -> Headers:
 
 
 def decode(value: bytes, kind: str | None = None) -> Event:
-    """The event of a record with ``ce_type`` ``kind``.
+    """Decode the value of a record whose ``ce_type`` is ``kind``.
 
     Raises:
-        RejectedRecord: the value is not such an event; nothing else is raised, whatever the bytes.
+        RejectedRecord: the value is not such an event.  No bytes raise anything else.
 
     >>> decode(b'{"id":"a","model":"m","label":1,"time_ms":0}').label
     1
@@ -122,9 +120,9 @@ def decode(value: bytes, kind: str | None = None) -> Event:
 
 
 def _may_have_non_json_numbers(value: bytes, kind: str | None, error: Exception) -> bool:
-    """Whether an event, or a label, may be refused for no more than what `_decode_non_json_numbers` mends.
+    """Whether numbers that JSON does not have may be the only fault of an event or a label.
 
-    Not where a lone surrogate may be inside: the standard library's parser would let it pass.
+    False if the value may contain a lone surrogate, which the standard library's parser accepts.
     """
     if kind not in _TYPES_WITH_LENIENT_NUMBERS or b"\\ud" in value.lower():
         return False
@@ -132,7 +130,7 @@ def _may_have_non_json_numbers(value: bytes, kind: str | None, error: Exception)
 
 
 def _decode_non_json_numbers(value: bytes, kind: str | None) -> Event | None:
-    """The event of a value with numbers that JSON does not have; ``None``: that is not it."""
+    """Decode a value with numbers that JSON does not have; ``None`` if it has another fault."""
     try:
         body = json.loads(
             value, parse_constant=lambda _: None, parse_float=_finite, parse_int=_bounded_int

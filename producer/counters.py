@@ -1,4 +1,4 @@
-"""What became of the events a logger was given."""
+"""Counts of the events that an `InferenceLogger` received, by result."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ import msgspec
 from producer.events import InferenceEvent, Label
 
 PendingEvent: TypeAlias = tuple[Callable[..., InferenceEvent | Label], tuple[Any, ...]]
-"""What makes an event, and from what: called later, so that the thread that serves need not."""
+"""A constructor and its arguments; the sender calls it, to spare the serving thread the work."""
 
 
 class Counters(msgspec.Struct, frozen=True, kw_only=True):
-    """``accepted == delivered + sum(dropped.values()) + spooled + in_flight``, at any moment.
+    """Counts of events since the logger was created in this process.
 
-    Reasons to drop: ``queue_full``, ``invalid`` (what the monitor would reject; ``invalid`` says
-    why, by its reasons), ``undelivered`` (at close),
-    ``spool_full``, ``spool_failed`` (the disk refused), ``spool_damaged`` (unreadable when it was
-    to be sent again), and the names of Kafka's errors.
+    ``accepted == delivered + sum(dropped.values()) + spooled + in_flight`` at any moment.
 
-    ``spooled`` is what lies on disk, or was left there at close, for the next process.  What an
-    earlier process left is counted apart: ``recovered`` when Kafka acknowledged it,
-    ``unrecoverable`` for each damaged stretch, and each record Kafka refused.
+    Keys of ``dropped``: ``queue_full``, ``invalid`` (the monitor would reject it; the field
+    ``invalid`` has the counts by reason), ``undelivered`` (at close), ``spool_full``,
+    ``spool_failed`` (a disk error), ``spool_damaged`` (unreadable when it was to be sent), and the
+    names of Kafka's errors.
+
+    ``spooled`` events are on disk, for this process or the next.  Events of an earlier process are
+    counted apart: ``recovered`` when Kafka acknowledged them, ``unrecoverable`` for each damaged
+    part of a file and each record that Kafka rejected for good.
     """
 
     accepted: int
@@ -39,10 +41,10 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LoggerState:
-    """The running counts, and the queue of what waits; any thread may call any method.
+    """The queue and the counts of one logger; any thread may call any method.
 
-    The thread that serves appends to ``queue`` and does nothing else: what was accepted is what
-    waits, what was taken from the queue, and what was turned away at the door.
+    The serving thread only appends to ``queue``.  Accepted events are those in the queue, those
+    taken from it, and those dropped before it.
     """
 
     def __init__(self) -> None:
@@ -57,64 +59,64 @@ class LoggerState:
         self._unrecoverable = 0
 
     def dequeue(self) -> None:
-        """The first of the queue was handed on, or dropped."""
+        """Remove the first event of the queue, which was sent or dropped."""
         with self._lock:
             self.queue.popleft()
             self._taken += 1
 
     def count_dropped_before_queue(self, reason: str) -> None:
-        """One was given to the logger and never came into the queue."""
+        """Count an event that was dropped before it entered the queue."""
         with self._lock:
             self._taken += 1
             self._dropped[reason] += 1
 
     def count_delivered(self) -> None:
-        """Kafka acknowledged one."""
+        """Count an event that Kafka acknowledged."""
         with self._lock:
             self._delivered += 1
 
     def count_dropped(self, reason: str, n: int = 1) -> int:
-        """Some are lost; answers how many were lost for this reason."""
+        """Count lost events; return how many were lost for this reason so far."""
         with self._lock:
             self._dropped[reason] += n
             return self._dropped[reason]
 
     def count_invalid(self, reason: str) -> int:
-        """One is what the monitor would reject; answers how many were, for this reason."""
+        """Count an invalid event; return how many had this reason so far."""
         with self._lock:
             self._dropped["invalid"] += 1
             self._invalid[reason] += 1
             return self._invalid[reason]
 
     def count_spooled(self, n: int) -> None:
-        """Some lie on disk now."""
+        """Count events that are on disk now."""
         with self._lock:
             self._spooled += n
 
     def count_spooled_delivered(self) -> None:
-        """Kafka acknowledged one of ours from the disk."""
+        """Count an event of this process that Kafka acknowledged from disk."""
         with self._lock:
             self._spooled -= 1
             self._delivered += 1
 
     def count_spooled_lost(self, reason: str, n: int = 1) -> None:
-        """Some of ours on disk are lost."""
+        """Count events of this process that were lost on disk."""
         with self._lock:
             self._spooled -= n
             self._dropped[reason] += n
 
     def count_recovered(self) -> None:
-        """Kafka acknowledged one that an earlier process left."""
+        """Count an event of an earlier process that Kafka acknowledged."""
         with self._lock:
             self._recovered += 1
 
     def count_unrecoverable(self) -> None:
-        """One that an earlier process left is lost."""
+        """Count an event of an earlier process that is lost."""
         with self._lock:
             self._unrecoverable += 1
 
     def snapshot(self) -> Counters:
-        """A consistent view."""
+        """Return consistent counts."""
         with self._lock:
             accepted = self._taken + len(self.queue)
             return Counters(

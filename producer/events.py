@@ -1,20 +1,20 @@
-"""The contract of the log: everything that may be written to ``driftline.events.v1``.
+"""The contract of the event topic, ``driftline.events.v1``: the kinds of records in it.
 
-Whatever changes the state of a partition is a record in that partition, so that the state is a
-pure fold of the log.  A record is one of six kinds, named by the CloudEvents header ``ce_type``:
+Only records of a partition change the state of that partition, so the state is a function of its
+records.  A record is one of six kinds, named by the CloudEvents header ``ce_type``:
 
 ==================  =====================================================================
-`InferenceEvent`    what a model predicted, and from what
+`InferenceEvent`    one prediction of a model, with its inputs
 `Label`             the ground truth of one prediction, known later
-`ModelUpdate`       a new version of a model, with the reference profile it was trained on
-`Command`           what a person decides: acknowledge, snooze, resolve; a drill's end: forget
-`Tick`              time passes: written by the owner of a partition that had no record
-`Topology`          the event topic has so many partitions, and models so many shards: written by
-                    the owner of each partition, and by ``driftline topics grow``, on each change
+`ModelUpdate`       a new version of a model, with its reference profile
+`Command`           a person's decision (acknowledge, snooze, resolve), or a drill's end (forget)
+`Tick`              time passes; the owner of a partition without records writes it
+`Topology`          the number of partitions, and of shards of each model; the owner of each
+                    partition and ``driftline topics grow`` write it on each change
 ==================  =====================================================================
 
-New fields have defaults, types never change, unknown fields are skipped; anything else is a new
-version of the kind.
+New fields have defaults, types never change, and readers skip unknown fields.  Any other change
+is a new version of the kind.
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ Value: TypeAlias = float | int | str | bool | None
 """One feature's value.  ``None`` is a missing value."""
 
 MAX_RECORD_BYTES: Final = 8 << 20
-"""Of a record of the log, which is as large as common hosted brokers let it be."""
+"""Maximum size of a record of the event topic; common hosted brokers accept as much."""
 MAX_EVENT_BYTES: Final = 8_000_000
-"""Of an event as JSON; a `ModelUpdate` with the profile of a wide model comes near."""
+"""Maximum size of an event as JSON; the `ModelUpdate` of a wide model comes near."""
 
 Prediction: TypeAlias = float | int | str | bool | list[Any] | dict[str, Any] | None
 """A number, a class name, a map of class to probability, or several numeric outputs (a list, or a
-map of names that holds no probabilities).  ``None`` is an invalid prediction, like one that is not
-a number, and anything else that JSON may hold; an event without a prediction is another thing."""
+map by name).  ``None``, NaN and any other JSON value are an invalid prediction.  An event without
+a prediction has ``UNSET``."""
 
 
 class InferenceEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """What a model predicted.  ``id`` joins the label; ``time_ms`` is event time (Unix, UTC).
+    """One prediction of a model and its inputs.
 
-    Without ``prediction`` an event has inputs alone.
+    ``id`` joins the label; ``time_ms`` is event time in Unix milliseconds, UTC.  Without
+    ``prediction`` an event has only inputs.
     """
 
     id: str
@@ -53,15 +54,15 @@ class InferenceEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
     @property
     def prediction_or_none(self) -> Prediction:
-        """The prediction; ``None`` where it is invalid, or there is none."""
+        """The prediction; ``None`` if it is invalid or missing."""
         return None if self.prediction is msgspec.UNSET else self.prediction
 
 
 class Label(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The ground truth of the prediction with the same ``id``.
 
-    With ``version`` and ``prediction`` inside, it needs no join.  A label may be anything JSON;
-    what is no value cannot be compared, and is counted.
+    A label that contains ``version`` and ``prediction`` needs no join.  ``label`` may be any JSON
+    value; one that cannot be compared with a prediction is counted.
     """
 
     id: str
@@ -73,12 +74,13 @@ class Label(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
 
 
 class ModelUpdate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A version goes into service.  ``profile`` is its `ReferenceProfile` as plain data.
+    """A version of a model goes into service.  ``profile`` is its `ReferenceProfile` as plain data.
 
-    With ``moved_from`` it is the copy of a reference that another partition holds, written where
-    the events of the model belong since a `Topology` changed.  It puts no version into service,
-    and takes effect only where the version has no reference, or made one of its first events.
-    Where it is the ``champion`` of that partition, it is so here, unless another one is known.
+    ``moved_from`` is set on a copy for a new partition of the model, after a `Topology` change: it
+    is the partition that has the original.  A copy puts no version into service.  It takes effect
+    only if the version has no reference, or one learned from its first events.  ``champion`` of a
+    copy: the version is the champion in the original partition; it becomes the champion here
+    unless another one is known.
     """
 
     id: str
@@ -95,8 +97,8 @@ class ModelUpdate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A person's decision about an episode; ``until_ms`` ends a snooze.
 
-    ``forget`` is about a whole model, the shadow of a drill (`producer.synthetic`), and no
-    episode: its state goes, and its place is free.
+    ``forget`` concerns a synthetic model (`producer.synthetic`) and no episode: the monitor deletes
+    the model's state.
     """
 
     id: str
@@ -110,18 +112,18 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Tick(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Time passes on an idle partition.  Repeats are harmless."""
+    """Time passes on an idle partition.  A repeat has no effect."""
 
     time_ms: int
 
 
 class Topology(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The placement of models from here on: which partition holds the events of which key.
+    """The placement of models from this record on: which partition has the events of which key.
 
-    ``shards`` names the models that have more than one.  ``generation`` counts the changes over
-    the whole topic; a partition takes only a higher one than it knows.  ``before`` is the placement
-    that this one replaces, as (partitions, shards), where the writer knows it: a new partition was
-    not there to see it.
+    ``shards`` has the models with more than one shard.  ``generation`` counts the changes of the
+    whole topic; a partition applies only a higher one than it knows.  ``before`` is the placement
+    that this one replaces, as (partitions, shards), if the writer knows it: a new partition has no
+    earlier record.
     """
 
     id: str

@@ -1,8 +1,8 @@
-"""Failpoints: named places where a test lets a process die, as a power cut would.
+"""Failpoints: named places in the code where a test ends the process as a power cut would.
 
-``DRIFTLINE_FAILPOINT=name`` kills the process at the first pass of the place, ``name:3`` at the
-third.  Nothing is flushed and no handler runs.  Without the variable a pass costs a call of an
-empty function.
+``DRIFTLINE_FAILPOINT=name`` ends the process at the first pass of that place, ``name:3`` at the
+third.  Nothing is flushed and no exit handler runs.  Without the variable each pass calls an empty
+function.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import Final
 
 ENVIRONMENT_VARIABLE: Final = "DRIFTLINE_FAILPOINT"
 EXIT_CODE: Final = 137
-"""That of a process ended by SIGKILL, as a shell tells it."""
+"""The exit code that a shell reports for a process ended by SIGKILL."""
 
 FAILPOINTS: Final[dict[str, str]] = {
-    "monitor.partition.acquired": "the partition is ours in the store, its state is not read",
-    "monitor.batch.read": "records were read, nothing is folded in",
-    "monitor.batch.processed": "records are folded in, nothing is written",
-    "monitor.dead_letters.acknowledged": "dead letters are on their topic, the offset is below them",
+    "monitor.partition.acquired": "the store has the new owner, the state is not read",
+    "monitor.batch.read": "records were read, nothing is applied",
+    "monitor.batch.processed": "records are applied, nothing is written",
+    "monitor.dead_letters.acknowledged": "dead letters are acknowledged, the offset is below them",
     "monitor.commit.ready": "nothing is sent to the store",
-    "monitor.commit.answered": "the store has written, nobody took note",
+    "monitor.commit.answered": "the store has written, its reply is not handled",
     "monitor.outbox.taken": "an outbox is committed, nothing of it published",
-    "monitor.outbox.published": "entries are out, and still in the outbox",
-    "monitor.revoke.started": "a partition is to be given up, the last commit is due",
+    "monitor.outbox.published": "entries are published, and still in the outbox",
+    "monitor.revoke.started": "a partition is to be released, the last commit is due",
     "monitor.revoke.committed": "the last commit is done, the partition not released",
     "trainer.alert.received": "an alert was read, nothing is recorded",
     "trainer.alert.decided": "the decision is recorded, nothing is published",
@@ -33,13 +33,13 @@ FAILPOINTS: Final[dict[str, str]] = {
     "trainer.reading.done": "the training set was read, not recorded",
     "trainer.fitting.started": "the start of the fit is recorded",
     "trainer.fitting.done": "the challenger is fitted, not recorded",
-    "trainer.evaluating.done": "the verdict is known, not recorded",
+    "trainer.evaluating.done": "the gate has decided, not recorded",
     "trainer.storing.done": "the artifact is stored, not recorded",
-    "trainer.promoting.announced": "the log holds the model update, the champion is the old one",
-    "trainer.promoting.recorded": "the champion is recorded, nobody was told",
+    "trainer.promoting.announced": "the model update is acknowledged, the champion is the old one",
+    "trainer.promoting.recorded": "the champion is recorded, nothing is published",
     "trainer.outbox.published": "events are acknowledged, and still in the outbox",
     "trainer.job.finished": "the job is recorded as done",
-    "forwarder.batch.written": "a batch is in the log, its position is not committed",
+    "forwarder.batch.written": "a batch is in the event topic, its position is not committed",
 }
 
 
@@ -48,23 +48,24 @@ def _disabled(_name: str) -> None:
 
 
 def parse_failpoint(setting: str) -> Callable[[str], None]:
-    """What dies at the place and pass that ``setting`` names.
+    """Return the function that ends the process at the place and pass that ``setting`` names.
 
     >>> parse_failpoint("") is _disabled
     True
 
     Raises:
-        ValueError: there is no such place, or the pass is no positive number.
+        ValueError: there is no such place, or the pass is not a positive integer.
     """
     if not setting:
         return _disabled
     name, _, count = setting.partition(":")
     if name not in FAILPOINTS:
         raise ValueError(
-            f"{ENVIRONMENT_VARIABLE}={setting}: no such place; there are {', '.join(FAILPOINTS)}"
+            f"{ENVIRONMENT_VARIABLE}={setting}: no such failpoint; "
+            f"the failpoints are {', '.join(FAILPOINTS)}"
         )
     if count and (not count.isdecimal() or int(count) < 1):
-        raise ValueError(f"{ENVIRONMENT_VARIABLE}={setting}: the pass is a number from 1 on")
+        raise ValueError(f"{ENVIRONMENT_VARIABLE}={setting}: the pass must be an integer from 1 on")
     due, passes = int(count or 1), itertools.count(1)
 
     def exit_if_due(here: str) -> None:
@@ -75,4 +76,4 @@ def parse_failpoint(setting: str) -> Callable[[str], None]:
 
 
 failpoint: Final = parse_failpoint(os.environ.get(ENVIRONMENT_VARIABLE, ""))
-"""``failpoint(name)``: the process passes the place ``name``."""
+"""``failpoint(name)``: call it where the process passes the place ``name``."""

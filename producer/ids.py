@@ -1,4 +1,4 @@
-"""Ids of events: UUID version 7, so that they sort by time and never meet."""
+"""Ids of events: UUID version 7, which sort by time and do not collide."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _COUNTER_MASK: Final = (1 << _COUNTER_BITS) - 1
 class _Sequence:
     """The part of an id that is not time: 26 random bits of this process, and a counter.
 
-    A counter that starts anywhere is RFC 9562's method 1, and a third of the cost of 74 random
-    bits, which the thread that serves a prediction would pay.
+    A counter with a random start is method 1 of RFC 9562.  It costs the serving thread a third of
+    74 random bits.
     """
 
     def __init__(self) -> None:
         self.reseed()
 
     def reseed(self) -> None:
-        """Begin anew; a forked child must, or its ids would be its parent's."""
+        """Draw new random bits; without this a forked child would repeat its parent's ids."""
         source = random.SystemRandom()
         self.fixed = f"7{source.getrandbits(12):03x}-{0x8000 | source.getrandbits(14):04x}"
         self.counter = count(source.getrandbits(_COUNTER_BITS))
@@ -33,7 +33,7 @@ os.register_at_fork(after_in_child=_sequence.reseed)
 
 
 def uuid7(time_ms: int) -> str:
-    """A new UUIDv7 (RFC 9562) of that time; from any thread, in any forked child.
+    """Return a new UUIDv7 (RFC 9562) of that time.  Safe in threads and forked children.
 
     >>> uuid7(1384903980000)[:15]
     '014272b5-b3e0-7'

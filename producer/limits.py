@@ -1,4 +1,4 @@
-"""What an event may be at most: the bounds that keep a hostile or broken producer harmless."""
+"""Upper bounds of an event, so that a broken or hostile producer does no harm."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import msgspec
 from producer.events import MAX_EVENT_BYTES
 
 LATEST_MS: Final = 253_402_300_799_999
-"""The last millisecond of the year 9999: later clocks are broken clocks."""
+"""The last millisecond of the year 9999.  A later time is a broken clock."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What the monitor takes; writers keep to the defaults.
+    """What the monitor accepts; writers use the defaults.
 
-    Sizes are in bytes of the record's value, ``max_update_bytes`` is for a `ModelUpdate`, which
-    carries a profile.  Event time may be ahead of the record's timestamp by ``max_skew_ms``; with
-    ``max_event_age_ms`` it may not be further behind.  Both clocks come from the log, so a replay
-    judges alike.  A snooze may end ``max_snooze_ms`` after its record was appended, no later.
+    Sizes are bytes of the record's value; ``max_update_bytes`` is for a `ModelUpdate`, which
+    contains a profile.  Event time may be at most ``max_skew_ms`` ahead of the record's timestamp
+    and at most ``max_event_age_ms`` behind it (``None``: any age).  Both times are in the record,
+    so a replay decides the same.  A snooze may end at most ``max_snooze_ms`` after its record's
+    timestamp.
     """
 
     max_value_bytes: int = 64 * 1024

@@ -1,4 +1,4 @@
-"""`InferenceLogger`: publishes what a model predicts, and never hurts the model server."""
+"""`InferenceLogger` publishes predictions and labels without affecting the model server."""
 
 from __future__ import annotations
 
@@ -25,29 +25,31 @@ from producer.values import detached_copy, id_of, json_of, prediction_of, segmen
 
 _WAIT_S: Final = 0.005
 
-# A handle inherited by fork must never be destroyed: its threads are the parent's.
+# A producer inherited by fork must never be destroyed: its threads belong to the parent.
 _inherited: Final[list[Sender]] = []
 
 
 class InferenceLogger:
     """Logs predictions and labels to Kafka without ever blocking or raising in serving.
 
-    `log` and `label` append to a bounded queue and return; a thread of ours does the rest.  If
-    Kafka is slow, frozen or dead, the queue fills and the newest events are dropped and counted.
-    Only the constructor raises: ValueError for a name that is no name, KafkaException for a wrong
-    ``librdkafka`` setting.
+    `log` and `label` append to a bounded queue and return; a background thread encodes and sends.
+    If Kafka is slow, frozen or dead, the queue fills, and the newest events are dropped and counted
+    (see `Counters`).
 
-    It is safe to fork after construction (a child starts with an empty queue and counters of its
-    own) and to call from any thread.  Values of numpy, pandas and the standard library are sent as
-    what they stand for (`producer.values`); not-a-number, infinity, ``pandas.NA`` and ``NaT`` as
-    null, a missing value.  What the monitor would reject (a list among the features, 600 of them, a
-    text of 5,000 bytes) is dropped as ``invalid``, counted by its reason, and logged once.
-    Features may be changed by the caller after `log` returns.
+    It is safe to call from any thread and to fork after construction: a child starts with an empty
+    queue and counters of its own.  Values of numpy, pandas and the standard library are converted
+    (`producer.values`); NaN, infinity, ``pandas.NA`` and ``NaT`` become null, a missing value.  An
+    event that the monitor would reject (a list among the features, 600 features, a text of 5,000
+    bytes) is dropped as ``invalid``, counted by its reason, and logged once.  The caller may change
+    the features after `log` returns.
 
-    With a ``spool``, a folder on a local disk, what Kafka did not take goes there instead of being
-    dropped, up to ``spool_max_bytes`` in the whole folder, and to Kafka when it takes again; what a
-    dead process left is sent too.  Any number of processes may share the folder.  A disk that is
-    full or broken is counted, like everything (see `Counters`).
+    ``spool`` is a folder on a local disk.  Events that Kafka does not accept now go there, up to
+    ``spool_max_bytes`` in the whole folder, and to Kafka later; events that an earlier process left
+    are sent too.  Any number of processes may share the folder.
+
+    Raises:
+        ValueError: a name is not valid, or a limit is below 1.
+        KafkaException: librdkafka rejects a setting of ``librdkafka``.
 
     >>> logger = InferenceLogger("127.0.0.1:1", model="flights-late", version="3")
     >>> event_id = logger.log(features={"temp": 71.6, "carrier": "UA"}, prediction=0.18)
@@ -104,11 +106,11 @@ class InferenceLogger:
 
     @classmethod
     def from_env(cls, *, model: str, version: str, **settings: Any) -> InferenceLogger:
-        """A logger on the Kafka of the environment.
+        """Create a logger from the environment.
 
-        ``DRIFTLINE_KAFKA__BOOTSTRAP_SERVERS`` or ``KAFKA_BOOTSTRAP_SERVERS`` says where,
-        ``DRIFTLINE_TOPICS__PREFIX`` which topics; ``DRIFTLINE_DISABLED`` set to anything but 0
-        switches it off.
+        ``DRIFTLINE_KAFKA__BOOTSTRAP_SERVERS`` or ``KAFKA_BOOTSTRAP_SERVERS`` has the brokers,
+        ``DRIFTLINE_TOPICS__PREFIX`` the prefix of the topics.  ``DRIFTLINE_DISABLED`` with any
+        value but 0 disables the logger.
         """
         env = os.environ
         servers = env.get("DRIFTLINE_KAFKA__BOOTSTRAP_SERVERS") or env.get(
@@ -151,11 +153,11 @@ class InferenceLogger:
         segment: Mapping[str, Any] | None = None,
         version: str | None = None,
     ) -> str:
-        """Log one prediction; answers its id, by which `label` finds it later.
+        """Log one prediction; return its id, which `label` needs later.
 
-        Without ``prediction`` the event has inputs alone; ``None``, or what is no number, is an
-        invalid prediction, of which the monitor tells.  ``time_ms`` may be in seconds, micro- or
-        nanoseconds (told by its size), a date, or ISO 8601 text.
+        Without ``prediction`` the event has only inputs.  ``None`` or NaN is an invalid prediction,
+        which the monitor reports.  ``time_ms`` may also be in seconds, micro- or nanoseconds (its
+        size decides), a date, or ISO 8601 text.
         """
         now_ms = int(time.time() * 1000)
         event_id = id
@@ -163,12 +165,12 @@ class InferenceLogger:
             at_ms = now_ms if time_ms is None else time_ms_of(time_ms)
             event_id = uuid7(at_ms) if id is None else id if type(id) is str else id_of(id)
             of_version = self.version if version is None else version
-            said = prediction if type(prediction) is float else detached_copy(prediction)
+            output = prediction if type(prediction) is float else detached_copy(prediction)
             part = None if segment is None else dict(segment)
-            logged = event_id, self.model, of_version, at_ms, dict(features), said, part
+            logged = event_id, self.model, of_version, at_ms, dict(features), output, part
         except KeyboardInterrupt:
-            raise  # a person's, not the caller's
-        except BaseException as error:  # noqa: BLE001 - whatever a caller may have passed
+            raise  # a person pressed Ctrl-C
+        except BaseException as error:  # noqa: BLE001 - the caller's objects may raise anything
             self._put((_raise_in_sender, (error,)))
             return uuid7(now_ms) if event_id is None else event_id
         self._put((_build_event, logged))
@@ -190,7 +192,7 @@ class InferenceLogger:
     def _put(self, logged: PendingEvent) -> None:
         if self._disabled:
             return
-        if self._pid != os.getpid():  # forked by something that runs no hooks
+        if self._pid != os.getpid():  # forked without the hooks of os.fork
             self._after_fork()
         if self._sender is None:
             self._sender = self._new_sender()
@@ -201,11 +203,11 @@ class InferenceLogger:
             queue.append(logged)
 
     def counters(self) -> Counters:
-        """What became of the events so far, in this process."""
+        """Return the counts of the events of this process so far."""
         return self._state.snapshot()
 
     def flush(self, timeout_s: float | None = None) -> int:
-        """Wait until all is delivered or dropped; answers how many are still in flight."""
+        """Wait until all events are delivered or dropped; return how many are still in flight."""
         limit_s = self._flush_timeout_s if timeout_s is None else timeout_s
         deadline = time.monotonic() + limit_s
         while (waiting := self.counters().in_flight) and time.monotonic() < deadline:
@@ -213,7 +215,7 @@ class InferenceLogger:
         return waiting
 
     def close(self, timeout_s: float | None = None) -> None:
-        """Flush and let go of the rest, spooled or dropped; logging after this starts anew."""
+        """Flush, then spool or drop the rest.  The next `log` starts a new sender."""
         if self._sender is not None and self._pid == os.getpid():
             self.flush(timeout_s)
             self._sender.close()
@@ -272,5 +274,5 @@ def _build_label(
 
 
 def _raise_in_sender(error: BaseException) -> InferenceEvent:
-    """What was logged cannot even be copied: the thread counts it."""
+    """Let the sender count an event whose values cannot be copied."""
     raise error

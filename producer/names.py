@@ -1,9 +1,9 @@
-"""Names of models, versions, features and segments: which are allowed, and how they enter keys.
+"""Names of models, versions, features and segments: which are valid, and how they enter keys.
 
 A name is any Unicode text of 1 to 256 UTF-8 bytes without control characters and lone surrogates.
-It is never normalised: two names that differ in a byte are two names.  Where a name becomes part
-of a key (Redis, Kafka, a Prometheus label, a file, ``MODEL@VERSION``) it is escaped first, so that
-different names never share a key, whatever separators they hold.
+It is never normalised: names that differ in a byte are different.  A name is escaped before it
+becomes part of a key (Redis, Kafka, a Prometheus label, a file, ``MODEL@VERSION``), so that
+different names never share a key, whatever separators they contain.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
 
 MAX_NAME_BYTES: Final = 256
-_MAX_FILE_CHARS: Final = 200  # a folder takes 255, and a writer adds its own ending
+_MAX_FILE_CHARS: Final = 200  # a file system allows 255, and a writer adds a suffix
 _HASH_CHARS: Final = 32
 
 
 class InvalidName(ValueError):  # noqa: N818 - says what it is
-    """Text that is no name; the message says which text, and what is wrong with it."""
+    """A text is not a valid name; the message has the text and the reason."""
 
 
 class VersionKey(NamedTuple):
-    """A model and, where it was written, its version."""
+    """A model and its version; ``None`` if the text had none."""
 
     model: str
     version: str | None
 
 
 def invalid_name_reason(text: object) -> str | None:
-    """What keeps a text from being a name; ``None``: it is one.
+    """Return why a text is not a valid name; ``None`` if it is one.
 
-    >>> invalid_name_reason("mean radius (mm)"), invalid_name_reason("Größe/2"), invalid_name_reason("")
-    (None, None, 'it is empty')
+    >>> invalid_name_reason("mean radius (mm)"), invalid_name_reason("")
+    (None, 'it is empty')
     >>> invalid_name_reason("a" + chr(10)), invalid_name_reason("x" * 257)
     ('it has the control character U+000A', 'it has 257 bytes in UTF-8, 256 are allowed')
     """
     if not isinstance(text, str):
-        return f"it is no text but {type(text).__name__}"
+        return f"it is a {type(text).__name__}, not a text"
     if not text:
         return "it is empty"
     if text.isascii() and text.isprintable():
@@ -51,29 +51,29 @@ def invalid_name_reason(text: object) -> str | None:
         try:
             size = len(text.encode())
         except UnicodeEncodeError:
-            return "it has a lone surrogate, which is no character"
+            return "it has a lone surrogate, which is not a character"
     if size > MAX_NAME_BYTES:
         return f"it has {size} bytes in UTF-8, {MAX_NAME_BYTES} are allowed"
     return None
 
 
 def require_name(field: str, text: object) -> str:
-    """The text, if it is a name.
+    """Return the text if it is a valid name.
 
     Raises:
-        InvalidName: it is none.
+        InvalidName: it is not.
 
     >>> require_name("model", "Kredit-Risiko €")
     'Kredit-Risiko €'
     """
     why = invalid_name_reason(text)
     if why is not None or not isinstance(text, str):
-        raise InvalidName(f"{field}: {quoted(text)} is no name: {why}")
+        raise InvalidName(f"{field}: {quoted(text)} is not a valid name: {why}")
     return text
 
 
 def quoted(text: object, max_chars: int = 64) -> str:
-    """A text in quotes, in ASCII and of bounded length, whatever it holds.
+    """Return a text in quotes, in ASCII and of bounded length.
 
     >>> print(quoted("a" * 100, 8))
     'aaaaaaaa'...
@@ -85,9 +85,9 @@ def quoted(text: object, max_chars: int = 64) -> str:
 
 @lru_cache(maxsize=65_536)
 def escape(name: str) -> str:
-    """A name as part of a key: letters, digits and ``_.:-`` as they are, other bytes as ``%XX``.
+    """Escape a name for a key: letters, digits and ``_.:-`` stay, other bytes become ``%XX``.
 
-    No two names have one escape, and none has a character that separates parts of a key.
+    Different names have different escapes, and no escape contains a separator of keys.
 
     >>> escape("flights-late"), escape("mean radius (mm)"), escape("a/1"), escape("a%2F1")
     ('flights-late', 'mean%20radius%20%28mm%29', 'a%2F1', 'a%252F1')
@@ -96,7 +96,7 @@ def escape(name: str) -> str:
 
 
 def unescape(text: str) -> str:
-    """The name behind an `escape`.
+    """Return the name that `escape` was called with.
 
     >>> unescape(escape("50% @home/~x")) == "50% @home/~x"
     True
@@ -105,10 +105,10 @@ def unescape(text: str) -> str:
 
 
 def escape_separators(text: str, separators: str) -> str:
-    """A text as part of a key that people read: only ``separators`` and ``%`` are escaped.
+    """Escape only ``separators`` and ``%`` in a text, for keys that people read.
 
-    >>> escape_separators("mean radius (mm)", "~"), escape_separators("a~b", "~"), escape_separators("50%", "~")
-    ('mean radius (mm)', 'a%7Eb', '50%25')
+    >>> escape_separators("mean radius (mm)", "~"), escape_separators("a~b", "~")
+    ('mean radius (mm)', 'a%7Eb')
     """
     for char in f"%{separators}":
         text = text.replace(char, f"%{ord(char):02X}")
@@ -116,7 +116,7 @@ def escape_separators(text: str, separators: str) -> str:
 
 
 def version_key(model: str, version: str) -> str:
-    """``MODEL@VERSION``: one text for one version of one model.
+    """Return ``MODEL@VERSION``, which names one version of one model.
 
     >>> version_key("flights-late", "3"), version_key("a@b", "1")
     ('flights-late@3', 'a%40b@1')
@@ -125,13 +125,12 @@ def version_key(model: str, version: str) -> str:
 
 
 def parse_version_key(text: str) -> VersionKey:
-    """``MODEL@VERSION`` or ``MODEL`` as a person writes it, or as `version_key` does.
+    """Parse ``MODEL@VERSION`` or ``MODEL``, as a person or `version_key` writes it.
 
     Only ``@`` and ``%`` in a name have to be escaped (``%40``, ``%25``).
 
-    >>> parse_version_key("a%40b@1"), parse_version_key("mean radius@2"), parse_version_key("flights")
-    (VersionKey(model='a@b', version='1'), VersionKey(model='mean radius', version='2'), \
-VersionKey(model='flights', version=None))
+    >>> parse_version_key("a%40b@1"), parse_version_key("flights")
+    (VersionKey(model='a@b', version='1'), VersionKey(model='flights', version=None))
     """
     model, at, version = text.rpartition("@")
     return (
@@ -140,7 +139,7 @@ VersionKey(model='flights', version=None))
 
 
 def file_name(name: str) -> str:
-    """A name as that of a file: never a path, never hidden, never too long, never a clash.
+    """Return a file name that only this name has: not a path, not hidden, not too long.
 
     >>> file_name("flights-late"), file_name("../x"), file_name("a:b")
     ('flights-late', '%2E.%2Fx', 'a%3Ab')
@@ -148,7 +147,7 @@ def file_name(name: str) -> str:
     ('%C3%BC%C3%BC%C3%BC%C', 200)
     """
     if not name:
-        raise InvalidName("a file needs a name")
+        raise InvalidName("the name of a file is empty")
     escaped = escape(name).replace(":", "%3A")
     if escaped.startswith("."):
         escaped = "%2E" + escaped[1:]
@@ -156,7 +155,7 @@ def file_name(name: str) -> str:
 
 
 def is_truncated(file: str) -> bool:
-    """Whether the name of a file ends in a hash, so that the name behind it does not read back.
+    """Whether a file name ends in a hash, so that `unescape` cannot recover the name.
 
     >>> is_truncated(file_name("x" * 256)), is_truncated(file_name("x~y"))
     (True, False)
@@ -165,7 +164,7 @@ def is_truncated(file: str) -> bool:
 
 
 def truncated_with_hash(text: str, whole: str, max_chars: int) -> str:
-    """ASCII ``text`` without ``~``, of at most so many characters: a longer one ends in a hash.
+    """Shorten an ASCII text to ``max_chars``; a shortened one ends in the hash of ``whole``.
 
     >>> truncated_with_hash("abc", "abc", 40), truncated_with_hash("a" * 50, "a" * 50, 40)
     ('abc', 'aaaaaaa~160b4e433e384e05e537dc59b467f7cb')

@@ -1,6 +1,6 @@
-"""Permissions of Kafka: which one is missing, on what, and for whom.
+"""Errors of missing Kafka permissions, with the operation, the resource and the principal.
 
-A broker says no more than "Topic authorization failed".  Who asked knows the rest.
+A broker's own error is only "Topic authorization failed".
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from producer.kafka_client import admin_client
 
 Needs: TypeAlias = Mapping[str, Sequence[str]]
-"""Operations, by the name of a topic or group."""
+"""Needed operations (``Read``, ``Write``, …) by the name of a topic or group."""
 ASK_S: Final = 5.0
 PERMISSIONS_FIX: Final = (
     "grant it (kafka-acls --add); SECURITY.md has a table of what each role needs"
@@ -29,14 +29,14 @@ _DENIALS: Final = (
 
 
 def is_denied(error: KafkaError) -> bool:
-    """Whether Kafka denies a permission."""
+    """Whether the error is a missing permission."""
     return error.code() in _DENIALS
 
 
 def explained_denial(
     error: KafkaError, operation: str, resource: str, client: Mapping[str, Any]
 ) -> KafkaError:
-    """The same error, with the permission, the resource and the principal, where it is a denial.
+    """Add permission, resource and principal to a denial; return other errors as they are.
 
     >>> from confluent_kafka import KafkaError
     >>> error = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
@@ -59,10 +59,11 @@ def refuse_missing(
 ) -> None:
     """Check at the start of a process that it has the permissions it needs, by topic and group.
 
-    A topic or group that does not exist, and a broker that does not answer such a question, pass.
+    A topic or group that does not exist passes, and so does a broker that cannot describe
+    permissions.
 
     Raises:
-        KafkaException: the text names each permission that is missing, its topic, the principal.
+        KafkaException: the text names each missing permission, its resource and the principal.
     """
     admin = admin_client(client)
     asked_topics = admin.describe_topics(
@@ -86,7 +87,7 @@ def refuse_missing(
 
 
 def _lacking(answer: Future[Any], needed: Sequence[str]) -> list[str]:
-    """Which of the operations the answer of Kafka does not allow; without an answer none."""
+    """Return the operations that Kafka's answer does not allow; none without an answer."""
     try:
         allowed = answer.result(2 * ASK_S).authorized_operations
     except TimeoutError:
@@ -100,8 +101,8 @@ def _lacking(answer: Future[Any], needed: Sequence[str]) -> list[str]:
 
 
 def is_of_unused_group(error: KafkaError) -> bool:
-    """Whether a reader that neither joins its group nor commits may pass over the error.
+    """Whether a consumer that never joins its group may ignore the error.
 
-    librdkafka looks for the coordinator of a group as soon as there is a name for one.
+    librdkafka looks up the coordinator of any configured group.
     """
     return error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED

@@ -1,7 +1,7 @@
-"""Text of unknown origin for terminals, logs and pages: what is not printable is escaped.
+"""Escape text from events for terminals, logs and web pages.
 
-Names and values come from events, and whoever writes events must not move the cursor of a person
-who looks at them, forge a line, or let a name read as another one.
+A producer of events must not be able to move a reader's cursor, forge a line, or make one name
+look like another.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Final
 
 _BLANK: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
-"""Characters that count as printable, and show nothing."""
+"""Characters that Python calls printable, but that show nothing."""
 
 
 def printable(text: str) -> str:
-    r"""``text`` on one line, as it reads: every other character as a Python escape.
+    r"""Return ``text`` on one line, with every character that is not printable as a Python escape.
 
     Escaped are control characters (newlines, tabs, escape sequences), bidirectional overrides,
     zero-width characters, spaces other than the plain one, lone surrogates, unassigned characters.
@@ -32,9 +32,9 @@ def printable(text: str) -> str:
 
 
 def printable_json(text: str) -> str:
-    r"""A JSON text, equal in value, whose strings hold nothing that is not printable.
+    r"""Escape all characters of a JSON text that are not printable; its value stays the same.
 
-    Newlines between its tokens stay.
+    Newlines between tokens stay.
 
     >>> printable_json('{"a": "\u202e\x7f"}')
     '{"a": "\\u202e\\u007f"}'

@@ -1,7 +1,7 @@
-"""Where a record belongs: topics, keys and partitions.
+"""Topics, keys and partitions of records.
 
-Labels must lie in the partition of their predictions, so all our writers set the partition
-themselves: librdkafka's default partitioner is not Java's.
+A label must be in the partition of its prediction.  All writers of driftline therefore choose the
+partition as the Java client does; librdkafka's default partitioner differs.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ import msgspec
 from producer.names import escape, unescape
 
 METADATA_REFRESH_MS: Final = 5_000
-"""How soon our writers know of new partitions; librdkafka's five minutes would write on where
-models no longer belong."""
-
+"""How soon writers learn of new partitions.  With librdkafka's default of five minutes they would
+go on writing to a model's old partition."""
 
 MAX_PARTITIONS: Final = 100_000
 MAX_SHARDS: Final = 1_024
@@ -34,7 +33,7 @@ class Topics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def topic_names(prefix: str = "driftline") -> Topics:
-    """The topics under a prefix.
+    """Return the topics under a prefix.
 
     >>> topic_names("acme").alerts
     'acme.alerts.v1'
@@ -49,9 +48,10 @@ def topic_names(prefix: str = "driftline") -> Topics:
 
 
 def key_of(model: str, event_id: str, shards: int = 1) -> str:
-    """The record's key: the model, or one of its shards where one partition is not enough.
+    """Return the key of a record: the model, or one of its shards.
 
-    The name is escaped, so a model called ``fraud/3`` is no shard of another.
+    A model whose traffic needs several partitions has shards; the event id chooses one.  The name
+    is escaped, so a model called ``fraud/3`` is not a shard of ``fraud``.
 
     >>> key_of("fraud", "e1"), key_of("fraud", "e1", shards=4), key_of("fraud/3", "e1")
     ('fraud', 'fraud/3', 'fraud%2F3')
@@ -61,7 +61,7 @@ def key_of(model: str, event_id: str, shards: int = 1) -> str:
 
 
 def keys_of(model: str, shards: int = 1) -> list[str]:
-    """All keys that records of a model have.
+    """Return all keys of a model.
 
     >>> keys_of("fraud"), keys_of("fraud", 2)
     (['fraud'], ['fraud/0', 'fraud/1'])
@@ -71,7 +71,7 @@ def keys_of(model: str, shards: int = 1) -> list[str]:
 
 
 def placed_keys(model: str, shards: int = 1) -> list[str]:
-    """All keys under which events of the model may come: servers may not know its shards yet.
+    """Return all keys that events of a model may have: a server may not know its shards yet.
 
     >>> placed_keys("fraud"), placed_keys("fraud", 2)
     (['fraud'], ['fraud', 'fraud/0', 'fraud/1'])
@@ -80,7 +80,7 @@ def placed_keys(model: str, shards: int = 1) -> list[str]:
 
 
 def model_of_key(key: bytes | None) -> str | None:
-    """The model that a record's key names, whoever wrote it; ``None``: it names none.
+    """Return the model that a record's key names; ``None`` if it names none.
 
     >>> model_of_key(b"fraud/3"), model_of_key(b"fraud%2F3"), model_of_key(bytes([255]))
     ('fraud', 'fraud/3', None)
@@ -92,7 +92,7 @@ def model_of_key(key: bytes | None) -> str | None:
 
 
 def shard_of(key: bytes) -> tuple[str, int] | None:
-    """The model and the shard that a key names; ``None``: it names no shard.
+    """Return the model and the shard that a key names; ``None`` if it names no shard.
 
     >>> shard_of(b"fraud/3"), shard_of(b"fraud"), shard_of(b"fraud%2F3")
     (('fraud', 3), None, None)
@@ -110,7 +110,7 @@ def shard_of(key: bytes) -> tuple[str, int] | None:
 
 
 def partitions_of_model(model: str, shards: int, n_partitions: int) -> list[int]:
-    """All partitions that records of the model belong to.
+    """Return the partitions of a model's records, sorted.
 
     >>> partitions_of_model("m", 1, 4) == [partition_of("m", 4)]
     True
@@ -119,7 +119,7 @@ def partitions_of_model(model: str, shards: int, n_partitions: int) -> list[int]
 
 
 def murmur2(data: bytes) -> int:
-    """Kafka's hash of a key: MurmurHash2, 32 bits, seed 0x9747b28c, as a signed integer.
+    """Return Kafka's hash of a key: MurmurHash2, 32 bits, seed 0x9747b28c, as a signed integer.
 
     >>> murmur2(b"21"), murmur2(b"abc")
     (-973932308, 479470107)
@@ -140,7 +140,7 @@ def murmur2(data: bytes) -> int:
 
 @lru_cache(maxsize=65_536)
 def partition_of(key: str, n_partitions: int) -> int:
-    """The partition of a key, as Java's default partitioner has it.
+    """Return the partition of a key, as the Java client's default partitioner chooses it.
 
     >>> partition_of("flights-late", 4) == (murmur2(b"flights-late") & 0x7FFFFFFF) % 4
     True

@@ -1,10 +1,9 @@
-"""Python processes of driftline: started so that nothing in the working directory is executed.
+"""Start Python processes of driftline without executing modules of the working directory.
 
-A person's ``trainer.py``, ``producer/`` or ``random.py`` in the folder where driftline is started
-must not take the place of the module of that name.  `python_command` gives the command line; this
-file is what that command runs:
+A user's ``trainer.py``, ``producer/`` or ``random.py`` in the working directory must not replace
+the module of that name.  `python_command` returns a command line that runs this file:
 
-    python -P .../producer/own_process.py MODULE ARGUMENT...
+    python -P .../producer/safe_path.py MODULE ARGUMENT...
 """
 
 from __future__ import annotations
@@ -21,17 +20,17 @@ PACKAGES: Final = ("producer", "stream_monitor", "trainer", "driftline")
 
 
 def python_command(module: str, *arguments: str) -> list[str]:
-    """The command line of ``python -m module arguments``, with the packages of this process."""
+    """Return a command line for ``python -m module arguments`` with this process's packages."""
     return [sys.executable, "-P", str(Path(__file__).absolute()), module, *arguments]
 
 
 def safe_environment(given: Mapping[str, str]) -> dict[str, str]:
-    """``given``, for processes whose own children do not search the working directory either."""
+    """Return ``given`` with ``PYTHONSAFEPATH``, which child processes inherit."""
     return {**given, "PYTHONSAFEPATH": "1"}
 
 
 def import_own_packages() -> None:
-    """Load our top-level packages from where this file lies, whatever ``sys.path`` says."""
+    """Import driftline's top-level packages from this file's folder, whatever ``sys.path`` is."""
     root = str(Path(__file__).absolute().parent.parent)
     sys.path.insert(0, root)
     for package in PACKAGES:
@@ -40,7 +39,7 @@ def import_own_packages() -> None:
 
 
 def main() -> None:
-    """Run the module that the first argument names as ``__main__``, with the other arguments."""
+    """Run the module of the first argument as ``__main__``, with the other arguments."""
     import_own_packages()
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

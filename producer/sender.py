@@ -1,4 +1,4 @@
-"""The thread behind an `InferenceLogger`: serialises, hands to librdkafka, hears what became."""
+"""The background thread of an `InferenceLogger`: encodes events and hands them to librdkafka."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from producer.validation import EventValidator
 log = logging.getLogger("driftline.producer")
 
 POLL_S: Final = 0.01
-"""How long the thread sleeps in librdkafka when there is nothing to do."""
+"""How long the thread waits in librdkafka when there is nothing to do."""
 CLOSE_TIMEOUT_S: Final = 5.0
-"""How long `Sender.close` waits for the thread to count, or spool, what is left."""
+"""How long `Sender.close` waits for the thread to count or spool the rest."""
 _MAX_SENT_PER_STEP: Final = 500
 _MAX_SPOOLED_PER_STEP: Final = 5_000
 _WARNING_INTERVAL_S: Final = 10.0
@@ -38,15 +38,14 @@ _PURGED: Final = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}
 
 
 EncodedEvent: TypeAlias = tuple[str, bytes, Headers]
-"""An event as Kafka gets it: key, value, headers.  A plain tuple, for each event pays for it."""
+"""Key, value and headers of a record.  A plain tuple, because every event pays for it."""
 
 
 class Sender:
-    """Owns the librdkafka producer of one process; empties the queue of ``state`` in order.
+    """Owns the librdkafka producer of one process and sends the queue of ``state`` in order.
 
-    With a ``spool``, what would be lost because of the circumstances is kept there: what comes
-    while half of ``max_messages`` wait here and as many in librdkafka, what expires, what is left
-    at the end.
+    The ``spool`` keeps events that arrive while half of ``max_messages`` wait here and as many in
+    librdkafka, events that expire, and events that are left at `close`.
     """
 
     def __init__(
@@ -78,12 +77,12 @@ class Sender:
         return producer_of(self._client, {"error_cb": self._on_error})
 
     def close(self) -> None:
-        """Let the thread end: what was not delivered by now is spooled, or dropped."""
+        """End the thread; events that are not delivered yet are spooled or dropped."""
         self._stop.set()
         self._thread.join(CLOSE_TIMEOUT_S)
 
     def close_in_child(self) -> None:
-        """In a forked child: the thread is the parent's, and so are its files."""
+        """Close the parent's files in a forked child, where the thread does not exist."""
         if self._overflow is not None:
             self._overflow.close_in_child()
 
@@ -111,7 +110,7 @@ class Sender:
         self.producer.poll(0 if queue and len(self.producer) == 0 else POLL_S)
 
     def _maintain_spool(self) -> None:
-        """Keep the door of the queue open, and the spool in order."""
+        """Move events from an overfull queue to the spool, and let the spool work."""
         waiting = len(self._state.queue)
         if waiting > self._spool_threshold and len(self.producer) > self._spool_threshold:
             self._spool_or_drop_queued(min(waiting - self._spool_threshold, _MAX_SPOOLED_PER_STEP))
@@ -121,28 +120,28 @@ class Sender:
             )
 
     def _finish(self) -> None:
-        """Nobody waits any longer: what is left is counted as it is."""
+        """Spool or drop everything that is left."""
         self.producer.purge()
-        self.producer.flush(1.0)  # its callbacks count, or spool, what it held
+        self.producer.flush(1.0)  # its callbacks count or spool the rest
         self._spool_or_drop_queued(len(self._state.queue))
         if self._overflow is not None:
             self._overflow.close(time.monotonic())
 
     def _spool_or_drop_queued(self, n: int) -> None:
-        """Take the first of the queue for what will not be sent now."""
+        """Spool or drop the first ``n`` events of the queue."""
         for _ in range(n):
             encoded = self._encode_or_reject(self._state.queue[0])
             self._state.dequeue()
             if encoded is not None:
                 key, value, _ = encoded
-                self._spool_or_drop("undelivered", "nobody waits for Kafka", key, value)
+                self._spool_or_drop("undelivered", "Kafka does not accept events", key, value)
 
     def _encode_or_reject(self, logged: PendingEvent) -> EncodedEvent | None:
-        """The event as bytes; ``None`` if it cannot be, which is counted."""
+        """Encode an event; count it and return ``None`` if it is invalid."""
         try:
             make, fields = logged
             event = make(*fields)
-            # Of a copy: what the monitor does not compare may be of use to others.
+            # A copy: the validator replaces values that the monitor ignores, other readers may not.
             self._validator.validate(replace(event), time.time_ns() // 1_000_000)
             key = key_of(event.model, event.id, self._shards)
             return key, _check_size(encode(event)), event_headers(event, source=self._source)
@@ -153,7 +152,7 @@ class Sender:
         return None
 
     def _send(self, logged: PendingEvent) -> bool:
-        """Hand one event over; False if librdkafka's queue is full, to be tried again."""
+        """Hand one event to librdkafka; False if its queue is full and the event has to wait."""
         encoded = self._encode_or_reject(logged)
         if encoded is None:
             return True
@@ -166,14 +165,14 @@ class Sender:
             return False
         except KafkaException as error:
             self._on_send_error(error.args[0], "send_failed", key, value)
-        except Exception as error:  # noqa: BLE001 - what librdkafka may add
+        except Exception as error:  # noqa: BLE001 - an error that librdkafka may add
             self._drop("send_failed", str(error))
         return True
 
     def _resend(
         self, record: SpooledRecord, on_delivery: Callable[[KafkaError | None, Message], None]
     ) -> KafkaError | None:
-        """Hand a spooled record over, with the headers it had."""
+        """Hand a spooled record to librdkafka, with its original headers."""
         try:
             self.producer.produce(
                 record.topic,
@@ -185,9 +184,9 @@ class Sender:
         except BufferError:
             raise
         except KafkaException as error:
-            refusal: KafkaError = error.args[0]
-            return refusal
-        except Exception as error:  # noqa: BLE001 - it is no event, and will never be
+            kafka_error: KafkaError = error.args[0]
+            return kafka_error
+        except Exception as error:  # noqa: BLE001 - the value is not an event
             return KafkaError(KafkaError._INVALID_ARG, str(error))  # noqa: SLF001
         return None
 
@@ -209,7 +208,7 @@ class Sender:
             self._spool_or_drop(reason, error.str(), key, value)
 
     def _spool_or_drop(self, reason: str, detail: str, key: str | bytes, value: bytes) -> None:
-        """To the spool, or lost for this reason."""
+        """Spool a record, or count it as dropped for this reason."""
         if self._overflow is None:
             self._drop(reason, detail)
             return
@@ -222,14 +221,14 @@ class Sender:
         self._warn_at_intervals(f"Kafka: {error.str()}")
 
     def _replace_producer(self) -> None:
-        """After a fatal error an idempotent producer takes nothing more."""
+        """Replace the producer: after a fatal error it accepts nothing more."""
         self._fatal = False
         old, self.producer = self.producer, self._new_producer()
         old.purge()
-        old.flush(1.0)  # its callbacks count what it held
+        old.flush(1.0)  # its callbacks count the records it had
 
     def _reject(self, reason: str, detail: str) -> None:
-        """Count what the monitor would reject; the first one of each reason is always logged."""
+        """Count an invalid event; log the first of each reason, others at intervals."""
         count = self._state.count_invalid(reason)
         text = f"{count} events are invalid ({reason}), the last one: {detail}"
         if count == 1:
@@ -256,8 +255,8 @@ def _check_size(value: bytes) -> bytes:
 
 
 def _error_text(error: BaseException) -> str:
-    """What an error says of itself, whatever its class makes of that."""
+    """Return type and text of an error, even if its ``__str__`` raises."""
     try:
         return f"{type(error).__name__}: {error}"[:300]
-    except BaseException:  # noqa: BLE001 - as the caller says
+    except BaseException:  # noqa: BLE001 - a caller's class may raise anything
         return type(error).__name__

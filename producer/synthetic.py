@@ -1,6 +1,6 @@
-"""Shadow models: the name under which a drill copies the events of a model into the log.
+"""Names of synthetic models: a drill copies a model's events under such a name.
 
-The name is the mark.  Whoever reads the log, or alerts, knows by it that nothing of this happened.
+The name alone marks the events and their alerts as synthetic.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _MAX_MODEL: Final = MAX_NAME_BYTES - len(_MARK) - _ID_CHARS - 16  # ids of copie
 
 
 def synthetic_name(model: str, drill_id: str) -> str:
-    """The shadow of a model in one drill; ``drill_id`` is twelve hexadecimal digits.
+    """Return the synthetic model of ``model`` in one drill.
 
     Raises:
-        ValueError: the id has another form.
+        ValueError: ``drill_id`` is not twelve hexadecimal digits.
 
     >>> synthetic_name("churn", "0123456789ab")
     'churn:drill-0123456789ab'
@@ -32,16 +32,16 @@ def synthetic_name(model: str, drill_id: str) -> str:
 
 
 def is_synthetic(model: str) -> bool:
-    """Whether a model is the shadow of a drill.
+    """Whether the name is that of a synthetic model.
 
-    >>> is_synthetic("churn:drill-0123456789ab"), is_synthetic("churn"), is_synthetic("churn:drill-bit")
-    (True, False, False)
+    >>> is_synthetic("churn:drill-0123456789ab"), is_synthetic("churn:drill-bit")
+    (True, False)
     """
     return _FORM.fullmatch(model) is not None
 
 
 def is_synthetic_copy_of(name: str, model: str) -> bool:
-    """Whether it is the shadow of this very model.
+    """Whether ``name`` is a synthetic model of ``model``.
 
     >>> is_synthetic_copy_of("churn:drill-0123456789ab", "churn")
     True
@@ -51,7 +51,7 @@ def is_synthetic_copy_of(name: str, model: str) -> bool:
 
 
 def _stem(model: str) -> str:
-    """The model's name, where it leaves room for the mark; else what stands for it."""
+    """Return the model's name, truncated if the mark would make it too long."""
     if len(model.encode()) <= _MAX_MODEL:
         return model
     return truncated_with_hash(escape(model), model, _MAX_MODEL)

@@ -1,7 +1,7 @@
-"""What an event of the log must satisfy: the same rules for writers and the monitor.
+"""Validation of events, the same for writers and the monitor.
 
-The first rule that an event breaks is the reason of its rejection.  A prediction or a label is no
-such reason: what it may not be becomes ``None``, which is invalid, and the event counts.
+The first rule that an event breaks is the reason of its rejection.  An invalid prediction or label
+does not reject the event: it becomes ``None``, and the event counts.
 """
 
 from __future__ import annotations
@@ -17,18 +17,17 @@ from producer.events import Command, Event, InferenceEvent, Label, ModelUpdate, 
 from producer.limits import LATEST_MS, Limits
 from producer.names import invalid_name_reason, quoted
 from producer.routing import MAX_PARTITIONS, MAX_SHARDS
+from producer.values import INT64_LIMIT, float_of
 
-_INT64: Final = 1 << 63
 _ALWAYS_VALID_TYPES: Final = frozenset({float, bool, type(None)})
 _NUMBER_TYPES: Final = frozenset({float, int, bool, type(None)})
 _MAX_CACHED: Final = 4096
 
 
 class EventValidator:
-    """The rules, applied to one event after another.
+    """Validates events one after another.
 
-    Names repeat from event to event: those already seen as good are looked up, not matched again,
-    as long as they are not too many.
+    Names repeat from event to event, so valid names are cached, up to a bound.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -40,10 +39,13 @@ class EventValidator:
         self._valid_feature_keys: set[tuple[str, ...]] = set()
 
     def validate(self, event: Event, timestamp_ms: int) -> None:
-        """Judge an event that was, or will be, appended at ``timestamp_ms``.
+        """Validate an event whose record has the timestamp ``timestamp_ms``.
+
+        Replaces invalid predictions and labels in the event by ``None``, and integers beyond 64
+        bits by floats.
 
         Raises:
-            RejectedRecord: it breaks a rule.
+            RejectedRecord: the event breaks a rule.
         """
         if len(self._valid_names) > _MAX_CACHED or len(self._valid_feature_keys) > _MAX_CACHED:
             self._valid_names.clear()
@@ -71,10 +73,10 @@ class EventValidator:
                 "too_old", f"time_ms: {behind} ms behind the record, over {oldest_ms}"
             )
         if timestamp_ms > LATEST_MS:
-            raise RejectedRecord("timestamp", "the record's timestamp lies beyond the year 9999")
+            raise RejectedRecord("timestamp", "the record's timestamp is beyond the year 9999")
 
     def _check_inference(self, event: InferenceEvent) -> None:
-        """Look everything up first, and call a rule only where that does not settle it."""
+        """Check caches and types first; call a rule only where they do not decide."""
         good = self._valid_names
         if event.model not in good:
             self._check_name("model", event.model)
@@ -103,13 +105,13 @@ class EventValidator:
         self._valid_feature_keys.add(keys)
 
     def _check_values(self, event: InferenceEvent) -> None:
-        """Long strings are rejected; an integer beyond 64 bits is the nearest float."""
+        """Reject long texts; replace an integer beyond 64 bits by the nearest float."""
         sure = self._surely_short_chars
         for name, value in event.features.items():
             if isinstance(value, str):
                 if len(value) > sure or not value.isascii():
                     self._check_text(f"features.{name}", value)
-            elif value.__class__ is int and not -_INT64 <= value < _INT64:
+            elif value.__class__ is int and not -INT64_LIMIT <= value < INT64_LIMIT:
                 event.features[name] = float_of(value)
 
     def _check_segment(self, segment: dict[str, str]) -> None:
@@ -151,8 +153,10 @@ class EventValidator:
 
     def _check_topology(self, event: Topology) -> None:
         self._check_id(event.id)
-        if not 0 < event.generation < _INT64:
-            raise RejectedRecord("topology", f"generation: {event.generation}, not from 1 on")
+        if not 0 < event.generation < INT64_LIMIT:
+            raise RejectedRecord(
+                "topology", f"generation: {event.generation}, below 1 or over 64 bits"
+            )
         for partitions, shards in ((event.partitions, event.shards), event.before or (1, {})):
             if not 0 < partitions <= MAX_PARTITIONS:
                 raise RejectedRecord(
@@ -171,9 +175,9 @@ class EventValidator:
             force_setattr(event, "prediction", prediction)
 
     def _normalized_prediction(self, prediction: Any) -> Prediction:
-        """The prediction as it is watched: a value, outputs in a list or a map, ``None``."""
+        """Return the prediction as the monitor uses it; ``None`` if it is invalid."""
         while isinstance(prediction, list) and len(prediction) == 1:
-            prediction = prediction[0]  # a model was asked for one row
+            prediction = prediction[0]  # the model predicted one row
         if isinstance(prediction, str):
             return prediction if self._is_valid_text(prediction) else None
         if isinstance(prediction, list):
@@ -181,7 +185,7 @@ class EventValidator:
             return [float_of(output) for output in prediction] if outputs else None
         if isinstance(prediction, dict):
             return self._named_outputs(prediction)
-        if prediction.__class__ is int and not -_INT64 <= prediction < _INT64:
+        if prediction.__class__ is int and not -INT64_LIMIT <= prediction < INT64_LIMIT:
             return float_of(prediction)
         return prediction  # type: ignore[no-any-return]
 
@@ -200,7 +204,7 @@ class EventValidator:
         )
 
     def _is_valid_text(self, text: str) -> bool:
-        """Whether a text may be stored."""
+        """Whether a text is short enough and valid Unicode."""
         try:
             self._check_text("", text)
         except RejectedRecord:
@@ -208,17 +212,17 @@ class EventValidator:
         return True
 
     def _normalized_label(self, label: Any) -> float | int | str | bool | None:
-        """The label as it is compared; ``None``, which is never compared, of anything else."""
+        """Return the label as the monitor compares it; ``None`` if it cannot be compared."""
         if isinstance(label, str):
             return label if self._is_valid_text(label) else None
         if label.__class__ is not int:
             return None
-        return label if -_INT64 <= label < _INT64 else float_of(label)
+        return label if -INT64_LIMIT <= label < INT64_LIMIT else float_of(label)
 
     def _check_id(self, text: str) -> None:
         if not text:
             raise RejectedRecord(
-                "empty_id", "id: empty, so nothing could be joined or told apart by it"
+                "empty_id", "id: empty, so no label or repeat could be matched by it"
             )
         self._check_text("id", text)
 
@@ -226,11 +230,11 @@ class EventValidator:
         if name in self._valid_names:
             return
         if (why := invalid_name_reason(name)) is not None:
-            raise RejectedRecord("name", f"{field}: {quoted(name)} is no name: {why}")
+            raise RejectedRecord("name", f"{field}: {quoted(name)} is not a valid name: {why}")
         self._valid_names.add(name)
 
     def _check_text(self, field: str, text: str) -> None:
-        """Bound a string by its UTF-8 bytes."""
+        """Reject a text that is not valid Unicode or has too many UTF-8 bytes."""
         if len(text) <= self._surely_short_chars and text.isascii():
             return
         try:
@@ -245,20 +249,8 @@ class EventValidator:
     def _reject_time(self, time_ms: int, timestamp_ms: int) -> None:
         if time_ms < 0:
             raise RejectedRecord("negative_time", "time_ms: before 1970")
-        # An integer may have thousands of digits, more than Python is willing to print.
+        # Python does not print an integer of thousands of digits.
         ahead = f"{time_ms - timestamp_ms} ms" if time_ms <= LATEST_MS else "thousands of years"
         raise RejectedRecord(
             "future", f"time_ms: {ahead} ahead of the record, over {self._limits.max_skew_ms} ms"
         )
-
-
-def float_of(number: Any) -> float | None:
-    """The nearest float; ``None`` where there is none.
-
-    >>> float_of(1 << 64), float_of(10**400), float_of(None)
-    (1.8446744073709552e+19, None, None)
-    """
-    try:
-        return None if number is None else float(number)
-    except OverflowError:
-        return None

@@ -1,7 +1,7 @@
-"""Python values of a model server (numpy, pandas, dates) as values of the log.
+"""Convert Python values of a model server (numpy, pandas, dates) to values of an event.
 
-Values of numpy, pandas and the like are known by what they say of themselves, not by import: a
-model server needs neither.
+Types of numpy, pandas and similar libraries are recognised by name, without an import: a model
+server needs none of them.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ _NAME_TYPES: Final = frozenset({str})
 _MISSING: Final = frozenset({"NAType", "NaTType", "MaskedConstant"})  # of pandas, of numpy
 _AS_TEXT: Final = frozenset({"Interval", "Period"})  # of pandas
 _TEXT_MODULES: Final = frozenset({"ipaddress", "pathlib"})
-_INT64: Final = 1 << 63
+INT64_LIMIT: Final = 1 << 63
 _MAX_DEPTH: Final = 8
 
 
 class UnsupportedValue(ValueError):  # noqa: N818 - says what it is
-    """A value that the log has no form for; the text says what it is."""
+    """A value cannot be represented in an event; the text names its type."""
 
 
 def value_of(value: Any) -> Value:
-    """A value as the log has it: a number, a text, a boolean, or ``None`` for a missing one.
+    """Convert to a number, a text, a boolean, or ``None`` for a missing value.
 
     Raises:
-        UnsupportedValue: it is none of these; whatever a foreign object raises may come out, too.
+        UnsupportedValue: the value is none of these.
+        Exception: an object of another library may raise anything.
 
     >>> value_of(Decimal("12.50")), value_of(timedelta(minutes=2)), value_of(date(2024, 1, 1))
     (12.5, 120.0, '2024-01-01')
@@ -45,7 +46,7 @@ def value_of(value: Any) -> Value:
         return value_of(value.value)
     if isinstance(value, int):
         number = int.__int__(value)
-        return number if -_INT64 <= number < _INT64 else _float(number)
+        return number if -INT64_LIMIT <= number < INT64_LIMIT else float_of(number)
     if kind.__name__ in _MISSING:
         return None
     for known, convert in _CONVERTERS:
@@ -54,18 +55,22 @@ def value_of(value: Any) -> Value:
     return _from_library_type(value, kind)
 
 
-def _float(number: Any) -> float | None:
-    """The nearest float; a number beyond every float is missing, like an infinite one."""
+def float_of(number: Any) -> float | None:
+    """Return the nearest float; ``None``, a missing value, if there is none.
+
+    >>> float_of(1 << 64), float_of(10**400), float_of(None)
+    (1.8446744073709552e+19, None, None)
+    """
     try:
-        return float(number)
-    except (OverflowError, ValueError):  # a signalling NaN among them
+        return None if number is None else float(number)
+    except (OverflowError, ValueError):  # ValueError: a signalling NaN
         return None
 
 
 _CONVERTERS: Final[tuple[tuple[type | tuple[type, ...], Callable[[Any], Value]], ...]] = (
     (str, str.__str__),
     (float, float.__float__),
-    (Decimal, _float),
+    (Decimal, float_of),
     (timedelta, timedelta.total_seconds),
     ((date, time), lambda moment: moment.isoformat()),
     ((bytes, bytearray), lambda text: text.decode()),
@@ -78,13 +83,13 @@ def _is_text(kind: type) -> bool:
 
 
 def _from_library_type(value: Any, kind: type) -> Value:
-    """A scalar of numpy, pyarrow and the like."""
+    """Convert a scalar of numpy, pyarrow or a similar library."""
     name = kind.__name__
     if _is_text(kind):
         return str(value)
     if name in ("datetime64", "timedelta64"):
         plain = value.item()
-        if isinstance(plain, int):  # it counts nanoseconds, which Python has no name for
+        if isinstance(plain, int):  # nanoseconds, for which Python has no type
             plain = value.astype(f"{name}[us]").item()
         return value_of(plain)
     for way in ("item", "as_py"):
@@ -93,19 +98,19 @@ def _from_library_type(value: Any, kind: type) -> Value:
             try:
                 plain = unwrap()
             except ValueError:
-                raise UnsupportedValue(f"a {name} is no single value") from None
+                raise UnsupportedValue(f"a {name} is not a single value") from None
             if type(plain) is not kind:
                 return value_of(plain)
     if hasattr(kind, "__float__"):
-        return _float(value)
-    raise UnsupportedValue(f"a {name} is no value")
+        return float_of(value)
+    raise UnsupportedValue(f"a {name} is not a supported value")
 
 
 def values_of(values: dict[Any, Any]) -> dict[str, Value]:
-    """Named values as the log has them; the very same dictionary where they are so already.
+    """Convert named values; return the same dictionary if nothing needs converting.
 
     Raises:
-        UnsupportedValue: one of them is no value; the text names it.
+        UnsupportedValue: a value is not supported, or two have one name; the text names it.
     """
     if _PLAIN.issuperset(map(type, values.values())) and _NAME_TYPES.issuperset(map(type, values)):
         return values
@@ -122,7 +127,7 @@ def values_of(values: dict[Any, Any]) -> dict[str, Value]:
 
 
 def column_name(key: Any) -> str:
-    """A name as text; numbers name columns, too.
+    """Convert a column name to text; numbers are column names, too.
 
     >>> column_name("age"), column_name(0), column_name(True)
     ('age', '0', '1')
@@ -133,15 +138,16 @@ def column_name(key: Any) -> str:
     if isinstance(plain, float) and plain.is_integer():
         plain = int(plain)
     if not isinstance(plain, str | int):
-        raise UnsupportedValue(f"a {type(key).__name__} is no name")
+        raise UnsupportedValue(f"a {type(key).__name__} is not a name")
     return str(plain)
 
 
 def json_of(value: Any, depth: int = 0) -> Any:
-    """A value, or a list or a map of values, as JSON has it.
+    """Convert a value, or a list or a map of values, to JSON types.
 
     Raises:
-        UnsupportedValue: it holds what is none; whatever a foreign object raises may come out, too.
+        UnsupportedValue: an inner value is not supported, or the nesting is too deep.
+        Exception: an object of another library may raise anything.
 
     >>> json_of((1, Decimal("2.5"))), json_of({0: 0.2, 1: 0.8})
     ([1, 2.5], {'0': 0.2, '1': 0.8})
@@ -161,20 +167,20 @@ def json_of(value: Any, depth: int = 0) -> Any:
 
 
 def prediction_of(value: Any) -> Prediction:
-    """A prediction as the log has it; ``None``, an invalid one, of what has no form in JSON.
+    """Convert a prediction; ``None``, an invalid prediction, if JSON cannot represent it.
 
     >>> prediction_of(0.5), prediction_of(object()), prediction_of([Decimal(1), math.nan])
     (0.5, None, [1.0, nan])
     """
     try:
         found: Prediction = json_of(value)
-    except BaseException:  # noqa: BLE001 - whatever a foreign object raises: the event counts
+    except BaseException:  # noqa: BLE001 - an object of another library may raise anything
         return None
     return found
 
 
 def detached_copy(value: Any) -> Any:
-    """A value that its owner does not change any more: lists, maps and arrays are copied."""
+    """Copy lists, maps and arrays, so that their owner may change them."""
     if isinstance(value, dict | list):
         return value.copy()
     if getattr(value, "shape", None):
@@ -183,19 +189,19 @@ def detached_copy(value: Any) -> Any:
 
 
 def id_of(value: Any) -> str:
-    """An id as text: a text, a UUID, a whole number.
+    """Convert an id (text, UUID, whole number) to text.
 
     >>> id_of("a"), id_of(7), id_of(UUID(int=7))
     ('a', '7', '00000000-0000-0000-0000-000000000007')
     """
     plain = value_of(value)
     if isinstance(plain, bool) or not isinstance(plain, str | int):
-        raise UnsupportedValue(f"id: a {type(value).__name__} is no id")
+        raise UnsupportedValue(f"id: a {type(value).__name__} is not an id")
     return str(plain)
 
 
 def segment_of(segment: Mapping[Any, Any]) -> dict[str, str]:
-    """What an event says of itself, as the log has it; what is missing is left out.
+    """Convert the segment of an event to texts; missing values are left out.
 
     >>> segment_of({"origin": "EWR", "store": 5, "site": None})
     {'origin': 'EWR', 'store': '5'}
@@ -205,7 +211,7 @@ def segment_of(segment: Mapping[Any, Any]) -> dict[str, str]:
 
 
 def text_of(value: Any) -> str | None:
-    """A value of a segment as text, as categories are named; ``None`` of a missing one.
+    """Convert a value of a segment to text, as categories are named; ``None`` if it is missing.
 
     >>> text_of("EWR"), text_of(3.0), text_of(True), text_of(math.nan)
     ('EWR', '3', 'True', None)

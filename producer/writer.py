@@ -1,6 +1,6 @@
-"""`EventWriter`: events that must arrive, one acknowledgement each.
+"""`EventWriter` writes events that must arrive; Kafka acknowledges each of them.
 
-For label jobs, file publishing, the trainer and people; a model server uses `InferenceLogger`.
+Label jobs, file publishing and the trainer use it; a model server uses `InferenceLogger`.
 """
 
 from __future__ import annotations
@@ -19,27 +19,31 @@ from producer.permission import explained_denial
 from producer.routing import key_of, placed_keys, topic_names
 
 OnDelivered: TypeAlias = Callable[[int, int], object]
-"""Hears the partition and the offset of an event that arrived."""
+"""Receives the partition and the offset of an acknowledged event."""
 
 OnEventTooLarge: TypeAlias = Callable[[str], object]
-"""Hears why the log did not take an event, where its size is the reason."""
+"""Receives the error of an event that Kafka rejected for its size."""
 
-_BY_KEY: Final = -1  # librdkafka's RD_KAFKA_PARTITION_UA
-_SIZE_HINT: Final = "`driftline topics plan` says what max.message.bytes the topic should have"
+_BY_KEY: Final = -1  # RD_KAFKA_PARTITION_UA of librdkafka
+_SIZE_HINT: Final = "`driftline topics plan` shows the max.message.bytes that the topic should have"
 
 
 class DeliveryError(RuntimeError):
-    """Some events were not acknowledged; the text says how many, and why."""
+    """Kafka did not acknowledge some events; the text has their number and the last error."""
 
 
 class EventTooLarge(DeliveryError):  # noqa: N818
-    """An event that no log takes, however often it is written."""
+    """An event is larger than the event topic accepts; a retry would fail too."""
 
 
 class EventWriter:
-    """Writes events to the log and knows which arrived.
+    """Writes events to the event topic and counts the acknowledged ones.
 
-    Raises KafkaException for a wrong ``librdkafka`` setting.
+    ``source`` is the header ``ce_source``; ``librdkafka`` has further settings, which win over the
+    defaults.
+
+    Raises:
+        KafkaException: librdkafka rejects a setting.
     """
 
     def __init__(
@@ -68,13 +72,15 @@ class EventWriter:
     ) -> None:
         """Write one event; waits while librdkafka's queue is full.
 
-        A `ModelUpdate` goes to every partition that its model is placed in; ``partition`` names
-        one, for what concerns that one only.  ``on_delivered`` is called for each record, by
-        `write` and `flush`; so is ``on_too_large`` where the topic takes no batch so large, be it
-        for the others in the batch, and with it `flush` does not raise for that.
+        A `ModelUpdate` goes to every partition of its model; ``partition`` restricts an event to
+        one partition.  `write` and `flush` call ``on_delivered`` for each acknowledged record.
+        They call ``on_too_large`` where Kafka rejects the batch of the record for its size; other
+        records of the batch may be the cause.  With ``on_too_large`` `flush` does not raise for
+        such a record.
 
         Raises:
-            EventTooLarge: the event is larger than the monitor takes.
+            EventTooLarge: the event is larger than the monitor accepts.
+            KafkaException: librdkafka rejects the record for another reason.
         """
         on_delivery = partial(self._on_delivery, on_delivered, on_too_large)
         model = getattr(event, "model", "")
@@ -96,7 +102,7 @@ class EventWriter:
     ) -> None:
         value = encode(event)
         if len(value) > MAX_EVENT_BYTES:
-            raise _too_large(event, value, f"{MAX_EVENT_BYTES:,} are taken")
+            raise _too_large(event, value, f"at most {MAX_EVENT_BYTES:,} are accepted")
         while True:
             try:
                 self._producer.produce(
@@ -112,7 +118,7 @@ class EventWriter:
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
                     raise
-                what = "with key and headers it is larger than a record of the log"
+                what = "with key and headers it is larger than a record may be"
                 raise _too_large(event, value, what) from error
             else:
                 self._producer.poll(0)
@@ -136,14 +142,14 @@ class EventWriter:
             else:
                 on_too_large(why)
         else:
-            told = explained_denial(error, "Write", f"topic {self.topic}", self._client)
-            self._failures.append(told.str())
+            explained = explained_denial(error, "Write", f"topic {self.topic}", self._client)
+            self._failures.append(explained.str())
 
     def flush(self, timeout_s: float = 60.0) -> int:
-        """Wait for all acknowledgements; answers how many events arrived so far.
+        """Wait for all acknowledgements; return how many events arrived so far.
 
         Raises:
-            DeliveryError: at least one did not arrive.
+            DeliveryError: at least one event did not arrive.
         """
         waiting = self._producer.flush(timeout_s)
         if waiting or self._failures:

@@ -1,1 +1,1 @@
-"""A place on disk for what Kafka does not take: bounded, checked, replayed."""
+"""The spool: a bounded folder on disk for events that Kafka does not accept now."""

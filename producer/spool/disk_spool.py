@@ -1,4 +1,4 @@
-"""The spool on disk: takes records while there is room, gives back its oldest segment."""
+"""The files of the spool: writes records up to a size limit and returns the oldest segment."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from producer.spool.segment_format import SpooledRecord, frame
 from producer.spool.segments import Segment, SegmentWriter
 
 SYNC_INTERVAL_S: Final = 0.1
-"""How old what a power cut may take can be; how old the knowledge of other processes' files."""
+"""Time between two syncs to disk, and between two measurements of the whole folder's size."""
 _SCAN_INTERVAL_S: Final = 10.0
-"""How often to look for what dead processes left."""
+"""Time between two searches for files of ended processes."""
 _MAX_SEGMENT_BYTES: Final = 4 << 20
 _SEGMENTS_AT_LEAST: Final = 8
 
 
 class SpoolResult(NamedTuple):
-    """What became of records: written, no room for, or refused by the disk, and why."""
+    """How many records were written, exceeded the size limit, or met a disk error."""
 
     spooled: int
     full: int = 0
@@ -31,11 +31,11 @@ class SpoolResult(NamedTuple):
 
 
 class DiskSpool:
-    """Segments of this process in a subfolder of its own, and those of dead ones, taken over.
+    """Segments of this process in a subfolder of its own, and segments of ended processes.
 
-    ``max_bytes`` is for the whole folder, whoever writes to it; since the others are looked at
-    every 100 ms, it may be overshot by what they write meanwhile.  The folder should be on a local
-    disk.  Construction touches nothing.  All methods are for one thread, and none raises OSError.
+    ``max_bytes`` limits the whole folder.  Its size is measured every `SYNC_INTERVAL_S`, so other
+    processes may exceed the limit in between.  The folder should be on a local disk.  The
+    constructor does no I/O.  All methods are for one thread, and none raises OSError.
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
@@ -50,7 +50,7 @@ class DiskSpool:
         self._measured_s = self._synced_s = self._scanned_s = float("-inf")
 
     def write(self, records: Sequence[SpooledRecord], now_s: float) -> SpoolResult:
-        """Write records, the first ones first, until there is no room."""
+        """Write records in order until the size limit."""
         done = 0
         try:
             if now_s - self._measured_s >= SYNC_INTERVAL_S:
@@ -65,7 +65,7 @@ class DiskSpool:
         return SpoolResult(done)
 
     def _append(self, records: Sequence[SpooledRecord]) -> int:
-        """Write as many as fit into the open segment; answers how many."""
+        """Write as many records as fit into the open segment; return how many."""
         if self._used_bytes >= self._max_bytes:
             return 0
         writer = self._writer or self._begin_segment()
@@ -96,11 +96,11 @@ class DiskSpool:
         return self._writer
 
     def _close_segment(self) -> None:
-        """The open segment is written no more."""
+        """Close the open segment, so that it can be sent."""
         writer, self._writer = self._writer, None
         if writer is None or self._lock is None:
             return
-        with contextlib.suppress(OSError):  # what cannot be read later is counted then
+        with contextlib.suppress(OSError):  # the resender counts a damaged segment
             writer.sync()
         writer.close()
         segment = Segment(writer.path, self._lock, writer.n_records, writer.size_bytes)
@@ -109,7 +109,7 @@ class DiskSpool:
             self.remove(segment)
 
     def maintain(self, now_s: float) -> str:
-        """Do what is due by the clock; answers what went wrong, or nothing."""
+        """Sync and adopt orphaned folders when due; return an error text, or an empty one."""
         if now_s - self._scanned_s >= _SCAN_INTERVAL_S:
             self._scanned_s = now_s
             self._adopt_orphans()
@@ -135,13 +135,13 @@ class DiskSpool:
                 lock.release()
 
     def oldest(self) -> Segment | None:
-        """The segment to send again first; it stays here until `remove`."""
+        """Return the oldest segment to send; it stays here until `remove`."""
         if not self._waiting and self._writer is not None and self._writer.n_records:
             self._close_segment()
         return min(self._waiting, key=lambda segment: segment.path.name, default=None)
 
     def remove(self, segment: Segment) -> None:
-        """Every record of it is settled."""
+        """Delete a segment whose records are all sent or counted as lost."""
         with contextlib.suppress(OSError):
             size_bytes = segment.path.stat().st_size
             segment.path.unlink()
@@ -149,7 +149,7 @@ class DiskSpool:
         self.skip(segment)
 
     def skip(self, segment: Segment) -> None:
-        """Leave the file where it is, and do not offer it again."""
+        """Keep the file, and never return the segment again."""
         self._waiting.remove(segment)
         lock = segment.lock
         if lock in self._orphan_locks and all(one.lock is not lock for one in self._waiting):
@@ -157,7 +157,7 @@ class DiskSpool:
             lock.release()
 
     def close(self) -> None:
-        """Let another process take over what is left."""
+        """Release the folders, so that another process can send what is left."""
         self._close_segment()
         for lock in (self._lock, *self._orphan_locks):
             if lock is not None:
@@ -165,7 +165,7 @@ class DiskSpool:
         self._lock, self._orphan_locks, self._waiting = None, [], []
 
     def close_in_child(self) -> None:
-        """In a forked child: close what is the parent's, change nothing."""
+        """Close the parent's file handles in a forked child; change nothing on disk."""
         if self._writer is not None:
             self._writer.close()
         for lock in (self._lock, *self._orphan_locks):

@@ -1,4 +1,4 @@
-"""One process, one subfolder: a claim is a lock on it, and ends with the process that holds it."""
+"""A lock on one process's subfolder of the spool; it ends with the process."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _MAX_ATTEMPTS: Final = 5
 
 
 class FolderLock:
-    """A subfolder of the spool that is ours until `release`.
+    """Exclusive use of a subfolder of the spool until `release`.
 
-    The lock lies on the subfolder itself, so nothing but segments is ever in it.
+    The lock is on the subfolder itself, so the subfolder contains only segments.
     """
 
     def __init__(self, path: Path, handle: int) -> None:
@@ -27,52 +27,54 @@ class FolderLock:
 
     @classmethod
     def create(cls, folder: Path) -> FolderLock:
-        """A subfolder of our own.
+        """Create a subfolder and lock it.
 
         Raises:
-            OSError: it cannot be made.
+            OSError: the subfolder cannot be created.
         """
         for _ in range(_MAX_ATTEMPTS):
             path = folder / f"{os.getpid()}-{secrets.token_hex(4)}"
             path.mkdir(parents=True)
-            claim = cls.try_acquire(path)
-            if claim is not None:
-                return claim
-        raise OSError(errno.EBUSY, "another process takes every new subfolder", str(folder))
+            lock = cls.try_acquire(path)
+            if lock is not None:
+                return lock
+        raise OSError(errno.EBUSY, "another process locks every new subfolder", str(folder))
 
     @classmethod
     def try_acquire(cls, path: Path) -> FolderLock | None:
-        """The subfolder, if nobody alive holds it."""
+        """Lock a subfolder; ``None`` if a running process has the lock."""
         try:
             handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         except OSError:
             return None
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(handle), path.stat()):  # not one removed meanwhile
+            if os.path.samestat(
+                os.fstat(handle), path.stat()
+            ):  # the folder was not removed meanwhile
                 return cls(path, handle)
         except OSError:
-            pass  # held, or gone
+            pass  # locked, or removed
         os.close(handle)
         return None
 
     def segments(self) -> list[Path]:
-        """What lies here, oldest first."""
+        """The segments of the subfolder, oldest first."""
         return sorted(self.path.glob(f"*{SEGMENT_SUFFIX}"))
 
     def sync(self) -> None:
-        """Make the names of new segments survive a power cut."""
+        """Sync the subfolder, so that new segments survive a power cut."""
         if self._handle is not None:
             os.fsync(self._handle)
 
     def release(self) -> None:
-        """Let go; an empty subfolder is removed first."""
+        """Release the lock; remove the subfolder first if it is empty."""
         with contextlib.suppress(OSError):
             self.path.rmdir()
         self.close_handle()
 
     def close_handle(self) -> None:
-        """Close our copy of the lock: in a forked child the lock stays the parent's."""
+        """Close the handle; in a forked child this leaves the parent's lock in place."""
         handle, self._handle = self._handle, None
         if handle is not None:
             with contextlib.suppress(OSError):
@@ -80,7 +82,7 @@ class FolderLock:
 
 
 def subfolders(folder: Path) -> Iterator[Path]:
-    """Every process's part of a spool, dead or alive."""
+    """Yield the subfolder of every process, running or ended."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
@@ -88,7 +90,7 @@ def subfolders(folder: Path) -> Iterator[Path]:
 
 
 def bytes_in(folder: Path) -> int:
-    """How much all segments of a spool take."""
+    """Return the size of all segments of a spool in bytes."""
     total = 0
     for subfolder in subfolders(folder):
         with contextlib.suppress(OSError), os.scandir(subfolder) as entries:

@@ -1,4 +1,4 @@
-"""What Kafka does not take now: to disk, and from there to Kafka when it takes again."""
+"""The spool as the sender uses it: to disk while Kafka is away, to Kafka when it is back."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _BATCH: Final = 500
 
 
 class Overflow:
-    """The spool as the delivery thread sees it; counts what becomes of each record.
+    """Spools records, sends them later, and counts the result of each.
 
-    For that thread only, except `close_in_child`.  Writing and reading files blocks it, never a
-    caller of the logger.
+    Only the sender's thread calls it, except `close_in_child`.  File I/O blocks that thread, never
+    a caller of the logger.
     """
 
     def __init__(
@@ -28,25 +28,25 @@ class Overflow:
         self._unwritten: list[SpooledRecord] = []
 
     def add(self, record: SpooledRecord, now_s: float) -> None:
-        """Keep a record; it is in flight until it is written, which is soon."""
+        """Take a record for the next write; it is in flight until then."""
         self._unwritten.append(record)
         if len(self._unwritten) >= _BATCH:
             self._write(now_s)
 
     def maintain(self, now_s: float, free_slots: int) -> None:
-        """Write, sync, look around, and send again at most ``free_slots`` records, as each is due."""
+        """Write, sync, adopt orphans and resend at most ``free_slots`` records, each when due."""
         self._write(now_s)
         for problem in (self._spool.maintain(now_s), self._resender.run(now_s, free_slots)):
             if problem:
                 self._warn(f"spool: {problem}")
 
     def close(self, now_s: float) -> None:
-        """Write the last, and leave it all to the next process."""
+        """Write the last records and leave the spool to the next process."""
         self._write(now_s)
         self._spool.close()
 
     def close_in_child(self) -> None:
-        """In a forked child: the files are the parent's."""
+        """Close the parent's file handles in a forked child."""
         self._spool.close_in_child()
 
     def _write(self, now_s: float) -> None:
@@ -55,7 +55,7 @@ class Overflow:
         records, self._unwritten = self._unwritten, []
         try:
             result = self._spool.write(records, now_s)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the counts must add up
+        except Exception as error:  # noqa: BLE001 - the counts must add up after any error
             result = SpoolResult(0, failed=len(records), error=repr(error))
         self._state.count_spooled(result.spooled)
         for reason, n in (("spool_full", result.full), ("spool_failed", result.failed)):

@@ -1,4 +1,4 @@
-"""Whose fault it is that Kafka did not take a record: its own, or that of the circumstances."""
+"""Which Kafka errors are permanent, so that a retry of the record cannot succeed."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ _PERMANENT_CODES: Final = frozenset(
 
 
 def is_permanent(error: KafkaError) -> bool:
-    """Whether sending the record again could never help."""
+    """Whether a retry of the record cannot succeed."""
     return error.code() in _PERMANENT_CODES

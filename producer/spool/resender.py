@@ -1,9 +1,9 @@
-"""Sending again what lies in the spool, oldest first, as fast as Kafka shows that it can take it.
+"""Sends spooled records to Kafka, oldest first, at a rate that adapts to the acknowledgements.
 
-One record is tried while Kafka is away.  Each acknowledgement lets one more be on its way, which
-doubles them from round to round up to `MAX_OUTSTANDING`; a failure sets it back to one, and a pause
-follows.  A segment is removed when each of its records is settled: acknowledged, unreadable, or
-refused for its own sake.
+The window of unacknowledged records starts at one.  Each acknowledgement adds one, which doubles
+the window from round to round, up to `MAX_OUTSTANDING`.  A failure resets it to one and starts a
+pause.  A segment is removed when each of its records is acknowledged, unreadable, or has a
+permanent error.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ RETRY_PAUSE_S: Final = 1.0
 
 OnDelivery: TypeAlias = Callable[[KafkaError | None, Message], None]
 Send: TypeAlias = Callable[[SpooledRecord, OnDelivery], KafkaError | None]
-"""Hands a record to librdkafka: ``None``, or why not; raises BufferError for a full queue."""
+"""Hands a record to librdkafka; returns an error or ``None``; raises BufferError (full queue)."""
 
 
 class SpoolResender:
-    """Works on one segment at a time, and holds no more than that in memory."""
+    """Sends one segment at a time and has only that segment in memory."""
 
     def __init__(self, spool: DiskSpool, state: LoggerState, send: Send) -> None:
         self._spool, self._state, self._send = spool, state, send
@@ -45,7 +45,7 @@ class SpoolResender:
         self._now_s = self._resume_s = 0.0
 
     def run(self, now_s: float, free_slots: int) -> str:
-        """Send what may be sent now, at most ``free_slots``; answers what went wrong, or nothing."""
+        """Send at most ``free_slots`` records; return an error text, or an empty one."""
         passed_s, self._now_s = now_s - self._now_s, now_s
         self._rate_tokens = min(MAX_OUTSTANDING, self._rate_tokens + passed_s * MAX_PER_S)
         if now_s < self._resume_s:
@@ -65,38 +65,40 @@ class SpoolResender:
         return ""
 
     def _open(self) -> str:
-        """Begin with the oldest segment, if there is one that can be read."""
+        """Open the oldest segment; return an error text if it cannot be read."""
         segment = self._spool.oldest()
         if segment is None:
             return ""
         try:
             content = segment.read()
         except FileNotFoundError:
-            content = b""  # whoever removed it: what it held is counted as damaged
+            content = b""  # removed by another program: its records count as damaged
         except OSError as error:
             return self._skip(segment, str(error))
         version = version_of(content)
         if version is not None and version != VERSION:
-            return self._skip(segment, f"version {version} is not known here")
+            return self._skip(
+                segment, f"this driftline does not know version {version} of the format"
+            )
         self._segment, self._records, self._n_read = segment, records_of(content), 0
         return ""
 
     def _skip(self, segment: Segment, why: str) -> str:
-        """Leave it to a later process, and do not let it stop the others."""
+        """Leave an unreadable segment to a later process."""
         self._spool.skip(segment)
         if segment.n_records is not None:
             self._state.count_spooled_lost("spool_failed", segment.n_records)
         return f"{segment.path.name}: {why}"
 
     def _next(self) -> SpooledRecord | None:
-        """The next record of the segment; ``None`` when all were sent once."""
+        """Return the next record of the segment; ``None`` when all were sent once."""
         if self._to_retry:
             return self._to_retry.popleft()
         for record in self._records:
             if record is not None:
                 self._n_read += 1
                 return record
-            if not self._is_own_segment:  # of ours we know how many there should be
+            if not self._is_own_segment:  # `_finish` counts those of an own segment
                 self._state.count_unrecoverable()
         return None
 
@@ -105,7 +107,7 @@ class SpoolResender:
         return self._segment is not None and self._segment.n_records is not None
 
     def _send_one(self, record: SpooledRecord) -> bool:
-        """Send one; False if librdkafka is full."""
+        """Send one record; False if librdkafka's queue is full."""
         is_own = self._is_own_segment
         try:
             error = self._send(record, partial(self._on_outcome, record, is_own))
@@ -121,11 +123,11 @@ class SpoolResender:
     def _on_outcome(
         self,
         record: SpooledRecord,
-        is_own: bool,  # noqa: FBT001 - librdkafka adds what follows by position
+        is_own: bool,  # noqa: FBT001 - librdkafka passes the rest by position
         error: KafkaError | None,
         _message: Message | None = None,
     ) -> None:
-        """Hear what became of one."""
+        """Handle the acknowledgement or the error of one record."""
         self._outstanding -= 1
         if error is None:
             self._window = min(MAX_OUTSTANDING, self._window + 1)
@@ -143,7 +145,7 @@ class SpoolResender:
             self._state.count_unrecoverable()
 
     def _finish(self) -> None:
-        """All of the segment were sent; when all are settled, it goes."""
+        """Remove the segment once all of its records have a result."""
         segment = self._segment
         if segment is None or self._outstanding or self._to_retry:
             return

@@ -1,15 +1,16 @@
-"""The form of a segment file: records to bytes and back, whatever happened to the bytes.
+"""The format of a segment file of the spool; undamaged records are readable around damage.
 
-A segment is a head and frames, appended one after the other::
+A segment is a header and frames::
 
-    head   magic 7 | version u8 | crc32 u32
-    frame  marker 4 | length u32 | crc32 u32 | record as MessagePack
+    header  magic 7 | version u8 | crc32 u32
+    frame   marker 4 | length u32 | crc32 u32 | record as MessagePack
 
 Numbers are big-endian.  A frame's checksum covers its offset and length too, so that a frame is
-only ever read where it was written.  It is no signature: a value that holds a frame made for the
-very offset to which a loss of bytes moves it would be read as a record.
+valid only where it was written.  The checksum is not a signature: it does not protect against a
+value that contains a frame forged for another offset.
 
-The marker begins with a byte that UTF-8 does not have: after damage it is where reading goes on.
+The marker begins with a byte that UTF-8 does not contain; after damage, reading continues at the
+next marker.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ HEADER_BYTES: Final = _HEADER.size
 
 
 class SpooledRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One record for Kafka; its headers follow from ``value`` and ``source``."""
+    """One record for Kafka; its headers are derived from ``value`` and ``source``."""
 
     topic: str
     key: bytes
@@ -45,7 +46,7 @@ _decode: Final = msgspec.msgpack.Decoder(SpooledRecord).decode
 
 
 def header(version: int = VERSION) -> bytes:
-    """The first bytes of a segment.
+    """Return the first bytes of a segment.
 
     >>> len(header()) == HEADER_BYTES
     True
@@ -54,7 +55,7 @@ def header(version: int = VERSION) -> bytes:
 
 
 def version_of(segment: bytes) -> int | None:
-    """What a whole head says; ``None`` for one that is torn or damaged.
+    """Return the version in the header of a segment; ``None`` if the header is damaged.
 
     >>> version_of(header()), version_of(header(2)), version_of(b"")
     (1, 2, None)
@@ -66,16 +67,16 @@ def version_of(segment: bytes) -> int | None:
 
 
 def frame(record: SpooledRecord, offset: int) -> bytes:
-    """A record as it stands at ``offset`` bytes from the beginning of its segment."""
+    """Encode a record for the position ``offset`` bytes after the beginning of its segment."""
     payload = _encode(record)
     return _FRAME.pack(_MARKER, len(payload), _checksum(payload, offset)) + payload
 
 
 def records_of(segment: bytes) -> Iterator[SpooledRecord | None]:
-    """The records of a segment in order, ``None`` for each damaged stretch between them.
+    """Yield the records of a segment in order, and ``None`` for each damaged part.
 
-    A tail that was torn off in the middle of a frame, as a crash leaves it, is no damage.  The
-    head is not looked at: a damaged one costs no record (see `version_of`).
+    An incomplete last frame, as a crash leaves it, is not damage.  The header is not checked (see
+    `version_of`).
 
     >>> one = SpooledRecord(topic="t", key=b"k", source="/s", value=b"{}")
     >>> list(records_of(header() + frame(one, HEADER_BYTES))) == [one]
@@ -102,7 +103,7 @@ def _checksum(payload: bytes, offset: int) -> int:
 
 
 def _record_at(segment: bytes, position: int) -> tuple[SpooledRecord, int] | None:
-    """The record at a position and where it ends, if there is a whole one."""
+    """Return the record at a position and its end, if a valid frame is there."""
     begin = position + _FRAME.size
     if begin > len(segment):
         return None
@@ -112,12 +113,12 @@ def _record_at(segment: bytes, position: int) -> tuple[SpooledRecord, int] | Non
         return None
     try:
         return _decode(payload), begin + length
-    except msgspec.MsgspecError:  # whole, yet not ours
+    except msgspec.MsgspecError:  # a valid frame with another content
         return None
 
 
 def _next_frame(segment: bytes, position: int) -> int | None:
-    """Where the next whole frame begins, at ``position`` or later."""
+    """Return the position of the next valid frame, at ``position`` or later."""
     while (position := segment.find(_MARKER, position)) >= 0:
         if _record_at(segment, position) is not None:
             return position
@@ -126,7 +127,7 @@ def _next_frame(segment: bytes, position: int) -> int | None:
 
 
 def _is_torn(segment: bytes, position: int) -> bool:
-    """Whether what stands there is the beginning of a frame that reaches beyond the end."""
+    """Whether an incomplete frame begins at ``position`` and reaches beyond the end."""
     rest = segment[position : position + _FRAME.size]
     if len(rest) < _FRAME.size:
         return _MARKER.startswith(rest[: len(_MARKER)])

@@ -1,4 +1,4 @@
-"""Segment files on disk: one that is written, and those that wait to be sent again."""
+"""Segment files of the spool: the open one, and closed ones that wait to be sent."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from producer.spool.segment_format import header
 
 
 class Segment(NamedTuple):
-    """A file that is no longer written.
+    """A closed file of records.
 
-    ``n_records`` and ``size_bytes`` are what was written to it; ``None`` for one that an earlier
-    process left, of which nobody knows.
+    ``n_records`` and ``size_bytes`` were counted while writing; ``None`` for a file of an earlier
+    process.
     """
 
     path: Path
@@ -24,7 +24,7 @@ class Segment(NamedTuple):
     size_bytes: int | None = None
 
     def read(self) -> bytes:
-        """Its bytes, as far as they were written to the end.
+        """Read the bytes of complete writes.
 
         Raises:
             OSError: as for any file.
@@ -33,13 +33,13 @@ class Segment(NamedTuple):
 
 
 class SegmentWriter:
-    """Appends to one new segment; ``size_bytes`` is where the next frame begins.
+    """Appends frames to a new segment; ``size_bytes`` is the position of the next frame.
 
-    Nothing is buffered here, so what was appended outlives the process, and a forked child has
-    nothing of its parent's to write.
+    Nothing is buffered in the process, so appended frames survive its end, and a forked child has
+    nothing to write.
 
     Raises:
-        OSError: the segment cannot be begun; nothing of it is left.
+        OSError: the segment cannot be created; no file is left.
     """
 
     def __init__(self, path: Path) -> None:
@@ -62,7 +62,7 @@ class SegmentWriter:
         """Write all of the frames or none.
 
         Raises:
-            OSError: none was written; ``is_torn`` if what was begun could not be cut off again.
+            OSError: nothing was written; ``is_torn`` is set if a partial write remains.
         """
         handle = self._open_handle()
         rest = memoryview(frames)
@@ -77,17 +77,17 @@ class SegmentWriter:
         self._unsynced = True
 
     def sync(self) -> None:
-        """Make what was appended survive a power cut.
+        """Sync appended frames to disk, so that they survive a power cut.
 
         Raises:
-            OSError: it may not.
+            OSError: the sync failed.
         """
         if self._unsynced:
             self._unsynced = False
             os.fsync(self._open_handle())
 
     def close(self) -> None:
-        """Write no more."""
+        """Close the file."""
         handle, self._handle = self._handle, None
         if handle is not None:
             with contextlib.suppress(OSError):

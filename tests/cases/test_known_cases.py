@@ -172,7 +172,7 @@ def test_escapes_are_shown_escaped() -> None:
     assert "\x1b" not in said.out + said.err
     told = run("replay", DATA / "escapes.csv", "--reference", "first:50%")
     assert told.code == 2
-    assert "is no name" in told.err
+    assert "is not a valid name" in told.err
     assert "\x1b" not in told.err
 
 

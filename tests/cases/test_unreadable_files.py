@@ -84,7 +84,7 @@ def test_a_name_that_is_none_is_refused_alike(tmp_path: Path) -> None:
     path = written(tmp_path, "a.csv", CSV.replace("qty", "q\x07", 1))
     said = {read_by(command, path).err for command in READERS}
     assert len(said) == 1
-    assert "is no name: it has the control character U+0007" in said.pop()
+    assert "is not a valid name: it has the control character U+0007" in said.pop()
     assert {read_by(command, path).code for command in READERS} == {2}
     assert {read_by(command, path, "--ignore", "q\x07").code for command in READERS} == {0}
 
@@ -104,10 +104,10 @@ def test_a_file_of_one_column_names_the_option_that_parts_it(
 @pytest.mark.parametrize(
     ("of_row", "complaint"),
     [
-        ("yesterday", "row 0: 'yesterday' is no time"),
-        ("true", "row 0: True is no time"),
+        ("yesterday", "row 0: 'yesterday' is not a time"),
+        ("true", "row 0: True is not a time"),
         ("", "row 0 has no time"),
-        ("20240131", "is a day as it is written"),
+        ("20240131", "looks like a day"),
     ],
 )
 def test_what_is_no_time_is_refused_alike(of_row: str, complaint: str, tmp_path: Path) -> None:

@@ -211,7 +211,7 @@ def test_what_is_larger_than_any_log_takes_is_a_dead_letter(warehouse: Warehouse
     found = {letter.size_bytes: letter for letter in warehouse.dead_letters()}
     assert set(found) == {len(huge), len(doubled)}
     assert {letter.reason for letter in found.values()} == {"too_large"}
-    assert "8,000,000 are taken" in found[len(huge)].detail
+    assert "at most 8,000,000 are accepted" in found[len(huge)].detail
 
 
 def test_what_the_topic_takes_not_is_a_dead_letter_and_nothing_that_shared_its_batch(

@@ -80,7 +80,7 @@ def test_a_column_is_a_feature_of_the_same_name() -> None:
 
 @pytest.mark.parametrize("column", ["", "x" * 257, "line\nbreak"])
 def test_a_column_whose_name_the_log_does_not_take_is_named(column: str) -> None:
-    with pytest.raises(SourceError, match=r"^column: .* is no name: it "):
+    with pytest.raises(SourceError, match=r"^column: .* is not a valid name: it "):
         layout(**{column: WATCHED})
 
 

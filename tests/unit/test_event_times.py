@@ -82,7 +82,9 @@ def test_what_could_be_read_in_two_ways_is_refused_with_its_place_and_the_option
     value: str,
 ) -> None:
     rows = pd.Series(["2013-01-31", value], index=[40, 41], name="when")
-    with pytest.raises(SourceError, match=f"--time when: row 41: '{value}' is no time") as refused:
+    with pytest.raises(
+        SourceError, match=f"--time when: row 41: '{value}' is not a time"
+    ) as refused:
         times_ms(rows)
     assert '--time-format "%d.%m.%Y %H:%M"' in refused.value.fix
 
@@ -92,14 +94,14 @@ def test_no_format_is_recommended_for_a_time_that_is_out_of_range(value: object)
     with pytest.raises(SourceError, match="row 1: ") as refused:
         times_ms(pd.Series([0 if value == -1 else "2024-01-31", value], name="at"))
 
-    assert "is no time since 1970" in str(refused.value) or "before 1970" in str(refused.value)
+    assert "is not a time since 1970" in str(refused.value) or "before 1970" in str(refused.value)
     assert "--time-format" not in refused.value.fix
     assert "leave out such rows" in refused.value.fix
 
 
 def test_numbers_that_are_days_are_no_seconds_of_1970() -> None:
     days = pd.Series([20240131, 20240201], name="day")
-    with pytest.raises(SourceError, match="--time day: row 0: 20240131 is a day as it is written"):
+    with pytest.raises(SourceError, match="--time day: row 0: 20240131 looks like a day"):
         times_ms(days)
     with pytest.raises(
         ValueError, match=r"column 'day' contains a value that is no time .*20240131 is a day"
@@ -154,6 +156,6 @@ def test_commands_read_times_as_they_are_written(tmp_path: Path) -> None:
     assert power["events_per_hour"] == pytest.approx(1.0, rel=0.01)
     for command in (("replay", rows), ("profile", "build", rows, *model)):
         told = run(*command, "--time", "at", code=EXIT_USAGE)
-        assert "--time at: row 0: '01.01.2024 00:00' is no time" in told
+        assert "--time at: row 0: '01.01.2024 00:00' is not a time" in told
         assert "--time-format" in told
         assert "of which column?" in run(*command, "--time-format", "%d.%m.%Y", code=EXIT_USAGE)

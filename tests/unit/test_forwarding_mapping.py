@@ -141,8 +141,8 @@ def test_an_event_without_a_feature_is_refused_where_it_has_something(
     [
         ({"left": 1}, LABELS, "request: a label needs its prediction's id"),
         ({"request": "a"}, LABELS, "left: no label"),
-        ({"request": "a", "left": 1, "at": "soon"}, LABELS, "at: 'soon' is no time"),
-        ({"request": "a", "left": 1, "at": 20240131}, LABELS, "at: 20240131 is a day as it is"),
+        ({"request": "a", "left": 1, "at": "soon"}, LABELS, "at: 'soon' is not a time"),
+        ({"request": "a", "left": 1, "at": 20240131}, LABELS, "at: 20240131 looks like a day"),
         ({"app": "m"}, EVENTS, "no features, and no score"),
         ({"app": "m", "features": {}}, EVENTS, "no features, and no score"),
         ({"score": 1}, EVENTS, "app: no model"),

@@ -92,7 +92,7 @@ def test_injected_drift_changes_its_rows_and_its_column_only(csv_file: Path) -> 
     ("columns", "complaint"),
     [
         (PublishColumns(prediction="nothing"), "no column 'nothing'"),
-        (PublishColumns(prediction="score", time="carrier"), "row 0: 'UA' is no time"),
+        (PublishColumns(prediction="score", time="carrier"), "row 0: 'UA' is not a time"),
         (PublishColumns(prediction="score", id="no"), "no column 'no'"),
         (PublishColumns(prediction="score", id="late"), "row 2 has no id"),
     ],

@@ -35,22 +35,20 @@ def times_ms(series: pd.Series[Any]) -> Sequence[int]:
     if _count_since_1970(series):
         series = pd.to_numeric(series)
     if pd.api.types.is_bool_dtype(series):
-        _reject_rows(series, np.ones(len(series), dtype=np.bool_), "is no time", fix=_OUTSIDE)
+        _reject_rows(series, np.ones(len(series), dtype=np.bool_), "is not a time", fix=_OUTSIDE)
     if pd.api.types.is_numeric_dtype(series):
         clock = floats_of(series)
-        _reject_rows(
-            series, calendar_dates(clock), "is a day as it is written, not seconds since 1970"
-        )
+        _reject_rows(series, calendar_dates(clock), "looks like a day, not seconds since 1970")
         try:
             numbers: Floats = epoch_ms(clock)
         except ValueError as error:
             raise SourceError(f"--time {series.name}: {error}") from error
         bad = ~(np.isfinite(numbers) & (numbers >= 0))
-        _reject_rows(series, bad, "is no time since 1970", fix=_OUTSIDE)
+        _reject_rows(series, bad, "is not a time since 1970", fix=_OUTSIDE)
     else:
         moments = pd.to_datetime(series, errors="coerce", format="ISO8601", utc=True)
         bad = moments.isna().to_numpy()
-        _reject_rows(series, bad, "is no time (ISO 8601, or a number)")
+        _reject_rows(series, bad, "is not a time (ISO 8601, or a number)")
         numbers = np.asarray(moments.dt.as_unit("ms").astype("int64"), dtype=np.float64)
         _reject_rows(series, numbers < 0, "lies before 1970", fix=_OUTSIDE)
     times: list[int] = numbers.astype(np.int64).tolist()
