@@ -22,15 +22,15 @@ def rejected_controls(
     """The outcomes of control records that were rejected when they were decoded."""
     return [
         ControlOutcome(
-            letter.offset,
+            dead_letter.offset,
             record.kind,
-            letter.model,
-            letter.detail,
+            dead_letter.model,
+            dead_letter.detail,
             "",
-            letter.source,
-            f"rejected: {letter.reason}",
+            dead_letter.source,
+            f"rejected: {dead_letter.reason}",
         )
-        for record, letter in rejected
+        for record, dead_letter in rejected
         if record.kind in _KINDS
     ]
 

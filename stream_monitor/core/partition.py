@@ -90,7 +90,7 @@ class PartitionMonitor:
                 )
                 self._observe_micro_batch(part, out)
         out.alerts.sort(key=lambda alert: (alert.decided_offset, alert.model))  # phases in order
-        out.dead_letters.sort(key=lambda letter: letter.offset)
+        out.dead_letters.sort(key=lambda dead_letter: dead_letter.offset)
         self.counters.alerts += len(out.alerts)
         registers = [
             self.over_limit.open_episodes,
@@ -338,12 +338,12 @@ class PartitionMonitor:
             self.counters.dead_lettered += 1
             why = rejection_reason(error, control), str(error)
             max_bytes = self.spec.limits.max_payload_bytes
-            letter = build_dead_letter(
+            dead_letter = build_dead_letter(
                 self.topic, self.partition, record, *why, max_bytes, decoded=True
             )
-            out.dead_letters.append(letter)
-            out.alerts.extend(self.rejected.reject_at(letter, self.counters.append_clock_ms))
-            return f"rejected: {letter.reason}"
+            out.dead_letters.append(dead_letter)
+            out.alerts.extend(self.rejected.reject_at(dead_letter, self.counters.append_clock_ms))
+            return f"rejected: {dead_letter.reason}"
         self.counters.control += 1
         return "applied"
 

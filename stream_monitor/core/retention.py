@@ -57,8 +57,8 @@ class VersionRetention:
         """The append clock (ms) that ends its episodes; ``None``: idle, with nothing open."""
         if not idle:
             return self.idle_at_ms(version)
-        judged_ms = self._label_ms.get(version)
-        return None if judged_ms is None else judged_ms + self.idle_ms
+        label_ms = self._label_ms.get(version)
+        return None if label_ms is None else label_ms + self.idle_ms
 
     def is_superseded(
         self, version: str, known: Collection[str], clock_ms: int, *, idle: bool

@@ -190,7 +190,7 @@ class TrafficMonitor:
         return self._events.supersede(at) + self._labels.supersede(at)
 
     def restart(self, offset: int, clock_ms: int) -> list[DriftAlert]:
-        """Learn the usual traffic anew: the model moved, wholly or in part."""
+        """Restart the learning of the usual traffic: the model moved, wholly or in part."""
         if self._bucket < 0:
             return []
         at = EventPosition(offset, self._time_at(clock_ms))

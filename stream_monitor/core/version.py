@@ -33,7 +33,7 @@ from stream_monitor.episodes.policy import EpisodePolicy
 from stream_monitor.episodes.recovery import RecoveryProgress
 from stream_monitor.ingest.batch import EventBatch, Ints
 from stream_monitor.labels.join import JoinedLabel
-from stream_monitor.reference.fit import UNWATCHED_PREDICTION, fit_loss
+from stream_monitor.reference.fit import SKIPPED_PREDICTION, fit_loss
 from stream_monitor.reference.loss import is_comparable, prediction_loss, scores_of
 from stream_monitor.reference.outputs import output_columns
 from stream_monitor.reference.profile import FeatureReference, ReferenceProfile, profile_to_data
@@ -41,7 +41,7 @@ from stream_monitor.reference.transform import Transformed
 from stream_monitor.reference.values import Column
 
 _SHARD_SERIES: Final = 16
-_MAX_UNWATCHED: Final = 32
+_MAX_NAMED: Final = 32
 """The most features named under each reason for which they are not compared."""
 LabelLoss: TypeAlias = tuple[JoinedLabel, float | None]
 UncomparedFeature: TypeAlias = tuple[str, CoverageReason, Ints | slice]
@@ -63,7 +63,7 @@ class VersionMonitor:
         self.source = AlertSource(topic, partition, profile.model, profile.version, profile.origin)
         self.idle = False
         self._policy = policy
-        self._loss_warm_up = warm_up_labels
+        self._warm_up_labels = warm_up_labels
         self._losses: list[float] = []
         self.not_comparable = 0
         self.estimate = None if profile.expected_loss is None else ErrorEstimate(profile)
@@ -151,21 +151,20 @@ class VersionMonitor:
         """The features, and the prediction, of the last events that are not compared."""
         profile = self.profile
         known = profile.prediction is not None or bool(profile.outputs)
-        if (
-            known or UNWATCHED_PREDICTION not in profile.skipped
-        ):  # the reference has too few predictions
+        # Predictions in ``skipped`` are too few in the reference, and counted below.
+        if known or SKIPPED_PREDICTION not in profile.skipped:
             with_one = batch.rows_with_prediction()
             if not known:
                 rows = slice(None) if with_one is None else with_one
-                yield UNWATCHED_PREDICTION, "feature_not_comparable", rows
+                yield SKIPPED_PREDICTION, "feature_not_comparable", rows
             elif with_one is not None:
                 without = np.setdiff1d(np.arange(len(batch), dtype=np.int64), with_one)
-                yield UNWATCHED_PREDICTION, "prediction_absent", without
+                yield SKIPPED_PREDICTION, "prediction_absent", without
         skipped = profile.skipped
-        for name in list(skipped)[:_MAX_UNWATCHED]:
+        for name in list(skipped)[:_MAX_NAMED]:
             yield name, "series_too_short", slice(None)
         names, since = self.schema.uncompared_features(len(batch))
-        for name in [name for name in names if name not in skipped][:_MAX_UNWATCHED]:
+        for name in [name for name in names if name not in skipped][:_MAX_NAMED]:
             yield name, "feature_not_comparable", slice(since, None)
 
     def _scored(self, predictions: Sequence[Prediction]) -> dict[str, Transformed]:
@@ -237,9 +236,9 @@ class VersionMonitor:
 
     def _warm_up_loss(self, rows: list[tuple[int, int, float]]) -> list[tuple[int, int, float]]:
         """Collect the first losses for the loss reference; returns the rest of ``rows``."""
-        missing = self._loss_warm_up - len(self._losses)
+        missing = self._warm_up_labels - len(self._losses)
         self._losses += [row[2] for row in rows[:missing]]
-        if len(self._losses) < self._loss_warm_up:
+        if len(self._losses) < self._warm_up_labels:
             return []
         self._add_loss(self._loss_reference())
         return rows[missing:]

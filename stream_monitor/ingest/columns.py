@@ -35,7 +35,7 @@ def id_hashes(ids: Iterable[str]) -> NDArray[np.uint64]:
 def version_salt(model: str, version: str) -> int:
     """A salt for id hashes, so that equal ids of different model versions are no duplicates.
 
-    A champion and its shadow may predict the same request.
+    A champion and a candidate may predict the same request.
     """
     return id_hash(version_key(model, version))
 

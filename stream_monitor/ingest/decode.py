@@ -30,7 +30,7 @@ class Decoded(NamedTuple):
     @property
     def dead_letters(self) -> list[DeadLetter]:
         """The dead letters of the rejected records."""
-        return [letter for _, letter in self.rejected]
+        return [dead_letter for _, dead_letter in self.rejected]
 
     def all(self) -> Sequence[tuple[ConsumerRecord, Event | DeadLetter]]:
         """Every record, in offset order, with its event or its dead letter."""
@@ -60,7 +60,7 @@ def decode(batch: RecordBatch, limits: Limits) -> Decoded:
             event = decode_value(value, kind)
             check(event, record.timestamp_ms)
         except RejectedRecord as rejection:
-            letter = build_dead_letter(
+            dead_letter = build_dead_letter(
                 batch.topic,
                 batch.partition,
                 record,
@@ -69,7 +69,7 @@ def decode(batch: RecordBatch, limits: Limits) -> Decoded:
                 limits.max_payload_bytes,
                 decoded=rejection.reason not in _NO_EVENT,
             )
-            rejected.append((record, letter))
+            rejected.append((record, dead_letter))
         else:
             entries.append((record, event))
     return Decoded(entries, rejected)

@@ -93,7 +93,7 @@ class MicroBatch:
             if (kept_rows := [row for row in rows if inside(row[0])])
         }
         by_first = dict(sorted(events.items(), key=lambda item: item[1][0][0].offset))
-        rejected = [letter for letter in self.rejected if inside(letter.offset)]
+        rejected = [dead_letter for dead_letter in self.rejected if inside(dead_letter.offset)]
         return MicroBatch(
             self.offsets[where],
             self.timestamps_ms[where],

@@ -1,4 +1,4 @@
-"""Converts numbers to event times; their size tells the unit since 1970."""
+"""Converts numbers to event times; their size determines the unit."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """The expected loss of a prediction before its label arrives.
 
 A calibration of out-of-fold scores: predictions are put into at most 50 bins, and each bin has the
-share of its reference rows that were wrong.  It is valid as long as the relation between inputs and
-outcome is unchanged.  A change of that relation (concept drift) shows in the ``residual`` channel
-of the loss: the loss minus the expected loss.
+share of its reference rows that were wrong.  It is valid as long as outcomes depend on inputs as in
+the reference.  Concept drift, a change of this dependence, shows in the ``residual`` channel of the
+loss: the loss minus the expected loss.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ from stream_monitor.statistics.dependence import tie_statistics
 from stream_monitor.statistics.fixed_point import FIXED_POINT, Bools, Floats, Ints
 
 MIN_EVENTS: Final = 300
-UNWATCHED_PREDICTION: Final = "prediction of the model"
+SKIPPED_PREDICTION: Final = "prediction of the model"
 """The name of predictions in ``skipped``."""
 MAX_ORDER_STATISTICS: Final = 1000
 _TOP: Final = 10
@@ -214,7 +214,7 @@ def _fit_predictions(
     try:
         return _Fitted(fit_feature("prediction", scores, kind=kind, times_ms=times_ms), {})
     except ReferenceTooShort as error:
-        skipped[UNWATCHED_PREDICTION] = str(error)
+        skipped[SKIPPED_PREDICTION] = str(error)
         return _Fitted(None, {})
 
 

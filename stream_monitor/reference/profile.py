@@ -111,7 +111,7 @@ def profile_from_data(data: Any) -> ReferenceProfile:
     _check_numbers(profile)
     _check_features(profile.features)
     _check_features(profile.outputs)
-    _check_relations(profile)
+    _check_correlations(profile)
     for segment in profile.segments:
         if not 0 < segment.share <= 1:
             raise ValueError(f"segment {segment.name}: a share of {segment.share}")
@@ -141,8 +141,8 @@ def _check_features(features: dict[str, FeatureReference]) -> None:
         validate_feature(feature)
 
 
-def _check_relations(profile: ReferenceProfile) -> None:
-    for relation in profile.relations:
-        validate_correlation(relation, profile.features)
-    if len({relation.name for relation in profile.relations}) < len(profile.relations):
-        raise ValueError("reference profile: a relation is there twice")
+def _check_correlations(profile: ReferenceProfile) -> None:
+    for pair in profile.relations:
+        validate_correlation(pair, profile.features)
+    if len({pair.name for pair in profile.relations}) < len(profile.relations):
+        raise ValueError("reference profile: a feature correlation is there twice")

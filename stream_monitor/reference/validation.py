@@ -73,11 +73,11 @@ def validate_feature(feature: FeatureReference) -> None:
 
 
 def validate_correlation(
-    relation: CorrelationReference, features: Mapping[str, FeatureReference]
+    pair: CorrelationReference, features: Mapping[str, FeatureReference]
 ) -> None:
-    """Raise ValueError, with the part, unless detectors can be built from ``relation``."""
-    where = f"relation {relation.name!r}"
-    ends = (relation.first, relation.first_starts), (relation.second, relation.second_starts)
+    """Raise ValueError, with the part, unless detectors can be built from ``pair``."""
+    where = f"feature correlation {pair.name!r}"
+    ends = (pair.first, pair.first_starts), (pair.second, pair.second_starts)
     for name, starts in ends:
         _require(name in features, f"{where}: there is no feature {name!r}")
         ascending = all(a < b for a, b in pairwise(starts))
@@ -88,20 +88,20 @@ def validate_correlation(
             and starts[-1] < features[name].n_indices,
             f"{where}: impossible levels of {name!r}",
         )
-    _finite(where, (relation.correlation, relation.centre, relation.scale, relation.tau))
-    _require(relation.scale > 0 and relation.tau >= 1, f"{where}: impossible scale or tau")
-    cells = relation.cells
+    _finite(where, (pair.correlation, pair.centre, pair.scale, pair.tau))
+    _require(pair.scale > 0 and pair.tau >= 1, f"{where}: impossible scale or tau")
+    cells = pair.cells
     _require(
-        len(cells) == len(relation.first_starts) * len(relation.second_starts)
+        len(cells) == len(pair.first_starts) * len(pair.second_starts)
         and min(cells) >= 0
         and 0 < sum(cells) < _MAX_COUNT,
         f"{where}: impossible counts of its cells",
     )
-    _require(relation.channel.channel == "product", f"{where}: another channel")
-    if (relation.calendar is None) != (relation.channel.season is None):
+    _require(pair.channel.channel == "product", f"{where}: another channel")
+    if (pair.calendar is None) != (pair.channel.season is None):
         raise ValueError(f"{where}: a season without a calendar of its cells, or the reverse")
-    _check_calendar(where, relation.calendar, len(cells))
-    _check_channel(where, relation.channel)
+    _check_calendar(where, pair.calendar, len(cells))
+    _check_channel(where, pair.channel)
 
 
 def _check_outcome(where: str, feature: FeatureReference) -> None:

@@ -58,7 +58,7 @@ class PerformanceTracker:
         self._changed: set[int] = set()
         self._has_changes: set[int] = set()
         self._stored: set[int] = set()
-        self._clock_dirty = False
+        self._clock_changed = False
 
     def observe(self, rows: Iterable[tuple[int, int, float]]) -> None:
         """Apply labels in offset order: event time (ms), label delay (ms), loss (not negative)."""
@@ -77,7 +77,7 @@ class PerformanceTracker:
                 del self._sums[start]
                 self._has_changes.add(self._chunk(start))
             self._changed &= self._sums.keys()
-        self._clock_dirty |= clock_ms != self._clock_ms
+        self._clock_changed |= clock_ms != self._clock_ms
         self._clock_ms = clock_ms
 
     def _is_over(self, start: int, clock_ms: int) -> bool:
@@ -99,7 +99,7 @@ class PerformanceTracker:
 
     def pending_changes(self) -> dict[str, Any]:
         """The parts that changed since `mark_committed`; ``None`` is a part that was deleted."""
-        if not self._has_changes and not self._clock_dirty:
+        if not self._has_changes and not self._clock_changed:
             return {}
         parts: dict[str, Any] = {PART: self._clock_ms}
         rows: dict[int, list[list[Any]]] = {chunk: [] for chunk in self._has_changes}
@@ -114,7 +114,7 @@ class PerformanceTracker:
     def mark_committed(self) -> None:
         """Mark what `pending_changes` returned as durable."""
         self._has_changes.clear()
-        self._clock_dirty = False
+        self._clock_changed = False
         self._stored = set(map(self._chunk, self._sums))
 
     def restore(self, parts: Mapping[str, Any]) -> None:
