@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -178,21 +178,6 @@ class HealthEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     time_ms: int
     explanation: str
     fix: str
-
-
-class ControlOutcome(NamedTuple):
-    """The outcome of a control record, as the worker logs it.
-
-    ``actor`` is the user that the record names, ``source`` the ``ce_source`` of its producer.
-    """
-
-    offset: int
-    kind: str
-    model: str
-    what: str
-    actor: str
-    source: str
-    outcome: str
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

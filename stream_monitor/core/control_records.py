@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from producer.events import CE_TYPE_OF, Command, ModelUpdate, Topology
 from producer.names import require_name, version_key
-from stream_monitor.contracts import ControlOutcome, DeadLetter
+from stream_monitor.contracts import DeadLetter
 from stream_monitor.episodes.open_episodes import UnknownEpisode
 from stream_monitor.ingest.micro_batches import ControlRecord
 from stream_monitor.ingest.records import ConsumerRecord
 from stream_monitor.reference.profile import ReferenceProfile, profile_from_data
 
 _KINDS: Final = frozenset(CE_TYPE_OF[kind] for kind in (Command, ModelUpdate, Topology))
+
+
+class ControlOutcome(NamedTuple):
+    """The outcome of a control record, as the worker logs it.
+
+    ``actor`` is the user that the record names, ``source`` the ``ce_source`` of its producer.
+    """
+
+    offset: int
+    kind: str
+    model: str
+    what: str
+    actor: str
+    source: str
+    outcome: str
 
 
 def rejected_controls(

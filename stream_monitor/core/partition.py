@@ -16,8 +16,9 @@ import numpy as np
 from producer.events import Command, Label, ModelUpdate, Topology
 from producer.names import escape, unescape
 from stream_monitor.checks.rejected_records import RejectedRecords
-from stream_monitor.contracts import ControlOutcome, DeadLetter, DriftAlert
+from stream_monitor.contracts import DeadLetter, DriftAlert
 from stream_monitor.core.control_records import (
+    ControlOutcome,
     announced_profile,
     control_outcome,
     rejected_controls,

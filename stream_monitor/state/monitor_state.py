@@ -11,7 +11,8 @@ from producer.events import Topology
 from producer.names import escape, version_key
 from producer.synthetic import is_synthetic
 from stream_monitor.checks.error_estimate import ErrorEstimate
-from stream_monitor.contracts import ControlOutcome, DeadLetter, DriftAlert
+from stream_monitor.contracts import DeadLetter, DriftAlert
+from stream_monitor.core.control_records import ControlOutcome
 from stream_monitor.core.coverage import CoverageRow
 from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.core.placement import Placement

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from producer.events import Topology
-from stream_monitor.contracts import ControlOutcome, DeadLetter, DriftAlert
+from stream_monitor.contracts import DeadLetter, DriftAlert
+from stream_monitor.core.control_records import ControlOutcome
 from stream_monitor.core.coverage import CoverageRow
 from stream_monitor.core.reference_transfer import ReferenceTransfer
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
