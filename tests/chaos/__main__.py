@@ -1,4 +1,4 @@
-"""``make chaos``: faults by seed on real processes, until the time is over or so many are dead."""
+"""`make chaos`: seeded faults on real processes, for a time or a number of kills."""
 
 from __future__ import annotations
 

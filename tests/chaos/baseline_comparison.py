@@ -1,7 +1,7 @@
-"""Other programs under the same kills: what each loses, counts twice and does not tell.
+"""Other programs under the same kills: what each loses and counts twice, and which errors it hides.
 
-Three workers of each, one killed by `kill -9` whenever they have got on since the last time; a
-supervisor starts it again.  Nothing else is broken.
+Three workers of each, one killed by `kill -9` whenever they have made progress; a supervisor
+restarts it.  No other fault occurs.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""What the programs beside driftline read, what they are to find, and how they are judged.
+"""The log that the baseline programs read, its expected result, and their scores.
 
-An alert of the undisturbed run is kept if any alert of its series came in its place: from the event
-it was for until the next one the undisturbed run has for that series.  That is generous, for a
-program that has forgotten its detectors seldom alerts at the same event.
+An alert of the undisturbed run counts as kept if any alert of its series came from its event until the next one the undisturbed run has for that series.  That is generous: a
+program that lost its detectors seldom alerts at the same event.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs: a fault, the recovery from it, and what it left behind."""
+"""One run of a fault: the fault, the recovery, and the comparison with the oracle."""
 
 from __future__ import annotations
 

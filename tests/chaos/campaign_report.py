@@ -1,4 +1,4 @@
-"""What a campaign found, as a table and as one line of JSON."""
+"""Results of a campaign, as a table and as one line of JSON."""
 
 from __future__ import annotations
 

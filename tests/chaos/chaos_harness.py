@@ -1,4 +1,4 @@
-"""One log with all that happens on it: servers, workers, traffic."""
+"""A monitor cluster under traffic: servers, workers, producers, and waits for recovery."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PER_S: Final = 320.0
 PRELUDE: Final = 6_000
 RECOVERY_TIMEOUT_S: Final = 180.0
 SETTLING_S: Final = 1.0
-"""A new owner sends the figures of all its windows again, so many with every batch: some more."""
+"""A new owner resends the performance of its windows, some with each batch; wait for that."""
 PROGRAM: Final = ("-m", "driftline", "monitor")
 QUIET: Final = {
     "DRIFTLINE_KAFKA__SESSION_TIMEOUT_S": "2",
@@ -36,7 +36,7 @@ class NotRecoveredError(AssertionError):
 
 
 class ChaosCluster:
-    """A fresh log on servers that outlive it."""
+    """A new event topic with traffic and three monitors, on servers that outlive it."""
 
     def __init__(
         self,
@@ -48,9 +48,9 @@ class ChaosCluster:
         program: Sequence[str] = PROGRAM,
     ) -> None:
         self.servers, self.seed = servers, seed
-        self._judged = OracleComparison()
-        self._besides = OracleComparison()
-        self.patience_s = RECOVERY_TIMEOUT_S
+        self._compared = OracleComparison()
+        self._other_findings = OracleComparison()
+        self.timeout_s = RECOVERY_TIMEOUT_S
         self.chance = random.Random(seed)  # noqa: S311 - a repeatable schedule
         self.harness = MonitorHarness(servers.kafka.bootstrap_servers, servers.valkey.url)
         self.traffic = Traffic(
@@ -84,26 +84,26 @@ class ChaosCluster:
         self.harness.close()
 
     def pause(self, shortest_s: float, longest_s: float) -> None:
-        """Let time pass: a fault lasts, or comes at a moment nobody chose."""
+        """Wait a random time, so that a fault lasts or begins at a random moment."""
         time.sleep(self.chance.uniform(shortest_s, longest_s))
 
     def random_worker(self) -> int:
-        """A worker that has partitions, by chance; one that starts has nothing to lose."""
+        """A random worker that owns partitions."""
         serving: list[int] = []
 
         def found() -> bool:
             serving[:] = filter(self.worker_group.serving, range(len(self.worker_group)))
             return bool(serving)
 
-        self.until(found, lambda: "nobody has taken a partition over")
+        self.until(found, lambda: "no worker owns a partition")
         return self.chance.choice(serving)
 
     def count_also(self, findings: OracleComparison) -> None:
-        """What a fault found that is not in the log of the monitors."""
-        self._besides = self._besides.plus(findings)
+        """Add findings of a fault that used another log than the monitors'."""
+        self._other_findings = self._other_findings.plus(findings)
 
     def ends(self) -> list[int]:
-        """Where the log ends now, by partition; a broker that has just come back is asked again."""
+        """End offsets by partition; retries while a broker that restarted has no leaders."""
         ends: list[int] = []
 
         def answered() -> bool:
@@ -117,11 +117,11 @@ class ChaosCluster:
         targets = [
             TopicPartition(self.harness.topics.events, p) for p in range(self.harness.partitions)
         ]
-        self.until(answered, lambda: "the broker does not say where the log ends")
+        self.until(answered, lambda: "the broker does not return end offsets")
         return ends
 
     def committed(self) -> list[int]:
-        """How far the workers are, by partition."""
+        """Committed offsets by partition."""
         stored = [
             self.servers.redis.hget(self.harness.key(p), "_next")
             for p in range(self.harness.partitions)
@@ -135,29 +135,29 @@ class ChaosCluster:
         return time.monotonic() - began
 
     def caught_up(self, ends: list[int]) -> float:
-        """Wait until all below ``ends`` is committed; answers the seconds it took."""
+        """Wait until all partitions are committed up to ``ends``; returns the seconds."""
         return self.until(
             lambda: all(at >= end for at, end in zip(self.committed(), ends, strict=True)),
             lambda: f"at {self.committed()} of {ends}",
         )
 
     def rest(self) -> None:
-        """Stop writing, and let everything be read and sent out."""
+        """Stop traffic, and wait until all records are processed and the outbox is empty."""
         self.traffic.pause()
         self.caught_up(self.ends())
         self.until(lambda: self.harness.waiting() == 0, lambda: "the outbox is not out")
 
     def settle(self) -> OracleComparison:
-        """Compare at rest, and go on writing.
+        """Stop traffic, compare with the oracle, and resume.
 
-        All of the log is compared; records and alerts are counted since the last time.
+        It compares the whole log and counts records and alerts since the last comparison.
         """
         time.sleep(SETTLING_S)
         self.rest()
         findings = compare_with_oracle(self.harness, self.traffic.acknowledged)
         self.traffic.resume()
-        before, self._judged = self._judged, findings
-        count_also, self._besides = self._besides, OracleComparison()
+        before, self._compared = self._compared, findings
+        count_also, self._other_findings = self._other_findings, OracleComparison()
         return count_also.plus(
             findings._replace(
                 events=findings.events - before.events,
@@ -167,10 +167,14 @@ class ChaosCluster:
         )
 
     def until(self, happened: Callable[[], bool], what: Callable[[], str]) -> float:
-        """Wait for it; answers the seconds.  Raises if it does not come."""
+        """Wait for a condition; returns the seconds.
+
+        Raises:
+            NotRecoveredError: it did not hold within `timeout_s`.
+        """
         began = time.monotonic()
         while not happened():
-            if time.monotonic() - began > self.patience_s:
-                raise NotRecoveredError(f"not within {self.patience_s:g} s: {what()}")
+            if time.monotonic() - began > self.timeout_s:
+                raise NotRecoveredError(f"not within {self.timeout_s:g} s: {what()}")
             time.sleep(0.02)
         return time.monotonic() - began

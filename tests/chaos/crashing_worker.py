@@ -1,4 +1,4 @@
-"""``driftline monitor``, which one record ends: the process that folds it in is gone."""
+"""`driftline monitor` with a defect: one record ends the process that applies it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Faults that lie in what is written or stored, not in a process or a line.
+"""Faults in what is written or stored, not in a process or a connection.
 
-What is not here: a log that is made anew, and retention that takes what nobody has read.  The
-oracle re-reads the log; of records that are gone it could only repeat what the workers say.  Those
-are `test_protocol_edges.py` and `test_runtime_worker.py`.
+Two faults are elsewhere, because the oracle rereads the log and cannot know deleted records: a
+recreated topic (`test_protocol_edges.py`) and retention of unread records (`test_runtime_worker.py`).
 """
 
 from __future__ import annotations

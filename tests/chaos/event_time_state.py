@@ -1,7 +1,7 @@
-"""A fold with what streams get wrong: event time of several models, and labels that come later.
+"""A partition state with event-time watermarks of several models and delayed labels.
 
 A record is ``m17:3`` (model m, event time 17, number 3 of the log, so at offset 6) or ``l3``, the
-label of that event.  All it keeps are counts, as those of `CountingFold` are.
+label of that event.  It keeps counts only, as `CountingFold` does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The faults, by name.  Each is over when its function returns; it answers who died."""
+"""Faults by name.  A fault is over when its function returns; it returns the ended processes."""
 
 from __future__ import annotations
 

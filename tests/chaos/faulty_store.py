@@ -1,4 +1,4 @@
-"""A Redis that loses replies, lets callers die and is set back; and protocols that are wrong."""
+"""A Redis that loses replies, callers or writes, and protocols with one rule left out."""
 
 from __future__ import annotations
 

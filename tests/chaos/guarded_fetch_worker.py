@@ -1,4 +1,4 @@
-"""A worker that reads a log of packed batches: all of it the product's, but Kafka and the fold."""
+"""The product's worker on a scripted log of compressed batches; Kafka and the core are fakes."""
 
 from __future__ import annotations
 

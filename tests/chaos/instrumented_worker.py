@@ -1,6 +1,6 @@
-"""``driftline monitor``, which also says every second how many tasks and partitions it has.
+"""`driftline monitor` that also reports its number of tasks and partitions every second.
 
-Both stand in the file named by ``DRIFTLINE_CHAOS_TASKS``, with the process appended.
+It writes both to the file named by ``DRIFTLINE_CHAOS_TASKS`` plus its process id.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ ENVIRONMENT_VARIABLE: Final = "DRIFTLINE_CHAOS_TASKS"
 
 
 class CountedApp(MonitorApp):
-    """Counts where it looks at its lag."""
+    """Writes the numbers whenever it reports its lag."""
 
     async def _report_lag(self) -> None:
         await super()._report_lag()
-        _tell(len(asyncio.all_tasks()), len(self.components.partitions))
+        _write(len(asyncio.all_tasks()), len(self.components.partitions))
 
 
-def _tell(n_tasks: int, n_partitions: int) -> None:
+def _write(n_tasks: int, n_partitions: int) -> None:
     counts = Path(f"{os.environ[ENVIRONMENT_VARIABLE]}-{os.getpid()}")
-    whole = counts.with_name(f"{counts.name}.new")  # nobody reads half of it
+    whole = counts.with_name(f"{counts.name}.new")  # a reader never sees half of it
     whole.write_text(f"{n_tasks} {n_partitions}")
     whole.replace(counts)
 

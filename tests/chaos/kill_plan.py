@@ -1,4 +1,4 @@
-"""Plans that go by the number of kills, not by the clock."""
+"""Plans of a campaign that end after a number of kills, not after a time."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""A model server of the tests: logs, forks as a preloading server does, and ends.
+"""A model server for tests: it logs events, forks as a preloading server does, and ends.
 
     python tests/chaos/logging_program.py --servers HOST:PORT --prefix P --events 100 --children 4
 
-Each process logs as many events, with ids ``NUMBER-0``, ``NUMBER-1``, ...; the parent is number 0.
-It ends as any program does, and its last words are its counters: one line of JSON on stdout.
+Each process logs that many events, with ids ``NUMBER-0``, ``NUMBER-1``, ...; the parent is number 0.
+At exit it prints its counters: one line of JSON on stdout.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a run left behind, against the oracle: counted, not only equal or not."""
+"""The result of a run compared with the oracle: numbers of lost, repeated and differing items."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What processes use, looked at time and again, and whether it grows."""
+"""Memory, files, threads and tasks of processes over time, and whether they grow."""
 
 from __future__ import annotations
 

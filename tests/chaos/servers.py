@@ -1,4 +1,4 @@
-"""Kafka and Valkey of the harness's own: it kills them, and keeps their data."""
+"""Kafka and Valkey that a test may kill, with the data they keep over a restart."""
 
 from __future__ import annotations
 

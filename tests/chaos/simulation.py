@@ -1,7 +1,6 @@
-"""The protocol in one process: a log in memory, workers that die and come back, a Redis that lies.
+"""The commit protocol in one process: a log in memory, workers that die, a Redis that fails.
 
-Everything that decides is the product's own: takeover, agent, committer, relay, the store's
-contract.  A schedule is a seed.  `Flaw` names ways to break the protocol that a run must notice.
+All decisions are the product's own code: recovery, processor, committer, relay and store.  A schedule is a seed.  `Flaw` names ways to break the protocol that a run must notice.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Half of what the workers can take, a fault every minute: does anything grow?
+"""Half load for a long time with a fault every minute: no resource may grow.
 
-Worker 0 is the one that is killed and frozen.  The others live through all of it, and it is their
-memory, descriptors, threads and tasks that must be flat.
+Faults kill and freeze worker 0 only.  The other workers live through the run; their memory,
+descriptors, threads and tasks must stay flat.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def play(servers: Servers, seed: int, minutes: float, say: Callable[[str], None]
         n_faults = disturb(cluster, began_s + 60 * minutes, say)
         sampler.stop()
         lives = [cluster.worker_group.pid(number) for number in range(1, len(cluster.worker_group))]
-        cluster.patience_s = SETTLE_S
+        cluster.timeout_s = SETTLE_S
         say("comparing")
         findings = cluster.settle()
     found = [one for process in lives for one in growths(process, sampler.lives[process])]

@@ -1,4 +1,4 @@
-"""What is written while faults happen: drift, labels, repeats, latecomers, poison; without end."""
+"""Endless traffic for fault tests: drift, labels, repeats, late events and poison records."""
 
 from __future__ import annotations
 

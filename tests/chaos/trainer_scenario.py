@@ -1,4 +1,4 @@
-"""A trainer that hears of a drift and is broken while it works: one champion comes of it."""
+"""A retrain that faults interrupt: it must end in exactly one new champion."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class Training:
         data_dir = self._held.enter_context(
             tempfile.TemporaryDirectory(prefix="driftline-training-")
         )
-        self._stage = TrainerHarness(self._broker, Path(data_dir))
-        self._held.callback(self._stage.close)
-        play(self._stage)
+        self._harness = TrainerHarness(self._broker, Path(data_dir))
+        self._held.callback(self._harness.close)
+        play(self._harness)
         return self
 
     def __exit__(
@@ -89,13 +89,13 @@ class Training:
     def goes_on(self) -> None:
         """Nothing is in its way any more: it promotes."""
         self._start()
-        until(lambda: "promoted" in self._stage.steps(2), RECOVERY_TIMEOUT_S)
-        until(lambda: self._stage.versions()[MODEL].version == "2", RECOVERY_TIMEOUT_S)
-        self._stage.close()
+        until(lambda: "promoted" in self._harness.steps(2), RECOVERY_TIMEOUT_S)
+        until(lambda: self._harness.versions()[MODEL].version == "2", RECOVERY_TIMEOUT_S)
+        self._harness.close()
 
     def findings(self) -> OracleComparison:
         """What is not as it would be if nothing had happened."""
-        harness = self._stage
+        harness = self._harness
         told: dict[str, set[str]] = {}
         for event in harness._read(harness.topics.retrain, RetrainEvent):
             told.setdefault(event.id, set()).add(repr(event))
@@ -123,4 +123,4 @@ class Training:
         )
 
     def _start(self, failpoint: str = "") -> subprocess.Popen[bytes]:
-        return self._stage.start(failpoint, said=subprocess.DEVNULL)
+        return self._harness.start(failpoint, output=subprocess.DEVNULL)

@@ -1,4 +1,4 @@
-"""Three monitors, and whoever starts one again when it has ended."""
+"""Three monitors and a supervisor that restarts each one that ended."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from stream_monitor.runtime.worker import UNREACHABLE
 
 KILLED: Final = (-signal.SIGKILL, EXIT_CODE)
 _AS_ASKED: Final = (0, -signal.SIGTERM, *KILLED)
-"""How a worker ends that was told to, killed, or armed."""
-_LOOK_S: Final = 0.05
-_AGAIN_S: Final = 0.5
-"""A worker that ended by itself is started again after this, as a supervisor would."""
+"""Exit codes of a worker that a test stopped, killed or armed with a failpoint."""
+_POLL_S: Final = 0.05
+_RESTART_DELAY_S: Final = 0.5
+"""Delay before the supervisor restarts a worker that ended by itself."""
 
 
 class Kills(NamedTuple):
-    """Processes that ended: by `kill -9`, and by themselves, at a failpoint or a record."""
+    """Numbers of processes that ended: by `kill -9`, and at a failpoint or a record."""
 
     killed: int = 0
     at_steps: int = 0
 
     def plus(self, other: Kills) -> Kills:
-        """Both together."""
+        """The sum of both."""
         return Kills(self.killed + other.killed, self.at_steps + other.at_steps)
 
 
 class WorkerGroup:
-    """Workers by number; what each said is in ``folder``."""
+    """Workers by number under a supervisor; their logs are in ``folder``."""
 
     def __init__(
         self, program: list[str], environment: Mapping[str, str], folder: Path, n_workers: int = 3
@@ -51,9 +51,9 @@ class WorkerGroup:
         self._lock = threading.Lock()
         self.exits: Counter[int] = Counter()
         self.unasked: list[int] = []
-        """Exit codes of workers that ended by themselves.  One that starts while a server is away
-        says so and ends; its supervisor tries again: that is not among them."""
-        self._told: set[int] = set()
+        """Exit codes of workers that ended by themselves.  A worker that finds a server unreachable
+        at its start ends and is restarted; such exits are not counted."""
+        self._stopped: set[int] = set()
         self._dying = False
         self._keeper = threading.Thread(target=self._keep, name="supervisor", daemon=True)
         self._keeper.start()
@@ -62,19 +62,19 @@ class WorkerGroup:
         return len(self._workers)
 
     def pid(self, number: int) -> int:
-        """The process of a worker, once it runs."""
+        """The process id of a worker; waits until it runs."""
         while True:
             worker = self._workers[number]
             if worker is not None and worker.poll() is None:
                 return worker.pid
-            time.sleep(_LOOK_S)
+            time.sleep(_POLL_S)
 
     def serving(self, number: int) -> bool:
-        """Whether a worker runs and has taken a partition over since its start."""
+        """Whether a worker runs and has acquired a partition since its start."""
         return self.says(number, "owned")
 
     def says(self, number: int, event: str) -> bool:
-        """Whether a worker runs and has said so since its start."""
+        """Whether a worker runs and has logged this event since its start."""
         worker = self._workers[number]
         return worker is not None and worker.poll() is None and self._said(number, event)
 
@@ -84,16 +84,16 @@ class WorkerGroup:
             return f'"event": "{event}"'.encode() in said.read()
 
     def signal(self, number: int, what: signal.Signals) -> int:
-        """Send a worker a signal; answers its process."""
+        """Send a worker a signal; returns its process id."""
         pid = self.pid(number)
         if what in (signal.SIGKILL, signal.SIGTERM):
-            self._told.add(pid)
+            self._stopped.add(pid)
         os.kill(pid, what)
         return pid
 
     @contextlib.contextmanager
     def dying(self) -> Iterator[None]:
-        """Within, a worker that ends by `EXIT_CODE` is what was asked for."""
+        """Within this context, exits with `EXIT_CODE` are expected."""
         self._dying = True
         try:
             yield
@@ -101,34 +101,34 @@ class WorkerGroup:
             self._dying = False
 
     def change(self, *, program: Sequence[str] = (), **environment: str) -> None:
-        """Start all anew, in turn, as another program (its first words) or with other settings."""
+        """Restart the workers in turn with another program or with other settings."""
         self._program[: len(program)] = program
         self._environment = {**self._environment, **environment}
         for number in range(len(self)):
             pid = self.signal(number, signal.SIGTERM)
             while not self.gone(number, pid):
-                time.sleep(_LOOK_S)
+                time.sleep(_POLL_S)
 
     def kill(self, number: int) -> None:
-        """End a worker as a power cut would.  It is started again."""
+        """Kill a worker without warning; the supervisor restarts it."""
         self.signal(number, signal.SIGKILL)
 
     def arm(self, number: int, failpoint: str) -> int:
-        """Kill a worker, and start it so that it dies at a failpoint; answers its new process."""
+        """Kill a worker and restart it with a failpoint; returns the new process id."""
         with self._lock:
             self._armed[number] = failpoint
         old = self.signal(number, signal.SIGKILL)
         while self.pid(number) == old:
-            time.sleep(_LOOK_S)
+            time.sleep(_POLL_S)
         return self.pid(number)
 
     def gone(self, number: int, pid: int) -> bool:
-        """Whether that process has ended and was noticed."""
+        """Whether the supervisor noticed that this process ended."""
         worker = self._workers[number]
         return worker is None or worker.pid != pid
 
     def close(self) -> None:
-        """End them all."""
+        """Kill all workers and end the supervisor."""
         self._over.set()
         self._keeper.join(10)
         for worker in self._workers:
@@ -137,7 +137,7 @@ class WorkerGroup:
                 worker.wait()
 
     def stop(self) -> list[int]:
-        """Ask them all to end; answers their exit codes."""
+        """Stop all workers; returns their exit codes."""
         self._over.set()
         self._keeper.join(10)
         running = [worker for worker in self._workers if worker is not None]
@@ -150,7 +150,7 @@ class WorkerGroup:
 
     def _keep(self) -> None:
         not_before = [0.0] * len(self._workers)
-        while not self._over.wait(_LOOK_S):
+        while not self._over.wait(_POLL_S):
             for number, worker in enumerate(self._workers):
                 if worker is None:
                     if time.monotonic() >= not_before[number]:
@@ -160,11 +160,11 @@ class WorkerGroup:
                     if not self._was_asked(number, worker):
                         self.unasked.append(worker.returncode)
                     killed = worker.returncode in KILLED
-                    not_before[number] = time.monotonic() + (0.0 if killed else _AGAIN_S)
+                    not_before[number] = time.monotonic() + (0.0 if killed else _RESTART_DELAY_S)
                     self._workers[number] = None
 
     def _was_asked(self, number: int, worker: subprocess.Popen[bytes]) -> bool:
-        if worker.pid in self._told or self._dying:
+        if worker.pid in self._stopped or self._dying:
             return worker.returncode in _AS_ASKED
         return worker.returncode == UNREACHABLE and not self._said(number, "owned")
 
@@ -181,5 +181,5 @@ class WorkerGroup:
                 stderr=subprocess.STDOUT,
             )
         if failpoint:
-            self._told.add(worker.pid)
+            self._stopped.add(worker.pid)
         return worker

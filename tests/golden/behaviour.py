@@ -1,4 +1,4 @@
-"""What the core does: recorded logs of the event topic, and the results of folding them.
+"""Recorded logs of the event topic with the results of the core, and how both are compared.
 
 The redesign must change none of these results.  `RENAMED_FIELDS` and `RENAMED_VALUES` are the one
 table of what got another name since; `ADDED_FIELDS` are those that are new.

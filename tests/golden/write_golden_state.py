@@ -1,8 +1,8 @@
-"""Write down the state of today, for the tests of all later days.
+"""Write the golden state of today, which later versions must read.
 
     python -m tests.golden.write_golden_state tests/golden/state-YYYY-MM-DD.json.gz
 
-Never over one that is there: what lies in somebody's Redis does not change with our code.
+It never overwrites a file: the state in a user's Redis does not change with our code.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A worker whose core only counts: run by the tests of the transport as a process of its own."""
+"""A monitor worker whose core only counts records; transport tests run it as a process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WIDE = 8_000
 TICK = CE_TYPE_OF[Tick]
 PARTITIONS = 4
 TOPOLOGY = Topology(id="t", time_ms=0, generation=1, partitions=PARTITIONS)
-"""As if it had always been so: what is counted here has no topology in its log."""
+"""The topology of every counting state; its log contains none."""
 
 
 class Counted(NamedTuple):
@@ -60,7 +60,7 @@ class CountingFold:
             if value == b"wide":
                 self._widen()
             if value == b"explode":
-                raise RuntimeError("a record the core cannot bear")
+                raise RuntimeError("a record the core cannot process")
             if value.startswith(b"bad"):
                 letters.append(refused(self.topic, self.partition, record.offset, value))
             key = value[:1].decode()

@@ -1,4 +1,4 @@
-"""The real monitor on a real Kafka and Redis, and the oracle: the same fold, undisturbed."""
+"""The real monitor on a real Kafka and Redis, and its comparison with the oracle."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ POISON: Final = (b"", b"{", b"\xff\xfe", b'{"id": 7}', b"[" * 5_000)
 
 
 def log_of(model: str, seed: int, n_events: int = N_EVENTS) -> Iterator[Event | bytes]:
-    """A log with a shift, a change of unit, labels, repeats and poison.  Ten seconds an event."""
+    """A log with a shift, a unit change, labels, repeats and poison records, one event in 10 s."""
     rng = random.Random(seed)  # noqa: S311
     waiting: list[Label] = []
     for i in range(n_events):
@@ -84,14 +84,14 @@ def log_of(model: str, seed: int, n_events: int = N_EVENTS) -> Iterator[Event | 
 
 @dataclass
 class MonitorHarness:
-    """One log, one store, and the monitors on them."""
+    """One event topic and one store with the monitors that a test starts on them."""
 
     broker: str
     redis_url: str
     prefix: str = field(default_factory=lambda: f"m{uuid.uuid4().hex[:10]}")
     monitors: list[subprocess.Popen[bytes]] = field(default_factory=list)
     kept: list[Message] = field(default_factory=list)
-    """Records that are no longer in the log, and were read before."""
+    """Records that were read before they were deleted from the topic."""
     event_partitions: int | None = None
 
     def __post_init__(self) -> None:
@@ -131,7 +131,7 @@ class MonitorHarness:
         return monitor
 
     def next(self, partition: int) -> int:
-        """How far a partition is committed; -1: not at all."""
+        """The committed offset of a partition; -1 before the first commit."""
         return int(self.redis.hget(self.key(partition), "_next") or -1)
 
     def position(self) -> int:
@@ -144,7 +144,7 @@ class MonitorHarness:
 
     def drained(self, n_records: int) -> bool:
         done = self.position() >= n_records and self.waiting() == 0
-        return done and self._at_end()  # a worker's own records are among those it has read
+        return done and self._at_end()  # records that workers appended count too
 
     def _at_end(self) -> bool:
         reader = Consumer({**self.client, "group.id": f"{self.prefix}.ends"})
@@ -158,7 +158,7 @@ class MonitorHarness:
             reader.close()
 
     def found(self) -> Found:
-        """What is there: in Redis, and on the topics."""
+        """The actual results, from Redis and the topics."""
         state = {}
         for partition in range(self.partitions):
             fields = self.redis.hgetall(self.key(partition))
@@ -181,17 +181,17 @@ class MonitorHarness:
         return Found(state, set(alerts), set(windows), dead, alerts | windows, figures)
 
     def _values(self, pattern: str) -> dict[str, bytes]:
-        """What lies under the keys that match."""
+        """Values of all matching keys."""
         keys = list(self.redis.scan_iter(pattern, count=1_000))
         values = self.redis.mget(keys) if keys else []
         return {key.decode(): value for key, value in zip(keys, values, strict=True)}
 
     def log(self) -> Iterator[Message]:
-        """Each record that was ever written, each partition in its order."""
+        """All records ever written, each partition in order."""
         return chain(self.kept, each_record(self.broker, self.topics.events))
 
     def oracle(self) -> Found:
-        """The log below the stored positions, folded at once by one who never dies."""
+        """The expected results: an undisturbed run over the log below the committed offsets."""
         settings = Settings(
             **{
                 name.removeprefix("DRIFTLINE_").lower(): json.loads(text)
@@ -208,7 +208,7 @@ class MonitorHarness:
         return oracle.found(upto)
 
     def _skipped(self) -> set[tuple[int, int]]:
-        """What workers skipped by reference, by partition and offset."""
+        """(partition, offset) of records that workers skipped by reference."""
         letters = (
             msgspec.json.decode(message.value() or b"", type=DeadLetter)
             for message in read_topic(self.broker, self.topics.dead_letters)
@@ -217,7 +217,7 @@ class MonitorHarness:
         return {(one.partition, one.offset) for one in letters if one.reason in reasons}
 
     def wipe(self) -> None:
-        """All that Redis holds of this log is gone."""
+        """Delete all state of this topic from Redis."""
         for key in self.redis.scan_iter(f"*{self.prefix}*"):
             self.redis.delete(key)
 
@@ -231,7 +231,7 @@ class MonitorHarness:
 
 
 def assert_undisturbed(harness: MonitorHarness) -> None:
-    """What is there is what the oracle says: field by field, id by id."""
+    """Fail unless state, alerts, dead letters and windows equal those of the oracle."""
     found, expected = harness.found(), harness.oracle()
     assert found.alerts == expected.alerts, found.alerts ^ expected.alerts
     assert found.dead_letters == expected.dead_letters, found.dead_letters ^ expected.dead_letters

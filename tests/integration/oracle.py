@@ -1,4 +1,4 @@
-"""The oracle: the fold of a log by one who never dies and never sees a batch of the monitor's."""
+"""The oracle: the state and output of an undisturbed run over the same log."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from stream_monitor.windows.closed_window import window_key
 from stream_monitor.windows.performance import performance_key
 
 ORACLE_BATCH: Final = 50_000
-"""Records that are folded at once."""
+"""Records of one oracle batch."""
 LETHAL: Final = b'{"ends": "whoever folds it in"}'
-"""A record that ends a process of `tests.chaos.crashing_worker`; what stays is its dead letter."""
+"""A record that ends a process of `tests.chaos.crashing_worker`; it becomes a dead letter."""
 
 
 class Found(NamedTuple):
-    """What a fold of the log leads to: stored fields by partition, and ids of what leaves.
+    """Results of a log: stored fields by partition, and ids of alerts, windows and dead letters.
 
-    ``bodies`` are alerts by id and windows by key, as bytes; ``figures`` are those of windows
-    whose labels may still come, by key, without the offset: that is where a batch was cut.
+    ``bodies`` holds alerts by id and windows by key, as bytes.  ``figures`` holds number and mean
+    of the errors of windows that still take labels, by key; the offset is left out because it
+    depends on batch boundaries.
     """
 
     state: dict[int, dict[str, bytes]]
@@ -35,10 +36,10 @@ class Found(NamedTuple):
 
 
 class Undisturbed:
-    """Takes the records of a log, each partition in its order.
+    """Applies the records of a log in large batches, without failures.
 
-    Those that workers ``skipped`` by reference, by partition and offset, it skips too: that is what
-    follows from no log, and their dead letters are the record of it.
+    ``skipped`` holds (partition, offset) of records that workers skipped by reference.  The oracle
+    skips them too, because the log does not determine them; dead letters record them.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Undisturbed:
         self._found = Found({p: {} for p in range(n_partitions)}, set(), set(), set(), {}, {})
 
     def take(self, partition: int, record: ConsumerRecord) -> None:
-        """The next record of a partition."""
+        """Apply the next record of a partition."""
         if record.value == LETHAL or (partition, record.offset) in self._skipped:
             self._fold(partition)
             self._monitors[partition].skip(record)
@@ -65,11 +66,11 @@ class Undisturbed:
             self._fold(partition)
 
     def found(self, upto: Sequence[int]) -> Found:
-        """What all of it led to, where the partitions stand at these offsets."""
+        """Results when the partitions are committed up to these offsets."""
         for partition, monitor in enumerate(self._monitors):
             self._fold(partition)
             self._found.figures.update(figures_of(monitor.monitor, self._prefix))
-            if upto[partition] > 0:  # else nobody had anything to commit
+            if upto[partition] > 0:  # else no worker committed anything
                 state = {n: v for n, v in monitor.changes().items() if v}
                 self._found.state[partition] = state
         return self._found
@@ -95,7 +96,7 @@ def _under(prefix: str, outbox: Mapping[str, bytes]) -> dict[str, bytes]:
 
 
 def figures_of(monitor: PartitionMonitor, prefix: str) -> dict[str, tuple[int, float]]:
-    """Number and mean of the losses of each window that still takes labels."""
+    """Number and mean of the errors of each window that still takes labels."""
     at = monitor.partition
     return {
         performance_key(prefix, window_key(prefix, model.name, version, start, at)): (n, total / n)

@@ -1,4 +1,4 @@
-"""A Kafka that enforces permissions: a user has those that it was granted, and no others."""
+"""A Kafka with authorization: each user has the granted permissions and no others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading a whole topic, as it ends now."""
+"""Read a topic from its beginning to its present end."""
 
 from __future__ import annotations
 

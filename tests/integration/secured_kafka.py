@@ -1,4 +1,4 @@
-"""A Kafka that lets in only who has a password or a certificate, over TLS."""
+"""A Kafka that requires TLS and a password or a client certificate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the trainer's tests train: imported by name, in the process of the fit."""
+"""Estimator factories of the trainer's tests; the fitting process imports them by name."""
 
 from __future__ import annotations
 

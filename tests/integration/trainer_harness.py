@@ -1,4 +1,4 @@
-"""A log with events, labels and alerts, and trainers on it that may be killed."""
+"""A model with drift on a real Kafka, and trainers that a test may kill."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _Contract = TypeVar("_Contract", bound=msgspec.Struct)
 
 
 def world(seed: int, n: int, *, turned: bool) -> tuple[Any, Any]:
-    """``n`` pairs of features, and the truth; ``turned`` is the world after the drift."""
+    """``n`` pairs of features and their labels; ``turned`` is the relation after the drift."""
     draw = np.random.default_rng(seed)
     x = draw.normal(size=(n, 2))
     slope = -1.5 if turned else 1.5
@@ -51,7 +51,7 @@ def world(seed: int, n: int, *, turned: bool) -> tuple[Any, Any]:
 
 @dataclass
 class TrainerHarness:
-    """One installation: topics of its own, a home, and the trainers in it."""
+    """Topics, a data directory and the trainers that a test starts on them."""
 
     broker: str
     data_dir: Path
@@ -63,10 +63,10 @@ class TrainerHarness:
         self.topics = topic_names(self.prefix)
         create_topics({"bootstrap.servers": self.broker}, load_registry(self.prefix))
         self.n_events = 0
-        self.champion = self._enlist()
+        self.champion = self._register_first_version()
 
-    def _enlist(self) -> Manifest:
-        """Version 1, made for the world before the drift."""
+    def _register_first_version(self) -> Manifest:
+        """Register version 1, fitted on data before the drift."""
         x, y = world(0, 1_200, turned=False)
         self.estimator = LogisticRegression().fit(pd.DataFrame(x, columns=["a", "b"]), y)
         frame = pd.DataFrame(x, columns=["a", "b"]).assign(late=y)
@@ -92,7 +92,7 @@ class TrainerHarness:
         )
 
     def publish(self, n: int, *, turned: bool, labels: bool = True, twice: bool = False) -> None:
-        """Events with their labels, a second of event time apart; ``twice`` repeats each."""
+        """Write ``n`` events with labels, one per second of event time; ``twice`` repeats each."""
         producer = Producer({"bootstrap.servers": self.broker, "linger.ms": 5})
         x, y = world(self.n_events + 1, n, turned=turned)
         scores = self.estimator.predict_proba(pd.DataFrame(x, columns=["a", "b"]))[:, 1]
@@ -115,7 +115,7 @@ class TrainerHarness:
         assert producer.flush(30) == 0
 
     def alert(self, number: int, **changes: Any) -> DriftAlert:
-        """An alert as the monitor writes it, on what was published so far."""
+        """Write an alert as the monitor would, decided at the last published event."""
         now_ms = START_MS + 1_000 * self.n_events
         found = DriftAlert(
             alert_id=f"alert-{number}",
@@ -154,10 +154,10 @@ class TrainerHarness:
         self,
         failpoint: str = "",
         factory: str = "small_factories:logistic",
-        said: int | None = None,
+        output: int | None = None,
         **environment: str,
     ) -> subprocess.Popen[bytes]:
-        """A trainer, as a person starts it; ``said`` is where its output goes."""
+        """Start a trainer from the command line; ``output`` is where its output goes."""
         trainer = subprocess.Popen(
             [
                 sys.executable,
@@ -179,14 +179,14 @@ class TrainerHarness:
             env=self.environment()
             | {"DRIFTLINE_FAILPOINT": failpoint, "DRIFTLINE_KAFKA__BOOTSTRAP_SERVERS": self.broker}
             | environment,
-            stdout=said,
-            stderr=said,
+            stdout=output,
+            stderr=output,
         )
         self.trainers.append(trainer)
         return trainer
 
     def environment(self) -> dict[str, str]:
-        """That of every process: small numbers, so that a test is quick."""
+        """The environment of every process, with small limits so that a test is quick."""
         return os.environ | {
             "PYTHONPATH": str(HERE.parent.parent),
             "DRIFTLINE_TRAINER__POLICY__MIN_LABELLED_EVENTS": "1500",
@@ -201,12 +201,12 @@ class TrainerHarness:
             trainer.wait(90)
 
     def events(self) -> list[RetrainEvent]:
-        """What the trainer told, repeats left out by their id."""
+        """Retrain events, without repeats of an id."""
         told = self._read(self.topics.retrain, RetrainEvent)
         return list({event.id: event for event in told}.values())
 
     def steps(self, number: int) -> list[str]:
-        """What it told of one alert."""
+        """Steps that one alert caused."""
         return [e.step for e in self.events() if e.caused_by == f"alert-{number}"]
 
     def versions(self) -> dict[str, ModelVersion]:
@@ -218,7 +218,7 @@ class TrainerHarness:
         return dict(found)
 
     def updates(self) -> Counter[tuple[int, str]]:
-        """How often each `ModelUpdate` lies in the log, by (partition, id)."""
+        """How often each `ModelUpdate` is in the event topic, by (partition, id)."""
         found: Counter[tuple[int, str]] = Counter()
         for message in read_topic(self.broker, self.topics.events):
             if ce_type_of(message) == CE_TYPE_OF[ModelUpdate]:

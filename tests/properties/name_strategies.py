@@ -1,4 +1,4 @@
-"""Names of every kind that is allowed, for property tests: hostile ones often."""
+"""Hypothesis strategies for valid names, hostile ones among them."""
 
 from __future__ import annotations
 

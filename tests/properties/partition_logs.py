@@ -1,4 +1,4 @@
-"""Logs of a partition with all that may be in them, and their fold: what the laws speak of."""
+"""Random logs of one partition, and the results of processing them in any batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What many tests have: a broker inside librdkafka, a trainer's bench and its file."""
+"""Shared fixtures: a broker inside librdkafka, and a trainer's context and database."""
 
 from __future__ import annotations
 

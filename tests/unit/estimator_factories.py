@@ -1,4 +1,4 @@
-"""Factories of every kind, as users write them: each is run in a real fitting process."""
+"""Estimator factories as users write them, correct and faulty; a real process runs each."""
 
 from __future__ import annotations
 

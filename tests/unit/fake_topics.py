@@ -1,4 +1,4 @@
-"""Topics in memory, read by the commands as they read Kafka's."""
+"""Topics in memory in place of Kafka's, for commands that read topics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The proof of detection in small: the budget holds on the product's core, changes are found."""
+"""The detection benchmark at a small size: the budget holds and changes are found in time."""
 
 from __future__ import annotations
 
@@ -58,6 +58,7 @@ def test_a_stationary_stream_stays_within_the_budget(dependence: Dependence) -> 
     assert found.started == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dependence", ["iid", "AR .9"])
 def test_a_stationary_pair_stays_within_the_budget(dependence: Dependence) -> None:
     found = quiet_pair(Pairing(0.6, dependence=dependence), 2, 200_000, seed=1)
@@ -66,6 +67,7 @@ def test_a_stationary_pair_stays_within_the_budget(dependence: Dependence) -> No
     assert found.started == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "turn", [Turn(Pairing(0.6), -0.6, 32), Turn(Pairing(0.6), 0.0, 80), Turn(Pairing(0.0), 0.5, 88)]
 )
@@ -85,6 +87,7 @@ def test_a_shift_is_found_near_the_bound_at_any_scale(size: float, scale: float)
     assert within(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stream", "change"),
     [
@@ -107,6 +110,7 @@ def test_one_lasting_change_is_one_episode_and_it_ends(stream: Stream, change: C
     assert recovers(found)
 
 
+@pytest.mark.slow
 def test_a_model_in_which_nothing_changes_stays_within_its_weekly_budget() -> None:
     """30 mixed features, correlated, half of them with a season; the full size is the benchmark."""
     found = run_quarter(30, 14, seed=5)
@@ -126,6 +130,7 @@ def test_the_bound_of_a_normal_shift_is_known_in_closed_form() -> None:
     assert lorden_bound(Stream(dependence="AR .9"), shift, arl0) == pytest.approx(9500, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_run_repeats_exactly_and_tells_everything(tmp_path: Path) -> None:
     plan = Plan(
         (Stream(),),

@@ -1,4 +1,4 @@
-"""Logs of one model whose events and labels come at a pace, with a tick every five seconds."""
+"""The log of one model whose events and labels arrive at set rates, with a tick every 5 s."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trainer's bench and file, and alerts that it hears."""
+"""Alerts for a trainer, and its decisions about them."""
 
 from __future__ import annotations
 
