@@ -36,7 +36,7 @@ def inference_event(
     )
 
 
-def record(offset: int, event: Event | bytes, timestamp_ms: int = 0) -> ConsumerRecord:
+def record_of(offset: int, event: Event | bytes, timestamp_ms: int = 0) -> ConsumerRecord:
     """The record of an event; bytes are a record without a kind."""
     if isinstance(event, bytes):
         return ConsumerRecord(offset, timestamp_ms, None, event)

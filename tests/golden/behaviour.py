@@ -21,9 +21,10 @@ from typing import Any, Final
 import msgspec
 
 from stream_monitor.core.spec import MonitorSpec
-from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
+from stream_monitor.ingest.records import ConsumerRecord
 from stream_monitor.state.monitor_state import MonitorStateFactory
 from stream_monitor.state.partition_state import PERFORMANCE, WINDOW
+from tests.builders import batch_of
 from tests.properties.partition_logs import SPEC, log_of
 
 RENAMED_FIELDS: Final[dict[str, str]] = {
@@ -84,7 +85,7 @@ def fold(spec: MonitorSpec, partition: int, records: list[RawRecord]) -> Results
     results = Results([], [], {}, {}, {})
     for start in range(0, len(records), BATCH_RECORDS):
         part = [ConsumerRecord(*record) for record in records[start : start + BATCH_RECORDS]]
-        batch = RecordBatch(TOPIC, partition, "e", part[0].offset, part[-1].offset + 1, part)
+        batch = batch_of(part, TOPIC, partition)
         seen = monitor.observe(batch)
         results.alerts.extend(plain(alert) for alert in seen.alerts)
         results.dead_letters.extend(plain(letter) for letter in seen.dead_letters)

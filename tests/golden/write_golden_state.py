@@ -17,6 +17,7 @@ import msgspec
 from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.state.monitor_state import MonitorStateFactory
+from tests.builders import batch_of
 from tests.chaos.test_corrupt_state import batch
 from tests.integration.monitor_harness import log_of
 
@@ -40,7 +41,7 @@ class Golden(msgspec.Struct, frozen=True, kw_only=True):
     def batch(self) -> RecordBatch:
         """The records, as they were read."""
         records = [ConsumerRecord(*record) for record in self.records]
-        return RecordBatch(TOPIC, 0, "e", records[0].offset, records[-1].offset + 1, records)
+        return batch_of(records, TOPIC)
 
 
 def made() -> Golden:

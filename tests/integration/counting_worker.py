@@ -18,6 +18,7 @@ from stream_monitor.core.reference_transfer import ReferenceTransfer
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.settings import Settings
 from stream_monitor.state.codec import decode_state, encode_state
+from tests import builders
 from tests.builders import dead_letter
 
 ALERT_EVERY = 1_000
@@ -127,32 +128,13 @@ def read_counts(fields: Mapping[str, bytes]) -> Counter[str]:
 
 
 def alert(topic: str, partition: int, offset: int) -> DriftAlert:
-    return DriftAlert(
+    return builders.alert(
         alert_id=f"{topic}:{partition}:{offset}",
-        episode_id="e",
-        phase="started",
-        kind="data",
-        severity="low",
-        model="m",
-        version="1",
-        series="f",
-        feature="f",
-        detector="rule",
-        channel="location",
-        direction="up",
-        effect=1.0,
-        p_value=0.0,
-        window_events=1,
-        explanation="counted",
-        reference="training",
         topic=topic,
         partition=partition,
         onset_offset=offset,
-        onset_ms=0,
         detected_offset=offset,
-        detected_ms=0,
         decided_offset=offset,
-        decided_ms=0,
     )
 
 

@@ -27,6 +27,7 @@ from producer.events import CE_TYPE_OF, Event, Label, ModelUpdate
 from producer.routing import key_of, topic_names
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.reference.frame import profile_from_frame
+from tests import builders
 from tests.builders import inference_event
 from tests.integration.read_topic import read_topic
 from trainer.contracts import ModelVersion, RetrainEvent
@@ -42,7 +43,7 @@ _Contract = TypeVar("_Contract", bound=msgspec.Struct)
 
 
 def world(seed: int, n: int, *, turned: bool) -> tuple[Any, Any]:
-    """``n`` pairs of features and their labels; ``turned`` is the relation after the drift."""
+    """``n`` pairs of features and their labels; ``turned`` is the dependence after the drift."""
     draw = np.random.default_rng(seed)
     x = draw.normal(size=(n, 2))
     slope = -1.5 if turned else 1.5
@@ -117,26 +118,18 @@ class TrainerHarness:
     def alert(self, number: int, **changes: Any) -> DriftAlert:
         """Write an alert as the monitor would, decided at the last published event."""
         now_ms = START_MS + 1_000 * self.n_events
-        found = DriftAlert(
+        found = builders.alert(
             alert_id=f"alert-{number}",
             episode_id=f"episode-{number}",
-            phase="started",
             kind="concept",
             severity="high",
             model=MODEL,
-            version="1",
             series="loss",
             feature=None,
-            detector="adwin",
-            channel="location",
-            direction="up",
             effect=0.3,
             p_value=1e-9,
-            window_events=500,
             explanation="The loss rose.",
-            reference="training",
             topic=self.topics.events,
-            partition=0,
             onset_offset=2 * N_BEFORE,
             onset_ms=START_MS + 1_000 * N_BEFORE,
             detected_offset=2 * N_BEFORE,

@@ -34,7 +34,7 @@ from stream_monitor.reference.profile import profile_to_data
 from stream_monitor.reference.segment_fit import with_segments
 from stream_monitor.windows.closed_window import ClosedWindow
 from stream_monitor.windows.window_spec import WindowSpec
-from tests.builders import inference_event
+from tests.builders import inference_event, record_of
 
 seeds = st.integers(0, 1_000_000)
 some_cuts = st.lists(st.integers(0, 5000), max_size=25)
@@ -148,7 +148,7 @@ def with_commands(
                 until_ms=until_ms if action == "snooze" and rng.random() < 0.9 else None,
                 reason=rng.choice(["", "known"]),
             )
-            record = ConsumerRecord(offset, timestamp_ms, CE_TYPE_OF[Command], encode(command))
+            record = record_of(offset, command, timestamp_ms)
             if alert.kind != "coverage" or offset not in commands:
                 commands[offset] = record
     return sorted([*records, *commands.values()], key=lambda record: record.offset)

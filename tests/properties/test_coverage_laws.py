@@ -11,7 +11,6 @@ import msgspec
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from producer.codec import encode
 from producer.events import CE_TYPE_OF, Event, InferenceEvent, ModelUpdate, Tick, Topology
 from stream_monitor.contracts import COVERAGE_UNITS, DriftAlert
 from stream_monitor.core.coverage import WATCHED, is_event
@@ -23,7 +22,7 @@ from stream_monitor.labels.label_spec import LabelSpec
 from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.profile import profile_to_data
 from stream_monitor.reference.values import Column
-from tests.builders import inference_event
+from tests.builders import inference_event, record_of
 
 TICK_MS = 5_000
 MINUTE_MS = 60_000
@@ -87,9 +86,7 @@ class Log:
 
     def write(self, partition: int, event: Event) -> None:
         records = self.records[partition]
-        records.append(
-            ConsumerRecord(len(records), self.now_ms, CE_TYPE_OF[type(event)], encode(event))
-        )
+        records.append(record_of(len(records), event, self.now_ms))
 
     def tick(self) -> None:
         self.now_ms += TICK_MS

@@ -15,16 +15,15 @@ from hypothesis import strategies as st
 
 from driftline.cli.alert_actions import with_current_state
 from driftline.monitor_state.open_episodes import line_of, open_episode_rows
-from producer.codec import encode
-from producer.events import CE_TYPE_OF, Command, Event, Label, ModelUpdate
+from producer.events import Command, Event, Label, ModelUpdate
 from stream_monitor.contracts import ENDED_PHASES, DriftAlert
 from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.core.spec import MonitorSpec
-from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
+from stream_monitor.ingest.records import RecordBatch
 from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.profile import profile_to_data
 from stream_monitor.reference.segment_fit import with_segments
-from tests.builders import inference_event
+from tests.builders import inference_event, record_of
 
 TOPIC: Final = "driftline.events.v1"
 N_REFERENCE: Final = 4_000
@@ -109,8 +108,7 @@ class Scene:
 
     def take(self, events: list[Event]) -> None:
         records = [
-            ConsumerRecord(self.offset + i, event.time_ms, CE_TYPE_OF[type(event)], encode(event))
-            for i, event in enumerate(events)
+            record_of(self.offset + i, event, event.time_ms) for i, event in enumerate(events)
         ]
         first, self.offset = self.offset, self.offset + len(records)
         seen = self.monitor.observe(RecordBatch(TOPIC, 0, "e", first, self.offset, records))

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from producer.codec import decode, encode
+from producer.codec import decode
 from producer.events import CE_TYPE_OF, Command, Event, InferenceEvent, Label, ModelUpdate
 from producer.synthetic import synthetic_name
 from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.ingest.records import ConsumerRecord
 from stream_monitor.reference.profile import profile_from_data, profile_to_data
+from tests.builders import record_of
 from tests.properties.partition_logs import (
     SPEC,
     TOPIC,
@@ -36,7 +37,7 @@ orders = st.sampled_from(["whole", "late", "twice"])
 
 
 def record_at(offset: int, timestamp_ms: int, event: Event) -> ConsumerRecord:
-    return ConsumerRecord(offset, timestamp_ms, CE_TYPE_OF[type(event)], encode(event))
+    return record_of(offset, event, timestamp_ms)
 
 
 def forgetting(model: str, name: str = "f") -> Command:

@@ -10,14 +10,13 @@ import msgspec
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from producer.codec import encode
-from producer.events import CE_TYPE_OF, Event, Label, ModelUpdate, Value
+from producer.events import Event, Label, ModelUpdate, Value
 from stream_monitor.ingest.records import ConsumerRecord
 from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.profile import profile_to_data
 from stream_monitor.reference.segment_fit import with_segments
 from stream_monitor.windows.closed_window import window_key
-from tests.builders import inference_event
+from tests.builders import inference_event, record_of
 from tests.properties.name_strategies import NAMES
 from tests.properties.partition_logs import run
 
@@ -60,10 +59,7 @@ def log_of(names: Six) -> list[ConsumerRecord]:
                 for version in versions
             ]
             events.append(Label(id=f"e{i}", model=model, label=1, time_ms=i * 1_000))
-    return [
-        ConsumerRecord(offset, 1_000_000, CE_TYPE_OF[type(event)], encode(event))
-        for offset, event in enumerate(events)
-    ]
+    return [record_of(offset, event, 1_000_000) for offset, event in enumerate(events)]
 
 
 def under(names: Six) -> tuple[Counter[Any], int, int, Any]:

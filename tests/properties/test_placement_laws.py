@@ -7,11 +7,11 @@ import random
 import msgspec
 from hypothesis import HealthCheck, given, settings
 
-from producer.codec import encode
-from producer.events import CE_TYPE_OF, ModelUpdate, Topology
+from producer.events import ModelUpdate, Topology
 from stream_monitor.core.coverage import is_event
 from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.ingest.records import ConsumerRecord
+from tests.builders import record_of
 from tests.properties.partition_logs import (
     SPEC,
     TOPIC,
@@ -64,7 +64,7 @@ def moving_log(seed: int, *, repeats: bool = False) -> list[ConsumerRecord]:
 
 
 def _record(offset: int, timestamp_ms: int, event: Topology | ModelUpdate) -> ConsumerRecord:
-    return ConsumerRecord(offset, timestamp_ms, CE_TYPE_OF[type(event)], encode(event))
+    return record_of(offset, event, timestamp_ms)
 
 
 @law

@@ -11,8 +11,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 
-from producer.codec import encode
-from producer.events import CE_TYPE_OF, Event, InferenceEvent, Label, ModelUpdate, Tick
+from producer.events import Event, InferenceEvent, Label, ModelUpdate, Tick
 from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.detectors.calibration import Budget
@@ -22,6 +21,7 @@ from stream_monitor.labels.label_spec import LabelSpec
 from stream_monitor.reference.fit import MIN_EVENTS, fit_profile
 from stream_monitor.reference.profile import profile_to_data
 from stream_monitor.windows.window_spec import WindowSpec
+from tests.builders import record_of
 from tests.properties.partition_logs import TOPIC, batch_of, run, seeds, some_cuts, store
 
 CAP = 3
@@ -72,10 +72,7 @@ def event(
 
 
 def records_of(events: list[tuple[Event, int]]) -> list[ConsumerRecord]:
-    return [
-        ConsumerRecord(offset, time_ms, CE_TYPE_OF[type(of)], encode(of))
-        for offset, (of, time_ms) in enumerate(events)
-    ]
+    return [record_of(offset, of, time_ms) for offset, (of, time_ms) in enumerate(events)]
 
 
 def log_of(seed: int, n: int = 800) -> list[ConsumerRecord]:

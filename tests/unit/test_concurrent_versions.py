@@ -10,8 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from producer.codec import encode
-from producer.events import CE_TYPE_OF, Event, InferenceEvent, Label, ModelUpdate, Tick
+from producer.events import Event, InferenceEvent, Label, ModelUpdate, Tick
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.core.spec import MonitorSpec
@@ -20,7 +19,7 @@ from stream_monitor.episodes.incidents import incidents_of
 from stream_monitor.ingest.records import ConsumerRecord
 from stream_monitor.reference.fit import MIN_EVENTS, fit_profile
 from stream_monitor.reference.profile import profile_to_data
-from tests.builders import inference_event
+from tests.builders import inference_event, record_of
 from tests.properties.partition_logs import TOPIC, batch_of
 from trainer.policy.decide import History, decide
 from trainer.policy.retrain_policy import RetrainPolicy
@@ -62,7 +61,7 @@ class Log:
         for event in events:
             self.now_ms += SECOND_MS
             offset = len(self.records)
-            new.append(ConsumerRecord(offset, self.now_ms, CE_TYPE_OF[type(event)], encode(event)))
+            new.append(record_of(offset, event, self.now_ms))
             self.records.append(new[-1])
         told = drift(self.monitor.observe(batch_of(new)).alerts)
         self.alerts += told

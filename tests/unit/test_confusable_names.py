@@ -8,13 +8,10 @@ import pytest
 
 from driftline.doctor.health_checks import check_names
 from driftline.monitor_state.confusable_names import confusable_groups, confusable_names
-from producer.codec import encode
-from producer.events import CE_TYPE_OF, InferenceEvent
 from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.core.spec import MonitorSpec
-from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.reference.fit import MIN_EVENTS
-from tests.builders import inference_event
+from tests.builders import batch_of, inference_event, record_of
 
 
 @pytest.mark.parametrize(
@@ -55,12 +52,9 @@ def test_the_doctor_names_models_and_features_that_look_alike() -> None:
         for i in range(MIN_EVENTS)
         for model in ("churn", "Churn")
     ]
-    records = [
-        ConsumerRecord(i, 1_000, CE_TYPE_OF[InferenceEvent], encode(event))
-        for i, event in enumerate(events)
-    ]
+    records = [record_of(i, event, 1_000) for i, event in enumerate(events)]
     monitor = PartitionMonitor("t", 0, MonitorSpec(warm_up_events=MIN_EVENTS))
-    monitor.observe(RecordBatch("t", 0, "e", 0, len(records), records))
+    monitor.observe(batch_of(records))
     [finding] = check_names(confusable_names([monitor]))
     assert finding.level == "warning"
     assert "models 'Churn', 'churn'; features of 'Churn' 'Age', 'age'" in finding.found

@@ -8,15 +8,13 @@ import pytest
 
 from driftline.cli.status import model_rows, status_lines, versions_without_rate, with_budget_unit
 from driftline.monitor_state.error_rate_estimates import error_rate_estimates, line_of
-from producer.codec import encode
-from producer.events import CE_TYPE_OF, Event, Label, ModelUpdate
+from producer.events import Event, Label, ModelUpdate
 from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.detectors.calibration import Budget
-from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.reference.profile import profile_to_data
 from tests.benchmarks.error_estimation import CHANGES, profile_of, rows
-from tests.builders import inference_event
+from tests.builders import batch_of, inference_event, record_of
 
 
 def monitor_of(partition: int, n: int, n_labels: int) -> PartitionMonitor:
@@ -33,12 +31,9 @@ def monitor_of(partition: int, n: int, n_labels: int) -> PartitionMonitor:
         log.append(inference_event(name, {}, score, time_ms=i))
         if i < n_labels:
             log.append(Label(id=name, model="m", label=label, time_ms=i))
-    records = [
-        ConsumerRecord(offset, offset, CE_TYPE_OF[type(event)], encode(event))
-        for offset, event in enumerate(log)
-    ]
+    records = [record_of(offset, event, offset) for offset, event in enumerate(log)]
     monitor = PartitionMonitor("t", partition, MonitorSpec())
-    monitor.observe(RecordBatch("t", partition, "e", 0, len(records), records))
+    monitor.observe(batch_of(records, "t", partition))
     return monitor
 
 

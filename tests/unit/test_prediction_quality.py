@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from producer.codec import encode
-from producer.events import CE_TYPE_OF, Event, InferenceEvent, Label, ModelUpdate
+from producer.events import Event, Label, ModelUpdate
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.core.spec import MonitorSpec
@@ -24,7 +23,7 @@ from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.outputs import output_names
 from stream_monitor.reference.profile import ReferenceProfile, profile_to_data
-from tests.builders import inference_event
+from tests.builders import batch_of, inference_event, record_of
 from tests.properties.partition_logs import run
 
 SPEC = MonitorSpec(budget=Budget(false_alerts=1.0, per_events=100_000), warm_up_events=600)
@@ -61,12 +60,12 @@ def told(
     if not warm:
         data = profile_to_data(profile(before))
         update = ModelUpdate(id="u", model="m", version="1", time_ms=0, profile=data)
-        records.append(ConsumerRecord(0, 0, CE_TYPE_OF[ModelUpdate], encode(update)))
+        records.append(record_of(0, update))
     for i in range(N + n_after):
         event = inference_event(
             f"e{i}", {"x": rng.gauss(0, 1)}, (before if i < N else after)(rng, i), time_ms=i * 1_000
         )
-        records.append(ConsumerRecord(i + 1, i * 1_000, CE_TYPE_OF[InferenceEvent], encode(event)))
+        records.append(record_of(i + 1, event, i * 1_000))
     monitor = PartitionMonitor("t", 0, SPEC)
     seen = monitor.observe(RecordBatch("t", 0, "e", 0, len(records) + 1, records))
     assert not seen.dead_letters
@@ -202,7 +201,7 @@ def log_of(say: Say) -> list[ConsumerRecord]:
         label = Label(id=f"e{i}", model="m", label=int(i % 2), time_ms=i * 1_000)
         for one in (event, label):
             offset = len(records)
-            records.append(ConsumerRecord(offset, i * 1_000, CE_TYPE_OF[type(one)], encode(one)))
+            records.append(record_of(offset, one, i * 1_000))
     return records
 
 
@@ -250,9 +249,9 @@ def test_a_label_is_compared_or_counted_as_not_comparable(
         *(inference_event(f"e{i}", {"x": 0.1}, 0.4, time_ms=i) for i in range(5)),
         *(Label(id=f"e{i}", model="m", label=label, time_ms=i) for i in range(5)),
     ]
-    records = [ConsumerRecord(i, 9, CE_TYPE_OF[type(e)], encode(e)) for i, e in enumerate(events)]
+    records = [record_of(i, e, 9) for i, e in enumerate(events)]
     monitor = PartitionMonitor("t", 0, SPEC)
-    monitor.observe(RecordBatch("t", 0, "e", 0, len(records), records))
+    monitor.observe(batch_of(records))
     watched = monitor.models["m"]
     counts = {row.key.reason: row.total for row in watched.coverage.last_hour(9)}
     assert monitor.counters.labels == monitor.counters.joined == 5
@@ -270,9 +269,7 @@ def test_labels_of_a_version_that_warms_up_are_counted_under_a_reason_of_their_o
             inference_event(f"e{i}", {"x": rng.gauss(0, 1)}, score(rng, i), time_ms=i * 1_000)
         )
         events.append(Label(id=f"e{i}", model="m", label=i % 2, time_ms=i * 1_000))
-    records = [
-        ConsumerRecord(i, i * 500, CE_TYPE_OF[type(e)], encode(e)) for i, e in enumerate(events)
-    ]
+    records = [record_of(i, e, i * 500) for i, e in enumerate(events)]
     for cuts in ([], [333], [100, 601, 1_199, 1_200, 1_201]):
         monitor = PartitionMonitor("t", 0, SPEC)
         alerts: list[DriftAlert] = []

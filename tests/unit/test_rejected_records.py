@@ -25,7 +25,7 @@ from stream_monitor.contracts import UNKNOWN_MODEL, DeadLetter, DriftAlert
 from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch, StaticHeaders
-from tests.builders import inference_event
+from tests.builders import batch_of, inference_event
 
 START_MS = 1_800_000_000_000
 SVC = "/svc/scorer"
@@ -395,7 +395,7 @@ def test_each_control_record_is_noted_with_who_gave_it_and_what_became_of_it() -
     log.add(b"{", CE_TYPE_OF[Command])
     log.event(ModelUpdate(id="u", model="fraud", version="1", time_ms=START_MS))
     monitor = PartitionMonitor("log", 0, SPEC)
-    seen = monitor.observe(RecordBatch("log", 0, "e", 0, len(log.records), log.records))
+    seen = monitor.observe(batch_of(log.records, "log"))
     noted = {one.offset: (one.kind, one.actor, one.outcome) for one in seen.controls}
     assert noted == {
         5: ("Command", "ann", "applied"),

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from producer.codec import encode
-from producer.events import CE_TYPE_OF, ModelUpdate
+from producer.events import ModelUpdate
 from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.core.spec import MonitorSpec
-from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
+from stream_monitor.ingest.records import RecordBatch
 from stream_monitor.reference.profile import profile_to_data
+from tests.builders import record_of
 from tests.unit.test_feature_correlation import profile
 from tests.unit.test_feature_importance import columns
 
 
 def serve(monitor: PartitionMonitor, offset: int, version: str, data: Any = None) -> None:
     update = ModelUpdate(id=f"u{offset}", model="m", version=version, time_ms=offset, profile=data)
-    record = ConsumerRecord(offset, offset, CE_TYPE_OF[ModelUpdate], encode(update))
+    record = record_of(offset, update, offset)
     monitor.observe(RecordBatch("t", 0, "e", offset, offset + 1, [record]))
 
 

@@ -8,14 +8,13 @@ from typing import Any
 
 import msgspec
 
-from producer.codec import encode
-from producer.events import CE_TYPE_OF, Command, Event, InferenceEvent, Label, ModelUpdate, Tick
+from producer.events import Command, Event, InferenceEvent, Label, ModelUpdate, Tick
 from stream_monitor.checks.traffic_spec import TrafficSpec
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.core.spec import MonitorSpec
-from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
-from tests.builders import inference_event
+from stream_monitor.ingest.records import RecordBatch
+from tests.builders import inference_event, record_of
 
 SECOND = 1_000
 MINUTE = 60 * SECOND
@@ -50,7 +49,7 @@ class Partition:
     def _write(self, events: list[tuple[Event, int]]) -> list[DriftAlert]:
         start = self._offset + 1
         records = [
-            ConsumerRecord(offset, time_ms, CE_TYPE_OF[type(event)], encode(event))
+            record_of(offset, event, time_ms)
             for offset, (event, time_ms) in enumerate(events, start)
         ]
         self._offset += len(records)
