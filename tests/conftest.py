@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from driftline.stack.apache_kafka import (
     MIN_JAVA,
@@ -32,6 +31,7 @@ from driftline.stack.server_process import free_port
 from driftline.stack.temporary_folder import temporary_folder
 from driftline.stack.valkey import Valkey
 from producer.kafka_client import is_reachable
+from tests import hypothesis_profiles  # noqa: F401 - loads the profile
 
 if TYPE_CHECKING:
     from tests.integration.monitor_harness import MonitorHarness
@@ -41,13 +41,6 @@ PULL_S: Final = 60
 READY_S: Final = 120
 APACHE_ONLY: Final = os.environ.get("DRIFTLINE_REQUIRE_APACHE_KAFKA") == "1"
 BROKER: Final = pytest.StashKey[str]()
-
-settings.register_profile(
-    "ci", derandomize=True, deadline=None, suppress_health_check=list(HealthCheck)
-)
-settings.register_profile("fast", settings.get_profile("ci"), derandomize=False, max_examples=25)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
-"""``fast`` tries a quarter of the examples, other ones in each run; ``ci`` the same in each run."""
 
 
 def _docker_has_kafka() -> bool:

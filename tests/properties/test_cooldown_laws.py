@@ -15,6 +15,7 @@ from stream_monitor.contracts import ENDED_PHASES, SEVERITY_RANK, DriftAlert, Ki
 from stream_monitor.episodes.cooldown import EventTimes
 from stream_monitor.episodes.open_episodes import OpenEpisodes
 from tests.builders import alert
+from tests.hypothesis_profiles import examples
 
 COOLDOWN_MS = 200
 N = 120
@@ -92,7 +93,7 @@ def test_what_is_told_does_not_depend_on_cuts_and_restarts(seed: int, cuts: list
     assert (register.by_id, register.suppressed) == (whole.by_id, whole.suppressed)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(seed=seeds)
 def test_an_episode_is_told_within_a_cooldown_only_if_it_is_worse(seed: int) -> None:
     times = times_of(seed)
@@ -115,7 +116,7 @@ def test_an_episode_is_told_within_a_cooldown_only_if_it_is_worse(seed: int) -> 
         worst[one.episode_id] = max(worst.get(one.episode_id, 0), SEVERITY_RANK[one.severity])
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(seed=seeds)
 def test_no_alert_is_dropped_uncounted_and_no_end_comes_without_its_start(seed: int) -> None:
     times = times_of(seed)

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import msgspec
-from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from producer.events import CE_TYPE_OF, Event, InferenceEvent, ModelUpdate, Tick, Topology
@@ -23,6 +23,7 @@ from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.profile import profile_to_data
 from stream_monitor.reference.values import Column
 from tests.builders import inference_event, record_of
+from tests.hypothesis_profiles import examples
 
 TICK_MS = 5_000
 MINUTE_MS = 60_000
@@ -163,12 +164,7 @@ def fold(
     return monitor, alerts
 
 
-@settings(
-    max_examples=20,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    phases=[Phase.explicit, Phase.generate],
-)
+@settings(max_examples=examples(20), phases=[Phase.explicit, Phase.generate])
 @example(  # nothing is announced, and a version is idle where a new process takes over
     history=[
         Step("events", "m", "4", 0, 342),

@@ -20,11 +20,12 @@ from stream_monitor.reference.fit import fit_feature
 from stream_monitor.reference.profile import FeatureReference
 from stream_monitor.reference.transform import Transform
 from stream_monitor.statistics.fixed_point import FIXED_POINT
+from tests.hypothesis_profiles import examples
 
 ARL0 = 2000.0  # loose, so that something happens
 N = 1500
 cuts = st.lists(st.integers(0, N), max_size=12)
-law = settings(max_examples=30, deadline=None)
+law = settings(max_examples=examples(30))
 
 
 @cache
@@ -121,7 +122,7 @@ def test_the_position_is_the_event_that_completed_the_block(seed: int) -> None:
         assert signal not in before
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(seed=st.integers(0, 100), data=st.data())
 def test_a_damaged_series_state_is_refused_or_usable(seed: int, data: st.DataObject) -> None:
     transform = Transform(reference("numeric"))

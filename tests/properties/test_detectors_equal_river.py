@@ -15,10 +15,11 @@ from stream_monitor.detectors.adwin import Adwin
 from stream_monitor.detectors.adwin_state import AdwinState, dump, load, new
 from stream_monitor.detectors.page_hinkley import PageHinkley, min_instances
 from stream_monitor.errors import CorruptState
+from tests.hypothesis_profiles import examples
 
 seeds = st.integers(0, 1_000_000)
 allowances = st.sampled_from([0.25, 0.5, 1.0, 1.5])
-law = settings(max_examples=40, deadline=None)
+law = settings(max_examples=examples(40))
 CLOCK = 4
 
 
@@ -130,7 +131,7 @@ def test_an_adwin_stored_at_its_detection_starts_over_at_the_next_update() -> No
     assert dump(restored._adwin).width == 1
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300))
 @given(seed=seeds, data=st.data())
 def test_a_damaged_adwin_state_is_refused_or_consistent_and_never_panics(
     seed: int, data: st.DataObject

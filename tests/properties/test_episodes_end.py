@@ -24,6 +24,7 @@ from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.profile import profile_to_data
 from stream_monitor.reference.segment_fit import with_segments
 from tests.builders import inference_event, record_of
+from tests.hypothesis_profiles import examples
 
 TOPIC: Final = "driftline.events.v1"
 N_REFERENCE: Final = 4_000
@@ -142,7 +143,7 @@ class Scene:
         return {series for _, series in found}
 
 
-@settings(max_examples=4)
+@settings(max_examples=examples(4))
 @given(st.integers(0, 1_000), st.sets(st.sampled_from(TROUBLES), min_size=1, max_size=3))
 def test_when_all_is_as_it_was_nothing_is_open(seed: int, troubles: set[str]) -> None:
     """What begins afterwards, by chance, is another matter: the budget allows for it."""

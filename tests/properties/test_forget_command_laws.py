@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from producer.codec import decode
@@ -17,6 +17,7 @@ from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.ingest.records import ConsumerRecord
 from stream_monitor.reference.profile import profile_from_data, profile_to_data
 from tests.builders import record_of
+from tests.hypothesis_profiles import examples
 from tests.properties.partition_logs import (
     SPEC,
     TOPIC,
@@ -32,7 +33,7 @@ from tests.properties.partition_logs import (
 
 SHADOW = synthetic_name("churn", "0123456789ab")
 Order = Literal["whole", "late", "twice"]
-few = settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+few = settings(max_examples=examples(4))
 orders = st.sampled_from(["whole", "late", "twice"])
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from producer.events import Label
 from stream_monitor.labels.join import JoinedLabel, LabelJoin, LabelRow, PredictionRow
 from stream_monitor.labels.label_spec import LabelSpec
+from tests.hypothesis_profiles import examples
 
 CHUNK = 6
 HORIZON_MS = 40
@@ -78,7 +79,7 @@ def fold(
     )
 
 
-@settings(max_examples=250)
+@settings(max_examples=examples(250))
 @given(logs(), st.lists(st.integers(0, 60), max_size=5), st.sampled_from([WIDE, TIGHT, LARGE]))
 def test_joins_do_not_depend_on_batches_nor_on_restarts(
     rows: list[Row], cuts: list[int], spec: LabelSpec

@@ -6,13 +6,14 @@ from typing import get_args
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 
 from stream_monitor.contracts import Phase
 from stream_monitor.core.partition import PartitionMonitor
+from tests.hypothesis_profiles import examples
 from tests.properties.partition_logs import SPEC, TOPIC, batch_of, log_of, run, seeds, some_cuts
 
-law = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+law = settings(max_examples=examples(12))
 
 
 @law
@@ -31,7 +32,7 @@ def test_a_restart_at_any_point_continues_identically(seed: int, cuts: list[int]
     assert run(records, [c % len(records) for c in cuts], restart=True) == run(records, [])
 
 
-@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(3))
 @given(seed=seeds)
 @example(seed=46_052)  # the last label lies before the latest event of its batch
 def test_one_record_at_a_time_equals_one_batch(seed: int) -> None:

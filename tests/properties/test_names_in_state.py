@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 import msgspec
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from producer.events import Event, Label, ModelUpdate, Value
@@ -17,6 +17,7 @@ from stream_monitor.reference.profile import profile_to_data
 from stream_monitor.reference.segment_fit import with_segments
 from stream_monitor.windows.closed_window import window_key
 from tests.builders import inference_event, record_of
+from tests.hypothesis_profiles import examples
 from tests.properties.name_strategies import NAMES
 from tests.properties.partition_logs import run
 
@@ -24,7 +25,7 @@ Six = tuple[str, str, str, str, str, str]
 """Two models, two versions, two features: each model has both versions, each version both."""
 
 PLAIN: Six = ("m", "n", "1", "2", "age", "plan")
-law = settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+law = settings(max_examples=examples(6))
 
 
 def log_of(names: Six) -> list[ConsumerRecord]:

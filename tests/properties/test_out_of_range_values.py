@@ -19,6 +19,7 @@ from stream_monitor.reference.bounds import ValueBounds, fit_bounds, tail_bounds
 from stream_monitor.reference.fit import fit_feature, fit_profile
 from stream_monitor.reference.profile import FeatureReference, profile_from_data, profile_to_data
 from stream_monitor.statistics.fixed_point import Floats
+from tests.hypothesis_profiles import examples
 
 ARL0: Final = 72e6
 Shape = str
@@ -292,7 +293,7 @@ def _in_log(findings: Sequence[Finding]) -> list[Finding]:
     return sorted(plain, key=lambda d: (d.decision.offset, d.track))
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(seed=st.integers(0, 10_000), cuts=st.lists(st.integers(1, 2_999), max_size=8))
 def test_cuts_and_restarts_change_nothing(seed: int, cuts: list[int]) -> None:
     reference, values = _odd_stream(seed)

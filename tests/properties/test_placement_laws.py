@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 
 import msgspec
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 from producer.events import ModelUpdate, Topology
 from stream_monitor.core.coverage import is_event
 from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.ingest.records import ConsumerRecord
 from tests.builders import record_of
+from tests.hypothesis_profiles import examples
 from tests.properties.partition_logs import (
     SPEC,
     TOPIC,
@@ -23,7 +24,7 @@ from tests.properties.partition_logs import (
     some_cuts,
 )
 
-law = settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+law = settings(max_examples=examples(3))
 
 
 def moving_log(seed: int, *, repeats: bool = False) -> list[ConsumerRecord]:

@@ -16,9 +16,10 @@ from stream_monitor.reference.fit import fit_feature
 from stream_monitor.reference.profile import FeatureReference
 from stream_monitor.reference.transform import Transform
 from stream_monitor.statistics.fixed_point import FIXED_POINT
+from tests.hypothesis_profiles import examples
 
 KINDS = ["numeric", "boolean", "categorical"]
-law = settings(max_examples=100, deadline=None)
+law = settings(max_examples=examples(100))
 
 anything = st.one_of(
     st.none(),
@@ -114,7 +115,7 @@ def test_tables_are_bounded_fixed_point() -> None:
     assert (np.diff(tables.location) >= 0).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30))
 @given(
     column=st.lists(
         st.sampled_from([0.0, 1.0, 1.5, 2.0, -1.0, 100.0, 7.25]), min_size=300, max_size=600

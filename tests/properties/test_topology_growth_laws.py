@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from typing import Final
 
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from producer.events import InferenceEvent, ModelUpdate
@@ -22,6 +22,7 @@ from stream_monitor.reference.profile import profile_to_data
 from stream_monitor.state.memory_store import InMemoryStateStore
 from stream_monitor.state.monitor_state import MonitorStateFactory
 from tests.builders import inference_event
+from tests.hypothesis_profiles import examples
 from tests.unit.test_placement import SPEC
 from tests.unit.test_topology_moves import Log, Worker
 
@@ -128,7 +129,7 @@ def counted(monitor: PartitionMonitor) -> int:
     )
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(6))
 @given(steps=st.lists(STEPS, min_size=3, max_size=12))
 @example(  # a partition that a model is placed in and leaves before anybody owns it
     steps=[

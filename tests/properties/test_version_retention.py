@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 
 from producer.events import Event, InferenceEvent, Label, ModelUpdate, Tick
 from stream_monitor.core.partition import PartitionMonitor
@@ -22,6 +22,7 @@ from stream_monitor.reference.fit import MIN_EVENTS, fit_profile
 from stream_monitor.reference.profile import profile_to_data
 from stream_monitor.windows.window_spec import WindowSpec
 from tests.builders import record_of
+from tests.hypothesis_profiles import examples
 from tests.properties.partition_logs import TOPIC, batch_of, run, seeds, some_cuts, store
 
 CAP = 3
@@ -42,7 +43,7 @@ SPEC = MonitorSpec(
     labels=LabelSpec(chunk_events=RING // 2),
     windows=WindowSpec(size_ms=10_000, grace_ms=1_000, idle_close_ms=30_000),
 )
-law = settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+law = settings(max_examples=examples(10))
 
 
 @cache
@@ -144,7 +145,7 @@ def test_no_cut_and_no_restart_changes_who_has_a_place(seed: int, cuts: list[int
     assert run(records, cuts, restart=True, spec=SPEC) == whole
 
 
-@settings(law, max_examples=3)
+@settings(law, max_examples=examples(3))
 @given(seed=seeds)
 @example(seed=0)  # a version has events before and after it is forgotten, in one segment
 def test_one_record_at_a_time_equals_one_batch(seed: int) -> None:

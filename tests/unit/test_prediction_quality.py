@@ -24,6 +24,7 @@ from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.outputs import output_names
 from stream_monitor.reference.profile import ReferenceProfile, profile_to_data
 from tests.builders import batch_of, inference_event, record_of
+from tests.hypothesis_profiles import examples
 from tests.properties.partition_logs import run
 
 SPEC = MonitorSpec(budget=Budget(false_alerts=1.0, per_events=100_000), warm_up_events=600)
@@ -85,7 +86,7 @@ def test_a_model_that_answers_nonsense_is_told_at_once(before: Say, after: Any) 
     assert alerts
     assert {(alert.kind, alert.phase) for alert in alerts} == {("quality", "started")}
     assert all(alert.series.startswith("prediction") for alert in alerts)
-    assert all("prediction" in alert.explanation for alert in alerts)
+    assert all("prediction" in alert.explanation.lower() for alert in alerts)
     assert max(alert.decided_offset for alert in alerts) <= N + 100
 
 
@@ -181,7 +182,7 @@ def odd(rng: random.Random, i: int) -> Any:
 
 
 @given(st.lists(st.integers(0, 1_500), max_size=4))
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=examples(4))
 def test_where_a_batch_is_cut_and_who_takes_over_changes_nothing(cuts: list[int]) -> None:
     assert {"prediction", "quality"} <= {alert.kind for alert in ODD[0]}
     assert run(LOG, [499, 905, *cuts], restart=True) == ODD

@@ -25,6 +25,7 @@ from producer.printable import printable, printable_json
 from stream_monitor.contracts import ALERT_CE_TYPE
 from stream_monitor.runtime.logs import configure
 from tests.builders import alert
+from tests.hypothesis_profiles import examples
 from tests.unit.fake_topics import records, use_fake_topics
 
 ROOT = Path(__file__).parents[2]
@@ -61,7 +62,7 @@ def is_clean(text: str) -> bool:
     return all(line.isprintable() and not line.startswith("forged") for line in lines)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.text())
 def test_what_is_printable_stays_and_all_else_is_escaped(text: str) -> None:
     shown = printable(text)
@@ -70,7 +71,7 @@ def test_what_is_printable_stays_and_all_else_is_escaped(text: str) -> None:
     assert printable(shown) == shown
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.recursive(st.text() | st.integers(), lambda inside: st.dictionaries(st.text(), inside)))
 def test_json_is_equal_in_value(data: Any) -> None:
     text = json.dumps(data, ensure_ascii=False)

@@ -26,6 +26,7 @@ from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch, StaticHeaders
 from tests.builders import batch_of, inference_event
+from tests.hypothesis_profiles import examples
 
 START_MS = 1_800_000_000_000
 SVC = "/svc/scorer"
@@ -333,7 +334,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(STEPS, st.lists(st.integers(0, 120), max_size=4), st.booleans())
 def test_the_cuts_of_batches_and_restarts_change_nothing(
     steps: list[tuple[str, int, float]],

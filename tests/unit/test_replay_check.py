@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from driftline.offline.check.column_check import ColumnCheck, check
 from driftline.offline.tables.layout import layout_of
 from driftline.offline.tables.table_reader import table_of
+from tests.hypothesis_profiles import examples
 
 CATEGORIES = [f"k{i}" for i in range(200)]
 
@@ -44,7 +45,7 @@ def compared(reference: pd.DataFrame, current: pd.DataFrame) -> dict[str, Column
     return {column.column: column for column in check(before, now, layout_of(before))}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25))
 @given(
     seed=st.integers(0, 10**6),
     n=st.sampled_from([320, 2_000]),

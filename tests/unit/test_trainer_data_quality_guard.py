@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from stream_monitor.contracts import Phase
 from tests.builders import alert
+from tests.hypothesis_profiles import examples
 from tests.unit.trainer_alerts import (
     HOUR_MS,
     MENDED,
@@ -203,7 +204,7 @@ def test_what_waited_for_a_job_waits_on_while_its_data_are_broken(
 
 
 @given(st.lists(st.tuples(st.sampled_from("qr"), st.sampled_from(get_args(Phase))), max_size=8))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40))
 def test_an_episode_is_open_from_any_word_of_it_to_its_end_in_any_order_with_any_repeats(
     told: list[tuple[str, Phase]],
 ) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from stream_monitor.contracts import DriftAlert
 from tests.builders import alert
+from tests.hypothesis_profiles import examples
 from trainer.jobs.database import Database
 from trainer.jobs.deferred_alerts import deferred_alerts
 from trainer.jobs.job_store import jobs_of
@@ -67,7 +68,7 @@ def played(alerts: list[DriftAlert]) -> list[object]:
 @given(st.lists(st.sampled_from(range(len(STORY))), max_size=4), st.integers(1, len(STORY)))
 @example([1], 4)  # an alert that waits, repeated when nothing is in its way any more
 @example([1], 6)  # and when its episode is over
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30))
 def test_repeats_change_nothing(repeated: list[int], n_heard: int) -> None:
     heard = STORY[:n_heard]
 
