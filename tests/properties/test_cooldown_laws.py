@@ -122,7 +122,7 @@ def test_no_alert_is_dropped_uncounted_and_no_end_comes_without_its_start(seed: 
     times = times_of(seed)
     alerts = alerts_of(seed, times)
     told, register = process(seed, [])
-    late = [one for one in told if "suppressed by the cooldown" in one.explanation]
+    late = [one for one in told if "Suppressed by the cooldown" in one.explanation]
     started = {one.episode_id for one in told if one.phase == "started"}
 
     assert len(told) - len(late) + register.suppressed == len(alerts)
@@ -197,6 +197,6 @@ def test_these_logs_hold_all_that_the_laws_are_about() -> None:
         e for seed in range(20) for e in process(seed, [])[1].by_id.values() if e.cooldown_hold
     ]
 
-    assert any("suppressed by the cooldown" in one.explanation for one in told)
+    assert any("Suppressed by the cooldown" in one.explanation for one in told)
     assert any(one.suppressed for one in told if one.phase == "recovered")
     assert waiting

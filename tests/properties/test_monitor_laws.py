@@ -64,7 +64,7 @@ def test_the_logs_of_these_laws_hold_drift_recovery_and_damage() -> None:
         said.update(*((alert.kind, alert.series, alert.cause, alert.channel) for alert in alerts))
         reasons |= {letter.reason for letter in dead}
         suppressed += msgspec.json.decode(state)["counters"]["suppressed"]
-        rested += sum("suppressed by the cooldown" in alert.explanation for alert in alerts)
+        rested += sum("Suppressed by the cooldown" in alert.explanation for alert in alerts)
         letters += len(dead)
         windows += len(closed)
 
