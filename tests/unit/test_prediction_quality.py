@@ -138,7 +138,7 @@ def test_each_of_several_outputs_is_watched(before: Say, *, warm: bool) -> None:
     [alert] = told(before, after, warm=warm)
     name = "price" if before is outputs else "1"
     assert (alert.kind, alert.series) == ("prediction", f"prediction/{name}")
-    assert alert.explanation.startswith(f"prediction {name}: mean ")
+    assert alert.explanation.startswith(f"Prediction `{name}`: mean ")
 
 
 def test_a_missing_output_is_quality() -> None:
