@@ -21,10 +21,9 @@ from stream_monitor.checks.traffic_bucket import TrafficBucket
 from stream_monitor.checks.traffic_spec import DAY_MS, TrafficSpec
 from stream_monitor.checks.volume_windows import WINDOWS, VolumeChange, VolumeWindows
 from stream_monitor.contracts import DriftAlert, Phase
+from stream_monitor.episodes.alert import AlertSource, EventPosition
 from stream_monitor.episodes.traffic_alert import (
-    EventPosition,
     TrafficFinding,
-    TrafficSource,
     ended_alert,
     later_alert,
     severity_of,
@@ -76,7 +75,7 @@ class EventVolumeCheck:
         """The latest alerts of the open episodes."""
         return [alert for alert in (self.silence, self._changed) if alert is not None]
 
-    def close(self, bucket: TrafficBucket, source: TrafficSource) -> list[DriftAlert]:
+    def close(self, bucket: TrafficBucket, source: AlertSource) -> list[DriftAlert]:
         """A slot is over."""
         if not bucket.seen:
             self._run, self._run_buckets = (
@@ -93,7 +92,7 @@ class EventVolumeCheck:
         return alerts + self._level(bucket, expected, source)
 
     def _silence(
-        self, bucket: TrafficBucket, expected: ExpectedCount, source: TrafficSource
+        self, bucket: TrafficBucket, expected: ExpectedCount, source: AlertSource
     ) -> list[DriftAlert]:
         """Empty slots in a row: their expected events, against chance and what was seen."""
         missing_one = self.leading.close(bucket.by_version, expected)
@@ -149,7 +148,7 @@ class EventVolumeCheck:
         return [later_alert(told, "recovered", EventPosition(*bucket.end), finding)]
 
     def _level(
-        self, bucket: TrafficBucket, expected: ExpectedCount, source: TrafficSource
+        self, bucket: TrafficBucket, expected: ExpectedCount, source: AlertSource
     ) -> list[DriftAlert]:
         """As many events as usual?  What is usual is learnt, as long as it is."""
         rate = self._rate

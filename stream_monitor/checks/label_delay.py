@@ -16,10 +16,9 @@ from stream_monitor.checks.delay_history import DelayHistory
 from stream_monitor.checks.traffic_bucket import TrafficBucket
 from stream_monitor.checks.traffic_spec import DAY_MS, TrafficSpec
 from stream_monitor.contracts import DriftAlert, Phase
+from stream_monitor.episodes.alert import AlertSource, EventPosition
 from stream_monitor.episodes.traffic_alert import (
-    EventPosition,
     TrafficFinding,
-    TrafficSource,
     ended_alert,
     later_alert,
     severity_of,
@@ -57,7 +56,7 @@ class LabelDelayCheck:
         return [alert for alert in (self._outage, self._late) if alert is not None]
 
     def close(
-        self, bucket: TrafficBucket, source: TrafficSource, *, silent: bool
+        self, bucket: TrafficBucket, source: AlertSource, *, silent: bool
     ) -> list[DriftAlert]:
         """A slot is over.  ``silent``: predictions do not come either."""
         if self._age < 0 and not bucket.n_labels:
@@ -85,7 +84,7 @@ class LabelDelayCheck:
         finding = TrafficFinding(message, told.severity, 1.0, 0.0, bucket.n_labels)
         return [later_alert(told, "recovered", EventPosition(*bucket.end), finding)]
 
-    def _none_came(self, bucket: TrafficBucket, source: TrafficSource) -> list[DriftAlert]:
+    def _none_came(self, bucket: TrafficBucket, source: AlertSource) -> list[DriftAlert]:
         self._gap += 1
         bucket_ms, chance = self._spec.bucket_ms, neg_log_probability(bucket.arl0)
         limit = max(self._gaps.limit(0.0, max(_FACTOR, self._scales(chance))), self._least())
@@ -114,7 +113,7 @@ class LabelDelayCheck:
     def _least(self) -> int:
         return self._spec.cell_buckets
 
-    def _delay(self, bucket: TrafficBucket, source: TrafficSource) -> list[DriftAlert]:
+    def _delay(self, bucket: TrafficBucket, source: AlertSource) -> list[DriftAlert]:
         """A cell that is over is judged with the 23 before it."""
         buckets = max(
             bucket.arl0 / max(self._delays.per_bucket, 1e-9), 180 * DAY_MS / self._spec.bucket_ms

@@ -37,7 +37,13 @@ from stream_monitor.contracts import (
     Phase,
     Severity,
 )
-from stream_monitor.episodes.alert import derived_id, later_phase
+from stream_monitor.episodes.alert import (
+    AlertSource,
+    EventPosition,
+    derived_id,
+    later_phase,
+    new_alert,
+)
 from stream_monitor.episodes.open_episodes import LogPosition, OpenEpisodes
 from stream_monitor.episodes.traffic_messages import (
     rejected_message,
@@ -357,34 +363,20 @@ class RejectedRecords:
     def _started(self, row: RejectedRecordCount, letter: DeadLetter, clock_ms: int) -> DriftAlert:
         row.opened = row.reported = max(row.rejected, row.run)
         series = f"{REJECTED}/{row.reason}"
-        episode_id = derived_id(self._topic, self._partition, row.model, series, letter.offset)
-        alert = DriftAlert(
-            alert_id=derived_id(episode_id, "started", letter.offset),
-            episode_id=episode_id,
-            phase="started",
+        alert = new_alert(
+            AlertSource(self._topic, self._partition, row.model, EVERY_VERSION),
+            series,
+            derived_id(self._topic, self._partition, row.model, series, letter.offset),
+            onset=EventPosition(row.onset.offset, row.onset.clock_ms),
+            detected=EventPosition(letter.offset, clock_ms),
             kind="quality",
             severity=row.severity,
-            model=row.model,
-            version=EVERY_VERSION,
-            series=series,
-            feature=None,
-            detector="rule",
             channel=REJECTED,
             direction="up",
             effect=round(row.ratio, 6),
-            p_value=0.0,
             window_events=row.rejected + row.accepted,
             cause=REJECTED,
             explanation=self._message(row),
-            reference="warm_up",
-            topic=self._topic,
-            partition=self._partition,
-            onset_offset=row.onset.offset,
-            onset_ms=row.onset.clock_ms,
-            detected_offset=letter.offset,
-            detected_ms=clock_ms,
-            decided_offset=letter.offset,
-            decided_ms=clock_ms,
         )
         row.episode = alert
         return alert

@@ -16,10 +16,9 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
-from producer.synthetic import is_synthetic
 from stream_monitor.checks.data_quality import Onset
 from stream_monitor.contracts import DriftAlert, Phase
-from stream_monitor.episodes.alert import AlertSource, derived_id, later_phase
+from stream_monitor.episodes.alert import AlertSource, EventPosition, later_phase, new_alert
 from stream_monitor.episodes.messages import (
     features_gone_message,
     new_features_message,
@@ -236,38 +235,21 @@ class SchemaCheck:
     def _started(
         self, change: SchemaChange, at: tuple[int, int], onset: tuple[int, int]
     ) -> DriftAlert:
-        source, (offset, time_ms) = self._source, at
-        episode_id = derived_id(
-            source.topic, source.partition, source.model, source.version, SCHEMA, offset
-        )
-        return DriftAlert(
-            alert_id=derived_id(episode_id, "started", offset),
-            episode_id=episode_id,
-            phase="started",
+        detected, began = EventPosition(*at), EventPosition(*onset)
+        return new_alert(
+            self._source,
+            SCHEMA,
+            self._source.episode_id(SCHEMA, detected.offset),
+            onset=began,
+            detected=detected,
             kind="quality",
             severity="medium",
-            model=source.model,
-            version=source.version,
-            series=SCHEMA,
-            feature=None,
-            detector="rule",
             channel="names",
             direction="up",
             effect=0.0,
-            p_value=0.0,
             window_events=change.back + 1,
             cause=SCHEMA,
-            explanation=new_features_message(change.names, onset[1], source.version),
-            reference=source.origin,
-            topic=source.topic,
-            partition=source.partition,
-            onset_offset=onset[0],
-            onset_ms=onset[1],
-            detected_offset=offset,
-            detected_ms=time_ms,
-            decided_offset=offset,
-            decided_ms=time_ms,
-            drill=is_synthetic(source.model),
+            explanation=new_features_message(change.names, began.time_ms, self._source.version),
         )
 
     def end(self, phase: Phase, offset: int, time_ms: int) -> list[DriftAlert]:

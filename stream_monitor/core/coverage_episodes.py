@@ -34,7 +34,13 @@ from stream_monitor.core.coverage import (
     CoverageRow,
     is_event,
 )
-from stream_monitor.episodes.alert import derived_id, later_phase
+from stream_monitor.episodes.alert import (
+    AlertSource,
+    EventPosition,
+    derived_id,
+    later_phase,
+    new_alert,
+)
 from stream_monitor.episodes.coverage_messages import (
     CoverageGap,
     coverage_ended_message,
@@ -233,33 +239,21 @@ class CoverageEpisodes:
         model = source.model or next(filter(None, gap.names), "unknown")
         series = f"coverage/{group.reason}"
         episode_id = derived_id(*source, group.version, series, interval.offset)
-        return DriftAlert(
-            alert_id=derived_id(episode_id, "started", interval.offset),
-            episode_id=episode_id,
-            phase="started",
+        return new_alert(
+            AlertSource(source.topic, source.partition, model, group.version),
+            series,
+            episode_id,
+            onset=EventPosition(counted.first_offset, counted.first_ms),
+            detected=EventPosition(interval.offset, interval.time_ms),
             kind="coverage",
             severity=_severity(gap, 0),
-            model=model,
-            version=group.version,
-            series=series,
-            feature=None,
-            detector="rule",
             channel=group.reason,
             direction="up",
             effect=round(gap.share, 6),
-            p_value=0.0,
             window_events=gap.n,
             cause=group.reason,
+            drill=False,
             explanation=coverage_message(gap),
-            reference="warm_up",
-            topic=source.topic,
-            partition=source.partition,
-            onset_offset=counted.first_offset,
-            onset_ms=counted.first_ms,
-            detected_offset=interval.offset,
-            detected_ms=interval.time_ms,
-            decided_offset=interval.offset,
-            decided_ms=interval.time_ms,
         )
 
     def resolve(self, alert: DriftAlert, offset: int, time_ms: int) -> list[DriftAlert]:

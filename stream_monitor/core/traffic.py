@@ -23,7 +23,7 @@ from stream_monitor.checks.label_delay import LabelDelayCheck
 from stream_monitor.checks.traffic_bucket import TrafficBucket
 from stream_monitor.checks.traffic_spec import TrafficSpec
 from stream_monitor.contracts import DriftAlert
-from stream_monitor.episodes.traffic_alert import EventPosition, TrafficSource
+from stream_monitor.episodes.alert import AlertSource, EventPosition
 from stream_monitor.ingest.batch import Ints
 
 Arl0 = Callable[[str, int], float]
@@ -177,7 +177,7 @@ class TrafficMonitor:
             self._by_version,
             self._lasts,
         )
-        source = TrafficSource(*self._where, self._version)
+        source = AlertSource(*self._where, self._version)
         alerts = self._events.close(bucket, source)
         lately = self._events.leading.versions
         self._lasts = {version: last for version, last in self._lasts.items() if version in lately}

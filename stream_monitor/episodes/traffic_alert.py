@@ -1,4 +1,4 @@
-"""Episodes of how much comes, and when, as alerts: silence, volume, label outage, label delay.
+"""Alerts about the traffic: silence, event volume, label outage and label delay.
 
 An open episode is its latest alert; the next phase is that alert with what has changed.
 """
@@ -11,33 +11,17 @@ from typing import Final, NamedTuple
 import msgspec
 
 from stream_monitor.contracts import SEVERITY_RANK, Direction, DriftAlert, Kind, Phase, Severity
-from stream_monitor.episodes.alert import derived_id, later_phase
+from stream_monitor.episodes.alert import AlertSource, EventPosition, later_phase, new_alert
 from stream_monitor.episodes.traffic_messages import traffic_ended_message
 
 TRAFFIC: Final[dict[Kind, str]] = {"volume": "events", "labels": "labels"}
-"""The series of each kind that is about the traffic, not about what it says."""
-
-
-class TrafficSource(NamedTuple):
-    """Whose traffic it is."""
-
-    topic: str
-    partition: int
-    model: str
-    version: str
-
-
-class EventPosition(NamedTuple):
-    """A record of the log, and the event time it stands for."""
-
-    offset: int
-    time_ms: int
+"""The series of each kind of alert about the traffic."""
 
 
 class TrafficFinding(NamedTuple):
-    """What a phase tells.
+    """The evidence of a phase.
 
-    ``ratio`` is how many times the usual; ``deviance`` bounds the chance of it by exp(-deviance).
+    ``ratio`` is the observed rate divided by the usual one; exp(-``deviance``) bounds its p-value.
     """
 
     explanation: str
@@ -50,7 +34,7 @@ class TrafficFinding(NamedTuple):
 
 
 def severity_of(ratio: float) -> Severity:
-    """How bad a change of the rate is.
+    """The severity of a change of the rate.
 
     >>> severity_of(0.6), severity_of(0.4), severity_of(7.0)
     ('low', 'medium', 'high')
@@ -62,12 +46,12 @@ def severity_of(ratio: float) -> Severity:
 
 
 def worse(finding: TrafficFinding, than: DriftAlert) -> bool:
-    """Whether it is worse than what was told."""
+    """Whether a finding is more severe than the latest alert."""
     return SEVERITY_RANK[finding.severity] > SEVERITY_RANK[than.severity]
 
 
 def started_alert(
-    source: TrafficSource,
+    source: AlertSource,
     kind: Kind,
     channel: str,
     direction: Direction,
@@ -77,18 +61,14 @@ def started_alert(
 ) -> DriftAlert:
     """The first alert of an episode that is decided at the record ``at``."""
     series = TRAFFIC[kind]
-    episode_id = derived_id(*source, series, channel, at.offset)
-    return DriftAlert(
-        alert_id=derived_id(episode_id, "started", at.offset),
-        episode_id=episode_id,
-        phase="started",
+    return new_alert(
+        source,
+        series,
+        source.episode_id(series, channel, at.offset),
+        onset=onset,
+        detected=at,
         kind=kind,
         severity=finding.severity,
-        model=source.model,
-        version=source.version,
-        series=series,
-        feature=None,
-        detector="rule",
         channel=channel,
         direction=direction,
         effect=_effect(finding),
@@ -97,15 +77,6 @@ def started_alert(
         before=finding.before,
         after=finding.after,
         explanation=finding.explanation,
-        reference="warm_up",
-        topic=source.topic,
-        partition=source.partition,
-        onset_offset=onset.offset,
-        onset_ms=onset.time_ms,
-        detected_offset=at.offset,
-        detected_ms=at.time_ms,
-        decided_offset=at.offset,
-        decided_ms=at.time_ms,
     )
 
 
@@ -128,6 +99,6 @@ def _effect(finding: TrafficFinding) -> float:
 
 
 def ended_alert(alert: DriftAlert, phase: Phase, at: EventPosition) -> DriftAlert:
-    """An episode that another version, or a person, ends."""
+    """The end of an episode that a person, or the removal of its model, ends."""
     message = traffic_ended_message(TRAFFIC[alert.kind], resolved=phase == "resolved")
     return later_phase(alert, phase, at.offset, at.time_ms, message)

@@ -20,13 +20,13 @@ from stream_monitor.checks.event_volume import EventVolumeCheck
 from stream_monitor.checks.traffic_bucket import TrafficBucket
 from stream_monitor.checks.traffic_spec import TrafficSpec
 from stream_monitor.contracts import DriftAlert
-from stream_monitor.episodes.traffic_alert import TrafficSource
+from stream_monitor.episodes.alert import AlertSource
 from stream_monitor.ingest.batch import Floats, Ints
 
 DAY = 1_440
 WEEK = 7 * DAY
 SPEC = TrafficSpec()
-SOURCE = TrafficSource("log", 0, "model", "1")
+SOURCE = AlertSource("log", 0, "model", "1")
 WITHIN = 2 * DAY
 CHANGES = (0.0, 0.1, 0.5, 2.0)
 ARL0_EVENTS = 50 * 1_000_000.0  # one alert a million events, 50 detectors
