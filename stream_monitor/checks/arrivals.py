@@ -1,4 +1,4 @@
-"""What came of one model among some records of the log."""
+"""Events and labels of one model in a batch of records."""
 
 from __future__ import annotations
 

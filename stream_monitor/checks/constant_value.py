@@ -94,12 +94,12 @@ class ConstantValueRule:
         self.stuck_at, self._last, self._run, self._since = None, None, 0, 0
 
     def snapshot(self) -> list[Any]:
-        """All that changes, as plain data."""
+        """The state as plain data."""
         since = 0 if self.stuck_at is None else self._since
         return [self._last, self._run, self.stuck_at, since]
 
     def restore(self, data: Sequence[Any]) -> None:
-        """Continue from `snapshot`.  Raises ValueError on what no snapshot holds."""
+        """Restore from `snapshot`.  Raises ValueError on what no snapshot holds."""
         last, run, stuck_at, since = data
         if run < 0 or since < 0 or (last is None and run):
             raise ValueError("impossible run of a constant")

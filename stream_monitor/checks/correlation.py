@@ -1,4 +1,4 @@
-"""A watched relation: whether two features depend on each other as they did in the reference.
+"""The correlation check: whether two features depend on each other as in the reference.
 
 One channel, of the product of their scores, raises suspicions; fresh events confirm them by the
 cells of both features, raked to the margins of these events.  Only events that have both values
@@ -36,7 +36,7 @@ from stream_monitor.statistics.fixed_point import Floats
 
 
 class CorrelationTracker(RepeatingEpisodeTracker):
-    """The episodes of one relation."""
+    """Episode tracker of one feature correlation."""
 
     def __init__(self, relation: CorrelationReference, policy: EpisodePolicy) -> None:
         self._n_columns = len(relation.second_starts)
@@ -54,7 +54,7 @@ class CorrelationTracker(RepeatingEpisodeTracker):
 
 
 class CorrelationSignal:
-    """Detectors and episodes of one relation; ``reported`` is how an episode began that was told."""
+    """Detectors and episodes of one correlation; ``reported`` began its reported episode."""
 
     def __init__(
         self,
@@ -133,12 +133,12 @@ class CorrelationSignal:
         return int(self.track.state != "quiet" and not self.track.is_unprompted)
 
     def snapshot(self) -> list[Any]:
-        """All that changes, as plain data."""
+        """The state as plain data."""
         reported = None if self.reported is None else list(self.reported._replace(seen=0))
         return [self.channel.snapshot(), self.track.snapshot(), reported, self.closed]
 
     def restore(self, data: Sequence[Any]) -> None:
-        """Continue from `snapshot`.  Raises ValueError where it does not fit."""
+        """Restore from `snapshot`.  Raises ValueError where it does not fit."""
         channel, track, reported, *closed = data  # stored before ends were noted
         self.channel = Channel.restore(self.relation.channel, self._arl0, channel)
         self.track.restore(track)
@@ -306,11 +306,11 @@ class CorrelationChecks:
             yield correlation_alert(self._source, key, series.relation, decision)
 
     def snapshot(self) -> dict[str, Any]:
-        """All that changes, as plain data."""
+        """The state as plain data."""
         return {key: series.snapshot() for key, series in self.series.items()}
 
     def restore(self, data: Mapping[str, Any]) -> None:
-        """Continue from `snapshot`.  Raises ValueError where it does not fit the profile."""
+        """Restore from `snapshot`.  Raises ValueError where it does not fit the profile."""
         if data.keys() != self.series.keys():
             raise ValueError("relations: not those of the profile")
         for key, series in self.series.items():

@@ -1,7 +1,7 @@
-"""What is broken about a numeric feature: another unit, a stuck value, or odd values among others.
+"""Data-quality rules of one numeric feature: unit, constant value, and values out of range.
 
-While a feature is sent in another unit, or is stuck, its values say nothing of the population, so
-nothing else of them is judged.  Beside odd values the others do.
+While a feature is sent in another unit or is constant, its values are not evidence about the
+population, and no other check uses them.  While some values are out of range, the others are used.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ Onset: TypeAlias = Callable[[int, int], tuple[int, int]]
 
 
 def rule_of(change: RuleChange) -> RuleName:
-    """Which rule a change is of."""
+    """Return the rule that found a change."""
     if isinstance(change, OutOfRangeChange):
         return "range"
     return "unit" if isinstance(change, UnitChange) else "constant"
 
 
 class DataQualityRules:
-    """The rules of one feature; of one that is no number, or never moves, there are none.
+    """The data-quality rules of one feature; only numeric features that vary have any.
 
-    ``bounds`` are those of its values, where their range is watched.
+    ``bounds`` are those of its values, or None where the range is not watched.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class DataQualityRules:
 
     @property
     def open(self) -> set[RuleName]:
-        """What is broken now."""
+        """The rules that are broken now."""
         names: set[RuleName] = set()
         if self._units is not None and self._units.broken is not None:
             names.add("unit")
@@ -190,7 +190,7 @@ class DataQualityRules:
         )
 
     def end(self, name: RuleName, phase: Phase, offset: int, time_ms: int) -> PhaseDecision | None:
-        """End from outside what is open."""
+        """End the open episode of a rule; None where none is open."""
         if name not in self.open:
             return None
         cause = "odd values" if name == "range" else "constant"

@@ -147,7 +147,7 @@ class DelayHistory:
         self._variance = (1 - weight) * grown if self._n > 1 else 0.0
 
     def snapshot(self) -> list[Any]:
-        """All that changes, as plain data."""
+        """The state as plain data."""
         return [
             self._cell,
             [list(row) for row in self._cells],
@@ -162,7 +162,7 @@ class DelayHistory:
         ]
 
     def restore(self, data: Sequence[Any]) -> None:
-        """Continue from `snapshot`.  Raises ValueError where it does not fit."""
+        """Restore from `snapshot`.  Raises ValueError where it does not fit."""
         self._cell, cells, self._n, self._mean, self._variance, *more = data
         extremes, waiting, self._buckets, self._labels, self._skipped = more
         if any(len(row) != 4 for row in cells):

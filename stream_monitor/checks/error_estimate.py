@@ -1,7 +1,7 @@
-"""What the predictions of a version let expect before their labels are there, and what came true.
+"""The error rate that predictions let expect without labels, and the realised one.
 
-The estimate needs no label, and is blind to a change of the truth itself; so where labels come, it
-is held against them.
+The estimate needs no label and cannot see concept drift; where labels arrive, it is compared with
+the realised error.
 """
 
 from __future__ import annotations
@@ -124,11 +124,11 @@ class ErrorEstimate:
         return rates
 
     def snapshot(self) -> list[Any]:
-        """All that changes, as plain data."""
+        """The state as plain data."""
         return [self._predictions.snapshot(), self._labels.snapshot()]
 
     def restore(self, data: Sequence[Any]) -> None:
-        """Continue from `snapshot`.  Raises ValueError where it does not fit."""
+        """Restore from `snapshot`.  Raises ValueError where it does not fit."""
         predictions, labels = data
         self._predictions.restore(predictions)
         self._labels.restore(labels)

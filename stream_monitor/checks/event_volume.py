@@ -3,7 +3,7 @@
 ::
 
     slot over ──► no event ──► run of empty slots beyond chance and beyond what was seen ──► silence
-              └─► count ─────► windows (`traffic.volume`) against the usual rate ──────────► volume
+              └─► count ─────► windows (`volume_windows`) against the usual rate ──────────► volume
 
 While there is silence, nothing is said of the volume, and nothing is learnt.
 """
@@ -237,7 +237,7 @@ class EventVolumeCheck:
         return [ended_alert(told, "resolved", at)]
 
     def snapshot(self) -> list[Any]:
-        """All that changes, as plain data."""
+        """The state as plain data."""
         return [
             self._rate.snapshot(),
             self._volume.snapshot(),
@@ -254,7 +254,7 @@ class EventVolumeCheck:
         ]
 
     def restore(self, data: Sequence[Any]) -> None:
-        """Continue from `snapshot`.  Raises ValueError where it does not fit."""
+        """Restore from `snapshot`.  Raises ValueError where it does not fit."""
         rate, volume_, since, scale, gaps, *more = data
         run, (silent, changed), leading = more[:5], more[5:7], more[7:]
         for of_versions in leading:  # stored before it was known which one leads

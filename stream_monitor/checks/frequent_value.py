@@ -88,11 +88,11 @@ class OftenWatch:
         return RepeatedValue(position, first - int(same[0]), float(values[position]), len(same))
 
     def snapshot(self) -> list[Any]:
-        """All that changes, as plain data."""
+        """The state as plain data."""
         return [self._n, self._ring.astype("<u4").tobytes(), self._last]
 
     def restore(self, data: Sequence[Any]) -> None:
-        """Continue from `snapshot`.  Raises ValueError on what no snapshot holds."""
+        """Restore from `snapshot`.  Raises ValueError on what no snapshot holds."""
         n, ring, last = data
         if n < 0 or len(ring) % 4 or len(ring) > 4 * min(n, RING_EVENTS):
             raise ValueError("impossible state of what comes too often")

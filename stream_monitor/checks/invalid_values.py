@@ -1,7 +1,7 @@
-"""Why all values of a feature are invalid: missing, of another type, or names nobody knows.
+"""The reason why all values of a feature are invalid: missing, wrong type or unknown category.
 
-A reference knows valid and invalid values.  Which of the reasons it is stands in the events alone,
-and where all of them are invalid the one that decided speaks for all.
+The check of validity counts valid and invalid values only.  Where all of them are invalid, the
+value at the deciding event gives the reason.
 """
 
 from __future__ import annotations
@@ -44,10 +44,12 @@ def explain_invalid_values(
 def invalid_reason(value: Value, kind: FeatureKind) -> str:
     """What is wrong with an invalid value of a feature of such a kind.
 
-    >>> invalid_reason(None, "numeric"), invalid_reason("71.6", "numeric"), invalid_reason(1e300, "numeric")
-    ('missing', 'sent as text', 'out of range')
-    >>> invalid_reason("XX", "categorical"), invalid_reason(2.5, "categorical"), invalid_reason(7, "boolean")
-    ('unseen categories', 'sent as numbers', 'neither true nor false')
+    >>> [invalid_reason(value, "numeric") for value in (None, "71.6", 1e300)]
+    ['missing', 'sent as text', 'out of range']
+    >>> invalid_reason("XX", "categorical"), invalid_reason(2.5, "categorical")
+    ('unseen categories', 'sent as numbers')
+    >>> invalid_reason(7, "boolean")
+    'neither true nor false'
     """
     if value is None or value != value:  # noqa: PLR0124 - NaN differs from itself
         return "missing"

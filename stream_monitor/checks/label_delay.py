@@ -173,7 +173,7 @@ class LabelDelayCheck:
         return [ended_alert(told, "resolved", at)]
 
     def snapshot(self) -> list[Any]:
-        """All that changes, as plain data."""
+        """The state as plain data."""
         return [
             self._gaps.snapshot(),
             self._delays.snapshot(),
@@ -185,7 +185,7 @@ class LabelDelayCheck:
         ]
 
     def restore(self, data: Sequence[Any]) -> None:
-        """Continue from `snapshot`.  Raises ValueError where it does not fit."""
+        """Restore from `snapshot`.  Raises ValueError where it does not fit."""
         gaps, delays, self._age, self._gap, self._since_ms, *more = data
         self._told_gap, out, late = more
         self._gaps.restore(gaps)

@@ -78,11 +78,11 @@ class LeadingVersion:
         self._usual = {version: means[version] for version in most if means[version] > 0}
 
     def snapshot(self) -> list[Any]:
-        """All that changes, as plain data."""
+        """The state as plain data."""
         return [dict(sorted(self._usual.items())), self._others, self._bound]
 
     def restore(self, data: Any) -> None:
-        """Continue from `snapshot`.  Raises ValidationError where it does not fit."""
+        """Restore from `snapshot`.  Raises ValidationError where it does not fit."""
         self._usual, self._others, self._bound = msgspec.convert(
             data, tuple[dict[str, int], int, int]
         )

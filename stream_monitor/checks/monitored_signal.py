@@ -1,4 +1,4 @@
-"""One watched series: its detectors, and the episodes their signals may open.
+"""One monitored signal: its detectors, and the episodes that their signals may open.
 
 A feature has up to five tracks: ``data`` (location, spread and shape of its valid values),
 ``validity`` (missing, invalid, unseen) and, where it is numeric, ``unit``, ``constant`` and
@@ -42,7 +42,7 @@ detector finds costs a tenth of what one of them may spend."""
 
 
 class Finding(NamedTuple):
-    """A verdict of one of the tracks of a series."""
+    """A phase that one check of a signal decided."""
 
     track: CheckName
     decision: PhaseDecision
@@ -312,7 +312,7 @@ class MonitoredSignal:
         return 2 if self.open_checks() else int(suspected)
 
     def snapshot(self) -> list[Any]:
-        """All that changes, as plain data."""
+        """The state as plain data."""
         units, unit, constant, stuck, *odd = self.rules.snapshot()
         return [
             self.detectors.snapshot(),
@@ -328,7 +328,7 @@ class MonitoredSignal:
         ]
 
     def restore(self, data: Sequence[Any]) -> None:
-        """Continue from `snapshot`.  Raises ValueError where it does not fit."""
+        """Restore from `snapshot`.  Raises ValueError where it does not fit."""
         detectors, main, validity, units, unit, invalid_run, *more = data
         # Stored before a constant was watched, before ends were noted, before ranges were.
         of_before: tuple[Any, ...] = (None, None, -1, None, None, False)

@@ -48,12 +48,12 @@ class OffsetIndex:
         return other
 
     def snapshot(self) -> list[Any]:
-        """All that changes, as plain data."""
+        """The state as plain data."""
         tail = slice(-(_MAX_MARKS + 1), None)
         return [self.n_events, self._counts[tail], self._offsets[tail], self._times_ms[tail]]
 
     def restore(self, data: Sequence[Any]) -> None:
-        """Continue from `snapshot`."""
+        """Restore from `snapshot`."""
         n_events, counts, offsets, times_ms = data
         if not len(counts) == len(offsets) == len(times_ms) or n_events < 0:
             raise ValueError("the marks of a trail do not fit together")

@@ -312,7 +312,7 @@ class OutOfRangeRule:
         del self._recent[:-_RECENT]
 
     def snapshot(self) -> list[Any]:
-        """All that changes, as plain data."""
+        """The state as plain data."""
         opened = [
             self.is_open,
             self.flagged,
@@ -328,7 +328,7 @@ class OutOfRangeRule:
         return [self._n, self._begun, recent, weighed, opened, self._outside.snapshot(), repeated]
 
     def restore(self, data: Sequence[Any]) -> None:
-        """Continue from `snapshot`.  Raises ValueError where it does not fit the bounds."""
+        """Restore from `snapshot`.  Raises ValueError where it does not fit the bounds."""
         self._n, self._begun, recent, weighed, opened, outside, repeated = data
         self._recent = [(place, value) for place, value in recent]
         self._weighed = None if weighed is None else list(weighed)

@@ -158,13 +158,13 @@ class RepeatedValueDetector:
             del self._followed[min(self._followed, key=lambda v: self._followed[v][-1][0])]
 
     def snapshot(self) -> list[Any]:
-        """All that changes, as plain data."""
+        """The state as plain data."""
         followed = sorted([value, *map(list, times)] for value, times in self._followed.items())
         ring = self._ring.astype("<u4").tobytes()
         return [self._n_events, self._n, ring, self._last, followed]
 
     def restore(self, data: Sequence[Any]) -> None:
-        """Continue from `snapshot`.  Raises ValueError on what no snapshot holds."""
+        """Restore from `snapshot`.  Raises ValueError on what no snapshot holds."""
         n_events, n, ring, last, followed = data
         if not 0 <= n <= n_events or len(ring) % 4 or len(ring) > 4 * min(n, RING_VALUES):
             raise ValueError("impossible state of what repeats")

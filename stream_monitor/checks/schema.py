@@ -1,10 +1,10 @@
-"""The schema rule: features that the reference does not know.
+"""The schema check: features that the reference does not have.
 
-What a version's first events have beside the features of its profile is known from then on: many
-models are watched on a part of what they are sent.  Afterwards a name that half of 64 events have
-is new.  No chance is involved, so the rule costs nothing of the budget.
+Features of a version's first events are known, because many profiles have only some of them.
+Afterwards a name in at least half of 64 events is a new feature.  The rule has no false alarms by
+chance and uses none of the alert budget.
 
-A feature that is gone is told by its own series, as missing.
+A feature that is no longer sent is reported by its own validity check.
 """
 
 from __future__ import annotations
@@ -150,24 +150,24 @@ class SchemaRule:
             yield SchemaChange(end - 1, "recovered", were, 0)
 
     def reset(self) -> None:
-        """A person says that it is well: the new names are known from now on."""
+        """Accept the new names: they are known from now on."""
         self._known.update(self.new)
         self.drop()
 
     def drop(self) -> None:
-        """What is new is told of no more; if it is still there, it will be new again."""
+        """Drop the new names; a name that is still sent is found once more."""
         self._counts.clear()
         self.new, self._clear = (), {}
 
     def snapshot(self) -> list[Any]:
-        """All that changes, as plain data."""
+        """The state as plain data."""
         counts = [[name, *count] for name, count in sorted(self._counts.items())]
         learnt = sorted(self._known - self._features)
         clear = [self._clear.get(name, 0) for name in self.new]
         return [self._n_events, learnt, counts, list(self.new), clear]
 
     def restore(self, data: Sequence[Any]) -> None:
-        """Continue from `snapshot`.  Raises ValueError on what no snapshot holds."""
+        """Restore from `snapshot`.  Raises ValueError on what no snapshot holds."""
         n_events, learnt, counts, new, clear = data
         if n_events < 0 or any(not 0 < c <= SPAN_EVENTS for _, c, _ in counts):
             raise ValueError("impossible counts of unknown features")
@@ -207,7 +207,7 @@ class SchemaCheck:
         self._open: DriftAlert | None = None
 
     def observe(self, batch: EventBatch, onset: Onset) -> list[DriftAlert]:
-        """Take events; gives what is to be told, in log order."""
+        """Process events; return the alerts in log order."""
         return [
             self._alert(
                 change,
@@ -266,7 +266,7 @@ class SchemaCheck:
         return [alert]
 
     def uncompared_features(self, n_last: int) -> tuple[list[str], int]:
-        """Names of features that nobody watches; see `SchemaRule.beside`."""
+        """Features that are not compared; see `SchemaRule.uncompared_features`."""
         return self._rule.uncompared_features(n_last)
 
     def level(self) -> int:
@@ -274,12 +274,12 @@ class SchemaCheck:
         return 0 if self._open is None else 2
 
     def snapshot(self) -> list[Any]:
-        """All that changes, as plain data."""
+        """The state as plain data."""
         opened = None if self._open is None else msgspec.to_builtins(self._open)
         return [self._rule.snapshot(), opened]
 
     def restore(self, data: Sequence[Any]) -> None:
-        """Continue from `snapshot`.  Raises ValueError where it does not fit."""
+        """Restore from `snapshot`.  Raises ValueError where it does not fit."""
         watch, opened = data
         self._rule.restore(watch)
         self._open = None if opened is None else msgspec.convert(opened, DriftAlert)

@@ -117,7 +117,7 @@ class SeasonalRate:
         self._silent_buckets += 1
 
     def snapshot(self) -> list[Any]:
-        """All that changes, as plain data."""
+        """The state as plain data."""
         return [
             self.buckets,
             self._total,
@@ -131,7 +131,7 @@ class SeasonalRate:
         ]
 
     def restore(self, data: Sequence[Any]) -> None:
-        """Continue from `snapshot`.  Raises ValueError where the period is another."""
+        """Restore from `snapshot`.  Raises ValueError where the period is another."""
         buckets, total, levels, turns, cell, cell_total, cell_buckets, silent_buckets, closed = data
         if not len(levels) == len(turns) == len(closed) == self._spec.n_cells or buckets < 0:
             raise ValueError("volume: stored with another period")

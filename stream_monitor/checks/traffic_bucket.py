@@ -1,4 +1,4 @@
-"""A slot of the append clock that is over."""
+"""A closed bucket of the append clock, with its counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings of what is watched on the append clock."""
+"""Settings of the traffic checks: event volume and labels on the append clock."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class TrafficSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     Counts are of slots of ``bucket_ms`` of the append clock.  The usual rate is that of the cell
     (an hour) of the period (a week).  Silence is told after ``baseline_ms``; volume after a whole
-    period and ``baseline_ms`` more, for what was not foretold cannot be missed; labels after
+    period and ``baseline_ms`` more, because before that no count was predicted; labels after
     ``label_baseline_ms`` with labels.  Where the partition has no record at all for ``max_gap_ms``,
     not even a tick, nobody was watching: that time is neither learnt nor judged.
     """

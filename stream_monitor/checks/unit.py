@@ -71,7 +71,8 @@ def conversion_between(
 
     >>> conversion_between(SpanStatistics(41.0, 3.0, 1.0), SpanStatistics(5.3, 1.7, 34.0), 9.0).name
     '°F → °C'
-    >>> conversion_between(SpanStatistics(41.0, 3.0, 1.0), SpanStatistics(38.0, 3.0, 1.0), 9.0) is None
+    >>> small = SpanStatistics(38.0, 3.0, 1.0)
+    >>> conversion_between(SpanStatistics(41.0, 3.0, 1.0), small, 9.0) is None
     True
     """
     jump = abs(after.level - before.level)
@@ -211,13 +212,13 @@ class UnitRule:
         self.broken, self._back, self._spans = None, 0, []
 
     def snapshot(self) -> list[Any]:
-        """All that changes, as plain data."""
+        """The state as plain data."""
         broken = None if self.broken is None else self.broken.name
         partial = [self._n, self._total, self._squares, self._outside, self._step, self._last]
         return [partial, [list(span) for span in self._spans], broken, self._before, self._back]
 
     def restore(self, data: Sequence[Any]) -> None:
-        """Continue from `snapshot`.  Raises ValueError on what no snapshot holds."""
+        """Restore from `snapshot`.  Raises ValueError on what no snapshot holds."""
         partial, spans, broken, before, back = data
         known = {conversion.name: conversion for conversion in CONVERSIONS}
         n, total, squares, outside, step, last = partial

@@ -253,7 +253,7 @@ class VolumeWindows:
         return change, full and found <= _PLAUSIBLE
 
     def snapshot(self) -> list[Any]:
-        """All that changes, as plain data."""
+        """The state as plain data."""
         return [
             [list(row) for row in self._buckets],
             [list(row) for row in self._cells],
@@ -262,7 +262,7 @@ class VolumeWindows:
         ]
 
     def restore(self, data: Sequence[Any]) -> None:
-        """Continue from `snapshot`.  Raises ValueError where it does not fit."""
+        """Restore from `snapshot`.  Raises ValueError where it does not fit."""
         buckets, cells, self._cell, scales = data
         if any(len(row) != 6 for row in [*buckets, *cells]) or len(scales) != len(self._scales):
             raise ValueError("volume: windows of another form")

@@ -27,13 +27,13 @@ class BinCounts:
         self.n = self.total = self.expected_total = 0
 
     def clear(self) -> None:
-        """Nothing counted."""
+        """Remove all counts."""
         self.counts[:] = 0
         self.slots[:] = 0
         self.n = self.total = self.expected_total = 0
 
     def count(self, codes: Ints, times_ms: Ints, values: Ints | None, losses: Ints | None) -> None:
-        """Take events by their bins (n,), with the sums of what is known of them."""
+        """Add events by their bins (n,), with their values and expected losses where known."""
         if not len(codes):
             return
         self.counts += np.bincount(codes, minlength=len(self.counts))
@@ -47,7 +47,7 @@ class BinCounts:
             self.expected_total += int(losses.sum())
 
     def add(self, other: BinCounts) -> None:
-        """Take what another of the same bins has counted."""
+        """Add the counts of another one with the same bins."""
         self.counts += other.counts
         self.slots += other.slots
         self.n += other.n

@@ -1,10 +1,10 @@
-"""Cooldown: a series that drifts again soon after it recovered is not told again at once.
+"""Cooldown: suppress a new episode of a signal for some time after the last one recovered.
 
-One that flaps would otherwise be an alert and a recovery every few windows.  What begins within the
-cooldown is told when the cooldown is over and it is still there, or as soon as it is worse than
-what was told before.  Broken data has no cooldown, for whoever trains on it must know at once; nor
-has the loss, whose alerts are as late as its labels; nor silence, delays and volume: while nothing
-comes there is no event time that could end it; coverage has its own quiet time.
+A signal that flaps would otherwise cause an alert and a recovery every few windows.  An episode
+that starts within the cooldown is reported at its end if it is still open, or as soon as it is
+more severe than the last one.  Some kinds have no cooldown: data quality, because a trainer must
+know at once; the error, whose alerts are as late as its labels; the traffic, because without events
+no event time passes that could end it; coverage, which has a timeout of its own.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _WITHOUT: Final[frozenset[Kind]] = frozenset({"quality", "concept", "volume", "l
 
 
 class RecoveredEpisode(NamedTuple):
-    """When an episode that was told recovered, in event time, and how bad it had been at most."""
+    """When a reported episode recovered, in event time, and its highest severity."""
 
     at_ms: int
     worst: Severity
 
 
 class CooldownHold(NamedTuple):
-    """What drifts again within the cooldown waits for its end, or until it is worse than before."""
+    """Suppress an episode until an event time, or until it is more severe than the last one."""
 
     recovered_ms: int
     until_ms: int
@@ -39,14 +39,14 @@ class CooldownHold(NamedTuple):
 
 
 class EventTimes(NamedTuple):
-    """Where the events of a model lie, by offset, and their event times: (n,) each."""
+    """Offsets and event times of the events of one model, (n,) each, in order of the offsets."""
 
     offsets: Ints
     times_ms: Ints
 
     @classmethod
     def of(cls, model: str, batches: Sequence[EventBatch]) -> EventTimes:
-        """Those of one model, all its versions."""
+        """The events of one model, all versions."""
         mine = [batch for batch in batches if batch.model == model]
         if not mine:
             return NO_EVENTS
@@ -69,9 +69,9 @@ NO_EVENTS: Final = EventTimes(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.
 
 
 class Cooldown:
-    """What recovered lately, as many as recover within one cooldown.
+    """The episodes that recovered within the last cooldown.
 
-    The time is that of the latest alert: a cooldown that was over is never on again.
+    The clock is the event time of the latest alert and only moves forward.
     """
 
     def __init__(self, cooldown_ms: int) -> None:
@@ -80,11 +80,11 @@ class Cooldown:
         self._recovered: dict[CooldownKey, RecoveredEpisode] = {}
 
     def take(self, alert: DriftAlert) -> None:
-        """An alert was decided, told or not: event time goes on."""
+        """Advance the clock to an alert that was decided, reported or not."""
         self._now_ms = max(self._now_ms, alert.decided_ms)
 
     def hold_for(self, alert: DriftAlert) -> CooldownHold | None:
-        """How long an episode that begins with ``alert`` has to wait; ``None``: not at all."""
+        """Return how long the episode that starts with ``alert`` is suppressed, if it is."""
         before = self._recovered.get(_cooldown_key(alert))
         if before is None or self._is_over(before):
             return None
@@ -94,7 +94,7 @@ class Cooldown:
         return None if is_worse(alert.severity, cooldown_hold) else cooldown_hold
 
     def recovered(self, alert: DriftAlert, worst: Severity) -> None:
-        """An episode that was told is over, as ``alert`` says; it was as bad as ``worst``."""
+        """Start the cooldown of a reported episode that recovered; ``worst`` was its severity."""
         if alert.kind not in _WITHOUT:
             self._recovered = {
                 what: before
@@ -104,7 +104,7 @@ class Cooldown:
             self._recovered[_cooldown_key(alert)] = RecoveredEpisode(alert.decided_ms, worst)
 
     def forget(self, alert: DriftAlert) -> None:
-        """An episode ended in another way, as ``alert`` says: what begins next has no before."""
+        """Drop the cooldown of an episode that ended without a recovery."""
         self._recovered.pop(_cooldown_key(alert), None)
 
     def _is_over(self, before: RecoveredEpisode) -> bool:
@@ -126,7 +126,7 @@ class Cooldown:
 
 
 def is_worse(severity: Severity, cooldown_hold: CooldownHold) -> bool:
-    """Whether an episode of ``severity`` need not wait.
+    """Whether an episode of ``severity`` is reported in spite of the cooldown.
 
     >>> [is_worse(bad, CooldownHold(0, 9, "medium")) for bad in ("high", "medium")]
     [True, False]

@@ -1,4 +1,4 @@
-"""Every sentence of an alert of kind ``coverage``: what is not watched, why, and what to do. Pure."""
+"""Sentences of alerts about coverage: what is not watched, why, and what to do.  Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Episodes of the loss where it is known what to expect of each prediction.
+"""Episodes of the error where an expected error is known for each prediction.
 
 A signal of the ``location`` channel says that the loss is no longer that of the reference: its
 fresh events are compared with the reference.  One of the ``residual`` channel says that it is no
@@ -25,7 +25,7 @@ RESIDUAL: Final = "residual"
 
 
 class ErrorRateTracker(EpisodeTracker):
-    """A track whose codes are 2 x bin + wrong, and whose distance is that of right and wrong."""
+    """An episode tracker of the error rate; its codes are 2 x bin + wrong."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class ErrorRateTracker(EpisodeTracker):
         return fell and super()._is_better(tally)
 
     def _right_and_wrong(self, tally: BinCounts) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Of what was counted, and of what is to be expected."""
+        """Right and wrong predictions as counted, and as expected."""
         if self.suspicion is not None and self.suspicion.channel == RESIDUAL:
             expected = _expected(self._outcome, tally.counts)
         else:
@@ -71,7 +71,7 @@ def tracker_for(
     kind: type[EpisodeTracker] = EpisodeTracker,
     decrease_arl0: float | None = None,
 ) -> EpisodeTracker:
-    """The track of a series with such a reference; ``kind`` of all but outcomes.
+    """Build the episode tracker for a reference; ``kind`` is its class, except for outcomes.
 
     ``decrease_arl0`` is that of `EpisodeTracker`.
     """

@@ -1,4 +1,4 @@
-"""Numbers, percentages, times, durations, rates and lists of names, as sentences write them.  Pure."""
+"""Numbers, percentages, times, durations, rates and lists of names, in sentences.  Pure."""
 
 from __future__ import annotations
 

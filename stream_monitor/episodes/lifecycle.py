@@ -448,7 +448,7 @@ class EpisodeTracker:
             self._reset()
 
     def snapshot(self) -> list[Any]:
-        """All that changes, as plain data."""
+        """The state as plain data."""
         tally = self._tally
         quiet = self.state == "quiet"
         return [
@@ -477,7 +477,7 @@ class EpisodeTracker:
         ]
 
     def restore(self, data: Sequence[Any]) -> None:
-        """Continue from `snapshot`.  Raises ValueError where it does not fit this series."""
+        """Restore from `snapshot`.  Raises ValueError where it does not fit this series."""
         state, suspicion, look, small, worst, dismissed, n, total, counts, *more = data
         slots = more[0] if more else []  # stored before there were seasons
         if state not in ("quiet", "suspected", "open") or worst not in SEVERITY_RANK:

@@ -1,9 +1,8 @@
-"""What the values that became invalid may explain of a change of those that are left.
+"""Missing-value adjustment: the part of a change that newly invalid values explain.
 
-Where one category is sent under another name, or large values go missing, those that are left are
-no longer what they were, and nothing of the population has changed.  What an invalid value would
-have been nobody knows: they are given back where most is missing, and only what is different even
-then is a change of its own.
+Where one category is sent under another name, or large values are missing, the distribution of the
+remaining values changes although the population does not.  The adjustment adds the invalid values
+to the bins that miss most; only a difference that remains is a change of the valid values.
 """
 
 from __future__ import annotations
@@ -82,7 +81,7 @@ class MissingValueAdjustment:
         self.clear()
 
     def clear(self) -> None:
-        """Nothing since."""
+        """Remove all counts."""
         self.n = 0
         self.slots = np.zeros(0 if self._calendar is None else self._calendar.n_slots, np.int64)
 
@@ -102,7 +101,7 @@ class MissingValueAdjustment:
     def excess(self, n_valid: int) -> int:
         """How many more than usual there are beside ``n_valid`` events.
 
-        0 where that is no change which the validity of the series would be told of for.
+        0 where the validity check would not count them as a change.
         """
         if not self.n:
             return 0
@@ -127,11 +126,11 @@ class MissingValueAdjustment:
         return psi_adjusted(fill_missing(counts, expected, n_more), expected, tau)
 
     def snapshot(self) -> list[Any]:
-        """All that changes, as plain data."""
+        """The state as plain data."""
         return [self.n, self.slots.tolist() if self.n else []]
 
     def restore(self, data: Sequence[Any]) -> None:
-        """Continue from `snapshot`.  Raises ValueError where it does not fit the calendar."""
+        """Restore from `snapshot`.  Raises ValueError where it does not fit the calendar."""
         self.clear()
         n, slots = data
         known = len(self.slots) if n else 0

@@ -1,11 +1,11 @@
-"""The open episodes of one model, and what people said about them.
+"""The open episodes of one model, with snoozes, cooldowns and acknowledgements.
 
-Alerts come in as they are decided and go out as they are told: with who acknowledged the episode,
-or not at all while its series is snoozed, or rests after a recovery (`Cooldown`).  A snooze ends by
-the append clock, the clock of the person who set it, for event time may be that of a replayed year;
-a rest ends by event time.  What is kept back is counted, and at the end of it an episode that is
-still open says so once.  The end of an episode somebody was told of is always told: it asks nothing
-of anybody, and programs wait for it.
+`OpenEpisodes` receives alerts as they are decided and returns those to publish.  It adds who
+acknowledged the episode, and suppresses alerts of a series that is snoozed or in a cooldown.  A
+snooze ends by the append clock, because event time may be that of a replayed year; a cooldown ends
+by event time.  Suppressed alerts are counted, and an episode that is still open at the end of the
+suppression is reported once.  The end of a reported episode is always published, because programs
+wait for it.
 """
 
 from __future__ import annotations
@@ -290,7 +290,7 @@ class OpenEpisodes:
         self._has_changes = False
 
     def restore(self, data: Any) -> None:
-        """Continue from what `pending_changes` gave.  Raises ValidationError where it does not fit."""
+        """Restore from `pending_changes`.  Raises ValidationError where it does not fit."""
         episodes, snoozes, suppressed, *cooldown = data  # stored before there was one
         self.by_id = msgspec.convert(episodes, dict[str, OpenEpisode])
         for episode in self.by_id.values():  # stored before it was known how bad it had been

@@ -120,12 +120,12 @@ class RecoveryTest:
         return RecoveryProgress(n, int(steps) * self.step_events)
 
     def snapshot(self) -> list[Any]:
-        """All that changes, as plain data."""
+        """The state as plain data."""
         ratios = [] if self._ratios is None else self._ratios.tolist()
         return [self.evidence, ratios, self._known_from, self._per_event, self.clear.snapshot()]
 
     def restore(self, data: Sequence[Any], n_cells: int) -> None:
-        """Continue from `snapshot`.  Raises ValueError where it does not fit."""
+        """Restore from `snapshot`.  Raises ValueError where it does not fit."""
         evidence, ratios, known_from, per_event, clear = data
         if ratios and (len(ratios) != n_cells or not all(0 < r <= _LARGEST_RATIO for r in ratios)):
             raise ValueError("what drift looks like does not fit the reference")

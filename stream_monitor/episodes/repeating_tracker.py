@@ -1,6 +1,7 @@
-"""A track that says again, at every window, that its episode is open.
+"""An episode tracker that repeats, at every window, that its episode is open.
 
-For what is withheld as long as something else explains it: whoever withholds may tell it then.
+An episode may be suppressed while another one explains it.  The repeated decision lets the caller
+report it once the explanation has gone.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from stream_monitor.episodes.lifecycle import EpisodeTracker, PhaseDecision
 
 
 class RepeatingEpisodeTracker(EpisodeTracker):
-    """Every window of an open episode that is no news, and a change, says "started" ``again``."""
+    """Decides "started" with ``again`` at each window that differs and has no other decision."""
 
     def _close_window(self, at: tuple[int, int]) -> list[PhaseDecision]:
         effect, p_value = self._distance(self._window)

@@ -1,4 +1,4 @@
-"""What the reference has at the hours of the fresh events, where it has proved a season."""
+"""The reference at the hours of the fresh events, where the reference has a season."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stream_monitor.reference.profile import FeatureReference
 
 
 class SeasonalReference(NamedTuple):
-    """The mean and the events by bin to compare with; ``at`` says at which hours, if at some."""
+    """The mean and the bin counts to compare with; ``at`` is " at these hours", or empty."""
 
     mean: float | None
     bins: tuple[int, ...]
@@ -20,7 +20,7 @@ class SeasonalReference(NamedTuple):
 
 
 def seasonal_reference(reference: FeatureReference, decision: PhaseDecision) -> SeasonalReference:
-    """The reference at the hours of the events of a verdict; all of it where it knows no season."""
+    """Return the reference at the hours of a decision's events; all of it without a season."""
     calendar = reference.calendar
     if calendar is None or not any(decision.slots):
         return SeasonalReference(reference.mean, reference.bin_counts)
