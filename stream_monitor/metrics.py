@@ -1,14 +1,13 @@
-"""Every metric of the monitor, under the names dashboards use.
+"""The Prometheus metrics of a monitor's worker.
 
-No feature value and no id is ever a label; series of drift are capped.  A ``model`` is escaped
-(`producer.names`), alone or as ``MODEL@VERSION``.
+No feature value and no event id is a label, and the number of time series is bounded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -18,29 +17,51 @@ from producer.printable import printable
 from producer.synthetic import is_synthetic
 from stream_monitor.contracts import COVERAGE_UNITS, DeadLetter, DriftAlert
 from stream_monitor.core.coverage import WATCHED, CoverageRow, is_event
+from stream_monitor.state.partition_state import PartitionState
 
 MAX_REJECTED: Final = 200
-"""Models, reasons and producers of rejected records that are told apart; the others are `OTHER`."""
+"""Combinations of model, reason and producer with a count of their own; the rest is `OTHER`."""
 MAX_PRODUCER: Final = 80
 OTHER: Final = "other"
 MAX_SERIES: Final = 1_000
-"""Series of drift that are exported; the others are only counted."""
+"""Time series of each metric that are exported of the state of the partitions."""
+MAX_COVERAGE_SERIES: Final = 2_000
+OVERFLOW: Final = "~other"
+"""All versions, or models, without a row of their own; no escaped name has a ``~``."""
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
-Outcomes = Callable[[], Iterable[tuple[int, dict[str, int]]]]
-Levels = Callable[[], Iterable[tuple[str, str, int]]]
-ErrorRates = Callable[[], Iterable[tuple[int, str, str, float]]]
-LabelSamples = Callable[[], Iterable[tuple[int, str, float, int]]]
+Label: TypeAlias = Literal[
+    "detector",
+    "kind",
+    "model",
+    "outcome",
+    "partition",
+    "phase",
+    "producer",
+    "reason",
+    "series",
+    "severity",
+    "subject",
+    "topic",
+    "unit",
+    "version",
+]
+"""Every label a metric may have.  ``model`` and ``version`` are escaped (`producer.names`)."""
+States: TypeAlias = Callable[[], Iterable[tuple[int, PartitionState]]]
+"""The number and the state of each partition that the worker owns."""
 
 
 class Metrics:
-    """The registry of one worker.  Counts begin with the process, except ``events_total``."""
+    """The metrics of one worker.
+
+    Counters start at 0 with the process; those of `StateCollector` count since the first record of
+    the partition.
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.records = self._counter("records", "Records read from the log", "partition")
-        self.refused = self._counter("events_invalid", "Records rejected, by reason", "reason")
+        self.records = self._counter("records", "Records read from the event topic", "partition")
         self.rejected = self._counter(
             "records_rejected",
             "Records rejected, by model, reason and producer",
@@ -50,15 +71,25 @@ class Metrics:
         )
         self._rejected_of: set[tuple[str, str, str]] = set()
         self.alerts = self._counter(
-            "alerts", "Phases of episodes", "model", "detector", "severity", "phase"
+            "alerts",
+            "Alerts, one for each phase of an episode",
+            "model",
+            "version",
+            "detector",
+            "severity",
+            "phase",
         )
         self.published = self._counter("outbox_published", "Outbox entries published", "kind")
         self.commits = self._counter("commits", "Commits of state and offset", "outcome")
-        self.dropped = self._counter("batches_dropped", "Batches not taken", "reason")
-        self.lost = self._counter("records_lost", "Records retention deleted unread", "partition")
+        self.dropped = self._counter(
+            "batches_dropped", "Fetched batches that were discarded", "reason"
+        )
+        self.lost = self._counter(
+            "records_lost", "Records that retention deleted before they were read", "partition"
+        )
         self.ticks = self._counter("ticks", "Ticks appended to idle partitions")
-        self.store_errors = self._counter("redis_errors", "Calls Redis did not answer")
-        self.processing = self._counter("processing_seconds", "Time spent folding records in")
+        self.store_errors = self._counter("redis_errors", "Calls to Redis that failed")
+        self.processing = self._counter("processing_seconds", "Time spent processing records")
         self.commit_seconds = self._histogram("commit_seconds", "Duration of a commit")
         self.batch_records = Histogram(
             "driftline_batch_records",
@@ -66,40 +97,37 @@ class Metrics:
             buckets=(1, 10, 100, 1_000, 10_000),
             registry=self.registry,
         )
-        self.lag = self._gauge("consumer_lag", "Records not read yet", "topic", "partition")
+        self.lag = self._gauge("consumer_lag", "Records not yet read", "topic", "partition")
         self.blocked = self._gauge(
             "records_blocked", "Records behind an open transaction", "topic", "partition"
         )
         self.offset = self._gauge("next_offset", "Next offset committed", "topic", "partition")
         self.problems = self._gauge(
-            "health_problem", "1 while this worker sees the problem", "kind", "subject"
+            "health_problem", "1 while this worker observes the problem", "kind", "subject"
         )
         self.owned = self._gauge("partitions_owned", "Partitions this worker owns")
 
-    def watch(
-        self, outcomes: Outcomes, levels: Levels, error_rates: ErrorRates, samples: LabelSamples
-    ) -> None:
-        """Export what the folds themselves count, read when somebody asks."""
-        self.registry.register(_StateCollector(outcomes, levels, error_rates, samples))
-
-    def watch_coverage(self, coverages: Coverages) -> None:
-        """Export what the folds count as watched, and as not watched."""
-        self.registry.register(CoverageCollector(coverages))
+    def watch(self, states: States) -> None:
+        """Export what the state of the partitions counts; read at every scrape."""
+        self.registry.register(StateCollector(states))
 
     def observed(self, alerts: Iterable[DriftAlert], letters: Iterable[DeadLetter]) -> None:
-        """Count what a batch led to.  Drills are no alerts, and each has a name of its own."""
+        """Count the alerts and dead letters of a batch; alerts of drills are left out."""
         for alert in alerts:
             if alert.drill:
                 continue
             self.alerts.labels(
-                escape(alert.model), alert.detector, alert.severity, alert.phase
+                escape(alert.model),
+                escape(alert.version),
+                alert.detector,
+                alert.severity,
+                alert.phase,
             ).inc()
         for letter in letters:
-            self.refused.labels(letter.reason).inc()
             self.rejected.labels(*self._producer_of(letter)).inc()
 
     def _producer_of(self, letter: DeadLetter) -> tuple[str, str, str]:
-        """Labels of a dead letter; of `MAX_REJECTED` models, reasons and producers, no more."""
+        """Model, reason and producer of a dead letter, as labels; `OTHER` beyond `MAX_REJECTED`."""
         of = escape(letter.model), letter.reason, printable(letter.source[:MAX_PRODUCER])
         if of not in self._rejected_of and len(self._rejected_of) >= MAX_REJECTED:
             return OTHER, letter.reason, OTHER
@@ -107,154 +135,187 @@ class Metrics:
         return of
 
     def forget(self, topic: str, partition: int) -> None:
-        """The partition is no longer ours to report on."""
+        """Remove the gauges of a partition that the worker no longer owns."""
         for gauge in (self.lag, self.offset, self.blocked):
             gauge.remove_by_labels({"topic": topic, "partition": str(partition)})
 
     def text(self) -> bytes:
-        """All of it in Prometheus' text format."""
+        """All metrics in the text format of Prometheus."""
         return generate_latest(self.registry)
 
-    def _counter(self, name: str, description: str, *labels: str) -> Counter:
+    def _counter(self, name: str, description: str, *labels: Label) -> Counter:
         return Counter(f"driftline_{name}", description, labels, registry=self.registry)
 
-    def _gauge(self, name: str, description: str, *labels: str) -> Gauge:
+    def _gauge(self, name: str, description: str, *labels: Label) -> Gauge:
         return Gauge(f"driftline_{name}", description, labels, registry=self.registry)
 
     def _histogram(self, name: str, description: str) -> Histogram:
         return Histogram(f"driftline_{name}", description, buckets=_SECONDS, registry=self.registry)
 
 
-class _StateCollector:
-    def __init__(
-        self, outcomes: Outcomes, levels: Levels, error_rates: ErrorRates, samples: LabelSamples
-    ) -> None:
-        self._outcomes = outcomes
-        self._levels = levels
-        self._error_rates = error_rates
-        self._samples = samples
+class StateCollector:
+    """Exports the counts that the state of the partitions holds.  Models of drills are left out."""
+
+    def __init__(self, states: States) -> None:
+        self._states = states
 
     def describe(self) -> Iterable[Metric]:
+        """No metric exists before the first collection."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        events = CounterMetricFamily(
-            "driftline_events",
-            "Records since the beginning of the log, by how they were counted",
-            labels=["partition", "outcome"],
-        )
-        for partition, outcomes in self._outcomes():
-            for outcome, count in outcomes.items():
-                events.add_metric([str(partition), outcome], count)
-        yield events
-        state = GaugeMetricFamily(
-            "driftline_drift_state",
-            "0 none, 1 suspected, 2 an open episode",
-            labels=["model", "series"],
-        )
-        worst: dict[tuple[str, str], int] = {}
-        for model, series, level in self._levels():  # several partitions may know one series
-            if not is_synthetic(parse_version_key(model).model):
-                worst[model, series] = max(level, worst.get((model, series), 0))
-        for (model, series), level in islice(worst.items(), MAX_SERIES):
-            state.add_metric([model, series], level)
-        yield state
-        errors = GaugeMetricFamily(
-            "driftline_error_rate",
-            "Of recent predictions, as they let expect it; of recent labels, expected and realised",
-            labels=["partition", "model", "kind"],
-        )
-        of_models = (
-            each
-            for each in self._error_rates()
-            if not is_synthetic(parse_version_key(each[1]).model)
-        )
-        for partition, model, of, rate in islice(of_models, MAX_SERIES):
-            errors.add_metric([str(partition), model, of], rate)
-        yield errors
-        shares = GaugeMetricFamily(
-            "driftline_label_sampling_ratio",
-            "Share of the predictions that may wait for a label; below 1 where too many wait",
-            labels=["partition", "model"],
-        )
-        left = CounterMetricFamily(
-            "driftline_labels_sampled_out",
-            "Labels not joined since the beginning of the log, for too many predictions waited",
-            labels=["partition", "model"],
-        )
-        samples = (each for each in self._samples() if not is_synthetic(each[1]))
-        for partition, model, share, sampled_out in islice(samples, MAX_SERIES):
-            shares.add_metric([str(partition), escape(model)], share)
-            left.add_metric([str(partition), escape(model)], sampled_out)
-        yield shares
-        yield left
+        """The metrics of all partitions, at each scrape."""
+        states = list(self._states())
+        yield _events(states)
+        yield _drift_state(states)
+        yield _error_rates(states)
+        yield from _label_sampling(states)
+        yield from _coverage(states)
 
 
-MAX_COVERAGE_SERIES: Final = 2_000
-OVERFLOW: Final = "~other"
-"""All versions, or models, without a row of their own; no escaped name has a ``~``."""
-
-Coverages = Callable[[], Iterable[tuple[int, str, Sequence[CoverageRow]]]]
-"""Partition, model, and what was counted of it there."""
+_States: TypeAlias = Sequence[tuple[int, PartitionState]]
 
 
-class CoverageCollector:
-    """Reads the counts of the folds when somebody asks."""
+def _counts(name: str, description: str, *labels: Label) -> CounterMetricFamily:
+    return CounterMetricFamily(f"driftline_{name}", description, labels=labels)
 
-    def __init__(self, coverages: Coverages) -> None:
-        self._coverages = coverages
 
-    def describe(self) -> Iterable[Metric]:
-        """Nothing is known before the first collection."""
-        return []
+def _values(name: str, description: str, *labels: Label) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"driftline_{name}", description, labels=labels)
 
-    def collect(self) -> Iterator[Metric]:
-        """The four families."""
-        labels = ["partition", "model", "version", "reason"]
-        events = CounterMetricFamily(
-            "driftline_coverage_events",
-            "Accepted events since the beginning of the log: watched, or why they were not",
-            labels=labels,
+
+def _events(states: _States) -> Metric:
+    events = _counts(
+        "events",
+        "Records since the first one of the partition, by how they were counted",
+        "partition",
+        "outcome",
+    )
+    for partition, state in states:
+        for outcome, count in state.outcomes().items():
+            events.add_metric([str(partition), outcome], count)
+    return events
+
+
+def _drift_state(states: _States) -> Metric:
+    """The worst level of each series: one series may be known to several partitions."""
+    drift = _values(
+        "drift_state", "0 none, 1 suspected, 2 an open episode", "model", "version", "series"
+    )
+    worst: dict[tuple[str, str], int] = {}
+    for _, state in states:
+        for name, level in state.levels().items():
+            worst[name] = max(level, worst.get(name, 0))
+    shown = (
+        (parse_version_key(version_key), series, level)
+        for (version_key, series), level in worst.items()
+    )
+    real = ((key, series, level) for key, series, level in shown if not is_synthetic(key.model))
+    for key, series, level in islice(real, MAX_SERIES):
+        drift.add_metric([escape(key.model), escape(key.version or ""), series], level)
+    return drift
+
+
+def _error_rates(states: _States) -> Metric:
+    errors = _values(
+        "error_rate",
+        "Error rate: expected of recent predictions; expected and realised of recent labels",
+        "partition",
+        "model",
+        "version",
+        "kind",
+    )
+    rates = (
+        (partition, parse_version_key(version_key), kind, rate)
+        for partition, state in states
+        for (version_key, kind), rate in state.error_rates().items()
+    )
+    real = (each for each in rates if not is_synthetic(each[1].model))
+    for partition, key, kind, rate in islice(real, MAX_SERIES):
+        errors.add_metric(
+            [str(partition), escape(key.model), escape(key.version or ""), kind], rate
         )
-        unused = CounterMetricFamily(
-            "driftline_coverage_unused",
-            "Labels and records that were not used, since the beginning of the log, and why",
-            labels=[*labels, "unit"],
-        )
-        features = GaugeMetricFamily(
-            "driftline_coverage_unwatched_features",
-            "Features of the last hour's events that are not watched, and why",
-            labels=labels,
-        )
-        ratio = GaugeMetricFamily(
-            "driftline_coverage_ratio",
-            "Share of the last hour's accepted events that was watched",
-            labels=["partition", "model"],
-        )
-        ours = [(p, m, rows) for p, m, rows in self._coverages() if not is_synthetic(m)]
-        for partition, model, rows in ours[:MAX_COVERAGE_SERIES]:
-            share = _share(rows)
-            if share is not None:
-                ratio.add_metric([str(partition), escape(model) or OVERFLOW], share)
-        every = ((p, m, row) for p, m, rows in ours for row in rows)
-        n_features: dict[tuple[str, str, str, str], int] = {}
-        for partition, model, row in islice(every, MAX_COVERAGE_SERIES):
-            key = row.key
-            names = escape(model) or OVERFLOW, escape(key.version) or OVERFLOW
-            at: tuple[str, str, str, str] = (str(partition), *names, key.reason)
-            if is_event(key):
-                events.add_metric([*at], row.total)
-            elif key.reason != WATCHED and COVERAGE_UNITS[key.reason] == "feature":
-                n_features[at] = n_features.get(at, 0) + bool(row.last_hour)
-            elif key.reason != WATCHED:
-                unused.add_metric([*at, COVERAGE_UNITS[key.reason]], row.total)
-        for at, n in n_features.items():
-            features.add_metric([*at], n)
-        yield from (events, unused, features, ratio)
+    return errors
 
 
-def _share(rows: Sequence[CoverageRow]) -> float | None:
-    """Of the last hour's events; ``None`` without one."""
+def _label_sampling(states: _States) -> tuple[Metric, Metric]:
+    ratios = _values(
+        "label_sampling_ratio",
+        "Ratio of predictions that may wait for a label; below 1 where too many wait",
+        "partition",
+        "model",
+    )
+    sampled_out = _counts(
+        "labels_sampled_out",
+        "Labels not joined because too many predictions waited, since the partition's first record",
+        "partition",
+        "model",
+    )
+    samples = (
+        (partition, model, *sample)
+        for partition, state in states
+        for model, sample in state.label_samples().items()
+        if not is_synthetic(model)
+    )
+    for partition, model, ratio, n_sampled_out in islice(samples, MAX_SERIES):
+        ratios.add_metric([str(partition), escape(model)], ratio)
+        sampled_out.add_metric([str(partition), escape(model)], n_sampled_out)
+    return ratios, sampled_out
+
+
+def _coverage(states: _States) -> tuple[Metric, ...]:
+    labels: tuple[Label, ...] = ("partition", "model", "version", "reason")
+    events = _counts(
+        "coverage_events",
+        "Accepted events since the partition's first record: watched, or why they were not",
+        *labels,
+    )
+    unused = _counts(
+        "coverage_unused",
+        "Labels and records that were not used, since the partition's first record, and why",
+        *labels,
+        "unit",
+    )
+    features = _values(
+        "coverage_unwatched_features",
+        "Features of the last hour's events that are not watched, and why",
+        *labels,
+    )
+    ratios = _values(
+        "coverage_ratio",
+        "Ratio of the last hour's accepted events that was watched",
+        "partition",
+        "model",
+    )
+    models = [
+        (partition, model, rows)
+        for partition, state in states
+        for model, rows in state.coverage().items()
+        if not is_synthetic(model)
+    ]
+    for partition, model, rows in models[:MAX_COVERAGE_SERIES]:
+        ratio = _watched_ratio(rows)
+        if ratio is not None:
+            ratios.add_metric([str(partition), escape(model) or OVERFLOW], ratio)
+    every = ((partition, model, row) for partition, model, rows in models for row in rows)
+    n_features: dict[tuple[str, str, str, str], int] = {}
+    for partition, model, row in islice(every, MAX_COVERAGE_SERIES):
+        key = row.key
+        names = escape(model) or OVERFLOW, escape(key.version) or OVERFLOW
+        at: tuple[str, str, str, str] = (str(partition), *names, key.reason)
+        if is_event(key):
+            events.add_metric([*at], row.total)
+        elif key.reason != WATCHED and COVERAGE_UNITS[key.reason] == "feature":
+            n_features[at] = n_features.get(at, 0) + bool(row.last_hour)
+        elif key.reason != WATCHED:
+            unused.add_metric([*at, COVERAGE_UNITS[key.reason]], row.total)
+    for at, n in n_features.items():
+        features.add_metric([*at], n)
+    return events, unused, features, ratios
+
+
+def _watched_ratio(rows: Sequence[CoverageRow]) -> float | None:
+    """The watched ratio of the last hour's events; ``None`` without an event."""
     events = sum(row.last_hour for row in rows if is_event(row.key))
     watched = sum(row.last_hour for row in rows if row.key.reason == WATCHED)
     return watched / events if events else None

@@ -40,6 +40,7 @@ from driftline.cli import (
 )
 from driftline.cli import promote as champion
 from driftline.cli.command_error import EXIT_INTERRUPTED, CommandError, to_command_error
+from driftline.cli.renamed_options import renamed_option_error
 from driftline.cli.suggested_commands import complete_commands, set_invocation
 
 _DEBUG: Final = "DRIFTLINE_DEBUG"
@@ -61,6 +62,9 @@ class ErrorReportingGroup(TyperGroup):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
         except Exception as error:
+            renamed = renamed_option_error(error)
+            if renamed is not None:
+                _exit_with(renamed)
             if type(error).__module__.startswith(("typer", "click")) or os.environ.get(_DEBUG):
                 raise
             _exit_with(to_command_error(error))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from driftline.cli.command_error import EXIT_USAGE, CommandError
 
@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from stream_monitor.settings import Settings
+    from stream_monitor.shared_settings import FileSettings
 
+SettingsT = TypeVar("SettingsT", bound="FileSettings")
 WAIT_NOTICE_AFTER_S: Final = 1.0
 """After so many seconds a command says what it waits for."""
 
@@ -25,27 +27,14 @@ def load_settings(
     prefix: str | None = None,
     **sections: dict[str, Any],
 ) -> Settings:
-    """Flags before environment before file before defaults.
+    """The monitor's settings: flags, then the environment, then the file, then defaults.
 
     Raises:
-        CommandError: the file is not there, or is no TOML.
+        CommandError: the file does not exist, or is not TOML.
         ValidationError: a setting is unknown or wrong (pydantic's).
     """
-    import tomllib  # noqa: PLC0415 - light imports, see commands/__init__
+    from stream_monitor.settings import Settings  # noqa: PLC0415 - light imports
 
-    from pydantic_settings import SettingsConfigDict  # noqa: PLC0415
-
-    from stream_monitor.settings import Settings  # noqa: PLC0415
-
-    chosen: type[Settings] = Settings
-    if config is not None:
-        if not config.is_file():
-            raise CommandError("there is no such settings file", where=str(config), code=EXIT_USAGE)
-
-        class MonitorSettingsFromFile(Settings):
-            model_config = SettingsConfigDict(toml_file=config)
-
-        chosen = MonitorSettingsFromFile
     flags: dict[str, Any] = {name: dict(values) for name, values in sections.items() if values}
     for section, name, value in (
         ("kafka", "bootstrap_servers", bootstrap_servers),
@@ -54,8 +43,24 @@ def load_settings(
     ):
         if value is not None:
             flags.setdefault(section, {})[name] = value
+    return load_file_settings(Settings, config, flags)
+
+
+def load_file_settings(
+    kind: type[SettingsT], config: Path | None, flags: Mapping[str, Any]
+) -> SettingsT:
+    """Settings of a process; ``config`` takes the place of ``driftline.toml``.
+
+    Raises:
+        CommandError: the file does not exist, or is not TOML.
+        ValidationError: a setting is unknown or wrong (pydantic's).
+    """
+    import tomllib  # noqa: PLC0415 - light imports, see commands/__init__
+
+    if config is not None and not config.is_file():
+        raise CommandError("there is no such settings file", where=str(config), code=EXIT_USAGE)
     try:
-        return chosen(**flags)
+        return kind.load(config, **flags)
     except tomllib.TOMLDecodeError as error:
         where = str(config or "driftline.toml")
         raise CommandError(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from driftline.cli.command_error import EXIT_USAGE, CommandError
+from driftline.cli.connection import load_file_settings
 from driftline.cli.output import note
 
 if TYPE_CHECKING:
@@ -51,20 +52,9 @@ def load_trainer_context(
     Raises:
         CommandError: the file is not there, or a setting does not fit.
     """
-    from pydantic_settings import SettingsConfigDict  # noqa: PLC0415 - light imports
-
-    from trainer.service.context import context_from_settings  # noqa: PLC0415
+    from trainer.service.context import context_from_settings  # noqa: PLC0415 - light imports
     from trainer.settings import Settings  # noqa: PLC0415
 
-    chosen: type[Settings] = Settings
-    if config is not None:
-        if not config.is_file():
-            raise CommandError("there is no such settings file", where=str(config), code=EXIT_USAGE)
-
-        class TrainerSettingsFromFile(Settings):
-            model_config = SettingsConfigDict(toml_file=config)
-
-        chosen = TrainerSettingsFromFile
     flags: dict[str, Any] = {}
     for section, name, value in (
         ("kafka", "bootstrap_servers", bootstrap_servers),
@@ -77,7 +67,7 @@ def load_trainer_context(
         if value is not None:
             flags.setdefault(section, {})[name] = value
     try:
-        return context_from_settings(chosen(**flags))
+        return context_from_settings(load_file_settings(Settings, config, flags))
     except ValueError as error:
         raise CommandError(
             "a setting of the trainer is wrong", why=str(error), code=EXIT_USAGE

@@ -28,11 +28,11 @@ class TrafficSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if self.bucket_ms < 1 or self.max_gap_ms < 1:
-            raise ValueError("volume: bucket_ms and max_gap_ms are positive")
+            raise ValueError("traffic: bucket_ms and max_gap_ms are positive")
         if self.cell_ms < self.bucket_ms or self.cell_ms % self.bucket_ms:
-            raise ValueError("volume: cell_ms is a multiple of bucket_ms")
+            raise ValueError("traffic: cell_ms is a multiple of bucket_ms")
         if self.period_ms < self.cell_ms or self.period_ms % self.cell_ms:
-            raise ValueError("volume: period_ms is a multiple of cell_ms")
+            raise ValueError("traffic: period_ms is a multiple of cell_ms")
 
     @property
     def cell_buckets(self) -> int:

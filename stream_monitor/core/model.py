@@ -50,7 +50,7 @@ class ModelMonitor:
         self.windows: dict[str, TumblingWindows] = {}
         self.labels = LabelJoin(spec.labels)
         self.open_episodes = OpenEpisodes(spec.episodes.cooldown_ms)
-        self.traffic = TrafficMonitor(topic, partition, name, spec.volume)
+        self.traffic = TrafficMonitor(topic, partition, name, spec.traffic)
         self.retention = VersionRetention(spec.max_versions, spec.idle_ms)
         self.coverage = Coverage()
         source = CoverageSource(topic, partition, name)

@@ -35,7 +35,7 @@ class MonitorSpec(msgspec.Struct, frozen=True, kw_only=True):
     labels: LabelSpec = LabelSpec()
     limits: Limits = Limits()
     episodes: EpisodePolicy = EpisodePolicy()
-    volume: TrafficSpec = TrafficSpec()
+    traffic: TrafficSpec = TrafficSpec()
     warm_up_events: ReferenceEvents = 2000
     warm_up_labels: ReferenceEvents = 1000
     dedup_window_chunks: int = 64

@@ -186,31 +186,7 @@ def build(
         assigned=lambda: ownership.assigned or frozenset(),
     )
     ticker = Ticker(partitions, publisher, metrics, idle_s=settings.kafka.tick_after_s)
-    metrics.watch(
-        lambda: [(owned.partition, dict(owned.partition_state.outcomes())) for owned in partitions],
-        lambda: [
-            (model, series, level)
-            for owned in partitions
-            for (model, series), level in owned.partition_state.levels().items()
-        ],
-        lambda: [
-            (owned.partition, model, of, rate)
-            for owned in partitions
-            for (model, of), rate in owned.partition_state.error_rates().items()
-        ],
-        lambda: [
-            (owned.partition, model, share, sampled_out)
-            for owned in partitions
-            for model, (share, sampled_out) in owned.partition_state.label_samples().items()
-        ],
-    )
-    metrics.watch_coverage(
-        lambda: [
-            (owned.partition, model, rows)
-            for owned in partitions
-            for model, rows in owned.partition_state.coverage().items()
-        ]
-    )
+    metrics.watch(lambda: [(owned.partition, owned.partition_state) for owned in partitions])
     watchdog = Watchdog(
         settings.watchdog.stall_timeout_s,
         lambda: committer.waiting or not is_reachable(settings.kafka.client(), _PING_S),

@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from stream_monitor.metrics import Metrics
-from stream_monitor.settings import WebSettings
+from stream_monitor.shared_settings import WebSettings
 
 Readiness = Callable[[], Awaitable[dict[str, Any]]]
 DEFAULT_PORT: Final = 8765

@@ -22,12 +22,12 @@ from pydantic_core import PydanticUndefined
 from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.episodes.incidents import IncidentPolicy
 from stream_monitor.settings import Settings
+from stream_monitor.shared_settings import WebSettings
 from tests.golden.behaviour import SPECS, fold, read
 from trainer.evaluation.gate import Gate
 from trainer.fitting.results import FitLimits
 from trainer.policy.retrain_policy import RetrainPolicy
 from trainer.settings import TrainerSettings
-from trainer.settings import WebSettings as TrainerWebSettings
 
 ROOT = Path(__file__).parents[2]
 ARCHITECTURE = ROOT / "ARCHITECTURE.md"
@@ -115,7 +115,7 @@ def settings_by_section() -> dict[str, dict[str, Any]]:
     found["trainer.policy"] = _defaults_of_struct(RetrainPolicy)
     found["trainer.gate"] = _defaults_of_struct(Gate)
     found["trainer.fit"] = _defaults_of_struct(FitLimits)
-    found["trainer.web"] = _defaults_of_model(TrainerWebSettings)
+    found["trainer.web"] = _defaults_of_model(WebSettings)
     for (section, name), default in _DEFAULTS_FROM_THE_ENVIRONMENT.items():
         found[section][name] = default
     return found

@@ -13,7 +13,16 @@ GLOSSARY = ROOT / "docs" / "glossary.md"
 ALLOWED_FILE = Path(__file__).with_name("retired_words.toml")
 FOLDERS = ("producer", "stream_monitor", "trainer", "driftline", "tests", "infra")
 SUFFIXES = frozenset({".py", ".md", ".toml", ".yaml", ".lua"})
-NOT_COUNTED = frozenset({GLOSSARY, ALLOWED_FILE, ROOT / "CHANGELOG.md"})
+NOT_COUNTED = frozenset(
+    {
+        GLOSSARY,
+        ALLOWED_FILE,
+        ROOT / "CHANGELOG.md",
+        ROOT / "stream_monitor" / "renamed_settings.py",
+        ROOT / "driftline" / "cli" / "renamed_options.py",
+        ROOT / "tests" / "unit" / "test_renamed_names.py",
+    }
+)
 """Files that have to name retired words."""
 
 

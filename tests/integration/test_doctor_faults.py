@@ -25,7 +25,8 @@ from driftline.topics.topic_registry import (
 from producer.cloudevents import event_headers
 from producer.codec import encode
 from producer.routing import partition_of
-from stream_monitor.settings import KafkaSettings, RedisSettings, Settings, TopicSettings
+from stream_monitor.settings import RedisSettings, Settings
+from stream_monitor.shared_settings import KafkaSettings, TopicSettings
 from stream_monitor.state.redis_store import partition_key
 from stream_monitor.trainer_heartbeat import TrainerHeartbeat, heartbeat_offsets, trainer_group
 from stream_monitor.worker_heartbeat import WorkerHeartbeat, workers_key

@@ -19,7 +19,8 @@ from stream_monitor.metrics import Metrics
 from stream_monitor.runtime.health_reporter import HealthReporter
 from stream_monitor.runtime.partitions import OwnedPartitions
 from stream_monitor.runtime.publisher import Publisher
-from stream_monitor.settings import KafkaSettings, Settings, TopicSettings
+from stream_monitor.settings import Settings
+from stream_monitor.shared_settings import KafkaSettings, TopicSettings
 from stream_monitor.state.memory_store import InMemoryStateStore
 from stream_monitor.state.redis_store import partition_key
 from stream_monitor.trainer_heartbeat import monitor_group

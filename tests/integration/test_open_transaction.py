@@ -18,7 +18,8 @@ from stream_monitor.runtime.open_transactions import (
     PartitionEnds,
     partition_ends,
 )
-from stream_monitor.settings import KafkaSettings, Settings, TopicSettings
+from stream_monitor.settings import Settings
+from stream_monitor.shared_settings import KafkaSettings, TopicSettings
 from tests.integration.trainer_harness import until
 
 pytestmark = pytest.mark.kafka

@@ -54,7 +54,7 @@ SPEC = MonitorSpec(
         clear_windows=2,
         cooldown_ms=6 * MINUTE_MS,
     ),
-    volume=TrafficSpec(
+    traffic=TrafficSpec(
         bucket_ms=5_000,
         cell_ms=MINUTE_MS,
         period_ms=2 * MINUTE_MS,

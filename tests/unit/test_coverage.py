@@ -188,8 +188,8 @@ def two_models() -> Partition:
 
 
 def test_metrics_count_events_by_model_version_and_reason() -> None:
-    metrics, monitor = Metrics(), two_models().monitor
-    metrics.watch_coverage(lambda: [(0, m, rows) for m, rows in monitor.coverage().items()])
+    metrics, state = Metrics(), MonitorState(two_models().monitor, "driftline")
+    metrics.watch(lambda: [(0, state)])
     text = metrics.text().decode()
     of = 'driftline_coverage_events_total{model="m",partition="0",reason="warming_up",version="1"}'
 

@@ -16,7 +16,7 @@ from driftline.monitor_state.served_profile import (
 from driftline.offline.replay.topic_table import frame_of
 from driftline.topics.topic_reader import Record
 from producer.codec import encode
-from producer.events import CE_TYPE_OF, InferenceEvent
+from producer.events import CE_TYPE_OF, Command, InferenceEvent
 from producer.synthetic import synthetic_name
 from stream_monitor.core.control_records import announced_profile
 from stream_monitor.core.model import ModelMonitor
@@ -72,20 +72,19 @@ def test_lines_of_alerts_and_incidents_say_that_it_was_a_drill() -> None:
     assert "DRILL" not in incidents.line_of(incidents_of(open_episodes([alert()]))[0])
 
 
-def test_the_metrics_tell_of_no_drill() -> None:
-    metrics = Metrics()
-    metrics.watch(
-        list,
-        lambda: [("churn@1", "loss", 1), (f"{SHADOW}@1", "loss", 2)],
-        lambda: [(3, "churn@1", "estimated", 0.25), (3, f"{SHADOW}@1", "estimated", 0.5)],
-        lambda: [(3, "churn", 0.25, 7), (3, SHADOW, 0.5, 9)],
-    )
+def test_metrics_leave_out_drills() -> None:
+    metrics, drilled = Metrics(), MonitorState(PartitionMonitor(TOPIC, 3, SPEC), "p")
+    records = with_drill(3, events_of(3, 2_600))
+    ends = next(i for i, r in enumerate(records) if r.kind == CE_TYPE_OF[Command])
+    drilled.observe(batch_of(records[:ends]))
+    metrics.watch(lambda: [(3, drilled)])
     metrics.observed([alert(model=SHADOW, drill=True), alert(model="churn")], [])
     text = metrics.text().decode()
 
-    assert 'driftline_drift_state{model="churn@1",series="loss"} 1.0' in text
-    assert 'driftline_error_rate{kind="estimated",model="churn@1",partition="3"} 0.25' in text
-    assert 'model="churn"' in text
+    assert SHADOW in drilled.monitor.models
+    assert 'driftline_drift_state{model="churn"' in text
+    assert 'driftline_coverage_ratio{model="churn"' in text
+    assert 'driftline_alerts_total{detector="adwin",model="churn"' in text
     assert SHADOW not in text
 
 

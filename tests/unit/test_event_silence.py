@@ -88,8 +88,8 @@ def test_a_history_that_is_appended_at_once_has_no_pace() -> None:
 
 
 def test_it_can_be_switched_off() -> None:
-    off = msgspec.structs.replace(SPEC.volume, enabled=False)
-    partition = Partition(msgspec.structs.replace(SPEC, volume=off))
+    off = msgspec.structs.replace(SPEC.traffic, enabled=False)
+    partition = Partition(msgspec.structs.replace(SPEC, traffic=off))
     partition.live(15)
 
     assert phases(partition.live(10, None)) == []
@@ -171,7 +171,7 @@ def test_a_volume_that_a_person_resolves_is_the_new_usual(known: Partition) -> N
 
 
 def test_hours_in_which_nothing_ever_comes_are_told_once(known: Partition) -> None:
-    hours = SPEC.volume.period_ms / 2 / MINUTE
+    hours = SPEC.traffic.period_ms / 2 / MINUTE
     told = [phases(known.live(hours, None) + known.live(hours)) for _ in range(12)]
 
     assert told[0] == [("silence", "started"), ("silence", "recovered")]
@@ -211,5 +211,5 @@ def test_a_state_of_before_there_was_any_of_this_reads_back(known: Partition) ->
 
 @pytest.mark.parametrize("changes", [{"bucket_ms": 0}, {"cell_ms": 90_001}, {"period_ms": 1}])
 def test_settings_that_do_not_fit_each_other_are_refused(changes: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="volume:"):
+    with pytest.raises(ValueError, match="traffic:"):
         msgspec.convert(changes, TrafficSpec)

@@ -133,12 +133,7 @@ def test_the_metrics_tell_the_share_and_what_it_left_out() -> None:
     assert labels.counts.labels_sampled_out > 0
 
     metrics = Metrics()
-    metrics.watch(
-        list,
-        list,
-        list,
-        lambda: [(3, model, *told) for model, told in fold.label_samples().items()],
-    )
+    metrics.watch(lambda: [(3, fold)])
     text = metrics.text().decode()
 
     of = '{model="churn",partition="3"}'

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from driftline.cli.command_error import EXIT_USAGE, to_command_error
 from stream_monitor.episodes.incidents import IncidentPolicy
 from stream_monitor.runtime.credentials import faust_credentials
-from stream_monitor.settings import InvalidSetting, Settings
+from stream_monitor.settings import Settings
+from stream_monitor.shared_settings import InvalidSetting
 
 
 @pytest.fixture(autouse=True)
@@ -148,16 +149,3 @@ def test_dead_letters_stop_no_partition_unless_a_person_says_so(nowhere: Path) -
     assert Settings().dead_letters.max_ratio is None
     (nowhere / "driftline.toml").write_text("[dead_letters]\nmax_consecutive = 1000\n")
     assert Settings().dead_letters.max_consecutive == 1000
-
-
-@pytest.mark.parametrize("text", ["[refusals]\nrun = 5\n", "[refusals]\n"])
-def test_names_of_before_say_what_they_are_called_now(
-    nowhere: Path, monkeypatch: pytest.MonkeyPatch, text: str
-) -> None:
-    (nowhere / "driftline.toml").write_text(text)
-    with pytest.raises(ValidationError, match=r"\[refusals\] is \[dead_letters\] now: run is max_"):
-        Settings()
-    (nowhere / "driftline.toml").unlink()
-    monkeypatch.setenv("DRIFTLINE_REFUSALS__RUN", "5")
-    with pytest.raises(ValidationError, match=r"DRIFTLINE_REFUSALS__RUN: .* max_consecutive"):
-        Settings()

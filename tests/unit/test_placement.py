@@ -31,7 +31,7 @@ SPEC = MonitorSpec(
     budget=Budget(false_alerts=1.0, per_events=20_000),
     labels=LabelSpec(horizon_ms=3_600_000),
     warm_up_events=500,
-    volume=TrafficSpec(
+    traffic=TrafficSpec(
         bucket_ms=5_000,
         cell_ms=60_000,
         period_ms=120_000,

@@ -319,7 +319,7 @@ def test_time_passes_while_all_is_rejected() -> None:
     log = Log()
     log.good(n=90, every_s=60)
     log.bad(n=60, every_s=60)
-    monitor, _, _ = fold(log.records, spec=MonitorSpec(volume=TrafficSpec(baseline_ms=3_600_000)))
+    monitor, _, _ = fold(log.records, spec=MonitorSpec(traffic=TrafficSpec(baseline_ms=3_600_000)))
     assert monitor.counters.append_clock_ms == log.records[-1].timestamp_ms
     assert monitor.levels()["fraud@1", "events"] == 2
 

@@ -50,7 +50,7 @@ def test_monitor_and_trainer_read_the_same_file(
 def test_a_setting_nobody_knows_is_refused_by_name() -> None:
     with pytest.raises(ValidationError, match="hoem"):
         Settings(trainer={"hoem": "models"})  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"\[trainer.decision\] does not know cooldown"):
+    with pytest.raises(ValueError, match=r"\[trainer.policy\] does not know cooldown"):
         context_from_settings(Settings(trainer={"policy": {"cooldown": 1}}))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"max_rows must be positive"):
         context_from_settings(Settings(trainer={"policy": {"max_rows": 0}}))  # type: ignore[arg-type]

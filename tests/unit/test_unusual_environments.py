@@ -16,7 +16,7 @@ from driftline.cli.command_error import to_command_error
 from driftline.stack.apache_kafka import libs_folder
 from driftline.stack.temporary_folder import temporary_folder
 from stream_monitor.runtime.http import PortInUse, check_port_free
-from stream_monitor.settings import WebSettings
+from stream_monitor.shared_settings import WebSettings
 
 NO_PROCESS = 2**22 + 1
 """Above the highest process id that Linux gives."""

@@ -20,7 +20,7 @@ SECOND = 1_000
 MINUTE = 60 * SECOND
 # Hours of a minute, days of two hours: what takes weeks takes minutes here.
 SPEC = MonitorSpec(
-    volume=TrafficSpec(
+    traffic=TrafficSpec(
         bucket_ms=5 * SECOND,
         cell_ms=MINUTE,
         period_ms=2 * MINUTE,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from producer.routing import Topics
+from stream_monitor.shared_settings import KafkaSettings, WebSettings
 from trainer.dataset.frame import Dataset
 from trainer.dataset.range_reader import RangeReader
 from trainer.evaluation.gate import Gate
@@ -17,7 +18,7 @@ from trainer.policy.retrain_policy import RetrainPolicy
 from trainer.registry.errors import NoSuchVersion
 from trainer.registry.manifest import Manifest
 from trainer.registry.registry import Registry
-from trainer.settings import KafkaSettings, Settings, WebSettings
+from trainer.settings import Settings
 
 WORK_FOLDER: Final = "work"
 REGISTRY_FOLDER: Final = "registry"

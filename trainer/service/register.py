@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from producer.names import truncated_with_hash, version_key
 from stream_monitor.reference.profile import ReferenceProfile
+from stream_monitor.shared_settings import KafkaSettings, TopicSettings
 from trainer.jobs.champions import Champion, set_champion, was_set_champion
 from trainer.jobs.database import Database
 from trainer.jobs.outbox import enqueue
@@ -19,7 +20,6 @@ from trainer.service.announce import announce, update_of
 from trainer.service.context import REGISTRY_FOLDER
 from trainer.service.outbox_relay import OutboxRelay
 from trainer.service.version_records import version_records
-from trainer.settings import KafkaSettings, TopicSettings
 
 _MAX_CAUSE: Final = 256  # bytes of a text in the log
 

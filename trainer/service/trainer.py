@@ -19,6 +19,7 @@ import structlog
 from confluent_kafka import KafkaException
 
 from producer.failpoints import failpoint
+from producer.names import escape
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.trainer_heartbeat import (
     HEARTBEAT_INTERVAL_S,
@@ -297,7 +298,7 @@ class Trainer:
         if decision is None or alert is None:
             self.metrics.skipped.inc()
         else:
-            self.metrics.alerts.labels(alert.model, decision.action, decision.rule).inc()
+            self.metrics.alerts.labels(escape(alert.model), decision.action, decision.rule).inc()
         if alert is not None and decision is not None:
             _log_decision(alert, decision)
 
@@ -343,5 +344,5 @@ class Trainer:
                 step_event.step, model=job.model, rule=step_event.rule, reason=step_event.reason
             )
         if result.after.state == "done":
-            self.metrics.jobs.labels(job.model, result.after.outcome or "done").inc()
+            self.metrics.jobs.labels(escape(job.model), result.after.outcome or "done").inc()
             failpoint("trainer.job.finished")
