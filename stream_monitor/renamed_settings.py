@@ -31,7 +31,7 @@ RENAMED_SETTINGS: Final[Mapping[str, str]] = {
     "[volume] slot_ms": "[traffic] bucket_ms",
     "[watchdog] stuck_s": "[watchdog] stall_timeout_s",
 }
-"""Old setting to new setting, as ``driftline.toml`` writes them: ``[section]``, ``[section] key``."""
+"""Old setting to new setting, in the form ``[section]`` or ``[section] key``."""
 
 RENAMED_VARIABLES: Final[Mapping[str, str]] = {
     "DRIFTLINE_TRAINER_HOME": "DRIFTLINE_TRAINER_DATA_DIR"

@@ -30,15 +30,16 @@ from producer.validation import EventValidator
 from producer.writer import DeliveryError, EventTooLarge, EventWriter
 from stream_monitor.ingest.records import ConsumerRecord
 from stream_monitor.ingest.rejection import build_dead_letter
-from stream_monitor.runtime.dead_letter_limit import DeadLetterLimit, RecentRejections
+from stream_monitor.runtime.dead_letter_limit import RecentRejections
 from stream_monitor.runtime.outbound_records import dead_letter_record
+from stream_monitor.settings import DeadLetterSettings
 
 BATCH: Final = 1_000
 POLL_S: Final = 0.5
 FLUSH_S: Final = 60.0
 _LIMITS: Final = Limits()
 _MAX_PAYLOAD_BYTES: Final = 4_096
-LIMIT: Final = DeadLetterLimit(max_consecutive=1_000, max_ratio=0.05)
+LIMIT: Final = DeadLetterSettings(max_consecutive=1_000, max_ratio=0.05)
 """A source of which so much is rejected is mapped in the wrong way."""
 _MAX_NAMED: Final = 100
 
@@ -97,7 +98,7 @@ class Forwarder:
         dead_letters: str,
         fields: FieldMap | None,
         shards: int = 1,
-        limit: DeadLetterLimit = LIMIT,
+        limit: DeadLetterSettings = LIMIT,
     ) -> None:
         self._source, self._dead_letters = source, dead_letters
         self._client, self._group = client, group
@@ -165,7 +166,7 @@ class Forwarder:
         rejected = self._write(records)
         seen = [ConsumerRecord(i, 0, None, None) for i in range(len(records))]
         self._rejections = self._rejections.after(seen, rejected, self._limit.window_records)
-        enough = self._limit.reason_exceeded(self._rejections)
+        enough = self._rejections.limit_exceeded(self._limit)
         if enough is not None:
             raise TooManyRejectedError(enough)
         for i, why in sorted(rejected.items()):

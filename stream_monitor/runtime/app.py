@@ -1,4 +1,4 @@
-"""The Faust application: one agent, our transport, the timers around them."""
+"""The Faust application of a worker: one agent, the transport, and the periodic tasks."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ from stream_monitor.state.store import StateStore, StoreMisconfigured
 log = structlog.get_logger(__name__)
 
 BATCHES_AHEAD: Final = 4
-"""Batches that wait for the agent: the bound of memory and of what a rebalance reads again."""
+"""Batches that wait for the agent; it bounds memory, and what is read again after a rebalance."""
 RETRY_EVERY_S: Final = 0.5
 OUTBOX_EVERY_S: Final = 5.0
 ADVISORY_COMMIT_INTERVAL_S: Final = 5.0
 ADVISORY_COMMIT_TIMEOUT_S: Final = 5.0
 LAG_EVERY_S: Final = 1.0
 STOP_S: Final = 15.0
-"""A worker that has not stopped after this is ended."""
+"""A worker that has not stopped after this time is ended."""
 
 
 class Boot(BootStrategy):
-    """No web server of Faust's (it binds all interfaces), and no producer: we have our own."""
+    """Starts neither Faust's web server, which binds all interfaces, nor its producer."""
 
     enable_web = False
     enable_kafka_producer = False
@@ -75,9 +75,9 @@ class MonitorApp(faust.App):
             broker_heartbeat_interval=kafka.heartbeat_s,
             broker_rebalance_timeout=kafka.rebalance_timeout_s,
             broker_max_poll_interval=kafka.max_poll_interval_s,
-            consumer_metadata_max_age_ms=METADATA_REFRESH_MS,  # how soon new partitions are assigned
+            consumer_metadata_max_age_ms=METADATA_REFRESH_MS,  # finds new partitions
             consumer_auto_offset_reset="earliest",
-            stream_wait_empty=False,  # nothing is tracked by acks; `revoke_all` waits
+            stream_wait_empty=False,  # Faust tracks no acknowledgements; `revoke_all` waits
             table_standby_replicas=0,  # the default 1 selects Faust's sticky assignor
             topic_allow_declare=False,
             topic_disable_leader=True,
@@ -97,7 +97,7 @@ class MonitorApp(faust.App):
         self.on_partitions_revoked.connect(self._on_revoked)
 
     async def on_start(self) -> None:
-        """Build the rooms inside the loop, before the consumer joins the group."""
+        """Build the components inside the event loop, before the consumer joins the group."""
         self.components = build(self._settings, self._state_factory, self._store)
         await self._serve()
         self.components.watchdog.start()
@@ -118,7 +118,7 @@ class MonitorApp(faust.App):
         await super().on_start()
 
     async def on_stop(self) -> None:
-        """Give up what we own, leave the group, let everything go."""
+        """Give up all partitions, leave the group, close the components."""
         exit_after(STOP_S)
         self.components.watchdog.stop()
         await self.components.revoke_all()
@@ -129,16 +129,16 @@ class MonitorApp(faust.App):
             await self._web.stop()
 
     async def fail(self, error: BaseException) -> None:
-        """End the process: a supervisor starts it again, and the log is read from the store."""
+        """End the process after an error; a supervisor is expected to start it again."""
         if self.failure is None:
             self.failure = error
-            if isinstance(error, StoreMisconfigured):  # it says what to do
+            if isinstance(error, StoreMisconfigured):  # its text names the fix
                 log.critical(str(error))
             elif isinstance(error, KafkaException) and is_denied(error.args[0]):
                 why = error.args[0].str()
                 log.critical("Kafka denies a permission", why=why, fix=PERMISSIONS_FIX)
             else:
-                log.critical("failed", error=repr(error), exc_info=error)
+                log.critical("worker failed", error=repr(error), exc_info=error)
             exit_after(STOP_S)
             await self.crash(error)
 
@@ -203,21 +203,21 @@ class MonitorApp(faust.App):
             await action()
         except asyncio.CancelledError:
             raise
-        except BaseException as error:  # noqa: BLE001 - a panic in River's Rust is no Exception
+        except BaseException as error:  # noqa: BLE001 - a panic of River's Rust is not an Exception
             await self.fail(error)
 
     def _new_transport(self) -> EventTopicTransport:
         return EventTopicTransport(self.conf.broker_consumer, self)
 
     def _create_directories(self) -> None:
-        """Faust keeps tables there; we have none."""
+        """Faust keeps tables in them; this application has none."""
 
     async def _producer_flush(self, logger: Any) -> None:
         """Faust's producer is not started."""
 
 
 def exit_after(seconds: float) -> None:
-    """End the process if it still runs then: a stop that hangs must not hold partitions."""
+    """End the process if it still runs then, so that a stop that hangs holds no partitions."""
 
     def end() -> None:
         log.critical("did not stop in time", seconds=seconds)

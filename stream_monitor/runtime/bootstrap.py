@@ -1,4 +1,4 @@
-"""Everything a worker is made of besides Faust, put together and taken apart in order."""
+"""Builds the components of a worker, except Faust, and closes them in order."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from typing import Any
 
 from producer.kafka_client import is_reachable
 from stream_monitor.metrics import Metrics
-from stream_monitor.runtime.commit_policy import CommitPolicy
 from stream_monitor.runtime.committer import Committer
 from stream_monitor.runtime.credentials import faust_credentials
-from stream_monitor.runtime.dead_letter_limit import DeadLetterLimit
 from stream_monitor.runtime.guarded_fetch import GuardedFetch
 from stream_monitor.runtime.health_reporter import HealthReporter
 from stream_monitor.runtime.open_transactions import OpenTransactionMonitor
@@ -38,7 +36,7 @@ _PING_S = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Components:
-    """What the application wires to Faust."""
+    """The components of a worker, which the application connects to Faust."""
 
     store: StateStore
     partitions: OwnedPartitions
@@ -58,7 +56,10 @@ class Components:
     watchdog: Watchdog
 
     async def readiness(self) -> dict[str, Any]:
-        """Ready: assigned, all of it taken over, no partition without an owner, Redis answers."""
+        """The answer of ``/readyz``.
+
+        Ready: all assigned partitions are owned, every partition has an owner, Redis answers.
+        """
         try:
             async with asyncio.timeout(_PING_S):
                 await self.store.ping()
@@ -79,19 +80,19 @@ class Components:
         }
 
     async def on_read_failure(self, failure: ReadFailure) -> None:
-        """A partition cannot be read on."""
+        """Handle a partition that cannot be read further."""
         await handle_read_failure(failure, self.processor, self.ownership)
 
     async def publish_orphaned(self) -> None:
-        """Find outbox entries of our partitions that nobody carries out."""
+        """Publish outbox entries of owned partitions that the relay does not know."""
         await self.relay.publish_orphaned([owned.key for owned in self.partitions])
 
     async def revoke_all(self) -> None:
-        """Last commit, release, last alerts; within five seconds."""
+        """Commit, release and publish the outbox of all partitions, within five seconds."""
         await self.ownership.revoke(self.processor.lock, self.committer)
 
     async def close(self) -> None:
-        """Let everything go."""
+        """Close the reader, the clients and the store."""
         await self.reader.close()
         await self.guarded_fetch.close()
         await self.publisher.close()
@@ -101,20 +102,20 @@ class Components:
 async def handle_read_failure(
     failure: ReadFailure, processor: BatchProcessor, ownership: PartitionOwnership
 ) -> None:
-    """Do what can be done about a partition that cannot be read on."""
+    """Skip an unreadable record, or let ``ownership`` reposition or rebuild the partition."""
     if failure.kind == "unreadable":
         elsewhere = await processor.on_unreadable(failure)
         if elsewhere is not None:
             await ownership.reposition(elsewhere)
         return
-    async with processor.lock:  # a commit under way knows the position it began at
+    async with processor.lock:  # a commit in progress depends on the position
         await ownership.on_read_failure(failure)
 
 
 def build(
     settings: Settings, state_factory: PartitionStateFactory, store: StateStore
 ) -> Components:
-    """The rooms of one worker.  Call it inside the loop they are to live in."""
+    """Build the components of one worker.  Call it inside the event loop that runs them."""
     metrics = Metrics()
     partitions = OwnedPartitions()
     topics = settings.topics
@@ -153,11 +154,7 @@ def build(
         partitions,
         relay,
         metrics,
-        policy=CommitPolicy(
-            interval_s=settings.commit.interval_s,
-            min_interval_factor=settings.commit.min_interval_factor,
-        ),
-        timeout_s=settings.commit.timeout_s,
+        settings=settings.commit,
         on_rejected=ownership.on_commit_rejected,
     )
     processor = BatchProcessor(
@@ -166,7 +163,7 @@ def build(
         publisher,
         metrics,
         dead_letters=topics.dead_letters,
-        limit=DeadLetterLimit(**settings.dead_letters.model_dump()),
+        limit=settings.dead_letters,
         on_limit=ownership.stop,
     )
     kafka = settings.kafka

@@ -1,37 +1,35 @@
-"""When to commit."""
+"""Decides when a worker commits a partition."""
 
 from __future__ import annotations
 
-import msgspec
+from typing import Final
+
+from stream_monitor.settings import CommitSettings
+
+MAX_DELAY_S: Final = 5.0
+"""A commit waits no longer, however long the last commits took: the store may have recovered."""
 
 
-class CommitPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """At once when somebody waits, else rarely enough to cost little.
+def commit_delay_s(settings: CommitSettings, last_commits_s: float) -> float:
+    """How long uncommitted records may wait, after commits that took ``last_commits_s``.
 
-    A commit waits ``interval_s`` after the first uncommitted record, and at least ``share`` times
-    as long as the last commits took, so that committing takes at most 1/share of the time; but no
-    longer than ``max_delay_s``: a store that answered late once may be well again.
+    A commit waits ``interval_s`` after the first uncommitted record, and at least
+    ``min_interval_factor`` times as long as the last commits took, so that committing takes at most
+    that fraction of the time.
     """
+    factor_s = settings.min_interval_factor * last_commits_s
+    return max(settings.interval_s, min(MAX_DELAY_S, factor_s))
 
-    interval_s: float = 0.25
-    min_interval_factor: float = 10.0
-    max_delay_s: float = 5.0
 
-    def delay_s(self, last_commits_s: float) -> float:
-        """How long uncommitted records may wait, after commits that took ``last_commits_s``."""
-        return max(
-            self.interval_s, min(self.max_delay_s, self.min_interval_factor * last_commits_s)
-        )
-
-    def due(
-        self,
-        *,
-        uncommitted_since_s: float | None,
-        now_s: float,
-        last_commits_s: float,
-        urgent: bool,
-    ) -> bool:
-        """Whether to commit now.  ``uncommitted_since_s`` is ``None`` when nothing is uncommitted."""
-        if uncommitted_since_s is None:
-            return False
-        return urgent or now_s - uncommitted_since_s >= self.delay_s(last_commits_s)
+def is_commit_due(
+    settings: CommitSettings,
+    *,
+    uncommitted_since_s: float | None,
+    now_s: float,
+    last_commits_s: float,
+    urgent: bool,
+) -> bool:
+    """Whether to commit now.  ``uncommitted_since_s`` is ``None`` when nothing is uncommitted."""
+    if uncommitted_since_s is None:
+        return False
+    return urgent or now_s - uncommitted_since_s >= commit_delay_s(settings, last_commits_s)

@@ -1,4 +1,4 @@
-"""Makes what was folded in durable: dead letters first, then state, offset and outbox at once."""
+"""Commits partitions: dead letters first, then state, offset and outbox in one write."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import structlog
 
 from producer.failpoints import failpoint
 from stream_monitor.metrics import Metrics
-from stream_monitor.runtime.commit_policy import CommitPolicy
+from stream_monitor.runtime.clock import wall_clock_ms
+from stream_monitor.runtime.commit_policy import is_commit_due
 from stream_monitor.runtime.outbox import OutboxRelay
 from stream_monitor.runtime.partitions import OwnedPartition, OwnedPartitions
+from stream_monitor.settings import CommitSettings
 from stream_monitor.state.chunked_commit import ChunkedFields, expand_chunks, split_into_chunks
 from stream_monitor.state.store import (
     ATTEMPT_FIELD,
@@ -35,12 +37,15 @@ _APPLIED: Final = (CommitOutcome.OK, CommitOutcome.DUP)
 _AGAIN: Final = (CommitOutcome.OUT_OF_MEMORY, CommitOutcome.UNKNOWN)
 
 
-class CommitTimeout(RuntimeError):  # noqa: N818 - says what happened
-    """The store has not said for too long whether it took a commit."""
+class CommitTimeout(RuntimeError):  # noqa: N818 - names what happened
+    """The outcome of a commit stayed unknown for longer than ``timeout_s``."""
 
 
 class Committer:
-    """Commits partitions.  ``timeout_s`` bounds how long an outcome may stay unknown."""
+    """Commits the partitions of a worker.
+
+    It calls ``on_rejected`` with the partition and the outcome of each rejected commit.
+    """
 
     def __init__(
         self,
@@ -49,25 +54,24 @@ class Committer:
         relay: OutboxRelay,
         metrics: Metrics,
         *,
-        policy: CommitPolicy,
-        timeout_s: float,
+        settings: CommitSettings,
         on_rejected: Callable[[OwnedPartition, CommitOutcome], None],
     ) -> None:
         self._store = store
         self._partitions = partitions
         self._relay = relay
         self._metrics = metrics
-        self._policy = policy
-        self._timeout_s = timeout_s
+        self._settings = settings
         self._on_rejected = on_rejected
         self.waiting = False
-        """Whether the store lets a commit wait: that is no standstill of ours."""
+        """Whether a commit waits for the store: the watchdog must not take that for a stall."""
         self._process = uuid.uuid4().hex
         self._count = 0
 
     def due(self, owned: OwnedPartition) -> bool:
-        """Whether the policy wants this partition committed now."""
-        return self._policy.due(
+        """Whether to commit this partition now."""
+        return is_commit_due(
+            self._settings,
             uncommitted_since_s=owned.uncommitted_since_s,
             now_s=time.monotonic(),
             last_commits_s=self._partitions.last_commits_s,
@@ -75,11 +79,11 @@ class Committer:
         )
 
     async def commit(self, owned: OwnedPartition) -> bool:
-        """Make everything below ``owned.position`` durable; answers whether it is.
+        """Commit everything below ``owned.position``; return whether the store applied it.
 
         Raises:
             CommitTimeout: the outcome stayed unknown for ``timeout_s``.
-            KafkaException: a dead letter could not be written.
+            KafkaException: Kafka did not acknowledge a dead letter.
         """
         if owned.uncommitted_since_s is None:
             return not owned.is_lost()
@@ -104,9 +108,9 @@ class Committer:
         return not owned.is_lost()
 
     async def write_attempt_marker(self, owned: OwnedPartition, attempt: AttemptMarker) -> bool:
-        """Leave word which record is folded in next, alone; all before it is committed."""
+        """Store the marker of the next attempt; everything before it must be committed."""
         fields = {ATTEMPT_FIELD: attempt.encoded()}
-        if owned.committed is None:  # an offset never stands without the state that belongs to it
+        if owned.committed is None:  # an offset is never stored without its state
             fields |= owned.partition_state.changes()
         if not await self._write(owned, owned.position, fields):
             return False
@@ -114,7 +118,7 @@ class Committer:
         return True
 
     async def _expand_chunks(self, owned: OwnedPartition) -> bool:
-        """Write out what lies in bundles, before anything else is committed."""
+        """Write the chunked fields as single fields, before anything else is committed."""
         if not owned.chunked_fields.chunks:
             return True
         offset = owned.position if owned.committed is None else owned.committed
@@ -127,21 +131,21 @@ class Committer:
         return not owned.is_lost()
 
     async def _await_dead_letters(self, owned: OwnedPartition) -> None:
-        """Dead letters are acknowledged before the offset passes their records."""
+        """Wait until Kafka has the dead letters, before the offset passes their records."""
         if owned.dead_letter_acks:
             await asyncio.gather(*owned.dead_letter_acks)
             owned.dead_letter_acks.clear()
             failpoint("monitor.dead_letters.acknowledged")
 
     async def _write(self, owned: OwnedPartition, upto: int, fields: Mapping[str, bytes]) -> bool:
-        """One write, until its outcome is known; answers whether it is done and still ours."""
+        """Write until the outcome is known; return whether it was applied by the present owner."""
         self._count += 1
         commit = Commit(
             fencing_token=owned.fencing_token,
             txn=f"{self._process}:{self._count}",
             expect=owned.committed,
             next=upto,
-            now_ms=time.time_ns() // 1_000_000,
+            now_ms=wall_clock_ms(),
             fields=fields,
             chunked=bool(owned.chunked_fields.chunks),
         )
@@ -153,7 +157,7 @@ class Committer:
         if owned.is_lost() or answer.outcome in _APPLIED:
             return not owned.is_lost()
         log.warning(
-            "commit refused",
+            "commit rejected",
             partition=owned.partition,
             outcome=answer.outcome.value,
             expected=commit.expect,
@@ -163,28 +167,28 @@ class Committer:
         return False
 
     async def _send(self, owned: OwnedPartition, commit: Commit) -> CommitResult:
-        """Send one transaction until its outcome is known.  Nothing is folded in meanwhile."""
+        """Send one transaction until its outcome is known.  No batch is processed meanwhile."""
         try:
             return await self._send_until_known(owned, commit)
         finally:
-            self.waiting = False  # whoever gives a partition up does not wait for the answer
+            self.waiting = False  # a revocation does not wait for the answer
 
     async def _send_until_known(self, owned: OwnedPartition, commit: Commit) -> CommitResult:
         wait_s = _FIRST_WAIT_S
-        until = time.monotonic() + self._timeout_s
+        until = time.monotonic() + self._settings.timeout_s
         while True:
             began = time.monotonic()
             answer = await self._store.commit(owned.key, commit)
             self.waiting = answer.outcome in _AGAIN and not owned.is_lost()
             if not self.waiting:
-                # What a store that was away kept us waiting is no measure of what a commit costs.
+                # The wait for an unreachable store is not part of what a commit costs.
                 owned.last_commit_s += time.monotonic() - began
                 return answer
             self._metrics.store_errors.inc()
             if answer.outcome is CommitOutcome.UNKNOWN and time.monotonic() > until:
                 raise CommitTimeout(f"{owned.key}: {answer.detail}")
             log.warning(
-                "commit has no answer, sending it again",
+                "commit without an outcome, sending it again",
                 partition=owned.partition,
                 outcome=answer.outcome.value,
                 detail=answer.detail,
@@ -193,10 +197,10 @@ class Committer:
             wait_s = min(_LONGEST_WAIT_S, wait_s * 2)
 
     async def _sweep(self, owned: OwnedPartition, dead: list[str]) -> None:
-        """Dead fields are of no use to anyone, and of no harm if they stay till next time."""
+        """Remove dead fields.  They do no harm if they stay until the next commit."""
         if not dead or owned.is_lost():
             return
         try:
             await self._store.sweep(owned.key, owned.fencing_token, dead)
         except StoreUnavailable as error:
-            log.info("dead fields stay for now", key=owned.key, error=str(error))
+            log.info("dead fields are not removed yet", key=owned.key, error=str(error))

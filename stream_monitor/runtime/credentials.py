@@ -1,4 +1,4 @@
-"""librdkafka's security settings, for Faust's side of the connection."""
+"""Translates librdkafka's security settings to the credentials of Faust's Kafka client."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ _SUPPORTED: Final = frozenset(
         "ssl.crl.location",
     }
 )
-"""Of librdkafka's settings of TLS those that say the same here.  Another is an error: what only one
-of two connections knows may be what keeps the other one safe."""
+"""The TLS settings of librdkafka that the credentials support.  Another one is an error: a setting
+that applies to one of the two connections only may leave the other one insecure."""
 _PROBE: Final = "probe"
-"""The system's authorities."""
+"""Value of ``ssl.ca.location`` that means the certificate authorities of the system."""
 _OFF: Final = frozenset({"false", "f", "0"})
 
 
 def faust_credentials(librdkafka: Mapping[str, str | int | float | bool]) -> object | None:
-    """Credentials that say the same as ``security.protocol`` and its companions.
+    """Credentials with the meaning of ``security.protocol`` and the settings it needs.
 
     ``None`` for plain text.
 
     Raises:
-        ValueError: a protocol, mechanism or setting that the group membership cannot speak.
-        OSError: a certificate or key does not read as one.
+        ValueError: the protocol, mechanism or setting is not supported.
+        OSError: a certificate or key cannot be read.
     """
     text = {key: str(value) for key, value in librdkafka.items()}
     protocol = text.get("security.protocol", "PLAINTEXT").upper()

@@ -1,7 +1,7 @@
-"""How many dead letters stop a partition: only a limit that a person sets does.
+"""Counts rejected records of a partition and compares them with the limits of `[dead_letters]`.
 
-Without one no number of rejected records stops anything: one bad producer would end the watch over
-all its neighbours.
+Without a limit no number of rejected records stops a partition: one bad producer must not stop the
+monitoring of all models of its partition.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-import msgspec
-
 from stream_monitor.ingest.records import ConsumerRecord
+from stream_monitor.settings import DeadLetterSettings
 
 
 class RecentRejections(NamedTuple):
-    """Rejected records of one partition: in an unbroken run, and of late.
+    """Rejected records of one partition: in a row, and in the last two windows.
 
-    ``records`` and ``rejected`` count since a window began, ``former_*`` the window before it.
+    ``run`` is the length of the present run, ``longest`` the longest run of the last batch.
+    ``records`` and ``rejected`` count the present window, ``previous_*`` the one before it.
     """
 
     run: int = 0
@@ -30,7 +30,10 @@ class RecentRejections(NamedTuple):
     def after(
         self, records: Sequence[ConsumerRecord], rejected: Iterable[int], window: int
     ) -> RecentRejections:
-        """With one more batch: its records, and the offsets of those that were rejected."""
+        """The counts after one more batch.
+
+        ``rejected`` has the offsets of its rejected records; a window has ``window`` records.
+        """
         bad = frozenset(rejected)
         run, longest = (self.run, 0) if bad else (self.run if not records else 0, 0)
         if bad:
@@ -47,27 +50,18 @@ class RecentRejections(NamedTuple):
             return counted
         return RecentRejections(run, longest, 0, 0, counted.records, counted.rejected)
 
-
-class DeadLetterLimit(msgspec.Struct, frozen=True, kw_only=True):
-    """Too many: ``max_consecutive`` in a row, or a ``max_ratio`` of the last ``window_records``.
-
-    ``None`` is no limit.
-    """
-
-    max_consecutive: int | None = None
-    max_ratio: float | None = None
-    window_records: int = 10_000
-
-    def reason_exceeded(self, seen: RecentRejections) -> str | None:
-        """Why it is enough; ``None`` while it is not."""
-        if self.max_consecutive is not None and seen.longest >= self.max_consecutive:
+    def limit_exceeded(self, limit: DeadLetterSettings) -> str | None:
+        """The limit that is exceeded, in words; ``None`` while none is."""
+        if limit.max_consecutive is not None and self.longest >= limit.max_consecutive:
             return (
-                f"{seen.longest} records in a row were rejected; max_consecutive is "
-                f"{self.max_consecutive}"
+                f"{self.longest} records in a row were rejected; max_consecutive is "
+                f"{limit.max_consecutive}"
             )
-        records = seen.records + seen.previous_records
-        rejected = seen.rejected + seen.previous_rejected
-        enough = self.max_ratio is not None and records >= self.window_records
-        if enough and self.max_ratio is not None and rejected > self.max_ratio * records:
-            return f"{rejected} of {records} records were rejected; max_ratio is {self.max_ratio:g}"
+        records = self.records + self.previous_records
+        rejected = self.rejected + self.previous_rejected
+        enough = limit.max_ratio is not None and records >= limit.window_records
+        if enough and limit.max_ratio is not None and rejected > limit.max_ratio * records:
+            return (
+                f"{rejected} of {records} records were rejected; max_ratio is {limit.max_ratio:g}"
+            )
         return None

@@ -1,4 +1,4 @@
-"""Reading on where owners ended: batch by batch, word left before each is unpacked."""
+"""Reads partitions whose owners crashed: single batches, with an attempt marker before each."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from stream_monitor.runtime.reader import FetchPosition, ReadFailure
 log = structlog.get_logger(__name__)
 
 PAUSE_S: Final = 1.0
-"""After a fetch that failed, before the next of the same partition."""
+"""Pause after a failed fetch, before the next one of the partition."""
 
 
 class GuardedFetch:
-    """Feeds the agent those partitions that are below their ``single_batch_until``.
+    """Fetches the partitions that are below their ``single_batch_until`` for the processor.
 
-    Whatever it does to a partition it does under the agent's lock, and looks there whether the
-    partition is still ours and stands where it stood: others have a turn while it waits.
+    It changes a partition only under the processor's lock, after a check that the worker still owns
+    it at the same position: other tasks run while it waits.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class GuardedFetch:
         self._unreadable: Counter[tuple[int, int]] = Counter()
 
     async def fetch_due(self) -> None:
-        """Read on, a batch of each partition in turn, until none is left or all have to wait."""
+        """Fetch a batch of each suspect partition in turn, until none is left or all must wait."""
         if not self._suspect_partitions():
             await self.close()
         while ready := [o for o in self._suspect_partitions() if self._may_read(o)]:
@@ -70,7 +70,7 @@ class GuardedFetch:
                 await self._step(owned)
 
     def lags(self) -> dict[int, int]:
-        """Records between our position and the end of each partition, as last heard."""
+        """Records between the position and the last known end of each partition."""
         return {
             owned.partition: max(0, self._ends[owned.partition] - owned.position)
             for owned in self._suspect_partitions()
@@ -78,7 +78,7 @@ class GuardedFetch:
         }
 
     async def close(self) -> None:
-        """Let the connections go."""
+        """Close the connections."""
         await self._reader.close()
 
     def _suspect_partitions(self) -> list[OwnedPartition]:
@@ -88,7 +88,7 @@ class GuardedFetch:
         return time.monotonic() >= self._not_before_s.get(owned.partition, 0.0)
 
     async def _step(self, owned: OwnedPartition) -> None:
-        """One batch."""
+        """Fetch and process one batch of a partition."""
         position = FetchPosition(owned.fetch_generation, owned.position)
         found = await self._reader.fetch(owned.partition, position)
         if owned.is_lost() or position != (owned.fetch_generation, owned.position):
@@ -97,7 +97,7 @@ class GuardedFetch:
             self._not_before_s[owned.partition] = time.monotonic() + self._pause_s
             await self._on_read_failure(found)
             return
-        if found is None:  # the end of the log: nothing that was read before lies beyond
+        if found is None:  # the end: a crash before came from no later record
             owned.single_batch_until = owned.single_record_until = owned.position
         else:
             self._ends[owned.partition] = found.end
@@ -106,7 +106,7 @@ class GuardedFetch:
             await self._go_on(owned)
 
     async def _process_raw_batch(self, owned: OwnedPartition, raw_batch: RawBatch) -> None:
-        """Unpack a batch and let it be folded in, unless that has ended too many."""
+        """Decompress and process a batch, unless it has crashed too many workers."""
         if raw_batch.compressed and not await self._write_attempt_marker(owned, raw_batch):
             return
         try:
@@ -116,7 +116,7 @@ class GuardedFetch:
             await self._on_unreadable(owned, raw_batch, str(error))
             return
         except MemoryError:
-            owned.attempt_marker = None  # it is what ends us: the word of it stays
+            owned.attempt_marker = None  # the batch is the cause: its marker stays
             raise
         await self._clear_attempt_marker(owned)
         for piece in split_batch(batch, MAX_PROCESSED_RECORDS):
@@ -126,7 +126,7 @@ class GuardedFetch:
                 await self._processor.take(owned, piece)
 
     async def _write_attempt_marker(self, owned: OwnedPartition, raw_batch: RawBatch) -> bool:
-        """Of a batch before it is unpacked; or skip it, for it ended `MAX_ATTEMPTS` workers."""
+        """Store the marker of a batch; or skip the batch if it crashed `MAX_ATTEMPTS` workers."""
         async with self._processor.lock:
             if not _is_at(owned, raw_batch.start, raw_batch.fetch_generation):
                 return False
@@ -138,14 +138,14 @@ class GuardedFetch:
                     return False
                 owned.attempt_marker = attempt
                 return True
-        why = f"{MAX_ATTEMPTS} workers ended while they unpacked the batch with it, alone"
+        why = f"{MAX_ATTEMPTS} workers ended while they decompressed the batch of this record"
         await self._skip(owned, raw_batch, POISON_RECORD, why)
         return False
 
     async def _clear_attempt_marker(self, owned: OwnedPartition) -> None:
-        """We have survived it: whoever died, died by chance.
+        """Clear the marker: the batch was decompressed without a crash.
 
-        Whoever has given the partition up meanwhile has taken ours back.
+        A revocation in the meantime has already cleared it.
         """
         async with self._processor.lock:
             left, owned.attempt_marker = owned.attempt_marker, None
@@ -153,7 +153,7 @@ class GuardedFetch:
                 await self._committer.write_attempt_marker(owned, left._replace(times=0))
 
     async def _on_unreadable(self, owned: OwnedPartition, raw_batch: RawBatch, why: str) -> None:
-        """Skip what `MAX_ATTEMPTS` fetches could not unpack."""
+        """Skip a batch that `MAX_ATTEMPTS` fetches could not decompress."""
         at = owned.partition, raw_batch.start
         self._unreadable[at] += 1
         if self._unreadable[at] >= MAX_ATTEMPTS:
@@ -163,7 +163,7 @@ class GuardedFetch:
     async def _skip(
         self, owned: OwnedPartition, raw_batch: RawBatch, reason: str, why: str
     ) -> None:
-        """A batch, with all that was packed together; a commit now and then."""
+        """Skip all records of a batch, with a commit every `MAX_SKIPPED_RECORDS` records."""
         log.critical(
             "skipping a batch",
             partition=owned.partition,
@@ -183,7 +183,7 @@ class GuardedFetch:
                 if not await self._committer.commit(owned):
                     return
             at = start = upto
-        owned.single_record_until = owned.position  # found: records behind it need not be alone
+        owned.single_record_until = owned.position  # the cause is found
 
 
 def _is_at(owned: OwnedPartition, position: int, fetch_generation: str) -> bool:

@@ -1,9 +1,10 @@
-"""Publishes problems of processes as `HealthEvent`, outside of the fold.
+"""Publishes problems of workers and of the trainer as `HealthEvent` on the alerts topic.
 
-Every worker looks every 15 seconds at what the store holds of all partitions and at the trainer's
-last note, and exports what it finds as metrics.  The one that owns the lowest partition that lives
-also publishes what began and what is over on the alerts topic.  What was published lies in the
-store, so that the next one knows it; ids are derived, so that a repeat is recognised.
+Every 15 seconds each worker reads the owners of all partitions from the store and the last
+heartbeat of the trainer from Kafka, and exports the problems as metrics.  The owner of the lowest
+partition that has a live owner also publishes which problems started and which were resolved.
+Published problems are kept in the store, so that the next reporter knows them; their ids are
+derived, so that a repeat is recognised.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from producer.permission import is_denied
 from stream_monitor.contracts import HEALTH_CE_TYPE
 from stream_monitor.health import Health, HealthProblem, OwnerStatus, changes
 from stream_monitor.metrics import Metrics
+from stream_monitor.runtime.clock import wall_clock_ms
 from stream_monitor.runtime.open_transactions import partition_ends
 from stream_monitor.runtime.outbound_records import SOURCE
 from stream_monitor.runtime.partitions import OwnedPartitions
@@ -37,7 +39,7 @@ ASK_S: Final = 5.0
 
 
 def health_key(topic: str) -> str:
-    """Where the problems that were published lie: a hash by their ids.
+    """The key of the hash with the published problems, by their ids.
 
     >>> health_key("driftline.events.v1")
     'driftline:{driftline.events.v1}:health'
@@ -46,7 +48,10 @@ def health_key(topic: str) -> str:
 
 
 class HealthReporter:
-    """One for a worker.  ``alerts`` is the topic that is written to."""
+    """Checks the health of all workers and of the trainer; each worker has one reporter.
+
+    It publishes to the topic ``alerts``.
+    """
 
     def __init__(
         self,
@@ -67,9 +72,9 @@ class HealthReporter:
         self._exported: list[HealthProblem] = []
 
     async def check(self) -> None:
-        """Ask, and do what follows.  What cannot be done now is done the next time.
+        """Find problems, export them as metrics, and publish them if this worker is the reporter.
 
-        Nothing that is found here ends a worker: it says something of others.
+        An error ends the check, not the worker; the next check repeats it.
         """
         try:
             signs = await self._signs()
@@ -79,14 +84,14 @@ class HealthReporter:
             ours = [owned.partition for owned in self._partitions]
             stale = self._health.stale(now_s)
             held = await asyncio.to_thread(self._held, stale) if stale else []
-            found = self._health.problems(now_s, _now_ms(), ours=ours, held=held)
+            found = self._health.problems(now_s, wall_clock_ms(), ours=ours, held=held)
             self._export(found)
             if self._health.is_reporter(ours, now_s):
                 await self._publish(found)
         except (KafkaException, StoreUnavailable, TimeoutError) as error:
-            log.info("cannot look at the health of the others now", error=str(error))
-        except Exception as error:  # noqa: BLE001 - whatever others wrote where we look
-            log.warning("cannot look at the health of the others", error=repr(error))
+            log.info("cannot check the health of other processes now", error=str(error))
+        except Exception as error:  # noqa: BLE001 - other programs may write any data there
+            log.warning("cannot check the health of other processes", error=repr(error))
 
     async def _signs(self) -> dict[int, OwnerStatus]:
         n_partitions = await asyncio.to_thread(self._publisher.partitions, self._topic, ASK_S)
@@ -109,13 +114,13 @@ class HealthReporter:
             seen = last_heartbeat(self._client, self._prefix, self._alerts, n_partitions)
         except KafkaException as error:
             if is_denied(error.args[0]):
-                log.warning("cannot see whether a trainer is alive", why=error.args[0].str())
+                log.warning("cannot check whether a trainer is alive", why=error.args[0].str())
                 return None
             raise
         return None if seen is None else seen.heartbeat.time_ms
 
     def _held(self, partitions: Collection[int]) -> list[int]:
-        """Those of the partitions whose records an open transaction keeps from every owner."""
+        """Those of ``partitions`` whose records are blocked by an open transaction."""
         ends = partition_ends(self._client, self._topic, partitions)
         return [partition for partition, both in ends.items() if both.n_blocked]
 
@@ -137,7 +142,7 @@ class HealthReporter:
             except msgspec.MsgspecError:
                 await self._store.discard(key, [field])
         for phase, problem in changes(before, found):
-            now_ms = _now_ms()
+            now_ms = wall_clock_ms()
             event = problem.event(phase, now_ms)
             written = await self._publisher.publish(
                 self._alerts,
@@ -155,7 +160,3 @@ class HealthReporter:
             else:
                 await self._store.discard(key, [problem.problem_id])
                 log.info("resolved", kind=problem.kind, subject=problem.subject)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

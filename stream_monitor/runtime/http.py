@@ -1,4 +1,4 @@
-"""Health and metrics over HTTP, inside the worker's loop, on loopback unless told otherwise."""
+"""Serves the health and the metrics of a worker over HTTP, by default on loopback."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from stream_monitor.shared_settings import WebSettings
 Readiness = Callable[[], Awaitable[dict[str, Any]]]
 DEFAULT_PORT: Final = 8765
 N_PORTS: Final = 100
-"""How many ports from the default on are tried: several workers may run on one host."""
+"""How many ports are tried from the default on: several workers may run on one host."""
 
 
-class PortInUse(OSError):  # noqa: N818 - says what happened
-    """The port that was set is in use; the text says what to change."""
+class PortInUse(OSError):  # noqa: N818 - names what happened
+    """The configured port is in use; the text names the fix."""
 
 
 def _taken(host: str, port: int) -> PortInUse:
@@ -31,7 +31,7 @@ def _taken(host: str, port: int) -> PortInUse:
 
 
 def check_port_free(settings: WebSettings) -> None:
-    """Raise `PortInUse` where the port that was set is in use: before anything else is started."""
+    """Raise `PortInUse` if the configured port is in use, before anything else starts."""
     if not (settings.enabled and settings.port):
         return
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
@@ -45,11 +45,11 @@ def check_port_free(settings: WebSettings) -> None:
 
 
 class HttpServer:
-    """``/healthz`` (the loop turns), ``/readyz`` (it does its work), ``/metrics``.
+    """Serves ``/healthz`` (the event loop runs), ``/readyz`` and ``/metrics``.
 
-    ``readiness`` answers a dictionary whose ``ready`` decides between 200 and 503.
-    Without a ``port`` the first free one from `DEFAULT_PORT` on is taken, and with 0 any free one;
-    `port` says which.
+    ``readiness`` returns the answer of ``/readyz``; its ``ready`` decides between 200 and 503.
+    Without a ``port`` the server takes the first free one from `DEFAULT_PORT` on, with 0 any free
+    one; the attribute `port` is the one in use.
     """
 
     def __init__(self, host: str, port: int | None, metrics: Metrics, readiness: Readiness) -> None:
@@ -61,10 +61,10 @@ class HttpServer:
         self.port = 0
 
     async def start(self) -> None:
-        """Listen.
+        """Start to listen.
 
         Raises:
-            PortInUse: the port that was set is in use, or none is free.
+            PortInUse: the configured port is in use, or none is free.
         """
         app = web.Application()
         app.router.add_get("/healthz", self._healthz)

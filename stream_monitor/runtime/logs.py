@@ -1,6 +1,6 @@
-"""Logs go to stderr: readable on a terminal, JSON elsewhere.
+"""Configures logging to stderr: text on a terminal, JSON elsewhere.
 
-What events say in them is escaped: JSON does that by itself, for a terminal we do.
+Text from events may contain control characters.  JSON escapes them; for a terminal `_escaped` does.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SHARED: list[structlog.typing.Processor] = [
 def _escaped(
     _logger: structlog.typing.WrappedLogger, _method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """Each text on one line, without what moves a cursor."""
+    """Escape line breaks and control characters in each text."""
     return {
         name: printable(value) if isinstance(value, str) and name != "exception" else value
         for name, value in event.items()
@@ -32,11 +32,11 @@ def _escaped(
 
 
 REPEAT_S: Final = 10.0
-"""While a broker is gone aiokafka says so about fifty times a second."""
+"""While a broker is gone aiokafka logs the same message about fifty times a second."""
 
 
 class RareRepeats(logging.Filter):
-    """Passes a message of aiokafka once in `REPEAT_S`; those of others always.
+    """Passes each message of aiokafka once in `REPEAT_S`, and all messages of other libraries.
 
     >>> of = lambda name, at_s: logging.makeLogRecord({"name": name, "msg": "m", "created": at_s})
     >>> rare = RareRepeats()
@@ -62,9 +62,9 @@ class RareRepeats(logging.Filter):
 
 
 def configure(level: str = "INFO") -> None:
-    """Route our records and those of libraries through one handler.
+    """Send log records of driftline and of its libraries to one handler.
 
-    Faust and aiokafka are heard from WARNING on, for they log every step of a rebalance.
+    Faust and aiokafka log from WARNING on, because they log every step of a rebalance.
     """
     tty = sys.stderr.isatty()
     renderer: structlog.typing.Processor = (

@@ -1,11 +1,11 @@
-"""Keeps a worker's memory from growing though what it uses does not.
+"""Keeps the resident memory of a worker from growing through heap fragmentation in glibc.
 
-A backlog is read in large blocks.  glibc begins by mapping such blocks one by one, but once the
-first is freed it takes the next ones from its heap, where the gaps they leave fill with small ones
-and never close: in nine minutes of faults a worker had 32 MB of gaps, with 10 MB where large blocks
-stay apart.  And what is free below a block in use it keeps until it is told to give it back.
+A backlog is read in large blocks.  glibc maps the first of them separately, but after one is freed
+it allocates the next ones on its heap, where small blocks fill the gaps that they leave: after nine
+minutes of faults a worker had 32 MB of gaps, and 10 MB with large blocks mapped separately.  glibc
+also keeps free memory below a used block until `trim_heap` returns it.
 
-Where the C library is not glibc none of this applies.
+With another C library these functions do nothing.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from typing import Final
 
 TRIM_EVERY_S: Final = 30.0
 LARGE_BYTES: Final = 128 << 10
-"""From which size on a block is mapped by itself; it is where glibc begins, too."""
+"""Blocks of this size or more are mapped separately; it is glibc's initial threshold."""
 _M_MMAP_THRESHOLD: Final = -3
 _LIBC: Final = ctypes.CDLL(None)
 IS_GLIBC: Final = hasattr(_LIBC, "malloc_trim")
 
 
 def fix_mmap_threshold() -> None:
-    """Map large blocks one by one for good; a setting of the process."""
+    """Make glibc map large blocks separately for the life of the process."""
     if IS_GLIBC:
         _LIBC.mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
 
 
 async def trim_heap() -> None:
-    """Return whole free pages, wherever they lie; takes milliseconds, in a thread."""
+    """Return free pages to the operating system; takes milliseconds, in a thread."""
     if IS_GLIBC:
         await asyncio.to_thread(_LIBC.malloc_trim, ctypes.c_size_t(0))

@@ -1,7 +1,7 @@
-"""Open transactions: one that its producer never ends hides all later records from readers.
+"""Finds transactions that their producers never end: they block all later records.
 
-Who reads committed records gets no further than the first record of the oldest open transaction,
-the last stable offset, and is told that the log ends there: no lag shows it.
+A consumer of committed records reads up to the last stable offset, the first record of the oldest
+open transaction.  The broker reports that offset as the end, so that no lag shows the problem.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ log = structlog.get_logger(__name__)
 
 CHECK_INTERVAL_S: Final = 15.0
 OPEN_TRANSACTION_S: Final = 60.0
-"""Transactions last for seconds; one that is open for so long was left."""
+"""A transaction lasts for seconds; one that is open for so long has been abandoned."""
 _TIMEOUT_S: Final = 5.0
 
 
 class PartitionEnds(NamedTuple):
-    """Where a partition ends: for readers of committed records, and for all others."""
+    """The end of a partition for consumers of committed records, and for all others."""
 
     stable: int
     end: int
 
     @property
     def n_blocked(self) -> int:
-        """Records that lie behind the oldest open transaction, its own among them."""
+        """Number of records from the oldest open transaction on, its own among them."""
         return max(0, self.end - self.stable)
 
 
@@ -60,7 +60,7 @@ def partition_ends(
 
 
 def fix_of(topic: str, partition: int, stable: int) -> str:
-    """What a person does about a transaction that nobody ends."""
+    """How a person ends an abandoned transaction."""
     return (
         "end the producer's transaction, or abort it: kafka-transactions.sh --bootstrap-server ... "
         f"abort --topic {topic} --partition {partition} --start-offset {stable}"
@@ -68,23 +68,23 @@ def fix_of(topic: str, partition: int, stable: int) -> str:
 
 
 class BlockedSince(NamedTuple):
-    """A partition's stable end, and since when it has stood still with records behind it."""
+    """A partition's last stable offset, and since when it has blocked records (monotonic)."""
 
     stable: int
     since_s: float
 
 
 class OpenTransactionMonitor:
-    """Watches the partitions a worker owns for transactions that nobody ends."""
+    """Checks the partitions of a worker for transactions that block records."""
 
     def __init__(self, client: Mapping[str, Any], topic: str, metrics: Metrics) -> None:
         self._client, self._topic, self._metrics = client, topic, metrics
         self._held: dict[int, BlockedSince] = {}
         self.reasons: dict[int, str] = {}
-        """Partitions that are held for more than a minute, and how a person would say it."""
+        """Partitions that are blocked for more than a minute, and the reason as a sentence."""
 
     async def check(self, partitions: Iterable[int]) -> None:
-        """Ask the broker; what cannot be asked now is asked next time."""
+        """Read the ends of the partitions; without an answer the next check repeats it."""
         asked = list(partitions)
         try:
             ends = await asyncio.to_thread(partition_ends, self._client, self._topic, asked)
@@ -93,7 +93,7 @@ class OpenTransactionMonitor:
         self.observe(ends, time.monotonic())
 
     def observe(self, ends: Mapping[int, PartitionEnds], now_s: float) -> None:
-        """Take what was found at ``now_s`` (monotonic seconds)."""
+        """Compare the ends at ``now_s`` (monotonic seconds) with those of the last check."""
         before, self._held, reasons = self._held, {}, {}
         for partition, found in ends.items():
             self._metrics.blocked.labels(self._topic, str(partition)).set(found.n_blocked)
@@ -110,11 +110,11 @@ class OpenTransactionMonitor:
                 )
         for partition in reasons.keys() - self.reasons.keys():
             log.critical(
-                "an open transaction holds a partition",
+                "an open transaction blocks a partition",
                 partition=partition,
                 why=reasons[partition],
                 fix=fix_of(self._topic, partition, ends[partition].stable),
             )
         for partition in self.reasons.keys() - reasons.keys():
-            log.info("no open transaction holds the partition any more", partition=partition)
+            log.info("no open transaction blocks the partition any more", partition=partition)
         self.reasons = reasons

@@ -1,4 +1,4 @@
-"""What leaves the monitor, as Kafka records: alerts, dead letters, ticks."""
+"""Encodes alerts, dead letters and ticks as Kafka records."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SOURCE: Final = "/driftline/monitor"
 
 
 def alert_headers(alert: DriftAlert) -> Headers:
-    """An alert's: its id is the alert's, so that a repeat is recognised without reading it."""
+    """Headers of an alert; ``ce_id`` is the alert's id, so that a repeat is recognised."""
     subject = f"{escape(alert.model)}/{escape(alert.version)}"
     return cloudevent_headers(
         ALERT_CE_TYPE, alert.alert_id, SOURCE, time_ms=alert.decided_ms, subject=subject
@@ -23,7 +23,7 @@ def alert_headers(alert: DriftAlert) -> Headers:
 
 
 def dead_letter_record(letter: DeadLetter) -> tuple[bytes, Headers]:
-    """Value and headers of a dead letter.  Its id is the position of the record."""
+    """Value and headers of a dead letter; ``ce_id`` is the position of the rejected record."""
     headers = cloudevent_headers(
         DEAD_LETTER_CE_TYPE, letter.letter_id, SOURCE, time_ms=letter.timestamp_ms
     )

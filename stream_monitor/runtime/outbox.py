@@ -1,7 +1,7 @@
-"""Carries the outbox out: alerts to Kafka, windows and their figures to Redis, then clears it.
+"""Publishes the outbox: alerts to Kafka, windows and performance to Redis; then removes it.
 
-An entry leaves the store only after it was acknowledged where it belongs.  A crash in between
-publishes it again, under the same id; so does a store that forgot a removal.
+An entry is removed from the store only after its destination has acknowledged it.  After a crash in
+between it is published again with the same id, and also after a store has lost the removal.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ log = structlog.get_logger(__name__)
 
 _RETRY_S: Final = 1.0
 _AT_ONCE: Final = 500
-"""Entries a round: bounds what is under way."""
+"""Entries per round; it bounds the unacknowledged records."""
 
 
 class OutboxRelay:
-    """One relay for all partitions of a worker."""
+    """Publishes the outbox entries of all partitions of a worker."""
 
     def __init__(
         self,
@@ -50,20 +50,20 @@ class OutboxRelay:
         self._pending: dict[str, dict[str, bytes]] = {}
         self._orphaned: dict[str, frozenset[str]] = {}
         self._published: set[str] = set()
-        """Alerts that Kafka has and the store still lists: it may refuse for long."""
+        """Alerts that Kafka has acknowledged and the store could not remove yet."""
         self._kick = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
 
     def add(self, key: str, entries: Mapping[str, bytes]) -> None:
-        """Entries of a partition's outbox that are committed."""
+        """Add committed entries of a partition's outbox."""
         if entries:
             self._pending.setdefault(key, {}).update(entries)
             self._empty.clear()
             self._kick.set()
 
     def forget(self, key: str) -> None:
-        """The partition has another owner, who finds what is left in the store."""
+        """Forget a partition; its next owner finds the remaining entries in the store."""
         self._orphaned.pop(key, None)
         self._remove(key)
 
@@ -73,14 +73,14 @@ class OutboxRelay:
             self._empty.set()
 
     async def publish_orphaned(self, keys: Iterable[str]) -> None:
-        """Take up entries that lie in the store and that nobody carries out.
+        """Publish stored entries that the relay does not know.
 
-        A store that lost its last seconds may hold what was published and removed, at an offset
-        that nobody moved: no commit would ever tell.  What is seen so in two looks running is no
-        entry on its way.
+        A store that lost its last seconds may hold entries that were published and removed, at an
+        unchanged offset, so that no commit fails.  An entry that is unknown in two checks running
+        was not just committed.
 
         Raises:
-            CorruptState: an alert does not read back.
+            CorruptState: an alert cannot be decoded.
         """
         for key in keys:
             try:
@@ -91,15 +91,15 @@ class OutboxRelay:
             orphaned = idle & self._orphaned.get(key, frozenset())
             self._orphaned[key] = frozenset(idle)
             if orphaned:
-                log.info("found in the outbox again", key=key, entries=len(orphaned))
+                log.info("publishing orphaned outbox entries", key=key, entries=len(orphaned))
                 self.add(key, sort_outbox({field: stored[field] for field in orphaned}))
 
     async def flush(self) -> None:
-        """Wait until everything that was added is out."""
+        """Wait until all added entries are published."""
         await self._empty.wait()
 
     async def run(self) -> None:
-        """Carry entries out until cancelled."""
+        """Publish entries until cancelled."""
         while True:
             await self._kick.wait()
             self._kick.clear()
@@ -107,7 +107,7 @@ class OutboxRelay:
                 try:
                     await self._round()
                 except (KafkaException, StoreUnavailable) as error:
-                    log.warning("outbox not published, trying again", error=str(error))
+                    log.warning("could not publish the outbox, trying again", error=str(error))
                     self._metrics.store_errors.inc(isinstance(error, StoreUnavailable))
                     await asyncio.sleep(_RETRY_S)
 
@@ -156,10 +156,10 @@ class OutboxRelay:
 
 
 def sort_outbox(outbox: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Entries found in the store, alerts in the order they were decided.
+    """Entries of a stored outbox, with the alerts in the order of their decision.
 
     Raises:
-        CorruptState: an alert does not read back.
+        CorruptState: an alert cannot be decoded.
     """
 
     def sort_key(entry: tuple[str, bytes]) -> tuple[int, str]:

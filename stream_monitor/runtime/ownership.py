@@ -1,4 +1,4 @@
-"""Taking partitions over and giving them up: acquire, load, seek; commit, release."""
+"""Acquires and gives up partitions: acquire, load, seek; commit, release."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from confluent_kafka import KafkaException
 from producer.failpoints import failpoint
 from stream_monitor.errors import CorruptState
 from stream_monitor.metrics import Metrics
+from stream_monitor.runtime.clock import wall_clock_ms
 from stream_monitor.runtime.committer import Committer, CommitTimeout
 from stream_monitor.runtime.outbox import OutboxRelay
 from stream_monitor.runtime.partition_recovery import PartitionRecovery
@@ -26,13 +27,13 @@ from stream_monitor.state.store import AcquireRejected, CommitOutcome, StateStor
 log = structlog.get_logger(__name__)
 
 RETRY_S: Final = 2.0
-"""Between attempts at a partition that is ours by assignment and not by the store."""
+"""Time between attempts to acquire a partition that the group has assigned."""
 REVOKE_S: Final = 5.0
-"""What a revocation may wait for the last commit and the relay."""
+"""Longest wait of a revocation for the last commit and the relay."""
 
 
 class PartitionOwnership:
-    """Keeps `OwnedPartitions` in line with the group's assignment and the store."""
+    """Keeps `OwnedPartitions` consistent with the group's assignment and the store."""
 
     def __init__(
         self,
@@ -60,18 +61,18 @@ class PartitionOwnership:
         self._again_at_s: dict[int, float] = {}
         self.assigned: frozenset[int] | None = None
         self.stopped: dict[int, str] = {}
-        """Partitions that are read no more, and why.  A restart begins with them again."""
+        """Partitions that the worker stopped reading, and why.  A restart reads them again."""
 
     @property
     def waiting(self) -> list[int]:
-        """Partitions that are assigned and not owned yet."""
+        """Partitions that are assigned but not owned yet."""
         assigned = self.assigned or frozenset()
         return sorted(p for p in assigned if self._partitions.get(p) is None)
 
     async def take(self, assigned: Iterable[int], generation: int) -> None:
-        """The group gave us these partitions, and no others.
+        """Acquire the partitions that the group has assigned, and give up all others.
 
-        What cannot be taken now is tried again by `retry`, while it is ours.
+        `retry` tries those again that cannot be acquired now.
         """
         self._turn += 1
         self.assigned = frozenset(assigned)
@@ -89,7 +90,7 @@ class PartitionOwnership:
         await self._take_all(sorted(self.assigned - self.stopped.keys()))
 
     async def retry(self) -> None:
-        """Try partitions again whose time has come."""
+        """Try again to acquire the partitions whose wait is over."""
         now = time.monotonic()
         ready = [
             p for p in self.waiting if p not in self.stopped and self._again_at_s.get(p, 0.0) <= now
@@ -98,40 +99,39 @@ class PartitionOwnership:
             await self._take_all(ready)
 
     def on_commit_rejected(self, owned: OwnedPartition, outcome: CommitOutcome) -> None:
-        """A commit was refused: forget the state, and ask the store again.
+        """Drop the state of a partition whose commit was rejected, and acquire it again.
 
-        After STALE at once, for the store says where to go on.  After FENCED later: if a newer
-        owner is there we are refused until the group tells us; if Redis was rewound to before
-        our acquisition, nobody is.
+        After STALE at once: the store has the offset to go on from.  After FENCED after a wait: a
+        newer owner may hold the partition, or Redis was rewound to before the acquisition.
         """
         self._forget(owned)
         wait_s = 0.0 if outcome is CommitOutcome.STALE else self._retry_s
         self._again_at_s[owned.partition] = time.monotonic() + wait_s
 
     async def reposition(self, owned: OwnedPartition) -> None:
-        """Read a partition again from where its fold stands."""
+        """Read a partition again from the position of its state."""
         if not owned.is_lost():
             owned.fetch_generation = self._recovery.next_fetch_generation(owned.fencing_token)
             log.info("seeking", partition=owned.partition, offset=owned.position)
             await self._resume_reading([owned])
 
     async def stop(self, owned: OwnedPartition, why: str) -> None:
-        """Read a partition no further: nothing of what led to this is committed."""
+        """Stop reading a partition; the batch that caused this is not committed."""
         self._forget(owned)
         await self._reader.drop_one(owned.partition)
         self.stopped[owned.partition] = why
-        with contextlib.suppress(StoreUnavailable):  # for `status` and `doctor`; `/readyz` says it
+        with contextlib.suppress(StoreUnavailable):  # for `status` and `doctor`
             await self._store.stop(owned.key, owned.fencing_token, why)
         log.critical(
             "partition stopped",
             partition=owned.partition,
             why=why,
             offset=owned.committed,
-            then="fix what writes there, or raise the limit, and start again",
+            fix="fix the producer, or raise the limit, and start the worker again",
         )
 
     async def on_read_failure(self, failure: ReadFailure) -> None:
-        """A partition cannot be read on."""
+        """Handle a partition that cannot be read further."""
         owned = self._partitions.get(failure.partition)
         if owned is None or owned.fetch_generation != failure.fetch_generation:
             return
@@ -148,7 +148,7 @@ class PartitionOwnership:
     async def revoke(
         self, lock: asyncio.Lock, committer: Committer, budget_s: float = REVOKE_S
     ) -> None:
-        """Give everything up, after a last commit if it can be had in time."""
+        """Give up all partitions, after a last commit if it succeeds within ``budget_s``."""
         self._turn += 1
         self.assigned = frozenset()
         ours = list(self._partitions)
@@ -159,20 +159,20 @@ class PartitionOwnership:
                         await self._commit_and_release(owned, committer)
                 await self._relay.flush()
         except TimeoutError:
-            log.warning("gave partitions up without a last commit", seconds=budget_s)
+            log.warning("gave up partitions without a last commit", seconds=budget_s)
         except (KafkaException, StoreUnavailable, CommitTimeout) as error:
-            log.warning("gave partitions up without a last commit", error=str(error))
+            log.warning("gave up partitions without a last commit", error=str(error))
         finally:
             for owned in ours:
                 self._forget(owned)
             await self._reader.drop()
 
     async def _commit_and_release(self, owned: OwnedPartition, committer: Committer) -> None:
-        """And let nobody work on it afterwards: its fold may be needed as it is."""
+        """Commit and release a partition, and keep its state for the next acquisition."""
         failpoint("monitor.revoke.started")
         if await committer.commit(owned):
             failpoint("monitor.revoke.committed")
-            if owned.attempt_marker is not None:  # it has not killed us
+            if owned.attempt_marker is not None:  # the attempt did not crash
                 await committer.write_attempt_marker(owned, owned.attempt_marker.decremented())
             await self._store.release(owned.key, owned.fencing_token)
             self._recovery.retain(owned)
@@ -191,7 +191,7 @@ class PartitionOwnership:
             await self._resume_reading(ours)
 
     async def _resume_reading(self, ours: Sequence[OwnedPartition]) -> None:
-        """Read on; but what lies below ``single_batch_until`` is not for librdkafka to fetch."""
+        """Seek; below ``single_batch_until`` `GuardedFetch` reads instead of librdkafka."""
         for owned in ours:
             if owned.position < owned.single_batch_until:
                 await self._reader.drop_one(owned.partition)
@@ -204,20 +204,25 @@ class PartitionOwnership:
         )
 
     async def _take(self, partition: int, turn: int) -> OwnedPartition | None:
-        """Acquire and load one partition; ``None``: not now."""
+        """Acquire and load one partition; ``None`` if that is not possible now."""
         key = partition_key(self._topic, partition)
         self._again_at_s[partition] = time.monotonic() + self._retry_s
         try:
             taken = await self._recovery.take(partition, self._generation)
         except (StoreUnavailable, KafkaException) as error:
             self._metrics.store_errors.inc(isinstance(error, StoreUnavailable))
-            log.warning("cannot take over now", partition=partition, error=str(error))
+            log.warning("cannot acquire the partition now", partition=partition, error=str(error))
             return None
         except CorruptState as error:
             await self._quarantine(key, partition, str(error))
             return None
         if isinstance(taken, AcquireRejected):
-            log.info("refused", partition=partition, by=taken.member, generation=taken.generation)
+            log.info(
+                "acquisition rejected",
+                partition=partition,
+                by=taken.member,
+                generation=taken.generation,
+            )
             return None
         if turn != self._turn:
             return None
@@ -225,7 +230,7 @@ class PartitionOwnership:
         return taken.owned
 
     async def _skip_deleted(self, owned: OwnedPartition, earliest: int) -> None:
-        """Retention was faster than we: say so, and go on with what is left."""
+        """Report records that retention deleted unread, and go on with the first one left."""
         gone = earliest - owned.position
         self._metrics.lost.labels(str(owned.partition)).inc(gone)
         log.critical(
@@ -243,15 +248,18 @@ class PartitionOwnership:
         await self._quarantine(owned.key, owned.partition, why)
 
     async def _quarantine(self, key: str, partition: int, why: str) -> None:
-        """Set state aside that does not fit the log, and rebuild it from the first record."""
+        """Quarantine state that does not fit the partition; the next attempt rebuilds it."""
         try:
-            aside = await self._store.quarantine(key, _now_ms())
+            quarantine = await self._store.quarantine(key, wall_clock_ms())
         except StoreUnavailable as error:
-            log.warning("cannot set state aside now", partition=partition, error=str(error))
+            log.warning("cannot quarantine the state now", partition=partition, error=str(error))
             return
         self._again_at_s[partition] = 0.0
         log.critical(
-            "state set aside, rebuilding from the log", partition=partition, why=why, aside=aside
+            "state quarantined, rebuilding from the first record",
+            partition=partition,
+            why=why,
+            quarantine=quarantine,
         )
 
     def _forget(self, owned: OwnedPartition) -> None:
@@ -259,7 +267,3 @@ class PartitionOwnership:
         self._relay.forget(owned.key)
         self._metrics.forget(owned.topic, owned.partition)
         self._metrics.owned.set(len(self._partitions))
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

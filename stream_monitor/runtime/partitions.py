@@ -1,4 +1,4 @@
-"""The partitions this worker owns, and what of each is not committed yet."""
+"""The partitions that a worker owns, with their state and what is not committed yet."""
 
 from __future__ import annotations
 
@@ -15,17 +15,14 @@ from stream_monitor.state.store import AttemptMarker
 
 @dataclass(slots=True)
 class OwnedPartition:
-    """A partition under our epoch.
+    """A partition that this worker owns under its fencing token.
 
-    ``position`` is the offset the next batch has to start at, ``committed`` the one the store
-    holds (``None``: none yet).  ``fetch_generation`` marks batches of the present reading: it
-    changes with
-    every seek, so that what was fetched before is told apart.  Below ``single_batch_until``
-    batches are
-    read and unpacked one at a time, below ``single_record_until`` records folded in one at a time.
-    ``tried`` is what former owners tried so last, ``unpacking`` the word that was left of a batch
-    that is being unpacked.  ``chunked_fields`` lies in bundles.
-    Times are monotonic seconds.
+    ``position`` is the offset at which the next batch must start, ``committed`` the stored offset
+    (``None``: none yet).  ``fetch_generation`` changes with every seek, so that a batch that was
+    fetched before the seek is recognised.  Below ``single_batch_until`` batches are decompressed
+    one at a time, below ``single_record_until`` records are processed one at a time.
+    ``last_attempt`` is the attempt marker of former owners, ``attempt_marker`` that of a batch this
+    worker is decompressing.  ``chunked_fields`` are stored in chunks.  Times are monotonic seconds.
     """
 
     topic: str
@@ -51,21 +48,21 @@ class OwnedPartition:
     _lost: bool = False
 
     def mark_lost(self) -> None:
-        """Not ours any more: whoever still works on it must not write."""
+        """Mark the partition as no longer owned: no task may write it any more."""
         self._lost = True
 
     def is_lost(self) -> bool:
-        """Whether `lose` was called, perhaps while somebody waited."""
+        """Whether the worker no longer owns the partition; it may change at every await."""
         return self._lost
 
     def advance(self, upto: int, now_s: float) -> None:
-        """Everything below ``upto`` is in the fold."""
+        """The state contains everything below ``upto``."""
         self.position = upto
         if self.uncommitted_since_s is None:
             self.uncommitted_since_s = now_s
 
     def mark_committed(self, upto: int) -> None:
-        """Everything below ``upto`` is durable."""
+        """The store has everything below ``upto``."""
         self.committed = upto
         self.uncommitted_since_s = None
         self.urgent = False
@@ -74,7 +71,7 @@ class OwnedPartition:
 
 
 class OwnedPartitions:
-    """All partitions this worker owns, by number."""
+    """All partitions that this worker owns, by number."""
 
     def __init__(self) -> None:
         self._owned: dict[int, OwnedPartition] = {}
@@ -86,21 +83,21 @@ class OwnedPartitions:
         return len(self._owned)
 
     def get(self, partition: int) -> OwnedPartition | None:
-        """The partition, if it is ours."""
+        """The partition, if this worker owns it."""
         return self._owned.get(partition)
 
     def add(self, owned: OwnedPartition) -> None:
-        """The partition is ours from now on."""
+        """Add a partition that was acquired."""
         self._owned[owned.partition] = owned
 
     def drop(self, owned: OwnedPartition) -> None:
-        """The partition is ours no more."""
+        """Remove a partition and mark it as lost."""
         owned.mark_lost()
         if self._owned.get(owned.partition) is owned:
             del self._owned[owned.partition]
 
     def current(self, batch: RecordBatch) -> OwnedPartition | None:
-        """The partition a batch belongs to, unless it was fetched under another owner or seek."""
+        """The partition of a batch, unless it was fetched before the last seek or acquisition."""
         owned = self._owned.get(batch.partition)
         return (
             owned
@@ -110,5 +107,5 @@ class OwnedPartitions:
 
     @property
     def last_commits_s(self) -> float:
-        """What committing every partition once took."""
+        """How long the last commits of all partitions took together."""
         return sum(owned.last_commit_s for owned in self._owned.values())

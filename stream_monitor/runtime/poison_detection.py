@@ -1,12 +1,11 @@
-"""Finding what ends the process that reads it, and going on without it.
+"""Finds poison records: records that crash the process that reads them.
 
-A crash leaves no word.  But a partition that was acquired at one offset by several members, one
-after the other, holds something there that none of them survived.  The next owner reads on batch by
-batch, unpacked by itself (`stream_monitor.runtime.raw_fetch`), and folds records in one at a time;
-and before each of the two it says so in the store.  What was tried alone `MAX_ATTEMPTS` times is
-skipped: it
-is counted, and its dead letter names it without what it holds.  So is a record that cannot be
-unpacked at all.
+A process that crashes reports nothing.  But if several members acquired a partition at one offset,
+one after the other, a record behind that offset has probably crashed them.  The next owner
+decompresses one batch at a time (`stream_monitor.runtime.raw_fetch`) and processes one record at a
+time; before each attempt it writes an attempt marker to the store.  After `MAX_ATTEMPTS` attempts
+at a batch or record alone, the owner skips it: it counts as dead-lettered, and its dead letter
+refers to it by offset, without its content.  A record that cannot be decompressed is skipped too.
 """
 
 from __future__ import annotations
@@ -21,21 +20,21 @@ from stream_monitor.runtime.partitions import OwnedPartition
 from stream_monitor.state.store import Acquired, AttemptMarker
 
 MAX_ATTEMPTS: Final = 3
-"""Members that may end at one offset, and at one record alone."""
+"""Members that may crash at one offset, and attempts at one record alone."""
 SINGLE_RECORD_OFFSETS: Final = 5_000
-"""How far beyond the offset a worker may have been when it ended: a batch, and what had waited."""
+"""How far behind the offset a crashed worker may have been: one batch, and those in its queue."""
 SINGLE_BATCH_OFFSETS: Final = 20_000
-"""How far beyond the offset librdkafka may have unpacked: what it queues before it fetches less."""
+"""How far behind the offset librdkafka may have decompressed: the length of its queue."""
 MAX_SKIPPED_RECORDS: Final = 1_000
-"""Records of a batch that are skipped between two commits: each has a dead letter in memory."""
+"""Records of a batch that are skipped between two commits: each holds a dead letter in memory."""
 MAX_PROCESSED_RECORDS: Final = 500
-"""Records of an unpacked batch that are folded in, perhaps alone, before others have a turn."""
+"""Records of a decompressed batch that are processed before other tasks get the lock."""
 POISON_RECORD: Final = "poison_record"
 UNREADABLE: Final = "unreadable"
 
 
 def single_record_until(acquired: Acquired, start: int) -> int:
-    """Up to where records are folded in alone; ``start`` and below: nowhere.
+    """The offset up to which records are processed alone; ``start`` if none are.
 
     >>> single_record_until(Acquired("epoch", 7, attempts=3), 7)
     7
@@ -46,7 +45,7 @@ def single_record_until(acquired: Acquired, start: int) -> int:
 
 
 def single_batch_until(acquired: Acquired, start: int) -> int:
-    """Up to where batches are unpacked alone; ``start`` and below: nowhere."""
+    """The offset up to which batches are decompressed alone; ``start`` if none are."""
     return start + SINGLE_BATCH_OFFSETS if _is_suspect(acquired, start) else start
 
 
@@ -59,7 +58,7 @@ def _is_suspect(acquired: Acquired, start: int) -> bool:
 def next_attempt(
     offset: int, before: AttemptMarker | None, *, decompressing: bool = False
 ) -> AttemptMarker:
-    """What to leave word of before it is tried, after what was tried ``before``.
+    """The marker of the next attempt, after the attempt ``before``.
 
     >>> next_attempt(7, AttemptMarker(7, 2))
     AttemptMarker(offset=7, times=3, decompressing=False)
@@ -73,7 +72,7 @@ def next_attempt(
 
 
 def split_batch(batch: RecordBatch, n_records: int) -> Iterator[RecordBatch]:
-    """The batch, ``n_records`` at a time, without a gap."""
+    """Split a batch into batches of ``n_records``, without a gap between them."""
     start = batch.start
     for at in range(0, max(1, len(batch.records)), n_records):
         part = batch.records[at : at + n_records]
@@ -84,7 +83,7 @@ def split_batch(batch: RecordBatch, n_records: int) -> Iterator[RecordBatch]:
 
 
 def unread_record(owned: OwnedPartition, offset: int) -> RecordBatch:
-    """A record by itself that nobody has looked into, from where the partition stands."""
+    """A batch of one record without content, from the position of the partition."""
     record = ConsumerRecord(offset, 0, None, None)
     return RecordBatch(
         owned.topic, owned.partition, owned.fetch_generation, owned.position, offset + 1, [record]
@@ -94,7 +93,7 @@ def unread_record(owned: OwnedPartition, offset: int) -> RecordBatch:
 def dead_letter_by_reference(
     batch: RecordBatch, record: ConsumerRecord, reason: str, detail: str
 ) -> DeadLetter:
-    """The dead letter of a record that nobody looks into any more."""
+    """The dead letter of a skipped record: its position, without its content."""
     return DeadLetter(
         topic=batch.topic,
         partition=batch.partition,

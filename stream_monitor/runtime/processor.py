@@ -1,4 +1,4 @@
-"""The one agent: a batch goes through the core, what it led to becomes durable."""
+"""Processes batches: applies each to the state of its partition and commits the results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from stream_monitor.contracts import DeadLetter
 from stream_monitor.ingest.records import RecordBatch
 from stream_monitor.metrics import Metrics
 from stream_monitor.runtime.committer import Committer
-from stream_monitor.runtime.dead_letter_limit import DeadLetterLimit
 from stream_monitor.runtime.outbound_records import dead_letter_record
 from stream_monitor.runtime.partitions import OwnedPartition, OwnedPartitions
 from stream_monitor.runtime.poison_detection import (
@@ -28,16 +27,17 @@ from stream_monitor.runtime.poison_detection import (
 )
 from stream_monitor.runtime.publisher import Publisher
 from stream_monitor.runtime.reader import ReadFailure
+from stream_monitor.settings import DeadLetterSettings
 from stream_monitor.state.partition_state import BatchResult
 
 log = structlog.get_logger(__name__)
 
 COMMIT_CHECK_INTERVAL_S: Final = 0.05
-"""How often partitions without new records are looked at."""
+"""How often partitions without new records are checked for a due commit."""
 
 
 class BatchProcessor:
-    """Takes batches one at a time; ``lock`` keeps commits by others out meanwhile."""
+    """Processes one batch at a time; other tasks commit only while they hold ``lock``."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class BatchProcessor:
         metrics: Metrics,
         *,
         dead_letters: str,
-        limit: DeadLetterLimit,
+        limit: DeadLetterSettings,
         on_limit: Callable[[OwnedPartition, str], Awaitable[None]],
     ) -> None:
         self._partitions = partitions
@@ -57,12 +57,12 @@ class BatchProcessor:
         self._dead_letters = dead_letters
         self._limit = limit
         self._on_limit = on_limit
-        self._survived: dict[int, int] = {}
+        self._last_processed: dict[int, int] = {}
         self._unreadable: dict[int, tuple[int, int]] = {}
         self.lock = asyncio.Lock()
 
     async def on_batch(self, batch: RecordBatch) -> OwnedPartition | None:
-        """Fold a batch in; answers the partition if it has to be read from its position again."""
+        """Process a batch; return its partition if it must be read again from its position."""
         async with self.lock:
             owned = self._partitions.current(batch)
             if owned is None:  # fetched before a rebalance or a seek
@@ -75,7 +75,7 @@ class BatchProcessor:
         return None
 
     async def take(self, owned: OwnedPartition, batch: RecordBatch) -> None:
-        """Fold in what comes next, under the `lock`: at once, or record by record."""
+        """Process the next batch under the `lock`: at once, or record by record where suspect."""
         if owned.position < owned.single_record_until and batch.records:
             await self._process_single_records(owned, batch)
             return
@@ -84,9 +84,10 @@ class BatchProcessor:
             await self._committer.commit(owned)
 
     async def on_unreadable(self, failure: ReadFailure) -> OwnedPartition | None:
-        """Skip what `MAX_ATTEMPTS` fetches could not unpack; answers the partition to read on then.
+        """Skip a record that `MAX_ATTEMPTS` fetches could not decompress.
 
-        Records packed with it are not to be had either: they come here one after the other.
+        Returns the partition if the record was skipped and reading goes on behind it.  The other
+        records of the batch cannot be read either: each of them gets here in turn.
         """
         async with self.lock:
             owned = self._partitions.get(failure.partition)
@@ -95,7 +96,7 @@ class BatchProcessor:
                 or owned.fetch_generation != failure.fetch_generation
                 or owned.position != failure.position
             ):
-                return None  # what lies before it is not folded in yet: it will be told again
+                return None  # earlier records come first; the reader reports it again
             at, times = self._unreadable.get(owned.partition, (-1, 0))
             times = times + 1 if at == owned.position else 1
             self._unreadable[owned.partition] = owned.position, times
@@ -107,11 +108,11 @@ class BatchProcessor:
             return owned
 
     async def commit_due(self) -> None:
-        """Commit what waits although no record comes."""
+        """Commit the partitions whose commit is due, also without new records."""
         for owned in self._partitions:
             if self._committer.due(owned):
                 async with self.lock:
-                    if self._committer.due(owned):  # not done while we waited
+                    if self._committer.due(owned):  # no other task has committed it meanwhile
                         await self._committer.commit(owned)
 
     async def _process(self, owned: OwnedPartition, batch: RecordBatch) -> None:
@@ -120,32 +121,32 @@ class BatchProcessor:
         rejected = [letter.offset for letter in observed.dead_letters]
         window = self._limit.window_records
         owned.rejections = owned.rejections.after(batch.records, rejected, window)
-        enough = self._limit.reason_exceeded(owned.rejections)
+        enough = owned.rejections.limit_exceeded(self._limit)
         if enough is None:
             await self._publish_dead_letters(owned, observed.dead_letters)
         else:
             await self._on_limit(owned, enough)
 
     async def _process_single_records(self, owned: OwnedPartition, batch: RecordBatch) -> None:
-        """One record at a time: whichever ends the process, the store knows which it was."""
+        """Process one record at a time, with an attempt marker before each."""
         for single in split_batch(batch, 1):
             if not await self._committer.commit(owned):
                 return
             record = single.records[0]
-            survived = self._survived.get(owned.partition) == record.offset
-            attempt = next_attempt(record.offset, None if survived else owned.last_attempt)
+            processed_here = self._last_processed.get(owned.partition) == record.offset
+            attempt = next_attempt(record.offset, None if processed_here else owned.last_attempt)
             if attempt.times > MAX_ATTEMPTS:
-                why = f"{MAX_ATTEMPTS} workers ended while they folded it in, alone"
+                why = f"{MAX_ATTEMPTS} workers ended while they processed this record alone"
                 _log_skipped(single, POISON_RECORD, why)
                 await self.skip(owned, single, POISON_RECORD, why)
-                owned.single_record_until = owned.position  # found: go on as usual
+                owned.single_record_until = owned.position  # the poison record is found
             elif await self._committer.write_attempt_marker(owned, attempt):
                 await self._process(owned, single)
-                self._survived[owned.partition] = record.offset  # whatever becomes of its commit
+                self._last_processed[owned.partition] = record.offset  # even if its commit fails
         await self._committer.commit(owned)
 
     async def skip(self, owned: OwnedPartition, single: RecordBatch, reason: str, why: str) -> None:
-        """Go on behind a record without a look at it; its dead letter refers to it."""
+        """Skip a record without processing it; its dead letter refers to it by offset."""
         record = single.records[0]
         owned.partition_state.skip(record)
         owned.advance(single.next, time.monotonic())
@@ -157,8 +158,8 @@ class BatchProcessor:
         started = time.perf_counter()
         try:
             observed = owned.partition_state.observe(batch)
-        except BaseException:  # also a panic of River's Rust: it is no Exception
-            self._partitions.drop(owned)  # its state is undefined: nothing may commit it
+        except BaseException:  # a panic of River's Rust is not an Exception
+            self._partitions.drop(owned)  # its state is undefined and must not be committed
             raise
         now = time.monotonic()
         owned.advance(batch.next, now)
@@ -177,7 +178,7 @@ class BatchProcessor:
     async def _publish_dead_letters(
         self, owned: OwnedPartition, letters: Iterable[DeadLetter]
     ) -> None:
-        """Their acknowledgements are awaited by the commit."""
+        """Publish dead letters; the next commit waits for their acknowledgements."""
         for letter in letters:
             value, headers = dead_letter_record(letter)
             owned.dead_letter_acks.append(

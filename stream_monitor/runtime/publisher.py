@@ -1,4 +1,4 @@
-"""Writing to Kafka: acknowledged by all replicas, without repeats inside one producer."""
+"""Writes records to Kafka with an idempotent producer and ``acks=all``."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class Publisher:
         headers: Headers | None = None,
         partition: int = -1,
     ) -> asyncio.Future[None]:
-        """Hand a record over; the future ends with its acknowledgement, or `KafkaException`.
+        """Queue a record; the future ends with its acknowledgement, or `KafkaException`.
 
-        Waits only while the producer's queue is full.
+        It waits only while the producer's queue is full.
         """
         acknowledged: asyncio.Future[None] = self._loop.create_future()
 
@@ -70,10 +70,10 @@ class Publisher:
                 return acknowledged
 
     def partitions(self, topic: str, timeout_s: float) -> int:
-        """How many partitions a topic has; blocks.  What is published next may go to any of them.
+        """The number of partitions of a topic; blocks.  It also updates the producer's metadata.
 
         Raises:
-            KafkaException: nobody answers, or there is no such topic.
+            KafkaException: no broker answers, or the topic does not exist.
         """
         found = self._producer.list_topics(topic, timeout=timeout_s).topics[topic]
         if found.error is not None:
@@ -82,7 +82,7 @@ class Publisher:
         return len(found.partitions)
 
     async def close(self, timeout_s: float = 5.0) -> int:
-        """Wait for what is under way; answers how many records were given up."""
+        """Wait for unacknowledged records; return how many were given up."""
         left = await asyncio.to_thread(self._producer.flush, timeout_s)
         self._stop.set()
         await asyncio.to_thread(self._poller.join, timeout_s)

@@ -1,8 +1,9 @@
-"""Reading the log a batch at a time, as it lies there: packed.
+"""Fetches single batches of a partition without decompressing them.
 
-librdkafka unpacks whatever a fetch brings before anybody has seen it, and a gzip batch of 8 MiB may
-hold 8 GB.  Here what comes is as large as the broker let it in, and is unpacked when the caller
-says so: word of it can be left first.  Slow, and only for partitions that ended their owners.
+librdkafka decompresses every batch that it fetches, and a gzip batch of 8 MiB may hold 8 GB.  Here
+a batch is as large as the broker stores it, and the caller decides when to decompress it: it can
+write an attempt marker before.  This is slow, and used only for partitions that crashed their
+owners.
 """
 
 from __future__ import annotations
@@ -25,19 +26,20 @@ from stream_monitor.runtime.reader import FetchPosition, ReadFailure, consumer_r
 
 ANSWER_S: Final = 45.0
 WAIT_MS: Final = 100
-"""How long the broker waits for a record before it says that there is none."""
+"""How long the broker waits for a record before it answers without one."""
 ONE_BATCH_BYTES: Final = 1
-"""However little is asked for, a broker answers with a whole batch, and then with no second one."""
+"""With this limit a broker answers with one whole batch, and with no second one."""
 
 
-class UnreadableBatch(Exception):  # noqa: N818 - says what it is
-    """A batch does not unpack: it is damaged."""
+class UnreadableBatch(Exception):  # noqa: N818 - names what happened
+    """A batch is damaged and cannot be decompressed."""
 
 
 class RawBatch(NamedTuple):
-    """One batch of the log, not unpacked: what of it lies at ``start`` and beyond.
+    """One batch of a partition as the broker stores it, of which the records from ``start`` count.
 
-    ``first`` and ``last`` are offsets of its records, ``end`` is that of the partition.
+    ``first`` and ``last`` are the offsets of its first and last record from ``start`` on.  ``end``
+    is the end of the partition.
     """
 
     topic: str
@@ -52,11 +54,11 @@ class RawBatch(NamedTuple):
     raw: bytes
 
     def decompress(self) -> RecordBatch:
-        """The records of committed transactions, and of none.
+        """The records of committed transactions, and those outside of transactions.
 
         Raises:
-            UnreadableBatch: it is damaged.
-            MemoryError: it holds more than there is room for.  Or the process is gone.
+            UnreadableBatch: the batch is damaged.
+            MemoryError: the batch does not fit into memory; the system may also kill the process.
         """
         of = TopicPartition(self.topic, self.partition)
         inside = PartitionRecords(
@@ -90,7 +92,7 @@ Answer: TypeAlias = RawBatch | ReadFailure | None
 
 
 class RawBatchReader:
-    """Reads single batches of one topic.  Connects when it is first asked."""
+    """Reads single batches of one topic; it connects with the first fetch."""
 
     def __init__(self, topic: str, addresses: Sequence[str], credentials: Any) -> None:
         self._topic = topic
@@ -99,7 +101,7 @@ class RawBatchReader:
         self._client: AIOKafkaClient | None = None
 
     async def fetch(self, partition: int, position: FetchPosition) -> Answer:
-        """The batch with the record at this place; ``None``: the log has no more of them now."""
+        """The batch that contains ``position``; ``None`` at the end of the partition."""
         try:
             async with asyncio.timeout(ANSWER_S):
                 return await self._fetch(partition, position)
@@ -107,14 +109,14 @@ class RawBatchReader:
             return ReadFailure(
                 partition, position.fetch_generation, position.offset, "out_of_range", repr(error)
             )
-        except Exception as error:  # noqa: BLE001 - a leader that moved, a quota, a client that broke
-            await self.close()  # a new one learns who is there
+        except Exception as error:  # noqa: BLE001 - a moved leader, a quota, a broken client
+            await self.close()  # a new client reads new metadata
             return ReadFailure(
                 partition, position.fetch_generation, position.offset, "other", repr(error)
             )
 
     async def close(self) -> None:
-        """Let the connections go."""
+        """Close the connections."""
         client, self._client = self._client, None
         if client is not None:
             await client.close()
@@ -131,14 +133,14 @@ class RawBatchReader:
             raise for_code(response.error_code)
         answers = [answer for _topic, partitions in response.topics for answer in partitions]
         if not answers:
-            raise KafkaError("an answer without the partition: a quota holds it back")
+            raise KafkaError("the answer lacks the partition: a quota delays it")
         _partition, code, end, stable, *rest = answers[0]
         if code:
             raise for_code(code)
         batch = MemoryRecords(rest[-1]).next_batch() if rest[-1] else None
         if batch is None:
             if position.offset < stable:
-                raise KafkaError(f"nothing came, and the log goes on to {stable}")
+                raise KafkaError(f"an empty answer, but the partition ends at {stable}")
             return None
         return RawBatch(
             topic=self._topic,
@@ -169,6 +171,6 @@ class RawBatchReader:
 
 
 def _first_of(raw: bytes) -> bytes:
-    """The first batch alone, however many there are; its length stands behind its offset."""
+    """The first batch alone; its length field follows its offset."""
     (length,) = struct.unpack_from(">i", raw, 8)
     return raw[: 12 + length]

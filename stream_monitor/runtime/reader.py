@@ -1,6 +1,6 @@
-"""Reading the log with librdkafka: whole batches, from positions we keep ourselves.
+"""Reads the event topic with librdkafka, in batches, from positions that the worker keeps.
 
-Everything here blocks; one thread calls it, so that a fetch and a change of place never overlap.
+All methods block.  One thread calls them, so that a fetch and a seek never overlap.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 _KINDS: Final = {name.encode(): name for name in EVENT_OF_CE_TYPE}
 _METADATA_S: Final = 10.0
 NOTHING_S: Final = 0.02
-"""How long a round takes while there is nothing to read."""
+"""How long a round takes while no partition is read."""
 
 READER_SETTINGS: Final[dict[str, Any]] = {
     "auto.offset.reset": "error",
-    "enable.partition.eof": True,  # tells how far transaction markers at the end reach
-    "topic.metadata.refresh.interval.ms": 5_000,  # five minutes are too long to miss a leader
+    "enable.partition.eof": True,  # reports how far transaction markers reach
+    "topic.metadata.refresh.interval.ms": 5_000,  # the default is five minutes
     "fetch.wait.max.ms": 20,
-    "fetch.queue.backoff.ms": 10,  # the default 1 s starves us whenever the queue was full once
+    "fetch.queue.backoff.ms": 10,  # the default of 1 s delays fetches after the queue was full
     "queued.min.messages": 20_000,
     "queued.max.messages.kbytes": 32_768,
     "log_level": 3,
@@ -36,15 +36,16 @@ READER_SETTINGS: Final[dict[str, Any]] = {
 
 
 class FetchPosition(NamedTuple):
-    """Where to read a partition from, and the tag its batches carry."""
+    """The offset to read a partition from, and the generation that its batches carry."""
 
     fetch_generation: str
     offset: int
 
 
 FailureKind: TypeAlias = Literal["out_of_range", "unreadable", "other"]
-"""``out_of_range`` asks for a new place.  ``unreadable``: what lies there cannot be unpacked, for
-it is damaged or larger than 100 MB then; librdkafka tries again for ever.  ``other`` may pass."""
+"""``out_of_range``: the partition has no such offset.  ``unreadable``: the batch cannot be
+decompressed because it is damaged or larger than 100 MB; librdkafka retries for ever.  ``other``
+may pass."""
 _FAILURE_KINDS: Final[dict[int, FailureKind]] = {
     KafkaError._AUTO_OFFSET_RESET: "out_of_range",  # noqa: SLF001 - its public name
     KafkaError.OFFSET_OUT_OF_RANGE: "out_of_range",
@@ -53,7 +54,7 @@ _FAILURE_KINDS: Final[dict[int, FailureKind]] = {
 
 
 class ReadFailure(NamedTuple):
-    """A partition that cannot be read on from ``position``."""
+    """A partition cannot be read from ``position`` on."""
 
     partition: int
     fetch_generation: str
@@ -63,7 +64,7 @@ class ReadFailure(NamedTuple):
 
 
 class Fetched(NamedTuple):
-    """What one round of reading brought."""
+    """The result of one round of reading."""
 
     batches: list[RecordBatch]
     failures: list[ReadFailure]
@@ -78,9 +79,9 @@ class _Position:
 class EventTopicReader:
     """Reads partitions of one topic.
 
-    A consumer never sees a partition twice: whenever one is to be read from another position, all
-    go to a new consumer.  So nothing an old position had buffered can be taken for a hole, and a
-    jump of offsets inside a fetch is what it says: transaction markers or compaction.
+    A consumer gets each partition only once: a seek of a partition that it already has moves all
+    partitions to a new consumer.  So no record that was buffered before a seek is returned after
+    it, and a gap between offsets always means transaction markers or compaction.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class EventTopicReader:
         self._seen: set[int] = set()
 
     def seek(self, positions: Mapping[int, FetchPosition]) -> None:
-        """Read these partitions from these places, and the others on from where they are."""
+        """Read these partitions from these positions; the others go on from theirs."""
         for partition, position in positions.items():
             self._readings[partition] = _Position(position.fetch_generation, position.offset)
         if self._consumer is not None and self._seen.isdisjoint(positions):
@@ -122,23 +123,23 @@ class EventTopicReader:
             )
 
     def earliest(self, partition: int) -> int:
-        """The first offset the log still has.  Its end, from the same answer, is no evidence."""
+        """The first offset that the partition still has."""
         consumer = self._consumer or self._start()
         try:
             low, _high = consumer.get_watermark_offsets(
                 TopicPartition(self._topic, partition), timeout=_METADATA_S
             )
         except KafkaException:
-            if not self._readings:  # asked while there was no leader, it may never learn of one
+            if not self._readings:  # without a leader at its start the client may never find one
                 self.close()
             raise
         return int(low)
 
     def committed(self, partition: int) -> int | None:
-        """How far the group had read a partition, as Kafka was told; ``None``: never told.
+        """The offset that the group committed to Kafka; ``None`` if it never did.
 
         Raises:
-            KafkaException: nobody answers.
+            KafkaException: no broker answers.
         """
         consumer = self._consumer or self._start()
         target = TopicPartition(self._topic, partition)
@@ -148,7 +149,7 @@ class EventTopicReader:
         return None if answer.offset < 0 else int(answer.offset)
 
     def lags(self) -> dict[int, int]:
-        """Records between our position and the end of each partition, as last heard."""
+        """Records between the position and the last known end of each partition."""
         if self._consumer is None:
             return {}
         lags: dict[int, int] = {}
@@ -170,7 +171,7 @@ class EventTopicReader:
         return self._sorted_out(messages)
 
     def close(self) -> None:
-        """Let the connections go."""
+        """Close the connections."""
         self._readings.clear()
         if self._consumer is not None:
             self._consumer.close()
@@ -264,7 +265,7 @@ def consumer_record(
     key: bytes | None = None,
     header_source: HeaderSource | None = None,
 ) -> ConsumerRecord:
-    """A record as the core takes it, of what a client read."""
+    """A record of a Kafka client as the record type of the core."""
     kind = headers.get("ce_type")
     traceparent = headers.get("traceparent")
     return ConsumerRecord(

@@ -1,4 +1,4 @@
-"""Time passes on a partition nobody writes to: its owner appends a `Tick`."""
+"""Appends a `Tick` to partitions without records, so that their append clock goes on."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from typing import Final
 
 from stream_monitor.metrics import Metrics
+from stream_monitor.runtime.clock import wall_clock_ms
 from stream_monitor.runtime.outbound_records import tick_record
 from stream_monitor.runtime.partitions import OwnedPartitions
 from stream_monitor.runtime.publisher import Publisher
@@ -26,14 +27,14 @@ class Ticker:
         self._last_s: dict[int, float] = {}
 
     async def append_due(self) -> None:
-        """Append where it is time.  A tick that is lost is followed by another."""
+        """Append a tick where it is due.  A lost tick is followed by another one."""
         now = time.monotonic()
         for owned in self._partitions:
             quiet_since = max(owned.last_record_s, self._last_s.get(owned.partition, 0.0))
             if now - quiet_since < self._idle_s:
                 continue
             self._last_s[owned.partition] = now
-            value, headers = tick_record(time.time_ns() // 1_000_000)
+            value, headers = tick_record(wall_clock_ms())
             written = await self._publisher.publish(
                 owned.topic, value=value, headers=headers, partition=owned.partition
             )

@@ -1,10 +1,10 @@
-"""Added partitions and shards: owners record them in the log and copy references that move.
+"""Follows added partitions and shards: copies references that move, and records the topology.
 
-Kafka is asked every few seconds how many partitions the event topic has; how many shards a model
-has is seen from the keys of its records.  When either differs from what a partition's log says, its
-owner first copies the references it holds to where the models belong now, and then appends a
-`Topology` (`ARCHITECTURE.md`, "When partitions or shards are added").  Whatever is written here may
-be written twice, by this worker or another one: the fold takes it once.
+A worker asks Kafka every few seconds for the number of partitions of the event topic, and derives
+the number of shards of a model from the keys of its records.  When either differs from the topology
+that a partition records, its owner first copies its references to the partitions that now need
+them, and then appends a `Topology` (`ARCHITECTURE.md`, "When partitions or shards are added").
+Records may be written twice, by this worker or another one: the core applies each only once.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from stream_monitor.core.reference_transfer import (
 )
 from stream_monitor.errors import CorruptState
 from stream_monitor.ingest.records import RecordBatch
+from stream_monitor.runtime.clock import wall_clock_ms
 from stream_monitor.runtime.partitions import OwnedPartition, OwnedPartitions
 from stream_monitor.runtime.publisher import Publisher
 from stream_monitor.state.monitor_state import origin_in, profile_field, topology_field, topology_in
@@ -41,16 +42,19 @@ log = structlog.get_logger(__name__)
 CHECK_INTERVAL_S: Final = 2.0
 ASK_S: Final = 5.0
 AGAIN_S: Final = 60.0
-"""When a topology that a partition does not know yet is written to it once more."""
+"""After so long a topology is appended again to a partition that does not have it yet."""
 SHRUNK_S: Final = 30.0
-"""A broker that lags behind may name fewer partitions for a while."""
+"""A broker with old metadata may report fewer partitions for so long."""
 MAX_SHARDED: Final = 256
-"""Models with shards that are followed: keys are made up as easily as names."""
+"""Most models whose shards are followed; it bounds memory, since a producer can invent keys."""
 _SOURCE: Final = "/driftline/monitor"
 
 
 class TopologyReconciler:
-    """One for a worker."""
+    """Keeps the recorded topology up to date; each worker has one.
+
+    ``assigned`` returns the partitions that the group has assigned to the worker.
+    """
 
     def __init__(
         self,
@@ -74,10 +78,10 @@ class TopologyReconciler:
         self._moved: set[tuple[Any, ...]] = set()
         self._had_owner: set[int] = set()
         self.unowned: list[int] = []
-        """Partitions that are not ours, and that nobody has taken yet."""
+        """Partitions of other workers that no worker has ever acquired."""
 
     def observe_keys(self, batch: RecordBatch) -> None:
-        """Learn of shards from the keys of a batch."""
+        """Derive the number of shards from the keys of a batch."""
         for key in {record.key for record in batch.records}:
             named = None if key is None or b"/" not in key else shard_of(key)
             if named is None:
@@ -87,7 +91,7 @@ class TopologyReconciler:
                 self._shards[model] = max(shard + 1, self._shards.get(model, 1))
 
     async def reconcile(self) -> None:
-        """Ask, and do what follows.  What cannot be done now is done the next time."""
+        """Compare the topology with Kafka; copy and record what changed."""
         try:
             n_partitions = await asyncio.to_thread(self._publisher.partitions, self._topic, ASK_S)
             await self._find_unowned(n_partitions)
@@ -96,7 +100,7 @@ class TopologyReconciler:
                 if wanted is not None and owned.partition < wanted.partitions:
                     await self._keep(owned, wanted)
         except (KafkaException, StoreUnavailable, CorruptState) as error:
-            log.info("cannot look at the topology now", error=str(error))
+            log.info("cannot check the topology now", error=str(error))
 
     async def _find_unowned(self, n_partitions: int) -> None:
         ours = self._assigned()
@@ -110,14 +114,14 @@ class TopologyReconciler:
         self.unowned = [p for p in others if p not in self._had_owner]
 
     async def _wanted(self, n_partitions: int) -> Topology | None:
-        """The topology that should be in the log of each partition; ``None``: nothing is sure."""
+        """The topology that each partition should record; ``None`` while it is uncertain."""
         ours = [owned.partition_state.topology() for owned in self._partitions]
         if not ours:
             return None
         known = max((t for t in ours if t is not None), key=_generation, default=None)
-        now_ms = _now_ms()
+        now_ms = wall_clock_ms()
         wanted = next_topology(known, n_partitions, self._shards, now_ms)
-        if wanted is not known:  # others may know more
+        if wanted is not known:  # other partitions may know more
             known = max(
                 (t for t in (known, *await self._stored(n_partitions)) if t is not None),
                 key=_generation,
@@ -135,9 +139,9 @@ class TopologyReconciler:
         self._initial_partitions = self._initial_partitions or n_partitions
         if wanted is not known and wanted.id != self._announced_id:
             self._announced_id = wanted.id
-            say = log.info if known is None else log.warning
-            say(
-                "models are placed anew",
+            report = log.info if known is None else log.warning
+            report(
+                "the placement of models has changed",
                 topic=self._topic,
                 partitions=n_partitions,
                 shards=wanted.shards,
@@ -148,7 +152,7 @@ class TopologyReconciler:
         return wanted
 
     async def _stored(self, n_partitions: int) -> list[Topology | None]:
-        """What the owners of all partitions know, as far as it is committed."""
+        """The committed topology of each partition."""
         found = []
         for partition in range(n_partitions):
             key = partition_key(self._topic, partition)
@@ -157,14 +161,14 @@ class TopologyReconciler:
         return found
 
     async def _append_to_others(self, topology: Topology) -> None:
-        """The records of one shard lie in one partition: the other owners do not see its key."""
+        """Append to partitions of other owners: they do not see the keys of another partition."""
         ours = {owned.partition for owned in self._partitions}
         for partition in range(topology.partitions):
             if partition not in ours:
                 await self._append(partition, topology)
 
     async def _keep(self, owned: OwnedPartition, wanted: Topology) -> None:
-        """See to it that references are where they are needed, and then that the log says so."""
+        """Copy the references that other partitions need, then record the topology."""
         for move in owned.partition_state.reference_transfers(wanted):
             for partition in move.partitions:
                 await self._copy(owned, move, partition, wanted)
@@ -184,15 +188,15 @@ class TopologyReconciler:
             return
         key = partition_key(self._topic, partition)
         blob, topology = await self._store.read(key, [profile_field(*move.name), topology_field()])
-        if move.late:  # whoever holds it since the last change comes first
+        if move.late:  # the present holder of the reference copies first
             known = None if not topology else topology_in(topology)
             if known is None or known.generation < wanted.generation:
                 return
         if is_needed(move, origin_in(blob) if blob else None, wanted):
-            update = transfer_record(move, owned.partition, wanted.generation, _now_ms())
+            update = transfer_record(move, owned.partition, wanted.generation, wall_clock_ms())
             await (await self._append(partition, update))
             log.warning(
-                "copied a reference to where its model belongs now",
+                "copied a reference to another partition",
                 model=move.name[0],
                 version=move.name[1],
                 partition=partition,
@@ -213,7 +217,3 @@ class TopologyReconciler:
 
 def _generation(topology: Topology) -> int:
     return topology.generation
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -1,4 +1,4 @@
-"""Faust keeps the membership, librdkafka reads: two methods of Faust's consumer overridden.
+"""Connects Faust's group membership with the reader: overrides two methods of its consumer.
 
 Faust calls `EventTopicConsumer.perform_seek` after every assignment, and runs `_drain_messages` in
 its fetcher.  aiokafka's own fetching is paused before it begins.
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from stream_monitor.runtime.app import MonitorApp
 
 IDLE_S: Final = 0.02
-"""Between looks while the flow is stopped or nothing is assigned."""
+"""Time between checks while the flow is stopped or no partition is owned."""
 
 
 class PausingListener(driver.ConsumerRebalanceListener):
-    """Pauses aiokafka's fetching of what it was just assigned."""
+    """Pauses aiokafka's fetching of newly assigned partitions."""
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Runs in aiokafka's thread, before it fetches."""
@@ -38,7 +38,7 @@ class PausingListener(driver.ConsumerRebalanceListener):
 
 
 class EventTopicConsumer(driver.Consumer):
-    """Member of the group for Faust, reader of the log for us."""
+    """Faust's consumer: a member of the group whose records the worker's reader fetches."""
 
     logger = logging.getLogger("faust.consumer")
     RebalanceListener = PausingListener
@@ -49,9 +49,9 @@ class EventTopicConsumer(driver.Consumer):
         return cast("MonitorApp", self.app)
 
     async def perform_seek(self) -> None:
-        """Take over what we were assigned: positions and state come from the store.
+        """Acquire the assigned partitions; their positions and state come from the store.
 
-        Bounded well below Faust's request timeout, at which it would give up starting.
+        It takes much less than Faust's request timeout, after which Faust would stop.
         """
         assigned = {
             tp.partition for tp in self.assignment() if tp.topic == self.monitor.event_topic
@@ -60,10 +60,10 @@ class EventTopicConsumer(driver.Consumer):
         await self.monitor.components.ownership.take(assigned, generation)
 
     def verify_event_path(self, now: float, tp: Any) -> None:
-        """Faust would complain that aiokafka does not fetch."""
+        """Do nothing: Faust would warn that aiokafka does not fetch."""
 
     async def _drain_messages(self, fetcher: Any) -> None:
-        with contextlib.suppress(asyncio.CancelledError):  # Faust takes it for a crash
+        with contextlib.suppress(asyncio.CancelledError):  # Faust would report a crash
             while not (self._stopped.is_set() or fetcher._stopped.is_set()):  # noqa: SLF001
                 self._still_polling()
                 await self._round()
@@ -88,9 +88,9 @@ class EventTopicConsumer(driver.Consumer):
             await self._hand_over(batch)
 
     def _still_polling(self) -> None:
-        """Once a round: aiokafka leaves the group when nobody fetched for ``max_poll_interval``.
+        """Report a fetch to aiokafka: it leaves the group after ``max_poll_interval`` without one.
 
-        So a worker that hangs in a batch gives its partitions away.
+        A worker that hangs in a batch stops reporting and so loses its partitions.
         """
         consumer = self._thread._consumer  # noqa: SLF001
         if consumer is not None:
@@ -98,7 +98,7 @@ class EventTopicConsumer(driver.Consumer):
                 pass
 
     async def _hand_over(self, batch: RecordBatch) -> None:
-        """Give a batch to the agent, or drop it when the flow stops: then it is read again."""
+        """Pass a batch to the agent; drop it if the flow stops, for it is then read again."""
         put = asyncio.ensure_future(self.monitor.batches.put(cast("Any", batch)))
         suspended = asyncio.ensure_future(self.suspend_flow.wait())
         try:
@@ -110,7 +110,7 @@ class EventTopicConsumer(driver.Consumer):
                     await future
 
     async def commit_advisory(self, offsets: dict[int, int], timeout_s: float) -> None:
-        """Tell Kafka where we are, for whoever looks at lag.  Nothing depends on it."""
+        """Commit offsets to Kafka for tools that show lag.  The worker itself does not use them."""
         consumer = self._thread._consumer  # noqa: SLF001
         if consumer is None or not offsets:
             return
@@ -121,7 +121,7 @@ class EventTopicConsumer(driver.Consumer):
         acknowledged = asyncio.run_coroutine_threadsafe(
             asyncio.wait_for(commit, timeout_s), self._thread.thread_loop
         )
-        with contextlib.suppress(KafkaError, TimeoutError):  # a rebalance, a broker away
+        with contextlib.suppress(KafkaError, TimeoutError):  # a rebalance, an unreachable broker
             await asyncio.wrap_future(acknowledged)
 
 

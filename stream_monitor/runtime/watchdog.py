@@ -1,7 +1,7 @@
-"""Ends a worker that stands still with records before it, and says why.
+"""Ends a worker that has records to process and makes no progress, and logs the reason.
 
-Everything else here runs in one event loop; this looks at it from a thread, for a loop that hangs
-cannot end itself.  A supervisor starts the worker again.
+It runs in its own thread, because an event loop that hangs cannot end itself.  A supervisor is
+expected to start the worker again.
 """
 
 from __future__ import annotations
@@ -22,21 +22,24 @@ EXIT_CODE: Final = 1
 
 
 class PartitionProgress(NamedTuple):
-    """Where a partition stands, and how many records lie before it."""
+    """The position of a partition, and the number of records behind it."""
 
     position: int
     lag: int
 
 
 class StallState(NamedTuple):
-    """What was last seen of a worker, and since when it has not changed (monotonic seconds)."""
+    """The last readings of a worker, and since when each partition has not moved.
+
+    ``seen_s`` and ``since_s`` are monotonic seconds.
+    """
 
     seen_s: float
     readings: Mapping[int, PartitionProgress] = {}
     since_s: Mapping[int, float] = {}
 
     def after(self, now_s: float, readings: Mapping[int, PartitionProgress]) -> StallState:
-        """With the next look.  A partition moves when its position does, or nothing is left."""
+        """The state after a reading.  A partition stalls if it stays while its lag is not 0."""
 
         def stands(partition: int, reading: PartitionProgress) -> bool:
             before = self.readings.get(partition)
@@ -49,29 +52,30 @@ class StallState(NamedTuple):
         return StallState(now_s, dict(readings), since)
 
     def reason(self, now_s: float, stall_timeout_s: float) -> str | None:
-        """Why the worker is stuck; ``None`` while it is not.
+        """Why the worker has stalled; ``None`` while it has not.
 
-        >>> seen = StallState(0.0).after(1.0, {3: PartitionProgress(7, 5)}).after(2.0, {3: PartitionProgress(7, 5)})
+        >>> reading = {3: PartitionProgress(position=7, lag=5)}
+        >>> seen = StallState(0.0).after(1.0, reading).after(2.0, reading)
         >>> seen.reason(9.0, 10.0)
         >>> seen.reason(11.0, 10.0)
-        'partition 3 stands at 7 for 10 s, 5 records before it'
+        'partition 3 has stayed at offset 7 for 10 s, with 5 records to read'
         >>> StallState(0.0).reason(11.0, 10.0)
-        'the event loop has not turned for 11 s'
+        'the event loop has not run for 11 s'
         """
         if now_s - self.seen_s >= stall_timeout_s:
-            return f"the event loop has not turned for {now_s - self.seen_s:.0f} s"
+            return f"the event loop has not run for {now_s - self.seen_s:.0f} s"
         for partition, since_s in self.since_s.items():
             if now_s - since_s >= stall_timeout_s:
                 at = self.readings[partition]
                 return (
-                    f"partition {partition} stands at {at.position} for {now_s - since_s:.0f} s, "
-                    f"{at.lag} records before it"
+                    f"partition {partition} has stayed at offset {at.position} for "
+                    f"{now_s - since_s:.0f} s, with {at.lag} records to read"
                 )
         return None
 
 
 class Watchdog:
-    """Ends the process when it is stuck, unless ``blocked_externally`` says that others are to blame."""
+    """Ends the process when it stalls, unless ``blocked_externally`` (Kafka or the store)."""
 
     def __init__(self, stall_timeout_s: float, blocked_externally: Callable[[], bool]) -> None:
         self._stall_timeout_s = stall_timeout_s
@@ -81,15 +85,15 @@ class Watchdog:
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def start(self) -> None:
-        """Watch from now on."""
+        """Start to watch."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop to watch."""
         self._over.set()
 
     def record(self, readings: Mapping[int, PartitionProgress]) -> None:
-        """The loop turns, and this is how far it got."""
+        """Record the progress of the partitions; the event loop calls it."""
         self._seen = self._seen.after(time.monotonic(), readings)
 
     def _watch(self) -> None:
@@ -100,6 +104,6 @@ class Watchdog:
             if self._blocked_externally():
                 self._seen = StallState(time.monotonic())
                 continue
-            log.critical("stuck", reason=reason)
+            log.critical("worker stalled", reason=reason)
             faulthandler.dump_traceback()
             os._exit(EXIT_CODE)

@@ -1,4 +1,4 @@
-"""Running one worker in this process, until it is told to stop."""
+"""Runs one worker in this process until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -48,19 +48,19 @@ class QuietWorker(faust.Worker):
         super()._schedule_shutdown(signal)
 
     async def _sentinel_task(self) -> None:
-        """Faust waits a second here, with everything stopped."""
+        """Do nothing: Faust would wait a second after the stop."""
 
 
 def run(settings: Settings, state_factory: PartitionStateFactory) -> int:
-    """Fold the log until SIGTERM or SIGINT; answers the exit code.
+    """Process the event topic until SIGTERM or SIGINT; return the exit code.
 
-    0: stopped as asked, within 15 s.  1: something unexpected; start it again.  2: a setting is
-    wrong.  4: Kafka or Redis cannot be reached, or topics are missing.
+    0: stopped by the signal, within 15 s.  1: an unexpected error; start the worker again.  2: a
+    setting is wrong.  4: Kafka or Redis is unreachable, or topics are missing.
     """
     configure(settings.log_level)
-    refusal = check(settings)
-    if refusal is not None:
-        return refusal
+    exit_code = check(settings)
+    if exit_code is not None:
+        return exit_code
     _tune_garbage_collector()
     fix_mmap_threshold()
     loop = asyncio.new_event_loop()
@@ -72,7 +72,7 @@ def run(settings: Settings, state_factory: PartitionStateFactory) -> int:
     except SystemExit as stop:
         return int(stop.code or OK) if app.failure is None else _exit_code(app.failure)
     except BaseException:
-        if app.failure is not None:  # logged where it happened; a panic comes through here
+        if app.failure is not None:  # logged where it happened; a panic arrives here
             return _exit_code(app.failure)
         raise
 
@@ -82,9 +82,9 @@ def _exit_code(failure: BaseException) -> int:
 
 
 def _tune_garbage_collector() -> None:
-    """Look for cycles seldom: nearly all that a batch allocates dies with it, by its count.
+    """Collect cycles rarely: reference counting frees nearly all objects of a batch.
 
-    Measured: with Python's default of 700 allocations a third of the worker's time went there.
+    Measured: with Python's default of 700 allocations the collector took a third of the time.
     """
     gc.collect()
     gc.freeze()
@@ -92,7 +92,7 @@ def _tune_garbage_collector() -> None:
 
 
 def check(settings: Settings) -> int | None:
-    """What is wrong with the surroundings, as an exit code; ``None`` when all is there."""
+    """Check port, Kafka and Redis; return an exit code if one fails, else ``None``."""
     try:
         check_port_free(settings.web)
     except PortInUse as error:
@@ -107,7 +107,7 @@ def check(settings: Settings) -> int | None:
         log.critical(str(error))
         return MISCONFIGURED
     except StoreUnavailable as error:
-        log.critical("Redis does not answer, or refused", error=str(error))
+        log.critical("Redis does not answer, or rejected the request", error=str(error))
         return UNREACHABLE
     if warning:
         log.warning(warning)
@@ -115,7 +115,7 @@ def check(settings: Settings) -> int | None:
 
 
 def _check_kafka(settings: Settings) -> int | list[str]:
-    """What is wrong with Kafka, as an exit code; else the keys of the partitions of the log."""
+    """Check Kafka; return an exit code, or the store keys of all partitions."""
     try:
         faust_credentials(settings.kafka.librdkafka)
         known = connect_admin(settings.kafka.client(), METADATA_S).cluster.topics
@@ -127,7 +127,7 @@ def _check_kafka(settings: Settings) -> int | list[str]:
         if why.code() == KafkaError._INVALID_ARG:  # noqa: SLF001 - its public name
             log.critical("[kafka.librdkafka] is wrong", error=why.str())
             return MISCONFIGURED
-        log.critical("Kafka does not answer, or refused", at=at, error=why.str())
+        log.critical("Kafka does not answer, or rejected the connection", at=at, error=why.str())
         return UNREACHABLE
     topics = settings.topics
     try:

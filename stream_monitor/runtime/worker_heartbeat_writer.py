@@ -1,15 +1,15 @@
-"""Keeps the note of this worker in the store, and removes those of workers that went long ago."""
+"""Writes the heartbeat of a worker to the store, and removes expired ones of other workers."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import socket
-import time
 from typing import Final
 
 import msgspec
 
+from stream_monitor.runtime.clock import wall_clock_ms
 from stream_monitor.runtime.partitions import OwnedPartitions
 from stream_monitor.state.store import StateStore, StoreUnavailable
 from stream_monitor.worker_heartbeat import WorkerHeartbeat, decode_heartbeats, expired, workers_key
@@ -18,7 +18,7 @@ HEARTBEAT_INTERVAL_S: Final = 15.0
 
 
 class WorkerHeartbeatWriter:
-    """One for a worker.  ``web`` is the address of its pages, once they are served."""
+    """Writes the heartbeat of one worker.  ``web`` is its HTTP address, once it listens."""
 
     def __init__(
         self, store: StateStore, partitions: OwnedPartitions, topic: str, member: str
@@ -28,8 +28,8 @@ class WorkerHeartbeatWriter:
         self.web = ""
 
     async def write(self) -> None:
-        """Write the note; where the store does not answer, the next one is soon enough."""
-        now_ms = time.time_ns() // 1_000_000
+        """Write the heartbeat; an unreachable store gets the next one."""
+        now_ms = wall_clock_ms()
         note = WorkerHeartbeat(
             member=self._member,
             host=socket.gethostname(),
@@ -44,6 +44,6 @@ class WorkerHeartbeatWriter:
             await self._store.discard(self._key, expired(others, now_ms))
 
     async def remove(self) -> None:
-        """Remove the note: this worker stops as it was asked to."""
+        """Remove the heartbeat: the worker stops in order."""
         with contextlib.suppress(StoreUnavailable):
             await self._store.discard(self._key, [self._member])

@@ -1,10 +1,10 @@
-"""A commit of more fields than one write can carry: bundles first, single fields afterwards.
+"""Commits with more fields than one write can carry: chunks first, single fields afterwards.
 
-One write moves state and offset together, and takes `MAX_PAIRS` fields.  A larger commit writes
-*bundles*: fields that each hold many others.  From then on a bundle's values win over the single
-fields of the same name.  Before the next commit they are written as single fields, in as many
-writes as it takes, and then the bundles die, all at the same offset: whoever dies in between
-leaves a hash that reads the same.
+One write moves state and offset together and carries `MAX_PAIRS` fields.  A larger commit writes
+*chunks*: fields that each hold many others.  From then on the values of a chunk take precedence
+over the single fields of the same name.  Before the next commit the worker writes them as single
+fields, in as many writes as needed, and then empties the chunks, all at the same offset.  A crash
+in between leaves a hash that reads the same.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from stream_monitor.state.codec import decode_state, encode_state
 from stream_monitor.state.store import CHUNKED_FIELD, MAX_PAIRS
 
 CHUNK_PREFIX: Final = "b:"
-"""Prefix of the fields that hold bundles."""
+"""Prefix of the fields that hold chunks."""
 CHUNK_FIELDS: Final = 250
-"""Fields in a bundle: one write takes 3,500 of them."""
+"""Fields in a chunk: one write carries 3,500 of them."""
 _KIND: Final = "bundle"
 
 
 class ChunkedFields(NamedTuple):
-    """What lies in bundles and is not written as single fields yet."""
+    """Fields that are stored in chunks and not yet as single fields."""
 
     fields: Mapping[str, bytes] = {}
     chunks: tuple[str, ...] = ()
 
 
 class StoredFields(NamedTuple):
-    """Fields of a hash as they count, without the dead ones; and what of it is bundled."""
+    """The fields of a hash, chunks merged and without the dead ones; and those in chunks."""
 
     fields: dict[str, bytes]
     chunked_fields: ChunkedFields
 
 
 def split_into_chunks(fields: Mapping[str, bytes]) -> tuple[dict[str, bytes], ChunkedFields]:
-    """What one write can carry, and what has to be spread after it.
+    """The fields of the first write, and the chunked fields to expand after it.
 
     >>> split_into_chunks({"s:a": b"1"})
     ({'s:a': b'1'}, ChunkedFields(fields={}, chunks=()))
@@ -58,17 +58,17 @@ def split_into_chunks(fields: Mapping[str, bytes]) -> tuple[dict[str, bytes], Ch
 
 
 def expand_chunks(chunked_fields: ChunkedFields) -> Iterator[dict[str, bytes]]:
-    """The writes, in this order, after which nothing is bundled."""
+    """The writes, in this order, after which no field is in a chunk."""
     yield from _parts(chunked_fields.fields, MAX_PAIRS)
     if chunked_fields.chunks:
         yield {**dict.fromkeys(chunked_fields.chunks, b""), CHUNKED_FIELD: b""}
 
 
 def merge_chunks(stored: Mapping[str, bytes]) -> StoredFields:
-    """Fields of a hash as they count.
+    """The fields of a hash, with the values of its chunks.
 
     Raises:
-        CorruptState: a bundle does not read back.
+        CorruptState: a chunk cannot be decoded.
     """
     fields = {name: value for name, value in stored.items() if not name.startswith(CHUNK_PREFIX)}
     chunked: dict[str, bytes] = {}
@@ -84,7 +84,7 @@ def _read_chunk(name: str, blob: bytes) -> dict[str, bytes]:
     if not isinstance(part, dict) or not all(
         isinstance(field, str) and isinstance(value, bytes) for field, value in part.items()
     ):
-        raise CorruptState(f"{name}: no bundle of fields")
+        raise CorruptState(f"{name}: not a chunk of fields")
     return part
 
 

@@ -1,4 +1,4 @@
-"""Plain data to bytes and back, without pickle and without trust in what is read.
+"""Encodes state as bytes and decodes it, without pickle, with a checksum and a version.
 
 Layout: ``DL``, version (1 byte), length of the kind (1 byte), kind (ASCII), payload (MessagePack),
 CRC-32 of everything before it (4 bytes, big endian).
@@ -16,7 +16,7 @@ from stream_monitor.state.earlier_names import with_current_names
 
 MAGIC: Final = b"DL"
 VERSION: Final = 2
-"""Version 1 has earlier names of some fields; see `earlier_names`."""
+"""In version 1 some fields have earlier names; see `earlier_names`."""
 MAX_KIND: Final = 64
 
 _HEAD: Final = len(MAGIC) + 2
@@ -24,7 +24,7 @@ _CRC: Final = 4
 
 
 def encode_state(kind: str, data: Any) -> bytes:
-    """Bytes of ``data`` (dicts, lists, str, bytes, floats, ints of 64 bits) under a ``kind``.
+    """Encode ``data`` (dicts, lists, str, bytes, floats, ints of 64 bits) under a ``kind``.
 
     Raises:
         ValueError: the kind is not 1 to 64 ASCII characters, or an integer does not fit 64 bits.
@@ -41,13 +41,13 @@ def encode_state(kind: str, data: Any) -> bytes:
 
 
 def decode_state(kind: str, blob: bytes) -> Any:
-    """The data that was sealed under ``kind``.
+    """Decode data that was encoded under ``kind``.
 
     Raises:
         CorruptState: for any bytes that `encode_state` did not make under this kind and version.
     """
     if len(blob) < _HEAD + _CRC or not blob.startswith(MAGIC):
-        raise CorruptState(f"{kind}: {len(blob)} bytes are no envelope")
+        raise CorruptState(f"{kind}: {len(blob)} bytes are not an envelope")
     if not 1 <= blob[2] <= VERSION:
         raise CorruptState(f"{kind}: version {blob[2]} of the envelope is unknown")
     body = memoryview(blob)[:-_CRC]

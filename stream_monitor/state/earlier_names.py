@@ -1,7 +1,7 @@
-"""Fields of stored state that had another name in version 1 of the envelope.
+"""Renames fields of stored state that had another name in version 1 of the envelope.
 
-A record of the state is recognised by several of its fields, so that a feature with the name of a
-field keeps its name.
+Several field names together identify a struct, so that a feature with the name of a field keeps
+its name.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ _RENAMED: Final[list[tuple[frozenset[str], dict[str, str]]]] = [
         {"told": "reported"},
     ),
 ]
-"""Fields by which a record is recognised, and its earlier names with those of today."""
+"""Field names that identify a struct, and its earlier names with the current ones."""
 
 
 def with_current_names(data: Any) -> Any:
-    """Decoded state of version 1 with the field names of today.
+    """Decoded state of version 1 with the current field names.
 
     >>> with_current_names({"dead_lettered": 0, "append_clock_ms": 5, "unwatched": 2})
     {'dead_lettered': 0, 'append_clock_ms': 5, 'not_watched': 2}

@@ -1,4 +1,4 @@
-"""`PartitionMonitor` as the runtime folds it: parts as sealed fields, findings as outbox."""
+"""Adapts `PartitionMonitor` to the runtime: parts as encoded fields, results as an outbox."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _DISJOINT = (
 
 
 class EncodedResult(NamedTuple):
-    """What a batch led to, ready to be written."""
+    """The results of one batch, encoded."""
 
     alerts: Sequence[DriftAlert]
     dead_letters: Sequence[DeadLetter]
@@ -50,18 +50,18 @@ class EncodedResult(NamedTuple):
 
 
 class MonitorState:
-    """One partition's monitor, in the form of its Redis hash."""
+    """The monitor of one partition; its state is read and written as fields of a Redis hash."""
 
     def __init__(self, monitor: PartitionMonitor, prefix: str) -> None:
         self.monitor = monitor
         self._prefix = prefix
 
     def observe(self, batch: RecordBatch) -> EncodedResult:
-        """Fold a batch in."""
+        """Apply a batch; see `PartitionState`."""
         seen = self.monitor.observe(batch)
         outbox = {f"{ALERT}{alert.alert_id}": msgspec.json.encode(alert) for alert in seen.alerts}
         for window in seen.windows:
-            if is_synthetic(window.model):  # dashboards show what happened, and this did not
+            if is_synthetic(window.model):  # a drill: its events are synthetic
                 continue
             key = window_key(
                 self._prefix, window.model, window.version, window.start_ms, window.partition
@@ -73,7 +73,7 @@ class MonitorState:
         )
 
     def _performance(self, offset: int) -> dict[str, bytes]:
-        """Figures of windows that labels changed, as of the record at ``offset``."""
+        """Performance of the windows that labels changed, as of the record at ``offset``."""
         outbox: dict[str, bytes] = {}
         for model in self.monitor.models.values():
             if is_synthetic(model.name):
@@ -96,51 +96,51 @@ class MonitorState:
         return outbox
 
     def skip(self, record: ConsumerRecord) -> None:
-        """Count a record that was not looked into as dead-lettered."""
+        """Count a record that was not processed as dead-lettered."""
         counters = self.monitor.counters
         counters.dead_lettered += 1
         counters.append_clock_ms = max(counters.append_clock_ms, record.timestamp_ms)
 
     def changes(self) -> dict[str, bytes]:
-        """Fields that differ from what was last committed; empty bytes are a dead field."""
+        """Fields that changed since the last commit; empty bytes mark a dead field."""
         return {
             f"{STATE}{name}": b"" if part is None else encode_state(_KIND, part)
             for name, part in self.monitor.changes().items()
         }
 
     def mark_committed(self) -> None:
-        """What `changes` answered is durable now."""
+        """The fields that `changes` returned are committed."""
         self.monitor.mark_committed()
 
     def topology(self) -> Topology | None:
-        """The placement of models as the log of this partition says."""
+        """The placement of models that the records of this partition describe."""
         return self.monitor.placement.latest
 
     def reference_transfers(self, wanted: Topology) -> Iterator[ReferenceTransfer]:
-        """The references held here that other partitions need, where models are so placed."""
+        """The references of this partition that other partitions need under a placement."""
         return transfers_of(self.monitor.models.values(), self.monitor.partition, wanted)
 
     def outcomes(self) -> Mapping[str, int]:
-        """Records by how they were counted."""
+        """Number of records by outcome."""
         return {name: getattr(self.monitor.counters, name) for name in _DISJOINT}
 
     def levels(self) -> Mapping[tuple[str, str], int]:
-        """Drift of every (model, series): 0 none, 1 suspected, 2 an open episode."""
+        """Drift of each (model@version, series): 0 none, 1 suspected, 2 an open episode."""
         return self.monitor.levels()
 
     def error_rates(self) -> Mapping[tuple[str, str], float]:
-        """Of versions in service that have an estimate; what nothing is known of is left out."""
+        """Error rate of each (model@version, kind), for versions in service with an estimate."""
         rates: dict[tuple[str, str], float] = {}
         for name, estimate in estimates_of(self.monitor):
             rates |= {(name, of): rate for of, rate in estimate.rates().items()}
         return rates
 
     def coverage(self) -> Mapping[str, Sequence[CoverageRow]]:
-        """By model: what was watched in the last hour, and why not the rest."""
+        """By model: events of the last hour, watched or by the reason why they were not."""
         return self.monitor.coverage()
 
     def label_samples(self) -> Mapping[str, tuple[float, int]]:
-        """By model: share of predictions that may wait for a label, and labels sampled out."""
+        """By model: ratio of predictions that may wait for a label, and labels sampled out."""
         return {
             name: (model.labels.sampling_ratio, model.labels.counts.labels_sampled_out)
             for name, model in self.monitor.models.items()
@@ -148,7 +148,7 @@ class MonitorState:
 
 
 def estimates_of(monitor: PartitionMonitor) -> Iterator[tuple[str, ErrorEstimate]]:
-    """The versions in service that have an estimate, as ``model@version``."""
+    """The versions in service that have an estimate of their error, by ``model@version``."""
     for model in monitor.models.values():
         for version, watched in model.versions.items():
             if watched.estimate is not None and not watched.idle:
@@ -156,12 +156,12 @@ def estimates_of(monitor: PartitionMonitor) -> Iterator[tuple[str, ErrorEstimate
 
 
 def topology_field() -> str:
-    """The field that holds what a partition knows of the placement of models."""
+    """The field that holds the placement of models as a partition knows it."""
     return f"{STATE}topology"
 
 
 def topology_in(blob: bytes) -> Topology | None:
-    """What lies in such a field."""
+    """Decode a field of `topology_field`."""
     placement = Placement(0)
     placement.restore(decode_state(_KIND, blob))
     return placement.latest
@@ -173,12 +173,12 @@ def profile_field(model: str, version: str) -> str:
 
 
 def origin_in(blob: bytes) -> Origin:
-    """What the reference in such a field was made of."""
+    """The origin of the reference in a field of `profile_field`."""
     return profile_from_data(decode_state(_KIND, blob)).origin
 
 
 class MonitorStateFactory(NamedTuple):
-    """Makes the folds of all partitions from one set of settings."""
+    """Makes the state of all partitions from one set of settings."""
 
     spec: MonitorSpec
     prefix: str
@@ -191,7 +191,7 @@ class MonitorStateFactory(NamedTuple):
         """The state that was committed.
 
         Raises:
-            CorruptState: the fields do not read back.
+            CorruptState: the fields cannot be decoded.
         """
         parts = {
             name.removeprefix(STATE): decode_state(_KIND, blob)
@@ -200,6 +200,6 @@ class MonitorStateFactory(NamedTuple):
         }
         try:
             monitor = PartitionMonitor.restore(topic, partition, self.spec, parts)
-        except Exception as error:  # whatever it is that does not fit: it is rebuilt, not guessed
+        except Exception as error:  # any misfit: the state is rebuilt, not repaired
             raise CorruptState(f"{topic}:{partition}: {error!r}") from error
         return MonitorState(monitor, self.prefix)

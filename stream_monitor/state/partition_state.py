@@ -1,4 +1,4 @@
-"""What the runtime needs to know of the core: a pure fold of one partition."""
+"""The interface between the runtime and the core: the state of one partition."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from stream_monitor.state.store import OUTBOX
 STATE: Final = "s:"
 """Prefix of the fields that hold state."""
 ALERT: Final = f"{OUTBOX}a:"
-"""Prefix of outbox fields that hold an alert as JSON; the rest of the name is its id."""
+"""Prefix of outbox fields that hold an alert as JSON; the rest of the name is the alert's id."""
 WINDOW: Final = f"{OUTBOX}w:"
-"""Prefix of outbox fields that hold a closed window; the rest is the Redis key to set."""
+"""Prefix of outbox fields that hold a closed window; the rest is its Redis key."""
 PERFORMANCE: Final = f"{OUTBOX}p:"
-"""Prefix of outbox fields that hold the figures of a window; the rest is their offset, a colon, and
-the Redis key to set: later figures of the same window are another entry."""
+"""Prefix of outbox fields that hold the performance of a window; the rest is its offset, a colon,
+and its Redis key: later performance of the same window is another entry."""
 
 
 class BatchResult(Protocol):
-    """What a batch led to.
+    """The results of one batch.
 
-    ``outbox`` maps fields (`ALERT`, `WINDOW`, `PERFORMANCE`) to what leaves once it is committed.
-    ``urgent`` asks for a commit at once; ``controls`` are for the worker's log.
+    ``outbox`` maps fields (`ALERT`, `WINDOW`, `PERFORMANCE`) to what is published after the commit.
+    ``urgent`` asks for an immediate commit; the worker logs ``controls``.
     """
 
     @property
-    def alerts(self) -> Sequence[DriftAlert]: ...  # noqa: D102 - the class says it
+    def alerts(self) -> Sequence[DriftAlert]: ...  # noqa: D102 - see the class
     @property
     def dead_letters(self) -> Sequence[DeadLetter]: ...  # noqa: D102
     @property
@@ -47,52 +47,52 @@ class PartitionState(Protocol):
     """The state of one partition: a pure function of its records below the next offset."""
 
     def observe(self, batch: RecordBatch) -> BatchResult:
-        """Fold a batch in.  An exception leaves the state undefined: throw the fold away."""
+        """Apply a batch.  After an exception the state is undefined and must be dropped."""
         ...
 
     def skip(self, record: ConsumerRecord) -> None:
-        """Count a record that nobody may fold in, for it ends the process that does."""
+        """Count a record that is not processed because it crashes the process."""
         ...
 
     def changes(self) -> Mapping[str, bytes]:
-        """Fields that differ from what was last committed; ``b""`` means the field is dead."""
+        """Fields that changed since the last commit; ``b""`` marks a dead field."""
         ...
 
     def mark_committed(self) -> None:
-        """What `changes` answered is durable now."""
+        """The fields that `changes` returned are committed."""
         ...
 
     def topology(self) -> Topology | None:
-        """The placement of models as the records of this partition say."""
+        """The placement of models that the records of this partition describe."""
         ...
 
     def reference_transfers(self, wanted: Topology) -> Iterable[ReferenceTransfer]:
-        """The references held here that other partitions need, where models are so placed."""
+        """The references of this partition that other partitions need under a placement."""
         ...
 
     def outcomes(self) -> Mapping[str, int]:
-        """Records by how they were counted, since the beginning of the log (for metrics)."""
+        """Number of records by outcome, since the first record of the partition."""
         ...
 
     def levels(self) -> Mapping[tuple[str, str], int]:
-        """Drift of a (model, series): 0 none, 1 suspected, 2 an open episode (for metrics)."""
+        """Drift of each (model@version, series): 0 none, 1 suspected, 2 an open episode."""
         ...
 
     def error_rates(self) -> Mapping[tuple[str, str], float]:
-        """Error rates of a model by what they are: estimated, realised and so on (for metrics)."""
+        """Error rate of each (model@version, kind), for example of kind ``estimated``."""
         ...
 
     def label_samples(self) -> Mapping[str, tuple[float, int]]:
-        """By model: share of predictions that may wait, labels sampled out (for metrics)."""
+        """By model: ratio of predictions that may wait for a label, and labels sampled out."""
         ...
 
     def coverage(self) -> Mapping[str, Sequence[CoverageRow]]:
-        """By model: what was watched in the last hour, and why not the rest (for metrics)."""
+        """By model: events of the last hour, watched or by the reason why they were not."""
         ...
 
 
 class PartitionStateFactory(Protocol):
-    """Makes folds: fresh ones, and ones that continue from stored fields."""
+    """Makes the state of partitions: new, or restored from stored fields."""
 
     def new(self, topic: str, partition: int) -> PartitionState:
         """The state before the first record."""
@@ -102,6 +102,6 @@ class PartitionStateFactory(Protocol):
         """The state that was committed.
 
         Raises:
-            CorruptState: the fields do not read back.
+            CorruptState: the fields cannot be decoded.
         """
         ...

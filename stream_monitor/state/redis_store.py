@@ -1,6 +1,6 @@
-"""The store in Redis or Valkey: plain commands and five scripts of one write each.
+"""The state store in Redis or Valkey: plain commands, and Lua scripts of one write each.
 
-No ``MULTI`` anywhere: see ``scripts/commit.lua``.
+No command uses ``MULTI``; ``scripts/commit.lua`` has the reason.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from stream_monitor.state.store import (
 )
 
 SCAN_COUNT: Final = 500
-"""Fields a step of ``HSCAN``: ``HGETALL`` of a large hash stops every other client."""
+"""Fields per step of ``HSCAN``: ``HGETALL`` of a large hash blocks every other client."""
 SWEEP_FIELDS: Final = 3_000
-"""Fields a sweep: within what Lua's ``unpack`` takes."""
+"""Fields per sweep: within the limit of Lua's ``unpack``."""
 
 _LATER: Final = (
     "READONLY",
@@ -46,7 +46,7 @@ _LATER: Final = (
     "UNKILLABLE",
     "NOSCRIPT",
 )
-"""Refusals that wrote nothing and may pass by themselves."""
+"""Error codes of rejections that wrote nothing and may pass without a change."""
 _LATER_BY_CLASS: Final = (
     exceptions.ReadOnlyError,
     exceptions.NoScriptError,
@@ -54,14 +54,14 @@ _LATER_BY_CLASS: Final = (
     exceptions.ClusterDownError,
     exceptions.MasterDownError,
 )
-"""Those that redis-py has a class for: it takes the code out of the message."""
+"""The same, for codes that redis-py turns into a class and removes from the message."""
 _REDIRECTS: Final = (exceptions.MovedError, exceptions.AskError, exceptions.ClusterCrossSlotError)
 _NO_ACCESS: Final = ("NOPERM", "has no permissions", "can't run this command", "can't access")
 ACL_RULES: Final = (
     "~driftline:* +ping +info +config|get +script|load +eval +evalsha +hget +hmget +hset +hdel "
     "+hkeys +hscan +get +set +exists +rename +scan +type"
 )
-"""What the user of a worker and of the commands needs, as ``ACL SETUSER`` takes it."""
+"""Permissions that workers and commands need, as arguments of ``ACL SETUSER``."""
 _MODES: Final = {
     "cluster": "this is a Redis Cluster; driftline keeps its state on one server. "
     "Fix: give it the address of a standalone Redis or Valkey",
@@ -71,17 +71,17 @@ _MODES: Final = {
 
 
 def partition_key(topic: str, partition: int) -> str:
-    """The hash of a partition; the braces keep whatever belongs to it in one cluster slot."""
+    """The key of a partition's hash; the braces keep its keys in one cluster slot."""
     return f"driftline:{{{topic}:{partition}}}"
 
 
 class RedisStateStore:
     """A `StateStore` in Redis.
 
-    ``owner_timeout_ms`` is how long an owner of a newer generation may be silent before an older
-    one
-    takes over: three session timeouts.  Commits go through a client that never resends by itself;
-    their owner resends the same transaction, which the store recognises.
+    A member of an older generation may acquire a partition when its owner has not written for
+    ``owner_timeout_ms``: three session timeouts.  ``timeout_s`` bounds each request.  The client
+    for commits never resends; the committer resends the same transaction, which the store
+    recognises.
     """
 
     def __init__(self, url: str, *, owner_timeout_ms: int = 30_000, timeout_s: float = 5.0) -> None:
@@ -104,7 +104,7 @@ class RedisStateStore:
     async def acquire(
         self, key: str, generation: int, member: str, now_ms: int
     ) -> Acquired | AcquireRejected:
-        """As `StateStore` says."""
+        """See `StateStore`."""
         args = [generation, member, now_ms, self._owner_timeout_ms, secrets.token_hex(8)]
         async with _reported():
             status, *rest = await self._acquire(keys=[key], args=args)
@@ -120,13 +120,13 @@ class RedisStateStore:
         )
 
     async def read(self, key: str, fields: Sequence[str]) -> list[bytes | None]:
-        """As `StateStore` says."""
+        """See `StateStore`."""
         async with _reported():
             found: Any = await self._redis.hmget(key, list(fields))
         return list(found)
 
     async def load(self, key: str) -> dict[str, bytes]:
-        """As `StateStore` says."""
+        """See `StateStore`."""
         fields: dict[str, bytes] = {}
         async with _reported():
             async for field, value in self._redis.hscan_iter(key, count=SCAN_COUNT):
@@ -135,7 +135,7 @@ class RedisStateStore:
         return fields
 
     async def commit(self, key: str, commit: Commit) -> CommitResult:
-        """As `StateStore` says."""
+        """See `StateStore`."""
         check_size(key, commit)
         expect = -1 if commit.expect is None else commit.expect
         chunked = "1" if commit.chunked else ""
@@ -162,26 +162,26 @@ class RedisStateStore:
         return CommitResult(CommitOutcome(status.decode().lower()), offset.decode())
 
     async def outbox(self, key: str) -> dict[str, bytes]:
-        """As `StateStore` says.  The server looks through the hash, and sends only the matches."""
+        """See `StateStore`.  The server scans the hash and sends only the matching fields."""
         pattern = f"{OUTBOX}*"
         async with _reported():
             found = self._redis.hscan_iter(key, match=pattern, count=SCAN_COUNT)
             return {field.decode(): value async for field, value in found}
 
     async def discard(self, key: str, fields: Sequence[str]) -> None:
-        """As `StateStore` says."""
+        """See `StateStore`."""
         if fields:
             async with _reported():
                 await self._redis.hdel(key, *fields)
 
     async def write_fields(self, key: str, fields: Mapping[str, bytes]) -> None:
-        """As `StateStore` says."""
+        """See `StateStore`."""
         async with _reported():
             for field, value in fields.items():
                 await self._redis.hset(key, field, value)
 
     async def sweep(self, key: str, fencing_token: str, fields: Sequence[str]) -> int:
-        """As `StateStore` says."""
+        """See `StateStore`."""
         removed = 0
         async with _reported():
             for first in range(0, len(fields), SWEEP_FIELDS):
@@ -190,39 +190,41 @@ class RedisStateStore:
         return removed
 
     async def release(self, key: str, fencing_token: str) -> bool:
-        """As `StateStore` says."""
+        """See `StateStore`."""
         async with _reported():
             return bool(await self._release(keys=[key], args=[fencing_token]))
 
     async def stop(self, key: str, fencing_token: str, why: str) -> bool:
-        """As `StateStore` says."""
+        """See `StateStore`."""
         async with _reported():
             return bool(await self._stop(keys=[key], args=[fencing_token, why]))
 
     async def quarantine(self, key: str, now_ms: int) -> str:
-        """As `StateStore` says."""
+        """See `StateStore`."""
         name = f"{key}:quarantine:{now_ms}"
         async with _reported():
-            if await self._commits.exists(key):  # never resent: a rename that was done fails
+            if await self._commits.exists(
+                key
+            ):  # this client never resends: a repeated rename fails
                 await self._commits.rename(key, name)
         return name
 
     async def publish_window(self, redis_key: str, json: bytes, ttl_ms: int) -> None:
-        """As `StateStore` says."""
+        """See `StateStore`."""
         async with _reported():
             await self._redis.set(redis_key, json, px=ttl_ms)
 
     async def publish_performance(
         self, redis_key: str, json: bytes, offset: int, ttl_ms: int
     ) -> None:
-        """As `StateStore` says."""
+        """See `StateStore`."""
         async with _reported():
             await self._performance(keys=[redis_key], args=[json, ttl_ms, offset])
 
     async def check(self, keys: Sequence[str] = ()) -> str | None:
-        """As `StateStore` says.  Where ``CONFIG`` is forbidden, a warning says so.
+        """See `StateStore`.  The warning: ``CONFIG`` is forbidden, so that no policy could be read.
 
-        Every command that a worker needs is tried once, on a key that is gone afterwards.
+        It tries every command that a worker needs once, on keys that it removes afterwards.
         """
         await self._check_mode()
         await self._try_commands()
@@ -242,18 +244,18 @@ class RedisStateStore:
         return None
 
     async def _check_mode(self) -> None:
-        """Raise `StoreMisconfigured` where the address is that of a cluster or of a sentinel."""
+        """Raise `StoreMisconfigured` if the server is a cluster or a sentinel."""
         try:
             async with _reported():
                 server = await self._redis.info("server")
         except (exceptions.ResponseError, StoreMisconfigured):
-            return  # INFO is forbidden there; the commands that we need are tried next
+            return  # INFO is forbidden; the needed commands are tried next
         mode = server.get("redis_mode") or server.get("server_mode", "standalone")  # Valkey's name
         if mode != "standalone":
             raise StoreMisconfigured(_MODES.get(mode, f"Redis runs in an unknown mode: {mode}"))
 
     async def _try_commands(self) -> None:
-        """Raise `StoreMisconfigured` where the user may not use a command or key that a worker needs."""
+        """Raise `StoreMisconfigured` if the user lacks a permission that a worker needs."""
         key = partition_key(f"check-{secrets.token_hex(8)}", 0)
         aside = f"{key}:quarantine:0"
         try:
@@ -276,7 +278,7 @@ class RedisStateStore:
                         await self._redis.hdel(name, *left)
 
     async def _check_key(self, key: str) -> None:
-        """Raise `StoreMisconfigured` where something else than a partition's state lies at its key."""
+        """Raise `StoreMisconfigured` if a partition's key holds other data."""
         async with _reported():
             fencing_token, position = await self._redis.hmget(key, ["_epoch", "_next"])
             foreign = fencing_token is None and position is None and await self._redis.exists(key)
@@ -288,12 +290,12 @@ class RedisStateStore:
             )
 
     async def ping(self) -> None:
-        """As `StateStore` says."""
+        """See `StateStore`."""
         async with _reported():
             await self._commits.ping()
 
     async def close(self) -> None:
-        """As `StateStore` says."""
+        """See `StateStore`."""
         await self._redis.aclose()
         await self._commits.aclose()
 
@@ -307,7 +309,7 @@ def _passes(error: exceptions.ResponseError) -> bool:
 
 
 def misconfiguration(error: BaseException) -> StoreMisconfigured | None:
-    """What a rejection that does not pass by itself says of the server; ``None``: nothing known."""
+    """The misconfiguration that an error of the server points to; ``None`` if it points to none."""
     if not isinstance(error, exceptions.ResponseError):
         return None
     text = str(error)
@@ -329,7 +331,7 @@ def misconfiguration(error: BaseException) -> StoreMisconfigured | None:
 
 @contextlib.asynccontextmanager
 async def _reported() -> AsyncIterator[None]:
-    """Turn what the network or a busy server says into `StoreUnavailable` or `StoreMisconfigured`."""
+    """Raise errors of the network and the server as `StoreUnavailable` or `StoreMisconfigured`."""
     try:
         yield
     except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as error:

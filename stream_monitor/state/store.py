@@ -1,13 +1,13 @@
-"""Where state lives: one hash a partition, moved by compare-and-set.
+"""The interface of a state store: one hash per partition, written by compare-and-set.
 
-The answer to a commit says what to do next:
+The outcome of a commit tells the worker what to do next:
 
 ==============  =================================================================================
-OK              applied: go on
-DUP             this very commit had been applied and its reply was lost: go on
-STALE           the store was rewound or somebody advanced it: throw state away, acquire, seek
-FENCED          somebody else has acquired the partition: throw state away
-OUT_OF_MEMORY   nothing was written: wait, send it again
+OK              the commit was applied: continue
+DUP             this commit had been applied and its reply was lost: continue
+STALE           the store was rewound, or another worker advanced it: drop the state, acquire, seek
+FENCED          another worker has acquired the partition: drop the state
+OUT_OF_MEMORY   nothing was written: wait, then send the commit again
 UNKNOWN         no answer: send the same transaction again, never advance
 ==============  =================================================================================
 """
@@ -19,36 +19,37 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 MAX_PAIRS: Final = 3_500
-"""Pairs in one commit.  Lua's ``unpack`` fails near 8,000 values."""
+"""Most fields of one commit.  Lua's ``unpack`` fails near 8,000 values."""
 CHUNKED_FIELD: Final = "_bundled"
-"""Field that is not empty while bundles of fields lie in the hash."""
+"""Field that is not empty while the hash holds chunks of fields."""
 _UNPACKING: Final = b":unpacking"
 STOPPED: Final = "_stopped"
-"""Field that says why the owner reads the partition no further; empty where it reads."""
+"""Field with the reason why the owner stopped reading the partition; empty while it reads."""
 OUTBOX: Final = "o:"
-"""Prefix of the fields that have to leave."""
+"""Prefix of the fields that the owner still has to publish."""
 ATTEMPT_FIELD: Final = "_try"
-"""Field with the record that is being folded in alone, or the batch that is being unpacked, and how
-often: ``offset:times``, and ``:unpacking`` behind it."""
+"""Field with the attempt marker: ``offset:times`` of a record that is processed alone; followed by
+``:unpacking``, of a batch that is decompressed alone."""
 
 
-class CommitTooLarge(RuntimeError):  # noqa: N818 - says what happened
+class CommitTooLarge(RuntimeError):  # noqa: N818 - names what happened
     """A commit has more changed fields than one write can carry."""
 
 
-class StoreMisconfigured(RuntimeError):  # noqa: N818 - says what happened
-    """The server cannot hold state as it is set up; the text says why, and what to change."""
+class StoreMisconfigured(RuntimeError):  # noqa: N818 - names what happened
+    """The server is not configured to hold state; the text names the cause and the fix."""
 
 
-class StoreUnavailable(RuntimeError):  # noqa: N818 - says what happened
-    """The store did not answer, or refused for now.  Try again later."""
+class StoreUnavailable(RuntimeError):  # noqa: N818 - names what happened
+    """The store did not answer, or rejected a request that may succeed later."""
 
 
 class AttemptMarker(NamedTuple):
-    """What may end a process, and was tried ``times`` times so far.
+    """A record that may crash the worker, and how many times workers have tried it.
 
-    A record that was folded in alone; or with ``unpacking`` a batch that was unpacked alone, under
-    the offset of its last record.
+    A worker writes the marker before the attempt, so that the next owner can attribute a crash to
+    it.  With ``decompressing`` the attempt is to decompress a batch; ``offset`` is then the offset
+    of its last record.
     """
 
     offset: int
@@ -56,16 +57,16 @@ class AttemptMarker(NamedTuple):
     decompressing: bool = False
 
     def encoded(self) -> bytes:
-        """As it is stored."""
+        """The marker as a field of the store."""
         return b"%d:%d%s" % (self.offset, self.times, _UNPACKING if self.decompressing else b"")
 
     def decremented(self) -> AttemptMarker:
-        """As it was before this time."""
+        """The marker without the last attempt."""
         return self._replace(times=self.times - 1)
 
     @classmethod
     def read(cls, stored: bytes) -> AttemptMarker | None:
-        """As it was stored; ``None`` where nothing was.
+        """The marker in a field of the store; ``None`` where the field holds none.
 
         >>> AttemptMarker.read(AttemptMarker(7, 2).encoded())
         AttemptMarker(offset=7, times=2, decompressing=False)
@@ -79,11 +80,11 @@ class AttemptMarker(NamedTuple):
 
 
 class Acquired(NamedTuple):
-    """The partition is ours.
+    """This worker owns the partition.
 
-    ``next`` is ``None`` when nothing was ever committed.  ``attempts`` counts the members that
-    acquired it at this offset since the last graceful release.  ``tried`` is what was tried alone
-    last; ``chunked`` says that bundles lie in the hash.
+    ``next`` is the offset to read next; ``None`` before the first commit.  ``attempts`` counts the
+    members that acquired the partition at this offset since the last graceful release.
+    ``last_attempt`` is the stored attempt marker.  ``chunked``: the hash holds chunks of fields.
     """
 
     fencing_token: str
@@ -94,7 +95,7 @@ class Acquired(NamedTuple):
 
 
 class AcquireRejected(NamedTuple):
-    """A member of a newer generation holds the partition, and was heard ``silent_ms`` ago."""
+    """A member of a newer generation owns the partition; it last wrote ``silent_ms`` ago."""
 
     generation: int
     member: str
@@ -102,7 +103,7 @@ class AcquireRejected(NamedTuple):
 
 
 class CommitOutcome(enum.StrEnum):
-    """How a commit ended; the module says what each asks for."""
+    """How a commit ended; the module's docstring lists what the worker does then."""
 
     OK = "ok"
     DUP = "dup"
@@ -113,18 +114,18 @@ class CommitOutcome(enum.StrEnum):
 
 
 class CommitResult(NamedTuple):
-    """The outcome of a commit, and what the store or the network said."""
+    """The outcome of a commit, with the stored offset or the error as ``detail``."""
 
     outcome: CommitOutcome
     detail: str = ""
 
 
 class Commit(NamedTuple):
-    """What is to be written.
+    """One write of a partition: its offset and the fields that changed.
 
-    ``expect`` is the offset that must be stored now (``None``: none yet), and ``chunked`` whether
-    bundles must lie there: a store that was rewound may hold bundles again at the same offset.
-    ``fields`` with an empty value are dead, and are removed later by `StateStore.sweep`.
+    The store applies it only if it holds the offset ``expect`` (``None``: no offset), and chunks of
+    fields exactly if ``chunked``: a store that was rewound may hold chunks at the same offset.
+    Fields with an empty value are dead; `StateStore.sweep` removes them later.
     """
 
     fencing_token: str
@@ -137,27 +138,27 @@ class Commit(NamedTuple):
 
 
 class StateStore(Protocol):
-    """State of partitions.
+    """Stores the state of partitions.
 
-    All but `commit` raise `StoreUnavailable`; all may raise `StoreMisconfigured`.
+    All methods but `commit` raise `StoreUnavailable`; all may raise `StoreMisconfigured`.
     """
 
     async def acquire(
         self, key: str, generation: int, member: str, now_ms: int
     ) -> Acquired | AcquireRejected:
-        """Become the owner of a partition, under a new random epoch."""
+        """Become the owner of a partition, with a new random fencing token."""
         ...
 
     async def read(self, key: str, fields: Sequence[str]) -> list[bytes | None]:
-        """Some fields of any partition, as they are committed, without taking part."""
+        """Some committed fields of any partition; no ownership is needed."""
         ...
 
     async def load(self, key: str) -> dict[str, bytes]:
-        """All fields but the store's own (which begin with ``_``)."""
+        """All fields except those of the store itself, which begin with ``_``."""
         ...
 
     async def commit(self, key: str, commit: Commit) -> CommitResult:
-        """Write state and offset together, if nobody moved them.
+        """Write state and offset together, if the partition is as `Commit` expects it.
 
         Raises:
             CommitTooLarge: there are more than `MAX_PAIRS` fields.
@@ -165,7 +166,7 @@ class StateStore(Protocol):
         ...
 
     async def outbox(self, key: str) -> dict[str, bytes]:
-        """What lies in a partition's outbox: the fields that begin with `OUTBOX`."""
+        """The outbox of a partition: the fields that begin with `OUTBOX`."""
         ...
 
     async def discard(self, key: str, fields: Sequence[str]) -> None:
@@ -173,23 +174,23 @@ class StateStore(Protocol):
         ...
 
     async def write_fields(self, key: str, fields: Mapping[str, bytes]) -> None:
-        """Write fields of a hash that is no partition's: no owner, and no offset."""
+        """Write fields of a hash that is not a partition: it has no owner and no offset."""
         ...
 
     async def sweep(self, key: str, fencing_token: str, fields: Sequence[str]) -> int:
-        """Remove those of ``fields`` that are dead; answers how many."""
+        """Remove those of ``fields`` that are dead; return how many."""
         ...
 
     async def release(self, key: str, fencing_token: str) -> bool:
-        """Let the partition go, so that the next owner need not wait."""
+        """Give the partition up, so that the next owner need not wait."""
         ...
 
     async def stop(self, key: str, fencing_token: str, why: str) -> bool:
-        """Record that the owner reads no further, until somebody acquires the partition anew."""
+        """Record why the owner stopped reading; the next acquisition clears it."""
         ...
 
     async def quarantine(self, key: str, now_ms: int) -> str:
-        """Set a partition's state aside under another name, and answer the name."""
+        """Rename a partition's hash, so that its state is kept but unused; return the name."""
         ...
 
     async def publish_window(self, redis_key: str, json: bytes, ttl_ms: int) -> None:
@@ -199,29 +200,28 @@ class StateStore(Protocol):
     async def publish_performance(
         self, redis_key: str, json: bytes, offset: int, ttl_ms: int
     ) -> None:
-        """Make figures as of ``offset`` readable, unless those of a higher offset are."""
+        """Make the performance as of ``offset`` readable, unless that of a higher offset is."""
         ...
 
     async def check(self, keys: Sequence[str] = ()) -> str | None:
-        """Whether the store can hold the state under ``keys``; answers a warning, if there is one.
+        """Check that the store can hold the state under ``keys``; return a warning, if any.
 
         Raises:
-            StoreMisconfigured: it may evict keys, lacks a command, or holds something else at a
-            key.
+            StoreMisconfigured: it may evict keys, lacks a command, or a key holds other data.
         """
         ...
 
     async def ping(self) -> None:
-        """Answer if alive."""
+        """Return if the store answers."""
         ...
 
     async def close(self) -> None:
-        """Let connections go."""
+        """Close the connections."""
         ...
 
 
 def check_size(key: str, commit: Commit) -> None:
-    """Raise `CommitTooLarge` when a commit cannot be one write."""
+    """Raise `CommitTooLarge` if one write cannot carry the commit."""
     if len(commit.fields) > MAX_PAIRS:
         raise CommitTooLarge(
             f"{key}: {len(commit.fields)} changed fields, one commit carries {MAX_PAIRS}"

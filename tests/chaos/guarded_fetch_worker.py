@@ -10,9 +10,7 @@ from typing import Any, Final, NamedTuple, cast
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.metrics import Metrics
 from stream_monitor.runtime.bootstrap import handle_read_failure
-from stream_monitor.runtime.commit_policy import CommitPolicy
 from stream_monitor.runtime.committer import Committer
-from stream_monitor.runtime.dead_letter_limit import DeadLetterLimit
 from stream_monitor.runtime.guarded_fetch import GuardedFetch
 from stream_monitor.runtime.outbox import OutboxRelay
 from stream_monitor.runtime.ownership import PartitionOwnership
@@ -24,6 +22,7 @@ from stream_monitor.runtime.publisher import Publisher
 from stream_monitor.runtime.raw_fetch import Answer, RawBatch, RawBatchReader
 from stream_monitor.runtime.reader import FetchPosition, ReadFailure
 from stream_monitor.runtime.reader_thread import ReaderThread
+from stream_monitor.settings import CommitSettings, DeadLetterSettings
 from stream_monitor.state.memory_store import InMemoryStateStore
 from stream_monitor.state.partition_state import PartitionStateFactory
 from stream_monitor.state.redis_store import partition_key
@@ -213,8 +212,7 @@ class GuardedFetchWorker:
             self.partitions,
             self.relay,
             metrics,
-            policy=CommitPolicy(interval_s=0.25),
-            timeout_s=5,
+            settings=CommitSettings(interval_s=0.25, timeout_s=5),
             on_rejected=self.ownership.on_commit_rejected,
         )
         self.processor = BatchProcessor(
@@ -223,7 +221,7 @@ class GuardedFetchWorker:
             publisher,
             metrics,
             dead_letters="dead",
-            limit=DeadLetterLimit(**limits),
+            limit=DeadLetterSettings(**limits),
             on_limit=self.ownership.stop,
         )
         packed = cast("RawBatchReader", self)

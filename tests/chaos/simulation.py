@@ -12,15 +12,14 @@ from typing import Any, Final, NamedTuple, cast
 from producer.cloudevents import Headers
 from stream_monitor.ingest.records import RecordBatch
 from stream_monitor.metrics import Metrics
-from stream_monitor.runtime.commit_policy import CommitPolicy
 from stream_monitor.runtime.committer import Committer
-from stream_monitor.runtime.dead_letter_limit import DeadLetterLimit
 from stream_monitor.runtime.outbox import OutboxRelay
 from stream_monitor.runtime.partition_recovery import PartitionRecovery
 from stream_monitor.runtime.partitions import OwnedPartition, OwnedPartitions
 from stream_monitor.runtime.processor import BatchProcessor
 from stream_monitor.runtime.publisher import Publisher
 from stream_monitor.runtime.reader_thread import ReaderThread
+from stream_monitor.settings import CommitSettings, DeadLetterSettings
 from stream_monitor.state.redis_store import partition_key
 from stream_monitor.state.store import AcquireRejected, CommitOutcome
 from tests.chaos.event_time_state import TimedFolds, log_of
@@ -78,8 +77,7 @@ class Worker:
             self.partitions,
             self.relay,
             metrics,
-            policy=CommitPolicy(interval_s=1e9),
-            timeout_s=60,
+            settings=CommitSettings(interval_s=1e9),
             on_rejected=self._lost,
         )
         self.processor = BatchProcessor(
@@ -88,7 +86,7 @@ class Worker:
             cast("Publisher", world.letters),
             metrics,
             dead_letters="dead",
-            limit=DeadLetterLimit(),
+            limit=DeadLetterSettings(),
             on_limit=self._never,
         )
         self.recovery = PartitionRecovery(

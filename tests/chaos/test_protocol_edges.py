@@ -141,7 +141,7 @@ def test_a_worker_that_hangs_is_ended_with_a_reason(
     harness.produce([b"hang"])
     worker = harness.start(**QUICK, DRIFTLINE_WATCHDOG__STALL_TIMEOUT_S="3")
     assert worker.wait(90) == 1
-    assert "the event loop has not turned for" in capfd.readouterr().err
+    assert "the event loop has not run for" in capfd.readouterr().err
 
 
 def test_a_lost_store_is_resumed_where_kafka_says_if_so_set(

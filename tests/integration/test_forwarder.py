@@ -24,7 +24,7 @@ from producer.failpoints import EXIT_CODE
 from producer.routing import topic_names
 from producer.writer import DeliveryError
 from stream_monitor.contracts import DeadLetter
-from stream_monitor.runtime.dead_letter_limit import DeadLetterLimit
+from stream_monitor.settings import DeadLetterSettings
 from tests.integration.read_topic import read_topic
 
 pytestmark = pytest.mark.kafka
@@ -101,7 +101,7 @@ class Warehouse:
         )
         return done.returncode, done.stdout or done.stderr
 
-    def forward_here(self, limit: DeadLetterLimit = LIMIT) -> tuple[int, int]:
+    def forward_here(self, limit: DeadLetterSettings = LIMIT) -> tuple[int, int]:
         """Forward to the end of the topic; answers the numbers of events and of refused records."""
         forwarder = Forwarder(
             {"bootstrap.servers": self.broker},
@@ -184,7 +184,7 @@ def test_no_letter_is_written_of_what_the_limit_stops(warehouse: Warehouse) -> N
 
     for _ in range(2):
         with pytest.raises(TooManyRejectedError):
-            warehouse.forward_here(DeadLetterLimit(max_consecutive=1))
+            warehouse.forward_here(DeadLetterSettings(max_consecutive=1))
     assert warehouse.dead_letters() == []
 
     warehouse.forward_here()

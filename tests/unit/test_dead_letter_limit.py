@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_monitor.ingest.records import ConsumerRecord
-from stream_monitor.runtime.dead_letter_limit import DeadLetterLimit, RecentRejections
+from stream_monitor.runtime.dead_letter_limit import RecentRejections
+from stream_monitor.settings import DeadLetterSettings
 
 MAX_CONSECUTIVE = 5
-LIMIT = DeadLetterLimit(max_consecutive=MAX_CONSECUTIVE, max_ratio=0.2, window_records=20)
+LIMIT = DeadLetterSettings(max_consecutive=MAX_CONSECUTIVE, max_ratio=0.2, window_records=20)
 
 
 def fed(good: list[bool], cuts: list[int]) -> tuple[RecentRejections, str | None]:
@@ -22,7 +23,7 @@ def fed(good: list[bool], cuts: list[int]) -> tuple[RecentRejections, str | None
         records = [ConsumerRecord(offset, 0, None, b"") for offset in range(start, end)]
         bad = [r.offset for r in records if not good[r.offset]]
         seen = seen.after(records, bad, LIMIT.window_records)
-        reason = reason or LIMIT.reason_exceeded(seen)
+        reason = reason or seen.limit_exceeded(LIMIT)
     return seen, reason
 
 
@@ -59,7 +60,7 @@ def test_a_flood_long_ago_is_forgotten() -> None:
     flood = [i % 2 == 0 for i in range(16)]
     calm = [True] * 200
     seen, _ = fed(flood + calm, list(range(0, 216, 3)))
-    assert LIMIT.reason_exceeded(seen) is None
+    assert seen.limit_exceeded(LIMIT) is None
 
 
 def test_without_a_limit_nothing_is_too_much() -> None:
@@ -67,4 +68,4 @@ def test_without_a_limit_nothing_is_too_much() -> None:
     for start in range(0, 100_000, 1_000):
         records = [ConsumerRecord(offset, 0, None, b"") for offset in range(start, start + 1_000)]
         seen = seen.after(records, range(start, start + 1_000), 10_000)
-        assert DeadLetterLimit().reason_exceeded(seen) is None
+        assert seen.limit_exceeded(DeadLetterSettings()) is None

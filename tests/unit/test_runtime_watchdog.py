@@ -34,4 +34,4 @@ def test_a_partition_that_was_given_away_is_nobodys_standstill() -> None:
 def test_a_loop_that_does_not_turn_is_stuck_whatever_it_read() -> None:
     seen = StallState(0.0).after(1.0, {0: PartitionProgress(5, 0)})
     assert seen.reason(10.5, STUCK_S) is None
-    assert seen.reason(11.0, STUCK_S) == "the event loop has not turned for 10 s"
+    assert seen.reason(11.0, STUCK_S) == "the event loop has not run for 10 s"

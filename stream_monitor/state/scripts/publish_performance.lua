@@ -1,10 +1,10 @@
--- Make figures readable that may change, unless later ones are there already.
+-- Publish the performance of a window, unless the key already holds a later one.
 --
--- KEYS[1]  the figures of one window
+-- KEYS[1]  the performance of one window
 -- ARGV     1 JSON with an as_of_offset   2 lifetime, ms   3 that offset
--- returns  1, or 0 where figures of a higher offset are kept
+-- returns  1, or 0 where the key holds a higher offset
 --
--- A worker that was frozen and has lost its partition may still carry out what it had read.
+-- A worker that was suspended and has lost its partition may still publish what it had read.
 local known = redis.call('GET', KEYS[1])
 if known then
   local ok, figures = pcall(cjson.decode, known)

@@ -1,10 +1,10 @@
 -- Remove fields that were committed as dead (empty).  One HDEL.
 --
 -- KEYS[1]  the partition's hash
--- ARGV     1 epoch   2.. fields
--- returns  the number of fields removed; 0 under another epoch
+-- ARGV     1 fencing token   2.. fields
+-- returns  the number of fields removed; 0 under another token
 --
--- A field that has come to life again since is left alone, which is why this is no plain HDEL.
+-- A field that has a value again stays; a plain HDEL would remove it.
 if redis.call('HGET', KEYS[1], '_epoch') ~= ARGV[1] then return 0 end
 local dead = {}
 local values = redis.call('HMGET', KEYS[1], unpack(ARGV, 2))
