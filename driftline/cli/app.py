@@ -39,9 +39,10 @@ from driftline.cli import (
     version,
 )
 from driftline.cli import promote as champion
-from driftline.cli.command_error import EXIT_INTERRUPTED, CommandError, to_command_error
+from driftline.cli.command_error import EXIT_INTERRUPTED, EXIT_USAGE, CommandError, to_command_error
 from driftline.cli.renamed_options import renamed_option_error
 from driftline.cli.suggested_commands import complete_commands, set_invocation
+from stream_monitor.renamed_settings import reject_renamed
 
 _DEBUG: Final = "DRIFTLINE_DEBUG"
 
@@ -96,6 +97,12 @@ def main(
     """What every command hears."""
     if debug:
         os.environ[_DEBUG] = "1"
+    try:
+        reject_renamed({}, os.environ)
+    except ValueError as error:
+        raise CommandError(
+            "an environment variable has an old name", why=str(error), code=EXIT_USAGE
+        ) from error
 
 
 app.command("demo")(demo.demo)

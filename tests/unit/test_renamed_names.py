@@ -173,6 +173,13 @@ def test_every_command_rejects_an_old_option_with_its_new_name(old: str, new: st
     assert tried > 0
 
 
+@pytest.mark.parametrize("old", [*RENAMED_VARIABLES, "DRIFTLINE_COMMIT__SHARE"])
+def test_every_command_rejects_an_old_variable(old: str) -> None:
+    result = run.invoke(app, ["models", "list"], env={old: "1"})
+    assert result.exit_code == 2
+    assert f"{old} is now DRIFTLINE_" in result.output
+
+
 def test_a_command_without_the_new_option_rejects_the_old_one_as_unknown() -> None:
     result = run.invoke(app, ["status", "--home", "x"])
     assert result.exit_code == 2
