@@ -1,4 +1,4 @@
-"""The command line.
+"""The ``driftline`` command: all subcommands, and how their errors are printed.
 
 Exit codes: 0 ok; 1 failed; 2 wrong usage or settings; 3 a check failed; 4 Kafka or Redis
 unreachable; 130 Ctrl-C.
@@ -13,8 +13,8 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from driftline.cli import alert_actions as handling
 from driftline.cli import (
+    alerts,
     audit,
     check,
     coverage,
@@ -48,18 +48,18 @@ _DEBUG: Final = "DRIFTLINE_DEBUG"
 
 
 class ErrorReportingGroup(TyperGroup):
-    """Says what went wrong, where, why and what to do, instead of a traceback."""
+    """Prints what failed, where, why and how to fix it, instead of a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; turn exceptions into explanations."""
-        set_invocation(self, [*ctx._protected_args, *ctx.args])  # noqa: SLF001 - what follows
+        """Run the command; print an exception as an explanation."""
+        set_invocation(self, [*ctx._protected_args, *ctx.args])  # noqa: SLF001 - the arguments
         try:
             return super().invoke(ctx)
         except CommandError as failure:
             _exit_with(failure)
         except KeyboardInterrupt:
             raise typer.Exit(EXIT_INTERRUPTED) from None
-        except BrokenPipeError:  # `| head` has seen enough
+        except BrokenPipeError:  # the reader of a pipe, such as `head`, has ended
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
         except Exception as error:
@@ -81,7 +81,7 @@ app = typer.Typer(
     cls=ErrorReportingGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Watches machine-learning models in production, live, on Kafka.",
+    help="Detect drift of machine-learning models in production, live, on Kafka.",
     epilog="Exit codes: 0 ok · 1 failed · 2 wrong usage or settings · 3 a check failed · "
     "4 Kafka or Redis unreachable · 130 Ctrl-C.",
 )
@@ -91,10 +91,10 @@ app = typer.Typer(
 def main(
     *,
     debug: Annotated[
-        bool, typer.Option("--debug", envvar=_DEBUG, help="Tracebacks instead of explanations.")
+        bool, typer.Option("--debug", envvar=_DEBUG, help="Print tracebacks of errors.")
     ] = False,
 ) -> None:
-    """What every command hears."""
+    """Set the options that hold for every command."""
     if debug:
         os.environ[_DEBUG] = "1"
     try:
@@ -120,7 +120,7 @@ app.command("coverage")(coverage.coverage)
 app.command("doctor")(doctor.doctor)
 app.command("audit")(audit.audit)
 app.command("version")(version.show_version)
-app.add_typer(handling.app, name="alerts")
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(incidents.app, name="incidents")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(topics.app, name="topics")

@@ -1,4 +1,4 @@
-"""``driftline audit MODEL``: who changed what of a model, and when."""
+"""``driftline audit MODEL``: list the changes that were made to a model, by whom and when."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ from typing import Annotated
 
 import typer
 
-from driftline.cli.alert_actions import duration_ms
-from driftline.cli.alerts import second
-from driftline.cli.command_error import CommandError
 from driftline.cli.connection import load_settings
-from driftline.cli.options import Bootstrap, Config, Json, Prefix
-from driftline.cli.output import note, write_json, write_line
+from driftline.cli.options import Bootstrap, Config, Json, Prefix, duration_ms
+from driftline.cli.output import format_timestamp, note, write_json, write_line
 
 
 def audit(
@@ -21,15 +18,16 @@ def audit(
     bootstrap_servers: Bootstrap = None,
     prefix: Prefix = None,
     since: Annotated[
-        str | None, typer.Option("--since", help="How far back: 12h, 7d \\[default: all of it].")
+        str | None, typer.Option("--since", help="How far back: 12h, 7d \\[default: everything].")
     ] = None,
     *,
     as_json: Json = False,
 ) -> None:
-    """Versions, profiles, acknowledgements, snoozes, placements: read from the log itself.
+    """List every change of a model: versions, profiles, acknowledgements, snoozes, placements.
 
-    Who did it is what the record says of itself: whoever may write to the log may write any name
-    (SECURITY.md).  With --json, one object a line.
+    The changes are read from the event topic.  The name of the person is the one in the record; it
+    is no proof, because every producer with write access can write any name (SECURITY.md).  With
+    --json, one object a line.
     """
     from driftline.topics.control_history import control_changes, read_control_records  # noqa: PLC0415 - light imports
     from driftline.topics.dead_letter_queue import read_dead_letters  # noqa: PLC0415
@@ -39,13 +37,10 @@ def audit(
     since_ms = 0
     if since is not None:
         since_ms = round(time.time() * 1000) - duration_ms(since, option="--since")
-    try:
-        records = read_control_records(client, topic)
-        letters, notes = read_dead_letters(client, settings.topics.dead_letters)
-    except LookupError as error:
-        raise CommandError(str(error), fix="driftline topics create") from error
+    records = read_control_records(client, topic)
+    dead_letters, notes = read_dead_letters(client, settings.topics.dead_letters)
     note(*notes)
-    rejected = {one.letter_id: f"{one.reason}: {one.detail}" for one in letters}
+    rejected = {one.letter_id: f"{one.reason}: {one.detail}" for one in dead_letters}
     found = [
         one for one in control_changes(records, topic, model, rejected) if one.time_ms >= since_ms
     ]
@@ -53,9 +48,10 @@ def audit(
         if as_json:
             write_json(change, indent=0)
             continue
-        who = f"{change.actor or 'nobody named'} ({change.source or 'no ce_source'})"
+        who = f"{change.actor or 'no name'} ({change.source or 'no ce_source'})"
         why = f"  {change.reason}" if change.reason else ""
         no = f"  REJECTED, {change.rejected}" if change.rejected else ""
-        write_line(f"{second(change.time_ms)}  {change.position}  {who}  {change.what}{why}{no}")
+        what = f"{change.description}{why}{no}"
+        write_line(f"{format_timestamp(change.time_ms)}  {change.position}  {who}  {what}")
     if not found:
-        note(f"the log holds no change of {model}")
+        note(f"{topic} holds no change of {model}")

@@ -1,4 +1,4 @@
-"""The live settings, and the same with a file of others laid over them."""
+"""Candidate settings for ``replay --config``, compared with the live settings."""
 
 from __future__ import annotations
 
@@ -12,24 +12,29 @@ from driftline.cli.connection import load_settings
 
 if TYPE_CHECKING:
     from driftline.offline.replay.replay_result import ReplayResult
+    from driftline.offline.replay.settings_comparison import SettingsComparison
     from stream_monitor.core.spec import MonitorSpec
     from stream_monitor.episodes.incidents import IncidentPolicy
     from stream_monitor.settings import Settings
 
+ResultT = TypeVar("ResultT", bound="ReplayResult")
+
 
 def live_settings(**flags: Any) -> Settings:
-    """What the monitor would be started with here: ``--config`` is not its file, but what is tried.
+    """The settings that a monitor started here would have.
 
-    ``DRIFTLINE_CONFIG`` names another file than ``driftline.toml``, as for all commands.
+    ``--config`` of `replay` names the candidate settings; the live ones come from
+    ``DRIFTLINE_CONFIG`` or ``driftline.toml``.
     """
     named = os.environ.get("DRIFTLINE_CONFIG")
     return load_settings(Path(named) if named else None, **flags)
 
 
 def specs_of(candidate: Path | None) -> tuple[list[MonitorSpec], IncidentPolicy]:
-    """Of the core, as it would run and then as it runs; and what an incident would be.
+    """The monitor's specifications to replay with, and the policy of incidents.
 
-    Without a file to try there is only how it runs.
+    The candidate's specification comes first, the live one second.  Without a candidate there is
+    only the live one.
     """
     live = live_settings()
     chosen = [live] if candidate is None else [_candidate_settings(candidate), live]
@@ -37,25 +42,28 @@ def specs_of(candidate: Path | None) -> tuple[list[MonitorSpec], IncidentPolicy]
 
 
 def _candidate_settings(candidate: Path) -> Settings:
-    """What the file names is tried, even against the environment."""
-    import tomllib  # noqa: PLC0415 - light imports, see commands/__init__
+    """The live settings, with those of the file ``candidate`` in place of their own."""
+    import tomllib  # noqa: PLC0415 - light imports
 
     try:
         data = tomllib.loads(candidate.read_text("utf-8"))
     except FileNotFoundError as error:
         raise CommandError(
-            "there is no such settings file", where=str(candidate), code=EXIT_USAGE
+            "the settings file does not exist", where=str(candidate), code=EXIT_USAGE
         ) from error
-    except ValueError as error:  # no TOML, or no UTF-8
+    except ValueError as error:  # not TOML, or not UTF-8
         raise CommandError(
-            "the settings file is no TOML", where=str(candidate), why=str(error), code=EXIT_USAGE
+            "the settings file is not valid TOML",
+            where=str(candidate),
+            why=str(error),
+            code=EXIT_USAGE,
         ) from error
-    # Arguments come before the environment and the file.
+    # Arguments have priority over the environment and the file.
     return type(live_settings())(**_with_one_budget_unit(data))
 
 
 def _with_one_budget_unit(data: dict[str, Any]) -> dict[str, Any]:
-    """A budget that is tried per week takes the place of a live one per events, and vice versa."""
+    """``data`` with one unit of the budget: a budget per week replaces one per events."""
     budget = data.get("budget")
     if not isinstance(budget, dict):
         return data
@@ -64,16 +72,11 @@ def _with_one_budget_unit(data: dict[str, Any]) -> dict[str, Any]:
     return {**data, "budget": {**unset, **budget}}
 
 
-if TYPE_CHECKING:
-    from driftline.offline.replay.settings_comparison import SettingsComparison
-    from stream_monitor.core.spec import MonitorSpec
-    from stream_monitor.episodes.incidents import IncidentPolicy
-
-ResultT = TypeVar("ResultT", bound="ReplayResult")
-
-
 class CandidateRun(NamedTuple, Generic[ResultT]):
-    """What came of it, by which settings, and how the live ones differ where others are tried."""
+    """The result of a replay, its settings, and the comparison of candidate and live settings.
+
+    ``settings_difference`` is ``None`` without candidate settings.
+    """
 
     chosen: ResultT
     spec: MonitorSpec
@@ -84,9 +87,8 @@ class CandidateRun(NamedTuple, Generic[ResultT]):
 def run_with_candidate(
     config: Path | None, run: Callable[[MonitorSpec], ResultT]
 ) -> CandidateRun[ResultT]:
-    """Run with the settings of ``config``, if there are any, and with the live ones."""
-    from driftline.cli.candidate_settings import specs_of  # noqa: PLC0415 - light imports
-    from driftline.offline.replay.settings_comparison import compare_settings  # noqa: PLC0415
+    """Run with the candidate settings of ``config``, if given, and with the live settings."""
+    from driftline.offline.replay.settings_comparison import compare_settings  # noqa: PLC0415 - light imports
 
     specs, incidents = specs_of(config)
     results = [run(spec) for spec in specs]

@@ -1,4 +1,4 @@
-"""``driftline check``: two files against each other, for pipelines."""
+"""``driftline check``: compare two files column by column, for pipelines."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class FailOn(StrEnum):
-    """What makes the exit code 3."""
+    """The kinds of differences that cause exit code 3."""
 
     drift = "drift"
     quality = "quality"
@@ -37,21 +37,23 @@ class FailOn(StrEnum):
 
 
 def check(
-    reference: Annotated[Path, typer.Argument(help="What was normal: CSV, Parquet, JSON lines.")],
-    current: Annotated[Path, typer.Argument(help="What came now.")],
+    reference: Annotated[
+        Path, typer.Argument(help="File with normal data: CSV, Parquet, JSON lines.")
+    ],
+    current: Annotated[Path, typer.Argument(help="File with current data.")],
     fail_on: Annotated[
         FailOn,
         typer.Option(
-            help="What makes the exit code 3.  drift: values that moved, a column that is gone, or "
-            "most of which became missing, invalid or unseen.  quality: columns that are gone or "
-            "new, other shares of missing, invalid or unseen values.  any: both.  never: nothing."
+            help="What causes exit code 3.  drift: values moved, a column is gone, or most of its "
+            "values became missing, invalid or unknown.  quality: columns are gone or new, or the "
+            "share of missing, invalid or unknown values changed.  any: both.  never: nothing."
         ),
     ] = FailOn.any,
     time: Annotated[
-        str | None, typer.Option(help="Column of event time: it is not compared.")
+        str | None, typer.Option(help="Column of the event time; it is not compared.")
     ] = None,
     time_format: TimeFormat = None,
-    label: Annotated[str | None, typer.Option(help="Column of the truth.")] = None,
+    label: Annotated[str | None, typer.Option(help="Column of the labels.")] = None,
     prediction: Annotated[str | None, typer.Option(help="Column of the predictions.")] = None,
     ignore: Ignore = None,
     numeric: Numeric = None,
@@ -62,11 +64,11 @@ def check(
     *,
     as_json: Json = False,
 ) -> None:
-    """Has anything changed between two files?  Exit code 3 where it has.
+    """Compare two files column by column; exit code 3 if they differ.
 
-    Predictions and labels are compared like features.  All columns together are wrong about one
-    time in a thousand, and only differences that matter count (PSI 0.02, or a point of missing
-    values).
+    Predictions and labels are compared like features.  Two files of the same distribution are
+    reported as different about once in a thousand runs, over all columns.  Small differences are
+    ignored: below a PSI of 0.02, or one percentage point of missing values.
     """
     read_options = read_options_of(
         ignore=ignore,
@@ -89,17 +91,17 @@ def check(
             normal, now = with_outputs(normal, prediction), with_outputs(now, prediction)
         layout = layout_of(normal, time=time)  # predictions and labels are compared, too
         for table in (normal, now):
-            frame = with_times(table.frame, time, time_format)  # are they written so?
+            frame = with_times(table.frame, time, time_format)  # checks the format
             if time is not None and time in frame:
                 times_ms(frame[time])
     note_unwatched_columns(layout.ignored)
     columns = compare(normal, now, layout)
     if all(column.verdict == "not_compared" for column in columns):
         raise CommandError(
-            "nothing can be compared",
+            "no column can be compared",
             where=str(reference),
             why=columns[0].explanation,
-            fix="a reference of more rows",
+            fix="use a reference with more rows",
             code=EXIT_USAGE,
         )
     shown = [
@@ -133,7 +135,7 @@ def check(
 
 
 def _fails(column: ColumnCheck, on: FailOn) -> bool:
-    """Whether a column makes the check fail: a drift verdict, or data that is no longer there."""
+    """Whether a column makes the check fail."""
     levels = {
         FailOn.drift: column.moved or column.lost,
         FailOn.quality: column.verdict == "quality",

@@ -1,4 +1,4 @@
-"""How a command fails: what, where, why, and what to do."""
+"""Errors of commands: what failed, where, why, and how to fix it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ DENIED: Final = "Kafka denies a permission"
 
 
 class CommandError(Exception):
-    """Ends a command with an exit code and an explanation."""
+    """Ends a command with an exit code and an explanation.
+
+    ``what`` names the failure, ``where`` the file, topic or server, ``why`` the cause, and ``fix``
+    what the user can do; ``code`` is the exit code.
+    """
 
     def __init__(
         self, what: str, *, where: str = "", why: str = "", fix: str = "", code: int = EXIT_FAILED
@@ -26,7 +30,7 @@ class CommandError(Exception):
         self.what, self.where, self.why, self.fix, self.code = what, where, why, fix, code
 
     def text(self) -> str:
-        """For people, on stderr.
+        """The error as it is printed on stderr.
 
         >>> print(CommandError("Kafka does not answer", where="127.0.0.1:1", fix="start it").text())
         driftline: Kafka does not answer
@@ -36,35 +40,32 @@ class CommandError(Exception):
         parts = {"where": self.where, "why": self.why, "fix": self.fix}
         lines = [f"driftline: {printable(self.what)}"]
         for name, text in parts.items():
-            # What a library or a process said may be several lines: all but the first are indented.
+            # A message of a library or a process may have several lines: indent all but the first.
             for i, line in enumerate(text.split("\n") if text else ()):
                 lines.append(f"  {'' if i else name:<6} {printable(line)}".rstrip())
         return "\n".join(lines)
 
 
 def to_command_error(error: BaseException) -> CommandError:
-    """What an exception of a library means to a person."""
+    """Explain an exception of a library in terms of the command."""
     name = type(error).__name__
     for fits, explain in _CONVERSIONS:
         if fits(error):
             return explain(error)
     return CommandError(
-        "something unexpected happened",
+        "an unexpected error occurred",
         why=f"{name}: {error}",
-        fix="run it again with --debug, and report what it says",
+        fix="run the command with --debug, and report its output",
     )
 
 
 _OS_ERRORS: Final[dict[int, tuple[str, str]]] = {
-    errno.ENOENT: ("there is no such file", "check the path"),
-    errno.EACCES: ("this user may not use the file", "change its owner or its rights"),
-    errno.EPERM: ("this user may not use the file", "change its owner or its rights"),
-    errno.ENOTDIR: (
-        "a file stands where a folder is needed",
-        "remove the file, or name another folder",
-    ),
-    errno.EEXIST: ("a file stands where a folder is needed", "remove it, or name another folder"),
-    errno.EISDIR: ("a folder stands where a file is needed", "name a file"),
+    errno.ENOENT: ("the file does not exist", "check the path"),
+    errno.EACCES: ("this user may not use the file", "change its owner or its permissions"),
+    errno.EPERM: ("this user may not use the file", "change its owner or its permissions"),
+    errno.ENOTDIR: ("the path is a file, not a folder", "remove the file, or name another folder"),
+    errno.EEXIST: ("the path is a file, not a folder", "remove the file, or name another folder"),
+    errno.EISDIR: ("the path is a folder, not a file", "name a file"),
     errno.EROFS: ("the file system is read-only", "name a folder that can be written"),
     errno.ENOSPC: ("the disk is full", "free some space, or name a folder on another disk"),
     errno.EDQUOT: ("the disk quota is used up", "free some space, or name another folder"),
@@ -73,7 +74,7 @@ _OS_ERRORS: Final[dict[int, tuple[str, str]]] = {
 
 
 def _from_os_error(error: OSError) -> CommandError:
-    """A path that cannot be used as it is."""
+    """Explain an operating system error, with the path it is about."""
     where = str(error.filename) if error.filename is not None else ""
     known = _OS_ERRORS.get(error.errno or 0)
     if known is None:
@@ -81,7 +82,7 @@ def _from_os_error(error: OSError) -> CommandError:
             "the operating system rejected a request",
             where=where,
             why=error.strerror or str(error),
-            fix="run it again with --debug to see where",
+            fix="run the command with --debug to see where",
         )
     what, fix = known
     code = EXIT_FAILED if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM) else EXIT_USAGE
@@ -89,7 +90,7 @@ def _from_os_error(error: OSError) -> CommandError:
 
 
 def _from_sqlite_error(error: BaseException) -> CommandError:
-    """The trainer's SQLite file cannot be used."""
+    """Explain an error of the trainer's SQLite file."""
     return CommandError(
         "the trainer's database cannot be used",
         why=str(error),
@@ -107,7 +108,7 @@ def _from_redis_error(error: BaseException) -> CommandError:
     return CommandError(
         "Redis does not answer, or rejected the request",
         why=str(error),
-        fix="check --redis-url or REDIS_URL; `driftline doctor` looks",
+        fix="check --redis-url or REDIS_URL; `driftline doctor` checks the connection",
         code=EXIT_UNREACHABLE,
     )
 
@@ -121,7 +122,7 @@ def _from_kafka_error(error: BaseException) -> CommandError:
         return CommandError(DENIED, why=why, fix=PERMISSIONS_FIX, code=EXIT_UNREACHABLE)
     if hasattr(cause, "name") and cause.name() == "_INVALID_ARG":
         return CommandError(
-            "a setting of Kafka's client is wrong",
+            "a setting of the Kafka client is invalid",
             why=why,
             fix="see [kafka.librdkafka] in driftline.toml, or DRIFTLINE_KAFKA__LIBRDKAFKA",
             code=EXIT_USAGE,
@@ -129,27 +130,32 @@ def _from_kafka_error(error: BaseException) -> CommandError:
     return CommandError(
         "Kafka does not answer, or rejected the connection",
         why=why,
-        fix="check --bootstrap-servers or KAFKA_BOOTSTRAP_SERVERS; `driftline doctor` looks",
+        fix="check --bootstrap-servers or KAFKA_BOOTSTRAP_SERVERS; `driftline doctor` checks the "
+        "connection",
         code=EXIT_UNREACHABLE,
     )
 
 
-def _of_undelivered(error: BaseException) -> CommandError:
+def _from_missing_topic(error: BaseException) -> CommandError:
+    return CommandError(str(error), fix="driftline topics create")
+
+
+def _from_delivery_error(error: BaseException) -> CommandError:
     from producer.permission import PERMISSIONS_FIX  # noqa: PLC0415 - light imports
 
     why = str(error)
     if "no permission" in why:
         return CommandError(DENIED, why=why, fix=PERMISSIONS_FIX, code=EXIT_UNREACHABLE)
     return CommandError(
-        "Kafka did not take every record",
+        "Kafka did not acknowledge every record",
         why=why,
-        fix="see what `driftline doctor` finds, then run it again",
+        fix="run `driftline doctor`, fix what it finds, then repeat the command",
     )
 
 
 def _from_missing_module(error: BaseException) -> CommandError:
     return CommandError(
-        "a part of driftline is not installed",
+        "the command needs an optional part of driftline",
         why=f"no module named {getattr(error, 'name', '')}",
         fix="pip install 'driftline[demo]' (or [files], [monitor], [trainer])",
         code=EXIT_USAGE,
@@ -158,7 +164,10 @@ def _from_missing_module(error: BaseException) -> CommandError:
 
 def _from_settings_error(error: BaseException) -> CommandError:
     return CommandError(
-        "a setting is wrong", why=str(error), fix="see driftline.toml", code=EXIT_USAGE
+        "a setting is invalid",
+        why=str(error),
+        fix="correct it in driftline.toml, the environment or the option",
+        code=EXIT_USAGE,
     )
 
 
@@ -166,12 +175,12 @@ def _from_memory_error(error: BaseException) -> CommandError:
     return CommandError(
         "there is not enough memory",
         why=str(error) or "an allocation failed",
-        fix="give the process more memory, or a smaller file",
+        fix="give the process more memory, or read a smaller file",
     )
 
 
 def _is_from_library(*modules: str) -> Callable[[BaseException], bool]:
-    """Whether an error is of a library: by its module's name, so that none is imported for it."""
+    """Whether an error comes from a library; its module's name decides, nothing is imported."""
     return lambda error: type(error).__module__.partition(".")[0] in modules
 
 
@@ -180,6 +189,11 @@ def _is_setting(error: BaseException) -> bool:
     return name == "InvalidSetting" or (
         name == "ValidationError" and _is_from_library("pydantic", "pydantic_core")(error)
     )
+
+
+def _is_named(name: str) -> Callable[[BaseException], bool]:
+    """Whether an error is of a class of that name, or of a subclass; nothing is imported."""
+    return lambda error: name in [kind.__name__ for kind in type(error).__mro__]
 
 
 def _is_instance(kind: type[BaseException]) -> Callable[[BaseException], bool]:
@@ -194,11 +208,12 @@ _CONVERSIONS: Final[
         lambda e: _is_from_library("confluent_kafka")(e) or type(e).__name__ == "KafkaException",
         _from_kafka_error,
     ),
-    (lambda e: "DeliveryError" in [kind.__name__ for kind in type(e).__mro__], _of_undelivered),
+    (_is_named("MissingTopicError"), _from_missing_topic),
+    (_is_named("DeliveryError"), _from_delivery_error),
     (_is_from_library("redis"), _from_redis_error),
     (_is_setting, _from_settings_error),
     (_is_from_library("sqlite3"), _from_sqlite_error),
     (_is_instance(MemoryError), _from_memory_error),
     (_is_instance(OSError), _from_os_error),
 )
-"""Which errors are explained, and how; the first that fits."""
+"""Pairs of a condition and a conversion; the first condition that holds decides."""

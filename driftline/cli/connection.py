@@ -1,4 +1,4 @@
-"""Settings and clients of the commands that talk to Kafka and Redis."""
+"""Load the settings, and connect commands to Kafka and Redis."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SettingsT = TypeVar("SettingsT", bound="FileSettings")
 WAIT_NOTICE_AFTER_S: Final = 1.0
-"""After so many seconds a command says what it waits for."""
+"""A command that waits longer prints which servers it waits for."""
 
 
 def load_settings(
@@ -27,11 +27,11 @@ def load_settings(
     prefix: str | None = None,
     **sections: dict[str, Any],
 ) -> Settings:
-    """The monitor's settings: flags, then the environment, then the file, then defaults.
+    """Load the monitor's settings: flags, then environment, then file, then defaults.
 
     Raises:
         CommandError: the file does not exist, or is not TOML.
-        ValidationError: a setting is unknown or wrong (pydantic's).
+        ValidationError: a setting is unknown or invalid (pydantic's class).
     """
     from stream_monitor.settings import Settings  # noqa: PLC0415 - light imports
 
@@ -64,12 +64,12 @@ def load_file_settings(
     except tomllib.TOMLDecodeError as error:
         where = str(config or "driftline.toml")
         raise CommandError(
-            "the settings file is no TOML", where=where, why=str(error), code=EXIT_USAGE
+            "the settings file is not valid TOML", where=where, why=str(error), code=EXIT_USAGE
         ) from error
 
 
 def connect_redis(settings: Settings) -> Redis:
-    """A client of the store, for reading."""
+    """A Redis client that gives up after 5 s."""
     from redis import Redis  # noqa: PLC0415
 
     client: Redis = Redis.from_url(settings.redis.url, socket_timeout=5, socket_connect_timeout=5)
@@ -77,18 +77,20 @@ def connect_redis(settings: Settings) -> Redis:
 
 
 def wait_for_kafka(client: Mapping[str, Any], timeout_s: float) -> None:
-    """Wait until a broker answers; says after a second that it waits, and for whom.
+    """Wait up to ``timeout_s`` until a broker answers; prints a note after one second.
+
+    ``client`` is librdkafka's configuration.
 
     Raises:
-        KafkaException: none answered; the text says why.
+        KafkaException: no broker answered; the text contains the reason.
     """
     import threading  # noqa: PLC0415 - light imports
 
     from driftline.cli.output import note  # noqa: PLC0415
     from producer.kafka_client import connect_admin  # noqa: PLC0415
 
-    place = client.get("bootstrap.servers", "")
-    waits = threading.Timer(WAIT_NOTICE_AFTER_S, note, [f"waiting for Kafka at {place}"])
+    servers = client.get("bootstrap.servers", "")
+    waits = threading.Timer(WAIT_NOTICE_AFTER_S, note, [f"waiting for Kafka at {servers}"])
     waits.daemon = True
     waits.start()
     try:
@@ -98,13 +100,13 @@ def wait_for_kafka(client: Mapping[str, Any], timeout_s: float) -> None:
 
 
 def without_password(url: str) -> str:
-    """A Redis URL as it may be shown.
+    """A Redis URL with its password replaced by ``***``.
 
     >>> without_password("redis://me:secret@db:6379/0")
     'redis://me:***@db:6379/0'
     """
     scheme, separator, rest = url.partition("://")
-    login, at, place = rest.rpartition("@")
+    login, at, server = rest.rpartition("@")
     if not at or ":" not in login:
         return url
-    return f"{scheme}{separator}{login.partition(':')[0]}:***@{place}"
+    return f"{scheme}{separator}{login.partition(':')[0]}:***@{server}"

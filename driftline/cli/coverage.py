@@ -1,4 +1,4 @@
-"""``driftline coverage``: how much of the last hour was watched, and why not the rest."""
+"""``driftline coverage``: the share of recent events that was watched, and why not the rest."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from driftline.cli.connection import connect_redis, load_settings
 from driftline.cli.options import Config, Json, Prefix, RedisUrl
 from driftline.cli.output import write_json, write_lines
 
-ModelName = Annotated[str | None, typer.Argument(help="The model; without it, all of them.")]
+ModelName = Annotated[str | None, typer.Argument(help="Name of the model \\[default: all models].")]
 
 
 def coverage(
@@ -22,14 +22,14 @@ def coverage(
     *,
     as_json: Json = False,
 ) -> None:
-    """What share of the last hour's events was watched, and why not the rest."""
+    """Show the share of the last hour's events that was watched, and why the rest was not."""
     from driftline.monitor_state.coverage_report import (  # noqa: PLC0415
         coverage_of_model,
         lines_of,
         read_coverage,
         report_heading,
     )
-    from driftline.monitor_state.partition_state import partitions_in  # noqa: PLC0415 - light imports
+    from driftline.monitor_state.partition_state import partitions_in  # noqa: PLC0415
 
     settings = load_settings(config, redis_url=redis_url, prefix=prefix)
     topic = settings.topics.events
@@ -40,10 +40,10 @@ def coverage(
         report = report._replace(models=list(coverage_of_model(report, model)))
         if not report.models:
             raise CommandError(
-                f"no event of a model {model!r} was ever accepted in {topic}",
-                fix=f"one of {known}"
+                f"{topic} has no accepted event of a model {model!r}",
+                fix=f"choose one of {known}"
                 if known
-                else "start driftline monitor, and a model that publishes events",
+                else "start driftline monitor, and a model server that publishes events",
             )
     if as_json:
         write_json({"as_of_ms": report.as_of_ms, "models": report.models})

@@ -1,4 +1,4 @@
-"""``driftline dead-letters show | requeue``: rejected records, and writing them again."""
+"""``driftline dead-letters``: show rejected records, and write their originals again."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 import msgspec
 import typer
 
-from driftline.cli.alert_actions import duration_ms
-from driftline.cli.alerts import second
 from driftline.cli.command_error import EXIT_FAILED, CommandError
 from driftline.cli.connection import load_settings
-from driftline.cli.options import Bootstrap, Config, Json, Prefix
-from driftline.cli.output import note, write_json, write_line
+from driftline.cli.options import Bootstrap, Config, Json, Prefix, duration_ms
+from driftline.cli.output import format_timestamp, note, write_json, write_line
 
 if TYPE_CHECKING:
     from driftline.topics.dead_letter_queue import DeadLetterFilter
@@ -24,14 +22,18 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Dead letters: records that were rejected.")
 
 ModelFilter: TypeAlias = Annotated[
-    str | None, typer.Option(help="Only of this model; `unknown` where a record names none.")
+    str | None,
+    typer.Option(help="Only records of this model; `unknown` for records that name no model."),
 ]
-ReasonFilter: TypeAlias = Annotated[str | None, typer.Option(help="Only for this reason.")]
+ReasonFilter: TypeAlias = Annotated[
+    str | None, typer.Option(help="Only records that were rejected for this reason.")
+]
 ProducerName: TypeAlias = Annotated[
-    str | None, typer.Option("--producer", help="Only of this producer, as its ce_source says.")
+    str | None,
+    typer.Option("--producer", help="Only records of this producer (their ce_source header)."),
 ]
 Since: TypeAlias = Annotated[
-    str | None, typer.Option(help="How far back: 12h, 7d \\[default: all that is kept].")
+    str | None, typer.Option(help="How far back: 12h, 7d \\[default: all records].")
 ]
 _SHOWN_BYTES: Final = 200
 
@@ -45,45 +47,47 @@ def show(
     reason: ReasonFilter = None,
     producer: ProducerName = None,
     since: Since = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, the latest.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Show only the latest ones.")] = 20,
     *,
     as_json: Json = False,
 ) -> None:
-    """Rejected records: where each lies, whose it is, why it was rejected, how it begins.
+    """Show rejected records: position, time, model, reason, producer and first bytes.
 
-    With --json, one object a line; its payload is base64.
+    With --json, one object a line; the payload is base64.
     """
     settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
     found = _read_dead_letters(settings, _filter_of(model, reason, producer, since))
-    for letter in found[-limit:]:
+    for dead_letter in found[-limit:]:
         if as_json:
-            write_json({"id": letter.letter_id, **msgspec.to_builtins(letter)}, indent=0)
+            write_json({"id": dead_letter.letter_id, **msgspec.to_builtins(dead_letter)}, indent=0)
             continue
         write_line(
-            f"{letter.letter_id}  {second(letter.timestamp_ms)}  {letter.model}  {letter.reason}  "
-            f"{letter.source or 'no ce_source'}  {letter.detail}"
+            f"{dead_letter.letter_id}  {format_timestamp(dead_letter.timestamp_ms)}  "
+            f"{dead_letter.model}  {dead_letter.reason}  "
+            f"{dead_letter.source or 'no ce_source'}  {dead_letter.detail}"
         )
-        write_line(f"    {payload_start(letter)}")
+        write_line(f"    {payload_start(dead_letter)}")
     _summarise(found, limit)
 
 
-def payload_start(letter: DeadLetter) -> str:
-    r"""How the payload of a dead letter begins, for people.
+def payload_start(dead_letter: DeadLetter) -> str:
+    r"""The first bytes of the payload of a dead letter, as text.
 
     >>> from stream_monitor.contracts import DeadLetter
     >>> payload_start(DeadLetter(topic="t", partition=0, offset=0, timestamp_ms=0, reason="r",
     ...     detail="d", sha256="", size_bytes=3, payload=bytes([123, 34, 255])))
     '{"�'
     """
-    shown = letter.payload[:_SHOWN_BYTES].decode("utf-8", "replace")
-    more = letter.size_bytes - len(letter.payload[:_SHOWN_BYTES])
+    shown = dead_letter.payload[:_SHOWN_BYTES].decode("utf-8", "replace")
+    more = dead_letter.size_bytes - len(dead_letter.payload[:_SHOWN_BYTES])
     return f"{shown}{f' ... and {more:,} bytes more' if more > 0 else ''}" or "no value"
 
 
 @app.command()
 def requeue(
     ids: Annotated[
-        list[str] | None, typer.Argument(help="Positions (TOPIC:PARTITION:OFFSET) as `show` says.")
+        list[str] | None,
+        typer.Argument(help="Positions TOPIC:PARTITION:OFFSET, as `show` prints them."),
     ] = None,
     config: Config = None,
     bootstrap_servers: Bootstrap = None,
@@ -95,21 +99,19 @@ def requeue(
     *,
     yes: Annotated[
         bool,
-        typer.Option(
-            "--yes", help="Write them; without it the command only says what it would write."
-        ),
+        typer.Option("--yes", help="Write the records; without it, the command only lists them."),
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Also those that the monitor would reject again.")
+        bool, typer.Option("--force", help="Also write records that would be rejected again.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Write rejected records to the log again, with the id and the headers that they had.
+    """Write rejected records to the event topic again, with their key, headers and id.
 
-    Each is read from the log, where it still lies.  Control records are not written again, nor what
-    ended workers, nor what is of another topic.
+    The original record is read from the event topic.  Control records, poison records (which
+    ended workers) and records of other topics are not written.
     """
-    from driftline.topics import dead_letter_queue as dead  # noqa: PLC0415 - light imports
+    from driftline.topics import dead_letter_queue as queue  # noqa: PLC0415 - light imports
 
     settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
     wanted = _filter_of(model, reason, producer, since)._replace(ids=frozenset(ids or ()))
@@ -118,45 +120,53 @@ def requeue(
     client, topic = settings.kafka.client(), settings.topics.events
     records: list[Record] = []
     positions: list[str] = []
-    refused: dict[str, str] = dict.fromkeys(sorted(wanted.ids), "there is no such dead letter")
-    fit = [letter for letter in found if dead.why_not(letter, topic) is None]
-    originals = dead.read_original_records(client, fit)
-    for letter in found:
-        refused.pop(letter.letter_id, None)
-        why = dead.why_not(letter, topic)
-        record = originals.get(letter.letter_id)
+    not_written: dict[str, str] = dict.fromkeys(sorted(wanted.ids), "there is no such dead letter")
+    eligible = [each for each in found if queue.reason_not_requeued(each, topic) is None]
+    originals = queue.read_original_records(client, eligible)
+    for dead_letter in found:
+        not_written.pop(dead_letter.letter_id, None)
+        why = queue.reason_not_requeued(dead_letter, topic)
+        record = originals.get(dead_letter.letter_id)
         if record is None:
-            why = why or "the log does not hold it any more, and a dead letter holds no headers"
+            why = why or (
+                f"{topic} no longer holds the record, and a dead letter does not hold its headers"
+            )
         else:
             now_ms = round(time.time() * 1000)
-            why = dead.reason_not_accepted(record, letter, now_ms, limits)
-            if why is not None and (force and record.kind not in dead.CONTROL_TYPES):
+            why = queue.reason_not_accepted(record, dead_letter, now_ms, limits)
+            if why is not None and (force and record.kind not in queue.CONTROL_TYPES):
                 why = None
         if why is not None or record is None:
-            refused[letter.letter_id] = why or ""
+            not_written[dead_letter.letter_id] = why or ""
         else:
             records.append(record)
-            positions.append(letter.letter_id)
-    failures = dead.requeue_records(client, topic, records) if yes and records else []
+            positions.append(dead_letter.letter_id)
+    failures = queue.requeue_records(client, topic, records) if yes and records else []
     if as_json:
         write_json(
             {
                 "written": positions if yes and not failures else [],
                 "would_be_written": [] if yes else positions,
-                "not_written": refused,
+                "not_written": not_written,
                 "failed": failures,
             }
         )
     else:
         for position in positions:
             write_line(f"{'written' if yes else 'would be written'}  {position}")
-        for position, why in refused.items():
+        for position, why in not_written.items():
             write_line(f"not written  {position}  {why}")
     if failures:
-        raise CommandError("records did not arrive", why=failures[0], code=EXIT_FAILED)
+        raise CommandError(
+            f"Kafka did not acknowledge {len(failures):,} records",
+            where=topic,
+            why=failures[0],
+            fix="run `driftline doctor`, fix what it finds, then repeat the command",
+            code=EXIT_FAILED,
+        )
     note(
-        f"{len(positions):,} {'written again' if yes else 'would be written again (--yes)'}, "
-        f"{len(refused):,} not"
+        f"{len(positions):,} records {'written' if yes else 'would be written (--yes)'}, "
+        f"{len(not_written):,} not written"
     )
 
 
@@ -174,22 +184,19 @@ def _filter_of(
 def _read_dead_letters(settings: Settings, wanted: DeadLetterFilter) -> list[DeadLetter]:
     from driftline.topics.dead_letter_queue import read_dead_letters  # noqa: PLC0415 - light imports
 
-    try:
-        letters, notes = read_dead_letters(settings.kafka.client(), settings.topics.dead_letters)
-    except LookupError as error:
-        raise CommandError(str(error), fix="driftline topics create") from error
+    dead_letters, notes = read_dead_letters(settings.kafka.client(), settings.topics.dead_letters)
     note(*notes)
-    return [letter for letter in letters if wanted.has(letter)]
+    return [each for each in dead_letters if wanted.has(each)]
 
 
-def _summarise(letters: list[DeadLetter], limit: int) -> None:
-    """How many there are of what, on stderr."""
+def _summarise(dead_letters: list[DeadLetter], limit: int) -> None:
+    """Print counts by model, reason and producer to stderr."""
     from driftline.topics.dead_letter_queue import group_dead_letters  # noqa: PLC0415 - light imports
 
-    if not letters:
+    if not dead_letters:
         note("no such dead letter")
         return
-    if len(letters) > limit:
-        note(f"{len(letters):,} dead letters, the latest {limit:,} shown (--limit)")
-    for group in group_dead_letters(letters)[:10]:
+    if len(dead_letters) > limit:
+        note(f"{len(dead_letters):,} dead letters, the latest {limit:,} shown (--limit)")
+    for group in group_dead_letters(dead_letters)[:10]:
         note(f"  {group.n:>7,}  {group.model}  {group.reason}  {group.source or 'no ce_source'}")

@@ -1,4 +1,4 @@
-"""``driftline demo``."""
+"""``driftline demo``: show the monitor and the trainer on a year of real flights."""
 
 from __future__ import annotations
 
@@ -18,30 +18,32 @@ if TYPE_CHECKING:
     from driftline.demo.screen import Screen
 
 _BEGAN = time.monotonic()
-"""Near enough to the start of the command: this module is imported first of all."""
+"""The start of the command, nearly: this module is among the first to be imported."""
 
 
 def demo(
     seconds: Annotated[
-        float, typer.Option(min=0, help="How long the year takes; 0 is as fast as the model goes.")
+        float, typer.Option(min=0, help="Duration of the year; 0 is as fast as possible.")
     ] = 45.0,
     *,
-    headless: Annotated[bool, typer.Option("--headless", help="Plain lines, no bar.")] = False,
+    headless: Annotated[
+        bool, typer.Option("--headless", help="Print plain lines, no progress bar.")
+    ] = False,
     as_json: Json = False,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Leave Kafka and Redis running until Ctrl-C.")
+        bool, typer.Option("--keep", help="Keep Kafka and Redis running until Ctrl-C.")
     ] = False,
     plot: Annotated[
-        Path | None, typer.Option(help="Write the error by month to this PNG file.")
+        Path | None, typer.Option(help="Write a plot of the error by month to this PNG file.")
     ] = None,
 ) -> None:
-    """A year of real flights in a minute: one command, no Docker, no Java.
+    """Show driftline on a year of real flights, in a minute, without Docker or Java.
 
-    A model predicts late arrivals; the monitor watches it, live; for ten days the temperature comes
-    in another unit; the trainer retrains where the world changed, and not where data broke.
+    A model predicts late arrivals, and the monitor watches it live.  For ten days the temperature
+    arrives in another unit.  The trainer retrains after real changes, but not on broken data.
 
-    With --json the last line of stdout is the summary, read back from Kafka and Redis; all else
-    goes to stderr.  Exit code 1 if anything was lost.
+    The summary is read back from Kafka and Redis.  With --json it is the last line of stdout, and
+    all other lines go to stderr.  Exit code 1 if a record or an alert was lost.
     """
     from driftline.demo.demo_runner import run  # noqa: PLC0415
     from driftline.demo.monthly_errors import table_lines  # noqa: PLC0415 - light imports
@@ -56,11 +58,11 @@ def demo(
         screen.print_line(line)
     if plot is not None:
         draw(result.months, plot)
-        screen.print_line(f"  picture    {plot}")
+        screen.print_line(f"  plot       {plot}")
     if as_json:
         write_json(result.summary, indent=0)
     if result.lost.total:
-        note(f"driftline: {result.lost.total} lost: {result.lost}")
+        note(f"driftline: {result.lost.total} records or alerts were lost: {result.lost}")
         raise typer.Exit(EXIT_FAILED)
 
 

@@ -1,4 +1,4 @@
-"""``driftline doctor``: looks at everything driftline stands on, and says what to do."""
+"""``driftline doctor``: check Kafka, Redis, the workers and the data, and suggest fixes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import typer
 
-from driftline.cli.alert_actions import open_episodes, read_alerts
 from driftline.cli.command_error import EXIT_UNREACHABLE
 from driftline.cli.connection import connect_redis, load_settings, without_password
 from driftline.cli.options import Bootstrap, Config, Json, Prefix, RedisUrl
 from driftline.cli.output import write_json, write_line
 from driftline.cli.suggested_commands import complete_commands
-from driftline.doctor import cluster_checks
-from driftline.doctor import health_checks as findings
+from driftline.doctor import cluster_checks, health_checks
 from driftline.doctor.health_checks import HealthCheckResult
 
 if TYPE_CHECKING:
@@ -38,9 +36,11 @@ def doctor(
     *,
     as_json: Json = False,
 ) -> None:
-    """Look at broker, topics, Redis, lag, dead letters and routing; each finding with its fix.
+    """Check brokers, topics, Redis, workers, lag, coverage, dead letters and routing.
 
-    Exit codes: 0 nothing serious, 1 there is a problem, 4 Kafka or Redis cannot be reached.
+    Each warning or problem is printed with a fix.
+
+    Exit codes: 0 no problem, 1 a problem was found, 4 Kafka or Redis unreachable.
     """
     settings = load_settings(
         config, bootstrap_servers=bootstrap_servers, redis_url=redis_url, prefix=prefix
@@ -48,19 +48,23 @@ def doctor(
     found, code = examine(settings)
     found = [msgspec.structs.replace(each, fix=complete_commands(each.fix)) for each in found]
     if as_json:
-        write_json(findings.as_data(found))
+        write_json(health_checks.as_data(found))
     else:
-        for line in findings.lines_of(found):
+        for line in health_checks.lines_of(found):
             write_line(line)
-    if code == 0 and findings.worst(found) == "problem":
+    if code == 0 and health_checks.worst(found) == "problem":
         code = 1
     raise typer.Exit(code)
 
 
 def examine(settings: Settings) -> tuple[list[HealthCheckResult], int]:
-    """All findings, and `EXIT_UNREACHABLE` or 0.  What depends on what is down is left out."""
+    """The results of all checks, and `EXIT_UNREACHABLE` or 0.
+
+    Checks that need a server that is down are left out.
+    """
     from confluent_kafka import KafkaException  # noqa: PLC0415 - light imports
 
+    from driftline.topics.topic_reader import MissingTopicError  # noqa: PLC0415
     from producer.permission import is_denied  # noqa: PLC0415
 
     kafka, partitions = examine_kafka(settings)
@@ -71,11 +75,11 @@ def examine(settings: Settings) -> tuple[list[HealthCheckResult], int]:
     try:
         for part in examine_topics(settings, client, partitions):
             found += part
-    except LookupError as error:  # it was deleted after it had been listed
-        found.append(cluster_checks.judge_gone(str(error)))
+    except MissingTopicError as error:  # it was deleted after it had been listed
+        found.append(cluster_checks.topic_deleted(str(error)))
     except KafkaException as error:
         cause = error.args[0]
-        found.append(cluster_checks.judge_failure(cause.str(), denied=is_denied(cause)))
+        found.append(cluster_checks.kafka_failed(cause.str(), denied=is_denied(cause)))
         return found, EXIT_UNREACHABLE
     return found, 0
 
@@ -83,35 +87,38 @@ def examine(settings: Settings) -> tuple[list[HealthCheckResult], int]:
 def examine_topics(
     settings: Settings, client: Redis, partitions: Mapping[str, int]
 ) -> Iterator[Sequence[HealthCheckResult]]:
-    """What the topics and the state say, one thing after the other.
+    """Check the topics and the monitor's state, one group of results after the other.
 
     Raises:
-        KafkaException: a broker that answered before does so no more, or denies a permission.
+        KafkaException: a broker no longer answers, or denies a permission.
+        MissingTopicError: a topic was deleted meanwhile.
     """
-    log = settings.topics.events
-    if log in partitions:
-        yield [examine_workers(settings, client, partitions[log])]
-        yield examine_log(settings, client)
-        yield examine_coverage(settings, client, partitions[log])
+    from driftline.cli.alerts import read_open_alerts  # noqa: PLC0415 - light imports
+
+    events = settings.topics.events
+    if events in partitions:
+        yield [examine_workers(settings, client, partitions[events])]
+        yield examine_partitions(settings, client)
+        yield examine_coverage(settings, client, partitions[events])
         yield examine_transactions(settings, now_ms=round(time.time() * 1000))
-        newest = newest_records(settings, partitions[log])
-        yield examine_placement(settings, client, partitions[log], newest)
+        newest = newest_records(settings, partitions[events])
+        yield examine_placement(settings, client, partitions[events], newest)
         yield examine_clocks(newest)
     if settings.topics.alerts in partitions:
-        yield findings.check_episodes(open_episodes(read_alerts(settings)))
+        yield health_checks.check_episodes(read_open_alerts(settings))
         yield [examine_trainer(settings, now_ms=round(time.time() * 1000))]
     if settings.topics.dead_letters in partitions:
         yield [examine_dead_letters(settings)]
 
 
 def examine_kafka(settings: Settings) -> tuple[list[HealthCheckResult], dict[str, int] | None]:
-    """The broker and its topics."""
+    """Check the brokers and their topics; the partitions of each topic, ``None`` if unreachable."""
     from confluent_kafka import KafkaException  # noqa: PLC0415 - light imports
 
     from driftline.topics import topic_registry as registry  # noqa: PLC0415
 
     client = settings.kafka.client()
-    place = settings.kafka.bootstrap_servers
+    servers = settings.kafka.bootstrap_servers
     try:
         existing = registry.existing_topics(client)
     except KafkaException as error:
@@ -120,21 +127,21 @@ def examine_kafka(settings: Settings) -> tuple[list[HealthCheckResult], dict[str
             "start Kafka, or set --bootstrap-servers or KAFKA_BOOTSTRAP_SERVERS; passwords and "
             "certificates belong in [kafka.librdkafka]"
         )
-        text = f"{place} does not answer, or rejected the connection ({why})"
+        text = f"{servers} does not answer, or rejected the connection ({why})"
         return [HealthCheckResult(check="kafka", level="problem", found=text, fix=fix)], None
     found = [
         HealthCheckResult(
-            check="kafka", level="ok", found=f"{place} answers, {broker_text(client)}"
+            check="kafka", level="ok", found=f"{servers} answers, {broker_text(client)}"
         )
     ]
-    found += [cluster_checks.judge_silent_broker(each) for each in registry.silent_brokers(client)]
+    found += [cluster_checks.broker_unreachable(each) for each in registry.silent_brokers(client)]
     wanted = registry.load_registry(settings.topics.prefix)
     names = [topic.name for topic in wanted if topic.name in existing]
     configs = registry.topic_config(client, names) if names else {}
     copies, brokers = registry.replicas_of(client)
     hidden = registry.hidden_topics(client, [t.name for t in wanted if t.name not in existing])
     found += [
-        cluster_checks.judge_hidden(topic.name, hidden[topic.name])
+        cluster_checks.topic_hidden(topic.name, hidden[topic.name])
         if topic.name in hidden
         else cluster_checks.check_topic(
             topic,
@@ -149,7 +156,7 @@ def examine_kafka(settings: Settings) -> tuple[list[HealthCheckResult], dict[str
 
 
 def broker_text(client: Mapping[str, Any]) -> str:
-    """How many brokers, and their version where they tell it."""
+    """The number of brokers, and their version if they report it."""
     from confluent_kafka import KafkaException  # noqa: PLC0415 - light imports
     from confluent_kafka.admin import ConfigResource  # type: ignore[attr-defined]  # noqa: PLC0415
 
@@ -171,19 +178,19 @@ def broker_text(client: Mapping[str, Any]) -> str:
 
 
 def examine_redis(settings: Settings) -> tuple[list[HealthCheckResult], Redis | None]:
-    """The store."""
+    """Check Redis; the client to read it with, ``None`` if it is unreachable."""
     from redis.exceptions import RedisError, ResponseError  # noqa: PLC0415 - light imports
 
     client = connect_redis(settings)
     try:
         info: Any = client.info()
     except (RedisError, OSError) as error:
-        place = without_password(settings.redis.url)
+        url = without_password(settings.redis.url)
         fix = (
             "start Redis or Valkey, or set --redis-url or REDIS_URL "
             "(redis://user:password@host:6379/0; rediss:// for TLS)"
         )
-        text = f"{place} does not answer, or rejected the connection ({error})"
+        text = f"{url} does not answer, or rejected the connection ({error})"
         return [HealthCheckResult(check="redis", level="problem", found=text, fix=fix)], None
     policy: str | None = None
     append_only: bool | None = None
@@ -195,13 +202,13 @@ def examine_redis(settings: Settings) -> tuple[list[HealthCheckResult], Redis | 
         pass
     version = str(info.get("valkey_version") or info.get("redis_version", "unknown"))
     used, limit = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
-    return findings.check_redis(
+    return health_checks.check_redis(
         version, policy=policy, append_only=append_only, used=used, limit=limit
     ), client
 
 
-def examine_log(settings: Settings, client: Redis) -> list[HealthCheckResult]:
-    """Lag of every partition of the log."""
+def examine_partitions(settings: Settings, client: Redis) -> list[HealthCheckResult]:
+    """Check the lag of every partition of the event topic."""
     from driftline.monitor_state.partition_state import read_partition  # noqa: PLC0415 - light imports
     from driftline.topics.topic_reader import topic_ends  # noqa: PLC0415
 
@@ -210,10 +217,10 @@ def examine_log(settings: Settings, client: Redis) -> list[HealthCheckResult]:
     ends = sorted(topic_ends(settings.kafka.client(), topic).items())
     states = {partition: read_partition(client, topic, partition) for partition, _ in ends}
     silences = [state.since_last_write_ms(now_ms) for state in states.values()]
-    runs = any(each is not None and each <= findings.SILENT_MS for each in silences)
+    runs = any(each is not None and each <= health_checks.SILENT_MS for each in silences)
     return [
-        findings.check_partition(
-            findings.PartitionStatus(
+        health_checks.check_partition(
+            health_checks.PartitionStatus(
                 partition=partition,
                 next=states[partition].next,
                 end=end,
@@ -230,24 +237,24 @@ def examine_log(settings: Settings, client: Redis) -> list[HealthCheckResult]:
 def examine_coverage(
     settings: Settings, client: Redis, n_partitions: int
 ) -> list[HealthCheckResult]:
-    """What share of each model's events was watched in the last hour."""
+    """Check the share of each model's events that was watched in the last hour."""
     from driftline.monitor_state.coverage_report import read_coverage  # noqa: PLC0415 - light imports
 
     report = read_coverage(client, settings.topics.events, range(n_partitions))
-    return findings.check_coverage(report.models)
+    return health_checks.check_coverage(report.models)
 
 
 def examine_workers(settings: Settings, client: Redis, n_partitions: int) -> HealthCheckResult:
-    """The workers that live, and those of them that own nothing."""
+    """Check the running workers, and whether each owns a partition."""
     from driftline.monitor_state.partition_state import read_workers  # noqa: PLC0415 - light imports
 
     now_ms = round(time.time() * 1000)
-    notes = read_workers(client, settings.topics.events, now_ms)
-    return findings.check_workers(notes, n_partitions, now_ms)
+    heartbeats = read_workers(client, settings.topics.events, now_ms)
+    return health_checks.check_workers(heartbeats, n_partitions, now_ms)
 
 
 def examine_transactions(settings: Settings, *, now_ms: int) -> list[HealthCheckResult]:
-    """Partitions of the log that a transaction holds which nobody ends."""
+    """Check for partitions whose records are blocked by a transaction that was not ended."""
     from confluent_kafka import KafkaException  # noqa: PLC0415 - light imports
 
     from driftline.topics.topic_reader import timestamp_at, topic_ends  # noqa: PLC0415
@@ -257,27 +264,30 @@ def examine_transactions(settings: Settings, *, now_ms: int) -> list[HealthCheck
     try:
         ends = partition_ends(client, topic, topic_ends(client, topic))
     except (KafkaException, TimeoutError):
-        return []  # a broker that does not know the question
+        return []  # this broker does not support the request
     found = []
     for partition, both in sorted(ends.items()):
         if not both.n_blocked:
             continue
         since_ms = timestamp_at(client, topic, partition, both.stable)
-        judged = findings.check_transaction(
+        result = health_checks.check_transaction(
             partition,
             stable=both.stable,
             n_blocked=both.n_blocked,
             open_ms=0 if since_ms is None else now_ms - since_ms,
             fix=fix_of(topic, partition, both.stable),
         )
-        found += [judged] if judged is not None else []
+        found += [result] if result is not None else []
     return found
 
 
 def read_trainer_status(
     settings: Settings, *, now_ms: int
-) -> tuple[findings.TrainerStatus, str] | None:
-    """What is seen of the trainer of this prefix, and where its pages are."""
+) -> tuple[health_checks.TrainerStatus, str] | None:
+    """The state of the trainer of this prefix, and the address of its pages.
+
+    ``None``: no trainer has run.
+    """
     from driftline.topics.topic_reader import topic_ends  # noqa: PLC0415 - light imports
     from stream_monitor.trainer_heartbeat import last_heartbeat  # noqa: PLC0415
 
@@ -286,28 +296,28 @@ def read_trainer_status(
     seen = last_heartbeat(client, settings.topics.prefix, topic, len(ends))
     if seen is None:
         return None
-    behind = findings.TrainerStatus(
+    status = health_checks.TrainerStatus(
         since_last_write_ms=now_ms - seen.heartbeat.time_ms,
         lag=sum(max(0, end - seen.positions.get(p, 0)) for p, end in ends.items()),
         jobs=seen.heartbeat.jobs,
     )
-    return behind, seen.heartbeat.web
+    return status, seen.heartbeat.web
 
 
 def examine_trainer(settings: Settings, *, now_ms: int) -> HealthCheckResult:
-    """Whether a trainer receives the alerts."""
+    """Check whether a trainer receives the alerts."""
     seen = read_trainer_status(settings, now_ms=now_ms)
-    return findings.check_trainer(None if seen is None else seen[0])
+    return health_checks.check_trainer(None if seen is None else seen[0])
 
 
 def newest_records(settings: Settings, n_partitions: int) -> list[Record]:
-    """The newest records of each partition of the event topic, `MAX_SAMPLED_RECORDS` of them at most."""
+    """The newest records of each partition of the event topic, at most `MAX_SAMPLED_RECORDS`."""
     from driftline.topics.topic_reader import TopicReader, tail  # noqa: PLC0415 - light imports
 
     found: list[Record] = []
     start = tail(max(1, MAX_SAMPLED_RECORDS // n_partitions))
     with TopicReader(settings.kafka.client(), settings.topics.events, start=start) as reader:
-        for record in reader.until(lambda: False, idle_timeout_s=IDLE_TIMEOUT_S):
+        for record in reader.read_until(lambda: False, idle_timeout_s=IDLE_TIMEOUT_S):
             found.append(record)
             if len(found) >= MAX_SAMPLED_RECORDS:
                 break
@@ -315,7 +325,7 @@ def newest_records(settings: Settings, n_partitions: int) -> list[Record]:
 
 
 def examine_clocks(newest: Sequence[Record]) -> list[HealthCheckResult]:
-    """Whether the clocks of producers, broker and this machine agree."""
+    """Check whether the clocks of producers, brokers and this machine agree."""
     from driftline.doctor.clock_skew import TimestampedEvent, check_clocks  # noqa: PLC0415 - light imports
     from producer.codec import RejectedRecord, decode  # noqa: PLC0415
     from producer.events import InferenceEvent  # noqa: PLC0415
@@ -334,9 +344,9 @@ def examine_clocks(newest: Sequence[Record]) -> list[HealthCheckResult]:
 def examine_placement(
     settings: Settings, client: Redis, n_partitions: int, newest: Sequence[Record]
 ) -> list[HealthCheckResult]:
-    """Whether models are watched where their events belong, and the newest records lie there."""
-    from driftline.cli.status import read_monitors  # noqa: PLC0415 - light imports
-    from driftline.monitor_state.confusable_names import confusable_names  # noqa: PLC0415 - light imports
+    """Check names, the partitions of each model, and the partitions of the newest records."""
+    from driftline.monitor_state.confusable_names import confusable_names  # noqa: PLC0415
+    from driftline.monitor_state.partition_monitors import read_monitors  # noqa: PLC0415 - light imports
     from driftline.monitor_state.placement_report import (  # noqa: PLC0415
         check_placement,
         placement_effective_ms,
@@ -347,11 +357,11 @@ def examine_placement(
     try:
         monitors = read_monitors(client, settings, list(range(n_partitions)))
     except CorruptState as error:
-        fix = "ask with the settings that the monitor runs with: --config, DRIFTLINE_..."
+        fix = "use the settings of the monitor: --config, or its DRIFTLINE_... variables"
         unread = HealthCheckResult(check="placement", level="warning", found=str(error), fix=fix)
         return [unread, examine_routing(newest, n_partitions, {})]
     return [
-        *findings.check_names(confusable_names(monitors)),
+        *health_checks.check_names(confusable_names(monitors)),
         check_placement(placement_problems(monitors, n_partitions)),
         examine_routing(newest, n_partitions, placement_effective_ms(monitors)),
     ]
@@ -360,9 +370,10 @@ def examine_placement(
 def examine_routing(
     newest: Sequence[Record], n_partitions: int, placement_effective_ms: Mapping[int, int]
 ) -> HealthCheckResult:
-    """Whether the newest records lie in the partition of their key.
+    """Check whether the newest records lie in the partition of their key.
 
-    Records of before the last change of placement had settled, by partition, lie where they were.
+    ``placement_effective_ms`` is the time, by partition, from which records are in their new
+    partition; older records are ignored.
     """
     from producer.routing import murmur2  # noqa: PLC0415 - light imports
 
@@ -377,12 +388,12 @@ def examine_routing(
         for record in sampled
         if (murmur2(record.key or b"") & 0x7FFFFFFF) % n_partitions != record.partition
     ]
-    return findings.check_routing(len(sampled), misplaced)
+    return health_checks.check_routing(len(sampled), misplaced)
 
 
 def examine_dead_letters(settings: Settings) -> HealthCheckResult:
-    """How many records were rejected, whose, by whom, and why."""
+    """Check the dead letters, by model, reason and producer."""
     from driftline.topics.dead_letter_queue import group_dead_letters, read_dead_letters  # noqa: PLC0415 - light imports
 
-    letters, _notes = read_dead_letters(settings.kafka.client(), settings.topics.dead_letters)
-    return findings.check_dead_letters(group_dead_letters(letters))
+    dead_letters, _ = read_dead_letters(settings.kafka.client(), settings.topics.dead_letters)
+    return health_checks.check_dead_letters(group_dead_letters(dead_letters))

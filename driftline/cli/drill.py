@@ -1,4 +1,4 @@
-"""``driftline drill``: how soon would a change be reported, end to end, here and now?"""
+"""``driftline drill``: measure how soon the running monitor reports an injected change."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 import msgspec
 import typer
 
-from driftline.cli.alert_actions import duration_ms
 from driftline.cli.command_error import (
     EXIT_CHECK_FAILED,
     EXIT_UNREACHABLE,
@@ -16,7 +15,7 @@ from driftline.cli.command_error import (
     CommandError,
 )
 from driftline.cli.connection import connect_redis, load_settings
-from driftline.cli.options import Bootstrap, Config, Json, Prefix, RedisUrl
+from driftline.cli.options import Bootstrap, Config, Json, Prefix, RedisUrl, Shards, duration_ms
 from driftline.cli.output import note, write_json, write_lines
 
 if TYPE_CHECKING:
@@ -30,34 +29,36 @@ if TYPE_CHECKING:
 
 _MIN_CHANGED_EVENTS: Final = 2_000
 _MAX_DELAY_FACTOR: Final = 10
-"""So many times what is expected may pass without an alert before the drill gives up."""
+"""The drill gives up after this many times the expected number of events."""
 
 
 def drill(
-    model: Annotated[str, typer.Argument(help="A model whose events come now.")],
+    model: Annotated[str, typer.Argument(help="A model that receives events now.")],
     inject: Annotated[
         str | None,
-        typer.Option(help="The change, like mean:temp:+1sd, missing:temp:0.3, swap:carrier:UA=AA."),
+        typer.Option(
+            help="The change: mean:temp:+1sd, missing:temp:0.3 or swap:carrier:UA=AA, for example."
+        ),
     ] = None,
-    after: Annotated[int, typer.Option(min=0, help="Events that stay as they are.")] = 100,
+    after: Annotated[int, typer.Option(min=0, help="Events to copy before the change.")] = 100,
     timeout: Annotated[str, typer.Option(help="How long to wait: 90s, 5m, 2h.")] = "5m",
-    shards: Annotated[int, typer.Option(min=1, help="Of a hot model, as its servers have.")] = 1,
+    shards: Shards = 1,
     config: Config = None,
     bootstrap_servers: Bootstrap = None,
     redis_url: RedisUrl = None,
     prefix: Prefix = None,
     *,
     clean: Annotated[
-        bool, typer.Option("--clean", help="Only forget what drills that were killed left.")
+        bool, typer.Option("--clean", help="Only remove what killed drills left behind.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Put a change into a shadow copy of the live events, and measure how soon it is reported.
+    """Inject a change into a copy of the live events, and measure how soon it is reported.
 
-    The copies go into the same log, under a name of their own that marks them; the trainer ignores
-    them, and the monitor forgets the shadow at the end.
+    The copies go to the event topic as events of a synthetic model.  The trainer ignores them, and
+    the monitor forgets the synthetic model at the end.
 
-    Exit codes: 0 found, 2 wrong usage, 3 not found in time, 4 Kafka or Redis cannot be reached.
+    Exit codes: 0 found, 2 wrong usage, 3 not found in time, 4 Kafka or Redis unreachable.
     """
     timeout_s = duration_ms(timeout, option="--timeout") / 1000
     settings = load_settings(
@@ -65,7 +66,9 @@ def drill(
     )
     if clean == (inject is not None):
         raise CommandError(
-            "say either --inject or --clean", fix="--inject mean:temp:+1sd", code=EXIT_USAGE
+            "give either --inject or --clean",
+            fix=f"driftline drill {model} --inject mean:temp:+1sd",
+            code=EXIT_USAGE,
         )
     injection = _injection(inject, after) if inject is not None else None
     target, partitions = _drill_target(settings, shards)
@@ -88,19 +91,18 @@ def _injection(text: str, after: int) -> Injection:
     try:
         return injection_of(text, after)
     except ValueError as error:
-        raise CommandError("--inject is not understood", why=str(error), code=EXIT_USAGE) from error
+        raise CommandError(
+            f"--inject {text!r} is not valid", why=str(error), code=EXIT_USAGE
+        ) from error
 
 
 def _drill_target(settings: Settings, shards: int) -> tuple[DrillTarget, list[int]]:
-    """Where it takes place, and the partitions of the log."""
+    """The servers and topics of the drill, and the partitions of the event topic."""
     from driftline.drill.drill_runner import DrillTarget  # noqa: PLC0415
     from driftline.topics.topic_reader import topic_ends  # noqa: PLC0415
 
     client, topics = settings.kafka.client(), settings.topics
-    try:
-        partitions = sorted(topic_ends(client, topics.events))
-    except LookupError as error:
-        raise CommandError(str(error), fix="driftline topics create") from error
+    partitions = sorted(topic_ends(client, topics.events))
     target = DrillTarget(
         client,
         settings.kafka.bootstrap_servers,
@@ -114,16 +116,15 @@ def _drill_target(settings: Settings, shards: int) -> tuple[DrillTarget, list[in
 
 
 def _forget_leftovers(target: DrillTarget, partitions: Sequence[int], model: str) -> None:
-    from driftline.drill.drill_runner import forget, open_log_writer  # noqa: PLC0415
-    from driftline.monitor_state.served_profile import leftover_synthetic_models  # noqa: PLC0415 - light imports
+    from driftline.drill.drill_runner import open_event_writer, write_forget_command  # noqa: PLC0415 - light imports
+    from driftline.monitor_state.served_profile import leftover_synthetic_models  # noqa: PLC0415
 
     left = leftover_synthetic_models(target.redis, target.events, partitions, model)
-    log = open_log_writer(target, "/driftline/drill")
+    writer = open_event_writer(target, "/driftline/drill")
     for partition, synthetic_model in left:
-        forget(log, synthetic_model, [partition])
-    note(
-        f"{len({synthetic_model for _, synthetic_model in left})} shadows of {model} are forgotten"
-    )
+        write_forget_command(writer, synthetic_model, [partition])
+    n_models = len({synthetic_model for _, synthetic_model in left})
+    note(f"{n_models} synthetic model{'' if n_models == 1 else 's'} of {model} removed")
 
 
 def _profile(target: DrillTarget, partitions: Sequence[int], model: str) -> ReferenceProfile:
@@ -140,7 +141,7 @@ def _profile(target: DrillTarget, partitions: Sequence[int], model: str) -> Refe
 def _new_measurement(
     settings: Settings, profile: ReferenceProfile, injection: Injection
 ) -> DrillMeasurement:
-    """The plan of the drill, and when the alert is to be expected."""
+    """A measurement with the plan of the drill and the expected delay of the alert."""
     from driftline.drill.drill_runner import new_drill_id  # noqa: PLC0415
     from driftline.drill.measurement import DrillMeasurement  # noqa: PLC0415
     from driftline.drill.plan import DrillPlan  # noqa: PLC0415 - light imports
@@ -152,8 +153,8 @@ def _new_measurement(
     reference = profile.features.get(injection.column)
     if reference is None:
         raise CommandError(
-            f"--inject: {injection.column!r} is no feature of {profile.model}@{profile.version}",
-            fix=f"one of {', '.join(sorted(profile.features))}",
+            f"--inject: {profile.model}@{profile.version} has no feature {injection.column!r}",
+            fix=f"choose one of {', '.join(sorted(profile.features))}",
             code=EXIT_USAGE,
         )
     if why := inapplicable_reason(injection, reference.kind):
@@ -183,10 +184,13 @@ def _run(
     from producer.writer import DeliveryError  # noqa: PLC0415
 
     plan, expected = measurement.plan, measurement.expected
-    band = f"{expected.low:,} to {expected.high:,} events" if expected else "none by the settings"
-    note(
-        f"{plan.synthetic_model}: {plan.after:,} events as they are, then the change; expected: {band}"
+    delay = (
+        f"an alert is expected after {expected.low:,} to {expected.high:,} more events"
+        if expected
+        else "no alert is expected with these settings"
     )
+    note(f"{plan.synthetic_model}: {plan.unchanged_events:,} unchanged events, then the change")
+    note(delay)
     most = (
         max(_MIN_CHANGED_EVENTS, _MAX_DELAY_FACTOR * expected.high)
         if expected
@@ -195,14 +199,12 @@ def _run(
     try:
         with Drill(measurement, target) as running:
             at_end = running.run(profile, timeout_s, most)
-    except LookupError as error:
-        raise CommandError(str(error), fix="driftline topics create") from error
     except DeliveryError as error:
         raise CommandError(
-            "Kafka did not take the copies",
+            "Kafka did not acknowledge the copies",
             where=target.events,
             why=str(error),
-            fix=f"when it is back: driftline drill {plan.model} --clean",
+            fix=f"when Kafka answers again, run driftline drill {plan.model} --clean",
             code=EXIT_UNREACHABLE,
         ) from error
     report = measurement.report()

@@ -1,4 +1,4 @@
-"""``driftline explain``: what the budget became, and what it can show."""
+"""``driftline explain``: show the thresholds, and the smallest changes they can detect."""
 
 from __future__ import annotations
 
@@ -40,17 +40,19 @@ _DEFAULT_RATE: Final = 1_000.0
 _HOUR_MS: Final = 3_600_000
 _WEEK_HOURS: Final = 7 * 24
 
-app = typer.Typer(no_args_is_help=True, help="Explain thresholds, and what they can show.")
+app = typer.Typer(
+    no_args_is_help=True, help="Explain the thresholds, and which changes they can detect."
+)
 
 _FILE_SUFFIXES: Final = frozenset(
     {".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".pq", ".gz"}
 )
-"""What ends like these is meant as a file, there or not; a model's name may hold a point, too."""
+"""A source with one of these suffixes is a file; other names with a dot may be models."""
 
 SourceArgument: TypeAlias = Annotated[
     str,
     typer.Argument(
-        help="A profile (driftline profile build), a file of traffic, or a model that is watched."
+        help="A profile (driftline profile build), a file of rows, or the name of a watched model."
     ),
 ]
 
@@ -72,10 +74,10 @@ def calibration(
     *,
     as_json: Json = False,
 ) -> None:
-    """How the false-alarm budget became the thresholds of every channel.
+    """Show the thresholds of every signal, derived from the false-alarm budget.
 
-    Of a model that is watched: those of the version that serves, read from Redis.  A budget per
-    week is made one per events at the rate of the reference, which is said.
+    For a watched model they are those of the version in service, read from Redis.  A budget per
+    week is converted with the number of events a week in the reference.
     """
     from driftline.offline.explain.threshold_calibration import (  # noqa: PLC0415
         calibration_of,
@@ -107,15 +109,16 @@ def calibration(
         )
     n_detectors = round(channels[0].arl0_events * effective.false_alerts / effective.per_events)
     write_line(
-        f"  {effective.false_alerts:g} false alerts in {effective.per_events:,} events of the model, "
-        f"over {n_detectors} detectors: each one in {channels[0].arl0_events:,.0f} events"
+        f"  {effective.false_alerts:g} false alerts in {effective.per_events:,} events of the "
+        f"model, over {n_detectors} detectors: one per detector in "
+        f"{channels[0].arl0_events:,.0f} events"
     )
     write_line("")
     width = max(len(one.series) for one in channels)
     write_line(f"  {'series':<{width}}  channel   block    tau  Page-Hinkley  ADWIN's delta")
     for one in channels:
-        adwin = "moved in the reference" if one.adwin_delta is None else f"{one.adwin_delta:.1e}"
-        note = "   short reference: wider" if one.short else ""
+        adwin = "off: reference moves" if one.adwin_delta is None else f"{one.adwin_delta:.1e}"
+        note = "   wider, because the reference is short" if one.short else ""
         write_line(
             f"  {one.series:<{width}}  {one.channel:<8} {one.block:>6} {one.tau:>6.1f}"
             f"  {one.page_hinkley:>9.2f} sd  {adwin}{note}"
@@ -129,7 +132,7 @@ def power(
     rate: Annotated[
         float | None,
         typer.Option(
-            min=0.001, help="Events an hour \\[default: the file's or the model's, or 1,000]."
+            min=0.001, help="Events an hour \\[default: that of the file or the model, else 1,000]."
         ),
     ] = None,
     time: TimeColumn = None,
@@ -146,10 +149,10 @@ def power(
     *,
     as_json: Json = False,
 ) -> None:
-    """The smallest change of each feature that is an alert within an hour, within a day.
+    """Show the smallest change of each feature that raises an alert within an hour or a day.
 
-    Half of the times or so; the others take longer.  Of a model that is watched the reference and
-    the rate, that of its last closed windows, are read from Redis.
+    About half of such changes raise an alert in that time, the others later.  For a watched model
+    the reference, and the event rate of its last closed windows, are read from Redis.
     """
     from driftline.offline.explain.minimum_detectable_effect import minimum_detectable_effects  # noqa: PLC0415 - light imports
 
@@ -167,15 +170,15 @@ def power(
     spec = settings.monitor_spec()
     if spec.budget.per_weeks is not None and profile.events_per_week is None:
         note(
-            "the reference knows no events a week: the budget holds per events; "
-            "driftline explain calibration says more"
+            "the reference has no number of events a week, so the budget holds per events; "
+            "see driftline explain calibration"
         )
     features = minimum_detectable_effects(profile, spec.budget, spec.episodes, per_hour)
     if as_json:
         write_json({"events_per_hour": per_hour, "features": features, **_scope_data(profile)})
         return
     write_line(
-        f"  {per_hour:,.4g} events an hour; of a boolean or a category: the share that moves"
+        f"  at {per_hour:,.4g} events an hour; for booleans and categories, the share that moves"
     )
     width = max(6, *(len(one.series) for one in features))
     write_line(
@@ -193,7 +196,7 @@ def power(
 
 
 def _scope_data(profile: ReferenceProfile) -> dict[str, Any]:
-    """What seasons were proved, and what of a feature is not watched."""
+    """Seasons that the reference has, and the parts of features that are not watched."""
     from driftline.offline.explain.reference_limits import not_watched_by_feature, seasons_of  # noqa: PLC0415 - light imports
 
     return {"seasons": seasons_of(profile), "not_watched": not_watched_by_feature(profile)}
@@ -207,27 +210,27 @@ def _write_scope(profile: ReferenceProfile) -> None:
 
 
 def _weekly_budget_text(effective: EffectiveBudget, per_hour_now: float | None, fix: str) -> str:
-    """What a budget per week became.  Of a model that is watched its rate now stands beside it."""
+    """The conversion of a budget per week; ``per_hour_now`` is the present rate of the model."""
     stated = (
         f"  {effective.false_alerts:g} false alerts in {effective.per_weeks:g} weeks of event time"
     )
     if effective.events_per_week is None:
         return (
-            f"{stated}: does not hold, for the reference knows no events a week; per events instead"
-            f"\n  ({fix})"
+            f"{stated}: the reference has no number of events a week, so the budget holds per "
+            f"events\n  ({fix})"
         )
     now = ""
     if per_hour_now is not None:
-        now = f"; by its last windows it has {per_hour_now * _WEEK_HOURS:,.0f} now"
+        now = f"; at present there are {per_hour_now * _WEEK_HOURS:,.0f}"
     return (
         f"{stated}, at the {effective.events_per_week:,.0f} events a week of the reference{now}"
-        "\n  (twice the events are twice the false alerts a week)"
+        "\n  (with twice the events there are twice the false alerts a week)"
     )
 
 
 def _change(smallest: DetectableEffect | None) -> str:
     if smallest is None:
-        return "none would show"
+        return "none is detected"
     if smallest.sd is None:
         return _share(smallest.units)
     return f"{smallest.units:.3g} ({smallest.sd:.2g} sd)"
@@ -238,21 +241,26 @@ def _share(share: float | None) -> str:
 
 
 class RowOptions(NamedTuple):
-    """What is said of the rows of a file."""
+    """The options that describe the rows of a file."""
 
     time: str | None
     time_format: str | None
     read_options: ReadOptions
 
     def reject(self, source: str, why: str, fix: str = "") -> None:
-        """Raises Failure where something is said, and there are no rows."""
+        """Reject these options for a ``source`` without rows.
+
+        Raises:
+            CommandError: one of the options was given.
+        """
         if self.time is not None or self.time_format is not None:
             raise CommandError(f"--time {why}", where=source, fix=fix, code=EXIT_USAGE)
         if self.read_options != type(self.read_options)():
             raise CommandError(
-                "--ignore, --numeric, --categorical, --separator, --decimal and --encoding are of "
-                "files of rows, and this is none",
+                "--ignore, --numeric, --categorical, --separator, --decimal and --encoding need a "
+                "file of rows",
                 where=source,
+                fix="leave these options out, or name a file of rows",
                 code=EXIT_USAGE,
             )
 
@@ -260,21 +268,21 @@ class RowOptions(NamedTuple):
 def _profile(
     source: str, settings: Settings, rows: RowOptions
 ) -> tuple[ReferenceProfile, float | None]:
-    """The reference that is meant, and its events an hour where they are known."""
+    """The reference of ``source``, and its events an hour or ``None``."""
     if _is_file(source):
         return _profile_of_file(Path(source), rows)
-    rows.reject(source, f"is a column of a file, and {source} is none")
+    rows.reject(source, f"needs a file of rows, and {source} is a model", "leave --time out")
     return _profile_of_model(source, settings)
 
 
 def _is_file(source: str) -> bool:
-    """Whether a file is meant, there or not."""
+    """Whether the source is the path of a file, which may not exist."""
     file = Path(source)
     return file.is_file() or "/" in source or file.suffix.lower() in _FILE_SUFFIXES
 
 
 def _is_profile(source: str | Path) -> bool:
-    """Whether a file is a profile, not rows: one JSON object, not several, and not an array."""
+    """Whether a file is a profile: a single JSON object.  Several, or an array, are rows."""
     file = Path(source)
     if file.suffix.lower() != ".json" or not file.is_file():
         return file.suffix.lower() == ".json"
@@ -286,7 +294,7 @@ def _is_profile(source: str | Path) -> bool:
 
 
 def _profile_of_model(model: str, settings: Settings) -> tuple[ReferenceProfile, float | None]:
-    """The profile of the version that serves, as the monitor watches it."""
+    """The profile of the version in service, from the monitor's state."""
     from driftline.monitor_state.served_profile import NotWatchedError  # noqa: PLC0415 - light imports
     from driftline.monitor_state.watched_model import read_watched_model  # noqa: PLC0415
 
@@ -297,22 +305,22 @@ def _profile_of_model(model: str, settings: Settings) -> tuple[ReferenceProfile,
         raise CommandError(
             str(error),
             where=topics.events,
-            why=f"and there is no file {model!r}",
+            why=f"there is no file {model!r} either",
             fix=error.fix,
             code=EXIT_USAGE,
         ) from error
-    known = "" if found.per_hour is not None else "; no window closed yet to tell its rate"
-    note(f"{model}@{found.profile.version}, as the monitor watches it{known}")
+    rate = "" if found.per_hour is not None else "; its event rate is unknown, as no window closed"
+    note(f"using the monitor's reference of {model}@{found.profile.version}{rate}")
     return found
 
 
 def _profile_of_file(file: Path, rows: RowOptions) -> tuple[ReferenceProfile, float | None]:
-    """A profile as it was built, or what a file of traffic would give; and its events an hour."""
+    """The profile in a file, or the profile of a file of rows; and its events an hour."""
     if _is_profile(file):
         rows.reject(
             str(file),
-            "is of rows: a profile knows its own times",
-            "driftline profile build with --time or --events-per-week",
+            "needs a file of rows, and this is a profile",
+            "give --time or --events-per-week to driftline profile build",
         )
         return read_profile(file), None
     with file_errors_explained():

@@ -1,4 +1,4 @@
-"""``driftline forward``: labels or foreign logs from topics of their own into the log."""
+"""``driftline forward``: copy labels or events from another topic into the event topic."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from driftline.cli.command_error import EXIT_FAILED, EXIT_USAGE, CommandError
 from driftline.cli.connection import load_settings
-from driftline.cli.options import Bootstrap, Config, Json, Prefix
+from driftline.cli.options import Bootstrap, Config, Json, Prefix, Shards
 from driftline.cli.output import note, write_json
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _PREDICTION: Final = "prediction"
 _EARLY: Final = 1_000
-"""Events without a single prediction after which a running forwarder says so."""
+"""A running forwarder prints a warning after this many events if none has a prediction."""
 
 
 def forward(
@@ -26,34 +26,40 @@ def forward(
         str | None,
         typer.Option(
             "--as",
-            help="label or event: JSON objects; options name their fields, or point to them: /a/b.",
+            help="Records are JSON objects with a label or an event.  Options give the names of "
+            "their fields, or JSON pointers such as /a/b.",
         ),
     ] = None,
     model: Annotated[str, typer.Option(help="Name of the model.")] = "",
-    version: Annotated[str, typer.Option(help="Of events: the model's version.")] = "",
-    model_field: Annotated[str, typer.Option(help="Field with the model's name.")] = "",
+    version: Annotated[str, typer.Option(help="Version of the model, for events.")] = "",
+    model_field: Annotated[str, typer.Option(help="Field with the name of the model.")] = "",
     version_field: Annotated[str, typer.Option(help="Field with the version.")] = "",
     id_field: Annotated[str, typer.Option(help="Field with the id of the prediction.")] = "id",
     time_field: Annotated[str, typer.Option(help="Field with the event time.")] = "time_ms",
-    label_field: Annotated[str, typer.Option(help="Field with the truth.")] = "label",
+    label_field: Annotated[str, typer.Option(help="Field with the label.")] = "label",
     prediction_field: Annotated[
         str | None,
         typer.Option(
-            help="Field of the prediction; records without it are events without a prediction "
+            help="Field with the prediction; a record without it is an event without a prediction "
             "\\[default: prediction]."
         ),
     ] = None,
     features: Annotated[
-        str, typer.Option(help="Fields to watch, by commas \\[default: all others].")
+        str,
+        typer.Option(help="Fields that are features, separated by commas \\[default: all others]."),
     ] = "",
     features_field: Annotated[
         str,
-        typer.Option(help="Field with an object of features \\[default: features, if it is one]."),
+        typer.Option(
+            help="Field with an object of features \\[default: features, if it is an object]."
+        ),
     ] = "",
-    shards: Annotated[int, typer.Option(min=1, help="Of a hot model.")] = 1,
+    shards: Shards = 1,
     group: Annotated[
         str | None,
-        typer.Option(help="Consumer group [default: one a prefix, topic, kind and model]."),
+        typer.Option(
+            help="Consumer group \\[default: one for each prefix, topic, kind and model]."
+        ),
     ] = None,
     config: Config = None,
     bootstrap_servers: Bootstrap = None,
@@ -62,15 +68,18 @@ def forward(
     once: Annotated[bool, typer.Option("--once", help="Stop at the end of the topic.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Copy a topic into the log, at least once; ids remove what comes twice.
+    """Copy labels or events from another topic into the event topic, at least once.
 
-    Without --as the records are driftline's own contract already.  What cannot be read or
-    is too large is a dead letter; too much of it ends the forwarder, and nothing of that is
-    committed.  A record without the field of the prediction is an event without one; where no
-    record has the field that was named, the exit code is 1.
+    Records that are copied twice keep their id, so the monitor counts them once.  Without --as the
+    records must be in driftline's own format.  A record that cannot be read, or is too large,
+    becomes a dead letter; too many dead letters stop the forwarder before it commits them.
+
+    With --once the exit code is 1 if every record was rejected, or if no record has the field of
+    --prediction-field.
     """
-    from driftline.forwarding.forwarder import Forwarder, group_of  # noqa: PLC0415
+    from driftline.forwarding.forwarder import Forwarder, group_of  # noqa: PLC0415 - light imports
     from driftline.forwarding.mapping import field_map  # noqa: PLC0415
+    from driftline.topics.topic_reader import MissingTopicError  # noqa: PLC0415
 
     try:
         fields = field_map(
@@ -88,7 +97,7 @@ def forward(
         )
     except ValueError as error:
         raise CommandError(
-            "the mapping is not complete", why=str(error), code=EXIT_USAGE
+            "the description of the records is incomplete", why=str(error), code=EXIT_USAGE
         ) from error
     settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
     try:
@@ -101,52 +110,58 @@ def forward(
             fields=fields,
             shards=shards,
         )
-    except LookupError as error:
-        raise CommandError(str(error), code=EXIT_USAGE) from error
-    _drain(forwarder, settings.topics.events, source, prediction_field or _PREDICTION, once=once)
+    except MissingTopicError as error:
+        raise CommandError(
+            str(error), fix="check the name of the topic", code=EXIT_USAGE
+        ) from error
+    field = prediction_field or _PREDICTION
+    _run_forwarder(forwarder, settings.topics.events, source, field, once=once)
     _report(forwarder, as_json=as_json)
     if once and forwarder.forwarded.rejected and not forwarder.forwarded.events:
         raise CommandError(
             "every record was rejected",
             where=source,
-            why=f"the last: {forwarder.last_rejection}",
-            fix="look at the dead letters, then mend the mapping or the source",
+            why=f"the last one: {forwarder.last_rejection}",
+            fix="see `driftline dead-letters show`, then correct the options or the source",
             code=EXIT_FAILED,
         )
-    if _has_none(forwarder):
-        _say_none_has(prediction_field, source, once=once)
+    if _has_no_prediction(forwarder):
+        _report_no_prediction(prediction_field, source, once=once)
 
 
-def _drain(forwarder: Forwarder, log: str, source: str, field: str, *, once: bool) -> None:
-    """Forward until the process is asked to stop, or ``once`` to the end of the topic."""
+def _run_forwarder(
+    forwarder: Forwarder, event_topic: str, source: str, field: str, *, once: bool
+) -> None:
+    """Forward until the process is stopped, or with ``once`` to the end of the topic."""
     from driftline.forwarding.forwarder import TooManyRejectedError  # noqa: PLC0415 - light imports
     from producer.writer import DeliveryError  # noqa: PLC0415
 
     stopping: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _frame: stopping.append(number))
-    note(f"forwarding {source} to {log}")
-    warned = once  # there it is said at the end
+    note(f"forwarding {source} to {event_topic}")
+    warned = once  # with --once the warning comes at the end
     try:
         for at_end in forwarder.forward_batches():
-            if not warned and forwarder.forwarded.events >= _EARLY and _has_none(forwarder):
-                note(_none_has(field))
+            n_events = forwarder.forwarded.events
+            if not warned and n_events >= _EARLY and _has_no_prediction(forwarder):
+                note(_no_prediction_text(field))
                 warned = True
             if stopping or (once and at_end):
                 break
     except TooManyRejectedError as error:
         raise CommandError(
-            "the forwarder stops: it rejected too many records",
+            "the forwarder stopped: it rejected too many records",
             where=source,
             why=str(error),
-            fix="look at the dead letters, then mend the mapping or the source",
+            fix="see `driftline dead-letters show`, then correct the options or the source",
             code=EXIT_FAILED,
         ) from error
     except DeliveryError as error:
         raise CommandError(
-            "Kafka did not take it; nothing of it is committed",
-            where=log,
+            "Kafka did not acknowledge the records; their batch is not committed",
+            where=event_topic,
             why=str(error),
-            fix="start it again: it goes on where it was",
+            fix="start the forwarder again: it continues where it stopped",
             code=EXIT_FAILED,
         ) from error
     finally:
@@ -154,7 +169,7 @@ def _drain(forwarder: Forwarder, log: str, source: str, field: str, *, once: boo
 
 
 def _report(forwarder: Forwarder, *, as_json: bool) -> None:
-    """Say how many records were forwarded, and what of them was left out."""
+    """Print how many records were forwarded, and which fields were ignored."""
     done, ignored_fields = forwarder.forwarded, forwarder.ignored_fields
     n_without = forwarder.without_prediction
     if as_json:
@@ -168,32 +183,37 @@ def _report(forwarder: Forwarder, *, as_json: bool) -> None:
         note(f"{done.events:,} events forwarded{without}, {done.rejected:,} records rejected")
     for name, n in ignored_fields.most_common():
         note(
-            f"not watched: {name}: it is no scalar, in {n:,} records (--features-field, --features)"
+            f"not watched: {name}: not a number, text or boolean, in {n:,} records "
+            "(--features-field, --features)"
         )
 
 
-def _has_none(forwarder: Forwarder) -> bool:
-    """Whether no event so far has a prediction."""
+def _has_no_prediction(forwarder: Forwarder) -> bool:
+    """Whether events were forwarded, and none of them has a prediction."""
     return 0 < forwarder.without_prediction == forwarder.forwarded.events
 
 
-def _say_none_has(prediction_field: str | None, source: str, *, once: bool) -> None:
-    """No event has a prediction.  Raises Failure where a person named the field of it."""
+def _report_no_prediction(prediction_field: str | None, source: str, *, once: bool) -> None:
+    """Report that no event has a prediction.
+
+    Raises:
+        CommandError: the user named the field with ``--prediction-field``, and the run is over.
+    """
     if prediction_field is None or not once:
-        note(_none_has(prediction_field or _PREDICTION))
+        note(_no_prediction_text(prediction_field or _PREDICTION))
         return
     raise CommandError(
         f"no record has a field {prediction_field!r}",
         where=source,
-        why="the events were forwarded without a prediction: only their inputs are watched",
-        fix="--prediction-field with the field that has it, or a pointer to it (/a/b); without the "
-        "option where there are no predictions",
+        why="the events were forwarded without a prediction, so only their features are watched",
+        fix="name the field, or a pointer to it (/a/b), with --prediction-field; leave the option "
+        "out if there are no predictions",
         code=EXIT_FAILED,
     )
 
 
-def _none_has(field: str) -> str:
+def _no_prediction_text(field: str) -> str:
     return (
-        f"not watched: predictions: no record has a field {field!r} (--prediction-field names "
-        "another, or points to it: /a/b)"
+        f"not watched: predictions: no record has a field {field!r} (name the field, or a pointer "
+        "to it such as /a/b, with --prediction-field)"
     )

@@ -1,4 +1,4 @@
-"""Files of rows in commands: how one is read, and how a command names what it leaves out."""
+"""Read a file of rows for a command, and report the columns that are not watched."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _SHOWN: Final = 40
 
 @contextlib.contextmanager
 def files_extra_required() -> Iterator[None]:
-    """Turns the lack of a library that reads files into the name of the extra that has it."""
+    """Explain a missing library for reading files: name the extra to install."""
     try:
         yield
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in _FILES_EXTRA_LIBRARIES:
             raise
         raise CommandError(
-            "commands that read files need more than the client",
+            "the libraries that read files are not installed",
             why=f"no module named {error.name}",
             fix="pip install 'driftline[files]'",
             code=EXIT_USAGE,
@@ -39,7 +39,7 @@ def files_extra_required() -> Iterator[None]:
 
 @contextlib.contextmanager
 def file_errors_explained() -> Iterator[None]:
-    """Turns what is wrong with a file into what a person reads."""
+    """Turn a `SourceError` about a file into a `CommandError`."""
     with files_extra_required():
         from driftline.offline.tables.source_error import SourceError  # noqa: PLC0415 - light imports
 
@@ -57,13 +57,13 @@ def read_rows(
     prediction: str | None = None,
     allow_missing_columns: bool = False,
 ) -> Table:
-    """All rows of a file; what a person should know of its reading goes to stderr.
+    """All rows of a file; warnings about reading it are printed to stderr.
 
-    ``prediction`` is the column that JSON objects may lack; ``allow_missing_columns``: options may
-    name columns that this file lacks.
+    JSON objects may lack the column ``prediction``.  With ``allow_missing_columns`` the options may
+    name columns that the file does not have.
 
     Raises:
-        SourceError: it cannot be read.
+        SourceError: the file cannot be read.
     """
     import msgspec  # noqa: PLC0415 - light imports
 
@@ -78,21 +78,21 @@ def read_rows(
 
 
 def note_read_warnings(source: str, notes: list[str]) -> None:
-    """What a person should know of how a file was read."""
+    """Print warnings about how a file was read."""
     for text in notes:
         note(f"{source}: {text}")
 
 
 def note_unwatched_columns(left_out: Mapping[str, str]) -> None:
-    """One line on stderr for each column that is not watched, with its reason."""
+    """Print one line on stderr for each column that is not watched, with the reason."""
     for name, why in list(left_out.items())[:_SHOWN]:
         note(f"not watched: {name}: {why}")
     if len(left_out) > _SHOWN:
-        note(f"not watched: {len(left_out) - _SHOWN:,} more columns (driftline inspect names them)")
+        note(f"not watched: {len(left_out) - _SHOWN:,} more columns (driftline inspect lists them)")
 
 
 def note_changes(frame: pd.DataFrame, layout: Layout) -> None:
-    """One line on stderr for each number whose level changes among the rows of a reference."""
+    """Print one line on stderr for each number whose level changes within the reference."""
     from driftline.offline.explain.reference_change import change_within  # noqa: PLC0415
     from driftline.offline.tables.convert import floats_of  # noqa: PLC0415
 
@@ -101,8 +101,8 @@ def note_changes(frame: pd.DataFrame, layout: Layout) -> None:
         for feature in layout.features
         if feature.kind == "numeric"
     }
-    found = {name: change.words() for name, change in changes.items() if change is not None}
-    for name, words in list(found.items())[:_SHOWN]:
-        note(f"{name}: {words}")
+    found = {name: change.describe() for name, change in changes.items() if change is not None}
+    for name, text in list(found.items())[:_SHOWN]:
+        note(f"{name}: {text}")
     if len(found) > _SHOWN:
-        note(f"the reference itself changes in {len(found) - _SHOWN:,} more columns")
+        note(f"{len(found) - _SHOWN:,} more columns change within the reference")

@@ -1,4 +1,4 @@
-"""``driftline inspect``: what the columns of a file are taken for, and why."""
+"""``driftline inspect``: show how each column of a file is interpreted, and why."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from driftline.offline.tables.read_options import ReadOptions
     from driftline.offline.tables.table_reader import TableFile
 
-_ROWS: Final = 100_000  # that tell what is not watched of a number
-_TIME: Final = "it is the time of each event (--time)"
+_ROWS: Final = 100_000  # read to find the values of a number that are not watched
+_TIME: Final = "the event time (--time)"
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(help="CSV and the like, JSON, Parquet, Arrow.")],
+    file: Annotated[Path, typer.Argument(help="CSV or similar text, JSON, Parquet or Arrow.")],
     ignore: Ignore = None,
     numeric: Numeric = None,
     categorical: Categorical = None,
@@ -44,10 +44,10 @@ def inspect(
     *,
     as_json: Json = False,
 ) -> None:
-    """What is each column of a file, why, and what will not be watched?
+    """Show the kind of each column of a file, the reason, and what will not be watched.
 
-    Every command that reads rows (replay, check, profile build, publish, explain) reads them in
-    this way, with the same options.
+    The commands that read rows (replay, check, profile build, publish, explain) interpret a file in
+    the same way, with the same options.
     """
     read_options = read_options_of(
         ignore=ignore,
@@ -76,9 +76,9 @@ def inspect(
         write_lines(f"  {name}: {why}" for name, all_ in in_part.items() for why in all_)
     if all(one.skipped for one in found.inferred.values()):
         raise CommandError(
-            "nothing of it can be watched",
+            "no column can be watched",
             where=str(file),
-            fix="--numeric or --categorical name what a column holds"
+            fix="say what a column holds with --numeric or --categorical"
             + separator_hint(found.inferred),
             code=EXIT_USAGE,
         )
@@ -89,7 +89,11 @@ def inspect(
 def _read_times(
     file: Path, read_options: ReadOptions, time: str | None, written: str | None
 ) -> None:
-    """Raises SourceError where ``time`` is no column of times, as the commands that need it do."""
+    """Check that ``time`` is a column of times.
+
+    Raises:
+        SourceError: there is no such column, or its values are not times in the given format.
+    """
     from driftline.offline.tables.event_times import times_ms, with_times  # noqa: PLC0415
     from driftline.offline.tables.layout import require  # noqa: PLC0415 - light imports
     from driftline.offline.tables.table_reader import read_table  # noqa: PLC0415
@@ -101,7 +105,7 @@ def _read_times(
 
 
 def _not_watched(found: TableFile) -> dict[str, list[str]]:
-    """What of its numbers a reference of the first rows would leave unwatched."""
+    """Values of each numeric column that a reference of the first rows would not cover."""
     import numpy as np  # noqa: PLC0415 - light imports
 
     from driftline.offline.explain.reference_limits import not_watched_values  # noqa: PLC0415

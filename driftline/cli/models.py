@@ -1,4 +1,4 @@
-"""``driftline models``: what the registry holds."""
+"""``driftline models``: list the model versions in the registry, and show one of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DataDir: TypeAlias = Annotated[
     typer.Option(
         "--data-dir",
         envvar="DRIFTLINE_TRAINER_DATA_DIR",
-        help="Folder of the trainer and its registry.",
+        help="Folder with the trainer's database and the registry.",
     ),
 ]
 DEFAULT_DATA_DIR = Path(".driftline")
@@ -36,7 +36,7 @@ def list_versions(
     *,
     as_json: Json = False,
 ) -> None:
-    """The versions of each model, oldest first."""
+    """List the versions of each model, the oldest first."""
     from trainer.registry.errors import RegistryError  # noqa: PLC0415 - light imports
     from trainer.registry.registry import registry_of  # noqa: PLC0415
 
@@ -68,7 +68,7 @@ def _aliases(data_dir: Path, model: str) -> dict[str, str]:
         return read_aliases(data_dir, model)
     except sqlite3.Error as error:
         raise CommandError(
-            "the trainer's file cannot be read", where=str(data_dir), why=str(error)
+            "the trainer's database cannot be read", where=str(data_dir), why=str(error)
         ) from error
 
 
@@ -83,14 +83,14 @@ def show(
     name: Annotated[
         str,
         typer.Argument(
-            help="MODEL@VERSION, MODEL@champion, MODEL@challenger, or MODEL for the newest version."
+            help="MODEL@VERSION, MODEL@champion, MODEL@challenger, or MODEL for its newest version."
         ),
     ],
     data_dir: DataDir = DEFAULT_DATA_DIR,
     *,
     as_json: Json = False,
 ) -> None:
-    """Where a version came from, what it was fitted on, and how it did."""
+    """Show one version: its origin, its training data and its metrics."""
     manifest = find(data_dir, name)
     if as_json:
         write_json({**summary(manifest), "profile": manifest.profile})
@@ -103,10 +103,10 @@ def show(
 
 
 def find(data_dir: Path, name: str) -> Manifest:
-    """The version that a person means by ``model@version``, ``model@alias`` or ``model``.
+    """The version named ``model@version``, ``model@alias`` or ``model`` (the newest).
 
     Raises:
-        CommandError: there is none, or its manifest cannot be read.
+        CommandError: there is no such version, or its manifest cannot be read.
     """
     from trainer.registry.errors import NoSuchVersion, RegistryError  # noqa: PLC0415
     from trainer.registry.registry import registry_of  # noqa: PLC0415
@@ -118,9 +118,9 @@ def find(data_dir: Path, name: str) -> Manifest:
             return registry.manifest(model, _aliases(data_dir, model).get(version, version))
         return registry.newest(model)
     except NoSuchVersion as error:
-        fix = "`driftline models list` shows what there is; --data-dir says where to look"
+        fix = "`driftline models list` shows the versions; --data-dir names the registry's folder"
         raise CommandError(
-            "there is no such version", why=str(error), fix=fix, code=EXIT_USAGE
+            f"the registry has no version {name!r}", why=str(error), fix=fix, code=EXIT_USAGE
         ) from error
     except RegistryError as error:
         raise CommandError(
@@ -129,7 +129,7 @@ def find(data_dir: Path, name: str) -> Manifest:
 
 
 def summary(manifest: Manifest) -> dict[str, Any]:
-    """A version without its profile."""
+    """The manifest of a version, without its profile."""
     return {
         "model": manifest.model,
         "version": manifest.version,
@@ -145,7 +145,7 @@ def summary(manifest: Manifest) -> dict[str, Any]:
 
 
 def line(manifest: Manifest) -> str:
-    """A version in one line."""
+    """A version as one line."""
     metrics = " ".join(f"{name}={_shown(value)}" for name, value in manifest.metrics.items())
     return (
         f"{version_key(manifest.model, manifest.version)}  {moment(manifest.time_ms)}  "
@@ -155,7 +155,7 @@ def line(manifest: Manifest) -> str:
 
 
 def moment(time_ms: int) -> str:
-    """A time in UTC, to the second.
+    """A time to the second, in UTC, as ISO 8601.
 
     >>> moment(1384903980000)
     '2013-11-19T23:33:00Z'

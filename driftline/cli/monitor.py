@@ -1,4 +1,4 @@
-"""``driftline monitor``: one worker, until it is told to stop."""
+"""``driftline monitor``: run one worker of the monitor until it is stopped."""
 
 from __future__ import annotations
 
@@ -17,15 +17,19 @@ def monitor(
     prefix: Prefix = None,
     web_port: Annotated[
         int | None,
-        typer.Option(min=0, max=65_535, help="Health and metrics; 0 takes any free port."),
+        typer.Option(min=0, max=65_535, help="Port for health and metrics; 0 takes a free port."),
     ] = None,
     *,
-    web: Annotated[bool | None, typer.Option("--web/--no-web", help="Serve them at all.")] = None,
+    web: Annotated[
+        bool | None, typer.Option("--web/--no-web", help="Serve health and metrics, or not.")
+    ] = None,
 ) -> None:
-    """Watch the log.  Start as many as there are partitions; each takes its share.
+    """Run a worker that watches the events and publishes alerts.
 
-    Exit codes: 0 stopped as asked, 1 failed (start it again), 2 a setting is wrong, 4 Kafka or
-    Redis cannot be reached.
+    Start up to as many workers as the event topic has partitions; each takes its share.
+
+    Exit codes: 0 stopped by a signal, 1 failed (start it again), 2 invalid setting, 4 Kafka or
+    Redis unreachable.
     """
     page: dict[str, Any] = {}
     if web_port is not None:

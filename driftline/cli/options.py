@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 import typer
 
@@ -22,67 +23,111 @@ Bootstrap: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--bootstrap-servers",
-        help="Kafka's host:port,... \\[default: settings, KAFKA_BOOTSTRAP_SERVERS].",
+        help="Kafka brokers as host:port,... \\[default: settings file, or "
+        "KAFKA_BOOTSTRAP_SERVERS].",
     ),
 ]
 RedisUrl: TypeAlias = Annotated[
-    str | None, typer.Option("--redis-url", help="\\[default: settings, REDIS_URL].")
+    str | None,
+    typer.Option(
+        "--redis-url", help="URL of Redis or Valkey \\[default: settings file, or REDIS_URL]."
+    ),
 ]
 Prefix: TypeAlias = Annotated[
     str | None, typer.Option("--prefix", help="Prefix of the topics \\[default: driftline].")
 ]
 IncludeDrills: TypeAlias = Annotated[
     bool,
-    typer.Option("--include-drills", help="Alerts of drills, too: their changes were injected."),
+    typer.Option("--include-drills", help="Also alerts of drills, whose changes were injected."),
 ]
+ModelFilter: TypeAlias = Annotated[str | None, typer.Option("--model", help="Only this model.")]
 TimeColumn: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--time",
-        help="Column of event time: ISO 8601, or a number since 1970; without a zone it is UTC.",
+        help="Column of the event time: ISO 8601, or a number since 1970.  Times without a zone "
+        "are UTC.",
     ),
 ]
 TimeFormat: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--time-format",
-        help='How --time is written otherwise: "%d.%m.%Y %H:%M"; day and month are never guessed.',
+        help='Format of any other --time column, such as "%d.%m.%Y %H:%M".  The order of day and '
+        "month is never guessed.",
     ),
 ]
 PositiveLabel: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        "--positive", help="The label a score is the probability of \\[default: 1, or true]."
+        "--positive", help="The label whose probability is predicted \\[default: 1, or true]."
     ),
 ]
 Ignore: TypeAlias = Annotated[
-    list[str] | None, typer.Option("--ignore", help="A column to leave out; repeat, or A,B.")
+    list[str] | None,
+    typer.Option("--ignore", help="Columns to leave out: A,B, or repeat the option."),
 ]
 Numeric: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--numeric", help="A column of numbers, whatever it looks like; repeat, or A,B."),
+    typer.Option("--numeric", help="Columns to read as numbers: A,B, or repeat the option."),
 ]
 Categorical: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
-        "--categorical", help="A column whose numbers are codes: categories; repeat, or A,B."
+        "--categorical",
+        help="Columns to read as categories, such as numeric codes: A,B, or repeat the option.",
     ),
 ]
 Separator: TypeAlias = Annotated[
     str | None,
-    typer.Option("--separator", help="Between the fields of a CSV \\[default: by its rows]."),
+    typer.Option(
+        "--separator", help="Field separator of a CSV file \\[default: inferred from its rows]."
+    ),
 ]
 DecimalMark: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        "--decimal", help="Decimal mark of a CSV, a point or a comma \\[default: by its numbers]."
+        "--decimal",
+        help="Decimal mark of a CSV file, a point or a comma \\[default: inferred from its "
+        "numbers].",
     ),
 ]
 Encoding: TypeAlias = Annotated[
     str | None,
-    typer.Option("--encoding", help="Of text \\[default: by its bytes, UTF-8 or cp1252]."),
+    typer.Option(
+        "--encoding", help="Text encoding of the file \\[default: UTF-8 or cp1252, inferred]."
+    ),
 ]
-Json: TypeAlias = Annotated[bool, typer.Option("--json", help="JSON on stdout, for programs.")]
+Shards: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        "--shards", min=1, help="Shards of a hot model; the same number as in its servers."
+    ),
+]
+Json: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Print JSON to stdout, for programs.")
+]
+
+_UNIT_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def duration_ms(text: str, *, option: str = "--for") -> int:
+    """A duration such as ``2h`` in milliseconds; ``option`` is named in the error.
+
+    Raises:
+        CommandError: the text is not a number and one of the units s, m, h and d.
+
+    >>> duration_ms("2h"), duration_ms("90s")
+    (7200000, 90000)
+    """
+    found = re.fullmatch(r"(\d+)([smhd])", text)
+    if found is None:
+        raise CommandError(
+            f"{option} {text!r} is not a duration",
+            fix="write a number and a unit: 90s, 30m, 2h or 3d",
+            code=EXIT_USAGE,
+        )
+    return int(found[1]) * _UNIT_MS[found[2]]
 
 
 def read_options_of(
@@ -94,7 +139,11 @@ def read_options_of(
     decimal: str | None = None,
     encoding: str | None = None,
 ) -> ReadOptions:
-    """What the options say of a file and its columns.  Raises Failure where one is no choice."""
+    """The options that say how a file and its columns are read.
+
+    Raises:
+        CommandError: ``decimal`` is neither a point nor a comma.
+    """
     from driftline.offline.tables.read_options import ReadOptions  # noqa: PLC0415
 
     if decimal not in (None, ".", ","):

@@ -1,13 +1,14 @@
-"""Where output goes: data to stdout, all else to stderr.
+"""Write the output of commands: data to stdout, notes to stderr.
 
-Nothing else in these commands writes there.  Names and values of events come from strangers: each
-line is escaped as a whole (`producer.printable`), so that none can hold another one.
+Every command writes through this module.  Names and values of events come from outside, so every
+line is escaped (`producer.printable`): a value cannot contain another line or a terminal command.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -16,19 +17,19 @@ from producer.printable import printable, printable_json
 
 
 def write_line(text: str = "") -> None:
-    """A line on stdout; what is not printable in it is escaped, newlines too."""
+    """Write a line to stdout; characters that cannot be printed, and newlines, are escaped."""
     sys.stdout.write(printable(text) + "\n")
     sys.stdout.flush()
 
 
 def write_lines(lines: Iterable[str]) -> None:
-    """Lines on stdout, each escaped."""
+    """Write lines to stdout, each escaped."""
     sys.stdout.write("".join(f"{printable(line)}\n" for line in lines))
     sys.stdout.flush()
 
 
 def write_json(data: Any, *, indent: int = 2) -> None:
-    """An object on stdout; ``indent`` 0 keeps it on one line."""
+    """Write JSON to stdout; ``indent`` 0 keeps it on one line."""
     encoded = msgspec.json.encode(data)
     if indent:
         encoded = msgspec.json.format(encoded, indent=indent)
@@ -37,6 +38,18 @@ def write_json(data: Any, *, indent: int = 2) -> None:
 
 
 def note(*lines: str) -> None:
-    """Lines on stderr, each escaped."""
+    """Write lines to stderr, each escaped."""
     sys.stderr.write("".join(f"{printable(line)}\n" for line in lines))
     sys.stderr.flush()
+
+
+def format_timestamp(time_ms: int) -> str:
+    """A time to the second, in UTC; a time outside the calendar stays a number.
+
+    >>> format_timestamp(1384903980999), format_timestamp(1 << 62)
+    ('2013-11-19 23:33:00Z', '4611686018427387904 ms')
+    """
+    try:
+        return f"{datetime.fromtimestamp(time_ms // 1000, UTC):%Y-%m-%d %H:%M:%S}Z"
+    except (ValueError, OverflowError, OSError):
+        return f"{time_ms} ms"

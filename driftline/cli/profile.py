@@ -1,4 +1,4 @@
-"""``driftline profile``: the reference of a model version, made from a file and put in the log."""
+"""``driftline profile``: build the reference profile of a model version, and announce it."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from driftline.cli.options import (
     PositiveLabel,
     Prefix,
     Separator,
+    Shards,
     TimeColumn,
     TimeFormat,
     read_options_of,
@@ -38,11 +39,15 @@ from producer.names import version_key
 if TYPE_CHECKING:
     from stream_monitor.reference.profile import ReferenceProfile
 
-app = typer.Typer(no_args_is_help=True, help="Reference profiles: what a model was trained on.")
+app = typer.Typer(no_args_is_help=True, help="Reference profiles: the data a model was trained on.")
 
 
 def _importances(given: list[str], features: list[str]) -> dict[str, float]:
-    """Numbers by feature.  Raises Failure where one is none, or of what is no feature."""
+    """The importance of each feature, from options ``NAME=NUMBER``.
+
+    Raises:
+        CommandError: a feature is unknown, or its number is not valid.
+    """
     found: dict[str, float] = {}
     for text in given:
         name, _, number = text.rpartition("=")
@@ -53,7 +58,7 @@ def _importances(given: list[str], features: list[str]) -> dict[str, float]:
         if name not in features or not 0 <= found[name] < math.inf:
             raise CommandError(
                 f"--importance {text}",
-                why="no such feature" if name not in features else "no number from 0 on",
+                why="no such feature" if name not in features else "not a number from 0 up",
                 fix=f"write NAME=NUMBER; the features are {', '.join(features)}",
                 code=EXIT_USAGE,
             )
@@ -61,7 +66,11 @@ def _importances(given: list[str], features: list[str]) -> dict[str, float]:
 
 
 def _ranges(given: list[str], features: list[str]) -> dict[str, tuple[float | None, float | None]]:
-    """Lowest and highest value by feature.  Raises Failure where it is none, or of what is none."""
+    """The lowest and highest value of each feature, from options ``NAME=LOWEST:HIGHEST``.
+
+    Raises:
+        CommandError: a feature is unknown, or its limits are not numbers.
+    """
     found: dict[str, tuple[float | None, float | None]] = {}
     for text in given:
         name, _, ends = text.rpartition("=")
@@ -73,9 +82,9 @@ def _ranges(given: list[str], features: list[str]) -> dict[str, tuple[float | No
         if name not in features or not colon:
             raise CommandError(
                 f"--range {text}",
-                why="no such feature" if name not in features else "no two numbers",
-                fix=f"write NAME=LOWEST:HIGHEST, as age=0:120, or age=0: for an open end; the "
-                f"features are {', '.join(features)}",
+                why="no such feature" if name not in features else "not two numbers",
+                fix="write NAME=LOWEST:HIGHEST, as in age=0:120, or age=0: without an upper limit; "
+                f"the features are {', '.join(features)}",
                 code=EXIT_USAGE,
             )
     return found
@@ -83,27 +92,28 @@ def _ranges(given: list[str], features: list[str]) -> dict[str, tuple[float | No
 
 @app.command()
 def build(
-    file: Annotated[Path, typer.Argument(help="Training data: CSV and the like, JSON, Parquet.")],
+    file: Annotated[Path, typer.Argument(help="Training data: CSV, JSON or Parquet.")],
     model: Annotated[str, typer.Option(help="Name of the model.")],
     version: Annotated[str, typer.Option(help="Version of the model.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where to \\[default: stdout].")
+        Path | None, typer.Option("--output", "-o", help="File to write \\[default: stdout].")
     ] = None,
     prediction: Annotated[
-        str | None, typer.Option(help="Column of the predictions (out of fold, best).")
+        str | None, typer.Option(help="Column of the predictions, preferably out of fold.")
     ] = None,
-    label: Annotated[str | None, typer.Option(help="Column of the truth.")] = None,
+    label: Annotated[str | None, typer.Option(help="Column of the labels.")] = None,
     positive: PositiveLabel = None,
     time: TimeColumn = None,
     time_format: TimeFormat = None,
     feature: Annotated[
-        list[str] | None, typer.Option(help="A feature; repeat \\[default: all other columns].")
+        list[str] | None,
+        typer.Option(help="A feature; repeat the option \\[default: all other columns]."),
     ] = None,
     ignore: Ignore = None,
     numeric: Numeric = None,
     task: Annotated[
         Literal["binary", "multiclass", "regression"] | None,
-        typer.Option(help="\\[default: what the predictions look like]"),
+        typer.Option(help="Kind of predictions \\[default: inferred from them]."),
     ] = None,
     categorical: Categorical = None,
     separator: Separator = None,
@@ -111,32 +121,35 @@ def build(
     encoding: Encoding = None,
     segment: Annotated[
         list[str] | None,
-        typer.Option(help="A column whose values are watched by themselves, or origin=EWR."),
+        typer.Option(
+            help="A column; each of its values is also watched separately.  Or one value: "
+            "origin=EWR."
+        ),
     ] = None,
     importance: Annotated[
         list[str] | None,
-        typer.Option(help="How much the model relies on a feature: tenure=0.4; repeat."),
+        typer.Option(help="Importance of a feature to the model: tenure=0.4; repeat."),
     ] = None,
     ranges: Annotated[
         list[str] | None,
         typer.Option(
             "--range",
-            help="Lowest and highest value of a feature: age=0:120; repeat "
-            "\\[default: what its values prove].",
+            help="Lowest and highest valid value of a feature: age=0:120; repeat "
+            "\\[default: inferred where its values prove them].",
         ),
     ] = None,
     events_per_week: Annotated[
         float | None,
         typer.Option(
-            help="Of the whole traffic, for a budget per week \\[default: by --time]; say it "
-            "where the file is a sample."
+            help="Events a week in production, for a budget per week; needed if the file is a "
+            "sample \\[default: computed from --time]."
         ),
     ] = None,
 ) -> None:
-    """Make a profile from the data a model was trained on.
+    """Build a profile from the data that a model was trained on.
 
-    With --time it learns a season of the hour or the week, where the data prove one, and how many
-    events a week has.
+    With --time the profile includes a daily or weekly season, if the data prove one, and the number
+    of events a week.
     """
     read_options = read_options_of(
         ignore=ignore,
@@ -147,7 +160,7 @@ def build(
         encoding=encoding,
     )
     with file_errors_explained():
-        from driftline.offline.tables.column_inference import codes_note  # noqa: PLC0415 - light imports
+        from driftline.offline.tables.column_inference import codes_note  # noqa: PLC0415
         from driftline.offline.tables.event_times import with_times  # noqa: PLC0415
         from driftline.offline.tables.layout import (  # noqa: PLC0415
             layout_of,
@@ -186,7 +199,7 @@ def build(
             raise
         except ValueError as error:
             raise CommandError(
-                "no profile can be made of it", where=str(file), why=str(error)
+                "no profile can be built from the file", where=str(file), why=str(error)
             ) from error
         left_out = layout.ignored | made.skipped
         if not made.features and made.prediction is None:
@@ -207,15 +220,17 @@ def build(
 
 @app.command()
 def send(
-    file: Annotated[Path, typer.Argument(help="A profile that `build` made.")],
+    file: Annotated[Path, typer.Argument(help="A profile that `profile build` wrote.")],
     config: Config = None,
     bootstrap_servers: Bootstrap = None,
     prefix: Prefix = None,
-    shards: Annotated[int, typer.Option(min=1, help="Of a hot model, as its servers have.")] = 1,
+    shards: Shards = 1,
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check only.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the profile, write nothing.")
+    ] = False,
 ) -> None:
-    """Announce a model version: its profile goes into the log, before its first event."""
+    """Announce a model version: write its profile to the event topic, before its first event."""
     from trainer.service.announce import announce  # noqa: PLC0415 - light imports
 
     made = read_profile(file)
@@ -236,7 +251,7 @@ def read_profile(file: Path) -> ReferenceProfile:
     """The profile in a file.
 
     Raises:
-        CommandError: it holds none.
+        CommandError: the file does not hold a profile.
     """
     from stream_monitor.reference.profile import profile_from_data  # noqa: PLC0415 - light imports
 
@@ -244,25 +259,25 @@ def read_profile(file: Path) -> ReferenceProfile:
         return profile_from_data(msgspec.json.decode(file.read_bytes()))
     except (ValueError, msgspec.MsgspecError) as error:
         raise CommandError(
-            "that is no profile",
+            "the file is not a profile",
             where=str(file),
             why=str(error),
-            fix="make it with: driftline profile build DATA --model M --version V -o profile.json",
+            fix="build one: driftline profile build DATA --model M --version V -o profile.json",
             code=EXIT_USAGE,
         ) from error
 
 
 def _note_scope(made: ReferenceProfile) -> None:
-    """Say which seasons were proved, from how much, at what cost; and what is not watched."""
+    """Print the seasons of the profile, and the parts of features that are not watched."""
     from driftline.offline.explain.reference_limits import lines_of  # noqa: PLC0415 - light imports
 
     note(*lines_of(made))
 
 
 def _note_no_rate(made: ReferenceProfile) -> None:
-    """Say what a profile cannot do that knows no rate."""
+    """Print a note if the profile has no number of events a week."""
     if made.events_per_week is None:
         note(
-            "the profile knows no events a week: a budget per week would be held per events; "
-            "give --time or --events-per-week to profile build"
+            "the profile has no number of events a week, so a budget per week would hold per "
+            "events; give --time or --events-per-week to profile build"
         )

@@ -1,4 +1,4 @@
-"""``driftline models promote`` and ``rollback``: a person says which version serves."""
+"""``driftline models promote`` and ``rollback``: choose the version that is in service."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def promote(
     *,
     json: Json = False,
 ) -> None:
-    """Put a version into service: announce it to the monitor first, then to the model servers."""
+    """Put a version into service: announce it to the monitor, then to the model servers."""
     context = load_trainer_context(
         config, bootstrap_servers=bootstrap_servers, prefix=prefix, data_dir=data_dir
     )
@@ -47,7 +47,7 @@ def rollback(
     *,
     json: Json = False,
 ) -> None:
-    """Bring the champion before the current one back."""
+    """Put the previous champion back into service."""
     context = load_trainer_context(
         config, bootstrap_servers=bootstrap_servers, prefix=prefix, data_dir=data_dir
     )

@@ -1,4 +1,4 @@
-"""``driftline publish``: a file into the log."""
+"""``driftline publish``: write the rows of a file to the event topic."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from driftline.cli.options import (
     Numeric,
     Prefix,
     Separator,
+    Shards,
     TimeColumn,
     TimeFormat,
     read_options_of,
@@ -42,31 +43,36 @@ if TYPE_CHECKING:
 
 
 class DiscardingWriter:
-    """Takes events and keeps none: for a dry run."""
+    """Discards events, for a dry run."""
 
     def write(self, event: Event) -> None:
-        """Take one event."""
+        """Discard an event."""
 
 
 def publish(
-    file: Annotated[Path, typer.Argument(help="CSV, JSON, Parquet: a row is a prediction.")],
+    file: Annotated[Path, typer.Argument(help="CSV, JSON or Parquet file; each row is one event.")],
     model: Annotated[str, typer.Option(help="Name of the model.")],
     version: Annotated[str, typer.Option(help="Version of the model.")],
     prediction: Annotated[
-        str | None, typer.Option(help="Column of the predictions \\[default: events have none].")
+        str | None,
+        typer.Option(help="Column of the predictions \\[default: events without a prediction]."),
     ] = None,
-    label: Annotated[str | None, typer.Option(help="Column of the truth.")] = None,
+    label: Annotated[str | None, typer.Option(help="Column of the labels.")] = None,
     time: TimeColumn = None,
     time_format: TimeFormat = None,
     id_: Annotated[
-        str | None, typer.Option("--id", help="Column of ids \\[default: the row's number].")
+        str | None,
+        typer.Option("--id", help="Column of the event ids \\[default: the row number]."),
     ] = None,
     speed: Annotated[
         float | None, typer.Option(min=0.001, help="Rows a second \\[default: as fast as it goes].")
     ] = None,
     inject: Annotated[
         list[str] | None,
-        typer.Option(help="Drift to put in, like mean:temp:+0.5sd@50000 or celsius:temp@100-200."),
+        typer.Option(
+            help="Drift to inject, for example mean:temp:+0.5sd@50000 or celsius:temp@100-200; "
+            "repeat."
+        ),
     ] = None,
     ignore: Ignore = None,
     numeric: Numeric = None,
@@ -74,21 +80,21 @@ def publish(
     separator: Separator = None,
     decimal: DecimalMark = None,
     encoding: Encoding = None,
-    shards: Annotated[int, typer.Option(min=1, help="Of a hot model, as its servers have.")] = 1,
+    shards: Shards = 1,
     config: Config = None,
     bootstrap_servers: Bootstrap = None,
     prefix: Prefix = None,
     *,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Read and check every row, write none.")
+        bool, typer.Option("--dry-run", help="Read and check every row, write nothing.")
     ] = False,
 ) -> None:
-    """Write a file of predictions into the log, at a chosen speed, with drift put in if wanted.
+    """Write the rows of a file to the event topic, optionally with injected drift.
 
-    All other columns that can be watched are features, what is left out is named; without --time
-    events are a second apart from 1970.  Rows that the monitor would reject are counted and left
-    out; where that are all of them, the exit code is 1.  Publishing a file again changes nothing
-    where the ids are the same: the monitor counts repeats and leaves them out.
+    Every other column that can be watched is a feature; the columns left out are listed.  Without
+    --time the events are one second apart, from 1970 on.  Rows that the monitor would reject are
+    counted and not written; if all rows are rejected, the exit code is 1.  Publishing a file again
+    with the same ids changes nothing: the monitor ignores events it has already counted.
     """
     read_options = read_options_of(
         ignore=ignore,
@@ -99,7 +105,9 @@ def publish(
         encoding=encoding,
     )
     if time_format is not None and time is None:
-        raise CommandError("--time-format: of which column?", fix="--time COLUMN", code=EXIT_USAGE)
+        raise CommandError(
+            "--time-format needs --time", fix="name the column with --time", code=EXIT_USAGE
+        )
     injections = _injections(inject or [])
     settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
     writer: Writer = DiscardingWriter()
@@ -148,7 +156,11 @@ def publish(
 
 
 def _report(done: PublishResult, file: Path, what: str) -> None:
-    """Say what became of the rows.  Raises Failure where the monitor would reject all of them."""
+    """Print how many rows were written and rejected.
+
+    Raises:
+        CommandError: the monitor would reject every row.
+    """
     n_rejected = done.rejected.total()
     note(f"{done.rows - n_rejected:,} rows {what}")
     if not n_rejected:
@@ -166,7 +178,7 @@ def _injections(texts: list[str]) -> list[Injection]:
     try:
         return [parse(text) for text in texts]
     except ValueError as error:
-        raise CommandError("--inject is not understood", why=str(error), code=EXIT_USAGE) from error
+        raise CommandError("--inject is not valid", why=str(error), code=EXIT_USAGE) from error
 
 
 def _flush(finish: Callable[[], Any], where: str) -> None:
@@ -176,17 +188,17 @@ def _flush(finish: Callable[[], Any], where: str) -> None:
         finish()
     except DeliveryError as error:
         raise CommandError(
-            "not all of it arrived",
+            "Kafka did not acknowledge every row",
             where=where,
             why=str(error),
-            fix="publish it again: rows that arrived are recognised by their ids",
+            fix="publish the file again: the monitor recognises the rows that arrived by their ids",
             code=EXIT_UNREACHABLE,
         ) from error
 
 
 @contextlib.contextmanager
 def progress(file: Path, n_rows: int) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr where a person looks on; gives what is called with the rows so far."""
+    """Show a progress bar if stderr is a terminal; yields a function that takes the rows so far."""
     if not sys.stderr.isatty():
         yield lambda _rows: None
         return

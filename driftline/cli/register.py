@@ -1,4 +1,4 @@
-"""``driftline models register``: a model that was trained elsewhere joins the registry."""
+"""``driftline models register``: store a model that was trained elsewhere in the registry."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 def register(
     artifact: Annotated[
-        Path, typer.Argument(help="The fitted model, as skops.io.dump(model, FILE) writes it.")
+        Path, typer.Argument(help="The fitted model, written with skops.io.dump(model, FILE).")
     ],
     profile: Annotated[
-        Path, typer.Option(help="Its reference, as `driftline profile build` writes it.")
+        Path, typer.Option(help="Its profile, written by `driftline profile build`.")
     ],
     config: Config = None,
     bootstrap_servers: Bootstrap = None,
@@ -35,13 +35,14 @@ def register(
     data_dir: DataDir = None,
     factory: Factory = None,
     shards: Annotated[
-        int | None, typer.Option(min=1, help="Of a hot model, as its servers have.")
+        int | None,
+        typer.Option(min=1, help="Shards of a hot model; the same number as in its servers."),
     ] = None,
 ) -> None:
-    """Store a model that was trained elsewhere; the first version of a model is put into service.
+    """Store a model that was trained elsewhere; a model's first version goes into service.
 
-    Model and version are those of the profile.  Where another version serves, this one is stored
-    only: `driftline models promote` puts it into service.  Doing it again changes nothing.
+    The profile names model and version.  If another version is in service, this one is only stored,
+    and `driftline models promote` puts it into service.  Repeating the command changes nothing.
     """
     factories = None
     made = read_profile(profile)
@@ -76,7 +77,7 @@ def register(
                 time_ms=now_ms,
             )
             note(
-                f"{name} is stored; {version_key(made.model, champion.version)} goes on serving",
+                f"{name} is stored; {version_key(made.model, champion.version)} stays in service",
                 f"to put it into service: driftline models promote {made.model} {made.version}",
             )
             return
@@ -97,12 +98,12 @@ def register(
             "the model cannot be registered",
             where=str(artifact),
             why=str(error),
-            fix='write it with skops.io.dump(model, "model.skops"); nothing is unpickled',
+            fix='write it with skops.io.dump(model, "model.skops"); pickle files are not read',
             code=EXIT_USAGE,
         ) from error
-    note(f"{name} is stored and serves")
+    note(f"{name} is stored and in service")
     if not factory:
-        note("no --factory: `driftline train` needs one to retrain it")
+        note("no --factory was given: `driftline train` needs one to retrain the model")
 
 
 def _champion(data_dir: Path, model: str) -> Champion | None:

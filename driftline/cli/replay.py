@@ -1,4 +1,4 @@
-"""``driftline replay``: recorded traffic through the monitor's core."""
+"""``driftline replay``: run recorded events through the monitor's core, without side effects."""
 
 from __future__ import annotations
 
@@ -45,18 +45,20 @@ _TOPIC: Final = "topic:"
 def replay(
     source: Annotated[
         str,
-        typer.Argument(help="CSV, Parquet or JSON lines, a row an event; or topic:NAME, the log."),
+        typer.Argument(
+            help="CSV, Parquet or JSON lines with one event a row; or topic:NAME, an event topic."
+        ),
     ],
     reference: Annotated[
         str | None,
         typer.Option(
-            help="What was normal: first:10%, first:5000, a file of rows, or a stored profile.json "
-            "\\[default: first:10%; of a topic, the profile that each version was announced with]."
+            help="The normal data: first:10%, first:5000, a file of rows, or a profile.json "
+            "\\[default: first:10%; for a topic, the profile announced for each version]."
         ),
     ] = None,
     time: TimeColumn = None,
     time_format: TimeFormat = None,
-    label: Annotated[str | None, typer.Option(help="Column of the truth.")] = None,
+    label: Annotated[str | None, typer.Option(help="Column of the labels.")] = None,
     prediction: Annotated[str | None, typer.Option(help="Column of the predictions.")] = None,
     positive: PositiveLabel = None,
     ignore: Ignore = None,
@@ -66,38 +68,45 @@ def replay(
     decimal: DecimalMark = None,
     encoding: Encoding = None,
     inject: Annotated[
-        list[str] | None, typer.Option(help="Drift to put in, like mean:temp:+0.5sd@50000.")
+        list[str] | None,
+        typer.Option(help="Drift to inject, for example mean:temp:+0.5sd@50000; repeat."),
     ] = None,
     config: Annotated[
         Path | None,
         typer.Option(
-            "--config", help="Settings to try, laid over the live ones and compared with them."
+            "--config",
+            help="File of candidate settings; the result is compared with the live settings.",
         ),
     ] = None,
     segment: Annotated[
         list[str] | None,
-        typer.Option(help="A column whose values are watched by themselves, or carrier=UA."),
+        typer.Option(
+            help="A column; each of its values is also watched separately.  Or one value: "
+            "carrier=UA."
+        ),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Of a topic: the model.")] = None,
+    model: Annotated[str | None, typer.Option(help="For a topic: the model to replay.")] = None,
     since: Annotated[
-        str | None, typer.Option("--from", help="Of a topic: first offset or append time.")
+        str | None, typer.Option("--from", help="For a topic: the first offset or append time.")
     ] = None,
     upto: Annotated[
-        str | None, typer.Option("--to", help="Of a topic: offset or append time to stop before.")
+        str | None,
+        typer.Option("--to", help="For a topic: the offset or append time to stop before."),
     ] = None,
     bootstrap_servers: Bootstrap = None,
     *,
     as_json: Json = False,
 ) -> None:
-    """What would the monitor have said?  No side effects; of a file, no Kafka and no Redis either.
+    """Show which episodes the monitor finds in recorded events.  Nothing is written.
 
-    Columns are taken for what they look like, and shown.  With --json: one line for each episode,
-    the summary as the last one, and with --config its "difference" says what changes.
+    A file needs neither Kafka nor Redis.  The kind of each column is inferred and printed.  With
+    --json there is one line for each episode, and the last line is the summary; with --config its
+    "difference" compares candidate and live settings.
 
-    A topic is replayed as it is, partition by partition: events, labels, model updates, commands
-    and ticks of one model, each version against what it was announced with, or else its own first
-    events.  Options that are about columns (--reference, --inject, --segment, the roles) replay
-    its events and labels as the rows of a file, against one reference.
+    A topic is replayed partition by partition with all events, labels, model updates, commands and
+    ticks of one model.  Each version is compared with its announced profile, or with its own first
+    events.  With an option about columns (--reference, --inject, --segment, --time, --label,
+    --prediction, ...) only events and labels are replayed, as rows of a file with one reference.
     """
     roles = (time, prediction, label)
     where = TopicSelection(model, since, upto, bootstrap_servers)
@@ -116,8 +125,8 @@ def replay(
             and not any(column_options)
             and read_options == type(read_options)()
         ):
-            log = _log(source.removeprefix(_TOPIC), where)
-            replay_topic(log, config, from_within=since is not None, as_json=as_json)
+            records = _topic_range(source.removeprefix(_TOPIC), where)
+            show_topic_replay(records, config, from_within=since is not None, as_json=as_json)
             return
         stored = _stored(reference)
         traffic = _traffic(source, where, roles, reference, stored, read_options)
@@ -128,7 +137,7 @@ def replay(
 
 
 class TopicSelection(NamedTuple):
-    """Which part of a topic is meant, and where the topic is."""
+    """The part of a topic to replay, and the brokers to read it from."""
 
     model: str | None
     since: str | None
@@ -150,7 +159,7 @@ def _traffic(
     stored: ReferenceProfile | None,
     read_options: ReadOptions,
 ) -> RecordedTraffic:
-    """The rows of a file, or of a topic, which says itself what is what."""
+    """The rows of a file or a topic; a topic names its own time, prediction and label."""
     from driftline.offline.replay import topic_table as topic  # noqa: PLC0415 - light imports
     from driftline.offline.tables.source_error import SourceError  # noqa: PLC0415
     from driftline.offline.tables.table_reader import table_of  # noqa: PLC0415
@@ -158,8 +167,8 @@ def _traffic(
     if not source.startswith(_TOPIC):
         if where[:3] != (None, None, None):
             raise SourceError(
-                "--model, --from and --to choose from a topic, and this is a file",
-                fix="replay topic:driftline.events.v1",
+                "--model, --from and --to need a topic, and the source is a file",
+                fix="replay topic:driftline.events.v1, or leave these options out",
             )
         return RecordedTraffic(
             source, read_rows(Path(source), read_options, prediction=roles[1]), roles
@@ -183,8 +192,8 @@ def _traffic(
     return RecordedTraffic(source, table, roles, in_force, tuple(versions), is_topic=True)
 
 
-def _log(name: str, where: TopicSelection) -> TopicRange:
-    """What the monitor would read of the model in that range."""
+def _topic_range(name: str, where: TopicSelection) -> TopicRange:
+    """The records of the model that the monitor would read in that range."""
     from driftline.offline.replay.topic_range import topic_range_of  # noqa: PLC0415 - light imports
 
     return topic_range_of(_read_topic_records(name, where), where.model, name)
@@ -193,44 +202,42 @@ def _log(name: str, where: TopicSelection) -> TopicRange:
 def _read_topic_records(name: str, where: TopicSelection) -> TopicRecords:
     from driftline.cli.candidate_settings import live_settings  # noqa: PLC0415 - light imports
     from driftline.offline.replay.range_bounds import parse_bound  # noqa: PLC0415
-    from driftline.offline.replay.topic_table import read  # noqa: PLC0415
+    from driftline.offline.replay.topic_table import read_topic_records  # noqa: PLC0415
 
     settings = live_settings(bootstrap_servers=where.bootstrap_servers)
     since = parse_bound(where.since, "--from") if where.since is not None else None
     upto = parse_bound(where.upto, "--to") if where.upto is not None else None
-    return read(settings.kafka.client(), name, since, upto)
+    return read_topic_records(settings.kafka.client(), name, since, upto)
 
-
-if TYPE_CHECKING:
-    from driftline.offline.replay.topic_range import TopicRange
 
 _RANGE_START_NOTE: Final = (
-    "  what the monitor had learnt before --from is not there: usual volume, open episodes, "
+    "  the replay lacks what the monitor learned before --from: the usual volume, open episodes, "
     "references of versions without a profile"
 )
 
 
-def replay_topic(log: TopicRange, config: Path | None, *, from_within: bool, as_json: bool) -> None:
-    """Fold the records and show what came of it; ``from_within``: the range has a beginning."""
-    from driftline.offline.replay import replay_report as report  # noqa: PLC0415 - light imports
-    from driftline.offline.replay import topic_replay as fold  # noqa: PLC0415 - light imports
-    from driftline.offline.replay import topic_replay_report as log_report  # noqa: PLC0415 - light imports
+def show_topic_replay(
+    records: TopicRange, config: Path | None, *, from_within: bool, as_json: bool
+) -> None:
+    """Replay the records and print the result; ``from_within``: the range has a ``--from``."""
+    from driftline.offline.replay import replay_report, topic_replay_report  # noqa: PLC0415 - light imports
     from driftline.offline.replay.settings_comparison import comparison_lines  # noqa: PLC0415
+    from driftline.offline.replay.topic_replay import replay_topic  # noqa: PLC0415
 
     chosen, spec, incidents, settings_difference = run_with_candidate(
-        config, lambda spec: fold.replay_topic(log, spec)
+        config, lambda spec: replay_topic(records, spec)
     )
-    data = report.summary(chosen, [], settings_difference, incidents)
-    data["versions"] = log_report.version_data(chosen, spec.budget)
+    data = replay_report.summary(chosen, [], settings_difference, incidents)
+    data["versions"] = topic_replay_report.version_data(chosen, spec.budget)
     data["coverage"] = chosen.coverage_episodes
     head = [
-        "Log",
-        *log_report.log_lines(chosen, log),
+        "Topic",
+        *topic_replay_report.topic_lines(chosen, records),
         *([_RANGE_START_NOTE] if from_within else []),
         "",
         "Reference",
-        *log_report.version_lines(chosen, log.model, spec.budget),
-        *log_report.coverage_lines(chosen),
+        *topic_replay_report.version_lines(chosen, records.model, spec.budget),
+        *topic_replay_report.coverage_lines(chosen),
     ]
     middle = comparison_lines(settings_difference) if settings_difference else []
     show(head, middle, chosen, data, of="records", as_json=as_json)

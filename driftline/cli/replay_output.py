@@ -1,4 +1,4 @@
-"""What `driftline replay` shows, whatever it replayed."""
+"""Print the result of ``driftline replay``, of a file or of a topic."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def show(
     of: str,
     as_json: bool,
 ) -> None:
-    """What was replayed, its episodes with what belongs to them, and the summary ``data``."""
+    """Print ``head``, the episodes, ``middle`` and the summary ``data``; ``of`` names the rows."""
     from driftline.offline.replay import replay_report as report  # noqa: PLC0415 - light imports
 
     if as_json:

@@ -1,4 +1,4 @@
-"""Columns of recorded traffic against one reference, for `driftline replay`."""
+"""Replay recorded rows with one reference, for ``driftline replay``."""
 
 from __future__ import annotations
 
@@ -22,19 +22,22 @@ if TYPE_CHECKING:
 
 
 _TOPIC_AS_TABLE_NOTE: Final = """
-  of the log only events and labels, for the options that ask for columns (--inject, --reference,
-  --segment, ...): nothing is said of silence or volume"""
+  only events and labels of the topic are replayed, because of an option about columns (--inject,
+  --reference, --segment, ...); silence and volume are not checked"""
 
 
 class RequestedChanges(NamedTuple):
-    """What is different from the traffic as it was: drift put in, segments looked at."""
+    """The changes to the recorded traffic: injected drift, and segments to watch."""
 
     inject: list[str]
     segments: list[str]
 
 
 class RecordedTraffic(NamedTuple):
-    """Rows, and which columns are what; of a topic also ``in_force``, a profile of the log."""
+    """Recorded rows with the roles of their columns.
+
+    ``in_force`` is the profile that was announced on the topic, if the rows are from a topic.
+    """
 
     source: str
     table: Table
@@ -46,7 +49,7 @@ class RecordedTraffic(NamedTuple):
 
 
 class ReferenceColumns(NamedTuple):
-    """The reference, its columns, the first row replayed, its name, and which label is positive."""
+    """The reference, its columns, the first row to replay, its description, the positive label."""
 
     reference: pd.DataFrame | ReferenceProfile
     layout: Layout
@@ -58,7 +61,7 @@ class ReferenceColumns(NamedTuple):
 def with_parsed_times(
     traffic: RecordedTraffic, time: str | None, time_format: str | None
 ) -> RecordedTraffic:
-    """The same traffic with the column ``time`` read as it is written."""
+    """The same traffic with the column ``time`` parsed in ``time_format``."""
     from driftline.offline.tables.event_times import with_times  # noqa: PLC0415 - light imports
 
     traffic.table.frame = with_times(traffic.table.frame, time, time_format)
@@ -72,7 +75,7 @@ def reference_of_replay(
     read_options: ReadOptions,
     positive: str | None,
 ) -> ReferenceColumns:
-    """What was asked for; without that, what the log has, or the first rows."""
+    """The requested reference; by default the announced profile, or the first rows."""
     from driftline.offline.replay.reference_option import parse_reference  # noqa: PLC0415 - light imports
     from driftline.offline.replay.stored_profile import layout_of_profile  # noqa: PLC0415
     from driftline.offline.tables.event_times import with_times  # noqa: PLC0415
@@ -82,14 +85,14 @@ def reference_of_replay(
     frame = traffic.table.frame
     time, prediction, label = traffic.roles
     versions = ", ".join(traffic.versions)
-    held = f"; events of versions {versions} are held against it" if ", " in versions else ""
-    held += _TOPIC_AS_TABLE_NOTE if traffic.is_topic else ""
+    more = f"; events of versions {versions} are compared with it" if ", " in versions else ""
+    more += _TOPIC_AS_TABLE_NOTE if traffic.is_topic else ""
     profile = stored or traffic.in_force
     if profile is not None:
         if read_options.categorical or read_options.numeric or positive is not None:
             raise SourceError(
-                "--categorical, --numeric and --positive: a profile says that itself",
-                fix="driftline profile build, or --reference first:10%",
+                "--categorical, --numeric and --positive have no effect with a profile",
+                fix="give them to driftline profile build, or use --reference first:10%",
             )
         layout = layout_of_profile(
             profile,
@@ -99,9 +102,9 @@ def reference_of_replay(
             label=label,
             events=traffic.is_topic,
         )
-        where = given if stored else "as the log announces it"
+        where = given if stored else "as announced on the topic"
         return ReferenceColumns(
-            profile, layout, 0, f"{profile.model}@{profile.version}, {where}{held}"
+            profile, layout, 0, f"{profile.model}@{profile.version}, {where}{more}"
         )
     given = given or "first:10%"
     wanted = parse_reference(given, len(frame))
@@ -117,10 +120,10 @@ def reference_of_replay(
     missing = [column for column in wanted_columns if column not in frame]
     if missing:
         raise SourceError(
-            f"{traffic.source}: the reference has a column {missing[0]!r}, this file has not"
+            f"{traffic.source}: the reference has a column {missing[0]!r}, the file does not"
         )
     note_changes(normal, layout)
-    return ReferenceColumns(normal, layout, first, f"{given}{held}", positive)
+    return ReferenceColumns(normal, layout, first, f"{given}{more}", positive)
 
 
 def replay_table(
@@ -131,7 +134,7 @@ def replay_table(
     *,
     as_json: bool,
 ) -> None:
-    """Replay the rows, with drift put in where it was asked for, and show what came of it."""
+    """Replay the rows, with injected drift if requested, and print the result."""
     from driftline.offline.replay import replay_report as report  # noqa: PLC0415 - light imports
     from driftline.offline.replay.injection_results import injection_results  # noqa: PLC0415
     from driftline.offline.replay.settings_comparison import comparison_lines  # noqa: PLC0415
@@ -142,7 +145,8 @@ def replay_table(
     reference, layout, first, description, positive = normal
     if requested.segments and isinstance(reference, ReferenceProfile):
         raise SourceError(
-            "--segment: a profile brings its own segments", fix="driftline profile build --segment"
+            "--segment has no effect with a profile, which has its own segments",
+            fix="give it to driftline profile build",
         )
     changes = _injections(
         requested.inject, {f.column: f.kind for f in layout.features}, first, len(frame)
@@ -162,7 +166,7 @@ def replay_table(
             positive=positive,
         ),
     )
-    if not as_json:  # there the columns are named on stderr anyway
+    if not as_json:  # with JSON the columns are printed to stderr anyway
         skipped = chosen.profile.skipped.items()
         note_unwatched_columns(
             layout.ignored | {layout.column_of(name): why for name, why in skipped}
@@ -178,7 +182,7 @@ def replay_table(
     if chosen.rejected and len(chosen.rejected) >= len(rest):
         raise CommandError(
             "every row was rejected",
-            why=f"the first: {chosen.rejected[0].detail}",
+            why=f"the first one: {chosen.rejected[0].detail}",
             code=EXIT_FAILED,
         )
 
@@ -186,18 +190,18 @@ def replay_table(
 def _injections(
     texts: list[str], kinds: Mapping[str, str], first: int, end: int
 ) -> list[Injection]:
-    """The changes to put into rows ``first`` to ``end``, by the kinds of the columns."""
+    """The changes to inject into rows ``first`` to ``end``; ``kinds`` are the columns' kinds."""
     from driftline.offline.injection import inapplicable_reason, parse  # noqa: PLC0415 - light imports
 
     try:
         parsed = [parse(text) for text in texts]
     except ValueError as error:
-        raise CommandError("--inject is wrong", why=str(error), code=EXIT_USAGE) from error
+        raise CommandError("--inject is not valid", why=str(error), code=EXIT_USAGE) from error
     for injection in parsed:
         if injection.column not in kinds:
             raise CommandError(
-                f"--inject: {injection.column!r} is no watched column",
-                fix=f"one of {', '.join(sorted(kinds))}",
+                f"--inject: {injection.column!r} is not a watched column",
+                fix=f"choose one of {', '.join(sorted(kinds))}",
                 code=EXIT_USAGE,
             )
         if why := inapplicable_reason(injection, kinds[injection.column]):
@@ -205,14 +209,14 @@ def _injections(
         if not first <= injection.first < end:
             raise CommandError(
                 f"--inject: row {injection.first:,} of {injection.column!r} is not replayed",
-                fix=f"rows {first:,} to {end - 1:,} are",
+                fix=f"choose a row from {first:,} to {end - 1:,}",
                 code=EXIT_USAGE,
             )
     return parsed
 
 
 def _segments(texts: list[str], layout: Layout) -> list[str]:
-    """Declarations by the names that the core knows."""
+    """The segments with the features' names in place of the columns'."""
     from stream_monitor.reference.segment_reference import parse_segment  # noqa: PLC0415 - light imports
 
     name_of = {feature.column: feature.name for feature in layout.features}
@@ -221,8 +225,8 @@ def _segments(texts: list[str], layout: Layout) -> list[str]:
         column, value = parse_segment(text, name_of)
         if column not in name_of:
             raise CommandError(
-                f"--segment: {column!r} is no watched column",
-                fix=f"one of {', '.join(sorted(name_of))}",
+                f"--segment: {column!r} is not a watched column",
+                fix=f"choose one of {', '.join(sorted(name_of))}",
                 code=EXIT_USAGE,
             )
         declared.append(name_of[column] + ("" if value is None else f"={value}"))

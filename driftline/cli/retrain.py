@@ -1,4 +1,4 @@
-"""``driftline retrain``: a retrain that a person asks for, or what would come of one."""
+"""``driftline retrain``: retrain a model now, or show the data a retrain would use."""
 
 from __future__ import annotations
 
@@ -33,20 +33,24 @@ def retrain(
     wait_s: WaitSeconds = 3600.0,
     *,
     now: Annotated[
-        bool, typer.Option("--now", help="Retrain now: no cooldown, no budget, the same gate.")
+        bool, typer.Option("--now", help="Retrain now, without cooldown or limit on retrains.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Read the log and say what is there; change nothing.")
+        bool, typer.Option("--dry-run", help="Only show the data that a retrain would use.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Train a challenger on the newest labelled events, and let the gate decide.
+    """Train a challenger on the newest labelled events; the gate promotes or rejects it.
 
-    Exit codes: 0 promoted or rejected by the gate, 1 it came to nothing, 2 wrong usage, 4 Kafka
-    cannot be reached.
+    Exit codes: 0 promoted or rejected, 1 no challenger was evaluated, 2 wrong usage, 4 Kafka
+    unreachable.
     """
     if now == dry_run:
-        raise CommandError("say either --now or --dry-run", code=EXIT_USAGE)
+        raise CommandError(
+            "give either --now or --dry-run",
+            fix=f"driftline retrain {model} --dry-run",
+            code=EXIT_USAGE,
+        )
     factories = {model: factory} if factory is not None else None
     context = load_trainer_context(
         config,
@@ -72,7 +76,11 @@ def retrain(
 
 
 def preview_retrain(context: TrainerContext, model: str) -> dict[str, Any]:
-    """What a retrain would find: the champion, the factory, the labelled events."""
+    """The champion, the factory and the labelled events that a retrain would use.
+
+    Raises:
+        CommandError: the trainer would reject the request.
+    """
     from trainer.jobs.database import Database  # noqa: PLC0415 - light imports
     from trainer.jobs.job_store import active_jobs, excluded_ranges_of  # noqa: PLC0415
     from trainer.service.context import StepInputs  # noqa: PLC0415
@@ -83,7 +91,9 @@ def preview_retrain(context: TrainerContext, model: str) -> dict[str, Any]:
         try:
             job = retrain_request(database.rows, context, model)
         except RequestRejected as error:
-            raise CommandError("that cannot be done", why=str(error), fix=error.fix) from error
+            raise CommandError(
+                f"{model} cannot be retrained", why=str(error), fix=error.fix
+            ) from error
         running = [j.state for j in active_jobs(database.rows) if j.model == model]
         inputs = StepInputs(excluded_ranges_of(database.rows, model), [])
     workspace = context.workspace(job.job_id)
@@ -112,7 +122,7 @@ def preview_retrain(context: TrainerContext, model: str) -> dict[str, Any]:
 
 
 def report_job(job: Job, *, json: bool) -> None:
-    """How a job ended."""
+    """Print the outcome of a job."""
     if json:
         write_json(
             {

@@ -1,4 +1,4 @@
-"""``driftline status``: where the monitor stands."""
+"""``driftline status``: show the state of the monitor, from Kafka and Redis."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
-from driftline.cli.command_error import CommandError
 from driftline.cli.connection import connect_redis, load_settings
 from driftline.cli.options import Bootstrap, Config, Json, Prefix, RedisUrl
 from driftline.cli.output import note, write_json, write_lines
@@ -29,7 +28,7 @@ _WINDOW_KEY: Final = re.compile(r"(.+)/(-?[0-9]+)/([0-9]+)", re.DOTALL)
 SUSPECTED, OPEN = 1, 2
 _MAX_REJECTED = 10
 LAST_WINDOWS = 24
-"""Of each version: so many are looked into."""
+"""Number of closed windows of each version that are read."""
 Levels = Mapping[tuple[str, str], int]
 
 
@@ -41,21 +40,19 @@ def status(
     *,
     as_json: Json = False,
 ) -> None:
-    """Partitions, lag, models, open episodes, closed windows: read from Redis and Kafka."""
+    """Show partitions, lag, models, open episodes, coverage, workers and closed windows."""
     from driftline.monitor_state.coverage_report import lines_of, read_coverage, report_heading  # noqa: PLC0415
     from driftline.monitor_state.error_rate_estimates import error_rate_estimates  # noqa: PLC0415 - light imports
     from driftline.monitor_state.open_episodes import open_episode_rows  # noqa: PLC0415
-    from driftline.monitor_state.partition_state import read_partition  # noqa: PLC0415 - light imports
+    from driftline.monitor_state.partition_monitors import read_monitors  # noqa: PLC0415
+    from driftline.monitor_state.partition_state import read_partition  # noqa: PLC0415
     from driftline.topics.topic_reader import topic_ends  # noqa: PLC0415
 
     settings = load_settings(
         config, bootstrap_servers=bootstrap_servers, redis_url=redis_url, prefix=prefix
     )
     topic = settings.topics.events
-    try:
-        ends = topic_ends(settings.kafka.client(), topic)
-    except LookupError as error:
-        raise CommandError(str(error), fix="driftline topics create") from error
+    ends = topic_ends(settings.kafka.client(), topic)
     redis = connect_redis(settings)
     monitors = read_monitors(redis, settings, sorted(ends))
     states = [read_partition(redis, topic, partition) for partition in sorted(ends)]
@@ -103,7 +100,7 @@ def rejected_rows(monitors: Iterable[PartitionMonitor]) -> list[dict[str, Any]]:
 
 
 def rejected_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The same for people; nothing where no record was rejected."""
+    """Rejected records as text; empty if there are none."""
     lines = [
         f"  {row['model']}: {row['records']:,} ({row['reason']}) from "
         f"{', '.join(name or 'no ce_source' for name in row['producers']) or 'no ce_source'}"
@@ -112,12 +109,12 @@ def rejected_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         for row in rows[:_MAX_REJECTED]
     ]
     if len(rows) > _MAX_REJECTED:
-        lines.append(f"  and {len(rows) - _MAX_REJECTED} more; driftline dead-letters show")
+        lines.append(f"  and {len(rows) - _MAX_REJECTED} more: driftline dead-letters show")
     return ["rejected records", *lines] if lines else []
 
 
 def placement_row(monitors: Sequence[PartitionMonitor], n_partitions: int) -> dict[str, Any]:
-    """How models are placed, as the log says, and what is split."""
+    """The placement of models: partitions, shards, moved models, and problems."""
     from driftline.monitor_state.placement_report import (  # noqa: PLC0415 - light imports
         moved_models,
         placement_problems,
@@ -132,12 +129,12 @@ def placement_row(monitors: Sequence[PartitionMonitor], n_partitions: int) -> di
         "before": None if topology is None or topology.before is None else topology.before[0],
         "shards": {} if topology is None else topology.shards,
         "moved": {} if topology is None else moved_models(monitors, topology),
-        "split": [sentence_of(split) for split in placement_problems(monitors, n_partitions)],
+        "split": [sentence_of(each) for each in placement_problems(monitors, n_partitions)],
     }
 
 
 def placement_lines(placement: Mapping[str, Any]) -> list[str]:
-    """The same for people; nothing where no change is known."""
+    """The placement as text; empty if it has not changed and has no problem."""
     lines = [f"  {sentence}" for sentence in placement["split"]]
     lines += [
         f"  {model}: moved from partition {', '.join(map(str, was))} to {', '.join(map(str, now))}"
@@ -153,32 +150,32 @@ def placement_lines(placement: Mapping[str, Any]) -> list[str]:
 def describe_owner(
     row: Mapping[str, Any], workers: Iterable[Mapping[str, Any]], now_ms: int
 ) -> str:
-    """Who owns a partition, and whether its owner lives.
+    """The owner of a partition, or why it has none.
 
     >>> describe_owner({"owner": "ab12", "owner_wrote_ms": 60_000, "stopped": ""}, [], 240_000)
-    'nobody: its owner was last seen 3 min ago'
+    'none: the last owner was seen 3 min ago'
     >>> describe_owner({"owner": "ab12", "owner_wrote_ms": None, "stopped": ""}, [], 240_000)
-    'nobody: its last owner gave it up'
+    'none: the last owner released it'
     """
     from driftline.doctor.health_checks import SILENT_MS, format_duration  # noqa: PLC0415 - light imports
 
     member = row["owner"]
     if member is None:
-        return "nobody yet"
+        return "none yet"
     if row["stopped"]:
         return f"stopped: {row['stopped']}"
     if row["owner_wrote_ms"] is None:
-        return "nobody: its last owner gave it up"
+        return "none: the last owner released it"
     if now_ms - row["owner_wrote_ms"] > SILENT_MS:
         return (
-            f"nobody: its owner was last seen {format_duration(now_ms - row['owner_wrote_ms'])} ago"
+            f"none: the last owner was seen {format_duration(now_ms - row['owner_wrote_ms'])} ago"
         )
     known = [f"{each['host']} pid {each['pid']}" for each in workers if each["member"] == member]
     return known[0] if known else str(member)
 
 
 def worker_rows(redis: Redis, topic: str) -> list[dict[str, Any]]:
-    """The workers that live: where, what they own, how long ago they wrote, their pages."""
+    """The running workers: host, partitions, time since the last write, address of the pages."""
     from driftline.monitor_state.partition_state import read_workers  # noqa: PLC0415 - light imports
 
     now_ms = round(time.time() * 1000)
@@ -189,18 +186,18 @@ def worker_rows(redis: Redis, topic: str) -> list[dict[str, Any]]:
 
 
 def trainer_row(settings: Settings) -> dict[str, Any] | None:
-    """The trainer, as far as it can be seen from here; ``None``: none has ever run."""
+    """The trainer's last heartbeat; ``None`` if no trainer has run."""
     from driftline.cli.doctor import read_trainer_status  # noqa: PLC0415 - light imports
 
     seen = read_trainer_status(settings, now_ms=round(time.time() * 1000))
     if seen is None:
         return None
-    behind, web = seen
-    return {**msgspec.structs.asdict(behind), "web": web}
+    trainer, web = seen
+    return {**msgspec.structs.asdict(trainer), "web": web}
 
 
 def partition_row(state: PartitionState, end: int) -> dict[str, Any]:
-    """One partition: positions, lag, owner, and how its records were counted."""
+    """One partition: positions, lag, owner and counters."""
     return {
         "partition": state.partition,
         "next": state.next,
@@ -215,7 +212,7 @@ def partition_row(state: PartitionState, end: int) -> dict[str, Any]:
 
 
 def model_rows(levels: Iterable[Levels]) -> list[dict[str, Any]]:
-    """Models by name, with what is suspected and what is open, over all partitions."""
+    """Models by name, with their suspected and drifting series, over all partitions."""
     worst: dict[str, dict[str, int]] = {}
     for partition in levels:
         for (model, series), level in partition.items():
@@ -233,7 +230,7 @@ def model_rows(levels: Iterable[Levels]) -> list[dict[str, Any]]:
 
 
 def versions_without_rate(monitors: Iterable[PartitionMonitor], budget: Budget) -> set[str] | None:
-    """The versions whose reference knows no rate; ``None``: no budget per week was stated."""
+    """The versions whose reference has no event rate; ``None`` without a budget per week."""
     if budget.per_weeks is None:
         return None
     from producer.names import version_key  # noqa: PLC0415 - light imports
@@ -250,7 +247,7 @@ def versions_without_rate(monitors: Iterable[PartitionMonitor], budget: Budget) 
 def with_budget_unit(
     rows: list[dict[str, Any]], per_events: set[str] | None
 ) -> list[dict[str, Any]]:
-    """The same rows with the unit of the budget that holds, where one per week was stated.
+    """The rows with the unit of the effective budget, if the budget is per week.
 
     >>> with_budget_unit([{"model": "m@1"}], {"m@1"}), with_budget_unit([{"model": "m@1"}], None)
     ([{'model': 'm@1', 'budget_unit': 'events'}], [{'model': 'm@1'}])
@@ -263,7 +260,7 @@ def with_budget_unit(
 
 
 def window_rows(prefix: str, keys: Iterable[str]) -> list[dict[str, Any]]:
-    """Closed windows by model version: how many are readable, and when the last one begins.
+    """Closed windows by model version: their number, and the start of the last one.
 
     >>> window_rows("d", ["d:window:m@1/0/0", "d:window:m@1/3600000/0"])
     [{'model': 'm@1', 'windows': 2, 'last_start_ms': 3600000}]
@@ -288,7 +285,7 @@ def _by_model(prefix: str, keys: Iterable[str]) -> dict[str, list[tuple[int, str
 def decode_values(
     blobs: Mapping[str, bytes | str | None], kind: type[T]
 ) -> tuple[list[T], list[str]]:
-    """What the values of some keys hold, and the keys whose value no driftline wrote.
+    """The decoded values of some keys, and the keys whose value driftline did not write.
 
     >>> decode_values({"a": b"3", "b": b"garbage", "c": None}, int)
     ([3], ['b'])
@@ -304,9 +301,9 @@ def decode_values(
 
 
 def differing(windows: Iterable[ClosedWindow]) -> dict[str, int]:
-    """In how many of ``windows`` each feature differs from the reference, the most often first.
+    """The number of ``windows`` in which each feature differs from the reference, sorted by it.
 
-    Parts of one window, of several partitions, count once.
+    The parts of one window in several partitions count once.
     """
     starts: dict[str, set[int]] = {}
     for window in windows:
@@ -317,37 +314,15 @@ def differing(windows: Iterable[ClosedWindow]) -> dict[str, int]:
 
 
 def realised_error(figures: Iterable[WindowPerformance]) -> tuple[int, float | None]:
-    """How many predictions of some windows are labelled by now, and what they cost on average."""
+    """The number of labelled predictions in some windows, and their mean error."""
     known = list(figures)
     n_labelled = sum(each.n_labelled for each in known)
     total = sum(each.n_labelled * each.loss for each in known)
     return n_labelled, total / n_labelled if n_labelled else None
 
 
-def read_monitors(
-    redis: Redis, settings: Settings, partitions: Sequence[int]
-) -> list[PartitionMonitor]:
-    """The state of each partition that has one."""
-    from stream_monitor.state.monitor_state import MonitorStateFactory  # noqa: PLC0415 - light imports
-    from stream_monitor.state.redis_store import SCAN_COUNT, partition_key  # noqa: PLC0415
-
-    folds = MonitorStateFactory(settings.monitor_spec(), settings.topics.prefix)
-    topic = settings.topics.events
-    found: list[PartitionMonitor] = []
-    for partition in partitions:
-        key = partition_key(topic, partition)
-        fields = {
-            name.decode(): value
-            for name, value in redis.hscan_iter(key, count=SCAN_COUNT)
-            if name.startswith(b"s:")
-        }
-        if fields:
-            found.append(folds.restore(topic, partition, fields).monitor)
-    return found
-
-
 def _windows(redis: Redis, settings: Settings) -> list[dict[str, Any]]:
-    """`window_rows`, each with what differs in its last windows, and the loss of their labels."""
+    """`window_rows`, with the drifting features and the mean error of the last windows."""
     from stream_monitor.windows.closed_window import ClosedWindow  # noqa: PLC0415
     from stream_monitor.windows.performance import WindowPerformance, performance_key  # noqa: PLC0415
 
@@ -373,14 +348,14 @@ def _windows(redis: Redis, settings: Settings) -> list[dict[str, Any]]:
         foreign += bad + worse
     if foreign:
         note(
-            f"{len(foreign):,} keys of Redis lie among the windows, and driftline wrote none of "
-            f"them, like {foreign[0]}: give driftline a Redis database of its own"
+            f"{len(foreign):,} Redis keys with the prefix of windows are not from driftline, for "
+            f"example {foreign[0]}: give driftline a Redis database of its own"
         )
     return rows
 
 
 def status_lines(data: Mapping[str, Any], coverage: Sequence[str] = ()) -> list[str]:
-    """The same for people; ``coverage`` are the lines about it."""
+    """The status as text; ``coverage`` holds the lines about coverage."""
     from driftline.monitor_state.error_rate_estimates import line_of as estimate_line  # noqa: PLC0415 - light imports
     from driftline.monitor_state.open_episodes import lines_of as episode_lines  # noqa: PLC0415
 
@@ -398,7 +373,9 @@ def status_lines(data: Mapping[str, Any], coverage: Sequence[str] = ()) -> list[
         if row["suspected"]:
             lines.append(f"    suspected: {', '.join(row['suspected'])}")
         if row.get("budget_unit") == "events":
-            lines.append("    the budget holds per events: the reference knows no events a week")
+            lines.append(
+                "    the budget holds per events: the reference has no number of events a week"
+            )
     if not data["models"]:
         lines.append("  none seen yet")
     lines += episode_lines(data.get("episodes", ()))
@@ -414,10 +391,12 @@ def status_lines(data: Mapping[str, Any], coverage: Sequence[str] = ()) -> list[
         lines.append(f"  {row['model']}: {row['windows']}")
         if row.get("differing"):
             feature_counts = ", ".join(f"{name} in {n}" for name, n in row["differing"].items())
-            lines.append(f"    of the last {row['last']}, unlike the reference: {feature_counts}")
+            lines.append(f"    drift in the last {row['last']}: {feature_counts}")
         if row.get("labelled"):
             n_labelled, loss = row["labelled"], row["loss"]
-            lines.append(f"    of the last {row['last']}, {n_labelled:,} labelled: loss {loss:.3f}")
+            lines.append(
+                f"    mean error in the last {row['last']}: {loss:.3f} of {n_labelled:,} labels"
+            )
     if not data["windows"]:
         lines.append("  none yet")
     return lines
@@ -426,9 +405,10 @@ def status_lines(data: Mapping[str, Any], coverage: Sequence[str] = ()) -> list[
 def worker_lines(
     rows: Sequence[Mapping[str, Any]], partitions: Sequence[Mapping[str, Any]] = ()
 ) -> list[str]:
-    """What the table says of the workers.
+    """The workers as text.
 
-    What one owns, the owners of ``partitions`` say: a worker's own note of it is some seconds old.
+    The partitions of a worker are taken from the owners in ``partitions``, which are more recent
+    than its heartbeat.
 
     >>> row = {"host": "a", "pid": 7, "member": "m", "since_last_write_ms": 3_000, "web": ""}
     >>> owned = [{"partition": p, "owner": owner} for p, owner in enumerate(["m", "x", "m"])]
@@ -447,14 +427,13 @@ def worker_lines(
         )
         owns = f"partitions {numbers}" if numbers else "owns no partition"
         web = f"; pages at {row['web']}" if row["web"] else ""
-        lines.append(
-            f"  {row['host']} pid {row['pid']}: {owns}; seen {format_duration(row['since_last_write_ms'])} ago{web}"
-        )
+        seen = format_duration(row["since_last_write_ms"])
+        lines.append(f"  {row['host']} pid {row['pid']}: {owns}; seen {seen} ago{web}")
     return lines if rows else [*lines, "  none is running: nothing is watched"]
 
 
 def trainer_lines(data: Mapping[str, Any]) -> list[str]:
-    """What the table says of the trainer.
+    """The trainer as text.
 
     >>> row = {"since_last_write_ms": 2_000, "lag": 0, "jobs": 1, "web": "127.0.0.1:8785"}
     >>> trainer_lines({"trainer": row})
@@ -464,7 +443,7 @@ def trainer_lines(data: Mapping[str, Any]) -> list[str]:
 
     row = data.get("trainer")
     if row is None:
-        return ["trainer", "  none has ever run: no alert leads to a retrain"]
+        return ["trainer", "  no trainer has run: no alert leads to a retrain"]
     jobs = f", {row['jobs']} unfinished job{'' if row['jobs'] == 1 else 's'}" if row["jobs"] else ""
     web = f"; pages at {row['web']}" if row["web"] else ""
     seen = format_duration(max(0, row["since_last_write_ms"]))

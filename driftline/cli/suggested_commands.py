@@ -1,6 +1,6 @@
-"""The options of a command carried over to the commands that its messages suggest.
+"""Add the options of the running command to the commands that its messages suggest.
 
-Who asked about ``--prefix staging`` is not helped by a fix for another cluster.
+A command with ``--prefix staging`` suggests commands with ``--prefix staging``.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ INSTALLATION_OPTIONS: Final = (
     "--prefix",
     "--data-dir",
 )
-"""Options that say which installation is meant."""
+"""Options that select an installation of driftline."""
 _COMMAND: Final = re.compile(r"\bdriftline((?: [a-z]+(?:-[a-z]+)*)+)")
 
 
 def installation_options_in(arguments: Sequence[str]) -> dict[str, str]:
-    """The options among the words of a command line that say which installation is meant.
+    """The `INSTALLATION_OPTIONS` among the arguments of a command line.
 
-    A Redis URL with a password is left out: a message may be kept for long.
+    A Redis URL with a password is left out, because messages are kept in logs.
 
     >>> installation_options_in(["doctor", "--prefix", "a", "--redis-url=redis://h/0", "--json"])
     {'--prefix': 'a', '--redis-url': 'redis://h/0'}
     """
     found: dict[str, str] = {}
-    for i, word in enumerate(arguments):
-        name, equals, value = word.partition("=")
+    for i, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
         if name not in INSTALLATION_OPTIONS:
             continue
         if not equals:
@@ -47,13 +47,14 @@ def add_installation_options(
     given: Mapping[str, str],
     command_options: Callable[[Sequence[str]], tuple[int, frozenset[str]]],
 ) -> str:
-    """``text`` with the ``given`` options behind each command of driftline in it.
+    """``text`` with the ``given`` options added to each driftline command in it.
 
-    ``command_options`` answers how many of some words name a command, and which options that
-    command has.
+    ``command_options`` returns how many of the given words name a command, and the options of that
+    command.
 
     >>> known = lambda words: (2, frozenset({"--prefix"})) if words[0] == "topics" else (0, set())
-    >>> add_installation_options("driftline topics create first", {"--prefix": "a b", "--data-dir": "h"}, known)
+    >>> given = {"--prefix": "a b", "--data-dir": "h"}
+    >>> add_installation_options("driftline topics create first", given, known)
     "driftline topics create --prefix 'a b' first"
     """
 
@@ -74,7 +75,7 @@ def add_installation_options(
 
 
 class Invocation(NamedTuple):
-    """The command line that runs now: its root command, and the words behind it."""
+    """The running command line: its root command and its arguments."""
 
     root: Any
     arguments: Sequence[str]
@@ -84,12 +85,12 @@ _INVOCATION: Final[ContextVar[Invocation | None]] = ContextVar("invoked", defaul
 
 
 def set_invocation(root: Any, arguments: Sequence[str]) -> None:
-    """The command line begins to run."""
+    """Remember the command line that runs."""
     _INVOCATION.set(Invocation(root, arguments))
 
 
 def complete_commands(text: str) -> str:
-    """``text`` with the options of the command that runs now behind each command it suggests."""
+    """``text`` with the options of the running command added to each command it suggests."""
     invoked = _INVOCATION.get()
     if invoked is None:
         return text

@@ -1,4 +1,4 @@
-"""``driftline topics``: what there should be, and making it."""
+"""``driftline topics``: plan, create and grow the topics that driftline needs."""
 
 from __future__ import annotations
 
@@ -26,17 +26,20 @@ Partitions: TypeAlias = Annotated[
         "--partitions",
         min=1,
         max=MAX_PARTITIONS,
-        help="Of the event topic, when it is made \\[default: 4, as the registry says].",
+        help="Partitions of the event topic, if it is created \\[default: 4, from the registry].",
     ),
 ]
 RegistryFile: TypeAlias = Annotated[
-    Path | None,
-    typer.Option("--file", help="A registry of your own \\[default: infra/topics.toml]."),
+    Path | None, typer.Option("--file", help="Topic registry \\[default: infra/topics.toml].")
 ]
 
 
 def registry_of(prefix: str, file: Path | None, partitions: int | None) -> list[TopicSpec]:
-    """The topics there should be.  Raises Failure where the file is no registry."""
+    """The topics of the registry.
+
+    Raises:
+        CommandError: the file is not a topic registry.
+    """
     from driftline.topics import topic_registry  # noqa: PLC0415 - light imports
 
     try:
@@ -44,10 +47,10 @@ def registry_of(prefix: str, file: Path | None, partitions: int | None) -> list[
         return topic_registry.load_registry(prefix, text, event_partitions=partitions)
     except (ValueError, OSError) as error:
         raise CommandError(
-            "that is no registry of topics",
+            "the file is not a topic registry",
             where=str(file),
             why=str(error),
-            fix="copy infra/topics.toml and change it",
+            fix="start from a copy of infra/topics.toml",
             code=EXIT_USAGE,
         ) from error
 
@@ -62,7 +65,7 @@ def plan(
     *,
     as_json: Json = False,
 ) -> None:
-    """Show what `create` would make; changes nothing."""
+    """Show the topics that `create` would create (+), and those that exist (=)."""
     from driftline.topics import topic_registry  # noqa: PLC0415 - light imports
 
     settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
@@ -94,13 +97,15 @@ def create(
     partitions: Partitions = None,
     replication_factor: Annotated[
         int | None,
-        typer.Option(min=1, help="Copies of each partition \\[default: the cluster's own]."),
+        typer.Option(min=1, help="Replicas of each partition \\[default: that of the cluster]."),
     ] = None,
     file: RegistryFile = None,
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="As `plan`.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Create nothing; print the plan.")
+    ] = False,
 ) -> None:
-    """Make the topics that are missing.  What exists stays as it is.
+    """Create the topics that are missing; existing topics are not changed.
 
     Topics with three replicas or more get min.insync.replicas=2.
     """
@@ -116,7 +121,7 @@ def create(
     for name in made:
         write_line(f"+ {name}")
     if not made:
-        write_line("all there already")
+        write_line("every topic exists already")
 
 
 @app.command()
@@ -124,26 +129,30 @@ def grow(
     partitions: Annotated[
         int | None,
         typer.Option(
-            min=1, max=MAX_PARTITIONS, help="So many there should be \\[default: as now]."
+            min=1, max=MAX_PARTITIONS, help="New number of partitions \\[default: unchanged]."
         ),
     ] = None,
     shards: Annotated[
         list[str] | None,
-        typer.Option(help="A model and its shards, before its servers have them: churn=8; repeat."),
+        typer.Option(
+            help="New number of shards of a model, before its servers get it: churn=8; repeat."
+        ),
     ] = None,
     config: Config = None,
     bootstrap_servers: Bootstrap = None,
     redis_url: RedisUrl = None,
     prefix: Prefix = None,
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would move.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Change nothing; print what would move.")
+    ] = False,
 ) -> None:
-    """Add partitions to the event topic, or shards to a model, and move the references along.
+    """Add partitions to the event topic, or shards to a model, and copy references along.
 
-    A model's place follows from the number of partitions: some models move.  Without a change it
-    writes what is missing.
+    The partitions of a model depend on the number of partitions, so some models move.  Without
+    options the command writes the references and placement records that are missing.
     """
-    from driftline.cli.status import read_monitors  # noqa: PLC0415
+    from driftline.monitor_state.partition_monitors import read_monitors  # noqa: PLC0415
     from driftline.topics import topic_growth, topic_registry  # noqa: PLC0415
     from producer.permission import PERMISSIONS_FIX  # noqa: PLC0415
 
@@ -165,8 +174,8 @@ def grow(
     wanted = before if partitions is None else partitions
     if wanted < before:
         raise CommandError(
-            f"{topic} has {before} partitions, and Kafka takes none away",
-            fix=f"--partitions {before} or more",
+            f"{topic} has {before} partitions, and Kafka cannot remove partitions",
+            fix=f"give --partitions {before} or more",
             code=EXIT_USAGE,
         )
     monitors = read_monitors(connect_redis(settings), settings, list(range(before)))
@@ -188,13 +197,16 @@ def grow(
         return
     for model, count in shards_of(shards or []).items():
         note(
-            f"{model}: now give its servers shards={count} (InferenceLogger, publish), and restart "
-            f"the trainer with --shards {count}"
+            f"{model}: now set shards={count} in its servers (InferenceLogger, publish), and "
+            f"restart the trainer with --shards {count}"
         )
 
 
 def shards_of(given: list[str]) -> dict[str, int]:
-    """Shards by model.  Raises Failure where one is none.
+    """The number of shards by model, from options ``MODEL=NUMBER``.
+
+    Raises:
+        CommandError: an option has another form.
 
     >>> shards_of(["churn=8"])
     {'churn': 8}
@@ -206,8 +218,8 @@ def shards_of(given: list[str]) -> dict[str, int]:
         model, _, count = text.rpartition("=")
         if not model or not count.isdecimal() or not 0 < int(count) <= MAX_SHARDS:
             raise CommandError(
-                f"--shards {text}",
-                why=f"write MODEL=NUMBER, from 1 to {MAX_SHARDS}",
+                f"--shards {text} is not valid",
+                fix=f"write MODEL=NUMBER, with a number from 1 to {MAX_SHARDS}",
                 code=EXIT_USAGE,
             )
         found[model] = int(count)
@@ -215,7 +227,7 @@ def shards_of(given: list[str]) -> dict[str, int]:
 
 
 def growth_lines(topic: str, growth: GrowthPlan, *, dry_run: bool) -> list[str]:
-    """What was done, or would be, for people."""
+    """The lines that describe a growth of the topic, done or planned."""
     after = growth.topology.partitions
     would = "would be " if dry_run else ""
     change = f"{growth.before} partitions" + (f" → {after}" if after != growth.before else "")
@@ -227,10 +239,10 @@ def growth_lines(topic: str, growth: GrowthPlan, *, dry_run: bool) -> list[str]:
         for update, partition in growth.copies
     ]
     if not growth.outdated and not growth.copies:
-        lines.append("  nothing to do: every partition knows, and every reference is there")
+        lines.append("  nothing to do: all references and placement records are written")
     elif growth.moved:
         lines.append(
-            "  labels of predictions made before the move join none: they are counted as "
+            "  labels of predictions made before the move cannot be joined; they are counted as "
             "label_prediction_elsewhere"
         )
     return lines

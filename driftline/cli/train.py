@@ -1,4 +1,4 @@
-"""``driftline train``: the trainer, until it is told to stop."""
+"""``driftline train``: run the trainer until it is stopped."""
 
 from __future__ import annotations
 
@@ -22,23 +22,30 @@ def train(
     bootstrap_servers: Bootstrap = None,
     prefix: Prefix = None,
     data_dir: DataDir = None,
-    model: Annotated[str | None, typer.Option(help="The model that --factory makes.")] = None,
+    model: Annotated[str | None, typer.Option(help="The model that --factory belongs to.")] = None,
     factory: Factory = None,
     shards: Annotated[
-        int | None, typer.Option(min=1, help="Of a hot model, as its servers have.")
+        int | None,
+        typer.Option(min=1, help="Shards of a hot model; the same number as in its servers."),
     ] = None,
     web_port: Annotated[
         int | None,
-        typer.Option(min=0, max=65_535, help="Health and metrics; 0 takes any free port."),
+        typer.Option(min=0, max=65_535, help="Port for health and metrics; 0 takes a free port."),
     ] = None,
 ) -> None:
-    """Receive alerts, retrain, compare, promote or reject.  One process for each --data-dir.
+    """Run the trainer: read alerts, retrain, compare, and promote or reject.
 
-    Exit codes: 0 stopped as asked, 1 failed (start it again), 2 a setting is wrong, 4 Kafka cannot
-    be reached.
+    Run one trainer for each --data-dir.
+
+    Exit codes: 0 stopped by a signal, 1 failed (start it again), 2 invalid setting, 4 Kafka
+    unreachable.
     """
     if (model is None) != (factory is None):
-        raise CommandError("--model and --factory go together", code=EXIT_USAGE)
+        raise CommandError(
+            "--model and --factory must be given together",
+            fix="driftline train --model MODEL --factory module:function",
+            code=EXIT_USAGE,
+        )
     factories = {model: factory} if model is not None and factory is not None else None
     context = load_trainer_context(
         config,
@@ -51,7 +58,7 @@ def train(
     )
     if not context.factories:
         raise CommandError(
-            "there is nothing to train",
+            "no model has a factory",
             fix="give --model and --factory, or [trainer.factories] in driftline.toml",
             code=EXIT_USAGE,
         )
@@ -89,24 +96,33 @@ def train(
     except PortInUse as error:
         why, _, fix = str(error).partition(" Fix: ")
         raise CommandError(
-            "the trainer's pages have no port", why=why, fix=fix, code=EXIT_USAGE
+            "the port for health and metrics is in use", why=why, fix=fix, code=EXIT_USAGE
         ) from error
     except TrainerAlreadyRunning as error:
-        raise CommandError("there is one already", why=str(error), code=EXIT_USAGE) from error
+        raise CommandError(
+            "a trainer is already running",
+            why=str(error),
+            fix="stop it, or give this one another --data-dir",
+            code=EXIT_USAGE,
+        ) from error
 
 
 def reject_invalid_factories(factories: Mapping[str, str]) -> None:
-    """Raise Failure where a factory makes no estimator: no retrain would ever succeed."""
+    """Check that every factory returns an estimator; without one no retrain can succeed.
+
+    Raises:
+        CommandError: a factory cannot be imported, or returns something else.
+    """
     from trainer.fitting.probe import factory_problem  # noqa: PLC0415 - light imports
 
     for model, factory in sorted(factories.items()):
         why = factory_problem(factory)
         if why is not None:
             raise CommandError(
-                "a factory makes no estimator",
+                "a factory does not return an estimator",
                 where=f"{factory}, for {model}",
                 why=why,
                 fix="name a function that returns an unfitted scikit-learn estimator, as "
-                "module:function; run from the folder that holds the module, or install it",
+                "module:function; run the command in the module's folder, or install the module",
                 code=EXIT_USAGE,
             )

@@ -1,4 +1,4 @@
-"""What the commands around the trainer share: its settings, and a job that is followed."""
+"""Load the trainer's settings, and run a job that a person requested."""
 
 from __future__ import annotations
 
@@ -25,15 +25,17 @@ DataDir: TypeAlias = Annotated[
     typer.Option(
         "--data-dir",
         envvar="DRIFTLINE_TRAINER_DATA_DIR",
-        help="Folder of the registry and the trainer's database \\[default: .driftline].",
+        help="Folder with the trainer's database and the registry \\[default: .driftline].",
     ),
 ]
 Factory: TypeAlias = Annotated[
     str | None,
-    typer.Option("--factory", help="module:function that returns an unfitted estimator."),
+    typer.Option(
+        "--factory", help="Function that returns an unfitted estimator, as module:function."
+    ),
 ]
 WaitSeconds: TypeAlias = Annotated[
-    float, typer.Option("--wait", min=1, help="Seconds to wait for a trainer that runs.")
+    float, typer.Option("--wait", min=1, help="Seconds to wait for a running trainer.")
 ]
 
 
@@ -47,10 +49,10 @@ def load_trainer_context(
     shards: int | None = None,
     web_port: int | None = None,
 ) -> TrainerContext:
-    """The trainer's settings, flags before environment before file, ready to use.
+    """Load the trainer's settings: flags, then environment, then file, then defaults.
 
     Raises:
-        CommandError: the file is not there, or a setting does not fit.
+        CommandError: the file does not exist, or a setting is invalid.
     """
     from trainer.service.context import context_from_settings  # noqa: PLC0415 - light imports
     from trainer.settings import Settings  # noqa: PLC0415
@@ -70,17 +72,18 @@ def load_trainer_context(
         return context_from_settings(load_file_settings(Settings, config, flags))
     except ValueError as error:
         raise CommandError(
-            "a setting of the trainer is wrong", why=str(error), code=EXIT_USAGE
+            "a setting of the trainer is invalid", why=str(error), code=EXIT_USAGE
         ) from error
 
 
 def run_job_request(
     context: TrainerContext, make: Callable[[sqlite3.Connection], Job], wait_s: float
 ) -> Job:
-    """Record a person's request and see it done: by the trainer that runs, or else here.
+    """Record a job, and wait until the running trainer has done it; without one, run it here.
 
     Raises:
-        CommandError: it was refused, or is not done within ``wait_s``; it stays recorded then.
+        CommandError: the request was rejected, or the job is not done within ``wait_s`` seconds;
+            then it stays recorded.
     """
     from stream_monitor.runtime.logs import configure  # noqa: PLC0415 - light imports
     from trainer.jobs.database import Database  # noqa: PLC0415
@@ -95,12 +98,12 @@ def run_job_request(
                 job = make(rows)
                 add_request(rows, context, job)
         except RequestRejected as error:
-            raise CommandError("that cannot be done", why=str(error), fix=error.fix) from error
+            raise CommandError("the request was rejected", why=str(error), fix=error.fix) from error
         try:
             with trainer_lock(context.data_dir), Trainer(context) as trainer:
                 return trainer.run_job(job.job_id, threading.Event())
         except TrainerAlreadyRunning:
-            note("a trainer runs here; it has the job now")
+            note("a trainer is running; it takes the job")
             return _wait_for_job(database, job, wait_s)
 
 
@@ -118,5 +121,5 @@ def _wait_for_job(database: Any, job: Job, wait_s: float) -> Job:
     raise CommandError(
         f"the job is not done after {wait_s:g} s",
         where=job.job_id,
-        fix="the trainer goes on with it; its events tell how it ends",
+        fix="the trainer continues with it and publishes the outcome on the retrain topic",
     )

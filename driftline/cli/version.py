@@ -1,4 +1,4 @@
-"""``driftline version``."""
+"""``driftline version``: show the versions of driftline and its main dependencies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PARTS: Final = (
 
 
 def show_version(*, as_json: Json = False) -> None:
-    """Versions of driftline, Python and what it stands on."""
+    """Show the versions of driftline, Python and the main dependencies."""
     import driftline  # noqa: PLC0415 - light imports
 
     found = {"driftline": str(driftline.__version__), "python": platform.python_version()}

@@ -1,4 +1,4 @@
-"""The demo's own processes: in sessions of their own, stopped by their id, gone when it is."""
+"""Start and stop the demo's own processes; they end with the demo, even if it is killed."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from driftline.stack.server_process import die_with_parent_command
 from producer.safe_path import python_command, safe_environment
 
 STOP_S: Final = 18.0
-"""Longer than a worker needs to give its partitions up."""
+"""A worker needs less time to release its partitions."""
 TAIL_LINES: Final = 20
 
 
 class ChildProcess:
-    """A module of ours, run by Python: its stdout is read by line, its stderr goes to a file."""
+    """A Python module of driftline as a process; stdout is read by line, stderr goes to a file."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class ChildProcess:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 env=safe_environment({**os.environ, **environment}),
-                start_new_session=True,  # Ctrl-C is for the demo, which stops them in order
+                start_new_session=True,  # Ctrl-C reaches only the demo, which stops them in order
             )
         self._reader = threading.Thread(target=self._read, name=f"{name}-lines", daemon=True)
         self._reader.start()
@@ -52,11 +52,11 @@ class ChildProcess:
 
     @property
     def exit_code(self) -> int | None:
-        """``None`` while it runs."""
+        """The exit code; ``None`` while the process runs."""
         return self._process.poll()
 
     def new_lines(self) -> list[bytes]:
-        """What it said since the last time; all it ever said once it has ended."""
+        """The lines of stdout since the last call; after the process ended, all remaining lines."""
         if self.exit_code is not None:
             self._reader.join(5)
         found = []
@@ -65,11 +65,11 @@ class ChildProcess:
         return found
 
     def tail(self) -> str:
-        """The end of its stderr."""
+        """The last lines of stderr."""
         return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-TAIL_LINES:])
 
     def stop(self) -> None:
-        """Ask it to end, and end it."""
+        """End the process; kill it if it does not end in time."""
         if self._process.poll() is None:
             self._process.terminate()
             try:

@@ -1,4 +1,4 @@
-"""The demo from start to end: stack, monitor, model server, alerts, and the reckoning."""
+"""Run the demo: start all processes, show alerts and retrains, verify the result."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ import msgspec
 
 from driftline.cli.command_error import EXIT_UNREACHABLE, CommandError
 from driftline.cli.connection import connect_redis, load_settings
-from driftline.demo import reconciliation as ledger
-from driftline.demo import verification as audit
+from driftline.demo import reconciliation, verification
 from driftline.demo.child_process import ChildProcess
 from driftline.demo.monthly_errors import ErrorRates, Month, by_month, error_rates
 from driftline.demo.retrain_events import counts
@@ -44,27 +43,27 @@ from trainer.registry.registry import REGISTRY_FOLDER
 
 OWN_PREFIX: Final = "driftline"
 ONE_THREAD: Final = {"OMP_NUM_THREADS": "1"}
-"""The model is small, and the monitor wants a core."""
+"""The model is small, and the monitor needs a core."""
 _DECODER: Final[msgspec.json.Decoder[ServerMessage]] = msgspec.json.Decoder(ServerMessage)
 
 
 class DemoResult(NamedTuple):
-    """What the demo found: the summary, where something is missing, and the year by month."""
+    """The result of the demo: the summary, the missing records, and the error rate by month."""
 
     summary: dict[str, Any]
-    lost: ledger.MissingRecords
+    lost: reconciliation.MissingRecords
     months: list[Month]
     errors: ErrorRates
 
 
 class DemoRun:
-    """A running demo: its processes, and the alerts as they come."""
+    """A running demo: its processes, its alerts and its retrains."""
 
     def __init__(self, settings: Settings, screen: Screen, began: float) -> None:
         self.settings, self.screen, self._began = settings, screen, began
         self.first_alert_s: float | None = None
         self.ready = False
-        self.written: ledger.ServerCounts | None = None
+        self.written: reconciliation.ServerCounts | None = None
         self._seen: set[str] = set()
         self.children: dict[str, ChildProcess] = {}
         client, names = settings.kafka.client(), topic_names(settings.topics.prefix)
@@ -74,18 +73,22 @@ class DemoRun:
         self._retrain_of = TopicDecoder(names.retrain, RetrainEvent)
 
     def close(self) -> None:
-        """Stop the processes, last started first."""
+        """Stop the processes, in the reverse order of their start."""
         self._alerts.close()
         self._retrains.close()
         for child in reversed(self.children.values()):
             child.stop()
 
     def elapsed_s(self) -> float:
-        """Since the start of the command."""
+        """Seconds since the start of the command."""
         return time.monotonic() - self._began
 
     def poll(self) -> None:
-        """Show what happened since the last turn; fail if a process has."""
+        """Show the alerts and retrains since the last call.
+
+        Raises:
+            CommandError: one of the processes ended.
+        """
         for record in self._alerts.poll(0.1):
             alert = self._alert_of.of(record)
             if alert is not None and self._is_new(alert.alert_id):
@@ -118,12 +121,14 @@ class DemoRun:
             case Ready(trained_on=n, out_of_fold_error=error):
                 self.ready = True
                 self.screen.print_line(
-                    f"Model     {MODEL}: trained on {n:,} flights, wrong in {error:.1%} of those "
-                    "it had not seen"
+                    f"Model     {MODEL}: trained on {n:,} flights; {error:.1%} of its predictions "
+                    "for other flights are wrong"
                 )
             case VersionChanged(version=version, event_time_ms=now):
                 moment = datetime.fromtimestamp(now / 1000, UTC)
-                self.screen.print_line(f"          {moment:%d %b %H:%M}  version {version} answers")
+                self.screen.print_line(
+                    f"          {moment:%d %b %H:%M}  version {version} is in service"
+                )
             case Progress(done=done, of=of, event_time_ms=now):
                 self.screen.progress(done, of, now)
             case Done(written=written):
@@ -131,19 +136,19 @@ class DemoRun:
 
 
 def run(screen: Screen, *, seconds: float, keep: bool, began: float) -> DemoResult:
-    """Play the year in ``seconds``; ``keep`` leaves the stack running until Ctrl-C.
+    """Replay the year in ``seconds``; ``keep`` leaves the stack running until Ctrl-C.
 
     ``began`` is ``time.monotonic()`` at the start of the command.
 
     Raises:
-        CommandError: something did not start, or ended that should not have.
+        CommandError: a process did not start, ended too early, or stalled.
     """
     with contextlib.ExitStack() as cleanup:
         try:
             stack = cleanup.enter_context(LocalStack.start())
         except ServerStartError as failed:
             raise CommandError(
-                "the local stack did not come up", why=str(failed), code=EXIT_UNREACHABLE
+                "the local Kafka and Redis did not start", why=str(failed), code=EXIT_UNREACHABLE
             ) from failed
         for line in stack.describe():
             screen.print_line(line)
@@ -161,12 +166,12 @@ def run(screen: Screen, *, seconds: float, keep: bool, began: float) -> DemoResu
         environment = stack.monitor_environment()
         demo_run.children |= start_serving(settings, environment, folder, data_dir, seconds)
         screen.print_line(
-            f"Incident  {INCIDENT[0]:%d %b} to {INCIDENT[1]:%d %b}: {BROKEN_FEATURE} comes in "
-            "degrees Celsius, and nobody tells the monitor"
+            f"Incident  {INCIDENT[0]:%d %b} to {INCIDENT[1]:%d %b}: {BROKEN_FEATURE} is sent in °C "
+            "instead of °F; the monitor does not know"
         )
         while not demo_run.ready:
             demo_run.poll()
-        # Not before: three processes that import at once would make a person wait.
+        # Start the trainer later: three processes that import at once would delay the first alert.
         demo_run.children["trainer"] = start_trainer(settings, environment, folder, data_dir)
         while demo_run.written is None:
             demo_run.poll()
@@ -178,13 +183,13 @@ def run(screen: Screen, *, seconds: float, keep: bool, began: float) -> DemoResu
 
 
 def _prefix() -> str:
-    """In a cluster that belongs to somebody the demo's topics are its own, and are removed."""
+    """The prefix of the demo's topics: a random one on external servers."""
     external = os.environ.get("KAFKA_BOOTSTRAP_SERVERS") or os.environ.get("REDIS_URL")
     return f"{OWN_PREFIX}-demo-{secrets.token_hex(4)}" if external else OWN_PREFIX
 
 
 def _delete_topics_and_keys(settings: Settings, topics: list[str]) -> None:
-    """Remove the demo's topics and keys from servers that stay."""
+    """Delete the demo's topics and keys from external servers."""
     topic_registry.delete_topics(settings.kafka.client(), topics)
     redis = connect_redis(settings)
     topic, prefix = settings.topics.events, settings.topics.prefix
@@ -196,7 +201,7 @@ def _delete_topics_and_keys(settings: Settings, topics: list[str]) -> None:
 
 @contextlib.contextmanager
 def running_demo(settings: Settings, screen: Screen, began: float) -> Iterator[DemoRun]:
-    """A `DemoRun` whose processes are stopped at the end, whatever happens."""
+    """A `DemoRun` whose processes are stopped at the end, also after an error."""
     demo_run = DemoRun(settings, screen, began)
     try:
         yield demo_run
@@ -208,11 +213,11 @@ def running_demo(settings: Settings, screen: Screen, began: float) -> Iterator[D
 def start_serving(
     settings: Settings, environment: Mapping[str, str], folder: Path, data_dir: Path, seconds: float
 ) -> dict[str, ChildProcess]:
-    """The processes that are there from the first moment: the monitor, and a model server."""
-    place = _connection_arguments(settings)
-    place += ["--redis-url", settings.redis.url]
-    server = [*place, "--data-dir", str(data_dir), "--seconds", str(seconds)]
-    monitor = ["monitor", *place, "--web-port", "0"]
+    """Start the model server and the monitor."""
+    servers = _connection_arguments(settings)
+    servers += ["--redis-url", settings.redis.url]
+    server = [*servers, "--data-dir", str(data_dir), "--seconds", str(seconds)]
+    monitor = ["monitor", *servers, "--web-port", "0"]
     limited = {**environment, **ONE_THREAD}
     return {
         "model-server": ChildProcess(
@@ -225,7 +230,7 @@ def start_serving(
 def start_trainer(
     settings: Settings, environment: Mapping[str, str], folder: Path, data_dir: Path
 ) -> ChildProcess:
-    """The trainer, which reads the alerts from their beginning, whenever it comes."""
+    """Start the trainer; it reads the alerts from the beginning of their topic."""
     arguments = [
         "train",
         *_connection_arguments(settings),
@@ -255,47 +260,52 @@ def _connection_arguments(settings: Settings) -> list[str]:
 
 
 def verify(
-    demo_run: DemoRun, written: ledger.ServerCounts, broker: str, data_dir: Path
+    demo_run: DemoRun, written: reconciliation.ServerCounts, broker: str, data_dir: Path
 ) -> DemoResult:
-    """Read back what is there, and compare."""
+    """Read the result back from Kafka and Redis, and compare it with ``written``.
+
+    Raises:
+        CommandError: the monitor or the trainer stalled.
+    """
     settings = demo_run.settings
     client, topics = settings.kafka.client(), settings.topics
     try:
-        jobs = audit.read_retrains(client, topic_names(topics.prefix).retrain)
-    except audit.StalledError as stalled:
+        jobs = verification.read_retrains(client, topic_names(topics.prefix).retrain)
+    except verification.StalledError as stalled:
         raise _stalled(demo_run, "trainer", stalled) from stalled
-    log = audit.read_event_topic(client, topics.events, written)
+    records = verification.read_event_topic(client, topics.events, written)
     redis = connect_redis(settings)
     try:
-        state = audit.wait_until_processed(redis, topics.events, log.ends, demo_run.poll)
-    except audit.StalledError as stalled:
+        state = verification.wait_until_processed(redis, topics.events, records.ends, demo_run.poll)
+    except verification.StalledError as stalled:
         raise _stalled(demo_run, "monitor", stalled) from stalled
     finally:
         redis.close()
     demo_run.poll()
-    outcome = audit.read_published(client, topics.alerts, topics.dead_letters, state)
-    alerts = ledger.unique_alerts(outcome.alerts)
-    n_letters = len(outcome.dead_letters)
-    lost = ledger.count_missing(written, log, state, len(alerts), n_letters)
-    flights = audit.score_with_first_version(log, data_dir / REGISTRY_FOLDER)
+    published = verification.read_published(client, topics.alerts, topics.dead_letters, state)
+    alerts = reconciliation.unique_alerts(published.alerts)
+    n_dead_letters = len(published.dead_letters)
+    lost = reconciliation.count_missing(written, records, state, len(alerts), n_dead_letters)
+    flights = verification.score_with_first_version(records, data_dir / REGISTRY_FOLDER)
     errors = error_rates(flights)
-    seconds = ledger.Seconds(demo_run.first_alert_s, demo_run.elapsed_s())
-    summary = ledger.summary(
-        broker, log, state.values(), alerts, n_letters, lost, counts(jobs), errors, seconds
+    seconds = reconciliation.Seconds(demo_run.first_alert_s, demo_run.elapsed_s())
+    summary = reconciliation.summary(
+        broker, records, state.values(), alerts, n_dead_letters, lost, counts(jobs), errors, seconds
     )
     return DemoResult(summary, lost, by_month(flights), errors)
 
 
-def _stalled(demo_run: DemoRun, name: str, stalled: audit.StalledError) -> CommandError:
+def _stalled(demo_run: DemoRun, name: str, stalled: verification.StalledError) -> CommandError:
     child = demo_run.children[name]
     return CommandError(
-        f"the {name} is stuck", where=str(child.log), why=f"{stalled}\n{child.tail()}"
+        f"the {name} stalled", where=str(child.log), why=f"{stalled}\n{child.tail()}"
     )
 
 
 def _wait_for_ctrl_c(demo_run: DemoRun, settings: Settings) -> None:
     demo_run.screen.print_line(
-        f"Kafka {settings.kafka.bootstrap_servers} and {settings.redis.url} stay; Ctrl-C stops"
+        f"Kafka {settings.kafka.bootstrap_servers} and {settings.redis.url} keep running; Ctrl-C "
+        "stops them"
     )
     with contextlib.suppress(KeyboardInterrupt):
         while True:

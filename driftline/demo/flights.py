@@ -1,4 +1,4 @@
-"""The flights: what the model sees, and what is broken on the way."""
+"""The flights of the demo, and the incident in which temperatures have the wrong unit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from driftline.demo.scenario import (
 
 
 def load() -> pd.DataFrame:
-    """All flights by scheduled departure.
+    """All flights, sorted by scheduled departure.
 
     Columns: `FEATURES`, ``id``, ``time_ms`` (scheduled departure) and ``late`` (0 or 1).
     """
@@ -32,19 +32,19 @@ def load() -> pd.DataFrame:
 
 
 def split(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The first tenth, to train on, and the rest, to serve."""
+    """The first tenth of the flights, for training, and the rest, for serving."""
     n_training = len(frame) // TRAINING_SHARE
     return frame.iloc[:n_training], frame.iloc[n_training:].reset_index(drop=True)
 
 
 def in_incident(times_ms: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which moments lie in the incident."""
+    """Which of the times (n,) are within the incident."""
     start, end = INCIDENT_MS
     return (times_ms >= start) & (times_ms < end)
 
 
 def celsius(fahrenheit: pd.Series) -> pd.Series:
-    """The same temperature in the other unit, to a hundredth.
+    """Temperatures in degrees Celsius, rounded to a hundredth.
 
     >>> celsius(pd.Series([32.0, 212.0])).tolist()
     [0.0, 100.0]

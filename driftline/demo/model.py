@@ -1,4 +1,4 @@
-"""The demo's model: will this flight arrive late?"""
+"""The demo's model, which predicts whether a flight arrives late."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ N_FOLDS: Final = 5
 
 
 class Trained(NamedTuple):
-    """A model that serves, and what it was like on the data it was trained on."""
+    """A fitted model, its profile, and its error rate on flights it was not fitted on."""
 
     pipeline: Pipeline
     profile: ReferenceProfile
@@ -31,7 +31,7 @@ class Trained(NamedTuple):
 
 
 def build() -> Pipeline:
-    """An untrained model.  Small, because a month of flights is little."""
+    """An unfitted model; it is small, because a month has few flights."""
     encode = make_column_transformer(
         (OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), ["carrier"]),
         remainder="passthrough",
@@ -41,16 +41,16 @@ def build() -> Pipeline:
 
 
 def probabilities(pipeline: Any, frame: pd.DataFrame) -> NDArray[np.float64]:
-    """The probability of being late, (n,), to six digits: as long as anybody reads."""
-    columns = list(pipeline.feature_names_in_)  # whoever trained it may have sorted them
+    """The probability of being late, (n,), rounded to six digits."""
+    columns = list(pipeline.feature_names_in_)  # the trainer may have sorted them
     scores: NDArray[np.float64] = pipeline.predict_proba(frame[columns])[:, 1]
     return scores.round(6)
 
 
 def out_of_fold(frame: pd.DataFrame) -> NDArray[np.float64]:
-    """What a model says about flights it was not trained on, (n,).
+    """Predictions (n,) for flights that the model was not fitted on.
 
-    The folds are spans of time: hours that lie side by side share their weather.
+    Each fold is a period of time, because flights of neighbouring hours share their weather.
     """
     scores = np.empty(len(frame))
     for rest, fold in KFold(N_FOLDS).split(frame):
@@ -60,8 +60,8 @@ def out_of_fold(frame: pd.DataFrame) -> NDArray[np.float64]:
 
 
 def train(frame: pd.DataFrame) -> Trained:
-    """Fit on ``frame``; the reference of prediction and loss is out of fold."""
-    # One thread: OpenMP's wait for each other by spinning, ten times as long on a busy machine.
+    """Fit on ``frame``; the reference of predictions and errors is out of fold."""
+    # OpenMP threads wait by spinning: on a busy machine a fit takes ten times longer.
     with threadpool_limits(1, user_api="openmp"):
         scores = out_of_fold(frame)
         pipeline = build().fit(frame[FEATURES], frame["late"])

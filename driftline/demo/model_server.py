@@ -1,9 +1,9 @@
-"""The demo's model server: a process of its own, which predicts and logs what it predicted.
+"""The demo's model server: a process that predicts, and logs its predictions and their labels.
 
     python -m driftline.demo.model_server --bootstrap-servers 127.0.0.1:9092 \
         --redis-url redis://127.0.0.1:6379/0 --data-dir .driftline
 
-It tells how far it is on stdout, one JSON object a line; the last one says what it wrote.
+It prints its progress to stdout as JSON, one object a line; the last one counts what it wrote.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ from trainer.registry.registry import REGISTRY_FOLDER
 from trainer.service.register import register_version
 
 TICK_S: Final = 0.05
-"""How often requests come in: those of one tick are predicted together."""
+"""Interval of requests; the requests of one interval are predicted together."""
 MAX_TICK_ROWS: Final = 2_000
 MAX_IN_FLIGHT: Final = 5_000
-"""A replay can outrun Kafka as no live traffic does; above this it waits."""
+"""With more unacknowledged events the server waits: the year is faster than live traffic."""
 WAIT_S: Final = 0.005
 REPORT_EVERY_S: Final = 0.25
 FLUSH_S: Final = 20.0
 
 
 class ScoredFlights(NamedTuple):
-    """Flights of one tick, and what the model says of them."""
+    """Flights of one interval, and the model's predictions."""
 
     ids: list[str]
     times_ms: list[int]
@@ -56,9 +56,9 @@ class ScoredFlights(NamedTuple):
 
 
 class ModelServer:
-    """Serves the flights of a timeline.
+    """Predicts the flights of a timeline, and logs predictions and labels.
 
-    The champion is asked once a tick, so that a new one can take over between two of them.
+    The champion can change between two intervals.
     """
 
     def __init__(self, champion: ChampionModel, frame: pd.DataFrame, log: InferenceLogger) -> None:
@@ -72,7 +72,7 @@ class ModelServer:
         self.n_labels = 0
 
     def write_range(self, line: Timeline, start: int, end: int) -> None:
-        """Write what happens from ``start`` up to ``end``, in order."""
+        """Log the predictions and labels from position ``start`` up to ``end``."""
         rows, is_label = line.rows[start:end], line.is_label[start:end]
         scored = self._score(rows[~is_label])
         next_scored = 0
@@ -117,7 +117,7 @@ class ModelServer:
 def run(
     bootstrap_servers: str, redis_url: str, prefix: str, data_dir: Path, seconds: float
 ) -> Done:
-    """Train, announce, serve the year in ``seconds``, and tell what was written."""
+    """Train and announce a model, serve the year in ``seconds``, and return the counts."""
     training, rest = flights.split(flights.load())
     model = train(training)
     register_version(
@@ -168,7 +168,7 @@ def run(
 
 
 def main() -> None:
-    """The command line of this process."""
+    """Parse the arguments, and run the server."""
     parser = argparse.ArgumentParser(description="The demo's model server.")
     parser.add_argument("--bootstrap-servers", required=True)
     parser.add_argument("--redis-url", required=True)
@@ -195,9 +195,9 @@ def serve(
     seconds: float,
     wait: Callable[[], float],
 ) -> None:
-    """Play the timeline at the pace asked for, but never more than Kafka takes.
+    """Serve the timeline in ``seconds``, or slower if Kafka or the monitor falls behind.
 
-    ``wait`` stands still as long as time may not go on, and answers how long that was.
+    ``wait`` blocks while the year must pause, and returns for how long (s).
     """
     time_scale = TimeScale(int(line.times_ms[0]), int(line.times_ms[-1]), seconds)
     began = reported = time.monotonic()
@@ -220,7 +220,7 @@ def serve(
 
 
 def write_message(line: ServerMessage) -> None:
-    """One line of JSON on stdout, at once."""
+    """Write a message to stdout as one line of JSON, and flush it."""
     sys.stdout.buffer.write(msgspec.json.encode(line) + b"\n")
     sys.stdout.buffer.flush()
 

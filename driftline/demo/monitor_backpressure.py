@@ -1,8 +1,7 @@
-"""Keeping the demo's year abreast of the monitor.
+"""Pause the demo's year while the monitor is behind.
 
-Months pass in seconds, so that a monitor without a core of its own would tell of March in May, and
-what the trainer makes of it would depend on the machine.  The year stands still while the monitor
-is more than a few days behind.
+Months pass in seconds.  On a busy machine the monitor would report March's drift in May, and the
+trainer's decisions would depend on the machine.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ from producer.routing import partition_of
 from stream_monitor.state.redis_store import partition_key
 
 MAX_LAG_RECORDS: Final = 2_500
-"""Predictions and labels of two weeks."""
+"""Predictions and labels of about two weeks."""
 MAX_WAIT_S: Final = 60.0
-"""Then the year goes on: whoever started the monitor sees whether it lives."""
+"""The year continues after this time; the demo reports a monitor that has ended."""
 _LOOK_EVERY_S: Final = 0.2
 _POLL_S: Final = 0.02
 
 
 class MonitorBackpressure:
-    """Follows how far the monitor is in the partition of the demo's model; a context manager."""
+    """Reads the monitor's lag in the partition of the demo's model; use as a context manager."""
 
     def __init__(
         self, client: Mapping[str, Any], redis_url: str, topic: str, n_partitions: int
@@ -47,13 +46,13 @@ class MonitorBackpressure:
         self._redis.close()
 
     def lag_records(self) -> int:
-        """How many records of the log are not in the committed state."""
+        """The number of records that the monitor has not committed."""
         _, end = self._consumer.get_watermark_offsets(self._target, timeout=5)
         stored: Any = self._redis.hget(self._key, "_next")
         return int(end) - max(0, int(stored or 0))
 
     def wait(self) -> float:
-        """Wait while the monitor is far behind; answers for how long, in seconds."""
+        """Wait while the monitor is far behind; returns for how long (s)."""
         began = time.monotonic()
         if began - self._looked_s < _LOOK_EVERY_S:
             return 0.0

@@ -1,4 +1,4 @@
-"""The champion of each day against the model that was never retrained, on the same flights."""
+"""Compare the error rates of the champions and of the first version, month by month.  Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import NamedTuple
 
 
 class Flight(NamedTuple):
-    """A flight whose truth is known: what the log says was answered, and by which version."""
+    """A labelled flight: the served prediction and its version, and the first version's prediction.
+
+    ``frozen_score`` is the prediction of the first version, which was never retrained.
+    """
 
     time_ms: int
     version: str
@@ -18,7 +21,7 @@ class Flight(NamedTuple):
 
 
 class ErrorRates(NamedTuple):
-    """Share of wrong predictions, of ``n`` flights; 0 where there are none."""
+    """The share of wrong predictions for ``n`` flights; 0 without flights."""
 
     n: int
     frozen: float
@@ -26,7 +29,7 @@ class ErrorRates(NamedTuple):
 
 
 class Month(NamedTuple):
-    """A month of the year, and the versions that answered in it."""
+    """The error rates of a month, and the versions in service."""
 
     name: str
     rates: ErrorRates
@@ -34,7 +37,7 @@ class Month(NamedTuple):
 
 
 def error_rates(flights: Sequence[Flight]) -> ErrorRates:
-    """How often each was wrong.
+    """The error rates of the first version (frozen) and of the champions (driftline).
 
     >>> error_rates([Flight(0, "2", 0.9, 0.1, True), Flight(0, "2", 0.1, 0.2, False)])
     ErrorRates(n=2, frozen=0.5, driftline=0.0)
@@ -46,7 +49,7 @@ def error_rates(flights: Sequence[Flight]) -> ErrorRates:
 
 
 def by_month(flights: Sequence[Flight]) -> list[Month]:
-    """The same, month by month, in the order of time."""
+    """The error rates of each month, in order."""
     found: dict[tuple[int, int], list[Flight]] = {}
     for flight in flights:
         moment = datetime.fromtimestamp(flight.time_ms / 1000, UTC)
@@ -66,11 +69,11 @@ def _by_number(version: str) -> tuple[int, str]:
 
 
 def table_lines(months: Sequence[Month], total: ErrorRates) -> list[str]:
-    """The months as a table: wrong predictions, frozen and with driftline."""
+    """The months as a table: the error rates of the first version and with driftline."""
     rows = [(month.name, month.rates, ", ".join(month.versions)) for month in months]
     rows.append(("all", total, ""))
     return [
-        f"  {'wrong in':<10} {'flights':>8} {'frozen':>8} {'driftline':>10}   versions",
+        f"  {'error rate':<10} {'flights':>8} {'frozen':>8} {'driftline':>10}   versions",
         *(
             f"  {name:<10} {rates.n:>8,} {rates.frozen:>8.1%} {rates.driftline:>10.1%}   {versions}"
             for name, rates, versions in rows

@@ -1,4 +1,4 @@
-"""The year as a picture: error by month, frozen and with driftline, and who took over when."""
+"""Plot the error rates by month, of the first version and with driftline, as a PNG file."""
 
 from __future__ import annotations
 
@@ -13,30 +13,35 @@ _FROZEN, _OURS = "#9aa0a6", "#0b6e4f"
 
 
 def draw(months: Sequence[Month], path: Path) -> None:
-    """Write a PNG; months of a few flights are left out.  Raises OSError: it cannot be written."""
+    """Write the plot to ``path``; months with few flights are left out.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     import matplotlib as mpl  # noqa: PLC0415 - half a second, at the very end
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
     months = [month for month in months if month.rates.n >= _MIN_FLIGHTS]
-    places = range(len(months))
+    positions = range(len(months))
     figure: Any
     axes: Any
     figure, axes = plt.subplots(figsize=(9, 4.2), dpi=120)
-    axes.plot(places, [100 * m.rates.frozen for m in months], "o-", color=_FROZEN, label="frozen")
-    axes.plot(
-        places, [100 * m.rates.driftline for m in months], "o-", color=_OURS, label="with driftline"
-    )
+    for label, color, rates in (
+        ("frozen", _FROZEN, [100 * month.rates.frozen for month in months]),
+        ("with driftline", _OURS, [100 * month.rates.driftline for month in months]),
+    ):
+        axes.plot(positions, rates, "o-", color=color, label=label)
     known: set[str] = set(months[0].versions[:1]) if months else set()
-    for place, month in enumerate(months):
+    for position, month in enumerate(months):
         for version in month.versions:
             if version not in known:
                 known.add(version)
-                axes.axvline(place, color=_OURS, alpha=0.25, linewidth=1)
+                axes.axvline(position, color=_OURS, alpha=0.25, linewidth=1)
                 axes.annotate(
                     f"version {version}",
-                    (place, 0.02),
+                    (position, 0.02),
                     xycoords=("data", "axes fraction"),
                     rotation=90,
                     color=_OURS,
@@ -44,7 +49,7 @@ def draw(months: Sequence[Month], path: Path) -> None:
                     ha="right",
                     va="bottom",
                 )
-    axes.set_xticks(places, [month.name[:3] for month in months])
+    axes.set_xticks(positions, [month.name[:3] for month in months])
     axes.set_ylabel("wrong predictions, %")
     axes.set_ylim(bottom=0)
     axes.spines[["top", "right"]].set_visible(False)

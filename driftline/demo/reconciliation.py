@@ -1,8 +1,8 @@
-"""What the demo has to show for itself: pure counting of what was read back.
+"""Compare what the model server wrote with what Kafka and Redis hold, for the summary.  Pure.
 
-Nothing here is told by the process it is about: events and labels come from the log, alerts and
-dead letters from their topics, what was processed from the state in Redis.  Only `ServerCounts` is
-the word of the model server, and it is compared with the log.
+Events and labels are counted on the event topic, alerts and dead letters on their topics, and
+processed records in the monitor's state.  Only `ServerCounts` comes from the model server, and it
+is compared with the event topic.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from stream_monitor.contracts import DriftAlert, Phase
 from stream_monitor.core.counters import Counters
 
 _OWNERS = (CE_TYPE_OF[Tick], CE_TYPE_OF[Topology])
-"""What owners of partitions write into them by themselves."""
+"""Records that the owner of a partition writes itself."""
 
 
 class ServerCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the model server says it gave to its logger, and what the logger says of it."""
+    """The records that the model server logged, and that its logger acknowledged or dropped."""
 
     events: int
     labels: int
@@ -33,7 +33,7 @@ class ServerCounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EventTopicCounts:
-    """The log, read from its beginning: what is in it, by id."""
+    """The records of the event topic, by id."""
 
     def __init__(self) -> None:
         self.events: dict[str, InferenceEvent] = {}
@@ -44,13 +44,13 @@ class EventTopicCounts:
         self.repeats = 0
         self.offsets: dict[int, list[int]] = {}
         self.ends: dict[int, int] = {}
-        """By partition: the position after the last record that no owner wrote by itself."""
+        """By partition: the position after the last record that its owner did not write."""
 
     def take(self, record: Record) -> None:
         """Count a record.
 
         Raises:
-            ValueError: it is nothing the demo writes.
+            ValueError: the demo does not write such a record.
         """
         self.offsets.setdefault(record.partition, []).append(record.offset)
         if record.kind in _OWNERS:
@@ -72,7 +72,7 @@ class EventTopicCounts:
             raise ValueError(f"{record.partition}:{record.offset}: a record of kind {record.kind}")
 
     def below(self, partition: int, next_offset: int) -> int:
-        """How many records lie below an offset."""
+        """The number of records below an offset."""
         return sum(offset < next_offset for offset in self.offsets.get(partition, ()))
 
 
@@ -83,27 +83,27 @@ def _score(event: InferenceEvent) -> float:
 
 
 class PartitionCounts(NamedTuple):
-    """What Redis says of a partition: the next offset, and how its records were counted."""
+    """The state of a partition in Redis: the next offset, and the counters."""
 
     next: int
     counters: Counters
 
 
 class MissingRecords(NamedTuple):
-    """Where something is missing; all zeros when nothing is."""
+    """Numbers of missing records, by place."""
 
     never_written: int
-    """Given to the logger, or acknowledged by it, and not in the log."""
+    """Logged or acknowledged, and not on the event topic."""
     unread: int
-    """In the log, at or above the monitor's next offset."""
+    """On the event topic, at or above the monitor's next offset."""
     uncounted: int
-    """Below that offset, and in none of the monitor's counters, or counted twice."""
+    """Below that offset, and in no counter of the monitor, or counted twice."""
     alerts: int
-    """Alerts or dead letters the state knows of that are not on their topics."""
+    """Alerts or dead letters in the monitor's counters that are not on their topics."""
 
     @property
     def total(self) -> int:
-        """What the exit status is about."""
+        """The number of all missing records; the exit code is 0 if it is 0."""
         return sum(self)
 
 
@@ -114,7 +114,7 @@ def count_missing(
     n_alerts: int,
     n_dead_letters: int,
 ) -> MissingRecords:
-    """Compare what each of the independent sources says."""
+    """Compare the independent counts."""
     in_log = len(log.scores) + len(log.truths)
     missing = max(0, written.events - len(log.scores)) + max(0, written.labels - len(log.truths))
     nothing = PartitionCounts(0, Counters())
@@ -135,12 +135,12 @@ def count_missing(
 
 
 def unique_alerts(alerts: Iterable[DriftAlert]) -> list[DriftAlert]:
-    """Each alert once, by its id: a relay that was killed publishes again."""
+    """Each alert once, by its id; a worker that was killed may publish an alert twice."""
     return list({alert.alert_id: alert for alert in alerts}.values())
 
 
-def episodes(alerts: Sequence[DriftAlert]) -> dict[str, int]:
-    """How many episodes reached each of the phases people count; coverage is no drift."""
+def episodes_by_phase(alerts: Sequence[DriftAlert]) -> dict[str, int]:
+    """The numbers of drift episodes that started, recovered and were superseded."""
     counted: tuple[Phase, ...] = ("started", "recovered", "superseded")
     drift = [alert for alert in alerts if alert.kind != "coverage"]
     return {
@@ -150,7 +150,7 @@ def episodes(alerts: Sequence[DriftAlert]) -> dict[str, int]:
 
 
 def is_unit_break(alert: DriftAlert) -> bool:
-    """Whether the alert names the demo's incident: the right cause and feature, in its span."""
+    """Whether the alert is about the demo's incident, with the right cause and feature."""
     return (
         alert.cause == "unit_change"
         and alert.feature == BROKEN_FEATURE
@@ -160,7 +160,7 @@ def is_unit_break(alert: DriftAlert) -> bool:
 
 
 class Seconds(NamedTuple):
-    """Since the start of the command."""
+    """Seconds from the start of the command to the first alert, and to the end."""
 
     first_alert: float | None
     total: float
@@ -177,7 +177,7 @@ def summary(
     errors: ErrorRates,
     seconds: Seconds,
 ) -> dict[str, Any]:
-    """The demo's last line.  ``alerts`` are `unique_alerts`."""
+    """The summary of the demo, as data.  ``alerts`` are `unique_alerts`."""
     counted = [found.counters for found in state]
     return {
         "broker": broker,
@@ -188,7 +188,7 @@ def summary(
             "lost": lost.total,
         },
         "labels": {"produced": len(log.truths), "joined": sum(c.joined for c in counted)},
-        "episodes": episodes(alerts),
+        "episodes": episodes_by_phase(alerts),
         "alerts": len(alerts),
         "unit_break_found": any(map(is_unit_break, alerts)),
         "retrains": dict(retrains),

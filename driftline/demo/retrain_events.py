@@ -1,4 +1,4 @@
-"""What the trainer did, read back from its topic: pure counting."""
+"""Count the retrains of the demo by their outcome.  Pure."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _ENDS = ("promoted", "rejected", "failed", "declined", "rolled_back")
 
 
 def unique_events(events: Iterable[RetrainEvent]) -> list[RetrainEvent]:
-    """Every event once, by its id: a relay that was killed publishes again."""
+    """Each event once, by its id; a trainer that was killed may publish an event twice."""
     return list({event.id: event for event in events}.values())
 
 
 def counts(events: Sequence[RetrainEvent]) -> dict[str, int]:
-    """The numbers people ask for.  ``events`` are `unique_events`.
+    """The numbers of retrain jobs by outcome.  ``events`` are `unique_events`.
 
-    Each job that was requested is promoted, rejected, failed, cancelled or unfinished.
+    Each requested job is promoted, rejected, failed, cancelled or unfinished.
     """
     requested = {event.job_id for event in events if event.step == "requested"}
     ends = {e.job_id: e.step for e in events if e.job_id in requested and e.step in _ENDS}
@@ -36,7 +36,7 @@ def counts(events: Sequence[RetrainEvent]) -> dict[str, int]:
 
 
 def unfinished_jobs(events: Iterable[RetrainEvent]) -> set[str]:
-    """Jobs that have started and not ended.  One that still waits for labels has not started."""
+    """Jobs that have started and not ended; a job that waits for labels has not started."""
     started: set[str] = set()
     ended: set[str] = set()
     for event in events:

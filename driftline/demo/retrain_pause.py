@@ -1,8 +1,7 @@
-"""Waiting for the trainer.
+"""Pause the demo's year while the trainer fits a model.
 
-A fit takes seconds.  In a year that takes a minute they would be a month, in which an old model
-answers; so the demo's year stands still from the moment a fit starts until its model answers, or
-is rejected.
+A fit takes seconds.  In a year that takes a minute, that would be a month with the old model.  So
+the year pauses from the start of a fit until the new model is in service, or rejected.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _POLL_S: Final = 0.05
 
 
 class RetrainPause:
-    """Follows the trainer's topic; use as a context manager."""
+    """Reads the retrain topic; use as a context manager."""
 
     def __init__(self, client: Mapping[str, Any], topic: str, champion: ChampionModel) -> None:
         self._reader = TopicReader(client, topic)
@@ -38,7 +37,7 @@ class RetrainPause:
         self._reader.close()
 
     def wait(self) -> float:
-        """Wait while a job is under way; answers for how long, in seconds."""
+        """Wait while a job is running; returns for how long (s)."""
         began = time.monotonic()
         promoted = self._poll(0.0)
         while unfinished_jobs(self._events) and time.monotonic() - began < MAX_WAIT_S:
@@ -48,7 +47,7 @@ class RetrainPause:
         return time.monotonic() - began
 
     def _poll(self, timeout_s: float) -> str | None:
-        """Read on; the version that was promoted, if one was."""
+        """Read new retrain events; the promoted version, if there is one."""
         read = map(self._event_of.of, self._reader.poll(timeout_s))
         new = [event for event in read if event is not None]
         self._events += new

@@ -1,4 +1,4 @@
-"""The demo's story: the model, the truth that comes a day late, the incident."""
+"""The demo's scenario: model, features, label delay, incident and trainer settings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 MODEL: Final = "flights-late"
 VERSION: Final = "1"
 FACTORY: Final = "driftline.demo.model:build"
-"""What the trainer calls for an untrained model."""
+"""The function that returns an unfitted model, for the trainer."""
 FEATURES: Final = [
     "temp",
     "dewp",
@@ -22,17 +22,17 @@ FEATURES: Final = [
 ]
 LATE_MINUTES: Final = 15
 TRAINING_SHARE: Final = 10
-"""The model is trained on the first one in so many flights."""
+"""The model is trained on the first tenth of the flights."""
 LABEL_DELAY_MS: Final = 24 * 3_600_000
 
 BROKEN_FEATURE: Final = "temp"
 INCIDENT: Final = (datetime(2013, 3, 1, tzinfo=UTC), datetime(2013, 3, 11, tzinfo=UTC))
-"""In this span, first moment included and last not, somebody sends degrees Celsius."""
+"""Period in which the temperature is in degrees Celsius: start included, end excluded."""
 INCIDENT_MS: Final = (round(INCIDENT[0].timestamp() * 1000), round(INCIDENT[1].timestamp() * 1000))
 
 
 def is_in_incident(time_ms: int) -> bool:
-    """Whether a moment lies in the incident.
+    """Whether an event time is within the incident.
 
     >>> is_in_incident(1362128040000), is_in_incident(1377000000000)
     (True, False)
@@ -45,6 +45,6 @@ RETRAIN_DECISION: Final = {
     "cooldown_ms": 7 * 24 * 3_600_000,
     "lookback_records": 80_000,
 }
-"""The trainer's settings: three hundred flights' weather a day is little; look back over all."""
+"""The trainer's policy: a day has only three hundred flights, so it reads far back."""
 RETRAIN_GATE: Final = {"metric": "brier"}
-"""By how much a probability errs tells two models apart with fewer flights than its side of 0.5."""
+"""The Brier score needs fewer flights than the error rate to tell two models apart."""

@@ -1,4 +1,4 @@
-"""What a person sees of the demo: plain lines, or a progress bar with lines above it."""
+"""Show the demo on a terminal: plain lines, or a progress bar with lines above it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _COLOUR: Final[dict[Severity, str]] = {"low": "yellow", "medium": "dark_orange",
 _PHASE_LABELS: Final[dict[Phase, str]] = {
     "started": "DRIFT",
     "ongoing": "WORSE",
-    "recovered": "over",
-    "superseded": "ended",
-    "acknowledged": "known",
-    "snoozed": "quiet",
-    "resolved": "ended",
+    "recovered": "recovered",
+    "superseded": "superseded",
+    "acknowledged": "acknowledged",
+    "snoozed": "snoozed",
+    "resolved": "resolved",
 }
 _STEP_LABELS: Final[dict[Step, str]] = {
     "requested": "RETRAIN",
@@ -34,65 +34,65 @@ _STEP_LABELS: Final[dict[Step, str]] = {
     "rolled_back": "ROLLED BACK",
 }
 _SHOWN_RULES: Final = {"data_quality", "too_few_labels"}
-_HEAD_WIDTH: Final = 27
+_HEAD_WIDTH: Final = 31
 _EVERY: Final = 0.1
-"""Plain lines tell the progress at every tenth of the way."""
+"""Plain lines report the progress at every tenth of the year."""
 
 
 class Screen(Protocol):
-    """Where the demo shows itself."""
+    """Output of the demo."""
 
     def print_line(self, text: str) -> None:
-        """A line."""
+        """Print a line."""
         ...
 
     def alert(self, alert: DriftAlert, elapsed_s: float) -> None:
-        """An alert, ``elapsed_s`` after the start of the command."""
+        """Show an alert, ``elapsed_s`` after the start of the command."""
         ...
 
     def retrain(self, event: RetrainEvent, elapsed_s: float) -> None:
-        """A step of a retrain."""
+        """Show a step of a retrain."""
         ...
 
     def progress(self, done: int, of: int, event_time_ms: int) -> None:
-        """How far the year is."""
+        """Show the progress of the year."""
         ...
 
     def close(self) -> None:
-        """No more progress."""
+        """End the display of the progress."""
         ...
 
 
 def alert_text(alert: DriftAlert) -> tuple[str, str]:
-    """An alert's state and severity in words, and its sentence.
-
-    The time is event time: when the demo's world knew.
-    """
+    """An alert as two texts: event time, phase and severity; and its sentence."""
     decided = datetime.fromtimestamp(alert.decided_ms / 1000, UTC)
     return (
-        f"{decided:%d %b %H:%M}  {_PHASE_LABELS[alert.phase]:<5} {alert.severity:<6}",
+        f"{decided:%d %b %H:%M}  {_PHASE_LABELS[alert.phase]:<10} {alert.severity:<6}",
         alert.explanation,
     )
 
 
 def retrain_text(event: RetrainEvent) -> tuple[str, str] | None:
-    """A step of a retrain in words; ``None`` for one that people need not see."""
-    word = _STEP_LABELS.get(event.step)
-    if word is None or (event.step == "declined" and event.rule not in _SHOWN_RULES):
+    """A step of a retrain as two texts, or ``None`` if it is not shown.
+
+    The first has event time and step, the second the reason.
+    """
+    label = _STEP_LABELS.get(event.step)
+    if label is None or (event.step == "declined" and event.rule not in _SHOWN_RULES):
         return None
     moment = datetime.fromtimestamp(event.time_ms / 1000, UTC)
     challenger = f"version {event.challenger}: " if event.challenger else ""
     reason = event.reason
     if event.step == "requested":
-        reason = "the world changed: a new model, once the labels are there"
+        reason = "drift is confirmed: a new model is trained when the labels have arrived"
     elif event.rule == "data_quality":
         series = str(event.numbers.get("series")).removeprefix("feature/")
-        reason = f"{series} broke, the world did not change: mend the source"
-    return f"{moment:%d %b %H:%M}  {word:<12}", challenger + reason
+        reason = f"{series} has broken data: correct its source instead of retraining"
+    return f"{moment:%d %b %H:%M}  {label:<12}", challenger + reason
 
 
 class PlainScreen:
-    """Lines on a stream: no colour, no movement."""
+    """Plain lines on a stream, without colour."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
@@ -145,7 +145,7 @@ class RichScreen:
 
     def alert(self, alert: DriftAlert, elapsed_s: float) -> None:
         """As `Screen` says."""
-        del elapsed_s  # a person sees it happen
+        del elapsed_s  # not shown on a terminal
         head, sentence = alert_text(alert)
         style = "green" if alert.phase == "recovered" else _COLOUR[alert.severity]
         self._two_columns(head, sentence, style)
@@ -157,7 +157,7 @@ class RichScreen:
             self._two_columns(*text, "bold cyan" if event.step == "promoted" else "cyan")
 
     def _two_columns(self, head: str, sentence: str, style: str) -> None:
-        """What it is, and beside it, wrapped, what there is to say."""
+        """Print ``head`` and, wrapped in a second column, ``sentence``."""
         row = Table.grid(padding=(0, 2, 0, 0))
         row.add_column(no_wrap=True, min_width=_HEAD_WIDTH)
         row.add_column()
@@ -177,7 +177,7 @@ class RichScreen:
 
 
 def _other_ends(retrains: Mapping[str, int]) -> str:
-    """What else became of the retrains that were asked for.
+    """The requested retrains that were neither promoted nor rejected, as text.
 
     >>> _other_ends({"failed": 0, "cancelled": 2, "unfinished": 1})
     ', 2 cancelled, 1 not finished'
@@ -191,31 +191,31 @@ def _day(event_time_ms: int) -> str:
 
 
 def summary_lines(summary: Mapping[str, Any]) -> list[str]:
-    """The summary for people.  Every number was read back from Kafka or Redis."""
+    """The summary as text.  Every number was read back from Kafka or Redis."""
     events, labels, episodes = summary["events"], summary["labels"], summary["episodes"]
     retrains, errors, seconds = summary["retrains"], summary["error_rate"], summary["seconds"]
-    found = "found and named" if summary["unit_break_found"] else "NOT found"
+    found = "found, with its cause" if summary["unit_break_found"] else "NOT found"
     first = "none" if seconds["first_alert"] is None else f"after {seconds['first_alert']} s"
     return [
         "",
         (
-            f"  events     {events['produced']:,} in the log, {events['processed']:,} processed, "
-            f"{events['dead_lettered']:,} refused, {events['lost']:,} lost"
+            f"  events     {events['produced']:,} written, {events['processed']:,} processed, "
+            f"{events['dead_lettered']:,} rejected, {events['lost']:,} lost"
         ),
-        f"  labels     {labels['produced']:,} in the log, {labels['joined']:,} joined",
+        f"  labels     {labels['produced']:,} written, {labels['joined']:,} joined",
         (
-            f"  episodes   {episodes['started']} started, {episodes['recovered']} over again, "
+            f"  episodes   {episodes['started']} started, {episodes['recovered']} recovered, "
             f"{episodes['superseded']} superseded ({summary['alerts']} alerts)"
         ),
-        f"  incident   ten days of degrees Celsius: {found}",
+        f"  incident   ten days of temperatures in °C: {found}",
         (
-            f"  retrains   {retrains['requested']} asked for: {retrains['promoted']} promoted, "
+            f"  retrains   {retrains['requested']} requested: {retrains['promoted']} promoted, "
             f"{retrains['rejected']} rejected{_other_ends(retrains)}; "
-            f"{retrains['refused_data_quality']} refused, for the data was broken"
+            f"{retrains['refused_data_quality']} declined because of broken data"
         ),
         (
-            f"  model      wrong in {errors['driftline']:.1%} of its predictions; "
-            f"never retrained it would be {errors['frozen']:.1%}"
+            f"  model      {errors['driftline']:.1%} wrong predictions; "
+            f"{errors['frozen']:.1%} without retraining"
         ),
-        f"  time       first alert {first}, all in {seconds['total']} s",
+        f"  time       first alert {first}, {seconds['total']} s in all",
     ]

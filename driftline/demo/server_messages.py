@@ -1,4 +1,4 @@
-"""What the model server tells the demo on its stdout: one JSON object a line."""
+"""Messages of the model server to the demo: one JSON object a line on its stdout."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from driftline.demo.reconciliation import ServerCounts
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="ready"):
-    """The model is trained and the champion, its profile in the log; the year begins."""
+    """The model is trained, announced and in service; the year begins."""
 
     trained_on: int
     out_of_fold_error: float
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="progress"):
-    """How far the year is."""
+    """The progress of the year."""
 
     done: int
     of: int
@@ -25,14 +25,14 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
 
 
 class VersionChanged(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="swapped"):
-    """Another version answers from now on."""
+    """Another version is in service from now on."""
 
     version: str
     event_time_ms: int
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="done"):
-    """All is written; the last line."""
+    """The last message: everything is written."""
 
     written: ServerCounts
 

@@ -1,4 +1,4 @@
-"""In which order, and when, the demo's events and labels are written."""
+"""The order and the times of the demo's events and labels."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ Int64s = NDArray[np.int64]
 
 
 class Timeline(NamedTuple):
-    """Everything that happens, by event time: (n,) each.
+    """Predictions and labels in the order of their event times; each array is (n,).
 
-    ``rows`` is the prediction's row; ``is_label`` tells its label from the prediction itself.
+    ``rows`` is the row of the flight; ``is_label`` is true for a label, false for a prediction.
     """
 
     times_ms: Int64s
@@ -21,14 +21,14 @@ class Timeline(NamedTuple):
     is_label: NDArray[np.bool_]
 
     def due(self, start: int, now_ms: float) -> int:
-        """Up to where things have happened at ``now_ms``, from position ``start`` on."""
+        """The position after the last entry up to ``now_ms``, at least ``start``."""
         return max(start, int(np.searchsorted(self.times_ms, now_ms, side="right")))
 
 
 def interleave(event_times_ms: Int64s, label_delay_ms: int) -> Timeline:
-    """Events, which are in order of time, and their labels ``label_delay_ms`` later.
+    """Sorted events, and their labels ``label_delay_ms`` later.
 
-    At the same moment labels come first; they belong to earlier events.
+    At equal times the labels come first, because they belong to earlier events.
 
     >>> line = interleave(np.array([0, 5, 10]), 7)
     >>> [(int(r), bool(k)) for r, k in zip(line.rows, line.is_label)]
@@ -43,14 +43,14 @@ def interleave(event_times_ms: Int64s, label_delay_ms: int) -> Timeline:
 
 
 class TimeScale(NamedTuple):
-    """Event time as it runs in the demo: the whole span in ``seconds``; 0 is all at once."""
+    """Event time during the demo: the whole period in ``seconds``; 0 is all at once."""
 
     first_ms: int
     last_ms: int
     seconds: float
 
     def event_time_ms(self, elapsed_s: float) -> float:
-        """What time it is in the demo after ``elapsed_s``.
+        """The event time ``elapsed_s`` seconds after the start.
 
         >>> TimeScale(0, 1000, 10.0).event_time_ms(2.5)
         250.0

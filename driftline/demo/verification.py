@@ -1,4 +1,4 @@
-"""The independent reader: goes to Kafka and Redis and reads back what is really there."""
+"""Read the demo's result back from Kafka and Redis, independently of its processes."""
 
 from __future__ import annotations
 
@@ -26,38 +26,40 @@ if TYPE_CHECKING:
 
 IDLE_TIMEOUT_S: Final = 10.0
 STALL_TIMEOUT_S: Final = 30.0
-"""A monitor that makes no step for so long has stopped working."""
+"""A monitor without progress for longer has stalled."""
 POLL_S: Final = 0.2
 JOB_S: Final = 60.0
 _CE_TYPE: Final[dict[type[Any], str]] = {DriftAlert: ALERT_CE_TYPE, DeadLetter: DEAD_LETTER_CE_TYPE}
 
 
 class StalledError(RuntimeError):
-    """The monitor did not get to the end of the log."""
+    """The monitor or the trainer made no progress for too long."""
 
 
 def read_event_topic(
     client: Mapping[str, Any], topic: str, written: ServerCounts
 ) -> EventTopicCounts:
-    """The log from its beginning, until all that was acknowledged is there, or nothing comes."""
-    tally = EventTopicCounts()
+    """Count the event topic, until all written records were read or no more arrive."""
+    counts = EventTopicCounts()
 
     def is_complete() -> bool:
-        return len(tally.scores) >= written.events and len(tally.truths) >= written.labels
+        return len(counts.scores) >= written.events and len(counts.truths) >= written.labels
 
     with TopicReader(client, topic) as reader:
-        for record in reader.until(is_complete, idle_timeout_s=IDLE_TIMEOUT_S):
-            tally.take(record)
-    return tally
+        for record in reader.read_until(is_complete, idle_timeout_s=IDLE_TIMEOUT_S):
+            counts.take(record)
+    return counts
 
 
 def wait_until_processed(
     redis: Redis, topic: str, ends: Mapping[int, int], meanwhile: Callable[[], None]
 ) -> dict[int, PartitionCounts]:
-    """Wait until the state stands at the end of every partition, and its outbox is out.
+    """Wait until the monitor has processed every partition, and published everything.
+
+    ``ends`` is the end offset of each partition; ``meanwhile`` is called while waiting.
 
     Raises:
-        StalledError: nothing moved for `STALL_TIMEOUT_S`.
+        StalledError: the monitor made no progress for `STALL_TIMEOUT_S`.
     """
     last: object = None
     moved = time.monotonic()
@@ -70,42 +72,42 @@ def wait_until_processed(
         if now != last:
             last, moved = now, time.monotonic()
         elif time.monotonic() - moved > STALL_TIMEOUT_S:
-            places = ", ".join(f"{s.partition}: {s.next} of {ends[s.partition]}" for s in behind)
-            raise StalledError(f"the monitor made no step for {STALL_TIMEOUT_S:.0f} s ({places})")
+            positions = ", ".join(f"{s.partition}: {s.next} of {ends[s.partition]}" for s in behind)
+            raise StalledError(f"no progress for {STALL_TIMEOUT_S:.0f} s (partition {positions})")
         meanwhile()
         time.sleep(POLL_S)
 
 
 class PublishedRecords(NamedTuple):
-    """What was published: alerts (repeats included) and positions of dead letters."""
+    """The published alerts (repeats included), and the ids of the dead letters."""
 
     alerts: list[DriftAlert]
     dead_letters: set[str]
 
 
 def read_retrains(client: Mapping[str, Any], topic: str) -> list[RetrainEvent]:
-    """What the trainer did, each event once, until no job is under way.
+    """Read the retrain events until no job is running; each event once.
 
     Raises:
-        StalledError: a job made no step for so long that its fit should have been ended.
+        StalledError: a job made no progress for `JOB_S`.
     """
     found: list[RetrainEvent] = []
     event_of = TopicDecoder(topic, RetrainEvent).of
     with TopicReader(client, topic) as reader:
-        for record in reader.until(
+        for record in reader.read_until(
             lambda: not unfinished_jobs(found), idle_timeout_s=JOB_S, settle_s=1.0
         ):
             found.extend(event for event in [event_of(record)] if event is not None)
     if open_jobs := unfinished_jobs(found):
-        raise StalledError(f"the trainer made no step for {JOB_S:.0f} s (jobs {sorted(open_jobs)})")
+        raise StalledError(f"no progress for {JOB_S:.0f} s (jobs {', '.join(sorted(open_jobs))})")
     return unique_events(found)
 
 
 def score_with_first_version(log: EventTopicCounts, registry: Path) -> list[Flight]:
-    """Ask the first version again about every flight in the log whose truth is known.
+    """Predict every labelled flight of the event topic with the first version.
 
-    It gets the features as they were logged, broken ones included: what would have been, had
-    nobody retrained it.
+    It uses the features as they were logged, broken ones included, so its error rate is the one
+    without retraining.
     """
     store = Registry(registry)
     frozen = store.load(store.manifest(MODEL, VERSION).artifact_sha256)
@@ -122,14 +124,13 @@ def score_with_first_version(log: EventTopicCounts, registry: Path) -> list[Flig
 def read_published(
     client: Mapping[str, Any], alerts: str, dead_letters: str, state: Mapping[int, PartitionCounts]
 ) -> PublishedRecords:
-    """Alerts and dead letters from the beginning, until there are as many as the state knows of."""
+    """Read alerts and dead letters, until there are as many as in the monitor's counters."""
     n_alerts = sum(found.counters.alerts for found in state.values())
-    n_letters = sum(found.counters.dead_lettered for found in state.values())
+    n_dead_letters = sum(found.counters.dead_lettered for found in state.values())
+    rejected = _read(client, dead_letters, DeadLetter, n_dead_letters)
     return PublishedRecords(
         alerts=_read(client, alerts, DriftAlert, n_alerts),
-        dead_letters={
-            letter.letter_id for letter in _read(client, dead_letters, DeadLetter, n_letters)
-        },
+        dead_letters={each.letter_id for each in rejected},
     )
 
 
@@ -137,7 +138,9 @@ def _read(client: Mapping[str, Any], topic: str, of: type[Any], n: int) -> list[
     found: list[Any] = []
     value_of = TopicDecoder(topic, of, kind=_CE_TYPE.get(of)).of
     with TopicReader(client, topic) as reader:
-        records = reader.until(lambda: len(found) >= n, idle_timeout_s=IDLE_TIMEOUT_S, settle_s=1.0)
+        records = reader.read_until(
+            lambda: len(found) >= n, idle_timeout_s=IDLE_TIMEOUT_S, settle_s=1.0
+        )
         for record in records:
             found.extend(value for value in [value_of(record)] if value is not None)
     return found

@@ -1,1 +1,1 @@
-"""Package."""
+"""Health checks of ``driftline doctor``."""

@@ -1,4 +1,4 @@
-"""Clocks of producers and the broker that are off: what the doctor concludes from a sample."""
+"""Health check of clocks: producers and brokers whose clocks differ, from a sample of events."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from driftline.doctor.health_checks import (
 )
 
 MAX_CLOCK_OFFSET_MS: Final = 5 * 60_000
-"""By so much a producer's event times lie off the append times before its clock is suspected."""
+"""A producer whose event times differ more from the append times has a wrong clock."""
 REPLAY_AGE_MS: Final = 24 * 3_600_000
-"""Event times that lie further back are those of a replay, and say nothing of a clock."""
+"""Older event times belong to replayed data, and are no evidence about a clock."""
 MIN_EVENTS: Final = 20
-"""Of fewer events of a producer nothing is concluded: batches and retries are late, too."""
+"""A producer with fewer events is not checked, because batches and retries are late, too."""
 
 
 class TimestampedEvent(NamedTuple):
-    """An event as it was sent and appended: by whom, of when, and when (ms)."""
+    """An event's producer, its event time and the time it was appended (ms)."""
 
     source: str
     event_ms: int
@@ -29,11 +29,11 @@ class TimestampedEvent(NamedTuple):
 
 
 def check_clocks(events: Iterable[TimestampedEvent], now_ms: int) -> list[HealthCheckResult]:
-    """Producers whose event times lie off, and a broker whose clock is not this machine's.
+    """Check the clocks of producers, and the broker's clock against this machine's (``now_ms``).
 
     >>> late = [TimestampedEvent("/a", i, i + 3_600_000) for i in range(20)]
     >>> check_clocks(late, 3_600_020)[0].found
-    'events of /a are stamped 60 min before they are appended (median of 20)'
+    'event times of /a are 60 min before the append times (median of 20)'
     """
     behind: dict[str, list[int]] = {}
     newest_ms = 0
@@ -48,9 +48,9 @@ def check_clocks(events: Iterable[TimestampedEvent], now_ms: int) -> list[Health
             HealthCheckResult(
                 check="clock of the broker",
                 level="warning",
-                found=f"the newest record is stamped {format_duration(newest_ms - now_ms)} after this "
-                "machine's time",
-                fix="set both clocks (NTP): silence and idle windows go by the broker's",
+                found=f"the newest record's append time is {format_duration(newest_ms - now_ms)} "
+                "ahead of this machine's clock",
+                fix="set both clocks (NTP): silence and idle windows depend on the broker's",
             )
         )
     return found or [HealthCheckResult(check="clocks", level="ok", found=_summary(behind))]
@@ -65,11 +65,11 @@ def _of_producer(source: str, lags: Sequence[int]) -> HealthCheckResult | None:
     return HealthCheckResult(
         check=f"clock of {source or 'a producer without ce_source'}",
         level="warning",
-        found=f"events of {source or 'a producer without ce_source'} are stamped "
-        f"{format_duration(abs(lag))} {order} they are appended (median of {len(lags)})",
+        found=f"event times of {source or 'a producer without ce_source'} are "
+        f"{format_duration(abs(lag))} {order} the append times (median of {len(lags)})",
         fix=(
-            "set its clock (NTP), unless it sends events late on purpose: those later than their "
-            "window are counted as late, and labels may not join"
+            "set its clock (NTP), unless it sends events late on purpose: events after the end of "
+            "their window are counted as late, and labels may not join"
             if behind
             else "set its clock (NTP): events more than 5 min ahead of the broker are rejected"
         ),
@@ -78,4 +78,5 @@ def _of_producer(source: str, lags: Sequence[int]) -> HealthCheckResult | None:
 
 def _summary(behind: Mapping[str, Sequence[int]]) -> str:
     n_events = sum(len(lags) for lags in behind.values())
-    return f"{n_events} events of {len(behind)} producers, none off by {format_duration(MAX_CLOCK_OFFSET_MS)}"
+    limit = format_duration(MAX_CLOCK_OFFSET_MS)
+    return f"{n_events} events of {len(behind)} producers, none off by {limit}"

@@ -1,4 +1,4 @@
-"""What the doctor concludes of brokers and topics: pure judgement, each finding with its fix."""
+"""Health checks of brokers and topics.  Pure."""
 
 from __future__ import annotations
 
@@ -10,46 +10,46 @@ from driftline.doctor.health_checks import HealthCheckResult
 
 
 class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A topic as the registry wants it: full name, partitions, settings."""
+    """A topic of the registry: its full name, partitions and settings."""
 
     name: str
     partitions: int
     config: dict[str, str] = {}
 
 
-def judge_failure(why: str, *, denied: bool) -> HealthCheckResult:
-    """Kafka answered at first, and then denied or failed a request: the rest was not looked at."""
+def kafka_failed(why: str, *, denied: bool) -> HealthCheckResult:
+    """Kafka answered at first, and then denied or failed a request; later checks were skipped."""
     from producer.permission import PERMISSIONS_FIX  # noqa: PLC0415 - light imports
 
     return HealthCheckResult(
         check="kafka",
         level="problem",
-        found=f"{why}; what comes after it was not looked at",
+        found=f"{why}; the remaining checks were skipped",
         fix=PERMISSIONS_FIX
         if denied
-        else "start the brokers that are gone, or see in their logs why they do not answer",
+        else "start the brokers that are down, or see in their logs why they do not answer",
     )
 
 
-def judge_gone(why: str) -> HealthCheckResult:
-    """A topic was deleted while the doctor looked: the rest was not looked at."""
+def topic_deleted(why: str) -> HealthCheckResult:
+    """A topic was deleted during the checks; later checks were skipped."""
     return HealthCheckResult(
         check="kafka", level="problem", found=why, fix="driftline topics create"
     )
 
 
-def judge_silent_broker(address: str) -> HealthCheckResult:
-    """A broker that the cluster counts among its own, and that cannot be reached from here."""
+def broker_unreachable(address: str) -> HealthCheckResult:
+    """A broker of the cluster that cannot be reached from this machine."""
     return HealthCheckResult(
         check="kafka",
         level="problem",
-        found=f"broker {address} does not answer: what it serves is neither written nor watched",
+        found=f"broker {address} does not answer: its partitions are neither written nor watched",
         fix="start it, or set its advertised.listeners to an address that this machine reaches",
     )
 
 
-def judge_hidden(topic: str, why: str) -> HealthCheckResult:
-    """A topic that this client may not see: whether it exists is unknown."""
+def topic_hidden(topic: str, why: str) -> HealthCheckResult:
+    """A topic that this client has no permission to describe; it may exist or not."""
     from producer.permission import PERMISSIONS_FIX  # noqa: PLC0415 - light imports
 
     return HealthCheckResult(
@@ -58,10 +58,11 @@ def judge_hidden(topic: str, why: str) -> HealthCheckResult:
 
 
 class Copies(msgspec.Struct, frozen=True, kw_only=True):
-    """The replicas of a topic's partitions: the fewest of one, and the partitions that lack some.
+    """The replicas of a topic's partitions.
 
-    ``lacking`` are partitions with a replica that is not in sync, ``leaderless`` those that no
-    broker serves, ``absent`` the brokers whose replicas these are.
+    ``replicas`` is the smallest number of a partition.  ``lacking`` are partitions with a replica
+    that is not in sync, ``leaderless`` those that no broker serves, ``absent`` the brokers of these
+    replicas.
     """
 
     replicas: int = 1
@@ -78,19 +79,19 @@ def check_topic(
     copies: Copies | None = None,
     brokers: int = 1,
 ) -> HealthCheckResult:
-    """Whether a topic is as the registry says.  ``None`` partitions: there is none.
+    """Check a topic against the registry.
 
-    More partitions are fine: the monitor follows models that move.  ``None`` config: the broker
-    does not tell.
+    ``partitions`` is ``None`` if the topic does not exist, ``config`` if the broker does not report
+    it.  More partitions than in the registry are fine: the monitor follows models that move.
     """
     check = f"topic {wanted.name}"
     if partitions is None:
         return HealthCheckResult(
             check=check, level="problem", found="missing", fix="driftline topics create"
         )
-    unwell = None if copies is None else _judge_replicas(check, copies)
-    if unwell is not None:
-        return unwell
+    out_of_sync = None if copies is None else _check_in_sync(check, copies)
+    if out_of_sync is not None:
+        return out_of_sync
     wrong = {
         name: (value, config[name])
         for name, value in wanted.config.items()
@@ -106,50 +107,49 @@ def check_topic(
             fix=f"kafka-configs --alter --topic {wanted.name} --add-config {changes}",
         )
     replicas = 1 if copies is None else copies.replicas
-    unsafe = _judge_copies(check, wanted.name, config, replicas=replicas, brokers=brokers)
+    unsafe = _check_replication(check, wanted.name, config, replicas=replicas, brokers=brokers)
     if unsafe is not None:
         return unsafe
     if partitions < wanted.partitions:
         return HealthCheckResult(
             check=check,
             level="warning",
-            found=f"{partitions} partitions, the registry says {wanted.partitions}",
-            fix="nothing, if this is intended; `driftline topics grow --partitions N` adds "
-            "partitions and copies the references of the models that move",
+            found=f"{partitions} partitions, fewer than the {wanted.partitions} of the registry",
+            fix="no action is needed if this is intended; `driftline topics grow --partitions N` "
+            "adds partitions and copies the references of the models that move",
         )
     return HealthCheckResult(check=check, level="ok", found=f"{partitions} partitions")
 
 
-def _judge_replicas(check: str, copies: Copies) -> HealthCheckResult | None:
-    """Whether brokers that hold replicas are gone or behind; ``None``: all are in sync."""
+def _check_in_sync(check: str, copies: Copies) -> HealthCheckResult | None:
+    """Check for replicas that are missing or behind; ``None``: all are in sync."""
     if not (copies.lacking or copies.leaderless):
         return None
     named = "broker " + ", ".join(map(str, copies.absent))
-    fix = f"start {named}, or see in its log why it does not keep up"
+    fix = f"start {named}, or see in its log why it falls behind"
     if copies.leaderless:
         which = ", ".join(map(str, copies.leaderless))
         found = f"no broker serves partition {which}: nothing is written or watched there"
         return HealthCheckResult(check=check, level="problem", found=found, fix=fix)
-    found = f"{len(copies.lacking)} partitions lack a replica in sync, on {named}"
+    found = f"{len(copies.lacking)} partitions have a replica that is not in sync, on {named}"
     return HealthCheckResult(check=check, level="warning", found=found, fix=fix)
 
 
-def _judge_copies(
+def _check_replication(
     check: str, topic: str, config: Mapping[str, str] | None, *, replicas: int, brokers: int
 ) -> HealthCheckResult | None:
-    """What is unsafe about the replicas of a topic; ``None``: nothing, as far as it is known."""
+    """Check the number of replicas and ``min.insync.replicas``; ``None``: nothing is unsafe."""
     if replicas == 1 and brokers > 1:
         return HealthCheckResult(
             check=check,
             level="warning",
-            found=f"1 replica on a cluster of {brokers} brokers: whoever loses a broker "
-            "loses its records",
-            fix="raise it to 3 replicas with kafka-reassign-partitions; new topics get them from "
+            found=f"1 replica on a cluster of {brokers} brokers: records are lost with a broker",
+            fix="add replicas with kafka-reassign-partitions; new topics get three with "
             "`driftline topics create --replication-factor 3`",
         )
     least = int((config or {}).get("min.insync.replicas", "0"))
     if replicas > 2 and least == 1:
-        wrong, better = "an acknowledged record may lie on one broker alone", 2
+        wrong, better = "an acknowledged record may be on one broker only", 2
     elif 1 < replicas <= least:
         wrong, better = "Kafka rejects writes while one broker is down", replicas - 1
     else:

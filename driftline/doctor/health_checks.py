@@ -1,4 +1,7 @@
-"""What the doctor concludes from what it measured: pure judgement, each finding with its fix."""
+"""Health checks of Redis, workers, partitions, trainer, coverage, episodes and dead letters.  Pure.
+
+Each check takes what was measured and returns a result with a level, a description and a fix.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +29,11 @@ _LEVEL_LABELS: Final[dict[Level, str]] = {
     "problem": "PROBLEM",
 }
 SILENT_MS: Final = 30_000
-"""A partition with lag whose owner wrote nothing for so long is not being watched."""
+"""A partition whose owner wrote nothing for longer is not being watched."""
 
 
 class HealthCheckResult(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that was looked at.  ``fix`` is empty where all is well."""
+    """The result of one check: what was found, and how to fix it (empty if nothing is wrong)."""
 
     check: str
     level: Level
@@ -39,13 +42,17 @@ class HealthCheckResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 OPEN_TRANSACTION_MS: Final = 60_000
-"""A transaction that is open for so long was left by its producer."""
+"""A transaction that is open for longer was abandoned by its producer."""
 
 
 def check_redis(
     version: str, *, policy: str | None, append_only: bool | None, used: int, limit: int
 ) -> list[HealthCheckResult]:
-    """Whether Redis is fit to hold state.  ``None``: ``CONFIG`` is forbidden there."""
+    """Check whether Redis is configured to hold state.
+
+    ``policy`` and ``append_only`` are ``None`` where ``CONFIG`` is forbidden; ``used`` and
+    ``limit`` are bytes.
+    """
     findings = [HealthCheckResult(check="redis", level="ok", found=f"answers, version {version}")]
     if policy is None:
         findings.append(
@@ -53,7 +60,7 @@ def check_redis(
                 check="redis eviction",
                 level="warning",
                 found="cannot read maxmemory-policy",
-                fix="allow CONFIG GET, or see to it that it is noeviction",
+                fix="allow CONFIG GET, or make sure that maxmemory-policy is noeviction",
             )
         )
     elif policy != "noeviction":
@@ -62,7 +69,7 @@ def check_redis(
                 check="redis eviction",
                 level="problem",
                 found=f"maxmemory-policy is {policy}: Redis may delete state",
-                fix="CONFIG SET maxmemory-policy noeviction, and in redis.conf",
+                fix="run CONFIG SET maxmemory-policy noeviction, and set it in redis.conf",
             )
         )
     else:
@@ -72,8 +79,8 @@ def check_redis(
             HealthCheckResult(
                 check="redis persistence",
                 level="warning",
-                found="appendonly is off: after a crash state is rebuilt from the log",
-                fix="CONFIG SET appendonly yes, and in redis.conf",
+                found="appendonly is off: after a crash the state is rebuilt from the event topic",
+                fix="run CONFIG SET appendonly yes, and set it in redis.conf",
             )
         )
     if limit and used > 0.8 * limit:
@@ -89,13 +96,13 @@ def check_redis(
 
 
 TRAINER_SILENT_MS: Final = 60_000
-"""A trainer writes every 5 s that it lives."""
+"""A running trainer writes every 5 s."""
 MAX_CLOCK_DIFFERENCE_MS: Final = 60_000
-"""Clocks of two machines that differ by more are wrong."""
+"""If the clocks of two machines differ by more, one of them is wrong."""
 
 
 class TrainerStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What is seen of a trainer: how long ago it wrote, alerts not received, unfinished jobs."""
+    """The state of a trainer: time since its last heartbeat, unread alerts, unfinished jobs."""
 
     since_last_write_ms: int
     lag: int
@@ -103,10 +110,12 @@ class TrainerStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def format_duration(ms: int) -> str:
-    """A span of time as people say it.
+    """A duration in one unit, rounded.
 
-    >>> format_duration(45_000), format_duration(600_000), format_duration(7_200_000), format_duration(400_000_000)
-    ('45 s', '10 min', '2 h', '5 days')
+    >>> format_duration(45_000), format_duration(600_000)
+    ('45 s', '10 min')
+    >>> format_duration(7_200_000), format_duration(400_000_000)
+    ('2 h', '5 days')
     """
     for unit_ms, name, least in (
         (86_400_000, " days", 2),
@@ -119,12 +128,11 @@ def format_duration(ms: int) -> str:
 
 
 class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a partition of the event topic stands.
+    """The state of a partition of the event topic.
 
-    ``since_last_write_ms``: since the owner wrote last, by this machine's clock; ``None`` where no
-    worker has
-    ever taken it or the last one gave it up.  ``stopped`` is why the owner reads it no further.
-    ``worker_runs``: one was seen lately, in this partition or another.
+    ``since_last_write_ms`` is the time since its owner wrote, ``None`` if it has no owner.
+    ``stopped`` is the reason why the owner no longer reads it.  ``worker_runs``: a worker wrote
+    recently, in this partition or another.
     """
 
     partition: int
@@ -136,131 +144,137 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
     worker_runs: bool = False
 
 
-def check_partition(standing: PartitionStatus) -> HealthCheckResult:
-    """Whether a partition is being watched.
+def check_partition(at: PartitionStatus) -> HealthCheckResult:
+    """Check whether a worker reads a partition.
 
-    The owner of an idle partition appends a tick every few seconds, so one that is silent is
-    watched by nobody, whether events come or not.
+    The owner of an idle partition appends a tick every few seconds.  So a silent partition has no
+    running owner, whether events arrive or not.
     """
-    at = standing
     level: Level = "problem"
     lag = max(0, at.end - (at.next or 0))
     behind = f"{lag} records behind"
     fix = "start a worker: driftline monitor"
     if at.stopped:
         found = f"stopped at {at.next or 0}, {behind}: {at.stopped}"
-        fix = "correct what writes these records, or raise the limit in [dead_letters], and restart"
+        fix = "correct the producer of these records, or raise the limit in [dead_letters]; restart"
     elif at.next is not None and at.next > at.end:
         level = "warning"
-        found = f"the state is at {at.next}, the broker says the log ends at {at.end}"
+        found = f"the state is at {at.next}, but the broker reports {at.end} as the end"
         fix = (
-            "if the topic was made anew, restart the worker; an embedded broker may just give a "
-            "wrong end"
+            "restart the worker if the topic was deleted and created again; an embedded broker may "
+            "report a wrong end"
         )
     elif at.since_last_write_ms is None and not (at.end or at.worker_runs):
-        level, found = "warning", "no worker has ever run, and no record has come"
+        level, found = "warning", "no worker has run, and no record has arrived"
     elif at.since_last_write_ms is None:
         found = f"no worker owns it, {behind}"
         if at.worker_runs:
             level = "warning"
-            fix = "look again in 15 s, a rebalance may be under way; if it stays so, " + fix
+            fix = "check again in 15 s, in case of a rebalance; if no worker owns it then, " + fix
     elif at.since_last_write_ms < -MAX_CLOCK_DIFFERENCE_MS:
         level = "warning"
-        found = f"its owner's clock is {format_duration(-at.since_last_write_ms)} ahead of this machine's"
-        fix = "set both clocks (NTP): a recovery may be stamped before its start"
+        ahead = format_duration(-at.since_last_write_ms)
+        found = f"its owner's clock is {ahead} ahead of this machine's"
+        fix = "set both clocks (NTP): an episode may seem to end before its start"
     elif at.since_last_write_ms > SILENT_MS:
         found = f"its owner was last seen {format_duration(at.since_last_write_ms)} ago, {behind}"
     else:
         level, found, fix = "ok", f"at {at.next or 0}, {lag} behind", ""
         if at.unpublished:
-            found += f", {at.unpublished} alerts or windows about to be published"
+            found += f", {at.unpublished} alerts or windows not published yet"
     return HealthCheckResult(check=f"partition {at.partition}", level=level, found=found, fix=fix)
 
 
 def check_workers(
-    notes: Sequence[WorkerHeartbeat], n_partitions: int, now_ms: int
+    heartbeats: Sequence[WorkerHeartbeat], n_partitions: int, now_ms: int
 ) -> HealthCheckResult:
-    """Whether each worker of the last minute still writes, and has something to do."""
+    """Check whether each worker of the last minute still writes, and owns a partition."""
     check = "workers"
-    if not notes:
+    if not heartbeats:
         return HealthCheckResult(
             check=check,
             level="warning",
             found="none is running: nothing is watched",
             fix="start one: driftline monitor",
         )
-    if late := [note for note in notes if now_ms - note.time_ms > LATE_MS]:
-        heard = ", ".join(
-            f"{note.host} (pid {note.pid}) {format_duration(now_ms - note.time_ms)} ago"
-            for note in late
+    if late := [each for each in heartbeats if now_ms - each.time_ms > LATE_MS]:
+        last_seen = ", ".join(
+            f"{each.host} (pid {each.pid}) {format_duration(now_ms - each.time_ms)} ago"
+            for each in late
         )
         return HealthCheckResult(
             check=check,
             level="warning",
-            found=f"{len(late)} of {len(notes)} may hang, last heard: {heard}",
-            fix="look at these processes (stopped, frozen, cut off from Redis?), or end them; "
-            "another worker takes their partitions",
+            found=f"{len(late)} of {len(heartbeats)} may hang, last seen: {last_seen}",
+            fix="check whether these processes are stopped, frozen or cut off from Redis, or end "
+            "them; another worker takes their partitions",
         )
-    idle = [note for note in notes if not note.partitions]
+    idle = [each for each in heartbeats if not each.partitions]
     if not idle:
-        return HealthCheckResult(check=check, level="ok", found=f"{len(notes)} running")
-    named = ", ".join(f"{note.host} (pid {note.pid})" for note in idle)
+        return HealthCheckResult(check=check, level="ok", found=f"{len(heartbeats)} running")
+    named = ", ".join(f"{each.host} (pid {each.pid})" for each in idle)
     return HealthCheckResult(
         check=check,
         level="warning",
-        found=f"{len(idle)} of {len(notes)} own no partition of {n_partitions}: {named}",
-        fix="keep them as standbys, stop them, or `driftline topics grow`; one that was just "
-        "started takes its share within 15 s",
+        found=f"{len(idle)} of {len(heartbeats)} own none of the {n_partitions} partitions: "
+        f"{named}",
+        fix="keep them as standbys, stop them, or add partitions with `driftline topics grow`; a "
+        "worker that has just started takes its share within 15 s",
     )
 
 
 def check_transaction(
     partition: int, *, stable: int, n_blocked: int, open_ms: int, fix: str
 ) -> HealthCheckResult | None:
-    """Whether a transaction that is open for ``open_ms`` keeps a partition from its readers."""
+    """Check whether a transaction that is open for ``open_ms`` blocks the readers of a partition.
+
+    ``stable`` is the offset of the transaction's first record, ``n_blocked`` the number of records
+    from there on.
+    """
     if not n_blocked or open_ms < OPEN_TRANSACTION_MS:
         return None
     return HealthCheckResult(
         check=f"partition {partition}",
         level="problem",
-        found=f"{n_blocked} records lie behind a transaction that is open since offset {stable}, for "
-        f"{open_ms // 1000} s: nothing behind it is watched",
+        found=f"a transaction open since offset {stable}, for {open_ms // 1000} s, blocks "
+        f"{n_blocked} records: they are not watched",
         fix=fix,
     )
 
 
 def check_trainer(seen: TrainerStatus | None) -> HealthCheckResult:
-    """Whether a trainer receives the alerts.  ``None``: none has ever run with this prefix."""
+    """Check whether a trainer receives the alerts; ``None``: none has run with this prefix."""
     check = "trainer"
     start = "start it: driftline train --model MODEL --factory module:function"
     if seen is None:
         return HealthCheckResult(
-            check=check, level="ok", found="none has ever run: no alert leads to a retrain", fix=""
+            check=check, level="ok", found="no trainer has run: no alert leads to a retrain"
         )
     if seen.since_last_write_ms > TRAINER_SILENT_MS:
         return HealthCheckResult(
             check=check,
             level="problem",
-            found=f"last seen {format_duration(seen.since_last_write_ms)} ago, {seen.lag} alerts behind: no alert "
-            "leads to a retrain",
+            found=f"last seen {format_duration(seen.since_last_write_ms)} ago, {seen.lag} alerts "
+            "behind: no alert leads to a retrain",
             fix=start,
         )
     if seen.since_last_write_ms < -MAX_CLOCK_DIFFERENCE_MS:
         return HealthCheckResult(
             check=check,
             level="warning",
-            found=f"its clock is {format_duration(-seen.since_last_write_ms)} ahead of this machine's",
-            fix="set both clocks (NTP): times in manifests and events are those of the trainer",
+            found=f"its clock is {format_duration(-seen.since_last_write_ms)} ahead of this "
+            "machine's",
+            fix="set both clocks (NTP): manifests and retrain events use the trainer's clock",
         )
     jobs = f", {seen.jobs} unfinished jobs" if seen.jobs else ""
     return HealthCheckResult(check=check, level="ok", found=f"runs, {seen.lag} alerts behind{jobs}")
 
 
 def check_coverage(models: Sequence[ModelCoverage]) -> list[HealthCheckResult]:
-    """Whether the last hour's events were watched; a model without events then is left out.
+    """Check the share of the last hour's events that was watched, for each model with events.
 
-    What warms up passes by itself; what else keeps a tenth of the traffic from being watched is a
-    problem.
+    It is a problem if a tenth of the events is not watched for another reason than warm-up, which
+    ends by itself.
     """
     from driftline.monitor_state.coverage_report import reasons_of  # noqa: PLC0415 - light imports
 
@@ -284,26 +298,28 @@ def check_coverage(models: Sequence[ModelCoverage]) -> list[HealthCheckResult]:
                 level="problem" if 10 * lasting >= one.events else "warning",
                 found=f"{100 * one.share:.3g} % of {one.events:,} events in the last hour were "
                 f"watched; {'; '.join(reasons_of(one)[:_REASONS])}",
-                fix=f"`driftline coverage{name}` has all reasons, `driftline alerts list` fixes",
+                fix=f"`driftline coverage{name}` lists all reasons, `driftline alerts list` the "
+                "fixes",
             )
         )
     return found
 
 
 MAX_EPISODES: Final = 10
-"""Open episodes that are findings of their own; the others are counted."""
+"""Number of open episodes with a result of their own; further ones are counted."""
 _FIX_BY_KIND: Final[dict[str, str]] = {
-    "quality": "correct what sends these values; if they are right: `driftline alerts resolve {}`",
+    "quality": "correct the source of these values; if they are right, run `driftline alerts "
+    "resolve {}`",
     "labels": "check that the job that writes labels runs, and `driftline forward` if you use it",
     "volume": "check that the model servers run and reach Kafka",
 }
-"""What is done about episodes of data that break or stay away, by kind."""
+"""The fix for episodes of broken or missing data, by kind; ``{}`` is the episode id."""
 
 
 def check_episodes(alerts: Iterable[DriftAlert]) -> list[HealthCheckResult]:
-    """Open episodes of data that break, or stay away, and that nobody has acknowledged.
+    """Check for open episodes of broken or missing data that are not acknowledged.
 
-    Drift of a world that changed is no fault of the installation, and not among them.
+    Drift of valid data is no fault of the installation, and is not reported here.
     """
     worst = {"high": 0, "medium": 1, "low": 2}
     shown = [a for a in alerts if a.kind in _FIX_BY_KIND and a.acknowledged_by is None]
@@ -330,29 +346,30 @@ def check_episodes(alerts: Iterable[DriftAlert]) -> list[HealthCheckResult]:
 
 
 def _fix_of(alert: DriftAlert) -> str:
-    """What is done about an open episode: with the id, or the model, that the command takes."""
+    """The fix for an open episode, with its id or model filled in."""
     if alert.cause == REJECTED:
         name = shlex.quote(alert.model)
-        return f"correct what writes them: `driftline dead-letters show --model {name}`"
+        return f"correct their producer: `driftline dead-letters show --model {name}`"
     return _FIX_BY_KIND[alert.kind].format(alert.episode_id[:12])
 
 
 def check_names(groups: Sequence[str]) -> list[HealthCheckResult]:
-    """Names that look alike: one thing that is watched as two, each on a part of its events."""
+    """Check for different names that look the same, whose events are then watched separately."""
     if not groups:
         return []
     return [
         HealthCheckResult(
             check="names",
             level="warning",
-            found=f"names that look alike and are not the same: {'; '.join(groups)}",
-            fix="send one of them; names are never normalised, so each is watched by itself",
+            found=f"different names that look the same: {'; '.join(groups)}",
+            fix="use one of them in all producers; names are not normalised, so each is watched "
+            "separately",
         )
     ]
 
 
 def check_dead_letters(groups: Sequence[DeadLetterGroup]) -> HealthCheckResult:
-    """What was rejected, by model, reason and producer, the most frequent first."""
+    """Check for rejected records; ``groups`` are sorted by size, the largest first."""
     if not groups:
         return HealthCheckResult(check="dead letters", level="ok", found="none")
     count = sum(group.n for group in groups)
@@ -369,36 +386,38 @@ def check_dead_letters(groups: Sequence[DeadLetterGroup]) -> HealthCheckResult:
         level="warning",
         found=f"{count:,} {were} rejected: {common}{more}; for example {example.letter_id}: "
         f"{example.detail}",
-        fix="correct what writes them; `driftline dead-letters show` shows them, and "
+        fix="correct their producer; `driftline dead-letters show` shows the records, and "
         "`driftline dead-letters requeue` writes them again",
     )
 
 
 def check_routing(sampled: int, misplaced: Sequence[str]) -> HealthCheckResult:
-    """Whether records lie where their key says; ``misplaced`` are positions that do not."""
+    """Check whether records are in the partition of their key; ``misplaced`` are positions."""
     if not sampled:
         return HealthCheckResult(
-            check="routing", level="ok", found="no record with a key to look at"
+            check="routing", level="ok", found="no record with a key in the sample"
         )
     if not misplaced:
         return HealthCheckResult(
-            check="routing", level="ok", found=f"{sampled} sampled records lie right"
+            check="routing",
+            level="ok",
+            found=f"{sampled} sampled records are in the partition of their key",
         )
     return HealthCheckResult(
         check="routing",
         level="problem",
-        found=f"{len(misplaced)} of {sampled} sampled records lie in a wrong partition, "
-        f"like {misplaced[0]}",
+        found=f"{len(misplaced)} of {sampled} sampled records are in a wrong partition, "
+        f"for example {misplaced[0]}",
         fix="write with InferenceLogger, or set librdkafka's partitioner=murmur2_random: "
-        "a model spread over partitions is watched in pieces",
+        "each partition watches only the events of a model that it holds",
     )
 
 
 def worst(findings: Sequence[HealthCheckResult]) -> Level:
-    """The worst level among them.
+    """The worst level among the results.
 
-    >>> worst([HealthCheckResult(check="a", level="ok", found=""), HealthCheckResult(check="b", level="warning",
-    ... found="")])
+    >>> fine = HealthCheckResult(check="a", level="ok", found="")
+    >>> worst([fine, HealthCheckResult(check="b", level="warning", found="")])
     'warning'
     """
     order: list[Level] = ["ok", "warning", "problem"]
@@ -406,7 +425,7 @@ def worst(findings: Sequence[HealthCheckResult]) -> Level:
 
 
 def lines_of(findings: Sequence[HealthCheckResult]) -> list[str]:
-    """For people: a line a finding, the fix below it."""
+    """The results as text: one line each, the fix below it."""
     lines = []
     for finding in findings:
         lines.append(f"{_LEVEL_LABELS[finding.level]}  {finding.check}: {finding.found}")
@@ -416,5 +435,5 @@ def lines_of(findings: Sequence[HealthCheckResult]) -> list[str]:
 
 
 def as_data(findings: Sequence[HealthCheckResult]) -> dict[str, Any]:
-    """For programs."""
+    """The results as data for JSON."""
     return {"worst": worst(findings), "findings": list(findings)}

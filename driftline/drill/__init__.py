@@ -1,1 +1,1 @@
-"""Drills: a change put into a shadow copy of the live stream, to measure how soon it alerts."""
+"""Drills: inject a change into a copy of the live events, and measure the time to its alert."""

@@ -1,4 +1,4 @@
-"""A drill on real topics: copies what comes, listens for the alert, and cleans up after itself."""
+"""Run a drill on Kafka: copy the live events, wait for the alert, remove the synthetic model."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from stream_monitor.contracts import ALERT_CE_TYPE, DriftAlert
 from stream_monitor.reference.profile import ReferenceProfile, profile_to_data
 
 POLL_S: Final = 0.02
-"""How long a look at a topic waits: the grain of what is measured."""
+"""Longest wait for records of a topic; it limits the resolution of the measured times."""
 CHECK_INTERVAL_S: Final = 0.5
 ALERTS_TAIL: Final = 1_000
 _INFERENCE: Final = (CE_TYPE_OF[InferenceEvent], None)
 
 
 class DrillTarget(NamedTuple):
-    """Where a drill takes place; ``client`` is librdkafka's."""
+    """The topics and servers of a drill; ``client`` is librdkafka's configuration."""
 
     client: Mapping[str, Any]
     bootstrap_servers: str
@@ -44,19 +44,19 @@ class DrillTarget(NamedTuple):
 
 
 def new_drill_id() -> str:
-    """An id that no other drill has."""
+    """A random id for a drill."""
     return secrets.token_hex(6)
 
 
 class Drill:
-    """One drill.  Use as a context manager: however it ends, its shadow is forgotten.
+    """One drill; use as a context manager, which removes the synthetic model at the end.
 
-    ``clock_s`` is a clock that never goes back; all that is measured is measured by it.
+    ``clock_s`` is a monotonic clock for all measured times.
 
     Raises:
-        KafkaException: nobody answers.
-        LookupError: there is no such topic.
-        DeliveryError: Kafka did not take what was written.
+        KafkaException: no broker answers.
+        MissingTopicError: the topic does not exist.
+        DeliveryError: Kafka did not acknowledge a record.
     """
 
     def __init__(
@@ -65,12 +65,12 @@ class Drill:
         target: DrillTarget,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._measurement, self._place, self._clock_s = measurement, target, clock_s
+        self._measurement, self._target, self._clock_s = measurement, target, clock_s
         self._copier = SyntheticEventCopier(measurement.plan)
         self._partitions: set[int] = set()
         self._alert_of = TopicDecoder(target.alerts, DriftAlert, kind=ALERT_CE_TYPE)
         self._started_s = clock_s()
-        self._writer = open_log_writer(
+        self._writer = open_event_writer(
             target, f"/driftline/drill/{measurement.plan.synthetic_model}"
         )
 
@@ -78,13 +78,17 @@ class Drill:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(DeliveryError):  # what is under way must be known, or be given up
+        with contextlib.suppress(DeliveryError):  # all copies must precede the command
             self._writer.flush()
-        forget(self._writer, self._measurement.plan.synthetic_model, sorted(self._partitions))
+        name = self._measurement.plan.synthetic_model
+        write_forget_command(self._writer, name, sorted(self._partitions))
 
     def run(self, profile: ReferenceProfile, timeout_s: float, max_changed: int) -> FinalState:
-        """Copy until the alert came, ``max_changed`` passed without one, or the time is over."""
-        plan, target = self._measurement.plan, self._place
+        """Copy events until the alert arrives, at most ``max_changed`` changed ones.
+
+        Stops after ``timeout_s`` seconds.
+        """
+        plan, target = self._measurement.plan, self._target
         self._started_s = self._clock_s()
         with (
             TopicReader(target.client, target.alerts, start=tail(ALERTS_TAIL)) as alerts,
@@ -93,7 +97,7 @@ class Drill:
             self._announce(profile)
             checked_s = self._clock_s()
             while self._measurement.first_alert is None and self._elapsed_s() < timeout_s:
-                if self._copier.n_copies < plan.after + max_changed:
+                if self._copier.n_copies < plan.unchanged_events + max_changed:
                     self._copy(events.poll(POLL_S))
                 elif self._clock_s() - checked_s > CHECK_INTERVAL_S:
                     checked_s = self._clock_s()
@@ -107,7 +111,7 @@ class Drill:
         return self._clock_s() - self._started_s
 
     def _announce(self, profile: ReferenceProfile) -> None:
-        """The shadow is compared with what the live version is compared with."""
+        """Announce the synthetic model with the profile of the live version."""
         plan, now_ms = self._measurement.plan, round(time.time() * 1000)
         update = ModelUpdate(
             id=uuid7(now_ms),
@@ -122,13 +126,13 @@ class Drill:
     def _copy(self, records: Sequence[Record]) -> None:
         name = self._measurement.plan.model.encode()
         for record in records:
-            # Most records of a shared log are others': they are not even decoded.
+            # Most records of a shared topic belong to other models: do not decode them.
             if record.kind not in _INFERENCE or name not in (record.value or b""):
                 continue
             try:
                 event = decode(record.value or b"", record.kind)
             except RejectedRecord:
-                continue  # the monitor refuses it too
+                continue  # the monitor rejects it, too
             copy = self._copier.copy(event) if isinstance(event, InferenceEvent) else None
             if copy is not None:
                 self._write(copy, self._copier.n_copies - 1)
@@ -149,23 +153,23 @@ class Drill:
                 self._measurement.on_alert(alert, received_s)
 
     def _unread(self) -> int:
-        """Records the monitor has not folded in, or alerts it has not published yet."""
+        """The number of records not processed, and of alerts not published, by the monitor."""
         behind = 0
         for partition, end in self._measurement.ends.items():
-            state = read_partition(self._place.redis, self._place.events, partition)
+            state = read_partition(self._target.redis, self._target.events, partition)
             behind += max(0, end - (state.next or 0)) + state.unpublished
         return behind
 
     def _known(self) -> bool:
-        target, synthetic_model = self._place, self._measurement.plan.synthetic_model
+        target, synthetic_model = self._target, self._measurement.plan.synthetic_model
         return all(
             synthetic_model in known_models(target.redis, target.events, partition)
             for partition in self._partitions
         )
 
 
-def open_log_writer(target: DrillTarget, source: str) -> EventWriter:
-    """Writes the log in the name of a drill."""
+def open_event_writer(target: DrillTarget, source: str) -> EventWriter:
+    """A writer of the event topic with ``source`` as its ``ce_source``."""
     librdkafka = {name: v for name, v in target.client.items() if name != "bootstrap.servers"}
     return EventWriter(
         target.bootstrap_servers,
@@ -176,11 +180,13 @@ def open_log_writer(target: DrillTarget, source: str) -> EventWriter:
     )
 
 
-def forget(log: EventWriter, synthetic_model: str, partitions: Sequence[int]) -> None:
-    """Have a shadow forgotten where it is known, after all that was written before.
+def write_forget_command(
+    writer: EventWriter, synthetic_model: str, partitions: Sequence[int]
+) -> None:
+    """Write a command to forget a synthetic model into each of its partitions.
 
     Raises:
-        DeliveryError: Kafka did not take it; the shadow stays.
+        DeliveryError: Kafka did not acknowledge the command; the synthetic model stays.
     """
     now_ms = round(time.time() * 1000)
     for partition in partitions:
@@ -192,5 +198,5 @@ def forget(log: EventWriter, synthetic_model: str, partitions: Sequence[int]) ->
             actor="drill",
             time_ms=now_ms,
         )
-        log.write(order, partition=partition)
-    log.flush()
+        writer.write(order, partition=partition)
+    writer.flush()

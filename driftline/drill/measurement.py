@@ -1,4 +1,4 @@
-"""What a drill sees, and what it makes of it: copies arrive, alerts are heard.  Pure."""
+"""The measurement of a drill: positions of the copies, alerts, and the delay between.  Pure."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from stream_monitor.contracts import DriftAlert
 
 
 class FirstAlert(NamedTuple):
-    """The first alert of an episode, by the numbers of the copies; times are those of one clock.
+    """The first alert of an episode.
 
-    ``signal`` is the copy that raised the suspicion, ``decided`` the one that confirmed it, which
-    was in the log at ``decided_s``.
+    ``signal`` is the number of the copy that raised the suspicion, ``decided`` that of the copy
+    that confirmed it.  ``decided_s`` and ``received_s`` are the seconds of one clock at which that
+    copy was acknowledged and the alert was received.
     """
 
     alert: DriftAlert
@@ -27,11 +28,11 @@ class FirstAlert(NamedTuple):
 
 
 class DrillReport(msgspec.Struct, frozen=True, kw_only=True):
-    """How a drill ended.  Null is what was not seen; events count from the change on.
+    """The result of a drill; a value that was not measured is null.
 
-    ``alert_s`` is the time from the first changed event in the log to the alert, and ``latency_s``
-    the part of it after the event that decided.  ``false_alerts`` came before the change,
-    ``other_alerts`` after it and of something else.
+    Events are counted from the change on.  ``alert_s`` is the time from the first changed event to
+    the alert, and ``latency_s`` the part of it after the event that confirmed the drift.
+    ``false_alerts`` came before the change; ``other_alerts`` came after it, about other features.
     """
 
     model: str
@@ -56,7 +57,7 @@ class DrillReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DrillMeasurement:
-    """Follows the copies of a plan into the log, and the alerts that come of them."""
+    """Records the positions of the copies and the alerts of a drill."""
 
     def __init__(self, plan: DrillPlan, expected: ExpectedDelay | None) -> None:
         self.plan, self.expected = plan, expected
@@ -68,16 +69,16 @@ class DrillMeasurement:
         self._first_alerts: dict[str, FirstAlert] = {}
 
     def on_delivered(self, number: int, partition: int, offset: int, at_s: float) -> None:
-        """A copy was acknowledged; those of a partition come in the order of their offsets."""
+        """Record that Kafka acknowledged a copy; within a partition, in the order of offsets."""
         self._offsets.setdefault(partition, []).append(offset)
         self._arrivals.setdefault(partition, []).append((number, at_s))
         self.ends[partition] = offset + 1
         self.n_arrived += 1
-        if number >= self.plan.after and self._changed_s is None:
+        if number >= self.plan.unchanged_events and self._changed_s is None:
             self._changed_s = at_s
 
     def on_alert(self, alert: DriftAlert, at_s: float) -> None:
-        """An alert came; of other models', of repeats and of later phases nothing is made."""
+        """Record an alert; alerts of other models, repeats and later phases are ignored."""
         known = alert.episode_id in self._first_alerts
         if (
             alert.model != self.plan.synthetic_model
@@ -90,31 +91,31 @@ class DrillMeasurement:
         self._first_alerts[alert.episode_id] = FirstAlert(alert, signal, decided, decided_s, at_s)
 
     def _copy_at(self, partition: int, offset: int) -> tuple[int, float]:
-        """The last copy at or before a position: its number, and when it arrived."""
-        place = bisect_right(self._offsets.get(partition, []), offset)
-        return self._arrivals[partition][place - 1] if place else (-1, 0.0)
+        """The last copy at or before a position: its number, and when it was acknowledged."""
+        index = bisect_right(self._offsets.get(partition, []), offset)
+        return self._arrivals[partition][index - 1] if index else (-1, 0.0)
 
     @property
     def first_alert(self) -> FirstAlert | None:
-        """The alert that the drill waits for."""
+        """The first alert of the injected change."""
         after = [
             first_alert
             for first_alert in self._first_alerts.values()
-            if first_alert.decided >= self.plan.after and self._is_meant(first_alert)
+            if first_alert.decided >= self.plan.unchanged_events and self._is_expected(first_alert)
         ]
         return min(after, key=lambda first_alert: first_alert.decided, default=None)
 
-    def _is_meant(self, first_alert: FirstAlert) -> bool:
+    def _is_expected(self, first_alert: FirstAlert) -> bool:
         return first_alert.alert.feature == self.plan.injection.column
 
     def report(self) -> DrillReport:
-        """What was seen so far."""
-        plan, first_alert, after = self.plan, self.first_alert, self.plan.after
+        """The result so far."""
+        plan, first_alert, after = self.plan, self.first_alert, self.plan.unchanged_events
         before = [one for one in self._first_alerts.values() if one.decided < after]
         others = [
             one.alert.explanation
             for one in self._first_alerts.values()
-            if one.decided >= after and not self._is_meant(one)
+            if one.decided >= after and not self._is_expected(one)
         ]
         report = DrillReport(
             model=plan.model,
@@ -128,7 +129,7 @@ class DrillMeasurement:
             expected_high_events=None if self.expected is None else self.expected.high,
             false_alerts=[one.alert.explanation for one in before],
             other_alerts=others,
-            already_drifting=any(map(self._is_meant, before)),
+            already_drifting=any(map(self._is_expected, before)),
         )
         if first_alert is None:
             return report

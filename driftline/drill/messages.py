@@ -1,4 +1,4 @@
-"""The report of a drill in words: what was found, or why nothing was and what to do.  Pure."""
+"""Texts about the result of a drill: the alert that was found, or why there was none.  Pure."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from driftline.drill.measurement import DrillReport
 
 
 class FinalState(NamedTuple):
-    """How it stood at the end: ``unread`` records are in the log and not folded in yet.
+    """The state at the end of a drill.
 
-    ``known`` says whether the monitor watches the shadow.
+    ``elapsed_s`` is the time since its start in seconds, ``unread`` the number of records that the
+    monitor has not processed yet, and ``known`` whether it watches the synthetic model.
     """
 
     elapsed_s: float
@@ -19,7 +20,7 @@ class FinalState(NamedTuple):
 
 
 class NotFoundReason(NamedTuple):
-    """Why nothing was found, and what to do."""
+    """The reason why a change was not found, and the fix."""
 
     why: str
     fix: str
@@ -27,35 +28,31 @@ class NotFoundReason(NamedTuple):
 
 def found_lines(report: DrillReport) -> list[str]:
     """The report of a drill that found its change."""
-    before = f"{report.unchanged_events:,} unchanged events before: {_alerts(report)}"
+    n = len(report.false_alerts)
+    before = f"{report.unchanged_events:,} unchanged events before: {n} alert{'s' * (n != 1)}"
     lines = [
         (
-            f"found in {report.alert_events:,} events, {report.alert_s:.1f} s; "
+            f"found after {report.alert_events:,} events, in {report.alert_s:.1f} s; "
             f"{_expectation(report)}"
         ),
         f"  {report.explanation}",
         (
-            f"  suspected after {report.signal_events:,} events by {report.detector}, "
-            f"reported {report.latency_s:.2f} s after the event that confirmed it"
+            f"  {report.detector} suspected it after {report.signal_events:,} events; the alert "
+            f"came {report.latency_s:.2f} s after the event that confirmed it"
         ),
-        f"  {before}",
+        "; ".join([f"  {before}", *report.false_alerts]),
     ]
     return lines + [f"  also reported: {text}" for text in report.other_alerts]
 
 
 def _expectation(report: DrillReport) -> str:
     if report.expected_low_events is None:
-        return "by the settings it should not have been"
+        return "no alert was expected with these settings"
     return f"{report.expected_low_events:,} to {report.expected_high_events:,} were expected"
 
 
-def _alerts(report: DrillReport) -> str:
-    alerts = report.false_alerts
-    return f"{len(alerts)} alerts" + "".join(f"; {text}" for text in alerts)
-
-
 def reason_not_found(report: DrillReport, at_end: FinalState) -> NotFoundReason:
-    """Why nothing was found: the first reason that holds, in the order of the way of an event."""
+    """The first reason that holds, in the order of an event's path through the system."""
     return _stream(report, at_end) or _monitor(at_end) or _change(report, at_end)
 
 
@@ -66,12 +63,12 @@ def _stream(report: DrillReport, at_end: FinalState) -> NotFoundReason | None:
     if not copied:
         return NotFoundReason(
             f"no event of {name} arrived {waited}",
-            "see that the model serves: driftline status; or wait longer: --timeout 30m",
+            "check with driftline status that the model serves, or wait longer: --timeout 30m",
         )
     if not report.changed_events:
         return NotFoundReason(
-            f"{copied:,} events of {name} arrived {waited}, and the change was to come after them",
-            "fewer unchanged ones: --after 20; or wait longer: --timeout 30m",
+            f"only {copied:,} events of {name} arrived {waited}, too few to reach the change",
+            "copy fewer events before the change: --after 20; or wait longer: --timeout 30m",
         )
     return None
 
@@ -80,11 +77,11 @@ def _monitor(at_end: FinalState) -> NotFoundReason | None:
     if at_end.unread:
         return NotFoundReason(
             f"the monitor has not read {at_end.unread:,} records yet",
-            "driftline status shows the lag, driftline doctor what is wrong",
+            "driftline status shows the lag, and driftline doctor finds the cause",
         )
     if not at_end.known:
         return NotFoundReason(
-            "the monitor does not watch the shadow: a partition takes no more models",
+            "the monitor does not watch the synthetic model: a partition has max_models models",
             "raise max_models in [monitor]",
         )
     return None
@@ -94,21 +91,20 @@ def _change(report: DrillReport, at_end: FinalState) -> NotFoundReason:
     if report.already_drifting:
         return NotFoundReason(
             f"{report.feature} drifted before the change: {report.false_alerts[0]}",
-            "drill another feature, or again when that is over",
+            "choose another feature, or repeat the drill after that episode",
         )
     if report.expected_low_events is None:
         return NotFoundReason(
-            "by the settings such a change is no alert",
-            "driftline explain power says what is; inject a larger one",
+            "with these settings such a change raises no alert",
+            "inject a larger change; driftline explain power shows the smallest ones",
         )
     if report.changed_events < (report.expected_high_events or 0):
         return NotFoundReason(
-            f"{report.changed_events:,} changed events came within "
+            f"{report.changed_events:,} changed events arrived within "
             f"{at_end.elapsed_s:.0f} s; {_expectation(report)}",
             "wait longer: --timeout 30m",
         )
     return NotFoundReason(
-        f"{report.changed_events:,} changed events passed; {_expectation(report)}",
-        f"driftline replay topic:... --model {report.model} --inject ... shows what the core makes "
-        "of it",
+        f"{report.changed_events:,} changed events were processed; {_expectation(report)}",
+        f"replay the same change: driftline replay topic:... --model {report.model} --inject ...",
     )

@@ -1,4 +1,4 @@
-"""The plan of a drill: which event of the log becomes which copy.  Pure."""
+"""The plan of a drill: which live event becomes which copy.  Pure."""
 
 from __future__ import annotations
 
@@ -9,21 +9,24 @@ from producer.events import InferenceEvent
 
 
 def injection_of(text: str, after: int) -> Injection:
-    """The change to put in, from the copy with the number ``after`` on.
+    """The change to inject, from copy number ``after`` on.
 
     Raises:
-        ValueError: it is not understood, or names rows of its own.
+        ValueError: the text has another form, or names rows.
 
     >>> injection_of("mean:temp:+1sd", 200).first
     200
     """
     if "@" in text:
-        raise ValueError(f"{text!r}: a drill has no rows; --after says when the change comes")
+        raise ValueError(f"{text!r}: a drill has no rows; --after sets the start of the change")
     return parse(f"{text}@{after}")
 
 
 class DrillPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """``sd`` is the standard deviation of the injected feature in its reference."""
+    """The synthetic model of a drill, and the change to inject.
+
+    ``sd`` is the standard deviation of the injected feature in its reference.
+    """
 
     model: str
     version: str
@@ -32,15 +35,15 @@ class DrillPlan(msgspec.Struct, frozen=True, kw_only=True):
     sd: float
 
     @property
-    def after(self) -> int:
-        """How many copies stay as they are."""
+    def unchanged_events(self) -> int:
+        """The number of copies before the change."""
         return self.injection.first
 
 
 class SyntheticEventCopier:
-    """Numbers the events of the live version as they come, and copies each once.
+    """Copies each event of the live version once, in the order of arrival.
 
-    The id of a copy is its number, so that no id of the log can be taken for it, nor it for one.
+    The id of a copy contains its number, so it cannot equal the id of a live event.
     """
 
     def __init__(self, plan: DrillPlan) -> None:
@@ -49,7 +52,7 @@ class SyntheticEventCopier:
         self._seen: set[str] = set()
 
     def copy(self, event: InferenceEvent) -> InferenceEvent | None:
-        """The copy of an event; ``None`` of a repeat, and of what is another version's."""
+        """The copy of an event; ``None`` for a repeat, and for an event of another version."""
         plan = self.plan
         if (event.model, event.version) != (plan.model, plan.version) or event.id in self._seen:
             return None

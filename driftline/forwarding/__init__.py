@@ -1,1 +1,1 @@
-"""Labels and foreign logs from topics of their own into the log, at least once."""
+"""Copy labels and events from other topics into the event topic, at least once."""

@@ -1,7 +1,7 @@
-"""The forwarder: reads a foreign topic, writes the log, commits last.
+"""The forwarder: copies records of another topic into the event topic, at least once.
 
-At least once: a position is committed only when all below it is acknowledged in the log or among
-the dead letters.  What a crash lets it write again has the same id, and is removed by it.
+It commits a position only when every record before it is acknowledged, on the event topic or as a
+dead letter.  Records that are written twice after a crash have the same id and count once.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from driftline.forwarding.mapping import FieldMap, event_of
+from driftline.topics.topic_reader import MissingTopicError
 from producer.cloudevents import ce_type_of
 from producer.codec import RejectedRecord
 from producer.events import Event, InferenceEvent
@@ -40,32 +41,32 @@ FLUSH_S: Final = 60.0
 _LIMITS: Final = Limits()
 _MAX_PAYLOAD_BYTES: Final = 4_096
 LIMIT: Final = DeadLetterSettings(max_consecutive=1_000, max_ratio=0.05)
-"""A source of which so much is rejected is mapped in the wrong way."""
+"""More rejected records mean that the options do not describe the source."""
 _MAX_NAMED: Final = 100
 
 
 class TooManyRejectedError(RuntimeError):
-    """So many records were rejected that the source or the mapping must be wrong."""
+    """Too many records were rejected: the source or its description must be wrong."""
 
 
 class Rejection(NamedTuple):
-    """Why a record is not forwarded."""
+    """The reason why a record was rejected."""
 
     reason: str
     detail: str
 
 
 class Forwarded(NamedTuple):
-    """What became of the records so far."""
+    """The numbers of forwarded and rejected records so far."""
 
     events: int = 0
     rejected: int = 0
 
 
 def group_of(prefix: str, source: str, fields: FieldMap | None) -> str:
-    """The consumer group of a forwarder: those that write other events of a source share none.
+    """The consumer group of a forwarder; forwarders of other kinds or models have other groups.
 
-    No topic's name has a colon in it, so no two of them meet.
+    Names of topics contain no colon, so the names of two groups differ.
 
     >>> group_of("staging", "warehouse", FieldMap(kind="label", model="churn"))
     'driftline.forward.staging:warehouse:label:churn'
@@ -77,15 +78,15 @@ def group_of(prefix: str, source: str, fields: FieldMap | None) -> str:
 
 
 class Forwarder:
-    """Forwards one topic, as a member of a group: start as many as it has partitions.
+    """Forwards one topic as a member of a consumer group.
 
-    ``ignored_fields`` counts fields that are neither features nor named otherwise, as lists;
-    ``without_prediction`` counts the forwarded events that have no prediction;
-    ``last_rejection`` says why the last rejected record was rejected.
+    Up to as many forwarders as the topic has partitions share the work.  ``ignored_fields`` counts
+    fields with lists or objects that are not features, ``without_prediction`` the forwarded events
+    without a prediction; ``last_rejection`` is the reason of the last rejected record.
 
     Raises:
-        LookupError: there is no such topic.
-        KafkaException: nobody answers.
+        MissingTopicError: the topic does not exist.
+        KafkaException: no broker answers, or Kafka denies a permission.
     """
 
     def __init__(
@@ -114,7 +115,7 @@ class Forwarder:
             )
         if found.error is not None or not found.partitions:
             self._consumer.close()
-            raise LookupError(f"there is no topic {source}")
+            raise MissingTopicError(source)
         self._partitions = frozenset(found.partitions)
         self._at_end: set[int] = set()
         self._writer = EventWriter(
@@ -134,11 +135,11 @@ class Forwarder:
         self.last_rejection = ""
 
     def forward_batches(self) -> Iterator[bool]:
-        """Forward batch after batch; tells after each whether the end of the topic was reached.
+        """Forward batch after batch; yields after each whether the end of the topic is reached.
 
         Raises:
-            DeliveryError: Kafka did not take it; what is not committed is read again.
-            TooManyRejectedError: nothing of the batch is committed.
+            DeliveryError: Kafka did not acknowledge a record; the batch is not committed.
+            TooManyRejectedError: too many records were rejected; the batch is not committed.
         """
         while True:
             self._forward_batch()
@@ -177,7 +178,7 @@ class Forwarder:
                 f"dead letters did not arrive: {self._dead_letter_error or 'no answer'}"
             )
         failpoint("forwarder.batch.written")
-        with contextlib.suppress(KafkaException):  # the group moved on: another reads it again
+        with contextlib.suppress(KafkaException):  # after a rebalance another member repeats it
             self._consumer.commit(offsets=_next(records), asynchronous=False)
         events, n_rejected = self.forwarded
         self.forwarded = Forwarded(
@@ -185,10 +186,10 @@ class Forwarder:
         )
 
     def _write(self, records: list[Message]) -> dict[int, Rejection]:
-        """Have their events acknowledged in the log; answers which have none, or too large a one.
+        """Write the events of the records; returns the rejected records by index.
 
-        A topic refuses whole batches for their size, so what was in one is written once more by
-        itself: only the answer to that is of the record.
+        Kafka rejects a whole batch for its size, so its events are written again one by one, to
+        find the one that is too large.
         """
         rejected: dict[int, Rejection] = {}
         to_retry: list[tuple[int, Event]] = []
@@ -207,7 +208,7 @@ class Forwarder:
                     inputs_only.add(i)
                 if (
                     len(message.value() or b"") <= _LIMITS.max_value_bytes
-                ):  # else the writer says it
+                ):  # the writer rejects a larger one
                     self._validator.validate(replace(event), time.time_ns() // 1_000_000)
                 self._writer.write(event, on_too_large=partial(retry_alone, i, event))
             except RejectedRecord as why:
@@ -238,11 +239,11 @@ class Forwarder:
             self.ignored_fields[name] += 1
 
     def _write_dead_letter(self, message: Message, why: Rejection) -> None:
-        """Write a record's dead letter."""
-        letter = build_dead_letter(
+        """Write the dead letter of a record."""
+        dead_letter = build_dead_letter(
             self._source, message.partition() or 0, _record(message), *why, _MAX_PAYLOAD_BYTES
         )
-        value, headers = dead_letter_record(letter)
+        value, headers = dead_letter_record(dead_letter)
         self._dead_letter_producer.produce(
             self._dead_letters, value, headers=headers, on_delivery=self._on_dead_letter_delivery
         )
@@ -251,8 +252,8 @@ class Forwarder:
     def _on_dead_letter_delivery(self, error: KafkaError | None, _message: Message) -> None:
         if error is not None:
             resource = f"topic {self._dead_letters}"
-            told = explained_denial(error, "Write", resource, self._client)
-            self._dead_letter_error = told.str()
+            explained = explained_denial(error, "Write", resource, self._client)
+            self._dead_letter_error = explained.str()
 
 
 def _record(message: Message) -> ConsumerRecord:

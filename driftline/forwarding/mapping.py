@@ -1,4 +1,4 @@
-"""A record of a foreign topic as an event of the log.  Pure."""
+"""Convert a record of another topic into an event or a label.  Pure."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ OnIgnoredField: TypeAlias = Callable[[str], object]
 
 
 class FieldMap(msgspec.Struct, frozen=True, kw_only=True):
-    """Which field of a JSON object is what: by its name, or by a JSON pointer like ``/request/id``.
+    """The meaning of the fields of a JSON object.
 
-    ``model`` and ``version`` are names, or with ``model_field``, ``version_field`` what a field
-    says.  ``features_field`` is the object that holds the features, objects in it included; a
-    feature of one is named with points between.  Where neither it nor ``features`` is given,
-    an object ``features`` is that object, and without one every scalar field that is nothing else
-    is a feature.  A record without ``prediction_field`` is an event without a prediction; a null
-    there is an invalid one.
+    A field is given by its name, or by a JSON pointer such as ``/request/id``.  ``model`` and
+    ``version`` are names; ``model_field`` and ``version_field`` are fields that hold them.
+
+    ``features_field`` is an object with the features; features of nested objects are named with
+    dots.  Without it and without ``features``, the object ``features`` is used; without that, every
+    scalar field that has no other meaning is a feature.  A record without ``prediction_field`` is
+    an event without a prediction; a null there is an invalid prediction.
     """
 
     kind: Kind
@@ -50,10 +51,10 @@ class FieldMap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def field_map(kind: str | None, *, model: str, model_field: str, **others: Any) -> FieldMap | None:
-    """The map that options describe; ``None`` for records of the log's own contract.
+    """The map that the options describe; ``None`` for records in driftline's own format.
 
     Raises:
-        ValueError: it says not enough.
+        ValueError: an option is missing or invalid.
 
     >>> field_map("label", model="churn", model_field="", id_field="request").id_field
     'request'
@@ -62,11 +63,11 @@ def field_map(kind: str | None, *, model: str, model_field: str, **others: Any) 
         return None
     known = _KINDS.get(kind)
     if known is None:
-        raise ValueError(f"--as: {kind!r} is neither label nor event")
+        raise ValueError(f"--as {kind!r} is neither label nor event")
     if not (model or model_field):
-        raise ValueError("whose? --model or --model-field")
+        raise ValueError("the model is missing: give --model or --model-field")
     if known == "event" and not (others.get("version") or others.get("version_field")):
-        raise ValueError("of which version? --version or --version-field")
+        raise ValueError("the version is missing: give --version or --version-field")
     return FieldMap(kind=known, model=model, model_field=model_field, **others)
 
 
@@ -79,15 +80,14 @@ def event_of(
     time_ms: int,
     on_ignored_field: OnIgnoredField = lambda _: None,
 ) -> Event:
-    """The event that a record holds.  ``on_ignored_field`` receives fields that are no feature's value.
+    """The event or label in a record; ``on_ignored_field`` receives the names of ignored fields.
 
-    Without ``fields`` it has to be one of the log's own contract.  ``position`` (topic, partition
-    and
-    offset) becomes the id of an inference event that has none, ``time_ms`` the event time where the
-    record names none: what is read twice is the same twice, and the monitor counts it once.
+    Without ``fields`` the record must be in driftline's own format.  ``position`` (topic, partition
+    and offset) is the id of an event without one, and ``time_ms`` its event time.  So a record that
+    is read twice gives the same event, which the monitor counts once.
 
     Raises:
-        RejectedRecord: it holds no such event; the text says what is missing.
+        RejectedRecord: the record does not hold such an event; the text says what is missing.
     """
     if value is None:
         raise RejectedRecord("null_value", "value: none")
@@ -101,7 +101,7 @@ def event_of(
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RejectedRecord("malformed_json", str(error)) from error
     if not isinstance(row, dict):
-        raise RejectedRecord("invalid_event", "the value is no JSON object")
+        raise RejectedRecord("invalid_event", "the value is not a JSON object")
     at_ms = _time_ms(value_at(row, fields.time_field), fields.time_field, time_ms)
     model = _named(row, fields.model, fields.model_field, "model")
     if fields.kind == "label":
@@ -113,10 +113,10 @@ def _label(row: Mapping[str, Any], fields: FieldMap, model: str, at_ms: int) -> 
     name, truth = value_at(row, fields.id_field), value_at(row, fields.label_field, _ABSENT)
     if not isinstance(name, str | int) or isinstance(name, bool):
         raise RejectedRecord(
-            "invalid_event", f"{fields.id_field}: a label needs its prediction's id"
+            "invalid_event", f"{fields.id_field}: a label needs the id of its prediction"
         )
     if truth is _ABSENT:
-        raise RejectedRecord("invalid_event", f"{fields.label_field}: no label")
+        raise RejectedRecord("invalid_event", f"{fields.label_field}: the label is missing")
     return Label(id=str(name), model=model, label=truth, time_ms=at_ms)
 
 
@@ -133,7 +133,7 @@ def _inference(
     if not isinstance(name, str | int | None) or isinstance(name, bool):
         raise RejectedRecord(
             "invalid_event",
-            f"{fields.id_field}: a {type(name).__name__} is no id: no label could name it",
+            f"{fields.id_field}: the id must be a text or an integer, not a {type(name).__name__}",
         )
     event = {
         "id": position if name is None else str(name),
@@ -155,14 +155,18 @@ def _inference(
 def _features(
     row: Mapping[str, Any], fields: FieldMap, on_ignored_field: OnIgnoredField
 ) -> dict[str, Any]:
-    """The features of a record.  Raises RejectedRecord where all that could be one is no scalar."""
+    """The features of a record.
+
+    Raises:
+        RejectedRecord: no field that could be a feature holds a scalar.
+    """
     if fields.features:
         chosen = {_name_of(path): value_at(row, path) for path in fields.features}
         return _require_scalar(flatten(chosen, on_ignored_field), chosen, "the chosen features")
     if fields.features_field:
         inside = value_at(row, fields.features_field)
         if not isinstance(inside, dict):
-            raise RejectedRecord("invalid_event", f"{fields.features_field}: no object of features")
+            raise RejectedRecord("invalid_event", f"{fields.features_field}: not an object")
         return _require_scalar(flatten(inside, on_ignored_field), inside, fields.features_field)
     taken = {
         fields.id_field,
@@ -176,7 +180,7 @@ def _features(
     if isinstance(inside, dict) and _FEATURES not in taken:
         return _require_scalar(flatten(inside, on_ignored_field), inside, _FEATURES)
     found, nested = {}, []
-    parts = {path.split("/")[1] for path in taken if path.startswith("/")}  # a role is inside
+    parts = {path.split("/")[1] for path in taken if path.startswith("/")}  # contain other fields
     for name, value in row.items():
         if name in taken or (value is None and name in parts):
             continue
@@ -188,8 +192,8 @@ def _features(
     if nested and not found:
         raise RejectedRecord(
             "invalid_event",
-            f"no features: {', '.join(map(repr, nested))} is no scalar; an object of features is "
-            f"named with --features-field {nested[0]}, a list by its places: "
+            f"no features: {', '.join(map(repr, nested))} holds no scalar; name an object of "
+            f"features with --features-field {nested[0]}, entries of a list with "
             f"--features /{nested[0]}/0",
         )
     return found
@@ -204,10 +208,10 @@ def _require_scalar(found: dict[str, Any], inside: dict[str, Any], where: str) -
 def flatten(
     inside: Mapping[str, Any], on_ignored_field: OnIgnoredField, depth: int = 0
 ) -> dict[str, Any]:
-    """The scalars of an object and of those inside it, named with points between.
+    """The scalars of an object and of the objects in it, named with dots.
 
     Raises:
-        RejectedRecord: two of them have one name.
+        RejectedRecord: two scalars have the same name.
 
     >>> flatten({"age": 3, "home": {"zip": "02134", "rooms": [1]}}, print)
     home.rooms
@@ -225,7 +229,7 @@ def flatten(
             continue
         if found.keys() & more.keys():
             twice = min(found.keys() & more.keys())
-            raise RejectedRecord("invalid_event", f"features: two of them are called {twice!r}")
+            raise RejectedRecord("invalid_event", f"features: two have the name {twice!r}")
         found |= more
     return found
 
@@ -235,7 +239,7 @@ def _report_nested(on_ignored_field: OnIgnoredField, name: str, lost: str) -> No
 
 
 def value_at(row: Mapping[str, Any], path: str, default: Any = None) -> Any:
-    """What lies in a field, or where a JSON pointer (RFC 6901) points; below null all is null.
+    """The value of a field or a JSON pointer (RFC 6901), else ``default``; below null it is null.
 
     >>> row = {"a": {"b/c": [10, 20]}, "/x": 1, "out": None}
     >>> value_at(row, "/a/b~1c/1"), value_at(row, "/a/no", 0), value_at(row, "/x")
@@ -262,7 +266,7 @@ def _parts(pointer: str) -> list[str]:
 
 
 def _name_of(path: str) -> str:
-    """The feature that a path names."""
+    """The name of the feature at a path."""
     return ".".join(_parts(path)) if path.startswith("/") else path
 
 
@@ -271,12 +275,12 @@ def _named(row: Mapping[str, Any], name: str, field: str, what: str) -> str:
         return name
     found = value_at(row, field)
     if not isinstance(found, str | int) or isinstance(found, bool):
-        raise RejectedRecord("invalid_event", f"{field}: no {what}")
+        raise RejectedRecord("invalid_event", f"{field}: the {what} is missing")
     return str(found)
 
 
 def _time_ms(found: object, field: str, otherwise_ms: int) -> int:
-    """Event time of a field, as `producer.times` reads it."""
+    """The event time in a field; ``otherwise_ms`` without one."""
     if found is None:
         return otherwise_ms
     try:

@@ -1,1 +1,1 @@
-"""Package."""
+"""Read the monitor's state from Redis without taking part in it."""

@@ -1,4 +1,4 @@
-"""Names that look alike and differ: a person takes them for one.  Pure."""
+"""Find different names that look the same to a person.  Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from producer.synthetic import is_synthetic
 if TYPE_CHECKING:
     from stream_monitor.core.partition import PartitionMonitor
 
-# Letters and signs that most fonts draw like a Latin one, by their numbers: Cyrillic, Greek, signs.
+# Code points that most fonts draw like a Latin letter or sign: Cyrillic, Greek, punctuation.
 _CONFUSABLE_CODE_POINTS: Final = {
     "a": (0x430, 0x3B1, 0x251),
     "b": (0x432, 0x3B2),
@@ -52,10 +52,10 @@ _MAX_SHOWN: Final = 3
 
 
 def skeleton(name: str) -> str:
-    """What is left of a name when all is taken away that people overlook.
+    """A name without the differences that people overlook.
 
-    Case, width and composition of letters, what is not drawn at all, and which gap is between
-    words; a letter of another script is the Latin one that it looks like.
+    Case, width and composition of letters, invisible characters, and the separator of words are
+    removed; a letter of another script becomes the Latin letter that it looks like.
 
     >>> skeleton("Mean_Radius") == skeleton("mean  radius "), skeleton("a") == skeleton("b")
     (True, False)
@@ -66,7 +66,7 @@ def skeleton(name: str) -> str:
 
 
 def confusable_groups(names: Iterable[str]) -> list[tuple[str, ...]]:
-    """Groups of different names that look alike, by name.
+    """Groups of different names that look the same, sorted by name.
 
     >>> confusable_groups(["age", "Age", "height", "age "])
     [('Age', 'age', 'age ')]
@@ -78,7 +78,7 @@ def confusable_groups(names: Iterable[str]) -> list[tuple[str, ...]]:
 
 
 def confusable_names(monitors: Iterable[PartitionMonitor]) -> list[str]:
-    """The models, versions and features that the monitor knows and that look alike, in words."""
+    """A text for each group of models, versions or features whose names look the same."""
     versions: dict[str, set[str]] = {}
     features: dict[str, set[str]] = {}
     for monitor in monitors:

@@ -1,7 +1,7 @@
-"""What share of a model's events was watched in the last hour, and why the others were not.
+"""The share of each model's events that was watched in the last hour, and why the rest was not.
 
-An independent reader: it takes the counts of every partition from Redis, and merges partitions and
-shards.  The hour is that of the append clock, back from where the latest partition stands.
+The counts of every partition are read from Redis and merged over partitions and shards.  The hour
+ends at the append clock of the latest partition.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ from stream_monitor.state.redis_store import SCAN_COUNT, partition_key
 _FIELDS: Final = f"{STATE}*coverage|*"
 REASON_TEXTS: Final[dict[str, str]] = {
     "warming_up": "warming up: they become the reference",
-    "no_profile": "the reference lies in another partition",
+    "no_profile": "the reference is in another partition",
     "version_over_limit": "over the limit of versions for a model",
     "model_over_limit": "over the limit of models for a partition",
     "nothing_comparable": "the reference has nothing that can be compared",
     "routed_by_stale_metadata": "sent to the wrong partition by a producer with stale metadata",
-    "feature_not_comparable": "the reference does not have it",
+    "feature_not_comparable": "not in the reference",
     "series_too_short": "the reference has too few values",
-    "prediction_absent": "events come without one",
-    "label_prediction_elsewhere": "the prediction lies in another partition",
-    "label_version_unwatched": "the version of their prediction is watched no longer",
+    "prediction_absent": "events have no prediction",
+    "label_prediction_elsewhere": "the prediction is in another partition",
+    "label_version_unwatched": "the version of their prediction is no longer watched",
     "label_warming_up": "their version was warming up: it had no reference yet",
-    "label_not_comparable": "cannot be compared with the prediction",
+    "label_not_comparable": "they cannot be compared with the prediction",
     "reference_replaced": "the reference was replaced",
 }
-"""Reasons in a few words."""
+"""The reasons as text."""
 
 
 class CoverageHashClient(Protocol):
-    """The part of a Redis client that is used here."""
+    """The part of a Redis client that `read_coverage` uses."""
 
     def hmget(self, name: str, keys: list[str]) -> Any: ...  # noqa: D102 - Redis says it
     def hkeys(self, name: str) -> Any: ...  # noqa: D102
@@ -58,9 +58,9 @@ class CoverageHashClient(Protocol):
 
 
 class CoverageReportRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What was watched, or not for one reason: in the last hour, and since the beginning.
+    """Counts of what was watched, or not watched for one reason: in the last hour, and in all.
 
-    An empty ``version`` stands for the model as a whole, or for versions that share a row.
+    An empty ``version`` stands for the whole model, or for versions that share a row.
     """
 
     version: str
@@ -72,7 +72,7 @@ class CoverageReportRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
 
 
 class ModelCoverage(msgspec.Struct, frozen=True, kw_only=True):
-    """One model, by version and reason; ``share`` is null without an event in the last hour."""
+    """The coverage of a model; ``share`` is null if the last hour has no event."""
 
     model: str
     events: int
@@ -82,7 +82,7 @@ class ModelCoverage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CoverageReport(NamedTuple):
-    """All models, and the append clock the hour goes back from; 0: nothing was read yet."""
+    """The coverage of all models, and the end of the hour (append clock); 0 before any record."""
 
     as_of_ms: int
     models: list[ModelCoverage]
@@ -91,10 +91,10 @@ class CoverageReport(NamedTuple):
 def read_coverage(
     redis: CoverageHashClient, topic: str, partitions: Iterable[int]
 ) -> CoverageReport:
-    """The coverage of every model, merged over partitions.
+    """The coverage of every model, over all partitions.
 
     Raises:
-        CorruptState: what is stored does not read back.
+        CorruptState: the stored state cannot be decoded.
     """
     stored: list[dict[str, Coverage]] = []
     as_of_ms = 0
@@ -127,10 +127,11 @@ def _restore_coverage(parts: dict[str, Any]) -> Coverage:
 
 
 def merged(rows: Iterable[tuple[str, CoverageRow]]) -> list[ModelCoverage]:
-    """Rows of several partitions by model; drills are left out.
+    """The coverage of each model, over the rows of all partitions; drills are left out.
 
-    >>> row = CoverageRow(CoverageKey("1", WATCHED), 3, 9), CoverageRow(CoverageKey("1", "warming_up"), 1, 1)
-    >>> [(c.events, c.share) for c in merged([("m", row[0]), ("m", row[1]), ("m", row[0])])]
+    >>> watched = CoverageRow(CoverageKey("1", WATCHED), 3, 9)
+    >>> not_watched = CoverageRow(CoverageKey("1", "warming_up"), 1, 1)
+    >>> [(c.events, c.share) for c in merged([("m", watched), ("m", not_watched), ("m", watched)])]
     [(7, 0.8571428571428571)]
     """
     by_model: dict[str, dict[CoverageKey, tuple[int, int]]] = {}
@@ -163,12 +164,12 @@ def _model_coverage(model: str, found: Mapping[CoverageKey, tuple[int, int]]) ->
 
 
 def lines_of(report: CoverageReport) -> list[str]:
-    """The same for people: only what concerns the last hour."""
+    """The coverage of the last hour as text."""
     if not report.models:
-        return ["  no event was accepted yet"]
+        return ["  no event has been accepted yet"]
     lines = []
     for one in report.models:
-        if one.share is None and not one.model:  # what was counted of models that are forgotten
+        if one.share is None and not one.model:  # counts of models that are forgotten
             continue
         if one.share is None:
             lines.append(f"  {one.model}: no event in the last hour")
@@ -182,7 +183,7 @@ def lines_of(report: CoverageReport) -> list[str]:
 
 
 def reasons_of(one: ModelCoverage) -> list[str]:
-    """Why something was not watched in the last hour: a line a reason, the most frequent first."""
+    """A line for each reason why something was not watched in the last hour, by frequency."""
     texts = []
     features: dict[tuple[str, str], list[str]] = {}
     for row in one.rows:
@@ -206,7 +207,7 @@ def reasons_of(one: ModelCoverage) -> list[str]:
 
 
 def _percent(n: int, of: int) -> str:
-    """A share; what is not all is never printed as 100 %.
+    """A share in percent; only a full share is 100 %, and only an empty one 0 %.
 
     >>> _percent(1, 1), _percent(99_999, 100_000), _percent(0, 7), _percent(1, 3)
     ('100 %', '99.9 %', '0 %', '33.3 %')
@@ -217,12 +218,12 @@ def _percent(n: int, of: int) -> str:
 
 
 def report_heading(report: CoverageReport) -> str:
-    """What the lines are about."""
+    """The heading of the lines."""
     if not report.as_of_ms:
         return "coverage"
     return f"coverage in the hour before {format_time(report.as_of_ms)}"
 
 
 def coverage_of_model(report: CoverageReport, model: str) -> Sequence[ModelCoverage]:
-    """That model alone; empty where nothing was ever accepted of it."""
+    """The coverage of one model; empty if no event of it was accepted."""
     return [one for one in report.models if one.model == model]

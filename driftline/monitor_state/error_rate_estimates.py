@@ -1,4 +1,4 @@
-"""What recent predictions let expect, and what came true of it, by model version.  Pure."""
+"""Error rates of each model version: estimated without labels, and realised with labels.  Pure."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from stream_monitor.state.monitor_state import estimates_of
 
 
 class ErrorRateEstimate(msgspec.Struct, frozen=True, kw_only=True):
-    """Error rates of one version, over all partitions; null: nothing is known yet.
+    """Error rates of one version, over all partitions; null without predictions or labels.
 
-    ``estimated`` is that of ``n_predictions`` recent predictions, without a label.  Of ``n_labels``
-    recent labels ``estimated_of_labelled`` was expected, and ``realised`` came true.
+    ``estimated`` is the expected error rate of the latest ``n_predictions`` predictions.  For the
+    predictions of the latest ``n_labels`` labels, ``estimated_of_labelled`` was expected and
+    ``realised`` is the actual error rate.
     """
 
     model: str
@@ -29,7 +30,7 @@ class ErrorRateEstimate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def error_rate_estimates(monitors: Iterable[PartitionMonitor]) -> list[ErrorRateEstimate]:
-    """The versions in service that have an estimate, by name."""
+    """The estimates of the versions in service, by name."""
     references: dict[str, float] = {}
     predictions: dict[str, list[ErrorRates]] = {}
     labels: dict[str, list[ErrorRates]] = {}
@@ -60,7 +61,7 @@ def _row(
 
 
 def merged(shares: Iterable[ErrorRates]) -> ErrorRates:
-    """The shares of several partitions as one.
+    """The error rates of several partitions as one.
 
     >>> merged([ErrorRates(100, 0.2, 0.3), ErrorRates(300, 0.4, 0.5), ErrorRates(0, 0.0, 0.0)])
     ErrorRates(n_events=400, expected=0.35, realised=0.45)
@@ -78,7 +79,7 @@ def _rounded(value: float, share: ErrorRates) -> float | None:
 
 
 def line_of(row: Mapping[str, Any]) -> str:
-    """One version for people.
+    """The estimate of a version as text; ``row`` is an `ErrorRateEstimate` as plain data.
 
     >>> row = ErrorRateEstimate(model="m@1", reference=0.236, n_predictions=2041, estimated=0.241)
     >>> line_of(msgspec.to_builtins(row))

@@ -1,7 +1,6 @@
-"""Open episodes from the state: what drifts, who acknowledged it, how near its end is.  Pure.
+"""Open episodes in the monitor's state, with their progress towards recovery.  Pure.
 
-What ``driftline alerts list`` reads from the alerts topic is as old as the last alert; this is as
-new as the last commit.
+The state is as recent as the last commit, while an alert on the topic may be older.
 """
 
 from __future__ import annotations
@@ -18,9 +17,10 @@ from stream_monitor.episodes.phase_messages import acknowledged_message, progres
 
 
 class OpenEpisodeRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One open episode; ``recovery_events`` of about ``recovery_events_needed`` look like the reference again.
+    """One open episode.
 
-    ``reported`` is false while a snooze, or the rest after a recovery, keeps it back.
+    ``recovery_events`` events without drift were seen, of about ``recovery_events_needed``.
+    ``reported`` is false while a snooze or a cooldown suppresses the episode's alerts.
     """
 
     episode_id: str
@@ -38,7 +38,7 @@ class OpenEpisodeRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def open_episode_rows(monitors: Iterable[PartitionMonitor]) -> list[OpenEpisodeRow]:
-    """All of them, by model, version and onset."""
+    """The open episodes, sorted by model, version and onset."""
     rows: list[OpenEpisodeRow] = []
     for monitor in monitors:
         for model in monitor.models.values():
@@ -66,23 +66,24 @@ def open_episode_rows(monitors: Iterable[PartitionMonitor]) -> list[OpenEpisodeR
 
 
 def lines_of(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """They all for people, under a heading; nothing where none is open."""
+    """The open episodes as text under a heading; empty if none is open."""
     heading = ["open episodes"] if rows else []
     return heading + [f"  {row['model']}  {line_of(row)}" for row in rows]
 
 
 def line_of(row: dict[str, Any]) -> str:
-    """One for people, of a row as `msgspec.to_builtins` has it."""
-    return f"{row['episode_id'][:12]}  {row['severity']:<6} {describe_episode(msgspec.convert(row, OpenEpisodeRow))}"
+    """An open episode as one line; ``row`` is an `OpenEpisodeRow` as plain data."""
+    text = describe_episode(msgspec.convert(row, OpenEpisodeRow))
+    return f"{row['episode_id'][:12]}  {row['severity']:<6} {text}"
 
 
 def describe_episode(row: OpenEpisodeRow) -> str:
-    """What drifts, how far it is from its end, who knows of it, and whether it is kept back."""
-    words = [row.explanation]
+    """The sentence of an episode, its progress, who acknowledged it, and its suppression."""
+    parts = [row.explanation]
     if row.recovery_events and row.recovery_events_needed:
-        words.append(progress_message(row.recovery_events, row.recovery_events_needed))
+        parts.append(progress_message(row.recovery_events, row.recovery_events_needed))
     if row.acknowledged_by is not None:
-        words.append(acknowledged_message(row.acknowledged_by, row.acknowledged_ms or 0))
+        parts.append(acknowledged_message(row.acknowledged_by, row.acknowledged_ms or 0))
     if not row.reported:
-        words.append("Suppressed: it is snoozed, or within the cooldown after a recovery")
-    return joined(*words)
+        parts.append("Suppressed: it is snoozed, or within the cooldown after a recovery")
+    return joined(*parts)

@@ -1,4 +1,4 @@
-"""What Redis holds of a partition of the log, read without taking part."""
+"""Read the position, counters and owner of a partition from Redis."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from stream_monitor.worker_heartbeat import WorkerHeartbeat, alive, decode_heart
 
 _COUNTERS: Final = f"{STATE}counters"
 MONITOR_STATE_KIND: Final = "monitor"
-"""What the parts of a partition are sealed under."""
+"""The kind under which the parts of a partition's state are encoded."""
 
 
 class PartitionHashClient(Protocol):
-    """The part of a Redis client that is used here."""
+    """The part of a Redis client that `read_partition` uses."""
 
     def hmget(self, name: str, keys: list[str]) -> Any: ...  # noqa: D102 - Redis says it
     def hkeys(self, name: str) -> Any: ...  # noqa: D102
@@ -39,7 +39,7 @@ class KeyScanClient(Protocol):
 
 
 def partitions_in(redis: KeyScanClient, topic: str) -> list[int]:
-    """The partitions of a topic that Redis holds something of: Kafka is not asked."""
+    """The partitions of a topic with a state in Redis; Kafka is not used."""
     head, tail = partition_key(topic, 0)[:-2], "}"
     keys = redis.scan_iter(match=f"{head}*{tail}", count=1_000)
     numbers = [key.decode().removeprefix(head).removesuffix(tail) for key in keys]
@@ -47,12 +47,12 @@ def partitions_in(redis: KeyScanClient, topic: str) -> list[int]:
 
 
 class PartitionState(NamedTuple):
-    """Where a partition stands.  ``next`` is ``None`` before the first commit.
+    """The state of a partition.
 
-    ``unpublished`` counts alerts and windows that are committed and not yet published;
-    ``owner_wrote_ms`` is
-    when the owner last wrote, by its clock, and ``None`` where it gave the partition up or there
-    has never been one.  ``stopped`` is why the owner reads no further; empty where it reads.
+    ``next`` is the offset to read next, ``None`` before the first commit.  ``unpublished`` counts
+    alerts and windows that are committed and not published yet.  ``owner_wrote_ms`` is the time of
+    the owner's last write, by its clock; ``None`` without an owner.  ``stopped`` is the reason why
+    the owner no longer reads the partition; empty while it reads.
     """
 
     partition: int
@@ -64,15 +64,15 @@ class PartitionState(NamedTuple):
     stopped: str = ""
 
     def since_last_write_ms(self, now_ms: int) -> int | None:
-        """Since the owner wrote last; ``None`` where nobody owns the partition."""
+        """The time since the owner's last write in ms; ``None`` without an owner."""
         return None if self.owner_wrote_ms is None else now_ms - self.owner_wrote_ms
 
 
 def read_partition(redis: PartitionHashClient, topic: str, partition: int) -> PartitionState:
-    """Read one partition's hash.
+    """Read the state of one partition.
 
     Raises:
-        CorruptState: the counters do not read back.
+        CorruptState: the counters cannot be decoded.
     """
     key = partition_key(topic, partition)
     asked = ["_next", _COUNTERS, "_member", "_ts", STOPPED]
@@ -89,7 +89,7 @@ def read_partition(redis: PartitionHashClient, topic: str, partition: int) -> Pa
 
 
 def read_workers(redis: WorkerHashClient, topic: str, now_ms: int) -> list[WorkerHeartbeat]:
-    """The workers that live, as they note it themselves."""
+    """The heartbeats of the running workers."""
     stored = {
         name.decode("utf-8", "replace"): value
         for name, value in redis.hgetall(workers_key(topic)).items()

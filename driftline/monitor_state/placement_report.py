@@ -1,4 +1,4 @@
-"""Where each model is watched, against where its events belong: what is split, and why.  Pure."""
+"""Find models that are watched in other partitions than those of their events.  Pure."""
 
 from __future__ import annotations
 
@@ -14,30 +14,29 @@ from stream_monitor.core.placement import Placement
 from stream_monitor.core.reference_transfer import next_topology
 
 PLACEMENT_GRACE_MS: Final = 60_000
-"""Writers know of a change after this: whoever still writes to the old place has another reason."""
+"""Producers know a change of placement after this time; later records must be in new partitions."""
 
 MAX_SHOWN: Final = 3
 
-What: TypeAlias = Literal["untold", "no_reference", "events_elsewhere"]
+ProblemKind: TypeAlias = Literal["outdated", "no_reference", "events_elsewhere"]
 
 
 class PlacementProblem(NamedTuple):
-    """One thing that is split.
+    """One problem with the partitions of a model.
 
-    ``outdated``: partitions whose log does not say how many there are.  ``no_reference``:
-    partitions
-    that receive a version's events, or will, and have no reference of it, while ``there`` have one.
-    ``events_elsewhere``: partitions that receive events of a model that belong to ``there``.
+    ``outdated``: ``partitions`` do not hold the present topology.  ``no_reference``: ``partitions``
+    belong to a version and have no reference of it, while ``expected_partitions`` have one.
+    ``events_elsewhere``: ``partitions`` receive events that belong to ``expected_partitions``.
     """
 
-    what: What
+    kind: ProblemKind
     name: str
     partitions: tuple[int, ...]
-    there: tuple[int, ...] = ()
+    expected_partitions: tuple[int, ...] = ()
 
 
 def topology_of(monitors: Iterable[PartitionMonitor]) -> Topology | None:
-    """The latest topology that any partition knows."""
+    """The latest topology in any partition."""
     topologies = [m.placement.latest for m in monitors if m.placement.latest is not None]
     return max(topologies, key=lambda topology: topology.generation, default=None)
 
@@ -45,9 +44,9 @@ def topology_of(monitors: Iterable[PartitionMonitor]) -> Topology | None:
 def moved_models(
     monitors: Iterable[PartitionMonitor], topology: Topology
 ) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
-    """By model that was watched before the last change: its partitions then, and now.
+    """The partitions of each model that moved with the last change: before, and now.
 
-    A model that came after it has moved nowhere: none of its old partitions knows it.
+    A model that is newer than the change did not move.
     """
     placement = Placement(0)
     placement.take(topology, 0, 0)
@@ -65,7 +64,7 @@ def moved_models(
 
 
 def placement_effective_ms(monitors: Iterable[PartitionMonitor]) -> dict[int, int]:
-    """From when on records of each partition should lie where they belong."""
+    """The time, by partition, from which records should be in the partition of their key."""
     return {
         monitor.partition: monitor.placement.since_ms + PLACEMENT_GRACE_MS
         for monitor in monitors
@@ -76,7 +75,7 @@ def placement_effective_ms(monitors: Iterable[PartitionMonitor]) -> dict[int, in
 def placement_problems(
     monitors: Sequence[PartitionMonitor], n_partitions: int
 ) -> list[PlacementProblem]:
-    """What is split, given the state of each partition that has one."""
+    """The problems, given the state of each partition that has one."""
     topology = topology_of(monitors)
     if topology is None:
         return []
@@ -87,7 +86,9 @@ def placement_problems(
         if (state := states.get(partition)) is not None
         and (state.placement.latest is None or state.placement.latest.partitions != n_partitions)
     )
-    found = [PlacementProblem("untold", f"{n_partitions} partitions", outdated)] if outdated else []
+    found: list[PlacementProblem] = []
+    if outdated:
+        found.append(PlacementProblem("outdated", f"{n_partitions} partitions", outdated))
     placement = Placement(0)
     placement.take(next_topology(topology, n_partitions, {}, 0), 0, 0)
     names = sorted({name for monitor in monitors for name in monitor.models})
@@ -132,50 +133,51 @@ def _elsewhere(
         yield PlacementProblem("events_elsewhere", model, late, placed)
 
 
-def sentence_of(split: PlacementProblem) -> str:
-    """What is wrong, for people."""
-    where = format_partitions(split.partitions)
-    if split.what == "untold":
-        return f"{where}: the log does not say yet that there are {split.name}"
-    if split.what == "no_reference":
+def sentence_of(problem: PlacementProblem) -> str:
+    """A problem as a sentence."""
+    where, expected = map(format_partitions, (problem.partitions, problem.expected_partitions))
+    if problem.kind == "outdated":
+        return f"{where} does not know yet that there are {problem.name}"
+    if problem.kind == "no_reference":
         return (
-            f"{split.name} is split: its events belong to {where} too, but its reference lies in "
-            f"{format_partitions(split.there)} only"
+            f"{problem.name} is split: its events also belong to {where}, but its reference is "
+            f"only in {expected}"
         )
     return (
-        f"{split.name} is split: events come to {where}, but belong to {format_partitions(split.there)}; "
-        "each part is watched by itself"
+        f"{problem.name} is split: events arrive in {where}, but belong to {expected}; "
+        "each part is watched separately"
     )
 
 
-def fix_of(split: PlacementProblem) -> str:
-    """What to do about it."""
-    if split.what == "events_elsewhere":
+def fix_of(problem: PlacementProblem) -> str:
+    """How to fix a problem."""
+    if problem.kind == "events_elsewhere":
         return (
-            "restart writers that know an old number of partitions or shards; others have to "
-            "place keys as Java does (librdkafka: partitioner=murmur2_random)"
+            "restart producers with an old number of partitions or shards; producers other than "
+            "driftline's must use Kafka's default partitioner (librdkafka: "
+            "partitioner=murmur2_random)"
         )
     return "driftline topics grow: it writes what is missing (a running monitor does so in seconds)"
 
 
-def check_placement(splits: Sequence[PlacementProblem]) -> HealthCheckResult:
-    """Whether each model is watched where its events belong."""
-    if not splits:
+def check_placement(problems: Sequence[PlacementProblem]) -> HealthCheckResult:
+    """Check whether each model is watched in the partitions of its events."""
+    if not problems:
         return HealthCheckResult(
-            check="placement", level="ok", found="models are watched where they belong"
+            check="placement", level="ok", found="models are watched in their partitions"
         )
-    shown = "; ".join(sentence_of(split) for split in splits[:MAX_SHOWN])
-    more = len(splits) - MAX_SHOWN
+    shown = "; ".join(map(sentence_of, problems[:MAX_SHOWN]))
+    more = len(problems) - MAX_SHOWN
     return HealthCheckResult(
         check="placement",
-        level="warning" if all(split.what == "untold" for split in splits) else "problem",
+        level="warning" if all(each.kind == "outdated" for each in problems) else "problem",
         found=shown + (f"; and {more} more" if more > 0 else ""),
-        fix="; ".join(dict.fromkeys(fix_of(split) for split in splits)),
+        fix="; ".join(dict.fromkeys(map(fix_of, problems))),
     )
 
 
 def format_partitions(partitions: Sequence[int]) -> str:
-    """Partitions by number.
+    """Partitions with their numbers.
 
     >>> format_partitions([2]), format_partitions([0, 2])
     ('partition 2', 'partitions 0, 2')

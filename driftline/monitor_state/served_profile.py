@@ -1,4 +1,4 @@
-"""The live model of a drill, as the monitor watches it: read from Redis, without taking part."""
+"""Read the reference of the version in service, and the synthetic models, from Redis."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NAMES: Final = f"{_MODEL}*|model"
 
 
 class NotWatchedError(LookupError):
-    """There is no version to be compared with; the text says why, ``fix`` what to do."""
+    """The monitor has no reference of a model; ``fix`` says what to do."""
 
     def __init__(self, what: str, fix: str) -> None:
         super().__init__(what)
@@ -27,7 +27,7 @@ class NotWatchedError(LookupError):
 
 
 class ModelHashClient(Protocol):
-    """The part of a Redis client that is used here."""
+    """The part of a Redis client that this module uses."""
 
     def hmget(self, name: str, keys: list[str]) -> Any: ...  # noqa: D102 - Redis says it
     def hkeys(self, name: str) -> Any: ...  # noqa: D102
@@ -35,7 +35,7 @@ class ModelHashClient(Protocol):
 
 
 def known_models(redis: ModelHashClient, topic: str, partition: int) -> set[str]:
-    """The models a partition knows, shadows included."""
+    """The models that a partition watches, synthetic models included."""
     names = redis.hscan_iter(partition_key(topic, partition), match=_NAMES)
     return {unescape(name.decode().split("|")[1]) for name, value in names if value}
 
@@ -43,11 +43,11 @@ def known_models(redis: ModelHashClient, topic: str, partition: int) -> set[str]
 def served_profile(
     redis: ModelHashClient, topic: str, partitions: Iterable[int], model: str
 ) -> ReferenceProfile:
-    """The reference of the version that serves, wherever the model's records lie.
+    """The reference of the model's version in service, from any of the partitions.
 
     Raises:
         NotWatchedError: the monitor does not know the model, or it has no reference yet.
-        CorruptState: what is stored does not read back.
+        CorruptState: the stored state cannot be decoded.
     """
     known: set[str] = set()
     found: list[StoredVersion] = []
@@ -59,14 +59,16 @@ def served_profile(
     if model not in known:
         there = ", ".join(sorted(name for name in known if not is_synthetic(name)))
         raise NotWatchedError(
-            f"the monitor knows no model {model!r}",
-            f"one of {there}" if there else "driftline monitor, and a model that serves",
+            f"the monitor does not know a model {model!r}",
+            f"choose one of {there}"
+            if there
+            else "start driftline monitor, and a model server that publishes events",
         )
     serving = [one for one in found if one.champion] or [one for one in found if not one.idle]
     if not serving:
         raise NotWatchedError(
-            f"{model} has no reference yet: its first events are still collected",
-            "wait for more events, or give it one: driftline profile send",
+            f"{model} has no reference yet: the monitor is still collecting its first events",
+            "wait for more events, or announce a profile: driftline profile send",
         )
     return max(serving, key=lambda one: one.start_offset).profile
 
@@ -91,7 +93,7 @@ def _versions(redis: ModelHashClient, key: str, model: str) -> list[StoredVersio
 def leftover_synthetic_models(
     redis: ModelHashClient, topic: str, partitions: Iterable[int], model: str
 ) -> list[tuple[int, str]]:
-    """Shadows of a model that are known in a partition: of drills that run, or that were killed."""
+    """The synthetic models of ``model`` by partition: of running and of killed drills."""
     return [
         (partition, name)
         for partition in partitions

@@ -1,4 +1,4 @@
-"""A model that the running monitor watches: its reference and its rate, read from Redis."""
+"""Read the reference and the event rate of a watched model from Redis."""
 
 from __future__ import annotations
 
@@ -21,33 +21,36 @@ LAST_WINDOWS: Final = 24
 
 
 class WatchedModel(NamedTuple):
-    """The reference of the version that serves; ``per_hour`` None: no window of it closed yet."""
+    """The reference of the version in service, and its events an hour.
+
+    ``per_hour`` is ``None`` before the first window closed.
+    """
 
     profile: ReferenceProfile
     per_hour: float | None
 
 
 def read_watched_model(redis: Redis, topic: str, prefix: str, model: str) -> WatchedModel:
-    """What the monitor holds of a model.
+    """The reference and the event rate of a model.
 
     Raises:
         NotWatchedError: the monitor does not know the model, or it has no reference yet.
-        CorruptState: what is stored does not read back.
+        CorruptState: the stored state cannot be decoded.
     """
     profile = served_profile(redis, topic, partitions_in(redis, topic), model)
-    of_version = version_key(model, profile.version)  # no sign of patterns in it
+    of_version = version_key(model, profile.version)  # contains no wildcard characters
     pattern = f"{prefix}:window:{of_version}/*"
     scanned = [key.decode(errors="replace") for key in redis.scan_iter(match=pattern, count=1_000)]
     keys = [key for key in scanned if _is_window(key)]
     starts = sorted({_start_ms(key) for key in keys})
-    starts = starts[1:][-LAST_WINDOWS:] or starts  # the first one began within its window
+    starts = starts[1:][-LAST_WINDOWS:] or starts  # events may start in the middle of the first
     blobs = redis.mget([key for key in keys if _start_ms(key) in starts]) if keys else []
     windows = [msgspec.json.decode(blob, type=ClosedWindow) for blob in blobs if blob]
     return WatchedModel(profile, events_per_hour(windows))
 
 
 def _is_window(key: str) -> bool:
-    """Whether a key ends as those of windows do; another program's may lie among them."""
+    """Whether a key ends like that of a window; other programs may use the same prefix."""
     return all(part.lstrip("-").isdecimal() for part in key.rsplit("/", 2)[1:])
 
 
@@ -56,7 +59,7 @@ def _start_ms(key: str) -> int:
 
 
 def events_per_hour(windows: Iterable[ClosedWindow]) -> float | None:
-    """Of closed windows of one version, those of several partitions added; ``None`` of none."""
+    """The event rate of a version from its closed windows; ``None`` without windows."""
     found = list(windows)
     if not found:
         return None

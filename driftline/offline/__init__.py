@@ -1,1 +1,1 @@
-"""Package."""
+"""Commands on files and recorded events, without a running monitor."""

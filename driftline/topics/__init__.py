@@ -1,1 +1,1 @@
-"""Package."""
+"""Read and write driftline's topics."""

@@ -1,7 +1,7 @@
-"""Control records of the log: who changed what of a model, and when.
+"""The changes made to a model, from the control records of the event topic.
 
-A `ModelUpdate`, a `Command` and a `Topology` change what the monitor does.  They are read from the
-log itself, so the history is what the monitor was given; what it rejected says so.
+A `ModelUpdate`, a `Command` and a `Topology` change what the monitor does.  The monitor reads the
+same records, so this history is complete; records that the monitor rejected are marked.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ _SHORT: Final = 12
 
 
 class ControlChange(msgspec.Struct, frozen=True, kw_only=True):
-    """One control record, and where it lies in the log.
+    """One control record and its position in the event topic.
 
-    ``actor`` is who gave it, as it says itself, ``source`` the ``ce_source`` of whoever wrote it.
-    Neither is proof: whoever may write to the log may write any name.  ``rejected`` is why the
-    monitor did not obey it.
+    ``actor`` is the person named in the record, ``source`` the ``ce_source`` of its producer.
+    Neither is proof: every producer with write access can write any name.  ``rejected`` is the
+    reason why the monitor did not apply the record.
     """
 
     time_ms: int
     position: str
-    what: str
+    description: str
     actor: str
     source: str
     reason: str = ""
@@ -40,22 +40,23 @@ class ControlChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_control_records(client: Mapping[str, Any], topic: str) -> list[Record]:
-    """All control records that the log holds.
+    """All control records of the event topic.
 
     Raises:
-        LookupError: there is no such topic.
+        MissingTopicError: the topic does not exist.
     """
     with reading.TopicReader(client, topic) as reader:
-        records = reader.until(lambda: False, idle_timeout_s=_IDLE_TIMEOUT_S)
+        records = reader.read_until(lambda: False, idle_timeout_s=_IDLE_TIMEOUT_S)
         return [record for record in records if record.kind in CONTROL_TYPES]
 
 
 def control_changes(
     records: Iterable[Record], topic: str, model: str, rejected: Mapping[str, str]
 ) -> list[ControlChange]:
-    """What was changed of a model, oldest first; ``rejected`` says why, by position.
+    """The changes of a model, oldest first.
 
-    What was written to several partitions is one change.
+    ``rejected`` maps the position of a rejected record to the reason.  A record that was written to
+    several partitions is one change.
     """
     found: dict[tuple[str, str], ControlChange] = {}
     profiles: dict[str, bytes] = {}
@@ -63,7 +64,7 @@ def control_changes(
         try:
             event = decode(record.value or b"", record.kind)
         except RejectedRecord:
-            continue  # it concerns no model that is known; its dead letter says what it was
+            continue  # its model is unknown; a dead letter describes it
         if isinstance(event, Topology):
             key, actor, reason = ("topology", str(event.generation)), "", ""
         elif isinstance(event, ModelUpdate | Command) and event.model == model:
@@ -78,7 +79,7 @@ def control_changes(
         found[key] = ControlChange(
             time_ms=record.timestamp_ms,
             position=position,
-            what=_describe(event, profiles),
+            description=_describe(event, profiles),
             actor=actor,
             source=record.source,
             reason=reason,
@@ -88,7 +89,7 @@ def control_changes(
 
 
 def _describe(event: ModelUpdate | Command | Topology, profiles: dict[str, bytes]) -> str:
-    """What a control record asks for; ``profiles`` are those of the versions before it."""
+    """A control record in words; ``profiles`` holds the profile of each earlier version."""
     if isinstance(event, ModelUpdate):
         return f"version {event.version}{_describe_update(event, profiles)}"
     if isinstance(event, Topology):
@@ -101,7 +102,7 @@ def _describe(event: ModelUpdate | Command | Topology, profiles: dict[str, bytes
 
 
 def _describe_update(update: ModelUpdate, profiles: dict[str, bytes]) -> str:
-    """What is done with a version; its profile is remembered."""
+    """A model update in words; adds its profile to ``profiles``."""
     if update.moved_from is not None:
         return f": reference copied from partition {update.moved_from}"
     if update.profile is None:

@@ -1,7 +1,6 @@
-"""Dead letters: read from their topic, chosen, and written to the log again.
+"""Read dead letters from their topic, and write the original records to the event topic again.
 
-What may be written again is judged purely; `read_dead_letters`, `read_original_records` and
-`requeue_records` read and write.
+`read_dead_letters`, `read_original_records` and `requeue_records` use Kafka; the rest is pure.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ _MAX_GAP_OFFSETS: Final = 5_000
 
 
 class DeadLetterFilter(NamedTuple):
-    """Which letters are meant; ``None`` leaves a thing open.  ``ids`` are positions."""
+    """A condition on dead letters; ``None``, or no ``ids`` (positions), is no condition."""
 
     model: str | None = None
     reason: str | None = None
@@ -44,19 +43,19 @@ class DeadLetterFilter(NamedTuple):
     since_ms: int | None = None
     ids: frozenset[str] = frozenset()
 
-    def has(self, letter: DeadLetter) -> bool:
-        """Whether a letter is meant."""
+    def has(self, dead_letter: DeadLetter) -> bool:
+        """Whether a dead letter meets the condition."""
         return (
-            self.model in (None, letter.model)
-            and self.reason in (None, letter.reason)
-            and self.producer in (None, letter.source)
-            and (self.since_ms is None or letter.timestamp_ms >= self.since_ms)
-            and (not self.ids or letter.letter_id in self.ids)
+            self.model in (None, dead_letter.model)
+            and self.reason in (None, dead_letter.reason)
+            and self.producer in (None, dead_letter.source)
+            and (self.since_ms is None or dead_letter.timestamp_ms >= self.since_ms)
+            and (not self.ids or dead_letter.letter_id in self.ids)
         )
 
 
 class DeadLetterGroup(NamedTuple):
-    """Letters of one model, reason and producer: how many, and the latest of them."""
+    """Dead letters of one model, reason and producer: their number ``n``, and the latest one."""
 
     model: str
     reason: str
@@ -66,81 +65,84 @@ class DeadLetterGroup(NamedTuple):
 
 
 def read_dead_letters(client: Mapping[str, Any], topic: str) -> tuple[list[DeadLetter], list[str]]:
-    """All letters, each once, in the order they were written; and what to say of what is none.
+    """All dead letters, each once, in the order of the topic, and a note on unreadable records.
 
     Raises:
-        LookupError: there is no such topic.
+        MissingTopicError: the topic does not exist.
     """
     values = TopicDecoder(topic, DeadLetter, kind=DEAD_LETTER_CE_TYPE)
     found: dict[str, DeadLetter] = {}
     with reading.TopicReader(client, topic) as reader:
-        for record in reader.until(lambda: False, idle_timeout_s=IDLE_TIMEOUT_S):
-            letter = values.of(record)
-            if letter is not None:
-                found.setdefault(letter.letter_id, letter)
+        for record in reader.read_until(lambda: False, idle_timeout_s=IDLE_TIMEOUT_S):
+            dead_letter = values.of(record)
+            if dead_letter is not None:
+                found.setdefault(dead_letter.letter_id, dead_letter)
     return list(found.values()), values.notes()
 
 
-def group_dead_letters(letters: Iterable[DeadLetter]) -> list[DeadLetterGroup]:
-    """By model, reason and producer, the most frequent first."""
+def group_dead_letters(dead_letters: Iterable[DeadLetter]) -> list[DeadLetterGroup]:
+    """Groups by model, reason and producer, the largest first."""
     counts: Counter[tuple[str, str, str]] = Counter()
     latest: dict[tuple[str, str, str], DeadLetter] = {}
-    for letter in letters:
-        key = letter.model, letter.reason, letter.source
+    for dead_letter in dead_letters:
+        key = dead_letter.model, dead_letter.reason, dead_letter.source
         counts[key] += 1
-        latest[key] = letter
+        latest[key] = dead_letter
     return [DeadLetterGroup(*key, n, latest[key]) for key, n in counts.most_common()]
 
 
-def why_not(letter: DeadLetter, topic: str) -> str | None:
-    """Why the record of a letter is not written again, whatever it holds; ``None``: it may be."""
-    if letter.topic != topic:
-        return f"it is of {letter.topic}, not of the log: `driftline forward` reads it there"
-    if letter.reason in _POISON_REASONS:
-        return f"{letter.reason}: workers ended while they read it"
-    if letter.reason in _CONTROL_REASONS:
-        return f"{letter.reason}: it is a control record; give the command again"
+def reason_not_requeued(dead_letter: DeadLetter, topic: str) -> str | None:
+    """Why the original of a dead letter is never written again; ``None``: it can be."""
+    if dead_letter.topic != topic:
+        return (
+            f"the record is in {dead_letter.topic}, not in the event topic: correct it there, and "
+            "`driftline forward` reads the correction"
+        )
+    if dead_letter.reason in _POISON_REASONS:
+        return f"{dead_letter.reason}: workers ended while they read the record"
+    if dead_letter.reason in _CONTROL_REASONS:
+        return f"{dead_letter.reason}: a control record; repeat the command instead"
     return None
 
 
 def reason_not_accepted(
-    record: Record, letter: DeadLetter, now_ms: int, limits: Limits
+    record: Record, dead_letter: DeadLetter, now_ms: int, limits: Limits
 ) -> str | None:
-    """Why a record is not written again as it lies in the log; ``None``: it would be accepted."""
+    """Why the monitor would reject the original record again; ``None``: it would accept it."""
     if record.kind in CONTROL_TYPES:
-        return f"{record.kind}: it is a control record; give the command again"
+        return f"{record.kind}: a control record; repeat the command instead"
     as_read = ConsumerRecord(record.offset, now_ms, record.kind, record.value, key=record.key)
     batch = RecordBatch(
-        letter.topic, letter.partition, "", record.offset, record.offset + 1, [as_read]
+        dead_letter.topic, dead_letter.partition, "", record.offset, record.offset + 1, [as_read]
     )
-    for again in decode(batch, limits).dead_letters:
-        return f"it would be rejected again ({again.reason}): {again.detail}"
+    for rejected in decode(batch, limits).dead_letters:
+        return f"it would be rejected again ({rejected.reason}): {rejected.detail}"
     return None
 
 
 def read_original_records(
-    client: Mapping[str, Any], letters: Iterable[DeadLetter]
+    client: Mapping[str, Any], dead_letters: Iterable[DeadLetter]
 ) -> dict[str, Record | None]:
-    """The records of letters as they lie in their topic, by id; ``None``: it is there no more."""
+    """The original records by the id of their dead letter; ``None``: no longer in the topic."""
     from confluent_kafka import TopicPartition  # noqa: PLC0415 - pure parts need none
 
     from producer.kafka_client import consumer_of  # noqa: PLC0415
 
-    letter_list = list(letters)
-    found: dict[str, Record | None] = {letter.letter_id: None for letter in letter_list}
-    places: dict[tuple[str, int], dict[int, str]] = {}
-    for letter in letter_list:
-        of_partition = places.setdefault((letter.topic, letter.partition), {})
-        of_partition[letter.offset] = letter.letter_id
+    found: dict[str, Record | None] = {}
+    ids_by_partition: dict[tuple[str, int], dict[int, str]] = {}
+    for each in dead_letters:
+        found[each.letter_id] = None
+        of_partition = ids_by_partition.setdefault((each.topic, each.partition), {})
+        of_partition[each.offset] = each.letter_id
     consumer = consumer_of(client, required={"auto.offset.reset": "error"})
     try:
-        for (topic, partition), ids in places.items():
+        for (topic, partition), ids in ids_by_partition.items():
             low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), _FETCH_S)
             for first, last in offset_ranges(offset for offset in ids if low <= offset < high):
                 consumer.assign([TopicPartition(topic, partition, first)])
                 at, deadline = first, time.monotonic() + _FETCH_S
                 while at <= last and time.monotonic() < deadline:
-                    # It waits until all are there, or so long.
+                    # `consume` waits until it has so many records, or for the whole timeout.
                     for message in consumer.consume(_FETCHED, _WAIT_S):
                         if message.error() is not None:
                             continue
@@ -154,7 +156,7 @@ def read_original_records(
 
 
 def offset_ranges(offsets: Iterable[int]) -> list[tuple[int, int]]:
-    """First and last offset of what is read in one go: a new start costs more than a small gap.
+    """The ranges to read, as first and last offset; a new range costs more than a small gap.
 
     >>> offset_ranges([7, 3, 20_000, 20_001])
     [(3, 7), (20000, 20001)]
@@ -169,10 +171,10 @@ def offset_ranges(offsets: Iterable[int]) -> list[tuple[int, int]]:
 
 
 def requeue_records(client: Mapping[str, Any], topic: str, records: Sequence[Record]) -> list[str]:
-    """Write records to the log, each with its key, its headers and its value as they were.
+    """Write records to the event topic with their original key, headers and value.
 
-    A record with a key goes where records of that key go now, another one to its old partition.
-    Answers what did not arrive, and why.
+    A record with a key goes to the present partition of that key, another one to its old partition.
+    Returns a line for each record that Kafka did not acknowledge.
     """
     from producer.kafka_client import producer_of  # noqa: PLC0415 - pure parts need none
 

@@ -1,4 +1,4 @@
-"""What happened to a model in a span of time, in a few lines.  Pure."""
+"""Summarise the incidents of each model in a period.  Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stream_monitor.episodes.incidents import Incident
 class Digest(msgspec.Struct, frozen=True, kw_only=True):
     """The incidents of a model that were open at any time between ``since_ms`` and ``upto_ms``.
 
-    Event times: the span ends with the last thing that was told of the model.
+    Both are event times; the period ends with the model's latest alert.
     """
 
     model: str
@@ -32,7 +32,7 @@ class Digest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def digests(incidents: Iterable[Incident], span_ms: int) -> list[Digest]:
-    """One for each model that anything was ever told of, by name."""
+    """A digest for each model with incidents, by name; ``span_ms`` is the length of the period."""
     by_model: dict[str, list[Incident]] = {}
     for incident in incidents:
         by_model.setdefault(incident.model, []).append(incident)
@@ -65,16 +65,16 @@ def _digest(model: str, incidents: Sequence[Incident], span_ms: int) -> Digest:
 
 
 def lines_of(digest: Digest) -> list[str]:
-    """A digest for people."""
+    """A digest as text."""
     kinds = ", ".join(f"{n} {kind}" for kind, n in digest.episodes_by_kind.items()) or "none"
     lines = [
         f"{digest.model}, {format_time(digest.since_ms)} to {format_time(digest.upto_ms)}",
         (
-            f"  incidents  {digest.opened} opened, {digest.closed} over, "
-            f"{digest.still_open} open ({digest.acknowledged} known to somebody)"
+            f"  incidents  {digest.opened} opened, {digest.closed} resolved, "
+            f"{digest.still_open} open ({digest.acknowledged} acknowledged)"
         ),
         f"  episodes   {kinds}",
     ]
     if digest.worst is not None:
         lines.append(f"  worst      {digest.worst}")
-    return lines + [f"  open       {members_in_span}" for members_in_span in digest.open_incidents]
+    return lines + [f"  open       {explanation}" for explanation in digest.open_incidents]

@@ -1,7 +1,7 @@
-"""Records of a topic as values of one type; unreadable ones are skipped and counted.
+"""Decode the records of a topic; unreadable records are skipped and counted.
 
-Whoever may write to the topics of alerts, retrains, models or dead letters may write anything
-there, and a compacted topic holds records without a value.
+Any producer with write access can write any bytes to a topic, and a compacted topic holds records
+without a value.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _OURS: Final = "io.driftline."
 class TopicDecoder(Generic[_Value]):
     """Decodes records of ``topic`` one by one.
 
-    ``kind`` is their ``ce_type``.  Records of another kind of ours are not for this reader, and no
-    error: they are passed over without being counted.
+    ``kind`` is their ``ce_type``.  Records with another ``ce_type`` of driftline are no errors:
+    they are skipped without being counted.
     """
 
     def __init__(self, topic: str, of: type[_Value], *, kind: str | None = None) -> None:
@@ -30,7 +30,7 @@ class TopicDecoder(Generic[_Value]):
         self._first = ""
 
     def of(self, record: Record) -> _Value | None:
-        """The value of a record; ``None`` where it holds none."""
+        """The value of a record; ``None`` if the record is skipped."""
         kind = record.kind
         if self._kind is not None and kind not in (None, self._kind) and kind.startswith(_OURS):
             return None
@@ -48,7 +48,7 @@ class TopicDecoder(Generic[_Value]):
         self._first = self._first or f"partition {record.partition}, offset {record.offset}: {why}"
 
     def notes(self) -> list[str]:
-        """What to say on stderr of what was skipped: one line, or none."""
+        """A line about the skipped records, if there are any."""
         if not self.skipped:
             return []
         many = f"{self.skipped} record{'s' if self.skipped > 1 else ''}"

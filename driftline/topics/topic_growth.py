@@ -1,9 +1,9 @@
-"""Adding partitions to the event topic, or shards to a model, in the right order.
+"""Add partitions to the event topic, or shards to a model, in the right order.
 
-First everything that can fail is looked at, then Kafka adds the partitions, then the references of
-the models that move are copied to where they belong now, and last a `Topology` in each partition
-says so.  A running monitor does the last two steps by itself where somebody else added partitions;
-whatever both write is taken once.
+First everything that can fail is checked, then Kafka adds the partitions, then the references of
+the models that move are copied to their new partitions, and last a `Topology` is written to each
+partition.  If another tool added the partitions, a running monitor does the last two steps itself;
+records that both write are applied once.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ SOURCE: Final = "/driftline/topics-grow"
 
 
 class ReferenceCopy(NamedTuple):
-    """A reference that another partition needs."""
+    """A model update to write to a partition that lacks the reference."""
 
     update: ModelUpdate
     partition: int
 
 
 class GrowthPlan(NamedTuple):
-    """What is to be done, and what it means: by model, the partitions before and afterwards."""
+    """The records to write, and the partitions of each model that moves, before and after."""
 
     before: int
     topology: Topology
     moved: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
     copies: list[ReferenceCopy]
     outdated: list[int]
-    """Partitions whose log does not say so yet."""
+    """Partitions without the new topology."""
 
 
 def plan_growth(
@@ -58,7 +58,11 @@ def plan_growth(
     shards: Mapping[str, int],
     now_ms: int,
 ) -> GrowthPlan:
-    """What has to be written, given the state of each partition that has one.  Pure."""
+    """Plan a growth from ``before`` to ``partitions`` partitions.  Pure.
+
+    ``monitors`` holds the state of each partition that has one, ``shards`` the new number of shards
+    by model.
+    """
     by_partition = {monitor.partition: monitor for monitor in monitors}
     known = topology_of(monitors)
     topology = next_topology(known, partitions, dict(shards), now_ms)
@@ -96,7 +100,8 @@ def add_partitions(client: Mapping[str, Any], topic: str, partitions: int) -> No
     """Let Kafka add partitions, and wait until each has a leader.
 
     Raises:
-        KafkaException: nobody answers, it was refused, or it takes longer than `CREATE_S`.
+        KafkaException: no broker answers, Kafka rejects the request, or it takes longer than
+            `CREATE_S`.
     """
     admin = admin_client(client)
     for answer in admin.create_partitions(
@@ -120,10 +125,10 @@ def add_partitions(client: Mapping[str, Any], topic: str, partitions: int) -> No
 def write(
     growth: GrowthPlan, bootstrap_servers: str, prefix: str, librdkafka: Mapping[str, Any] | None
 ) -> None:
-    """Write references, wait until they are there, then say how models are placed.
+    """Write the references, wait for their acknowledgement, then write the topology.
 
     Raises:
-        DeliveryError: something did not arrive; the same command again does what is left.
+        DeliveryError: Kafka did not acknowledge a record; repeating the command writes the rest.
     """
     writer = EventWriter(
         bootstrap_servers, topic_prefix=prefix, source=SOURCE, librdkafka=librdkafka

@@ -1,4 +1,4 @@
-"""Reading a topic from its beginning, without joining a group, and without trusting watermarks."""
+"""Read all partitions of a topic, without joining a consumer group."""
 
 from __future__ import annotations
 
@@ -21,12 +21,19 @@ _TAIL: Final = -2000  # librdkafka's RD_KAFKA_OFFSET_TAIL_BASE
 
 
 def tail(n_records: int) -> int:
-    """Where to start for the last ``n_records`` of each partition."""
+    """The start position for the last ``n_records`` of each partition."""
     return _TAIL - n_records
 
 
+class MissingTopicError(LookupError):
+    """The cluster has no topic of that name."""
+
+    def __init__(self, topic: str) -> None:
+        super().__init__(f"there is no topic {topic}")
+
+
 class Record(NamedTuple):
-    """A record as found.  ``kind`` is its ``ce_type`` header."""
+    """A record of a topic.  ``kind`` is its ``ce_type`` header."""
 
     partition: int
     offset: int
@@ -38,18 +45,18 @@ class Record(NamedTuple):
 
     @property
     def source(self) -> str:
-        """Who wrote it, as its header ``ce_source`` says; empty where it says nothing."""
+        """The producer named in the header ``ce_source``; empty without one."""
         return (dict(self.headers).get("ce_source") or b"").decode("utf-8", "replace")
 
 
 class TopicReader:
     """Reads all partitions of a topic, from `BEGINNING`, `END` or a `tail` on.
 
-    Use as a context manager.
+    Use as a context manager.  ``client`` is librdkafka's configuration.
 
     Raises:
-        KafkaException: nobody answers.
-        LookupError: there is no such topic.
+        KafkaException: no broker answers, or Kafka denies a permission.
+        MissingTopicError: the topic does not exist.
     """
 
     def __init__(self, client: Mapping[str, Any], topic: str, *, start: int = BEGINNING) -> None:
@@ -61,7 +68,7 @@ class TopicReader:
         except BaseException as error:
             self._consumer.close()
             if isinstance(error, KafkaException):
-                connect_admin(client, PROBE_TIMEOUT_S)  # says why
+                connect_admin(client, PROBE_TIMEOUT_S)  # its error contains the reason
             raise
         self._consumer.assign([TopicPartition(topic, p, start) for p in self.partitions])
 
@@ -72,7 +79,7 @@ class TopicReader:
         if found.error is not None and is_denied(found.error):
             raise self._explained(found.error, "Describe")
         if found.error is not None or not found.partitions:
-            raise LookupError(f"there is no topic {self.topic}")
+            raise MissingTopicError(self.topic)
         return sorted(found.partitions)
 
     def __enter__(self) -> Self:
@@ -82,11 +89,11 @@ class TopicReader:
         self.close()
 
     def close(self) -> None:
-        """Let the connection go."""
+        """Close the connection."""
         self._consumer.close()
 
     def poll(self, timeout_s: float) -> list[Record]:
-        """What has come; an empty list after ``timeout_s`` without anything."""
+        """The next records; an empty list if none arrives within ``timeout_s`` seconds."""
         records = []
         for message in self._consumer.consume(MAX_POLL_RECORDS, timeout_s):
             error = message.error()
@@ -101,19 +108,20 @@ class TopicReader:
         return KafkaException(explained_denial(error, operation, topic, self._client))
 
     def ends(self) -> dict[int, int]:
-        """The position after the last record of each partition, as the broker tells it."""
+        """The end offset of each partition, as the broker reports it."""
         ends = {}
         for partition in self.partitions:
-            place = TopicPartition(self.topic, partition)
-            _low, ends[partition] = self._consumer.get_watermark_offsets(place, METADATA_TIMEOUT_S)
+            target = TopicPartition(self.topic, partition)
+            _low, ends[partition] = self._consumer.get_watermark_offsets(target, METADATA_TIMEOUT_S)
         return ends
 
-    def until(
+    def read_until(
         self, is_complete: Callable[[], bool], *, idle_timeout_s: float, settle_s: float = 0.3
     ) -> Iterator[Record]:
-        """Records until ``is_complete`` holds and nothing came for ``settle_s``.
+        """Records until ``is_complete`` is true and no record arrived for ``settle_s`` seconds.
 
-        Gives up when nothing came for ``idle_timeout_s``: the caller judges what is missing.
+        Ends in any case when no record arrived for ``idle_timeout_s`` seconds; the caller checks
+        whether something is missing.
         """
         last = time.monotonic()
         while True:
@@ -126,7 +134,7 @@ class TopicReader:
 
 
 def as_record(message: Any) -> Record:
-    """A message of the client, as found."""
+    """A message of the Kafka client as a `Record`."""
     headers = header_list(message)
     kind = dict(headers).get("ce_type")
     return Record(
@@ -141,11 +149,11 @@ def as_record(message: Any) -> Record:
 
 
 def topic_ends(client: Mapping[str, Any], topic: str) -> dict[int, int]:
-    """The position after the last record of each partition, as the broker tells it.
+    """The end offset of each partition, as the broker reports it.
 
     Raises:
-        KafkaException: nobody answers.
-        LookupError: there is no such topic.
+        KafkaException: no broker answers.
+        MissingTopicError: the topic does not exist.
     """
     with TopicReader(client, topic) as reader:
         return reader.ends()
@@ -156,7 +164,7 @@ def timestamp_at(
 ) -> int | None:
     """The append time (ms) of the first record from ``offset`` on, committed or not.
 
-    ``None``: none came within ``timeout_s``.
+    ``None``: no record arrived within ``timeout_s`` seconds.
     """
     consumer = consumer_of(client, required={"isolation.level": "read_uncommitted"})
     try:

@@ -1,4 +1,4 @@
-"""The registry of topics, ``infra/topics.toml``, and making the cluster agree with it."""
+"""Read the topic registry, ``infra/topics.toml``, and create its topics."""
 
 from __future__ import annotations
 
@@ -29,14 +29,12 @@ CONNECT_S: Final = 2.0
 CREATE_S: Final = 20.0
 EVENT_TOPIC: Final = "events.v1"
 CLUSTER_DEFAULT: Final = -1
-"""The replication factor that asks the cluster for its own default."""
+"""The replication factor that selects the cluster's default."""
 SAFE_REPLICAS: Final = 3
 MIN_INSYNC: Final = "min.insync.replicas"
 SAFE_INSYNC: Final = 2
-"""Of three replicas: one broker may be down, and what was acknowledged lies on another."""
-_REGISTRY_IN_WHEEL: Final = (
-    Path(__file__).parent.parent / "topics.toml"
-)  # where the wheel carries it
+"""With three replicas, one broker can be down, and acknowledged records are on another one."""
+_REGISTRY_IN_WHEEL: Final = Path(__file__).parents[1] / "topics.toml"  # in a wheel
 _REGISTRY_IN_SOURCE: Final = Path(__file__).parents[2] / "infra" / "topics.toml"
 
 
@@ -49,12 +47,13 @@ class _RegistryEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 def load_registry(
     prefix: str, text: str | None = None, *, event_partitions: int | None = None
 ) -> list[TopicSpec]:
-    """All topics by their full names; ``text`` instead of the file that ships with driftline.
+    """All topics of the registry, with their full names.
 
-    ``event_partitions`` are those of the event topic, instead of what the file says.
+    ``text`` replaces the file that ships with driftline, ``event_partitions`` the registry's number
+    of partitions of the event topic.
 
     Raises:
-        ValueError: the text is no registry; says what is wrong in it.
+        ValueError: the text is not a topic registry.
 
     >>> text = '[topics."events.v1"]' + chr(10) + "partitions = 4"
     >>> [(topic.name, topic.partitions) for topic in load_registry("p", text, event_partitions=6)]
@@ -67,9 +66,9 @@ def load_registry(
     try:
         entries = msgspec.convert(tomllib.loads(text)["topics"], dict[str, _RegistryEntry])
     except KeyError:
-        raise ValueError("there is no table [topics]") from None
+        raise ValueError("it has no table [topics]") from None
     if EVENT_TOPIC not in entries:
-        raise ValueError(f'there is no topic "{EVENT_TOPIC}": the event topic')
+        raise ValueError(f'it has no topic "{EVENT_TOPIC}", the event topic')
     if event_partitions is not None:
         entries[EVENT_TOPIC] = msgspec.structs.replace(
             entries[EVENT_TOPIC], partitions=event_partitions
@@ -81,25 +80,25 @@ def load_registry(
 
 
 def missing(wanted: Sequence[TopicSpec], existing: Mapping[str, int]) -> list[TopicSpec]:
-    """Topics that have to be made."""
+    """Topics that do not exist yet."""
     return [topic for topic in wanted if topic.name not in existing]
 
 
 def existing_topics(client: Mapping[str, Any]) -> dict[str, int]:
-    """Topics of the cluster and how many partitions they have.
+    """The topics of the cluster, and their numbers of partitions.
 
     Raises:
-        KafkaException: nobody answers.
+        KafkaException: no broker answers.
     """
     found = connect_admin(client, TIMEOUT_S).cluster.topics
     return {name: len(topic.partitions) for name, topic in found.items()}
 
 
 def replicas_of(client: Mapping[str, Any]) -> tuple[dict[str, Copies], int]:
-    """The replicas of each topic, and how many brokers are up.
+    """The replicas of each topic, and the number of brokers that are up.
 
     Raises:
-        KafkaException: nobody answers.
+        KafkaException: no broker answers.
     """
     cluster = connect_admin(client, TIMEOUT_S).cluster
     copies = {name: _copies_of(topic.partitions) for name, topic in cluster.topics.items()}
@@ -107,10 +106,10 @@ def replicas_of(client: Mapping[str, Any]) -> tuple[dict[str, Copies], int]:
 
 
 def silent_brokers(client: Mapping[str, Any]) -> list[str]:
-    """Brokers of the cluster whose address does not answer from here, as ``id at host:port``.
+    """Brokers of the cluster that this machine cannot reach, as ``id at host:port``.
 
     Raises:
-        KafkaException: none answers.
+        KafkaException: no broker answers.
     """
     brokers = connect_admin(client, TIMEOUT_S).cluster.brokers
     silent = []
@@ -123,10 +122,10 @@ def silent_brokers(client: Mapping[str, Any]) -> list[str]:
 
 
 def hidden_topics(client: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:
-    """Topics that this client may not see, and the permission that it lacks.
+    """Topics that this client has no permission to describe, and the missing permission.
 
     Raises:
-        KafkaException: nobody answers.
+        KafkaException: no broker answers.
     """
     hidden = {}
     for name in names:
@@ -151,13 +150,13 @@ def create_topics(
     wanted: Sequence[TopicSpec],
     replication_factor: int = CLUSTER_DEFAULT,
 ) -> list[str]:
-    """Make what is missing, and wait until it is there; answers the names.
+    """Create the missing topics, and wait until they exist; returns their names.
 
-    The cluster's own replication factor holds, not the number of brokers that are up right now.
-    Topics that have three replicas get a `MIN_INSYNC` of 2, unless theirs is higher.
+    The default replication factor is that of the cluster.  Topics with three replicas get a
+    `MIN_INSYNC` of 2, unless theirs is higher.
 
     Raises:
-        KafkaException: nobody answers, or a topic was refused.
+        KafkaException: no broker answers, or Kafka rejects a topic.
     """
     admin, cluster = connect_admin(client, TIMEOUT_S)
     new = missing(wanted, dict.fromkeys(cluster.topics, 0))
@@ -185,7 +184,7 @@ def create_topics(
 
 
 def delete_topics(client: Mapping[str, Any], names: Sequence[str]) -> None:
-    """Remove topics; those that are gone already are fine."""
+    """Delete topics; a topic that does not exist is no error."""
     admin = admin_client(client)
     for answer in admin.delete_topics(list(names)).values():
         try:
@@ -196,7 +195,7 @@ def delete_topics(client: Mapping[str, Any], names: Sequence[str]) -> None:
 
 
 def topic_config(client: Mapping[str, Any], names: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Settings of topics, as far as the broker tells them."""
+    """The settings of topics, as far as the broker reports them."""
     asked = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
     found: dict[str, dict[str, str]] = {}
     admin = admin_client(client)
@@ -210,7 +209,7 @@ def topic_config(client: Mapping[str, Any], names: Sequence[str]) -> dict[str, d
 
 
 def _set_min_insync_replicas(client: Mapping[str, Any], made: Sequence[TopicSpec]) -> None:
-    """Acknowledged by one broker alone is lost with it, where there are others to ask."""
+    """Set `MIN_INSYNC` to 2 for topics with three replicas, so that one broker can be lost."""
     replicas, _ = replicas_of(client)
     safe = [
         topic.name
@@ -232,7 +231,7 @@ def _set_min_insync_replicas(client: Mapping[str, Any], made: Sequence[TopicSpec
 
 
 def _wait_for(admin: AdminClient, names: Sequence[str]) -> None:
-    """A topic that was just made is not known everywhere at once."""
+    """Wait until the brokers list the topics; metadata spreads with a delay."""
     deadline = time.monotonic() + CREATE_S
     while time.monotonic() < deadline:
         known = admin.list_topics(timeout=TIMEOUT_S).topics

@@ -38,7 +38,7 @@ def prefix(kafka_broker: str) -> Iterator[str]:
 
 def read(broker: str, topic: str) -> list[Record]:
     with TopicReader({"bootstrap.servers": broker}, topic) as reader:
-        return list(reader.until(lambda: False, idle_timeout_s=2.0))
+        return list(reader.read_until(lambda: False, idle_timeout_s=2.0))
 
 
 def test_requeue_keeps_what_a_record_was(kafka_broker: str, prefix: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driftline.cli.alert_actions import with_current_state
+from driftline.cli.alerts import with_current_state
 from driftline.monitor_state.open_episodes import line_of, open_episode_rows
 from producer.events import Command, Event, Label, ModelUpdate
 from stream_monitor.contracts import ENDED_PHASES, DriftAlert

@@ -8,7 +8,7 @@ from typing import Any, Self
 import pytest
 
 import driftline.topics.topic_reader
-from driftline.topics.topic_reader import Record
+from driftline.topics.topic_reader import MissingTopicError, Record
 
 
 def use_fake_topics(monkeypatch: pytest.MonkeyPatch, topics: Mapping[str, list[Record]]) -> None:
@@ -17,7 +17,7 @@ def use_fake_topics(monkeypatch: pytest.MonkeyPatch, topics: Mapping[str, list[R
     class FakeReader:
         def __init__(self, _client: Mapping[str, Any], topic: str, **_: object) -> None:
             if topic not in topics:
-                raise LookupError(f"there is no topic {topic}")
+                raise MissingTopicError(topic)
             self.topic = topic
             self._left = list(topics[topic])
             self.partitions = sorted({record.partition for record in self._left}) or [0]
@@ -38,7 +38,7 @@ def use_fake_topics(monkeypatch: pytest.MonkeyPatch, topics: Mapping[str, list[R
         def ends(self) -> dict[int, int]:
             return {p: sum(r.partition == p for r in topics[self.topic]) for p in self.partitions}
 
-        def until(self, _enough: Callable[[], bool], **_: object) -> Iterator[Record]:
+        def read_until(self, _enough: Callable[[], bool], **_: object) -> Iterator[Record]:
             yield from self.poll(0.0)
 
     monkeypatch.setattr(driftline.topics.topic_reader, "TopicReader", FakeReader)

@@ -7,13 +7,13 @@ from typing import Any
 import msgspec
 
 from driftline.cli import alerts, incidents
-from driftline.cli.alert_actions import open_episodes
 from driftline.monitor_state.served_profile import (
     known_models,
     leftover_synthetic_models,
     served_profile,
 )
 from driftline.offline.replay.topic_table import frame_of
+from driftline.topics.alert_history import open_alerts
 from driftline.topics.topic_reader import Record
 from producer.codec import encode
 from producer.events import CE_TYPE_OF, Command, InferenceEvent
@@ -69,7 +69,7 @@ def test_lines_of_alerts_and_incidents_say_that_it_was_a_drill() -> None:
     assert "m@1  temp: moved" in alerts.line_of(alert())
     assert f"{SHADOW}@1  DRILL temp: moved" in alerts.line_of(drill)
     assert "DRILL" in incidents.line_of(incidents_of([drill])[0])
-    assert "DRILL" not in incidents.line_of(incidents_of(open_episodes([alert()]))[0])
+    assert "DRILL" not in incidents.line_of(incidents_of(open_alerts([alert()]))[0])
 
 
 def test_metrics_leave_out_drills() -> None:

@@ -1,1 +1,1 @@
-"""Package."""
+"""Compare two files column by column."""

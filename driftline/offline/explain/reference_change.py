@@ -1,4 +1,4 @@
-"""Whether the rows of a reference change among themselves: such a change is never found later."""
+"""Find a change of level within the rows of a reference, which the monitor cannot find later."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _MIN_SHIFT: Final = 0.5
 _TAILS: Final = (1, 99)
 
 
-class ChangeKind(NamedTuple):
-    """From ``row`` on the values of a column have another mean."""
+class LevelChange(NamedTuple):
+    """A change of a column's mean from ``before`` to ``after`` at ``row``."""
 
     row: int
     before: float
     after: float
 
-    def words(self) -> str:
-        """What to say of it, and what to do.
+    def describe(self) -> str:
+        """The change and its remedy as a sentence.
 
-        >>> ChangeKind(400, 14.13, 74.2).words()
+        >>> LevelChange(400, 14.13, 74.2).describe()
         'the reference itself changes at row 400, mean 14.1 → 74.2: a change inside it is not \
 found later; build it from the rows before, or after'
         """
@@ -37,10 +37,10 @@ found later; build it from the rows before, or after'
         )
 
 
-def change_within(values: Floats) -> ChangeKind | None:
-    """Where the values (n,) of a number change their level for good; ``None`` where they do not.
+def change_within(values: Floats) -> LevelChange | None:
+    """The lasting change of level in the values (n,) of a column; ``None`` without one.
 
-    The means of 20 blocks tell how much the level varies by itself, so that dependence and seasons
+    The means of 20 blocks show how much the level varies normally, so that dependence and seasons
     shorter than a block are no change.  A change is at least half a standard deviation, and ten
     standard errors of the two levels.
 
@@ -63,11 +63,11 @@ def change_within(values: Floats) -> ChangeKind | None:
     at = first + int(np.argmax(sums[first:last])) + 1
     if abs(level[at:].mean() - level[:at].mean()) < _MIN_SHIFT * _sd_within(level, at):
         return None
-    return ChangeKind(int(rows[at]), float(known[:at].mean()), float(known[at:].mean()))
+    return LevelChange(int(rows[at]), float(known[:at].mean()), float(known[at:].mean()))
 
 
 def _split(means: Floats) -> int | None:
-    """The block in which the level changes; that one may hold both."""
+    """The block in which the level changes; it may contain values of both levels."""
     best, found = _MIN_T, None
     for split in range(_LEAST_BLOCKS, len(means) - _LEAST_BLOCKS):
         left, right = means[:split], means[split + 1 :]

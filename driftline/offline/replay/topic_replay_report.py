@@ -1,4 +1,4 @@
-"""What a replay of the log held against what, for people."""
+"""Text and data about a replay of a topic: its records, versions and references."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _NAMES: Final = {
 }
 
 
-def log_lines(replay: TopicReplay, log: TopicRange) -> list[str]:
-    """What lies in the range, and what its features are."""
-    kinds = sum((part.kinds for part in log.parts), Counter[str]())
+def topic_lines(replay: TopicReplay, records: TopicRange) -> list[str]:
+    """The records of the range by kind, its partitions, and the features by kind."""
+    kinds = sum((part.kinds for part in records.parts), Counter[str]())
     counts = ", ".join(f"{kinds[kind]:,} {name}" for kind, name in _NAMES.items())
     by_kind: dict[str, set[str]] = {}
     for profile in replay.profiles:
@@ -31,7 +31,7 @@ def log_lines(replay: TopicReplay, log: TopicRange) -> list[str]:
     skipped = {name: why for profile in replay.profiles for name, why in profile.skipped.items()}
     rows = [
         ("records", counts),
-        ("partitions", ", ".join(str(part.partition) for part in log.parts)),
+        ("partitions", ", ".join(str(part.partition) for part in records.parts)),
         *((kind, ", ".join(sorted(by_kind[kind]))) for kind in sorted(by_kind)),
         *((f"not watched: {name}", why) for name, why in skipped.items()),
     ]
@@ -40,7 +40,7 @@ def log_lines(replay: TopicReplay, log: TopicRange) -> list[str]:
 
 
 def version_lines(replay: TopicReplay, model: str, budget: Budget) -> list[str]:
-    """What each version was held against, and what became of a budget per week."""
+    """The reference of each version, and the conversion of a budget per week."""
     return [
         f"  {model}@{one.version}, {_reference_text(one)}{_budget_text(one, budget)}"
         for one in replay.versions
@@ -48,7 +48,7 @@ def version_lines(replay: TopicReplay, model: str, budget: Budget) -> list[str]:
 
 
 def coverage_lines(replay: TopicReplay) -> list[str]:
-    """What was not watched in the range, if anything was not."""
+    """The events of the range that were not watched, with the reasons."""
     if not replay.coverage_episodes:
         return []
     episode_lines = [f"  {one.severity}: {one.explanation}" for one in replay.coverage_episodes]
@@ -56,7 +56,7 @@ def coverage_lines(replay: TopicReplay) -> list[str]:
 
 
 def version_data(replay: TopicReplay, budget: Budget) -> list[dict[str, Any]]:
-    """The same for programs; a rate is of no matter to a budget per events."""
+    """The versions as data; the event rate only with a budget per week."""
     without = () if budget.per_weeks is not None else ("events_per_week",)
     return [
         {name: value for name, value in one._asdict().items() if name not in without}
@@ -67,8 +67,8 @@ def version_data(replay: TopicReplay, budget: Budget) -> list[dict[str, Any]]:
 def _reference_text(one: VersionReplay) -> str:
     if one.reference is None:
         return f"no profile, and too few events to learn one: {one.events:,}, not watched"
-    how = "as the log announces it" if one.reference == "training" else "its own first events"
-    return f"{how}: {one.watched:,} of {one.events:,} events against {one.reference_events:,}"
+    how = "announced profile" if one.reference == "training" else "its own first events"
+    return f"{how}: {one.watched:,} of {one.events:,} events compared with {one.reference_events:,}"
 
 
 def _budget_text(one: VersionReplay, budget: Budget) -> str:

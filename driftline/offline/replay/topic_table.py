@@ -12,7 +12,7 @@ from driftline.offline.replay.range_bounds import Bound
 from driftline.offline.replay.stored_profile import SEGMENT
 from driftline.offline.tables.absent_predictions import absent
 from driftline.offline.tables.source_error import SourceError
-from driftline.topics.topic_reader import Record, TopicReader
+from driftline.topics.topic_reader import MissingTopicError, Record, TopicReader
 from producer.codec import RejectedRecord, decode
 from producer.events import CE_TYPE_OF, Event, InferenceEvent, Label, ModelUpdate, Prediction
 from producer.synthetic import is_synthetic
@@ -45,23 +45,23 @@ class TopicRecords(NamedTuple):
     updates: list[Record]
 
 
-def read(
+def read_topic_records(
     client: Mapping[str, Any], topic: str, since: Bound | None, upto: Bound | None
 ) -> TopicRecords:
-    """The records of [since, upto), and what was announced before.
+    """The records of [since, upto), and the model updates before.
 
-    Joins no group and changes nothing.
+    Joins no consumer group and changes nothing.
 
     Raises:
-        SourceError: there is no such topic.
-        KafkaException: nobody answers (confluent_kafka's).
+        SourceError: the topic does not exist.
+        KafkaException: no broker answers (confluent_kafka's class).
     """
     found = TopicRecords([], [])
     try:
         with TopicReader(client, topic) as reader:
             ends = reader.ends()
             reached = dict.fromkeys(reader.partitions, 0)
-            for record in reader.until(
+            for record in reader.read_until(
                 lambda: all(reached[p] >= ends[p] for p in ends), idle_timeout_s=_IDLE_TIMEOUT_S
             ):
                 reached[record.partition] = record.offset + 1
@@ -71,7 +71,7 @@ def read(
                     found.inside.append(record)
                 elif record.kind == _UPDATE:
                     found.updates.append(record)
-    except LookupError as error:
+    except MissingTopicError as error:
         raise SourceError(str(error), fix="driftline topics create") from error
     return found
 
