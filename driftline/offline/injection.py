@@ -1,12 +1,12 @@
-"""Injected drift: changes put into recorded rows, to see what the monitor makes of them.
+"""Inject drift into recorded rows, to see how the monitor reports it.
 
-Grammar: ``KIND:COLUMN[:ARGUMENT]@FIRST[-LAST]``, rows counted from 0, LAST not included::
+Grammar: ``KIND:COLUMN[:ARGUMENT]@FIRST[-LAST]``, rows counted from 0, LAST excluded::
 
     mean:temp:+0.5sd@50000      add half a standard deviation from row 50,000 on
     scale:temp:1.8@100-200      multiply
-    missing:temp:0.2@100        leave out a fifth
-    celsius:temp@100-200        send degrees Fahrenheit as Celsius
-    swap:carrier:UA=AA@100      send one category as another
+    missing:temp:0.2@100        remove a fifth of the values
+    celsius:temp@100-200        convert degrees Fahrenheit to Celsius
+    swap:carrier:UA=AA@100      replace one category by another
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _KINDS: Final = ("mean", "scale", "missing", "celsius", "swap")
 class Injection(msgspec.Struct, frozen=True, kw_only=True):
     """One change of one column over rows [first, last).
 
-    ``amount`` is what is added (in standard deviations where ``in_sd``), multiplied, or left out;
-    ``swap`` maps one category to another.
+    ``amount`` is the number to add (in standard deviations with ``in_sd``), the factor, or the
+    share of values to remove; ``swap`` is the category to replace, and its replacement.
     """
 
     kind: Kind
@@ -41,15 +41,15 @@ class Injection(msgspec.Struct, frozen=True, kw_only=True):
     swap: tuple[str, str] = ("", "")
 
     def applies(self, row: int) -> bool:
-        """Whether it changes this row."""
+        """Whether the row is in the range of the change."""
         return self.first <= row and (self.last is None or row < self.last)
 
 
 def parse(text: str) -> Injection:
-    """Read an injection.
+    """Parse an injection.
 
     Raises:
-        ValueError: it has another form; the text says which is meant.
+        ValueError: the text has another form, or the change would have no effect.
 
     >>> parse("mean:temp:+0.5sd@50000").amount
     0.5
@@ -59,8 +59,8 @@ def parse(text: str) -> Injection:
     found = _FORM.fullmatch(text)
     if found is None or found[1] not in _KINDS:
         raise ValueError(
-            f"{text!r} is no injection: KIND:COLUMN[:ARGUMENT]@FIRST[-LAST],"
-            f" KIND one of {', '.join(_KINDS)}"
+            f"{text!r} is not KIND:COLUMN[:ARGUMENT]@FIRST[-LAST] with a KIND of"
+            f" {', '.join(_KINDS)}"
         )
     kind, column, argument = found[1], found[2], found[3] or ""
     first, last = int(found[4]), None if found[5] is None else int(found[5])
@@ -70,9 +70,9 @@ def parse(text: str) -> Injection:
     if kind == "swap":
         old, sign, new = argument.partition("=")
         if not (old and sign and new):
-            raise ValueError(f"{text!r}: a swap says OLD=NEW")
+            raise ValueError(f"{text!r}: swap needs OLD=NEW")
         if old == new:
-            raise ValueError(f"{text!r}: it swaps {old!r} for itself, which changes nothing")
+            raise ValueError(f"{text!r}: {old!r} is replaced by itself, which changes nothing")
         swap = (old, new)
     elif kind != "celsius":
         in_sd = kind == "mean" and argument.endswith("sd")
@@ -94,31 +94,31 @@ def parse(text: str) -> Injection:
 
 def _check_amount(text: str, kind: str, amount: float) -> None:
     if not math.isfinite(amount):
-        raise ValueError(f"{text!r}: {amount} is no number to change anything by")
+        raise ValueError(f"{text!r}: {kind} needs a finite number, not {amount}")
     if kind == "missing" and not 0 < amount <= 1:
-        raise ValueError(f"{text!r}: missing needs a share above 0 and up to 1, a fifth is 0.2")
+        raise ValueError(f"{text!r}: missing needs a share above 0 and up to 1, such as 0.2")
     if (kind, amount) in (("mean", 0.0), ("scale", 1.0)):
-        raise ValueError(f"{text!r}: that changes nothing")
+        raise ValueError(f"{text!r}: the change has no effect")
 
 
 def inapplicable_reason(injection: Injection, feature_kind: str) -> str:
-    """Why a change can do nothing to a feature of a kind; empty where it can.
+    """Why a change has no effect on a feature of a kind; empty if it has one.
 
     >>> inapplicable_reason(parse("mean:plan:+1@0"), "categorical")
-    'mean changes numbers, and plan is categorical: swap and missing change it'
+    'mean needs numbers, and plan is categorical: use swap or missing'
     """
     if injection.kind in ("missing", "swap") or feature_kind == "numeric":
         return ""
     return (
-        f"{injection.kind} changes numbers, and {injection.column} is {feature_kind}: "
-        "swap and missing change it"
+        f"{injection.kind} needs numbers, and {injection.column} is {feature_kind}: "
+        "use swap or missing"
     )
 
 
 def inject(injection: Injection, value: Value, row: int, sd: float) -> Value:
-    """The value of ``injection.column`` in ``row``; ``sd`` is that column's standard deviation.
+    """The changed value of ``injection.column`` in ``row``; ``sd`` is its standard deviation.
 
-    What is left out is decided by the row's number, so that a repeat leaves out the same.
+    The row's number decides whether a value is removed, so a repeated run removes the same ones.
 
     >>> inject(parse("celsius:temp@0"), 50.0, 3, 1.0)
     10.0
@@ -144,7 +144,7 @@ def inject(injection: Injection, value: Value, row: int, sd: float) -> Value:
 
 
 def category_name(value: Value) -> str:
-    """A category by name, however it was sent, as the monitor names it.
+    """The name of a category in the monitor, whatever type its value has.
 
     >>> category_name(101.0), category_name(101), category_name("101"), category_name(True)
     ('101', '101', '101', 'True')
@@ -153,7 +153,7 @@ def category_name(value: Value) -> str:
 
 
 def _as_same_type(value: Value, name: str) -> Value:
-    """The category ``name`` as a value of the same kind; a word among numbers stays a word."""
+    """The category ``name`` as a value of the same type, or as text if that is impossible."""
     if isinstance(value, bool):
         return {"true": True, "false": False}.get(name.lower(), name)
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""For model servers: the champion of a model, always the announced one.
+"""Serve the champion of a model in a model server, and follow changes.
 
 from driftline.serving import ChampionModel
 

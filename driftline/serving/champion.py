@@ -1,4 +1,4 @@
-"""`ChampionModel`: serves the champion, and changes to the next one while it serves."""
+"""`ChampionModel`: load the champion of a model, and replace it when another is announced."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from driftline.serving.champion_pointer import latest_champion
-from driftline.serving.load_attempt import LoadAttempt, first
+from driftline.serving.load_attempt import LoadAttempt, attempt_for
 from driftline.serving.served_version import NoChampion, ServedVersion
 from driftline.topics.topic_reader import TopicReader
 from producer.routing import topic_names
@@ -21,21 +21,22 @@ if TYPE_CHECKING:
 _POLL_S: Final = 0.2
 _RECONNECT_S: Final = 2.0
 _CLOSE_S: Final = 2.0
-"""A thread that waits for a Kafka that is gone is left behind."""
+"""`close` waits this long for the thread, which may be blocked by an unreachable Kafka."""
 
 log = logging.getLogger(__name__)
 
 
 class ChampionModel:
-    """The champion of ``model``, as the models topic announces it; use as a context manager.
+    """The champion of ``model``, as announced on the models topic; use as a context manager.
 
-    A thread follows the topic from its start, verifies the artifact's hash, loads it from the
-    ``registry`` folder and swaps.  Whatever goes wrong with a new version (it is not there, its
-    bytes changed, a type is not allowed) the one before serves on; it is tried again after 1 s,
-    then less often.  Without Kafka the model serves on too.  Until a champion is loaded
-    ``fallback`` serves.  ``librdkafka`` are settings of the consumer: credentials, TLS.
+    A thread reads the topic from its start, loads the announced version from the ``registry``
+    folder, verifies the hash of its artifact, and puts it into service.  If a new version cannot be
+    loaded (missing, changed bytes, a type that is not allowed), the previous one stays in service,
+    and loading is repeated after 1 s, then less often.  Without Kafka the present version stays in
+    service.  ``fallback`` is in service until a champion is loaded.  ``librdkafka`` are settings of
+    the consumer, such as credentials.
 
-    Make it after a fork, not before: the thread does not cross one.
+    Create it after a fork, not before: a fork does not copy the thread.
 
     Raises:
         ModuleNotFoundError: the extra ``trainer`` is not installed.
@@ -74,15 +75,15 @@ class ChampionModel:
         self.close()
 
     def close(self) -> None:
-        """Stop following.  The last champion can still be used."""
+        """Stop the thread.  The last champion can still be used."""
         self._closing.set()
         self._thread.join(_CLOSE_S)
 
     def current(self) -> ServedVersion:
-        """Version and estimator, read at once: log the predictions under this version.
+        """The version and its estimator; log predictions of the estimator under this version.
 
         Raises:
-            NoChampion: there is none yet.
+            NoChampion: no champion is loaded, and there is no fallback.
         """
         serving = self._serving
         if serving is None:
@@ -91,16 +92,16 @@ class ChampionModel:
 
     @property
     def version(self) -> str:
-        """The version that serves now.  Together with the estimator: `current`."""
+        """The version in service; use `current` to get it together with its estimator."""
         return self.current().version
 
     @property
     def estimator(self) -> Any:
-        """The estimator that serves now.  Together with the version: `current`."""
+        """The estimator in service; use `current` to get it together with its version."""
         return self.current().estimator
 
     def predict(self, frame: pd.DataFrame) -> Any:
-        """What the champion predicts for the rows of ``frame``."""
+        """The champion's predictions for the rows of ``frame``."""
         return self.current().estimator.predict(frame)
 
     def predict_proba(self, frame: pd.DataFrame) -> Any:
@@ -108,10 +109,10 @@ class ChampionModel:
         return self.current().estimator.predict_proba(frame)
 
     def wait(self, version: str | None = None, *, timeout_s: float = 30.0) -> ServedVersion:
-        """Wait until an announced champion serves, or until ``version`` does.
+        """Wait until an announced champion, or ``version``, is in service.
 
         Raises:
-            TimeoutError: it does not within ``timeout_s``; says why, where that is known.
+            TimeoutError: it is not within ``timeout_s`` seconds; the text contains the last error.
         """
 
         def there() -> bool:
@@ -144,8 +145,9 @@ class ChampionModel:
                 announced = latest_champion(reader.poll(_POLL_S), self.model)
                 now_s = time.monotonic()
                 if announced is not None:
-                    attempt = first(announced, now_s, attempt)
-                if attempt is not None and attempt.is_ready(now_s, quiet=announced is None):
+                    attempt = attempt_for(announced, now_s, attempt)
+                none_new = announced is None
+                if attempt is not None and attempt.is_ready(now_s, no_new_announcement=none_new):
                     attempt = self._load(attempt)
 
     def _load(self, attempt: LoadAttempt) -> LoadAttempt | None:
@@ -156,7 +158,7 @@ class ChampionModel:
                 estimator = self._registry.load(announced.artifact_sha256)
             else:
                 estimator = serving.estimator
-        except Exception as error:  # noqa: BLE001 - whatever it is, the old one serves on
+        except Exception as error:  # noqa: BLE001 - after any error the old one stays in service
             self._record_failure(f"version {announced.version!r} cannot be loaded: {error}")
             return attempt.after_failure(time.monotonic())
         self._swap(ServedVersion(announced.version, estimator, announced.artifact_sha256))
@@ -171,7 +173,7 @@ class ChampionModel:
             self.n_swaps += 1
             self.last_failure = None
             self._changed.notify_all()
-        log.info("%s: version %s serves", self.model, serving.version)
+        log.info("%s: version %s is in service", self.model, serving.version)
 
     def _record_failure(self, why: str) -> None:
         self.n_failures += 1

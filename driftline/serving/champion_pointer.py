@@ -1,4 +1,4 @@
-"""Which champion the models topic announces: a fold of its records.  Pure."""
+"""The champion that the records of the models topic announce.  Pure."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _decoder = msgspec.json.Decoder(ModelVersion)
 
 
 def latest_champion(records: Iterable[Record], model: str) -> ModelVersion | None:
-    """The champion that the last record under the key ``model`` names; ``None`` if there is none.
+    """The champion in the last record with the key ``model``; ``None`` without one.
 
-    Records of versions (``model@version``), of other models, deletions and what cannot be read are
-    passed over: a broken record must not take a served model away.
+    Records of versions (``model@version``) and other models, deletions and unreadable records are
+    skipped: a broken record must not end the service of a model.
     """
     found = None
     key = escape(model).encode()

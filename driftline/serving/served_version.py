@@ -1,4 +1,4 @@
-"""What a model server serves at one moment."""
+"""A model version with its estimator, as served by a model server."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 
 class ServedVersion(NamedTuple):
-    """A version and its estimator: they belong together, so they are read together."""
+    """A version, its estimator and the hash of its artifact; read together, they always match."""
 
     version: str
     estimator: Any
     sha256: str
 
 
-class NoChampion(LookupError):  # noqa: N818 - reads as what it says
-    """No champion was announced yet, or none that could be loaded; and there is no fallback."""
+class NoChampion(LookupError):  # noqa: N818 - a public name
+    """No champion was announced, or none could be loaded, and there is no fallback."""

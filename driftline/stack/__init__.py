@@ -1,4 +1,4 @@
-"""The local stack: real servers on loopback, without Docker."""
+"""Start Kafka and Redis on loopback for the demo and the tests, without Docker."""
 
 from driftline.stack.local_stack import LocalStack
 from driftline.stack.server_process import ServerStartError

@@ -1,4 +1,4 @@
-"""A real Apache Kafka: one KRaft node on loopback, from Maven's jars and the machine's Java."""
+"""Start Apache Kafka as one KRaft node on loopback, with jars from Maven and the local Java."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FETCH_S: Final = 600.0
 PING_S: Final = 1.0
 
 _UNICODE: Final = {"LC_ALL": "C.UTF-8"}
-"""Without it Java reads no folder whose name has more than ASCII."""
+"""Java needs this locale to read folders with names outside ASCII."""
 
 SINGLE_NODE: Final = {
     "offsets.topic.replication.factor": "1",
@@ -35,15 +35,15 @@ SINGLE_NODE: Final = {
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "1000",
     "auto.create.topics.enable": "false",
-    # After a kill the broker may not register again before its old session is over.
+    # After a kill the broker cannot register again before its old session ends.
     "broker.session.timeout.ms": "3000",
     "broker.heartbeat.interval.ms": "500",
 }
-"""What one node that is started often and stopped at any moment needs to know."""
+"""Settings for a single node that is started often and may be killed at any moment."""
 
 
 def java_version() -> int | None:
-    """Major version of the ``java`` on the path; ``None`` without one."""
+    """The major version of the ``java`` on the path; ``None`` without one."""
     java = shutil.which("java")
     if java is None:
         return None
@@ -53,7 +53,7 @@ def java_version() -> int | None:
 
 
 def libs_folder() -> Path:
-    """Where the jars are, or would be: ``$DRIFTLINE_KAFKA_HOME/libs``, or the user's cache."""
+    """The folder of the jars: ``$DRIFTLINE_KAFKA_HOME/libs``, or one in the user's cache."""
     home = os.environ.get("DRIFTLINE_KAFKA_HOME")
     if home:
         return Path(home) / "libs"
@@ -61,7 +61,7 @@ def libs_folder() -> Path:
 
 
 def _cache() -> Path:
-    """The user's cache; one in the folder for temporary files where the user has no home."""
+    """The user's cache folder; without a home folder, one among the temporary files."""
     given = os.environ.get("XDG_CACHE_HOME")
     if given:
         return Path(given)
@@ -72,21 +72,21 @@ def _cache() -> Path:
 
 
 def jars_present() -> bool:
-    """Whether the jars are there."""
+    """Whether the jars exist."""
     return any(libs_folder().glob("kafka_2.13-*.jar"))
 
 
 def fetch_jars() -> None:
-    """Get the jars with Maven, once (about 55 MB).
+    """Fetch the jars with Maven (about 55 MB), unless they exist.
 
     Raises:
-        ServerStartError: there is no Maven, or it could not fetch them.
+        ServerStartError: Maven is not installed, or could not fetch the jars.
     """
     if jars_present():
         return
     maven = shutil.which("mvn")
     if maven is None:
-        raise ServerStartError("Kafka's jars are not there, and no Maven (mvn) to fetch them with")
+        raise ServerStartError("Kafka's jars are missing, and Maven (mvn) is not installed")
     libs = libs_folder()
     fresh = libs.with_name(f"libs-{uuid.uuid4().hex}")
     goal = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies"
@@ -110,13 +110,13 @@ def fetch_jars() -> None:
     if done.returncode:
         raise ServerStartError(f"Maven could not fetch Kafka's jars:\n{done.stdout[-1500:]}")
     if libs.exists():
-        shutil.rmtree(fresh)  # somebody else was faster
+        shutil.rmtree(fresh)  # another process was faster
     else:
         fresh.rename(libs)
 
 
 class ApacheKafka:
-    """One broker that is its own controller; its data stay over `kill` and `restart`."""
+    """A broker that is its own controller; its data survive `kill` and `restart`."""
 
     def __init__(
         self, folder: Path, properties: Mapping[str, str] | None = None, *, heap_mb: int = 512
@@ -133,7 +133,7 @@ class ApacheKafka:
             "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{controller}",
             "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
             "controller.listener.names": "CONTROLLER",
-            "log.dirs": "data",  # in the folder it runs in: a list, so a path must have no comma
+            "log.dirs": "data",  # relative, because a comma in a path would separate two folders
             **SINGLE_NODE,
             **(properties or {}),
         }
@@ -149,10 +149,10 @@ class ApacheKafka:
         )
 
     def start(self) -> None:
-        """Format the storage if it is new, start, and wait until it answers."""
+        """Format the storage if it is new, start the broker, and wait until it answers."""
         if not (self._folder / "data" / "meta.properties").exists():
             cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-            # One argument: an id may begin with a dash.
+            # Pass it as one argument, because an id may begin with a dash.
             done = subprocess.run(  # noqa: S603 - our own command line
                 [*self._format, f"--cluster-id={cluster}", "-c", self._properties.name],
                 capture_output=True,
@@ -169,7 +169,7 @@ class ApacheKafka:
         self.process.wait_until(self.is_ready, _READY_S)
 
     def restart(self) -> None:
-        """Start again on the same port and data, after `kill` or `stop`."""
+        """Start again with the same port and data, after `kill` or `stop`."""
         self.process.start()
         self.process.wait_until(self.is_ready, _READY_S)
 
@@ -178,9 +178,9 @@ class ApacheKafka:
         return is_reachable({"bootstrap.servers": self.bootstrap_servers}, PING_S)
 
     def kill(self) -> None:
-        """End it without warning."""
+        """Kill the broker."""
         self.process.kill()
 
     def stop(self) -> None:
-        """End it in order."""
+        """Stop the broker."""
         self.process.stop()

@@ -1,7 +1,7 @@
-"""A broker from a wheel, for machines without Java: Tansu, in memory, alpha.
+"""Start Tansu, an in-memory broker from a wheel, on machines without Java.
 
-It keeps what it is given while it runs, and reports wrong high watermarks; production, tests and
-benchmarks use Apache Kafka.
+It is alpha software: its data are lost at the end, and it reports wrong high watermarks.
+Production, tests and benchmarks use Apache Kafka.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from producer.kafka_client import is_reachable
 
 _READY_S: Final = 20.0
 
-# Joining a group takes Tansu as long as the rebalance timeout: Faust's default is half a minute.
+# With Tansu, joining a group takes the whole rebalance timeout, which is 30 s by default in Faust.
 SHORT_TIMEOUTS: Final = {
     "DRIFTLINE_KAFKA__REBALANCE_TIMEOUT_S": "6",
     "DRIFTLINE_KAFKA__SESSION_TIMEOUT_S": "6",
@@ -24,7 +24,7 @@ SHORT_TIMEOUTS: Final = {
 
 
 class EmbeddedBroker:
-    """One Tansu process on loopback."""
+    """A Tansu process on loopback."""
 
     def __init__(self, folder: Path) -> None:
         try:
@@ -51,11 +51,11 @@ class EmbeddedBroker:
         self.process = ServerProcess(command, folder / "tansu.log")
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start the broker, and wait until it answers."""
         self.process.start()
         client = {"bootstrap.servers": self.bootstrap_servers}
         self.process.wait_until(lambda: is_reachable(client, PING_S), _READY_S)
 
     def stop(self) -> None:
-        """End it; its data go with it, so there is nothing to wait 5 s for, as it would."""
+        """Kill the broker: its data are lost anyway, and an orderly stop would take 5 s."""
         self.process.kill()

@@ -1,4 +1,4 @@
-"""Kafka and Redis for the demo: what the environment names, else what can be started here."""
+"""Kafka and Redis for the demo: those of the environment, else local ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from driftline.stack.valkey import Valkey
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalStack:
-    """Addresses of a Kafka and a Redis, and in words what they are."""
+    """The addresses of Kafka and Redis, and their descriptions."""
 
     bootstrap_servers: str
     redis_url: str
@@ -27,13 +27,13 @@ class LocalStack:
     @classmethod
     @contextlib.contextmanager
     def start(cls) -> Iterator[LocalStack]:
-        """Start what the environment does not name, and stop it at the end.
+        """Start the servers that the environment does not name, and stop them at the end.
 
-        Kafka: ``KAFKA_BOOTSTRAP_SERVERS``; else Apache Kafka where Java and its jars are; else an
-        embedded broker.  Redis: ``REDIS_URL``; else Valkey from a wheel.
+        Kafka: ``KAFKA_BOOTSTRAP_SERVERS``; else Apache Kafka if Java and its jars are installed;
+        else an embedded broker.  Redis: ``REDIS_URL``; else Valkey from a wheel.
 
         Raises:
-            ServerStartError: nothing of that is there, or it does not come up.
+            ServerStartError: no server is installed, or it does not start.
         """
         with contextlib.ExitStack() as stack:
             stack.enter_context(clean_up_on_sigterm())
@@ -62,12 +62,12 @@ class LocalStack:
             )
 
     def describe(self) -> list[str]:
-        """What runs where, a line each."""
+        """A line for each server with its address."""
         return [
             f"Kafka     {self.broker} on {self.bootstrap_servers}",
             f"Redis     {self.store} on {self.redis_url.rpartition('@')[2].removeprefix('redis://')}",
         ]
 
     def monitor_environment(self) -> dict[str, str]:
-        """Environment a monitor on this stack needs besides the addresses."""
+        """Environment variables that a monitor on these servers needs."""
         return dict(SHORT_TIMEOUTS) if self.embedded else {}

@@ -1,4 +1,4 @@
-"""Server processes of the local stack: quiet, on loopback, and never left behind."""
+"""Start and stop a server process; it ends with its parent, even if that is killed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from typing import Final
 
 STOP_S: Final = 10.0
 
-# The kernel kills the server when the thread that started it is gone, however it went: a crash or
-# kill -9 runs no clean-up of ours.  1 is PR_SET_PDEATHSIG; where there is no prctl (macOS) only an
-# exit in order cleans up.  A parent that died before the call sends no signal any more, hence the
-# look at who the parent is; it may well be process 1, in a container.
+# The kernel kills the server when the thread that started it ends, because a crash or kill -9 runs
+# no clean-up.  1 is PR_SET_PDEATHSIG; without prctl (macOS) only an orderly exit cleans up.  A
+# parent that died before the call sends no signal, so the parent is checked afterwards; in a
+# container it may be process 1.
 _DIE_WITH_PARENT: Final = """
 import ctypes, os, signal, sys
 try:
@@ -27,17 +27,17 @@ try:
 except (AttributeError, OSError):
     pass
 if os.getppid() != int(sys.argv[1]):
-    sys.exit("whoever started this is gone")
+    sys.exit("the parent process has ended")
 os.execvp(sys.argv[2], sys.argv[2:])
 """
 
 
 class ServerStartError(RuntimeError):
-    """A server of the local stack did not come up; the text ends with what it said."""
+    """A server did not start; the text ends with its output."""
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
+    """A free port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -45,13 +45,13 @@ def free_port() -> int:
 
 
 def die_with_parent_command(command: Sequence[str]) -> list[str]:
-    """``command``, made to die with the thread that starts it."""
+    """A command that runs ``command`` and is killed when the thread that starts it ends."""
     return [sys.executable, "-I", "-c", _DIE_WITH_PARENT, str(os.getpid()), *command]
 
 
 @contextlib.contextmanager
 def clean_up_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM leave ``with`` blocks as Ctrl-C does, unless somebody handles it already."""
+    """Let SIGTERM leave ``with`` blocks as Ctrl-C does, unless the process handles it already."""
     ours = (
         threading.current_thread() is threading.main_thread()
         and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
@@ -67,7 +67,7 @@ def clean_up_on_sigterm() -> Iterator[None]:
 
 
 class ServerProcess:
-    """One server; its output goes to ``log``, and it runs in ``folder``, if one is given."""
+    """A server process; its output goes to ``log``, and ``folder`` is its working directory."""
 
     def __init__(
         self,
@@ -83,11 +83,11 @@ class ServerProcess:
 
     @property
     def pid(self) -> int | None:
-        """The process, while it runs."""
+        """The process id; ``None`` before the start."""
         return None if self._process is None else self._process.pid
 
     def start(self) -> None:
-        """Start it, in a session of its own: Ctrl-C is for us, who stop it in order."""
+        """Start the process in its own session, so that Ctrl-C does not reach it."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own command line
                 die_with_parent_command(self.command),
@@ -100,11 +100,15 @@ class ServerProcess:
             )
 
     def wait_until(self, ready: Callable[[], bool], timeout_s: float) -> None:
-        """Wait until ``ready``.  Raises `ServerStartError` if it ends or takes longer."""
+        """Wait until ``ready`` returns true.
+
+        Raises:
+            ServerStartError: the process ended, or was not ready within ``timeout_s`` seconds.
+        """
         deadline = time.monotonic() + timeout_s
         while not ready():
             if self._process is None or self._process.poll() is not None:
-                raise ServerStartError(f"{self.command[0]} ended at its start:\n{self.tail()}")
+                raise ServerStartError(f"{self.command[0]} ended during its start:\n{self.tail()}")
             if time.monotonic() > deadline:
                 raise ServerStartError(
                     f"{self.command[0]} was not ready after {timeout_s:g} s:\n{self.tail()}"
@@ -112,23 +116,23 @@ class ServerProcess:
             time.sleep(0.02)
 
     def tail(self) -> str:
-        """The end of what it said."""
+        """The last lines of its output."""
         lines = self.log.read_text("utf-8", "replace").splitlines() if self.log.exists() else []
         return "\n".join(lines[-15:])
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal (SIGSTOP, SIGCONT, ...)."""
+        """Send a signal (SIGSTOP, SIGCONT, ...)."""
         if self._process is not None:
             self._process.send_signal(number)
 
     def kill(self) -> None:
-        """End it without warning, as a fault would."""
+        """Kill the process."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
     def stop(self) -> None:
-        """Ask it to end, and end it."""
+        """End the process; kill it if it does not end in time."""
         if self._process is None or self._process.poll() is not None:
             return
         self._process.terminate()

@@ -1,7 +1,7 @@
-"""Temporary folders of our own: bounded to one process, and swept when it was killed.
+"""Temporary folders that belong to one process, and are removed after it was killed.
 
-The folder for temporary files may be shared with other users and programs: what is swept is a
-folder of ours, with our owner's file in it, and nothing there is followed or waited for.
+Other users and programs share the folder for temporary files.  So only folders of this user with a
+valid owner file are removed, and no link is followed.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ _MAX_PID_BYTES: Final = 32
 
 @contextlib.contextmanager
 def temporary_folder(purpose: str, *, keep_on_failure: bool = False) -> Iterator[Path]:
-    """A folder ``driftline-PURPOSE-…``, removed at the end; those of killed owners go as well.
+    """A folder ``driftline-PURPOSE-…`` that is removed at the end.
 
-    With ``keep_on_failure`` it stays where the block raises, for people to look into.
+    Folders of killed processes are removed, too.  With ``keep_on_failure`` the folder is kept after
+    an error, for inspection.
 
     Raises:
-        OSError: there is no folder for temporary files, or it takes no more.
+        OSError: there is no folder for temporary files, or it cannot be written.
     """
     prefix = f"driftline-{purpose}-"
     _remove_abandoned(prefix)
@@ -44,7 +45,7 @@ def temporary_folder(purpose: str, *, keep_on_failure: bool = False) -> Iterator
 
 
 def _remove_abandoned(prefix: str) -> None:
-    """Remove what a killed owner could not."""
+    """Remove the folders of processes that have ended."""
     with contextlib.suppress(OSError), os.scandir(tempfile.gettempdir()) as entries:
         for entry in entries:
             if entry.name.startswith(prefix) and _is_abandoned(entry):
@@ -52,7 +53,7 @@ def _remove_abandoned(prefix: str) -> None:
 
 
 def _is_abandoned(entry: os.DirEntry[str]) -> bool:
-    """Whether it is a folder of this user whose owner is dead."""
+    """Whether the entry is a folder of this user whose process has ended."""
     try:
         if not entry.is_dir(follow_symlinks=False):
             return False
@@ -62,16 +63,16 @@ def _is_abandoned(entry: os.DirEntry[str]) -> bool:
     except ProcessLookupError:
         return True
     except (OSError, ValueError, OverflowError):
-        return False  # just being made, or none of ours
+        return False  # new, or of another program
     return False
 
 
 def _owner_of(folder: str) -> int:
-    """The process that a folder belongs to.  A FIFO there blocks nobody, and no link is followed.
+    """The id of the process that a folder belongs to; does not block on a FIFO, or follow a link.
 
     Raises:
-        OSError: there is no such file.
-        ValueError: it holds no process id.
+        OSError: there is no owner file.
+        ValueError: the file does not hold a process id.
     """
     handle = os.open(Path(folder) / _OWNER, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
     try:
@@ -80,6 +81,6 @@ def _owner_of(folder: str) -> int:
         owner = int(os.read(handle, _MAX_PID_BYTES))
     finally:
         os.close(handle)
-    if owner <= 0:  # would be a whole group of processes
-        raise ValueError("no process has this id")
+    if owner <= 0:  # `kill` would address a group of processes
+        raise ValueError("not a process id")
     return owner

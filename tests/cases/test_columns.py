@@ -83,10 +83,10 @@ IN_CSV: dict[str, Case] = {
     "a newline in quotes": Case([f"a\n{x}" for x in WORDS], "categorical", "a\nyes"),
     "quotes in quotes": Case([f'a "{x}"' for x in WORDS], "categorical", 'a "yes"'),
     "addresses": Case([f"10.0.0.{i % 50}" for i in range(N)], "categorical", "10.0.0.0"),
-    "ISO times": Case([x.isoformat() for x in TIMES], because="it is a time"),
-    "days of Germany": Case([f"{x:%d.%m.%Y}" for x in TIMES], because="it is a time"),
-    "days of America": Case([f"{x:%m/%d/%y}" for x in TIMES], because="it is a time"),
-    "names of months": Case([f"{x:%d-%b-%Y}" for x in TIMES], because="it is a time"),
+    "ISO times": Case([x.isoformat() for x in TIMES], because="a time (use --time)"),
+    "days of Germany": Case([f"{x:%d.%m.%Y}" for x in TIMES], because="a time (use --time)"),
+    "days of America": Case([f"{x:%m/%d/%y}" for x in TIMES], because="a time (use --time)"),
+    "names of months": Case([f"{x:%d-%b-%Y}" for x in TIMES], because="a time (use --time)"),
     "identifiers": Case([str(uuid.UUID(int=i * 2**90)) for i in range(N)], because="identifier"),
     "row numbers": Case(texts(range(N)), because="it only counts up"),
     "nothing": Case([""] * N, because="all values are missing"),
@@ -111,22 +111,26 @@ IN_PARQUET: dict[str, Case] = {
     "views of strings": Case(pa.array(WORDS).cast(pa.string_view()), "categorical", "yes"),
     "zip codes": Case(pa.array(ZIPS), "categorical", "00000"),
     "the text NA": Case(pa.array(some(2, "NA", WORDS)), "categorical", "yes"),
-    "times with a zone": Case(pa.array(TIMES, pa.timestamp("us", "UTC")), because="it is a time"),
+    "times with a zone": Case(
+        pa.array(TIMES, pa.timestamp("us", "UTC")), because="a time (use --time)"
+    ),
     "times beyond nanoseconds": Case(
         pa.array([x.replace(year=4000) for x in TIMES], pa.timestamp("us", "UTC")),
-        because="it is a time",
+        because="a time (use --time)",
     ),
-    "days": Case(pa.array([x.date() for x in TIMES], pa.date32()), because="it is a time"),
+    "days": Case(pa.array([x.date() for x in TIMES], pa.date32()), because="a time (use --time)"),
     "times of day": Case(
-        pa.array([x.time() for x in TIMES], pa.time64("us")), because="time of day"
+        pa.array([x.time() for x in TIMES], pa.time64("us")), because="times of day"
     ),
     "durations": Case(pa.array([dt.timedelta(seconds=x) for x in SIZES]), "numeric", abs(A)),
     "bytes": Case(pa.array([b"\xff" + bytes([i % 7]) for i in range(N)]), because="bytes"),
-    "lists": Case(pa.array([[1.0, 2.0]] * N), because="no scalars"),
-    "maps": Case(pa.array([[("a", 1)]] * N, pa.map_(pa.string(), pa.int8())), because="no scalars"),
-    "structures": Case(pa.array([{"a": 1}] * N), because="no scalars"),
+    "lists": Case(pa.array([[1.0, 2.0]] * N), because="lists or objects"),
+    "maps": Case(
+        pa.array([[("a", 1)]] * N, pa.map_(pa.string(), pa.int8())), because="lists or objects"
+    ),
+    "structures": Case(pa.array([{"a": 1}] * N), because="lists or objects"),
     "null": Case(pa.nulls(N), because="all values are missing"),
-    "infinity": Case(pa.array([float("inf")] * N), because="none of its numbers is finite"),
+    "infinity": Case(pa.array([float("inf")] * N), because="none of the numbers is finite"),
 }
 IN_JSON: dict[str, Case] = {
     "numbers": Case(NUMBERS, "numeric", A),
@@ -135,8 +139,8 @@ IN_JSON: dict[str, Case] = {
     "numbers and words alike": Case(some(2, "a", [1] * N), "categorical", "1"),
     "truth and null": Case(some(12, None, FLAGS), "boolean", first=True),
     "beyond 64 bits": Case([2**70 + i % 7 for i in range(N)], "numeric", float(2**70)),
-    "objects": Case([{"a": 1}] * N, because="no scalars"),
-    "lists of nothing": Case([[]] * N, because="no scalars"),
+    "objects": Case([{"a": 1}] * N, because="lists or objects"),
+    "lists of nothing": Case([[]] * N, because="lists or objects"),
 }
 
 
@@ -192,7 +196,7 @@ def test_an_identifier_that_no_float_holds_is_none(tmp_path: Path) -> None:
     frame = pd.DataFrame({"x": SNOWFLAKES, "amount": RNG.normal(size=len(SNOWFLAKES))})
     frame.to_csv(tmp_path / "a.csv", index=False)
     said = json.loads(read_by("inspect", tmp_path / "a.csv").out)
-    assert "beyond 2^53" in said["columns"][0]["not_watched_because"]
+    assert "above 2^53" in said["columns"][0]["not_watched_because"]
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.parquet", "a.jsonl"])
@@ -211,7 +215,7 @@ def test_large_floats_are_numbers_and_identifiers_with_gaps_are_none(
         rows = zip(gaps, values.tolist(), strict=True)
         path.write_text(lines([{"id": one, "value": value} for one, value in rows]))
     identifier, value = json.loads(read_by("inspect", path, "--json").out)["columns"]
-    assert "beyond 2^53" in identifier["not_watched_because"]
+    assert "above 2^53" in identifier["not_watched_because"]
     assert (value["kind"], value["watched"]) == ("numeric", True)
     assert read_by("profile", path).json()["features"]["value"]["mean"] == pytest.approx(
         values.mean(), rel=0.01

@@ -83,7 +83,7 @@ def test_c1_a_decimal_is_a_number_and_what_is_left_out_is_named(tmp_path: Path) 
         read_by("explain", file),
     ):
         assert "at" in said.err
-        assert "it is a time" in said.err
+        assert "a time (use --time)" in said.err
 
 
 def test_d2_columns_that_are_not_watched_are_missed_where_they_are_gone() -> None:

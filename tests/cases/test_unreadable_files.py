@@ -11,9 +11,9 @@ from tests.cases.command_runner import READERS, read_by
 from tests.cases.test_files import CSV, SAME, encoded, written
 
 REFUSED: dict[str, tuple[str, str | bytes, str]] = {
-    "an empty file": ("a.csv", "", "it is empty"),
-    "blank lines": ("a.csv", "\n\n\n", "it is empty"),
-    "an empty archive": ("a.csv.gz", gzip.compress(b""), "it is empty"),
+    "an empty file": ("a.csv", "", "the file is empty"),
+    "blank lines": ("a.csv", "\n\n\n", "the file is empty"),
+    "an empty archive": ("a.csv.gz", gzip.compress(b""), "the file is empty"),
     "a header alone": ("a.csv", "amount,score\n", "it has 2 columns and no rows"),
     "no header": (
         "a.csv",
@@ -21,21 +21,21 @@ REFUSED: dict[str, tuple[str, str | bytes, str]] = {
         .replace("Köln", "7")
         .replace("Ulm", "8")
         .replace("Bonn", "9"),
-        "it has no header",
+        "the file has no header",
     ),
     "a name twice": ("a.csv", "score,x,score\n1,2,3\n", "the column 'score' is there 2 times"),
     "fields without a name": ("a.csv", "score,x\n1,2,3\n1,2,3\n", "row 0 has more fields"),
     "one row too long": ("a.csv", CSV + "1,2,A,0.5,6\n", "row 340 has more fields"),
     "one row much too long": ("a.csv", CSV + "1,2,A,0.5,6,7,8,9\n", "row 340 has more fields"),
-    "a quote never closed": ("a.csv", CSV + '1,2,"A,0.5\n', "is opened and never closed"),
-    "NUL bytes": ("a.csv", CSV[:2_000] + "\x00" + CSV[2_000:], "is a NUL: it is no text"),
+    "a quote never closed": ("a.csv", CSV + '1,2,"A,0.5\n', "is not closed"),
+    "NUL bytes": ("a.csv", CSV[:2_000] + "\x00" + CSV[2_000:], "is a NUL"),
     "Cyrillic without UTF-8": (
         "a.csv",
         encoded("cp1251", CSV.replace("Köln", "Москва")),
         "name its encoding: --encoding cp1251",
     ),
     "cut off gzip": ("a.csv.gz", gzip.compress(CSV.encode())[:900], "its gzip cannot be read"),
-    "a workbook": ("a.xlsx", b"PK\x03\x04", "not a kind of file that is read here"),
+    "a workbook": ("a.xlsx", b"PK\x03\x04", "files of this format are not supported"),
     "no Parquet": ("a.parquet", CSV, "no Parquet that can be read"),
     "cut off Parquet": ("a.parquet", SAME["Parquet"][1][:3_000], "no Parquet that can be read"),
     "broken JSON": ("a.jsonl", '{"score": 1}\n{"score": \n', "line 2"),
@@ -73,7 +73,10 @@ def test_what_cannot_be_read_is_refused_alike(case: str, tmp_path: Path) -> None
 
 
 def test_no_file_and_a_folder_are_named(tmp_path: Path) -> None:
-    for path, complaint in ((tmp_path / "no.csv", "there is no such file"), (tmp_path, "a folder")):
+    for path, complaint in (
+        (tmp_path / "no.csv", "the file does not exist"),
+        (tmp_path, "a folder"),
+    ):
         for command in READERS[:5]:  # to `explain` it may be the name of a model
             said = read_by(command, path)
             assert said.code == 2
@@ -97,7 +100,7 @@ def test_a_file_of_one_column_names_the_option_that_parts_it(
     for command in READERS:
         said = read_by(command, path)
         assert said.code == 2
-        assert "if that is several: --separator" in said.err
+        assert "if these are several columns, give their --separator" in said.err
         assert read_by(command, path, "--separator", separator).code == 0
 
 
@@ -107,7 +110,7 @@ def test_a_file_of_one_column_names_the_option_that_parts_it(
         ("yesterday", "row 0: 'yesterday' is not a time"),
         ("true", "row 0: True is not a time"),
         ("", "row 0 has no time"),
-        ("20240131", "looks like a day"),
+        ("20240131", "looks like a calendar date"),
     ],
 )
 def test_what_is_no_time_is_refused_alike(of_row: str, complaint: str, tmp_path: Path) -> None:
@@ -125,10 +128,10 @@ def test_what_is_no_time_is_refused_alike(of_row: str, complaint: str, tmp_path:
     [
         (("--ignore", "amout"), "--ignore: there is no column 'amout'"),
         (("--numeric", "shop"), "--numeric: 'shop' holds no numbers"),
-        (("--numeric", "qty", "--categorical", "qty"), "'qty' is named by another option, too"),
+        (("--numeric", "qty", "--categorical", "qty"), "'qty' is also named by another option"),
         (("--separator", "ab"), "--separator 'ab' is not one character"),
         (("--decimal", ";"), "--decimal ';' is neither a point nor a comma"),
-        (("--encoding", "utf8000"), "--encoding: there is no 'utf8000'"),
+        (("--encoding", "utf8000"), "--encoding 'utf8000' is unknown"),
         (("--encoding", "ascii"), "it is not ascii"),
     ],
 )

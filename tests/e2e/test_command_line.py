@@ -67,7 +67,7 @@ def watched(
     write_rows(Path(live), seed=2)
     assert own.run("topics", "plan").stdout.count("+ ") == 5
     assert own.run("topics", "create").stdout.count("+ ") == 5
-    assert "all there already" in own.run("topics", "create").stdout
+    assert "every topic exists already" in own.run("topics", "create").stdout
     columns = ["--model", "fraud", "--version", "7", "--prediction", "score", "--label", "fraud"]
     built = CliRunner().invoke(app, ["profile", "build", training, "-o", profile, *columns])
     assert built.exit_code == 0, built.output

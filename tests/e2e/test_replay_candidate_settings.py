@@ -36,7 +36,7 @@ def test_what_is_tried_lies_over_the_live_settings(
     assert summary["would_have_fired"] == 0
     difference = summary["difference"]
     assert difference["settings"].keys() == {"budget.false_alerts"}
-    assert difference["settings"]["budget.false_alerts"] == {"live": 1, "tried": 2}
+    assert difference["settings"]["budget.false_alerts"] == {"live": 1, "candidate": 2}
 
     candidate.write_text("log_level = 'DEBUG'\n[episodes]\nmin_effect = 0.02\n", "utf-8")
     episodes, summary = lines(source, "--config", candidate, *change)
@@ -89,7 +89,7 @@ def test_a_budget_per_week_is_tried_in_place_of_a_live_one_per_events(
     assert "1 in 10,080 events, at 10,080 a week in the reference" in with_times
     assert "tried: budget.per_weeks = 1.0, live None" in with_times
     without = run("replay", source, "--config", candidate)
-    assert "1 in 1,000,000 events: the reference knows no events a week" in without
+    assert "1 in 1,000,000 events: the reference has no number of events a week" in without
     assert "a week (--time COLUMN)" in without
     candidate.write_text("[budget]\nper_weeks = 1\nper_events = 5000\n", "utf-8")
     assert "leave one of them out" in run("replay", source, "--config", candidate, code=2)

@@ -79,7 +79,7 @@ def test_labels_that_are_words_are_not_guessed_at(file: Path, words: list[str]) 
     build = ("profile", "build", file, "--model", "m", "--version", "1")
     for command in (("replay", file), build):
         for given, why in (
-            ((), "may be the opposite"),
+            ((), "the error is inverted"),
             (("--positive", "maybe"), "would count as negative"),
         ):
             told = run(*command, *ROLES, *given, code=EXIT_USAGE)
@@ -139,7 +139,7 @@ def test_few_whole_numbers_are_told_of_and_other_numbers_are_not(file: Path) -> 
     )
     plain.to_csv(file, index=False)
     told = run("replay", file, *ROLES)
-    assert "few different ones: code; if they are codes: --categorical code\n" in told
+    assert "with few different values: code; if these are codes: --categorical code\n" in told
     done = CliRunner().invoke(
         app, ["profile", "build", str(file), "--model", "m", "--version", "1", *ROLES]
     )

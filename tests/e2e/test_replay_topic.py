@@ -134,7 +134,7 @@ def test_the_reference_is_what_the_version_was_announced_with(
     assert told - {("schema", None)} <= {("a", None), ("a", "site=north"), ("a~b", None)}
     assert {e["severity"] for e in episodes if e["feature"] == "a"} == {"low"}
     told_people = CliRunner().invoke(app, ["replay", *place])
-    assert "p@5, as the log announces it" in told_people.stdout
+    assert "p@5, as announced on the topic" in told_people.stdout
     *_, later = replayed(*place, "--from", "1500")  # the update lies before the range
     assert later["reference_events"] == 2_000
     *_, asked = replayed(*place, "--reference", "first:400")

@@ -88,4 +88,4 @@ def test_rows_in_no_order_of_time_are_told_of(tmp_path: Path) -> None:
     pd.DataFrame({"at": at, "x": RNG.normal(size=N)}).to_csv(tmp_path / "a.csv", index=False)
     episodes, _, told = replayed(tmp_path / "a.csv", "--time", "at")
     assert episodes == []
-    assert "go back in time" in told
+    assert "are earlier than the row before" in told

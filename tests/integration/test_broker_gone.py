@@ -132,7 +132,7 @@ def test_a_broker_that_is_gone_is_named_and_ends_nobody(
     code, found = doctor(cluster, prefix, redis_url)
     named = [each for each in found if each["check"] == f"topic {log}"]
     assert [each["level"] for each in named] == ["warning"]
-    assert "lack a replica in sync, on broker 3" in named[0]["found"]
+    assert "have a replica that is not in sync, on broker 3" in named[0]["found"]
     assert named[0]["fix"].startswith("start broker 3")
 
     cluster[1].kill()  # two of three controllers are gone: the cluster sees nothing any more

@@ -151,7 +151,7 @@ PLANTED: dict[str, tuple[Callable[[System], None], str, str]] = {
     ),
     "clock of /host-7": (
         lambda s: s.sends(30, off_ms=HOUR_MS),
-        "stamped 60 min before they are appended",
+        "60 min before the append times",
         "NTP",
     ),
     "routing": (lambda s: s.sends(1, source="/other", aside=1), "1 of 31", "murmur2"),

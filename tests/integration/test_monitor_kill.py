@@ -59,7 +59,7 @@ def test_killed_wiped_and_rebuilt_it_ends_as_if_nothing_had_happened(
     for _ in range(2):
         harness.wipe()
         harness.start()
-        until(lambda: harness.drained(n_written), "rebuilt from the log")
+        until(lambda: harness.drained(n_written), "rebuilt from the event topic")
         stop(harness)
         rebuilt = harness.found()
         assert rebuilt.alerts == first.alerts

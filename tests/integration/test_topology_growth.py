@@ -184,11 +184,11 @@ def the_command_does_the_same(harness: MonitorHarness, admin: AdminClient) -> No
     grown = admin.create_partitions([NewPartitions(harness.topics.events, 6)])
     grown[harness.topics.events].result(20)
     seen = CliRunner().invoke(app, ["doctor", *place])
-    assert f"{MODEL}@1 is split: its events belong to partition {data_dir} too" in seen.stdout
+    assert f"{MODEL}@1 is split: its events also belong to partition {data_dir} too" in seen.stdout
     assert seen.exit_code == 1
     fewer = CliRunner().invoke(app, ["topics", "grow", "--partitions", "2", *place])
     assert fewer.exit_code == 2
-    assert "Kafka takes none away" in fewer.stderr
+    assert "Kafka cannot remove partitions" in fewer.stderr
     would = CliRunner().invoke(app, ["topics", "grow", "--dry-run", *place])
     assert f"reference of {MODEL}@1 would be copied to partition {data_dir}" in would.stdout
     assert data_dir not in kinds_by_partition(harness)

@@ -103,7 +103,7 @@ def test_commands_and_children_start_in_it(folder: Path, search_path: str) -> No
         assert (done.returncode, done.stderr) == (0, "")
     no_file = [script, "replay", "no.csv", "--reference", "first:50%"]  # imports all our packages
     done = subprocess.run(no_file, capture_output=True, text=True, check=False, env=environment)
-    assert "there is no such file" in done.stderr
+    assert "the file does not exist" in done.stderr
     child = ChildProcess("version", "driftline", ["version"], environment, folder)
     deadline = time.monotonic() + 60
     while child.exit_code is None and time.monotonic() < deadline:

@@ -51,7 +51,7 @@ def test_times_say_how_many_events_a_week_has_in_seconds_too(training: str) -> N
         assert done.exit_code == 0, done.output
         found: dict[str, Any] = json.loads(done.stdout)
         unknown = found["events_per_week"] is None
-        assert ("the profile knows no events a week" in done.stderr) == unknown
+        assert ("the profile has no number of events a week" in done.stderr) == unknown
         return found
 
     timed = built("--time", "at")
@@ -81,5 +81,5 @@ def test_whoever_sends_a_profile_without_a_rate_is_told(training: str, tmp_path:
         assert sent.exit_code == 0, sent.output
         return sent.stderr
 
-    assert "knows no events a week" in said()
-    assert "knows no events a week" not in said("--events-per-week", "7e6")
+    assert "has no number of events a week" in said()
+    assert "has no number of events a week" not in said("--events-per-week", "7e6")

@@ -20,7 +20,7 @@ def events(source: str, behind_ms: int, n: int = MIN_EVENTS) -> list[Timestamped
 @pytest.mark.parametrize(
     ("behind_ms", "says"),
     [
-        (HOUR_MS, "events of /host/churn are stamped 60 min before they are appended"),
+        (HOUR_MS, "event times of /host/churn are 60 min before the append times"),
         (-HOUR_MS, "events of /host/churn are stamped 60 min after they are appended"),
         (14 * HOUR_MS, "stamped 14 h before"),  # a time zone that was left out
     ],
@@ -58,4 +58,4 @@ def test_a_broker_whose_clock_is_ahead_is_named() -> None:
     (found,) = check_clocks(events("/host", 100), NOW_MS - 2 * HOUR_MS)
 
     assert found.check == "clock of the broker"
-    assert "2 h after this machine's time" in found.found
+    assert "2 h ahead of this machine's clock" in found.found

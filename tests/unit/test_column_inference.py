@@ -55,7 +55,7 @@ def test_a_column_is_what_most_of_it_says(values: Any, kind: str) -> None:
         (pd.date_range("2024-01-01", periods=N).strftime("%d/%m/%Y %H:%M"), "a time"),
         (["2024-01-01"] * N, "a time"),
         ([f"user-{i}" for i in range(N)], "identifier"),
-        ([[1, 2]] * N, "no scalars"),
+        ([[1, 2]] * N, "lists or objects"),
     ],
 )
 def test_a_column_that_cannot_be_watched_is_left_out_with_its_reason(values: Any, why: str) -> None:

@@ -152,7 +152,7 @@ def test_what_is_written_again_and_what_is_not_and_why(written: list[Record]) ->
     why = {position.rsplit(":", 1)[1]: text for position, text in done["not_written"].items()}
     assert all("control record" in why[offset] for offset in "1237")
     assert "would be rejected again (malformed_json)" in why["4"]
-    assert "does not hold it any more" in why["5"]
+    assert "no longer holds the record" in why["5"]
     assert "workers ended" in why["6"]
     assert "warehouse.labels" in why["8"]
 

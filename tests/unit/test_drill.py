@@ -167,7 +167,7 @@ def report(**changes: object) -> DrillReport:
         ({"unchanged_events": 0, "changed_events": 0}, 0, True, "no event of churn@7 arrived"),
         ({"unchanged_events": 7, "changed_events": 0}, 0, True, "7 events of churn@7 arrived"),
         ({}, 5, True, "has not read 5 records"),
-        ({}, 0, False, "does not watch the shadow"),
+        ({}, 0, False, "does not watch the synthetic model"),
         (
             {"already_drifting": True, "false_alerts": ["x"]},
             0,
@@ -175,8 +175,8 @@ def report(**changes: object) -> DrillReport:
             "drifted before the change: x",
         ),
         ({"expected_low_events": None, "expected_high_events": None}, 0, True, "no alert"),
-        ({"changed_events": 120}, 0, True, "120 changed events came within 60 s; 96 to 160"),
-        ({}, 0, True, "500 changed events passed; 96 to 160 were expected"),
+        ({"changed_events": 120}, 0, True, "120 changed events arrived within 60 s; 96 to 160"),
+        ({}, 0, True, "500 changed events were processed; 96 to 160 were expected"),
     ],
 )
 def test_why_nothing_was_found_is_said_with_what_to_do(

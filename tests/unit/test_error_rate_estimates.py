@@ -75,7 +75,7 @@ def test_a_budget_per_week_without_a_rate_is_told() -> None:
         return "\n".join(status_lines(data)), next(row for row in models if row["model"] == "m@1")
 
     text, row = told(Budget(per_weeks=1.0))
-    assert "    the budget holds per events: the reference knows no events a week" in text
+    assert "    the budget holds per events: the reference has no number of events a week" in text
     assert row["budget_unit"] == "events"
     text, row = told(Budget())
     assert "the budget holds" not in text

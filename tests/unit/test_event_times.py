@@ -45,7 +45,7 @@ def test_a_time_is_told_in_any_unit(column: pd.Series[Any]) -> None:
 @pytest.mark.parametrize("odd", [253_402_300_799_000, -62_135_596_800_000, 1_359_633_600_000_000])
 def test_a_row_that_counts_in_another_unit_is_an_error(odd: int) -> None:
     column = pd.Series([1359633600000] * 9 + [odd], name="at")
-    if abs(odd) < 10**14:  # year 1 is no time since 1970
+    if abs(odd) < 10**14:  # year 1 is not a time since 1970
         with pytest.raises(SourceError, match="row 9"):
             times_ms(column)
         return
@@ -96,12 +96,12 @@ def test_no_format_is_recommended_for_a_time_that_is_out_of_range(value: object)
 
     assert "is not a time since 1970" in str(refused.value) or "before 1970" in str(refused.value)
     assert "--time-format" not in refused.value.fix
-    assert "leave out such rows" in refused.value.fix
+    assert "remove such rows" in refused.value.fix
 
 
 def test_numbers_that_are_days_are_no_seconds_of_1970() -> None:
     days = pd.Series([20240131, 20240201], name="day")
-    with pytest.raises(SourceError, match="--time day: row 0: 20240131 looks like a day"):
+    with pytest.raises(SourceError, match="--time day: row 0: 20240131 looks like a calendar date"):
         times_ms(days)
     with pytest.raises(
         ValueError, match=r"column 'day' contains a value that is no time .*20240131 is a day"
@@ -117,8 +117,8 @@ def test_numbers_that_are_days_are_no_seconds_of_1970() -> None:
         ("31.01.2013 12:00", "%d.%m.%Y", "row 0: '31.01.2013 12:00' is not written like"),
         (None, "%d.%m.%Y", "row 0 has no time"),
         ("31.01.2013", "%Q", "'Q' is a bad directive"),
-        ("31.01.2013", "mixed", "names no part of a time"),
-        ("12:00", "%H:%M", "lies before 1970"),
+        ("31.01.2013", "mixed", "has no part of a time"),
+        ("12:00", "%H:%M", "is before 1970"),
     ],
 )
 def test_a_format_that_does_not_fit_is_refused(value: str | None, form: str, why: str) -> None:
@@ -158,4 +158,4 @@ def test_commands_read_times_as_they_are_written(tmp_path: Path) -> None:
         told = run(*command, "--time", "at", code=EXIT_USAGE)
         assert "--time at: row 0: '01.01.2024 00:00' is not a time" in told
         assert "--time-format" in told
-        assert "of which column?" in run(*command, "--time-format", "%d.%m.%Y", code=EXIT_USAGE)
+        assert "needs --time" in run(*command, "--time-format", "%d.%m.%Y", code=EXIT_USAGE)

@@ -125,8 +125,8 @@ def test_a_record_without_a_prediction_is_an_event_and_null_is_an_invalid_predic
         ({}, {"input": {"age": 3}}, "'input' is no scalar; .* --features-field input"),
         ({}, {"rows": [[1, 2]]}, "--features /rows/0"),
         ({}, {"features": {"tags": [1]}}, "features: none of its fields is a scalar"),
-        ({"features_field": "input"}, {"age": 3}, "input: no object of features"),
-        ({"features_field": "a"}, {"a": {"b.c": 1, "b": {"c": 2}}}, "two of them are called 'b.c'"),
+        ({"features_field": "input"}, {"age": 3}, "input: not an object"),
+        ({"features_field": "a"}, {"a": {"b.c": 1, "b": {"c": 2}}}, "two have the name 'b.c'"),
     ],
 )
 def test_an_event_without_a_feature_is_refused_where_it_has_something(
@@ -139,14 +139,14 @@ def test_an_event_without_a_feature_is_refused_where_it_has_something(
 @pytest.mark.parametrize(
     ("value", "fields", "why"),
     [
-        ({"left": 1}, LABELS, "request: a label needs its prediction's id"),
+        ({"left": 1}, LABELS, "request: a label needs the id of its prediction"),
         ({"request": "a"}, LABELS, "left: no label"),
         ({"request": "a", "left": 1, "at": "soon"}, LABELS, "at: 'soon' is not a time"),
         ({"request": "a", "left": 1, "at": 20240131}, LABELS, "at: 20240131 looks like a day"),
         ({"app": "m"}, EVENTS, "no features, and no score"),
         ({"app": "m", "features": {}}, EVENTS, "no features, and no score"),
         ({"score": 1}, EVENTS, "app: no model"),
-        ([1], EVENTS, "no JSON object"),
+        ([1], EVENTS, "not a JSON object"),
         (b"{", EVENTS, "truncated"),
         (b"{", None, "truncated"),
     ],
@@ -171,7 +171,7 @@ def test_the_log_s_own_contract_passes_as_it_is_and_orders_do_not() -> None:
     [
         ("labels", {"model": "m"}, "neither label nor event"),
         ("label", {}, "whose"),
-        ("event", {"model": "m"}, "of which version"),
+        ("event", {"model": "m"}, "the version is missing"),
     ],
 )
 def test_a_mapping_that_says_not_enough_is_refused(

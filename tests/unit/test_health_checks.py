@@ -97,7 +97,7 @@ def test_a_broker_that_is_gone_is_named_with_what_lacks_it() -> None:
     stands = check_topic(LOG, 4, config, copies=no_leader, brokers=1)
 
     assert lacks.level == "warning"
-    assert lacks.found == "2 partitions lack a replica in sync, on broker 2"
+    assert lacks.found == "2 partitions have a replica that is not in sync, on broker 2"
     assert stands.level == "problem"
     assert "no broker serves partition 1" in stands.found
     assert "start broker 2, 3" in stands.fix
@@ -108,11 +108,11 @@ def test_a_broker_that_is_gone_is_named_with_what_lacks_it() -> None:
     [
         (partition_status(), "ok", "at 10, 0 behind"),
         (partition_status(end=500), "ok", "at 10, 490 behind"),
-        (partition_status(unpublished=3), "ok", "3 alerts or windows about to be published"),
+        (partition_status(unpublished=3), "ok", "3 alerts or windows not published yet"),
         (
             partition_status(next=None, end=0, since_last_write_ms=None),
             "warning",
-            "no worker has ever run",
+            "no worker has run",
         ),
         (
             partition_status(next=None, end=5, since_last_write_ms=None),
@@ -251,7 +251,7 @@ def test_a_trainer_that_is_silent_or_whose_clock_is_off_is_named(
 def test_where_no_trainer_ever_ran_that_is_said_and_no_problem() -> None:
     found = check_trainer(None)
 
-    assert (found.level, found.found) == ("ok", "none has ever run: no alert leads to a retrain")
+    assert (found.level, found.found) == ("ok", "no trainer has run: no alert leads to a retrain")
 
 
 def test_data_that_break_or_stay_away_are_findings_with_what_to_do() -> None:

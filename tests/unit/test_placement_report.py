@@ -43,7 +43,7 @@ def test_partitions_that_kafka_has_and_no_log_knows_split_what_moves() -> None:
     splits = placement_problems(states(home), 6)
 
     assert splits == [
-        PlacementProblem("untold", "6 partitions", (HOME,)),
+        PlacementProblem("outdated", "6 partitions", (HOME,)),
         PlacementProblem("no_reference", f"{MODEL}@1", (4,), (HOME,)),
     ]
     found = check_placement(splits)
@@ -74,7 +74,7 @@ def test_events_that_still_come_to_the_old_place_are_named_once_writers_should_k
     assert placement_problems(states(old, new), 4) == [
         PlacementProblem("events_elsewhere", MODEL, (0,), (HOME,))
     ]
-    assert "restart writers" in check_placement(placement_problems(states(old, new), 4)).fix
+    assert "restart producers" in check_placement(placement_problems(states(old, new), 4)).fix
 
 
 def test_nothing_is_said_while_nothing_is_known() -> None:

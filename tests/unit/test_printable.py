@@ -208,8 +208,8 @@ def test_alerts(command: list[str], options: list[str]) -> None:
 
 @pytest.mark.usefixtures("_hostile_alerts")
 def test_words_of_the_command_line_itself() -> None:
-    assert "open episodes begin with" in run("alerts", "acknowledge", HOSTILE).stderr
-    assert "is no duration" in run("alerts", "snooze", "e", "--for", HOSTILE).stderr
+    assert "open episode has an id that begins with" in run("alerts", "acknowledge", HOSTILE).stderr
+    assert "is not a duration" in run("alerts", "snooze", "e", "--for", HOSTILE).stderr
 
 
 def test_commands_write_in_one_way_only() -> None:

@@ -53,9 +53,9 @@ def test_profile_build_and_explain_say_what_a_season_explains_and_costs(source: 
     said = done(
         "profile", "build", source, "--time", "at", "--model", "m", "--version", "1", "-o", made
     ).stderr
-    line = next(line for line in said.splitlines() if "a season by the hour" in line)
-    assert line.startswith("daily: a season by the hour of the day, proved by 10.0 days: ")
-    assert line.endswith("makes the smallest shift that shows 5 % larger")
+    line = next(line for line in said.splitlines() if "season by the hour" in line)
+    assert line.startswith("daily: season by the hour of the day, from 10.0 days: ")
+    assert line.endswith("makes the smallest detectable shift 5 % larger")
 
     for command in ("power", "calibration"):
         found = json.loads(done("explain", command, made, "--json").stdout)
@@ -67,7 +67,7 @@ def test_profile_build_and_explain_say_what_a_season_explains_and_costs(source: 
 
 
 def test_what_is_not_watched_of_a_number_is_named(source: Path) -> None:
-    rest = "values other than 0 are not watched by themselves: there are 60, and 100 are needed"
+    rest = "values other than 0 are not watched separately: there are 60, and 100 are needed"
     built = done("profile", "build", source, "--time", "at", "--model", "m", "--version", "1")
     for text in (
         built.stderr,
@@ -88,4 +88,6 @@ def test_an_older_profile_says_that_a_value_which_repeats_is_not_watched() -> No
     assert fitted.bounds is not None
     older = replace(fitted, bounds=replace(fitted.bounds, chance=0.0, frequent=b""))
     (line,) = not_watched_by_feature(replace(profile, features={"x": older}))["x"]
-    assert line.startswith("a value that begins to repeat is not watched: the profile does not say")
+    assert line.startswith(
+        "new repeated values are not watched: the profile was built without them"
+    )

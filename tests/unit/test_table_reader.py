@@ -60,15 +60,15 @@ def test_not_a_number_in_json_is_read_as_missing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
-        ("a.csv", b"", "it is empty"),
-        ("a.csv", b"\n\n", "it is empty"),
-        ("a.jsonl", b" \n", "it is empty"),
+        ("a.csv", b"", "the file is empty"),
+        ("a.csv", b"\n\n", "the file is empty"),
+        ("a.jsonl", b" \n", "the file is empty"),
         ("a.csv", b"a,b\n", "2 columns and no rows"),
         ("a.csv", b"a,a\n1,2\n", "the column 'a' is there 2 times"),
         ("a.csv", b"a,b\n1,2\n1,2,3\n", "row 1 has more fields"),
         ("a.csv", b"a,b\n1,2,3\n1,2,3\n", "row 0 has more fields than the header has names (2)"),
         ("a.csv", b"a,b\n\xcf\xf0\xe8\xe2\xe5\xf2,2\n", "is not UTF-8, and the text is not West"),
-        ("a.csv", b"a,b\n\xff\xfe\x81,2\n", "is not UTF-8, nor is it cp1252"),
+        ("a.csv", b"a,b\n\xff\xfe\x81,2\n", "is not UTF-8, and the text is not cp1252 either"),
         ("a.csv", b"a,b\n1,\x002\n", "character 6 is a NUL"),
         ("a.csv", b"1.5,2\n2.5,3\n", "its first line holds numbers (1.5, 2): it has no header"),
         ("a.csv", b'a,b\n1,"2\n3,4\n', "a quote"),
@@ -78,7 +78,7 @@ def test_not_a_number_in_json_is_read_as_missing(tmp_path: Path) -> None:
         ("a.parquet", b"a,b\n1,2\n", "Parquet"),
         ("a.csv.gz", gzip.compress(b"a,b\n1,2\n" * 999, mtime=0)[:30], "gzip cannot be read"),
         ("a.csv.zst", b"\x28\xb5\x2f\xfd" + b"x" * 30, "zstd cannot be read"),
-        ("a.xlsx", b"PK", "not a kind of file that is read here"),
+        ("a.xlsx", b"PK", "files of this format are not supported"),
     ],
 )
 def test_what_cannot_be_read_is_refused_once_with_where_and_why(

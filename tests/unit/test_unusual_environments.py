@@ -123,12 +123,12 @@ def test_a_user_without_a_home_has_a_cache(shared: Path) -> None:
 @pytest.mark.parametrize(
     ("number", "says"),
     [
-        (errno.ENOTDIR, "a file stands where a folder is needed"),
-        (errno.EEXIST, "a file stands where a folder is needed"),
+        (errno.ENOTDIR, "the path is a file, not a folder"),
+        (errno.EEXIST, "the path is a file, not a folder"),
         (errno.EACCES, "this user may not use the file"),
         (errno.EROFS, "the file system is read-only"),
         (errno.ENOSPC, "the disk is full"),
-        (errno.ENOENT, "there is no such file"),
+        (errno.ENOENT, "the file does not exist"),
         (errno.ENOMEM, "there is not enough memory"),
         (errno.ELOOP, "the operating system rejected a request"),
     ],

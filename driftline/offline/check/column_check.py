@@ -1,8 +1,8 @@
-"""Two files against each other, column by column: for pipelines that must not pass on drift.
+"""Compare two files column by column, for pipelines that must stop on drift.
 
-The distances are those of the monitor's windows.  Many columns are many tests: p-values are judged
-by Holm's method (1979) at ``ALPHA`` over all columns, and a difference must also be large enough
-to matter.
+The distances are those of the monitor's windows.  Many columns are many tests, so the p-values are
+corrected by Holm's method (1979) to ``ALPHA`` over all columns.  A difference must also be large
+enough to matter.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ _MIN_SHARE: Final = 0.005
 
 
 class ColumnCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """One column.  ``effect`` is the adjusted population stability index.
+    """The result for one column.  ``effect`` is the adjusted population stability index.
 
-    ``moved``: its values changed.  ``lost``: it is gone, or most of it became missing, invalid or
-    unseen.  A quality verdict may be either, both or none.
+    ``moved``: its values changed.  ``lost``: the column is gone, or most of its values became
+    missing, invalid or unknown.  With the verdict quality, either, both or none can be true.
 
-    Of columns that have an order, ``wasserstein`` is how far their values moved, in standard
-    deviations (normal scores), and ``ks`` the largest distance of their cumulative shares.
+    For columns with an order, ``wasserstein`` is the distance that their values moved, in standard
+    deviations of normal scores, and ``ks`` the largest difference of their cumulative shares.
     """
 
     column: str
@@ -89,16 +89,16 @@ class _ColumnComparison(NamedTuple):
 
     @property
     def p_values(self) -> list[float]:
-        """Of the values, the gaps, those outside, the one that repeats, and the absent ones."""
+        """P-values of the distribution, missing, outside, repeated and absent values."""
         shares = (self.missing, self.outside, self.repeated, self.absent)
         return [self.p_value, *(one.p_value for one in shares if one is not None)]
 
 
 def check(reference: Table, current: Table, layout: Layout) -> list[ColumnCheck]:
-    """Every column of the reference against that of the current file; new columns at the end.
+    """Compare every column of the reference with the current file; new columns come last.
 
-    Of columns that are not watched it is compared whether they are there, how many of their values
-    are missing, and what they hold.
+    For columns that are not watched, only their presence, their missing values and their kind are
+    compared.
     """
     before, now = reference.frame, current.frame
     compared: list[_ColumnComparison] = []
@@ -144,26 +144,26 @@ def check(reference: Table, current: Table, layout: Layout) -> list[ColumnCheck]
 
 def _new(reference: Table, now: pd.DataFrame) -> list[ColumnCheck]:
     return [
-        ColumnCheck(column=name, kind="unknown", verdict="quality", explanation="the column is new")
+        ColumnCheck(column=name, kind="unknown", verdict="quality", explanation="new column")
         for name in map(str, now)
         if name not in reference.inferred
     ]
 
 
 def _changed_kind(reference: Table, current: Table, column: str, found: ColumnCheck) -> str:
-    """What became of a column that holds something else now; empty where it holds the same."""
+    """The change of a column's kind or format as text; empty if it has not changed."""
     before, now = reference.inferred.get(column), current.inferred.get(column)
     if before is None or now is None or not before.form or not now.form or found.lost:
         return ""
     watched = found.verdict != "not_compared"
     if not watched and before.kind != now.kind and "none" not in (before.kind, now.kind):
-        return f"it was {before.why}, it is {now.why}"
+        return f"held {before.why}, now {now.why}"
     typed = all(table.form.get("format") != "delimited text" for table in (reference, current))
-    alike = reference.form.get("separator") == current.form.get("separator")
-    if alike and before.mark and now.mark and before.mark != now.mark:
-        return f"it was written with a decimal {before.mark!r}, it is written with {now.mark!r}"
+    same_format = reference.form.get("separator") == current.form.get("separator")
+    if same_format and before.mark and now.mark and before.mark != now.mark:
+        return f"the decimal mark was {before.mark!r} and is now {now.mark!r}"
     if typed and before.form != now.form:
-        return f"it was sent as {before.form}, it is sent as {now.form}"
+        return f"the type was {before.form} and is now {now.form}"
     return ""
 
 
@@ -174,7 +174,7 @@ def _gone(column: str, kind: str) -> ColumnCheck:
 
 
 def holm(p_values: Sequence[float], alpha: float) -> list[bool]:
-    """Which hypotheses to reject, so that a false rejection among all has probability ``alpha``.
+    """The hypotheses to reject, so that any false rejection has a probability of ``alpha``.
 
     >>> holm([0.01, 0.04, 0.03, 0.005], 0.05)
     [True, False, False, True]
@@ -189,13 +189,13 @@ def holm(p_values: Sequence[float], alpha: float) -> list[bool]:
 
 
 def _verdict_of(one: _ColumnComparison, significant: Sequence[bool]) -> ColumnCheck:
-    """The verdict on one column, by which of its p-values are more than chance."""
+    """The result for one column; ``significant`` says which of its p-values are significant."""
     before, now, *_ = one.missing
     moved, went_missing, went_outside, repeats, *went_absent = significant
     moved = moved and one.effect >= MIN_EFFECT
     went_missing = went_missing and _matters(one.missing)
     odd = [
-        shares.like
+        shares.example
         for shares, is_significant in ((one.repeated, repeats), (one.outside, went_outside))
         if is_significant and shares.now >= _MIN_OUTSIDE
     ]
@@ -211,9 +211,9 @@ def _verdict_of(one: _ColumnComparison, significant: Sequence[bool]) -> ColumnCh
         verdict = "quality"
         parts = [odd[0], one.sentence]
     elif one.effect >= MIN_EFFECT:
-        parts[0] += ", may be chance"
+        parts[0] += ", not significant"
         if one.tau > 1:
-            parts[0] += f": {one.tau:,.0f} rows in a row tell as much as one"
+            parts[0] += f" (rows depend on each other over {one.tau:,.0f} rows)"
     lost = went_missing and _is_lost(one.missing)
     if one.absent is not None and any(went_absent) and _matters(one.absent):
         verdict, lost = "quality", lost or _is_lost(one.absent)
@@ -239,7 +239,7 @@ def _verdict_of(one: _ColumnComparison, significant: Sequence[bool]) -> ColumnCh
 def _verdict_of_missing(
     column: str, kind: str, why: str, shares: ShareComparison, *, is_significant: bool
 ) -> ColumnCheck:
-    """What there is to say of a column whose values are not compared: its gaps, no more."""
+    """The result for a column whose values are not compared: only its missing values count."""
     is_significant = is_significant and _matters(shares)
     return ColumnCheck(
         column=column,
@@ -255,7 +255,10 @@ def _verdict_of_missing(
 
 
 def _matters(shares: ShareComparison) -> bool:
-    """Whether a difference of gaps is large enough: the first ones of a column sooner."""
+    """Whether a difference of missing values is large enough to matter.
+
+    The limit is lower for a column that had none.
+    """
     least = _MIN_MISSING if shares.before else _MIN_FIRST
     return abs(shares.now - shares.before) >= least
 
@@ -265,8 +268,8 @@ def _is_lost(shares: ShareComparison) -> bool:
 
 
 def _missing_text(shares: ShareComparison) -> str:
-    like = f", like {shares.like}" if shares.like else ""
-    return f"missing, invalid or unseen {shares.before:.1%} → {shares.now:.1%}{like}"
+    example = f", for example {shares.example}" if shares.example else ""
+    return f"missing, invalid or unknown {shares.before:.1%} → {shares.now:.1%}{example}"
 
 
 def _compare(feature: Feature, reference: pd.DataFrame, current: pd.DataFrame) -> _ColumnComparison:
@@ -317,7 +320,7 @@ def _compare(feature: Feature, reference: pd.DataFrame, current: pd.DataFrame) -
 
 
 def _absent(before: pd.Series[Any], now: pd.Series[Any], tau: float) -> ShareComparison | None:
-    """The shares of rows without a prediction; ``None`` where all have one."""
+    """The shares of rows without a prediction; ``None`` if every row has one."""
     n, m = len(before), len(now)
     hits, more_hits = (int(np.count_nonzero(absent(series))) for series in (before, now))
     if not hits and not more_hits:
@@ -328,9 +331,9 @@ def _absent(before: pd.Series[Any], now: pd.Series[Any], tau: float) -> ShareCom
 def _shares(
     hits: int, n: int, invalid: Bools, tau: float, values: pd.Series[Any]
 ) -> ShareComparison:
-    """Of ``hits`` in ``n`` and those that are now ``invalid`` (m,); ``values`` as they came.
+    """Compare ``hits`` of ``n`` values before with the ``invalid`` (m,) among ``values`` now.
 
-    Where there is no value at all any more, it does not matter how values depend on each other.
+    If every value is invalid now, the dependence between rows (``tau``) does not matter.
     """
     m, more_hits = len(invalid), int(np.count_nonzero(invalid))
     p_value = fisher_p_value(hits, n, more_hits, m, 1.0 if more_hits == m else tau)
@@ -341,7 +344,7 @@ def _shares(
 
 
 def _shown(value: Any) -> str:
-    """An example of a value, short.
+    """A value as short text.
 
     >>> _shown(np.float64(-1.5)), _shown("a")
     ('-1.5', "'a'")
@@ -352,7 +355,7 @@ def _shown(value: Any) -> str:
 def _plain_shares(
     feature: Feature, reference: pd.DataFrame, current: pd.DataFrame
 ) -> ShareComparison:
-    """Values that are none of their kind; what is unseen is not told without a reference."""
+    """The shares of invalid values; unknown categories are not found without a reference."""
     held = [present(frame[feature.column]) for frame in (reference, current)]
     before, now = (
         ~numbers(floats_of(series))[0]
@@ -367,13 +370,13 @@ def _plain_shares(
 
 
 def _missing_shares(before: pd.Series[Any], now: pd.Series[Any]) -> ShareComparison:
-    """Missing values of a column that is not watched."""
+    """The shares of missing values of a column that is not watched."""
     hits = int(before.isna().sum())
     return _shares(hits, len(before), now.isna().to_numpy(), 1.0, now)
 
 
 def _bins(fitted: FeatureReference, now: Ints, before: Ints) -> tuple[list[int], list[int]]:
-    """How many of the indices (n,), (m,) of numbers lie in each bin of the monitor."""
+    """The numbers of the indices ``now`` (n,) and ``before`` (m,) in each bin of the monitor."""
     bin_of = fitted.bin_of_index
     bins, reference_bins = (
         np.bincount(bin_of[index], minlength=len(fitted.bin_counts)) for index in (now, before)
@@ -382,11 +385,11 @@ def _bins(fitted: FeatureReference, now: Ints, before: Ints) -> tuple[list[int],
 
 
 def _category_bins(now: Column, before: Column) -> tuple[list[int], list[int]]:
-    """How often each category is in either file, the less frequent ones together.
+    """The number of rows of each category in both files; rare categories share a bin.
 
-    Which ones are frequent is told by both files.  The most frequent of the reference alone are
-    so by chance, too, and would seem to have lost: of 200 categories alike in both files, 2,000
-    rows and 5,000, half the checks failed.
+    The frequent categories are those of both files together.  Those of the reference alone are
+    partly frequent by chance, and would seem to become rarer: with 200 categories, and 2,000 and
+    5,000 rows of the same distribution, half the checks failed.
 
     >>> _category_bins(["a", "b", "b", None], ["a", "a", "b"])
     ([1, 2, 0], [2, 1, 0])
@@ -405,7 +408,7 @@ def _category_bins(now: Column, before: Column) -> tuple[list[int], list[int]]:
 
 
 def _mean(column: Column, transformed: Transformed, feature: Feature) -> float | None:
-    """The mean of the valid values; ``None`` where there is none."""
+    """The mean of the valid values; ``None`` for categories, and without a valid value."""
     if feature.kind == "categorical" or not len(transformed.index):
         return None
     if feature.kind == "boolean":
@@ -414,5 +417,5 @@ def _mean(column: Column, transformed: Transformed, feature: Feature) -> float |
 
 
 def _column(series: pd.Series[Any], feature: Feature) -> Column:
-    """The column as the reference has it; what is no number any more is missing."""
+    """The column in the kind of the reference; a text in a numeric column becomes missing."""
     return floats_of(series) if feature.kind == "numeric" else values_of(series, feature.kind)

@@ -1,4 +1,4 @@
-"""Values that a reference never had, and shares of rare ones: exact tests of counts.  Pure."""
+"""Exact tests of counts: values that a reference does not have, and rare categories.  Pure."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _REPEATS: Final = 3
 
 
 class ShareComparison(NamedTuple):
-    """Shares of some values in both files; ``like`` is an example, or says which they are."""
+    """The shares of some values in both files; ``example`` is such a value, or describes them."""
 
     before: float
     now: float
     p_value: float
-    like: str = ""
+    example: str = ""
 
 
 def values_out_of_range(before: Floats, now: Floats, tau: float) -> ShareComparison:
-    """Values of ``now`` (m,) outside of all values of ``before`` (n,), which has none.
+    """The share of values of ``now`` (m,) outside the range of ``before`` (n,).
 
-    Of exchangeable values, k or more of m lie outside with a probability of at most
-    (k + 1) (m / (n + m))^k, whatever their distribution, heavy tails included.
+    Of exchangeable values of any distribution, k or more of m lie outside with a probability of at
+    most (k + 1) (m / (n + m))^k.
 
     >>> values_out_of_range(np.arange(1000.0), np.append(np.arange(960.0), [-999.0] * 40), 1.0).now
     0.04
@@ -39,8 +39,8 @@ def values_out_of_range(before: Floats, now: Floats, tau: float) -> ShareCompari
     p_value = min(1.0, (k + 1) * (m / (n + m)) ** k)
     share = len(outside) / len(now)
     text = (
-        f"{share:.1%} of values lie outside of {before.min():.6g} to {before.max():.6g}, "
-        f"like {outside[0]:.6g}; none did"
+        f"{share:.1%} of values are outside {before.min():.6g} to {before.max():.6g}, "
+        f"for example {outside[0]:.6g}; before, none was"
         if len(outside)
         else ""
     )
@@ -48,11 +48,11 @@ def values_out_of_range(before: Floats, now: Floats, tau: float) -> ShareCompari
 
 
 def new_repeated_value(before: Floats, now: Floats, tau: float) -> ShareComparison:
-    """The most frequent value of ``now`` (m,) that ``before`` (n,) never had, where it repeats.
+    """The share of the most frequent repeated value of ``now`` (m,) that ``before`` (n,) lacks.
 
-    It is one of those values of both that come so often: each of them might be the one by chance.
+    The p-value is corrected for the number of values in both that are as frequent.
 
-    >>> new_repeated_value(np.arange(1000.0), np.array([-999.0] * 40 + [7.5] * 960), 1.0).like
+    >>> new_repeated_value(np.arange(1000.0), np.array([-999.0] * 40 + [7.5] * 960), 1.0).example
     '96.0% of values are 7.5, none before'
     >>> few = np.append(np.linspace(0.1, 0.9, 2985), [1e12] * 15)  # 0.5 % of a continuous feature
     >>> new_repeated_value(np.linspace(0.0, 1.0, 3000), few, 1.0).p_value < 1e-4
@@ -72,7 +72,7 @@ def new_repeated_value(before: Floats, now: Floats, tau: float) -> ShareComparis
 
 
 def fisher_p_value(hits: int, n: int, more_hits: int, m: int, tau: float) -> float:
-    """Two-sided p-value of two shares being equal (Fisher), both samples divided by ``tau``."""
+    """Fisher's two-sided p-value of equal shares; both samples are divided by ``tau``."""
     one, other = round(hits / tau), round(more_hits / tau)
     table = [[one, round(n / tau) - one], [other, max(other, round(m / tau)) - other]]
     return float(fisher_exact(np.array(table)).pvalue)
@@ -81,9 +81,9 @@ def fisher_p_value(hits: int, n: int, more_hits: int, m: int, tau: float) -> flo
 def rare_category_p_value(
     now: Sequence[int], before: Sequence[int], tau: float, otherwise: float
 ) -> float:
-    """P-value of two counted distributions being equal, exact where some counts are small.
+    """The p-value of two equal distributions of counts, exact if some counts are small.
 
-    Where every count is large it is ``otherwise``, that of chi-square.
+    If every count is large, it is ``otherwise``, the p-value of the chi-square test.
     """
     n, m = sum(before), sum(now)
     if not n or not m:

@@ -1,1 +1,1 @@
-"""What a reference promises: thresholds from the budget, and what they can show."""
+"""Explain a reference: the thresholds from the alert budget, and the changes they detect."""

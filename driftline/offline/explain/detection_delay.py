@@ -1,9 +1,9 @@
-"""How long a change of a given size takes to become an alert.  Pure.
+"""The delay from a change of a given size to its alert.  Pure.
 
-The signal of the fastest detector, and then the look at fresh events that confirms it.  Each is
-reckoned on expected values, so that about half of the changes are found sooner: 30 to 75 % were
-where events are independent (30 runs a cell, 6 shapes, 200 to 10,000 events).  Where they depend
-on each other it is up to a fifth too hopeful (AR 0.9).
+It is the delay of the fastest detector's signal, plus that of the interim test that confirms it.
+Both are computed from expected values, so that about half of the changes are found sooner: 30 to
+75 % with independent events (30 runs a cell, 6 shapes, 200 to 10,000 events).  With dependent
+events (AR 0.9) the delay is up to a fifth longer.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ _LONGEST: Final = 1 << 40
 
 
 class ExpectedSignal(NamedTuple):
-    """``blocks`` of ``block`` events until a detector signals; infinite: it never does.
+    """The ``blocks`` of ``block`` events until a detector signals; infinite if it never does.
 
-    ``drift`` is by how much each block brings it nearer, in standard deviations of a block's mean.
+    ``drift`` is the mean increase of the detector's statistic for each block, in standard
+    deviations of a block's mean.
     """
 
     blocks: float
@@ -40,7 +41,7 @@ class ExpectedSignal(NamedTuple):
 
 
 def expected_signal(channel: ChannelReference, arl0_events: float, move: float) -> ExpectedSignal:
-    """When the faster detector of the channel signals a move of its mean."""
+    """The signal of the faster detector of a channel whose mean moves by ``move``."""
     scale = channel.sd if channel.season is None else channel.sd * channel.season.sds.mean()
     z = min(abs(move) / float(scale), Z_LIMIT)
     return min(
@@ -53,7 +54,7 @@ def expected_signal(channel: ChannelReference, arl0_events: float, move: float) 
 
 
 def events_to_signal(channel: ChannelReference, arl0_events: float, move: float) -> float:
-    """Events until a detector of the channel signals a move of its mean; infinite: none does."""
+    """The events until a detector of the channel signals; infinite if none does."""
     return channel.block * expected_signal(channel, arl0_events, move).blocks
 
 
@@ -67,7 +68,7 @@ def _page_hinkley_blocks(channel: ChannelReference, arl0_events: float, z: float
 
 
 def _adwin_blocks(channel: ChannelReference, arl0_events: float, z: float) -> float:
-    """The fewest fresh blocks whose mean lies beyond ADWIN's bound (Bifet & Gavalda, 2007)."""
+    """The fewest new blocks whose mean exceeds ADWIN's bound (Bifet & Gavalda, 2007)."""
     if channel.adwin is None or z <= 0:
         return math.inf
     delta, clock = adwin_delta(channel, arl0_events), adwin_clock(channel.block)
@@ -95,12 +96,12 @@ def _adwin_blocks(channel: ChannelReference, arl0_events: float, z: float) -> fl
 def events_to_confirmation(
     shifted: ShiftedFeature, reference_bins: tuple[int, ...], tau: float, policy: EpisodePolicy
 ) -> float:
-    """Fresh events until a look confirms the suspicion; infinite: it would be dismissed."""
-    looks = policy.n_interim_tests(policy.window_events(len(reference_bins), tau))
-    for look in range(looks):
-        events = policy.first_test_events << look
+    """The new events until an interim test confirms the suspicion; infinite if none does."""
+    n_tests = policy.n_interim_tests(policy.window_events(len(reference_bins), tau))
+    for test in range(n_tests):
+        events = policy.first_test_events << test
         effect, p_value = _expected(shifted.shares, events, reference_bins, tau)
-        if p_value < policy.significance / looks and effect >= policy.min_effect:
+        if p_value < policy.significance / n_tests and effect >= policy.min_effect:
             return events
     return math.inf
 
@@ -112,35 +113,36 @@ def confirmation_interval(
     policy: EpisodePolicy,
     tail: float,
 ) -> tuple[float, float]:
-    """The looks by which a share ``tail`` of such changes, and all but as many, are confirmed.
+    """The events after which shares ``tail`` and 1 - ``tail`` of such changes are confirmed.
 
-    The statistic of a look is a noncentral chi-square one.  What no look confirms so surely takes
-    all of them; the first is infinite where even that is too much to hope for.
+    The statistic of an interim test has a noncentral chi-square distribution.  The second number is
+    that of the last test if no test confirms so many changes; the first is infinite if no test
+    confirms a share ``tail``.
     """
-    looks = policy.n_interim_tests(policy.window_events(len(reference_bins), tau))
+    n_tests = policy.n_interim_tests(policy.window_events(len(reference_bins), tau))
     freedom = max(1, len(reference_bins) - 1)
     low = math.inf
-    for look in range(looks):
-        events = policy.first_test_events << look
+    for test in range(n_tests):
+        events = policy.first_test_events << test
         effect, unit = _true_effect(shifted.shares, events, reference_bins, tau)
         least = max(
-            float(chdtri(freedom, policy.significance / looks)), freedom + policy.min_effect / unit
+            float(chdtri(freedom, policy.significance / n_tests)),
+            freedom + policy.min_effect / unit,
         )
         chance = float(ncx2.sf(least, freedom, max(0.0, effect) / unit))
         if chance >= tail:
             low = min(low, events)
         if chance >= 1 - tail:
             return low, events
-    return low, policy.first_test_events << (looks - 1)
+    return low, policy.first_test_events << (n_tests - 1)
 
 
 def _expected(
     shares: Floats, events: int, reference_bins: tuple[int, ...], tau: float
 ) -> tuple[float, float]:
-    """Effect and p-value as they are on average, noise included.
+    """The expected effect and p-value, noise included.
 
-    So many events that rounding to whole ones does not matter give the effect; the p-value is that
-    of the expected index: the effect and what as few events as these add to it by chance.
+    The p-value is that of the expected index: the true effect plus the noise of so few events.
     """
     effect, unit = _true_effect(shares, events, reference_bins, tau)
     freedom = len(reference_bins) - 1
@@ -150,7 +152,7 @@ def _expected(
 def _true_effect(
     shares: Floats, events: int, reference_bins: tuple[int, ...], tau: float
 ) -> tuple[float, float]:
-    """The effect without noise, and what noise adds to it for each degree of freedom."""
+    """The effect without noise, and the noise for each degree of freedom."""
     exact = np.rint(shares * _LONGEST).astype(np.int64).tolist()
     many = [count * (_LONGEST // max(1, sum(reference_bins))) for count in reference_bins]
     effect, _ = psi_adjusted(exact, many, 1.0)

@@ -1,8 +1,8 @@
-"""How many events an injected change should take to become an alert.  Pure.
+"""The number of events after which an injected change should raise an alert.  Pure.
 
-The reckoning is that of `explain power`, on the very values that the injection makes of the
-reference.  Around the mean of the signal lies the middle of what chance makes of it: a sum of
-standardised block means that drifts reaches its threshold after an inverse Gaussian time.
+The computation is that of `explain power`, on the reference's values after the injection.  The
+interval around the expected signal comes from the inverse Gaussian distribution: the time until a
+drifting sum of standardised block means reaches its threshold.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LEAST: Final = 1e-6
 
 
 class ExpectedDelay(NamedTuple):
-    """Events from the change to the alert: eight of ten such changes lie between the two."""
+    """The interval of events from the change to the alert, for eight of ten such changes."""
 
     low: int
     high: int
@@ -40,7 +40,7 @@ class ExpectedDelay(NamedTuple):
 def expected_delay(
     reference: FeatureReference, injection: Injection, arl0_events: float, policy: EpisodePolicy
 ) -> ExpectedDelay | None:
-    """When to expect the alert; ``None``: such a change is no alert, however long one waits."""
+    """The expected delay of the alert; ``None`` if such a change raises none."""
     changes = [(_valued(reference, injection), False), (_missing(reference, injection), True)]
     bands = [
         band
@@ -78,7 +78,7 @@ def _band(
 
 
 def _signal_interval(signal: ExpectedSignal) -> tuple[float, float]:
-    """The middle of the times to a signal, in events; a change begins anywhere in a block."""
+    """The interval of the events to a signal; the change may begin anywhere in a block."""
     shape = (signal.blocks * signal.drift) ** 2
     low, high = (
         float(invgauss.ppf(share, signal.blocks / shape, scale=shape))
@@ -88,7 +88,7 @@ def _signal_interval(signal: ExpectedSignal) -> tuple[float, float]:
 
 
 def _valued(reference: FeatureReference, injection: Injection) -> ShiftedFeature | None:
-    """What it does to valid values; ``None``: nothing."""
+    """The effect of the injection on valid values; ``None`` without one."""
     if injection.kind == "missing":
         return None
     transform = Transform(reference)
@@ -112,7 +112,7 @@ def _valued(reference: FeatureReference, injection: Injection) -> ShiftedFeature
 
 
 def _missing(reference: FeatureReference, injection: Injection) -> ShiftedFeature | None:
-    """What it does to the share of missing, invalid and unseen values; ``None``: nothing."""
+    """The effect on the share of missing, invalid and unknown values; ``None`` without one."""
     share = injection.amount
     if injection.kind != "missing":
         transform = Transform(reference)

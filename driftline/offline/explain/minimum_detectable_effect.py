@@ -1,4 +1,4 @@
-"""The smallest change that becomes an alert within an hour or a day, feature by feature.  Pure."""
+"""The smallest change of each feature that raises an alert within an hour or a day.  Pure."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _CHANGES: Final[tuple[ChangeKind, ChangeKind]] = ("value", "missing")
 
 
 class DetectableEffect(msgspec.Struct, frozen=True, kw_only=True):
-    """The smallest change that half of the times is an alert within a span.
+    """The smallest change that raises an alert within some time in half of the cases.
 
-    ``units`` is the move of the mean in the feature's own unit, ``sd`` the same in standard
-    deviations of its ranks.  Of a boolean or a category ``units`` is the share of events that
-    moves, and ``sd`` is null.
+    ``units`` is the move of the mean in the feature's own unit, ``sd`` in standard deviations of
+    its ranks.  For a boolean or a category, ``units`` is the share of events that moves, and ``sd``
+    is null.
     """
 
     units: float
@@ -33,10 +33,9 @@ class DetectableEffect(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FeatureDetectableEffect(msgspec.Struct, frozen=True, kw_only=True):
-    """What can be seen of one series.  Null: within so few events nothing becomes an alert.
+    """The smallest detectable changes of one series; null if no change is detected in that time.
 
-    ``missing_*`` are shares of values more than in the reference that are missing, invalid or
-    unseen.
+    ``missing_*`` are additional shares of values that are missing, invalid or unknown.
     """
 
     series: str
@@ -51,15 +50,15 @@ class FeatureDetectableEffect(msgspec.Struct, frozen=True, kw_only=True):
 def minimum_detectable_effects(
     profile: ReferenceProfile, budget: Budget, policy: EpisodePolicy, events_per_hour: float
 ) -> list[FeatureDetectableEffect]:
-    """What can be seen of every feature at such a rate."""
+    """The smallest detectable changes of every feature, at ``events_per_hour``."""
     arl0 = arl0_per_detector(profile, budget)
     found = []
     for name, watched in references_of(profile):
-        # What moves is the share that is wrong, whatever was expected.
+        # The change is one of the share of errors, whatever their expected share.
         reference = profile.loss or watched if watched.kind == "outcome" else watched
         of_value, of_missing = (
             [
-                smallest(reference, change, arl0, policy, hours * events_per_hour)
+                minimum_detectable_effect(reference, change, arl0, policy, hours * events_per_hour)
                 for hours in (1, 24)
             ]
             for change in _CHANGES
@@ -79,14 +78,14 @@ def minimum_detectable_effects(
     return found
 
 
-def smallest(
+def minimum_detectable_effect(
     reference: FeatureReference,
     change: ChangeKind,
     arl0_events: float,
     policy: EpisodePolicy,
     events: float,
 ) -> DetectableEffect | None:
-    """The smallest change of its kind that becomes an alert within so many events."""
+    """The smallest change of a kind that raises an alert within ``events`` events."""
     shifts = FeatureShifts(reference, change)
     low, high = 0.0, shifts.largest
     if _events(reference, shifts, change, arl0_events, policy, high) > events:
@@ -107,7 +106,7 @@ def _events(
     policy: EpisodePolicy,
     size: float,
 ) -> float:
-    """Events from a change of a size to its alert."""
+    """The expected events from a change of ``size`` to its alert."""
     shifted = shifts.of(size)
     signal = min(
         (

@@ -1,4 +1,4 @@
-"""What a reference proved of a season, and what of a feature it leaves unwatched.  Pure."""
+"""The seasons of a reference, and the parts of its features that are not watched.  Pure."""
 
 from __future__ import annotations
 
@@ -18,17 +18,16 @@ from stream_monitor.statistics.fixed_point import Floats
 
 _UNBOUNDED: Final = 1e300
 _REPEATS_NOT_WATCHED: Final = (
-    "a value that begins to repeat is not watched: the profile does not say which ones do, "
-    "build it again"
+    "new repeated values are not watched: the profile was built without them, build it again"
 )
-_RANGE_NOT_WATCHED: Final = "its range is not watched: the profile has none"
+_RANGE_NOT_WATCHED: Final = "the range is not watched: the profile has none"
 
 
 class DetectedSeason(msgspec.Struct, frozen=True, kw_only=True):
-    """A season of a feature: by the hour of the ``day`` or ``week``, from so many of them.
+    """A season of a feature by the hour of the day or week (``period``), from ``n_periods``.
 
-    ``explains`` is its share of the variance of the feature's ranks.  What ``n_periods`` leave
-    unknown of it makes the smallest shift that shows larger, by the share ``costs``.
+    ``explains`` is its share of the variance of the feature's ranks.  ``costs`` is the increase of
+    the smallest detectable shift, because the season is only known from ``n_periods``.
     """
 
     period: str
@@ -36,22 +35,22 @@ class DetectedSeason(msgspec.Struct, frozen=True, kw_only=True):
     explains: float
     costs: float
 
-    def words(self) -> str:
-        """It in a sentence.
+    def describe(self) -> str:
+        """The season as a sentence.
 
-        >>> DetectedSeason(period="day", n_periods=10.0, explains=0.334, costs=0.0488).words()
-        'a season by the hour of the day, proved by 10.0 days: it explains 33 % of the variance, \
-and what is unknown of it makes the smallest shift that shows 5 % larger'
+        >>> DetectedSeason(period="day", n_periods=10.0, explains=0.334, costs=0.0488).describe()
+        'season by the hour of the day, from 10.0 days: it explains 33 % of the variance, and its \
+uncertainty makes the smallest detectable shift 5 % larger'
         """
         return (
-            f"a season by the hour of the {self.period}, proved by {self.n_periods:.1f} "
-            f"{self.period}s: it explains {100 * self.explains:.0f} % of the variance, and what is "
-            f"unknown of it makes the smallest shift that shows {100 * self.costs:.0f} % larger"
+            f"season by the hour of the {self.period}, from {self.n_periods:.1f} {self.period}s: "
+            f"it explains {100 * self.explains:.0f} % of the variance, and its uncertainty makes "
+            f"the smallest detectable shift {100 * self.costs:.0f} % larger"
         )
 
 
 def season_of(reference: FeatureReference) -> DetectedSeason | None:
-    """The season of a feature, as the channel tells it that moves most with it."""
+    """The season of a feature, from the channel that it explains best; ``None`` without one."""
     if reference.calendar is None:
         return None
     weights = reference.calendar.table.sum(axis=1)
@@ -66,32 +65,32 @@ def season_of(reference: FeatureReference) -> DetectedSeason | None:
 
 
 def seasons_of(profile: ReferenceProfile) -> dict[str, DetectedSeason]:
-    """The seasons that a profile has proved, by feature."""
+    """The seasons of a profile, by feature."""
     found = {name: season_of(reference) for name, reference in profile.features.items()}
     return {name: season for name, season in found.items() if season is not None}
 
 
 def not_watched_by_feature(profile: ReferenceProfile) -> dict[str, list[str]]:
-    """What is not watched of which feature, and why."""
+    """The parts of each feature that are not watched, with the reasons."""
     found = {name: _of_reference(reference) for name, reference in profile.features.items()}
     return {name: lines for name, lines in found.items() if lines}
 
 
 def lines_of(profile: ReferenceProfile) -> list[str]:
-    """Both, a line each."""
-    lines = [f"{name}: {season.words()}" for name, season in seasons_of(profile).items()]
+    """The seasons, and the parts that are not watched, as text."""
+    lines = [f"{name}: {season.describe()}" for name, season in seasons_of(profile).items()]
     return lines + [
         f"{name}: {why}" for name, all_ in not_watched_by_feature(profile).items() for why in all_
     ]
 
 
 def not_watched_values(values: Floats) -> list[str]:
-    """What a reference of these values (n,) of a number would leave unwatched.
+    """The values (n,) of a number that a reference built from them could not watch separately.
 
-    Of fewer than a reference takes nothing is said, and nothing of its range.
+    Empty if there are too few values for a reference.
 
     >>> not_watched_values(np.append(np.zeros(9_950), np.arange(1.0, 51.0)))
-    ['values other than 0 are not watched by themselves: there are 50, and 100 are needed']
+    ['values other than 0 are not watched separately: there are 50, and 100 are needed']
     """
     known = values[np.isfinite(values)]
     if len(known) < MIN_EVENTS or len(np.unique(known)) < 3:  # two are a boolean
@@ -104,7 +103,7 @@ def not_watched_values(values: Floats) -> list[str]:
 
 def _of_rest(value: float, n_rest: int) -> str:
     return (
-        f"values other than {value:g} are not watched by themselves: there are {n_rest}, and "
+        f"values other than {value:g} are not watched separately: there are {n_rest}, and "
         f"{MIN_REST_VALUES} are needed"
     )
 
@@ -117,7 +116,7 @@ def _of_reference(reference: FeatureReference) -> list[str]:
         return [_RANGE_NOT_WATCHED]
     lines = [] if bounds.chance > 0 else [_REPEATS_NOT_WATCHED]
     lines += [
-        f"no value is too {side} for it: no limit follows from its tail "
+        f"no value is reported as too {side}, because the tail gives no limit "
         f"(profile build --range {reference.name}=LOW:HIGH)"
         for side, endless in (("low", bounds.low < -_UNBOUNDED), ("high", bounds.high > _UNBOUNDED))
         if endless and not bounds.declared

@@ -1,8 +1,8 @@
-"""Changes of one size, and what they do to a feature: to its channels, its bins, its mean.  Pure.
+"""Simulate a change of a given size in a feature: its channels, its bins, its mean.  Pure.
 
-A numeric feature shifts by d standard deviations of the normal scale on which its ranks lie, which
-is the same change for every shape and unit.  Of the others a share of events moves: of a boolean to
-the rarer value, of a category from the most frequent one to all others, of any to what is missing.
+A numeric feature shifts by d standard deviations of its ranks' normal scores, which is the same
+change for every shape and unit.  For other changes, a share of the events moves: to the rarer value
+of a boolean, from the most frequent category to all others, or to missing values.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ MAX_SD: Final = 6.0
 
 
 class ShiftedFeature(NamedTuple):
-    """``channels`` is by how much the mean of each moves, ``shares`` those of the bins after it.
+    """A feature after a change.
 
-    ``units`` is the move of the mean in the feature's own unit, or the share that moved.
+    ``channels`` is the move of each channel's mean, ``shares`` (k,) the shares of the bins after
+    the change, and ``units`` the move of the mean in the feature's own unit, or the share of events
+    that moved.
     """
 
     channels: dict[str, float]
@@ -34,7 +36,7 @@ class ShiftedFeature(NamedTuple):
 
 
 class FeatureShifts:
-    """All sizes of one kind of change of one feature; ``largest`` is the limit of them."""
+    """The changes of one kind of a feature, of any size up to ``largest``."""
 
     def __init__(self, reference: FeatureReference, change: ChangeKind) -> None:
         self._reference = reference
@@ -62,7 +64,7 @@ class FeatureShifts:
         self._edges = ndtri(edges)
 
     def of(self, size: float) -> ShiftedFeature:
-        """The change of a size: standard deviations, or a share of events."""
+        """The feature after a change of ``size``: standard deviations, or a share of events."""
         after = self._after(size)
         moved = after - self._base
         return ShiftedFeature(
@@ -77,7 +79,7 @@ class FeatureShifts:
             return after
         others = self._base.copy()
         others[self._most] = 0.0
-        if not others.any():  # what there is none of
+        if not others.any():  # the reference has one value only
             others = np.ones_like(self._base)
             others[self._most] = 0.0
         moved: Floats = self._base + size * others / others.sum()
@@ -86,18 +88,18 @@ class FeatureShifts:
 
 
 class Support(NamedTuple):
-    """Indices a valid value can have in the reference, how often it has them, and one such value.
+    """The indices (n,) of valid values in the reference, their weights, and a value for each.
 
-    A category of which the reference knows no rare one stands in for them all as missing.
+    Without a rare category in the reference, the value of the rare ones is ``None``.
     """
 
-    places: Ints
+    indices: Ints
     weights: Floats
     values: list[Value]
 
 
 def support_of(reference: FeatureReference, transform: Transform) -> Support:
-    """The valid values of a reference."""
+    """The support of a reference."""
     if reference.kind == "numeric":
         quantiles = reference.quantiles
         weights = np.ones(len(quantiles))

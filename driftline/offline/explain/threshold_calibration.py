@@ -1,4 +1,4 @@
-"""How the budget became thresholds, channel by channel.  Pure."""
+"""The thresholds of each channel, derived from the alert budget.  Pure."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from stream_monitor.reference.profile import ReferenceProfile
 
 
 class EffectiveBudget(msgspec.Struct, frozen=True, kw_only=True):
-    """The budget that holds for a model: ``false_alerts`` in ``per_events`` of its events.
+    """The effective budget of a model: ``false_alerts`` in ``per_events`` of its events.
 
-    ``unit`` says what that was made of: a budget ``per_weeks`` at ``events_per_week``, those of the
-    reference, or one per events.  With ``per_weeks`` and ``unit`` "events" a budget per week was
-    stated, and the reference does not know how many events a week has.
+    With the ``unit`` "weeks" it was converted from a budget ``per_weeks``, at the reference's
+    ``events_per_week``.  With ``per_weeks`` and the ``unit`` "events", the reference has no number
+    of events a week, so the budget holds per events.
     """
 
     unit: Literal["events", "weeks"]
@@ -34,20 +34,22 @@ class EffectiveBudget(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def rate_fix(*, from_rows: bool, timed: bool) -> str:
-    """What makes a reference know its events a week: one from rows, or one that was made before.
+    """How to give a reference its number of events a week.
+
+    ``from_rows``: the reference is built from rows now; ``timed``: these have times.
 
     >>> rate_fix(from_rows=True, timed=False)
     '--time COLUMN'
     """
     if from_rows and timed:
-        return "rows of ten seconds and more: the times of these are all of one moment, or nearly"
+        return "use rows over ten seconds or more: these have nearly the same time"
     if from_rows:
         return "--time COLUMN"
-    return "driftline profile build with --time or --events-per-week, and profile send"
+    return "run driftline profile build with --time or --events-per-week, and profile send"
 
 
 def effective_budget(profile: ReferenceProfile, budget: Budget) -> EffectiveBudget:
-    """What became of the budget that was stated."""
+    """The budget that holds for the events of ``profile``."""
     weeks, rate = budget.per_weeks, profile.events_per_week
     return EffectiveBudget(
         unit="events" if weeks is None or rate is None else "weeks",
@@ -59,11 +61,11 @@ def effective_budget(profile: ReferenceProfile, budget: Budget) -> EffectiveBudg
 
 
 class ChannelCalibration(msgspec.Struct, frozen=True, kw_only=True):
-    """One channel of one series.
+    """The thresholds of one channel of one series.
 
-    ``block`` events make one mean, for values depend on each other over ``tau`` events;
+    ``block`` events are averaged, because values depend on each other over ``tau`` events.
     ``page_hinkley`` is the threshold in standard deviations of such a mean, ``adwin_delta``
-    ADWIN's.  Each detector is calibrated to one false alarm in ``arl0_events`` events.
+    that of ADWIN.  Each detector is calibrated to one false alarm in ``arl0_events`` events.
     """
 
     series: str
@@ -77,7 +79,7 @@ class ChannelCalibration(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def references_of(profile: ReferenceProfile) -> Iterator[tuple[str, FeatureReference]]:
-    """All that is watched of a model: features by name, then the prediction and the loss."""
+    """All watched series of a model: features by name, then the prediction and the loss."""
     yield from sorted(profile.features.items())
     if profile.prediction is not None:
         yield "prediction", profile.prediction

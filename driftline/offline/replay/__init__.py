@@ -1,1 +1,1 @@
-"""Recorded traffic through the monitor's own core: no Kafka, no Redis, no configuration."""
+"""Run recorded events through the monitor's core, without side effects."""

@@ -1,4 +1,4 @@
-"""How soon injected changes were found.  Pure."""
+"""The delay of the alert of each injected change.  Pure."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from driftline.offline.replay.replay_episodes import ReplayEpisode
 
 
 class InjectionResult(NamedTuple):
-    """An injected change; ``delay_events`` None: it was missed.
+    """An injected change, and the rows until its alert; ``delay_events`` is null if it was missed.
 
-    The delay counts the rows from the change to the alert, confirmation included.  A change of what
-    drifts already is not told again: ``open_since`` is the row of the alert that stood then.
+    A change of a series that already drifts raises no new alert; ``open_since`` is the row of the
+    alert that was open.
     """
 
     column: str
@@ -26,7 +26,7 @@ class InjectionResult(NamedTuple):
 def injection_results(
     injections: Sequence[Injection], episodes: Sequence[ReplayEpisode]
 ) -> list[InjectionResult]:
-    """For each change its first alert at or after it, before the next change of that column."""
+    """For each change, its first alert before the next change of the same column."""
     found = []
     for injection in injections:
         column, first = injection.column, injection.first
@@ -40,13 +40,13 @@ def injection_results(
             and (until is None or episode.alerted_event < until)
         ]
         delay = min(alerts) - first if alerts else None
-        standing = [
+        already_open = [
             episode.alerted_event
             for episode in episodes
             if episode.feature == column
             and episode.alerted_event < first
             and (episode.ended_event is None or episode.ended_event >= first)
         ]
-        open_since = max(standing, default=None) if delay is None else None
+        open_since = max(already_open, default=None) if delay is None else None
         found.append(InjectionResult(column, injection.kind, first, delay, open_since))
     return found

@@ -1,4 +1,4 @@
-"""Where a range of a topic begins and ends."""
+"""The bounds of a range of a topic: offsets or append times."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from driftline.topics.topic_reader import Record
 
 
 class Bound(NamedTuple):
-    """Where a range begins or ends: an offset, or a time of appending in ms."""
+    """The start or end of a range: an offset, or an append time (ms)."""
 
     offset: int | None
     time_ms: int | None
 
     def before(self, record: Record) -> bool:
-        """Whether the bound lies before a record, or at it."""
+        """Whether the bound is at a record or before it."""
         if self.offset is not None:
             return self.offset <= record.offset
         return self.time_ms is not None and self.time_ms <= record.timestamp_ms
 
 
 def parse_bound(text: str, option: str) -> Bound:
-    """An offset, or a time as ISO 8601 writes it; without a zone it is UTC.
+    """Parse an offset, or an ISO 8601 time; a time without a zone is UTC.
 
     Raises:
-        SourceError: it is neither.
+        SourceError: the text is neither.
 
     >>> parse_bound("1200", "--from"), parse_bound("1970-01-01T00:00:01", "--to")
     (Bound(offset=1200, time_ms=None), Bound(offset=None, time_ms=1000))
@@ -37,7 +37,8 @@ def parse_bound(text: str, option: str) -> Bound:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise SourceError(
-            f"{option}: {text!r} is no offset and no time", fix="1200, or 2024-05-01T12:00Z"
+            f"{option} {text!r} is neither an offset nor a time",
+            fix="write an offset like 1200, or a time like 2024-05-01T12:00Z",
         ) from None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return Bound(None, round(moment.timestamp() * 1000))

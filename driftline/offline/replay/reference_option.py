@@ -1,4 +1,4 @@
-"""Which rows are the reference: what was normal."""
+"""The option ``--reference`` of replay: leading rows, or a file."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _FIRST: Final = re.compile(r"first:(\d+(?:\.\d+)?)(%?)")
 
 
 def parse_reference(text: str, n_rows: int) -> int | Path:
-    """The number of leading rows that ``text`` asks for, or the file it names.
+    """The number of leading rows that ``text`` selects, or the file that it names.
 
     Raises:
-        SourceError: it asks for all rows, or for none.
+        SourceError: it selects all rows, or none.
 
     >>> parse_reference("first:10%", 5000), parse_reference("first:800", 5000)
     (500, 800)
@@ -25,12 +25,14 @@ def parse_reference(text: str, n_rows: int) -> int | Path:
     found = _FIRST.fullmatch(text)
     if found is None:
         if text.startswith("first:"):
-            raise SourceError(f"--reference {text!r}", fix="first:10%, first:5000, or a file")
+            raise SourceError(
+                f"--reference {text!r} is not valid", fix="write first:10%, first:5000, or a file"
+            )
         return Path(text)
     n = int(n_rows * float(found[1]) / 100) if found[2] else int(float(found[1]))
     if not 0 < n < n_rows:
         raise SourceError(
-            f"--reference {text!r} is {n:,} of {n_rows:,} rows: there must be some before and some "
-            "to replay"
+            f"--reference {text!r} selects {n:,} of {n_rows:,} rows",
+            fix="leave some rows for the reference, and some to replay",
         )
     return n

@@ -1,4 +1,4 @@
-"""Alerts as episodes: one line for each change, by rows of the file.  Pure."""
+"""Group the alerts of a replay into episodes, by row of the file.  Pure."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from stream_monitor.episodes.incidents import IncidentPolicy, incidents_of
 _OPENING_PHASES: Final = (
     "started",
     "ongoing",
-)  # what was withheld of a segment may begin by growing worse
+)  # a suppressed episode of a segment may be reported first when it grows worse
 _ROWS_MS: Final = 2_000 * 1_000  # without a time column a row takes a second
 _BY_ROWS: Final = IncidentPolicy(window_ms=_ROWS_MS, cooldown_ms=_ROWS_MS)
 _SINCE: Final = re.compile(r"since \d{1,2} [A-Z][a-z]{2} \d{4} \d\d:\d\d UTC")
 
 
 class ReplayEpisode(msgspec.Struct, frozen=True, kw_only=True):
-    """One change of one series, from its alert to its end; ``ended_at`` null: it lasts.
+    """One episode of one series; ``ended_at`` and ``ended_event`` are null if it is open.
 
-    ``onset_event`` is the row where it is estimated to have begun, ``detected_event`` the row
-    that raised the suspicion, ``alerted_event`` the row at which the alert went out.  Times are
-    event times; without a time column row n happens n seconds after 1970 began.
+    ``onset_event`` is the row of the estimated start, ``detected_event`` the row that raised the
+    suspicion, ``alerted_event`` the row of the alert.  Times are event times; without a time column
+    row n has the time n seconds after the start of 1970.
     """
 
     feature: str
@@ -45,7 +45,7 @@ class ReplayEpisode(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_superseded_by_feature(alert: DriftAlert) -> bool:
-    """Whether another episode tells from now on what this one told."""
+    """Whether the episode of a feature replaces the one of this alert."""
     return alert.phase == "superseded" and (alert.cause or "").startswith("feature/")
 
 
@@ -57,7 +57,10 @@ def episodes_of(
     timed: bool,
     coverage: bool = False,
 ) -> list[ReplayEpisode]:
-    """The episodes of change, or those of ``coverage``, in the order of their alerts."""
+    """The episodes of drift, or those of ``coverage``, in the order of their alerts.
+
+    ``row_of`` maps an offset to a row, ``column_of`` the name of a feature to its column.
+    """
     found: dict[str, ReplayEpisode] = {}
     for alert in alerts:
         if (alert.kind == "coverage") is not coverage:
@@ -82,7 +85,7 @@ def episodes_of(
                 segment=alert.segment,
             )
         elif known is not None and is_superseded_by_feature(alert):
-            del found[alert.episode_id]  # another episode tells it
+            del found[alert.episode_id]
         elif known is not None and alert.phase in ENDED_PHASES:
             found[alert.episode_id] = msgspec.structs.replace(
                 known, ended_at=_moment(alert.decided_ms), ended_event=row_of(alert.decided_offset)
@@ -93,7 +96,7 @@ def episodes_of(
 
 
 def _with_column_name(alert: DriftAlert, name: str, column: str, onset: int, *, timed: bool) -> str:
-    """The explanation with the column's own name, and a row where a time would mean nothing."""
+    """The sentence with the column's name; without event times, with a row in place of the time."""
     text = alert.explanation.replace(f"`{name}`", f"`{column}`")
     return text if timed else _SINCE.sub(f"since row {onset:,}", text)
 
@@ -104,17 +107,17 @@ def _moment(time_ms: int) -> str:
 
 
 def n_incidents(alerts: Iterable[DriftAlert], policy: IncidentPolicy | None) -> int:
-    """How many things happened: episodes that began, or were told of, close together are one.
+    """The number of incidents, grouped by ``policy``.
 
-    As ``policy`` has it; ``None``: rows have no time, and within two thousand rows is close.
+    ``None``: rows have no times, and episodes within two thousand rows belong together.
     """
     return len(incidents_of(alerts, policy or _BY_ROWS))
 
 
 def only_in(these: Sequence[ReplayEpisode], those: Sequence[ReplayEpisode]) -> list[ReplayEpisode]:
-    """Episodes of one configuration that the other did not have.
+    """The episodes of ``these`` without a counterpart in ``those``.
 
-    The same change is the same series and kind, lying over each other.
+    A counterpart has the same series and kind, and overlaps.
     """
 
     def end(episode: ReplayEpisode) -> float:

@@ -1,4 +1,4 @@
-"""What a replay found, for people and for programs."""
+"""The result of a replay as text and as data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from stream_monitor.detectors.calibration import Budget, in_events
 from stream_monitor.episodes.incidents import IncidentPolicy
 from stream_monitor.reference.season import WEEK_MS
 
-_WIDTH: Final = 240  # no terminal is asked: what a pipe reads is the same
+_WIDTH: Final = 240  # the same on a terminal and in a pipe
 
 
 def summary(
@@ -31,7 +31,7 @@ def summary(
     compared: SettingsComparison | None,
     incidents: IncidentPolicy,
 ) -> dict[str, Any]:
-    """The last line of ``--json``; ``incidents`` says what belongs together, by time."""
+    """The summary of a replay as data; ``incidents`` is the policy that groups episodes."""
     n_alerts = len(result.episodes)
     data: dict[str, Any] = {
         "events": result.n_events,
@@ -56,21 +56,23 @@ def summary(
 
 
 def layout_lines(layout: Layout, replay: TableReplay) -> list[str]:
-    """What every column was taken for, in the end by the core."""
+    """The kind of every column, as the core has it, and the columns that are not watched."""
     by_kind: dict[str, list[str]] = {}
     for feature in layout.features:
         fitted = replay.profile.features.get(feature.name)
         if fitted is not None:
             by_kind.setdefault(fitted.kind, []).append(feature.column)
     rows = [(kind, ", ".join(by_kind[kind])) for kind in sorted(by_kind)]
-    back = f" ({replay.n_backward:,} rows go back in time)" if replay.n_backward else ""
+    back = f" ({replay.n_backward:,} rows are earlier than the row before)" * bool(
+        replay.n_backward
+    )
     if layout.codes:
         rows.append(("note", codes_note(layout.codes)))
     rows.append(("time", (layout.time or "none: one event a second (--time)") + back))
     if layout.prediction is not None:
         rows.append(("prediction", layout.prediction))
     if layout.label is not None:
-        alone = " (of no use without --prediction)" if layout.prediction is None else ""
+        alone = " (not used without --prediction)" if layout.prediction is None else ""
         rows.append(("label", layout.label + alone))
     if replay.budget.per_weeks is not None:
         fix = rate_fix(from_rows=replay.from_rows, timed=replay.timed)
@@ -85,29 +87,29 @@ def layout_lines(layout: Layout, replay: TableReplay) -> list[str]:
 
 
 def per_week(budget: Budget, events_per_week: float | None, fix: str) -> str:
-    """What became of a budget per week; ``fix`` is what makes a rate known."""
+    """The conversion of a budget per week; ``fix`` says how to give the reference a rate."""
     held = in_events(budget, events_per_week)
     per_events = f"{held.false_alerts:g} in {held.per_events:,} events"
     if events_per_week is None:
-        return f"{per_events}: the reference knows no events a week ({fix})"
+        return f"{per_events}: the reference has no number of events a week ({fix})"
     return f"{per_events}, at {events_per_week:,.0f} a week in the reference"
 
 
 def episode_lines(episodes: Sequence[ReplayEpisode]) -> list[str]:
-    """A table with a row for each episode."""
+    """The episodes as a table."""
     if not episodes:
         return ["  none"]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for title in ("alert at row", "began at", "over at"):
+    for title in ("alert at row", "began at", "ended at"):
         table.add_column(title, justify="right")
     for title in ("severity", "kind", "what"):
         table.add_column(title)
     for episode in episodes:
-        over = "" if episode.ended_event is None else f"{episode.ended_event:,}"
+        ended = "" if episode.ended_event is None else f"{episode.ended_event:,}"
         table.add_row(
             f"{episode.alerted_event:,}",
             f"{episode.onset_event:,}",
-            over,
+            ended,
             episode.severity,
             episode.kind,
             escape(printable(episode.explanation)),
@@ -119,7 +121,7 @@ def episode_lines(episodes: Sequence[ReplayEpisode]) -> list[str]:
 
 
 def summary_lines(data: dict[str, Any], result: ReplayResult, *, of: str = "rows") -> list[str]:
-    """The summary for people, of rows or of records."""
+    """The summary as text; ``of`` is "rows" or "records"."""
     week = f", {data['alerts_per_week']} per week" if "alerts_per_week" in data else ""
     rate = round(result.n_events / result.seconds) if result.seconds else 0
     lines = [
@@ -135,17 +137,17 @@ def summary_lines(data: dict[str, Any], result: ReplayResult, *, of: str = "rows
     ]
     if result.rejected:
         first = result.rejected[0]
-        lines.append(f"  {len(result.rejected):,} {of} refused, the first: {first.detail}")
+        lines.append(f"  {len(result.rejected):,} {of} rejected, the first: {first.detail}")
     return lines
 
 
-def _counted(n: int, word: str) -> str:
-    """So many of something.
+def _counted(n: int, noun: str) -> str:
+    """A number and a noun, in the plural unless it is one.
 
     >>> _counted(1, "episode"), _counted(0, "episode")
     ('1 episode', '0 episodes')
     """
-    return f"{n:,} {word}" if n == 1 else f"{n:,} {word}s"
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 def injection_lines(found: Sequence[InjectionResult]) -> list[str]:
@@ -160,5 +162,5 @@ def _injection_text(one: InjectionResult) -> str:
     if one.delay_events is not None:
         return f"alert after {one.delay_events:,} rows"
     if one.open_since is not None:
-        return f"not told again, its alert of row {one.open_since:,} still stood"
+        return f"no new alert, because the alert of row {one.open_since:,} was still open"
     return "missed"

@@ -1,4 +1,4 @@
-"""What came of a replay, whatever was replayed."""
+"""The result of a replay, of a file or of a topic."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from stream_monitor.contracts import DeadLetter, DriftAlert
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayResult:
-    """Events that were held against a reference, and what was said of them.
+    """The events that were compared with a reference, and the resulting alerts and episodes.
 
-    ``n_reference`` are the events that the references were learnt from, ``rejected`` what the
-    monitor would not take.  ``timed``: events have times of their own.
+    ``n_reference`` is the number of events in the references, ``rejected`` the rejected records,
+    ``span_ms`` the period of the event times, ``seconds`` the duration of the replay.  ``timed``:
+    the events have times of their own.
     """
 
     n_events: int

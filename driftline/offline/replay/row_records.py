@@ -1,4 +1,4 @@
-"""Rows as records of the log: the core sees what it would see in production."""
+"""Convert rows into records of the event topic, so that the core reads them as in production."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _SECOND_MS: Final = 1_000
 
 
 class RowOffsets(NamedTuple):
-    """Which offset a row has: an event, and after it, where there is one, its label."""
+    """The offsets of rows: ``stride`` is 2 if each event is followed by its label, else 1."""
 
     stride: int
 
     def offset(self, row: int) -> int:
-        """Of the event of a row; the one before the first row is free for the model's update."""
+        """The offset of a row's event; the offset before the first row is for the model update."""
         return self.stride * (row + 1)
 
     def row(self, offset: int) -> int:
-        """Of an event or a label.
+        """The row of an event or a label.
 
         >>> [RowOffsets(2).row(RowOffsets(2).offset(7) + k) for k in (0, 1)], RowOffsets(1).row(8)
         ([7, 7], 7)
@@ -47,9 +47,9 @@ class RowOffsets(NamedTuple):
 
 
 class ReplayRows(NamedTuple):
-    """Columns of the rows to replay; ``first`` is the number of the first one in the file.
+    """The columns of the rows to replay; ``first`` is the number of the first row in the file.
 
-    A feature that is ``unknown`` to the reference is there in an event, or it is not.
+    Features that are ``unknown`` to the reference are left out of an event without a value.
     """
 
     first: int
@@ -72,10 +72,10 @@ def replay_rows_of(
     sd_of: Callable[[str], float],
     unknown: frozenset[str] = frozenset(),
 ) -> ReplayRows:
-    """The rows of the frame as plain values, injected drift included.
+    """The rows of the frame as plain values, with injected drift.
 
     Raises:
-        SourceError: an injection changes no value, and whatever came of it would be no finding.
+        SourceError: an injection changes no value.
     """
     if layout.time is None:
         times: Sequence[int] = range(
@@ -108,14 +108,14 @@ def replay_rows_of(
 
 def _injection_fix(injection: Injection, values: list[Value], first: int) -> str:
     if injection.kind != "swap":
-        return "a larger change, or more rows"
-    there = [
+        return "inject a larger change, or replay more rows"
+    values_there = [
         category_name(value)
         for i, value in enumerate(values)
         if value is not None and injection.applies(first + i)
     ]
-    common = [name for name, _ in Counter(there).most_common(8)]
-    return f"a value that occurs there, like {', '.join(map(repr, common))}" if common else ""
+    common = [name for name, _ in Counter(values_there).most_common(8)]
+    return f"choose a value of these rows, like {', '.join(map(repr, common))}" if common else ""
 
 
 def _plain(frame: pd.DataFrame, column: str | None) -> list[Any] | None:
@@ -125,7 +125,7 @@ def _plain(frame: pd.DataFrame, column: str | None) -> list[Any] | None:
 def model_update_of(
     profile: ReferenceProfile, offsets: RowOffsets, rows: ReplayRows
 ) -> RecordBatch:
-    """The model's update, before its first event."""
+    """A batch with the model update, before the first event."""
     offset = offsets.offset(rows.first) - 1
     time_ms = rows.times_ms[0]
     update = ModelUpdate(
@@ -140,10 +140,10 @@ def model_update_of(
 
 
 def batches(rows: ReplayRows, offsets: RowOffsets) -> Iterator[RecordBatch]:
-    """The events, each with its label behind it, in the order of the file.
+    """Batches of the events, each followed by its label, in the order of the file.
 
-    All are appended at one moment, the last of the file: a file has no rhythm of arrival, so
-    nothing may be judged idle by it; windows close by event time alone.
+    All records have the same append time, the last one of the file: a file does not show when its
+    rows arrived, so the monitor must not conclude that a model was idle.
     """
     names = list(rows.features)
     columns = zip(*rows.features.values(), strict=True) if names else iter(lambda: (), None)
@@ -187,7 +187,7 @@ def _batch(records: list[ConsumerRecord]) -> RecordBatch:
 
 
 def without_size_limits(limits: Any) -> Any:
-    """The same limits for a profile of any size: it does not travel over Kafka here."""
+    """The limits without those on sizes, which only matter for Kafka."""
     return msgspec.structs.replace(
         limits,
         max_update_bytes=1 << 31,

@@ -1,4 +1,4 @@
-"""The settings that are tried against the live ones: what differs, and what comes of it.  Pure."""
+"""Compare candidate settings with the live ones: differences, and the resulting episodes.  Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stream_monitor.core.spec import MonitorSpec
 
 
 class SettingDifference(NamedTuple):
-    """One that differs, as ``section.name``."""
+    """A setting that differs; ``name`` is ``section.name``."""
 
     name: str
     live: Any
@@ -20,7 +20,7 @@ class SettingDifference(NamedTuple):
 
 
 class SettingsComparison(NamedTuple):
-    """Settings that differ, and episodes that only one of the two configurations has."""
+    """The settings that differ, and the episodes that only one of the configurations has."""
 
     settings: list[SettingDifference]
     would_have_fired: list[ReplayEpisode]
@@ -31,7 +31,7 @@ def compare_settings(
     candidate: tuple[MonitorSpec, Sequence[ReplayEpisode]],
     live: tuple[MonitorSpec, Sequence[ReplayEpisode]],
 ) -> SettingsComparison:
-    """Two configurations, each with what it found."""
+    """Compare two configurations, each with its episodes."""
     return SettingsComparison(
         setting_differences(candidate[0], live[0]),
         only_in(candidate[1], live[1]),
@@ -40,7 +40,7 @@ def compare_settings(
 
 
 def setting_differences(candidate: MonitorSpec, live: MonitorSpec) -> list[SettingDifference]:
-    """The settings that differ, in the order in which the core has them.
+    """The settings that differ, in the order of `MonitorSpec`.
 
     >>> setting_differences(MonitorSpec(warm_up_events=900), MonitorSpec())
     [SettingDifference(name='monitor.warm_up_events', live=2000, candidate=900)]
@@ -64,21 +64,21 @@ def _flat(spec: MonitorSpec) -> dict[str, Any]:
 
 
 def difference(found: SettingsComparison) -> dict[str, Any]:
-    """For programs: the settings, and the episodes themselves."""
+    """The comparison as data."""
     return {
-        "settings": {s.name: {"live": s.live, "tried": s.candidate} for s in found.settings},
+        "settings": {s.name: {"live": s.live, "candidate": s.candidate} for s in found.settings},
         "would_have_fired": found.would_have_fired,
         "would_not_have_fired": found.would_not_have_fired,
     }
 
 
 def comparison_lines(found: SettingsComparison) -> list[str]:
-    """For people."""
-    lines = [f"  tried: {s.name} = {s.candidate!r}, live {s.live!r}" for s in found.settings]
+    """The comparison as text."""
+    lines = [f"  candidate: {s.name} = {s.candidate!r}, live {s.live!r}" for s in found.settings]
     if not lines:
-        lines = ["  tried: no setting that differs from the live ones"]
+        lines = ["  candidate: no setting differs from the live settings"]
     lines += [f"  would have fired: {e.explanation}" for e in found.would_have_fired]
-    lines += [f"  would have been quiet: {e.explanation}" for e in found.would_not_have_fired]
+    lines += [f"  would not have fired: {e.explanation}" for e in found.would_not_have_fired]
     if not (found.would_have_fired or found.would_not_have_fired):
-        lines.append("  the two configurations find the same")
+        lines.append("  both configurations find the same episodes")
     return lines

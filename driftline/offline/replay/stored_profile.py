@@ -1,4 +1,4 @@
-"""A profile as the reference of a replay: stored in a file, or found in the log."""
+"""Use a profile as the reference of a replay, from a file or from the event topic."""
 
 from __future__ import annotations
 
@@ -15,38 +15,43 @@ from driftline.offline.tables.table_reader import Table
 from stream_monitor.reference.profile import ReferenceProfile, profile_from_data
 
 SEGMENT: Final = "\x1fsegment of the event"
-"""A column of what events name under ``segment``; no name has a control character in it."""
+"""The column with the ``segment`` of events; names of features have no control characters."""
 _PROFILE_KEYS: Final = {"features", "model", "version", "origin"}
 
 
 def stored_profile(path: Path) -> ReferenceProfile | None:
-    """The profile that a file holds; ``None``: there are rows in it.
+    """The profile in a file; ``None`` if the file holds rows.
 
     Raises:
-        SourceError: it is meant as a profile, and is none.
+        SourceError: the file is an invalid profile.
     """
     if path.suffix.lower() != ".json" or not path.is_file():
         return None
     try:
         data = msgspec.json.decode(path.read_bytes())
     except msgspec.DecodeError:
-        return None  # JSON lines, or nothing: whoever reads rows says so
+        return None  # JSON lines or damaged: the reader of rows reports it
     if not isinstance(data, dict) or not data.keys() >= _PROFILE_KEYS:
         return None
     try:
         return profile_from_data(data)
     except ValueError as error:
-        raise SourceError(f"{path}: {error}", fix="driftline profile build") from error
+        raise SourceError(
+            f"{path}: {error}", fix="build it again with driftline profile build"
+        ) from error
 
 
 def for_these_rows(profile: ReferenceProfile, layout: Layout) -> ReferenceProfile:
-    """The profile without what these rows cannot show: predictions where they have none.
+    """The profile for these rows; without predictions in the rows, without its predictions.
 
     Raises:
-        SourceError: it has a season, and the rows have no times.
+        SourceError: the profile has a season, and the rows have no times.
     """
     if layout.time is None and any(f.calendar is not None for f in profile.features.values()):
-        raise SourceError("the reference has a season, and these rows no time", fix="--time COLUMN")
+        raise SourceError(
+            "the reference has a season, and the rows have no times",
+            fix="name the column of times with --time",
+        )
     if layout.prediction is not None:
         return profile
     segments = tuple(msgspec.structs.replace(s, prediction=None) for s in profile.segments)
@@ -64,21 +69,21 @@ def layout_of_profile(
     label: str | None,
     events: bool,
 ) -> Layout:
-    """What each column is, as the profile says it.
+    """The roles of the columns, given the profile.
 
-    Of ``events`` every other column is a feature that the profile does not know, which the monitor
-    is shown, as it was live; of a file it may be anything, and is left out.
+    For ``events`` of a topic, every other column is a feature that the profile does not have, and
+    is replayed.  For a file such columns are ignored.
 
     Raises:
-        SourceError: a named column is not there, or one of the profile is not in the file.
+        SourceError: a named column, or a feature of the profile, is not in the table.
     """
     frame = table.frame
     require(table.inferred, time, prediction, label)
     missing = [name for name in profile.features if name not in frame]
     if missing and not events:
         raise SourceError(
-            f"the reference has a feature {missing[0]!r}, this file has not",
-            fix=f"it has {', '.join(map(str, frame))}",
+            f"the reference has a feature {missing[0]!r}, the file does not",
+            fix=f"rename the column; the file has {', '.join(map(str, frame))}",
         )
     features = [
         Feature(name, name, cast("ColumnKind", feature.kind))
@@ -94,11 +99,11 @@ def layout_of_profile(
             kind = kind_of(table.inferred[name], wanted=True)
             features.append(Feature(name, name, kind or "categorical"))
         elif name not in profile.skipped:
-            ignored[name] = "the reference does not know it"
+            ignored[name] = "not in the reference"
     return Layout(tuple(features), time, prediction, label, ignored)
 
 
 def with_all_features(frame: pd.DataFrame, layout: Layout) -> pd.DataFrame:
-    """The frame, and a column of nothing for each feature that no event has."""
+    """The frame with an empty column for each feature that no event has."""
     gone = [f.column for f in layout.features if f.column not in frame]
     return frame.assign(**dict.fromkeys(gone)) if gone else frame

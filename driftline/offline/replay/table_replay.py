@@ -1,4 +1,4 @@
-"""Replaying: a reference, from rows or as it was stored, and rows through `PartitionMonitor`."""
+"""Replay rows through a `PartitionMonitor`, with a reference from rows or from a profile."""
 
 from __future__ import annotations
 
@@ -35,9 +35,10 @@ from stream_monitor.reference.profile import ReferenceProfile
 
 @dataclass(frozen=True, kw_only=True)
 class TableReplay(ReplayResult):
-    """What came of rows; ``n_backward`` are those that are earlier than the row before them.
+    """The result of a replay of rows.
 
-    ``budget`` is that of the model, as it was stated; ``from_rows``: the reference was made here.
+    ``n_backward`` is the number of rows that are earlier than the row before them, ``budget`` the
+    stated budget of the model.  ``from_rows``: the reference was built from rows.
     """
 
     profile: ReferenceProfile
@@ -47,7 +48,7 @@ class TableReplay(ReplayResult):
 
 
 def _sd_of(reference: pd.DataFrame | ReferenceProfile, layout: Layout) -> Callable[[str], float]:
-    """The standard deviation of a numeric column of the reference; 0 of any other."""
+    """A function for the standard deviation of a column in the reference; 0 unless numeric."""
     kinds = {feature.column: feature.kind for feature in layout.features}
 
     def sd(column: str) -> float:
@@ -73,7 +74,7 @@ def replay(
     positive: str | None = None,
     on_progress: Callable[[int], object] = lambda _: None,
 ) -> TableReplay:
-    """Fold ``frame``, whose first row has the number ``first``, and answer what it led to."""
+    """Replay ``frame``, whose first row has the number ``first``, and return the result."""
     began = time.monotonic()
     if isinstance(reference, ReferenceProfile):
         profile = for_these_rows(reference, layout)

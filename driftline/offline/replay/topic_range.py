@@ -1,4 +1,4 @@
-"""What the monitor reads of one model in a range of the log, partition by partition."""
+"""Select the records of one model in a range of the event topic, by partition."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _TICK: Final = CE_TYPE_OF[Tick]
 
 @dataclass
 class PartitionRange:
-    """What lies in one partition.
+    """The records of one partition.
 
-    ``offsets`` and ``rows`` are of the model's events: where they lie, and which one each is of
-    all in the range, as they were appended.  ``n_events`` is by version, ``kinds`` counts the
-    records of the model by their ``ce_type``.
+    ``offsets`` are those of the model's events, ``rows`` their numbers among all events of the
+    range, in append order.  ``n_events`` counts the events by version, ``kinds`` the model's
+    records by ``ce_type``.
     """
 
     partition: int
@@ -40,7 +40,7 @@ class PartitionRange:
     kinds: Counter[str] = field(default_factory=Counter)
 
     def row(self, offset: int) -> int:
-        """Which event a record is, or follows.
+        """The number of the event at an offset, or before it.
 
         >>> part = PartitionRange(0, offsets=[4, 6], rows=[0, 7])
         >>> [part.row(offset) for offset in (2, 4, 5, 6, 9)]
@@ -49,7 +49,7 @@ class PartitionRange:
         return self.rows[max(0, bisect_right(self.offsets, offset) - 1)]
 
     def batches(self, topic: str) -> Iterator[RecordBatch]:
-        """The records, in their order."""
+        """The records in order, in batches."""
         for start in range(0, len(self.records), BATCH_RECORDS):
             some = self.records[start : start + BATCH_RECORDS]
             yield RecordBatch(topic, self.partition, "", some[0].offset, some[-1].offset + 1, some)
@@ -57,7 +57,7 @@ class PartitionRange:
 
 @dataclass(frozen=True)
 class TopicRange:
-    """Partitions that have events of ``model``; ``span_ms`` is their event time."""
+    """The partitions with events of ``model``; ``span_ms`` is the period of their event times."""
 
     topic: str
     model: str
@@ -66,14 +66,13 @@ class TopicRange:
 
 
 def topic_range_of(found: TopicRecords, model: str | None, topic: str) -> TopicRange:
-    """What the monitor would read of ``model``; with ``None`` there is only one.
+    """The records that the monitor would read for ``model``; ``None`` if there is only one model.
 
-    Its records, ticks, and what is unreadable stay what they are.  Of another model's records
-    nothing matters but that time passed: they become ticks.  Before the range stands what was
-    announced before it.
+    The model's records, ticks and unreadable records are kept.  Records of other models become
+    ticks, because they only show that time passed.  The model updates before the range come first.
 
     Raises:
-        SourceError: there is no event, or those of several models and none was chosen.
+        SourceError: the range has no event, or events of several models and none was chosen.
     """
     there: set[str] = set()
     inside = list(decoded(found.inside))
@@ -99,13 +98,13 @@ def topic_range_of(found: TopicRecords, model: str | None, topic: str) -> TopicR
         part.kinds[CE_TYPE_OF[type(event)]] += 1
         if not isinstance(event, InferenceEvent):
             continue
-        # What repeats an event is no other one; a champion and its canary score the same ids.
-        place = part.partition, event.version, event.id
-        if place not in ids:
+        # Count a repeated event once; two versions may score the same ids.
+        key = part.partition, event.version, event.id
+        if key not in ids:
             part.offsets.append(record.offset)
             part.rows.append(len(ids))
             part.n_events[event.version] += 1
-            ids.add(place)
+            ids.add(key)
             first_ms = event.time_ms if first_ms is None else min(first_ms, event.time_ms)
             last_ms = max(last_ms, event.time_ms)
     require_one_model(topic, model, there, len(ids))

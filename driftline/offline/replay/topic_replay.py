@@ -1,4 +1,4 @@
-"""The log replayed as it is: each partition through a `PartitionMonitor` of its own.  Pure."""
+"""Replay a range of the event topic: each partition through its own `PartitionMonitor`.  Pure."""
 
 from __future__ import annotations
 
@@ -20,12 +20,11 @@ ProfileByVersion: TypeAlias = dict[tuple[int, str], ReferenceProfile]
 
 
 class VersionReplay(NamedTuple):
-    """Events of a version in the range, by how it got its reference; null: it had none yet.
+    """The events of a version in the range; ``reference`` is the origin of its reference or null.
 
-    Where one partition has the announced profile and another learnt its own, each is one of these.
-    ``events`` are all of them, ``watched`` those from which the reference was not learnt.
-    ``reference_events`` and ``events_per_week`` are of the first partition, where each learnt its
-    own.
+    A version has two of these if one partition uses the announced profile and another one its first
+    events.  ``watched`` counts the events without those that the reference was learned from.
+    ``reference_events`` and ``events_per_week`` are those of the first partition.
     """
 
     version: str
@@ -38,9 +37,9 @@ class VersionReplay(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class TopicReplay(ReplayResult):
-    """What the monitor would have said; ``profiles`` are what it held the events against.
+    """The result of a replay of a topic; ``profiles`` are the references that were used.
 
-    ``coverage_episodes`` are the episodes of what it did not watch.
+    ``coverage_episodes`` are the episodes about events that were not watched.
     """
 
     versions: list[VersionReplay]
@@ -48,11 +47,11 @@ class TopicReplay(ReplayResult):
     profiles: list[ReferenceProfile]
 
 
-def replay_topic(log: TopicRange, spec: MonitorSpec) -> TopicReplay:
-    """Fold the records of every partition, as the monitor does that starts at the range.
+def replay_topic(records: TopicRange, spec: MonitorSpec) -> TopicReplay:
+    """Replay the records of every partition, as a monitor that starts at the range.
 
     Raises:
-        SourceError: no version has a reference: none was announced, and its events are too few.
+        SourceError: no version has a reference: none was announced, and there are too few events.
     """
     began = time.monotonic()
     profile_by_version: ProfileByVersion = {}
@@ -60,26 +59,27 @@ def replay_topic(log: TopicRange, spec: MonitorSpec) -> TopicReplay:
     rejected: list[DeadLetter] = []
     episodes: list[ReplayEpisode] = []
     coverage_episodes: list[ReplayEpisode] = []
-    for part in log.parts:
-        monitor = PartitionMonitor(log.topic, part.partition, spec)
+    for part in records.parts:
+        monitor = PartitionMonitor(records.topic, part.partition, spec)
         alerts: list[DriftAlert] = []
-        for batch in part.batches(log.topic):
+        for batch in part.batches(records.topic):
             seen = monitor.observe(batch)
-            # What nobody can read counts for no model: of that the other records are not here.
-            alerts += [alert for alert in seen.alerts if alert.model == log.model]
+            # Ignore alerts about unreadable records: they are not of this model.
+            alerts += [alert for alert in seen.alerts if alert.model == records.model]
             rejected += seen.dead_letters
-            model = monitor.models.get(log.model)
+            model = monitor.models.get(records.model)
             for version, watched in model.versions.items() if model is not None else ():
                 profile_by_version[part.partition, version] = watched.profile
         alerts_by_row += [(part.row(alert.decided_offset), alert) for alert in alerts]
         episodes += episodes_of(alerts, part.row, str, timed=True)
         coverage_episodes += episodes_of(alerts, part.row, str, timed=True, coverage=True)
-    versions = _versions(log, profile_by_version)
+    versions = _versions(records, profile_by_version)
     if not any(version.watched for version in versions):
         raise SourceError(
-            f"{log.topic}: no version of {log.model!r} has a reference in that range: none was "
-            f"announced, and there are no {spec.warm_up_events:,} events to learn one from",
-            fix="--reference first:10%, or announce it: driftline profile send",
+            f"{records.topic}: no version of {records.model!r} has a reference in this range: no "
+            f"profile was announced, and there are fewer than {spec.warm_up_events:,} events to "
+            "learn one from",
+            fix="give --reference first:10%, or announce a profile: driftline profile send",
         )
     return TopicReplay(
         n_events=sum(version.watched for version in versions),
@@ -90,7 +90,7 @@ def replay_topic(log: TopicRange, spec: MonitorSpec) -> TopicReplay:
         alerts=[alert for _, alert in sorted(alerts_by_row, key=lambda pair: pair[0])],
         rejected=rejected,
         episodes=sorted(episodes, key=lambda episode: episode.alerted_event),
-        span_ms=log.span_ms,
+        span_ms=records.span_ms,
         seconds=time.monotonic() - began,
         versions=versions,
         coverage_episodes=sorted(coverage_episodes, key=lambda episode: episode.alerted_event),
@@ -98,10 +98,10 @@ def replay_topic(log: TopicRange, spec: MonitorSpec) -> TopicReplay:
     )
 
 
-def _versions(log: TopicRange, profile_by_version: ProfileByVersion) -> list[VersionReplay]:
-    """Each version and origin of its reference once, over all partitions that have them."""
+def _versions(records: TopicRange, profile_by_version: ProfileByVersion) -> list[VersionReplay]:
+    """The versions by origin of their reference, over all partitions."""
     found: dict[tuple[str, Origin | None], VersionReplay] = {}
-    for part in log.parts:
+    for part in records.parts:
         for version, n_events in part.n_events.items():
             profile = profile_by_version.get((part.partition, version))
             origin = None if profile is None else profile.origin

@@ -1,4 +1,4 @@
-"""Reading recorded traffic from the log itself: a range of a topic as a frame, a row an event."""
+"""Read a range of the event topic as a table, with one row for each event."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _ROLES: Final = frozenset({TIME, PREDICTION, LABEL})
 _IDLE_TIMEOUT_S: Final = 5.0
 _UPDATE: Final = CE_TYPE_OF[ModelUpdate]
 _BINARY: Final = frozenset({"0", "1"})
-"""Classes whose positive one needs no profile; of other names the likeliest is watched."""
+"""Classes whose positive one is known; of other classes the most probable one is watched."""
 
 
 class TopicTable(NamedTuple):
-    """Events of a topic as a frame, and the profile that was in force; ``versions`` they name."""
+    """The events of a topic as a frame, their announced profile, and their versions."""
 
     frame: pd.DataFrame
     profile: ReferenceProfile | None
@@ -39,7 +39,7 @@ class TopicTable(NamedTuple):
 
 
 class TopicRecords(NamedTuple):
-    """Records of a topic: those inside a range, and the model updates that lie before it."""
+    """The records inside a range of a topic, and the model updates before it."""
 
     inside: list[Record]
     updates: list[Record]
@@ -84,25 +84,24 @@ def topic_table_of(
     profiled: bool = False,
     announced: bool = True,
 ) -> TopicTable:
-    """The events of ``model``, as `frame_of` makes a frame of them.
+    """The events of ``model`` as a table; see `frame_of`.
 
-    The profile is that of the last `ModelUpdate` before the end of the range that brought one for
-    a version whose events are in it, where it is to be ``announced``; ``profiled``: another one is
-    given.
+    With ``announced``, the profile is the last one that was announced, before the end of the range,
+    for a version in it.  ``profiled``: the caller has another profile.
 
     Raises:
-        SourceError: there is nothing of that model in it.
+        SourceError: the range has no event of the model.
     """
     events = _events_of(found.inside)
-    named, versions = _meant(events, model)
+    named, versions = _models_and_versions(events, model)
     updates = (r for r in (*found.updates, *found.inside) if r.kind == _UPDATE)
-    profile = _in_force(updates, named, versions) if announced else None
+    profile = _announced_profile(updates, named, versions) if announced else None
     frame = _frame(events, model, topic, profiled=profiled or profile is not None)
     return TopicTable(frame, profile, versions)
 
 
-def _meant(events: Iterable[Event], model: str | None) -> tuple[set[str], list[str]]:
-    """The models that may be meant, and the versions that their events name."""
+def _models_and_versions(events: Iterable[Event], model: str | None) -> tuple[set[str], list[str]]:
+    """The models of the events, or ``model`` alone, and their versions."""
     chosen = [
         event
         for event in events
@@ -113,7 +112,7 @@ def _meant(events: Iterable[Event], model: str | None) -> tuple[set[str], list[s
     return {event.model for event in chosen}, sorted({event.version for event in chosen})
 
 
-def _in_force(
+def _announced_profile(
     updates: Iterable[Record], models: set[str], versions: Sequence[str]
 ) -> ReferenceProfile | None:
     found = None
@@ -124,17 +123,17 @@ def _in_force(
             try:
                 found = profile_from_data(update.profile)
             except ValueError:
-                continue  # the monitor refuses it too
+                continue  # the monitor rejects it, too
     return found
 
 
 def _events_of(records: Iterable[Record]) -> list[Event]:
-    """What the records say, in the order of the log, without what the monitor refuses too."""
+    """The decoded records in order, without unreadable ones."""
     return [event for _, event in decoded(records) if event is not None]
 
 
 def decoded(records: Iterable[Record]) -> Iterator[tuple[Record, Event | None]]:
-    """Each record, in the order of the log, with what it says; ``None``: it is unreadable."""
+    """Each record in order, decoded; ``None`` if it is unreadable."""
     for record in in_order(records):
         try:
             yield record, decode(record.value or b"", record.kind)
@@ -145,16 +144,15 @@ def decoded(records: Iterable[Record]) -> Iterator[tuple[Record, Event | None]]:
 def frame_of(
     records: Iterable[Record], model: str | None, topic: str, *, profiled: bool = False
 ) -> pd.DataFrame:
-    """A row for each event, in the order of the log; repeats of an id are left out.
+    """A table with a row for each event, in append order; repeated ids are left out.
 
-    Columns: the features, ``time_ms``, ``prediction`` and ``label`` where any came.  The records
-    of several partitions interleave as they were appended.  A map of class probabilities stays one
-    where a profile (``profiled``) says which class is the positive one, and so does one of the
-    classes 0 and 1, whose positive one is known; of any other it is the likeliest class.  With a
-    profile there is a column `SEGMENT`, too.
+    The columns are the features, ``time_ms``, ``prediction`` and ``label`` if there are any.  A map
+    of class probabilities is kept if a profile (``profiled``) names the positive class, or if the
+    classes are 0 and 1; otherwise it becomes the most probable class.  With a profile there is also
+    the column `SEGMENT`.
 
     Raises:
-        SourceError: there is no event, or those of several models and none was chosen.
+        SourceError: there is no event, or events of several models and none was chosen.
     """
     return _frame(_events_of(records), model, topic, profiled=profiled)
 
@@ -185,23 +183,31 @@ def _frame(
 
 
 def require_one_model(topic: str, model: str | None, there: set[str], n_events: int) -> None:
-    """Raises SourceError where several models are meant, or nothing is there of the one."""
+    """Check that the range has events of one model.
+
+    Raises:
+        SourceError: there is no event of ``model``, or several models and none was chosen.
+    """
     if model is None and len(there) > 1:
         raise SourceError(
-            f"{topic} has {len(there)} models", fix=f"--model, one of {', '.join(sorted(there))}"
+            f"{topic} has {len(there)} models",
+            fix=f"choose one with --model: {', '.join(sorted(there))}",
         )
     if not n_events:
-        named = ", ".join(sorted(there)) or "no event at all"
-        raise SourceError(f"{topic}: nothing of {model!r} in that range (there is {named})")
+        named = f"models {', '.join(sorted(there))}" if there else "no event"
+        raise SourceError(
+            f"{topic} has no event of {model!r} in this range",
+            fix=f"choose another --model, --from or --to; the range has {named}",
+        )
 
 
 def is_excluded_drill(name: str, wanted: str | None) -> bool:
-    """The shadow of a drill is no model that anybody would mean."""
+    """Whether a model is a drill's synthetic model and no model was chosen."""
     return wanted is None and is_synthetic(name)
 
 
 def in_order(records: Iterable[Record]) -> list[Record]:
-    """Each partition in its own order, whatever the clocks say; several as they were appended."""
+    """Records sorted by append time, but each partition in the order of its offsets."""
     clock_ms: dict[int, int] = {}
     placed: list[tuple[int, int, int, Record]] = []
     for record in sorted(records, key=lambda r: (r.partition, r.offset)):
@@ -214,7 +220,7 @@ def in_order(records: Iterable[Record]) -> list[Record]:
 def _row(event: InferenceEvent, where: str, *, profiled: bool) -> dict[str, Any]:
     clash = sorted(event.features.keys() & _ROLES)
     if clash:
-        raise SourceError(f"{where}: a feature and a field are both called {clash[0]!r}")
+        raise SourceError(f"{where}: a feature and a field both have the name {clash[0]!r}")
     row = {TIME: event.time_ms, PREDICTION: event.prediction, **event.features}
     return row | (
         {SEGMENT: event.segment} if profiled else {PREDICTION: _prediction_cell(event.prediction)}

@@ -1,1 +1,1 @@
-"""Files of rows: one reader, one rule for the kind of each column, one report."""
+"""Read files of rows: one reader, one inference of column kinds, one report."""

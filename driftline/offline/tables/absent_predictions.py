@@ -1,7 +1,6 @@
-"""Rows without a prediction: a JSON object that lacks the key, an event of the log that has none.
+"""Rows without a prediction: a JSON object without the key, or an event without a prediction.
 
-The reader marks them ``UNSET``.  A null, or an empty field of a CSV file, is a prediction that is
-invalid.
+The reader marks them ``UNSET``.  A null, or an empty field of a CSV file, is an invalid prediction.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from stream_monitor.statistics.fixed_point import Bools
 
 
 def absent(series: pd.Series[Any]) -> Bools:
-    """Which of the n rows have no value at all, shape (n,).
+    """The rows without a prediction, as a mask (n,).
 
     >>> absent(pd.Series([0.5, None, UNSET], dtype=object)).tolist(), absent(pd.Series([1.5]))
     ([False, False, True], array([False]))
@@ -27,6 +26,6 @@ def absent(series: pd.Series[Any]) -> Bools:
 
 
 def present(series: pd.Series[Any]) -> pd.Series[Any]:
-    """The rows that have a value, valid or not."""
+    """The rows with a prediction, valid or not."""
     without = absent(series)
     return series[~without] if without.any() else series

@@ -1,4 +1,4 @@
-"""Parquet and Arrow files as rows, whatever Arrow types their columns have."""
+"""Read Parquet and Arrow files, with columns of any Arrow type."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def chunks(path: Path, kind: str, n_rows: int) -> Iterator[pd.DataFrame]:
     """Frames of up to ``n_rows`` rows; ``kind`` is ``parquet`` or ``arrow``.
 
     Raises:
-        SourceError: the file is damaged, or a name is there twice.
+        SourceError: the file is damaged, or two columns have the same name.
     """
     try:
         with _batches(path, kind, n_rows) as (names, batches):
             repeated = sorted(name for name, n in Counter(names).items() if n > 1)
             if repeated:
                 raise SourceError(
-                    f"{path}: the column {repeated[0]!r} is there {names.count(repeated[0])} times",
-                    fix="give every column a name of its own",
+                    f"{path}: {names.count(repeated[0])} columns have the name {repeated[0]!r}",
+                    fix="give every column a different name",
                 )
             wanted = [name for name in names if not name.startswith(_UNNAMED_INDEX)]
             none = True
@@ -44,7 +44,10 @@ def chunks(path: Path, kind: str, n_rows: int) -> Iterator[pd.DataFrame]:
         if isinstance(error, SourceError):
             raise
         what = "Parquet" if kind == "parquet" else "an Arrow file"
-        raise SourceError(f"{path}: it is no {what} that can be read: {error}") from error
+        raise SourceError(
+            f"{path}: the file cannot be read as {what}: {error}",
+            fix="write or copy the file again",
+        ) from error
 
 
 @contextmanager
@@ -65,7 +68,7 @@ def _batches(path: Path, kind: str, n_rows: int) -> Iterator[tuple[list[str], It
 
 
 def _series(array: Any) -> pd.Series[Any]:
-    """One column, its values as Python and pandas know them."""
+    """A column as a pandas series."""
     array = _plain(array)
     kind = array.type
     if pa.types.is_null(kind):
@@ -83,12 +86,12 @@ def _values(array: Any) -> list[Any]:
     try:
         values: list[Any] = array.to_pylist()
     except (pa.ArrowException, NotImplementedError, ValueError, OverflowError):
-        return [b""] * len(array)  # bytes that no type of Python holds
+        return [b""] * len(array)  # Python has no type for these values
     return values
 
 
 def _plain(array: Any) -> Any:
-    """Without dictionaries, run ends, extension types, decimals and dates."""
+    """The array without dictionaries, run ends, extension types, decimals and dates."""
     while True:
         kind = array.type
         if isinstance(kind, pa.BaseExtensionType):
@@ -108,7 +111,7 @@ def _plain(array: Any) -> Any:
 
 
 def _text(array: Any) -> Any:
-    """Bytes as text where all of them are: old writers do not say that they write text."""
+    """Bytes as text if all are valid text: old writers do not mark columns as text."""
     try:
         return array.cast(pa.large_string())
     except pa.ArrowInvalid:

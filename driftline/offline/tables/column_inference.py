@@ -1,4 +1,4 @@
-"""The kind of each column of a table: decided once, by all its values, everywhere alike."""
+"""Infer the kind of each column of a table from all its values; all commands use the same rule."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _UNIQUE: Final = 0.9
 _FEW: Final = 100
 _CODES: Final = range(2, 21)
 _FIELDS: Final = {"id", "model", "version", "segment"}
-_A_TIME: Final = "it is a time (use --time)"
+_A_TIME: Final = "a time (use --time)"
 IGNORED: Final = "--ignore"
 _ONLY_COUNTS: Final = "it only counts up, row by row"
 
 
 class InferredColumn(NamedTuple):
-    """What a column holds.  ``skipped`` says why it is not watched; empty where it is.
+    """The inferred kind of a column.
 
-    ``odd`` counts values that are not of its kind: they reach the monitor as they are, and are
-    invalid there.  ``codes``: whole numbers, few different ones, which may be categories.
-    ``form`` is how most values stand in the file: as text, number, time, ...; ``mark`` the decimal
-    mark that its texts prove.
+    ``why`` is the reason, ``skipped`` the reason why the column is not watched (empty if it is).
+    ``odd`` counts values of another kind, which are invalid for the monitor.  ``codes``: the column
+    has few different whole numbers, which may be categories.  ``form`` is the type of most values
+    in the file (text, number, time, ...), ``mark`` the decimal mark that its texts prove.
     """
 
     kind: HeldKind
@@ -48,7 +48,7 @@ class InferredColumn(NamedTuple):
 
 @dataclass(frozen=True)
 class _NumberReading:
-    """One way to read the numbers of a column, and how many of its values are numbers then."""
+    """A style of numbers, and the number of texts that are numbers in this style."""
 
     style: NumberStyle
     count: int
@@ -57,10 +57,10 @@ class _NumberReading:
 def infer_columns(
     statistics: Mapping[str, ColumnStatistics], read_options: ReadOptions
 ) -> dict[str, InferredColumn]:
-    """What each column is.
+    """The kind of each column, from its statistics and the options.
 
     Raises:
-        SourceError: an option names a column that is not there, or asks for what it cannot be.
+        SourceError: an option names a missing column, or a kind that the column cannot have.
     """
     names = list(statistics)
     ignored, numeric, categorical = (
@@ -79,14 +79,17 @@ def infer_columns(
         ("--ignore", ignored & categorical),
     ):
         if second:
-            raise SourceError(f"{first}: {min(second)!r} is named by another option, too")
+            raise SourceError(
+                f"{first}: {min(second)!r} is also named by another option",
+                fix="name each column in one of --ignore, --numeric and --categorical",
+            )
     decimal = read_options.decimal or _decimal_separator_of_file(statistics.values())
     inferred = {}
     for name, one in statistics.items():
         found = _infer_column(name, one, decimal, forced_number=name in numeric)
         if name in numeric:
             if found.kind != "numeric" and one.known:
-                raise SourceError(f"--numeric: {name!r} holds no numbers: {found.why}")
+                raise SourceError(f"--numeric: {name!r} does not hold numbers: {found.why}")
             found = found._replace(why=f"{found.why} (--numeric)", skipped="", codes=False)
         elif name in categorical and one.known:
             found = found._replace(
@@ -105,7 +108,7 @@ def named_columns(
     *,
     allow_missing_columns: bool = False,
 ) -> set[str]:
-    """The columns that an option names, each by itself or several with commas between.
+    """The columns that an option names; each text is one column or several with commas.
 
     Raises:
         SourceError: there is no such column.
@@ -116,21 +119,22 @@ def named_columns(
     unknown = sorted(named.difference(columns))
     if unknown and not allow_missing_columns:
         raise SourceError(
-            f"{option}: there is no column {unknown[0]!r}", fix=f"one of {', '.join(columns)}"
+            f"{option}: there is no column {unknown[0]!r}",
+            fix=f"choose one of {', '.join(columns)}",
         )
     return named.intersection(columns)
 
 
 def codes_note(columns: Sequence[str]) -> str:
-    """What to say of columns whose numbers may be codes."""
+    """A note on columns whose numbers may be codes."""
     return (
-        f"taken as numbers, few different ones: {', '.join(columns)}; "
-        f"if they are codes: --categorical {','.join(columns)}"
+        f"read as numbers, but with few different values: {', '.join(columns)}; "
+        f"if these are codes: --categorical {','.join(columns)}"
     )
 
 
 def _decimal_separator_of_file(columns: Any) -> DecimalSeparator | None:
-    """The decimal mark that some column of the file proves, and no other contradicts."""
+    """The decimal mark that a column proves and no other column contradicts."""
     comma = any(one.only_comma > one.only_point for one in columns)
     point = any(one.only_point > one.only_comma for one in columns)
     return None if comma == point else "," if comma else "."
@@ -146,9 +150,9 @@ def _infer_column(
     forms = one.forms
     found: InferredColumn | None = None
     for form, words in (
-        ("nested", "its values are no scalars"),
-        ("bytes", "its values are bytes"),
-        ("clock", "it is a time of day"),
+        ("nested", "lists or objects"),
+        ("bytes", "bytes"),
+        ("clock", "times of day"),
     ):
         if forms[form] >= MOST * one.known:  # type: ignore[index]
             found = InferredColumn("none", words, words)
@@ -158,7 +162,7 @@ def _infer_column(
     found = found or _numeric(one, decimal, forced_number=forced_number)
     found = found or _boolean(one) or _categorical(name, one)
     if found.kind == "numeric" and not found.skipped and one.first is None and not one.comma:
-        found = found._replace(kind="none", skipped="none of its numbers is finite")
+        found = found._replace(kind="none", skipped="none of the numbers is finite")
     form = one.forms.most_common(1)[0][0]
     mark = "," if one.only_comma > one.only_point else "." if one.only_point else ""
     return found._replace(rows=one.rows, missing=one.missing, form=form, mark=mark)
@@ -170,14 +174,14 @@ def _numeric(
     own = one.forms["number"] + one.forms["duration"]
     least = 1 if forced_number else MOST * one.known
     if one.zeros and not forced_number and one.point >= MOST * one.known:
-        return None  # 02134 is a place
+        return None  # 02134 is a code, not a number
     if not own + max(one.point, one.comma) >= least:
         return None
     reading = _reading(one, decimal)
     if reading is None or not own + reading.count >= least:
         why = "numbers like '1,234', which is 1234 or 1.234" if one.either_comma else ""
         return (
-            InferredColumn("none", why, f"{why}: say --decimal . or --decimal ,") if why else None
+            InferredColumn("none", why, f"{why}: give --decimal . or --decimal ,") if why else None
         )
     odd = one.known - own - reading.count - one.forms["boolean"]
     why = "whole numbers" if one.whole and reading.style.decimal == "." else "numbers"
@@ -195,7 +199,7 @@ def _numeric(
 
 
 def _reading(one: ColumnStatistics, decimal: DecimalSeparator | None) -> _NumberReading | None:
-    """How the texts are read as numbers; ``None``: in two ways."""
+    """The style in which the texts are read as numbers; ``None`` if two styles are possible."""
     affixed = one.affixed > 0
     point = _NumberReading(NumberStyle(".", affixed), one.point)
     comma = _NumberReading(NumberStyle(",", affixed), one.comma)
@@ -209,14 +213,14 @@ def _reading(one: ColumnStatistics, decimal: DecimalSeparator | None) -> _Number
 
 
 def _counter_reason(one: ColumnStatistics) -> str:
-    """Why numbers are no quantity; empty where they may be one."""
+    """Why numbers are no quantity, but a counter or an identifier; empty if they may be one."""
     many = len(one.numbers) > MAX_DISTINCT
     if one.rising and many:
         return _ONLY_COUNTS
     if one.stepping and one.first in (0.0, 1.0) and one.known == one.rows > 2:
         return _ONLY_COUNTS
     if one.whole and many and one.largest >= EXACT and not one.forms["duration"]:
-        return "whole numbers beyond 2^53, which no float holds: an identifier, or nanoseconds"
+        return "whole numbers above 2^53, too large for a float: an identifier, or nanoseconds"
     return ""
 
 
@@ -232,21 +236,21 @@ def _boolean(one: ColumnStatistics) -> InferredColumn | None:
 
 
 def _numbers_among(one: ColumnStatistics) -> str:
-    """What to say of texts most of which are numbers, with words for what is missing or so."""
+    """A note on texts most of which are numbers."""
     share = (one.forms["number"] + max(one.point, one.comma)) / one.known
     if share < _MOSTLY or one.zeros:
         return ""
-    return f", though {share:.0%} of the values are numbers: --numeric watches those"
+    return f", but {share:.0%} of the values are numbers: --numeric watches these"
 
 
 def _categorical(name: str, one: ColumnStatistics) -> InferredColumn:
     n = len(one.names)
     few = (f"{n:,} different texts" if n != 1 else "1 text") + _numbers_among(one)
     if name in _FIELDS and n == 1:
-        return InferredColumn("categorical", few, "it says the same in every row")
+        return InferredColumn("categorical", few, "the same value in every row")
     if n > MAX_DISTINCT or (one.known > _FEW and n > _UNIQUE * one.known):
         many = f"more than {MAX_DISTINCT:,}" if n > MAX_DISTINCT else f"{n:,}"
-        why = f"it has {many} different texts: an identifier, or free text{_numbers_among(one)}"
+        why = f"{many} different texts: an identifier, or free text{_numbers_among(one)}"
         return InferredColumn("categorical", why, why)
     odd = one.forms["nested"] + one.forms["bytes"]
     return InferredColumn("categorical", few, odd=odd)

@@ -1,6 +1,6 @@
-"""Evidence for the kind of a column, counted chunk by chunk.
+"""Statistics of a column, counted chunk by chunk, from which its kind is inferred.
 
-A file of any size is counted once, and the counts do not depend on which command counts.
+A file of any size is counted once; all commands count in the same way.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from driftline.offline.tables.absent_predictions import present
-from driftline.offline.tables.number_formats import NumberStyle, floats_in, written
+from driftline.offline.tables.number_formats import NumberStyle, count_number_formats, floats_in
 from stream_monitor.reference.values import category
 from stream_monitor.statistics.fixed_point import Floats
 
@@ -38,7 +38,7 @@ _CLOCK: Final = r"^\s*\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?\s*(?i:am|pm)?\s*$"
 _WORD: Final = r"^(?i:true|false)$"
 _FRACTION: Final = r"[.eE]"
 _MOSTLY: Final = 0.5
-EXACT: Final = 2.0**53  # from here on a float is a whole number, and none holds all of them
+EXACT: Final = 2.0**53  # above, a float cannot hold every whole number
 
 
 _FORMS: Final[tuple[tuple[tuple[type, ...], Form], ...]] = (
@@ -55,7 +55,7 @@ _FORMS: Final[tuple[tuple[tuple[type, ...], Form], ...]] = (
 
 @dataclass
 class ColumnStatistics:
-    """Of one column.  Of texts, those that are numbers, dates or truth values are counted, too."""
+    """Statistics of one column; texts that are numbers, dates or booleans are counted as such."""
 
     rows: int = 0
     missing: int = 0
@@ -81,7 +81,7 @@ class ColumnStatistics:
 
     @property
     def known(self) -> int:
-        """Values that are not missing."""
+        """The number of values that are not missing."""
         return self.rows - self.missing
 
     def add(self, series: pd.Series[Any]) -> None:
@@ -103,12 +103,12 @@ class ColumnStatistics:
                 self.rising = False
 
     def add_missing(self, rows: int) -> None:
-        """Count rows of a chunk that lacks the column."""
+        """Count the rows of a chunk without the column."""
         self.rows += rows
         self.missing += rows
 
     def _add_texts(self, texts: Any) -> None:
-        found = written(texts)
+        found = count_number_formats(texts)
         for name, count in found._asdict().items():
             setattr(self, name, getattr(self, name) + count)
         if max(found.point, found.comma) < len(texts):
@@ -125,7 +125,7 @@ class ColumnStatistics:
             self._add_names(pc.unique(texts).to_pylist())
 
     def _add_numbers(self, values: Floats, *, floats: bool) -> None:
-        """Count numbers; ``floats``: as floats they came, and a large one is whole by itself."""
+        """Count numbers; ``floats``: their type is float, in which every large number is whole."""
         finite = values[np.isfinite(values)]
         if not len(finite):
             return
@@ -150,7 +150,7 @@ class ColumnStatistics:
 
 
 def forms_of(known: pd.Series[Any]) -> Iterator[tuple[Form, pd.Series[Any]]]:
-    """The values of each form, numbers as floats and durations in seconds; none is missing."""
+    """The values by form, without missing ones; numbers as floats, durations in seconds."""
     kind = pd.api.types
     if not len(known):
         return
@@ -171,7 +171,7 @@ def forms_of(known: pd.Series[Any]) -> Iterator[tuple[Form, pd.Series[Any]]]:
 
 
 def _are_floats(known: pd.Series[Any]) -> bool:
-    """Whether most of the numbers came as floats, not as whole numbers of any size.
+    """Whether most of the numbers have the type float, not an integer type.
 
     >>> _are_floats(pd.Series([1.5e17])), _are_floats(pd.Series([2**60, 2**61], dtype=object))
     (True, False)
@@ -204,7 +204,7 @@ def _mixed(known: pd.Series[Any]) -> Iterator[tuple[Form, pd.Series[Any]]]:
 
 
 def float_of(value: Any) -> float:
-    """A number as a float; one beyond every float is infinite."""
+    """A number as a float; a number too large for a float becomes infinite."""
     try:
         return float(value)
     except OverflowError:

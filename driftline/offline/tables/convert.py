@@ -1,4 +1,4 @@
-"""Columns by their kinds: from what a file holds to numbers, truth values and texts."""
+"""Convert the columns of a file to their kinds: numbers, booleans and texts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WORDS = {"true": True, "false": False}
 
 
 def typed(series: pd.Series[Any], inferred: InferredColumn) -> pd.Series[Any]:
-    """The column as it is judged; a value that is not of its kind stays what it is."""
+    """The column converted to its inferred kind; values of another kind stay unchanged."""
     if isinstance(series.dtype, pd.CategoricalDtype):
         series = series.astype(series.cat.categories.dtype)
     if inferred.kind == "numeric":
@@ -74,9 +74,9 @@ def _number(value: Any, inferred: InferredColumn) -> Any:
 
 
 def values_of(series: pd.Series[Any], kind: ColumnKind) -> list[Any]:
-    """The values as an event carries them: plain Python, ``None`` where one is missing.
+    """The values as in an event: plain Python, ``None`` for a missing value.
 
-    A text among numbers stays a text: the monitor shall see what came.
+    A text in a numeric column stays a text, so that the monitor counts it as invalid.
     """
     if kind == "numeric":
         floats = floats_of(series)
@@ -93,18 +93,18 @@ def values_of(series: pd.Series[Any], kind: ColumnKind) -> list[Any]:
 
 
 def plain_of(series: pd.Series[Any]) -> list[Any]:
-    """Predictions, labels or ids as plain Python, ``None`` where one is missing."""
+    """Predictions, labels or ids as plain Python, ``None`` for a missing value."""
     values: list[Any] = series.astype(object).where(series.notna(), None).tolist()
     return [value.item() if isinstance(value, np.generic) else value for value in values]
 
 
 def _text(value: Any) -> str:
-    """A category by name: a whole number is the same one with and without a fraction of zero."""
+    """The name of a category; 101 and 101.0 are the same category."""
     return category(value) or str(value)
 
 
 def floats_of(series: pd.Series[Any]) -> Floats:
-    """The values (n,) as numbers, NaN for what is none."""
+    """The values (n,) as numbers, NaN for other values."""
     if not pd.api.types.is_numeric_dtype(series):
         series = pd.to_numeric(series.astype(object), errors="coerce")
     return series.to_numpy(dtype=np.float64, na_value=np.nan)

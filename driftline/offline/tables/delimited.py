@@ -1,4 +1,4 @@
-"""Delimited text (CSV and its kin) as rows of texts: separators, headers, ragged rows."""
+"""Read delimited text, such as CSV: separator, header, rows with too many or too few fields."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ MISSING: Final = (
     "nan",
     "null",
 )
-"""Words for a missing value: those of pandas."""
+"""Texts for a missing value: those of pandas."""
 _WORDS: Final = pa.array(MISSING)
 _SAMPLE: Final = 1 << 18
 _SAMPLE_ROWS: Final = 1_000
@@ -50,9 +50,10 @@ _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 class Header(NamedTuple):
-    """What stands before the rows: ``lines`` to skip, and the names of the columns.
+    """The header of a file: the separator, ``lines`` to skip before it, and the column names.
 
-    ``extra`` is how many fields of the rows have no name in the header.
+    ``extra`` is the number of fields of the rows that have no name, ``comments`` the number of
+    comment lines before the header.
     """
 
     separator: str
@@ -63,20 +64,20 @@ class Header(NamedTuple):
 
 
 def read_header(path: Path, text: TextEncoding, separator: str | None) -> Header:
-    """The separator and the header, told by the first rows.
+    """The separator and the header, inferred from the first rows.
 
     Raises:
-        SourceError: there is no header, or a name is there twice.
+        SourceError: there is no header, or two columns have the same name.
     """
     with open_text(path, text) as file:
         sample = file.read(_SAMPLE)
     if "\x00" in sample:
         raise SourceError(
-            f"{path}: character {sample.index(chr(0)):,} is a NUL: it is no text",
-            fix="write the file anew, or name its encoding: --encoding utf-16",
+            f"{path}: not a text file: character {sample.index(chr(0)):,} is a NUL",
+            fix="write the file again, or name its encoding: --encoding utf-16",
         )
     if not sample.strip():
-        raise SourceError(f"{path}: it is empty")
+        raise SourceError(f"{path}: the file is empty")
     skipped, declared = _declared(sample)
     comments = _comments(sample, skipped)
     skipped += comments
@@ -94,10 +95,10 @@ def read_header(path: Path, text: TextEncoding, separator: str | None) -> Header
 def chunks(
     path: Path, text: TextEncoding, head: Header, n_rows: int
 ) -> Iterator[tuple[pd.DataFrame, int]]:
-    """Frames of texts with up to ``n_rows`` rows, and how many of them have too few fields.
+    """Frames of texts with up to ``n_rows`` rows, and their number of rows with too few fields.
 
     Raises:
-        SourceError: a row has more fields than the header has names, or a quote is never closed.
+        SourceError: a row has more fields than the header has names, or a quote is not closed.
     """
     width = len(head.names)
     with open_text(path, text) as file:
@@ -140,8 +141,8 @@ def _checked(path: Path, frame: pd.DataFrame, head: Header, seen: int) -> tuple[
             raise SourceError(
                 f"{path}: row {row:,} has more fields than the header has names ({width}): "
                 f"{frame[column][filled].iloc[0][:40]!r}",
-                fix="name every field in the first line, and put quotes around fields that have "
-                f"a {head.separator!r} in them",
+                fix="name every field in the first line, and put quotes around fields that "
+                f"contain {head.separator!r}",
             )
     n_short = int(frame[width - 1].isna().sum())
     columns = {name: _without_missing(frame[at]) for at, name in enumerate(head.names)}
@@ -149,7 +150,7 @@ def _checked(path: Path, frame: pd.DataFrame, head: Header, seen: int) -> tuple[
 
 
 def _without_missing(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Texts, with nothing where one of them is a word for a missing value."""
+    """The texts, with ``None`` for each text in `MISSING`."""
     texts = pa.array(column, type=pa.string(), from_pandas=True)
     gone = pc.is_in(pc.utf8_trim_whitespace(texts), value_set=_WORDS)
     found = pc.if_else(gone, pa.scalar(None, pa.string()), texts)
@@ -157,7 +158,7 @@ def _without_missing(column: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def _declared(sample: str) -> tuple[int, str | None]:
-    """How many lines to skip, and the separator that a spreadsheet wrote into the first one."""
+    """The lines to skip, and the separator, if a spreadsheet wrote it into the first line."""
     first = sample.splitlines()[0].strip() if sample.strip() else ""
     found = re.fullmatch(r'"?sep=(.)"?', first.strip("\ufeff")) or (
         re.fullmatch(r"sep=(\t)", sample.splitlines()[0]) if sample.splitlines() else None
@@ -166,7 +167,7 @@ def _declared(sample: str) -> tuple[int, str | None]:
 
 
 def _comments(sample: str, skipped: int) -> int:
-    """Lines that begin with ``#`` before the header, where they have another number of fields."""
+    """The number of comment lines (``#``) before the header; the header may begin with ``#``."""
     lines = _after(sample, skipped).splitlines()
     leading = 0
     while leading < len(lines) and lines[leading].startswith("#"):
@@ -182,7 +183,7 @@ def _comments(sample: str, skipped: int) -> int:
 
 
 def _unlike(rows: list[list[str]], line: str) -> bool:
-    """Whether a first line ``# a,b`` is the header: what follows is as data are."""
+    """Whether a first line ``# a,b`` is the header."""
     return "," in line or len(rows[0]) == 1
 
 
@@ -191,16 +192,16 @@ def _after(sample: str, lines: int) -> str:
 
 
 def _records(sample: str, separator: str) -> list[list[str]]:
-    """The first rows; the last one may be cut off, and is left out where there are others."""
+    """The first rows, without the last one, which may be incomplete."""
     reader = csv.reader(io.StringIO(sample, newline=""), delimiter=separator)
     rows: list[list[str]] = []
-    with contextlib.suppress(csv.Error):  # a field of more than 128 KiB: who reads on says so
+    with contextlib.suppress(csv.Error):  # a field of more than 128 KiB is reported later
         rows = [row for row in itertools.islice(reader, _SAMPLE_ROWS) if row]
     return rows[:-1] if len(sample) >= _SAMPLE - 1 and len(rows) > 1 else rows or [[]]
 
 
 def _separator(sample: str) -> str:
-    """The one that gives most rows as many fields as the header has, and more than one."""
+    """The separator with which most rows have as many fields as the header, and more than one."""
 
     def score(separator: str) -> tuple[float, int]:
         rows = _records(sample, separator)
@@ -222,7 +223,7 @@ def _trailing(row: list[str], width: int) -> bool:
 
 
 def _named(names: list[str]) -> list[str]:
-    """A name for each column that has none, as pandas names it."""
+    """The names, with pandas' name for a column without one."""
     return [name or f"Unnamed: {at}" for at, name in enumerate(names)]
 
 
@@ -230,14 +231,15 @@ def _require_header(path: Path, names: list[str], rows: list[list[str]]) -> None
     repeated = sorted(name for name, n in Counter(names).items() if n > 1 and name)
     if repeated:
         raise SourceError(
-            f"{path}: the column {repeated[0]!r} is there {names.count(repeated[0])} times",
-            fix="give every column a name of its own",
+            f"{path}: {names.count(repeated[0])} columns have the name {repeated[0]!r}",
+            fix="give every column a different name",
         )
     numbers = [name for name in names if name and _NUMBER.fullmatch(name)]
     counted = [[str(start + at) for at in range(len(names))] for start in (0, 1)]
     if len(rows) > 1 and len(numbers) == len(names) and names not in counted:
         raise SourceError(
-            f"{path}: its first line holds numbers ({', '.join(names[:3])}): it has no header",
+            f"{path}: the file has no header: its first line holds numbers "
+            f"({', '.join(names[:3])})",
             fix="add a first line with the names of the columns",
         )
 
@@ -247,11 +249,11 @@ def _explained(path: Path, text: str, head: Header, before: int) -> SourceError:
     if found:
         line, saw = int(found[2]) + before, found[3]
         return SourceError(
-            f"{path}: line {line:,} has {saw} fields, the header {len(head.names)} names",
-            fix="put quotes around fields that have a "
-            f"{head.separator!r} in them, or name the separator: --separator",
+            f"{path}: line {line:,} has {saw} fields, but the header {len(head.names)} names",
+            fix=f"put quotes around fields that contain {head.separator!r}, or name the separator "
+            "with --separator",
         )
     text = text.removeprefix("Error tokenizing data. C error: ").strip()
     if "EOF inside string" in text:
-        text = 'a quote (") is opened and never closed'
-    return SourceError(f"{path}: {text}", fix="write the file anew, with quotes where they belong")
+        text = 'a quote (") is not closed'
+    return SourceError(f"{path}: {text}", fix="correct the quotes in the file")

@@ -1,4 +1,4 @@
-"""The compression and the encoding of a file, recognised by its bytes, and its text."""
+"""Recognise the compression and the encoding of a file by its bytes, and open it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _NAME_IT: Final = "name its encoding: --encoding cp1251 (or shift_jis, gb18030, 
 
 
 class TextEncoding(NamedTuple):
-    """How the bytes of a file become text; ``note`` says what was guessed."""
+    """The compression and the encoding of a file; ``note`` says what was guessed."""
 
     compression: str
     encoding: str
@@ -44,7 +44,7 @@ class TextEncoding(NamedTuple):
 
 
 def compression_of(path: Path) -> str:
-    """How a file is compressed; empty: not at all."""
+    """The compression of a file; empty without one."""
     with path.open("rb") as file:
         first = file.read(8)
     return next((name for magic, name in _MAGIC if first.startswith(magic)), "")
@@ -54,7 +54,7 @@ def open_bytes(path: Path, compression: str) -> IO[bytes]:
     """The bytes of a file, decompressed.
 
     Raises:
-        SourceError: a zip archive has several files in it, or is a workbook.
+        SourceError: a zip archive contains several files, or is a workbook.
     """
     if compression == "gzip":
         return cast("IO[bytes]", gzip.open(path, "rb"))
@@ -75,45 +75,47 @@ def _in_archive(path: Path) -> IO[bytes]:
     archive = zipfile.ZipFile(path)
     names = [name for name in archive.namelist() if not name.endswith("/")]
     if "[Content_Types].xml" in names:
-        raise SourceError(f"{path}: it is a workbook", fix="save the sheet as CSV")
+        raise SourceError(f"{path}: the file is a workbook", fix="save the sheet as CSV")
     if len(names) != 1:
-        raise SourceError(f"{path}: the archive has {len(names)} files in it", fix="unpack it")
+        raise SourceError(
+            f"{path}: the archive contains {len(names)} files", fix="unpack it, and name one file"
+        )
     return archive.open(names[0])
 
 
 def text_of(path: Path, encoding: str | None) -> TextEncoding:
-    """How a file of text is to be read; all of it is looked at once.
+    """The compression and the encoding of a text file, after reading all of it once.
 
-    Bytes that are no UTF-8 are taken for Western European (cp1252) where they look like it.
+    Text that is not UTF-8 is read as Western European (cp1252) if it looks like it.
 
     Raises:
-        SourceError: it is no text, is damaged, or its encoding has to be named.
+        SourceError: the file is not text, is damaged, or its encoding must be named.
     """
     compression = compression_of(path)
     try:
         with open_bytes(path, compression) as file:
             start = file.read(_BLOCK)
             if encoding is not None:
-                _require_encoding(path, file, start, encoding, f"it is not {encoding}")
+                _require_encoding(path, file, start, encoding, f"the text is not {encoding}")
                 return TextEncoding(compression, encoding)
             found = _by_mark(start) or _by_zeros(start)
             if found is not None:
-                _require_encoding(path, file, start, found, f"it begins like {found}, and is not")
+                complaint = f"the text begins like {found}, but is not {found}"
+                _require_encoding(path, file, start, found, complaint)
                 return TextEncoding(compression, found)
             bad = _first_bad(file, start, "utf-8")
         if bad is None:
             return TextEncoding(compression, "utf-8")
         with open_bytes(path, compression) as file:
             start = file.read(_BLOCK)
-            _require_encoding(
-                path, file, start, _WESTERN, f"byte {bad:,} is not UTF-8, nor is it {_WESTERN}"
-            )
+            complaint = f"byte {bad:,} is not UTF-8, and the text is not {_WESTERN} either"
+            _require_encoding(path, file, start, _WESTERN, complaint)
         with open_bytes(path, compression) as file:
             _require_western(path, file, bad)
     except (EOFError, OSError, lzma.LZMAError, zipfile.BadZipFile) as error:
         raise SourceError(
-            f"{path}: its {compression or 'content'} cannot be read: {error}",
-            fix="it may be cut off: copy it again",
+            f"{path}: the {compression or 'content'} cannot be read: {error}",
+            fix="the file may be truncated: copy it again",
         ) from error
     note = f"read as {_WESTERN}: byte {bad:,} is not UTF-8 (--encoding names another)"
     return TextEncoding(compression, _WESTERN, note)
@@ -129,7 +131,7 @@ def _by_mark(start: bytes) -> str | None:
 
 
 def _by_zeros(start: bytes) -> str | None:
-    """UTF-16 without a mark: every other byte of Western text is zero."""
+    """UTF-16 without a byte order mark: every other byte of Western text is zero."""
     head = start[:2_000]
     if not head or b"\x00" not in head:
         return None
@@ -138,7 +140,7 @@ def _by_zeros(start: bytes) -> str | None:
 
 
 def _first_bad(file: IO[bytes], start: bytes, encoding: str) -> int | None:
-    """The first byte that is none of the encoding; ``None``: all are."""
+    """The position of the first byte that is not valid in the encoding; ``None`` without one."""
     decoder = codecs.getincrementaldecoder(encoding)("strict")
     at, block = 0, start
     while True:
@@ -159,13 +161,17 @@ def _require_encoding(
     try:
         bad = _first_bad(file, start, encoding)
     except LookupError:
-        raise SourceError(f"--encoding: there is no {encoding!r}", fix=_NAME_IT) from None
+        raise SourceError(f"--encoding {encoding!r} is unknown", fix=_NAME_IT) from None
     if bad is not None:
         raise SourceError(f"{path}: {complaint} (byte {bad:,})", fix=_NAME_IT)
 
 
 def _require_western(path: Path, file: IO[bytes], bad: int) -> None:
-    """Raises SourceError where letters beyond ASCII stand in rows: another alphabet's bytes."""
+    """Check that letters outside ASCII are rare, as in Western European text.
+
+    Raises:
+        SourceError: most of them are in sequences of four or more, as in another alphabet.
+    """
     letters = foreign = 0
     while block := file.read(_BLOCK):
         text = block.decode(_WESTERN)

@@ -1,4 +1,4 @@
-"""How a file was read: one report, for people and for programs."""
+"""Report how a file was read, as text and as data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from producer.names import invalid_name_reason
 
 
 def as_lines(table: TableFile) -> list[str]:
-    """A line for the file, and one for each column."""
+    """The report as text: a line for the file, and one for each column."""
     form = ", ".join(
         f"{name} {value!r}" if name in ("separator", "decimal") else value
         for name, value in table.form.items()
@@ -20,7 +20,7 @@ def as_lines(table: TableFile) -> list[str]:
     for name, one in table.inferred.items():
         kind = "not watched" if one.skipped else one.kind
         bad = invalid_name_reason(name)
-        what = f"rejected: its name is not allowed, {bad}" if bad else _why(one)
+        what = f"rejected: the name is not allowed, {bad}" if bad else _why(one)
         lines.append(f"  {name:<{width}}  {kind:<11}  {what}")
     if codes := [name for name, one in table.inferred.items() if one.codes and not one.skipped]:
         lines.append(f"  {codes_note(codes)}")
@@ -28,7 +28,7 @@ def as_lines(table: TableFile) -> list[str]:
 
 
 def as_data(table: TableFile) -> dict[str, Any]:
-    """The same for programs."""
+    """The report as data."""
     return {
         "file": table.source,
         **table.form,

@@ -1,4 +1,4 @@
-"""JSON lines, or a JSON array, as rows."""
+"""Read JSON lines, or a JSON array, as rows."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from driftline.offline.tables.column_statistics import EXACT
 from driftline.offline.tables.encoding import TextEncoding, open_text
 from driftline.offline.tables.source_error import SourceError
 
-_FIX: Final = "one JSON object a line: {...}"
+_FIX: Final = "write one JSON object a line: {...}"
 _decode = msgspec.json.Decoder().decode
 
 
 def chunks(
     path: Path, text: TextEncoding, n_rows: int, prediction: str | None = None
 ) -> Iterator[pd.DataFrame]:
-    """A row for each object; a name that an object lacks is missing there, a prediction ``UNSET``.
+    """Frames with a row for each object.
 
-    An event as it stands in the log becomes a row, too: its map of features becomes columns.
+    A key that an object lacks is a missing value; a missing ``prediction`` is ``UNSET``.  The
+    features of an event in driftline's own format become columns.
 
     Raises:
-        SourceError: a line is no object; says which.
+        SourceError: a line is not an object.
     """
     rows: list[dict[str, Any]] = []
     for value, where in _values(path, text):
@@ -47,7 +48,7 @@ def _values(path: Path, text: TextEncoding) -> Iterator[tuple[Any, str]]:
             if first.strip():
                 break
         if not first.strip():
-            raise SourceError(f"{path}: it is empty")
+            raise SourceError(f"{path}: the file is empty")
         if first.lstrip().startswith("["):
             yield from _array(first + file.read(), path)
             return
@@ -64,7 +65,7 @@ def _values(path: Path, text: TextEncoding) -> Iterator[tuple[Any, str]]:
 
 
 def _frame(rows: list[dict[str, Any]], prediction: str | None) -> pd.DataFrame:
-    """Rows as columns; whole numbers that no float holds stay so beside missing ones."""
+    """The rows as a frame; large whole numbers are kept exact in columns with missing values."""
     frame = pd.DataFrame(rows)
     absent = prediction in frame and not all(prediction in row for row in rows)
     if prediction is not None and absent:
@@ -93,7 +94,7 @@ def _array(whole: str, path: Path) -> Iterator[tuple[Any, str]]:
 
 
 def _one_after_another(whole: str, path: Path) -> Iterator[tuple[Any, str]]:
-    """Objects that spread over several lines, as programs print them for people."""
+    """Objects over several lines, as in indented JSON."""
     decoder = json.JSONDecoder()
     at, number = 0, 0
     while at < len(whole):
@@ -104,7 +105,7 @@ def _one_after_another(whole: str, path: Path) -> Iterator[tuple[Any, str]]:
         except ValueError as error:
             raise SourceError(f"{path}: line {line}: {error}", fix=_FIX) from error
         except RecursionError as error:
-            raise SourceError(f"{path}: line {line}: it is nested too deeply", fix=_FIX) from error
+            raise SourceError(f"{path}: line {line} is nested too deeply", fix=_FIX) from error
         yield _characters(value, f"{path}: line {line}"), f"{path}: line {line}"
         while at < len(whole) and whole[at] in " \t\r\n,":
             at += 1
@@ -123,36 +124,41 @@ def _value(raw: str, where: str) -> Any:
         try:
             return _decode(raw)
         except msgspec.DecodeError:
-            return _characters(json.loads(raw), where)  # with NaN and Infinity, as many write
+            return _characters(json.loads(raw), where)  # accepts NaN and Infinity
     except RecursionError as error:
-        raise SourceError(f"{where}: it is nested too deeply", fix=_FIX) from error
+        raise SourceError(f"{where} is nested too deeply", fix=_FIX) from error
     except ValueError as error:
         raise SourceError(f"{where}: {error}", fix=_FIX) from error
 
 
 def _characters(value: Any, where: str) -> Any:
-    """The value.  Raises SourceError where a text of it has what is no character."""
+    """The value, after checking that its texts have no lone surrogates.
+
+    Raises:
+        SourceError: a text has a lone surrogate, which cannot be encoded.
+    """
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         raise SourceError(
             f"{where}: a text has the lone surrogate U+{ord(error.object[error.start]):04X}, which "
-            "is no character",
-            fix="write it anew without it: the log does not take such a text",
+            "is not a character",
+            fix="remove it from the text: the monitor rejects such a text",
         ) from error
     return value
 
 
 def _row(value: Any, where: str) -> dict[str, Any]:
-    """An event of the log as a row: its map of features becomes columns."""
+    """An object as a row; the features of an event become columns."""
     if not isinstance(value, dict):
-        raise SourceError(f"{where} is no object", fix=_FIX)
+        raise SourceError(f"{where} is not an object", fix=_FIX)
     features = value.get("features")
     if not isinstance(features, dict):
         return value
     clash = sorted((features.keys() & value.keys()) - {"features"})
     if clash:
         raise SourceError(
-            f"{where}: a feature and a field are both called {clash[0]!r}", fix="rename one of them"
+            f"{where}: a feature and a field both have the name {clash[0]!r}",
+            fix="rename one of them",
         )
     return {name: value[name] for name in value if name != "features"} | features

@@ -1,9 +1,9 @@
-"""The part each column of a table plays: event time, prediction, truth, a feature, or none."""
+"""The role of each column of a table: event time, prediction, label, feature, or ignored."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Final, NamedTuple, TypeAlias, cast
+from typing import NamedTuple, TypeAlias, cast
 
 from driftline.offline.tables.column_inference import ColumnKind, InferredColumn
 from driftline.offline.tables.source_error import SourceError
@@ -12,7 +12,7 @@ from producer.names import InvalidName, require_name
 
 
 class Feature(NamedTuple):
-    """A watched column: its name in the file, its name in the core, and what it holds."""
+    """A watched column: its name in the file, its name in the core, and its kind."""
 
     column: str
     name: str
@@ -20,9 +20,9 @@ class Feature(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """The part each column plays; ``ignored`` says why one is not watched.
+    """The role of each column; ``ignored`` has the reason of each column that is not watched.
 
-    ``codes`` are numbers that may be categories: few different ones, all of them whole.
+    ``codes`` are columns with few different whole numbers, which may be categories.
     """
 
     features: tuple[Feature, ...]
@@ -33,14 +33,12 @@ class Layout(NamedTuple):
     codes: tuple[str, ...] = ()
 
     def column_of(self, name: str) -> str:
-        """The file's name of a feature of the core."""
+        """The column of a feature of the core."""
         return next((f.column for f in self.features if f.name == name), name)
 
 
-_SEPARATED: Final = "--separator, the character between them"
-
 Roles: TypeAlias = tuple[str | None, str | None, str | None]
-"""The columns of event time, prediction and truth."""
+"""The columns of event time, prediction and label."""
 
 
 def layout_of(
@@ -52,13 +50,13 @@ def layout_of(
     others: tuple[str, ...] = (),
     features: tuple[str, ...] = (),
 ) -> Layout:
-    """What each column is.  Named columns play their part; the others are what they are judged.
+    """The roles of the columns: named ones have their role, the others are features if possible.
 
-    ``others`` play a part of their own, as a column of ids.  ``features``, where there are any,
-    are all that is watched, whatever they look like.
+    ``others`` are columns with another role, such as ids.  If ``features`` are named, only these
+    are watched.
 
     Raises:
-        SourceError: a named column is not there, or nothing is left to watch.
+        SourceError: a named column is missing, or no column can be watched.
     """
     require(table.inferred, time, prediction, label)
     chosen: list[Feature] = []
@@ -71,7 +69,7 @@ def layout_of(
         if column in (time, prediction, label, *others):
             continue
         if features and column not in features:
-            ignored[column] = "--feature names others"
+            ignored[column] = "not named by --feature"
             continue
         kind = kind_of(inferred, wanted=bool(features))
         if kind is None:
@@ -86,61 +84,75 @@ def layout_of(
 
 
 def kind_of(inferred: InferredColumn, *, wanted: bool = False) -> ColumnKind | None:
-    """The kind of a feature; ``None`` where it is not watched.  ``wanted``: a person names it."""
+    """The kind of a feature; ``None`` if it is not watched.  ``wanted``: the user named it."""
     if inferred.kind in ("time", "none") or (inferred.skipped and not wanted):
         return None
     return cast("ColumnKind", inferred.kind)
 
 
 def nothing_to_watch_error(source: str, ignored: dict[str, str]) -> SourceError:
-    """What to say where no column can be watched."""
+    """The error for a table without a column that can be watched."""
     reasons = "; ".join(f"{name}: {why}" for name, why in ignored.items())
     return SourceError(
-        f"{source}: there is nothing to watch ({reasons})",
-        fix="--numeric or --categorical name what a column holds; driftline inspect says why"
-        + separator_hint(ignored),
+        f"{source}: no column can be watched ({reasons})",
+        fix="say what a column holds with --numeric or --categorical; driftline inspect shows the "
+        "reasons" + separator_hint(ignored),
     )
 
 
 def require(
     columns: Collection[str], time: str | None, prediction: str | None, label: str | None
 ) -> None:
-    """Raises SourceError where a named column is not there."""
+    """Check that the named columns are there.
+
+    Raises:
+        SourceError: one of them is not.
+    """
     for role, name in (("--time", time), ("--prediction", prediction), ("--label", label)):
         if name is not None and name not in columns:
             raise missing_column_error(role, name, columns)
 
 
 def missing_column_error(option: str, name: str, columns: Iterable[str]) -> SourceError:
-    """What to say where an option names a column that is not there."""
+    """The error for an option that names a missing column."""
     there = list(columns)
     return SourceError(
         f"{option}: there is no column {name!r}",
-        fix=f"it has {', '.join(there)}{separator_hint(there)}",
+        fix=f"choose one of {', '.join(there)}{separator_hint(there)}",
     )
 
 
 def separator_hint(columns: Iterable[str]) -> str:
-    """What else to say of a file of one column whose name may be those of several.
+    """A hint for a file with a single column whose name may consist of several names.
 
     >>> separator_hint(["a^b"]), separator_hint(["data"]), separator_hint(["a b", "c"])
-    ('; if that is several: --separator, the character between them', '', '')
+    ('; if these are several columns, give their --separator', '', '')
     """
     first, *more = [*columns] or [""]
     several = not more and not first.replace("_", "").isalnum()
-    return f"; if that is several: {_SEPARATED}" if several else ""
+    return "; if these are several columns, give their --separator" if several else ""
 
 
 def require_names(columns: Mapping[str, InferredColumn]) -> None:
-    """Raises SourceError where the log would not take the name of a column that is watched."""
+    """Check the names of the watched columns.
+
+    Raises:
+        SourceError: the monitor would reject a name.
+    """
     for column, inferred in columns.items():
         if kind_of(inferred) is not None:
             _name(column)
 
 
 def _name(column: str) -> str:
-    """The feature of a column.  Raises SourceError where the log would not take its name."""
+    """The name of a column's feature.
+
+    Raises:
+        SourceError: the monitor would reject the name.
+    """
     try:
         return require_name("column", column)
     except InvalidName as error:
-        raise SourceError(str(error), fix="give the column another name, or --ignore it") from error
+        raise SourceError(
+            str(error), fix="rename the column, or leave it out with --ignore"
+        ) from error

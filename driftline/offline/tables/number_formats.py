@@ -1,8 +1,7 @@
-"""Numbers that are written as text: with a decimal point or comma, in groups, with % or a currency.
+"""Parse numbers in text: with a decimal point or comma, in groups, with % or a currency.
 
-``1,234`` is 1234 to some and 1.234 to others.  A column is read in the way that all of it allows;
-where both do, what the other columns of the file prove decides, and where they prove nothing the
-column is not read as numbers at all.
+``1,234`` is 1234 or 1.234.  A column is read in the style that fits all its values; if both fit,
+the other columns of the file decide, and if these prove nothing, the column is not read as numbers.
 """
 
 from __future__ import annotations
@@ -41,10 +40,11 @@ _LEADING_ZERO: Final = r"^[+-]?0\d"
 
 
 class NumberFormatCounts(NamedTuple):
-    """How many of some texts are numbers, and with which mark.
+    """The numbers of texts that are numbers, by decimal mark.
 
-    ``point`` and ``comma`` count those that read with a decimal point, or comma; ``only_`` those
-    that read in no other way; ``either`` have a mark, and read in both ways as other numbers.
+    ``point`` and ``comma`` count texts that are numbers with a decimal point or comma, ``only_...``
+    texts that are numbers with this mark only, and ``either_comma`` texts with a comma that are
+    different numbers with each mark.  ``zeros`` have leading zeros, ``affixed`` a % or a currency.
     """
 
     point: int
@@ -57,21 +57,21 @@ class NumberFormatCounts(NamedTuple):
 
 
 class NumberStyle(NamedTuple):
-    """How the numbers of a column are written."""
+    """The style of the numbers in a column: decimal mark, and whether they have % or a currency."""
 
     decimal: DecimalSeparator = "."
     affixed: bool = False
 
 
 def normalise(texts: Texts) -> Texts:
-    """Without blanks around, and with a minus that everybody reads."""
+    """The texts without surrounding blanks, and with an ASCII minus."""
     return pc.utf8_trim_whitespace(pc.replace_substring(texts, "\u2212", "-"))
 
 
-def written(texts: Texts) -> NumberFormatCounts:
-    """How the numbers among ``texts`` are written; none of them is null.
+def count_number_formats(texts: Texts) -> NumberFormatCounts:
+    """Count the numbers among ``texts`` by their format; no text is null.
 
-    >>> written(pa.array(["1,5", "1.234,5", "7", "x"]))[:4]
+    >>> count_number_formats(pa.array(["1,5", "1.234,5", "7", "x"]))[:4]
     (1, 3, 0, 2)
     """
     core, affixed = _core(normalise(texts))
@@ -94,7 +94,7 @@ def written(texts: Texts) -> NumberFormatCounts:
 
 
 def numbers_in(texts: Texts, style: NumberStyle) -> Texts:
-    """The numbers (n,), whole ones as integers where all are; null where a text is none.
+    """The texts (n,) as numbers, integers if all are whole; null for a text that is no number.
 
     >>> numbers_in(pa.array(["1.234,5", "12 %", "x"]), NumberStyle(",", affixed=True)).to_pylist()
     [1234.5, 12.0, None]
@@ -117,13 +117,13 @@ def numbers_in(texts: Texts, style: NumberStyle) -> Texts:
 
 
 def floats_in(texts: Texts, style: NumberStyle) -> Floats:
-    """The numbers (n,) as floats, NaN where a text is none."""
+    """The texts (n,) as floats, NaN for a text that is no number."""
     found = pc.cast(numbers_in(texts, style), pa.float64(), safe=False)
     return np.asarray(found.to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
 def _core(texts: Texts) -> tuple[Texts, int]:
-    """Texts without currency, percent and accountants' brackets; how many had any."""
+    """The texts without currency, percent and accounting brackets, and how many had one."""
     signs = pc.match_substring_regex(texts, rf"[%‰()]|{_SYMBOL}")
     n = _count(signs)
     if not n:

@@ -1,4 +1,4 @@
-"""Which label a score is the probability of, where that goes without saying for nobody."""
+"""The positive label, whose probability is predicted: the option ``--positive``, and its errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WORDS: Final = {"true": True, "false": False}
 
 
 def positive_of(text: str | None, labels: pd.Series[Any] | None) -> ClassLabel | None:
-    """The class that ``--positive`` means, among these labels; ``None`` where it says nothing.
+    """The class that ``--positive`` names, among these labels; ``None`` without the option.
 
     >>> import pandas as pd
     >>> positive_of("yes", pd.Series(["yes", "no"])), positive_of("False", pd.Series([True, False]))
@@ -31,16 +31,16 @@ def positive_of(text: str | None, labels: pd.Series[Any] | None) -> ClassLabel |
 
 
 def positive_label_advice(error: NoPositiveLabel) -> tuple[str, str, str]:
-    """What is wrong with the labels, why that matters, and the options that mend it."""
+    """The error about labels as three texts: what is wrong, why it matters, and the fix."""
     options = " or ".join(f"--positive {name!r}" for name in error.seen[:8])
     if error.positive is None:
         return (
-            f"the labels are {error.named}: nobody can tell which one is positive",
-            "0 and 1 need no word, nor True and False; of others the error may be the opposite's",
-            f"say which one the prediction is the probability of: {options}; or --task regression",
+            f"the labels are {error.named}, and it is unknown which one is positive",
+            "only 0 and 1, or True and False, are clear; with the wrong one the error is inverted",
+            f"name the label whose probability is predicted: {options}; or give --task regression",
         )
     return (
         f"no label is the positive class {error.positive!r}",
-        f"the labels are {error.named}: each of them would count as negative",
-        f"say which one the prediction is the probability of: {options}",
+        f"the labels are {error.named}, and each would count as negative",
+        f"name the label whose probability is predicted: {options}",
     )

@@ -1,4 +1,4 @@
-"""Options about a file and its columns: they come before what its values suggest."""
+"""Options for reading a file and its columns; they override what is inferred."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ DecimalSeparator: TypeAlias = Literal[".", ","]
 class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Options of the commands that read files.
 
-    A text may name several columns with commas between them, unless it is the name of one itself.
-    ``allow_missing_columns``: a column that is not there is none, as in a file that lost one.
+    A text may name several columns separated by commas, unless it is the name of a column.
+    ``allow_missing_columns``: a named column may be missing in the file.
     """
 
     ignore: tuple[str, ...] = ()

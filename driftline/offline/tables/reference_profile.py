@@ -1,4 +1,4 @@
-"""What was normal, from rows: the same reference in every command that reads a file."""
+"""Build a reference profile from rows, in the same way in every command."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def profile_of(
     events_per_week: float | None = None,
     ranges: Mapping[str, DeclaredRange] | None = None,
 ) -> ReferenceProfile:
-    """The profile of reference rows; with their times, a season they prove.
+    """The profile of the reference rows; with times it includes a season if the rows prove one.
 
-    ``positive`` is the label that a score is the probability of; ``None``: 1.  ``ranges`` are those
-    that a person declares, by feature.
+    ``positive`` is the label whose probability is predicted; ``None``: 1.  ``ranges`` are the
+    declared ranges by feature.
 
     Raises:
-        SourceError: there are too few rows to watch anything, or no label is the positive one.
+        SourceError: there are too few rows, or the positive label is missing or unknown.
     """
     columns: dict[str, Any] = {
         feature.name: floats_of(frame[feature.column])
@@ -87,9 +87,9 @@ def profile_of(
         why = (
             f"{MIN_EVENTS} are needed"
             if len(frame) < MIN_EVENTS
-            else f"no column has {MIN_EVENTS} valid values in them"
+            else f"no column has {MIN_EVENTS} valid values"
         )
         raise SourceError(
             f"the reference of {len(frame):,} rows is too short: {why}",
-            fix="better 2,000 or more: --reference first:50%",
+            fix="use 2,000 rows or more, for example --reference first:50%",
         ) from error

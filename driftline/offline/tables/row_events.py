@@ -1,4 +1,4 @@
-"""Rows of a file as events of the log, chunk by chunk, with injected drift."""
+"""Convert the rows of a file into events, chunk by chunk, with injected drift."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _SECOND_MS: Final = 1_000
 
 
 class PublishColumns(msgspec.Struct, frozen=True, kw_only=True):
-    """Which columns of the file mean what; all others that are watched are features.
+    """The columns with a role; the other watched columns are features.
 
-    Without ``prediction`` events have none, without ``id`` rows are numbered, without ``time`` they
-    are a second apart from the Unix epoch.
+    Without ``prediction`` the events have none, without ``id`` the row number is the id, and
+    without ``time`` the events are one second apart from the Unix epoch on.
     """
 
     prediction: str | None = None
@@ -44,15 +44,15 @@ class PublishColumns(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Writer(Protocol):
-    """Whatever takes events: a `EventWriter`, or a list in a test."""
+    """Writes events, such as `EventWriter`."""
 
     def write(self, event: Event) -> None:
-        """Take one event."""
+        """Write one event."""
         ...
 
 
 class RowEvents(NamedTuple):
-    """The events of a row, or the ``reason`` for which the monitor would reject one of them."""
+    """The events of a row, or the ``reason`` why the monitor would reject one of them."""
 
     events: list[Event]
     reason: str = ""
@@ -60,7 +60,7 @@ class RowEvents(NamedTuple):
 
 
 class PublishResult(NamedTuple):
-    """How many rows were read and rejected; ``first`` is an example of the rejected."""
+    """The numbers of rows read and rejected (by reason); ``first`` is the first rejected row."""
 
     rows: int
     rejected: Counter[str]
@@ -68,10 +68,10 @@ class PublishResult(NamedTuple):
 
 
 def layout_to_publish(table: TableFile, columns: PublishColumns) -> Layout:
-    """What each column of the file is.
+    """The role of each column of the file.
 
     Raises:
-        SourceError: a named column is not there.
+        SourceError: a named column is missing.
     """
     if columns.id is not None and columns.id not in table.inferred:
         raise missing_column_error("--id", columns.id, table.inferred)
@@ -95,10 +95,10 @@ def row_events_of(
     now_ms: int,
     limits: Limits,
 ) -> Iterator[RowEvents]:
-    """The events of each row: the prediction, and its label where the row has one.
+    """The events of each row: the inference event, and its label if the row has one.
 
     Raises:
-        SourceError: a row has no time, an injected column is not watched.
+        SourceError: a row has no time, or an injected column is not watched.
     """
     sds: dict[str, float] | None = None
     for frame in table.frames():
@@ -115,7 +115,7 @@ def publish_rows(
     events_per_s: float | None = None,
     on_progress: Callable[[int], Any] = lambda _: None,
 ) -> PublishResult:
-    """Write the rows into the log; without a speed as fast as it goes."""
+    """Write the rows with ``events_per_s``, or as fast as possible."""
     began = time.monotonic()
     rejected: Counter[str] = Counter()
     first = ""
@@ -140,7 +140,7 @@ def publish_rows(
 def _standard_deviations(
     frame: pd.DataFrame, layout: Layout, injections: Sequence[Injection]
 ) -> dict[str, float]:
-    """Standard deviation of the injected columns, from the first 10,000 rows."""
+    """The standard deviation of each injected column, from the first 10,000 rows."""
     kinds = {f.column: f.kind for f in layout.features}
     for injection in injections:
         if injection.column not in kinds:
@@ -211,10 +211,10 @@ def _ids(frame: pd.DataFrame, columns: PublishColumns, numbers: range) -> list[s
 
 
 def _checked(events: list[Event], now_ms: int, limits: Limits) -> RowEvents:
-    """The row as the monitor would take it: by its own rules, on the bytes that it would read."""
+    """The row after the monitor's own validation of its encoded events."""
     records = [
         ConsumerRecord(at, now_ms, CE_TYPE_OF[type(event)], encode(event))
         for at, event in enumerate(events)
     ]
-    refused = decode(RecordBatch("", 0, "", 0, len(records), records), limits).dead_letters
-    return RowEvents([], refused[0].reason, refused[0].detail) if refused else RowEvents(events)
+    rejected = decode(RecordBatch("", 0, "", 0, len(records), records), limits).dead_letters
+    return RowEvents([], rejected[0].reason, rejected[0].detail) if rejected else RowEvents(events)

@@ -1,4 +1,4 @@
-"""The reader of every file: a table, and the kind of each of its columns."""
+"""Read a file of rows of any supported format, and infer the kind of each column."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _PARQUET: Final = (".parquet", ".pq")
 _COMPRESSED: Final = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".zip")
 _OTHERS: Final = (".xlsx", ".xls", ".ods", ".orc", ".avro", ".h5", ".pkl", ".dta", ".sav")
 _READS: Final = (
-    "CSV and the like (any separator), JSON lines or a JSON array, Parquet, Arrow; "
+    "use CSV or similar text (any separator), JSON lines or a JSON array, Parquet or Arrow; "
     "also .gz, .bz2, .xz, .zst, .zip"
 )
 
 
 @dataclass
 class Table:
-    """Rows of a file, each column as it is judged; ``notes`` is what a person should know."""
+    """The rows of a file, with each column in its inferred kind; ``notes`` are warnings."""
 
     source: str
     frame: pd.DataFrame
@@ -46,9 +46,9 @@ class Table:
 
 @dataclass
 class TableFile:
-    """A file that was looked at once: its form, and what its columns are.
+    """A file that was scanned once: its format, and the kinds of its columns.
 
-    `frames` reads it anew, chunk by chunk, so that a file of any size can be gone through.
+    `frames` reads it again in chunks, so that a file of any size can be processed.
     """
 
     source: str
@@ -62,7 +62,7 @@ class TableFile:
     prediction: str | None = None
 
     def frames(self) -> Iterator[pd.DataFrame]:
-        """The rows in their order, every column as it is judged."""
+        """The rows in order, with each column in its inferred kind."""
         path = Path(self.source)
         for frame in _raw(path, self.kind, self.text, self.header, prediction=self.prediction):
             yield typed_frame(frame, self.inferred, self.prediction)
@@ -74,7 +74,7 @@ def read_table(
     """All rows of a file; those without the column ``prediction`` have ``UNSET`` in it.
 
     Raises:
-        SourceError: there is no such file, it cannot be read, has no rows, or is ambiguous.
+        SourceError: the file does not exist, cannot be read, has no rows, or is ambiguous.
     """
     raw: list[pd.DataFrame] = []
     opened = _scan(path, read_options, raw, prediction)
@@ -86,7 +86,7 @@ def read_table(
 def open_table(
     path: Path, read_options: ReadOptions = DEFAULT_READ_OPTIONS, *, prediction: str | None = None
 ) -> TableFile:
-    """A file whose rows are to be gone through in chunks; ``prediction`` as in `read_table`.
+    """A file whose rows are read in chunks; ``prediction`` as in `read_table`.
 
     Raises:
         SourceError: as `read_table`.
@@ -97,7 +97,7 @@ def open_table(
 def table_of(
     frame: pd.DataFrame, source: str, read_options: ReadOptions = DEFAULT_READ_OPTIONS
 ) -> Table:
-    """A frame as a table, for rows whose values have types already, as those of a topic."""
+    """A frame as a table, for rows with typed values, such as those of a topic."""
     frame = frame.rename(columns=str)
     statistics = {str(name): ColumnStatistics() for name in frame}
     for name, one in statistics.items():
@@ -106,9 +106,9 @@ def table_of(
 
 
 def with_outputs(table: Table, column: str) -> Table:
-    """The table with a column for each entry of the maps or lists in ``column``: its predictions.
+    """The table with a column for each entry of the maps or lists in ``column``, the predictions.
 
-    A column of anything else stays as it is; a row without a prediction has no output.
+    A column of other values stays unchanged.  A row without a prediction is ``UNSET`` in each.
     """
     maps = present(table.frame[column].dropna())
     if len(maps) and all(isinstance(value, list | tuple | np.ndarray) for value in maps):
@@ -129,7 +129,7 @@ def with_outputs(table: Table, column: str) -> Table:
 def typed_frame(
     frame: pd.DataFrame, inferred: dict[str, InferredColumn], prediction: str | None = None
 ) -> pd.DataFrame:
-    """The frame with each of the columns as it is judged, in the order of the judgement."""
+    """The frame with each column in its inferred kind, in the order of ``inferred``."""
     columns = {
         name: typed(frame[name], one)
         if name in frame
@@ -145,27 +145,27 @@ def _scan(
     path: Path, read_options: ReadOptions, keep: list[pd.DataFrame] | None, prediction: str | None
 ) -> TableFile:
     if not path.is_file():
-        what = "is a folder" if path.is_dir() else "there is no such file"
-        raise SourceError(f"{path}: {what}")
+        what = "the path is a folder" if path.is_dir() else "the file does not exist"
+        raise SourceError(f"{path}: {what}", fix="check the path")
     kind, text, header = _format_of(path, read_options)
     statistics: dict[str, ColumnStatistics] = {}
-    rows, n_said, short = 0, 0, [0]
+    rows, n_predictions, short = 0, 0, [0]
     for frame in _raw(path, kind, text, header, short, prediction):
         _count(frame, statistics, rows)
         if prediction in frame:
-            n_said += len(present(frame[prediction]))
+            n_predictions += len(present(frame[prediction]))
         rows += len(frame)
         if keep is not None:
             keep.append(frame)
     if not rows:
         names = header.names if header is not None else tuple(statistics)
-        raise SourceError(f"{path}: it has {len(names)} columns and no rows")
+        raise SourceError(f"{path}: the file has {len(names)} columns and no rows")
     inferred = infer_columns(statistics, read_options)
     form, notes = _form(kind, text, header, inferred), _notes(text, header, short[0])
-    if 0 < n_said < rows:
+    if 0 < n_predictions < rows:
         notes.append(
-            f"{rows - n_said:,} of {rows:,} rows have no {prediction!r}: events without a "
-            "prediction (null is an invalid one)"
+            f"{rows - n_predictions:,} of {rows:,} rows have no {prediction!r}: they are events "
+            "without a prediction (null would be an invalid one)"
         )
     return TableFile(str(path), kind, text, header, inferred, rows, form, notes, prediction)
 
@@ -173,7 +173,7 @@ def _scan(
 def _format_of(
     path: Path, read_options: ReadOptions
 ) -> tuple[str, TextEncoding | None, Header | None]:
-    """The kind of a file, how its bytes are text, and what stands before its rows."""
+    """The format of a file, its text encoding, and its header."""
     kind = _kind(path)
     text = header = None
     if kind in ("delimited", "json"):
@@ -181,16 +181,21 @@ def _format_of(
         if kind == "delimited" and _is_json(path, text):
             kind = "json"
     elif read_options.encoding is not None:
-        raise SourceError("--encoding: a file of this kind says that itself")
+        raise SourceError(
+            f"{path}: --encoding has no effect on a {kind} file", fix="leave --encoding out"
+        )
     if kind == "delimited" and text is not None:
         header = delimited.read_header(path, text, _separator(read_options.separator))
     elif read_options.separator is not None or read_options.decimal is not None:
-        raise SourceError("--separator and --decimal are of CSV, and this is none")
+        raise SourceError(
+            f"{path}: --separator and --decimal need a CSV file, and this is {kind}",
+            fix="leave these options out",
+        )
     return kind, text, header
 
 
 def _count(frame: pd.DataFrame, statistics: dict[str, ColumnStatistics], rows: int) -> None:
-    """Count a chunk, before which there were ``rows``."""
+    """Add a chunk to the statistics; ``rows`` is the number of rows before it."""
     for name in map(str, frame):
         if name not in statistics:
             statistics[name] = ColumnStatistics()
@@ -209,7 +214,7 @@ def _raw(
     short: list[int] | None = None,
     prediction: str | None = None,
 ) -> Iterator[pd.DataFrame]:
-    """The rows as they stand in the file; ``short`` counts rows with too few fields."""
+    """The rows as in the file; ``short[0]`` counts rows with too few fields."""
     if kind == "delimited" and text is not None and header is not None:
         for frame, n_short in delimited.chunks(path, text, header, CHUNK_ROWS):
             if short is not None:
@@ -222,7 +227,7 @@ def _raw(
 
 
 def _counted(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-    """The frames with the numbers of their rows in the file."""
+    """The frames, indexed by the row numbers in the file."""
     rows = 0
     for frame in frames:
         frame.index = pd.RangeIndex(rows, rows + len(frame))
@@ -231,14 +236,16 @@ def _counted(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
 
 
 def _kind(path: Path) -> str:
-    """delimited, json, parquet or arrow: by the first bytes, and by the name of the file."""
+    """The format, from the first bytes and the name: delimited, json, parquet or arrow."""
     with path.open("rb") as file:
         first = file.read(8)
     suffixes = [suffix.lower() for suffix in path.suffixes]
     ends = next((suffix for suffix in reversed(suffixes) if suffix not in _COMPRESSED), "")
     if first.startswith(b"PAR1") or ends in _PARQUET:
         if compression_of(path):
-            raise SourceError(f"{path}: it is compressed as a whole", fix="unpack it: gunzip")
+            raise SourceError(
+                f"{path}: a compressed Parquet file cannot be read", fix="unpack it, as with gunzip"
+            )
         return "parquet"
     if first.startswith((b"ARROW1", b"\xff\xff\xff\xff")) or ends in (".arrow", ".feather"):
         return "arrow"
@@ -247,7 +254,7 @@ def _kind(path: Path) -> str:
     if ends in _OTHERS or (
         ends not in _DELIMITED and not compression_of(path) and _is_binary(path)
     ):
-        raise SourceError(f"{path}: not a kind of file that is read here", fix=_READS)
+        raise SourceError(f"{path}: files of this format are not supported", fix=_READS)
     return "delimited"
 
 
@@ -262,7 +269,7 @@ def _is_binary(path: Path) -> bool:
 
 
 def _is_json(path: Path, text: TextEncoding) -> bool:
-    """Whether a text whose name says nothing is JSON."""
+    """Whether a text file without a telling suffix is JSON."""
     if any(suffix.lower() in _DELIMITED[:4] for suffix in path.suffixes):
         return False
     with open_text(path, text) as file:
@@ -276,7 +283,9 @@ def _separator(given: str | None) -> str | None:
     known: dict[str, str] = {"\\t": "\t", "tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
     found = known.get(given.lower(), given)
     if len(found) != 1:
-        raise SourceError(f"--separator {given!r} is not one character", fix="one of , ; | or tab")
+        raise SourceError(
+            f"--separator {given!r} is not one character", fix="give one of , ; | or tab"
+        )
     return found
 
 
@@ -298,9 +307,9 @@ def _form(
 def _notes(text: TextEncoding | None, header: Header | None, n_short: int) -> list[str]:
     notes = [text.note] if text is not None and text.note else []
     if header is not None and header.comments:
-        notes.append(f"{header.comments} lines of comment (#) before the header were left out")
+        notes.append(f"{header.comments} comment lines (#) before the header were skipped")
     if n_short:
         notes.append(
-            f"{n_short:,} rows have fewer fields than the header has names: the rest is missing"
+            f"{n_short:,} rows have fewer fields than the header; the other values are missing"
         )
     return notes
