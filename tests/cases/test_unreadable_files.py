@@ -23,7 +23,7 @@ REFUSED: dict[str, tuple[str, str | bytes, str]] = {
         .replace("Bonn", "9"),
         "the file has no header",
     ),
-    "a name twice": ("a.csv", "score,x,score\n1,2,3\n", "the column 'score' is there 2 times"),
+    "a name twice": ("a.csv", "score,x,score\n1,2,3\n", "2 columns have the name 'score'"),
     "fields without a name": ("a.csv", "score,x\n1,2,3\n1,2,3\n", "row 0 has more fields"),
     "one row too long": ("a.csv", CSV + "1,2,A,0.5,6\n", "row 340 has more fields"),
     "one row much too long": ("a.csv", CSV + "1,2,A,0.5,6,7,8,9\n", "row 340 has more fields"),
@@ -39,7 +39,7 @@ REFUSED: dict[str, tuple[str, str | bytes, str]] = {
     "no Parquet": ("a.parquet", CSV, "no Parquet that can be read"),
     "cut off Parquet": ("a.parquet", SAME["Parquet"][1][:3_000], "no Parquet that can be read"),
     "broken JSON": ("a.jsonl", '{"score": 1}\n{"score": \n', "line 2"),
-    "JSON that is no object": ("a.jsonl", '{"score": 1}\n[1]\n', "line 2 is no object"),
+    "JSON that is no object": ("a.jsonl", '{"score": 1}\n[1]\n', "line 2 is not an object"),
     "a lone surrogate": (
         "a.jsonl",
         '{"score": 1, "x": "a"}\n{"score": 1, "x": "\\ud800"}\n',

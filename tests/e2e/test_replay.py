@@ -66,7 +66,7 @@ def test_what_moves_together_is_one_incident_and_people_are_told_of_all_of_it(
     told = run("replay", source, "--time", "at", *changes)
     assert f"injected mean of big at row 6,000: alert after {delays[1]} rows" in told
     assert "injected mean of score at row 6,000: missed" in told
-    assert "injected mean of big at row 9,000: not told again" in told
+    assert "injected mean of big at row 9,000: no new alert" in told
     assert f"{summary['alerts_per_million']} alerts per million events" in told
     assert f"{summary['alerts_per_week']} per week" in told
 
@@ -89,7 +89,7 @@ def test_a_segment_that_drifts_is_named(frame: pd.DataFrame, tmp_path: Path) -> 
     assert of_pro[0]["explanation"].startswith("plan=pro: count: mean 2")
     assert {episode["segment"] for episode in episodes} <= {None, "plan=pro"}
     rejected = run("replay", tmp_path / "traffic.csv", "--segment", "user=3", code=2)
-    assert "'user' is no watched column" in rejected
+    assert "'user' is not a watched column" in rejected
 
 
 def test_labels_and_predictions_are_watched_too(source: Path, frame: pd.DataFrame) -> None:
@@ -127,7 +127,7 @@ def test_real_flights_in_any_order_hold_the_budget(tmp_path: Path) -> None:
     [
         (b"", "the file is empty"),
         (b"a,b\n", "no rows"),
-        (b"a,a\n1,2\n", "'a' is there 2 times"),
+        (b"a,a\n1,2\n", "2 columns have the name 'a'"),
         (b"a,b\n\xff\xfe,1\n" * 3, "not UTF-8"),
         (b"a\n1\n2\n3\n", "leave some rows for the reference"),
         (b"a\n" + b"1\n2\n" * 100, "too short"),

@@ -104,7 +104,7 @@ def test_a_version_that_is_not_there_is_explained(data_dir: Path, name: str) -> 
     result = run.invoke(app, ["models", "show", name, "--data-dir", str(data_dir)])
 
     assert result.exit_code == 2
-    assert "there is no such version" in result.stderr
+    assert "the registry has no version" in result.stderr
     assert "driftline models list" in result.stderr
 
 

@@ -13,7 +13,7 @@ from driftline.demo.reconciliation import (
     Seconds,
     ServerCounts,
     count_missing,
-    episodes,
+    episodes_by_phase,
     is_unit_break,
     summary,
     unique_alerts,
@@ -130,7 +130,7 @@ def test_alerts_count_once_and_episodes_by_phase() -> None:
         ]
     )
     assert len(found) == 4
-    assert episodes(found) == {"started": 2, "recovered": 1, "superseded": 0}
+    assert episodes_by_phase(found) == {"started": 2, "recovered": 1, "superseded": 0}
 
 
 @pytest.mark.parametrize(

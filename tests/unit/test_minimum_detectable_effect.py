@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from driftline.offline.explain.minimum_detectable_effect import smallest
+from driftline.offline.explain.minimum_detectable_effect import minimum_detectable_effect
 from stream_monitor.checks.monitored_signal import MonitoredSignal
 from stream_monitor.episodes.policy import EpisodePolicy
 from stream_monitor.reference.fit import fit_feature
@@ -51,7 +51,7 @@ def test_about_half_of_the_smallest_changes_are_alerts_in_time(shape: str) -> No
     reference = fit_feature(shape, stream(10_000, 0.0))
     in_time, runs = 0, 0
     for events in (300, 1_000):
-        least = smallest(reference, "value", ARL0, POLICY, events)
+        least = minimum_detectable_effect(reference, "value", ARL0, POLICY, events)
         assert least is not None
         size = least.units if least.sd is None else least.sd
         for _ in range(20):
@@ -66,7 +66,9 @@ def test_about_half_of_the_smallest_changes_are_alerts_in_time(shape: str) -> No
 def test_more_events_show_smaller_changes(shape: str) -> None:
     reference = fit_feature(shape, STREAMS[shape](5_000, 0.0))
     for change in ("value", "missing"):
-        found = [smallest(reference, change, ARL0, POLICY, 10.0**i) for i in range(1, 7)]
+        found = [
+            minimum_detectable_effect(reference, change, ARL0, POLICY, 10.0**i) for i in range(1, 7)
+        ]
         units = [math.inf if one is None else one.units for one in found]
         assert units == sorted(units, reverse=True)
         assert units[0] == math.inf
@@ -76,7 +78,7 @@ def test_more_events_show_smaller_changes(shape: str) -> None:
 def test_no_more_events_show_what_the_policy_calls_no_change() -> None:
     """A mean shift of 0.09 sd: below it no distance is large enough to be confirmed."""
     reference = fit_feature("x", STREAMS["normal"](10_000, 0.0))
-    least = smallest(reference, "value", ARL0, POLICY, 1e9)
+    least = minimum_detectable_effect(reference, "value", ARL0, POLICY, 1e9)
     assert least is not None
     assert least.sd == pytest.approx(math.sqrt(POLICY.min_effect), rel=0.1)
 
@@ -84,7 +86,7 @@ def test_no_more_events_show_what_the_policy_calls_no_change() -> None:
 def test_scale_and_shape_of_a_feature_do_not_matter() -> None:
     normal = RNG.normal(size=10_000)
     found = [
-        smallest(fit_feature("x", values.tolist()), "value", ARL0, POLICY, 1_000)
+        minimum_detectable_effect(fit_feature("x", values.tolist()), "value", ARL0, POLICY, 1_000)
         for values in (normal, 1e-3 * normal, 1e6 * normal, np.exp(normal))
     ]
     assert len({one.sd for one in found if one is not None}) == 1
@@ -93,7 +95,7 @@ def test_scale_and_shape_of_a_feature_do_not_matter() -> None:
 
 def test_a_constant_has_no_scale_to_shift_on_but_may_go_missing() -> None:
     reference = fit_feature("still", [1.0] * 1_000)
-    assert smallest(reference, "value", ARL0, POLICY, 1_000) is None
-    missing = smallest(reference, "missing", ARL0, POLICY, 1_000)
+    assert minimum_detectable_effect(reference, "value", ARL0, POLICY, 1_000) is None
+    missing = minimum_detectable_effect(reference, "missing", ARL0, POLICY, 1_000)
     assert missing is not None
     assert missing.units < 0.1

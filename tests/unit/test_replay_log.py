@@ -153,7 +153,7 @@ def test_a_version_without_a_profile_learns_from_its_first_events() -> None:
     (version,) = replay.versions
     assert version == ("1", 3_000, 1_000, "warm_up", 2_000, 604_800.0)
     assert (replay.n_events, replay.n_reference, replay.n_features) == (1_000, 2_000, 1)
-    with pytest.raises(SourceError, match="there are no 2,000 events to learn one from"):
+    with pytest.raises(SourceError, match="there are fewer than 2,000 events to learn one from"):
         replayed([record(i, event(i)) for i in range(2_000)])
 
 
