@@ -84,7 +84,7 @@ def test_what_was_changed_by_whom_and_when() -> None:
     done = CliRunner().invoke(app, ["audit", "fraud", "--json"])
     assert done.exit_code == 0, done.output
     found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [(one["position"].removeprefix(LOG), one["what"]) for one in found] == [
+    assert [(one["position"].removeprefix(LOG), one["description"]) for one in found] == [
         (":0:0", "version 1 put into service, with a profile"),
         (":0:3", "acknowledge episode 0123456789ab"),
         (":0:4", "snooze episode 0123456789ab until 14 Nov 2023 22:13 UTC"),
@@ -112,7 +112,7 @@ def test_people_read_a_line_each() -> None:
 def test_since_and_a_model_nobody_changed() -> None:
     assert CliRunner().invoke(app, ["audit", "fraud", "--since", "1h"]).stdout == ""
     done = CliRunner().invoke(app, ["audit", "nobody", "--json"])
-    assert [json.loads(line)["what"] for line in done.stdout.splitlines()] == [
+    assert [json.loads(line)["description"] for line in done.stdout.splitlines()] == [
         "placement 1: 4 partitions"
     ]
 
@@ -124,5 +124,5 @@ def test_a_snooze_of_more_than_a_week_is_an_error_before_it_is_written(
     for command in (["alerts", "snooze", "e"], ["incidents", "snooze", "i"]):
         done = CliRunner().invoke(app, [*command, "--for", "8d"])
         assert done.exit_code == 2, done.output
-        assert "a snooze lasts 168 h at most" in done.stderr
+        assert "a snooze cannot last longer than 168 h" in done.stderr
         assert "max_snooze_ms" in done.stderr

@@ -294,7 +294,7 @@ def test_a_worker_that_owns_nothing_is_named() -> None:
     assert (none.level, bool(none.fix)) == ("warning", True)
     found = check_workers([busy, idle], 1, 5)
     assert (found.level, bool(found.fix)) == ("warning", True)
-    assert found.found == "1 of 2 own no partition of 1: h2 (pid 2)"
+    assert found.found == "1 of 2 own none of the 1 partitions: h2 (pid 2)"
 
 
 def test_a_worker_that_missed_two_notes_is_named_with_when_it_was_last_heard() -> None:
@@ -306,7 +306,7 @@ def test_a_worker_that_missed_two_notes_is_named_with_when_it_was_last_heard() -
     found = check_workers(notes, 2, NOW_MS)
 
     assert (found.level, bool(found.fix)) == ("warning", True)
-    assert found.found == "1 of 2 may hang, last heard: h2 (pid 2) 47 s ago"
+    assert found.found == "1 of 2 may hang, last seen: h2 (pid 2) 47 s ago"
     assert check_workers(notes[:1], 2, NOW_MS).level == "ok"
 
 

@@ -214,7 +214,7 @@ def test_a_digest_counts_what_was_open_in_its_span() -> None:
     assert (day.opened, day.closed, day.still_open) == (1, 0, 1)
     assert day.episodes_by_kind == {"quality": 1}
     assert (all_of_it.opened, all_of_it.closed, all_of_it.still_open) == (2, 1, 1)
-    assert "1 opened, 0 over, 1 open (0 known to somebody)" in "\n".join(lines_of(day))
+    assert "1 opened, 0 resolved, 1 open (0 acknowledged)" in "\n".join(lines_of(day))
 
 
 @st.composite
