@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 GLOSSARY = ROOT / "docs" / "glossary.md"
 ALLOWED_FILE = Path(__file__).with_name("retired_words.toml")
-FOLDERS = ("producer", "stream_monitor", "trainer", "driftline", "tests", "infra")
+FOLDERS = ("producer", "stream_monitor", "trainer", "driftline", "tests", "infra", "examples")
 SUFFIXES = frozenset({".py", ".md", ".toml", ".yaml", ".lua"})
 NOT_COUNTED = frozenset(
     {

@@ -32,7 +32,11 @@ MAX_README_LINES = 200
 MAX_ARCHITECTURE_WORDS = 3_000
 DOCUMENTS = {
     str(path.relative_to(ROOT)): path.read_text("utf-8")
-    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    for path in [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+        ROOT / "examples" / "README.md",
+    ]
     if path.name != "CHANGELOG.md"
 }
 EVERY_TEXT = "\n".join(DOCUMENTS.values())
