@@ -1,4 +1,4 @@
-"""Alerts, events, records and batches: a test names the fields it is about, the rest is filled in."""
+"""Alerts, events, records and batches: a test names the fields it is about, no others."""
 
 from __future__ import annotations
 

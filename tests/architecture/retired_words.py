@@ -1,4 +1,4 @@
-"""Counts of retired words by package.  ``python -m tests.architecture.retired_words`` prints them."""
+"""Count retired words by package: ``python -m tests.architecture.retired_words`` prints them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The log that the baseline programs read, its expected result, and their scores.
 
-An alert of the undisturbed run counts as kept if any alert of its series came from its event until the next one the undisturbed run has for that series.  That is generous: a
-program that lost its detectors seldom alerts at the same event.
+An alert of the undisturbed run counts as kept if the program has an alert of that series before the
+undisturbed run's next one.  That is generous: a program that lost its detectors seldom alerts at the
+same event.
 """
 
 from __future__ import annotations

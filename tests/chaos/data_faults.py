@@ -1,7 +1,8 @@
 """Faults in what is written or stored, not in a process or a connection.
 
 Two faults are elsewhere, because the oracle rereads the log and cannot know deleted records: a
-recreated topic (`test_protocol_edges.py`) and retention of unread records (`test_runtime_worker.py`).
+recreated topic (`test_protocol_edges.py`) and retention of unread records
+(`test_runtime_worker.py`).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     python tests/chaos/logging_program.py --servers HOST:PORT --prefix P --events 100 --children 4
 
-Each process logs that many events, with ids ``NUMBER-0``, ``NUMBER-1``, ...; the parent is number 0.
+Each process logs that many events, with ids ``NUMBER-0``, ``NUMBER-1``, ...; the parent is 0.
 At exit it prints its counters: one line of JSON on stdout.
 """
 

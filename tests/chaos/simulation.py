@@ -1,6 +1,7 @@
 """The commit protocol in one process: a log in memory, workers that die, a Redis that fails.
 
-All decisions are the product's own code: recovery, processor, committer, relay and store.  A schedule is a seed.  `Flaw` names ways to break the protocol that a run must notice.
+All decisions are the product's own code: recovery, processor, committer, relay and store.  A
+schedule is a seed.  `Flaw` names ways to break the protocol that a run must notice.
 """
 
 from __future__ import annotations

@@ -14,9 +14,10 @@ from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.state.monitor_state import MonitorStateFactory
 from tests.chaos.test_corrupt_state import ODD, damaged
+from tests.hypothesis_profiles import examples
 from tests.integration.monitor_harness import log_of
 
-N_RECORDS: Final = int(os.environ.get("DRIFTLINE_FUZZED", "100000"))
+N_RECORDS: Final = int(os.environ.get("DRIFTLINE_FUZZED", examples(100_000)))
 BATCH: Final = 2_000
 HURT: Final = 0.3
 KINDS: Final = (None, "", "io.driftline.unknown.v1", *CE_TYPE_OF.values())

@@ -15,9 +15,10 @@ from stream_monitor.runtime import committer, processor
 from stream_monitor.state import chunked_commit
 from tests.chaos.faulty_store import Flaw
 from tests.chaos.simulation import left_behind, play, undisturbed
+from tests.hypothesis_profiles import examples
 from tests.integration import counting_worker
 
-SEEDS = int(os.environ.get("DRIFTLINE_CHAOS_SEEDS", "200"))
+SEEDS = int(os.environ.get("DRIFTLINE_CHAOS_SEEDS", examples(200)))
 MUTANT_SEEDS = 60
 
 
@@ -46,6 +47,7 @@ def test_every_schedule_ends_as_if_nothing_had_happened(redis_url: str) -> None:
         assert seen[what] >= SEEDS // 10, f"the schedules are too tame: {seen}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flaw", [flaw for flaw in Flaw if flaw is not Flaw.NONE])
 def test_a_protocol_without_one_of_its_rules_is_found_out(redis_url: str, flaw: Flaw) -> None:
     def wrong(seed: int) -> bool:

@@ -116,6 +116,7 @@ def test_who_has_a_place_does_not_depend_on_how_the_log_is_cut(
     assert stored_after(events, 37) == stored_after(events, 400)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MADE_UP)
 def test_state_reaches_a_plateau(kind: str) -> None:
     make = MADE_UP[kind]

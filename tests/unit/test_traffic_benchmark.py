@@ -103,8 +103,8 @@ def test_the_sentences() -> None:
         messages.label_delay_recovered_message(2.2 * hour),
     ] == [
         (
-            "No events for 42 min; usually one every 3 s at this hour. Check the model server and its "
-            "connection to Kafka."
+            "No events for 42 min; usually one every 3 s at this hour. Check the model server and "
+            "its connection to Kafka."
         ),
         (
             "No events of version 7 for 26 h, and no more than usual of other versions; usually one "
@@ -112,23 +112,23 @@ def test_the_sentences() -> None:
         ),
         "Traffic resumed after 42 min without events.",
         (
-            "Event volume 12 a minute → 3.1 a minute since 1 Mar 2013 08:54 UTC, all versions. Check "
-            "why the callers of the model send fewer requests."
+            "Event volume 12 a minute → 3.1 a minute since 1 Mar 2013 08:54 UTC, all versions. "
+            "Check why the callers of the model send fewer requests."
         ),
         (
-            "Event volume 12 a minute → 31 a minute since 1 Mar 2013 08:54 UTC, all versions. Worse "
-            "than reported before. Check why the callers of the model send more requests."
+            "Event volume 12 a minute → 31 a minute since 1 Mar 2013 08:54 UTC, all versions. "
+            "Worse than reported before. Check why the callers of the model send more requests."
         ),
         "Event volume back to normal: 12 a minute (usual 12 a minute).",
         "No labels for 26 h; the longest gap before was 2 h. Check the job that writes labels.",
         "Labels resumed after 26 h without labels.",
         (
-            "Labels arrive 19 h after the prediction (usual 2.1 h) since 1 Mar 2013 08:54 UTC. Check "
-            "the job that writes labels."
+            "Labels arrive 19 h after the prediction (usual 2.1 h) since 1 Mar 2013 08:54 UTC. "
+            "Check the job that writes labels."
         ),
         (
-            "Labels arrive 30 h after the prediction (usual 2.1 h) since 1 Mar 2013 08:54 UTC. Worse "
-            "than reported before. Check the job that writes labels."
+            "Labels arrive 30 h after the prediction (usual 2.1 h) since 1 Mar 2013 08:54 UTC. "
+            "Worse than reported before. Check the job that writes labels."
         ),
         "Labels arrive in time, 2.2 h after the prediction.",
     ]

@@ -118,6 +118,7 @@ def test_a_good_factory_gives_a_model_its_profile_and_predictions(tmp_path: Path
     assert again.predict_proba(later[FEATURES])[:, 1].tolist() == fitted.held_out
 
 
+@pytest.mark.slow
 def test_the_same_fit_again_gives_the_same_artifact(tmp_path: Path) -> None:
     one, other = (made(run("good", tmp_path / name)) for name in ("a", "b"))
 
@@ -125,6 +126,7 @@ def test_the_same_fit_again_gives_the_same_artifact(tmp_path: Path) -> None:
     assert one.profile == other.profile
 
 
+@pytest.mark.slow
 def test_a_regression_and_classes_without_probabilities(tmp_path: Path) -> None:
     training = frame()
     training["carrier"] = pd.Series(np.where(training["carrier"] == "UA", 0, 1))
@@ -137,6 +139,7 @@ def test_a_regression_and_classes_without_probabilities(tmp_path: Path) -> None:
     assert set(name.out_of_fold) == {"0", "1"}
 
 
+@pytest.mark.slow
 def test_classes_may_have_names(tmp_path: Path) -> None:
     training = frame()
     words = training["label"].map({1: "late", 0: "on time"})
@@ -157,7 +160,10 @@ def test_classes_may_have_names(tmp_path: Path) -> None:
         (
             "raises",
             "raised",
-            "while making the model with estimator_factories:raises: RuntimeError: no connection to the feature store (estimator_factories.py, line ",
+            (
+                "while making the model with estimator_factories:raises: RuntimeError: "
+                "no connection to the feature store (estimator_factories.py, line "
+            ),
         ),
         (
             "ends_at_once",
@@ -189,6 +195,7 @@ def test_a_factory_that_hangs_is_stopped(tmp_path: Path) -> None:
     assert outcome.reason == "the fit took longer than 2 s and was stopped"
 
 
+@pytest.mark.slow
 def test_garbage_on_the_output_does_not_matter(tmp_path: Path) -> None:
     stages: list[str] = []
 
@@ -197,6 +204,7 @@ def test_garbage_on_the_output_does_not_matter(tmp_path: Path) -> None:
     assert len(stages) == 8
 
 
+@pytest.mark.slow
 def test_a_factory_that_forks_gives_one_model(tmp_path: Path) -> None:
     stages: list[str] = []
 
@@ -205,6 +213,7 @@ def test_a_factory_that_forks_gives_one_model(tmp_path: Path) -> None:
     assert len(stages) == len(set(stages)) == 8
 
 
+@pytest.mark.slow
 def test_too_few_rows_for_a_reference_are_a_reason(tmp_path: Path) -> None:
     outcome = failed(run("good", tmp_path, frame(120)))
 
@@ -212,6 +221,7 @@ def test_too_few_rows_for_a_reference_are_a_reason(tmp_path: Path) -> None:
     assert "while learning the reference profile" in outcome.reason
 
 
+@pytest.mark.slow
 def test_an_earlier_attempt_is_forgotten(tmp_path: Path) -> None:
     made(run("good", tmp_path))
 
