@@ -107,8 +107,8 @@ def test_the_sentences() -> None:
             "its connection to Kafka."
         ),
         (
-            "No events of version 7 for 26 h, and no more than usual of other versions; usually one "
-            "every 20 min at this hour. Check the model server and its connection to Kafka."
+            "No events of version 7 for 26 h, and no more than usual of other versions; usually "
+            "one every 20 min at this hour. Check the model server and its connection to Kafka."
         ),
         "Traffic resumed after 42 min without events.",
         (
