@@ -1,8 +1,8 @@
 """The log that the baseline programs read, its expected result, and their scores.
 
 An alert of the undisturbed run counts as kept if the program has an alert of that series before
-the undisturbed run's next one.  That is generous: a program that lost its detectors seldom alerts at the
-same event.
+the undisturbed run's next one. That is generous: a program that lost its detectors seldom alerts
+at the same event.
 """
 
 from __future__ import annotations
