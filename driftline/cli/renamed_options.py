@@ -1,4 +1,4 @@
-"""Options that were renamed: a command that has the new one rejects the old one and names the new."""
+"""Flags and environment variables that have another name now: an old one is rejected."""
 
 from __future__ import annotations
 

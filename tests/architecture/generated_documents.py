@@ -200,7 +200,7 @@ def sample() -> str:
     """A settings file with every setting at its default, as a comment."""
     texts = descriptions()
     lines = [
-        "# A sample driftline.toml: every setting with its default.  Remove the # of what you change.",
+        "# A sample driftline.toml with every setting.  Remove the # of what you change.",
         "# Written by: make docs",
         "",
         '# log_level = "INFO"',

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("producer", "stream_monitor", "trainer", "driftline")
 SOURCES = sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
-MAX_LINES = 560
+MAX_LINES = 525
 VAGUE = {"utils", "common", "helpers", "manager", "base", "types", "misc"}
 CORE = {
     "ingest",

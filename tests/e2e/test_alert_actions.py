@@ -44,7 +44,10 @@ def test_known_quiet_and_over_are_told_to_everybody(harness: MonitorHarness) -> 
 
     told(harness, "acknowledge", episode[:10], "--user", "ana", "--reason", "we know")
     told(harness, "snooze", episode, "--for", "1h", "--user", "ana")
-    until(lambda: {a.phase for a in alerts(harness)} >= {"acknowledged", "snoozed"}, "both are published")
+    until(
+        lambda: {a.phase for a in alerts(harness)} >= {"acknowledged", "snoozed"},
+        "both are published",
+    )
     told(harness, "resolve", episode, "--user", "ben")
     until(lambda: any(a.phase == "resolved" for a in alerts(harness)), "it is over")
 

@@ -27,7 +27,9 @@ class ColumnRoles(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """The frame, one row a labelled event by time, then id; columns `RESERVED_COLUMNS`, then the features.
+    """A frame with one row for each labelled event, ordered by time and id.
+
+    Its columns are `RESERVED_COLUMNS`, then the features.
 
     ``events_per_week`` are those of the model in the log, labelled or not.
     """

@@ -130,7 +130,7 @@ class RangeReader:
         ]
 
     def _handle(self, message: Message, partitions_with_error: set[int]) -> None:
-        """One message; ``partitions_with_error`` are partitions of which this turn has heard an error before."""
+        """Handle a message; ``partitions_with_error`` already had an error in this poll."""
         partition, offset = message.partition(), message.offset()
         error = message.error()
         if error is not None and is_of_unused_group(error):

@@ -199,7 +199,7 @@ def _metrics(
 
 
 def _limit_memory(max_memory_bytes: int) -> None:
-    """Address space: what is mapped by now, and ``max_memory_bytes`` more.  Where the system can."""
+    """Limit the address space to what is mapped now and ``max_memory_bytes``, on Linux."""
     try:
         mapped = int(Path("/proc/self/statm").read_text("ascii").split()[0])
         wall = mapped * resource.getpagesize() + max_memory_bytes

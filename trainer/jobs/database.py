@@ -130,7 +130,8 @@ class Database:
             found = rows.execute("PRAGMA user_version").fetchone()[0]
             if found > SCHEMA_VERSION:
                 raise ValueError(
-                    f"{data_dir / DATABASE_FILE} has format {found}; this driftline knows {SCHEMA_VERSION} and older"
+                    f"{data_dir / DATABASE_FILE} has format {found}; "
+                    f"this driftline knows {SCHEMA_VERSION} and older"
                 )
             new = [] if found else _SCHEMA.split(";")
             for number, statements in _MIGRATIONS.items():

@@ -16,7 +16,7 @@ from stream_monitor.contracts import DriftAlert
 
 
 class DeferredAlert(NamedTuple):
-    """An alert as it was heard at ``received_ms`` of the wall's clock; ``latest_ms`` is event time."""
+    """An alert received at ``received_ms`` of the wall clock; ``latest_ms`` is event time."""
 
     alert: DriftAlert
     received_ms: int
@@ -34,7 +34,8 @@ def defer(rows: sqlite3.Connection, alert: DriftAlert, wall_ms: int) -> None:
     rows.execute(
         "INSERT INTO deferred (episode_id, model, received_ms, latest_ms, alert)"
         " VALUES (?, ?, ?, ?, ?) ON CONFLICT (episode_id) DO UPDATE SET"
-        " received_ms = excluded.received_ms, latest_ms = excluded.latest_ms, alert = excluded.alert",
+        " received_ms = excluded.received_ms, latest_ms = excluded.latest_ms,"
+        " alert = excluded.alert",
         (alert.episode_id, alert.model, wall_ms, alert.decided_ms, msgspec.json.encode(alert)),
     )
 

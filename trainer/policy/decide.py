@@ -138,8 +138,8 @@ def _not_trainable(alert: DriftAlert, history: History, _policy: RetrainPolicy) 
         reason = f"{alert.explanation} How much comes, or when, says nothing a model could learn."
         return Decision("decline", "traffic", reason)
     if is_data_quality(alert):
-        reason = f"{alert.explanation} {_SCHEMA_REASON if alert.cause == 'schema' else _DATA_QUALITY_REASON}"
-        return Decision("decline", "data_quality", reason)
+        advice = _SCHEMA_REASON if alert.cause == "schema" else _DATA_QUALITY_REASON
+        return Decision("decline", "data_quality", f"{alert.explanation} {advice}")
     if is_improvement(alert):
         reason = (
             f"{alert.explanation} The model errs less than its reference says: there is nothing "

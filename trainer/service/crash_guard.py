@@ -73,9 +73,9 @@ def fail_crashing_job(
 ) -> StepResult:
     """End a job that ends its trainers."""
     reason = (
-        f"{MAX_CRASHES} trainers ended while the job was {job.state}, and no further one tries.  Look "
-        "for what they said last, and what the system said of their memory; then ask again with "
-        "`driftline retrain`."
+        f"{MAX_CRASHES} trainers ended while the job was {job.state}, and no further one tries.  "
+        "Look for their last messages, and for what the system logged about their memory; "
+        "then request it again with `driftline retrain`."
     )
     return StepResult(
         job.ended("failed"),

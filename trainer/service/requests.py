@@ -46,7 +46,8 @@ def retrain_request(rows: sqlite3.Connection, context: TrainerContext, model: st
     if champion is None:
         raise RequestRejected(
             f"no champion of {model!r} is recorded in {context.data_dir}",
-            fix="driftline models register ARTIFACT --profile PROFILE, or the --data-dir that has it",
+            fix="driftline models register ARTIFACT --profile PROFILE, "
+            "or the --data-dir that has it",
         )
     caused_by = f"person:{uuid.uuid4()}"
     return Job(
