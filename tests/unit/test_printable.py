@@ -97,7 +97,7 @@ def test_what_markup_says_is_shown_as_it_is() -> None:
     for shown in (plain.getvalue(), rich.getvalue()):
         assert is_clean(shown)
         for markup in ("[bold red]x[/bold red]", ":smile:"):
-            assert markup in shown.replace("\n", " ")
+            assert markup in " ".join(shown.split())
 
 
 @pytest.mark.parametrize("tty", [True, False])
