@@ -238,7 +238,9 @@ def test_where_nothing_says_what_a_comma_is_a_person_is_asked(tmp_path: Path) ->
     frame = pd.DataFrame({"x": THOUSANDS, "shop": WORDS})
     frame.to_csv(tmp_path / "a.csv", index=False, sep=";")
     said = read_by("profile", tmp_path / "a.csv")
-    assert "not watched: x: numbers like '1,234', which is 1234 or 1.234: say --decimal" in said.err
+    assert (
+        "not watched: x: numbers like '1,234', which is 1234 or 1.234: give --decimal" in said.err
+    )
     for mark, mean in ((".", 1_000), (",", 1)):
         built = read_by("profile", tmp_path / "a.csv", "--decimal", mark).json()
         assert built["features"]["x"]["mean"] // mean in range(1, 10)

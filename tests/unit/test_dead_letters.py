@@ -168,4 +168,4 @@ def test_positions_choose(written: list[Record]) -> None:
     done = run("requeue", "--yes", f"{LOG}:0:0", f"{LOG}:0:77")
     assert [record.offset for record in written] == [0]
     assert f"not written  {LOG}:0:77  there is no such dead letter" in done.stdout
-    assert "1 written again, 1 not" in done.stderr
+    assert "1 records written, 1 not written" in done.stderr

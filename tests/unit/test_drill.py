@@ -120,7 +120,7 @@ def test_an_alert_is_counted_from_the_change_and_timed_from_its_arrival() -> Non
     assert (report.alert_s, report.latency_s) == (4.25, 0.25)
     assert (report.unchanged_events, report.changed_events) == (3, 7)
     assert (report.false_alerts, report.other_alerts) == ([], [])
-    assert found_lines(report)[0] == "found in 5 events, 4.2 s; 4 to 8 were expected"
+    assert found_lines(report)[0] == "found after 5 events, in 4.2 s; 4 to 8 were expected"
 
 
 def test_what_is_told_before_the_change_or_of_something_else_is_not_the_finding() -> None:

@@ -14,7 +14,7 @@ def test_a_fix_carries_the_options_that_were_given() -> None:
 
     said = CliRunner().invoke(app, asked).output
 
-    assert "`driftline models list --data-dir 'a b'` shows what there is" in said
+    assert "`driftline models list --data-dir 'a b'` shows the versions" in said
 
 
 def test_a_fix_carries_only_what_its_command_takes() -> None:
@@ -22,7 +22,7 @@ def test_a_fix_carries_only_what_its_command_takes() -> None:
 
     said = CliRunner().invoke(app, asked).output
 
-    assert "`driftline doctor --bootstrap-servers 127.0.0.1:1 --prefix staging` looks" in said
+    assert "`driftline doctor --bootstrap-servers 127.0.0.1:1 --prefix staging` checks the" in said
 
 
 @pytest.mark.parametrize(
