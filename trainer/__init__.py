@@ -1,1 +1,1 @@
-"""Alerts to better models: retraining, comparison, promotion.  Contracts only, so far."""
+"""The trainer: retrains a model after an alert and promotes the challenger if it is better."""

@@ -1,4 +1,4 @@
-"""What the trainer publishes: every step of every retrain, and which version is the champion."""
+"""What the trainer publishes: each step of each retrain, and the champion of each model."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from producer.names import version_key
 Step: TypeAlias = Literal[
     "requested", "declined", "started", "succeeded", "failed", "rejected", "promoted", "rolled_back"
 ]
-"""``refused``: the decision said no.  ``failed``: the fit did not give a model.  ``rejected``: it
-did, and the champion is better."""
+"""``declined``: the policy decided against a retrain.  ``failed``: the fit produced no model.
+``rejected``: it produced one, and the gate did not promote it."""
 
 RETRAIN_CE_TYPE: Final = "io.driftline.retrain.v1"
 MODEL_VERSION_CE_TYPE: Final = "io.driftline.model-version.v1"
@@ -21,9 +21,9 @@ MODEL_VERSION_CE_TYPE: Final = "io.driftline.model-version.v1"
 class RetrainEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One step of one retrain, on ``driftline.retrain.v1``; key: the model.
 
-    ``id`` is derived from ``job_id`` and ``step``: a repeat is recognised by it.  ``job_id`` is
-    derived from ``caused_by``, the alert (or the request of a person).  ``rule`` names the rule
-    that decided, ``reason`` says it to a person, ``numbers`` holds what it looked at.
+    ``id`` is derived from ``job_id`` and ``step``, so a repeat has the same id.  ``job_id`` is
+    derived from ``caused_by``, the id of the alert or of a person's request.  ``rule`` names the
+    rule that decided, ``reason`` explains it to a person, ``numbers`` has its inputs.
     """
 
     id: str
@@ -43,8 +43,8 @@ class RetrainEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 class ModelVersion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A version of a model, on ``driftline.models.v1`` (compacted).
 
-    Under the key ``model`` it is the champion, and ``profile`` is left out; under
-    ``model@version`` it is the record of that version, profile inside.  The artifact lies in the
+    The record with the key ``model`` names the champion and has no ``profile``.  The record with
+    the key ``model@version`` describes that version and has its profile.  The artifact is in the
     registry under its hash.
     """
 
@@ -57,7 +57,7 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
     @property
     def version_key(self) -> str:
-        """The key of the version's own record.
+        """The key of the record of this version.
 
         >>> ModelVersion(
         ...     model="m", version="2", artifact_sha256="ab", time_ms=0, caused_by="person"

@@ -129,7 +129,7 @@ def test_a_job_on_an_event_topic_made_anew_ends_and_says_so(context: TrainerCont
         assert active_jobs(database.rows) == []
         (ended,) = jobs_of(database.rows, "m")
     assert (ended.outcome, ended.work.rule) == ("cancelled", "event_topic_recreated")
-    assert "deleted and made anew" in ended.work.reason
+    assert "deleted and recreated" in ended.work.reason
     assert "driftline retrain" in ended.work.reason
 
 

@@ -114,7 +114,7 @@ def test_a_damaged_manifest_is_explained(data_dir: Path) -> None:
     result = run.invoke(app, ["models", "list", "--data-dir", str(data_dir)])
 
     assert result.exit_code == 1
-    assert "1.json is no manifest" in result.stderr
+    assert "1.json is not a manifest" in result.stderr
 
 
 def test_aliases_say_who_serves_and_who_was_judged_last(data_dir: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_challenger_that_won_is_none(data_dir: Path, outcome: Outcome) -> None
 @pytest.mark.parametrize(
     ("words", "why", "fix"),
     [
-        ("models rollback flights", "no champion of 'flights' served before", "models promote"),
+        ("models rollback flights", "'flights' has no champion before", "models promote"),
         ("models promote flights 9", "not in the registry; stored versions: 1, 2", "models list"),
         ("retrain flights --now", "no factory is known for 'flights'", "--factory MODULE:FUNCTION"),
         ("retrain nothing --dry-run", "no factory is known for 'nothing'", "--factory"),

@@ -187,7 +187,7 @@ def test_a_broken_span_lasts_from_the_onset_to_the_recovery() -> None:
 def test_limits_that_cannot_be_meant_are_refused() -> None:
     with pytest.raises(ValueError, match="max_rows must be positive"):
         RetrainPolicy(max_rows=0)
-    with pytest.raises(ValueError, match="holdout_ratio lies between"):
+    with pytest.raises(ValueError, match="holdout_ratio must be between"):
         RetrainPolicy(holdout_ratio=1.0)
 
 

@@ -153,7 +153,7 @@ def test_an_episode_of_another_version_waits_until_that_is_the_champion(
     set_champion(database, 1, "2")
     refused = receive_alert(database, context, champion="2")
     assert (refused.action, refused.rule) == ("decline", "old_version")
-    assert "2 is the champion" in refused.reason
+    assert "not the champion (2 is)" in refused.reason
     told = len(unsent_records(database.rows))
 
     assert later(database, context, WALL_MS + 72 * HOUR_MS) == [None]

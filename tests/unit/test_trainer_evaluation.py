@@ -87,14 +87,14 @@ def test_the_same_losses_give_no_promotion() -> None:
     verdict = compare(same, same, Gate())
 
     assert (verdict.promote, verdict.rule) == (False, "not_better")
-    assert verdict.reason.startswith("the interval does not lie above zero.")
+    assert verdict.reason.startswith("the interval is not above zero.")
 
 
 def test_few_events_decide_nothing() -> None:
     verdict = compare(np.ones(499), np.zeros(499), Gate())
 
     assert (verdict.promote, verdict.rule) == (False, "too_few_events")
-    assert verdict.reason == "499 later labelled events to compare on; 500 are asked for"
+    assert verdict.reason == "499 later labelled events to compare on; 500 are needed"
 
 
 def test_events_that_all_share_one_weather_decide_nothing() -> None:

@@ -168,7 +168,7 @@ def test_classes_may_have_names(tmp_path: Path) -> None:
         (
             "ends_at_once",
             "raised",
-            "ended with exit code 0 and without a report; its last words: 'farewell'",
+            "ended with exit code 0 and without a report; the end of its output: 'farewell'",
         ),
         ("segfaults", "raised", "ended by SIGSEGV"),
         ("no_such_module:make", "raised", "ModuleNotFoundError: No module named 'no_such_module'"),

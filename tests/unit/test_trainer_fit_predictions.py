@@ -27,9 +27,9 @@ def test_a_factory_is_called() -> None:
 @pytest.mark.parametrize(
     ("factory", "why"),
     [
-        ("sklearn", "'sklearn' is no factory; it must read module:function"),
-        ("sklearn:../x", "must read module:function"),
-        (":make", "must read module:function"),
+        ("sklearn", "'sklearn' is not a factory: the form is module:function"),
+        ("sklearn:../x", "the form is module:function"),
+        (":make", "the form is module:function"),
         ("math:nothing", "module math has no function nothing"),
         ("math:pi", "module math has no function pi"),
         ("time:time", "time:time returned an object of type float, not an estimator"),
@@ -46,12 +46,12 @@ def test_what_is_no_factory_of_an_estimator_is_named(factory: str, why: str) -> 
 @pytest.mark.parametrize(
     ("said", "why"),
     [
-        (np.full((3, 2), np.nan), "no probability between 0 and 1"),
-        (np.full((3, 2), 7.0), "no probability between 0 and 1"),
-        (np.full((3, 2), "high"), "no probability between 0 and 1"),
+        (np.full((3, 2), np.nan), "a value that is not between 0 and 1"),
+        (np.full((3, 2), 7.0), "a value that is not between 0 and 1"),
+        (np.full((3, 2), "high"), "a value that is not between 0 and 1"),
         (np.zeros(3), r"an array \(3,\) for 3 rows and 2 classes"),
         (np.zeros((2, 2)), r"an array \(2, 2\) for 3 rows and 2 classes"),
-        ([[1], [1, 2]], "gave something that is no array"),
+        ([[1], [1, 2]], "did not return an array"),
         (None, r"an array \(\)"),
     ],
 )
@@ -63,12 +63,12 @@ def test_probabilities_that_are_none_are_named(said: Any, why: str) -> None:
 @pytest.mark.parametrize(
     ("task", "said", "why"),
     [
-        ("regression", np.array([1.0, np.nan, 2.0]), "no finite number"),
-        ("regression", np.array([1.0, np.inf, 2.0]), "no finite number"),
-        ("regression", np.array(["a", "b", "c"]), "no finite number"),
+        ("regression", np.array([1.0, np.nan, 2.0]), "not a finite number"),
+        ("regression", np.array([1.0, np.inf, 2.0]), "not a finite number"),
+        ("regression", np.array(["a", "b", "c"]), "not a finite number"),
         ("regression", np.zeros((3, 2)), "an array"),
-        ("multiclass", np.array([1.5, 1.0, 2.0]), "1.5.*names no class"),
-        ("multiclass", np.array(["a", None, "c"], dtype=object), "None, which names no class"),
+        ("multiclass", np.array([1.5, 1.0, 2.0]), "1.5.*is not a class"),
+        ("multiclass", np.array(["a", None, "c"], dtype=object), "None, which is not a class"),
     ],
 )
 def test_predictions_that_are_none_are_named(task: Any, said: Any, why: str) -> None:

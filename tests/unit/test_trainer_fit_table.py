@@ -69,7 +69,7 @@ def test_text_and_order_of_columns_are_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([{"a": 1}], "column 'x' holds a dict"),
+        ([{"a": 1}], "column 'x' contains a dict"),
         ([2**70], "column 'x'"),
         (pd.to_datetime(["2013-01-01"]), "column 'x' is of type datetime64"),
     ],

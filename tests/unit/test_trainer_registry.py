@@ -138,7 +138,7 @@ def test_a_version_is_one_artifact_for_ever(tmp_path: Path) -> None:
     registry = Registry(tmp_path)
     first = store(registry, linear().fit(FRAME, LATE))
 
-    with pytest.raises(VersionTaken, match="flights@1 is stored already"):
+    with pytest.raises(VersionTaken, match="flights@1 is already stored"):
         store(registry, boosted().fit(FRAME, LATE))
 
     assert registry.manifest("flights", "1") == first
@@ -160,7 +160,7 @@ def test_changed_bytes_are_never_loaded(tmp_path: Path, damage: bytes) -> None:
     sha256 = store(registry, linear().fit(FRAME, LATE)).artifact_sha256
     (tmp_path / "artifacts" / f"{sha256}.skops").write_bytes(damage)
 
-    with pytest.raises(CorruptArtifact, match="changed or cut short"):
+    with pytest.raises(CorruptArtifact, match="changed or truncated"):
         registry.load(sha256)
 
 
@@ -202,7 +202,7 @@ def test_a_broken_manifest_is_named(tmp_path: Path) -> None:
     file = tmp_path / "models" / "flights" / "1.json"
     file.write_bytes(file.read_bytes()[:50])
 
-    with pytest.raises(CorruptManifest, match=r"1\.json is no manifest"):
+    with pytest.raises(CorruptManifest, match=r"1\.json is not a manifest"):
         registry.manifest("flights", "1")
 
 

@@ -1,1 +1,1 @@
-"""What a challenger learns from: labelled events, read back from the log by offset ranges."""
+"""Training sets: labelled events, read from the event topic by offset ranges."""

@@ -1,8 +1,8 @@
-"""Joining labels to events in bounded memory, whatever the log holds.
+"""Join labels to events in bounded memory.
 
-Ids are kept or not by their hash alone.  When more are held than allowed, the threshold is halved
-and those above it are let go: a deterministic, unbiased sample, the same however the partitions
-were interleaved.
+The hash of an id alone decides whether it is kept.  When more ids are held than allowed, the
+threshold of the hash is halved and the ids above it are dropped: a deterministic, unbiased sample
+that does not depend on how partitions were interleaved.
 """
 
 from __future__ import annotations
@@ -18,27 +18,26 @@ from stream_monitor.reference.event_rate import estimate_events_per_week
 from trainer.policy.excluded_ranges import ExcludedRange, is_excluded
 
 MAX_HELD_IDS_PER_ROW: Final = 2
-"""Ids held for each row allowed: events still wait for labels, and labels for events."""
+"""Ids held for each allowed row; some events wait for labels, some labels for events."""
 _HASH_RANGE: Final = 1 << 64
 
 
 def hash_rank(event_id: str) -> int:
-    """Where an id lies in [0, 2**64).  Not the shards' hash: shards would bias the sample."""
+    """Hash an id to [0, 2**64); not with the hash of shards, which would bias the sample."""
     return int.from_bytes(hashlib.blake2b(event_id.encode(), digest_size=8).digest(), "big")
 
 
 class LabelledEvent(NamedTuple):
-    """A labelled event."""
+    """An inference event and its label."""
 
     event: InferenceEvent
     label: Value
 
 
 class CollectedEvents(NamedTuple):
-    """What a `Collector` gives: rows by time, then id, and the counts of `TrainingSet`.
+    """Rows in order of time, then id, and the counts of a `TrainingSet`.
 
-    ``events_per_week`` are those of all events that were read, labelled or not; ``None`` where
-    they are of one moment.
+    ``events_per_week`` counts all events, labelled or not; ``None`` if all have the same time.
     """
 
     rows: list[LabelledEvent]
@@ -50,10 +49,11 @@ class CollectedEvents(NamedTuple):
 
 
 class Collector:
-    """The labelled events of ``model`` among the records that are added.
+    """Collects the labelled events of one model.
 
-    The first event and the first label of an id count; repeats are counted and left out.  Labels
-    that carry another model's name are another model's.
+    The first event and the first label of an id are used; repeats are counted.  At most
+    ``max_rows`` labelled events are kept.  ``since_ms`` is the event time from which
+    `labelled_since` counts.
     """
 
     def __init__(self, model: str, *, max_rows: int, since_ms: int | None = None) -> None:
@@ -70,14 +70,14 @@ class Collector:
         self.newest_ms: int | None = None
 
     def add(self, event: InferenceEvent | Label) -> None:
-        """One record of the log."""
+        """Add one event or label; those of other models are ignored."""
         if event.model != self.model:
             return
         if self.newest_ms is None or event.time_ms > self.newest_ms:
             self.newest_ms = event.time_ms
         is_event = isinstance(event, InferenceEvent)
         if hash_rank(event.id) >= _HASH_RANGE >> self._halvings:
-            self.events += is_event  # a repeat of what was let go is counted as an event
+            self.events += is_event  # a repeat of a dropped id counts as an event
             return
         if isinstance(event, InferenceEvent):
             if event.id in self._events:
@@ -99,9 +99,9 @@ class Collector:
             self._halve()
 
     def labelled_since(self, excluded_ranges: Sequence[ExcludedRange] = ()) -> int:
-        """Labelled events since the onset that lie in no broken span, those sampled away included.
+        """Count labelled events from ``since_ms`` on, outside of excluded time ranges.
 
-        Exact until the first halving, an estimate after it.
+        Exact until the first halving of the sample; an estimate of all events after it.
         """
         fresh = self._labelled_since_onset
         kept = (
@@ -112,7 +112,7 @@ class Collector:
         return kept << self._halvings
 
     def collected(self, excluded_ranges: Sequence[ExcludedRange] = ()) -> CollectedEvents:
-        """The rows outside of all broken spans, in order of time, then id."""
+        """Return the rows outside of excluded time ranges, in order of time, then id."""
         events = [event for key, event in self._events.items() if key in self._labels]
         clean = [
             event

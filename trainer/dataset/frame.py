@@ -1,4 +1,4 @@
-"""Labelled rows as a pandas frame, and its two parts: one to learn from, one to judge by."""
+"""Labelled events as a pandas frame, and its split into training rows and holdout."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from trainer.dataset.training_set import TrainingSet, fingerprint
 from trainer.policy.offset_ranges import OffsetRange
 
 RESERVED_COLUMNS: Final = ("id", "time_ms", "version", "prediction", "label")
-"""Columns of the frame that are no features.  A feature of such a name is left out."""
+"""Columns of the frame that are not features.  A feature with such a name is left out."""
 
 
 class ColumnRoles(NamedTuple):
-    """How predictions become one value each, and which features there are (None: all seen)."""
+    """The task, the positive class, and the features (``None``: all that occur)."""
 
     task: Task
     positive: ClassLabel = 1
@@ -27,11 +27,10 @@ class ColumnRoles(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """A frame with one row for each labelled event, ordered by time and id.
+    """A training set as a frame, and its description.
 
-    Its columns are `RESERVED_COLUMNS`, then the features.
-
-    ``events_per_week`` are those of the model in the log, labelled or not.
+    ``frame`` has one row per labelled event in order of time, then id; its columns are
+    `RESERVED_COLUMNS`, then ``features``.  ``events_per_week`` counts all events of the model.
     """
 
     frame: pd.DataFrame
@@ -48,7 +47,7 @@ def build_dataset(
     read: int = 0,
     rejected: int = 0,
 ) -> Dataset:
-    """The frame of what was collected.  A feature that an event does not carry is missing."""
+    """Build the frame; a feature that an event does not have is missing."""
     rows = collected.rows
     features = list(columns.features) if columns.features is not None else _feature_names(rows)
     features = [name for name in features if name not in RESERVED_COLUMNS]
@@ -83,10 +82,11 @@ def build_dataset(
 def split_by_time(
     frame: pd.DataFrame, *, since_ms: int | None, holdout_ratio: float, min_holdout: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows to fit on, and the later ones to judge by, at least ``min_holdout`` of them.
+    """Split rows in order of time into training rows and the holdout.
 
-    The share is of the rows since the onset: a challenger that saw nothing of the new regime
-    would be judged by what it was not made for.  Without an onset all rows count.
+    The holdout has ``holdout_ratio`` of the rows from ``since_ms`` (the onset) on, and at least
+    ``min_holdout`` rows; without an onset the ratio is of all rows.  So the training rows contain
+    events after the onset, too.
     """
     fresh = len(frame) if since_ms is None else int((frame["time_ms"] >= since_ms).sum())
     held = min(len(frame), max(min_holdout, round(holdout_ratio * fresh)))
@@ -95,12 +95,12 @@ def split_by_time(
 
 
 def _feature_names(rows: Sequence[LabelledEvent]) -> list[str]:
-    """Names of features in order of their first appearance."""
+    """Return the names of features in order of first appearance."""
     return list(dict.fromkeys(name for row in rows for name in row.event.features))
 
 
 def _column(values: list[Value]) -> pd.Series[Any]:
-    """Numbers as floats or integers, anything else as plain objects with None where missing."""
+    """Build a numeric column if all known values are numbers, otherwise one of objects."""
     known = [value for value in values if value is not None]
     if known and all(isinstance(v, int | float) and not isinstance(v, bool) for v in known):
         return pd.Series([float("nan") if v is None else v for v in values])

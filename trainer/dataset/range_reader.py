@@ -1,4 +1,4 @@
-"""Reading the log again by offsets, without a group, and as far as it goes today."""
+"""Read offset ranges of the event topic with a standalone consumer."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from trainer.policy.offset_ranges import OffsetRange
 
 BATCH_RECORDS: Final = 5_000
 BATCH_FILL_S: Final = 0.05
-"""How long to wait for a batch to fill once its first record is there."""
+"""How long a batch may fill after its first record."""
 MAX_FUTURE_SKEW_MS: Final = 24 * 3_600_000
-"""How far event time may lie ahead of the record; who claims to be of next year ends no job."""
+"""How far event time may be ahead of the record's timestamp; later events are rejected."""
 MAX_FETCH_ATTEMPTS: Final = 3
-"""Fetches that may fail to unpack what lies at a position."""
+"""Fetches of a corrupt batch before the record at the position is skipped."""
 METADATA_TIMEOUT_S: Final = 10.0
 FIRST_RECORD_TIMEOUT_S: Final = 5.0
-"""How long the first record may take."""
+"""How long the first record may take, until the consumer is connected."""
 
 
 class ReadRange(NamedTuple):
-    """From where to read a partition, and up to where; ``end`` None follows the log."""
+    """Offsets ``[start, end)`` of a partition; with ``end`` None reading follows the partition."""
 
     partition: int
     start: int
@@ -37,14 +37,14 @@ class ReadRange(NamedTuple):
 
 
 class RangeReader:
-    """Feeds a `Collector` with the records of some ranges of the log.
+    """Adds the events of offset ranges of the event topic to a `Collector`.
 
-    Positions that retention has removed start at the oldest record left.  What does not unpack is
-    passed over, and counts as refused; so does an event that says it is of tomorrow.  Use as a
-    context manager, and not any more after it has raised: what was fetched then is lost.
+    Where retention removed the start of a range, reading begins at the oldest record left.  A
+    record of a corrupt batch and an event too far in the future are skipped and count as rejected.
+    Use it as a context manager, and not after it raised: it may have lost fetched records.
 
     Raises:
-        KafkaException: nobody answers, or there is no such topic.
+        KafkaException: Kafka does not answer, or there is no such topic.
     """
 
     def __init__(
@@ -75,23 +75,23 @@ class RangeReader:
         self.close()
 
     def close(self) -> None:
-        """Let the connection go."""
+        """Close the consumer."""
         self._consumer.close()
 
     def pause(self) -> None:
-        """Fetch nothing more while nobody reads: it might end us, and somebody else be blamed."""
+        """Stop fetching, so that a crash from a fetch happens only in a step that reads."""
         self._consumer.pause([TopicPartition(self._topic, p) for p in self._open])
 
     def resume(self) -> None:
-        """Fetch again."""
+        """Continue fetching."""
         self._consumer.resume([TopicPartition(self._topic, p) for p in self._open])
 
     def poll(self, timeout_s: float) -> bool:
-        """Read a batch; whether more is known to lie there.
+        """Read a batch; return whether more records are known to exist.
 
-        ``False`` means that all is read that the broker had when the batch was asked for, or that
-        nothing came within ``timeout_s``.  The broker's word alone is not enough: an embedded one
-        may tell too much.
+        ``False``: everything is read that the broker had when the batch was requested, or no record
+        came within ``timeout_s``.  The second condition is needed because an embedded broker may
+        report an end offset that is too high.
         """
         if not self._open:
             return False
@@ -107,14 +107,14 @@ class RangeReader:
         return behind or len(rest) == BATCH_RECORDS - 1
 
     def _end(self, partition: int) -> int:
-        """The end of a partition as the last fetch told it."""
+        """Return the end offset of a partition as of the last fetch."""
         place = TopicPartition(self._topic, partition)
         known: tuple[int, int] | None = self._consumer.get_watermark_offsets(place, cached=True)
         return known[1] if known is not None else 0
 
     @property
     def at_end(self) -> bool:
-        """Whether nothing lies before us, as the last fetch told; an empty poll alone says less."""
+        """Whether all partitions are read to their end offsets as of the last fetch."""
         return all(0 < self._end(p) <= self._next.get(p, self._starts[p]) for p in self._open)
 
     @property
@@ -123,14 +123,14 @@ class RangeReader:
         return not self._open
 
     def ranges(self) -> list[OffsetRange]:
-        """What was read so far."""
+        """Return the ranges that were read so far."""
         return [
             OffsetRange(partition=p, start=start, end=self._next.get(p, start))
             for p, start in sorted(self._starts.items())
         ]
 
     def _handle(self, message: Message, partitions_with_error: set[int]) -> None:
-        """Handle a message; ``partitions_with_error`` already had an error in this poll."""
+        """Handle a message; ``partitions_with_error`` had an error in this batch already."""
         partition, offset = message.partition(), message.offset()
         error = message.error()
         if error is not None and is_of_unused_group(error):
@@ -141,9 +141,7 @@ class RangeReader:
         if partition is None or offset is None or partition not in self._open:
             return
         if error is not None:
-            if (
-                partition not in partitions_with_error
-            ):  # while we were away it may have said so many times
+            if partition not in partitions_with_error:  # one error of a fetch may be repeated
                 partitions_with_error.add(partition)
                 self._on_unreadable(partition, offset)
             return
@@ -173,9 +171,9 @@ class RangeReader:
             self.rejected += 1
 
     def _on_unreadable(self, partition: int, batch: int) -> None:
-        """Pass over what several fetches could not unpack, record by record, as the monitor does.
+        """Skip a record of a corrupt batch after `MAX_FETCH_ATTEMPTS`, as the monitor does.
 
-        ``batch`` is where the batch begins: of one that is known, one more word is enough.
+        ``batch`` is the offset of the batch; after the limit each further error skips one record.
         """
         position = max(batch, self._next.get(partition, self._starts[partition]))
         self._unreadable[partition, batch] += 1
@@ -198,10 +196,10 @@ class RangeReader:
 
 
 def end_offsets(client: Mapping[str, Any], topic: str) -> dict[int, int]:
-    """The position after the last record of each partition, as the broker tells it.
+    """Return the end offset of each partition, as the broker reports it.
 
     Raises:
-        KafkaException: nobody answers, or there is no such topic.
+        KafkaException: Kafka does not answer, or there is no such topic.
     """
     consumer = consumer_of(client)
     try:
@@ -214,10 +212,10 @@ def end_offsets(client: Mapping[str, Any], topic: str) -> dict[int, int]:
 
 
 def partitions_of_topic(consumer: Consumer, topic: str) -> list[int]:
-    """The partitions of a topic.
+    """Return the partitions of a topic, sorted.
 
     Raises:
-        KafkaException: nobody answers, or there is no such topic.
+        KafkaException: Kafka does not answer, or there is no such topic.
     """
     found = consumer.list_topics(topic, timeout=METADATA_TIMEOUT_S).topics[topic]
     if found.error is not None:

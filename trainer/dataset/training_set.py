@@ -1,4 +1,4 @@
-"""What a training set was: enough to read the very same rows again."""
+"""The description of a training set, from which the same rows can be read again."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from trainer.policy.offset_ranges import OffsetRange
 
 
 class TrainingSet(msgspec.Struct, frozen=True, kw_only=True):
-    """The record of a training set, for the manifest and for people.
+    """The description of a training set, for the manifest and for people.
 
     ``read`` counts records, ``events`` the model's distinct inference events among them,
-    ``duplicates`` repeats by id (of events and labels), ``excluded`` labelled events inside broken
-    spans, ``rejected`` records that are no event.  ``rows`` labelled events are in the set: all, or
-    those whose hashed id lies in the first ``sampled_share`` of its range.  ``sha256`` is over the
-    sorted ids with their labels.
+    ``duplicates`` repeated ids of events and labels, ``excluded`` labelled events inside excluded
+    time ranges, ``rejected`` records that are not valid events.  ``rows`` counts the labelled
+    events in the set: all, or those whose hashed id is in the first ``sampled_share`` of its range.
+    ``sha256`` is over the sorted ids with their labels.
     """
 
     ranges: list[OffsetRange]
@@ -34,7 +34,7 @@ class TrainingSet(msgspec.Struct, frozen=True, kw_only=True):
     last_ms: int | None
 
     def numbers(self) -> dict[str, float | int | str | None]:
-        """The record as the numbers of an event."""
+        """Return the description as the ``numbers`` of a `RetrainEvent`."""
         places = (f"{part.partition}:{part.start}-{part.end}" for part in self.ranges)
         return {
             "ranges": " ".join(places),
@@ -52,7 +52,7 @@ class TrainingSet(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def fingerprint(rows: Iterable[tuple[str, Any]]) -> str:
-    """The hash of a training set: its sorted ids with their labels, one JSON array each.
+    """Hash a training set: its sorted ids with their labels, one JSON array each.
 
     >>> fingerprint([("b", 1), ("a", 0)]) == fingerprint([("a", 0), ("b", 1)])
     True

@@ -1,1 +1,1 @@
-"""Is the challenger better?  Two models, the same later events, an interval, a gate."""
+"""The comparison of champion and challenger on the same later events."""

@@ -1,4 +1,4 @@
-"""The gate: may this challenger take the champion's place?  Pure."""
+"""The gate: decides whether a challenger replaces the champion.  Pure."""
 
 from __future__ import annotations
 
@@ -9,27 +9,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.evaluation.interval import MIN_EFFECTIVE_N, Interval, mean_interval
-from trainer.evaluation.losses import Metric
+from trainer.evaluation.losses import Floats, Metric
 
-Floats: TypeAlias = NDArray[np.float64]
 GateRule: TypeAlias = Literal[
     "better", "too_few_events", "too_dependent", "no_prediction", "above_limit", "not_better"
 ]
 
-_MIN_VALUES: Final = 8  # values for an interval
-_MAX_COMPARABLE_LOSS: Final = 1e100  # the square of a larger loss is no number any more
+_MIN_VALUES: Final = 8  # `mean_interval` needs as many
+_MAX_COMPARABLE_LOSS: Final = 1e100  # the square of a larger loss may overflow
 
 
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
-    """What a challenger must show on events that neither model was trained on.
+    """Conditions for a promotion, on events that neither model was trained on.
 
-    ``min_events`` compared events; the whole ``confidence`` interval of the mean improvement (loss
-    of the champion minus loss of the challenger) above ``min_improvement``; a mean loss of at most
-    ``max_loss``, where one is set.  ``metric`` is the loss: ``brier`` tells two binary models apart
-    with fewer events, for it sees by how much they are wrong.
+    At least ``min_events`` compared events; the whole ``confidence`` interval of the mean
+    improvement (loss of the champion minus loss of the challenger) above ``min_improvement``; a
+    mean loss of at most ``max_loss``, if set.  ``metric`` is the loss: ``brier`` needs fewer events
+    to distinguish two binary models, because it measures by how much they are wrong.
 
     Raises:
-        ValueError: a number that cannot be meant.
+        ValueError: a number is out of range.
     """
 
     confidence: float = 0.95
@@ -39,7 +38,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     metric: Metric = "error"
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Validate the numbers."""
         if not 0.5 <= self.confidence < 1:
             raise ValueError(f"confidence {self.confidence}: must be at least 0.5 and below 1")
         if self.min_events < _MIN_VALUES:
@@ -49,7 +48,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verdict(NamedTuple):
-    """Whether to promote, by which rule, why, and the numbers it was decided on."""
+    """Whether to promote, the rule, the reason and the numbers that decided."""
 
     promote: bool
     rule: GateRule
@@ -58,13 +57,13 @@ class Verdict(NamedTuple):
 
 
 def compare(champion: Floats, challenger: Floats, gate: Gate) -> Verdict:
-    """Judge the losses of two models on the same n events, in their order in time, both (n,).
+    """Compare the losses of two models on the same n events in order of time, both (n,).
 
-    NaN, or a loss beyond 1e100, says that there was nothing to compare: where the champion has
-    none the event is left out; where only the challenger has none it is refused.
+    NaN, or a loss beyond 1e100, means that an event could not be compared.  Without a loss of the
+    champion the event is left out; without one of the challenger alone the challenger is rejected.
 
     Raises:
-        ValueError: not as many losses of one as of the other.
+        ValueError: the arrays differ in length.
     """
     if champion.shape != challenger.shape or champion.ndim != 1:
         raise ValueError(f"losses of different events: {champion.shape}, {challenger.shape}")
@@ -77,7 +76,7 @@ def compare(champion: Floats, challenger: Floats, gate: Gate) -> Verdict:
         reason = f"the challenger has no valid prediction for {n_missing} of {n} events"
         return _not_promoted("no_prediction", reason, {**numbers, "n_no_prediction": n_missing})
     if n < gate.min_events:
-        reason = f"{n} later labelled events to compare on; {gate.min_events} are asked for"
+        reason = f"{n} later labelled events to compare on; {gate.min_events} are needed"
         return _not_promoted("too_few_events", reason, numbers)
     found = mean_interval(champion_losses - challenger_losses, gate.confidence)
     numbers |= {
@@ -98,7 +97,7 @@ def _decide(found: Interval, gate: Gate, numbers: dict[str, Any]) -> Verdict:
     summary = f"{losses}: improvement {found.mean:+.4f}, {share}, on {numbers['n_events']} events"
     if found.effective_n < MIN_EFFECTIVE_N:
         reason = (
-            f"the events resemble each other so much that they count for {found.effective_n:.0f} "
+            f"the events depend on each other so much that they count as {found.effective_n:.0f} "
             f"independent ones; {MIN_EFFECTIVE_N:.0f} are needed.  {summary}"
         )
         return _not_promoted("too_dependent", reason, numbers)
@@ -108,7 +107,7 @@ def _decide(found: Interval, gate: Gate, numbers: dict[str, Any]) -> Verdict:
     if found.low > gate.min_improvement:
         return Verdict(promote=True, rule="better", reason=summary, numbers=numbers)
     beyond = f"{gate.min_improvement:+g}" if gate.min_improvement else "zero"
-    reason = f"the interval does not lie above {beyond}.  {summary}"
+    reason = f"the interval is not above {beyond}.  {summary}"
     return _not_promoted("not_better", reason, numbers)
 
 

@@ -1,4 +1,4 @@
-"""How sure the mean of a series is, where neighbours in time resemble each other."""
+"""The confidence interval of a mean over dependent values in order of time."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from stream_monitor.statistics.dependence import autocorrelation_time
 
 MIN_FREQUENCIES: Final = 4
 _CORRELATION_TIMES_PER_FREQUENCY: Final = 4.0
-"""Autocorrelation times for each frequency; with fewer the spectrum is no longer flat."""
+"""Autocorrelation times for each frequency; with fewer the spectrum is not flat enough."""
 MIN_EFFECTIVE_N: Final = MIN_FREQUENCIES * _CORRELATION_TIMES_PER_FREQUENCY
-"""Below as many effectively independent values the interval is too short: see `mean_interval`."""
+"""With fewer effectively independent values the interval is too short: see `mean_interval`."""
 
 
 class Interval(NamedTuple):
-    """A mean and where it lies.  ``effective_n`` is n over the autocorrelation time."""
+    """A mean and its interval.  ``effective_n`` is n divided by the autocorrelation time."""
 
     mean: float
     low: float
@@ -28,22 +28,23 @@ class Interval(NamedTuple):
 
 
 def mean_interval(values: NDArray[np.float64], confidence: float) -> Interval:
-    """The mean of ``values`` (n,), in their order in time, with its central interval.
+    """Compute the mean of ``values`` (n,), in order of time, and its central interval.
 
     The long-run variance is the mean of the first squared cosine coefficients, as many as degrees
     of freedom of Student's t: Lazarus, Lewis, Stock and Watson, "HAR inference: recommendations
-    for practice", 2018.  Their 0.4 n^(2/3) coefficients are too many where events come by the
-    thousand and share hours of weather, so there is at most one per four autocorrelation times.
-    Measured on AR(1), n = 2,000: with correlation 0.98 the 95 % interval holds the mean in 93.5 %
-    of cases (69.8 % without the rule), with 0.995 in 89.5 % (38.3 %).
+    for practice", 2018.  Their 0.4 n^(2/3) coefficients are too many for strongly dependent events,
+    so there is at most one per four autocorrelation times.  Measured on AR(1), n = 2,000: with
+    correlation 0.98 the 95 % interval contains the mean in 93.5 % of cases (69.8 % without this
+    rule), with 0.995 in 89.5 % (38.3 %).
 
-    Deterministic.  A constant has an interval of no length.
+    Deterministic.  The interval of a constant has length zero.
 
     >>> mean_interval(np.tile([0.0, 1.0], 50), 0.95).mean
     0.5
 
     Raises:
-        ValueError: fewer than eight values, one that is not finite, a confidence not in (0, 1).
+        ValueError: fewer than eight values, a value that is not finite, or a confidence outside
+            (0, 1).
     """
     n = len(values)
     if n < 2 * MIN_FREQUENCIES or not np.isfinite(values).all():

@@ -1,4 +1,4 @@
-"""What each prediction cost: the loss that the monitor watches, or the Brier score."""
+"""The loss of each prediction: the one that the monitor watches, or the Brier score."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from stream_monitor.reference.profile import ClassLabel, Task
 
 Floats: TypeAlias = NDArray[np.float64]
 Metric: TypeAlias = Literal["error", "brier"]
-"""``error``: 0/1 error of a classifier, absolute error of a regression; what the monitor watches.
-``brier``: squared error of the probability of a binary model; it sees smaller differences."""
+"""``error``: 0/1 error of a classifier, absolute error of a regression; the monitor watches it.
+``brier``: squared error of the probability of a binary model; it measures smaller differences."""
 
 
 def losses(
@@ -28,7 +28,7 @@ def losses(
     positive: ClassLabel = 1,
     metric: Metric = "error",
 ) -> Floats:
-    """The loss of each of n predictions against its label, (n,); NaN where not comparable.
+    """Return the loss of each of n predictions, (n,); NaN where it cannot be compared.
 
     >>> losses([0.7, 0.2, None], [1, 1, 0], "binary").tolist()
     [0.0, 1.0, nan]
@@ -36,7 +36,7 @@ def losses(
     [0.09, 0.64]
 
     Raises:
-        ValueError: not one label to each prediction, or a Brier score of no binary model.
+        ValueError: the lengths differ, or the metric is the Brier score and the task not binary.
     """
     if len(predictions) != len(labels):
         raise ValueError(f"{len(predictions)} predictions, but {len(labels)} labels")
@@ -55,13 +55,13 @@ def _brier_loss(
 ) -> float | None:
     """Brier, "Verification of forecasts expressed in terms of probability", 1950.
 
-    A class that was predicted is a probability of 0 or 1.
+    A predicted class counts as a probability of 0 or 1.
     """
     score = None if prediction is None else score_of(prediction, task, positive)
     if isinstance(score, bool | str) or score is None:
         return prediction_loss(task, threshold, positive, score, label)
     if not 0 <= score <= 1:
         return None
-    # What a certain "no" costs is the truth: 1 for a positive, 0 for any other label.
+    # The loss of a certain "no" is the target: 1 for a positive label, 0 for any other.
     truth = prediction_loss(task, 0.5, positive, 0.0, label)
     return None if truth is None else (score - truth) ** 2

@@ -1,1 +1,1 @@
-"""Fitting the user's model in a process of its own, with limits, and telling how it went."""
+"""Fits the user's model in a separate process with limits of time and memory."""

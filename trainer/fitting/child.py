@@ -1,9 +1,9 @@
-"""The fitting process: reads its request, fits, leaves a report.
+"""The fitting process: reads its request, fits the model, writes a report.
 
     trainer.fitting.child FOLDER PROGRESS_FD LIFELINE_FD
 
-Stages go to one pipe; the other one never carries anything, and its end says that the trainer is
-gone, and this process and its children go too.
+It writes stages to the progress pipe.  The lifeline pipe carries no data: when it closes, the
+trainer has ended, and this process ends with its children.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ from trainer.registry.errors import NotStorable, UntrustedType
 _MAX_REASON: Final = 500  # characters
 _PROBE_ROWS: Final = 200
 MAX_PROFILE_BYTES: Final = MAX_EVENT_BYTES - 64_000
-"""The rest is for what stands around it."""
+"""The rest of `MAX_EVENT_BYTES` is for the other fields of the event."""
 _PREDICTION: Final = "driftline prediction"
 
 
 class ProfileTooLarge(ValueError):  # noqa: N818 - a finding, named for what it says
-    """No record of the log can carry the reference profile."""
+    """The reference profile is too large for a record of the event topic."""
 
 
 class StageReporter:
-    """Tells the trainer how far it is, and remembers it for the reason of a failure."""
+    """Reports stages to the trainer, and keeps the last one for the reason of a failure."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -63,7 +63,7 @@ class StageReporter:
         self.last = "start"
 
     def __call__(self, stage: str) -> None:
-        """Say it; errors of the pipe are nobody's concern."""
+        """Report a stage; errors of the pipe are ignored."""
         self.exit_if_forked()
         self.last = stage
         try:
@@ -72,21 +72,21 @@ class StageReporter:
             self._descriptor = os.open(os.devnull, os.O_WRONLY)  # the factory closed it
 
     def exit_if_forked(self) -> None:
-        """A factory that forked returns twice; the copy ends here."""
+        """End the copy of this process, if the factory forked."""
         if os.getpid() != self._process:
             os._exit(0)
 
 
 def main(folder: Path, progress: int, lifeline: int) -> None:
-    """Fit what the folder asks for."""
+    """Fit the request in the folder and write the report there."""
     threading.Thread(target=_exit_with_parent, args=(lifeline,), daemon=True).start()
     files, stages = FitFiles(folder), StageReporter(progress)
     request = msgspec.json.decode(files.request.read_bytes(), type=FitRequest)
-    sys.path.append(str(Path.cwd()))  # last: a person's `random.py` is not the one of Python
+    sys.path.append(str(Path.cwd()))  # last, so that a user's `random.py` does not replace Python's
     _limit_memory(request.max_memory_bytes)
     try:
         report: ChildReport = fit_and_report(request, files, stages)
-    except BaseException as error:  # noqa: BLE001 - whatever user code raises is a report
+    except BaseException as error:  # noqa: BLE001 - any error of user code becomes a report
         report = ChildFailed(rule=_rule(error), reason=_reason(error, stages.last))
     stages.exit_if_forked()
     temporary = files.report.with_suffix(".tmp")
@@ -95,7 +95,7 @@ def main(folder: Path, progress: int, lifeline: int) -> None:
 
 
 def fit_and_report(request: FitRequest, files: FitFiles, stages: StageReporter) -> ChildFitted:
-    """Fit, store, read it back, and predict with what was read."""
+    """Fit the model, store it, load it again, and predict with the loaded model."""
     training = read_table(files.training)
     frame, labels = training[request.features], training[LABEL].infer_objects()
     stages(f"making the model with {request.factory}")
@@ -118,14 +118,14 @@ def fit_and_report(request: FitRequest, files: FitFiles, stages: StageReporter) 
     stored = artifact.load(data)
     probe = read_table(files.held_out) if request.held_out else training.tail(_PROBE_ROWS)
     later = predictions(stored, probe[request.features], task, positive)
-    stages("asking what it looks at")
+    stages("computing importances")
     important: dict[str, float] = {}
     without = ""
-    try:  # no reason to have no model
+    try:  # an error here must not cost the model
         important = importances(
             stored, training[request.features], labels, task, positive, request.threshold
         )
-    except Exception as error:  # noqa: BLE001 - user code, on rows that never were
+    except Exception as error:  # noqa: BLE001 - user code on shuffled rows
         without = f", without importances: {type(error).__name__}: {error}"[:_MAX_REASON]
     stages(f"learning the reference profile{without}")
     timed = TIME in training and TIME not in request.features
@@ -158,22 +158,22 @@ def fit_and_report(request: FitRequest, files: FitFiles, stages: StageReporter) 
 
 
 def checked_profile_size(profile: dict[str, Any]) -> dict[str, Any]:
-    """A profile that a record of the log can carry, as it is.
+    """Return the profile if a record of the event topic can carry it.
 
     Raises:
-        ProfileTooLarge: none can; found out here, for nothing else would ever be announced.
+        ProfileTooLarge: it is too large, so that the version could never be announced.
     """
     n_bytes = len(msgspec.json.encode(profile))
     if n_bytes > MAX_PROFILE_BYTES:
         raise ProfileTooLarge(
             f"the reference profile of {len(profile['features'])} features has {n_bytes:,} bytes, "
-            f"a record of the log takes {MAX_PROFILE_BYTES:,}: train on fewer features"
+            f"at most {MAX_PROFILE_BYTES:,} are allowed: train on fewer features"
         )
     return profile
 
 
 def _positive(asked: ClassLabel | None, task: Task, labels: pd.Series[Any]) -> ClassLabel:
-    """The class whose probability is the score: the last one, unless asked for another."""
+    """Return the class whose probability is the score: the requested one, or the last."""
     if asked is not None or task != "binary":
         return 1 if asked is None else asked
     last = np.unique(labels.to_numpy())[-1]
@@ -199,13 +199,13 @@ def _metrics(
 
 
 def _limit_memory(max_memory_bytes: int) -> None:
-    """Limit the address space to what is mapped now and ``max_memory_bytes``, on Linux."""
+    """Limit address space to what is mapped now plus ``max_memory_bytes``, if the system can."""
     try:
         mapped = int(Path("/proc/self/statm").read_text("ascii").split()[0])
         wall = mapped * resource.getpagesize() + max_memory_bytes
         resource.setrlimit(resource.RLIMIT_AS, (wall, wall))
     except (OSError, ValueError):
-        pass  # the trainer's watch is left
+        pass  # the trainer's own check remains
 
 
 def _exit_with_parent(lifeline: int) -> None:

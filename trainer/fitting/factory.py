@@ -1,4 +1,4 @@
-"""From ``module:function`` to an unfitted estimator."""
+"""Calls the user's factory, ``module:function``, which returns an unfitted estimator."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from sklearn.base import BaseEstimator
 
 
 class NotAnEstimator(Exception):  # noqa: N818 - reads as what it says
-    """The name leads to no factory, or the factory to no estimator."""
+    """There is no such factory, or it does not return an estimator."""
 
 
 def make_estimator(factory: str) -> Any:
-    """The estimator that the factory returns.
+    """Import and call a factory; return its estimator.
 
     Raises:
-        NotAnEstimator: it leads to none.
-        Exception: whatever the module and the function raise.
+        NotAnEstimator: there is no such factory, or it does not return an estimator.
+        Exception: any error of the module or the function.
     """
     module_name, _, name = factory.partition(":")
     if not module_name or not name.isidentifier():
-        raise NotAnEstimator(f"{factory!r} is no factory; it must read module:function")
+        raise NotAnEstimator(f"{factory!r} is not a factory: the form is module:function")
     module = importlib.import_module(module_name)
     function = getattr(module, name, None)
     if not callable(function):
@@ -46,10 +46,10 @@ def make_estimator(factory: str) -> Any:
 
 
 def _shadowing_hint(module: ModuleType, here: Path) -> str:
-    """What to say where an installed package has the name of a person's module in ``here``."""
+    """Explain that an installed package hides a user's module of the same name in ``here``."""
     top = module.__name__.partition(".")[0]
     mine = [path for path in (here / f"{top}.py", here / top) if path.exists()]
     file = module.__file__
     if not mine or file is None or Path(file).is_relative_to(here):
         return ""
-    return f": {file} is an installed package, and hides {mine[0]}; give yours another name"
+    return f": {file} is an installed package and hides {mine[0]}; rename yours"

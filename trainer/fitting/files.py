@@ -1,4 +1,4 @@
-"""What the trainer and the fitting process tell each other, as files of one folder."""
+"""The files by which the trainer and the fitting process exchange request and report."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from trainer.fitting.results import FitFailureRule
 
 LABEL: Final = "label"
 TIME: Final = "time_ms"
-"""Event time, where the training frame has it: a season can be learnt by it."""
+"""Event time, if the training frame has it; a seasonal reference needs it."""
 
 
 class FitRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What to fit; the frames lie beside it."""
+    """What to fit; the frames are other files of the folder."""
 
     factory: str
     features: list[str]
@@ -34,7 +34,7 @@ class FitRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChildFitted(msgspec.Struct, frozen=True, kw_only=True, tag="made"):
-    """A model came of it; its artifact lies beside this."""
+    """The fit produced a model; its artifact is another file of the folder."""
 
     profile: dict[str, Any]
     out_of_fold: list[Prediction]
@@ -43,7 +43,7 @@ class ChildFitted(msgspec.Struct, frozen=True, kw_only=True, tag="made"):
 
 
 class ChildFailed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
-    """None came of it, and why."""
+    """The fit produced no model: the rule and the reason."""
 
     rule: FitFailureRule
     reason: str
@@ -53,7 +53,7 @@ ChildReport: TypeAlias = ChildFitted | ChildFailed
 
 
 class FitFiles:
-    """The names of the files."""
+    """Paths of the files in the folder of one fit."""
 
     def __init__(self, folder: Path) -> None:
         self.request = folder / "request.json"
@@ -63,6 +63,6 @@ class FitFiles:
         self.report = folder / "report.json"
 
     def clear(self) -> None:
-        """Forget an earlier attempt."""
+        """Delete the files of an earlier attempt."""
         for file in vars(self).values():
             file.unlink(missing_ok=True)

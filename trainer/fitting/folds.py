@@ -1,4 +1,4 @@
-"""What a model says about events it was not trained on."""
+"""Out-of-fold predictions: predictions for events that the model was not fitted on."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def out_of_fold(
     n_folds: int,
     on_stage: Callable[[str], None],
 ) -> list[Prediction]:
-    """A prediction for each of the n rows, by a model fitted on the others.
+    """Predict each of the n rows with a model fitted on the other folds.
 
-    The folds are spans of time: events that lie side by side share their weather.
+    A fold is a contiguous period of time, because neighbouring events depend on each other.
     """
     found: list[Prediction] = []
     for i, (rest, fold) in enumerate(KFold(n_folds).split(frame), start=1):

@@ -1,4 +1,4 @@
-"""A frame as a file, without pickle: what is read is what was written, to the last bit."""
+"""Write and read a frame as a file without pickle, bit for bit."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _COLUMNS: Final = "columns"
 def write_table(frame: pd.DataFrame, file: Path) -> None:
     """Write the columns of ``frame``, one array each; the index is not kept.
 
-    Numbers and booleans are written as they lie in memory, all else value by value: text, numbers,
-    booleans, ``None`` and NaN stay what they are.
+    Columns of numbers and booleans are written as arrays, others value by value (text, numbers,
+    booleans, ``None``, NaN).
 
     Raises:
-        ValueError: a column of another type, or a value that is none of these; says which.
+        ValueError: a column or a value has another type; the text names it.
     """
     columns = []
     arrays: dict[str, NDArray[Any]] = {}
@@ -33,7 +33,7 @@ def write_table(frame: pd.DataFrame, file: Path) -> None:
 
 
 def read_table(file: Path) -> pd.DataFrame:
-    """Read what `write_table` wrote; the index counts rows."""
+    """Read a file of `write_table`; the index counts rows."""
     with np.load(file, allow_pickle=False) as arrays:
         columns = msgspec.msgpack.decode(arrays[_COLUMNS].tobytes(), type=list[tuple[str, str]])
         series = {name: _series(arrays[f"c{i}"], dtype) for i, (name, dtype) in enumerate(columns)}
@@ -46,13 +46,13 @@ def _array(name: str, series: pd.Series[Any]) -> NDArray[Any]:
     if str(series.dtype) not in ("object", "str"):
         raise ValueError(
             f"column {name!r} is of type {series.dtype}; "
-            "numbers, booleans, text and object are known"
+            "numbers, booleans, text and object are supported"
         )
     values = [v.item() if isinstance(v, np.generic) else v for v in series.tolist()]
     for value in values:
         if not isinstance(value, str | float | int | bool | None):
             held = f"a {type(value).__name__}: {value!r}"
-            raise ValueError(f"column {name!r} holds {held}")  # noqa: TRY004 - as documented
+            raise ValueError(f"column {name!r} contains {held}")  # noqa: TRY004 - as documented
     try:
         return _bytes(values)
     except (OverflowError, UnicodeEncodeError) as error:

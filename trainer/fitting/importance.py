@@ -1,6 +1,6 @@
-"""How important each feature is to a fitted model: what it costs to shuffle its column.
+"""The importance of each feature to a fitted model: the loss that shuffling its column adds.
 
-Breiman, "Random forests", Machine Learning 45, 2001, as scikit-learn has it.
+Breiman, "Random forests", Machine Learning 45, 2001, as implemented by scikit-learn.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from trainer.fitting.predictions import predictions
 _MAX_ROWS: Final = 2_000
 _MIN_ROWS: Final = 200
 _MAX_CELLS: Final = 200_000
-"""Rows times features: a wide model is asked about fewer rows."""
+"""Rows times features, so that a wide model uses fewer rows."""
 TIMEOUT_S: Final = 30.0
 _REPEATS: Final = 3
 
@@ -33,14 +33,13 @@ def importances(
     positive: ClassLabel = 1,
     threshold: float = 0.5,
 ) -> dict[str, float]:
-    """Of each feature, of the most important one's; none where no feature matters.
+    """Return importances by feature, relative to the largest; empty if no feature matters.
 
-    Looks at the last rows of ``frame`` (n, features), at 2,000 of them at most.
+    Uses the last rows of ``frame`` (n, features), at most `_MAX_ROWS`.
 
     Raises:
         TimeoutError: it takes longer than `TIMEOUT_S`.
-        Exception: whatever the model raises of rows that never were: a shuffled column does not
-            fit the others.
+        Exception: any error of the model, which may not accept a row with a shuffled column.
     """
     end_s = time.monotonic() + TIMEOUT_S
     n_rows = min(_MAX_ROWS, max(_MIN_ROWS, _MAX_CELLS // max(1, frame.shape[1])))
@@ -72,9 +71,9 @@ def importances(
 def _cost(
     task: Task, threshold: float, positive: ClassLabel, prediction: Prediction, label: Value
 ) -> float | None:
-    """The loss the monitor watches; of a probability, how far it is from the truth."""
+    """Return the monitor's loss; for a probability its absolute error."""
     if task != "binary" or not isinstance(prediction, float):
         return prediction_loss(task, threshold, positive, prediction, label)
-    # What a certain "no" costs is the truth: 1 for a positive, 0 for any other label.
+    # The loss of a certain "no" is the target: 1 for a positive label, 0 for any other.
     truth = prediction_loss(task, 0.5, positive, 0.0, label)
     return None if truth is None else abs(prediction - truth)

@@ -1,4 +1,4 @@
-"""A process with limits: time, memory, and nothing of it left when it ended."""
+"""Runs a process with limits of time and memory, and kills its whole group at the end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EndReason: TypeAlias = Literal["exited", "timeout", "memory"]
 
 
 class ProcessResult(NamedTuple):
-    """How a process ended: by itself with ``code`` (negative: a signal), or by a limit."""
+    """How a process ended: by a limit, or by itself with ``code`` (negative: a signal)."""
 
     end_reason: EndReason
     code: int
@@ -39,11 +39,12 @@ def run_limited(
     max_memory_bytes: int,
     on_line: Callable[[str], None],
 ) -> ProcessResult:
-    """Run ``command`` with two more arguments, the descriptors of a progress and a lifeline pipe.
+    """Run ``command`` with two more arguments: descriptors of a progress and a lifeline pipe.
 
     Lines of the progress pipe go to ``on_line``.  The process has a group of its own, which is
-    killed whatever happens: its end, a limit, an exception of ``on_line``.  The lifeline closes
-    when this process dies.  ``max_memory_bytes`` is the resident memory of the group (on Linux).
+    killed in any case: at its end, at a limit, at an exception of ``on_line``.  The lifeline closes
+    when this process ends.  ``max_memory_bytes`` limits the resident memory of the group (on
+    Linux).
     """
     progress_read, progress_write = os.pipe()
     lifeline_read, lifeline_write = os.pipe()
@@ -52,7 +53,7 @@ def run_limited(
         stack.callback(os.close, lifeline_write)
         try:
             process = stack.enter_context(
-                subprocess.Popen(  # noqa: S603 - our own module
+                subprocess.Popen(  # noqa: S603 - a module of driftline
                     [*command, str(progress_write), str(lifeline_read)],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
@@ -77,7 +78,7 @@ def run_limited(
 
 
 class _LimitWatcher:
-    """Hears what a process says, and looks at the time and at its memory meanwhile."""
+    """Reads the pipes of a process and checks its time and memory."""
 
     def __init__(
         self, process: subprocess.Popen[bytes], progress: int, on_line: Callable[[str], None]
@@ -101,7 +102,7 @@ class _LimitWatcher:
         self._pipes.register(descriptor, selectors.EVENT_READ, on_data)
 
     def until_ended(self, deadline: float, max_memory_bytes: int) -> EndReason:
-        """Wait for the process, not for its pipes: a child of its own may hold them for ever."""
+        """Wait for the process, not for its pipes, which a child of it may keep open."""
         next_check = 0.0
         while self._process.poll() is None:
             self._read_pipes(_CHECK_INTERVAL_S)
@@ -114,7 +115,7 @@ class _LimitWatcher:
         return "exited"
 
     def output_tail(self) -> str:
-        """The end of what was printed; call it when the process is gone."""
+        """Return the end of the output; call it after the process ended."""
         while self._read_pipes(0):
             pass
         return self._output.decode("utf-8", "replace").strip()
@@ -140,14 +141,14 @@ class _LimitWatcher:
 
 
 def resident_bytes(group: int) -> int:
-    """Memory of all processes of a group, what they share counted for each; 0 off Linux."""
+    """Return the resident memory of a process group, shared pages counted each; 0 off Linux."""
     total = 0
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            # Behind the name, which may hold anything: state, parent, group, ...; rss is 24th.
+            # After the name, which may contain anything: state, parent, group, ...; rss is 24th.
             fields = stat.read_text("utf-8", "replace").rpartition(")")[2].split()
         except OSError:
-            continue  # it ended meanwhile
+            continue  # the process ended
         if int(fields[2]) == group:
             total += int(fields[21]) * resource.getpagesize()
     return total

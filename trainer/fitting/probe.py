@@ -1,6 +1,6 @@
-"""Whether a factory can be called: tried at the trainer's start, in a process of its own.
+"""Checks at the trainer's start, in a separate process, that a factory can be called.
 
-A name that leads nowhere would otherwise be found by the first retrain, weeks later.
+Otherwise a wrong name would be found only by the first retrain, perhaps weeks later.
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ from typing import Final
 from producer.safe_path import python_command, safe_environment
 
 PROBE_TIMEOUT_S: Final = 60.0
-"""Who imports for longer is tried by the first fit, which has limits of its own."""
+"""A slower import is left to the first fit, which has limits of its own."""
 _MAX_REASON: Final = 1_000
 _MARK: Final = "driftline-probe: "
 
 
 def factory_problem(factory: str) -> str | None:
-    """Why ``module:function`` leads to no estimator, and where it was looked for; ``None``: it may.
+    """Return why ``module:function`` gives no estimator; ``None`` if it may give one.
 
-    A factory that raises is there: a fit says why it failed.  Blocks for a minute at most.
+    A factory that raises exists; a fit will report its error.  Blocks for at most
+    `PROBE_TIMEOUT_S`.
     """
     command = python_command("trainer.fitting.probe", factory)
     try:
-        done = subprocess.run(  # noqa: S603 - our own module
+        done = subprocess.run(  # noqa: S603 - a module of driftline
             command,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -47,8 +48,9 @@ def factory_problem(factory: str) -> str | None:
 
 
 def main(factory: str) -> int:
-    """Make the estimator; say on stderr why it cannot be made."""
-    from trainer.fitting.factory import NotAnEstimator, make_estimator  # noqa: PLC0415 - the parent needs no sklearn
+    """Call the factory; write on stderr why it gives no estimator."""
+    # The parent process needs no sklearn.
+    from trainer.fitting.factory import NotAnEstimator, make_estimator  # noqa: PLC0415
 
     here = str(Path.cwd())
     sys.path.append(here)  # last, as in a fit
@@ -61,7 +63,7 @@ def main(factory: str) -> int:
         reason = f"there is no module {missing!r} among the installed packages or in {here}"
         if missing != factory.partition(":")[0].partition(".")[0]:
             reason = f"importing {factory.partition(':')[0]}: {reason}"
-    except BaseException:  # noqa: BLE001 - it is there; what it raises now may pass, and a fit says so
+    except BaseException:  # noqa: BLE001 - the factory exists; a fit reports its errors
         return 0
     else:
         return 0

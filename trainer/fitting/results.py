@@ -1,4 +1,4 @@
-"""What may come of a fit, and within which limits."""
+"""The limits and the possible results of a fit."""
 
 from __future__ import annotations
 
@@ -19,22 +19,21 @@ FitFailureRule: TypeAlias = Literal[
     "untrusted_type",
     "profile_too_large",
 ]
-"""``raised``: the factory or the fit raised, or its process died.  ``bad_output``: predictions
-that are none.  ``untrusted_type``: the model cannot be stored without pickle.
-``profile_too_large``: no record of the log could carry the reference profile."""
+"""``raised``: the factory or the fit raised, or its process died.  ``bad_output``: invalid
+predictions.  ``untrusted_type``: the model cannot be stored without pickle.
+``profile_too_large``: a record of the event topic cannot carry the reference profile."""
 
 
 class FitLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How long a fit may take, and how much memory.
+    """Limits of the time and the memory of a fit.
 
-    ``max_memory_bytes`` is the resident memory of the fitting process and its children (looked at
-    twenty
-    times a second, on Linux), and the address space it may ask for once its libraries are loaded.
-    ``n_folds`` spans of time give the out-of-fold predictions; the model is fitted once more for
-    each.
+    ``max_memory_bytes`` limits the resident memory of the fitting process and its children (checked
+    twenty times a second, on Linux) and the address space it may request once its libraries are
+    loaded.  ``n_folds`` is the number of folds for out-of-fold predictions; each costs one more
+    fit.
 
     Raises:
-        ValueError: a number that cannot be meant.
+        ValueError: a number is out of range.
     """
 
     timeout_s: float = 600.0
@@ -42,7 +41,7 @@ class FitLimits(msgspec.Struct, frozen=True, kw_only=True):
     n_folds: int = 5
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Validate the numbers."""
         if not self.timeout_s > 0:
             raise ValueError(f"timeout_s {self.timeout_s}: must be above 0")
         if self.max_memory_bytes <= 0:
@@ -52,11 +51,11 @@ class FitLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FittedModel(NamedTuple):
-    """A model that came of a fit.
+    """The result of a successful fit.
 
-    ``artifact`` is the skops file, to hand to `Registry.store`; ``profile`` the reference from
-    out-of-fold predictions; ``out_of_fold`` these predictions, one for each row of the training
-    frame; ``held_out`` those of the stored model for the later events, where there are any.
+    ``artifact`` is the skops file for `Registry.store`.  ``profile`` is the reference profile from
+    the out-of-fold predictions.  ``out_of_fold`` has one prediction per row of the training frame,
+    ``held_out`` the stored model's predictions for the holdout, if there is one.
     """
 
     artifact: Path
@@ -68,7 +67,7 @@ class FittedModel(NamedTuple):
 
 
 class FitFailure(NamedTuple):
-    """No model came of it: by which rule, and why, in a sentence."""
+    """The fit produced no model: the rule, and the reason as a sentence."""
 
     rule: FitFailureRule
     reason: str

@@ -1,7 +1,7 @@
-"""Fitting in a process of its own: the trainer's side.
+"""Runs a fit in a separate process: the trainer's side.
 
-It guards against mistakes (a fit that hangs, eats memory, returns nonsense), not against malice:
-the factory is the user's own code and runs with the rights of the trainer.
+This protects against mistakes (a fit that hangs, uses too much memory, returns invalid values), not
+against malice: the factory is the user's code and has the rights of the trainer.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from trainer.fitting.frame_file import write_table
 from trainer.fitting.limited_process import ProcessResult, run_limited
 from trainer.fitting.results import FitFailure, FitLimits, FittedModel
 
-# Threads of several fits, or of a fit beside a monitor, wait for each other by spinning.
+# Threads of a fit and of other processes on the same cores wait for each other by spinning.
 _ONE_THREAD: Final = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -39,7 +39,7 @@ _ONE_THREAD: Final = {
     "VECLIB_MAXIMUM_THREADS": "1",
     "LOKY_MAX_CPU_COUNT": "1",
 }
-_MAX_OUTPUT_CHARS: Final = 300  # characters
+_MAX_OUTPUT_CHARS: Final = 300
 
 
 def fit(
@@ -59,20 +59,19 @@ def fit(
     segmented_by: Sequence[str] = (),
     events_per_week: float | None = None,
 ) -> FittedModel | FitFailure:
-    """Fit what ``factory`` (``module:function``) returns on ``training``, in its order in time.
+    """Fit the estimator of ``factory`` (``module:function``) on ``training``, in order of time.
 
-    ``training`` has a column for each of ``features`` and ``label``, which is known in each row.
-    ``held_out`` are later events: the stored model's predictions for them come back with it, so
-    that the trainer never runs the model itself.  ``task`` follows from the estimator, where it is
-    not given; ``positive`` is the last class.  ``segmented_by`` are the segments that are watched
-    by themselves; a declaration of what is no feature is left out.  ``events_per_week`` are those
-    of the traffic that ``training`` is some of.  ``folder`` is this fit's own,
-    made if missing; an earlier attempt in it is overwritten.  The factory is imported with the
-    current directory at the end of the path.  Stages ("fold 2 of 5") go to ``on_progress``.
-    Blocks until it is over.
+    ``training`` has a column for each of ``features`` and a complete column ``label``.
+    ``held_out`` has later events; the result contains the stored model's predictions for them, so
+    that the trainer never runs the model itself.  ``task`` defaults to that of the estimator,
+    ``positive`` to the last class.  ``segmented_by`` names the watched segments; one that is not a
+    feature is left out.  ``events_per_week`` is the rate of the traffic from which ``training`` was
+    sampled.  ``folder`` is only for this fit; it is created if missing, and files of an earlier
+    attempt are overwritten.  The factory is imported with the current directory at the end of the
+    path.  Stages ("fold 2 of 5") go to ``on_progress``.  Blocks until the fit ends.
 
     Raises:
-        ValueError: a frame that nothing can be fitted on: the caller's mistake, not the factory's.
+        ValueError: no model can be fitted on the frame, which is a mistake of the caller.
     """
     _check(training, features, limits)
     files = FitFiles(folder)
@@ -144,7 +143,11 @@ def _outcome(files: FitFiles, ended: ProcessResult, limits: FitLimits) -> Fitted
     try:
         profile = profile_from_data(report.profile)
     except ValueError as error:
-        return FitFailure("bad_output", f"no reference can be made of it: {error}", ended.seconds)
+        return FitFailure(
+            "bad_output",
+            f"no reference profile can be built from its output: {error}",
+            ended.seconds,
+        )
     return FittedModel(
         artifact=files.artifact,
         profile=profile,
@@ -164,9 +167,11 @@ def _report(file: Path) -> ChildFitted | ChildFailed | None:
 
 
 def _without_report(ended: ProcessResult) -> FitFailure:
-    output_hint = f"; its last words: {ended.output[-_MAX_OUTPUT_CHARS:]!r}" if ended.output else ""
+    output_hint = (
+        f"; the end of its output: {ended.output[-_MAX_OUTPUT_CHARS:]!r}" if ended.output else ""
+    )
     if ended.code == -signal.SIGKILL:
-        reason = "the fitting process was killed, as the kernel does where memory runs out"
+        reason = "the fitting process was killed, as the kernel does when memory runs out"
         return FitFailure("memory", reason + output_hint, ended.seconds)
     if ended.code < 0:
         how = f"was ended by {signal.Signals(-ended.code).name}"

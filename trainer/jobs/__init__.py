@@ -1,1 +1,1 @@
-"""What the trainer remembers: its jobs, the champions and its outbox, in one SQLite file."""
+"""The trainer's state in one SQLite file: jobs, champions, positions, outbox."""

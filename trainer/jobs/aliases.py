@@ -1,7 +1,4 @@
-"""Aliases: the names that move.
-
-``champion`` serves; ``challenger`` was judged against it last.
-"""
+"""Aliases of versions: ``champion`` is in service, ``challenger`` was compared with it last."""
 
 from __future__ import annotations
 
@@ -19,9 +16,9 @@ _PROMOTED_OUTCOMES: Final = ("promoted", "rolled_back")
 
 
 def aliases_of(rows: sqlite3.Connection, model: str) -> dict[str, str]:
-    """The versions of a model by alias.
+    """Return the versions of a model by alias.
 
-    The challenger is that of the last job that made one; once it serves, there is none.
+    The challenger is that of the last job that has one, unless it was promoted.
     """
     found: dict[str, str] = {}
     champion = champion_of(rows, model)
@@ -38,10 +35,10 @@ def aliases_of(rows: sqlite3.Connection, model: str) -> dict[str, str]:
 
 
 def read_aliases(data_dir: Path, model: str) -> dict[str, str]:
-    """`aliases_of` a trainer's home, which is only read; empty where no trainer ever worked.
+    """Return `aliases_of` a data directory, opened read-only; empty without a trainer's file.
 
     Raises:
-        sqlite3.Error: the trainer's file is there and cannot be read.
+        sqlite3.Error: the trainer's file cannot be read.
     """
     file = data_dir / DATABASE_FILE
     if not file.is_file():

@@ -1,4 +1,4 @@
-"""Which version of a model serves, and which did before."""
+"""The champions of each model, current and previous, in the database."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Champion(NamedTuple):
-    """A version that was put into service, by whom, and when (event time)."""
+    """A version that was put into service; ``time_ms`` is event time."""
 
     model: str
     version: str
@@ -20,12 +20,12 @@ _COLUMNS = "model, version, artifact_sha256, time_ms, caused_by"
 
 
 def set_champion(rows: sqlite3.Connection, champion: Champion) -> None:
-    """Put a version into service; a repeat for the same cause changes nothing."""
+    """Record a champion; a repeat with the same cause changes nothing."""
     rows.execute(f"INSERT OR IGNORE INTO champions ({_COLUMNS}) VALUES (?, ?, ?, ?, ?)", champion)
 
 
 def was_set_champion(rows: sqlite3.Connection, champion: Champion) -> bool:
-    """Whether it was put into service for this cause before."""
+    """Whether the champion is recorded with this cause."""
     found = rows.execute(
         "SELECT 1 FROM champions WHERE model = ? AND caused_by = ?",
         (champion.model, champion.caused_by),
@@ -34,7 +34,7 @@ def was_set_champion(rows: sqlite3.Connection, champion: Champion) -> bool:
 
 
 def champion_of(rows: sqlite3.Connection, model: str) -> Champion | None:
-    """The version that serves; ``None`` where none was ever recorded."""
+    """Return the champion of a model; ``None`` if none is recorded."""
     found = rows.execute(
         f"SELECT {_COLUMNS} FROM champions WHERE model = ? ORDER BY number DESC LIMIT 1", (model,)
     ).fetchone()
@@ -42,7 +42,7 @@ def champion_of(rows: sqlite3.Connection, model: str) -> Champion | None:
 
 
 def previous_champion(rows: sqlite3.Connection, model: str) -> Champion | None:
-    """The last other version that served before the one that does."""
+    """Return the last champion of another version than the current one."""
     current = champion_of(rows, model)
     found = rows.execute(
         f"SELECT {_COLUMNS} FROM champions WHERE model = ? AND version != ?"
@@ -50,9 +50,3 @@ def previous_champion(rows: sqlite3.Connection, model: str) -> Champion | None:
         (model, current.version if current else ""),
     ).fetchone()
     return None if found is None else Champion(*found)
-
-
-def models_with_champion(rows: sqlite3.Connection) -> list[str]:
-    """The models that have a champion."""
-    found = rows.execute("SELECT DISTINCT model FROM champions ORDER BY model").fetchall()
-    return [row[0] for row in found]

@@ -1,8 +1,7 @@
-"""The SQLite file of the trainer: what it holds, how it is opened, what a transaction is.
+"""The SQLite file of the trainer: its schema, its migrations and its transactions.
 
-One file beside the artifacts.  A step of a job, the events that tell of it, the position on the
-alerts and the champion change in one transaction, or not at all: killed at any moment, the trainer
-finds either all of a step or nothing of it.
+One transaction records a step of a job, its events, the position on the alerts and the champion.
+After a crash at any moment the file has all of a step or nothing of it.
 """
 
 from __future__ import annotations
@@ -107,11 +106,11 @@ UPDATE jobs SET work = CAST(
 )
 """,
 }
-"""The statements that make each later format of the one before it."""
+"""The statements that migrate to each later format from the one before it."""
 
 
 class Database:
-    """The trainer's file in ``data_dir``, made where it is not there.
+    """The trainer's file in ``data_dir``, created if missing and migrated if old.
 
     Raises:
         ValueError: the file was written by a newer version of driftline.
@@ -142,7 +141,7 @@ class Database:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing, and on the disk when the block ends; nobody else writes meanwhile."""
+        """A transaction of the block: all or nothing, on disk at its end, with no other writer."""
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield self._connection
@@ -153,9 +152,9 @@ class Database:
 
     @property
     def rows(self) -> sqlite3.Connection:
-        """For reading."""
+        """The connection, for reading."""
         return self._connection
 
     def close(self) -> None:
-        """Let the file go."""
+        """Close the file."""
         self._connection.close()

@@ -1,4 +1,4 @@
-"""A job, its states, and which may follow which.
+"""A job, its states, and the transitions between them.
 
 ::
 
@@ -9,7 +9,7 @@
       |         +----------+-- cancelled, gave up ------------------------------------+
       +-- a person promotes or rolls back: straight to promoting
 
-A step that raises, or that ended three trainers, has failed in whatever state.
+A step that raises, or that ended three trainers, fails the job in any state.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ TRANSITIONS: Final[dict[State, frozenset[State]]] = {
     "promoting": frozenset({"done"}),
     "done": frozenset(),
 }
-"""The state machine.  Besides, a restart takes a job whose working data were in memory back to
-``reading``: its ranges are recorded, so it reads the same."""
+"""The state machine.  In addition, a restart takes a job whose working data were in memory back to
+``reading``; its ranges are recorded, so it reads the same records."""
 
 REREAD_AFTER_RESTART: Final[frozenset[State]] = frozenset({"fitting", "evaluating", "storing"})
 """States whose working data are lost with the process."""
 
 
 def may_follow(after: State, before: State) -> bool:
-    """Whether a job in ``before`` may go on to ``after``.
+    """Whether a job may go from ``before`` to ``after``.
 
     >>> may_follow("fitting", "reading"), may_follow("promoting", "waiting")
     (True, False)
@@ -55,15 +55,15 @@ def may_follow(after: State, before: State) -> bool:
 
 
 class JobData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a job must remember from one state to the next.
+    """What a job keeps from one state to the next.
 
-    ``alert`` is what asked for it, and ``partition``, ``onset_offset`` and ``onset_ms`` are that
-    alert's; a person's request has none.
-    Where the feature's data were broken after the onset, ``onset_ms`` is when they were mended.
-    ``ranges`` are decided once: every repeat reads the same records.  ``now_ms`` is the latest
-    event time the job has seen.  ``artifact_sha256`` is the challenger's.  ``promote``, ``rule``,
-    ``reason`` and ``numbers`` are the verdict, or what a person asked for.  ``attempts`` says by
-    state how many processes began its step and were not seen to end it, the present one included.
+    ``alert`` requested the job; ``partition``, ``onset_offset`` and ``onset_ms`` are from it.  A
+    person's request has none.  If the feature's data were broken after the onset, ``onset_ms`` is
+    the end of that.  ``ranges`` are decided once, so a repeat reads the same records.  ``now_ms``
+    is the latest event time the job has seen.  ``artifact_sha256`` is the challenger's.
+    ``promote``, ``rule``, ``reason`` and ``numbers`` are the gate's verdict or a person's request.
+    ``attempts`` has, by state, the number of processes that began the step and did not end it, the
+    current one included.
     """
 
     alert: DriftAlert | None = None
@@ -83,9 +83,9 @@ class JobData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """One job: what one alert, or one request of a person, led to.
+    """The work that one alert or one person's request caused.
 
-    ``asked_ms`` and ``finished_ms`` are event time.  A refusal is a job that was done at once.
+    ``asked_ms`` and ``finished_ms`` are event time.  A declined alert is a job, too.
     """
 
     job_id: str
@@ -102,15 +102,15 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def now_ms(self) -> int:
-        """Event time as far as the job knows it."""
+        """The latest event time that the job knows."""
         return max(self.asked_ms, self.work.now_ms or 0)
 
     def to(self, state: State, **work: Any) -> Job:
-        """The job in another state, with these fields of its work changed; its step is ended."""
+        """Return the job in another state with changed fields of its work."""
         attempts = {s: n for s, n in self.work.attempts.items() if s == state or s != self.state}
         changed = msgspec.structs.replace(self.work, **{"attempts": attempts, **work})
         return msgspec.structs.replace(self, state=state, work=changed)
 
     def ended(self, outcome: Outcome) -> Job:
-        """The job, done."""
+        """Return the job in the state ``done``."""
         return msgspec.structs.replace(self, state="done", outcome=outcome, finished_ms=self.now_ms)

@@ -1,4 +1,4 @@
-"""Jobs, broken spans and positions in the database."""
+"""Jobs, excluded time ranges and positions in the database."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NO_TRAINING_OUTCOMES = "('declined', 'cancelled', 'gave_up')"
 
 
 def add_job(rows: sqlite3.Connection, job: Job) -> bool:
-    """Record a job; ``False``: its alert or request has one already, and nothing changed.
+    """Record a job; return False if its alert or request has one already.
 
     Raises:
         sqlite3.IntegrityError: another job of the model runs.
@@ -37,7 +37,7 @@ def add_job(rows: sqlite3.Connection, job: Job) -> bool:
 
 
 def has_job(rows: sqlite3.Connection, caused_by: str) -> bool:
-    """Whether an alert or a request led to a job, a refusal included."""
+    """Whether an alert or a request has a job, a declined one included."""
     found = rows.execute("SELECT 1 FROM jobs WHERE caused_by = ?", (caused_by,)).fetchone()
     return found is not None
 
@@ -46,7 +46,7 @@ def transition(rows: sqlite3.Connection, before: Job, after: Job) -> None:
     """Take a job to its next state.
 
     Raises:
-        ValueError: the state machine knows no such step.
+        ValueError: the state machine has no such transition.
         LookupError: the job is not in the state ``before`` any more.
     """
     if not may_follow(after.state, before.state):
@@ -55,7 +55,7 @@ def transition(rows: sqlite3.Connection, before: Job, after: Job) -> None:
 
 
 def reset_interrupted_jobs(rows: sqlite3.Connection) -> int:
-    """Take jobs whose working data died with the process back to reading; how many there were."""
+    """Take jobs whose working data were lost back to reading; return their number."""
     jobs = [job for job in active_jobs(rows) if job.state in REREAD_AFTER_RESTART]
     for job in jobs:
         _replace(rows, job, msgspec.structs.replace(job, state="reading"))
@@ -63,7 +63,7 @@ def reset_interrupted_jobs(rows: sqlite3.Connection) -> int:
 
 
 def record_attempts(rows: sqlite3.Connection, job_id: str, state: State, count: int) -> Job | None:
-    """How many processes seem to be in the step of ``state``; the job, unless it has left it."""
+    """Record how many processes began the step of ``state``; return the job, if it is there."""
     job = find_job(rows, job_id)
     if job is None or job.state != state:
         return None
@@ -91,24 +91,24 @@ def _replace(rows: sqlite3.Connection, before: Job, after: Job) -> None:
 
 
 def find_job(rows: sqlite3.Connection, job_id: str) -> Job | None:
-    """A job by its id."""
+    """Return a job by its id."""
     return _first(rows, "job_id = ?", job_id)
 
 
 def active_jobs(rows: sqlite3.Connection) -> list[Job]:
-    """Jobs that are not done, oldest first."""
+    """Return jobs that are not done, oldest first."""
     return _jobs(rows, "state != 'done'")
 
 
 def jobs_of(rows: sqlite3.Connection, model: str) -> list[Job]:
-    """All jobs of a model, oldest first; refusals are among them."""
+    """Return all jobs of a model, oldest first, declined ones included."""
     return _jobs(rows, "model = ?", model)
 
 
 def history_of(
     rows: sqlite3.Connection, model: str, *, episode_id: str | None, now_ms: int, has_factory: bool
 ) -> History:
-    """What `decide` has to know of a model at event time ``now_ms``."""
+    """Return the history of a model at event time ``now_ms``, without quality episodes."""
     champion = champion_of(rows, model)
     running = _first(rows, "state != 'done' AND model = ?", model)
     ran = f"model = ? AND (outcome IS NULL OR outcome NOT IN {_NO_TRAINING_OUTCOMES})"
@@ -135,7 +135,7 @@ def history_of(
 
 
 def used_version_names(rows: sqlite3.Connection, model: str) -> list[str]:
-    """Names that challengers and champions of a model have had."""
+    """Return the version names of all challengers and champions of a model."""
     found = rows.execute(
         "SELECT challenger FROM jobs WHERE model = ?1 AND challenger IS NOT NULL"
         " UNION SELECT version FROM champions WHERE model = ?1",
@@ -145,7 +145,7 @@ def used_version_names(rows: sqlite3.Connection, model: str) -> list[str]:
 
 
 def latest_ms(rows: sqlite3.Connection, model: str) -> int:
-    """The latest event time known of a model; 0 where nothing is."""
+    """Return the latest event time known of a model; 0 without any."""
     found = rows.execute(
         "SELECT max(time_ms) FROM (SELECT time_ms FROM champions WHERE model = ?1 UNION ALL"
         " SELECT max(asked_ms, coalesce(finished_ms, 0)) FROM jobs WHERE model = ?1)",
@@ -155,7 +155,7 @@ def latest_ms(rows: sqlite3.Connection, model: str) -> int:
 
 
 def record_excluded_range(rows: sqlite3.Connection, alert: DriftAlert) -> None:
-    """Record a broken span as far as the alert knows it; an end once known stays."""
+    """Record the excluded time range of an alert; a recorded end stays."""
     excluded_range = excluded_range_of(alert)
     rows.execute(
         "INSERT INTO spans (episode_id, model, start_ms, end_ms) VALUES (?, ?, ?, ?)"
@@ -165,13 +165,13 @@ def record_excluded_range(rows: sqlite3.Connection, alert: DriftAlert) -> None:
 
 
 def has_excluded_range(rows: sqlite3.Connection, episode_id: str) -> bool:
-    """Whether the episode is known as a broken span."""
+    """Whether an excluded time range of the episode is recorded."""
     found = rows.execute("SELECT 1 FROM spans WHERE episode_id = ?", (episode_id,)).fetchone()
     return found is not None
 
 
 def excluded_ranges_of(rows: sqlite3.Connection, model: str) -> list[ExcludedRange]:
-    """The broken spans of a model, each of the version that its quality episode is of."""
+    """Return the excluded time ranges of a model, with the version of the quality episode."""
     found = rows.execute(
         "SELECT spans.episode_id, spans.start_ms, spans.end_ms, quality.version FROM spans"
         " LEFT JOIN quality USING (episode_id) WHERE spans.model = ? ORDER BY spans.start_ms",
@@ -181,13 +181,13 @@ def excluded_ranges_of(rows: sqlite3.Connection, model: str) -> list[ExcludedRan
 
 
 def positions(rows: sqlite3.Connection, topic: str) -> dict[int, int]:
-    """The next offset to read of each partition of a topic."""
+    """Return the next offset to read of each partition of a topic."""
     found = rows.execute("SELECT partition, next_offset FROM positions WHERE topic = ?", (topic,))
     return {partition: offset for partition, offset in found.fetchall()}  # noqa: C416 - rows
 
 
 def set_positions(rows: sqlite3.Connection, topic: str, next_offsets: Mapping[int, int]) -> None:
-    """Where to read on."""
+    """Record the next offset to read of some partitions."""
     rows.executemany(
         "INSERT INTO positions VALUES (?, ?, ?)"
         " ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset",

@@ -1,7 +1,6 @@
-"""What has to be published: written with the step it tells of, gone when Kafka has it.
+"""The outbox: records to publish, written in the transaction of the step that they report.
 
-A row stays when it is sent, without its value: an id that was once put in is never put in again,
-however often a restarted job passes the same step.
+A sent row stays without its value, so that a restarted job does not publish the same id again.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import NamedTuple
 
 
 class OutboundRecord(NamedTuple):
-    """A record to publish.  ``kind`` is its ``ce_type``; ``key`` places it and compacts it."""
+    """A record to publish.  ``kind`` is its ``ce_type``; ``key`` is the key of the Kafka record."""
 
     id: str
     topic: str
@@ -22,7 +21,7 @@ class OutboundRecord(NamedTuple):
 
 
 def enqueue(rows: sqlite3.Connection, outbound_records: Iterable[OutboundRecord]) -> None:
-    """Put letters in, in their order; those whose id was in before are left out."""
+    """Add records in their order; an id that was added before is ignored."""
     rows.executemany(
         "INSERT OR IGNORE INTO outbox (id, topic, key, kind, value) VALUES (?, ?, ?, ?, ?)",
         outbound_records,
@@ -30,7 +29,7 @@ def enqueue(rows: sqlite3.Connection, outbound_records: Iterable[OutboundRecord]
 
 
 def unsent_records(rows: sqlite3.Connection, limit: int = 100) -> list[OutboundRecord]:
-    """Letters to send, oldest first."""
+    """Return records to send, oldest first."""
     found = rows.execute(
         "SELECT id, topic, key, kind, value FROM outbox WHERE sent = 0 ORDER BY number LIMIT ?",
         (limit,),
@@ -39,7 +38,7 @@ def unsent_records(rows: sqlite3.Connection, limit: int = 100) -> list[OutboundR
 
 
 def mark_sent(rows: sqlite3.Connection, outbound_records: Iterable[OutboundRecord]) -> None:
-    """Kafka has acknowledged them."""
+    """Mark records that Kafka acknowledged."""
     rows.executemany(
         "UPDATE outbox SET sent = 1, value = NULL WHERE id = ?",
         [(outbound_record.id,) for outbound_record in outbound_records],

@@ -1,8 +1,7 @@
-"""Quality episodes by feature: what is broken, and what was, as far as alerts told of it.
+"""Quality episodes by feature in the database, open and ended.
 
-An end once known stays: a repeat of an earlier alert opens nothing again.  Of one series there is
-one open episode of a cause: where another begins, the end of the one before was never heard (state
-was lost, or its alert expired), and it is over.
+A recorded end stays, so a repeat of an earlier alert reopens nothing.  A signal has at most one
+open episode of a cause: where another begins, the alert of the earlier one's end was lost.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ _COLUMNS = "episode_id, feature, segment, start_ms, end_ms, explanation"
 
 
 def record_quality_episode(rows: sqlite3.Connection, alert: DriftAlert) -> None:
-    """Record what an alert tells of broken data; one that tells of none of a feature is left."""
+    """Record the quality episode of an alert, if it is about broken data of one feature."""
     episode = quality_episode_of(alert)
     if episode is None:
         return
@@ -44,7 +43,7 @@ def record_quality_episode(rows: sqlite3.Connection, alert: DriftAlert) -> None:
 
 
 def quality_episodes_of(rows: sqlite3.Connection, alert: DriftAlert) -> tuple[QualityEpisode, ...]:
-    """The quality episodes of the alert's feature, of the same model and version."""
+    """Return the quality episodes of the alert's feature, model and version."""
     found = rows.execute(
         f"SELECT {_COLUMNS} FROM quality WHERE model = ? AND version = ? AND feature = ?"
         " ORDER BY start_ms, episode_id",

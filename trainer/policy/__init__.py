@@ -1,1 +1,1 @@
-"""Whether to retrain: pure rules over alerts and what was done before."""
+"""The decision whether to retrain: pure rules over an alert and the model's history."""

@@ -1,8 +1,8 @@
-"""Broken data beside a drift: quality episodes of the very feature that is told to drift.
+"""The data-quality guard: no retrain for the drift of a feature whose data are broken.
 
-What a broken source sends looks like drift.  While it is open, drift of its feature says nothing
-sure of the world; once it is over, only events after it do.  Alerts that are not of one feature
-(relations, predictions, the loss) have no such neighbour.
+A broken source looks like drift.  While its quality episode is open, drift of its feature proves
+nothing; afterwards only later events count.  Alerts that do not concern one feature (correlations,
+predictions, the error rate) are not guarded.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from stream_monitor.contracts import ENDED_PHASES, DriftAlert
 
 
 class QualityEpisode(NamedTuple):
-    """Broken data of one feature; ``end_ms`` None: no end was told.  Times are event time.
+    """Broken data of one feature, in event time; ``end_ms`` is None while no end is known.
 
-    ``explanation`` is that of the first alert of it: later ones may tell what a person did.
+    ``explanation`` is that of the episode's first alert: later ones may describe a person's action.
     """
 
     episode_id: str
@@ -28,12 +28,12 @@ class QualityEpisode(NamedTuple):
 
 
 def is_data_quality(alert: DriftAlert) -> bool:
-    """Whether the alert tells of broken data."""
+    """Whether the alert is about broken data."""
     return alert.kind == "quality" or alert.cause == "unit_change"
 
 
 def quality_episode_of(alert: DriftAlert) -> QualityEpisode | None:
-    """The episode as far as the alert knows it; ``None`` where it is not one feature's."""
+    """Return the episode of an alert; ``None`` if it is not about broken data of one feature."""
     if alert.feature is None or not is_data_quality(alert):
         return None
     end_ms = alert.decided_ms if alert.phase in ENDED_PHASES else None
@@ -45,13 +45,16 @@ def quality_episode_of(alert: DriftAlert) -> QualityEpisode | None:
 def open_quality_episode(
     alert: DriftAlert, episodes: Iterable[QualityEpisode]
 ) -> QualityEpisode | None:
-    """The earliest of the open episodes that the drift may come from."""
+    """Return the earliest open episode that may cause the drift."""
     found = [one for one in episodes if one.end_ms is None and _concerns(alert, one)]
     return min(found, key=lambda one: (one.start_ms, one.episode_id), default=None)
 
 
 def valid_since_ms(alert: DriftAlert, episodes: Iterable[QualityEpisode]) -> int:
-    """From when on events prove the drift: its onset, or the end of what was broken after it."""
+    """Return the event time from which events prove the drift.
+
+    That is the onset, or the end of broken data after it.
+    """
     ends = [one.end_ms for one in episodes if one.end_ms is not None and _concerns(alert, one)]
     return max([alert.onset_ms, *ends])
 
@@ -62,7 +65,7 @@ def _concerns(alert: DriftAlert, episode: QualityEpisode) -> bool:
 
 
 def segments_overlap(one: str | None, other: str | None) -> bool:
-    """Whether an event may lie in both segments; ``None`` is the whole traffic.
+    """Whether an event may be in both segments; ``None`` is all traffic.
 
     >>> segments_overlap(None, "origin=EWR"), segments_overlap("origin=EWR", "carrier=UA")
     (True, True)

@@ -1,7 +1,7 @@
-"""What an alert leads to: a retrain, a refusal with its reason, the end of a waiting job, nothing.
+"""The decision on one alert: request a retrain, decline it, cancel a waiting job, or ignore it.
 
-Every rule looks at event time (the alert's ``decided_ms``) and at what was decided before, so a
-replayed year is decided as it was the first time.
+Every rule uses only the alert, its event time (``decided_ms``) and the model's history, so a
+replay decides the same.
 """
 
 from __future__ import annotations
@@ -24,20 +24,23 @@ Numbers: TypeAlias = dict[str, float | int | str | None]
 DEFERRABLE: Final = frozenset(
     {"old_version", "data_quality_open", "already_running", "cooldown", "daily_budget"}
 )
-"""Refusals for a while: an episode refused by one of these is decided on again when it worsens, and
-when the while is over and it is still there.  So is one whose waiting job `requeue` has ended."""
+"""Rules that decline for a while only.
+
+The trainer decides on the alert again when its episode worsens, and when the rule no longer applies
+while the episode is open.  The same holds for the alert of a job that `requeue` cancelled.
+"""
 _HOUR_MS: Final = 3_600_000
 
 
 class History(NamedTuple):
-    """What was decided on a model so far.
+    """What the trainer decided for a model so far; all times are event time.
 
-    ``champion`` is None where no promotion is recorded: then the one of the log serves, which an
-    alert names where it is another version's.  ``champion_ms`` is when that was promoted.
-    ``asked_ms`` are the alert times of its jobs, ``finished_ms`` that of the last one's end,
-    ``episode_decided`` whether the alert's episode was decided on before, for good.
-    ``waiting_episode_id`` is the episode a job waits for labels on.  ``quality`` are the episodes
-    of broken data of the alert's feature and version, those that are over too.
+    ``champion`` is None without a recorded promotion: then the champion is known only to the
+    monitor, and an alert of another version names it.  ``champion_ms`` is the time of its
+    promotion.  ``asked_ms`` has the times at which jobs were requested, ``finished_ms`` the end of
+    the last job.  ``episode_decided``: the alert's episode has a final decision.
+    ``waiting_episode_id`` is the episode of a job that waits for labels.  ``quality`` has the
+    quality episodes of the alert's feature and version, open and ended.
     """
 
     champion: str | None = None
@@ -52,23 +55,22 @@ class History(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """``rule`` names what decided, ``reason`` says it to a person, ``numbers`` is what it saw."""
+    """``rule`` names the rule that decided, ``reason`` explains it, ``numbers`` has its inputs."""
 
     action: Action
     rule: str
     reason: str = ""
-    numbers: Numbers = {}  # noqa: RUF012 - nobody writes to it
+    numbers: Numbers = {}  # noqa: RUF012 - never changed
 
 
 def decide(alert: DriftAlert, history: History, policy: RetrainPolicy) -> Decision:
-    """The decision on one alert.
+    """Decide on one alert.
 
-    An episode is decided on once, at the first alert that tells it is there; a refusal for a while
-    (`DEFERRABLE`) is none: its next alert, which says that it got worse, is decided on again, and
-    so is the same one later (`trainer.jobs.deferred_alerts`).
-    The first rule that applies, in this order, decides: a drill, coverage, rejected records, over,
-    a person's word, about to be over, known, no factory, traffic, data quality, an improvement,
-    old version, broken data of its feature, a job runs, cooldown, budget.
+    An episode is decided on once, at its first alert, unless a rule of `DEFERRABLE` declined it
+    (`trainer.jobs.deferred_alerts`).  The first rule that applies decides, in this order: a drill,
+    coverage, rejected records, an ended episode, a person's decision, a recovering episode, an
+    episode decided before, no factory, traffic, data quality, an improvement, an old version, the
+    data-quality guard, a running job, cooldown, daily budget.
     """
     if (rule := _not_about_the_model(alert)) is not None:
         return Decision("ignore", rule)
@@ -83,39 +85,39 @@ def decide(alert: DriftAlert, history: History, policy: RetrainPolicy) -> Decisi
 
 
 def _ignored(alert: DriftAlert, history: History) -> str | None:
-    """Why an alert of an open episode leads to nothing, if it does not."""
+    """Return the rule that ignores an alert of an open episode, if there is one."""
     if alert.phase in ("acknowledged", "snoozed"):
         return "person"
     if alert.recovery_events:
-        return "clear"  # it may be over: whether it is, its next alert says
+        return "clear"  # it may end; the next alert shows whether it did
     return "episode_decided" if history.episode_decided else None
 
 
 def _not_about_the_model(alert: DriftAlert) -> str | None:
-    """The rule that applies to alerts that say nothing of the model, whatever was decided."""
+    """Return the rule that ignores alerts without information about the model."""
     if alert.drill:
         return "drill"
-    if alert.kind == "coverage":  # of what is not watched
+    if alert.kind == "coverage":  # events that are not watched
         return "coverage"
     return "rejected_records" if alert.cause == REJECTED else None  # such records train no model
 
 
 def _request(alert: DriftAlert, history: History, policy: RetrainPolicy) -> Decision:
-    """Labels count from where events prove the drift: while its data were broken, none did."""
+    """Request a retrain; labels count from the onset, or from the end of broken data after it."""
     since_ms = valid_since_ms(alert, history.quality)
-    since = "the onset" if since_ms == alert.onset_ms else "its broken data were mended"
+    since = "the onset" if since_ms == alert.onset_ms else "the end of its broken data"
     return Decision(
         "request",
         "drift",
-        f"{alert.explanation} Retraining once {policy.min_labelled_events:,} labelled events since "
-        f"{since} are there.",
+        f"{alert.explanation} The retrain starts with {policy.min_labelled_events:,} labelled "
+        f"events since {since}.",
         _alert_numbers(alert)
         | {"labels_since_ms": since_ms, "min_labelled_events": policy.min_labelled_events},
     )
 
 
 def _declined(alert: DriftAlert, history: History, policy: RetrainPolicy) -> Decision | None:
-    """The first rule that says no, if there is one."""
+    """Return the decision of the first rule that declines, if there is one."""
     for rule in (
         _not_trainable,
         _data_quality_guard,
@@ -123,46 +125,47 @@ def _declined(alert: DriftAlert, history: History, policy: RetrainPolicy) -> Dec
         _in_cooldown,
         _over_daily_budget,
     ):
-        refusal = rule(alert, history, policy)
-        if refusal is not None:
-            return refusal._replace(numbers=_alert_numbers(alert) | refusal.numbers)
+        declined = rule(alert, history, policy)
+        if declined is not None:
+            return declined._replace(numbers=_alert_numbers(alert) | declined.numbers)
     return None
 
 
 def _not_trainable(alert: DriftAlert, history: History, _policy: RetrainPolicy) -> Decision | None:
-    """Nothing can, or nothing should, be learnt because of this alert."""
+    """Decline an alert on which no retrain is possible or useful."""
     if not history.has_factory:
         reason = f"No factory is configured for {alert.model}: nothing can be trained."
         return Decision("decline", "no_factory", reason)
     if alert.kind in ("volume", "labels"):
-        reason = f"{alert.explanation} How much comes, or when, says nothing a model could learn."
+        reason = f"{alert.explanation} Volume and delay of traffic cannot train a model."
         return Decision("decline", "traffic", reason)
     if is_data_quality(alert):
-        advice = _SCHEMA_REASON if alert.cause == "schema" else _DATA_QUALITY_REASON
-        return Decision("decline", "data_quality", f"{alert.explanation} {advice}")
+        why = _SCHEMA_REASON if alert.cause == "schema" else _DATA_QUALITY_REASON
+        reason = f"{alert.explanation} {why}"
+        return Decision("decline", "data_quality", reason)
     if is_improvement(alert):
         reason = (
-            f"{alert.explanation} The model errs less than its reference says: there is nothing "
-            "to mend; a new reference would describe it."
+            f"{alert.explanation} The error is lower than in the reference, so there is nothing to "
+            "repair. A new reference would describe the model."
         )
         return Decision("decline", "improved", reason)
     for champion in (history.champion, alert.champion):
         if champion is not None and alert.version != champion:
             reason = (
-                f"Version {alert.version} is watched, but {champion} is the champion: only its "
-                "episodes ask for a retrain."
+                f"Version {alert.version} is not the champion ({champion} is). Only episodes of "
+                "the champion request a retrain."
             )
             return Decision("decline", "old_version", reason)
     return None
 
 
 def is_improvement(alert: DriftAlert) -> bool:
-    """Whether an alert says that the error is lower than in the reference."""
+    """Whether the alert is about an error below the reference."""
     return alert.direction == "better"
 
 
 def requeue(waiting_alert: DriftAlert, quality: Sequence[QualityEpisode]) -> Decision | None:
-    """The end of a job that waits for labels on this alert: data of its feature broke meanwhile."""
+    """Cancel a job that waits for labels, if the data of its alert's feature broke meanwhile."""
     broken = _declined_for_data_quality(waiting_alert, quality)
     if broken is None:
         return None
@@ -182,8 +185,8 @@ def _declined_for_data_quality(
     if broken is None:
         return None
     reason = (
-        f"{alert.explanation} Its data are broken meanwhile ({broken.explanation}): decided again "
-        "when they are mended."
+        f"{alert.explanation} Its data are broken ({broken.explanation}). The trainer decides "
+        "again when they are repaired."
     )
     numbers: Numbers = {"quality_episode": broken.episode_id, "quality_onset_ms": broken.start_ms}
     return Decision("decline", "data_quality_open", reason, numbers)
@@ -194,7 +197,7 @@ def _already_running(
 ) -> Decision | None:
     if history.running_job_id is None:
         return None
-    reason = "A retrain of this model runs already; it will see these events too."
+    reason = "A retrain of this model is running; it uses these events too."
     return Decision("decline", "already_running", reason, {"job": history.running_job_id})
 
 
@@ -205,7 +208,7 @@ def _in_cooldown(alert: DriftAlert, history: History, policy: RetrainPolicy) -> 
     if since_last_retrain_ms >= policy.cooldown_ms:
         return None
     reason = (
-        f"The last retrain ended {_hours(max(0, since_last_retrain_ms))} before; a model rests for "
+        f"The last retrain ended {_hours(max(0, since_last_retrain_ms))} ago; the cooldown is "
         f"{_hours(policy.cooldown_ms)}."
     )
     numbers: Numbers = {
@@ -221,20 +224,22 @@ def _over_daily_budget(
     today = sum(alert.decided_ms - DAY_MS < asked <= alert.decided_ms for asked in history.asked_ms)
     if today < policy.max_retrains_per_day:
         return None
-    reason = f"{today} retrains within 24 h; {policy.max_retrains_per_day} are allowed."
+    reason = f"{today} retrains within 24 h; at most {policy.max_retrains_per_day} are allowed."
     numbers: Numbers = {"retrains": today, "max_retrains_per_day": policy.max_retrains_per_day}
     return Decision("decline", "daily_budget", reason, numbers)
 
 
 _END_REASONS: Final = {
-    "recovered": "The drift went away before there were enough labels.",
-    "superseded": "Another version, or another episode, took over before there were enough labels.",
+    "recovered": "The drift ended before there were enough labels.",
+    "superseded": "Another version or episode replaced it before there were enough labels.",
     "resolved": "A person resolved the drift before there were enough labels.",
 }
 
 
-_DATA_QUALITY_REASON: Final = "This is broken data, not a changed world: mend the source."
-_SCHEMA_REASON: Final = "The model is not given it: a retrain learns nothing from it."
+_DATA_QUALITY_REASON: Final = "This is broken data, not drift: repair the source."
+_SCHEMA_REASON: Final = (
+    "The model does not use this feature, so a retrain would learn nothing from it."
+)
 
 
 def _alert_numbers(alert: DriftAlert) -> Numbers:

@@ -1,6 +1,7 @@
-"""Broken spans: event time in which a model's inputs were not what they say.
+"""Excluded time ranges: event time in which a model's inputs were broken.
 
-A change of unit, or a severe surge of missing or unseen values.  Its events train no model.
+The cause is a change of unit, or a severe rise of missing or unknown values.  Events of an excluded
+range train no model.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from stream_monitor.contracts import ENDED_PHASES, DriftAlert
 
 
 class ExcludedRange(NamedTuple):
-    """From the onset of a data-quality episode to its end, in event time; ``None``: still open.
+    """Event time from the onset of a quality episode to its end; ``None``: still open.
 
-    It is of the events of one ``version``; ``None``: of all.  A version that took over tells of
-    its own broken data.
+    It excludes events of ``version``, or of all versions with ``None``.  Another version has
+    quality episodes of its own.
 
     >>> ExcludedRange("e1", 10, None).covers(10, "1"), ExcludedRange("e1", 10, 20).covers(21, "1")
     (True, False)
@@ -29,24 +30,24 @@ class ExcludedRange(NamedTuple):
     version: str | None = None
 
     def covers(self, time_ms: int, version: str) -> bool:
-        """Whether an event of that time and version lies inside."""
+        """Whether an event of that time and version is excluded."""
         here = self.start_ms <= time_ms and (self.end_ms is None or time_ms <= self.end_ms)
         return here and self.version in (None, version)
 
 
 def excludes_data(alert: DriftAlert) -> bool:
-    """Whether the alert tells of inputs that must not train a model."""
+    """Whether the alert is about inputs that must not train a model."""
     severe = alert.kind == "quality" and alert.severity == "high"
     return severe or alert.cause == "unit_change"
 
 
 def excluded_range_of(alert: DriftAlert) -> ExcludedRange:
-    """The span as far as the alert knows it."""
+    """Return the excluded time range as of this alert."""
     over = alert.phase in ENDED_PHASES
     end_ms = alert.decided_ms if over else None
     return ExcludedRange(alert.episode_id, alert.onset_ms, end_ms, alert.version)
 
 
 def is_excluded(time_ms: int, version: str, excluded_ranges: Iterable[ExcludedRange]) -> bool:
-    """Whether any span covers an event of that time and version."""
+    """Whether any of the ranges covers an event of that time and version."""
     return any(excluded_range.covers(time_ms, version) for excluded_range in excluded_ranges)

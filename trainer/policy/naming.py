@@ -1,4 +1,4 @@
-"""Ids that any repeat derives again, and the names of challengers."""
+"""Deterministic ids of jobs and events, and names of challengers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MAX_STEM: Final = MAX_NAME_BYTES - 16
 
 
 def derived_id(*parts: str) -> str:
-    """An id made of what caused it.
+    """Derive an id from its parts.
 
     >>> derived_id("a", "b") == derived_id("a", "b") != derived_id("ab")
     True
@@ -22,17 +22,17 @@ def derived_id(*parts: str) -> str:
 
 
 def job_id_of(caused_by: str) -> str:
-    """The job of an alert, or of a person's request."""
+    """Return the id of the job of an alert or of a person's request."""
     return derived_id("job", caused_by)
 
 
 def event_id(job_id: str, step: Step) -> str:
-    """The id of the event that tells ``step`` of a job."""
+    """Return the id of the event about ``step`` of a job."""
     return derived_id("event", job_id, step)
 
 
 def next_version(champion: str, taken: Iterable[str] = ()) -> str:
-    """A name for the challenger of ``champion`` that nobody in ``taken`` has.
+    """Return a name for the challenger of ``champion`` that is not in ``taken``.
 
     >>> next_version("3"), next_version("3", ["4", "5"])
     ('4', '6')

@@ -1,4 +1,4 @@
-"""Which records of the log a job reads."""
+"""Offset ranges of the event topic."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class OffsetRange(msgspec.Struct, frozen=True, kw_only=True, order=True):
-    """Records ``[start, end)`` of one partition of the log."""
+    """Records ``[start, end)`` of one partition of the event topic."""
 
     partition: int
     start: int
@@ -14,7 +14,7 @@ class OffsetRange(msgspec.Struct, frozen=True, kw_only=True, order=True):
 
 
 def start_before(onset_offset: int, lookback_records: int) -> int:
-    """Where to begin reading: the lookback before the onset, or the log's start.
+    """Return the offset ``lookback_records`` before the onset, or 0.
 
     >>> start_before(100_000, 40_000), start_before(1_000, 40_000)
     (60000, 0)

@@ -1,4 +1,4 @@
-"""The limits of retraining."""
+"""The retrain policy: the limits of retraining."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ DAY_MS: Final = 24 * 3_600_000
 class RetrainPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When to retrain, and on how much.  All times are event time.
 
-    After a finished job a model rests for ``cooldown_ms``, and it has at most
-    ``max_retrains_per_day`` jobs in 24 h: whoever can cause drift must not own the trainer.  A job
-    waits for ``min_labelled_events`` since the onset, at most ``give_up_after_ms``.  It reads
-    ``lookback_records`` of the log before the onset, and trains on ``max_rows`` at most.  The last
-    ``holdout_ratio`` of the rows since the onset judges the challenger.
+    After a finished job no retrain of the model starts for ``cooldown_ms``, and a model has at most
+    ``max_retrains_per_day`` jobs in 24 h, so that a producer of drift cannot occupy the trainer.  A
+    job waits for ``min_labelled_events`` since the onset, at most ``give_up_after_ms``.  It reads
+    ``lookback_records`` before the onset and trains on at most ``max_rows``.  The last
+    ``holdout_ratio`` of the rows since the onset is the holdout.
+
+    Raises:
+        ValueError: a number is out of range.
     """
 
     cooldown_ms: int = 3 * DAY_MS
@@ -35,4 +38,4 @@ class RetrainPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, is {getattr(self, name)}")
         if not 0 < self.holdout_ratio < 1:
-            raise ValueError(f"holdout_ratio lies between 0 and 1, is {self.holdout_ratio}")
+            raise ValueError(f"holdout_ratio must be between 0 and 1, is {self.holdout_ratio}")

@@ -1,1 +1,1 @@
-"""Artifacts under their hash, manifests beside them; written at once or not at all."""
+"""The registry: a folder of artifacts, named by their hash, and of manifests."""

@@ -1,7 +1,7 @@
-"""A fitted estimator as bytes, written by skops: no pickle, and only types that were reviewed.
+"""Artifacts: fitted estimators as bytes, written by skops without pickle, of allowed types only.
 
-The bytes follow from the object: skops names the parts of its archive by their address in memory
-and stamps them with the time, which is taken out here, so that one object has one hash.
+The same object has the same bytes and hash: memory addresses and times that skops writes into its
+archive are replaced.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from skops.io.exceptions import UnsupportedTypeException, UntrustedTypesFoundExc
 from trainer.registry.errors import CorruptArtifact, NotStorable, UntrustedType
 
 TRUSTED_TYPES: Final = (
-    # Trees.  skops leaves them out because a crafted file could hold node indices out of range,
-    # which scikit-learn follows unchecked.  Here an artifact is loaded only after its SHA-256 was
-    # compared with the one announced, so it is the file that the fit wrote.
+    # Trees.  skops does not trust them because a crafted file could contain node indices out of
+    # range, which scikit-learn does not check.  Here an artifact is loaded only after its SHA-256
+    # was compared with the announced one, so it is the file that the fit wrote.
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.tree._tree.Tree",
-    # Parts of fitted estimators that hold numbers and names only.
+    # Parts of fitted estimators that contain numbers and names only.
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.compose._column_transformer._RemainderColsList",
@@ -31,23 +31,23 @@ TRUSTED_TYPES: Final = (
     "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
     "sklearn.utils._bunch.Bunch",
     "numpy.dtype",
-    # Boosting on categories checks its input by such a function.  What a partial calls is audited
-    # like any other part: it can only be a function of this list, or one skops trusts.
+    # Boosting on categories checks its input with such a function.  The function of a partial is
+    # audited like any other part: it must be in this list, or trusted by skops.
     "functools.partial",
     "sklearn.utils.validation.check_array",
 )
 """Types allowed beyond those that skops trusts by itself: scikit-learn, numpy, plain Python."""
 
 _SCHEMA: Final = "schema.json"
-_EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the first moment a zip archive can name
+_EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the earliest time of a zip archive
 
 
 def dump(estimator: Any) -> bytes:
-    """The artifact of a fitted estimator: the same bytes for the same object.
+    """Encode a fitted estimator; the same object gives the same bytes.
 
     Raises:
-        NotStorable: skops cannot write it.
-        UntrustedType: it could not be loaded again.
+        NotStorable: skops cannot write the estimator.
+        UntrustedType: the estimator contains a type outside the allow-list.
     """
     try:
         data: bytes = skops.io.dumps(estimator)
@@ -60,37 +60,37 @@ def dump(estimator: Any) -> bytes:
 
 
 def load(data: bytes) -> Any:
-    """The estimator of an artifact.  Verify its hash before.
+    """Decode an artifact whose hash the caller has verified.
 
     Raises:
-        CorruptArtifact: it is none.
-        UntrustedType: it holds a type outside the allow-list.
+        CorruptArtifact: the bytes are not an artifact.
+        UntrustedType: the artifact contains a type outside the allow-list.
     """
     require_trusted(data)
     try:
         return skops.io.loads(data, trusted=list(TRUSTED_TYPES))
     except UntrustedTypesFoundException as error:
         raise UntrustedType(untrusted_types(data)) from error
-    except Exception as error:  # whatever skops and constructors raise on bad content
-        raise CorruptArtifact(f"no model can be made of it: {error}") from error
+    except Exception as error:  # skops and constructors may raise anything on bad content
+        raise CorruptArtifact(f"the artifact cannot be decoded: {error}") from error
 
 
 def require_trusted(data: bytes) -> None:
-    """Name the types of an artifact outside the allow-list.
+    """Reject an artifact with a type outside the allow-list.
 
     Raises:
-        CorruptArtifact: it is no artifact.
-        UntrustedType: there are some.
+        CorruptArtifact: the bytes are not an artifact.
+        UntrustedType: the artifact contains such a type.
     """
     if names := untrusted_types(data):
         raise UntrustedType(names)
 
 
 def untrusted_types(data: bytes) -> list[str]:
-    """The types of an artifact outside the allow-list, sorted.
+    """Return the types of an artifact outside the allow-list, sorted.
 
     Raises:
-        CorruptArtifact: it is no artifact.
+        CorruptArtifact: the bytes are not an artifact.
     """
     try:
         names: list[str] = skops.io.get_untrusted_types(data=data)
@@ -100,12 +100,12 @@ def untrusted_types(data: bytes) -> list[str]:
 
 
 def sha256_of(data: bytes) -> str:
-    """The name of an artifact, 64 hexadecimal digits."""
+    """Return the name of an artifact, its SHA-256 as 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
 
 
 def _canonical(data: bytes) -> bytes:
-    """The archive with its parts numbered in the order they are met, and no time of day."""
+    """Return the archive with parts numbered in order of appearance, and without times."""
     with ZipFile(io.BytesIO(data)) as archive:
         parts = {name: archive.read(name) for name in archive.namelist() if name != _SCHEMA}
         schema = json.loads(archive.read(_SCHEMA))

@@ -1,4 +1,4 @@
-"""A file is there whole, or not there."""
+"""Writes a file atomically."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 def write_atomically(file: Path, data: bytes) -> None:
     """Write ``data`` so that a crash leaves the old file or the new one.
 
-    Temporary file in the same folder, fsync, rename, fsync of the folder.  Folders that are
-    missing are made.
+    Writes a temporary file in the same folder, syncs and renames it, and syncs the folder.  Missing
+    folders are created.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}.tmp")

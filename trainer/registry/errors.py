@@ -1,12 +1,12 @@
-"""What the registry refuses.
+"""Errors of the registry.
 
 RegistryError
-├── NoSuchVersion      nothing of that name
+├── NoSuchVersion      there is no such model, version or artifact
 ├── CorruptArtifact    the bytes are not those that were stored
-├── CorruptManifest    a manifest that cannot be read
-├── UntrustedType      a type outside the allow-list, by name
-├── NotStorable        an object that skops cannot write
-└── VersionTaken       another artifact has that name
+├── CorruptManifest    a manifest cannot be read
+├── UntrustedType      a model contains a type outside the allow-list
+├── NotStorable        skops cannot write the object
+└── VersionTaken       another artifact is stored under that version
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 
 class RegistryError(Exception):
-    """Something the registry will not do, and why."""
+    """Base class of the errors of the registry."""
 
 
 class NoSuchVersion(RegistryError, LookupError):  # noqa: N818 - reads as what it says
@@ -23,15 +23,15 @@ class NoSuchVersion(RegistryError, LookupError):  # noqa: N818 - reads as what i
 
 
 class CorruptArtifact(RegistryError, ValueError):  # noqa: N818 - reads as what it says
-    """The bytes are not those that were stored, or no model can be made of them."""
+    """The bytes are not those that were stored, or not an artifact."""
 
 
 class CorruptManifest(RegistryError, ValueError):  # noqa: N818 - reads as what it says
-    """A manifest that cannot be read."""
+    """A manifest cannot be read."""
 
 
 class NotStorable(RegistryError, TypeError):  # noqa: N818 - reads as what it says
-    """An object that skops cannot write."""
+    """skops cannot write the object."""
 
 
 class VersionTaken(RegistryError, ValueError):  # noqa: N818 - reads as what it says
@@ -39,11 +39,11 @@ class VersionTaken(RegistryError, ValueError):  # noqa: N818 - reads as what it 
 
 
 class UntrustedType(RegistryError, TypeError):  # noqa: N818 - reads as what it says
-    """The model holds types outside the allow-list; ``names`` are they."""
+    """The model contains types outside the allow-list; ``names`` lists them."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
         super().__init__(
-            f"the model holds types that may not be loaded: {', '.join(self.names)}; "
-            "use scikit-learn's own estimators and transformers, with no functions of yours inside"
+            f"the model contains types that may not be loaded: {', '.join(self.names)}; "
+            "use estimators and transformers of scikit-learn, without functions of your own"
         )

@@ -1,4 +1,4 @@
-"""Which libraries an artifact was made with: scikit-learn promises nothing across versions."""
+"""Versions of the libraries behind an artifact; scikit-learn is not compatible across versions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _RECORDED_LIBRARIES: Final = ("scikit-learn", "numpy", "pandas", "skops")
 
 
 def libraries() -> dict[str, str]:
-    """Versions of Python and the libraries that matter to an artifact."""
+    """Return the versions of Python and of the libraries that write artifacts."""
     return {
         "python": platform.python_version(),
         **{name: version(name) for name in _RECORDED_LIBRARIES},

@@ -1,4 +1,4 @@
-"""What is known of a model version: its artifact's hash, its profile, where it came from."""
+"""The manifest of a model version: hash of the artifact, profile, training set, cause."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ MANIFEST_FORMAT: Final = 1
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """A model version in the registry.
 
-    ``training`` tells what it was fitted on (offset ranges, counts, hash), ``metrics`` how it did,
-    ``factory`` who made it, ``caused_by`` the alert or request, ``libraries`` their versions.
-    ``profile`` is plain data: what `profile_to_data` gave.
+    ``training`` describes the training set (offset ranges, counts, hash), ``metrics`` the results,
+    ``factory`` the user's factory, ``caused_by`` the alert or request, ``libraries`` the versions
+    of libraries.  ``profile`` is the plain data of `profile_to_data`.
     """
 
     format: int = MANIFEST_FORMAT
@@ -35,10 +35,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     profile: dict[str, Any]
 
     def reference(self) -> ReferenceProfile:
-        """The profile that travels with the model.
+        """Return the reference profile of the version.
 
         Raises:
-            CorruptManifest: detectors cannot be built from it.
+            CorruptManifest: the profile is invalid.
         """
         try:
             return profile_from_data(self.profile)
@@ -47,20 +47,22 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def encode(manifest: Manifest) -> bytes:
-    """The manifest as JSON that a person can read."""
+    """Encode a manifest as indented JSON."""
     return msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
 
 
 def decode(data: bytes, file: Path) -> Manifest:
-    """Read what `encode` gave.
+    """Decode a manifest; ``file`` is for the text of errors.
 
     Raises:
-        CorruptManifest: it is none; ``file`` says where.
+        CorruptManifest: the data are not a manifest of a known format.
     """
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
     except msgspec.MsgspecError as error:
-        raise CorruptManifest(f"{file} is no manifest: {error}") from error
+        raise CorruptManifest(f"{file} is not a manifest: {error}") from error
     if manifest.format != MANIFEST_FORMAT:
-        raise CorruptManifest(f"{file} has format {manifest.format}; {MANIFEST_FORMAT} is known")
+        raise CorruptManifest(
+            f"{file} has format {manifest.format}; this driftline knows {MANIFEST_FORMAT}"
+        )
     return manifest

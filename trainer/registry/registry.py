@@ -3,7 +3,7 @@
     artifacts/<sha256>.skops
     models/<model>/<version>.json
 
-Aliases (champion, challenger) are not here: they move, and moving is a transaction of the trainer
+Aliases (champion, challenger) are not here, because they change in a transaction of the trainer
 (`trainer.jobs.aliases`).
 """
 
@@ -27,12 +27,12 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def registry_of(data_dir: Path) -> Registry:
-    """The registry of a trainer, in its ``data_dir``."""
+    """Return the registry in the data directory of a trainer."""
     return Registry(data_dir / REGISTRY_FOLDER)
 
 
 class Registry:
-    """Models of a folder.  Safe to read while another process writes."""
+    """The model versions of a folder; readable while another process writes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -50,15 +50,15 @@ class Registry:
         caused_by: str,
         time_ms: int,
     ) -> Manifest:
-        """Store a fitted estimator, or the artifact of one, given as its bytes or its file.
+        """Store a fitted estimator, or an artifact given as bytes or as a file.
 
-        The artifact is on the disk before the manifest that names it.  Storing the same again
-        answers the manifest that is there.
+        The artifact is written before the manifest that names it.  A repeat returns the stored
+        manifest.
 
         Raises:
-            NotStorable: skops cannot write it.
-            UntrustedType: it holds a type outside the allow-list.
-            CorruptArtifact: the bytes or the file are no artifact.
+            NotStorable: skops cannot write the estimator.
+            UntrustedType: the estimator contains a type outside the allow-list.
+            CorruptArtifact: the bytes or the file are not an artifact.
             VersionTaken: another artifact is stored under that model and version.
             ValueError: the profile is that of another model or version.
         """
@@ -84,9 +84,9 @@ class Registry:
         there = self._stored(model, version)
         if there is not None and there.artifact_sha256 != manifest.artifact_sha256:
             raise VersionTaken(
-                f"{version_key(model, version)} is stored already, "
+                f"{version_key(model, version)} is already stored "
                 f"with artifact {there.artifact_sha256[:12]}; "
-                f"this one is {manifest.artifact_sha256[:12]}: give it another version"
+                f"this one is {manifest.artifact_sha256[:12]}: use another version"
             )
         file = self._artifact_file(manifest.artifact_sha256)
         if not file.is_file() or artifact.sha256_of(file.read_bytes()) != manifest.artifact_sha256:
@@ -96,11 +96,11 @@ class Registry:
         return self.manifest(model, version)
 
     def manifest(self, model: str, version: str) -> Manifest:
-        """What is known of a version.
+        """Return the manifest of a version.
 
         Raises:
-            NoSuchVersion: it is not here.
-            CorruptManifest: it cannot be read.
+            NoSuchVersion: the version is not stored.
+            CorruptManifest: the manifest cannot be read.
         """
         found = self._stored(model, version) if model and version else None
         if found is None:
@@ -108,7 +108,7 @@ class Registry:
         return found
 
     def versions(self, model: str) -> list[Manifest]:
-        """The versions of a model, oldest first; empty where it is not known.
+        """Return the manifests of a model, oldest first; empty for an unknown model.
 
         Raises:
             CorruptManifest: one of them cannot be read.
@@ -118,10 +118,10 @@ class Registry:
         return sorted(found, key=lambda m: (m.time_ms, m.version))
 
     def newest(self, model: str) -> Manifest:
-        """The version of a model that was stored last.
+        """Return the manifest of a model that was stored last.
 
         Raises:
-            NoSuchVersion: there is none.
+            NoSuchVersion: no version of the model is stored.
             CorruptManifest: one of them cannot be read.
         """
         versions = self.versions(model)
@@ -130,10 +130,10 @@ class Registry:
         return versions[-1]
 
     def models(self) -> list[str]:
-        """The models that have a version here, by name.
+        """Return the names of the stored models, sorted.
 
         Raises:
-            CorruptManifest: one of a name too long for a folder cannot be read.
+            CorruptManifest: the manifest that has a name too long for a folder cannot be read.
         """
         files = {file.parent.name: file for file in self.folder.glob("models/*/*.json")}
         return sorted(
@@ -142,12 +142,12 @@ class Registry:
         )
 
     def load(self, sha256: str) -> Any:
-        """The estimator of an artifact; its hash is verified before anything is made of it.
+        """Load the estimator of an artifact, after verifying the hash of its bytes.
 
         Raises:
-            NoSuchVersion: it is not here.
+            NoSuchVersion: the artifact is not stored.
             CorruptArtifact: the bytes are not those that were stored.
-            UntrustedType: it holds a type outside the allow-list.
+            UntrustedType: the artifact contains a type outside the allow-list.
         """
         file = self._artifact_file(sha256)
         try:
@@ -155,7 +155,7 @@ class Registry:
         except FileNotFoundError as error:
             raise NoSuchVersion(f"no artifact {sha256} in {self.folder}") from error
         if (actual := artifact.sha256_of(data)) != sha256:
-            raise CorruptArtifact(f"{file} has the hash {actual}: it was changed or cut short")
+            raise CorruptArtifact(f"{file} has the hash {actual}: it was changed or truncated")
         return artifact.load(data)
 
     def _stored(self, model: str, version: str) -> Manifest | None:
@@ -166,7 +166,7 @@ class Registry:
             return None
         if (manifest.model, manifest.version) != (model, version):
             raise CorruptManifest(
-                f"{file} tells of {version_key(manifest.model, manifest.version)}"
+                f"{file} is the manifest of {version_key(manifest.model, manifest.version)}"
             )
         return manifest
 
@@ -175,7 +175,7 @@ class Registry:
 
     def _artifact_file(self, sha256: str) -> Path:
         if not _SHA256.fullmatch(sha256):
-            raise NoSuchVersion(f"{sha256!r} is no SHA-256")
+            raise NoSuchVersion(f"{sha256!r} is not a SHA-256")
         return self.folder / "artifacts" / f"{sha256}.skops"
 
 

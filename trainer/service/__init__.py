@@ -1,1 +1,1 @@
-"""The trainer as a process: hears alerts, works on jobs, tells what it did."""
+"""The trainer's process: consumes alerts, runs jobs, publishes what it did."""

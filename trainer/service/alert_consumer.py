@@ -1,4 +1,4 @@
-"""Hearing alerts: what was decided on one, and the position behind it, in one transaction."""
+"""The alert consumer: reads alerts and records the decision on each in one transaction."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _decode: Final = msgspec.json.Decoder(DriftAlert).decode
 
 
 class ReceivedRecord(NamedTuple):
-    """A record of the alerts topic; ``alert`` is None where it is none."""
+    """A record of the alerts topic; ``alert`` is None if it is not an alert."""
 
     partition: int
     offset: int
@@ -54,15 +54,14 @@ class ReceivedRecord(NamedTuple):
 
 
 class AlertConsumer:
-    """Reads the alerts from recorded positions on; from the beginning where there are none.
+    """Reads alerts from recorded positions on, or from the beginning without a position.
 
-    An installation that starts its first trainer late receives what happened before: episodes that
-    are over cancel themselves.  A position that the topic does not have is reported, and reading
-    goes on at the first record that is left.  ``group`` is committed to by `commit_advisory`,
-    never joined.
+    So a first trainer that starts late receives all earlier alerts; the jobs of ended episodes are
+    cancelled.  A position that the topic no longer has is logged, and reading continues at the
+    first record left.  `commit_advisory` commits to ``group``, which is never joined.
 
     Raises:
-        KafkaException: nobody answers, or there is no such topic.
+        KafkaException: Kafka does not answer, or there is no such topic.
     """
 
     def __init__(
@@ -79,7 +78,7 @@ class AlertConsumer:
         self._consumer.assign([TopicPartition(topic, *at) for at in self.positions.items()])
 
     def poll(self, timeout_s: float) -> list[ReceivedRecord]:
-        """Alerts as they lie; an empty list after ``timeout_s`` without any."""
+        """Return the next records; an empty list after ``timeout_s`` without any."""
         first = self._consumer.consume(1, timeout_s)
         received = []
         for message in (*first, *(self._consumer.consume(BATCH, 0) if first else ())):
@@ -96,7 +95,7 @@ class AlertConsumer:
                 continue
             alert = None
             try:
-                if ce_type_of(message) != HEALTH_CE_TYPE:  # it is about processes, and for people
+                if ce_type_of(message) != HEALTH_CE_TYPE:  # health events are for people
                     alert = _decode(message.value() or b"")
             except msgspec.MsgspecError as wrong:
                 log.warning("not an alert", partition=partition, offset=offset, why=str(wrong))
@@ -106,18 +105,18 @@ class AlertConsumer:
 
     def _begin_at_earliest(self, partition: int) -> None:
         log.warning(
-            "the alerts topic does not have the position that was read to",
+            "the alerts topic no longer has the recorded position",
             partition=partition,
             position=self.positions[partition],
-            why="retention removed what was not read yet, or the topic was made anew",
-            then="it is read from the first record that is left",
+            why="retention removed records that were not read, or the topic was recreated",
+            then="reading continues at the first record left",
         )
         place = TopicPartition(self._topic, partition, OFFSET_BEGINNING)
         self._consumer.incremental_unassign([place])
         self._consumer.incremental_assign([place])
 
     def lags(self) -> dict[int, int]:
-        """Alerts of each partition that were not received yet, as the last fetch told."""
+        """Return the number of alerts not received yet by partition, as of the last fetch."""
         lags = {}
         for partition, position in self.positions.items():
             place = TopicPartition(self._topic, partition)
@@ -127,26 +126,25 @@ class AlertConsumer:
         return lags
 
     def commit_advisory(self, commits: list[TopicPartition]) -> None:
-        """Commit for others to see; whether it arrives is of no account."""
+        """Commit positions and the heartbeat for other processes; errors are ignored."""
         with contextlib.suppress(KafkaException):
             self._consumer.commit(offsets=commits, asynchronous=True)
 
     def close(self) -> None:
-        """Let the connection go."""
+        """Close the consumer."""
         self._consumer.close()
 
 
 def handle_alert(
     rows: sqlite3.Connection, alert: DriftAlert, context: TrainerContext, *, wall_ms: int
 ) -> Decision:
-    """Decide on an alert and record what follows; runs inside of a transaction.
+    """Decide on an alert and record the effects, inside the caller's transaction.
 
-    ``wall_ms`` is the time of the clock on the wall: a refusal for a while counts from it.  Of a
-    drill nothing is recorded.  Broken data are noted first: what is told of them holds for the
-    alerts behind.  A repeat of an alert that led to something leads to nothing: one that waits
-    goes on waiting as it was.
+    ``wall_ms`` is the time of the wall clock; a deferral counts from it.  Nothing is recorded for a
+    drill.  Broken data are recorded before the decision, because it depends on them.  A repeat of
+    an alert that has a job is ignored; a repeat of a deferred alert stays deferred.
     """
-    if alert.drill or alert.cause == REJECTED:  # of times that say nothing of the model's own
+    if alert.drill or alert.cause == REJECTED:  # no information about the model
         return decide(alert, History(), context.policy)
     if excludes_data(alert) or has_excluded_range(rows, alert.episode_id):
         record_excluded_range(rows, alert)
@@ -173,11 +171,10 @@ def handle_alert(
 def reconsider(
     rows: sqlite3.Connection, waiting: DeferredAlert, context: TrainerContext, *, wall_ms: int
 ) -> Decision | None:
-    """Decide again on an alert that was refused for a while; ``None``: the while is not over.
+    """Decide again on a deferred alert, inside the caller's transaction; ``None``: still deferred.
 
-    Runs inside of a transaction.  An episode that waits this long drifts still, and is retrained
-    on at most once.  Where another version was put into service since, what the alert says of the
-    champion is of then.
+    Its episode is still open, and causes at most one retrain.  If another version was promoted
+    since, the alert's champion is out of date and ignored.
     """
     alert = waiting.as_of(wall_ms)
     history = _history(rows, alert, context)
@@ -205,11 +202,11 @@ def _history(rows: sqlite3.Connection, alert: DriftAlert, context: TrainerContex
 
 
 def _add_job(rows: sqlite3.Connection, job: Job, decision: Decision, topic: str) -> None:
-    asks = decision.action == "request"
-    step: Step = "requested" if asks else "declined"
+    requested = decision.action == "request"
+    step: Step = "requested" if requested else "declined"
     step_event = StepEvent(step, decision.rule, decision.reason, decision.numbers)
     job = job.to("asked", rule=decision.rule, reason=decision.reason)
-    if add_job(rows, job if asks else job.ended("declined")):
+    if add_job(rows, job if requested else job.ended("declined")):
         enqueue(rows, [retrain_record(job, step_event, topic)])
 
 
@@ -232,7 +229,7 @@ def _job(alert: DriftAlert, history: History, caused_by: str) -> Job:
 
 
 def _repeat_cause(rows: sqlite3.Connection, alert: DriftAlert) -> str:
-    """A cause of its own for a further job of an alert: the first of its kind that no job has."""
+    """Return an unused ``caused_by`` for a further job of an alert."""
     further = (f"{alert.alert_id}/later-{n}" for n in itertools.count(2))
     names = itertools.chain([f"{alert.alert_id}/later"], further)
     return next(name for name in names if not has_job(rows, name))
@@ -241,7 +238,7 @@ def _repeat_cause(rows: sqlite3.Connection, alert: DriftAlert) -> str:
 def _requeue_waiting_job(
     rows: sqlite3.Connection, job_id: str, quality: DriftAlert, topic: str, wall_ms: int
 ) -> None:
-    """End a job that still waits, if what it waits on may come from broken data, and defer that."""
+    """Cancel a waiting job whose alert broken data may have caused, and defer the alert."""
     job = find_job(rows, job_id)
     if job is None or job.state not in ("asked", "waiting") or job.work.alert is None:
         return

@@ -1,4 +1,4 @@
-"""Announcing a model version to the monitor: its profile goes into the log, before its events."""
+"""Announces a model version to the monitor: writes its profile to the event topic."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def update_of(
     artifact_sha256: str | None = None,
     caused_by: str | None = None,
 ) -> ModelUpdate:
-    """The record that starts a version; its id decides whether it is a repeat."""
+    """Build the event that starts a version; the same ``update_id`` marks a repeat."""
     return ModelUpdate(
         id=update_id,
         model=profile.model,
@@ -41,13 +41,13 @@ def announce(
     shards: int = 1,
     librdkafka: Mapping[str, Any] | None = None,
 ) -> str:
-    """Write the `ModelUpdate` to every partition the model routes to; answers its id.
+    """Announce a version: write its `ModelUpdate` to every partition of the model; return the id.
 
-    When this returns it is acknowledged, and events of the version may follow.  Without ``update``
-    it is a new one, of this moment.
+    Kafka has acknowledged the update when this returns, so events of the version may follow.
+    Without ``update`` a new one with the current time is written.
 
     Raises:
-        DeliveryError: it was not acknowledged.
+        DeliveryError: Kafka did not acknowledge the update.
     """
     if update is None:
         now_ms = round(time.time() * 1000)

@@ -1,4 +1,4 @@
-"""What the steps of a job work with, and what lies on the desk of one job."""
+"""The trainer context, the same for all jobs, and the workspace of one job."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ from trainer.policy.excluded_ranges import ExcludedRange
 from trainer.policy.retrain_policy import RetrainPolicy
 from trainer.registry.errors import NoSuchVersion
 from trainer.registry.manifest import Manifest
-from trainer.registry.registry import Registry
+from trainer.registry.registry import Registry, registry_of
 from trainer.settings import Settings
 
 WORK_FOLDER: Final = "work"
-REGISTRY_FOLDER: Final = "registry"
 
 
 class JobWorkspace:
-    """Working data of one job: lost with the process, and made again from the job's ranges."""
+    """Working data of one job; after a restart they are rebuilt from the job's ranges."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -35,24 +34,24 @@ class JobWorkspace:
 
     @property
     def caught_up(self) -> bool:
-        """Whether all is read that the log is known to hold."""
+        """Whether the job's reader has read all known records."""
         return self.reading is not None and self.reading.at_end
 
     def stop_reading(self) -> None:
-        """Let the connection go, and what was read."""
+        """Close the reader and drop what it read."""
         if self.reading is not None:
             self.reading.close()
         self.reading = None
 
     def clear(self) -> None:
-        """The job is done."""
+        """Delete the working data of a job that is done."""
         self.stop_reading()
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(self.folder)
 
 
 class TrainerContext(NamedTuple):
-    """The settings of a trainer, ready to use; the same for all jobs."""
+    """The settings of a trainer, validated and ready to use."""
 
     kafka: KafkaSettings
     topics: Topics
@@ -67,29 +66,29 @@ class TrainerContext(NamedTuple):
     web: WebSettings
 
     def manifest(self, model: str, version: str) -> Manifest | None:
-        """What the registry knows of a version, if it does."""
+        """Return the manifest of a version; ``None`` if it is not stored."""
         try:
             return self.registry.manifest(model, version)
         except NoSuchVersion:
             return None
 
     def workspace(self, job_id: str) -> JobWorkspace:
-        """An empty desk."""
+        """Return an empty workspace."""
         return JobWorkspace(self.data_dir / WORK_FOLDER / job_id)
 
 
 class StepInputs(NamedTuple):
-    """What a step has to know from the database."""
+    """Data from the database that a step needs, because its thread has no access to it."""
 
     excluded_ranges: list[ExcludedRange]
     used_versions: list[str]
 
 
 def context_from_settings(settings: Settings) -> TrainerContext:
-    """The bench that the settings describe.
+    """Build the context from the settings.
 
     Raises:
-        ValueError: a setting does not fit.
+        ValueError: a setting is invalid.
     """
     trainer = settings.trainer
     return TrainerContext(
@@ -99,7 +98,7 @@ def context_from_settings(settings: Settings) -> TrainerContext:
         data_dir=trainer.data_dir,
         shards=trainer.shards,
         factories=dict(trainer.factories),
-        registry=Registry(trainer.data_dir / REGISTRY_FOLDER),
+        registry=registry_of(trainer.data_dir),
         policy=trainer.retrain_policy(),
         gate=trainer.gate_spec(),
         limits=trainer.fit_limits(),

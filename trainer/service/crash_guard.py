@@ -1,7 +1,7 @@
-"""Finding a job that ends the trainer: whoever works on it dies, and every other job waits.
+"""The crash guard: fails a job whose step ends the trainer's process again and again.
 
-A crash leaves no word, so word is left before: a process notes that it begins the step of a job,
-and takes the note back when it has survived.  What is left is from processes that died of it.
+An attempt is recorded before each step and removed after it, so that a crash can be attributed to
+the step.
 """
 
 from __future__ import annotations
@@ -15,55 +15,55 @@ from trainer.service.context import JobWorkspace, StepInputs, TrainerContext
 from trainer.service.step_result import StepEvent, StepResult
 
 MAX_CRASHES: Final = 3
-"""Trainers that may end in one step of a job."""
+"""Processes that may end in one step of a job before the job fails."""
 
 
 class CrashGuard:
-    """The notes of this process."""
+    """Records and removes the attempts of this process."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._before: dict[tuple[str, State], int | None] = {}
-        """What was noted before each step that began here; ``None`` once it is survived."""
+        """Recorded attempts before each step begun here; ``None`` after the step survived."""
 
     def step_started(self, job: Job) -> Job:
-        """Note that the step of the job's state begins here; the job, with all such notes."""
+        """Record an attempt of the step of the job's state; return the job with its attempts."""
         if (job.job_id, job.state) in self._before:
             return job
         before = job.work.attempts.get(job.state, 0)
         with self._database.transaction() as rows:
-            noted = record_attempts(rows, job.job_id, job.state, before + 1)
+            recorded = record_attempts(rows, job.job_id, job.state, before + 1)
         self._before[job.job_id, job.state] = before
-        return noted or job
+        return recorded or job
 
     def step_interrupted(self, job: Job) -> None:
-        """The step has ended, to be taken up again; till then nobody dies of it."""
+        """Remove the attempt of a step that ended and will be repeated."""
         before = self._before.get((job.job_id, job.state))
         if before is not None:
-            self._note(job.job_id, job.state, before)
+            self._record(job.job_id, job.state, before)
             del self._before[job.job_id, job.state]
 
     def step_survived(self, job: Job) -> None:
-        """All that the step may die of is behind it: whoever died, died by chance."""
+        """Reset the attempts: this process passed everything that may crash in the step."""
         if self._before.get((job.job_id, job.state)) is not None:
-            self._note(job.job_id, job.state, 0)
+            self._record(job.job_id, job.state, 0)
             self._before[job.job_id, job.state] = None
 
     def close(self) -> None:
-        """The process ends as it was told to, or for another reason: nothing has killed it."""
+        """Remove the attempts of this process at its regular end."""
         for (job_id, state), before in self._before.items():
             if before is not None:
-                self._note(job_id, state, before)
+                self._record(job_id, state, before)
 
-    def _note(self, job_id: str, state: State, count: int) -> None:
+    def _record(self, job_id: str, state: State, count: int) -> None:
         with self._database.transaction() as rows:
             record_attempts(rows, job_id, state, count)
 
 
 def is_over_crash_limit(job: Job) -> bool:
-    """Whether as many processes as may have ended in the step that the job is at.
+    """Whether more than `MAX_CRASHES` processes began the job's step and did not end it.
 
-    A promotion is not given up: the log may hold it already.
+    A promotion never fails this way: the event topic may already have its update.
     """
     return job.state != "promoting" and job.work.attempts.get(job.state, 0) > MAX_CRASHES
 
@@ -71,11 +71,11 @@ def is_over_crash_limit(job: Job) -> bool:
 def fail_crashing_job(
     job: Job, _context: TrainerContext, _workspace: JobWorkspace, _inputs: StepInputs
 ) -> StepResult:
-    """End a job that ends its trainers."""
+    """Fail a job whose step ends the trainer's process."""
     reason = (
-        f"{MAX_CRASHES} trainers ended while the job was {job.state}, and no further one tries.  "
-        "Look for their last messages, and for what the system logged about their memory; "
-        "then request it again with `driftline retrain`."
+        f"{MAX_CRASHES} trainer processes ended while the job was {job.state}, so it is not tried "
+        "again.  Check the end of their logs and the system's memory log; then run "
+        "`driftline retrain`."
     )
     return StepResult(
         job.ended("failed"),

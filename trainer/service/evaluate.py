@@ -1,4 +1,4 @@
-"""The later steps of a job: the fit, the comparison with the champion, storing, promoting."""
+"""The later steps of a job: fit, comparison with the champion, storing, promotion."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 def fit_challenger(
     job: Job, context: TrainerContext, workspace: JobWorkspace, _inputs: StepInputs
 ) -> StepResult:
-    """Fit the challenger on the earlier rows, in a process of its own."""
+    """Fit the challenger on the training rows, in a separate process."""
     failpoint("trainer.fitting.started")
     dataset, challenger = _dataset(workspace), _challenger(job)
     earlier, later = _split(dataset, job, context)
@@ -61,14 +61,14 @@ def fit_challenger(
         return StepResult(job.ended("failed"), (step_event,))
     workspace.fitted = outcome
     numbers = seconds | {"rows": len(earlier), "held_out": len(later)} | outcome.metrics
-    reason = f"{job.model}@{challenger} is fitted; {len(later):,} later events judge it."
+    reason = f"{job.model}@{challenger} is fitted; it is compared on {len(later):,} later events."
     return StepResult(job.to("evaluating"), (StepEvent("succeeded", "fitted", reason, numbers),))
 
 
 def compare_models(
     job: Job, context: TrainerContext, workspace: JobWorkspace, _inputs: StepInputs
 ) -> StepResult:
-    """Compare champion and challenger on the same later events."""
+    """Compare champion and challenger on the holdout."""
     dataset, fitted = _dataset(workspace), _fitted(workspace)
     _earlier, later = _split(dataset, job, context)
     served, source = _champions_predictions(later, dataset.features, job, context, fitted.profile)
@@ -82,14 +82,14 @@ def compare_models(
         return StepResult(job.ended("failed"), (step_event,))
     champion_losses, challenger_losses = (
         losses(
-            said,
+            model_predictions,
             labels,
             reference.task,
             threshold=reference.threshold,
             positive=reference.positive,
             metric=context.gate.metric,
         )
-        for said in (served, fitted.held_out)
+        for model_predictions in (served, fitted.held_out)
     )
     verdict = compare(champion_losses, challenger_losses, context.gate)
     failpoint("trainer.evaluating.done")
@@ -106,15 +106,18 @@ def compare_models(
     )
 
 
-_CHAMPION_UNKNOWN_REASON = "What the champion would have said is not known: it served none of them."
+_CHAMPION_UNKNOWN_REASON = (
+    "The champion served none of the events and is not in the registry, so its predictions are "
+    "not known."
+)
 
 
 def store_challenger(
     job: Job, context: TrainerContext, workspace: JobWorkspace, _inputs: StepInputs
 ) -> StepResult:
-    """Store the challenger, whatever the verdict: a person may promote it later.
+    """Store the challenger with any verdict, because a person may promote it later.
 
-    A restarted job may find what it stored before; that one, and the verdict on it, stands.
+    A restarted job may find the challenger that it stored before; that one and its verdict stay.
     """
     challenger, fitted, dataset = _challenger(job), _fitted(workspace), _dataset(workspace)
     verdict = {"promote": job.work.promote, "rule": job.work.rule, "reason": job.work.reason}
@@ -147,9 +150,9 @@ def store_challenger(
 def promote_challenger(
     job: Job, context: TrainerContext, _workspace: JobWorkspace, _inputs: StepInputs
 ) -> StepResult:
-    """The monitor hears of the version first; then, in one transaction, it is the champion.
+    """Announce the version to the monitor, then record it as champion.
 
-    The model servers' record leaves through the outbox of that transaction.
+    The transaction of the champion also puts the record for the model servers into the outbox.
     """
     challenger = _challenger(job)
     manifest = context.registry.manifest(job.model, challenger)
@@ -184,7 +187,7 @@ def promote_challenger(
 
 
 def champion_from(job: Job, manifest: Manifest) -> Champion:
-    """The champion that a job makes."""
+    """Return the champion that a job promotes."""
     return Champion(
         job.model, manifest.version, manifest.artifact_sha256, job.now_ms, job.caused_by
     )
@@ -197,22 +200,24 @@ def _champions_predictions(
     context: TrainerContext,
     reference: ReferenceProfile,
 ) -> tuple[list[Prediction | None], str]:
-    """What the champion said of the later events, or would have said, and how that is known."""
+    """Return the champion's predictions for the holdout, and their source."""
     served = [
         prediction if version == job.champion else None
         for prediction, version in zip(later["prediction"], later["version"], strict=True)
     ]
-    silent = [i for i, prediction in enumerate(served) if prediction is None]
+    missing = [i for i, prediction in enumerate(served) if prediction is None]
     manifest = context.manifest(job.model, job.champion)
-    if not silent:
+    if not missing:
         return served, "served"
     if manifest is None:
-        return served, "served" if len(silent) < len(served) else "none"
+        return served, "served" if len(missing) < len(served) else "none"
     estimator = context.registry.load(manifest.artifact_sha256)
-    said = predictions(estimator, later.iloc[silent][features], reference.task, reference.positive)
-    for i, prediction in zip(silent, said, strict=True):
+    computed = predictions(
+        estimator, later.iloc[missing][features], reference.task, reference.positive
+    )
+    for i, prediction in zip(missing, computed, strict=True):
         served[i] = prediction
-    return served, "artifact" if len(silent) == len(served) else "served, artifact"
+    return served, "artifact" if len(missing) == len(served) else "served, artifact"
 
 
 def _split(
@@ -237,17 +242,17 @@ def _factory(job: Job, context: TrainerContext) -> str:
 
 def _dataset(workspace: JobWorkspace) -> Dataset:
     if workspace.dataset is None:
-        raise RuntimeError("a job came here without its training set")
+        raise RuntimeError("the job has no training set")
     return workspace.dataset
 
 
 def _fitted(workspace: JobWorkspace) -> FittedModel:
     if workspace.fitted is None:
-        raise RuntimeError("a job came here without its challenger")
+        raise RuntimeError("the job has no fitted challenger")
     return workspace.fitted
 
 
 def _challenger(job: Job) -> str:
     if job.challenger is None:
-        raise RuntimeError("a job came here without a name for its challenger")
+        raise RuntimeError("the job has no name for its challenger")
     return job.challenger

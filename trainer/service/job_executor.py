@@ -1,6 +1,6 @@
-"""Where jobs are worked on: one step at a time, in a thread, so that alerts are heard meanwhile.
+"""The job executor: runs one step at a time in a thread, so that alerts are received meanwhile.
 
-The thread reads, fits and compares; it never touches the database.
+The thread reads, fits and compares; it has no access to the database.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ STEPS: Final[dict[State, StepFunction]] = {
     "storing": evaluate.store_challenger,
     "promoting": evaluate.promote_challenger,
 }
-"""What is done in each state; the change it answers leads to the next one."""
+"""The step of each state; its result has the next state."""
 
 RETRY_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
 
 
 class FinishedStep(NamedTuple):
-    """A step that is over.  ``result`` None: the job stays where it is, and comes again.
+    """A step that ended.  ``result`` None: the job stays in its state and the step is repeated.
 
-    ``caught_up``: it has read all of the log that it may die of.
+    ``caught_up``: the step has read all known records, any of which might have crashed it.
     """
 
     job: Job
@@ -52,7 +52,7 @@ class FinishedStep(NamedTuple):
 
 
 class JobExecutor:
-    """Takes a job a step further, and tells what came of it."""
+    """Runs the steps of jobs and returns their results."""
 
     def __init__(self, context: TrainerContext) -> None:
         self._context = context
@@ -69,9 +69,9 @@ class JobExecutor:
         inputs: Callable[[Job], StepInputs],
         step_started: Callable[[Job], Job],
     ) -> bool:
-        """Begin the next step of one of ``jobs``, in turn; whether a step is under way.
+        """Begin the next step of one of ``jobs``, in turn; return whether a step is running.
 
-        ``step_started`` notes that the step begins, and answers the job with the notes of it.
+        ``step_started`` records the attempt and returns the job with it.
         """
         if self._current_step is not None:
             return True
@@ -97,11 +97,11 @@ class JobExecutor:
         try:
             return step(job, self._context, workspace, inputs)
         except KafkaException:
-            workspace.stop_reading()  # it may have fetched what it never took
+            workspace.stop_reading()  # the consumer may have lost fetched records
             raise
 
     def poll_finished(self, timeout_s: float = 0.0) -> FinishedStep | None:
-        """The step that is over, if it is within ``timeout_s``."""
+        """Return the step if it ends within ``timeout_s``."""
         if self._current_step is None:
             return None
         job, future = self._current_step
@@ -116,17 +116,17 @@ class JobExecutor:
         return FinishedStep(job, self._failed(job, error))
 
     def close(self) -> None:
-        """End after the step under way."""
+        """End after the running step."""
         self._clear_workspaces_except(set())
         self._thread.shutdown(wait=True)
 
     def _clear_workspaces_except(self, job_ids: set[str]) -> None:
-        """Desks of jobs that are done, or were cancelled, are made free."""
+        """Clear the workspaces of jobs that are done or cancelled."""
         for job_id in set(self._workspaces) - job_ids:
             self._thread.submit(self._workspaces.pop(job_id).clear)
 
     def _failed(self, job: Job, error: BaseException) -> StepResult | None:
-        """Kafka comes back; anything else would fail again, and ends the job with its reason."""
+        """Retry after an error of Kafka; fail the job after any other error."""
         if isinstance(error, KafkaException | DeliveryError):
             tried = self._failures.get(job.job_id, 0)
             self._failures[job.job_id] = tried + 1
@@ -138,7 +138,7 @@ class JobExecutor:
 
 
 def failure(job: Job, error: BaseException) -> StepResult:
-    """The end of a job that an error has ended."""
+    """Log an error and return the result that fails its job."""
     log.error("a job failed", job=job.job_id, state=job.state, exc_info=error)
     reason = f"While {job.state}: {type(error).__name__}: {error}"
     return StepResult(job.ended("failed"), (StepEvent("failed", "error", reason, {}),))

@@ -1,4 +1,4 @@
-"""One trainer at a time in a home."""
+"""A lock that allows one trainer per data directory."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ LOCK_FILE = "trainer.lock"
 
 
 class TrainerAlreadyRunning(RuntimeError):  # noqa: N818 - a finding, named for what it says
-    """Another process works in this home."""
+    """Another trainer uses this data directory."""
 
 
 @contextlib.contextmanager
 def trainer_lock(data_dir: Path) -> Iterator[None]:
-    """Hold the home; the kernel lets it go when the process dies, however it does.
+    """Lock the data directory; the kernel releases the lock when the process ends.
 
     Raises:
-        TrainerAlreadyRunning: somebody holds it.
+        TrainerAlreadyRunning: another process has the lock.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
     with (data_dir / LOCK_FILE).open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise TrainerAlreadyRunning(f"a trainer runs in {data_dir} already") from None
+            raise TrainerAlreadyRunning(f"another trainer is running in {data_dir}") from None
         yield

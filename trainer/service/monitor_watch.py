@@ -1,4 +1,4 @@
-"""Whether any worker of the monitor is alive: the trainer asks, for no worker could report it."""
+"""Checks that a worker of the monitor is alive, which no worker itself could report."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from trainer.jobs.outbox import OutboundRecord
 log = structlog.get_logger(__name__)
 
 EMPTY_GROUP_S: Final = 25.0
-"""A group without a member for so long has no worker: a restart takes less.
+"""A group without a member for this time has no worker; a restart takes less.
 
-A killed member stays for the session timeout (10 s), and the trainer looks every 15 s, so the event
-is published within a minute.
+A killed member stays for the session timeout (10 s), and the trainer checks every 15 s, so the
+event is published within a minute.
 """
 _TIMEOUT_S: Final = 3.0
 
 
 class MonitorWatch:
-    """Follows the members of the monitor's group; times in monotonic seconds."""
+    """Follows the members of the monitor's group; ``now_s`` is monotonic seconds."""
 
     def __init__(self, client: Mapping[str, Any], group: str, events: str, alerts: str) -> None:
         self._client, self._group = client, group
@@ -38,11 +38,11 @@ class MonitorWatch:
 
     @property
     def problem(self) -> HealthProblem | None:
-        """That no worker is alive, while it is so."""
+        """The problem that no worker is alive; ``None`` while one is."""
         return self._open
 
     def check(self, now_s: float, now_ms: int) -> list[OutboundRecord]:
-        """Ask Kafka; gives what is to be published.  Who does not answer is asked next time."""
+        """Query Kafka; return the records to publish, none if Kafka does not answer."""
         try:
             admin = admin_client(self._client)
             asked = admin.describe_consumer_groups([self._group], request_timeout=_TIMEOUT_S)
@@ -54,7 +54,7 @@ class MonitorWatch:
         return self.observe(n_members, now_s, now_ms)
 
     def observe(self, n_members: int, now_s: float, now_ms: int) -> list[OutboundRecord]:
-        """Take how many members there are; gives what is to be published."""
+        """Handle the current number of members; return the records to publish."""
         if n_members:
             over, self._open, self._empty_since = self._open, None, None
             return [] if over is None else [self._outbound_record(over, "resolved", now_ms)]
@@ -65,14 +65,14 @@ class MonitorWatch:
         return [self._outbound_record(self._open, "started", now_ms)]
 
     def _note_failure(self, error: Exception) -> None:
-        """Say once why Kafka does not say whether a worker is alive."""
+        """Log once why Kafka does not return the members."""
         why = str(error) or type(error).__name__
         cause = error.args[0] if error.args else None
         if isinstance(cause, KafkaError):
             resource = f"group {self._group}"
             why = explained_denial(cause, "Describe", resource, self._client).str()
         if why != self._failure:
-            log.warning("cannot see whether a worker of the monitor is alive", why=why)
+            log.warning("cannot check whether a worker of the monitor is alive", why=why)
         self._failure = why
 
     def _outbound_record(

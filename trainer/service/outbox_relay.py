@@ -1,4 +1,4 @@
-"""Carries the outbox to Kafka, in its order; what is not acknowledged stays."""
+"""The outbox relay: publishes the outbox in order until Kafka acknowledges each record."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ SOURCE: Final = "/driftline/trainer"
 
 
 class OutboxRelay:
-    """One for a database.  A crash between acknowledgement and note repeats a letter by its id."""
+    """Publishes the outbox of one database.
+
+    A crash between acknowledgement and its record repeats a Kafka record with the same id.
+    """
 
     def __init__(self, client: Mapping[str, Any], database: Database) -> None:
         self._client, self._database = client, database
@@ -32,21 +35,21 @@ class OutboxRelay:
         )
 
     def send_pending(self) -> bool:
-        """Send what is ready; whether all of it arrived."""
+        """Send all records; return whether all arrived."""
         why = self._send_all()
         if why is not None:
-            log.warning("events are kept until Kafka takes them", why=why)
+            log.warning("Kafka does not accept events; they are kept", why=why)
         return why is None
 
     def send_all_or_raise(self) -> None:
-        """Send what is ready.
+        """Send all records.
 
         Raises:
-            DeliveryError: not all of it arrived.
+            DeliveryError: not all arrived.
         """
         why = self._send_all()
         if why is not None:
-            raise DeliveryError(f"the trainer's events did not arrive, and are kept: {why}")
+            raise DeliveryError(f"the trainer's events did not arrive and are kept: {why}")
 
     def _send_all(self) -> str | None:
         while outbound_records := unsent_records(self._database.rows):
@@ -59,10 +62,10 @@ class OutboxRelay:
         return None
 
     def _send(self, outbound_records: list[OutboundRecord]) -> str | None:
-        """Send in order; why not all arrived."""
+        """Send records in order; return the error if not all arrived."""
         failures: list[str] = []
 
-        def note(error: KafkaError | None, message: Message) -> None:
+        def on_delivery(error: KafkaError | None, message: Message) -> None:
             if error is not None:
                 topic = f"topic {message.topic()}"
                 failures.append(explained_denial(error, "Write", topic, self._client).str())
@@ -79,7 +82,7 @@ class OutboxRelay:
                         SOURCE,
                         subject=outbound_record.key,
                     ),
-                    on_delivery=note,
+                    on_delivery=on_delivery,
                 )
         except (BufferError, KafkaException) as error:
             failures.append(str(error))

@@ -1,4 +1,4 @@
-"""The first steps of a job: which records, whether there are labels enough, the training set."""
+"""The first steps of a job: offset ranges, waiting for labels, training set."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from trainer.service.step_result import StepEvent, StepResult
 
 POLL_TIMEOUT_S = 0.2
 MAX_POLLS_PER_STEP = 20
-"""Batches a step reads before it lets others have a turn."""
+"""Batches that a step reads before other jobs have their turn."""
 EMPTY_POLLS_BEFORE_CHECK = 25
 
 
 def plan_ranges(
     job: Job, context: TrainerContext, _workspace: JobWorkspace, _inputs: StepInputs
 ) -> StepResult:
-    """Where to read from: the lookback before the onset, in all partitions of the model.
+    """Decide the offset ranges: the lookback before the onset, in all partitions of the model.
 
-    The onset is known in the alert's partition; in the others of a hot model as many records back
-    from the end are read, for its shards share the traffic evenly.
+    The onset is known in the alert's partition.  In other partitions of the model as many records
+    before the end are read, because shards have equal shares of the traffic.
     """
     ends = end_offsets(context.kafka.client(), context.topics.events)
     onset, partition = job.work.onset_offset, job.work.partition
@@ -41,7 +41,7 @@ def plan_ranges(
         back = max(0, ends.get(partition, 0) - onset) + lookback
     ranges = []
     places = set(partitions_of_model(job.model, context.shards, len(ends)))
-    if partition is not None:  # it may lie where the model was before partitions were added
+    if partition is not None:  # it may be the model's place before partitions were added
         places.add(partition)
     for place in sorted(places & ends.keys()):
         start = max(0, ends[place] - back)
@@ -55,9 +55,9 @@ def plan_ranges(
 def wait_for_labels(
     job: Job, context: TrainerContext, workspace: JobWorkspace, inputs: StepInputs
 ) -> StepResult | None:
-    """Read on; ``None`` while there are too few labels, and event time is left.
+    """Read until there are enough labels; ``None`` while the job should wait longer.
 
-    A person's request does not wait: what is there is enough, or it is not.
+    A person's request does not wait.
     """
     if workspace.reading is None:
         workspace.reading = _open(job, context, follow=job.work.onset_ms is not None)
@@ -75,11 +75,11 @@ def wait_for_labels(
     if caught_up and (late or job.work.onset_ms is None):
         found = collector.labelled_since(inputs.excluded_ranges)
         reason = (
-            f"{found:,} labelled events outside of broken spans; "
-            f"{context.policy.min_labelled_events:,} are asked for."
+            f"{found:,} labelled events outside of excluded time ranges; "
+            f"{context.policy.min_labelled_events:,} are needed."
         )
-        asked_for = context.policy.min_labelled_events
-        numbers: Numbers = {"labelled": found, "min_labelled_events": asked_for}
+        needed = context.policy.min_labelled_events
+        numbers: Numbers = {"labelled": found, "min_labelled_events": needed}
         return StepResult(
             now.ended("gave_up"), (StepEvent("declined", "too_few_labels", reason, numbers),)
         )
@@ -89,7 +89,7 @@ def wait_for_labels(
 def build_training_set(
     job: Job, context: TrainerContext, workspace: JobWorkspace, inputs: StepInputs
 ) -> StepResult:
-    """Make the training set of the recorded ranges, and name the challenger."""
+    """Build the training set of the recorded ranges and name the challenger."""
     reading = _as_recorded(job, context, workspace)
     collected = reading.collector.collected(inputs.excluded_ranges)
     dataset = build_dataset(
@@ -107,8 +107,8 @@ def build_training_set(
     failpoint("trainer.reading.done")
     if dataset.record.rows <= context.gate.min_events:
         reason = (
-            f"{dataset.record.rows:,} rows are left outside of broken spans; more than the "
-            f"{context.gate.min_events:,} that judge the challenger are needed."
+            f"{dataset.record.rows:,} rows are left outside of excluded time ranges; the holdout "
+            f"alone needs {context.gate.min_events:,}."
         )
         return StepResult(
             job.ended("gave_up"), (StepEvent("declined", "too_few_rows", reason, numbers),)
@@ -128,10 +128,10 @@ def _open(job: Job, context: TrainerContext, *, follow: bool) -> RangeReader:
 
 
 def _as_recorded(job: Job, context: TrainerContext, workspace: JobWorkspace) -> RangeReader:
-    """The reading of exactly the job's ranges: the one that waited, or, after a restart, anew.
+    """Return a reader of exactly the job's ranges: the one that waited, or a new one.
 
     Raises:
-        LookupError: the log ends before the ranges do; it was cut, or made anew.
+        LookupError: the event topic ends before the ranges do: it was truncated or recreated.
     """
     if workspace.reading is not None and workspace.reading.ranges() == job.work.ranges:
         return workspace.reading
@@ -148,12 +148,12 @@ def _as_recorded(job: Job, context: TrainerContext, workspace: JobWorkspace) -> 
         empty_polls = 0
         ends = end_offsets(context.kafka.client(), context.topics.events)
         if any(r.end > ends.get(r.partition, 0) for r in job.work.ranges):
-            raise LookupError(f"the log ends at {ends}, before the records the job was to read")
+            raise LookupError(f"the event topic ends at {ends}, before the records of this job")
     return reading
 
 
 def _columns(job: Job, context: TrainerContext, collected: CollectedEvents) -> ColumnRoles:
-    """As the champion's profile has it; where there is none, as the rows look."""
+    """Return the roles from the champion's profile; without one infer them from the rows."""
     manifest = context.manifest(job.model, job.champion)
     if manifest is None:
         rows: Sequence[object] = [row.event.prediction_or_none for row in collected.rows]
@@ -165,5 +165,5 @@ def _columns(job: Job, context: TrainerContext, collected: CollectedEvents) -> C
 
 
 def _read(reading: RangeReader) -> bool:
-    """Some batches; whether the log has no more for now."""
+    """Read some batches; return whether no more records are known."""
     return any(not reading.poll(POLL_TIMEOUT_S) for _ in range(MAX_POLLS_PER_STEP))

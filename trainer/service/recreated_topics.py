@@ -1,8 +1,7 @@
-"""Topics that were deleted and created again: the trainer drops what it recorded of them.
+"""Detects topics that were deleted and recreated, and drops their recorded positions.
 
-A position in the old topic says nothing of the new one: beyond its end nothing would come for a
-long time, and below it the first records would be passed over.  Kafka gives each topic an id, which
-is recorded beside the positions.
+A position in the old topic has no meaning in the new one.  Kafka gives each topic an id, which the
+database records.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from trainer.contracts import Step
 from trainer.jobs.job import Job
 from trainer.jobs.job_store import active_jobs, transition
 from trainer.jobs.outbox import enqueue
-from trainer.jobs.topic_ids import forget_positions, set_topic_id, topic_id_of
 from trainer.service.step_result import StepEvent, retrain_record
 
 log = structlog.get_logger(__name__)
@@ -30,7 +28,7 @@ _CANCELLED: Final[Step] = "declined"
 
 
 def topic_ids(client: Mapping[str, Any], topics: list[str]) -> dict[str, str]:
-    """The id of each topic, as far as the broker says it within five seconds."""
+    """Return the id of each topic that the broker describes within `DESCRIBE_S`."""
     asked = admin_client(client).describe_topics(
         TopicCollection(topics), request_timeout=DESCRIBE_S
     )
@@ -43,20 +41,28 @@ def topic_ids(client: Mapping[str, Any], topics: list[str]) -> dict[str, str]:
     return found
 
 
-def detect_recreated_alert_topic(rows: sqlite3.Connection, topic: str, topic_id: str) -> bool:
-    """Record which alerts topic is read; whether it is another one than before.
+def _record_topic_id(rows: sqlite3.Connection, topic: str, topic_id: str) -> bool:
+    """Record the id of a topic; return whether another id was recorded before."""
+    known = rows.execute("SELECT topic_id FROM topics WHERE topic = ?", (topic,)).fetchone()
+    rows.execute(
+        "INSERT INTO topics VALUES (?, ?)"
+        " ON CONFLICT (topic) DO UPDATE SET topic_id = excluded.topic_id",
+        (topic, topic_id),
+    )
+    return known is not None and known[0] != topic_id
 
-    Then its positions are gone: it is read from its first record.  Runs inside of a transaction.
+
+def detect_recreated_alert_topic(rows: sqlite3.Connection, topic: str, topic_id: str) -> bool:
+    """Record the id of the alerts topic; return whether the topic was recreated.
+
+    Then its positions are deleted, and it is read from its first record.  Runs inside the caller's
+    transaction.
     """
-    known = topic_id_of(rows, topic)
-    if known == topic_id:
+    if not _record_topic_id(rows, topic, topic_id):
         return False
-    set_topic_id(rows, topic, topic_id)
-    if known is None:
-        return False
-    forget_positions(rows, topic)
+    rows.execute("DELETE FROM positions WHERE topic = ?", (topic,))
     log.warning(
-        "the alerts topic was deleted and made anew",
+        "the alerts topic was deleted and recreated",
         topic=topic,
         then="it is read from its first record",
     )
@@ -66,20 +72,17 @@ def detect_recreated_alert_topic(rows: sqlite3.Connection, topic: str, topic_id:
 def cancel_jobs_of_recreated_topic(
     rows: sqlite3.Connection, topic: str, topic_id: str, *, retrain_topic: str
 ) -> list[Job]:
-    """Record which event topic jobs read; the jobs that were cancelled, for theirs is gone.
+    """Record the id of the event topic; cancel the jobs of a recreated one.
 
-    Runs inside of a transaction.  A job that promotes needs no events any more, and goes on.
+    Returns the cancelled jobs.  A promotion needs no events and continues.  Runs inside the
+    caller's transaction.
     """
-    known = topic_id_of(rows, topic)
-    if known == topic_id:
-        return []
-    set_topic_id(rows, topic, topic_id)
-    if known is None:
+    if not _record_topic_id(rows, topic, topic_id):
         return []
     jobs = [job for job in active_jobs(rows) if job.state != "promoting"]
     reason = (
-        f"{topic} was deleted and made anew: the events that this job was to train on are gone. "
-        "The next alert of the model asks again; `driftline retrain` does so now."
+        f"{topic} was deleted and recreated: the events of this job are gone. The next alert of "
+        "the model requests a retrain; `driftline retrain` requests one now."
     )
     for job in jobs:
         cancelled = job.to(job.state, rule=TOPIC_RECREATED_RULE, reason=reason).ended("cancelled")
@@ -94,5 +97,5 @@ def cancel_jobs_of_recreated_topic(
                 )
             ],
         )
-    log.warning("the event topic was deleted and made anew", topic=topic, cancelled_jobs=len(jobs))
+    log.warning("the event topic was deleted and recreated", topic=topic, cancelled_jobs=len(jobs))
     return jobs

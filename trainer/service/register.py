@@ -1,4 +1,4 @@
-"""The first champion: a model that was trained elsewhere joins the registry, and serves."""
+"""Registers a model that was trained elsewhere and puts it into service."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from trainer.jobs.database import Database
 from trainer.jobs.outbox import enqueue
 from trainer.policy.naming import derived_id
 from trainer.registry.manifest import Manifest
-from trainer.registry.registry import Registry
+from trainer.registry.registry import registry_of
 from trainer.service.announce import announce, update_of
-from trainer.service.context import REGISTRY_FOLDER
 from trainer.service.outbox_relay import OutboxRelay
 from trainer.service.version_records import version_records
 
-_MAX_CAUSE: Final = 256  # bytes of a text in the log
+_MAX_CAUSE: Final = 256  # bytes; events accept no longer text
 
 
 def register_version(
@@ -38,19 +37,19 @@ def register_version(
     training: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
 ) -> Manifest:
-    """Store a fitted estimator in ``home/registry`` and put it into service.
+    """Store a fitted estimator in the registry of ``data_dir`` and put it into service.
 
-    The artifact is stored; the monitor's `ModelUpdate` is acknowledged; the champion is recorded;
-    the model servers' `ModelVersion` is acknowledged: in this order.  ``time_ms`` is event time:
-    the end of the training data.  Once done it is done: a second call with the same estimator
-    changes nothing, also where another version serves by now.
+    In this order: the artifact is stored, the monitor's `ModelUpdate` is acknowledged, the champion
+    is recorded, the model servers' `ModelVersion` is acknowledged.  ``time_ms`` is event time, the
+    end of the training data.  A repeat with the same estimator changes nothing, even if another
+    version is the champion by then.
 
     Raises:
         VersionTaken: another estimator is stored under that version.
-        DeliveryError: Kafka did not acknowledge; call it again.
+        DeliveryError: Kafka did not acknowledge; repeat the call.
     """
     model, version = profile.model, profile.version
-    manifest = Registry(data_dir / REGISTRY_FOLDER).store(
+    manifest = registry_of(data_dir).store(
         estimator,
         model=model,
         version=version,

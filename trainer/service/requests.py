@@ -1,7 +1,7 @@
-"""What a person asks for: a retrain, a version put into service, the way back.
+"""Requests of a person: a retrain, a promotion, a rollback.
 
-A request becomes a job like any other.  The trainer that runs in the home works on it; where none
-runs, whoever asked does.
+A request becomes a job.  The trainer of the data directory works on it; without a running trainer
+the command that requested it does.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from trainer.service.context import TrainerContext
 from trainer.service.step_result import StepEvent, retrain_record
 
 
-class RequestRejected(ValueError):  # noqa: N818 - the refusal is expected, and says what to do
-    """A request that cannot be met; ``fix`` says what to do."""
+class RequestRejected(ValueError):  # noqa: N818 - expected, and it has a fix
+    """A request cannot be met; ``fix`` is what to do about it."""
 
     def __init__(self, why: str, *, fix: str) -> None:
         super().__init__(why)
@@ -30,10 +30,10 @@ class RequestRejected(ValueError):  # noqa: N818 - the refusal is expected, and 
 
 
 def retrain_request(rows: sqlite3.Connection, context: TrainerContext, model: str) -> Job:
-    """A job that trains ``model`` on the newest records; not recorded yet.
+    """Build a job that trains ``model`` on the newest records, without recording it.
 
     Raises:
-        RequestRejected: nobody knows what serves, or how to train.
+        RequestRejected: the model has no known factory or champion.
     """
     champion = champion_of(rows, model)
     known = None if champion is None else context.manifest(model, champion.version)
@@ -46,8 +46,8 @@ def retrain_request(rows: sqlite3.Connection, context: TrainerContext, model: st
     if champion is None:
         raise RequestRejected(
             f"no champion of {model!r} is recorded in {context.data_dir}",
-            fix="driftline models register ARTIFACT --profile PROFILE, "
-            "or the --data-dir that has it",
+            fix="driftline models register ARTIFACT --profile PROFILE, or the --data-dir that has "
+            "it",
         )
     caused_by = f"person:{uuid.uuid4()}"
     return Job(
@@ -65,10 +65,10 @@ def retrain_request(rows: sqlite3.Connection, context: TrainerContext, model: st
 def promote_request(
     rows: sqlite3.Connection, context: TrainerContext, model: str, version: str
 ) -> Job:
-    """A job that puts a stored version, or that of an alias, into service; not recorded yet.
+    """Build a job that promotes a stored version or an alias, without recording it.
 
     Raises:
-        RequestRejected: it is not stored, or serves already.
+        RequestRejected: the version is not stored, or is already in service.
     """
     version = aliases_of(rows, model).get(version, version)
     manifest = context.manifest(model, version)
@@ -84,31 +84,31 @@ def promote_request(
 
 
 def rollback_request(rows: sqlite3.Connection, context: TrainerContext, model: str) -> Job:
-    """A job that brings the champion before the current one back; not recorded yet.
+    """Build a job that promotes the previous champion, without recording it.
 
     Raises:
-        RequestRejected: there was none, or it is not stored.
+        RequestRejected: there is no previous champion, or it is not stored.
     """
     previous = previous_champion(rows, model)
     if previous is None:
         raise RequestRejected(
-            f"no champion of {model!r} served before the current one",
+            f"{model!r} has no champion before the current one",
             fix=f"driftline models promote {quote(model)} VERSION, with a version of driftline "
             "models list",
         )
     manifest = context.manifest(model, previous.version)
     if manifest is None:
         raise RequestRejected(
-            f"{model}@{previous.version} served before, and is not in the registry",
+            f"{model}@{previous.version} was the champion before, but is not in the registry",
             fix="driftline models register ARTIFACT --profile PROFILE stores it again; driftline "
             f"models promote {quote(model)} VERSION puts another version into service",
         )
-    reason = f"A person brings {model}@{previous.version} back."
+    reason = f"A person puts {model}@{previous.version} back into service."
     return _promotion_job(rows, manifest, reason, rolls_back=True)
 
 
 def add_request(rows: sqlite3.Connection, context: TrainerContext, job: Job) -> None:
-    """Record a request; runs inside of a transaction.
+    """Record a request, inside the caller's transaction.
 
     Raises:
         RequestRejected: another job of the model runs.
@@ -117,10 +117,10 @@ def add_request(rows: sqlite3.Connection, context: TrainerContext, job: Job) -> 
     if running:
         raise RequestRejected(
             f"a job of {job.model} is {running[0].state} ({running[0].job_id})",
-            fix="ask again when it is done; a trainer that runs ends it (driftline train)",
+            fix="repeat the request when it is done; a running trainer ends it (driftline train)",
         )
     add_job(rows, job)
-    reason = job.work.reason or f"A person asks for a retrain of {job.model}."
+    reason = job.work.reason or f"A person requests a retrain of {job.model}."
     enqueue(
         rows,
         [retrain_record(job, StepEvent("requested", "person", reason, {}), context.topics.retrain)],
@@ -133,7 +133,7 @@ def _promotion_job(
     champion = champion_of(rows, manifest.model)
     if champion is not None and champion.version == manifest.version:
         raise RequestRejected(
-            f"{manifest.model}@{manifest.version} serves already",
+            f"{manifest.model}@{manifest.version} is already in service",
             fix="another version, one of driftline models list",
         )
     caused_by = f"person:{uuid.uuid4()}"

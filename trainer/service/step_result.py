@@ -1,4 +1,4 @@
-"""What a step of a job changes, to be recorded in one transaction."""
+"""The result of a step of a job, which one transaction records."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trainer.policy.naming import event_id
 
 
 class StepEvent(NamedTuple):
-    """An event of a job: which step, decided by which rule, why, on which numbers."""
+    """One event of a job: the step, the rule that decided, the reason and its numbers."""
 
     step: Step
     rule: str
@@ -26,7 +26,7 @@ class StepEvent(NamedTuple):
 
 
 class StepResult(NamedTuple):
-    """A job's next state, what to tell of it, and whom it puts into service."""
+    """A job in its next state, the events about it, and the champion that it promotes."""
 
     after: Job
     step_events: tuple[StepEvent, ...] = ()
@@ -35,10 +35,10 @@ class StepResult(NamedTuple):
 
 
 def record_result(rows: sqlite3.Connection, topic: str, before: Job, result: StepResult) -> None:
-    """Record a change; runs inside of a transaction.
+    """Record the result of a step, inside the caller's transaction.
 
     Raises:
-        LookupError: the job is not in the state it was, for it was cancelled meanwhile.
+        LookupError: the job left its state, because it was cancelled meanwhile.
     """
     after = result.after
     if after.state == "done" and result.step_events:
@@ -55,7 +55,7 @@ def record_result(rows: sqlite3.Connection, topic: str, before: Job, result: Ste
 
 
 def retrain_record(job: Job, step_event: StepEvent, topic: str) -> OutboundRecord:
-    """The event of a step, to be published."""
+    """Build the outbound record of a step event."""
     event = RetrainEvent(
         id=event_id(job.job_id, step_event.step),
         job_id=job.job_id,

@@ -1,7 +1,7 @@
-"""The trainer: hears alerts, takes jobs through their states, publishes what it did.
+"""The trainer's loop: receives alerts, runs jobs step by step, publishes events.
 
-The database belongs to this loop; each turn records at most one step.  Killed anywhere, it starts
-from what is recorded.
+Only this loop uses the database; each iteration records at most one step.  After a crash at any
+moment the trainer continues from what is recorded.
 """
 
 from __future__ import annotations
@@ -66,12 +66,12 @@ log = structlog.get_logger(__name__)
 
 IDLE_S: Final = 0.1
 CHECK_INTERVAL_S: Final = 15.0
-"""Between two looks at whether a topic was made anew."""
+"""Time between two checks for recreated topics and for workers of the monitor."""
 BUSY_S: Final = 0.01
 FIRST_POLL_S: Final = 2.0
-"""How long the first alert may take: jobs wait for those that would cancel them."""
+"""How long the first alert may take; jobs start after it, because it may cancel them."""
 _ENVIRONMENT_ERRORS: Final = (KafkaException, sqlite3.Error, OSError)
-"""Errors that say nothing against a job."""
+"""Errors of the environment, for which no job is to blame."""
 
 
 def _wall_ms() -> int:
@@ -90,10 +90,10 @@ def _log_decision(alert: DriftAlert, decision: Decision) -> None:
 
 
 class Trainer:
-    """The one trainer of a home; the caller holds its lock.  Use as a context manager.
+    """The trainer of a data directory, whose lock the caller has; a context manager.
 
     Raises:
-        KafkaException: nobody answers, or there is no alerts topic.
+        KafkaException: Kafka does not answer, or there is no alerts topic.
     """
 
     def __init__(self, context: TrainerContext) -> None:
@@ -103,11 +103,9 @@ class Trainer:
         self._database = Database(context.data_dir)
         with self._database.transaction() as rows:
             reset_interrupted_jobs(rows)
-        self._unsent = True  # what a predecessor left
+        self._unsent = True  # an earlier process may have left records
         self._detect_recreated_topics()
-        shutil.rmtree(
-            context.data_dir / WORK_FOLDER, ignore_errors=True
-        )  # of jobs that start again
+        shutil.rmtree(context.data_dir / WORK_FOLDER, ignore_errors=True)
         self._alerts = self._reader()
         self._relay = OutboxRelay(self._client, self._database)
         group, events = monitor_group(context.prefix), context.topics.events
@@ -121,7 +119,7 @@ class Trainer:
         self._web: TrainerWeb | None = None
 
     def serve(self) -> str:
-        """Serve health and metrics; answers the address, empty where the settings say no.
+        """Serve health and metrics; return the address, empty if the settings disable it.
 
         Raises:
             PortInUse: the port that was set is in use.
@@ -133,7 +131,7 @@ class Trainer:
         return self._web.address if self._web is not None else ""
 
     def readiness(self) -> dict[str, Any]:
-        """Whether it receives alerts and publishes events, for ``/readyz``."""
+        """Return whether the trainer receives alerts and publishes events, for ``/readyz``."""
         waits_s = round(self.metrics.loop_age_s(), 1)
         return {
             "ready": not self._is_new and waits_s < STALL_S and not self._unsent,
@@ -179,7 +177,7 @@ class Trainer:
             self.run_once()
 
     def run_job(self, job_id: str, stop: threading.Event) -> Job:
-        """Work until one job is done, or ``stop`` is set; answers the job as it is then."""
+        """Work until one job is done or ``stop`` is set; return the job as it is then."""
         while True:
             job = find_job(self._database.rows, job_id)
             if job is None:
@@ -189,7 +187,7 @@ class Trainer:
             self.run_once()
 
     def run_once(self) -> None:
-        """Hear what there is, record the step that is over, begin the next one, publish."""
+        """Receive alerts, record the ended step, begin the next one, publish."""
         busy = not self._is_new and self._executor.start(
             *self._active_jobs(), self._crash_guard.step_started
         )
@@ -207,7 +205,7 @@ class Trainer:
         self._report()
 
     def _report(self) -> None:
-        """Let others see how far it got, and look whether the topics are still the same."""
+        """Send the heartbeat and check topics and workers, each when due."""
         now_s = time.monotonic()
         if now_s - self._reported_s >= HEARTBEAT_INTERVAL_S:
             self._reported_s = now_s
@@ -250,7 +248,7 @@ class Trainer:
         return AlertConsumer(self._client, self._topic, start, trainer_group(self._context.prefix))
 
     def _detect_recreated_topics(self) -> bool:
-        """Whether the alerts topic is another than before; jobs on another event topic end."""
+        """Return whether the alerts topic was recreated; cancel jobs of a recreated event topic."""
         alerts, events = self._topic, self._context.topics.events
         found = topic_ids(self._client, [alerts, events])
         with self._database.transaction() as rows:
@@ -274,7 +272,7 @@ class Trainer:
         return active_jobs(rows), inputs
 
     def _receive_alerts(self, timeout_s: float) -> int:
-        """Decide on the alerts that are there; how many there were."""
+        """Decide on the waiting alerts; return their number."""
         total = 0
         while received := self._alerts.poll(0.0 if total else timeout_s):
             for one in received:
@@ -303,7 +301,7 @@ class Trainer:
             _log_decision(alert, decision)
 
     def _reconsider(self) -> int:
-        """Decide again on what was refused for a while; how many were decided on."""
+        """Decide again on deferred alerts; return how many were decided on."""
         total = 0
         for waiting in deferred_alerts(self._database.rows):
             with self._database.transaction() as rows:
@@ -314,13 +312,13 @@ class Trainer:
         return total
 
     def _record_result(self, job: Job, result: StepResult) -> StepResult:
-        """Record a change; of one that cannot be recorded the job has failed."""
+        """Record a result; a result that cannot be recorded fails the job."""
         try:
             with self._database.transaction() as rows:
                 record_result(rows, self._context.topics.retrain, job, result)
         except (LookupError, sqlite3.Error):
             raise
-        except Exception as error:  # noqa: BLE001 - numbers no database holds, and the like
+        except Exception as error:  # noqa: BLE001 - such as numbers that SQLite cannot store
             result = failure(job, error)
             with self._database.transaction() as rows:
                 record_result(rows, self._context.topics.retrain, job, result)

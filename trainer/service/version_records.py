@@ -1,4 +1,4 @@
-"""Announcing a champion to the model servers, on the models topic."""
+"""Records of a version and of its champion pointer, for the model servers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trainer.registry.manifest import Manifest
 def version_records(
     topic: str, manifest: Manifest, *, time_ms: int, caused_by: str
 ) -> list[OutboundRecord]:
-    """The version's own record, profile inside, then the champion's pointer to it."""
+    """Build the record of a version with its profile, then the champion's pointer to it."""
     version = ModelVersion(
         model=manifest.model,
         version=manifest.version,

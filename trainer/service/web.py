@@ -1,4 +1,4 @@
-"""Health and metrics of the trainer over HTTP, in threads of their own, on loopback by default."""
+"""Serves health and metrics of the trainer over HTTP, in threads, on loopback by default."""
 
 from __future__ import annotations
 
@@ -16,25 +16,27 @@ from stream_monitor.health import HealthProblem
 
 DEFAULT_PORT: Final = 8785
 N_PORTS: Final = 100
-"""How many ports from the default on are tried."""
+"""Number of ports to try from the default on."""
 STALL_S: Final = 60.0
-"""A loop that has not turned for so long is not alive."""
+"""A loop without an iteration for this time is not alive."""
 _TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class TrainerMetrics:
-    """What one trainer has done since it began, under the names dashboards use."""
+    """The Prometheus metrics of one trainer process."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.alerts = self._counter(
             "alerts", "Alerts received, by model and decision", "model", "action", "rule"
         )
-        self.skipped = self._counter("alerts_skipped", "Records of the alerts topic that are none")
+        self.skipped = self._counter(
+            "alerts_skipped", "Records of the alerts topic that are not alerts"
+        )
         self.jobs = self._counter("jobs", "Jobs that ended, by outcome", "model", "outcome")
         self.active = self._gauge("jobs_active", "Jobs that are not done", "state")
         self.lag = self._gauge("alerts_lag", "Alerts not received yet", "partition")
-        self.unsent = self._gauge("events_unsent", "1 while events wait for Kafka to take them")
+        self.unsent = self._gauge("events_unsent", "1 while events wait for Kafka to accept them")
         self._problems = Gauge(
             "driftline_health_problem",
             "1 while this trainer sees the problem",
@@ -42,25 +44,25 @@ class TrainerMetrics:
             registry=self.registry,
         )
         self._loop_ran_s = time.monotonic()
-        since = self._gauge("loop_age_seconds", "Seconds since the loop turned last")
+        since = self._gauge("loop_age_seconds", "Seconds since the last iteration of the loop")
         since.set_function(self.loop_age_s)
 
     def see(self, problem: HealthProblem | None) -> None:
-        """Export what is wrong with the workers of the monitor; ``None``: nothing."""
+        """Export the problem of the monitor's workers; ``None``: there is none."""
         self._problems.clear()
         if problem is not None:
             self._problems.labels(problem.kind, problem.subject).set(1)
 
     def mark_loop_ran(self) -> None:
-        """The loop has turned."""
+        """Record an iteration of the loop."""
         self._loop_ran_s = time.monotonic()
 
     def loop_age_s(self) -> float:
-        """Seconds since the loop turned last."""
+        """Return the seconds since the last iteration of the loop."""
         return time.monotonic() - self._loop_ran_s
 
     def text(self) -> bytes:
-        """All of it in Prometheus' text format."""
+        """Return the metrics in Prometheus' text format."""
         return generate_latest(self.registry)
 
     def _counter(self, name: str, description: str, *labels: str) -> Counter:
@@ -71,17 +73,17 @@ class TrainerMetrics:
 
 
 class PortInUse(OSError):  # noqa: N818 - says what happened
-    """The port that was set is in use; the text says what to change."""
+    """The configured port is in use; the text has the fix."""
 
 
 class TrainerWeb:
-    """``/healthz`` (the loop turns), ``/readyz`` (it receives alerts), ``/metrics``.
+    """Serves ``/healthz`` (the loop runs), ``/readyz`` (it receives alerts) and ``/metrics``.
 
-    ``readiness`` answers a dictionary whose ``ready`` decides between 200 and 503.  Without a
-    ``port`` the first free one from `DEFAULT_PORT` on is taken, and with 0 any free one.
+    ``readiness`` returns a dictionary whose ``ready`` decides between 200 and 503.  Without a
+    ``port`` it uses the first free one from `DEFAULT_PORT` on, with 0 any free one.
 
     Raises:
-        PortInUse: the port that was set is in use, or none is free.
+        PortInUse: the configured port is in use, or none is free.
     """
 
     def __init__(
@@ -147,5 +149,5 @@ def _listen(
                 ) from error
     raise PortInUse(
         f"port {ports[0]} of {host} is in use. Fix: set another [trainer.web] port "
-        "(DRIFTLINE_TRAINER__WEB__PORT), or none, for the next free one from 8785 on"
+        "(DRIFTLINE_TRAINER__WEB__PORT), or remove it to use the next free one from 8785 on"
     )
