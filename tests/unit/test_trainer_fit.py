@@ -100,7 +100,7 @@ def test_a_good_factory_gives_a_model_its_profile_and_predictions(tmp_path: Path
         *(f"fold {i} of 3" for i in (1, 2, 3)),
         "fitting on 900 events",
         "storing",
-        "asking what it looks at",
+        "computing importances",
         "learning the reference profile",
     ]
     stored = Registry(tmp_path).store(
