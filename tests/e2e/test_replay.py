@@ -38,7 +38,7 @@ def test_injected_drift_is_found_once_and_its_delay_told(
     episodes, summary = lines(source, "--inject", change)
     (episode,) = episodes
     assert (episode["feature"], episode["kind"]) == (feature, kind)
-    assert episode["explanation"].startswith(f"{feature}:")
+    assert episode["explanation"].startswith(f"`{feature}`:")
     assert 6_000 <= episode["detected_event"] <= episode["alerted_event"] < 7_500
     assert abs(episode["onset_event"] - 6_000) < 500
     assert episode["started_at"].startswith("1970-01-01T01:")  # an event a second
@@ -74,7 +74,7 @@ def test_what_moves_together_is_one_incident_and_people_are_told_of_all_of_it(
     deaf.write_text("[episodes]\nmin_effect = 50.0\n", "utf-8")
     told = run("replay", source, "--time", "at", *changes, "--config", deaf)
     assert told.count("would not have fired: ") == 2
-    assert "would not have fired: big: mean" in told
+    assert "would not have fired: `big`: mean" in told
 
 
 def test_a_segment_that_drifts_is_named(frame: pd.DataFrame, tmp_path: Path) -> None:
@@ -86,7 +86,8 @@ def test_a_segment_that_drifts_is_named(frame: pd.DataFrame, tmp_path: Path) -> 
 
     of_pro = [episode for episode in episodes if episode["segment"] == "plan=pro"]
     assert [episode["feature"] for episode in of_pro] == ["count"]
-    assert of_pro[0]["explanation"].startswith("plan=pro: count: mean 2")
+    assert of_pro[0]["explanation"].startswith("`count`: mean 2")
+    assert "traffic of version 1 with plan=pro" in of_pro[0]["explanation"]
     assert {episode["segment"] for episode in episodes} <= {None, "plan=pro"}
     rejected = run("replay", tmp_path / "traffic.csv", "--segment", "user=3", code=2)
     assert "'user' is not a watched column" in rejected
