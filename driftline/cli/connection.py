@@ -58,7 +58,7 @@ def load_file_settings(
     import tomllib  # noqa: PLC0415 - light imports, see commands/__init__
 
     if config is not None and not config.is_file():
-        raise CommandError("there is no such settings file", where=str(config), code=EXIT_USAGE)
+        raise CommandError("the settings file does not exist", where=str(config), code=EXIT_USAGE)
     try:
         return kind.load(config, **flags)
     except tomllib.TOMLDecodeError as error:

@@ -33,8 +33,8 @@ def test_each_of_two_outputs_that_are_no_probabilities_is_found_to_move() -> Non
     )
     found = [line for line in lines(said.out) if "alerted_event" in line]
     assert {line["explanation"].split(":")[0] for line in found} == {
-        "prediction eta_min",
-        "prediction price",
+        "Prediction `eta_min`",
+        "Prediction `price`",
     }
     assert all(1_500 <= line["alerted_event"] < 1_600 for line in found)
 

@@ -14,7 +14,7 @@ REFUSED: dict[str, tuple[str, str | bytes, str]] = {
     "an empty file": ("a.csv", "", "the file is empty"),
     "blank lines": ("a.csv", "\n\n\n", "the file is empty"),
     "an empty archive": ("a.csv.gz", gzip.compress(b""), "the file is empty"),
-    "a header alone": ("a.csv", "amount,score\n", "it has 2 columns and no rows"),
+    "a header alone": ("a.csv", "amount,score\n", "the file has 2 columns and no rows"),
     "no header": (
         "a.csv",
         "\n".join(CSV.split("\n")[1:])
@@ -34,10 +34,10 @@ REFUSED: dict[str, tuple[str, str | bytes, str]] = {
         encoded("cp1251", CSV.replace("Köln", "Москва")),
         "name its encoding: --encoding cp1251",
     ),
-    "cut off gzip": ("a.csv.gz", gzip.compress(CSV.encode())[:900], "its gzip cannot be read"),
+    "cut off gzip": ("a.csv.gz", gzip.compress(CSV.encode())[:900], "the gzip cannot be read"),
     "a workbook": ("a.xlsx", b"PK\x03\x04", "files of this format are not supported"),
-    "no Parquet": ("a.parquet", CSV, "no Parquet that can be read"),
-    "cut off Parquet": ("a.parquet", SAME["Parquet"][1][:3_000], "no Parquet that can be read"),
+    "no Parquet": ("a.parquet", CSV, "the file cannot be re"),
+    "cut off Parquet": ("a.parquet", SAME["Parquet"][1][:3_000], "the file cannot be re"),
     "broken JSON": ("a.jsonl", '{"score": 1}\n{"score": \n', "line 2"),
     "JSON that is no object": ("a.jsonl", '{"score": 1}\n[1]\n', "line 2 is not an object"),
     "a lone surrogate": (
@@ -53,7 +53,7 @@ REFUSED: dict[str, tuple[str, str | bytes, str]] = {
     "a feature and a field of one name": (
         "a.jsonl",
         '{"score": 1, "features": {"score": 2}}',
-        "both called 'score'",
+        "both have the name 'score'",
     ),
 }
 
@@ -127,12 +127,12 @@ def test_what_is_no_time_is_refused_alike(of_row: str, complaint: str, tmp_path:
     ("options", "complaint"),
     [
         (("--ignore", "amout"), "--ignore: there is no column 'amout'"),
-        (("--numeric", "shop"), "--numeric: 'shop' holds no numbers"),
+        (("--numeric", "shop"), "--numeric: 'shop' does not hold numbers"),
         (("--numeric", "qty", "--categorical", "qty"), "'qty' is also named by another option"),
         (("--separator", "ab"), "--separator 'ab' is not one character"),
         (("--decimal", ";"), "--decimal ';' is neither a point nor a comma"),
         (("--encoding", "utf8000"), "--encoding 'utf8000' is unknown"),
-        (("--encoding", "ascii"), "it is not ascii"),
+        (("--encoding", "ascii"), "the text is not ascii"),
     ],
 )
 def test_an_option_that_does_not_fit_is_refused_alike(

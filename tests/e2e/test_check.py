@@ -32,9 +32,9 @@ def frame() -> pd.DataFrame:
         ("at", None, "the column is gone"),
         ("big", lambda x: x.where(x.isna()), "0.0% → 100.0%"),
         ("big", lambda x: x.where(x.index % 5 < 2), "→ 60."),
-        ("big", lambda x: x.map("{:.2f}".format).str.replace(".", ","), "decimal '.', it is"),
-        ("plan", lambda x: x + " (new)", "100.0%, like '"),
-        ("active", lambda x: x.map({True: "ja", False: "nein"}), "100.0%, like 'ja'"),
+        ("big", lambda x: x.map("{:.2f}".format).str.replace(".", ","), "the decimal mark was '.'"),
+        ("plan", lambda x: x + " (new)", "100.0%, for example '"),
+        ("active", lambda x: x.map({True: "ja", False: "nein"}), "100.0%, for example 'ja'"),
         ("big", lambda x: (3 * x).where(x.index % 20 != 0), "; mean"),
     ],
 )

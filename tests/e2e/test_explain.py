@@ -97,7 +97,7 @@ def test_a_budget_per_week_says_its_rate_or_that_there_is_none(
     assert "in 120,960 events of the model" in text
     found, text = said()
     assert (found["unit"], found["per_weeks"], found["per_events"]) == ("events", 2, 1_000_000)
-    assert "does not hold" in text
+    assert "the budget holds per events" in text
     assert "(--time COLUMN)" in text
     frame.assign(at=1_700_000_000).to_csv(source, index=False)
     _, text = said("--time", "at")
@@ -119,7 +119,7 @@ def test_a_profile_without_a_rate_is_to_be_built_again(source: Path, tmp_path: P
     given = ["explain", "calibration", stored, "--config", str(config)]
 
     text = run.invoke(app, given).stdout
-    assert "(driftline profile build with --time or --events-per-week, and profile send)" in text
+    assert "driftline profile build with --time or --events-per-week, and profile send" in text
     for command in ("calibration", "power"):
         done = run.invoke(app, ["explain", command, stored, "--time", "at"])
         assert (done.exit_code, "and this is a profile" in done.stderr) == (2, True)

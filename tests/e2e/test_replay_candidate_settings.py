@@ -44,7 +44,7 @@ def test_what_is_tried_lies_over_the_live_settings(
     assert summary["difference"]["would_have_fired"] == episodes
     assert summary["difference"]["would_not_have_fired"] == []
     told = run("replay", source, "--config", candidate, *change)
-    assert "tried: episodes.min_effect = 0.02, live 50.0" in told
+    assert "candidate: episodes.min_effect = 0.02, live 50.0" in told
 
     (tmp_path / "driftline.toml").rename(tmp_path / "live.toml")
     monkeypatch.setenv("DRIFTLINE_CONFIG", str(tmp_path / "live.toml"))
@@ -87,7 +87,7 @@ def test_a_budget_per_week_is_tried_in_place_of_a_live_one_per_events(
 
     with_times = run("replay", source, "--config", candidate, "--time", "at")
     assert "1 in 10,080 events, at 10,080 a week in the reference" in with_times
-    assert "tried: budget.per_weeks = 1.0, live None" in with_times
+    assert "candidate: budget.per_weeks = 1.0, live None" in with_times
     without = run("replay", source, "--config", candidate)
     assert "1 in 1,000,000 events: the reference has no number of events a week" in without
     assert "a week (--time COLUMN)" in without

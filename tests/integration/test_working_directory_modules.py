@@ -80,7 +80,7 @@ def test_a_factory_that_is_named_as_an_installed_package_is_refused_by_name(fold
         version="2",
     )
     assert isinstance(failed, FitFailure)
-    assert "give yours another name" in failed.reason
+    assert "rename yours" in failed.reason
     assert str(folder / "trainer.py") in failed.reason
     assert executed(folder) == []
 

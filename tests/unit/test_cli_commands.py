@@ -107,7 +107,7 @@ def test_a_missing_file_ends_with_two() -> None:
     for command in (["status", "--config", "no.toml"], ["profile", "send", "no.json"]):
         result = run.invoke(app, command)
         assert result.exit_code == 2
-        assert "no such" in result.stderr
+        assert "does not exist" in result.stderr
 
 
 def test_wrong_usage_ends_with_two() -> None:

@@ -138,7 +138,7 @@ def test_only_the_champions_episodes_ask_for_a_retrain() -> None:
 
     assert (decided["2"].action, decided["2"].rule) == ("request", "drift")
     assert (decided["1"].action, decided["1"].rule) == ("decline", "old_version")
-    assert decided["1"].reason.startswith("Version 1 is watched, but 2 is the champion")
+    assert decided["1"].reason.startswith("Version 1 is not the champion (2 is)")
 
 
 def test_versions_that_one_change_moved_are_one_incident() -> None:

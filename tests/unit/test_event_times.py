@@ -113,8 +113,12 @@ def test_numbers_that_are_days_are_no_seconds_of_1970() -> None:
 @pytest.mark.parametrize(
     ("value", "form", "why"),
     [
-        ("2013-01-31", "%d.%m.%Y", "row 0: '2013-01-31' is not written like"),
-        ("31.01.2013 12:00", "%d.%m.%Y", "row 0: '31.01.2013 12:00' is not written like"),
+        ("2013-01-31", "%d.%m.%Y", "row 0: '2013-01-31' does not have the --time-format"),
+        (
+            "31.01.2013 12:00",
+            "%d.%m.%Y",
+            "row 0: '31.01.2013 12:00' does not have the --time-format",
+        ),
         (None, "%d.%m.%Y", "row 0 has no time"),
         ("31.01.2013", "%Q", "'Q' is a bad directive"),
         ("31.01.2013", "mixed", "has no part of a time"),

@@ -173,7 +173,7 @@ def test_a_version_with_two_kinds_of_reference_is_listed_by_each() -> None:
     ]
     first, second, third = version_lines(replay, "m", Budget())
     assert first == "  m@1, announced profile: 300 of 300 events compared with 2,000"
-    assert second == "  m@1, its own first events: 500 of 2,500 events against 2,000"
+    assert second == "  m@1, its own first events: 500 of 2,500 events compared with 2,000"
     assert third.startswith("  m@1, no profile, and too few events")
     weekly = version_lines(replay, "m", Budget(per_weeks=2.0))
     assert weekly[0].endswith("and profile send)")

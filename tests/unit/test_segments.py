@@ -76,7 +76,7 @@ def test_what_drifts_in_one_segment_is_told_of_it_and_named() -> None:
     assert (first.segment, first.feature, first.phase) == ("origin=LGA", "temp", "started")
     assert first.series == "segment/origin=LGA/feature/temp"
     assert 10_000 <= first.detected_offset <= 11_500
-    assert first.explanation.startswith("origin=LGA: temp: mean 5")
+    assert first.explanation.startswith("`temp`: mean 50")
     # The whole moves by a tenth as much, and is found later, if at all.
     assert {alert.segment for alert in others} <= {None}
 

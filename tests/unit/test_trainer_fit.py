@@ -173,11 +173,11 @@ def test_classes_may_have_names(tmp_path: Path) -> None:
         ("segfaults", "raised", "ended by SIGSEGV"),
         ("no_such_module:make", "raised", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("an_int", "not_an_estimator", "returned an object of type int, not an estimator"),
-        ("says_nan", "bad_output", "no probability between 0 and 1"),
+        ("says_nan", "bad_output", "a value that is not between 0 and 1"),
         ("raises_in_predict", "raised", "while fold 1 of 3: ArithmeticError: cannot predict"),
         ("own_function_inside", "untrusted_type", "estimator_factories.drop_carrier"),
         ("asks_for_too_much", "memory", "asked for more than 2048 MiB"),
-        ("in_a_narrow_log", "profile_too_large", "a record of the log takes 1,000: train on fewer"),
+        ("in_a_narrow_log", "profile_too_large", "at most 1,000 are allowed: train on fewer"),
     ],
 )
 def test_what_goes_wrong_is_a_rule_and_a_reason(

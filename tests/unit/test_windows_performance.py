@@ -127,7 +127,7 @@ def test_status_tells_the_loss_over_windows_by_their_labels() -> None:
     row = {"model": "m@1", "windows": 2, "last": 2, "labelled": 1040, "loss": 0.2}
     told = status_lines({"topic": "t", "partitions": [], "models": [], "windows": [row]})
 
-    assert "    of the last 2, 1,040 labelled: loss 0.200" in told
+    assert "    mean error in the last 2: 0.200 of 1,040 labels" in told
 
 
 def published(cut: int) -> tuple[dict[str, WindowPerformance], dict[str, ClosedWindow]]:
