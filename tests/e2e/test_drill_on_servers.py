@@ -133,8 +133,8 @@ def test_a_change_is_found_told_as_a_drill_and_nothing_stays(harness: MonitorHar
     assert decisions == {("ignore", "drill")}
     tail = ("alerts", "tail", "--from-beginning", "--no-follow")
     without = told(harness, *tail)  # what is said of the live model's coverage may stand there
-    assert not any(word in without for word in (synthetic_model, "DRILL", " age:"))
-    assert "DRILL age: mean" in told(harness, *tail, "--include-drills")
+    assert not any(word in without for word in (synthetic_model, "DRILL", " `age`:"))
+    assert "DRILL `age`: mean" in told(harness, *tail, "--include-drills")
     assert told(harness, "incidents", "list", "--all", "--json") == ""
 
 
@@ -159,7 +159,7 @@ def test_what_is_not_found_says_why_and_what_is_left_is_forgotten(harness: Monit
     update = ModelUpdate(id="left", model=left, version="7", time_ms=0, profile=data)
     harness.produce("churn", [update])
     until(lambda: shadows(harness) == {left}, "a drill that was killed left its shadow")
-    assert "1 shadows of churn are forgotten" in drill(harness, "churn", "--clean").stderr
+    assert "1 synthetic model of churn removed" in drill(harness, "churn", "--clean").stderr
     until(lambda: not shadows(harness), "it is forgotten")
 
 

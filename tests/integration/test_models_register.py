@@ -82,7 +82,7 @@ def shell(kafka_broker: str, tmp_path: Path) -> Shell:
 def test_a_model_joins_is_replaced_and_gone_back_to(shell: Shell) -> None:
     first = shell.register("1")
     assert (first.exit_code, shell.champion) == (0, "1"), first.output
-    assert "churn@1 is stored and serves" in first.output
+    assert "churn@1 is stored and in service" in first.output
 
     second = shell.register("2")
     assert (second.exit_code, shell.champion) == (0, "1"), second.output
