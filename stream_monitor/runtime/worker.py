@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 from typing import Any, Final
 
@@ -58,6 +59,7 @@ def run(settings: Settings, state_factory: PartitionStateFactory) -> int:
     setting is wrong.  4: Kafka or Redis is unreachable, or topics are missing.
     """
     configure(settings.log_level)
+    faulthandler.enable()  # a crash in a library names the Python line that called it
     exit_code = check(settings)
     if exit_code is not None:
         return exit_code
