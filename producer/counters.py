@@ -27,7 +27,7 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
 
     ``spooled`` events are on disk, for this process or the next.  Events of an earlier process are
     counted apart: ``recovered`` when Kafka acknowledged them, ``unrecoverable`` for each damaged
-    part of a file and each record that Kafka rejected for good.
+    record, each corrupt file, and each record that Kafka rejected for good.
     """
 
     accepted: int
@@ -110,10 +110,10 @@ class LoggerState:
         with self._lock:
             self._recovered += 1
 
-    def count_unrecoverable(self) -> None:
-        """Count an event of an earlier process that is lost."""
+    def count_unrecoverable(self, n: int) -> None:
+        """Count events of an earlier process that are lost."""
         with self._lock:
-            self._unrecoverable += 1
+            self._unrecoverable += n
 
     def snapshot(self) -> Counters:
         """Return consistent counts."""

@@ -21,7 +21,7 @@ from producer.routing import key_of
 from producer.spool.disk_spool import DiskSpool
 from producer.spool.overflow import Overflow
 from producer.spool.permanent_errors import is_permanent
-from producer.spool.segment_format import SpooledRecord
+from producer.spool.spool_file import SpooledRecord
 from producer.validation import EventValidator
 
 log = logging.getLogger("driftline.producer")
@@ -82,7 +82,7 @@ class Sender:
         self._thread.join(CLOSE_TIMEOUT_S)
 
     def close_in_child(self) -> None:
-        """Close the parent's files in a forked child, where the thread does not exist."""
+        """Leave the parent's files alone in a forked child, where the thread does not exist."""
         if self._overflow is not None:
             self._overflow.close_in_child()
 
@@ -125,7 +125,7 @@ class Sender:
         self.producer.flush(1.0)  # its callbacks count or spool the rest
         self._spool_or_drop_queued(len(self._state.queue))
         if self._overflow is not None:
-            self._overflow.close(time.monotonic())
+            self._overflow.close()
 
     def _spool_or_drop_queued(self, n: int) -> None:
         """Spool or drop the first ``n`` events of the queue."""
@@ -214,7 +214,7 @@ class Sender:
             return
         as_bytes = key.encode() if isinstance(key, str) else key
         record = SpooledRecord(topic=self._topic, key=as_bytes, source=self._source, value=value)
-        self._overflow.add(record, time.monotonic())
+        self._overflow.add(record)
 
     def _on_error(self, error: KafkaError) -> None:
         self._fatal = self._fatal or error.fatal()

@@ -1,24 +1,20 @@
-"""The files of the spool: writes records up to a size limit and returns the oldest segment."""
+"""The folder of the spool: writes records up to a size limit and finds the oldest file."""
 
 from __future__ import annotations
 
 import contextlib
-import itertools
-import time
+import os
+import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from producer.spool.folder_lock import SEGMENT_SUFFIX, FolderLock, bytes_in, subfolders
-from producer.spool.segment_format import SpooledRecord, frame
-from producer.spool.segments import Segment, SegmentWriter
+from producer.spool.spool_file import SUFFIX, SpooledRecord, SpoolFile, SpoolVersionError
 
-SYNC_INTERVAL_S: Final = 0.1
-"""Time between two syncs to disk, and between two measurements of the whole folder's size."""
 _SCAN_INTERVAL_S: Final = 10.0
 """Time between two searches for files of ended processes."""
-_MAX_SEGMENT_BYTES: Final = 4 << 20
-_SEGMENTS_AT_LEAST: Final = 8
+_MIN_FILE_BYTES: Final = 16 << 10
+"""The size of a file with one short record."""
 
 
 class SpoolResult(NamedTuple):
@@ -31,143 +27,118 @@ class SpoolResult(NamedTuple):
 
 
 class DiskSpool:
-    """Segments of this process in a subfolder of its own, and segments of ended processes.
+    """The file that this process writes, and the files of ended processes that it sends.
 
-    ``max_bytes`` limits the whole folder.  Its size is measured every `SYNC_INTERVAL_S`, so other
-    processes may exceed the limit in between.  The folder should be on a local disk.  The
-    constructor does no I/O.  All methods are for one thread, and none raises OSError.
+    ``max_bytes`` limits the whole folder, which should be on a local disk; SQLite's journal of one
+    transaction may exceed it for a moment.  A file that SQLite cannot read is renamed to
+    ``NAME.corrupt`` and stays.  The constructor does no I/O.  All methods are for one thread, and
+    none raises OSError or sqlite3.Error.
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self._folder, self._max_bytes = folder, max_bytes
-        self._segment_bytes = min(_MAX_SEGMENT_BYTES, max_bytes // _SEGMENTS_AT_LEAST)
-        self._lock: FolderLock | None = None
-        self._orphan_locks: list[FolderLock] = []
-        self._writer: SegmentWriter | None = None
-        self._waiting: list[Segment] = []
-        self._sequence = itertools.count()
-        self._used_bytes = 0
-        self._measured_s = self._synced_s = self._scanned_s = float("-inf")
+        self._own: SpoolFile | None = None
+        self._waiting: list[SpoolFile] = []
+        self._skipped: set[Path] = set()
+        self._scanned_s = float("-inf")
 
-    def write(self, records: Sequence[SpooledRecord], now_s: float) -> SpoolResult:
+    def write(self, records: Sequence[SpooledRecord]) -> SpoolResult:
         """Write records in order until the size limit."""
-        done = 0
         try:
-            if now_s - self._measured_s >= SYNC_INTERVAL_S:
-                self._measured_s, self._used_bytes = now_s, bytes_in(self._folder)
-            while done < len(records):
-                n = self._append(records[done:])
-                if n == 0:
-                    return SpoolResult(done, full=len(records) - done)
-                done += n
-        except OSError as error:
-            return SpoolResult(done, failed=len(records) - done, error=str(error))
-        return SpoolResult(done)
-
-    def _append(self, records: Sequence[SpooledRecord]) -> int:
-        """Write as many records as fit into the open segment; return how many."""
-        if self._used_bytes >= self._max_bytes:
-            return 0
-        writer = self._writer or self._begin_segment()
-        frames, n = bytearray(), 0
-        for record in records:
-            one = frame(record, writer.size_bytes + len(frames))
-            if self._used_bytes + len(frames) + len(one) > self._max_bytes:
-                break
-            frames += one
-            n += 1
-            if writer.size_bytes + len(frames) >= self._segment_bytes:
-                break
-        try:
-            writer.append(bytes(frames), n)
-        finally:
-            if writer.is_torn or writer.size_bytes >= self._segment_bytes:
-                self._close_segment()
-        self._used_bytes += len(frames)
-        return n
-
-    def _begin_segment(self) -> SegmentWriter:
-        if self._lock is None:
-            self._lock = FolderLock.create(self._folder)
-        name = f"{time.time_ns() // 1_000_000:014d}-{next(self._sequence):08d}{SEGMENT_SUFFIX}"
-        self._writer = SegmentWriter(self._lock.path / name)
-        self._used_bytes += self._writer.size_bytes
-        self._lock.sync()
-        return self._writer
-
-    def _close_segment(self) -> None:
-        """Close the open segment, so that it can be sent."""
-        writer, self._writer = self._writer, None
-        if writer is None or self._lock is None:
-            return
-        with contextlib.suppress(OSError):  # the resender counts a damaged segment
-            writer.sync()
-        writer.close()
-        segment = Segment(writer.path, self._lock, writer.n_records, writer.size_bytes)
-        self._waiting.append(segment)
-        if writer.n_records == 0:
-            self.remove(segment)
+            if self._own is None:
+                if bytes_in(self._folder) + _MIN_FILE_BYTES > self._max_bytes:
+                    return SpoolResult(0, full=len(records))
+                self._own = SpoolFile.create(self._folder)
+                self._waiting.append(self._own)
+            others_bytes = bytes_in(self._folder) - self._own.path.stat().st_size
+            n = self._own.append(records, self._max_bytes - others_bytes)
+        except (OSError, sqlite3.Error) as error:
+            if self._own is not None and is_corrupt(error):
+                self._own = None  # it waits to be sent; the next record gets a new file
+            return SpoolResult(0, failed=len(records), error=str(error))
+        return SpoolResult(n, full=len(records) - n)
 
     def maintain(self, now_s: float) -> str:
-        """Sync and adopt orphaned folders when due; return an error text, or an empty one."""
-        if now_s - self._scanned_s >= _SCAN_INTERVAL_S:
-            self._scanned_s = now_s
-            self._adopt_orphans()
-        if self._writer is not None and now_s - self._synced_s >= SYNC_INTERVAL_S:
-            self._synced_s = now_s
-            try:
-                self._writer.sync()
-            except OSError as error:
-                return str(error)
-        return ""
-
-    def _adopt_orphans(self) -> None:
-        held = {lock.path for lock in (self._lock, *self._orphan_locks) if lock is not None}
-        for path in subfolders(self._folder):
-            lock = None if path in held else FolderLock.try_acquire(path)
-            if lock is None:
+        """Adopt files of ended processes when due; return an error text, or an empty one."""
+        if now_s - self._scanned_s < _SCAN_INTERVAL_S:
+            return ""
+        self._scanned_s = now_s
+        problem = ""
+        known = self._skipped | {file.path for file in self._waiting}
+        for path, size_bytes in _files(self._folder):
+            # An empty file was just created: its owner has not locked it yet.
+            if path.suffix != SUFFIX or path in known or size_bytes == 0:
                 continue
-            found = [Segment(segment, lock) for segment in lock.segments()]
-            if found:
-                self._orphan_locks.append(lock)
-                self._waiting += found
+            try:
+                file = SpoolFile.adopt(path)
+            except (sqlite3.Error, SpoolVersionError) as error:
+                self._skipped.add(path)
+                problem = f"{_set_aside(path, error)}: {error}"
             else:
-                lock.release()
+                self._waiting += [] if file is None else [file]
+        return problem
 
-    def oldest(self) -> Segment | None:
-        """Return the oldest segment to send; it stays here until `remove`."""
-        if not self._waiting and self._writer is not None and self._writer.n_records:
-            self._close_segment()
-        return min(self._waiting, key=lambda segment: segment.path.name, default=None)
+    def oldest(self) -> SpoolFile | None:
+        """Return the file to send first; it stays here until `remove` or `skip`."""
+        return min(self._waiting, key=lambda file: file.path.name, default=None)
 
-    def remove(self, segment: Segment) -> None:
-        """Delete a segment whose records are all sent or counted as lost."""
+    def remove(self, file: SpoolFile) -> None:
+        """Delete a file whose records are all sent or counted as lost."""
         with contextlib.suppress(OSError):
-            size_bytes = segment.path.stat().st_size
-            segment.path.unlink()
-            self._used_bytes -= size_bytes
-        self.skip(segment)
+            file.path.unlink()  # before the lock is released, so that no other process adopts it
+        self._release(file)
 
-    def skip(self, segment: Segment) -> None:
-        """Keep the file, and never return the segment again."""
-        self._waiting.remove(segment)
-        lock = segment.lock
-        if lock in self._orphan_locks and all(one.lock is not lock for one in self._waiting):
-            self._orphan_locks.remove(lock)
-            lock.release()
+    def skip(self, file: SpoolFile, error: Exception) -> Path:
+        """Keep a file that cannot be read, and never return it again; return its name."""
+        path = _set_aside(file.path, error)
+        self._skipped.add(path)
+        self._release(file)
+        return path
 
     def close(self) -> None:
-        """Release the folders, so that another process can send what is left."""
-        self._close_segment()
-        for lock in (self._lock, *self._orphan_locks):
-            if lock is not None:
-                lock.release()
-        self._lock, self._orphan_locks, self._waiting = None, [], []
+        """Release the files, so that another process can send what is left."""
+        for file in list(self._waiting):
+            self._release(file)
 
     def close_in_child(self) -> None:
-        """Close the parent's file handles in a forked child; change nothing on disk."""
-        if self._writer is not None:
-            self._writer.close()
-        for lock in (self._lock, *self._orphan_locks):
-            if lock is not None:
-                lock.close_handle()
+        """Leave the parent's files alone in a forked child."""
+        for file in self._waiting:
+            file.abandon_in_child()
+
+    def _release(self, file: SpoolFile) -> None:
+        self._waiting.remove(file)
+        if file is self._own:
+            self._own = None
+        with contextlib.suppress(sqlite3.Error):
+            file.close()
+
+
+def is_corrupt(error: Exception) -> bool:
+    """Whether the content of a file is damaged, and not only the access to it."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def bytes_in(folder: Path) -> int:
+    """Return the size of all files of a spool in bytes."""
+    return sum(size_bytes for _, size_bytes in _files(folder))
+
+
+def _set_aside(path: Path, error: Exception) -> Path:
+    """Rename a corrupt file, so that no process tries it again; return its name."""
+    if not is_corrupt(error):
+        return path
+    aside = path.with_name(f"{path.name}.corrupt")
+    with contextlib.suppress(OSError):
+        path.rename(aside)
+    return aside
+
+
+def _files(folder: Path) -> list[tuple[Path, int]]:
+    found = []
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):  # removed meanwhile
+                if entry.is_file(follow_symlinks=False):
+                    found.append((Path(entry.path), entry.stat().st_size))
+    return found

@@ -8,7 +8,7 @@ from typing import Final
 from producer.counters import LoggerState
 from producer.spool.disk_spool import DiskSpool, SpoolResult
 from producer.spool.resender import Send, SpoolResender
-from producer.spool.segment_format import SpooledRecord
+from producer.spool.spool_file import SpooledRecord
 
 _BATCH: Final = 500
 
@@ -27,34 +27,34 @@ class Overflow:
         self._resender = SpoolResender(spool, state, send)
         self._unwritten: list[SpooledRecord] = []
 
-    def add(self, record: SpooledRecord, now_s: float) -> None:
+    def add(self, record: SpooledRecord) -> None:
         """Take a record for the next write; it is in flight until then."""
         self._unwritten.append(record)
         if len(self._unwritten) >= _BATCH:
-            self._write(now_s)
+            self._write()
 
     def maintain(self, now_s: float, free_slots: int) -> None:
-        """Write, sync, adopt orphans and resend at most ``free_slots`` records, each when due."""
-        self._write(now_s)
+        """Write, adopt orphans and resend at most ``free_slots`` records, each when due."""
+        self._write()
         for problem in (self._spool.maintain(now_s), self._resender.run(now_s, free_slots)):
             if problem:
                 self._warn(f"spool: {problem}")
 
-    def close(self, now_s: float) -> None:
+    def close(self) -> None:
         """Write the last records and leave the spool to the next process."""
-        self._write(now_s)
+        self._write()
         self._spool.close()
 
     def close_in_child(self) -> None:
-        """Close the parent's file handles in a forked child."""
+        """Leave the parent's files alone in a forked child."""
         self._spool.close_in_child()
 
-    def _write(self, now_s: float) -> None:
+    def _write(self) -> None:
         if not self._unwritten:
             return
         records, self._unwritten = self._unwritten, []
         try:
-            result = self._spool.write(records, now_s)
+            result = self._spool.write(records)
         except Exception as error:  # noqa: BLE001 - the counts must add up after any error
             result = SpoolResult(0, failed=len(records), error=repr(error))
         self._state.count_spooled(result.spooled)

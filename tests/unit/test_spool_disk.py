@@ -1,18 +1,17 @@
-"""The spool on disk: bounded, one owner a subfolder, and no error of the disk gets out."""
+"""The spool on disk: bounded, one owner a file, and no error of the disk is raised."""
 
 from __future__ import annotations
 
-import errno
-import itertools
 import os
-from collections.abc import Iterator
+import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from producer.spool.disk_spool import DiskSpool, SpoolResult
-from producer.spool.folder_lock import FolderLock, bytes_in
-from producer.spool.segment_format import SpooledRecord, header, records_of
+from producer.spool.disk_spool import DiskSpool, SpoolResult, bytes_in
+from producer.spool.spool_file import SpooledRecord
 
 LARGE = 1 << 20
 
@@ -21,16 +20,15 @@ def records(n: int, size: int = 10) -> list[SpooledRecord]:
     return [SpooledRecord("t", b"k", "/s", f"{i:0{size}d}".encode()) for i in range(n)]
 
 
-def drained(spool: DiskSpool) -> list[SpooledRecord | None]:
-    found: list[SpooledRecord | None] = []
-    while (segment := spool.oldest()) is not None:
-        found += records_of(segment.read())
-        spool.remove(segment)
+def drained(spool: DiskSpool) -> list[SpooledRecord]:
+    found: list[SpooledRecord] = []
+    while (file := spool.oldest()) is not None:
+        while (batch := file.first()) is not None:
+            assert batch.n_damaged == 0
+            found += batch.records
+            file.remove(batch)
+        spool.remove(file)
     return found
-
-
-def files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 def test_nothing_is_touched_before_there_is_something_to_keep(tmp_path: Path) -> None:
@@ -42,43 +40,42 @@ def test_nothing_is_touched_before_there_is_something_to_keep(tmp_path: Path) ->
 
 
 def test_what_was_kept_is_given_back_oldest_first_and_nothing_stays(tmp_path: Path) -> None:
-    spool = DiskSpool(tmp_path, 64 << 10)
-    wanted = records(1_000, size=30)
+    spool = DiskSpool(tmp_path, 16 << 20)
+    wanted = records(1_000, size=10_000)
 
-    assert spool.write(wanted, 0) == SpoolResult(1_000)
-    assert len(files(tmp_path)) > 5
+    assert spool.write(wanted) == SpoolResult(1_000)
     assert drained(spool) == wanted
     spool.close()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_cap_holds_and_the_newest_are_turned_away(tmp_path: Path) -> None:
-    spool = DiskSpool(tmp_path, 4_096)
-    kept = spool.write(records(1_000), 0)
+    spool = DiskSpool(tmp_path, 65_536)
+    kept = spool.write(records(5_000))
 
-    assert 0 < kept.spooled < 1_000
-    assert kept == SpoolResult(kept.spooled, full=1_000 - kept.spooled)
-    assert bytes_in(tmp_path) <= 4_096
-    assert drained(spool) == records(1_000)[: kept.spooled]
-    assert spool.write(records(5), 0) == SpoolResult(5)  # there is room again
+    assert 0 < kept.spooled < 5_000
+    assert kept == SpoolResult(kept.spooled, full=5_000 - kept.spooled)
+    assert bytes_in(tmp_path) <= 65_536
+    assert drained(spool) == records(5_000)[: kept.spooled]
+    assert spool.write(records(5)) == SpoolResult(5)  # there is room again
 
 
 def test_the_cap_is_for_all_processes_of_the_folder(tmp_path: Path) -> None:
-    one, other = DiskSpool(tmp_path, 4_096), DiskSpool(tmp_path, 4_096)
-    assert one.write(records(1_000), 0).full > 0
+    one, other = DiskSpool(tmp_path, 65_536), DiskSpool(tmp_path, 65_536)
+    assert one.write(records(5_000)).full > 0
 
-    assert other.write(records(10), 0) == SpoolResult(0, full=10)
+    assert other.write(records(10)) == SpoolResult(0, full=10)
 
 
 def test_a_record_larger_than_the_cap_is_turned_away(tmp_path: Path) -> None:
-    assert DiskSpool(tmp_path, 100).write(records(1, size=200), 0) == SpoolResult(0, full=1)
+    assert DiskSpool(tmp_path, 100).write(records(1, size=200)) == SpoolResult(0, full=1)
 
 
 def test_what_a_living_process_has_is_its_own_and_a_dead_one_s_is_taken_over(
     tmp_path: Path,
 ) -> None:
     one, other = DiskSpool(tmp_path, LARGE), DiskSpool(tmp_path, LARGE)
-    one.write(records(3), 0)
+    one.write(records(3))
     other.maintain(0)
     assert other.oldest() is None
 
@@ -90,7 +87,7 @@ def test_what_a_living_process_has_is_its_own_and_a_dead_one_s_is_taken_over(
 
 def test_two_never_take_over_the_same(tmp_path: Path) -> None:
     dead = DiskSpool(tmp_path, LARGE)
-    dead.write(records(3), 0)
+    dead.write(records(3))
     dead.close()
     one, other = DiskSpool(tmp_path, LARGE), DiskSpool(tmp_path, LARGE)
     one.maintain(0)
@@ -100,27 +97,15 @@ def test_two_never_take_over_the_same(tmp_path: Path) -> None:
     assert drained(one) == records(3)
 
 
-def test_a_tail_that_a_crash_tore_off_is_not_given_back(tmp_path: Path) -> None:
-    dead = DiskSpool(tmp_path, LARGE)
-    dead.write(records(3), 0)
-    dead.close()
-    (file,) = files(tmp_path)
-    file.write_bytes(file.read_bytes()[:-1])
-    spool = DiskSpool(tmp_path, LARGE)
-    spool.maintain(0)
-
-    assert drained(spool) == records(2)
-
-
 def test_a_forked_child_leaves_the_files_and_the_lock_to_its_parent(tmp_path: Path) -> None:
     spool = DiskSpool(tmp_path, LARGE)
-    spool.write(records(3), 0)
+    spool.write(records(3))
     child = os.fork()
     if child == 0:
         spool.close_in_child()
         mine = DiskSpool(tmp_path, LARGE)
         mine.maintain(0)
-        os._exit(mine.oldest() is not None or mine.write(records(2), 0) != SpoolResult(2))
+        os._exit(mine.oldest() is not None or mine.write(records(2)) != SpoolResult(2))
     assert os.waitpid(child, 0)[1] == 0
 
     assert drained(spool) == records(3)
@@ -128,71 +113,76 @@ def test_a_forked_child_leaves_the_files_and_the_lock_to_its_parent(tmp_path: Pa
     assert drained(spool) == records(2)
 
 
-@pytest.fixture
-def full_after(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """A disk with so many bytes left; the last write is a short one, as POSIX has it."""
-    left = [1 << 40]
-    write = os.write
-
-    def limited(handle: int, data: bytes) -> int:
-        part = bytes(data)[: left[0]]
-        if not part:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        left[0] -= len(part)
-        return write(handle, part)
-
-    monkeypatch.setattr(os, "write", limited)
-    yield left
-    monkeypatch.undo()
+WRITER = """
+import sys
+from pathlib import Path
+from producer.spool.disk_spool import DiskSpool
+from producer.spool.spool_file import SpooledRecord
+spool, n = DiskSpool(Path(sys.argv[1]), 1 << 30), 0
+while True:
+    batch = [SpooledRecord("t", b"k", "/s", str(i).encode()) for i in range(n, n + 200)]
+    n += spool.write(batch).spooled
+    print(n, flush=True)
+"""
 
 
-@pytest.mark.parametrize("room", [0, 5, len(header()), 100, 10_000])
-def test_a_full_disk_is_told_and_what_was_begun_is_cut_off(
-    tmp_path: Path, full_after: list[int], room: int
+@pytest.mark.parametrize("n_reports", [1, 2, 20])
+def test_what_a_killed_process_reported_as_written_is_sent_by_the_next_in_order(
+    tmp_path: Path, n_reports: int
+) -> None:
+    with subprocess.Popen([sys.executable, "-c", WRITER, tmp_path], stdout=subprocess.PIPE) as dead:
+        assert dead.stdout is not None
+        n_reported = [int(dead.stdout.readline()) for _ in range(n_reports)][-1]
+        dead.kill()
+    heir = DiskSpool(tmp_path, 1 << 30)
+    assert heir.maintain(0) == ""
+    found = [int(record.value) for record in drained(heir)]
+
+    assert found == list(range(len(found)))
+    assert len(found) >= n_reported
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("max_file_bytes", [0, 100, 8_192, 20_000, 50_000])
+def test_a_disk_that_fails_is_reported_and_half_a_batch_is_not_kept(
+    tmp_path: Path, max_file_bytes: int
 ) -> None:
     spool = DiskSpool(tmp_path, LARGE)
-    full_after[0] = room
-    batches = [records(20) for _ in range(30)]
-    kept = [spool.write(batch, 0) for batch in batches]
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (max_file_bytes, limits[1]))
+    try:
+        kept = [spool.write(records(20, size=500)) for _ in range(10)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     failed = next(one for one in kept if one.failed)
 
     assert failed == SpoolResult(0, failed=20, error=failed.error)
-    assert "No space left" in failed.error
-    full_after[0] = 1 << 40
-    assert spool.write(records(7), 0) == SpoolResult(7)
+    assert "disk I/O error" in failed.error
+    assert spool.write(records(7)) == SpoolResult(7)
     n_spooled = sum(one.spooled for one in kept) // 20
-    assert drained(spool) == [*itertools.chain(*batches[:n_spooled]), *records(7)]
+    assert drained(spool) == [*records(20, size=500) * n_spooled, *records(7)]
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_what_cannot_be_cut_off_is_still_not_given_back(
-    tmp_path: Path, full_after: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_corrupt_file_is_set_aside_and_named_and_the_others_are_sent(tmp_path: Path) -> None:
+    for _ in range(2):
+        dead = DiskSpool(tmp_path, LARGE)
+        dead.write(records(3))
+        dead.close()
+    corrupt = min(tmp_path.iterdir())
+    corrupt.write_bytes(b"x" * 20_000)
     spool = DiskSpool(tmp_path, LARGE)
-    spool.write(records(5), 0)
 
-    def refuse(_handle: int, _size: int) -> None:
-        raise OSError(errno.EIO, "no")
-
-    monkeypatch.setattr(os, "ftruncate", refuse)
-    full_after[0] = 100
-    assert spool.write(records(20), 0).failed == 20
-    full_after[0] = 1 << 40
-    assert spool.write(records(2), 0) == SpoolResult(2)
-
-    assert drained(spool) == [*records(5), *records(2)]
+    assert spool.maintain(0) == f"{corrupt}.corrupt: file is not a database"
+    assert drained(spool) == records(3)
+    assert spool.maintain(60) == ""
+    assert [path.name for path in tmp_path.iterdir()] == [f"{corrupt.name}.corrupt"]
 
 
-def test_a_folder_that_cannot_be_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     (tmp_path / "spool").write_text("a file")
     spool = DiskSpool(tmp_path / "spool", LARGE)
     spool.maintain(0)
 
-    assert spool.write(records(2), 0).failed == 2
+    assert spool.write(records(2)).failed == 2
     assert spool.oldest() is None
-
-
-def test_a_subfolder_removed_while_it_was_opened_is_not_ours(tmp_path: Path) -> None:
-    claim = FolderLock.create(tmp_path)
-    claim.release()
-
-    assert FolderLock.try_acquire(claim.path) is None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,7 @@ from producer.counters import Counters
 from producer.events import InferenceEvent
 from producer.logger import InferenceLogger
 from producer.spool import disk_spool
-from producer.spool.disk_spool import DiskSpool
-from producer.spool.segment_format import HEADER_BYTES, header
+from producer.spool.disk_spool import DiskSpool, bytes_in
 from tests.unit.test_producer_logger import NOBODY, read
 
 PATIENCE_S = 20.0
@@ -111,15 +112,15 @@ def test_while_kafka_is_away_memory_is_bounded_and_the_rest_goes_to_disk(tmp_pat
 
 
 def test_a_full_spool_is_counted(tmp_path: Path) -> None:
-    log = logger_on(NOBODY, tmp_path, spool_max_bytes=2_000)
-    log_many(log, 100)
+    log = logger_on(NOBODY, tmp_path, spool_max_bytes=40_000)
+    log_many(log, 1_000)
     log.close(0)
     counters = log.counters()
 
     assert adds_up(counters)
     assert counters.spooled > 0
-    assert counters.dropped == {"spool_full": 100 - counters.spooled}
-    assert sum(f.stat().st_size for f in tmp_path.rglob("*.segment")) <= 2_000
+    assert counters.dropped == {"spool_full": 1_000 - counters.spooled}
+    assert bytes_in(tmp_path) <= 40_000
 
 
 def test_a_disk_that_refuses_is_counted_and_never_raised(tmp_path: Path) -> None:
@@ -146,7 +147,7 @@ def test_a_damaged_record_of_an_earlier_process_is_skipped_and_counted(
     tmp_path: Path, mock_broker: str
 ) -> None:
     ids = left_by_a_dead_process(tmp_path, 3)
-    (file,) = tmp_path.rglob("*.segment")
+    (file,) = tmp_path.iterdir()
     content = file.read_bytes()
     file.write_bytes(content.replace(ids[1].encode(), b"-" * len(ids[1])))
     log = logger_on(mock_broker, tmp_path)
@@ -157,10 +158,11 @@ def test_a_damaged_record_of_an_earlier_process_is_skipped_and_counted(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_segment_of_a_newer_program_is_left_alone(tmp_path: Path, mock_broker: str) -> None:
+def test_a_file_of_a_newer_program_is_left_alone(tmp_path: Path, mock_broker: str) -> None:
     left_by_a_dead_process(tmp_path, 3)
-    (file,) = tmp_path.rglob("*.segment")
-    file.write_bytes(header(2) + file.read_bytes()[HEADER_BYTES:])
+    (file,) = tmp_path.iterdir()
+    with closing(sqlite3.connect(file)) as newer:
+        newer.execute("PRAGMA user_version = 2")
     log = logger_on(mock_broker, tmp_path)
     log_many(log, 1)
     assert log.flush(10) == 0

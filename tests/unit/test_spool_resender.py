@@ -1,7 +1,8 @@
-"""Sending again: a segment goes when each record is settled; slowly while Kafka is away."""
+"""A spool file is removed when each record has a result; few are sent while Kafka is away."""
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from producer.spool.resender import (
     OnDelivery,
     SpoolResender,
 )
-from producer.spool.segment_format import SpooledRecord
+from producer.spool.spool_file import SpooledRecord, SpoolFile
 
 LARGE = 1 << 20
 ROOM = 1_000_000
@@ -54,7 +55,7 @@ class Scene:
         self.kafka, self.state, self.now_s = Kafka(), LoggerState(), 1_000.0
         self.wanted = [SpooledRecord("t", b"k", "/s", f"{i:05d}".encode()) for i in range(n)]
         self.spool = DiskSpool(folder, LARGE)
-        kept = self.spool.write(self.wanted, self.now_s)
+        kept = self.spool.write(self.wanted)
         if ours:
             self.state.count_spooled(kept.spooled)
         else:
@@ -70,12 +71,17 @@ class Scene:
         self.replay.run(self.now_s, room)
         return len(self.kafka.on_their_way)
 
-    def segments(self) -> list[Path]:
-        return sorted(self.folder.rglob("*.segment"))
+    def settle(self) -> None:
+        """Passes in which nothing is left to send: one removes the records, one the file."""
+        self.run()
+        self.run()
+
+    def files(self) -> list[Path]:
+        return sorted(self.folder.glob("*.sqlite*"))
 
 
 @pytest.mark.parametrize("ours", [True, False])
-def test_a_segment_goes_with_the_last_acknowledgement_not_before(
+def test_a_file_is_removed_with_the_last_acknowledgement_not_before(
     tmp_path: Path, *, ours: bool
 ) -> None:
     scene = Scene(tmp_path, 8, ours=ours)
@@ -83,12 +89,11 @@ def test_a_segment_goes_with_the_last_acknowledgement_not_before(
         scene.run()
         scene.kafka.answer()
     assert scene.run() == 1
-    assert scene.run() == 1
-    assert len(scene.segments()) == 1
+    assert len(scene.files()) > 0
 
     scene.kafka.answer()
-    scene.run()
-    assert scene.segments() == []
+    scene.settle()
+    assert scene.files() == []
     assert scene.kafka.acknowledged == scene.wanted
     counters = scene.state.snapshot()
     assert (counters.delivered, counters.spooled) == ((8, 0) if ours else (0, 0))
@@ -110,7 +115,7 @@ def test_while_kafka_is_away_one_record_is_tried_after_a_pause(tmp_path: Path) -
         scene.kafka.answer()
         scene.run()
     assert sorted(scene.kafka.acknowledged, key=lambda r: r.value) == scene.wanted
-    assert scene.segments() == []
+    assert scene.files() == []
 
 
 def test_what_failed_is_sent_again_before_its_segment_goes(tmp_path: Path) -> None:
@@ -118,11 +123,11 @@ def test_what_failed_is_sent_again_before_its_segment_goes(tmp_path: Path) -> No
     scene.run()
     scene.kafka.answer(EXPIRED)
     scene.run()
-    assert len(scene.segments()) == 1
+    assert len(scene.files()) == 1
 
     scene.kafka.answer()
     scene.run()
-    assert scene.segments() == []
+    assert scene.files() == []
     assert scene.state.snapshot().recovered == 1
 
 
@@ -148,7 +153,7 @@ def test_a_full_queue_of_librdkafka_loses_nothing(tmp_path: Path) -> None:
         scene.kafka.answer()
 
     assert scene.kafka.acknowledged == scene.wanted
-    assert scene.segments() == []
+    assert scene.files() == []
 
 
 @pytest.mark.parametrize("ours", [True, False])
@@ -163,52 +168,80 @@ def test_what_kafka_refuses_for_its_own_sake_is_lost_and_counted(
     scene.run()
 
     counters = scene.state.snapshot()
-    assert scene.segments() == []
+    assert scene.files() == []
     assert counters.dropped == ({"msg_size_too_large": 1} if ours else {})
     assert counters.unrecoverable == (0 if ours else 1)
     assert counters.delivered + counters.recovered == 1
 
 
-@pytest.mark.parametrize("harm", ["flip", "remove"])
-def test_what_of_ours_cannot_be_read_again_is_counted_exactly(tmp_path: Path, harm: str) -> None:
-    scene = Scene(tmp_path, 10, ours=True)
-    (file,) = scene.segments()
+def damage(file: Path, old: bytes, new: bytes) -> None:
     content = file.read_bytes()
-    if harm == "flip":  # two neighbours: one damaged stretch
-        file.write_bytes(content.replace(b"00003", b"0000x").replace(b"00004", b"0000x"))
-    else:
-        file.unlink()
-    for _ in range(8):
+    assert old in content
+    file.write_bytes(content.replace(old, new))
+
+
+def test_damaged_records_of_an_ended_process_are_skipped_and_counted(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, 10, ours=True)
+    scene.spool.close()
+    (file,) = scene.files()
+    damage(file, b"00003", b"0000x")
+    damage(file, b"00007", b"0000y")
+    heir = Scene(tmp_path, 0, ours=False)
+    for _ in range(4):
+        heir.run()
+        heir.kafka.answer()
+    heir.settle()
+
+    assert heir.kafka.acknowledged == [r for r in scene.wanted if r.value[-1:] not in b"37"]
+    counters = heir.state.snapshot()
+    assert (counters.recovered, counters.unrecoverable, heir.files()) == (8, 2, [])
+
+
+def test_rows_of_ours_that_vanished_are_counted(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, 10, ours=True)
+    file = scene.spool.oldest()
+    assert file is not None
+    file._connection.execute("DELETE FROM records WHERE position > 7")
+    for _ in range(4):
         scene.run()
         scene.kafka.answer()
+    scene.settle()
 
-    lost = 2 if harm == "flip" else 10
     counters = scene.state.snapshot()
-    assert counters.dropped == {"spool_damaged": lost}
-    assert (counters.delivered, counters.spooled) == (10 - lost, 0)
+    assert (counters.delivered, counters.spooled, counters.dropped) == (7, 0, {"spool_damaged": 3})
 
 
-def test_a_segment_the_disk_does_not_give_back_does_not_stop_the_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("code", "reason", "name"),
+    [
+        (sqlite3.SQLITE_IOERR_READ, "spool_failed", "{}"),
+        (sqlite3.SQLITE_CORRUPT, "spool_damaged", "{}.corrupt"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_kept_and_named_and_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, reason: str, name: str
 ) -> None:
     scene = Scene(tmp_path, 3, ours=True)
-    (file,) = scene.segments()
-    assert scene.spool.oldest() is not None  # it is written no more
-    scene.spool.write([SpooledRecord("t", b"k", "/s", b"next")], scene.now_s)
+    (file, *_) = scene.files()
+    first = SpoolFile.first
+
+    def broken(spool_file: SpoolFile) -> object:
+        if spool_file.path == file:
+            error = sqlite3.DatabaseError("cannot read")
+            error.sqlite_errorcode = code
+            raise error
+        return first(spool_file)
+
+    monkeypatch.setattr(SpoolFile, "first", broken)
+    problem = scene.replay.run(scene.now_s + 1, ROOM)
+    scene.spool.write([SpooledRecord("t", b"k", "/s", b"next")])
     scene.state.count_spooled(1)
-    read = Path.read_bytes
-
-    def broken(path: Path) -> bytes:
-        if path == file:
-            raise OSError(5, "Input/output error")
-        return read(path)
-
-    monkeypatch.setattr(Path, "read_bytes", broken)
     for _ in range(4):
         scene.run()
         scene.kafka.answer()
 
     counters = scene.state.snapshot()
-    assert counters.dropped == {"spool_failed": 3}
+    assert counters.dropped == {reason: 3}
     assert (counters.delivered, counters.spooled) == (1, 0)
-    assert scene.segments() == [file]  # for a later process
+    assert [path.name for path in scene.files()] == [name.format(file.name)]  # for a later process
+    assert problem == f"{scene.files()[0]}: cannot read"
