@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
+from scipy.optimize import isotonic_regression
 
 from producer.events import Prediction
 from stream_monitor.reference.channel_calibration import ValueChannel
@@ -160,19 +161,6 @@ def _expected(rows: _Binned, learnt_from: Bools) -> Floats:
     shares[-1] = overall  # rows without a score get the mean
     if rows.split is not None:
         low, high = slice(0, rows.split), slice(rows.split, -1)
-        shares[low] = _rising(shares[low], n[low])
-        shares[high] = -_rising(-shares[high], n[high])
+        shares[low] = isotonic_regression(shares[low], weights=n[low]).x
+        shares[high] = isotonic_regression(shares[high], weights=n[high], increasing=False).x
     return shares
-
-
-def _rising(values: Floats, weights: Floats) -> Floats:
-    """The nearest non-decreasing values: neighbours out of order are pooled."""
-    pools: list[tuple[float, float, int]] = []
-    for value, weight in zip(values.tolist(), weights.tolist(), strict=True):
-        pool = (value, weight, 1)
-        while pools and pools[-1][0] > pool[0]:
-            mean, mass, size = pools.pop()
-            total = mass + pool[1]
-            pool = ((mean * mass + pool[0] * pool[1]) / total, total, size + pool[2])
-        pools.append(pool)
-    return np.array([mean for mean, _, size in pools for _ in range(size)])

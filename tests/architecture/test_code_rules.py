@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import doctest
 import importlib
+import itertools
 import pkgutil
 import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from types import ModuleType
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("producer", "stream_monitor", "trainer", "driftline")
@@ -64,6 +71,39 @@ def test_imports_point_one_way() -> None:
     )
 
     assert done.returncode == 0, done.stdout
+
+
+EXTRAS = {
+    "producer": set(),
+    "stream_monitor": {"monitor", "files"},
+    "trainer": {"trainer", "monitor"},
+    "driftline": {"demo", "trainer", "monitor", "files"},
+}
+"""The extras of pyproject.toml with which each package is used."""
+
+
+def declared(extras: set[str]) -> set[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    optional = project["optional-dependencies"]
+    lines = [*project["dependencies"], *itertools.chain(*(optional[name] for name in extras))]
+    return {canonicalize_name(Requirement(line).name) for line in lines}
+
+
+def imported(path: Path) -> set[str]:
+    nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
+    plain = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    named = [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+    return {name.partition(".")[0] for name in plain + named}
+
+
+def test_every_import_is_a_declared_dependency() -> None:
+    distributions = packages_distributions()
+    for package, extras in EXTRAS.items():
+        names = set().union(*map(imported, (ROOT / package).rglob("*.py")))
+        foreign = names - set(PACKAGES) - sys.stdlib_module_names
+        used = {canonicalize_name(distributions[name][0]) for name in foreign}
+
+        assert used - declared(extras) == set(), package
 
 
 def lines_with(pattern: str, paths: list[Path]) -> list[str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 from collections.abc import Iterator
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 LOCK_FILE = "trainer.lock"
 
@@ -22,9 +23,13 @@ def trainer_lock(data_dir: Path) -> Iterator[None]:
         TrainerAlreadyRunning: another process has the lock.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
-    with (data_dir / LOCK_FILE).open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise TrainerAlreadyRunning(f"another trainer is running in {data_dir}") from None
+    # Without a fallback: a soft lock would survive the process.
+    lock = FileLock(data_dir / LOCK_FILE, fallback_to_soft=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise TrainerAlreadyRunning(f"another trainer is running in {data_dir}") from None
+    try:
         yield
+    finally:
+        lock.release()
