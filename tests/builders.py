@@ -12,6 +12,7 @@ from producer.events import CE_TYPE_OF, Command, Event, InferenceEvent, Predicti
 from stream_monitor.contracts import DeadLetter, DriftAlert
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.ingest.table import Table
+from stream_monitor.state_parts import StoredParts, encode_part
 
 
 def inference_event(
@@ -110,3 +111,8 @@ def table_of(columns: Mapping[str, Sequence[Any]], n_rows: int = 0) -> Table:
     return Table(
         [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     )
+
+
+def stored(parts: Mapping[str, Any]) -> StoredParts:
+    """The parts that a component wrote, as it reads them back."""
+    return StoredParts({n: encode_part(part) for n, part in parts.items() if part is not None})

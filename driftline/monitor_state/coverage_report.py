@@ -25,9 +25,10 @@ from stream_monitor.core.coverage import (
 )
 from stream_monitor.core.over_limit import rows_by_model
 from stream_monitor.episodes.formatting import format_time
-from stream_monitor.state.codec import decode_state
+from stream_monitor.state.codec import unwrap
 from stream_monitor.state.partition_state import STATE
 from stream_monitor.state.redis_store import SCAN_COUNT, partition_key
+from stream_monitor.state_parts import StoredParts
 
 _FIELDS: Final = f"{STATE}*coverage|*"
 REASON_TEXTS: Final[dict[str, str]] = {
@@ -101,12 +102,12 @@ def read_coverage(
     for partition in partitions:
         clock_ms = read_partition(redis, topic, partition).counters.append_clock_ms
         as_of_ms = max(as_of_ms, clock_ms)
-        parts: dict[str, dict[str, Any]] = {}
+        parts: dict[str, dict[str, bytes]] = {}
         key = partition_key(topic, partition)
         for field, blob in redis.hscan_iter(key, match=_FIELDS, count=SCAN_COUNT):
             owner, _, part = field.decode().removeprefix(STATE).rpartition("coverage|")
             if blob:
-                parts.setdefault(owner, {})[part] = decode_state(MONITOR_STATE_KIND, blob)
+                parts.setdefault(owner, {})[part] = unwrap(MONITOR_STATE_KIND, blob)
         stored.append({owner: _restore_coverage(found) for owner, found in parts.items()})
     rows: list[tuple[str, CoverageRow]] = []
     for of_partition in stored:
@@ -120,9 +121,9 @@ def read_coverage(
     return CoverageReport(as_of_ms, merged(rows))
 
 
-def _restore_coverage(parts: dict[str, Any]) -> Coverage:
+def _restore_coverage(payloads: dict[str, bytes]) -> Coverage:
     coverage = Coverage()
-    coverage.restore(parts)
+    coverage.restore(StoredParts(payloads))
     return coverage
 
 

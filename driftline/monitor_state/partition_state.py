@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple, Protocol
 
-import msgspec
-
 from stream_monitor.core.counters import Counters
-from stream_monitor.errors import CorruptState
 from stream_monitor.state.codec import decode_state
 from stream_monitor.state.partition_state import STATE
 from stream_monitor.state.redis_store import partition_key
@@ -80,7 +77,7 @@ def read_partition(redis: PartitionHashClient, topic: str, partition: int) -> Pa
     return PartitionState(
         partition=partition,
         next=None if position is None or int(position) < 0 else int(position),
-        counters=_counters(counters) if counters else Counters(),
+        counters=decode_state(MONITOR_STATE_KIND, counters, Counters) if counters else Counters(),
         unpublished=sum(field.startswith(b"o:") for field in redis.hkeys(key)),
         member=None if member is None else member.decode("utf-8", "replace"),
         owner_wrote_ms=int(float(seen or 0)) or None,
@@ -95,10 +92,3 @@ def read_workers(redis: WorkerHashClient, topic: str, now_ms: int) -> list[Worke
         for name, value in redis.hgetall(workers_key(topic)).items()
     }
     return alive(decode_heartbeats(stored), now_ms)
-
-
-def _counters(blob: bytes) -> Counters:
-    try:
-        return msgspec.convert(decode_state(MONITOR_STATE_KIND, blob), Counters)
-    except msgspec.ValidationError as error:
-        raise CorruptState(str(error)) from error

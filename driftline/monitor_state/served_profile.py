@@ -10,9 +10,10 @@ from producer.names import escape, unescape
 from producer.synthetic import is_synthetic, is_synthetic_copy_of
 from stream_monitor.core.stored_versions import StoredVersion, is_about_versions, versions_in
 from stream_monitor.reference.profile import ReferenceProfile
-from stream_monitor.state.codec import decode_state
+from stream_monitor.state.codec import unwrap
 from stream_monitor.state.partition_state import STATE
 from stream_monitor.state.redis_store import partition_key
+from stream_monitor.state_parts import StoredParts
 
 _MODEL: Final = f"{STATE}model|"
 _NAMES: Final = f"{_MODEL}*|model"
@@ -82,11 +83,13 @@ def _versions(redis: ModelHashClient, key: str, model: str) -> list[StoredVersio
     ]
     blobs = redis.hmget(key, fields)
     return versions_in(
-        {
-            name.removeprefix(prefix): decode_state(MONITOR_STATE_KIND, blob)
-            for name, blob in zip(fields, blobs, strict=True)
-            if blob
-        }
+        StoredParts(
+            {
+                name.removeprefix(prefix): unwrap(MONITOR_STATE_KIND, blob)
+                for name, blob in zip(fields, blobs, strict=True)
+                if blob
+            }
+        )
     )
 
 

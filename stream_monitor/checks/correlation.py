@@ -16,7 +16,7 @@ from stream_monitor.checks.correlation_alert import correlation_alert
 from stream_monitor.checks.data_quality import Onset
 from stream_monitor.checks.segment import WholeVersionState
 from stream_monitor.contracts import ENDED_PHASES, DriftAlert, Phase
-from stream_monitor.detectors.channel import Channel
+from stream_monitor.detectors.channel import Channel, ChannelState
 from stream_monitor.episodes.alert import AlertSource
 from stream_monitor.episodes.bin_counts import BinCounts
 from stream_monitor.episodes.lifecycle import PhaseDecision, Suspicion, floats
@@ -31,6 +31,7 @@ from stream_monitor.reference.correlation_reference import (
 from stream_monitor.reference.feature_reference import FeatureReference
 from stream_monitor.reference.profile import ReferenceProfile
 from stream_monitor.reference.transform import Transformed
+from stream_monitor.state_parts import as_type
 from stream_monitor.statistics.contingency import degrees_of_freedom, dependence_distance, raked
 from stream_monitor.statistics.fixed_point import Floats
 
@@ -140,7 +141,7 @@ class CorrelationSignal:
     def restore(self, data: Sequence[Any]) -> None:
         """Restore from `snapshot`.  Raises ValueError where it does not fit."""
         channel, track, reported, *closed = data  # stored before ends were noted
-        self.channel = Channel.restore(self.relation.channel, self._arl0, channel)
+        self.channel = Channel(self.relation.channel, self._arl0, as_type(channel, ChannelState))
         self.track.restore(track)
         if reported and self.track.state != "open":
             raise ValueError(f"{self.relation.name}: an episode was told of that is not open")

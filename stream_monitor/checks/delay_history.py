@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from stream_monitor.checks.traffic_bucket import TrafficBucket
 from stream_monitor.checks.traffic_spec import DAY_MS, TrafficSpec
+from stream_monitor.state_parts import as_type
 from stream_monitor.statistics.counts import Extremes
 
 _SCALE: Final = 1 << 10
@@ -154,7 +155,7 @@ class DelayHistory:
             self._n,
             self._mean,
             self._variance,
-            self._extremes.snapshot(),
+            self._extremes,
             [list(row) for row in self._waiting],
             self._buckets,
             self._labels,
@@ -168,5 +169,5 @@ class DelayHistory:
         if any(len(row) != 4 for row in cells):
             raise ValueError("labels: delays of another form")
         self._cells = [list(row) for row in cells]
-        self._extremes.restore(extremes)
+        self._extremes = as_type(extremes, Extremes)
         self._waiting = [list(row) for row in waiting]

@@ -36,6 +36,7 @@ from stream_monitor.episodes.traffic_messages import (
     volume_message,
     volume_recovered_message,
 )
+from stream_monitor.state_parts import as_type
 from stream_monitor.statistics.counts import Extremes, neg_log_probability
 
 _SPAN_MS: Final = 14 * DAY_MS
@@ -243,7 +244,7 @@ class EventVolumeCheck:
             self._volume.snapshot(),
             self._complete_since,
             self._scale,
-            self._gaps.snapshot(),
+            self._gaps,
             self._run,
             self._run_buckets,
             self._back,
@@ -262,7 +263,7 @@ class EventVolumeCheck:
         self._rate.restore(rate)
         self._volume.restore(volume_)
         self._complete_since, self._scale = since, scale
-        self._gaps.restore(gaps)
+        self._gaps = as_type(gaps, Extremes)
         self._run, self._run_buckets, self._back, self._since_ms, self._back_ms = run
         self.silence = msgspec.convert(silent, DriftAlert | None)
         self._changed = msgspec.convert(changed, DriftAlert | None)

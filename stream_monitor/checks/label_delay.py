@@ -31,6 +31,7 @@ from stream_monitor.episodes.traffic_messages import (
     label_outage_ended_message,
     label_outage_message,
 )
+from stream_monitor.state_parts import as_type
 from stream_monitor.statistics.counts import Extremes, neg_log_probability
 
 _SPAN_MS: Final = 28 * DAY_MS
@@ -175,7 +176,7 @@ class LabelDelayCheck:
     def snapshot(self) -> list[Any]:
         """The state as plain data."""
         return [
-            self._gaps.snapshot(),
+            self._gaps,
             self._delays.snapshot(),
             self._age,
             self._gap,
@@ -188,7 +189,7 @@ class LabelDelayCheck:
         """Restore from `snapshot`.  Raises ValueError where it does not fit."""
         gaps, delays, self._age, self._gap, self._since_ms, *more = data
         self._told_gap, out, late = more
-        self._gaps.restore(gaps)
+        self._gaps = as_type(gaps, Extremes)
         self._delays.restore(delays)
         self._outage = msgspec.convert(out, DriftAlert | None)
         self._late = msgspec.convert(late, DriftAlert | None)

@@ -19,6 +19,7 @@ from stream_monitor.checks.data_quality import DataQualityRules, Onset, rule_of
 from stream_monitor.checks.error_estimate import ErrorEstimate, references_of_model
 from stream_monitor.checks.out_of_range import bounds_to_watch
 from stream_monitor.contracts import ENDED_PHASES, Phase
+from stream_monitor.detectors.channel import ChannelState
 from stream_monitor.detectors.detection import Detection
 from stream_monitor.detectors.signal_detectors import SignalDetectors
 from stream_monitor.episodes.error_rate_tracker import tracker_for
@@ -31,6 +32,7 @@ from stream_monitor.reference.bounds import ValueBounds
 from stream_monitor.reference.expected_loss import ExpectedLossTable
 from stream_monitor.reference.profile import FeatureReference, ReferenceProfile
 from stream_monitor.reference.transform import Transform, Transformed
+from stream_monitor.state_parts import as_type
 
 CheckName = Literal["data", "validity", "unit", "constant", "range", "concept", "prediction"]
 
@@ -333,8 +335,11 @@ class MonitoredSignal:
         # Stored before a constant was watched, before ends were noted, before ranges were.
         of_before: tuple[Any, ...] = (None, None, -1, None, None, False)
         constant, stuck, self.closed, *odd = [*more, *of_before[len(more) :]]
-        self.detectors = SignalDetectors.restore(
-            self.reference, self.transform, self.detectors.arl0_events, detectors
+        self.detectors = SignalDetectors(
+            self.reference,
+            self.transform,
+            self.detectors.arl0_events,
+            as_type(detectors, dict[str, ChannelState]),
         )
         self.main.restore(main)
         self.validity.restore(validity)

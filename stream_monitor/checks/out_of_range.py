@@ -31,8 +31,9 @@ from stream_monitor.episodes.messages import out_of_range_values
 from stream_monitor.reference.bounds import ValueBounds, fit_bounds
 from stream_monitor.reference.feature_reference import FeatureReference
 from stream_monitor.reference.transform import Transform
+from stream_monitor.state_parts import as_type
 from stream_monitor.statistics.fixed_point import FIXED_POINT, Bools, Floats, Ints
-from stream_monitor.statistics.rate_cusum import RateCusum
+from stream_monitor.statistics.rate_cusum import RateCusum, RateCusumState
 
 # What moves some percent of values outside moves the others by far; what moves fewer, by less.
 _FREQUENT: Final = 0.02
@@ -338,7 +339,7 @@ class OutOfRangeRule:
             raise ValueError("what repeats does not fit the bounds of its reference")
         if self.is_open and not 0 < self._share <= _UNIT:
             raise ValueError("odd values without a share")
-        self._outside.restore(outside)
+        self._outside.restore(as_type(outside, RateCusumState))
         if self._repeated is not None:
             self._repeated.restore(repeated)
 

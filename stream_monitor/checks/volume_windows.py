@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 from stream_monitor.checks.seasonal_rate import ExpectedCount, from_fixed_point
 from stream_monitor.checks.traffic_spec import DAY_MS, TrafficSpec
 from stream_monitor.detectors.detection import Direction
+from stream_monitor.state_parts import as_type
 from stream_monitor.statistics.counts import Extremes, deviance
 
 WINDOWS: Final = (20, 60)  # slots
@@ -102,7 +103,7 @@ class _CountVariation:
             self._excess,
             self._weight,
             self._n,
-            self.extremes.snapshot(),
+            self.extremes,
             self._block,
             list(self._waiting),
             list(self._current),
@@ -111,7 +112,7 @@ class _CountVariation:
     def restore(self, data: Sequence[Any]) -> None:
         self._excess, self._weight, self._n, extremes, self._block, *lists = data
         self._waiting, self._current = map(list, lists)
-        self.extremes.restore(extremes)
+        self.extremes = as_type(extremes, Extremes)
 
 
 def _sum(rows: Sequence[Row], column: int) -> int:

@@ -19,10 +19,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
+import msgspec
 import numpy as np
 
 from stream_monitor.contracts import COVERAGE_UNITS, CoverageReason
 from stream_monitor.ingest.batch import Ints
+from stream_monitor.state_parts import StoredParts
 
 WATCHED: Final = "watched"
 """The outcome of events that were compared with a reference."""
@@ -87,11 +89,9 @@ class CoverageRow(NamedTuple):
     total: int
 
 
-class _Row:
-    __slots__ = ("buckets", "total")
-
-    def __init__(self, total: int = 0, buckets: Sequence[tuple[int, int]] = ()) -> None:
-        self.total, self.buckets = total, dict(buckets)
+class _Row(msgspec.Struct, array_like=True):
+    total: int = 0
+    buckets: dict[int, int] = msgspec.field(default_factory=dict)
 
     def add(self, bucket: int, n: int) -> None:
         self.total += n
@@ -109,6 +109,17 @@ class _Row:
         return sum(n for b, n in self.buckets.items() if b > bucket - HOUR_BUCKETS)
 
 
+class OpenInterval(msgspec.Struct, array_like=True):
+    """The interval that is not closed, with its counts.
+
+    ``latest`` is the event time of the latest event, and the append clock there.
+    """
+
+    number: int = 0
+    latest: tuple[int, int] = (0, 0)
+    counts: dict[CoverageKey, CoverageCount] = msgspec.field(default_factory=dict)
+
+
 class _Pending(NamedTuple):
     key: CoverageKey
     offsets: Ints
@@ -120,16 +131,14 @@ class Coverage:
 
     def __init__(self) -> None:
         self._rows: dict[CoverageKey, _Row] = {}
-        self._now: dict[CoverageKey, CoverageCount] = {}
-        self._interval = 0
-        self._latest = (0, 0)  # event time of the latest event, and the append clock there
+        self._open = OpenInterval()
         self._pending: list[_Pending] = []
         self.waits = False
         self._has_changes = self._closed = False
 
     def __bool__(self) -> bool:
         """Whether anything was counted."""
-        return bool(self._rows or self._now)
+        return bool(self._rows or self._open.counts)
 
     def count(
         self,
@@ -156,8 +165,8 @@ class Coverage:
         This closes no interval; the next record that `observe` receives does.
         """
         interval = clock_ms // INTERVAL_MS
-        if not self._now:
-            self._interval = interval
+        if not self._open.counts:
+            self._open.number = interval
         self._enter(CoverageKey(version, reason), CoverageCount(1, offset, time_ms, clock_ms))
         self._has_changes = True
 
@@ -168,19 +177,19 @@ class Coverage:
         intervals without counts are yielded too.
         """
         pending = self._pending
-        if not (pending or self._now or self.waits):
+        if not (pending or self._open.counts or self.waits):
             return
         self._pending = []
         intervals = clock_ms // INTERVAL_MS
         edges = []
-        if (self._now or self.waits) and intervals[0] != self._interval:
+        if (self._open.counts or self.waits) and intervals[0] != self._open.number:
             edges.append(0)
         if intervals[-1] != intervals[0]:
             edges += (np.flatnonzero(np.diff(intervals)) + 1).tolist()
         start = 0
         for edge in edges:
             self._add(pending, offsets, clock_ms, start, edge)
-            if self._now or self.waits:
+            if self._open.counts or self.waits:
                 yield self._close(int(offsets[edge]), int(clock_ms[edge]))
             start = edge
         self._add(pending, offsets, clock_ms, start, len(offsets))
@@ -193,7 +202,7 @@ class Coverage:
             return
         low, high = int(offsets[start]), int(offsets[end - 1])
         found: list[tuple[int, CoverageKey, CoverageCount]] = []
-        latest_ms = self._latest[0]
+        latest_ms = self._open.latest[0]
         for key, of, times_ms in pending:
             a, b = np.searchsorted(of, (low, high + 1)).tolist()
             if a == b:
@@ -204,29 +213,33 @@ class Coverage:
             latest_ms = max(latest_ms, int(times_ms[a:b].max()))
         if not found:
             return
-        self._interval = int(clock_ms[start]) // INTERVAL_MS
+        self._open.number = int(clock_ms[start]) // INTERVAL_MS
         for _, key, counted in sorted(found):  # in offset order
             self._enter(key, counted)
-        self._latest = latest_ms, max(counted.last_clock_ms for *_, counted in found)
+        self._open.latest = latest_ms, max(counted.last_clock_ms for *_, counted in found)
         self._has_changes = True
 
     def _enter(self, key: CoverageKey, counted: CoverageCount) -> None:
-        while key not in self._now and key not in self._rows and len(self._now) >= _MAX_NOW:
+        while (
+            key not in self._open.counts
+            and key not in self._rows
+            and len(self._open.counts) >= _MAX_NOW
+        ):
             if key == key.others:
                 break
             key = key.others
-        before = self._now.get(key)
-        self._now[key] = counted if before is None else before.then(counted)
+        before = self._open.counts.get(key)
+        self._open.counts[key] = counted if before is None else before.then(counted)
 
     def _close(self, offset: int, clock_ms: int) -> ClosedInterval:
         """Close the interval at the record at ``offset``, the first one after it."""
-        bucket = self._interval * INTERVAL_MS // BUCKET_MS
-        for key, counted in self._now.items():
+        bucket = self._open.number * INTERVAL_MS // BUCKET_MS
+        for key, counted in self._open.counts.items():
             self._rows.setdefault(key, _Row()).add(bucket, counted.n)
         self._merge_rare_rows(bucket)
-        interval = ClosedInterval(self._now, offset, clock_ms, self.time_at(clock_ms))
-        self._closed = self._closed or bool(self._now)
-        self._interval, self._now, self._has_changes = clock_ms // INTERVAL_MS, {}, True
+        interval = ClosedInterval(self._open.counts, offset, clock_ms, self.time_at(clock_ms))
+        self._closed = self._closed or bool(self._open.counts)
+        self._open.number, self._open.counts, self._has_changes = clock_ms // INTERVAL_MS, {}, True
         return interval
 
     def _merge_rare_rows(self, bucket: int) -> None:
@@ -243,16 +256,16 @@ class Coverage:
 
     def absorb(self, gone: Coverage) -> None:
         """Add the counts of a removed model to the shared rows."""
-        bucket = gone._interval * INTERVAL_MS // BUCKET_MS
+        bucket = gone._open.number * INTERVAL_MS // BUCKET_MS
         for key, row in gone._rows.items():
             self._rows.setdefault(CoverageKey(OTHERS, key.reason), _Row()).absorb(row)
-        for key, counted in gone._now.items():
+        for key, counted in gone._open.counts.items():
             self._rows.setdefault(CoverageKey(OTHERS, key.reason), _Row()).add(bucket, counted.n)
         self._closed = self._closed or bool(gone)
 
     def time_at(self, clock_ms: int) -> int:
         """Event time (ms): the latest one of a counted event plus the append-clock time since."""
-        latest_ms, latest_clock_ms = self._latest
+        latest_ms, latest_clock_ms = self._open.latest
         return latest_ms + max(0, clock_ms - latest_clock_ms)
 
     def last_hour(self, clock_ms: int) -> list[CoverageRow]:
@@ -262,11 +275,13 @@ class Coverage:
         """
         bucket = clock_ms // BUCKET_MS
         found: list[CoverageRow] = []
-        for key in self._rows.keys() | self._now.keys():
-            row, counted = self._rows.get(key), self._now.get(key)
+        for key in self._rows.keys() | self._open.counts.keys():
+            row, counted = self._rows.get(key), self._open.counts.get(key)
             hour, total = (0, 0) if row is None else (row.last_hour(bucket), row.total)
             now = 0 if counted is None else counted.n
-            recent = now if self._interval * INTERVAL_MS // BUCKET_MS > bucket - HOUR_BUCKETS else 0
+            recent = (
+                now if self._open.number * INTERVAL_MS // BUCKET_MS > bucket - HOUR_BUCKETS else 0
+            )
             found.append(CoverageRow(key, hour + recent, total + now))
         return sorted(found, key=lambda row: (-row.last_hour, -row.total, row.key))
 
@@ -274,39 +289,29 @@ class Coverage:
         """The parts that changed since `mark_committed`: the open interval, and the hour's rows."""
         parts: dict[str, Any] = {}
         if self._has_changes:
-            now = [[*key, *counted] for key, counted in self._now.items()]
-            parts["now"] = [self._interval, list(self._latest), now]
+            parts["now"] = self._open
         if self._closed:
-            parts["hour"] = [
-                [*key, row.total, sorted(row.buckets.items())]
+            parts["hour"] = {
+                key: _Row(row.total, dict(sorted(row.buckets.items())))
                 for key, row in sorted(self._rows.items())
-            ]
+            }
         return parts
 
     def mark_committed(self) -> None:
         """Mark what `pending_changes` returned as durable."""
         self._has_changes = self._closed = False
 
-    def restore(self, parts: dict[str, Any]) -> None:
+    def restore(self, parts: StoredParts) -> None:
         """Continue from the parts; without any, counting starts.
 
         Raises:
             ValueError: the parts do not fit.
         """
         if "now" in parts:
-            interval, latest, now = parts["now"]
-            self._interval, self._latest = int(interval), (int(latest[0]), int(latest[1]))
-            self._now = {_key(row[:3]): CoverageCount(*map(int, row[3:])) for row in now}
-        for row in parts.get("hour", ()):
-            self._rows[_key(row[:3])] = _Row(int(row[3]), [(int(b), int(n)) for b, n in row[4]])
+            self._open = parts.read("now", OpenInterval)
+        if "hour" in parts:
+            self._rows = parts.read("hour", dict[CoverageKey, _Row])
         self.mark_committed()
-
-
-def _key(data: Sequence[Any]) -> CoverageKey:
-    version, reason, feature = data
-    if reason != WATCHED and reason not in COVERAGE_UNITS:
-        raise ValueError(f"coverage: unknown reason {reason!r}")
-    return CoverageKey(str(version), reason, str(feature))
 
 
 def is_event(key: CoverageKey) -> bool:

@@ -13,7 +13,7 @@ A user who resolves an episode accepts the gap: a new episode is reported only a
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -100,12 +100,16 @@ class OpenCoverageEpisode(msgspec.Struct):
     names: list[str]
 
 
+OpenCoverageEpisodes: TypeAlias = dict[CoverageGroup, OpenCoverageEpisode]
+"""The state of `CoverageEpisodes`."""
+
+
 class CoverageEpisodes:
     """The episodes of one `Coverage`."""
 
     def __init__(self, source: CoverageSource, warm_up_events: int) -> None:
         self._source, self._warm_up_events = source, warm_up_events
-        self._open: dict[CoverageGroup, OpenCoverageEpisode] = {}
+        self._open: OpenCoverageEpisodes = {}
         self._has_changes = False
 
     def __bool__(self) -> bool:
@@ -285,34 +289,17 @@ class CoverageEpisodes:
         """The groups with an open episode, including those that a user resolved."""
         return self._open.keys()
 
-    def pending_changes(self) -> list[Any] | None:
-        """All state as plain data, if it changed since `mark_committed`."""
-        if not self._has_changes:
-            return None
-        return [[*group, msgspec.to_builtins(opened)] for group, opened in self._open.items()]
+    def pending_changes(self) -> OpenCoverageEpisodes | None:
+        """The open episodes, if they changed since `mark_committed`."""
+        return self._open if self._has_changes else None
 
     def mark_committed(self) -> None:
         """Mark what `pending_changes` returned as durable."""
         self._has_changes = False
 
-    def restore(self, data: Sequence[Any]) -> None:
-        """Continue from what `pending_changes` returned.
-
-        Raises:
-            ValidationError: the data do not fit.
-        """
-        self._open = {
-            CoverageGroup(str(version), _reason(reason)): msgspec.convert(
-                opened, OpenCoverageEpisode
-            )
-            for version, reason, opened in data
-        }
-        self.mark_committed()
-
-
-def _reason(name: Any) -> CoverageReason:
-    known: CoverageReason = msgspec.convert(name, CoverageReason)
-    return known
+    def restore(self, opened: OpenCoverageEpisodes) -> None:
+        """Continue from what `pending_changes` returned."""
+        self._open, self._has_changes = opened, False
 
 
 def _by_group(counts: dict[CoverageKey, CoverageCount]) -> dict[CoverageGroup, CoverageCount]:

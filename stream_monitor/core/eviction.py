@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
 from producer.events import Command
-from producer.names import escape
 from producer.synthetic import is_synthetic
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.core.model import ModelMonitor
@@ -139,16 +138,9 @@ def _rows(micro_batch: MicroBatch, model: str, versions: Collection[str]) -> Int
     return np.searchsorted(micro_batch.offsets, np.array(sorted(offsets), dtype=np.int64))
 
 
-class RemovedModel(NamedTuple):
-    """The alerts that end the open episodes, and the names of the stored parts to delete."""
-
-    alerts: list[DriftAlert]
-    parts: set[str]
-
-
 def remove_drill_model(
     models: dict[str, ModelMonitor], command: Command, offset: int, clock_ms: int
-) -> RemovedModel:
+) -> list[DriftAlert]:
     """Remove the synthetic model of ``command`` from ``models``, if it is known here.
 
     Raises:
@@ -161,10 +153,9 @@ def remove_drill_model(
 
 def remove_model(
     models: dict[str, ModelMonitor], name: str, offset: int, clock_ms: int
-) -> RemovedModel:
-    """Remove a model from ``models``; its open episodes end with an alert."""
+) -> list[DriftAlert]:
+    """Remove a model from ``models``; returns the alerts that end its open episodes."""
     model = models.pop(name, None)
     if model is None:
-        return RemovedModel([], set())
-    alerts = model.open_episodes.process_at(offset, clock_ms, model.end(offset, clock_ms))
-    return RemovedModel(alerts, {f"model|{escape(name)}|{part}" for part in model.part_names()})
+        return []
+    return model.open_episodes.process_at(offset, clock_ms, model.end(offset, clock_ms))

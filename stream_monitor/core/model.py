@@ -15,10 +15,13 @@ from stream_monitor.checks.arrivals import arrivals_of
 from stream_monitor.contracts import CoverageReason, DriftAlert
 from stream_monitor.core.alert_budget import arl0_without_reference
 from stream_monitor.core.coverage import WATCHED, Coverage
-from stream_monitor.core.coverage_episodes import CoverageEpisodes, CoverageSource
-from stream_monitor.core.retention import VersionRetention
+from stream_monitor.core.coverage_episodes import (
+    CoverageEpisodes,
+    CoverageSource,
+    OpenCoverageEpisodes,
+)
+from stream_monitor.core.retention import RetentionState, VersionRetention
 from stream_monitor.core.spec import MonitorSpec
-from stream_monitor.core.state_parts import with_prefix, without_prefix
 from stream_monitor.core.traffic import TrafficMonitor
 from stream_monitor.core.version import VersionMonitor
 from stream_monitor.core.warm_up import WarmUp
@@ -26,7 +29,8 @@ from stream_monitor.episodes.open_episodes import LogPosition, OpenEpisodes
 from stream_monitor.episodes.traffic_alert import TRAFFIC
 from stream_monitor.ingest.batch import EventBatch, Ints
 from stream_monitor.labels.join import JoinedLabel, LabelJoin, prediction_rows
-from stream_monitor.reference.profile import ReferenceProfile, profile_from_data, profile_to_data
+from stream_monitor.reference.profile import ReferenceProfile, validate_profile
+from stream_monitor.state_parts import Component, StoredParts, with_prefix
 from stream_monitor.windows.closed_window import ClosedWindow
 from stream_monitor.windows.tumbling import TumblingWindows
 
@@ -37,6 +41,17 @@ class ModelObservation(NamedTuple):
     alerts: list[DriftAlert]
     windows: list[ClosedWindow]
     late: int
+
+
+class ModelState(msgspec.Struct, array_like=True):
+    """The versions of a model: watched ones by the offset after which they are, and warming ones.
+
+    ``moved`` are those whose reference was transferred since the last change of placement.
+    """
+
+    start_offsets: dict[str, int]
+    warm_ups: list[str]
+    moved: list[str]
 
 
 class ModelMonitor:
@@ -58,9 +73,7 @@ class ModelMonitor:
         self._start_offsets: dict[str, int] = {}
         self._moved: set[str] = set()  # since the last change of placement
         self._changed_profiles: set[str] = set()
-        self._deleted_parts: set[str] = set()
-        self._stored: set[str] = set()
-        self._stored_deletions: set[str] = set()
+        self._deleted_prefixes: set[str] = set()
         self._meta_changed = True
 
     @property
@@ -405,87 +418,81 @@ class ModelMonitor:
 
     def _mark_parts_deleted(self, version: str) -> None:
         """Delete the stored parts of a version: it was evicted, or its reference replaced."""
-        kinds = ("profile", "version", "window", "warm-up")
-        of_version = tuple(f"{kind}|{escape(version)}|" for kind in kinds)
-        self._deleted_parts.update(
-            part for part in self._stored if f"{part}|".startswith(of_version)
-        )
+        self._deleted_prefixes.add(_prefix(version))
 
-    def part_names(self) -> set[str]:
-        """All parts that may be stored, to be deleted with the model."""
-        return self._stored | self._deleted_parts
+    def take_deleted_prefixes(self) -> set[str]:
+        """The beginnings of the names of parts to delete, unless they are written again."""
+        taken, self._deleted_prefixes = self._deleted_prefixes, set()
+        return taken
 
     def pending_changes(self) -> dict[str, Any]:
         """The parts that changed since `mark_committed`; ``None`` is a part that was deleted."""
-        parts = self._changed()
-        self._stored.update(parts)
-        self._stored_deletions = {name for name, part in parts.items() if part is None}
-        return parts
-
-    def _changed(self) -> dict[str, Any]:
-        parts: dict[str, Any] = dict.fromkeys(self._deleted_parts)
-        if (register := self.open_episodes.pending_changes()) is not None:
-            parts["register"] = register
-        if (retention := self.retention.pending_changes()) is not None:
-            parts["places"] = retention
+        parts: dict[str, Any] = {
+            "register": self.open_episodes.pending_changes(),
+            "retention": self.retention.pending_changes(),
+            "uncovered": self._coverage_episodes.pending_changes(),
+        }
+        parts = {name: part for name, part in parts.items() if part is not None}
         if self._meta_changed:
-            parts["model"] = [self._start_offsets, list(self.warm_ups)]
-            parts["moved"] = sorted(self._moved)
+            parts["model"] = ModelState(
+                self._start_offsets, list(self.warm_ups), sorted(self._moved)
+            )
         for version, watched in self.versions.items():
+            prefix = _prefix(version)
             if version in self._changed_profiles:
-                parts[f"profile|{escape(version)}"] = profile_to_data(watched.profile)
-            parts |= with_prefix(f"version|{escape(version)}|", watched.pending_changes())
-        for version, windows in self.windows.items():
-            parts |= with_prefix(f"window|{escape(version)}|", windows.pending_changes())
+                parts[f"{prefix}profile"] = watched.profile
+            parts |= with_prefix(prefix, watched.pending_changes())
+            parts |= with_prefix(f"{prefix}window|", self.windows[version].pending_changes())
         for version, warm_up in self.warm_ups.items():
-            parts |= with_prefix(f"warm-up|{escape(version)}|", warm_up.pending_changes())
-        parts |= with_prefix("flow|", self.traffic.pending_changes())
+            parts |= with_prefix(f"{_prefix(version)}warm-up|", warm_up.pending_changes())
+        parts |= with_prefix("traffic|", self.traffic.pending_changes())
         parts |= with_prefix("coverage|", self.coverage.pending_changes())
-        if (uncovered := self._coverage_episodes.pending_changes()) is not None:
-            parts["uncovered"] = uncovered
         return parts | with_prefix("labels|", self.labels.pending_changes())
 
     def mark_committed(self) -> None:
         """Mark what `pending_changes` returned as durable."""
-        self._stored -= self._stored_deletions
-        self._stored_deletions = set()
-        self._deleted_parts.clear()
         self._changed_profiles.clear()
         self._meta_changed = False
-        self.retention.mark_committed()
-        self.labels.mark_committed()
-        self.open_episodes.mark_committed()
-        self.traffic.mark_committed()
-        self.coverage.mark_committed()
-        self._coverage_episodes.mark_committed()
-        for version in self.versions.values():
-            version.mark_committed()
-        for windows in self.windows.values():
-            windows.mark_committed()
-        for warm_up in self.warm_ups.values():
-            warm_up.mark_committed()
+        components: list[Component] = [
+            self.retention,
+            self.labels,
+            self.open_episodes,
+            self.traffic,
+            self.coverage,
+            self._coverage_episodes,
+            *self.versions.values(),
+            *self.windows.values(),
+            *self.warm_ups.values(),
+        ]
+        for component in components:
+            component.mark_committed()
 
-    def restore(self, parts: dict[str, Any]) -> None:
+    def restore(self, parts: StoredParts) -> None:
         """Continue from the parts.  Raises ValueError where one is missing or does not fit."""
-        start_offsets, warm_ups = parts["model"]
-        for version, offset in start_offsets.items():
-            self._start(profile_from_data(parts[f"profile|{escape(version)}"]), offset)
-            self.versions[version].restore(without_prefix(f"version|{escape(version)}|", parts))
-            self.windows[version].restore(without_prefix(f"window|{escape(version)}|", parts))
-        for version in warm_ups:
-            warm_up = WarmUp(self.name, version, self._spec.warm_up_events)
-            warm_up.restore(without_prefix(f"warm-up|{escape(version)}|", parts))
-            self.warm_ups[version] = warm_up
-        admitted_versions = {version: watched.idle for version, watched in self.versions.items()}
-        self.labels = LabelJoin.restore(self._spec.labels, without_prefix("labels|", parts))
-        self.open_episodes.restore(parts["register"])
-        self.traffic.restore(without_prefix("flow|", parts))
-        self.coverage.restore(without_prefix("coverage|", parts))
-        self._moved = set(parts.get("moved", ()))
-        self._coverage_episodes.restore(parts.get("uncovered", ()))
+        state = parts.read("model", ModelState)
+        for version, offset in state.start_offsets.items():
+            stored = parts.under(_prefix(version))
+            profile = stored.read("profile", ReferenceProfile)
+            validate_profile(profile)
+            self._start(profile, offset)
+            self.versions[version].restore(stored)
+            self.windows[version].restore(stored.under("window|"))
+        for version in state.warm_ups:
+            self.warm_ups[version] = WarmUp(self.name, version, self._spec.warm_up_events)
+            self.warm_ups[version].restore(parts.under(f"{_prefix(version)}warm-up|"))
+        self._moved = set(state.moved)
+        self.labels = LabelJoin.restore(self._spec.labels, parts.under("labels|"))
+        self.open_episodes.restore(parts.read("register"))
+        self.traffic.restore(parts.under("traffic|"))
+        self.retention.restore(parts.read("retention", RetentionState))
+        self.coverage.restore(parts.under("coverage|"))
+        if "uncovered" in parts:
+            self._coverage_episodes.restore(parts.read("uncovered", OpenCoverageEpisodes))
         self.coverage.waits = bool(self._coverage_episodes)
-        self._stored = set(parts)
+        self.take_deleted_prefixes()
         self.mark_committed()
-        self.retention.restore(
-            parts.get("places"), admitted_versions | dict.fromkeys(warm_ups, False)
-        )
+
+
+def _prefix(version: str) -> str:
+    """How the names of the parts of a version begin."""
+    return f"version|{escape(version)}|"

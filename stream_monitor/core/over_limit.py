@@ -8,11 +8,15 @@ from typing import Any
 from producer.events import Command
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.core.coverage import OTHERS, Coverage, CoverageKey, CoverageRow
-from stream_monitor.core.coverage_episodes import CoverageEpisodes, CoverageSource
+from stream_monitor.core.coverage_episodes import (
+    CoverageEpisodes,
+    CoverageSource,
+    OpenCoverageEpisodes,
+)
 from stream_monitor.core.spec import MonitorSpec
-from stream_monitor.core.state_parts import with_prefix, without_prefix
 from stream_monitor.episodes.open_episodes import LogPosition, OpenEpisodes
 from stream_monitor.ingest.batch import Ints
+from stream_monitor.state_parts import StoredParts, with_prefix
 
 
 def rows_by_model(rows: Iterable[CoverageRow]) -> Iterator[tuple[str, CoverageRow]]:
@@ -77,11 +81,12 @@ class ModelsOverLimit:
         self._episodes.mark_committed()
         self.open_episodes.mark_committed()
 
-    def restore(self, parts: dict[str, Any]) -> None:
-        """Continue from the parts; older states have none."""
-        self.coverage.restore(without_prefix("coverage|", parts))
-        self._episodes.restore(parts.get("uncovered", ()))
+    def restore(self, parts: StoredParts) -> None:
+        """Continue from the parts, if any."""
+        self.coverage.restore(parts.under("coverage|"))
+        if "uncovered" in parts:
+            self._episodes.restore(parts.read("uncovered", OpenCoverageEpisodes))
         if "register" in parts:
-            self.open_episodes.restore(parts["register"])
+            self.open_episodes.restore(parts.read("register"))
         self.coverage.waits = bool(self._episodes)
         self.mark_committed()

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-import msgspec
 import numpy as np
 
 from producer.events import Command, Label, ModelUpdate, Topology
@@ -34,11 +33,11 @@ from stream_monitor.core.eviction import (
 )
 from stream_monitor.core.model import ModelMonitor
 from stream_monitor.core.over_limit import ModelsOverLimit, rows_by_model
-from stream_monitor.core.placement import Placement
+from stream_monitor.core.placement import Placement, PlacementState
 from stream_monitor.core.spec import MonitorSpec
-from stream_monitor.core.state_parts import with_prefix, without_prefix
 from stream_monitor.episodes.cooldown import EventTimes
 from stream_monitor.episodes.open_episodes import UnknownEpisode
+from stream_monitor.errors import CorruptState
 from stream_monitor.ingest.batch import EventBatch, Ints
 from stream_monitor.ingest.columns import id_hash, id_hashes, to_batch, version_salt
 from stream_monitor.ingest.decode import decode
@@ -46,10 +45,14 @@ from stream_monitor.ingest.deduplication import DedupWindow
 from stream_monitor.ingest.micro_batches import ControlRecord, MicroBatch, split_micro_batches
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.ingest.rejection import build_dead_letter
+from stream_monitor.state_parts import ChangedParts, StoredParts, with_prefix
 from stream_monitor.windows.closed_window import ClosedWindow
 
 _LABEL_SALT: Final = "label"
 _COUNTERS: Final = "counters"
+_CLOCKS: Final = "clocks"
+TOPOLOGY: Final = "topology"
+"""The part with the placement of models."""
 
 
 class Observation(NamedTuple):
@@ -74,7 +77,7 @@ class PartitionMonitor:
         self._recent_ids = DedupWindow(
             spec.dedup_window_chunks, spec.labels.chunk_events, spec.micro_batch_chunks
         )
-        self._deleted_parts: set[str] = set()
+        self._changed_parts = ChangedParts()
 
     def observe(self, batch: RecordBatch) -> Observation:
         """Apply the next records.  Total: any record, whatever its bytes, is counted once."""
@@ -143,8 +146,8 @@ class PartitionMonitor:
         if model is None and (idle := model_to_evict(self.models, clock_ms)) is not None:
             self.over_limit.coverage.absorb(self.models[idle].coverage)
             gone = remove_model(self.models, idle, offset, clock_ms)
-            self._deleted_parts |= gone.parts
-            out.alerts.extend(gone.alerts)
+            self._changed_parts.delete(_prefix(idle))
+            out.alerts.extend(gone)
             model = self._model(name)
         return model
 
@@ -389,9 +392,9 @@ class PartitionMonitor:
         if isinstance(control, Topology):
             return self._apply_topology(control, offset, clock_ms)
         if control.action == "forget":
-            gone = remove_drill_model(self.models, control, offset, clock_ms)
-            self._deleted_parts |= gone.parts
-            return gone.alerts
+            ended = remove_drill_model(self.models, control, offset, clock_ms)
+            self._changed_parts.delete(_prefix(control.model))
+            return ended
         if control.episode in self.over_limit.open_episodes.by_id:
             return self.over_limit.apply_command(control, offset, clock_ms)
         if self.rejected.is_open(control):
@@ -432,28 +435,31 @@ class PartitionMonitor:
             rows.setdefault(name, []).append(row)
         return rows
 
-    def changes(self) -> dict[str, Any]:
-        """State parts that changed since `mark_committed`; ``None`` is a part that was deleted."""
-        parts: dict[str, Any] = dict.fromkeys(self._deleted_parts) | {
-            _COUNTERS: msgspec.structs.asdict(self.counters),
-            "clocks": [
-                [name, version, last_ms]
+    def changes(self) -> dict[str, bytes]:
+        """Encoded parts that changed since `mark_committed`; empty bytes delete a part."""
+        parts: dict[str, Any] = {
+            _COUNTERS: self.counters,
+            _CLOCKS: [
+                (name, version, last_ms)
                 for name, model in sorted(self.models.items())
                 for version, last_ms in sorted(model.retention.events_ms.items())
             ],
         }
-        parts |= self.placement.pending_changes()
+        if (placement := self.placement.pending_changes()) is not None:
+            parts[TOPOLOGY] = placement
         if (rejected := self.rejected.pending_changes()) is not None:
             parts["rejected"] = rejected
         parts |= with_prefix("seen|", self._recent_ids.pending_changes())
         parts |= with_prefix("over-limit|", self.over_limit.pending_changes())
         for name, model in self.models.items():
-            parts |= with_prefix(f"model|{escape(name)}|", model.pending_changes())
-        return parts
+            for prefix in model.take_deleted_prefixes():
+                self._changed_parts.delete(f"{_prefix(name)}{prefix}")
+            parts |= with_prefix(_prefix(name), model.pending_changes())
+        return self._changed_parts.encode(parts)
 
     def mark_committed(self) -> None:
         """Mark what `changes` returned as durable."""
-        self._deleted_parts.clear()
+        self._changed_parts.mark_committed()
         self._recent_ids.mark_committed()
         self.placement.mark_committed()
         self.rejected.mark_committed()
@@ -463,38 +469,43 @@ class PartitionMonitor:
 
     @classmethod
     def restore(
-        cls, topic: str, partition: int, spec: MonitorSpec, parts: Mapping[str, Any]
+        cls, topic: str, partition: int, spec: MonitorSpec, payloads: Mapping[str, bytes]
     ) -> PartitionMonitor:
-        """Continue from the parts of every commit so far.
+        """Continue from the encoded parts of every commit so far.
 
         Raises:
-            ValueError: a part is missing or does not fit; the caller rebuilds the state.
+            CorruptState: a part is missing or does not fit; the caller rebuilds the state.
         """
-        monitor = cls(topic, partition, spec)
+        monitor, parts = cls(topic, partition, spec), StoredParts(payloads)
         try:
-            monitor.counters = msgspec.convert(parts[_COUNTERS], Counters)
-            monitor._recent_ids = DedupWindow.restore(
-                without_prefix("seen|", parts),
-                spec.dedup_window_chunks,
-                spec.labels.chunk_events,
-                spec.micro_batch_chunks,
-            )
-            monitor.over_limit.restore(without_prefix("over-limit|", parts))
-            if "rejected" in parts:
-                monitor.rejected.restore(parts["rejected"])
-            if "topology" in parts:
-                monitor.placement.restore(parts["topology"])
-            below: dict[str, dict[str, Any]] = {}
-            for name, part in parts.items():
-                if name.startswith("model|"):
-                    _, of_model, rest = name.split("|", 2)
-                    below.setdefault(unescape(of_model), {})[rest] = part
-            for name in sorted(below):
-                restored = ModelMonitor(topic, partition, name, spec)
-                restored.restore(below[name])
-                monitor.models[name] = restored
-            for name, version, last_ms in parts["clocks"]:
-                monitor.models[name].retention.events_ms[version] = int(last_ms)
-        except (KeyError, TypeError, IndexError, msgspec.ValidationError) as error:
-            raise ValueError(f"{topic}:{partition}: state does not read back: {error!r}") from error
+            monitor._restore(parts)
+        except Exception as error:  # any misfit: the state is rebuilt, not repaired
+            raise CorruptState(f"{topic}:{partition}: {error!r}") from error
         return monitor
+
+    def _restore(self, parts: StoredParts) -> None:
+        spec = self.spec
+        self.counters = parts.read(_COUNTERS, Counters)
+        self._recent_ids = DedupWindow.restore(
+            parts.under("seen|"),
+            spec.dedup_window_chunks,
+            spec.labels.chunk_events,
+            spec.micro_batch_chunks,
+        )
+        self.over_limit.restore(parts.under("over-limit|"))
+        if "rejected" in parts:
+            self.rejected.restore(parts.read("rejected"))
+        if TOPOLOGY in parts:
+            self.placement = Placement(self.partition, parts.read(TOPOLOGY, PlacementState))
+        stored = {unescape(name): mine for name, mine in parts.by_owner("model|").items()}
+        for name in sorted(stored):
+            self.models[name] = ModelMonitor(self.topic, self.partition, name, spec)
+            self.models[name].restore(stored[name])
+        for name, version, last_ms in parts.read(_CLOCKS, list[tuple[str, str, int]]):
+            self.models[name].retention.events_ms[version] = last_ms
+        self._changed_parts = ChangedParts(parts)
+
+
+def _prefix(model: str) -> str:
+    """How the names of the parts of a model begin."""
+    return f"model|{escape(model)}|"

@@ -13,7 +13,7 @@ whose reference has not arrived after `REFERENCE_TIMEOUT_MS` of the append clock
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -35,15 +35,37 @@ class WaitingEvents(NamedTuple):
     reason: CoverageReason
 
 
+class PlacementState(msgspec.Struct, frozen=True, array_like=True):
+    """The last `Topology`, and the record and append clock since which models are placed so."""
+
+    latest: Topology | None = None
+    since_offset: int = -1
+    since_ms: int = 0
+
+
 class Placement:
     """The placement of models as one partition knows it, from its last `Topology`."""
 
-    def __init__(self, partition: int) -> None:
+    def __init__(self, partition: int, state: PlacementState | None = None) -> None:
+        """Start without a placement, or continue from `pending_changes`."""
         self.partition = partition
-        self.latest: Topology | None = None
-        self.since_ms = 0
-        self.since_offset = -1
+        self._state = state or PlacementState()
         self._has_changes = False
+
+    @property
+    def latest(self) -> Topology | None:
+        """The last `Topology`."""
+        return self._state.latest
+
+    @property
+    def since_offset(self) -> int:
+        """The record of the last change of placement."""
+        return self._state.since_offset
+
+    @property
+    def since_ms(self) -> int:
+        """Append clock (ms) of the last change of placement."""
+        return self._state.since_ms
 
     @property
     def generation(self) -> int:
@@ -63,17 +85,17 @@ class Placement:
         if topology.generation <= self.generation:
             return False
         known = self.latest
-        if (
-            known is not None
-        ):  # this partition knows its own history better than the writer of the record
-            topology = msgspec.structs.replace(topology, before=(known.partitions, known.shards))
-            if (known.partitions, known.shards) == (topology.partitions, topology.shards):
-                topology = msgspec.structs.replace(topology, before=known.before)
-                self.latest, self._has_changes = topology, True
-                return False
-        self.latest, self.since_ms, self.since_offset = topology, clock_ms, offset
-        self._has_changes = True
-        return True
+        changed, self._has_changes = True, True
+        if known is not None:
+            # This partition knows its own history better than the writer of the record.
+            before = (known.partitions, known.shards)
+            changed = before != (topology.partitions, topology.shards)
+            topology = msgspec.structs.replace(topology, before=before if changed else known.before)
+        if changed:
+            self._state = PlacementState(topology, offset, clock_ms)
+        else:
+            self._state = msgspec.structs.replace(self._state, latest=topology)
+        return changed
 
     def partitions_of(self, model: str) -> tuple[int, ...]:
         """The partitions of a model's events; empty before the first `Topology`."""
@@ -135,24 +157,13 @@ class Placement:
         recent = self.moved(model) & (label_ms < self.since_ms + horizon_ms)
         return np.flatnonzero(recent)
 
-    def pending_changes(self) -> dict[str, Any]:
-        """All of it as plain data, if it changed since `mark_committed`."""
-        if not self._has_changes or self.latest is None:
-            return {}
-        return {"topology": [msgspec.to_builtins(self.latest), self.since_offset, self.since_ms]}
+    def pending_changes(self) -> PlacementState | None:
+        """The state, if it changed since `mark_committed`."""
+        return self._state if self._has_changes else None
 
     def mark_committed(self) -> None:
         """Mark what `pending_changes` returned as durable."""
         self._has_changes = False
-
-    def restore(self, data: Any) -> None:
-        """Continue from what `pending_changes` returned; older states have nothing.
-
-        Raises:
-            ValueError: the data do not fit.
-        """
-        topology, self.since_offset, self.since_ms = msgspec.convert(data, tuple[Any, int, int])
-        self.latest = msgspec.convert(topology, Topology)
 
 
 @lru_cache(maxsize=4_096)

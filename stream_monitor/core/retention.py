@@ -8,8 +8,7 @@ keep a champion out.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection
 
 import msgspec
 
@@ -19,26 +18,41 @@ from stream_monitor.ingest.columns import id_hash
 _NEVER = -1
 
 
+class RetentionState(msgspec.Struct, array_like=True):
+    """Champion, announcements and labels of one model's versions; times of the append clock.
+
+    ``champion`` is ``None`` where nothing was announced.  ``updates`` has the hash of the id of
+    each version's last announcement, in the order of the announcements.
+    """
+
+    champion: str | None = None
+    announced_ms: dict[str, int] = msgspec.field(default_factory=dict)
+    updates: dict[str, int] = msgspec.field(default_factory=dict)
+    label_ms: dict[str, int] = msgspec.field(default_factory=dict)
+
+
 class VersionRetention:
     """The activity of one model's versions by the append clock, and its champion.
 
     A version is active at an event or an announcement.  ``events_ms`` are the clocks of the latest
-    events, ``champion`` is ``None`` where nothing was announced.  Labels are no activity; a label
-    of an idle version may open an episode, which ends ``idle_ms`` after the last such label.
+    events.  Labels are no activity; a label of an idle version may open an episode, which ends
+    ``idle_ms`` after the last such label.
     """
 
     def __init__(self, max_versions: int, idle_ms: int) -> None:
         self._max_versions, self.idle_ms = max_versions, idle_ms
         self.events_ms: dict[str, int] = {}
-        self._label_ms: dict[str, int] = {}
-        self.champion: str | None = None
-        self._announced_ms: dict[str, int] = {}
-        self._updates: dict[str, int] = {}  # hash of the id of each version's last announcement
-        self._has_changes = True  # an older state has no such part
+        self._state = RetentionState()
+        self._has_changes = True
+
+    @property
+    def champion(self) -> str | None:
+        """The version that was announced last."""
+        return self._state.champion
 
     def is_repeat(self, update: ModelUpdate) -> bool:
         """Whether ``update`` repeats the last announcement of its version."""
-        return self._updates.get(update.version) == id_hash(update.id)
+        return self._state.updates.get(update.version) == id_hash(update.id)
 
     def is_full(self, n_known: int) -> bool:
         """Whether a new version can only be admitted by evicting another one."""
@@ -47,7 +61,7 @@ class VersionRetention:
     def active_ms(self, version: str) -> int:
         """The append clock (ms) at the latest activity of a version."""
         event_ms = self.events_ms.get(version, _NEVER)
-        return max(event_ms, self._announced_ms.get(version, _NEVER))
+        return max(event_ms, self._state.announced_ms.get(version, _NEVER))
 
     def idle_at_ms(self, version: str) -> int:
         """The append clock (ms) at which the version becomes idle without further activity."""
@@ -57,7 +71,7 @@ class VersionRetention:
         """The append clock (ms) that ends its episodes; ``None``: idle, with nothing open."""
         if not idle:
             return self.idle_at_ms(version)
-        label_ms = self._label_ms.get(version)
+        label_ms = self._state.label_ms.get(version)
         return None if label_ms is None else label_ms + self.idle_ms
 
     def is_superseded(
@@ -94,7 +108,7 @@ class VersionRetention:
         others = sorted(
             (
                 clock_ms < self.idle_at_ms(version),
-                version in self._announced_ms,
+                version in self._state.announced_ms,
                 self.active_ms(version),
                 version,
             )
@@ -107,77 +121,48 @@ class VersionRetention:
 
     def note_label(self, version: str, clock_ms: int) -> None:
         """Note that a label of an idle version was compared."""
-        self._label_ms[version] = clock_ms
+        self._state.label_ms[version] = clock_ms
         self._has_changes = True
 
     def clear_label_time(self, version: str) -> None:
         """Forget the last label time: no episode of the version is open, or it is active again."""
-        if self._label_ms.pop(version, None) is not None:
+        if self._state.label_ms.pop(version, None) is not None:
             self._has_changes = True
 
     def announce(self, update: ModelUpdate, known: Collection[str], clock_ms: int) -> None:
         """Make the version of ``update`` the champion; the ``known`` versions are watched."""
         version = update.version
-        self.champion = version
-        self._announced_ms[version] = clock_ms
-        self._label_ms.pop(version, None)
-        self._updates.pop(version, None)
-        self._updates[version] = id_hash(
-            update.id
-        )  # moves to the end: the order is that of the announcements
+        self._state.champion = version
+        self._state.announced_ms[version] = clock_ms
+        self._state.label_ms.pop(version, None)
+        self._state.updates.pop(version, None)
+        self._state.updates[version] = id_hash(update.id)  # moves to the end
         self._drop_oldest(known)
         self._has_changes = True
 
     def remove(self, version: str, known: Collection[str]) -> None:
         """Remove an evicted version; its last announcement is still recognised as a repeat."""
         self.events_ms.pop(version, None)
-        self._announced_ms.pop(version, None)
-        self._label_ms.pop(version, None)
+        self._state.announced_ms.pop(version, None)
+        self._state.label_ms.pop(version, None)
         self._drop_oldest(known)
         self._has_changes = True
 
     def _drop_oldest(self, known: Collection[str]) -> None:
         """Keep announcements of at most ``max_versions`` versions that are not watched."""
-        gone = [name for name in self._updates if name not in known and name != self.champion]
+        gone = [name for name in self._state.updates if name not in known and name != self.champion]
         for name in gone[: -self._max_versions]:
-            del self._updates[name]
-            self._announced_ms.pop(name, None)
+            del self._state.updates[name]
+            self._state.announced_ms.pop(name, None)
 
-    def pending_changes(self) -> dict[str, Any] | None:
-        """All state but ``events_ms`` as plain data, if it changed since `mark_committed`."""
-        if not self._has_changes:
-            return None
-        return {
-            "announced": self._announced_ms,
-            "updates": self._updates,
-            "champion": self.champion,
-            "judged": self._label_ms,
-        }
+    def pending_changes(self) -> RetentionState | None:
+        """All state but ``events_ms``, if it changed since `mark_committed`."""
+        return self._state if self._has_changes else None
 
     def mark_committed(self) -> None:
         """Mark what `pending_changes` returned as durable."""
         self._has_changes = False
 
-    def restore(self, data: Any, known: Mapping[str, bool]) -> None:
-        """Continue from what `pending_changes` returned.
-
-        Older states are ``None``, or a list; there the champion is the ``known`` version that
-        retired the others.
-        """
-        if isinstance(data, dict):
-            self._announced_ms = msgspec.convert(data["announced"], dict[str, int])
-            self._updates = msgspec.convert(data["updates"], dict[str, int])
-            self.champion = msgspec.convert(data["champion"], str | None)
-            self._label_ms = msgspec.convert(data["judged"], dict[str, int])
-        elif data is not None:
-            _, self._updates, forgotten = msgspec.convert(
-                data, tuple[dict[str, int], dict[str, int], list[str]]
-            )
-            serve = [v for v in self._updates if v not in forgotten and not known.get(v)]
-            self.champion = serve[-1] if serve else None
-        elif any(known.values()):
-            serve = [version for version, retired in known.items() if not retired]
-            self.champion = serve[-1] if serve else None
-        self._has_changes = not isinstance(
-            data, dict
-        )  # store it, or the next restart would derive it from later data
+    def restore(self, state: RetentionState) -> None:
+        """Continue from what `pending_changes` returned."""
+        self._state, self._has_changes = state, False

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from producer.names import escape
-from stream_monitor.reference.profile import ReferenceProfile, profile_from_data
+from stream_monitor.core.model import ModelState
+from stream_monitor.core.retention import RetentionState
+from stream_monitor.core.version import VersionState
+from stream_monitor.reference.profile import ReferenceProfile, validate_profile
+from stream_monitor.state_parts import StoredParts
 
 
 class StoredVersion(NamedTuple):
@@ -24,32 +27,26 @@ class StoredVersion(NamedTuple):
 def is_about_versions(part: str) -> bool:
     """Whether `versions_in` reads this part of a model.
 
-    >>> [is_about_versions(x) for x in ("model", "places", "version|1|meta", "labels|meta")]
+    >>> [is_about_versions(x) for x in ("model", "retention", "version|1|meta", "labels|meta")]
     [True, True, True, False]
     """
-    return (
-        part in ("model", "places")
-        or part.startswith("profile|")
-        or (part.startswith("version|") and part.endswith("|meta"))
+    return part in ("model", "retention") or (
+        part.startswith("version|") and part.endswith(("|meta", "|profile"))
     )
 
 
-def versions_in(parts: Mapping[str, Any]) -> list[StoredVersion]:
+def versions_in(parts: StoredParts) -> list[StoredVersion]:
     """The versions of a model that have a reference, in the order in which they started.
 
     Raises:
-        KeyError, TypeError, IndexError, ValueError: the parts are not those of one commit.
+        ValueError: the parts are not those of one commit.
     """
-    start_offsets, _warm_ups = parts["model"]
-    places = parts.get("places")  # a list in older states
-    champion = places["champion"] if isinstance(places, dict) else None
-    found = [
-        StoredVersion(
-            start_offset=offset,
-            idle=bool(parts[f"version|{escape(version)}|meta"][0]),
-            champion=version == champion,
-            profile=profile_from_data(parts[f"profile|{escape(version)}"]),
-        )
-        for version, offset in start_offsets.items()
-    ]
+    champion = parts.read("retention", RetentionState).champion
+    found: list[StoredVersion] = []
+    for version, offset in parts.read("model", ModelState).start_offsets.items():
+        mine = parts.under(f"version|{escape(version)}|")
+        profile = mine.read("profile", ReferenceProfile)
+        validate_profile(profile)
+        idle = mine.read("meta", VersionState).idle
+        found.append(StoredVersion(offset, idle, version == champion, profile))
     return sorted(found, key=lambda one: one.start_offset)

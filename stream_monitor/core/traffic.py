@@ -25,9 +25,45 @@ from stream_monitor.checks.traffic_spec import TrafficSpec
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.episodes.alert import AlertSource, EventPosition
 from stream_monitor.ingest.batch import Ints
+from stream_monitor.state_parts import StoredParts
 
 Arl0 = Callable[[str, int], float]
 """(version, offset) -> events between false alarms of a detector of that version there."""
+
+
+class BucketCounts(msgspec.Struct, array_like=True):
+    """The counts of the open bucket.
+
+    It began at the record and event time ``at``; ``seen``: no clock gap lies in it.  ``delays`` is
+    the sum of the label delays of ``n_delays`` labels.
+    """
+
+    seen: bool = False
+    at: tuple[int, int] = (0, 0)
+    n_events: int = 0
+    n_labels: int = 0
+    delays: int = 0
+    n_delays: int = 0
+    by_version: dict[str, int] = msgspec.field(default_factory=dict)
+
+
+class TrafficState(msgspec.Struct, array_like=True):
+    """The state of a `TrafficMonitor` but for what its checks learned.
+
+    ``bucket`` is the number of the open one, -1 before the first event.  ``event`` and ``label``
+    are offset and event time of the latest one, each with the append clock there; ``lasts`` has all
+    three of the latest event of each version.
+    """
+
+    version: str = ""
+    bucket: int = -1
+    counts: BucketCounts = msgspec.field(default_factory=BucketCounts)
+    latest_ms: int = 0
+    event: tuple[int, int] = (0, 0)
+    event_clock_ms: int = 0
+    label: tuple[int, int] = (0, 0)
+    label_clock_ms: int = 0
+    lasts: dict[str, tuple[int, int, int]] = msgspec.field(default_factory=dict)
 
 
 class TrafficMonitor:
@@ -45,20 +81,9 @@ class TrafficMonitor:
         )  # the traffic of a drill starts and stops
         self._events, self._labels = EventVolumeCheck(spec), LabelDelayCheck(spec)
         self._new = NO_ARRIVALS
-        self._version = ""
         self._champion: str | None = None
-        self._bucket = -1
-        self._latest_ms = 0
-        self._event, self._event_clock_ms = (0, 0), 0
-        self._label, self._label_clock_ms = (0, 0), 0
-        self._lasts: dict[str, tuple[int, int, int]] = {}
-        self._begin(seen=False, at=(0, 0))
+        self._state = TrafficState()
         self._has_changes = self._closed = True
-
-    def _begin(self, *, seen: bool, at: tuple[int, int]) -> None:
-        self._seen, self._at = seen, at
-        self._n_events = self._n_labels = self._delays = self._n_delays = 0
-        self._by_version: dict[str, int] = {}
 
     def take(self, arrivals: Arrivals) -> None:
         """Receive the arrivals among the records of the next call of `observe`."""
@@ -76,21 +101,21 @@ class TrafficMonitor:
         buckets = clock_ms // self._spec.bucket_ms
         rows = np.searchsorted(offsets, new.offsets)
         first = 0
-        if self._bucket < 0:
+        if self._state.bucket < 0:
             if not len(rows) or not self._watched:
                 return []
             first = int(rows[0])
-            self._bucket = int(buckets[first])
-            self._begin(seen=False, at=(int(offsets[first]), int(new.times_ms[0])))
+            self._state.bucket = int(buckets[first])
+            self._state.counts = BucketCounts(at=(int(offsets[first]), int(new.times_ms[0])))
         blind = np.diff(clock_ms, prepend=since_ms) > self._spec.max_gap_ms
-        edges = np.flatnonzero((np.diff(buckets, prepend=self._bucket) != 0) | blind)
+        edges = np.flatnonzero((np.diff(buckets, prepend=self._state.bucket) != 0) | blind)
         edges = edges[edges > first] if first else edges
         if not len(edges) and not new:
             return []
         self._has_changes = True
         self._champion = champion
         if champion is not None:
-            self._version = champion
+            self._state.version = champion
         alerts: list[DriftAlert] = []
         ends = [*edges.tolist(), len(offsets)]
         self._add(new, rows, offsets, clock_ms, first, ends[0])
@@ -107,80 +132,85 @@ class TrafficMonitor:
         a, b = np.searchsorted(rows, (start, end)).tolist()
         limit = offsets[end] if end < len(offsets) else offsets[-1] + 1
         c, d = np.searchsorted(new.labels, (offsets[start], limit)).tolist()
+        state, counts = self._state, self._state.counts
         if d > c:
-            self._n_labels += d - c
+            counts.n_labels += d - c
             last = int(new.labels[d - 1])
             before = a + int(np.searchsorted(new.offsets[a:b], last))  # no event after it counts
             self._follow(new, rows, clock_ms, a, before)
-            self._label_clock_ms = int(clock_ms[np.searchsorted(offsets, last)])
-            self._label = last, self._time_at(self._label_clock_ms)
+            state.label_clock_ms = int(clock_ms[np.searchsorted(offsets, last)])
+            state.label = last, self._time_at(state.label_clock_ms)
             a = before
         self._follow(new, rows, clock_ms, a, b)
         e, f = np.searchsorted(new.joined, (offsets[start], limit)).tolist()
-        self._delays += int(new.delays[e:f].sum())
-        self._n_delays += f - e
+        counts.delays += int(new.delays[e:f].sum())
+        counts.n_delays += f - e
 
     def _follow(self, new: Arrivals, rows: Ints, clock_ms: Ints, a: int, b: int) -> None:
         """Count the events from ``a`` to before ``b``."""
         if b == a:
             return
-        self._n_events += b - a
+        state, counts = self._state, self._state.counts
+        counts.n_events += b - a
         for i in np.unique(new.version_index[a:b]).tolist():
             mine = a + np.flatnonzero(new.version_index[a:b] == i)
             last, version = int(mine[-1]), new.versions[i]
-            time_ms = max(self._latest_ms, int(new.times_ms[a : last + 1].max()))
-            self._by_version[version] = self._by_version.get(version, 0) + len(mine)
-            self._lasts[version] = int(new.offsets[last]), time_ms, int(clock_ms[rows[last]])
-        self._latest_ms = max(self._latest_ms, int(new.times_ms[a:b].max()))
-        self._event = int(new.offsets[b - 1]), self._latest_ms
-        self._event_clock_ms = int(clock_ms[rows[b - 1]])
+            time_ms = max(state.latest_ms, int(new.times_ms[a : last + 1].max()))
+            counts.by_version[version] = counts.by_version.get(version, 0) + len(mine)
+            state.lasts[version] = int(new.offsets[last]), time_ms, int(clock_ms[rows[last]])
+        counts.by_version = dict(sorted(counts.by_version.items()))
+        state.lasts = dict(sorted(state.lasts.items()))
+        state.latest_ms = max(state.latest_ms, int(new.times_ms[a:b].max()))
+        state.event = int(new.offsets[b - 1]), state.latest_ms
+        state.event_clock_ms = int(clock_ms[rows[b - 1]])
         if self._champion is None:
-            self._version = new.versions[int(new.version_index[b - 1])]
+            state.version = new.versions[int(new.version_index[b - 1])]
 
     def _time_at(self, clock_ms: int) -> int:
         """Event time (ms): the latest one of an event plus the append-clock time since."""
-        return self._latest_ms + max(0, clock_ms - self._event_clock_ms)
+        return self._state.latest_ms + max(0, clock_ms - self._state.event_clock_ms)
 
     def _advance(self, offset: int, clock_ms: int, arl0: Arl0, *, blind: bool) -> list[DriftAlert]:
         """Advance to the record at ``offset``: it is after the bucket, or after a clock gap."""
         bucket = clock_ms // self._spec.bucket_ms
         at = offset, self._time_at(clock_ms)
-        self._seen = self._seen and not blind
-        if bucket == self._bucket:
+        state = self._state
+        state.counts.seen = state.counts.seen and not blind
+        if bucket == state.bucket:
             return []
         alerts = self._close(at, clock_ms, arl0)
-        while not blind and self._bucket + 1 < bucket:
-            self._bucket += 1
-            self._begin(seen=True, at=at)
+        while not blind and state.bucket + 1 < bucket:
+            state.bucket += 1
+            state.counts = BucketCounts(seen=True, at=at)
             alerts += self._close(at, clock_ms, arl0)
-        self._bucket = bucket
-        self._begin(seen=not blind, at=at)
+        state.bucket, state.counts = bucket, BucketCounts(seen=not blind, at=at)
         return alerts
 
     def _close(self, end: tuple[int, int], clock_ms: int, arl0: Arl0) -> list[DriftAlert]:
         self._closed = True
+        state, counts = self._state, self._state.counts
         bucket = TrafficBucket(
-            self._bucket,
-            self._seen,
-            self._n_events,
-            self._n_labels,
-            self._delays,
-            self._n_delays,
-            self._at,
+            state.bucket,
+            counts.seen,
+            counts.n_events,
+            counts.n_labels,
+            counts.delays,
+            counts.n_delays,
+            counts.at,
             end,
             clock_ms,
-            self._event,
-            self._event_clock_ms,
-            self._label,
-            self._label_clock_ms,
-            arl0(self._version, end[0]),
-            self._by_version,
-            self._lasts,
+            state.event,
+            state.event_clock_ms,
+            state.label,
+            state.label_clock_ms,
+            arl0(state.version, end[0]),
+            counts.by_version,
+            state.lasts,
         )
-        source = AlertSource(*self._where, self._version)
+        source = AlertSource(*self._where, state.version)
         alerts = self._events.close(bucket, source)
         lately = self._events.leading.versions
-        self._lasts = {version: last for version, last in self._lasts.items() if version in lately}
+        state.lasts = {version: last for version, last in state.lasts.items() if version in lately}
         silent = self._events.silence is not None
         return alerts + self._labels.close(bucket, source, silent=silent)
 
@@ -191,13 +221,13 @@ class TrafficMonitor:
 
     def restart(self, offset: int, clock_ms: int) -> list[DriftAlert]:
         """Restart the learning of the usual traffic: the model moved, wholly or in part."""
-        if self._bucket < 0:
+        if self._state.bucket < 0:
             return []
         at = EventPosition(offset, self._time_at(clock_ms))
         alerts = self._events.supersede(at) + self._labels.supersede(at)
         self._events, self._labels = EventVolumeCheck(self._spec), LabelDelayCheck(self._spec)
-        self._new, self._bucket = NO_ARRIVALS, -1
-        self._begin(seen=False, at=(0, 0))
+        self._new = NO_ARRIVALS
+        self._state.bucket, self._state.counts = -1, BucketCounts()
         self._has_changes = self._closed = True
         return alerts
 
@@ -206,7 +236,7 @@ class TrafficMonitor:
         self._closed = True
         flow = self._events if alert.kind == "volume" else self._labels
         return flow.resolve(
-            alert.channel, self._bucket, EventPosition(offset, self._time_at(clock_ms))
+            alert.channel, self._state.bucket, EventPosition(offset, self._time_at(clock_ms))
         )
 
     @property
@@ -222,25 +252,7 @@ class TrafficMonitor:
         """The parts that changed since `mark_committed`."""
         parts: dict[str, Any] = {}
         if self._has_changes:
-            parts["now"] = [
-                self._version,
-                self._bucket,
-                self._seen,
-                list(self._at),
-                self._n_events,
-                self._n_labels,
-                self._delays,
-                self._n_delays,
-                self._latest_ms,
-                list(self._event),
-                self._event_clock_ms,
-                list(self._label),
-                self._label_clock_ms,
-            ]
-            parts["versions"] = [
-                dict(sorted(self._by_version.items())),
-                dict(sorted(self._lasts.items())),
-            ]
+            parts["now"] = self._state
         if self._closed:
             parts["learnt"] = [self._events.snapshot(), self._labels.snapshot()]
         return parts
@@ -249,32 +261,10 @@ class TrafficMonitor:
         """Mark what `pending_changes` returned as durable."""
         self._has_changes = self._closed = False
 
-    def restore(self, parts: dict[str, Any]) -> None:
-        """Continue from the parts; missing parts of older states start empty."""
-        if "now" not in parts:
-            return
-        self._version, *now = parts["now"]
-        (
-            self._bucket,
-            self._seen,
-            at,
-            self._n_events,
-            self._n_labels,
-            self._delays,
-            self._n_delays,
-            self._latest_ms,
-            event,
-            self._event_clock_ms,
-            label,
-            self._label_clock_ms,
-        ) = now[-12:]  # older states have two more fields before them
-        self._at, self._event, self._label = tuple(at), tuple(event), tuple(label)
-        if "versions" in parts:
-            self._by_version, self._lasts = msgspec.convert(
-                parts["versions"], tuple[dict[str, int], dict[str, tuple[int, int, int]]]
-            )
-        if "learnt" in parts:
-            events, labels = parts["learnt"]
-            self._events.restore(events)
-            self._labels.restore(labels)
+    def restore(self, parts: StoredParts) -> None:
+        """Continue from the parts."""
+        self._state = parts.read("now", TrafficState)
+        events, labels = parts.read("learnt", tuple[Any, Any])
+        self._events.restore(events)
+        self._labels.restore(labels)
         self.mark_committed()

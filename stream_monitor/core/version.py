@@ -39,12 +39,30 @@ from stream_monitor.reference.outputs import output_columns
 from stream_monitor.reference.profile import FeatureReference, ReferenceProfile, profile_to_data
 from stream_monitor.reference.transform import Transformed
 from stream_monitor.reference.values import Column
+from stream_monitor.state_parts import StoredParts
 
 _SHARD_SERIES: Final = 16
 _MAX_NAMED: Final = 32
 """The most features named under each reason for which they are not compared."""
 LabelLoss: TypeAlias = tuple[JoinedLabel, float | None]
 UncomparedFeature: TypeAlias = tuple[str, CoverageReason, Ints | slice]
+
+
+class VersionState(msgspec.Struct, array_like=True):
+    """The state of a `VersionMonitor` but for its series and their checks.
+
+    ``losses`` are those collected for the loss reference, ``with_loss`` whether it is in use.
+    ``prediction_offsets`` is ``None`` while all events have a prediction.
+    """
+
+    idle: bool
+    not_comparable: int
+    losses: list[float]
+    with_loss: bool
+    event_offsets: Any
+    label_offsets: Any
+    prediction_offsets: Any
+    segments: list[Any]
 
 
 class VersionMonitor:
@@ -331,22 +349,22 @@ class VersionMonitor:
         """The parts that changed since `mark_committed`."""
         parts: dict[str, Any] = {}
         if self._meta_changed:
-            parts["meta"] = [
+            predicted = self._prediction_offsets
+            parts["meta"] = VersionState(
                 self.idle,
                 self.not_comparable,
                 self._losses,
                 LOSS in self.series,
                 self._event_offsets.snapshot(),
                 self._label_offsets.snapshot(),
-                *([[s.snapshot() for s in self._segments]] if self._segments else []),
-            ]
+                None if predicted is None else predicted.snapshot(),
+                [segment.snapshot() for segment in self._segments],
+            )
             parts["schema"] = self.schema.snapshot()
             if self.correlations.series:
-                parts["relations"] = self.correlations.snapshot()
+                parts["correlations"] = self.correlations.snapshot()
             if self.estimate is not None:
                 parts["estimate"] = self.estimate.snapshot()
-            if self._prediction_offsets is not None:
-                parts["said"] = self._prediction_offsets.snapshot()
         keys = list(self.series)
         for start in range(0, len(keys), _SHARD_SERIES):
             shard = keys[start : start + _SHARD_SERIES]
@@ -361,30 +379,31 @@ class VersionMonitor:
         self._has_changes.clear()
         self._meta_changed = False
 
-    def restore(self, parts: dict[str, Any]) -> None:
+    def restore(self, parts: StoredParts) -> None:
         """Continue from the parts.  Raises ValueError where they do not fit the profile."""
-        idle, not_comparable, losses, with_loss, trail, loss_trail, *segments = parts["meta"]
-        self.idle, self.not_comparable, self._losses = idle, not_comparable, list(losses)
-        if with_loss and LOSS not in self.series:
+        state = parts.read("meta", VersionState)
+        self.idle, self.not_comparable, self._losses = (
+            state.idle,
+            state.not_comparable,
+            state.losses,
+        )
+        if state.with_loss and LOSS not in self.series:
             self._add_loss(self._loss_reference())
-        self._event_offsets.restore(trail)
-        self._label_offsets.restore(loss_trail)
-        for segment, data in zip(self._segments, segments[0] if segments else (), strict=True):
-            segment.restore(data)
-        if "schema" in parts:  # older states have none
-            self.schema.restore(parts["schema"])
-        if self.correlations.series:
-            self.correlations.restore(parts["relations"])
-        if self.estimate is not None:
-            self.estimate.restore(parts["estimate"])
-        if "said" in parts:
+        self._event_offsets.restore(state.event_offsets)
+        self._label_offsets.restore(state.label_offsets)
+        if state.prediction_offsets is not None:
             self._prediction_offsets = OffsetIndex()
-            self._prediction_offsets.restore(parts["said"])
+            self._prediction_offsets.restore(state.prediction_offsets)
+        for segment, data in zip(self._segments, state.segments, strict=True):
+            segment.restore(data)
+        self.schema.restore(parts.read("schema"))
+        if self.correlations.series:
+            self.correlations.restore(parts.read("correlations"))
+        if self.estimate is not None:
+            self.estimate.restore(parts.read("estimate"))
+        shards = parts.under("series-")
         stored = {
-            key: data
-            for name, shard in parts.items()
-            if name.startswith("series-")
-            for key, data in shard.items()
+            key: data for name in shards for key, data in shards.read(name, dict[str, Any]).items()
         }
         if stored.keys() != self.series.keys():
             raise ValueError(

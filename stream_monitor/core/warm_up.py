@@ -15,12 +15,12 @@ from stream_monitor.ingest.batch import EventBatch
 from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.outputs import output_names
 from stream_monitor.reference.profile import ReferenceProfile, Task
+from stream_monitor.state_parts import StoredParts
 
 _PART_ROWS: Final = 256
 _ONE_IN: Final = 100
 _MAX_FEATURES: Final = 512
-_NO_PREDICTION: Final = "no prediction"
-_OTHER_VERSION_EVENTS: Final = "beside"
+_OTHER_VERSION_EVENTS: Final = "other-version-events"
 
 
 def task_of(predictions: Iterable[Prediction | UnsetType]) -> Task:
@@ -51,9 +51,14 @@ def features_of(counts: Mapping[str, int], n_rows: int) -> list[str]:
     return sorted(sorted(often, key=lambda name: (-counts[name], name))[:_MAX_FEATURES])
 
 
-def _stored(row: tuple[dict[str, Value], Prediction | UnsetType, int]) -> list[Any]:
-    features, prediction, time_ms = row
-    return [features, None, time_ms, _NO_PREDICTION] if prediction is UNSET else list(row)
+class WarmUpRow(
+    msgspec.Struct, frozen=True, rename={"features": "f", "time_ms": "t", "prediction": "p"}
+):
+    """One collected event."""
+
+    features: dict[str, Value]
+    time_ms: int
+    prediction: Prediction | UnsetType = UNSET
 
 
 class WarmUp:
@@ -65,7 +70,7 @@ class WarmUp:
 
     def __init__(self, model: str, version: str, n_rows: int) -> None:
         self.model, self.version, self.n_rows = model, version, n_rows
-        self._rows: list[tuple[dict[str, Value], Prediction | UnsetType, int]] = []
+        self._rows: list[WarmUpRow] = []
         self._first_uncommitted = 0
         self.other_version_events = self._stored_other_version_events = 0
 
@@ -93,7 +98,7 @@ class WarmUp:
     def add(self, batch: EventBatch) -> None:
         """Add at most `missing` events."""
         self._rows += [
-            ({n: row[n] for n in sorted(row) if row[n] is not None}, prediction, time_ms)
+            WarmUpRow({n: row[n] for n in sorted(row) if row[n] is not None}, time_ms, prediction)
             for row, prediction, time_ms in zip(
                 batch.features.rows, batch.predictions, batch.times_ms.tolist(), strict=True
             )
@@ -105,17 +110,17 @@ class WarmUp:
         Raises:
             ValueError: the events do not give a reference.
         """
-        counts = Counter(name for features, *_ in self._rows for name in features)
+        counts = Counter(name for row in self._rows for name in row.features)
         names = features_of(counts, len(self._rows))
-        predictions = [prediction for _, prediction, _ in self._rows]
+        predictions = [row.prediction for row in self._rows]
         profile = fit_profile(
             self.model,
             self.version,
-            {name: [features.get(name) for features, *_ in self._rows] for name in names},
+            {name: [row.features.get(name) for row in self._rows] for name in names},
             predictions=predictions,
             task=task_of(predictions),
             origin="warm_up",
-            times_ms=np.array([time_ms for *_, time_ms in self._rows], dtype=np.int64),
+            times_ms=np.array([row.time_ms for row in self._rows], dtype=np.int64),
         )
         if profile.events_per_week is None or not self.other_version_events:
             return profile
@@ -131,7 +136,7 @@ class WarmUp:
             else {}
         )
         return other_version_events | {
-            str(i): [_stored(row) for row in self._rows[i * _PART_ROWS : (i + 1) * _PART_ROWS]]
+            str(i): self._rows[i * _PART_ROWS : (i + 1) * _PART_ROWS]
             for i in range(first, -(-len(self._rows) // _PART_ROWS))
             if len(self._rows) > self._first_uncommitted
         }
@@ -141,17 +146,10 @@ class WarmUp:
         self._first_uncommitted = len(self._rows)
         self._stored_other_version_events = self.other_version_events
 
-    def restore(self, parts: dict[str, Any]) -> None:
+    def restore(self, parts: StoredParts) -> None:
         """Continue from the parts."""
-        self.other_version_events = int(parts.get(_OTHER_VERSION_EVENTS, 0))
-        self._rows = [
-            # Rows of older states have no times: all get one time, which gives no season.
-            (
-                dict(features),
-                UNSET if _NO_PREDICTION in more[1:] else prediction,
-                more[0] if more else 0,
-            )
-            for name in sorted(parts.keys() - {_OTHER_VERSION_EVENTS}, key=int)
-            for features, prediction, *more in parts[name]
-        ]
+        if _OTHER_VERSION_EVENTS in parts:
+            self.other_version_events = parts.read(_OTHER_VERSION_EVENTS, int)
+        for name in sorted({*parts} - {_OTHER_VERSION_EVENTS}, key=int):
+            self._rows += parts.read(name, list[WarmUpRow])
         self.mark_committed()

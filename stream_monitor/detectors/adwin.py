@@ -11,7 +11,6 @@ from functools import reduce
 from operator import add, length_hint
 from typing import Any
 
-import msgspec
 from river import drift
 
 from stream_monitor.detectors.adwin_state import AdwinState, bucket_totals, dump, load, new
@@ -75,18 +74,13 @@ class Adwin:
                 best_gain, rose, onset = gain, step > 0, n_new - 1
         return DetectorAlarm(block, "up" if rose else "down", onset)
 
-    def snapshot(self) -> list[Any]:
-        """The state as plain data; delta belongs to the settings."""
-        plain: list[Any] = msgspec.to_builtins(dump(self._adwin), builtin_types=(bytes,))
-        return plain
+    def snapshot(self) -> AdwinState:
+        """The state; delta belongs to the settings."""
+        return dump(self._adwin)
 
     @classmethod
-    def restore(cls, delta: float, clock: int, data: Any) -> Adwin:
+    def restore(cls, delta: float, clock: int, state: AdwinState) -> Adwin:
         """Continue from `snapshot`.  Raises CorruptState where no ADWIN can have that state."""
-        try:
-            state = msgspec.convert(data, AdwinState)
-        except msgspec.ValidationError as error:
-            raise CorruptState(f"ADWIN state: {error}") from error
         if state.clock != clock:
             raise CorruptState("ADWIN state: the clock is another one")
         return cls(load(state, delta))

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
+import msgspec
 import numpy as np
 
 from stream_monitor.detectors.adwin import Adwin
-from stream_monitor.detectors.adwin_state import adwin_clock
+from stream_monitor.detectors.adwin_state import AdwinState, adwin_clock
 from stream_monitor.detectors.calibration import adwin_delta, page_hinkley_threshold
 from stream_monitor.detectors.detection import Detection, DetectorAlarm, DetectorName
-from stream_monitor.detectors.page_hinkley import PageHinkley
+from stream_monitor.detectors.page_hinkley import PageHinkley, PageHinkleyState
 from stream_monitor.errors import CorruptState
 from stream_monitor.reference.channel_calibration import Z_LIMIT
 from stream_monitor.reference.feature_reference import ChannelReference
 from stream_monitor.statistics.fixed_point import FIXED_POINT, Ints
 
 _MAX_VALUE: Final = 1 << 25  # fixed point: a channel value is at most 9
+
+
+class ChannelState(msgspec.Struct, frozen=True, array_like=True):
+    """The open block (``count`` values of sum ``total``), and the two detectors."""
+
+    count: int
+    total: int
+    adwin: AdwinState
+    page_hinkley: PageHinkleyState
 
 
 class Channel:
@@ -29,27 +39,27 @@ class Channel:
     __slots__ = ("_adwin", "_count", "_page_hinkley", "_reference", "_total")
 
     def __init__(
-        self, reference: ChannelReference, arl0_events: float, state: Any | None = None
+        self, reference: ChannelReference, arl0_events: float, state: ChannelState | None = None
     ) -> None:
+        """Start with the reference, or continue from `snapshot`.
+
+        Raises:
+            CorruptState: the state does not fit the reference.
+        """
         self._reference = reference
         clock, delta = adwin_clock(reference.block), adwin_delta(reference, arl0_events)
         threshold = page_hinkley_threshold(reference, arl0_events)
+        settings = threshold, reference.allowance, reference.n_blocks
         if state is None:
             self._count, self._total = 0, 0
             self._adwin = Adwin.primed(reference.adwin, delta, clock)
-            self._page_hinkley = PageHinkley(threshold, reference.allowance, reference.n_blocks)
+            self._page_hinkley = PageHinkley(*settings)
             return
-        if not isinstance(state, list | tuple) or len(state) != 4:
-            raise CorruptState("channel state: not four parts")
-        self._count, self._total = state[:2]
-        if type(self._count) is not int or not 0 <= self._count < reference.block:
-            raise CorruptState("channel state: impossible count")
-        if type(self._total) is not int or abs(self._total) > self._count * _MAX_VALUE:
-            raise CorruptState("channel state: impossible sum")
-        self._adwin = Adwin.restore(delta, clock, state[2])
-        self._page_hinkley = PageHinkley.restore(
-            threshold, reference.allowance, reference.n_blocks, state[3]
-        )
+        if not 0 <= state.count < reference.block or abs(state.total) > state.count * _MAX_VALUE:
+            raise CorruptState("channel state: impossible count or sum")
+        self._count, self._total = state.count, state.total
+        self._adwin = Adwin.restore(delta, clock, state.adwin)
+        self._page_hinkley = PageHinkley.restore(*settings, state.page_hinkley)
 
     def observe(self, values: Ints) -> list[Detection]:
         """Apply the fixed-point values of consecutive events, shape (n,)."""
@@ -93,13 +103,8 @@ class Channel:
             back * block + block - 1,
         )
 
-    def snapshot(self) -> list[Any]:
-        """The state as plain data."""
-        return [self._count, self._total, self._adwin.snapshot(), self._page_hinkley.snapshot()]
-
-    @classmethod
-    def restore(cls, reference: ChannelReference, arl0_events: float, data: Any) -> Channel:
-        """Continue from `snapshot`.  Raises CorruptState where it does not fit."""
-        if data is None:
-            raise CorruptState("channel state: missing")
-        return cls(reference, arl0_events, data)
+    def snapshot(self) -> ChannelState:
+        """The state."""
+        return ChannelState(
+            self._count, self._total, self._adwin.snapshot(), self._page_hinkley.snapshot()
+        )

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from operator import length_hint
 from typing import Any, Final
 
+import msgspec
 from river import drift
 
 from stream_monitor.detectors.detection import DetectorAlarm
-from stream_monitor.errors import CorruptState
 
 _MIN_INSTANCES: Final = 10
 _MAX_INSTANCES: Final = 30
@@ -31,6 +31,35 @@ def min_instances(n_reference_blocks: int) -> int:
     (10, 19, 30)
     """
     return min(_MAX_INSTANCES, max(_MIN_INSTANCES, n_reference_blocks))
+
+
+class PageHinkleyState(msgspec.Struct, frozen=True, array_like=True):
+    """The state of a Page-Hinkley detector.
+
+    ``n`` block means of mean ``mean``; the two cumulative sums with their extremes, and the ``n``
+    at which these were reached.  ``low`` is ``None`` in an empty detector, where it is infinite.
+    """
+
+    n: float
+    mean: float
+    up: float
+    low: float | None
+    down: float
+    high: float
+    flagged: bool
+    low_at: float
+    high_at: float
+
+    def __post_init__(self) -> None:
+        numbers = (self.n, self.mean, self.up, self.low or 0.0, self.down, self.high)
+        if not all(map(math.isfinite, numbers)) or self.n != int(self.n):
+            raise ValueError("Page-Hinkley state: not finite, or not a count")
+        if not (0 <= self.low_at <= self.n and 0 <= self.high_at <= self.n):
+            raise ValueError("Page-Hinkley state: impossible counts")
+        if (self.low is None) != (self.n == 0):
+            raise ValueError("Page-Hinkley state: impossible counts")
+        if self.low is not None and (self.up < self.low or self.down > self.high):
+            raise ValueError("Page-Hinkley state: the extremes are none")
 
 
 class PageHinkley:
@@ -106,11 +135,11 @@ class PageHinkley:
         self._low_at, self._high_at = low_at, high_at
         return alarms
 
-    def snapshot(self) -> list[Any]:
-        """The state as plain data; ``None`` is the infinite minimum of an empty detector."""
+    def snapshot(self) -> PageHinkleyState:
+        """The state; threshold and allowance belong to the settings."""
         detector = self._detector
         low = detector._min_increase  # noqa: SLF001
-        return [
+        return PageHinkleyState(
             detector._x_mean.n,  # noqa: SLF001
             detector._x_mean._mean,  # noqa: SLF001
             detector._sum_increase,  # noqa: SLF001
@@ -120,31 +149,19 @@ class PageHinkley:
             detector._drift_detected,  # noqa: SLF001
             self._low_at,
             self._high_at,
-        ]
+        )
 
     @classmethod
     def restore(
-        cls, threshold: float, allowance: float, n_reference_blocks: int, data: Any
+        cls, threshold: float, allowance: float, n_reference_blocks: int, state: PageHinkleyState
     ) -> PageHinkley:
-        """Continue from `snapshot`.  Raises CorruptState where the data are no snapshot."""
-        if not isinstance(data, list | tuple) or len(data) != 9:
-            raise CorruptState("Page-Hinkley state: not nine numbers")
-        n, mean, up, low, down, high, flagged, low_at, high_at = data
-        numbers = [n, mean, up, down, high, low_at, high_at, *([] if low is None else [low])]
-        if type(flagged) is not bool or not all(type(x) in (int, float) for x in numbers):
-            raise CorruptState("Page-Hinkley state: not numbers")
-        if not all(map(math.isfinite, numbers)) or n != int(n):
-            raise CorruptState("Page-Hinkley state: not finite, or not a count")
-        if not (0 <= low_at <= n and 0 <= high_at <= n) or (low is None) != (n == 0):
-            raise CorruptState("Page-Hinkley state: impossible counts")
-        if n and (up < low or down > high):
-            raise CorruptState("Page-Hinkley state: the extremes are none")
+        """Continue from `snapshot`."""
         restored = cls(threshold, allowance, n_reference_blocks)
         detector = restored._detector
-        detector._x_mean.n, detector._x_mean._mean = n, mean  # noqa: SLF001
-        detector._sum_increase, detector._sum_decrease = up, down  # noqa: SLF001
-        detector._min_increase = math.inf if low is None else low  # noqa: SLF001
-        detector._max_decrease = high  # noqa: SLF001
-        detector._drift_detected = flagged  # noqa: SLF001
-        restored._low_at, restored._high_at = low_at, high_at
+        detector._x_mean.n, detector._x_mean._mean = state.n, state.mean  # noqa: SLF001
+        detector._sum_increase, detector._sum_decrease = state.up, state.down  # noqa: SLF001
+        detector._min_increase = math.inf if state.low is None else state.low  # noqa: SLF001
+        detector._max_decrease = state.high  # noqa: SLF001
+        detector._drift_detected = state.flagged  # noqa: SLF001
+        restored._low_at, restored._high_at = state.low_at, state.high_at
         return restored

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
-from stream_monitor.detectors.channel import Channel
+from stream_monitor.detectors.channel import Channel, ChannelState
 from stream_monitor.detectors.detection import Detection
 from stream_monitor.errors import CorruptState
 from stream_monitor.reference.feature_reference import OF_REST, FeatureReference
@@ -28,8 +28,13 @@ class SignalDetectors:
         reference: FeatureReference,
         transform: Transform,
         arl0_events: float,
-        state: dict[str, Any] | None = None,
+        state: Mapping[str, ChannelState] | None = None,
     ) -> None:
+        """Start with the reference, or continue from `snapshot`.
+
+        Raises:
+            CorruptState: the state does not fit the reference.
+        """
         self.arl0_events = arl0_events
         self.n_detectors = 2 * len(reference.channels)
         self._transform = transform
@@ -39,13 +44,10 @@ class SignalDetectors:
         self._seasons: dict[str, Season] = {
             c.channel: c.season for c in reference.channels if c.season is not None
         }
+        if state is not None and state.keys() != {c.channel for c in reference.channels}:
+            raise CorruptState("series state: not the channels of its reference")
         self._channels = [
-            (
-                c.channel,
-                Channel(c, arl0_events)
-                if state is None
-                else Channel.restore(c, arl0_events, state[c.channel]),
-            )
+            (c.channel, Channel(c, arl0_events, None if state is None else state[c.channel]))
             for c in reference.channels
         ]
 
@@ -97,16 +99,6 @@ class SignalDetectors:
         valid = transformed.valid
         return season.residuals(values, times_ms if len(values) == len(valid) else times_ms[valid])
 
-    def snapshot(self) -> dict[str, Any]:
-        """The state as plain data, by channel."""
+    def snapshot(self) -> dict[str, ChannelState]:
+        """The state, by channel."""
         return {name: channel.snapshot() for name, channel in self._channels}
-
-    @classmethod
-    def restore(
-        cls, reference: FeatureReference, transform: Transform, arl0_events: float, data: Any
-    ) -> SignalDetectors:
-        """Continue from `snapshot`.  Raises CorruptState where it does not fit."""
-        names = {channel.channel for channel in reference.channels}
-        if not isinstance(data, dict) or data.keys() != names:
-            raise CorruptState("series state: not the channels of its reference")
-        return cls(reference, transform, arl0_events, data)

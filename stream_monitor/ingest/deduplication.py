@@ -8,14 +8,13 @@ into batches, nor on the order of the groups of a micro-batch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_monitor.ingest.batch import Bools, Ints
+from stream_monitor.state_parts import StoredParts
 
 
 class DedupWindow:
@@ -29,7 +28,6 @@ class DedupWindow:
         self._all: set[int] = set()
         self._by_chunk: dict[int, list[int]] = {}  # in the order of the chunks
         self._has_changes: set[int] = set()
-        self._stored: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._all)
@@ -83,45 +81,38 @@ class DedupWindow:
         """Number of chunks from the first to the last."""
         return max(self._by_chunk) - min(self._by_chunk)
 
-    def pending_changes(self) -> dict[str, Any]:
+    def pending_changes(self) -> dict[str, bytes | None]:
         """The parts that changed since `mark_committed`; ``None`` is a part that no longer exists.
 
         Hashes are sorted: groups of a micro-batch come in the order of their keys, not of offsets.
         """
-        parts: dict[str, Any] = {}
-        for chunk in sorted(self._has_changes):
-            mine = self._by_chunk.get(chunk)
-            if mine is not None:
-                parts[str(chunk)] = np.sort(np.array(mine, dtype="<u8")).tobytes()
-            elif chunk in self._stored:
-                parts[str(chunk)] = None
-        return parts
+        return {
+            str(chunk): np.sort(np.array(mine, dtype="<u8")).tobytes()
+            if (mine := self._by_chunk.get(chunk)) is not None
+            else None
+            for chunk in sorted(self._has_changes)
+        }
 
     def mark_committed(self) -> None:
         """Mark what `pending_changes` returned as durable."""
         self._has_changes.clear()
-        self._stored = set(self._by_chunk)
 
     @classmethod
     def restore(
         cls,
-        parts: Mapping[str, Any],
+        parts: StoredParts,
         chunks: int = 64,
         chunk_events: int = 1024,
         micro_batch_chunks: int = 1,
     ) -> DedupWindow:
         """Continue from the parts.  Raises ValueError where one does not fit."""
         seen = cls(chunks, chunk_events, micro_batch_chunks)
-        for name, packed in parts.items():
-            if not name.isdecimal() or not isinstance(packed, bytes) or len(packed) % 8:
-                raise ValueError(f"seen ids: part {name!r} is no chunk of 64-bit hashes")
         for chunk in sorted(map(int, parts)):
-            mine = np.frombuffer(parts[str(chunk)], dtype="<u8").tolist()
+            mine = np.frombuffer(parts.read(str(chunk), bytes), dtype="<u8").tolist()
             seen._by_chunk[chunk] = mine
             seen._all.update(mine)
         if sum(map(len, seen._by_chunk.values())) != len(seen._all):
             raise ValueError("seen ids: an id is in two chunks")
         if seen._by_chunk and seen._span() >= chunks + micro_batch_chunks - 1:
             raise ValueError("seen ids: the chunks span more than the ring")
-        seen.mark_committed()
         return seen

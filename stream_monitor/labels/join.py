@@ -9,10 +9,11 @@ where a new chunk of offsets begins, so results do not depend on batches.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from producer.events import Label, Prediction
@@ -20,7 +21,8 @@ from stream_monitor.ingest.batch import EventBatch
 from stream_monitor.labels.id_sample import IdSample
 from stream_monitor.labels.label_counts import LabelCounts
 from stream_monitor.labels.label_spec import LabelSpec
-from stream_monitor.labels.pending import PendingEntry, PendingRecords
+from stream_monitor.labels.pending import PendingChunk, PendingEntry, PendingRecords
+from stream_monitor.state_parts import StoredParts, with_prefix
 
 _META: Final = "meta"
 _NEVER: Final = -1  # event time is not negative
@@ -72,15 +74,26 @@ def _known(predictions: Sequence[Prediction | UnsetType]) -> Sequence[Prediction
     return [None if p is UNSET else p for p in predictions]
 
 
+class LabelJoinState(msgspec.Struct, array_like=True):
+    """The state of a `LabelJoin` but for the records that wait; ``chunk`` is the current one."""
+
+    watermark_ms: int = _NEVER
+    chunk: int = _NEVER
+    counts: LabelCounts = msgspec.field(default_factory=LabelCounts)
+    sample: IdSample = msgspec.field(default_factory=IdSample)
+
+
 class LabelJoin:
     """The predictions and labels of one model that wait for each other."""
 
+    watermark_ms: int
+    counts: LabelCounts
+    _sample: IdSample
+    _chunk: int
+
     def __init__(self, spec: LabelSpec) -> None:
         self.spec = spec
-        self.watermark_ms = _NEVER
-        self.counts = LabelCounts()
-        self._sample = IdSample()
-        self._chunk = _NEVER
+        self._continue(LabelJoinState())
         self._events = PendingRecords()
         self._early = PendingRecords()
         self.unjoined: list[int] = []
@@ -267,21 +280,17 @@ class LabelJoin:
             self.counts.sampled_out += self._events.thin(sample.threshold)
             self.counts.labels_sampled_out += self._early.thin(sample.threshold)
 
+    def _continue(self, state: LabelJoinState) -> None:
+        self.watermark_ms, self._chunk = state.watermark_ms, state.chunk
+        self.counts, self._sample = state.counts, state.sample
+
     def pending_changes(self) -> dict[str, Any]:
         """The parts that changed since `mark_committed`; ``None`` is a part that was deleted."""
         parts: dict[str, Any] = {}
         if self._meta_changed:
-            parts[_META] = [
-                self.watermark_ms,
-                self._sample.halvings,
-                self._chunk,
-                self.counts.snapshot(),
-                self._sample.widened_ms.copy(),
-            ]
-        parts |= {f"event|{chunk}": part for chunk, part in self._events.pending_changes().items()}
-        return parts | {
-            f"label|{chunk}": part for chunk, part in self._early.pending_changes().items()
-        }
+            parts[_META] = LabelJoinState(self.watermark_ms, self._chunk, self.counts, self._sample)
+        parts |= with_prefix("event|", self._events.pending_changes())
+        return parts | with_prefix("label|", self._early.pending_changes())
 
     def mark_committed(self) -> None:
         """Mark what `pending_changes` returned as durable."""
@@ -290,21 +299,15 @@ class LabelJoin:
         self._meta_changed = False
 
     @classmethod
-    def restore(cls, spec: LabelSpec, parts: Mapping[str, Any]) -> LabelJoin:
+    def restore(cls, spec: LabelSpec, parts: StoredParts) -> LabelJoin:
         """Continue from the parts.  Raises ValueError where one is missing or does not fit."""
         labels = cls(spec)
-        kinds: dict[str, list[tuple[int, Sequence[Any]]]] = {"event": [], "label": []}
-        try:
-            labels.watermark_ms, halvings, labels._chunk, counts, *widened = parts[_META]
-            labels._sample = IdSample(halvings, *widened)  # older states have no widenings
-            labels.counts = LabelCounts.restore(counts)
-            for name, part in parts.items():
-                if name != _META:
-                    kind, _, chunk = name.partition("|")
-                    kinds[kind].append((int(chunk), part))
-            labels._events = PendingRecords.restore(kinds["event"], labels._chunk)
-            labels._early = PendingRecords.restore(kinds["label"], labels._chunk)
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"labels: a part is missing or has no such form: {error}") from error
-        labels.mark_committed()
+        labels._continue(parts.read(_META, LabelJoinState))
+        labels._events, labels._early = (
+            PendingRecords.restore(
+                ((int(name), chunks.read(name, PendingChunk)) for name in chunks), labels._chunk
+            )
+            for chunks in (parts.under("event|"), parts.under("label|"))
+        )
+        labels._meta_changed = False
         return labels

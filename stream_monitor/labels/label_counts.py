@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Annotated, Final, TypeAlias
+
+import msgspec
+from msgspec import Meta, field
 
 _LEVELS: Final = 65
 _BUCKETS: Final = 64
 
+_Count: TypeAlias = Annotated[int, Meta(ge=0)]
+_ByLevel: TypeAlias = Annotated[list[_Count], Meta(min_length=_LEVELS, max_length=_LEVELS)]
+_ByDelay: TypeAlias = Annotated[list[_Count], Meta(min_length=_BUCKETS, max_length=_BUCKETS)]
 
-class LabelCounts:
+
+class LabelCounts(msgspec.Struct, array_like=True):
     """Counts since the beginning of the partition.
 
     ``joined``: labels with their prediction; ``self_contained`` of them contained it themselves.
@@ -23,56 +30,42 @@ class LabelCounts:
     is sampled again starts at zero, because its predictions that were removed could not be joined.
     """
 
-    __slots__ = (
-        "_delays",
-        "_joined",
-        "_kept",
-        "expired",
-        "joined",
-        "labels_sampled_out",
-        "repeated",
-        "sampled_out",
-        "self_contained",
-        "unmatched",
-    )
-
-    def __init__(self) -> None:
-        self.joined = 0
-        self.self_contained = 0
-        self.expired = 0
-        self.unmatched = 0
-        self.repeated = 0
-        self.sampled_out = 0
-        self.labels_sampled_out = 0
-        self._kept = [0] * _LEVELS
-        self._joined = [0] * _LEVELS
-        self._delays = [0] * _BUCKETS
+    joined: _Count = 0
+    self_contained: _Count = 0
+    expired: _Count = 0
+    unmatched: _Count = 0
+    repeated: _Count = 0
+    sampled_out: _Count = 0
+    labels_sampled_out: _Count = 0
+    kept_by_level: _ByLevel = field(default_factory=lambda: [0] * _LEVELS)
+    joined_by_level: _ByLevel = field(default_factory=lambda: [0] * _LEVELS)
+    by_delay: _ByDelay = field(default_factory=lambda: [0] * _BUCKETS)
 
     def count_prediction(self, id_hash: int) -> None:
         """Count a prediction of the sample."""
-        self._kept[64 - id_hash.bit_length()] += 1
+        self.kept_by_level[64 - id_hash.bit_length()] += 1
 
     def count_predictions(self, ids: Iterable[int]) -> None:
         """Count predictions of the sample."""
         for bits, count in Counter(map(int.bit_length, ids)).items():
-            self._kept[64 - bits] += count
+            self.kept_by_level[64 - bits] += count
 
     def count_labelled(self, id_hash: int) -> None:
         """Count a prediction of the sample that received its label."""
-        self._joined[64 - id_hash.bit_length()] += 1
+        self.joined_by_level[64 - id_hash.bit_length()] += 1
 
     def reset_level(self, level: int) -> None:
         """Start the counts of a level at zero: its ids are sampled again."""
-        self._kept[level] = self._joined[level] = 0
+        self.kept_by_level[level] = self.joined_by_level[level] = 0
 
     def count_delay(self, delay_ms: int) -> None:
         """Count a label by its delay after the prediction, in event time."""
-        self._delays[min(delay_ms.bit_length(), _BUCKETS - 1)] += 1
+        self.by_delay[min(delay_ms.bit_length(), _BUCKETS - 1)] += 1
 
     def coverage(self, halvings: int) -> float:
         """Share of the predictions in the sample that got a label so far; 0 without any."""
-        kept = sum(self._kept[halvings:])
-        return sum(self._joined[halvings:]) / kept if kept else 0.0
+        kept = sum(self.kept_by_level[halvings:])
+        return sum(self.joined_by_level[halvings:]) / kept if kept else 0.0
 
     def delay_quantile_ms(self, share: float) -> int | None:
         """An upper bound, within a factor of 2, of the ``share`` quantile of the label delay.
@@ -83,44 +76,10 @@ class LabelCounts:
         >>> counts.delay_quantile_ms(0.5), counts.delay_quantile_ms(1.0)
         (7, 1023)
         """
-        total = sum(self._delays)
+        total = sum(self.by_delay)
         seen = 0
-        for bits, count in enumerate(self._delays):
+        for bits, count in enumerate(self.by_delay):
             seen += count
             if total and seen >= share * total and seen:
                 return (1 << bits) - 1
         return None
-
-    def snapshot(self) -> list[Any]:
-        """The counts as plain data."""
-        plain = [
-            self.joined,
-            self.self_contained,
-            self.expired,
-            self.unmatched,
-            self.repeated,
-            self.sampled_out,
-            self.labels_sampled_out,
-        ]
-        return [plain, list(self._kept), list(self._joined), list(self._delays)]
-
-    @classmethod
-    def restore(cls, data: Sequence[Any]) -> LabelCounts:
-        """Continue from `snapshot`.  Raises ValueError where it does not fit."""
-        plain, kept, joined, delays = data
-        if any(type(n) is not int or n < 0 for n in [*plain, *kept, *joined, *delays]):
-            raise ValueError("labels: counts are not natural numbers")
-        if (len(kept), len(joined), len(delays)) != (_LEVELS, _LEVELS, _BUCKETS):
-            raise ValueError("labels: histograms of another length")
-        counts = cls()
-        (
-            counts.joined,
-            counts.self_contained,
-            counts.expired,
-            counts.unmatched,
-            counts.repeated,
-            counts.sampled_out,
-            counts.labels_sampled_out,
-        ) = plain
-        counts._kept, counts._joined, counts._delays = list(kept), list(joined), list(delays)
-        return counts

@@ -12,6 +12,8 @@ from heapq import heapify, heappop, heappush
 from itertools import repeat
 from typing import Any, TypeAlias
 
+import msgspec
+
 PendingEntry: TypeAlias = tuple[int, int, str, Any]
 """Chunk, event time (ms), version, and value.  A label's version is empty.
 
@@ -28,6 +30,25 @@ class _Chunk:
     ids: list[int] = field(default_factory=list)
 
 
+class PendingChunk(msgspec.Struct, frozen=True, array_like=True):
+    """The entries of a chunk as columns of equal length; ``codes`` are indices of ``versions``."""
+
+    latest_ms: int
+    ids: list[int]
+    times_ms: list[int]
+    versions: list[str]
+    codes: list[int]
+    values: list[Any]
+
+    def __post_init__(self) -> None:
+        if not self.ids or len({*map(len, (self.ids, self.times_ms, self.codes, self.values))}) > 1:
+            raise ValueError("labels: the columns of a chunk differ in length")
+        if max(self.times_ms) > self.latest_ms or not 0 <= min(self.codes) <= max(self.codes) < len(
+            self.versions
+        ):
+            raise ValueError("labels: the columns of a chunk do not fit together")
+
+
 class PendingRecords:
     """Entries by the 64-bit hash of their id; one entry per id."""
 
@@ -36,7 +57,6 @@ class PendingRecords:
         self._chunks: dict[int, _Chunk] = {}
         self._closed: list[tuple[int, int]] = []  # heap of (latest_ms, chunk)
         self._has_changes: set[int] = set()
-        self._stored: set[int] = set()
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -116,56 +136,42 @@ class PendingRecords:
             if id_hash in entries and entries[id_hash][0] == chunk
         )
 
-    def pending_changes(self) -> dict[str, Any]:
+    def pending_changes(self) -> dict[str, PendingChunk | None]:
         """The chunks that changed since `mark_committed`, by number; ``None``: it was deleted."""
-        parts: dict[str, Any] = {}
-        for chunk in sorted(self._has_changes):
-            known = self._chunks.get(chunk)
-            if known is not None:
-                parts[str(chunk)] = self._snapshot(chunk, known)
-            elif chunk in self._stored:
-                parts[str(chunk)] = None
-        return parts
+        return {
+            str(chunk): self._columns(chunk, known) if (known := self._chunks.get(chunk)) else None
+            for chunk in sorted(self._has_changes)
+        }
 
-    def _snapshot(self, chunk: int, known: _Chunk) -> list[Any]:
+    def _columns(self, chunk: int, known: _Chunk) -> PendingChunk:
         ids = self._ids(chunk, known)
         _, times_ms, versions, values = zip(*[self.entries[x] for x in ids], strict=True)
         names = sorted(set(versions))
         codes = {version: i for i, version in enumerate(names)}
-        return [
+        return PendingChunk(
             known.latest_ms,
             ids,
             list(times_ms),
             names,
             [codes[version] for version in versions],
             list(values),
-        ]
+        )
 
     def mark_committed(self) -> None:
         """Mark what `pending_changes` returned as durable."""
-        for chunk in self._has_changes:
-            if chunk in self._chunks:
-                self._stored.add(chunk)
-            else:
-                self._stored.discard(chunk)
         self._has_changes.clear()
 
     @classmethod
-    def restore(cls, parts: Iterable[tuple[int, Sequence[Any]]], current: int) -> PendingRecords:
+    def restore(cls, parts: Iterable[tuple[int, PendingChunk]], current: int) -> PendingRecords:
         """Continue; chunk ``current`` still grows.  Raises ValueError where chunks do not fit."""
         pending = cls()
-        for chunk, (latest_ms, ids, times_ms, versions, codes, values) in parts:
-            if not ids or not len(ids) == len(times_ms) == len(codes) == len(values):
-                raise ValueError(f"labels: the columns of chunk {chunk} differ in length")
-            if max(times_ms) > latest_ms or not 0 <= min(codes) <= max(codes) < len(versions):
-                raise ValueError(f"labels: the columns of chunk {chunk} do not fit together")
-            for id_hash, time_ms, code, value in zip(ids, times_ms, codes, values, strict=True):
-                if id_hash in pending.entries:
-                    raise ValueError(f"labels: an id waits twice, once in chunk {chunk}")
-                pending.entries[id_hash] = (chunk, time_ms, versions[code], value)
-            pending._chunks[chunk] = _Chunk(latest_ms, len(ids), list(ids))
+        for chunk, of in parts:
+            rows = zip(of.ids, of.times_ms, of.codes, of.values, strict=True)
+            pending.entries.update((x, (chunk, ms, of.versions[i], v)) for x, ms, i, v in rows)
+            pending._chunks[chunk] = _Chunk(of.latest_ms, len(of.ids), of.ids)
             if chunk != current:
-                pending._closed.append((latest_ms, chunk))
+                pending._closed.append((of.latest_ms, chunk))
+        if len(pending.entries) != sum(known.live for known in pending._chunks.values()):
+            raise ValueError("labels: an id waits twice")
         heapify(pending._closed)
-        pending._stored = set(pending._chunks)
         return pending

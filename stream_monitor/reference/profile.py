@@ -106,6 +106,12 @@ def profile_from_data(data: Any) -> ReferenceProfile:
         profile = msgspec.convert(data, ReferenceProfile)
     except (msgspec.ValidationError, RecursionError) as error:
         raise ValueError(f"not a reference profile: {error}") from error
+    validate_profile(profile)
+    return profile
+
+
+def validate_profile(profile: ReferenceProfile) -> None:
+    """Raise ValueError if detectors cannot be built from a profile; the text names the part."""
     if profile.format not in _READABLE:
         raise ValueError(f"reference profile of format {profile.format}; up to {FORMAT} is known")
     _check_numbers(profile)
@@ -124,7 +130,6 @@ def profile_from_data(data: Any) -> ReferenceProfile:
             validate_feature(extra)
     if profile.expected_loss is not None:
         validate_expected_loss(profile.expected_loss, profile.prediction)
-    return profile
 
 
 def _check_numbers(profile: ReferenceProfile) -> None:

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from stream_monitor.errors import CorruptState
 from stream_monitor.state.codec import decode_state, encode_state
 from stream_monitor.state.store import CHUNKED_FIELD, MAX_PAIRS
 
@@ -21,7 +20,7 @@ CHUNK_PREFIX: Final = "b:"
 """Prefix of the fields that hold chunks."""
 CHUNK_FIELDS: Final = 250
 """Fields in a chunk: one write carries 3,500 of them."""
-_KIND: Final = "bundle"
+_KIND: Final = "chunk"
 
 
 class ChunkedFields(NamedTuple):
@@ -74,18 +73,9 @@ def merge_chunks(stored: Mapping[str, bytes]) -> StoredFields:
     chunked: dict[str, bytes] = {}
     names = tuple(n for n, value in stored.items() if n.startswith(CHUNK_PREFIX) and value)
     for name in names:
-        chunked |= _read_chunk(name, stored[name])
+        chunked |= decode_state(_KIND, stored[name], dict[str, bytes])
     alive = {name: value for name, value in (fields | chunked).items() if value}
     return StoredFields(alive, ChunkedFields(chunked, names))
-
-
-def _read_chunk(name: str, blob: bytes) -> dict[str, bytes]:
-    part: Any = decode_state(_KIND, blob)
-    if not isinstance(part, dict) or not all(
-        isinstance(field, str) and isinstance(value, bytes) for field, value in part.items()
-    ):
-        raise CorruptState(f"{name}: not a chunk of fields")
-    return part
 
 
 def _parts(fields: Mapping[str, bytes], size: int) -> Iterator[dict[str, bytes]]:

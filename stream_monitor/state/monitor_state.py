@@ -14,14 +14,13 @@ from stream_monitor.checks.error_estimate import ErrorEstimate
 from stream_monitor.contracts import DeadLetter, DriftAlert
 from stream_monitor.core.control_records import ControlOutcome
 from stream_monitor.core.coverage import CoverageRow
-from stream_monitor.core.partition import PartitionMonitor
-from stream_monitor.core.placement import Placement
+from stream_monitor.core.partition import TOPOLOGY, PartitionMonitor
+from stream_monitor.core.placement import PlacementState
 from stream_monitor.core.reference_transfer import ReferenceTransfer, transfers_of
 from stream_monitor.core.spec import MonitorSpec
-from stream_monitor.errors import CorruptState
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
-from stream_monitor.reference.profile import Origin, profile_from_data
-from stream_monitor.state.codec import decode_state, encode_state
+from stream_monitor.reference.profile import Origin, ReferenceProfile
+from stream_monitor.state.codec import decode_state, unwrap, wrap
 from stream_monitor.state.partition_state import ALERT, PERFORMANCE, STATE, WINDOW
 from stream_monitor.windows.closed_window import window_key
 from stream_monitor.windows.performance import WindowPerformance, performance_key
@@ -104,8 +103,8 @@ class MonitorState:
     def changes(self) -> dict[str, bytes]:
         """Fields that changed since the last commit; empty bytes mark a dead field."""
         return {
-            f"{STATE}{name}": b"" if part is None else encode_state(_KIND, part)
-            for name, part in self.monitor.changes().items()
+            f"{STATE}{name}": wrap(_KIND, payload) if payload else b""
+            for name, payload in self.monitor.changes().items()
         }
 
     def mark_committed(self) -> None:
@@ -157,24 +156,22 @@ def estimates_of(monitor: PartitionMonitor) -> Iterator[tuple[str, ErrorEstimate
 
 def topology_field() -> str:
     """The field that holds the placement of models as a partition knows it."""
-    return f"{STATE}topology"
+    return f"{STATE}{TOPOLOGY}"
 
 
 def topology_in(blob: bytes) -> Topology | None:
     """Decode a field of `topology_field`."""
-    placement = Placement(0)
-    placement.restore(decode_state(_KIND, blob))
-    return placement.latest
+    return decode_state(_KIND, blob, PlacementState).latest
 
 
 def profile_field(model: str, version: str) -> str:
     """The field that holds the reference of a version."""
-    return f"{STATE}model|{escape(model)}|profile|{escape(version)}"
+    return f"{STATE}model|{escape(model)}|version|{escape(version)}|profile"
 
 
 def origin_in(blob: bytes) -> Origin:
     """The origin of the reference in a field of `profile_field`."""
-    return profile_from_data(decode_state(_KIND, blob)).origin
+    return decode_state(_KIND, blob, ReferenceProfile).origin
 
 
 class MonitorStateFactory(NamedTuple):
@@ -193,13 +190,10 @@ class MonitorStateFactory(NamedTuple):
         Raises:
             CorruptState: the fields cannot be decoded.
         """
-        parts = {
-            name.removeprefix(STATE): decode_state(_KIND, blob)
+        payloads = {
+            name.removeprefix(STATE): unwrap(_KIND, blob)
             for name, blob in fields.items()
             if name.startswith(STATE) and blob
         }
-        try:
-            monitor = PartitionMonitor.restore(topic, partition, self.spec, parts)
-        except Exception as error:  # any misfit: the state is rebuilt, not repaired
-            raise CorruptState(f"{topic}:{partition}: {error!r}") from error
+        monitor = PartitionMonitor.restore(topic, partition, self.spec, payloads)
         return MonitorState(monitor, self.prefix)

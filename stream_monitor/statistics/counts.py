@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
+
+import msgspec
 
 _FACTOR: Final = 1.5  # times the largest value seen: a slightly larger value is no finding
 
@@ -30,7 +31,7 @@ def deviance(count: float, expected: float, dispersion: float) -> float:
     return max(0.0, of_count - (count + 1 / dispersion) * spread)
 
 
-class Extremes:
+class Extremes(msgspec.Struct, array_like=True):
     """The largest of n values of a statistic, in this span of time and the one before.
 
     The values seen include what the model of counts leaves out (dependence, batches, nights): if
@@ -38,31 +39,35 @@ class Extremes:
     value of probability exp(-chance) near ``chance`` scales.
     """
 
-    def __init__(self, span_buckets: int) -> None:
-        self._span_buckets = max(1, span_buckets)
-        self._span = 0
-        self._n = [0.0, 0.0]
-        self._largest = [0.0, 0.0]
+    span_buckets: int
+    span: int = 0
+    n_by_span: tuple[float, float] = (0.0, 0.0)
+    largest_by_span: tuple[float, float] = (0.0, 0.0)
+
+    def __post_init__(self) -> None:
+        if not all(map(math.isfinite, (*self.n_by_span, *self.largest_by_span))):
+            raise ValueError("volume: the largest values do not read back")
 
     @property
     def largest(self) -> float:
         """The largest value that is remembered."""
-        return max(self._largest)
+        return max(self.largest_by_span)
 
     @property
     def n(self) -> float:
         """How many values are remembered."""
-        return sum(self._n)
+        return sum(self.n_by_span)
 
     def learn(self, bucket: int, value: float, n: float = 1.0) -> None:
         """Remember ``n`` values of the bucket; ``value`` is the largest of them."""
-        span = bucket // self._span_buckets
-        if span != self._span:
+        span = bucket // max(1, self.span_buckets)
+        if span != self.span:
             if self.n:
-                self._n, self._largest = [0.0, self._n[0]], [0.0, self._largest[0]]
-            self._span = span
-        self._n[0] += n
-        self._largest[0] = max(self._largest[0], value)
+                self.n_by_span = (0.0, self.n_by_span[0])
+                self.largest_by_span = (0.0, self.largest_by_span[0])
+            self.span = span
+        self.n_by_span = (self.n_by_span[0] + n, self.n_by_span[1])
+        self.largest_by_span = (max(self.largest_by_span[0], float(value)), self.largest_by_span[1])
 
     def limit(self, chance: float, factor: float = _FACTOR) -> float:
         """The value beyond which neither the model nor the values seen explain it by chance.
@@ -75,17 +80,6 @@ class Extremes:
         """
         scales = math.log(math.e + self.n)
         return max(chance, self.largest * max(factor, chance / scales))
-
-    def snapshot(self) -> list[Any]:
-        """The state as plain data."""
-        return [self._span, list(self._n), list(self._largest)]
-
-    def restore(self, data: Sequence[Any]) -> None:
-        """Continue from `snapshot`."""
-        span, n, largest = data
-        if len(n) != 2 or len(largest) != 2 or not all(map(math.isfinite, [*n, *largest])):
-            raise ValueError("volume: the largest values do not read back")
-        self._span, self._n, self._largest = int(span), list(n), list(largest)
 
 
 def neg_log_probability(arl0: float) -> float:

@@ -9,9 +9,9 @@ result does not depend on batches.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
+import msgspec
 import numpy as np
 
 from stream_monitor.statistics.fixed_point import Ints
@@ -29,6 +29,15 @@ class CusumAlarm(NamedTuple):
 
     position: int
     back: int
+
+
+class RateCusumState(msgspec.Struct, frozen=True, array_like=True):
+    """The events so far, the span of the last value outside, and for each rate sum and start."""
+
+    n: int
+    last: int
+    sums: Ints
+    starts: Ints
 
 
 class RateCusum:
@@ -95,15 +104,20 @@ class RateCusum:
         self._last = int(spans[k])
         return CusumAlarm(int(places[k]) - first, int(places[k]) - start)
 
-    def snapshot(self) -> list[Any]:
-        """The state as plain data."""
-        return [self._n, self._last, self._sums.tolist(), self._starts.tolist()]
+    def snapshot(self) -> RateCusumState:
+        """The state; it is not changed by later events."""
+        return RateCusumState(self._n, self._last, self._sums, self._starts)
 
-    def restore(self, data: Sequence[Any]) -> None:
-        """Continue from `snapshot`.  Raises ValueError where the data are no snapshot."""
-        n, last, sums, starts = data
-        if len(sums) != len(self._gains) or len(starts) != len(sums) or min(n, *sums, *starts) < 0:
+    def restore(self, state: RateCusumState) -> None:
+        """Continue from `snapshot`.  Raises ValueError where it does not fit."""
+        n_rates = len(self._gains)
+        if not n_rates == len(state.sums) == len(state.starts):
             raise ValueError("impossible state of a range detector")
-        self._n, self._last = n, last
-        self._sums = np.array(sums, dtype=np.int64)
-        self._starts = np.array(starts, dtype=np.int64)
+        if min(state.n, state.sums.min(), state.starts.min()) < 0:
+            raise ValueError("impossible state of a range detector")
+        self._n, self._last, self._sums, self._starts = (
+            state.n,
+            state.last,
+            state.sums,
+            state.starts,
+        )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import isqrt
-from typing import Any, Final
+from typing import Final
 
+import msgspec
 import numpy as np
 
 from stream_monitor.ingest.batch import Ints
@@ -14,26 +14,33 @@ from stream_monitor.reference.transform import Transformed
 from stream_monitor.statistics.fixed_point import FIXED_POINT
 
 _LOW_BITS: Final = 20
-_WORD: Final = 1 << 62  # a sum of squares may exceed 64 bits: it is stored as two words
+_WORD_BITS: Final = 62  # a sum of squares may exceed 64 bits: it is stored as two words
 
 
-class FeatureStatistics:
+class FeatureStatistics(msgspec.Struct, array_like=True):
     """Count, invalid, histogram and moments of one feature's values.
 
-    ``bins`` has shape (B,).  ``sum1``, ``sum2``, ``minimum`` and ``maximum`` are of the scaled
-    fixed-point values of a numeric feature; the latter two are ``None`` without any.
+    ``bins`` has shape (B,).  ``sum1``, the sum of squares ``sum2``, ``minimum`` and ``maximum`` are
+    of the scaled fixed-point values of a numeric feature; the latter two are ``None`` without any.
     """
 
-    __slots__ = ("bins", "count", "invalid", "maximum", "minimum", "sum1", "sum2")
+    count: int
+    invalid: int
+    bins: Ints
+    sum1: int = 0
+    sum2_high: int = 0
+    sum2_low: int = 0
+    minimum: int | None = None
+    maximum: int | None = None
 
-    def __init__(self, n_bins: int) -> None:
-        self.count = 0
-        self.invalid = 0
-        self.bins: Ints = np.zeros(n_bins, dtype=np.int64)
-        self.sum1 = 0
-        self.sum2 = 0
-        self.minimum: int | None = None
-        self.maximum: int | None = None
+    @property
+    def sum2(self) -> int:
+        """The sum of squares."""
+        return (self.sum2_high << _WORD_BITS) + self.sum2_low
+
+    def add_squares(self, total: int) -> None:
+        """Add to the sum of squares."""
+        self.sum2_high, self.sum2_low = divmod(self.sum2 + total, 1 << _WORD_BITS)
 
     def merge(self, other: FeatureStatistics) -> None:
         """Add the statistics of ``other``; exactly associative and commutative."""
@@ -41,7 +48,7 @@ class FeatureStatistics:
         self.invalid += other.invalid
         self.bins += other.bins
         self.sum1 += other.sum1
-        self.sum2 += other.sum2
+        self.add_squares(other.sum2)
         if other.minimum is not None and (self.minimum is None or other.minimum < self.minimum):
             self.minimum = other.minimum
         if other.maximum is not None and (self.maximum is None or other.maximum > self.maximum):
@@ -65,40 +72,16 @@ class FeatureStatistics:
         pairs = self.count * (self.count - 1)
         return float(root / pairs**0.5 / FIXED_POINT * abs(reference.scale))
 
-    def snapshot(self) -> list[Any]:
-        """The state as plain data."""
-        high, low = divmod(self.sum2, _WORD)
-        return [
-            self.count,
-            self.invalid,
-            self.bins.tolist(),
-            self.sum1,
-            high,
-            low,
-            self.minimum,
-            self.maximum,
-        ]
-
-    @classmethod
-    def restore(cls, n_bins: int, data: Sequence[Any]) -> FeatureStatistics:
-        """Continue from `snapshot`.  Raises ValueError where it does not fit."""
-        count, invalid, bins, sum1, high, low, minimum, maximum = data
-        statistics = cls(n_bins)
-        numbers = [count, invalid, sum1, high, low, *bins]
-        numbers += [bound for bound in (minimum, maximum) if bound is not None]
-        if any(type(number) is not int for number in numbers):
-            raise ValueError("window statistics: not integers")
-        if len(bins) != n_bins or sum(bins) != count or min(invalid, *bins) < 0:
+    def require_fit(self, n_bins: int, n_events: int) -> None:
+        """Raise ValueError unless these are statistics of ``n_events`` in so many bins."""
+        if len(self.bins) != n_bins or int(self.bins.sum()) != self.count:
             raise ValueError("window statistics: the bins do not fit the reference or the count")
-        if (minimum is None) != (maximum is None):
+        if self.count + self.invalid != n_events or min(self.invalid, *self.bins.tolist()) < 0:
+            raise ValueError("window statistics: impossible counts")
+        if (self.minimum is None) != (self.maximum is None):
             raise ValueError("window statistics: a minimum without a maximum")
-        if count * (high * _WORD + low) < sum1 * sum1:
+        if self.count * self.sum2 < self.sum1 * self.sum1:
             raise ValueError("window statistics: no values have such sums")
-        statistics.count, statistics.invalid = count, invalid
-        statistics.bins += np.array(bins, dtype=np.int64)
-        statistics.sum1, statistics.sum2 = sum1, high * _WORD + low
-        statistics.minimum, statistics.maximum = minimum, maximum
-        return statistics
 
 
 def statistics_of(
@@ -114,12 +97,7 @@ def statistics_of(
     bins = np.bincount(codes, minlength=n_groups * n_bins).reshape(n_groups, n_bins)
     counts = bins.sum(axis=1)
     invalid = np.bincount(groups, minlength=n_groups) - counts
-    result = []
-    for i in range(n_groups):
-        statistics = FeatureStatistics(n_bins)
-        statistics.count, statistics.invalid = int(counts[i]), int(invalid[i])
-        statistics.bins = bins[i]
-        result.append(statistics)
+    result = [FeatureStatistics(int(counts[i]), int(invalid[i]), bins[i]) for i in range(n_groups)]
     if transformed.scaled is not None and len(valid):
         _add_moments(result, transformed.scaled, valid, counts)
     return result
@@ -137,7 +115,8 @@ def _add_moments(result: list[FeatureStatistics], scaled: Ints, groups: Ints, co
     squares = _squares(scaled, starts, max(*map(abs, minima), *map(abs, maxima)))
     for i, group in enumerate(present.tolist()):
         statistics = result[group]
-        statistics.sum1, statistics.sum2 = sums[i], squares[i]
+        statistics.sum1 = sums[i]
+        statistics.add_squares(squares[i])
         statistics.minimum, statistics.maximum = minima[i], maxima[i]
 
 

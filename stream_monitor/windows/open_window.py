@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+
+import msgspec
 
 from stream_monitor.reference.feature_reference import FeatureReference
 from stream_monitor.reference.profile import ReferenceProfile
@@ -16,8 +16,7 @@ from stream_monitor.windows.closed_window import ClosedFeature, ClosedWindow
 from stream_monitor.windows.feature_statistics import FeatureStatistics
 
 
-@dataclass(slots=True)
-class OpenWindow:
+class OpenWindow(msgspec.Struct, array_like=True):
     """Events with event time in [start_ms, start_ms + size), with their first and last offset.
 
     ``expected_total`` is the sum of the expected losses, in fixed point, of ``n_estimated`` events.
@@ -67,27 +66,19 @@ class OpenWindow:
             ),
         )
 
-    def snapshot(self) -> list[Any]:
-        """The state as plain data; the start is the name of the part."""
-        features = {name: part.snapshot() for name, part in self.features.items()}
-        estimate = [self.n_estimated, self.expected_total]
-        return [self.first_offset, self.last_offset, self.n_events, features, estimate]
-
-    @classmethod
-    def restore(cls, start_ms: int, n_bins: Mapping[str, int], data: Sequence[Any]) -> OpenWindow:
-        """Continue from `snapshot`.  Raises ValueError where it does not fit the profile."""
-        first, last, n_events, features, *more = data
-        n_estimated, expected_total = more[0] if more else (0, 0)  # older states have none
-        if features.keys() != n_bins.keys():
-            raise ValueError(f"window {start_ms}: not the features of the profile")
-        restored = {
-            name: FeatureStatistics.restore(n, features[name]) for name, n in n_bins.items()
-        }
-        if any(part.count + part.invalid != n_events for part in restored.values()):
-            raise ValueError(f"window {start_ms}: the counts of its features differ")
-        if not 0 <= n_estimated <= n_events or not 0 <= expected_total <= n_estimated * FIXED_POINT:
-            raise ValueError(f"window {start_ms}: impossible expected losses")
-        return cls(start_ms, first, last, n_events, restored, n_estimated, expected_total)
+    def require_fit(self, size_ms: int, n_bins: Mapping[str, int]) -> None:
+        """Raise ValueError unless this is a window of this size of a profile with such bins."""
+        if self.start_ms % size_ms:
+            raise ValueError("windows: stored with another window size")
+        if self.features.keys() != n_bins.keys():
+            raise ValueError(f"window {self.start_ms}: not the features of the profile")
+        for name, statistics in self.features.items():
+            statistics.require_fit(n_bins[name], self.n_events)
+        if (
+            not 0 <= self.n_estimated <= self.n_events
+            or not 0 <= self.expected_total <= self.n_estimated * FIXED_POINT
+        ):
+            raise ValueError(f"window {self.start_ms}: impossible expected losses")
 
 
 def _closed(

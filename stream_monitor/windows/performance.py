@@ -8,17 +8,19 @@ the latest label.  This is decided in offset order, label by label.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
+
+from stream_monitor.state_parts import StoredParts
 
 _NEVER: Final = -1  # event time is not negative
 _CHUNK_WINDOWS: Final = 64
 _MOST: Final = sys.float_info.max
 _AT_ONCE: Final = 256
 """The most windows whose performance is published with one batch: bounds the outbox."""
-PART: Final = "performance"
+_CLOCK: Final = "clock"
 
 
 class WindowPerformance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -57,7 +59,6 @@ class PerformanceTracker:
         self._sums: dict[int, tuple[int, float]] = {}
         self._changed: set[int] = set()
         self._has_changes: set[int] = set()
-        self._stored: set[int] = set()
         self._clock_changed = False
 
     def observe(self, rows: Iterable[tuple[int, int, float]]) -> None:
@@ -101,31 +102,30 @@ class PerformanceTracker:
         """The parts that changed since `mark_committed`; ``None`` is a part that was deleted."""
         if not self._has_changes and not self._clock_changed:
             return {}
-        parts: dict[str, Any] = {PART: self._clock_ms}
-        rows: dict[int, list[list[Any]]] = {chunk: [] for chunk in self._has_changes}
+        chunks: dict[int, list[tuple[int, int, float]]] = {x: [] for x in sorted(self._has_changes)}
         for start in sorted(self._sums):
-            if (chunk := self._chunk(start)) in rows:
-                rows[chunk].append([start, *self._sums[start]])
-        for chunk, mine in sorted(rows.items()):
-            if mine or chunk in self._stored:
-                parts[f"{PART}-{chunk}"] = mine or None
-        return parts
+            if (chunk := self._chunk(start)) in chunks:
+                chunks[chunk].append((start, *self._sums[start]))
+        return {_CLOCK: self._clock_ms} | {
+            str(chunk): rows or None for chunk, rows in chunks.items()
+        }
 
     def mark_committed(self) -> None:
         """Mark what `pending_changes` returned as durable."""
         self._has_changes.clear()
         self._clock_changed = False
-        self._stored = set(map(self._chunk, self._sums))
 
-    def restore(self, parts: Mapping[str, Any]) -> None:
+    def restore(self, parts: StoredParts) -> None:
         """Continue from the parts, if any.  Raises ValueError where one does not fit."""
-        if not parts:
+        if _CLOCK not in parts:
             return
-        self._clock_ms = int(parts[PART])
-        rows = [row for name, part in parts.items() if name != PART for row in part]
-        self._sums = {int(start): (int(n), float(total)) for start, n, total in rows}
-        for start, (n, total) in self._sums.items():
-            if start % self._size_ms or n < 1 or not 0 <= total <= _MOST:
-                raise ValueError(f"window {start}: impossible losses: {total} of {n} labels")
+        self._clock_ms = parts.read(_CLOCK, int)
+        for name in parts:
+            if name == _CLOCK:
+                continue
+            for start, n, total in parts.read(name, list[tuple[int, int, float]]):
+                if start % self._size_ms or n < 1 or not 0 <= total <= _MOST:
+                    raise ValueError(f"window {start}: impossible losses: {total} of {n} labels")
+                self._sums[start] = n, total
         self._changed = set(self._sums)
         self.mark_committed()

@@ -11,19 +11,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 
 from stream_monitor.ingest.batch import Bools, Ints
 from stream_monitor.reference.profile import ReferenceProfile
 from stream_monitor.reference.transform import Transform, Transformed
+from stream_monitor.state_parts import StoredParts, with_prefix
 from stream_monitor.windows.closed_window import ClosedWindow
 from stream_monitor.windows.feature_statistics import expected_sums, statistics_of
 from stream_monitor.windows.open_window import OpenWindow
-from stream_monitor.windows.performance import PART, PerformanceTracker
+from stream_monitor.windows.performance import PerformanceTracker
 from stream_monitor.windows.window_spec import WindowSpec
 
 _NEVER: Final = -1  # event time is not negative
 _META: Final = "meta"
+_OPEN: Final = "open|"
+_PERFORMANCE: Final = "performance|"
+
+
+class WindowsState(msgspec.Struct, array_like=True):
+    """The state of `TumblingWindows` but for the open windows.
+
+    ``closed_through_ms`` is the start of the last window that was closed by idleness.
+    """
+
+    watermark_ms: int = _NEVER
+    late: int = 0
+    closed_through_ms: int = _NEVER
 
 
 class TumblingWindows:
@@ -51,7 +66,6 @@ class TumblingWindows:
             name: len(reference.bin_counts) for name, reference in profile.features.items()
         }
         self._has_changes: set[int] = set()
-        self._stored: set[int] = set()
         self._meta_changed = True
 
     def observe(
@@ -177,35 +191,28 @@ class TumblingWindows:
         """The parts that changed since `mark_committed`; ``None`` is a part that was deleted."""
         parts: dict[str, Any] = {}
         if self._meta_changed:
-            parts[_META] = [self.watermark_ms, self.late, self._closed_through_ms]
+            parts[_META] = WindowsState(self.watermark_ms, self.late, self._closed_through_ms)
         for start in sorted(self._has_changes):
-            if start in self._open:
-                parts[str(start)] = self._open[start].snapshot()
-            elif start in self._stored:
-                parts[str(start)] = None
-        return parts | self.performance.pending_changes()
+            parts[f"{_OPEN}{start}"] = self._open.get(start)
+        return parts | with_prefix(_PERFORMANCE, self.performance.pending_changes())
 
     def mark_committed(self) -> None:
         """Mark what `pending_changes` returned as durable."""
         self._has_changes.clear()
-        self._stored = set(self._open)
         self._meta_changed = False
         self.performance.mark_committed()
 
-    def restore(self, parts: Mapping[str, Any]) -> None:
+    def restore(self, parts: StoredParts) -> None:
         """Continue from the parts.  Raises ValueError where one is missing or does not fit."""
-        try:
-            self.watermark_ms, self.late, self._closed_through_ms = map(int, parts[_META])
-            self._open = {
-                int(start): OpenWindow.restore(int(start), self._n_bins, data)
-                for start, data in parts.items()
-                if start != _META and not start.startswith(PART)
-            }
-            self.performance.restore(
-                {name: part for name, part in parts.items() if name.startswith(PART)}
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"windows: a part is missing or has no such form: {error}") from error
-        if any(start % self.spec.size_ms for start in self._open):
-            raise ValueError("windows: stored with another window size")
-        self.mark_committed()
+        state = parts.read(_META, WindowsState)
+        self.watermark_ms, self.late = state.watermark_ms, state.late
+        self._closed_through_ms = state.closed_through_ms
+        stored = parts.under(_OPEN)
+        self._open = {int(start): stored.read(start, OpenWindow) for start in stored}
+        for start, window in self._open.items():
+            if window.start_ms != start:
+                raise ValueError(f"window {start}: stored under another name")
+            window.require_fit(self.spec.size_ms, self._n_bins)
+        self.performance.restore(parts.under(_PERFORMANCE))
+        self._has_changes.clear()
+        self._meta_changed = False

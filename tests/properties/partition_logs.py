@@ -239,20 +239,28 @@ def run(
         if restart or end == len(records):
             store(fields, monitor.changes())
         if restart:
-            parts = {name: msgspec.msgpack.decode(raw) for name, raw in fields.items()}
-            monitor = PartitionMonitor.restore(TOPIC, 0, spec, parts)
+            monitor = PartitionMonitor.restore(TOPIC, 0, spec, fields)
     windows.sort(key=lambda w: (w.closed_offset, w.model, w.version, w.start_ms))
     return alerts, letters, windows, state_of(fields)
 
 
-def store(fields: dict[str, bytes], changes: dict[str, Any]) -> None:
+def store(fields: dict[str, bytes], changes: dict[str, bytes]) -> None:
     for name, part in changes.items():
-        if part is None:
-            fields.pop(name, None)
+        if part:
+            fields[name] = part
         else:
-            fields[name] = msgspec.msgpack.encode(part)
+            fields.pop(name, None)
 
 
 def state_of(fields: dict[str, bytes]) -> bytes:
-    plain = {name: msgspec.msgpack.decode(raw) for name, raw in fields.items()}
+    plain = {name: json_of(msgspec.msgpack.decode(raw)) for name, raw in fields.items()}
     return msgspec.json.encode(plain, order="sorted")
+
+
+def json_of(data: Any) -> Any:
+    """Data with text as all keys."""
+    if isinstance(data, list | tuple):
+        return [json_of(item) for item in data]
+    if isinstance(data, dict):
+        return {k if isinstance(k, str) else repr(k): json_of(v) for k, v in data.items()}
+    return data

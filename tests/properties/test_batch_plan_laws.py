@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import msgspec
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +13,7 @@ from stream_monitor.ingest.columns import id_hashes, version_salt
 from stream_monitor.ingest.deduplication import DedupWindow
 from stream_monitor.ingest.micro_batches import DecodedRecord, split_micro_batches
 from stream_monitor.ingest.records import ConsumerRecord
+from stream_monitor.state_parts import StoredParts, encode_part
 from tests.builders import inference_event
 
 CHUNK = 8
@@ -109,11 +109,12 @@ def fold(
         for name, part in seen.pending_changes().items():
             store.pop(name, None)
             if part is not None:
-                store[name] = msgspec.msgpack.encode(part)
+                store[name] = encode_part(part)
         seen.mark_committed()
         if restored:
-            parts = {name: msgspec.msgpack.decode(part) for name, part in store.items()}
-            seen = DedupWindow.restore(parts, chunks=2, chunk_events=CHUNK, micro_batch_chunks=2)
+            seen = DedupWindow.restore(
+                StoredParts(store), chunks=2, chunk_events=CHUNK, micro_batch_chunks=2
+            )
     return first, store
 
 

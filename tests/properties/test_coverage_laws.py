@@ -7,7 +7,6 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-import msgspec
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
@@ -151,16 +150,15 @@ def log_of(history: list[Step]) -> Log:
 def fold(
     records: list[ConsumerRecord], partition: int, cuts: list[int], *, restart: bool = False
 ) -> tuple[PartitionMonitor, list[DriftAlert]]:
-    monitor, parts = PartitionMonitor("log", partition, SPEC), dict[str, Any]()
+    monitor, parts = PartitionMonitor("log", partition, SPEC), dict[str, bytes]()
     alerts: list[DriftAlert] = []
     for start, end in pairwise(sorted({0, len(records), *(c % len(records) for c in cuts)})):
         batch = RecordBatch("log", partition, "e", start, end, records[start:end])
         alerts += monitor.observe(batch).alerts
         if restart:
             parts |= monitor.changes()
-            parts = {name: part for name, part in parts.items() if part is not None}
-            stored = msgspec.msgpack.decode(msgspec.msgpack.encode(parts))
-            monitor = PartitionMonitor.restore("log", partition, SPEC, stored)
+            parts = {name: part for name, part in parts.items() if part}
+            monitor = PartitionMonitor.restore("log", partition, SPEC, parts)
     return monitor, alerts
 
 

@@ -13,8 +13,9 @@ from river import drift
 
 from stream_monitor.detectors.adwin import Adwin
 from stream_monitor.detectors.adwin_state import AdwinState, dump, load, new
-from stream_monitor.detectors.page_hinkley import PageHinkley, min_instances
+from stream_monitor.detectors.page_hinkley import PageHinkley, PageHinkleyState, min_instances
 from stream_monitor.errors import CorruptState
+from stream_monitor.state_parts import decode_part, encode_part
 from tests.hypothesis_profiles import examples
 
 seeds = st.integers(0, 1_000_000)
@@ -96,7 +97,7 @@ def test_a_stored_page_hinkley_continues_identically(
 
     first = PageHinkley(threshold, allowance, 50)
     found = first.observe(values[:cut])
-    stored = msgspec.msgpack.decode(msgspec.msgpack.encode(first.snapshot()))
+    stored = decode_part(encode_part(first.snapshot()), PageHinkleyState)
     second = PageHinkley.restore(threshold, allowance, 50, stored)
     found += [alarm._replace(block=alarm.block + cut) for alarm in second.observe(values[cut:])]
 
@@ -113,7 +114,7 @@ def test_a_stored_adwin_continues_identically(seed: int, cut: int, delta: float)
 
     first = Adwin(new(delta, CLOCK))
     found = first.observe(values[:cut])
-    stored = msgspec.msgpack.decode(msgspec.msgpack.encode(first.snapshot()))
+    stored = decode_part(encode_part(first.snapshot()), AdwinState)
     second = Adwin.restore(delta, CLOCK, stored)
     found += [alarm._replace(block=alarm.block + cut) for alarm in second.observe(values[cut:])]
 
@@ -143,15 +144,11 @@ def test_a_damaged_adwin_state_is_refused_or_consistent_and_never_panics(
     for _ in range(data.draw(st.integers(1, 4))):
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     try:
-        damaged = msgspec.msgpack.decode(bytes(raw))
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return
-    try:
-        restored = Adwin.restore(0.01, CLOCK, damaged)
+        read = decode_part(bytes(raw), AdwinState)
+        restored = Adwin.restore(0.01, CLOCK, read)
     except CorruptState:
         return
     restored.observe([10 * value for value in stream(seed + 1, 300)])
-    read = msgspec.convert(damaged, AdwinState)
     totals = [
         value
         for start, used in _row_starts(read)
@@ -201,7 +198,7 @@ def test_an_impossible_adwin_state_is_refused(change: dict[str, Any]) -> None:
 @pytest.mark.parametrize("data", [None, [], [1] * 8, ["a"] * 9, {"n": 1}, [float("nan")] * 9])
 def test_an_impossible_page_hinkley_state_is_refused(data: Any) -> None:
     with pytest.raises(CorruptState):
-        PageHinkley.restore(5.0, 0.5, 50, data)
+        decode_part(msgspec.msgpack.encode(data), PageHinkleyState)
 
 
 @pytest.mark.parametrize("sign", [1, -1])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from producer.events import Label
 from stream_monitor.labels.join import JoinedLabel, LabelJoin, LabelRow, PredictionRow
 from stream_monitor.labels.label_spec import LabelSpec
+from stream_monitor.state_parts import StoredParts, encode_part
 from tests.hypothesis_profiles import examples
 
 CHUNK = 6
@@ -65,11 +66,10 @@ def fold(
         for name, part in labels.pending_changes().items():
             store.pop(name, None)
             if part is not None:
-                store[name] = msgspec.msgpack.encode(part)
+                store[name] = encode_part(part)
         labels.mark_committed()
         if restored:
-            parts = {name: msgspec.msgpack.decode(part) for name, part in store.items()}
-            labels = LabelJoin.restore(spec, parts)
+            labels = LabelJoin.restore(spec, StoredParts(store))
     return (
         joined,
         store,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,6 +12,7 @@ from hypothesis import strategies as st
 
 from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.transform import Transform
+from stream_monitor.state_parts import StoredParts, decode_part, encode_part
 from stream_monitor.statistics.fixed_point import FIXED_POINT
 from stream_monitor.windows.closed_window import ClosedWindow
 from stream_monitor.windows.feature_statistics import FeatureStatistics, statistics_of
@@ -60,11 +59,11 @@ def fold(
         for name, part in windows.pending_changes().items():
             store.pop(name, None)
             if part is not None:
-                store[name] = msgspec.msgpack.encode(part)
+                store[name] = encode_part(part)
         windows.mark_committed()
         if restored:
             windows = TumblingWindows(SPEC, PROFILE)
-            windows.restore({k: msgspec.msgpack.decode(v) for k, v in store.items()})
+            windows.restore(StoredParts(store))
     return closed, store
 
 
@@ -98,8 +97,9 @@ def test_every_event_is_in_exactly_one_window_or_late(rows: list[Row]) -> None:
     assert {w.start_ms: w.closed_offset for w in closed} == closing
     assert {w.start_ms: w.n_events for w in closed} == {s: members[s] for s in closing}
     assert [w.start_ms for w in closed] == sorted(closing, key=lambda s: (closing[s], s))
-    still_open = set(windows.pending_changes()) - {"meta"}
-    assert still_open == {str(s) for s in members if s not in closing}
+    parts = windows.pending_changes().items()
+    still_open = {name for name, part in parts if part is not None} - {"meta"}
+    assert still_open == {f"open|{s}" for s in members if s not in closing}
     assert len(still_open) <= SPEC.max_open
 
 
@@ -112,7 +112,8 @@ def test_a_window_once_closed_never_reopens(rows: list[Row], idle: list[tuple[in
             if at == offset:
                 closed += [w.start_ms for w in windows.close_idle(clock_ms, offset)]
     assert len(closed) == len(set(closed))
-    assert not {str(start) for start in closed} & windows.pending_changes().keys()
+    parts = windows.pending_changes()
+    assert all(parts[f"open|{start}"] is None for start in closed)
 
 
 def statistics(values: Sequence[float | None]) -> FeatureStatistics:
@@ -126,11 +127,11 @@ def statistics(values: Sequence[float | None]) -> FeatureStatistics:
     return result
 
 
-def merged(*parts: Sequence[float | None]) -> list[Any]:
-    total = FeatureStatistics(N_BINS)
+def merged(*parts: Sequence[float | None]) -> bytes:
+    total = FeatureStatistics(0, 0, np.zeros(N_BINS, dtype=np.int64))
     for part in parts:
         total.merge(statistics(part))
-    return total.snapshot()
+    return encode_part(total)
 
 
 COLUMNS = st.lists(VALUES, max_size=20)
@@ -147,14 +148,16 @@ def test_merging_is_associative_and_commutative(
     total = statistics(a)
     total.merge(right)
 
-    assert left.snapshot() == total.snapshot()
-    assert merged(a, b, c) == merged(c, a, b) == statistics([*a, *b, *c]).snapshot()
+    assert encode_part(left) == encode_part(total)
+    assert merged(a, b, c) == merged(c, a, b) == encode_part(statistics([*a, *b, *c]))
 
 
 @given(COLUMNS)
-def test_a_snapshot_is_the_statistics(values: list[float | None]) -> None:
-    data = msgspec.msgpack.decode(msgspec.msgpack.encode(statistics(values).snapshot()))
-    assert FeatureStatistics.restore(N_BINS, data).snapshot() == statistics(values).snapshot()
+def test_stored_statistics_read_back(values: list[float | None]) -> None:
+    stored = encode_part(statistics(values))
+    again = decode_part(stored, FeatureStatistics)
+    again.require_fit(N_BINS, len(values))
+    assert encode_part(again) == stored
 
 
 @given(st.lists(st.one_of(st.floats(-1e4, 1e4), st.floats(-1e6, 1e6)), min_size=2, max_size=50))
@@ -179,4 +182,4 @@ def test_groups_at_once_equal_one_group_after_another(rows: list[tuple[int, floa
     )
     for group in range(5):
         mine = [value for g, value in rows if g == group]
-        assert together[group].snapshot() == merged(mine)
+        assert encode_part(together[group]) == merged(mine)

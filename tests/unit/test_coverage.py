@@ -30,6 +30,7 @@ from stream_monitor.episodes.coverage_messages import (
 from stream_monitor.metrics import Metrics
 from stream_monitor.reference.profile import profile_to_data
 from stream_monitor.state.monitor_state import MonitorState
+from tests.builders import stored
 from tests.unit.traffic_simulation import MINUTE, SPEC, Partition
 
 
@@ -82,7 +83,7 @@ def test_a_snapshot_continues() -> None:
     coverage.count("1", WATCHED, ints(0, 1, 2), ints(5, 6, 7))
     list(coverage.observe(ints(0, 1, 2), ints(0, INTERVAL_MS, INTERVAL_MS)))
     again = Coverage()
-    again.restore(coverage.pending_changes())
+    again.restore(stored(coverage.pending_changes()))
 
     assert again.last_hour(INTERVAL_MS) == coverage.last_hour(INTERVAL_MS)
 

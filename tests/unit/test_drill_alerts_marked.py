@@ -26,7 +26,7 @@ from stream_monitor.episodes.incidents import incidents_of
 from stream_monitor.metrics import Metrics
 from stream_monitor.state.monitor_state import MonitorState
 from stream_monitor.state.redis_store import partition_key
-from tests.builders import alert, inference_event
+from tests.builders import alert, inference_event, stored
 from tests.properties.partition_logs import SPEC, TOPIC, batch_of, events_of
 from tests.properties.test_forget_command_laws import SHADOW, record_at, update_of, with_drill
 
@@ -132,7 +132,7 @@ def test_the_champion_is_told_from_the_other_versions() -> None:
     model.update(first, announced_profile(first), 5, 0)
     model.update(second, announced_profile(second), 9, 0)
 
-    found = versions_in(model.pending_changes())
+    found = versions_in(stored(model.pending_changes()))
 
     assert [(v.profile.version, v.champion, v.start_offset) for v in found] == [
         ("1", False, 5),

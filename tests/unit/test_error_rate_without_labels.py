@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -25,7 +24,7 @@ from stream_monitor.statistics.fixed_point import FIXED_POINT
 from stream_monitor.windows.tumbling import TumblingWindows
 from stream_monitor.windows.window_spec import WindowSpec
 from tests.benchmarks.error_estimation import CHANGES, Change, Rows, estimated, profile_of, rows
-from tests.builders import table_of
+from tests.builders import stored, table_of
 
 NONE = CHANGES[0]
 MIDNIGHT_MS = 19_676 * 24 * 3_600_000
@@ -227,29 +226,15 @@ def test_a_window_carries_the_estimate_of_its_events() -> None:
         batch = batch_of(scores[start : start + 600], start)
         transformed, _, losses = watched().observe(batch)
         closed += windows.observe(batch.offsets, batch.times_ms, transformed, losses)
-        parts = windows.pending_changes()
+        parts = stored(windows.pending_changes())
         windows = TumblingWindows(spec, profile())
-        windows.restore({name: part for name, part in parts.items() if part is not None})
+        windows.restore(parts)
     (window,) = closed
     estimate = ErrorEstimate(profile())
     expected = estimate.losses_of(estimate.look_up(scores[:1_000]))
 
     assert window.n_estimated == 1_000
     assert window.estimated_loss == expected.sum() / 1_000 / FIXED_POINT
-
-
-def test_windows_and_tracks_stored_before_there_was_an_estimate_read() -> None:
-    batch = batch_of([0.5] * 10)
-    windows = TumblingWindows(WindowSpec(), profile())
-    windows.observe(batch.offsets, batch.times_ms, {})
-    parts: dict[str, Any] = {
-        name: part if name == "meta" else part[:4]
-        for name, part in windows.pending_changes().items()
-    }
-    fresh = TumblingWindows(WindowSpec(), profile())
-    fresh.restore(parts)
-
-    assert fresh.pending_changes() == {}
 
 
 def test_recent_spans_do_not_depend_on_batches() -> None:

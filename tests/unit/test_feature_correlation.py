@@ -22,7 +22,7 @@ from stream_monitor.reference.profile import ReferenceProfile, profile_from_data
 from stream_monitor.statistics.contingency import dependence_distance
 from stream_monitor.statistics.fixed_point import Floats, Ints
 from tests.benchmarks.detection.streams import DAY_MS
-from tests.builders import table_of
+from tests.builders import stored, table_of
 
 N = 10_000
 
@@ -204,7 +204,7 @@ def test_all_of_it_ends_and_nothing_is_told_twice_however_the_log_is_cut() -> No
         part = {name: column[start : start + 333] for name, column in rows.items()}
         found += cut.observe(batch_of(part, start))[1]
         again = version_of(reference)
-        again.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(cut.pending_changes())))
+        again.restore(stored(cut.pending_changes()))
         cut = again
         cut._meta_changed, cut._has_changes = True, set(cut.series)
 
@@ -305,7 +305,7 @@ def test_a_profile_of_before_there_were_relations_reads_and_has_none() -> None:
     watched = version_of(profile_from_data(data))
 
     assert watched.correlations.series == {}
-    assert "relations" not in watched.pending_changes()
+    assert "correlations" not in watched.pending_changes()
 
 
 @pytest.mark.parametrize(

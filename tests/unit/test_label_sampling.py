@@ -11,6 +11,7 @@ from stream_monitor.labels.join import LabelJoin
 from stream_monitor.labels.label_spec import LabelSpec
 from stream_monitor.metrics import Metrics
 from stream_monitor.state.monitor_state import MonitorState
+from tests.builders import stored
 from tests.properties.partition_logs import SPEC, TOPIC, batch_of, events_of
 from tests.unit.test_labels_join import event, truth
 
@@ -94,21 +95,12 @@ def test_a_halving_is_undone_a_chunk_and_a_load_that_lasts_ends_at_one_share() -
     assert set(shares[100:]) == {0.25}  # 1,500 wait of all, so 375 of 500
 
 
-def test_state_from_before_halvings_were_undone_reads_back_and_recovers() -> None:
+@pytest.mark.parametrize("widened", [[0] * 65, "x", [None], 7])
+def test_a_sample_that_cannot_be_is_refused(widened: object) -> None:
     parts = after_outage().pending_changes()
-    assert parts["meta"][4:] == [[]]
-    labels = LabelJoin.restore(TIGHT, parts | {"meta": parts["meta"][:4]})
-
-    assert labels.sampling_ratio <= 1 / 16
-    prompt(labels, FLOOD + HORIZON_MS, 500)
-    assert labels.sampling_ratio == 1
-
-
-@pytest.mark.parametrize("widened", [[[0] * 65], ["x"], [[None]], [7], [[], []]])
-def test_a_sample_that_cannot_be_is_refused(widened: list[object]) -> None:
-    parts = after_outage().pending_changes()
-    with pytest.raises(ValueError, match=r"labels"):
-        LabelJoin.restore(TIGHT, parts | {"meta": [*parts["meta"][:4], *widened]})
+    parts["meta"].sample.widened_ms = widened
+    with pytest.raises(ValueError, match=r"meta"):
+        LabelJoin.restore(TIGHT, stored(parts))
 
 
 def test_a_halving_comes_back_to_labels_without_prediction_a_horizon_after_it_was_undone() -> None:

@@ -17,13 +17,13 @@ from producer.events import Event, Label, ModelUpdate
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.core.spec import MonitorSpec
-from stream_monitor.core.warm_up import WarmUp, task_of
+from stream_monitor.core.warm_up import WarmUp, WarmUpRow, task_of
 from stream_monitor.detectors.calibration import Budget
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.outputs import output_names
 from stream_monitor.reference.profile import ReferenceProfile, profile_to_data
-from tests.builders import batch_of, inference_event, record_of
+from tests.builders import batch_of, inference_event, record_of, stored
 from tests.hypothesis_profiles import examples
 from tests.properties.partition_logs import run
 
@@ -164,10 +164,10 @@ def test_what_several_outputs_are(predictions: list[Any], names: list[str]) -> N
 
 
 def test_a_warm_up_keeps_what_has_no_prediction_apart_from_what_is_invalid() -> None:
-    rows: list[Any] = [({"x": 1.0}, UNSET, 0), ({"x": 1.0}, None, 1), ({"x": 1.0}, 0.5, 2)]
+    rows = [WarmUpRow({"x": 1.0}, i, p) for i, p in enumerate((UNSET, None, 0.5))]
     warm_up = WarmUp("m", "1", 5)
     warm_up._rows = list(rows)
-    parts = warm_up.pending_changes()
+    parts = stored(warm_up.pending_changes())
     again = WarmUp("m", "1", 5)
     again.restore(parts)
     assert again._rows == rows

@@ -89,16 +89,15 @@ def fold(
     monitor = PartitionMonitor("log", 0, spec)
     alerts: list[DriftAlert] = []
     letters: list[DeadLetter] = []
-    parts: dict[str, Any] = {}
+    parts: dict[str, bytes] = {}
     for start, end in itertools.pairwise([0, *sorted(cuts), len(records)]):
         if restart and parts:
-            stored = msgspec.msgpack.decode(msgspec.msgpack.encode(parts))
-            monitor = PartitionMonitor.restore("log", 0, spec, stored)
+            monitor = PartitionMonitor.restore("log", 0, spec, parts)
         seen = monitor.observe(RecordBatch("log", 0, "e", start, end, list(records[start:end])))
         alerts += [alert for alert in seen.alerts if alert.cause == "rejected"]
         letters += seen.dead_letters
         parts |= monitor.changes()
-        parts = {name: part for name, part in parts.items() if part is not None}
+        parts = {name: part for name, part in parts.items() if part}
         monitor.mark_committed()
     return monitor, alerts, letters
 

@@ -23,7 +23,7 @@ def serve(monitor: PartitionMonitor, offset: int, version: str, data: Any = None
 def test_a_version_in_service_again_is_still_so_after_a_restart() -> None:
     data = profile_to_data(profile(columns(0)))
     monitor = PartitionMonitor("t", 0, MonitorSpec())
-    stored: dict[str, Any] = {}
+    stored: dict[str, bytes] = {}
 
     for offset, (version, reference) in enumerate(
         [("1", data), ("2", {**data, "version": "2"}), ("1", None)]

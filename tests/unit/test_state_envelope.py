@@ -53,10 +53,16 @@ def test_an_envelope_of_another_kind_is_refused() -> None:
         decode_state("kind", encode_state("other", 1))
 
 
-def test_the_layout_of_version_2_never_changes() -> None:
+def test_the_layout_of_version_3_never_changes() -> None:
     assert encode_state("kind", {"a": [1, 2.5]}).hex() == (
-        "444c02046b696e6481a1619201cb4004000000000000edb4c860"
+        "444c03046b696e6481a1619201cb400400000000000088d3f326"
     )
+
+
+def test_state_of_an_earlier_version_names_the_command_that_rebuilds_it() -> None:
+    earlier = bytes.fromhex("444c02046b696e6481a1619201cb4004000000000000edb4c860")
+    with pytest.raises(CorruptState, match=r"version 2.*driftline monitor"):
+        decode_state("kind", earlier)
 
 
 def test_an_integer_beyond_64_bits_is_refused_before_it_is_lost() -> None:

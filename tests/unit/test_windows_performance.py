@@ -19,6 +19,7 @@ from stream_monitor.windows.performance import (
     WindowPerformance,
     performance_key,
 )
+from tests.builders import stored as stored_parts
 from tests.properties.partition_logs import SPEC, TOPIC, batch_of, log_of
 
 HORIZON_MS = 50
@@ -75,9 +76,8 @@ def test_batches_and_restarts_change_nothing() -> None:
             stored[name] = part
         performance.mark_committed()
         if rng.random() < 0.5:
-            stored = {name: part for name, part in stored.items() if part is not None}
             performance = made()
-            performance.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(stored)))
+            performance.restore(stored_parts(stored))
 
     expected = {name: part for name, part in whole.pending_changes().items() if part is not None}
     assert {name: part for name, part in stored.items() if part is not None} == expected
@@ -90,7 +90,7 @@ def test_all_are_published_again_after_a_restart_so_many_at_once() -> None:
     assert [len(performance.take_changed()) for _ in range(4)] == [256, 256, 88, 0]
 
     again = PerformanceTracker(1, 1_000)
-    again.restore(performance.pending_changes())
+    again.restore(stored_parts(performance.pending_changes()))
 
     assert sum(len(again.take_changed()) for _ in range(3)) == 600
 
@@ -98,7 +98,7 @@ def test_all_are_published_again_after_a_restart_so_many_at_once() -> None:
 @pytest.mark.parametrize("row", [[5, 1, 0.0], [10, 0, 0.0], [10, 1, -1.0], [10, 1, float("nan")]])
 def test_an_impossible_window_is_refused(row: list[float]) -> None:
     with pytest.raises(ValueError, match=r"window \d+: impossible losses"):
-        made().restore({"performance": 20, "performance-0": [row]})
+        made().restore(stored_parts({"clock": 20, "0": [row]}))
 
 
 def test_a_sum_of_losses_stays_a_number() -> None:

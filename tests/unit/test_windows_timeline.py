@@ -15,6 +15,7 @@ from stream_monitor.reference.transform import Transform
 from stream_monitor.windows.closed_window import ClosedWindow, window_key
 from stream_monitor.windows.tumbling import TumblingWindows
 from stream_monitor.windows.window_spec import WindowSpec
+from tests.builders import stored
 
 SPEC = WindowSpec(size_ms=10, grace_ms=5, idle_close_ms=100, max_open=4)
 SAMPLE = np.random.default_rng(3).normal(20, 5, 1000).tolist()
@@ -132,13 +133,13 @@ def test_a_window_without_a_valid_value_has_no_moments() -> None:
 def test_a_commit_writes_changed_windows_only_and_deletes_closed_ones() -> None:
     windows = TumblingWindows(SPEC, PROFILE)
     observe(windows, [2, 12])
-    assert set(windows.pending_changes()) == {"meta", "0", "10"}
+    assert set(windows.pending_changes()) == {"meta", "open|0", "open|10"}
     windows.mark_committed()
     assert windows.pending_changes() == {}
     observe(windows, [13], offset=2)
-    assert set(windows.pending_changes()) == {"meta", "10"}
+    assert set(windows.pending_changes()) == {"meta", "open|10"}
     observe(windows, [15], offset=3)
-    assert windows.pending_changes()["0"] is None
+    assert windows.pending_changes()["open|0"] is None
     windows.mark_committed()
     assert windows.pending_changes() == {}
 
@@ -156,11 +157,17 @@ def test_keys_of_different_windows_differ() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"meta": None}, {"meta": [1]}, {"0": [0, 0, 1, {}]}, {"3": [0, 0, 1, {"temp": []}]}, {"0": 5}],
+    [
+        {"meta": None},
+        {"meta": ["x"]},
+        {"open|0": [0, 0, 0, 1, {}]},
+        {"open|3": [3, 0, 0, 1, {"temp": []}]},
+        {"open|0": 5},
+    ],
 )
 def test_parts_that_do_not_fit_are_refused(change: dict[str, object]) -> None:
     windows = TumblingWindows(SPEC, PROFILE)
     observe(windows, [2])
-    parts = windows.pending_changes() | change
+    parts = stored(windows.pending_changes() | change)
     with pytest.raises(ValueError, match=r"."):
         TumblingWindows(SPEC, PROFILE).restore(parts)

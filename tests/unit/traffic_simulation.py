@@ -6,8 +6,6 @@ import random
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import msgspec
-
 from producer.events import Command, Event, InferenceEvent, Label, ModelUpdate, Tick
 from stream_monitor.checks.traffic_spec import TrafficSpec
 from stream_monitor.contracts import DriftAlert
@@ -120,9 +118,9 @@ class Partition:
     def restart(self, *, without: str | None = None) -> None:
         """A new process takes over; it does not find parts whose names contain ``without``."""
         parts = {
-            name: msgspec.msgpack.decode(msgspec.msgpack.encode(part))
+            name: part
             for name, part in self.monitor.changes().items()
-            if without is None or without not in name
+            if part and (without is None or without not in name)
         }
         self.monitor = PartitionMonitor.restore("log", 0, self.monitor.spec, parts)
 
