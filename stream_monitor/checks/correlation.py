@@ -1,49 +1,60 @@
-"""The correlation check: whether two features depend on each other as in the reference.
+"""The check of a feature correlation: whether two features depend on each other as before.
 
-One channel, of the product of their scores, raises suspicions; fresh events confirm them by the
-cells of both features, raked to the margins of these events.  Only events that have both values
-count.
+Detectors of the product of both scores raise suspicions.  Fresh events confirm them by the joint
+counts of both features, adjusted to the marginal counts of these events.  Only events with valid
+values of both features count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
-from stream_monitor.checks.correlation_alert import correlation_alert
-from stream_monitor.checks.data_quality import Onset
-from stream_monitor.checks.segment import WholeVersionState
-from stream_monitor.contracts import ENDED_PHASES, DriftAlert, Phase
+from stream_monitor.checks.check import Check, CheckContext
+from stream_monitor.checks.feature import feature_key
+from stream_monitor.checks.version_events import Onset, VersionEvents
+from stream_monitor.contracts import DriftAlert, Phase
 from stream_monitor.detectors.channel import Channel, ChannelState
-from stream_monitor.episodes.alert import AlertSource
 from stream_monitor.episodes.bin_counts import BinCounts
+from stream_monitor.episodes.finding import EventPosition, ExplainedBy, Finding, finding_of
 from stream_monitor.episodes.lifecycle import PhaseDecision, Suspicion, floats
+from stream_monitor.episodes.messages import correlation_message
 from stream_monitor.episodes.policy import EpisodePolicy
+from stream_monitor.episodes.recovery import RecoveryProgress
 from stream_monitor.episodes.repeating_tracker import RepeatingEpisodeTracker
-from stream_monitor.ingest.batch import EventBatch, Ints
+from stream_monitor.ingest.batch import Ints
 from stream_monitor.reference.correlation_reference import (
     CorrelationReference,
     PairTable,
     paired_rows,
 )
-from stream_monitor.reference.feature_reference import FeatureReference
-from stream_monitor.reference.profile import ReferenceProfile
 from stream_monitor.reference.transform import Transformed
 from stream_monitor.state_parts import as_type
 from stream_monitor.statistics.contingency import degrees_of_freedom, dependence_distance, raked
-from stream_monitor.statistics.fixed_point import Floats
+from stream_monitor.statistics.fixed_point import FIXED_POINT, Floats
+
+
+def correlation_key(name: str) -> str:
+    """The series of a feature correlation; no feature, prediction or loss has such a name."""
+    return f"relation/{name}"
+
+
+def correlation_checks(context: CheckContext) -> Iterator[CorrelationCheck]:
+    """The checks of all feature correlations of the reference."""
+    for reference in context.profile.relations:
+        yield CorrelationCheck(context, reference)
 
 
 class CorrelationTracker(RepeatingEpisodeTracker):
     """Episode tracker of one feature correlation."""
 
-    def __init__(self, relation: CorrelationReference, policy: EpisodePolicy) -> None:
-        self._n_columns = len(relation.second_starts)
-        cells = relation.cells
+    def __init__(self, reference: CorrelationReference, policy: EpisodePolicy) -> None:
+        self._n_columns = len(reference.second_starts)
+        cells = reference.cells
         freedom = degrees_of_freedom(len(cells), self._n_columns)
-        super().__init__(cells, relation.tau, policy, relation.calendar, freedom)
+        super().__init__(cells, reference.tau, policy, reference.calendar, freedom)
 
     def _compared(self, tally: BinCounts) -> tuple[Floats, Floats]:
         return floats(tally.counts), raked(tally.counts, self._expected(tally), self._n_columns)
@@ -54,44 +65,72 @@ class CorrelationTracker(RepeatingEpisodeTracker):
         )
 
 
-class CorrelationSignal:
-    """Detectors and episodes of one correlation; ``reported`` began its reported episode."""
+class CorrelationCheck(Check[VersionEvents]):
+    """The check of the correlation of two features.
 
-    def __init__(
-        self,
-        relation: CorrelationReference,
-        first: FeatureReference,
-        second: FeatureReference,
-        arl0_events: float,
-        policy: EpisodePolicy,
-    ) -> None:
-        self.relation = relation
-        self.reported: Suspicion | None = None
-        self.closed = -1  # offset at which what was told of it ended last
-        self._arl0 = arl0_events
-        self._joint = PairTable(first, second, relation.first_starts, relation.second_starts)
-        self.channel = Channel(relation.channel, arl0_events)
-        self.track = CorrelationTracker(relation, policy)
+    An episode of one of the features, or of another correlation of one of them, explains its own.
+    """
 
-    def observe(
+    def __init__(self, context: CheckContext, reference: CorrelationReference) -> None:
+        profile, first, second = context.profile, reference.first, reference.second
+        weights = profile.weights()
+        policy = context.policy.weighed(max(weights[first], weights[second]))
+        self.series = correlation_key(reference.name)
+        self.explained_by = ExplainedBy(
+            (feature_key(first), feature_key(second)),
+            siblings=tuple(
+                correlation_key(other.name)
+                for other in profile.relations
+                if other.name != reference.name and {first, second} & {other.first, other.second}
+            ),
+            ends=True,
+        )
+        self._source, self._reference, self._arl0_events = (
+            context.source,
+            reference,
+            context.arl0_events,
+        )
+        features = profile.features
+        self._joint = PairTable(
+            features[first], features[second], reference.first_starts, reference.second_starts
+        )
+        self.channel = Channel(reference.channel, context.arl0_events)
+        self.tracker = CorrelationTracker(reference, policy)
+
+    def observe(self, batch: VersionEvents) -> list[Finding]:
+        """Apply events; returns the phases of episodes that they decided."""
+        first, second = self._reference.first, self._reference.second
+        events = batch.batch
+        decisions = self.observe_pair(
+            batch.features[first],
+            batch.features[second],
+            events.offsets,
+            events.times_ms,
+            batch.onset,
+        )
+        return [self._finding(decision) for decision in decisions]
+
+    def observe_pair(
         self, first: Transformed, second: Transformed, offsets: Ints, times_ms: Ints, onset: Onset
     ) -> list[PhaseDecision]:
-        """Take n consecutive events: both features' values, and where and when they are (n,)."""
+        """Apply n consecutive events: the values of both features, offsets and event times (n,)."""
+        reference = self._reference
         both, one, other = paired_rows(first, second)
         positions = None if both is None else np.flatnonzero(both)
-        where, when = (offsets, times_ms) if both is None else (offsets[both], times_ms[both])
+        if both is not None:
+            offsets, times_ms = offsets[both], times_ms[both]
         values = products = self._joint.products(one, other)
-        season = self.relation.channel.season
+        season = reference.channel.season
         if season is not None:
-            values = season.residuals(products, when)
+            values = season.residuals(products, times_ms)
         suspicions = [
             Suspicion(
                 signal.position + 1,
                 signal.detector,
                 signal.channel,
                 signal.direction,
-                int(where[signal.position]),
-                int(when[signal.position]),
+                int(offsets[signal.position]),
+                int(times_ms[signal.position]),
                 *onset(
                     signal.position if positions is None else int(positions[signal.position]),
                     signal.onset_events,
@@ -99,220 +138,63 @@ class CorrelationSignal:
             )
             for signal in self.channel.observe(values)
         ]
-        if self.track.state == "quiet" and not suspicions:
+        if self.tracker.state == "quiet" and not suspicions:
             return []
         cells = self._joint.cells(one, other)
-        return self.track.observe(cells, where, when, products, suspicions)
+        return self.tracker.observe(cells, offsets, times_ms, products, suspicions)
 
-    def end(self, phase: Phase, offset: int, time_ms: int) -> PhaseDecision | None:
-        """End from outside what is open; ``None`` where nobody was told of it.
-
-        Resolved by a person, or superseded, the detectors begin anew on the reference.
-        """
-        drifts = self.track.state != "quiet"
-        decision = self.track.end(phase, offset, time_ms)
-        reported = self.reported is not None
-        self.clear_reported(offset)
-        if phase == "resolved" or drifts:
-            self.channel = Channel(self.relation.channel, self._arl0)
-        return decision if reported else None
-
-    def clear_reported(self, offset: int) -> None:
-        """What was told of it is over at ``offset``, whatever becomes of the episode itself."""
-        if self.reported is not None:
-            self.reported, self.closed = None, offset
-
-    def superseded(self, reported: Suspicion, offset: int, time_ms: int) -> PhaseDecision:
-        """What was told ends, and nothing was counted for that."""
-        bins = (0,) * len(self.relation.cells)
-        return PhaseDecision("superseded", reported, 0.0, 1.0, 0, 0, bins, offset, time_ms)
-
-    def level(self) -> int:
-        """0: nothing; 1: suspected, or withheld; 2: an episode is open."""
-        if self.reported is not None:
-            return 2
-        return int(self.track.state != "quiet" and not self.track.is_unprompted)
-
-    def snapshot(self) -> list[Any]:
-        """The state as plain data."""
-        reported = None if self.reported is None else list(self.reported._replace(seen=0))
-        return [self.channel.snapshot(), self.track.snapshot(), reported, self.closed]
-
-    def restore(self, data: Sequence[Any]) -> None:
-        """Restore from `snapshot`.  Raises ValueError where it does not fit."""
-        channel, track, reported, *closed = data  # stored before ends were noted
-        self.channel = Channel(self.relation.channel, self._arl0, as_type(channel, ChannelState))
-        self.track.restore(track)
-        if reported and self.track.state != "open":
-            raise ValueError(f"{self.relation.name}: an episode was told of that is not open")
-        if reported is True:  # stored before it was kept
-            reported = self.track.suspicion
-        self.reported = Suspicion(*reported) if reported else None
-        self.closed = closed[0] if closed else -1
-
-
-def correlation_key(name: str) -> str:
-    """The series of a relation; its slash keeps it apart from the prediction and the loss."""
-    return f"relation/{name}"
-
-
-class FeatureEpisodeStart(NamedTuple):
-    """A feature began to have an episode of its own."""
-
-    feature: str
-    time_ms: int
-
-
-def _as_start(decision: PhaseDecision) -> PhaseDecision:
-    """What was withheld so far begins when it is told."""
-    return decision._replace(phase="started")
-
-
-class CorrelationChecks:
-    """The series of all relations of one version."""
-
-    def __init__(
-        self,
-        source: AlertSource,
-        profile: ReferenceProfile,
-        arl0_events: float,
-        policy: EpisodePolicy,
-    ) -> None:
-        self._source = source
-        weights = profile.weights()
-        self.series = {
-            correlation_key(relation.name): CorrelationSignal(
-                relation,
-                profile.features[relation.first],
-                profile.features[relation.second],
-                arl0_events,
-                policy.weighed(max(weights[relation.first], weights[relation.second])),
-            )
-            for relation in profile.relations
-        }
-
-    def observe(
-        self,
-        batch: EventBatch,
-        transformed: Mapping[str, Transformed],
-        features: Mapping[str, WholeVersionState],
-        onset: Onset,
-    ) -> list[DriftAlert]:
-        """Take events, once their features have; gives what is to be told, in log order.
-
-        ``transformed`` and ``features``, what is known of their series, are by feature.
-        """
-        alerts: list[DriftAlert] = []
-        for offset, key, what in self._in_order(batch, transformed, features, onset):
-            series = self.series[key]
-            if isinstance(what, FeatureEpisodeStart):
-                alerts += self._supersede_by_feature(key, what, offset)
-            elif self._is_reportable(series, what, features):
-                decision = (
-                    what if series.reported or what.phase in ENDED_PHASES else _as_start(what)
-                )
-                if decision.phase in ENDED_PHASES:
-                    series.clear_reported(offset)
-                elif series.reported is None:
-                    series.reported = decision.suspicion
-                alerts.append(correlation_alert(self._source, key, series.relation, decision))
-        return alerts
-
-    def _in_order(
-        self,
-        batch: EventBatch,
-        transformed: Mapping[str, Transformed],
-        features: Mapping[str, WholeVersionState],
-        onset: Onset,
-    ) -> list[tuple[int, str, FeatureEpisodeStart | PhaseDecision]]:
-        """What becomes of each relation, and of its features, by offset: features come first."""
-        found: list[tuple[int, int, str, FeatureEpisodeStart | PhaseDecision]] = []
-        for key, series in self.series.items():
-            first, second = series.relation.first, series.relation.second
-            decisions = series.observe(
-                transformed[first], transformed[second], batch.offsets, batch.times_ms, onset
-            )
-            found += [(decision.offset, 1, key, decision) for decision in decisions]
-            found += [
-                (decision.offset, 0, key, FeatureEpisodeStart(name, decision.time_ms))
-                for name in (first, second)
-                for _, decision in features[name].findings
-                if decision.phase == "started"
-            ]
-        found.sort(key=lambda each: each[:3])
-        return [(offset, key, what) for offset, _, key, what in found]
-
-    def _is_reportable(
-        self,
-        series: CorrelationSignal,
-        decision: PhaseDecision,
-        features: Mapping[str, WholeVersionState],
-    ) -> bool:
-        if decision.phase in ENDED_PHASES:
-            return series.reported is not None
-        if series.reported is not None:
-            return decision.phase != "started"  # nothing new
-        return decision.clear is None and not self._is_explained(series, features, decision)
-
-    def _supersede_by_feature(
-        self, key: str, opened: FeatureEpisodeStart, offset: int
-    ) -> list[DriftAlert]:
-        """A feature of it has an episode of its own now, which tells what the relation told."""
-        series = self.series[key]
-        reported = series.reported
-        if reported is None:
-            return []
-        series.clear_reported(offset)
-        decision = series.superseded(reported, offset, opened.time_ms)
-        return [correlation_alert(self._source, key, series.relation, decision, opened.feature)]
-
-    def _is_explained(
-        self,
-        series: CorrelationSignal,
-        features: Mapping[str, WholeVersionState],
-        decision: PhaseDecision,
-    ) -> bool:
-        """Whether a feature of it, or another relation of that, tells it already.
-
-        Or did while these events were counted.
-        """
-        ends = {series.relation.first, series.relation.second}
-        since, offset = decision.since, decision.offset
-        return any(features[name].was_open(since, offset) for name in ends) or any(
-            (other.reported is not None or other.closed > since)
-            and ends & {other.relation.first, other.relation.second}
-            for other in self.series.values()
-            if other is not series
+    def _finding(self, decision: PhaseDecision) -> Finding:
+        reference, after = self._reference, None
+        if decision.n_events:
+            after = reference.correlation_of(decision.total / decision.n_events / FIXED_POINT)
+        subject = f"`{reference.first}` and `{reference.second}`"
+        return finding_of(
+            self._source,
+            self.series,
+            "data",
+            decision,
+            kind="data",
+            severity=decision.severity or "low",
+            direction=decision.suspicion.direction,
+            explanation=correlation_message(
+                subject, self._source.version, reference.correlation, after, decision
+            ),
+            subject=subject,
+            explained_by=self.explained_by,
+            before=round(reference.correlation, 6),
+            after=None if after is None else round(after, 6),
         )
 
-    def supersede(self, offset: int, time_ms: int) -> Iterator[DriftAlert]:
-        """The version was replaced: what was told of ends, what was withheld ends in silence."""
-        for key in self.series:
-            yield from self._end(key, "superseded", offset, time_ms)
+    def end(
+        self, phase: Phase, at: EventPosition, alert: DriftAlert | None = None
+    ) -> list[Finding]:
+        """End the open episode; the detectors restart on the reference.
 
-    def resolve(self, key: str, offset: int, time_ms: int) -> list[DriftAlert]:
-        """A person ends the episode of a relation, which begins anew on its reference."""
-        return list(self._end(key, "resolved", offset, time_ms))
+        ``alert`` may be of one of the features: the cause of its episode is resolved.
+        """
+        has_drift = self.tracker.state != "quiet"
+        decision = self.tracker.end(phase, *at)
+        if phase == "resolved" or has_drift:
+            self.channel = Channel(self._reference.channel, self._arl0_events)
+        return [] if decision is None else [self._finding(decision)]
 
-    def resolve_of_feature(self, feature: str, offset: int, time_ms: int) -> Iterator[DriftAlert]:
-        """A person resolved an episode of a feature: its relations begin anew, too."""
-        for key, series in self.series.items():
-            if feature in (series.relation.first, series.relation.second):
-                yield from self._end(key, "resolved", offset, time_ms)
+    def level(self) -> int | None:
+        """0: no change; 1: a suspicion; 2: an open episode."""
+        if self.tracker.state == "open":
+            return 2
+        return int(self.tracker.state != "quiet" and not self.tracker.is_unprompted)
 
-    def _end(self, key: str, phase: Phase, offset: int, time_ms: int) -> Iterator[DriftAlert]:
-        series = self.series[key]
-        decision = series.end(phase, offset, time_ms)
-        if decision is not None:
-            yield correlation_alert(self._source, key, series.relation, decision)
+    def progress(self, alert: DriftAlert) -> RecoveryProgress | None:
+        """How far the open episode is towards its end; ``None`` where unknown."""
+        return self.tracker.progress
 
-    def snapshot(self) -> dict[str, Any]:
+    def snapshot(self) -> Any:
         """The state as plain data."""
-        return {key: series.snapshot() for key, series in self.series.items()}
+        return [self.channel.snapshot(), self.tracker.snapshot()]
 
-    def restore(self, data: Mapping[str, Any]) -> None:
-        """Restore from `snapshot`.  Raises ValueError where it does not fit the profile."""
-        if data.keys() != self.series.keys():
-            raise ValueError("relations: not those of the profile")
-        for key, series in self.series.items():
-            series.restore(data[key])
+    def restore(self, data: Any) -> None:
+        """Continue from `snapshot`.  Raises ValueError where the data do not fit."""
+        channel, tracker = data
+        state = as_type(channel, ChannelState)
+        self.channel = Channel(self._reference.channel, self._arl0_events, state)
+        self.tracker.restore(tracker)

@@ -6,12 +6,13 @@ population, and no other check uses them.  While some values are out of range, t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, Literal, TypeAlias
 
 from stream_monitor.checks.constant_value import ConstantValueChange, ConstantValueRule, run_limit
 from stream_monitor.checks.out_of_range import OutOfRangeChange, OutOfRangeRule
 from stream_monitor.checks.unit import UnitChange, UnitRule
+from stream_monitor.checks.version_events import Onset
 from stream_monitor.contracts import Phase, Severity
 from stream_monitor.episodes.lifecycle import PhaseDecision, Suspicion
 from stream_monitor.ingest.batch import Ints
@@ -25,8 +26,6 @@ RuleName: TypeAlias = Literal["unit", "constant", "range"]
 RuleChange: TypeAlias = UnitChange | ConstantValueChange | OutOfRangeChange
 _MANY: Final = 0.01
 _SOME: Final = 0.001
-Onset: TypeAlias = Callable[[int, int], tuple[int, int]]
-"""(position in the batch, events back) -> (offset, time_ms) of the estimated onset."""
 
 
 def rule_of(change: RuleChange) -> RuleName:

@@ -13,23 +13,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-import msgspec
-
+from stream_monitor.checks.check import Check
 from stream_monitor.checks.leading_version import LeadingVersion
 from stream_monitor.checks.seasonal_rate import ExpectedCount, SeasonalRate, from_fixed_point
 from stream_monitor.checks.traffic_bucket import TrafficBucket
+from stream_monitor.checks.traffic_finding import (
+    TRAFFIC,
+    TrafficEvidence,
+    continue_episode,
+    end_episode,
+    severity_of,
+    start_episode,
+)
 from stream_monitor.checks.traffic_spec import DAY_MS, TrafficSpec
 from stream_monitor.checks.volume_windows import WINDOWS, VolumeChange, VolumeWindows
 from stream_monitor.contracts import DriftAlert, Phase
-from stream_monitor.episodes.alert import AlertSource, EventPosition
-from stream_monitor.episodes.traffic_alert import (
-    TrafficFinding,
-    ended_alert,
-    later_alert,
-    severity_of,
-    started_alert,
-    worse,
-)
+from stream_monitor.episodes.finding import EventPosition, Finding
+from stream_monitor.episodes.rule_episode import RuleEpisode
 from stream_monitor.episodes.traffic_messages import (
     silence_ended_message,
     silence_message,
@@ -46,8 +46,10 @@ _BACK: Final = 3  # events without another silence between them end one
 _MINUTE_MS: Final = 60_000
 
 
-class EventVolumeCheck:
-    """The usual rate, the silence and the volume of one model."""
+class EventVolumeCheck(Check[TrafficBucket]):
+    """The check of the events of one model: silence, and their number compared with the usual."""
+
+    series = TRAFFIC["volume"]
 
     def __init__(self, spec: TrafficSpec) -> None:
         self._spec = spec
@@ -55,13 +57,14 @@ class EventVolumeCheck:
         self._gaps = Extremes(_SPAN_MS // spec.bucket_ms)
         self._run, self._run_buckets, self._back = 0, 0, 0
         self._since_ms, self._back_ms = 0, 0
-        self.silence: DriftAlert | None = None
+        self._silence = RuleEpisode()
+        self._bucket = 0
         self.leading = LeadingVersion()
 
     def _begin(self) -> None:
         self._rate, self._volume = SeasonalRate(self._spec), VolumeWindows(self._spec)
         self._complete_since = -1  # slots, when the whole period was known
-        self._changed: DriftAlert | None = None
+        self._volume_episode = RuleEpisode()
         self._scale = 0
 
     @property
@@ -72,12 +75,23 @@ class EventVolumeCheck:
             return None
         return per_bucket * 7 * DAY_MS / self._spec.bucket_ms
 
-    def open(self) -> list[DriftAlert]:
-        """The latest alerts of the open episodes."""
-        return [alert for alert in (self.silence, self._changed) if alert is not None]
+    @property
+    def is_silent(self) -> bool:
+        """Whether an episode of silence is open."""
+        return self._silence.latest is not None
 
-    def close(self, bucket: TrafficBucket, source: AlertSource) -> list[DriftAlert]:
-        """A slot is over."""
+    def open(self) -> list[Finding]:
+        """The latest findings of the open episodes."""
+        latest = self._silence.latest, self._volume_episode.latest
+        return [finding for finding in latest if finding is not None]
+
+    def level(self) -> int | None:
+        """0: no change; 2: an open episode."""
+        return 2 if self.open() else 0
+
+    def observe(self, batch: TrafficBucket) -> list[Finding]:
+        """Apply a closed bucket; returns the phases of episodes that it decided."""
+        bucket, self._bucket = batch, batch.number
         if not bucket.seen:
             self._run, self._run_buckets = (
                 (0, 0) if bucket.n_events else (self._run, self._run_buckets)
@@ -85,17 +99,15 @@ class EventVolumeCheck:
             self._rate.enter(bucket.number)
             return []
         expected = self._rate.expected(bucket.number)
-        was_silent = self.silence is not None
-        alerts = self._silence(bucket, expected, source)
-        if was_silent or self.silence is not None:
+        was_silent = self.is_silent
+        findings = self._observe_silence(bucket, expected)
+        if was_silent or self.is_silent:
             self._rate.learn_silence(bucket.number)
-            return alerts
-        return alerts + self._level(bucket, expected, source)
+            return findings
+        return findings + self._observe_volume(bucket, expected)
 
-    def _silence(
-        self, bucket: TrafficBucket, expected: ExpectedCount, source: AlertSource
-    ) -> list[DriftAlert]:
-        """Empty slots in a row: their expected events, against chance and what was seen."""
+    def _observe_silence(self, bucket: TrafficBucket, expected: ExpectedCount) -> list[Finding]:
+        """Compare the events expected in consecutive empty buckets with chance and history."""
         missing_one = self.leading.close(bucket.by_version, expected)
         if bucket.n_events and missing_one is None:
             return self._events_came(bucket)
@@ -107,9 +119,10 @@ class EventVolumeCheck:
             return []
         self._back = 0
         young = self._rate.buckets - self._run_buckets < self._spec.baseline_buckets
-        if self.silence is not None or young:
+        if self.is_silent or young:
             return []
-        version, last, last_clock_ms = None, bucket.last_event, bucket.event_clock_ms
+        source, version = bucket.source, None
+        last, last_clock_ms = bucket.last_event, bucket.event_clock_ms
         if missing_one is not None:
             version = missing_one.version
             source = source._replace(version=version)
@@ -117,7 +130,7 @@ class EventVolumeCheck:
             last = at[0], at[1]
         silent_ms = bucket.clock_ms - last_clock_ms
         usual = from_fixed_point(expected.middle) / self._spec.bucket_ms
-        finding = TrafficFinding(
+        evidence = TrafficEvidence(
             silence_message(silent_ms, usual, version),
             "high",
             0.5 / (missing + 0.5),
@@ -127,15 +140,16 @@ class EventVolumeCheck:
             0.0,
         )
         onset, end = EventPosition(*last), EventPosition(*bucket.end)
-        self.silence = started_alert(source, "volume", "silence", "down", onset, end, finding)
         self._since_ms = last_clock_ms
         self._volume.clear_recent()
         self._rate.drop_cell()
-        return [self.silence]
+        return [
+            start_episode(self._silence, source, "volume", "silence", "down", onset, end, evidence)
+        ]
 
-    def _events_came(self, bucket: TrafficBucket) -> list[DriftAlert]:
+    def _events_came(self, bucket: TrafficBucket) -> list[Finding]:
         run, self._run, self._run_buckets = from_fixed_point(self._run), 0, 0
-        if self.silence is None:
+        if not self.is_silent:
             self._gaps.learn(bucket.number, run, bucket.n_events)
             return []
         if not self._back:
@@ -143,23 +157,21 @@ class EventVolumeCheck:
         self._back += bucket.n_events
         if self._back < _BACK:
             return []
-        told, self.silence = self.silence, None
         message = silence_ended_message(max(0, self._back_ms - self._since_ms))
-        finding = TrafficFinding(message, "high", 1.0, 0.0, self._back)
-        return [later_alert(told, "recovered", EventPosition(*bucket.end), finding)]
+        evidence = TrafficEvidence(message, "high", 1.0, 0.0, self._back)
+        end = EventPosition(*bucket.end)
+        return [continue_episode(self._silence, "recovered", end, evidence)]
 
-    def _level(
-        self, bucket: TrafficBucket, expected: ExpectedCount, source: AlertSource
-    ) -> list[DriftAlert]:
-        """As many events as usual?  What is usual is learnt, as long as it is."""
+    def _observe_volume(self, bucket: TrafficBucket, expected: ExpectedCount) -> list[Finding]:
+        """Compare the number of events with the usual one, which is learned while it holds."""
         rate = self._rate
         known = rate.complete
         over = False
         if known:
             over = self._volume.take(bucket.number, bucket.n_events, expected, bucket.at)
-        if self._changed is not None:
+        if (opened := self._volume_episode.latest) is not None:
             rate.enter(bucket.number)
-            return self._follow(self._changed, bucket)
+            return self._follow(opened, bucket)
         rate.learn(bucket.number, bucket.n_events)
         if not known:
             return []
@@ -173,35 +185,41 @@ class EventVolumeCheck:
         if change is None:
             return []
         onset = EventPosition(*change.onset)
-        finding = self._finding(change, onset.time_ms)
-        self._changed = started_alert(
-            source, "volume", "volume", change.direction, onset, EventPosition(*bucket.end), finding
-        )
         self._scale = change.scale
         rate.drop_cell()
-        return [self._changed]
+        return [
+            start_episode(
+                self._volume_episode,
+                bucket.source,
+                "volume",
+                "volume",
+                change.direction,
+                onset,
+                EventPosition(*bucket.end),
+                self._evidence(change, onset.time_ms),
+            )
+        ]
 
-    def _follow(self, told: DriftAlert, bucket: TrafficBucket) -> list[DriftAlert]:
-        """An open change of volume: is it over, or worse?"""
-        now, over = self._volume.now(self._scale, down=told.direction == "down")
-        phase: Phase = "recovered" if over else "ongoing"
-        finding = self._finding(now, told.onset_ms, phase)
-        if not over and not worse(finding, told):
+    def _follow(self, opened: Finding, bucket: TrafficBucket) -> list[Finding]:
+        """Decide whether an open change of volume has ended, or is worse."""
+        now, has_ended = self._volume.now(self._scale, down=opened.direction == "down")
+        phase: Phase = "recovered" if has_ended else "ongoing"
+        evidence = self._evidence(now, opened.onset.time_ms, phase)
+        if not has_ended and not self._volume_episode.is_worse(evidence.severity):
             return []
-        alert = later_alert(told, phase, EventPosition(*bucket.end), finding)
-        self._changed = None if over else alert
-        return [alert]
+        end = EventPosition(*bucket.end)
+        return [continue_episode(self._volume_episode, phase, end, evidence)]
 
-    def _finding(
+    def _evidence(
         self, change: VolumeChange, onset_ms: int, phase: Phase = "started"
-    ) -> TrafficFinding:
+    ) -> TrafficEvidence:
         window_ms = change.n_buckets * self._spec.bucket_ms
         usual, now = change.expected / window_ms, change.n_events / window_ms
         if phase == "recovered":
             message = volume_recovered_message(usual, now)
         else:
             message = volume_message(usual, now, onset_ms, worse=phase == "ongoing")
-        return TrafficFinding(
+        return TrafficEvidence(
             message,
             severity_of(change.ratio),
             change.ratio,
@@ -219,23 +237,25 @@ class EventVolumeCheck:
         lengths = (*WINDOWS, 24 * self._spec.cell_buckets)
         return [neg_log_probability(len(lengths) * buckets / length) for length in lengths]
 
-    def supersede(self, at: EventPosition) -> list[DriftAlert]:
-        """The model is forgotten: what is open ends."""
-        alerts = [ended_alert(alert, "superseded", at) for alert in self.open()]
-        self.silence = self._changed = None
-        return alerts
+    def end(
+        self, phase: Phase, at: EventPosition, alert: DriftAlert | None = None
+    ) -> list[Finding]:
+        """End open episodes.
 
-    def resolve(self, channel: str, bucket: int, at: EventPosition) -> list[DriftAlert]:
-        """A person ends an episode: such a silence is usual now, or the volume is learnt anew."""
-        told = self.silence if channel == "silence" else self._changed
-        if told is None:
-            return []
-        if channel == "silence":
-            self.silence = None
-            self._gaps.learn(bucket, from_fixed_point(self._run))
-        else:
-            self._begin()
-        return [ended_alert(told, "resolved", at)]
+        A silence that a person resolved is usual from then on; after a change of volume the usual
+        rate is learned from the start.
+        """
+        findings: list[Finding] = []
+        if alert is None or alert.channel == "silence":
+            findings += end_episode(self._silence, self.series, phase, at)
+            if findings and phase == "resolved":
+                self._gaps.learn(self._bucket, from_fixed_point(self._run))
+        if alert is None or alert.channel == "volume":
+            ended = end_episode(self._volume_episode, self.series, phase, at)
+            findings += ended
+            if ended and phase == "resolved":
+                self._begin()
+        return findings
 
     def snapshot(self) -> list[Any]:
         """The state as plain data."""
@@ -250,20 +270,21 @@ class EventVolumeCheck:
             self._back,
             self._since_ms,
             self._back_ms,
-            *(msgspec.to_builtins(alert) for alert in (self.silence, self._changed)),
+            self._silence,
+            self._volume_episode,
             self.leading.snapshot(),
+            self._bucket,
         ]
 
     def restore(self, data: Sequence[Any]) -> None:
         """Restore from `snapshot`.  Raises ValueError where it does not fit."""
         rate, volume_, since, scale, gaps, *more = data
-        run, (silent, changed), leading = more[:5], more[5:7], more[7:]
-        for of_versions in leading:  # stored before it was known which one leads
-            self.leading.restore(of_versions)
+        run, (silence, volume_episode, leading, self._bucket) = more[:5], more[5:]
+        self.leading.restore(leading)
         self._rate.restore(rate)
         self._volume.restore(volume_)
         self._complete_since, self._scale = since, scale
         self._gaps = as_type(gaps, Extremes)
         self._run, self._run_buckets, self._back, self._since_ms, self._back_ms = run
-        self.silence = msgspec.convert(silent, DriftAlert | None)
-        self._changed = msgspec.convert(changed, DriftAlert | None)
+        self._silence = as_type(silence, RuleEpisode)
+        self._volume_episode = as_type(volume_episode, RuleEpisode)

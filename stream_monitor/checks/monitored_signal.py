@@ -10,15 +10,14 @@ those cannot explain.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
-from stream_monitor.checks.data_quality import DataQualityRules, Onset, rule_of
-from stream_monitor.checks.error_estimate import ErrorEstimate, references_of_model
-from stream_monitor.checks.out_of_range import bounds_to_watch
-from stream_monitor.contracts import ENDED_PHASES, Phase
+from stream_monitor.checks.data_quality import DataQualityRules, rule_of
+from stream_monitor.checks.version_events import Onset
+from stream_monitor.contracts import Phase
 from stream_monitor.detectors.channel import ChannelState
 from stream_monitor.detectors.detection import Detection
 from stream_monitor.detectors.signal_detectors import SignalDetectors
@@ -30,7 +29,7 @@ from stream_monitor.episodes.recovery import RecoveryProgress
 from stream_monitor.ingest.batch import Bools, Ints
 from stream_monitor.reference.bounds import ValueBounds
 from stream_monitor.reference.expected_loss import ExpectedLossTable
-from stream_monitor.reference.profile import FeatureReference, ReferenceProfile
+from stream_monitor.reference.feature_reference import FeatureReference
 from stream_monitor.reference.transform import Transform, Transformed
 from stream_monitor.state_parts import as_type
 
@@ -43,10 +42,10 @@ _DECREASE_ARL0_FACTOR: Final = 10
 detector finds costs a tenth of what one of them may spend."""
 
 
-class Finding(NamedTuple):
+class SignalDecision(NamedTuple):
     """A phase that one check of a signal decided."""
 
-    track: CheckName
+    check: CheckName
     decision: PhaseDecision
 
 
@@ -108,14 +107,13 @@ class MonitoredSignal:
         self.rules = DataQualityRules(
             reference, self.transform, arl0_events, bounds, watched=main_check == "data"
         )
-        self.closed = -1  # offset at which one of its episodes ended last
         self._invalid_run = 0
         self._invalid_limit = _INVALID_PREDICTIONS if main_check == "prediction" else _INVALID_RUN
         self._usually_valid = n_invalid < reference.n_events / 2
 
     def observe(
         self, values: Transformed, offsets: Ints, times_ms: Ints, onset: Onset
-    ) -> list[Finding]:
+    ) -> list[SignalDecision]:
         """Take n consecutive events; ``offsets`` and ``times_ms`` have shape (n,)."""
         signals = self.detectors.observe(values, times_ms)
         valid = values.valid
@@ -173,22 +171,17 @@ class MonitoredSignal:
                     part.losses,
                     part.invalid,
                 )
-                findings += [Finding(self.main_check, decision) for decision in decisions]
+                findings += [SignalDecision(self.main_check, decision) for decision in decisions]
             drifts = self.main.state == "open"
             if change is not None and not self.rules.suppresses(change, drifts=drifts):
                 name = rule_of(change)
                 decision = self.rules.decision(change, positions, offsets, times_ms, onset)
-                findings.append(Finding(name, decision))
+                findings.append(SignalDecision(name, decision))
                 (broken.add if change.broken else broken.discard)(name)
                 if change.broken and name != "range":
                     self.main.drop_suspicion()
             start = end
-        self._note_ends(findings)
         return findings
-
-    def _note_ends(self, findings: Iterable[Finding]) -> None:
-        ends = [d.decision.offset for d in findings if d.decision.phase in ENDED_PHASES]
-        self.closed = max([self.closed, *ends])
 
     def _suspicion(
         self, signal: Detection, seen: int, offsets: Ints, times_ms: Ints, onset: Onset
@@ -211,7 +204,7 @@ class MonitoredSignal:
         offsets: Ints,
         times_ms: Ints,
         onset: Onset,
-    ) -> list[Finding]:
+    ) -> list[SignalDecision]:
         suspicions = [
             self._suspicion(signal, signal.position + 1, offsets, times_ms, onset)
             for signal in signals
@@ -237,7 +230,7 @@ class MonitoredSignal:
             return []
         codes = (~values.valid).astype(np.int64)
         decisions = self.validity.observe(codes, offsets, times_ms, None, suspicions)
-        return [Finding("validity", decision) for decision in decisions]
+        return [SignalDecision("validity", decision) for decision in decisions]
 
     def _outages(self, values: Transformed) -> list[int]:
         """Where runs of invalid values reached the limit: what follows tells whether it lasts."""
@@ -248,7 +241,7 @@ class MonitoredSignal:
         reached = edges[:-1][runs >= self._invalid_limit] + self._invalid_limit
         return [int(i) for i in reached if i >= 0]  # a negative one was reported when it got there
 
-    def supersede(self, offset: int, time_ms: int) -> list[Finding]:
+    def supersede(self, offset: int, time_ms: int) -> list[SignalDecision]:
         """The version is idle, or its reference goes: close what is open, or suspected.
 
         Its detectors begin anew on the reference then: they know the change already, and would
@@ -261,7 +254,7 @@ class MonitoredSignal:
             self._restart_detectors()
         return [finding for finding in ended if finding is not None]
 
-    def resolve(self, name: CheckName, offset: int, time_ms: int) -> Finding | None:
+    def resolve(self, name: CheckName, offset: int, time_ms: int) -> SignalDecision | None:
         """A person ends the episode of one track; ``None`` where none is open.
 
         The detectors begin anew on the reference, as if the series had just been given it: if it
@@ -278,7 +271,9 @@ class MonitoredSignal:
         self.detectors = SignalDetectors(self.reference, self.transform, arl0_events)
         self._invalid_run = 0
 
-    def _end(self, name: CheckName, phase: Phase, offset: int, time_ms: int) -> Finding | None:
+    def _end(
+        self, name: CheckName, phase: Phase, offset: int, time_ms: int
+    ) -> SignalDecision | None:
         if name in ("unit", "constant", "range"):
             decision = self.rules.end(name, phase, offset, time_ms)
         else:
@@ -286,9 +281,7 @@ class MonitoredSignal:
             decision = track.end(phase, offset, time_ms)
         if decision is None:
             return None
-        finding = Finding(name, decision)
-        self._note_ends([finding])
-        return finding
+        return SignalDecision(name, decision)
 
     def open_checks(self) -> frozenset[CheckName]:
         """The tracks that have an open episode."""
@@ -325,16 +318,12 @@ class MonitoredSignal:
             self._invalid_run,
             constant,
             stuck,
-            self.closed,
             *odd,
         ]
 
     def restore(self, data: Sequence[Any]) -> None:
         """Restore from `snapshot`.  Raises ValueError where it does not fit."""
-        detectors, main, validity, units, unit, invalid_run, *more = data
-        # Stored before a constant was watched, before ends were noted, before ranges were.
-        of_before: tuple[Any, ...] = (None, None, -1, None, None, False)
-        constant, stuck, self.closed, *odd = [*more, *of_before[len(more) :]]
+        detectors, main, validity, units, unit, invalid_run, constant, stuck, *odd = data
         self.detectors = SignalDetectors(
             self.reference,
             self.transform,
@@ -345,33 +334,3 @@ class MonitoredSignal:
         self.validity.restore(validity)
         self.rules.restore((units, unit, constant, stuck, *odd))
         self._invalid_run = int(invalid_run)
-
-
-def feature_key(name: str) -> str:
-    """The series of a feature; its slash keeps it apart from the prediction and the loss."""
-    return f"feature/{name}"
-
-
-def signals_of(
-    profile: ReferenceProfile,
-    estimate: ErrorEstimate | None,
-    arl0_events: float,
-    policy: EpisodePolicy,
-) -> dict[str, MonitoredSignal]:
-    """The series by key, features first, in the order of their names."""
-    weights = profile.weights()
-    found = {
-        feature_key(name): MonitoredSignal(
-            profile.features[name],
-            "data",
-            arl0_events,
-            policy,
-            importance=weights[name],
-            bounds=bounds_to_watch(profile.features[name]),
-        )
-        for name in sorted(profile.features)
-    }
-    tables = {} if estimate is None else {estimate.key: estimate.table}
-    for key, (reference, track) in references_of_model(profile).items():
-        found[key] = MonitoredSignal(reference, track, arl0_events, policy, tables.get(key))
-    return found

@@ -30,21 +30,15 @@ from producer.synthetic import is_synthetic
 from stream_monitor.contracts import (
     EVERY_VERSION,
     REJECTED,
-    SEVERITY_RANK,
     UNKNOWN_MODEL,
     DeadLetter,
     DriftAlert,
-    Phase,
     Severity,
 )
-from stream_monitor.episodes.alert import (
-    AlertSource,
-    EventPosition,
-    derived_id,
-    later_phase,
-    new_alert,
-)
+from stream_monitor.episodes.alert import alert_of
+from stream_monitor.episodes.finding import AlertSource, EventPosition, Finding, derived_id
 from stream_monitor.episodes.open_episodes import LogPosition, OpenEpisodes
+from stream_monitor.episodes.rule_episode import RuleEpisode
 from stream_monitor.episodes.traffic_messages import (
     rejected_message,
     rejected_recovered_message,
@@ -96,7 +90,12 @@ class RejectedRecordCount(msgspec.Struct, kw_only=True):
     run: int = 0
     opened: int = 0
     reported: int = 0
-    episode: DriftAlert | None = None
+    episode: RuleEpisode = msgspec.field(default_factory=RuleEpisode)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the records have an open episode."""
+        return self.episode.latest is not None
 
     @property
     def ratio(self) -> float:
@@ -221,7 +220,7 @@ class RejectedRecords:
             return []
         rejected = [letter for letter in micro_batch.rejected if not is_synthetic(letter.model)]
         part = _Part(micro_batch, clock_ms, {})
-        decided: list[DriftAlert] = []
+        decided: list[Finding] = []
         self._at = dict.fromkeys(self._rows, -1)
         for letter in rejected:
             i = int(np.searchsorted(micro_batch.offsets, letter.offset))
@@ -229,14 +228,14 @@ class RejectedRecords:
         for row in list(self._rows.values()):
             decided += self._advance(row, part, micro_batch.last_offset + 1)
         self._at = {}
-        decided.sort(key=lambda alert: (alert.decided_offset, alert.alert_id))
-        return self._publishable(decided, micro_batch.offsets, clock_ms)
+        alerts = sorted(map(alert_of, decided), key=lambda a: (a.decided_offset, a.alert_id))
+        return self._publishable(alerts, micro_batch.offsets, clock_ms)
 
     def reject_at(self, letter: DeadLetter, clock_ms: int) -> list[DriftAlert]:
         """A control record was rejected when it was obeyed, after its segment was observed."""
         if is_synthetic(letter.model):
             return []
-        decided = self._reject(letter, clock_ms, None)
+        decided = list(map(alert_of, self._reject(letter, clock_ms, None)))
         offsets = np.array([letter.offset], dtype=np.int64)
         return self._publishable(decided, offsets, np.array([clock_ms], dtype=np.int64))
 
@@ -260,34 +259,33 @@ class RejectedRecords:
             self._stored.pop(model, None)
             self._has_changes = True
 
-    def _reject(self, letter: DeadLetter, clock_ms: int, part: _Part | None) -> list[DriftAlert]:
+    def _reject(self, letter: DeadLetter, clock_ms: int, part: _Part | None) -> list[Finding]:
         """Count one, at its place in the order of the log."""
         self._has_changes = True
         row, decided = self._row(letter, clock_ms, part)
         if part is not None:
             decided += self._advance(row, part, letter.offset)
-        if row.episode is not None and row.span_is_below_threshold(clock_ms):
+        if row.is_open and row.span_is_below_threshold(clock_ms):
             decided.append(self._recovered(row, letter.offset, clock_ms))
         row.take(letter, clock_ms)
-        if row.episode is None:
+        if not row.is_open:
             if row.is_episode():
                 decided.append(self._started(row, letter, clock_ms))
             return decided
         row.opened += 1
-        worse = SEVERITY_RANK[row.severity] > SEVERITY_RANK[row.episode.severity]
-        if worse or row.opened >= 10 * row.reported:
-            decided.append(self._phase(row, "ongoing", letter.offset, clock_ms))
+        if row.episode.is_worse(row.severity) or row.opened >= 10 * row.reported:
+            decided.append(self._ongoing(row, letter.offset, clock_ms))
         return decided
 
     def _row(
         self, letter: DeadLetter, clock_ms: int, part: _Part | None
-    ) -> tuple[RejectedRecordCount, list[DriftAlert]]:
+    ) -> tuple[RejectedRecordCount, list[Finding]]:
         """The row to count a record in; where it is new, another one may have to give way."""
         key = letter.model, letter.reason
-        decided: list[DriftAlert] = []
+        decided: list[Finding] = []
         if key not in self._rows and len(self._rows) >= MAX_ROWS:
             for row in list(self._rows.values()) if part is not None else ():
-                if row.episode is not None and clock_ms - row.last.clock_ms >= SPAN_MS:
+                if row.is_open and clock_ms - row.last.clock_ms >= SPAN_MS:
                     decided += self._advance(row, part, letter.offset)
             if not self._evict_row():
                 key = UNKNOWN_MODEL, letter.reason
@@ -298,7 +296,7 @@ class RejectedRecords:
     def _evict_row(self) -> bool:
         """Forget the row with the fewest records that has no open episode, if there is one."""
         closed = [
-            row for row in self._rows.values() if row.episode is None and row.model != UNKNOWN_MODEL
+            row for row in self._rows.values() if not row.is_open and row.model != UNKNOWN_MODEL
         ]
         if not closed:
             return False
@@ -309,9 +307,7 @@ class RejectedRecords:
         others.total += least.total
         return True
 
-    def _advance(
-        self, row: RejectedRecordCount, part: _Part | None, before: int
-    ) -> list[DriftAlert]:
+    def _advance(self, row: RejectedRecordCount, part: _Part | None, before: int) -> list[Finding]:
         """Let a row see what came before the record at offset ``before``: it may have recovered."""
         key = row.model, row.reason
         after = self._at.get(key, -1)
@@ -327,8 +323,8 @@ class RejectedRecords:
             all_of = part.of(row.model)
             a, b = np.searchsorted(all_of, (after, before)).tolist()
             accepted = all_of[a:b]
-        found: list[DriftAlert] = []
-        if row.episode is not None and int(clock_ms[end - 1]) >= row.last.clock_ms + SPAN_MS:
+        found: list[Finding] = []
+        if row.is_open and int(clock_ms[end - 1]) >= row.last.clock_ms + SPAN_MS:
             i = self._recovery(row, accepted, offsets, clock_ms, start, end)
             if i is not None:
                 found.append(self._recovered(row, int(offsets[i]), int(clock_ms[i])))
@@ -360,56 +356,57 @@ class RejectedRecords:
         first = min(max(quiet, enough), gone)
         return first if first < end else None
 
-    def _started(self, row: RejectedRecordCount, letter: DeadLetter, clock_ms: int) -> DriftAlert:
+    def _started(self, row: RejectedRecordCount, letter: DeadLetter, clock_ms: int) -> Finding:
         row.opened = row.reported = max(row.rejected, row.run)
         series = f"{REJECTED}/{row.reason}"
-        alert = new_alert(
-            AlertSource(self._topic, self._partition, row.model, EVERY_VERSION),
-            series,
-            derived_id(self._topic, self._partition, row.model, series, letter.offset),
-            onset=EventPosition(row.onset.offset, row.onset.clock_ms),
-            detected=EventPosition(letter.offset, clock_ms),
-            kind="quality",
-            severity=row.severity,
-            channel=REJECTED,
-            direction="up",
-            effect=round(row.ratio, 6),
-            window_events=row.rejected + row.accepted,
-            cause=REJECTED,
-            explanation=self._message(row),
+        at = EventPosition(letter.offset, clock_ms)
+        return row.episode.start(
+            Finding(
+                source=AlertSource(self._topic, self._partition, row.model, EVERY_VERSION),
+                series=series,
+                check=REJECTED,
+                episode_id=derived_id(
+                    self._topic, self._partition, row.model, series, letter.offset
+                ),
+                phase="started",
+                kind="quality",
+                severity=row.severity,
+                channel=REJECTED,
+                direction="up",
+                effect=round(row.ratio, 6),
+                window_events=row.rejected + row.accepted,
+                explanation=self._message(row, row.onset.clock_ms),
+                onset=EventPosition(row.onset.offset, row.onset.clock_ms),
+                detected=at,
+                decided=at,
+                cause=REJECTED,
+            )
         )
-        row.episode = alert
-        return alert
 
-    def _phase(
-        self, row: RejectedRecordCount, phase: Phase, offset: int, clock_ms: int
-    ) -> DriftAlert:
-        """A later phase of the open episode."""
-        before = row.episode
-        if before is None:
-            raise ValueError(f"{row.model}: no episode of rejected records is open")
+    def _ongoing(self, row: RejectedRecordCount, offset: int, clock_ms: int) -> Finding:
         row.reported = row.opened
-        row.episode = msgspec.structs.replace(
-            later_phase(before, phase, offset, clock_ms, self._message(row)),
-            severity=max(before.severity, row.severity, key=SEVERITY_RANK.__getitem__),
+        onset_ms = (
+            row.onset.clock_ms if row.episode.latest is None else row.episode.latest.onset.time_ms
+        )
+        return row.episode.enter(
+            "ongoing",
+            EventPosition(offset, clock_ms),
+            self._message(row, onset_ms),
+            severity=row.severity,
             effect=round(row.ratio, 6),
             window_events=row.rejected + row.accepted,
         )
-        return row.episode
 
-    def _recovered(self, row: RejectedRecordCount, offset: int, clock_ms: int) -> DriftAlert:
-        before = row.episode
-        if before is None:
-            raise ValueError(f"{row.model}: no episode of rejected records is open")
-        row.episode, row.rejected, row.accepted = None, 0, 0
+    def _recovered(self, row: RejectedRecordCount, offset: int, clock_ms: int) -> Finding:
+        row.rejected, row.accepted = 0, 0
         text = rejected_recovered_message(row.opened, row.reason, row.last.clock_ms)
-        return later_phase(before, "recovered", offset, clock_ms, text)
+        return row.episode.enter("recovered", EventPosition(offset, clock_ms), text)
 
-    def _message(self, row: RejectedRecordCount) -> str:
+    def _message(self, row: RejectedRecordCount, onset_ms: int) -> str:
         return rejected_message(
             row.opened,
             row.reason,
-            row.onset.clock_ms if row.episode is None else row.episode.onset_ms,
+            onset_ms,
             row.ratio,
             None if row.model == UNKNOWN_MODEL else row.model,
             printable(row.main_source),
@@ -437,18 +434,20 @@ class RejectedRecords:
             return register.snooze(command, position)
         ended = []
         for row in self._rows.values():
-            if row.episode is not None and row.episode.episode_id == command.episode:
+            latest = row.episode.latest
+            if latest is not None and latest.episode_id == command.episode:
                 text = rejected_resolved_message(row.reason)
-                ended.append(later_phase(row.episode, "resolved", offset, clock_ms, text))
-                row.episode, row.rejected, row.accepted, row.run = None, 0, 0, 0
+                at = EventPosition(offset, clock_ms)
+                ended.append(alert_of(row.episode.enter("resolved", at, text)))
+                row.rejected, row.accepted, row.run = 0, 0, 0
         return register.resolve(ended, command)
 
     def levels(self) -> dict[tuple[str, str], int]:
         """Open episodes, as (model@-, series)."""
         return {
-            (version_key(row.model, EVERY_VERSION), row.episode.series): 2
+            (version_key(row.model, EVERY_VERSION), latest.series): 2
             for row in self._rows.values()
-            if row.episode is not None
+            if (latest := row.episode.latest) is not None
         }
 
     def pending_changes(self) -> list[Any] | None:

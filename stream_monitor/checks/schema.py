@@ -14,19 +14,19 @@ from collections.abc import Set as AbstractSet
 from itertools import pairwise
 from typing import Any, Final, Literal, NamedTuple
 
-import msgspec
-
-from stream_monitor.checks.data_quality import Onset
+from stream_monitor.checks.check import Check, CheckContext
+from stream_monitor.checks.version_events import VersionEvents
 from stream_monitor.contracts import DriftAlert, Phase
-from stream_monitor.episodes.alert import AlertSource, EventPosition, later_phase, new_alert
+from stream_monitor.episodes.finding import AlertSource, EventPosition, Finding
 from stream_monitor.episodes.messages import (
     features_gone_message,
     new_features_message,
     schema_ended_message,
 )
-from stream_monitor.ingest.batch import EventBatch
+from stream_monitor.episodes.rule_episode import RuleEpisode
 from stream_monitor.ingest.table import Table
 from stream_monitor.reference.profile import ReferenceProfile
+from stream_monitor.state_parts import as_type
 
 SPAN_EVENTS: Final = 64
 LEARN_EVENTS: Final = 2 * SPAN_EVENTS
@@ -198,90 +198,91 @@ SCHEMA: Final = "schema"
 """The series, and the cause its alerts name."""
 
 
-class SchemaCheck:
-    """The rule and its open episode, which is its latest alert."""
+def schema_checks(context: CheckContext) -> Iterator[SchemaCheck]:
+    """The schema check of a version."""
+    yield SchemaCheck(context.source, context.profile)
+
+
+class SchemaCheck(Check[VersionEvents]):
+    """The check of the names of features: those that the reference does not have."""
+
+    series = SCHEMA
 
     def __init__(self, source: AlertSource, profile: ReferenceProfile) -> None:
         self._source = source
         self._rule = SchemaRule(profile.features.keys())
-        self._open: DriftAlert | None = None
+        self._episode = RuleEpisode()
 
-    def observe(self, batch: EventBatch, onset: Onset) -> list[DriftAlert]:
-        """Process events; return the alerts in log order."""
+    def observe(self, batch: VersionEvents) -> list[Finding]:
+        """Apply events; returns the phases of episodes that they decided."""
         return [
-            self._alert(
+            self._finding(
                 change,
-                (int(batch.offsets[change.position]), int(batch.times_ms[change.position])),
-                onset(change.position, change.back),
+                batch.position(change.position),
+                EventPosition(*batch.onset(change.position, change.back)),
             )
-            for change in self._rule.observe(batch.features)
+            for change in self._rule.observe(batch.batch.features)
         ]
 
-    def _alert(
-        self, change: SchemaChange, at: tuple[int, int], onset: tuple[int, int]
-    ) -> DriftAlert:
-        if self._open is None:
-            self._open = self._started(change, at, onset)
-            return self._open
-        over = change.phase == "recovered"
-        if over:
+    def _finding(self, change: SchemaChange, at: EventPosition, onset: EventPosition) -> Finding:
+        opened, version = self._episode.latest, self._source.version
+        if opened is None:
+            return self._episode.start(self._started(change, at, onset))
+        if change.phase == "recovered":
             message = features_gone_message(change.names)
         else:
-            message = new_features_message(change.names, self._open.onset_ms, self._source.version)
-        alert = later_phase(self._open, change.phase, *at, message)
-        self._open = None if over else alert
-        return alert
+            message = new_features_message(change.names, opened.onset.time_ms, version)
+        return self._episode.enter(change.phase, at, message)
 
-    def _started(
-        self, change: SchemaChange, at: tuple[int, int], onset: tuple[int, int]
-    ) -> DriftAlert:
-        detected, began = EventPosition(*at), EventPosition(*onset)
-        return new_alert(
-            self._source,
-            SCHEMA,
-            self._source.episode_id(SCHEMA, detected.offset),
-            onset=began,
-            detected=detected,
+    def _started(self, change: SchemaChange, at: EventPosition, onset: EventPosition) -> Finding:
+        return Finding(
+            source=self._source,
+            series=SCHEMA,
+            check="names",
+            episode_id=self._source.episode_id(SCHEMA, at.offset),
+            phase="started",
             kind="quality",
             severity="medium",
             channel="names",
             direction="up",
             effect=0.0,
             window_events=change.back + 1,
+            explanation=new_features_message(change.names, onset.time_ms, self._source.version),
+            onset=onset,
+            detected=at,
+            decided=at,
             cause=SCHEMA,
-            explanation=new_features_message(change.names, began.time_ms, self._source.version),
         )
 
-    def end(self, phase: Phase, offset: int, time_ms: int) -> list[DriftAlert]:
-        """End from outside what is open; resolved by a person, its features are known."""
-        if self._open is None:
+    def end(
+        self, phase: Phase, at: EventPosition, alert: DriftAlert | None = None
+    ) -> list[Finding]:
+        """End the open episode; where a person resolved it, its features are accepted."""
+        if self._episode.latest is None:
             return []
-        message = schema_ended_message(resolved=phase == "resolved")
-        alert = later_phase(self._open, phase, offset, time_ms, message)
-        self._open = None
         if phase == "resolved":
             self._rule.reset()
         else:
             self._rule.drop()
-        return [alert]
+        message = schema_ended_message(resolved=phase == "resolved")
+        return [self._episode.enter(phase, at, message)]
 
     def uncompared_features(self, n_last: int) -> tuple[list[str], int]:
         """Features that are not compared; see `SchemaRule.uncompared_features`."""
         return self._rule.uncompared_features(n_last)
 
-    def level(self) -> int:
-        """0: nothing; 2: an episode is open."""
-        return 0 if self._open is None else 2
+    def level(self) -> int | None:
+        """0: no change; 2: an open episode."""
+        return 0 if self._episode.latest is None else 2
 
-    def snapshot(self) -> list[Any]:
+    def snapshot(self) -> Any:
         """The state as plain data."""
-        opened = None if self._open is None else msgspec.to_builtins(self._open)
-        return [self._rule.snapshot(), opened]
+        return [self._rule.snapshot(), self._episode]
 
-    def restore(self, data: Sequence[Any]) -> None:
-        """Restore from `snapshot`.  Raises ValueError where it does not fit."""
-        watch, opened = data
-        self._rule.restore(watch)
-        self._open = None if opened is None else msgspec.convert(opened, DriftAlert)
-        if bool(self._rule.new) != (self._open is not None):
-            raise ValueError("an episode of the schema that nothing opened")
+    def restore(self, data: Any) -> None:
+        """Continue from `snapshot`.  Raises ValueError where the data do not fit."""
+        rule, episode = data
+        self._rule.restore(rule)
+        self._episode = as_type(episode, RuleEpisode)
+        if bool(self._rule.new) != (self._episode.latest is not None):
+            raise ValueError("new features without an episode, or the reverse")

@@ -6,18 +6,23 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from stream_monitor.episodes.finding import AlertSource
+
 
 class TrafficBucket(NamedTuple):
-    """What came in a slot, and the record whose append time ended it.
+    """The counts of one bucket, and the record whose append time ended it.
 
-    ``seen`` is false where somebody may have sent and nobody was watching.  ``at`` and ``end`` are
-    offset and event time of the first record of the slot and of the one that ended it;
-    ``last_event`` and ``last_label`` those of the last ones before ``end``, ``clock_ms``,
-    ``event_clock_ms`` and ``label_clock_ms`` the append clock at these three.  ``delays`` sums the
-    logarithms of the ``n_delays`` label delays.  ``arl0`` is in events.  ``by_version`` has the
-    events of each version, ``lasts`` offset, event time and append clock at the last one of each.
+    ``source`` names the version in service at its end.  ``seen`` is false where events may be
+    missing because the monitor did not run.  ``at`` and ``end`` are offset and event time of the
+    first record of the bucket and of the record that ended it; ``last_event`` and ``last_label``
+    those of the last ones before ``end``; ``clock_ms``, ``event_clock_ms`` and ``label_clock_ms``
+    are the append clock at these three.  ``delays`` sums the logarithms of the ``n_delays`` label
+    delays.  ``arl0`` is in events.  ``by_version`` has the events of each version, ``lasts``
+    offset, event time and append clock at the last event of each.  ``is_silent``: an episode of
+    silence is open.
     """
 
+    source: AlertSource
     number: int
     seen: bool
     n_events: int
@@ -34,3 +39,4 @@ class TrafficBucket(NamedTuple):
     arl0: float
     by_version: Mapping[str, int] = MappingProxyType({})
     lasts: Mapping[str, tuple[int, int, int]] = MappingProxyType({})
+    is_silent: bool = False

@@ -17,13 +17,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
-from stream_monitor.contracts import (
-    COVERAGE_UNITS,
-    SEVERITY_RANK,
-    CoverageReason,
-    DriftAlert,
-    Severity,
-)
+from stream_monitor.contracts import COVERAGE_UNITS, CoverageReason, DriftAlert, Phase, Severity
 from stream_monitor.core.coverage import (
     OTHERS,
     WATCHED,
@@ -34,13 +28,7 @@ from stream_monitor.core.coverage import (
     CoverageRow,
     is_event,
 )
-from stream_monitor.episodes.alert import (
-    AlertSource,
-    EventPosition,
-    derived_id,
-    later_phase,
-    new_alert,
-)
+from stream_monitor.episodes.alert import alert_of
 from stream_monitor.episodes.coverage_messages import (
     CoverageGap,
     coverage_ended_message,
@@ -49,6 +37,8 @@ from stream_monitor.episodes.coverage_messages import (
     coverage_removed_message,
     coverage_resolved_message,
 )
+from stream_monitor.episodes.finding import AlertSource, EventPosition, Finding, derived_id
+from stream_monitor.episodes.rule_episode import RuleEpisode
 
 MAX_OPEN: Final = 32
 """The most open episodes of a model, so that made-up versions do not fill its state."""
@@ -87,12 +77,12 @@ class CoverageGroup(NamedTuple):
 
 
 class OpenCoverageEpisode(msgspec.Struct):
-    """An open episode: its latest alert, ``None`` where a user resolved it, and its counts.
+    """An open gap: its episode, which a user may have resolved before its end, and its counts.
 
     ``names`` are the reported features, or versions.
     """
 
-    alert: DriftAlert | None
+    episode: RuleEpisode
     n: int
     since_ms: int
     since_clock_ms: int
@@ -122,29 +112,32 @@ class CoverageEpisodes:
             return []
         came = _by_group(interval.counts)
         rows: list[CoverageRow] | None = None
-        alerts: list[DriftAlert] = []
+        findings: list[Finding] = []
         for group, counted in came.items():
             rows = coverage.last_hour(interval.clock_ms) if rows is None else rows
-            alerts += self._observed(group, counted, interval, rows)
+            findings += self._observed(group, counted, interval, rows)
         watched = {key.version for key in interval.counts if key.reason == WATCHED}
         for group in [group for group in self._open if group not in came]:
-            alerts += self._recover(group, interval, is_watched=group.version in watched)
-        return alerts + self._evict_oldest(interval)
+            findings += self._recover(group, interval, is_watched=group.version in watched)
+        return list(map(alert_of, findings + self._evict_oldest(interval)))
 
-    def _evict_oldest(self, interval: ClosedInterval) -> list[DriftAlert]:
+    def _evict_oldest(self, interval: ClosedInterval) -> list[Finding]:
         """End the episodes beyond `MAX_OPEN` whose latest events are the oldest."""
-        alerts: list[DriftAlert] = []
+        findings: list[Finding] = []
         while len(self._open) > MAX_OPEN:
             oldest = min(self._open, key=lambda group: (self._open[group].last_clock_ms, group))
-            opened = self._open.pop(oldest)
-            if opened.alert is not None:
-                message = coverage_evicted_message(oldest.reason, MAX_OPEN)
-                alerts.append(
-                    later_phase(
-                        opened.alert, "superseded", interval.offset, interval.time_ms, message
-                    )
-                )
-        return alerts
+            message = coverage_evicted_message(oldest.reason, MAX_OPEN)
+            findings += self._end(oldest, "superseded", interval, message)
+        return findings
+
+    def _end(
+        self, group: CoverageGroup, phase: Phase, interval: ClosedInterval, message: str
+    ) -> list[Finding]:
+        """Remove a gap; the end of its episode is reported, unless a user resolved it before."""
+        episode = self._open.pop(group).episode
+        if episode.latest is None:
+            return []
+        return [episode.enter(phase, EventPosition(interval.offset, interval.time_ms), message)]
 
     def _observed(
         self,
@@ -152,45 +145,45 @@ class CoverageEpisodes:
         counted: CoverageCount,
         interval: ClosedInterval,
         rows: Sequence[CoverageRow],
-    ) -> list[DriftAlert]:
+    ) -> list[Finding]:
         self._has_changes = True
         opened = self._open.get(group)
         gap = self._gap(group, rows, counted.first_ms if opened is None else opened.since_ms)
         if opened is None:
-            alert = self._started(group, counted, interval, gap)
+            episode = RuleEpisode()
             self._open[group] = OpenCoverageEpisode(
-                alert,
+                episode,
                 counted.n,
                 counted.first_ms,
                 interval.clock_ms,
                 counted.last_clock_ms,
                 list(gap.names),
             )
-            return [alert]
+            return [episode.start(self._started(group, counted, interval, gap))]
         opened.n += counted.n
         opened.last_clock_ms = counted.last_clock_ms
         severity = _severity(gap, interval.clock_ms - opened.since_clock_ms)
         grown = COVERAGE_UNITS[group.reason] == "feature" and not set(gap.names) <= set(
             opened.names
         )
-        if opened.alert is None or not (
-            grown or SEVERITY_RANK[severity] > SEVERITY_RANK[opened.alert.severity]
-        ):
+        episode = opened.episode
+        if episode.latest is None or not (grown or episode.is_worse(severity)):
             return []
         opened.names = sorted({*opened.names, *gap.names}) if grown else opened.names
-        opened.alert = msgspec.structs.replace(
-            later_phase(
-                opened.alert, "ongoing", interval.offset, interval.time_ms, coverage_message(gap)
-            ),
-            severity=max(severity, opened.alert.severity, key=SEVERITY_RANK.__getitem__),
-            effect=round(gap.share, 6),
-            window_events=gap.n,
-        )
-        return [opened.alert]
+        return [
+            episode.enter(
+                "ongoing",
+                EventPosition(interval.offset, interval.time_ms),
+                coverage_message(gap),
+                severity=severity,
+                effect=round(gap.share, 6),
+                window_events=gap.n,
+            )
+        ]
 
     def _recover(
         self, group: CoverageGroup, interval: ClosedInterval, *, is_watched: bool
-    ) -> list[DriftAlert]:
+    ) -> list[Finding]:
         """End an episode whose group had no events in the interval, if it is over."""
         opened = self._open[group]
         passed = is_watched and group.reason in ("warming_up", "no_profile")
@@ -198,13 +191,10 @@ class CoverageEpisodes:
         if not passed and interval.clock_ms - opened.last_clock_ms < timeout_ms:
             return []
         self._has_changes = True
-        del self._open[group]
-        if opened.alert is None:
-            return []
         message = coverage_ended_message(
             group.reason, group.version, opened.n, opened.since_ms, is_watched=passed
         )
-        return [later_phase(opened.alert, "recovered", interval.offset, interval.time_ms, message)]
+        return self._end(group, "recovered", interval, message)
 
     def _gap(self, group: CoverageGroup, rows: Sequence[CoverageRow], since_ms: int) -> CoverageGap:
         """The counts of a group in the last hour."""
@@ -238,51 +228,51 @@ class CoverageEpisodes:
         counted: CoverageCount,
         interval: ClosedInterval,
         gap: CoverageGap,
-    ) -> DriftAlert:
+    ) -> Finding:
         source = self._source
         model = source.model or next(filter(None, gap.names), "unknown")
         series = f"coverage/{group.reason}"
-        episode_id = derived_id(*source, group.version, series, interval.offset)
-        return new_alert(
-            AlertSource(source.topic, source.partition, model, group.version),
-            series,
-            episode_id,
-            onset=EventPosition(counted.first_offset, counted.first_ms),
-            detected=EventPosition(interval.offset, interval.time_ms),
+        detected = EventPosition(interval.offset, interval.time_ms)
+        return Finding(
+            source=AlertSource(source.topic, source.partition, model, group.version),
+            series=series,
+            check=group.reason,
+            episode_id=derived_id(*source, group.version, series, interval.offset),
+            phase="started",
             kind="coverage",
             severity=_severity(gap, 0),
             channel=group.reason,
             direction="up",
             effect=round(gap.share, 6),
             window_events=gap.n,
+            explanation=coverage_message(gap),
+            onset=EventPosition(counted.first_offset, counted.first_ms),
+            detected=detected,
+            decided=detected,
             cause=group.reason,
             drill=False,
-            explanation=coverage_message(gap),
         )
 
     def resolve(self, alert: DriftAlert, offset: int, time_ms: int) -> list[DriftAlert]:
         """End the episode of ``alert`` on a user's command; a new one starts only after its end."""
         for opened in self._open.values():
-            if opened.alert is not None and opened.alert.episode_id == alert.episode_id:
-                opened.alert, self._has_changes = None, True
+            latest = opened.episode.latest
+            if latest is not None and latest.episode_id == alert.episode_id:
+                self._has_changes = True
                 message = coverage_resolved_message(alert.channel)
-                return [later_phase(alert, "resolved", offset, time_ms, message)]
+                at = EventPosition(offset, time_ms)
+                return [alert_of(opened.episode.enter("resolved", at, message))]
         return []
 
     def end_all(self, offset: int, time_ms: int) -> list[DriftAlert]:
         """End all open episodes as superseded."""
         opened, self._open = self._open, {}
         self._has_changes = self._has_changes or bool(opened)
+        at = EventPosition(offset, time_ms)
         return [
-            later_phase(
-                each.alert,
-                "superseded",
-                offset,
-                time_ms,
-                coverage_removed_message(each.alert.channel),
-            )
-            for each in opened.values()
-            if each.alert is not None
+            alert_of(each.episode.enter("superseded", at, coverage_removed_message(group.reason)))
+            for group, each in opened.items()
+            if each.episode.latest is not None
         ]
 
     def open_groups(self) -> Iterable[CoverageGroup]:

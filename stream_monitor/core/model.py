@@ -12,6 +12,7 @@ from producer.events import Command, Label, ModelUpdate
 from producer.names import escape, version_key
 from producer.synthetic import is_synthetic
 from stream_monitor.checks.arrivals import arrivals_of
+from stream_monitor.checks.traffic_finding import TRAFFIC
 from stream_monitor.contracts import CoverageReason, DriftAlert
 from stream_monitor.core.alert_budget import arl0_without_reference
 from stream_monitor.core.coverage import WATCHED, Coverage
@@ -26,7 +27,6 @@ from stream_monitor.core.traffic import TrafficMonitor
 from stream_monitor.core.version import VersionMonitor
 from stream_monitor.core.warm_up import WarmUp
 from stream_monitor.episodes.open_episodes import LogPosition, OpenEpisodes
-from stream_monitor.episodes.traffic_alert import TRAFFIC
 from stream_monitor.ingest.batch import EventBatch, Ints
 from stream_monitor.labels.join import JoinedLabel, LabelJoin, prediction_rows
 from stream_monitor.reference.profile import ReferenceProfile, validate_profile
@@ -406,7 +406,8 @@ class ModelMonitor:
         }
         opened = self.traffic.open()
         return levels | {
-            (version_key(self.name, alert.version), alert.series): 2 for alert in opened
+            (version_key(self.name, finding.source.version), finding.series): 2
+            for finding in opened
         }
 
     def close_idle(

@@ -23,7 +23,8 @@ from stream_monitor.checks.label_delay import LabelDelayCheck
 from stream_monitor.checks.traffic_bucket import TrafficBucket
 from stream_monitor.checks.traffic_spec import TrafficSpec
 from stream_monitor.contracts import DriftAlert
-from stream_monitor.episodes.alert import AlertSource, EventPosition
+from stream_monitor.episodes.alert import alert_of
+from stream_monitor.episodes.finding import AlertSource, EventPosition, Finding
 from stream_monitor.ingest.batch import Ints
 from stream_monitor.state_parts import StoredParts
 
@@ -190,6 +191,7 @@ class TrafficMonitor:
         self._closed = True
         state, counts = self._state, self._state.counts
         bucket = TrafficBucket(
+            AlertSource(*self._where, state.version),
             state.bucket,
             counts.seen,
             counts.n_events,
@@ -207,24 +209,23 @@ class TrafficMonitor:
             counts.by_version,
             state.lasts,
         )
-        source = AlertSource(*self._where, state.version)
-        alerts = self._events.close(bucket, source)
+        findings = self._events.observe(bucket)
         lately = self._events.leading.versions
         state.lasts = {version: last for version, last in state.lasts.items() if version in lately}
-        silent = self._events.silence is not None
-        return alerts + self._labels.close(bucket, source, silent=silent)
+        findings += self._labels.observe(bucket._replace(is_silent=self._events.is_silent))
+        return list(map(alert_of, findings))
 
     def supersede(self, offset: int, clock_ms: int) -> list[DriftAlert]:
         """End open episodes as superseded: the model is removed."""
         at = EventPosition(offset, self._time_at(clock_ms))
-        return self._events.supersede(at) + self._labels.supersede(at)
+        ended = self._events.end("superseded", at) + self._labels.end("superseded", at)
+        return list(map(alert_of, ended))
 
     def restart(self, offset: int, clock_ms: int) -> list[DriftAlert]:
         """Restart the learning of the usual traffic: the model moved, wholly or in part."""
         if self._state.bucket < 0:
             return []
-        at = EventPosition(offset, self._time_at(clock_ms))
-        alerts = self._events.supersede(at) + self._labels.supersede(at)
+        alerts = self.supersede(offset, clock_ms)
         self._events, self._labels = EventVolumeCheck(self._spec), LabelDelayCheck(self._spec)
         self._new = NO_ARRIVALS
         self._state.bucket, self._state.counts = -1, BucketCounts()
@@ -234,18 +235,17 @@ class TrafficMonitor:
     def resolve(self, alert: DriftAlert, offset: int, clock_ms: int) -> list[DriftAlert]:
         """End the episode of ``alert`` on a user's command."""
         self._closed = True
-        flow = self._events if alert.kind == "volume" else self._labels
-        return flow.resolve(
-            alert.channel, self._state.bucket, EventPosition(offset, self._time_at(clock_ms))
-        )
+        check = self._events if alert.series == self._events.series else self._labels
+        at = EventPosition(offset, self._time_at(clock_ms))
+        return list(map(alert_of, check.end("resolved", at, alert)))
 
     @property
     def events_per_week(self) -> float | None:
         """Events per week of the append clock so far; ``None`` while the baseline is learned."""
         return self._events.events_per_week
 
-    def open(self) -> list[DriftAlert]:
-        """The latest alerts of the open episodes."""
+    def open(self) -> list[Finding]:
+        """The latest findings of the open episodes."""
         return self._events.open() + self._labels.open()
 
     def pending_changes(self) -> dict[str, Any]:

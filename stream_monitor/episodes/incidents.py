@@ -16,8 +16,8 @@ from typing import Annotated, Final, TypeAlias
 import msgspec
 
 from stream_monitor.contracts import ENDED_PHASES, SEVERITY_RANK, DriftAlert, Kind, Severity
-from stream_monitor.episodes.alert import derived_id
 from stream_monitor.episodes.causes import Cause, Member, names_of, ranked_causes
+from stream_monitor.episodes.finding import derived_id
 from stream_monitor.episodes.phase_messages import incident_message
 
 _QUIET: Final = ENDED_PHASES | {"acknowledged", "snoozed"}

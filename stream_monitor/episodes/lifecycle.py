@@ -77,8 +77,8 @@ class PhaseDecision(NamedTuple):
     cause: str | None = None
     severity: Severity | None = None
     expected_total: int = 0
-    again: bool = False  # `RepeatingEpisodeTracker`
-    clear: RecoveryProgress | None = None
+    repeats: bool = False  # `RepeatingEpisodeTracker`
+    progress: RecoveryProgress | None = None
     since: int = -1
     slots: tuple[int, ...] = ()
 
@@ -264,7 +264,7 @@ class EpisodeTracker:
         p_value: float,
         at: tuple[int, int],
         tally: BinCounts,
-        clear: RecoveryProgress | None = None,
+        progress: RecoveryProgress | None = None,
     ) -> PhaseDecision:
         if self.suspicion is None:
             raise RuntimeError("an episode without a suspicion cannot have a phase")
@@ -279,7 +279,7 @@ class EpisodeTracker:
             *at,
             severity=self._max_severity,
             expected_total=tally.expected_total,
-            clear=clear,
+            progress=progress,
             since=self._since,
             slots=tuple(tally.slots.tolist()),
         )

@@ -106,7 +106,7 @@ def signal_message(
         return f"{scope.subject}: {_VERSION_ENDED} ({change})."
     if decision.phase == "recovered":
         return f"{scope.subject}: {_recovered(check, change, after)}."
-    if decision.clear is not None:
+    if decision.progress is not None:
         return joined(f"{scope.subject}: {change}", _progress(decision))
     better = direction_of(reference, decision, after) == "better"
     worse = f"{'Better' if better else 'Worse'} than reported before"
@@ -283,17 +283,14 @@ def _expected_error(check: str, estimate: ErrorEstimate, realised: float | None)
     return f"For these predictions {format_percent(estimate.after)} was expected: {why}"
 
 
-def all_invalid_message(
-    name: str, how: str, onset_ms: int, version: str, segment: str | None
-) -> str:
+def all_invalid_message(name: str, how: str, onset_ms: int, version: str) -> str:
     """Describe a feature without one valid value; ``how`` they are invalid, such as "missing".
 
-    >>> all_invalid_message("temp", "sent as text", 1362128040000, "1", None)[:60]
+    >>> all_invalid_message("temp", "sent as text", 1362128040000, "1")[:60]
     '`temp`: all values are sent as text since 1 Mar 2013 08:54 U'
     """
     return joined(
-        f"`{name}`: all values are {how} since {format_time(onset_ms)}, "
-        f"{_traffic(version, segment)}",
+        f"`{name}`: all values are {how} since {format_time(onset_ms)}, {_traffic(version)}",
         data_quality_advice(name),
     )
 
@@ -325,38 +322,36 @@ def out_of_range_values(
 
 
 def correlation_message(
-    names: tuple[str, str],
-    version: str,
-    before: float,
-    after: float | None,
-    decision: PhaseDecision,
-    superseded_by: str | None = None,
+    subject: str, version: str, before: float, after: float | None, decision: PhaseDecision
 ) -> str:
-    """Describe a phase of an episode of two features and their rank correlation.
-
-    ``superseded_by`` is the feature whose own episode includes this one from now on.
-    """
-    subject = " and ".join(f"`{name}`" for name in names)
+    """Describe a phase of an episode of two features and their rank correlation."""
     now = "unknown" if after is None else format_correlation(after)
     change = f"rank correlation {format_correlation(before)} → {now}"
-    if superseded_by is not None:
-        return (
-            f"{subject}: reported as drift of `{superseded_by}` from now on, because "
-            f"`{superseded_by}` itself has changed."
-        )
     if decision.phase == "resolved":
         return f"{subject}: resolved."
     if decision.phase == "superseded":
         return f"{subject}: {_VERSION_ENDED} ({change})."
     if decision.phase == "recovered":
         return f"{subject}: back to the reference ({change})."
-    if decision.clear is not None:
+    if decision.progress is not None:
         return joined(f"{subject}: {change}", _progress(decision))
     return joined(
         f"{subject}: {change} since {format_time(decision.suspicion.onset_ms)}, "
         f"{_traffic(version)}",
         "Worse than reported before" if decision.phase == "ongoing" else "",
         "Neither of them has drifted by itself; check whether their sources still belong together",
+    )
+
+
+def explained_message(subject: str, feature: str) -> str:
+    """Describe the end of an episode that an episode of ``feature`` includes from now on.
+
+    >>> explained_message("`a` and `b`", "a")
+    '`a` and `b`: reported as drift of `a` from now on, because `a` itself has changed.'
+    """
+    return (
+        f"{subject}: reported as drift of `{feature}` from now on, because "
+        f"`{feature}` itself has changed."
     )
 
 
@@ -399,9 +394,9 @@ def _features(names: Sequence[str]) -> str:
 
 
 def _progress(decision: PhaseDecision) -> str:
-    if decision.clear is None or not decision.clear.n_events:
+    if decision.progress is None or not decision.progress.n_events:
         return f"Not recovered after all; open since {format_time(decision.suspicion.onset_ms)}"
-    return progress_message(*decision.clear)
+    return progress_message(*decision.progress)
 
 
 def _number(value: float | None) -> str:

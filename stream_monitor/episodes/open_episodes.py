@@ -18,8 +18,9 @@ import numpy as np
 
 from producer.events import Command
 from stream_monitor.contracts import ENDED_PHASES, SEVERITY_RANK, DriftAlert, Phase, Severity
-from stream_monitor.episodes.alert import derived_id, later_phase
+from stream_monitor.episodes.alert import later_phase
 from stream_monitor.episodes.cooldown import NO_EVENTS, Cooldown, CooldownHold, EventTimes, is_worse
+from stream_monitor.episodes.finding import derived_id
 from stream_monitor.episodes.formatting import joined
 from stream_monitor.episodes.phase_messages import (
     acknowledged_message,

@@ -10,12 +10,12 @@ from stream_monitor.episodes.lifecycle import EpisodeTracker, PhaseDecision
 
 
 class RepeatingEpisodeTracker(EpisodeTracker):
-    """Decides "started" with ``again`` at each window that differs and has no other decision."""
+    """Decides "started" with ``repeats`` at each window that differs and has no other decision."""
 
     def _close_window(self, at: tuple[int, int]) -> list[PhaseDecision]:
         effect, p_value = self._distance(self._window)
         still = []
         if self._is_change(effect, p_value):
             decision = self._decision("started", effect, p_value, at, self._window)
-            still = [decision._replace(again=True)]
+            still = [decision._replace(repeats=True)]
         return super()._close_window(at) or still

@@ -18,6 +18,7 @@ from stream_monitor.checks.delay_history import log_delay
 from stream_monitor.checks.label_delay import LabelDelayCheck
 from stream_monitor.checks.traffic_bucket import TrafficBucket
 from stream_monitor.contracts import DriftAlert
+from stream_monitor.episodes.alert import alert_of
 from stream_monitor.ingest.batch import Floats, Ints
 from tests.benchmarks.silence_detection import ARL0_EVENTS, DAY, SOURCE, SPEC, WEEK, Traffic
 
@@ -61,6 +62,7 @@ def alerts_of(
     for i, (n, m, total) in enumerate(zip(events.tolist(), labels, sums.tolist(), strict=True)):
         last = i if m else last
         bucket = TrafficBucket(
+            SOURCE,
             i,
             True,  # noqa: FBT003
             n,
@@ -76,7 +78,7 @@ def alerts_of(
             last * ms,
             ARL0_EVENTS,
         )
-        yield from flow.close(bucket, SOURCE, silent=False)
+        yield from map(alert_of, flow.observe(bucket))
 
 
 def told(alerts: Iterator[DriftAlert], channel: str, after: int) -> str:

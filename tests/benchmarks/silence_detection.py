@@ -20,7 +20,8 @@ from stream_monitor.checks.event_volume import EventVolumeCheck
 from stream_monitor.checks.traffic_bucket import TrafficBucket
 from stream_monitor.checks.traffic_spec import TrafficSpec
 from stream_monitor.contracts import DriftAlert
-from stream_monitor.episodes.alert import AlertSource
+from stream_monitor.episodes.alert import alert_of
+from stream_monitor.episodes.finding import AlertSource
 from stream_monitor.ingest.batch import Floats, Ints
 
 DAY = 1_440
@@ -97,13 +98,14 @@ def alerts_of(
     last = first
     for i, n in enumerate(counts.tolist(), start=first):
         last = i if n else last
-        yield from flow.close(bucket(i, n, last), SOURCE)
+        yield from map(alert_of, flow.observe(bucket(i, n, last)))
 
 
 def bucket(i: int, n_events: int, last: int) -> TrafficBucket:
     """Minute ``i`` is over."""
     ms = SPEC.bucket_ms
     return TrafficBucket(
+        SOURCE,
         i,
         True,  # noqa: FBT003
         n_events,

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_monitor.checks.monitored_signal import Finding, MonitoredSignal
+from stream_monitor.checks.monitored_signal import MonitoredSignal, SignalDecision
 from stream_monitor.checks.unit import UnitRule
 from stream_monitor.episodes.lifecycle import EpisodeTracker, PhaseDecision, Suspicion
 from stream_monitor.episodes.policy import EpisodePolicy
@@ -115,7 +115,7 @@ def test_what_became_invalid_explains_the_same_however_the_log_is_cut(
     def new() -> MonitoredSignal:
         return MonitoredSignal(FEATURE, "data", 2_000.0, SHORT)
 
-    def fed(series: MonitoredSignal, start: int, end: int) -> list[Finding]:
+    def fed(series: MonitoredSignal, start: int, end: int) -> list[SignalDecision]:
         part = where[start:end]
         findings = series.observe(
             series.transform.apply(raw[start:end]),
@@ -124,13 +124,13 @@ def test_what_became_invalid_explains_the_same_however_the_log_is_cut(
             lambda position, back: (int(part[position]) - back, 0),
         )
         return [
-            Finding(name, v._replace(suspicion=v.suspicion._replace(seen=0)))
+            SignalDecision(name, v._replace(suspicion=v.suspicion._replace(seen=0)))
             for name, v in findings
         ]
 
     whole, series = new(), new()
     expected = fed(whole, 0, len(raw))
-    found = list[Finding]()
+    found = list[SignalDecision]()
     for start, end in pairwise(sorted({0, len(raw), *at})):
         found += fed(series, start, end)
         if restart:
@@ -138,8 +138,8 @@ def test_what_became_invalid_explains_the_same_however_the_log_is_cut(
             series = new()
             series.restore(state)
 
-    def ordered(findings: list[Finding]) -> list[Finding]:
-        return sorted(findings, key=lambda d: (d.decision.offset, d.track))
+    def ordered(findings: list[SignalDecision]) -> list[SignalDecision]:
+        return sorted(findings, key=lambda d: (d.decision.offset, d.check))
 
     assert ordered(found) == ordered(expected)
     assert series.snapshot() == whole.snapshot()

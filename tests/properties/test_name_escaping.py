@@ -24,7 +24,7 @@ from producer.names import (
 from producer.routing import key_of, keys_of, model_of_key
 from producer.synthetic import is_synthetic, is_synthetic_copy_of, synthetic_name
 from stream_monitor.checks.correlation import correlation_key
-from stream_monitor.checks.monitored_signal import feature_key
+from stream_monitor.checks.feature import feature_key
 from stream_monitor.checks.segment import segment_key
 from stream_monitor.ingest.columns import version_salt
 from stream_monitor.reference.correlation_reference import correlation_name

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import json
 
-from stream_monitor.checks.monitored_signal import Finding, MonitoredSignal
+from stream_monitor.checks.monitored_signal import MonitoredSignal, SignalDecision
 from stream_monitor.episodes.policy import EpisodePolicy
 from stream_monitor.reference.bounds import ValueBounds, fit_bounds, tail_bounds
 from stream_monitor.reference.fit import fit_feature, fit_profile
@@ -55,8 +55,8 @@ def watched(reference: Floats) -> MonitoredSignal:
     return MonitoredSignal(fitted, "data", ARL0, EpisodePolicy(), bounds=fitted.bounds)
 
 
-def told(series: MonitoredSignal, values: Floats, cuts: Sequence[int] = ()) -> list[Finding]:
-    findings: list[Finding] = []
+def told(series: MonitoredSignal, values: Floats, cuts: Sequence[int] = ()) -> list[SignalDecision]:
+    findings: list[SignalDecision] = []
     for start, end in pairwise(sorted({0, len(values), *cuts})):
         offsets = np.arange(start, end)
 
@@ -68,11 +68,11 @@ def told(series: MonitoredSignal, values: Floats, cuts: Sequence[int] = ()) -> l
     return findings
 
 
-def of_range(findings: Sequence[Finding]) -> list[tuple[str, int, str | None]]:
+def of_range(findings: Sequence[SignalDecision]) -> list[tuple[str, int, str | None]]:
     return [
         (d.decision.phase, d.decision.offset, d.decision.cause)
         for d in findings
-        if d.track == "range"
+        if d.check == "range"
     ]
 
 
@@ -167,7 +167,7 @@ def test_a_population_of_two_decimals_that_moved_is_drift(shift: float, spread: 
     rng = np.random.default_rng(5)
     series = watched(np.round(rng.normal(50, 10, 10_000), 2))
     moved = np.round(rng.normal(50 + shift, 10 * spread, 10_000), 2)
-    assert {d.track for d in told(series, moved)} <= {"data"}
+    assert {d.check for d in told(series, moved)} <= {"data"}
 
 
 def test_it_is_over_when_none_comes_any_more() -> None:
@@ -200,7 +200,7 @@ def test_a_population_that_moved_is_drift_and_no_odd_values(shift: float, spread
     rng = np.random.default_rng(5)
     series = watched(rng.normal(50, 10, 5_000))
     findings = told(series, 50 + 10 * (shift + spread * rng.standard_normal(10_000)))
-    assert {d.track for d in findings} == {"data"}
+    assert {d.check for d in findings} == {"data"}
 
 
 def test_drift_beside_odd_values_is_judged_by_the_others() -> None:
@@ -208,10 +208,10 @@ def test_drift_beside_odd_values_is_judged_by_the_others() -> None:
     odd = rng.normal(50, 10, 12_000)
     odd[::10] = -999.0
     only = told(watched(rng.normal(50, 10, 5_000)), odd)
-    assert {d.track for d in only} == {"range"}
+    assert {d.check for d in only} == {"range"}
     odd[4_000:][odd[4_000:] != -999.0] += 5.0
     both = told(watched(rng.normal(50, 10, 5_000)), odd)
-    assert {d.track for d in both} == {"range", "data"}
+    assert {d.check for d in both} == {"range", "data"}
 
 
 def test_what_a_wider_population_puts_outside_is_no_finding_of_its_own() -> None:
@@ -221,7 +221,7 @@ def test_what_a_wider_population_puts_outside_is_no_finding_of_its_own() -> None
         series = watched(rng.normal(50, 10, 5_000))
         values = np.append(50 + 10 * 3**0.5 * rng.standard_normal(10_000), rng.normal(50, 10, 9000))
         findings = told(series, values)
-        wider.append([d.track for d in findings if d.decision.phase == "started"])
+        wider.append([d.check for d in findings if d.decision.phase == "started"])
         assert not series.rules.open
     assert wider.count(["data"]) >= 11
 
@@ -232,7 +232,7 @@ def test_a_value_that_repeats_is_found_while_the_population_drifts(odd: float) -
     values = rng.normal(58, 10, 6_000)
     values[3_000::50] = odd
     findings = told(watched(rng.normal(50, 10, 5_000)), values)
-    started = [d.track for d in findings if d.decision.phase == "started"]
+    started = [d.check for d in findings if d.decision.phase == "started"]
     assert started == ["data", "range"]
 
 
@@ -244,7 +244,7 @@ def test_what_lies_outside_is_told_when_the_drift_that_explained_it_is_over() ->
     values[3_000::100] = rng.uniform(105, 125, n)
     series = watched(rng.normal(50, 10, 5_000))
     findings = [d for d in told(series, values) if d.decision.phase in ("started", "recovered")]
-    assert [(d.track, d.decision.phase) for d in findings] == [
+    assert [(d.check, d.decision.phase) for d in findings] == [
         ("data", "started"),
         ("data", "recovered"),
         ("range", "started"),
@@ -256,7 +256,7 @@ def test_another_grid_of_the_same_numbers_is_no_value_that_repeats() -> None:
     fahrenheit = np.round(rng.normal(60, 15, 5_000))
     celsius = np.round((np.round(rng.normal(60, 15, 4_000)) - 32) / 1.8, 1)
     findings = told(watched(fahrenheit), celsius)
-    assert "range" not in {d.track for d in findings}
+    assert "range" not in {d.check for d in findings}
 
 
 def test_nothing_is_found_where_nothing_changes() -> None:
@@ -285,13 +285,13 @@ def _odd_stream(seed: int) -> tuple[FeatureReference, Floats]:
     return fit_feature("age", drawn(shape, rng, 2_000 if seed % 4 == 3 else 800)), values
 
 
-def _in_log(findings: Sequence[Finding]) -> list[Finding]:
+def _in_log(findings: Sequence[SignalDecision]) -> list[SignalDecision]:
     """As they lie in the log: a place in a batch is none."""
     plain = [
         d._replace(decision=d.decision._replace(suspicion=d.decision.suspicion._replace(seen=0)))
         for d in findings
     ]
-    return sorted(plain, key=lambda d: (d.decision.offset, d.track))
+    return sorted(plain, key=lambda d: (d.decision.offset, d.check))
 
 
 @settings(max_examples=examples(20))
@@ -304,7 +304,7 @@ def test_cuts_and_restarts_change_nothing(seed: int, cuts: list[int]) -> None:
 
     whole, parted = series(), series()
     expected = told(whole, values)
-    found: list[Finding] = []
+    found: list[SignalDecision] = []
     for start, end in pairwise(sorted({0, len(values), *cuts})):
         offsets = np.arange(start, end)
         found += parted.observe(

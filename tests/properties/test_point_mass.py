@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stream_monitor.checks.monitored_signal import Finding, MonitoredSignal
+from stream_monitor.checks.monitored_signal import MonitoredSignal, SignalDecision
 from stream_monitor.episodes.messages import SignalScope, signal_message
 from stream_monitor.episodes.policy import EpisodePolicy
 from stream_monitor.reference.fit import fit_feature
@@ -30,21 +30,21 @@ def test_the_rest_trebles(zeros: float, within: int) -> None:
         series = series_of(amounts(rng, 10_000, zeros))
         assert told(series, amounts(rng, 3_000, zeros)) == []
         (first, *_) = told(series, amounts(rng, within, zeros, 3.0))
-        assert (first.track, first.decision.phase) == ("data", "started")
+        assert (first.check, first.decision.phase) == ("data", "started")
 
 
 def test_the_mass_itself_is_watched_as_before() -> None:
     rng = np.random.default_rng(3)
     series = series_of(amounts(rng, 10_000, 0.95))
     (first, *_) = told(series, amounts(rng, 2_000, 0.85))
-    assert (first.track, first.decision.suspicion.channel) == ("data", "location")
+    assert (first.check, first.decision.suspicion.channel) == ("data", "location")
 
 
 def test_the_sentence_is_about_the_rest() -> None:
     rng = np.random.default_rng(4)
     series = series_of(amounts(rng, 10_000, 0.6))
     findings = told(series, amounts(rng, 2_000, 0.6, 2.0))
-    first: Finding = next(d for d in findings if d.decision.suspicion.channel != "location")
+    first: SignalDecision = next(d for d in findings if d.decision.suspicion.channel != "location")
     decision, reference = first.decision, series.reference
     mean = reference.centre + reference.scale * decision.total / decision.n_events / FIXED_POINT
     says = signal_message(SignalScope("data", "amount", "1"), "data", reference, decision, mean)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from driftline.offline.explain.threshold_calibration import calibration_of, effective_budget
+from stream_monitor.checks.signal_check import SignalCheck
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.core.alert_budget import arl0_per_detector
 from stream_monitor.core.version import VersionMonitor
@@ -83,7 +84,11 @@ def test_detectors_relations_and_explanation_have_the_same_one() -> None:
 
     assert reference.relations
     assert watched.arl0_events == per_events.arl0_events
-    of_series = {one.detectors.arl0_events for one in watched.series.values()}
+    of_series = {
+        check.signal.detectors.arl0_events
+        for check in watched.checks.values()
+        if isinstance(check, SignalCheck)
+    }
     explained = {one.arl0_events for one in calibration_of(reference, budget)}
     assert of_series == explained == {watched.arl0_events}
     thresholds = [one.page_hinkley for one in calibration_of(reference, budget)]

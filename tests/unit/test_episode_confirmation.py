@@ -109,7 +109,7 @@ def test_half_of_the_way_to_the_end_is_told_once() -> None:
     codes = np.concatenate([mixed(rng, 4000, 0.5), uniform(rng, 6000)])
     *before, over = feed(EpisodeTracker(REFERENCE, 1.0, POLICY), codes, suspicion(40))
 
-    (told,) = (v.clear for v in before if v.clear is not None)
+    (told,) = (v.progress for v in before if v.progress is not None)
     assert over.phase == "recovered"
     assert told.n_needed / 2 <= told.n_events < over.n_events
     assert told.n_needed == pytest.approx(over.n_events, rel=0.5)
@@ -123,11 +123,11 @@ def test_one_that_is_not_over_after_all_says_so_once() -> None:
     step, told = track._recovery.step_events, list[PhaseDecision]()
     while not told:
         told += feed(track, uniform(rng, step))
-    assert told[0].clear is not None
+    assert told[0].progress is not None
 
     again = [v for _ in range(60) for v in feed(track, mixed(rng, step, 0.4))]
 
-    assert [v.clear and v.clear.n_events for v in again] == [0]
+    assert [v.progress and v.progress.n_events for v in again] == [0]
 
 
 def test_another_change_in_place_of_the_first_is_no_recovery() -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from stream_monitor.checks.feature import FeatureCheck
 from stream_monitor.checks.monitored_signal import MonitoredSignal
-from stream_monitor.checks.signal_alert import alert_of
 from stream_monitor.contracts import DriftAlert
-from stream_monitor.episodes.alert import AlertSource
+from stream_monitor.episodes.alert import alert_of
 from stream_monitor.episodes.error_rate_tracker import tracker_for
+from stream_monitor.episodes.finding import AlertSource
 from stream_monitor.episodes.lifecycle import Suspicion
 from stream_monitor.episodes.policy import EpisodePolicy
 from stream_monitor.reference.fit import fit_loss
@@ -58,7 +59,7 @@ def told(
         series.transform.apply(losses.tolist()), where, where, lambda at, back: (at - back, 0)
     )
     place = AlertSource("t", 0, "m", "1", "training")
-    return [alert_of(place, "loss", series, finding) for finding in findings]
+    return list(map(alert_of, FeatureCheck(place, "loss", series).findings_of(findings)))
 
 
 def errors(rng: np.random.Generator, n: int, rate: float) -> Floats:

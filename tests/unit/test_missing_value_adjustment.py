@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from stream_monitor.checks.monitored_signal import Finding
+from stream_monitor.checks.monitored_signal import SignalDecision
 from stream_monitor.episodes.missing_values import fill_missing
 from stream_monitor.statistics.distance import distances
 from tests.benchmarks.detection.changes import Change, column_of
@@ -29,7 +29,7 @@ def latent(seed: int, n: int = N) -> tuple[np.random.Generator, Floats]:
 def started(column: Column) -> list[tuple[str, int]]:
     """The tracks that told of something, and how many events after the change."""
     series = Watch(column[:N_REFERENCE]).series
-    found: list[Finding] = []
+    found: list[SignalDecision] = []
     for start in range(N_REFERENCE, len(column), 2_000):
         part = column[start : start + 2_000]
         times = times_ms(start, len(part))
@@ -38,7 +38,7 @@ def started(column: Column) -> list[tuple[str, int]]:
             series.transform.apply(part), offsets, times, lambda at, back: (at - back, 0)
         )
     begun = [d for d in found if d.decision.phase == "started"]
-    return sorted(((d.track, d.decision.offset - START) for d in begun), key=lambda each: each[1])
+    return sorted(((d.check, d.decision.offset - START) for d in begun), key=lambda each: each[1])
 
 
 @pytest.mark.parametrize("stream", [Stream(), Stream("lognormal"), CATEGORIES])

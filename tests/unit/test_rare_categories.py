@@ -29,5 +29,5 @@ def test_they_survive_the_log_and_what_is_not_among_them_is_found() -> None:
     fresh = [f"k{i}" for i in RNG.integers(0, 200, N).tolist()]
     values = series.transform.apply([*fresh, *(["new"] * (3 * N))])
     findings = series.observe(values, at, at * 1000, lambda position, back: (position - back, 0))
-    assert [finding.track for finding in findings] == ["validity"]
+    assert [finding.check for finding in findings] == ["validity"]
     assert N <= findings[0].decision.suspicion.offset < N + 200

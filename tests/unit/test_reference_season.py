@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from stream_monitor.checks.feature import FeatureCheck
 from stream_monitor.checks.monitored_signal import MonitoredSignal
-from stream_monitor.checks.signal_alert import alert_of
 from stream_monitor.detectors.signal_detectors import SignalDetectors
-from stream_monitor.episodes.alert import AlertSource
+from stream_monitor.episodes.finding import AlertSource
 from stream_monitor.episodes.lifecycle import EpisodeTracker, PhaseDecision, Suspicion
 from stream_monitor.episodes.messages import SignalScope, signal_message
 from stream_monitor.episodes.policy import EpisodePolicy
@@ -323,9 +323,10 @@ def told_at_six(*, profile_before: bool) -> tuple[str, float | None]:
     findings = series.observe(
         series.transform.apply(values), at, times(400, start), lambda p, back: (p - back, 0)
     )
-    first = next(d for d in findings if d.track == "data" and d.decision.phase == "started")
-    alert = alert_of(AlertSource("t", 0, "m", "1", "training"), "x", series, first)
-    return alert.explanation, alert.after
+    first = next(d for d in findings if d.check == "data" and d.decision.phase == "started")
+    check = FeatureCheck(AlertSource("t", 0, "m", "1", "training"), "x", series)
+    (finding,) = check.findings_of([first])
+    return finding.explanation, finding.after
 
 
 def test_a_sentence_compares_with_the_reference_at_the_same_hours() -> None:

@@ -112,7 +112,7 @@ def test_nothing_is_told_where_nothing_changes() -> None:
 def test_segments_cost_the_budget_their_share_of_the_events() -> None:
     def arl0(reference: ReferenceProfile) -> float:
         version = VersionMonitor("t", 0, reference, Budget(), EpisodePolicy(), 1000)
-        return version.series["feature/temp"].detectors.arl0_events
+        return version.arl0_events
 
     # Two channels of a location and a spread and one of validity, of feature and prediction: each
     # segment has as many again, for its share, and the shares of all three add up to one.

@@ -264,9 +264,9 @@ def test_what_no_snapshot_holds_is_refused(broken: list[object]) -> None:
 def test_an_episode_that_nothing_opened_is_refused() -> None:
     version = watched()
     schema_alerts(version, wind=only_from(START, numbers(2)))
-    counts, opened = version.schema.snapshot()
-    with pytest.raises(ValueError, match="nothing opened"):
-        watched().schema.restore([[*counts[:3], [], 0], opened])
-    again = watched()
-    again.schema.restore([counts, opened])
-    assert again.schema.snapshot() == version.schema.snapshot()
+    counts, opened = version.checks["schema"].snapshot()
+    with pytest.raises(ValueError, match="without an episode"):
+        watched().checks["schema"].restore([[*counts[:3], [], []], opened])
+    again = watched().checks["schema"]
+    again.restore([counts, opened])
+    assert again.snapshot() == version.checks["schema"].snapshot()

@@ -15,6 +15,8 @@ from scipy.stats import poisson
 
 from producer.codec import encode
 from producer.events import CE_TYPE_OF, Event, InferenceEvent, ModelUpdate
+from stream_monitor.checks.correlation import CorrelationCheck
+from stream_monitor.checks.signal_check import SignalCheck
 from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.detectors.calibration import Budget
@@ -155,10 +157,12 @@ def run_quarter(n_features: int, n_days: int, seed: int) -> Quarter:
             f"{monitor.counters.valid} of {n_events} events were valid: {monitor.counters}"
         )
     version = monitor.models[_MODEL].versions["1"]
-    tracks: list[EpisodeTracker] = [
-        track for series in version.series.values() for track in (series.main, series.validity)
-    ]
-    tracks += [series.track for series in version.correlations.series.values()]
+    tracks: list[EpisodeTracker] = []
+    for check in version.checks.values():
+        if isinstance(check, SignalCheck):
+            tracks += [check.signal.main, check.signal.validity]
+        elif isinstance(check, CorrelationCheck):
+            tracks.append(check.tracker)
     weeks = n_days / 7
     return Quarter(
         n_features,

@@ -10,13 +10,16 @@ import numpy as np
 from scipy.stats import chi2
 from scipy.stats import poisson as poisson_law
 
-from stream_monitor.checks.correlation import CorrelationSignal
+from stream_monitor.checks.check import CheckContext
+from stream_monitor.checks.correlation import CorrelationCheck
 from stream_monitor.detectors.calibration import arl0_events
 from stream_monitor.detectors.channel import Channel
 from stream_monitor.detectors.detection import Detection
+from stream_monitor.episodes.finding import AlertSource
 from stream_monitor.episodes.policy import EpisodePolicy
 from stream_monitor.reference.correlation_fit import fit_correlations
 from stream_monitor.reference.fit import fit_feature
+from stream_monitor.reference.profile import ReferenceProfile
 from stream_monitor.reference.transform import Transform
 from tests.benchmarks.detection.feature_monitor import BUDGET
 from tests.benchmarks.detection.measure import N_QUIET, quantile
@@ -96,20 +99,29 @@ class _Watch:
         times = times_ms(0, N_REFERENCE)
         columns = {"a": a[:N_REFERENCE], "b": b[:N_REFERENCE]}
         features = {k: fit_feature(k, column, times_ms=times) for k, column in columns.items()}
-        (relation,) = fit_correlations(features, columns, times)
+        (fitted,) = fit_correlations(features, columns, times)
         self._transforms = [Transform(features[k]) for k in "ab"]
         arl0 = arl0_events(BUDGET, 2)
-        self._series = CorrelationSignal(
-            relation, features["a"], features["b"], arl0, EpisodePolicy()
+        profile = ReferenceProfile(
+            model="m",
+            version="1",
+            origin="training",
+            n_events=N_REFERENCE,
+            features=features,
+            task="regression",
+            relations=(fitted,),
         )
-        self._channel = self._series.channel = _Listening(relation.channel, arl0)
+        source = AlertSource("t", 0, "m", "1")
+        context = CheckContext(source, profile, arl0, EpisodePolicy(), None)
+        self._check = CorrelationCheck(context, fitted)
+        self._channel = self._check.channel = _Listening(fitted.channel, arl0)
 
     def observe(self, start: int, a: Any, b: Any) -> tuple[list[int], list[int]]:
         """Positions of signals, and of decisions that an episode started."""
         times = times_ms(start, len(a))
         places = np.arange(len(a), dtype=np.int64)
         first, second = self._transforms
-        decisions = self._series.observe(
+        decisions = self._check.observe_pair(
             first.apply(a), second.apply(b), places, times, lambda at, back: (at - back, 0)
         )
         began = [v.offset for v in decisions if v.phase == "started"]

@@ -65,6 +65,6 @@ class Watch:
         signals += [
             d.decision.offset - first
             for d in findings
-            if d.track == "range" and d.decision.phase == "started"
+            if d.check == "range" and d.decision.phase == "started"
         ]
         return sorted(signals), self.started
