@@ -42,6 +42,6 @@ def monitor(
     spec = settings.monitor_spec()
 
     from stream_monitor.runtime.worker import run  # noqa: PLC0415 - light imports
-    from stream_monitor.state.monitor_state import MonitorStateFactory  # noqa: PLC0415
+    from stream_monitor.state.partition_state import PartitionStateFactory  # noqa: PLC0415
 
-    raise typer.Exit(run(settings, MonitorStateFactory(spec, settings.topics.prefix)))
+    raise typer.Exit(run(settings, PartitionStateFactory(spec, settings.topics.prefix)))

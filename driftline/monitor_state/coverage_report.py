@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from driftline.monitor_state.partition_state import MONITOR_STATE_KIND, read_partition
+from driftline.monitor_state.partition_state import read_partition
 from producer.names import unescape
 from producer.synthetic import is_synthetic
 from stream_monitor.contracts import COVERAGE_UNITS
@@ -26,7 +26,7 @@ from stream_monitor.core.coverage import (
 from stream_monitor.core.over_limit import rows_by_model
 from stream_monitor.episodes.formatting import format_time
 from stream_monitor.state.codec import unwrap
-from stream_monitor.state.partition_state import STATE
+from stream_monitor.state.partition_state import KIND, STATE
 from stream_monitor.state.redis_store import SCAN_COUNT, partition_key
 from stream_monitor.state_parts import StoredParts
 
@@ -107,7 +107,7 @@ def read_coverage(
         for field, blob in redis.hscan_iter(key, match=_FIELDS, count=SCAN_COUNT):
             owner, _, part = field.decode().removeprefix(STATE).rpartition("coverage|")
             if blob:
-                parts.setdefault(owner, {})[part] = unwrap(MONITOR_STATE_KIND, blob)
+                parts.setdefault(owner, {})[part] = unwrap(KIND, blob)
         stored.append({owner: _restore_coverage(found) for owner, found in parts.items()})
     rows: list[tuple[str, CoverageRow]] = []
     for of_partition in stored:

@@ -9,7 +9,7 @@ import msgspec
 
 from stream_monitor.checks.error_estimate import ErrorRates
 from stream_monitor.core.partition import PartitionMonitor
-from stream_monitor.state.monitor_state import estimates_of
+from stream_monitor.state.partition_state import estimates_of
 
 
 class ErrorRateEstimate(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from stream_monitor.state.monitor_state import MonitorStateFactory
-from stream_monitor.state.partition_state import STATE
+from stream_monitor.state.partition_state import STATE, PartitionStateFactory
 from stream_monitor.state.redis_store import SCAN_COUNT, partition_key
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ def read_monitors(
     Raises:
         CorruptState: the stored state cannot be decoded.
     """
-    states = MonitorStateFactory(settings.monitor_spec(), settings.topics.prefix)
+    states = PartitionStateFactory(settings.monitor_spec(), settings.topics.prefix)
     topic = settings.topics.events
     found: list[PartitionMonitor] = []
     for partition in partitions:

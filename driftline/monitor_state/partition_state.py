@@ -6,14 +6,12 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from stream_monitor.core.counters import Counters
 from stream_monitor.state.codec import decode_state
-from stream_monitor.state.partition_state import STATE
+from stream_monitor.state.partition_state import KIND, STATE
 from stream_monitor.state.redis_store import partition_key
 from stream_monitor.state.store import STOPPED
 from stream_monitor.worker_heartbeat import WorkerHeartbeat, alive, decode_heartbeats, workers_key
 
 _COUNTERS: Final = f"{STATE}counters"
-MONITOR_STATE_KIND: Final = "monitor"
-"""The kind under which the parts of a partition's state are encoded."""
 
 
 class PartitionHashClient(Protocol):
@@ -77,7 +75,7 @@ def read_partition(redis: PartitionHashClient, topic: str, partition: int) -> Pa
     return PartitionState(
         partition=partition,
         next=None if position is None or int(position) < 0 else int(position),
-        counters=decode_state(MONITOR_STATE_KIND, counters, Counters) if counters else Counters(),
+        counters=decode_state(KIND, counters, Counters) if counters else Counters(),
         unpublished=sum(field.startswith(b"o:") for field in redis.hkeys(key)),
         member=None if member is None else member.decode("utf-8", "replace"),
         owner_wrote_ms=int(float(seen or 0)) or None,

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final, Protocol
 
-from driftline.monitor_state.partition_state import MONITOR_STATE_KIND
 from producer.names import escape, unescape
 from producer.synthetic import is_synthetic, is_synthetic_copy_of
 from stream_monitor.core.stored_versions import StoredVersion, is_about_versions, versions_in
 from stream_monitor.reference.profile import ReferenceProfile
 from stream_monitor.state.codec import unwrap
-from stream_monitor.state.partition_state import STATE
+from stream_monitor.state.partition_state import KIND, STATE
 from stream_monitor.state.redis_store import partition_key
 from stream_monitor.state_parts import StoredParts
 
@@ -85,7 +84,7 @@ def _versions(redis: ModelHashClient, key: str, model: str) -> list[StoredVersio
     return versions_in(
         StoredParts(
             {
-                name.removeprefix(prefix): unwrap(MONITOR_STATE_KIND, blob)
+                name.removeprefix(prefix): unwrap(KIND, blob)
                 for name, blob in zip(fields, blobs, strict=True)
                 if blob
             }

@@ -33,7 +33,12 @@ from stream_monitor.ingest.records import RecordBatch
 from stream_monitor.runtime.clock import wall_clock_ms
 from stream_monitor.runtime.partitions import OwnedPartition, OwnedPartitions
 from stream_monitor.runtime.publisher import Publisher
-from stream_monitor.state.monitor_state import origin_in, profile_field, topology_field, topology_in
+from stream_monitor.state.partition_state import (
+    origin_in,
+    profile_field,
+    topology_field,
+    topology_in,
+)
 from stream_monitor.state.redis_store import partition_key
 from stream_monitor.state.store import StateStore, StoreUnavailable
 

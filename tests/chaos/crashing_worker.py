@@ -7,14 +7,14 @@ import os
 from driftline.cli.app import app
 from producer.failpoints import EXIT_CODE
 from stream_monitor.ingest.records import RecordBatch
-from stream_monitor.state import monitor_state as monitored
+from stream_monitor.state import partition_state as monitored
 from tests.integration.oracle import LETHAL
 
 
-class CrashingMonitorState(monitored.MonitorState):
+class CrashingPartitionState(monitored.PartitionState):
     """As a defect of the core that nobody knows of yet would have it."""
 
-    def observe(self, batch: RecordBatch) -> monitored.EncodedResult:
+    def observe(self, batch: RecordBatch) -> monitored.BatchResult:
         """Fold a batch in, or end."""
         if any(record.value == LETHAL for record in batch.records):
             os._exit(EXIT_CODE)
@@ -22,5 +22,5 @@ class CrashingMonitorState(monitored.MonitorState):
 
 
 if __name__ == "__main__":
-    vars(monitored)["MonitorState"] = CrashingMonitorState
+    vars(monitored)["PartitionState"] = CrashingPartitionState
     app()

@@ -21,6 +21,7 @@ from stream_monitor.runtime.processor import BatchProcessor
 from stream_monitor.runtime.publisher import Publisher
 from stream_monitor.runtime.reader_thread import ReaderThread
 from stream_monitor.settings import CommitSettings, DeadLetterSettings
+from stream_monitor.state.partition_state import PartitionStateFactory
 from stream_monitor.state.redis_store import partition_key
 from stream_monitor.state.store import AcquireRejected, CommitOutcome
 from tests.chaos.event_time_state import TimedFolds, log_of
@@ -94,7 +95,7 @@ class Worker:
             topic=TOPIC,
             member=name,
             store=world.store,
-            state_factory=world.folds,
+            state_factory=cast("PartitionStateFactory", world.folds),
             reader=cast("ReaderThread", FromTheStart()),
             on_state_loss="rebuild",
         )

@@ -17,13 +17,15 @@ from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.errors import CorruptState
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.state.codec import decode_state, encode_state
-from stream_monitor.state.monitor_state import MonitorStateFactory
+from stream_monitor.state.partition_state import PartitionStateFactory
 from tests.integration.monitor_harness import log_of
 
 MUTATIONS: Final = 10_000
 FORGERIES: Final = int(os.environ.get("DRIFTLINE_FORGERIES", "300"))
 N_EVENTS: Final = 3_000
-FOLDS: Final = MonitorStateFactory(MonitorSpec(warm_up_events=1_000, warm_up_labels=300), "corrupt")
+FOLDS: Final = PartitionStateFactory(
+    MonitorSpec(warm_up_events=1_000, warm_up_labels=300), "corrupt"
+)
 ODD: Final[tuple[Any, ...]] = (
     None,
     -1,

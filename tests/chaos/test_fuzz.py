@@ -12,7 +12,7 @@ from producer.codec import encode
 from producer.events import CE_TYPE_OF
 from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
-from stream_monitor.state.monitor_state import MonitorStateFactory
+from stream_monitor.state.partition_state import PartitionStateFactory
 from tests.chaos.test_corrupt_state import ODD, damaged
 from tests.hypothesis_profiles import examples
 from tests.integration.monitor_harness import log_of
@@ -21,7 +21,7 @@ N_RECORDS: Final = int(os.environ.get("DRIFTLINE_FUZZED", examples(100_000)))
 BATCH: Final = 2_000
 HURT: Final = 0.3
 KINDS: Final = (None, "", "io.driftline.unknown.v1", *CE_TYPE_OF.values())
-FOLDS: Final = MonitorStateFactory(MonitorSpec(warm_up_events=500, warm_up_labels=300), "fuzz")
+FOLDS: Final = PartitionStateFactory(MonitorSpec(warm_up_events=500, warm_up_labels=300), "fuzz")
 
 
 def hurt(value: bytes, kind: str | None, chance: random.Random) -> tuple[bytes, str | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from typing import cast
 
 import pytest
 
@@ -157,8 +158,7 @@ def test_what_kills_is_skipped_whatever_word_was_left_before(before: AttemptMark
 
         died, worker = await until_survived(store, log, 0)
 
-        fold = worker.owned(0).partition_state
-        assert isinstance(fold, ListFold)
+        fold = cast("ListFold", worker.owned(0).partition_state)
         assert died == (
             MAX_ATTEMPTS - before.times if before and before.decompressing else MAX_ATTEMPTS
         )

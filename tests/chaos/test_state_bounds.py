@@ -17,7 +17,7 @@ from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.labels.label_spec import LabelSpec
 from stream_monitor.reference.fit import MIN_EVENTS, fit_profile
 from stream_monitor.reference.profile import profile_to_data
-from stream_monitor.state.monitor_state import MonitorStateFactory
+from stream_monitor.state.partition_state import PartitionStateFactory
 from tests.builders import inference_event
 from tests.chaos.test_corrupt_state import batch
 
@@ -99,7 +99,7 @@ def mixed(number: int) -> Event:
 
 
 def stored_after(events: list[Event], n_records: int) -> dict[str, bytes]:
-    fold = MonitorStateFactory(SPEC, "bounds").new("log", 0)
+    fold = PartitionStateFactory(SPEC, "bounds").new("log", 0)
     stored: dict[str, bytes] = {}
     for start in range(0, len(events), n_records):
         fold.observe(batch([*events[start : start + n_records]], start, step_ms=STEP_MS))
@@ -120,7 +120,7 @@ def test_who_has_a_place_does_not_depend_on_how_the_log_is_cut(
 @pytest.mark.parametrize("kind", MADE_UP)
 def test_state_reaches_a_plateau(kind: str) -> None:
     make = MADE_UP[kind]
-    fold = MonitorStateFactory(SPEC, "bounds").new("log", 0)
+    fold = PartitionStateFactory(SPEC, "bounds").new("log", 0)
     stored: dict[str, bytes] = {}
     sizes: list[int] = []
     for start in range(0, N_NAMES, STEP):

@@ -19,7 +19,7 @@ from producer.codec import encode
 from producer.events import CE_TYPE_OF, InferenceEvent
 from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
-from stream_monitor.state.monitor_state import MonitorStateFactory
+from stream_monitor.state.partition_state import PartitionStateFactory
 from stream_monitor.state.redis_store import partition_key
 
 
@@ -130,7 +130,7 @@ def watched(source: Path, redis_url: str) -> Iterator[list[str]]:
     """The same rows as events of a model, one in ten seconds, in the state of a monitor."""
     prefix = f"x{uuid.uuid4().hex[:10]}"
     topic = f"{prefix}.events.v1"
-    fold = MonitorStateFactory(MonitorSpec(warm_up_events=2_000), prefix).new(topic, 3)
+    fold = PartitionStateFactory(MonitorSpec(warm_up_events=2_000), prefix).new(topic, 3)
     records = [
         ConsumerRecord(
             i,

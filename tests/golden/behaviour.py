@@ -22,8 +22,7 @@ import msgspec
 
 from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.ingest.records import ConsumerRecord
-from stream_monitor.state.monitor_state import MonitorStateFactory
-from stream_monitor.state.partition_state import PERFORMANCE, WINDOW
+from stream_monitor.state.partition_state import PERFORMANCE, WINDOW, PartitionStateFactory
 from tests.builders import batch_of
 from tests.properties.partition_logs import SPEC, log_of
 
@@ -81,7 +80,7 @@ class Recording(msgspec.Struct, frozen=True):
 
 def fold(spec: MonitorSpec, partition: int, records: list[RawRecord]) -> Results:
     """Fold a partition's records as a worker does, in batches of `BATCH_RECORDS`."""
-    monitor = MonitorStateFactory(spec, "driftline").new(TOPIC, partition)
+    monitor = PartitionStateFactory(spec, "driftline").new(TOPIC, partition)
     results = Results([], [], {}, {}, {})
     for start in range(0, len(records), BATCH_RECORDS):
         part = [ConsumerRecord(*record) for record in records[start : start + BATCH_RECORDS]]

@@ -16,12 +16,14 @@ import msgspec
 
 from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
-from stream_monitor.state.monitor_state import MonitorStateFactory
+from stream_monitor.state.partition_state import PartitionStateFactory
 from tests.builders import batch_of
 from tests.chaos.test_corrupt_state import batch
 from tests.integration.monitor_harness import log_of
 
-FOLDS: Final = MonitorStateFactory(MonitorSpec(warm_up_events=1_000, warm_up_labels=300), "golden")
+FOLDS: Final = PartitionStateFactory(
+    MonitorSpec(warm_up_events=1_000, warm_up_labels=300), "golden"
+)
 TOPIC: Final = "log"
 N_EVENTS: Final = 3_000
 BEFORE: Final = 2_400

@@ -7,7 +7,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import msgspec
 
@@ -18,6 +18,7 @@ from stream_monitor.core.reference_transfer import ReferenceTransfer
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.settings import Settings
 from stream_monitor.state.codec import decode_state, encode_state
+from stream_monitor.state.partition_state import PartitionStateFactory
 from tests import builders
 from tests.builders import dead_letter
 
@@ -147,4 +148,4 @@ def refused(topic: str, partition: int, offset: int, value: bytes) -> DeadLetter
 if __name__ == "__main__":
     from stream_monitor.runtime.worker import run
 
-    sys.exit(run(Settings(), CountingFolds()))
+    sys.exit(run(Settings(), cast("PartitionStateFactory", CountingFolds())))

@@ -27,7 +27,7 @@ from stream_monitor.contracts import DeadLetter
 from stream_monitor.runtime.poison_detection import POISON_RECORD, UNREADABLE
 from stream_monitor.runtime.reader import _record
 from stream_monitor.settings import Settings
-from stream_monitor.state.monitor_state import MonitorStateFactory
+from stream_monitor.state.partition_state import PartitionStateFactory
 from stream_monitor.windows.performance import WindowPerformance
 from tests.builders import inference_event
 from tests.integration.oracle import Found, Undisturbed
@@ -198,7 +198,7 @@ class MonitorHarness:
                 for name, text in CORE.items()
             }
         )
-        folds = MonitorStateFactory(settings.monitor_spec(), self.prefix)
+        folds = PartitionStateFactory(settings.monitor_spec(), self.prefix)
         upto = [int(self.redis.hget(self.key(p), "_next") or 0) for p in range(self.partitions)]
         oracle = Undisturbed(folds, self.topics.events, self.partitions, self._skipped())
         for message in self.log():

@@ -8,8 +8,7 @@ from typing import Final, NamedTuple
 
 from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
-from stream_monitor.state.monitor_state import MonitorStateFactory
-from stream_monitor.state.partition_state import ALERT, WINDOW
+from stream_monitor.state.partition_state import ALERT, WINDOW, PartitionStateFactory
 from stream_monitor.windows.closed_window import window_key
 from stream_monitor.windows.performance import performance_key
 
@@ -44,7 +43,7 @@ class Undisturbed:
 
     def __init__(
         self,
-        folds: MonitorStateFactory,
+        folds: PartitionStateFactory,
         topic: str,
         n_partitions: int,
         skipped: Collection[tuple[int, int]] = (),

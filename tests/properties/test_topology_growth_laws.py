@@ -20,7 +20,7 @@ from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.profile import profile_to_data
 from stream_monitor.state.memory_store import InMemoryStateStore
-from stream_monitor.state.monitor_state import MonitorStateFactory
+from stream_monitor.state.partition_state import PartitionStateFactory
 from tests.builders import inference_event
 from tests.hypothesis_profiles import examples
 from tests.unit.test_placement import SPEC
@@ -94,7 +94,7 @@ class History:
     def restart(self) -> None:
         """Another worker takes over, from what is stored."""
         self.worker.look()
-        folds = MonitorStateFactory(SPEC, "d")
+        folds = PartitionStateFactory(SPEC, "d")
         for owned in self.worker.partitions:
             part = self.log.part(owned.partition)
             stored = self.store.hashes[owned.key].items()

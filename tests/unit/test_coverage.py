@@ -29,7 +29,7 @@ from stream_monitor.episodes.coverage_messages import (
 )
 from stream_monitor.metrics import Metrics
 from stream_monitor.reference.profile import profile_to_data
-from stream_monitor.state.monitor_state import MonitorState
+from stream_monitor.state.partition_state import PartitionState
 from tests.builders import stored
 from tests.unit.traffic_simulation import MINUTE, SPEC, Partition
 
@@ -109,7 +109,7 @@ def test_the_report_is_read_from_what_is_stored_by_version_and_reason() -> None:
     partition = Partition(msgspec.structs.replace(SPEC, warm_up_events=300, max_models=1))
     partition.live(6)
     partition.append(msgspec.structs.replace(partition.event(), model="second"))
-    fields = MonitorState(partition.monitor, "driftline").changes()
+    fields = PartitionState(partition.monitor, "driftline").changes()
     report = read_coverage(Hashes(fields), "events", [0])
     watched = sum(row.last_hour for row in report.models[0].rows if row.reason == "watched")
 
@@ -189,7 +189,7 @@ def two_models() -> Partition:
 
 
 def test_metrics_count_events_by_model_version_and_reason() -> None:
-    metrics, state = Metrics(), MonitorState(two_models().monitor, "driftline")
+    metrics, state = Metrics(), PartitionState(two_models().monitor, "driftline")
     metrics.watch(lambda: [(0, state)])
     text = metrics.text().decode()
     of = 'driftline_coverage_events_total{model="m",partition="0",reason="warming_up",version="1"}'
@@ -200,7 +200,7 @@ def test_metrics_count_events_by_model_version_and_reason() -> None:
 
 
 def test_the_doctor_names_who_is_not_watched_and_spares_what_warms_up() -> None:
-    fields = MonitorState(two_models().monitor, "driftline").changes()
+    fields = PartitionState(two_models().monitor, "driftline").changes()
     warms, blind = check_coverage(read_coverage(Hashes(fields), "events", [0]).models)
 
     assert (warms.check, warms.level) == ("coverage m", "warning")

@@ -24,7 +24,7 @@ from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.core.stored_versions import versions_in
 from stream_monitor.episodes.incidents import incidents_of
 from stream_monitor.metrics import Metrics
-from stream_monitor.state.monitor_state import MonitorState
+from stream_monitor.state.partition_state import PartitionState
 from stream_monitor.state.redis_store import partition_key
 from tests.builders import alert, inference_event, stored
 from tests.properties.partition_logs import SPEC, TOPIC, batch_of, events_of
@@ -53,14 +53,14 @@ class Hashes:
         ]
 
 
-def folded() -> MonitorState:
+def folded() -> PartitionState:
     monitor = PartitionMonitor(TOPIC, 0, SPEC)
     events = events_of(2, 700)
     first = record_at(events[0].offset - 1, 0, update_of("churn", 2))
     monitor.observe(batch_of([first, *events]))
     last = events[-1]
     monitor.observe(batch_of([record_at(last.offset + 1, last.timestamp_ms, update_of(SHADOW, 2))]))
-    return MonitorState(monitor, "p")
+    return PartitionState(monitor, "p")
 
 
 def test_lines_of_alerts_and_incidents_say_that_it_was_a_drill() -> None:
@@ -73,7 +73,7 @@ def test_lines_of_alerts_and_incidents_say_that_it_was_a_drill() -> None:
 
 
 def test_metrics_leave_out_drills() -> None:
-    metrics, drilled = Metrics(), MonitorState(PartitionMonitor(TOPIC, 3, SPEC), "p")
+    metrics, drilled = Metrics(), PartitionState(PartitionMonitor(TOPIC, 3, SPEC), "p")
     records = with_drill(3, events_of(3, 2_600))
     ends = next(i for i, r in enumerate(records) if r.kind == CE_TYPE_OF[Command])
     drilled.observe(batch_of(records[:ends]))
@@ -90,7 +90,7 @@ def test_metrics_leave_out_drills() -> None:
 
 def test_the_windows_of_a_shadow_are_not_published() -> None:
     records = with_drill(3, events_of(3, 2_600))
-    fold = MonitorState(PartitionMonitor(TOPIC, 0, SPEC), "p")
+    fold = PartitionState(PartitionMonitor(TOPIC, 0, SPEC), "p")
     monitor = PartitionMonitor(TOPIC, 0, SPEC)
 
     published = [name for name in fold.observe(batch_of(records)).outbox if "window" in name]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from stream_monitor.core.partition import PartitionMonitor
-from stream_monitor.state.monitor_state import MonitorState
+from stream_monitor.state.partition_state import PartitionState
 from tests.properties.partition_logs import SPEC, TOPIC, batch_of, events_of
 from tests.properties.test_forget_command_laws import record_at, update_of
 
 
-def fold_of(n_events: int) -> MonitorState:
+def fold_of(n_events: int) -> PartitionState:
     events = events_of(2, n_events + 1)
     first = record_at(events[0].offset - 1, 0, update_of("churn", 2))
-    fold = MonitorState(PartitionMonitor(TOPIC, 0, SPEC), "p")
+    fold = PartitionState(PartitionMonitor(TOPIC, 0, SPEC), "p")
     fold.observe(batch_of([first, *events[:n_events]]))
     return fold
 

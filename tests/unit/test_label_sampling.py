@@ -10,7 +10,7 @@ from stream_monitor.labels.id_sample import IdSample
 from stream_monitor.labels.join import LabelJoin
 from stream_monitor.labels.label_spec import LabelSpec
 from stream_monitor.metrics import Metrics
-from stream_monitor.state.monitor_state import MonitorState
+from stream_monitor.state.partition_state import PartitionState
 from tests.builders import stored
 from tests.properties.partition_logs import SPEC, TOPIC, batch_of, events_of
 from tests.unit.test_labels_join import event, truth
@@ -118,7 +118,7 @@ def test_the_metrics_tell_the_share_and_what_it_left_out() -> None:
     spec = msgspec.structs.replace(
         SPEC, labels=LabelSpec(horizon_ms=10**9, max_pending=50, chunk_events=128)
     )
-    fold = MonitorState(PartitionMonitor(TOPIC, 3, spec), "p")
+    fold = PartitionState(PartitionMonitor(TOPIC, 3, spec), "p")
     fold.observe(batch_of(events_of(2, 700)))
     labels = fold.monitor.models["churn"].labels
     assert labels.sampling_ratio < 1

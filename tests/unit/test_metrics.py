@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.metrics import MAX_REJECTED, Label, Metrics
-from stream_monitor.state.monitor_state import MonitorState
+from stream_monitor.state.partition_state import PartitionState
 from tests.builders import alert, dead_letter
 from tests.properties.partition_logs import SPEC, TOPIC, batch_of, events_of
 from tests.properties.test_forget_command_laws import record_at, update_of
@@ -52,11 +52,11 @@ def labels_of(text: bytes) -> dict[str, set[str]]:
     }
 
 
-def state_of(model: str) -> MonitorState:
+def state_of(model: str) -> PartitionState:
     """A partition whose version in service has predictions, labels and a profile."""
     events = events_of(2, 700)
     first = record_at(events[0].offset - 1, 0, update_of(model, 2))
-    state = MonitorState(PartitionMonitor(TOPIC, 0, SPEC), "p")
+    state = PartitionState(PartitionMonitor(TOPIC, 0, SPEC), "p")
     state.observe(batch_of([first, *events]))
     return state
 

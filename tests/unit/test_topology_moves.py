@@ -17,7 +17,12 @@ from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.runtime.partitions import OwnedPartition, OwnedPartitions
 from stream_monitor.runtime.topology_reconciler import TopologyReconciler
 from stream_monitor.state.memory_store import InMemoryStateStore
-from stream_monitor.state.monitor_state import MonitorState, origin_in, profile_field, topology_in
+from stream_monitor.state.partition_state import (
+    PartitionState,
+    origin_in,
+    profile_field,
+    topology_in,
+)
 from stream_monitor.state.redis_store import partition_key
 from tests.unit.test_placement import GROWN, MODEL, SPEC, Partition, events, update
 
@@ -80,7 +85,7 @@ class Worker:
     def own(self, partition: int) -> None:
         key = partition_key("events", partition)
         self.store.hashes.setdefault(key, {})["_epoch"] = b"e"
-        fold = MonitorState(self.log.part(partition).monitor, "d")
+        fold = PartitionState(self.log.part(partition).monitor, "d")
         self.partitions.add(
             OwnedPartition(
                 topic="events",
@@ -235,7 +240,7 @@ def test_growing_by_command_does_the_same_and_once() -> None:
 def test_the_fields_of_the_store_that_are_read_are_those_that_are_written() -> None:
     part = Partition(0)
     part.write(TWO, update())
-    fields = MonitorState(part.monitor, "d").changes()
+    fields = PartitionState(part.monitor, "d").changes()
 
     assert origin_in(fields[profile_field(MODEL, "1")]) == "training"
     assert topology_in(fields["s:topology"]) == TWO

@@ -11,8 +11,7 @@ import pytest
 from driftline.cli.status import realised_error, status_lines
 from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.labels.label_spec import LabelSpec
-from stream_monitor.state.monitor_state import MonitorState
-from stream_monitor.state.partition_state import PERFORMANCE, WINDOW
+from stream_monitor.state.partition_state import PERFORMANCE, WINDOW, PartitionState
 from stream_monitor.windows.closed_window import ClosedWindow, window_key
 from stream_monitor.windows.performance import (
     PerformanceTracker,
@@ -134,7 +133,7 @@ def published(cut: int) -> tuple[dict[str, WindowPerformance], dict[str, ClosedW
     """The last figures of each window, and the closed windows, of a log cut so."""
     records = log_of(11)
     spec = msgspec.structs.replace(SPEC, labels=LabelSpec(horizon_ms=10_000_000))
-    fold = MonitorState(PartitionMonitor(TOPIC, 0, spec), "d")
+    fold = PartitionState(PartitionMonitor(TOPIC, 0, spec), "d")
     figures: dict[str, WindowPerformance] = {}
     closed: dict[str, ClosedWindow] = {}
     for start in range(0, len(records), cut):
