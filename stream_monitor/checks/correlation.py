@@ -173,7 +173,7 @@ class CorrelationCheck(Check[VersionEvents]):
         ``alert`` may be of one of the features: the cause of its episode is resolved.
         """
         has_drift = self.tracker.state != "quiet"
-        decision = self.tracker.end(phase, *at)
+        decision = self.tracker.end(phase, at.offset, at.time_ms)
         if phase == "resolved" or has_drift:
             self.channel = Channel(self._reference.channel, self._arl0_events)
         return [] if decision is None else [self._finding(decision)]

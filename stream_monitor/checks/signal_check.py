@@ -97,8 +97,8 @@ class SignalCheck(Check[Observed]):
     ) -> list[Finding]:
         """End the episode of the check that ``alert`` came from; without one, all of them."""
         if alert is None:
-            return self.findings_of(self.signal.supersede(*at))
-        ended = self.signal.resolve(check_of(alert), *at)
+            return self.findings_of(self.signal.supersede(at.offset, at.time_ms))
+        ended = self.signal.resolve(check_of(alert), at.offset, at.time_ms)
         return [] if ended is None else self.findings_of([ended])
 
     def level(self) -> int | None:

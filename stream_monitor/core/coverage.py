@@ -23,6 +23,7 @@ import msgspec
 import numpy as np
 
 from stream_monitor.contracts import COVERAGE_UNITS, CoverageReason
+from stream_monitor.episodes.finding import EventPosition
 from stream_monitor.ingest.batch import Ints
 from stream_monitor.state_parts import StoredParts
 
@@ -58,8 +59,7 @@ class CoverageCount(NamedTuple):
     """The count of one key in one interval, with its first and last record."""
 
     n: int
-    first_offset: int
-    first_ms: int
+    first: EventPosition
     last_clock_ms: int
 
     def then(self, later: CoverageCount) -> CoverageCount:
@@ -167,7 +167,9 @@ class Coverage:
         interval = clock_ms // INTERVAL_MS
         if not self._open.counts:
             self._open.number = interval
-        self._enter(CoverageKey(version, reason), CoverageCount(1, offset, time_ms, clock_ms))
+        self._enter(
+            CoverageKey(version, reason), CoverageCount(1, EventPosition(offset, time_ms), clock_ms)
+        )
         self._has_changes = True
 
     def observe(self, offsets: Ints, clock_ms: Ints) -> Iterator[ClosedInterval]:
@@ -208,8 +210,8 @@ class Coverage:
             if a == b:
                 continue
             last_clock = int(clock_ms[np.searchsorted(offsets, of[b - 1])])
-            first = int(of[a])
-            found.append((first, key, CoverageCount(b - a, first, int(times_ms[a]), last_clock)))
+            first = EventPosition(int(of[a]), int(times_ms[a]))
+            found.append((first.offset, key, CoverageCount(b - a, first, last_clock)))
             latest_ms = max(latest_ms, int(times_ms[a:b].max()))
         if not found:
             return

@@ -148,13 +148,13 @@ class CoverageEpisodes:
     ) -> list[Finding]:
         self._has_changes = True
         opened = self._open.get(group)
-        gap = self._gap(group, rows, counted.first_ms if opened is None else opened.since_ms)
+        gap = self._gap(group, rows, counted.first.time_ms if opened is None else opened.since_ms)
         if opened is None:
             episode = RuleEpisode()
             self._open[group] = OpenCoverageEpisode(
                 episode,
                 counted.n,
-                counted.first_ms,
+                counted.first.time_ms,
                 interval.clock_ms,
                 counted.last_clock_ms,
                 list(gap.names),
@@ -246,7 +246,7 @@ class CoverageEpisodes:
             effect=round(gap.share, 6),
             window_events=gap.n,
             explanation=coverage_message(gap),
-            onset=EventPosition(counted.first_offset, counted.first_ms),
+            onset=counted.first,
             detected=detected,
             decided=detected,
             cause=group.reason,

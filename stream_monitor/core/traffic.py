@@ -35,12 +35,12 @@ Arl0 = Callable[[str, int], float]
 class BucketCounts(msgspec.Struct, array_like=True):
     """The counts of the open bucket.
 
-    It began at the record and event time ``at``; ``seen``: no clock gap lies in it.  ``delays`` is
+    It began at ``at``; ``seen``: no clock gap lies in it.  ``delays`` is
     the sum of the label delays of ``n_delays`` labels.
     """
 
     seen: bool = False
-    at: tuple[int, int] = (0, 0)
+    at: EventPosition = EventPosition(0, 0)
     n_events: int = 0
     n_labels: int = 0
     delays: int = 0
@@ -52,17 +52,17 @@ class TrafficState(msgspec.Struct, array_like=True):
     """The state of a `TrafficMonitor` but for what its checks learned.
 
     ``bucket`` is the number of the open one, -1 before the first event.  ``event`` and ``label``
-    are offset and event time of the latest one, each with the append clock there; ``lasts`` has all
-    three of the latest event of each version.
+    are the latest ones, each with the append clock there; ``lasts`` has offset, event time and
+    append clock of the latest event of each version.
     """
 
     version: str = ""
     bucket: int = -1
     counts: BucketCounts = msgspec.field(default_factory=BucketCounts)
     latest_ms: int = 0
-    event: tuple[int, int] = (0, 0)
+    event: EventPosition = EventPosition(0, 0)
     event_clock_ms: int = 0
-    label: tuple[int, int] = (0, 0)
+    label: EventPosition = EventPosition(0, 0)
     label_clock_ms: int = 0
     lasts: dict[str, tuple[int, int, int]] = msgspec.field(default_factory=dict)
 
@@ -107,7 +107,9 @@ class TrafficMonitor:
                 return []
             first = int(rows[0])
             self._state.bucket = int(buckets[first])
-            self._state.counts = BucketCounts(at=(int(offsets[first]), int(new.times_ms[0])))
+            self._state.counts = BucketCounts(
+                at=EventPosition(int(offsets[first]), int(new.times_ms[0]))
+            )
         blind = np.diff(clock_ms, prepend=since_ms) > self._spec.max_gap_ms
         edges = np.flatnonzero((np.diff(buckets, prepend=self._state.bucket) != 0) | blind)
         edges = edges[edges > first] if first else edges
@@ -140,7 +142,7 @@ class TrafficMonitor:
             before = a + int(np.searchsorted(new.offsets[a:b], last))  # no event after it counts
             self._follow(new, rows, clock_ms, a, before)
             state.label_clock_ms = int(clock_ms[np.searchsorted(offsets, last)])
-            state.label = last, self._time_at(state.label_clock_ms)
+            state.label = EventPosition(last, self._time_at(state.label_clock_ms))
             a = before
         self._follow(new, rows, clock_ms, a, b)
         e, f = np.searchsorted(new.joined, (offsets[start], limit)).tolist()
@@ -162,7 +164,7 @@ class TrafficMonitor:
         counts.by_version = dict(sorted(counts.by_version.items()))
         state.lasts = dict(sorted(state.lasts.items()))
         state.latest_ms = max(state.latest_ms, int(new.times_ms[a:b].max()))
-        state.event = int(new.offsets[b - 1]), state.latest_ms
+        state.event = EventPosition(int(new.offsets[b - 1]), state.latest_ms)
         state.event_clock_ms = int(clock_ms[rows[b - 1]])
         if self._champion is None:
             state.version = new.versions[int(new.version_index[b - 1])]
@@ -174,7 +176,7 @@ class TrafficMonitor:
     def _advance(self, offset: int, clock_ms: int, arl0: Arl0, *, blind: bool) -> list[DriftAlert]:
         """Advance to the record at ``offset``: it is after the bucket, or after a clock gap."""
         bucket = clock_ms // self._spec.bucket_ms
-        at = offset, self._time_at(clock_ms)
+        at = EventPosition(offset, self._time_at(clock_ms))
         state = self._state
         state.counts.seen = state.counts.seen and not blind
         if bucket == state.bucket:
@@ -187,7 +189,7 @@ class TrafficMonitor:
         state.bucket, state.counts = bucket, BucketCounts(seen=not blind, at=at)
         return alerts
 
-    def _close(self, end: tuple[int, int], clock_ms: int, arl0: Arl0) -> list[DriftAlert]:
+    def _close(self, end: EventPosition, clock_ms: int, arl0: Arl0) -> list[DriftAlert]:
         self._closed = True
         state, counts = self._state, self._state.counts
         bucket = TrafficBucket(
@@ -198,12 +200,12 @@ class TrafficMonitor:
             counts.n_labels,
             counts.delays,
             counts.n_delays,
-            counts.at,
-            end,
+            counts.at[:2],
+            end[:2],
             clock_ms,
-            state.event,
+            state.event[:2],
             state.event_clock_ms,
-            state.label,
+            state.label[:2],
             state.label_clock_ms,
             arl0(state.version, end[0]),
             counts.by_version,

@@ -45,10 +45,11 @@ class AlertSource(NamedTuple):
 
 
 class EventPosition(NamedTuple):
-    """An offset in the partition, and the event time there."""
+    """An offset, the event time there, and for a record of many events the ``row`` in it."""
 
     offset: int
     time_ms: int
+    row: int = 0
 
 
 class ExplainedBy(NamedTuple):

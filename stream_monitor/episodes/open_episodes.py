@@ -38,11 +38,15 @@ class UnknownEpisode(ValueError):  # noqa: N818 - a finding, named for what it s
 
 
 class LogPosition(msgspec.Struct, frozen=True):
-    """Where in the log something is decided, and when: append clock and event time."""
+    """Where something is decided, and when: append clock and event time.
+
+    ``row`` counts the events of a record.
+    """
 
     offset: int
     clock_ms: int
     event_time_ms: int
+    row: int = 0
 
 
 class OpenEpisodes:
