@@ -65,9 +65,9 @@ def train(
     from producer.permission import refuse_missing  # noqa: PLC0415 - light imports
     from stream_monitor.runtime.logs import configure  # noqa: PLC0415
     from stream_monitor.trainer_heartbeat import monitor_group, trainer_group  # noqa: PLC0415
+    from stream_monitor.web import PortInUse  # noqa: PLC0415
     from trainer.service.lock import TrainerAlreadyRunning, trainer_lock  # noqa: PLC0415
     from trainer.service.trainer import Trainer  # noqa: PLC0415
-    from trainer.service.web import PortInUse  # noqa: PLC0415
 
     reject_invalid_factories(context.factories)
     wait_for_kafka(context.kafka.client(), KAFKA_WAIT_S)

@@ -7,8 +7,8 @@ import functools
 import logging
 import os
 import threading
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, cast
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, TypeVar, cast
 
 import faust
 import structlog
@@ -22,7 +22,6 @@ from stream_monitor.runtime import open_transactions as transactions
 from stream_monitor.runtime.bootstrap import Components, build
 from stream_monitor.runtime.credentials import faust_credentials
 from stream_monitor.runtime.health_reporter import CHECK_INTERVAL_S as HEALTH_EVERY_S
-from stream_monitor.runtime.http import HttpServer, PortInUse
 from stream_monitor.runtime.memory import TRIM_EVERY_S, trim_heap
 from stream_monitor.runtime.processor import COMMIT_CHECK_INTERVAL_S
 from stream_monitor.runtime.ticker import CHECK_INTERVAL_S
@@ -33,9 +32,14 @@ from stream_monitor.runtime.worker_heartbeat_writer import HEARTBEAT_INTERVAL_S
 from stream_monitor.settings import Settings
 from stream_monitor.state.partition_state import PartitionStateFactory
 from stream_monitor.state.store import StateStore, StoreMisconfigured
+from stream_monitor.web import PortInUse, WebServer
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+DEFAULT_PORT: Final = 8765
+ANSWER_S: Final = 10.0
+"""An HTTP request gets 503 after this time, because the event loop does not run."""
 BATCHES_AHEAD: Final = 4
 """Batches that wait for the agent; it bounds memory, and what is read again after a rebalance."""
 RETRY_EVERY_S: Final = 0.5
@@ -88,7 +92,7 @@ class MonitorApp(faust.App):
         self._settings = settings
         self._state_factory = state_factory
         self._store = store
-        self._web: HttpServer | None = None
+        self._web: WebServer | None = None
         self.batches = self.channel(maxsize=BATCHES_AHEAD)
         self.topics.add(
             self.topic(self.event_topic, key_serializer="raw", value_serializer="raw", acks=False)
@@ -99,7 +103,7 @@ class MonitorApp(faust.App):
     async def on_start(self) -> None:
         """Build the components inside the event loop, before the consumer joins the group."""
         self.components = build(self._settings, self._state_factory, self._store)
-        await self._serve()
+        self._serve()
         self.components.watchdog.start()
         self.add_future(self._watched(self.components.relay.run))
         self._every(COMMIT_CHECK_INTERVAL_S, self.components.processor.commit_due)
@@ -126,7 +130,7 @@ class MonitorApp(faust.App):
         await self.components.heartbeat_writer.remove()
         await self.components.close()
         if self._web is not None:
-            await self._web.stop()
+            await asyncio.to_thread(self._web.close)
 
     async def fail(self, error: BaseException) -> None:
         """End the process after an error; a supervisor is expected to start it again."""
@@ -142,20 +146,31 @@ class MonitorApp(faust.App):
             exit_after(STOP_S)
             await self.crash(error)
 
-    async def _serve(self) -> None:
+    def _serve(self) -> None:
         web = self._settings.web
-        if web.enabled:
-            self._web = HttpServer(
-                web.host, web.port, self.components.metrics, self.components.readiness
+        if not web.enabled:
+            return
+        try:
+            self._web = WebServer(
+                web,
+                "web",
+                DEFAULT_PORT,
+                health=_in_this_loop(self._alive),
+                readiness=_in_this_loop(self.components.readiness),
+                metrics=_in_this_loop(self._metrics_text),
             )
-            try:
-                await self._web.start()
-            except PortInUse as error:
-                self.failure = error
-                log.critical(str(error))
-                raise
-            self.components.heartbeat_writer.web = f"{web.host}:{self._web.port}"
-            log.info("listening", host=web.host, port=self._web.port)
+        except PortInUse as error:
+            self.failure = error
+            log.critical(str(error))
+            raise
+        self.components.heartbeat_writer.web = self._web.address
+        log.info("listening", address=self._web.address)
+
+    async def _alive(self) -> dict[str, Any]:
+        return {"alive": True}  # the event loop has run
+
+    async def _metrics_text(self) -> bytes:
+        return self.components.metrics.text()  # they read the state, which only the loop changes
 
     async def _on_batches(self, stream: Any) -> None:
         async for batch in stream:
@@ -214,6 +229,12 @@ class MonitorApp(faust.App):
 
     async def _producer_flush(self, logger: Any) -> None:
         """Faust's producer is not started."""
+
+
+def _in_this_loop(ask: Callable[[], Coroutine[Any, Any, T]]) -> Callable[[], T]:
+    """A function for other threads that runs ``ask`` in the event loop of the caller."""
+    loop = asyncio.get_running_loop()
+    return lambda: asyncio.run_coroutine_threadsafe(ask(), loop).result(ANSWER_S)
 
 
 def exit_after(seconds: float) -> None:

@@ -15,7 +15,6 @@ from producer.kafka_client import connect_admin
 from producer.permission import PERMISSIONS_FIX, refuse_missing
 from stream_monitor.runtime.app import STOP_S, MonitorApp, exit_after
 from stream_monitor.runtime.credentials import faust_credentials
-from stream_monitor.runtime.http import PortInUse, check_port_free
 from stream_monitor.runtime.logs import configure
 from stream_monitor.runtime.memory import fix_mmap_threshold
 from stream_monitor.settings import Settings
@@ -23,6 +22,7 @@ from stream_monitor.state.partition_state import PartitionStateFactory
 from stream_monitor.state.redis_store import RedisStateStore, partition_key
 from stream_monitor.state.store import StoreMisconfigured, StoreUnavailable
 from stream_monitor.trainer_heartbeat import trainer_group
+from stream_monitor.web import PortInUse, check_port_free
 
 log = structlog.get_logger(__name__)
 
@@ -96,7 +96,7 @@ def _tune_garbage_collector() -> None:
 def check(settings: Settings) -> int | None:
     """Check port, Kafka and Redis; return an exit code if one fails, else ``None``."""
     try:
-        check_port_free(settings.web)
+        check_port_free(settings.web, "web")
     except PortInUse as error:
         log.critical(str(error))
         return MISCONFIGURED

@@ -20,13 +20,13 @@ from confluent_kafka.admin import AdminClient
 
 from driftline.topics.topic_registry import create_topics, load_registry
 from stream_monitor.trainer_heartbeat import LastHeartbeat, last_heartbeat
+from stream_monitor.web import PortInUse
 from tests.builders import alert
 from tests.unit.test_trainer_jobs import job
 from trainer.jobs.database import Database
 from trainer.jobs.job_store import active_jobs, add_job, jobs_of, positions, set_positions
 from trainer.service.context import TrainerContext, context_from_settings
 from trainer.service.trainer import Trainer
-from trainer.service.web import PortInUse
 from trainer.settings import Settings
 
 pytestmark = pytest.mark.kafka

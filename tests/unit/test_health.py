@@ -19,9 +19,9 @@ from stream_monitor.settings import Settings
 from stream_monitor.state.memory_store import InMemoryStateStore
 from stream_monitor.state.redis_store import partition_key
 from stream_monitor.trainer_heartbeat import LastHeartbeat, TrainerHeartbeat
+from trainer.service.metrics import TrainerMetrics
 from trainer.service.monitor_watch import EMPTY_GROUP_S, MonitorWatch
 from trainer.service.trainer import CHECK_INTERVAL_S as TRAINER_LOOKS_S
-from trainer.service.web import TrainerMetrics
 
 ALIVE, TOPIC = OwnerStatus("e", 1_000), "p.events.v1"
 

@@ -13,7 +13,7 @@ from stream_monitor.state.partition_state import PartitionState
 from tests.builders import alert, dead_letter
 from tests.properties.partition_logs import SPEC, TOPIC, batch_of, events_of
 from tests.properties.test_forget_command_laws import record_at, update_of
-from trainer.service.web import TrainerMetrics
+from trainer.service.metrics import TrainerMetrics
 
 REJECTED = dead_letter(0, size_bytes=0)
 

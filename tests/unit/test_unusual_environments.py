@@ -15,8 +15,8 @@ from driftline.cli.alert_actions import current_user
 from driftline.cli.command_error import to_command_error
 from driftline.stack.apache_kafka import libs_folder
 from driftline.stack.temporary_folder import temporary_folder
-from stream_monitor.runtime.http import PortInUse, check_port_free
 from stream_monitor.shared_settings import WebSettings
+from stream_monitor.web import PortInUse, check_port_free
 
 NO_PROCESS = 2**22 + 1
 """Above the highest process id that Linux gives."""
@@ -159,6 +159,6 @@ def test_a_port_that_was_set_and_is_in_use_is_named_before_anything_starts() -> 
         port = other.getsockname()[1]
 
         with pytest.raises(PortInUse, match=rf"port {port} of 127.0.0.1 is in use. Fix: "):
-            check_port_free(WebSettings(port=port))
-        check_port_free(WebSettings(port=port, enabled=False))
-    check_port_free(WebSettings())
+            check_port_free(WebSettings(port=port), "web")
+        check_port_free(WebSettings(port=port, enabled=False), "web")
+    check_port_free(WebSettings(), "web")

@@ -28,6 +28,7 @@ from stream_monitor.trainer_heartbeat import (
     monitor_group,
     trainer_group,
 )
+from stream_monitor.web import WebServer
 from trainer.jobs.database import Database
 from trainer.jobs.deferred_alerts import deferred_alerts
 from trainer.jobs.job import TRANSITIONS, Job
@@ -52,6 +53,7 @@ from trainer.service.alert_consumer import (
 from trainer.service.context import WORK_FOLDER, StepInputs, TrainerContext
 from trainer.service.crash_guard import CrashGuard
 from trainer.service.job_executor import FinishedStep, JobExecutor, failure
+from trainer.service.metrics import STALL_S, TrainerMetrics
 from trainer.service.monitor_watch import MonitorWatch
 from trainer.service.outbox_relay import OutboxRelay
 from trainer.service.recreated_topics import (
@@ -60,10 +62,10 @@ from trainer.service.recreated_topics import (
     topic_ids,
 )
 from trainer.service.step_result import StepResult, record_result
-from trainer.service.web import STALL_S, TrainerMetrics, TrainerWeb
 
 log = structlog.get_logger(__name__)
 
+DEFAULT_PORT: Final = 8785
 IDLE_S: Final = 0.1
 CHECK_INTERVAL_S: Final = 15.0
 """Time between two checks for recreated topics and for workers of the monitor."""
@@ -116,7 +118,7 @@ class Trainer:
         self._reported_s = self._checked_s = time.monotonic()
         self.metrics = TrainerMetrics()
         self._lags: dict[int, int] = {}
-        self._web: TrainerWeb | None = None
+        self._web: WebServer | None = None
 
     def serve(self) -> str:
         """Serve health and metrics; return the address, empty if the settings disable it.
@@ -126,7 +128,14 @@ class Trainer:
         """
         web = self._context.web
         if web.enabled:
-            self._web = TrainerWeb(web.host, web.port, self.metrics, self.readiness)
+            self._web = WebServer(
+                web,
+                "trainer.web",
+                DEFAULT_PORT,
+                health=self.metrics.health,
+                readiness=self.readiness,
+                metrics=self.metrics.text,
+            )
             log.info("listening", address=self._web.address)
         return self._web.address if self._web is not None else ""
 
