@@ -14,7 +14,8 @@ from driftline.drill.measurement import DrillMeasurement
 from driftline.drill.messages import FinalState
 from driftline.drill.plan import SyntheticEventCopier
 from driftline.monitor_state.partition_state import read_partition
-from driftline.monitor_state.served_profile import ModelHashClient, known_models
+from driftline.monitor_state.redis_reader import RedisReader
+from driftline.monitor_state.served_profile import known_models
 from driftline.topics.topic_decoder import TopicDecoder
 from driftline.topics.topic_reader import END, Record, TopicReader, tail
 from producer.codec import RejectedRecord, decode
@@ -39,7 +40,7 @@ class DrillTarget(NamedTuple):
     prefix: str
     events: str
     alerts: str
-    redis: ModelHashClient
+    redis: RedisReader
     shards: int
 
 

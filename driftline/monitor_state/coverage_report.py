@@ -7,11 +7,12 @@ ends at the append clock of the latest partition.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 import msgspec
 
 from driftline.monitor_state.partition_state import read_partition
+from driftline.monitor_state.redis_reader import RedisReader
 from producer.names import unescape
 from producer.synthetic import is_synthetic
 from stream_monitor.contracts import COVERAGE_UNITS
@@ -50,14 +51,6 @@ REASON_TEXTS: Final[dict[str, str]] = {
 """The reasons as text."""
 
 
-class CoverageHashClient(Protocol):
-    """The part of a Redis client that `read_coverage` uses."""
-
-    def hmget(self, name: str, keys: list[str]) -> Any: ...  # noqa: D102 - Redis says it
-    def hkeys(self, name: str) -> Any: ...  # noqa: D102
-    def hscan_iter(self, name: str, match: str, count: int) -> Any: ...  # noqa: D102
-
-
 class CoverageReportRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Counts of what was watched, or not watched for one reason: in the last hour, and in all.
 
@@ -89,9 +82,7 @@ class CoverageReport(NamedTuple):
     models: list[ModelCoverage]
 
 
-def read_coverage(
-    redis: CoverageHashClient, topic: str, partitions: Iterable[int]
-) -> CoverageReport:
+def read_coverage(redis: RedisReader, topic: str, partitions: Iterable[int]) -> CoverageReport:
     """The coverage of every model, over all partitions.
 
     Raises:

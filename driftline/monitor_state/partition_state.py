@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
+from driftline.monitor_state.redis_reader import RedisReader
 from stream_monitor.core.counters import Counters
 from stream_monitor.state.codec import decode_state
 from stream_monitor.state.partition_state import KIND, STATE
@@ -14,26 +15,7 @@ from stream_monitor.worker_heartbeat import WorkerHeartbeat, alive, decode_heart
 _COUNTERS: Final = f"{STATE}counters"
 
 
-class PartitionHashClient(Protocol):
-    """The part of a Redis client that `read_partition` uses."""
-
-    def hmget(self, name: str, keys: list[str]) -> Any: ...  # noqa: D102 - Redis says it
-    def hkeys(self, name: str) -> Any: ...  # noqa: D102
-
-
-class WorkerHashClient(Protocol):
-    """The part of a Redis client that `read_workers` uses."""
-
-    def hgetall(self, name: str) -> Any: ...  # noqa: D102 - Redis says it
-
-
-class KeyScanClient(Protocol):
-    """The part of a Redis client that `partitions_in` uses."""
-
-    def scan_iter(self, match: str, count: int) -> Any: ...  # noqa: D102 - Redis says it
-
-
-def partitions_in(redis: KeyScanClient, topic: str) -> list[int]:
+def partitions_in(redis: RedisReader, topic: str) -> list[int]:
     """The partitions of a topic with a state in Redis; Kafka is not used."""
     head, tail = partition_key(topic, 0)[:-2], "}"
     keys = redis.scan_iter(match=f"{head}*{tail}", count=1_000)
@@ -63,7 +45,7 @@ class PartitionState(NamedTuple):
         return None if self.owner_wrote_ms is None else now_ms - self.owner_wrote_ms
 
 
-def read_partition(redis: PartitionHashClient, topic: str, partition: int) -> PartitionState:
+def read_partition(redis: RedisReader, topic: str, partition: int) -> PartitionState:
     """Read the state of one partition.
 
     Raises:
@@ -83,7 +65,7 @@ def read_partition(redis: PartitionHashClient, topic: str, partition: int) -> Pa
     )
 
 
-def read_workers(redis: WorkerHashClient, topic: str, now_ms: int) -> list[WorkerHeartbeat]:
+def read_workers(redis: RedisReader, topic: str, now_ms: int) -> list[WorkerHeartbeat]:
     """The heartbeats of the running workers."""
     stored = {
         name.decode("utf-8", "replace"): value

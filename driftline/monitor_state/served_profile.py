@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final, Protocol
+from typing import Final
 
+from driftline.monitor_state.redis_reader import RedisReader
 from producer.names import escape, unescape
 from producer.synthetic import is_synthetic, is_synthetic_copy_of
 from stream_monitor.core.stored_versions import StoredVersion, is_about_versions, versions_in
@@ -26,22 +27,14 @@ class NotWatchedError(LookupError):
         self.fix = fix
 
 
-class ModelHashClient(Protocol):
-    """The part of a Redis client that this module uses."""
-
-    def hmget(self, name: str, keys: list[str]) -> Any: ...  # noqa: D102 - Redis says it
-    def hkeys(self, name: str) -> Any: ...  # noqa: D102
-    def hscan_iter(self, name: str, match: str) -> Any: ...  # noqa: D102
-
-
-def known_models(redis: ModelHashClient, topic: str, partition: int) -> set[str]:
+def known_models(redis: RedisReader, topic: str, partition: int) -> set[str]:
     """The models that a partition watches, synthetic models included."""
     names = redis.hscan_iter(partition_key(topic, partition), match=_NAMES)
     return {unescape(name.decode().split("|")[1]) for name, value in names if value}
 
 
 def served_profile(
-    redis: ModelHashClient, topic: str, partitions: Iterable[int], model: str
+    redis: RedisReader, topic: str, partitions: Iterable[int], model: str
 ) -> ReferenceProfile:
     """The reference of the model's version in service, from any of the partitions.
 
@@ -73,7 +66,7 @@ def served_profile(
     return max(serving, key=lambda one: one.start_offset).profile
 
 
-def _versions(redis: ModelHashClient, key: str, model: str) -> list[StoredVersion]:
+def _versions(redis: RedisReader, key: str, model: str) -> list[StoredVersion]:
     prefix = f"{_MODEL}{escape(model)}|"
     fields = [
         name
@@ -93,7 +86,7 @@ def _versions(redis: ModelHashClient, key: str, model: str) -> list[StoredVersio
 
 
 def leftover_synthetic_models(
-    redis: ModelHashClient, topic: str, partitions: Iterable[int], model: str
+    redis: RedisReader, topic: str, partitions: Iterable[int], model: str
 ) -> list[tuple[int, str]]:
     """The synthetic models of ``model`` by partition: of running and of killed drills."""
     return [

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from fnmatch import fnmatchcase
 from typing import get_args
 
 import msgspec
@@ -30,7 +28,9 @@ from stream_monitor.episodes.coverage_messages import (
 from stream_monitor.metrics import Metrics
 from stream_monitor.reference.profile import profile_to_data
 from stream_monitor.state.partition_state import PartitionState
+from stream_monitor.state.redis_store import partition_key
 from tests.builders import stored
+from tests.unit.redis_hashes import RedisHashes
 from tests.unit.traffic_simulation import MINUTE, SPEC, Partition
 
 
@@ -88,29 +88,12 @@ def test_a_snapshot_continues() -> None:
     assert again.last_hour(INTERVAL_MS) == coverage.last_hour(INTERVAL_MS)
 
 
-class Hashes:
-    """One partition of Redis, in a dictionary."""
-
-    def __init__(self, fields: Mapping[str, bytes]) -> None:
-        self._fields = fields
-
-    def hmget(self, _: str, keys: list[str]) -> list[bytes | None]:
-        return [self._fields.get(key) for key in keys]
-
-    def hkeys(self, _: str) -> list[bytes]:
-        return []
-
-    def hscan_iter(self, name: str, match: str, count: int) -> list[tuple[bytes, bytes]]:
-        del name, count
-        return [(k.encode(), v) for k, v in self._fields.items() if fnmatchcase(k, match)]
-
-
 def test_the_report_is_read_from_what_is_stored_by_version_and_reason() -> None:
     partition = Partition(msgspec.structs.replace(SPEC, warm_up_events=300, max_models=1))
     partition.live(6)
     partition.append(msgspec.structs.replace(partition.event(), model="second"))
     fields = PartitionState(partition.monitor, "driftline").changes()
-    report = read_coverage(Hashes(fields), "events", [0])
+    report = read_coverage(RedisHashes({partition_key("events", 0): fields}), "events", [0])
     watched = sum(row.last_hour for row in report.models[0].rows if row.reason == "watched")
 
     assert [(one.model, one.share) for one in report.models] == [
@@ -201,7 +184,9 @@ def test_metrics_count_events_by_model_version_and_reason() -> None:
 
 def test_the_doctor_names_who_is_not_watched_and_spares_what_warms_up() -> None:
     fields = PartitionState(two_models().monitor, "driftline").changes()
-    warms, blind = check_coverage(read_coverage(Hashes(fields), "events", [0]).models)
+    warms, blind = check_coverage(
+        read_coverage(RedisHashes({partition_key("events", 0): fields}), "events", [0]).models
+    )
 
     assert (warms.check, warms.level) == ("coverage m", "warning")
     assert "version 1: 300 events" in warms.found

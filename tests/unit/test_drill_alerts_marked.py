@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from driftline.cli import alerts, incidents
@@ -29,28 +27,7 @@ from stream_monitor.state.redis_store import partition_key
 from tests.builders import alert, inference_event, stored
 from tests.properties.partition_logs import SPEC, TOPIC, batch_of, events_of
 from tests.properties.test_forget_command_laws import SHADOW, record_at, update_of, with_drill
-
-
-class Hashes:
-    """One partition's hash, as Redis answers."""
-
-    def __init__(self, fields: dict[str, bytes]) -> None:
-        self._key, self._fields = partition_key(TOPIC, 0), fields
-
-    def hkeys(self, name: str) -> list[bytes]:
-        return [field.encode() for field in self._fields] if name == self._key else []
-
-    def hmget(self, name: str, keys: list[str]) -> list[bytes | None]:
-        assert name == self._key
-        return [self._fields.get(key) for key in keys]
-
-    def hscan_iter(self, name: str, match: str) -> Any:
-        first, last = match.split("*")
-        return [
-            (field.encode(), value)
-            for field, value in self._fields.items()
-            if name == self._key and field.startswith(first) and field.endswith(last)
-        ]
+from tests.unit.redis_hashes import RedisHashes
 
 
 def folded() -> PartitionState:
@@ -114,7 +91,7 @@ def test_a_topic_with_drills_has_one_model() -> None:
 
 def test_the_reference_of_the_serving_version_is_read_from_what_is_stored() -> None:
     fold = folded()
-    redis = Hashes(fold.changes())
+    redis = RedisHashes({partition_key(TOPIC, 0): fold.changes()})
 
     assert known_models(redis, TOPIC, 0) == {"churn", SHADOW}
     assert leftover_synthetic_models(redis, TOPIC, [0], "churn") == [(0, SHADOW)]
