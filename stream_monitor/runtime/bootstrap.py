@@ -11,18 +11,15 @@ from producer.kafka_client import is_reachable
 from stream_monitor.metrics import Metrics
 from stream_monitor.runtime.committer import Committer
 from stream_monitor.runtime.credentials import faust_credentials
-from stream_monitor.runtime.guarded_fetch import GuardedFetch
 from stream_monitor.runtime.health_reporter import HealthReporter
 from stream_monitor.runtime.open_transactions import OpenTransactionMonitor
 from stream_monitor.runtime.outbox import OutboxRelay
-from stream_monitor.runtime.ownership import PartitionOwnership
-from stream_monitor.runtime.partition_recovery import PartitionRecovery
+from stream_monitor.runtime.ownership import PartitionOwnership, PartitionRecovery
 from stream_monitor.runtime.partitions import OwnedPartitions
+from stream_monitor.runtime.poison_records import GuardedFetch, RawBatchReader
 from stream_monitor.runtime.processor import BatchProcessor
 from stream_monitor.runtime.publisher import Publisher
-from stream_monitor.runtime.raw_fetch import RawBatchReader
 from stream_monitor.runtime.reader import EventTopicReader, ReadFailure
-from stream_monitor.runtime.reader_thread import ReaderThread
 from stream_monitor.runtime.ticker import Ticker
 from stream_monitor.runtime.topology_reconciler import TopologyReconciler
 from stream_monitor.runtime.watchdog import Watchdog
@@ -40,7 +37,7 @@ class Components:
 
     store: StateStore
     partitions: OwnedPartitions
-    reader: ReaderThread
+    reader: EventTopicReader
     publisher: Publisher
     relay: OutboxRelay
     committer: Committer
@@ -121,13 +118,11 @@ def build(
     topics = settings.topics
     member = uuid.uuid4().hex
     publisher = Publisher(settings.kafka.client())
-    reader = ReaderThread(
-        EventTopicReader(
-            settings.kafka.client(),
-            topics.events,
-            group=topics.group,
-            max_records=settings.kafka.max_batch_records,
-        )
+    reader = EventTopicReader(
+        settings.kafka.client(),
+        topics.events,
+        group=topics.group,
+        max_records=settings.kafka.max_batch_records,
     )
     relay = OutboxRelay(
         store, publisher, metrics, topic=topics.alerts, window_ttl_ms=settings.redis.window_ttl_ms

@@ -13,7 +13,6 @@ import structlog
 from producer.failpoints import failpoint
 from stream_monitor.metrics import Metrics
 from stream_monitor.runtime.clock import wall_clock_ms
-from stream_monitor.runtime.commit_policy import is_commit_due
 from stream_monitor.runtime.outbox import OutboxRelay
 from stream_monitor.runtime.partitions import OwnedPartition, OwnedPartitions
 from stream_monitor.settings import CommitSettings
@@ -31,10 +30,37 @@ from stream_monitor.state.store import (
 
 log = structlog.get_logger(__name__)
 
+MAX_DELAY_S: Final = 5.0
+"""A commit waits no longer, however long the last commits took: the store may have recovered."""
 _FIRST_WAIT_S: Final = 0.05
 _LONGEST_WAIT_S: Final = 5.0
 _APPLIED: Final = (CommitOutcome.OK, CommitOutcome.DUP)
 _AGAIN: Final = (CommitOutcome.OUT_OF_MEMORY, CommitOutcome.UNKNOWN)
+
+
+def commit_delay_s(settings: CommitSettings, last_commits_s: float) -> float:
+    """How long uncommitted records may wait, after commits that took ``last_commits_s``.
+
+    A commit waits ``interval_s`` after the first uncommitted record, and at least
+    ``min_interval_factor`` times as long as the last commits took, so that committing takes at most
+    that fraction of the time.
+    """
+    factor_s = settings.min_interval_factor * last_commits_s
+    return max(settings.interval_s, min(MAX_DELAY_S, factor_s))
+
+
+def is_commit_due(
+    settings: CommitSettings,
+    *,
+    uncommitted_since_s: float | None,
+    now_s: float,
+    last_commits_s: float,
+    urgent: bool,
+) -> bool:
+    """Whether to commit now.  ``uncommitted_since_s`` is ``None`` when nothing is uncommitted."""
+    if uncommitted_since_s is None:
+        return False
+    return urgent or now_s - uncommitted_since_s >= commit_delay_s(settings, last_commits_s)
 
 
 class CommitTimeout(RuntimeError):  # noqa: N818 - names what happened

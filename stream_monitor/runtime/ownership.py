@@ -1,12 +1,17 @@
-"""Acquires and gives up partitions: acquire, load, seek; commit, release."""
+"""Ownership of partitions: acquires them, recovers their state, and gives them up.
+
+`PartitionRecovery` acquires one partition and loads its state; `PartitionOwnership` keeps the
+worker's partitions consistent with the group's assignment.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import time
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final, NamedTuple
 
 import structlog
 from confluent_kafka import KafkaException
@@ -16,13 +21,21 @@ from stream_monitor.errors import CorruptState
 from stream_monitor.metrics import Metrics
 from stream_monitor.runtime.clock import wall_clock_ms
 from stream_monitor.runtime.committer import Committer, CommitTimeout
-from stream_monitor.runtime.outbox import OutboxRelay
-from stream_monitor.runtime.partition_recovery import PartitionRecovery
+from stream_monitor.runtime.outbox import OutboxRelay, sort_outbox
 from stream_monitor.runtime.partitions import OwnedPartition, OwnedPartitions
-from stream_monitor.runtime.reader import FetchPosition, ReadFailure
-from stream_monitor.runtime.reader_thread import ReaderThread
+from stream_monitor.runtime.poison_records import single_batch_until, single_record_until
+from stream_monitor.runtime.reader import EventTopicReader, FetchPosition, ReadFailure
+from stream_monitor.settings import OnStateLoss
+from stream_monitor.state.chunked_commit import ChunkedFields, merge_chunks
+from stream_monitor.state.partition_state import STATE, PartitionState, PartitionStateFactory
 from stream_monitor.state.redis_store import partition_key
-from stream_monitor.state.store import AcquireRejected, CommitOutcome, StateStore, StoreUnavailable
+from stream_monitor.state.store import (
+    Acquired,
+    AcquireRejected,
+    CommitOutcome,
+    StateStore,
+    StoreUnavailable,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +43,157 @@ RETRY_S: Final = 2.0
 """Time between attempts to acquire a partition that the group has assigned."""
 REVOKE_S: Final = 5.0
 """Longest wait of a revocation for the last commit and the relay."""
+
+
+class RecoveredPartition(NamedTuple):
+    """An acquired partition, and the outbox entries that its former owner did not publish."""
+
+    owned: OwnedPartition
+    outbox: dict[str, bytes]
+
+
+class _Loaded(NamedTuple):
+    partition_state: PartitionState
+    outbox: dict[str, bytes]
+    chunked_fields: ChunkedFields
+
+
+class _RetainedState(NamedTuple):
+    """The state of a partition that was given up, committed at offset ``next``."""
+
+    next: int
+    partition_state: PartitionState
+
+
+class PartitionRecovery:
+    """Acquires partitions of one topic for one member of the group."""
+
+    def __init__(
+        self,
+        *,
+        topic: str,
+        member: str,
+        store: StateStore,
+        state_factory: PartitionStateFactory,
+        reader: EventTopicReader,
+        on_state_loss: OnStateLoss,
+    ) -> None:
+        self._topic = topic
+        self._member = member
+        self._store = store
+        self._state_factory = state_factory
+        self._reader = reader
+        self._on_state_loss = on_state_loss
+        self._fetch_numbers = itertools.count()
+        self._retained: dict[int, _RetainedState] = {}
+        self._truncated: set[int] = set()
+
+    def next_fetch_generation(self, fencing_token: str) -> str:
+        """A new fetch generation: it marks the batches that are fetched after one seek."""
+        return f"{fencing_token}.{next(self._fetch_numbers)}"
+
+    def retain(self, owned: OwnedPartition) -> None:
+        """Keep the state of a partition that is given up, if all of it is committed."""
+        if owned.committed is not None:
+            self._retained[owned.partition] = _RetainedState(owned.committed, owned.partition_state)
+
+    def retain_only(self, partitions: Collection[int]) -> None:
+        """Drop the kept state of all other partitions."""
+        self._retained = {p: retained for p, retained in self._retained.items() if p in partitions}
+
+    def mark_truncated(self, partition: int) -> None:
+        """Note that the partition ends below the group's offset: it cannot resume there."""
+        self._truncated.add(partition)
+
+    async def take(self, partition: int, generation: int) -> RecoveredPartition | AcquireRejected:
+        """Acquire and load one partition.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+            KafkaException: the broker does not answer.
+            CorruptState: the stored state cannot be decoded.
+        """
+        key = partition_key(self._topic, partition)
+        acquired = await self._store.acquire(key, generation, self._member, wall_clock_ms())
+        if isinstance(acquired, AcquireRejected):
+            return acquired
+        failpoint("monitor.partition.acquired")
+        loaded = await self._load(key, partition, acquired)
+        start = acquired.next
+        if start is None:
+            start = await self._start_offset(partition)
+        owned = OwnedPartition(
+            topic=self._topic,
+            partition=partition,
+            key=key,
+            fencing_token=acquired.fencing_token,
+            fetch_generation=self.next_fetch_generation(acquired.fencing_token),
+            partition_state=loaded.partition_state,
+            position=start,
+            committed=acquired.next,
+            last_record_s=time.monotonic(),
+            single_record_until=single_record_until(acquired, start),
+            single_batch_until=single_batch_until(acquired, start),
+            last_attempt=acquired.last_attempt,
+            chunked_fields=loaded.chunked_fields,
+        )
+        if owned.single_batch_until > start:
+            log.warning(
+                "workers ended at this offset before: reading single batches and records",
+                partition=partition,
+                offset=start,
+                attempts=acquired.attempts,
+            )
+        at_once = {n: v for n, v in loaded.outbox.items() if n not in loaded.chunked_fields.fields}
+        # Chunked entries become single fields with the next commit, and are published then.
+        owned.outbox = {n: v for n, v in loaded.outbox.items() if n not in at_once}
+        log.info("owned", partition=partition, offset=start, attempts=acquired.attempts)
+        return RecoveredPartition(owned, at_once)
+
+    async def _load(self, key: str, partition: int, acquired: Acquired) -> _Loaded:
+        """The state at the stored offset, and the entries of the outbox."""
+        retained = self._retained.pop(partition, None)
+        if acquired.next is None:
+            return _Loaded(self._state_factory.new(self._topic, partition), {}, ChunkedFields())
+        if retained is not None and retained.next == acquired.next and not acquired.chunked:
+            return _Loaded(
+                retained.partition_state, {}, ChunkedFields()
+            )  # the state depends on the offset only: nothing to load
+        stored = await self._store.load(key)
+        dead = [name for name, value in stored.items() if not value]
+        await self._store.sweep(
+            key, acquired.fencing_token, dead
+        )  # an owner that crashed left them
+        fields, chunked_fields = merge_chunks(stored)
+        state = {name: value for name, value in fields.items() if name.startswith(STATE)}
+        outbox = {name: value for name, value in fields.items() if name not in state}
+        partition_state = self._state_factory.restore(self._topic, partition, state)
+        return _Loaded(partition_state, sort_outbox(outbox), chunked_fields)
+
+    async def _start_offset(self, partition: int) -> int:
+        """The offset to start at where the store has no state of the partition."""
+        earliest = await self._reader.earliest(partition)
+        try:
+            read_before = await self._reader.committed(partition)
+        except KafkaException:
+            if self._on_state_loss == "resume":
+                raise
+            read_before = None  # it is only logged
+        if read_before is None or read_before <= earliest:
+            return earliest
+        rebuilt = self._on_state_loss == "rebuild" or partition in self._truncated
+        self._truncated.discard(partition)  # it holds for one recovery only
+        start = earliest if rebuilt else read_before
+        # Deleted records cannot be replayed: references and episodes may differ.
+        log.critical(
+            "the store has lost the state of a partition",
+            partition=partition,
+            policy=self._on_state_loss,
+            read_before=read_before,
+            start=start,
+            deleted_before=earliest,
+        )
+        return start
 
 
 class PartitionOwnership:
@@ -42,7 +206,7 @@ class PartitionOwnership:
         store: StateStore,
         recovery: PartitionRecovery,
         partitions: OwnedPartitions,
-        reader: ReaderThread,
+        reader: EventTopicReader,
         relay: OutboxRelay,
         metrics: Metrics,
         retry_s: float = RETRY_S,
@@ -118,7 +282,7 @@ class PartitionOwnership:
     async def stop(self, owned: OwnedPartition, why: str) -> None:
         """Stop reading a partition; the batch that caused this is not committed."""
         self._forget(owned)
-        await self._reader.drop_one(owned.partition)
+        await self._reader.drop((owned.partition,))
         self.stopped[owned.partition] = why
         with contextlib.suppress(StoreUnavailable):  # for `status` and `doctor`
             await self._store.stop(owned.key, owned.fencing_token, why)
@@ -194,7 +358,7 @@ class PartitionOwnership:
         """Seek; below ``single_batch_until`` `GuardedFetch` reads instead of librdkafka."""
         for owned in ours:
             if owned.position < owned.single_batch_until:
-                await self._reader.drop_one(owned.partition)
+                await self._reader.drop((owned.partition,))
         await self._reader.seek(
             {
                 owned.partition: FetchPosition(owned.fetch_generation, owned.position)
@@ -244,7 +408,7 @@ class PartitionOwnership:
 
     async def _rebuild(self, owned: OwnedPartition, why: str) -> None:
         self._forget(owned)
-        await self._reader.drop_one(owned.partition)
+        await self._reader.drop((owned.partition,))
         await self._quarantine(owned.key, owned.partition, why)
 
     async def _quarantine(self, key: str, partition: int, why: str) -> None:

@@ -16,7 +16,7 @@ from stream_monitor.metrics import Metrics
 from stream_monitor.runtime.committer import Committer
 from stream_monitor.runtime.outbound_records import dead_letter_record
 from stream_monitor.runtime.partitions import OwnedPartition, OwnedPartitions
-from stream_monitor.runtime.poison_detection import (
+from stream_monitor.runtime.poison_records import (
     MAX_ATTEMPTS,
     POISON_RECORD,
     UNREADABLE,

@@ -1,14 +1,18 @@
 """Reads the event topic with librdkafka, in batches, from positions that the worker keeps.
 
-All methods block.  One thread calls them, so that a fetch and a seek never overlap.
+librdkafka blocks: the methods of the reader run in its thread, one after the other, so that a fetch
+and a seek never overlap.
 """
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
+from typing import Any, Concatenate, Final, Literal, NamedTuple, ParamSpec, TypeAlias, TypeVar, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -76,6 +80,23 @@ class _Position:
     position: int
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _in_thread(
+    method: Callable[Concatenate[EventTopicReader, P], T],
+) -> Callable[Concatenate[EventTopicReader, P], Coroutine[Any, Any, T]]:
+    """Make a coroutine of a method that blocks; it runs in the thread of the reader."""
+
+    @functools.wraps(method)
+    async def call(self: EventTopicReader, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        action = functools.partial(method, self, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, action)
+
+    return call
+
+
 class EventTopicReader:
     """Reads partitions of one topic.
 
@@ -98,12 +119,16 @@ class EventTopicReader:
         self._max_records = max_records
         self._idle_s = idle_s
         self._linger_s = 0.01
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="reader")
         self._consumer: Consumer | None = None
         self._readings: dict[int, _Position] = {}
         self._seen: set[int] = set()
 
+    @_in_thread
     def seek(self, positions: Mapping[int, FetchPosition]) -> None:
         """Read these partitions from these positions; the others go on from theirs."""
+        if not positions:
+            return
         for partition, position in positions.items():
             self._readings[partition] = _Position(position.fetch_generation, position.offset)
         if self._consumer is not None and self._seen.isdisjoint(positions):
@@ -112,6 +137,7 @@ class EventTopicReader:
         else:
             self._restart()
 
+    @_in_thread
     def drop(self, partitions: Iterable[int] | None = None) -> None:
         """Stop reading these partitions, or all."""
         gone = set(self._readings) if partitions is None else set(partitions) & set(self._readings)
@@ -122,6 +148,7 @@ class EventTopicReader:
                 [TopicPartition(self._topic, partition) for partition in gone]
             )
 
+    @_in_thread
     def earliest(self, partition: int) -> int:
         """The first offset that the partition still has."""
         consumer = self._consumer or self._start()
@@ -131,10 +158,11 @@ class EventTopicReader:
             )
         except KafkaException:
             if not self._readings:  # without a leader at its start the client may never find one
-                self.close()
+                self._close()
             raise
         return int(low)
 
+    @_in_thread
     def committed(self, partition: int) -> int | None:
         """The offset that the group committed to Kafka; ``None`` if it never did.
 
@@ -148,6 +176,7 @@ class EventTopicReader:
             raise KafkaException(answer.error)
         return None if answer.offset < 0 else int(answer.offset)
 
+    @_in_thread
     def lags(self) -> dict[int, int]:
         """Records between the position and the last known end of each partition."""
         if self._consumer is None:
@@ -160,6 +189,7 @@ class EventTopicReader:
                 lags[partition] = max(0, high - reading.position)
         return lags
 
+    @_in_thread
     def read(self) -> Fetched:
         """The next records, one batch a partition.  Waits ``idle_s`` at most for the first."""
         if self._consumer is None or not self._readings:
@@ -170,8 +200,12 @@ class EventTopicReader:
             messages += self._consumer.consume(self._max_records - 1, self._linger_s)
         return self._sorted_out(messages)
 
+    @_in_thread
     def close(self) -> None:
         """Close the connections."""
+        self._close()
+
+    def _close(self) -> None:
         self._readings.clear()
         if self._consumer is not None:
             self._consumer.close()

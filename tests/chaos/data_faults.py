@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 
 from producer.codec import decode, encode
 from producer.failpoints import EXIT_CODE
-from stream_monitor.runtime.poison_detection import MAX_ATTEMPTS
+from stream_monitor.runtime.poison_records import MAX_ATTEMPTS
 from tests.chaos.chaos_harness import ChaosCluster, NotRecoveredError
 from tests.chaos.oracle_comparison import OracleComparison
 from tests.chaos.test_corrupt_state import damaged

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import collections
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple, cast
 
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.metrics import Metrics
 from stream_monitor.runtime.bootstrap import handle_read_failure
 from stream_monitor.runtime.committer import Committer
-from stream_monitor.runtime.guarded_fetch import GuardedFetch
 from stream_monitor.runtime.outbox import OutboxRelay
-from stream_monitor.runtime.ownership import PartitionOwnership
-from stream_monitor.runtime.partition_recovery import PartitionRecovery
+from stream_monitor.runtime.ownership import PartitionOwnership, PartitionRecovery
 from stream_monitor.runtime.partitions import OwnedPartition, OwnedPartitions
-from stream_monitor.runtime.poison_detection import MAX_ATTEMPTS
+from stream_monitor.runtime.poison_records import (
+    MAX_ATTEMPTS,
+    Answer,
+    GuardedFetch,
+    RawBatch,
+    RawBatchReader,
+)
 from stream_monitor.runtime.processor import BatchProcessor
 from stream_monitor.runtime.publisher import Publisher
-from stream_monitor.runtime.raw_fetch import Answer, RawBatch, RawBatchReader
-from stream_monitor.runtime.reader import FetchPosition, ReadFailure
-from stream_monitor.runtime.reader_thread import ReaderThread
+from stream_monitor.runtime.reader import EventTopicReader, FetchPosition, ReadFailure
 from stream_monitor.settings import CommitSettings, DeadLetterSettings
 from stream_monitor.state.memory_store import InMemoryStateStore
 from stream_monitor.state.partition_state import PartitionStateFactory
@@ -168,11 +170,9 @@ class _Elsewhere:
     async def seek(self, positions: Mapping[int, FetchPosition]) -> None:
         self.placed |= {partition: position.offset for partition, position in positions.items()}
 
-    async def drop(self) -> None:
-        self.placed.clear()
-
-    async def drop_one(self, partition: int) -> None:
-        self.placed.pop(partition, None)
+    async def drop(self, partitions: Iterable[int] | None = None) -> None:
+        for partition in list(self.placed if partitions is None else partitions):
+            self.placed.pop(partition, None)
 
     async def earliest(self, _partition: int) -> int:
         return 0
@@ -189,7 +189,7 @@ class GuardedFetchWorker:
         self.partitions = OwnedPartitions()
         self.letters, self.reader = _Publisher(), _Elsewhere()
         metrics = Metrics()
-        publisher, reader = cast("Publisher", self.letters), cast("ReaderThread", self.reader)
+        publisher, reader = cast("Publisher", self.letters), cast("EventTopicReader", self.reader)
         self.relay = OutboxRelay(store, publisher, metrics, topic="alerts", window_ttl_ms=1)
         self.ownership = PartitionOwnership(
             topic=TOPIC,

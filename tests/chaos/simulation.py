@@ -15,11 +15,11 @@ from stream_monitor.ingest.records import RecordBatch
 from stream_monitor.metrics import Metrics
 from stream_monitor.runtime.committer import Committer
 from stream_monitor.runtime.outbox import OutboxRelay
-from stream_monitor.runtime.partition_recovery import PartitionRecovery
+from stream_monitor.runtime.ownership import PartitionRecovery
 from stream_monitor.runtime.partitions import OwnedPartition, OwnedPartitions
 from stream_monitor.runtime.processor import BatchProcessor
 from stream_monitor.runtime.publisher import Publisher
-from stream_monitor.runtime.reader_thread import ReaderThread
+from stream_monitor.runtime.reader import EventTopicReader
 from stream_monitor.settings import CommitSettings, DeadLetterSettings
 from stream_monitor.state.partition_state import PartitionStateFactory
 from stream_monitor.state.redis_store import partition_key
@@ -96,7 +96,7 @@ class Worker:
             member=name,
             store=world.store,
             state_factory=cast("PartitionStateFactory", world.folds),
-            reader=cast("ReaderThread", FromTheStart()),
+            reader=cast("EventTopicReader", FromTheStart()),
             on_state_loss="rebuild",
         )
         self.ahead: list[RecordBatch] = []

@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 
 from producer.events import Event
 from producer.routing import partition_of
-from stream_monitor.runtime.poison_detection import MAX_ATTEMPTS, MAX_SKIPPED_RECORDS, POISON_RECORD
+from stream_monitor.runtime.poison_records import MAX_ATTEMPTS, MAX_SKIPPED_RECORDS, POISON_RECORD
 from tests.integration.monitor_harness import (
     MODELS,
     MonitorHarness,

@@ -9,12 +9,13 @@ from typing import cast
 
 import pytest
 
-from stream_monitor.runtime.poison_detection import (
+from stream_monitor.runtime.poison_records import (
     MAX_ATTEMPTS,
     MAX_SKIPPED_RECORDS,
     SINGLE_BATCH_OFFSETS,
+    RawBatch,
+    UnreadableBatch,
 )
-from stream_monitor.runtime.raw_fetch import RawBatch, UnreadableBatch
 from stream_monitor.state.memory_store import InMemoryStateStore
 from stream_monitor.state.redis_store import partition_key
 from stream_monitor.state.store import ATTEMPT_FIELD, AttemptMarker

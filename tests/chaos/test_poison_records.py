@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, Producer
 from producer.codec import encode
 from producer.events import Event
 from producer.routing import partition_of
-from stream_monitor.runtime.poison_detection import UNREADABLE
+from stream_monitor.runtime.poison_records import UNREADABLE
 from tests.integration.monitor_harness import (
     MODELS,
     MonitorHarness,

@@ -14,7 +14,7 @@ from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 
 from producer.failpoints import EXIT_CODE
 from stream_monitor.contracts import DriftAlert
-from stream_monitor.runtime.poison_detection import MAX_ATTEMPTS, POISON_RECORD
+from stream_monitor.runtime.poison_records import MAX_ATTEMPTS, POISON_RECORD
 from stream_monitor.state.partition_state import ALERT
 from tests.integration.counting_worker import WIDE
 from tests.integration.test_runtime_worker import (

@@ -24,7 +24,7 @@ from producer.codec import encode
 from producer.events import Event, Label
 from producer.routing import partition_of, topic_names
 from stream_monitor.contracts import DeadLetter
-from stream_monitor.runtime.poison_detection import POISON_RECORD, UNREADABLE
+from stream_monitor.runtime.poison_records import POISON_RECORD, UNREADABLE
 from stream_monitor.runtime.reader import _record
 from stream_monitor.settings import Settings
 from stream_monitor.state.partition_state import PartitionStateFactory

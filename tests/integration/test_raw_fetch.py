@@ -16,7 +16,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from producer.events import CE_TYPE_OF, InferenceEvent
 from stream_monitor.ingest.records import ConsumerRecord
-from stream_monitor.runtime.raw_fetch import RawBatch, RawBatchReader, UnreadableBatch
+from stream_monitor.runtime.poison_records import RawBatch, RawBatchReader, UnreadableBatch
 from stream_monitor.runtime.reader import EventTopicReader, FetchPosition, ReadFailure
 
 pytestmark = pytest.mark.kafka
@@ -62,19 +62,19 @@ def topic(kafka_broker: str) -> Iterator[str]:
         gone.result(20)
 
 
-def by_librdkafka(broker: str, topic: str, start: int) -> tuple[list[ConsumerRecord], int]:
+async def by_librdkafka(broker: str, topic: str, start: int) -> tuple[list[ConsumerRecord], int]:
     """Records from ``start`` on, and the position behind them."""
     reader = EventTopicReader(
         {"bootstrap.servers": broker}, topic, group="packed", max_records=10_000, idle_s=5
     )
-    reader.seek({0: FetchPosition(TAG, start)})
+    await reader.seek({0: FetchPosition(TAG, start)})
     records: list[ConsumerRecord] = []
     upto = start
-    while batches := reader.read().batches:
+    while batches := (await reader.read()).batches:
         for batch in batches:
             records += batch.records
             upto = batch.next
-    reader.close()
+    await reader.close()
     return records, upto
 
 
@@ -104,7 +104,7 @@ def test_batch_by_batch_the_same_records_are_read_from_anywhere(
     kafka_broker: str, topic: str
 ) -> None:
     write(kafka_broker, topic)
-    records, end = by_librdkafka(kafka_broker, topic, 0)
+    records, end = asyncio.run(by_librdkafka(kafka_broker, topic, 0))
     assert len(records) > 100
     for start in (0, 1, *range(7, end, 29)):
         theirs = [record for record in records if record.offset >= start]
@@ -116,7 +116,7 @@ def test_batch_by_batch_the_same_records_are_read_from_anywhere(
 
 def test_what_is_not_there_is_told(kafka_broker: str, topic: str) -> None:
     write(kafka_broker, topic)
-    _records, end = by_librdkafka(kafka_broker, topic, 0)
+    _records, end = asyncio.run(by_librdkafka(kafka_broker, topic, 0))
 
     async def answers() -> list[object]:
         reader = RawBatchReader(topic, [kafka_broker], None)

@@ -15,7 +15,7 @@ import pytest
 from driftline.serving import ChampionModel
 from producer.events import Event
 from producer.logger import InferenceLogger
-from stream_monitor.runtime.poison_detection import MAX_ATTEMPTS
+from stream_monitor.runtime.poison_records import MAX_ATTEMPTS
 from tests.integration.monitor_harness import (
     MODELS,
     MonitorHarness,

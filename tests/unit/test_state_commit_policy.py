@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_monitor.runtime.commit_policy import MAX_DELAY_S, commit_delay_s, is_commit_due
+from stream_monitor.runtime.committer import MAX_DELAY_S, commit_delay_s, is_commit_due
 from stream_monitor.settings import CommitSettings
 
 SETTINGS = CommitSettings()
