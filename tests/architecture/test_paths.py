@@ -10,12 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
-from types import FrameType
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 
 import msgspec
 import pytest
@@ -33,9 +29,9 @@ from stream_monitor.state.memory_store import InMemoryStateStore
 from stream_monitor.state.partition_state import ALERT, PartitionStateFactory
 from stream_monitor.state.store import Acquired
 from tests.builders import batch_of
+from tests.call_path import ROOT, CallPath
 from tests.golden.behaviour import SPECS, TOPIC, read
 
-ROOT: Final = Path(__file__).parents[2]
 MAX_PATH: Final = 20
 MAX_OTHERS: Final = 73
 """As many as there are now: the number may only fall."""
@@ -55,54 +51,18 @@ STEPS: Final = {
 """The functions by which an event becomes an alert."""
 CHECK: Final = "stream_monitor/checks/feature.py"
 """The check that raises the alert; other checks take the same steps in the same batch."""
+START: Final = "stream_monitor/runtime/processor.py"
+PACKAGES: Final = ("producer", "stream_monitor", "trainer")
 BATCH_RECORDS: Final = 64
 
 
-class Trace(NamedTuple):
-    """Files of the product that ran in one batch, in the order of their first call."""
-
-    path: list[str]
-    all: set[str]
-    steps: set[str]
+def is_of_check(stack: list[str]) -> bool:
+    """Whether no check is on the stack, or the one that raises the alert."""
+    checks = [file for file in stack if file.startswith("stream_monitor/checks/")]
+    return not checks or CHECK in checks
 
 
-class _Tracer:
-    def __init__(self) -> None:
-        self.trace = Trace([], set(), set())
-        self._files: dict[str, str | None] = {}
-
-    def __call__(self, frame: FrameType, event: str, _argument: object) -> None:
-        if event != "call" or (file := self._file(frame)) is None:
-            return
-        self.trace.all.add(file)
-        step = frame.f_code.co_qualname
-        if step not in STEPS:
-            return
-        stack = [f for f in map(self._file, reversed(list(_callers(frame)))) if f is not None]
-        checks = [f for f in stack if f.startswith("stream_monitor/checks/")]
-        if not checks or CHECK in checks:
-            self.trace.steps.add(step)
-            self.trace.path.extend(f for f in dict.fromkeys(stack) if f not in self.trace.path)
-
-    def _file(self, frame: FrameType) -> str | None:
-        name = frame.f_code.co_filename
-        if name not in self._files:
-            path = Path(name)
-            ours = path.is_relative_to(ROOT) and path.relative_to(ROOT).parts[0] in (
-                "producer",
-                "stream_monitor",
-            )
-            self._files[name] = str(path.relative_to(ROOT)) if ours else None
-        return self._files[name]
-
-
-def _callers(frame: FrameType | None) -> Iterator[FrameType]:
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
-
-
-async def traced() -> Trace:
+async def traced() -> CallPath:
     """The first batch of the demo's recorded topic that raises an alert on a feature."""
     recording = next(
         found
@@ -147,12 +107,12 @@ async def traced() -> Trace:
     for start in range(0, len(recording.records), BATCH_RECORDS):
         part = [ConsumerRecord(*r) for r in recording.records[start : start + BATCH_RECORDS]]
         batch = batch_of(part, TOPIC, 0)._replace(start=owned.position)
-        tracer, before = _Tracer(), sys.getprofile()
-        sys.setprofile(tracer)
+        trace = CallPath({"producer", "stream_monitor"}, STEPS, is_of_check)
+        trace.start()
         try:
             assert await processor.on_batch(batch) is None
         finally:
-            sys.setprofile(before)
+            trace.stop()
         entries = relay._pending.pop("key", {})
         alerts = [
             msgspec.json.decode(v, type=DriftAlert)
@@ -160,16 +120,17 @@ async def traced() -> Trace:
             if k.startswith(ALERT)
         ]
         if any(alert.kind == "data" and alert.series.startswith("feature/") for alert in alerts):
-            return tracer.trace
+            return trace
     raise AssertionError("the recording has no such alert")
 
 
-def listed() -> list[str]:
-    """The files that ARCHITECTURE.md lists, from the processor on."""
-    text = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
-    section = text.split("## The path of an event")[1].split("\n## ")[0]
-    items = section[section.index("`stream_monitor/runtime/processor.py`") :].split("\n\n")[0]
-    return re.findall(r"`((?:producer|stream_monitor)/[\w/]+\.py)`", items)
+def listed(section: str, start: str = "") -> list[str]:
+    """The files that the list in a section of ARCHITECTURE.md names, from ``start`` on."""
+    text = (ROOT / "ARCHITECTURE.md").read_text("utf-8").split(f"## {section}\n")[1]
+    numbered = re.search(r"^1\. .*?(?=\n\n)", text, re.DOTALL | re.MULTILINE)
+    assert numbered is not None
+    files = re.findall(rf"`((?:{'|'.join(PACKAGES)})/[\w/]+\.py)`", numbered[0])
+    return files[files.index(start) if start else 0 :]
 
 
 def test_the_path_of_an_event_is_the_one_that_is_documented() -> None:
@@ -177,6 +138,8 @@ def test_the_path_of_an_event_is_the_one_that_is_documented() -> None:
     others = trace.all - set(trace.path)
 
     assert trace.steps == set(STEPS)
-    assert sorted(trace.path) == sorted(listed()), "\n".join(trace.path)
+    assert sorted(trace.path) == sorted(listed("The path of an event", START)), "\n".join(
+        trace.path
+    )
     assert len(trace.path) <= MAX_PATH
     assert len(others) <= MAX_OTHERS, "\n".join(sorted(others))

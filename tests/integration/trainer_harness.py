@@ -148,6 +148,7 @@ class TrainerHarness:
         failpoint: str = "",
         factory: str = "small_factories:logistic",
         output: int | None = None,
+        module: str = "driftline",
         **environment: str,
     ) -> subprocess.Popen[bytes]:
         """Start a trainer from the command line; ``output`` is where its output goes."""
@@ -155,7 +156,7 @@ class TrainerHarness:
             [
                 sys.executable,
                 "-m",
-                "driftline",
+                module,
                 "train",
                 "--model",
                 MODEL,
