@@ -18,7 +18,7 @@ fewest gives way, and while all have an open episode, others count for `UNKNOWN_
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -37,7 +37,7 @@ from stream_monitor.contracts import (
 )
 from stream_monitor.episodes.alert import alert_of
 from stream_monitor.episodes.finding import AlertSource, EventPosition, Finding, derived_id
-from stream_monitor.episodes.open_episodes import LogPosition, OpenEpisodes
+from stream_monitor.episodes.open_episodes import LogPosition, OpenEpisodes, OpenEpisodesState
 from stream_monitor.episodes.rule_episode import RuleEpisode
 from stream_monitor.episodes.traffic_messages import (
     rejected_message,
@@ -66,7 +66,7 @@ class AppendPosition(msgspec.Struct, frozen=True, array_like=True):
     clock_ms: int
 
 
-class RejectedRecordCount(msgspec.Struct, kw_only=True):
+class RejectedRecordCount(msgspec.Struct, kw_only=True, array_like=True):
     """What is known of the rejected records of one model for one reason.
 
     ``total`` and ``sources`` (by ``ce_source``, the first ones by name, the others together) are
@@ -165,6 +165,14 @@ class RejectedRecordCount(msgspec.Struct, kw_only=True):
         return often or self.run >= MIN_RECORDS
 
 
+class RejectedRecordsState(msgspec.Struct, array_like=True):
+    """The counts, the open episodes by model, and the suppressed alerts of models without any."""
+
+    rows: list[RejectedRecordCount]
+    open_episodes: dict[str, OpenEpisodesState]
+    suppressed_before: int
+
+
 class _Part(NamedTuple):
     """A segment as it is gone through: its records, and of models the accepted ones."""
 
@@ -199,7 +207,6 @@ class RejectedRecords:
         self._topic, self._partition = topic, partition
         self._rows: dict[tuple[str, str], RejectedRecordCount] = {}
         self._registers: dict[str, OpenEpisodes] = {}
-        self._stored: dict[str, Any] = {}  # what each register last gave to be stored
         self._suppressed_before = 0
         self._at: dict[tuple[str, str], int] = {}  # offset up to which a row has seen the segment
         self._has_changes = False
@@ -256,7 +263,6 @@ class RejectedRecords:
         register = self._registers.pop(model, None)
         if register is not None:
             self._suppressed_before += register.suppressed
-            self._stored.pop(model, None)
             self._has_changes = True
 
     def _reject(self, letter: DeadLetter, clock_ms: int, part: _Part | None) -> list[Finding]:
@@ -450,33 +456,28 @@ class RejectedRecords:
             if (latest := row.episode.latest) is not None
         }
 
-    def pending_changes(self) -> list[Any] | None:
-        """All of it as plain data, if it changed since `mark_committed`."""
-        for model, register in self._registers.items():
-            if (data := register.pending_changes()) is not None:
-                self._stored[model], self._has_changes = data, True
-        if not self._has_changes:
+    def pending_changes(self) -> RejectedRecordsState | None:
+        """The state, if it changed since `mark_committed`."""
+        changed = any(register.has_changes for register in self._registers.values())
+        if not self._has_changes and not changed:
             return None
-        rows = msgspec.to_builtins([row for _, row in sorted(self._rows.items())])
-        return [rows, sorted(self._stored.items()), self._suppressed_before]
+        return RejectedRecordsState(
+            [row for _, row in sorted(self._rows.items())],
+            {model: register.state for model, register in sorted(self._registers.items())},
+            self._suppressed_before,
+        )
 
     def mark_committed(self) -> None:
-        """What `pending_changes` gave is durable."""
+        """Mark what `pending_changes` returned as durable."""
         self._has_changes = False
         for register in self._registers.values():
             register.mark_committed()
 
-    def restore(self, data: Any) -> None:
-        """Continue from what `pending_changes` gave.
-
-        Raises:
-            ValueError: it does not fit.
-        """
-        rows, registers, self._suppressed_before = data
-        for row in msgspec.convert(rows, list[RejectedRecordCount]):
-            self._rows[row.model, row.reason] = row
-        for model, stored in registers:
+    def restore(self, state: RejectedRecordsState) -> None:
+        """Continue from what `pending_changes` returned."""
+        self._rows = {(row.model, row.reason): row for row in state.rows}
+        for model, stored in state.open_episodes.items():
             self._registers[model] = OpenEpisodes()
             self._registers[model].restore(stored)
-            self._stored[model] = stored
+        self._suppressed_before = state.suppressed_before
         self.mark_committed()

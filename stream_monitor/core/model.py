@@ -26,7 +26,7 @@ from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.core.traffic import TrafficMonitor
 from stream_monitor.core.version import VersionMonitor
 from stream_monitor.core.warm_up import WarmUp
-from stream_monitor.episodes.open_episodes import LogPosition, OpenEpisodes
+from stream_monitor.episodes.open_episodes import LogPosition, OpenEpisodes, OpenEpisodesState
 from stream_monitor.ingest.batch import EventBatch, Ints
 from stream_monitor.labels.join import JoinedLabel, LabelJoin, prediction_rows
 from stream_monitor.reference.profile import ReferenceProfile, validate_profile
@@ -483,7 +483,7 @@ class ModelMonitor:
             self.warm_ups[version].restore(parts.under(f"{_prefix(version)}warm-up|"))
         self._moved = set(state.moved)
         self.labels = LabelJoin.restore(self._spec.labels, parts.under("labels|"))
-        self.open_episodes.restore(parts.read("register"))
+        self.open_episodes.restore(parts.read("register", OpenEpisodesState))
         self.traffic.restore(parts.under("traffic|"))
         self.retention.restore(parts.read("retention", RetentionState))
         self.coverage.restore(parts.under("coverage|"))

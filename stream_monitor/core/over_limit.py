@@ -14,7 +14,7 @@ from stream_monitor.core.coverage_episodes import (
     OpenCoverageEpisodes,
 )
 from stream_monitor.core.spec import MonitorSpec
-from stream_monitor.episodes.open_episodes import LogPosition, OpenEpisodes
+from stream_monitor.episodes.open_episodes import LogPosition, OpenEpisodes, OpenEpisodesState
 from stream_monitor.ingest.batch import Ints
 from stream_monitor.state_parts import StoredParts, with_prefix
 
@@ -87,6 +87,6 @@ class ModelsOverLimit:
         if "uncovered" in parts:
             self._episodes.restore(parts.read("uncovered", OpenCoverageEpisodes))
         if "register" in parts:
-            self.open_episodes.restore(parts.read("register"))
+            self.open_episodes.restore(parts.read("register", OpenEpisodesState))
         self.coverage.waits = bool(self._episodes)
         self.mark_committed()

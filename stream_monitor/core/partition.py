@@ -14,7 +14,7 @@ import numpy as np
 
 from producer.events import Command, Label, ModelUpdate, Topology
 from producer.names import escape, unescape
-from stream_monitor.checks.rejected_records import RejectedRecords
+from stream_monitor.checks.rejected_records import RejectedRecords, RejectedRecordsState
 from stream_monitor.contracts import DeadLetter, DriftAlert
 from stream_monitor.core.control_records import (
     ControlOutcome,
@@ -35,7 +35,7 @@ from stream_monitor.core.model import ModelMonitor
 from stream_monitor.core.over_limit import ModelsOverLimit, rows_by_model
 from stream_monitor.core.placement import Placement, PlacementState
 from stream_monitor.core.spec import MonitorSpec
-from stream_monitor.episodes.cooldown import EventTimes
+from stream_monitor.episodes.event_times import EventTimes
 from stream_monitor.episodes.open_episodes import UnknownEpisode
 from stream_monitor.errors import CorruptState
 from stream_monitor.ingest.batch import EventBatch, Ints
@@ -494,7 +494,7 @@ class PartitionMonitor:
         )
         self.over_limit.restore(parts.under("over-limit|"))
         if "rejected" in parts:
-            self.rejected.restore(parts.read("rejected"))
+            self.rejected.restore(parts.read("rejected", RejectedRecordsState))
         if TOPOLOGY in parts:
             self.placement = Placement(self.partition, parts.read(TOPOLOGY, PlacementState))
         stored = {unescape(name): mine for name, mine in parts.by_owner("model|").items()}

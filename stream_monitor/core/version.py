@@ -35,7 +35,7 @@ from stream_monitor.episodes.alert import alert_of
 from stream_monitor.episodes.finding import AlertSource, EventPosition, Finding
 from stream_monitor.episodes.policy import EpisodePolicy
 from stream_monitor.episodes.recovery import RecoveryProgress
-from stream_monitor.episodes.suppression import Suppressor, SuppressorState
+from stream_monitor.episodes.suppression import ExplainedEpisodes, ReportedEpisodes
 from stream_monitor.ingest.batch import EventBatch, Ints
 from stream_monitor.labels.join import JoinedLabel
 from stream_monitor.reference.fit import SKIPPED_PREDICTION, fit_loss
@@ -65,7 +65,7 @@ class VersionState(msgspec.Struct, array_like=True):
     event_offsets: Any
     prediction_offsets: Any
     segment_offsets: dict[str, Any]
-    suppressor: SuppressorState
+    reported: ReportedEpisodes
 
 
 class VersionMonitor:
@@ -94,7 +94,7 @@ class VersionMonitor:
         loss = references_of_model(profile).get(LOSS)
         if loss is not None:
             self.error_rate = ErrorRateCheck(self._context, loss[0])
-        self._suppressor = Suppressor()
+        self._explained = ExplainedEpisodes()
         self._transforms = {
             key: check.signal.transform
             for key, check in self.checks.items()
@@ -130,7 +130,7 @@ class VersionMonitor:
             if check.segment is None or check.segment in events.segments:
                 findings += check.observe(events)
                 self._has_changes.add(key)
-        reported = self._suppressor.process(self._suppressor.in_order(findings))
+        reported = self._explained.process(self._explained.in_order(findings))
         return dict(events.features), list(map(alert_of, reported)), losses
 
     def _events(self, batch: EventBatch) -> VersionEvents:
@@ -239,7 +239,7 @@ class VersionMonitor:
         if self.error_rate is None or not compared:
             return []
         self._has_changes.add(LOSS)
-        return list(map(alert_of, self._suppressor.process(self.error_rate.observe(compared))))
+        return list(map(alert_of, self._explained.process(self.error_rate.observe(compared))))
 
     def _warm_up_loss(self, compared: list[LabelLoss]) -> list[LabelLoss]:
         """Collect the first losses for the loss reference; returns the rest of ``compared``."""
@@ -274,7 +274,7 @@ class VersionMonitor:
         self.idle = True
         self._meta_changed = True
         self._has_changes.update(checks)
-        return list(map(alert_of, self._suppressor.process(ended)))
+        return list(map(alert_of, self._explained.process(ended)))
 
     def resolve(self, alert: DriftAlert, offset: int, time_ms: int) -> list[DriftAlert]:
         """End the episode of ``alert`` on a user's command; its series restarts on its reference.
@@ -290,7 +290,7 @@ class VersionMonitor:
                     ended += check.end("resolved", at, alert)
                     self._has_changes.add(key)
         self._meta_changed = True
-        return list(map(alert_of, self._suppressor.process(ended)))
+        return list(map(alert_of, self._explained.process(ended)))
 
     def progress_of(self, alert: DriftAlert) -> RecoveryProgress | None:
         """The recovery progress of the open episode of ``alert``, where it is known."""
@@ -301,7 +301,7 @@ class VersionMonitor:
         """Drift of every series: 0 none, 1 suspected or suppressed, 2 an open episode."""
         return {
             key: level
-            if check.explained_by is None or self._suppressor.is_reported(key)
+            if check.explained_by is None or self._explained.is_reported(key)
             else min(level, 1)
             for key, check in self._all_checks().items()
             if (level := check.level()) is not None
@@ -320,7 +320,7 @@ class VersionMonitor:
                 self._event_offsets.snapshot(),
                 None if predicted is None else predicted.snapshot(),
                 {name: index.snapshot() for name, index in self._segment_offsets.items()},
-                self._suppressor.state,
+                self._explained.state,
             )
             if self.estimate is not None:
                 parts["estimate"] = self.estimate.snapshot()
@@ -355,7 +355,7 @@ class VersionMonitor:
         if state.prediction_offsets is not None:
             self._prediction_offsets = OffsetIndex()
             self._prediction_offsets.restore(state.prediction_offsets)
-        self._suppressor.state = state.suppressor
+        self._explained.state = state.reported
         if self.estimate is not None:
             self.estimate.restore(parts.read("estimate"))
         shards = parts.under("checks-")

@@ -42,7 +42,7 @@ STEPS: Final = {
     "EpisodeTracker.observe": "a suspicion is confirmed",
     "SignalCheck.findings_of": "a decision becomes a finding",
     "signal_message": "with its sentence",
-    "Suppressor.process": "it may be suppressed",
+    "ExplainedEpisodes.process": "it may be suppressed",
     "alert_of": "the finding becomes an alert",
     "OpenEpisode.publish": "the alert is published",
     "Committer._write": "state, offset and outbox are written",

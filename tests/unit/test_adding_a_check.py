@@ -1,4 +1,4 @@
-"""docs/adding-a-check.md: its check works, as its own test demands, and its findings become alerts."""
+"""docs/adding-a-check.md: its check works, as its own test demands."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from stream_monitor.reference.profile import ReferenceProfile
 from tests.builders import stored, table_of
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "adding-a-check.md").read_text("utf-8")
-THE_FILE, THE_LINE, THE_TEST = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
+THE_FILE, THE_LINE, THE_TEST = re.findall(r"```(?:python|text)\n(.*?)```", DOCUMENT, re.DOTALL)
 NAME = "integer_values_of_the_document"
 RNG = np.random.default_rng(5)
 VALUES = RNG.normal(20.0, 5.0, 2_000)

@@ -70,19 +70,6 @@ def test_how_far_it_is_from_its_end_is_said_beside_what_drifts() -> None:
     assert worse.explanation.startswith("temp: worse. Acknowledged by ann at")
 
 
-def test_an_episode_stored_before_its_words_were_kept_has_those_of_its_latest_alert() -> None:
-    before = open_register()
-    episodes, *cooldown_hold = before.pending_changes() or []
-    for episode in episodes.values():
-        del episode["drift_explanation"]
-    register = OpenEpisodes()
-    register.restore([episodes, *cooldown_hold])
-
-    (answer,) = register.acknowledge(command("acknowledge"), AT_20)
-
-    assert answer.explanation == "temp: moved. Acknowledged by ann."
-
-
 def test_a_snooze_withholds_and_counts_and_at_its_end_an_open_episode_says_so() -> None:
     register = open_register()
     register.snooze(command("snooze", until_ms=5_000), AT_20)
