@@ -19,8 +19,8 @@ from producer.limits import Limits
 from producer.permission import explained_denial
 from producer.routing import key_of
 from producer.spool.disk_spool import DiskSpool
-from producer.spool.overflow import Overflow
 from producer.spool.permanent_errors import is_permanent
+from producer.spool.spool import Spool
 from producer.spool.spool_file import SpooledRecord
 from producer.validation import EventValidator
 
@@ -62,8 +62,8 @@ class Sender:
         self._client, self._topic, self._source, self._shards = client, topic, source, shards
         self._state = state
         self._spool_threshold = max_messages // 2
-        self._overflow = (
-            None if spool is None else Overflow(spool, state, self._resend, self._warn_at_intervals)
+        self._spool = (
+            None if spool is None else Spool(spool, state, self._resend, self._warn_at_intervals)
         )
         self._validator = EventValidator(_LIMITS)
         self._stop = threading.Event()
@@ -83,13 +83,13 @@ class Sender:
 
     def close_in_child(self) -> None:
         """Leave the parent's files alone in a forked child, where the thread does not exist."""
-        if self._overflow is not None:
-            self._overflow.close_in_child()
+        if self._spool is not None:
+            self._spool.close_in_child()
 
     def _run(self) -> None:
         while not self._stop.is_set():
             self._guard(self._step)
-            if self._overflow is not None:
+            if self._spool is not None:
                 self._guard(self._maintain_spool)
         self._guard(self._finish)
 
@@ -114,8 +114,8 @@ class Sender:
         waiting = len(self._state.queue)
         if waiting > self._spool_threshold and len(self.producer) > self._spool_threshold:
             self._spool_or_drop_queued(min(waiting - self._spool_threshold, _MAX_SPOOLED_PER_STEP))
-        if self._overflow is not None:
-            self._overflow.maintain(
+        if self._spool is not None:
+            self._spool.maintain(
                 time.monotonic(), max(1, self._spool_threshold) - len(self.producer)
             )
 
@@ -124,8 +124,8 @@ class Sender:
         self.producer.purge()
         self.producer.flush(1.0)  # its callbacks count or spool the rest
         self._spool_or_drop_queued(len(self._state.queue))
-        if self._overflow is not None:
-            self._overflow.close()
+        if self._spool is not None:
+            self._spool.close()
 
     def _spool_or_drop_queued(self, n: int) -> None:
         """Spool or drop the first ``n`` events of the queue."""
@@ -209,12 +209,12 @@ class Sender:
 
     def _spool_or_drop(self, reason: str, detail: str, key: str | bytes, value: bytes) -> None:
         """Spool a record, or count it as dropped for this reason."""
-        if self._overflow is None:
+        if self._spool is None:
             self._drop(reason, detail)
             return
         as_bytes = key.encode() if isinstance(key, str) else key
         record = SpooledRecord(topic=self._topic, key=as_bytes, source=self._source, value=value)
-        self._overflow.add(record)
+        self._spool.add(record)
 
     def _on_error(self, error: KafkaError) -> None:
         self._fatal = self._fatal or error.fatal()

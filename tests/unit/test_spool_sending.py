@@ -10,13 +10,7 @@ from confluent_kafka import KafkaError
 
 from producer.counters import LoggerState
 from producer.spool.disk_spool import DiskSpool
-from producer.spool.resender import (
-    MAX_OUTSTANDING,
-    MAX_PER_S,
-    RETRY_PAUSE_S,
-    OnDelivery,
-    SpoolResender,
-)
+from producer.spool.spool import MAX_OUTSTANDING, MAX_PER_S, RETRY_PAUSE_S, OnDelivery, Spool
 from producer.spool.spool_file import SpooledRecord, SpoolFile
 
 LARGE = 1 << 20
@@ -62,13 +56,14 @@ class Scene:
             self.spool.close()
             self.spool = DiskSpool(folder, LARGE)
         self.spool.maintain(self.now_s)
-        self.replay = SpoolResender(self.spool, self.state, self.kafka.send)
+        self.problems: list[str] = []
+        self.replay = Spool(self.spool, self.state, self.kafka.send, self.problems.append)
         self.folder = folder
 
     def run(self, after_s: float = 1.0, room: int = ROOM) -> int:
         """One pass of the thread; answers how many records are on their way."""
         self.now_s += after_s
-        self.replay.run(self.now_s, room)
+        self.replay.maintain(self.now_s, room)
         return len(self.kafka.on_their_way)
 
     def settle(self) -> None:
@@ -233,7 +228,7 @@ def test_a_file_that_cannot_be_read_is_kept_and_named_and_does_not_stop_the_othe
         return first(spool_file)
 
     monkeypatch.setattr(SpoolFile, "first", broken)
-    problem = scene.replay.run(scene.now_s + 1, ROOM)
+    scene.run()
     scene.spool.write([SpooledRecord("t", b"k", "/s", b"next")])
     scene.state.count_spooled(1)
     for _ in range(4):
@@ -244,4 +239,4 @@ def test_a_file_that_cannot_be_read_is_kept_and_named_and_does_not_stop_the_othe
     assert counters.dropped == {reason: 3}
     assert (counters.delivered, counters.spooled) == (1, 0)
     assert [path.name for path in scene.files()] == [name.format(file.name)]  # for a later process
-    assert problem == f"{scene.files()[0]}: cannot read"
+    assert scene.problems == [f"spool: {scene.files()[0]}: cannot read"]

@@ -1,8 +1,9 @@
-"""Sends spooled records to Kafka, oldest first, at a rate that adapts to the acknowledgements.
+"""The spool as the sender uses it: to disk while Kafka is away, to Kafka when it is back.
 
-The window of unacknowledged records starts at one.  Each acknowledgement adds one, which doubles
-the window from round to round, up to `MAX_OUTSTANDING`.  A failure resets it to one and starts a
-pause.  A batch is removed when each of its records is acknowledged or has a permanent error.
+Spooled records are sent oldest first, at a rate that adapts to the acknowledgements.  The window of
+unacknowledged records starts at one.  Each acknowledgement adds one, which doubles the window from
+round to round, up to `MAX_OUTSTANDING`.  A failure resets it to one and starts a pause.  A batch is
+removed when each of its records is acknowledged or has a permanent error.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from typing import Final, TypeAlias
 from confluent_kafka import KafkaError, Message
 
 from producer.counters import LoggerState
-from producer.spool.disk_spool import DiskSpool, is_corrupt
+from producer.spool.disk_spool import DiskSpool, SpoolResult, is_corrupt
 from producer.spool.permanent_errors import is_permanent
 from producer.spool.spool_file import Batch, SpooledRecord, SpoolFile
 
+_MAX_UNWRITTEN: Final = 500
 MAX_OUTSTANDING: Final = 500
 MAX_PER_S: Final = 10_000
 RETRY_PAUSE_S: Final = 1.0
@@ -29,11 +31,19 @@ Send: TypeAlias = Callable[[SpooledRecord, OnDelivery], KafkaError | None]
 """Hands a record to librdkafka; returns an error or ``None``; raises BufferError (full queue)."""
 
 
-class SpoolResender:
-    """Sends one batch of one file at a time and has only that batch in memory."""
+class Spool:
+    """Spools records, sends them later, and counts the result of each.
 
-    def __init__(self, spool: DiskSpool, state: LoggerState, send: Send) -> None:
-        self._spool, self._state, self._send = spool, state, send
+    It sends one batch of one file at a time and has only that batch in memory.  Only the sender's
+    thread calls it, except `close_in_child`.  File I/O blocks that thread, never a caller of the
+    logger.
+    """
+
+    def __init__(
+        self, disk: DiskSpool, state: LoggerState, send: Send, warn: Callable[[str], None]
+    ) -> None:
+        self._disk, self._state, self._send, self._warn = disk, state, send, warn
+        self._unwritten: list[SpooledRecord] = []
         self._file: SpoolFile | None = None
         self._batch: Batch | None = None
         self._to_send: deque[SpooledRecord] = deque()
@@ -42,18 +52,52 @@ class SpoolResender:
         self._rate_tokens = 0.0
         self._now_s = self._resume_s = 0.0
 
-    def run(self, now_s: float, free_slots: int) -> str:
-        """Send at most ``free_slots`` records; return an error text, or an empty one."""
+    def add(self, record: SpooledRecord) -> None:
+        """Take a record for the next write; it is in flight until then."""
+        self._unwritten.append(record)
+        if len(self._unwritten) >= _MAX_UNWRITTEN:
+            self._write()
+
+    def maintain(self, now_s: float, free_slots: int) -> None:
+        """Write, adopt orphans and send at most ``free_slots`` records, each when due."""
+        self._write()
+        self._warn_of(self._disk.maintain(now_s))
         passed_s, self._now_s = now_s - self._now_s, now_s
         self._rate_tokens = min(MAX_OUTSTANDING, self._rate_tokens + passed_s * MAX_PER_S)
         if now_s < self._resume_s:
-            return ""
-        problem = self._next_batch()
+            return
+        self._warn_of(self._next_batch())
         limit = min(self._window - self._outstanding, free_slots, int(self._rate_tokens))
         for _ in range(limit):
             if not self._to_send or not self._send_one(self._to_send.popleft()):
                 break
-        return problem
+
+    def close(self) -> None:
+        """Write the last records and leave the spool to the next process."""
+        self._write()
+        self._disk.close()
+
+    def close_in_child(self) -> None:
+        """Leave the parent's files alone in a forked child."""
+        self._disk.close_in_child()
+
+    def _warn_of(self, problem: str) -> None:
+        if problem:
+            self._warn(f"spool: {problem}")
+
+    def _write(self) -> None:
+        if not self._unwritten:
+            return
+        records, self._unwritten = self._unwritten, []
+        try:
+            result = self._disk.write(records)
+        except Exception as error:  # noqa: BLE001 - the counts must add up after any error
+            result = SpoolResult(0, failed=len(records), error=repr(error))
+        self._state.count_spooled(result.spooled)
+        for reason, n in (("spool_full", result.full), ("spool_failed", result.failed)):
+            if n:
+                lost = self._state.count_dropped(reason, n)
+                self._warn(f"{lost} events lost ({reason}) {result.error}".rstrip())
 
     def _next_batch(self) -> str:
         """Remove the batch if each record has a result, and read the next one."""
@@ -62,7 +106,7 @@ class SpoolResender:
         try:
             if self._file is not None and self._batch is not None:
                 self._file.remove(self._batch)
-            self._file, self._batch = self._spool.oldest(), None
+            self._file, self._batch = self._disk.oldest(), None
             if self._file is not None:
                 self._batch = self._file.first()
         except sqlite3.Error as error:
@@ -74,7 +118,7 @@ class SpoolResender:
         elif self._file is not None:
             if self._file.n_own:
                 self._count_lost("spool_damaged", self._file.n_own)
-            self._spool.remove(self._file)
+            self._disk.remove(self._file)
             self._file = None
         return ""
 
@@ -86,7 +130,7 @@ class SpoolResender:
             self._count_lost("spool_damaged", 1 if self._file.n_own is None else self._file.n_own)
         elif self._file.n_own is not None:  # a later process may read it
             self._count_lost("spool_failed", self._file.n_own)
-        path = self._spool.skip(self._file, error)
+        path = self._disk.skip(self._file, error)
         self._file = self._batch = None
         return f"{path}: {error}"
 
