@@ -13,7 +13,7 @@ from typing import Any
 
 from river import drift
 
-from stream_monitor.detectors.adwin_state import AdwinState, bucket_totals, dump, load, new
+from stream_monitor.detectors.adwin_state import AdwinState, bucket_totals, build, dump, load, new
 from stream_monitor.detectors.detection import DetectorAlarm
 from stream_monitor.errors import CorruptState
 
@@ -29,7 +29,7 @@ class Adwin:
     @classmethod
     def primed(cls, reference: AdwinState | None, delta: float, clock: int) -> Adwin:
         """A detector that has seen the reference; empty where the reference is not stationary."""
-        return cls(new(delta, clock) if reference is None else load(reference, delta))
+        return cls(new(delta, clock) if reference is None else build(reference, delta))
 
     def observe(self, values: Sequence[float]) -> list[DetectorAlarm]:
         """Take consecutive block means, in the scale ADWIN was calibrated for.

@@ -107,6 +107,11 @@ def load(state: AdwinState, delta: float) -> drift.ADWIN:
         CorruptState: no ADWIN can have this state.
     """
     check(state)
+    return build(state, delta)
+
+
+def build(state: AdwinState, delta: float) -> drift.ADWIN:
+    """`load` for a state that was checked before, such as that of a valid reference."""
     if not 0 < delta < 1:
         raise CorruptState(f"ADWIN's delta is {delta}, not between 0 and 1")
     settings = (delta, state.clock, MAX_BUCKETS)

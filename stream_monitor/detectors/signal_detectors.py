@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 
 import numpy as np
 
@@ -20,8 +21,6 @@ class SignalDetectors:
 
     ``arl0_events``: mean events between false alarms, of each single detector.
     """
-
-    __slots__ = ("_channels", "_per_rest", "_seasons", "_transform", "arl0_events", "n_detectors")
 
     def __init__(
         self,
@@ -44,12 +43,18 @@ class SignalDetectors:
         self._seasons: dict[str, Season] = {
             c.channel: c.season for c in reference.channels if c.season is not None
         }
-        if state is not None and state.keys() != {c.channel for c in reference.channels}:
-            raise CorruptState("series state: not the channels of its reference")
-        self._channels = [
-            (c.channel, Channel(c, arl0_events, None if state is None else state[c.channel]))
-            for c in reference.channels
-        ]
+        self._reference = reference
+        if state is not None:
+            if state.keys() != {c.channel for c in reference.channels}:
+                raise CorruptState("series state: not the channels of its reference")
+            self._channels = [
+                (c.channel, Channel(c, arl0_events, state[c.channel])) for c in reference.channels
+            ]
+
+    @cached_property
+    def _channels(self) -> list[tuple[str, Channel]]:
+        """Started with the reference at their first use: a stored state replaces them before."""
+        return [(c.channel, Channel(c, self.arl0_events)) for c in self._reference.channels]
 
     def observe(self, transformed: Transformed, times_ms: Ints | None = None) -> list[Detection]:
         """Apply n consecutive events; positions refer to all of them, valid or not.
