@@ -135,10 +135,11 @@ def _set_aside(path: Path, error: Exception) -> Path:
 
 
 def _files(folder: Path) -> list[tuple[Path, int]]:
+    """The files of a spool with their sizes: databases, journals, corrupt ones."""
     found = []
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             with contextlib.suppress(OSError):  # removed meanwhile
-                if entry.is_file(follow_symlinks=False):
+                if SUFFIX in entry.name and entry.is_file(follow_symlinks=False):
                     found.append((Path(entry.path), entry.stat().st_size))
     return found

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-SUFFIX: Final = ".sqlite"
+SUFFIX: Final = ".spool"
 VERSION: Final = 1
 _MAX_BATCH_BYTES: Final = 4 << 20
 _SCHEMA: Final = f"""

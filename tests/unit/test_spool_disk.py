@@ -67,6 +67,16 @@ def test_the_cap_is_for_all_processes_of_the_folder(tmp_path: Path) -> None:
     assert other.write(records(10)) == SpoolResult(0, full=10)
 
 
+def test_other_files_in_the_folder_are_left_alone_and_do_not_count(tmp_path: Path) -> None:
+    other = tmp_path / "model.sqlite"
+    other.write_bytes(b"x" * 100_000)
+    spool = DiskSpool(tmp_path, 65_536)
+
+    assert spool.maintain(0) == ""
+    assert spool.write(records(5)) == SpoolResult(5)
+    assert other.read_bytes() == b"x" * 100_000
+
+
 def test_a_record_larger_than_the_cap_is_turned_away(tmp_path: Path) -> None:
     assert DiskSpool(tmp_path, 100).write(records(1, size=200)) == SpoolResult(0, full=1)
 

@@ -72,7 +72,7 @@ class Scene:
         self.run()
 
     def files(self) -> list[Path]:
-        return sorted(self.folder.glob("*.sqlite*"))
+        return sorted(self.folder.glob("*.spool*"))
 
 
 @pytest.mark.parametrize("ours", [True, False])
