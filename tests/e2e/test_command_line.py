@@ -120,7 +120,7 @@ def test_the_doctor_finds_nothing_serious(watched: Installation) -> None:
 
 def test_alerts_of_one_model_are_lines_for_people(watched: Installation) -> None:
     words = ["alerts", "tail", "--from-beginning", "--no-follow", "--model"]
-    assert "fraud@7  amount: mean" in watched.run(*words, "fraud").stdout
+    assert "fraud@7  `amount`: mean" in watched.run(*words, "fraud").stdout
     assert watched.run(*words, "another").stdout == ""
 
 

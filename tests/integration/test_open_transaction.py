@@ -68,7 +68,7 @@ def test_a_worker_and_doctor_name_what_holds_a_partition(
     assert watch.reasons == {}  # transactions may last for seconds
     watch.observe(found, 100.0 + OPEN_TRANSACTION_S)
     assert list(watch.reasons) == [0]
-    assert "a transaction open since offset 0" in watch.reasons[0]
+    assert "a transaction that is open since offset 0" in watch.reasons[0]
     assert examine_transactions(settings, now_ms=now_ms()) == []
     (problem,) = examine_transactions(settings, now_ms=now_ms() + OPEN_TRANSACTION_MS)
     assert (problem.check, problem.level) == ("partition 0", "problem")

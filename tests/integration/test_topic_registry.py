@@ -79,7 +79,7 @@ def test_a_producer_with_a_wrong_clock_cannot_move_the_append_clock(
 def test_partitions_copies_and_a_registry_of_ones_own(
     kafka_broker: str, prefix: str, tmp_path: Path
 ) -> None:
-    text = (Path(topic_registry.__file__).parents[1] / "infra" / "topics.toml").read_text()
+    text = (Path(__file__).parents[2] / "infra" / "topics.toml").read_text()
     file = tmp_path / "mine.toml"
     file.write_text(text.replace('"1209600000" # 14 days', '"86400000"'))
     ours = ["--bootstrap-servers", kafka_broker, "--prefix", prefix]

@@ -172,7 +172,7 @@ def test_drift_is_found_though_the_model_moves_meanwhile(
 
 def the_command_does_the_same(harness: MonitorHarness, admin: AdminClient) -> None:
     """Nothing runs: partitions are added by hand, the doctor sees it, `topics grow` mends it."""
-    new, data_dir = partition_of(MODEL, 4), partition_of(MODEL, 6)
+    new, home = partition_of(MODEL, 4), partition_of(MODEL, 6)
     place = [
         "--prefix",
         harness.prefix,
@@ -184,21 +184,21 @@ def the_command_does_the_same(harness: MonitorHarness, admin: AdminClient) -> No
     grown = admin.create_partitions([NewPartitions(harness.topics.events, 6)])
     grown[harness.topics.events].result(20)
     seen = CliRunner().invoke(app, ["doctor", *place])
-    assert f"{MODEL}@1 is split: its events also belong to partition {data_dir} too" in seen.stdout
+    assert f"{MODEL}@1 is split: its events also belong to partition {home}, but" in seen.stdout
     assert seen.exit_code == 1
     fewer = CliRunner().invoke(app, ["topics", "grow", "--partitions", "2", *place])
     assert fewer.exit_code == 2
     assert "Kafka cannot remove partitions" in fewer.stderr
     would = CliRunner().invoke(app, ["topics", "grow", "--dry-run", *place])
-    assert f"reference of {MODEL}@1 would be copied to partition {data_dir}" in would.stdout
-    assert data_dir not in kinds_by_partition(harness)
+    assert f"reference of {MODEL}@1 would be copied to partition {home}" in would.stdout
+    assert home not in kinds_by_partition(harness)
     said = CliRunner().invoke(app, ["topics", "grow", *place])
     assert said.exit_code == 0, said.output
-    assert f"{MODEL}: partition {new} → {data_dir}" in said.stdout
-    assert f"reference of {MODEL}@1 copied to partition {data_dir}" in said.stdout
+    assert f"{MODEL}: partition {new} → {home}" in said.stdout
+    assert f"reference of {MODEL}@1 copied to partition {home}" in said.stdout
     kinds = kinds_by_partition(harness)
     placed, reference = CE_TYPE_OF[Topology], CE_TYPE_OF[ModelUpdate]
-    assert kinds[data_dir] == [reference, placed]
+    assert kinds[home] == [reference, placed]
     assert [kinds[p][-1] for p in range(6)] == [placed] * 6
     sharded = CliRunner().invoke(app, ["topics", "grow", "--shards", f"{MODEL}=2", *place])
     assert sharded.exit_code == 0, sharded.output
