@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Protocol, TypeAlias
+from operator import methodcaller
+from typing import Any, Final, Protocol, TypeAlias
 
 from producer.events import CE_TYPE_OF, Event, Tick
 
@@ -17,6 +19,14 @@ class HeaderSource(Protocol):
     def headers(self) -> Any:
         """Pairs of name and bytes, or None."""
         ...
+
+
+_read_headers: Final[Callable[[HeaderSource], Any]] = methodcaller("headers")
+"""For a name that is not UTF-8, confluent-kafka sets an exception and returns a value.
+
+Python turns that into ``SystemError`` for a call from C, as here.  Its specialised bytecode, which
+runs where a call is frequent, does not check: the exception surfaces elsewhere, or Python crashes.
+"""
 
 
 def cloudevent_headers(
@@ -68,13 +78,11 @@ def event_headers(event: Event, *, source: str, traceparent: str | None = None) 
 
 
 def header_list(record: HeaderSource) -> list[tuple[str, bytes | None]]:
-    """Return all headers of a record in their order; none if a name is not UTF-8.
-
-    confluent-kafka raises ``SystemError`` for such a name: one record would end its reader.
-    """
+    """Return all headers of a record in their order; none if a name is not UTF-8."""
     try:
-        return list(record.headers() or ())
-    except (SystemError, UnicodeDecodeError):
+        return list(_read_headers(record) or ())
+    except SystemError:
+        record.set_headers([])  # type: ignore[attr-defined] # a second read would crash Python
         return []
 
 

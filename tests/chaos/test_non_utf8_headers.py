@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
-from typing import Final
+import uuid
+from typing import Any, Final
 
 import pytest
 from aiokafka.client import AIOKafkaClient
@@ -13,9 +14,13 @@ from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import TopicPartition
+from confluent_kafka import TopicPartition as AssignedPartition
+from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 
+from producer.cloudevents import ce_type_of, header_list
 from producer.codec import encode
 from producer.events import Event
+from producer.kafka_client import admin_client, consumer_of, producer_of
 from producer.routing import partition_of
 from tests.integration.monitor_harness import (
     MODELS,
@@ -31,6 +36,8 @@ pytestmark = pytest.mark.kafka
 
 NAME: Final = b"name"
 CRC_AT, CRC_FROM = 17, 21
+N_READS: Final = 500
+"""Python specialises the bytecode of a call after a few of them."""
 
 
 def batch_of(value: bytes) -> bytes:
@@ -78,3 +85,23 @@ def test_such_a_record_is_an_event_like_any_other(harness: MonitorHarness) -> No
             one.poll(1)
         assert one.read == len(log) + 1
         assert one.collector.newest_ms == odd.time_ms
+
+
+def test_frequent_and_repeated_reads_of_headers_survive_such_a_name(kafka_broker: str) -> None:
+    client = {"bootstrap.servers": kafka_broker}
+    topic = f"h{uuid.uuid4().hex[:10]}"
+    admin_client(client).create_topics([NewTopic(topic, 1, 1)])[topic].result(20)
+    producer = producer_of(client)
+    for _ in range(N_READS):
+        producer.produce(topic, b"{}", partition=0, headers=[("ce_type", b"a")])
+    assert producer.flush(20) == 0
+    asyncio.run(write(kafka_broker, topic, 0, batch_of(b"{}")))
+    consumer = consumer_of(client)
+    consumer.assign([AssignedPartition(topic, 0, 0)])
+    messages: list[Any] = []
+    while len(messages) <= N_READS:
+        messages += consumer.consume(N_READS, 1.0)
+    consumer.close()
+
+    assert [ce_type_of(message) for message in messages] == ["a"] * N_READS + [None]
+    assert header_list(messages[-1]) == []
