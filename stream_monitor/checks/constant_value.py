@@ -1,29 +1,29 @@
-"""The constant rule: a numeric feature that is stuck at one value.
+"""The constant rule: a numeric feature repeats one value.
 
-How long a value may repeat by chance follows from the reference: it says how often a value that
-came twice came again, and what the longest run was.
+The reference determines how long a value may repeat by chance: from how often a value that came
+twice came a third time, and from its longest run.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
+import msgspec
 import numpy as np
 
 from stream_monitor.statistics.fixed_point import Ints
 
 _LEAST_RUN: Final = 50
-_LONGER: Final = 3  # than the longest run of the reference
-_SAFETY: Final = 10.0  # a tenth of a detector's false alarms
+_LONGER: Final = 3  # times the longest run of the reference
+_SAFETY: Final = 10.0  # a tenth of the false alarms of one detector
 
 
 def run_limit(repeats: float, longest_run: int, arl0_events: float) -> int:
-    """The run at which chance is no explanation: less than one in ten ``arl0_events``.
+    """The length of a run that chance reaches less than once in ten ``arl0_events``.
 
-    A run of m comes about with probability ``repeats`` to the power of m - 2, at most, where
-    a value that came twice comes again with probability ``repeats``.
+    Where a value that came twice comes again with probability ``repeats``, a run of m values has a
+    probability of at most ``repeats`` to the power of m - 2.
 
     >>> run_limit(0.0, 1, 1e8), run_limit(0.7, 20, 1e8), run_limit(0.7, 40, 1e8)
     (50, 61, 120)
@@ -33,74 +33,83 @@ def run_limit(repeats: float, longest_run: int, arl0_events: float) -> int:
 
 
 class ConstantValueChange(NamedTuple):
-    """After ``seen`` events of the batch the feature is stuck at ``value``, or moves again."""
+    """After ``seen`` events of the batch the feature is constant at ``value``, or varies again."""
 
     seen: int
     value: int
     n_events: int
-    """Of the run; or how many events it has been moving."""
+    """The events of the run, or those since the values vary again."""
     broken: bool
 
 
+class ConstantValueState(msgspec.Struct, array_like=True):
+    """The present run of equal fixed-point values.
+
+    ``value`` is that of an open episode, and ``since`` the number of events since the run of it.
+    """
+
+    last: int | None = None
+    run: int = 0
+    value: int | None = None
+    since: int = 0
+
+
 class ConstantValueRule:
-    """The run of equal fixed-point values that a feature is in; exact under any cut."""
+    """Finds runs of ``limit_events`` equal values of one feature."""
 
     def __init__(self, limit_events: int) -> None:
         self.limit_events = limit_events
-        self._last: int | None = None
-        self._run = 0
-        self.stuck_at: int | None = None
-        self._since = 0  # events since it was last stuck
+        self.state = ConstantValueState()
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether an episode is open."""
+        return self.state.value is not None
 
     def observe(self, values: Ints) -> list[ConstantValueChange]:
-        """Take consecutive fixed-point values, shape (n,)."""
+        """Apply consecutive fixed-point values, shape (n,)."""
         if not len(values):
             return []
         limit = self.limit_events
-        # Where runs begin; one that goes on from the last call began before the first value.
+        # Where runs begin; a run that continues from the last call began before the first value.
         begins = np.flatnonzero(values[1:] != values[:-1]) + 1
-        carried = self._run if self._last == int(values[0]) else 0
+        carried = self.state.run if self.state.last == int(values[0]) else 0
         starts = np.concatenate(([-carried], begins))
         ends = np.concatenate((begins, [len(values)]))
         runs = ends - starts
         changes: list[ConstantValueChange] = []
-        if self.stuck_at is not None or int(runs.max()) >= limit:
+        if self.state.value is not None or int(runs.max()) >= limit:
             for i in np.flatnonzero(runs >= limit).tolist():
                 start, end = int(starts[i]), int(ends[i])
-                if start + limit > 0:  # else it was stuck there already
-                    self._move_on(start + limit, values, changes)
-                    self.stuck_at = int(values[end - 1])
+                if start + limit > 0:  # else it was reported by an earlier call
+                    self._end_if_varying(start + limit, values, changes)
+                    self.state.value = int(values[end - 1])
                     changes.append(
-                        ConstantValueChange(start + limit, self.stuck_at, limit, broken=True)
+                        ConstantValueChange(start + limit, int(values[end - 1]), limit, broken=True)
                     )
-                self._since = -end
-            self._move_on(len(values), values, changes)
-            self._since += len(values)
-        self._last, self._run = int(values[-1]), int(runs[-1])
+                self.state.since = -end
+            self._end_if_varying(len(values), values, changes)
+            is_open = self.state.value is not None
+            self.state.since = self.state.since + len(values) if is_open else 0
+        self.state.last, self.state.run = int(values[-1]), int(runs[-1])
         return changes
 
-    def _move_on(self, until: int, values: Ints, changes: list[ConstantValueChange]) -> None:
-        """It is over once as many events as prove it have come since."""
-        if self.stuck_at is None or until + self._since < self.limit_events:
+    def _end_if_varying(self, until: int, values: Ints, changes: list[ConstantValueChange]) -> None:
+        """End the episode once ``limit_events`` events have come since its run."""
+        if self.state.value is None or until + self.state.since < self.limit_events:
             return
-        seen = self.limit_events - self._since
+        seen = self.limit_events - self.state.since
         changes.append(
             ConstantValueChange(seen, int(values[seen - 1]), self.limit_events, broken=False)
         )
-        self.stuck_at = None
+        self.state.value = None
 
     def reset(self) -> None:
-        """It is over because somebody says so; what lies behind proves nothing."""
-        self.stuck_at, self._last, self._run, self._since = None, None, 0, 0
+        """End the episode, and forget the present run."""
+        self.state = ConstantValueState()
 
-    def snapshot(self) -> list[Any]:
-        """The state as plain data."""
-        since = 0 if self.stuck_at is None else self._since
-        return [self._last, self._run, self.stuck_at, since]
-
-    def restore(self, data: Sequence[Any]) -> None:
-        """Restore from `snapshot`.  Raises ValueError on what no snapshot holds."""
-        last, run, stuck_at, since = data
-        if run < 0 or since < 0 or (last is None and run):
+    def restore(self, state: ConstantValueState) -> None:
+        """Continue from ``state``.  Raises ValueError where it is impossible."""
+        if state.run < 0 or (state.last is None and state.run):
             raise ValueError("impossible run of a constant")
-        self._last, self._run, self.stuck_at, self._since = last, run, stuck_at, since
+        self.state = state

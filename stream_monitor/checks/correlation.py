@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from stream_monitor.checks.check import Check, CheckContext
@@ -19,8 +20,9 @@ from stream_monitor.contracts import DriftAlert, Phase
 from stream_monitor.detectors.channel import Channel, ChannelState
 from stream_monitor.episodes.bin_counts import BinCounts
 from stream_monitor.episodes.finding import EventPosition, ExplainedBy, Finding, finding_of
-from stream_monitor.episodes.lifecycle import PhaseDecision, Suspicion, floats
+from stream_monitor.episodes.lifecycle import TrackerState, floats
 from stream_monitor.episodes.messages import correlation_message
+from stream_monitor.episodes.phase_decision import PhaseDecision, Suspicion
 from stream_monitor.episodes.policy import EpisodePolicy
 from stream_monitor.episodes.recovery import RecoveryProgress
 from stream_monitor.episodes.repeating_tracker import RepeatingEpisodeTracker
@@ -56,13 +58,20 @@ class CorrelationTracker(RepeatingEpisodeTracker):
         freedom = degrees_of_freedom(len(cells), self._n_columns)
         super().__init__(cells, reference.tau, policy, reference.calendar, freedom)
 
-    def _compared(self, tally: BinCounts) -> tuple[Floats, Floats]:
-        return floats(tally.counts), raked(tally.counts, self._expected(tally), self._n_columns)
+    def _compared(self, counts: BinCounts) -> tuple[Floats, Floats]:
+        return floats(counts.counts), raked(counts.counts, self._expected(counts), self._n_columns)
 
-    def _distance(self, tally: BinCounts) -> tuple[float, float]:
+    def _distance(self, counts: BinCounts) -> tuple[float, float]:
         return dependence_distance(
-            tally.counts.tolist(), self._expected(tally), self._n_columns, self._tau
+            counts.counts.tolist(), self._expected(counts), self._n_columns, self._tau
         )
+
+
+class CorrelationState(msgspec.Struct, array_like=True):
+    """The state of a `CorrelationCheck`."""
+
+    channel: ChannelState
+    tracker: TrackerState
 
 
 class CorrelationCheck(Check[VersionEvents]):
@@ -188,13 +197,12 @@ class CorrelationCheck(Check[VersionEvents]):
         """How far the open episode is towards its end; ``None`` where unknown."""
         return self.tracker.progress
 
-    def snapshot(self) -> Any:
-        """The state as plain data."""
-        return [self.channel.snapshot(), self.tracker.snapshot()]
+    def snapshot(self) -> CorrelationState:
+        """The state of the detectors and of the episode."""
+        return CorrelationState(self.channel.snapshot(), self.tracker.snapshot())
 
     def restore(self, data: Any) -> None:
         """Continue from `snapshot`.  Raises ValueError where the data do not fit."""
-        channel, tracker = data
-        state = as_type(channel, ChannelState)
-        self.channel = Channel(self._reference.channel, self._arl0_events, state)
-        self.tracker.restore(tracker)
+        state = as_type(data, CorrelationState)
+        self.channel = Channel(self._reference.channel, self._arl0_events, state.channel)
+        self.tracker.restore(state.tracker)

@@ -6,15 +6,21 @@ population, and no other check uses them.  While some values are out of range, t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
-from stream_monitor.checks.constant_value import ConstantValueChange, ConstantValueRule, run_limit
-from stream_monitor.checks.out_of_range import OutOfRangeChange, OutOfRangeRule
-from stream_monitor.checks.unit import UnitChange, UnitRule
+import msgspec
+
+from stream_monitor.checks.constant_value import (
+    ConstantValueChange,
+    ConstantValueRule,
+    ConstantValueState,
+    run_limit,
+)
+from stream_monitor.checks.out_of_range import OutOfRangeChange, OutOfRangeRule, OutOfRangeState
+from stream_monitor.checks.unit import UnitChange, UnitRule, UnitState
 from stream_monitor.checks.version_events import Onset
 from stream_monitor.contracts import Phase, Severity
-from stream_monitor.episodes.lifecycle import PhaseDecision, Suspicion
+from stream_monitor.episodes.phase_decision import PhaseDecision, Suspicion
 from stream_monitor.ingest.batch import Ints
 from stream_monitor.reference.bounds import ValueBounds
 from stream_monitor.reference.feature_reference import FeatureReference
@@ -35,11 +41,21 @@ def rule_of(change: RuleChange) -> RuleName:
     return "unit" if isinstance(change, UnitChange) else "constant"
 
 
-class DataQualityRules:
-    """The data-quality rules of one feature; only numeric features that vary have any.
+class DataQualityState(msgspec.Struct, array_like=True):
+    """The states of the rules, and the suspicions that opened their episodes.
 
-    ``bounds`` are those of its values, or None where the range is not watched.
+    ``odd_of_drift``: values out of range come, and are part of the drift of the population.
     """
+
+    unit: UnitState | None = None
+    constant: ConstantValueState | None = None
+    odd: OutOfRangeState | None = None
+    suspicions: dict[RuleName, Suspicion] = {}
+    odd_of_drift: bool = False
+
+
+class DataQualityRules:
+    """The data-quality rules of one feature; only numeric features that vary have any."""
 
     def __init__(
         self,
@@ -50,12 +66,13 @@ class DataQualityRules:
         *,
         watched: bool,
     ) -> None:
+        """Start the rules; ``bounds`` of the values is ``None`` where the range is not watched."""
         self.reference = reference
         self.odd = None if bounds is None else OutOfRangeRule(bounds, transform, arl0_events)
         self._units: UnitRule | None = None
         self._constant: ConstantValueRule | None = None
         self._suspicions: dict[RuleName, Suspicion] = {}
-        self._suppressed = False  # odd values come, and are part of the drift of the population
+        self._odd_of_drift = False
         self._last_index = 2 * len(reference.quantiles)
         if watched and reference.kind == "numeric" and reference.sd:
             self._units = UnitRule(reference.centre, reference.scale, reference.sd, FIXED_POINT)
@@ -69,14 +86,14 @@ class DataQualityRules:
         names: set[RuleName] = set()
         if self._units is not None and self._units.broken is not None:
             names.add("unit")
-        if self._constant is not None and self._constant.stuck_at is not None:
+        if self._constant is not None and self._constant.is_constant:
             names.add("constant")
-        if self.odd is not None and self.odd.is_open and not self._suppressed:
+        if self.odd is not None and self.odd.is_open and not self._odd_of_drift:
             names.add("range")
         return names
 
     def observe(self, values: Transformed) -> list[RuleChange]:
-        """Take consecutive events; gives what breaks or is over, in their order."""
+        """Apply consecutive events; returns the changes, by event."""
         found: list[RuleChange] = []
         if values.scaled is None:
             return found
@@ -90,20 +107,21 @@ class DataQualityRules:
         return sorted(found, key=lambda change: change.seen) if len(found) > 1 else found
 
     def suppresses(self, change: RuleChange, *, drifts: bool) -> bool:
-        """Whether a change is no finding of its own; asked of each, in their order.
+        """Whether a change is part of the drift of the population; call it for each, in order.
 
-        Odd values that the population itself may have are none while it ``drifts``.  They are one
-        if they go on when it does no more, or lie far away, or are a value that repeats.
+        Values out of range that the population itself may have are part of its drift while it
+        ``drifts``: the detectors use them.  They are a finding if they continue after the drift,
+        lie far away, or repeat one value.
         """
         if not isinstance(change, OutOfRangeChange):
             return False
         if not change.broken:
-            suppressed, self._suppressed = self._suppressed, False
-            return suppressed
-        if change.continues and not self._suppressed:
-            return True  # it was told
-        self._suppressed = drifts and change.near
-        return self._suppressed
+            of_drift, self._odd_of_drift = self._odd_of_drift, False
+            return of_drift
+        if change.continues and not self._odd_of_drift:
+            return True  # it was reported
+        self._odd_of_drift = drifts and change.near
+        return self._odd_of_drift
 
     def decision(
         self,
@@ -113,7 +131,7 @@ class DataQualityRules:
         times_ms: Ints,
         onset: Onset,
     ) -> PhaseDecision:
-        """A change as a phase of its episode; ``positions`` are those of the valid events."""
+        """The phase that a change decides; ``positions`` are those of the valid events."""
         if isinstance(change, OutOfRangeChange):
             return self._of_odd(change, positions, offsets, times_ms, onset)
         name = rule_of(change)
@@ -129,7 +147,7 @@ class DataQualityRules:
         if change.broken:
             back = change.since if isinstance(change, UnitChange) else n - 1
             self._suspicions[name] = Suspicion(
-                change.seen, "rule", name, "up" if up else "down", *at, *onset(i, back)
+                0, "rule", name, "up" if up else "down", *at, *onset(i, back)
             )
         suspicion = self._suspicions[name]
         bins = [0] * len(self.reference.bin_counts)
@@ -163,7 +181,7 @@ class DataQualityRules:
         at = int(offsets[i]), int(times_ms[i])
         if change.broken:
             self._suspicions["range"] = Suspicion(
-                change.seen,
+                0,
                 "rule",
                 "range",
                 "up" if change.up else "down",
@@ -215,34 +233,31 @@ class DataQualityRules:
             severity="high",
         )
 
-    def snapshot(self) -> list[Any]:
-        """All that changes, as plain data: each rule, and the suspicion that opened its episode."""
-        names: tuple[RuleName, ...] = ("unit", "constant", "range")
-        suspicions = map(self._suspicions.get, names)
-        unit, constant, odd = (None if s is None else list(s._replace(seen=0)) for s in suspicions)
-        return [
-            None if self._units is None else self._units.snapshot(),
-            unit,
-            None if self._constant is None else self._constant.snapshot(),
-            constant,
+    def snapshot(self) -> DataQualityState:
+        """The state of all rules."""
+        return DataQualityState(
+            None if self._units is None else self._units.state,
+            None if self._constant is None else self._constant.state,
             None if self.odd is None else self.odd.snapshot(),
-            odd,
-            self._suppressed,
-        ]
+            self._suspicions,
+            self._odd_of_drift,
+        )
 
-    def restore(self, data: Sequence[Any]) -> None:
+    def restore(self, state: DataQualityState) -> None:
         """Continue from `snapshot`.  Raises ValueError where it does not fit the reference."""
-        units, unit, constant, stuck, values, odd, suppressed = data
-        if (units is None) != (self._units is None):
-            raise ValueError(f"{self.reference.name}: unit watch does not fit the reference")
-        if self._units is not None:
-            self._units.restore(units)
-        if self._constant is not None and constant is not None:
-            self._constant.restore(constant)
-        if self.odd is not None and values is not None:
-            self.odd.restore(values)
-        self._suppressed = bool(suppressed)
-        told: dict[RuleName, Any] = {"unit": unit, "constant": stuck, "range": odd}
-        self._suspicions = {name: Suspicion(*s) for name, s in told.items() if s is not None}
+        for rule, stored in (
+            (self._units, state.unit),
+            (self._constant, state.constant),
+            (self.odd, state.odd),
+        ):
+            if (rule is None) != (stored is None):
+                raise ValueError(f"{self.reference.name}: the rules do not fit the reference")
+        if self._units is not None and state.unit is not None:
+            self._units.restore(state.unit)
+        if self._constant is not None and state.constant is not None:
+            self._constant.restore(state.constant)
+        if self.odd is not None and state.odd is not None:
+            self.odd.restore(state.odd)
+        self._suspicions, self._odd_of_drift = state.suspicions, state.odd_of_drift
         if self.open - self._suspicions.keys():
-            raise ValueError(f"{self.reference.name}: broken without a suspicion")
+            raise ValueError(f"{self.reference.name}: an episode of a rule without a suspicion")

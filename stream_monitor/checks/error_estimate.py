@@ -7,8 +7,9 @@ the realised error.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
+import msgspec
 import numpy as np
 
 from producer.events import Prediction
@@ -29,7 +30,7 @@ SPAN_EVENTS: Final = 1024
 
 
 def references_of_model(profile: ReferenceProfile) -> dict[str, tuple[FeatureReference, MainCheck]]:
-    """The series of the model itself, and the track of each."""
+    """The series of the model itself, and the main check of each."""
     found: dict[str, tuple[FeatureReference, MainCheck]] = {}
     if profile.prediction is not None:
         found[PREDICTION] = (profile.prediction, "prediction")
@@ -49,8 +50,58 @@ def output_key(name: str) -> str:
     return f"{PREDICTION}/{name}"
 
 
+class ErrorSums(msgspec.Struct, array_like=True):
+    """Exact sums of ``n`` events: their expected losses in fixed point, and wrong predictions."""
+
+    n: int = 0
+    expected: int = 0
+    wrong: int = 0
+
+    def __post_init__(self) -> None:
+        fits = 0 <= self.wrong <= self.n <= SPAN_EVENTS
+        if not fits or not 0 <= self.expected <= self.n * FIXED_POINT:
+            raise ValueError("impossible sums of expected losses")
+
+
+class RecentErrors(msgspec.Struct, array_like=True):
+    """The sums of the current span of events, and of the one before it."""
+
+    before: ErrorSums = msgspec.field(default_factory=ErrorSums)
+    current: ErrorSums = msgspec.field(default_factory=ErrorSums)
+
+    def observe(self, expected: Ints, wrong: Ints) -> None:
+        """Apply n consecutive events; spans are cut by count, so batches do not matter."""
+        start = 0
+        while start < len(expected):
+            if self.current.n == SPAN_EVENTS:
+                self.before, self.current = self.current, ErrorSums()
+            current = self.current
+            end = min(len(expected), start + SPAN_EVENTS - current.n)
+            current.n += end - start
+            current.expected += int(expected[start:end].sum())
+            current.wrong += int(wrong[start:end].sum())
+            start = end
+
+    def share(self) -> ErrorRates:
+        """The rates of both spans together."""
+        before, current = self.before, self.current
+        n = before.n + current.n
+        return ErrorRates(
+            n,
+            (before.expected + current.expected) / max(1, n) / FIXED_POINT,
+            (before.wrong + current.wrong) / max(1, n),
+        )
+
+
+class ErrorEstimateState(msgspec.Struct, array_like=True):
+    """The state of an `ErrorEstimate`."""
+
+    predictions: RecentErrors
+    labels: RecentErrors
+
+
 class ErrorRates(NamedTuple):
-    """The expected and the realised error rate of so many events, both 0 of none."""
+    """The expected and the realised error rate of ``n_events`` events; 0 without events."""
 
     n_events: int
     expected: float
@@ -58,45 +109,45 @@ class ErrorRates(NamedTuple):
 
 
 class ErrorEstimate:
-    """The expected error of recent predictions, and the expected and the realised one of labels.
+    """The expected error of recent predictions, and expected and realised errors of labels.
 
-    Recent are the last 1,024 to 2,048 of them.  ``key`` names the series whose values say how sure
-    a prediction is.
+    Recent are the last 1,024 to 2,048 of them.  ``key`` names the series with the confidence of a
+    prediction.
     """
 
     def __init__(self, profile: ReferenceProfile) -> None:
         expected = profile.expected_loss
         if expected is None:
-            raise ValueError("the profile does not say what loss to expect")
+            raise ValueError("the profile has no expected loss")
         reference = expected.confidence or profile.prediction
         if reference is None:
-            raise ValueError("there is no prediction to expect a loss of")
+            raise ValueError("the profile has no prediction")
         self.key = PREDICTION if expected.confidence is None else CONFIDENCE
         self.table = ExpectedLossTable(expected, reference.n_indices)
         self._task, self._positive = profile.task, profile.positive
         self._transform = Transform(reference)
-        self._predictions = _RecentErrors()
-        self._labels = _RecentErrors()
+        self._predictions = RecentErrors()
+        self._labels = RecentErrors()
 
     def look_up(self, predictions: Sequence[Prediction]) -> Transformed:
-        """The index of each prediction by how sure it is, shape (n,)."""
+        """The index of each prediction by its confidence, shape (n,)."""
         if self.key == CONFIDENCE:
             return self._transform.apply([confidence_of(p) for p in predictions])
         return self._transform.apply(scores_of(predictions, self._task, self._positive))
 
     def losses_of(self, scores: Transformed) -> Ints:
-        """The loss to expect of each prediction in fixed point, -1 where nothing is known; (n,)."""
+        """The expected loss of each prediction in fixed point, (n,); -1 where it is unknown."""
         losses = np.full(len(scores.valid), -1, dtype=np.int64)
         losses[scores.valid] = self.table.losses[scores.index]
         return losses
 
     def observe(self, losses: Ints) -> None:
-        """Take what `losses_of` says of n consecutive events."""
+        """Apply the result of `losses_of` for n consecutive events."""
         known = losses[losses >= 0]
         self._predictions.observe(known, np.zeros_like(known))
 
     def observe_labels(self, predictions: Sequence[Prediction], losses: Column) -> Ints:
-        """Take joined labels, in log order; gives the outcome of each as the loss series has it."""
+        """Apply joined labels, in offset order; returns the outcome codes of the loss series."""
         wrong = np.array(losses, dtype=np.int64)
         cells = self.table.cells(self.look_up(predictions), wrong)
         self._labels.observe(self.table.expected_of(cells), wrong)
@@ -104,16 +155,16 @@ class ErrorEstimate:
 
     @property
     def of_predictions(self) -> ErrorRates:
-        """Of recent predictions, labelled or not; what was realised is not known of them."""
+        """The expected error rate of recent predictions, labelled or not."""
         return self._predictions.share()
 
     @property
     def of_labels(self) -> ErrorRates:
-        """Of recent labels."""
+        """The error rates of recent labels."""
         return self._labels.share()
 
     def rates(self) -> dict[str, float]:
-        """Recent error rates by what they are, as far as they are known."""
+        """Recent error rates by kind, as far as they are known."""
         estimated, of_labelled = self.of_predictions, self.of_labels
         rates = {"estimated": estimated.expected} if estimated.n_events else {}
         if of_labelled.n_events:
@@ -123,49 +174,10 @@ class ErrorEstimate:
             }
         return rates
 
-    def snapshot(self) -> list[Any]:
-        """The state as plain data."""
-        return [self._predictions.snapshot(), self._labels.snapshot()]
+    def snapshot(self) -> ErrorEstimateState:
+        """The state."""
+        return ErrorEstimateState(self._predictions, self._labels)
 
-    def restore(self, data: Sequence[Any]) -> None:
-        """Restore from `snapshot`.  Raises ValueError where it does not fit."""
-        predictions, labels = data
-        self._predictions.restore(predictions)
-        self._labels.restore(labels)
-
-
-class _RecentErrors:
-    """Exact sums of the current span of events, and of the one before it."""
-
-    def __init__(self) -> None:
-        self._spans = [[0, 0, 0], [0, 0, 0]]
-
-    def observe(self, expected: Ints, wrong: Ints) -> None:
-        """Take n consecutive events; spans are cut by count, so batches do not matter."""
-        start = 0
-        while start < len(expected):
-            if self._spans[1][0] == SPAN_EVENTS:
-                self._spans = [self._spans[1], [0, 0, 0]]
-            current = self._spans[1]
-            end = min(len(expected), start + SPAN_EVENTS - current[0])
-            current[0] += end - start
-            current[1] += int(expected[start:end].sum())
-            current[2] += int(wrong[start:end].sum())
-            start = end
-
-    def share(self) -> ErrorRates:
-        """Of both spans together."""
-        before, current = self._spans
-        n, expected, wrong = (a + b for a, b in zip(before, current, strict=True))
-        return ErrorRates(n, expected / max(1, n) / FIXED_POINT, wrong / max(1, n))
-
-    def snapshot(self) -> list[list[int]]:
-        return [list(span) for span in self._spans]
-
-    def restore(self, data: Sequence[Sequence[int]]) -> None:
-        for span in data:
-            n, expected, wrong = span
-            if not 0 <= wrong <= n <= SPAN_EVENTS or not 0 <= expected <= n * FIXED_POINT:
-                raise ValueError("impossible sums of expected losses")
-        before, current = data
-        self._spans = [list(before), list(current)]
+    def restore(self, state: ErrorEstimateState) -> None:
+        """Continue from `snapshot`."""
+        self._predictions, self._labels = state.predictions, state.labels

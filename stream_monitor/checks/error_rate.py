@@ -5,20 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
+import msgspec
 import numpy as np
 
 from stream_monitor.checks.check import CheckContext
 from stream_monitor.checks.error_estimate import LOSS
-from stream_monitor.checks.monitored_signal import MonitoredSignal
-from stream_monitor.checks.offset_index import OffsetIndex
+from stream_monitor.checks.monitored_signal import MonitoredSignal, SignalState
+from stream_monitor.checks.offset_index import OffsetIndex, OffsetMarks
 from stream_monitor.checks.signal_check import SignalCheck
 from stream_monitor.episodes.finding import Finding
 from stream_monitor.labels.join import JoinedLabel
 from stream_monitor.reference.feature_reference import FeatureReference
 from stream_monitor.reference.values import Column
+from stream_monitor.state_parts import as_type
 
 LabelLoss: TypeAlias = tuple[JoinedLabel, float]
 """A joined label, and the loss of its prediction."""
+
+
+class ErrorRateState(msgspec.Struct, array_like=True):
+    """The state of an `ErrorRateCheck`."""
+
+    signal: SignalState
+    offsets: OffsetMarks
 
 
 class ErrorRateCheck(SignalCheck[Sequence[LabelLoss]]):
@@ -45,12 +54,12 @@ class ErrorRateCheck(SignalCheck[Sequence[LabelLoss]]):
         decisions = self.signal.observe(values, offsets, times_ms, self._offsets.at)
         return self.findings_of(decisions)
 
-    def snapshot(self) -> Any:
-        """The state as plain data."""
-        return [self.signal.snapshot(), self._offsets.snapshot()]
+    def snapshot(self) -> ErrorRateState:
+        """The state of the signal, and the offset index of the labels."""
+        return ErrorRateState(self.signal.snapshot(), self._offsets.snapshot())
 
     def restore(self, data: Any) -> None:
         """Continue from `snapshot`.  Raises ValueError where the data do not fit."""
-        signal, offsets = data
-        self.signal.restore(signal)
-        self._offsets.restore(offsets)
+        state = as_type(data, ErrorRateState)
+        self.signal.restore(state.signal)
+        self._offsets = OffsetIndex(state.offsets)

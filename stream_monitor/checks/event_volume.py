@@ -1,21 +1,27 @@
-"""The events of one model on the append clock: none for too long, too few, too many.
+"""The check of a model's event volume on the append clock: silence, fewer events, more events.
 
 ::
 
-    slot over ──► no event ──► run of empty slots beyond chance and beyond what was seen ──► silence
-              └─► count ─────► windows (`volume_windows`) against the usual rate ──────────► volume
+    closed bucket ──► no event ──► consecutive empty buckets beyond chance and history ──► silence
+                  └─► count ─────► windows (`volume_windows`) and the seasonal rate ─────► volume
 
-While there is silence, nothing is said of the volume, and nothing is learnt.
+During a silence the volume is neither evaluated nor learned.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final
+
+import msgspec
 
 from stream_monitor.checks.check import Check
 from stream_monitor.checks.leading_version import LeadingVersion
-from stream_monitor.checks.seasonal_rate import ExpectedCount, SeasonalRate, from_fixed_point
+from stream_monitor.checks.seasonal_rate import (
+    ExpectedCount,
+    SeasonalRate,
+    SeasonalRateState,
+    from_fixed_point,
+)
 from stream_monitor.checks.traffic_bucket import TrafficBucket
 from stream_monitor.checks.traffic_finding import (
     TRAFFIC,
@@ -26,7 +32,7 @@ from stream_monitor.checks.traffic_finding import (
     start_episode,
 )
 from stream_monitor.checks.traffic_spec import DAY_MS, TrafficSpec
-from stream_monitor.checks.volume_windows import WINDOWS, VolumeChange, VolumeWindows
+from stream_monitor.checks.volume_windows import WINDOWS, VolumeChange, VolumeState, VolumeWindows
 from stream_monitor.contracts import DriftAlert, Phase
 from stream_monitor.episodes.finding import EventPosition, Finding
 from stream_monitor.episodes.rule_episode import RuleEpisode
@@ -40,36 +46,61 @@ from stream_monitor.state_parts import as_type
 from stream_monitor.statistics.counts import Extremes, neg_log_probability
 
 _SPAN_MS: Final = 14 * DAY_MS
-_LEAST_ARL0_MS: Final = 180 * DAY_MS  # however many events a budget counts in
-_LEAST_RUN: Final = 2  # empty slots
-_BACK: Final = 3  # events without another silence between them end one
+_LEAST_ARL0_MS: Final = 180 * DAY_MS  # for any false-alarm budget per events
+_LEAST_RUN: Final = 2  # empty buckets
+_BACK: Final = 3  # events end a silence
 _MINUTE_MS: Final = 60_000
+
+
+class EventVolumeState(msgspec.Struct, array_like=True):
+    """The state of an `EventVolumeCheck`.
+
+    ``gaps`` are the longest runs of empty buckets, in expected events.  ``run`` is the present one,
+    of ``run_buckets``.  ``back`` counts the events since a silence, from ``back_ms``; the silence
+    began at ``since_ms``, both of the append clock.  ``complete_since`` is the number of buckets
+    when the whole period was known, ``scale`` the window length of an open change of volume.
+    """
+
+    gaps: Extremes
+    silence: RuleEpisode = msgspec.field(default_factory=RuleEpisode)
+    volume: RuleEpisode = msgspec.field(default_factory=RuleEpisode)
+    leading: LeadingVersion = msgspec.field(default_factory=LeadingVersion)
+    run: int = 0
+    run_buckets: int = 0
+    back: int = 0
+    since_ms: int = 0
+    back_ms: int = 0
+    complete_since: int = -1
+    scale: int = 0
+    bucket: int = 0
+    learned_rate: SeasonalRateState | None = None
+    learned_volume: VolumeState | None = None
 
 
 class EventVolumeCheck(Check[TrafficBucket]):
     """The check of the events of one model: silence, and their number compared with the usual."""
 
     series = TRAFFIC["volume"]
+    state: EventVolumeState
 
     def __init__(self, spec: TrafficSpec) -> None:
         self._spec = spec
-        self._begin()
-        self._gaps = Extremes(_SPAN_MS // spec.bucket_ms)
-        self._run, self._run_buckets, self._back = 0, 0, 0
-        self._since_ms, self._back_ms = 0, 0
-        self._silence = RuleEpisode()
-        self._bucket = 0
-        self.leading = LeadingVersion()
+        self._rate, self._volume = SeasonalRate(spec), VolumeWindows(spec)
+        self.state = EventVolumeState(Extremes(_SPAN_MS // spec.bucket_ms))
 
-    def _begin(self) -> None:
+    def _restart_volume(self) -> None:
+        """Learn the seasonal rate and the volume from the start."""
         self._rate, self._volume = SeasonalRate(self._spec), VolumeWindows(self._spec)
-        self._complete_since = -1  # slots, when the whole period was known
-        self._volume_episode = RuleEpisode()
-        self._scale = 0
+        self.state.complete_since, self.state.scale = -1, 0
+
+    @property
+    def leading(self) -> LeadingVersion:
+        """The leading version of the model."""
+        return self.state.leading
 
     @property
     def events_per_week(self) -> float | None:
-        """The mean of what is usual; ``None`` where it is too early to say, or nothing comes."""
+        """The mean number of events per week; ``None`` during the baseline, or without events."""
         per_bucket = self._rate.per_bucket()
         if self._rate.buckets < self._spec.baseline_buckets or per_bucket <= 0:
             return None
@@ -78,11 +109,11 @@ class EventVolumeCheck(Check[TrafficBucket]):
     @property
     def is_silent(self) -> bool:
         """Whether an episode of silence is open."""
-        return self._silence.latest is not None
+        return self.state.silence.latest is not None
 
     def open(self) -> list[Finding]:
         """The latest findings of the open episodes."""
-        latest = self._silence.latest, self._volume_episode.latest
+        latest = self.state.silence.latest, self.state.volume.latest
         return [finding for finding in latest if finding is not None]
 
     def level(self) -> int | None:
@@ -91,10 +122,10 @@ class EventVolumeCheck(Check[TrafficBucket]):
 
     def observe(self, batch: TrafficBucket) -> list[Finding]:
         """Apply a closed bucket; returns the phases of episodes that it decided."""
-        bucket, self._bucket = batch, batch.number
+        bucket, self.state.bucket = batch, batch.number
         if not bucket.seen:
-            self._run, self._run_buckets = (
-                (0, 0) if bucket.n_events else (self._run, self._run_buckets)
+            self.state.run, self.state.run_buckets = (
+                (0, 0) if bucket.n_events else (self.state.run, self.state.run_buckets)
             )
             self._rate.enter(bucket.number)
             return []
@@ -108,17 +139,17 @@ class EventVolumeCheck(Check[TrafficBucket]):
 
     def _observe_silence(self, bucket: TrafficBucket, expected: ExpectedCount) -> list[Finding]:
         """Compare the events expected in consecutive empty buckets with chance and history."""
-        missing_one = self.leading.close(bucket.by_version, expected)
+        missing_one = self.state.leading.close(bucket.by_version, expected)
         if bucket.n_events and missing_one is None:
             return self._events_came(bucket)
-        self._run += round(expected.low * (1.0 if missing_one is None else missing_one.share))
-        self._run_buckets += 1
-        missing = from_fixed_point(self._run)
-        limit = self._gaps.limit(neg_log_probability(bucket.arl0))
-        if missing <= limit or self._run_buckets < _LEAST_RUN:
+        self.state.run += round(expected.low * (1.0 if missing_one is None else missing_one.share))
+        self.state.run_buckets += 1
+        missing = from_fixed_point(self.state.run)
+        limit = self.state.gaps.limit(neg_log_probability(bucket.arl0))
+        if missing <= limit or self.state.run_buckets < _LEAST_RUN:
             return []
-        self._back = 0
-        young = self._rate.buckets - self._run_buckets < self._spec.baseline_buckets
+        self.state.back = 0
+        young = self._rate.buckets - self.state.run_buckets < self._spec.baseline_buckets
         if self.is_silent or young:
             return []
         source, version = bucket.source, None
@@ -126,8 +157,9 @@ class EventVolumeCheck(Check[TrafficBucket]):
         if missing_one is not None:
             version = missing_one.version
             source = source._replace(version=version)
-            *at, last_clock_ms = bucket.lasts.get(version, (*last, last_clock_ms))
-            last = at[0], at[1]
+            if version in bucket.lasts:
+                offset, time_ms, last_clock_ms = bucket.lasts[version]
+                last = EventPosition(offset, time_ms)
         silent_ms = bucket.clock_ms - last_clock_ms
         usual = from_fixed_point(expected.middle) / self._spec.bucket_ms
         evidence = TrafficEvidence(
@@ -139,76 +171,78 @@ class EventVolumeCheck(Check[TrafficBucket]):
             usual * _MINUTE_MS,
             0.0,
         )
-        onset, end = EventPosition(*last), EventPosition(*bucket.end)
-        self._since_ms = last_clock_ms
+        onset, end = last, bucket.end
+        self.state.since_ms = last_clock_ms
         self._volume.clear_recent()
         self._rate.drop_cell()
         return [
-            start_episode(self._silence, source, "volume", "silence", "down", onset, end, evidence)
+            start_episode(
+                self.state.silence, source, "volume", "silence", "down", onset, end, evidence
+            )
         ]
 
     def _events_came(self, bucket: TrafficBucket) -> list[Finding]:
-        run, self._run, self._run_buckets = from_fixed_point(self._run), 0, 0
+        run, self.state.run, self.state.run_buckets = from_fixed_point(self.state.run), 0, 0
         if not self.is_silent:
-            self._gaps.learn(bucket.number, run, bucket.n_events)
+            self.state.gaps.learn(bucket.number, run, bucket.n_events)
             return []
-        if not self._back:
-            self._back_ms = bucket.number * self._spec.bucket_ms
-        self._back += bucket.n_events
-        if self._back < _BACK:
+        if not self.state.back:
+            self.state.back_ms = bucket.number * self._spec.bucket_ms
+        self.state.back += bucket.n_events
+        if self.state.back < _BACK:
             return []
-        message = silence_ended_message(max(0, self._back_ms - self._since_ms))
-        evidence = TrafficEvidence(message, "high", 1.0, 0.0, self._back)
-        end = EventPosition(*bucket.end)
-        return [continue_episode(self._silence, "recovered", end, evidence)]
+        message = silence_ended_message(max(0, self.state.back_ms - self.state.since_ms))
+        evidence = TrafficEvidence(message, "high", 1.0, 0.0, self.state.back)
+        end = bucket.end
+        return [continue_episode(self.state.silence, "recovered", end, evidence)]
 
     def _observe_volume(self, bucket: TrafficBucket, expected: ExpectedCount) -> list[Finding]:
         """Compare the number of events with the usual one, which is learned while it holds."""
         rate = self._rate
         known = rate.complete
-        over = False
+        has_ended = False
         if known:
-            over = self._volume.take(bucket.number, bucket.n_events, expected, bucket.at)
-        if (opened := self._volume_episode.latest) is not None:
+            has_ended = self._volume.take(bucket.number, bucket.n_events, expected, bucket.at)
+        if (opened := self.state.volume.latest) is not None:
             rate.enter(bucket.number)
             return self._follow(opened, bucket)
         rate.learn(bucket.number, bucket.n_events)
         if not known:
             return []
-        if self._complete_since < 0:
-            self._complete_since = rate.buckets
-        judged = rate.buckets - self._complete_since >= self._spec.baseline_buckets
-        judged = judged and 2 * self._run_buckets < WINDOWS[0]  # else it is silence
-        change = self._volume.judge(
-            bucket.number, self._chances(bucket.arl0), day=over, judged=judged
+        if self.state.complete_since < 0:
+            self.state.complete_since = rate.buckets
+        reportable = rate.buckets - self.state.complete_since >= self._spec.baseline_buckets
+        reportable = reportable and 2 * self.state.run_buckets < WINDOWS[0]  # else it is silence
+        change = self._volume.evaluate(
+            bucket.number, self._chances(bucket.arl0), day=has_ended, reportable=reportable
         )
         if change is None:
             return []
         onset = EventPosition(*change.onset)
-        self._scale = change.scale
+        self.state.scale = change.scale
         rate.drop_cell()
         return [
             start_episode(
-                self._volume_episode,
+                self.state.volume,
                 bucket.source,
                 "volume",
                 "volume",
                 change.direction,
                 onset,
-                EventPosition(*bucket.end),
+                bucket.end,
                 self._evidence(change, onset.time_ms),
             )
         ]
 
     def _follow(self, opened: Finding, bucket: TrafficBucket) -> list[Finding]:
         """Decide whether an open change of volume has ended, or is worse."""
-        now, has_ended = self._volume.now(self._scale, down=opened.direction == "down")
+        now, has_ended = self._volume.now(self.state.scale, down=opened.direction == "down")
         phase: Phase = "recovered" if has_ended else "ongoing"
         evidence = self._evidence(now, opened.onset.time_ms, phase)
-        if not has_ended and not self._volume_episode.is_worse(evidence.severity):
+        if not has_ended and not self.state.volume.is_worse(evidence.severity):
             return []
-        end = EventPosition(*bucket.end)
-        return [continue_episode(self._volume_episode, phase, end, evidence)]
+        end = bucket.end
+        return [continue_episode(self.state.volume, phase, end, evidence)]
 
     def _evidence(
         self, change: VolumeChange, onset_ms: int, phase: Phase = "started"
@@ -230,7 +264,7 @@ class EventVolumeCheck(Check[TrafficBucket]):
         )
 
     def _chances(self, arl0: float) -> list[float]:
-        """The share of each length of window: a third of the slots between two false alarms."""
+        """The negative log probability of a false alarm, for each length of window."""
         buckets = max(
             arl0 / max(self._rate.per_bucket(), 1e-9), _LEAST_ARL0_MS / self._spec.bucket_ms
         )
@@ -247,44 +281,24 @@ class EventVolumeCheck(Check[TrafficBucket]):
         """
         findings: list[Finding] = []
         if alert is None or alert.channel == "silence":
-            findings += end_episode(self._silence, self.series, phase, at)
+            findings += end_episode(self.state.silence, self.series, phase, at)
             if findings and phase == "resolved":
-                self._gaps.learn(self._bucket, from_fixed_point(self._run))
+                self.state.gaps.learn(self.state.bucket, from_fixed_point(self.state.run))
         if alert is None or alert.channel == "volume":
-            ended = end_episode(self._volume_episode, self.series, phase, at)
+            ended = end_episode(self.state.volume, self.series, phase, at)
             findings += ended
             if ended and phase == "resolved":
-                self._begin()
+                self._restart_volume()
         return findings
 
-    def snapshot(self) -> list[Any]:
-        """The state as plain data."""
-        return [
-            self._rate.snapshot(),
-            self._volume.snapshot(),
-            self._complete_since,
-            self._scale,
-            self._gaps,
-            self._run,
-            self._run_buckets,
-            self._back,
-            self._since_ms,
-            self._back_ms,
-            self._silence,
-            self._volume_episode,
-            self.leading.snapshot(),
-            self._bucket,
-        ]
+    def snapshot(self) -> EventVolumeState:
+        """The state, with what was learned."""
+        return msgspec.structs.replace(
+            self.state, learned_rate=self._rate.state, learned_volume=self._volume.state
+        )
 
-    def restore(self, data: Sequence[Any]) -> None:
-        """Restore from `snapshot`.  Raises ValueError where it does not fit."""
-        rate, volume_, since, scale, gaps, *more = data
-        run, (silence, volume_episode, leading, self._bucket) = more[:5], more[5:]
-        self.leading.restore(leading)
-        self._rate.restore(rate)
-        self._volume.restore(volume_)
-        self._complete_since, self._scale = since, scale
-        self._gaps = as_type(gaps, Extremes)
-        self._run, self._run_buckets, self._back, self._since_ms, self._back_ms = run
-        self._silence = as_type(silence, RuleEpisode)
-        self._volume_episode = as_type(volume_episode, RuleEpisode)
+    def restore(self, data: Any) -> None:
+        """Continue from `snapshot`.  Raises ValueError where the data do not fit."""
+        self.state = as_type(data, EventVolumeState)
+        self._rate = SeasonalRate(self._spec, self.state.learned_rate)
+        self._volume = VolumeWindows(self._spec, self.state.learned_volume)

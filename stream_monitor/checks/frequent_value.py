@@ -1,19 +1,23 @@
-"""Values that come too often in a feature with many values that all may repeat: 999 among prices.
+"""Values that come too often in a feature with many values that may repeat: 999 among prices.
 
-Of the latest `RING_EVENTS` events the hashes of values are kept that are not among the most
-frequent ones of the reference.  A value is found at its k-th time where no more events lay between
-than chance allows for so many.  As in `RepeatedValueDetector` it counts for nothing that a value
-comes again right after itself.  A value that was found is counted anew.
+The hashes of the values of the latest `RING_EVENTS` events are kept, without the most frequent
+values of the reference.  A value is found at its k-th occurrence if these lie closer together than
+chance allows.  As in `RepeatedValueDetector`, an occurrence right after another one does not count.
+The count of a value that was found starts at zero.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from stream_monitor.checks.repeated_value import MOST_TIMES, RepeatedValue, spans_of
+from stream_monitor.checks.repeated_value import (
+    MOST_TIMES,
+    RepeatedValue,
+    RepeatedValueState,
+    spans_of,
+)
 from stream_monitor.reference.bounds import HalfHashes, Hashes, hashes_of
 from stream_monitor.statistics.fixed_point import Floats, Ints
 
@@ -23,11 +27,11 @@ _16: Final = np.uint32(16)
 _32: Final = np.uint64(32)
 
 
-class OftenWatch:
-    """The latest values of one feature; exact under any cut of the log."""
+class FrequentValueDetector:
+    """Finds values of one feature that come too often among many that repeat."""
 
     def __init__(self, frequent: HalfHashes, chance: float, arl0_events: float) -> None:
-        """``frequent`` are the upper halves of hashes, ascending, shape (k,)."""
+        """``frequent`` are the upper halves of hashes of frequent values, ascending, (k,)."""
         self._frequent = frequent
         self._spans = tuple(min(RING_EVENTS, s) for s in spans_of(chance, arl0_events))
         self._n = 0
@@ -35,12 +39,12 @@ class OftenWatch:
         self._before = (self._n, self._ring, self._last)
 
     def forget(self) -> None:
-        """What lies behind says nothing any more."""
+        """Forget all earlier values."""
         self._ring = np.zeros(0, dtype=np.uint32)
         self._last: float | None = None
 
     def observe(self, values: Floats) -> RepeatedValue | None:
-        """Take consecutive values (n,); stops after the first that comes too often."""
+        """Apply consecutive values (n,), up to the first that comes too often."""
         if not len(values):
             return None
         self._before = (self._n, self._ring, self._last)
@@ -55,11 +59,11 @@ class OftenWatch:
         return found
 
     def undo(self) -> None:
-        """Take back the last `observe`."""
+        """Undo the last `observe`."""
         self._n, self._ring, self._last = self._before
 
     def _marks(self, values: Floats) -> Hashes:
-        """The hashes of values (n,); 0 for a frequent value, and for one right after itself."""
+        """The hashes of values (n,); 0 for a frequent value, and for a repeat of the one before."""
         marks = hashes_of(values)
         counts = np.empty(len(values), dtype=np.bool_)
         counts[0] = values[0] != self._last
@@ -87,14 +91,15 @@ class OftenWatch:
         position = first - n_before
         return RepeatedValue(position, first - int(same[0]), float(values[position]), len(same))
 
-    def snapshot(self) -> list[Any]:
-        """The state as plain data."""
-        return [self._n, self._ring.astype("<u4").tobytes(), self._last]
+    def snapshot(self) -> RepeatedValueState:
+        """The state; it is not changed by later events."""
+        ring = self._ring.astype("<u4").tobytes()
+        return RepeatedValueState(self._n, self._n, ring, self._last)
 
-    def restore(self, data: Sequence[Any]) -> None:
-        """Restore from `snapshot`.  Raises ValueError on what no snapshot holds."""
-        n, ring, last = data
+    def restore(self, state: RepeatedValueState) -> None:
+        """Continue from `snapshot`.  Raises ValueError where it is impossible."""
+        n, ring = state.n, state.ring
         if n < 0 or len(ring) % 4 or len(ring) > 4 * min(n, RING_EVENTS):
-            raise ValueError("impossible state of what comes too often")
-        self._n, self._last = n, last
+            raise ValueError("impossible state of frequent values")
+        self._n, self._last = n, state.last
         self._ring = np.frombuffer(ring, dtype="<u4").astype(np.uint32)

@@ -1,46 +1,47 @@
-"""Which version has most of a model's events, and whether it stopped while others trickle on."""
+"""The leading version of a model: whether it stopped while others still have a few events."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 from stream_monitor.checks.seasonal_rate import SCALE, ExpectedCount
 
-_MEMORY: Final = 64  # slots
-_TAKEN: Final = 4  # so much of its events, as a divisor, come to the others if they took over
+_MEMORY: Final = 64  # buckets
+_TAKEN: Final = 4  # others that get a quarter of its events have replaced it
 _FEW: Final = 3  # events
-_MAX_VERSIONS: Final = 64  # that are remembered; the others had fewer events
+_MAX_VERSIONS: Final = 64  # the versions with the most events
 
 
 class SilentLeader(NamedTuple):
-    """The leading version had no event in a slot; ``share`` is its part of the model's events."""
+    """The leading version had no event in a bucket; ``share`` is its part of the model's events."""
 
     version: str
     share: float
 
 
-class LeadingVersion:
-    """Mean events a slot by version.
+class LeadingVersion(msgspec.Struct, array_like=True):
+    """Mean events per bucket by version, in fixed point.
 
-    A version that has half of the events at least leads.  In a slot without any of it the model is
-    as good as silent, unless the others bring a quarter of what it brought beside their own: then
-    they have taken over.
+    A version with at least half of the events leads.  In a bucket without its events the model
+    counts as silent, unless the others have a quarter of its usual events in addition to their own:
+    then they have replaced it.  ``others`` and ``bound`` sum the events of the others and what they
+    must exceed, since the last event of the leading version.
     """
 
-    def __init__(self) -> None:
-        self._usual: dict[str, int] = {}
-        self._others, self._bound = 0, 0  # since its last event
+    usual: dict[str, int] = {}
+    others: int = 0
+    bound: int = 0
 
     @property
     def versions(self) -> frozenset[str]:
-        """Those that had events lately."""
-        return frozenset(self._usual)
+        """The versions with recent events."""
+        return frozenset(self.usual)
 
     def close(self, counts: Mapping[str, int], expected: ExpectedCount) -> SilentLeader | None:
-        """A slot with so many events of each version is over.
+        """Close a bucket with these events of each version.
 
         >>> leading, minute = LeadingVersion(), ExpectedCount(60 * SCALE, 65 * SCALE, 70 * SCALE)
         >>> for _ in range(30):
@@ -48,41 +49,31 @@ class LeadingVersion:
         >>> leading.close({"2": 6}, minute).version, leading.close({"2": 50}, minute)
         ('1', None)
         """
-        n_events, total = sum(counts.values()), sum(self._usual.values())
-        lead = max(self._usual, key=lambda version: (self._usual[version], version), default="")
-        mine = self._usual.get(lead, 0)
+        n_events, total = sum(counts.values()), sum(self.usual.values())
+        lead = max(self.usual, key=lambda version: (self.usual[version], version), default="")
+        mine = self.usual.get(lead, 0)
         if not n_events:
             return None
         if not total or counts.get(lead) or 2 * mine < total:
-            self._others = self._bound = 0
+            self.others = self.bound = 0
             self._learn(counts)
             return None
         level = min(total, expected.low)
-        self._others += n_events * SCALE
-        self._bound += level * (total - mine + mine // _TAKEN) // total
-        if self._others > self._bound + _FEW * SCALE:
-            self._others = self._bound = 0
-            self._usual = {version: n * SCALE for version, n in counts.items()}
+        self.others += n_events * SCALE
+        self.bound += level * (total - mine + mine // _TAKEN) // total
+        if self.others > self.bound + _FEW * SCALE:
+            self.others = self.bound = 0
+            self.usual = {version: n * SCALE for version, n in sorted(counts.items())}
             return None
         return SilentLeader(lead, mine / total)
 
     def _learn(self, counts: Mapping[str, int]) -> None:
-        if not self._usual:
-            self._usual = {version: n * SCALE for version, n in counts.items()}
+        if not self.usual:
+            self.usual = {version: n * SCALE for version, n in sorted(counts.items())}
             return
         means: dict[str, int] = {}
-        for version in sorted(self._usual.keys() | counts.keys()):
-            mean = self._usual.get(version, 0)
+        for version in sorted(self.usual.keys() | counts.keys()):
+            mean = self.usual.get(version, 0)
             means[version] = mean + (counts.get(version, 0) * SCALE - mean) // _MEMORY
         most = sorted(means, key=lambda version: (-means[version], version))[:_MAX_VERSIONS]
-        self._usual = {version: means[version] for version in most if means[version] > 0}
-
-    def snapshot(self) -> list[Any]:
-        """The state as plain data."""
-        return [dict(sorted(self._usual.items())), self._others, self._bound]
-
-    def restore(self, data: Any) -> None:
-        """Restore from `snapshot`.  Raises ValidationError where it does not fit."""
-        self._usual, self._others, self._bound = msgspec.convert(
-            data, tuple[dict[str, int], int, int]
-        )
+        self.usual = {version: means[version] for version in sorted(most) if means[version] > 0}

@@ -1,29 +1,31 @@
-"""One monitored signal: its detectors, and the episodes that their signals may open.
+"""One monitored signal: its detectors, and the checks that their detections may start.
 
-A feature has up to five tracks: ``data`` (location, spread and shape of its valid values),
-``validity`` (missing, invalid, unseen) and, where it is numeric, ``unit``, ``constant`` and
-``range`` (odd values: outside all that was seen, or one that repeats).  While a feature is sent in
-a wrong unit, or is stuck, its values say nothing of the population, so the data track does not see
-them; nor does it see odd ones while they come.  Where values became invalid, it tells only of what
-those cannot explain.
+A feature has up to five checks: ``data`` (location, spread and shape of its valid values),
+``validity`` (missing, invalid, unknown category) and, where it is numeric, ``unit``, ``constant``
+and ``range`` (values out of range, or one that repeats).  While a feature is sent in a wrong unit,
+or is constant, its values are no evidence about the population, so the data check does not receive
+them; nor does it receive values out of range.  Where values became invalid, it reports only what
+these do not explain.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
+import msgspec
 import numpy as np
 
-from stream_monitor.checks.data_quality import DataQualityRules, rule_of
+from stream_monitor.checks.data_quality import DataQualityRules, DataQualityState, rule_of
 from stream_monitor.checks.version_events import Onset
 from stream_monitor.contracts import Phase
 from stream_monitor.detectors.channel import ChannelState
 from stream_monitor.detectors.detection import Detection
 from stream_monitor.detectors.signal_detectors import SignalDetectors
 from stream_monitor.episodes.error_rate_tracker import tracker_for
-from stream_monitor.episodes.lifecycle import EpisodeTracker, PhaseDecision, Suspicion
+from stream_monitor.episodes.lifecycle import EpisodeTracker, TrackerState
 from stream_monitor.episodes.missing_values import InvalidEvents
+from stream_monitor.episodes.phase_decision import PhaseDecision, Suspicion
 from stream_monitor.episodes.policy import EpisodePolicy
 from stream_monitor.episodes.recovery import RecoveryProgress
 from stream_monitor.ingest.batch import Bools, Ints
@@ -31,15 +33,13 @@ from stream_monitor.reference.bounds import ValueBounds
 from stream_monitor.reference.expected_loss import ExpectedLossTable
 from stream_monitor.reference.feature_reference import FeatureReference
 from stream_monitor.reference.transform import Transform, Transformed
-from stream_monitor.state_parts import as_type
 
 CheckName = Literal["data", "validity", "unit", "constant", "range", "concept", "prediction"]
 
 _INVALID_RUN: Final = 50
-_INVALID_PREDICTIONS: Final = 10  # a model that answers nonsense should not do so for long
+_INVALID_PREDICTIONS: Final = 10  # a model must not return invalid predictions for long
 _DECREASE_ARL0_FACTOR: Final = 10
-"""Times as many events as between two false alarms of a detector: a fall of the loss that no
-detector finds costs a tenth of what one of them may spend."""
+"""The test for a decrease of the loss has a tenth of the false alarms of one detector."""
 
 
 class SignalDecision(NamedTuple):
@@ -50,7 +50,7 @@ class SignalDecision(NamedTuple):
 
 
 class TrackerEvents(NamedTuple):
-    """Consecutive valid events (n,), as a track takes them."""
+    """Consecutive valid events (n,), as an episode tracker receives them."""
 
     codes: Ints
     offsets: Ints
@@ -61,7 +61,7 @@ class TrackerEvents(NamedTuple):
     suspicions: Sequence[Suspicion]
 
     def only(self, kept: Bools) -> TrackerEvents:
-        """Those of them that are kept (n,)."""
+        """The events that are kept (n,)."""
         seen = np.concatenate(([0], np.cumsum(kept)))
         return TrackerEvents(
             self.codes[kept],
@@ -74,13 +74,18 @@ class TrackerEvents(NamedTuple):
         )
 
 
-class MonitoredSignal:
-    """Detectors and episodes of one feature, of the prediction, or of the loss.
+class SignalState(msgspec.Struct, array_like=True):
+    """The state of a signal; ``invalid_run`` is the number of consecutive invalid values."""
 
-    ``expected`` says of a prediction what loss it lets expect.  ``importance``, of 1, weighs how
-    bad drift is; broken data is as bad in any feature, for nobody knows who learns from it next.
-    ``kind`` are its tracks.  With ``bounds`` the range of its values is watched.
-    """
+    detectors: dict[str, ChannelState]
+    main: TrackerState
+    validity: TrackerState
+    rules: DataQualityState
+    invalid_run: int
+
+
+class MonitoredSignal:
+    """Detectors and episodes of one feature, of the prediction, or of the loss."""
 
     def __init__(
         self,
@@ -94,6 +99,13 @@ class MonitoredSignal:
         kind: type[EpisodeTracker] = EpisodeTracker,
         bounds: ValueBounds | None = None,
     ) -> None:
+        """Start with the reference.
+
+        ``expected`` is the loss to expect of each prediction.  ``importance``, up to 1, weighs the
+        severity of drift; that of broken data is the same in any feature, because any model may be
+        trained on it later.  ``kind`` is the class of the trackers.  With ``bounds`` the range of
+        the values is watched.
+        """
         self.reference = reference
         self.expected = expected
         self.transform = Transform(reference)
@@ -114,7 +126,7 @@ class MonitoredSignal:
     def observe(
         self, values: Transformed, offsets: Ints, times_ms: Ints, onset: Onset
     ) -> list[SignalDecision]:
-        """Take n consecutive events; ``offsets`` and ``times_ms`` have shape (n,)."""
+        """Apply n consecutive events; ``offsets`` and ``times_ms`` have shape (n,)."""
         signals = self.detectors.observe(values, times_ms)
         valid = values.valid
         all_valid = bool(valid.all())
@@ -233,19 +245,19 @@ class MonitoredSignal:
         return [SignalDecision("validity", decision) for decision in decisions]
 
     def _outages(self, values: Transformed) -> list[int]:
-        """Where runs of invalid values reached the limit: what follows tells whether it lasts."""
+        """The rows where runs of invalid values reached the limit; fresh events confirm them."""
         good = np.flatnonzero(values.valid)
         edges = np.concatenate(([-1 - self._invalid_run], good, [len(values.valid)]))
         runs = np.diff(edges) - 1
         self._invalid_run = int(runs[-1])
         reached = edges[:-1][runs >= self._invalid_limit] + self._invalid_limit
-        return [int(i) for i in reached if i >= 0]  # a negative one was reported when it got there
+        return [int(i) for i in reached if i >= 0]  # a negative one was reported by an earlier call
 
     def supersede(self, offset: int, time_ms: int) -> list[SignalDecision]:
-        """The version is idle, or its reference goes: close what is open, or suspected.
+        """End all episodes and suspicions: the version is idle, or its reference is replaced.
 
-        Its detectors begin anew on the reference then: they know the change already, and would
-        never signal it again when the version comes back with it.
+        The detectors then restart on the reference: they have adapted to the change, and would not
+        report it when the version returns with it.
         """
         drifts = self.level() > 0
         names: tuple[CheckName, ...] = (self.main_check, "validity", "unit", "constant", "range")
@@ -255,11 +267,11 @@ class MonitoredSignal:
         return [finding for finding in ended if finding is not None]
 
     def resolve(self, name: CheckName, offset: int, time_ms: int) -> SignalDecision | None:
-        """A person ends the episode of one track; ``None`` where none is open.
+        """End the episode of one check on a person's command; ``None`` where none is open.
 
-        The detectors begin anew on the reference, as if the series had just been given it: if it
-        still drifts, they signal again, and a new episode tells so.  A broken unit is taken for
-        mended; if it is not, the values lie far off the reference, which is an episode of data.
+        The detectors restart on the reference: if the series still drifts, they report it again in
+        a new episode.  The unit counts as correct from then on; if it is not, the values are far
+        from the reference, which is an episode of data.
         """
         finding = self._end(name, "resolved", offset, time_ms)
         if finding is not None:
@@ -284,7 +296,7 @@ class MonitoredSignal:
         return SignalDecision(name, decision)
 
     def open_checks(self) -> frozenset[CheckName]:
-        """The tracks that have an open episode."""
+        """The checks that have an open episode."""
         names: list[CheckName] = []
         if self.main.state == "open":
             names.append(self.main_check)
@@ -293,44 +305,35 @@ class MonitoredSignal:
         return frozenset(names) | self.rules.open
 
     def progress(self, name: CheckName) -> RecoveryProgress | None:
-        """How far the open episode of a track is on its way to its end, where that is known."""
+        """The recovery progress of the open episode of a check, where it is known."""
         if name == "validity":
             return self.validity.progress
         return self.main.progress if name == self.main_check else None
 
     def level(self) -> int:
-        """0: nothing; 1: suspected; 2: an episode is open."""
+        """0: no change; 1: a suspicion; 2: an open episode."""
         suspected = any(
             track.state == "suspected" and not track.is_unprompted
             for track in (self.main, self.validity)
         )
         return 2 if self.open_checks() else int(suspected)
 
-    def snapshot(self) -> list[Any]:
-        """The state as plain data."""
-        units, unit, constant, stuck, *odd = self.rules.snapshot()
-        return [
+    def snapshot(self) -> SignalState:
+        """The state of the detectors and of all checks."""
+        return SignalState(
             self.detectors.snapshot(),
             self.main.snapshot(),
             self.validity.snapshot(),
-            units,
-            unit,
+            self.rules.snapshot(),
             self._invalid_run,
-            constant,
-            stuck,
-            *odd,
-        ]
-
-    def restore(self, data: Sequence[Any]) -> None:
-        """Restore from `snapshot`.  Raises ValueError where it does not fit."""
-        detectors, main, validity, units, unit, invalid_run, constant, stuck, *odd = data
-        self.detectors = SignalDetectors(
-            self.reference,
-            self.transform,
-            self.detectors.arl0_events,
-            as_type(detectors, dict[str, ChannelState]),
         )
-        self.main.restore(main)
-        self.validity.restore(validity)
-        self.rules.restore((units, unit, constant, stuck, *odd))
-        self._invalid_run = int(invalid_run)
+
+    def restore(self, state: SignalState) -> None:
+        """Continue from `snapshot`.  Raises ValueError where it does not fit."""
+        self.detectors = SignalDetectors(
+            self.reference, self.transform, self.detectors.arl0_events, state.detectors
+        )
+        self.main.restore(state.main)
+        self.validity.restore(state.validity)
+        self.rules.restore(state.rules)
+        self._invalid_run = state.invalid_run

@@ -1,29 +1,43 @@
-"""Where in the log the n-th event of a series lay: sparse marks, to turn onsets into offsets."""
+"""The offset index: sparse marks from the n-th event of a series to its offset and event time."""
 
 from __future__ import annotations
 
 import bisect
-from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
+
+import msgspec
 
 from stream_monitor.ingest.batch import Ints
 
 _EVERY: Final = 64
-_MAX_MARKS: Final = 512  # marks: an onset is traced back over 32,768 events, no further
+_MAX_MARKS: Final = 512  # marks: an onset is traced back over at most 32,768 events
+
+
+class OffsetMarks(msgspec.Struct, frozen=True, array_like=True):
+    """The number of events, and the marks: numbers of events, offsets, event times."""
+
+    n_events: int
+    counts: list[int]
+    offsets: list[int]
+    times_ms: list[int]
+
+    def __post_init__(self) -> None:
+        if not len(self.counts) == len(self.offsets) == len(self.times_ms) or self.n_events < 0:
+            raise ValueError("the marks of an offset index do not fit together")
 
 
 class OffsetIndex:
-    """Marks at every 64th event of one series: its count, offset and event time."""
+    """Marks at every 64th event of one series: its number, offset and event time."""
 
-    def __init__(self) -> None:
-        self.n_events = 0
-        self._start = 0
-        self._counts: list[int] = []
-        self._offsets: list[int] = []
-        self._times_ms: list[int] = []
+    def __init__(self, marks: OffsetMarks | None = None) -> None:
+        """Start empty, or continue from `snapshot`."""
+        marks = marks or OffsetMarks(0, [], [], [])
+        self.n_events, self._start = marks.n_events, 0
+        self._counts, self._offsets = list(marks.counts), list(marks.offsets)
+        self._times_ms = list(marks.times_ms)
 
     def observe(self, offsets: Ints, times_ms: Ints) -> None:
-        """Take n consecutive events; positions given to `at` refer to these."""
+        """Apply n consecutive events; positions given to `at` refer to these."""
         for marks in (self._counts, self._offsets, self._times_ms):
             del marks[: -(_MAX_MARKS + 1)]
         self._start = self.n_events
@@ -41,21 +55,9 @@ class OffsetIndex:
         i = max(0, bisect.bisect_right(self._counts, wanted) - 1)
         return self._offsets[i], self._times_ms[i]
 
-    def copy(self) -> OffsetIndex:
-        """A trail with the same marks, to go its own way."""
-        other = OffsetIndex()
-        other.restore(self.snapshot())
-        return other
-
-    def snapshot(self) -> list[Any]:
-        """The state as plain data."""
+    def snapshot(self) -> OffsetMarks:
+        """The marks; they are not changed by later events."""
         tail = slice(-(_MAX_MARKS + 1), None)
-        return [self.n_events, self._counts[tail], self._offsets[tail], self._times_ms[tail]]
-
-    def restore(self, data: Sequence[Any]) -> None:
-        """Restore from `snapshot`."""
-        n_events, counts, offsets, times_ms = data
-        if not len(counts) == len(offsets) == len(times_ms) or n_events < 0:
-            raise ValueError("the marks of a trail do not fit together")
-        self.n_events = n_events
-        self._counts, self._offsets, self._times_ms = list(counts), list(offsets), list(times_ms)
+        return OffsetMarks(
+            self.n_events, self._counts[tail], self._offsets[tail], self._times_ms[tail]
+        )

@@ -1,17 +1,19 @@
-"""Odd values: numbers outside all that the reference has, or one that repeats where none did.
+"""The range rule: values outside of the reference, or one that repeats where none did.
+
+Both are called odd values.
 
 ::
 
-              too many outside           the rest is as it was
-    watching -----------------> weighing ----------------------> open
-      ^  ^ |                      | |                             |
-      |  | +------ a value repeats, in either --------------------> |
-      |  +-- the rest moved too --+                               |
-      +---------------- odd values are few again -----------------+
+              too many outside           the others did not change
+    watching -----------------> comparing -----------------------> open
+      ^  ^ |                      | |                                |
+      |  | +------ a value repeats, in either state ---------------> |
+      |  +-- the others changed --+                                  |
+      +---------------- odd values are few again --------------------+
 
-Where most values lie outside, or the rest moved too, the population changed: that is drift, which
-other rules tell of.  While odd values come, the drift of a feature is judged by all others.
-While the population drifts, odd values that it may itself have are part of that finding.
+Where most values lie outside, or the other values changed too, the population changed: other checks
+report that drift.  While odd values come, the drift of the feature is tested without them.  While
+the population drifts, odd values that it may itself have are part of that drift.
 """
 
 from __future__ import annotations
@@ -19,23 +21,26 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
 
-from stream_monitor.checks.frequent_value import OftenWatch
-from stream_monitor.checks.repeated_value import RepeatedValue, RepeatedValueDetector
+from stream_monitor.checks.frequent_value import FrequentValueDetector
+from stream_monitor.checks.repeated_value import (
+    RepeatedValue,
+    RepeatedValueDetector,
+    RepeatedValueState,
+)
 from stream_monitor.episodes.formatting import format_range
 from stream_monitor.episodes.messages import out_of_range_values
 from stream_monitor.reference.bounds import ValueBounds, fit_bounds
 from stream_monitor.reference.feature_reference import FeatureReference
 from stream_monitor.reference.transform import Transform
-from stream_monitor.state_parts import as_type
 from stream_monitor.statistics.fixed_point import FIXED_POINT, Bools, Floats, Ints
 from stream_monitor.statistics.rate_cusum import RateCusum, RateCusumState
 
-# What moves some percent of values outside moves the others by far; what moves fewer, by less.
+# A drift that moves some percent of values outside moves the others far; fewer, less far.
 _FREQUENT: Final = 0.02
 _REST_OF_MANY: Final = 16, 0.9, 1.9  # events, and normal scores: mean, mean square
 _REST_OF_FEW: Final = 64, 0.5, 1.75
@@ -54,12 +59,12 @@ _ENDLESS: Final = 1e300
 
 
 class OutOfRangeChange(NamedTuple):
-    """After ``seen`` events odd values have begun or go on (``broken``), or are few again.
+    """After ``seen`` events odd values have begun or continue (``broken``), or are few again.
 
     ``message`` names them.  Of the ``n_events`` since the first of them ``n_odd`` are odd.  They
-    are ``near`` where a population that moved may have them: most lie no farther outside than the
-    range, which nobody declared, is wide, and none repeats; or those that do are rare, lie next to
-    the range, and the usual ones repeat as well.
+    are ``near`` if a population that drifts may have them: the range is not declared, most lie no
+    farther outside than the range is wide, and none repeats; or repeated ones are rare, lie next to
+    the range, and usual values repeat as well.
     """
 
     seen: int
@@ -73,7 +78,7 @@ class OutOfRangeChange(NamedTuple):
 
 
 def repeated(values: Sequence[float]) -> list[float]:
-    """The values that most of these are, commonest first; empty where most differ.
+    """The few values that most of these are, most frequent first; empty where most differ.
 
     >>> repeated([-999.0, -1.0, -999.0, 3.5, -999.0]), repeated([1.5, 2.5, 3.5])
     ([-999.0], [])
@@ -83,8 +88,34 @@ def repeated(values: Sequence[float]) -> list[float]:
     return list(common) if 2 * sum(common.values()) > len(values) else []
 
 
+class OutOfRangeState(msgspec.Struct, array_like=True):
+    """The state of a range rule.
+
+    ``n`` events came so far; ``recent`` are the latest values outside, with their events.
+    ``flagged`` is a value that repeats, ``begun`` the event of the first odd value.  ``rest`` is
+    the comparison of the other values: events, other values, two sums of their scores, and whether
+    many are odd.  Of an open episode, ``share`` is the share of odd values and ``path`` the sum
+    towards its end (both in 2^-20), ``last`` the event of the last odd value, ``opened`` the event
+    at which it was opened, and ``counted`` the odd values since.
+    """
+
+    n: int = 0
+    recent: list[tuple[int, float]] = []
+    flagged: float | None = None
+    is_open: bool = False
+    begun: int = 0
+    rest: list[int] | None = None
+    share: int = 0
+    path: int = 0
+    last: int = 0
+    opened: int = 0
+    counted: int = 0
+    outside: RateCusumState | None = None
+    repeated: RepeatedValueState | None = None
+
+
 class OutOfRangeRule:
-    """The rule of one numeric feature; exact under any cut of the log."""
+    """The range rule of one numeric feature."""
 
     def __init__(self, bounds: ValueBounds, transform: Transform, arl0_events: float) -> None:
         self._bounds, self._transform = bounds, transform
@@ -92,49 +123,45 @@ class OutOfRangeRule:
         self._outside = RateCusum(
             bounds.rate, bounds.span_events, arl0_events, usual=bounds.n_outside > 0
         )
-        self._repeated: RepeatedValueDetector | OftenWatch | None = None
+        self._repeated: RepeatedValueDetector | FrequentValueDetector | None = None
         if bounds.chance > 0 and bounds.repeating and not bounds.known:
-            self._repeated = OftenWatch(bounds.frequent_hashes, bounds.chance, arl0_events)
+            self._repeated = FrequentValueDetector(
+                bounds.frequent_hashes, bounds.chance, arl0_events
+            )
         elif bounds.chance > 0:
             self._repeated = RepeatedValueDetector(
                 bounds.known_values, bounds.chance, arl0_events, repeating=bounds.repeating
             )
-        self._n = 0  # events so far
+        self.state = OutOfRangeState()
         self.latest: Bools = np.zeros(0, dtype=np.bool_)
-        """Which of the values it was given last came while they were odd, and were (n,)."""
-        self._recent: list[tuple[int, float]] = []  # the latest outside
-        self._start()
+        """Which of the values of the last batch are odd, where an episode was open (n,)."""
 
-    def _start(self) -> None:
-        """Nothing is odd."""
-        self.flagged: float | None = None
-        self.is_open = False
-        self._begun = 0  # the event at which the first odd one came
-        self._weighed: list[int] | None = None  # events, the rest of them, two sums of their scores
-        self._share = self._path = self._last = 0  # of an open one: of 2^20; towards its end
-        self._opened = self._counted = 0  # since when, and how many odd ones
+    @property
+    def is_open(self) -> bool:
+        """Whether an episode is open."""
+        return self.state.is_open
 
     def _odd(self, values: Floats) -> Bools:
         outside = (values < self._bounds.low) | (values > self._bounds.high)
-        return outside if self.flagged is None else outside | (values == self.flagged)
+        return outside if self.state.flagged is None else outside | (values == self.state.flagged)
 
     def observe(self, values: Floats, index: Ints) -> list[OutOfRangeChange]:
-        """Take consecutive values (n,) and their indices; gives what begins or is over."""
+        """Apply consecutive values (n,) and their indices; returns the changes."""
         changes: list[OutOfRangeChange] = []
         bounds = self._bounds
         outside = np.flatnonzero((values < bounds.low) | (values > bounds.high))
         self.latest = np.zeros(len(values), dtype=np.bool_)
         at = 0
         while at < len(values):
-            if self.is_open:
+            if self.state.is_open:
                 at, change = self._until_over(values, at)
-            elif self._weighed is not None:
-                at, change = self._weigh(values, index, at)
+            elif self.state.rest is not None:
+                at, change = self._compare(values, index, at)
             else:
                 at, change = self._watch(values, outside, at)
             if change is not None:
                 changes.append(change)
-        self._n += len(values)
+        self.state.n += len(values)
         return changes
 
     def _watch(self, values: Floats, outside: Ints, at: int) -> tuple[int, OutOfRangeChange | None]:
@@ -150,15 +177,17 @@ class OutOfRangeRule:
         if again is not None:
             return end, self._opens_with(again, end)
         if alarm is not None:
-            self._begun = self._n + end - 1 - alarm.back
-            self._begin_to_weigh(sum(n >= self._begun for n, _ in self._recent), alarm.back)
+            self.state.begun = self.state.n + end - 1 - alarm.back
+            self._begin_to_compare(
+                sum(n >= self.state.begun for n, _ in self.state.recent), alarm.back
+            )
         return end, None
 
-    def _weigh(self, values: Floats, index: Ints, at: int) -> tuple[int, OutOfRangeChange | None]:
-        """Is what lies inside as it was?  Asked of as many events as it takes, or twice as many."""
-        if self._weighed is None:
-            raise RuntimeError("nothing is being weighed")
-        n, n_rest, location, spread, many = self._weighed
+    def _compare(self, values: Floats, index: Ints, at: int) -> tuple[int, OutOfRangeChange | None]:
+        """Compare the other values with the reference; undecided after twice the events needed."""
+        if self.state.rest is None:
+            raise RuntimeError("no comparison has begun")
+        n, n_rest, location, spread, many = self.state.rest
         needed, most_location, most_spread = _REST_OF_MANY if many else _REST_OF_FEW
         inside = ~self._odd(values[at : at + 2 * needed])
         rest = np.flatnonzero(inside[: 2 * needed - n])[: needed - n_rest] + at
@@ -177,47 +206,47 @@ class OutOfRangeRule:
         if self._transform.spread is not None:
             spread += int(self._transform.spread[index[rest]].sum())
         n, n_rest = n + end - at, n_rest + len(rest)
-        self._weighed = [n, n_rest, location, spread, many]
+        self.state.rest = [n, n_rest, location, spread, many]
         if not full and n < 2 * needed:
             return end, None
         scale = FIXED_POINT * max(1, n_rest)
         moved = abs(location) > most_location * scale or spread > most_spread * scale
-        self._weighed = None
+        self.state.rest = None
         if moved or not full:
-            self.flagged = None
+            self.state.flagged = None
             return end, None
-        mine = [each for each in self._recent if each[0] >= self._begun]
+        mine = [each for each in self.state.recent if each[0] >= self.state.begun]
         rate = (len(mine) - 1) / max(1, mine[-1][0] - mine[0][0])
         return end, self._open(end, [value for _, value in mine], len(mine), rate)
 
-    def _begin_to_weigh(self, n_odd: int, back: int) -> None:
-        self._weighed = [0, 0, 0, 0, int(n_odd - 1 >= _FREQUENT * back)]
+    def _begin_to_compare(self, n_odd: int, back: int) -> None:
+        self.state.rest = [0, 0, 0, 0, int(n_odd - 1 >= _FREQUENT * back)]
 
     def _opens_with(self, again: RepeatedValue, end: int) -> OutOfRangeChange | None:
-        """A value that comes again; of a feature whose values do, the rest has to be as it was."""
-        self.flagged = again.value
-        self._begun = self._n + end - 1 - again.back
+        """Open an episode of a repeated value; compare the others first where usual ones repeat."""
+        self.state.flagged = again.value
+        self.state.begun = self.state.n + end - 1 - again.back
         if self._bounds.repeating:
-            latest = (self._n + end - 1, again.value)
-            self._recent = [(self._begun, again.value), *[latest] * (again.times - 1)]
-            self._begin_to_weigh(again.times, again.back)
+            latest = (self.state.n + end - 1, again.value)
+            self.state.recent = [(self.state.begun, again.value), *[latest] * (again.times - 1)]
+            self._begin_to_compare(again.times, again.back)
             return None
         rate = (again.times - 1) / max(1, again.back)
         return self._open(end, [again.value] * again.times, again.times, rate)
 
     def _open(self, end: int, values: list[float], n_odd: int, rate: float) -> OutOfRangeChange:
-        self._weighed = None
-        self.is_open = True
-        self._share = max(1, min(_UNIT, round(rate * _UNIT)))
-        self._path, self._last = 0, self._n + end - 1
-        self._opened, self._counted = self._n + end, 0
-        return self._change(end, values, n_odd, self._n + end - self._begun)
+        self.state.rest = None
+        self.state.is_open = True
+        self.state.share = max(1, min(_UNIT, round(rate * _UNIT)))
+        self.state.path, self.state.last = 0, self.state.n + end - 1
+        self.state.opened, self.state.counted = self.state.n + end, 0
+        return self._change(end, values, n_odd, self.state.n + end - self.state.begun)
 
     def _change(
         self, end: int, values: list[float], n_odd: int, n_events: int, *, continues: bool = False
     ) -> OutOfRangeChange:
         low, high = self._bounds.low, self._bounds.high
-        message = out_of_range_values(values, repeated(values), self._share / _UNIT, low, high)
+        message = out_of_range_values(values, repeated(values), self.state.share / _UNIT, low, high)
         up = sum(value > high for value in values) * 2 > len(values)
         near = not self._bounds.declared and self._near(values)
         return OutOfRangeChange(
@@ -235,65 +264,71 @@ class OutOfRangeRule:
         low, high = self._bounds.low, self._bounds.high
         width = min(high, _ENDLESS) - max(low, -_ENDLESS)
         if repeated(values):
-            if not self._bounds.repeating or self._share >= _RARE * _UNIT:
+            if not self._bounds.repeating or self.state.share >= _RARE * _UNIT:
                 return False
             width *= _NEXT
         return 2 * sum(low - width <= value <= high + width for value in values) > len(values)
 
     def _continues(self, end: int) -> OutOfRangeChange:
-        """What comes is looked at again now and then; the latest of it says what it is."""
-        first = self._recent[0][0]
-        values = [value for _, value in self._recent]
-        return self._change(end, values, len(values), self._n + end - first, continues=True)
+        """Report that odd values continue, described by the latest of them."""
+        first = self.state.recent[0][0]
+        values = [value for _, value in self.state.recent]
+        return self._change(end, values, len(values), self.state.n + end - first, continues=True)
 
     def _until_over(self, values: Floats, at: int) -> tuple[int, OutOfRangeChange | None]:
-        """The sum of log-likelihood ratios of few odd values against many.
+        """Sum the log-likelihood ratios of few odd values against many.
 
-        Many are a third of what was found; but a tenth as long as that is a handful which came
-        together, and counted again once there are `_ENOUGH`.  So many, twice as many and so on to
-        every `_LOOK` of them tell that it goes on.
+        Many are a third of the share that was found; a tenth while the share is known from a few
+        that came together, which ends at `_ENOUGH` of them.  After so many, twice as many and so on
+        up to every `_LOOK` of them, a change reports that they continue.
         """
-        few_known = self._counted < _ENOUGH
-        share = (_LEAST_MANY if few_known else _MANY) * self._share / _UNIT
+        few_known = self.state.counted < _ENOUGH
+        share = (_LEAST_MANY if few_known else _MANY) * self.state.share / _UNIT
         few = min(share / 2, max(self._bounds.rate / self._bounds.span_events, share / _FEW))
         gain = max(1, round(math.log((1 - few) / (1 - share)) * _UNIT))
         cost, goal = round(math.log(share / few) * _UNIT), round(_OVER * _UNIT)
         odd = self._odd(values[at:])
-        missing = _next_look(self._counted) - self._counted
+        missing = _next_look(self.state.counted) - self.state.counted
         looks = int(np.count_nonzero(odd)) >= missing
         if looks:
             odd = odd[: int(np.flatnonzero(odd)[missing - 1]) + 1]
         stop = at + len(odd)
         places = np.flatnonzero(odd) + at
-        hits = places + self._n
-        gaps = np.diff(hits, prepend=self._last) - 1
+        hits = places + self.state.n
+        gaps = np.diff(hits, prepend=self.state.last) - 1
         paths = np.cumsum(gain * gaps - cost)
-        after = np.maximum(self._path, np.maximum.accumulate(-paths)) + paths if len(hits) else hits
-        peaks = np.append(self._path, after) + gain * np.append(
-            gaps, self._n + stop - 1 - (int(hits[-1]) if len(hits) else self._last)
+        after = (
+            np.maximum(self.state.path, np.maximum.accumulate(-paths)) + paths
+            if len(hits)
+            else hits
+        )
+        peaks = np.append(self.state.path, after) + gain * np.append(
+            gaps, self.state.n + stop - 1 - (int(hits[-1]) if len(hits) else self.state.last)
         )
         over = np.flatnonzero(peaks >= goal)
         if not len(over):
             if len(hits):
-                self._path, self._last = int(after[-1]), int(hits[-1])
-            self._counted += len(hits)
+                self.state.path, self.state.last = int(after[-1]), int(hits[-1])
+            self.state.counted += len(hits)
             self._remember(values, places)
             self.latest[at:stop] = odd
             if not looks:
                 return stop, None
             if few_known:
-                since = max(1, self._n + stop - self._opened)
-                self._share, self._path = max(1, _UNIT * _ENOUGH // since), 0
+                since = max(1, self.state.n + stop - self.state.opened)
+                self.state.share, self.state.path = max(1, _UNIT * _ENOUGH // since), 0
             return stop, self._continues(stop)
         k = int(over[0])
-        path, last = (int(after[k - 1]), int(hits[k - 1])) if k else (self._path, self._last)
-        end = last + -(-(goal - path) // gain) + 1 - self._n
+        path, last = (
+            (int(after[k - 1]), int(hits[k - 1])) if k else (self.state.path, self.state.last)
+        )
+        end = last + -(-(goal - path) // gain) + 1 - self.state.n
         self.latest[at:end] = odd[: end - at]
         change = OutOfRangeChange(
             end,
             False,  # noqa: FBT003
             format_range(self._bounds.low, self._bounds.high),
-            self._n + end - 1 - last,
+            self.state.n + end - 1 - last,
             0,
             False,  # noqa: FBT003
         )
@@ -301,51 +336,40 @@ class OutOfRangeRule:
         return end, change
 
     def reset(self) -> None:
-        """It is over; what lies behind says nothing any more."""
-        self._start()
-        self._recent.clear()
+        """End the episode, and forget earlier values."""
+        self.state = OutOfRangeState(self.state.n)
         self._outside.forget()
         if self._repeated is not None:
             self._repeated.forget()
 
     def _remember(self, values: Floats, outside: Ints) -> None:
-        self._recent += [(self._n + i, float(values[i])) for i in outside[-_RECENT:].tolist()]
-        del self._recent[:-_RECENT]
-
-    def snapshot(self) -> list[Any]:
-        """The state as plain data."""
-        opened = [
-            self.is_open,
-            self.flagged,
-            self._share,
-            self._path,
-            self._last,
-            self._opened,
-            self._counted,
+        self.state.recent += [
+            (self.state.n + i, float(values[i])) for i in outside[-_RECENT:].tolist()
         ]
-        repeated = None if self._repeated is None else self._repeated.snapshot()
-        recent = [list(each) for each in self._recent]
-        weighed = self._weighed
-        return [self._n, self._begun, recent, weighed, opened, self._outside.snapshot(), repeated]
+        del self.state.recent[:-_RECENT]
 
-    def restore(self, data: Sequence[Any]) -> None:
-        """Restore from `snapshot`.  Raises ValueError where it does not fit the bounds."""
-        self._n, self._begun, recent, weighed, opened, outside, repeated = data
-        self._recent = [(place, value) for place, value in recent]
-        self._weighed = None if weighed is None else list(weighed)
-        self.is_open, self.flagged, self._share, self._path, self._last, *counted = opened
-        self._opened, self._counted = counted
-        if (repeated is None) != (self._repeated is None):
-            raise ValueError("what repeats does not fit the bounds of its reference")
-        if self.is_open and not 0 < self._share <= _UNIT:
+    def snapshot(self) -> OutOfRangeState:
+        """The state, with that of the detectors."""
+        return msgspec.structs.replace(
+            self.state,
+            outside=self._outside.snapshot(),
+            repeated=None if self._repeated is None else self._repeated.snapshot(),
+        )
+
+    def restore(self, state: OutOfRangeState) -> None:
+        """Continue from `snapshot`.  Raises ValueError where it does not fit the bounds."""
+        if (state.repeated is None) != (self._repeated is None) or state.outside is None:
+            raise ValueError("the state of a range rule does not fit the bounds")
+        if state.is_open and not 0 < state.share <= _UNIT:
             raise ValueError("odd values without a share")
-        self._outside.restore(as_type(outside, RateCusumState))
-        if self._repeated is not None:
-            self._repeated.restore(repeated)
+        self.state = state
+        self._outside.restore(state.outside)
+        if self._repeated is not None and state.repeated is not None:
+            self._repeated.restore(state.repeated)
 
 
 def _next_look(counted: int) -> int:
-    """At how many odd values what comes is looked at again.
+    """The number of odd values at which the next change reports that they continue.
 
     >>> [_next_look(n) for n in (0, 15, 16, 40, 255, 256, 600)]
     [16, 16, 32, 64, 256, 512, 768]
@@ -356,20 +380,20 @@ def _next_look(counted: int) -> int:
 
 
 def _between(places: Ints, start: int, end: int) -> Ints:
-    """Ascending places from start to end, counted from start."""
+    """Ascending positions from ``start`` to ``end``, relative to ``start``."""
     first, last = places.searchsorted([start, end])
     return places[first:last] - start
 
 
 DERIVED_ARL0: Final = 10.0
-"""Derived bounds cost the budget next to nothing: detectors of before keep their thresholds."""
+"""Derived bounds use this small part of the budget, so that the other detectors keep theirs."""
 
 
 def bounds_to_watch(reference: FeatureReference) -> ValueBounds | None:
     """The bounds of a feature; ``None`` where it has none.
 
-    A profile stored before there were bounds has order statistics: tails follow from them, and that
-    a value which is not among m of them has come at most once in m events.
+    For a profile without bounds they are derived from its order statistics: a value that is not
+    among m of them has come at most once in m events.
     """
     if reference.kind != "numeric" or reference.bounds is not None:
         return reference.bounds

@@ -1,9 +1,9 @@
 """Values that repeat in a feature whose values otherwise do not: 999, -1, a default.
 
 A value that the reference does not have twice is followed once it comes twice within
-`RING_VALUES`, and is found at its k-th time where no more values lay between than chance allows
-for so many.  That a value comes again right after itself counts for nothing: a feature that is
-stuck has a rule of its own.  What is kept is bounded, and does not depend on where the log is cut.
+`RING_VALUES`.  It is found at its k-th occurrence if these lie closer together than chance allows.
+An occurrence right after another one does not count: the constant rule finds these.  The memory is
+bounded, and does not depend on where batches are cut.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+import msgspec
 import numpy as np
 
 from stream_monitor.reference.bounds import Hashes, hashes_of
@@ -26,9 +27,9 @@ _32: Final = np.uint64(32)
 
 
 class RepeatedValue(NamedTuple):
-    """At ``position`` of those it was given ``value`` came too often.
+    """At ``position`` of a batch ``value`` came too often.
 
-    ``times``: how often, runs counted once, since the first time ``back`` events before.
+    ``times``: how often, runs counted once, since its first occurrence ``back`` events before.
     """
 
     position: int
@@ -38,10 +39,10 @@ class RepeatedValue(NamedTuple):
 
 
 def spans_of(chance: float, arl0_events: float) -> tuple[int, ...]:
-    """Among how many values one may come 3, 4, ... 10 times.
+    """Among how many values one value may come 3, 4, ... 10 times.
 
-    A value with ``chance`` of coming does so k times within s others with a probability of less
-    than (chance s)^(k - 1) / (k - 1)!; all k together signal once in ``arl0_events``.
+    A value of probability ``chance`` comes k times within s others with a probability of less than
+    (chance s)^(k - 1) / (k - 1)!.  All k together have one false alarm in ``arl0_events``.
 
     >>> spans_of(1e-5, 1e8)
     (4, 195, 1316, 4317, 9825, 18073, 29027, 42512)
@@ -53,13 +54,28 @@ def spans_of(chance: float, arl0_events: float) -> tuple[int, ...]:
     )
 
 
+class RepeatedValueState(msgspec.Struct, frozen=True, array_like=True):
+    """The state of a detector of repeated values.
+
+    ``n_events`` came so far, ``n`` of them not known.  ``ring`` are the hashes of the latest (32
+    bits, little-endian), ``last`` is the latest value.  ``followed`` are the latest occurrences of
+    each followed value: positions among the values, and among the events.
+    """
+
+    n_events: int
+    n: int
+    ring: bytes
+    last: float | None
+    followed: dict[float, list[tuple[int, int]]] = {}
+
+
 class RepeatedValueDetector:
-    """The latest values of one feature, and those that are followed."""
+    """Finds values of one feature that come too often."""
 
     def __init__(
         self, known: Floats, chance: float, arl0_events: float, *, repeating: bool = False
     ) -> None:
-        """``chance`` of a value is that among those that are not ``known``.
+        """``chance`` is the probability of a value among those that are not ``known``.
 
         Where all values of the reference are known, and repeat (``repeating``), it is among all.
         """
@@ -71,15 +87,14 @@ class RepeatedValueDetector:
         self._before = (0, 0, self._ring, self._last, self._followed)
 
     def forget(self) -> None:
-        """What lies behind says nothing any more."""
+        """Forget all earlier values."""
         self._n = 0  # values that are not known
         self._ring = np.zeros(0, dtype=np.uint32)
         self._last: float | None = None
-        # Of each value its latest times: places among the values, and among the events.
         self._followed: dict[float, list[tuple[int, int]]] = {}
 
     def observe(self, values: Floats) -> RepeatedValue | None:
-        """Take consecutive values (n,); stops after the first that comes too often."""
+        """Apply consecutive values (n,), up to the first that comes too often."""
         if not len(values):
             return None
         self._before = (self._n_events, self._n, self._ring, self._last, dict(self._followed))
@@ -90,7 +105,7 @@ class RepeatedValueDetector:
         return found
 
     def undo(self) -> None:
-        """Take back the last `observe`."""
+        """Undo the last `observe`."""
         self._n_events, self._n, self._ring, self._last, followed = self._before
         self._followed = dict(followed)
 
@@ -112,7 +127,7 @@ class RepeatedValueDetector:
         return found
 
     def _is_new(self, values: Floats) -> Bools:
-        """Those that are not known, and do not repeat the one before."""
+        """Mark the values that are not known and differ from the one before."""
         new = np.empty(len(values), dtype=np.bool_)
         new[0] = values[0] != self._last
         np.not_equal(values[1:], values[:-1], out=new[1:])
@@ -122,7 +137,7 @@ class RepeatedValueDetector:
         return new
 
     def _follow(self, fresh: Floats, where: Ints, pairs: Mapping[int, int]) -> RepeatedValue | None:
-        """Walk over values that came before within the ring, or are followed."""
+        """Follow the values that came before within the ring, or are followed already."""
         places = list(pairs)
         if not self._repeating:
             values = {*self._followed, *fresh[places].tolist()}
@@ -154,29 +169,31 @@ class RepeatedValueDetector:
 
     def _keep(self, value: float, times: list[tuple[int, int]]) -> None:
         self._followed[value] = times
-        if len(self._followed) > _MAX_FOLLOWED:  # the one that was not seen for longest gives way
+        if len(self._followed) > _MAX_FOLLOWED:  # the one with the oldest occurrence
             del self._followed[min(self._followed, key=lambda v: self._followed[v][-1][0])]
 
-    def snapshot(self) -> list[Any]:
-        """The state as plain data."""
-        followed = sorted([value, *map(list, times)] for value, times in self._followed.items())
+    def snapshot(self) -> RepeatedValueState:
+        """The state; it is not changed by later events."""
         ring = self._ring.astype("<u4").tobytes()
-        return [self._n_events, self._n, ring, self._last, followed]
+        followed = dict(sorted(self._followed.items()))
+        return RepeatedValueState(self._n_events, self._n, ring, self._last, followed)
 
-    def restore(self, data: Sequence[Any]) -> None:
-        """Restore from `snapshot`.  Raises ValueError on what no snapshot holds."""
-        n_events, n, ring, last, followed = data
-        if not 0 <= n <= n_events or len(ring) % 4 or len(ring) > 4 * min(n, RING_VALUES):
-            raise ValueError("impossible state of what repeats")
-        if len(followed) > _MAX_FOLLOWED or any(len(f) > MOST_TIMES + 1 for f in followed):
-            raise ValueError("more values are followed than may be")
-        self._n_events, self._n, self._last = n_events, n, last
+    def restore(self, state: RepeatedValueState) -> None:
+        """Continue from `snapshot`.  Raises ValueError where it is impossible."""
+        ring = state.ring
+        if not 0 <= state.n <= state.n_events or len(ring) > 4 * min(state.n, RING_VALUES):
+            raise ValueError("impossible state of repeated values")
+        if len(state.followed) > _MAX_FOLLOWED or len(ring) % 4:
+            raise ValueError("impossible state of repeated values")
+        if any(len(times) > MOST_TIMES for times in state.followed.values()):
+            raise ValueError("impossible state of repeated values")
+        self._n_events, self._n, self._last = state.n_events, state.n, state.last
         self._ring = np.frombuffer(ring, dtype="<u4").astype(np.uint32)
-        self._followed = {value: [(a, b) for a, b in times] for value, *times in followed}
+        self._followed = dict(state.followed)
 
 
 def _pairs(recent: Ints | Any, n_before: int) -> dict[int, int]:
-    """Of new values (those from ``n_before`` on) how far back the same one came, where it did."""
+    """The distance of new values (those from ``n_before`` on) to their last occurrence."""
     keys = (recent.astype(np.uint64) << _32) | np.arange(len(recent), dtype=np.uint64)
     keys.sort()
     same = np.flatnonzero(keys[1:] >> _32 == keys[:-1] >> _32)

@@ -14,6 +14,8 @@ from collections.abc import Set as AbstractSet
 from itertools import pairwise
 from typing import Any, Final, Literal, NamedTuple
 
+import msgspec
+
 from stream_monitor.checks.check import Check, CheckContext
 from stream_monitor.checks.version_events import VersionEvents
 from stream_monitor.contracts import DriftAlert, Phase
@@ -32,19 +34,19 @@ SPAN_EVENTS: Final = 64
 LEARN_EVENTS: Final = 2 * SPAN_EVENTS
 _MANY: Final = SPAN_EVENTS // 2
 _MAX_KNOWN: Final = 1024
-"""Names beside the profile; a version whose first events have more has no schema to speak of."""
+"""Names in addition to the profile; a version whose first events have more has no schema."""
 _MAX_NEW: Final = 64
-"""Names that are counted, and told of, at once."""
+"""Names that are counted and reported at the same time."""
 _CLEAR_SPANS: Final = 4
-_FEW: Final = 4  # of a span's events: so few are no new feature, and keep none there
+_FEW: Final = 4  # events of a span: with fewer, a name counts as gone
 SchemaPhase = Literal["started", "ongoing", "recovered"]
 
 
 class SchemaChange(NamedTuple):
-    """After the event at ``position`` of the batch, ``names`` are there that nobody knows.
+    """After the event at ``position`` of the batch, ``names`` are new features.
 
-    ``back`` events before it the first of them came; "ongoing" there are more of them, or fewer,
-    and of "recovered" ones it says which were.
+    The first of them came ``back`` events before.  In phase "ongoing" their number changed, in
+    phase "recovered" they are gone.
     """
 
     position: int
@@ -53,136 +55,154 @@ class SchemaChange(NamedTuple):
     back: int
 
 
-class SchemaRule:
-    """Counts unknown names by spans of 64 events; exact under any cut of the log."""
+class SchemaRuleState(msgspec.Struct, array_like=True):
+    """The state of a `SchemaRule`.
 
-    def __init__(self, features: AbstractSet[str]) -> None:
+    ``learned`` are the names of the first events that the profile does not have.  ``counts`` are of
+    the present span: the number of events with a name, and the first of them.  ``new`` are the new
+    features, and ``rare_spans`` the consecutive spans in which hardly an event had each of them.
+    """
+
+    n_events: int = 0
+    learned: list[str] = []
+    counts: dict[str, tuple[int, int]] = {}
+    new: list[str] = []
+    rare_spans: dict[str, int] = {}
+
+    def __post_init__(self) -> None:
+        if self.n_events < 0 or any(not 0 < n <= SPAN_EVENTS for n, _ in self.counts.values()):
+            raise ValueError("impossible counts of unknown features")
+        rare = self.rare_spans
+        if not set(rare) <= set(self.new) or not all(0 <= n < _CLEAR_SPANS for n in rare.values()):
+            raise ValueError("impossible end of new features")
+
+
+class SchemaRule:
+    """Counts unknown names by spans of 64 events."""
+
+    def __init__(self, features: AbstractSet[str], state: SchemaRuleState | None = None) -> None:
+        """Start with the ``features`` of the profile, or continue from a state."""
+        self.state = state or SchemaRuleState()
         self._features = frozenset(features)
-        self._known = set(features)
-        self._n_events = 0
-        self._counts: dict[str, tuple[int, int]] = {}  # of this span: how many, and the first
-        self._clear: dict[str, int] = {}  # of `new`: spans running in which hardly an event had it
-        self.new: tuple[str, ...] = ()
+        self._known = {*features, *self.state.learned}
+
+    @property
+    def new(self) -> tuple[str, ...]:
+        """The new features."""
+        return tuple(self.state.new)
 
     def observe(self, table: Table) -> list[SchemaChange]:
-        """Take consecutive events; gives what begins, grows or is over, in their order."""
+        """Apply consecutive events; returns the changes, by event."""
         n = len(table)
         places = {} if self._is_off else table.unexpected_columns(self._known)
-        if not n or not (places or self.new or self._counts):
-            self._n_events += n
+        if not n or not (places or self.state.new or self.state.counts):
+            self.state.n_events += n
             return []
         changes: list[SchemaChange] = []
-        first = SPAN_EVENTS - self._n_events % SPAN_EVENTS
+        first = SPAN_EVENTS - self.state.n_events % SPAN_EVENTS
         spans = _by_span(places, first)
         for k, (start, end) in enumerate(pairwise([0, *range(first, n, SPAN_EVENTS), n])):
-            if self._n_events < LEARN_EVENTS:
+            if self.state.n_events < LEARN_EVENTS:
                 self._learn(spans.get(k, {}))
             else:
                 changes += self._count(spans.get(k, {}), start)
-            self._n_events += end - start
-            if self._n_events % SPAN_EVENTS == 0:
+            self.state.n_events += end - start
+            if self.state.n_events % SPAN_EVENTS == 0:
                 changes += self._close(end)
         return changes
 
     def uncompared_features(self, n_last: int) -> tuple[list[str], int]:
-        """Names that come beside the features of the profile, and so are compared with nothing.
+        """Names that the profile does not have, so that they are not compared.
 
-        They are known once the first events were seen: from the event at the position that is also
-        given, among the ``n_last`` that were observed last.
+        They are known after the first events: from the returned position among the ``n_last``
+        events that were observed last.
         """
-        if self._n_events < LEARN_EVENTS:
+        if self.state.n_events < LEARN_EVENTS:
             return [], n_last
-        return sorted(self._known - self._features), max(0, LEARN_EVENTS + n_last - self._n_events)
+        return sorted(self._known - self._features), max(
+            0, LEARN_EVENTS + n_last - self.state.n_events
+        )
 
     @property
-    def _n_learnt(self) -> int:
+    def _n_learned(self) -> int:
         return len(self._known) - len(self._features)
 
     @property
     def _is_off(self) -> bool:
-        return self._n_events >= LEARN_EVENTS and self._n_learnt >= _MAX_KNOWN
+        return self.state.n_events >= LEARN_EVENTS and self._n_learned >= _MAX_KNOWN
 
     def _learn(self, here: Mapping[str, Sequence[int]]) -> None:
         for name in here:
-            if self._n_learnt < _MAX_KNOWN:
+            if self._n_learned < _MAX_KNOWN:
                 self._known.add(name)
+        self._note_learned()
+
+    def _note_learned(self) -> None:
+        self.state.learned = sorted(self._known - self._features)
 
     def _count(self, here: Mapping[str, Sequence[int]], start: int) -> Iterator[SchemaChange]:
-        """Names by their places, within one span that goes on at ``start``."""
+        """Count names by their rows ``here``, within one span that continues at ``start``."""
         if self._is_off:
             return
-        offset = self._n_events % SPAN_EVENTS - start  # from a place here to that in the span
+        offset = (
+            self.state.n_events % SPAN_EVENTS - start
+        )  # from a row of the batch to a position in the span
         many: dict[int, list[str]] = {}
         for name, places in here.items():
-            if name in self._known or not self._has_room(name):
+            if name in self._known or not self._is_counted(name):
                 continue
-            count, first = self._counts.get(name, (0, places[0] + offset))
-            self._counts[name] = (count + len(places), first)
-            if count < _MANY <= count + len(places) and name not in self.new:
+            count, first = self.state.counts.get(name, (0, places[0] + offset))
+            self.state.counts[name] = (count + len(places), first)
+            if count < _MANY <= count + len(places) and name not in self.state.new:
                 many.setdefault(places[_MANY - count - 1], []).append(name)
         for at in sorted(many):
-            more = sorted(many[at])[: _MAX_NEW - len(self.new)]
+            more = sorted(many[at])[: _MAX_NEW - len(self.state.new)]
             if more:
-                phase: SchemaPhase = "ongoing" if self.new else "started"
-                self.new = tuple(sorted({*self.new, *more}))
-                back = at + offset - min(self._counts[name][1] for name in more)
+                phase: SchemaPhase = "ongoing" if self.state.new else "started"
+                self.state.new = sorted({*self.state.new, *more})
+                back = at + offset - min(self.state.counts[name][1] for name in more)
                 yield SchemaChange(at, phase, self.new, back)
 
-    def _has_room(self, name: str) -> bool:
-        """What was told of is always counted, or it would seem to be gone."""
-        return name in self._counts or name in self.new or len(self._counts) < 2 * _MAX_NEW
+    def _is_counted(self, name: str) -> bool:
+        """Whether a name is counted; a reported one always is, or it would seem to be gone."""
+        return (
+            name in self.state.counts
+            or name in self.state.new
+            or len(self.state.counts) < 2 * _MAX_NEW
+        )
 
     def _close(self, end: int) -> Iterator[SchemaChange]:
-        """A span is over: what hardly an event of the last four had is gone."""
-        for name in self.new:
-            rare = self._counts.get(name, (0, 0))[0] < _FEW
-            self._clear[name] = self._clear.get(name, 0) + 1 if rare else 0
-        self._counts.clear()
-        gone = [name for name in self.new if self._clear[name] >= _CLEAR_SPANS]
+        """Close a span: a name that hardly an event of the last four spans had is gone."""
+        for name in self.state.new:
+            rare = self.state.counts.get(name, (0, 0))[0] < _FEW
+            self.state.rare_spans[name] = self.state.rare_spans.get(name, 0) + 1 if rare else 0
+        self.state.counts.clear()
+        gone = [name for name in self.state.new if self.state.rare_spans[name] >= _CLEAR_SPANS]
         if not gone:
             return
-        were, self.new = self.new, tuple(name for name in self.new if name not in gone)
+        before = self.new
+        self.state.new = [name for name in before if name not in gone]
         for name in gone:
-            del self._clear[name]
-        if self.new:
+            del self.state.rare_spans[name]
+        if self.state.new:
             yield SchemaChange(end - 1, "ongoing", self.new, 0)
         else:
-            yield SchemaChange(end - 1, "recovered", were, 0)
+            yield SchemaChange(end - 1, "recovered", before, 0)
 
     def reset(self) -> None:
         """Accept the new names: they are known from now on."""
-        self._known.update(self.new)
+        self._known.update(self.state.new)
+        self._note_learned()
         self.drop()
 
     def drop(self) -> None:
         """Drop the new names; a name that is still sent is found once more."""
-        self._counts.clear()
-        self.new, self._clear = (), {}
-
-    def snapshot(self) -> list[Any]:
-        """The state as plain data."""
-        counts = [[name, *count] for name, count in sorted(self._counts.items())]
-        learnt = sorted(self._known - self._features)
-        clear = [self._clear.get(name, 0) for name in self.new]
-        return [self._n_events, learnt, counts, list(self.new), clear]
-
-    def restore(self, data: Sequence[Any]) -> None:
-        """Restore from `snapshot`.  Raises ValueError on what no snapshot holds."""
-        n_events, learnt, counts, new, clear = data
-        if n_events < 0 or any(not 0 < c <= SPAN_EVENTS for _, c, _ in counts):
-            raise ValueError("impossible counts of unknown features")
-        if isinstance(clear, int):  # stored when it was one for all
-            clear = [clear] * max(len(new), clear > 0)
-        if len(clear) != len(new) or not all(0 <= one < _CLEAR_SPANS for one in clear):
-            raise ValueError("impossible end of what is new")
-        self._n_events, self.new = n_events, tuple(new)
-        self._clear = dict(zip(new, clear, strict=True))
-        self._known = {*self._features, *learnt}
-        self._counts = {name: (count, first) for name, count, first in counts}
+        self.state.counts.clear()
+        self.state.new, self.state.rare_spans = [], {}
 
 
 def _by_span(places: Mapping[str, list[int]], first: int) -> dict[int, dict[str, list[int]]]:
-    """The places of each span, the first one of ``first`` events; names as they come in it."""
+    """The rows of each name by span, the first span of ``first`` events; names by first row."""
     spans: dict[int, dict[str, list[int]]] = {}
     for name, at in places.items():
         for i in at:
@@ -203,6 +223,13 @@ def schema_checks(context: CheckContext) -> Iterator[SchemaCheck]:
     yield SchemaCheck(context.source, context.profile)
 
 
+class SchemaState(msgspec.Struct, array_like=True):
+    """The state of a `SchemaCheck`."""
+
+    rule: SchemaRuleState
+    episode: RuleEpisode
+
+
 class SchemaCheck(Check[VersionEvents]):
     """The check of the names of features: those that the reference does not have."""
 
@@ -210,7 +237,8 @@ class SchemaCheck(Check[VersionEvents]):
 
     def __init__(self, source: AlertSource, profile: ReferenceProfile) -> None:
         self._source = source
-        self._rule = SchemaRule(profile.features.keys())
+        self._features = profile.features.keys()
+        self._rule = SchemaRule(self._features)
         self._episode = RuleEpisode()
 
     def observe(self, batch: VersionEvents) -> list[Finding]:
@@ -275,14 +303,13 @@ class SchemaCheck(Check[VersionEvents]):
         """0: no change; 2: an open episode."""
         return 0 if self._episode.latest is None else 2
 
-    def snapshot(self) -> Any:
-        """The state as plain data."""
-        return [self._rule.snapshot(), self._episode]
+    def snapshot(self) -> SchemaState:
+        """The state of the rule and its episode."""
+        return SchemaState(self._rule.state, self._episode)
 
     def restore(self, data: Any) -> None:
         """Continue from `snapshot`.  Raises ValueError where the data do not fit."""
-        rule, episode = data
-        self._rule.restore(rule)
-        self._episode = as_type(episode, RuleEpisode)
-        if bool(self._rule.new) != (self._episode.latest is not None):
+        state = as_type(data, SchemaState)
+        if bool(state.rule.new) != (state.episode.latest is not None):
             raise ValueError("new features without an episode, or the reverse")
+        self._rule, self._episode = SchemaRule(self._features, state.rule), state.episode

@@ -1,14 +1,15 @@
-"""The usual rate at this hour of the week, learnt from the stream itself.
+"""The seasonal rate: the usual number of events at each hour of the week, from the traffic itself.
 
-A season that was seen once is known; before that the same hour of other days stands for it, and
-before a day has passed the mean of all.  Rates are per slot.
+An hour of the week is known once it was seen.  Before, the same hour of other days is used, and
+before a day has passed the mean of all.  Rates are per bucket.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
+
+import msgspec
 
 from stream_monitor.checks.traffic_spec import TrafficSpec
 
@@ -18,10 +19,10 @@ _LEAST_WEIGHT: Final = 0.3  # of the latest week
 
 
 class ExpectedCount(NamedTuple):
-    """Events expected in a slot, in fixed point.
+    """Events expected in a bucket, in fixed point.
 
-    The least and the most are of this hour and its neighbours, so that neither a ramp nor a clock
-    that is put forward is a change.
+    ``low`` and ``high`` are those of this hour and its neighbours, so that neither a slope nor
+    daylight saving time is a change.
     """
 
     low: int
@@ -34,32 +35,54 @@ def from_fixed_point(expected: int) -> float:
     return expected / SCALE
 
 
-class SeasonalRate:
-    """Mean counts of a slot by cell of the period."""
+class SeasonalRateState(msgspec.Struct, array_like=True):
+    """What was learned: ``total`` events in ``buckets``, and by cell of the period.
 
-    def __init__(self, spec: TrafficSpec) -> None:
+    ``levels`` are mean counts per bucket, ``turns`` how often a cell was seen, and ``closed``
+    whether it had no events the last time.  ``cell`` is the number of the present cell, with its
+    events, its buckets and its silent ones.
+    """
+
+    levels: list[float]
+    turns: list[int]
+    closed: list[bool]
+    buckets: int = 0
+    total: int = 0
+    cell: int = -1
+    cell_total: int = 0
+    cell_buckets: int = 0
+    silent_buckets: int = 0
+
+
+class SeasonalRate:
+    """Mean counts of a bucket by cell of the period."""
+
+    def __init__(self, spec: TrafficSpec, state: SeasonalRateState | None = None) -> None:
+        """Start empty, or continue from a state.  Raises ValueError where the period is another."""
         self._spec = spec
-        self.buckets = 0
-        self._total = 0
-        self._levels = [0.0] * spec.n_cells
-        self._turns = [0] * spec.n_cells
-        self._near_of, self._near = -1, [0.0] * 3  # the last cell that was asked for
-        self._cell = -1
-        self._cell_total = 0
-        self._cell_buckets = self._silent_buckets = 0
-        self._closed = [False] * spec.n_cells  # nothing came the last time
+        n = spec.n_cells
+        self.state = state or SeasonalRateState([0.0] * n, [0] * n, [False] * n)
+        sizes = {len(self.state.levels), len(self.state.turns), len(self.state.closed)}
+        if sizes != {n} or self.state.buckets < 0:
+            raise ValueError("volume: stored with another period")
+        self._near_of, self._near = -1, [0.0] * 3  # a cell, its level and those of its neighbours
 
     @property
     def complete(self) -> bool:
         """Whether a whole period was seen."""
-        return all(self._turns)
+        return all(self.state.turns)
+
+    @property
+    def buckets(self) -> int:
+        """The number of buckets that were learned."""
+        return self.state.buckets
 
     def per_bucket(self) -> float:
-        """The mean of all."""
-        return self._total / self.buckets if self.buckets else 0.0
+        """The mean count of a bucket."""
+        return self.state.total / self.state.buckets if self.state.buckets else 0.0
 
     def expected(self, bucket: int) -> ExpectedCount:
-        """What is usual in a slot: between the middles of the hours it changes evenly."""
+        """The usual count of a bucket, interpolated between the middles of the hours."""
         cells, of_cell = self._spec.n_cells, self._spec.cell_buckets
         number, within = divmod(bucket, of_cell)
         if self._near_of != number or not self.complete:
@@ -72,70 +95,46 @@ class SeasonalRate:
         return ExpectedCount(*(round(x * SCALE) for x in (low, middle, high)))
 
     def _level(self, cell: int) -> float:
-        if self._turns[cell]:
-            return self._levels[cell]
+        if self.state.turns[cell]:
+            return self.state.levels[cell]
         same_hour = range(cell % self._spec.day_cells, self._spec.n_cells, self._spec.day_cells)
-        seen = [self._levels[c] for c in same_hour if self._turns[c]]
+        seen = [self.state.levels[c] for c in same_hour if self.state.turns[c]]
         return math.fsum(seen) / len(seen) if seen else self.per_bucket()
 
     def learn(self, bucket: int, count: int) -> None:
-        """A slot in which nothing was wrong."""
+        """Learn the count of a bucket without an open episode."""
         self.enter(bucket)
-        self._cell_total += count
-        self._cell_buckets += 1
-        self._total += count
-        self.buckets += 1
+        self.state.cell_total += count
+        self.state.cell_buckets += 1
+        self.state.total += count
+        self.state.buckets += 1
 
     def enter(self, bucket: int) -> None:
-        """Time has come to a slot: a cell that is over counts, if half of it was seen."""
+        """Advance to a bucket: a cell that has ended counts if half of it was seen."""
         cell = bucket // self._spec.cell_buckets
-        if cell == self._cell:
+        if cell == self.state.cell:
             return
-        i = self._cell % self._spec.n_cells
-        if 2 * self._silent_buckets >= self._spec.cell_buckets:
-            if self._closed[i] or not self._turns[i]:
-                self._levels[i] = 0.0
-                self._turns[i] += 1
-            self._closed[i] = True
-        elif 2 * self._cell_buckets >= self._spec.cell_buckets:
-            self._closed[i] = False
-            mean = self._cell_total / self._cell_buckets
-            weight = max(1 / (self._turns[i] + 1), _LEAST_WEIGHT)
-            self._levels[i] += weight * (mean - self._levels[i])
-            self._turns[i] += 1
-        self._cell = cell
-        self._cell_total = self._cell_buckets = self._silent_buckets = 0
+        i = self.state.cell % self._spec.n_cells
+        if 2 * self.state.silent_buckets >= self._spec.cell_buckets:
+            if self.state.closed[i] or not self.state.turns[i]:
+                self.state.levels[i] = 0.0
+                self.state.turns[i] += 1
+            self.state.closed[i] = True
+        elif 2 * self.state.cell_buckets >= self._spec.cell_buckets:
+            self.state.closed[i] = False
+            mean = self.state.cell_total / self.state.cell_buckets
+            weight = max(1 / (self.state.turns[i] + 1), _LEAST_WEIGHT)
+            self.state.levels[i] += weight * (mean - self.state.levels[i])
+            self.state.turns[i] += 1
+        self.state.cell = cell
+        self.state.cell_total = self.state.cell_buckets = self.state.silent_buckets = 0
         self._near_of = -1
 
     def drop_cell(self) -> None:
-        """What came in this cell so far is not usual."""
-        self._cell_total = self._cell_buckets = 0
+        """Forget the counts of the present cell: they are not usual."""
+        self.state.cell_total = self.state.cell_buckets = 0
 
     def learn_silence(self, bucket: int) -> None:
-        """A slot without an event that was told of: an hour with none in two turns is closed."""
+        """Learn a bucket in a reported silence: an hour without events in two turns is closed."""
         self.enter(bucket)
-        self._silent_buckets += 1
-
-    def snapshot(self) -> list[Any]:
-        """The state as plain data."""
-        return [
-            self.buckets,
-            self._total,
-            list(self._levels),
-            list(self._turns),
-            self._cell,
-            self._cell_total,
-            self._cell_buckets,
-            self._silent_buckets,
-            list(self._closed),
-        ]
-
-    def restore(self, data: Sequence[Any]) -> None:
-        """Restore from `snapshot`.  Raises ValueError where the period is another."""
-        buckets, total, levels, turns, cell, cell_total, cell_buckets, silent_buckets, closed = data
-        if not len(levels) == len(turns) == len(closed) == self._spec.n_cells or buckets < 0:
-            raise ValueError("volume: stored with another period")
-        self.buckets, self._total = buckets, total
-        self._levels, self._turns = list(levels), list(turns)
-        self._cell, self._cell_total, self._cell_buckets = cell, cell_total, cell_buckets
-        self._silent_buckets, self._closed = silent_buckets, list(closed)
+        self.state.silent_buckets += 1

@@ -6,21 +6,27 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from stream_monitor.checks.check import Check, Observed
-from stream_monitor.checks.monitored_signal import CheckName, MonitoredSignal, SignalDecision
+from stream_monitor.checks.monitored_signal import (
+    CheckName,
+    MonitoredSignal,
+    SignalDecision,
+    SignalState,
+)
 from stream_monitor.contracts import DriftAlert, Kind, Phase
 from stream_monitor.episodes.error_rate_tracker import share_wrong
 from stream_monitor.episodes.finding import AlertSource, EventPosition, Finding, finding_of
-from stream_monitor.episodes.lifecycle import PhaseDecision
 from stream_monitor.episodes.messages import (
     ErrorEstimate,
     SignalScope,
     direction_of,
     signal_message,
 )
+from stream_monitor.episodes.phase_decision import PhaseDecision
 from stream_monitor.episodes.policy import loss_severity
 from stream_monitor.episodes.recovery import RecoveryProgress
 from stream_monitor.reference.expected_loss import mean_expected_loss
 from stream_monitor.reference.feature_reference import FeatureReference
+from stream_monitor.state_parts import as_type
 from stream_monitor.statistics.fixed_point import FIXED_POINT
 
 _KIND_OF: Final[dict[CheckName, Kind]] = {
@@ -110,12 +116,12 @@ class SignalCheck(Check[Observed]):
         return self.signal.progress(check_of(alert))
 
     def snapshot(self) -> Any:
-        """The state of the signal as plain data."""
+        """The state of the signal."""
         return self.signal.snapshot()
 
     def restore(self, data: Any) -> None:
         """Continue from `snapshot`.  Raises ValueError where the data do not fit."""
-        self.signal.restore(data)
+        self.signal.restore(as_type(data, SignalState))
 
 
 def _mean_after(reference: FeatureReference, decision: PhaseDecision) -> float | None:

@@ -1,19 +1,19 @@
-"""The unit rule: a feature that is suddenly sent in another unit.
+"""The unit rule: a feature is suddenly sent in another unit.
 
-Sequential detectors see such a break, but on a strongly autocorrelated feature (temperature) they
-cannot tell it from weather for days.  The rule needs two spans of 32 events.  It fires when nearly
-all values of a span lie beyond everything the reference has seen, the level jumped by at least
-three reference standard deviations, most of it from one event to the next (weather takes hours),
-and a known conversion carries the level before the jump onto the level after it.  Where several
-conversions do, the one that also explains the change of spread is named.
+Sequential detectors find such a change, but on a strongly autocorrelated feature (temperature) they
+need days to distinguish it from weather.  The rule needs two spans of 32 events.  It fires when
+nearly all values of a span are outside of the reference, the level jumped by at least three
+reference standard deviations, most of it from one event to the next (weather takes hours), and a
+known conversion maps the level before the jump to the level after it.  Where several conversions
+do, the rule names the one that also explains the change of spread.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
+import msgspec
 import numpy as np
 
 from stream_monitor.ingest.batch import Bools, Ints
@@ -54,6 +54,7 @@ CONVERSIONS: Final = (
     *_both_ways("percent", "fraction", 0.01),
     *_both_ways("thousands", "units", 1000.0),
 )
+_BY_NAME: Final = {conversion.name: conversion for conversion in CONVERSIONS}
 
 
 class SpanStatistics(NamedTuple):
@@ -67,7 +68,7 @@ class SpanStatistics(NamedTuple):
 def conversion_between(
     before: SpanStatistics, after: SpanStatistics, sd: float
 ) -> Conversion | None:
-    """The known conversion that carries one level onto the other, if the jump is large.
+    """The known conversion that maps one level to the other, if the jump is large.
 
     >>> conversion_between(SpanStatistics(41.0, 3.0, 1.0), SpanStatistics(5.3, 1.7, 34.0), 9.0).name
     '°F → °C'
@@ -95,14 +96,14 @@ def conversion_between(
 
 
 class UnitChange(NamedTuple):
-    """The rule fired, or its break is over, after ``seen`` events of the batch."""
+    """After ``seen`` events of the batch the unit has changed (``broken``), or is back."""
 
     seen: int
     conversion: str
     before: float
     after: float
     since: int
-    """How many events before ``seen`` the break began, at the most."""
+    """The most events before ``seen`` at which the change began."""
     broken: bool
 
 
@@ -113,35 +114,55 @@ class _Columns(NamedTuple):
     steps: Ints
 
 
+class UnitState(msgspec.Struct, array_like=True):
+    """The sums of the present span of ``n`` events, and the last two full spans.
+
+    ``broken`` names the conversion while the unit is another one; ``before`` is the level before
+    it, ``back`` the number of consecutive spans at that level.
+    """
+
+    n: int = 0
+    total: int = 0
+    squares: int = 0
+    outside: int = 0
+    step: int = 0
+    last: int | None = None
+    spans: list[SpanStatistics] = []
+    broken: str | None = None
+    before: float = 0.0
+    back: int = 0
+
+
 class UnitRule:
-    """Consecutive spans of one numeric feature, in raw units; exact under any cut."""
+    """Compares consecutive spans of one numeric feature, in raw units."""
 
     def __init__(self, centre: float, scale: float, sd: float, fixed_point: int) -> None:
         self._centre, self._factor, self._sd = centre, scale / fixed_point, sd
-        self._start_span()
-        self._last: int | None = None
-        self._spans: list[SpanStatistics] = []  # the last two full ones
-        self.broken: Conversion | None = None
-        self._before = 0.0
-        self._back = 0
+        self.state = UnitState()
+
+    @property
+    def broken(self) -> Conversion | None:
+        """The conversion while the unit is another one."""
+        return None if self.state.broken is None else _BY_NAME[self.state.broken]
 
     def _start_span(self) -> None:
-        self._n, self._total, self._squares, self._outside, self._step = 0, 0, 0, 0, 0
+        now = self.state
+        now.n = now.total = now.squares = now.outside = now.step = 0
 
     def observe(self, values: Ints, outside: Bools) -> list[UnitChange]:
-        """Take consecutive fixed-point values (n,); ``outside`` marks those off the reference."""
+        """Apply consecutive fixed-point values (n,); ``outside`` marks those off the reference."""
         changes: list[UnitChange] = []
         if not len(values):
             return changes
-        first = int(values[0]) if self._last is None else self._last
-        self._last = int(values[-1])
+        first = int(values[0]) if self.state.last is None else self.state.last
+        self.state.last = int(values[-1])
         steps = np.empty_like(values)
         steps[0] = values[0] - first
         np.subtract(values[1:], values[:-1], out=steps[1:])
         np.abs(steps, out=steps)
         squares = (values >> _SQUARE_SHIFT) ** 2
         columns = _Columns(values, squares, outside, steps)
-        head = min(len(values), (SPAN_EVENTS - self._n) % SPAN_EVENTS)
+        head = min(len(values), (SPAN_EVENTS - self.state.n) % SPAN_EVENTS)
         full = (len(values) - head) // SPAN_EVENTS
         middle = head + full * SPAN_EVENTS
         if head:
@@ -149,7 +170,7 @@ class UnitRule:
             self._close_if_full(head, changes)
         if full:
             beyond = outside[head:middle].reshape(full, SPAN_EVENTS).sum(axis=1)
-            calm = self.broken is None and not (beyond >= _OUTSIDE_SHARE * SPAN_EVENTS).any()
+            calm = self.state.broken is None and not (beyond >= _OUTSIDE_SHARE * SPAN_EVENTS).any()
             # The common case, without a loop: only the last two spans matter.
             for i in range(max(0, full - 2) if calm else 0, full):
                 start = head + i * SPAN_EVENTS
@@ -161,76 +182,62 @@ class UnitRule:
 
     def _add(self, columns: _Columns, start: int, end: int) -> None:
         part = slice(start, end)
-        self._n += end - start
-        self._total += int(columns.values[part].sum())
-        self._squares += int(columns.squares[part].sum())
-        self._outside += int(np.count_nonzero(columns.outside[part]))
-        self._step = max(self._step, int(columns.steps[part].max()))
+        self.state.n += end - start
+        self.state.total += int(columns.values[part].sum())
+        self.state.squares += int(columns.squares[part].sum())
+        self.state.outside += int(np.count_nonzero(columns.outside[part]))
+        self.state.step = max(self.state.step, int(columns.steps[part].max()))
 
     def _span(self) -> SpanStatistics:
-        mean = self._total / SPAN_EVENTS
-        scatter = self._squares / SPAN_EVENTS * (1 << 2 * _SQUARE_SHIFT) - mean * mean
+        mean = self.state.total / SPAN_EVENTS
+        scatter = self.state.squares / SPAN_EVENTS * (1 << 2 * _SQUARE_SHIFT) - mean * mean
         spread = abs(self._factor) * math.sqrt(max(0.0, scatter))
         return SpanStatistics(
-            self._centre + self._factor * mean, spread, abs(self._factor) * self._step
+            self._centre + self._factor * mean, spread, abs(self._factor) * self.state.step
         )
 
     def _close_if_full(self, seen: int, changes: list[UnitChange]) -> None:
-        if self._n == SPAN_EVENTS:
-            span, outside_share = self._span(), self._outside / SPAN_EVENTS
+        if self.state.n == SPAN_EVENTS:
+            span, outside_share = self._span(), self.state.outside / SPAN_EVENTS
             self._start_span()
-            change = self._judge(span, outside_share, seen)
-            self._spans = [*self._spans[-1:], span]
+            change = self._evaluate(span, outside_share, seen)
+            self.state.spans = [*self.state.spans[-1:], span]
             if change is not None:
                 changes.append(change)
 
-    def _judge(self, span: SpanStatistics, outside_share: float, seen: int) -> UnitChange | None:
+    def _evaluate(self, span: SpanStatistics, outside_share: float, seen: int) -> UnitChange | None:
         since = 2 * SPAN_EVENTS
-        if self.broken is not None:
-            name = self.broken.name
-            expected = self.broken.slope * self._before + self.broken.intercept
-            returned = abs(span.level - self._before) < abs(span.level - expected)
-            self._back = self._back + 1 if returned else 0
-            if self._back < 2:
+        broken = self.broken
+        if broken is not None:
+            name = broken.name
+            expected = broken.slope * self.state.before + broken.intercept
+            returned = abs(span.level - self.state.before) < abs(span.level - expected)
+            self.state.back = self.state.back + 1 if returned else 0
+            if self.state.back < 2:
                 return None
             self.reset()
             return UnitChange(seen, name, expected, span.level, since, broken=False)
-        if len(self._spans) < 2 or outside_share < _OUTSIDE_SHARE:
+        if len(self.state.spans) < 2 or outside_share < _OUTSIDE_SHARE:
             return None
-        # The span between may be half old, half new: compare with the one before it.
-        before, between = self._spans
+        # The span between may contain both units: compare with the one before it.
+        before, between = self.state.spans
         found = conversion_between(
             before, span._replace(step=max(span.step, between.step)), self._sd
         )
         if found is None:
             return None
-        self.broken, self._before, self._back = found, before.level, 0
+        self.state.broken, self.state.before, self.state.back = found.name, before.level, 0
         return UnitChange(seen, found.name, before.level, span.level, since, broken=True)
 
     def reset(self) -> None:
-        """The break is over because somebody says so; spans that lie behind prove nothing."""
-        self.broken, self._back, self._spans = None, 0, []
+        """End the change of unit, and forget earlier spans."""
+        self.state.broken, self.state.back, self.state.spans = None, 0, []
 
-    def snapshot(self) -> list[Any]:
-        """The state as plain data."""
-        broken = None if self.broken is None else self.broken.name
-        partial = [self._n, self._total, self._squares, self._outside, self._step, self._last]
-        return [partial, [list(span) for span in self._spans], broken, self._before, self._back]
-
-    def restore(self, data: Sequence[Any]) -> None:
-        """Restore from `snapshot`.  Raises ValueError on what no snapshot holds."""
-        partial, spans, broken, before, back = data
-        known = {conversion.name: conversion for conversion in CONVERSIONS}
-        n, total, squares, outside, step, last = partial
-        if not 0 <= outside <= n < SPAN_EVENTS or len(spans) > 2 or back not in (0, 1):
-            raise ValueError("impossible unit watch state")
-        if broken is not None and broken not in known:
-            raise ValueError(f"unknown conversion {broken!r}")
-        self._n, self._total, self._squares, self._outside = n, total, squares, outside
-        self._step, self._last = step, last
-        self._spans, self._before, self._back = (
-            [SpanStatistics(*span) for span in spans],
-            before,
-            back,
-        )
-        self.broken = None if broken is None else known[broken]
+    def restore(self, state: UnitState) -> None:
+        """Continue from ``state``.  Raises ValueError where it is impossible."""
+        fits = 0 <= state.outside <= state.n < SPAN_EVENTS and len(state.spans) <= 2
+        if not fits or state.back not in (0, 1):
+            raise ValueError("impossible state of a unit rule")
+        if state.broken is not None and state.broken not in _BY_NAME:
+            raise ValueError(f"unknown conversion {state.broken!r}")
+        self.state = state

@@ -1,38 +1,40 @@
-"""Is it still as much as usual: the last 20 slots, the last 60, and the last 24 hours.
+"""The event volume in windows: the last 20 buckets, the last 60, and the last 24 hours.
 
-A window counts as changed where its count is beyond what chance can do (`chance.deviance`), beyond
-what was seen, and where each of its quarters deviates the same way, so that one burst is no change;
-the quarter that deviates most is left out.  How much counts vary beyond Poisson's is estimated for
-each length by itself, from how far they lay from what was foretold: whatever makes neighbouring
-slots alike, or days differ, is in it.
+A window has changed where its count is beyond chance (`counts.deviance`) and beyond the history,
+and where each of its quarters deviates in the same direction, so that one burst is no change; the
+quarter that deviates most is left out.  The variation of counts beyond Poisson's is estimated for
+each length separately, from their deviation from the prediction: it contains the dependence of
+neighbouring buckets and the difference of days.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
+
+import msgspec
 
 from stream_monitor.checks.seasonal_rate import ExpectedCount, from_fixed_point
 from stream_monitor.checks.traffic_spec import DAY_MS, TrafficSpec
 from stream_monitor.detectors.detection import Direction
-from stream_monitor.state_parts import as_type
+from stream_monitor.episodes.finding import EventPosition
 from stream_monitor.statistics.counts import Extremes, deviance
 
-WINDOWS: Final = (20, 60)  # slots
+WINDOWS: Final = (20, 60)  # buckets
 _DAY_CELLS: Final = 24
 _MEMORY_MS: Final = 14 * DAY_MS
-_PRIOR: Final = 0.02  # 14 % of the mean, as much as four windows weigh
+_PRIOR: Final = 0.02  # 14 % of the mean, with the weight of four windows
 _PRIOR_WINDOWS: Final = 4.0
-_LEAST_HIGH: Final = 3.0  # what may come where nothing was ever seen
-_PLAUSIBLE: Final = 3.0  # deviance, 1 in 20: a change is over
+_LEAST_HIGH: Final = 3.0  # events that may come where there never were any
+_PLAUSIBLE: Final = 3.0  # deviance, 1 in 20: a change has ended
 
-Row = list[int]
+Row: TypeAlias = tuple[int, int, int, int, int, int]
 """Count, expected (low, middle, high), offset and event time of its first record."""
 
 
 class VolumeChange(NamedTuple):
-    """A window that changed: its events, what was expected, and where it began."""
+    """A window that changed: its events, the expected ones, and the onset of the change."""
 
     scale: int
     direction: Direction
@@ -44,75 +46,67 @@ class VolumeChange(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        """How many times the usual, both counted with half an event more."""
+        """The count divided by the expected one, both with half an event more."""
         return (self.n_events + 0.5) / (self.expected + 0.5)
 
 
-class _CountVariation:
-    """How much the counts of windows of one length vary.
+class VariationSums(msgspec.Struct, array_like=True):
+    """Sums over windows: excess variance, expected counts, buckets, and the largest deviance."""
 
-    What a window shows is learnt when one to two windows more have shown no change: a change that
-    fills a window slot by slot must not be usual before it has filled it.
+    excess: float = 0.0
+    weight: float = 0.0
+    n: float = 0.0
+    largest: float = 0.0
+
+
+class CountVariation(msgspec.Struct, array_like=True):
+    """The variation of the counts of windows of one length, ``buckets``.
+
+    A window is learned after one to two more windows without a change: a change that fills a window
+    bucket by bucket must not become usual before it has filled it.  ``memory_buckets`` is the
+    half-life.
     """
 
-    def __init__(self, spec: TrafficSpec, buckets: int) -> None:
-        self.buckets = buckets
-        self._block = -1
-        self.discard_pending()
-        memory = max(1, _MEMORY_MS // spec.bucket_ms)
-        self._keep = 0.5 ** (1 / memory)
-        self._excess, self._weight, self._n = 0.0, 0.0, 0.0
-        self.extremes = Extremes(memory)
+    buckets: int
+    memory_buckets: int
+    extremes: Extremes
+    block: int = -1
+    learned: VariationSums = msgspec.field(default_factory=VariationSums)
+    waiting: VariationSums = msgspec.field(default_factory=VariationSums)
+    current: VariationSums = msgspec.field(default_factory=VariationSums)
 
     def dispersion(self) -> float:
-        """Beyond Poisson's, with a standard error of the estimate."""
-        n = self._n / self.buckets
-        seen = max(0.0, self._excess / self._weight) if self._weight > 0 else 0.0
+        """The variation beyond Poisson's, plus a standard error of the estimate."""
+        learned = self.learned
+        n = learned.n / self.buckets
+        seen = max(0.0, learned.excess / learned.weight) if learned.weight > 0 else 0.0
         mean = (seen * n + _PRIOR * _PRIOR_WINDOWS) / (n + _PRIOR_WINDOWS)
         return mean * (1 + math.sqrt(2 / (n + _PRIOR_WINDOWS)))
 
     def discard_pending(self) -> None:
-        """What was not learnt yet never will be."""
-        self._waiting, self._current = [0.0] * 4, [0.0] * 4
+        """Drop the windows that were not learned yet."""
+        self.waiting, self.current = VariationSums(), VariationSums()
 
     def learn(self, bucket: int, count: int, expected: float, found: float, n_buckets: int) -> None:
-        """A window of which nothing is to be told, and that brings ``n_buckets`` of news."""
-        if bucket // self.buckets != self._block:
-            self._block = bucket // self.buckets
-            self._settle(bucket, *self._waiting)
-            self._waiting, self._current = self._current, [0.0] * 4
-        excess, weight, n, largest = self._current
-        off = count - expected
-        self._current = [
-            excess + n_buckets * (off * off / max(expected, 1.0) - 1.0),
-            weight + n_buckets * expected,
-            n + n_buckets,
-            max(largest, found),
-        ]
+        """Learn a window without a change, of which ``n_buckets`` are new."""
+        if bucket // self.buckets != self.block:
+            self.block = bucket // self.buckets
+            self._settle(bucket, self.waiting)
+            self.waiting, self.current = self.current, VariationSums()
+        current, off = self.current, count - expected
+        current.excess += n_buckets * (off * off / max(expected, 1.0) - 1.0)
+        current.weight += n_buckets * expected
+        current.n += n_buckets
+        current.largest = max(current.largest, found)
 
-    def _settle(self, bucket: int, excess: float, weight: float, n: float, largest: float) -> None:
-        if n:
-            keep = self._keep**n
-            self._excess = keep * self._excess + excess
-            self._weight = keep * self._weight + weight
-            self._n = keep * self._n + n
-            self.extremes.learn(bucket, largest, n / self.buckets)
-
-    def snapshot(self) -> list[Any]:
-        return [
-            self._excess,
-            self._weight,
-            self._n,
-            self.extremes,
-            self._block,
-            list(self._waiting),
-            list(self._current),
-        ]
-
-    def restore(self, data: Sequence[Any]) -> None:
-        self._excess, self._weight, self._n, extremes, self._block, *lists = data
-        self._waiting, self._current = map(list, lists)
-        self.extremes = as_type(extremes, Extremes)
+    def _settle(self, bucket: int, sums: VariationSums) -> None:
+        if sums.n:
+            keep = (0.5 ** (1 / self.memory_buckets)) ** sums.n
+            learned = self.learned
+            learned.excess = keep * learned.excess + sums.excess
+            learned.weight = keep * learned.weight + sums.weight
+            learned.n = keep * learned.n + sums.n
+            self.extremes.learn(bucket, sums.largest, sums.n / self.buckets)
 
 
 def _sum(rows: Sequence[Row], column: int) -> int:
@@ -120,77 +114,102 @@ def _sum(rows: Sequence[Row], column: int) -> int:
 
 
 def _edge(scale: int, *, down: bool) -> int:
-    """The column of what a count must lie beyond; over a whole day, hours do not matter."""
+    """The column of the bound that a count must exceed; for a whole day, the middle."""
     return 2 if scale == len(WINDOWS) else 1 if down else 3
 
 
-class VolumeWindows:
-    """The last counts, by slot and by cell, and how much windows of them vary."""
+class VolumeState(msgspec.Struct, array_like=True):
+    """The latest counts by bucket and by cell, and the variation of windows by length."""
 
-    def __init__(self, spec: TrafficSpec) -> None:
+    scales: list[CountVariation]
+    buckets: list[Row] = []
+    cells: list[Row] = []
+    cell: int = -1
+
+
+class VolumeWindows:
+    """Compares the latest counts with the expected ones, by windows."""
+
+    def __init__(self, spec: TrafficSpec, state: VolumeState | None = None) -> None:
+        """Start empty, or continue from a state.  Raises ValueError where it does not fit."""
         self._spec = spec
-        self._buckets: list[Row] = []
-        self._cells: list[Row] = []
-        self._sums = [[0, 0] for _ in WINDOWS]  # counts and expected of the full windows
-        self._cell = -1
-        day = _DAY_CELLS * spec.cell_buckets
-        self._scales = [_CountVariation(spec, n) for n in (*WINDOWS, day)]
+        lengths = (*WINDOWS, _DAY_CELLS * spec.cell_buckets)
+        memory = max(1, _MEMORY_MS // spec.bucket_ms)
+        self.state = state or VolumeState(
+            [CountVariation(n, memory, Extremes(memory)) for n in lengths]
+        )
+        if [scale.buckets for scale in self.state.scales] != list(lengths):
+            raise ValueError("volume: windows of another form")
+        # Counts and expected counts of the full windows.
+        self._sums = [[_sum(self.state.buckets[-n:], k) for k in (0, 2)] for n in WINDOWS]
 
     def clear_recent(self) -> None:
-        """The last slots say nothing about the next ones."""
-        self._buckets.clear()
+        """Forget the latest buckets: they do not predict the next ones."""
+        self.state.buckets.clear()
         self._sums = [[0, 0] for _ in WINDOWS]
 
-    def take(self, bucket: int, count: int, expected: ExpectedCount, at: tuple[int, int]) -> bool:
-        """A slot is over that began at ``at``; gives whether a cell is over with it."""
+    def take(self, bucket: int, count: int, expected: ExpectedCount, at: EventPosition) -> bool:
+        """Add a bucket that began at ``at``; returns whether a cell has ended before it."""
         for length, sums in zip(WINDOWS, self._sums, strict=True):
-            gone = self._buckets[-length] if len(self._buckets) >= length else (0, 0, 0)
+            gone = self.state.buckets[-length] if len(self.state.buckets) >= length else (0, 0, 0)
             sums[0] += count - gone[0]
             sums[1] += expected.middle - gone[2]
-        self._buckets = [*self._buckets[1 - WINDOWS[-1] :], [count, *expected, *at]]
+        self.state.buckets = [
+            *self.state.buckets[1 - WINDOWS[-1] :],
+            (count, *expected, at.offset, at.time_ms),
+        ]
         cell = bucket // self._spec.cell_buckets
-        entered = cell != self._cell
+        entered = cell != self.state.cell
         if entered:
-            self._cell = cell
-            self._cells = [*self._cells[-_DAY_CELLS:], [0, 0, 0, 0, *at]]
-        last = self._cells[-1]
-        for i, more in enumerate((count, *expected)):
-            last[i] += more
+            self.state.cell = cell
+            self.state.cells = [
+                *self.state.cells[-_DAY_CELLS:],
+                (0, 0, 0, 0, at.offset, at.time_ms),
+            ]
+        n, low, middle, high, offset, time_ms = self.state.cells[-1]
+        self.state.cells[-1] = (
+            n + count,
+            low + expected.low,
+            middle + expected.middle,
+            high + expected.high,
+            offset,
+            time_ms,
+        )
         return entered
 
-    def judge(
-        self, bucket: int, chances: Sequence[float], *, day: bool, judged: bool
+    def evaluate(
+        self, bucket: int, chances: Sequence[float], *, day: bool, reportable: bool
     ) -> VolumeChange | None:
-        """The change that the windows which end here show; what shows none is learnt.
+        """The change of the windows that end here; windows without a change are learned.
 
-        ``chances`` is minus the logarithm of what chance may do, by scale.  ``day``: a cell is
-        over, so the last 24 are a window.
+        ``chances`` are the negative log probabilities of a false alarm, by scale.  ``day``: a cell
+        has ended, so the last 24 are a window.  Without ``reportable`` no change is returned.
         """
-        for i, scale in enumerate(self._scales):
+        for i, scale in enumerate(self.state.scales):
             rows = self._window(i, full=True) if i < len(WINDOWS) or day else []
             if not rows:
                 continue
             change = self._change(i, rows)
             found = 0.0 if change is None else change.deviance
-            if judged and change and found > scale.extremes.limit(chances[i]):
-                for each in self._scales:
+            if reportable and change and found > scale.extremes.limit(chances[i]):
+                for each in self.state.scales:
                     each.discard_pending()
                 return change._replace(onset=self._onset(i, rows, change))
-            # Windows overlap: each tells a slot, or a cell, of news.
-            news = 1 if i < len(WINDOWS) else self._spec.cell_buckets
+            # Windows overlap: only the last bucket, or cell, is new.
+            new = 1 if i < len(WINDOWS) else self._spec.cell_buckets
             total, usual = self._sums[i] if i < len(WINDOWS) else (_sum(rows, 0), _sum(rows, 2))
-            scale.learn(bucket, total, from_fixed_point(usual), found, news)
+            scale.learn(bucket, total, from_fixed_point(usual), found, new)
         return None
 
     def _window(self, i: int, *, full: bool) -> list[Row]:
         if i < len(WINDOWS):
-            rows = self._buckets[-WINDOWS[i] :]
+            rows = self.state.buckets[-WINDOWS[i] :]
             return rows if len(rows) == WINDOWS[i] or not full else []
-        rows = self._cells[-1 - _DAY_CELLS : -1]  # the last one has just begun
+        rows = self.state.cells[-1 - _DAY_CELLS : -1]  # the last cell has just begun
         return rows if len(rows) == _DAY_CELLS or not full else []
 
     def _change(self, i: int, rows: Sequence[Row]) -> VolumeChange | None:
-        """A deviation that all quarters share, without the one that deviates most."""
+        """The deviation that all quarters share, without the one that deviates most."""
         length = len(rows) // 4
         quarters = [rows[start : start + length] for start in range(0, 4 * length, length)]
         down = _sum(quarters[0], 0) < from_fixed_point(_sum(quarters[0], _edge(i, down=True)))
@@ -209,7 +228,7 @@ class VolumeWindows:
         return VolumeChange(
             i,
             "down" if down else "up",
-            deviance(count, expected, self._scales[i].dispersion()),
+            deviance(count, expected, self.state.scales[i].dispersion()),
             _sum(rows, 0),
             from_fixed_point(_sum(rows, 2)),
             len(rows) if i < len(WINDOWS) else len(rows) * self._spec.cell_buckets,
@@ -217,10 +236,10 @@ class VolumeWindows:
         )
 
     def _onset(self, i: int, rows: Sequence[Row], change: VolumeChange) -> tuple[int, int]:
-        """Where it began: from there on, the deviance of all that came since is largest."""
+        """The onset: the row from which on the deviance of all rows is largest."""
         if i < len(WINDOWS):
-            rows = self._buckets
-        down, dispersion = change.direction == "down", self._scales[i].dispersion()
+            rows = self.state.buckets
+        down, dispersion = change.direction == "down", self.state.scales[i].dispersion()
         edge = _edge(i, down=down)
         best, at, count, expected = -1.0, change.onset, 0, 0
         for row in reversed(rows):
@@ -232,14 +251,14 @@ class VolumeWindows:
         return at
 
     def now(self, scale: int, *, down: bool) -> tuple[VolumeChange, bool]:
-        """The window of a change that is open, as it is now; and whether that is over."""
-        rows = self._window(scale, full=False) or self._buckets[-1:]
+        """The present window of an open change, and whether the change has ended."""
+        rows = self._window(scale, full=False) or self.state.buckets[-1:]
         count = _sum(rows, 0)
         mean = from_fixed_point(_sum(rows, _edge(scale, down=down))) + (
             0.0 if down else _LEAST_HIGH
         )
         off = (count < mean) == down
-        found = deviance(count, mean, self._scales[scale].dispersion()) if off else 0.0
+        found = deviance(count, mean, self.state.scales[scale].dispersion()) if off else 0.0
         full = bool(self._window(scale, full=True))
         n_buckets = len(rows) * (1 if scale < len(WINDOWS) else self._spec.cell_buckets)
         change = VolumeChange(
@@ -252,22 +271,3 @@ class VolumeWindows:
             (rows[0][4], rows[0][5]),
         )
         return change, full and found <= _PLAUSIBLE
-
-    def snapshot(self) -> list[Any]:
-        """The state as plain data."""
-        return [
-            [list(row) for row in self._buckets],
-            [list(row) for row in self._cells],
-            self._cell,
-            [scale.snapshot() for scale in self._scales],
-        ]
-
-    def restore(self, data: Sequence[Any]) -> None:
-        """Restore from `snapshot`.  Raises ValueError where it does not fit."""
-        buckets, cells, self._cell, scales = data
-        if any(len(row) != 6 for row in [*buckets, *cells]) or len(scales) != len(self._scales):
-            raise ValueError("volume: windows of another form")
-        self._buckets, self._cells = [list(row) for row in buckets], [list(row) for row in cells]
-        self._sums = [[_sum(self._buckets[-n:], k) for k in (0, 2)] for n in WINDOWS]
-        for scale, state in zip(self._scales, scales, strict=True):
-            scale.restore(state)

@@ -17,12 +17,13 @@ from stream_monitor.checks.error_estimate import (
     LOSS,
     PREDICTION,
     ErrorEstimate,
+    ErrorEstimateState,
     output_key,
     references_of_model,
 )
 from stream_monitor.checks.error_rate import ErrorRateCheck, LabelLoss
 from stream_monitor.checks.feature import feature_key
-from stream_monitor.checks.offset_index import OffsetIndex
+from stream_monitor.checks.offset_index import OffsetIndex, OffsetMarks
 from stream_monitor.checks.schema import SchemaCheck
 from stream_monitor.checks.segment import rows_of
 from stream_monitor.checks.signal_check import SignalCheck
@@ -62,9 +63,9 @@ class VersionState(msgspec.Struct, array_like=True):
     not_comparable: int
     losses: list[float]
     has_error_rate: bool
-    event_offsets: Any
-    prediction_offsets: Any
-    segment_offsets: dict[str, Any]
+    event_offsets: OffsetMarks
+    prediction_offsets: OffsetMarks | None
+    segment_offsets: dict[str, OffsetMarks]
     reported: ReportedEpisodes
 
 
@@ -141,7 +142,7 @@ class VersionMonitor:
         }
         predictions = BatchPredictions.of(batch)
         if predictions.has_missing and self._prediction_offsets is None:
-            self._prediction_offsets = self._event_offsets.copy()  # until now both are the same
+            self._prediction_offsets = OffsetIndex(self._event_offsets.snapshot())  # same so far
         self._event_offsets.observe(batch.offsets, batch.times_ms)
         prediction_offsets = self._event_offsets
         if self._prediction_offsets is not None:
@@ -349,15 +350,15 @@ class VersionMonitor:
         )
         if state.has_error_rate and self.error_rate is None:
             self._start_error_rate()
-        self._event_offsets.restore(state.event_offsets)
-        for name, index in self._segment_offsets.items():
-            index.restore(state.segment_offsets[name])
+        self._event_offsets = OffsetIndex(state.event_offsets)
+        self._segment_offsets = {
+            name: OffsetIndex(state.segment_offsets[name]) for name in self._segment_offsets
+        }
         if state.prediction_offsets is not None:
-            self._prediction_offsets = OffsetIndex()
-            self._prediction_offsets.restore(state.prediction_offsets)
+            self._prediction_offsets = OffsetIndex(state.prediction_offsets)
         self._explained.state = state.reported
         if self.estimate is not None:
-            self.estimate.restore(parts.read("estimate"))
+            self.estimate.restore(parts.read("estimate", ErrorEstimateState))
         shards = parts.under("checks-")
         stored = {
             key: data for name in shards for key, data in shards.read(name, dict[str, Any]).items()

@@ -44,25 +44,25 @@ class ErrorRateTracker(EpisodeTracker):
         )
         self._outcome = reference
 
-    def _compared(self, tally: BinCounts) -> tuple[Floats, Floats]:
-        seen, expected = self._right_and_wrong(tally)
+    def _compared(self, counts: BinCounts) -> tuple[Floats, Floats]:
+        seen, expected = self._right_and_wrong(counts)
         return floats(seen), floats(expected)
 
-    def _distance(self, tally: BinCounts) -> tuple[float, float]:
-        return psi_adjusted(*self._right_and_wrong(tally), self._tau)
+    def _distance(self, counts: BinCounts) -> tuple[float, float]:
+        return psi_adjusted(*self._right_and_wrong(counts), self._tau)
 
-    def _is_better(self, tally: BinCounts) -> bool:
+    def _is_better(self, counts: BinCounts) -> bool:
         """Whether less is wrong than in the reference, whatever was to be expected."""
-        fell = share_wrong(tally.counts) < share_wrong(self._expected(tally))
-        return fell and super()._is_better(tally)
+        fell = share_wrong(counts.counts) < share_wrong(self._expected(counts))
+        return fell and super()._is_better(counts)
 
-    def _right_and_wrong(self, tally: BinCounts) -> tuple[tuple[int, int], tuple[int, int]]:
+    def _right_and_wrong(self, counts: BinCounts) -> tuple[tuple[int, int], tuple[int, int]]:
         """Right and wrong predictions as counted, and as expected."""
         if self.suspicion is not None and self.suspicion.channel == RESIDUAL:
-            expected = _expected(self._outcome, tally.counts)
+            expected = _expected(self._outcome, counts.counts)
         else:
-            expected = right_and_wrong(self._expected(tally))
-        return right_and_wrong(tally.counts), expected
+            expected = right_and_wrong(self._expected(counts))
+        return right_and_wrong(counts.counts), expected
 
 
 def tracker_for(

@@ -16,7 +16,7 @@ from stream_monitor.contracts import (
     ReferenceOrigin,
     Severity,
 )
-from stream_monitor.episodes.lifecycle import PhaseDecision
+from stream_monitor.episodes.phase_decision import PhaseDecision
 from stream_monitor.episodes.recovery import RecoveryProgress
 from stream_monitor.statistics.distance import rounded_effect
 

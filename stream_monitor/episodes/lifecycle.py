@@ -1,17 +1,17 @@
-"""Episodes: signal -> suspected -> started -> ongoing -> recovered.
+"""The lifecycle of a statistical episode: suspected, started, ongoing, recovered.
 
-A detector's signal is only a suspicion: its data were chosen because they looked odd.  It is
-confirmed on events that came after it, by their distance from the reference, where the values that
-became invalid do not explain it.  An episode stays open until there is evidence that its series
-is back (`recovery`), or until what is left is no change; then fresh events are tested once more, as
-after a signal: what looked like the reference may be a third population.
+A detection is only a suspicion: its events were chosen because they deviate.  It is confirmed on
+events that came after it, by their distance from the reference, unless newly invalid values explain
+the distance.  An episode ends when there is evidence that the series matches its reference again
+(`recovery`), or when the remaining change is too small to count.  Then fresh events are tested once
+more, as after a detection: they may come from a third population.
 
 ::
 
-               signal                confirmed on fresh events
+              detection              confirmed on fresh events
     quiet ----------------> suspected -------------------------> open --+
       ^                        |                                  |  ^  | severity rises:
-      |   last look, no effect |                                  |  |  | "ongoing"
+      |  last test, no change  |                                  |  |  | "ongoing"
       +------------------------+                                  |  +--+
       |   evidence, or 3 windows without effect: "recovered"      |
       +-----------------------------------------------------------+
@@ -20,71 +20,62 @@ after a signal: what looked like the reference may be a third population.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, TypeAlias
 
+import msgspec
 import numpy as np
 
-from stream_monitor.contracts import SEVERITY_RANK, DetectorName, Direction, Phase, Severity
+from stream_monitor.contracts import SEVERITY_RANK, Direction, Phase, Severity
 from stream_monitor.episodes.bin_counts import BinCounts
-from stream_monitor.episodes.missing_values import InvalidEvents, MissingValueAdjustment
+from stream_monitor.episodes.missing_values import (
+    InvalidCounts,
+    InvalidEvents,
+    MissingValueAdjustment,
+)
+from stream_monitor.episodes.phase_decision import PhaseDecision, Suspicion
 from stream_monitor.episodes.policy import EpisodePolicy
-from stream_monitor.episodes.recovery import RecoveryProgress, RecoveryTest
+from stream_monitor.episodes.recovery import RecoveryProgress, RecoveryState, RecoveryTest
 from stream_monitor.ingest.batch import Ints
 from stream_monitor.reference.season import BinCalendar
 from stream_monitor.statistics.distance import psi_adjusted
 from stream_monitor.statistics.fixed_point import Floats
 
 UnpromptedTest: TypeAlias = Literal["recovered", "fall"]
-"""Why events are tested though no detector signalled: after a recovery; for a lower loss."""
-_REMEMBERED: Final = 8  # windows: what drift looks like in an episode
+"""Why events are tested without a detection: after a recovery; for a lower loss."""
+_REMEMBERED: Final = 8  # windows that describe the drift of an episode
 
 
-class Suspicion(NamedTuple):
-    """A signal as an episode sees it.
+class EpisodeState(msgspec.Struct, array_like=True):
+    """The state of a tracker, from a suspicion to the end of its episode.
 
-    ``seen`` is how many coded events of the batch lie at or before it: fresh events start there.
+    ``counts`` are the fresh events since the suspicion, or of the present step of an open episode;
+    ``window`` those of its present window, after the offset ``since``.  ``dismissed`` counts the
+    dismissed suspicions.
     """
 
-    seen: int
-    detector: DetectorName
-    channel: str
-    direction: Direction
-    offset: int
-    time_ms: int
-    onset_offset: int
-    onset_ms: int
-
-
-class PhaseDecision(NamedTuple):
-    """A phase of an episode, decided at ``offset`` from ``n_events`` fresh events.
-
-    ``total`` is the sum of their fixed-point values (0 where they are no numbers), ``bins`` counts
-    them by distance bin, and ``expected_total`` is the sum of the losses to expect of them.
-    ``clear`` of an "ongoing" one says how far the episode is on its way to its end: 0 events where
-    it was, and is no longer.  ``since`` is the offset after which the events were counted;
-    ``slots`` are how many of them lie in each slot of the calendar, if the reference has one.
-    """
-
-    phase: Phase
-    suspicion: Suspicion
-    effect: float
-    p_value: float
-    n_events: int
-    total: int
-    bins: tuple[int, ...]
-    offset: int
-    time_ms: int
-    cause: str | None = None
-    severity: Severity | None = None
-    expected_total: int = 0
-    repeats: bool = False  # `RepeatingEpisodeTracker`
-    progress: RecoveryProgress | None = None
+    counts: BinCounts
+    window: BinCounts
+    recovery: RecoveryState
+    invalid: InvalidCounts
+    dismissed: int = 0
+    stage: Literal["quiet", "suspected", "open"] = "quiet"
+    suspicion: Suspicion | None = None
+    test_number: int = 0
+    windows_without_effect: int = 0
+    extra_windows: int = 0
+    max_severity: Severity = "low"
+    unprompted_test: UnpromptedTest | None = None
+    progress_reported: bool = False
+    increased: bool = False
     since: int = -1
-    slots: tuple[int, ...] = ()
+
+
+TrackerState: TypeAlias = int | EpisodeState
+"""The state as stored; without a suspicion only the number of dismissed ones."""
 
 
 class EpisodeTracker:
-    """The episodes of one series and kind, fed with distance-bin codes in log order."""
+    """The episodes of one series and check, from distance-bin codes in offset order."""
 
     def __init__(
         self,
@@ -93,13 +84,14 @@ class EpisodeTracker:
         policy: EpisodePolicy,
         calendar: BinCalendar | None = None,
         freedom: int | None = None,
-        validity: tuple[int, int] = (1, 0),  # events of the reference, valid and invalid
+        validity: tuple[int, int] = (1, 0),  # valid and invalid events of the reference
         decrease_arl0: float | None = None,
     ) -> None:
-        """With ``decrease_arl0`` a fall of the values is looked for without a signal, too.
+        """Start without a suspicion.
 
-        It is how many events lie between two that chance finds, and a loss it is meant for: one
-        that is lower than the reference for good is no longer described by it.
+        With ``decrease_arl0`` events are also tested without a detection, for a decrease of the
+        values.  It is the mean number of events between two decreases that chance finds.  It is
+        meant for a loss, whose reference is out of date once the loss is lower for good.
         """
         self._reference = list(reference_bins)
         self._calendar = calendar
@@ -113,31 +105,44 @@ class EpisodeTracker:
         if decrease_arl0 is not None:
             round_events = policy.first_test_events << self._n_tests
             self._decrease_significance = min(policy.significance, round_events / decrease_arl0)
-        self._tally = self._new_tally()  # since the suspicion, or of the present step
-        self._window = self._new_tally()
-        self._recovery = RecoveryTest(self._new_tally(), tau, policy.step_events(tau))
-        self.dismissed = 0
-        self._reset()
+        self._n_slots = 0 if calendar is None else calendar.n_slots
+        self._recovery = RecoveryTest(self._no_counts(), tau, policy.step_events(tau))
+        self._now = EpisodeState(
+            self._no_counts(), self._no_counts(), self._recovery.state, self._invalid.state
+        )
 
-    def _new_tally(self) -> BinCounts:
-        return BinCounts(len(self._reference), self._calendar)
+    def _no_counts(self) -> BinCounts:
+        return BinCounts.empty(len(self._reference), self._n_slots)
+
+    @property
+    def state(self) -> Literal["quiet", "suspected", "open"]:
+        """Whether a suspicion is tested, or an episode is open."""
+        return self._now.stage
+
+    @property
+    def suspicion(self) -> Suspicion | None:
+        """The suspicion that is tested, or that started the open episode."""
+        return self._now.suspicion
+
+    @property
+    def dismissed(self) -> int:
+        """The number of dismissed suspicions."""
+        return self._now.dismissed
 
     def _reset(self) -> None:
-        self.state: Literal["quiet", "suspected", "open"] = "quiet"
-        self.suspicion: Suspicion | None = None
-        self._test_number = 0
-        self._windows_without_effect = self._extra_windows = 0
-        self._max_severity: Severity = "low"
-        self._unprompted_test: UnpromptedTest | None = None
-        self._progress_reported = self._increased = False
-        self._since = -1  # the offset before the window
+        """Return to the start, without a suspicion."""
+        before = self._now
         self._recovery.begin()
+        self._now = EpisodeState(
+            before.counts, before.window, self._recovery.state, before.invalid, before.dismissed
+        )
         self._start_counting()
 
     def _start_counting(self) -> None:
-        self._tally.clear()
-        self._window.clear()
+        self._now.counts.clear()
+        self._now.window.clear()
         self._invalid.clear()
+        self._now.invalid = self._invalid.state
 
     def observe(
         self,
@@ -149,16 +154,16 @@ class EpisodeTracker:
         losses: Ints | None = None,
         invalid: InvalidEvents | None = None,
     ) -> list[PhaseDecision]:
-        """Walk over ``codes`` (n,), the distance bins of consecutive events, and decide.
+        """Apply ``codes`` (n,), the distance bins of consecutive events; returns the decisions.
 
-        ``values`` are their fixed-point values (n,) or None, ``losses`` those to expect of them.
-        ``suspicions`` are in log order; ``invalid`` are the events among these that have no bin.
+        ``values`` are their fixed-point values (n,) or None, ``losses`` the expected losses.
+        ``suspicions`` are in offset order; ``invalid`` are the events among these without a bin.
         """
         decisions: list[PhaseDecision] = []
         position = 0
         while True:
             if (
-                self.state == "quiet"
+                self._now.stage == "quiet"
                 and self._decrease_significance is not None
                 and position < len(codes)
             ):
@@ -167,95 +172,100 @@ class EpisodeTracker:
             if new is not None:
                 self._suspect(new)
                 position = new.seen
-            elif self.state == "quiet":
+            elif self._now.stage == "quiet":
                 return decisions
             target = self._target
-            end = min(len(codes), position + target - self._tally.n)
-            self._tally.count(
+            end = min(len(codes), position + target - self._now.counts.n)
+            self._now.counts.count(
                 codes[position:end],
                 times_ms[position:end],
                 None if values is None else values[position:end],
                 None if losses is None else losses[position:end],
+                self._calendar,
             )
-            full = self._tally.n == target
-            if invalid is not None and self.state == "suspected":
+            full = self._now.counts.n == target
+            if invalid is not None and self._now.stage == "suspected":
                 self._invalid.count(invalid, position, end if full else None)
             position = end
             if not full:
                 return decisions
             at = int(offsets[end - 1]), int(times_ms[end - 1])
-            decisions += self._test(*at) if self.state == "suspected" else self._observe_open(*at)
+            decisions += (
+                self._test(*at) if self._now.stage == "suspected" else self._observe_open(*at)
+            )
 
     @property
     def needs_events(self) -> bool:
-        """Whether it has to see events though no detector signalled."""
-        return self.state != "quiet" or self._decrease_significance is not None
+        """Whether the tracker needs events without a detection."""
+        return self._now.stage != "quiet" or self._decrease_significance is not None
 
     @property
     def is_unprompted(self) -> bool:
-        """Whether fresh events are tested though no detector signalled."""
-        return self._unprompted_test is not None
+        """Whether fresh events are tested without a detection."""
+        return self._now.unprompted_test is not None
 
     @property
     def _target(self) -> int:
-        """How many events the next decision takes."""
-        if self.state == "open":
+        """The number of events that the next decision needs."""
+        if self._now.stage == "open":
             return self._recovery.step_events
-        return self._policy.first_test_events << self._test_number
+        return self._policy.first_test_events << self._now.test_number
 
     def _next(self, suspicions: Sequence[Suspicion], position: int) -> Suspicion | None:
-        """The first suspicion from ``position`` on that begins anew, before any decision."""
-        if self.state == "open" or not suspicions:
+        """The first suspicion from ``position`` on that restarts the test before its decision."""
+        if self._now.stage == "open" or not suspicions:
             return None
-        quiet = self.state == "quiet"
+        quiet = self._now.stage == "quiet"
         for suspicion in suspicions:
             if suspicion.seen < position:
                 continue
-            n = self._tally.n + suspicion.seen - position
+            n = self._now.counts.n + suspicion.seen - position
             if quiet or (self._starts_new_suspicion(n) and n < self._target):
                 return suspicion
         return None
 
     def _starts_new_suspicion(self, n: int) -> bool:
-        """Whether a signal after ``n`` fresh events of a suspicion begins another one.
+        """Whether a detection after ``n`` fresh events of a suspicion starts another one.
 
-        What came in a full window showed nothing, and would only hide what begins now.
+        A full window without a change would only hide a change that begins now.
         """
         return self.is_unprompted or n >= self.window_events
 
     def _suspect(self, suspicion: Suspicion) -> None:
-        if self.state == "suspected" and not self.is_unprompted:
-            self.dismissed += 1
+        if self._now.stage == "suspected" and not self.is_unprompted:
+            self._now.dismissed += 1
         self._reset()
-        self.state, self.suspicion, self._since = "suspected", suspicion, suspicion.offset
+        now = self._now
+        now.stage, now.since = "suspected", suspicion.offset
+        now.suspicion = suspicion._replace(seen=0)
 
-    def _compared(self, tally: BinCounts) -> tuple[Floats, Floats]:
-        """The cells (k,) of what was counted, and of what the reference lets expect."""
-        return floats(tally.counts), floats(self._expected(tally))
+    def _compared(self, counts: BinCounts) -> tuple[Floats, Floats]:
+        """The counts by cell (k,), and the counts that the reference lets expect."""
+        return floats(counts.counts), floats(self._expected(counts))
 
-    def _distance(self, tally: BinCounts) -> tuple[float, float]:
+    def _distance(self, counts: BinCounts) -> tuple[float, float]:
         """Effect and p-value against the reference at the times of day that were counted."""
-        return psi_adjusted(tally.counts.tolist(), self._expected(tally), self._tau)
+        return psi_adjusted(counts.counts.tolist(), self._expected(counts), self._tau)
 
     def _is_explained(self) -> bool:
-        """Whether there is no change left when what became invalid is given back."""
-        tally = self._tally
+        """Whether no change remains after the missing-value adjustment."""
+        counts = self._now.counts
         least = self._invalid.least_distance(
-            tally.counts.tolist(), lambda more: self._expected(tally, more), self._tau
+            counts.counts.tolist(), lambda more: self._expected(counts, more), self._tau
         )
         return least is not None and not self._is_change(*least)
 
     def _is_change(self, effect: float, p_value: float) -> bool:
-        # Of looks without end chance must not gain one: the sum of all these is finite.
-        n_interim_tests = self._n_tests * (1 + self._extra_windows) ** 2
+        # Tests without end must not add up to a certain false alarm: the sum of these is finite.
+        n_interim_tests = self._n_tests * (1 + self._now.extra_windows) ** 2
         significance = self._policy.significance
-        if self._unprompted_test == "fall" and self._decrease_significance is not None:
+        if self._now.unprompted_test == "fall" and self._decrease_significance is not None:
             significance = self._decrease_significance
         return p_value < significance / n_interim_tests and effect >= self._policy.min_effect
 
-    def _expected(self, tally: BinCounts, more: Ints | int = 0) -> list[int]:
+    def _expected(self, counts: BinCounts, more: Ints | int = 0) -> list[int]:
         calendar = self._calendar
-        return self._reference if calendar is None else calendar.expected(tally.slots + more)
+        return self._reference if calendar is None else calendar.expected(counts.slots + more)
 
     def _decision(
         self,
@@ -263,83 +273,89 @@ class EpisodeTracker:
         effect: float,
         p_value: float,
         at: tuple[int, int],
-        tally: BinCounts,
+        counts: BinCounts,
         progress: RecoveryProgress | None = None,
     ) -> PhaseDecision:
-        if self.suspicion is None:
+        if self._now.suspicion is None:
             raise RuntimeError("an episode without a suspicion cannot have a phase")
         return PhaseDecision(
             phase,
-            self.suspicion,
+            self._now.suspicion,
             effect,
             p_value,
-            tally.n,
-            tally.total,
-            tuple(tally.counts.tolist()),
+            counts.n,
+            counts.total,
+            tuple(counts.counts.tolist()),
             *at,
-            severity=self._max_severity,
-            expected_total=tally.expected_total,
+            severity=self._now.max_severity,
+            expected_total=counts.expected_total,
             progress=progress,
-            since=self._since,
-            slots=tuple(tally.slots.tolist()),
+            since=self._now.since,
+            slots=tuple(counts.slots.tolist()),
         )
 
     def _test(self, offset: int, time_ms: int) -> list[PhaseDecision]:
-        """One look at the fresh events of a suspicion."""
-        effect, p_value = self._distance(self._tally)
+        """One interim test of the fresh events of a suspicion."""
+        effect, p_value = self._distance(self._now.counts)
         changed = self._is_change(effect, p_value)
-        if changed and self._unprompted_test == "fall":
-            changed = not self._is_higher(self._tally)
+        if changed and self._now.unprompted_test == "fall":
+            changed = not self._is_higher(self._now.counts)
         explained = changed and self._is_explained()
         if changed and not explained:
             return [self._open(effect, p_value, (offset, time_ms))]
-        if explained and self._tally.n >= self.window_events:
-            self._extra_windows += 1  # no detector need signal again for what is left afterwards
-            self._since = offset
+        if explained and self._now.counts.n >= self.window_events:
+            self._now.extra_windows += 1  # what remains is tested without another detection
+            self._now.since = offset
             self._start_counting()
             return []
-        self._test_number += 1
-        if self._test_number >= self._n_tests:
-            self.dismissed += not self.is_unprompted
+        self._now.test_number += 1
+        if self._now.test_number >= self._n_tests:
+            self._now.dismissed += not self.is_unprompted
             self._reset()
         return []
 
     def _open(self, effect: float, p_value: float, at: tuple[int, int]) -> PhaseDecision:
-        self._max_severity = self._policy.severity(effect)
-        self._increased = self._is_higher(self._tally)
-        if self.suspicion is not None and (
+        self._now.max_severity = self._policy.severity(effect)
+        self._now.increased = self._is_higher(self._now.counts)
+        if self._now.suspicion is not None and (
             self.is_unprompted or self._decrease_significance is not None
         ):
-            better = self._is_better(self._tally)
-            direction: Direction = "up" if self._increased else "better" if better else "down"
-            self.suspicion = self.suspicion._replace(direction=direction)
-        decision = self._decision("started", effect, p_value, at, self._tally)
-        self.state, self._windows_without_effect, self._unprompted_test = "open", 0, None
+            better = self._is_better(self._now.counts)
+            direction: Direction = "up" if self._now.increased else "better" if better else "down"
+            self._now.suspicion = self._now.suspicion._replace(direction=direction)
+        decision = self._decision("started", effect, p_value, at, self._now.counts)
+        self._now.stage, self._now.windows_without_effect, self._now.unprompted_test = (
+            "open",
+            0,
+            None,
+        )
         self._recovery.begin()
-        self._recovery.start_from(*self._compared(self._tally))
-        self._since = at[0]
+        self._recovery.start_from(*self._compared(self._now.counts))
+        self._now.since = at[0]
         self._start_counting()
         return decision
 
-    def _is_higher(self, tally: BinCounts) -> bool:
-        seen, expected = self._compared(tally)
+    def _is_higher(self, counts: BinCounts) -> bool:
+        seen, expected = self._compared(counts)
         return _mean_cell(seen) > _mean_cell(expected)
 
-    def _is_better(self, tally: BinCounts) -> bool:
-        """Whether a loss is lower than that of the reference; what is no loss never is."""
-        return self._decrease_significance is not None and not self._is_higher(tally)
+    def _is_better(self, counts: BinCounts) -> bool:
+        """Whether a loss is lower than that of the reference; false for other signals."""
+        return self._decrease_significance is not None and not self._is_higher(counts)
 
     def _observe_open(self, offset: int, time_ms: int) -> list[PhaseDecision]:
-        """A step of an open episode: is there evidence that it is over, or has it grown worse?"""
+        """A step of an open episode: decide whether it has ended, or is worse."""
         at = offset, time_ms
-        recovery, step = self._recovery, self._tally
-        self._window.add(step)
+        recovery, step = self._recovery, self._now.counts
+        self._now.window.add(step)
         if recovery.is_known and recovery.step(step, *self._compared(step)):
             effect, p_value = self._distance(recovery.clear)
-            if self._is_change(effect, p_value):  # not as it was in the episode: drift all the same
+            if self._is_change(
+                effect, p_value
+            ):  # not the drift of the episode, but not the reference either
                 if (
                     self._decrease_significance is not None
-                    and self._is_higher(recovery.clear) != self._increased
+                    and self._is_higher(recovery.clear) != self._now.increased
                 ):
                     return self._reverse_direction(effect, p_value, at)
                 recovery.start_from(*self._compared(recovery.clear))
@@ -349,76 +365,91 @@ class EpisodeTracker:
                 return [decision]
         step.clear()
         decisions = self._progress(at)
-        if self._window.n >= self.window_events:
+        if self._now.window.n >= self.window_events:
             decisions += self._close_window(at)
-            self._window.clear()
-            self._since = offset
+            self._now.window.clear()
+            self._now.since = offset
         return decisions
 
     def _reverse_direction(
         self, effect: float, p_value: float, at: tuple[int, int]
     ) -> list[PhaseDecision]:
-        """A loss that was lower is higher now, or the reverse: one is over, the other begins."""
+        """End an episode of a lower loss and start one of a higher loss, or the reverse."""
         clear = self._recovery.clear
-        over = self._decision("recovered", effect, p_value, at, clear)
-        self._tally.clear()
-        self._tally.add(clear)
-        turned = self._tally
-        self._tally = self._new_tally()
+        ended = self._decision("recovered", effect, p_value, at, clear)
+        self._now.counts.clear()
+        self._now.counts.add(clear)
+        turned = self._now.counts
+        self._now.counts = self._no_counts()
         self._retest(*at)
-        self._tally = turned
-        return [over, self._open(effect, p_value, at)]
+        self._now.counts = turned
+        return [ended, self._open(effect, p_value, at)]
 
     def _progress(self, at: tuple[int, int]) -> list[PhaseDecision]:
-        """Say once that half of the way to the end is done."""
+        """Report once that half of the expected recovery events came."""
         progress = self.progress
-        if self._progress_reported or progress is None or 2 * progress.n_events < progress.n_needed:
+        if (
+            self._now.progress_reported
+            or progress is None
+            or 2 * progress.n_events < progress.n_needed
+        ):
             return []
-        self._progress_reported = True
+        self._now.progress_reported = True
         clear = self._recovery.clear
         return [self._decision("ongoing", *self._distance(clear), at, clear, progress)]
 
     def _close_window(self, at: tuple[int, int]) -> list[PhaseDecision]:
-        """A full window of an open episode: is what is left no change, or is it worse?"""
-        effect, p_value = self._distance(self._window)
+        """A full window of an open episode: decide whether it has ended, or is worse."""
+        effect, p_value = self._distance(self._now.window)
         severity = self._policy.severity(effect)
-        self._windows_without_effect = (
-            self._windows_without_effect + 1 if effect < self._policy.min_effect / 2 else 0
+        self._now.windows_without_effect = (
+            self._now.windows_without_effect + 1 if effect < self._policy.min_effect / 2 else 0
         )
-        if self._windows_without_effect >= self._policy.clear_windows:
-            decision = self._decision("recovered", effect, p_value, at, self._window)
+        if self._now.windows_without_effect >= self._policy.clear_windows:
+            decision = self._decision("recovered", effect, p_value, at, self._now.window)
             self._retest(*at)
             return [decision]
         drifts = not self._recovery.evidence
         if drifts and self._is_change(effect, p_value):
             remembered = _REMEMBERED * self.window_events
-            self._recovery.learn(*self._compared(self._window), remembered)
-        no_longer = RecoveryProgress(0, 0) if drifts and self._progress_reported else None
+            self._recovery.learn(*self._compared(self._now.window), remembered)
+        no_longer = RecoveryProgress(0, 0) if drifts and self._now.progress_reported else None
         if drifts:
-            self._progress_reported = False
-        worse = SEVERITY_RANK[severity] > SEVERITY_RANK[self._max_severity]
+            self._now.progress_reported = False
+        worse = SEVERITY_RANK[severity] > SEVERITY_RANK[self._now.max_severity]
         if not worse and no_longer is None:
             return []
-        self._max_severity = severity if worse else self._max_severity
+        self._now.max_severity = severity if worse else self._now.max_severity
         clear = None if worse else no_longer
-        return [self._decision("ongoing", effect, p_value, at, self._window, clear)]
+        return [self._decision("ongoing", effect, p_value, at, self._now.window, clear)]
 
     def _test_for_decrease(self, offset: int, time_ms: int) -> None:
-        """From this event on, until a detector signals."""
-        self.state, self._unprompted_test, self._since = "suspected", "fall", offset - 1
-        self.suspicion = Suspicion(0, "rule", "location", "down", offset, time_ms, offset, time_ms)
+        """Test events from this one on for a decrease, until a detection."""
+        self._now.stage, self._now.unprompted_test, self._now.since = (
+            "suspected",
+            "fall",
+            offset - 1,
+        )
+        self._now.suspicion = Suspicion(
+            0, "rule", "location", "down", offset, time_ms, offset, time_ms
+        )
 
     def _retest(self, offset: int, time_ms: int) -> None:
-        """After a recovery: test what comes as if a detector had signalled here.
+        """After a recovery, test the next events as after a detection.
 
-        The detectors have learnt the episode's level; of what may be left they would not tell.
+        The detectors have adapted to the level of the episode and would not report a change that
+        remains.
         """
-        suspicion = self.suspicion
+        suspicion = self._now.suspicion
         if suspicion is None:
             raise RuntimeError("an episode without a suspicion cannot recover")
         self._reset()
-        self.state, self._unprompted_test, self._since = "suspected", "recovered", offset
-        self.suspicion = suspicion._replace(
+        self._now.stage, self._now.unprompted_test, self._now.since = (
+            "suspected",
+            "recovered",
+            offset,
+        )
+        self._now.suspicion = suspicion._replace(
             seen=0,
             detector="rule",
             offset=offset,
@@ -429,90 +460,43 @@ class EpisodeTracker:
 
     @property
     def progress(self) -> RecoveryProgress | None:
-        """How far an open episode is on its way to its end; ``None``: nothing is clear yet."""
-        return self._recovery.progress if self.state == "open" else None
+        """The recovery progress of an open episode; ``None`` without recovery events."""
+        return self._recovery.progress if self._now.stage == "open" else None
 
     def end(self, phase: Phase, offset: int, time_ms: int) -> PhaseDecision | None:
-        """End whatever is open from outside (superseded); a suspicion is dropped silently."""
+        """End an open episode as resolved or superseded; a suspicion is dropped silently."""
         decision = None
-        if self.state == "open":
-            self._window.add(self._tally)
-            distance = self._distance(self._window)
-            decision = self._decision(phase, *distance, (offset, time_ms), self._window)
+        if self._now.stage == "open":
+            self._now.window.add(self._now.counts)
+            distance = self._distance(self._now.window)
+            decision = self._decision(phase, *distance, (offset, time_ms), self._now.window)
         self._reset()
         return decision
 
     def drop_suspicion(self) -> None:
-        """Forget a suspicion: another rule has explained it."""
-        if self.state == "suspected":
+        """Drop a suspicion that another rule has explained."""
+        if self._now.stage == "suspected":
             self._reset()
 
-    def snapshot(self) -> list[Any]:
-        """The state as plain data."""
-        tally = self._tally
-        quiet = self.state == "quiet"
-        return [
-            self.state,
-            None if self.suspicion is None else list(self.suspicion._replace(seen=0)),
-            self._test_number,
-            self._windows_without_effect,
-            self._max_severity,
-            self.dismissed,
-            tally.n,
-            tally.total,
-            [] if quiet else tally.counts.tolist(),
-            [] if quiet else tally.slots.tolist(),
-            tally.expected_total,
-            [*self._invalid.snapshot(), self._extra_windows],
-            []
-            if quiet
-            else [
-                self._unprompted_test,
-                self._progress_reported,
-                self._since,
-                self._window.snapshot(),
-                self._recovery.snapshot(),
-                self._increased,
-            ],
-        ]
+    def snapshot(self) -> TrackerState:
+        """The state as it is stored."""
+        return self._now.dismissed if self._now.stage == "quiet" else self._now
 
-    def restore(self, data: Sequence[Any]) -> None:
-        """Restore from `snapshot`.  Raises ValueError where it does not fit this series."""
-        state, suspicion, look, small, worst, dismissed, n, total, counts, *more = data
-        slots = more[0] if more else []  # stored before there were seasons
-        if state not in ("quiet", "suspected", "open") or worst not in SEVERITY_RANK:
-            raise ValueError(f"unknown episode state {state!r}, severity {worst!r}")
-        if (suspicion is None) != (state == "quiet"):
-            raise ValueError("an episode is open without a suspicion, or the reverse")
+    def restore(self, state: TrackerState) -> None:
+        """Continue from `snapshot`.  Raises ValueError where it does not fit this series."""
         self._reset()
-        self.state = state
-        self.suspicion = None if suspicion is None else Suspicion(*suspicion)
-        self._since = -1 if self.suspicion is None else self.suspicion.offset
-        self._test_number, self._windows_without_effect, self._max_severity = look, small, worst
-        self.dismissed = dismissed
-        if state == "quiet":
+        if isinstance(state, int):
+            self._now.dismissed = state
             return
-        expected_total = more[1] if len(more) > 1 else 0
-        self._tally.restore([n, total, expected_total, counts, slots])
-        *invalid, self._extra_windows = more[2] if len(more) > 2 else (0, [], 0)
-        self._invalid.restore(invalid)
-        if len(more) > 3 and more[3]:
-            (
-                self._unprompted_test,
-                self._progress_reported,
-                self._since,
-                window,
-                recovery,
-                self._increased,
-            ) = more[3]
-            self._window.restore(window)
-            seen, _ = self._compared(self._window)
-            self._recovery.restore(recovery, len(seen))
-        elif state == "open":  # stored when an episode was followed by windows alone
-            self._window.add(self._tally)
-            self._tally.clear()
-        if self._tally.n >= self._target:
-            raise ValueError("an episode that has more events than its next decision takes")
+        if state.suspicion is None or state.stage == "quiet":
+            raise ValueError("a suspicion is missing")
+        for counts in (state.counts, state.window):
+            counts.check_fit(len(self._reference), self._n_slots)
+        self._now = state
+        self._invalid.restore(state.invalid)
+        self._recovery.restore(state.recovery, len(self._compared(state.window)[0]))
+        if state.counts.n >= self._target:
+            raise ValueError("an episode has more events than its next decision takes")
 
 
 def floats(counts: Sequence[int] | Ints) -> Floats:

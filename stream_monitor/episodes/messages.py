@@ -24,7 +24,7 @@ from stream_monitor.episodes.formatting import (
     format_value,
     joined,
 )
-from stream_monitor.episodes.lifecycle import PhaseDecision
+from stream_monitor.episodes.phase_decision import PhaseDecision
 from stream_monitor.episodes.phase_messages import progress_message
 from stream_monitor.episodes.seasonal_reference import SeasonalReference, seasonal_reference
 from stream_monitor.reference.feature_reference import OF_REST

@@ -8,8 +8,9 @@ to the bins that miss most; only a difference that remains is a change of the va
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from stream_monitor.episodes.policy import EpisodePolicy
@@ -19,10 +20,10 @@ from stream_monitor.statistics.fixed_point import Bools, Ints
 
 
 class InvalidEvents(NamedTuple):
-    """The invalid events among n valid ones, in log order.
+    """The invalid events among n valid ones, in offset order.
 
-    ``until`` (n + 1,) says how many of them come before the k-th valid event, for k from 1 on;
-    its first place is 0.  ``times_ms`` are their event times.
+    ``until`` (n + 1,) is how many of them come before the k-th valid event, for k from 1 on; its
+    first item is 0.  ``times_ms`` are their event times.
     """
 
     until: Ints
@@ -35,22 +36,22 @@ class InvalidEvents(NamedTuple):
         return cls(until, times_ms[~valid])
 
     def part(self, start: int, end: int) -> InvalidEvents:
-        """Those that come with the valid events from start to end."""
+        """The invalid events between the valid ones from ``start`` to ``end``."""
         last = len(self.until) - 1
         first = int(self.until[start])
         stop = len(self.times_ms) if end == last else int(self.until[end])
         return InvalidEvents(self.until[start : end + 1] - first, self.times_ms[first:stop])
 
     def restricted_to(self, kept: Bools) -> InvalidEvents:
-        """The same ones, where of the n valid events only those of ``kept`` (n,) are looked at."""
+        """The same invalid events, among the valid ones of ``kept`` (n,) only."""
         return InvalidEvents(np.concatenate(([0], self.until[1:][kept])), self.times_ms)
 
 
 def fill_missing(counts: Sequence[int], expected: Sequence[int], n_more: int) -> list[int]:
-    """Events by bin, and ``n_more`` of unknown bins where most is missing of what is expected.
+    """Add ``n_more`` events of unknown bins to the bins that miss most of the expected counts.
 
-    The bins that are lowest, for what is expected, are filled to one level: no other way leaves
-    less of a distance.
+    The bins that are lowest relative to the expected counts are filled to one level: no other way
+    leaves a smaller distance.
 
     >>> fill_missing([50, 10, 40], [100, 100, 100], 20)
     [50, 30, 40]
@@ -60,7 +61,7 @@ def fill_missing(counts: Sequence[int], expected: Sequence[int], n_more: int) ->
     have, share = np.array(counts, dtype=float), np.array(expected, dtype=float)
     known = np.flatnonzero(share)
     order = known[np.argsort(have[known] / share[known], kind="stable")]
-    # The level at which the k lowest bins stand when they take all, and that of the next one.
+    # The level of the k lowest bins when they take all, and that of the next one.
     levels = (n_more + np.cumsum(have[order])) / np.cumsum(share[order])
     following = np.append((have[order] / share[order])[1:], np.inf)
     level = levels[np.argmax(levels <= following)] if len(order) else 0.0
@@ -68,8 +69,15 @@ def fill_missing(counts: Sequence[int], expected: Sequence[int], n_more: int) ->
     return filled
 
 
+class InvalidCounts(msgspec.Struct, array_like=True):
+    """The invalid events since a suspicion, and how many lie in each slot of the calendar."""
+
+    slots: Ints
+    n: int = 0
+
+
 class MissingValueAdjustment:
-    """The invalid events since a suspicion, against how many of all are usual."""
+    """Compares the invalid events since a suspicion with the usual share of invalid ones."""
 
     def __init__(
         self, usual: tuple[int, int], policy: EpisodePolicy, calendar: BinCalendar | None
@@ -82,60 +90,53 @@ class MissingValueAdjustment:
 
     def clear(self) -> None:
         """Remove all counts."""
-        self.n = 0
-        self.slots = np.zeros(0 if self._calendar is None else self._calendar.n_slots, np.int64)
+        n_slots = 0 if self._calendar is None else self._calendar.n_slots
+        self.state = InvalidCounts(np.zeros(n_slots, dtype=np.int64))
 
     def count(self, invalid: InvalidEvents, start: int, end: int | None) -> None:
-        """Take those that come with the valid events from start to end.
+        """Count those between the valid events from ``start`` to ``end``.
 
-        ``None``: to the end of the batch.  Those after its last valid event are then among them;
-        the next one, wherever it is, comes after them.
+        ``None``: to the end of the batch, with those after its last valid event.
         """
         last = None if end is None else invalid.until[end]
         times_ms = invalid.times_ms[invalid.until[start] : last]
-        self.n += len(times_ms)
+        self.state.n += len(times_ms)
         if self._calendar is not None and len(times_ms):
             slots = self._calendar.slots_of(times_ms)
-            self.slots += np.bincount(slots, minlength=len(self.slots))
+            self.state.slots += np.bincount(slots, minlength=len(self.state.slots))
 
     def excess(self, n_valid: int) -> int:
-        """How many more than usual there are beside ``n_valid`` events.
+        """How many more than usual there are for ``n_valid`` valid events.
 
         0 where the validity check would not count them as a change.
         """
-        if not self.n:
+        n = self.state.n
+        if not n:
             return 0
-        effect, p_value = psi_adjusted((n_valid, self.n), self._usual, 1.0)
+        effect, p_value = psi_adjusted((n_valid, n), self._usual, 1.0)
         if p_value >= self._policy.significance or effect < self._policy.min_effect:
             return 0
         share = self._usual[1] / sum(self._usual)
-        return max(0, round(self.n - share * (n_valid + self.n)))
+        return max(0, round(n - share * (n_valid + n)))
 
     def least_distance(
         self, counts: Sequence[int], expected_at: Callable[[Ints], list[int]], tau: float
     ) -> tuple[float, float] | None:
-        """Effect and p-value that remain of ``counts`` by bin when the excess is given back.
+        """Effect and p-value that remain of ``counts`` by bin after the adjustment.
 
-        ``expected_at`` gives what is to be expected when these are counted too.  ``None`` where
-        there is no excess.
+        ``expected_at`` returns the expected counts when the events of these slots are counted too.
+        ``None`` where there is no excess.
         """
         n_more = self.excess(sum(counts))
         if not n_more:
             return None
-        expected = expected_at(self.slots)
+        expected = expected_at(self.state.slots)
         return psi_adjusted(fill_missing(counts, expected, n_more), expected, tau)
 
-    def snapshot(self) -> list[Any]:
-        """The state as plain data."""
-        return [self.n, self.slots.tolist() if self.n else []]
-
-    def restore(self, data: Sequence[Any]) -> None:
-        """Restore from `snapshot`.  Raises ValueError where it does not fit the calendar."""
-        self.clear()
-        n, slots = data
-        known = len(self.slots) if n else 0
-        if n < 0 or len(slots) != known or (slots and sum(slots) != n):
+    def restore(self, state: InvalidCounts) -> None:
+        """Continue from ``state``.  Raises ValueError where it does not fit the calendar."""
+        n_slots = len(self.state.slots)
+        counted = int(state.slots.sum()) if n_slots else state.n
+        if state.n < 0 or len(state.slots) != n_slots or counted != state.n:
             raise ValueError("invalid events do not fit the calendar of the reference")
-        self.n = n
-        if slots:
-            self.slots = np.array(slots, dtype=np.int64)
+        self.state = state

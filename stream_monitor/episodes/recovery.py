@@ -1,75 +1,94 @@
-"""Whether an episode is over: a sequential test of the reference against the drift of the episode.
+"""Recovery: a sequential test whether an episode has ended.
 
-What came while the episode was confirmed says what drift looks like here: how many times as often
-each bin was seen as the reference lets expect.  From then on every step of events weighs two
-explanations: that all of it comes from the reference, and that half of it still comes from the
-drift.  The sum of the log likelihood ratios, restarted whenever it falls to zero (Page, "Continuous
-inspection schemes", 1954), is the evidence that the drift is gone; the events since it last left
-zero are the clear ones.  An effect twice as large is so found in a quarter of the events.  Where
-events depend on each other, n of them count as n / tau.
+The events that confirmed the episode describe its drift: how many times as often as expected each
+bin occurred.  From then on every step of events compares two hypotheses: all of it comes from the
+reference, or half of it still comes from the drift.  The sum of the log likelihood ratios,
+restarted whenever it falls to zero (Page, "Continuous inspection schemes", 1954), is the evidence
+that the drift has ended; the events since it last left zero are the recovery events.  An effect
+twice as large is found in a quarter of the events.  Where events depend on each other, n of them
+count as n / tau.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
+import msgspec
 import numpy as np
 
 from stream_monitor.episodes.bin_counts import BinCounts
 from stream_monitor.statistics.fixed_point import Floats
 
 EVIDENCE_NEEDED: Final = 6.0
-"""Evidence at which a drift is gone.  While it lasts, at half of its confirmed size or more, that
-much is reached by chance once in about exp(6) stretches."""
+"""Evidence at which a drift has ended.  While it lasts, at half of its confirmed size or more,
+chance reaches this evidence in about one of exp(6) stretches."""
 _SMOOTHING: Final = 0.5
 _LARGEST_RATIO: Final = 1e6
 MIN_CLEAR_STEPS: Final = 4
-"""Clear events at least, in steps: fewer cannot tell the reference from a third population."""
+"""Least number of recovery events, in steps: fewer cannot exclude a third population."""
 
 
 class RecoveryProgress(NamedTuple):
-    """How far an episode is on its way to its end: clear events, of about how many."""
+    """How many events look like the reference, and about how many end the episode."""
 
     n_events: int
     n_needed: int
 
 
+class RecoveryState(msgspec.Struct, array_like=True):
+    """The description of the drift, the evidence that it has ended, and the recovery events.
+
+    ``ratios`` by cell are the drift divided by the expectation, learned from ``known_from`` events;
+    ``None`` before.  ``per_event`` is the evidence to expect of a recovery event.
+    """
+
+    clear: BinCounts
+    ratios: list[float] | None = None
+    known_from: int = 0
+    per_event: float = 0.0
+    evidence: float = 0.0
+
+
 class RecoveryTest:
-    """The evidence that an open episode is over; ``step_events`` are weighed at a time."""
+    """The evidence that an open episode has ended; one step is ``step_events`` events."""
 
     def __init__(self, clear: BinCounts, tau: float, step_events: int) -> None:
-        self.clear = clear
+        """Start without evidence; ``clear`` is empty."""
         self.step_events = step_events
         self._least_events = MIN_CLEAR_STEPS * step_events
         self._tau = tau
-        self._ratios: Floats | None = None
-        self._known_from = 0  # so many events
-        self._per_event = 0.0  # evidence to expect of a clear event, as far as it is known
-        self.evidence = 0.0
+        self.state = RecoveryState(clear)
+
+    @property
+    def clear(self) -> BinCounts:
+        """The recovery events."""
+        return self.state.clear
+
+    @property
+    def evidence(self) -> float:
+        """The evidence that the drift has ended."""
+        return self.state.evidence
 
     def begin(self) -> None:
-        """An episode was confirmed: nothing is known of it yet."""
-        self._ratios = None
-        self._known_from = 0
-        self._per_event = 0.0
+        """Forget the drift of the last episode."""
+        self.state.ratios, self.state.known_from, self.state.per_event = None, 0, 0.0
         self.restart()
 
     def restart(self) -> None:
-        """What was taken for clear is not."""
-        self.evidence = 0.0
-        self.clear.clear()
+        """Drop the evidence and the recovery events."""
+        self.state.evidence = 0.0
+        self.state.clear.clear()
 
     @property
     def is_known(self) -> bool:
-        """Whether it is known what drift looks like in this episode."""
-        return self._ratios is not None
+        """Whether the drift of this episode is described."""
+        return self.state.ratios is not None
 
     def start_from(self, seen: Floats, expected: Floats) -> None:
-        """Take the events that confirmed a change, cells (k,) against those of the reference.
+        """Describe the drift by the events that confirmed it, cells (k,), and by the expectation.
 
-        They are few, and were chosen because they look odd: that makes them seem to have drifted
-        further than they have, so each cell counts a standard error less.
+        They are few, and were chosen because they deviate, so they exaggerate the drift: each
+        deviation is reduced by a standard error.
         """
         usual = _shares(expected) * seen.sum()
         off = seen - usual
@@ -78,63 +97,60 @@ class RecoveryTest:
         self.restart()
 
     def learn(self, seen: Floats, expected: Floats, at_most: int) -> None:
-        """Take counts of the drift against those of the reference: (k,) each.
+        """Add counts of the drift, (k,), to the description; ``expected`` (k,) are the usual ones.
 
-        They count beside what is known from up to ``at_most`` events.
+        What was known before weighs as much as ``at_most`` events.
         """
-        n, known = float(seen.sum()), min(self._known_from, at_most)
+        state = self.state
+        n, known = float(seen.sum()), min(state.known_from, at_most)
         ratios = np.clip(_shares(seen) / _shares(expected), 1 / _LARGEST_RATIO, _LARGEST_RATIO)
-        if self._ratios is not None:
-            ratios = (known * self._ratios + n * ratios) / (known + n)
-        self._ratios, self._known_from = ratios, int(known + n)
+        if state.ratios is not None:
+            ratios = (known * np.array(state.ratios) + n * ratios) / (known + n)
+        state.ratios, state.known_from = ratios.tolist(), int(known + n)
         shares = _shares(expected)
-        self._per_event = float(shares @ self._evidence(shares)) / self._tau
+        state.per_event = float(shares @ self._evidence(shares)) / self._tau
 
     def _evidence(self, expected: Floats) -> Floats:
-        """What an event of each cell says, where these shares are expected of the reference."""
-        if self._ratios is None:
-            raise RuntimeError("nothing is known of the drift")
-        drifted = self._ratios / (expected @ self._ratios)
+        """The evidence of one event of each cell, where the reference expects these shares."""
+        if self.state.ratios is None:
+            raise RuntimeError("the drift of the episode is unknown")
+        ratios = np.array(self.state.ratios)
+        drifted = ratios / (expected @ ratios)
         weights: Floats = -np.log((1 + drifted) / 2)
         return weights
 
     def step(self, events: BinCounts, seen: Floats, expected: Floats) -> bool:
-        """Take one step of events, as cells (k,) too.  Gives whether there is evidence enough."""
+        """Apply one step of events, also as cells (k,); returns whether the drift has ended."""
+        state = self.state
         weights = self._evidence(_shares(expected))
-        self.evidence += float(seen @ weights) / self._tau
-        if self.evidence <= 0:
+        state.evidence += float(seen @ weights) / self._tau
+        if state.evidence <= 0:
             self.restart()
             return False
-        self.clear.add(events)
-        return self.evidence >= EVIDENCE_NEEDED and self.clear.n >= self._least_events
+        state.clear.add(events)
+        return state.evidence >= EVIDENCE_NEEDED and state.clear.n >= self._least_events
 
     @property
     def progress(self) -> RecoveryProgress | None:
-        """How far it is; ``None``: nothing is clear, or it is not known what drift looks like."""
-        n = self.clear.n
-        if not n or self._per_event <= 0:
+        """The recovery progress; ``None`` without recovery events or a description of the drift."""
+        n = self.state.clear.n
+        if not n or self.state.per_event <= 0:
             return None
-        missing = max(0.0, EVIDENCE_NEEDED - self.evidence) / self._per_event
+        missing = max(0.0, EVIDENCE_NEEDED - self.state.evidence) / self.state.per_event
         needed = max(self._least_events, n + missing)
         steps = -(-needed // self.step_events)
         return RecoveryProgress(n, int(steps) * self.step_events)
 
-    def snapshot(self) -> list[Any]:
-        """The state as plain data."""
-        ratios = [] if self._ratios is None else self._ratios.tolist()
-        return [self.evidence, ratios, self._known_from, self._per_event, self.clear.snapshot()]
-
-    def restore(self, data: Sequence[Any], n_cells: int) -> None:
-        """Restore from `snapshot`.  Raises ValueError where it does not fit."""
-        evidence, ratios, known_from, per_event, clear = data
+    def restore(self, state: RecoveryState, n_cells: int) -> None:
+        """Continue from ``state``.  Raises ValueError where it does not fit."""
+        ratios = state.ratios
         if ratios and (len(ratios) != n_cells or not all(0 < r <= _LARGEST_RATIO for r in ratios)):
-            raise ValueError("what drift looks like does not fit the reference")
-        if not 0 <= evidence < float("inf") or not per_event < float("inf") or known_from < 0:
+            raise ValueError("the description of the drift does not fit the reference")
+        inf = float("inf")
+        if not 0 <= state.evidence < inf or not state.per_event < inf or state.known_from < 0:
             raise ValueError("impossible evidence of a recovery")
-        self.evidence, self._per_event = float(evidence), float(per_event)
-        self._known_from = int(known_from)
-        self._ratios = np.array(ratios, dtype=np.float64) if ratios else None
-        self.clear.restore(clear)
+        state.clear.check_fit(len(self.clear.counts), len(self.clear.slots))
+        self.state = state
 
 
 def _shares(counts: Floats) -> Floats:

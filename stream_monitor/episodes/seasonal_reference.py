@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stream_monitor.episodes.error_rate_tracker import share_wrong
-from stream_monitor.episodes.lifecycle import PhaseDecision
+from stream_monitor.episodes.phase_decision import PhaseDecision
 from stream_monitor.reference.profile import FeatureReference
 
 

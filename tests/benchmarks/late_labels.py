@@ -19,6 +19,7 @@ from stream_monitor.checks.label_delay import LabelDelayCheck
 from stream_monitor.checks.traffic_bucket import TrafficBucket
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.episodes.alert import alert_of
+from stream_monitor.episodes.finding import EventPosition
 from stream_monitor.ingest.batch import Floats, Ints
 from tests.benchmarks.silence_detection import ARL0_EVENTS, DAY, SOURCE, SPEC, WEEK, Traffic
 
@@ -69,12 +70,12 @@ def alerts_of(
             m,
             total,
             m,
-            (i, i * ms),
-            (i + 1, (i + 1) * ms),
+            EventPosition(i, i * ms),
+            EventPosition(i + 1, (i + 1) * ms),
             (i + 1) * ms,
-            (i, i * ms),
+            EventPosition(i, i * ms),
             i * ms,
-            (last, last * ms),
+            EventPosition(last, last * ms),
             last * ms,
             ARL0_EVENTS,
         )

@@ -21,7 +21,7 @@ from stream_monitor.checks.traffic_bucket import TrafficBucket
 from stream_monitor.checks.traffic_spec import TrafficSpec
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.episodes.alert import alert_of
-from stream_monitor.episodes.finding import AlertSource
+from stream_monitor.episodes.finding import AlertSource, EventPosition
 from stream_monitor.ingest.batch import Floats, Ints
 
 DAY = 1_440
@@ -112,12 +112,12 @@ def bucket(i: int, n_events: int, last: int) -> TrafficBucket:
         0,
         0,
         0,
-        (i, i * ms),
-        (i + 1, (i + 1) * ms),
+        EventPosition(i, i * ms),
+        EventPosition(i + 1, (i + 1) * ms),
         (i + 1) * ms,
-        (last, last * ms),
+        EventPosition(last, last * ms),
         last * ms,
-        (0, 0),
+        EventPosition(0, 0),
         0,
         ARL0_EVENTS,
     )

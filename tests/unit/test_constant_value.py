@@ -93,14 +93,14 @@ def test_where_the_values_are_cut_changes_nothing(seed: int) -> None:
         end = at + rng.randint(0, 12)
         part = watch.observe(values[at:end])
         found += [change._replace(seen=change.seen + at) for change in part]
-        stored = watch.snapshot()
+        stored = watch.state
         watch = ConstantValueRule(6)
         watch.restore(stored)
         at = end
 
     assert len(expected) > 4
     assert found == expected
-    assert watch.snapshot() == whole.snapshot()
+    assert watch.state == whole.state
 
 
 def test_the_limit_grows_with_what_the_reference_repeats() -> None:

@@ -11,7 +11,7 @@ from stream_monitor.contracts import DriftAlert
 from stream_monitor.episodes.alert import alert_of
 from stream_monitor.episodes.error_rate_tracker import tracker_for
 from stream_monitor.episodes.finding import AlertSource
-from stream_monitor.episodes.lifecycle import Suspicion
+from stream_monitor.episodes.phase_decision import Suspicion
 from stream_monitor.episodes.policy import EpisodePolicy
 from stream_monitor.reference.fit import fit_loss
 from stream_monitor.reference.profile import ReferenceProfile, Task

@@ -16,8 +16,9 @@ from stream_monitor.checks.feature import FeatureCheck
 from stream_monitor.checks.monitored_signal import MonitoredSignal
 from stream_monitor.detectors.signal_detectors import SignalDetectors
 from stream_monitor.episodes.finding import AlertSource
-from stream_monitor.episodes.lifecycle import EpisodeTracker, PhaseDecision, Suspicion
+from stream_monitor.episodes.lifecycle import EpisodeTracker
 from stream_monitor.episodes.messages import SignalScope, signal_message
+from stream_monitor.episodes.phase_decision import PhaseDecision, Suspicion
 from stream_monitor.episodes.policy import EpisodePolicy
 from stream_monitor.reference.fit import fit_feature, fit_profile
 from stream_monitor.reference.frame import profile_from_frame
@@ -139,8 +140,9 @@ def test_an_episode_is_judged_against_the_reference_at_the_same_hours() -> None:
     ]
     effects = []
     for track in tracks:
-        track._tally.count(bins, times(n), None, None)
-        effects.append(track._distance(track._tally)[0])
+        counts = track._no_counts()
+        counts.count(bins, times(n), None, None, track._calendar)
+        effects.append(track._distance(counts)[0])
 
     assert effects[0] > 0.1
     assert effects[1] < 0.1
