@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, NamedTuple
 
-import msgspec
-
 from producer.cloudevents import ce_type_of
 from producer.events import CE_TYPE_OF, Tick, Topology
 from stream_monitor.core.counters import Counters
@@ -111,5 +109,4 @@ def _counted(fields: dict[str, bytes]) -> int:
     """Records of a partition that are in its state, each under one heading."""
     if _COUNTERS not in fields:
         return 0
-    data: Any = decode_state("monitor", fields[_COUNTERS])
-    return msgspec.convert(data, Counters).records
+    return decode_state("monitor", fields[_COUNTERS], Counters).records

@@ -202,13 +202,6 @@ def test_a_restart_in_the_midst_of_a_silence_goes_on(known: Partition) -> None:
     assert phases(known.live(2)) == [("silence", "recovered")]
 
 
-def test_a_state_of_before_there_was_any_of_this_reads_back(known: Partition) -> None:
-    known.restart(without="|flow|")
-    assert phases(known.live(15)) == []
-
-    assert phases(known.live(3, None)) == [("silence", "started")]
-
-
 @pytest.mark.parametrize("changes", [{"bucket_ms": 0}, {"cell_ms": 90_001}, {"period_ms": 1}])
 def test_settings_that_do_not_fit_each_other_are_refused(changes: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="traffic:"):

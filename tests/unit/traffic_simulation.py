@@ -115,13 +115,9 @@ class Partition:
             )
         )
 
-    def restart(self, *, without: str | None = None) -> None:
-        """A new process takes over; it does not find parts whose names contain ``without``."""
-        parts = {
-            name: part
-            for name, part in self.monitor.changes().items()
-            if part and (without is None or without not in name)
-        }
+    def restart(self) -> None:
+        """A new process takes over."""
+        parts = {name: part for name, part in self.monitor.changes().items() if part}
         self.monitor = PartitionMonitor.restore("log", 0, self.monitor.spec, parts)
 
 
