@@ -200,6 +200,6 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     source: str = ""
 
     @property
-    def letter_id(self) -> str:
+    def dead_letter_id(self) -> str:
         """The position of the record; the same for every repeat."""
         return f"{self.topic}:{self.partition}:{self.offset}"

@@ -40,7 +40,7 @@ def audit(
     records = read_control_records(client, topic)
     dead_letters, notes = read_dead_letters(client, settings.topics.dead_letters)
     note(*notes)
-    rejected = {one.letter_id: f"{one.reason}: {one.detail}" for one in dead_letters}
+    rejected = {one.dead_letter_id: f"{one.reason}: {one.detail}" for one in dead_letters}
     found = [
         one for one in control_changes(records, topic, model, rejected) if one.time_ms >= since_ms
     ]

@@ -59,10 +59,12 @@ def show(
     found = _read_dead_letters(settings, _filter_of(model, reason, producer, since))
     for dead_letter in found[-limit:]:
         if as_json:
-            write_json({"id": dead_letter.letter_id, **msgspec.to_builtins(dead_letter)}, indent=0)
+            write_json(
+                {"id": dead_letter.dead_letter_id, **msgspec.to_builtins(dead_letter)}, indent=0
+            )
             continue
         write_line(
-            f"{dead_letter.letter_id}  {format_timestamp(dead_letter.timestamp_ms)}  "
+            f"{dead_letter.dead_letter_id}  {format_timestamp(dead_letter.timestamp_ms)}  "
             f"{dead_letter.model}  {dead_letter.reason}  "
             f"{dead_letter.source or 'no ce_source'}  {dead_letter.detail}"
         )
@@ -124,9 +126,9 @@ def requeue(
     eligible = [each for each in found if queue.reason_not_requeued(each, topic) is None]
     originals = queue.read_original_records(client, eligible)
     for dead_letter in found:
-        not_written.pop(dead_letter.letter_id, None)
+        not_written.pop(dead_letter.dead_letter_id, None)
         why = queue.reason_not_requeued(dead_letter, topic)
-        record = originals.get(dead_letter.letter_id)
+        record = originals.get(dead_letter.dead_letter_id)
         if record is None:
             why = why or (
                 f"{topic} no longer holds the record, and a dead letter does not hold its headers"
@@ -137,10 +139,10 @@ def requeue(
             if why is not None and (force and record.kind not in queue.CONTROL_TYPES):
                 why = None
         if why is not None or record is None:
-            not_written[dead_letter.letter_id] = why or ""
+            not_written[dead_letter.dead_letter_id] = why or ""
         else:
             records.append(record)
-            positions.append(dead_letter.letter_id)
+            positions.append(dead_letter.dead_letter_id)
     failures = queue.requeue_records(client, topic, records) if yes and records else []
     if as_json:
         write_json(

@@ -130,7 +130,7 @@ def read_published(
     rejected = _read(client, dead_letters, DeadLetter, n_dead_letters)
     return PublishedRecords(
         alerts=_read(client, alerts, DriftAlert, n_alerts),
-        dead_letters={each.letter_id for each in rejected},
+        dead_letters={each.dead_letter_id for each in rejected},
     )
 
 

@@ -384,7 +384,7 @@ def check_dead_letters(groups: Sequence[DeadLetterGroup]) -> HealthCheckResult:
     return HealthCheckResult(
         check="dead letters",
         level="warning",
-        found=f"{count:,} {were} rejected: {common}{more}; for example {example.letter_id}: "
+        found=f"{count:,} {were} rejected: {common}{more}; for example {example.dead_letter_id}: "
         f"{example.detail}",
         fix="correct their producer; `driftline dead-letters show` shows the records, and "
         "`driftline dead-letters requeue` writes them again",

@@ -50,7 +50,7 @@ class DeadLetterFilter(NamedTuple):
             and self.reason in (None, dead_letter.reason)
             and self.producer in (None, dead_letter.source)
             and (self.since_ms is None or dead_letter.timestamp_ms >= self.since_ms)
-            and (not self.ids or dead_letter.letter_id in self.ids)
+            and (not self.ids or dead_letter.dead_letter_id in self.ids)
         )
 
 
@@ -76,7 +76,7 @@ def read_dead_letters(client: Mapping[str, Any], topic: str) -> tuple[list[DeadL
         for record in reader.read_until(lambda: False, idle_timeout_s=IDLE_TIMEOUT_S):
             dead_letter = values.of(record)
             if dead_letter is not None:
-                found.setdefault(dead_letter.letter_id, dead_letter)
+                found.setdefault(dead_letter.dead_letter_id, dead_letter)
     return list(found.values()), values.notes()
 
 
@@ -131,9 +131,9 @@ def read_original_records(
     found: dict[str, Record | None] = {}
     ids_by_partition: dict[tuple[str, int], dict[int, str]] = {}
     for each in dead_letters:
-        found[each.letter_id] = None
+        found[each.dead_letter_id] = None
         of_partition = ids_by_partition.setdefault((each.topic, each.partition), {})
-        of_partition[each.offset] = each.letter_id
+        of_partition[each.offset] = each.dead_letter_id
     consumer = consumer_of(client, required={"auto.offset.reset": "error"})
     try:
         for (topic, partition), ids in ids_by_partition.items():

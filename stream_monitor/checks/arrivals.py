@@ -14,7 +14,7 @@ _NONE = np.zeros(0, dtype=np.int64)
 
 
 class Arrivals(NamedTuple):
-    """Events (n,), labels (m,) and joined labels (k,), each in log order.
+    """Events (n,), labels (m,) and joined labels (k,), each in offset order.
 
     ``version_index`` is the index of an event's version in ``versions``; ``labels`` and ``joined``
     are offsets, ``delays`` logarithms.

@@ -1,19 +1,19 @@
-"""Rejected records: how many, of which model, for which reason, from whom; and one of them.
+"""The check of rejected records: how many records of each model are rejected, and for which reason.
 
-Each of them is a dead letter, and a single one is no news.  Many of one model for one reason are an
-episode of kind ``quality``, named ``rejected/REASON``:
+Each rejected record is a dead letter; a single one is no finding.  Many of one model for one reason
+are an episode of kind ``quality``, with the series ``rejected/REASON``:
 
-- it opens at the `MIN_RECORDS`-th of a span of `SPAN_MS`, if they are a `MIN_RATIO` of the model's
-  records in it, or at so many in a row without one that was accepted, whatever time they took;
-- it is told again when its severity rises, or ten times as many were rejected;
-- it recovers when none came for `SPAN_MS` of the append clock, and `MIN_RECORDS` were accepted or a
+- It opens at the `MIN_RECORDS`-th of a span of `SPAN_MS`, if they are a `MIN_RATIO` of the model's
+  records in it, or at as many in a row without an accepted one, however long they took.
+- It is reported again when its severity rises, or ten times as many were rejected.
+- It recovers when none came for `SPAN_MS` of the append clock, and `MIN_RECORDS` were accepted or a
   day has passed; or when a span had too few of them.
 
-All is decided at records and by the append clock, so a replay says the same however the log is cut.
-Of the shadow of a drill nothing is counted.
+Everything is decided at records and by the append clock, so the results do not depend on where
+batches are cut.  Records of synthetic models are not counted.
 
-Memory is bounded whatever a producer makes up: of `MAX_ROWS` models and reasons the one with the
-fewest gives way, and while all have an open episode, others count for `UNKNOWN_MODEL`.
+Memory is bounded for any names: of `MAX_ROWS` models and reasons the one with the fewest records is
+removed, and while all have an open episode, others count for `UNKNOWN_MODEL`.
 """
 
 from __future__ import annotations
@@ -60,20 +60,20 @@ _NOWHERE: Final = np.zeros(0, dtype=np.int64)
 
 
 class AppendPosition(msgspec.Struct, frozen=True, array_like=True):
-    """A record of the log: its offset, and the append clock there."""
+    """The offset of a record, and the append clock there."""
 
     offset: int
     clock_ms: int
 
 
 class RejectedRecordCount(msgspec.Struct, kw_only=True, array_like=True):
-    """What is known of the rejected records of one model for one reason.
+    """The rejected records of one model for one reason.
 
-    ``total`` and ``sources`` (by ``ce_source``, the first ones by name, the others together) are
-    since the beginning.  ``rejected`` and ``accepted`` are of the span that began with a rejected
-    record, at ``since``; ``run`` is the unbroken run of rejected ones that began at ``run_since``,
-    and ``accepted_after`` how many were accepted since the last of them, `MIN_RECORDS` at most.
-    ``opened`` counts those of the open episode, ``reported`` how many its latest alert told of.
+    ``total`` and ``sources`` (by ``ce_source``, the first ones by name, the others together) count
+    all of them.  ``rejected`` and ``accepted`` are of the span that began with a rejected record,
+    at ``since``; ``run`` is the unbroken run of rejected ones that began at ``run_since``, and
+    ``accepted_after`` the number accepted since the last of them, `MIN_RECORDS` at most.
+    ``opened`` counts those of the open episode, ``reported`` those in its latest alert.
     """
 
     model: str
@@ -106,19 +106,19 @@ class RejectedRecordCount(msgspec.Struct, kw_only=True, array_like=True):
 
     @property
     def severity(self) -> Severity:
-        """How bad it is: by that share."""
+        """The severity, by that share."""
         if self.ratio >= 0.5 or self.run >= 10 * MIN_RECORDS:
             return "high"
         return "medium" if self.ratio >= 0.1 else "low"
 
     @property
     def main_source(self) -> str:
-        """Who wrote most of them; empty where nobody said."""
+        """The source of most of them; empty where records name none."""
         return max(self.sources, key=lambda name: (self.sources[name], name), default=_OTHERS)
 
-    def take(self, letter: DeadLetter, clock_ms: int) -> None:
-        """One more was rejected."""
-        here = AppendPosition(letter.offset, clock_ms)
+    def count(self, dead_letter: DeadLetter, clock_ms: int) -> None:
+        """Count one more rejected record."""
+        here = AppendPosition(dead_letter.offset, clock_ms)
         if not self.rejected or clock_ms > self.span_end_ms:
             self.since, self.rejected, self.accepted = here, 0, 0
         if not self.run or self.accepted_after:
@@ -127,40 +127,40 @@ class RejectedRecordCount(msgspec.Struct, kw_only=True, array_like=True):
         self.total += 1
         self.rejected += 1
         self.accepted_after = 0
-        source = letter.source[:_MAX_SOURCE]
+        source = dead_letter.source[:_MAX_SOURCE]
         if source not in self.sources and len(self.sources) >= MAX_SOURCES:
             source = _OTHERS
         self.sources[source] = self.sources.get(source, 0) + 1
         self.last = here
-        self.example = letter.detail[:_MAX_DETAIL]
+        self.example = dead_letter.detail[:_MAX_DETAIL]
 
     @property
     def span_end_ms(self) -> int:
-        """The last moment of the span."""
+        """The last append-clock time of the span."""
         return self.since.clock_ms + SPAN_MS
 
     def waits_for_accepted(self, clock_ms: int) -> bool:
-        """Whether records that are accepted from then on change anything."""
+        """Whether records that are accepted from this time on change the counts."""
         in_span = bool(self.rejected) and clock_ms <= self.span_end_ms
         return in_span or self.accepted_after < MIN_RECORDS
 
     def accept(self, n: int, n_in_span: int) -> None:
-        """So many records of the model were accepted, and so many of them before the span ended."""
+        """Count ``n`` accepted records of the model, ``n_in_span`` of them within the span."""
         self.accepted += n_in_span if self.rejected else 0
         self.accepted_after = min(MIN_RECORDS, self.accepted_after + n)
 
     def span_is_below_threshold(self, clock_ms: int) -> bool:
-        """Whether a span is over by ``clock_ms`` in which hardly any were rejected."""
+        """Whether a span has ended by ``clock_ms`` in which hardly any were rejected."""
         few = self.rejected < MIN_RECORDS or self.ratio < MIN_RATIO / 2
         return clock_ms > self.span_end_ms and few and self.run < MIN_RECORDS
 
     @property
     def onset(self) -> AppendPosition:
-        """Where the span began, or the unbroken run, if that is longer."""
+        """The start of the span, or of the unbroken run if that is longer."""
         return self.run_since if self.run > self.rejected else self.since
 
     def is_episode(self) -> bool:
-        """Whether they are enough for an episode."""
+        """Whether the records are enough for an episode."""
         often = self.rejected >= MIN_RECORDS and self.ratio >= MIN_RATIO
         return often or self.run >= MIN_RECORDS
 
@@ -174,14 +174,14 @@ class RejectedRecordsState(msgspec.Struct, array_like=True):
 
 
 class _Part(NamedTuple):
-    """A segment as it is gone through: its records, and of models the accepted ones."""
+    """A micro-batch with the append clock at each record, and the accepted records by model."""
 
     micro_batch: MicroBatch
     clock_ms: Ints
     accepted: dict[str, Ints]
 
     def of(self, model: str) -> Ints:
-        """Offsets of the accepted records of a model, in order; of all where none is named."""
+        """Offsets of the accepted records of a model, in order; of all for `UNKNOWN_MODEL`."""
         found = self.accepted.get(model)
         if found is None:
             every = model == UNKNOWN_MODEL
@@ -208,42 +208,48 @@ class RejectedRecords:
         self._rows: dict[tuple[str, str], RejectedRecordCount] = {}
         self._registers: dict[str, OpenEpisodes] = {}
         self._suppressed_before = 0
-        self._at: dict[tuple[str, str], int] = {}  # offset up to which a row has seen the segment
+        self._at: dict[
+            tuple[str, str], int
+        ] = {}  # offset up to which a row was advanced in the micro-batch
         self._has_changes = False
 
     def rows(self) -> list[RejectedRecordCount]:
-        """All that was counted, the most frequent first."""
+        """All counts, the most frequent first."""
         return sorted(self._rows.values(), key=lambda row: (-row.total, row.model, row.reason))
 
     @property
     def suppressed(self) -> int:
-        """How many alerts a snooze kept back."""
+        """The number of alerts that a snooze suppressed."""
         now = sum(register.suppressed for register in self._registers.values())
         return self._suppressed_before + now
 
     def observe(self, micro_batch: MicroBatch, clock_ms: Ints) -> list[DriftAlert]:
-        """Take the records of a segment, with the append clock at each; gives what goes out."""
+        """Apply a micro-batch, with the append clock at each record; returns alerts to publish."""
         if not micro_batch.rejected and not self._rows:
             return []
-        rejected = [letter for letter in micro_batch.rejected if not is_synthetic(letter.model)]
+        rejected = [
+            dead_letter
+            for dead_letter in micro_batch.rejected
+            if not is_synthetic(dead_letter.model)
+        ]
         part = _Part(micro_batch, clock_ms, {})
         decided: list[Finding] = []
         self._at = dict.fromkeys(self._rows, -1)
-        for letter in rejected:
-            i = int(np.searchsorted(micro_batch.offsets, letter.offset))
-            decided += self._reject(letter, int(clock_ms[i]), part)
+        for dead_letter in rejected:
+            i = int(np.searchsorted(micro_batch.offsets, dead_letter.offset))
+            decided += self._reject(dead_letter, int(clock_ms[i]), part)
         for row in list(self._rows.values()):
             decided += self._advance(row, part, micro_batch.last_offset + 1)
         self._at = {}
         alerts = sorted(map(alert_of, decided), key=lambda a: (a.decided_offset, a.alert_id))
         return self._publishable(alerts, micro_batch.offsets, clock_ms)
 
-    def reject_at(self, letter: DeadLetter, clock_ms: int) -> list[DriftAlert]:
-        """A control record was rejected when it was obeyed, after its segment was observed."""
-        if is_synthetic(letter.model):
+    def reject_at(self, dead_letter: DeadLetter, clock_ms: int) -> list[DriftAlert]:
+        """Count a control record that was rejected when it was applied, after its micro-batch."""
+        if is_synthetic(dead_letter.model):
             return []
-        decided = list(map(alert_of, self._reject(letter, clock_ms, None)))
-        offsets = np.array([letter.offset], dtype=np.int64)
+        decided = list(map(alert_of, self._reject(dead_letter, clock_ms, None)))
+        offsets = np.array([dead_letter.offset], dtype=np.int64)
         return self._publishable(decided, offsets, np.array([clock_ms], dtype=np.int64))
 
     def _publishable(
@@ -265,42 +271,42 @@ class RejectedRecords:
             self._suppressed_before += register.suppressed
             self._has_changes = True
 
-    def _reject(self, letter: DeadLetter, clock_ms: int, part: _Part | None) -> list[Finding]:
-        """Count one, at its place in the order of the log."""
+    def _reject(self, dead_letter: DeadLetter, clock_ms: int, part: _Part | None) -> list[Finding]:
+        """Count one rejected record, in offset order."""
         self._has_changes = True
-        row, decided = self._row(letter, clock_ms, part)
+        row, decided = self._row(dead_letter, clock_ms, part)
         if part is not None:
-            decided += self._advance(row, part, letter.offset)
+            decided += self._advance(row, part, dead_letter.offset)
         if row.is_open and row.span_is_below_threshold(clock_ms):
-            decided.append(self._recovered(row, letter.offset, clock_ms))
-        row.take(letter, clock_ms)
+            decided.append(self._recovered(row, dead_letter.offset, clock_ms))
+        row.count(dead_letter, clock_ms)
         if not row.is_open:
             if row.is_episode():
-                decided.append(self._started(row, letter, clock_ms))
+                decided.append(self._started(row, dead_letter, clock_ms))
             return decided
         row.opened += 1
         if row.episode.is_worse(row.severity) or row.opened >= 10 * row.reported:
-            decided.append(self._ongoing(row, letter.offset, clock_ms))
+            decided.append(self._ongoing(row, dead_letter.offset, clock_ms))
         return decided
 
     def _row(
-        self, letter: DeadLetter, clock_ms: int, part: _Part | None
+        self, dead_letter: DeadLetter, clock_ms: int, part: _Part | None
     ) -> tuple[RejectedRecordCount, list[Finding]]:
-        """The row to count a record in; where it is new, another one may have to give way."""
-        key = letter.model, letter.reason
+        """The row to count a record in; a new one may replace another one."""
+        key = dead_letter.model, dead_letter.reason
         decided: list[Finding] = []
         if key not in self._rows and len(self._rows) >= MAX_ROWS:
             for row in list(self._rows.values()) if part is not None else ():
                 if row.is_open and clock_ms - row.last.clock_ms >= SPAN_MS:
-                    decided += self._advance(row, part, letter.offset)
+                    decided += self._advance(row, part, dead_letter.offset)
             if not self._evict_row():
-                key = UNKNOWN_MODEL, letter.reason
+                key = UNKNOWN_MODEL, dead_letter.reason
         row = self._rows.setdefault(key, RejectedRecordCount(model=key[0], reason=key[1]))
-        self._at.setdefault(key, letter.offset)
+        self._at.setdefault(key, dead_letter.offset)
         return row, decided
 
     def _evict_row(self) -> bool:
-        """Forget the row with the fewest records that has no open episode, if there is one."""
+        """Remove the row with the fewest records and without an open episode, if there is one."""
         closed = [
             row for row in self._rows.values() if not row.is_open and row.model != UNKNOWN_MODEL
         ]
@@ -308,13 +314,13 @@ class RejectedRecords:
             return False
         least = min(closed, key=lambda row: (row.rejected, row.last.clock_ms, row.last.offset))
         del self._rows[least.model, least.reason]
-        key = UNKNOWN_MODEL, least.reason  # what it counted is not lost
+        key = UNKNOWN_MODEL, least.reason  # its total is kept there
         others = self._rows.setdefault(key, RejectedRecordCount(model=key[0], reason=key[1]))
         others.total += least.total
         return True
 
     def _advance(self, row: RejectedRecordCount, part: _Part | None, before: int) -> list[Finding]:
-        """Let a row see what came before the record at offset ``before``: it may have recovered."""
+        """Apply the records before the offset ``before`` to a row, which may recover."""
         key = row.model, row.reason
         after = self._at.get(key, -1)
         if part is None or before <= after:
@@ -350,29 +356,29 @@ class RejectedRecords:
         start: int,
         end: int,
     ) -> int | None:
-        """The first record from ``start`` to before ``end`` at which the episode is over."""
+        """The first record from ``start`` to before ``end`` at which the episode recovers."""
         wanted = MIN_RECORDS - row.accepted_after
         enough = start
         if wanted > 0:
             enough = end
             if len(accepted) >= wanted:
                 enough = int(np.searchsorted(offsets, accepted[wanted - 1]))
-        quiet = int(np.searchsorted(clock_ms[start:end], row.last.clock_ms + SPAN_MS)) + start
-        gone = int(np.searchsorted(clock_ms[start:end], row.last.clock_ms + DAY_MS)) + start
-        first = min(max(quiet, enough), gone)
+        span_passed = int(np.searchsorted(clock_ms[start:end], row.last.clock_ms + SPAN_MS)) + start
+        day_passed = int(np.searchsorted(clock_ms[start:end], row.last.clock_ms + DAY_MS)) + start
+        first = min(max(span_passed, enough), day_passed)
         return first if first < end else None
 
-    def _started(self, row: RejectedRecordCount, letter: DeadLetter, clock_ms: int) -> Finding:
+    def _started(self, row: RejectedRecordCount, dead_letter: DeadLetter, clock_ms: int) -> Finding:
         row.opened = row.reported = max(row.rejected, row.run)
         series = f"{REJECTED}/{row.reason}"
-        at = EventPosition(letter.offset, clock_ms)
+        at = EventPosition(dead_letter.offset, clock_ms)
         return row.episode.start(
             Finding(
                 source=AlertSource(self._topic, self._partition, row.model, EVERY_VERSION),
                 series=series,
                 check=REJECTED,
                 episode_id=derived_id(
-                    self._topic, self._partition, row.model, series, letter.offset
+                    self._topic, self._partition, row.model, series, dead_letter.offset
                 ),
                 phase="started",
                 kind="quality",
@@ -426,7 +432,7 @@ class RejectedRecords:
         return register is not None and command.episode in register.by_id
 
     def apply_command(self, command: Command, offset: int, clock_ms: int) -> list[DriftAlert]:
-        """Do what a person decided about an open episode; gives what goes out.
+        """Apply a person's command to an open episode; returns the alerts to publish.
 
         Raises:
             ValueError: a snooze has no end; nothing changed.

@@ -9,13 +9,13 @@ DAY_MS = 24 * HOUR_MS
 
 
 class TrafficSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """How the rate of events and labels is learnt, and how long before anything is said of it.
+    """How the rate of events and labels is learned, and from when on it is checked.
 
-    Counts are of slots of ``bucket_ms`` of the append clock.  The usual rate is that of the cell
-    (an hour) of the period (a week).  Silence is told after ``baseline_ms``; volume after a whole
-    period and ``baseline_ms`` more, because before that no count was predicted; labels after
-    ``label_baseline_ms`` with labels.  Where the partition has no record at all for ``max_gap_ms``,
-    not even a tick, nobody was watching: that time is neither learnt nor judged.
+    Counts are of buckets of ``bucket_ms`` of the append clock.  The usual rate is that of the cell
+    (an hour) of the period (a week).  Silence is reported after ``baseline_ms``; volume after a
+    whole period and ``baseline_ms`` more, because before that no count was predicted; labels after
+    ``label_baseline_ms`` with labels.  Where the partition has no record for ``max_gap_ms``, not
+    even a tick, the monitor did not run: that time is neither learned nor checked.
     """
 
     enabled: bool = True
@@ -36,20 +36,20 @@ class TrafficSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def cell_buckets(self) -> int:
-        """Slots of a cell."""
+        """The buckets of a cell."""
         return self.cell_ms // self.bucket_ms
 
     @property
     def n_cells(self) -> int:
-        """Cells of a period."""
+        """The cells of a period."""
         return self.period_ms // self.cell_ms
 
     @property
     def day_cells(self) -> int:
-        """After how many cells the time of day is the same again, as far as the period has one."""
+        """The cells of a day, or of the period where it is shorter."""
         return min(self.n_cells, max(1, DAY_MS // self.cell_ms))
 
     @property
     def baseline_buckets(self) -> int:
-        """Slots of the baseline."""
+        """The buckets of the baseline."""
         return max(1, self.baseline_ms // self.bucket_ms)

@@ -1,7 +1,7 @@
-"""What an incident may come from: causes, ranked, each with its evidence.  Pure.
+"""The possible causes of an incident, ranked, each with its evidence.  Pure.
 
-A score is between 0 and 1: the share of what is seen that the cause explains, episodes weighed by
-severity.  Scores of different causes need not add up to 1.
+A score is between 0 and 1: the share of the episodes that the cause explains, weighed by severity.
+Scores of different causes need not add up to 1.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _MIN_RETURNS: Final = 2
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
-    """One episode of an incident, as its latest alert tells it; ``ended_ms`` null: it is open.
+    """One episode of an incident, as of its latest alert; ``ended_ms`` null: it is open.
 
-    ``feature`` is null of a prediction, a loss, a relation, and of how much comes.
+    ``feature`` is null for a prediction, the error, a feature correlation, and the traffic.
     """
 
     episode_id: str
@@ -56,12 +56,12 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def weight(self) -> int:
-        """How much it counts among the others."""
+        """The weight of the episode in scores."""
         return SEVERITY_RANK[self.severity]
 
 
 class Cause(msgspec.Struct, frozen=True):
-    """A possible cause, how much of the incident it explains, and why it is thought of."""
+    """A possible cause, the share of the incident that it explains, and the evidence."""
 
     name: CauseName
     score: float
@@ -76,11 +76,11 @@ def ranked_causes(
     shift_features: int,
     window_ms: int,
 ) -> list[Cause]:
-    """The causes that explain anything of ``members``, the likeliest first.
+    """The causes that explain a part of ``members``, the likeliest first.
 
-    ``before`` are the onsets of earlier episodes by series and kind; ``deploys`` says when, in
-    event time, each version was put into service.  A shift of the population takes several
-    features that moved, and is as likely as there are of ``shift_features`` that prove it.
+    ``before`` are the onsets of earlier episodes by series and kind; ``deploys`` the event times at
+    which each version was put into service.  A shift of the population needs several features that
+    drift; it is certain from ``shift_features`` of them on.
     """
     total = sum(member.weight for member in members)
     found = [
@@ -96,7 +96,7 @@ def ranked_causes(
 
 
 def names_of(members: Sequence[Member], at_most: int = 3) -> str:
-    """Who is concerned, the worst first."""
+    """The names of the series, the most severe first."""
     worst = sorted(members, key=lambda m: (-m.weight * max(m.effect, 0.0), m.name))
     names = list(dict.fromkeys(member.name for member in worst))
     more = f" and {len(names) - at_most} more" if len(names) > at_most else ""
@@ -113,7 +113,7 @@ def _data_break(members: Sequence[Member], total: int) -> Cause:
 
 
 def _new_deploy(members: Sequence[Member], deploys: Mapping[str, int], window_ms: int) -> Cause:
-    """Full marks for what began with the version, none for what began a window later."""
+    """The score falls from 1 at the start of the version to 0 a window later."""
     best = Cause("new_deploy", 0.0, "")
     onset_ms = min(member.onset_ms for member in members)
     for version in {member.version for member in members} & deploys.keys():
@@ -126,8 +126,8 @@ def _new_deploy(members: Sequence[Member], deploys: Mapping[str, int], window_ms
 
 
 def _season(members: Sequence[Member], before: Mapping[tuple[str, Kind], Sequence[int]]) -> Cause:
-    """Series that drifted before, at the same hour of other days, twice at least."""
-    score, told = 0.0, ""
+    """Series that drifted at the same hour of at least two other days."""
+    score, why = 0.0, ""
     for member in members:
         gaps = [
             member.onset_ms - earlier_ms
@@ -138,15 +138,15 @@ def _season(members: Sequence[Member], before: Mapping[tuple[str, Kind], Sequenc
         returns = sum(each <= _SAME_HOUR_MS for each in off)
         if returns >= _MIN_RETURNS and returns / len(gaps) > score:
             score = round(returns / len(gaps), 3)
-            told = f"{member.name} drifted {returns} times before at this hour of the day"
-    return Cause("season", score, told)
+            why = f"{member.name} drifted {returns} times before at this hour of the day"
+    return Cause("season", score, why)
 
 
 def _movement(members: Sequence[Member], total: int, shift_features: int) -> Cause:
-    """What moved: one feature, with its relations and what is predicted from it, or many of them.
+    """What drifted: one feature, with its correlations and the predictions, or many features.
 
-    A feature that moves in one segment, or in three, is one feature; and so are two that were told
-    no longer to depend on each other as they did: one of them moving is enough for that.
+    A feature that drifts in one segment, or in three, is one feature.  Two features whose
+    correlation changed count as one: drift of one of them is enough for that.
     """
     moved = [m for m in members if m.kind in ("data", "prediction") and not m.broken]
     features = {m.feature for m in moved if m.feature is not None}
@@ -173,7 +173,7 @@ def _movement(members: Sequence[Member], total: int, shift_features: int) -> Cau
 
 
 def _ends(member: Member) -> set[str]:
-    """The two features of a relation; of anything else there are none."""
+    """The two features of a correlation; empty for other series."""
     kind, _, name = member.series.partition("/")
     return {unescape(end) for end in name.split("~")} if kind == "relation" else set()
 
@@ -183,7 +183,7 @@ def _relations_of(members: Sequence[Member]) -> list[set[str]]:
 
 
 def _unrelated(features: AbstractSet[str], relations: Sequence[set[str]]) -> list[set[str]]:
-    """The features in groups, those of one relation together.
+    """The features in groups, those of one correlation together.
 
     >>> [sorted(group) for group in _unrelated({"a", "b", "c"}, [{"a", "c"}, {"b", "x"}])]
     [['a', 'c'], ['b']]

@@ -1,9 +1,9 @@
 """Episodes of the error where an expected error is known for each prediction.
 
-A signal of the ``location`` channel says that the loss is no longer that of the reference: its
-fresh events are compared with the reference.  One of the ``residual`` channel says that it is no
-longer what the predictions let expect: they are compared with that.  A population that becomes
-harder to predict changes the first and not the second.
+A detection of the ``location`` channel reports that the loss differs from the reference: its fresh
+events are compared with the reference.  One of the ``residual`` channel reports that the loss
+differs from the expected loss of these predictions: they are compared with that.  A population that
+becomes harder to predict changes the first and not the second.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class ErrorRateTracker(EpisodeTracker):
         return psi_adjusted(*self._right_and_wrong(counts), self._tau)
 
     def _is_better(self, counts: BinCounts) -> bool:
-        """Whether less is wrong than in the reference, whatever was to be expected."""
+        """Whether the error rate is below that of the reference, whatever was expected."""
         fell = share_wrong(counts.counts) < share_wrong(self._expected(counts))
         return fell and super()._is_better(counts)
 
@@ -86,7 +86,7 @@ def tracker_for(
 
 
 def right_and_wrong(cells: Sequence[int] | Ints) -> tuple[int, int]:
-    """How many were right, and how many wrong, over all bins.
+    """The number of right and of wrong predictions, over all bins.
 
     >>> right_and_wrong([5, 1, 7, 2])
     (12, 3)
@@ -96,7 +96,7 @@ def right_and_wrong(cells: Sequence[int] | Ints) -> tuple[int, int]:
 
 
 def share_wrong(cells: Sequence[int] | Ints) -> float:
-    """The share that was wrong.
+    """The share of wrong predictions.
 
     >>> share_wrong([5, 1, 7, 2])
     0.2
@@ -106,11 +106,11 @@ def share_wrong(cells: Sequence[int] | Ints) -> float:
 
 
 def _expected(outcome: FeatureReference, cells: Ints) -> tuple[int, int]:
-    """Right and wrong as expected, as many as the reference events that say so.
+    """The expected right and wrong predictions, as many as the reference events behind them.
 
-    Where the events crowd into few bins, few of the reference's events speak for them: of
-    independent bins with n events each and weights w it is 1 / sum(w^2 / n).  Without an event
-    yet, as when a person ends the episode just after a count began, it is the reference's own.
+    Where the events lie in few bins, few reference events support the expectation: for independent
+    bins with n events each and weights w their number is 1 / sum(w^2 / n).  Without an event, as
+    when a person ends the episode just after a count began, the reference's own are returned.
     """
     if not cells.any():
         return right_and_wrong(outcome.bin_counts)

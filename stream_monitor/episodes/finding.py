@@ -40,7 +40,7 @@ class AlertSource(NamedTuple):
     origin: ReferenceOrigin = "warm_up"
 
     def episode_id(self, *key: object) -> str:
-        """The id of the episode with ``key``: its series, then what tells it from others."""
+        """The id of an episode from its ``key``: the series, then what distinguishes it."""
         return derived_id(self.topic, self.partition, self.model, self.version, *key)
 
 

@@ -1,11 +1,11 @@
-"""Incidents: episodes of one model that belong together.  A fold of the alerts.  Pure.
+"""Incidents: episodes of one model that belong together, computed from its alerts.  Pure.
 
-One thing that happens in the world moves many features, each found after a delay of its own; so
-episodes that began together, or were told of shortly after each other, are one incident.  It is
-over when all of them are.  A series that drifts again soon after brings its incident back.
+One event in the world changes many features, each found after its own delay; so episodes that began
+together, or were reported shortly after each other, are one incident.  It ends when all of them
+have ended.  A series that drifts again soon after reopens its incident.
 
-Incidents are read from the alerts topic, not written: whoever reads it from the beginning finds the
-same ones, with the same ids, also across the partitions of a hot model.
+Incidents are computed from the alerts topic, not written: each reader that starts at its beginning
+finds the same ones, with the same ids, also across the partitions of a hot model.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from stream_monitor.episodes.causes import Cause, Member, names_of, ranked_cause
 from stream_monitor.episodes.finding import derived_id
 from stream_monitor.episodes.phase_messages import incident_message
 
-_QUIET: Final = ENDED_PHASES | {"acknowledged", "snoozed"}
-"""Phases that do not tell of drift."""
+_NO_DRIFT: Final = ENDED_PHASES | {"acknowledged", "snoozed"}
+"""Phases that do not report drift."""
 
 
 Duration: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
@@ -29,15 +29,15 @@ AtLeastOne: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class IncidentPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """What belongs together, and how much of it makes an incident.
+    """Which episodes belong together, and how many make an incident.
 
-    Episodes whose onsets, or whose first alerts, lie within ``window_ms`` of event time; and what
-    drifts again within ``cooldown_ms`` of the end.  Onsets span ``max_span_ms`` at most: a world
-    that never rests is not one incident.
+    Episodes belong together whose onsets, or whose first alerts, lie within ``window_ms`` of event
+    time; and a series that drifts again within ``cooldown_ms`` of the end.  Onsets span at most
+    ``max_span_ms``, so that frequent drift is not one incident without end.
 
-    An incident takes ``min_series`` different series of a model, whatever their versions, that
-    drift together; a severe change and broken data make one alone.  ``shift_features`` features
-    that move make a shift of the population certain.
+    An incident needs ``min_series`` different series of a model, of any version, that drift
+    together; a severe change or broken data are an incident alone.  ``shift_features`` features
+    that drift make a shift of the population certain.
     """
 
     window_ms: Duration = 24 * 3_600_000
@@ -48,7 +48,10 @@ class IncidentPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
-    """``closed_ms`` null: one of its episodes is open.  Times are event times."""
+    """Episodes of one model that belong together, with their possible causes.
+
+    ``closed_ms`` null: one of its episodes is open.  Times are event times.
+    """
 
     incident_id: str
     model: str
@@ -62,7 +65,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def acknowledged(self) -> bool:
-        """Whether a person knows of every episode that is open."""
+        """Whether a person has acknowledged every open episode."""
         return all(m.acknowledged_by for m in self.members if m.ended_ms is None)
 
 
@@ -72,10 +75,10 @@ def incidents_of(
     *,
     deploys: Mapping[str, Mapping[str, int]] | None = None,
 ) -> list[Incident]:
-    """The incidents that ``alerts`` tell of, in the order they opened.
+    """The incidents of ``alerts``, in the order in which they opened.
 
-    Repeats of an alert, and the order in which partitions are read, change nothing.
-    ``deploys`` says, by model and version, when each was put into service, in event time.
+    Repeats of an alert, and the order in which partitions are read, change nothing.  ``deploys``
+    are the event times, by model and version, at which each was put into service.
     """
     policy = policy or IncidentPolicy()
     members = _members(alerts)
@@ -114,13 +117,13 @@ class _Group:
         return max(known) if len(known) == len(ends) else None
 
     def is_incident(self, policy: IncidentPolicy) -> bool:
-        """Whether enough drifts, or what drifts is bad enough."""
+        """Whether enough series drift, or one of them severely."""
         if any(member.broken or member.severity == "high" for member in self.members):
             return True
         return len({member.series for member in self.members}) >= policy.min_series
 
     def takes(self, member: Member, policy: IncidentPolicy) -> bool:
-        """Whether an episode that was told of later belongs here."""
+        """Whether an episode that was reported later belongs to the group."""
         onsets = [member.onset_ms, *(one.onset_ms for one in self.members)]
         if max(onsets) - min(onsets) > policy.max_span_ms:
             return False
@@ -140,9 +143,9 @@ class _Group:
 
 
 def _members(alerts: Iterable[DriftAlert]) -> list[tuple[str, Member]]:
-    """Each episode of change that was told of, whatever the order of its alerts.
+    """Each reported episode, whatever the order of its alerts.
 
-    Coverage is none: it says what driftline does not see, not what happened.
+    Coverage is left out: it reports what driftline does not see, not what happened.
     """
     by_episode: dict[str, dict[str, DriftAlert]] = {}
     for alert in alerts:
@@ -150,10 +153,10 @@ def _members(alerts: Iterable[DriftAlert]) -> list[tuple[str, Member]]:
             continue
         by_episode.setdefault(alert.episode_id, {})[alert.alert_id] = alert
     found = []
-    for told in by_episode.values():
-        phases = sorted(told.values(), key=lambda a: (a.decided_offset, a.alert_id))
+    for reported in by_episode.values():
+        phases = sorted(reported.values(), key=lambda a: (a.decided_offset, a.alert_id))
         first, last = phases[0], phases[-1]
-        drift = [a for a in phases if a.phase not in _QUIET and not a.recovery_events] or [last]
+        drift = [a for a in phases if a.phase not in _NO_DRIFT and not a.recovery_events] or [last]
         worst = max(drift, key=lambda a: (SEVERITY_RANK[a.severity], a.decided_offset))
         ended = next((a for a in phases if a.phase in ENDED_PHASES), None)
         person = [a.actor for a in phases if a.phase == "acknowledged"]

@@ -1,6 +1,6 @@
 """Sentences of alerts about features, predictions, the error and correlations.  Pure.
 
-A sentence says what changed, by how much, since when and in which part of the traffic, then what
+A sentence states what changed, by how much, since when and in which part of the traffic, then what
 to do next.  `formatting` formats numbers, times and names.  The sentences of other kinds of alerts
 are in `traffic_messages` and `coverage_messages`, what is added in later phases in
 `phase_messages`.

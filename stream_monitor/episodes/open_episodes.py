@@ -285,7 +285,7 @@ class OpenEpisodes:
         """
         if episode_id not in self.by_id:
             raise UnknownEpisode(
-                f"episode: {episode_id!r} is not open here: it is over, or never was; "
+                f"episode: {episode_id!r} is not open here; "
                 "`driftline alerts list` names those that are"
             )
         return [self.by_id[episode_id]]

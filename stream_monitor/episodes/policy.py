@@ -19,11 +19,11 @@ class EpisodePolicy(msgspec.Struct, frozen=True, kw_only=True):
     ``min_effect`` is the smallest adjusted population stability index that counts as a change
     (0.008 is a mean shift of about 0.09 standard deviations of a normal feature).  A suspicion is
     tested after ``first_test_events`` fresh events and at every doubling up to eight windows, each
-    time at ``significance`` divided by the number of looks (Bonferroni).  An episode is over when
-    there is evidence that its change is gone (`recovery`), or after ``clear_windows`` consecutive
-    windows whose effect is below half of ``min_effect``: what is left then is no change.  What
-    drifts again within ``cooldown_ms`` of event time after that is told when the cooldown is over,
-    or when it is worse than before.
+    time at ``significance`` divided by the number of interim tests (Bonferroni).  An episode
+    recovers when there is evidence that its change has ended (`recovery`), or after
+    ``clear_windows`` consecutive windows whose effect is below half of ``min_effect``.  An episode
+    that starts within ``cooldown_ms`` of event time after that is reported at the end of the
+    cooldown, or when it is worse than before.
     """
 
     min_effect: float = 0.008
@@ -44,7 +44,7 @@ class EpisodePolicy(msgspec.Struct, frozen=True, kw_only=True):
         return max(self.min_window_events, math.ceil((n_bins - 1) * tau / self.min_effect))
 
     def step_events(self, tau: float) -> int:
-        """How many events of an open episode are weighed at a time.
+        """The number of events in one step of the recovery test.
 
         >>> EpisodePolicy().step_events(1.0), EpisodePolicy().step_events(19.0)
         (64, 152)
@@ -52,7 +52,7 @@ class EpisodePolicy(msgspec.Struct, frozen=True, kw_only=True):
         return round(self.first_test_events * max(1.0, tau / _STEPS_PER_TAU))
 
     def n_interim_tests(self, window_events: int) -> int:
-        """How often a suspicion is tested before it is dismissed.
+        """The number of interim tests of a suspicion before it is dismissed.
 
         >>> EpisodePolicy().n_interim_tests(500)
         6
@@ -64,9 +64,9 @@ class EpisodePolicy(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def weighed(self, importance: float) -> EpisodePolicy:
-        """The policy for a feature of so much importance, of 1: its effects count as much less.
+        """The policy for a feature of this importance, up to 1: its effects weigh as much less.
 
-        What is found stays the same, and when; how bad it is does not.
+        It changes the severity of episodes, not which ones are found, nor when.
 
         >>> EpisodePolicy().severity(0.3), EpisodePolicy().weighed(0.5).severity(0.3)
         ('high', 'medium')
@@ -82,14 +82,14 @@ class EpisodePolicy(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def severity(self, effect: float) -> Severity:
-        """How bad an effect is, by the customary marks of the population stability index."""
+        """The severity of an effect, by the customary limits of the population stability index."""
         if effect > self.high_effect:
             return "high"
         return "medium" if effect >= self.medium_effect else "low"
 
 
 def loss_severity(before: float, after: float) -> Severity:
-    """How bad a change of the mean loss is: by its relative increase, not by its distance.
+    """The severity of a change of the mean loss: by its relative increase, not by its distance.
 
     >>> loss_severity(0.2, 0.31), loss_severity(0.2, 0.25), loss_severity(0.2, 0.15)
     ('high', 'medium', 'low')

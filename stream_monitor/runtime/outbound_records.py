@@ -25,7 +25,7 @@ def alert_headers(alert: DriftAlert) -> Headers:
 def dead_letter_record(letter: DeadLetter) -> tuple[bytes, Headers]:
     """Value and headers of a dead letter; ``ce_id`` is the position of the rejected record."""
     headers = cloudevent_headers(
-        DEAD_LETTER_CE_TYPE, letter.letter_id, SOURCE, time_ms=letter.timestamp_ms
+        DEAD_LETTER_CE_TYPE, letter.dead_letter_id, SOURCE, time_ms=letter.timestamp_ms
     )
     return msgspec.json.encode(letter), headers
 

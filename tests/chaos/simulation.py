@@ -257,7 +257,7 @@ def undisturbed(world: World) -> Outcomes:
         seen = fold.observe(RecordBatch(TOPIC, partition, "", 0, records[-1].offset + 1, records))
         state[partition] = fold.changes()
         alerts |= {alert.alert_id for alert in seen.alerts}
-        letters |= {letter.letter_id for letter in seen.dead_letters}
+        letters |= {letter.dead_letter_id for letter in seen.dead_letters}
     return Outcomes(state, alerts, letters)
 
 

@@ -86,7 +86,7 @@ class Undisturbed:
             bodies = _under(prefix, seen.outbox)
             names.update(bodies)
             self._found.bodies.update(bodies)
-        self._found.dead_letters.update(letter.letter_id for letter in seen.dead_letters)
+        self._found.dead_letters.update(letter.dead_letter_id for letter in seen.dead_letters)
 
 
 def _under(prefix: str, outbox: Mapping[str, bytes]) -> dict[str, bytes]:

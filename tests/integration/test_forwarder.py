@@ -138,7 +138,7 @@ class Warehouse:
         return [msgspec.json.decode(m.value() or b"", type=DeadLetter) for m in found]
 
     def letters(self) -> set[str]:
-        return {letter.letter_id for letter in self.dead_letters()}
+        return {letter.dead_letter_id for letter in self.dead_letters()}
 
 
 @pytest.fixture
