@@ -321,7 +321,7 @@ class VersionMonitor:
                 self._event_offsets.snapshot(),
                 None if predicted is None else predicted.snapshot(),
                 {name: index.snapshot() for name, index in self._segment_offsets.items()},
-                self._explained.state,
+                self._explained.snapshot(),
             )
             if self.estimate is not None:
                 parts["estimate"] = self.estimate.snapshot()

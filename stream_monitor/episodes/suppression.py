@@ -44,6 +44,14 @@ class ExplainedEpisodes:
     def __init__(self) -> None:
         self.state = ReportedEpisodes()
 
+    def snapshot(self) -> ReportedEpisodes:
+        """The state in sorted order: that of the findings depends on where batches are cut."""
+        reported, ended = self.state.reported, self.state.ended
+        return ReportedEpisodes(
+            {series: dict(sorted(reported[series].items())) for series in sorted(reported)},
+            dict(sorted(ended.items())),
+        )
+
     def is_reported(self, series: str) -> bool:
         """Whether an episode of a series is open and was reported."""
         return series in self.state.reported
@@ -108,7 +116,7 @@ class ExplainedEpisodes:
                 decided=finding.decided,
             )
             for series in sorted(self.state.reported)
-            for reported in self.state.reported[series].values()
+            for _, reported in sorted(self.state.reported[series].items())
             if (by := reported.explained_by) and by.ends and finding.series in by.parents
         ]
 

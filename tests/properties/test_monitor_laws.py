@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import get_args
+import itertools
+from typing import Final, get_args
 
 import msgspec
 import pytest
@@ -10,10 +11,17 @@ from hypothesis import example, given, settings
 
 from stream_monitor.contracts import Phase
 from stream_monitor.core.partition import PartitionMonitor
+from stream_monitor.core.spec import MonitorSpec
+from stream_monitor.detectors.calibration import Budget
+from stream_monitor.state.partition_state import PartitionStateFactory
+from tests import builders
+from tests.chaos.traffic import events_of
 from tests.hypothesis_profiles import examples
 from tests.properties.partition_logs import SPEC, TOPIC, batch_of, log_of, run, seeds, some_cuts
 
 law = settings(max_examples=examples(12))
+END_MS: Final = 1_800_000_000_000
+"""Append times after the times of all events."""
 
 
 @law
@@ -30,6 +38,25 @@ def test_a_restart_at_any_point_continues_identically(seed: int, cuts: list[int]
     records = log_of(seed)
 
     assert run(records, [c % len(records) for c in cuts], restart=True) == run(records, [])
+
+
+def test_the_stored_order_does_not_depend_on_batch_boundaries() -> None:
+    """Episodes of features and of the error alternate in this traffic, which fault tests use."""
+    spec = MonitorSpec(
+        warm_up_events=1_000, warm_up_labels=500, budget=Budget(false_alerts=1, per_events=20_000)
+    )
+    traffic = itertools.islice(events_of("model-0", 1), 6_000)
+    records = [
+        builders.record_of(i, event, timestamp_ms=END_MS + i) for i, event in enumerate(traffic)
+    ]
+
+    def stored(n_records: int) -> dict[str, bytes]:
+        state = PartitionStateFactory(spec, "driftline").new(TOPIC, 0)
+        for start in range(0, len(records), n_records):
+            state.observe(builders.batch_of(records[start : start + n_records], TOPIC))
+        return state.changes()
+
+    assert stored(150) == stored(len(records))
 
 
 @settings(max_examples=examples(3))
