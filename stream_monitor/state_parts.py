@@ -71,7 +71,7 @@ def decode_part(payload: bytes | memoryview, of: Any = Any) -> Any:
 
 
 def as_type(data: object, of: type[T]) -> T:
-    """Part of a part that was decoded as plain data, as the type ``of``."""
+    """State inside a part, as the type ``of``: a `msgspec.Raw`, or what was not stored yet."""
     return decode_part(encode_part(data), of)
 
 

@@ -266,7 +266,7 @@ class TrafficMonitor:
     def restore(self, parts: StoredParts) -> None:
         """Continue from the parts."""
         self._state = parts.read("now", TrafficState)
-        events, labels = parts.read("learnt", tuple[Any, Any])
+        events, labels = parts.read("learnt", tuple[msgspec.Raw, msgspec.Raw])
         self._events.restore(events)
         self._labels.restore(labels)
         self.mark_committed()

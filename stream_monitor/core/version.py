@@ -361,7 +361,9 @@ class VersionMonitor:
             self.estimate.restore(parts.read("estimate", ErrorEstimateState))
         shards = parts.under("checks-")
         stored = {
-            key: data for name in shards for key, data in shards.read(name, dict[str, Any]).items()
+            key: data
+            for name in shards
+            for key, data in shards.read(name, dict[str, msgspec.Raw]).items()
         }
         checks = self._all_checks()
         if stored.keys() != checks.keys():
