@@ -92,8 +92,10 @@ def consumer_of(
 def admin_client(client: Mapping[str, Any]) -> AdminClient:
     """Return the admin client of these settings: one for each cluster, kept until exit.
 
-    librdkafka aborts the process when an admin client is destroyed while one of its requests still
-    waits for a broker (librdkafka issue 4605).  A client that is kept is not destroyed.
+    Do not use its requests to the coordinator of a group (``describe_consumer_groups``,
+    ``list_consumer_group_offsets`` and those that change groups) where the process has to survive
+    an outage.  librdkafka aborts the process when such a request has timed out and its coordinator
+    returns (librdkafka issue 4605), and crashes on an answer of another coordinator (issue 5040).
     """
     return _kept_admin_client(tuple(sorted({**_NO_LIBRARY_LOG, **client}.items())))
 

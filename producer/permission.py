@@ -16,6 +16,8 @@ from producer.kafka_client import admin_client
 Needs: TypeAlias = Mapping[str, Sequence[str]]
 """Needed operations (``Read``, ``Write``, …) by the name of a topic or group."""
 ASK_S: Final = 5.0
+_UNENDING_S: Final = 3_600.0
+"""librdkafka's longest timeout, because one that ends can crash the process: see `admin_client`."""
 PERMISSIONS_FIX: Final = (
     "grant it (kafka-acls --add); SECURITY.md has a table of what each role needs"
 )
@@ -71,7 +73,7 @@ def refuse_missing(
     )
     asked_groups = (
         admin.describe_consumer_groups(
-            list(groups), include_authorized_operations=True, request_timeout=ASK_S
+            list(groups), include_authorized_operations=True, request_timeout=_UNENDING_S
         )
         if groups
         else {}

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
-from producer.kafka_client import admin_client
-from producer.permission import explained_denial
+from producer.kafka_client import consumer_of
+from producer.permission import explained_denial, is_denied
 
 HEARTBEAT_INTERVAL_S: Final = 5.0
 _TIMEOUT_S: Final = 10.0
@@ -72,16 +72,8 @@ def last_heartbeat(
     Raises:
         KafkaException: no broker answers, or one denies access.
     """
-    group = trainer_group(prefix)
     places = [TopicPartition(topic, p) for p in range(partitions)]
-    asked = admin_client(client).list_consumer_group_offsets(
-        [ConsumerGroupTopicPartitions(group, places)], request_timeout=_TIMEOUT_S
-    )
-    try:
-        committed = asked[group].result(2 * _TIMEOUT_S).topic_partitions
-    except KafkaException as error:
-        denied = explained_denial(error.args[0], "Describe", f"group {group}", client)
-        raise KafkaException(denied) from error
+    committed = _committed(client, trainer_group(prefix), places)
     notes = []
     positions = {}
     for place in committed:
@@ -97,3 +89,24 @@ def last_heartbeat(
     if not notes:
         return None
     return LastHeartbeat(heartbeat=max(notes, key=lambda note: note.time_ms), positions=positions)
+
+
+def _committed(
+    client: Mapping[str, Any], group: str, places: list[TopicPartition]
+) -> list[TopicPartition]:
+    """The group's commits, read by a consumer that does not join it.
+
+    An admin client's request for them can crash the process: see `admin_client`.
+    """
+    consumer = consumer_of(client, group=group)
+    try:
+        return consumer.committed(places, timeout=_TIMEOUT_S)
+    except KafkaException as error:
+        while (message := consumer.poll(0)) is not None:
+            reason = message.error()
+            if reason is not None and is_denied(reason):
+                denied = explained_denial(reason, "Describe", f"group {group}", client)
+                raise KafkaException(denied) from error
+        raise
+    finally:
+        consumer.close()

@@ -167,12 +167,12 @@ def broker_text(client: Mapping[str, Any]) -> str:
     asked = ConfigResource(ConfigResource.Type.BROKER, str(min(brokers)))
     version = ""
     try:
-        settings = admin.describe_configs([asked])[asked].result(timeout=5)
+        settings = admin.describe_configs([asked], request_timeout=5)[asked].result(timeout=10)
         for name in ("metadata.version", "inter.broker.protocol.version"):
             if name in settings and settings[name].value:
                 version = f", {name} {settings[name].value}"
                 break
-    except KafkaException:
+    except (KafkaException, TimeoutError):
         pass
     return f"{len(brokers)} broker{'s' if len(brokers) > 1 else ''}{version}"
 

@@ -199,10 +199,11 @@ def topic_config(client: Mapping[str, Any], names: Sequence[str]) -> dict[str, d
     asked = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
     found: dict[str, dict[str, str]] = {}
     admin = admin_client(client)
-    for resource, answer in admin.describe_configs(asked).items():
+    answers = admin.describe_configs(asked, request_timeout=TIMEOUT_S)
+    for resource, answer in answers.items():
         try:
-            settings = answer.result(timeout=TIMEOUT_S)
-        except KafkaException:
+            settings = answer.result(timeout=2 * TIMEOUT_S)
+        except (KafkaException, TimeoutError):
             continue
         found[resource.name] = {name: str(entry.value) for name, entry in settings.items()}
     return found

@@ -209,6 +209,21 @@ def test_a_monitor_without_its_group_says_so(
     assert "Traceback" not in said.stderr
 
 
+def test_a_reader_without_the_trainers_group_names_it(
+    kafka: PermittedKafka, harness: MonitorHarness
+) -> None:
+    granted(kafka, "reader", harness.prefix)
+    group = f"{harness.prefix}.trainer"
+    kafka.deny("reader", [Permission("Describe", group, group=True)])
+    done = command(
+        {**environment(kafka, "reader", harness.prefix), "DRIFTLINE_REDIS__URL": harness.redis_url},
+        "status",
+    )
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert f"User:reader has no permission Describe on group {group}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_events_that_may_not_be_written_are_counted_and_named(
     kafka: PermittedKafka, harness: MonitorHarness, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -129,11 +129,19 @@ def test_the_next_worker_says_that_it_is_over(monkeypatch: pytest.MonkeyPatch) -
 
 def test_the_trainer_says_that_no_worker_lives_and_that_one_does_again() -> None:
     watch = MonitorWatch({}, "p.monitor", TOPIC, "p.alerts.v1")
-    assert watch.observe(0, 0.0, 100) == watch.observe(1, 5.0, 105) == []
-    assert watch.observe(0, 10.0, 110) == watch.observe(0, 10.0 + EMPTY_GROUP_S, 170) == []
-    [started] = watch.observe(0, 11.0 + EMPTY_GROUP_S, 171)
-    assert watch.observe(0, 99.0 + EMPTY_GROUP_S, 259) == []
-    [resolved] = watch.observe(2, 100.0 + EMPTY_GROUP_S, 300)
+    assert (
+        watch.observe(0.0, 100, has_members=False)
+        == watch.observe(5.0, 105, has_members=True)
+        == []
+    )
+    assert (
+        watch.observe(10.0, 110, has_members=False)
+        == watch.observe(10.0 + EMPTY_GROUP_S, 170, has_members=False)
+        == []
+    )
+    [started] = watch.observe(11.0 + EMPTY_GROUP_S, 171, has_members=False)
+    assert watch.observe(99.0 + EMPTY_GROUP_S, 259, has_members=False) == []
+    [resolved] = watch.observe(100.0 + EMPTY_GROUP_S, 300, has_members=True)
     events = [msgspec.json.decode(x.value, type=HealthEvent) for x in (started, resolved)]
 
     assert started.kind == HEALTH_CE_TYPE
@@ -147,11 +155,11 @@ def test_the_trainer_says_that_no_worker_lives_and_that_one_does_again() -> None
 def test_the_trainers_metrics_name_that_no_worker_lives() -> None:
     watch, metrics = MonitorWatch({}, "p.monitor", TOPIC, "p.alerts.v1"), TrainerMetrics()
     line = b'driftline_health_problem{kind="no_worker",subject="p.monitor"} 1.0'
-    watch.observe(0, 0.0, 100)
-    watch.observe(0, 1.0 + EMPTY_GROUP_S, 101)
+    watch.observe(0.0, 100, has_members=False)
+    watch.observe(1.0 + EMPTY_GROUP_S, 101, has_members=False)
     metrics.see(watch.problem)
     assert line in metrics.text()
-    watch.observe(1, 2.0 + EMPTY_GROUP_S, 102)
+    watch.observe(2.0 + EMPTY_GROUP_S, 102, has_members=True)
     metrics.see(watch.problem)
     assert line not in metrics.text()
 

@@ -7,10 +7,9 @@ from typing import Any, Final
 
 import msgspec
 import structlog
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import ConsumerGroupState, KafkaException
 
 from producer.kafka_client import admin_client
-from producer.permission import explained_denial
 from stream_monitor.contracts import HEALTH_CE_TYPE, HealthPhase
 from stream_monitor.health import HealthProblem, no_worker
 from trainer.jobs.outbox import OutboundRecord
@@ -24,6 +23,7 @@ A killed member stays for the session timeout (10 s), and the trainer checks eve
 event is published within a minute.
 """
 _TIMEOUT_S: Final = 3.0
+_WITHOUT_MEMBERS: Final = (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
 
 
 class MonitorWatch:
@@ -44,18 +44,29 @@ class MonitorWatch:
     def check(self, now_s: float, now_ms: int) -> list[OutboundRecord]:
         """Query Kafka; return the records to publish, none if Kafka does not answer."""
         try:
-            admin = admin_client(self._client)
-            asked = admin.describe_consumer_groups([self._group], request_timeout=_TIMEOUT_S)
-            n_members = len(asked[self._group].result(2 * _TIMEOUT_S).members)
+            has_members = self._has_members()
         except (KafkaException, TimeoutError) as error:
             self._note_failure(error)
             return []
         self._failure = ""
-        return self.observe(n_members, now_s, now_ms)
+        return self.observe(now_s, now_ms, has_members=has_members)
 
-    def observe(self, n_members: int, now_s: float, now_ms: int) -> list[OutboundRecord]:
-        """Handle the current number of members; return the records to publish."""
-        if n_members:
+    def _has_members(self) -> bool:
+        """Whether Kafka lists the group, with members.
+
+        It leaves out groups that the user must not describe: `driftline train` checks at its start
+        that this user may.  Do not describe the group instead: see `admin_client`.
+        """
+        asked = admin_client(self._client).list_consumer_groups(request_timeout=_TIMEOUT_S)
+        found = asked.result(2 * _TIMEOUT_S)
+        states = [group.state for group in found.valid if group.group_id == self._group]
+        if not states and found.errors:  # the broker that did not answer may be its coordinator
+            raise KafkaException(found.errors[0])
+        return any(state not in _WITHOUT_MEMBERS for state in states)
+
+    def observe(self, now_s: float, now_ms: int, *, has_members: bool) -> list[OutboundRecord]:
+        """Handle whether the group has members now; return the records to publish."""
+        if has_members:
             over, self._open, self._empty_since = self._open, None, None
             return [] if over is None else [self._outbound_record(over, "resolved", now_ms)]
         since_s, since_ms = self._empty_since = self._empty_since or (now_s, now_ms)
@@ -67,10 +78,6 @@ class MonitorWatch:
     def _note_failure(self, error: Exception) -> None:
         """Log once why Kafka does not return the members."""
         why = str(error) or type(error).__name__
-        cause = error.args[0] if error.args else None
-        if isinstance(cause, KafkaError):
-            resource = f"group {self._group}"
-            why = explained_denial(cause, "Describe", resource, self._client).str()
         if why != self._failure:
             log.warning("cannot check whether a worker of the monitor is alive", why=why)
         self._failure = why
