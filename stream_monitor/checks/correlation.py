@@ -18,9 +18,9 @@ from stream_monitor.checks.feature import feature_key
 from stream_monitor.checks.version_events import Onset, VersionEvents
 from stream_monitor.contracts import DriftAlert, Phase
 from stream_monitor.detectors.channel import Channel, ChannelState
-from stream_monitor.episodes.bin_counts import BinCounts
+from stream_monitor.episodes.bin_counts import BinCounts, floats
 from stream_monitor.episodes.finding import EventPosition, ExplainedBy, Finding, finding_of
-from stream_monitor.episodes.lifecycle import TrackerState, floats
+from stream_monitor.episodes.lifecycle import TrackerState
 from stream_monitor.episodes.messages import correlation_message
 from stream_monitor.episodes.phase_decision import PhaseDecision, Suspicion
 from stream_monitor.episodes.policy import EpisodePolicy

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import numpy as np
 
 from stream_monitor.ingest.batch import Ints
 from stream_monitor.reference.season import BinCalendar
+from stream_monitor.statistics.fixed_point import Floats
 
 
 class BinCounts(msgspec.Struct, array_like=True):
@@ -67,3 +70,13 @@ class BinCounts(msgspec.Struct, array_like=True):
             fits = len(counts) == size and (not size or counts.min() >= 0)
             if not fits or (size and int(counts.sum()) != self.n):
                 raise ValueError("episode counts do not fit the reference")
+
+
+def floats(counts: Sequence[int] | Ints) -> Floats:
+    """Counts of cells, (k,), as floating-point numbers."""
+    return np.asarray(counts, dtype=np.float64)
+
+
+def mean_cell(cells: Floats) -> float:
+    """The mean index of the events in cells (k,)."""
+    return float(cells @ np.arange(len(cells)) / max(1.0, float(cells.sum())))

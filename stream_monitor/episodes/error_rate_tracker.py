@@ -13,8 +13,8 @@ from typing import Final
 
 import numpy as np
 
-from stream_monitor.episodes.bin_counts import BinCounts
-from stream_monitor.episodes.lifecycle import EpisodeTracker, floats
+from stream_monitor.episodes.bin_counts import BinCounts, floats
+from stream_monitor.episodes.lifecycle import EpisodeTracker
 from stream_monitor.episodes.policy import EpisodePolicy
 from stream_monitor.reference.expected_loss import mean_expected_loss
 from stream_monitor.reference.feature_reference import FeatureReference

@@ -23,10 +23,9 @@ from collections.abc import Sequence
 from typing import Final, Literal, TypeAlias
 
 import msgspec
-import numpy as np
 
 from stream_monitor.contracts import SEVERITY_RANK, Direction, Phase, Severity
-from stream_monitor.episodes.bin_counts import BinCounts
+from stream_monitor.episodes.bin_counts import BinCounts, floats, mean_cell
 from stream_monitor.episodes.missing_values import (
     InvalidCounts,
     InvalidEvents,
@@ -337,7 +336,7 @@ class EpisodeTracker:
 
     def _is_higher(self, counts: BinCounts) -> bool:
         seen, expected = self._compared(counts)
-        return _mean_cell(seen) > _mean_cell(expected)
+        return mean_cell(seen) > mean_cell(expected)
 
     def _is_better(self, counts: BinCounts) -> bool:
         """Whether a loss is lower than that of the reference; false for other signals."""
@@ -497,12 +496,3 @@ class EpisodeTracker:
         self._recovery.restore(state.recovery, len(self._compared(state.window)[0]))
         if state.counts.n >= self._target:
             raise ValueError("an episode has more events than its next decision takes")
-
-
-def floats(counts: Sequence[int] | Ints) -> Floats:
-    """Counts of cells, (k,)."""
-    return np.asarray(counts, dtype=np.float64)
-
-
-def _mean_cell(cells: Floats) -> float:
-    return float(cells @ np.arange(len(cells)) / max(1.0, float(cells.sum())))
