@@ -62,6 +62,7 @@ def killed_at(place: str, cluster: ChaosCluster) -> Kills:
         _wait_for(
             lambda: cluster.worker_group.gone(number, pid) or cluster.worker_group.serving(number)
         )
+        cluster.pause(0.5, 1.0)  # it logs the acquisition before the partition is in its set
         if not cluster.worker_group.gone(number, pid):
             cluster.worker_group.signal(number, signal.SIGTERM)
     _wait_for(lambda: cluster.worker_group.gone(number, pid))
