@@ -34,6 +34,8 @@ FAILPOINTS: Final[dict[str, str]] = {
     "trainer.fitting.started": "the start of the fit is recorded",
     "trainer.fitting.done": "the challenger is fitted, not recorded",
     "trainer.evaluating.done": "the gate has decided, not recorded",
+    "trainer.refitting.started": "before the chosen window is fitted again on all rows",
+    "trainer.refitting.done": "the model fitted again is not recorded",
     "trainer.storing.done": "the artifact is stored, not recorded",
     "trainer.promoting.announced": "the model update is acknowledged, the champion is the old one",
     "trainer.promoting.recorded": "the champion is recorded, nothing is published",

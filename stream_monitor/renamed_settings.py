@@ -23,7 +23,7 @@ RENAMED_SETTINGS: Final[Mapping[str, str]] = {
     "[refusals] window": "[dead_letters] window_records",
     "[trainer] home": "[trainer] data_dir",
     "[trainer.decision]": "[trainer.policy]",
-    "[trainer.decision] holdout_share": "[trainer.policy] holdout_ratio",
+    "[trainer.decision] holdout_share": "[trainer.policy] holdout_rows",
     "[trainer.fit] max_bytes": "[trainer.fit] max_memory_bytes",
     "[trainer.fit] max_seconds": "[trainer.fit] timeout_s",
     "[volume]": "[traffic]",

@@ -13,6 +13,7 @@ from pydantic_settings import SettingsConfigDict
 
 from stream_monitor.shared_settings import FileSettings, Section, WebSettings, spec_of_section
 from trainer.evaluation.gate import Gate
+from trainer.evaluation.version_swap import SwapPolicy
 from trainer.fitting.results import FitLimits
 from trainer.policy.retrain_policy import RetrainPolicy
 
@@ -21,8 +22,8 @@ class TrainerSettings(Section):
     """The trainer's data, its models, and its rules.
 
     ``data_dir`` holds the registry and the database.  ``factories`` maps a model to the
-    ``module:function`` that returns its unfitted estimator.  ``policy``, ``gate`` and ``fit`` take
-    the fields of `RetrainPolicy`, `Gate` and `FitLimits`.
+    ``module:function`` that returns its unfitted estimator.  ``policy``, ``gate``, ``swap`` and
+    ``fit`` take the fields of `RetrainPolicy`, `Gate`, `SwapPolicy` and `FitLimits`.
     """
 
     data_dir: Path = Path(".driftline")
@@ -30,6 +31,7 @@ class TrainerSettings(Section):
     shards: PositiveInt = 1
     policy: dict[str, Any] = Field(default_factory=dict)
     gate: dict[str, Any] = Field(default_factory=dict)
+    swap: dict[str, Any] = Field(default_factory=dict)
     fit: dict[str, Any] = Field(default_factory=dict)
     web: WebSettings = WebSettings()
 
@@ -40,6 +42,10 @@ class TrainerSettings(Section):
     def gate_spec(self) -> Gate:
         """When to promote.  Raises InvalidSetting: a field is unknown, or does not fit."""
         return spec_of_section("trainer.gate", self.gate, Gate)
+
+    def swap_policy(self) -> SwapPolicy:
+        """When to swap versions.  Raises InvalidSetting: a field is unknown, or does not fit."""
+        return spec_of_section("trainer.swap", self.swap, SwapPolicy)
 
     def fit_limits(self) -> FitLimits:
         """The limits of a fit.  Raises InvalidSetting: a field is unknown, or does not fit."""

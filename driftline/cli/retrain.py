@@ -84,7 +84,7 @@ def preview_retrain(context: TrainerContext, model: str) -> dict[str, Any]:
     from trainer.jobs.database import Database  # noqa: PLC0415 - light imports
     from trainer.jobs.job_store import active_jobs, excluded_ranges_of  # noqa: PLC0415
     from trainer.service.context import StepInputs  # noqa: PLC0415
-    from trainer.service.prepare import build_training_set, plan_ranges, wait_for_labels  # noqa: PLC0415
+    from trainer.service.pipeline import build_training_set, plan_ranges, wait_for_labels  # noqa: PLC0415
     from trainer.service.requests import RequestRejected, retrain_request  # noqa: PLC0415
 
     with contextlib.closing(Database(context.data_dir)) as database:

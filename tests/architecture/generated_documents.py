@@ -25,6 +25,7 @@ from stream_monitor.settings import Settings
 from stream_monitor.shared_settings import WebSettings
 from tests.golden.behaviour import SPECS, fold, read
 from trainer.evaluation.gate import Gate
+from trainer.evaluation.version_swap import SwapPolicy
 from trainer.fitting.results import FitLimits
 from trainer.policy.retrain_policy import RetrainPolicy
 from trainer.settings import TrainerSettings
@@ -114,6 +115,7 @@ def settings_by_section() -> dict[str, dict[str, Any]]:
     found["trainer"] = {name: trainer[name] for name in ("data_dir", "factories", "shards")}
     found["trainer.policy"] = _defaults_of_struct(RetrainPolicy)
     found["trainer.gate"] = _defaults_of_struct(Gate)
+    found["trainer.swap"] = _defaults_of_struct(SwapPolicy)
     found["trainer.fit"] = _defaults_of_struct(FitLimits)
     found["trainer.web"] = _defaults_of_model(WebSettings)
     for (section, name), default in _DEFAULTS_FROM_THE_ENVIRONMENT.items():

@@ -129,7 +129,7 @@ def test_a_factory_that_fails_leaves_the_champion_and_its_reason(harness: Traine
 def test_a_challenger_that_is_no_better_is_rejected_and_kept(harness: TrainerHarness) -> None:
     harness.publish(N_BEFORE + N_AFTER, turned=False)
     harness.alert(1, partition=partition_of_log(harness))
-    harness.start()
+    harness.start(DRIFTLINE_TRAINER__GATE__PROMOTE="if_better")
 
     rejected = told(harness, 1, "rejected")
     harness.alert(2, partition=partition_of_log(harness))

@@ -91,7 +91,7 @@ def test_deaths_between_its_steps_are_not_the_job_s_doing(database: Database) ->
 
 
 def test_a_promotion_is_never_given_up(database: Database) -> None:
-    go_on(database, "reading", "fitting", "evaluating", "storing", "promoting")
+    go_on(database, "reading", "fitting", "evaluating", "refitting", "storing", "promoting")
     for _ in range(2 * MAX_CRASHES):
         assert not is_over_crash_limit(CrashGuard(database).step_started(found(database)))
 

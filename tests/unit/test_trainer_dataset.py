@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from producer.events import InferenceEvent, Label, Prediction
 from tests.builders import inference_event
 from trainer.dataset.collector import Collector, hash_rank
-from trainer.dataset.frame import ColumnRoles, build_dataset, split_by_time
+from trainer.dataset.frame import ColumnRoles, build_dataset, split_holdout, with_history
 from trainer.policy.excluded_ranges import ExcludedRange
 from trainer.policy.offset_ranges import OffsetRange
 
@@ -152,14 +153,27 @@ def test_the_hash_tells_training_sets_apart() -> None:
     assert sha256(1, 2) != sha256(1, 3)
 
 
-@pytest.mark.parametrize(
-    ("since_ms", "held_out"), [(None, 30), (60_000, 12), (99_000, 10), (200_000, 10)]
-)
-def test_the_latest_rows_judge(since_ms: int | None, held_out: int) -> None:
+@pytest.mark.parametrize(("holdout_rows", "held_out"), [(30, 30), (1, 1), (200, 100)])
+def test_the_newest_rows_are_held_out(holdout_rows: int, held_out: int) -> None:
     collector, _ = collected([kind(n) for n in range(100) for kind in (event, label)])
     frame = build_dataset(collector.collected(), ColumnRoles("binary")).frame
 
-    earlier, later = split_by_time(frame, since_ms=since_ms, holdout_ratio=0.3, min_holdout=10)
+    earlier, later = split_holdout(frame, holdout_rows)
 
     assert (len(earlier), len(later)) == (100 - held_out, held_out)
-    assert earlier["time_ms"].max() < later["time_ms"].min()
+    assert not len(earlier) or earlier["time_ms"].max() < later["time_ms"].min()
+
+
+def test_history_comes_before_the_rows_of_the_topic_and_is_bounded() -> None:
+    collector, _ = collected([kind(n) for n in range(10) for kind in (event, label)])
+    whole = build_dataset(collector.collected(), ColumnRoles("binary"))
+    newer = whole.frame[whole.frame["time_ms"] >= 6_000]
+    record = msgspec.structs.replace(whole.record, rows=len(newer), first_ms=6_000)
+    fresh = whole._replace(frame=newer, record=record)
+
+    joined = with_history(fresh, whole.frame, max_rows=8)
+
+    assert joined.frame["id"].tolist() == whole.frame["id"].tolist()[-8:]
+    assert (joined.record.rows, joined.record.history_rows) == (8, 8 - len(newer))
+    assert joined.frame.dtypes.tolist() == whole.frame.dtypes.tolist()
+    assert with_history(fresh, None, max_rows=8) is fresh

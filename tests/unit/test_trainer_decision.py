@@ -36,6 +36,9 @@ def alert(**changes: object) -> DriftAlert:
     )
 
 
+DAY_OF_JOBS = (NOW_MS - DAY_MS + 1, *[NOW_MS] * (SPEC.max_retrains_per_day - 1))
+
+
 def decided(history: History = History(), **changes: object) -> Decision:  # noqa: B008 - immutable
     return decide(alert(**changes), history, SPEC)
 
@@ -59,7 +62,7 @@ def test_confirmed_drift_asks_for_a_retrain(kind: str, phase: str) -> None:
     decision = decided(kind=kind, phase=phase)
 
     assert (decision.action, decision.rule) == ("request", "drift")
-    assert decision.numbers["min_labelled_events"] == 2_000
+    assert decision.numbers["min_labelled_events"] == 1_000
 
 
 @pytest.mark.parametrize(
@@ -79,7 +82,9 @@ def test_confirmed_drift_asks_for_a_retrain(kind: str, phase: str) -> None:
         (History(quality=(BROKEN,), running_job_id="j"), TEMP, "data_quality_open"),
         (History(running_job_id="j"), {}, "already_running"),
         (History(finished_ms=NOW_MS - SPEC.cooldown_ms + 1), {}, "cooldown"),
-        (History(asked_ms=(NOW_MS, NOW_MS - 1, NOW_MS - DAY_MS + 1)), {}, "daily_budget"),
+        (History(), {"kind": "data", "severity": "low"}, "immaterial"),
+        (History(), {"kind": "prediction", "severity": "low"}, "immaterial"),
+        (History(asked_ms=DAY_OF_JOBS), {}, "daily_budget"),
     ],
 )
 def test_a_refusal_names_its_rule(history: History, changes: dict[str, str], rule: str) -> None:
@@ -91,7 +96,7 @@ def test_a_refusal_names_its_rule(history: History, changes: dict[str, str], rul
 
 def test_limits_end_where_they_say() -> None:
     assert decided(History(finished_ms=NOW_MS - SPEC.cooldown_ms)).action == "request"
-    assert decided(History(asked_ms=(NOW_MS, NOW_MS, NOW_MS - DAY_MS))).action == "request"
+    assert decided(History(asked_ms=(*DAY_OF_JOBS[1:], NOW_MS - DAY_MS))).action == "request"
 
 
 @pytest.mark.parametrize("phase", ["started", "ongoing", "recovered", "superseded"])
@@ -187,8 +192,8 @@ def test_a_broken_span_lasts_from_the_onset_to_the_recovery() -> None:
 def test_limits_that_cannot_be_meant_are_refused() -> None:
     with pytest.raises(ValueError, match="max_rows must be positive"):
         RetrainPolicy(max_rows=0)
-    with pytest.raises(ValueError, match="holdout_ratio must be between"):
-        RetrainPolicy(holdout_ratio=1.0)
+    with pytest.raises(ValueError, match="holdout_rows must be positive"):
+        RetrainPolicy(holdout_rows=0)
 
 
 @pytest.mark.parametrize(

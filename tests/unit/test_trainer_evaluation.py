@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.signal import lfilter
 
-from trainer.evaluation.gate import Gate, compare
+from trainer.evaluation.gate import Gate, check_refit, compare
 from trainer.evaluation.interval import mean_interval
 from trainer.evaluation.losses import losses
 
-GATE = Gate(min_events=100)
+GATE = Gate(min_events=100, promote="if_better")
+STRICT = Gate(promote="if_better")
 
 
 def autoregressive(rng: np.random.Generator, n: int, correlation: float) -> Any:
@@ -81,20 +82,41 @@ def test_a_better_challenger_is_promoted_and_the_reason_reads() -> None:
     assert not compare(challenger, champion, Gate()).promote
 
 
+@pytest.mark.parametrize(("rate", "rule"), [(0.50, "worse"), (0.30, "not_worse"), (0.20, "better")])
+def test_unless_worse_rejects_what_is_proved_worse(rate: float, rule: str) -> None:
+    rng = np.random.default_rng(3)
+    champion, challenger = (rng.random((2, 500)) < [[0.30], [rate]]).astype(float)
+
+    decision = compare(champion, challenger, Gate())
+
+    assert (decision.promote, decision.rule) == (rule != "worse", rule)
+
+
+def test_a_refit_that_is_worse_on_rows_it_has_seen_is_rejected() -> None:
+    rng = np.random.default_rng(4)
+    recipe, broken = (rng.random((2, 500)) < [[0.30], [0.50]]).astype(float)
+    unknown = np.where(np.arange(500) == 7, math.nan, recipe)
+
+    assert check_refit(recipe, recipe * 0.9, Gate()) is None
+    assert check_refit(recipe, broken, Gate()).rule == "refit_worse"  # type: ignore[union-attr]
+    assert check_refit(recipe, unknown, Gate()).rule == "no_prediction"  # type: ignore[union-attr]
+
+
 def test_the_same_losses_give_no_promotion() -> None:
     same = np.tile([0.0, 1.0, 0.0], 400)
 
-    verdict = compare(same, same, Gate())
+    verdict = compare(same, same, STRICT)
 
     assert (verdict.promote, verdict.rule) == (False, "not_better")
     assert verdict.reason.startswith("the interval is not above zero.")
+    assert compare(same, same, Gate()).rule == "not_worse"
 
 
 def test_few_events_decide_nothing() -> None:
-    verdict = compare(np.ones(499), np.zeros(499), Gate())
+    verdict = compare(np.ones(199), np.zeros(199), Gate())
 
     assert (verdict.promote, verdict.rule) == (False, "too_few_events")
-    assert verdict.reason == "499 later labelled events to compare on; 500 are needed"
+    assert verdict.reason == "199 later labelled events to compare on; 200 are needed"
 
 
 def test_events_that_all_share_one_weather_decide_nothing() -> None:
@@ -131,7 +153,10 @@ def test_a_limit_on_the_loss_is_kept() -> None:
 
     assert compare(champion, challenger, Gate()).promote
     assert compare(champion, challenger, Gate(max_loss=0.3)).rule == "above_limit"
-    assert compare(champion, challenger, Gate(min_improvement=0.3)).rule == "not_better"
+    assert (
+        compare(champion, challenger, Gate(min_improvement=0.3, promote="if_better")).rule
+        == "not_better"
+    )
 
 
 LOSSES = arrays(

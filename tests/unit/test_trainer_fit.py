@@ -99,9 +99,9 @@ def test_a_good_factory_gives_a_model_its_profile_and_predictions(tmp_path: Path
         "making the model with estimator_factories:good",
         *(f"fold {i} of 3" for i in (1, 2, 3)),
         "fitting on 900 events",
-        "storing",
         "computing importances",
         "learning the reference profile",
+        "storing",
     ]
     stored = Registry(tmp_path).store(
         fitted.artifact,

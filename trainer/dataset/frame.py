@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+import msgspec
 import pandas as pd
 
 from producer.events import Value
@@ -79,19 +80,41 @@ def build_dataset(
     return Dataset(frame, features, record, collected.events_per_week)
 
 
-def split_by_time(
-    frame: pd.DataFrame, *, since_ms: int | None, holdout_ratio: float, min_holdout: int
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Split rows in order of time into training rows and the holdout.
-
-    The holdout has ``holdout_ratio`` of the rows from ``since_ms`` (the onset) on, and at least
-    ``min_holdout`` rows; without an onset the ratio is of all rows.  So the training rows contain
-    events after the onset, too.
-    """
-    fresh = len(frame) if since_ms is None else int((frame["time_ms"] >= since_ms).sum())
-    held = min(len(frame), max(min_holdout, round(holdout_ratio * fresh)))
-    cut = len(frame) - held
+def split_holdout(frame: pd.DataFrame, holdout_rows: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Split rows in order of time into the earlier rows and the newest ``holdout_rows``."""
+    cut = len(frame) - min(len(frame), holdout_rows)
     return frame.iloc[:cut], frame.iloc[cut:]
+
+
+def with_history(dataset: Dataset, history: pd.DataFrame | None, *, max_rows: int) -> Dataset:
+    """Return the dataset with earlier rows of a stored training frame before its own.
+
+    Rows that are not earlier than the first row of the dataset are left out, because the event
+    topic is read from there on.  At most the newest ``max_rows`` are kept.
+    """
+    frame, record = dataset.frame, dataset.record
+    if history is None or (len(frame) and not len(history)):
+        return dataset
+    first_ms = record.first_ms if record.first_ms is not None else None
+    earlier = history if first_ms is None else history[history["time_ms"] < first_ms]
+    missing = [name for name in frame.columns if name not in earlier]
+    earlier = earlier.assign(**dict.fromkeys(missing, None))[list(frame.columns)]
+    earlier = earlier.tail(max(0, max_rows - len(frame)))
+    if not len(earlier):
+        return dataset
+    both = pd.concat([earlier, frame], ignore_index=True)
+    for name in dataset.features:
+        both[name] = _column([None if v is None or v != v else v for v in both[name].tolist()])  # noqa: PLR0124 - NaN
+    ids = zip(both["id"].tolist(), both["label"].tolist(), strict=True)
+    record = msgspec.structs.replace(
+        record,
+        rows=len(both),
+        history_rows=len(earlier),
+        sha256=fingerprint(ids),
+        first_ms=int(both["time_ms"].iloc[0]),
+        last_ms=int(both["time_ms"].iloc[-1]),
+    )
+    return dataset._replace(frame=both, record=record)
 
 
 def _feature_names(rows: Sequence[LabelledEvent]) -> list[str]:

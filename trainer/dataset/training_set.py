@@ -18,7 +18,8 @@ class TrainingSet(msgspec.Struct, frozen=True, kw_only=True):
     ``duplicates`` repeated ids of events and labels, ``excluded`` labelled events inside excluded
     time ranges, ``rejected`` records that are not valid events.  ``rows`` counts the labelled
     events in the set: all, or those whose hashed id is in the first ``sampled_share`` of its range.
-    ``sha256`` is over the sorted ids with their labels.
+    ``sha256`` is over the sorted ids with their labels.  ``history_rows`` of the rows come from the
+    training frame of an earlier version.
     """
 
     ranges: list[OffsetRange]
@@ -32,6 +33,7 @@ class TrainingSet(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
     first_ms: int | None
     last_ms: int | None
+    history_rows: int = 0
 
     def numbers(self) -> dict[str, float | int | str | None]:
         """Return the description as the ``numbers`` of a `RetrainEvent`."""
@@ -44,6 +46,7 @@ class TrainingSet(msgspec.Struct, frozen=True, kw_only=True):
             "duplicates": self.duplicates,
             "excluded": self.excluded,
             "rows": self.rows,
+            "history_rows": self.history_rows,
             "sampled_share": self.sampled_share,
             "dataset_sha256": self.sha256,
             "first_ms": self.first_ms,

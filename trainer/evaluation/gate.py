@@ -12,7 +12,15 @@ from trainer.evaluation.interval import MIN_EFFECTIVE_N, Interval, mean_interval
 from trainer.evaluation.losses import Floats, Metric
 
 GateRule: TypeAlias = Literal[
-    "better", "too_few_events", "too_dependent", "no_prediction", "above_limit", "not_better"
+    "better",
+    "not_worse",
+    "too_few_events",
+    "too_dependent",
+    "no_prediction",
+    "above_limit",
+    "not_better",
+    "worse",
+    "refit_worse",
 ]
 
 _MIN_VALUES: Final = 8  # `mean_interval` needs as many
@@ -20,22 +28,28 @@ _MAX_COMPARABLE_LOSS: Final = 1e100  # the square of a larger loss may overflow
 
 
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
-    """Conditions for a promotion, on events that neither model was trained on.
+    """Conditions for a promotion, on the holdout: at least ``min_events`` events.
 
-    At least ``min_events`` compared events; the whole ``confidence`` interval of the mean
-    improvement (loss of the champion minus loss of the challenger) above ``min_improvement``; a
-    mean loss of at most ``max_loss``, if set.  ``metric`` is the loss: ``brier`` needs fewer events
-    to distinguish two binary models, because it measures by how much they are wrong.
+    The improvement is the loss of the champion minus that of the challenger, with its
+    ``confidence`` interval.  ``unless_worse`` rejects a challenger whose whole interval is below
+    zero: a retrain starts when the champion is known to do badly, so the burden of proof is not on
+    the challenger.  ``if_better`` promotes only if the whole interval is above ``min_improvement``.
+    Both reject a mean loss above ``max_loss``, if it is set.
+
+    ``metric`` is the loss.  ``brier`` needs fewer events to distinguish two binary models, because
+    it measures by how much they are wrong; ``auto`` uses it for probabilities, and ``error``
+    otherwise.
 
     Raises:
         ValueError: a number is out of range.
     """
 
     confidence: float = 0.95
-    min_events: int = 500
+    min_events: int = 200
     min_improvement: float = 0.0
     max_loss: float | None = None
-    metric: Metric = "error"
+    metric: Metric | Literal["auto"] = "auto"
+    promote: Literal["unless_worse", "if_better"] = "unless_worse"
 
     def __post_init__(self) -> None:
         """Validate the numbers."""
@@ -106,9 +120,39 @@ def _decide(found: Interval, gate: Gate, numbers: dict[str, Any]) -> Verdict:
         return _not_promoted("above_limit", reason, numbers)
     if found.low > gate.min_improvement:
         return Verdict(promote=True, rule="better", reason=summary, numbers=numbers)
-    beyond = f"{gate.min_improvement:+g}" if gate.min_improvement else "zero"
-    reason = f"the interval is not above {beyond}.  {summary}"
-    return _not_promoted("not_better", reason, numbers)
+    if gate.promote == "if_better":
+        beyond = f"{gate.min_improvement:+g}" if gate.min_improvement else "zero"
+        return _not_promoted(
+            "not_better", f"the interval is not above {beyond}.  {summary}", numbers
+        )
+    if found.high < 0:
+        return _not_promoted("worse", f"the whole interval is below zero.  {summary}", numbers)
+    return Verdict(promote=True, rule="not_worse", reason=summary, numbers=numbers)
+
+
+def check_refit(recipe: Floats, refitted: Floats, gate: Gate) -> Verdict | None:
+    """Check the model fitted again on all rows, on the holdout (n,); ``None`` if it passes.
+
+    The recipe was evaluated on the unseen holdout.  The refit has seen it, so that its loss there
+    should not be larger; if the whole interval shows that it is, the fit went wrong.
+    """
+    known = _is_loss(recipe)
+    n_missing = int(np.count_nonzero(~_is_loss(refitted)))
+    if n_missing:
+        reason = f"fitted again, it has no valid prediction for {n_missing} of {len(recipe)} events"
+        return _not_promoted("no_prediction", reason, {"n_no_prediction": n_missing})
+    found = mean_interval(recipe[known] - refitted[known], gate.confidence)
+    if found.high >= 0:
+        return None
+    losses = {
+        "loss_of_recipe": float(recipe[known].mean()),
+        "loss_refitted": float(refitted.mean()),
+    }
+    reason = (
+        f"fitted again on all rows, its loss on the holdout is {losses['loss_refitted']:.4f} after "
+        f"{losses['loss_of_recipe']:.4f}"
+    )
+    return _not_promoted("refit_worse", reason, {**losses})
 
 
 def _is_loss(values: Floats) -> NDArray[np.bool_]:

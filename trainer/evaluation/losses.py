@@ -19,6 +19,17 @@ Metric: TypeAlias = Literal["error", "brier"]
 ``brier``: squared error of the probability of a binary model; it measures smaller differences."""
 
 
+def resolve_metric(metric: Metric | Literal["auto"], task: Task) -> Metric:
+    """Return the metric that ``auto`` stands for: the Brier score of a binary model.
+
+    >>> resolve_metric("auto", "binary"), resolve_metric("auto", "regression")
+    ('brier', 'error')
+    """
+    if metric != "auto":
+        return metric
+    return "brier" if task == "binary" else "error"
+
+
 def losses(
     predictions: Sequence[Prediction | None],
     labels: Sequence[Value],

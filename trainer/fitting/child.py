@@ -18,27 +18,21 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-import numpy as np
-import pandas as pd
 
-from producer.events import MAX_EVENT_BYTES, Prediction
-from stream_monitor.reference.frame import profile_from_frame
-from stream_monitor.reference.loss import prediction_loss
-from stream_monitor.reference.profile import ClassLabel, Task, profile_to_data
+from producer.events import MAX_EVENT_BYTES
+from stream_monitor.reference.profile import profile_to_data
 from trainer.fitting.factory import NotAnEstimator, make_estimator
 from trainer.fitting.files import (
-    LABEL,
-    TIME,
     ChildFailed,
     ChildFitted,
     ChildReport,
+    ChildTried,
     FitFiles,
     FitRequest,
 )
-from trainer.fitting.folds import out_of_fold
 from trainer.fitting.frame_file import read_table
-from trainer.fitting.importance import importances
-from trainer.fitting.predictions import InvalidPredictions, predictions, task_of
+from trainer.fitting.model_fit import LABEL, fit_model, fit_windows
+from trainer.fitting.predictions import InvalidPredictions, predictions
 from trainer.fitting.results import FitFailureRule
 from trainer.registry import artifact
 from trainer.registry.errors import NotStorable, UntrustedType
@@ -47,7 +41,6 @@ _MAX_REASON: Final = 500  # characters
 _PROBE_ROWS: Final = 200
 MAX_PROFILE_BYTES: Final = MAX_EVENT_BYTES - 64_000
 """The rest of `MAX_EVENT_BYTES` is for the other fields of the event."""
-_PREDICTION: Final = "driftline prediction"
 
 
 class ProfileTooLarge(ValueError):  # noqa: N818 - a finding, named for what it says
@@ -85,7 +78,7 @@ def main(folder: Path, progress: int, lifeline: int) -> None:
     sys.path.append(str(Path.cwd()))  # last, so that a user's `random.py` does not replace Python's
     _limit_memory(request.max_memory_bytes)
     try:
-        report: ChildReport = fit_and_report(request, files, stages)
+        report = report_of(request, files, stages)
     except BaseException as error:  # noqa: BLE001 - any error of user code becomes a report
         report = ChildFailed(rule=_rule(error), reason=_reason(error, stages.last))
     stages.exit_if_forked()
@@ -94,66 +87,37 @@ def main(folder: Path, progress: int, lifeline: int) -> None:
     temporary.replace(files.report)
 
 
-def fit_and_report(request: FitRequest, files: FitFiles, stages: StageReporter) -> ChildFitted:
-    """Fit the model, store it, load it again, and predict with the loaded model."""
+def report_of(request: FitRequest, files: FitFiles, stages: StageReporter) -> ChildReport:
+    """Do what is requested: try windows on the holdout, or fit and store the model."""
     training = read_table(files.training)
-    frame, labels = training[request.features], training[LABEL].infer_objects()
+    held_out = read_table(files.held_out) if request.held_out else None
     stages(f"making the model with {request.factory}")
     estimator = make_estimator(request.factory)
-    task = request.task or task_of(estimator, labels)
-    positive = _positive(request.positive, task, labels)
-    predicted = out_of_fold(
-        estimator,
-        frame,
-        labels,
-        task=task,
-        positive=positive,
-        n_folds=request.n_folds,
-        on_stage=stages,
-    )
-    stages(f"fitting on {len(frame)} events")
-    estimator.fit(frame, labels)
-    stages("storing")
-    data = artifact.dump(estimator)
-    stored = artifact.load(data)
-    probe = read_table(files.held_out) if request.held_out else training.tail(_PROBE_ROWS)
-    later = predictions(stored, probe[request.features], task, positive)
-    stages("computing importances")
-    important: dict[str, float] = {}
-    without = ""
-    try:  # an error here must not cost the model
-        important = importances(
-            stored, training[request.features], labels, task, positive, request.threshold
+    if request.windows:
+        if held_out is None:
+            raise ValueError("windows are compared on a holdout, and there is none")
+        spec = request.spec().resolved(estimator, training[LABEL].infer_objects())
+        tried = fit_windows(estimator, training, held_out, request.windows, spec, stages)
+        stages.exit_if_forked()
+        return ChildTried(
+            held_out=tried,
+            task=spec.task or "binary",
+            positive=1 if spec.positive is None else spec.positive,
         )
-    except Exception as error:  # noqa: BLE001 - user code on shuffled rows
-        without = f", without importances: {type(error).__name__}: {error}"[:_MAX_REASON]
-    stages(f"learning the reference profile{without}")
-    timed = TIME in training and TIME not in request.features
-    more = {_PREDICTION: pd.Series(predicted)}
-    if timed:
-        more[TIME] = pd.to_datetime(training[TIME], unit="ms", utc=True)
-    profile = profile_from_frame(
-        training.assign(**more),
-        model=request.model,
-        version=request.version,
-        prediction=_PREDICTION,
-        label=LABEL,
-        features=request.features,
-        task=task,
-        threshold=request.threshold,
-        positive=positive,
-        time=TIME if timed else None,
-        segments=request.segmented_by,
-        importances=important,
-        events_per_week=request.events_per_week,
-    )
+    fitted = fit_model(estimator, training, request.spec(), stages)
+    stages("storing")
+    data = artifact.dump(fitted.estimator)
+    stored = artifact.load(data)
+    task, positive = fitted.profile.task, fitted.profile.positive
+    probe = training.tail(_PROBE_ROWS) if held_out is None else held_out
+    later = predictions(stored, probe[request.features], task, positive)
     stages.exit_if_forked()
     files.artifact.write_bytes(data)
     return ChildFitted(
-        profile=checked_profile_size(profile_to_data(profile)),
-        out_of_fold=predicted,
+        profile=checked_profile_size(profile_to_data(fitted.profile)),
+        out_of_fold=fitted.out_of_fold,
         held_out=later if request.held_out else [],
-        metrics=_metrics(task, request.threshold, positive, predicted, labels),
+        metrics=fitted.metrics,
     )
 
 
@@ -170,32 +134,6 @@ def checked_profile_size(profile: dict[str, Any]) -> dict[str, Any]:
             f"at most {MAX_PROFILE_BYTES:,} are allowed: train on fewer features"
         )
     return profile
-
-
-def _positive(asked: ClassLabel | None, task: Task, labels: pd.Series[Any]) -> ClassLabel:
-    """Return the class whose probability is the score: the requested one, or the last."""
-    if asked is not None or task != "binary":
-        return 1 if asked is None else asked
-    last = np.unique(labels.to_numpy())[-1]
-    positive: ClassLabel = last.item() if isinstance(last, np.generic) else last
-    return positive
-
-
-def _metrics(
-    task: Task,
-    threshold: float,
-    positive: ClassLabel,
-    predicted: list[Prediction],
-    labels: pd.Series[Any],
-) -> dict[str, float]:
-    costs = [
-        prediction_loss(task, threshold, positive, prediction, truth)
-        for prediction, truth in zip(predicted, labels.tolist(), strict=True)
-    ]
-    known = [cost for cost in costs if cost is not None]
-    if not known:
-        raise InvalidPredictions("no prediction could be compared with its label")
-    return {"out_of_fold_loss": sum(known) / len(known), "n_events": float(len(labels))}
 
 
 def _limit_memory(max_memory_bytes: int) -> None:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
 from producer.events import Prediction
 from stream_monitor.reference.profile import ClassLabel, Task
+from trainer.fitting.model_fit import FitSpec
 from trainer.fitting.results import FitFailureRule
-
-LABEL: Final = "label"
-TIME: Final = "time_ms"
-"""Event time, if the training frame has it; a seasonal reference needs it."""
+from trainer.policy.training_window import TrainingWindow
 
 
 class FitRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What to fit; the frames are other files of the folder."""
+    """What to fit; the frames are other files of the folder.
+
+    With ``windows`` each of them is fitted and predicts the holdout, and no model is stored.
+    """
 
     factory: str
     features: list[str]
@@ -31,6 +32,29 @@ class FitRequest(msgspec.Struct, frozen=True, kw_only=True):
     held_out: bool
     segmented_by: tuple[str, ...] = ()
     events_per_week: float | None = None
+    windows: tuple[TrainingWindow, ...] = ()
+
+    def spec(self) -> FitSpec:
+        """Return the columns and the task of the fit."""
+        return FitSpec(
+            features=self.features,
+            model=self.model,
+            version=self.version,
+            task=self.task,
+            threshold=self.threshold,
+            positive=self.positive,
+            n_folds=self.n_folds,
+            segmented_by=self.segmented_by,
+            events_per_week=self.events_per_week,
+        )
+
+
+class ChildTried(msgspec.Struct, frozen=True, kw_only=True, tag="tried"):
+    """The predictions for the holdout by window; a window that lacks a class is left out."""
+
+    held_out: dict[str, list[Prediction]]
+    task: Task
+    positive: ClassLabel
 
 
 class ChildFitted(msgspec.Struct, frozen=True, kw_only=True, tag="made"):
@@ -49,13 +73,14 @@ class ChildFailed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
     reason: str
 
 
-ChildReport: TypeAlias = ChildFitted | ChildFailed
+ChildReport: TypeAlias = ChildTried | ChildFitted | ChildFailed
 
 
 class FitFiles:
     """Paths of the files in the folder of one fit."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.request = folder / "request.json"
         self.training = folder / "training.npz"
         self.held_out = folder / "held-out.npz"
@@ -64,5 +89,5 @@ class FitFiles:
 
     def clear(self) -> None:
         """Delete the files of an earlier attempt."""
-        for file in vars(self).values():
+        for file in (self.request, self.training, self.held_out, self.artifact, self.report):
             file.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import msgspec
 
 from producer.events import Prediction
-from stream_monitor.reference.profile import ReferenceProfile
+from stream_monitor.reference.profile import ClassLabel, ReferenceProfile, Task
 
 FitFailureRule: TypeAlias = Literal[
     "raised",
@@ -63,6 +63,15 @@ class FittedModel(NamedTuple):
     out_of_fold: list[Prediction]
     held_out: list[Prediction]
     metrics: dict[str, float]
+    seconds: float
+
+
+class TriedWindows(NamedTuple):
+    """The predictions for the holdout by window name, and the task and positive class used."""
+
+    held_out: dict[str, list[Prediction]]
+    task: Task
+    positive: ClassLabel
     seconds: float
 
 

@@ -19,17 +19,18 @@ from producer.safe_path import python_command, safe_environment
 from stream_monitor.reference.profile import ClassLabel, Task, profile_from_data
 from stream_monitor.reference.segment_reference import parse_segment
 from trainer.fitting.files import (
-    LABEL,
-    TIME,
     ChildFailed,
     ChildFitted,
     ChildReport,
+    ChildTried,
     FitFiles,
     FitRequest,
 )
 from trainer.fitting.frame_file import write_table
 from trainer.fitting.limited_process import ProcessResult, run_limited
-from trainer.fitting.results import FitFailure, FitLimits, FittedModel
+from trainer.fitting.model_fit import LABEL, TIME
+from trainer.fitting.results import FitFailure, FitLimits, FittedModel, TriedWindows
+from trainer.policy.training_window import TrainingWindow
 
 # Threads of a fit and of other processes on the same cores wait for each other by spinning.
 _ONE_THREAD: Final = {
@@ -61,25 +62,18 @@ def fit(
 ) -> FittedModel | FitFailure:
     """Fit the estimator of ``factory`` (``module:function``) on ``training``, in order of time.
 
-    ``training`` has a column for each of ``features`` and a complete column ``label``.
-    ``held_out`` has later events; the result contains the stored model's predictions for them, so
-    that the trainer never runs the model itself.  ``task`` defaults to that of the estimator,
-    ``positive`` to the last class.  ``segmented_by`` names the watched segments; one that is not a
-    feature is left out.  ``events_per_week`` is the rate of the traffic from which ``training`` was
-    sampled.  ``folder`` is only for this fit; it is created if missing, and files of an earlier
-    attempt are overwritten.  The factory is imported with the current directory at the end of the
-    path.  Stages ("fold 2 of 5") go to ``on_progress``.  Blocks until the fit ends.
+    ``training`` has a column for each of ``features`` and a complete column ``label``.  The result
+    contains the stored model's predictions for ``held_out``, so that the trainer never runs the
+    model itself.  ``task`` defaults to that of the estimator, ``positive`` to the last class.
+    ``segmented_by`` names the watched segments; one that is not a feature is left out.
+    ``events_per_week`` is the rate of the traffic from which ``training`` was sampled.  ``folder``
+    is only for this fit; it is created if missing, and files of an earlier attempt are overwritten.
+    The factory is imported with the current directory at the end of the path.  Stages ("fold 2 of
+    5") go to ``on_progress``.  Blocks until the fit ends.
 
     Raises:
         ValueError: no model can be fitted on the frame, which is a mistake of the caller.
     """
-    _check(training, features, limits)
-    files = FitFiles(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    files.clear()
-    write_table(training[_columns(training, features)], files.training)
-    if held_out is not None:
-        write_table(held_out[list(features)], files.held_out)
     request = FitRequest(
         factory=factory,
         features=list(features),
@@ -96,15 +90,113 @@ def fit(
         ),
         events_per_week=events_per_week,
     )
+    files = FitFiles(folder)
+    report = _run(request, files, training, held_out, limits, on_progress)
+    if isinstance(report, FitFailure):
+        return report
+    reported, ended = report
+    if not isinstance(reported, ChildFitted) or not files.artifact.is_file():
+        return _without_report(ended)
+    try:
+        profile = profile_from_data(reported.profile)
+    except ValueError as error:
+        return FitFailure(
+            "bad_output",
+            f"no reference profile can be built from its output: {error}",
+            ended.seconds,
+        )
+    return FittedModel(
+        artifact=files.artifact,
+        profile=profile,
+        out_of_fold=reported.out_of_fold,
+        held_out=reported.held_out,
+        metrics=reported.metrics,
+        seconds=ended.seconds,
+    )
+
+
+def try_windows(
+    factory: str,
+    training: pd.DataFrame,
+    features: Sequence[str],
+    limits: FitLimits,
+    folder: Path,
+    on_progress: Callable[[str], None],
+    *,
+    held_out: pd.DataFrame,
+    windows: Sequence[TrainingWindow],
+    task: Task | None = None,
+    positive: ClassLabel | None = None,
+) -> TriedWindows | FitFailure:
+    """Fit the estimator of ``factory`` on each window of ``training``, and predict ``held_out``.
+
+    The parameters are those of `fit`; no model is stored.
+
+    Raises:
+        ValueError: no model can be fitted on the frame, which is a mistake of the caller.
+    """
+    request = FitRequest(
+        factory=factory,
+        features=list(features),
+        model="",
+        version="",
+        task=task,
+        threshold=0.5,
+        positive=positive,
+        n_folds=limits.n_folds,
+        max_memory_bytes=limits.max_memory_bytes,
+        held_out=True,
+        windows=tuple(windows),
+    )
+    report = _run(request, FitFiles(folder), training, held_out, limits, on_progress)
+    if isinstance(report, FitFailure):
+        return report
+    reported, ended = report
+    if not isinstance(reported, ChildTried):
+        return _without_report(ended)
+    return TriedWindows(reported.held_out, reported.task, reported.positive, ended.seconds)
+
+
+def _run(
+    request: FitRequest,
+    files: FitFiles,
+    training: pd.DataFrame,
+    held_out: pd.DataFrame | None,
+    limits: FitLimits,
+    on_progress: Callable[[str], None],
+) -> tuple[ChildFitted | ChildTried, ProcessResult] | FitFailure:
+    """Run the fitting process on a request; return its report."""
+    _check(training, request.features, limits)
+    files.folder.mkdir(parents=True, exist_ok=True)
+    files.clear()
+    write_table(training[_columns(training, request.features)], files.training)
+    if held_out is not None:
+        write_table(held_out[request.features], files.held_out)
     files.request.write_bytes(msgspec.json.encode(request))
     ended = run_limited(
-        python_command("trainer.fitting.child", str(folder.absolute())),
+        python_command("trainer.fitting.child", str(files.folder.absolute())),
         environment=_environment(os.environ),
         timeout_s=limits.timeout_s,
         max_memory_bytes=limits.max_memory_bytes,
         on_line=on_progress,
     )
-    return _outcome(files, ended, limits)
+    if ended.end_reason == "timeout":
+        reason = f"the fit took longer than {limits.timeout_s:g} s and was stopped"
+        return FitFailure("timeout", reason, ended.seconds)
+    if ended.end_reason == "memory":
+        reason = f"the fit used more than {limits.max_memory_bytes / 2**20:.0f} MiB and was stopped"
+        return FitFailure("memory", reason, ended.seconds)
+    report = _report(files.report)
+    if report is None:
+        return _without_report(ended)
+    if isinstance(report, ChildFailed):
+        reason = report.reason
+        if report.rule == "memory":
+            reason = (
+                f"the fit asked for more than {limits.max_memory_bytes / 2**20:.0f} MiB: {reason}"
+            )
+        return FitFailure(report.rule, reason, ended.seconds)
+    return report, ended
 
 
 def _check(training: pd.DataFrame, features: Sequence[str], limits: FitLimits) -> None:
@@ -123,44 +215,9 @@ def _environment(given: Mapping[str, str]) -> dict[str, str]:
     return safe_environment({**given, **_ONE_THREAD, "PYTHONUNBUFFERED": "1"})
 
 
-def _outcome(files: FitFiles, ended: ProcessResult, limits: FitLimits) -> FittedModel | FitFailure:
-    if ended.end_reason == "timeout":
-        reason = f"the fit took longer than {limits.timeout_s:g} s and was stopped"
-        return FitFailure("timeout", reason, ended.seconds)
-    if ended.end_reason == "memory":
-        reason = f"the fit used more than {limits.max_memory_bytes / 2**20:.0f} MiB and was stopped"
-        return FitFailure("memory", reason, ended.seconds)
-    report = _report(files.report)
-    if isinstance(report, ChildFailed):
-        reason = report.reason
-        if report.rule == "memory":
-            reason = (
-                f"the fit asked for more than {limits.max_memory_bytes / 2**20:.0f} MiB: {reason}"
-            )
-        return FitFailure(report.rule, reason, ended.seconds)
-    if report is None or not files.artifact.is_file():
-        return _without_report(ended)
+def _report(file: Path) -> ChildReport | None:
     try:
-        profile = profile_from_data(report.profile)
-    except ValueError as error:
-        return FitFailure(
-            "bad_output",
-            f"no reference profile can be built from its output: {error}",
-            ended.seconds,
-        )
-    return FittedModel(
-        artifact=files.artifact,
-        profile=profile,
-        out_of_fold=report.out_of_fold,
-        held_out=report.held_out,
-        metrics=report.metrics,
-        seconds=ended.seconds,
-    )
-
-
-def _report(file: Path) -> ChildFitted | ChildFailed | None:
-    try:
-        report: ChildFitted | ChildFailed = msgspec.json.decode(file.read_bytes(), type=ChildReport)
+        report: ChildReport = msgspec.json.decode(file.read_bytes(), type=ChildReport)
     except (FileNotFoundError, msgspec.MsgspecError):
         return None
     return report

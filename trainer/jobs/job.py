@@ -2,11 +2,11 @@
 
 ::
 
-    asked -> waiting -> reading -> fitting -> evaluating -> storing -> promoting -> done
-      |         |          |          |           |            |                     ^
-      |         |          |          |           +------------+-- rejected ---------+
-      |         |          |          +-- failed ------------------------------------+
-      |         +----------+-- cancelled, gave up ------------------------------------+
+    asked > waiting > reading > fitting > evaluating > refitting > storing > promoting > done
+      |        |         |         |           |           |          |                   ^
+      |        |         |         |           |           |          +-- rejected -------+
+      |        |         |         +-----------+-- failed -+------------------------------+
+      |        +---------+-- cancelled, gave up ------------------------------------------+
       +-- a person promotes or rolls back: straight to promoting
 
 A step that raises, or that ended three trainers, fails the job in any state.
@@ -22,7 +22,15 @@ from stream_monitor.contracts import DriftAlert
 from trainer.policy.offset_ranges import OffsetRange
 
 State: TypeAlias = Literal[
-    "asked", "waiting", "reading", "fitting", "evaluating", "storing", "promoting", "done"
+    "asked",
+    "waiting",
+    "reading",
+    "fitting",
+    "evaluating",
+    "refitting",
+    "storing",
+    "promoting",
+    "done",
 ]
 Outcome: TypeAlias = Literal[
     "declined", "cancelled", "gave_up", "failed", "rejected", "promoted", "rolled_back"
@@ -33,7 +41,8 @@ TRANSITIONS: Final[dict[State, frozenset[State]]] = {
     "waiting": frozenset({"reading", "done"}),
     "reading": frozenset({"fitting", "done"}),
     "fitting": frozenset({"evaluating", "done"}),
-    "evaluating": frozenset({"storing", "done"}),
+    "evaluating": frozenset({"refitting", "done"}),
+    "refitting": frozenset({"storing", "done"}),
     "storing": frozenset({"promoting", "done"}),
     "promoting": frozenset({"done"}),
     "done": frozenset(),
@@ -41,7 +50,9 @@ TRANSITIONS: Final[dict[State, frozenset[State]]] = {
 """The state machine.  In addition, a restart takes a job whose working data were in memory back to
 ``reading``; its ranges are recorded, so it reads the same records."""
 
-REREAD_AFTER_RESTART: Final[frozenset[State]] = frozenset({"fitting", "evaluating", "storing"})
+REREAD_AFTER_RESTART: Final[frozenset[State]] = frozenset(
+    {"fitting", "evaluating", "refitting", "storing"}
+)
 """States whose working data are lost with the process."""
 
 

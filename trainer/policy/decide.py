@@ -22,7 +22,14 @@ Action: TypeAlias = Literal["request", "decline", "cancel", "ignore"]
 Numbers: TypeAlias = dict[str, float | int | str | None]
 
 DEFERRABLE: Final = frozenset(
-    {"old_version", "data_quality_open", "already_running", "cooldown", "daily_budget"}
+    {
+        "old_version",
+        "immaterial",
+        "data_quality_open",
+        "already_running",
+        "cooldown",
+        "daily_budget",
+    }
 )
 """Rules that decline for a while only.
 
@@ -30,6 +37,7 @@ The trainer decides on the alert again when its episode worsens, and when the ru
 while the episode is open.  The same holds for the alert of a job that `requeue` cancelled.
 """
 _HOUR_MS: Final = 3_600_000
+_SEVERITIES: Final = ("low", "medium", "high")
 
 
 class History(NamedTuple):
@@ -69,8 +77,8 @@ def decide(alert: DriftAlert, history: History, policy: RetrainPolicy) -> Decisi
     An episode is decided on once, at its first alert, unless a rule of `DEFERRABLE` declined it
     (`trainer.jobs.deferred_alerts`).  The first rule that applies decides, in this order: a drill,
     coverage, rejected records, an ended episode, a person's decision, a recovering episode, an
-    episode decided before, no factory, traffic, data quality, an improvement, an old version, the
-    data-quality guard, a running job, cooldown, daily budget.
+    episode decided before, no factory, traffic, data quality, an improvement, an old version, an
+    immaterial change, the data-quality guard, a running job, cooldown, daily budget.
     """
     if (rule := _not_about_the_model(alert)) is not None:
         return Decision("ignore", rule)
@@ -120,6 +128,7 @@ def _declined(alert: DriftAlert, history: History, policy: RetrainPolicy) -> Dec
     """Return the decision of the first rule that declines, if there is one."""
     for rule in (
         _not_trainable,
+        _immaterial,
         _data_quality_guard,
         _already_running,
         _in_cooldown,
@@ -157,6 +166,23 @@ def _not_trainable(alert: DriftAlert, history: History, _policy: RetrainPolicy) 
             )
             return Decision("decline", "old_version", reason)
     return None
+
+
+def _immaterial(alert: DriftAlert, _history: History, policy: RetrainPolicy) -> Decision | None:
+    """Decline drift of the inputs or the predictions that is too small to matter.
+
+    The severity weighs the size of a change with the importance of its feature.  A change of the
+    error itself always matters.
+    """
+    if alert.kind not in ("data", "prediction"):
+        return None
+    if _SEVERITIES.index(alert.severity) >= _SEVERITIES.index(policy.min_severity):
+        return None
+    reason = (
+        f"{alert.explanation} Its severity is {alert.severity}, and a retrain needs "
+        f"{policy.min_severity}: such a change has little effect on the error."
+    )
+    return Decision("decline", "immaterial", reason)
 
 
 def is_improvement(alert: DriftAlert) -> bool:

@@ -2,40 +2,60 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 DAY_MS: Final = 24 * 3_600_000
+_MIN_GROWTH_ROWS: Final = 2_500
+"""After a change the training rows begin small, and would double every few hundred events."""
 
 
 class RetrainPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When to retrain, and on how much.  All times are event time.
 
-    After a finished job no retrain of the model starts for ``cooldown_ms``, and a model has at most
+    Drift of inputs or predictions below ``min_severity`` informs, and asks for no retrain.  After a
+    finished job no retrain of the model starts for ``cooldown_ms``, and a model has at most
     ``max_retrains_per_day`` jobs in 24 h, so that a producer of drift cannot occupy the trainer.  A
     job waits for ``min_labelled_events`` since the onset, at most ``give_up_after_ms``.  It reads
-    ``lookback_records`` before the onset and trains on at most ``max_rows``.  The last
-    ``holdout_ratio`` of the rows since the onset is the holdout.
+    ``lookback_records`` before the onset and trains on at most ``max_rows``.  The newest
+    ``holdout_rows`` evaluate the challenger; afterwards it is fitted again on all rows.
+
+    Without drift a retrain starts when the training rows of the newest version and the labelled
+    events since are ``growth_factor`` times these rows: more data make a better model, each
+    doubling by a similar factor (learning curves are power laws: Hestness et al., "Deep learning
+    scaling is predictable, empirically", 2017).
 
     Raises:
         ValueError: a number is out of range.
     """
 
-    cooldown_ms: int = 3 * DAY_MS
-    max_retrains_per_day: int = 3
-    min_labelled_events: int = 2_000
+    cooldown_ms: int = 600_000
+    max_retrains_per_day: int = 24
+    min_severity: Literal["low", "medium", "high"] = "medium"
+    min_labelled_events: int = 1_000
     give_up_after_ms: int = 30 * DAY_MS
     lookback_records: int = 40_000
     max_rows: int = 200_000
-    holdout_ratio: float = 0.3
+    holdout_rows: int = 500
+    growth_factor: float = 3.0
 
     def __post_init__(self) -> None:
-        for name in ("max_retrains_per_day", "min_labelled_events", "max_rows"):
+        for name in ("max_retrains_per_day", "min_labelled_events", "max_rows", "holdout_rows"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be positive, is {getattr(self, name)}")
         for name in ("cooldown_ms", "give_up_after_ms", "lookback_records"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, is {getattr(self, name)}")
-        if not 0 < self.holdout_ratio < 1:
-            raise ValueError(f"holdout_ratio must be between 0 and 1, is {self.holdout_ratio}")
+
+
+def is_grown(training_rows: int, fresh_rows: int, policy: RetrainPolicy) -> bool:
+    """Whether there are enough labelled events since the newest version to fit without drift.
+
+    >>> policy = RetrainPolicy(growth_factor=2.0)
+    >>> is_grown(6_000, 5_999, policy), is_grown(6_000, 6_000, policy)
+    (False, True)
+    >>> is_grown(1_000, 2_000, policy)
+    False
+    """
+    return fresh_rows >= max((policy.growth_factor - 1) * training_rows, _MIN_GROWTH_ROWS)

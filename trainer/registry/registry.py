@@ -2,6 +2,7 @@
 
     artifacts/<sha256>.skops
     models/<model>/<version>.json
+    frames/<sha256>.parquet          the rows that versions were made from
 
 Aliases (champion, challenger) are not here, because they change in a transaction of the trainer
 (`trainer.jobs.aliases`).
@@ -21,6 +22,7 @@ from trainer.registry.atomic import write_atomically
 from trainer.registry.errors import CorruptArtifact, CorruptManifest, NoSuchVersion, VersionTaken
 from trainer.registry.libraries import libraries
 from trainer.registry.manifest import Manifest, decode, encode
+from trainer.registry.training_frames import TrainingFrames
 
 REGISTRY_FOLDER: Final = "registry"
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -36,6 +38,7 @@ class Registry:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.frames = TrainingFrames(folder / "frames")
 
     def store(
         self,

@@ -12,7 +12,8 @@ from stream_monitor.shared_settings import KafkaSettings, WebSettings
 from trainer.dataset.frame import Dataset
 from trainer.dataset.range_reader import RangeReader
 from trainer.evaluation.gate import Gate
-from trainer.fitting.results import FitLimits, FittedModel
+from trainer.evaluation.version_swap import SwapPolicy
+from trainer.fitting.results import FitLimits, FittedModel, TriedWindows
 from trainer.policy.excluded_ranges import ExcludedRange
 from trainer.policy.retrain_policy import RetrainPolicy
 from trainer.registry.errors import NoSuchVersion
@@ -30,6 +31,7 @@ class JobWorkspace:
         self.folder = folder
         self.reading: RangeReader | None = None
         self.dataset: Dataset | None = None
+        self.tried: TriedWindows | None = None
         self.fitted: FittedModel | None = None
 
     @property
@@ -62,6 +64,7 @@ class TrainerContext(NamedTuple):
     registry: Registry
     policy: RetrainPolicy
     gate: Gate
+    swap: SwapPolicy
     limits: FitLimits
     web: WebSettings
 
@@ -101,6 +104,7 @@ def context_from_settings(settings: Settings) -> TrainerContext:
         registry=registry_of(trainer.data_dir),
         policy=trainer.retrain_policy(),
         gate=trainer.gate_spec(),
+        swap=trainer.swap_policy(),
         limits=trainer.fit_limits(),
         web=trainer.web,
     )

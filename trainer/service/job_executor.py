@@ -15,7 +15,7 @@ from confluent_kafka import KafkaException
 
 from producer.writer import DeliveryError
 from trainer.jobs.job import Job, State
-from trainer.service import evaluate, prepare
+from trainer.service import pipeline
 from trainer.service.context import JobWorkspace, StepInputs, TrainerContext
 from trainer.service.crash_guard import fail_crashing_job, is_over_crash_limit
 from trainer.service.step_result import StepEvent, StepResult
@@ -27,13 +27,14 @@ StepFunction: TypeAlias = Callable[
 ]
 
 STEPS: Final[dict[State, StepFunction]] = {
-    "asked": prepare.plan_ranges,
-    "waiting": prepare.wait_for_labels,
-    "reading": prepare.build_training_set,
-    "fitting": evaluate.fit_challenger,
-    "evaluating": evaluate.compare_models,
-    "storing": evaluate.store_challenger,
-    "promoting": evaluate.promote_challenger,
+    "asked": pipeline.plan_ranges,
+    "waiting": pipeline.wait_for_labels,
+    "reading": pipeline.build_training_set,
+    "fitting": pipeline.fit_windows,
+    "evaluating": pipeline.evaluate_challenger,
+    "refitting": pipeline.refit_challenger,
+    "storing": pipeline.store_challenger,
+    "promoting": pipeline.promote_challenger,
 }
 """The step of each state; its result has the next state."""
 
