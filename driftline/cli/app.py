@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from driftline.cli import (
     alerts,
     audit,
+    backtest,
     check,
     coverage,
     dead_letters,
@@ -112,6 +113,7 @@ app.command("retrain")(retrain.retrain)
 app.command("publish")(publish.publish)
 app.command("forward")(forward.forward)
 app.command("replay")(replay.replay)
+app.command("backtest")(backtest.backtest)
 app.command("inspect")(inspect.inspect)
 app.command("check")(check.check)
 app.command("drill")(drill.drill)

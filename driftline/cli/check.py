@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from driftline.cli.command_error import EXIT_CHECK_FAILED, EXIT_USAGE, CommandError
-from driftline.cli.input_files import file_errors_explained, note_unwatched_columns, read_rows
+from driftline.cli.input_files import file_errors_explained, note_columns_not_watched, read_rows
 from driftline.cli.options import (
     Categorical,
     DecimalMark,
@@ -94,7 +94,7 @@ def check(
             frame = with_times(table.frame, time, time_format)  # checks the format
             if time is not None and time in frame:
                 times_ms(frame[time])
-    note_unwatched_columns(layout.ignored)
+    note_columns_not_watched(layout.ignored)
     columns = compare(normal, now, layout)
     if all(column.verdict == "not_compared" for column in columns):
         raise CommandError(

@@ -10,7 +10,7 @@ import typer
 
 from driftline.cli.command_error import EXIT_USAGE, CommandError
 from driftline.cli.connection import connect_redis, load_settings
-from driftline.cli.input_files import file_errors_explained, note_unwatched_columns, read_rows
+from driftline.cli.input_files import file_errors_explained, note_columns_not_watched, read_rows
 from driftline.cli.options import (
     Categorical,
     Config,
@@ -333,6 +333,6 @@ def _profile_of_file(file: Path, rows: RowOptions) -> tuple[ReferenceProfile, fl
         layout = layout_of(table, time=rows.time)
         profile = profile_of(table.frame, layout, model="file", version="1")
         times = [] if rows.time is None else times_ms(table.frame[rows.time])
-    note_unwatched_columns(layout.ignored | profile.skipped)
+    note_columns_not_watched(layout.ignored | profile.skipped)
     span_ms = max(times, default=0) - min(times, default=0)
     return profile, len(table.frame) * _HOUR_MS / span_ms if span_ms else None

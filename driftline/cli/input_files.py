@@ -83,7 +83,7 @@ def note_read_warnings(source: str, notes: list[str]) -> None:
         note(f"{source}: {text}")
 
 
-def note_unwatched_columns(left_out: Mapping[str, str]) -> None:
+def note_columns_not_watched(left_out: Mapping[str, str]) -> None:
     """Print one line on stderr for each column that is not watched, with the reason."""
     for name, why in list(left_out.items())[:_SHOWN]:
         note(f"not watched: {name}: {why}")

@@ -14,7 +14,7 @@ from driftline.cli.connection import load_settings
 from driftline.cli.input_files import (
     file_errors_explained,
     note_changes,
-    note_unwatched_columns,
+    note_columns_not_watched,
     read_rows,
 )
 from driftline.cli.options import (
@@ -204,7 +204,7 @@ def build(
         left_out = layout.ignored | made.skipped
         if not made.features and made.prediction is None:
             raise nothing_to_watch_error(str(file), left_out)
-    note_unwatched_columns(left_out)
+    note_columns_not_watched(left_out)
     note_changes(table.frame, layout)
     if few := [name for name in layout.codes if name in made.features]:
         note(codes_note(few))

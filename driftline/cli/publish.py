@@ -15,8 +15,8 @@ from driftline.cli.command_error import EXIT_FAILED, EXIT_UNREACHABLE, EXIT_USAG
 from driftline.cli.connection import load_settings
 from driftline.cli.input_files import (
     file_errors_explained,
+    note_columns_not_watched,
     note_read_warnings,
-    note_unwatched_columns,
 )
 from driftline.cli.options import (
     Bootstrap,
@@ -138,7 +138,7 @@ def publish(
             prediction=prediction, label=label, time=time, time_format=time_format, id=id_
         )
         layout = layout_to_publish(table, columns)
-        note_unwatched_columns(layout.ignored)
+        note_columns_not_watched(layout.ignored)
         rows = row_events_of(
             table,
             layout,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from driftline.cli.candidate_settings import run_with_candidate
 from driftline.cli.command_error import EXIT_FAILED, EXIT_USAGE, CommandError
-from driftline.cli.input_files import note_changes, note_unwatched_columns, read_rows
+from driftline.cli.input_files import note_changes, note_columns_not_watched, read_rows
 from driftline.cli.replay_output import show
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def replay_table(
     )
     if not as_json:  # with JSON the columns are printed to stderr anyway
         skipped = chosen.profile.skipped.items()
-        note_unwatched_columns(
+        note_columns_not_watched(
             layout.ignored | {layout.column_of(name): why for name, why in skipped}
         )
     found = injection_results(changes, chosen.episodes)

@@ -1,0 +1,252 @@
+"""``driftline backtest``: what retraining would have gained on recorded, labelled events."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from driftline.cli.candidate_settings import live_settings
+from driftline.cli.command_error import EXIT_USAGE, CommandError
+from driftline.cli.input_files import file_errors_explained, note_columns_not_watched, read_rows
+from driftline.cli.options import (
+    Categorical,
+    DecimalMark,
+    Encoding,
+    Ignore,
+    Json,
+    Numeric,
+    PositiveLabel,
+    Separator,
+    TimeColumn,
+    TimeFormat,
+    read_options_of,
+)
+from driftline.cli.output import note, write_json, write_line, write_lines
+from driftline.cli.trainer_jobs import Factory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from driftline.offline.backtest.labelled_stream import LabelledStream
+    from trainer.service.context import TrainerContext
+
+POLICIES: Final = (
+    "never,schedule:2000:expanding,schedule:2000:5000,schedule:5000:expanding,schedule:5000:5000,"
+    "adwin,driftline,driftline:pool"
+)
+_PROGRESS_ROWS: Final = 5_000
+
+
+def backtest(
+    source: Annotated[
+        Path, typer.Argument(help="CSV, Parquet or JSON lines with one labelled event a row.")
+    ],
+    factory: Factory = None,
+    label: Annotated[str | None, typer.Option(help="Column of the labels.")] = None,
+    time: TimeColumn = None,
+    time_format: TimeFormat = None,
+    train: Annotated[
+        str, typer.Option(help="The rows that train the first version: first:5000 or first:10%.")
+    ] = "first:10%",
+    label_delay: Annotated[
+        str, typer.Option(help="How long after its event a label arrives: 500events, 6h, 1d.")
+    ] = "0events",
+    policies: Annotated[
+        str,
+        typer.Option(
+            help="Policies to run, with commas: never, schedule:PERIOD:WINDOW (in events; WINDOW "
+            "is expanding or a number of rows), adwin, driftline, driftline:pool."
+        ),
+    ] = POLICIES,
+    plot: Annotated[Path | None, typer.Option(help="Write a picture (PNG) to this file.")] = None,
+    positive: PositiveLabel = None,
+    ignore: Ignore = None,
+    numeric: Numeric = None,
+    categorical: Categorical = None,
+    separator: Separator = None,
+    decimal: DecimalMark = None,
+    encoding: Encoding = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Compare driftline with never retraining and with schedules, on recorded events.
+
+    The rows are served in order of time by the model in service, and each label becomes known after
+    the delay.  driftline runs the code that runs live: the monitor's core, the trainer's decisions,
+    the choice of the training window, the gate, and the swap of versions.  Neither Kafka nor Redis
+    is needed.  The error is that of the served predictions after the training rows: the share of
+    wrong classes, or the mean absolute error of numbers.  Settings come from driftline.toml.
+
+    "fits" counts models that were fitted to serve, "swaps" moves to a version fitted before, "trial
+    fits" fits that only evaluate: windows on a holdout, folds of a reference.
+    """
+    if factory is None or label is None:
+        missing = "--factory" if factory is None else "--label"
+        raise CommandError(
+            f"{missing} is needed",
+            fix="driftline backtest FILE --label COLUMN --factory module:function",
+            code=EXIT_USAGE,
+        )
+    read_options = read_options_of(
+        ignore=ignore,
+        numeric=numeric,
+        categorical=categorical,
+        separator=separator,
+        decimal=decimal,
+        encoding=encoding,
+    )
+    with file_errors_explained():
+        from driftline.offline.backtest.plain_policies import parse_policies  # noqa: PLC0415 - light imports
+
+        names = parse_policies(policies)
+        make = _maker(factory)
+        stream = _stream(
+            source, read_options, (time, time_format, label), train, label_delay, make(), positive
+        )
+    from driftline.offline.backtest import backtest_report as report  # noqa: PLC0415 - light imports
+    from driftline.offline.backtest.backtest import run_policies  # noqa: PLC0415
+
+    if not as_json:
+        write_line(
+            f"{source}: {stream.n_training:,} rows train the first version, "
+            f"{len(stream) - stream.n_training:,} are served; labels arrive after {label_delay}"
+        )
+    try:
+        results = run_policies(
+            stream,
+            make,
+            names,
+            _trainer_context_in(factory),
+            live_settings().monitor_spec(),
+            _print_progress(stream),
+        )
+    except CommandError:
+        raise
+    except Exception as error:
+        raise CommandError(
+            "the model of the factory cannot be fitted on these rows",
+            where=factory,
+            why=f"{type(error).__name__}: {error}",
+            fix="run the command with --debug before `backtest` to see where",
+            code=EXIT_USAGE,
+        ) from error
+    if plot is not None:
+        report.draw(stream, results, plot)
+    if not as_json:
+        write_lines(["", *report.table_lines(results), *report.change_lines(results)])
+        if plot is not None:
+            write_line(f"picture: {plot}")
+        return
+    write_json(report.summary(stream, results), indent=0)
+
+
+def _maker(factory: str) -> Callable[[], Any]:
+    """A function that makes an estimator; the factory is tried at once.
+
+    Raises:
+        CommandError: the factory cannot be imported, raises, or returns no estimator.
+    """
+    import sys  # noqa: PLC0415
+
+    from trainer.fitting.factory import make_estimator  # noqa: PLC0415 - light imports
+
+    sys.path.append(str(Path.cwd()))  # last, so that a user's `random.py` does not replace Python's
+    try:
+        make_estimator(factory)
+    except Exception as error:
+        raise CommandError(
+            "the factory gives no model",
+            where=factory,
+            why=f"{type(error).__name__}: {error}",
+            fix="name a function without parameters that returns an unfitted scikit-learn "
+            "estimator: module:function",
+            code=EXIT_USAGE,
+        ) from error
+    return lambda: make_estimator(factory)
+
+
+def _stream(
+    source: Path,
+    read_options: Any,
+    columns: tuple[str | None, str | None, str],
+    train: str,
+    label_delay: str,
+    estimator: Any,
+    positive: str | None,
+) -> LabelledStream:
+    """The rows of the file in order of time.
+
+    Raises:
+        SourceError: a column is missing, or the rows cannot be used.
+    """
+    from driftline.offline.backtest.labelled_stream import LabelDelay, stream_of  # noqa: PLC0415 - light imports
+    from driftline.offline.replay.reference_option import parse_reference  # noqa: PLC0415
+    from driftline.offline.tables.event_times import with_times  # noqa: PLC0415
+    from driftline.offline.tables.layout import layout_of  # noqa: PLC0415
+    from driftline.offline.tables.positive_label import positive_of  # noqa: PLC0415
+    from driftline.offline.tables.source_error import SourceError  # noqa: PLC0415
+    from trainer.fitting.model_fit import FitSpec  # noqa: PLC0415
+
+    time, time_format, label = columns
+    delay = LabelDelay.parse(label_delay)
+    table = read_rows(source, read_options)
+    layout = layout_of(table, time=time, label=label)
+    note_columns_not_watched(layout.ignored)
+    frame = with_times(table.frame, time, time_format)
+    wanted = parse_reference(train, len(frame))
+    if isinstance(wanted, Path):
+        raise SourceError(
+            f"--train {train!r} is not a number of rows", fix="write first:5000 or first:10%"
+        )
+    labels = frame[label]
+    known = labels.dropna()
+    if len(known) < wanted or wanted < MIN_TRAINING_ROWS:
+        raise SourceError(
+            f"--train {train} has {min(wanted, len(known)):,} labelled rows; "
+            f"{MIN_TRAINING_ROWS:,} are needed",
+            fix="train on more rows, or check --label",
+        )
+    spec = FitSpec([], "", "", positive=positive_of(positive, labels)).resolved(
+        estimator, known.infer_objects()
+    )
+    return stream_of(
+        frame,
+        layout,
+        n_training=wanted,
+        delay=delay,
+        task=spec.task or "binary",
+        positive=1 if spec.positive is None else spec.positive,
+    )
+
+
+MIN_TRAINING_ROWS: Final = 500
+
+
+def _trainer_context_in(factory: str) -> Callable[[Path], TrainerContext]:
+    """The trainer's context of the settings, with its data in a folder."""
+    from driftline.offline.backtest.driftline_policy import MODEL  # noqa: PLC0415 - light imports
+    from trainer.service.context import context_from_settings  # noqa: PLC0415
+    from trainer.settings import Settings  # noqa: PLC0415
+
+    settings = Settings()
+
+    def context_in(folder: Path) -> TrainerContext:
+        trainer = settings.trainer.model_copy(
+            update={"data_dir": folder, "factories": {MODEL: factory}}
+        )
+        return context_from_settings(settings.model_copy(update={"trainer": trainer}))
+
+    return context_in
+
+
+def _print_progress(stream: LabelledStream) -> Callable[[str, int], None]:
+    printed: dict[str, int] = {}
+
+    def show(name: str, row: int) -> None:
+        if row == len(stream) or row - printed.get(name, 0) >= _PROGRESS_ROWS:
+            printed[name] = row
+            note(f"{name}: {row:,} of {len(stream):,} rows")
+
+    return show

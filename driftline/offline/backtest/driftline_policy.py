@@ -1,0 +1,367 @@
+"""Driftline's own loop over a stream: the monitor's core, the trainer's decisions, no Kafka.
+
+The decisions are those that run live: `PartitionMonitor` for the alerts, `handle_alert` for the
+jobs, `candidate_windows`, `compare` and `check_refit` for the challenger, `SwapTest` and
+`vote_weights` for the stored versions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from driftline.offline.backtest.fitted_versions import FittedVersion, FittedVersions
+from driftline.offline.backtest.labelled_stream import Ints
+from driftline.offline.backtest.plain_policies import Change
+from producer.codec import encode
+from producer.events import CE_TYPE_OF, InferenceEvent, Label, ModelUpdate, Prediction
+from stream_monitor.core.partition import PartitionMonitor
+from stream_monitor.core.spec import MonitorSpec
+from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
+from stream_monitor.reference.profile import ReferenceProfile, profile_to_data
+from trainer.evaluation.gate import check_refit, compare
+from trainer.evaluation.losses import Floats, Metric, resolve_metric
+from trainer.evaluation.version_swap import SwapState, SwapTest
+from trainer.evaluation.vote import RECENT_EVENTS, vote_weights
+from trainer.evaluation.window_choice import best_window
+from trainer.fitting.model_fit import FitSpec
+from trainer.jobs.champions import Champion, set_champion
+from trainer.jobs.database import Database
+from trainer.jobs.deferred_alerts import deferred_alerts
+from trainer.jobs.job import Job
+from trainer.jobs.job_store import active_jobs, excluded_ranges_of, transition
+from trainer.policy.excluded_ranges import is_excluded
+from trainer.policy.retrain_policy import is_grown
+from trainer.policy.training_window import TrainingWindow, candidate_windows
+from trainer.service.alert_consumer import handle_alert, reconsider
+from trainer.service.context import TrainerContext
+
+TOPIC: Final = "backtest"
+MODEL: Final = "backtest"
+FIRST_VERSION: Final = "1"
+
+
+class StoredVersion:
+    """A version with its model and reference profile."""
+
+    def __init__(
+        self, name: str, fitted: FittedVersion, profile: ReferenceProfile, window: TrainingWindow
+    ) -> None:
+        self.name, self.fitted, self.profile, self.window = name, fitted, profile, window
+
+
+class Driftline:
+    """The loop in mode ``auto``; ``pool`` serves the weighted vote of the stored versions."""
+
+    def __init__(
+        self,
+        versions: FittedVersions,
+        context: TrainerContext,
+        spec: MonitorSpec,
+        folder: Path,
+        *,
+        pool: bool,
+    ) -> None:
+        self._versions, self._context, self._pool = versions, context, pool
+        self._stream = stream = versions.stream
+        self._metric: Metric = resolve_metric(context.gate.metric, stream.task)
+        self._monitor = PartitionMonitor(TOPIC, 0, spec)
+        self._offset = 0
+        self._database = Database(folder)
+        self.fits = self.trial_fits = self.swaps = 0
+        self.changes: list[Change] = []
+        rows = np.arange(stream.n_training)
+        first = self._store(FIRST_VERSION, rows, TrainingWindow("all"))
+        self.fits = 0
+        self.stored: dict[str, StoredVersion] = {FIRST_VERSION: first}
+        self._champion = FIRST_VERSION
+        self._weights = {FIRST_VERSION: 1.0}
+        self._test = SwapTest(context.swap, SwapState(champion=FIRST_VERSION))
+        self._scored = stream.known_rows(stream.n_training)
+        self._unscored: list[int] = []
+        self._announce(first, stream.n_training, "registered")
+        by_known = np.argsort(stream.known_at, kind="stable")
+        self._label_order = by_known[stream.known_at[by_known] >= 0]
+        self._next_label = 0
+
+    def predict(self, start: int, end: int) -> list[Prediction | None]:
+        """Return the predictions of the champion, or of the vote."""
+        if not self._pool or len(self._weights) == 1:
+            return self.stored[self._champion].fitted.predict(start, end)
+        return vote(
+            {name: self.stored[name].fitted.predict(start, end) for name in self._weights},
+            self._weights,
+        )
+
+    def advance(self, start: int, end: int) -> None:
+        """Apply the chunk and its labels to the monitor; decide on alerts; compare the versions."""
+        now_ms = int(self._stream.times_ms[end - 1])
+        alerts = self._monitor.observe(self._batch(start, end)).alerts
+        with self._database.transaction() as rows:
+            for alert in alerts:
+                handle_alert(rows, alert, self._context, wall_ms=now_ms)
+            for waiting in deferred_alerts(rows):
+                reconsider(rows, waiting, self._context, wall_ms=now_ms)
+            jobs = active_jobs(rows)
+        for job in jobs:
+            self._work_on(job, end, now_ms)
+        if not jobs:
+            self._grow(end)
+        self._compare_versions(end)
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+    def _batch(self, start: int, end: int) -> RecordBatch:
+        """The events of the rows, each followed by the labels that become known with it.
+
+        All have the append time of the last row: the records of a chunk arrive together.
+        """
+        stream, records = self._stream, []
+        first = self._offset
+        predicted = self.predict(start, end)
+        appended_ms = int(stream.times_ms[end - 1])
+        order = self._label_order
+        for row in range(start, end):
+            event = InferenceEvent(
+                id=f"row-{row}",
+                model=MODEL,
+                version=self._champion,
+                time_ms=int(stream.times_ms[row]),
+                features={name: values[row] for name, values in stream.values.items()},
+                prediction=predicted[row - start],
+            )
+            records.append(self._record(event, appended_ms))
+            while self._next_label < len(order):
+                labelled = int(order[self._next_label])
+                if stream.known_at[labelled] > row:
+                    break
+                self._next_label += 1
+                label = stream.labels[labelled]
+                if label is not None:
+                    truth = Label(
+                        id=f"row-{labelled}", model=MODEL, label=label, time_ms=event.time_ms
+                    )
+                    records.append(self._record(truth, appended_ms))
+        return RecordBatch(TOPIC, 0, "", first, self._offset, records)
+
+    def _record(self, event: InferenceEvent | Label | ModelUpdate, time_ms: int) -> ConsumerRecord:
+        offset, self._offset = self._offset, self._offset + 1
+        return ConsumerRecord(offset, time_ms, CE_TYPE_OF[type(event)], encode(event))
+
+    def _work_on(self, job: Job, end: int, now_ms: int) -> None:
+        """Do the whole of a job once it has enough labels; give it up when it waits too long."""
+        policy = self._context.policy
+        usable = self._usable_rows(end)
+        onset_ms = job.work.onset_ms
+        since = 0 if onset_ms is None else int((self._stream.times_ms[usable] >= onset_ms).sum())
+        waits = since < policy.min_labelled_events
+        late = now_ms > job.asked_ms + policy.give_up_after_ms
+        if waits and not late:
+            return
+        done = job.to("asked", now_ms=now_ms)
+        if waits:
+            ended = done.ended("gave_up")
+        else:
+            promoted = self._retrain(job, usable, since, end)
+            ended = done.ended("promoted" if promoted else "rejected")
+        with self._database.transaction() as rows:
+            transition(rows, job, msgspec.structs.replace(ended, challenger=self._newest))
+
+    @property
+    def _newest(self) -> str:
+        return next(reversed(self.stored))
+
+    def _usable_rows(self, end: int) -> Ints:
+        """The rows with a known label outside of excluded time ranges."""
+        known = self._stream.known_rows(end)
+        excluded = excluded_ranges_of(self._database.rows, MODEL)
+        if not excluded:
+            return known
+        times = self._stream.times_ms
+        kept = [not is_excluded(int(times[row]), self._champion, excluded) for row in known]
+        usable: Ints = known[np.array(kept)]
+        return usable
+
+    def _retrain(self, job: Job | None, usable: Ints, since: int, end: int) -> bool:
+        """Choose a window, evaluate the challenger, fit it again on all rows, and serve it."""
+        gate, stream = self._context.gate, self._stream
+        holdout_rows = self._context.policy.holdout_rows
+        if len(usable) <= 2 * holdout_rows:
+            return False
+        earlier, later = usable[:-holdout_rows], usable[-holdout_rows:]
+        champion = self.stored[self._champion].fitted
+        known_changes = {"since the champion's first row": int((earlier >= champion.rows[0]).sum())}
+        if since:
+            known_changes["since the onset"] = since - holdout_rows
+        windows = candidate_windows(len(earlier), known_changes)
+        tried: dict[str, Floats] = {}
+        for window in windows:
+            rows = earlier[slice(*window.range(len(earlier)))]
+            if not _has_all_classes(stream.task, stream.labels, rows, earlier):
+                continue
+            tried[window.name] = self._losses_of(self._versions.fit(rows), later)
+            self.trial_fits += 1
+        window = best_window(windows, tried)
+        ours = self._losses_of(champion, later)
+        ours[np.isin(later, champion.rows)] = np.nan  # the champion was fitted on them
+        decision = compare(ours, tried[window.name], gate)
+        wanted = window
+        if window.name in known_changes and window.rows is not None:
+            wanted = TrainingWindow(window.name, window.rows + holdout_rows)
+        rows = usable[slice(*wanted.range(len(usable)))]
+        name = str(int(self._newest) + 1)
+        version = self._store(name, rows, wanted)
+        refit = check_refit(tried[window.name], self._losses_of(version.fitted, later), gate)
+        decision = refit or decision
+        self.stored[name] = version
+        self._limit_versions()
+        cause = (
+            "more labelled events"
+            if job is None or job.work.alert is None
+            else (f"{job.work.alert.kind} {job.work.alert.series} ({job.work.alert.severity})")
+        )
+        reason = f"{cause}; window {wanted.name}; {decision.reason}"
+        if not decision.promote:
+            self.changes.append(Change(end, "rejected", reason))
+            return False
+        self.changes.append(Change(end, "fit", reason))
+        self._serve(name, end, "growth" if job is None else job.caused_by)
+        return True
+
+    def _store(self, name: str, rows: Ints, window: TrainingWindow) -> StoredVersion:
+        stream = self._stream
+        spec = FitSpec(
+            stream.features,
+            MODEL,
+            name,
+            task=stream.task,
+            positive=stream.positive,
+            n_folds=self._context.limits.n_folds,
+        )
+        fitted, profile = self._versions.fit_with_profile(rows, spec)
+        self.fits += 1
+        self.trial_fits += spec.n_folds
+        return StoredVersion(name, fitted, profile, window)
+
+    def _limit_versions(self) -> None:
+        """Forget the oldest versions beyond the limit; the champion stays."""
+        while len(self.stored) > self._context.swap.max_versions:
+            gone = next(name for name in self.stored if name != self._champion)
+            del self.stored[gone]
+            self._weights.pop(gone, None)
+
+    def _serve(self, name: str, end: int, caused_by: str) -> None:
+        self._champion = name
+        self._test.restart(name)
+        self._weights = {name: 1.0}
+        if self._pool:
+            self._weigh()
+        self._announce(self.stored[name], end, caused_by)
+
+    def _announce(self, version: StoredVersion, end: int, caused_by: str) -> None:
+        """Announce the version and its reference to the monitor; record the champion."""
+        time_ms = int(self._stream.times_ms[end - 1])
+        update = ModelUpdate(
+            id=f"update-{version.name}-{end}",
+            model=MODEL,
+            version=version.name,
+            time_ms=time_ms,
+            profile=profile_to_data(version.profile),
+        )
+        first = self._offset
+        record = self._record(update, time_ms)
+        self._monitor.observe(RecordBatch(TOPIC, 0, "", first, self._offset, [record]))
+        with self._database.transaction() as rows:
+            set_champion(rows, Champion(MODEL, version.name, "", time_ms, f"{caused_by}-{end}"))
+
+    def _losses_of(self, fitted: FittedVersion, rows: Ints) -> Floats:
+        start, end = int(rows.min()), int(rows.max()) + 1
+        found: Floats = fitted.losses(start, end, self._metric)[rows - start].copy()
+        return found
+
+    def _grow(self, end: int) -> None:
+        """Retrain when the rows of the newest version have grown by the policy's factor."""
+        newest = self.stored[self._newest].fitted
+        known = self._stream.known_rows(end)
+        fresh = int((known >= newest.trained_until).sum())
+        if is_grown(len(newest.rows), fresh, self._context.policy):
+            self._retrain(None, self._usable_rows(end), 0, end)
+
+    def _compare_versions(self, end: int) -> None:
+        """Take the losses of all versions on newly known labels; swap or weigh if due."""
+        known = self._stream.known_rows(end)
+        self._unscored += np.setdiff1d(known, self._scored).tolist()
+        self._scored = known
+        size = self._context.swap.block_events
+        while len(self._unscored) >= size:
+            block, self._unscored = np.array(self._unscored[:size]), self._unscored[size:]
+            losses: dict[str, Floats] = {}
+            for name, version in self.stored.items():
+                losses[name] = self._losses_of(version.fitted, block)
+                losses[name][block < version.fitted.trained_until] = np.nan
+            swap = self._test.observe(losses, self._scale())
+            if swap is not None and self._context.swap.enabled and not self._pool:
+                self.swaps += 1
+                reason = (
+                    f"version {swap.version} is better by {swap.improvement:.4f} on "
+                    f"{swap.n_events} events"
+                )
+                self.changes.append(Change(end, "swap", reason))
+                self._serve(swap.version, end, f"swap-{swap.version}")
+        if self._pool:
+            self._weigh()
+
+    def _scale(self) -> float:
+        """The difference of two losses that counts in full."""
+        if self._stream.task != "regression":
+            return 1.0
+        loss = next(iter(self.stored.values())).profile.loss
+        return 1.0 if loss is None else max(4 * float(loss.mean or 1.0), 1e-12)
+
+    def _weigh(self) -> None:
+        recent = self._scored[-RECENT_EVENTS:]
+        losses = {}
+        for name, version in self.stored.items():
+            losses[name] = self._losses_of(version.fitted, recent)
+            losses[name][recent < version.fitted.trained_until] = np.nan
+        before = self._weights
+        self._weights = vote_weights(losses, self._scale())
+        self.swaps += before.keys() != self._weights.keys()
+
+
+def vote(
+    predictions: dict[str, list[Prediction | None]], weights: dict[str, float]
+) -> list[Prediction | None]:
+    """Return the weighted mean of numbers, or the class with the largest weight.
+
+    >>> vote({"1": [0.25, 0.5], "2": [0.75, 0.5]}, {"1": 0.5, "2": 0.5})
+    [0.5, 0.5]
+    >>> vote({"1": ["a"], "2": ["b"]}, {"1": 0.6, "2": 0.4})
+    ['a']
+    """
+    found: list[Prediction | None] = []
+    for answers in zip(*(predictions[name] for name in weights), strict=True):
+        numbers = [one for one in answers if isinstance(one, int | float)]
+        if len(numbers) == len(answers):
+            pairs = zip(numbers, weights.values(), strict=True)
+            found.append(sum(number * weight for number, weight in pairs))
+            continue
+        votes: dict[str, float] = {}
+        for answer, weight in zip(answers, weights.values(), strict=True):
+            votes[str(answer)] = votes.get(str(answer), 0.0) + weight
+        found.append(max(votes, key=lambda name: votes[name]))
+    return found
+
+
+def _has_all_classes(task: str, labels: Sequence[object], rows: Ints, among: Ints) -> bool:
+    if task == "regression":
+        return True
+    return len({labels[row] for row in rows.tolist()}) >= len(
+        {labels[row] for row in among.tolist()}
+    )
