@@ -38,7 +38,7 @@ class RetrainPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     lookback_records: int = 40_000
     max_rows: int = 200_000
     holdout_rows: int = 500
-    growth_factor: float = 3.0
+    growth_factor: float = 2.0
 
     def __post_init__(self) -> None:
         for name in ("max_retrains_per_day", "min_labelled_events", "max_rows", "holdout_rows"):
