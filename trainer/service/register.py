@@ -7,15 +7,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import pandas as pd
+
 from producer.names import truncated_with_hash, version_key
 from stream_monitor.reference.profile import ReferenceProfile
 from stream_monitor.shared_settings import KafkaSettings, TopicSettings
+from trainer.dataset.frame import RESERVED_COLUMNS
 from trainer.jobs.champions import Champion, set_champion, was_set_champion
 from trainer.jobs.database import Database
 from trainer.jobs.outbox import enqueue
 from trainer.policy.naming import derived_id
 from trainer.registry.manifest import Manifest
-from trainer.registry.registry import registry_of
+from trainer.registry.registry import Registry, registry_of
 from trainer.service.announce import announce, update_of
 from trainer.service.outbox_relay import OutboxRelay
 from trainer.service.version_records import version_records
@@ -35,6 +38,7 @@ def register_version(
     librdkafka: Mapping[str, str | int | float | bool] | None = None,
     factory: str = "",
     training: Mapping[str, Any] | None = None,
+    training_rows: pd.DataFrame | None = None,
     metrics: Mapping[str, Any] | None = None,
 ) -> Manifest:
     """Store a fitted estimator in the registry of ``data_dir`` and put it into service.
@@ -44,17 +48,24 @@ def register_version(
     end of the training data.  A repeat with the same estimator changes nothing, even if another
     version is the champion by then.
 
+    ``training_rows`` are the n rows that it was fitted on, in order of time, with the columns
+    ``time_ms``, ``label`` and the features.  They are stored, and train later versions.
+
     Raises:
         VersionTaken: another estimator is stored under that version.
         DeliveryError: Kafka did not acknowledge; repeat the call.
     """
     model, version = profile.model, profile.version
-    manifest = registry_of(data_dir).store(
+    registry = registry_of(data_dir)
+    described = dict(training or {})
+    if training_rows is not None and len(training_rows):
+        described |= stored_rows(registry, training_rows, version)
+    manifest = registry.store(
         estimator,
         model=model,
         version=version,
         profile=profile,
-        training=training or {},
+        training=described,
         metrics=metrics or {},
         factory=factory,
         caused_by="enlist",
@@ -92,3 +103,33 @@ def register_version(
                 )
         OutboxRelay(kafka.client(), database).send_all_or_raise()
     return manifest
+
+
+def stored_rows(registry: Registry, rows: pd.DataFrame, version: str) -> dict[str, Any]:
+    """Store the training rows of a version that was trained elsewhere; describe them.
+
+    Raises:
+        ValueError: there is no column ``time_ms`` or ``label``.
+    """
+    missing = {"time_ms", "label"} - set(rows.columns)
+    if missing:
+        raise ValueError(f"the training rows have no column {', '.join(sorted(missing))}")
+    features = [name for name in rows.columns if name not in RESERVED_COLUMNS]
+    frame = pd.DataFrame(
+        {
+            "id": [f"training-{version}-{i}" for i in range(len(rows))],
+            "time_ms": rows["time_ms"].to_numpy(dtype="int64"),
+            "version": version,
+            "prediction": float("nan"),
+            "label": rows["label"].tolist(),
+        }
+    )
+    frame = pd.concat([frame, rows[features].reset_index(drop=True)], axis=1)
+    return {
+        "frame_sha256": registry.frames.store(frame),
+        "trained": {
+            "rows": len(frame),
+            "first_ms": int(frame["time_ms"].iloc[0]),
+            "last_ms": int(frame["time_ms"].iloc[-1]),
+        },
+    }
