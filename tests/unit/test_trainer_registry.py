@@ -270,3 +270,18 @@ def test_a_training_frame_comes_back_with_its_types(tmp_path: Path) -> None:
         frames.load(sha256)
     with pytest.raises(NoSuchVersion, match="no training frame"):
         frames.load("0" * 64)
+
+
+def test_old_training_frames_are_removed(tmp_path: Path) -> None:
+    frames = TrainingFrames(tmp_path)
+    old, new, latest = (frames.store(pd.DataFrame({"x": [number]})) for number in (1, 2, 3))
+    for sha256 in (old, new):
+        os.utime(tmp_path / f"{sha256}.parquet", (0, 0))
+
+    frames.remove_except({new})
+
+    assert frames.load(latest)["x"].tolist() == [3]
+
+    assert frames.load(new)["x"].tolist() == [2]
+    with pytest.raises(NoSuchVersion):
+        frames.load(old)

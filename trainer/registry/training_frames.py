@@ -9,6 +9,8 @@ longer has, the first training rows among them, still train.
 from __future__ import annotations
 
 import io
+import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +25,7 @@ from trainer.registry.errors import CorruptArtifact, NoSuchVersion
 
 _JSON_COLUMNS: Final = b"driftline.json_columns"
 """Names of columns whose values have different types and are stored as JSON texts."""
+_NEW_S: Final = 3_600.0
 
 
 class TrainingFrames:
@@ -82,6 +85,16 @@ class TrainingFrames:
             else:
                 columns[name] = pd.Series(column.to_numpy())
         return pd.DataFrame(columns)
+
+    def remove_except(self, kept: Collection[str]) -> None:
+        """Remove the frames whose hashes are not among ``kept``.
+
+        A frame of the last hour stays: the manifest that names it may not be written yet.
+        """
+        before_s = time.time() - _NEW_S
+        for file in self.folder.glob("*.parquet"):
+            if file.stem not in kept and file.stat().st_mtime < before_s:
+                file.unlink(missing_ok=True)
 
     def _file(self, sha256: str) -> Path:
         return self.folder / f"{sha256}.parquet"

@@ -58,6 +58,9 @@ from trainer.service.version_records import version_records
 
 log = structlog.get_logger(__name__)
 
+_FRAMES_KEPT = 3
+"""Training frames kept for each model: the newest one trains, the others are for a damaged one."""
+
 
 def plan_ranges(
     job: Job, context: TrainerContext, _workspace: JobWorkspace, _inputs: StepInputs
@@ -362,6 +365,7 @@ def store_challenger(
         manifest = context.registry.manifest(job.model, challenger)
         if manifest.caused_by != job.caused_by:
             raise
+    _remove_old_frames(context)
     failpoint("trainer.storing.done")
     verdict = manifest.metrics["verdict"]
     numbers = {name: manifest.metrics.get(name) for name in job.work.numbers}
@@ -370,6 +374,16 @@ def store_challenger(
         return StepResult(job.to("promoting", **work))
     step_event = StepEvent("rejected", verdict["rule"], verdict["reason"], numbers)
     return StepResult(job.to("storing", **work).ended("rejected"), (step_event,))
+
+
+def _remove_old_frames(context: TrainerContext) -> None:
+    """Keep the training frames of the newest versions of each model; a frame holds all rows."""
+    kept = {
+        manifest.training.get("frame_sha256")
+        for model in context.registry.models()
+        for manifest in context.registry.versions(model)[-_FRAMES_KEPT:]
+    }
+    context.registry.frames.remove_except({sha256 for sha256 in kept if sha256 is not None})
 
 
 def _description(job: Job, dataset: Dataset, context: TrainerContext) -> dict[str, Any]:
