@@ -68,7 +68,7 @@ def register_version(
         training=described,
         metrics=metrics or {},
         factory=factory,
-        caused_by="enlist",
+        caused_by="register",
         time_ms=time_ms,
     )
     named = version_key(model, version)
