@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 SOURCES := pyproject.toml constraints.txt
 
-.PHONY: help install demo test test-rest test-all lint docs bench detection chaos clean
+.PHONY: help install demo test test-rest test-all lint docs bench detection loop chaos clean
 
 help: ## Say what can be done
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ bench: $(VENV)/.installed-dev ## Against the textbook program and the best hand-
 
 detection: $(VENV)/.installed-dev ## Does the false-alarm budget hold, how soon is drift found (ARGS="--quick --plot FILE")
 	$(BIN)/python -m tests.benchmarks.detection $(ARGS)
+
+loop: $(VENV)/.installed-dev ## Is the retraining loop worth having, on real and synthetic streams (ARGS="--only flights")
+	$(BIN)/python -m tests.benchmarks.loop $(ARGS)
 
 chaos: $(VENV)/.installed-dev ## Faults by seed on real processes, compared with an oracle (SEED=1 MINUTES=5 ONLY=redis KILLS=200 SOAK=30 COMPARE=1)
 	$(BIN)/python -m tests.chaos --seed $(SEED) --minutes $(MINUTES) --only "$(ONLY)" \

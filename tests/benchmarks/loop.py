@@ -34,9 +34,9 @@ N_EVENTS: Final = 60_000
 N_TRAINING: Final = 6_000
 DELAY: Final = "500events"
 NOISE: Final = 0.1
-BESIDE_SCHEDULE: Final = 0.002
-WORST_BESIDE_SCHEDULE: Final = 0.008
-BESIDE_NEVER: Final = 0.002
+ABOVE_SCHEDULE: Final = 0.002
+WORST_ABOVE_SCHEDULE: Final = 0.008
+ABOVE_NEVER: Final = 0.002
 
 
 class Stream(NamedTuple):
@@ -77,12 +77,12 @@ def _river(name: str) -> Callable[[], pd.DataFrame]:
 
     def events() -> Iterator[tuple[dict[Any, Any], Any]]:
         if name == "hyperplane":
-            yield from synth.Hyperplane(  # type: ignore[no-untyped-call]
+            yield from synth.Hyperplane(
                 seed=7, n_features=8, n_drift_features=4, mag_change=0.0002, noise_percentage=0.05
             ).take(N_EVENTS)
             return
         for number, function in enumerate((0, 2, 1)):  # sine: one concept after another
-            stream = synth.Sine(classification_function=function, seed=number, has_noise=True)  # type: ignore[no-untyped-call]
+            stream = synth.Sine(classification_function=function, seed=number, has_noise=True)
             yield from stream.take(N_EVENTS // 3)
 
     def rows() -> pd.DataFrame:
@@ -156,14 +156,14 @@ def rules_of(stream: Stream, found: dict[str, Any]) -> dict[str, bool]:
     policies = found["policies"]
     ours, never = policies["driftline"], policies["never"]
     schedules = [policies[name] for name in SCHEDULES if name in policies]
-    rules = {"not worse than never": ours["error"] <= never["error"] + BESIDE_NEVER}
+    rules = {"not worse than never": ours["error"] <= never["error"] + ABOVE_NEVER}
     if not stream.changes:
         return {**rules, "at most one swap": ours["swaps"] <= 1}
     if schedules:
         best = min(schedules, key=lambda one: one["error"])
-        within = ours["error"] <= best["error"] + BESIDE_SCHEDULE
+        within = ours["error"] <= best["error"] + ABOVE_SCHEDULE
         rules["best schedule, half its fits"] = within and 2 * ours["fits"] <= best["fits"]
-        rules["near the best schedule"] = ours["error"] <= best["error"] + WORST_BESIDE_SCHEDULE
+        rules["near the best schedule"] = ours["error"] <= best["error"] + WORST_ABOVE_SCHEDULE
     return rules
 
 
@@ -173,7 +173,7 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(stream.name for stream in STREAMS))
     parser.add_argument("--policies", default=POLICIES)
     options = parser.parse_args()
-    results = {}
+    results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         for stream in STREAMS:
             if stream.name not in options.only.split(","):

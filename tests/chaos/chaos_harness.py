@@ -11,6 +11,7 @@ from typing import Final, Self
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from stream_monitor.state.partition_state import topology_field
 from tests.chaos.oracle_comparison import OracleComparison, compare_with_oracle
 from tests.chaos.servers import Servers
 from tests.chaos.traffic import Traffic
@@ -142,10 +143,20 @@ class ChaosCluster:
         )
 
     def rest(self) -> None:
-        """Stop traffic, and wait until all records are processed and the outbox is empty."""
+        """Stop traffic, and wait until all records are processed and the outbox is empty.
+
+        Soon after their start the workers append the topology to each partition.  A short fault is
+        over before that, and the record would arrive during a comparison.
+        """
         self.traffic.pause()
+        self.until(self._has_topology, lambda: "a partition has no topology")
         self.caught_up(self.ends())
         self.until(lambda: self.harness.waiting() == 0, lambda: "the outbox is not out")
+
+    def _has_topology(self) -> bool:
+        redis, harness = self.servers.redis, self.harness
+        keys = map(harness.key, range(harness.partitions))
+        return all(redis.hexists(key, topology_field()) for key in keys)
 
     def settle(self) -> OracleComparison:
         """Stop traffic, compare with the oracle, and resume.
