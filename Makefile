@@ -48,7 +48,7 @@ test-rest: $(VENV)/.installed-dev ## All tests that `make test` leaves out
 	$(NO_KAFKA) $(PYTEST) -n auto -m "not kafka and slow"
 	$(PYTEST) -n 2 -m "kafka and not smoke"
 
-test-all: export HYPOTHESIS_PROFILE := ci
+test-all: export HYPOTHESIS_PROFILE := all
 test-all: test test-rest ## All tests but long chaos and detection runs
 
 lint: $(VENV)/.installed-dev ## Style, types, import rules, compose file
