@@ -93,9 +93,9 @@ def with_history(dataset: Dataset, history: pd.DataFrame | None, *, max_rows: in
     topic is read from there on.  At most the newest ``max_rows`` are kept.
     """
     frame, record = dataset.frame, dataset.record
-    if history is None or (len(frame) and not len(history)):
+    if history is None:
         return dataset
-    first_ms = record.first_ms if record.first_ms is not None else None
+    first_ms = record.first_ms
     earlier = history if first_ms is None else history[history["time_ms"] < first_ms]
     missing = [name for name in frame.columns if name not in earlier]
     earlier = earlier.assign(**dict.fromkeys(missing, None))[list(frame.columns)]

@@ -37,7 +37,7 @@ class SwapPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     ``max_versions`` versions are compared.  ``events_per_false_swap`` is the error level: labelled
     events between two swaps to a version that is not better, on average, over all versions.
     Differences are compared in blocks of ``block_events``.  After a swap or a promotion none
-    follows for ``cooldown_events`` labelled events, and there are at most ``max_swaps_per_day``.
+    follows for ``cooldown_events`` labelled events.
 
     Raises:
         ValueError: a number is out of range.
@@ -48,10 +48,9 @@ class SwapPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     events_per_false_swap: int = 20_000
     block_events: int = 25
     cooldown_events: int = 500
-    max_swaps_per_day: int = 3
 
     def __post_init__(self) -> None:
-        for name in ("max_versions", "events_per_false_swap", "block_events", "max_swaps_per_day"):
+        for name in ("max_versions", "events_per_false_swap", "block_events"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be positive, is {getattr(self, name)}")
         if self.cooldown_events < 0:

@@ -18,7 +18,6 @@ from trainer.fitting.predictions import predictions
 
 BLOCK_ROWS: Final = 2_000
 """Rows predicted at once: a call of scikit-learn costs more than some hundred predictions."""
-Fit = Callable[[Ints], "FittedVersion"]
 
 
 class FittedVersion:
@@ -77,7 +76,6 @@ class FittedVersions:
         self.stream = stream
         self.make = make
         self._fitted: dict[bytes, FittedVersion] = {}
-        self._profiles: dict[bytes, tuple[ReferenceProfile, dict[str, float]]] = {}
 
     def fit(self, rows: Ints) -> FittedVersion:
         """Return the model fitted on ``rows`` (n,), in order of time."""
