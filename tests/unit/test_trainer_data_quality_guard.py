@@ -64,7 +64,7 @@ def test_it_is_decided_again_when_they_are_mended_and_labels_count_from_then(
     assert (decision.action, decision.numbers["labels_since_ms"]) == ("request", MENDED_MS)
     (job,) = active_jobs(database.rows)
     assert (job.caused_by, job.work.onset_ms, job.work.onset_offset) == ("a/later", MENDED_MS, 1)
-    assert later(database, context) == []
+    assert later(database, context) == [None]
 
 
 def test_drift_that_goes_with_the_broken_data_is_never_retrained_on(
@@ -196,7 +196,8 @@ def test_what_waited_for_a_job_waits_on_while_its_data_are_broken(
     with database.transaction() as rows:
         (running,) = active_jobs(rows)
         transition(rows, running, running.ended("gave_up"))
-    assert later(database, context, WALL_MS + 999 * HOUR_MS) == [None]
+    of_feature, of_concept = later(database, context, WALL_MS + 999 * HOUR_MS)
+    assert (of_concept and of_concept.rule, of_feature) == ("episode_decided", None)
 
     receive_alert(database, context, **MENDED)
 

@@ -11,7 +11,7 @@ import pytest
 from tests.builders import alert
 from trainer.jobs.database import Database
 from trainer.jobs.deferred_alerts import deferred_alerts
-from trainer.jobs.job import Job
+from trainer.jobs.job import Job, Outcome
 from trainer.jobs.job_store import active_jobs, add_job, find_job, jobs_of, transition
 from trainer.jobs.outbox import unsent_records
 from trainer.policy.decide import Decision
@@ -89,7 +89,8 @@ def test_after_the_cooldown_of_the_wall_s_clock(
     (job,) = active_jobs(database.rows)
     assert (job.caused_by, job.episode_id) == ("a/later", "e")
     assert job.asked_ms == NOW_MS + 71 * HOUR_MS
-    assert later(database, context, WALL_MS + 999 * HOUR_MS) == []
+    assert later(database, context, WALL_MS + 999 * HOUR_MS) == [None]
+    assert active_jobs(database.rows) == [job]
 
 
 def test_after_the_cooldown_of_event_time(database: Database, context: TrainerContext) -> None:
@@ -126,15 +127,77 @@ def test_when_the_job_that_ran_is_done_and_has_rested(
 ) -> None:
     receive_alert(database, context)
     assert receive_alert(database, context, alert_id="b", episode_id="f").rule == "already_running"
-    with database.transaction() as rows:
-        (running,) = active_jobs(rows)
-        assert [reconsider(rows, w, context, wall_ms=WALL_MS) for w in deferred_alerts(rows)] == [
-            None
-        ]
-        transition(rows, running, running.ended("rejected"))
+    assert later(database, context, WALL_MS) == [None, None]
+    end_job(database, "promoted")
 
-    assert later(database, context, WALL_MS + HOUR_MS) == [None]
-    assert [d.action for d in later(database, context, WALL_MS + 72 * HOUR_MS) if d] == ["request"]
+    assert [d and d.rule for d in later(database, context, WALL_MS + HOUR_MS)] == [
+        "episode_decided",
+        None,
+    ]
+    assert [d.action for d in later(database, context, WALL_MS + 73 * HOUR_MS) if d] == ["request"]
+
+
+def end_job(database: Database, outcome: Outcome, *, after_h: int = 1) -> None:
+    """End the active job; it saw events until ``after_h`` hours after its start."""
+    with database.transaction() as rows:
+        (job,) = active_jobs(rows)
+        seen = job.to(job.state, now_ms=job.asked_ms + after_h * HOUR_MS)
+        transition(rows, job, seen.ended(outcome))
+
+
+def test_a_rejected_episode_that_lasts_is_decided_again_after_the_cooldown(
+    database: Database, context: TrainerContext
+) -> None:
+    receive_alert(database, context)
+    end_job(database, "rejected")
+
+    assert later(database, context, WALL_MS + 72 * HOUR_MS) == [None]
+    (again,) = later(database, context, WALL_MS + 73 * HOUR_MS)
+
+    assert again is not None
+    assert again.action == "request"
+    assert "labelled events since the rejected retrain" in again.reason
+    (job,) = active_jobs(database.rows)
+    assert (job.caused_by, job.work.onset_ms) == ("a/later", alert().onset_ms)
+    assert job.work.labels_since_ms == NOW_MS + HOUR_MS  # new evidence only
+    end_job(database, "rejected")
+    (third,) = later(database, context, WALL_MS + 999 * HOUR_MS)
+    assert third is not None
+    assert active_jobs(database.rows)[0].caused_by == "a/later-2"
+
+
+@pytest.mark.parametrize("outcome", ["promoted", "failed", "gave_up"])
+def test_other_outcomes_end_the_decisions_on_an_episode(
+    database: Database, context: TrainerContext, outcome: Outcome
+) -> None:
+    receive_alert(database, context)
+    end_job(database, outcome)
+
+    (decision,) = later(database, context, WALL_MS + 999 * HOUR_MS)
+
+    assert decision == Decision("ignore", "episode_decided")
+    assert deferred_alerts(database.rows) == []
+
+
+@pytest.mark.parametrize("ends_first", [True, False])
+def test_a_rejected_episode_that_ended_asks_for_nothing(
+    database: Database, context: TrainerContext, *, ends_first: bool
+) -> None:
+    receive_alert(database, context)
+    if not ends_first:
+        end_job(database, "rejected")
+    with database.transaction() as rows:  # the job has read its rows: it is not cancelled
+        for job in active_jobs(rows):
+            waiting = job.to("waiting")
+            transition(rows, job, waiting)
+            transition(rows, waiting, waiting.to("reading"))
+    receive_alert(
+        database, context, alert_id="over", phase="recovered", decided_ms=NOW_MS + HOUR_MS
+    )
+    if ends_first:
+        end_job(database, "rejected")
+
+    assert later(database, context, WALL_MS + 999 * HOUR_MS) == []
 
 
 def set_champion(database: Database, number: int, version: str) -> None:
@@ -160,6 +223,8 @@ def test_an_episode_of_another_version_waits_until_that_is_the_champion(
     assert len(unsent_records(database.rows)) == told
     set_champion(database, 2, "1")
     assert [d.action for d in later(database, context, WALL_MS + 73 * HOUR_MS) if d] == ["request"]
+    end_job(database, "promoted")
+    assert later(database, context, WALL_MS + 73 * HOUR_MS) != [None]
     assert deferred_alerts(database.rows) == []
 
 

@@ -134,7 +134,8 @@ def test_only_jobs_that_ran_count_for_cooldown_and_budget(database: Database) ->
 
     assert history.asked_ms == (NOW_MS - 5,)
     assert history.finished_ms == NOW_MS + 5
-    assert history.episode_decided
+    assert not history.episode_decided
+    assert history.rejected_ms == NOW_MS + 5
     assert history.running_job_id is None
     assert latest_ms(database.rows, "m") == NOW_MS + 5
 

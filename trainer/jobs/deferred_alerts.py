@@ -1,6 +1,7 @@
-"""Deferred alerts: a rule declined them for a while, and the trainer decides on them later.
+"""Deferred alerts: the trainer decides on them again later, while their episode is open.
 
-A drift that lasts through a cooldown causes no further alert, so its alert is kept.  Event time
+A rule declined them for a while, or the challenger of their job may be rejected.  A drift that
+lasts through a cooldown causes no further alert, so its alert is kept.  Event time
 advances by later alerts of the model, or by the wall clock, whichever is more.
 """
 

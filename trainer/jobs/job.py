@@ -70,17 +70,19 @@ class JobData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ``alert`` requested the job; ``partition``, ``onset_offset`` and ``onset_ms`` are from it.  A
     person's request has none.  If the feature's data were broken after the onset, ``onset_ms`` is
-    the end of that.  ``ranges`` are decided once, so a repeat reads the same records.  ``now_ms``
-    is the latest event time the job has seen.  ``artifact_sha256`` is the challenger's.
-    ``promote``, ``rule``, ``reason`` and ``numbers`` are the gate's verdict or a person's request.
-    ``attempts`` has, by state, the number of processes that began the step and did not end it, the
-    current one included.
+    the end of that.  ``labels_since_ms`` is where the count of labelled events starts, if that is
+    later: after a rejected retrain.  ``ranges`` are decided once, so a repeat reads the same
+    records.  ``now_ms`` is the latest event time the job has seen.  ``artifact_sha256`` is the
+    challenger's.  ``promote``, ``rule``, ``reason`` and ``numbers`` are the gate's verdict or a
+    person's request.  ``attempts`` has, by state, the number of processes that began the step and
+    did not end it, the current one included.
     """
 
     alert: DriftAlert | None = None
     partition: int | None = None
     onset_offset: int | None = None
     onset_ms: int | None = None
+    labels_since_ms: int | None = None
     ranges: list[OffsetRange] = []
     now_ms: int | None = None
     factory: str | None = None

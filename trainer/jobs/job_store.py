@@ -42,6 +42,11 @@ def has_job(rows: sqlite3.Connection, caused_by: str) -> bool:
     return found is not None
 
 
+def has_active_job(rows: sqlite3.Connection, episode_id: str) -> bool:
+    """Whether a job of the episode is not done."""
+    return _first(rows, "state != 'done' AND episode_id = ?", episode_id) is not None
+
+
 def transition(rows: sqlite3.Connection, before: Job, after: Job) -> None:
     """Take a job to its next state.
 
@@ -119,6 +124,8 @@ def history_of(
         f"SELECT asked_ms FROM jobs WHERE {ran} AND asked_ms > ?", (model, now_ms - DAY_MS)
     ).fetchall()
     waits = running is not None and running.state in ("asked", "waiting")
+    of_episode = _jobs(rows, "episode_id = ?", episode_id)
+    rejected = [job.finished_ms for job in of_episode if job.outcome == "rejected"]
     return History(
         champion=None if champion is None else champion.version,
         champion_ms=0 if champion is None else champion.time_ms,
@@ -126,9 +133,11 @@ def history_of(
         running_job_id=None if running is None else running.job_id,
         waiting_episode_id=running.episode_id if running is not None and waits else None,
         episode_decided=any(
-            job.outcome not in ("declined", "cancelled") or job.work.rule not in DEFERRABLE
-            for job in _jobs(rows, "episode_id = ?", episode_id)
+            job.outcome != "rejected"
+            and (job.outcome not in ("declined", "cancelled") or job.work.rule not in DEFERRABLE)
+            for job in of_episode
         ),
+        rejected_ms=max((ms for ms in rejected if ms is not None), default=None),
         finished_ms=finished,
         asked_ms=tuple(row[0] for row in asked),
     )

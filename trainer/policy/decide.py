@@ -46,9 +46,10 @@ class History(NamedTuple):
     ``champion`` is None without a recorded promotion: then the champion is known only to the
     monitor, and an alert of another version names it.  ``champion_ms`` is the time of its
     promotion.  ``asked_ms`` has the times at which jobs were requested, ``finished_ms`` the end of
-    the last job.  ``episode_decided``: the alert's episode has a final decision.
-    ``waiting_episode_id`` is the episode of a job that waits for labels.  ``quality`` has the
-    quality episodes of the alert's feature and version, open and ended.
+    the last job.  ``episode_decided``: the alert's episode has a final decision,
+    or its job runs.  ``rejected_ms`` is the end of the last job of the episode whose challenger was
+    rejected.  ``waiting_episode_id`` is the episode of a job that waits for labels.  ``quality``
+    has the quality episodes of the alert's feature and version, open and ended.
     """
 
     champion: str | None = None
@@ -57,6 +58,7 @@ class History(NamedTuple):
     running_job_id: str | None = None
     waiting_episode_id: str | None = None
     episode_decided: bool = False
+    rejected_ms: int | None = None
     finished_ms: int | None = None
     asked_ms: tuple[int, ...] = ()
     quality: tuple[QualityEpisode, ...] = ()
@@ -74,11 +76,12 @@ class Decision(NamedTuple):
 def decide(alert: DriftAlert, history: History, policy: RetrainPolicy) -> Decision:
     """Decide on one alert.
 
-    An episode is decided on once, at its first alert, unless a rule of `DEFERRABLE` declined it
-    (`trainer.jobs.deferred_alerts`).  The first rule that applies decides, in this order: a drill,
-    coverage, rejected records, an ended episode, a person's decision, a recovering episode, an
-    episode decided before, no factory, traffic, data quality, an improvement, an old version, an
-    immaterial change, the data-quality guard, a running job, cooldown, daily budget.
+    An episode is decided on once, at its first alert, unless a rule of `DEFERRABLE` declined it, or
+    its challenger was rejected (`trainer.jobs.deferred_alerts`).  The first rule that applies
+    decides, in this order: a drill, coverage, rejected records, an ended episode, a person's
+    decision, a recovering episode, an episode decided before, no factory, traffic, data quality, an
+    improvement, an old version, an immaterial change, the data-quality guard, a running job,
+    cooldown, daily budget.
     """
     if (rule := _not_about_the_model(alert)) is not None:
         return Decision("ignore", rule)
@@ -111,9 +114,13 @@ def _not_about_the_model(alert: DriftAlert) -> str | None:
 
 
 def _request(alert: DriftAlert, history: History, policy: RetrainPolicy) -> Decision:
-    """Request a retrain; labels count from the onset, or from the end of broken data after it."""
-    since_ms = valid_since_ms(alert, history.quality)
-    since = "the onset" if since_ms == alert.onset_ms else "the end of its broken data"
+    """Request a retrain; labels count from `labels_since_ms`."""
+    since_ms = labels_since_ms(alert, history)
+    since = "the end of its broken data"
+    if since_ms == alert.onset_ms:
+        since = "the onset"
+    elif since_ms == history.rejected_ms:
+        since = "the rejected retrain"
     return Decision(
         "request",
         "drift",
@@ -122,6 +129,15 @@ def _request(alert: DriftAlert, history: History, policy: RetrainPolicy) -> Deci
         _alert_numbers(alert)
         | {"labels_since_ms": since_ms, "min_labelled_events": policy.min_labelled_events},
     )
+
+
+def labels_since_ms(alert: DriftAlert, history: History) -> int:
+    """Return the event time from which labelled events count for the start of a retrain.
+
+    That is the onset, the end of broken data after it, or the last rejected retrain of the episode:
+    a new decision needs new evidence.
+    """
+    return max(valid_since_ms(alert, history.quality), history.rejected_ms or 0)
 
 
 def _declined(alert: DriftAlert, history: History, policy: RetrainPolicy) -> Decision | None:

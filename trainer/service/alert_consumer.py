@@ -23,6 +23,7 @@ from trainer.jobs.job import Job, JobData
 from trainer.jobs.job_store import (
     add_job,
     find_job,
+    has_active_job,
     has_excluded_range,
     has_job,
     history_of,
@@ -32,7 +33,7 @@ from trainer.jobs.job_store import (
 from trainer.jobs.outbox import enqueue
 from trainer.jobs.quality_episodes import quality_episodes_of, record_quality_episode
 from trainer.policy.data_quality_guard import valid_since_ms
-from trainer.policy.decide import DEFERRABLE, Decision, History, decide, requeue
+from trainer.policy.decide import DEFERRABLE, Decision, History, decide, labels_since_ms, requeue
 from trainer.policy.excluded_ranges import excludes_data
 from trainer.policy.naming import job_id_of
 from trainer.service.context import TrainerContext
@@ -154,9 +155,9 @@ def handle_alert(
     advance_event_time(rows, alert.model, alert.decided_ms)
     history = _history(rows, alert, context)
     decision = decide(alert, history, context.policy)
-    if alert.phase in ENDED_PHASES or decision.action == "request":
+    if alert.phase in ENDED_PHASES:
         remove_deferred(rows, alert.episode_id)
-    elif decision.rule in DEFERRABLE:
+    elif decision.action == "request" or decision.rule in DEFERRABLE:
         defer(rows, alert, wall_ms)
     if decision.action == "cancel" and history.running_job_id is not None:
         _cancel(rows, history.running_job_id, alert, decision, context.topics.retrain)
@@ -173,20 +174,22 @@ def reconsider(
 ) -> Decision | None:
     """Decide again on a deferred alert, inside the caller's transaction; ``None``: still deferred.
 
-    Its episode is still open, and causes at most one retrain.  If another version was promoted
-    since, the alert's champion is out of date and ignored.
+    Its episode is still open.  It causes one retrain, and a further one if the challenger was
+    rejected.  If another version was promoted since, the alert's champion is out of date and
+    ignored.
     """
     alert = waiting.as_of(wall_ms)
     history = _history(rows, alert, context)
     if history.champion_ms > waiting.alert.decided_ms:
         alert = msgspec.structs.replace(alert, champion=None)
     decision = decide(alert, history, context.policy)
-    if decision.rule in DEFERRABLE:
+    if decision.rule in DEFERRABLE or has_active_job(rows, alert.episode_id):
         return None
-    remove_deferred(rows, alert.episode_id)
-    if decision.action == "request":
+    if decision.action == "request":  # still deferred: the challenger may be rejected
         job = _job(alert, history, _repeat_cause(rows, alert))
         _add_job(rows, job, decision, context.topics.retrain)
+    else:
+        remove_deferred(rows, alert.episode_id)
     return decision
 
 
@@ -224,6 +227,7 @@ def _job(alert: DriftAlert, history: History, caused_by: str) -> Job:
             partition=alert.partition,
             onset_offset=alert.onset_offset,
             onset_ms=valid_since_ms(alert, history.quality),
+            labels_since_ms=labels_since_ms(alert, history),
         ),
     )
 

@@ -29,7 +29,7 @@ EMPTY_POLLS_BEFORE_CHECK: Final = 25
 def open_reader(job: Job, context: TrainerContext, *, follow: bool) -> RangeReader:
     """Return a reader of the job's ranges; with ``follow`` it reads on beyond their ends."""
     ranges = [ReadRange(r.partition, r.start, None if follow else r.end) for r in job.work.ranges]
-    since_ms = 0 if job.work.onset_ms is None else job.work.onset_ms
+    since_ms = job.work.labels_since_ms or job.work.onset_ms or 0
     collector = Collector(job.model, max_rows=context.policy.max_rows, since_ms=since_ms)
     return RangeReader(context.kafka.client(), context.topics.events, ranges, collector)
 

@@ -159,8 +159,10 @@ class Driftline:
         policy = self._context.policy
         usable = self._usable_rows(end)
         onset_ms = job.work.onset_ms
-        since = 0 if onset_ms is None else int((self._stream.times_ms[usable] >= onset_ms).sum())
-        waits = since < policy.min_labelled_events
+        times_ms = self._stream.times_ms[usable]
+        since = 0 if onset_ms is None else int((times_ms >= onset_ms).sum())
+        fresh = int((times_ms >= (job.work.labels_since_ms or onset_ms or 0)).sum())
+        waits = fresh < policy.min_labelled_events
         late = now_ms > job.asked_ms + policy.give_up_after_ms
         if waits and not late:
             return
