@@ -9,10 +9,19 @@ import msgspec
 from producer.names import version_key
 
 Step: TypeAlias = Literal[
-    "requested", "declined", "started", "succeeded", "failed", "rejected", "promoted", "rolled_back"
+    "requested",
+    "declined",
+    "started",
+    "succeeded",
+    "failed",
+    "rejected",
+    "proposed",
+    "promoted",
+    "rolled_back",
 ]
 """``declined``: the policy decided against a retrain.  ``failed``: the fit produced no model.
-``rejected``: it produced one, and the gate did not promote it."""
+``rejected``: it produced one, and the gate did not pass it.  ``proposed``: the gate passed it; the
+reason has the command with which a person promotes it."""
 
 RETRAIN_CE_TYPE: Final = "io.driftline.retrain.v1"
 MODEL_VERSION_CE_TYPE: Final = "io.driftline.model-version.v1"

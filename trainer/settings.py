@@ -6,7 +6,7 @@ The trainer reads the same file as the monitor and ignores the monitor's own sec
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from pydantic import Field, PositiveInt
 from pydantic_settings import SettingsConfigDict
@@ -17,17 +17,23 @@ from trainer.evaluation.version_swap import SwapPolicy
 from trainer.fitting.results import FitLimits
 from trainer.policy.retrain_policy import RetrainPolicy
 
+Mode: TypeAlias = Literal["manual", "auto"]
+"""``manual``: the trainer proposes a version, and a person promotes it.  ``auto``: it promotes."""
+
 
 class TrainerSettings(Section):
     """The trainer's data, its models, and its rules.
 
     ``data_dir`` holds the registry and the database.  ``factories`` maps a model to the
-    ``module:function`` that returns its unfitted estimator.  ``policy``, ``gate``, ``swap`` and
+    ``module:function`` that returns its unfitted estimator.  ``mode`` decides who promotes, for the
+    models that ``modes`` does not name.  ``policy``, ``gate``, ``swap`` and
     ``fit`` take the fields of `RetrainPolicy`, `Gate`, `SwapPolicy` and `FitLimits`.
     """
 
     data_dir: Path = Path(".driftline")
     factories: dict[str, str] = Field(default_factory=dict)
+    mode: Mode = "manual"
+    modes: dict[str, Mode] = Field(default_factory=dict)
     shards: PositiveInt = 1
     policy: dict[str, Any] = Field(default_factory=dict)
     gate: dict[str, Any] = Field(default_factory=dict)

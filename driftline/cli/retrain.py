@@ -40,10 +40,10 @@ def retrain(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Train a challenger on the newest labelled events; the gate promotes or rejects it.
+    """Train a challenger on the newest labelled events; the gate decides about it.
 
-    Exit codes: 0 promoted or rejected, 1 no challenger was evaluated, 2 wrong usage, 4 Kafka
-    unreachable.
+    Exit codes: 0 promoted, proposed or rejected, 1 no challenger was evaluated, 2 wrong usage,
+    4 Kafka unreachable.
     """
     if now == dry_run:
         raise CommandError(
@@ -71,7 +71,7 @@ def retrain(
         return
     job = run_job_request(context, lambda rows: retrain_request(rows, context, model), wait_s)
     report_job(job, json=json)
-    if job.outcome not in ("promoted", "rejected"):
+    if job.outcome not in ("promoted", "proposed", "rejected"):
         raise typer.Exit(EXIT_FAILED)
 
 

@@ -33,7 +33,7 @@ def train(
         typer.Option(min=0, max=65_535, help="Port for health and metrics; 0 takes a free port."),
     ] = None,
 ) -> None:
-    """Run the trainer: read alerts, retrain, compare, and promote or reject.
+    """Run the trainer: read alerts, retrain, compare; propose, promote or reject.
 
     Run one trainer for each --data-dir.
 

@@ -242,6 +242,7 @@ def start_trainer(
         FACTORY,
     ]
     trainer = {
+        "DRIFTLINE_TRAINER__MODE": "auto",
         "DRIFTLINE_TRAINER__POLICY": json.dumps(RETRAIN_DECISION),
         "DRIFTLINE_TRAINER__GATE": json.dumps(RETRAIN_GATE),
     }

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from trainer.contracts import RetrainEvent
 
-_ENDS = ("promoted", "rejected", "failed", "declined", "rolled_back")
+_ENDS = ("promoted", "rejected", "proposed", "failed", "declined", "rolled_back")
 
 
 def unique_events(events: Iterable[RetrainEvent]) -> list[RetrainEvent]:

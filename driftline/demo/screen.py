@@ -30,6 +30,7 @@ _STEP_LABELS: Final[dict[Step, str]] = {
     "declined": "no retrain",
     "failed": "FIT FAILED",
     "rejected": "rejected",
+    "proposed": "proposed",
     "promoted": "PROMOTED",
     "rolled_back": "ROLLED BACK",
 }

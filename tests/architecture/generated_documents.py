@@ -112,7 +112,9 @@ def settings_by_section() -> dict[str, dict[str, Any]]:
     }
     found["incidents"] = _defaults_of_struct(IncidentPolicy)
     trainer = _defaults_of_model(TrainerSettings)
-    found["trainer"] = {name: trainer[name] for name in ("data_dir", "factories", "shards")}
+    found["trainer"] = {
+        name: trainer[name] for name in ("data_dir", "factories", "mode", "modes", "shards")
+    }
     found["trainer.policy"] = _defaults_of_struct(RetrainPolicy)
     found["trainer.gate"] = _defaults_of_struct(Gate)
     found["trainer.swap"] = _defaults_of_struct(SwapPolicy)

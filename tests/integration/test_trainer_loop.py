@@ -38,7 +38,7 @@ def drift(harness: TrainerHarness, *, twice: bool = False) -> None:
     harness.publish(N_AFTER, turned=True, twice=twice)
 
 
-def told(harness: TrainerHarness, number: int, step: str) -> RetrainEvent:
+def step_event(harness: TrainerHarness, number: int, step: str) -> RetrainEvent:
     until(lambda: step in harness.steps(number))
     found = (e for e in harness.events() if e.caused_by == f"alert-{number}" and e.step == step)
     return next(found)
@@ -73,12 +73,12 @@ def test_drift_leads_to_a_better_champion(harness: TrainerHarness) -> None:
     harness.alert(1, partition=partition_of_log(harness))
     harness.start()
 
-    promoted = told(harness, 1, "promoted")
+    promoted = step_event(harness, 1, "promoted")
     until(lambda: harness.versions()[MODEL].version == "2")
 
     assert harness.steps(1) == ["requested", "started", "succeeded", "promoted"]
     assert set(harness.versions()) == {MODEL, "m@1", "m@2"}
-    started = told(harness, 1, "started")
+    started = step_event(harness, 1, "started")
     assert started.numbers["rows"] == N_BEFORE + N_AFTER
     assert started.numbers["duplicates"] == 2 * N_AFTER
     assert (promoted.challenger, promoted.rule) == ("2", "better")
@@ -97,8 +97,8 @@ def test_a_job_waits_for_labels_and_ends_when_the_drift_does(harness: TrainerHar
 
     over = harness.alert(1, alert_id="over", phase="recovered", partition=partition_of_log(harness))
 
-    assert told(harness, 1, "declined").rule == "recovered"
-    assert told(harness, 1, "declined").time_ms == over.decided_ms
+    assert step_event(harness, 1, "declined").rule == "recovered"
+    assert step_event(harness, 1, "declined").time_ms == over.decided_ms
     assert harness.versions()[MODEL].version == "1"
 
 
@@ -108,7 +108,7 @@ def test_a_job_gives_up_when_labels_never_come(harness: TrainerHarness) -> None:
     harness.publish(200, turned=True)
     harness.start(DRIFTLINE_TRAINER__POLICY__GIVE_UP_AFTER_MS="100000")
 
-    refused = told(harness, 1, "declined")
+    refused = step_event(harness, 1, "declined")
 
     assert refused.rule == "too_few_labels"
     assert refused.numbers == {"labelled": 200, "min_labelled_events": 1_500}
@@ -119,7 +119,7 @@ def test_a_factory_that_fails_leaves_the_champion_and_its_reason(harness: Traine
     harness.alert(1, partition=partition_of_log(harness))
     harness.start(factory="small_factories:broken")
 
-    failed = told(harness, 1, "failed")
+    failed = step_event(harness, 1, "failed")
 
     assert failed.rule == "raised"
     assert "no such table: features" in failed.reason
@@ -131,11 +131,11 @@ def test_a_challenger_that_is_no_better_is_rejected_and_kept(harness: TrainerHar
     harness.alert(1, partition=partition_of_log(harness))
     harness.start(DRIFTLINE_TRAINER__GATE__PROMOTE="if_better")
 
-    rejected = told(harness, 1, "rejected")
+    rejected = step_event(harness, 1, "rejected")
     harness.alert(2, partition=partition_of_log(harness))
 
     assert rejected.rule == "not_better"
-    assert told(harness, 2, "declined").rule == "cooldown"
+    assert step_event(harness, 2, "declined").rule == "cooldown"
     assert harness.versions()[MODEL].version == "1"
     assert Registry(harness.data_dir / "registry").manifest(MODEL, "2").caused_by == "alert-1"
 
@@ -151,7 +151,7 @@ def test_a_hot_model_is_read_from_all_of_its_partitions(harness: TrainerHarness)
 
     until(lambda: "promoted" in harness.steps(1))
 
-    assert told(harness, 1, "started").numbers["rows"] == N_BEFORE + N_AFTER
+    assert step_event(harness, 1, "started").numbers["rows"] == N_BEFORE + N_AFTER
     updates = harness.updates()
     assert {partition for partition, _ in updates} == partitions
     assert len(updates) == 2 * len(partitions)
@@ -174,6 +174,26 @@ def test_a_person_looks_retrains_and_goes_back_without_a_trainer(harness: Traine
     code, said, _ = command(harness, "models", "promote", MODEL, "7")
     assert code == 1
     assert "m@7 is not in the registry; stored versions: 1, 2" in said
+
+
+def test_in_manual_mode_a_person_promotes_with_the_command_of_the_proposal(
+    harness: TrainerHarness,
+) -> None:
+    drift(harness)
+    harness.alert(1, partition=partition_of_log(harness))
+    harness.start(DRIFTLINE_TRAINER__MODE="manual")
+
+    proposed = step_event(harness, 1, "proposed")
+
+    assert harness.steps(1) == ["requested", "started", "succeeded", "proposed"]
+    assert harness.versions()[MODEL].version == "1"
+    assert (proposed.challenger, proposed.rule) == ("2", "better")
+    words = str(proposed.numbers["command"]).split()
+    assert proposed.reason.endswith(" ".join(words))
+    assert words[:5] == ["driftline", "models", "promote", MODEL, "2"]
+    code, _, found = command(harness, *words[1:5], "--json")
+    assert (code, found["outcome"]) == (0, "promoted")
+    until(lambda: harness.versions()[MODEL].version == "2")
 
 
 def test_a_trainer_that_runs_takes_a_persons_request(harness: TrainerHarness) -> None:

@@ -185,6 +185,7 @@ class TrainerHarness:
             "PYTHONPATH": str(HERE.parent.parent),
             "DRIFTLINE_TRAINER__POLICY__MIN_LABELLED_EVENTS": "1500",
             "DRIFTLINE_TRAINER__GATE__MIN_EVENTS": "300",
+            "DRIFTLINE_TRAINER__MODE": "auto",
         }
 
     def close(self) -> None:

@@ -4,7 +4,10 @@
 
     asked > waiting > reading > fitting > evaluating > refitting > storing > promoting > done
       |        |         |         |           |           |          |                   ^
+      |        |         |         |           |           |          |          |        |
       |        |         |         |           |           |          +-- rejected -------+
+      |        |         |         |           |           |          |          |        |
+      |        |         |         |           |           |          |      proposed ----+
       |        |         |         +-----------+-- failed -+------------------------------+
       |        +---------+-- cancelled, gave up ------------------------------------------+
       +-- a person promotes or rolls back: straight to promoting
@@ -33,7 +36,7 @@ State: TypeAlias = Literal[
     "done",
 ]
 Outcome: TypeAlias = Literal[
-    "declined", "cancelled", "gave_up", "failed", "rejected", "promoted", "rolled_back"
+    "declined", "cancelled", "gave_up", "failed", "rejected", "proposed", "promoted", "rolled_back"
 ]
 
 TRANSITIONS: Final[dict[State, frozenset[State]]] = {

@@ -19,7 +19,7 @@ from trainer.policy.retrain_policy import RetrainPolicy
 from trainer.registry.errors import NoSuchVersion
 from trainer.registry.manifest import Manifest
 from trainer.registry.registry import Registry, registry_of
-from trainer.settings import Settings
+from trainer.settings import Mode, Settings
 
 WORK_FOLDER: Final = "work"
 
@@ -67,6 +67,12 @@ class TrainerContext(NamedTuple):
     swap: SwapPolicy
     limits: FitLimits
     web: WebSettings
+    mode: Mode
+    modes: dict[str, Mode]
+
+    def mode_of(self, model: str) -> Mode:
+        """Return who promotes versions of a model."""
+        return self.modes.get(model, self.mode)
 
     def manifest(self, model: str, version: str) -> Manifest | None:
         """Return the manifest of a version; ``None`` if it is not stored."""
@@ -107,4 +113,6 @@ def context_from_settings(settings: Settings) -> TrainerContext:
         swap=trainer.swap_policy(),
         limits=trainer.fit_limits(),
         web=trainer.web,
+        mode=trainer.mode,
+        modes=dict(trainer.modes),
     )

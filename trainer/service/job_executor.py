@@ -15,7 +15,7 @@ from confluent_kafka import KafkaException
 
 from producer.writer import DeliveryError
 from trainer.jobs.job import Job, State
-from trainer.service import pipeline
+from trainer.service import challenger_storage, pipeline
 from trainer.service.context import JobWorkspace, StepInputs, TrainerContext
 from trainer.service.crash_guard import fail_crashing_job, is_over_crash_limit
 from trainer.service.step_result import StepEvent, StepResult
@@ -33,7 +33,7 @@ STEPS: Final[dict[State, StepFunction]] = {
     "fitting": pipeline.fit_windows,
     "evaluating": pipeline.evaluate_challenger,
     "refitting": pipeline.refit_challenger,
-    "storing": pipeline.store_challenger,
+    "storing": challenger_storage.store_challenger,
     "promoting": pipeline.promote_challenger,
 }
 """The step of each state; its result has the next state."""

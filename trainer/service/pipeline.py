@@ -8,8 +8,8 @@
     fitting     fit_windows           each candidate window, without the holdout
     evaluating  evaluate_challenger      choose the window; compare with the champion on the holdout
     refitting   refit_challenger      fit the chosen window again, on all rows
-    storing     store_challenger      with the decision, because it can still be promoted
-    promoting   promote_challenger    announce it to the monitor and the model servers
+    storing     `trainer.service.challenger_storage`, with the decision about it
+    promoting   promote_challenger    announce it to monitor and model servers, or propose it
 
 A step gets the job and returns its next state; one transaction records the result.  A step that is
 interrupted is repeated.
@@ -18,7 +18,7 @@ interrupted is repeated.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 import pandas as pd
@@ -27,14 +27,13 @@ import structlog
 from producer.events import Prediction
 from producer.failpoints import failpoint
 from producer.routing import partitions_of_model
-from stream_monitor.reference.profile import ReferenceProfile
-from trainer.dataset.frame import Dataset, build_dataset, split_holdout, with_history
+from trainer.dataset.frame import build_dataset, split_holdout, with_history
 from trainer.dataset.range_reader import end_offsets
 from trainer.evaluation.gate import check_refit, compare
 from trainer.evaluation.losses import Floats, losses, resolve_metric
 from trainer.evaluation.window_choice import best_window
 from trainer.fitting.predictions import predictions
-from trainer.fitting.results import FitFailure, FittedModel, TriedWindows
+from trainer.fitting.results import FitFailure, TriedWindows
 from trainer.fitting.run import fit, try_windows
 from trainer.jobs.champions import Champion
 from trainer.jobs.job import Job
@@ -42,10 +41,18 @@ from trainer.policy.decide import Numbers
 from trainer.policy.naming import derived_id, next_version
 from trainer.policy.offset_ranges import OffsetRange, start_before
 from trainer.policy.training_window import TrainingWindow, candidate_windows
-from trainer.registry.errors import VersionTaken
 from trainer.registry.manifest import Manifest
 from trainer.service.announce import announce, update_of
 from trainer.service.context import JobWorkspace, StepInputs, TrainerContext
+from trainer.service.job_contents import (
+    challenger_of,
+    champions_profile,
+    dataset_of,
+    factory_of,
+    trained_rows,
+    tried_of,
+)
+from trainer.service.proposal import needs_person, proposed
 from trainer.service.step_result import StepEvent, StepResult
 from trainer.service.training_rows import (
     column_roles,
@@ -57,9 +64,6 @@ from trainer.service.training_rows import (
 from trainer.service.version_records import version_records
 
 log = structlog.get_logger(__name__)
-
-_FRAMES_KEPT = 3
-"""Training frames kept for each model: the newest one trains, the others are for a damaged one."""
 
 
 def plan_ranges(
@@ -168,11 +172,11 @@ def fit_windows(
 ) -> StepResult:
     """Fit each candidate window without the holdout, in a separate process."""
     failpoint("trainer.fitting.started")
-    dataset, challenger = _dataset(workspace), _challenger(job)
+    dataset, challenger = dataset_of(workspace), challenger_of(job)
     earlier, later = split_holdout(dataset.frame, context.policy.holdout_rows)
-    profile = _champions_profile(job, context)
+    profile = champions_profile(job, context)
     outcome = try_windows(
-        _factory(job, context),
+        factory_of(job, context),
         earlier,
         dataset.features,
         context.limits,
@@ -194,7 +198,7 @@ def evaluate_challenger(
     job: Job, context: TrainerContext, workspace: JobWorkspace, _inputs: StepInputs
 ) -> StepResult:
     """Choose the window, and compare its challenger with the champion on the holdout."""
-    dataset, tried = _dataset(workspace), _tried(workspace)
+    dataset, tried = dataset_of(workspace), tried_of(workspace)
     earlier, later = split_holdout(dataset.frame, context.policy.holdout_rows)
     if context.gate.metric == "brier" and tried.task != "binary":
         reason = f"the gate's metric is 'brier', which is for binary models, not {tried.task}"
@@ -247,12 +251,12 @@ def refit_challenger(
     The newest rows are the most valuable ones; they evaluated the recipe, and now they train.
     """
     failpoint("trainer.refitting.started")
-    dataset, challenger, tried = _dataset(workspace), _challenger(job), _tried(workspace)
+    dataset, challenger, tried = dataset_of(workspace), challenger_of(job), tried_of(workspace)
     _earlier, later = split_holdout(dataset.frame, context.policy.holdout_rows)
     rows = dataset.frame.tail(int(job.work.numbers["window_rows"]))
-    profile = _champions_profile(job, context)
+    profile = champions_profile(job, context)
     outcome = fit(
-        _factory(job, context),
+        factory_of(job, context),
         rows,
         dataset.features,
         context.limits,
@@ -303,7 +307,7 @@ def _windows(job: Job, context: TrainerContext, earlier: pd.DataFrame) -> dict[T
     since_ms = {"since the onset": job.work.onset_ms}
     manifest = context.manifest(job.model, job.champion)
     if manifest is not None:
-        since_ms["since the champion's first row"] = _trained(manifest).get("first_ms")
+        since_ms["since the champion's first row"] = trained_rows(manifest).get("first_ms")
     counts = {
         name: int((earlier["time_ms"] >= start_ms).sum())
         for name, start_ms in since_ms.items()
@@ -315,12 +319,6 @@ def _windows(job: Job, context: TrainerContext, earlier: pd.DataFrame) -> dict[T
     }
 
 
-def _trained(manifest: Manifest) -> dict[str, Any]:
-    """The rows that a version was fitted on: their number and times."""
-    found = manifest.training.get("trained", manifest.training)
-    return found if isinstance(found, dict) else {}
-
-
 def _losses(
     model_predictions: Sequence[Prediction | None],
     later: pd.DataFrame,
@@ -329,7 +327,7 @@ def _losses(
     context: TrainerContext,
 ) -> Floats:
     """The losses on the holdout (n,), in the gate's metric."""
-    profile = _champions_profile(job, context)
+    profile = champions_profile(job, context)
     return losses(
         model_predictions,
         later["label"].tolist(),
@@ -340,80 +338,16 @@ def _losses(
     )
 
 
-def store_challenger(
-    job: Job, context: TrainerContext, workspace: JobWorkspace, _inputs: StepInputs
-) -> StepResult:
-    """Store the challenger with any verdict, because a person may promote it later.
-
-    A restarted job may find the challenger that it stored before; that one and its verdict stay.
-    """
-    challenger, fitted, dataset = _challenger(job), _fitted(workspace), _dataset(workspace)
-    verdict = {"promote": job.work.promote, "rule": job.work.rule, "reason": job.work.reason}
-    try:
-        manifest = context.registry.store(
-            fitted.artifact,
-            model=job.model,
-            version=challenger,
-            profile=fitted.profile,
-            training=_description(job, dataset, context),
-            metrics={**fitted.metrics, **job.work.numbers, "verdict": verdict},
-            factory=_factory(job, context),
-            caused_by=job.caused_by,
-            time_ms=job.now_ms,
-        )
-    except VersionTaken:
-        manifest = context.registry.manifest(job.model, challenger)
-        if manifest.caused_by != job.caused_by:
-            raise
-    _remove_old_frames(context)
-    failpoint("trainer.storing.done")
-    verdict = manifest.metrics["verdict"]
-    numbers = {name: manifest.metrics.get(name) for name in job.work.numbers}
-    work = {"artifact_sha256": manifest.artifact_sha256, "numbers": numbers, **verdict}
-    if verdict["promote"]:
-        return StepResult(job.to("promoting", **work))
-    step_event = StepEvent("rejected", verdict["rule"], verdict["reason"], numbers)
-    return StepResult(job.to("storing", **work).ended("rejected"), (step_event,))
-
-
-def _remove_old_frames(context: TrainerContext) -> None:
-    """Keep the training frames of the newest versions of each model; a frame holds all rows."""
-    kept = {
-        manifest.training.get("frame_sha256")
-        for model in context.registry.models()
-        for manifest in context.registry.versions(model)[-_FRAMES_KEPT:]
-    }
-    context.registry.frames.remove_except({sha256 for sha256 in kept if sha256 is not None})
-
-
-def _description(job: Job, dataset: Dataset, context: TrainerContext) -> dict[str, Any]:
-    """Describe for the manifest which rows evaluated, and which trained."""
-    rows = dataset.frame.tail(int(job.work.numbers["window_rows"]))
-    _earlier, later = split_holdout(dataset.frame, context.policy.holdout_rows)
-    return {
-        **msgspec.to_builtins(dataset.record),
-        "frame_sha256": context.registry.frames.store(dataset.frame),
-        "trained": {"window": job.work.numbers["window"], **_extent(rows)},
-        "evaluated": _extent(later),
-    }
-
-
-def _extent(rows: pd.DataFrame) -> dict[str, int]:
-    return {
-        "rows": len(rows),
-        "first_ms": int(rows["time_ms"].iloc[0]),
-        "last_ms": int(rows["time_ms"].iloc[-1]),
-    }
-
-
 def promote_challenger(
     job: Job, context: TrainerContext, _workspace: JobWorkspace, _inputs: StepInputs
 ) -> StepResult:
-    """Announce the version to the monitor, then record it as champion.
+    """Announce the version to the monitor, then record it as champion; or propose it to a person.
 
     The transaction of the champion also puts the record for the model servers into the outbox.
     """
-    challenger = _challenger(job)
+    challenger = challenger_of(job)
+    if needs_person(job, context):
+        return proposed(job, context, challenger)
     manifest = context.registry.manifest(job.model, challenger)
     profile = manifest.reference()
     announce(
@@ -468,7 +402,7 @@ def _champions_predictions(
         return served, "served"
     if manifest is None:
         return served, "served" if any(one is not None for one in served) else "none"
-    trained_until_ms = _trained(manifest).get("last_ms") or -1
+    trained_until_ms = trained_rows(manifest).get("last_ms") or -1
     missing = [
         i
         for i, (prediction, time_ms) in enumerate(zip(served, later["time_ms"], strict=True))
@@ -481,36 +415,3 @@ def _champions_predictions(
     for i, prediction in zip(missing, computed, strict=True):
         served[i] = prediction
     return served, "artifact" if len(missing) == len(served) else "served, artifact"
-
-
-def _champions_profile(job: Job, context: TrainerContext) -> ReferenceProfile | None:
-    manifest = context.manifest(job.model, job.champion)
-    return None if manifest is None else manifest.reference()
-
-
-def _factory(job: Job, context: TrainerContext) -> str:
-    return job.work.factory or context.factories[job.model]
-
-
-def _dataset(workspace: JobWorkspace) -> Dataset:
-    if workspace.dataset is None:
-        raise RuntimeError("the job has no training set")
-    return workspace.dataset
-
-
-def _tried(workspace: JobWorkspace) -> TriedWindows:
-    if workspace.tried is None:
-        raise RuntimeError("the job has tried no windows")
-    return workspace.tried
-
-
-def _fitted(workspace: JobWorkspace) -> FittedModel:
-    if workspace.fitted is None:
-        raise RuntimeError("the job has no fitted challenger")
-    return workspace.fitted
-
-
-def _challenger(job: Job) -> str:
-    if job.challenger is None:
-        raise RuntimeError("the job has no name for its challenger")
-    return job.challenger

@@ -1,0 +1,85 @@
+"""Step ``storing`` of a job: stores the challenger, its rows and the decision about it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+import pandas as pd
+
+from producer.failpoints import failpoint
+from trainer.dataset.frame import Dataset, split_holdout
+from trainer.jobs.job import Job
+from trainer.registry.errors import VersionTaken
+from trainer.service.context import JobWorkspace, StepInputs, TrainerContext
+from trainer.service.job_contents import challenger_of, dataset_of, factory_of, fitted_of
+from trainer.service.step_result import StepEvent, StepResult
+
+_FRAMES_KEPT: Final = 3
+"""Training frames kept for each model: the newest one trains, the others are for a damaged one."""
+
+
+def store_challenger(
+    job: Job, context: TrainerContext, workspace: JobWorkspace, _inputs: StepInputs
+) -> StepResult:
+    """Store the challenger with any verdict, because a person may promote it later.
+
+    A restarted job may find the challenger that it stored before; that one and its verdict stay.
+    """
+    challenger, fitted, dataset = challenger_of(job), fitted_of(workspace), dataset_of(workspace)
+    verdict = {"promote": job.work.promote, "rule": job.work.rule, "reason": job.work.reason}
+    try:
+        manifest = context.registry.store(
+            fitted.artifact,
+            model=job.model,
+            version=challenger,
+            profile=fitted.profile,
+            training=_description(job, dataset, context),
+            metrics={**fitted.metrics, **job.work.numbers, "verdict": verdict},
+            factory=factory_of(job, context),
+            caused_by=job.caused_by,
+            time_ms=job.now_ms,
+        )
+    except VersionTaken:
+        manifest = context.registry.manifest(job.model, challenger)
+        if manifest.caused_by != job.caused_by:
+            raise
+    _remove_old_frames(context)
+    failpoint("trainer.storing.done")
+    verdict = manifest.metrics["verdict"]
+    numbers = {name: manifest.metrics.get(name) for name in job.work.numbers}
+    work = {"artifact_sha256": manifest.artifact_sha256, "numbers": numbers, **verdict}
+    if verdict["promote"]:
+        return StepResult(job.to("promoting", **work))
+    step_event = StepEvent("rejected", verdict["rule"], verdict["reason"], numbers)
+    return StepResult(job.to("storing", **work).ended("rejected"), (step_event,))
+
+
+def _remove_old_frames(context: TrainerContext) -> None:
+    """Keep the training frames of the newest versions of each model; a frame holds all rows."""
+    kept = {
+        manifest.training.get("frame_sha256")
+        for model in context.registry.models()
+        for manifest in context.registry.versions(model)[-_FRAMES_KEPT:]
+    }
+    context.registry.frames.remove_except({sha256 for sha256 in kept if sha256 is not None})
+
+
+def _description(job: Job, dataset: Dataset, context: TrainerContext) -> dict[str, Any]:
+    """Describe for the manifest which rows evaluated, and which trained."""
+    rows = dataset.frame.tail(int(job.work.numbers["window_rows"]))
+    _earlier, later = split_holdout(dataset.frame, context.policy.holdout_rows)
+    return {
+        **msgspec.to_builtins(dataset.record),
+        "frame_sha256": context.registry.frames.store(dataset.frame),
+        "trained": {"window": job.work.numbers["window"], **_extent(rows)},
+        "evaluated": _extent(later),
+    }
+
+
+def _extent(rows: pd.DataFrame) -> dict[str, int]:
+    return {
+        "rows": len(rows),
+        "first_ms": int(rows["time_ms"].iloc[0]),
+        "last_ms": int(rows["time_ms"].iloc[-1]),
+    }
