@@ -39,7 +39,7 @@ from stream_monitor.episodes.event_times import EventTimes
 from stream_monitor.episodes.open_episodes import UnknownEpisode
 from stream_monitor.errors import CorruptState
 from stream_monitor.ingest.batch import EventBatch, Ints
-from stream_monitor.ingest.columns import id_hash, id_hashes, to_batch, version_salt
+from stream_monitor.ingest.columns import to_batch, version_salt
 from stream_monitor.ingest.decode import decode
 from stream_monitor.ingest.deduplication import DedupWindow
 from stream_monitor.ingest.micro_batches import ControlRecord, MicroBatch, split_micro_batches
@@ -48,7 +48,6 @@ from stream_monitor.ingest.rejection import build_dead_letter
 from stream_monitor.state_parts import ChangedParts, StoredParts, with_prefix
 from stream_monitor.windows.closed_window import ClosedWindow
 
-_LABEL_SALT: Final = "label"
 _COUNTERS: Final = "counters"
 _CLOCKS: Final = "clocks"
 TOPOLOGY: Final = "topology"
@@ -292,18 +291,7 @@ class PartitionMonitor:
             if model is None:
                 self.counters.not_watched += len(labels)
                 continue
-            hashes = id_hashes([label.id for _, _, label in labels])
-            offsets = np.array([offset for offset, _, _ in labels], dtype=np.int64)
-            first = self._recent_ids.deduplicate(
-                offsets, hashes, id_hash(f"{escape(name)}@{_LABEL_SALT}", 1)
-            )
-            new = [
-                (offset, id_of, label)
-                for (offset, _, label), id_of, fresh in zip(
-                    labels, hashes.tolist(), first.tolist(), strict=True
-                )
-                if fresh
-            ]
+            new = self._recent_ids.new_labels(name, labels)
             self.counters.duplicate += len(labels) - len(new)
             self.counters.labels += len(new)
             alerts, joined = model.observe_labels(by_model.get(name, []), new, clock_at)
@@ -353,8 +341,7 @@ class PartitionMonitor:
 
     def _is_repeat(self, control: ControlRecord, model: ModelMonitor | None, offset: int) -> bool:
         """Whether a control record changes nothing: its id or its reference is known."""
-        record_id = np.array([id_hash(control.id, 2)], dtype=np.uint64)
-        if not self._recent_ids.deduplicate(np.array([offset], dtype=np.int64), record_id).all():
+        if not self._recent_ids.is_new_control(control.id, offset):
             return True
         if not isinstance(control, ModelUpdate) or model is None:
             return False

@@ -8,13 +8,20 @@ into batches, nor on the order of the groups of a micro-batch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from producer.events import Label
+from producer.names import escape
 from stream_monitor.ingest.batch import Bools, Ints
+from stream_monitor.ingest.columns import id_hash, id_hashes
 from stream_monitor.state_parts import StoredParts
+
+_LABEL_SALT: Final = "label"
 
 
 class DedupWindow:
@@ -51,6 +58,24 @@ class DedupWindow:
         for start, end in pairwise(bounds):
             self._deduplicate_chunk(int(chunk_of[start]), ids[start:end], first[start:end])
         return first
+
+    def new_labels(
+        self, model: str, labels: Sequence[tuple[int, int, Label]]
+    ) -> list[tuple[int, int, Label]]:
+        """The labels whose id is seen for the first time, as (offset, id hash, label).
+
+        ``labels`` of one model are (offset, append time, label), in offset order.
+        """
+        offsets = np.array([offset for offset, _, _ in labels], dtype=np.int64)
+        ids = id_hashes([label.id for _, _, label in labels])
+        first = self.deduplicate(offsets, ids, id_hash(f"{escape(model)}@{_LABEL_SALT}", 1))
+        rows = zip(labels, ids.tolist(), first.tolist(), strict=True)
+        return [(offset, hashed, label) for (offset, _, label), hashed, new in rows if new]
+
+    def is_new_control(self, record_id: str, offset: int) -> bool:
+        """Take the id of a control record; whether it is seen for the first time."""
+        hashed = np.array([id_hash(record_id, 2)], dtype=np.uint64)
+        return bool(self.deduplicate(np.array([offset], dtype=np.int64), hashed).all())
 
     def _deduplicate_chunk(self, chunk: int, ids: NDArray[np.uint64], first: Bools) -> None:
         """Take the events of one chunk; ``first`` is a view that receives the result."""
