@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from operator import methodcaller
 from typing import Any, Final, Protocol, TypeAlias
@@ -89,6 +89,21 @@ def header_list(record: HeaderSource) -> list[tuple[str, bytes | None]]:
 def headers_of(record: HeaderSource) -> dict[str, bytes | None]:
     """Return the headers of a record by name, the last of each name; none if one is not UTF-8."""
     return dict(header_list(record))
+
+
+MAX_SOURCE_CHARS: Final = 256
+"""Characters of a ``ce_source`` that are kept."""
+
+
+def ce_source_of(headers: Mapping[str, bytes | None]) -> str:
+    """Return the producer that the headers of a record name; empty without ``ce_source``.
+
+    It is a claim of the record, not proof.
+
+    >>> ce_source_of({"ce_source": b"/pod-3/churn"}), ce_source_of({})
+    ('/pod-3/churn', '')
+    """
+    return (headers.get("ce_source") or b"").decode("utf-8", "replace")[:MAX_SOURCE_CHARS]
 
 
 def ce_type_of(record: HeaderSource) -> str | None:

@@ -95,9 +95,14 @@ def show(
     if as_json:
         write_json({**summary(manifest), "profile": manifest.profile})
         return
-    fields = summary(manifest)
-    for key, value in fields.items():
+    training = dict(manifest.training)
+    left_out, output = training.pop("left_out", {}), str(training.pop("fit_output", ""))
+    for key, value in (summary(manifest) | {"training": training}).items():
         write_line(f"{key:<16} {_shown(value)}")
+    for reason, rows in left_out.items():
+        write_line(f"{'left out':<16} {rows:,} {reason}")
+    for line_of_fit in output.splitlines():
+        write_line(f"{'output of fit':<16} {line_of_fit}")
     features = manifest.profile.get("features", {})
     write_line(f"{'features':<16} {', '.join(features) or 'none'}")
 

@@ -82,7 +82,7 @@ def preview_retrain(context: TrainerContext, model: str) -> dict[str, Any]:
         CommandError: the trainer would reject the request.
     """
     from trainer.jobs.database import Database  # noqa: PLC0415 - light imports
-    from trainer.jobs.job_store import active_jobs, excluded_ranges_of  # noqa: PLC0415
+    from trainer.jobs.job_store import active_jobs, excluded_ranges_of, excluded_sources_of  # noqa: PLC0415
     from trainer.service.context import StepInputs  # noqa: PLC0415
     from trainer.service.pipeline import build_training_set, plan_ranges, wait_for_labels  # noqa: PLC0415
     from trainer.service.requests import RequestRejected, retrain_request  # noqa: PLC0415
@@ -95,7 +95,9 @@ def preview_retrain(context: TrainerContext, model: str) -> dict[str, Any]:
                 f"{model} cannot be retrained", why=str(error), fix=error.fix
             ) from error
         running = [j.state for j in active_jobs(database.rows) if j.model == model]
-        inputs = StepInputs(excluded_ranges_of(database.rows, model), [])
+        inputs = StepInputs(
+            excluded_ranges_of(database.rows, model), [], excluded_sources_of(database.rows, model)
+        )
     workspace = context.workspace(job.job_id)
     try:
         planned = plan_ranges(job, context, workspace, inputs).after

@@ -36,13 +36,15 @@ JOB = Job(
 FRAME = pd.DataFrame({"temp": np.random.default_rng(0).normal(size=400)})
 
 
-def store(data_dir: Path, version: str, time_ms: int) -> Manifest:
+def store(
+    data_dir: Path, version: str, time_ms: int, training: dict[str, object] | None = None
+) -> Manifest:
     return Registry(data_dir / "registry").store(
         LogisticRegression().fit(FRAME, FRAME["temp"] > 0),
         model="flights",
         version=version,
         profile=profile_from_frame(FRAME, model="flights", version=version, task="binary"),
-        training={"n_rows": 400},
+        training=training or {"n_rows": 400},
         metrics={"loss": 0.25},
         factory="churn:make",
         caused_by="alert-7",
@@ -90,6 +92,21 @@ def test_show_tells_where_a_version_came_from(data_dir: Path) -> None:
     assert "training         n_rows=400\n" in told
     assert "features         temp\n" in told
     assert (data["version"], list(data["profile"]["features"])) == ("1", ["temp"])
+
+
+def test_show_lists_the_rows_left_out_and_the_output_of_the_fit(data_dir: Path) -> None:
+    training = {
+        "rows": 9,
+        "left_out": {"duplicate": 1_200, "no label yet": 3},
+        "fit_output": "UserWarning: it did not converge\n\x1b[31mred",
+    }
+    store(data_dir, "3", 1384990380001, training)
+
+    shown = run.invoke(app, ["models", "show", "flights", "--data-dir", str(data_dir)]).stdout
+
+    assert "training         rows=9\n" in shown
+    assert "left out         1,200 duplicate\nleft out         3 no label yet\n" in shown
+    assert "output of fit    UserWarning: it did not converge\noutput of fit    \\x1b[31m" in shown
 
 
 def test_an_empty_registry_is_no_error(tmp_path: Path) -> None:

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from producer.events import InferenceEvent, Label, Prediction
 from tests.builders import inference_event
 from trainer.dataset.collector import Collector, hash_rank
-from trainer.dataset.frame import ColumnRoles, build_dataset, split_holdout, with_history
+from trainer.dataset.frame import (
+    RESERVED_COLUMNS,
+    ColumnRoles,
+    build_dataset,
+    split_holdout,
+    with_history,
+)
 from trainer.policy.excluded_ranges import ExcludedRange
 from trainer.policy.offset_ranges import OffsetRange
 
@@ -129,13 +135,15 @@ def test_another_model_in_the_same_partition_is_not_read() -> None:
 def test_the_frame_holds_what_was_served_and_what_was_true() -> None:
     collector = Collector("m", max_rows=10)
     for record in (event(1, prediction={"0": 0.3, "1": 0.7}), label(1), event(2), label(2)):
-        collector.add(record)
+        collector.add(record, "/jobs" if isinstance(record, Label) else f"/pod-{record.id}")
     ranges = [OffsetRange(partition=1, start=10, end=14)]
 
     dataset = build_dataset(collector.collected(), ColumnRoles("binary"), ranges=ranges, read=4)
 
     frame = dataset.frame
-    assert list(frame) == ["id", "time_ms", "version", "prediction", "label", "x", "carrier"]
+    assert list(frame) == [*RESERVED_COLUMNS, "x", "carrier"]
+    assert frame["ce_source"].tolist() == ["/pod-e1", "/pod-e2"]
+    assert frame["label_ce_source"].tolist() == ["/jobs", "/jobs"]
     assert dataset.features == ["x", "carrier"]
     assert frame["prediction"].tolist() == [0.7, 0.5]
     assert frame["carrier"].tolist() == [None, "UA"]
@@ -177,3 +185,26 @@ def test_history_comes_before_the_rows_of_the_topic_and_is_bounded() -> None:
     assert (joined.record.rows, joined.record.history_rows) == (8, 8 - len(newer))
     assert joined.frame.dtypes.tolist() == whole.frame.dtypes.tolist()
     assert with_history(fresh, None, max_rows=8) is fresh
+
+
+def test_what_does_not_train_is_counted_by_reason() -> None:
+    records = [kind(n) for n in range(10) for kind in (event, label)]
+    records += [event(3), event(20), event(21)]
+
+    collector, _ = collected(records)
+    dataset = build_dataset(
+        collector.collected([ExcludedRange("broken", 2_000, 4_000)]),
+        ColumnRoles("binary"),
+        rejected=4,
+    )
+    joined = with_history(
+        dataset, dataset.frame.assign(time_ms=range(-7, 0)), max_rows=len(dataset.frame) + 2
+    )
+
+    assert joined.record.left_out() == {
+        "no label yet": 2,
+        "in an excluded time range": 3,
+        "duplicate": 1,
+        "not a valid event": 4,
+        "older rows above max_rows": 5,
+    }

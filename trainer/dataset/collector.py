@@ -8,6 +8,7 @@ that does not depend on how partitions were interleaved.
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -28,16 +29,19 @@ def hash_rank(event_id: str) -> int:
 
 
 class LabelledEvent(NamedTuple):
-    """An inference event and its label."""
+    """An inference event and its label, and the producers (``ce_source``) of the two."""
 
     event: InferenceEvent
     label: Value
+    source: str = ""
+    label_source: str = ""
 
 
 class CollectedEvents(NamedTuple):
     """Rows in order of time, then id, and the counts of a `TrainingSet`.
 
     ``events_per_week`` counts all events, labelled or not; ``None`` if all have the same time.
+    ``unlabelled`` counts events of the sample without a label.
     """
 
     rows: list[LabelledEvent]
@@ -46,6 +50,7 @@ class CollectedEvents(NamedTuple):
     excluded: int
     sampled_share: float
     events_per_week: float | None = None
+    unlabelled: int = 0
 
 
 class Collector:
@@ -63,14 +68,15 @@ class Collector:
         self._halvings = 0
         self._events: dict[str, InferenceEvent] = {}
         self._labels: dict[str, Value] = {}
+        self._sources: tuple[dict[str, str], dict[str, str]] = ({}, {})  # of events, of labels
         self._n_labelled = 0
         self._labelled_since_onset: list[tuple[int, str]] = []  # times and versions
         self.events = 0
         self.duplicates = 0
         self.newest_ms: int | None = None
 
-    def add(self, event: InferenceEvent | Label) -> None:
-        """Add one event or label; those of other models are ignored."""
+    def add(self, event: InferenceEvent | Label, source: str = "") -> None:
+        """Add one event or label of a producer; those of other models are ignored."""
         if event.model != self.model:
             return
         if self.newest_ms is None or event.time_ms > self.newest_ms:
@@ -85,11 +91,13 @@ class Collector:
                 return
             self.events += 1
             self._events[event.id] = event
+            self._sources[0][event.id] = sys.intern(source)
         elif event.id in self._labels:
             self.duplicates += 1
             return
         else:
             self._labels[event.id] = event.label
+            self._sources[1][event.id] = sys.intern(source)
         if event.id in self._events and event.id in self._labels:
             self._n_labelled += 1
             joined = self._events[event.id]
@@ -124,12 +132,18 @@ class Collector:
         of_sample = estimate_events_per_week(held_ms)
         share = 2.0**-self._halvings
         return CollectedEvents(
-            [LabelledEvent(event, self._labels[event.id]) for event in clean],
+            [
+                LabelledEvent(
+                    event, self._labels[event.id], *(of[event.id] for of in self._sources)
+                )
+                for event in clean
+            ],
             self.events,
             self.duplicates,
             len(events) - len(clean),
             share,
             None if of_sample is None else of_sample / share,
+            len(self._events) - len(events),
         )
 
     def _held(self) -> int:
@@ -141,6 +155,11 @@ class Collector:
             below = _HASH_RANGE >> self._halvings
             self._events = {k: v for k, v in self._events.items() if hash_rank(k) < below}
             self._labels = {k: v for k, v in self._labels.items() if hash_rank(k) < below}
+            of_events, of_labels = self._sources
+            self._sources = (
+                {k: of_events[k] for k in self._events},
+                {k: of_labels[k] for k in self._labels},
+            )
             joined = [event for key, event in self._events.items() if key in self._labels]
             self._n_labelled = len(joined)
             since = self._since_ms

@@ -15,8 +15,18 @@ from trainer.dataset.collector import CollectedEvents, LabelledEvent
 from trainer.dataset.training_set import TrainingSet, fingerprint
 from trainer.policy.offset_ranges import OffsetRange
 
-RESERVED_COLUMNS: Final = ("id", "time_ms", "version", "prediction", "label")
-"""Columns of the frame that are not features.  A feature with such a name is left out."""
+RESERVED_COLUMNS: Final = (
+    "id",
+    "time_ms",
+    "version",
+    "ce_source",
+    "label_ce_source",
+    "prediction",
+    "label",
+)
+"""Columns of the frame that are not features.  A feature with such a name is left out.
+
+``ce_source`` and ``label_ce_source`` name the producers of the event and of its label."""
 
 
 class ColumnRoles(NamedTuple):
@@ -57,6 +67,8 @@ def build_dataset(
             "id": [row.event.id for row in rows],
             "time_ms": pd.Series([row.event.time_ms for row in rows], dtype="int64"),
             "version": [row.event.version for row in rows],
+            "ce_source": pd.Series([row.source for row in rows], dtype=object),
+            "label_ce_source": pd.Series([row.label_source for row in rows], dtype=object),
             "prediction": scores_of(
                 [row.event.prediction_or_none for row in rows], columns.task, columns.positive
             ),
@@ -70,6 +82,7 @@ def build_dataset(
         events=collected.events,
         duplicates=collected.duplicates,
         excluded=collected.excluded,
+        unlabelled=collected.unlabelled,
         rejected=rejected,
         rows=len(rows),
         sampled_share=collected.sampled_share,
@@ -99,6 +112,7 @@ def with_history(dataset: Dataset, history: pd.DataFrame | None, *, max_rows: in
     earlier = history if first_ms is None else history[history["time_ms"] < first_ms]
     missing = [name for name in frame.columns if name not in earlier]
     earlier = earlier.assign(**dict.fromkeys(missing, None))[list(frame.columns)]
+    n_earlier = len(earlier)
     earlier = earlier.tail(max(0, max_rows - len(frame)))
     if not len(earlier):
         return dataset
@@ -110,6 +124,7 @@ def with_history(dataset: Dataset, history: pd.DataFrame | None, *, max_rows: in
         record,
         rows=len(both),
         history_rows=len(earlier),
+        over_max_rows=n_earlier - len(earlier),
         sha256=fingerprint(ids),
         first_ms=int(both["time_ms"].iloc[0]),
         last_ms=int(both["time_ms"].iloc[-1]),

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple, Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from producer.cloudevents import ce_type_of
+from producer.cloudevents import ce_source_of, headers_of
 from producer.codec import RejectedRecord, decode
 from producer.events import InferenceEvent, Label
 from producer.kafka_client import consumer_of
@@ -159,14 +159,17 @@ class RangeReader:
 
     def _collect(self, message: Message) -> None:
         try:
-            event = decode(message.value() or b"", ce_type_of(message))
+            headers = headers_of(message)
+            ce_type = headers.get("ce_type")
+            kind = None if ce_type is None else ce_type.decode("utf-8", "replace")
+            event = decode(message.value() or b"", kind)
         except RejectedRecord:
             self.rejected += 1
             return
         if not isinstance(event, InferenceEvent | Label):
             return
         if 0 <= event.time_ms <= max(message.timestamp()[1], 0) + MAX_FUTURE_SKEW_MS:
-            self.collector.add(event)
+            self.collector.add(event, ce_source_of(headers))
         else:
             self.rejected += 1
 

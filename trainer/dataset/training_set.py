@@ -19,7 +19,9 @@ class TrainingSet(msgspec.Struct, frozen=True, kw_only=True):
     time ranges, ``rejected`` records that are not valid events.  ``rows`` counts the labelled
     events in the set: all, or those whose hashed id is in the first ``sampled_share`` of its range.
     ``sha256`` is over the sorted ids with their labels.  ``history_rows`` of the rows come from the
-    training frame of an earlier version.
+    training frame of an earlier version; ``over_max_rows`` older rows of it were left out.
+    ``unlabelled`` counts events of the sample without a label, ``excluded_sources`` the rows left
+    out by producer, because only that producer's events show a change.
     """
 
     ranges: list[OffsetRange]
@@ -34,6 +36,24 @@ class TrainingSet(msgspec.Struct, frozen=True, kw_only=True):
     first_ms: int | None
     last_ms: int | None
     history_rows: int = 0
+    over_max_rows: int = 0
+    unlabelled: int = 0
+    excluded_sources: dict[str, int] = {}
+
+    def left_out(self) -> dict[str, int]:
+        """Return how many rows and records do not train, by reason; only those that occur."""
+        counts = {
+            "no label yet": self.unlabelled,
+            "in an excluded time range": self.excluded,
+            "duplicate": self.duplicates,
+            "not a valid event": self.rejected,
+            "older rows above max_rows": self.over_max_rows,
+            **{f"only {name} changed": n for name, n in self.excluded_sources.items()},
+        }
+        if self.sampled_share < 1:
+            sampled = self.rows - self.history_rows
+            counts["not in the sample (estimate)"] = round(sampled / self.sampled_share) - sampled
+        return {reason: n for reason, n in counts.items() if n}
 
     def numbers(self) -> dict[str, float | int | str | None]:
         """Return the description as the ``numbers`` of a `RetrainEvent`."""
@@ -45,6 +65,8 @@ class TrainingSet(msgspec.Struct, frozen=True, kw_only=True):
             "events": self.events,
             "duplicates": self.duplicates,
             "excluded": self.excluded,
+            "unlabelled": self.unlabelled,
+            "excluded_sources": ", ".join(f"{k}: {n}" for k, n in self.excluded_sources.items()),
             "rows": self.rows,
             "history_rows": self.history_rows,
             "sampled_share": self.sampled_share,

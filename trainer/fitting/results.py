@@ -55,7 +55,8 @@ class FittedModel(NamedTuple):
 
     ``artifact`` is the skops file for `Registry.store`.  ``profile`` is the reference profile from
     the out-of-fold predictions.  ``out_of_fold`` has one prediction per row of the training frame,
-    ``held_out`` the stored model's predictions for the holdout, if there is one.
+    ``held_out`` the stored model's predictions for the holdout, if there is one.  ``output`` is the
+    end of what the fit printed, warnings included.
     """
 
     artifact: Path
@@ -64,6 +65,7 @@ class FittedModel(NamedTuple):
     held_out: list[Prediction]
     metrics: dict[str, float]
     seconds: float
+    output: str = ""
 
 
 class TriedWindows(NamedTuple):

@@ -112,6 +112,7 @@ def fit(
         held_out=reported.held_out,
         metrics=reported.metrics,
         seconds=ended.seconds,
+        output=ended.output,
     )
 
 

@@ -22,6 +22,7 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 
 from stream_monitor.contracts import DriftAlert
+from trainer.policy.excluded_sources import ExcludedSource
 from trainer.policy.offset_ranges import OffsetRange
 
 State: TypeAlias = Literal[
@@ -77,8 +78,9 @@ class JobData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     later: after a rejected retrain.  ``ranges`` are decided once, so a repeat reads the same
     records.  ``now_ms`` is the latest event time the job has seen.  ``artifact_sha256`` is the
     challenger's.  ``promote``, ``rule``, ``reason`` and ``numbers`` are the gate's verdict or a
-    person's request.  ``attempts`` has, by state, the number of processes that began the step and
-    did not end it, the current one included.
+    person's request.  ``excluded_sources`` are the producers whose new rows do not train.
+    ``attempts`` has, by state, the number of processes that began the step and did not end it, the
+    current one included.
     """
 
     alert: DriftAlert | None = None
@@ -95,6 +97,7 @@ class JobData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     rule: str = ""
     reason: str = ""
     numbers: dict[str, Any] = {}
+    excluded_sources: list[ExcludedSource] = []
     attempts: dict[State, int] = {}
 
 

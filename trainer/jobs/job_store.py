@@ -13,6 +13,7 @@ from trainer.jobs.champions import champion_of
 from trainer.jobs.job import REREAD_AFTER_RESTART, Job, JobData, State, may_follow
 from trainer.policy.decide import DEFERRABLE, History
 from trainer.policy.excluded_ranges import ExcludedRange, excluded_range_of
+from trainer.policy.excluded_sources import ExcludedSource, first_exclusions
 from trainer.policy.retrain_policy import DAY_MS
 
 _COLUMNS = (
@@ -141,6 +142,12 @@ def history_of(
         finished_ms=finished,
         asked_ms=tuple(row[0] for row in asked),
     )
+
+
+def excluded_sources_of(rows: sqlite3.Connection, model: str) -> list[ExcludedSource]:
+    """Return the producers that jobs of a model left out, each since its first exclusion."""
+    found = [one for job in jobs_of(rows, model) for one in job.work.excluded_sources]
+    return first_exclusions(found)
 
 
 def used_version_names(rows: sqlite3.Connection, model: str) -> list[str]:

@@ -21,6 +21,10 @@ class RetrainPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     ``lookback_records`` before the onset and trains on at most ``max_rows``.  The newest
     ``holdout_rows`` evaluate the challenger; afterwards it is fitted again on all rows.
 
+    Rows since the onset of producers whose events alone show a rise of the error do not train, up
+    to ``max_excluded_source_share`` of these rows; with 0 all rows train.  If the error of the
+    other producers did not rise, there is no retrain.
+
     Without drift a retrain starts when the training rows of the newest version and the labelled
     events since are ``growth_factor`` times these rows: more data make a better model, each
     doubling by a similar factor (learning curves are power laws: Hestness et al., "Deep learning
@@ -38,6 +42,7 @@ class RetrainPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     lookback_records: int = 40_000
     max_rows: int = 200_000
     holdout_rows: int = 500
+    max_excluded_source_share: float = 0.5
     growth_factor: float = 2.0
 
     def __post_init__(self) -> None:
@@ -47,6 +52,11 @@ class RetrainPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         for name in ("cooldown_ms", "give_up_after_ms", "lookback_records"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, is {getattr(self, name)}")
+        if not 0 <= self.max_excluded_source_share <= 0.5:
+            raise ValueError(
+                f"max_excluded_source_share must be between 0 and 0.5, because a majority defines "
+                f"what is normal; it is {self.max_excluded_source_share}"
+            )
 
 
 def is_grown(training_rows: int, fresh_rows: int, policy: RetrainPolicy) -> bool:

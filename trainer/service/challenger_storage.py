@@ -9,6 +9,7 @@ import pandas as pd
 
 from producer.failpoints import failpoint
 from trainer.dataset.frame import Dataset, split_holdout
+from trainer.fitting.results import FittedModel
 from trainer.jobs.job import Job
 from trainer.registry.errors import VersionTaken
 from trainer.service.context import JobWorkspace, StepInputs, TrainerContext
@@ -34,7 +35,7 @@ def store_challenger(
             model=job.model,
             version=challenger,
             profile=fitted.profile,
-            training=_description(job, dataset, context),
+            training=_description(job, dataset, fitted, context),
             metrics={**fitted.metrics, **job.work.numbers, "verdict": verdict},
             factory=factory_of(job, context),
             caused_by=job.caused_by,
@@ -65,8 +66,10 @@ def _remove_old_frames(context: TrainerContext) -> None:
     context.registry.frames.remove_except({sha256 for sha256 in kept if sha256 is not None})
 
 
-def _description(job: Job, dataset: Dataset, context: TrainerContext) -> dict[str, Any]:
-    """Describe for the manifest which rows evaluated, and which trained."""
+def _description(
+    job: Job, dataset: Dataset, fitted: FittedModel, context: TrainerContext
+) -> dict[str, Any]:
+    """Describe for the manifest which rows evaluated, trained or were left out, and the fit."""
     rows = dataset.frame.tail(int(job.work.numbers["window_rows"]))
     _earlier, later = split_holdout(dataset.frame, context.policy.holdout_rows)
     return {
@@ -74,6 +77,8 @@ def _description(job: Job, dataset: Dataset, context: TrainerContext) -> dict[st
         "frame_sha256": context.registry.frames.store(dataset.frame),
         "trained": {"window": job.work.numbers["window"], **_extent(rows)},
         "evaluated": _extent(later),
+        "left_out": dataset.record.left_out(),
+        "fit_output": fitted.output,
     }
 
 

@@ -15,6 +15,7 @@ from trainer.evaluation.gate import Gate
 from trainer.evaluation.version_swap import SwapPolicy
 from trainer.fitting.results import FitLimits, FittedModel, TriedWindows
 from trainer.policy.excluded_ranges import ExcludedRange
+from trainer.policy.excluded_sources import ExcludedSource
 from trainer.policy.retrain_policy import RetrainPolicy
 from trainer.registry.errors import NoSuchVersion
 from trainer.registry.manifest import Manifest
@@ -91,6 +92,7 @@ class StepInputs(NamedTuple):
 
     excluded_ranges: list[ExcludedRange]
     used_versions: list[str]
+    excluded_sources: list[ExcludedSource] = []  # noqa: RUF012 - never changed
 
 
 def context_from_settings(settings: Settings) -> TrainerContext:

@@ -53,6 +53,7 @@ from trainer.service.job_contents import (
     tried_of,
 )
 from trainer.service.proposal import needs_person, proposed
+from trainer.service.source_check import check_sources
 from trainer.service.step_result import StepEvent, StepResult
 from trainer.service.training_rows import (
     column_roles,
@@ -133,12 +134,9 @@ def build_training_set(
     """Build the training set of the recorded ranges and name the challenger."""
     reading = recorded_reader(job, context, workspace)
     collected = reading.collector.collected(inputs.excluded_ranges)
+    roles = column_roles(job, context, collected)
     dataset = build_dataset(
-        collected,
-        column_roles(job, context, collected),
-        ranges=reading.ranges(),
-        read=reading.read,
-        rejected=reading.rejected,
+        collected, roles, ranges=reading.ranges(), read=reading.read, rejected=reading.rejected
     )
     reading.close()
     dataset = with_history(
@@ -146,11 +144,14 @@ def build_training_set(
         stored_history(job, context, inputs.excluded_ranges),
         max_rows=context.policy.max_rows,
     )
+    job, dataset, declined = check_sources(job, context, dataset, roles, inputs)
     workspace.reading, workspace.dataset = None, dataset
     challenger = job.challenger or next_version(job.champion, inputs.used_versions)
     named = msgspec.structs.replace(job, challenger=challenger)
     numbers = dataset.record.numbers()
     failpoint("trainer.reading.done")
+    if declined is not None:
+        return StepResult(job.ended("declined"), (declined,))
     holdout_rows = context.policy.holdout_rows
     if dataset.record.rows <= holdout_rows:
         reason = (

@@ -35,6 +35,7 @@ from trainer.jobs.job import TRANSITIONS, Job
 from trainer.jobs.job_store import (
     active_jobs,
     excluded_ranges_of,
+    excluded_sources_of,
     find_job,
     positions,
     reset_interrupted_jobs,
@@ -275,7 +276,9 @@ class Trainer:
         def inputs(job: Job) -> StepInputs:
             stored = [manifest.version for manifest in self._context.registry.versions(job.model)]
             return StepInputs(
-                excluded_ranges_of(rows, job.model), [*used_version_names(rows, job.model), *stored]
+                excluded_ranges_of(rows, job.model),
+                [*used_version_names(rows, job.model), *stored],
+                excluded_sources_of(rows, job.model),
             )
 
         return active_jobs(rows), inputs
