@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
 import typer
 
 from driftline.cli.command_error import EXIT_USAGE, CommandError
-from driftline.cli.connection import load_settings
-from driftline.cli.options import Bootstrap, Config, Prefix, duration_ms
+from driftline.cli.option_groups import kafka_settings, option_groups
+from driftline.cli.options import duration_ms
 from driftline.cli.output import note
 
 if TYPE_CHECKING:
@@ -49,47 +49,44 @@ def add_actions(app: typer.Typer, target: ActionTarget) -> None:
     id_argument: Any = typer.Argument(..., metavar=target.metavar, help=target.argument_help)
 
     @app.command(help=f"Acknowledge {target.episodes}; later alerts contain your name.")
+    @option_groups(settings=kafka_settings)
     def acknowledge(
         target_id: str = id_argument,
+        *,
         user: UserOption = None,
         reason: ReasonOption = "",
-        config: Config = None,
-        bootstrap_servers: Bootstrap = None,
-        prefix: Prefix = None,
+        settings: Settings,
     ) -> None:
-        settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
         write_commands(settings, "acknowledge", target.find(settings, target_id), user, reason)
 
     @app.command(
         help=f"Suppress new alerts of {target.episodes} for some time; suppressed alerts are "
         "counted."
     )
+    @option_groups(settings=kafka_settings)
     def snooze(
         for_: Annotated[str, typer.Option("--for", help="How long, for example 30m, 2h or 3d.")],
         target_id: str = id_argument,
+        *,
         user: UserOption = None,
         reason: ReasonOption = "",
-        config: Config = None,
-        bootstrap_servers: Bootstrap = None,
-        prefix: Prefix = None,
+        settings: Settings,
     ) -> None:
         now_ms = round(time.time() * 1000)
         until_ms = now_ms + duration_ms(for_)
-        settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
         reject_long_snooze(settings, until_ms, now_ms)
         found = target.find(settings, target_id)
         write_commands(settings, "snooze", found, user, reason, until_ms)
 
     @app.command(help=f"End {target.episodes}; the monitor continues with the same reference.")
+    @option_groups(settings=kafka_settings)
     def resolve(
         target_id: str = id_argument,
+        *,
         user: UserOption = None,
         reason: ReasonOption = "",
-        config: Config = None,
-        bootstrap_servers: Bootstrap = None,
-        prefix: Prefix = None,
+        settings: Settings,
     ) -> None:
-        settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
         write_commands(settings, "resolve", target.find(settings, target_id), user, reason)
 
 

@@ -12,8 +12,8 @@ import typer
 
 from driftline.cli.alert_actions import ActionTarget, add_actions
 from driftline.cli.command_error import EXIT_USAGE, CommandError
-from driftline.cli.connection import load_settings
-from driftline.cli.options import Bootstrap, Config, IncludeDrills, Json, ModelFilter, Prefix
+from driftline.cli.option_groups import kafka_settings, option_groups
+from driftline.cli.options import IncludeDrills, Json, ModelFilter
 from driftline.cli.output import format_timestamp, note, write_json, write_line
 from producer.names import version_key
 
@@ -52,10 +52,9 @@ def _skipped_records_noted(values: TopicDecoder[DriftAlert]) -> Iterator[None]:
 
 
 @app.command()
+@option_groups(settings=kafka_settings)
 def tail(
-    config: Config = None,
-    bootstrap_servers: Bootstrap = None,
-    prefix: Prefix = None,
+    settings: Settings,
     model: ModelFilter = None,
     *,
     as_json: Json = False,
@@ -75,7 +74,6 @@ def tail(
     from driftline.topics.topic_reader import BEGINNING, END, TopicReader  # noqa: PLC0415 - light imports
     from stream_monitor.contracts import ALERT_CE_TYPE, DriftAlert  # noqa: PLC0415
 
-    settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
     topic = settings.topics.alerts
     start = BEGINNING if from_beginning else END
     reader = TopicReader(settings.kafka.client(), topic, start=start)
@@ -102,17 +100,15 @@ def tail(
 
 
 @app.command("list")
+@option_groups(settings=kafka_settings)
 def list_open(
-    config: Config = None,
-    bootstrap_servers: Bootstrap = None,
-    prefix: Prefix = None,
+    settings: Settings,
     model: ModelFilter = None,
     *,
     drills: IncludeDrills = False,
     as_json: Json = False,
 ) -> None:
     """Open episodes: the latest alert of each, and how close the episode is to recovery."""
-    settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
     alerts = read_open_alerts(settings, drills=drills)
     found = [alert for alert in alerts if model in (None, alert.model)]
     rows = _open_episode_rows(settings, {alert.partition for alert in found})

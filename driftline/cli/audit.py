@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from driftline.cli.connection import load_settings
-from driftline.cli.options import Bootstrap, Config, Json, Prefix, duration_ms
+from driftline.cli.option_groups import kafka_settings, option_groups
+from driftline.cli.options import Json, duration_ms
 from driftline.cli.output import format_timestamp, note, write_json, write_line
 
+if TYPE_CHECKING:
+    from stream_monitor.settings import Settings
 
+
+@option_groups(settings=kafka_settings)
 def audit(
     model: Annotated[str, typer.Argument(help="The model.")],
-    config: Config = None,
-    bootstrap_servers: Bootstrap = None,
-    prefix: Prefix = None,
+    settings: Settings,
     since: Annotated[
         str | None, typer.Option("--since", help="How far back: 12h, 7d \\[default: everything].")
     ] = None,
@@ -32,7 +34,6 @@ def audit(
     from driftline.topics.control_history import control_changes, read_control_records  # noqa: PLC0415 - light imports
     from driftline.topics.dead_letter_queue import read_dead_letters  # noqa: PLC0415
 
-    settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
     client, topic = settings.kafka.client(), settings.topics.events
     since_ms = 0
     if since is not None:

@@ -10,19 +10,8 @@ import typer
 from driftline.cli.candidate_settings import live_settings
 from driftline.cli.command_error import EXIT_USAGE, CommandError
 from driftline.cli.input_files import file_errors_explained, note_columns_not_watched, read_rows
-from driftline.cli.options import (
-    Categorical,
-    DecimalMark,
-    Encoding,
-    Ignore,
-    Json,
-    Numeric,
-    PositiveLabel,
-    Separator,
-    TimeColumn,
-    TimeFormat,
-    read_options_of,
-)
+from driftline.cli.option_groups import file_options, option_groups
+from driftline.cli.options import Json, PositiveLabel, TimeColumn, TimeFormat
 from driftline.cli.output import note, write_json, write_line, write_lines
 from driftline.cli.trainer_jobs import Factory
 
@@ -30,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from driftline.offline.backtest.labelled_stream import LabelledStream
+    from driftline.offline.tables.read_options import ReadOptions
     from trainer.service.context import TrainerContext
 
 POLICIES: Final = (
@@ -39,10 +29,12 @@ POLICIES: Final = (
 _PROGRESS_ROWS: Final = 5_000
 
 
+@option_groups(read_options=file_options)
 def backtest(
     source: Annotated[
         Path, typer.Argument(help="CSV, Parquet or JSON lines with one labelled event a row.")
     ],
+    *,
     factory: Factory = None,
     label: Annotated[str | None, typer.Option(help="Column of the labels.")] = None,
     time: TimeColumn = None,
@@ -62,13 +54,7 @@ def backtest(
     ] = POLICIES,
     plot: Annotated[Path | None, typer.Option(help="Write a picture (PNG) to this file.")] = None,
     positive: PositiveLabel = None,
-    ignore: Ignore = None,
-    numeric: Numeric = None,
-    categorical: Categorical = None,
-    separator: Separator = None,
-    decimal: DecimalMark = None,
-    encoding: Encoding = None,
-    *,
+    read_options: ReadOptions,
     as_json: Json = False,
 ) -> None:
     """Compare driftline with never retraining and with schedules, on recorded events.
@@ -89,14 +75,6 @@ def backtest(
             fix="driftline backtest FILE --label COLUMN --factory module:function",
             code=EXIT_USAGE,
         )
-    read_options = read_options_of(
-        ignore=ignore,
-        numeric=numeric,
-        categorical=categorical,
-        separator=separator,
-        decimal=decimal,
-        encoding=encoding,
-    )
     with file_errors_explained():
         from driftline.offline.backtest.plain_policies import parse_policies  # noqa: PLC0415 - light imports
 

@@ -10,21 +10,13 @@ import typer
 
 from driftline.cli.command_error import EXIT_CHECK_FAILED, EXIT_USAGE, CommandError
 from driftline.cli.input_files import file_errors_explained, note_columns_not_watched, read_rows
-from driftline.cli.options import (
-    Categorical,
-    DecimalMark,
-    Encoding,
-    Ignore,
-    Json,
-    Numeric,
-    Separator,
-    TimeFormat,
-    read_options_of,
-)
+from driftline.cli.option_groups import file_options, option_groups
+from driftline.cli.options import Json, TimeFormat
 from driftline.cli.output import write_json, write_line
 
 if TYPE_CHECKING:
     from driftline.offline.check.column_check import ColumnCheck
+    from driftline.offline.tables.read_options import ReadOptions
 
 
 class FailOn(StrEnum):
@@ -36,11 +28,13 @@ class FailOn(StrEnum):
     never = "never"
 
 
+@option_groups(read_options=file_options)
 def check(
     reference: Annotated[
         Path, typer.Argument(help="File with normal data: CSV, Parquet, JSON lines.")
     ],
     current: Annotated[Path, typer.Argument(help="File with current data.")],
+    *,
     fail_on: Annotated[
         FailOn,
         typer.Option(
@@ -55,13 +49,7 @@ def check(
     time_format: TimeFormat = None,
     label: Annotated[str | None, typer.Option(help="Column of the labels.")] = None,
     prediction: Annotated[str | None, typer.Option(help="Column of the predictions.")] = None,
-    ignore: Ignore = None,
-    numeric: Numeric = None,
-    categorical: Categorical = None,
-    separator: Separator = None,
-    decimal: DecimalMark = None,
-    encoding: Encoding = None,
-    *,
+    read_options: ReadOptions,
     as_json: Json = False,
 ) -> None:
     """Compare two files column by column; exit code 3 if they differ.
@@ -70,14 +58,6 @@ def check(
     reported as different about once in a thousand runs, over all columns.  Small differences are
     ignored: below a PSI of 0.02, or one percentage point of missing values.
     """
-    read_options = read_options_of(
-        ignore=ignore,
-        numeric=numeric,
-        categorical=categorical,
-        separator=separator,
-        decimal=decimal,
-        encoding=encoding,
-    )
     with file_errors_explained():
         from driftline.offline.check.column_check import check as compare  # noqa: PLC0415 - light imports
         from driftline.offline.tables.event_times import times_ms, with_times  # noqa: PLC0415

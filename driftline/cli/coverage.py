@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from driftline.cli.command_error import CommandError
-from driftline.cli.connection import connect_redis, load_settings
-from driftline.cli.options import Config, Json, Prefix, RedisUrl
+from driftline.cli.connection import connect_redis
+from driftline.cli.option_groups import option_groups, redis_settings
+from driftline.cli.options import Json
 from driftline.cli.output import write_json, write_lines
+
+if TYPE_CHECKING:
+    from stream_monitor.settings import Settings
 
 ModelName = Annotated[str | None, typer.Argument(help="Name of the model \\[default: all models].")]
 
 
-def coverage(
-    model: ModelName = None,
-    config: Config = None,
-    redis_url: RedisUrl = None,
-    prefix: Prefix = None,
-    *,
-    as_json: Json = False,
-) -> None:
+@option_groups(settings=redis_settings)
+def coverage(*, model: ModelName = None, settings: Settings, as_json: Json = False) -> None:
     """Show the share of the last hour's events that was watched, and why the rest was not."""
     from driftline.monitor_state.coverage_report import (  # noqa: PLC0415
         coverage_of_model,
@@ -31,7 +29,6 @@ def coverage(
     )
     from driftline.monitor_state.partition_state import partitions_in  # noqa: PLC0415
 
-    settings = load_settings(config, redis_url=redis_url, prefix=prefix)
     topic = settings.topics.events
     redis = connect_redis(settings)
     report = read_coverage(redis, topic, partitions_in(redis, topic))

@@ -9,8 +9,8 @@ import msgspec
 import typer
 
 from driftline.cli.command_error import EXIT_FAILED, CommandError
-from driftline.cli.connection import load_settings
-from driftline.cli.options import Bootstrap, Config, Json, Prefix, duration_ms
+from driftline.cli.option_groups import kafka_settings, option_groups
+from driftline.cli.options import Json, duration_ms
 from driftline.cli.output import format_timestamp, note, write_json, write_line
 
 if TYPE_CHECKING:
@@ -39,10 +39,9 @@ _SHOWN_BYTES: Final = 200
 
 
 @app.command()
+@option_groups(settings=kafka_settings)
 def show(
-    config: Config = None,
-    bootstrap_servers: Bootstrap = None,
-    prefix: Prefix = None,
+    settings: Settings,
     model: ModelFilter = None,
     reason: ReasonFilter = None,
     producer: ProducerName = None,
@@ -55,7 +54,6 @@ def show(
 
     With --json, one object a line; the payload is base64.
     """
-    settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
     found = _read_dead_letters(settings, _filter_of(model, reason, producer, since))
     for dead_letter in found[-limit:]:
         if as_json:
@@ -86,19 +84,18 @@ def payload_start(dead_letter: DeadLetter) -> str:
 
 
 @app.command()
+@option_groups(settings=kafka_settings)
 def requeue(
+    *,
     ids: Annotated[
         list[str] | None,
         typer.Argument(help="Positions TOPIC:PARTITION:OFFSET, as `show` prints them."),
     ] = None,
-    config: Config = None,
-    bootstrap_servers: Bootstrap = None,
-    prefix: Prefix = None,
+    settings: Settings,
     model: ModelFilter = None,
     reason: ReasonFilter = None,
     producer: ProducerName = None,
     since: Since = None,
-    *,
     yes: Annotated[
         bool,
         typer.Option("--yes", help="Write the records; without it, the command only lists them."),
@@ -115,7 +112,6 @@ def requeue(
     """
     from driftline.topics import dead_letter_queue as queue  # noqa: PLC0415 - light imports
 
-    settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
     wanted = _filter_of(model, reason, producer, since)._replace(ids=frozenset(ids or ()))
     found = _read_dead_letters(settings, wanted)
     limits = settings.monitor_spec().limits

@@ -10,8 +10,9 @@ import msgspec
 import typer
 
 from driftline.cli.command_error import EXIT_UNREACHABLE
-from driftline.cli.connection import connect_redis, load_settings, without_password
-from driftline.cli.options import Bootstrap, Config, Json, Prefix, RedisUrl
+from driftline.cli.connection import connect_redis, without_password
+from driftline.cli.option_groups import option_groups, server_settings
+from driftline.cli.options import Json
 from driftline.cli.output import write_json, write_line
 from driftline.cli.suggested_commands import complete_commands
 from driftline.doctor import cluster_checks, health_checks
@@ -28,23 +29,14 @@ IDLE_TIMEOUT_S: Final = 2.0
 REASONS: Final = 100
 
 
-def doctor(
-    config: Config = None,
-    bootstrap_servers: Bootstrap = None,
-    redis_url: RedisUrl = None,
-    prefix: Prefix = None,
-    *,
-    as_json: Json = False,
-) -> None:
+@option_groups(settings=server_settings)
+def doctor(settings: Settings, *, as_json: Json = False) -> None:
     """Check brokers, topics, Redis, workers, lag, coverage, dead letters and routing.
 
     Each warning or problem is printed with a fix.
 
     Exit codes: 0 no problem, 1 a problem was found, 4 Kafka or Redis unreachable.
     """
-    settings = load_settings(
-        config, bootstrap_servers=bootstrap_servers, redis_url=redis_url, prefix=prefix
-    )
     found, code = examine(settings)
     found = [msgspec.structs.replace(each, fix=complete_commands(each.fix)) for each in found]
     if as_json:

@@ -14,8 +14,9 @@ from driftline.cli.command_error import (
     EXIT_USAGE,
     CommandError,
 )
-from driftline.cli.connection import connect_redis, load_settings
-from driftline.cli.options import Bootstrap, Config, Json, Prefix, RedisUrl, Shards, duration_ms
+from driftline.cli.connection import connect_redis
+from driftline.cli.option_groups import option_groups, server_settings
+from driftline.cli.options import Json, Shards, duration_ms
 from driftline.cli.output import note, write_json, write_lines
 
 if TYPE_CHECKING:
@@ -32,8 +33,10 @@ _MAX_DELAY_FACTOR: Final = 10
 """The drill gives up after this many times the expected number of events."""
 
 
+@option_groups(settings=server_settings)
 def drill(
     model: Annotated[str, typer.Argument(help="A model that receives events now.")],
+    *,
     inject: Annotated[
         str | None,
         typer.Option(
@@ -43,11 +46,7 @@ def drill(
     after: Annotated[int, typer.Option(min=0, help="Events to copy before the change.")] = 100,
     timeout: Annotated[str, typer.Option(help="How long to wait: 90s, 5m, 2h.")] = "5m",
     shards: Shards = 1,
-    config: Config = None,
-    bootstrap_servers: Bootstrap = None,
-    redis_url: RedisUrl = None,
-    prefix: Prefix = None,
-    *,
+    settings: Settings,
     clean: Annotated[
         bool, typer.Option("--clean", help="Only remove what killed drills left behind.")
     ] = False,
@@ -61,9 +60,6 @@ def drill(
     Exit codes: 0 found, 2 wrong usage, 3 not found in time, 4 Kafka or Redis unreachable.
     """
     timeout_s = duration_ms(timeout, option="--timeout") / 1000
-    settings = load_settings(
-        config, bootstrap_servers=bootstrap_servers, redis_url=redis_url, prefix=prefix
-    )
     if clean == (inject is not None):
         raise CommandError(
             "give either --inject or --clean",

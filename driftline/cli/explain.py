@@ -9,23 +9,10 @@ import msgspec
 import typer
 
 from driftline.cli.command_error import EXIT_USAGE, CommandError
-from driftline.cli.connection import connect_redis, load_settings
+from driftline.cli.connection import connect_redis
 from driftline.cli.input_files import file_errors_explained, note_columns_not_watched, read_rows
-from driftline.cli.options import (
-    Categorical,
-    Config,
-    DecimalMark,
-    Encoding,
-    Ignore,
-    Json,
-    Numeric,
-    Prefix,
-    RedisUrl,
-    Separator,
-    TimeColumn,
-    TimeFormat,
-    read_options_of,
-)
+from driftline.cli.option_groups import file_options, option_groups, redis_settings
+from driftline.cli.options import Json, TimeColumn, TimeFormat
 from driftline.cli.output import note, write_json, write_line, write_lines
 from driftline.cli.profile import read_profile
 
@@ -58,20 +45,14 @@ SourceArgument: TypeAlias = Annotated[
 
 
 @app.command()
+@option_groups(settings=redis_settings, read_options=file_options)
 def calibration(
     source: SourceArgument,
+    *,
     time: TimeColumn = None,
     time_format: TimeFormat = None,
-    ignore: Ignore = None,
-    numeric: Numeric = None,
-    categorical: Categorical = None,
-    separator: Separator = None,
-    decimal: DecimalMark = None,
-    encoding: Encoding = None,
-    config: Config = None,
-    redis_url: RedisUrl = None,
-    prefix: Prefix = None,
-    *,
+    read_options: ReadOptions,
+    settings: Settings,
     as_json: Json = False,
 ) -> None:
     """Show the thresholds of every signal, derived from the false-alarm budget.
@@ -85,15 +66,6 @@ def calibration(
         rate_fix,
     )
 
-    read_options = read_options_of(
-        ignore=ignore,
-        numeric=numeric,
-        categorical=categorical,
-        separator=separator,
-        decimal=decimal,
-        encoding=encoding,
-    )
-    settings = load_settings(config, redis_url=redis_url, prefix=prefix)
     profile, per_hour = _profile(source, settings, RowOptions(time, time_format, read_options))
     budget = settings.monitor_spec().budget
     channels, effective = calibration_of(profile, budget), effective_budget(profile, budget)
@@ -127,8 +99,10 @@ def calibration(
 
 
 @app.command()
+@option_groups(settings=redis_settings, read_options=file_options)
 def power(
     source: SourceArgument,
+    *,
     rate: Annotated[
         float | None,
         typer.Option(
@@ -137,16 +111,8 @@ def power(
     ] = None,
     time: TimeColumn = None,
     time_format: TimeFormat = None,
-    ignore: Ignore = None,
-    numeric: Numeric = None,
-    categorical: Categorical = None,
-    separator: Separator = None,
-    decimal: DecimalMark = None,
-    encoding: Encoding = None,
-    config: Config = None,
-    redis_url: RedisUrl = None,
-    prefix: Prefix = None,
-    *,
+    read_options: ReadOptions,
+    settings: Settings,
     as_json: Json = False,
 ) -> None:
     """Show the smallest change of each feature that raises an alert within an hour or a day.
@@ -156,15 +122,6 @@ def power(
     """
     from driftline.offline.explain.minimum_detectable_effect import minimum_detectable_effects  # noqa: PLC0415 - light imports
 
-    read_options = read_options_of(
-        ignore=ignore,
-        numeric=numeric,
-        categorical=categorical,
-        separator=separator,
-        decimal=decimal,
-        encoding=encoding,
-    )
-    settings = load_settings(config, redis_url=redis_url, prefix=prefix)
     profile, measured = _profile(source, settings, RowOptions(time, time_format, read_options))
     per_hour = rate or measured or _DEFAULT_RATE
     spec = settings.monitor_spec()

@@ -8,20 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from driftline.cli.command_error import EXIT_FAILED, EXIT_USAGE, CommandError
-from driftline.cli.connection import load_settings
-from driftline.cli.options import Bootstrap, Config, Json, Prefix, Shards
+from driftline.cli.option_groups import kafka_settings, option_groups
+from driftline.cli.options import Json, Shards
 from driftline.cli.output import note, write_json
 
 if TYPE_CHECKING:
     from driftline.forwarding.forwarder import Forwarder
+    from stream_monitor.settings import Settings
 
 _PREDICTION: Final = "prediction"
 _EARLY: Final = 1_000
 """A running forwarder prints a warning after this many events if none has a prediction."""
 
 
+@option_groups(settings=kafka_settings)
 def forward(
     source: Annotated[str, typer.Argument(help="The topic to read.")],
+    *,
     as_: Annotated[
         str | None,
         typer.Option(
@@ -61,10 +64,7 @@ def forward(
             help="Consumer group \\[default: one for each prefix, topic, kind and model]."
         ),
     ] = None,
-    config: Config = None,
-    bootstrap_servers: Bootstrap = None,
-    prefix: Prefix = None,
-    *,
+    settings: Settings,
     once: Annotated[bool, typer.Option("--once", help="Stop at the end of the topic.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -99,7 +99,6 @@ def forward(
         raise CommandError(
             "the description of the records is incomplete", why=str(error), code=EXIT_USAGE
         ) from error
-    settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
     try:
         forwarder = Forwarder(
             settings.kafka.client(),

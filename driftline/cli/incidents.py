@@ -10,16 +10,8 @@ import typer
 
 from driftline.cli.alert_actions import ActionTarget, add_actions
 from driftline.cli.command_error import EXIT_USAGE, CommandError
-from driftline.cli.connection import load_settings
-from driftline.cli.options import (
-    Bootstrap,
-    Config,
-    IncludeDrills,
-    Json,
-    ModelFilter,
-    Prefix,
-    duration_ms,
-)
+from driftline.cli.option_groups import kafka_settings, option_groups
+from driftline.cli.options import IncludeDrills, Json, ModelFilter, duration_ms
 from driftline.cli.output import note, write_json, write_line, write_lines
 
 if TYPE_CHECKING:
@@ -35,10 +27,9 @@ _SHORT: Final = 12
 
 
 @app.command("list")
+@option_groups(settings=kafka_settings)
 def list_incidents(
-    config: Config = None,
-    bootstrap_servers: Bootstrap = None,
-    prefix: Prefix = None,
+    settings: Settings,
     model: ModelFilter = None,
     *,
     closed: Annotated[bool, typer.Option("--all", help="Also resolved incidents.")] = False,
@@ -46,7 +37,6 @@ def list_incidents(
     as_json: Json = False,
 ) -> None:
     """List open incidents, the oldest first."""
-    settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
     found = [
         incident
         for incident in read_incidents(settings, drills=drills)[0]
@@ -62,16 +52,9 @@ def list_incidents(
 
 
 @app.command()
-def show(
-    incident: Id,
-    config: Config = None,
-    bootstrap_servers: Bootstrap = None,
-    prefix: Prefix = None,
-    *,
-    as_json: Json = False,
-) -> None:
+@option_groups(settings=kafka_settings)
+def show(incident: Id, settings: Settings, *, as_json: Json = False) -> None:
     """Show one incident: its likely causes, and its episodes."""
-    settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
     found = incident_by_id(read_incidents(settings)[0], incident)
     if as_json:
         write_json(msgspec.to_builtins(found))
@@ -90,10 +73,9 @@ def show(
 
 
 @app.command()
+@option_groups(settings=kafka_settings)
 def digest(
-    config: Config = None,
-    bootstrap_servers: Bootstrap = None,
-    prefix: Prefix = None,
+    settings: Settings,
     since: Annotated[
         str, typer.Option("--since", help="How far back from the model's latest alert: 12h, 7d.")
     ] = "24h",
@@ -103,7 +85,6 @@ def digest(
     """Summarise the incidents of each model in a few lines."""
     from driftline.topics.incident_digest import digests, lines_of  # noqa: PLC0415 - light imports
 
-    settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
     found = digests(read_incidents(settings)[0], duration_ms(since, option="--since"))
     if as_json:
         for one in found:

@@ -9,18 +9,8 @@ import typer
 
 from driftline.cli.command_error import EXIT_USAGE, CommandError
 from driftline.cli.input_files import file_errors_explained
-from driftline.cli.options import (
-    Categorical,
-    DecimalMark,
-    Encoding,
-    Ignore,
-    Json,
-    Numeric,
-    Separator,
-    TimeColumn,
-    TimeFormat,
-    read_options_of,
-)
+from driftline.cli.option_groups import file_options, option_groups
+from driftline.cli.options import Json, TimeColumn, TimeFormat
 from driftline.cli.output import write_json, write_lines
 
 if TYPE_CHECKING:
@@ -31,16 +21,12 @@ _ROWS: Final = 100_000  # read to find the values of a number that are not watch
 _TIME: Final = "the event time (--time)"
 
 
+@option_groups(read_options=file_options)
 def inspect(
     file: Annotated[Path, typer.Argument(help="CSV or similar text, JSON, Parquet or Arrow.")],
-    ignore: Ignore = None,
-    numeric: Numeric = None,
-    categorical: Categorical = None,
+    read_options: ReadOptions,
     time: TimeColumn = None,
     time_format: TimeFormat = None,
-    separator: Separator = None,
-    decimal: DecimalMark = None,
-    encoding: Encoding = None,
     *,
     as_json: Json = False,
 ) -> None:
@@ -49,14 +35,6 @@ def inspect(
     The commands that read rows (replay, check, profile build, publish, explain) interpret a file in
     the same way, with the same options.
     """
-    read_options = read_options_of(
-        ignore=ignore,
-        numeric=numeric,
-        categorical=categorical,
-        separator=separator,
-        decimal=decimal,
-        encoding=encoding,
-    )
     with file_errors_explained():
         from driftline.offline.tables.file_report import as_data, as_lines  # noqa: PLC0415
         from driftline.offline.tables.layout import require_names, separator_hint  # noqa: PLC0415

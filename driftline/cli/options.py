@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import typer
 
 from driftline.cli.command_error import EXIT_USAGE, CommandError
-
-if TYPE_CHECKING:
-    from driftline.offline.tables.read_options import ReadOptions
 
 Config: TypeAlias = Annotated[
     Path | None,
@@ -128,31 +125,3 @@ def duration_ms(text: str, *, option: str = "--for") -> int:
             code=EXIT_USAGE,
         )
     return int(found[1]) * _UNIT_MS[found[2]]
-
-
-def read_options_of(
-    *,
-    ignore: list[str] | None = None,
-    numeric: list[str] | None = None,
-    categorical: list[str] | None = None,
-    separator: str | None = None,
-    decimal: str | None = None,
-    encoding: str | None = None,
-) -> ReadOptions:
-    """The options that say how a file and its columns are read.
-
-    Raises:
-        CommandError: ``decimal`` is neither a point nor a comma.
-    """
-    from driftline.offline.tables.read_options import ReadOptions  # noqa: PLC0415
-
-    if decimal not in (None, ".", ","):
-        raise CommandError(f"--decimal {decimal!r} is neither a point nor a comma", code=EXIT_USAGE)
-    return ReadOptions(
-        ignore=tuple(ignore or ()),
-        numeric=tuple(numeric or ()),
-        categorical=tuple(categorical or ()),
-        separator=separator,
-        decimal="," if decimal == "," else "." if decimal == "." else None,
-        encoding=encoding,
-    )

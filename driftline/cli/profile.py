@@ -10,34 +10,21 @@ import msgspec
 import typer
 
 from driftline.cli.command_error import EXIT_USAGE, CommandError
-from driftline.cli.connection import load_settings
 from driftline.cli.input_files import (
     file_errors_explained,
     note_changes,
     note_columns_not_watched,
     read_rows,
 )
-from driftline.cli.options import (
-    Bootstrap,
-    Categorical,
-    Config,
-    DecimalMark,
-    Encoding,
-    Ignore,
-    Numeric,
-    PositiveLabel,
-    Prefix,
-    Separator,
-    Shards,
-    TimeColumn,
-    TimeFormat,
-    read_options_of,
-)
+from driftline.cli.option_groups import file_options, kafka_settings, option_groups
+from driftline.cli.options import PositiveLabel, Shards, TimeColumn, TimeFormat
 from driftline.cli.output import note, write_json
 from producer.names import version_key
 
 if TYPE_CHECKING:
+    from driftline.offline.tables.read_options import ReadOptions
     from stream_monitor.reference.profile import ReferenceProfile
+    from stream_monitor.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Reference profiles: the data a model was trained on.")
 
@@ -91,10 +78,12 @@ def _ranges(given: list[str], features: list[str]) -> dict[str, tuple[float | No
 
 
 @app.command()
+@option_groups(read_options=file_options)
 def build(
     file: Annotated[Path, typer.Argument(help="Training data: CSV, JSON or Parquet.")],
     model: Annotated[str, typer.Option(help="Name of the model.")],
     version: Annotated[str, typer.Option(help="Version of the model.")],
+    *,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write \\[default: stdout].")
     ] = None,
@@ -109,16 +98,11 @@ def build(
         list[str] | None,
         typer.Option(help="A feature; repeat the option \\[default: all other columns]."),
     ] = None,
-    ignore: Ignore = None,
-    numeric: Numeric = None,
+    read_options: ReadOptions,
     task: Annotated[
         Literal["binary", "multiclass", "regression"] | None,
         typer.Option(help="Kind of predictions \\[default: inferred from them]."),
     ] = None,
-    categorical: Categorical = None,
-    separator: Separator = None,
-    decimal: DecimalMark = None,
-    encoding: Encoding = None,
     segment: Annotated[
         list[str] | None,
         typer.Option(
@@ -151,14 +135,6 @@ def build(
     With --time the profile includes a daily or weekly season, if the data prove one, and the number
     of events a week.
     """
-    read_options = read_options_of(
-        ignore=ignore,
-        numeric=numeric,
-        categorical=categorical,
-        separator=separator,
-        decimal=decimal,
-        encoding=encoding,
-    )
     with file_errors_explained():
         from driftline.offline.tables.column_inference import codes_note  # noqa: PLC0415
         from driftline.offline.tables.event_times import with_times  # noqa: PLC0415
@@ -219,11 +195,10 @@ def build(
 
 
 @app.command()
+@option_groups(settings=kafka_settings)
 def send(
     file: Annotated[Path, typer.Argument(help="A profile that `profile build` wrote.")],
-    config: Config = None,
-    bootstrap_servers: Bootstrap = None,
-    prefix: Prefix = None,
+    settings: Settings,
     shards: Shards = 1,
     *,
     dry_run: Annotated[
@@ -234,7 +209,6 @@ def send(
     from trainer.service.announce import announce  # noqa: PLC0415 - light imports
 
     made = read_profile(file)
-    settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
     _note_no_rate(made)
     if not dry_run:
         announce(

@@ -12,34 +12,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from driftline.cli.command_error import EXIT_FAILED, EXIT_UNREACHABLE, EXIT_USAGE, CommandError
-from driftline.cli.connection import load_settings
 from driftline.cli.input_files import (
     file_errors_explained,
     note_columns_not_watched,
     note_read_warnings,
 )
-from driftline.cli.options import (
-    Bootstrap,
-    Categorical,
-    Config,
-    DecimalMark,
-    Encoding,
-    Ignore,
-    Numeric,
-    Prefix,
-    Separator,
-    Shards,
-    TimeColumn,
-    TimeFormat,
-    read_options_of,
-)
+from driftline.cli.option_groups import file_options, kafka_settings, option_groups
+from driftline.cli.options import Shards, TimeColumn, TimeFormat
 from driftline.cli.output import note
 from producer.printable import printable
 
 if TYPE_CHECKING:
     from driftline.offline.injection import Injection
+    from driftline.offline.tables.read_options import ReadOptions
     from driftline.offline.tables.row_events import PublishResult, Writer
     from producer.events import Event
+    from stream_monitor.settings import Settings
 
 
 class DiscardingWriter:
@@ -49,10 +37,12 @@ class DiscardingWriter:
         """Discard an event."""
 
 
+@option_groups(settings=kafka_settings, read_options=file_options)
 def publish(
     file: Annotated[Path, typer.Argument(help="CSV, JSON or Parquet file; each row is one event.")],
     model: Annotated[str, typer.Option(help="Name of the model.")],
     version: Annotated[str, typer.Option(help="Version of the model.")],
+    *,
     prediction: Annotated[
         str | None,
         typer.Option(help="Column of the predictions \\[default: events without a prediction]."),
@@ -74,17 +64,9 @@ def publish(
             "repeat."
         ),
     ] = None,
-    ignore: Ignore = None,
-    numeric: Numeric = None,
-    categorical: Categorical = None,
-    separator: Separator = None,
-    decimal: DecimalMark = None,
-    encoding: Encoding = None,
+    read_options: ReadOptions,
     shards: Shards = 1,
-    config: Config = None,
-    bootstrap_servers: Bootstrap = None,
-    prefix: Prefix = None,
-    *,
+    settings: Settings,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read and check every row, write nothing.")
     ] = False,
@@ -96,20 +78,11 @@ def publish(
     counted and not written; if all rows are rejected, the exit code is 1.  Publishing a file again
     with the same ids changes nothing: the monitor ignores events it has already counted.
     """
-    read_options = read_options_of(
-        ignore=ignore,
-        numeric=numeric,
-        categorical=categorical,
-        separator=separator,
-        decimal=decimal,
-        encoding=encoding,
-    )
     if time_format is not None and time is None:
         raise CommandError(
             "--time-format needs --time", fix="name the column with --time", code=EXIT_USAGE
         )
     injections = _injections(inject or [])
-    settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
     writer: Writer = DiscardingWriter()
     finish: Callable[[], Any] = lambda: None  # noqa: E731 - nothing to wait for
     if not dry_run:

@@ -9,20 +9,8 @@ import typer
 
 from driftline.cli.candidate_settings import run_with_candidate
 from driftline.cli.input_files import file_errors_explained, read_rows
-from driftline.cli.options import (
-    Bootstrap,
-    Categorical,
-    DecimalMark,
-    Encoding,
-    Ignore,
-    Json,
-    Numeric,
-    PositiveLabel,
-    Separator,
-    TimeColumn,
-    TimeFormat,
-    read_options_of,
-)
+from driftline.cli.option_groups import file_options, option_groups
+from driftline.cli.options import Bootstrap, Json, PositiveLabel, TimeColumn, TimeFormat
 from driftline.cli.replay_output import show
 from driftline.cli.replay_table import (
     RecordedTraffic,
@@ -42,6 +30,7 @@ if TYPE_CHECKING:
 _TOPIC: Final = "topic:"
 
 
+@option_groups(read_options=file_options)
 def replay(
     source: Annotated[
         str,
@@ -49,6 +38,7 @@ def replay(
             help="CSV, Parquet or JSON lines with one event a row; or topic:NAME, an event topic."
         ),
     ],
+    *,
     reference: Annotated[
         str | None,
         typer.Option(
@@ -61,12 +51,7 @@ def replay(
     label: Annotated[str | None, typer.Option(help="Column of the labels.")] = None,
     prediction: Annotated[str | None, typer.Option(help="Column of the predictions.")] = None,
     positive: PositiveLabel = None,
-    ignore: Ignore = None,
-    numeric: Numeric = None,
-    categorical: Categorical = None,
-    separator: Separator = None,
-    decimal: DecimalMark = None,
-    encoding: Encoding = None,
+    read_options: ReadOptions,
     inject: Annotated[
         list[str] | None,
         typer.Option(help="Drift to inject, for example mean:temp:+0.5sd@50000; repeat."),
@@ -94,7 +79,6 @@ def replay(
         typer.Option("--to", help="For a topic: the offset or append time to stop before."),
     ] = None,
     bootstrap_servers: Bootstrap = None,
-    *,
     as_json: Json = False,
 ) -> None:
     """Show which episodes the monitor finds in recorded events.  Nothing is written.
@@ -110,14 +94,6 @@ def replay(
     """
     roles = (time, prediction, label)
     where = TopicSelection(model, since, upto, bootstrap_servers)
-    read_options = read_options_of(
-        ignore=ignore,
-        numeric=numeric,
-        categorical=categorical,
-        separator=separator,
-        decimal=decimal,
-        encoding=encoding,
-    )
     column_options = (reference, inject, segment, positive, time_format, *roles)
     with file_errors_explained():
         if (

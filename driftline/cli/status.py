@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
-from driftline.cli.connection import connect_redis, load_settings
-from driftline.cli.options import Bootstrap, Config, Json, Prefix, RedisUrl
+from driftline.cli.connection import connect_redis
+from driftline.cli.option_groups import option_groups, server_settings
+from driftline.cli.options import Json
 from driftline.cli.output import note, write_json, write_lines
 
 if TYPE_CHECKING:
@@ -32,14 +33,8 @@ LAST_WINDOWS = 24
 Levels = Mapping[tuple[str, str], int]
 
 
-def status(
-    config: Config = None,
-    bootstrap_servers: Bootstrap = None,
-    redis_url: RedisUrl = None,
-    prefix: Prefix = None,
-    *,
-    as_json: Json = False,
-) -> None:
+@option_groups(settings=server_settings)
+def status(settings: Settings, *, as_json: Json = False) -> None:
     """Show partitions, lag, models, open episodes, coverage, workers and closed windows."""
     from driftline.monitor_state.coverage_report import lines_of, read_coverage, report_heading  # noqa: PLC0415
     from driftline.monitor_state.error_rate_estimates import error_rate_estimates  # noqa: PLC0415 - light imports
@@ -48,9 +43,6 @@ def status(
     from driftline.monitor_state.partition_state import read_partition  # noqa: PLC0415
     from driftline.topics.topic_reader import topic_ends  # noqa: PLC0415
 
-    settings = load_settings(
-        config, bootstrap_servers=bootstrap_servers, redis_url=redis_url, prefix=prefix
-    )
     topic = settings.topics.events
     ends = topic_ends(settings.kafka.client(), topic)
     redis = connect_redis(settings)

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 import typer
 
 from driftline.cli.command_error import EXIT_UNREACHABLE, EXIT_USAGE, CommandError
-from driftline.cli.connection import connect_redis, load_settings
-from driftline.cli.options import Bootstrap, Config, Json, Prefix, RedisUrl
+from driftline.cli.connection import connect_redis
+from driftline.cli.option_groups import kafka_settings, option_groups, server_settings
+from driftline.cli.options import Json
 from driftline.cli.output import note, write_json, write_line
 
 if TYPE_CHECKING:
     from driftline.doctor.cluster_checks import TopicSpec
     from driftline.topics.topic_growth import GrowthPlan
+    from stream_monitor.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="The topics driftline needs.")
 
@@ -56,19 +58,23 @@ def registry_of(prefix: str, file: Path | None, partitions: int | None) -> list[
 
 
 @app.command()
+@option_groups(settings=kafka_settings)
 def plan(
-    config: Config = None,
-    bootstrap_servers: Bootstrap = None,
-    prefix: Prefix = None,
+    settings: Settings,
     partitions: Partitions = None,
     file: RegistryFile = None,
     *,
     as_json: Json = False,
 ) -> None:
     """Show the topics that `create` would create (+), and those that exist (=)."""
+    _write_plan(settings, partitions, file, as_json=as_json)
+
+
+def _write_plan(
+    settings: Settings, partitions: int | None, file: Path | None, *, as_json: bool = False
+) -> None:
     from driftline.topics import topic_registry  # noqa: PLC0415 - light imports
 
-    settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
     wanted = registry_of(settings.topics.prefix, file, partitions)
     existing = topic_registry.existing_topics(settings.kafka.client())
     rows: list[dict[str, Any]] = [
@@ -90,10 +96,9 @@ def plan(
 
 
 @app.command()
+@option_groups(settings=kafka_settings)
 def create(
-    config: Config = None,
-    bootstrap_servers: Bootstrap = None,
-    prefix: Prefix = None,
+    settings: Settings,
     partitions: Partitions = None,
     replication_factor: Annotated[
         int | None,
@@ -112,9 +117,8 @@ def create(
     from driftline.topics import topic_registry  # noqa: PLC0415 - light imports
 
     if dry_run:
-        plan(config, bootstrap_servers, prefix, partitions, file)
+        _write_plan(settings, partitions, file)
         return
-    settings = load_settings(config, bootstrap_servers=bootstrap_servers, prefix=prefix)
     wanted = registry_of(settings.topics.prefix, file, partitions)
     factor = topic_registry.CLUSTER_DEFAULT if replication_factor is None else replication_factor
     made = topic_registry.create_topics(settings.kafka.client(), wanted, factor)
@@ -125,7 +129,9 @@ def create(
 
 
 @app.command()
+@option_groups(settings=server_settings)
 def grow(
+    *,
     partitions: Annotated[
         int | None,
         typer.Option(
@@ -138,11 +144,7 @@ def grow(
             help="New number of shards of a model, before its servers get it: churn=8; repeat."
         ),
     ] = None,
-    config: Config = None,
-    bootstrap_servers: Bootstrap = None,
-    redis_url: RedisUrl = None,
-    prefix: Prefix = None,
-    *,
+    settings: Settings,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Change nothing; print what would move.")
     ] = False,
@@ -156,9 +158,6 @@ def grow(
     from driftline.topics import topic_growth, topic_registry  # noqa: PLC0415
     from producer.permission import PERMISSIONS_FIX  # noqa: PLC0415
 
-    settings = load_settings(
-        config, bootstrap_servers=bootstrap_servers, redis_url=redis_url, prefix=prefix
-    )
     topic, client = settings.topics.events, settings.kafka.client()
     before = topic_registry.existing_topics(client).get(topic)
     if before is None:

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import feather, parquet
 
-from driftline.cli.options import read_options_of
+from driftline.cli.option_groups import file_options
 from driftline.offline.tables import table_reader as reader
 from driftline.offline.tables.read_options import ReadOptions
 from driftline.offline.tables.row_events import PublishColumns, layout_to_publish, row_events_of
@@ -193,7 +193,7 @@ def written(folder: Path, name: str, content: str | bytes) -> Path:
 def read_options(*options: str) -> ReadOptions:
     """What options of a command say of a file."""
     named = dict(zip(options[::2], options[1::2], strict=True))
-    return read_options_of(
+    return file_options(
         decimal=named.get("--decimal"),
         separator=named.get("--separator"),
         categorical=[named["--categorical"]] if "--categorical" in named else None,
