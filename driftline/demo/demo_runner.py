@@ -287,13 +287,14 @@ def verify(
     alerts = reconciliation.unique_alerts(published.alerts)
     n_dead_letters = len(published.dead_letters)
     lost = reconciliation.count_missing(written, records, state, len(alerts), n_dead_letters)
-    flights = verification.score_with_first_version(records, data_dir / REGISTRY_FOLDER)
-    errors = error_rates(flights)
+    compared = verification.compare_policies(records, data_dir / REGISTRY_FOLDER)
+    errors = error_rates(compared.flights)
     seconds = reconciliation.Seconds(demo_run.first_alert_s, demo_run.elapsed_s())
+    retrains = {**counts(jobs), "scheduled": compared.scheduled_fits}
     summary = reconciliation.summary(
-        broker, records, state.values(), alerts, n_dead_letters, lost, counts(jobs), errors, seconds
+        broker, records, state.values(), alerts, n_dead_letters, lost, retrains, errors, seconds
     )
-    return DemoResult(summary, lost, by_month(flights), errors)
+    return DemoResult(summary, lost, by_month(compared.flights), errors)
 
 
 def _stalled(demo_run: DemoRun, name: str, stalled: verification.StalledError) -> CommandError:

@@ -1,22 +1,24 @@
-"""Compare the error rates of the champions and of the first version, month by month.  Pure."""
+"""The error rates of driftline, of a schedule and of the first version, month by month.  Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 
 class Flight(NamedTuple):
-    """A labelled flight: the served prediction and its version, and the first version's prediction.
+    """A labelled flight: the served prediction and its version, and those of the other policies.
 
-    ``frozen_score`` is the prediction of the first version, which was never retrained.
+    ``frozen_score`` is the prediction of the first version, which was never retrained;
+    ``scheduled_score`` that of a model fitted again every month.
     """
 
     time_ms: int
     version: str
     score: float
     frozen_score: float
+    scheduled_score: float
     late: bool
 
 
@@ -25,6 +27,7 @@ class ErrorRates(NamedTuple):
 
     n: int
     frozen: float
+    scheduled: float
     driftline: float
 
 
@@ -37,15 +40,18 @@ class Month(NamedTuple):
 
 
 def error_rates(flights: Sequence[Flight]) -> ErrorRates:
-    """The error rates of the first version (frozen) and of the champions (driftline).
+    """The error rates of the first version, of the schedule, and of the champions (driftline).
 
-    >>> error_rates([Flight(0, "2", 0.9, 0.1, True), Flight(0, "2", 0.1, 0.2, False)])
-    ErrorRates(n=2, frozen=0.5, driftline=0.0)
+    >>> error_rates([Flight(0, "2", 0.9, 0.1, 0.8, True), Flight(0, "2", 0.1, 0.2, 0.7, False)])
+    ErrorRates(n=2, frozen=0.5, scheduled=0.5, driftline=0.0)
     """
     n = len(flights)
-    frozen = sum((flight.frozen_score > 0.5) != flight.late for flight in flights)
-    served = sum((flight.score > 0.5) != flight.late for flight in flights)
-    return ErrorRates(n, frozen / n if n else 0.0, served / n if n else 0.0)
+    wrong = (
+        sum((flight.frozen_score > 0.5) != flight.late for flight in flights),
+        sum((flight.scheduled_score > 0.5) != flight.late for flight in flights),
+        sum((flight.score > 0.5) != flight.late for flight in flights),
+    )
+    return ErrorRates(n, *(count / n if n else 0.0 for count in wrong))
 
 
 def by_month(flights: Sequence[Flight]) -> list[Month]:
@@ -69,27 +75,17 @@ def _by_number(version: str) -> tuple[int, str]:
 
 
 def table_lines(months: Sequence[Month], total: ErrorRates) -> list[str]:
-    """The months as a table: the error rates of the first version and with driftline."""
+    """The months as a table of error rates: without retraining, monthly, and with driftline."""
     rows = [(month.name, month.rates, ", ".join(month.versions)) for month in months]
     rows.append(("all", total, ""))
     return [
-        f"  {'error rate':<10} {'flights':>8} {'frozen':>8} {'driftline':>10}   versions",
+        (
+            f"  {'error rate':<10} {'flights':>8} {'frozen':>8} {'monthly':>8} {'driftline':>10}"
+            "   versions"
+        ),
         *(
-            f"  {name:<10} {rates.n:>8,} {rates.frozen:>8.1%} {rates.driftline:>10.1%}   {versions}"
+            f"  {name:<10} {rates.n:>8,} {rates.frozen:>8.1%} {rates.scheduled:>8.1%} "
+            f"{rates.driftline:>10.1%}   {versions}"
             for name, rates, versions in rows
         ),
-    ]
-
-
-def as_data(months: Sequence[Month]) -> list[Mapping[str, object]]:
-    """The months as plain data."""
-    return [
-        {
-            "month": month.name,
-            "n": month.rates.n,
-            "frozen": round(month.rates.frozen, 4),
-            "driftline": round(month.rates.driftline, 4),
-            "versions": list(month.versions),
-        }
-        for month in months
     ]

@@ -1,4 +1,4 @@
-"""Plot the error rates by month, of the first version and with driftline, as a PNG file."""
+"""Plot the error rates by month: never retrained, retrained monthly, and with driftline."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from driftline.demo.monthly_errors import Month
 
 _MIN_FLIGHTS = 100
-_FROZEN, _OURS = "#9aa0a6", "#0b6e4f"
+_FROZEN, _SCHEDULED, _OURS = "#9aa0a6", "#c77d2e", "#0b6e4f"
 
 
 def draw(months: Sequence[Month], path: Path) -> None:
-    """Write the plot to ``path``; months with few flights are left out.
+    """Write the plot to ``path`` as PNG; months with few flights are left out.
 
     Raises:
         OSError: the file cannot be written.
@@ -29,7 +29,12 @@ def draw(months: Sequence[Month], path: Path) -> None:
     axes: Any
     figure, axes = plt.subplots(figsize=(9, 4.2), dpi=120)
     for label, color, rates in (
-        ("frozen", _FROZEN, [100 * month.rates.frozen for month in months]),
+        ("never retrained", _FROZEN, [100 * month.rates.frozen for month in months]),
+        (
+            "retrained every month, all history",
+            _SCHEDULED,
+            [100 * month.rates.scheduled for month in months],
+        ),
         ("with driftline", _OURS, [100 * month.rates.driftline for month in months]),
     ):
         axes.plot(positions, rates, "o-", color=color, label=label)

@@ -192,7 +192,11 @@ def summary(
         "alerts": len(alerts),
         "unit_break_found": any(map(is_unit_break, alerts)),
         "retrains": dict(retrains),
-        "error_rate": {"frozen": errors.frozen, "driftline": errors.driftline},
+        "error_rate": {
+            "frozen": errors.frozen,
+            "scheduled": errors.scheduled,
+            "driftline": errors.driftline,
+        },
         "seconds": {
             "first_alert": None if seconds.first_alert is None else round(seconds.first_alert, 1),
             "total": round(seconds.total, 1),

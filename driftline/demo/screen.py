@@ -216,7 +216,8 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
         ),
         (
             f"  model      {errors['driftline']:.1%} wrong predictions; "
-            f"{errors['frozen']:.1%} without retraining"
+            f"{errors['frozen']:.1%} without retraining, {errors['scheduled']:.1%} with "
+            f"{retrains['scheduled']} fits, one every month"
         ),
         f"  time       first alert {first}, {seconds['total']} s in all",
     ]

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pandas as pd
 
+from driftline.demo import flights
 from driftline.demo.model import probabilities
 from driftline.demo.monthly_errors import Flight
 from driftline.demo.reconciliation import EventTopicCounts, PartitionCounts, ServerCounts
 from driftline.demo.retrain_events import unfinished_jobs, unique_events
 from driftline.demo.scenario import MODEL, VERSION
+from driftline.demo.schedule import scheduled_scores
 from driftline.monitor_state.partition_state import read_partition
 from driftline.topics.topic_decoder import TopicDecoder
 from driftline.topics.topic_reader import TopicReader
@@ -103,22 +105,38 @@ def read_retrains(client: Mapping[str, Any], topic: str) -> list[RetrainEvent]:
     return unique_events(found)
 
 
-def score_with_first_version(log: EventTopicCounts, registry: Path) -> list[Flight]:
-    """Predict every labelled flight of the event topic with the first version.
+class ComparedFlights(NamedTuple):
+    """The labelled flights of the event topic, and the number of fits of the monthly schedule."""
 
-    It uses the features as they were logged, broken ones included, so its error rate is the one
-    without retraining.
+    flights: list[Flight]
+    scheduled_fits: int
+
+
+def compare_policies(log: EventTopicCounts, registry: Path) -> ComparedFlights:
+    """Predict every labelled flight with the first version, and with a monthly schedule.
+
+    Both use the features as they were logged, broken ones included.
     """
     store = Registry(registry)
     frozen = store.load(store.manifest(MODEL, VERSION).artifact_sha256)
     events = [event for key, event in log.events.items() if key in log.truths]
     if not events:
-        return []
+        return ComparedFlights([], 0)
+    events.sort(key=lambda event: (event.time_ms, event.id))
     frame = pd.DataFrame([event.features for event in events]).astype({"temp": "float64"})
-    return [
-        Flight(event.time_ms, event.version, log.scores[event.id], score, log.truths[event.id] == 1)
-        for event, score in zip(events, probabilities(frozen, frame).tolist(), strict=True)
-    ]
+    late = [log.truths[event.id] for event in events]
+    served = frame.assign(time_ms=[event.time_ms for event in events], late=late)
+    training, _ = flights.split(flights.load())
+    scheduled = scheduled_scores(training, served)
+    return ComparedFlights(
+        [
+            Flight(e.time_ms, e.version, log.scores[e.id], first, monthly, truth == 1)
+            for e, first, monthly, truth in zip(
+                events, probabilities(frozen, frame).tolist(), scheduled.scores, late, strict=True
+            )
+        ],
+        scheduled.n_fits,
+    )
 
 
 def read_published(

@@ -48,8 +48,10 @@ def test_the_incident_is_found_and_named_and_is_over_again(summary: dict[str, An
     assert summary["alerts"] >= 2
 
 
-def test_the_frozen_model_errs_as_it_was_measured(summary: dict[str, Any]) -> None:
+def test_the_other_policies_err_as_they_were_measured(summary: dict[str, Any]) -> None:
     assert summary["error_rate"]["frozen"] == pytest.approx(0.262, abs=0.005)
+    assert summary["error_rate"]["scheduled"] == pytest.approx(0.238, abs=0.005)
+    assert summary["retrains"]["scheduled"] == 10
 
 
 def test_the_loop_closes_and_broken_data_trains_nothing(summary: dict[str, Any]) -> None:

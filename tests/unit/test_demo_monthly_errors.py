@@ -1,4 +1,4 @@
-"""The year, month by month: what was answered against what the first version would have said."""
+"""The error rates of the year by month: driftline, a monthly schedule, the first version."""
 
 from __future__ import annotations
 
@@ -8,9 +8,18 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftline.demo.monthly_errors import Flight, by_month, error_rates, table_lines
+from driftline.demo import flights
+from driftline.demo.monthly_errors import (
+    ErrorRates,
+    Flight,
+    Month,
+    by_month,
+    error_rates,
+    table_lines,
+)
 from driftline.demo.plot import draw
 from driftline.demo.retrain_events import counts, unfinished_jobs, unique_events
+from driftline.demo.schedule import CHUNK_ROWS, scheduled_scores
 from trainer.contracts import RetrainEvent, Step
 
 
@@ -19,22 +28,16 @@ def moment(month: int, day: int) -> int:
 
 
 FLIGHTS = [
-    Flight(moment(3, 1), "1", score=0.9, frozen_score=0.9, late=False),
-    Flight(moment(3, 31), "2", score=0.1, frozen_score=0.9, late=False),
-    Flight(moment(4, 1), "10", score=0.9, frozen_score=0.2, late=True),
+    Flight(moment(3, 1), "1", 0.9, frozen_score=0.9, scheduled_score=0.1, late=False),
+    Flight(moment(3, 31), "2", 0.1, frozen_score=0.9, scheduled_score=0.1, late=False),
+    Flight(moment(4, 1), "10", 0.9, frozen_score=0.2, scheduled_score=0.2, late=True),
 ]
 
 
-def test_a_month_counts_its_flights_and_names_who_answered() -> None:
+def test_a_month_has_its_error_rates_and_the_versions_in_service() -> None:
     march, april = by_month(FLIGHTS)
-    assert (march.name, march.rates.n, march.rates.frozen, march.rates.driftline) == (
-        "Mar 2013",
-        2,
-        1.0,
-        0.5,
-    )
-    assert march.versions == ("1", "2")
-    assert (april.rates.frozen, april.rates.driftline) == (1.0, 0.0)
+    assert march == Month("Mar 2013", ErrorRates(2, 1.0, 0.0, 0.5), ("1", "2"))
+    assert april == Month("Apr 2013", ErrorRates(1, 1.0, 1.0, 0.0), ("10",))
 
 
 @given(
@@ -43,6 +46,7 @@ def test_a_month_counts_its_flights_and_names_who_answered() -> None:
             Flight,
             st.integers(0, 10**12),
             st.sampled_from("12"),
+            st.floats(0, 1),
             st.floats(0, 1),
             st.floats(0, 1),
             st.booleans(),
@@ -78,7 +82,7 @@ def event(job: str, step: Step, rule: str = "r") -> RetrainEvent:
 
 
 def test_repeats_count_once_and_only_started_jobs_are_waited_for() -> None:
-    told = unique_events(
+    events = unique_events(
         [
             event("a", "requested"),
             event("a", "started"),
@@ -88,7 +92,7 @@ def test_repeats_count_once_and_only_started_jobs_are_waited_for() -> None:
             event("d", "declined", "cooldown"),
         ]
     )
-    assert counts(told) == {
+    assert counts(events) == {
         "requested": 2,
         "promoted": 0,
         "rejected": 0,
@@ -97,7 +101,21 @@ def test_repeats_count_once_and_only_started_jobs_are_waited_for() -> None:
         "unfinished": 2,
         "refused_data_quality": 1,
     }
-    assert unfinished_jobs(told) == {"a"}
-    assert unfinished_jobs([*told, event("a", "promoted")]) == set()
-    ended = counts([*told, event("a", "promoted"), event("b", "declined", "data_quality_open")])
+    assert unfinished_jobs(events) == {"a"}
+    assert unfinished_jobs([*events, event("a", "promoted")]) == set()
+    ended = counts([*events, event("a", "promoted"), event("b", "declined", "data_quality_open")])
     assert (ended["promoted"], ended["cancelled"], ended["unfinished"]) == (1, 1, 0)
+
+
+def test_the_schedule_fits_every_month_and_only_on_labels_that_are_known() -> None:
+    frame = flights.load().iloc[::10]
+    training, served = flights.split(frame)
+    scores, n_fits = scheduled_scores(training, served)
+    assert (len(scores), n_fits) == (len(served), 10)
+    month = len(frame) // 12
+    first_fit = CHUNK_ROWS * -(-month // CHUNK_ROWS)
+    alone = served.assign(late=0)  # other labels: the same predictions, until the first fit
+    changed, _ = scheduled_scores(training, alone)
+    same = [a == b for a, b in zip(scores, changed, strict=True)]
+    assert all(same[:first_fit])
+    assert not all(same[first_fit:])

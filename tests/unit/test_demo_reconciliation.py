@@ -157,8 +157,8 @@ def test_the_summary_has_the_shape_others_rely_on() -> None:
         [unit_alert()],
         0,
         MissingRecords(0, 0, 0, 0),
-        {"requested": 1, "promoted": 1, "rejected": 0, "refused_data_quality": 2},
-        ErrorRates(2, 0.5, 0.25),
+        {"requested": 1, "promoted": 1, "scheduled": 10},
+        ErrorRates(2, 0.5, 0.375, 0.25),
         Seconds(12.34, 61.06),
     )
     assert made == {
@@ -168,7 +168,7 @@ def test_the_summary_has_the_shape_others_rely_on() -> None:
         "episodes": {"started": 1, "recovered": 0, "superseded": 0},
         "alerts": 1,
         "unit_break_found": True,
-        "retrains": {"requested": 1, "promoted": 1, "rejected": 0, "refused_data_quality": 2},
-        "error_rate": {"frozen": 0.5, "driftline": 0.25},
+        "retrains": {"requested": 1, "promoted": 1, "scheduled": 10},
+        "error_rate": {"frozen": 0.5, "scheduled": 0.375, "driftline": 0.25},
         "seconds": {"first_alert": 12.3, "total": 61.1},
     }
