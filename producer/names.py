@@ -19,7 +19,7 @@ _MAX_FILE_CHARS: Final = 200  # a file system allows 255, and a writer adds a su
 _HASH_CHARS: Final = 32
 
 
-class InvalidName(ValueError):  # noqa: N818 - says what it is
+class InvalidName(ValueError):  # noqa: N818 - a public name
     """A text is not a valid name; the message has the text and the reason."""
 
 

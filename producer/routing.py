@@ -16,7 +16,7 @@ from producer.names import escape, unescape
 
 METADATA_REFRESH_MS: Final = 5_000
 """How soon writers learn of new partitions.  With librdkafka's default of five minutes they would
-go on writing to a model's old partition."""
+keep writing to a model's old partition."""
 
 MAX_PARTITIONS: Final = 100_000
 MAX_SHARDS: Final = 1_024

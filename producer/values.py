@@ -25,7 +25,7 @@ INT64_LIMIT: Final = 1 << 63
 _MAX_DEPTH: Final = 8
 
 
-class UnsupportedValue(ValueError):  # noqa: N818 - says what it is
+class UnsupportedValue(ValueError):  # noqa: N818 - a public name
     """A value cannot be represented in an event; the text names its type."""
 
 

@@ -111,7 +111,7 @@ class Metrics:
         """Export what the state of the partitions counts; read at every scrape."""
         self.registry.register(StateCollector(states))
 
-    def observed(self, alerts: Iterable[DriftAlert], letters: Iterable[DeadLetter]) -> None:
+    def observed(self, alerts: Iterable[DriftAlert], dead_letters: Iterable[DeadLetter]) -> None:
         """Count the alerts and dead letters of a batch; alerts of drills are left out."""
         for alert in alerts:
             if alert.drill:
@@ -123,14 +123,15 @@ class Metrics:
                 alert.severity,
                 alert.phase,
             ).inc()
-        for letter in letters:
-            self.rejected.labels(*self._producer_of(letter)).inc()
+        for dead_letter in dead_letters:
+            self.rejected.labels(*self._producer_of(dead_letter)).inc()
 
-    def _producer_of(self, letter: DeadLetter) -> tuple[str, str, str]:
+    def _producer_of(self, dead_letter: DeadLetter) -> tuple[str, str, str]:
         """Model, reason and producer of a dead letter, as labels; `OTHER` beyond `MAX_REJECTED`."""
-        of = escape(letter.model), letter.reason, printable(letter.source[:MAX_PRODUCER])
+        source = printable(dead_letter.source[:MAX_PRODUCER])
+        of = escape(dead_letter.model), dead_letter.reason, source
         if of not in self._rejected_of and len(self._rejected_of) >= MAX_REJECTED:
-            return OTHER, letter.reason, OTHER
+            return OTHER, dead_letter.reason, OTHER
         self._rejected_of.add(of)
         return of
 

@@ -56,7 +56,7 @@ def inspect(
         raise CommandError(
             "no column can be watched",
             where=str(file),
-            fix="say what a column holds with --numeric or --categorical"
+            fix="name the kind of a column with --numeric or --categorical"
             + separator_hint(found.inferred),
             code=EXIT_USAGE,
         )

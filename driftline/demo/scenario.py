@@ -47,4 +47,4 @@ RETRAIN_DECISION: Final = {
 }
 """The trainer's policy: a day has only three hundred flights, so it reads far back."""
 RETRAIN_GATE: Final = {"metric": "brier"}
-"""The Brier score needs fewer flights than the error rate to tell two models apart."""
+"""The Brier score needs fewer flights than the error rate to separate two models."""

@@ -100,21 +100,21 @@ class PlainScreen:
         self._reported = 0.0
 
     def print_line(self, text: str) -> None:
-        """As `Screen` says."""
+        """See `Screen`."""
         self._stream.write(printable(text) + "\n")
         self._stream.flush()
 
     def alert(self, alert: DriftAlert, elapsed_s: float) -> None:
-        """As `Screen` says."""
+        """See `Screen`."""
         self.print_line(f"{elapsed_s:6.1f} s  " + "  ".join(alert_text(alert)))
 
     def retrain(self, event: RetrainEvent, elapsed_s: float) -> None:
-        """As `Screen` says."""
+        """See `Screen`."""
         if text := retrain_text(event):
             self.print_line(f"{elapsed_s:6.1f} s  " + "  ".join(text))
 
     def progress(self, done: int, of: int, event_time_ms: int) -> None:
-        """As `Screen` says."""
+        """See `Screen`."""
         if of and done / of >= self._reported + _EVERY:
             self._reported = done / of // _EVERY * _EVERY
             self.print_line(
@@ -122,7 +122,7 @@ class PlainScreen:
             )
 
     def close(self) -> None:
-        """As `Screen` says."""
+        """See `Screen`."""
 
 
 class RichScreen:
@@ -141,18 +141,18 @@ class RichScreen:
         self._task: TaskID | None = None
 
     def print_line(self, text: str) -> None:
-        """As `Screen` says."""
+        """See `Screen`."""
         self._console.print(escape(printable(text)))
 
     def alert(self, alert: DriftAlert, elapsed_s: float) -> None:
-        """As `Screen` says."""
+        """See `Screen`."""
         del elapsed_s  # not shown on a terminal
         head, sentence = alert_text(alert)
         style = "green" if alert.phase == "recovered" else _COLOUR[alert.severity]
         self._two_columns(head, sentence, style)
 
     def retrain(self, event: RetrainEvent, elapsed_s: float) -> None:
-        """As `Screen` says."""
+        """See `Screen`."""
         del elapsed_s
         if text := retrain_text(event):
             self._two_columns(*text, "bold cyan" if event.step == "promoted" else "cyan")
@@ -166,14 +166,14 @@ class RichScreen:
         self._console.print(row)
 
     def progress(self, done: int, of: int, event_time_ms: int) -> None:
-        """As `Screen` says."""
+        """See `Screen`."""
         if self._task is None:
             self._bar.start()
             self._task = self._bar.add_task("", total=of)
         self._bar.update(self._task, completed=done, description=_day(event_time_ms))
 
     def close(self) -> None:
-        """As `Screen` says."""
+        """See `Screen`."""
         self._bar.stop()
 
 

@@ -87,7 +87,7 @@ def event_of(
     is read twice gives the same event, which the monitor counts once.
 
     Raises:
-        RejectedRecord: the record does not hold such an event; the text says what is missing.
+        RejectedRecord: the record does not hold such an event; the text names what is missing.
     """
     if value is None:
         raise RejectedRecord("null_value", "value: none")

@@ -20,7 +20,7 @@ _NAMES: Final = f"{_MODEL}*|model"
 
 
 class NotWatchedError(LookupError):
-    """The monitor has no reference of a model; ``fix`` says what to do."""
+    """The monitor has no reference of a model; ``fix`` has the next step."""
 
     def __init__(self, what: str, fix: str) -> None:
         super().__init__(what)

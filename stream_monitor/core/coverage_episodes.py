@@ -12,7 +12,7 @@ A user who resolves an episode accepts the gap: a new episode is reported only a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -274,10 +274,6 @@ class CoverageEpisodes:
             for group, each in opened.items()
             if each.episode.latest is not None
         ]
-
-    def open_groups(self) -> Iterable[CoverageGroup]:
-        """The groups with an open episode, including those that a user resolved."""
-        return self._open.keys()
 
     def pending_changes(self) -> OpenCoverageEpisodes | None:
         """The open episodes, if they changed since `mark_committed`."""

@@ -150,7 +150,7 @@ def _movement(members: Sequence[Member], total: int, shift_features: int) -> Cau
     """
     moved = [m for m in members if m.kind in ("data", "prediction") and not m.broken]
     features = {m.feature for m in moved if m.feature is not None}
-    groups = _unrelated(features, _relations_of(moved))
+    groups = _uncorrelated(features, _correlated(moved))
     broken = {m.feature for m in members if m.broken and m.feature is not None}
     by_itself = [m for m in moved if not _ends(m) & (features | broken)]
     sure = 0.5 + 0.5 * min(1.0, len(groups) / shift_features)
@@ -164,9 +164,9 @@ def _movement(members: Sequence[Member], total: int, shift_features: int) -> Cau
     if features:
         who = names_of([m for m in by_itself if m.feature is not None])
         return Cause("feature_change", score, f"{who} moved{prediction}")
-    relations = [m for m in by_itself if _ends(m)]
-    if relations:
-        first, second = relations[0].series.partition("/")[2].split("~")
+    correlated = [m for m in by_itself if _ends(m)]
+    if correlated:
+        first, second = correlated[0].series.partition("/")[2].split("~")
         why = f"the correlation of {unescape(first)} and {unescape(second)} changed"
         return Cause("relation_change", score, why)
     return Cause("prediction_change", score, f"{who}: the predictions moved, and no feature did")
@@ -178,18 +178,18 @@ def _ends(member: Member) -> set[str]:
     return {unescape(end) for end in name.split("~")} if kind == "relation" else set()
 
 
-def _relations_of(members: Sequence[Member]) -> list[set[str]]:
+def _correlated(members: Sequence[Member]) -> list[set[str]]:
     return [ends for ends in map(_ends, members) if ends]
 
 
-def _unrelated(features: AbstractSet[str], relations: Sequence[set[str]]) -> list[set[str]]:
+def _uncorrelated(features: AbstractSet[str], correlated: Sequence[set[str]]) -> list[set[str]]:
     """The features in groups, those of one correlation together.
 
-    >>> [sorted(group) for group in _unrelated({"a", "b", "c"}, [{"a", "c"}, {"b", "x"}])]
+    >>> [sorted(group) for group in _uncorrelated({"a", "b", "c"}, [{"a", "c"}, {"b", "x"}])]
     [['a', 'c'], ['b']]
     """
     groups = [{name} for name in sorted(features)]
-    for ends in relations:
+    for ends in correlated:
         joined = [group for group in groups if group & ends]
         if len(joined) > 1:
             groups = [group for group in groups if not group & ends] + [set().union(*joined)]

@@ -22,12 +22,12 @@ def alert_headers(alert: DriftAlert) -> Headers:
     )
 
 
-def dead_letter_record(letter: DeadLetter) -> tuple[bytes, Headers]:
+def dead_letter_record(dead_letter: DeadLetter) -> tuple[bytes, Headers]:
     """Value and headers of a dead letter; ``ce_id`` is the position of the rejected record."""
     headers = cloudevent_headers(
-        DEAD_LETTER_CE_TYPE, letter.dead_letter_id, SOURCE, time_ms=letter.timestamp_ms
+        DEAD_LETTER_CE_TYPE, dead_letter.dead_letter_id, SOURCE, time_ms=dead_letter.timestamp_ms
     )
-    return msgspec.json.encode(letter), headers
+    return msgspec.json.encode(dead_letter), headers
 
 
 def tick_record(now_ms: int) -> tuple[bytes, Headers]:

@@ -265,7 +265,7 @@ class PartitionOwnership:
     def on_commit_rejected(self, owned: OwnedPartition, outcome: CommitOutcome) -> None:
         """Drop the state of a partition whose commit was rejected, and acquire it again.
 
-        After STALE at once: the store has the offset to go on from.  After FENCED after a wait: a
+        After STALE at once: the store has the next offset.  After FENCED after a wait: a
         newer owner may hold the partition, or Redis was rewound to before the acquisition.
         """
         self._forget(owned)
@@ -394,7 +394,7 @@ class PartitionOwnership:
         return taken.owned
 
     async def _skip_deleted(self, owned: OwnedPartition, earliest: int) -> None:
-        """Report records that retention deleted unread, and go on with the first one left."""
+        """Report records that retention deleted unread, and continue with the first one left."""
         gone = earliest - owned.position
         self._metrics.lost.labels(str(owned.partition)).inc(gone)
         log.critical(

@@ -86,7 +86,7 @@ class BatchProcessor:
     async def on_unreadable(self, failure: ReadFailure) -> OwnedPartition | None:
         """Skip a record that `MAX_ATTEMPTS` fetches could not decompress.
 
-        Returns the partition if the record was skipped and reading goes on behind it.  The other
+        Returns the partition if the record was skipped and reading continues behind it.  The other
         records of the batch cannot be read either: each of them gets here in turn.
         """
         async with self.lock:
@@ -118,7 +118,7 @@ class BatchProcessor:
     async def _process(self, owned: OwnedPartition, batch: RecordBatch) -> None:
         observed = self._apply(owned, batch)
         failpoint("monitor.batch.processed")
-        rejected = [letter.offset for letter in observed.dead_letters]
+        rejected = [dead_letter.offset for dead_letter in observed.dead_letters]
         window = self._limit.window_records
         owned.rejections = owned.rejections.after(batch.records, rejected, window)
         enough = owned.rejections.limit_exceeded(self._limit)
@@ -150,9 +150,9 @@ class BatchProcessor:
         record = single.records[0]
         owned.partition_state.skip(record)
         owned.advance(single.next, time.monotonic())
-        letter = dead_letter_by_reference(single, record, reason, why)
-        self._metrics.observed((), (letter,))
-        await self._publish_dead_letters(owned, (letter,))
+        dead_letter = dead_letter_by_reference(single, record, reason, why)
+        self._metrics.observed((), (dead_letter,))
+        await self._publish_dead_letters(owned, (dead_letter,))
 
     def _apply(self, owned: OwnedPartition, batch: RecordBatch) -> BatchResult:
         started = time.perf_counter()
@@ -176,11 +176,11 @@ class BatchProcessor:
         return observed
 
     async def _publish_dead_letters(
-        self, owned: OwnedPartition, letters: Iterable[DeadLetter]
+        self, owned: OwnedPartition, dead_letters: Iterable[DeadLetter]
     ) -> None:
         """Publish dead letters; the next commit waits for their acknowledgements."""
-        for letter in letters:
-            value, headers = dead_letter_record(letter)
+        for dead_letter in dead_letters:
+            value, headers = dead_letter_record(dead_letter)
             owned.dead_letter_acks.append(
                 await self._publisher.publish(self._dead_letters, value=value, headers=headers)
             )

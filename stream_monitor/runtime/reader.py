@@ -126,7 +126,7 @@ class EventTopicReader:
 
     @_in_thread
     def seek(self, positions: Mapping[int, FetchPosition]) -> None:
-        """Read these partitions from these positions; the others go on from theirs."""
+        """Read these partitions from these positions; the others continue from theirs."""
         if not positions:
             return
         for partition, position in positions.items():

@@ -1,4 +1,4 @@
-"""Appends a `Tick` to partitions without records, so that their append clock goes on."""
+"""Appends a `Tick` to partitions without records, so that their append clock advances."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Ticker:
         """Append a tick where it is due.  A lost tick is followed by another one."""
         now = time.monotonic()
         for owned in self._partitions:
-            quiet_since = max(owned.last_record_s, self._last_s.get(owned.partition, 0.0))
-            if now - quiet_since < self._idle_s:
+            idle_since = max(owned.last_record_s, self._last_s.get(owned.partition, 0.0))
+            if now - idle_since < self._idle_s:
                 continue
             self._last_s[owned.partition] = now
             value, headers = tick_record(wall_clock_ms())

@@ -1,6 +1,6 @@
 """The interface of a state store: one hash per partition, written by compare-and-set.
 
-The outcome of a commit tells the worker what to do next:
+The outcome of a commit decides what the worker does next:
 
 ==============  =================================================================================
 OK              the commit was applied: continue

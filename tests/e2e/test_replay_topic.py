@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from driftline.cli.app import app
 from driftline.offline.replay.table_replay import replay
-from driftline.offline.replay.topic_table import frame_of
+from driftline.offline.replay.topic_table import TopicRecords, topic_table_of
 from driftline.offline.tables.layout import layout_of
 from driftline.offline.tables.table_reader import table_of
 from driftline.topics.topic_reader import Record
@@ -163,7 +163,7 @@ def test_a_map_of_class_0_and_1_is_watched_as_the_probability_of_1() -> None:
             prediction={"0": 1 - p, "1": p},
         )
         records.append(Record(0, i, None, encode(event), None, i))
-    frame = frame_of(records, "m", "t")
+    frame = topic_table_of(TopicRecords(records, []), "m", "t", profiled=False).frame
     table = table_of(frame, "t")
     layout = layout_of(table, time="time_ms", prediction="prediction")
     found = replay(frame[:1_000], frame[1_000:], layout, MonitorSpec(), first=1_000)
@@ -193,7 +193,7 @@ def test_a_partition_keeps_its_order_whatever_its_clocks_say() -> None:
         Record(0, 4, None, b"{", None, 0),
         Record(1, 9, None, encode(Label(id="d", model="m", label=1, time_ms=3)), None, 95),
     ]
-    frame = frame_of(reversed(records), None, "t")
+    frame = topic_table_of(TopicRecords(records[::-1], []), None, "t", profiled=False).frame
 
     assert frame["time_ms"].tolist() == [1, 1, 2, 2]  # c, a, b, d
     assert frame["prediction"].tolist() == ["no"] * 4

@@ -10,7 +10,7 @@ from driftline.monitor_state.served_profile import (
     leftover_synthetic_models,
     served_profile,
 )
-from driftline.offline.replay.topic_table import frame_of
+from driftline.offline.replay.topic_table import TopicRecords, topic_table_of
 from driftline.topics.alert_history import open_alerts
 from driftline.topics.topic_reader import Record
 from producer.codec import encode
@@ -83,10 +83,10 @@ def test_a_topic_with_drills_has_one_model() -> None:
         event = inference_event(f"e{offset}", {"a": 1.0}, model=model, time_ms=offset)
         return Record(0, offset, CE_TYPE_OF[InferenceEvent], encode(event))
 
-    records = [record(0, "churn"), record(1, SHADOW), record(2, "churn")]
+    records = TopicRecords([record(0, "churn"), record(1, SHADOW), record(2, "churn")], [])
 
-    assert len(frame_of(records, None, "t")) == 2
-    assert len(frame_of(records, SHADOW, "t")) == 1
+    assert len(topic_table_of(records, None, "t", profiled=False).frame) == 2
+    assert len(topic_table_of(records, SHADOW, "t", profiled=False).frame) == 1
 
 
 def test_the_reference_of_the_serving_version_is_read_from_what_is_stored() -> None:

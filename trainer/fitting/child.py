@@ -43,7 +43,7 @@ MAX_PROFILE_BYTES: Final = MAX_EVENT_BYTES - 64_000
 """The rest of `MAX_EVENT_BYTES` is for the other fields of the event."""
 
 
-class ProfileTooLarge(ValueError):  # noqa: N818 - a finding, named for what it says
+class ProfileTooLarge(ValueError):  # noqa: N818 - names a finding
     """The reference profile is too large for a record of the event topic."""
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from sklearn.base import BaseEstimator
 
 
-class NotAnEstimator(Exception):  # noqa: N818 - reads as what it says
+class NotAnEstimator(Exception):  # noqa: N818 - names a finding
     """There is no such factory, or it does not return an estimator."""
 
 

@@ -14,7 +14,7 @@ from stream_monitor.reference.profile import ClassLabel, Task
 from stream_monitor.reference.values import category
 
 
-class InvalidPredictions(Exception):  # noqa: N818 - reads as what it says
+class InvalidPredictions(Exception):  # noqa: N818 - names a finding
     """The estimator did not return a valid prediction for each row."""
 
 

@@ -18,27 +18,27 @@ class RegistryError(Exception):
     """Base class of the errors of the registry."""
 
 
-class NoSuchVersion(RegistryError, LookupError):  # noqa: N818 - reads as what it says
+class NoSuchVersion(RegistryError, LookupError):  # noqa: N818 - names a finding
     """There is no such model, version or artifact."""
 
 
-class CorruptArtifact(RegistryError, ValueError):  # noqa: N818 - reads as what it says
+class CorruptArtifact(RegistryError, ValueError):  # noqa: N818 - names a finding
     """The bytes are not those that were stored, or not an artifact."""
 
 
-class CorruptManifest(RegistryError, ValueError):  # noqa: N818 - reads as what it says
+class CorruptManifest(RegistryError, ValueError):  # noqa: N818 - names a finding
     """A manifest cannot be read."""
 
 
-class NotStorable(RegistryError, TypeError):  # noqa: N818 - reads as what it says
+class NotStorable(RegistryError, TypeError):  # noqa: N818 - names a finding
     """skops cannot write the object."""
 
 
-class VersionTaken(RegistryError, ValueError):  # noqa: N818 - reads as what it says
+class VersionTaken(RegistryError, ValueError):  # noqa: N818 - names a finding
     """Another artifact is stored under that model and version."""
 
 
-class UntrustedType(RegistryError, TypeError):  # noqa: N818 - reads as what it says
+class UntrustedType(RegistryError, TypeError):  # noqa: N818 - names a finding
     """The model contains types outside the allow-list; ``names`` lists them."""
 
     def __init__(self, names: Sequence[str]) -> None:

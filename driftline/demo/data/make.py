@@ -48,7 +48,7 @@ def weather(folder: Path) -> dict[str, dict[str, str]]:
 
 
 def main(folder: Path) -> None:
-    """Write the slice beside this file; the same bytes on every run."""
+    """Write the slice into the folder of this file; the same bytes on every run."""
     measured = weather(folder)
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, restval="", extrasaction="ignore", lineterminator="\n")

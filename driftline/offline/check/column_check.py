@@ -113,8 +113,8 @@ def check(reference: Table, current: Table, layout: Layout) -> list[ColumnCheck]
         except ReferenceTooShort as error:
             shares = _plain_shares(feature, before, now)
             short.append((feature.column, feature.kind, str(error), shares))
-    unwatched = {column: why for column, why in layout.ignored.items() if why != IGNORED}
-    for column, why in unwatched.items():
+    not_watched = {column: why for column, why in layout.ignored.items() if why != IGNORED}
+    for column, why in not_watched.items():
         held = reference.inferred[column].kind
         if column in now:
             short.append((column, held, why, _missing_shares(before[column], now[column])))
@@ -189,7 +189,7 @@ def holm(p_values: Sequence[float], alpha: float) -> list[bool]:
 
 
 def _verdict_of(one: _ColumnComparison, significant: Sequence[bool]) -> ColumnCheck:
-    """The result for one column; ``significant`` says which of its p-values are significant."""
+    """The result for one column; ``significant`` is true for each significant p-value."""
     before, now, *_ = one.missing
     moved, went_missing, went_outside, repeats, *went_absent = significant
     moved = moved and one.effect >= MIN_EFFECT

@@ -87,7 +87,7 @@ def layout_lines(layout: Layout, replay: TableReplay) -> list[str]:
 
 
 def per_week(budget: Budget, events_per_week: float | None, fix: str) -> str:
-    """The conversion of a budget per week; ``fix`` says how to give the reference a rate."""
+    """The conversion of a budget per week; ``fix`` is how to give the reference a rate."""
     held = in_events(budget, events_per_week)
     per_events = f"{held.false_alerts:g} in {held.per_events:,} events"
     if events_per_week is None:

@@ -84,13 +84,18 @@ def topic_table_of(
     profiled: bool = False,
     announced: bool = True,
 ) -> TopicTable:
-    """The events of ``model`` as a table; see `frame_of`.
+    """The events of ``model`` as a table, a row each, in append order; repeats are left out.
+
+    The columns are the features, ``time_ms``, ``prediction`` and ``label`` if there are any.  A map
+    of class probabilities is kept if a profile names the positive class, or if the classes are 0
+    and 1; otherwise it becomes the most probable class.  With a profile there is also the column
+    `SEGMENT`.
 
     With ``announced``, the profile is the last one that was announced, before the end of the range,
     for a version in it.  ``profiled``: the caller has another profile.
 
     Raises:
-        SourceError: the range has no event of the model.
+        SourceError: there is no event, or events of several models and none was chosen.
     """
     events = _events_of(found.inside)
     named, versions = _models_and_versions(events, model)
@@ -139,22 +144,6 @@ def decoded(records: Iterable[Record]) -> Iterator[tuple[Record, Event | None]]:
             yield record, decode(record.value or b"", record.kind)
         except RejectedRecord:
             yield record, None
-
-
-def frame_of(
-    records: Iterable[Record], model: str | None, topic: str, *, profiled: bool = False
-) -> pd.DataFrame:
-    """A table with a row for each event, in append order; repeated ids are left out.
-
-    The columns are the features, ``time_ms``, ``prediction`` and ``label`` if there are any.  A map
-    of class probabilities is kept if a profile (``profiled``) names the positive class, or if the
-    classes are 0 and 1; otherwise it becomes the most probable class.  With a profile there is also
-    the column `SEGMENT`.
-
-    Raises:
-        SourceError: there is no event, or events of several models and none was chosen.
-    """
-    return _frame(_events_of(records), model, topic, profiled=profiled)
 
 
 def _frame(

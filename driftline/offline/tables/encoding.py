@@ -36,7 +36,7 @@ _NAME_IT: Final = "name its encoding: --encoding cp1251 (or shift_jis, gb18030, 
 
 
 class TextEncoding(NamedTuple):
-    """The compression and the encoding of a file; ``note`` says what was guessed."""
+    """The compression and the encoding of a file; ``note`` has what was guessed."""
 
     compression: str
     encoding: str

@@ -95,7 +95,7 @@ def nothing_to_watch_error(source: str, ignored: dict[str, str]) -> SourceError:
     reasons = "; ".join(f"{name}: {why}" for name, why in ignored.items())
     return SourceError(
         f"{source}: no column can be watched ({reasons})",
-        fix="say what a column holds with --numeric or --categorical; driftline inspect shows the "
+        fix="name its kind with --numeric or --categorical; driftline inspect shows the "
         "reasons" + separator_hint(ignored),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class SourceError(ValueError):
-    """A file or an option about it cannot be used; ``fix`` says what to do."""
+    """A file or an option about it cannot be used; ``fix`` has the next step."""
 
     def __init__(self, what: str, *, fix: str = "") -> None:
         super().__init__(what)
