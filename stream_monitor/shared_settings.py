@@ -173,7 +173,8 @@ def spec_of_section(section: str, values: dict[str, Any], spec: type[_Spec]) -> 
     """
     _reject_unknown(section, values, spec)
     for field in msgspec.structs.fields(spec):
-        if isinstance(values.get(field.name), dict):
+        is_struct = isinstance(field.type, type) and issubclass(field.type, msgspec.Struct)
+        if is_struct and isinstance(values.get(field.name), dict):
             _reject_unknown(field.name, values[field.name], field.type)
     try:
         return msgspec.convert(values, spec, strict=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Mapping
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -13,6 +13,9 @@ from driftline.cli.command_error import EXIT_USAGE, CommandError
 from driftline.cli.connection import wait_for_kafka
 from driftline.cli.options import Bootstrap, Config, Prefix
 from driftline.cli.trainer_jobs import DataDir, Factory, load_trainer_context
+
+if TYPE_CHECKING:
+    from trainer.service.context import TrainerContext
 
 KAFKA_WAIT_S: Final = 15.0
 
@@ -70,6 +73,7 @@ def train(
     from trainer.service.trainer import Trainer  # noqa: PLC0415
 
     reject_invalid_factories(context.factories)
+    reject_invalid_golden_sets(context)
     wait_for_kafka(context.kafka.client(), KAFKA_WAIT_S)
     topics = context.topics
     refuse_missing(
@@ -105,6 +109,39 @@ def train(
             fix="stop it, or give this one another --data-dir",
             code=EXIT_USAGE,
         ) from error
+
+
+def reject_invalid_golden_sets(context: TrainerContext) -> None:
+    """Check that the golden set of each model can be compared on.
+
+    Raises:
+        CommandError: a file is missing, or lacks a column, rows or labels.
+    """
+    import contextlib  # noqa: PLC0415 - light imports
+
+    from trainer.dataset.golden_set import InvalidGoldenSet, read_golden_set  # noqa: PLC0415
+    from trainer.jobs.champions import champion_of  # noqa: PLC0415
+    from trainer.jobs.database import Database  # noqa: PLC0415
+
+    for model in sorted(context.factories):
+        file = context.gate.golden_file(model)
+        if file is None:
+            continue
+        with contextlib.closing(Database(context.data_dir)) as database:
+            champion = champion_of(database.rows, model)
+        manifest = None if champion is None else context.manifest(model, champion.version)
+        features = None if manifest is None else list(manifest.reference().features)
+        try:
+            read_golden_set(file, features, context.gate.min_events)
+        except InvalidGoldenSet as error:
+            raise CommandError(
+                "a golden set cannot be used",
+                where=f"[trainer.gate] golden, for {model}",
+                why=str(error),
+                fix="name a Parquet file with a column for each feature of the model and a column "
+                "label, or remove the setting",
+                code=EXIT_USAGE,
+            ) from error
 
 
 def reject_invalid_factories(factories: Mapping[str, str]) -> None:

@@ -73,7 +73,9 @@ def build_dataset(
                 [row.event.prediction_or_none for row in rows], columns.task, columns.positive
             ),
             "label": [row.label for row in rows],
-            **{name: _column([row.event.features.get(name) for row in rows]) for name in features},
+            **{
+                name: column_of([row.event.features.get(name) for row in rows]) for name in features
+            },
         }
     )
     record = TrainingSet(
@@ -118,7 +120,7 @@ def with_history(dataset: Dataset, history: pd.DataFrame | None, *, max_rows: in
         return dataset
     both = pd.concat([earlier, frame], ignore_index=True)
     for name in dataset.features:
-        both[name] = _column([None if v is None or v != v else v for v in both[name].tolist()])  # noqa: PLR0124 - NaN
+        both[name] = column_of([None if v is None or v != v else v for v in both[name].tolist()])  # noqa: PLR0124 - NaN
     ids = zip(both["id"].tolist(), both["label"].tolist(), strict=True)
     record = msgspec.structs.replace(
         record,
@@ -137,7 +139,7 @@ def _feature_names(rows: Sequence[LabelledEvent]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row.event.features))
 
 
-def _column(values: list[Value]) -> pd.Series[Any]:
+def column_of(values: list[Value]) -> pd.Series[Any]:
     """Build a numeric column if all known values are numbers, otherwise one of objects."""
     known = [value for value in values if value is not None]
     if known and all(isinstance(v, int | float) and not isinstance(v, bool) for v in known):

@@ -21,6 +21,7 @@ GateRule: TypeAlias = Literal[
     "not_better",
     "worse",
     "refit_worse",
+    "golden_worse",
 ]
 
 _MIN_VALUES: Final = 8  # `mean_interval` needs as many
@@ -40,6 +41,10 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     it measures by how much they are wrong; ``auto`` uses it for probabilities, and ``error``
     otherwise.
 
+    ``golden`` is a Parquet file with the features and a column ``label``, or one for each model:
+    cases that must stay right whatever drifts.  A challenger whose whole interval there is below
+    zero is rejected.
+
     Raises:
         ValueError: a number is out of range.
     """
@@ -50,6 +55,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     max_loss: float | None = None
     metric: Metric | Literal["auto"] = "auto"
     promote: Literal["unless_worse", "if_better"] = "unless_worse"
+    golden: str | dict[str, str] | None = None
 
     def __post_init__(self) -> None:
         """Validate the numbers."""
@@ -60,8 +66,12 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
         if not self.min_improvement >= 0:
             raise ValueError(f"min_improvement {self.min_improvement}: must not be negative")
 
+    def golden_file(self, model: str) -> str | None:
+        """Return the file of the golden set of a model; ``None`` if it has none."""
+        return self.golden.get(model) if isinstance(self.golden, dict) else self.golden
 
-class Verdict(NamedTuple):
+
+class GateDecision(NamedTuple):
     """Whether to promote, the rule, the reason and the numbers that decided."""
 
     promote: bool
@@ -70,7 +80,7 @@ class Verdict(NamedTuple):
     numbers: dict[str, float | int | str | None]
 
 
-def compare(champion: Floats, challenger: Floats, gate: Gate) -> Verdict:
+def compare(champion: Floats, challenger: Floats, gate: Gate) -> GateDecision:
     """Compare the losses of two models on the same n events in order of time, both (n,).
 
     NaN, or a loss beyond 1e100, means that an event could not be compared.  Without a loss of the
@@ -105,7 +115,7 @@ def compare(champion: Floats, challenger: Floats, gate: Gate) -> Verdict:
     return _decide(found, gate, numbers)
 
 
-def _decide(found: Interval, gate: Gate, numbers: dict[str, Any]) -> Verdict:
+def _decide(found: Interval, gate: Gate, numbers: dict[str, Any]) -> GateDecision:
     losses = f"loss {numbers['challenger_loss']:.4f} after {numbers['champion_loss']:.4f}"
     share = f"{100 * gate.confidence:g} % interval {found.low:+.4f} to {found.high:+.4f}"
     summary = f"{losses}: improvement {found.mean:+.4f}, {share}, on {numbers['n_events']} events"
@@ -119,7 +129,7 @@ def _decide(found: Interval, gate: Gate, numbers: dict[str, Any]) -> Verdict:
         reason = f"the challenger's loss is above the limit of {gate.max_loss:g}.  {summary}"
         return _not_promoted("above_limit", reason, numbers)
     if found.low > gate.min_improvement:
-        return Verdict(promote=True, rule="better", reason=summary, numbers=numbers)
+        return GateDecision(promote=True, rule="better", reason=summary, numbers=numbers)
     if gate.promote == "if_better":
         beyond = f"{gate.min_improvement:+g}" if gate.min_improvement else "zero"
         return _not_promoted(
@@ -127,10 +137,10 @@ def _decide(found: Interval, gate: Gate, numbers: dict[str, Any]) -> Verdict:
         )
     if found.high < 0:
         return _not_promoted("worse", f"the whole interval is below zero.  {summary}", numbers)
-    return Verdict(promote=True, rule="not_worse", reason=summary, numbers=numbers)
+    return GateDecision(promote=True, rule="not_worse", reason=summary, numbers=numbers)
 
 
-def check_refit(recipe: Floats, refitted: Floats, gate: Gate) -> Verdict | None:
+def check_refit(recipe: Floats, refitted: Floats, gate: Gate) -> GateDecision | None:
     """Check the model fitted again on all rows, on the holdout (n,); ``None`` if it passes.
 
     The recipe was evaluated on the unseen holdout.  The refit has seen it, so that its loss there
@@ -155,10 +165,22 @@ def check_refit(recipe: Floats, refitted: Floats, gate: Gate) -> Verdict | None:
     return _not_promoted("refit_worse", reason, {**losses})
 
 
+def check_golden(champion: Floats, challenger: Floats, gate: Gate, file: str) -> GateDecision:
+    """Compare the losses of champion and challenger on the golden set, both (n,).
+
+    The challenger must not be worse.  The numbers have the prefix ``golden_``.
+    """
+    as_rule = msgspec.structs.replace(gate, promote="unless_worse", max_loss=None)
+    found = compare(champion, challenger, as_rule)
+    numbers = {f"golden_{name}": number for name, number in found.numbers.items()}
+    reason = f"on the golden set {file}: {found.reason}"
+    return GateDecision(found.promote, "golden_worse", reason, numbers)
+
+
 def _is_loss(values: Floats) -> NDArray[np.bool_]:
     comparable: NDArray[np.bool_] = np.abs(values) < _MAX_COMPARABLE_LOSS  # false for NaN
     return comparable
 
 
-def _not_promoted(rule: GateRule, reason: str, numbers: dict[str, Any]) -> Verdict:
-    return Verdict(promote=False, rule=rule, reason=reason, numbers=numbers)
+def _not_promoted(rule: GateRule, reason: str, numbers: dict[str, Any]) -> GateDecision:
+    return GateDecision(promote=False, rule=rule, reason=reason, numbers=numbers)

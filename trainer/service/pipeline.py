@@ -44,6 +44,7 @@ from trainer.policy.training_window import TrainingWindow, candidate_windows
 from trainer.registry.manifest import Manifest
 from trainer.service.announce import announce, update_of
 from trainer.service.context import JobWorkspace, StepInputs, TrainerContext
+from trainer.service.golden_check import compare_on_golden, golden_set_of
 from trainer.service.job_contents import (
     challenger_of,
     champions_profile,
@@ -255,6 +256,7 @@ def refit_challenger(
     dataset, challenger, tried = dataset_of(workspace), challenger_of(job), tried_of(workspace)
     _earlier, later = split_holdout(dataset.frame, context.policy.holdout_rows)
     rows = dataset.frame.tail(int(job.work.numbers["window_rows"]))
+    golden = golden_set_of(job.model, context, dataset.features)
     profile = champions_profile(job, context)
     outcome = fit(
         factory_of(job, context),
@@ -268,7 +270,7 @@ def refit_challenger(
         task=tried.task,
         threshold=0.5 if profile is None else profile.threshold,
         positive=tried.positive,
-        held_out=later,
+        held_out=later if golden is None else pd.concat([later, golden], ignore_index=True),
         segmented_by=() if profile is None else profile.segmented_by,
         events_per_week=dataset.events_per_week,
     )
@@ -288,12 +290,18 @@ def refit_challenger(
         f"({job.work.numbers['window']}); its recipe was evaluated on the newest {len(later):,}."
     )
     recipe = _losses(tried.held_out[str(job.work.numbers["window"])], later, tried, job, context)
-    failed = check_refit(
-        recipe, _losses(outcome.held_out, later, tried, job, context), context.gate
-    )
+    of_holdout = outcome.held_out[: len(later)]
+    failed = check_refit(recipe, _losses(of_holdout, later, tried, job, context), context.gate)
     after = job.to("storing")
+    if golden is not None and failed is None:
+        of_golden = outcome.held_out[len(later) :]
+        decided = compare_on_golden(
+            golden, of_golden, job, context, dataset.features, tried.task, tried.positive
+        )
+        after = job.to("storing", numbers=job.work.numbers | decided.numbers)
+        failed = None if decided.promote or not job.work.promote else decided
     if failed is not None:
-        after = job.to("storing", promote=False, rule=failed.rule, reason=failed.reason)
+        after = after.to("storing", promote=False, rule=failed.rule, reason=failed.reason)
     return StepResult(after, (StepEvent("succeeded", "fitted", reason, numbers),))
 
 
