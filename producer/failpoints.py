@@ -29,6 +29,8 @@ FAILPOINTS: Final[dict[str, str]] = {
     "monitor.revoke.committed": "the last commit is done, the partition not released",
     "trainer.alert.received": "an alert was read, nothing is recorded",
     "trainer.alert.decided": "the decision is recorded, nothing is published",
+    "trainer.labels.scored": "stored versions are scored on labelled events, not recorded",
+    "trainer.labels.recorded": "the comparison and its position are recorded, nothing is published",
     "trainer.waiting.done": "enough labels were read, not recorded",
     "trainer.reading.done": "the training set was read, not recorded",
     "trainer.fitting.started": "the start of the fit is recorded",

@@ -165,6 +165,19 @@ def no_worker(group: str, topic: str, since_ms: int) -> HealthProblem:
     )
 
 
+def scoring_stopped(topic: str, since_ms: int, why: str) -> HealthProblem:
+    """The problem that the trainer does not score stored versions: no swap, no growth."""
+    return HealthProblem(
+        "scoring_stopped",
+        "trainer",
+        str(since_ms),
+        since_ms,
+        f"the trainer does not score stored versions on the labelled events of {topic}"
+        + (f": {why}" if why else ""),
+        "see the trainer's log; alerts still lead to retrains meanwhile",
+    )
+
+
 def changes(
     before: Iterable[HealthProblem], now: Iterable[HealthProblem]
 ) -> list[tuple[HealthPhase, HealthProblem]]:

@@ -34,10 +34,12 @@ other."""
 class SwapPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When a stored version replaces the champion without a fit.
 
-    ``max_versions`` versions are compared.  ``events_per_false_swap`` is the error level: labelled
-    events between two swaps to a version that is not better, on average, over all versions.
-    Differences are compared in blocks of ``block_events``.  After a swap or a promotion none
-    follows for ``cooldown_events`` labelled events.
+    The newest ``max_versions`` stored versions are compared.  ``events_per_false_swap`` is the
+    error level: labelled events between two swaps to a version that is not better, on average, over
+    all versions.  Differences are compared in blocks of ``block_events``.  After a swap or a
+    promotion none follows for ``cooldown_events`` labelled events; a model has at most
+    ``max_swaps_per_day`` in 24 h of event time.  Above ``max_events_per_s`` labelled events a
+    second a sample is scored.
 
     Raises:
         ValueError: a number is out of range.
@@ -48,13 +50,16 @@ class SwapPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     events_per_false_swap: int = 20_000
     block_events: int = 25
     cooldown_events: int = 500
+    max_swaps_per_day: int = 24
+    max_events_per_s: int = 200
 
     def __post_init__(self) -> None:
-        for name in ("max_versions", "events_per_false_swap", "block_events"):
+        for name in ("max_versions", "events_per_false_swap", "block_events", "max_events_per_s"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be positive, is {getattr(self, name)}")
-        if self.cooldown_events < 0:
-            raise ValueError(f"cooldown_events must not be negative, is {self.cooldown_events}")
+        for name in ("cooldown_events", "max_swaps_per_day"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, is {getattr(self, name)}")
 
 
 class SwapState(msgspec.Struct, kw_only=True):

@@ -41,6 +41,15 @@ def champion_of(rows: sqlite3.Connection, model: str) -> Champion | None:
     return None if found is None else Champion(*found)
 
 
+def champions(rows: sqlite3.Connection) -> dict[str, str]:
+    """Return the version in service of each model that has one."""
+    found = rows.execute(
+        "SELECT model, version FROM champions WHERE number IN"
+        " (SELECT max(number) FROM champions GROUP BY model) ORDER BY model"
+    ).fetchall()
+    return {model: version for model, version in found}  # noqa: C416 - rows
+
+
 def previous_champion(rows: sqlite3.Connection, model: str) -> Champion | None:
     """Return the last champion of another version than the current one."""
     current = champion_of(rows, model)

@@ -1,6 +1,7 @@
 """The SQLite file of the trainer: its schema, its migrations and its transactions.
 
-One transaction records a step of a job, its events, the position on the alerts and the champion.
+One transaction records a step of a job, its events, the position on the alerts and the champion;
+another one the comparison of stored versions, its position in the event topic and the swap.
 After a crash at any moment the file has all of a step or nothing of it.
 """
 
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 DATABASE_FILE: Final = "trainer.sqlite"
-SCHEMA_VERSION: Final = 5
+SCHEMA_VERSION: Final = 6
 BUSY_S: Final = 30.0
 
 _SCHEMA: Final = """
@@ -104,6 +105,19 @@ UPDATE jobs SET work = CAST(
         '"begun":{', '"attempts":{'
     ) AS BLOB
 )
+""",
+    6: """
+CREATE TABLE comparisons (
+    model TEXT PRIMARY KEY,
+    state BLOB NOT NULL
+) STRICT;
+CREATE TABLE label_positions (
+    model TEXT NOT NULL,
+    partition INTEGER NOT NULL,
+    next_offset INTEGER NOT NULL,
+    reread_offset INTEGER NOT NULL,
+    PRIMARY KEY (model, partition)
+) STRICT
 """,
 }
 """The statements that migrate to each later format from the one before it."""

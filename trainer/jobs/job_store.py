@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -21,6 +21,8 @@ _COLUMNS = (
     "finished_ms, work"
 )
 _NO_TRAINING_OUTCOMES = "('declined', 'cancelled', 'gave_up')"
+SWAP_CAUSE: Final = "swap:"
+"""``caused_by`` of a swap begins with it.  A swap needs no fit, so it counts as no retrain."""
 
 
 def add_job(rows: sqlite3.Connection, job: Job) -> bool:
@@ -106,6 +108,20 @@ def active_jobs(rows: sqlite3.Connection) -> list[Job]:
     return _jobs(rows, "state != 'done'")
 
 
+def active_job_of(rows: sqlite3.Connection, model: str) -> Job | None:
+    """Return the job of a model that is not done; there is at most one."""
+    return _first(rows, "state != 'done' AND model = ?", model)
+
+
+def swaps_since(rows: sqlite3.Connection, model: str, since_ms: int) -> int:
+    """Return the number of swaps of a model after an event time, proposed ones included."""
+    found = rows.execute(
+        "SELECT count(*) FROM jobs WHERE model = ? AND caused_by LIKE ? AND asked_ms > ?",
+        (model, f"{SWAP_CAUSE}%", since_ms),
+    ).fetchone()
+    return int(found[0])
+
+
 def jobs_of(rows: sqlite3.Connection, model: str) -> list[Job]:
     """Return all jobs of a model, oldest first, declined ones included."""
     return _jobs(rows, "model = ?", model)
@@ -116,8 +132,11 @@ def history_of(
 ) -> History:
     """Return the history of a model at event time ``now_ms``, without quality episodes."""
     champion = champion_of(rows, model)
-    running = _first(rows, "state != 'done' AND model = ?", model)
-    ran = f"model = ? AND (outcome IS NULL OR outcome NOT IN {_NO_TRAINING_OUTCOMES})"
+    running = active_job_of(rows, model)
+    ran = (
+        f"model = ? AND (outcome IS NULL OR outcome NOT IN {_NO_TRAINING_OUTCOMES})"
+        f" AND caused_by NOT LIKE '{SWAP_CAUSE}%'"
+    )
     finished = rows.execute(
         f"SELECT max(finished_ms) FROM jobs WHERE state = 'done' AND {ran}", (model,)
     ).fetchone()[0]

@@ -29,12 +29,14 @@ DEFERRABLE: Final = frozenset(
         "already_running",
         "cooldown",
         "daily_budget",
+        "swapped",
     }
 )
 """Rules that decline for a while only.
 
 The trainer decides on the alert again when its episode worsens, and when the rule no longer applies
-while the episode is open.  The same holds for the alert of a job that `requeue` cancelled.
+while the episode is open.  The same holds for the alert of a job that `requeue` or a swap of
+versions cancelled.
 """
 _HOUR_MS: Final = 3_600_000
 _SEVERITIES: Final = ("low", "medium", "high")
@@ -142,18 +144,24 @@ def labels_since_ms(alert: DriftAlert, history: History) -> int:
 
 def _declined(alert: DriftAlert, history: History, policy: RetrainPolicy) -> Decision | None:
     """Return the decision of the first rule that declines, if there is one."""
-    for rule in (
-        _not_trainable,
-        _immaterial,
-        _data_quality_guard,
-        _already_running,
-        _in_cooldown,
-        _over_daily_budget,
-    ):
+    for rule in (_not_trainable, _immaterial, _data_quality_guard, _over_limit):
         declined = rule(alert, history, policy)
         if declined is not None:
             return declined._replace(numbers=_alert_numbers(alert) | declined.numbers)
     return None
+
+
+def limit_reached(now_ms: int, history: History, policy: RetrainPolicy) -> Decision | None:
+    """Return the first limit that forbids a retrain at event time ``now_ms``, if there is one."""
+    for rule in (_already_running, _in_cooldown, _over_daily_budget):
+        declined = rule(now_ms, history, policy)
+        if declined is not None:
+            return declined
+    return None
+
+
+def _over_limit(alert: DriftAlert, history: History, policy: RetrainPolicy) -> Decision | None:
+    return limit_reached(alert.decided_ms, history, policy)
 
 
 def _not_trainable(alert: DriftAlert, history: History, _policy: RetrainPolicy) -> Decision | None:
@@ -234,19 +242,17 @@ def _declined_for_data_quality(
     return Decision("decline", "data_quality_open", reason, numbers)
 
 
-def _already_running(
-    _alert: DriftAlert, history: History, _policy: RetrainPolicy
-) -> Decision | None:
+def _already_running(_now_ms: int, history: History, _policy: RetrainPolicy) -> Decision | None:
     if history.running_job_id is None:
         return None
     reason = "A retrain of this model is running; it uses these events too."
     return Decision("decline", "already_running", reason, {"job": history.running_job_id})
 
 
-def _in_cooldown(alert: DriftAlert, history: History, policy: RetrainPolicy) -> Decision | None:
+def _in_cooldown(now_ms: int, history: History, policy: RetrainPolicy) -> Decision | None:
     if history.finished_ms is None:
         return None
-    since_last_retrain_ms = alert.decided_ms - history.finished_ms
+    since_last_retrain_ms = now_ms - history.finished_ms
     if since_last_retrain_ms >= policy.cooldown_ms:
         return None
     reason = (
@@ -260,10 +266,8 @@ def _in_cooldown(alert: DriftAlert, history: History, policy: RetrainPolicy) -> 
     return Decision("decline", "cooldown", reason, numbers)
 
 
-def _over_daily_budget(
-    alert: DriftAlert, history: History, policy: RetrainPolicy
-) -> Decision | None:
-    today = sum(alert.decided_ms - DAY_MS < asked <= alert.decided_ms for asked in history.asked_ms)
+def _over_daily_budget(now_ms: int, history: History, policy: RetrainPolicy) -> Decision | None:
+    today = sum(now_ms - DAY_MS < asked <= now_ms for asked in history.asked_ms)
     if today < policy.max_retrains_per_day:
         return None
     reason = f"{today} retrains within 24 h; at most {policy.max_retrains_per_day} are allowed."

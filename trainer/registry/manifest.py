@@ -34,6 +34,23 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     libraries: dict[str, str]
     profile: dict[str, Any]
 
+    @property
+    def trained_until_ms(self) -> int:
+        """The event time of its last training row; where unknown, the time it was stored with."""
+        last_ms = self._trained.get("last_ms")
+        return self.time_ms if last_ms is None else int(last_ms)
+
+    @property
+    def trained_rows(self) -> int | None:
+        """The number of its training rows, if known."""
+        rows = self._trained.get("rows")
+        return None if rows is None else int(rows)
+
+    @property
+    def _trained(self) -> dict[str, Any]:
+        found = self.training.get("trained", self.training)
+        return found if isinstance(found, dict) else {}
+
     def reference(self) -> ReferenceProfile:
         """Return the reference profile of the version.
 

@@ -68,12 +68,14 @@ class MonitorWatch:
         """Handle whether the group has members now; return the records to publish."""
         if has_members:
             over, self._open, self._empty_since = self._open, None, None
-            return [] if over is None else [self._outbound_record(over, "resolved", now_ms)]
+            if over is None:
+                return []
+            return [health_record(self._alerts, over, "resolved", now_ms)]
         since_s, since_ms = self._empty_since = self._empty_since or (now_s, now_ms)
         if self._open is not None or now_s - since_s <= EMPTY_GROUP_S:
             return []
         self._open = no_worker(self._group, self._events, since_ms)
-        return [self._outbound_record(self._open, "started", now_ms)]
+        return [health_record(self._alerts, self._open, "started", now_ms)]
 
     def _note_failure(self, error: Exception) -> None:
         """Log once why Kafka does not return the members."""
@@ -82,9 +84,11 @@ class MonitorWatch:
             log.warning("cannot check whether a worker of the monitor is alive", why=why)
         self._failure = why
 
-    def _outbound_record(
-        self, problem: HealthProblem, phase: HealthPhase, now_ms: int
-    ) -> OutboundRecord:
-        event = problem.event(phase, now_ms)
-        value = msgspec.json.encode(event)
-        return OutboundRecord(event.health_id, self._alerts, problem.subject, HEALTH_CE_TYPE, value)
+
+def health_record(
+    topic: str, problem: HealthProblem, phase: HealthPhase, now_ms: int
+) -> OutboundRecord:
+    """Build the health event of a problem, for the alerts topic."""
+    event = problem.event(phase, now_ms)
+    value = msgspec.json.encode(event)
+    return OutboundRecord(event.health_id, topic, problem.subject, HEALTH_CE_TYPE, value)

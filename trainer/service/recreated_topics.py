@@ -15,6 +15,7 @@ from confluent_kafka import KafkaException, TopicCollection
 
 from producer.kafka_client import admin_client
 from trainer.contracts import Step
+from trainer.jobs.comparisons import forget_positions
 from trainer.jobs.job import Job
 from trainer.jobs.job_store import active_jobs, transition
 from trainer.jobs.outbox import enqueue
@@ -79,6 +80,7 @@ def cancel_jobs_of_recreated_topic(
     """
     if not _record_topic_id(rows, topic, topic_id):
         return []
+    forget_positions(rows)
     jobs = [job for job in active_jobs(rows) if job.state != "promoting"]
     reason = (
         f"{topic} was deleted and recreated: the events of this job are gone. The next alert of "

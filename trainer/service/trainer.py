@@ -21,6 +21,7 @@ from confluent_kafka import KafkaException
 from producer.failpoints import failpoint
 from producer.names import escape
 from stream_monitor.contracts import DriftAlert
+from stream_monitor.health import changes
 from stream_monitor.trainer_heartbeat import (
     HEARTBEAT_INTERVAL_S,
     TrainerHeartbeat,
@@ -29,6 +30,8 @@ from stream_monitor.trainer_heartbeat import (
     trainer_group,
 )
 from stream_monitor.web import WebServer
+from trainer.jobs.champions import champions
+from trainer.jobs.comparisons import forget_positions, label_positions
 from trainer.jobs.database import Database
 from trainer.jobs.deferred_alerts import deferred_alerts
 from trainer.jobs.job import TRANSITIONS, Job
@@ -51,11 +54,12 @@ from trainer.service.alert_consumer import (
     handle_alert,
     reconsider,
 )
+from trainer.service.compare_versions import record_scored
 from trainer.service.context import WORK_FOLDER, StepInputs, TrainerContext
 from trainer.service.crash_guard import CrashGuard
 from trainer.service.job_executor import FinishedStep, JobExecutor, failure
 from trainer.service.metrics import STALL_S, TrainerMetrics
-from trainer.service.monitor_watch import MonitorWatch
+from trainer.service.monitor_watch import MonitorWatch, health_record
 from trainer.service.outbox_relay import OutboxRelay
 from trainer.service.recreated_topics import (
     cancel_jobs_of_recreated_topic,
@@ -63,6 +67,7 @@ from trainer.service.recreated_topics import (
     topic_ids,
 )
 from trainer.service.step_result import StepResult, record_result
+from trainer.service.version_scoring import VersionScoring
 
 log = structlog.get_logger(__name__)
 
@@ -115,6 +120,8 @@ class Trainer:
         self._monitor = MonitorWatch(self._client, group, events, self._topic)
         self._executor = JobExecutor(context)
         self._crash_guard = CrashGuard(self._database)
+        self._scoring = VersionScoring(context)
+        self._is_scoring = False
         self._is_new = True
         self._reported_s = self._checked_s = time.monotonic()
         self.metrics = TrainerMetrics()
@@ -175,6 +182,7 @@ class Trainer:
             with contextlib.suppress(sqlite3.Error):  # the disk is full: that is told elsewhere
                 self._crash_guard.close()
         self._executor.close()
+        self._scoring.close()
         if self._web is not None:
             self._web.close()
         self._alerts.close()
@@ -182,7 +190,8 @@ class Trainer:
         self._database.close()
 
     def run(self, stop: threading.Event) -> None:
-        """Work until ``stop`` is set."""
+        """Work until ``stop`` is set, and score stored versions meanwhile."""
+        self._is_scoring = True
         while not stop.is_set():
             self.run_once()
 
@@ -197,7 +206,7 @@ class Trainer:
             self.run_once()
 
     def run_once(self) -> None:
-        """Receive alerts, record the ended step, begin the next one, publish."""
+        """Receive alerts and scored events, record the ended step, begin the next one, publish."""
         busy = not self._is_new and self._executor.start(
             *self._active_jobs(), self._crash_guard.step_started
         )
@@ -206,6 +215,8 @@ class Trainer:
         )
         self._is_new = False
         received += self._reconsider()
+        if self._is_scoring and not self._is_new:
+            received += self._record_scored()
         finished = self._executor.poll_finished(BUSY_S)
         if finished is not None:
             self._record_finished_step(finished)
@@ -233,10 +244,19 @@ class Trainer:
         if now_s - self._checked_s >= CHECK_INTERVAL_S:
             self._checked_s = now_s
             self._publish(self._monitor.check(now_s, _wall_ms()))
-            self.metrics.see(self._monitor.problem)
+            self._publish(self._scoring_health(now_s))
+            problems = (self._monitor.problem, self._scoring.problem)
+            self.metrics.see([problem for problem in problems if problem is not None])
             if self._detect_recreated_topics():
                 self._alerts.close()
                 self._alerts = self._reader()
+
+    def _scoring_health(self, now_s: float) -> list[OutboundRecord]:
+        """Return the health events of a change: labelled events are scored, or no longer."""
+        before, now_ms = self._scoring.problem, _wall_ms()
+        now = self._scoring.check(now_s, now_ms)
+        changed = changes([p for p in (before,) if p], [p for p in (now,) if p])
+        return [health_record(self._topic, one, phase, now_ms) for phase, one in changed]
 
     def _publish(self, outbound_records: list[OutboundRecord]) -> None:
         if outbound_records:
@@ -252,6 +272,8 @@ class Trainer:
         for partition, lag in self._lags.items():
             self.metrics.lag.labels(str(partition)).set(lag)
         self.metrics.unsent.set(self._unsent)
+        if self._scoring.status is not None:
+            self.metrics.see_scoring(self._scoring.status)
 
     def _reader(self) -> AlertConsumer:
         start = positions(self._database.rows, self._topic)
@@ -322,6 +344,29 @@ class Trainer:
                 _log_decision(waiting.alert, decision)
                 total += 1
         return total
+
+    def _record_scored(self) -> int:
+        """Record what the scorer process has sent; return the number of jobs that it caused."""
+        now_s, rows = time.monotonic(), self._database.rows
+        in_service = champions(rows)
+        if self._scoring.must_skip:
+            with self._database.transaction() as rows:
+                forget_positions(rows)
+        self._scoring.follow(in_service, lambda model: label_positions(rows, model), now_s)
+        n_jobs = 0
+        for scored in self._scoring.poll(now_s):
+            failpoint("trainer.labels.scored")
+            with self._database.transaction() as rows:
+                recorded = record_scored(rows, scored, self._context)
+            failpoint("trainer.labels.recorded")
+            if recorded is None:
+                self._scoring.restart()
+                break
+            self.metrics.count_scored(scored, recorded)
+            for job in recorded.jobs:
+                log.info(job.work.rule, model=job.model, reason=job.work.reason)
+            n_jobs += len(recorded.jobs)
+        return n_jobs
 
     def _record_result(self, job: Job, result: StepResult) -> StepResult:
         """Record a result; a result that cannot be recorded fails the job."""

@@ -1,0 +1,78 @@
+"""Joins labels with the newest events of one model in one partition, in bounded memory."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from producer.events import InferenceEvent, Label, Value
+
+
+class JoinedEvent(NamedTuple):
+    """An event and its label.
+
+    ``offset`` is that of the later of the two records, ``event_offset`` that of the earlier one.
+    """
+
+    offset: int
+    event_offset: int
+    event: InferenceEvent
+    label: Value
+
+
+class LabelJoin:
+    """Joins each event once with its first label; repeats of either change nothing.
+
+    The newest ``max_events`` events are held, labelled ones without their features, and as many
+    labels whose event has not come.  ``n_unlabelled`` counts events that were dropped before their
+    label came.  The state is a function of the records of the partition from `oldest_offset` on.
+    """
+
+    def __init__(self, max_events: int) -> None:
+        self._max_events = max_events
+        self._events: dict[str, tuple[int, InferenceEvent | None]] = {}
+        self._labels: dict[str, tuple[int, Value]] = {}
+        self.n_unlabelled = 0
+
+    def add(self, offset: int, record: InferenceEvent | Label) -> JoinedEvent | None:
+        """Take the next record; return the labelled event that it completes.
+
+        >>> join = LabelJoin(10)
+        >>> event = InferenceEvent(id="a", model="m", version="1", time_ms=0, features={})
+        >>> join.add(5, event), join.oldest_offset
+        (None, 5)
+        >>> label = Label(id="a", model="m", label=1, time_ms=9)
+        >>> join.add(7, label).offset, join.add(8, label)
+        (7, None)
+        """
+        if isinstance(record, Label):
+            return self._add_label(offset, record)
+        return self._add_event(offset, record)
+
+    @property
+    def oldest_offset(self) -> int | None:
+        """The offset of the oldest record that is held; ``None`` without any."""
+        first = (next(iter(held.values()), None) for held in (self._events, self._labels))
+        return min((one[0] for one in first if one is not None), default=None)
+
+    def _add_event(self, offset: int, event: InferenceEvent) -> JoinedEvent | None:
+        if event.id in self._events:
+            return None
+        early = self._labels.pop(event.id, None)
+        self._events[event.id] = (offset, event if early is None else None)
+        if len(self._events) > self._max_events:
+            _, dropped = self._events.pop(next(iter(self._events)))
+            self.n_unlabelled += dropped is not None
+        return None if early is None else JoinedEvent(offset, early[0], event, early[1])
+
+    def _add_label(self, offset: int, label: Label) -> JoinedEvent | None:
+        held = self._events.get(label.id)
+        if held is None:
+            self._labels.setdefault(label.id, (offset, label.label))
+            if len(self._labels) > self._max_events:
+                del self._labels[next(iter(self._labels))]
+            return None
+        event_offset, event = held
+        if event is None:
+            return None
+        self._events[label.id] = (event_offset, None)
+        return JoinedEvent(offset, event_offset, event, label.label)

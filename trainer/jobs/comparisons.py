@@ -1,0 +1,97 @@
+"""The comparison of stored versions with the champion, and its position, in the database."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+
+import msgspec
+
+from trainer.evaluation.version_swap import SwapState
+
+
+class Position(msgspec.Struct, frozen=True, kw_only=True):
+    """The position of a model in one partition of the event topic.
+
+    Labelled events whose later record is below ``next_offset`` are counted.  From ``reread_offset``
+    on the partition is read again after a restart, so that later labels find their events.
+    """
+
+    partition: int
+    next_offset: int
+    reread_offset: int
+
+
+class Growth(msgspec.Struct, kw_only=True):
+    """Labelled events since the newest stored version.
+
+    ``rows`` are its training rows, and those that a retrain for growth was requested with since.
+    ``starts`` are the offsets by partition from which such a retrain reads.
+    """
+
+    version: str = ""
+    rows: int | None = None
+    n_fresh: int = 0
+    starts: dict[int, int] = {}
+
+
+class Comparison(msgspec.Struct, kw_only=True):
+    """The state of one model: the swap test of the present champion, and the growth.
+
+    ``champion_cause`` is the cause of the promotion since which versions are compared.
+    ``n_labelled`` counts all labelled events, ``n_scored`` those that were compared.
+    """
+
+    champion_cause: str
+    swap: SwapState
+    growth: Growth
+    n_labelled: int = 0
+    n_scored: int = 0
+
+
+def find_comparison(rows: sqlite3.Connection, model: str) -> Comparison | None:
+    """Return the comparison of a model; ``None`` before the first labelled event."""
+    found = rows.execute("SELECT state FROM comparisons WHERE model = ?", (model,)).fetchone()
+    return None if found is None else msgspec.json.decode(found[0], type=Comparison)
+
+
+def save_comparison(rows: sqlite3.Connection, model: str, comparison: Comparison) -> None:
+    """Record the comparison of a model."""
+    rows.execute(
+        "INSERT INTO comparisons VALUES (?, ?)"
+        " ON CONFLICT (model) DO UPDATE SET state = excluded.state",
+        (model, msgspec.json.encode(comparison)),
+    )
+
+
+def label_positions(rows: sqlite3.Connection, model: str) -> list[Position]:
+    """Return the recorded positions of a model, by partition."""
+    found = rows.execute(
+        "SELECT partition, next_offset, reread_offset FROM label_positions WHERE model = ?"
+        " ORDER BY partition",
+        (model,),
+    ).fetchall()
+    return [Position(partition=p, next_offset=n, reread_offset=r) for p, n, r in found]
+
+
+def move_positions(
+    rows: sqlite3.Connection, model: str, before: Iterable[Position], after: Iterable[Position]
+) -> bool:
+    """Move the positions of a model; return False, and move none, unless they are ``before``."""
+    known = {position.partition: position for position in label_positions(rows, model)}
+    expected = {position.partition: position for position in before}
+    moved = list(after)
+    if any(known.get(p.partition) != expected.get(p.partition) for p in moved):
+        return False
+    rows.executemany(
+        "INSERT INTO label_positions VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (model, partition) DO UPDATE SET"
+        " next_offset = excluded.next_offset, reread_offset = excluded.reread_offset",
+        [(model, p.partition, p.next_offset, p.reread_offset) for p in moved],
+    )
+    return True
+
+
+def forget_positions(rows: sqlite3.Connection) -> None:
+    """Delete all positions: the event topic was recreated."""
+    rows.execute("DELETE FROM label_positions")
