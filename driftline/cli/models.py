@@ -14,6 +14,7 @@ from driftline.cli.output import write_json, write_line
 from producer.names import parse_version_key, version_key
 
 if TYPE_CHECKING:
+    from trainer.jobs.comparisons import Standing
     from trainer.registry.manifest import Manifest
 
 app = typer.Typer(no_args_is_help=True, help="Model versions in the registry.")
@@ -72,6 +73,19 @@ def _aliases(data_dir: Path, model: str) -> dict[str, str]:
         ) from error
 
 
+def _standing(data_dir: Path, manifest: Manifest) -> Standing | None:
+    import sqlite3  # noqa: PLC0415 - light imports
+
+    from trainer.jobs.comparisons import read_standing  # noqa: PLC0415
+
+    try:
+        return read_standing(data_dir, manifest.model, manifest.version)
+    except sqlite3.Error as error:
+        raise CommandError(
+            "the trainer's database cannot be read", where=str(data_dir), why=str(error)
+        ) from error
+
+
 def _names(named: dict[str, dict[str, str]], manifest: Manifest) -> list[str]:
     """The aliases of one version."""
     aliases = named[manifest.model].items()
@@ -90,10 +104,12 @@ def show(
     *,
     as_json: Json = False,
 ) -> None:
-    """Show one version: its origin, its training data and its metrics."""
+    """Show one version: its origin, training data and metrics, compared with the champion."""
     manifest = find(data_dir, name)
+    standing = _standing(data_dir, manifest)
     if as_json:
-        write_json({**summary(manifest), "profile": manifest.profile})
+        compared = None if standing is None else standing._asdict()
+        write_json({**summary(manifest), "profile": manifest.profile, "comparison": compared})
         return
     training = dict(manifest.training)
     left_out, output = training.pop("left_out", {}), str(training.pop("fit_output", ""))
@@ -103,6 +119,13 @@ def show(
         write_line(f"{'left out':<16} {rows:,} {reason}")
     for line_of_fit in output.splitlines():
         write_line(f"{'output of fit':<16} {line_of_fit}")
+    if standing is not None:
+        word = "lower" if standing.improvement > 0 else "higher"
+        write_line(
+            f"{'comparison':<16} over {standing.labelled_events:,} labelled events its loss is "
+            f"{word} by {abs(standing.improvement):.4g} than that of the champion "
+            f"{standing.champion} (wealth {standing.wealth:.3g})"
+        )
     features = manifest.profile.get("features", {})
     write_line(f"{'features':<16} {', '.join(features) or 'none'}")
 

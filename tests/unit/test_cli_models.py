@@ -14,8 +14,10 @@ from typer.testing import CliRunner
 
 from driftline.cli.app import app
 from stream_monitor.reference.frame import profile_from_frame
+from trainer.evaluation.version_swap import SwapState
 from trainer.jobs.aliases import aliases_of
 from trainer.jobs.champions import Champion, set_champion
+from trainer.jobs.comparisons import Comparison, Growth, save_comparison
 from trainer.jobs.database import Database
 from trainer.jobs.job import Job, Outcome
 from trainer.jobs.job_store import add_job
@@ -107,6 +109,35 @@ def test_show_lists_the_rows_left_out_and_the_output_of_the_fit(data_dir: Path) 
     assert "training         rows=9\n" in shown
     assert "left out         1,200 duplicate\nleft out         3 no label yet\n" in shown
     assert "output of fit    UserWarning: it did not converge\noutput of fit    \\x1b[31m" in shown
+
+
+def test_show_compares_a_stored_version_with_the_champion(data_dir: Path) -> None:
+    state = SwapState(
+        champion="2",
+        wealth={"1": [1.0, 2.0, 3.0, 6.0]},
+        n_compared={"1": 1_200},
+        sum_difference={"1": 60.0},
+    )
+    with contextlib.closing(Database(data_dir)) as database, database.transaction() as rows:
+        comparison = Comparison(champion_cause="c", swap=state, growth=Growth())
+        save_comparison(rows, "flights", comparison)
+
+    arguments = ["models", "show", "flights@1", "--data-dir", str(data_dir)]
+    shown = run.invoke(app, arguments).stdout
+    data = json.loads(run.invoke(app, [*arguments, "--json"]).stdout)
+
+    assert (
+        "comparison       over 1,200 labelled events its loss is lower by 0.05 than that of the "
+        "champion 2 (wealth 3)\n"
+    ) in shown
+    assert data["comparison"] == {
+        "champion": "2",
+        "labelled_events": 1_200,
+        "improvement": 0.05,
+        "wealth": 3.0,
+    }
+    champion = run.invoke(app, ["models", "show", "flights@2", "--data-dir", str(data_dir)]).stdout
+    assert "comparison" not in champion
 
 
 def test_an_empty_registry_is_no_error(tmp_path: Path) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from trainer.evaluation.version_swap import SwapState
+from trainer.jobs.database import DATABASE_FILE
 
 
 class Position(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +51,19 @@ class Comparison(msgspec.Struct, kw_only=True):
     growth: Growth
     n_labelled: int = 0
     n_scored: int = 0
+
+
+class Standing(NamedTuple):
+    """How a stored version compares with the champion.
+
+    ``improvement`` is how much lower its loss is on average over ``labelled_events``; ``wealth`` is
+    the evidence of the swap test.
+    """
+
+    champion: str
+    labelled_events: int
+    improvement: float
+    wealth: float
 
 
 def find_comparison(rows: sqlite3.Connection, model: str) -> Comparison | None:
@@ -90,6 +107,30 @@ def move_positions(
         [(model, p.partition, p.next_offset, p.reread_offset) for p in moved],
     )
     return True
+
+
+def read_standing(data_dir: Path, model: str, version: str) -> Standing | None:
+    """Return the standing of a version, from a data directory opened read-only.
+
+    ``None``: it was not compared with the present champion yet, or it is the champion.
+
+    Raises:
+        sqlite3.Error: the trainer's file cannot be read.
+    """
+    file = data_dir / DATABASE_FILE
+    if not file.is_file():
+        return None
+    with contextlib.closing(
+        sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)
+    ) as rows:
+        table = "SELECT 1 FROM sqlite_master WHERE name = 'comparisons'"
+        found = find_comparison(rows, model) if rows.execute(table).fetchone() else None
+    if found is None or not found.swap.n_compared.get(version):
+        return None
+    n_events = found.swap.n_compared[version]
+    wealth = found.swap.wealth[version]
+    improvement = found.swap.sum_difference[version] / n_events
+    return Standing(found.swap.champion, n_events, improvement, sum(wealth) / len(wealth))
 
 
 def forget_positions(rows: sqlite3.Connection) -> None:
