@@ -41,7 +41,9 @@ class InferenceEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     """One prediction of a model and its inputs.
 
     ``id`` joins the label; ``time_ms`` is event time in Unix milliseconds, UTC.  Without
-    ``prediction`` an event has only inputs.
+    ``prediction`` an event has only inputs.  ``shadow``: the prediction was not used; the event of
+    the version that answered the request has the same id, and the features, which may be empty
+    here.
     """
 
     id: str
@@ -51,6 +53,7 @@ class InferenceEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     features: dict[str, Value]
     prediction: Prediction | msgspec.UnsetType = msgspec.UNSET
     segment: dict[str, str] | None = None
+    shadow: bool = False
 
     @property
     def prediction_or_none(self) -> Prediction:

@@ -152,12 +152,16 @@ class InferenceLogger:
         time_ms: Any = None,
         segment: Mapping[str, Any] | None = None,
         version: str | None = None,
+        shadow: bool = False,
     ) -> str:
         """Log one prediction; return its id, which `label` needs later.
 
         Without ``prediction`` the event has only inputs.  ``None`` or NaN is an invalid prediction,
         which the monitor reports.  ``time_ms`` may also be in seconds, micro- or nanoseconds (its
         size decides), a date, or ISO 8601 text.
+
+        ``shadow``: the prediction was not used.  Give it the id of the prediction that was, and the
+        ``version`` that made it; its features may be empty.
         """
         now_ms = int(time.time() * 1000)
         event_id = id
@@ -167,7 +171,8 @@ class InferenceLogger:
             of_version = self.version if version is None else version
             output = prediction if type(prediction) is float else detached_copy(prediction)
             part = None if segment is None else dict(segment)
-            logged = event_id, self.model, of_version, at_ms, dict(features), output, part
+            values = dict(features)
+            logged = event_id, self.model, of_version, at_ms, values, output, part, bool(shadow)
         except KeyboardInterrupt:
             raise  # a person pressed Ctrl-C
         except BaseException as error:  # noqa: BLE001 - the caller's objects may raise anything
@@ -248,6 +253,7 @@ def _build_event(
     features: dict[Any, Any],
     prediction: Any,
     segment: dict[Any, Any] | None,
+    shadow: bool,  # noqa: FBT001 - the sender passes the arguments by position
 ) -> InferenceEvent:
     return InferenceEvent(
         id=event_id,
@@ -257,6 +263,7 @@ def _build_event(
         features=values_of(features),
         prediction=prediction if prediction is UNSET else prediction_of(prediction),
         segment=None if segment is None else segment_of(segment),
+        shadow=shadow,
     )
 
 

@@ -56,6 +56,7 @@ CoverageReason: TypeAlias = Literal[
     "label_version_unwatched",
     "label_warming_up",
     "reference_replaced",
+    "shadow_not_recorded",
 ]
 """A reason why something was not compared.  The first six count events."""
 
@@ -75,6 +76,7 @@ COVERAGE_UNITS: Final[dict[CoverageReason, CoverageUnit]] = {
     "label_version_unwatched": "label",  # its version was evicted
     "label_warming_up": "label",  # its version had no reference yet
     "reference_replaced": "record",  # the update that replaced the reference
+    "shadow_not_recorded": "record",  # no reference yet, or too many versions are shadows
 }
 """The unit that each reason counts."""
 

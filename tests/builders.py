@@ -24,6 +24,7 @@ def inference_event(
     version: str = "1",
     time_ms: int = 0,
     segment: dict[str, str] | None = None,
+    shadow: bool = False,
 ) -> InferenceEvent:
     """One prediction of ``model`` for the event with id ``name``; ``x`` is its feature."""
     return InferenceEvent(
@@ -34,6 +35,7 @@ def inference_event(
         features={"x": 1.0} if features is None else dict(features),
         prediction=prediction,
         segment=segment,
+        shadow=shadow,
     )
 
 

@@ -54,7 +54,8 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
     The record with the key ``model`` names the champion and has no ``profile``.  The record with
     the key ``model@version`` describes that version and has its profile.  The artifact is in the
-    registry under its hash.
+    registry under its hash.  ``promoted`` is false for a version that was stored and never put into
+    service.
     """
 
     model: str
@@ -63,6 +64,7 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     time_ms: int
     caused_by: str
     profile: dict[str, Any] | None = None
+    promoted: bool = True
 
     @property
     def version_key(self) -> str:

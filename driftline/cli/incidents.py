@@ -131,7 +131,7 @@ def _deploys(settings: Settings) -> dict[str, dict[str, int]]:
         for record in reader.read_until(lambda: False, idle_timeout_s=1.0):
             if record.value and b"@" in (record.key or b""):  # others are deletions, or pointers
                 version = values.of(record)
-                if version is not None:
+                if version is not None and version.promoted:
                     found.setdefault(version.model, {})[version.version] = version.time_ms
     note(*values.notes())
     return found

@@ -52,9 +52,10 @@ class SyntheticEventCopier:
         self._seen: set[str] = set()
 
     def copy(self, event: InferenceEvent) -> InferenceEvent | None:
-        """The copy of an event; ``None`` for a repeat, and for an event of another version."""
+        """The copy of an event; ``None`` for a repeat, and where the version did not serve."""
         plan = self.plan
-        if (event.model, event.version) != (plan.model, plan.version) or event.id in self._seen:
+        is_served = (event.model, event.version) == (plan.model, plan.version) and not event.shadow
+        if not is_served or event.id in self._seen:
             return None
         self._seen.add(event.id)
         number = self.n_copies

@@ -47,6 +47,7 @@ REASON_TEXTS: Final[dict[str, str]] = {
     "label_warming_up": "their version was warming up: it had no reference yet",
     "label_not_comparable": "they cannot be compared with the prediction",
     "reference_replaced": "the reference was replaced",
+    "shadow_not_recorded": "shadow predictions, while there is no reference or beyond 4 versions",
 }
 """The reasons as text."""
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from driftline.serving.champion_pointer import latest_champion
+from driftline.serving.champion_pointer import AnnouncedVersions
 from driftline.serving.load_attempt import LoadAttempt, attempt_for
 from driftline.serving.served_version import NoChampion, ServedVersion
 from driftline.topics.topic_reader import TopicReader
@@ -17,6 +17,8 @@ from producer.routing import topic_names
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from trainer.contracts import ModelVersion
 
 _POLL_S: Final = 0.2
 _RECONNECT_S: Final = 2.0
@@ -36,6 +38,9 @@ class ChampionModel:
     service.  ``fallback`` is in service until a champion is loaded.  ``librdkafka`` are settings of
     the consumer, such as credentials.
 
+    ``shadow``: the newest stored version other than the champion is loaded too, for `shadow`.  It
+    costs the memory of a second model, and a prediction more for each request that is scored.
+
     Create it after a fork, not before: a fork does not copy the thread.
 
     Raises:
@@ -50,6 +55,7 @@ class ChampionModel:
         registry: Path,
         topic_prefix: str = "driftline",
         fallback: ServedVersion | None = None,
+        shadow: bool = False,
         librdkafka: Mapping[str, Any] | None = None,
     ) -> None:
         from trainer.registry.registry import Registry  # noqa: PLC0415 - only servers pay for it
@@ -63,6 +69,8 @@ class ChampionModel:
         self._client = {**(librdkafka or {}), "bootstrap.servers": bootstrap_servers}
         self._serving = fallback
         self._announced: ServedVersion | None = None
+        self._with_shadow = shadow
+        self._shadow: ServedVersion | None = None
         self._changed = threading.Condition()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._follow, name=f"champion-{model}", daemon=True)
@@ -89,6 +97,14 @@ class ChampionModel:
         if serving is None:
             raise NoChampion(self._with_last_failure(f"no champion of {self.model!r} is loaded"))
         return serving
+
+    def shadow(self) -> ServedVersion | None:
+        """The version to score without using its predictions; ``None`` while there is none.
+
+        Log its predictions with ``shadow=True`` and the id of the prediction that is used.
+        """
+        shadow, serving = self._shadow, self._serving
+        return None if serving is None or shadow is None or _same(shadow, serving) else shadow
 
     @property
     def version(self) -> str:
@@ -140,33 +156,61 @@ class ChampionModel:
 
     def _read(self) -> None:
         attempt: LoadAttempt | None = None
+        of_shadow: LoadAttempt | None = None
+        versions = AnnouncedVersions(self.model)
         with TopicReader(self._client, self._topic) as reader:
             while not self._closing.is_set():
-                announced = latest_champion(reader.poll(_POLL_S), self.model)
+                announced = versions.read(reader.poll(_POLL_S))
                 now_s = time.monotonic()
                 if announced is not None:
                     attempt = attempt_for(announced, now_s, attempt)
                 none_new = announced is None
                 if attempt is not None and attempt.is_ready(now_s, no_new_announcement=none_new):
-                    attempt = self._load(attempt)
+                    loaded = self._loaded(attempt.announced)
+                    attempt = None if loaded else attempt.after_failure(time.monotonic())
+                    if loaded is not None:
+                        self._swap(loaded)
+                if self._with_shadow and attempt is None:  # the champion comes first
+                    of_shadow = self._follow_shadow(versions.shadow(), of_shadow)
 
-    def _load(self, attempt: LoadAttempt) -> LoadAttempt | None:
-        announced = attempt.announced
+    def _follow_shadow(
+        self, announced: ModelVersion | None, before: LoadAttempt | None
+    ) -> LoadAttempt | None:
+        """Load the version to score as shadow, if it changed; returns the attempt to repeat."""
+        loaded, now_s = self._shadow, time.monotonic()
+        if announced is None or (
+            loaded is not None
+            and (loaded.version, loaded.sha256) == (announced.version, announced.artifact_sha256)
+        ):
+            self._shadow = None if announced is None else loaded
+            return None
+        same = before is not None and before.announced == announced
+        attempt = before if same and before is not None else attempt_for(announced, now_s, None)
+        if not attempt.is_ready(now_s, no_new_announcement=True):
+            return attempt
+        found = self._loaded(announced)
+        if found is None:
+            return attempt.after_failure(time.monotonic())
+        self._shadow = found
+        log.info("%s: version %s makes shadow predictions", self.model, found.version)
+        return None
+
+    def _loaded(self, announced: ModelVersion) -> ServedVersion | None:
+        """The announced version with its estimator; ``None`` if it cannot be loaded."""
+        sha256 = announced.artifact_sha256
+        for known in (self._announced, self._shadow):
+            if known is not None and known.sha256 == sha256:
+                return ServedVersion(announced.version, known.estimator, sha256)
         try:
-            serving = self._announced
-            if serving is None or serving.sha256 != announced.artifact_sha256:
-                estimator = self._registry.load(announced.artifact_sha256)
-            else:
-                estimator = serving.estimator
+            estimator = self._registry.load(sha256)
         except Exception as error:  # noqa: BLE001 - after any error the old one stays in service
             self._record_failure(f"version {announced.version!r} cannot be loaded: {error}")
-            return attempt.after_failure(time.monotonic())
-        self._swap(ServedVersion(announced.version, estimator, announced.artifact_sha256))
-        return None
+            return None
+        return ServedVersion(announced.version, estimator, sha256)
 
     def _swap(self, serving: ServedVersion) -> None:
         before = self._announced
-        if before is not None and before[::2] == serving[::2]:
+        if before is not None and _same(before, serving):
             return
         with self._changed:
             self._serving = self._announced = serving
@@ -180,3 +224,7 @@ class ChampionModel:
         if why != self.last_failure:
             log.warning("%s: %s", self.model, why)
         self.last_failure = why
+
+
+def _same(one: ServedVersion, other: ServedVersion) -> bool:
+    return (one.version, one.sha256) == (other.version, other.sha256)

@@ -8,9 +8,10 @@ import msgspec
 class Counters(msgspec.Struct, kw_only=True):
     """Counts since the beginning of the partition.
 
-    The first eight are disjoint, and their sum is the number of records below the next offset.
+    The first nine are disjoint, and their sum is the number of records below the next offset.
     ``valid`` and ``late`` are inference events (late for their window, still seen by the
-    detectors), ``not_watched`` are events over a limit.  ``joined`` counts labels that found their
+    detectors), ``not_watched`` are events over a limit, ``shadow`` are predictions that were not
+    used.  ``joined`` counts labels that found their
     prediction, ``alerts`` the published alerts, ``suppressed`` those that a snooze or a cooldown
     suppressed; ``append_clock_ms`` is the partition's clock.
     """
@@ -23,6 +24,7 @@ class Counters(msgspec.Struct, kw_only=True):
     labels: int = 0
     control: int = 0
     ticks: int = 0
+    shadow: int = 0
     joined: int = 0
     alerts: int = 0
     suppressed: int = 0
@@ -40,4 +42,5 @@ class Counters(msgspec.Struct, kw_only=True):
             + self.labels
             + self.control
             + self.ticks
+            + self.shadow
         )

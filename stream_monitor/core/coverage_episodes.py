@@ -56,7 +56,7 @@ OF_THE_MODEL: Final[frozenset[CoverageReason]] = frozenset(
     }
 )
 """Reasons with one episode for the whole model, because their versions may be made up."""
-_WITHOUT: Final[frozenset[CoverageReason]] = frozenset({"label_warming_up"})
+_WITHOUT: Final[frozenset[CoverageReason]] = frozenset({"label_warming_up", "shadow_not_recorded"})
 """Reasons without an episode: that of the events that warm up covers their labels too."""
 _PASSING: Final[frozenset[CoverageReason]] = frozenset({"warming_up", "reference_replaced"})
 

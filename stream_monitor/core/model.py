@@ -22,9 +22,10 @@ from stream_monitor.core.coverage_episodes import (
     OpenCoverageEpisodes,
 )
 from stream_monitor.core.retention import RetentionState, VersionRetention
+from stream_monitor.core.shadows import References, ShadowRecords, ShadowVersions
 from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.core.traffic import TrafficMonitor
-from stream_monitor.core.version import VersionMonitor
+from stream_monitor.core.version import VersionMonitor, known_losses
 from stream_monitor.core.warm_up import WarmUp
 from stream_monitor.episodes.open_episodes import LogPosition, OpenEpisodes, OpenEpisodesState
 from stream_monitor.ingest.batch import EventBatch, Ints
@@ -68,6 +69,7 @@ class ModelMonitor:
         self.traffic = TrafficMonitor(topic, partition, name, spec.traffic)
         self.retention = VersionRetention(spec.max_versions, spec.idle_ms)
         self.coverage = Coverage()
+        self.shadows: ShadowVersions | None = None  # from its first shadow prediction on
         source = CoverageSource(topic, partition, name)
         self._coverage_episodes = CoverageEpisodes(source, spec.warm_up_events)
         self._start_offsets: dict[str, int] = {}
@@ -84,10 +86,8 @@ class ModelMonitor:
     @property
     def is_single_version(self) -> bool:
         """Whether no version can supersede another: there is one, and no other is champion."""
-        one = len(self.versions) + len(self.warm_ups) <= 1
-        return one and (
-            self.retention.champion is None or self.retention.champion in self.admitted_versions
-        )
+        one, champion = len(self.versions) + len(self.warm_ups) <= 1, self.retention.champion
+        return one and (champion is None or champion in self.admitted_versions)
 
     def admission_from_ms(self, version: str) -> int | None:
         """Append clock (ms) from which a version can be admitted; ``None``: it is, or never can."""
@@ -174,23 +174,20 @@ class ModelMonitor:
 
     def observe(self, batch: EventBatch) -> ModelObservation:
         """Apply events of one version; the first events of a new version become its reference."""
-        alerts: list[DriftAlert] = []
-        windows: list[ClosedWindow] = []
         while len(batch):
             version = self.versions.get(batch.version)
             if version is not None:
                 if version.idle:
                     version.idle = False
                     self.retention.clear_label_time(batch.version)
-                transformed, found, losses = version.observe(batch)
+                transformed, alerts, losses = version.observe(batch)
                 self._count(version, batch)
-                alerts += found
                 open_windows = self.windows[batch.version]
                 late_before = open_windows.late
-                windows += open_windows.observe(batch.offsets, batch.times_ms, transformed, losses)
+                windows = open_windows.observe(batch.offsets, batch.times_ms, transformed, losses)
                 return ModelObservation(alerts, windows, open_windows.late - late_before)
             batch = self._warm_up(batch)
-        return ModelObservation(alerts, windows, 0)
+        return ModelObservation([], [], 0)
 
     def _warm_up(self, batch: EventBatch) -> EventBatch:
         """Collect events for the reference; returns the rest of the batch."""
@@ -261,16 +258,9 @@ class ModelMonitor:
                 if version.idle and compared:
                     self.retention.note_label(name, clock_at(compared[-1][0].offset))
                 alerts += version.observe_labels(compared)
-                self._count_labels(
-                    name, "label_not_comparable", [x for x, loss in compared if loss is None]
-                )
-                self.windows[name].performance.observe(
-                    [
-                        (x.event_time_ms, x.delay_ms, loss)
-                        for x, loss in compared
-                        if loss is not None
-                    ]
-                )
+                unknown = [x for x, loss in compared if loss is None]
+                self._count_labels(name, "label_not_comparable", unknown)
+                self.windows[name].performance.observe(known_losses(compared))
         return alerts, len(joined)
 
     def _count_labels(
@@ -281,11 +271,19 @@ class ModelMonitor:
         times_ms = np.array([label.event_time_ms for label in joined], dtype=np.int64)
         self.coverage.count(version, reason, offsets, times_ms)
 
+    def observe_shadows(self, records: ShadowRecords, since_ms: int) -> list[ClosedWindow]:
+        """Apply shadow predictions and labels; the append clock was at ``since_ms`` before."""
+        self.shadows = self.shadows or ShadowVersions(self._partition, self._spec)
+        known = {v: (since, self.versions[v].profile) for v, since in self._start_offsets.items()}
+        references = References(known, self.retention.champion)
+        windows = self.shadows.observe(records, references, self.coverage, since_ms)
+        self._deleted_prefixes |= self.shadows.take_deleted_prefixes()
+        return windows
+
     def observe_traffic(self, offsets: Ints, clock_ms: Ints, since_ms: int) -> list[DriftAlert]:
         """Advance the traffic monitor over these records, after their events and labels."""
-        return self.traffic.observe(
-            offsets, clock_ms, since_ms, self._arl0_at, self.retention.champion
-        )
+        champion = self.retention.champion
+        return self.traffic.observe(offsets, clock_ms, since_ms, self._arl0_at, champion)
 
     def observe_coverage(self, offsets: Ints, clock_ms: Ints) -> list[DriftAlert]:
         """Advance the coverage counts over the same records."""
@@ -404,10 +402,9 @@ class ModelMonitor:
             for version, watched in self.versions.items()
             for key, level in watched.levels().items()
         }
-        opened = self.traffic.open()
         return levels | {
             (version_key(self.name, finding.source.version), finding.series): 2
-            for finding in opened
+            for finding in self.traffic.open()
         }
 
     def close_idle(
@@ -448,6 +445,8 @@ class ModelMonitor:
             parts |= with_prefix(f"{_prefix(version)}warm-up|", warm_up.pending_changes())
         parts |= with_prefix("traffic|", self.traffic.pending_changes())
         parts |= with_prefix("coverage|", self.coverage.pending_changes())
+        if self.shadows is not None:
+            parts |= with_prefix("shadow|", self.shadows.pending_changes())
         return parts | with_prefix("labels|", self.labels.pending_changes())
 
     def mark_committed(self) -> None:
@@ -461,6 +460,7 @@ class ModelMonitor:
             self.traffic,
             self.coverage,
             self._coverage_episodes,
+            *filter(None, [self.shadows]),
             *self.versions.values(),
             *self.windows.values(),
             *self.warm_ups.values(),
@@ -487,6 +487,7 @@ class ModelMonitor:
         self.traffic.restore(parts.under("traffic|"))
         self.retention.restore(parts.read("retention", RetentionState))
         self.coverage.restore(parts.under("coverage|"))
+        self.shadows = ShadowVersions.of(self._partition, self._spec, parts.under("shadow|"))
         if "uncovered" in parts:
             self._coverage_episodes.restore(parts.read("uncovered", OpenCoverageEpisodes))
         self.coverage.waits = bool(self._coverage_episodes)

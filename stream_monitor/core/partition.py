@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from producer.events import Command, Label, ModelUpdate, Topology
+from producer.events import Command, ModelUpdate, Topology
 from producer.names import escape, unescape
 from stream_monitor.checks.rejected_records import RejectedRecords, RejectedRecordsState
 from stream_monitor.contracts import DeadLetter, DriftAlert
@@ -34,6 +34,7 @@ from stream_monitor.core.eviction import (
 from stream_monitor.core.model import ModelMonitor
 from stream_monitor.core.over_limit import ModelsOverLimit, rows_by_model
 from stream_monitor.core.placement import Placement, PlacementState
+from stream_monitor.core.shadows import LabelsByModel, NewShadows, ShadowRecords
 from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.episodes.event_times import EventTimes
 from stream_monitor.episodes.open_episodes import UnknownEpisode
@@ -95,12 +96,9 @@ class PartitionMonitor:
         out.alerts.sort(key=lambda alert: (alert.decided_offset, alert.model))  # phases in order
         out.dead_letters.sort(key=lambda dead_letter: dead_letter.offset)
         self.counters.alerts += len(out.alerts)
-        registers = [
-            self.over_limit.open_episodes,
-            *(m.open_episodes for m in self.models.values()),
-        ]
-        suppressed = sum(register.suppressed for register in registers)
-        self.counters.suppressed = suppressed + self.rejected.suppressed
+        suppressed = sum(model.open_episodes.suppressed for model in self.models.values())
+        suppressed += self.over_limit.open_episodes.suppressed + self.rejected.suppressed
+        self.counters.suppressed = suppressed
         return out
 
     def _admit_and_evict(self, micro_batch: MicroBatch, out: Observation) -> None:
@@ -109,9 +107,8 @@ class PartitionMonitor:
         clock_ms = max(self.counters.append_clock_ms, int(micro_batch.timestamps_ms[0]))
         for name, model in self.models.items():
             own = first[1] if first is not None and first[0] == name else None
-            self._end(
-                model, model.end_idle_episodes(offset, clock_ms, but=own), offset, clock_ms, out
-            )
+            idle = model.end_idle_episodes(offset, clock_ms, but=own)
+            self._end(model, idle, offset, clock_ms, out)
         if first is None:
             for name, labels in micro_batch.labels.items():
                 if labels[0][0] == offset:
@@ -133,9 +130,8 @@ class PartitionMonitor:
         out: Observation,
     ) -> None:
         if ended:
-            out.alerts.extend(
-                model.with_champion(model.open_episodes.process_at(offset, clock_ms, ended))
-            )
+            published = model.open_episodes.process_at(offset, clock_ms, ended)
+            out.alerts.extend(model.with_champion(published))
 
     def _admit_model(
         self, name: str, offset: int, clock_ms: int, out: Observation
@@ -151,7 +147,8 @@ class PartitionMonitor:
         return model
 
     def _observe_micro_batch(self, micro_batch: MicroBatch, out: Observation) -> None:
-        clock = micro_batch.append_clock_ms(self.counters.append_clock_ms)
+        since_ms = self.counters.append_clock_ms
+        clock = micro_batch.append_clock_ms(since_ms)
         self.counters.ticks += micro_batch.ticks
         decided = Observation([], out.dead_letters, out.windows, [])
         batches = self._admit(micro_batch, clock)
@@ -161,12 +158,11 @@ class PartitionMonitor:
         for batch in batches:
             self._observe_events(batch, micro_batch, clock, decided)
         self._close_idle(micro_batch, clock, decided)
-        self._observe_labels(micro_batch, clock, batches, decided)
+        labels = self._observe_labels(micro_batch, clock, batches, decided)
+        self._observe_shadows(micro_batch, clock, labels, decided)
         for name, model in self.models.items():
             if not self.placement.has_left(name):  # its events go to other partitions
-                decided.alerts.extend(
-                    model.observe_traffic(micro_batch.offsets, clock, self.counters.append_clock_ms)
-                )
+                decided.alerts.extend(model.observe_traffic(micro_batch.offsets, clock, since_ms))
             decided.alerts.extend(model.observe_coverage(micro_batch.offsets, clock))
         out.alerts.extend(self.over_limit.observe(micro_batch.offsets, clock))
         out.alerts.extend(self._publishable(decided.alerts, micro_batch.offsets, clock, batches))
@@ -200,9 +196,8 @@ class PartitionMonitor:
         batches = []
         for (model, version), entries in micro_batch.events.items():
             batch = to_batch(model, version, entries)
-            first = self._recent_ids.deduplicate(
-                batch.offsets, batch.ids, version_salt(model, version)
-            )
+            salt = version_salt(model, version)
+            first = self._recent_ids.deduplicate(batch.offsets, batch.ids, salt)
             if not first.all():
                 self.counters.duplicate += len(first) - int(first.sum())
                 kept = [entry for entry, new in zip(entries, first, strict=True) if new]
@@ -276,8 +271,9 @@ class PartitionMonitor:
 
     def _observe_labels(
         self, micro_batch: MicroBatch, clock: Ints, batches: list[EventBatch], out: Observation
-    ) -> None:
-        """Join the labels and the predictions of this micro-batch."""
+    ) -> LabelsByModel:
+        """Join the labels and the predictions of this micro-batch; returns the labels by model."""
+        taken: LabelsByModel = {}
         by_model: dict[str, list[EventBatch]] = {}
         for batch in batches:
             by_model.setdefault(batch.model, []).append(batch)
@@ -294,23 +290,29 @@ class PartitionMonitor:
             new = self._recent_ids.new_labels(name, labels)
             self.counters.duplicate += len(labels) - len(new)
             self.counters.labels += len(new)
+            taken[name] = new
             alerts, joined = model.observe_labels(by_model.get(name, []), new, clock_at)
             out.alerts.extend(alerts)
             self.counters.joined += joined
             if new and model.labels.unjoined:
-                self._count_unjoined_labels(model, micro_batch.labels[name])
+                may = self.placement.labels_possibly_elsewhere(name, labels, self.spec.labels)
+                model.count_unjoined_labels(*may)
+        return taken
 
-    def _count_unjoined_labels(
-        self, model: ModelMonitor, labels: Sequence[tuple[int, int, Label]]
+    def _observe_shadows(
+        self, micro_batch: MicroBatch, clock: Ints, labels: LabelsByModel, out: Observation
     ) -> None:
-        """Count the labels whose prediction may be in another partition."""
-        appended = np.array([appended_ms for _, appended_ms, _ in labels], dtype=np.int64)
-        horizon_ms = self.spec.labels.horizon_ms
-        may = self.placement.rows_possibly_elsewhere(model.name, appended, horizon_ms)
-        if len(may):
-            offsets = np.array([offset for offset, _, _ in labels], dtype=np.int64)
-            times_ms = np.array([label.time_ms for _, _, label in labels], dtype=np.int64)
-            model.count_unjoined_labels(offsets[may], times_ms[may])
+        """Apply predictions that were not used; those of unknown models are only counted."""
+        makers = {name for name, model in self.models.items() if model.shadows is not None}
+        if not micro_batch.shadows and not makers:
+            return
+        new = NewShadows.of(micro_batch, self._recent_ids)
+        self.counters.shadow += new.n_new
+        self.counters.duplicate += new.n_repeated
+        for name in sorted(makers | (new.by_model.keys() & self.models.keys())):
+            records = ShadowRecords.of(name, new, labels, micro_batch.offsets, clock)
+            since_ms = self.counters.append_clock_ms
+            out.windows.extend(self.models[name].observe_shadows(records, since_ms))
 
     def _apply_control(
         self, record: ConsumerRecord, control: ControlRecord, out: Observation

@@ -12,17 +12,22 @@ whose reference has not arrived after `REFERENCE_TIMEOUT_MS` of the append clock
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
 
-from producer.events import Topology
+from producer.events import Label, Topology
 from producer.routing import partitions_of_model
 from producer.synthetic import is_synthetic
 from stream_monitor.contracts import CoverageReason
 from stream_monitor.ingest.batch import Ints
+from stream_monitor.labels.label_spec import LabelSpec
+
+TimedLabel: TypeAlias = tuple[int, int, Label]
+"""Offset, append time (ms), label."""
 
 REFERENCE_TIMEOUT_MS: Final = 60_000
 """How long a model that moved to this partition waits for its reference."""
@@ -144,7 +149,17 @@ class Placement:
             else self.since_ms + REFERENCE_TIMEOUT_MS
         )
 
-    def rows_possibly_elsewhere(self, model: str, label_ms: Ints, horizon_ms: int) -> Ints:
+    def labels_possibly_elsewhere(
+        self, model: str, labels: Sequence[TimedLabel], spec: LabelSpec
+    ) -> tuple[Ints, Ints]:
+        """Offsets and event times of the labels whose prediction may be in another partition."""
+        appended = np.array([appended_ms for _, appended_ms, _ in labels], dtype=np.int64)
+        offsets = np.array([offset for offset, _, _ in labels], dtype=np.int64)
+        times_ms = np.array([label.time_ms for _, _, label in labels], dtype=np.int64)
+        rows = self._rows_possibly_elsewhere(model, appended, spec.horizon_ms)
+        return offsets[rows], times_ms[rows]
+
+    def _rows_possibly_elsewhere(self, model: str, label_ms: Ints, horizon_ms: int) -> Ints:
         """Rows of labels (n,), by append time, whose prediction may be in another partition.
 
         For a model that moved, these are the labels within the horizon after the move; for a model

@@ -214,19 +214,8 @@ class VersionMonitor:
     def compare_labels(
         self, joined: Sequence[JoinedLabel]
     ) -> list[tuple[JoinedLabel, float | None]]:
-        """Each label with the loss of its prediction, ``None`` where they are not comparable.
-
-        A label that is not one of the two classes of a binary model is not comparable.
-        """
-        of = self.profile
-        # An older profile has a loss, but not the classes of its labels.
-        checked = of.task == "binary" and bool(of.labels or of.loss is None)
-        return [
-            (x, None)
-            if checked and not is_comparable(x.label, of.positive, of.labels)
-            else (x, prediction_loss(of.task, of.threshold, of.positive, x.prediction, x.label))
-            for x in joined
-        ]
+        """Each label with the loss of its prediction, ``None`` where they are not comparable."""
+        return label_losses(self.profile, joined)
 
     def observe_labels(
         self, labels: Sequence[tuple[JoinedLabel, float | None]]
@@ -373,3 +362,28 @@ class VersionMonitor:
         for key, check in checks.items():
             check.restore(stored[key])
         self.mark_committed()
+
+
+def label_losses(
+    profile: ReferenceProfile, joined: Sequence[JoinedLabel]
+) -> list[tuple[JoinedLabel, float | None]]:
+    """Each label with the loss of its prediction, ``None`` where they are not comparable.
+
+    A label that is not one of the two classes of a binary model is not comparable.
+    """
+    of = profile
+    # An older profile has a loss, but not the classes of its labels.
+    checked = of.task == "binary" and bool(of.labels or of.loss is None)
+    return [
+        (x, None)
+        if checked and not is_comparable(x.label, of.positive, of.labels)
+        else (x, prediction_loss(of.task, of.threshold, of.positive, x.prediction, x.label))
+        for x in joined
+    ]
+
+
+def known_losses(
+    compared: Sequence[tuple[JoinedLabel, float | None]],
+) -> list[tuple[int, int, float]]:
+    """Event time (ms), label delay (ms) and loss of the labels that could be compared."""
+    return [(x.event_time_ms, x.delay_ms, loss) for x, loss in compared if loss is not None]

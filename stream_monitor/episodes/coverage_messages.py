@@ -137,6 +137,10 @@ def _reference_replaced(_: CoverageGap) -> str:
     )
 
 
+def _shadow_not_recorded(_: CoverageGap) -> str:
+    return "the model has no reference yet, or too many of its versions make shadow predictions"
+
+
 _WHY: Final[dict[CoverageReason, Callable[[CoverageGap], str]]] = {
     "warming_up": _warming_up,
     "no_profile": _no_profile,
@@ -152,6 +156,7 @@ _WHY: Final[dict[CoverageReason, Callable[[CoverageGap], str]]] = {
     "label_version_unwatched": _label_version_unwatched,
     "label_warming_up": _label_warming_up,
     "reference_replaced": _reference_replaced,
+    "shadow_not_recorded": _shadow_not_recorded,
 }
 
 

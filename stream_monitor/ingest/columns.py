@@ -16,6 +16,7 @@ from stream_monitor.ingest.records import ConsumerRecord
 from stream_monitor.ingest.table import Row, Table
 
 _NOTHING: Final[Row] = {}
+_SHADOW_SEED: Final = 3
 
 
 def id_hash(text: str, kind_seed: int = 0) -> int:
@@ -32,12 +33,13 @@ def id_hashes(ids: Iterable[str]) -> NDArray[np.uint64]:
     return np.array([xxh3_64_intdigest(text.encode()) for text in ids], dtype=np.uint64)
 
 
-def version_salt(model: str, version: str) -> int:
+def version_salt(model: str, version: str, *, shadow: bool = False) -> int:
     """A salt for id hashes, so that equal ids of different model versions are no duplicates.
 
-    A champion and a candidate may predict the same request.
+    A champion and a candidate may predict the same request.  A ``shadow`` prediction is no
+    duplicate of one that was used, of whatever version.
     """
-    return id_hash(version_key(model, version))
+    return id_hash(version_key(model, version), _SHADOW_SEED if shadow else 0)
 
 
 def to_batch(

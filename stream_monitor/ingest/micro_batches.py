@@ -8,7 +8,7 @@ applied after the others, and at fixed offsets, at which repeated ids are forgot
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,8 @@ class MicroBatch:
 
     ``offsets`` and ``timestamps_ms`` (append time) have one element per record, including control
     records, ticks and rejected records.  ``events`` and ``labels`` (offset, append time, label) are
-    in offset order within a key, and the keys are in the order of their first events.
+    in offset order within a key, and the keys are in the order of their first events.  ``shadows``
+    are the predictions that were not used, in the same form; ``events`` has all others.
     """
 
     offsets: Ints
@@ -39,6 +40,9 @@ class MicroBatch:
     ticks: int
     rejected: list[DeadLetter]
     control_record: tuple[ConsumerRecord, ControlRecord] | None
+    shadows: dict[tuple[str, str], list[tuple[ConsumerRecord, InferenceEvent]]] = field(
+        default_factory=dict
+    )
 
     @property
     def first_offset(self) -> int:
@@ -82,27 +86,36 @@ class MicroBatch:
         control_record: tuple[ConsumerRecord, ControlRecord] | None,
     ) -> MicroBatch:
         """The records at ``where``, whose offsets are ``inside``."""
-        events = {
-            key: kept
-            for key, entries in self.events.items()
-            if (kept := [entry for entry in entries if inside(entry[0].offset)])
-        }
+        events = _entries_inside(self.events, inside)
         labels = {
             model: kept_rows
             for model, rows in self.labels.items()
             if (kept_rows := [row for row in rows if inside(row[0])])
         }
-        by_first = dict(sorted(events.items(), key=lambda item: item[1][0][0].offset))
         rejected = [dead_letter for dead_letter in self.rejected if inside(dead_letter.offset)]
         return MicroBatch(
             self.offsets[where],
             self.timestamps_ms[where],
-            by_first,
+            events,
             labels,
             ticks,
             rejected,
             control_record,
+            _entries_inside(self.shadows, inside),
         )
+
+
+def _entries_inside(
+    groups: dict[tuple[str, str], list[tuple[ConsumerRecord, InferenceEvent]]],
+    inside: Callable[[int], bool],
+) -> dict[tuple[str, str], list[tuple[ConsumerRecord, InferenceEvent]]]:
+    """The entries whose offsets are ``inside``, by the first of each key."""
+    kept = {
+        key: some
+        for key, entries in groups.items()
+        if (some := [entry for entry in entries if inside(entry[0].offset)])
+    }
+    return dict(sorted(kept.items(), key=lambda item: item[1][0][0].offset))
 
 
 def split_micro_batches(
@@ -133,6 +146,7 @@ def split_micro_batches(
 def _micro_batch(run: Sequence[DecodedRecord]) -> MicroBatch:
     events: dict[tuple[str, str], list[tuple[ConsumerRecord, InferenceEvent]]] = {}
     labels: dict[str, list[tuple[int, int, Label]]] = {}
+    shadows: dict[tuple[str, str], list[tuple[ConsumerRecord, InferenceEvent]]] = {}
     ticks = 0
     rejected: list[DeadLetter] = []
     control_record: tuple[ConsumerRecord, ControlRecord] | None = None
@@ -141,6 +155,9 @@ def _micro_batch(run: Sequence[DecodedRecord]) -> MicroBatch:
     for entry in run:
         record, event = entry
         if isinstance(event, InferenceEvent):
+            if event.shadow:
+                shadows.setdefault((event.model, event.version), []).append((record, event))
+                continue
             if event.model != model or event.version != version:
                 model, version = event.model, event.version
                 group = events.setdefault((model, version), [])
@@ -161,6 +178,7 @@ def _micro_batch(run: Sequence[DecodedRecord]) -> MicroBatch:
         ticks,
         rejected,
         control_record,
+        shadows,
     )
 
 

@@ -77,7 +77,12 @@ class PartitionState:
             if is_synthetic(window.model):  # a drill: its events are synthetic
                 continue
             key = window_key(
-                self._prefix, window.model, window.version, window.start_ms, window.partition
+                self._prefix,
+                window.model,
+                window.version,
+                window.start_ms,
+                window.partition,
+                shadow=window.shadow,
             )
             outbox[f"{WINDOW}{key}"] = msgspec.json.encode(window)
         outbox |= self._performance(batch.next - 1)
@@ -89,7 +94,9 @@ class PartitionState:
         for model in self.monitor.models.values():
             if is_synthetic(model.name):
                 continue
-            for version, windows in model.windows.items():
+            served = [(version, windows, False) for version, windows in model.windows.items()]
+            shadows = () if model.shadows is None else model.shadows.windows()
+            for version, windows, shadow in [*served, *shadows]:
                 for start_ms, n_labelled, loss in windows.performance.take_changed():
                     figures = WindowPerformance(
                         model=model.name,
@@ -100,8 +107,16 @@ class PartitionState:
                         loss=loss,
                         as_of_offset=offset,
                         partition=self.monitor.partition,
+                        shadow=shadow,
                     )
-                    key = window_key(self._prefix, model.name, version, start_ms, figures.partition)
+                    key = window_key(
+                        self._prefix,
+                        model.name,
+                        version,
+                        start_ms,
+                        figures.partition,
+                        shadow=shadow,
+                    )
                     key = performance_key(self._prefix, key)
                     outbox[f"{PERFORMANCE}{offset}:{key}"] = msgspec.json.encode(figures)
         return outbox
@@ -133,7 +148,9 @@ class PartitionState:
 
     def outcomes(self) -> Mapping[str, int]:
         """Number of records by outcome."""
-        return {name: getattr(self.monitor.counters, name) for name in _DISJOINT}
+        counters = self.monitor.counters
+        found: dict[str, int] = {name: getattr(counters, name) for name in _DISJOINT}
+        return found | ({"shadow": counters.shadow} if counters.shadow else {})
 
     def levels(self) -> Mapping[tuple[str, str], int]:
         """Drift of each (model@version, series): 0 none, 1 suspected, 2 an open episode."""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from producer.names import version_key
+
+SHADOW: Final = " (shadow)"
+"""Follows the version in the key of a window of shadow predictions; escaped names have no space."""
 
 
 class ClosedFeature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -43,7 +48,8 @@ class ClosedWindow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     Its events are between ``first_offset`` and ``last_offset``, both included; the record at
     ``closed_offset`` closed it.  Windows of several partitions merge by adding counts and bins.
     ``estimated_loss`` is the expected error rate of ``n_estimated`` of its predictions, without
-    labels.
+    labels.  ``shadow``: the predictions were not used; the only feature is ``prediction``, which is
+    compared with the reference of the version that served.
     """
 
     model: str
@@ -58,6 +64,7 @@ class ClosedWindow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     partition: int = 0
     n_estimated: int = 0
     estimated_loss: float | None = None
+    shadow: bool = False
 
     @property
     def drifted(self) -> list[str]:
@@ -65,12 +72,23 @@ class ClosedWindow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         return sorted(name for name, feature in self.features.items() if feature.drifted)
 
 
-def window_key(prefix: str, model: str, version: str, start_ms: int, partition: int = 0) -> str:
-    """The Redis key of a closed window.
+def window_key(
+    prefix: str,
+    model: str,
+    version: str,
+    start_ms: int,
+    partition: int = 0,
+    *,
+    shadow: bool = False,
+) -> str:
+    """The Redis key of a closed window; that of a ``shadow`` version differs from that in service.
 
     Names are escaped, so no two windows share a key.
 
     >>> window_key("driftline", "flights", "3", 3600000)
     'driftline:window:flights@3/3600000/0'
+    >>> window_key("driftline", "flights", "4", 3600000, shadow=True)
+    'driftline:window:flights@4 (shadow)/3600000/0'
     """
-    return f"{prefix}:window:{version_key(model, version)}/{start_ms}/{partition}"
+    of = version_key(model, version) + (SHADOW if shadow else "")
+    return f"{prefix}:window:{of}/{start_ms}/{partition}"

@@ -39,6 +39,7 @@ class WindowPerformance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
     loss: float
     as_of_offset: int
     partition: int = 0
+    shadow: bool = False
 
 
 def performance_key(prefix: str, window_key: str) -> str:

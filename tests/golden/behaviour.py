@@ -38,7 +38,7 @@ RENAMED_FIELDS: Final[dict[str, str]] = {
 """Name in the recording -> name today, of any field of a result."""
 RENAMED_VALUES: Final[dict[tuple[str, str], str]] = {}
 """Field (its name today) and value in the recording -> value today."""
-ADDED_FIELDS: Final[frozenset[str]] = frozenset()
+ADDED_FIELDS: Final[frozenset[str]] = frozenset({"shadow"})
 """Fields of results that did not exist when the recording was made."""
 SENTENCES: Final = frozenset({"explanation", "detail"})
 """Fields for people to read.  Their words may change."""

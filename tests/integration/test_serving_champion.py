@@ -254,3 +254,32 @@ def test_readers_never_see_a_version_with_another_ones_estimator(world: World) -
         reader.join()
 
     assert mixed == []
+
+
+def test_the_newest_stored_version_makes_shadow_predictions_until_it_is_the_champion(
+    world: World,
+) -> None:
+    first, second = world.store("1"), world.store("2")
+    world.promote("1", first)
+    with world.champion(shadow=True) as model:
+        model.wait("1", timeout_s=WAIT_S)
+        shadow = until_shadow(model, "2")
+        assert classes_of(shadow) == ["2", "not 2"]
+
+        world.promote("2", second)
+        model.wait("2", timeout_s=WAIT_S)
+        assert classes_of(until_shadow(model, "1")) == ["1", "not 1"]
+
+    with world.champion() as model:
+        model.wait("2", timeout_s=WAIT_S)
+        assert model.shadow() is None
+
+
+def until_shadow(model: ChampionModel, version: str) -> ServedVersion:
+    waiting = threading.Event()
+    for _ in range(int(WAIT_S / 0.05)):
+        shadow = model.shadow()
+        if shadow is not None and shadow.version == version:
+            return shadow
+        waiting.wait(0.05)
+    pytest.fail(f"version {version} makes no shadow predictions: {model.last_failure}")

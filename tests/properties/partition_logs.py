@@ -264,3 +264,47 @@ def json_of(data: Any) -> Any:
     if isinstance(data, dict):
         return {k if isinstance(k, str) else repr(k): json_of(v) for k, v in data.items()}
     return data
+
+
+def with_shadows(seed: int, records: list[ConsumerRecord]) -> list[ConsumerRecord]:
+    """Shadow predictions of two versions next to the events of a log, at free offsets.
+
+    Some come twice, the second version joins late and the first one pauses, and a third one shares
+    its name with a version in service.
+    """
+    rng = random.Random(-seed - 2)  # noqa: S311
+    taken = {record.offset for record in records}
+    shadows: list[ConsumerRecord] = []
+    for i, record in enumerate(records):
+        if record.kind != CE_TYPE_OF[InferenceEvent] or record.offset + 1 in taken:
+            continue
+        served = msgspec.json.decode(record.value or b"", type=InferenceEvent)
+        versions = ["s1"] * (not 1200 <= i < 2400) + ["s2"] * (i > 800) + ["2"] * (i > 3000)
+        if not versions or rng.random() < 0.3:
+            continue
+        shadow = msgspec.structs.replace(
+            served,
+            features={} if rng.random() < 0.5 else served.features,
+            prediction=rng.random(),
+            version=rng.choice(versions),
+            shadow=True,
+        )
+        again = shadows[-1].value if shadows and rng.random() < 0.03 else encode(shadow)
+        offset = record.offset + 1
+        shadows.append(ConsumerRecord(offset, record.timestamp_ms, record.kind, again))
+    return sorted([*records, *shadows], key=lambda record: record.offset)
+
+
+def without_shadows(records: list[ConsumerRecord]) -> list[ConsumerRecord]:
+    """The same log with a tick in the place of each shadow prediction."""
+    return [
+        ConsumerRecord(
+            record.offset,
+            record.timestamp_ms,
+            CE_TYPE_OF[Tick],
+            encode(Tick(time_ms=record.timestamp_ms)),
+        )
+        if record.value is not None and b'"shadow":true' in record.value
+        else record
+        for record in records
+    ]

@@ -208,3 +208,13 @@ def test_what_does_not_train_is_counted_by_reason() -> None:
         "not a valid event": 4,
         "older rows above max_rows": 5,
     }
+
+
+def test_a_shadow_prediction_is_no_training_row() -> None:
+    collector = Collector("m", max_rows=10)
+    for one in (msgspec.structs.replace(event(1), version="9", shadow=True), event(1), label(1)):
+        collector.add(one)
+
+    found = collector.collected()
+    assert (found.events, found.duplicates) == (1, 0)
+    assert [row.event.version for row in found.rows] == [event(1).version]

@@ -89,3 +89,15 @@ def test_the_sample_is_whole_below_the_rate_and_about_the_rate_above_it() -> Non
     assert sampler.share == 1 / 64
     assert sampler.keeps("c", 2 * BUCKET_MS)
     assert sampler.share == 1.0
+
+
+def test_a_shadow_prediction_takes_no_label_from_the_event_that_was_served() -> None:
+    join = LabelJoin(100)
+    served = InferenceEvent(id="a", model="m", version="1", time_ms=5, features={"x": 1.0})
+    shadow = InferenceEvent(id="a", model="m", version="2", time_ms=5, features={}, shadow=True)
+
+    assert join.add(0, shadow) is None
+    assert join.add(1, served) is None
+    found = join.add(2, Label(id="a", model="m", label=1, time_ms=9))
+    assert found is not None
+    assert found.event == served

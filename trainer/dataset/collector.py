@@ -76,8 +76,8 @@ class Collector:
         self.newest_ms: int | None = None
 
     def add(self, event: InferenceEvent | Label, source: str = "") -> None:
-        """Add one event or label of a producer; those of other models are ignored."""
-        if event.model != self.model:
+        """Add one event or label of a producer; shadow predictions, other models are ignored."""
+        if event.model != self.model or (isinstance(event, InferenceEvent) and event.shadow):
             return
         if self.newest_ms is None or event.time_ms > self.newest_ms:
             self.newest_ms = event.time_ms

@@ -36,6 +36,8 @@ class LabelJoin:
     def add(self, offset: int, record: InferenceEvent | Label) -> JoinedEvent | None:
         """Take the next record; return the labelled event that it completes.
 
+        Shadow predictions are left out: the event with their id is the one that was served.
+
         >>> join = LabelJoin(10)
         >>> event = InferenceEvent(id="a", model="m", version="1", time_ms=0, features={})
         >>> join.add(5, event), join.oldest_offset
@@ -46,7 +48,7 @@ class LabelJoin:
         """
         if isinstance(record, Label):
             return self._add_label(offset, record)
-        return self._add_event(offset, record)
+        return None if record.shadow else self._add_event(offset, record)
 
     @property
     def oldest_offset(self) -> int | None:

@@ -14,7 +14,9 @@ from trainer.jobs.job import Job
 from trainer.registry.errors import VersionTaken
 from trainer.service.context import JobWorkspace, StepInputs, TrainerContext
 from trainer.service.job_contents import challenger_of, dataset_of, factory_of, fitted_of
+from trainer.service.proposal import needs_person
 from trainer.service.step_result import StepEvent, StepResult
+from trainer.service.version_records import stored_version_record
 
 _FRAMES_KEPT: Final = 3
 """Training frames kept for each model: the newest one trains, the others are for a damaged one."""
@@ -25,6 +27,7 @@ def store_challenger(
 ) -> StepResult:
     """Store the challenger with any verdict, because a person may promote it later.
 
+    Model servers read of one that is not put into service next, for shadow predictions.
     A restarted job may find the challenger that it stored before; that one and its verdict stay.
     """
     challenger, fitted, dataset = challenger_of(job), fitted_of(workspace), dataset_of(workspace)
@@ -50,10 +53,14 @@ def store_challenger(
     verdict = manifest.metrics["verdict"]
     numbers = {name: manifest.metrics.get(name) for name in job.work.numbers}
     work = {"artifact_sha256": manifest.artifact_sha256, "numbers": numbers, **verdict}
+    stored = stored_version_record(
+        context.topics.models, manifest, time_ms=job.now_ms, caused_by=job.caused_by
+    )
     if verdict["promote"]:
-        return StepResult(job.to("promoting", **work))
+        after = job.to("promoting", **work)
+        return StepResult(after, (), None, (stored,) if needs_person(after, context) else ())
     step_event = StepEvent("rejected", verdict["rule"], verdict["reason"], numbers)
-    return StepResult(job.to("storing", **work).ended("rejected"), (step_event,))
+    return StepResult(job.to("storing", **work).ended("rejected"), (step_event,), None, (stored,))
 
 
 def _remove_old_frames(context: TrainerContext) -> None:

@@ -96,7 +96,7 @@ def topic_range_of(found: TopicRecords, model: str | None, topic: str) -> TopicR
             continue
         part.records.append(_as_read(record))
         part.kinds[CE_TYPE_OF[type(event)]] += 1
-        if not isinstance(event, InferenceEvent):
+        if not isinstance(event, InferenceEvent) or event.shadow:
             continue
         # Count a repeated event once; two versions may score the same ids.
         key = part.partition, event.version, event.id

@@ -111,6 +111,7 @@ def _models_and_versions(events: Iterable[Event], model: str | None) -> tuple[se
         event
         for event in events
         if isinstance(event, InferenceEvent)
+        and not event.shadow
         and not is_excluded_drill(event.model, model)
         and model in (None, event.model)
     ]
@@ -160,7 +161,7 @@ def _frame(
             continue
         if isinstance(event, Label):
             labels.setdefault(event.id, event.label)
-        elif event.id not in rows:
+        elif event.id not in rows and not event.shadow:
             rows[event.id] = _row(event, f"{topic}: event {event.id}", profiled=profiled)
     require_one_model(topic, model, models, len(rows))
     frame = pd.DataFrame(list(rows.values()))
