@@ -89,10 +89,11 @@ def stored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TrainerContext, "manifest", lambda *_: manifest)
 
 
-def context_of(folder: Path, **swap: Any) -> TrainerContext:
+def context_of(folder: Path, mode: str = "auto", **swap: Any) -> TrainerContext:
     values: dict[str, Any] = {
         "data_dir": folder,
         "factories": {MODEL: "f:f"},
+        "mode": mode,
         "swap": {"block_events": BLOCK, "cooldown_events": COOLDOWN} | swap,
     }
     return context_from_settings(Settings.model_validate({"trainer": values}))
@@ -219,6 +220,23 @@ def test_a_job_that_waits_for_labels_gives_way_and_its_alert_waits(follower: Fol
         again = reconsider(rows, deferred, context, wall_ms=NOW_MS + DAY_MS)
     assert again is not None
     assert again.action == "request"
+
+
+def test_in_manual_mode_a_version_is_proposed_once_and_a_waiting_retrain_stays(
+    database: Database,
+    tmp_path: Path,
+    stored: None,  # noqa: ARG001
+) -> None:
+    with database.transaction() as rows:
+        set_champion(rows, Champion(MODEL, "2", "ab", NOW_MS - DAY_MS, "first"))
+        add_job(rows, _job_of_alert("waiting"))
+    follower = Follower(database, context_of(tmp_path, mode="manual"))
+
+    assert follower.record(500).jobs == ()
+    end(database, "rejected")
+    assert [job.work.rule for job in follower.record(500).jobs] == ["swap"]
+    end(database, "proposed")
+    assert follower.record(2_000).jobs == ()
 
 
 def test_a_swap_beyond_the_budget_waits_and_is_reported_once(

@@ -47,6 +47,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         return None if rows is None else int(rows)
 
     @property
+    def failed_golden_set(self) -> bool:
+        """Whether the gate rejected it on the golden set; such a version is not swapped in."""
+        decided = self.metrics.get("verdict")
+        return isinstance(decided, dict) and decided.get("rule") == "golden_worse"
+
+    @property
     def _trained(self) -> dict[str, Any]:
         found = self.training.get("trained", self.training)
         return found if isinstance(found, dict) else {}

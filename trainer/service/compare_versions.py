@@ -29,6 +29,7 @@ from trainer.jobs.job_store import (
     active_job_of,
     add_job,
     excluded_ranges_of,
+    has_job,
     history_of,
     latest_ms,
     swaps_since,
@@ -135,12 +136,17 @@ def _handle_swap(
 ) -> list[Job]:
     """Add the job of a swap, unless another job of the model runs, or the budget is spent.
 
-    A job that waits for labels is cancelled: its alert is about a champion that is replaced.
+    A job that waits for labels is cancelled: its alert is about a champion that is replaced.  In
+    mode ``manual`` it is not replaced; each version is proposed once while the champion serves.
     """
     model, topic = scored.model, context.topics.retrain
     now_ms = max(scored.newest_ms, latest_ms(rows, model))
-    active = active_job_of(rows, model)
-    if active is not None and not _gives_way(active):
+    active, is_manual = active_job_of(rows, model), context.mode_of(model) == "manual"
+    if active is not None and (is_manual or not _gives_way(active)):
+        return []
+    places = () if is_manual else tuple(f"{p.partition}:{p.next_offset}" for p in scored.after)
+    cause = SWAP_CAUSE + derived_id(model, champion.caused_by, found.version, *places)
+    if has_job(rows, cause):
         return []
     manifest = context.manifest(model, found.version)
     if manifest is None:
@@ -169,7 +175,6 @@ def _handle_swap(
         return _add(rows, declined, "declined", topic)
     if active is not None:
         _cancel(rows, active, now_ms, reason, topic)
-    places = (f"{p.partition}:{p.next_offset}" for p in scored.after)
     work = JobData(
         artifact_sha256=manifest.artifact_sha256,
         promote=True,
@@ -177,7 +182,6 @@ def _handle_swap(
         reason=reason,
         numbers=numbers,
     )
-    cause = SWAP_CAUSE + derived_id(model, champion.caused_by, found.version, *places)
     job = _job(cause, model, champion, now_ms, work, challenger=found.version, state="promoting")
     return _add(rows, job, "requested", topic)
 

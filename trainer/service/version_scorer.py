@@ -65,6 +65,7 @@ class VersionScorer:
         """Read the manifests again; ``champion`` is the version in service."""
         manifests = self._registry.versions(self._model)
         self._champion, self.newest = champion, manifests[-1] if manifests else None
+        manifests = [m for m in manifests if not m.failed_golden_set or m.version == champion]
         kept = manifests[-self._max_versions :]
         kept += [m for m in manifests[: -self._max_versions] if m.version == champion]
         known, self._versions = self._versions, {}
