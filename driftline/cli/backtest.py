@@ -85,6 +85,7 @@ def backtest(
         )
     from driftline.offline.backtest import backtest_report as report  # noqa: PLC0415 - light imports
     from driftline.offline.backtest.backtest import run_policies  # noqa: PLC0415
+    from trainer.dataset.golden_set import InvalidGoldenSet  # noqa: PLC0415
 
     if not as_json:
         write_line(
@@ -102,6 +103,14 @@ def backtest(
         )
     except CommandError:
         raise
+    except InvalidGoldenSet as error:
+        raise CommandError(
+            "the golden set cannot be used",
+            where="[trainer.gate] golden",
+            why=str(error),
+            fix="name a Parquet file with the features and a column label, or remove the setting",
+            code=EXIT_USAGE,
+        ) from error
     except Exception as error:
         raise CommandError(
             "the model of the factory cannot be fitted on these rows",

@@ -17,6 +17,7 @@ import numpy as np
 from driftline.offline.backtest.fitted_versions import FittedVersion, FittedVersions
 from driftline.offline.backtest.labelled_stream import Ints
 from driftline.offline.backtest.plain_policies import Change
+from driftline.offline.backtest.retrain_guards import RetrainGuards
 from producer.codec import encode
 from producer.events import CE_TYPE_OF, InferenceEvent, Label, ModelUpdate, Prediction
 from stream_monitor.core.partition import PartitionMonitor
@@ -71,6 +72,7 @@ class Driftline:
         self._metric: Metric = resolve_metric(context.gate.metric, stream.task)
         self._monitor = PartitionMonitor(TOPIC, 0, spec)
         self._offset = 0
+        self._guards = RetrainGuards(stream, context, MODEL)
         self._database = Database(folder)
         self.fits = self.trial_fits = self.swaps = 0
         self.changes: list[Change] = []
@@ -125,6 +127,7 @@ class Driftline:
         stream, records = self._stream, []
         first = self._offset
         predicted = self.predict(start, end)
+        self._guards.record_served(start, predicted)
         appended_ms = int(stream.times_ms[end - 1])
         order = self._label_order
         for row in range(start, end):
@@ -194,10 +197,16 @@ class Driftline:
         """Choose a window, evaluate the challenger, fit it again on all rows, and serve it."""
         gate, stream = self._context.gate, self._stream
         holdout_rows = self._context.policy.holdout_rows
+        champion = self.stored[self._champion].fitted
+        onset_ms = None if job is None else job.work.onset_ms
+        new_ms = int(stream.times_ms[champion.rows[-1]]) + 1 if onset_ms is None else onset_ms
+        usable, declined = self._guards.usable_rows(usable, new_ms, has_drift=onset_ms is not None)
+        if declined is not None:
+            self.changes.append(Change(end, "declined", declined))
+            return False
         if len(usable) <= 2 * holdout_rows:
             return False
         earlier, later = usable[:-holdout_rows], usable[-holdout_rows:]
-        champion = self.stored[self._champion].fitted
         known_changes = {"since the champion's first row": int((earlier >= champion.rows[0]).sum())}
         if since:
             known_changes["since the onset"] = since - holdout_rows
@@ -220,7 +229,8 @@ class Driftline:
         name = str(int(self._newest) + 1)
         version = self._store(name, rows, wanted)
         refit = check_refit(tried[window.name], self._losses_of(version.fitted, later), gate)
-        decision = refit or decision
+        golden = self._guards.on_golden_set(champion.estimator, version.fitted.estimator)
+        decision = refit or (golden if decision.promote and golden is not None else decision)
         self.stored[name] = version
         self._limit_versions()
         cause = (

@@ -57,7 +57,8 @@ class LabelledStream(NamedTuple):
 
     ``frame`` has the features, `LABEL` and `TIME` (ms).  ``known_at`` (n,) is the row with which
     the label of each row becomes known; n or more: not within the stream.  The first
-    ``n_training`` rows train the first version and are not counted.
+    ``n_training`` rows train the first version and are not counted.  ``sources`` has the
+    producer of each row, if it is known.
     """
 
     frame: pd.DataFrame
@@ -70,6 +71,7 @@ class LabelledStream(NamedTuple):
     task: Task
     positive: ClassLabel
     timed: bool
+    sources: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
