@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from stream_monitor.contracts import COVERAGE_UNITS, CoverageReason
@@ -39,124 +39,42 @@ class CoverageGap(NamedTuple):
         return format_names(name or "others" for name in self.names)
 
 
-def _warming_up(gap: CoverageGap) -> str:
-    return (
-        f"the first {gap.n_needed:,} events become the reference of the version "
-        f"({min(gap.n_total, gap.n_needed):,} so far). To watch a version from its first event, "
-        "announce it with a profile: driftline profile build, then driftline profile send"
-    )
-
-
-def _no_profile(_: CoverageGap) -> str:
-    return (
-        "the model moved to this partition when partitions or shards were added, and its reference "
-        "has not been copied here yet. Run driftline topics grow: it copies missing references"
-    )
-
-
-def _version_over_limit(gap: CoverageGap) -> str:
-    return (
-        f"the model is at its limit of versions ({gap.listed} over it). Use one version name per "
-        "deploy, not per build, or raise [monitor] max_versions"
-    )
-
-
-def _model_over_limit(gap: CoverageGap) -> str:
-    return (
-        f"the partition is at its limit of models ({gap.listed} over it). Raise [monitor] "
-        "max_models, or stop the producer that generates model names"
-    )
-
-
-def _nothing_comparable(_: CoverageGap) -> str:
-    return (
-        "the reference has no feature and no prediction that can be compared. Build a profile "
-        "from at least 300 rows: driftline profile build lists what it leaves out, and why"
-    )
-
-
-def _routed_by_stale_metadata(_: CoverageGap) -> str:
-    return (
-        "their producer sent them to the wrong partition, because it knows an old number of "
-        "partitions or shards. Restart it, or wait until it refreshes its metadata"
-    )
-
-
-def _feature_not_comparable(gap: CoverageGap) -> str:
-    return (
-        f"the reference does not have {gap.listed}. Build the profile from data that has them, "
-        "or resolve this episode if they do not matter"
-    )
-
-
-def _series_too_short(gap: CoverageGap) -> str:
-    return (
-        f"the reference has too few values of {gap.listed} (300 are needed). Build the profile "
-        "from more rows, or resolve this episode if they do not matter"
-    )
-
-
-def _prediction_absent(_: CoverageGap) -> str:
-    return (
-        "the reference has predictions and these events have none, so that only their inputs are "
-        "watched. Log prediction= with each event, None where the model failed (a serializer that "
-        "leaves out nulls hides that), or resolve this episode if this is intended"
-    )
-
-
-def _label_prediction_elsewhere(_: CoverageGap) -> str:
-    return (
-        "they join no prediction, because partitions or shards were added after their predictions, "
-        "or their writer knows an old number of them. This ends with the label horizon; write "
-        "labels with driftline's writers, under the key of their prediction"
-    )
-
-
-def _label_not_comparable(_: CoverageGap) -> str:
-    return (
-        "they cannot be compared with their predictions. Send labels of the type of the "
-        "prediction, or name the positive class in the profile (--positive)"
-    )
-
-
-def _label_version_unwatched(_: CoverageGap) -> str:
-    return (
-        "the versions of their predictions were replaced by newer ones and are no longer watched. "
-        "If such labels matter, raise [monitor] max_versions"
-    )
-
-
-def _label_warming_up(_: CoverageGap) -> str:
-    return "their version was warming up and had no reference yet; later labels are compared"
-
-
-def _reference_replaced(_: CoverageGap) -> str:
-    return (
-        "the same version was announced with another profile, and events are compared with that "
-        "one from now on.  driftline audit MODEL names who did it"
-    )
-
-
-def _shadow_not_recorded(_: CoverageGap) -> str:
-    return "the model has no reference yet, or too many of its versions make shadow predictions"
-
-
-_WHY: Final[dict[CoverageReason, Callable[[CoverageGap], str]]] = {
-    "warming_up": _warming_up,
-    "no_profile": _no_profile,
-    "version_over_limit": _version_over_limit,
-    "model_over_limit": _model_over_limit,
-    "nothing_comparable": _nothing_comparable,
-    "routed_by_stale_metadata": _routed_by_stale_metadata,
-    "feature_not_comparable": _feature_not_comparable,
-    "series_too_short": _series_too_short,
-    "prediction_absent": _prediction_absent,
-    "label_prediction_elsewhere": _label_prediction_elsewhere,
-    "label_not_comparable": _label_not_comparable,
-    "label_version_unwatched": _label_version_unwatched,
-    "label_warming_up": _label_warming_up,
-    "reference_replaced": _reference_replaced,
-    "shadow_not_recorded": _shadow_not_recorded,
+_WHY: Final[dict[CoverageReason, str]] = {
+    "warming_up": "the first {n_needed:,} events become the reference of the version ({n_so_far:,} "
+    "so far). To watch a version from its first event, announce it with a profile: driftline "
+    "profile build, then driftline profile send",
+    "no_profile": "the model moved to this partition when partitions or shards were added, and its "
+    "reference has not been copied here yet. Run driftline topics grow: it copies missing "
+    "references",
+    "version_over_limit": "the model is at its limit of versions ({listed} over it). Use one "
+    "version name per deploy, not per build, or raise [monitor] max_versions",
+    "model_over_limit": "the partition is at its limit of models ({listed} over it). Raise "
+    "[monitor] max_models, or stop the producer that generates model names",
+    "nothing_comparable": "the reference has no feature and no prediction that can be compared. "
+    "Build a profile from at least 300 rows: driftline profile build lists what it leaves out, and "
+    "why",
+    "routed_by_stale_metadata": "their producer sent them to the wrong partition, because it knows "
+    "an old number of partitions or shards. Restart it, or wait until it refreshes its metadata",
+    "feature_not_comparable": "the reference does not have {listed}. Build the profile from data "
+    "that has them, or resolve this episode if they do not matter",
+    "series_too_short": "the reference has too few values of {listed} (300 are needed). Build the "
+    "profile from more rows, or resolve this episode if they do not matter",
+    "prediction_absent": "the reference has predictions and these events have none, so that only "
+    "their inputs are watched. Log prediction= with each event, None where the model failed (a "
+    "serializer that leaves out nulls hides that), or resolve this episode if this is intended",
+    "label_prediction_elsewhere": "they join no prediction, because partitions or shards were "
+    "added after their predictions, or their writer knows an old number of them. This ends with "
+    "the label horizon; write labels with driftline's writers, under the key of their prediction",
+    "label_not_comparable": "they cannot be compared with their predictions. Send labels of the "
+    "type of the prediction, or name the positive class in the profile (--positive)",
+    "label_version_unwatched": "the versions of their predictions were replaced by newer ones and "
+    "are no longer watched. If such labels matter, raise [monitor] max_versions",
+    "label_warming_up": "their version was warming up and had no reference yet; later labels are "
+    "compared",
+    "reference_replaced": "the same version was announced with another profile, and events are "
+    "compared with that one from now on.  driftline audit MODEL names who did it",
+    "shadow_not_recorded": "the model has no reference yet, or too many of its versions make "
+    "shadow predictions",
 }
 
 
@@ -167,7 +85,10 @@ def coverage_message(gap: CoverageGap) -> str:
     >>> coverage_message(gap)[:70]
     '310 events of version 1 in the last hour are not watched (40 % of the '
     """
-    return f"{_what(gap)} since {format_time(gap.since_ms)}: {_WHY[gap.reason](gap)}."
+    why = _WHY[gap.reason].format(
+        listed=gap.listed, n_needed=gap.n_needed, n_so_far=min(gap.n_total, gap.n_needed)
+    )
+    return f"{_what(gap)} since {format_time(gap.since_ms)}: {why}."
 
 
 def _what(gap: CoverageGap) -> str:
