@@ -270,31 +270,44 @@ def verify(
     """
     settings = demo_run.settings
     client, topics = settings.kafka.client(), settings.topics
-    try:
-        jobs = verification.read_retrains(client, topic_names(topics.prefix).retrain)
-    except verification.StalledError as stalled:
-        raise _stalled(demo_run, "trainer", stalled) from stalled
-    records = verification.read_event_topic(client, topics.events, written)
-    redis = connect_redis(settings)
-    try:
-        state = verification.wait_until_processed(redis, topics.events, records.ends, demo_run.poll)
-    except verification.StalledError as stalled:
-        raise _stalled(demo_run, "monitor", stalled) from stalled
-    finally:
-        redis.close()
+    log = reconciliation.EventTopicCounts()
+    with TopicReader(client, topics.events) as reader:
+        verification.read_event_topic(reader, log, lambda: log.holds(written))
+        _wait_for_monitor(demo_run, log)  # its last alerts may start a retrain
+        try:
+            jobs = verification.read_retrains(client, topic_names(topics.prefix).retrain)
+        except verification.StalledError as stalled:
+            raise _stalled(demo_run, "trainer", stalled) from stalled
+        verification.read_event_topic(reader, log, lambda: True)  # the retrains' model updates
+        state = _wait_for_monitor(demo_run, log)
+        verification.read_event_topic(reader, log, lambda: log.reaches(state))
     demo_run.poll()
     published = verification.read_published(client, topics.alerts, topics.dead_letters, state)
     alerts = reconciliation.unique_alerts(published.alerts)
     n_dead_letters = len(published.dead_letters)
-    lost = reconciliation.count_missing(written, records, state, len(alerts), n_dead_letters)
-    compared = verification.compare_policies(records, data_dir / REGISTRY_FOLDER)
+    lost = reconciliation.count_missing(written, log, state, len(alerts), n_dead_letters)
+    compared = verification.compare_policies(log, data_dir / REGISTRY_FOLDER)
     errors = error_rates(compared.flights)
     seconds = reconciliation.Seconds(demo_run.first_alert_s, demo_run.elapsed_s())
     retrains = {**counts(jobs), "scheduled": compared.scheduled_fits}
     summary = reconciliation.summary(
-        broker, records, state.values(), alerts, n_dead_letters, lost, retrains, errors, seconds
+        broker, log, state.values(), alerts, n_dead_letters, lost, retrains, errors, seconds
     )
     return DemoResult(summary, lost, by_month(compared.flights), errors)
+
+
+def _wait_for_monitor(
+    demo_run: DemoRun, log: reconciliation.EventTopicCounts
+) -> dict[int, reconciliation.PartitionCounts]:
+    """Wait until the monitor has processed the records of ``log``; returns its state."""
+    settings = demo_run.settings
+    with contextlib.closing(connect_redis(settings)) as redis:
+        try:
+            return verification.wait_until_processed(
+                redis, settings.topics.events, log.ends, demo_run.poll
+            )
+        except verification.StalledError as stalled:
+            raise _stalled(demo_run, "monitor", stalled) from stalled
 
 
 def _stalled(demo_run: DemoRun, name: str, stalled: verification.StalledError) -> CommandError:

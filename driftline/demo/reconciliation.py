@@ -71,6 +71,17 @@ class EventTopicCounts:
         else:
             raise ValueError(f"{record.partition}:{record.offset}: a record of kind {record.kind}")
 
+    def holds(self, written: ServerCounts) -> bool:
+        """Whether all events and labels that the model server logged were read."""
+        return len(self.scores) >= written.events and len(self.truths) >= written.labels
+
+    def reaches(self, state: Mapping[int, PartitionCounts]) -> bool:
+        """Whether all records were read that the monitor has processed."""
+        return all(
+            (self.offsets.get(partition) or [-1])[-1] + 1 >= found.next
+            for partition, found in state.items()
+        )
+
     def below(self, partition: int, next_offset: int) -> int:
         """The number of records below an offset."""
         return sum(offset < next_offset for offset in self.offsets.get(partition, ()))

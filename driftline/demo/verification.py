@@ -12,7 +12,7 @@ import pandas as pd
 from driftline.demo import flights
 from driftline.demo.model import probabilities
 from driftline.demo.monthly_errors import Flight
-from driftline.demo.reconciliation import EventTopicCounts, PartitionCounts, ServerCounts
+from driftline.demo.reconciliation import EventTopicCounts, PartitionCounts
 from driftline.demo.retrain_events import unfinished_jobs, unique_events
 from driftline.demo.scenario import MODEL, VERSION
 from driftline.demo.schedule import scheduled_scores
@@ -39,18 +39,11 @@ class StalledError(RuntimeError):
 
 
 def read_event_topic(
-    client: Mapping[str, Any], topic: str, written: ServerCounts
-) -> EventTopicCounts:
-    """Count the event topic, until all written records were read or no more arrive."""
-    counts = EventTopicCounts()
-
-    def is_complete() -> bool:
-        return len(counts.scores) >= written.events and len(counts.truths) >= written.labels
-
-    with TopicReader(client, topic) as reader:
-        for record in reader.read_until(is_complete, idle_timeout_s=IDLE_TIMEOUT_S):
-            counts.take(record)
-    return counts
+    reader: TopicReader, log: EventTopicCounts, is_complete: Callable[[], bool]
+) -> None:
+    """Count the next records of the event topic, until ``is_complete`` or no more arrive."""
+    for record in reader.read_until(is_complete, idle_timeout_s=IDLE_TIMEOUT_S):
+        log.take(record)
 
 
 def wait_until_processed(
