@@ -100,8 +100,10 @@ def program_rate(module: str, stack: LocalStack, prefix: str, n: int) -> float:
         timeout=STUCK_S,
         check=True,
     )
-    told = json.loads(next(line for line in answer.stdout.splitlines() if line.startswith(b"{")))
-    return float(told["events"] / told["seconds"])
+    reported = json.loads(
+        next(line for line in answer.stdout.splitlines() if line.startswith(b"{"))
+    )
+    return float(reported["events"] / reported["seconds"])
 
 
 def main() -> None:
@@ -126,8 +128,10 @@ def main() -> None:
             if not chosen.without_textbook:
                 few = n // TEXTBOOK_SHARE
                 rates["textbook"].append(program_rate("textbook", stack, prefix, few))
-            told = "  ".join(f"{name} {runs[-1]:,.0f}/s" for name, runs in rates.items() if runs)
-            print(f"round {turn + 1}: {told}", flush=True)
+            reported = "  ".join(
+                f"{name} {runs[-1]:,.0f}/s" for name, runs in rates.items() if runs
+            )
+            print(f"round {turn + 1}: {reported}", flush=True)
     median = {name: statistics.median(runs) if runs else 0.0 for name, runs in rates.items()}
     ratios = {
         f"vs_{name}": round(median["driftline"] / median[name], 2) if median[name] else 0.0

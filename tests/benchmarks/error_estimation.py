@@ -159,11 +159,11 @@ def table(runs: int) -> list[str]:
                 delays.setdefault(key, []).append(delay(contender, before, after))
     lines = []
     for name, pairs in errors.items():
-        said, true = (float(np.mean(column)) for column in zip(*pairs, strict=True))
+        estimate, true = (float(np.mean(column)) for column in zip(*pairs, strict=True))
         off = max(abs(e - t) for e, t in pairs)
         mine = [(who, each) for (of, who), each in delays.items() if of == name]
         found = "  ".join(f"{who} {_delay(each)}" for who, each in mine)
-        lines.append(f"{name:>8}  {said:.3f} / {true:.3f} (off {off:.3f} at most)  {found}")
+        lines.append(f"{name:>8}  {estimate:.3f} / {true:.3f} (off {off:.3f} at most)  {found}")
     return lines
 
 

@@ -144,8 +144,8 @@ def delays(traffic: Traffic, seed: int, at: int, factors: Sequence[float]) -> li
         changed = rng.binomial(usual, factor) if factor <= 1 else rng.poisson(usual * factor)
         flow = EventVolumeCheck(SPEC)
         flow.restore(copy.deepcopy(state))
-        told = (a for a in alerts_of(changed, flow, at) if a.phase == "started")
-        first = next(told, None)
+        reported = (a for a in alerts_of(changed, flow, at) if a.phase == "started")
+        first = next(reported, None)
         found.append(None if first is None else first.decided_offset - at)
     return found
 
@@ -166,9 +166,9 @@ def main() -> None:
     args = parser.parse_args()
     print(f"false alarms in {args.streams} x {args.weeks} weeks")
     for name, traffic in STREAMS.items():
-        told = [a for s in range(args.streams) for a in false_alarms(traffic, s, args.weeks)]
-        print(f"  {name:<30} {len(told)}", flush=True)
-        for a in told:
+        reported = [a for s in range(args.streams) for a in false_alarms(traffic, s, args.weeks)]
+        print(f"  {name:<30} {len(reported)}", flush=True)
+        for a in reported:
             print(f"      day {a.decided_offset / DAY:6.2f}  {a.channel:<8} {a.explanation}")
     print("minutes until told: median, longest")
     for when, at in (("noon", 3 * WEEK + DAY + 720), ("1 a.m.", 3 * WEEK + DAY + 60)):

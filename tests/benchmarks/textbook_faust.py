@@ -63,8 +63,8 @@ async def watch(events: faust.StreamT[Event]) -> None:
         seen += 1
         if seen == wanted:
             seconds = time.perf_counter() - began
-            told = {"events": seen, "seconds": seconds, "drifts": drifts}
-            os.write(1, b"\n" + json.dumps(told).encode() + b"\n")
+            reported = {"events": seen, "seconds": seconds, "drifts": drifts}
+            os.write(1, b"\n" + json.dumps(reported).encode() + b"\n")
             os._exit(0)
 
 

@@ -16,13 +16,13 @@ def lines(text: str) -> list[dict[str, Any]]:
 
 
 def test_numbers_beyond_a_million_millions_are_watched() -> None:
-    said = run("check", DATA / "D3_beyond_1e12.ref.parquet", DATA / "D3_beyond_1e12.cur.parquet")
-    assert said.code == 3
-    assert "mean 5.22e+13 → 1.04e+14" in said.out
+    output = run("check", DATA / "D3_beyond_1e12.ref.parquet", DATA / "D3_beyond_1e12.cur.parquet")
+    assert output.code == 3
+    assert "mean 5.22e+13 → 1.04e+14" in output.out
 
 
 def test_each_of_two_outputs_that_are_no_probabilities_is_found_to_move() -> None:
-    said = run(
+    output = run(
         "replay",
         DATA / "E1_multi_output.jsonl",
         "--prediction",
@@ -31,7 +31,7 @@ def test_each_of_two_outputs_that_are_no_probabilities_is_found_to_move() -> Non
         "first:1000",
         "--json",
     )
-    found = [line for line in lines(said.out) if "alerted_event" in line]
+    found = [line for line in lines(output.out) if "alerted_event" in line]
     assert {line["explanation"].split(":")[0] for line in found} == {
         "Prediction `eta_min`",
         "Prediction `price`",
@@ -41,7 +41,7 @@ def test_each_of_two_outputs_that_are_no_probabilities_is_found_to_move() -> Non
 
 def built(tmp_path: Path, *options: str, file: Path = DATA / "E3_labels_1_2.csv") -> Any:
     profile = tmp_path / "p.json"
-    said = run(
+    output = run(
         "profile",
         "build",
         file,
@@ -57,13 +57,13 @@ def built(tmp_path: Path, *options: str, file: Path = DATA / "E3_labels_1_2.csv"
         profile,
         *options,
     )
-    return json.loads(profile.read_bytes()) if said.code == 0 else said
+    return json.loads(profile.read_bytes()) if output.code == 0 else output
 
 
 def test_labels_1_and_2_ask_for_the_positive_one(tmp_path: Path) -> None:
-    said = built(tmp_path)
-    assert said.code == 2
-    assert "--positive '1' or --positive '2'" in said.err
+    output = built(tmp_path)
+    assert output.code == 2
+    assert "--positive '1' or --positive '2'" in output.err
     assert built(tmp_path, "--positive", "2")["loss"]["mean"] == 0
 
 
@@ -126,18 +126,18 @@ def test_outputs_in_lists_are_compared_each(tmp_path: Path) -> None:
     for name, move in (("a", 0), ("b", 40)):
         rows = [{"age": i % 17, "score": [i % 23, i % 29 + move]} for i in range(900)]
         (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    said = run(
+    output = run(
         "check", tmp_path / "a.jsonl", tmp_path / "b.jsonl", "--prediction", "score", "--json"
     )
-    assert said.code == 3
-    verdicts = {one["column"]: one["verdict"] for one in json.loads(said.out)["columns"]}
+    assert output.code == 3
+    verdicts = {one["column"]: one["verdict"] for one in json.loads(output.out)["columns"]}
     assert verdicts == {"age": "ok", "score.0": "ok", "score.1": "drift"}
 
 
 def test_epoch_seconds_as_text_are_seconds() -> None:
-    said = run(
+    output = run(
         "replay", DATA / "F2_epoch_text.jsonl", "--time", "at", "--reference", "first:400", "--json"
     )
-    assert said.code == 0
-    [summary] = lines(said.out)
+    assert output.code == 0
+    [summary] = lines(output.out)
     assert summary["events"] == 200

@@ -176,8 +176,8 @@ def test_a_column_is_the_same_in_every_command(form: str, name: str, tmp_path: P
     (column,) = (one for one in inspected.json()["columns"] if one["name"] == "x")
     built = read_by("profile", path, *case.options)
     assert built.code == 0, built
-    told = f"not watched: x: {column['not_watched_because']}" in built.err
-    assert told == bool(case.because)
+    reported = f"not watched: x: {column['not_watched_because']}" in built.err
+    assert reported == bool(case.because)
     if not case.because:
         assert built.json()["features"]["x"]["kind"] == case.kind
     first: Any = events(path, *case.options)[0]
@@ -195,8 +195,8 @@ def test_an_identifier_that_no_float_holds_is_none(tmp_path: Path) -> None:
     """Its last digits would be lost, and so would be what tells one from the other."""
     frame = pd.DataFrame({"x": SNOWFLAKES, "amount": RNG.normal(size=len(SNOWFLAKES))})
     frame.to_csv(tmp_path / "a.csv", index=False)
-    said = json.loads(read_by("inspect", tmp_path / "a.csv").out)
-    assert "above 2^53" in said["columns"][0]["not_watched_because"]
+    output = json.loads(read_by("inspect", tmp_path / "a.csv").out)
+    assert "above 2^53" in output["columns"][0]["not_watched_because"]
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.parquet", "a.jsonl"])
@@ -228,8 +228,8 @@ def test_numbers_among_words_are_named_with_the_option_that_watches_them(
 ) -> None:
     values = some(4, "?", texts([i * 7919 % many for i in range(2_000)]))
     pd.DataFrame({"x": values, "y": RNG.normal(size=2_000)}).to_csv(tmp_path / "a.csv", index=False)
-    said = json.loads(read_by("inspect", tmp_path / "a.csv", "--json").out)["columns"][0]
-    assert "75% of the values are numbers: --numeric" in said["why"]
+    output = json.loads(read_by("inspect", tmp_path / "a.csv", "--json").out)["columns"][0]
+    assert "75% of the values are numbers: --numeric" in output["why"]
     built = read_by("profile", tmp_path / "a.csv", "--numeric", "x").json()
     assert built["features"]["x"]["kind"] == "numeric"
 
@@ -237,9 +237,9 @@ def test_numbers_among_words_are_named_with_the_option_that_watches_them(
 def test_where_nothing_says_what_a_comma_is_a_person_is_asked(tmp_path: Path) -> None:
     frame = pd.DataFrame({"x": THOUSANDS, "shop": WORDS})
     frame.to_csv(tmp_path / "a.csv", index=False, sep=";")
-    said = read_by("profile", tmp_path / "a.csv")
+    output = read_by("profile", tmp_path / "a.csv")
     assert (
-        "not watched: x: numbers like '1,234', which is 1234 or 1.234: give --decimal" in said.err
+        "not watched: x: numbers like '1,234', which is 1234 or 1.234: give --decimal" in output.err
     )
     for mark, mean in ((".", 1_000), (",", 1)):
         built = read_by("profile", tmp_path / "a.csv", "--decimal", mark).json()

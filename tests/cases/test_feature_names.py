@@ -61,8 +61,8 @@ def test_every_row_can_be_published() -> None:
 @pytest.mark.parametrize("by_profile", [True, False])
 def test_a_replay_finds_the_shift(normal: Path, tmp_path: Path, *, by_profile: bool) -> None:
     reference = str(built(normal, tmp_path)) if by_profile else f"first:{SHIFTED_AT}"
-    told = run("replay", str(FILE), "--prediction", "score", "--reference", reference, "--json")
-    lines = [json.loads(line) for line in told.splitlines()]
+    printed = run("replay", str(FILE), "--prediction", "score", "--reference", reference, "--json")
+    lines = [json.loads(line) for line in printed.splitlines()]
     found = [line for line in lines if line.get("feature") == NAME]
-    assert found, told
+    assert found, printed
     assert SHIFTED_AT <= found[0]["alerted_event"] < SHIFTED_AT + 100

@@ -177,11 +177,11 @@ def expected(command: str) -> Any:
     return compared(command, read_by(command, base()).json())
 
 
-def compared(command: str, said: Any) -> Any:
+def compared(command: str, output: Any) -> Any:
     """Without the order of columns, and without what depends on the clock."""
     if command == "explain":
-        return {(one["series"], one["channel"]): one for one in said["channels"]}
-    return in_order(said)
+        return {(one["series"], one["channel"]): one for one in output["channels"]}
+    return in_order(output)
 
 
 def written(folder: Path, name: str, content: str | bytes) -> Path:
@@ -232,10 +232,10 @@ def test_the_same_data_is_the_same_in_every_command(
 
     turn = list(SAME).index(case) % 3  # each of the others reads a third of the cases
     for command in ("profile", *(("replay",), ("explain",), ())[turn]):
-        said = read_by(command, path)
-        assert said.code == 0, said
-        assert "not watched" not in said.err
-        assert compared(command, said.json()) == expected(command)
+        output = read_by(command, path)
+        assert output.code == 0, output
+        assert "not watched" not in output.err
+        assert compared(command, output.json()) == expected(command)
     if turn == 2:
         columns = run("check", base(), path, "--json").json()["columns"]
         assert {one["column"]: one["verdict"] for one in columns} == dict.fromkeys(ROWS, "ok")

@@ -15,13 +15,13 @@ A1 = DATA / "A1_names.csv"
 B2, B2_NOW = DATA / "B2_semicolon_decimal_comma.csv", DATA / "B2_cur.csv"
 
 
-def features(said: CommandResult) -> Any:
-    assert said.code == 0, said
-    return said.json()["features"]
+def features(output: CommandResult) -> Any:
+    assert output.code == 0, output
+    return output.json()["features"]
 
 
-def columns(said: CommandResult) -> dict[str, Any]:
-    return {one["column"]: one for one in json.loads(said.out)["columns"]}
+def columns(output: CommandResult) -> dict[str, Any]:
+    return {one["column"]: one for one in json.loads(output.out)["columns"]}
 
 
 def test_a1_any_name_is_a_feature_and_its_shift_is_found(tmp_path: Path) -> None:
@@ -62,11 +62,11 @@ def test_b2_a_decimal_comma_is_read_and_its_drift_found() -> None:
 
 @pytest.mark.parametrize("command", READERS)
 def test_b6_western_text_is_read_and_the_encoding_named(command: str) -> None:
-    said = read_by(command, DATA / "B6_latin1.csv")
-    assert said.code == 0, said
-    assert "read as cp1252" in said.err + said.out
+    output = read_by(command, DATA / "B6_latin1.csv")
+    assert output.code == 0, output
+    assert "read as cp1252" in output.err + output.out
     if command == "profile":
-        assert said.json()["features"]["shop"]["categories"][-1] == "Köln"
+        assert output.json()["features"]["shop"]["categories"][-1] == "Köln"
 
 
 def test_c1_a_decimal_is_a_number_and_what_is_left_out_is_named(tmp_path: Path) -> None:
@@ -76,21 +76,21 @@ def test_c1_a_decimal_is_a_number_and_what_is_left_out_is_named(tmp_path: Path) 
     found = json.loads(profile.read_text("utf-8"))["features"]
     assert (found["price"]["kind"], found["price"]["n_invalid"]) == ("numeric", 67)
     assert f"{len(found)} features" in built.err
-    for said in (
+    for output in (
         built,
         read_by("replay", file),
         run("check", file, file),
         read_by("explain", file),
     ):
-        assert "at" in said.err
-        assert "a time (use --time)" in said.err
+        assert "at" in output.err
+        assert "a time (use --time)" in output.err
 
 
 def test_d2_columns_that_are_not_watched_are_missed_where_they_are_gone() -> None:
     before, now = DATA / "D2_unwatched_gone.ref.parquet", DATA / "D2_unwatched_gone.cur.parquet"
-    said = run("check", before, now, "--json")
-    assert said.code == 3
-    assert {name: one["verdict"] for name, one in columns(said).items()} == {
+    output = run("check", before, now, "--json")
+    assert output.code == 3
+    assert {name: one["verdict"] for name, one in columns(output).items()} == {
         "x": "ok",
         "note": "quality",
         "emb": "quality",
@@ -112,21 +112,21 @@ def test_d3_numbers_beyond_1e12_are_numbers() -> None:
 
 def test_d4_a_value_that_was_never_there_and_repeats_is_no_chance() -> None:
     before, now = DATA / "D4_sentinel.ref.parquet", DATA / "D4_sentinel.cur.parquet"
-    said = run("check", before, now, "--json")
-    assert said.code == 3
-    found = columns(said)["c"]
+    output = run("check", before, now, "--json")
+    assert output.code == 3
+    found = columns(output)["c"]
     assert found["verdict"] == "quality"
     assert found["explanation"].startswith("3.4% of values are -999, none before")
-    told = json.loads(run("replay", now, "--reference", before, "--json").out.splitlines()[0])
-    assert (told["feature"], told["kind"]) == ("c", "quality")
-    assert "of values are -999" in told["explanation"]
+    reported = json.loads(run("replay", now, "--reference", before, "--json").out.splitlines()[0])
+    assert (reported["feature"], reported["kind"]) == ("c", "quality")
+    assert "of values are -999" in reported["explanation"]
 
 
 def test_e3_labels_1_and_2_need_a_word_and_then_err_as_the_model_does() -> None:
     file, roles = DATA / "E3_labels_1_2.csv", ("--prediction", "score", "--label", "y")
-    for said in (run("profile", "build", file, *MODEL, *roles), run("replay", file, *roles)):
-        assert said.code == 2
-        assert "--positive '2'" in said.err
+    for output in (run("profile", "build", file, *MODEL, *roles), run("replay", file, *roles)):
+        assert output.code == 2
+        assert "--positive '2'" in output.err
     built = run("profile", "build", file, *MODEL, *roles, "--positive", "2")
     assert built.code == 0, built
     assert built.json()["loss"]["mean"] == 0.0
@@ -136,9 +136,9 @@ def test_d4_is_found_by_replay_too(tmp_path: Path) -> None:
     profile = tmp_path / "p.json"
     reference = DATA / "D4_sentinel.ref.parquet"
     assert run("profile", "build", reference, *MODEL, "-o", profile).code == 0
-    said = run("replay", DATA / "D4_sentinel.cur.parquet", "--reference", profile, "--json")
-    assert said.code == 0
-    *episodes, _ = [json.loads(line) for line in said.out.splitlines()]
+    output = run("replay", DATA / "D4_sentinel.cur.parquet", "--reference", profile, "--json")
+    assert output.code == 0
+    *episodes, _ = [json.loads(line) for line in output.out.splitlines()]
     ((feature, kind, says),) = [(e["feature"], e["kind"], e["explanation"]) for e in episodes]
     assert (feature, kind) == ("c", "quality")
     assert "% of values are -999" in says
@@ -146,8 +146,8 @@ def test_d4_is_found_by_replay_too(tmp_path: Path) -> None:
 
 def test_f2_seconds_as_text_are_seconds() -> None:
     file = DATA / "F2_epoch_text.jsonl"
-    said = run("replay", file, "--time", "at", "--reference", "first:400", "--json")
-    assert said.code == 0, said
+    output = run("replay", file, "--time", "at", "--reference", "first:400", "--json")
+    assert output.code == 0, output
     built = features(run("profile", "build", file, *MODEL, "--time", "at"))
     assert set(built) == {"x"}
     power = run("explain", "power", file, "--time", "at", "--json")
@@ -159,31 +159,33 @@ def test_f2_seconds_as_text_are_seconds() -> None:
 @pytest.mark.parametrize("command", READERS)
 def test_escapes_reach_no_terminal(command: str) -> None:
     options = ("--ignore", "\x1b[2Jx")
-    for said in (
+    for output in (
         read_by(command, DATA / "escapes.csv"),
         read_by(command, DATA / "escapes.csv", *options),
     ):
-        assert "\x1b" not in said.out + said.err
+        assert "\x1b" not in output.out + output.err
 
 
 def test_escapes_are_shown_escaped() -> None:
-    said = run("replay", DATA / "escapes.csv", "--reference", "first:50%", "--ignore", "\x1b[2Jx")
-    assert said.code == 0, said
-    assert "\x1b" not in said.out + said.err
-    told = run("replay", DATA / "escapes.csv", "--reference", "first:50%")
-    assert told.code == 2
-    assert "is not a valid name" in told.err
-    assert "\x1b" not in told.err
+    output = run("replay", DATA / "escapes.csv", "--reference", "first:50%", "--ignore", "\x1b[2Jx")
+    assert output.code == 0, output
+    assert "\x1b" not in output.out + output.err
+    reported = run("replay", DATA / "escapes.csv", "--reference", "first:50%")
+    assert reported.code == 2
+    assert "is not a valid name" in reported.err
+    assert "\x1b" not in reported.err
 
 
 def test_e1_two_outputs_are_watched_each_and_reach_the_log_as_they_are() -> None:
     file = DATA / "E1_multi_output.jsonl"
-    said = run("replay", file, "--prediction", "prediction", "--reference", "first:1000", "--json")
-    assert said.code == 0, said
-    told = [json.loads(line) for line in said.out.splitlines()[:-1]]
-    assert {one["kind"] for one in told} == {"prediction"}
-    assert all(any(name in one["explanation"] for one in told) for name in ("price", "eta_min"))
-    assert all(1_500 <= one["alerted_event"] < 1_700 for one in told)
+    output = run(
+        "replay", file, "--prediction", "prediction", "--reference", "first:1000", "--json"
+    )
+    assert output.code == 0, output
+    reported = [json.loads(line) for line in output.out.splitlines()[:-1]]
+    assert {one["kind"] for one in reported} == {"prediction"}
+    assert all(any(name in one["explanation"] for one in reported) for name in ("price", "eta_min"))
+    assert all(1_500 <= one["alerted_event"] < 1_700 for one in reported)
     published = run("publish", file, *MODEL, "--prediction", "prediction", "--dry-run")
     assert (published.code, published.err) == (0, "3,000 rows checked\n")
     checked = run("check", file, file, "--prediction", "prediction", "--json")

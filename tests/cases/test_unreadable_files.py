@@ -62,12 +62,12 @@ REFUSED: dict[str, tuple[str, str | bytes, str]] = {
 def test_what_cannot_be_read_is_refused_alike(case: str, tmp_path: Path) -> None:
     name, content, complaint = REFUSED[case]
     path = written(tmp_path, name, content)
-    told = set()
+    reported = set()
     for command in READERS:
-        said = read_by(command, path)
-        assert (said.code, said.out) == (2, "")
-        told.add(said.err)
-    (text,) = told
+        output = read_by(command, path)
+        assert (output.code, output.out) == (2, "")
+        reported.add(output.err)
+    (text,) = reported
     assert complaint in text
     assert str(path) in text
 
@@ -78,16 +78,16 @@ def test_no_file_and_a_folder_are_named(tmp_path: Path) -> None:
         (tmp_path, "a folder"),
     ):
         for command in READERS[:5]:  # to `explain` it may be the name of a model
-            said = read_by(command, path)
-            assert said.code == 2
-            assert complaint in said.err
+            output = read_by(command, path)
+            assert output.code == 2
+            assert complaint in output.err
 
 
 def test_a_name_that_is_none_is_refused_alike(tmp_path: Path) -> None:
     path = written(tmp_path, "a.csv", CSV.replace("qty", "q\x07", 1))
-    said = {read_by(command, path).err for command in READERS}
-    assert len(said) == 1
-    assert "is not a valid name: it has the control character U+0007" in said.pop()
+    output = {read_by(command, path).err for command in READERS}
+    assert len(output) == 1
+    assert "is not a valid name: it has the control character U+0007" in output.pop()
     assert {read_by(command, path).code for command in READERS} == {2}
     assert {read_by(command, path, "--ignore", "q\x07").code for command in READERS} == {0}
 
@@ -98,9 +98,9 @@ def test_a_file_of_one_column_names_the_option_that_parts_it(
 ) -> None:
     path = written(tmp_path, "a.csv", CSV.replace(",", separator))
     for command in READERS:
-        said = read_by(command, path)
-        assert said.code == 2
-        assert "if these are several columns, give their --separator" in said.err
+        output = read_by(command, path)
+        assert output.code == 2
+        assert "if these are several columns, give their --separator" in output.err
         assert read_by(command, path, "--separator", separator).code == 0
 
 
@@ -118,9 +118,9 @@ def test_what_is_no_time_is_refused_alike(of_row: str, complaint: str, tmp_path:
     dated = "\n".join([f"{rows[0]},at", *(f"{row},{of_row}" for row in rows[1:])])
     path = written(tmp_path, "a.csv", dated + "\n")
     for command in READERS:
-        said = read_by(command, path, "--time", "at")
-        assert (said.code, said.out) == (2, ""), command
-        assert complaint in said.err
+        output = read_by(command, path, "--time", "at")
+        assert (output.code, output.out) == (2, ""), command
+        assert complaint in output.err
 
 
 @pytest.mark.parametrize(
@@ -140,6 +140,6 @@ def test_an_option_that_does_not_fit_is_refused_alike(
 ) -> None:
     path = written(tmp_path, "a.csv", CSV)
     for command in READERS:
-        said = read_by(command, path, *options)
-        assert said.code == 2
-        assert complaint in said.err
+        output = read_by(command, path, *options)
+        assert output.code == 2
+        assert complaint in output.err

@@ -177,5 +177,7 @@ def table(judged: Mapping[str, BaselineScore], seed: int) -> str:
         cells = [one.events_lost, one.double_counted, one.alerts, one.alerts_lost]
         per_100 = [f"{100 * cell / one.kills:g}" for cell in cells]
         lines.append(f"| {name} | {one.kills} | {one.events} | {' | '.join(per_100)} |")
-    told = {name: one._asdict() for name, one in judged.items()}
-    return "\n".join([*lines, "", "All but kills and events: per 100 kills.", json.dumps(told), ""])
+    reported = {name: one._asdict() for name, one in judged.items()}
+    return "\n".join(
+        [*lines, "", "All but kills and events: per 100 kills.", json.dumps(reported), ""]
+    )

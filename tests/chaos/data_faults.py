@@ -65,7 +65,7 @@ def records_repeated(cluster: ChaosCluster) -> Kills:
 def servers_forked(cluster: ChaosCluster) -> Kills:
     """A model server that preloads forks, and all its processes log: all is there, or counted."""
     name = f"{cluster.chance.getrandbits(32):08x}-"
-    said = run_program(
+    logged = run_program(
         cluster.harness.broker,
         cluster.harness.prefix,
         "--events",
@@ -75,9 +75,9 @@ def servers_forked(cluster: ChaosCluster) -> Kills:
         "--name",
         name,
     )
-    accepted, delivered = sum(w.accepted for w in said), sum(w.delivered for w in said)
+    accepted, delivered = sum(w.accepted for w in logged), sum(w.delivered for w in logged)
     cluster.traffic.count_also += delivered
-    given_up = sum(sum(words.dropped.values()) + words.spooled for words in said)
+    given_up = sum(sum(words.dropped.values()) + words.spooled for words in logged)
     written = {name + one for one in ids(1 + FORKS, EVENTS_A_PROCESS)}
     there = [
         decode(message.value() or b"").id  # type: ignore[union-attr]

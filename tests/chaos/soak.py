@@ -140,11 +140,11 @@ def report(
         f"{one.minutes:.1f} | {'yes' if one.flat else 'NO'} |"
         for one in found
     ]
-    told = {
+    reported = {
         "minutes": minutes,
         "per_second": round(per_s),
         "faults": n_faults,
         **{name: value for name, value in findings._asdict().items() if name != "repeats"},
         "not_flat": sum(not one.flat for one in found),
     }
-    return "\n".join([*lines, json.dumps(told), ""])
+    return "\n".join([*lines, json.dumps(reported), ""])

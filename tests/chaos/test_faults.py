@@ -91,8 +91,10 @@ def test_the_harness_sees_what_is_wrong(cluster: ChaosCluster) -> None:
     cluster.servers.redis.set(window, b"{}")
     expected = cluster.harness.oracle().figures
     figures = next(iter(expected))
-    told = {"model": "m", "version": "1", "start_ms": 0, "end_ms": 1, "as_of_offset": 0}
-    cluster.servers.redis.set(figures, msgspec.json.encode({**told, "n_labelled": 1, "loss": 0.7}))
+    reported = {"model": "m", "version": "1", "start_ms": 0, "end_ms": 1, "as_of_offset": 0}
+    cluster.servers.redis.set(
+        figures, msgspec.json.encode({**reported, "n_labelled": 1, "loss": 0.7})
+    )
     producer = Producer(cluster.harness.client)
     producer.produce(cluster.harness.topics.alerts, b"{}", headers=[("ce_id", b"of nobody")])
     assert producer.flush(20) == 0

@@ -250,7 +250,7 @@ def test_a_partition_that_does_not_answer_holds_up_no_other() -> None:
     asyncio.run(play())
 
 
-def test_lag_is_told_of_what_librdkafka_does_not_read() -> None:
+def test_lag_is_measured_where_librdkafka_does_not_read() -> None:
     async def play() -> None:
         store, log = InMemoryStateStore(), Log({0: [Packed(0, 9), Packed(10, 99)]})
         log.on_unpack = kills(Packed(10, 99))  # type: ignore[assignment]

@@ -202,8 +202,8 @@ def run_program(address: str, prefix: str, *options: object) -> list[LastWords]:
     )
     assert done.returncode == 0, done.stderr.decode()
     assert b"Traceback" not in done.stderr
-    said = [msgspec.convert(json.loads(line), LastWords) for line in done.stdout.splitlines()]
-    return sorted(said, key=lambda words: words.number)
+    processes = [msgspec.convert(json.loads(line), LastWords) for line in done.stdout.splitlines()]
+    return sorted(processes, key=lambda words: words.number)
 
 
 def ids(n_processes: int, n_events: int) -> set[str]:
@@ -214,10 +214,10 @@ def test_every_event_of_a_server_that_preloads_and_forks_arrives_once(
     servers: Servers, prefix: str, tmp_path: Path
 ) -> None:
     address = servers.kafka.bootstrap_servers
-    said = run_program(address, prefix, "--events", 300, "--children", 4, "--spool", tmp_path)
+    processes = run_program(address, prefix, "--events", 300, "--children", 4, "--spool", tmp_path)
 
-    assert [words.number for words in said] == [0, 1, 2, 3, 4]
-    assert [(words.accepted, words.delivered) for words in said] == [(300, 300)] * 5
+    assert [words.number for words in processes] == [0, 1, 2, 3, 4]
+    assert [(words.accepted, words.delivered) for words in processes] == [(300, 300)] * 5
     found = ids_on_topic(servers, prefix)
     assert len(found) == 1_500
     assert set(found) == ids(5, 300)
@@ -247,7 +247,7 @@ def test_servers_that_fork_and_end_with_full_buffers_lose_nothing_to_the_next_wi
     servers: Servers, prefix: str, start: Callable[..., Server], tmp_path: Path
 ) -> None:
     nobody = f"127.0.0.1:{free_port()}"
-    said = run_program(
+    processes = run_program(
         nobody,
         prefix,
         "--spool",
@@ -261,7 +261,7 @@ def test_servers_that_fork_and_end_with_full_buffers_lose_nothing_to_the_next_wi
         "--flush-timeout-s",
         0.5,
     )
-    for words in said:
+    for words in processes:
         assert (words.accepted, words.spooled) == (3_000, 3_000)
 
     server = start(servers.kafka.bootstrap_servers, spool=tmp_path)

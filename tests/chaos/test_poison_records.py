@@ -75,18 +75,18 @@ def peak_bytes(pid: int) -> int:
 
 def write(harness: MonitorHarness, values: list[bytes], **settings: Any) -> list[KafkaError | None]:
     """Without a header that tells the kind; answers what the broker said of each."""
-    said: list[KafkaError | None] = []
+    errors: list[KafkaError | None] = []
     producer = Producer({**harness.client, **settings})
     for value in values:
         producer.produce(
             harness.topics.events,
             value,
             partition=partition_of(MODELS[0], harness.partitions),
-            on_delivery=lambda error, _message: said.append(error),
+            on_delivery=lambda error, _message: errors.append(error),
         )
         producer.poll(0)
     assert producer.flush(60) == 0
-    return said
+    return errors
 
 
 def test_poison_is_refused_and_counted_and_memory_is_bounded(harness: MonitorHarness) -> None:
@@ -137,5 +137,5 @@ def test_what_cannot_be_unpacked_is_skipped_by_reference(harness: MonitorHarness
 
 def test_what_the_broker_itself_refuses_never_comes_into_the_log(harness: MonitorHarness) -> None:
     value = encode(next(event for event in log_of("m", 1) if not isinstance(event, bytes)))
-    said = write(harness, [value + b" " * 10_000_000], **{"message.max.bytes": 20_000_000})
-    assert [error.name() for error in said if error] == ["MSG_SIZE_TOO_LARGE"]
+    errors = write(harness, [value + b" " * 10_000_000], **{"message.max.bytes": 20_000_000})
+    assert [error.name() for error in errors if error] == ["MSG_SIZE_TOO_LARGE"]

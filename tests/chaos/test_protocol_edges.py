@@ -43,8 +43,8 @@ class Edge(CountingHarness):
         producer.produce(self.events, value, partition=partition)
         assert producer.flush(20) == 0
 
-    def told(self) -> dict[int, int]:
-        """How far Kafka was told that the group is."""
+    def committed(self) -> dict[int, int]:
+        """The offsets that Kafka has committed for the group."""
         group = f"{self.prefix}.monitor"
         consumer = Consumer({"bootstrap.servers": self.broker, "group.id": group})
         asked = [TopicPartition(self.events, p) for p in range(PARTITIONS)]
@@ -56,8 +56,8 @@ class Edge(CountingHarness):
         """Tell Kafka that the group is so far, on every partition."""
         group = f"{self.prefix}.monitor"
         consumer = Consumer({"bootstrap.servers": self.broker, "group.id": group})
-        told = [TopicPartition(self.events, p, offset) for p in range(PARTITIONS)]
-        consumer.commit(offsets=told, asynchronous=False)
+        committed = [TopicPartition(self.events, p, offset) for p in range(PARTITIONS)]
+        consumer.commit(offsets=committed, asynchronous=False)
         consumer.close()
 
     def aside(self) -> list[bytes]:
@@ -118,15 +118,15 @@ def test_a_limit_of_dead_letters_stops_its_partition_and_no_other(
     worker = harness.start(**QUICK, DRIFTLINE_DEAD_LETTERS__MAX_CONSECUTIVE="300")
     others = dict.fromkeys({0, 2, 3}, 1_010)
     eventually(lambda: others.items() <= harness.next_offsets().items(), "the others are read")
-    said: list[str] = []
+    printed: list[str] = []
 
     def it_says_so() -> bool:
-        said.append(capfd.readouterr().err)
-        return "partition stopped" in "".join(said)
+        printed.append(capfd.readouterr().err)
+        return "partition stopped" in "".join(printed)
 
     eventually(it_says_so, "it says so")
     stop(worker)
-    assert "records in a row were rejected; max_consecutive is 300" in "".join(said)
+    assert "records in a row were rejected; max_consecutive is 300" in "".join(printed)
     assert harness.next_offsets().get(1, 0) < 310
     worker = harness.start(**QUICK)
     eventually(
@@ -150,14 +150,14 @@ def test_a_lost_store_is_resumed_where_kafka_says_if_so_set(
     harness.produce([b"a"] * 100 * PARTITIONS)
     worker = harness.start(**QUICK)
     eventually(lambda: harness.counts().total() == 100 * PARTITIONS, "counted")
-    told = dict.fromkeys(range(PARTITIONS), 100)
-    eventually(lambda: harness.told() == told, "Kafka was told")
+    committed = dict.fromkeys(range(PARTITIONS), 100)
+    eventually(lambda: harness.committed() == committed, "Kafka has the offsets")
     stop(worker)
     for partition in range(PARTITIONS):
         harness.redis.delete(harness.key(partition))
     harness.produce([b"b"] * 10 * PARTITIONS)
     worker = harness.start(**QUICK, DRIFTLINE_REDIS__ON_STATE_LOSS="resume")
-    eventually(lambda: harness.next_offsets() == dict.fromkeys(told, 110), "read on")
+    eventually(lambda: harness.next_offsets() == dict.fromkeys(committed, 110), "read on")
     stop(worker)
     assert harness.counts() == Counter({"b": 10 * PARTITIONS})
     assert "the store has lost the state of a partition" in capfd.readouterr().err
@@ -200,16 +200,16 @@ def test_a_commit_too_large_for_one_write_survives_a_death_at_each_of_its_writes
     assert not {name for name in names if name.startswith("b:")}
 
 
-def test_the_reading_position_that_kafka_is_told_is_never_ahead(harness: Edge) -> None:
+def test_the_committed_offset_is_never_ahead(harness: Edge) -> None:
     worker = harness.start(**QUICK)
     heard: set[tuple[tuple[int, int], ...]] = set()
 
     def told_again() -> bool:
         harness.produce([b"a"] * 500 * PARTITIONS)
-        told = harness.told()  # asked first: what is stored only moves on
+        committed = harness.committed()  # asked first: what is stored only moves on
         stored = harness.next_offsets()
-        assert all(offset <= stored[partition] for partition, offset in told.items())
-        heard.add(tuple(sorted(told.items())))
+        assert all(offset <= stored[partition] for partition, offset in committed.items())
+        heard.add(tuple(sorted(committed.items())))
         return len(heard) > 3
 
     eventually(told_again, "Kafka was told several times, while records came")
@@ -237,7 +237,7 @@ def test_a_removal_that_the_store_forgot_is_made_up_for(harness: Edge) -> None:
     n = ALERT_EVERY * PARTITIONS
     harness.produce([b"a"] * n)
     worker = harness.start(**QUICK)
-    eventually(lambda: harness.counts().total() == n and bool(harness.published()), "told")
+    eventually(lambda: harness.counts().total() == n and bool(harness.published()), "reported")
     eventually(lambda: not harness.outbox(), "all is out")
     published = Counter(ce_id(message) for message in harness.read(harness.alerts))
     message = harness.read(harness.alerts)[0]

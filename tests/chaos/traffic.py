@@ -149,7 +149,7 @@ class Traffic:
         Raises:
             RuntimeError: the broker did not take all of it.
         """
-        said: list[KafkaError | None] = []
+        errors: list[KafkaError | None] = []
         # A batch of one bomb compresses to kilobytes; the client counts what it was before.
         large = {"message.max.bytes": 200_000_000, "compression.type": "zstd", "linger.ms": 1}
         producer = Producer({**self._client, **large})
@@ -159,12 +159,12 @@ class Traffic:
                 raw,
                 partition=partition,
                 headers=kind,
-                on_delivery=lambda error, _message: said.append(error),
+                on_delivery=lambda error, _message: errors.append(error),
             )
             producer.poll(0)
         left = producer.flush(60)
-        if left or said != [None] * len(records):
-            raise RuntimeError(f"the broker took no more: {left} left, {set(said)}")
+        if left or errors != [None] * len(records):
+            raise RuntimeError(f"the broker took no more: {left} left, {set(errors)}")
         self.count_also += len(records)
 
     def pause(self) -> None:

@@ -79,9 +79,9 @@ class WorkerGroup:
         return worker is not None and worker.poll() is None and self._said(number, event)
 
     def _said(self, number: int, event: str) -> bool:
-        with self._log(number).open("rb") as said:
-            said.seek(self._said_before[number])
-            return f'"event": "{event}"'.encode() in said.read()
+        with self._log(number).open("rb") as log:
+            log.seek(self._said_before[number])
+            return f'"event": "{event}"'.encode() in log.read()
 
     def signal(self, number: int, what: signal.Signals) -> int:
         """Send a worker a signal; returns its process id."""
@@ -171,13 +171,13 @@ class WorkerGroup:
     def _start(self, number: int) -> subprocess.Popen[bytes]:
         with self._lock:
             failpoint = self._armed.pop(number, "")
-        with self._log(number).open("ab") as said:
-            self._said_before[number] = said.tell()
+        with self._log(number).open("ab") as log:
+            self._said_before[number] = log.tell()
             worker = subprocess.Popen(
                 die_with_parent_command([sys.executable, *self._program]),
                 env={**os.environ, **self._environment, ENVIRONMENT_VARIABLE: failpoint},
                 stdin=subprocess.DEVNULL,
-                stdout=said,
+                stdout=log,
                 stderr=subprocess.STDOUT,
             )
         if failpoint:

@@ -110,7 +110,7 @@ def test_acquisitions_at_one_offset_are_counted_until_it_moves(run: Run, key: st
     run(rule)
 
 
-def test_what_was_tried_alone_and_what_is_bundled_is_told_to_the_next_owner(
+def test_single_attempts_and_chunked_commits_are_known_to_the_next_owner(
     run: Run, key: str
 ) -> None:
     async def rule(store: StateStore) -> None:

@@ -22,7 +22,7 @@ def alerts(harness: MonitorHarness) -> list[DriftAlert]:
     return [msgspec.json.decode(message.value() or b"", type=DriftAlert) for message in found]
 
 
-def told(harness: MonitorHarness, *arguments: str, code: int = 0, group: str = "alerts") -> str:
+def reported(harness: MonitorHarness, *arguments: str, code: int = 0, group: str = "alerts") -> str:
     place = ["--bootstrap-servers", harness.broker, "--prefix", harness.prefix]
     done = CliRunner().invoke(app, [group, *arguments, *place])
     assert done.exit_code == code, done.output
@@ -30,11 +30,13 @@ def told(harness: MonitorHarness, *arguments: str, code: int = 0, group: str = "
 
 
 def open_ids(harness: MonitorHarness) -> dict[str, Any]:
-    lines = told(harness, "list", "--json").splitlines()
+    lines = reported(harness, "list", "--json").splitlines()
     return {alert["episode_id"]: alert for alert in map(json.loads, lines)}
 
 
-def test_known_quiet_and_over_are_told_to_everybody(harness: MonitorHarness) -> None:
+def test_acknowledged_snoozed_and_resolved_episodes_are_shown_to_all(
+    harness: MonitorHarness,
+) -> None:
     log = list(log_of("churn", 0))
     harness.start()
     harness.produce("churn", log)
@@ -42,22 +44,22 @@ def test_known_quiet_and_over_are_told_to_everybody(harness: MonitorHarness) -> 
     until(lambda: bool(open_ids(harness)), "an episode is open")
     episode = next(iter(open_ids(harness)))
 
-    told(harness, "acknowledge", episode[:10], "--user", "ana", "--reason", "we know")
-    told(harness, "snooze", episode, "--for", "1h", "--user", "ana")
+    reported(harness, "acknowledge", episode[:10], "--user", "ana", "--reason", "we know")
+    reported(harness, "snooze", episode, "--for", "1h", "--user", "ana")
     until(
         lambda: {a.phase for a in alerts(harness)} >= {"acknowledged", "snoozed"},
         "both are published",
     )
-    told(harness, "resolve", episode, "--user", "ben")
+    reported(harness, "resolve", episode, "--user", "ben")
     until(lambda: any(a.phase == "resolved" for a in alerts(harness)), "it is over")
 
-    said = {a.phase: a for a in alerts(harness) if a.episode_id == episode}
-    assert (said["acknowledged"].actor, said["acknowledged"].reason) == ("ana", "we know")
-    assert said["snoozed"].until_ms is not None
-    assert said["resolved"].actor == "ben"
+    printed = {a.phase: a for a in alerts(harness) if a.episode_id == episode}
+    assert (printed["acknowledged"].actor, printed["acknowledged"].reason) == ("ana", "we know")
+    assert printed["snoozed"].until_ms is not None
+    assert printed["resolved"].actor == "ben"
     assert episode not in open_ids(harness)
-    told(harness, "resolve", episode, code=2)
-    told(harness, "snooze", episode, "--for", "soon", code=2)
+    reported(harness, "resolve", episode, code=2)
+    reported(harness, "snooze", episode, "--for", "soon", code=2)
 
 
 def test_episodes_are_handled_together_as_an_incident(harness: MonitorHarness) -> None:
@@ -68,7 +70,7 @@ def test_episodes_are_handled_together_as_an_incident(harness: MonitorHarness) -
     until(lambda: bool(open_ids(harness)), "an episode is open")
 
     def incidents(*arguments: str, code: int = 0) -> str:
-        return told(harness, *arguments, code=code, group="incidents")
+        return reported(harness, *arguments, code=code, group="incidents")
 
     (first, *_) = [json.loads(line) for line in incidents("list", "--json").splitlines()]
     incident = first["incident_id"]

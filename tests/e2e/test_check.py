@@ -26,7 +26,7 @@ def frame() -> pd.DataFrame:
 
 
 @pytest.mark.parametrize(
-    ("column", "change", "told"),
+    ("column", "change", "printed"),
     [
         ("big", None, "the column is gone"),
         ("at", None, "the column is gone"),
@@ -39,7 +39,7 @@ def frame() -> pd.DataFrame:
     ],
 )
 def test_a_pipeline_that_fails_on_drift_fails_where_the_data_is_gone(
-    frame: pd.DataFrame, tmp_path: Path, column: str, change: Any, told: str
+    frame: pd.DataFrame, tmp_path: Path, column: str, change: Any, printed: str
 ) -> None:
     before, now = tmp_path / "before.csv", tmp_path / "now.csv"
     frame.iloc[:8_000].to_csv(before, index=False)
@@ -51,7 +51,7 @@ def test_a_pipeline_that_fails_on_drift_fails_where_the_data_is_gone(
     for level in ("drift", "quality", "any"):
         output = run("check", before, now, "--time", "at", "--fail-on", level, code=3)
         (line,) = [line for line in output.splitlines() if line.startswith(f"  {column} ")]
-        assert told in line
+        assert printed in line
 
 
 def test_few_more_gaps_and_new_columns_are_quality_and_no_drift(

@@ -87,7 +87,7 @@ def watched(
         monitor.stop()
 
 
-def test_the_drift_that_was_put_in_is_the_drift_that_is_told(watched: Installation) -> None:
+def test_the_injected_drift_is_the_reported_one(watched: Installation) -> None:
     tail = watched.run("alerts", "tail", "--from-beginning", "--no-follow", "--json")
     alerts = [json.loads(line) for line in tail.stdout.splitlines()]
     assert [(a["model"], a["feature"], a["phase"]) for a in alerts] == [
@@ -98,7 +98,7 @@ def test_the_drift_that_was_put_in_is_the_drift_that_is_told(watched: Installati
     assert abs(alerts[0]["onset_offset"] - 2 * DRIFT_AT) < 200
 
 
-def test_status_tells_where_the_monitor_stands(watched: Installation) -> None:
+def test_status_shows_the_position_of_the_monitor(watched: Installation) -> None:
     status = watched.status()
     counted = [row["counters"] for row in status["partitions"]]
     assert sum(c["valid"] + c["late"] for c in counted) == N_ROWS
@@ -110,9 +110,9 @@ def test_status_tells_where_the_monitor_stands(watched: Installation) -> None:
 
 
 def test_the_doctor_finds_nothing_serious(watched: Installation) -> None:
-    told = json.loads(watched.run("doctor", "--json", redis=True).stdout)
-    by_check = {finding["check"]: finding for finding in told["findings"]}
-    assert told["worst"] != "problem"
+    printed = json.loads(watched.run("doctor", "--json", redis=True).stdout)
+    by_check = {finding["check"]: finding for finding in printed["findings"]}
+    assert printed["worst"] != "problem"
     assert by_check["routing"]["level"] == "ok"
     assert by_check["dead letters"]["found"] == "none"
     assert f"topic {watched.prefix}.events.v1" in by_check

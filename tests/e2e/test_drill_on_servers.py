@@ -80,15 +80,15 @@ def traffic(harness: MonitorHarness) -> Iterator[None]:
 
 
 def place(harness: MonitorHarness, *, redis: bool = True) -> list[str]:
-    told = ["--bootstrap-servers", harness.broker, "--prefix", harness.prefix]
-    return [*told, "--redis-url", harness.redis_url] if redis else told
+    printed = ["--bootstrap-servers", harness.broker, "--prefix", harness.prefix]
+    return [*printed, "--redis-url", harness.redis_url] if redis else printed
 
 
 def drill(harness: MonitorHarness, *arguments: str) -> Result:
     return CliRunner().invoke(app, ["drill", *arguments, *place(harness)])
 
 
-def told(harness: MonitorHarness, *arguments: str) -> str:
+def printed(harness: MonitorHarness, *arguments: str) -> str:
     done = CliRunner().invoke(app, [*arguments, *place(harness, redis=False)])
     assert done.exit_code == 0, done.output
     return done.stdout
@@ -109,7 +109,7 @@ def is_anywhere(harness: MonitorHarness, synthetic_model: str) -> bool:
     return any(synthetic_model.encode() in name for name in (*fields, *keys))
 
 
-def test_a_change_is_found_told_as_a_drill_and_nothing_stays(harness: MonitorHarness) -> None:
+def test_a_change_is_found_and_marked_as_a_drill_and_nothing_stays(harness: MonitorHarness) -> None:
     with traffic(harness):
         done = drill(harness, "churn", "--inject", "mean:age:+2sd", "--timeout", "40s", "--json")
 
@@ -132,10 +132,10 @@ def test_a_change_is_found_told_as_a_drill_and_nothing_stays(harness: MonitorHar
     decisions = {decide(alert, History(), RetrainPolicy())[:2] for alert in alerts}
     assert decisions == {("ignore", "drill")}
     tail = ("alerts", "tail", "--from-beginning", "--no-follow")
-    without = told(harness, *tail)  # what is said of the live model's coverage may stand there
+    without = printed(harness, *tail)  # what is said of the live model's coverage may stand there
     assert not any(word in without for word in (synthetic_model, "DRILL", " `age`:"))
-    assert "DRILL `age`: mean" in told(harness, *tail, "--include-drills")
-    assert told(harness, "incidents", "list", "--all", "--json") == ""
+    assert "DRILL `age`: mean" in printed(harness, *tail, "--include-drills")
+    assert printed(harness, "incidents", "list", "--all", "--json") == ""
 
 
 def test_what_is_not_found_says_why_and_what_is_left_is_forgotten(harness: MonitorHarness) -> None:

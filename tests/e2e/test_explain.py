@@ -34,14 +34,14 @@ def source(tmp_path: Path) -> Path:
     return tmp_path / "traffic.csv"
 
 
-def told(*arguments: str | Path) -> Any:
+def reported(*arguments: str | Path) -> Any:
     done = CliRunner().invoke(app, ["explain", *(str(a) for a in arguments), "--json"])
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout)
 
 
 def test_the_budget_is_shared_by_all_detectors_of_the_model(source: Path) -> None:
-    found = told("calibration", source)
+    found = reported("calibration", source)
     channels = found["channels"]
     share = found["false_alerts"] / found["per_events"]
     detectors = 2 * (len(channels) + 1)  # the loss, which labels will bring, has its share
@@ -53,7 +53,9 @@ def test_the_budget_is_shared_by_all_detectors_of_the_model(source: Path) -> Non
 
 
 def test_what_depends_on_itself_shows_less_and_a_day_more_than_an_hour(source: Path) -> None:
-    features = {one["series"]: one for one in told("power", source, "--rate", "900")["features"]}
+    features = {
+        one["series"]: one for one in reported("power", source, "--rate", "900")["features"]
+    }
     hour, day = features["free"]["within_hour"], features["free"]["within_day"]
     assert 0 < day["sd"] < hour["sd"] < 1
     assert hour["units"] == pytest.approx(10 * hour["sd"], rel=0.1)
@@ -65,11 +67,13 @@ def test_the_rate_is_that_of_the_file_where_it_has_times(source: Path) -> None:
     frame = pd.read_csv(source)
     frame["at"] = pd.date_range("2024-01-01", periods=len(frame), freq="10s")
     frame.to_csv(source, index=False)
-    assert told("power", source, "--time", "at")["events_per_hour"] == pytest.approx(360, rel=0.01)
-    assert told("power", source)["events_per_hour"] == 1_000
+    assert reported("power", source, "--time", "at")["events_per_hour"] == pytest.approx(
+        360, rel=0.01
+    )
+    assert reported("power", source)["events_per_hour"] == 1_000
 
 
-def test_people_are_told_what_programs_are(source: Path) -> None:
+def test_text_and_json_have_the_same_content(source: Path) -> None:
     for command in ("power", "calibration"):
         done = CliRunner().invoke(app, ["explain", command, str(source)])
         assert done.exit_code == 0
@@ -85,22 +89,22 @@ def test_a_budget_per_week_says_its_rate_or_that_there_is_none(
     config = tmp_path / "weeks.toml"
     config.write_text("[budget]\nper_weeks = 2\n", "utf-8")
 
-    def said(*arguments: str | Path) -> tuple[Any, str]:
+    def printed(*arguments: str | Path) -> tuple[Any, str]:
         given = ("calibration", source, "--config", config, *arguments)
         done = CliRunner().invoke(app, ["explain", *(str(a) for a in given)])
-        return told(*given), done.stdout
+        return reported(*given), done.stdout
 
-    found, text = said("--time", "at")
+    found, text = printed("--time", "at")
     assert found["events_per_week"] == pytest.approx(60_480)
     assert (found["unit"], found["per_weeks"], found["per_events"]) == ("weeks", 2, 120_960)
     assert "1 false alerts in 2 weeks of event time, at the 60,480 events a week" in text
     assert "in 120,960 events of the model" in text
-    found, text = said()
+    found, text = printed()
     assert (found["unit"], found["per_weeks"], found["per_events"]) == ("events", 2, 1_000_000)
     assert "the budget holds per events" in text
     assert "(--time COLUMN)" in text
     frame.assign(at=1_700_000_000).to_csv(source, index=False)
-    _, text = said("--time", "at")
+    _, text = printed("--time", "at")
     assert "use rows over ten seconds or more" in text
     config.write_text("[budget]\nper_weeks = 0\n", "utf-8")
     done = CliRunner().invoke(app, ["explain", "calibration", str(source), "--config", str(config)])
@@ -162,11 +166,11 @@ def watched(source: Path, redis_url: str) -> Iterator[list[str]]:
 
 
 def test_a_model_that_is_watched_is_explained_by_its_name(watched: list[str]) -> None:
-    found = told("power", "churn", *watched)
+    found = reported("power", "churn", *watched)
     assert {"free", "drag", "still"} <= {one["series"] for one in found["features"]}
     assert found["events_per_hour"] == pytest.approx(360, rel=0.05)  # of its closed windows
-    assert told("power", "churn", "--rate", "9", *watched)["events_per_hour"] == 9
-    channels = told("calibration", "churn", *watched)["channels"]
+    assert reported("power", "churn", "--rate", "9", *watched)["events_per_hour"] == 9
+    channels = reported("calibration", "churn", *watched)["channels"]
     assert {"free", "drag"} <= {one["series"] for one in channels}
 
 
@@ -177,12 +181,14 @@ def test_what_is_no_file_and_no_model_says_which_models_there_are(
         done = CliRunner().invoke(app, ["explain", *arguments])
         return done.exit_code, done.stderr
 
-    code, said = refused("power", "chrun", *watched)
+    code, printed = refused("power", "chrun", *watched)
     assert code == 2
-    assert "the monitor does not know a model 'chrun'" in said
-    assert "one of churn" in said
+    assert "the monitor does not know a model 'chrun'" in printed
+    assert "one of churn" in printed
     nowhere = ("--redis-url", "redis://127.0.0.1:1/0")
     assert refused("calibration", "churn", *nowhere)[0] == 4
-    code, said = refused("power", str(tmp_path / "gone.csv"), *nowhere)  # a file is not asked for
-    assert (code, "the file does not exist" in said) == (2, True)
+    code, printed = refused(
+        "power", str(tmp_path / "gone.csv"), *nowhere
+    )  # a file is not asked for
+    assert (code, "the file does not exist" in printed) == (2, True)
     assert refused("power", "churn", "--time", "at", *watched)[0] == 2

@@ -19,9 +19,9 @@ def test_a_stationary_file_is_quiet_and_every_column_is_accounted_for(source: Pa
     assert episodes == []
     assert (summary["events"], summary["reference_events"]) == (N - N // 10, N // 10)
     assert summary["features"] == 8
-    told = run("replay", source, "--time", "at")
+    output = run("replay", source, "--time", "at")
     for column in ("row", "nothing", "user"):
-        assert f"not watched: {column}" in told
+        assert f"not watched: {column}" in output
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_a_stationary_file_is_quiet_and_every_column_is_accounted_for(source: Pa
         ("swap:plan:free=pro@6000", "plan", "data"),
     ],
 )
-def test_injected_drift_is_found_once_and_its_delay_told(
+def test_injected_drift_is_found_once_with_its_delay(
     source: Path, change: str, feature: str, kind: str
 ) -> None:
     episodes, summary = lines(source, "--inject", change)
@@ -47,7 +47,7 @@ def test_injected_drift_is_found_once_and_its_delay_told(
     assert found["delay_events"] == episode["alerted_event"] - 6_000
 
 
-def test_what_moves_together_is_one_incident_and_people_are_told_of_all_of_it(
+def test_signals_that_move_together_are_one_incident_with_all_of_them(
     source: Path, tmp_path: Path
 ) -> None:
     changes = [
@@ -63,18 +63,18 @@ def test_what_moves_together_is_one_incident_and_people_are_told_of_all_of_it(
     delays = [one["delay_events"] for one in summary["injected"]]
     assert [delay is None for delay in delays] == [False, False, True, True]
 
-    told = run("replay", source, "--time", "at", *changes)
-    assert f"injected mean of big at row 6,000: alert after {delays[1]} rows" in told
-    assert "injected mean of score at row 6,000: missed" in told
-    assert "injected mean of big at row 9,000: no new alert" in told
-    assert f"{summary['alerts_per_million']} alerts per million events" in told
-    assert f"{summary['alerts_per_week']} per week" in told
+    output = run("replay", source, "--time", "at", *changes)
+    assert f"injected mean of big at row 6,000: alert after {delays[1]} rows" in output
+    assert "injected mean of score at row 6,000: missed" in output
+    assert "injected mean of big at row 9,000: no new alert" in output
+    assert f"{summary['alerts_per_million']} alerts per million events" in output
+    assert f"{summary['alerts_per_week']} per week" in output
 
     deaf = tmp_path / "deaf.toml"
     deaf.write_text("[episodes]\nmin_effect = 50.0\n", "utf-8")
-    told = run("replay", source, "--time", "at", *changes, "--config", deaf)
-    assert told.count("would not have fired: ") == 2
-    assert "would not have fired: `big`: mean" in told
+    output = run("replay", source, "--time", "at", *changes, "--config", deaf)
+    assert output.count("would not have fired: ") == 2
+    assert "would not have fired: `big`: mean" in output
 
 
 def test_a_segment_that_drifts_is_named(frame: pd.DataFrame, tmp_path: Path) -> None:
@@ -157,9 +157,9 @@ def test_a_useless_file_is_refused_with_its_reason(
 def test_wrong_options_are_refused_with_what_is_right(
     source: Path, arguments: tuple[str, str]
 ) -> None:
-    told = run("replay", source, *arguments, code=2)
-    assert any(line.startswith(("  fix", "  why")) for line in told.splitlines()) or (
-        "leave some rows for the reference" in told
+    output = run("replay", source, *arguments, code=2)
+    assert any(line.startswith(("  fix", "  why")) for line in output.splitlines()) or (
+        "leave some rows for the reference" in output
     )
 
 

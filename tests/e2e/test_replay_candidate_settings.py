@@ -43,8 +43,8 @@ def test_what_is_tried_lies_over_the_live_settings(
     assert summary["difference"]["settings"].keys() == {"episodes.min_effect"}
     assert summary["difference"]["would_have_fired"] == episodes
     assert summary["difference"]["would_not_have_fired"] == []
-    told = run("replay", source, "--config", candidate, *change)
-    assert "candidate: episodes.min_effect = 0.02, live 50.0" in told
+    output = run("replay", source, "--config", candidate, *change)
+    assert "candidate: episodes.min_effect = 0.02, live 50.0" in output
 
     (tmp_path / "driftline.toml").rename(tmp_path / "live.toml")
     monkeypatch.setenv("DRIFTLINE_CONFIG", str(tmp_path / "live.toml"))
@@ -130,10 +130,10 @@ def test_a_stored_profile_is_a_reference(source: Path, frame: pd.DataFrame, tmp_
     changes = ("--inject", "mean:big:+3sd@6000", "--inject", "mean:count:+3sd@6000")
     episodes, _ = lines(source, *roles, *changes)
     assert {e["feature"]: e["severity"] for e in episodes} == {"big": "low", "count": "high"}
-    told = run("replay", source, "--reference", stored)  # and no prediction: that is not watched
-    assert f"m@3, {stored}" in told
-    assert "not watched: plan" in told
-    assert "  none" in told
+    output = run("replay", source, "--reference", stored)  # and no prediction: that is not watched
+    assert f"m@3, {stored}" in output
+    assert "not watched: plan" in output
+    assert "  none" in output
 
     run("replay", source, *roles, "--segment", "count", code=2)
     stored.write_text(stored.read_text("utf-8").replace('"training"', '"guess"'), "utf-8")

@@ -41,13 +41,13 @@ def file(tmp_path: Path) -> Path:
 
 
 def run(*arguments: object, code: int = 0) -> str:
-    told = replaying.run(*map(str, arguments), code=code)
-    return told if code == 0 else " ".join(told.split())
+    output = replaying.run(*map(str, arguments), code=code)
+    return output if code == 0 else " ".join(output.split())
 
 
 def episodes(*arguments: object) -> list[dict[str, Any]]:
-    told = run("replay", *arguments, "--reference", "first:3000", "--json")
-    return [json.loads(line) for line in told.splitlines()][:-1]
+    output = run("replay", *arguments, "--reference", "first:3000", "--json")
+    return [json.loads(line) for line in output.splitlines()][:-1]
 
 
 @pytest.mark.parametrize(
@@ -82,17 +82,17 @@ def test_labels_that_are_words_are_not_guessed_at(file: Path, words: list[str]) 
             ((), "the error is inverted"),
             (("--positive", "maybe"), "would count as negative"),
         ):
-            told = run(*command, *ROLES, *given, code=EXIT_USAGE)
-            assert "churned" in told
-            assert all(f"--positive '{word}'" in told for word in words)
-            assert why in told
+            output = run(*command, *ROLES, *given, code=EXIT_USAGE)
+            assert "churned" in output
+            assert all(f"--positive '{word}'" in output for word in words)
+            assert why in output
     with pytest.raises(NoPositiveLabel, match=r"churned.*positive="):
         profile_from_frame(plain, model="m", version="1", prediction="score", label="churned")
 
 
 def built(file: Path, *arguments: str) -> ReferenceProfile:
-    told = run("profile", "build", file, "--model", "m", "--version", "1", *arguments)
-    return profile_from_data(json.loads(told))
+    output = run("profile", "build", file, "--model", "m", "--version", "1", *arguments)
+    return profile_from_data(json.loads(output))
 
 
 def test_a_profile_knows_its_positive_label_and_learns_the_same_loss(file: Path) -> None:
@@ -129,17 +129,17 @@ def test_codes_are_categories_where_a_person_says_so(file: Path, given: tuple[st
     now = file.with_name("now.csv")
     plain[TURNED_AT:].to_csv(now, index=False)
     plain[:TURNED_AT].to_csv(file, index=False)
-    told = json.loads(run("check", file, now, *given, "--fail-on", "never", "--json"))
-    assert [one["kind"] for one in told["columns"]] == ["categorical", "categorical"]
+    output = json.loads(run("check", file, now, *given, "--fail-on", "never", "--json"))
+    assert [one["kind"] for one in output["columns"]] == ["categorical", "categorical"]
 
 
-def test_few_whole_numbers_are_told_of_and_other_numbers_are_not(file: Path) -> None:
+def test_a_note_names_columns_of_few_whole_numbers_only(file: Path) -> None:
     plain = frame().assign(
         bit=lambda x: x["churned"], many=range(7, 7 + N), late=[1.5, 2.0] * (N // 2)
     )
     plain.to_csv(file, index=False)
-    told = run("replay", file, *ROLES)
-    assert "with few different values: code; if these are codes: --categorical code\n" in told
+    output = run("replay", file, *ROLES)
+    assert "with few different values: code; if these are codes: --categorical code\n" in output
     done = CliRunner().invoke(
         app, ["profile", "build", str(file), "--model", "m", "--version", "1", *ROLES]
     )
@@ -151,5 +151,5 @@ def test_a_category_that_is_no_feature_is_refused(file: Path, command: str) -> N
     frame().to_csv(file, index=False)
     build = ("build", file, "--model", "m", "--version", "1")
     more = {"check": (file, file), "replay": (file,), "profile": build}[command]
-    told = run(command, *more, "--categorical", "code,cdoe", code=EXIT_USAGE)
-    assert "there is no column 'cdoe'" in told
+    output = run(command, *more, "--categorical", "code,cdoe", code=EXIT_USAGE)
+    assert "there is no column 'cdoe'" in output

@@ -129,9 +129,9 @@ def test_the_reference_is_what_the_version_was_announced_with(
 
     *episodes, summary = replayed(*place)
     assert (summary["events"], summary["reference_events"]) == (N, 2_000)
-    told = {(e["feature"], e["segment"]) for e in episodes}
-    assert ("schema", None) in told
-    assert told - {("schema", None)} <= {("a", None), ("a", "site=north"), ("a~b", None)}
+    printed = {(e["feature"], e["segment"]) for e in episodes}
+    assert ("schema", None) in printed
+    assert printed - {("schema", None)} <= {("a", None), ("a", "site=north"), ("a~b", None)}
     assert {e["severity"] for e in episodes if e["feature"] == "a"} == {"low"}
     told_people = CliRunner().invoke(app, ["replay", *place])
     assert "p@5, announced profile: 4,000 of 4,000 events compared with 2,000" in told_people.stdout

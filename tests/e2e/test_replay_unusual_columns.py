@@ -54,11 +54,11 @@ def test_every_awkward_column_is_watched_in_quiet_or_left_out_with_a_reason(
     else:
         rows = frame.assign(at=frame["at"].astype(str)).to_dict("records")
         path.write_text("\n".join(json.dumps(row) for row in rows), "utf-8")
-    episodes, summary, told = replayed(path)
+    episodes, summary, printed = replayed(path)
     assert episodes == []
     assert summary["features"] == len(WORDS) - 4
     for column in ("nothing", "day", "at", "counter"):
-        assert f"not watched: {column} " in told
+        assert f"not watched: {column} " in printed
 
 
 def test_texts_among_numbers_are_invalid_values_and_found(tmp_path: Path) -> None:
@@ -83,9 +83,9 @@ def test_a_season_is_no_drift_where_the_file_has_times(tmp_path: Path) -> None:
     assert summary["alerts_per_week"] == pytest.approx(7 / 20, rel=0.01)
 
 
-def test_rows_in_no_order_of_time_are_told_of(tmp_path: Path) -> None:
+def test_rows_out_of_order_of_time_are_noted(tmp_path: Path) -> None:
     at = pd.date_range("2024-01-01", periods=N, freq="min").to_series().sample(frac=1)
     pd.DataFrame({"at": at, "x": RNG.normal(size=N)}).to_csv(tmp_path / "a.csv", index=False)
-    episodes, _, told = replayed(tmp_path / "a.csv", "--time", "at")
+    episodes, _, printed = replayed(tmp_path / "a.csv", "--time", "at")
     assert episodes == []
-    assert "are earlier than the row before" in told
+    assert "are earlier than the row before" in printed

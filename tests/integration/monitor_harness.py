@@ -173,9 +173,9 @@ class MonitorHarness:
             for message in read_topic(self.broker, self.topics.alerts)
         }
         figures = {
-            key: (told.n_labelled, told.loss)
+            key: (output.n_labelled, output.loss)
             for key, value in self._values(f"{self.prefix}:performance:*").items()
-            for told in [msgspec.json.decode(value, type=WindowPerformance)]
+            for output in [msgspec.json.decode(value, type=WindowPerformance)]
         }
         dead = {ce_id(message) for message in read_topic(self.broker, self.topics.dead_letters)}
         return Found(state, set(alerts), set(windows), dead, alerts | windows, figures)

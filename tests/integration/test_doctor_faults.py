@@ -208,9 +208,9 @@ def test_a_missing_topic_is_made_with_the_options_that_were_asked_about(system: 
     until(lambda: system.topics.dead_letters not in existing_topics(system.client), "it is gone")
     place = ["--prefix", system.prefix, "--bootstrap-servers", system.client["bootstrap.servers"]]
 
-    said = CliRunner().invoke(app, ["doctor", *place, "--redis-url", system.settings.redis.url])
+    printed = CliRunner().invoke(app, ["doctor", *place, "--redis-url", system.settings.redis.url])
 
-    assert f"topic {system.topics.dead_letters}: missing" in said.output
-    assert "driftline topics create --prefix" in said.output
-    assert f"{system.prefix} --bootstrap-servers" in said.output
-    assert said.exit_code == 1
+    assert f"topic {system.topics.dead_letters}: missing" in printed.output
+    assert "driftline topics create --prefix" in printed.output
+    assert f"{system.prefix} --bootstrap-servers" in printed.output
+    assert printed.exit_code == 1

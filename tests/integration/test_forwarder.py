@@ -153,10 +153,10 @@ def test_killed_before_its_commit_it_repeats_ids_and_loses_none(warehouse: Wareh
 
     assert warehouse.forward("forwarder.batch.written:2")[0] == EXIT_CODE
     assert warehouse.committed() < len(values)
-    code, told = warehouse.forward()
+    code, reported = warehouse.forward()
 
     assert code == 0
-    assert json.loads(told)["rejected"] <= 10
+    assert json.loads(reported)["rejected"] <= 10
     assert warehouse.committed() == len(values)
     ids = warehouse.ids()
     assert set(ids) == {f"r{i}" for i in range(3_000) if not 1_000 <= i < 1_010}
@@ -170,10 +170,10 @@ def test_killed_before_its_commit_it_repeats_ids_and_loses_none(warehouse: Wareh
 def test_a_source_gone_wrong_is_not_drained_into_the_dead_letters(warehouse: Warehouse) -> None:
     warehouse.write([b'{"requestId": 7}'] * 2_500)
 
-    code, told = warehouse.forward()
+    code, reported = warehouse.forward()
 
     assert code == 1
-    assert "records in a row were rejected" in told
+    assert "records in a row were rejected" in reported
     assert warehouse.committed() == 0
     assert warehouse.ids() == Counter()
     assert warehouse.letters() == set()
@@ -196,8 +196,8 @@ def test_two_forwarders_of_a_source_each_read_all_of_it(warehouse: Warehouse) ->
     warehouse.write([label("a"), label("b")])
 
     for model in ("churn", "fraud"):
-        code, told = warehouse.forward(model=model)
-        assert (code, json.loads(told)) == (0, {"events": 2, "rejected": 0})
+        code, reported = warehouse.forward(model=model)
+        assert (code, json.loads(reported)) == (0, {"events": 2, "rejected": 0})
 
 
 def test_what_is_larger_than_any_log_takes_is_a_dead_letter(warehouse: Warehouse) -> None:
@@ -289,8 +289,8 @@ def test_events_without_a_prediction_are_forwarded_and_a_wrong_field_is_named(
         )
         return done.returncode, done.stderr
 
-    code, said = forward("/out/score", "right")
-    assert (code, said.splitlines()[-1]) == (
+    code, output = forward("/out/score", "right")
+    assert (code, output.splitlines()[-1]) == (
         0,
         "4 events forwarded, 2 of them without a prediction, 0 records rejected",
     )
@@ -299,8 +299,8 @@ def test_events_without_a_prediction_are_forwarded_and_a_wrong_field_is_named(
     predictions = {name: event.get("prediction", "none") for name, event in events.items()}
     assert predictions == {"a": 0.5, "b": "none", "c": None, "d": "none"}
 
-    code, said = forward("scroe", "wrong")
+    code, output = forward("scroe", "wrong")
     assert code == 1
-    assert "4 events forwarded, 4 of them without a prediction" in said
-    assert "no record has a field 'scroe'" in said
-    assert "--prediction-field" in said
+    assert "4 events forwarded, 4 of them without a prediction" in output
+    assert "no record has a field 'scroe'" in output
+    assert "--prediction-field" in output

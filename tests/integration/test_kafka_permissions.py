@@ -117,9 +117,9 @@ def test_a_monitor_a_logger_and_a_reader_need_no_more_than_the_table(
         "DRIFTLINE_REDIS__URL": harness.redis_url,
     }
     for asked in ("status", "doctor", "alerts list", "audit m", "coverage", "dead-letters show"):
-        said = command(reads, *asked.split())
-        assert "permission" not in said.stdout + said.stderr, said.stdout + said.stderr
-        assert said.returncode == 0, said.stdout + said.stderr
+        output = command(reads, *asked.split())
+        assert "permission" not in output.stdout + output.stderr, output.stdout + output.stderr
+        assert output.returncode == 0, output.stdout + output.stderr
     monitor.terminate()
     assert monitor.wait(60) == 0
 
@@ -180,12 +180,12 @@ def test_a_missing_permission_is_named(
     kafka.deny(role, [Permission(operation, name)])
     if operation == "Describe":  # who may read or write may describe
         kafka.deny(role, [Permission(other, name) for other in ("Read", "Write")])
-    said = command(
+    output = command(
         {**environment(kafka, role, prefix), "DRIFTLINE_REDIS__URL": harness.redis_url}, *arguments
     )
 
-    words = said.stdout + said.stderr
-    assert said.returncode == 4, words
+    words = output.stdout + output.stderr
+    assert output.returncode == 4, words
     assert f"User:{role} has no permission {operation} on topic {name}" in words
     assert "SECURITY.md" in words
     assert "Traceback" not in words
@@ -197,16 +197,16 @@ def test_a_monitor_without_its_group_says_so(
     granted(kafka, "monitor", harness.prefix)
     group = f"{harness.prefix}.monitor"
     kafka.deny("monitor", [Permission("Read", group, group=True)])
-    said = command(
+    output = command(
         {
             **environment(kafka, "monitor", harness.prefix),
             "DRIFTLINE_REDIS__URL": harness.redis_url,
         },
         "monitor",
     )
-    assert said.returncode == 4, said.stderr
-    assert f"User:monitor has no permission Read on group {group}" in said.stderr
-    assert "Traceback" not in said.stderr
+    assert output.returncode == 4, output.stderr
+    assert f"User:monitor has no permission Read on group {group}" in output.stderr
+    assert "Traceback" not in output.stderr
 
 
 def test_a_reader_without_the_trainers_group_names_it(

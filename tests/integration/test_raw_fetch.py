@@ -114,7 +114,9 @@ def test_batch_by_batch_the_same_records_are_read_from_anywhere(
         assert n_batches > 1 or start >= end - 50
 
 
-def test_what_is_not_there_is_told(kafka_broker: str, topic: str) -> None:
+def test_a_position_outside_the_log_and_an_unreachable_broker_are_errors(
+    kafka_broker: str, topic: str
+) -> None:
     write(kafka_broker, topic)
     _records, end = asyncio.run(by_librdkafka(kafka_broker, topic, 0))
 

@@ -107,8 +107,8 @@ def test_commands_and_loggers_get_in(secured: SecuredKafka, redis_url: str, door
     problems = [f for f in json.loads(looked.stdout)["findings"] if f["level"] == "problem"]
     assert [f["fix"] for f in problems] == ["start a worker: driftline monitor"], problems
     for arguments in (("status",), ("alerts", "list")):
-        said = command(*arguments, **settings)
-        assert said.returncode == 0, said.stderr
+        output = command(*arguments, **settings)
+        assert output.returncode == 0, output.stderr
 
 
 def test_a_trainer_retrains_and_a_server_swaps(secured: SecuredKafka, tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def wrong(secured: SecuredKafka, what: str) -> tuple[str, Settings]:
 
 
 @pytest.mark.parametrize(
-    ("what", "code", "told"),
+    ("what", "code", "reported"),
     [
         ("password", 4, "uthentication failed"),
         ("authority", 4, "certificate"),
@@ -159,8 +159,8 @@ def wrong(secured: SecuredKafka, what: str) -> tuple[str, Settings]:
         ("file", 2, "ssl.ca.location"),
     ],
 )
-def test_who_is_not_let_in_is_told_why(
-    secured: SecuredKafka, what: str, code: int, told: str
+def test_an_authentication_error_names_its_reason(
+    secured: SecuredKafka, what: str, code: int, reported: str
 ) -> None:
     settings = environment(*wrong(secured, what))
     commands = [("monitor",), ("alerts", "list"), ("doctor",)]
@@ -169,7 +169,7 @@ def test_who_is_not_let_in_is_told_why(
     elif "stranger" in what:  # that a broker hangs up is not believed at once
         commands = [("doctor",)]
     for arguments in commands:
-        said = command(*arguments, **settings)
-        assert said.returncode == (4 if arguments == ("doctor",) else code), arguments
-        assert told in said.stdout + said.stderr, arguments
-        assert "Traceback" not in said.stderr
+        output = command(*arguments, **settings)
+        assert output.returncode == (4 if arguments == ("doctor",) else code), arguments
+        assert reported in output.stdout + output.stderr, arguments
+        assert "Traceback" not in output.stderr

@@ -93,7 +93,7 @@ def test_an_address_with_rediss_speaks_tls_and_believes_no_stranger(
 
 
 @pytest.mark.parametrize("password", [None, "guessed"])
-def test_who_has_none_is_told_and_nobody_is_told_the_password(
+def test_a_missing_password_is_an_error_and_no_output_has_a_password(
     secured: str, password: str | None
 ) -> None:
     url = secured if password is None else with_password(secured, password)

@@ -122,7 +122,7 @@ def test_more_copies_than_brokers_are_an_error_that_says_so(kafka_broker: str, p
     )
 
 
-def test_a_file_that_is_no_registry_is_told_with_its_place(tmp_path: Path) -> None:
+def test_an_error_about_a_file_that_is_no_registry_names_its_place(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     for text, why in (
         ("[topics", "Expected"),

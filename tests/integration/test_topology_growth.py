@@ -99,9 +99,9 @@ def owns(port: int, n_partitions: int) -> bool:
 
 def knows(harness: MonitorHarness, n_partitions: int) -> bool:
     """Whether each partition has committed how many there are."""
-    told = [monitor.placement.latest for monitor in monitors(harness).values()]
-    return len(told) == n_partitions and all(
-        topology is not None and topology.partitions == n_partitions for topology in told
+    reported = [monitor.placement.latest for monitor in monitors(harness).values()]
+    return len(reported) == n_partitions and all(
+        topology is not None and topology.partitions == n_partitions for topology in reported
     )
 
 
@@ -192,10 +192,10 @@ def the_command_does_the_same(harness: MonitorHarness, admin: AdminClient) -> No
     would = CliRunner().invoke(app, ["topics", "grow", "--dry-run", *place])
     assert f"reference of {MODEL}@1 would be copied to partition {home}" in would.stdout
     assert home not in kinds_by_partition(harness)
-    said = CliRunner().invoke(app, ["topics", "grow", *place])
-    assert said.exit_code == 0, said.output
-    assert f"{MODEL}: partition {new} → {home}" in said.stdout
-    assert f"reference of {MODEL}@1 copied to partition {home}" in said.stdout
+    printed = CliRunner().invoke(app, ["topics", "grow", *place])
+    assert printed.exit_code == 0, printed.output
+    assert f"{MODEL}: partition {new} → {home}" in printed.stdout
+    assert f"reference of {MODEL}@1 copied to partition {home}" in printed.stdout
     kinds = kinds_by_partition(harness)
     placed, reference = CE_TYPE_OF[Topology], CE_TYPE_OF[ModelUpdate]
     assert kinds[home] == [reference, placed]

@@ -66,23 +66,23 @@ def process(seed: int, cuts: list[int]) -> tuple[list[DriftAlert], OpenEpisodes]
     """All that is told; the register is stored and read again at every cut."""
     times = times_of(seed)
     alerts = alerts_of(seed, times)
-    register, told = OpenEpisodes(COOLDOWN_MS), list[DriftAlert]()
+    register, found_alerts = OpenEpisodes(COOLDOWN_MS), list[DriftAlert]()
     for start, end in pairwise(sorted({0, N, *cuts})):
         offsets = np.arange(start, end, dtype=np.int64)
         mine = [one for one in alerts if start <= one.decided_offset < end]
         events = EventTimes(offsets, np.array(times[start:end], dtype=np.int64))
-        told += register.process(mine, offsets, offsets * 0, events)
+        found_alerts += register.process(mine, offsets, offsets * 0, events)
         if (state := register.pending_changes()) is not None:
             register = OpenEpisodes(COOLDOWN_MS)
             register.restore(decode_part(encode_part(state), OpenEpisodesState))
-    return told, register
+    return found_alerts, register
 
 
 @given(seed=seeds, cuts=some_cuts)
-def test_what_is_told_does_not_depend_on_cuts_and_restarts(seed: int, cuts: list[int]) -> None:
-    told, register = process(seed, cuts)
+def test_alerts_do_not_depend_on_cuts_and_restarts(seed: int, cuts: list[int]) -> None:
+    found_alerts, register = process(seed, cuts)
     at_once, whole = process(seed, [])
-    in_order = [sorted(x, key=lambda a: a.decided_offset) for x in (told, at_once)]
+    in_order = [sorted(x, key=lambda a: a.decided_offset) for x in (found_alerts, at_once)]
 
     assert in_order[0] == in_order[1]
     first: dict[str, Phase] = {}
@@ -94,15 +94,15 @@ def test_what_is_told_does_not_depend_on_cuts_and_restarts(seed: int, cuts: list
 
 @settings(max_examples=examples(150))
 @given(seed=seeds)
-def test_an_episode_is_told_within_a_cooldown_only_if_it_is_worse(seed: int) -> None:
+def test_an_episode_is_reported_within_a_cooldown_only_if_it_is_worse(seed: int) -> None:
     times = times_of(seed)
     latest = {0: 0}
     for one in alerts_of(seed, times):
         latest[one.decided_offset] = max(one.decided_ms, *latest.values())
-    told, _ = process(seed, [])
+    found_alerts, _ = process(seed, [])
     recovered: dict[str, tuple[int, int]] = {}
     worst: dict[str, int] = {}
-    for one in told:
+    for one in found_alerts:
         if one.phase == "recovered":
             recovered[one.series] = one.decided_ms, worst[one.episode_id]
         elif one.phase in ENDED_PHASES:
@@ -120,12 +120,12 @@ def test_an_episode_is_told_within_a_cooldown_only_if_it_is_worse(seed: int) -> 
 def test_no_alert_is_dropped_uncounted_and_no_end_comes_without_its_start(seed: int) -> None:
     times = times_of(seed)
     alerts = alerts_of(seed, times)
-    told, register = process(seed, [])
-    late = [one for one in told if "Suppressed by the cooldown" in one.explanation]
-    started = {one.episode_id for one in told if one.phase == "started"}
+    found_alerts, register = process(seed, [])
+    late = [one for one in found_alerts if "Suppressed by the cooldown" in one.explanation]
+    started = {one.episode_id for one in found_alerts if one.phase == "started"}
 
-    assert len(told) - len(late) + register.suppressed == len(alerts)
-    assert {one.episode_id for one in told} == started
+    assert len(found_alerts) - len(late) + register.suppressed == len(alerts)
+    assert {one.episode_id for one in found_alerts} == started
     for episode in register.by_id.values():
         if episode.cooldown_hold is not None:
             since = episode.latest.decided_offset + 1
@@ -135,18 +135,18 @@ def test_no_alert_is_dropped_uncounted_and_no_end_comes_without_its_start(seed: 
 
 
 @pytest.mark.parametrize("kind", ["quality", "concept", "volume", "labels"])
-def test_broken_data_the_loss_and_silence_are_told_at_once_each_time(kind: Kind) -> None:
+def test_broken_data_the_loss_and_silence_are_reported_at_once_each_time(kind: Kind) -> None:
     offsets = np.arange(10, dtype=np.int64)
     phases: list[Phase] = ["started", "recovered", "started"]
     alerts = [
         alert(episode_id=f"e{i > 1}", kind=kind, phase=phase, decided_offset=i, decided_ms=i)
         for i, phase in enumerate(phases)
     ]
-    told = OpenEpisodes(COOLDOWN_MS).process(alerts, offsets, offsets)
-    assert [one.phase for one in told] == phases
+    found_alerts = OpenEpisodes(COOLDOWN_MS).process(alerts, offsets, offsets)
+    assert [one.phase for one in found_alerts] == phases
 
 
-def test_traffic_that_is_played_again_from_earlier_is_told() -> None:
+def test_replayed_traffic_is_reported() -> None:
     """A file played into the same log twice: the second time may never come as far as the first."""
     offsets = np.arange(10, dtype=np.int64)
     phases: list[Phase] = ["started", "recovered", "started"]
@@ -154,11 +154,11 @@ def test_traffic_that_is_played_again_from_earlier_is_told() -> None:
         alert(episode_id=f"e{i > 1}", phase=phase, decided_offset=i, decided_ms=time_ms)
         for i, (phase, time_ms) in enumerate(zip(phases, (5_000, 9_000, 5_000), strict=True))
     ]
-    told = OpenEpisodes(COOLDOWN_MS).process(alerts, offsets, offsets)
-    assert [one.phase for one in told] == phases
+    found_alerts = OpenEpisodes(COOLDOWN_MS).process(alerts, offsets, offsets)
+    assert [one.phase for one in found_alerts] == phases
 
 
-def test_after_a_person_resolved_it_what_still_drifts_is_told() -> None:
+def test_drift_that_lasts_after_a_person_resolved_it_is_reported() -> None:
     offsets = np.arange(10, dtype=np.int64)
     story: list[tuple[str, Phase, Severity]] = [
         ("a", "started", "low"),
@@ -171,17 +171,17 @@ def test_after_a_person_resolved_it_what_still_drifts_is_told() -> None:
         alert(episode_id=name, phase=phase, severity=bad, decided_offset=i, decided_ms=i)
         for i, (name, phase, bad) in enumerate(story)
     ]
-    told = OpenEpisodes(COOLDOWN_MS).process(alerts, offsets, offsets)
-    assert [(one.episode_id, one.phase) for one in told] == [one[:2] for one in story]
+    found_alerts = OpenEpisodes(COOLDOWN_MS).process(alerts, offsets, offsets)
+    assert [(one.episode_id, one.phase) for one in found_alerts] == [one[:2] for one in story]
 
 
 def test_these_logs_hold_all_that_the_laws_are_about() -> None:
     """A law about nothing would say nothing."""
-    told = [one for seed in range(20) for one in process(seed, [])[0]]
+    found_alerts = [one for seed in range(20) for one in process(seed, [])[0]]
     waiting = [
         e for seed in range(20) for e in process(seed, [])[1].by_id.values() if e.cooldown_hold
     ]
 
-    assert any("Suppressed by the cooldown" in one.explanation for one in told)
-    assert any(one.suppressed for one in told if one.phase == "recovered")
+    assert any("Suppressed by the cooldown" in one.explanation for one in found_alerts)
+    assert any(one.suppressed for one in found_alerts if one.phase == "recovered")
     assert waiting

@@ -159,7 +159,7 @@ def test_when_all_is_as_it_was_nothing_is_open(seed: int, troubles: set[str]) ->
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
-def test_each_of_these_troubles_is_told_and_over(trouble: str) -> None:
+def test_each_of_these_problems_is_reported_and_ends(trouble: str) -> None:
     """Else the law above would be about nothing."""
     scene = Scene(1)
     scene.live(N_QUIET)
@@ -193,12 +193,12 @@ def test_status_says_how_far_an_episode_is_from_its_end_and_who_knows_of_it() ->
     assert (row.model, row.kind, row.acknowledged_by, row.reported) == ("m@1", "data", "ann", True)
     assert row.recovery_events is not None
     assert 64 <= row.recovery_events <= 200 < (row.recovery_events_needed or 0)
-    said = line_of(msgspec.to_builtins(row))
-    assert said.startswith(f"{episode[:12]}  high   `fare`: mean 19.7 → ")
+    text = line_of(msgspec.to_builtins(row))
+    assert text.startswith(f"{episode[:12]}  high   `fare`: mean 19.7 → ")
     assert (
         f" Recovering: {row.recovery_events} of about {row.recovery_events_needed} events are like "
-        "the reference. Acknowledged by ann at" in said
+        "the reference. Acknowledged by ann at" in text
     )
     (listed,) = with_current_state([scene.open[episode]], [row])
-    assert listed.explanation in said
+    assert listed.explanation in text
     assert listed.recovery_events == row.recovery_events

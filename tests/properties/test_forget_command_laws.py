@@ -107,7 +107,7 @@ def test_nothing_of_it_stays_and_nobody_noticed(seed: int, cuts: list[int]) -> N
     assert [window for window in windows if window.model != SHADOW] == undisturbed[2]
 
 
-def test_its_open_episodes_are_told_to_be_over_and_say_that_they_are_a_drills() -> None:
+def test_its_open_episodes_end_and_are_marked_as_a_drill() -> None:
     phases: dict[str, list[str]] = {}
     for seed in range(6):
         for alert in run(with_drill(seed, log_of(seed)), [])[0]:
@@ -115,8 +115,8 @@ def test_its_open_episodes_are_told_to_be_over_and_say_that_they_are_a_drills() 
             if alert.drill:
                 phases.setdefault(f"{seed}-{alert.episode_id}", []).append(alert.phase)
 
-    assert any(told[-1] == "superseded" for told in phases.values())
-    assert all(told[-1] in ("recovered", "superseded") for told in phases.values())
+    assert any(reported[-1] == "superseded" for reported in phases.values())
+    assert all(reported[-1] in ("recovered", "superseded") for reported in phases.values())
 
 
 def test_its_place_is_free_again() -> None:

@@ -82,13 +82,15 @@ def test_every_record_is_counted_exactly_once(seed: int) -> None:
 def test_the_logs_of_these_laws_hold_drift_recovery_and_damage() -> None:
     """A law about empty results would say nothing."""
     phases: set[str] = set()
-    said: set[str | None] = set()
+    seen_kinds: set[str | None] = set()
     reasons: set[str] = set()
     letters = windows = suppressed = rested = 0
     for seed in range(9):
         alerts, dead, closed, state = run(log_of(seed), [])
         phases |= {alert.phase for alert in alerts}
-        said.update(*((alert.kind, alert.series, alert.cause, alert.channel) for alert in alerts))
+        seen_kinds.update(
+            *((alert.kind, alert.series, alert.cause, alert.channel) for alert in alerts)
+        )
         reasons |= {letter.reason for letter in dead}
         suppressed += msgspec.json.decode(state)["counters"]["suppressed"]
         rested += sum("Suppressed by the cooldown" in alert.explanation for alert in alerts)
@@ -99,9 +101,9 @@ def test_the_logs_of_these_laws_hold_drift_recovery_and_damage() -> None:
     assert {"unknown_episode", "invalid_command"} <= reasons
     assert suppressed > 0
     assert rested > 0
-    assert {"data", "prediction", "concept", "relation/age~visits", "constant"} <= said
-    assert {"coverage/warming_up", "coverage", "rejected", "rejected/malformed_json"} <= said
-    assert {"silence", "volume", "outage", "delay"} <= said
+    assert {"data", "prediction", "concept", "relation/age~visits", "constant"} <= seen_kinds
+    assert {"coverage/warming_up", "coverage", "rejected", "rejected/malformed_json"} <= seen_kinds
+    assert {"silence", "volume", "outage", "delay"} <= seen_kinds
     assert letters > 50
     assert windows > 10
 

@@ -68,7 +68,7 @@ def under(names: Six) -> tuple[Counter[Any], int, int, Any]:
     back = dict(zip(names, PLAIN, strict=True))
     alerts, letters, windows, state = run(log_of(names), [2_500], restart=True)
     assert not letters
-    told = Counter(
+    reported = Counter(
         (
             back[a.model],
             back[a.version],
@@ -81,7 +81,7 @@ def under(names: Six) -> tuple[Counter[Any], int, int, Any]:
         for a in alerts
     )
     keys = {window_key("p", w.model, w.version, w.start_ms) for w in windows}
-    return told, len(windows), len(keys), msgspec.json.decode(state)["counters"]
+    return reported, len(windows), len(keys), msgspec.json.decode(state)["counters"]
 
 
 EXPECTED = under(PLAIN)

@@ -55,7 +55,9 @@ def watched(reference: Floats) -> MonitoredSignal:
     return MonitoredSignal(fitted, "data", ARL0, EpisodePolicy(), bounds=fitted.bounds)
 
 
-def told(series: MonitoredSignal, values: Floats, cuts: Sequence[int] = ()) -> list[SignalDecision]:
+def reported(
+    series: MonitoredSignal, values: Floats, cuts: Sequence[int] = ()
+) -> list[SignalDecision]:
     findings: list[SignalDecision] = []
     for start, end in pairwise(sorted({0, len(values), *cuts})):
         offsets = np.arange(start, end)
@@ -95,7 +97,7 @@ def test_values_outside_are_found_within_the_bound(
         values = drawn(shape, rng, round(20 / share))
         where = rng.random(len(values)) < share
         values[where] = rng.uniform(1e9, 1e10, where.sum()) if odd.startswith("any") else float(odd)
-        first = next(iter(of_range(told(series, values))), None)
+        first = next(iter(of_range(reported(series, values))), None)
         delays.append(math.inf if first is None else first[1] + 1)
         times.append(math.inf if first is None else int(where[: first[1] + 1].sum()))
     assert np.median(delays) <= bound(share, n)
@@ -112,7 +114,7 @@ def test_a_value_that_repeats_is_found_within_ten_occurrences(value: float, shar
         values = np.exp(rng.normal(3, 2, round(15 / share)))
         where = rng.random(len(values)) < share
         values[where] = value
-        ((phase, offset, says), *_) = of_range(told(series, values))
+        ((phase, offset, says), *_) = of_range(reported(series, values))
         assert phase == "started"
         assert int(where[: offset + 1].sum()) <= 10
         assert says is not None
@@ -143,7 +145,7 @@ def test_a_value_inside_the_range_is_found_where_others_repeat_too(
         values = drawn(shape, rng, round(30 / share))
         where = rng.random(len(values)) < share
         values[where] = value
-        first = next(iter(of_range(told(series, values))), None)
+        first = next(iter(of_range(reported(series, values))), None)
         times.append(math.inf if first is None else int(where[: first[1] + 1].sum()))
         assert first is None or f"% of values are {value:g}" in str(first[2])
     assert np.median(times) <= 10
@@ -167,7 +169,7 @@ def test_a_population_of_two_decimals_that_moved_is_drift(shift: float, spread: 
     rng = np.random.default_rng(5)
     series = watched(np.round(rng.normal(50, 10, 10_000), 2))
     moved = np.round(rng.normal(50 + shift, 10 * spread, 10_000), 2)
-    assert {d.check for d in told(series, moved)} <= {"data"}
+    assert {d.check for d in reported(series, moved)} <= {"data"}
 
 
 def test_it_is_over_when_none_comes_any_more() -> None:
@@ -175,7 +177,7 @@ def test_it_is_over_when_none_comes_any_more() -> None:
     series = watched(rng.normal(50, 10, 5_000))
     values = rng.normal(50, 10, 6_000)
     values[1_000:3_000:25] = -999.0
-    phases = of_range(told(series, values))
+    phases = of_range(reported(series, values))
     assert [phase for phase, *_ in phases] == ["started", "recovered"]
     assert 3_000 <= phases[1][1] <= 3_000 + 3 * (phases[0][1] - 1_000) + 500
 
@@ -188,7 +190,7 @@ def test_it_is_one_episode_as_long_as_they_come(share: float) -> None:
         values = rng.normal(50, 10, round(200 / share))
         values[rng.random(len(values)) < share] = -999.0
         phases += [
-            phase for phase, *_ in of_range(told(watched(rng.normal(50, 10, 5_000)), values))
+            phase for phase, *_ in of_range(reported(watched(rng.normal(50, 10, 5_000)), values))
         ]
     assert phases == ["started"] * 10
 
@@ -199,7 +201,7 @@ def test_it_is_one_episode_as_long_as_they_come(share: float) -> None:
 def test_a_population_that_moved_is_drift_and_no_odd_values(shift: float, spread: float) -> None:
     rng = np.random.default_rng(5)
     series = watched(rng.normal(50, 10, 5_000))
-    findings = told(series, 50 + 10 * (shift + spread * rng.standard_normal(10_000)))
+    findings = reported(series, 50 + 10 * (shift + spread * rng.standard_normal(10_000)))
     assert {d.check for d in findings} == {"data"}
 
 
@@ -207,10 +209,10 @@ def test_drift_beside_odd_values_is_judged_by_the_others() -> None:
     rng = np.random.default_rng(6)
     odd = rng.normal(50, 10, 12_000)
     odd[::10] = -999.0
-    only = told(watched(rng.normal(50, 10, 5_000)), odd)
+    only = reported(watched(rng.normal(50, 10, 5_000)), odd)
     assert {d.check for d in only} == {"range"}
     odd[4_000:][odd[4_000:] != -999.0] += 5.0
-    both = told(watched(rng.normal(50, 10, 5_000)), odd)
+    both = reported(watched(rng.normal(50, 10, 5_000)), odd)
     assert {d.check for d in both} == {"range", "data"}
 
 
@@ -220,7 +222,7 @@ def test_what_a_wider_population_puts_outside_is_no_finding_of_its_own() -> None
         rng = np.random.default_rng(seed)
         series = watched(rng.normal(50, 10, 5_000))
         values = np.append(50 + 10 * 3**0.5 * rng.standard_normal(10_000), rng.normal(50, 10, 9000))
-        findings = told(series, values)
+        findings = reported(series, values)
         wider.append([d.check for d in findings if d.decision.phase == "started"])
         assert not series.rules.open
     assert wider.count(["data"]) >= 11
@@ -231,19 +233,19 @@ def test_a_value_that_repeats_is_found_while_the_population_drifts(odd: float) -
     rng = np.random.default_rng(8)
     values = rng.normal(58, 10, 6_000)
     values[3_000::50] = odd
-    findings = told(watched(rng.normal(50, 10, 5_000)), values)
+    findings = reported(watched(rng.normal(50, 10, 5_000)), values)
     started = [d.check for d in findings if d.decision.phase == "started"]
     assert started == ["data", "range"]
 
 
-def test_what_lies_outside_is_told_when_the_drift_that_explained_it_is_over() -> None:
+def test_values_out_of_range_are_reported_when_the_drift_that_explained_them_recovers() -> None:
     rng = np.random.default_rng(9)
     wider = 50 + 10 * 3**0.5 * rng.standard_normal(6_000)
     values = np.append(wider, rng.normal(50, 10, 12_000))
     n = len(values[3_000::100])
     values[3_000::100] = rng.uniform(105, 125, n)
     series = watched(rng.normal(50, 10, 5_000))
-    findings = [d for d in told(series, values) if d.decision.phase in ("started", "recovered")]
+    findings = [d for d in reported(series, values) if d.decision.phase in ("started", "recovered")]
     assert [(d.check, d.decision.phase) for d in findings] == [
         ("data", "started"),
         ("data", "recovered"),
@@ -255,7 +257,7 @@ def test_another_grid_of_the_same_numbers_is_no_value_that_repeats() -> None:
     rng = np.random.default_rng(7)
     fahrenheit = np.round(rng.normal(60, 15, 5_000))
     celsius = np.round((np.round(rng.normal(60, 15, 4_000)) - 32) / 1.8, 1)
-    findings = told(watched(fahrenheit), celsius)
+    findings = reported(watched(fahrenheit), celsius)
     assert "range" not in {d.check for d in findings}
 
 
@@ -265,7 +267,7 @@ def test_nothing_is_found_where_nothing_changes() -> None:
         for shape in ("normal", "Pareto", "zero-inflated", "whole numbers", *PARTLY_REPEATING):
             rng = np.random.default_rng(seed)
             series = watched(drawn(shape, rng, 1_000))
-            found += of_range(told(series, drawn(shape, rng, 60_000)))
+            found += of_range(reported(series, drawn(shape, rng, 60_000)))
     assert not found
 
 
@@ -303,7 +305,7 @@ def test_cuts_and_restarts_change_nothing(seed: int, cuts: list[int]) -> None:
         return MonitoredSignal(reference, "data", 1e5, EpisodePolicy(), bounds=reference.bounds)
 
     whole, parted = series(), series()
-    expected = told(whole, values)
+    expected = reported(whole, values)
     found: list[SignalDecision] = []
     for start, end in pairwise(sorted({0, len(values), *cuts})):
         offsets = np.arange(start, end)

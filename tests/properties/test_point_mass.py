@@ -11,7 +11,7 @@ from stream_monitor.episodes.policy import EpisodePolicy
 from stream_monitor.reference.fit import fit_feature
 from stream_monitor.reference.transform import Transform
 from stream_monitor.statistics.fixed_point import FIXED_POINT, Floats
-from tests.properties.test_out_of_range_values import ARL0, told
+from tests.properties.test_out_of_range_values import ARL0, reported
 
 
 def amounts(rng: np.random.Generator, n: int, zeros: float, times: float = 1.0) -> Floats:
@@ -28,22 +28,22 @@ def test_the_rest_trebles(zeros: float, within: int) -> None:
     rng = np.random.default_rng(2)
     for _ in range(3):
         series = series_of(amounts(rng, 10_000, zeros))
-        assert told(series, amounts(rng, 3_000, zeros)) == []
-        (first, *_) = told(series, amounts(rng, within, zeros, 3.0))
+        assert reported(series, amounts(rng, 3_000, zeros)) == []
+        (first, *_) = reported(series, amounts(rng, within, zeros, 3.0))
         assert (first.check, first.decision.phase) == ("data", "started")
 
 
 def test_the_mass_itself_is_watched_as_before() -> None:
     rng = np.random.default_rng(3)
     series = series_of(amounts(rng, 10_000, 0.95))
-    (first, *_) = told(series, amounts(rng, 2_000, 0.85))
+    (first, *_) = reported(series, amounts(rng, 2_000, 0.85))
     assert (first.check, first.decision.suspicion.channel) == ("data", "location")
 
 
 def test_the_sentence_is_about_the_rest() -> None:
     rng = np.random.default_rng(4)
     series = series_of(amounts(rng, 10_000, 0.6))
-    findings = told(series, amounts(rng, 2_000, 0.6, 2.0))
+    findings = reported(series, amounts(rng, 2_000, 0.6, 2.0))
     first: SignalDecision = next(d for d in findings if d.decision.suspicion.channel != "location")
     decision, reference = first.decision, series.reference
     mean = reference.centre + reference.scale * decision.total / decision.n_events / FIXED_POINT

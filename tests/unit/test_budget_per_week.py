@@ -97,7 +97,7 @@ def test_detectors_relations_and_explanation_have_the_same_one() -> None:
     ]
 
 
-def test_what_became_of_it_is_told() -> None:
+def test_the_effective_budget_has_its_unit() -> None:
     budget = Budget(2.0, per_weeks=3.0)
 
     known, unknown = (effective_budget(profile(rate), budget) for rate in (1_000.0, None))
@@ -148,20 +148,20 @@ def silence(budget: Budget) -> tuple[DriftAlert, ReferenceProfile | None]:
     spec = msgspec.structs.replace(SPEC, budget=budget, warm_up_events=5_000)
     partition = Partition(spec)
     partition.live(15)
-    (told,) = partition.live(5, None)
+    (reported,) = partition.live(5, None)
     model = partition.monitor.models["m"]
-    return told, model.versions["1"].profile if model.versions else None
+    return reported, model.versions["1"].profile if model.versions else None
 
 
 def test_without_a_reference_the_traffics_own_rate_counts() -> None:
     """A week has 604,800 events here: stricter than one in a million, and looser, both show."""
-    told = [
+    reported = [
         silence(budget)[0].decided_ms
         for budget in (Budget(1e4, per_weeks=1.0), Budget(), Budget(per_weeks=1e6))
     ]
 
     assert silence(Budget())[1] is None
-    assert told[0] < told[1] < told[2]
+    assert reported[0] < reported[1] < reported[2]
 
 
 def test_the_first_events_of_a_model_say_its_rate() -> None:

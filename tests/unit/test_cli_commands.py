@@ -74,10 +74,10 @@ def test_what_is_unreachable_ends_with_four_and_says_what_to_do() -> None:
     place = ["--bootstrap-servers", NOWHERE, "--redis-url", "redis://127.0.0.1:1/0"]
     result = run.invoke(app, ["doctor", "--json", *place])
     assert result.exit_code == 4
-    told = json.loads(result.stdout)
-    assert told["worst"] == "problem"
-    assert {f["check"] for f in told["findings"]} == {"kafka", "redis"}
-    assert all(f["fix"] for f in told["findings"])
+    printed = json.loads(result.stdout)
+    assert printed["worst"] == "problem"
+    assert {f["check"] for f in printed["findings"]} == {"kafka", "redis"}
+    assert all(f["fix"] for f in printed["findings"])
 
 
 def test_a_replay_of_a_topic_nobody_serves_is_no_wrong_usage() -> None:

@@ -82,17 +82,17 @@ def test_list_is_json_for_programs(data_dir: Path, monkeypatch: pytest.MonkeyPat
     ]
 
 
-def test_show_tells_where_a_version_came_from(data_dir: Path) -> None:
-    told = run.invoke(app, ["models", "show", "flights", "--data-dir", str(data_dir)]).stdout
+def test_show_names_the_origin_of_a_version(data_dir: Path) -> None:
+    output = run.invoke(app, ["models", "show", "flights", "--data-dir", str(data_dir)]).stdout
     data = json.loads(
         run.invoke(
             app, ["models", "show", "flights@1", "--data-dir", str(data_dir), "--json"]
         ).stdout
     )
 
-    assert "version          2\n" in told
-    assert "training         n_rows=400\n" in told
-    assert "features         temp\n" in told
+    assert "version          2\n" in output
+    assert "training         n_rows=400\n" in output
+    assert "features         temp\n" in output
     assert (data["version"], list(data["profile"]["features"])) == ("1", ["temp"])
 
 

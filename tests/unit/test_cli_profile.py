@@ -71,8 +71,8 @@ def test_what_is_no_importance_is_refused(training: str, text: str) -> None:
     assert f"--importance {text}" in output
 
 
-def test_whoever_sends_a_profile_without_a_rate_is_told(training: str, tmp_path: Path) -> None:
-    def said(*more: str) -> str:
+def test_sending_a_profile_without_a_rate_prints_a_note(training: str, tmp_path: Path) -> None:
+    def printed(*more: str) -> str:
         file = str(tmp_path / "p.json")
         options = ["--model", "m", "--version", "1", "--ignore", "label", "-o", file, *more]
         built = CliRunner().invoke(app, ["profile", "build", training, *options])
@@ -81,5 +81,5 @@ def test_whoever_sends_a_profile_without_a_rate_is_told(training: str, tmp_path:
         assert sent.exit_code == 0, sent.output
         return sent.stderr
 
-    assert "has no number of events a week" in said()
-    assert "has no number of events a week" not in said("--events-per-week", "7e6")
+    assert "has no number of events a week" in printed()
+    assert "has no number of events a week" not in printed("--events-per-week", "7e6")

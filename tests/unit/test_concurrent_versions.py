@@ -62,9 +62,9 @@ class Log:
             offset = len(self.records)
             new.append(record_of(offset, event, self.now_ms))
             self.records.append(new[-1])
-        told = drift(self.monitor.observe(batch_of(new)).alerts)
-        self.alerts += told
-        return told
+        reported = drift(self.monitor.observe(batch_of(new)).alerts)
+        self.alerts += reported
+        return reported
 
     def events(self, n: int, versions: Sequence[str], mean: float = 0.0) -> list[DriftAlert]:
         """So many events, the versions in turn."""
@@ -85,23 +85,23 @@ class Log:
 
     def pause(self, hours: float) -> list[DriftAlert]:
         """Time passes, and ticks come."""
-        told: list[DriftAlert] = []
+        reported: list[DriftAlert] = []
         end_ms = self.now_ms + round(hours * HOUR_MS)
         while self.now_ms < end_ms:
             self.now_ms += 60 * SECOND_MS
-            told += self.write(Tick(time_ms=self.now_ms))
-        return told
+            reported += self.write(Tick(time_ms=self.now_ms))
+        return reported
 
     def again(self, cuts: Iterable[int]) -> list[DriftAlert]:
         """What another monitor says that reads the same log in these pieces, with restarts."""
         monitor, stored = PartitionMonitor(TOPIC, 0, self.spec), dict[str, bytes]()
-        told: list[DriftAlert] = []
+        reported: list[DriftAlert] = []
         for start, end in pairwise(sorted({0, *cuts, len(self.records)})):
-            told += drift(monitor.observe(batch_of(self.records[start:end])).alerts)
+            reported += drift(monitor.observe(batch_of(self.records[start:end])).alerts)
             stored |= monitor.changes()
             stored = {name: part for name, part in stored.items() if part}
             monitor = PartitionMonitor.restore(TOPIC, 0, self.spec, stored)
-        return told
+        return reported
 
 
 def drift(alerts: Iterable[DriftAlert]) -> list[DriftAlert]:
@@ -208,10 +208,10 @@ def test_without_an_announcement_another_versions_events_supersede() -> None:
     log.events(900, ["1"])
     log.events(300, ["1"], SHIFTED)
     log.pause(2)
-    told = log.events(3, ["2"])
+    reported = log.events(3, ["2"])
 
-    assert phases(told) == [("1", "feature/age", "superseded")]
-    assert told[0].decided_offset == len(log.records) - 2  # the record after the event
+    assert phases(reported) == [("1", "feature/age", "superseded")]
+    assert reported[0].decided_offset == len(log.records) - 2  # the record after the event
     assert log.again(range(0, len(log.records), 50)) == log.alerts
 
 

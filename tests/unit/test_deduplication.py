@@ -33,7 +33,7 @@ def test_a_call_over_several_chunks_keeps_house_at_each() -> None:
     assert deduplicate(seen, 0, 1, 1, 1, 1, 2) == [True, False, True, False, True]
 
 
-def test_a_salt_tells_equal_ids_of_two_versions_apart() -> None:
+def test_a_salt_separates_equal_ids_of_two_versions() -> None:
     seen = DedupWindow()
     offsets, ids = np.array([0]), np.array([5], dtype=np.uint64)
     assert seen.deduplicate(offsets, ids, salt=1).all()
@@ -41,7 +41,7 @@ def test_a_salt_tells_equal_ids_of_two_versions_apart() -> None:
     assert not seen.deduplicate(offsets, ids, salt=1).any()
 
 
-def test_what_is_stored_does_not_tell_in_which_order_groups_came() -> None:
+def test_the_stored_bytes_do_not_depend_on_the_order_of_groups() -> None:
     one, other = DedupWindow(), DedupWindow()
     deduplicate(one, 0, 5)
     deduplicate(one, 1, 3)

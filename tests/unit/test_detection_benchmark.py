@@ -131,7 +131,7 @@ def test_the_bound_of_a_normal_shift_is_known_in_closed_form() -> None:
 
 
 @pytest.mark.slow
-def test_a_run_repeats_exactly_and_tells_everything(tmp_path: Path) -> None:
+def test_a_run_repeats_exactly_and_is_complete(tmp_path: Path) -> None:
     plan = Plan(
         (Stream(),),
         (Cell(Stream(), SHIFTS[3], 2000),),
@@ -149,11 +149,11 @@ def test_a_run_repeats_exactly_and_tells_everything(tmp_path: Path) -> None:
     assert run(plan) == findings
     assert len(false_alert_lines(findings.quiet)) == len(delay_lines(findings.found)) == 2
     assert len(episode_lines(findings.lasting)) == 2
-    told = json.loads(json.dumps(summary(findings, 1.0)))
-    assert told["events"] == 20_000
-    assert told["delays"][0]["missed"] == 0
-    assert told["lasting"][0]["one_and_recovered"] == 2
-    assert told["quarter"]["n_events"] == 1440
+    reported = json.loads(json.dumps(summary(findings, 1.0)))
+    assert reported["events"] == 20_000
+    assert reported["delays"][0]["missed"] == 0
+    assert reported["lasting"][0]["one_and_recovered"] == 2
+    assert reported["quarter"]["n_events"] == 1440
     draw(findings.quiet, findings.found, tmp_path / "picture.png")
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
@@ -192,6 +192,6 @@ def test_the_benchmark_fails_where_anything_it_promises_did_not_hold(
     monkeypatch.setattr("sys.argv", ["detection"])
 
     assert benchmark.main() == code
-    told = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert len(told["violations"]) == code
-    assert told["violations"] == violations(findings)
+    reported = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert len(reported["violations"]) == code
+    assert reported["violations"] == violations(findings)

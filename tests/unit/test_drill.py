@@ -123,7 +123,7 @@ def test_an_alert_is_counted_from_the_change_and_timed_from_its_arrival() -> Non
     assert found_lines(report)[0] == "found after 5 events, in 4.2 s; 4 to 8 were expected"
 
 
-def test_what_is_told_before_the_change_or_of_something_else_is_not_the_finding() -> None:
+def test_alerts_before_the_change_or_of_another_signal_are_no_finding() -> None:
     watch = watched()
     watch.on_alert(drill_alert(20, explanation="temp: early"), 2.5)
     watch.on_alert(drill_alert(50, feature="plan", explanation="plan: moved"), 5.5)

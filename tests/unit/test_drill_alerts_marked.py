@@ -100,7 +100,7 @@ def test_the_reference_of_the_serving_version_is_read_from_what_is_stored() -> N
     assert profile == fold.monitor.models["churn"].versions["1"].profile
 
 
-def test_the_champion_is_told_from_the_other_versions() -> None:
+def test_the_champion_is_marked_among_the_versions() -> None:
     model = ModelMonitor(TOPIC, 0, "churn", SPEC)
     first = update_of("churn", 2)
     second = msgspec.structs.replace(

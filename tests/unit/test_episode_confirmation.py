@@ -105,15 +105,15 @@ def test_an_episode_stays_open_while_its_change_lasts() -> None:
         assert [v.phase for v in decisions if v.phase != "ongoing"] == ["started"]
 
 
-def test_half_of_the_way_to_the_end_is_told_once() -> None:
+def test_half_of_the_recovery_is_reported_once() -> None:
     rng = np.random.default_rng(7)
     codes = np.concatenate([mixed(rng, 4000, 0.5), uniform(rng, 6000)])
     *before, over = feed(EpisodeTracker(REFERENCE, 1.0, POLICY), codes, suspicion(40))
 
-    (told,) = (v.progress for v in before if v.progress is not None)
+    (reported,) = (v.progress for v in before if v.progress is not None)
     assert over.phase == "recovered"
-    assert told.n_needed / 2 <= told.n_events < over.n_events
-    assert told.n_needed == pytest.approx(over.n_events, rel=0.5)
+    assert reported.n_needed / 2 <= reported.n_events < over.n_events
+    assert reported.n_needed == pytest.approx(over.n_events, rel=0.5)
 
 
 def test_one_that_is_not_over_after_all_says_so_once() -> None:
@@ -121,10 +121,10 @@ def test_one_that_is_not_over_after_all_says_so_once() -> None:
     rng = np.random.default_rng(8)
     track = EpisodeTracker(REFERENCE, 1.0, POLICY)
     feed(track, mixed(rng, 4000, 0.4), suspicion(40))
-    step, told = track._recovery.step_events, list[PhaseDecision]()
-    while not told:
-        told += feed(track, uniform(rng, step))
-    assert told[0].progress is not None
+    step, reported = track._recovery.step_events, list[PhaseDecision]()
+    while not reported:
+        reported += feed(track, uniform(rng, step))
+    assert reported[0].progress is not None
 
     again = [v for _ in range(60) for v in feed(track, mixed(rng, step, 0.4))]
 

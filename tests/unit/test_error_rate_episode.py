@@ -48,7 +48,7 @@ def test_an_open_episode_ends_after_any_number_of_events(
     assert (ended.effect == 0) == (n_more == 0)
 
 
-def told(
+def reported(
     reference: Floats, losses: Floats, arl0_events: float = 1e6, task: Task = "binary"
 ) -> list[DriftAlert]:
     series = MonitoredSignal(
@@ -66,10 +66,10 @@ def errors(rng: np.random.Generator, n: int, rate: float) -> Floats:
     return (rng.random(n) < rate).astype(float)
 
 
-def test_an_improvement_is_told_as_one_and_as_the_least_there_is() -> None:
+def test_an_improvement_is_reported_as_such_with_low_severity() -> None:
     rng = np.random.default_rng(1)
 
-    first, *others = told(errors(rng, 5_000, 0.39), errors(rng, 6_000, 0.16))
+    first, *others = reported(errors(rng, 5_000, 0.39), errors(rng, 6_000, 0.16))
 
     assert (first.kind, first.phase, first.direction) == ("concept", "started", "better")
     assert first.after == pytest.approx(0.16, abs=0.06)
@@ -79,14 +79,14 @@ def test_an_improvement_is_told_as_one_and_as_the_least_there_is() -> None:
     assert {alert.phase for alert in others} <= {"ongoing"}
 
 
-def test_an_improvement_that_no_detector_finds_is_told_all_the_same() -> None:
+def test_an_improvement_without_a_detector_signal_is_reported() -> None:
     """Detectors are as careful as the reference is dependent: here they wait for ever."""
     rng = np.random.default_rng(2)
     reference, losses = (
         np.repeat(errors(rng, n // 100, rate), 100) for n, rate in ((50_000, 0.39), (60_000, 0.16))
     )
 
-    alerts = told(reference, losses, 1e9)
+    alerts = reported(reference, losses, 1e9)
 
     assert [alert.phase for alert in alerts if alert.phase != "ongoing"] == ["started"]
     assert (alerts[0].direction, alerts[0].severity) == ("better", "low")
@@ -94,14 +94,14 @@ def test_an_improvement_that_no_detector_finds_is_told_all_the_same() -> None:
 
 def test_a_loss_like_that_of_the_reference_is_no_improvement() -> None:
     rng = np.random.default_rng(3)
-    assert told(errors(rng, 20_000, 0.39), errors(rng, 200_000, 0.39)) == []
+    assert reported(errors(rng, 20_000, 0.39), errors(rng, 200_000, 0.39)) == []
 
 
 def test_a_loss_that_was_lower_and_is_higher_is_another_episode() -> None:
     rng = np.random.default_rng(4)
     losses = np.concatenate([errors(rng, 3_000, 0.16), errors(rng, 3_000, 0.7)])
 
-    alerts = told(errors(rng, 5_000, 0.39), losses)
+    alerts = reported(errors(rng, 5_000, 0.39), losses)
 
     phases = [(a.phase, a.direction) for a in alerts if a.phase != "ongoing"]
     assert phases == [("started", "better"), ("recovered", "better"), ("started", "up")]
@@ -117,12 +117,12 @@ def test_what_is_called_better_has_the_lowest_severity(far: float) -> None:
     reference = np.abs(rng.normal(size=5_000))
     losses = np.abs(0.3 * rng.normal(size=6_000)) + far * (rng.random(6_000) < 0.02)
 
-    alerts = told(reference, losses, task="regression")
+    alerts = reported(reference, losses, task="regression")
 
     directions = {alert.direction for alert in alerts}
     assert directions == ({"down"} if far == 60.0 else {"better"})
     assert all(a.severity == "low" for a in alerts if a.direction == "better")
-    said = {
+    expectations = {
         "The error is below the reference" in a.explanation for a in alerts if a.phase == "started"
     }
-    assert said == {far != 60.0}
+    assert expectations == {far != 60.0}

@@ -64,20 +64,20 @@ def test_a_version_without_labels_or_events_says_so() -> None:
     assert "no predictions yet" in line_of(msgspec.to_builtins(unseen))
 
 
-def test_a_budget_per_week_without_a_rate_is_told() -> None:
+def test_a_budget_per_week_without_a_rate_is_reported() -> None:
     """The profile is of no times.  Without a budget per week there is nothing to say."""
     monitors = [monitor_of(0, 100, 0)]
     rows = model_rows(monitor.levels() for monitor in monitors)
 
-    def told(budget: Budget) -> tuple[str, dict[str, object]]:
+    def reported(budget: Budget) -> tuple[str, dict[str, object]]:
         models = with_budget_unit(rows, versions_without_rate(monitors, budget))
         data = {"topic": "t", "partitions": [], "models": models, "windows": []}
         return "\n".join(status_lines(data)), next(row for row in models if row["model"] == "m@1")
 
-    text, row = told(Budget(per_weeks=1.0))
+    text, row = reported(Budget(per_weeks=1.0))
     assert "    the budget holds per events: the reference has no number of events a week" in text
     assert row["budget_unit"] == "events"
-    text, row = told(Budget())
+    text, row = reported(Budget())
     assert "the budget holds" not in text
     assert "budget_unit" not in row
     assert with_budget_unit([row], set())[0]["budget_unit"] == "weeks"

@@ -16,7 +16,7 @@ def fold_of(n_events: int) -> PartitionState:
     return fold
 
 
-def test_what_is_expected_and_what_came_true_is_told() -> None:
+def test_status_shows_the_expected_and_the_measured_error() -> None:
     fold = fold_of(700)
     (watched,) = [
         version
@@ -34,5 +34,5 @@ def test_what_is_expected_and_what_came_true_is_told() -> None:
     assert {key[0] for key in rates} == {name}
 
 
-def test_of_a_version_that_has_predicted_nothing_nothing_is_told() -> None:
+def test_a_version_without_predictions_has_no_estimate() -> None:
     assert fold_of(0).error_rates() == {}

@@ -64,7 +64,7 @@ def labels_of(events: Rows, start: int = 0) -> list[JoinedLabel]:
     ]
 
 
-def told(change: Change, seed: int = 7, n: int = 6_000) -> list[DriftAlert]:
+def reported(change: Change, seed: int = 7, n: int = 6_000) -> list[DriftAlert]:
     """The alerts of 2,000 events like the reference, then of ``n`` after a change; all labelled."""
     rng = np.random.default_rng(seed)
     version = watched()
@@ -96,7 +96,7 @@ def estimated_before() -> float:
 
 
 def test_an_alert_of_the_prediction_says_what_it_means_for_the_error() -> None:
-    alerts = [alert for alert in told(BY_NAME["-1.5 sd"]) if alert.kind == "prediction"]
+    alerts = [alert for alert in reported(BY_NAME["-1.5 sd"]) if alert.kind == "prediction"]
     first = alerts[0]
 
     assert first.series == "prediction"
@@ -107,7 +107,7 @@ def test_an_alert_of_the_prediction_says_what_it_means_for_the_error() -> None:
 
 
 def test_a_loss_that_its_predictions_foretell_is_said_to_be_explained() -> None:
-    alerts = [alert for alert in told(BY_NAME["-1.5 sd"]) if alert.kind == "concept"]
+    alerts = [alert for alert in reported(BY_NAME["-1.5 sd"]) if alert.kind == "concept"]
 
     assert [alert.channel for alert in alerts[:1]] == ["location"]
     assert alerts[0].explanation.endswith("a new profile would describe the model as it is now.")
@@ -116,11 +116,11 @@ def test_a_loss_that_its_predictions_foretell_is_said_to_be_explained() -> None:
 
 @pytest.mark.parametrize("name", ["+1 sd", "-1.5 sd", "x 0.5", "x 2"])
 def test_what_moves_with_the_inputs_does_not_contradict_the_estimate(name: str) -> None:
-    assert not [alert for alert in told(BY_NAME[name], n=10_000) if alert.channel == "residual"]
+    assert not [alert for alert in reported(BY_NAME[name], n=10_000) if alert.channel == "residual"]
 
 
-def test_a_change_of_the_truth_is_told_by_its_labels_alone() -> None:
-    alerts = told(BY_NAME["concept"])
+def test_concept_drift_is_reported_from_labels_alone() -> None:
+    alerts = reported(BY_NAME["concept"])
 
     assert {alert.kind for alert in alerts} == {"concept"}
     assert [alert.phase for alert in alerts if alert.phase == "started"] == ["started"]
@@ -132,7 +132,7 @@ def test_a_change_of_the_truth_is_told_by_its_labels_alone() -> None:
 
 def test_a_change_of_the_truth_that_easier_cases_hide_contradicts_the_estimate() -> None:
     """The error rate is what it was: only what was expected of these cases tells."""
-    (first,) = [alert for alert in told(BY_NAME["both"]) if alert.kind == "concept"]
+    (first,) = [alert for alert in reported(BY_NAME["both"]) if alert.kind == "concept"]
 
     assert first.channel == "residual"
     assert first.before == pytest.approx(first.after or 0, abs=0.04)
@@ -164,8 +164,8 @@ def test_with_a_season_of_the_error_each_hour_is_held_against_its_own_prediction
     assert (told_of[0].after or 0) - (told_of[0].estimated_after or 0) > 0.05
 
 
-def test_nothing_is_told_where_nothing_changed() -> None:
-    assert told(NONE, n=20_000) == []
+def test_no_change_raises_no_alert() -> None:
+    assert reported(NONE, n=20_000) == []
 
 
 def maps(rng: np.random.Generator, n: int, sureness: float) -> tuple[list[Prediction], list[str]]:
@@ -174,19 +174,19 @@ def maps(rng: np.random.Generator, n: int, sureness: float) -> tuple[list[Predic
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     truth = (shares.cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
     names = np.array(["a", "b", "c"])
-    said: list[Prediction] = [dict(zip("abc", row, strict=True)) for row in shares.tolist()]
-    return said, names[truth].tolist()
+    predicted: list[Prediction] = [dict(zip("abc", row, strict=True)) for row in shares.tolist()]
+    return predicted, names[truth].tolist()
 
 
 def test_of_several_classes_the_confidence_is_a_series_of_its_own() -> None:
     """The classes themselves stay as frequent as they were."""
     rng = np.random.default_rng(3)
-    said, truth = maps(rng, 5_000, 3.0)
+    predicted, truth = maps(rng, 5_000, 3.0)
     reference = profile_from_frame(
-        pd.DataFrame({"said": said, "truth": truth}),
+        pd.DataFrame({"predicted": predicted, "truth": truth}),
         model="m",
         version="1",
-        prediction="said",
+        prediction="predicted",
         label="truth",
     )
     unsure, labels = maps(rng, 4_000, 1.5)
@@ -273,19 +273,19 @@ def test_an_impossible_estimate_is_refused(field: str, value: object, reason: st
 
 def test_why_there_is_no_estimate_is_said() -> None:
     rng = np.random.default_rng(4)
-    said = rng.random(1_000) * 50
+    predicted = rng.random(1_000) * 50
     number = profile_from_frame(
-        pd.DataFrame({"said": said, "truth": said + 1}),
+        pd.DataFrame({"predicted": predicted, "truth": predicted + 1}),
         model="m",
         version="1",
-        prediction="said",
+        prediction="predicted",
         label="truth",
     )
     few = profile_from_frame(
-        pd.DataFrame({"said": rng.random(1_000), "truth": [1.0] * 100 + [None] * 900}),
+        pd.DataFrame({"predicted": rng.random(1_000), "truth": [1.0] * 100 + [None] * 900}),
         model="m",
         version="1",
-        prediction="said",
+        prediction="predicted",
         label="truth",
     )
 

@@ -17,7 +17,7 @@ def known() -> Partition:
     return partition
 
 
-def test_silence_is_told_and_its_end(known: Partition) -> None:
+def test_silence_and_its_end_are_reported(known: Partition) -> None:
     stopped_ms = known.now_ms
     (started,) = known.live(3, None)
     (recovered,) = known.live(2)
@@ -55,7 +55,7 @@ def test_time_in_which_nobody_wrote_not_even_ticks_is_no_silence(known: Partitio
     assert phases(known.live(5)) == []
 
 
-def test_a_lasting_change_of_volume_is_told_once(known: Partition) -> None:
+def test_a_lasting_change_of_volume_is_reported_once(known: Partition) -> None:
     started = known.live(10, 4_000)
     (recovered,) = known.live(10)[-1:]
 
@@ -66,7 +66,7 @@ def test_a_lasting_change_of_volume_is_told_once(known: Partition) -> None:
     assert recovered.phase == "recovered"
 
 
-def test_a_surge_is_told(known: Partition) -> None:
+def test_a_surge_is_reported(known: Partition) -> None:
     (started, *_) = known.live(10, 200)
 
     assert (started.channel, started.direction) == ("volume", "up")
@@ -95,9 +95,7 @@ def test_it_can_be_switched_off() -> None:
     assert phases(partition.live(10, None)) == []
 
 
-def test_events_of_every_version_count_and_what_is_told_is_of_the_champion(
-    known: Partition,
-) -> None:
+def test_events_of_every_version_count_and_the_alert_is_of_the_champion(known: Partition) -> None:
     known.update("2")
 
     assert phases(known.live(20, version="1")) == []
@@ -107,17 +105,17 @@ def test_events_of_every_version_count_and_what_is_told_is_of_the_champion(
 
 def canary(partition: Partition, minutes: float, busy: str | None) -> list[DriftAlert]:
     """A canary has a twentieth of the traffic of the version that is busy."""
-    told: list[DriftAlert] = []
+    reported: list[DriftAlert] = []
     for _ in range(round(minutes * 6)):
-        told += partition.append(partition.event("canary"))
+        reported += partition.append(partition.event("canary"))
         if busy is None:
-            told += partition.live(1 / 6, None)
+            reported += partition.live(1 / 6, None)
         else:
-            told += partition.live(1 / 6, 500, version=busy)
-    return told
+            reported += partition.live(1 / 6, 500, version=busy)
+    return reported
 
 
-def test_silence_is_told_though_a_canary_trickles_on() -> None:
+def test_silence_is_reported_although_a_canary_receives_events() -> None:
     partition = Partition()
     assert phases(canary(partition, 15, "1")) == []
     stopped_ms = partition.now_ms
@@ -134,14 +132,14 @@ def test_silence_is_told_though_a_canary_trickles_on() -> None:
 def test_a_canary_and_one_version_after_the_other_are_no_change_of_traffic(seed: int) -> None:
     partition = Partition(seed=seed)
     partition.live(15, 500)
-    told = canary(partition, 5, "1")
-    told += partition.live(5, 500, version="canary")
+    reported = canary(partition, 5, "1")
+    reported += partition.live(5, 500, version="canary")
     for share in range(10):  # a ramp from one to the next
-        told += partition.live(0.5, 500, version="2" if share % 10 < share else "canary")
-        told += partition.live(share / 20, 500, version="2")
-    told += partition.live(5, 500, version="2")
+        reported += partition.live(0.5, 500, version="2" if share % 10 < share else "canary")
+        reported += partition.live(share / 20, 500, version="2")
+    reported += partition.live(5, 500, version="2")
 
-    assert phases(told) == []
+    assert phases(reported) == []
 
 
 def test_an_announcement_ends_no_silence(known: Partition) -> None:
@@ -170,21 +168,21 @@ def test_a_volume_that_a_person_resolves_is_the_new_usual(known: Partition) -> N
     assert phases(known.live(20, 4_000)) == []
 
 
-def test_hours_in_which_nothing_ever_comes_are_told_once(known: Partition) -> None:
+def test_hours_that_never_have_events_are_reported_once(known: Partition) -> None:
     hours = SPEC.traffic.period_ms / 2 / MINUTE
-    told = [phases(known.live(hours, None) + known.live(hours)) for _ in range(12)]
+    reported = [phases(known.live(hours, None) + known.live(hours)) for _ in range(12)]
 
-    assert told[0] == [("silence", "started"), ("silence", "recovered")]
-    assert [("silence", "started")] not in [each[:1] for each in told[4:]]
+    assert reported[0] == [("silence", "started"), ("silence", "recovered")]
+    assert [("silence", "started")] not in [each[:1] for each in reported[4:]]
 
 
 def test_people_acknowledge_and_snooze_as_they_do_drift(known: Partition) -> None:
     (started,) = known.live(3, None)
     known.command("acknowledge", started.episode_id)
     known.command("snooze", started.episode_id, known.now_ms + MINUTE)
-    told = known.live(2, None)
+    reported = known.live(2, None)
 
-    assert [(a.phase, a.acknowledged_by) for a in told] == [("ongoing", "ann")]
+    assert [(a.phase, a.acknowledged_by) for a in reported] == [("ongoing", "ann")]
 
 
 def test_the_level_of_the_series_is_two_while_an_episode_is_open(known: Partition) -> None:

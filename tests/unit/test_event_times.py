@@ -37,7 +37,7 @@ def written(value: Any, form: str) -> int:
         pd.Series([1359633600000000000, 1359633601000000000]),
     ],
 )
-def test_a_time_is_told_in_any_unit(column: pd.Series[Any]) -> None:
+def test_a_time_may_have_any_unit(column: pd.Series[Any]) -> None:
     assert times_ms(column) == [1_359_633_600_000, 1_359_633_601_000]
     assert _times_ms(column).tolist() == times_ms(column)  # of `profile_from_frame`
 
@@ -159,7 +159,7 @@ def test_commands_read_times_as_they_are_written(tmp_path: Path) -> None:
     assert built["features"]["x"]["calendar"] is not None
     assert power["events_per_hour"] == pytest.approx(1.0, rel=0.01)
     for command in (("replay", rows), ("profile", "build", rows, *model)):
-        told = run(*command, "--time", "at", code=EXIT_USAGE)
-        assert "--time at: row 0: '01.01.2024 00:00' is not a time" in told
-        assert "--time-format" in told
+        reported = run(*command, "--time", "at", code=EXIT_USAGE)
+        assert "--time at: row 0: '01.01.2024 00:00' is not a time" in reported
+        assert "--time-format" in reported
         assert "needs --time" in run(*command, "--time-format", "%d.%m.%Y", code=EXIT_USAGE)

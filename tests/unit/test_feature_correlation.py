@@ -98,11 +98,11 @@ def test_a_changed_dependence_is_one_alert_that_says_from_what_to_what(
     assert first.before == pytest.approx(before, abs=0.04)
     assert first.after == pytest.approx(after, abs=0.25)
     assert first.direction == ("down" if after < before else "up")
-    said = f"`a` and `b`: rank correlation {first.before:.2f} → {first.after:.2f} since"
-    assert first.explanation.startswith(said)
+    text = f"`a` and `b`: rank correlation {first.before:.2f} → {first.after:.2f} since"
+    assert first.explanation.startswith(text)
 
 
-def test_a_dependence_that_returns_is_told_to_be_back() -> None:
+def test_a_correlation_that_returns_recovers() -> None:
     rng = np.random.default_rng(2)
 
     alerts = alerts_of(
@@ -137,7 +137,7 @@ def test_features_that_move_together_by_a_common_cause_are_no_change_of_their_re
     assert {alert.series for alert in alerts} == {"feature/a", "feature/b"}
 
 
-def test_a_feature_that_follows_none_of_the_others_any_more_is_told_once() -> None:
+def test_a_feature_that_lost_all_its_correlations_is_reported_once() -> None:
     rng = np.random.default_rng(5)
     alone = star(rng, 20_000, 0.8)
     alone["hub"] = rng.standard_normal(20_000)
@@ -148,7 +148,7 @@ def test_a_feature_that_follows_none_of_the_others_any_more_is_told_once() -> No
     assert "hub" in alerts[0].explanation
 
 
-def test_what_a_feature_hid_is_told_when_it_has_returned() -> None:
+def test_drift_that_a_feature_explained_is_reported_after_its_recovery() -> None:
     rng = np.random.default_rng(6)
     both = pair(rng, 10_000, 0.0)
     both["a"] += 2.0
@@ -167,13 +167,13 @@ def turned(rng: np.random.Generator, n: int, shift: float) -> dict[str, Floats]:
     return {"a": columns["a"], "b": columns["b"] + shift}
 
 
-def test_what_a_relation_told_is_told_of_the_feature_once_that_is_found_to_have_moved() -> None:
+def test_drift_of_a_correlation_becomes_that_of_the_feature_that_moved() -> None:
     rng = np.random.default_rng(15)
 
-    told = alerts_of(
+    reported = alerts_of(
         pair(rng, N, 0.9), pair(rng, 2_000, 0.9), turned(rng, 6_000, 0.3), pair(rng, 9_000, 0.9)
     )
-    first, *others = sorted(told, key=lambda alert: alert.decided_offset)
+    first, *others = sorted(reported, key=lambda alert: alert.decided_offset)
 
     assert (first.series, first.phase) == ("relation/a~b", "started")
     began = next(a for a in others if a.series == "feature/b")
@@ -191,7 +191,7 @@ def test_what_a_relation_told_is_told_of_the_feature_once_that_is_found_to_have_
     assert incident.causes[0].why == "b moved"
 
 
-def test_all_of_it_ends_and_nothing_is_told_twice_however_the_log_is_cut() -> None:
+def test_every_episode_ends_and_no_alert_repeats_for_any_cut() -> None:
     rng = np.random.default_rng(15)
     reference = profile(pair(rng, N, 0.9))
     rows = joined(

@@ -64,14 +64,14 @@ def test_a_relation_is_as_important_as_the_more_important_of_its_features() -> N
     before = columns(0)
     before["used"] = 0.8 * before["unused"] + 0.6 * before["used"]
 
-    def told(**importances: float) -> list[str]:
+    def reported(**importances: float) -> list[str]:
         made = msgspec.structs.replace(profile(before), importances=importances)
         found = version_of(made).observe(batch_of(now))[1]
         return [a.severity for a in found if a.phase == "started"]
 
-    assert told() == told(used=1.0, unused=0.0) == ["high"]
+    assert reported() == reported(used=1.0, unused=0.0) == ["high"]
     before["third"] = now["third"] = rng.standard_normal(N)
-    assert told(used=0.0, unused=0.0, third=1.0) == ["low"]
+    assert reported(used=0.0, unused=0.0, third=1.0) == ["low"]
 
 
 @pytest.mark.parametrize(

@@ -195,14 +195,14 @@ def test_dead_letters_name_model_producer_reason_and_an_example() -> None:
     assert check_dead_letters([]).level == "ok"
     groups = group_dead_letters([letter(model="churn", source=""), *[letter()] * 6])
     finding = check_dead_letters(groups)
-    for said in (
+    for text in (
         "7 records",
         "6 of fraud (too_large) from /svc",
         "1 of churn",
         "log:0:7",
         "value: 99 bytes",
     ):
-        assert said in finding.found
+        assert text in finding.found
     assert "dead-letters show" in (finding.fix or "")
 
 

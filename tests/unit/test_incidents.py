@@ -91,7 +91,7 @@ def test_it_is_over_when_all_of_it_is_and_comes_back_with_its_series() -> None:
     assert len(incidents_of([a, b, *over, episode("c", 210)])) == 2
 
 
-def test_broken_data_is_told_from_a_shift_of_the_population() -> None:
+def test_broken_data_and_a_population_shift_are_different_causes() -> None:
     broken = [episode("a", 0, kind="quality", severity="high"), episode("b", 0)]
     moved = [episode(name, 0) for name in "abc"] + [
         episode("p", 1, kind="prediction", feature=None, series="prediction")

@@ -46,7 +46,7 @@ def test_a_feature_that_is_gone_is_missing() -> None:
     assert msgspec.json.encode(alert)
 
 
-def test_some_missing_values_are_told_by_their_share() -> None:
+def test_some_missing_values_are_reported_with_their_share() -> None:
     rng = np.random.default_rng(3)
     temp = np.where(rng.random(5_000) < 0.3, np.nan, rng.standard_normal(5_000))
 

@@ -14,11 +14,11 @@ def labelled() -> Partition:
 
 
 def test_no_labels_while_predictions_come_is_an_outage(labelled: Partition) -> None:
-    told = labelled.live(5)
+    reported = labelled.live(5)
 
-    assert phases(told) == [("outage", "started")]
-    assert (told[0].kind, told[0].series) == ("labels", "labels")
-    assert told[0].explanation == (
+    assert phases(reported) == [("outage", "started")]
+    assert (reported[0].kind, reported[0].series) == ("labels", "labels")
+    assert reported[0].explanation == (
         "No labels for 66 s; usually they arrive without a gap. Check the job that writes labels."
     )
 
@@ -39,15 +39,15 @@ def test_a_model_that_never_had_labels_has_no_outage() -> None:
     assert phases(partition.live(40)) == []
 
 
-def test_labels_that_come_later_are_told_with_the_gap_they_leave(labelled: Partition) -> None:
-    told = labelled.live(40, labels_after_ms=4 * MINUTE)
+def test_later_labels_are_reported_with_the_gap_they_leave(labelled: Partition) -> None:
+    reported = labelled.live(40, labels_after_ms=4 * MINUTE)
 
-    assert phases(told)[:3] == [
+    assert phases(reported)[:3] == [
         ("outage", "started"),
         ("outage", "recovered"),
         ("delay", "started"),
     ]
-    late = told[2]
+    late = reported[2]
     assert late.explanation.startswith("Labels arrive ")
     assert "(usual 10 s)" in late.explanation
     assert late.direction == "up"
@@ -55,16 +55,14 @@ def test_labels_that_come_later_are_told_with_the_gap_they_leave(labelled: Parti
 
 
 def test_a_delay_that_a_person_resolves_is_the_new_usual(labelled: Partition) -> None:
-    told = labelled.live(40, labels_after_ms=4 * MINUTE)
-    resolved = labelled.command("resolve", told[2].episode_id)
+    reported = labelled.live(40, labels_after_ms=4 * MINUTE)
+    resolved = labelled.command("resolve", reported[2].episode_id)
 
     assert phases(resolved) == [("delay", "resolved")]
     assert phases(labelled.live(30, labels_after_ms=4 * MINUTE)) == []
 
 
-def test_an_outage_that_a_person_resolves_is_told_when_it_is_longer_still(
-    labelled: Partition,
-) -> None:
+def test_a_resolved_outage_is_reported_again_when_it_lasts_much_longer(labelled: Partition) -> None:
     (started,) = labelled.live(3)
 
     assert phases(labelled.command("resolve", started.episode_id)) == [("outage", "resolved")]

@@ -114,7 +114,7 @@ def test_a_halving_comes_back_to_labels_without_prediction_a_horizon_after_it_wa
     assert (sample.threshold, sample.early_threshold, sample.widened_ms) == (1 << 63, 1 << 63, [])
 
 
-def test_the_metrics_tell_the_share_and_what_it_left_out() -> None:
+def test_the_metrics_have_the_sampling_ratio_and_the_rest() -> None:
     spec = msgspec.structs.replace(
         SPEC, labels=LabelSpec(horizon_ms=10**9, max_pending=50, chunk_events=128)
     )

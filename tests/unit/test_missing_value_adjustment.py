@@ -48,31 +48,31 @@ def test_values_that_go_missing_by_what_they_are_are_one_alert_of_quality(
 ) -> None:
     rng, z = latent(1)
 
-    told = started(column_of(stream, change, z, START, rng))
+    reported = started(column_of(stream, change, z, START, rng))
 
-    assert [track for track, _ in told] == ["validity"]
+    assert [track for track, _ in reported] == ["validity"]
 
 
 def test_a_value_that_was_usually_missing_before_is_no_excuse() -> None:
     rng, z = latent(2)
     always = Change("shift", shift=0.5, missing_before=0.1, missing=0.1)
 
-    told = started(column_of(Stream(), always, z, START, rng))
+    reported = started(column_of(Stream(), always, z, START, rng))
 
-    assert [track for track, _ in told] == ["data"]
+    assert [track for track, _ in reported] == ["data"]
 
 
-def test_a_change_beyond_what_is_missing_is_told_too() -> None:
+def test_a_change_larger_than_the_missing_values_explain_is_reported() -> None:
     rng, z = latent(3)
     both = Change("shift", shift=1.0, missing=0.05)
 
-    told = started(column_of(Stream(), both, z, START, rng))
+    reported = started(column_of(Stream(), both, z, START, rng))
 
-    assert {track for track, _ in told} == {"data", "validity"}
-    assert len(told) == 2
+    assert {track for track, _ in reported} == {"data", "validity"}
+    assert len(reported) == 2
 
 
-def test_what_is_still_different_when_the_break_is_over_is_told_then() -> None:
+def test_drift_that_lasts_after_broken_data_is_reported_then() -> None:
     """A category is sent under a new name, and then not at all: of the valid ones nothing moves."""
     _, z = latent(4, N + 20_000)
     column = list(seen(CATEGORIES, z))

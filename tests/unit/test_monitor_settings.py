@@ -70,16 +70,16 @@ def test_an_unknown_field_of_the_core_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "reported"),
     [
         ({"span_ms": 1}, r"\[incidents\] does not know span_ms"),
         ({"min_series": 0}, r"\[incidents\] .*>= 1 - at `\$.min_series`"),
     ],
 )
-def test_what_incidents_are_made_of_is_a_setting(given: dict[str, int], told: str) -> None:
+def test_what_incidents_are_made_of_is_a_setting(given: dict[str, int], reported: str) -> None:
     settings = Settings(incidents={"min_series": "3", "window_ms": 3_600_000})
     assert settings.incident_policy() == IncidentPolicy(min_series=3, window_ms=3_600_000)
-    with pytest.raises(InvalidSetting, match=told):
+    with pytest.raises(InvalidSetting, match=reported):
         Settings(incidents=given).incident_policy()
 
 
@@ -101,7 +101,7 @@ def test_the_cores_sections_become_its_spec() -> None:
     assert spec.warm_up_events == 500
 
 
-def test_the_group_speaks_the_security_that_librdkafka_was_told() -> None:
+def test_the_group_uses_the_security_settings_of_librdkafka() -> None:
     assert faust_credentials({}) is None
     sasl = faust_credentials(
         {

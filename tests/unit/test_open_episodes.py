@@ -50,7 +50,7 @@ def test_what_drifts_is_still_said_of_an_episode_somebody_knows_of_or_snoozed() 
 def test_how_far_it_is_from_its_end_is_said_beside_what_drifts() -> None:
     register = open_register()
     over = alert(phase="ongoing", severity="low", explanation="temp: clear", decided_offset=30)
-    (told,) = process(
+    (reported,) = process(
         register, msgspec.structs.replace(over, recovery_events=310, recovery_events_needed=600)
     )
     answer = register.acknowledge(command("acknowledge"), AT_20)
@@ -59,10 +59,10 @@ def test_how_far_it_is_from_its_end_is_said_beside_what_drifts() -> None:
     )
 
     assert (
-        told.explanation
+        reported.explanation
         == "temp: moved. Recovering: 310 of about 600 events are like the reference."
     )
-    assert told.severity == "medium"
+    assert reported.severity == "medium"
     assert answer[0].explanation == (
         "temp: moved. Recovering: 310 of about 600 events are like the reference. "
         "Acknowledged by ann."
@@ -74,31 +74,31 @@ def test_a_snooze_withholds_and_counts_and_at_its_end_an_open_episode_says_so() 
     register = open_register()
     register.snooze(command("snooze", until_ms=5_000), AT_20)
     worse = alert(phase="ongoing", severity="high", decided_offset=30)
-    told = process(register, worse)
+    reported = process(register, worse)
 
     assert register.suppressed == 1
-    assert [(a.phase, a.severity, a.decided_offset) for a in told] == [("ongoing", "high", 50)]
-    assert told[0].suppressed == 1
+    assert [(a.phase, a.severity, a.decided_offset) for a in reported] == [("ongoing", "high", 50)]
+    assert reported[0].suppressed == 1
 
 
 def test_a_snooze_covers_what_its_series_opens_next_but_no_other_series() -> None:
     register = open_register()
     register.snooze(command("snooze", until_ms=50_000), AT_20)
-    told = process(
+    reported = process(
         register,
         alert(episode_id="e2", decided_offset=30),
         alert(episode_id="e3", series="feature/hour", decided_offset=31),
     )
 
-    assert [a.episode_id for a in told] == ["e3"]
+    assert [a.episode_id for a in reported] == ["e3"]
 
 
-def test_the_end_of_an_episode_that_was_told_is_told_in_spite_of_a_snooze() -> None:
+def test_the_end_of_a_reported_episode_is_reported_despite_a_snooze() -> None:
     register = open_register()
     register.snooze(command("snooze", until_ms=50_000), AT_20)
-    told = process(register, alert(phase="recovered", decided_offset=30))
+    reported = process(register, alert(phase="recovered", decided_offset=30))
 
-    assert [a.phase for a in told] == ["recovered"]
+    assert [a.phase for a in reported] == ["recovered"]
     assert register.by_id == {}
 
 
@@ -115,18 +115,18 @@ def test_a_snooze_that_ends_in_the_past_ends_a_snooze() -> None:
     register = open_register()
     register.snooze(command("snooze", until_ms=50_000), AT_20)
     answer = register.snooze(command("snooze", until_ms=0), AT_20)
-    told = process(register, alert(phase="ongoing", decided_offset=30))
+    reported = process(register, alert(phase="ongoing", decided_offset=30))
 
     assert answer[0].explanation == "temp: moved. Snooze ended by ann."
-    assert [a.phase for a in told] == ["ongoing"]
+    assert [a.phase for a in reported] == ["ongoing"]
 
 
 def test_a_resolved_episode_names_who_ended_it_and_why() -> None:
     register = open_register()
     ended = alert(phase="resolved", explanation="temp: resolved", decided_offset=20)
-    told = register.resolve([ended], command("resolve", reason="sensor replaced"))
+    reported = register.resolve([ended], command("resolve", reason="sensor replaced"))
 
-    assert told[0].explanation == "temp: resolved by ann: sensor replaced."
+    assert reported[0].explanation == "temp: resolved by ann: sensor replaced."
     assert register.by_id == {}
 
 

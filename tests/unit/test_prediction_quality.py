@@ -47,12 +47,14 @@ def listed(rng: random.Random, _: int) -> list[float]:
 
 def profile(say: Say, seed: int = 1) -> ReferenceProfile:
     rng = random.Random(seed)  # noqa: S311
-    said = [say(rng, i) for i in range(2_000)]
-    columns = {"x": [rng.gauss(0, 1) for _ in said]}
-    return fit_profile("m", "1", columns, predictions=said, task=task_of(said), origin="training")
+    predicted = [say(rng, i) for i in range(2_000)]
+    columns = {"x": [rng.gauss(0, 1) for _ in predicted]}
+    return fit_profile(
+        "m", "1", columns, predictions=predicted, task=task_of(predicted), origin="training"
+    )
 
 
-def told(
+def reported(
     before: Say, after: Say, n_after: int = 1_000, *, warm: bool = False, coverage: bool = False
 ) -> list[DriftAlert]:
     """The alerts of `N` events that are as the reference, and then of others."""
@@ -81,8 +83,8 @@ def always(value: Any) -> Say:
 
 @pytest.mark.parametrize("before", [score, outputs, listed])
 @pytest.mark.parametrize("after", [None, ["first", "second"], {"a": [1]}, "no number"])
-def test_a_model_that_answers_nonsense_is_told_at_once(before: Say, after: Any) -> None:
-    alerts = told(before, always(after))
+def test_a_model_with_invalid_predictions_is_reported_at_once(before: Say, after: Any) -> None:
+    alerts = reported(before, always(after))
     assert alerts
     assert {(alert.kind, alert.phase) for alert in alerts} == {("quality", "started")}
     assert all(alert.series.startswith("prediction") for alert in alerts)
@@ -90,11 +92,11 @@ def test_a_model_that_answers_nonsense_is_told_at_once(before: Say, after: Any) 
     assert max(alert.decided_offset for alert in alerts) <= N + 100
 
 
-def test_one_answer_in_ten_that_is_not_a_number_is_told() -> None:
+def test_one_prediction_in_ten_that_is_not_a_number_is_reported() -> None:
     def partly(rng: random.Random, i: int) -> float | None:
         return None if i % 10 == 0 else score(rng, i)
 
-    [alert] = told(score, partly)
+    [alert] = reported(score, partly)
     assert (alert.kind, alert.series) == ("quality", "prediction")
 
 
@@ -103,25 +105,25 @@ def test_events_without_a_prediction_say_nothing_of_the_model(before: Say) -> No
     def seldom(rng: random.Random, i: int) -> Any:
         return before(rng, i) if i % 3 == 0 else UNSET
 
-    assert told(before, always(UNSET)) == []
-    assert told(before, seldom, 3_000) == []
-    assert told(seldom, before, 3_000) == []
+    assert reported(before, always(UNSET)) == []
+    assert reported(before, seldom, 3_000) == []
+    assert reported(seldom, before, 3_000) == []
 
 
 @pytest.mark.parametrize("before", [score, outputs, listed])
 def test_events_that_lose_their_prediction_are_named_as_not_watched(before: Say) -> None:
-    [alert] = told(before, always(UNSET), coverage=True)
+    [alert] = reported(before, always(UNSET), coverage=True)
     assert (alert.kind, alert.cause, alert.severity) == ("coverage", "prediction_absent", "medium")
     assert "have no prediction" in alert.explanation
     assert alert.decided_offset <= N + 100
-    assert told(before, before, coverage=True) == []
+    assert reported(before, before, coverage=True) == []
 
 
 def test_a_shift_is_found_among_events_without_a_prediction() -> None:
     def seldom(rng: random.Random, i: int) -> Any:
         return min(1.0, score(rng, i) + 0.2) if i % 3 == 0 else UNSET
 
-    [alert] = told(score, seldom)
+    [alert] = reported(score, seldom)
     assert (alert.kind, alert.series, alert.direction) == ("prediction", "prediction", "up")
     assert N - 100 <= alert.onset_offset <= N + 60
 
@@ -130,19 +132,19 @@ def test_a_shift_is_found_among_events_without_a_prediction() -> None:
 @pytest.mark.parametrize("before", [outputs, listed])
 def test_each_of_several_outputs_is_watched(before: Say, *, warm: bool) -> None:
     def after(rng: random.Random, i: int) -> Any:
-        said = before(rng, i)
-        if isinstance(said, dict):
-            return said | {"price": said["price"] + 40}
-        return [said[0], said[1] + 40]
+        predicted = before(rng, i)
+        if isinstance(predicted, dict):
+            return predicted | {"price": predicted["price"] + 40}
+        return [predicted[0], predicted[1] + 40]
 
-    [alert] = told(before, after, warm=warm)
+    [alert] = reported(before, after, warm=warm)
     name = "price" if before is outputs else "1"
     assert (alert.kind, alert.series) == ("prediction", f"prediction/{name}")
     assert alert.explanation.startswith(f"Prediction `{name}`: mean ")
 
 
 def test_a_missing_output_is_quality() -> None:
-    [alert] = told(outputs, lambda rng, i: {"eta": outputs(rng, i)["eta"]})
+    [alert] = reported(outputs, lambda rng, i: {"eta": outputs(rng, i)["eta"]})
     assert (alert.kind, alert.series) == ("quality", "prediction/price")
 
 
@@ -175,10 +177,10 @@ def test_a_warm_up_keeps_what_has_no_prediction_apart_from_what_is_invalid() -> 
 
 def odd(rng: random.Random, i: int) -> Any:
     """Predictions of every kind, later ones higher; from the 500th event on some have none."""
-    said = min(1.0, score(rng, i) + 0.3 * (i > 900))
+    predicted = min(1.0, score(rng, i) + 0.3 * (i > 900))
     if i < 500 or i % 3:
-        return said
-    return [UNSET, None, [said, 1.0], UNSET, {"a": said}][i // 3 % 5]
+        return predicted
+    return [UNSET, None, [predicted, 1.0], UNSET, {"a": predicted}][i // 3 % 5]
 
 
 @given(st.lists(st.integers(0, 1_500), max_size=4))
@@ -231,13 +233,13 @@ def test_a_label_is_compared_or_counted_as_not_comparable(
     task: Any, positive: Any, classes: tuple[str, ...] | None, label: Any, *, compared: bool
 ) -> None:
     rng = random.Random(1)  # noqa: S311
-    said = [score(rng, i) for i in range(400)]
-    losses = [float(p > 0.5) for p in said] if classes else None
+    predicted = [score(rng, i) for i in range(400)]
+    losses = [float(p > 0.5) for p in predicted] if classes else None
     made = fit_profile(
         "m",
         "1",
-        {"x": said},
-        predictions=said,
+        {"x": predicted},
+        predictions=predicted,
         task=task,
         origin="training",
         positive=positive,

@@ -277,7 +277,7 @@ def test_nothing_escapes_log_nor_the_thread_behind_it() -> None:
         ("1711800000", NOON),
     ],
 )
-def test_times_are_told_by_their_size(moment: Any, expected: int) -> None:
+def test_units_of_times_follow_from_their_size(moment: Any, expected: int) -> None:
     assert logged(time_ms=moment).time_ms == expected
     [label] = taken(sent(label=1, time_ms=moment).records, Label)
     assert label.time_ms == expected

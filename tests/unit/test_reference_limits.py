@@ -50,10 +50,10 @@ def done(*arguments: str | Path) -> Any:
 
 def test_profile_build_and_explain_say_what_a_season_explains_and_costs(source: Path) -> None:
     made = source.with_suffix(".profile.json")
-    said = done(
+    printed = done(
         "profile", "build", source, "--time", "at", "--model", "m", "--version", "1", "-o", made
     ).stderr
-    line = next(line for line in said.splitlines() if "season by the hour" in line)
+    line = next(line for line in printed.splitlines() if "season by the hour" in line)
     assert line.startswith("daily: season by the hour of the day, from 10.0 days: ")
     assert line.endswith("makes the smallest detectable shift 5 % larger")
 
@@ -74,9 +74,9 @@ def test_what_is_not_watched_of_a_number_is_named(source: Path) -> None:
         done("explain", "power", source, "--time", "at").stdout,
         done("inspect", source).stdout,
     ):
-        said = [line.strip() for line in text.splitlines() if "not watched" in line]
-        assert f"mostly: {rest}" in said
-        assert not any(line.startswith(("plain: ", "daily: ", "partly: ")) for line in said)
+        printed = [line.strip() for line in text.splitlines() if "not watched" in line]
+        assert f"mostly: {rest}" in printed
+        assert not any(line.startswith(("plain: ", "daily: ", "partly: ")) for line in printed)
     assert json.loads(done("inspect", source, "--json").stdout)["not_watched"]["mostly"] == [rest]
 
 

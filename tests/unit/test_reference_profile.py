@@ -117,21 +117,21 @@ def frame(n: int = 600) -> pd.DataFrame:
     return made
 
 
-def test_a_frame_with_times_says_how_many_events_a_week_has_unless_it_is_told() -> None:
+def test_a_frame_with_times_has_events_per_week_unless_it_is_stated() -> None:
     """An event a minute; the whole traffic may be more than the frame."""
     table = frame().assign(at=pd.date_range("2024-01-01", periods=600, freq="min"))
 
-    def rate(*, timed: bool = True, told: float | None = None) -> float | None:
+    def rate(*, timed: bool = True, reported: float | None = None) -> float | None:
         given = table if timed else table.drop(columns="at")
         return profile_from_frame(
-            given, model="m", version="2", time="at" if timed else None, events_per_week=told
+            given, model="m", version="2", time="at" if timed else None, events_per_week=reported
         ).events_per_week
 
     assert rate() == pytest.approx(7 * 24 * 60)
     assert rate(timed=False) is None
-    assert rate(told=5e6) == rate(timed=False, told=5e6) == 5e6
+    assert rate(reported=5e6) == rate(timed=False, reported=5e6) == 5e6
     with pytest.raises(ValueError, match="events_per_week"):
-        rate(told=0.0)
+        rate(reported=0.0)
 
 
 def test_a_frame_becomes_a_profile_with_its_losses() -> None:

@@ -119,8 +119,8 @@ def test_a_thousand_in_a_row_are_one_episode_and_the_neighbours_go_on() -> None:
     assert (started.series, started.version) == ("rejected/invalid_event", "-")
     assert started.severity == "high"
     assert (started.onset_offset, started.decided_offset) == (0, 2 * (MIN_RECORDS - 1))
-    for said in ("5 records were rejected (invalid_event)", SVC, "offset 8", "at `$.id`"):
-        assert said in started.explanation
+    for text in ("5 records were rejected (invalid_event)", SVC, "offset 8", "at `$.id`"):
+        assert text in started.explanation
     assert phases(alerts[1:]) == [("ongoing", 98), ("ongoing", 998)]  # ten times as many each
     assert "500 records" in alerts[2].explanation
     assert {alert.model for alert in alerts} == {"fraud"}

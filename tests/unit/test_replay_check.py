@@ -80,8 +80,8 @@ def test_what_changed_is_named_and_nothing_else(column: str, change: Any, verdic
     current = frame(4_000, 2)
     current[column] = change(current[column])
     found = compared(frame(4_000, 1), current)
-    told = {c.column: c.verdict for c in found.values() if c.verdict != "ok"}
-    assert told == {column: verdict}
+    reported = {c.column: c.verdict for c in found.values() if c.verdict != "ok"}
+    assert reported == {column: verdict}
     assert found[column].explanation
 
 
@@ -93,7 +93,7 @@ def test_real_but_tiny_differences_do_not_matter() -> None:
     assert found.verdict == "ok"
 
 
-def test_columns_gone_and_new_are_told_whatever_they_hold() -> None:
+def test_columns_gone_and_new_are_reported_whatever_their_values() -> None:
     current = frame(400, 6).drop(columns="few").assign(extra=1)
     found = compared(frame(400, 5), current)
     assert (found["few"].verdict, found["extra"].verdict) == ("quality", "quality")
@@ -109,7 +109,7 @@ def test_what_depends_on_itself_needs_more_to_differ() -> None:
     assert compared(process[:10_000], process[10_000:])["slow"].verdict == "ok"
 
 
-def test_what_was_mostly_null_and_is_not_any_more_is_told_though_it_cannot_be_compared() -> None:
+def test_a_mostly_null_column_that_is_filled_is_reported_without_a_comparison() -> None:
     rng = np.random.default_rng(8)
     values = rng.normal(size=2_000)
     there = rng.random(2_000) < 0.05

@@ -83,7 +83,7 @@ def of_another(log: list[ConsumerRecord]) -> list[ConsumerRecord]:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_replay_says_what_the_monitor_said(seed: int) -> None:
     """Two partitions, with labels, updates, commands, ticks, poison, and another model between."""
-    said: list[DriftAlert] = []
+    monitor_alerts: list[DriftAlert] = []
     records: list[Record] = []
     for partition in (0, 3):
         mine = partition_log(seed + partition)
@@ -92,13 +92,13 @@ def test_a_replay_says_what_the_monitor_said(seed: int) -> None:
         log = sorted([*mine, *others], key=lambda one: one.offset)
         monitor = PartitionMonitor(TOPIC, partition, SPEC)
         seen = monitor.observe(batch_of(log)._replace(partition=partition))
-        said += [alert for alert in seen.alerts if alert.model == "churn"]
+        monitor_alerts += [alert for alert in seen.alerts if alert.model == "churn"]
         records += of(partition, log)
     random.Random(seed).shuffle(records)  # noqa: S311
 
     replay = replay_topic(topic_range_of(TopicRecords(records, []), "churn", TOPIC), SPEC)
 
-    assert sorted(replay.alerts, key=_place) == sorted(said, key=_place)
+    assert sorted(replay.alerts, key=_place) == sorted(monitor_alerts, key=_place)
     assert {"data", "volume"} <= {episode.kind for episode in replay.episodes}
     assert {episode.kind for episode in replay.coverage_episodes} == {"coverage"}
     rows = [episode.alerted_event for episode in replay.episodes]

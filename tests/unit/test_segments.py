@@ -67,7 +67,7 @@ def batch_of(data: pd.DataFrame) -> EventBatch:
     )
 
 
-def test_what_drifts_in_one_segment_is_told_of_it_and_named() -> None:
+def test_drift_of_one_segment_is_reported_with_its_name() -> None:
     data = frame(1, 40_000)
     data.loc[(data["origin"] == "LGA") & (data.index >= 10_000), "temp"] -= 8
 
@@ -81,7 +81,7 @@ def test_what_drifts_in_one_segment_is_told_of_it_and_named() -> None:
     assert {alert.segment for alert in others} <= {None}
 
 
-def test_what_drifts_in_all_of_them_is_told_once() -> None:
+def test_drift_of_all_segments_is_reported_once() -> None:
     data = frame(2, 30_000)
     data.loc[data.index >= 10_000, "temp"] += 20
 
@@ -91,21 +91,23 @@ def test_what_drifts_in_all_of_them_is_told_once() -> None:
 
 
 @pytest.mark.parametrize("stays", [0, 4])
-def test_what_lasts_in_one_segment_when_the_whole_is_over_is_told_then(stays: int) -> None:
+def test_drift_that_lasts_in_one_segment_is_reported_after_the_recovery_of_the_whole(
+    stays: int,
+) -> None:
     """And what ended with the whole is not, though a window still holds some of it."""
     data = frame(4, 80_000)
     data.loc[(data.index >= 10_000) & (data.index < 25_000), "temp"] += 20
     data.loc[(data["origin"] == "LGA") & (data.index >= 25_000), "temp"] += stays
 
-    told = sorted(alerts_of(data), key=lambda alert: alert.decided_offset)
+    reported = sorted(alerts_of(data), key=lambda alert: alert.decided_offset)
 
-    phases = [(alert.segment, alert.phase) for alert in told if alert.phase != "ongoing"]
+    phases = [(alert.segment, alert.phase) for alert in reported if alert.phase != "ongoing"]
     whole = [(None, "started"), (None, "recovered")]
     assert phases == [*whole, *([("origin=LGA", "started")] if stays else [])]
-    assert {alert.segment for alert in told if alert.phase == "ongoing"} == {None}
+    assert {alert.segment for alert in reported if alert.phase == "ongoing"} == {None}
 
 
-def test_nothing_is_told_where_nothing_changes() -> None:
+def test_no_change_raises_no_alert() -> None:
     assert alerts_of(frame(3, 60_000)) == []
 
 
@@ -128,11 +130,16 @@ def test_segments_cost_the_budget_their_share_of_the_events() -> None:
 
 
 def test_a_segment_is_what_the_event_says_of_itself_or_else_a_feature() -> None:
-    said: list[dict[str, str] | None] = [{"origin": "EWR"}, None, {"other": "x"}, {"origin": "LGA"}]
+    parts: list[dict[str, str] | None] = [
+        {"origin": "EWR"},
+        None,
+        {"other": "x"},
+        {"origin": "LGA"},
+    ]
     features: list[dict[str, Value]] = [{"origin": "LGA"}, {"origin": "EWR"}, {}, {}]
     entries = [
         (ConsumerRecord(i, i, None, b""), inference_event(str(i), row, time_ms=i, segment=segment))
-        for i, (segment, row) in enumerate(zip(said, features, strict=True))
+        for i, (segment, row) in enumerate(zip(parts, features, strict=True))
     ]
     batch = to_batch("m", "1", entries)
 

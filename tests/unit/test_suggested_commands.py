@@ -12,17 +12,19 @@ from driftline.cli.suggested_commands import installation_options_in
 def test_a_fix_carries_the_options_that_were_given() -> None:
     asked = ["models", "show", "churn", "--data-dir", "a b"]
 
-    said = CliRunner().invoke(app, asked).output
+    printed = CliRunner().invoke(app, asked).output
 
-    assert "`driftline models list --data-dir 'a b'` shows the versions" in said
+    assert "`driftline models list --data-dir 'a b'` shows the versions" in printed
 
 
 def test_a_fix_carries_only_what_its_command_takes() -> None:
     asked = ["alerts", "list", "--bootstrap-servers", "127.0.0.1:1", "--prefix", "staging"]
 
-    said = CliRunner().invoke(app, asked).output
+    printed = CliRunner().invoke(app, asked).output
 
-    assert "`driftline doctor --bootstrap-servers 127.0.0.1:1 --prefix staging` checks the" in said
+    assert (
+        "`driftline doctor --bootstrap-servers 127.0.0.1:1 --prefix staging` checks the" in printed
+    )
 
 
 @pytest.mark.parametrize(

@@ -103,11 +103,11 @@ def test_published_events_have_no_prediction_where_the_row_has_none(tmp_path: Pa
 
     events = [event for row in rows for event in row.events if isinstance(event, InferenceEvent)]
 
-    said = Counter(
+    by_state = Counter(
         "none" if e.prediction is UNSET else "null" if e.prediction is None else "valid"
         for e in events
     )
-    assert said == {"none": 2_000, "null": 100, "valid": 900}
+    assert by_state == {"none": 2_000, "null": 100, "valid": 900}
 
 
 def compared(before: Path, now: Path) -> ColumnCheck:

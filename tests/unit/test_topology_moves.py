@@ -155,7 +155,7 @@ def test_another_worker_that_sees_it_later_writes_the_same_once_more_at_most() -
     assert (zero.id, zero.generation) == (one.id, one.generation)
 
 
-def test_shards_are_seen_from_keys_and_told_to_all_partitions() -> None:
+def test_shards_are_counted_from_keys_and_announced_to_all_partitions() -> None:
     log = Log(4)
     home = partition_of(MODEL, 4)
     worker = Worker(log, InMemoryStateStore(), *range(4))

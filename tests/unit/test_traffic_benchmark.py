@@ -33,7 +33,7 @@ def test_days_weekends_and_moods_are_no_news() -> None:
     assert false_alarms(Traffic(20.0), 11, 5) == []
 
 
-def test_silence_halving_and_doubling_are_told_within_the_hour() -> None:
+def test_silence_halving_and_doubling_are_reported_within_the_hour() -> None:
     silent, halved, doubled = delays(CALM, 3, 3 * WEEK + DAY + 720, (0.0, 0.5, 2.0))
 
     assert silent is not None

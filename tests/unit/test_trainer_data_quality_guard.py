@@ -79,7 +79,7 @@ def test_drift_that_goes_with_the_broken_data_is_never_retrained_on(
     assert active_jobs(database.rows) == []
 
 
-def test_drift_told_after_the_broken_data_learns_from_what_came_after_them(
+def test_drift_reported_after_broken_data_trains_on_later_events(
     database: Database, context: TrainerContext
 ) -> None:
     receive_alert(database, context, **MISSING)
@@ -175,7 +175,7 @@ def test_all_broken_data_beside_the_drift_must_be_mended(
     assert [d.action for d in later(database, context) if d is not None] == ["request"]
 
 
-def test_an_end_nobody_told_is_over_where_the_next_break_of_that_kind_begins(
+def test_an_unreported_end_is_at_the_start_of_the_next_break_of_that_kind(
     database: Database, context: TrainerContext
 ) -> None:
     """State was lost meanwhile: the episode was rebuilt under another id."""

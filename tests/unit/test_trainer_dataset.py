@@ -152,7 +152,7 @@ def test_the_frame_holds_what_was_served_and_what_was_true() -> None:
     assert (dataset.record.first_ms, dataset.record.last_ms) == (1_000, 2_000)
 
 
-def test_the_hash_tells_training_sets_apart() -> None:
+def test_different_training_sets_have_different_hashes() -> None:
     def sha256(*numbers: int) -> str:
         collector, _ = collected([kind(n) for n in numbers for kind in (event, label)])
         return build_dataset(collector.collected(), ColumnRoles("binary")).record.sha256

@@ -90,7 +90,7 @@ def test_a_model_that_alters_its_rows_alters_nothing_else() -> None:
     assert frame.equals(before)
 
 
-def test_what_a_model_says_of_impossible_rows_is_told() -> None:
+def test_an_estimator_that_rejects_the_permuted_rows_raises() -> None:
     low = np.random.default_rng(1).uniform(0, 9, 400)
     frame = pd.DataFrame({"low": low, "high": low + 1})
 

@@ -50,7 +50,7 @@ def schema_alerts(version: VersionMonitor, **columns: Floats) -> list[DriftAlert
     return [alert for alert in found if alert.series == "schema"]
 
 
-def test_a_new_feature_is_told_of_once_by_its_name() -> None:
+def test_a_new_feature_is_reported_once_by_name() -> None:
     version = watched()
 
     (alert,) = schema_alerts(version, wind=only_from(START, numbers(2)))
@@ -89,7 +89,7 @@ def test_a_feature_that_is_gone_again_is_over() -> None:
     assert version.levels()["schema"] == 0
 
 
-def test_one_of_two_that_is_gone_again_is_no_longer_told_to_be_new() -> None:
+def test_one_of_two_new_features_that_is_gone_is_not_listed_as_new() -> None:
     first, then, last = schema_alerts(
         watched(), wind=only_from(200, numbers(2), 400), rain=only_from(200, numbers(3), 700)
     )
@@ -134,7 +134,7 @@ def test_what_ended_with_its_version_is_new_again_when_that_comes_back() -> None
     assert again.phase == "started"
 
 
-def test_features_that_come_together_are_told_of_together() -> None:
+def test_features_that_appear_together_are_reported_together() -> None:
     names = [f"new-{i}" for i in range(8)]
 
     (alert,) = schema_alerts(watched(), **{name: only_from(START, numbers(2)) for name in names})

@@ -65,10 +65,10 @@ def test_features_that_only_some_events_have_leave_the_same_rows(
 
 
 @pytest.mark.parametrize(
-    ("negative", "positive", "told"), [(0, 1, True), ("0", "1", True), ("no", "yes", False)]
+    ("negative", "positive", "reported"), [(0, 1, True), ("0", "1", True), ("no", "yes", False)]
 )
 def test_words_are_no_labels_until_somebody_says_which_is_positive(
-    negative: int | str, positive: int | str, *, told: bool
+    negative: int | str, positive: int | str, *, reported: bool
 ) -> None:
     """Taken for negative ones, a change of the scores alone would be one of the truth."""
     rng = np.random.default_rng(8)
@@ -88,5 +88,5 @@ def test_words_are_no_labels_until_somebody_says_which_is_positive(
         joined = JoinedLabel(i, "1", 1_000 * i, 0, score, positive if is_so else negative)
         alerts += version.observe_labels(version.compare_labels([joined]))
 
-    assert [alert.kind for alert in alerts] == ["concept"] * told
-    assert version.not_comparable == (0 if told else 4_000)
+    assert [alert.kind for alert in alerts] == ["concept"] * reported
+    assert version.not_comparable == (0 if reported else 4_000)

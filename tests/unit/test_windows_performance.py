@@ -108,7 +108,7 @@ def test_a_sum_of_losses_stays_a_number() -> None:
     assert loss < 1e308
 
 
-def test_status_tells_the_loss_over_windows_by_their_labels() -> None:
+def test_status_weights_the_loss_of_windows_by_their_labels() -> None:
     def window(n_labelled: int, loss: float) -> WindowPerformance:
         return WindowPerformance(
             model="m",
@@ -124,9 +124,9 @@ def test_status_tells_the_loss_over_windows_by_their_labels() -> None:
     assert (n_labelled, round(loss or 0, 12)) == (40, 0.2)
     assert realised_error([]) == (0, None)
     row = {"model": "m@1", "windows": 2, "last": 2, "labelled": 1040, "loss": 0.2}
-    told = status_lines({"topic": "t", "partitions": [], "models": [], "windows": [row]})
+    reported = status_lines({"topic": "t", "partitions": [], "models": [], "windows": [row]})
 
-    assert "    mean error in the last 2: 0.200 of 1,040 labels" in told
+    assert "    mean error in the last 2: 0.200 of 1,040 labels" in reported
 
 
 def published(cut: int) -> tuple[dict[str, WindowPerformance], dict[str, ClosedWindow]]:

@@ -52,9 +52,9 @@ class Partition:
         ]
         self._offset += len(records)
         batch = RecordBatch("log", 0, "e", start, self._offset + 1, records)
-        told = self.monitor.observe(batch).alerts
-        self.alerts += told
-        return told
+        reported = self.monitor.observe(batch).alerts
+        self.alerts += reported
+        return reported
 
     def event(self, version: str = "1") -> InferenceEvent:
         """The next event."""

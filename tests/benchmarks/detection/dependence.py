@@ -212,10 +212,10 @@ def turn_lines(rows: Sequence[TurnDelays]) -> list[str]:
     lines = [head + f"{'episode':>9}{'missed':>8}"]
     for row in rows:
         figures = [row.bound, row.turn.asked, row.median, row.p90, row.started_median]
-        told = ["-" if figure is None else f"{figure:,.0f}" for figure in figures]
+        reported = ["-" if figure is None else f"{figure:,.0f}" for figure in figures]
         lines.append(
-            f"{row.turn.pairing.name:<40}{row.turn.after:>8g}{told[0]:>7}{told[1]:>7}{told[2]:>8}"
-            f"{told[3]:>8}{row.missed / row.n_runs:>8.0%}{told[4]:>9}"
+            f"{row.turn.pairing.name:<40}{row.turn.after:>8g}{reported[0]:>7}{reported[1]:>7}{reported[2]:>8}"
+            f"{reported[3]:>8}{row.missed / row.n_runs:>8.0%}{reported[4]:>9}"
             f"{row.not_started / row.n_runs:>8.0%}"
             + ("" if turn_within(row) in (True, None) else "  !")
         )

@@ -131,49 +131,53 @@ def quarter_lines(row: Quarter) -> list[str]:
         f"{row.n_channels} channels, {row.n_relations} relations; "
         f"{row.n_events:,} events in {row.weeks:.0f} weeks, one a minute"
     )
-    told = f"{row.alerts} alerts, {row.suspicions} suspicions; at most {row.allowed} by the budget"
-    return [watched, told + mark]
+    reported = (
+        f"{row.alerts} alerts, {row.suspicions} suspicions; at most {row.allowed} by the budget"
+    )
+    return [watched, reported + mark]
 
 
 def violations(findings: Findings) -> list[str]:
     """What did not hold: all that the tables mark with ``!``."""
     quiet, found, lasting, quarter, pairs, turns = findings
-    told = [
+    reported = [
         f"{_stream(row)}: {row.signals} false signals, {row.allowed} allowed"
         for row in quiet
         if row.signals > row.allowed
     ]
-    told += [
+    reported += [
         f"two of {row.pairing.name}: {row.signals} false signals, {row.allowed} allowed"
         for row in pairs
         if row.signals > row.allowed
     ]
     if quarter is not None and quarter.suspicions > quarter.allowed:
-        told.append(f"a whole model: {quarter.suspicions} suspicions, {quarter.allowed} allowed")
-    told += [
+        reported.append(
+            f"a whole model: {quarter.suspicions} suspicions, {quarter.allowed} allowed"
+        )
+    reported += [
         f"{_stream(row)}: {row.change.name} is found after {_events(row.median)} events"
         for row in found
         if within(row) is False
     ]
-    told += [
+    reported += [
         f"two of {row.turn.pairing.name}: {row.turn.after:g} is found after "
         f"{_events(row.median)} events"
         for row in turns
         if turn_within(row) is False
     ]
-    told += [
+    reported += [
         f"{_stream(row)}: {row.change.name} is one episode in {row.clean} of {row.n_runs} runs"
         for row in lasting
         if not one_episode(row)
     ]
-    told += [
+    reported += [
         f"{_stream(row)}: {row.change.name} is over after {_events(row.recovery_median)} events, "
         f"{_events(recovery_asked(row))} are asked for, and opens again in {row.relapsed} of "
         f"{row.n_runs} runs"
         for row in lasting
         if not recovers(row)
     ]
-    return told
+    return reported
 
 
 def summary(findings: Findings, seconds: float) -> dict[str, Any]:
