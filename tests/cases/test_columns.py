@@ -234,7 +234,7 @@ def test_numbers_among_words_are_named_with_the_option_that_watches_them(
     assert built["features"]["x"]["kind"] == "numeric"
 
 
-def test_where_nothing_says_what_a_comma_is_a_person_is_asked(tmp_path: Path) -> None:
+def test_an_ambiguous_comma_is_an_error_that_asks_for_the_option(tmp_path: Path) -> None:
     frame = pd.DataFrame({"x": THOUSANDS, "shop": WORDS})
     frame.to_csv(tmp_path / "a.csv", index=False, sep=";")
     output = read_by("profile", tmp_path / "a.csv")

@@ -215,7 +215,7 @@ def test_published_outbox_entries_are_discarded(run: Run, key: str) -> None:
     run(rule)
 
 
-def test_a_commit_of_the_largest_size_fits_and_a_larger_one_says_so(run: Run, key: str) -> None:
+def test_a_commit_of_the_largest_size_fits_and_a_larger_one_is_an_error(run: Run, key: str) -> None:
     async def rule(store: StateStore) -> None:
         fencing_token = (await take(store, key)).fencing_token
         fields = {f"s:{i}": b"x" for i in range(MAX_PAIRS)}

@@ -138,7 +138,9 @@ def test_a_change_is_found_and_marked_as_a_drill_and_nothing_stays(harness: Moni
     assert printed(harness, "incidents", "list", "--all", "--json") == ""
 
 
-def test_what_is_not_found_says_why_and_what_is_left_is_forgotten(harness: MonitorHarness) -> None:
+def test_an_unknown_model_or_feature_lists_the_known_ones_and_nothing_is_left(
+    harness: MonitorHarness,
+) -> None:
     unknown = drill(harness, "chrun", "--inject", "mean:age:+1sd")
     assert unknown.exit_code == 2
     assert "one of churn" in unknown.stderr

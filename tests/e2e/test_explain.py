@@ -80,9 +80,7 @@ def test_text_and_json_have_the_same_content(source: Path) -> None:
         assert {"free", "drag", "still"} <= set(done.stdout.split())
 
 
-def test_a_budget_per_week_says_its_rate_or_that_there_is_none(
-    source: Path, tmp_path: Path
-) -> None:
+def test_a_budget_per_week_shows_its_rate_or_its_absence(source: Path, tmp_path: Path) -> None:
     frame = pd.read_csv(source)
     frame["at"] = pd.date_range("2024-01-01", periods=len(frame), freq="10s")
     frame.to_csv(source, index=False)
@@ -174,9 +172,7 @@ def test_a_model_that_is_watched_is_explained_by_its_name(watched: list[str]) ->
     assert {"free", "drag"} <= {one["series"] for one in channels}
 
 
-def test_what_is_no_file_and_no_model_says_which_models_there_are(
-    watched: list[str], tmp_path: Path
-) -> None:
+def test_an_unknown_source_lists_the_known_models(watched: list[str], tmp_path: Path) -> None:
     def refused(*arguments: str) -> tuple[int, str]:
         done = CliRunner().invoke(app, ["explain", *arguments])
         return done.exit_code, done.stderr

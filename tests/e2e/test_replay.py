@@ -103,7 +103,7 @@ def test_labels_and_predictions_are_watched_too(source: Path, frame: pd.DataFram
     assert episodes[0]["started_at"].startswith("2024-01-05T0")
 
 
-def test_all_kinds_of_files_say_the_same(source: Path, frame: pd.DataFrame) -> None:
+def test_all_formats_give_the_same_result(source: Path, frame: pd.DataFrame) -> None:
     change = ("--inject", "mean:big:+1sd@6000", "--reference", "first:3000")
     frame.to_parquet(source.with_suffix(".parquet"))
     frame.to_json(source.with_suffix(".jsonl"), orient="records", lines=True)

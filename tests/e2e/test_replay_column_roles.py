@@ -114,7 +114,7 @@ def test_a_label_of_two_booleans_may_have_the_false_one_as_positive(file: Path) 
 @pytest.mark.parametrize(
     "given", [("--categorical", "code", "--categorical", "x"), ("--categorical", "code,x")]
 )
-def test_codes_are_categories_where_a_person_says_so(file: Path, given: tuple[str, ...]) -> None:
+def test_codes_are_categories_with_the_option(file: Path, given: tuple[str, ...]) -> None:
     """205 becomes as frequent as 101 was: to a mean nothing happens, to categories all does."""
     rng = np.random.default_rng(6)
     after = rng.choice([101, 205, 309], N - TURNED_AT, p=[0.2, 0.6, 0.2])

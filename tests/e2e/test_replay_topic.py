@@ -35,7 +35,9 @@ def replayed(*arguments: str, code: int = 0) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()] if code == 0 else []
 
 
-def test_the_log_says_what_a_file_of_its_rows_says(harness: MonitorHarness, tmp_path: Path) -> None:
+def test_a_topic_gives_the_result_of_a_file_of_its_rows(
+    harness: MonitorHarness, tmp_path: Path
+) -> None:
     log = list(log_of("churn", 0, n_events=N))
     harness.produce("churn", log)
     harness.produce("other", list(log_of("other", 1, n_events=50)))
@@ -170,7 +172,7 @@ def test_a_map_of_class_0_and_1_is_watched_as_the_probability_of_1() -> None:
     assert [episode.kind for episode in found.episodes] == ["prediction"]
 
 
-def test_a_partition_keeps_its_order_whatever_its_clocks_say() -> None:
+def test_a_partition_keeps_its_order_with_any_clocks() -> None:
     def event(name: str, partition: int, offset: int, timestamp_ms: int) -> Record:
         value = encode(
             InferenceEvent(

@@ -191,7 +191,7 @@ def test_a_missing_permission_is_named(
     assert "Traceback" not in words
 
 
-def test_a_monitor_without_its_group_says_so(
+def test_a_monitor_without_permission_for_its_group_names_it(
     kafka: PermittedKafka, harness: MonitorHarness
 ) -> None:
     granted(kafka, "monitor", harness.prefix)

@@ -101,7 +101,7 @@ def test_servers_die_with_an_owner_that_was_killed_and_the_next_one_removes_its_
     assert not ours.exists()
 
 
-def test_a_server_that_does_not_come_up_says_why(tmp_path: Path) -> None:
+def test_a_server_that_does_not_start_gives_the_reason(tmp_path: Path) -> None:
     server = ServerProcess(["sh", "-c", "echo no space left; exit 3"], tmp_path / "log")
     server.start()
     with pytest.raises(ServerStartError, match="no space left"):

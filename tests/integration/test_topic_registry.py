@@ -30,7 +30,7 @@ def prefix(kafka_broker: str) -> Iterator[str]:
         deleted.result(20)
 
 
-def test_what_the_registry_says_is_what_the_cluster_has(kafka_broker: str, prefix: str) -> None:
+def test_the_cluster_has_the_topics_of_the_registry(kafka_broker: str, prefix: str) -> None:
     client: dict[str, Any] = {"bootstrap.servers": kafka_broker}
     wanted = topic_registry.load_registry(prefix)
     assert topic_registry.create_topics(client, wanted) == [topic.name for topic in wanted]
@@ -110,7 +110,9 @@ def test_partitions_copies_and_a_registry_of_ones_own(
     assert config[f"{prefix}.events.v1"]["retention.ms"] == "86400000"
 
 
-def test_more_copies_than_brokers_are_an_error_that_says_so(kafka_broker: str, prefix: str) -> None:
+def test_more_replicas_than_brokers_are_an_error_that_names_both(
+    kafka_broker: str, prefix: str
+) -> None:
     asked = ["topics", "create", "--bootstrap-servers", kafka_broker, "--prefix", prefix]
 
     made = CliRunner().invoke(app, [*asked, "--replication-factor", "3"])

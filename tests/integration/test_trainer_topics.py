@@ -141,7 +141,7 @@ def page(address: str, path: str) -> tuple[int, str]:
         return error.code, error.read().decode()
 
 
-def test_its_pages_and_its_presence_say_how_it_stands(context: TrainerContext) -> None:
+def test_its_pages_and_its_heartbeat_show_its_state(context: TrainerContext) -> None:
     publish(context, 3)
     client = context.kafka.client()
     n_partitions = len(AdminClient(client).list_topics().topics[context.topics.alerts].partitions)

@@ -51,7 +51,7 @@ def test_a_wide_model_is_watched_on_its_profile_and_after_a_restart(
     assert_undisturbed(harness)
 
 
-def test_what_no_log_takes_is_said_before_it_is_sent(
+def test_records_that_no_topic_accepts_are_rejected_before_they_are_sent(
     harness: MonitorHarness, profile: ReferenceProfile
 ) -> None:
     skipped = {"feature": "x" * MAX_EVENT_BYTES}

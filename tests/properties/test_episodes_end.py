@@ -170,7 +170,7 @@ def test_each_of_these_problems_is_reported_and_ends(trouble: str) -> None:
     assert (scene.levels(), scene.open) == (set(), {})
 
 
-def test_status_says_how_far_an_episode_is_from_its_end_and_who_knows_of_it() -> None:
+def test_status_shows_the_recovery_of_an_episode_and_its_user() -> None:
     scene = Scene(2)
     scene.live(N_QUIET)
     scene.live(N_WRONG, {"shift"})

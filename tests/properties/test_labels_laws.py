@@ -91,7 +91,7 @@ def test_joins_do_not_depend_on_batches_nor_on_restarts(
 
 
 @given(logs())
-def test_joins_are_those_of_the_rule_said_plainly(rows: list[Row]) -> None:
+def test_joins_are_those_of_the_plain_rule(rows: list[Row]) -> None:
     events: dict[int, tuple[int, str, object]] = {}
     early: dict[int, tuple[int, object]] = {}
     watermark_ms = -1

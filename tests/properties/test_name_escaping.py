@@ -60,7 +60,7 @@ def test_names_that_were_allowed_before_stay_as_they_are(model: str, version: st
 @pytest.mark.parametrize(
     "text", ["", "a\nb", "\x00", "a\x7f", "\x85", "\ud800", "x" * 257, "é" * 129, None, 3]
 )
-def test_what_is_no_name_is_said_to_be_none_and_why(text: object) -> None:
+def test_an_invalid_name_is_an_error_with_its_reason(text: object) -> None:
     with pytest.raises(InvalidName, match=r"^model: .* is not a valid name: it ") as raised:
         require_name("model", text)
     str(raised.value).encode("ascii")

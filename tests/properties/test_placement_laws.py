@@ -99,7 +99,7 @@ def test_each_event_is_watched_or_counted_under_a_reason(seed: int) -> None:
 
 @law
 @given(seed=seeds)
-def test_what_is_said_again_changes_nothing(seed: int) -> None:
+def test_a_repeated_announcement_changes_nothing(seed: int) -> None:
     once, again = (moving_log(seed, repeats=repeats) for repeats in (False, True))
     end = once[-1].offset
 

@@ -108,7 +108,7 @@ def test_the_effective_budget_has_its_unit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stated", "positive_label_advice"),
+    ("stated", "why"),
     [
         ({"per_weeks": 0}, "per_weeks is a positive number"),
         ({"per_weeks": -1}, "per_weeks is a positive number"),
@@ -122,10 +122,8 @@ def test_the_effective_budget_has_its_unit() -> None:
     ],
     ids=str,
 )
-def test_a_budget_that_makes_no_sense_says_what_to_state(
-    stated: dict[str, object], positive_label_advice: str
-) -> None:
-    with pytest.raises(ValueError, match=positive_label_advice):
+def test_an_invalid_budget_is_an_error_with_a_fix(stated: dict[str, object], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
         Settings(budget=stated).monitor_spec()
 
 
@@ -164,7 +162,7 @@ def test_without_a_reference_the_traffics_own_rate_counts() -> None:
     assert reported[0] < reported[1] < reported[2]
 
 
-def test_the_first_events_of_a_model_say_its_rate() -> None:
+def test_the_first_events_of_a_model_give_its_rate() -> None:
     spec = msgspec.structs.replace(SPEC, budget=Budget(per_weeks=1.0), warm_up_events=300)
     partition = Partition(spec)
     partition.live(6)

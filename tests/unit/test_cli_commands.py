@@ -70,7 +70,7 @@ def test_version_is_json_for_programs() -> None:
     assert {"driftline", "python", "river"} <= json.loads(result.stdout).keys()
 
 
-def test_what_is_unreachable_ends_with_four_and_says_what_to_do() -> None:
+def test_an_unreachable_server_is_exit_code_four_with_a_fix() -> None:
     place = ["--bootstrap-servers", NOWHERE, "--redis-url", "redis://127.0.0.1:1/0"]
     result = run.invoke(app, ["doctor", "--json", *place])
     assert result.exit_code == 4

@@ -40,7 +40,7 @@ def test_importances_are_in_the_profile(training: str) -> None:
     assert json.loads(output)["importances"] == {"tenure": 0.4, "age": 0.1}
 
 
-def test_times_say_how_many_events_a_week_has_in_seconds_too(training: str) -> None:
+def test_times_in_seconds_give_the_events_per_week_too(training: str) -> None:
     """An event a second; taken for milliseconds they would be a thousand times as many."""
     frame = pd.read_csv(training)
     frame.assign(at=frame.index + 1_700_000_000).to_csv(training, index=False)

@@ -48,7 +48,7 @@ def test_what_is_no_wrong_clock_is_not_taken_for_one(sample: list[TimestampedEve
     assert [each.level for each in check_clocks(sample, NOW_MS)] == ["ok"]
 
 
-def test_a_few_late_events_among_many_say_nothing_of_a_clock() -> None:
+def test_a_few_late_events_among_many_are_no_clock_skew() -> None:
     sample = [*events("/host", 100, 60), *events("/host", HOUR_MS, 29)]
 
     assert [each.level for each in check_clocks(sample, NOW_MS)] == ["ok"]

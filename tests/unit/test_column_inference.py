@@ -39,7 +39,7 @@ def layout(**columns: Any) -> Layout:
         (np.where(np.arange(N) % 9 == 0, np.inf, RNG.random(N)), "numeric"),
     ],
 )
-def test_a_column_is_what_most_of_it_says(values: Any, kind: str) -> None:
+def test_most_values_decide_the_kind_of_a_column(values: Any, kind: str) -> None:
     found = layout(x=values)
     assert {f.column: f.kind for f in found.features} == {"watched": "numeric", "x": kind}
 

@@ -61,7 +61,7 @@ def test_a_slow_sensor_that_repeats_its_value_is_not_stuck() -> None:
     assert [alert for alert in found if alert.cause == "constant"] == []
 
 
-def test_relations_say_nothing_of_a_feature_that_is_stuck() -> None:
+def test_correlations_ignore_a_constant_feature() -> None:
     rng = np.random.default_rng(4)
     stuck = pair(rng, 6_000, 0.6)
     stuck["a"] = np.full(6_000, 0.1)
@@ -72,7 +72,7 @@ def test_relations_say_nothing_of_a_feature_that_is_stuck() -> None:
     assert [(a.series, a.cause) for a in alerts] == [("feature/a", "constant")]
 
 
-def test_a_run_begins_and_ends_where_the_values_say() -> None:
+def test_a_run_begins_and_ends_at_its_values() -> None:
     watch = ConstantValueRule(3)
 
     assert watch.observe(ints(1, 2, 2)) == []

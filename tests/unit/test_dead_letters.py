@@ -85,7 +85,7 @@ def test_letters_are_chosen(options: list[str], offsets: list[int]) -> None:
 
 
 @pytest.mark.usefixtures("_letters")
-def test_a_letter_says_where_it_lies_whose_it_is_and_how_it_begins() -> None:
+def test_a_dead_letter_has_position_model_and_first_bytes() -> None:
     done = run("show")
     assert f"{LOG}:0:3" in done.stdout
     assert "fraud  malformed_json  /svc/a" in done.stdout

@@ -179,7 +179,7 @@ def report(**changes: object) -> DrillReport:
         ({}, 0, True, "500 changed events were processed; 96 to 160 were expected"),
     ],
 )
-def test_why_nothing_was_found_is_said_with_what_to_do(
+def test_a_drill_without_a_finding_has_reason_and_fix(
     changes: dict[str, object],
     unread: int,
     known: bool,  # noqa: FBT001

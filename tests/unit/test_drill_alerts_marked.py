@@ -40,7 +40,7 @@ def folded() -> PartitionState:
     return PartitionState(monitor, "p")
 
 
-def test_lines_of_alerts_and_incidents_say_that_it_was_a_drill() -> None:
+def test_lines_of_alerts_and_incidents_are_marked_as_a_drill() -> None:
     drill = alert(model=SHADOW, drill=True)
 
     assert "m@1  temp: moved" in alerts.line_of(alert())

@@ -116,7 +116,7 @@ def test_half_of_the_recovery_is_reported_once() -> None:
     assert reported.n_needed == pytest.approx(over.n_events, rel=0.5)
 
 
-def test_one_that_is_not_over_after_all_says_so_once() -> None:
+def test_an_episode_that_did_not_recover_after_all_is_reported_once() -> None:
     """Half of the way back, and drift again: who was told of the first is told of the second."""
     rng = np.random.default_rng(8)
     track = EpisodeTracker(REFERENCE, 1.0, POLICY)

@@ -48,7 +48,7 @@ def test_partitions_are_one_model_and_labels_are_held_against_the_estimate() -> 
     assert line.endswith("% on 400 labels")
 
 
-def test_a_version_without_labels_or_events_says_so() -> None:
+def test_a_version_without_labels_or_events_is_shown_as_such() -> None:
     unlabelled = [msgspec.to_builtins(row) for row in error_rate_estimates([monitor_of(0, 100, 0)])]
     data = {
         "topic": "t",

@@ -95,7 +95,7 @@ def estimated_before() -> float:
     return ErrorEstimate(profile()).table.mean
 
 
-def test_an_alert_of_the_prediction_says_what_it_means_for_the_error() -> None:
+def test_an_alert_of_the_prediction_has_the_expected_error() -> None:
     alerts = [alert for alert in reported(BY_NAME["-1.5 sd"]) if alert.kind == "prediction"]
     first = alerts[0]
 
@@ -106,7 +106,7 @@ def test_an_alert_of_the_prediction_says_what_it_means_for_the_error() -> None:
     assert "estimated without labels. Check which features changed" in first.explanation
 
 
-def test_a_loss_that_its_predictions_foretell_is_said_to_be_explained() -> None:
+def test_a_loss_that_the_predictions_explain_is_marked_as_explained() -> None:
     alerts = [alert for alert in reported(BY_NAME["-1.5 sd"]) if alert.kind == "concept"]
 
     assert [alert.channel for alert in alerts[:1]] == ["location"]
@@ -271,7 +271,7 @@ def test_an_impossible_estimate_is_refused(field: str, value: object, reason: st
         profile_from_data(data)
 
 
-def test_why_there_is_no_estimate_is_said() -> None:
+def test_a_missing_estimate_has_a_reason() -> None:
     rng = np.random.default_rng(4)
     predicted = rng.random(1_000) * 50
     number = profile_from_frame(

@@ -42,7 +42,7 @@ def test_a_few_events_do_not_end_a_silence_that_goes_on(known: Partition) -> Non
     assert phases(known.alerts) == [("silence", "started")]
 
 
-def test_nothing_is_said_before_there_is_a_baseline() -> None:
+def test_no_alert_before_there_is_a_baseline() -> None:
     partition = Partition()
     partition.live(4)
 

@@ -67,12 +67,12 @@ def test_a_row_that_counts_in_another_unit_is_an_error(odd: int) -> None:
         (pd.Timestamp("2013-01-31T12:00"), "%d.%m.%Y"),  # it is a time already
     ],
 )
-def test_a_time_is_read_as_it_is_said_to_be_written(value: Any, form: str) -> None:
+def test_a_time_is_read_in_the_given_format(value: Any, form: str) -> None:
     """Without a zone it is UTC."""
     assert written(value, form) == NOON_MS
 
 
-def test_day_and_month_are_what_the_format_says() -> None:
+def test_the_format_decides_on_day_and_month() -> None:
     day_ms = 24 * 3_600_000
     assert written("01.02.2013", "%d.%m.%Y") - written("01.02.2013", "%m.%d.%Y") == 30 * day_ms
 

@@ -81,7 +81,7 @@ def alerts_of(reference: dict[str, Floats], *parts: dict[str, Floats]) -> list[D
     ("before", "after", "found_within"),
     [(0.6, -0.6, 60), (0.6, 0.0, 160), (0.6, 0.3, 600), (0.0, 0.5, 300), (0.9, 0.6, 600)],
 )
-def test_a_changed_dependence_is_one_alert_that_says_from_what_to_what(
+def test_a_changed_correlation_is_one_alert_with_both_values(
     before: float, after: float, found_within: int
 ) -> None:
     rng = np.random.default_rng(1)
@@ -229,7 +229,7 @@ def test_to_resolve_a_feature_resolves_what_follows_from_it() -> None:
     assert watched.levels() == dict.fromkeys(watched.levels(), 0)
 
 
-def test_a_broken_feature_says_it_all() -> None:
+def test_a_broken_feature_is_the_only_alert() -> None:
     rng = np.random.default_rng(7)
     broken = pair(rng, 5_000, 0.6)
     broken["a"] = np.where(rng.random(5_000) < 0.5, np.nan, broken["a"])

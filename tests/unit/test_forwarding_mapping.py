@@ -151,7 +151,7 @@ def test_an_event_without_a_feature_is_refused_where_it_has_something(
         (b"{", None, "truncated"),
     ],
 )
-def test_what_is_missing_is_said(value: object, fields: FieldMap | None, why: str) -> None:
+def test_a_missing_field_is_named(value: object, fields: FieldMap | None, why: str) -> None:
     with pytest.raises(RejectedRecord, match=why):
         read(value, fields)
 
@@ -174,9 +174,7 @@ def test_the_log_s_own_contract_passes_as_it_is_and_orders_do_not() -> None:
         ("event", {"model": "m"}, "the version is missing"),
     ],
 )
-def test_a_mapping_that_says_not_enough_is_refused(
-    kind: str, options: dict[str, str], why: str
-) -> None:
+def test_an_incomplete_mapping_is_an_error(kind: str, options: dict[str, str], why: str) -> None:
     with pytest.raises(ValueError, match=why):
         field_map(kind, **({"model": "", "model_field": ""} | options))
 

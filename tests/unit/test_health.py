@@ -26,7 +26,7 @@ from trainer.service.trainer import CHECK_INTERVAL_S as TRAINER_LOOKS_S
 ALIVE, TOPIC = OwnerStatus("e", 1_000), "p.events.v1"
 
 
-def test_an_owner_that_writes_is_alive_whatever_its_clock_says() -> None:
+def test_an_owner_that_writes_is_alive_with_any_clock() -> None:
     health = Health(TOPIC)
     for now_s in range(0, 200, 15):
         health.observe({0: ALIVE, 1: OwnerStatus("f", now_s)}, None, float(now_s))
@@ -88,7 +88,7 @@ class Published:
         return done
 
 
-def test_the_next_worker_says_that_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_next_worker_reports_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     note = LastHeartbeat(heartbeat=TrainerHeartbeat(time_ms=5), positions={})
     monkeypatch.setattr(watching, "last_heartbeat", lambda *_: note)
     store, published = InMemoryStateStore(), Published()
@@ -127,7 +127,7 @@ def test_the_next_worker_says_that_it_is_over(monkeypatch: pytest.MonkeyPatch) -
     assert len({event.problem_id for event in published.events}) == 1
 
 
-def test_the_trainer_says_that_no_worker_lives_and_that_one_does_again() -> None:
+def test_the_trainer_reports_that_no_worker_lives_and_that_one_returned() -> None:
     watch = MonitorWatch({}, "p.monitor", TOPIC, "p.alerts.v1")
     assert (
         watch.observe(0.0, 100, has_members=False)

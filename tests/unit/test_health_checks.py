@@ -212,7 +212,7 @@ def test_one_misplaced_record_is_a_problem() -> None:
     assert check_routing(9, ["1:17"]).level == "problem"
 
 
-def test_whatever_is_not_well_says_what_to_do() -> None:
+def test_every_finding_has_a_fix() -> None:
     findings = [
         check_topic(LOG, None, None),
         check_topic(LOG, 2, None),
@@ -248,7 +248,7 @@ def test_a_trainer_that_is_silent_or_whose_clock_is_off_is_named(
     assert says in found.found
 
 
-def test_where_no_trainer_ever_ran_that_is_said_and_no_problem() -> None:
+def test_an_installation_without_a_trainer_has_no_problem() -> None:
     found = check_trainer(None)
 
     assert (found.level, found.found) == ("ok", "no trainer has run: no alert leads to a retrain")

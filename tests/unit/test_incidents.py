@@ -148,7 +148,7 @@ def test_two_features_that_only_stopped_following_each_other_are_no_shift_of_the
     assert top(beside) == "data_break"
 
 
-def test_a_prediction_that_moves_alone_is_said_to() -> None:
+def test_a_prediction_that_moves_alone_is_a_prediction_change() -> None:
     (one,) = incidents_of([episode("p", 0, kind="prediction", feature=None, series="prediction")])
 
     assert top(one) == "prediction_change"
@@ -176,7 +176,7 @@ def test_the_same_hour_of_other_days_is_a_season() -> None:
     assert last.causes[0].why == "a drifted 2 times before at this hour of the day"
 
 
-def test_labels_that_say_otherwise_are_a_change_of_concept() -> None:
+def test_contradicting_labels_are_concept_drift() -> None:
     (incident,) = incidents_of([episode("loss", 0, kind="concept", series="loss", feature=None)])
 
     assert [(cause.name, cause.score) for cause in incident.causes] == [("concept_change", 1.0)]

@@ -72,7 +72,7 @@ def test_an_event_waits_until_the_watermark_reaches_its_horizon() -> None:
     assert [x.offset for x in joined] == [3]  # at offset 5 the watermark is 100
 
 
-def test_memory_is_freed_where_a_chunk_begins_and_the_counts_say_so() -> None:
+def test_memory_is_freed_at_the_start_of_a_chunk_and_counted() -> None:
     labels = LabelJoin(SPEC)
     labels.observe([event(0, "a", 0)], [truth(1, "z", 0)])
     labels.observe([event(9, "x", 500)], [])

@@ -127,7 +127,7 @@ def context_of(**settings: str) -> ssl.SSLContext:
     return context
 
 
-def test_a_broker_has_to_prove_who_it_is_unless_somebody_says_otherwise() -> None:
+def test_a_broker_must_prove_its_identity_unless_that_is_switched_off() -> None:
     for settings in ({}, {"ssl__ca__location": "probe"}):
         context = context_of(**settings)
         assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
@@ -144,7 +144,7 @@ def test_a_setting_of_tls_that_one_side_does_not_know_is_an_error(name: str) -> 
         faust_credentials({"security.protocol": "SSL", name: "x"})
 
 
-def test_dead_letters_stop_no_partition_unless_a_person_says_so(nowhere: Path) -> None:
+def test_dead_letters_stop_a_partition_only_with_a_limit(nowhere: Path) -> None:
     assert Settings().dead_letters.max_consecutive is None
     assert Settings().dead_letters.max_ratio is None
     (nowhere / "driftline.toml").write_text("[dead_letters]\nmax_consecutive = 1000\n")

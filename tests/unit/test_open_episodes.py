@@ -25,7 +25,7 @@ def open_register() -> OpenEpisodes:
     return register
 
 
-def test_an_acknowledged_episode_says_who_knows_of_it_since_when() -> None:
+def test_an_acknowledged_episode_has_the_user_and_the_time() -> None:
     register = open_register()
     answer = register.acknowledge(command("acknowledge", time_ms=60_000), AT_20)
     later = process(register, alert(phase="ongoing", alert_id="b", decided_offset=30))
@@ -35,7 +35,7 @@ def test_an_acknowledged_episode_says_who_knows_of_it_since_when() -> None:
     assert later[0].explanation == "temp: moved. Acknowledged by ann at 1 Jan 1970 00:01 UTC."
 
 
-def test_what_drifts_is_still_said_of_an_episode_somebody_knows_of_or_snoozed() -> None:
+def test_an_acknowledged_or_snoozed_episode_still_shows_its_drift() -> None:
     register = open_register()
     known = register.acknowledge(command("acknowledge", reason="a new sensor"), AT_20)
     hushed = register.snooze(command("snooze", until_ms=60_000), AT_20)
@@ -47,7 +47,7 @@ def test_what_drifts_is_still_said_of_an_episode_somebody_knows_of_or_snoozed() 
     assert (again[0].acknowledged_by, again[0].severity) == ("bob", "medium")
 
 
-def test_how_far_it_is_from_its_end_is_said_beside_what_drifts() -> None:
+def test_the_progress_of_recovery_is_shown_with_the_drift() -> None:
     register = open_register()
     over = alert(phase="ongoing", severity="low", explanation="temp: clear", decided_offset=30)
     (reported,) = process(
@@ -70,7 +70,7 @@ def test_how_far_it_is_from_its_end_is_said_beside_what_drifts() -> None:
     assert worse.explanation.startswith("temp: worse. Acknowledged by ann at")
 
 
-def test_a_snooze_withholds_and_counts_and_at_its_end_an_open_episode_says_so() -> None:
+def test_a_snooze_suppresses_and_counts_and_ends_with_a_report() -> None:
     register = open_register()
     register.snooze(command("snooze", until_ms=5_000), AT_20)
     worse = alert(phase="ongoing", severity="high", decided_offset=30)
@@ -130,7 +130,7 @@ def test_a_resolved_episode_names_who_ended_it_and_why() -> None:
     assert register.by_id == {}
 
 
-def test_a_command_to_an_episode_that_is_not_open_says_what_to_do() -> None:
+def test_a_command_to_an_episode_that_is_not_open_has_a_fix() -> None:
     with pytest.raises(UnknownEpisode, match="driftline alerts list"):
         open_register().acknowledge(command("acknowledge", episode="nobody"), AT_20)
 

@@ -77,7 +77,7 @@ def test_events_that_still_come_to_the_old_place_are_named_once_writers_should_k
     assert "restart producers" in check_placement(placement_problems(states(old, new), 4)).fix
 
 
-def test_nothing_is_said_while_nothing_is_known() -> None:
+def test_no_alert_while_nothing_is_known() -> None:
     old = Partition(0)
     old.write(update(), *events(30))
 
@@ -86,7 +86,7 @@ def test_nothing_is_said_while_nothing_is_known() -> None:
     assert Placement(0).partitions_of(MODEL) == ()
 
 
-def test_status_says_which_models_moved_and_what_is_split() -> None:
+def test_status_shows_which_models_moved_and_what_is_split() -> None:
     old, new = Partition(0), Partition(HOME)
     old.write(GROWN, update(), *events(20))
     new.write(GROWN)
@@ -99,7 +99,7 @@ def test_status_says_which_models_moved_and_what_is_split() -> None:
     ]
 
 
-def test_status_says_nothing_of_a_placement_that_never_changed() -> None:
+def test_status_omits_a_placement_that_never_changed() -> None:
     home = Partition(HOME)
     home.write(FOUR, update(), *events(20))
 

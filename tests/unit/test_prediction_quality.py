@@ -101,7 +101,7 @@ def test_one_prediction_in_ten_that_is_not_a_number_is_reported() -> None:
 
 
 @pytest.mark.parametrize("before", [score, outputs, listed])
-def test_events_without_a_prediction_say_nothing_of_the_model(before: Say) -> None:
+def test_events_without_a_prediction_change_nothing_of_the_model(before: Say) -> None:
     def seldom(rng: random.Random, i: int) -> Any:
         return before(rng, i) if i % 3 == 0 else UNSET
 

@@ -90,7 +90,7 @@ def test_every_way_out_of_a_command_escapes(text: str, capsys: pytest.CaptureFix
     assert is_clean(shown.out + shown.err + CommandError(text, where=text, fix=text).text())
 
 
-def test_what_markup_says_is_shown_as_it_is() -> None:
+def test_markup_is_printed_literally() -> None:
     for screen in (PlainScreen(plain := io.StringIO()), RichScreen(rich := io.StringIO())):
         screen.print_line(HOSTILE)
         screen.alert(alert(explanation=HOSTILE), 1.0)

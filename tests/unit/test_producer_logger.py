@@ -265,7 +265,9 @@ def test_a_disabled_logger_does_nothing() -> None:
     assert log.counters().accepted == 0
 
 
-def test_the_environment_says_where(monkeypatch: pytest.MonkeyPatch, mock_broker: str) -> None:
+def test_the_logger_reads_its_servers_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, mock_broker: str
+) -> None:
     monkeypatch.setenv("DRIFTLINE_KAFKA__BOOTSTRAP_SERVERS", mock_broker)
     with InferenceLogger.from_env(model="m", version="1") as log:
         log.log(features={"a": 1.0}, prediction=0.5)

@@ -284,7 +284,7 @@ def test_units_of_times_follow_from_their_size(moment: Any, expected: int) -> No
 
 
 @pytest.mark.parametrize("moment", [20240131, 20240131.0, 19991231])
-def test_a_day_as_a_number_is_no_time_and_the_reason_says_so(moment: float) -> None:
+def test_a_day_as_a_number_is_no_time_and_has_its_reason(moment: float) -> None:
     with pytest.raises(ValueError, match=rf"{moment:.0f} looks like a day"):
         time_ms_of(moment)
     assert time_ms_of(str(round(moment))) % 86_400_000 == 0

@@ -59,5 +59,5 @@ def test_a_change_is_named_with_its_row_and_both_means(share: float) -> None:
 
 
 @pytest.mark.parametrize("values", [[], [1.0] * 5_000, [np.nan] * 5_000, [1.0, 2.0] * 100])
-def test_too_little_to_say_is_no_change(values: list[float]) -> None:
+def test_too_few_values_are_no_change(values: list[float]) -> None:
     assert change_within(np.array(values)) is None

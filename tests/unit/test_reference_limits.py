@@ -48,7 +48,7 @@ def done(*arguments: str | Path) -> Any:
     return found
 
 
-def test_profile_build_and_explain_say_what_a_season_explains_and_costs(source: Path) -> None:
+def test_profile_build_and_explain_show_what_a_season_explains_and_costs(source: Path) -> None:
     made = source.with_suffix(".profile.json")
     printed = done(
         "profile", "build", source, "--time", "at", "--model", "m", "--version", "1", "-o", made
@@ -80,7 +80,7 @@ def test_what_is_not_watched_of_a_number_is_named(source: Path) -> None:
     assert json.loads(done("inspect", source, "--json").stdout)["not_watched"]["mostly"] == [rest]
 
 
-def test_an_older_profile_says_that_a_value_which_repeats_is_not_watched() -> None:
+def test_an_older_profile_notes_that_repeated_values_are_not_watched() -> None:
     rounded = np.round(np.random.default_rng(4).normal(50, 10, 3_000), 2)
     profile = fit_profile("m", "1", {"x": rounded}, task="regression", origin="training")
     assert not_watched_by_feature(profile) == {}

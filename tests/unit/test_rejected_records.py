@@ -305,7 +305,7 @@ def test_all_is_bounded_whatever_a_producer_makes_up() -> None:
     assert alerts[-1].model == UNKNOWN_MODEL
 
 
-def test_what_a_producer_says_is_escaped_in_the_sentence() -> None:
+def test_text_of_a_producer_is_escaped_in_the_sentence() -> None:
     log = Log()
     log.bad(n=5, source="\x1b[2J\u202e" + "x" * 500)
     (alert,) = fold(log.records)[1]

@@ -81,7 +81,7 @@ def of_another(log: list[ConsumerRecord]) -> list[ConsumerRecord]:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_replay_says_what_the_monitor_said(seed: int) -> None:
+def test_a_replay_gives_the_alerts_of_the_monitor(seed: int) -> None:
     """Two partitions, with labels, updates, commands, ticks, poison, and another model between."""
     monitor_alerts: list[DriftAlert] = []
     records: list[Record] = []
@@ -232,7 +232,7 @@ def test_which_model_is_meant_must_be_clear() -> None:
         topic_range_of(TopicRecords([record(1, Tick(time_ms=0))], []), None, "log")
 
 
-def test_as_columns_a_log_says_what_is_left_out() -> None:
+def test_a_topic_as_columns_lists_what_is_left_out() -> None:
     records = [record(i, event(i, version=str(1 + i % 2))) for i in range(1, 900)]
     found = TopicRecords([record(0, announced("2", 0.0)), *records], [])
 

@@ -74,7 +74,7 @@ def test_each_row_is_an_event_and_its_label_if_it_has_one(csv_file: Path) -> Non
     ]
 
 
-def test_parquet_says_the_same_as_csv(csv_file: Path, tmp_path: Path) -> None:
+def test_parquet_gives_the_same_result_as_csv(csv_file: Path, tmp_path: Path) -> None:
     pd.read_csv(csv_file).to_parquet(tmp_path / "flights.parquet")
 
     assert published(tmp_path / "flights.parquet") == published(csv_file)

@@ -129,7 +129,7 @@ def test_segments_cost_the_budget_their_share_of_the_events() -> None:
     )
 
 
-def test_a_segment_is_what_the_event_says_of_itself_or_else_a_feature() -> None:
+def test_a_segment_is_a_field_of_the_event_or_else_a_feature() -> None:
     parts: list[dict[str, str] | None] = [
         {"origin": "EWR"},
         None,
@@ -152,7 +152,7 @@ def test_a_segment_is_what_the_event_says_of_itself_or_else_a_feature() -> None:
     assert rows_of(profile().segments, batch[1:])["origin=LGA"].tolist() == [2]
 
 
-def test_a_profile_keeps_its_segments_and_says_what_it_left_out() -> None:
+def test_a_profile_has_its_segments_and_what_it_left_out() -> None:
     made = profile(2_500, ["origin", "origin=JFK"])
 
     assert [(s.name, s.n_events) for s in made.segments] == [

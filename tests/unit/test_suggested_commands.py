@@ -37,7 +37,7 @@ def test_a_fix_carries_only_what_its_command_takes() -> None:
         (["--data-dir=x=y", "--json"], {"--data-dir": "x=y"}),
     ],
 )
-def test_only_what_says_which_installation_is_carried(
+def test_only_options_of_the_installation_are_repeated(
     words: list[str], given: dict[str, str]
 ) -> None:
     assert installation_options_in(words) == given

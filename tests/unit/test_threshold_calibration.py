@@ -66,7 +66,7 @@ def test_rarer_alarms_heavier_tails_and_dependence_make_detectors_more_cautious(
 
 @pytest.mark.parametrize("allowance", [0.5, 0.75, 1.0])
 @pytest.mark.parametrize(("blocks", "least", "most"), [(1e4, 150, 260), (1e5, 8, 40)])
-def test_page_hinkley_fires_as_often_as_its_threshold_says(
+def test_page_hinkley_signals_as_often_as_its_threshold_states(
     blocks: float, least: int, most: int, allowance: float
 ) -> None:
     """2 million normal block means: 200 and 20 alarms are expected."""

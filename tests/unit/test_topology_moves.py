@@ -109,14 +109,14 @@ class Worker:
         return self.log.kinds()[before:]
 
 
-def test_the_first_look_says_how_models_are_placed_and_the_second_nothing() -> None:
+def test_the_first_check_writes_the_placement_and_the_second_nothing() -> None:
     worker = Worker(Log(2), InMemoryStateStore(), 0, 1)
 
     assert worker.look() == [(0, "Topology"), (1, "Topology")]
     assert worker.look() == []
 
 
-def test_references_are_copied_before_the_log_says_that_models_moved() -> None:
+def test_references_are_copied_before_the_record_that_models_moved() -> None:
     log = Log(2)
     log.part(0).write(TWO, update(), *events(50))
     log.part(1).write(TWO)

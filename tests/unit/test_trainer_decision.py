@@ -94,7 +94,7 @@ def test_a_refusal_names_its_rule(history: History, changes: dict[str, str], rul
     assert decision.reason.endswith(".")
 
 
-def test_limits_end_where_they_say() -> None:
+def test_limits_are_exact() -> None:
     assert decided(History(finished_ms=NOW_MS - SPEC.cooldown_ms)).action == "request"
     assert decided(History(asked_ms=(*DAY_OF_JOBS[1:], NOW_MS - DAY_MS))).action == "request"
 

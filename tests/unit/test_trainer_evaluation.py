@@ -28,7 +28,7 @@ def autoregressive(rng: np.random.Generator, n: int, correlation: float) -> Any:
     ("correlation", "n", "least"),
     [(0.0, 500, 0.925), (0.5, 500, 0.925), (0.9, 2_000, 0.92), (0.98, 5_000, 0.91)],
 )
-def test_the_interval_holds_the_mean_as_often_as_it_says(
+def test_the_interval_contains_the_mean_as_often_as_stated(
     correlation: float, n: int, least: float
 ) -> None:
     """Of 95 % intervals; the least is what was measured, less two standard errors."""

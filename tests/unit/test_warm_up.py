@@ -67,7 +67,7 @@ def test_features_that_only_some_events_have_leave_the_same_rows(
 @pytest.mark.parametrize(
     ("negative", "positive", "reported"), [(0, 1, True), ("0", "1", True), ("no", "yes", False)]
 )
-def test_words_are_no_labels_until_somebody_says_which_is_positive(
+def test_text_labels_need_the_positive_one(
     negative: int | str, positive: int | str, *, reported: bool
 ) -> None:
     """Taken for negative ones, a change of the scores alone would be one of the truth."""
