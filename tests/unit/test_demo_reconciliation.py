@@ -38,7 +38,7 @@ def truth(n: int, label: int) -> Label:
     return Label(id=f"f{n}", model="m", label=label, time_ms=n + 10)
 
 
-def tally(*events: InferenceEvent | Label | ModelUpdate | Tick) -> EventTopicCounts:
+def log_of(*events: InferenceEvent | Label | ModelUpdate | Tick) -> EventTopicCounts:
     log = EventTopicCounts()
     for offset, event in enumerate(events):
         log.take(record(offset, event))
@@ -72,33 +72,33 @@ DONE = {0: PartitionCounts(6, Counters(control=1, valid=2, labels=2, ticks=1, jo
 
 
 def test_an_undisturbed_run_lost_nothing() -> None:
-    assert count_missing(ALL, tally(*FULL), DONE, 0, 0) == MissingRecords(0, 0, 0, 0)
+    assert count_missing(ALL, log_of(*FULL), DONE, 0, 0) == MissingRecords(0, 0, 0, 0)
 
 
 def test_what_was_written_and_is_not_in_the_log_is_lost() -> None:
-    assert count_missing(ALL, tally(*FULL[:4], FULL[5]), DONE, 0, 0).never_written == 1
+    assert count_missing(ALL, log_of(*FULL[:4], FULL[5]), DONE, 0, 0).never_written == 1
 
 
 def test_what_the_logger_dropped_is_lost_too() -> None:
     written = ServerCounts(events=3, labels=2, acknowledged=4, dropped=1)
-    assert count_missing(written, tally(*FULL), DONE, 0, 0).never_written == 1
+    assert count_missing(written, log_of(*FULL), DONE, 0, 0).never_written == 1
 
 
 def test_a_repeat_does_not_hide_a_loss() -> None:
-    log = tally(*FULL[:3], predicted(2, 0.2), FULL[3], FULL[5])
+    log = log_of(*FULL[:3], predicted(2, 0.2), FULL[3], FULL[5])
     assert log.repeats == 1
     assert count_missing(ALL, log, DONE, 0, 0).never_written == 1
 
 
 def test_records_above_the_next_offset_are_lost_but_a_tick_is_not() -> None:
     early = {0: PartitionCounts(4, Counters(control=1, valid=2, labels=1))}
-    assert count_missing(ALL, tally(*FULL), early, 0, 0) == MissingRecords(0, 1, 0, 0)
+    assert count_missing(ALL, log_of(*FULL), early, 0, 0) == MissingRecords(0, 1, 0, 0)
     before_the_tick = {0: PartitionCounts(5, Counters(control=1, valid=2, labels=2))}
-    assert count_missing(ALL, tally(*FULL), before_the_tick, 0, 0).total == 0
+    assert count_missing(ALL, log_of(*FULL), before_the_tick, 0, 0).total == 0
 
 
 def test_a_tick_that_the_monitor_processed_after_the_reader_is_read_before_the_comparison() -> None:
-    log = tally(*FULL[:5])
+    log = log_of(*FULL[:5])
     assert log.holds(ALL)
     assert not log.reaches(DONE)
     assert count_missing(ALL, log, DONE, 0, 0).uncounted == 1  # would be a false loss
@@ -111,18 +111,18 @@ def test_a_tick_that_the_monitor_processed_after_the_reader_is_read_before_the_c
 @pytest.mark.parametrize("valid", [1, 3])
 def test_records_that_no_counter_counts_or_two_do_are_lost(valid: int) -> None:
     wrong = {0: PartitionCounts(6, Counters(control=1, valid=valid, labels=2, ticks=1))}
-    assert count_missing(ALL, tally(*FULL), wrong, 0, 0).uncounted == 1
+    assert count_missing(ALL, log_of(*FULL), wrong, 0, 0).uncounted == 1
 
 
 def test_a_partition_nobody_watches_is_all_unread() -> None:
-    assert count_missing(ALL, tally(*FULL), {}, 0, 0).unread == 5
+    assert count_missing(ALL, log_of(*FULL), {}, 0, 0).unread == 5
 
 
 def test_alerts_and_dead_letters_that_never_came_out_are_lost() -> None:
     counters = Counters(control=1, valid=1, dead_lettered=1, labels=2, ticks=1, alerts=2)
     state = {0: PartitionCounts(6, counters)}
-    assert count_missing(ALL, tally(*FULL), state, 1, 0).alerts == 2
-    assert count_missing(ALL, tally(*FULL), state, 2, 1).total == 0
+    assert count_missing(ALL, log_of(*FULL), state, 1, 0).alerts == 2
+    assert count_missing(ALL, log_of(*FULL), state, 2, 1).total == 0
 
 
 def test_a_record_of_an_unknown_kind_is_refused() -> None:
@@ -160,7 +160,7 @@ def test_the_incident_is_found_by_cause_feature_and_time(change: dict[str, Any])
 
 
 def test_the_summary_has_the_shape_others_rely_on() -> None:
-    log = tally(*FULL)
+    log = log_of(*FULL)
     made = summary(
         "Apache Kafka 4.3.1",
         log,
