@@ -89,7 +89,12 @@ class FollowedStream:
         self.database = Database(folder)
         self.database.rows.execute("PRAGMA synchronous = OFF")  # no power is cut here
         values: dict[str, Any] = {
-            "trainer": {"data_dir": folder, "factories": {MODEL: "f:f"}, "swap": SWAP}
+            "trainer": {
+                "data_dir": folder,
+                "factories": {MODEL: "f:f"},
+                "mode": "auto",
+                "swap": SWAP,
+            }
         }
         self.context: TrainerContext = context_from_settings(Settings(**values))
         self.start()

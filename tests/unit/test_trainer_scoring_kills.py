@@ -17,7 +17,7 @@ from trainer.jobs.job_store import active_jobs, jobs_of
 from trainer.jobs.outbox import unsent_records
 from trainer.service.compare_versions import SWAP_RULE
 
-N_EVENTS, TURN = 1_200, 600
+N_EVENTS, TURN = 600, 250
 PLACES: Final = ("read", "scored", "in_transaction", "recorded", "promoted")
 """Where the process ends: after reading, after scoring, before the end of the transaction, after
 it, and after the promotion."""
@@ -40,7 +40,7 @@ def stored(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(trainer: FollowedStream, chance: random.Random, place: str, *, kills: int) -> None:
     """Follow the stream to its end; the process ends ``kills`` times at random passes."""
-    left = sorted(chance.randint(1, 40) for _ in range(kills))
+    left = sorted(chance.randint(1, 25) for _ in range(kills))
     passes = 0
 
     def here(name: str) -> None:

@@ -111,6 +111,8 @@ def _event(message: Message) -> InferenceEvent | Label | None:
         return None
     if not isinstance(event, InferenceEvent | Label):
         return None
+    if isinstance(event, InferenceEvent) and event.shadow:  # the event in service has the features
+        return None
     latest_ms = max(message.timestamp()[1], 0) + MAX_FUTURE_SKEW_MS
     return event if 0 <= event.time_ms <= latest_ms else None
 
