@@ -206,6 +206,32 @@ def test_the_brier_score_is_the_squared_error_of_the_probability() -> None:
         losses([1.0], [1.0], "regression", metric="brier")
 
 
+@given(
+    pairs=st.lists(
+        st.tuples(
+            st.one_of(st.none(), st.floats(), st.integers(0, 1), st.booleans()),
+            st.one_of(
+                st.sampled_from([0, 1, 0.0, 1.0, True, False, "late", "1", 2, None]), st.just([1])
+            ),
+        ),
+        max_size=20,
+    ),
+    positive=st.sampled_from([1, "late", 2]),
+    metric=st.sampled_from(["error", "brier"]),
+)
+def test_the_losses_of_many_events_are_those_of_each(
+    pairs: list[tuple[Any, Any]], positive: Any, metric: Any
+) -> None:
+    predictions, labels = [one for one, _ in pairs], [label for _, label in pairs]
+    spec: dict[str, Any] = {"positive": positive, "metric": metric, "threshold": 0.4}
+
+    together = losses(predictions, labels, "binary", **spec)
+
+    # A predicted class is no probability, so that its loss is computed event by event.
+    singly = losses([*predictions, "no"], [*labels, "no"], "binary", **spec)[:-1]
+    np.testing.assert_array_equal(together, singly)
+
+
 @pytest.mark.parametrize(
     "wrong", [{"confidence": 0.2}, {"min_events": 3}, {"min_improvement": math.nan}]
 )
