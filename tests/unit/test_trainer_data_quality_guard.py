@@ -125,7 +125,6 @@ def test_what_is_no_broken_data_of_the_feature_stands_in_no_ones_way(
     "drift",
     [
         {"kind": "data", "series": "relation/temp~wind", "feature": None},
-        {"kind": "prediction", "series": "prediction", "feature": None},
         {"kind": "concept", "series": "loss", "feature": None},
     ],
 )

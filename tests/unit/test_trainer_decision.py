@@ -56,7 +56,7 @@ def test_an_episode_that_may_be_over_asks_for_nothing() -> None:
     assert decided(phase="ongoing", recovery_events=0).action == "request"
 
 
-@pytest.mark.parametrize("kind", ["data", "prediction", "concept"])
+@pytest.mark.parametrize("kind", ["data", "concept"])
 @pytest.mark.parametrize("phase", ["started", "ongoing"])
 def test_confirmed_drift_asks_for_a_retrain(kind: str, phase: str) -> None:
     decision = decided(kind=kind, phase=phase)
@@ -83,7 +83,7 @@ def test_confirmed_drift_asks_for_a_retrain(kind: str, phase: str) -> None:
         (History(running_job_id="j"), {}, "already_running"),
         (History(finished_ms=NOW_MS - SPEC.cooldown_ms + 1), {}, "cooldown"),
         (History(), {"kind": "data", "severity": "low"}, "immaterial"),
-        (History(), {"kind": "prediction", "severity": "low"}, "immaterial"),
+        (History(), {"kind": "prediction", "severity": "high"}, "immaterial"),
         (History(asked_ms=DAY_OF_JOBS), {}, "daily_budget"),
     ],
 )

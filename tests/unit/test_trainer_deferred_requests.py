@@ -145,14 +145,16 @@ def end_job(database: Database, outcome: Outcome, *, after_h: int = 1) -> None:
         transition(rows, job, seen.ended(outcome))
 
 
-def test_a_rejected_episode_that_lasts_is_decided_again_after_the_cooldown(
+def test_a_rejected_episode_is_decided_again_when_it_has_lasted_twice_as_long(
     database: Database, context: TrainerContext
 ) -> None:
     receive_alert(database, context)
     end_job(database, "rejected")
+    rejected_after_ms = NOW_MS + HOUR_MS - alert().onset_ms
+    due_ms = WALL_MS + HOUR_MS + max(rejected_after_ms, context.policy.cooldown_ms)
 
-    assert later(database, context, WALL_MS + 72 * HOUR_MS) == [None]
-    (again,) = later(database, context, WALL_MS + 73 * HOUR_MS)
+    assert later(database, context, due_ms - 1) == [None]
+    (again,) = later(database, context, due_ms)
 
     assert again is not None
     assert again.action == "request"
@@ -161,7 +163,7 @@ def test_a_rejected_episode_that_lasts_is_decided_again_after_the_cooldown(
     assert (job.caused_by, job.work.onset_ms) == ("a/later", alert().onset_ms)
     assert job.work.labels_since_ms == NOW_MS + HOUR_MS  # new evidence only
     end_job(database, "rejected")
-    (third,) = later(database, context, WALL_MS + 999 * HOUR_MS)
+    (third,) = later(database, context, due_ms + 4 * rejected_after_ms)
     assert third is not None
     assert active_jobs(database.rows)[0].caused_by == "a/later-2"
 

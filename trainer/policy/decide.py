@@ -25,6 +25,7 @@ DEFERRABLE: Final = frozenset(
     {
         "old_version",
         "immaterial",
+        "rejected",
         "data_quality_open",
         "already_running",
         "cooldown",
@@ -82,8 +83,8 @@ def decide(alert: DriftAlert, history: History, policy: RetrainPolicy) -> Decisi
     its challenger was rejected (`trainer.jobs.deferred_alerts`).  The first rule that applies
     decides, in this order: a drill, coverage, rejected records, an ended episode, a person's
     decision, a recovering episode, an episode decided before, no factory, traffic, data quality, an
-    improvement, an old version, an immaterial change, the data-quality guard, a running job,
-    cooldown, daily budget.
+    improvement, an old version, an immaterial change, a recent rejection, the data-quality guard, a
+    running job, cooldown, daily budget.
     """
     if (rule := _not_about_the_model(alert)) is not None:
         return Decision("ignore", rule)
@@ -144,7 +145,7 @@ def labels_since_ms(alert: DriftAlert, history: History) -> int:
 
 def _declined(alert: DriftAlert, history: History, policy: RetrainPolicy) -> Decision | None:
     """Return the decision of the first rule that declines, if there is one."""
-    for rule in (_not_trainable, _immaterial, _data_quality_guard, _over_limit):
+    for rule in (_not_trainable, _immaterial, _rejected_recently, _data_quality_guard, _over_limit):
         declined = rule(alert, history, policy)
         if declined is not None:
             return declined._replace(numbers=_alert_numbers(alert) | declined.numbers)
@@ -193,12 +194,19 @@ def _not_trainable(alert: DriftAlert, history: History, _policy: RetrainPolicy) 
 
 
 def _immaterial(alert: DriftAlert, _history: History, policy: RetrainPolicy) -> Decision | None:
-    """Decline drift of the inputs or the predictions that is too small to matter.
+    """Decline drift of the predictions, and drift of the inputs that is too small to matter.
 
     The severity weighs the size of a change with the importance of its feature.  A change of the
-    error itself always matters.
+    error itself always matters.  Predictions follow from the inputs, so that their drift has its
+    cause there, and its effect in the error; both have alerts of their own.
     """
-    if alert.kind not in ("data", "prediction"):
+    if alert.kind == "prediction":
+        reason = (
+            f"{alert.explanation} Drift of predictions alone trains nothing: drift of the inputs "
+            "or of the error does."
+        )
+        return Decision("decline", "immaterial", reason)
+    if alert.kind != "data":
         return None
     if _SEVERITIES.index(alert.severity) >= _SEVERITIES.index(policy.min_severity):
         return None
@@ -207,6 +215,28 @@ def _immaterial(alert: DriftAlert, _history: History, policy: RetrainPolicy) -> 
         f"{policy.min_severity}: such a change has little effect on the error."
     )
     return Decision("decline", "immaterial", reason)
+
+
+def _rejected_recently(
+    alert: DriftAlert, history: History, _policy: RetrainPolicy
+) -> Decision | None:
+    """Decline an episode that has not lasted twice as long as when its challenger was rejected.
+
+    A challenger that learns from little more than the rejected one would be rejected again; so an
+    episode without a remedy costs a few fits, however long it lasts.
+    """
+    if history.rejected_ms is None:
+        return None
+    lasted_ms = alert.decided_ms - alert.onset_ms
+    rejected_after_ms = history.rejected_ms - alert.onset_ms
+    if lasted_ms >= 2 * rejected_after_ms:
+        return None
+    reason = (
+        f"{alert.explanation} A challenger was rejected {_hours(max(0, rejected_after_ms))} after "
+        "the onset; the next retrain starts when the drift has lasted twice as long."
+    )
+    numbers: Numbers = {"lasted_ms": lasted_ms, "rejected_after_ms": rejected_after_ms}
+    return Decision("decline", "rejected", reason, numbers)
 
 
 def is_improvement(alert: DriftAlert) -> bool:

@@ -14,7 +14,7 @@ _MIN_GROWTH_ROWS: Final = 2_500
 class RetrainPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When to retrain, and on how much.  All times are event time.
 
-    Drift of inputs or predictions below ``min_severity`` informs, and asks for no retrain.  After a
+    Drift of inputs below ``min_severity``, and of predictions, asks for no retrain.  After a
     finished job no retrain of the model starts for ``cooldown_ms``, and a model has at most
     ``max_retrains_per_day`` jobs in 24 h, so that a producer of drift cannot occupy the trainer.  A
     job waits for ``min_labelled_events`` since the onset, at most ``give_up_after_ms``.  It reads

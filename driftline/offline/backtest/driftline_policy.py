@@ -24,6 +24,7 @@ from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.reference.profile import ReferenceProfile, profile_to_data
+from stream_monitor.windows.window_spec import WindowSpec
 from trainer.evaluation.gate import check_refit, compare
 from trainer.evaluation.losses import Floats, Metric, resolve_metric
 from trainer.evaluation.version_swap import SwapState, SwapTest
@@ -44,6 +45,9 @@ from trainer.service.context import TrainerContext
 TOPIC: Final = "backtest"
 MODEL: Final = "backtest"
 FIRST_VERSION: Final = "1"
+_YEAR_MS: Final = 365 * 86_400_000
+_ONE_WINDOW: Final = WindowSpec(size_ms=_YEAR_MS, idle_close_ms=_YEAR_MS)
+"""Windows are for people; their comparisons would take half of the time."""
 
 
 class StoredVersion:
@@ -70,6 +74,7 @@ class Driftline:
         self._versions, self._context, self._pool = versions, context, pool
         self._stream = stream = versions.stream
         self._metric: Metric = resolve_metric(context.gate.metric, stream.task)
+        spec = msgspec.structs.replace(spec, windows=_ONE_WINDOW)
         self._monitor = PartitionMonitor(TOPIC, 0, spec)
         self._offset = 0
         self._guards = RetrainGuards(stream, context, MODEL)
@@ -83,7 +88,8 @@ class Driftline:
         self._champion = FIRST_VERSION
         self._weights = {FIRST_VERSION: 1.0}
         self._test = SwapTest(context.swap, SwapState(champion=FIRST_VERSION))
-        self._scored = stream.known_rows(stream.n_training)
+        self._is_scored = np.zeros(len(stream), dtype=np.bool_)
+        self._is_scored[stream.known_rows(stream.n_training)] = True
         self._unscored: list[int] = []
         self._announce(first, stream.n_training, "registered")
         by_known = np.argsort(stream.known_at, kind="stable")
@@ -169,14 +175,18 @@ class Driftline:
         late = now_ms > job.asked_ms + policy.give_up_after_ms
         if waits and not late:
             return
-        done = job.to("asked", now_ms=now_ms)
+        waiting = job.to("waiting", now_ms=now_ms)
+        started = waiting.to("reading")  # no alert cancels it any more
+        with self._database.transaction() as rows:
+            transition(rows, job, waiting)
+            transition(rows, waiting, started)
         if waits:
-            ended = done.ended("gave_up")
+            ended = started.ended("gave_up")
         else:
             promoted = self._retrain(job, usable, since, end)
-            ended = done.ended("promoted" if promoted else "rejected")
+            ended = started.ended("promoted" if promoted else "rejected")
         with self._database.transaction() as rows:
-            transition(rows, job, msgspec.structs.replace(ended, challenger=self._newest))
+            transition(rows, started, msgspec.structs.replace(ended, challenger=self._newest))
 
     @property
     def _newest(self) -> str:
@@ -288,9 +298,12 @@ class Driftline:
         )
         first = self._offset
         record = self._record(update, time_ms)
-        self._monitor.observe(RecordBatch(TOPIC, 0, "", first, self._offset, [record]))
+        batch = RecordBatch(TOPIC, 0, "", first, self._offset, [record])
+        alerts = self._monitor.observe(batch).alerts
         with self._database.transaction() as rows:
             set_champion(rows, Champion(MODEL, version.name, "", time_ms, f"{caused_by}-{end}"))
+            for alert in alerts:  # episodes of the version before it are superseded
+                handle_alert(rows, alert, self._context, wall_ms=time_ms)
 
     def _losses_of(self, fitted: FittedVersion, rows: Ints) -> Floats:
         start, end = int(rows.min()), int(rows.max()) + 1
@@ -308,8 +321,9 @@ class Driftline:
     def _compare_versions(self, end: int) -> None:
         """Take the losses of all versions on newly known labels; swap or weigh if due."""
         known = self._stream.known_rows(end)
-        self._unscored += np.setdiff1d(known, self._scored).tolist()
-        self._scored = known
+        fresh = known[~self._is_scored[known]]
+        self._is_scored[fresh] = True
+        self._unscored += fresh.tolist()
         size = self._context.swap.block_events
         while len(self._unscored) >= size:
             block, self._unscored = np.array(self._unscored[:size]), self._unscored[size:]
@@ -325,9 +339,18 @@ class Driftline:
                     f"{swap.n_events} events"
                 )
                 self.changes.append(Change(end, "swap", reason))
+                self._cancel_waiting_jobs(end)
                 self._serve(swap.version, end, f"swap-{swap.version}")
         if self._pool:
             self._weigh()
+
+    def _cancel_waiting_jobs(self, end: int) -> None:
+        """Cancel jobs that wait for labels: their drift was about the champion before a swap."""
+        now_ms = int(self._stream.times_ms[end - 1])
+        with self._database.transaction() as rows:
+            for job in active_jobs(rows):
+                swapped = job.to(job.state, now_ms=now_ms, rule="swapped")
+                transition(rows, job, swapped.ended("cancelled"))
 
     def _scale(self) -> float:
         """The difference of two losses that counts in full."""
@@ -337,7 +360,7 @@ class Driftline:
         return 1.0 if loss is None else max(4 * float(loss.mean or 1.0), 1e-12)
 
     def _weigh(self) -> None:
-        recent = self._scored[-RECENT_EVENTS:]
+        recent = np.flatnonzero(self._is_scored)[-RECENT_EVENTS:]
         losses = {}
         for name, version in self.stored.items():
             losses[name] = self._losses_of(version.fitted, recent)
