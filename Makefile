@@ -67,7 +67,7 @@ bench: $(VENV)/.installed-dev ## Against the textbook program and the best hand-
 detection: $(VENV)/.installed-dev ## Does the false-alarm budget hold, how soon is drift found (ARGS="--quick --plot FILE")
 	$(BIN)/python -m tests.benchmarks.detection $(ARGS)
 
-loop: $(VENV)/.installed-dev ## Is the retraining loop worth having, on real and synthetic streams (ARGS="--only flights")
+loop: $(VENV)/.installed-dev ## Is the retraining loop worth having, on real and synthetic streams (ARGS="--quick --only flights")
 	$(BIN)/python -m tests.benchmarks.loop $(ARGS)
 
 chaos: $(VENV)/.installed-dev ## Faults by seed on real processes, compared with an oracle (SEED=1 MINUTES=5 ONLY=redis KILLS=200 SOAK=30 COMPARE=1)
