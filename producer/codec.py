@@ -1,7 +1,9 @@
 """Encode events as JSON and decode them.
 
-The header ``ce_type`` names the kind of event.  Without that header the shape decides: a value
-with ``label`` and no ``features`` is a label, any other an inference event.
+A value with the text ``"features"`` that decodes as an inference event is one.  The kind of any
+other value is the header ``ce_type``.  Without that header the shape decides: a value with
+``label`` and no ``features`` is a label, any other an inference event.  So the headers of most
+records need not be read, which would cost more than the rest of reading them.
 
 JSON has no NaN and no infinity: `encode` writes null.  Other producers write ``NaN``, ``Infinity``
 and numbers too large for a float: `decode` reads them as null.
@@ -90,6 +92,21 @@ def event_headers_of_value(value: bytes, *, source: str) -> Headers:
     return cloudevent_headers(ce_type, shape.id, source)
 
 
+def inference_event_of(value: bytes) -> InferenceEvent | None:
+    """Decode a value that is an inference event; ``None`` if it is none, or a closer look is due.
+
+    >>> inference_event_of(b'{"id":"a","model":"m","label":1,"time_ms":0}') is None
+    True
+    """
+    if b'"features"' not in value:  # cheaper than an error for each label
+        return None
+    try:
+        event: InferenceEvent = _decode_inference(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return event
+
+
 def decode(value: bytes, kind: str | None = None) -> Event:
     """Decode the value of a record whose ``ce_type`` is ``kind``.
 
@@ -99,6 +116,9 @@ def decode(value: bytes, kind: str | None = None) -> Event:
     >>> decode(b'{"id":"a","model":"m","label":1,"time_ms":0}').label
     1
     """
+    found = inference_event_of(value)
+    if found is not None:
+        return found
     try:
         if kind is None:
             shape = _decode_shape(value)
@@ -109,9 +129,9 @@ def decode(value: bytes, kind: str | None = None) -> Event:
         event: Event = decoder(value)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         if _may_have_non_json_numbers(value, kind, error):
-            found = _decode_non_json_numbers(value, kind)
-            if found is not None:
-                return found
+            lenient = _decode_non_json_numbers(value, kind)
+            if lenient is not None:
+                return lenient
         reason = "invalid_event" if isinstance(error, msgspec.ValidationError) else "malformed_json"
         raise RejectedRecord(reason, str(error)) from error
     except RecursionError:

@@ -1,7 +1,8 @@
 """The contract of the event topic, ``driftline.events.v1``: the kinds of records in it.
 
 Only records of a partition change the state of that partition, so the state is a function of its
-records.  A record is one of six kinds, named by the CloudEvents header ``ce_type``:
+records.  A record is one of six kinds: a value that decodes as an inference event is one, and the
+CloudEvents header ``ce_type`` names the kind of any other (`producer.codec`):
 
 ==================  =====================================================================
 `InferenceEvent`    one prediction of a model, with its inputs

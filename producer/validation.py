@@ -6,10 +6,10 @@ does not reject the event: it becomes ``None``, and the event counts.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from msgspec.structs import force_setattr
 
 from producer.codec import RejectedRecord
@@ -21,6 +21,7 @@ from producer.values import INT64_LIMIT, float_of
 
 _ALWAYS_VALID_TYPES: Final = frozenset({float, bool, type(None)})
 _NUMBER_TYPES: Final = frozenset({float, int, bool, type(None)})
+_PLAIN_PREDICTIONS: Final = _ALWAYS_VALID_TYPES | {UnsetType}
 _MAX_CACHED: Final = 4096
 
 
@@ -74,6 +75,37 @@ class EventValidator:
             )
         if timestamp_ms > LATEST_MS:
             raise RejectedRecord("timestamp", "the record's timestamp is beyond the year 9999")
+
+    def all_valid(self, events: Sequence[InferenceEvent], timestamps_ms: Sequence[int]) -> bool:
+        """Whether inference events of valid features and ids are valid; False: look at each.
+
+        Does what `validate` does for each event, at once for what they share.
+        """
+        limits, names = self._limits, self._valid_names
+        ahead_ms = [
+            event.time_ms - stamped_ms
+            for event, stamped_ms in zip(events, timestamps_ms, strict=True)
+        ]
+        oldest_ms = limits.max_event_age_ms
+        if (
+            max(ahead_ms) > limits.max_skew_ms
+            or (oldest_ms is not None and min(ahead_ms) < -oldest_ms)
+            or max(timestamps_ms) > LATEST_MS
+            or not names.issuperset({event.model for event in events})
+            or not names.issuperset({event.version for event in events})
+        ):
+            return False
+        try:
+            for event in events:
+                if event.segment is not None:
+                    self._check_segment(event.segment)
+        except RejectedRecord:
+            return False
+        if not _PLAIN_PREDICTIONS.issuperset({event.prediction.__class__ for event in events}):
+            for event in events:
+                if event.prediction is not UNSET:
+                    self._check_prediction(event)
+        return True
 
     def _check_inference(self, event: InferenceEvent) -> None:
         """Check caches and types first; call a rule only where they do not decide."""

@@ -41,7 +41,7 @@ from stream_monitor.episodes.open_episodes import UnknownEpisode
 from stream_monitor.errors import CorruptState
 from stream_monitor.ingest.batch import EventBatch, Ints
 from stream_monitor.ingest.columns import to_batch, version_salt
-from stream_monitor.ingest.decode import decode
+from stream_monitor.ingest.decode import BatchDecoder
 from stream_monitor.ingest.deduplication import DedupWindow
 from stream_monitor.ingest.micro_batches import ControlRecord, MicroBatch, split_micro_batches
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
@@ -74,14 +74,14 @@ class PartitionMonitor:
         self.placement = Placement(partition)
         self.over_limit = ModelsOverLimit(topic, partition, spec)
         self.rejected = RejectedRecords(topic, partition)
-        self._recent_ids = DedupWindow(
-            spec.dedup_window_chunks, spec.labels.chunk_events, spec.micro_batch_chunks
-        )
+        chunks, size = spec.dedup_window_chunks, spec.labels.chunk_events
+        self._recent_ids = DedupWindow(chunks, size, spec.micro_batch_chunks)
         self._changed_parts = ChangedParts()
+        self._decoder = BatchDecoder(spec.limits)
 
     def observe(self, batch: RecordBatch) -> Observation:
         """Apply the next records.  Total: any record, whatever its bytes, is counted once."""
-        decoded = decode(batch, self.spec.limits)
+        decoded = self._decoder.decode(batch)
         out = Observation([], decoded.dead_letters, [], rejected_controls(decoded.rejected))
         self.counters.dead_lettered += len(decoded.rejected)
         for micro_batch in split_micro_batches(decoded.all(), self.spec.max_micro_batch_offsets):

@@ -100,7 +100,7 @@ class WarmUp:
         self._rows += [
             WarmUpRow({n: row[n] for n in sorted(row) if row[n] is not None}, time_ms, prediction)
             for row, prediction, time_ms in zip(
-                batch.features.rows, batch.predictions, batch.times_ms.tolist(), strict=True
+                batch.features.rows(), batch.predictions, batch.times_ms.tolist(), strict=True
             )
         ]
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
+from msgspec.structs import astuple
 from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
 from producer.events import InferenceEvent
 from producer.names import version_key
 from stream_monitor.ingest.batch import EventBatch
+from stream_monitor.ingest.decode import FeatureRow
 from stream_monitor.ingest.records import ConsumerRecord
 from stream_monitor.ingest.table import Row, Table
 
@@ -47,6 +49,7 @@ def to_batch(
 ) -> EventBatch:
     """The columns of n events of one (model, version), in the given order."""
     events = [event for _, event in entries]
+    segments = [event.segment for event in events]
     return EventBatch(
         model,
         version,
@@ -54,6 +57,17 @@ def to_batch(
         np.array([event.time_ms for event in events], dtype=np.int64),
         id_hashes([event.id for event in events]),
         [event.prediction for event in events],
-        Table([event.features for event in events]),
-        Table([event.segment or _NOTHING for event in events]),
+        _features([event.features for event in events]),
+        Table([segment or _NOTHING for segment in segments]),
     )
+
+
+def _features(rows: Sequence[Row | FeatureRow]) -> Table:
+    """The features of n events, which may be of different shapes."""
+    shapes = set(map(type, rows))
+    first = rows[0] if len(shapes) == 1 else None
+    if not isinstance(first, FeatureRow):
+        return Table([row.as_dict() if isinstance(row, FeatureRow) else row for row in rows])
+    columns = zip(*map(astuple, cast("Sequence[FeatureRow]", rows)), strict=True)
+    names = first.__struct_encode_fields__
+    return Table.of_columns(dict(zip(names, columns, strict=True)), len(rows))

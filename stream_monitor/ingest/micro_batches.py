@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import pairwise
+from typing import Any, Final, cast
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from stream_monitor.ingest.records import ConsumerRecord
 
 DecodedRecord = tuple[ConsumerRecord, Event | DeadLetter]
 ControlRecord = ModelUpdate | Command | Topology
+_CONTROL: Final = frozenset({ModelUpdate, Command, Topology})
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,25 +124,15 @@ def split_micro_batches(
     entries: Sequence[DecodedRecord], max_micro_batch_offsets: int = 4096
 ) -> list[MicroBatch]:
     """Cut records, in offset order, into micro-batches.  No record is lost or moved."""
-    plan: list[MicroBatch] = []
-    run: list[DecodedRecord] = []
-    end = 0
-    for entry in entries:
-        record, event = entry
-        offset = record.offset
-        if offset >= end:
-            if run:
-                plan.append(_micro_batch(run))
-                run = []
-            end = (offset // max_micro_batch_offsets + 1) * max_micro_batch_offsets
-        run.append(entry)
-        kind = event.__class__
-        if kind is ModelUpdate or kind is Command or kind is Topology:
-            plan.append(_micro_batch(run))
-            run = []
-    if run:
-        plan.append(_micro_batch(run))
-    return plan
+    if not entries:
+        return []
+    classes = [event.__class__ for _, event in entries]
+    span = np.array([record.offset for record, _ in entries], dtype=np.int64)
+    span //= max_micro_batch_offsets
+    cuts = {0, len(entries), *(np.flatnonzero(np.diff(span)) + 1).tolist()}
+    if not _CONTROL.isdisjoint(classes):
+        cuts.update(i + 1 for i, kind in enumerate(classes) if kind in _CONTROL)
+    return [_micro_batch(entries[start:end]) for start, end in pairwise(sorted(cuts))]
 
 
 def _micro_batch(run: Sequence[DecodedRecord]) -> MicroBatch:
@@ -150,9 +142,12 @@ def _micro_batch(run: Sequence[DecodedRecord]) -> MicroBatch:
     ticks = 0
     rejected: list[DeadLetter] = []
     control_record: tuple[ConsumerRecord, ControlRecord] | None = None
+    key = _only_version(run)
+    if key is not None:
+        events[key] = cast("list[tuple[ConsumerRecord, InferenceEvent]]", run)
     model = version = None  # consecutive events are mostly of one version: keep its list
     group: list[Any] = []
-    for entry in run:
+    for entry in run if key is None else ():
         record, event = entry
         if isinstance(event, InferenceEvent):
             if event.shadow:
@@ -180,6 +175,16 @@ def _micro_batch(run: Sequence[DecodedRecord]) -> MicroBatch:
         control_record,
         shadows,
     )
+
+
+def _only_version(run: Sequence[DecodedRecord]) -> tuple[str, str] | None:
+    """The model and version of all records; ``None`` if one differs, is a shadow or no event."""
+    if not all(issubclass(kind, InferenceEvent) for kind in {event.__class__ for _, event in run}):
+        return None
+    events = cast("Sequence[tuple[ConsumerRecord, InferenceEvent]]", run)
+    keys = {(event.model, event.version, event.shadow) for _, event in events}
+    model, version, shadow = next(iter(keys))
+    return None if len(keys) > 1 or shadow else (model, version)
 
 
 def _timestamps_ms(run: Sequence[DecodedRecord], rejected: list[DeadLetter]) -> Ints:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from producer.cloudevents import HeaderSource, headers_of
+from producer.cloudevents import HeaderSource, ce_type_of, headers_of
 
 
 class StaticHeaders(NamedTuple):
@@ -21,20 +21,27 @@ class StaticHeaders(NamedTuple):
 
 
 class ConsumerRecord(msgspec.Struct, frozen=True, gc=False):
-    """One Kafka record as read.  ``kind`` is its ``ce_type`` header, if it has one.
+    """One Kafka record as read.
 
-    ``header_source`` is read only for rejected records and control records: reading the headers of
-    every record would cost a tenth of reading the record.  The garbage collector does not track
-    records: there are thousands, and none is in a cycle.
+    Headers are read when they are needed: for most records only the value is (`producer.codec`),
+    and headers cost more than the rest of a record.  ``ce_type`` is set where it is known
+    without them.  The garbage collector does not track records: there are thousands, and none
+    is in a cycle.
     """
 
     offset: int
     timestamp_ms: int
-    kind: str | None
+    ce_type: str | None
     value: bytes | None
-    traceparent: str | None = None
     key: bytes | None = None
     header_source: HeaderSource | None = None
+
+    @property
+    def kind(self) -> str | None:
+        """The header ``ce_type``; ``None`` without it."""
+        if self.ce_type is not None or self.header_source is None:
+            return self.ce_type
+        return ce_type_of(self.header_source)
 
     @property
     def source(self) -> str:

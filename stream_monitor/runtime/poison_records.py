@@ -35,7 +35,7 @@ from stream_monitor.contracts import UNKNOWN_MODEL, DeadLetter
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch, StaticHeaders
 from stream_monitor.ingest.rejection import model_from_key
 from stream_monitor.runtime.partitions import OwnedPartition, OwnedPartitions
-from stream_monitor.runtime.reader import FetchPosition, ReadFailure, consumer_record
+from stream_monitor.runtime.reader import FetchPosition, ReadFailure
 from stream_monitor.state.store import Acquired, AttemptMarker
 
 if TYPE_CHECKING:
@@ -182,8 +182,8 @@ class RawBatch(NamedTuple):
         )
         try:
             records = [
-                consumer_record(
-                    r.offset, r.timestamp, dict(r.headers), r.value, r.key, StaticHeaders(r.headers)
+                ConsumerRecord(
+                    r.offset, r.timestamp, None, r.value, r.key, StaticHeaders(r.headers)
                 )
                 for r in inside
             ]

@@ -16,13 +16,10 @@ from typing import Any, Concatenate, Final, Literal, NamedTuple, ParamSpec, Type
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from producer.cloudevents import HeaderSource, headers_of
-from producer.events import EVENT_OF_CE_TYPE
 from producer.kafka_client import consumer_of
 from producer.permission import explained_denial
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 
-_KINDS: Final = {name.encode(): name for name in EVENT_OF_CE_TYPE}
 _METADATA_S: Final = 10.0
 NOTHING_S: Final = 0.02
 """How long a round takes while no partition is read."""
@@ -277,10 +274,10 @@ class EventTopicReader:
 
 
 def _record(message: Message) -> ConsumerRecord:
-    return consumer_record(
+    return ConsumerRecord(
         cast("int", message.offset()),
         message.timestamp()[1],
-        headers_of(message),
+        None,
         message.value(),
         _as_bytes(message.key()),
         message,
@@ -289,25 +286,3 @@ def _record(message: Message) -> ConsumerRecord:
 
 def _as_bytes(key: str | bytes | None) -> bytes | None:
     return key.encode() if isinstance(key, str) else key
-
-
-def consumer_record(
-    offset: int,
-    timestamp_ms: int,
-    headers: Mapping[str, bytes | None],
-    value: bytes | None,
-    key: bytes | None = None,
-    header_source: HeaderSource | None = None,
-) -> ConsumerRecord:
-    """A record of a Kafka client as the record type of the core."""
-    kind = headers.get("ce_type")
-    traceparent = headers.get("traceparent")
-    return ConsumerRecord(
-        offset,
-        timestamp_ms,
-        None if kind is None else _KINDS.get(kind) or kind.decode("utf-8", "replace"),
-        value,
-        None if traceparent is None else traceparent.decode("utf-8", "replace"),
-        key,
-        header_source,
-    )

@@ -124,10 +124,10 @@ def main() -> None:
         workload.write(stack.bootstrap_servers, prefix, n)
         for turn in range(chosen.rounds):
             rates["driftline"].append(driftline_rate(stack, prefix, n))
-            rates["hand_written"].append(program_rate("hand_written", stack, prefix, n))
+            rates["hand_written"].append(program_rate("handwritten_loop", stack, prefix, n))
             if not chosen.without_textbook:
                 few = n // TEXTBOOK_SHARE
-                rates["textbook"].append(program_rate("textbook", stack, prefix, few))
+                rates["textbook"].append(program_rate("textbook_faust", stack, prefix, few))
             reported = "  ".join(
                 f"{name} {runs[-1]:,.0f}/s" for name, runs in rates.items() if runs
             )

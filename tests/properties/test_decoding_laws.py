@@ -8,10 +8,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.events import EVENT_OF_CE_TYPE
+from producer.events import EVENT_OF_CE_TYPE, InferenceEvent
 from producer.limits import Limits
 from producer.names import invalid_name_reason
-from stream_monitor.ingest.decode import decode
+from stream_monitor.ingest.decode import BatchDecoder, Decoded, FeatureRow, decode
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 
 KINDS = st.one_of(st.none(), st.sampled_from([*EVENT_OF_CE_TYPE, "io.driftline.unknown.v1", ""]))
@@ -105,3 +105,56 @@ def test_where_a_batch_is_cut_does_not_change_what_is_refused(
 
     assert whole.entries == parts[0].entries + parts[1].entries
     assert whole.dead_letters == parts[0].dead_letters + parts[1].dead_letters
+
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(1 << 70), 1 << 70)
+    | st.sampled_from([2**63, 2**63 - 1, -(2**63), -(2**63) - 1, 1e300])
+    | st.floats()
+    | st.text(max_size=3)
+    | st.sampled_from(["x" * 64, "x" * 65, "\u00e9" * 128, "\u00e9" * 129])
+)
+EVENTS = st.builds(
+    lambda features, prediction, more: dumped(GOOD | {"features": features} | prediction | more),
+    st.dictionaries(st.sampled_from(["x", "y", "z w", "new"]), SCALARS, max_size=2),
+    st.one_of(st.just({}), st.fixed_dictionaries({"prediction": SCALARS | JSON})),
+    st.dictionaries(
+        st.sampled_from(["id", "model", "version", "time_ms", "segment", "unknown"]),
+        SCALARS | st.dictionaries(st.sampled_from(["s", ""]), st.text(max_size=2), max_size=2),
+        max_size=1,
+    ),
+)
+KEYED_EVENTS = st.lists(
+    st.tuples(st.sampled_from([None, b"m"]), EVENTS | EVENTS | VALUES, st.integers(0, 10**6)),
+    max_size=6,
+)
+
+
+@given(KEYED_EVENTS)
+def test_what_a_decoder_has_learned_changes_no_result(
+    rows: list[tuple[bytes | None, bytes | None, int]],
+) -> None:
+    learned = BatchDecoder(Limits())
+    plain = dumped(GOOD | {"features": dict.fromkeys(["x", "y", "z w", "\u00e9"], 0.5)})
+    for offset, (key, value, timestamp_ms) in enumerate(
+        [(b"m", plain, 9), (None, plain, 9), *rows]
+    ):
+        record = ConsumerRecord(offset, timestamp_ms, None, value, key)
+        batch = RecordBatch("t", 0, "e", offset, offset + 1, [record])
+        assert readable(learned.decode(batch)) == readable(decode(batch, Limits()))
+
+
+def readable(decoded: Decoded) -> list[Any]:
+    """The events and dead letters in a form in which equal values are equal texts."""
+    found: list[Any] = list(decoded.dead_letters)
+    for _, event in decoded.entries:
+        fields = {name: getattr(event, name) for name in event.__struct_fields__}
+        kind = InferenceEvent if isinstance(event, InferenceEvent) else type(event)
+        if isinstance(event, InferenceEvent):
+            features: Any = event.features
+            values = features.as_dict() if isinstance(features, FeatureRow) else features
+            fields["features"] = {n: v for n, v in sorted(values.items()) if v is not None}
+        found.append((kind, repr(sorted(fields.items()))))
+    return found

@@ -71,7 +71,7 @@ class History:
     def append(self, key: str, event: InferenceEvent | ModelUpdate, partitions: int = 0) -> None:
         partition = partition_of(key, partitions or self.log.n_partitions)
         self.log.part(partition).write(event)
-        record = ConsumerRecord(0, 0, None, b"", None, key.encode())
+        record = ConsumerRecord(0, 0, None, b"", key.encode())
         self.worker.watch.observe_keys(RecordBatch("events", partition, "e", 0, 1, [record]))
 
     def write(self, model: str, *, stale: bool) -> None:

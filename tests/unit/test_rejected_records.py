@@ -51,7 +51,6 @@ class Log:
                 now_ms,
                 kind,
                 value,
-                None,
                 None if key is None else key.encode(),
                 StaticHeaders(headers),
             )

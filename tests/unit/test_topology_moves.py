@@ -162,7 +162,7 @@ def test_shards_are_counted_from_keys_and_announced_to_all_partitions() -> None:
     worker.look()
     log.part(home).write(update(), *events(20))
     records = [
-        ConsumerRecord(0, 0, None, b"", None, key)
+        ConsumerRecord(0, 0, None, b"", key)
         for key in (b"fraud/7", b"x", b"other/x", None, b"fraud/3", b"fraud/9999999")
     ]
     worker.watch.observe_keys(RecordBatch("events", 0, "e", 0, 1, records))
