@@ -60,6 +60,15 @@ def test_a_restart_from_the_oldest_record_joins_the_same_later_labels(
     ]
 
 
+def test_a_restart_counts_no_repeat_of_a_label_that_came_before_its_event() -> None:
+    records = [("a", True), ("a", False), ("a", True)]
+    before = LabelJoin(100)
+
+    assert len(joined(records[:2], before)) == 1
+    assert before.oldest_offset == 0
+    assert [one.offset for one in joined(records, LabelJoin(100), start=0)] == [1]
+
+
 def test_only_the_newest_events_are_held_and_dropped_ones_are_counted() -> None:
     join = LabelJoin(2)
     joined([("a", False), ("b", False), ("b", True), ("c", False), ("d", False)], join)

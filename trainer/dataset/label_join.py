@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import NamedTuple
 
 from producer.events import InferenceEvent, Label, Value
@@ -53,14 +54,16 @@ class LabelJoin:
     @property
     def oldest_offset(self) -> int | None:
         """The offset of the oldest record that is held; ``None`` without any."""
-        first = (next(iter(held.values()), None) for held in (self._events, self._labels))
-        return min((one[0] for one in first if one is not None), default=None)
+        early = next(iter(self._labels.values()), None)
+        offsets = [] if early is None else [early[0]]
+        return min(chain(offsets, (offset for offset, _ in self._events.values())), default=None)
 
     def _add_event(self, offset: int, event: InferenceEvent) -> JoinedEvent | None:
         if event.id in self._events:
             return None
         early = self._labels.pop(event.id, None)
-        self._events[event.id] = (offset, event if early is None else None)
+        # A restart must read the label too, or a repeat of it would count again.
+        self._events[event.id] = (offset, event) if early is None else (early[0], None)
         if len(self._events) > self._max_events:
             _, dropped = self._events.pop(next(iter(self._events)))
             self.n_unlabelled += dropped is not None

@@ -12,7 +12,9 @@ Comparison of forecasters: Choe and Ramdas, "Comparing sequential forecasters", 
 
 While no version is better than the champion, the expected number of labelled events until a swap is
 at least ``SwapPolicy.events_per_false_swap``, over all versions together: the wealths of K versions
-grow on average by K units a block, and the threshold is K times the number of blocks.
+grow on average by K units a block, and the threshold is K times the number of blocks.  "Not better"
+means: not on average, given all earlier events.  Where neighbouring losses depend on each other, a
+version is better for a while, and swaps are more frequent.
 
 A million events between two false swaps is the level of the monitor's alerts.  A level that is 50
 times as strict costs 4 units of log wealth, which a version that is much better earns in 100 events

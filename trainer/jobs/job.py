@@ -3,11 +3,9 @@
 ::
 
     asked > waiting > reading > fitting > evaluating > refitting > storing > promoting > done
-      |        |         |         |           |           |          |                   ^
-      |        |         |         |           |           |          |          |        |
-      |        |         |         |           |           |          +-- rejected -------+
-      |        |         |         |           |           |          |          |        |
-      |        |         |         |           |           |          |      proposed ----+
+      |        |         |         |           |           |          |          |        ^
+      |        |         |         |           |           |          |       proposed ---+
+      |        |         |         |           |           |          +--- rejected ------+
       |        |         |         +-----------+-- failed -+------------------------------+
       |        +---------+-- cancelled, gave up ------------------------------------------+
       +-- a person promotes or rolls back: straight to promoting
