@@ -10,7 +10,13 @@ import pytest
 
 from tests.integration.trainer_harness import until
 from trainer.service.context import context_from_settings
-from trainer.service.version_scoring import MAX_CRASHES, RESTART_S, SILENT_S, VersionScoring
+from trainer.service.version_scoring import (
+    MAX_CRASHES,
+    RESTART_S,
+    SILENT_S,
+    START_DELAY_S,
+    VersionScoring,
+)
 from trainer.settings import Settings
 
 NO_KAFKA = "127.0.0.1:1"
@@ -23,7 +29,8 @@ def scoring(tmp_path: Path) -> Iterator[VersionScoring]:
         "kafka": {"bootstrap_servers": NO_KAFKA},
         "trainer": {"data_dir": tmp_path, "factories": {"m": "f:f"}},
     }
-    scoring = VersionScoring(context_from_settings(Settings.model_validate(settings)))
+    context = context_from_settings(Settings.model_validate(settings))
+    scoring = VersionScoring(context, start_delay_s=0.0)
     yield scoring
     scoring.close()
 
@@ -47,6 +54,29 @@ def test_nothing_runs_without_a_champion(scoring: VersionScoring) -> None:
 
     assert scoring._process is None
     assert scoring.check(10 * SILENT_S, 0) is None
+
+
+def test_the_first_champion_of_a_trainer_that_waited_for_one_is_no_problem(
+    scoring: VersionScoring,
+) -> None:
+    scoring.follow({}, lambda _model: [], 0.0)
+    scoring.follow({"m": "1"}, lambda _model: [], 10 * SILENT_S)
+
+    assert scoring.check(10 * SILENT_S + 1.0, 0) is None
+    assert scoring.check(11 * SILENT_S + 1.0, 0) is not None
+
+
+def test_the_process_starts_after_the_jobs_of_a_trainer_that_has_just_started() -> None:
+    settings = {"kafka": {"bootstrap_servers": NO_KAFKA}, "trainer": {"factories": {"m": "f:f"}}}
+    scoring = VersionScoring(context_from_settings(Settings.model_validate(settings)))
+    try:
+        for now_s in (100.0, 100.0 + START_DELAY_S - 1.0):
+            scoring.follow({"m": "1"}, lambda _model: [], now_s)
+            assert scoring._process is None
+        scoring.follow({"m": "1"}, lambda _model: [], 100.0 + START_DELAY_S)
+        assert scoring._process is not None
+    finally:
+        scoring.close()
 
 
 def test_a_process_that_crashes_again_and_again_makes_reading_continue_at_the_end(

@@ -40,6 +40,8 @@ REFRESH_INTERVAL_S: Final = 60.0
 """A rejected challenger is scored from the next refresh on; a new champion at once."""
 TOPOLOGY_INTERVAL_S: Final = 60.0
 POLL_S: Final = 0.25
+_NICENESS: Final = 10
+"""Retrains, and the model servers and monitors of the same machine, come first."""
 SILENT_S: Final = 5.0
 """A partition without a record for so long is at its end: ends of transactions are no records."""
 
@@ -165,6 +167,7 @@ def main() -> None:
     """Run until stdin ends; an error is reported as the last message."""
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # an estimator that prints must not disturb the messages
+    os.nice(_NICENESS)
     request = msgspec.msgpack.decode(read_frame(sys.stdin.buffer) or b"", type=ScorerRequest)
     _limit_memory(request.max_memory_bytes)
     changes: queue.SimpleQueue[ChampionsChanged] = queue.SimpleQueue()

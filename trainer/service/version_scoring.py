@@ -36,6 +36,8 @@ RESTART_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
 MAX_CRASHES: Final = 3
 """Processes that may end without progress, before reading continues at the end of the topic."""
 _STOP_POLL_S: Final = 0.05
+START_DELAY_S: Final = 5.0
+"""A trainer that has just started continues its jobs first: the process costs seconds to start."""
 SILENT_S: Final = 30.0
 """Without a message for so long, labelled events are not scored; a start takes some seconds."""
 
@@ -46,8 +48,9 @@ class VersionScoring:
     ``now_s`` is monotonic seconds.
     """
 
-    def __init__(self, context: TrainerContext) -> None:
+    def __init__(self, context: TrainerContext, start_delay_s: float = START_DELAY_S) -> None:
         self._context = context
+        self._start_delay_s = start_delay_s
         self._process: subprocess.Popen[bytes] | None = None
         self._thread: threading.Thread | None = None
         self._messages: queue.Queue[Message | None] = queue.Queue(MAX_QUEUED)
@@ -67,6 +70,10 @@ class VersionScoring:
 
         ``positions`` returns the recorded positions of a model.
         """
+        if self._message_s is None:  # the first call
+            self._restart_s = now_s + self._start_delay_s
+        if not self._champions:
+            self._message_s = now_s  # no message was due before
         if self._process is not None and champions.keys() != self._champions.keys():
             self.restart()
         if self._process is None and champions and now_s >= self._restart_s:
@@ -75,8 +82,6 @@ class VersionScoring:
             with contextlib.suppress(OSError):  # it has ended: the next start has the champions
                 write_message(_stdin(self._process), ChampionsChanged(champions=champions))
         self._champions = dict(champions)
-        if self._message_s is None:
-            self._message_s = now_s
 
     def poll(self, now_s: float) -> list[ScoredEvents]:
         """Return what was scored since the last call."""
