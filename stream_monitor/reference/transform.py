@@ -6,12 +6,14 @@ exactly.  Tables contain fixed-point integers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from stream_monitor.reference.feature_reference import FeatureReference
@@ -23,6 +25,10 @@ _MAX_SPREAD: Final = 9.0
 _MIN_MIXED: Final = 4
 _MAX_MIXED: Final = 9
 _MAX_SCALED: Final = 1e6
+_CELLS: Final = 1024
+_MIDDLE: Final = (0.005, 0.995)
+_FEW_VALUES: Final = 512
+"""Fewer values take a binary search: each array operation has a cost of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +59,7 @@ class Transform:
         "_apply",
         "_centre",
         "_index_of",
-        "_quantiles",
-        "_runs",
+        "_ranks",
         "_scale",
         "bin",
         "location",
@@ -80,8 +85,7 @@ class Transform:
         self._centre, self._scale = reference.centre, reference.scale
         if reference.kind == "numeric":
             self.location, self.spread = _normal_scores(reference.n_indices)
-            self._quantiles = reference.quantiles
-            self._runs = _runs(self._quantiles)
+            self._ranks = RankLookup(reference.quantiles)
             self._apply = self._apply_numeric
             if (point_mass := reference.point_mass) is not None:
                 self.point_mass = sum(point_mass)
@@ -122,10 +126,7 @@ class Transform:
         valid, values = numbers(column)
         if not valid.all():
             values = values[valid]
-        below = self._quantiles.searchsorted(values)
-        # A position beyond the end has no tie, because the last one is smaller.
-        ties = self._quantiles.take(below, mode="clip") == values
-        index = 2 * below + np.where(ties, self._runs.take(below, mode="clip"), 0)
+        index = self._ranks.index_of(values)
         with np.errstate(over="ignore"):
             scaled = (values - self._centre) / self._scale
         scaled = np.clip(scaled, -_MAX_SCALED, _MAX_SCALED)
@@ -149,15 +150,62 @@ def _apply_outcome(column: Column) -> Transformed:
     return Transformed(np.ones(len(index), dtype=np.bool_), index, None)
 
 
-def _runs(quantiles: Floats) -> Ints:
-    """How often the order statistic at each first position repeats."""
-    runs = quantiles.searchsorted(quantiles, "right") - quantiles.searchsorted(quantiles, "left")
-    return _ones(len(runs)) if runs.max() == 1 else runs
+class RankLookup:
+    """The index of values among the order statistics of the reference, (k,) and sorted.
+
+    The index is twice the number of statistics below the value, plus the number of those equal.  A
+    grid over the middle of the distribution gives the place of most values, which their neighbours
+    confirm; the others take a binary search, which costs five times as much.
+    """
+
+    __slots__ = ("_distinct", "_first", "_low", "_padded", "_per_unit", "_runs", "_starts")
+
+    def __init__(self, quantiles: Floats) -> None:
+        distinct, starts = np.unique(quantiles, return_index=True)
+        self._padded = np.concatenate(([-np.inf], distinct, [np.inf, np.inf]))
+        self._distinct = self._padded[1:-2]
+        if len(distinct) == len(quantiles):  # shared: there are thousands of features
+            self._starts, self._runs = _distinct_places(len(distinct))
+        else:
+            self._starts = np.append(starts, len(quantiles)).astype(np.int32)
+            self._runs = np.append(np.diff(self._starts), 0).astype(np.int32)
+        low, high = np.quantile(quantiles, _MIDDLE)
+        self._low, span = float(low), float(high) - float(low)
+        self._per_unit = _CELLS / span if span > 0 else math.inf
+        cells = self._low + np.arange(_CELLS) * (span / _CELLS)
+        self._first = self._distinct.searchsorted(cells).astype(np.uint16)
+
+    def index_of(self, values: Floats) -> Ints:
+        """The index of n finite values, (n,)."""
+        below = self._distinct_below(values)
+        ties = self._padded.take(below + 1) == values
+        index: Ints = 2 * self._starts.take(below).astype(np.int64)
+        index += np.where(ties, self._runs.take(below), 0)
+        return index
+
+    def _distinct_below(self, values: Floats) -> Ints:
+        """The number of distinct order statistics below each value."""
+        if len(values) < _FEW_VALUES or not math.isfinite(self._per_unit):
+            return self._distinct.searchsorted(values)
+        padded = self._padded
+        with np.errstate(over="ignore"):
+            cells = np.clip((values - self._low) * self._per_unit, 0, _CELLS - 1)
+        below = self._first.take(cells.astype(np.int64)).astype(np.int64)
+        below += padded.take(below + 1) < values
+        wrong = np.flatnonzero((padded.take(below) >= values) | (padded.take(below + 1) < values))
+        if len(wrong):
+            below[wrong] = self._distinct.searchsorted(values[wrong])
+        return below
 
 
 @lru_cache(maxsize=256)
-def _ones(n: int) -> Ints:
-    return _shared(np.ones(n, dtype=np.int64))
+def _distinct_places(n: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The starts and lengths of the runs of n distinct order statistics."""
+    starts, runs = np.arange(n + 1, dtype=np.int32), np.ones(n + 1, dtype=np.int32)
+    runs[n] = 0
+    for table in (starts, runs):
+        table.flags.writeable = False
+    return starts, runs
 
 
 @lru_cache(maxsize=256)

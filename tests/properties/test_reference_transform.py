@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from stream_monitor.reference.fit import fit_feature
 from stream_monitor.reference.profile import FeatureReference
-from stream_monitor.reference.transform import Transform
+from stream_monitor.reference.transform import RankLookup, Transform
 from stream_monitor.statistics.fixed_point import FIXED_POINT
 from tests.hypothesis_profiles import examples
 
@@ -84,6 +84,30 @@ def test_the_index_is_the_number_of_quantiles_below_and_not_above(column: list[f
 
     assert transform("numeric").apply(column).index.tolist() == expected
     assert transform("numeric").apply(np.array(column)).index.tolist() == expected
+
+
+@given(
+    st.lists(
+        st.sampled_from([0.0, 1.0, 1e-300, -1e100, 1e100])
+        | st.floats(-5, 5)
+        | st.floats(-1e100, 1e100),
+        min_size=20,
+        max_size=60,
+    ),
+    st.sampled_from([np.sort, np.exp, np.cbrt, np.round]),
+    st.integers(0, 99),
+)
+def test_the_index_of_many_values_is_that_of_a_binary_search(
+    odd: list[float], shape: Any, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    quantiles = np.sort(np.concatenate((odd, shape(rng.standard_normal(200)))))
+    values = np.concatenate(
+        (quantiles, np.nextafter(quantiles, 0), shape(rng.standard_normal(900)))
+    )
+
+    below, above = quantiles.searchsorted(values), quantiles.searchsorted(values, "right")
+    assert RankLookup(quantiles).index_of(values).tolist() == (below + above).tolist()
 
 
 @pytest.mark.parametrize("kind", KINDS)
