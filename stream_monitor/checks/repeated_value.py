@@ -194,6 +194,9 @@ class RepeatedValueDetector:
 
 def _pairs(recent: Ints | Any, n_before: int) -> dict[int, int]:
     """The distance of new values (those from ``n_before`` on) to their last occurrence."""
+    ordered = np.sort(recent)
+    if not (ordered[1:] == ordered[:-1]).any():
+        return {}  # the usual case, without their places
     keys = (recent.astype(np.uint64) << _32) | np.arange(len(recent), dtype=np.uint64)
     keys.sort()
     same = np.flatnonzero(keys[1:] >> _32 == keys[:-1] >> _32)
