@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
+import numpy as np
 
 from producer.codec import encode
 from producer.events import CE_TYPE_OF, Command, Event, InferenceEvent, Prediction, Value
 from stream_monitor.contracts import DeadLetter, DriftAlert
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.ingest.table import Table
+from stream_monitor.labels.join import Predictions
 from stream_monitor.state_parts import StoredParts, encode_part
 
 
@@ -118,3 +120,19 @@ def table_of(columns: Mapping[str, Sequence[Any]], n_rows: int = 0) -> Table:
 def stored(parts: Mapping[str, Any]) -> StoredParts:
     """The parts that a component wrote, as it reads them back."""
     return StoredParts({n: encode_part(part) for n, part in parts.items() if part is not None})
+
+
+PredictionRow: TypeAlias = tuple[int, int, int, str, Prediction]
+"""Offset, event time, hash of the id, version, prediction."""
+
+
+def predictions_of(rows: Sequence[PredictionRow]) -> Predictions:
+    """The rows as the columns that a join of labels takes."""
+    offsets, times_ms, ids, versions, values = zip(*rows, strict=True) if rows else ((),) * 5
+    return Predictions(
+        np.array(offsets, dtype=np.int64),
+        np.array(times_ms, dtype=np.int64),
+        np.array(ids, dtype=np.uint64),
+        versions,
+        values,
+    )

@@ -29,7 +29,7 @@ from stream_monitor.core.version import VersionMonitor, known_losses
 from stream_monitor.core.warm_up import WarmUp
 from stream_monitor.episodes.open_episodes import LogPosition, OpenEpisodes, OpenEpisodesState
 from stream_monitor.ingest.batch import EventBatch, Ints
-from stream_monitor.labels.join import JoinedLabel, LabelJoin, prediction_rows
+from stream_monitor.labels.join import JoinedLabel, LabelJoin, Predictions
 from stream_monitor.reference.profile import ReferenceProfile, validate_profile
 from stream_monitor.state_parts import Component, StoredParts, with_prefix
 from stream_monitor.windows.closed_window import ClosedWindow
@@ -238,7 +238,7 @@ class ModelMonitor:
 
         ``clock_at`` gives the append clock at an offset.
         """
-        joined = self.labels.observe(prediction_rows(batches), labels)
+        joined = self.labels.observe(Predictions.of(batches), labels)
         delays = [(label.offset, label.delay_ms) for label in joined]
         self.traffic.take(arrivals_of(batches, [row[0] for row in labels], delays))
         alerts: list[DriftAlert] = []

@@ -28,7 +28,7 @@ from stream_monitor.ingest.batch import EventBatch, Ints
 from stream_monitor.ingest.columns import to_batch, version_salt
 from stream_monitor.ingest.deduplication import DedupWindow
 from stream_monitor.ingest.micro_batches import MicroBatch
-from stream_monitor.labels.join import LabelJoin, LabelRow, prediction_rows
+from stream_monitor.labels.join import LabelJoin, LabelRow, Predictions
 from stream_monitor.reference.loss import scores_of
 from stream_monitor.reference.outputs import output_columns
 from stream_monitor.reference.profile import ReferenceProfile, validate_profile
@@ -191,7 +191,7 @@ class ShadowVersion:
 
     def observe_labels(self, batch: EventBatch | None, labels: Sequence[LabelRow]) -> None:
         """Join labels with these and earlier shadow predictions."""
-        joined = self.labels.observe([] if batch is None else prediction_rows([batch]), labels)
+        joined = self.labels.observe(Predictions.of([] if batch is None else [batch]), labels)
         mine = [label for label in joined if label.version == self.profile.version]
         self.windows.performance.observe(known_losses(label_losses(self.profile, mine)))
 

@@ -8,16 +8,17 @@ where a new chunk of offsets begins, so results do not depend on batches.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 import msgspec
+import numpy as np
 from msgspec import UNSET, UnsetType
+from numpy.typing import NDArray
 
 from producer.events import Label, Prediction
-from stream_monitor.ingest.batch import EventBatch
+from stream_monitor.ingest.batch import EventBatch, Ints
 from stream_monitor.labels.id_sample import IdSample
 from stream_monitor.labels.label_counts import LabelCounts
 from stream_monitor.labels.label_spec import LabelSpec
@@ -29,9 +30,6 @@ _NEVER: Final = -1  # event time is not negative
 _BULK: Final = 8  # shorter runs are faster one by one
 
 Truth: TypeAlias = float | int | str | bool | None
-
-PredictionRow: TypeAlias = tuple[int, int, int, str, Prediction]
-"""Offset, event time, hash of the id, version, prediction."""
 
 LabelRow: TypeAlias = tuple[int, int, Label]
 """Offset, hash of the id, label."""
@@ -48,23 +46,47 @@ class JoinedLabel(NamedTuple):
     label: Truth
 
 
-def prediction_rows(batches: Sequence[EventBatch]) -> list[PredictionRow]:
-    """The events of one model, by offset."""
-    rows = [
-        row
-        for batch in batches
-        for row in zip(
-            batch.offsets.tolist(),
-            batch.times_ms.tolist(),
-            batch.ids.tolist(),
-            (batch.version,) * len(batch),
-            _known(batch.predictions),
-            strict=True,
+class Predictions(NamedTuple):
+    """The predictions of n events of one model, in offset order, as columns of length n.
+
+    ``ids`` are hashes; an invalid or missing prediction is ``None``.
+    """
+
+    offsets: Ints
+    times_ms: Ints
+    ids: NDArray[np.uint64]
+    versions: Sequence[str]
+    values: Sequence[Prediction]
+
+    @classmethod
+    def of(cls, batches: Sequence[EventBatch]) -> Predictions:
+        """The predictions of batches of one model, each of another version."""
+        if len(batches) == 1:
+            (batch,) = batches
+            values, one = _known(batch.predictions), (batch.version,) * len(batch)
+            return cls(batch.offsets, batch.times_ms, batch.ids, one, values)
+        if not batches:
+            none = np.zeros(0, dtype=np.int64)
+            return cls(none, none, np.zeros(0, dtype=np.uint64), (), ())
+        offsets = np.concatenate([batch.offsets for batch in batches])
+        order = np.argsort(offsets)
+        versions = [batch.version for batch in batches for _ in range(len(batch))]
+        known = [value for batch in batches for value in _known(batch.predictions)]
+        return cls(
+            offsets[order],
+            np.concatenate([batch.times_ms for batch in batches])[order],
+            np.concatenate([batch.ids for batch in batches])[order],
+            [versions[i] for i in order.tolist()],
+            [known[i] for i in order.tolist()],
         )
-    ]
-    if len(batches) > 1:
-        rows.sort(key=itemgetter(0))
-    return rows
+
+    def part(self, start: int, end: int) -> Predictions:
+        """The predictions from ``start`` to ``end`` (exclusive)."""
+        rows = slice(start, end)
+        times_ms, ids = self.times_ms[rows], self.ids[rows]
+        return Predictions(
+            self.offsets[rows], times_ms, ids, self.versions[rows], self.values[rows]
+        )
 
 
 def _known(predictions: Sequence[Prediction | UnsetType]) -> Sequence[Prediction]:
@@ -120,7 +142,7 @@ class LabelJoin:
         return self.counts.coverage(self._sample.halvings)
 
     def observe(
-        self, events: Sequence[PredictionRow], labels: Sequence[LabelRow]
+        self, predictions: Predictions, labels: Sequence[LabelRow] = ()
     ) -> list[JoinedLabel]:
         """Apply the next records of this model, of any versions; returns the joins by offset.
 
@@ -129,40 +151,38 @@ class LabelJoin:
         """
         joined: list[JoinedLabel] = []
         self.unjoined = []
-        if not events and not labels:
+        n = len(predictions.offsets)
+        if not n and not labels:
             return joined
-        by_offset = itemgetter(0)
-        events = sorted(events, key=by_offset)
         done = 0
-        for offset, id_hash, label in sorted(labels, key=by_offset):
-            if done < len(events) and events[done][0] < offset:
-                end = bisect_left(events, offset, done, key=by_offset)
-                self._take_events(events[done:end], joined)
+        for offset, id_hash, label in sorted(labels, key=itemgetter(0)):
+            if done < n and predictions.offsets[done] < offset:
+                end = int(predictions.offsets.searchsorted(offset))
+                self._take_predictions(predictions.part(done, end), joined)
                 done = end
             self._begin_chunk(offset)
             self._take_label(offset, id_hash, label, joined)
-        self._take_events(events[done:], joined)
+        self._take_predictions(predictions.part(done, n), joined)
         self._meta_changed = True
         return joined
 
-    def _take_events(self, events: Sequence[PredictionRow], joined: list[JoinedLabel]) -> None:
+    def _take_predictions(self, predictions: Predictions, joined: list[JoinedLabel]) -> None:
         """Apply predictions without a label between them; those of a chunk at once, if possible."""
-        start = 0
-        while start < len(events):
-            self._begin_chunk(events[start][0])
-            limit = (self._chunk + 1) * self.spec.chunk_events
-            end = len(events)
-            if events[-1][0] >= limit:
-                end = bisect_left(events, limit, start, key=itemgetter(0))
-            run = events[start:end]
-            if len(run) < _BULK or not self._take_run(run):
-                for offset, time_ms, id_hash, version, prediction in run:
-                    self._take_event(offset, id_hash, time_ms, version, prediction, joined)
+        offsets, start = predictions.offsets, 0
+        while start < len(offsets):
+            self._begin_chunk(int(offsets[start]))
+            end = int(offsets.searchsorted((self._chunk + 1) * self.spec.chunk_events))
+            run = predictions.part(start, end)
+            if end - start < _BULK or not self._take_run(run):
+                offset, times_ms, ids = (column.tolist() for column in run[:3])
+                rows = zip(offset, ids, times_ms, run.versions, run.values, strict=True)
+                for row in rows:
+                    self._take_event(*row, joined)
             start = end
 
-    def _take_run(self, run: Sequence[PredictionRow]) -> bool:
+    def _take_run(self, run: Predictions) -> bool:
         """Add a run of predictions at once; False, with nothing done, if that is not possible."""
-        _, times_ms, ids, versions, predictions = zip(*run, strict=True)
+        ids: list[int] = run.ids.tolist()
         different = set(ids)
         if (
             len(different) < len(ids)
@@ -171,9 +191,10 @@ class LabelJoin:
             or not self._early.entries.keys().isdisjoint(different)
         ):
             return False
-        self.watermark_ms = max(self.watermark_ms, *times_ms)
-        self.counts.count_predictions(ids)
-        self._events.add_all(ids, self._chunk, times_ms, versions, predictions)
+        self.watermark_ms = max(self.watermark_ms, int(run.times_ms.max()))
+        self.counts.count_predictions(run.ids)
+        times_ms: list[int] = run.times_ms.tolist()
+        self._events.add_all(ids, self._chunk, times_ms, run.versions, run.values)
         return True
 
     def _take_event(

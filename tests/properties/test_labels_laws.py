@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from producer.events import Label
-from stream_monitor.labels.join import JoinedLabel, LabelJoin, LabelRow, PredictionRow
+from stream_monitor.labels.join import JoinedLabel, LabelJoin, LabelRow, Predictions
 from stream_monitor.labels.label_spec import LabelSpec
 from stream_monitor.state_parts import StoredParts, encode_part
+from tests.builders import PredictionRow, predictions_of
 from tests.hypothesis_profiles import examples
 
 CHUNK = 6
@@ -51,8 +52,8 @@ def logs(draw: st.DrawFn) -> list[Row]:
     return rows
 
 
-def split(rows: Sequence[Row]) -> tuple[list[PredictionRow], list[LabelRow]]:
-    return [r for r in rows if len(r) == 5], [r for r in rows if len(r) == 3]
+def split(rows: Sequence[Row]) -> tuple[Predictions, list[LabelRow]]:
+    return predictions_of([r for r in rows if len(r) == 5]), [r for r in rows if len(r) == 3]
 
 
 def fold(

@@ -11,7 +11,7 @@ from stream_monitor.labels.join import LabelJoin
 from stream_monitor.labels.label_spec import LabelSpec
 from stream_monitor.metrics import Metrics
 from stream_monitor.state.partition_state import PartitionState
-from tests.builders import stored
+from tests.builders import predictions_of, stored
 from tests.properties.partition_logs import SPEC, TOPIC, batch_of, events_of
 from tests.unit.test_labels_join import event, truth
 
@@ -23,7 +23,7 @@ TIGHT = LabelSpec(horizon_ms=HORIZON_MS, max_pending=500, chunk_events=100)
 def after_outage() -> LabelJoin:
     """One prediction a millisecond, and no label."""
     labels = LabelJoin(TIGHT)
-    labels.observe([event(i, str(i), i) for i in range(FLOOD)], [])
+    labels.observe(predictions_of([event(i, str(i), i) for i in range(FLOOD)]), [])
     assert labels.sampling_ratio <= 1 / 16
     return labels
 
@@ -34,7 +34,7 @@ def prompt(labels: LabelJoin, start: int, n: int, *, label_first: bool = False) 
     for i in range(start, start + 2 * n, 2):
         name = f"prompt {i}"
         places = (i + 1, i) if label_first else (i, i + 1)
-        pair = [event(places[0], name, i)], [truth(places[1], name, i)]
+        pair = predictions_of([event(places[0], name, i)]), [truth(places[1], name, i)]
         joined += len(labels.observe(*pair))
     return joined
 
@@ -55,7 +55,7 @@ def test_labels_that_were_only_late_end_the_flood_and_do_not_wait_for_what_was_s
 ):
     labels = after_outage()
     start = 2 * FLOOD
-    labels.observe([], [truth(FLOOD + i, str(i), FLOOD) for i in range(FLOOD)])
+    labels.observe(predictions_of([]), [truth(FLOOD + i, str(i), FLOOD) for i in range(FLOOD)])
 
     prompt(labels, start, 500)
     assert (labels.sampling_ratio, labels.pending) == (1, 0)
@@ -87,7 +87,7 @@ def test_a_halving_is_undone_a_chunk_and_a_load_that_lasts_ends_at_one_share() -
     shares = []
     for i in range(60_000):
         late = [truth(i, str(i - 3_001), i)] if i % 2 and i > 3_001 else []
-        labels.observe([] if i % 2 else [event(i, str(i), i)], late)
+        labels.observe(predictions_of([] if i % 2 else [event(i, str(i), i)]), late)
         if i % 100 == 0:
             shares.append(labels.sampling_ratio)
 

@@ -6,9 +6,9 @@ import pytest
 
 from producer.events import Label, Prediction
 from stream_monitor.ingest.columns import id_hash
-from stream_monitor.labels.join import JoinedLabel, LabelJoin, LabelRow, PredictionRow
+from stream_monitor.labels.join import JoinedLabel, LabelJoin, LabelRow
 from stream_monitor.labels.label_spec import LabelSpec
-from tests.builders import stored
+from tests.builders import PredictionRow, predictions_of, stored
 
 SPEC = LabelSpec(horizon_ms=100, max_pending=1000, chunk_events=10)
 
@@ -34,30 +34,32 @@ def truth(
 
 def test_a_label_after_its_event_joins_at_the_label() -> None:
     labels = LabelJoin(SPEC)
-    joined = labels.observe([event(0, "a", 10)], [truth(1, "a", 30)])
+    joined = labels.observe(predictions_of([event(0, "a", 10)]), [truth(1, "a", 30)])
     assert joined == [JoinedLabel(1, "1", 10, 20, 0.5, 1)]
     assert labels.pending == 0
 
 
 def test_a_label_before_its_event_joins_at_the_event() -> None:
     labels = LabelJoin(SPEC)
-    assert labels.observe([], [truth(0, "a", 30)]) == []
+    assert labels.observe(predictions_of([]), [truth(0, "a", 30)]) == []
     assert labels.early == 1
-    assert labels.observe([event(1, "a", 10)], []) == [JoinedLabel(1, "1", 10, 20, 0.5, 1)]
+    assert labels.observe(predictions_of([event(1, "a", 10)]), []) == [
+        JoinedLabel(1, "1", 10, 20, 0.5, 1)
+    ]
     assert labels.early == 0
 
 
 def test_the_prediction_keeps_its_form_and_version() -> None:
     labels = LabelJoin(SPEC)
     rows = [event(0, "a", 1, {"UA": 0.9}, "7"), event(1, "b", 1, "UA", "8")]
-    joined = labels.observe(rows, [truth(2, "b", 1), truth(3, "a", 1)])
+    joined = labels.observe(predictions_of(rows), [truth(2, "b", 1), truth(3, "a", 1)])
     assert [(x.version, x.prediction) for x in joined] == [("8", "UA"), ("7", {"UA": 0.9})]
 
 
 def test_a_label_that_brings_its_prediction_needs_no_event() -> None:
     labels = LabelJoin(SPEC)
-    joined = labels.observe([event(0, "a", 10)], [truth(1, "a", 30, "2", 0.9)])
-    joined += labels.observe([], [truth(2, "z", 40, "2", 0.1)])
+    joined = labels.observe(predictions_of([event(0, "a", 10)]), [truth(1, "a", 30, "2", 0.9)])
+    joined += labels.observe(predictions_of([]), [truth(2, "z", 40, "2", 0.1)])
 
     assert joined == [JoinedLabel(1, "2", 30, 0, 0.9, 1), JoinedLabel(2, "2", 40, 0, 0.1, 1)]
     assert labels.pending == 0
@@ -68,48 +70,48 @@ def test_a_label_that_brings_its_prediction_needs_no_event() -> None:
 def test_an_event_waits_until_the_watermark_reaches_its_horizon() -> None:
     labels = LabelJoin(SPEC)
     rows = [event(0, "a", 0), event(1, "b", 0), event(2, "x", 99), event(4, "y", 100)]
-    joined = labels.observe(rows, [truth(3, "a", 5), truth(5, "b", 5)])
+    joined = labels.observe(predictions_of(rows), [truth(3, "a", 5), truth(5, "b", 5)])
     assert [x.offset for x in joined] == [3]  # at offset 5 the watermark is 100
 
 
 def test_memory_is_freed_at_the_start_of_a_chunk_and_counted() -> None:
     labels = LabelJoin(SPEC)
-    labels.observe([event(0, "a", 0)], [truth(1, "z", 0)])
-    labels.observe([event(9, "x", 500)], [])
+    labels.observe(predictions_of([event(0, "a", 0)]), [truth(1, "z", 0)])
+    labels.observe(predictions_of([event(9, "x", 500)]), [])
     assert (labels.pending, labels.counts.expired, labels.counts.unmatched) == (2, 0, 0)
-    labels.observe([event(10, "y", 500)], [])
+    labels.observe(predictions_of([event(10, "y", 500)]), [])
     assert (labels.pending, labels.counts.expired, labels.counts.unmatched) == (3, 0, 1)
-    labels.observe([event(20, "w", 700)], [])
-    labels.observe([event(30, "v", 700)], [])
+    labels.observe(predictions_of([event(20, "w", 700)]), [])
+    labels.observe(predictions_of([event(30, "v", 700)]), [])
     assert (labels.pending, labels.counts.expired) == (2, 3)
 
 
 def test_a_chunk_that_was_restored_half_full_expires_with_its_last_entry() -> None:
     labels = LabelJoin(SPEC)
-    labels.observe([event(0, "a", 0)], [])
+    labels.observe(predictions_of([event(0, "a", 0)]), [])
     labels = LabelJoin.restore(SPEC, stored(labels.pending_changes()))
-    labels.observe([event(1, "b", 90)], [])
-    labels.observe([event(10, "x", 150)], [])
-    labels.observe([event(20, "y", 150)], [])
+    labels.observe(predictions_of([event(1, "b", 90)]), [])
+    labels.observe(predictions_of([event(10, "x", 150)]), [])
+    labels.observe(predictions_of([event(20, "y", 150)]), [])
     assert (labels.pending, labels.counts.expired) == (4, 0)  # "b" waits until 190
 
 
 def test_a_repeated_event_or_label_changes_nothing() -> None:
     labels = LabelJoin(SPEC)
-    labels.observe([event(0, "a", 10), event(1, "a", 11, 0.9)], [])
-    labels.observe([], [truth(2, "z", 1), truth(3, "z", 2)])
+    labels.observe(predictions_of([event(0, "a", 10), event(1, "a", 11, 0.9)]), [])
+    labels.observe(predictions_of([]), [truth(2, "z", 1), truth(3, "z", 2)])
     assert labels.counts.repeated == 2
-    assert labels.observe([], [truth(4, "a", 30)])[0].prediction == 0.5
+    assert labels.observe(predictions_of([]), [truth(4, "a", 30)])[0].prediction == 0.5
 
 
 def test_beyond_the_bound_a_sample_by_hash_waits_and_its_coverage_is_unbiased() -> None:
     labels = LabelJoin(LabelSpec(horizon_ms=10**9, max_pending=500, chunk_events=100))
     offset = 0
     for i in range(8000):
-        labels.observe([event(offset, str(i), i)], [])
+        labels.observe(predictions_of([event(offset, str(i), i)]), [])
         offset += 1
         if i % 4 == 0:
-            labels.observe([], [truth(offset, str(i), i + 3)])
+            labels.observe(predictions_of([]), [truth(offset, str(i), i + 3)])
             offset += 1
 
     assert labels.pending <= 600
@@ -123,7 +125,9 @@ def test_beyond_the_bound_a_sample_by_hash_waits_and_its_coverage_is_unbiased() 
 def test_delays_are_reported_within_a_factor_of_two() -> None:
     labels = LabelJoin(SPEC)
     rows = [event(i, str(i), 0) for i in range(9)]
-    labels.observe(rows, [truth(10 + i, str(i), 10 if i < 8 else 90) for i in range(9)])
+    labels.observe(
+        predictions_of(rows), [truth(10 + i, str(i), 10 if i < 8 else 90) for i in range(9)]
+    )
     assert labels.counts.delay_quantile_ms(0.5) == 15
     assert labels.counts.delay_quantile_ms(1.0) == 127
     assert LabelJoin(SPEC).counts.delay_quantile_ms(0.5) is None
@@ -131,11 +135,11 @@ def test_delays_are_reported_within_a_factor_of_two() -> None:
 
 def test_a_commit_writes_changed_chunks_only_and_deletes_empty_ones() -> None:
     labels = LabelJoin(SPEC)
-    labels.observe([event(0, "a", 1), event(10, "b", 1), event(20, "c", 1)], [])
+    labels.observe(predictions_of([event(0, "a", 1), event(10, "b", 1), event(20, "c", 1)]), [])
     assert set(labels.pending_changes()) == {"meta", "event|0", "event|1", "event|2"}
     labels.mark_committed()
     assert labels.pending_changes() == {}
-    labels.observe([], [truth(21, "b", 1), truth(22, "z", 1)])
+    labels.observe(predictions_of([]), [truth(21, "b", 1), truth(22, "z", 1)])
     assert labels.pending_changes().keys() == {"meta", "event|1", "label|2"}
     assert labels.pending_changes()["event|1"] is None
 
@@ -155,6 +159,6 @@ def test_a_commit_writes_changed_chunks_only_and_deletes_empty_ones() -> None:
 )
 def test_parts_that_do_not_fit_are_refused(change: dict[str, object]) -> None:
     labels = LabelJoin(SPEC)
-    labels.observe([event(0, "a", 1)], [])
+    labels.observe(predictions_of([event(0, "a", 1)]), [])
     with pytest.raises(ValueError, match=r"."):
         LabelJoin.restore(SPEC, stored(labels.pending_changes() | change))
