@@ -130,6 +130,8 @@ class PendingRecords:
     def _ids(self, chunk: int, known: _Chunk) -> list[int]:
         """The ids that still wait in a chunk, sorted, so that their order has no history."""
         entries = self.entries
+        if known.live == len(known.ids):  # none was removed
+            return sorted(known.ids)
         return sorted(
             id_hash
             for id_hash in set(known.ids)
@@ -145,7 +147,7 @@ class PendingRecords:
 
     def _columns(self, chunk: int, known: _Chunk) -> PendingChunk:
         ids = self._ids(chunk, known)
-        _, times_ms, versions, values = zip(*[self.entries[x] for x in ids], strict=True)
+        _, times_ms, versions, values = zip(*map(self.entries.__getitem__, ids), strict=True)
         names = sorted(set(versions))
         codes = {version: i for i, version in enumerate(names)}
         return PendingChunk(
@@ -153,7 +155,7 @@ class PendingRecords:
             ids,
             list(times_ms),
             names,
-            [codes[version] for version in versions],
+            list(map(codes.__getitem__, versions)),
             list(values),
         )
 
