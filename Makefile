@@ -46,7 +46,7 @@ endif
 
 test-rest: $(VENV)/.installed-dev ## All tests that `make test` leaves out
 	$(NO_KAFKA) $(PYTEST) -n auto -m "not kafka and slow"
-	$(PYTEST) -n 2 -m "kafka and not smoke"
+	$(PYTEST) -n 2 -m "kafka and not smoke $(ARGS)"
 
 test-all: export HYPOTHESIS_PROFILE := all
 test-all: test test-rest ## All tests but long chaos and detection runs

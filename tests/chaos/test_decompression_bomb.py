@@ -53,6 +53,7 @@ def exits_until_drained(harness: MonitorHarness, n_records: int) -> list[int]:
         )
 
 
+@pytest.mark.long
 def test_a_batch_that_nobody_has_room_for_is_skipped_with_all_that_is_in_it(
     harness: MonitorHarness,
 ) -> None:

@@ -59,12 +59,19 @@ ELSEWHERE: Final = (
 """Faults that have tests of their own: `test_failpoints.py`, `test_trainer_kills.py`, and those
 that end their log, `test_protocol_edges.py`."""
 SMOKE: Final = ("redis_killed", "replies_lost")
+LONG: Final = ("trainer_disk_full", "state_damaged", "names_made_up")
 
 
 @pytest.mark.parametrize(
     "fault",
     [
-        pytest.param(name, marks=[pytest.mark.smoke] if name in SMOKE else [])
+        pytest.param(
+            name,
+            marks=[
+                *([pytest.mark.smoke] if name in SMOKE else []),
+                *([pytest.mark.long] if name in LONG else []),
+            ],
+        )
         for name in FAULTS
         if not name.startswith(ELSEWHERE)
     ],

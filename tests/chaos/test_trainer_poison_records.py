@@ -71,6 +71,7 @@ def test_what_does_not_unpack_is_passed_over(harness: TrainerHarness) -> None:
     assert (numbers["rows"], numbers["rejected"]) == (N_BEFORE + N_AFTER, 2)
 
 
+@pytest.mark.long
 def test_a_job_that_ends_its_trainers_is_given_up_and_the_next_one_runs(
     harness: TrainerHarness,
 ) -> None:

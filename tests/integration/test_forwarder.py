@@ -146,6 +146,7 @@ def warehouse(kafka_broker: str) -> Warehouse:
     return Warehouse(kafka_broker)
 
 
+@pytest.mark.long
 def test_killed_before_its_commit_it_repeats_ids_and_loses_none(warehouse: Warehouse) -> None:
     values = [label(f"r{i}", i % 2) for i in range(3_000)]
     values[1_000:1_010] = [b"{"] * 10

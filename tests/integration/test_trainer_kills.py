@@ -31,6 +31,10 @@ pytestmark = pytest.mark.kafka
 
 SEEDS = int(os.environ.get("DRIFTLINE_CHAOS_SEEDS", "1"))
 TRAINERS = [place for place in FAILPOINTS if place.startswith("trainer.")]
+PLACES = [
+    pytest.param(place, marks=() if number % 4 == 0 else pytest.mark.long)
+    for number, place in enumerate(TRAINERS)
+]
 PASSES = {"trainer.alert.received": 4, "trainer.alert.decided": 4, "trainer.outbox.published": 2}
 """How often a run passes a place, where it is more than once."""
 
@@ -53,7 +57,7 @@ def play(harness: TrainerHarness) -> None:
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
-@pytest.mark.parametrize("place", TRAINERS)
+@pytest.mark.parametrize("place", PLACES)
 def test_a_trainer_killed_anywhere_leaves_one_of_each(
     kafka_broker: str, tmp_path: Path, place: str, seed: int
 ) -> None:
