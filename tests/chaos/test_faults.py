@@ -59,7 +59,7 @@ ELSEWHERE: Final = (
 """Faults that have tests of their own: `test_failpoints.py`, `test_trainer_kills.py`, and those
 that end their log, `test_protocol_edges.py`."""
 SMOKE: Final = ("redis_killed", "replies_lost")
-LONG: Final = ("trainer_disk_full", "state_damaged", "names_made_up")
+LONG: Final = ("trainer_disk_full", "state_damaged", "names_made_up", "broker_restarted")
 
 
 @pytest.mark.parametrize(

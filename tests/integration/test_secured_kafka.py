@@ -54,7 +54,12 @@ def command(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str
 
 
 @pytest.mark.parametrize(
-    "door", ["PLAIN", pytest.param("SCRAM", marks=pytest.mark.smoke), "certificate"]
+    "door",
+    [
+        pytest.param("PLAIN", marks=pytest.mark.long),
+        pytest.param("SCRAM", marks=pytest.mark.smoke),
+        "certificate",
+    ],
 )
 def test_a_monitor_reads_writes_and_goes_carefully(
     secured: SecuredKafka, redis_url: str, door: str
@@ -83,7 +88,7 @@ def test_a_monitor_reads_writes_and_goes_carefully(
         harness.close()
 
 
-@pytest.mark.parametrize("door", ["SCRAM", "certificate"])
+@pytest.mark.parametrize("door", ["SCRAM", pytest.param("certificate", marks=pytest.mark.long)])
 def test_commands_and_loggers_get_in(secured: SecuredKafka, redis_url: str, door: str) -> None:
     address, librdkafka = secured.doors[door]
     settings = {
