@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 SOURCES := pyproject.toml constraints.txt
 
-.PHONY: help install demo test test-rest test-all lint docs bench detection loop chaos clean
+.PHONY: help install demo test test-rest test-long test-all lint docs bench detection loop chaos clean
 
 help: ## Say what can be done
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -44,12 +44,15 @@ else
 	$(BIN)/python -m pytest $(ARGS)
 endif
 
-test-rest: $(VENV)/.installed-dev ## All tests that `make test` leaves out
+test-rest: $(VENV)/.installed-dev ## The tests that `make test` leaves out, but the long ones
 	$(NO_KAFKA) $(PYTEST) -n auto -m "not kafka and slow"
-	$(PYTEST) -n 2 -m "kafka and not smoke $(ARGS)"
+	$(PYTEST) -n 2 -m "kafka and not smoke and not long"
+
+test-long: $(VENV)/.installed-dev ## Tests with Kafka that repeat others at more places
+	$(PYTEST) -n 2 -m "kafka and not smoke and long"
 
 test-all: export HYPOTHESIS_PROFILE := all
-test-all: test test-rest ## All tests but long chaos and detection runs
+test-all: test test-rest test-long ## All tests but long chaos and detection runs
 
 lint: $(VENV)/.installed-dev ## Style, types, import rules, compose file
 	$(BIN)/ruff check .

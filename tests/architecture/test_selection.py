@@ -1,4 +1,4 @@
-"""`make test` and `make test-rest` share all tests, and `make test` holds one of each kind."""
+"""The three targets of `make test-all` share all tests, and `make test` holds one of each kind."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
-MARKERS = ("kafka", "smoke", "slow")
+MARKERS = ("kafka", "smoke", "slow", "long")
 REPRESENTATIVES: Final = {
     "a monitor on real Kafka and Redis is killed": "tests/integration/test_monitor_kill.py::",
     "an alert leads to a promotion": "tests/integration/test_trainer_loop.py::",
@@ -32,17 +32,17 @@ def expressions(target: str) -> list[str]:
     return re.findall(r'-m "([^"]+)"', recipe[1])
 
 
-def test_each_test_runs_once_in_make_test_or_in_make_test_rest() -> None:
-    both = [*expressions("test"), *expressions("test-rest")]
-    assert len(both) == 4
+def test_each_test_runs_once_in_make_test_all() -> None:
+    parts = [*expressions("test"), *expressions("test-rest"), *expressions("test-long")]
+    assert len(parts) == 5
     for values in itertools.product((False, True), repeat=len(MARKERS)):
         markers = dict(zip(MARKERS, values, strict=True))
-        chosen = [expression for expression in both if eval(expression, {}, markers)]  # noqa: S307
+        chosen = [expression for expression in parts if eval(expression, {}, markers)]  # noqa: S307
         assert len(chosen) == 1, markers
 
 
-def test_make_test_all_and_ci_run_both_parts() -> None:
-    assert re.search(r"^test-all: test test-rest\b", MAKEFILE, re.MULTILINE)
+def test_make_test_all_runs_all_parts_and_ci_all_but_the_long_one() -> None:
+    assert re.search(r"^test-all: test test-rest test-long\b", MAKEFILE, re.MULTILINE)
     commands = (ROOT / ".ci" / "run").read_text("utf-8").splitlines()
     assert [line for line in commands if line.startswith("make test")] == [
         "make test",
