@@ -49,7 +49,6 @@ def to_batch(
 ) -> EventBatch:
     """The columns of n events of one (model, version), in the given order."""
     events = [event for _, event in entries]
-    segments = [event.segment for event in events]
     return EventBatch(
         model,
         version,
@@ -58,7 +57,7 @@ def to_batch(
         id_hashes([event.id for event in events]),
         [event.prediction for event in events],
         _features([event.features for event in events]),
-        Table([segment or _NOTHING for segment in segments]),
+        Table([event.segment or _NOTHING for event in events]),
     )
 
 
