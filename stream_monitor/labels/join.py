@@ -9,6 +9,7 @@ where a new chunk of offsets begins, so results do not depend on batches.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
 from operator import itemgetter
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
@@ -86,6 +87,19 @@ class Predictions(NamedTuple):
         times_ms, ids = self.times_ms[rows], self.ids[rows]
         return Predictions(
             self.offsets[rows], times_ms, ids, self.versions[rows], self.values[rows]
+        )
+
+    def of_sample(self, threshold: int) -> Predictions:
+        """The predictions whose id has a hash below a threshold."""
+        if int(self.ids.max()) < threshold:
+            return self
+        kept = self.ids < np.uint64(threshold)
+        return Predictions(
+            self.offsets[kept],
+            self.times_ms[kept],
+            self.ids[kept],
+            list(compress(self.versions, kept)),
+            list(compress(self.values, kept)),
         )
 
 
@@ -182,19 +196,21 @@ class LabelJoin:
 
     def _take_run(self, run: Predictions) -> bool:
         """Add a run of predictions at once; False, with nothing done, if that is not possible."""
-        ids: list[int] = run.ids.tolist()
+        sampled = run.of_sample(self._sample.threshold)
+        ids: list[int] = sampled.ids.tolist()
         different = set(ids)
         if (
             len(different) < len(ids)
-            or max(ids) >= self._sample.threshold
-            or not self._events.entries.keys().isdisjoint(different)
-            or not self._early.entries.keys().isdisjoint(different)
+            or self._events.has_any(different)
+            or self._early.has_any(different)
         ):
             return False
         self.watermark_ms = max(self.watermark_ms, int(run.times_ms.max()))
-        self.counts.count_predictions(run.ids)
-        times_ms: list[int] = run.times_ms.tolist()
-        self._events.add_all(ids, self._chunk, times_ms, run.versions, run.values)
+        self.counts.sampled_out += len(run.ids) - len(ids)
+        if ids:
+            self.counts.count_predictions(sampled.ids)
+            times_ms: list[int] = sampled.times_ms.tolist()
+            self._events.add(ids, self._chunk, times_ms, sampled.versions, sampled.values)
         return True
 
     def _take_event(
@@ -211,32 +227,32 @@ class LabelJoin:
             self.counts.sampled_out += 1
             return
         expiry_ms = self.watermark_ms - self.spec.horizon_ms
-        known = self._events.entries.get(id_hash)
+        known = self._events.get(id_hash)
         if known is not None:
-            if known[1] > expiry_ms:
+            if known[0] > expiry_ms:
                 self.counts.repeated += 1
                 return
             self._events.pop(id_hash)
             self.counts.expired += 1
         self.counts.count_prediction(id_hash)
-        early = self._early.entries.get(id_hash)
-        if early is not None and early[1] > expiry_ms:
-            _, label_time_ms, _, label = early
+        early = self._early.get(id_hash)
+        if early is not None and early[0] > expiry_ms:
+            label_time_ms, _, label = early
             self._early.pop(id_hash)
-            event = (self._chunk, time_ms, version, prediction)
+            event = (time_ms, version, prediction)
             joined.append(self._join(offset, id_hash, event, label_time_ms, label))
         else:
-            self._events.add(id_hash, self._chunk, time_ms, version, prediction)
+            self._events.add([id_hash], self._chunk, [time_ms], [version], [prediction])
 
     def _take_label(
         self, offset: int, id_hash: int, label: Label, joined: list[JoinedLabel]
     ) -> None:
         expiry_ms = self.watermark_ms - self.spec.horizon_ms
-        event = self._events.entries.get(id_hash)
+        event = self._events.get(id_hash)
         if label.version is not None and label.prediction is not None:
             if event is not None:
                 self._events.pop(id_hash)
-                if event[1] > expiry_ms:
+                if event[0] > expiry_ms:
                     self.counts.count_labelled(id_hash)
                 else:
                     self.counts.expired += 1
@@ -245,7 +261,7 @@ class LabelJoin:
             joined.append(
                 JoinedLabel(offset, label.version, label.time_ms, 0, label.prediction, label.label)
             )
-        elif event is not None and event[1] > expiry_ms:
+        elif event is not None and event[0] > expiry_ms:
             self._events.pop(id_hash)
             joined.append(self._join(offset, id_hash, event, label.time_ms, label.label))
         else:
@@ -256,20 +272,20 @@ class LabelJoin:
         if id_hash >= self._sample.early_threshold:
             self.counts.labels_sampled_out += 1
             return
-        known = self._early.entries.get(id_hash)
+        known = self._early.get(id_hash)
         if known is not None:
-            if known[1] > expiry_ms:
+            if known[0] > expiry_ms:
                 self.counts.repeated += 1
                 return
             self._early.pop(id_hash)
             self.counts.unmatched += 1
-        self._early.add(id_hash, self._chunk, label.time_ms, "", label.label)
+        self._early.add([id_hash], self._chunk, [label.time_ms], [""], [label.label])
         self.unjoined.append(offset)
 
     def _join(
         self, offset: int, id_hash: int, event: PendingEntry, label_time_ms: int, label: Truth
     ) -> JoinedLabel:
-        _, event_time_ms, version, prediction = event
+        event_time_ms, version, prediction = event
         delay_ms = max(0, label_time_ms - event_time_ms)
         self.counts.joined += 1
         self.counts.count_labelled(id_hash)

@@ -1,33 +1,83 @@
 """Records that wait for their counterpart: predictions for labels, or labels for predictions.
 
-Entries are stored by chunks of offsets, so that a commit writes only the chunks that changed.  All
-methods are deterministic in the order of their calls, also after a restore.
+Entries are kept as columns, by chunks of offsets, so that a commit writes only the chunks that
+changed, and an entry costs no object of its own.  All methods are deterministic in the order of
+their calls, also after a restore.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
-from itertools import repeat
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 import msgspec
 
-PendingEntry: TypeAlias = tuple[int, int, str, Any]
-"""Chunk, event time (ms), version, and value.  A label's version is empty.
-
-A plain tuple, which C code can build: there are hundreds of thousands.
-"""
+PendingEntry: TypeAlias = tuple[int, str, Any]
+"""Event time (ms), version, and value.  A label's version is empty."""
 
 
 @dataclass(slots=True)
 class _Chunk:
-    """A chunk: ``ids`` may contain removed ones; ``live`` is the number of the others."""
+    """The entries of a chunk as columns of equal length, in the order in which they were added.
+
+    ``latest_ms`` is the latest event time that the chunk ever had.  ``rows`` maps the ids that
+    still wait to their rows; it is ``None`` while all rows wait and none was looked up.
+    """
 
     latest_ms: int
-    live: int = 0
     ids: list[int] = field(default_factory=list)
+    times_ms: list[int] = field(default_factory=list)
+    versions: list[str] = field(default_factory=list)
+    values: list[Any] = field(default_factory=list)
+    rows: dict[int, int] | None = None
+
+    @property
+    def waiting(self) -> Collection[int]:
+        """The ids that wait, in the order in which they were added."""
+        return self.ids if self.rows is None else self.rows
+
+    def extend(
+        self,
+        ids: Sequence[int],
+        times_ms: Sequence[int],
+        versions: Sequence[str],
+        values: Sequence[object],
+    ) -> None:
+        """Add entries."""
+        if self.rows is not None:
+            start = len(self.ids)
+            self.rows.update(zip(ids, range(start, start + len(ids)), strict=True))
+        self.ids += ids
+        self.times_ms += times_ms
+        self.versions += versions
+        self.values += values
+
+    def waiting_rows(self) -> Collection[int]:
+        """The rows that wait."""
+        return range(len(self.ids)) if self.rows is None else self.rows.values()
+
+    def rows_by_id(self) -> dict[int, int]:
+        """The rows of the ids that wait."""
+        if self.rows is None:
+            self.rows = dict(zip(self.ids, range(len(self.ids)), strict=True))
+        return self.rows
+
+    def remove(self, id_hash: int) -> None:
+        """Remove the entry of an id that waits."""
+        rows = self.rows_by_id()
+        del rows[id_hash]
+        if 2 * len(rows) < len(self.ids):
+            self.keep(list(rows.values()))
+
+    def keep(self, rows: list[int]) -> None:
+        """Keep these rows only."""
+        columns: tuple[list[Any], ...] = (self.ids, self.times_ms, self.versions, self.values)
+        for column in columns:
+            column[:] = [column[row] for row in rows]
+        self.rows = None
 
 
 class PendingChunk(msgspec.Struct, frozen=True, array_like=True):
@@ -53,22 +103,28 @@ class PendingRecords:
     """Entries by the 64-bit hash of their id; one entry per id."""
 
     def __init__(self) -> None:
-        self.entries: dict[int, PendingEntry] = {}
+        self._chunk_of: dict[int, int] = {}
         self._chunks: dict[int, _Chunk] = {}
         self._closed: list[tuple[int, int]] = []  # heap of (latest_ms, chunk)
         self._has_changes: set[int] = set()
 
     def __len__(self) -> int:
-        return len(self.entries)
+        return len(self._chunk_of)
 
-    def add(self, id_hash: int, chunk: int, time_ms: int, version: str, value: object) -> None:
-        """Add an entry to the current chunk.  The id must not be waiting."""
-        self.entries[id_hash] = (chunk, time_ms, version, value)
-        known = self._grow(chunk, time_ms)
-        known.ids.append(id_hash)
-        known.live += 1
+    def get(self, id_hash: int) -> PendingEntry | None:
+        """The entry of an id; ``None`` where it does not wait."""
+        chunk = self._chunk_of.get(id_hash)
+        if chunk is None:
+            return None
+        known = self._chunks[chunk]
+        row = known.rows_by_id()[id_hash]
+        return known.times_ms[row], known.versions[row], known.values[row]
 
-    def add_all(
+    def has_any(self, ids: Iterable[int]) -> bool:
+        """Whether one of the ids waits."""
+        return not self._chunk_of.keys().isdisjoint(ids)
+
+    def add(
         self,
         ids: Sequence[int],
         chunk: int,
@@ -77,27 +133,25 @@ class PendingRecords:
         values: Sequence[object],
     ) -> None:
         """Add entries to the current chunk.  Ids must differ, and none may be waiting."""
-        rows = zip(repeat(chunk), times_ms, versions, values)
-        self.entries.update(zip(ids, rows, strict=True))
-        known = self._grow(chunk, max(times_ms))
-        known.ids += ids
-        known.live += len(ids)
-
-    def _grow(self, chunk: int, time_ms: int) -> _Chunk:
-        self._has_changes.add(chunk)
+        self._chunk_of |= dict.fromkeys(ids, chunk)
+        latest_ms = max(times_ms)
         known = self._chunks.get(chunk)
         if known is None:
-            known = self._chunks[chunk] = _Chunk(time_ms)
-        elif time_ms > known.latest_ms:
-            known.latest_ms = time_ms
-        return known
+            known = self._chunks[chunk] = _Chunk(latest_ms)
+        elif latest_ms > known.latest_ms:
+            known.latest_ms = latest_ms
+        known.extend(ids, times_ms, versions, values)
+        self._has_changes.add(chunk)
 
     def pop(self, id_hash: int) -> None:
         """Remove the entry of an id that waits."""
-        chunk = self.entries.pop(id_hash)[0]
+        chunk = self._chunk_of.pop(id_hash)
         known = self._chunks[chunk]
-        known.live -= 1
-        if not known.live:
+        known.remove(id_hash)
+        self._forget_empty(chunk, known)
+
+    def _forget_empty(self, chunk: int, known: _Chunk) -> None:
+        if not known.waiting:
             del self._chunks[chunk]
         self._has_changes.add(chunk)
 
@@ -109,55 +163,36 @@ class PendingRecords:
 
     def expire(self, until_ms: int) -> int:
         """Remove closed chunks with no entry later than ``until_ms``; returns how many entries."""
-        before = len(self.entries)
+        before = len(self)
         while self._closed and self._closed[0][0] <= until_ms:
             _, chunk = heappop(self._closed)
             known = self._chunks.pop(chunk, None)
             if known is None:
                 continue  # all of its entries have been removed
-            for id_hash in self._ids(chunk, known):
-                del self.entries[id_hash]
+            for id_hash in known.waiting:
+                del self._chunk_of[id_hash]
             self._has_changes.add(chunk)
-        return before - len(self.entries)
+        return before - len(self)
 
     def thin(self, below: int) -> int:
         """Keep only ids whose hash is below a threshold; returns how many were removed."""
-        leaving = [id_hash for id_hash in self.entries if id_hash >= below]
-        for id_hash in leaving:
-            self.pop(id_hash)
-        return len(leaving)
-
-    def _ids(self, chunk: int, known: _Chunk) -> list[int]:
-        """The ids that still wait in a chunk, sorted, so that their order has no history."""
-        entries = self.entries
-        if known.live == len(known.ids):  # none was removed
-            return sorted(known.ids)
-        return sorted(
-            id_hash
-            for id_hash in set(known.ids)
-            if id_hash in entries and entries[id_hash][0] == chunk
-        )
+        before = len(self)
+        for chunk, known in list(self._chunks.items()):
+            rows = [row for id_hash, row in known.rows_by_id().items() if id_hash < below]
+            if len(rows) < len(known.waiting):
+                known.keep(rows)
+                self._forget_empty(chunk, known)
+        self._chunk_of = {
+            id_hash: chunk for id_hash, chunk in self._chunk_of.items() if id_hash < below
+        }
+        return before - len(self)
 
     def pending_changes(self) -> dict[str, PendingChunk | None]:
         """The chunks that changed since `mark_committed`, by number; ``None``: it was deleted."""
         return {
-            str(chunk): self._columns(chunk, known) if (known := self._chunks.get(chunk)) else None
+            str(chunk): _columns(known) if (known := self._chunks.get(chunk)) else None
             for chunk in sorted(self._has_changes)
         }
-
-    def _columns(self, chunk: int, known: _Chunk) -> PendingChunk:
-        ids = self._ids(chunk, known)
-        _, times_ms, versions, values = zip(*map(self.entries.__getitem__, ids), strict=True)
-        names = sorted(set(versions))
-        codes = {version: i for i, version in enumerate(names)}
-        return PendingChunk(
-            known.latest_ms,
-            ids,
-            list(times_ms),
-            names,
-            list(map(codes.__getitem__, versions)),
-            list(values),
-        )
 
     def mark_committed(self) -> None:
         """Mark what `pending_changes` returned as durable."""
@@ -167,13 +202,30 @@ class PendingRecords:
     def restore(cls, parts: Iterable[tuple[int, PendingChunk]], current: int) -> PendingRecords:
         """Continue; chunk ``current`` still grows.  Raises ValueError where chunks do not fit."""
         pending = cls()
-        for chunk, of in parts:
-            rows = zip(of.ids, of.times_ms, of.codes, of.values, strict=True)
-            pending.entries.update((x, (chunk, ms, of.versions[i], v)) for x, ms, i, v in rows)
-            pending._chunks[chunk] = _Chunk(of.latest_ms, len(of.ids), of.ids)
+        n = 0
+        for chunk, of in sorted(parts, key=itemgetter(0)):
+            pending._chunk_of |= dict.fromkeys(of.ids, chunk)
+            n += len(of.ids)
+            versions = list(map(of.versions.__getitem__, of.codes))
+            pending._chunks[chunk] = _Chunk(of.latest_ms, of.ids, of.times_ms, versions, of.values)
             if chunk != current:
                 pending._closed.append((of.latest_ms, chunk))
-        if len(pending.entries) != sum(known.live for known in pending._chunks.values()):
+        if len(pending) != n:
             raise ValueError("labels: an id waits twice")
         heapify(pending._closed)
         return pending
+
+
+def _columns(known: _Chunk) -> PendingChunk:
+    """The entries that wait, in their order, which does not depend on batches."""
+    rows = known.waiting_rows()
+    names = sorted({known.versions[row] for row in rows})
+    codes = {version: i for i, version in enumerate(names)}
+    return PendingChunk(
+        known.latest_ms,
+        [known.ids[row] for row in rows],
+        [known.times_ms[row] for row in rows],
+        names,
+        [codes[known.versions[row]] for row in rows],
+        [known.values[row] for row in rows],
+    )
