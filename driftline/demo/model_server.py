@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from driftline.demo import flights
+from driftline.demo.backpressure import Backpressure
 from driftline.demo.model import probabilities, train
-from driftline.demo.monitor_backpressure import MonitorBackpressure
 from driftline.demo.reconciliation import ServerCounts
 from driftline.demo.retrain_pause import RetrainPause
 from driftline.demo.scenario import FACTORY, FEATURES, LABEL_DELAY_MS, MODEL, VERSION
@@ -153,7 +153,7 @@ def run(
         n_partitions = existing_topics(client)[names.events]
         with (
             RetrainPause(client, names.retrain, champion) as retrain_pause,
-            MonitorBackpressure(client, redis_url, names.events, n_partitions) as backpressure,
+            Backpressure(client, redis_url, names.events, n_partitions, data_dir) as backpressure,
         ):
             serve(server, log, line, seconds, lambda: retrain_pause.wait() + backpressure.wait())
         log.flush(FLUSH_S)
@@ -196,7 +196,7 @@ def serve(
     seconds: float,
     wait: Callable[[], float],
 ) -> None:
-    """Serve the timeline in ``seconds``, or slower if Kafka or the monitor falls behind.
+    """Serve the timeline in ``seconds``, or slower if Kafka, monitor or trainer fall behind.
 
     ``wait`` blocks while the year must pause, and returns for how long (s).
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -117,20 +117,39 @@ def read_standing(data_dir: Path, model: str, version: str) -> Standing | None:
     Raises:
         sqlite3.Error: the trainer's file cannot be read.
     """
-    file = data_dir / DATABASE_FILE
-    if not file.is_file():
-        return None
-    with contextlib.closing(
-        sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)
-    ) as rows:
-        table = "SELECT 1 FROM sqlite_master WHERE name = 'comparisons'"
-        found = find_comparison(rows, model) if rows.execute(table).fetchone() else None
+    with _read_only(data_dir) as rows:
+        found = None if rows is None else find_comparison(rows, model)
     if found is None or not found.swap.n_compared.get(version):
         return None
     n_events = found.swap.n_compared[version]
     wealth = found.swap.wealth[version]
     improvement = found.swap.sum_difference[version] / n_events
     return Standing(found.swap.champion, n_events, improvement, sum(wealth) / len(wealth))
+
+
+def read_position(data_dir: Path, model: str, partition: int) -> int:
+    """Return how far a partition's labelled events of a model are compared; 0 before the first.
+
+    Raises:
+        sqlite3.Error: the trainer's file cannot be read.
+    """
+    with _read_only(data_dir) as rows:
+        positions = [] if rows is None else label_positions(rows, model)
+    return next((p.next_offset for p in positions if p.partition == partition), 0)
+
+
+@contextlib.contextmanager
+def _read_only(data_dir: Path) -> Iterator[sqlite3.Connection | None]:
+    """The trainer's database, opened read-only; ``None`` where it has no comparisons yet."""
+    file = data_dir / DATABASE_FILE
+    if not file.is_file():
+        yield None
+        return
+    with contextlib.closing(
+        sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)
+    ) as rows:
+        table = "SELECT 1 FROM sqlite_master WHERE name = 'comparisons'"
+        yield rows if rows.execute(table).fetchone() else None
 
 
 def forget_positions(rows: sqlite3.Connection) -> None:

@@ -1,0 +1,87 @@
+"""Pause the demo's year while the monitor or the trainer is behind.
+
+Months pass in seconds.  On a busy machine the monitor would report March's drift in May, and the
+trainer would compare versions on labels of April: what they decide would depend on the machine.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Self
+
+from confluent_kafka import TopicPartition
+from redis import Redis
+
+from driftline.demo.scenario import MODEL
+from producer.kafka_client import consumer_of
+from producer.routing import partition_of
+from stream_monitor.state.redis_store import partition_key
+from trainer.jobs.comparisons import read_position
+
+MAX_MONITOR_LAG_RECORDS: Final = 1_200
+"""Predictions and labels of about six days; a commit of the monitor moves by half of it."""
+MAX_TRAINER_LAG_RECORDS: Final = 2_400
+"""The trainer scores labelled events once a second."""
+MAX_WAIT_S: Final = 60.0
+"""After this time the year no longer waits for a process; the demo reports what has ended."""
+_LOOK_EVERY_S: Final = 0.2
+_POLL_S: Final = 0.02
+
+
+class _Reader(NamedTuple):
+    """A process that reads the event topic: its next offset, and how far it may be behind."""
+
+    next_offset: Callable[[], int]
+    max_lag_records: int
+
+
+class Backpressure:
+    """Reads the lag of monitor and trainer in the demo's partition; use as a context manager."""
+
+    def __init__(
+        self,
+        client: Mapping[str, Any],
+        redis_url: str,
+        topic: str,
+        n_partitions: int,
+        data_dir: Path,
+    ) -> None:
+        partition = partition_of(MODEL, n_partitions)
+        self._target = TopicPartition(topic, partition)
+        self._redis = Redis.from_url(redis_url)
+        self._consumer = consumer_of(client)
+        self._looked_s = 0.0
+        key = partition_key(topic, partition)
+        self._readers = [
+            _Reader(lambda: _stored_offset(self._redis, key), MAX_MONITOR_LAG_RECORDS),
+            _Reader(lambda: read_position(data_dir, MODEL, partition), MAX_TRAINER_LAG_RECORDS),
+        ]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._consumer.close()
+        self._redis.close()
+
+    def wait(self) -> float:
+        """Wait while a process is far behind; returns for how long (s)."""
+        began = time.monotonic()
+        if began - self._looked_s < _LOOK_EVERY_S:
+            return 0.0
+        _, end = self._consumer.get_watermark_offsets(self._target, timeout=5)
+        for reader in list(self._readers):
+            while end - reader.next_offset() > reader.max_lag_records:
+                if time.monotonic() - began > MAX_WAIT_S:
+                    self._readers.remove(reader)
+                    break
+                time.sleep(_POLL_S)
+        self._looked_s = time.monotonic()
+        return self._looked_s - began
+
+
+def _stored_offset(redis: Redis, key: str) -> int:
+    stored: Any = redis.hget(key, "_next")
+    return max(0, int(stored or 0))
