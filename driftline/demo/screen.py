@@ -84,7 +84,7 @@ def retrain_text(event: RetrainEvent) -> tuple[str, str] | None:
     moment = datetime.fromtimestamp(event.time_ms / 1000, UTC)
     challenger = f"version {event.challenger}: " if event.challenger else ""
     reason = event.reason
-    if event.step == "requested":
+    if event.step == "requested" and event.episode_id is not None:
         reason = "drift is confirmed: a new model is trained when the labels have arrived"
     elif event.rule == "data_quality":
         series = str(event.numbers.get("series")).removeprefix("feature/")
