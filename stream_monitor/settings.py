@@ -87,6 +87,8 @@ class Settings(FileSettings):
     incidents: dict[str, Any] = Field(default_factory=dict)
     trainer: dict[str, Any] = Field(default_factory=dict)
     """The trainer's section of the same file; `trainer.settings` checks it."""
+    notify: dict[str, Any] = Field(default_factory=dict)
+    """The notifier's section of the same file; `driftline.notify.settings` checks it."""
 
     @field_validator("log_level")
     @classmethod

@@ -104,9 +104,9 @@ class TopicSettings(Section):
 class WebSettings(Section):
     """The address that serves health and metrics.
 
-    Without a ``port`` the process takes the first free one, from 8765 on for the monitor and from
-    8785 on for the trainer; ``driftline status`` shows it.  0 takes any free port.  A port that is
-    set and in use is an error.
+    Without a ``port`` the process takes the first free one, from 8765 on for the monitor, 8785 for
+    the trainer, 8795 for the notifier; ``driftline status`` shows the first two.  0 takes
+    any free port.  A port that is set and in use is an error.
     """
 
     enabled: bool = True

@@ -29,6 +29,7 @@ from driftline.cli import (
     inspect,
     models,
     monitor,
+    notify,
     profile,
     publish,
     register,
@@ -109,6 +110,7 @@ def main(
 app.command("demo")(demo.demo)
 app.command("monitor")(monitor.monitor)
 app.command("train")(train.train)
+app.command("notify")(notify.notify)
 app.command("retrain")(retrain.retrain)
 app.command("publish")(publish.publish)
 app.command("forward")(forward.forward)

@@ -157,7 +157,7 @@ def _from_missing_module(error: BaseException) -> CommandError:
     return CommandError(
         "the command needs an optional part of driftline",
         why=f"no module named {getattr(error, 'name', '')}",
-        fix="pip install 'driftline[demo]' (or [files], [monitor], [trainer])",
+        fix="pip install 'driftline[demo]' (or [files], [monitor], [notify], [trainer])",
         code=EXIT_USAGE,
     )
 

@@ -19,6 +19,7 @@ import msgspec
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from driftline.notify.settings import NotifySettings, RouteSettings, TargetSettings
 from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.episodes.incidents import IncidentPolicy
 from stream_monitor.settings import Settings
@@ -52,6 +53,10 @@ EXAMPLES = {
 }
 """The series of the example of each kind."""
 SECTIONS_OF_ONE_PROCESS = ("kafka", "redis", "topics", "web", "commit", "dead_letters", "watchdog")
+TARGETS = "notify.targets.NAME"
+ROUTES = "[notify.routes]"
+REPEATED_SECTIONS = (TARGETS, ROUTES)
+"""Sections that a file may have many times, or not; the sample has them as comments."""
 _DEFAULTS_FROM_THE_ENVIRONMENT = {
     ("kafka", "bootstrap_servers"): "127.0.0.1:9092",
     ("redis", "url"): "redis://127.0.0.1:6379/0",
@@ -120,6 +125,15 @@ def settings_by_section() -> dict[str, dict[str, Any]]:
     found["trainer.swap"] = _defaults_of_struct(SwapPolicy)
     found["trainer.fit"] = _defaults_of_struct(FitLimits)
     found["trainer.web"] = _defaults_of_model(WebSettings)
+    notify = _defaults_of_model(NotifySettings)
+    found["notify"] = {
+        name: default
+        for name, default in notify.items()
+        if name not in ("targets", "routes", "web")
+    }
+    found[TARGETS] = _defaults_of_model(TargetSettings)
+    found[ROUTES] = _defaults_of_model(RouteSettings)
+    found["notify.web"] = _defaults_of_model(WebSettings)
     for (section, name), default in _DEFAULTS_FROM_THE_ENVIRONMENT.items():
         found[section][name] = default
     return found
@@ -212,11 +226,12 @@ def sample() -> str:
     for section, defaults in settings_by_section().items():
         if section == "log":
             continue
-        lines += ["", f"# {_plain(texts[section]['about'])}", f"[{section}]"]
+        is_repeated = section in REPEATED_SECTIONS
+        head, indent = ("# ", "#   ") if is_repeated else ("", "# ")
+        lines += ["", f"# {_plain(texts[section]['about'])}", f"{head}[{section}]"]
         for name, default in defaults.items():
-            lines.append(
-                f"# {name} is not set" if default is None else f"# {name} = {_toml(default)}"
-            )
+            value = "is not set" if default is None else f"= {_toml(default)}"
+            lines.append(f"{indent}{name} {value}")
     return "\n".join(lines) + "\n"
 
 

@@ -77,7 +77,7 @@ EXTRAS = {
     "producer": set(),
     "stream_monitor": {"monitor", "files"},
     "trainer": {"trainer", "monitor"},
-    "driftline": {"demo", "trainer", "monitor", "files"},
+    "driftline": {"demo", "trainer", "monitor", "notify", "files"},
 }
 """The extras of pyproject.toml with which each package is used."""
 

@@ -27,7 +27,7 @@ from stream_monitor.contracts import ALERT_CE_TYPE, DEAD_LETTER_CE_TYPE, HEALTH_
 
 COMMANDS: Final = (
     "check replay profile publish forward alerts incidents doctor status topics demo monitor train "
-    "retrain models explain drill"
+    "retrain models explain drill notify"
 )
 ALERT_FIELDS: Final = "alert_id episode_id model version phase kind severity series feature"
 EPISODE_FIELDS: Final = "feature detected_event kind"

@@ -1,0 +1,1 @@
+"""The notifier: sends one message an incident to chat, mail, PagerDuty and webhooks."""
