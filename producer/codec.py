@@ -24,6 +24,9 @@ _MAX_DIGITS: Final = 308  # a float has no more
 _TYPES_WITH_LENIENT_NUMBERS: Final = (None, CE_TYPE_OF[InferenceEvent], CE_TYPE_OF[Label])
 
 
+_ARROW_PREFIX: Final = b"\xff\xff\xff\xff"  # before a positive size; no JSON begins so
+
+
 class RejectedRecord(ValueError):  # noqa: N818 - expected, and the fault of a producer
     """A value is not a valid event: ``reason`` is the key of its count, the text has details."""
 
@@ -90,6 +93,15 @@ def event_headers_of_value(value: bytes, *, source: str) -> Headers:
     shape = _decode_identified(value)
     ce_type = CE_TYPE_OF[Label if shape.is_label else InferenceEvent]
     return cloudevent_headers(ce_type, shape.id, source)
+
+
+def is_batch(value: bytes | None) -> bool:
+    """Whether the value of a record is a batch of events (`producer.arrow_batch`).
+
+    >>> is_batch(b'{"id":"a"}'), is_batch(None)
+    (False, False)
+    """
+    return value is not None and value[:4] == _ARROW_PREFIX and value[7:8] < b"\x80"
 
 
 def inference_event_of(value: bytes) -> InferenceEvent | None:

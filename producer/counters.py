@@ -70,10 +70,10 @@ class LoggerState:
             self._taken += 1
             self._dropped[reason] += 1
 
-    def count_delivered(self) -> None:
-        """Count an event that Kafka acknowledged."""
+    def count_delivered(self, n: int = 1) -> None:
+        """Count events that Kafka acknowledged."""
         with self._lock:
-            self._delivered += 1
+            self._delivered += n
 
     def count_dropped(self, reason: str, n: int = 1) -> int:
         """Count lost events; return how many were lost for this reason so far."""

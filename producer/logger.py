@@ -13,6 +13,8 @@ from typing import Any, Final, Self
 
 from msgspec import UNSET
 
+from producer.arrow_batch import require_arrow
+from producer.batch_buffer import BatchSettings
 from producer.counters import Counters, LoggerState, PendingEvent
 from producer.events import InferenceEvent, Label
 from producer.ids import uuid7
@@ -47,8 +49,14 @@ class InferenceLogger:
     ``spool_max_bytes`` in the whole folder, and to Kafka later; events that an earlier process left
     are sent too.  Any number of processes may share the folder.
 
+    ``batch`` sends many events in one record, as Arrow columns (`producer.arrow_batch`): when the
+    first one has waited ``batch_linger_ms``, or there are ``batch_rows`` events or about
+    ``batch_bytes`` of them.  It costs Kafka and the monitor a fraction of single events.  An event
+    that does not fit the columns of its batch is sent alone.
+
     Raises:
         ValueError: a name is not valid, or a limit is below 1.
+        ArrowMissing: ``batch`` without the extra ``driftline[arrow]``.
         KafkaException: librdkafka rejects a setting of ``librdkafka``.
 
     >>> logger = InferenceLogger("127.0.0.1:1", model="flights-late", version="3")
@@ -75,6 +83,10 @@ class InferenceLogger:
         disabled: bool = False,
         spool: str | os.PathLike[str] | None = None,
         spool_max_bytes: int = 256 << 20,
+        batch: bool = False,
+        batch_linger_ms: int = 50,
+        batch_rows: int = 500,
+        batch_bytes: int = 512 * 1024,
     ) -> None:
         require_name("model", model)
         require_name("version", version)
@@ -82,6 +94,12 @@ class InferenceLogger:
             raise ValueError("shards and max_messages must be at least 1")
         if spool_max_bytes < 1:
             raise ValueError("spool_max_bytes must be at least 1")
+        if batch:
+            require_arrow()
+        limits = BatchSettings(
+            linger_s=batch_linger_ms / 1000, rows=batch_rows, size_bytes=batch_bytes
+        )
+        self._batches = limits if batch else None
         self._spool = None if spool is None else Path(spool).absolute()
         self._spool_max_bytes = spool_max_bytes
         self.model, self.version = model, version
@@ -135,6 +153,7 @@ class InferenceLogger:
             self._state,
             max_messages=self._max_messages,
             spool=None if folder is None else DiskSpool(folder, self._spool_max_bytes),
+            batches=self._batches,
         )
 
     def _after_fork(self) -> None:

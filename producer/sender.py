@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeAlias
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from math import inf
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from msgspec.structs import replace
 
+from producer.arrow_batch import batch_headers, pack, prediction_shape
+from producer.batch_buffer import BatchBuffer, BatchSettings
 from producer.cloudevents import Headers, event_headers
 from producer.codec import RejectedRecord, encode, event_headers_of_value
 from producer.counters import LoggerState, PendingEvent
+from producer.events import InferenceEvent, Label
 from producer.kafka_client import producer_of
 from producer.limits import Limits
 from producer.permission import explained_denial
@@ -34,6 +41,7 @@ _MAX_SENT_PER_STEP: Final = 500
 _MAX_SPOOLED_PER_STEP: Final = 5_000
 _WARNING_INTERVAL_S: Final = 10.0
 _LIMITS: Final = Limits()
+_SIZE_ERRORS: Final = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
 _PURGED: Final = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})  # noqa: SLF001
 
 
@@ -41,8 +49,20 @@ EncodedEvent: TypeAlias = tuple[str, bytes, Headers]
 """Key, value and headers of a record.  A plain tuple, because every event pays for it."""
 
 
+class _ReadyRecord(NamedTuple):
+    """A record to hand to librdkafka: a batch, or one event."""
+
+    key: str
+    value: bytes
+    headers: Headers
+    events: Sequence[InferenceEvent | Label]
+
+
 class Sender:
     """Owns the librdkafka producer of one process and sends the queue of ``state`` in order.
+
+    With ``batches`` it packs events into records of many; at most ``max_messages`` events wait here
+    and in librdkafka.
 
     The ``spool`` keeps events that arrive while half of ``max_messages`` wait here and as many in
     librdkafka, events that expire, and events that are left at `close`.
@@ -58,10 +78,14 @@ class Sender:
         *,
         max_messages: int,
         spool: DiskSpool | None = None,
+        batches: BatchSettings | None = None,
     ) -> None:
         self._client, self._topic, self._source, self._shards = client, topic, source, shards
         self._state = state
-        self._spool_threshold = max_messages // 2
+        self._max_events, self._spool_threshold = max_messages, max_messages // 2
+        self._buffer = None if batches is None else BatchBuffer(batches)
+        self._ready: deque[_ReadyRecord] = deque()
+        self._held = 0
         self._spool = (
             None if spool is None else Spool(spool, state, self._resend, self._warn_at_intervals)
         )
@@ -103,26 +127,150 @@ class Sender:
         if self._fatal:
             self._replace_producer()
         queue = self._state.queue
+        if self._buffer is not None:
+            self._step_batches(self._buffer)
+            return
         for _ in range(min(len(queue), _MAX_SENT_PER_STEP)):
             if not self._send(queue[0]):
                 break
             self._state.dequeue()
         self.producer.poll(0 if queue and len(self.producer) == 0 else POLL_S)
 
+    def _step_batches(self, buffer: BatchBuffer) -> None:
+        """Move events from the queue to their batches, and send the batches that are due."""
+        queue, now_s = self._state.queue, time.monotonic()
+        taken = min(len(queue), _MAX_SENT_PER_STEP, self._max_events - self._held)
+        for _ in range(taken):
+            logged = queue[0]
+            self._state.dequeue()
+            self._collect(buffer, logged, now_s)
+        for group in list(buffer.due(now_s)):
+            self._pack(group.key, group.events)
+        while self._ready and self._hand_over(self._ready[0]):
+            self._ready.popleft()
+        self.producer.poll(0 if taken == _MAX_SENT_PER_STEP else POLL_S)
+
+    def _collect(self, buffer: BatchBuffer, logged: PendingEvent, now_s: float) -> None:
+        """Put an event into its batch; a label, or an event that fits none, is sent alone."""
+        keyed = self._make_or_reject(logged)
+        if keyed is None:
+            return
+        key, event = keyed
+        self._held += 1
+        if isinstance(event, Label) or prediction_shape(event.prediction) is None:
+            self._ready_alone(key, event)
+            return
+        full = buffer.add(key, event, now_s)
+        if full is not None:
+            self._pack(full.key, full.events)
+
+    def _ready_alone(self, key: str, event: InferenceEvent | Label) -> None:
+        try:
+            value, headers = _check_size(encode(event)), event_headers(event, source=self._source)
+        except RejectedRecord as why:
+            self._held -= 1
+            self._reject(why.reason, str(why))
+            return
+        self._ready.append(_ReadyRecord(key, value, headers, [event]))
+
+    def _pack(self, key: str, events: Sequence[InferenceEvent]) -> None:
+        """Pack events into one record, or two if it is too large; others are sent alone."""
+        try:
+            value, packed, others = pack(events)
+        except Exception as error:  # noqa: BLE001 - the events can still be sent alone
+            self._warn_at_intervals(f"{len(events)} events are sent without a batch: {error!r}")
+            value, packed, others = b"", (), events
+        if len(value) > _LIMITS.max_batch_bytes and len(packed) > 1:
+            half = len(packed) // 2
+            self._pack(key, packed[:half])
+            self._pack(key, packed[half:])
+        elif packed and len(value) <= _LIMITS.max_batch_bytes:
+            headers = batch_headers(hashlib.sha256(value).hexdigest()[:32], self._source)
+            self._ready.append(_ReadyRecord(key, value, headers, packed))
+        else:
+            others = [*packed, *others]
+        for event in others:
+            self._ready_alone(key, event)
+
+    def _hand_over(self, ready: _ReadyRecord) -> bool:
+        """Hand a record to librdkafka; False if its queue is full and the record has to wait."""
+        on_delivery = partial(self._on_batch_delivery, ready)
+        try:
+            self.producer.produce(
+                self._topic,
+                ready.value,
+                key=ready.key,
+                headers=ready.headers,
+                on_delivery=on_delivery,
+            )
+        except BufferError:
+            return False
+        except KafkaException as error:
+            self._on_batch_error(ready, error.args[0], "send_failed")
+        except Exception as error:  # noqa: BLE001 - an error that librdkafka may add
+            self._drop_batch(ready.events, "send_failed", str(error))
+        return True
+
+    def _on_batch_delivery(
+        self, ready: _ReadyRecord, error: KafkaError | None, _message: Message
+    ) -> None:
+        if error is None:
+            self._held -= len(ready.events)
+            self._state.count_delivered(len(ready.events))
+            return
+        purged_at_close = self._stop.is_set() and error.code() in _PURGED
+        reason = "undelivered" if purged_at_close else error.name().lower()
+        error = explained_denial(error, "Write", f"topic {self._topic}", self._client)
+        self._on_batch_error(ready, error, reason)
+
+    def _on_batch_error(self, ready: _ReadyRecord, error: KafkaError, reason: str) -> None:
+        if error.code() in _SIZE_ERRORS and len(ready.events) > 1:
+            for event in ready.events:
+                self._ready_alone(ready.key, event)
+        elif is_permanent(error):
+            self._drop_batch(ready.events, reason, error.str())
+        else:
+            self._spool_or_drop_events(ready.events, reason, error.str())
+
+    def _drop_batch(self, events: Sequence[object], reason: str, detail: str) -> None:
+        self._held -= len(events)
+        self._drop(reason, detail, len(events))
+
+    def _spool_or_drop_events(
+        self, events: Sequence[InferenceEvent | Label], reason: str, detail: str
+    ) -> None:
+        """Spool events one by one, as records of their own, or count them as dropped."""
+        if self._spool is None:
+            self._drop_batch(events, reason, detail)
+            return
+        self._held -= len(events)
+        for event in events:
+            key = key_of(event.model, event.id, self._shards)
+            self._spool_or_drop(reason, detail, key, encode(event))
+
+    @property
+    def _n_sent(self) -> int:
+        """What librdkafka, and the batches, hold: events with batches, else records."""
+        return len(self.producer) if self._buffer is None else self._held
+
     def _maintain_spool(self) -> None:
         """Move events from an overfull queue to the spool, and let the spool work."""
         waiting = len(self._state.queue)
-        if waiting > self._spool_threshold and len(self.producer) > self._spool_threshold:
+        if waiting > self._spool_threshold and self._n_sent > self._spool_threshold:
             self._spool_or_drop_queued(min(waiting - self._spool_threshold, _MAX_SPOOLED_PER_STEP))
         if self._spool is not None:
-            self._spool.maintain(
-                time.monotonic(), max(1, self._spool_threshold) - len(self.producer)
-            )
+            self._spool.maintain(time.monotonic(), max(1, self._spool_threshold) - self._n_sent)
 
     def _finish(self) -> None:
         """Spool or drop everything that is left."""
         self.producer.purge()
         self.producer.flush(1.0)  # its callbacks count or spool the rest
+        left = [event for ready in self._ready for event in ready.events]
+        if self._buffer is not None:
+            left += [event for group in self._buffer.due(inf) for event in group.events]
+        if left:
+            self._ready.clear()
+            self._spool_or_drop_events(left, "undelivered", "Kafka does not accept events")
         self._spool_or_drop_queued(len(self._state.queue))
         if self._spool is not None:
             self._spool.close()
@@ -138,13 +286,24 @@ class Sender:
 
     def _encode_or_reject(self, logged: PendingEvent) -> EncodedEvent | None:
         """Encode an event; count it and return ``None`` if it is invalid."""
+        keyed = self._make_or_reject(logged)
+        if keyed is None:
+            return None
+        key, event = keyed
+        try:
+            return key, _check_size(encode(event)), event_headers(event, source=self._source)
+        except RejectedRecord as why:
+            self._reject(why.reason, str(why))
+        return None
+
+    def _make_or_reject(self, logged: PendingEvent) -> tuple[str, InferenceEvent | Label] | None:
+        """Make an event, and its key; count it and return ``None`` if it is invalid."""
         try:
             make, fields = logged
             event = make(*fields)
             # A copy: the validator replaces values that the monitor ignores, other readers may not.
             self._validator.validate(replace(event), time.time_ns() // 1_000_000)
-            key = key_of(event.model, event.id, self._shards)
-            return key, _check_size(encode(event)), event_headers(event, source=self._source)
+            return key_of(event.model, event.id, self._shards), event
         except RejectedRecord as why:
             self._reject(why.reason, str(why))
         except BaseException as error:  # noqa: BLE001 - a caller's object may raise anything
@@ -236,8 +395,8 @@ class Sender:
         else:
             self._warn_at_intervals(text)
 
-    def _drop(self, reason: str, detail: str) -> None:
-        lost = self._state.count_dropped(reason)
+    def _drop(self, reason: str, detail: str, n: int = 1) -> None:
+        lost = self._state.count_dropped(reason, n)
         self._warn_at_intervals(f"{lost} events lost ({reason}), the last one: {detail}")
 
     def _warn_at_intervals(self, text: str) -> None:

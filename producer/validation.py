@@ -48,9 +48,7 @@ class EventValidator:
         Raises:
             RejectedRecord: the event breaks a rule.
         """
-        if len(self._valid_names) > _MAX_CACHED or len(self._valid_feature_keys) > _MAX_CACHED:
-            self._valid_names.clear()
-            self._valid_feature_keys.clear()
+        self._bound_caches()
         if event.__class__ is InferenceEvent:
             self._check_inference(event)
         elif isinstance(event, Label):
@@ -75,6 +73,25 @@ class EventValidator:
             )
         if timestamp_ms > LATEST_MS:
             raise RejectedRecord("timestamp", "the record's timestamp is beyond the year 9999")
+
+    def validate_shared(
+        self, model: str, version: str, features: Sequence[str], segments: Sequence[str]
+    ) -> None:
+        """Validate the names that all events of a batch share.
+
+        Raises:
+            RejectedRecord: one breaks a rule.
+        """
+        self._bound_caches()
+        self._check_name("model", model)
+        self._check_name("version", version)
+        self._check_feature_names(tuple(features))
+        self._check_segment(dict.fromkeys(segments, ""))
+
+    def _bound_caches(self) -> None:
+        if len(self._valid_names) > _MAX_CACHED or len(self._valid_feature_keys) > _MAX_CACHED:
+            self._valid_names.clear()
+            self._valid_feature_keys.clear()
 
     def all_valid(self, events: Sequence[InferenceEvent], timestamps_ms: Sequence[int]) -> bool:
         """Whether inference events of valid features and ids are valid; False: look at each.

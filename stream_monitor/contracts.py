@@ -87,8 +87,9 @@ class DriftAlert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``alert_id`` is derived from partition, offset, series and phase, so that consumers recognise
     repeats.  ``onset_offset`` is where the change is estimated to have begun, ``detected_offset``
     the record that raised the suspicion, ``decided_offset`` the record that decided this phase; all
-    are offsets of ``partition`` of the event topic.  ``effect`` is the adjusted population
-    stability index of ``window_events`` fresh events against the reference.
+    are offsets of ``partition`` of the event topic.  Where the record is a batch, ``onset_row``,
+    ``detected_row`` and ``decided_row`` are the rows of the events in it.  ``effect`` is the
+    adjusted population stability index of ``window_events`` fresh events against the reference.
 
     Commands of people are phases too: ``acknowledged``, ``snoozed`` (until ``until_ms`` of the
     append clock) and ``resolved`` name the ``actor`` and the ``reason``.  Later phases of an
@@ -160,6 +161,9 @@ class DriftAlert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     recovery_events: int | None = None
     recovery_events_needed: int | None = None
     champion: str | None = None
+    onset_row: int = 0
+    detected_row: int = 0
+    decided_row: int = 0
 
 
 class HealthEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -183,8 +187,10 @@ class HealthEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A rejected record.  Its id is its position; ``payload`` is cut to a bound.
+    """A rejected record, or a rejected event of a batch.  Its id is its position.
 
+    ``row`` is the row of a batch; ``None`` is the whole record.  ``payload``, cut to a bound, is
+    the value of the record; that of a row is its event as JSON, a record of its own.
     ``model`` is the model it is counted under, ``source`` the ``ce_source`` of its producer; empty
     where unknown.
     """
@@ -200,8 +206,10 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     payload: bytes = b""
     model: str = UNKNOWN_MODEL
     source: str = ""
+    row: int | None = None
 
     @property
     def dead_letter_id(self) -> str:
-        """The position of the record; the same for every repeat."""
-        return f"{self.topic}:{self.partition}:{self.offset}"
+        """The position of the record or the row; the same for every repeat."""
+        record = f"{self.topic}:{self.partition}:{self.offset}"
+        return record if self.row is None else f"{record}:{self.row}"

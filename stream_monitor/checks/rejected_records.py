@@ -186,8 +186,8 @@ class _Part(NamedTuple):
         if found is None:
             every = model == UNKNOWN_MODEL
             lists = [
-                [record.offset for record, _ in entries]
-                for (name, _), entries in self.micro_batch.events.items()
+                batch.offsets.tolist()
+                for (name, _), batch in self.micro_batch.events.items()
                 if name == model or (every and not is_synthetic(name))
             ] + [
                 [offset for offset, _, _ in rows]

@@ -7,7 +7,6 @@ they do not depend on batches.  An unneeded cut changes nothing; a missing one w
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
@@ -65,7 +64,7 @@ def _admissions(
     """For each version that is not watched, the row after the first that may admit it."""
     free = len(models) < max_models
     idle_at = _NOW if free else min(model.idle_at_ms() for model in models.values())
-    for (name, version), entries in micro_batch.events.items():
+    for (name, version), batch in micro_batch.events.items():
         model = models.get(name)
         if model is None and free:
             from_ms: int | None = _NOW
@@ -78,9 +77,9 @@ def _admissions(
         first = max(1, int(np.searchsorted(clock, from_ms)))
         if first < len(clock):
             offset = int(micro_batch.offsets[first])
-            i = bisect_left(entries, offset, key=lambda entry: entry[0].offset)
-            if i < len(entries):
-                yield int(np.searchsorted(micro_batch.offsets, entries[i][0].offset))
+            i = int(np.searchsorted(batch.offsets, offset))
+            if i < len(batch):
+                yield int(np.searchsorted(micro_batch.offsets, batch.offsets[i]))
     for name, labels in micro_batch.labels.items() if free else ():
         if name not in models and labels[-1][0] > micro_batch.first_offset:
             offset = next(row[0] for row in labels if row[0] > micro_batch.first_offset)
@@ -131,11 +130,13 @@ def _ends(
 def _rows(micro_batch: MicroBatch, model: str, versions: Collection[str]) -> Ints:
     """The rows of the micro-batch that are events of these versions of a model."""
     offsets = [
-        record.offset
+        micro_batch.events[model, version].offsets
         for version in versions
-        for record, _ in micro_batch.events.get((model, version), ())
+        if (model, version) in micro_batch.events
     ]
-    return np.searchsorted(micro_batch.offsets, np.array(sorted(offsets), dtype=np.int64))
+    if not offsets:
+        return np.zeros(0, dtype=np.int64)
+    return np.searchsorted(micro_batch.offsets, np.sort(np.concatenate(offsets)))
 
 
 def remove_drill_model(

@@ -8,7 +8,7 @@ the records' own.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 
@@ -17,7 +17,6 @@ from producer.names import escape, unescape
 from stream_monitor.checks.rejected_records import RejectedRecords, RejectedRecordsState
 from stream_monitor.contracts import DeadLetter, DriftAlert
 from stream_monitor.core.control_records import (
-    ControlOutcome,
     announced_profile,
     control_outcome,
     rejected_controls,
@@ -32,6 +31,7 @@ from stream_monitor.core.eviction import (
     split_at_admission,
 )
 from stream_monitor.core.model import ModelMonitor
+from stream_monitor.core.observation import Observation
 from stream_monitor.core.over_limit import ModelsOverLimit, rows_by_model
 from stream_monitor.core.placement import Placement, PlacementState
 from stream_monitor.core.shadows import LabelsByModel, NewShadows, ShadowRecords
@@ -40,28 +40,20 @@ from stream_monitor.episodes.event_times import EventTimes
 from stream_monitor.episodes.open_episodes import UnknownEpisode
 from stream_monitor.errors import CorruptState
 from stream_monitor.ingest.batch import EventBatch, Ints
-from stream_monitor.ingest.columns import to_batch, version_salt
+from stream_monitor.ingest.columns import version_salt
 from stream_monitor.ingest.decode import BatchDecoder
 from stream_monitor.ingest.deduplication import DedupWindow
+from stream_monitor.ingest.event_numbers import EventNumbers, EventNumbersState
 from stream_monitor.ingest.micro_batches import ControlRecord, MicroBatch, split_micro_batches
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.ingest.rejection import build_dead_letter
 from stream_monitor.state_parts import ChangedParts, StoredParts, with_prefix
-from stream_monitor.windows.closed_window import ClosedWindow
 
 _COUNTERS: Final = "counters"
 _CLOCKS: Final = "clocks"
+_NUMBERS: Final = "numbers"
 TOPOLOGY: Final = "topology"
 """The part with the placement of models."""
-
-
-class Observation(NamedTuple):
-    """Results of one batch of records, in offset order."""
-
-    alerts: list[DriftAlert]
-    dead_letters: list[DeadLetter]
-    windows: list[ClosedWindow]
-    controls: list[ControlOutcome]
 
 
 class PartitionMonitor:
@@ -76,15 +68,21 @@ class PartitionMonitor:
         self.rejected = RejectedRecords(topic, partition)
         chunks, size = spec.dedup_window_chunks, spec.labels.chunk_events
         self._recent_ids = DedupWindow(chunks, size, spec.micro_batch_chunks)
+        self._numbers: EventNumbers | None = None  # from the first batch on
         self._changed_parts = ChangedParts()
         self._decoder = BatchDecoder(spec.limits)
 
     def observe(self, batch: RecordBatch) -> Observation:
         """Apply the next records.  Total: any record, whatever its bytes, is counted once."""
         decoded = self._decoder.decode(batch)
-        out = Observation([], decoded.dead_letters, [], rejected_controls(decoded.rejected))
-        self.counters.dead_lettered += len(decoded.rejected)
-        for micro_batch in split_micro_batches(decoded.all(), self.spec.max_micro_batch_offsets):
+        records, rejected = decoded.all(), decoded.rejected
+        if decoded.columns or self._numbers:
+            self._numbers = self._numbers or EventNumbers()
+            records = self._numbers.number(decoded, self.spec.max_micro_batch_offsets)
+            rejected = [(rec, of) for rec, of in records if isinstance(of, DeadLetter)]
+        out = Observation([], [of for _, of in rejected], [], rejected_controls(rejected))
+        self.counters.dead_lettered += len(rejected)
+        for micro_batch in split_micro_batches(records, self.spec.max_micro_batch_offsets):
             rest: MicroBatch | None = micro_batch
             while rest is not None:
                 self._admit_and_evict(rest, out)
@@ -99,7 +97,7 @@ class PartitionMonitor:
         suppressed = sum(model.open_episodes.suppressed for model in self.models.values())
         suppressed += self.over_limit.open_episodes.suppressed + self.rejected.suppressed
         self.counters.suppressed = suppressed
-        return out
+        return out.located(self._numbers) if self._numbers else out
 
     def _admit_and_evict(self, micro_batch: MicroBatch, out: Observation) -> None:
         """Evict and admit what the first record decides, before it is applied."""
@@ -194,14 +192,12 @@ class PartitionMonitor:
         The others are repeats, events over a limit, and events that wait for a reference.
         """
         batches = []
-        for (model, version), entries in micro_batch.events.items():
-            batch = to_batch(model, version, entries)
-            salt = version_salt(model, version)
+        for (model, version), every in micro_batch.events.items():
+            batch, salt = every, version_salt(model, version)
             first = self._recent_ids.deduplicate(batch.offsets, batch.ids, salt)
             if not first.all():
                 self.counters.duplicate += len(first) - int(first.sum())
-                kept = [entry for entry, new in zip(entries, first, strict=True) if new]
-                batch = to_batch(model, version, kept)
+                batch = batch.take(np.flatnonzero(first))
             known = self.models.get(model)
             if known is not None and version not in known.admitted_versions:
                 batch = self._drop_waiting(known, batch, micro_batch, clock)
@@ -438,6 +434,8 @@ class PartitionMonitor:
             parts[TOPOLOGY] = placement
         if (rejected := self.rejected.pending_changes()) is not None:
             parts["rejected"] = rejected
+        if self._numbers is not None:
+            parts[_NUMBERS] = self._numbers.state
         parts |= with_prefix("seen|", self._recent_ids.pending_changes())
         parts |= with_prefix("over-limit|", self.over_limit.pending_changes())
         for name, model in self.models.items():
@@ -484,6 +482,8 @@ class PartitionMonitor:
         self.over_limit.restore(parts.under("over-limit|"))
         if "rejected" in parts:
             self.rejected.restore(parts.read("rejected", RejectedRecordsState))
+        if _NUMBERS in parts:
+            self._numbers = EventNumbers(parts.read(_NUMBERS, EventNumbersState))
         if TOPOLOGY in parts:
             self.placement = Placement(self.partition, parts.read(TOPOLOGY, PlacementState))
         stored = {unescape(name): mine for name, mine in parts.by_owner("model|").items()}

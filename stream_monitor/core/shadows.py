@@ -25,7 +25,7 @@ from stream_monitor.core.coverage import OTHERS, Coverage
 from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.core.version import known_losses, label_losses
 from stream_monitor.ingest.batch import EventBatch, Ints
-from stream_monitor.ingest.columns import to_batch, version_salt
+from stream_monitor.ingest.columns import version_salt
 from stream_monitor.ingest.deduplication import DedupWindow
 from stream_monitor.ingest.micro_batches import MicroBatch
 from stream_monitor.labels.join import LabelJoin, LabelRow, Predictions
@@ -78,15 +78,14 @@ class NewShadows(NamedTuple):
         """The shadow predictions of a micro-batch that are no repeats, by model."""
         by_model: dict[str, list[EventBatch]] = {}
         n_new = n_repeated = 0
-        for (model, version), entries in micro_batch.shadows.items():
-            batch = to_batch(model, version, entries)
+        for (model, version), batch in micro_batch.shadows.items():
             salt = version_salt(model, version, shadow=True)
             first = recent_ids.deduplicate(batch.offsets, batch.ids, salt)
-            new = [entry for entry, is_new in zip(entries, first, strict=True) if is_new]
+            new = np.flatnonzero(first)
             n_new += len(new)
-            n_repeated += len(entries) - len(new)
-            if new:
-                by_model.setdefault(model, []).append(to_batch(model, version, new))
+            n_repeated += len(batch) - len(new)
+            if len(new):
+                by_model.setdefault(model, []).append(batch.take(new))
         return cls(by_model, n_new, n_repeated)
 
 

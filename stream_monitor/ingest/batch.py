@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypeAlias
 
 import numpy as np
@@ -21,6 +22,9 @@ Bools: TypeAlias = NDArray[np.bool_]
 @dataclass(frozen=True, slots=True)
 class EventBatch:
     """Inference events of one (model, version), in offset order, as columns of equal length n.
+
+    An event's offset is its number in the partition (`stream_monitor.ingest.event_numbers`): the
+    offset of its record, where no record before it holds several events.
 
     ``offsets``, ``times_ms`` (event time) and ``ids`` (64-bit hashes) have shape (n,).
     ``features`` are the values as they were sent; ``segments`` the attributes that events name in
@@ -50,6 +54,36 @@ class EventBatch:
             self.predictions[part],
             self.features[part],
             self.segments[part],
+        )
+
+    def take(self, rows: Ints) -> EventBatch:
+        """The events in these rows, in the order of the rows."""
+        return EventBatch(
+            self.model,
+            self.version,
+            self.offsets[rows],
+            self.times_ms[rows],
+            self.ids[rows],
+            [self.predictions[i] for i in rows.tolist()],
+            self.features.take(rows),
+            self.segments.take(rows),
+        )
+
+    @classmethod
+    def concatenated(cls, parts: Sequence[EventBatch]) -> EventBatch:
+        """Events of one (model, version), one part after the other."""
+        first = parts[0]
+        if len(parts) == 1:
+            return first
+        return cls(
+            first.model,
+            first.version,
+            np.concatenate([part.offsets for part in parts]),
+            np.concatenate([part.times_ms for part in parts]),
+            np.concatenate([part.ids for part in parts]),
+            list(chain.from_iterable(part.predictions for part in parts)),
+            Table.concatenated([part.features for part in parts]),
+            Table.concatenated([part.segments for part in parts]),
         )
 
     def rows_with_prediction(self) -> Ints | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import Final, cast
 
 import numpy as np
@@ -14,6 +15,7 @@ from producer.events import InferenceEvent
 from producer.names import version_key
 from stream_monitor.ingest.batch import EventBatch
 from stream_monitor.ingest.decode import FeatureRow
+from stream_monitor.ingest.event_columns import EventColumns
 from stream_monitor.ingest.records import ConsumerRecord
 from stream_monitor.ingest.table import Row, Table
 
@@ -70,3 +72,34 @@ def _features(rows: Sequence[Row | FeatureRow]) -> Table:
     columns = zip(*map(astuple, cast("Sequence[FeatureRow]", rows)), strict=True)
     names = first.__struct_encode_fields__
     return Table.of_columns(dict(zip(names, columns, strict=True)), len(rows))
+
+
+def group_to_batch(
+    model: str, version: str, group: Sequence[tuple[ConsumerRecord, InferenceEvent | EventColumns]]
+) -> EventBatch:
+    """The columns of events of one (model, version), some of which are columns already."""
+    parts = []
+    for is_columns, entries in groupby(group, lambda entry: isinstance(entry[1], EventColumns)):
+        if is_columns:
+            parts += [
+                numbered(record.offset, cast("EventColumns", columns))
+                for record, columns in entries
+            ]
+        else:
+            singles = cast("Iterable[tuple[ConsumerRecord, InferenceEvent]]", entries)
+            parts.append(to_batch(model, version, list(singles)))
+    return EventBatch.concatenated(parts)
+
+
+def numbered(first: int, columns: EventColumns) -> EventBatch:
+    """Events of a batch whose first one has the number ``first``."""
+    return EventBatch(
+        columns.model,
+        columns.version,
+        columns.rows + (first - int(columns.rows[0])),
+        columns.times_ms,
+        columns.ids,
+        columns.predictions,
+        columns.features,
+        columns.segments,
+    )

@@ -14,19 +14,20 @@ from typing import Annotated, Any, Final, NamedTuple, cast
 import msgspec
 from msgspec import Meta
 
-from producer.codec import RejectedRecord, inference_event_of
+from producer.codec import RejectedRecord, inference_event_of, is_batch
 from producer.codec import decode as decode_value
 from producer.events import CE_TYPE_OF, Event, InferenceEvent, ModelUpdate, Value
 from producer.limits import Limits
 from producer.validation import EventValidator
 from producer.values import INT64_LIMIT
 from stream_monitor.contracts import DeadLetter
+from stream_monitor.ingest.event_columns import MALFORMED, EventColumns, decode_columns
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.ingest.rejection import build_dead_letter
 
 _UPDATE = CE_TYPE_OF[ModelUpdate]
 _NO_EVENT: Final = frozenset(
-    {"null_value", "too_large", "unknown_kind", "invalid_event", "malformed_json"}
+    {"null_value", "too_large", "unknown_kind", "invalid_event", "malformed_json", MALFORMED}
 )
 """Reasons of values that are no event; all others are rules that a decoded event violated."""
 _RUN_RECORDS: Final = 256
@@ -40,21 +41,29 @@ _Integer = Annotated[int, Meta(ge=-INT64_LIMIT, le=INT64_LIMIT - 1)]
 
 
 class Decoded(NamedTuple):
-    """The decoded records of a batch, in offset order; each record is in one of the two lists."""
+    """The decoded records of a batch, in offset order; each record is in one of the lists.
+
+    ``columns`` has the records of many events, whose rejected rows are among ``rejected``.
+    """
 
     entries: list[tuple[ConsumerRecord, Event]]
     rejected: list[tuple[ConsumerRecord, DeadLetter]]
+    columns: Sequence[tuple[ConsumerRecord, EventColumns]] = ()
 
     @property
     def dead_letters(self) -> list[DeadLetter]:
         """The dead letters of the rejected records."""
         return [dead_letter for _, dead_letter in self.rejected]
 
-    def all(self) -> Sequence[tuple[ConsumerRecord, Event | DeadLetter]]:
-        """Every record, in offset order, with its event or its dead letter."""
-        if not self.rejected:
+    def all(self) -> Sequence[tuple[ConsumerRecord, Event | DeadLetter | EventColumns]]:
+        """Every record, in offset order, with its event or its dead letter.
+
+        A batch comes before the dead letters of its rows.
+        """
+        if not self.rejected and not self.columns:
             return self.entries
-        both: list[tuple[ConsumerRecord, Event | DeadLetter]] = [*self.entries, *self.rejected]
+        both: list[tuple[ConsumerRecord, Event | DeadLetter | EventColumns]] = []
+        both += [*self.entries, *self.columns, *self.rejected]
         both.sort(key=lambda entry: entry[0].offset)
         return both
 
@@ -153,7 +162,8 @@ class BatchDecoder:
         lengths of strings, event time against the record's timestamp.  A value that is not finite
         or too large does not reject its event: it becomes an invalid value.
         """
-        decoded = Decoded([], [])
+        columns: list[tuple[ConsumerRecord, EventColumns]] = []
+        decoded = Decoded([], [], columns)
         for start in range(0, len(batch.records), _RUN_RECORDS):
             run = batch.records[start : start + _RUN_RECORDS]
             events = self._shaped(run)
@@ -161,7 +171,9 @@ class BatchDecoder:
                 decoded.entries.extend(zip(run, cast("list[Event]", events), strict=True))
                 continue
             for record, event in zip(run, events, strict=True):
-                if event is None:
+                if event is None and is_batch(record.value):
+                    self._decode_batch(batch, record, columns, decoded.rejected)
+                elif event is None:
                     self._decode_one(batch, record, decoded)
                 else:
                     decoded.entries.append((record, event))
@@ -186,20 +198,44 @@ class BatchDecoder:
             event = inference_event_of(value) or decode_value(value, record.kind)
             self._validator.validate(event, record.timestamp_ms)
         except RejectedRecord as rejection:
-            dead_letter = build_dead_letter(
-                batch.topic,
-                batch.partition,
-                record,
-                rejection.reason,
-                str(rejection),
-                self._limits.max_payload_bytes,
-                decoded=rejection.reason not in _NO_EVENT,
-            )
-            decoded.rejected.append((record, dead_letter))
+            decoded.rejected.append((record, self._dead_letter(batch, record, rejection)))
             return
         decoded.entries.append((record, event))
         if isinstance(event, InferenceEvent):
             self._shapes.learn(record.key, event)
+
+    def _dead_letter(
+        self, batch: RecordBatch, record: ConsumerRecord, rejection: RejectedRecord
+    ) -> DeadLetter:
+        return build_dead_letter(
+            batch.topic,
+            batch.partition,
+            record,
+            rejection.reason,
+            str(rejection),
+            self._limits.max_payload_bytes,
+            decoded=rejection.reason not in _NO_EVENT,
+        )
+
+    def _decode_batch(
+        self,
+        batch: RecordBatch,
+        record: ConsumerRecord,
+        columns: list[tuple[ConsumerRecord, EventColumns]],
+        rejected: list[tuple[ConsumerRecord, DeadLetter]],
+    ) -> None:
+        """Decode and validate the events of one record."""
+        value, stamped_ms = record.value or b"", record.timestamp_ms
+        try:
+            events, bad = decode_columns(value, self._limits, stamped_ms, self._validator)
+        except RejectedRecord as rejection:
+            rejected.append((record, self._dead_letter(batch, record, rejection)))
+            return
+        columns.append((record, events))
+        for row, reason, detail, payload in bad:
+            of_row = msgspec.structs.replace(record, value=payload)
+            dead_letter = self._dead_letter(batch, of_row, RejectedRecord(reason, detail))
+            rejected.append((record, msgspec.structs.replace(dead_letter, row=row)))
 
 
 def decode(batch: RecordBatch, limits: Limits) -> Decoded:

@@ -7,21 +7,25 @@ applied after the others, and at fixed offsets, at which repeated ids are forgot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import numpy as np
 
 from producer.events import Command, Event, InferenceEvent, Label, ModelUpdate, Topology
 from producer.limits import LATEST_MS
 from stream_monitor.contracts import DeadLetter
-from stream_monitor.ingest.batch import Ints
+from stream_monitor.ingest.batch import EventBatch, Ints
+from stream_monitor.ingest.columns import group_to_batch
+from stream_monitor.ingest.event_columns import EventColumns
 from stream_monitor.ingest.records import ConsumerRecord
 
-DecodedRecord = tuple[ConsumerRecord, Event | DeadLetter]
+DecodedRecord = tuple[ConsumerRecord, Event | DeadLetter | EventColumns]
+Group = list[tuple[ConsumerRecord, InferenceEvent | EventColumns]]
 ControlRecord = ModelUpdate | Command | Topology
+_OF_EVENTS: Final = (InferenceEvent, EventColumns)
 _CONTROL: Final = frozenset({ModelUpdate, Command, Topology})
 
 
@@ -37,14 +41,12 @@ class MicroBatch:
 
     offsets: Ints
     timestamps_ms: Ints
-    events: dict[tuple[str, str], list[tuple[ConsumerRecord, InferenceEvent]]]
+    events: dict[tuple[str, str], EventBatch]
     labels: dict[str, list[tuple[int, int, Label]]]
     ticks: int
     rejected: list[DeadLetter]
     control_record: tuple[ConsumerRecord, ControlRecord] | None
-    shadows: dict[tuple[str, str], list[tuple[ConsumerRecord, InferenceEvent]]] = field(
-        default_factory=dict
-    )
+    shadows: dict[tuple[str, str], EventBatch] = field(default_factory=dict)
 
     @property
     def first_offset(self) -> int:
@@ -59,7 +61,7 @@ class MicroBatch:
     def first_event(self) -> tuple[str, str] | None:
         """Model and version of the first record, or ``None`` where it is no event."""
         for key, events in self.events.items():  # in the order of their first events
-            return key if events[0][0].offset == self.first_offset else None
+            return key if int(events.offsets[0]) == self.first_offset else None
         return None
 
     def append_clock_ms(self, since_ms: int) -> Ints:
@@ -75,49 +77,47 @@ class MicroBatch:
         Ticks are only counted, so either part may contain them.
         """
         i = int(np.searchsorted(self.offsets, offset))
-        before = self._part(slice(None, i), lambda at: at < offset, 0, None)
-        return before, self._part(
-            slice(i, None), lambda at: at >= offset, self.ticks, self.control_record
-        )
+        before = self._part(slice(None, i), (0, offset), 0, None)
+        end = self.last_offset + 1
+        return before, self._part(slice(i, None), (offset, end), self.ticks, self.control_record)
 
     def _part(
         self,
         where: slice,
-        inside: Callable[[int], bool],
+        bounds: tuple[int, int],
         ticks: int,
         control_record: tuple[ConsumerRecord, ControlRecord] | None,
     ) -> MicroBatch:
-        """The records at ``where``, whose offsets are ``inside``."""
-        events = _entries_inside(self.events, inside)
+        """The records at ``where``, whose offsets are from the first bound to before the second."""
+        start, end = bounds
         labels = {
             model: kept_rows
             for model, rows in self.labels.items()
-            if (kept_rows := [row for row in rows if inside(row[0])])
+            if (kept_rows := [row for row in rows if start <= row[0] < end])
         }
-        rejected = [dead_letter for dead_letter in self.rejected if inside(dead_letter.offset)]
+        rejected = [one for one in self.rejected if start <= one.offset < end]
         return MicroBatch(
             self.offsets[where],
             self.timestamps_ms[where],
-            events,
+            _inside(self.events, bounds),
             labels,
             ticks,
             rejected,
             control_record,
-            _entries_inside(self.shadows, inside),
+            _inside(self.shadows, bounds),
         )
 
 
-def _entries_inside(
-    groups: dict[tuple[str, str], list[tuple[ConsumerRecord, InferenceEvent]]],
-    inside: Callable[[int], bool],
-) -> dict[tuple[str, str], list[tuple[ConsumerRecord, InferenceEvent]]]:
-    """The entries whose offsets are ``inside``, by the first of each key."""
-    kept = {
-        key: some
-        for key, entries in groups.items()
-        if (some := [entry for entry in entries if inside(entry[0].offset)])
-    }
-    return dict(sorted(kept.items(), key=lambda item: item[1][0][0].offset))
+def _inside(
+    groups: dict[tuple[str, str], EventBatch], bounds: tuple[int, int]
+) -> dict[tuple[str, str], EventBatch]:
+    """The events with offsets from one bound to before the other, by the first of each key."""
+    kept: dict[tuple[str, str], EventBatch] = {}
+    for key, batch in groups.items():
+        start, end = np.searchsorted(batch.offsets, bounds).tolist()
+        if start < end:
+            kept[key] = batch[start:end]
+    return dict(sorted(kept.items(), key=lambda item: int(item[1].offsets[0])))
 
 
 def split_micro_batches(
@@ -136,20 +136,20 @@ def split_micro_batches(
 
 
 def _micro_batch(run: Sequence[DecodedRecord]) -> MicroBatch:
-    events: dict[tuple[str, str], list[tuple[ConsumerRecord, InferenceEvent]]] = {}
+    events: dict[tuple[str, str], Group] = {}
     labels: dict[str, list[tuple[int, int, Label]]] = {}
-    shadows: dict[tuple[str, str], list[tuple[ConsumerRecord, InferenceEvent]]] = {}
+    shadows: dict[tuple[str, str], Group] = {}
     ticks = 0
     rejected: list[DeadLetter] = []
     control_record: tuple[ConsumerRecord, ControlRecord] | None = None
     key = _only_version(run)
     if key is not None:
-        events[key] = cast("list[tuple[ConsumerRecord, InferenceEvent]]", run)
+        events[key] = cast("Group", run)
     model = version = None  # consecutive events are mostly of one version: keep its list
-    group: list[Any] = []
+    group: Group = []
     for entry in run if key is None else ():
         record, event = entry
-        if isinstance(event, InferenceEvent):
+        if isinstance(event, InferenceEvent | EventColumns):
             if event.shadow:
                 shadows.setdefault((event.model, event.version), []).append((record, event))
                 continue
@@ -165,31 +165,47 @@ def _micro_batch(run: Sequence[DecodedRecord]) -> MicroBatch:
             rejected.append(event)
         else:
             ticks += 1
+    offsets, timestamps_ms = _positions(run, rejected)
     return MicroBatch(
-        np.array([record.offset for record, _ in run], dtype=np.int64),
-        _timestamps_ms(run, rejected),
-        events,
+        offsets,
+        timestamps_ms,
+        {of: group_to_batch(*of, entries) for of, entries in events.items()},
         labels,
         ticks,
         rejected,
         control_record,
-        shadows,
+        {of: group_to_batch(*of, entries) for of, entries in shadows.items()},
     )
 
 
 def _only_version(run: Sequence[DecodedRecord]) -> tuple[str, str] | None:
     """The model and version of all records; ``None`` if one differs, is a shadow or no event."""
-    if not all(issubclass(kind, InferenceEvent) for kind in {event.__class__ for _, event in run}):
+    if not all(issubclass(kind, _OF_EVENTS) for kind in {event.__class__ for _, event in run}):
         return None
-    events = cast("Sequence[tuple[ConsumerRecord, InferenceEvent]]", run)
+    events = cast("Sequence[tuple[ConsumerRecord, InferenceEvent | EventColumns]]", run)
     keys = {(event.model, event.version, event.shadow) for _, event in events}
     model, version, shadow = next(iter(keys))
     return None if len(keys) > 1 or shadow else (model, version)
 
 
-def _timestamps_ms(run: Sequence[DecodedRecord], rejected: list[DeadLetter]) -> Ints:
-    """Append times (n,); an impossible one, for which its record was rejected, counts as 0."""
+def _positions(run: Sequence[DecodedRecord], rejected: list[DeadLetter]) -> tuple[Ints, Ints]:
+    """Offset and append time of each event, (n,) each.
+
+    An impossible append time, for which its record was rejected, counts as 0.
+    """
+    offsets = np.array([record.offset for record, _ in run], dtype=np.int64)
     found = [record.timestamp_ms for record, _ in run]
     if rejected:
         found = [time_ms if time_ms <= LATEST_MS else 0 for time_ms in found]
-    return np.array(found, dtype=np.int64)
+    timestamps_ms = np.array(found, dtype=np.int64)
+    columns = {i: event for i, (_, event) in enumerate(run) if isinstance(event, EventColumns)}
+    if not columns:
+        return offsets, timestamps_ms
+    parts = [
+        offsets[i] + columns[i].rows - columns[i].rows[0] if i in columns else offsets[i : i + 1]
+        for i in range(len(run))
+    ]
+    timestamps_ms = np.repeat(timestamps_ms, [len(part) for part in parts])
+    offsets = np.concatenate(parts)
+    order = np.argsort(offsets)  # a rejected row may be between others
+    return offsets[order], timestamps_ms[order]

@@ -7,12 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from itertools import repeat
+from itertools import chain, repeat
 from operator import itemgetter
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from producer.events import Value
 
 Row = Mapping[str, Value]
+ValueColumn: TypeAlias = Sequence[Value] | NDArray[Any]
+"""The values of one name.  In an array, NaN is a missing value."""
 
 
 class Table:
@@ -27,15 +33,26 @@ class Table:
 
     def __init__(self, rows: Sequence[Row]) -> None:
         self._rows: Sequence[Row] | None = rows
-        self._columns: dict[str, Sequence[Value]] = {}
+        self._columns: dict[str, ValueColumn] = {}
         self.n_rows = len(rows)
 
     @classmethod
-    def of_columns(cls, columns: dict[str, Sequence[Value]], n_rows: int) -> Table:
+    def of_columns(cls, columns: Mapping[str, ValueColumn], n_rows: int) -> Table:
         """A table of all of its columns, each (n,)."""
         table = cls(())
-        table._rows, table._columns, table.n_rows = None, columns, n_rows
+        table._rows, table._columns, table.n_rows = None, dict(columns), n_rows
         return table
+
+    @classmethod
+    def concatenated(cls, parts: Sequence[Table]) -> Table:
+        """The rows of tables one after the other."""
+        if not all(part.has_columns for part in parts):
+            return cls([row for part in parts for row in part.rows()])
+        names = dict.fromkeys(name for part in parts for name in part.names())
+        columns = {
+            name: _concatenated([part.columns([name])[name] for part in parts]) for name in names
+        }
+        return cls.of_columns(columns, sum(map(len, parts)))
 
     def __len__(self) -> int:
         return self.n_rows
@@ -47,15 +64,36 @@ class Table:
         columns = {name: values[part] for name, values in self._columns.items()}
         return Table.of_columns(columns, len(range(*part.indices(self.n_rows))))
 
+    @property
+    def has_columns(self) -> bool:
+        """Whether the table is of columns, all of which are known."""
+        return self._rows is None
+
+    def names(self) -> Sequence[str]:
+        """The names of the known columns."""
+        return list(self._columns)
+
+    def take(self, rows: NDArray[np.int64]) -> Table:
+        """Some of the rows, by their places."""
+        places = rows.tolist()
+        if self._rows is not None:
+            return Table([self._rows[i] for i in places])
+        columns: dict[str, ValueColumn] = {
+            name: values[rows] if isinstance(values, np.ndarray) else [values[i] for i in places]
+            for name, values in self._columns.items()
+        }
+        return Table.of_columns(columns, len(places))
+
     def rows(self) -> Sequence[Row]:
         """The rows, each with the names that have a value, at least."""
         if self._rows is not None:
             return self._rows
         names = list(self._columns)
-        values = zip(*self._columns.values(), strict=True) if names else repeat((), self.n_rows)
+        columns = map(plain_values, self._columns.values())
+        values = zip(*columns, strict=True) if names else repeat((), self.n_rows)
         return [dict(zip(names, row, strict=True)) for row in values]
 
-    def column(self, name: str) -> Sequence[Value]:
+    def column(self, name: str) -> ValueColumn:
         """The values of one name, shape (n,)."""
         found = self._columns.get(name)
         if found is None:
@@ -64,7 +102,7 @@ class Table:
             self._columns[name] = found
         return found
 
-    def columns(self, names: Sequence[str]) -> dict[str, Sequence[Value]]:
+    def columns(self, names: Sequence[str]) -> dict[str, ValueColumn]:
         """The values of each of ``names``.  Rows that have all of them take a fast path."""
         if len(names) > 1 and self._rows and not self._columns:
             try:
@@ -79,7 +117,12 @@ class Table:
         found: dict[str, list[int]] = {}
         if self._rows is None:
             for name in self._columns.keys() - known:
-                rows = [i for i, value in enumerate(self._columns[name]) if value is not None]
+                values = self._columns[name]
+                rows = (
+                    np.flatnonzero(values == values).tolist()  # noqa: PLR0124 - NaN is missing
+                    if isinstance(values, np.ndarray)
+                    else [i for i, value in enumerate(values) if value is not None]
+                )
                 if rows:
                     found[name] = rows
             return found
@@ -90,3 +133,21 @@ class Table:
                 if value is not None and name not in known:
                     found.setdefault(name, []).append(i)
         return found
+
+
+def plain_values(column: ValueColumn) -> Sequence[Value]:
+    """The values of a column as they were sent; ``None`` where one is missing."""
+    if not isinstance(column, np.ndarray):
+        return column
+    plain: list[Any] = column.tolist()
+    if column.dtype.kind == "f" and np.isnan(column).any():
+        return [None if value != value else value for value in plain]  # noqa: PLR0124 - NaN
+    return plain
+
+
+def _concatenated(columns: Sequence[ValueColumn]) -> ValueColumn:
+    """Columns one after the other; an array where all are arrays of one type."""
+    arrays = [column for column in columns if isinstance(column, np.ndarray)]
+    if len(arrays) == len(columns) and len({array.dtype for array in arrays}) == 1:
+        return np.concatenate(arrays)
+    return list(chain.from_iterable(map(plain_values, columns)))

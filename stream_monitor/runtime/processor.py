@@ -118,7 +118,7 @@ class BatchProcessor:
     async def _process(self, owned: OwnedPartition, batch: RecordBatch) -> None:
         observed = self._apply(owned, batch)
         failpoint("monitor.batch.processed")
-        rejected = [dead_letter.offset for dead_letter in observed.dead_letters]
+        rejected = [one.offset for one in observed.dead_letters if one.row is None]  # no rows
         window = self._limit.window_records
         owned.rejections = owned.rejections.after(batch.records, rejected, window)
         enough = owned.rejections.limit_exceeded(self._limit)

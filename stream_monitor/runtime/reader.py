@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Concatenate, Final, Literal, NamedTuple, ParamSpec, TypeAlias, TypeVar, cast
@@ -23,6 +23,9 @@ from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 _METADATA_S: Final = 10.0
 NOTHING_S: Final = 0.02
 """How long a round takes while no partition is read."""
+MAX_PART_BYTES: Final = 2 << 20
+"""Values that are processed at once, without a pause for other tasks: about 15,000 events in
+batches."""
 
 READER_SETTINGS: Final[dict[str, Any]] = {
     "auto.offset.reset": "error",
@@ -226,6 +229,8 @@ class EventTopicReader:
             for partition in records.keys() | ends.keys()
             if (batch := self._batch(partition, records.get(partition, []), ends.get(partition)))
         ]
+        if sum(map(len, messages)) > MAX_PART_BYTES:  # records of many events
+            batches = [part for batch in batches for part in parts_of(batch, MAX_PART_BYTES)]
         return Fetched(batches, failures)
 
     def _batch(
@@ -271,6 +276,20 @@ class EventTopicReader:
         consumer = self._start()
         self._seen.update(self._readings)
         consumer.assign(self._targets(self._readings))
+
+
+def parts_of(batch: RecordBatch, max_bytes: int) -> Iterator[RecordBatch]:
+    """Cut a batch into parts of at most ``max_bytes`` of values, or of one record."""
+    start, part, size = batch.start, list[ConsumerRecord](), 0
+    for record in batch.records:
+        n_bytes = len(record.value or b"")
+        if part and size + n_bytes > max_bytes:
+            upto = part[-1].offset + 1
+            yield batch._replace(start=start, next=upto, records=part)
+            start, part, size = upto, [], 0
+        part.append(record)
+        size += n_bytes
+    yield batch._replace(start=start, records=part)
 
 
 def _record(message: Message) -> ConsumerRecord:

@@ -74,7 +74,7 @@ def test_imports_point_one_way() -> None:
 
 
 EXTRAS = {
-    "producer": set(),
+    "producer": {"arrow"},
     "stream_monitor": {"monitor", "files"},
     "trainer": {"trainer", "monitor"},
     "driftline": {"demo", "trainer", "monitor", "notify", "files"},

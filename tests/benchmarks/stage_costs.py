@@ -9,7 +9,7 @@ drain benchmark.  Beside it, in the same rounds, River's detectors on every raw 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, TypeVar
 
 from river.drift import ADWIN, PageHinkley
@@ -18,9 +18,8 @@ from producer.events import ModelUpdate
 from stream_monitor.core.model import ModelMonitor
 from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.ingest.batch import EventBatch
-from stream_monitor.ingest.columns import to_batch
 from stream_monitor.ingest.decode import decode
-from stream_monitor.ingest.micro_batches import MicroBatch, split_micro_batches
+from stream_monitor.ingest.micro_batches import DecodedRecord, split_micro_batches
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from tests.benchmarks import workload
 
@@ -71,23 +70,21 @@ def _round(logs: list[list[ConsumerRecord]]) -> Costs:
     model = ModelMonitor("bench", 0, workload.MODEL, spec)
     update = ModelUpdate(id="u", model=workload.MODEL, version=workload.VERSION, time_ms=0)
     model.update(update, workload.profile(), 0, 0)
-    planned, decoding = _timed(lambda: [_planned(log, spec) for log in logs])
-    batches, columns = _timed(
-        lambda: [
-            to_batch(*key, entries)
-            for plan in planned
-            for micro_batch in plan
-            for key, entries in micro_batch.events.items()
-        ]
+    decoded, decoding = _timed(lambda: [_decoded(log, spec) for log in logs])
+    plans, columns = _timed(
+        lambda: [split_micro_batches(some, spec.max_micro_batch_offsets) for some in decoded]
     )
+    batches = [
+        batch for plan in plans for micro_batch in plan for batch in micro_batch.events.values()
+    ]
     _, detection = _timed(lambda: [model.observe(batch) for batch in batches])
     _, river = _timed(lambda: _river(batches))
     return Costs(decoding, columns, detection, river)
 
 
-def _planned(log: list[ConsumerRecord], spec: MonitorSpec) -> list[MicroBatch]:
+def _decoded(log: list[ConsumerRecord], spec: MonitorSpec) -> Sequence[DecodedRecord]:
     batch = RecordBatch("bench", 0, "e", log[0].offset, log[-1].offset + 1, log)
-    return split_micro_batches(decode(batch, spec.limits).entries, spec.max_micro_batch_offsets)
+    return decode(batch, spec.limits).entries
 
 
 def _river(batches: list[EventBatch]) -> int:

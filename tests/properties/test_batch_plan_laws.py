@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from producer.events import Command, Event, InferenceEvent, Label, ModelUpdate, Tick
-from stream_monitor.ingest.columns import id_hashes, version_salt
+from stream_monitor.ingest.columns import version_salt
 from stream_monitor.ingest.deduplication import DedupWindow
 from stream_monitor.ingest.micro_batches import DecodedRecord, split_micro_batches
 from stream_monitor.ingest.records import ConsumerRecord
@@ -58,7 +57,7 @@ def test_every_record_is_in_one_segment_at_its_place(log: list[DecodedRecord]) -
     assert offsets == [record.offset for record, _ in log]
     kept: list[int] = []
     for micro_batch in plan:
-        mine = [record.offset for rows in micro_batch.events.values() for record, _ in rows]
+        mine = [at for events in micro_batch.events.values() for at in events.offsets.tolist()]
         mine += [offset for rows in micro_batch.labels.values() for offset, _, _ in rows]
         mine += [micro_batch.control_record[0].offset] if micro_batch.control_record else []
         assert len(mine) + micro_batch.ticks == len(micro_batch.offsets)
@@ -75,8 +74,8 @@ def test_a_segment_lies_in_one_chunk_and_ends_at_a_barrier(log: list[DecodedReco
             assert micro_batch.control_record[0].offset == micro_batch.last_offset
         assert inside <= set(micro_batch.offsets.tolist())
         for (model, version), rows in micro_batch.events.items():
-            assert all((e.model, e.version) == (model, version) for _, e in rows)
-            assert [r.offset for r, _ in rows] == sorted(r.offset for r, _ in rows)
+            assert (rows.model, rows.version) == (model, version)
+            assert rows.offsets.tolist() == sorted(rows.offsets.tolist())
 
 
 @given(logs())
@@ -101,11 +100,8 @@ def fold(
     for start, end in pairwise(bounds):
         for micro_batch in split_micro_batches(log[start:end], 2 * CHUNK):
             for key, rows in micro_batch.events.items():
-                offsets = np.array([record.offset for record, _ in rows])
-                new = seen.deduplicate(
-                    offsets, id_hashes([e.id for _, e in rows]), version_salt(*key)
-                )
-                first.update(offsets[new].tolist())
+                new = seen.deduplicate(rows.offsets, rows.ids, version_salt(*key))
+                first.update(rows.offsets[new].tolist())
         for name, part in seen.pending_changes().items():
             store.pop(name, None)
             if part is not None:

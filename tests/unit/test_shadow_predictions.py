@@ -9,7 +9,8 @@ import msgspec
 
 from producer.codec import encode
 from producer.events import Event, InferenceEvent, Label, Tick
-from stream_monitor.core.partition import Observation, PartitionMonitor
+from stream_monitor.core.observation import Observation
+from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.core.shadows import MAX_SHADOWS
 from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.ingest.records import ConsumerRecord

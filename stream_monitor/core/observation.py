@@ -1,0 +1,55 @@
+"""The results of one batch of records."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from stream_monitor.contracts import DeadLetter, DriftAlert
+from stream_monitor.core.control_records import ControlOutcome
+from stream_monitor.ingest.event_numbers import EventNumbers
+from stream_monitor.windows.closed_window import ClosedWindow
+
+
+class Observation(NamedTuple):
+    """Results of one batch of records, in order of the numbers of events."""
+
+    alerts: list[DriftAlert]
+    dead_letters: list[DeadLetter]
+    windows: list[ClosedWindow]
+    controls: list[ControlOutcome]
+
+    def located(self, numbers: EventNumbers) -> Observation:
+        """The same with positions in place of the numbers of events."""
+        place = numbers.place
+        return Observation(
+            [_located_alert(alert, numbers) for alert in self.alerts],
+            [replace(one, offset=place(one.offset).offset) for one in self.dead_letters],
+            [_located_window(window, numbers) for window in self.windows],
+            [one._replace(offset=place(one.offset).offset) for one in self.controls],
+        )
+
+
+def _located_alert(alert: DriftAlert, numbers: EventNumbers) -> DriftAlert:
+    onset, detected, decided = map(
+        numbers.place, (alert.onset_offset, alert.detected_offset, alert.decided_offset)
+    )
+    return replace(
+        alert,
+        onset_offset=onset.offset,
+        onset_row=onset.row,
+        detected_offset=detected.offset,
+        detected_row=detected.row,
+        decided_offset=decided.offset,
+        decided_row=decided.row,
+    )
+
+
+def _located_window(window: ClosedWindow, numbers: EventNumbers) -> ClosedWindow:
+    return replace(
+        window,
+        first_offset=numbers.place(window.first_offset).offset,
+        last_offset=numbers.place(window.last_offset).offset,
+        closed_offset=numbers.place(window.closed_offset).offset,
+    )
