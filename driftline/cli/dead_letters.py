@@ -89,7 +89,7 @@ def requeue(
     *,
     ids: Annotated[
         list[str] | None,
-        typer.Argument(help="Positions TOPIC:PARTITION:OFFSET, as `show` prints them."),
+        typer.Argument(help="Positions TOPIC:PARTITION:OFFSET[:ROW], as `show` prints them."),
     ] = None,
     settings: Settings,
     model: ModelFilter = None,

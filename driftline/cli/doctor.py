@@ -319,17 +319,21 @@ def newest_records(settings: Settings, n_partitions: int) -> list[Record]:
 def examine_clocks(newest: Sequence[Record]) -> list[HealthCheckResult]:
     """Check whether the clocks of producers, brokers and this machine agree."""
     from driftline.doctor.clock_skew import TimestampedEvent, check_clocks  # noqa: PLC0415 - light imports
-    from producer.codec import RejectedRecord, decode  # noqa: PLC0415
+    from producer.codec import RejectedRecord  # noqa: PLC0415
     from producer.events import InferenceEvent  # noqa: PLC0415
+    from stream_monitor.ingest.event_columns import events_in  # noqa: PLC0415
 
     stamped = []
     for record in newest:
         try:
-            event = decode(record.value or b"", record.kind)
+            events = events_in(record.value or b"", record.kind)
         except RejectedRecord:
             continue
-        if isinstance(event, InferenceEvent):
-            stamped.append(TimestampedEvent(record.source, event.time_ms, record.timestamp_ms))
+        stamped += [
+            TimestampedEvent(record.source, event.time_ms, record.timestamp_ms)
+            for event in events
+            if isinstance(event, InferenceEvent)
+        ]
     return check_clocks(stamped, round(time.time() * 1000))
 
 

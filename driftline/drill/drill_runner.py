@@ -18,18 +18,20 @@ from driftline.monitor_state.redis_reader import RedisReader
 from driftline.monitor_state.served_profile import known_models
 from driftline.topics.topic_decoder import TopicDecoder
 from driftline.topics.topic_reader import END, Record, TopicReader, tail
-from producer.codec import RejectedRecord, decode
+from producer.arrow_batch import BATCH_CE_TYPE
+from producer.codec import RejectedRecord
 from producer.events import CE_TYPE_OF, Command, InferenceEvent, ModelUpdate
 from producer.ids import uuid7
 from producer.writer import DeliveryError, EventWriter
 from stream_monitor.contracts import ALERT_CE_TYPE, DriftAlert
+from stream_monitor.ingest.event_columns import events_in
 from stream_monitor.reference.profile import ReferenceProfile, profile_to_data
 
 POLL_S: Final = 0.02
 """Longest wait for records of a topic; it limits the resolution of the measured times."""
 CHECK_INTERVAL_S: Final = 0.5
 ALERTS_TAIL: Final = 1_000
-_INFERENCE: Final = (CE_TYPE_OF[InferenceEvent], None)
+_INFERENCE: Final = (CE_TYPE_OF[InferenceEvent], BATCH_CE_TYPE, None)
 
 
 class DrillTarget(NamedTuple):
@@ -131,12 +133,13 @@ class Drill:
             if record.kind not in _INFERENCE or name not in (record.value or b""):
                 continue
             try:
-                event = decode(record.value or b"", record.kind)
+                events = events_in(record.value or b"", record.kind)
             except RejectedRecord:
                 continue  # the monitor rejects it, too
-            copy = self._copier.copy(event) if isinstance(event, InferenceEvent) else None
-            if copy is not None:
-                self._write(copy, self._copier.n_copies - 1)
+            for event in events:
+                copy = self._copier.copy(event) if isinstance(event, InferenceEvent) else None
+                if copy is not None:
+                    self._write(copy, self._copier.n_copies - 1)
         if records:
             self._writer.flush()
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from msgspec import UNSET
@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from driftline.forwarding.mapping import FieldMap, event_of
 from driftline.topics.topic_reader import MissingTopicError
 from producer.cloudevents import ce_type_of
-from producer.codec import RejectedRecord
+from producer.codec import RejectedRecord, is_batch
 from producer.events import Event, InferenceEvent
 from producer.failpoints import failpoint
 from producer.kafka_client import consumer_of, producer_of
@@ -29,6 +29,7 @@ from producer.names import escape
 from producer.permission import explained_denial, is_denied
 from producer.validation import EventValidator
 from producer.writer import DeliveryError, EventTooLarge, EventWriter
+from stream_monitor.ingest.event_columns import events_of_batch
 from stream_monitor.ingest.records import ConsumerRecord
 from stream_monitor.ingest.rejection import build_dead_letter
 from stream_monitor.runtime.dead_letter_limit import RecentRejections
@@ -43,6 +44,8 @@ _MAX_PAYLOAD_BYTES: Final = 4_096
 LIMIT: Final = DeadLetterSettings(max_consecutive=1_000, max_ratio=0.05)
 """More rejected records mean that the options do not describe the source."""
 _MAX_NAMED: Final = 100
+_Place: TypeAlias = tuple[int, int | None]
+"""An event: the index of its record among those of a fetch, and its row in a batch."""
 
 
 class TooManyRejectedError(RuntimeError):
@@ -164,15 +167,16 @@ class Forwarder:
                 raise KafkaException(explained_denial(error, "Read", resource, self._client))
         if not records:
             return
-        rejected = self._write(records)
+        n_events, rejected = self._write(records)
         seen = [ConsumerRecord(i, 0, None, None) for i in range(len(records))]
-        self._rejections = self._rejections.after(seen, rejected, self._limit.window_records)
+        whole = [i for i, row in rejected if row is None]
+        self._rejections = self._rejections.after(seen, whole, self._limit.window_records)
         enough = self._rejections.limit_exceeded(self._limit)
         if enough is not None:
             raise TooManyRejectedError(enough)
-        for i, why in sorted(rejected.items()):
+        for (i, row), why in rejected.items():
             self.last_rejection = f"{why.reason}: {why.detail}"
-            self._write_dead_letter(records[i], why)
+            self._write_dead_letter(records[i], row, why)
         if self._dead_letter_producer.flush(FLUSH_S) or self._dead_letter_error:
             raise DeliveryError(
                 f"dead letters did not arrive: {self._dead_letter_error or 'no answer'}"
@@ -181,46 +185,58 @@ class Forwarder:
         with contextlib.suppress(KafkaException):  # after a rebalance another member repeats it
             self._consumer.commit(offsets=_next(records), asynchronous=False)
         events, n_rejected = self.forwarded
-        self.forwarded = Forwarded(
-            events + len(records) - len(rejected), n_rejected + len(rejected)
-        )
+        self.forwarded = Forwarded(events + n_events - len(rejected), n_rejected + len(rejected))
 
-    def _write(self, records: list[Message]) -> dict[int, Rejection]:
-        """Write the events of the records; returns the rejected records by index.
+    def _write(self, records: list[Message]) -> tuple[int, dict[_Place, Rejection]]:
+        """Write the events of the records; returns their number, and the rejected ones.
 
         Kafka rejects a whole batch for its size, so its events are written again one by one, to
         find the one that is too large.
         """
-        rejected: dict[int, Rejection] = {}
-        to_retry: list[tuple[int, Event]] = []
-        inputs_only: set[int] = set()
+        rejected: dict[_Place, Rejection] = {}
+        to_retry: list[tuple[_Place, Event]] = []
+        inputs_only: set[_Place] = set()
+        n_events = 0
 
-        def reject(i: int, why: str) -> None:
-            rejected[i] = Rejection("too_large", why)
+        def reject(place: _Place, why: str) -> None:
+            rejected[place] = Rejection("too_large", why)
 
-        def retry_alone(i: int, event: Event, _why: str) -> None:
-            to_retry.append((i, event))
+        def retry_alone(place: _Place, event: Event, _why: str) -> None:
+            to_retry.append((place, event))
 
         for i, message in enumerate(records):
-            try:
-                event = self._event(message)
-                if isinstance(event, InferenceEvent) and event.prediction is UNSET:
-                    inputs_only.add(i)
-                if (
-                    len(message.value() or b"") <= _LIMITS.max_value_bytes
-                ):  # the writer rejects a larger one
-                    self._validator.validate(replace(event), time.time_ns() // 1_000_000)
-                self._writer.write(event, on_too_large=partial(retry_alone, i, event))
-            except RejectedRecord as why:
-                rejected[i] = Rejection(why.reason, str(why))
-            except EventTooLarge as why:
-                reject(i, str(why))
+            for row, read in self._events(message):
+                place, n_events = (i, row), n_events + 1
+                try:
+                    event = read()
+                    if isinstance(event, InferenceEvent) and event.prediction is UNSET:
+                        inputs_only.add(place)
+                    if row is not None or (
+                        len(message.value() or b"") <= _LIMITS.max_value_bytes
+                    ):  # the writer rejects a larger one
+                        self._validator.validate(replace(event), time.time_ns() // 1_000_000)
+                    self._writer.write(event, on_too_large=partial(retry_alone, place, event))
+                except RejectedRecord as why:
+                    rejected[place] = Rejection(why.reason, str(why))
+                except EventTooLarge as why:
+                    reject(place, str(why))
         self._writer.flush(FLUSH_S)
-        for i, event in to_retry:
-            self._writer.write(event, on_too_large=partial(reject, i))
+        for place, event in to_retry:
+            self._writer.write(event, on_too_large=partial(reject, place))
             self._writer.flush(FLUSH_S)
         self.without_prediction += len(inputs_only - rejected.keys())
-        return rejected
+        return n_events, rejected
+
+    def _events(self, message: Message) -> list[tuple[int | None, Callable[[], Event]]]:
+        """How to read each event of a record, with its row in a batch."""
+        value = message.value() or b""
+        if self._fields is not None or not is_batch(value):
+            return [(None, partial(self._event, message))]
+        try:
+            events = events_of_batch(value)
+        except RejectedRecord as why:
+            return [(None, partial(_raise, why))]
+        return [(row, partial(_of_row, event)) for row, event in enumerate(events)]
 
     def _event(self, message: Message) -> Event:
         record = _record(message)
@@ -238,11 +254,12 @@ class Forwarder:
         if name in self.ignored_fields or len(self.ignored_fields) < _MAX_NAMED:
             self.ignored_fields[name] += 1
 
-    def _write_dead_letter(self, message: Message, why: Rejection) -> None:
-        """Write the dead letter of a record."""
+    def _write_dead_letter(self, message: Message, row: int | None, why: Rejection) -> None:
+        """Write the dead letter of a record, or of a row of a batch."""
         dead_letter = build_dead_letter(
             self._source, message.partition() or 0, _record(message), *why, _MAX_PAYLOAD_BYTES
         )
+        dead_letter = replace(dead_letter, row=row)
         value, headers = dead_letter_record(dead_letter)
         self._dead_letter_producer.produce(
             self._dead_letters, value, headers=headers, on_delivery=self._on_dead_letter_delivery
@@ -254,6 +271,16 @@ class Forwarder:
             resource = f"topic {self._dead_letters}"
             explained = explained_denial(error, "Write", resource, self._client)
             self._dead_letter_error = explained.str()
+
+
+def _of_row(event: InferenceEvent | None) -> Event:
+    if event is None:
+        raise RejectedRecord("invalid_event", "the row has no id, no time, or no valid Unicode")
+    return event
+
+
+def _raise(why: RejectedRecord) -> Event:
+    raise why
 
 
 def _record(message: Message) -> ConsumerRecord:

@@ -14,10 +14,13 @@ from typing import Any, Final, NamedTuple
 from driftline.topics import topic_reader as reading
 from driftline.topics.topic_decoder import TopicDecoder
 from driftline.topics.topic_reader import Record
-from producer.events import CE_TYPE_OF, Command, ModelUpdate, Tick, Topology
+from producer.cloudevents import event_headers
+from producer.codec import RejectedRecord, encode
+from producer.events import CE_TYPE_OF, Command, InferenceEvent, ModelUpdate, Tick, Topology
 from producer.limits import Limits
 from stream_monitor.contracts import DEAD_LETTER_CE_TYPE, DeadLetter
 from stream_monitor.ingest.decode import decode
+from stream_monitor.ingest.event_columns import events_of_batch
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 
 CONTROL_TYPES: Final = frozenset(
@@ -129,16 +132,16 @@ def read_original_records(
     from producer.kafka_client import consumer_of  # noqa: PLC0415
 
     found: dict[str, Record | None] = {}
-    ids_by_partition: dict[tuple[str, int], dict[int, str]] = {}
+    by_partition: dict[tuple[str, int], dict[int, list[DeadLetter]]] = {}
     for each in dead_letters:
         found[each.dead_letter_id] = None
-        of_partition = ids_by_partition.setdefault((each.topic, each.partition), {})
-        of_partition[each.offset] = each.dead_letter_id
+        of_partition = by_partition.setdefault((each.topic, each.partition), {})
+        of_partition.setdefault(each.offset, []).append(each)
     consumer = consumer_of(client, required={"auto.offset.reset": "error"})
     try:
-        for (topic, partition), ids in ids_by_partition.items():
+        for (topic, partition), wanted in by_partition.items():
             low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), _FETCH_S)
-            for first, last in offset_ranges(offset for offset in ids if low <= offset < high):
+            for first, last in offset_ranges(offset for offset in wanted if low <= offset < high):
                 consumer.assign([TopicPartition(topic, partition, first)])
                 at, deadline = first, time.monotonic() + _FETCH_S
                 while at <= last and time.monotonic() < deadline:
@@ -148,11 +151,31 @@ def read_original_records(
                             continue
                         record = reading.as_record(message)
                         at, deadline = record.offset + 1, time.monotonic() + _FETCH_S
-                        if record.offset in ids:
-                            found[ids[record.offset]] = record
+                        for each in wanted.get(record.offset, ()):
+                            found[each.dead_letter_id] = original_of(record, each)
     finally:
         consumer.close()
     return found
+
+
+def original_of(record: Record, dead_letter: DeadLetter) -> Record:
+    """The record to write again: of a row of a batch, its event alone, if it is one."""
+    if dead_letter.row is None:
+        return record
+    try:
+        event = events_of_batch(record.value or b"")[dead_letter.row]
+    except (RejectedRecord, IndexError):
+        event = None
+    if event is None:
+        return record._replace(value=None)
+    headers = [
+        (name, _as_bytes(value)) for name, value in event_headers(event, source=record.source)
+    ]
+    return record._replace(kind=CE_TYPE_OF[InferenceEvent], value=encode(event), headers=headers)
+
+
+def _as_bytes(value: str | bytes | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value
 
 
 def offset_ranges(offsets: Iterable[int]) -> list[tuple[int, int]]:

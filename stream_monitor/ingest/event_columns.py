@@ -24,8 +24,8 @@ from producer.arrow_batch import (
     SEGMENT_PREFIX,
     BatchMetadata,
 )
-from producer.codec import RejectedRecord, encode
-from producer.events import InferenceEvent, Prediction, Value
+from producer.codec import RejectedRecord, decode, encode, is_batch
+from producer.events import Event, InferenceEvent, Prediction, Value
 from producer.limits import LATEST_MS, Limits
 from producer.validation import EventValidator
 from producer.values import INT64_LIMIT, float_of
@@ -45,6 +45,8 @@ MALFORMED: Final = "malformed_arrow"
 TOO_LARGE: Final = "too_large"
 _KINDS: Final = frozenset({"value", "map", "list", "none"})
 _metadata: Final = msgspec.json.Decoder(BatchMetadata).decode
+_LIMITS: Final = Limits()
+_ANY_SIZE: Final = 1 << 62
 _UNSIGNED: Final = np.dtype("<u8")
 
 
@@ -140,17 +142,28 @@ def decode_columns(
     return (_without(every, [one.row for one in rejected]) if rejected else every), rejected
 
 
-def events_of_batch(value: bytes, limits: Limits) -> list[InferenceEvent | None]:
-    """The events of a batch, not validated; ``None`` for a row without id or time.
+def events_in(value: bytes, kind: str | None, limits: Limits = _LIMITS) -> list[Event | None]:
+    """The events of a record whose ``ce_type`` is ``kind``, none of them validated.
+
+    ``None`` is a row of a batch that is no event.
+
+    Raises:
+        RejectedRecord: the record has no events.
+    """
+    return [*events_of_batch(value, limits)] if is_batch(value) else [decode(value, kind)]
+
+
+def events_of_batch(value: bytes, limits: Limits = _LIMITS) -> list[InferenceEvent | None]:
+    """The events of a batch, not validated; ``None`` for a row without id, time or valid Unicode.
 
     Raises:
         RejectedRecord: the record is no batch.
     """
     batch = _Batch.read(value, limits)
     found: list[InferenceEvent | None] = []
-    for row in range(batch.table.n_rows):
+    for row, is_broken in enumerate(batch.has_broken_text().tolist()):
         try:
-            found.append(batch.event(row))
+            found.append(None if is_broken else batch.event(row))
         except RejectedRecord:
             found.append(None)
     return found
@@ -261,6 +274,18 @@ class _Batch:
         if ids.valid is not None:
             found = found | ~ids.valid
         return np.asarray(found, dtype=np.bool_)
+
+    def has_broken_text(self) -> Bools:
+        """The rows with a text that is no valid Unicode, (n,)."""
+        found = np.zeros(self.table.n_rows, dtype=np.bool_)
+        for column in self.table.columns.values():
+            if isinstance(column, TextColumn):
+                found |= _suspect_texts(column, _ANY_SIZE)
+        if isinstance(self._ids, FixedColumn):
+            raw = self._ids.values.view(np.uint8).reshape(self.table.n_rows, -1)
+            for row in np.flatnonzero((raw >= 0x80).any(axis=1)).tolist():
+                found[row] |= not _is_unicode(self._id(row) or "")
+        return found
 
     def id_hashes(self) -> NDArray[np.uint64]:
         """The hash of each id, (n,)."""

@@ -1,5 +1,7 @@
 """How fast a full topic is drained: driftline, the textbook program, the best loop by hand.
 
+driftline drains the same events as batches of 500 too (`driftline_batches`).
+
     python tests/benchmarks/drain.py --events 200000 --rounds 2
 
 The same topic, the same machine, one after another, in turns; the median of the rounds counts.
@@ -65,11 +67,11 @@ def driftline_rate(stack: LocalStack, prefix: str, n: int) -> float:
         deadline = time.monotonic() + STUCK_S
         first: tuple[int, float] | None = None
         while True:
-            done = read_partition(store, topic, workload.PARTITION).next or 0
+            done = read_partition(store, topic, workload.PARTITION).counters.valid
             now = time.perf_counter()
             if done and first is None:
                 first = (done, now)
-            if done > n and first is not None:  # the update is one more
+            if done >= n and first is not None:
                 break
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the monitor stands at {done} of {n}")
@@ -115,15 +117,19 @@ def main() -> None:
     chosen = parser.parse_args()
     print(stages.measure().text(), flush=True)
     prefix, n = "bench", chosen.events
-    rates: dict[str, list[float]] = {"driftline": [], "textbook": [], "hand_written": []}
+    names = ("driftline", "driftline_batches", "textbook", "hand_written")
+    rates: dict[str, list[float]] = {name: [] for name in names}
     with LocalStack.start() as stack:
         print("\n".join(stack.describe()), flush=True)
         client = {"bootstrap.servers": stack.bootstrap_servers}
-        topic_registry.create_topics(client, topic_registry.load_registry(prefix))
-        announce(stack.bootstrap_servers, workload.profile(), topic_prefix=prefix)
+        for name in (prefix, f"{prefix}-batches"):
+            topic_registry.create_topics(client, topic_registry.load_registry(name))
+            announce(stack.bootstrap_servers, workload.profile(), topic_prefix=name)
         workload.write(stack.bootstrap_servers, prefix, n)
+        workload.write_batches(stack.bootstrap_servers, f"{prefix}-batches", n)
         for turn in range(chosen.rounds):
             rates["driftline"].append(driftline_rate(stack, prefix, n))
+            rates["driftline_batches"].append(driftline_rate(stack, f"{prefix}-batches", n))
             rates["hand_written"].append(program_rate("handwritten_loop", stack, prefix, n))
             if not chosen.without_textbook:
                 few = n // TEXTBOOK_SHARE
@@ -137,6 +143,10 @@ def main() -> None:
         f"vs_{name}": round(median["driftline"] / median[name], 2) if median[name] else 0.0
         for name in ("textbook", "hand_written")
     }
+    by_hand = median["hand_written"]
+    ratios["batches_vs_hand_written"] = (
+        round(median["driftline_batches"] / by_hand, 2) if by_hand else 0.0
+    )
     print(json.dumps({**{name: round(rate) for name, rate in median.items()}, **ratios}))
 
 

@@ -184,7 +184,7 @@ def test_drift_of_a_correlation_becomes_that_of_the_feature_that_moved() -> None
         over.explanation
         == "`a` and `b`: reported as drift of `b` from now on, because `b` itself has changed."
     )
-    found = episodes_of([first, *others], lambda offset: offset, str, timed=False)
+    found = episodes_of([first, *others], lambda offset, _row: offset, str, timed=False)
     assert [one.feature for one in found] == ["b"]
     (incident,) = incidents_of([first, *others])
     assert [cause.name for cause in incident.causes] == ["feature_change"]

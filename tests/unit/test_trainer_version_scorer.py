@@ -200,3 +200,27 @@ def test_whole_blocks_are_scored_and_the_rest_waits(registry: Registry) -> None:
     assert (position.next_offset, position.reread_offset) == (17, 0)
     assert (scored.newest_version, scored.n_fresh) == ("2", 8)
     assert events.scored() is None
+
+
+def test_each_row_of_a_batch_is_an_event(registry: Registry) -> None:
+    store(registry, "1", 10)
+    events = LabelledEvents(
+        MODEL,
+        scorer_of(registry),
+        positions={},
+        starts={0: 0},
+        block_events=4,
+        max_events_per_s=1_000,
+    )
+    rows = [joined(100 + number, a=1.0, b=0.0).event for number in range(4)]
+    for row, event in enumerate(rows):
+        events.add(0, 0, 1, event, row=row)
+    for number, event in enumerate(rows):
+        events.add(0, 1 + number, 1, Label(id=event.id, model=MODEL, label=1, time_ms=1))
+
+    scored = events.scored()
+
+    assert scored is not None
+    assert scored.n_labelled == 4
+    (position,) = scored.after
+    assert (position.next_offset, position.reread_offset) == (5, 0)

@@ -9,10 +9,11 @@ from typing import Any, Final, NamedTuple
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from producer.cloudevents import ce_type_of
-from producer.codec import RejectedRecord, decode
-from producer.events import InferenceEvent, Label
+from producer.codec import RejectedRecord
+from producer.events import Event, InferenceEvent, Label
 from producer.kafka_client import consumer_of
 from producer.permission import explained_denial, is_of_unused_group
+from stream_monitor.ingest.event_columns import events_in
 from trainer.dataset.range_reader import MAX_FETCH_ATTEMPTS, MAX_FUTURE_SKEW_MS, METADATA_TIMEOUT_S
 
 BATCH_RECORDS: Final = 2_000
@@ -20,12 +21,16 @@ _QUEUED_KBYTES: Final = 16_384
 
 
 class FollowedRecord(NamedTuple):
-    """A record of the event topic; ``event`` is None if it is not an event or a label."""
+    """A record of the event topic, or a ``row`` of a batch.
+
+    ``event`` is None if it is not an event or a label.
+    """
 
     partition: int
     offset: int
     append_ms: int
     event: InferenceEvent | Label | None
+    row: int = 0
 
 
 class EventFollower:
@@ -53,9 +58,7 @@ class EventFollower:
         found: list[FollowedRecord] = []
         with_error: set[int] = set()
         for message in self._consumer.consume(BATCH_RECORDS, timeout_s):
-            record = self._record(message, with_error)
-            if record is not None:
-                found.append(record)
+            found += self._records(message, with_error)
         return found
 
     def pause(self, partitions: set[int]) -> None:
@@ -78,23 +81,27 @@ class EventFollower:
                 lags[partition] = max(0, known[1] - max(position, known[0], 0))
         return lags
 
-    def _record(self, message: Message, with_error: set[int]) -> FollowedRecord | None:
-        """Return a message as a record; ``with_error`` are partitions with an error before it."""
+    def _records(self, message: Message, with_error: set[int]) -> list[FollowedRecord]:
+        """Return the events of a message; ``with_error`` are partitions with an error before it."""
         partition, offset, error = message.partition(), message.offset(), message.error()
         if error is not None and is_of_unused_group(error):
-            return None
+            return []
         if error is not None and error.code() != KafkaError._BAD_COMPRESSION:  # noqa: SLF001 - its public name
             topic = f"topic {self._topic}"
             raise KafkaException(explained_denial(error, "Read", topic, self._client))
         if partition is None or offset is None:
-            return None
+            return []
         if error is not None:
             if partition not in with_error:  # one error of a fetch may be repeated
                 with_error.add(partition)
                 self._skip_unreadable(partition, offset)
-            return None
+            return []
         self._next[partition] = offset + 1
-        return FollowedRecord(partition, offset, max(message.timestamp()[1], 0), _event(message))
+        stamped_ms = max(message.timestamp()[1], 0)
+        return [
+            FollowedRecord(partition, offset, stamped_ms, event, row)
+            for row, event in enumerate(_events(message, stamped_ms))
+        ]
 
     def _skip_unreadable(self, partition: int, batch: int) -> None:
         position = max(batch, self._next[partition])
@@ -104,17 +111,21 @@ class EventFollower:
             self._consumer.seek(TopicPartition(self._topic, partition, position + 1))
 
 
-def _event(message: Message) -> InferenceEvent | Label | None:
+def _events(message: Message, stamped_ms: int) -> list[InferenceEvent | Label | None]:
     try:
-        event = decode(message.value() or b"", ce_type_of(message))
+        events = events_in(message.value() or b"", ce_type_of(message))
     except RejectedRecord:
-        return None
+        return [None]
+    return [_followed(event, stamped_ms) for event in events]
+
+
+def _followed(event: Event | None, stamped_ms: int) -> InferenceEvent | Label | None:
+    """The event if it is followed; ``None`` for all others."""
     if not isinstance(event, InferenceEvent | Label):
         return None
     if isinstance(event, InferenceEvent) and event.shadow:  # the event in service has the features
         return None
-    latest_ms = max(message.timestamp()[1], 0) + MAX_FUTURE_SKEW_MS
-    return event if 0 <= event.time_ms <= latest_ms else None
+    return event if 0 <= event.time_ms <= stamped_ms + MAX_FUTURE_SKEW_MS else None
 
 
 def start_offsets(client: Mapping[str, Any], topic: str, lookback_records: int) -> dict[int, int]:

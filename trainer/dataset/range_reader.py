@@ -9,10 +9,11 @@ from typing import Any, Final, NamedTuple, Self
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from producer.cloudevents import ce_source_of, headers_of
-from producer.codec import RejectedRecord, decode
-from producer.events import InferenceEvent, Label
+from producer.codec import RejectedRecord
+from producer.events import Event, InferenceEvent, Label
 from producer.kafka_client import consumer_of
 from producer.permission import explained_denial, is_of_unused_group
+from stream_monitor.ingest.event_columns import events_in
 from trainer.dataset.collector import Collector
 from trainer.policy.offset_ranges import OffsetRange
 
@@ -162,14 +163,21 @@ class RangeReader:
             headers = headers_of(message)
             ce_type = headers.get("ce_type")
             kind = None if ce_type is None else ce_type.decode("utf-8", "replace")
-            event = decode(message.value() or b"", kind)
+            events = events_in(message.value() or b"", kind)
         except RejectedRecord:
+            self.rejected += 1
+            return
+        for event in events:
+            self._collect_event(event, max(message.timestamp()[1], 0), ce_source_of(headers))
+
+    def _collect_event(self, event: Event | None, stamped_ms: int, source: str) -> None:
+        if event is None:
             self.rejected += 1
             return
         if not isinstance(event, InferenceEvent | Label):
             return
-        if 0 <= event.time_ms <= max(message.timestamp()[1], 0) + MAX_FUTURE_SKEW_MS:
-            self.collector.add(event, ce_source_of(headers))
+        if 0 <= event.time_ms <= stamped_ms + MAX_FUTURE_SKEW_MS:
+            self.collector.add(event, source)
         else:
             self.rejected += 1
 

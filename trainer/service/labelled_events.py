@@ -105,11 +105,17 @@ class LabelledEvents:
             held.clock_ms = max(held.clock_ms, append_ms)
 
     def add(
-        self, partition: int, offset: int, append_ms: int, record: InferenceEvent | Label
+        self,
+        partition: int,
+        offset: int,
+        append_ms: int,
+        record: InferenceEvent | Label,
+        *,
+        row: int = 0,
     ) -> None:
-        """Take the next record of a partition."""
+        """Take the next record of a partition, or the next ``row`` of a batch."""
         held = self._partitions.get(partition)
-        if held is None or offset < held.next_offset:
+        if held is None or offset < held.next_offset - (row > 0):
             return
         self.skip(partition, offset, append_ms)
         joined = held.join.add(offset, record)

@@ -127,7 +127,7 @@ class ScorerProcess:
             self._read_s[record.partition] = now_s
             for model, events in self._models.items():
                 if record.event is not None and record.event.model == model:
-                    events.add(*record[:3], record.event)
+                    events.add(*record[:3], record.event, row=record.row)
                 else:
                     events.skip(*record[:3])
         return any(events.n_waiting >= MAX_SCORED_EVENTS for events in self._models.values())

@@ -51,7 +51,7 @@ def is_superseded_by_feature(alert: DriftAlert) -> bool:
 
 def episodes_of(
     alerts: Iterable[DriftAlert],
-    row_of: Callable[[int], int],
+    row_of: Callable[[int, int], int],
     column_of: Callable[[str], str],
     *,
     timed: bool,
@@ -59,7 +59,8 @@ def episodes_of(
 ) -> list[ReplayEpisode]:
     """The episodes of drift, or those of ``coverage``, in the order of their alerts.
 
-    ``row_of`` maps an offset to a row, ``column_of`` the name of a feature to its column.
+    ``row_of`` maps an offset, and the row in its record, to a row of the file, ``column_of`` the
+    name of a feature to its column.
     """
     found: dict[str, ReplayEpisode] = {}
     for alert in alerts:
@@ -68,7 +69,7 @@ def episodes_of(
         known = found.get(alert.episode_id)
         if known is None and alert.phase in _OPENING_PHASES:
             name = alert.feature or alert.series
-            column, onset = column_of(name), row_of(alert.onset_offset)
+            column, onset = column_of(name), row_of(alert.onset_offset, alert.onset_row)
             found[alert.episode_id] = ReplayEpisode(
                 feature=column,
                 kind=alert.kind,
@@ -77,8 +78,8 @@ def episodes_of(
                 started_at=_moment(alert.onset_ms),
                 ended_at=None,
                 onset_event=onset,
-                detected_event=row_of(alert.detected_offset),
-                alerted_event=row_of(alert.decided_offset),
+                detected_event=row_of(alert.detected_offset, alert.detected_row),
+                alerted_event=row_of(alert.decided_offset, alert.decided_row),
                 ended_event=None,
                 explanation=_with_column_name(alert, name, column, onset, timed=timed),
                 cause=alert.cause,
@@ -88,7 +89,9 @@ def episodes_of(
             del found[alert.episode_id]
         elif known is not None and alert.phase in ENDED_PHASES:
             found[alert.episode_id] = msgspec.structs.replace(
-                known, ended_at=_moment(alert.decided_ms), ended_event=row_of(alert.decided_offset)
+                known,
+                ended_at=_moment(alert.decided_ms),
+                ended_event=row_of(alert.decided_offset, alert.decided_row),
             )
         elif known is not None:
             found[alert.episode_id] = msgspec.structs.replace(known, severity=alert.severity)

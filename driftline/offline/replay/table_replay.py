@@ -108,7 +108,12 @@ def replay(
         profile=profile,
         alerts=alerts,
         rejected=rejected,
-        episodes=episodes_of(alerts, offsets.row, layout.column_of, timed=layout.time is not None),
+        episodes=episodes_of(
+            alerts,
+            lambda offset, _row: offsets.row(offset),
+            layout.column_of,
+            timed=layout.time is not None,
+        ),
         span_ms=max(rows.times_ms) - min(rows.times_ms) if layout.time is not None else 0,
         n_backward=int(np.count_nonzero(np.diff(rows.times_ms) < 0)),
         seconds=time.monotonic() - began,

@@ -27,26 +27,31 @@ _TICK: Final = CE_TYPE_OF[Tick]
 class PartitionRange:
     """The records of one partition.
 
-    ``offsets`` are those of the model's events, ``rows`` their numbers among all events of the
-    range, in append order.  ``n_events`` counts the events by version, ``kinds`` the model's
+    ``places`` are offset and row of the model's events, ``rows`` their numbers among all events of
+    the range, in append order.  ``n_events`` counts the events by version, ``kinds`` the model's
     records by ``ce_type``.
     """
 
     partition: int
     records: list[ConsumerRecord] = field(default_factory=list)
-    offsets: list[int] = field(default_factory=list)
+    places: list[tuple[int, int]] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
     n_events: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
 
-    def row(self, offset: int) -> int:
-        """The number of the event at an offset, or before it.
+    def row(self, offset: int, row: int = 0) -> int:
+        """The number of the event at an offset, in a row of its record, or before it.
 
-        >>> part = PartitionRange(0, offsets=[4, 6], rows=[0, 7])
-        >>> [part.row(offset) for offset in (2, 4, 5, 6, 9)]
-        [0, 0, 0, 7, 7]
+        >>> part = PartitionRange(0, places=[(4, 0), (6, 0), (6, 1)], rows=[0, 7, 8])
+        >>> [part.row(*place) for place in ((2, 0), (4, 0), (5, 0), (6, 0), (6, 1), (9, 0))]
+        [0, 0, 0, 7, 8, 8]
         """
-        return self.rows[max(0, bisect_right(self.offsets, offset) - 1)]
+        return self.rows[max(0, bisect_right(self.places, (offset, row)) - 1)]
+
+    def take(self, record: ConsumerRecord, row: int) -> None:
+        """Add the record of an event; it is there already if the event is not in its first row."""
+        if not row:
+            self.records.append(record)
 
     def batches(self, topic: str) -> Iterator[RecordBatch]:
         """The records in order, in batches."""
@@ -84,24 +89,24 @@ def topic_range_of(found: TopicRecords, model: str | None, topic: str) -> TopicR
     ids: set[tuple[int, str, str]] = set()
     first_ms: int | None = None
     last_ms = 0
-    for record, event in inside:
+    for record, event, row in _with_rows(inside):
         part = _part(parts, record)
         if event is None or isinstance(event, Tick | Topology):
-            part.records.append(_as_read(record))
+            part.take(_as_read(record), row)
             continue
         if isinstance(event, InferenceEvent | Label) and not is_excluded_drill(event.model, model):
             there.add(event.model)
         if event.model != model:
-            part.records.append(_as_tick(record))
+            part.take(_as_tick(record), row)
             continue
-        part.records.append(_as_read(record))
+        part.take(_as_read(record), row)
         part.kinds[CE_TYPE_OF[type(event)]] += 1
         if not isinstance(event, InferenceEvent) or event.shadow:
             continue
         # Count a repeated event once; two versions may score the same ids.
         key = part.partition, event.version, event.id
         if key not in ids:
-            part.offsets.append(record.offset)
+            part.places.append((record.offset, row))
             part.rows.append(len(ids))
             part.n_events[event.version] += 1
             ids.add(key)
@@ -110,6 +115,17 @@ def topic_range_of(found: TopicRecords, model: str | None, topic: str) -> TopicR
     require_one_model(topic, model, there, len(ids))
     with_events = [parts[partition] for partition in sorted(parts) if parts[partition].rows]
     return TopicRange(topic, model, with_events, last_ms - (first_ms or 0))
+
+
+def _with_rows(
+    events: Iterable[tuple[Record, Event | None]],
+) -> Iterator[tuple[Record, Event | None, int]]:
+    """Each event with its row in its record."""
+    previous, row = None, 0
+    for record, event in events:
+        row = row + 1 if record is previous else 0
+        previous = record
+        yield record, event, row
 
 
 def _only_model(events: Iterable[Event | None], topic: str) -> str:

@@ -70,7 +70,9 @@ def replay_topic(records: TopicRange, spec: MonitorSpec) -> TopicReplay:
             model = monitor.models.get(records.model)
             for version, watched in model.versions.items() if model is not None else ():
                 profile_by_version[part.partition, version] = watched.profile
-        alerts_by_row += [(part.row(alert.decided_offset), alert) for alert in alerts]
+        alerts_by_row += [
+            (part.row(alert.decided_offset, alert.decided_row), alert) for alert in alerts
+        ]
         episodes += episodes_of(alerts, part.row, str, timed=True)
         coverage_episodes += episodes_of(alerts, part.row, str, timed=True, coverage=True)
     versions = _versions(records, profile_by_version)

@@ -13,9 +13,10 @@ from driftline.offline.replay.stored_profile import SEGMENT
 from driftline.offline.tables.absent_predictions import absent
 from driftline.offline.tables.source_error import SourceError
 from driftline.topics.topic_reader import MissingTopicError, Record, TopicReader
-from producer.codec import RejectedRecord, decode
+from producer.codec import RejectedRecord
 from producer.events import CE_TYPE_OF, Event, InferenceEvent, Label, ModelUpdate, Prediction
 from producer.synthetic import is_synthetic
+from stream_monitor.ingest.event_columns import events_in
 from stream_monitor.reference.loss import most_probable
 from stream_monitor.reference.outputs import output_names
 from stream_monitor.reference.profile import ReferenceProfile, profile_from_data
@@ -139,12 +140,14 @@ def _events_of(records: Iterable[Record]) -> list[Event]:
 
 
 def decoded(records: Iterable[Record]) -> Iterator[tuple[Record, Event | None]]:
-    """Each record in order, decoded; ``None`` if it is unreadable."""
+    """Each event of each record in order; ``None`` if the record, or the row, is unreadable."""
     for record in in_order(records):
         try:
-            yield record, decode(record.value or b"", record.kind)
+            events = events_in(record.value or b"", record.kind)
         except RejectedRecord:
             yield record, None
+        else:
+            yield from ((record, event) for event in events)
 
 
 def _frame(
