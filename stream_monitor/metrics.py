@@ -17,7 +17,9 @@ from producer.printable import printable
 from producer.synthetic import is_synthetic
 from stream_monitor.contracts import COVERAGE_UNITS, DeadLetter, DriftAlert
 from stream_monitor.core.coverage import WATCHED, CoverageRow, is_event
+from stream_monitor.drift_metrics import drift_metrics
 from stream_monitor.state.partition_state import PartitionState
+from stream_monitor.windows.drift_level import DriftLimits
 
 MAX_REJECTED: Final = 200
 """Combinations of model, reason and producer with a count of their own; the rest is `OTHER`."""
@@ -107,9 +109,12 @@ class Metrics:
         )
         self.owned = self._gauge("partitions_owned", "Partitions this worker owns")
 
-    def watch(self, states: States) -> None:
-        """Export what the state of the partitions counts; read at every scrape."""
-        self.registry.register(StateCollector(states))
+    def watch(self, states: States, limits: DriftLimits | None = None) -> None:
+        """Export what the state of the partitions counts; read at every scrape.
+
+        ``limits`` are those of ``driftline_psi_level``.
+        """
+        self.registry.register(StateCollector(states, limits or DriftLimits()))
 
     def observed(self, alerts: Iterable[DriftAlert], dead_letters: Iterable[DeadLetter]) -> None:
         """Count the alerts and dead letters of a batch; alerts of drills are left out."""
@@ -157,8 +162,8 @@ class Metrics:
 class StateCollector:
     """Exports the counts that the state of the partitions holds.  Models of drills are left out."""
 
-    def __init__(self, states: States) -> None:
-        self._states = states
+    def __init__(self, states: States, limits: DriftLimits) -> None:
+        self._states, self._limits = states, limits
 
     def describe(self) -> Iterable[Metric]:
         """No metric exists before the first collection."""
@@ -169,6 +174,7 @@ class StateCollector:
         states = list(self._states())
         yield _events(states)
         yield _drift_state(states)
+        yield from drift_metrics(states, self._limits)
         yield _error_rates(states)
         yield from _label_sampling(states)
         yield from _coverage(states)

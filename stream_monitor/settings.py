@@ -18,6 +18,7 @@ from stream_monitor.shared_settings import (
 if TYPE_CHECKING:
     from stream_monitor.core.spec import MonitorSpec
     from stream_monitor.episodes.incidents import IncidentPolicy
+    from stream_monitor.windows.drift_level import DriftLimits
 
 OnStateLoss: TypeAlias = Literal["rebuild", "resume"]
 """What a worker does where Redis lost a partition's state.
@@ -66,8 +67,8 @@ class Settings(FileSettings):
     """All settings of a worker.
 
     The sections of the core (``budget`` to ``traffic``) take the fields of the struct of the same
-    name in `MonitorSpec`; ``incidents`` takes those of `IncidentPolicy`.  `monitor_spec` and
-    `incident_policy` check them.
+    name in `MonitorSpec`; ``incidents`` takes those of `IncidentPolicy`, ``psi`` those of
+    `DriftLimits`.  `monitor_spec`, `incident_policy` and `drift_limits` check them.
     """
 
     redis: RedisSettings = Field(default_factory=RedisSettings)
@@ -85,6 +86,7 @@ class Settings(FileSettings):
     traffic: dict[str, Any] = Field(default_factory=dict)
     monitor: dict[str, Any] = Field(default_factory=dict)
     incidents: dict[str, Any] = Field(default_factory=dict)
+    psi: dict[str, Any] = Field(default_factory=dict)
     trainer: dict[str, Any] = Field(default_factory=dict)
     """The trainer's section of the same file; `trainer.settings` checks it."""
     notify: dict[str, Any] = Field(default_factory=dict)
@@ -123,6 +125,16 @@ class Settings(FileSettings):
         from stream_monitor.episodes.incidents import IncidentPolicy  # noqa: PLC0415
 
         return spec_of_section("incidents", self.incidents, IncidentPolicy)
+
+    def drift_limits(self) -> DriftLimits:
+        """The effects from which a signal is at level warning or critical.
+
+        Raises:
+            InvalidSetting: a field is unknown, or its value does not fit.
+        """
+        from stream_monitor.windows.drift_level import DriftLimits  # noqa: PLC0415
+
+        return spec_of_section("psi", self.psi, DriftLimits)
 
 
 def _in_one_unit(budget: dict[str, Any]) -> dict[str, Any]:

@@ -178,7 +178,10 @@ def build(
         assigned=lambda: ownership.assigned or frozenset(),
     )
     ticker = Ticker(partitions, publisher, metrics, idle_s=settings.kafka.tick_after_s)
-    metrics.watch(lambda: [(owned.partition, owned.partition_state) for owned in partitions])
+    metrics.watch(
+        lambda: [(owned.partition, owned.partition_state) for owned in partitions],
+        settings.drift_limits(),
+    )
     watchdog = Watchdog(
         settings.watchdog.stall_timeout_s,
         lambda: committer.waiting or not is_reachable(settings.kafka.client(), _PING_S),

@@ -22,7 +22,7 @@ from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.reference.profile import Origin, ReferenceProfile
 from stream_monitor.state.codec import decode_state, unwrap, wrap
 from stream_monitor.state.store import OUTBOX
-from stream_monitor.windows.closed_window import window_key
+from stream_monitor.windows.closed_window import ClosedWindow, window_key
 from stream_monitor.windows.performance import WindowPerformance, performance_key
 
 KIND: Final = "monitor"
@@ -68,6 +68,7 @@ class PartitionState:
     def __init__(self, monitor: PartitionMonitor, prefix: str) -> None:
         self.monitor = monitor
         self._prefix = prefix
+        self._latest_windows: dict[tuple[str, str], ClosedWindow] = {}  # of this process only
 
     def observe(self, batch: RecordBatch) -> BatchResult:
         """Apply a batch.  After an exception the state is undefined and must be dropped."""
@@ -85,6 +86,8 @@ class PartitionState:
                 shadow=window.shadow,
             )
             outbox[f"{WINDOW}{key}"] = msgspec.json.encode(window)
+            if not window.shadow:
+                self._latest_windows[window.model, window.version] = window
         outbox |= self._performance(batch.next - 1)
         return BatchResult(seen.alerts, seen.dead_letters, outbox, bool(seen.alerts), seen.controls)
 
@@ -155,6 +158,16 @@ class PartitionState:
     def levels(self) -> Mapping[tuple[str, str], int]:
         """Drift of each (model@version, series): 0 none, 1 suspected, 2 an open episode."""
         return self.monitor.levels()
+
+    def latest_windows(self) -> list[ClosedWindow]:
+        """The window of each watched version that this process has closed last."""
+        models = self.monitor.models
+        self._latest_windows = {
+            (model, version): window
+            for (model, version), window in self._latest_windows.items()
+            if model in models and version in models[model].versions
+        }
+        return list(self._latest_windows.values())
 
     def error_rates(self) -> Mapping[tuple[str, str], float]:
         """Error rate of each (model@version, kind), for versions in service with an estimate."""

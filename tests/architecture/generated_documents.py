@@ -24,6 +24,7 @@ from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.episodes.incidents import IncidentPolicy
 from stream_monitor.settings import Settings
 from stream_monitor.shared_settings import WebSettings
+from stream_monitor.windows.drift_level import DriftLimits
 from tests.golden.behaviour import SPECS, fold, read
 from trainer.evaluation.gate import Gate
 from trainer.evaluation.version_swap import SwapPolicy
@@ -116,6 +117,7 @@ def settings_by_section() -> dict[str, dict[str, Any]]:
         if not isinstance(default, msgspec.Struct)
     }
     found["incidents"] = _defaults_of_struct(IncidentPolicy)
+    found["psi"] = _defaults_of_struct(DriftLimits)
     trainer = _defaults_of_model(TrainerSettings)
     found["trainer"] = {
         name: trainer[name] for name in ("data_dir", "factories", "mode", "modes", "shards")
