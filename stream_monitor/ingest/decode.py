@@ -8,6 +8,7 @@ take the general way.  So what it has learned decides the speed, and never a res
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final, NamedTuple, cast
 
@@ -30,6 +31,8 @@ _NO_EVENT: Final = frozenset(
     {"null_value", "too_large", "unknown_kind", "invalid_event", "malformed_json", MALFORMED}
 )
 """Reasons of values that are no event; all others are rules that a decoded event violated."""
+_UNNAMEABLE: Final = re.compile(r'["\\]')
+"""Names that a field of a struct cannot have; their events are decoded one by one."""
 _RUN_RECORDS: Final = 256
 """If one event of a run may be invalid, each of the run is looked at alone."""
 
@@ -125,7 +128,11 @@ class EventShapes:
         n_changes = known.n_changes + 1 if known else 0
         if known and names == known.names:
             return
-        if n_changes > _MAX_CHANGES or len(names) > self._limits.max_features:
+        if (
+            n_changes > _MAX_CHANGES
+            or len(names) > self._limits.max_features
+            or any(_UNNAMEABLE.search(name) for name in names)
+        ):
             self._shapes[key] = None
             return
         if len(self._shapes) >= _MAX_SHAPES:

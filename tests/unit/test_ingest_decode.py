@@ -14,8 +14,9 @@ from producer.codec import encode
 from producer.events import CE_TYPE_OF, Command, InferenceEvent, Label, ModelUpdate, Tick
 from producer.limits import LATEST_MS, Limits
 from stream_monitor.contracts import DeadLetter
-from stream_monitor.ingest.decode import Decoded, decode
+from stream_monitor.ingest.decode import BatchDecoder, Decoded, FeatureRow, decode
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
+from tests.builders import batch_of, inference_event, record_of
 
 NOW_MS = 1_700_000_000_000
 EVENT: dict[str, Any] = {
@@ -279,3 +280,17 @@ def test_numbers_that_json_does_not_have_are_missing_values() -> None:
 def test_a_lone_surrogate_beside_such_a_number_is_no_event() -> None:
     body = json.dumps(EVENT | {"prediction": math.nan, "features": {"a": "\ud800"}})
     assert refusal(body.encode()).reason == "malformed_json"
+
+
+@pytest.mark.parametrize("name", ['a "b"', "c:\\d", "<img src='x'>", "\u2028 e"])
+def test_any_valid_name_of_a_feature_is_decoded_however_often_it_comes(name: str) -> None:
+    events = [inference_event(f"e{i}", {name: float(i), "x": 1.0}) for i in range(3)]
+    decoder = BatchDecoder(Limits())
+
+    for offset, event in enumerate(events):
+        decoded = decoder.decode(batch_of([record_of(offset, event)]))
+        assert not decoded.rejected
+        [(_, found)] = decoded.entries
+        assert isinstance(found, InferenceEvent)
+        values = found.features
+        assert (values.as_dict() if isinstance(values, FeatureRow) else values) == event.features
