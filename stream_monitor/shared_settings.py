@@ -104,7 +104,7 @@ class TopicSettings(Section):
 class WebSettings(Section):
     """The address that serves health and metrics.
 
-    Without a ``port`` the process takes the first free one, from 8765 on for the monitor, 8785 for
+    Without a ``port`` the process takes the first free one, from 8775 on for the monitor, 8785 for
     the trainer, 8795 for the notifier; ``driftline status`` shows the first two.  0 takes
     any free port.  A port that is set and in use is an error.
     """

@@ -9,7 +9,7 @@ import getpass
 import os
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 
 import typer
 
@@ -19,10 +19,10 @@ from driftline.cli.options import duration_ms
 from driftline.cli.output import note
 
 if TYPE_CHECKING:
+    from driftline.topics.alert_commands import AlertAction
     from stream_monitor.contracts import DriftAlert
     from stream_monitor.settings import Settings
 
-AlertAction: TypeAlias = Literal["acknowledge", "snooze", "resolve"]
 UserOption: TypeAlias = Annotated[
     str | None, typer.Option("--user", help="Your name \\[default: the system user].")
 ]
@@ -96,15 +96,18 @@ def reject_long_snooze(settings: Settings, until_ms: int, now_ms: int) -> None:
     Raises:
         CommandError: the snooze is longer than ``[limits] max_snooze_ms``.
     """
-    longest_ms = settings.monitor_spec().limits.max_snooze_ms
-    if until_ms - now_ms > longest_ms:
+    from driftline.topics.alert_commands import SnoozeTooLong, check_snooze  # noqa: PLC0415 - light imports
+
+    try:
+        check_snooze(settings, until_ms, now_ms)
+    except SnoozeTooLong as error:
         raise CommandError(
-            f"a snooze cannot last longer than {longest_ms / 3_600_000:g} h",
+            str(error),
             why=f"--for asks for {(until_ms - now_ms) / 3_600_000:,.0f} h",
             fix="give a shorter --for, resolve the episode, or raise [limits] max_snooze_ms in "
             "the monitor's settings",
             code=EXIT_USAGE,
-        )
+        ) from error
 
 
 def write_commands(
@@ -115,37 +118,22 @@ def write_commands(
     reason: str,
     until_ms: int | None = None,
 ) -> None:
-    """Write one command for each episode, into the partition that the episode belongs to.
-
-    ``episodes`` holds an alert of each episode.  ``until_ms`` is the end of a snooze.
+    """Write one command for each episode, and print what was answered.
 
     Raises:
         DeliveryError: Kafka did not acknowledge a command.
     """
-    from producer.events import Command  # noqa: PLC0415 - light imports
-    from producer.ids import uuid7  # noqa: PLC0415
-    from producer.writer import EventWriter  # noqa: PLC0415
+    from driftline.topics.alert_commands import write_alert_commands  # noqa: PLC0415 - light imports
 
-    now_ms = round(time.time() * 1000)
-    writer = EventWriter(
-        settings.kafka.bootstrap_servers,
-        topic_prefix=settings.topics.prefix,
-        source="/driftline/alerts",
-        librdkafka=settings.kafka.librdkafka,
+    write_alert_commands(
+        settings,
+        action,
+        episodes,
+        actor=user or current_user(),
+        reason=reason,
+        now_ms=round(time.time() * 1000),
+        until_ms=until_ms,
     )
-    for alert in episodes:
-        command = Command(
-            id=uuid7(now_ms),
-            model=alert.model,
-            action=action,
-            episode=alert.episode_id,
-            actor=user or current_user(),
-            time_ms=now_ms,
-            until_ms=until_ms,
-            reason=reason,
-        )
-        writer.write(command, partition=alert.partition)
-    writer.flush()
     note(*(f"{action}: {alert.explanation}" for alert in episodes))
 
 

@@ -19,6 +19,7 @@ from driftline.cli import (
     backtest,
     check,
     coverage,
+    dashboard,
     dead_letters,
     demo,
     doctor,
@@ -122,6 +123,7 @@ app.command("drill")(drill.drill)
 app.command("status")(status.status)
 app.command("coverage")(coverage.coverage)
 app.command("doctor")(doctor.doctor)
+app.command("dashboard")(dashboard.dashboard)
 app.command("audit")(audit.audit)
 app.command("version")(version.show_version)
 app.add_typer(alerts.app, name="alerts")

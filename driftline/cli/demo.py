@@ -31,8 +31,11 @@ def demo(
     ] = False,
     as_json: Json = False,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Keep Kafka and Redis running until Ctrl-C.")
+        bool, typer.Option("--keep", help="Keep all running until Ctrl-C, as on a terminal.")
     ] = False,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard/--no-dashboard", help="Serve the dashboard, or not.")
+    ] = True,
     plot: Annotated[
         Path | None, typer.Option(help="Write a plot of the error by month to this PNG file.")
     ] = None,
@@ -42,25 +45,39 @@ def demo(
     A model predicts late arrivals, and the monitor watches it live.  For ten days the temperature
     arrives in another unit.  The trainer retrains after real changes, but not on broken data.
 
+    The first line is the address of the dashboard, which shows the same while it happens.  On a
+    terminal it stays up until Ctrl-C.
+
     The summary is read back from Kafka and Redis.  With --json it is the last line of stdout, and
     all other lines go to stderr.  Exit code 1 if a record or an alert was lost.
     """
-    from driftline.demo.demo_runner import run  # noqa: PLC0415
+    from driftline.demo.demo_runner import DemoResult, run  # noqa: PLC0415
     from driftline.demo.monthly_errors import table_lines  # noqa: PLC0415 - light imports
     from driftline.demo.plot import draw  # noqa: PLC0415
-    from driftline.demo.screen import summary_lines  # noqa: PLC0415
+    from driftline.demo.screen import RichScreen, summary_lines  # noqa: PLC0415
 
     screen = _screen(headless=headless, as_json=as_json)
-    result = run(screen, seconds=seconds, keep=keep, began=_BEGAN)
-    for line in summary_lines(result.summary):
-        screen.print_line(line)
-    for line in ("", *table_lines(result.months, result.errors)):
-        screen.print_line(line)
-    if plot is not None:
-        draw(result.months, plot)
-        screen.print_line(f"  plot       {plot}")
-    if as_json:
-        write_json(result.summary, indent=0)
+
+    def show(result: DemoResult) -> None:
+        for line in summary_lines(result.summary):
+            screen.print_line(line)
+        for line in ("", *table_lines(result.months, result.errors)):
+            screen.print_line(line)
+        if plot is not None:
+            draw(result.months, plot)
+            screen.print_line(f"  plot       {plot}")
+        if as_json:
+            write_json(result.summary, indent=0)
+
+    on_terminal = isinstance(screen, RichScreen) and dashboard and not as_json
+    result = run(
+        screen,
+        seconds=seconds,
+        keep=keep or on_terminal,
+        began=_BEGAN,
+        with_dashboard=dashboard,
+        show=show,
+    )
     if result.lost.total:
         note(f"driftline: {result.lost.total} records or alerts were lost: {result.lost}")
         raise typer.Exit(EXIT_FAILED)

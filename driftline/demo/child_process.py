@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import shutil
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,10 @@ TAIL_LINES: Final = 20
 
 
 class ChildProcess:
-    """A Python module of driftline as a process; stdout is read by line, stderr goes to a file."""
+    """A Python module of driftline as a process; stdout is read by line, stderr goes to a file.
+
+    With a ``niceness`` it leaves the processor to the others.
+    """
 
     def __init__(
         self,
@@ -28,13 +32,16 @@ class ChildProcess:
         arguments: Sequence[str],
         environment: Mapping[str, str],
         folder: Path,
+        *,
+        niceness: int = 0,
     ) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
         self.lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        nice = ["nice", "-n", str(niceness)] if niceness and shutil.which("nice") else []
         with self.log.open("wb") as errors:
             self._process = subprocess.Popen(  # noqa: S603 - our own modules
-                die_with_parent_command(python_command(module, *arguments)),
+                die_with_parent_command([*nice, *python_command(module, *arguments)]),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -6,8 +6,9 @@ import contextlib
 import json
 import os
 import secrets
+import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -31,6 +32,7 @@ from driftline.demo.scenario import (
 from driftline.demo.screen import Screen
 from driftline.demo.server_messages import Done, Progress, Ready, ServerMessage, VersionChanged
 from driftline.stack import LocalStack, ServerStartError
+from driftline.stack.server_process import free_port
 from driftline.stack.temporary_folder import temporary_folder
 from driftline.topics import topic_registry
 from driftline.topics.topic_decoder import TopicDecoder
@@ -42,6 +44,7 @@ from trainer.contracts import RetrainEvent
 from trainer.registry.registry import REGISTRY_FOLDER
 
 OWN_PREFIX: Final = "driftline"
+DASHBOARD_PORT: Final = 8765
 ONE_THREAD: Final = {"OMP_NUM_THREADS": "1"}
 """The model is small, and the monitor needs a core."""
 _DECODER: Final[msgspec.json.Decoder[ServerMessage]] = msgspec.json.Decoder(ServerMessage)
@@ -100,8 +103,10 @@ class DemoRun:
             if event is not None and self._is_new(event.id):
                 self.screen.retrain(event, self.elapsed_s())
         for child in self.children.values():
-            for line in child.new_lines():
-                self._handle(_DECODER.decode(line))
+            lines = child.new_lines()
+            if child.name != "dashboard":  # it prints its address
+                for line in lines:
+                    self._handle(_DECODER.decode(line))
             ended = child.exit_code
             if ended is not None and not (child.name == "model-server" and self.written):
                 raise CommandError(
@@ -135,14 +140,26 @@ class DemoRun:
                 self.written = written
 
 
-def run(screen: Screen, *, seconds: float, keep: bool, began: float) -> DemoResult:
-    """Replay the year in ``seconds``; ``keep`` leaves the stack running until Ctrl-C.
+def run(
+    screen: Screen,
+    *,
+    seconds: float,
+    keep: bool,
+    began: float,
+    with_dashboard: bool,
+    show: Callable[[DemoResult], None],
+) -> DemoResult:
+    """Replay the year in ``seconds``, and ``show`` the result.
 
-    ``began`` is ``time.monotonic()`` at the start of the command.
+    ``keep`` then leaves all processes running until Ctrl-C.  ``began`` is ``time.monotonic()`` at
+    the start of the command.
 
     Raises:
         CommandError: a process did not start, ended too early, or stalled.
     """
+    port = _dashboard_port() if with_dashboard else None
+    if port is not None:
+        screen.print_line(f"Dashboard http://127.0.0.1:{port}")
     with contextlib.ExitStack() as cleanup:
         try:
             stack = cleanup.enter_context(LocalStack.start())
@@ -165,6 +182,8 @@ def run(screen: Screen, *, seconds: float, keep: bool, began: float) -> DemoResu
         data_dir = folder / "trainer"
         environment = stack.monitor_environment()
         demo_run.children |= start_serving(settings, environment, folder, data_dir, seconds)
+        if port is not None:
+            demo_run.children["dashboard"] = start_dashboard(settings, environment, folder, port)
         screen.print_line(
             f"Incident  {INCIDENT[0]:%d %b} to {INCIDENT[1]:%d %b}: {BROKEN_FEATURE} is sent in °C "
             "instead of °F; the monitor does not know"
@@ -177,6 +196,7 @@ def run(screen: Screen, *, seconds: float, keep: bool, began: float) -> DemoResu
             demo_run.poll()
         screen.close()
         result = verify(demo_run, demo_run.written, stack.broker, data_dir)
+        show(result)
         if keep:
             _wait_for_ctrl_c(demo_run, settings)
     return result
@@ -251,6 +271,33 @@ def start_trainer(
     )
 
 
+def _dashboard_port() -> int:
+    """The dashboard's own port, or a free one where it is in use."""
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", DASHBOARD_PORT))
+        except OSError:
+            return free_port()
+    return DASHBOARD_PORT
+
+
+def start_dashboard(
+    settings: Settings, environment: Mapping[str, str], folder: Path, port: int
+) -> ChildProcess:
+    """Start the dashboard; it leaves the processor to the monitor and the trainer."""
+    arguments = [
+        "dashboard",
+        *_connection_arguments(settings),
+        "--redis-url",
+        settings.redis.url,
+        "--port",
+        str(port),
+    ]
+    return ChildProcess(
+        "dashboard", "driftline", arguments, {**environment, **ONE_THREAD}, folder, niceness=15
+    )
+
+
 def _connection_arguments(settings: Settings) -> list[str]:
     return [
         "--bootstrap-servers",
@@ -319,8 +366,8 @@ def _stalled(demo_run: DemoRun, name: str, stalled: verification.StalledError) -
 
 def _wait_for_ctrl_c(demo_run: DemoRun, settings: Settings) -> None:
     demo_run.screen.print_line(
-        f"Kafka {settings.kafka.bootstrap_servers} and {settings.redis.url} keep running; Ctrl-C "
-        "stops them"
+        f"Kafka {settings.kafka.bootstrap_servers}, {settings.redis.url} and the dashboard keep "
+        "running; Ctrl-C stops them"
     )
     with contextlib.suppress(KeyboardInterrupt):
         while True:

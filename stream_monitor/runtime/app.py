@@ -37,7 +37,7 @@ from stream_monitor.web import PortInUse, WebServer
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-DEFAULT_PORT: Final = 8765
+DEFAULT_PORT: Final = 8775
 ANSWER_S: Final = 10.0
 """An HTTP request gets 503 after this time, because the event loop does not run."""
 BATCHES_AHEAD: Final = 4

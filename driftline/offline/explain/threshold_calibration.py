@@ -93,7 +93,7 @@ def references_of(profile: ReferenceProfile) -> Iterator[tuple[str, FeatureRefer
 
 
 def calibration_of(profile: ReferenceProfile, budget: Budget) -> list[ChannelCalibration]:
-    """Every channel with its thresholds: features, prediction, loss, then relations."""
+    """Every channel with its thresholds: features, prediction, loss, then correlations."""
     arl0 = arl0_per_detector(profile, budget)
     channels = [
         (name, channel, reference.short)

@@ -1,0 +1,112 @@
+"""The web application: pages, live updates, the API, and ``/healthz``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection
+from typing import Any, Final
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from driftline.dashboard.api import ReadApi, describe
+from driftline.dashboard.incident_answers import incident_answers
+from driftline.dashboard.page_templates import STATIC, environment
+from driftline.dashboard.pages import PageNotFound, Pages
+from driftline.dashboard.read_model import ReadModel
+from driftline.dashboard.security_headers import SecurityHeaders
+
+_KEEP_ALIVE_ROUNDS: Final = 30
+_ROUND_S: Final = 0.5
+
+
+class _StaticFiles(StaticFiles):
+    """Static files; their addresses change with their content."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        return response
+
+
+def web_app(
+    read: ReadModel,
+    *,
+    place: str,
+    version: str,
+    hosts: Collection[str] = (),
+    token: str = "",
+    stopping: Callable[[], bool] = lambda: False,
+) -> FastAPI:
+    """The application.
+
+    ``place`` names the installation on every page.  ``hosts`` are the accepted host names.
+    ``token`` allows to answer incidents; without one all is read-only.  ``stopping`` ends
+    live updates when the process stops.
+    """
+    app = FastAPI(
+        title="driftline", version=version, docs_url=None, redoc_url=None,
+        openapi_url="/api/v1/openapi.json",
+    )  # fmt: skip
+    app.openapi = lambda: describe(app)  # type: ignore[method-assign]
+    app.add_middleware(SecurityHeaders, hosts=hosts)
+    app.mount("/static", _StaticFiles(directory=STATIC), name="static")
+    app.include_router(ReadApi(read).routes())
+    pages = Pages(read, environment(), place, writable=bool(token))
+    app.include_router(incident_answers(read, pages, token))
+
+    @app.get("/healthz", include_in_schema=False)
+    def healthz() -> Response:
+        away = [server.name for server in read.observer.current.away()]
+        text = f"alive; without {', '.join(away)}\n" if away else "alive\n"
+        return PlainTextResponse(text)
+
+    @app.get("/updates", include_in_schema=False)
+    async def updates(request: Request) -> StreamingResponse:
+        return StreamingResponse(_updates(read, request, stopping), media_type="text/event-stream")
+
+    routes: dict[str, Callable[..., str]] = {
+        "/": pages.overview,
+        "/model": pages.model,
+        "/incidents": pages.incidents,
+        "/incidents/{incident_id}": pages.incident,
+        "/retrains": pages.retrains,
+        "/coverage": pages.coverage,
+        "/doctor": pages.doctor,
+    }
+    for path, page in routes.items():
+        app.add_api_route(path, page, response_class=HTMLResponse, include_in_schema=False)
+
+    @app.exception_handler(PageNotFound)
+    async def no_page(request: Request, error: PageNotFound) -> Response:
+        del request
+        return HTMLResponse(pages.failed(str(error), 404), 404)
+
+    @app.exception_handler(HTTPException)
+    async def not_found(request: Request, error: HTTPException) -> Response:
+        if request.url.path.startswith("/api/"):
+            return PlainTextResponse(f"{error.detail}\n", error.status_code)
+        text = pages.failed(str(error.detail), error.status_code)
+        return HTMLResponse(text, error.status_code)
+
+    return app
+
+
+async def _updates(
+    read: ReadModel, request: Request, stopping: Callable[[], bool]
+) -> AsyncIterator[str]:
+    """An event whenever something changed, and a comment when nothing did for a while."""
+    known, silent = read.observer.version, 0
+    yield "retry: 2000\n\n"
+    while not stopping() and not await request.is_disconnected():
+        read.observer.viewed()
+        if read.observer.version != known:
+            known, silent = read.observer.version, 0
+            yield f"event: changed\ndata: {known}\n\n"
+        elif silent >= _KEEP_ALIVE_ROUNDS:
+            silent = 0
+            yield ": nothing changed\n\n"
+        silent += 1
+        await asyncio.sleep(_ROUND_S)

@@ -1,0 +1,86 @@
+"""Read a few events of a model before and after a position of the event topic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from confluent_kafka import KafkaException, TopicPartition
+
+from driftline.topics.topic_reader import METADATA_TIMEOUT_S, as_record
+from producer.codec import RejectedRecord, decode
+from producer.events import InferenceEvent
+from producer.kafka_client import consumer_of
+
+_RECORDS: Final = 400
+_TIMEOUT_S: Final = 2.0
+
+
+class EventAt(NamedTuple):
+    """An event and its offset."""
+
+    offset: int
+    event: InferenceEvent
+
+
+class EventsAround(NamedTuple):
+    """Events before a position and from it on, each ascending.
+
+    ``deleted``: records before the position were removed by retention.
+    """
+
+    before: list[EventAt]
+    after: list[EventAt]
+    deleted: bool
+
+
+def read_events_around(
+    client: Mapping[str, Any],
+    topic: str,
+    partition: int,
+    offset: int,
+    *,
+    model: str,
+    version: str,
+    n_each: int,
+) -> EventsAround:
+    """The last ``n_each`` events of a version before ``offset``, and the first ones from it on.
+
+    Records further away than a few hundred are not read.
+
+    Raises:
+        KafkaException: no broker answers, or Kafka denies a permission.
+    """
+    consumer = consumer_of({"log_level": 0, **client})
+    try:
+        place = TopicPartition(topic, partition)
+        low, high = consumer.get_watermark_offsets(place, METADATA_TIMEOUT_S)
+        first, end = max(low, offset - _RECORDS), min(high, offset + _RECORDS)
+        found: list[EventAt] = []
+        if first < end:
+            consumer.assign([TopicPartition(topic, partition, first)])
+        position = first
+        while position < end:
+            messages = consumer.consume(2 * _RECORDS, _TIMEOUT_S)
+            if not messages:
+                break
+            for message in messages:
+                error = message.error()
+                if error is not None:
+                    raise KafkaException(error)
+                record = as_record(message)
+                position = record.offset + 1
+                try:
+                    event = decode(record.value or b"", record.kind)
+                except RejectedRecord:
+                    continue
+                if isinstance(event, InferenceEvent) and (event.model, event.version) == (
+                    model,
+                    version,
+                ):
+                    found.append(EventAt(record.offset, event))
+    finally:
+        consumer.close()
+    before = [each for each in found if each.offset < offset][-n_each:]
+    after = [each for each in found if each.offset >= offset][:n_each]
+    return EventsAround(before, after, deleted=first > max(0, offset - _RECORDS))

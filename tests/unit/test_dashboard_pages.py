@@ -1,0 +1,205 @@
+"""The dashboard's pages: what they answer first, that texts of events are inert, and their size."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+
+import httpx
+import msgspec
+import pytest
+
+from driftline.dashboard.observation import Observation, ServerStatus
+from driftline.dashboard.observer import ModelDetail
+from driftline.dashboard.page_templates import url
+from driftline.dashboard.read_model import MODELS_SHOWN
+from tests.unit.offline_dashboard import (
+    HOSTILE_CATEGORY,
+    HOSTILE_FEATURE,
+    HOSTILE_MODEL,
+    NOW_MS,
+    START_MS,
+    OfflineObserver,
+    client_of,
+    observe_log,
+)
+
+MAX_UPDATE_BYTES = 100_000
+PAGES = ("/", "/incidents", "/retrains", "/coverage", "/doctor")
+
+
+@pytest.fixture(scope="module")
+def hostile() -> OfflineObserver:
+    return observe_log(HOSTILE_MODEL, HOSTILE_FEATURE)
+
+
+@pytest.fixture
+def client(hostile: OfflineObserver) -> Iterator[httpx.Client]:
+    with client_of(hostile) as client:
+        yield client
+
+
+class Elements(HTMLParser):
+    """The elements of a page, and their attributes."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def incident_path(observer: OfflineObserver, client: httpx.Client) -> str:
+    del observer
+    [incident, *_] = client.get("/api/v1/incidents").json()
+    return f"/incidents/{incident['incident_id']}"
+
+
+def test_the_first_screen_names_the_model_that_drifts_and_since_when(client: httpx.Client) -> None:
+    page = client.get("/").text
+
+    assert "needs attention since" in page
+    assert "14 Nov 2023" in page or "15 Nov 2023" in page
+    assert 'class="state drift' in page
+    assert "1 open incident" in page or "open incidents" in page
+
+
+def test_texts_of_events_are_never_elements(client: httpx.Client, hostile: OfflineObserver) -> None:
+    own_scripts = re.compile(r"/static/[\w./-]+\.js\?v=[0-9a-f]{12}")
+    paths = [*PAGES, url("/model", name=HOSTILE_MODEL), incident_path(hostile, client)]
+    for path in paths:
+        answer = client.get(path)
+        assert answer.status_code == 200, path
+        elements = Elements(answer.text).found
+        scripts = [attributes for tag, attributes in elements if tag == "script"]
+        assert all(own_scripts.fullmatch(found["src"] or "") for found in scripts), path
+        assert not [tag for tag, _ in elements if tag == "img"], path
+        handlers = [name for _, found in elements for name in found if name.startswith("on")]
+        assert handlers == [], path
+        assert not [found for _, found in elements if "style" in found], path
+
+
+def test_hostile_names_are_shown_as_they_are(client: httpx.Client) -> None:
+    page = client.get(url("/model", name=HOSTILE_MODEL)).text
+
+    for text in ("&lt;script&gt;alert(1)&lt;/script&gt;", "&lt;img src=x onerror=alert(2)&gt;"):
+        assert text in page
+    assert HOSTILE_FEATURE not in page
+    assert HOSTILE_CATEGORY not in page
+
+
+def test_every_answer_has_a_strict_content_policy(client: httpx.Client) -> None:
+    for path in (*PAGES, "/healthz", "/api/v1", "/api/v1/openapi.json", "/nothing"):
+        headers = client.get(path).headers
+        assert "script-src 'self'" in headers["content-security-policy"]
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+
+
+def test_another_host_name_is_not_answered_on_loopback(hostile: OfflineObserver) -> None:
+    with client_of(hostile, host="attacker.example") as client:
+        assert client.get("/").status_code == 421
+        assert client.get("/api/v1/models").status_code == 421
+
+
+def test_the_page_of_the_model_states_window_n_and_reference_of_each_feature(
+    client: httpx.Client,
+) -> None:
+    page = client.get(url("/model", name=HOSTILE_MODEL)).text
+
+    assert page.count("reference n 600 (version 1, from warm-up)") == 3
+    assert len(re.findall(r"last windows, n 1,0\d\d", page)) == 3
+    assert page.count('class="chart"') >= 4
+
+
+def test_the_incident_has_cause_axis_decision_and_commands(
+    client: httpx.Client, hostile: OfflineObserver
+) -> None:
+    page = client.get(incident_path(hostile, client)).text
+
+    assert "One feature has changed" in page
+    assert "too small to matter" in page
+    assert 'class="lanes"' in page
+    assert "driftline incidents acknowledge " in page
+    assert "read-only" in page
+
+
+def test_an_unknown_model_or_incident_is_a_page_with_a_way_back(client: httpx.Client) -> None:
+    for path in ("/model?name=none", "/incidents/none"):
+        answer = client.get(path)
+        assert answer.status_code == 404
+        assert 'href="/"' in answer.text
+
+
+def test_a_server_that_is_away_is_the_first_thing_on_the_page(hostile: OfflineObserver) -> None:
+    seen = msgspec.structs.replace(
+        hostile.current,
+        servers=[
+            ServerStatus(name="Kafka", reachable=False, since_ms=START_MS, error="closed"),
+            ServerStatus(name="Redis", reachable=True, since_ms=START_MS),
+        ],
+    )
+    away = OfflineObserver(hostile.state, seen, hostile.detail("m"))
+    with client_of(away) as client:
+        page = client.get("/").text
+
+        assert "<h1>Kafka does not answer since 14 Nov 2023" in page
+        assert "recovers by itself" in page
+        assert client.get("/healthz").text == "alive; without Kafka\n"
+        assert client.get("/healthz").status_code == 200
+
+
+def test_without_a_worker_no_model_is_ok(hostile: OfflineObserver) -> None:
+    seen = msgspec.structs.replace(hostile.current, workers=[], alerts=[])
+    with client_of(OfflineObserver(hostile.state, seen, hostile.detail("m"))) as client:
+        page = client.get("/").text
+        [model] = client.get("/api/v1/models").json()
+
+    assert "No worker runs: nothing is watched" in page
+    assert model["status"]["state"] == "not_watched"
+
+
+def test_a_model_without_events_is_not_ok(hostile: OfflineObserver) -> None:
+    silent = [msgspec.structs.replace(c, events=0, share=None) for c in hostile.current.coverage]
+    seen = msgspec.structs.replace(hostile.current, alerts=[], coverage=silent)
+    with client_of(OfflineObserver(hostile.state, seen, hostile.detail("m"))) as client:
+        [model] = client.get("/api/v1/models").json()
+
+    assert (model["status"]["state"], model["status"]["label"]) == ("no_data", "No data")
+
+
+def test_an_installation_without_models_names_the_next_step(hostile: OfflineObserver) -> None:
+    empty = Observation(
+        now_ms=NOW_MS, servers=hostile.current.servers, workers=hostile.current.workers
+    )
+    with client_of(OfflineObserver(hostile.state, empty, ModelDetail({}, []))) as client:
+        page = client.get("/").text
+
+    assert "No model has sent events yet" in page
+    assert "No open incident" in page
+    assert "No retrain yet" in page
+
+
+def test_an_update_is_small_with_five_hundred_models(hostile: OfflineObserver) -> None:
+    """The page is what an update loads."""
+    names = [f"model-{i:03}-with-a-long-name" for i in range(500)]
+    [alert, *_] = hostile.current.alerts
+    alerts = [
+        msgspec.structs.replace(alert, model=name, episode_id=name, alert_id=name) for name in names
+    ]
+    coverage = [msgspec.structs.replace(hostile.current.coverage[0], model=name) for name in names]
+    seen = msgspec.structs.replace(
+        hostile.current, alerts=alerts, coverage=coverage, models=names,
+        served=dict.fromkeys(names, "1"),
+    )  # fmt: skip
+    with client_of(OfflineObserver(hostile.state, seen, hostile.detail("m"))) as client:
+        page = client.get("/").text
+        found = client.get("/?q=model-499").text
+
+    assert page.count('class="model-name"') == MODELS_SHOWN
+    assert len(page.encode()) <= MAX_UPDATE_BYTES
+    assert found.count('class="model-name"') == 1
