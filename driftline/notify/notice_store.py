@@ -201,11 +201,29 @@ class NoticeStore:
 
     def has_caught_up(self) -> bool:
         """Whether the first start has read the topic to its end."""
-        return bool(self._rows("SELECT value FROM facts WHERE name = 'caught_up'"))
+        return self._fact("caught_up") is not None
 
     def set_caught_up(self) -> None:
         """Record that the first start has read the topic to its end."""
-        self._connection.execute("INSERT OR REPLACE INTO facts VALUES ('caught_up', '1')")
+        self._set_fact("caught_up", "1")
+
+    def routing_since_ms(self, routing: str, now_ms: int) -> int:
+        """Since when (wall clock) targets and routes are these; a change is recorded.
+
+        ``routing`` is a text that differs where they do.
+        """
+        if self._fact("routing") != routing:
+            with self.transaction():
+                self._set_fact("routing", routing)
+                self._set_fact("routing_since_ms", str(now_ms))
+        return int(self._fact("routing_since_ms") or now_ms)
+
+    def _fact(self, name: str) -> str | None:
+        rows = self._rows("SELECT value FROM facts WHERE name = ?", name)
+        return rows[0][0] if rows else None
+
+    def _set_fact(self, name: str, value: str) -> None:
+        self._connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
 
     def forget(self, subject_ids: Iterable[str], record_ids: Iterable[str]) -> None:
         """Remove ended subjects with their episodes, records and messages."""

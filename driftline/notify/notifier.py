@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Final, Self
 
+import msgspec
 import structlog
 
 from driftline.notify.alert_feed import AlertFeed, FeedProblem
@@ -62,15 +64,16 @@ def _wall_ms() -> int:
 
 
 class Notifier:
-    """The notifier of a data directory; a context manager.
+    """The notifier of a data directory; a context manager.  ``wall_ms`` is the clock (ms).
 
     Raises:
         NotifierAlreadyRunning: another notifier uses the data directory.
         InvalidSetting: the URL or a secret of a target cannot be used.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, wall_ms: Callable[[], int] = _wall_ms) -> None:
         notify = settings.notify
+        self._wall_ms = wall_ms
         self._settings = notify
         self._topic = settings.topics.alerts
         self._routes = [
@@ -94,6 +97,8 @@ class Notifier:
         }
         self._store = NoticeStore(notify.data_dir)
         states = self._store.target_states()
+        routing = msgspec.json.encode([self._routes, sorted(senders)]).decode()
+        self._routing_since_ms = self._store.routing_since_ms(routing, self._wall_ms())
         self.targets = {
             name: Target(
                 name,
@@ -194,14 +199,14 @@ class Notifier:
             self._checked_s = time.monotonic()
         is_busy = any(not target.is_free(1 << 62) for target in self.targets.values())
         self._receive(BUSY_S if is_busy else IDLE_S)
-        self._regroup(_wall_ms())
+        self._regroup(self._wall_ms())
         for target in self.targets.values():
             self._record(target, target.finished())
         if self._has_caught_up:
-            self._send_due(_wall_ms())
+            self._send_due(self._wall_ms())
         if now_s - self._pruned_s >= PRUNE_INTERVAL_S or len(self._history) > MAX_RECORDS:
             self._pruned_s = now_s
-            self._prune(_wall_ms())
+            self._prune(self._wall_ms())
         self.metrics.mark_loop_ran()
 
     def _check(self) -> None:
@@ -226,9 +231,9 @@ class Notifier:
 
     def _catch_up(self) -> None:
         """The first start has read all earlier alerts: what has ended by now needs no message."""
-        self._regroup(_wall_ms())
+        self._regroup(self._wall_ms())
         ended = [one for one in self._history.subjects() if one.closed_ms is not None]
-        old = {one.subject_id: FirstSeen(_wall_ms(), is_old=True) for one in ended}
+        old = {one.subject_id: FirstSeen(self._wall_ms(), is_old=True) for one in ended}
         with self._store.transaction():
             self._store.set_first_seen(old)
             self._store.set_caught_up()
@@ -304,10 +309,11 @@ class Notifier:
     ) -> Message | None:
         sent = self._sent.get((target.name, subject.subject_id))
         seen = self._seen.get(subject.subject_id, FirstSeen(0, is_old=False))
+        is_past = seen.is_old or seen.time_ms < self._routing_since_ms
         if sent is None and (
-            target.name not in routed or (seen.is_old and subject.closed_ms is not None)
+            target.name not in routed or (is_past and subject.closed_ms is not None)
         ):
-            return None
+            return None  # also where the target, or the route to it, is newer than the incident
         if closes_silently(subject, sent, sends_resolved=target.sends_resolved):
             self._mark_sent(target, subject, now_ms)
             return None
@@ -343,7 +349,7 @@ class Notifier:
         """Record what a target has accepted, or why it has not."""
         if outcome is None:
             return
-        now_ms, before = _wall_ms(), target.state
+        now_ms, before = self._wall_ms(), target.state
         if outcome.error is None:
             self.metrics.messages.labels(target.name, "sent").inc()
             state = before.after_success(now_ms)
