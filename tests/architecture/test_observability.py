@@ -15,8 +15,11 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
+from driftline.notify import notifier
 from driftline.notify.metrics import NotifyMetrics
 from stream_monitor.metrics import Metrics
+from stream_monitor.runtime import app as monitor_app
+from trainer.service import trainer
 from trainer.service.metrics import TrainerMetrics
 
 INFRA = Path(__file__).parents[2] / "infra"
@@ -138,6 +141,20 @@ def test_compose_mounts_files_that_exist() -> None:
     files = [mount.split(":")[0] for mount in mounts if mount.startswith("./")]
     assert len(files) >= 3
     assert [name for name in files if not (INFRA / name).exists()] == []
+
+
+def test_prometheus_scrapes_each_process_at_its_port() -> None:
+    config = yaml.safe_load((INFRA / "prometheus" / "prometheus.yaml").read_text("utf-8"))
+    ports = {
+        job["job_name"]: int(re.findall(r"8\d\d\d", str(job))[0])
+        for job in config["scrape_configs"]
+    }
+
+    assert ports == {
+        "driftline-monitor": monitor_app.DEFAULT_PORT,
+        "driftline-trainer": trainer.DEFAULT_PORT,
+        "driftline-notifier": notifier.DEFAULT_PORT,
+    }
 
 
 def promtool(*arguments: str) -> str:
