@@ -95,7 +95,7 @@ def test_the_digest_is_sent_once_a_day_and_holds_what_has_no_message(
 ) -> None:
     stored(tmp_path, recent("age", severity="low"))
     now_ms = time.time_ns() // 1_000_000
-    options = {"digest_at": "00:00", "digest_below": "high"}
+    options: dict[str, Any] = {"digest_at": "00:00", "digest_below": "high"}
 
     with notifier_of(tmp_path, sink, **options) as notifier:
         send(notifier, now_ms)  # the first digest comes at its next time
