@@ -289,7 +289,6 @@ class LabelJoin:
         delay_ms = max(0, label_time_ms - event_time_ms)
         self.counts.joined += 1
         self.counts.count_labelled(id_hash)
-        self.counts.count_delay(delay_ms)
         return JoinedLabel(offset, version, event_time_ms, delay_ms, prediction, label)
 
     def _begin_chunk(self, offset: int) -> None:

@@ -10,12 +10,10 @@ from msgspec import Meta, field
 from numpy.typing import NDArray
 
 _LEVELS: Final = 65
-_BUCKETS: Final = 64
 _POWERS_OF_TWO: Final = np.left_shift(np.uint64(1), np.arange(64, dtype=np.uint64))
 
 _Count: TypeAlias = Annotated[int, Meta(ge=0)]
 _ByLevel: TypeAlias = Annotated[list[_Count], Meta(min_length=_LEVELS, max_length=_LEVELS)]
-_ByDelay: TypeAlias = Annotated[list[_Count], Meta(min_length=_BUCKETS, max_length=_BUCKETS)]
 
 
 class LabelCounts(msgspec.Struct, array_like=True):
@@ -40,7 +38,6 @@ class LabelCounts(msgspec.Struct, array_like=True):
     labels_sampled_out: _Count = 0
     kept_by_level: _ByLevel = field(default_factory=lambda: [0] * _LEVELS)
     joined_by_level: _ByLevel = field(default_factory=lambda: [0] * _LEVELS)
-    by_delay: _ByDelay = field(default_factory=lambda: [0] * _BUCKETS)
 
     def count_prediction(self, id_hash: int) -> None:
         """Count a prediction of the sample."""
@@ -60,28 +57,7 @@ class LabelCounts(msgspec.Struct, array_like=True):
         """Start the counts of a level at zero: its ids are sampled again."""
         self.kept_by_level[level] = self.joined_by_level[level] = 0
 
-    def count_delay(self, delay_ms: int) -> None:
-        """Count a label by its delay after the prediction, in event time."""
-        self.by_delay[min(delay_ms.bit_length(), _BUCKETS - 1)] += 1
-
     def coverage(self, halvings: int) -> float:
         """Share of the predictions in the sample that got a label so far; 0 without any."""
         kept = sum(self.kept_by_level[halvings:])
         return sum(self.joined_by_level[halvings:]) / kept if kept else 0.0
-
-    def delay_quantile_ms(self, share: float) -> int | None:
-        """An upper bound, within a factor of 2, of the ``share`` quantile of the label delay.
-
-        >>> counts = LabelCounts()
-        >>> for delay_ms in (5, 6, 7, 1000):
-        ...     counts.count_delay(delay_ms)
-        >>> counts.delay_quantile_ms(0.5), counts.delay_quantile_ms(1.0)
-        (7, 1023)
-        """
-        total = sum(self.by_delay)
-        seen = 0
-        for bits, count in enumerate(self.by_delay):
-            seen += count
-            if total and seen >= share * total and seen:
-                return (1 << bits) - 1
-        return None

@@ -122,17 +122,6 @@ def test_beyond_the_bound_a_sample_by_hash_waits_and_its_coverage_is_unbiased() 
     assert labels.counts.labels_sampled_out > 0
 
 
-def test_delays_are_reported_within_a_factor_of_two() -> None:
-    labels = LabelJoin(SPEC)
-    rows = [event(i, str(i), 0) for i in range(9)]
-    labels.observe(
-        predictions_of(rows), [truth(10 + i, str(i), 10 if i < 8 else 90) for i in range(9)]
-    )
-    assert labels.counts.delay_quantile_ms(0.5) == 15
-    assert labels.counts.delay_quantile_ms(1.0) == 127
-    assert LabelJoin(SPEC).counts.delay_quantile_ms(0.5) is None
-
-
 def test_a_commit_writes_changed_chunks_only_and_deletes_empty_ones() -> None:
     labels = LabelJoin(SPEC)
     labels.observe(predictions_of([event(0, "a", 1), event(10, "b", 1), event(20, "c", 1)]), [])
