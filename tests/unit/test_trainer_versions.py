@@ -89,7 +89,9 @@ def test_events_that_a_version_was_trained_on_do_not_count() -> None:
 
 @given(losses=st.dictionaries(st.sampled_from("abcdef"), st.floats(0, 1), min_size=1, max_size=6))
 def test_weights_sum_to_one_and_fall_with_the_loss(losses: dict[str, float]) -> None:
-    weights = vote_weights({name: np.full(100, loss) for name, loss in losses.items()})
+    values = {name: np.full(100, loss) for name, loss in losses.items()}
+
+    weights = vote_weights(values)
 
     assert sum(weights.values()) == pytest.approx(1)
     ordered = sorted(weights, key=lambda name: losses[name])

@@ -2,7 +2,7 @@
 
 The decisions are those that run live: `PartitionMonitor` for the alerts, `handle_alert` for the
 jobs, `candidate_windows`, `compare` and `check_refit` for the challenger, `SwapTest` and
-`vote_weights` for the stored versions.
+`VersionVote` for the stored versions.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from stream_monitor.windows.window_spec import WindowSpec
 from trainer.evaluation.gate import check_refit, compare
 from trainer.evaluation.losses import Floats, Metric, resolve_metric
 from trainer.evaluation.version_swap import SwapState, SwapTest
-from trainer.evaluation.vote import RECENT_EVENTS, vote_weights
+from trainer.evaluation.vote import RECENT_EVENTS, VersionVote, VoteState, vote, vote_weights
 from trainer.evaluation.window_choice import best_window
 from trainer.fitting.model_fit import FitSpec
 from trainer.jobs.champions import Champion, set_champion
@@ -86,7 +86,8 @@ class Driftline:
         self.fits = 0
         self.stored: dict[str, StoredVersion] = {FIRST_VERSION: first}
         self._champion = FIRST_VERSION
-        self._weights = {FIRST_VERSION: 1.0}
+        self._vote = VersionVote(VoteState(champion=FIRST_VERSION, weights={FIRST_VERSION: 1.0}))
+        self._members: dict[str, FittedVersion] = {}
         self._test = SwapTest(context.swap, SwapState(champion=FIRST_VERSION))
         self._is_scored = np.zeros(len(stream), dtype=np.bool_)
         self._is_scored[stream.known_rows(stream.n_training)] = True
@@ -98,12 +99,10 @@ class Driftline:
 
     def predict(self, start: int, end: int) -> list[Prediction | None]:
         """Return the predictions of the champion, or of the vote."""
-        if not self._pool or len(self._weights) == 1:
+        if not self._members:
             return self.stored[self._champion].fitted.predict(start, end)
-        return vote(
-            {name: self.stored[name].fitted.predict(start, end) for name in self._weights},
-            self._weights,
-        )
+        predicted = {name: one.predict(start, end) for name, one in self._members.items()}
+        return vote(predicted, self._vote.state.weights)
 
     def advance(self, start: int, end: int) -> None:
         """Apply the chunk and its labels to the monitor; decide on alerts; compare the versions."""
@@ -276,14 +275,12 @@ class Driftline:
         while len(self.stored) > self._context.swap.max_versions:
             gone = next(name for name in self.stored if name != self._champion)
             del self.stored[gone]
-            self._weights.pop(gone, None)
 
     def _serve(self, name: str, end: int, caused_by: str) -> None:
         self._champion = name
         self._test.restart(name)
-        self._weights = {name: 1.0}
         if self._pool:
-            self._weigh()
+            self._form_pool()
         self._announce(self.stored[name], end, caused_by)
 
     def _announce(self, version: StoredVersion, end: int, caused_by: str) -> None:
@@ -341,8 +338,9 @@ class Driftline:
                 self.changes.append(Change(end, "swap", reason))
                 self._cancel_waiting_jobs(end)
                 self._serve(swap.version, end, f"swap-{swap.version}")
-        if self._pool:
-            self._weigh()
+            is_due = self._pool and self._vote.observe(losses, self._scale())
+            if is_due and self._champion != FIRST_VERSION:  # a pool begins with a retrain
+                self._serve_pool(self._vote.weights(self.stored))
 
     def _cancel_waiting_jobs(self, end: int) -> None:
         """Cancel jobs that wait for labels: their drift was about the champion before a swap."""
@@ -359,39 +357,24 @@ class Driftline:
         loss = next(iter(self.stored.values())).profile.loss
         return 1.0 if loss is None else max(4 * float(loss.mean or 1.0), 1e-12)
 
-    def _weigh(self) -> None:
-        recent = np.flatnonzero(self._is_scored)[-RECENT_EVENTS:]
-        losses = {}
+    def _form_pool(self) -> None:
+        """Weigh the versions on the newest training rows of the champion, its own out of fold."""
+        champion = self.stored[self._champion].fitted
+        newest = champion.rows[-RECENT_EVENTS:]
+        losses: dict[str, Floats] = {}
         for name, version in self.stored.items():
-            losses[name] = self._losses_of(version.fitted, recent)
-            losses[name][recent < version.fitted.trained_until] = np.nan
-        before = self._weights
-        self._weights = vote_weights(losses, self._scale())
-        self.swaps += before.keys() != self._weights.keys()
+            losses[name] = self._losses_of(version.fitted, newest)
+            losses[name][newest < version.fitted.trained_until] = np.nan
+        losses[self._champion] = champion.out_of_fold_losses(self._metric)[-RECENT_EVENTS:]
+        weights = vote_weights(losses, self._scale())
+        self._vote.state.champion = self._champion
+        self._serve_pool(weights if self._champion in weights else {self._champion: 1.0})
 
-
-def vote(
-    predictions: dict[str, list[Prediction | None]], weights: dict[str, float]
-) -> list[Prediction | None]:
-    """Return the weighted mean of numbers, or the class with the largest weight.
-
-    >>> vote({"1": [0.25, 0.5], "2": [0.75, 0.5]}, {"1": 0.5, "2": 0.5})
-    [0.5, 0.5]
-    >>> vote({"1": ["a"], "2": ["b"]}, {"1": 0.6, "2": 0.4})
-    ['a']
-    """
-    found: list[Prediction | None] = []
-    for answers in zip(*(predictions[name] for name in weights), strict=True):
-        numbers = [one for one in answers if isinstance(one, int | float)]
-        if len(numbers) == len(answers):
-            pairs = zip(numbers, weights.values(), strict=True)
-            found.append(sum(number * weight for number, weight in pairs))
-            continue
-        votes: dict[str, float] = {}
-        for answer, weight in zip(answers, weights.values(), strict=True):
-            votes[str(answer)] = votes.get(str(answer), 0.0) + weight
-        found.append(max(votes, key=lambda name: votes[name]))
-    return found
+    def _serve_pool(self, weights: dict[str, float]) -> None:
+        before = self._vote.state.weights
+        self._vote.serve(weights)
+        self._members = {name: self.stored[name].fitted for name in weights}
+        self.swaps += before.keys() != weights.keys()
 
 
 def _has_all_classes(task: str, labels: Sequence[object], rows: Ints, among: Ints) -> bool:

@@ -27,6 +27,7 @@ class FittedVersion:
         self._stream = stream
         self.rows = rows
         self.estimator = estimator
+        self.out_of_fold: list[Prediction] = []
         self._predictions: list[Prediction | None] = [None] * len(stream)
         self._losses: dict[Metric, Floats] = {}
         self._blocks: set[int] = set()
@@ -45,6 +46,14 @@ class FittedVersion:
         """Return the losses of these rows, (n,); NaN where there is no label."""
         self._compute(start, end)
         return self._losses[metric][start:end]
+
+    def out_of_fold_losses(self, metric: Metric) -> Floats:
+        """Return the losses of the rows that it was fitted on, (n,), with predictions of folds."""
+        stream = self._stream
+        labels = [stream.labels[row] for row in self.rows.tolist()]
+        return losses(
+            self.out_of_fold, labels, stream.task, positive=stream.positive, metric=metric
+        )
 
     def _compute(self, start: int, end: int) -> None:
         stream = self._stream
@@ -91,6 +100,7 @@ class FittedVersions:
         """Return the model and its reference profile, as the trainer makes them."""
         fitted = fit_model(self.make(), self.stream.frame.iloc[rows], spec, lambda _stage: None)
         version = FittedVersion(self.stream, rows, fitted.estimator)
+        version.out_of_fold = list(fitted.out_of_fold)
         self._fitted[_key(rows)] = version
         return version, fitted.profile
 
