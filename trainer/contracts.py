@@ -18,10 +18,12 @@ Step: TypeAlias = Literal[
     "proposed",
     "promoted",
     "rolled_back",
+    "reweighted",
 ]
 """``declined``: the policy decided against a retrain.  ``failed``: the fit produced no model.
 ``rejected``: it produced one, and the gate did not pass it.  ``proposed``: the gate passed it; the
-reason has the command with which a person promotes it."""
+reason has the command with which a person promotes it.  ``reweighted``: the pool in service has
+other weights; it belongs to no job."""
 
 RETRAIN_CE_TYPE: Final = "io.driftline.retrain.v1"
 MODEL_VERSION_CE_TYPE: Final = "io.driftline.model-version.v1"
@@ -49,6 +51,14 @@ class RetrainEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     time_ms: int
 
 
+class PoolMember(msgspec.Struct, frozen=True, kw_only=True):
+    """A stored version that votes in a pool, with the hash of its artifact and its weight."""
+
+    version: str
+    artifact_sha256: str
+    weight: float
+
+
 class ModelVersion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A version of a model, on ``driftline.models.v1`` (compacted).
 
@@ -56,6 +66,10 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     the key ``model@version`` describes that version and has its profile.  The artifact is in the
     registry under its hash.  ``promoted`` is false for a version that was stored and never put into
     service.
+
+    ``members`` are in the champion's record of a pool: the versions whose weighted vote is served
+    under the name ``version``.  Their weights sum to 1.  A reader that does not know pools serves
+    the artifact of ``version`` alone.
     """
 
     model: str
@@ -65,6 +79,7 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     caused_by: str
     profile: dict[str, Any] | None = None
     promoted: bool = True
+    members: tuple[PoolMember, ...] = ()
 
     @property
     def version_key(self) -> str:

@@ -17,8 +17,9 @@ from trainer.evaluation.version_swap import SwapPolicy
 from trainer.fitting.results import FitLimits
 from trainer.policy.retrain_policy import RetrainPolicy
 
-Mode: TypeAlias = Literal["manual", "auto"]
-"""``manual``: the trainer proposes a version, and a person promotes it.  ``auto``: it promotes."""
+Mode: TypeAlias = Literal["manual", "auto", "pool"]
+"""``manual``: the trainer proposes a version, and a person promotes it.  ``auto``: it promotes.
+``pool``: it promotes, and the weighted vote of the stored versions is served under its name."""
 
 
 class TrainerSettings(Section):

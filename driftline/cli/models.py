@@ -73,17 +73,20 @@ def _aliases(data_dir: Path, model: str) -> dict[str, str]:
         ) from error
 
 
-def _standing(data_dir: Path, manifest: Manifest) -> Standing | None:
+def _standing(data_dir: Path, manifest: Manifest) -> tuple[Standing | None, dict[str, float]]:
+    """How a version compares with the champion, and the weights of the pool that it names."""
     import sqlite3  # noqa: PLC0415 - light imports
 
-    from trainer.jobs.comparisons import read_standing  # noqa: PLC0415
+    from trainer.jobs.comparisons import read_pool_weights, read_standing  # noqa: PLC0415
 
     try:
-        return read_standing(data_dir, manifest.model, manifest.version)
+        standing = read_standing(data_dir, manifest.model, manifest.version)
+        pool, weights = read_pool_weights(data_dir, manifest.model) or ("", {})
     except sqlite3.Error as error:
         raise CommandError(
             "the trainer's database cannot be read", where=str(data_dir), why=str(error)
         ) from error
+    return standing, weights if pool == manifest.version else {}
 
 
 def _names(named: dict[str, dict[str, str]], manifest: Manifest) -> list[str]:
@@ -104,12 +107,16 @@ def show(
     *,
     as_json: Json = False,
 ) -> None:
-    """Show one version: its origin, training data and metrics, compared with the champion."""
+    """Show one version: its origin, training data and metrics, compared with the champion.
+
+    Of a pool in service also its members and their weights.
+    """
     manifest = find(data_dir, name)
-    standing = _standing(data_dir, manifest)
+    standing, weights = _standing(data_dir, manifest)
     if as_json:
         compared = None if standing is None else standing._asdict()
-        write_json({**summary(manifest), "profile": manifest.profile, "comparison": compared})
+        shown = {"profile": manifest.profile, "comparison": compared, "members": weights}
+        write_json({**summary(manifest), **shown})
         return
     training = dict(manifest.training)
     left_out, output = training.pop("left_out", {}), str(training.pop("fit_output", ""))
@@ -126,6 +133,8 @@ def show(
             f"{word} by {abs(standing.improvement):.4g} than that of the champion "
             f"{standing.champion} (wealth {standing.wealth:.3g})"
         )
+    for member, weight in sorted(weights.items(), key=lambda one: -one[1]):
+        write_line(f"{'member of pool':<16} version {member} with the weight {weight:.3f}")
     features = manifest.profile.get("features", {})
     write_line(f"{'features':<16} {', '.join(features) or 'none'}")
 

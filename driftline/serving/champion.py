@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -18,7 +18,8 @@ from producer.routing import topic_names
 if TYPE_CHECKING:
     import pandas as pd
 
-    from trainer.contracts import ModelVersion
+    from driftline.serving.pooled_estimator import PooledEstimator
+    from trainer.contracts import ModelVersion, PoolMember
 
 _POLL_S: Final = 0.2
 _RECONNECT_S: Final = 2.0
@@ -37,6 +38,10 @@ class ChampionModel:
     and loading is repeated after 1 s, then less often.  Without Kafka the present version stays in
     service.  ``fallback`` is in service until a champion is loaded.  ``librdkafka`` are settings of
     the consumer, such as credentials.
+
+    Of a pool each member is loaded and verified in this way, and their weighted vote is in service:
+    it costs the memory and the prediction of each member.  If one of them cannot be loaded, what is
+    in service stays.
 
     ``shadow``: the newest stored version other than the champion is loaded too, for `shadow`.  It
     costs the memory of a second model, and a prediction more for each request that is scored.
@@ -197,16 +202,26 @@ class ChampionModel:
 
     def _loaded(self, announced: ModelVersion) -> ServedVersion | None:
         """The announced version with its estimator; ``None`` if it cannot be loaded."""
-        sha256 = announced.artifact_sha256
-        for known in (self._announced, self._shadow):
-            if known is not None and known.sha256 == sha256:
-                return ServedVersion(announced.version, known.estimator, sha256)
+        version, sha256, members = announced.version, announced.artifact_sha256, announced.members
+        known = {**_estimators(self._shadow), **_estimators(self._announced)}
         try:
-            estimator = self._registry.load(sha256)
+            estimator = self._pool(members, known) if members else self._estimator(sha256, known)
         except Exception as error:  # noqa: BLE001 - after any error the old one stays in service
-            self._record_failure(f"version {announced.version!r} cannot be loaded: {error}")
+            self._record_failure(f"version {version!r} cannot be loaded: {error}")
             return None
-        return ServedVersion(announced.version, estimator, sha256)
+        return ServedVersion(version, estimator, sha256, members)
+
+    def _pool(self, members: Iterable[PoolMember], known: Mapping[str, Any]) -> PooledEstimator:
+        from driftline.serving.pooled_estimator import PooledEstimator, Voter  # noqa: PLC0415
+
+        voters = []
+        for member in members:
+            estimator = self._estimator(member.artifact_sha256, known)
+            voters.append(Voter(member.version, estimator, member.weight))
+        return PooledEstimator(voters)
+
+    def _estimator(self, sha256: str, known: Mapping[str, Any]) -> Any:
+        return known[sha256] if sha256 in known else self._registry.load(sha256)
 
     def _swap(self, serving: ServedVersion) -> None:
         before = self._announced
@@ -227,4 +242,14 @@ class ChampionModel:
 
 
 def _same(one: ServedVersion, other: ServedVersion) -> bool:
-    return (one.version, one.sha256) == (other.version, other.sha256)
+    return (one.version, one.sha256, one.members) == (other.version, other.sha256, other.members)
+
+
+def _estimators(served: ServedVersion | None) -> dict[str, Any]:
+    """The loaded estimators by the hash of their artifact."""
+    if served is None:
+        return {}
+    if not served.members:
+        return {served.sha256: served.estimator}
+    pairs = zip(served.members, served.estimator.voters, strict=True)
+    return {member.artifact_sha256: voter.estimator for member, voter in pairs}

@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from driftline.serving import ChampionModel, NoChampion, ServedVersion
 from stream_monitor.reference.frame import profile_from_frame
 from stream_monitor.reference.profile import profile_to_data
-from trainer.contracts import ModelVersion
+from trainer.contracts import ModelVersion, PoolMember
 from trainer.registry.registry import Registry
 
 pytestmark = pytest.mark.kafka
@@ -82,6 +82,16 @@ class World:
 
     def promote(self, version: str, sha256: str) -> None:
         self.write("m", msgspec.json.encode(self.announcement(version, sha256)))
+
+    def announce_pool(
+        self, version: str, hashes: dict[str, str], weights: dict[str, float]
+    ) -> None:
+        pointer = self.announcement(version, hashes[version])
+        members = tuple(
+            PoolMember(version=one, artifact_sha256=hashes[one], weight=weight)
+            for one, weight in weights.items()
+        )
+        self.write("m", msgspec.json.encode(msgspec.structs.replace(pointer, members=members)))
 
     def file(self, sha256: str) -> Path:
         return self.folder / "artifacts" / f"{sha256}.skops"
@@ -273,6 +283,45 @@ def test_the_newest_stored_version_makes_shadow_predictions_until_it_is_the_cham
     with world.champion() as model:
         model.wait("2", timeout_s=WAIT_S)
         assert model.shadow() is None
+
+
+def test_a_pool_is_served_with_the_announced_weights_and_only_when_each_member_is_verified(
+    world: World,
+) -> None:
+    hashes = {version: world.store(version) for version in ("1", "2", "3")}
+    whole = world.file(hashes["3"]).read_bytes()
+    world.file(hashes["3"]).write_bytes(whole[:-1] + b"?")
+    world.promote("1", hashes["1"])
+    with world.champion() as model:
+        alone = model.wait("1", timeout_s=WAIT_S)
+        world.announce_pool("2", hashes, {"1": 0.25, "2": 0.75})
+        pool = model.wait("2", timeout_s=WAIT_S)
+
+        probabilities = model.predict_proba(FRAME)
+        assert pool.estimator.classes_.tolist() == ["1", "not 1", "2", "not 2"]
+        first = alone.estimator.predict_proba(FRAME)
+        assert probabilities[:, :2] == pytest.approx(0.25 * first)
+
+        world.announce_pool("2", hashes, {"2": 0.5, "3": 0.5})
+        until_failed(model, 1)
+        assert model.current() is pool
+        world.announce_pool("2", hashes, {"1": 0.5, "2": 0.5})
+        until_members(model, {"1": 0.5, "2": 0.5})
+        loaded = {voter.version: voter.estimator for voter in model.estimator.voters}
+        assert loaded["1"] is alone.estimator  # other weights load nothing again
+
+        world.promote("2", hashes["2"])
+        until_members(model, {})
+        assert classes_of(model.current()) == ["2", "not 2"]
+
+
+def until_members(model: ChampionModel, weights: dict[str, float]) -> None:
+    waiting = threading.Event()
+    for _ in range(int(WAIT_S / 0.05)):
+        if {member.version: member.weight for member in model.current().members} == weights:
+            return
+        waiting.wait(0.05)
+    pytest.fail(f"the members are {model.current().members}: {model.last_failure}")
 
 
 def until_shadow(model: ChampionModel, version: str) -> ServedVersion:

@@ -83,18 +83,20 @@ class LossTable:
 class FollowedStream:
     """A trainer's loop over the stream, without Kafka and without fits."""
 
-    def __init__(self, folder: Path, stream: dict[int, list[StoredRecord]], turn: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        stream: dict[int, list[StoredRecord]],
+        turn: int,
+        mode: str = "auto",
+        scorer: Any = None,
+    ) -> None:
         self._folder, self._stream = folder, stream
-        self._scorer: Any = LossTable(turn)
+        self._scorer: Any = scorer or LossTable(turn)
         self.database = Database(folder)
         self.database.rows.execute("PRAGMA synchronous = OFF")  # no power is cut here
         values: dict[str, Any] = {
-            "trainer": {
-                "data_dir": folder,
-                "factories": {MODEL: "f:f"},
-                "mode": "auto",
-                "swap": SWAP,
-            }
+            "trainer": {"data_dir": folder, "factories": {MODEL: "f:f"}, "mode": mode, "swap": SWAP}
         }
         self.context: TrainerContext = context_from_settings(Settings(**values))
         self.start()

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from driftline.cli.app import app
 from stream_monitor.reference.frame import profile_from_frame
 from trainer.evaluation.version_swap import SwapState
+from trainer.evaluation.vote import VoteState
 from trainer.jobs.aliases import aliases_of
 from trainer.jobs.champions import Champion, set_champion
 from trainer.jobs.comparisons import Comparison, Growth, save_comparison
@@ -138,6 +139,26 @@ def test_show_compares_a_stored_version_with_the_champion(data_dir: Path) -> Non
     }
     champion = run.invoke(app, ["models", "show", "flights@2", "--data-dir", str(data_dir)]).stdout
     assert "comparison" not in champion
+
+
+def test_show_lists_the_members_of_the_pool_that_serves_under_the_version(data_dir: Path) -> None:
+    vote = VoteState(champion="2", weights={"1": 0.25, "2": 0.75})
+    with contextlib.closing(Database(data_dir)) as database, database.transaction() as rows:
+        swap = SwapState(champion="2")
+        comparison = Comparison(champion_cause="c", swap=swap, growth=Growth(), vote=vote)
+        save_comparison(rows, "flights", comparison)
+
+    arguments = ["models", "show", "flights@2", "--data-dir", str(data_dir)]
+    shown = run.invoke(app, arguments).stdout
+    data = json.loads(run.invoke(app, [*arguments, "--json"]).stdout)
+    other = run.invoke(app, ["models", "show", "flights@1", "--data-dir", str(data_dir)]).stdout
+
+    assert (
+        "member of pool   version 2 with the weight 0.750\n"
+        "member of pool   version 1 with the weight 0.250\n"
+    ) in shown
+    assert data["members"] == {"1": 0.25, "2": 0.75}
+    assert "member of pool" not in other
 
 
 def test_an_empty_registry_is_no_error(tmp_path: Path) -> None:

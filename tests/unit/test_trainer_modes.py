@@ -40,7 +40,7 @@ def test_the_mode_is_manual_unless_the_settings_state_another_for_all_or_one_mod
     assert context_in(folder, mode="auto").mode_of("a") == "auto"
     one = context_in(folder, modes={"a": "auto"})
     assert (one.mode_of("a"), one.mode_of("b")) == ("auto", "manual")
-    with pytest.raises(ValidationError, match="'manual' or 'auto'"):
+    with pytest.raises(ValidationError, match="'manual', 'auto' or 'pool'"):
         context_in(folder, mode="automatic")
 
 
@@ -60,7 +60,7 @@ def test_a_proposal_has_the_numbers_and_the_command_that_promotes_it(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("mode", "waiting"), [("manual", ["better", "not_worse", "swap"]), ("auto", [])]
+    ("mode", "waiting"), [("manual", ["better", "not_worse", "swap"]), ("auto", []), ("pool", [])]
 )
 def test_what_waits_for_a_person(mode: str, waiting: list[str], tmp_path: Path) -> None:
     context = context_in(tmp_path, mode=mode)

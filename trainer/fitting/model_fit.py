@@ -91,27 +91,40 @@ def fit_model(
     except Exception as error:  # noqa: BLE001 - user code on shuffled rows
         without = f", without importances: {type(error).__name__}: {error}"[:_MAX_REASON]
     on_stage(f"learning the reference profile{without}")
+    profile = reference_of(training, predicted, spec._replace(task=task), important)
+    metrics = _metrics(task, spec.threshold, positive, predicted, labels)
+    return ModelFit(estimator, profile, predicted, metrics)
+
+
+def reference_of(
+    training: pd.DataFrame,
+    out_of_fold: Sequence[Prediction | None],
+    spec: FitSpec,
+    importances: dict[str, float],
+) -> ReferenceProfile:
+    """Return the reference of a version from its n training rows and as many predictions.
+
+    ``spec`` has the task.
+    """
     timed = TIME in training and TIME not in spec.features
-    more = {_PREDICTION: pd.Series(predicted, index=training.index)}
+    more = {_PREDICTION: pd.Series(list(out_of_fold), index=training.index)}
     if timed:
         more[TIME] = pd.to_datetime(training[TIME], unit="ms", utc=True)
-    profile = profile_from_frame(
+    return profile_from_frame(
         training.assign(**more),
         model=spec.model,
         version=spec.version,
         prediction=_PREDICTION,
         label=LABEL,
         features=spec.features,
-        task=task,
+        task=spec.task,
         threshold=spec.threshold,
-        positive=positive,
+        positive=1 if spec.positive is None else spec.positive,
         time=TIME if timed else None,
         segments=spec.segmented_by,
-        importances=important,
+        importances=importances,
         events_per_week=spec.events_per_week,
     )
-    metrics = _metrics(task, spec.threshold, positive, predicted, labels)
-    return ModelFit(estimator, profile, predicted, metrics)
 
 
 def fit_windows(

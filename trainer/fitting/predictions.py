@@ -46,7 +46,7 @@ def predictions(
 
 
 def _probabilities(estimator: Any, frame: pd.DataFrame, positive: ClassLabel) -> list[Prediction]:
-    classes = [_class(value) for value in estimator.classes_]
+    classes = [class_name(value) for value in estimator.classes_]
     found = _array(estimator.predict_proba(frame), "predict_proba")
     if found.shape != (len(frame), len(classes)):
         raise InvalidPredictions(
@@ -55,9 +55,9 @@ def _probabilities(estimator: Any, frame: pd.DataFrame, positive: ClassLabel) ->
         )
     if found.dtype.kind not in "fiu" or not ((found >= 0) & (found <= 1)).all():
         raise InvalidPredictions("predict_proba returned a value that is not between 0 and 1")
-    if _class(positive) not in classes:  # the training rows had no positive label
+    if class_name(positive) not in classes:  # the training rows had no positive label
         return [0.0] * len(frame)
-    scores: list[Prediction] = found[:, classes.index(_class(positive))].astype(float).tolist()
+    scores: list[Prediction] = found[:, classes.index(class_name(positive))].astype(float).tolist()
     return scores
 
 
@@ -69,7 +69,7 @@ def _numbers(found: NDArray[Any]) -> list[Prediction]:
 
 
 def _classes(found: NDArray[Any]) -> list[Prediction]:
-    names = [_class(value) for value in found]
+    names = [class_name(value) for value in found]
     if None in names:
         raise InvalidPredictions(
             f"predict returned {found[names.index(None)]!r}, which is not a class"
@@ -84,7 +84,7 @@ def _array(found: Any, method: str) -> NDArray[Any]:
         raise InvalidPredictions(f"{method} did not return an array: {error}") from error
 
 
-def _class(value: Any) -> str | None:
+def class_name(value: Any) -> str | None:
     """Return the name of a class; 1, 1.0, True and "1" have the same name, as in labels."""
     plain = value.item() if isinstance(value, np.generic) else value
     return category(int(plain) if isinstance(plain, bool) else plain)

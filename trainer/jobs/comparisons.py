@@ -11,6 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from trainer.evaluation.version_swap import SwapState
+from trainer.evaluation.vote import VoteState
 from trainer.jobs.database import DATABASE_FILE
 
 
@@ -40,10 +41,11 @@ class Growth(msgspec.Struct, kw_only=True):
 
 
 class Comparison(msgspec.Struct, kw_only=True):
-    """The state of one model: the swap test of the present champion, and the growth.
+    """The state of one model: the swap test of the present champion, the growth, and the vote.
 
     ``champion_cause`` is the cause of the promotion since which versions are compared.
-    ``n_labelled`` counts all labelled events, ``n_scored`` those that were compared.
+    ``n_labelled`` counts all labelled events, ``n_scored`` those that were compared.  There is a
+    vote in mode ``pool``.
     """
 
     champion_cause: str
@@ -51,6 +53,7 @@ class Comparison(msgspec.Struct, kw_only=True):
     growth: Growth
     n_labelled: int = 0
     n_scored: int = 0
+    vote: VoteState | None = None
 
 
 class Standing(NamedTuple):
@@ -125,6 +128,21 @@ def read_standing(data_dir: Path, model: str, version: str) -> Standing | None:
     wealth = found.swap.wealth[version]
     improvement = found.swap.sum_difference[version] / n_events
     return Standing(found.swap.champion, n_events, improvement, sum(wealth) / len(wealth))
+
+
+def read_pool_weights(data_dir: Path, model: str) -> tuple[str, dict[str, float]] | None:
+    """Return the version name of the pool in service, and the weights of its members.
+
+    ``None``: one version serves alone.
+
+    Raises:
+        sqlite3.Error: the trainer's file cannot be read.
+    """
+    with _read_only(data_dir) as rows:
+        found = None if rows is None else find_comparison(rows, model)
+    if found is None or found.vote is None or found.vote.weights.keys() == {found.vote.champion}:
+        return None
+    return found.vote.champion, found.vote.weights
 
 
 def read_position(data_dir: Path, model: str, partition: int) -> int:

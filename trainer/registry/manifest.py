@@ -8,9 +8,22 @@ from typing import Any, Final
 import msgspec
 
 from stream_monitor.reference.profile import ReferenceProfile, profile_from_data
+from trainer.contracts import PoolMember
 from trainer.registry.errors import CorruptManifest
 
 MANIFEST_FORMAT: Final = 1
+
+
+class StoredPool(msgspec.Struct, frozen=True, kw_only=True):
+    """The pool that serves under a version's name, as it was when the version was stored.
+
+    ``members`` are its first weights, ``profile`` its reference, the plain data of
+    `profile_to_data`.  ``left_out`` are versions that do not vote, with the reason.
+    """
+
+    members: tuple[PoolMember, ...]
+    profile: dict[str, Any]
+    left_out: dict[str, str] = {}
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,7 +31,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     ``training`` describes the training set (offset ranges, counts, hash), ``metrics`` the results,
     ``factory`` the user's factory, ``caused_by`` the alert or request, ``libraries`` the versions
-    of libraries.  ``profile`` is the plain data of `profile_to_data`.
+    of libraries.  ``profile`` is the plain data of `profile_to_data`.  ``pool``: the version was
+    made to serve as a pool (``[trainer] mode = "pool"``).
     """
 
     format: int = MANIFEST_FORMAT
@@ -33,6 +47,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, Any]
     libraries: dict[str, str]
     profile: dict[str, Any]
+    pool: StoredPool | None = None
 
     @property
     def trained_until_ms(self) -> int:

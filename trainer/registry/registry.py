@@ -21,7 +21,7 @@ from trainer.registry import artifact
 from trainer.registry.atomic import write_atomically
 from trainer.registry.errors import CorruptArtifact, CorruptManifest, NoSuchVersion, VersionTaken
 from trainer.registry.libraries import libraries
-from trainer.registry.manifest import Manifest, decode, encode
+from trainer.registry.manifest import Manifest, StoredPool, decode, encode
 from trainer.registry.training_frames import TrainingFrames
 
 REGISTRY_FOLDER: Final = "registry"
@@ -52,6 +52,7 @@ class Registry:
         factory: str,
         caused_by: str,
         time_ms: int,
+        pool: StoredPool | None = None,
     ) -> Manifest:
         """Store a fitted estimator, or an artifact given as bytes or as a file.
 
@@ -83,6 +84,7 @@ class Registry:
             metrics=dict(metrics),
             libraries=libraries(),
             profile=profile_to_data(profile),
+            pool=pool,
         )
         there = self._stored(model, version)
         if there is not None and there.artifact_sha256 != manifest.artifact_sha256:

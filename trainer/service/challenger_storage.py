@@ -14,6 +14,7 @@ from trainer.jobs.job import Job
 from trainer.registry.errors import VersionTaken
 from trainer.service.context import JobWorkspace, StepInputs, TrainerContext
 from trainer.service.job_contents import challenger_of, dataset_of, factory_of, fitted_of
+from trainer.service.pool_forming import form_pool
 from trainer.service.proposal import needs_person
 from trainer.service.step_result import StepEvent, StepResult
 from trainer.service.version_records import stored_version_record
@@ -43,6 +44,7 @@ def store_challenger(
             factory=factory_of(job, context),
             caused_by=job.caused_by,
             time_ms=job.now_ms,
+            pool=form_pool(job, context, workspace) if job.work.promote else None,
         )
     except VersionTaken:
         manifest = context.registry.manifest(job.model, challenger)

@@ -42,6 +42,7 @@ from trainer.policy.naming import derived_id, job_id_of
 from trainer.policy.offset_ranges import OffsetRange
 from trainer.policy.retrain_policy import DAY_MS, is_grown
 from trainer.service.context import TrainerContext
+from trainer.service.pool_weights import end_pool, renew_weights, restarted_vote
 from trainer.service.scored_events import ScoredEvents
 from trainer.service.step_result import StepEvent, retrain_record
 
@@ -72,8 +73,10 @@ def record_scored(
         return RecordedEvents()
     comparison = find_comparison(rows, scored.model)
     if comparison is None or comparison.champion_cause != champion.caused_by:
-        comparison = _restarted(comparison, champion)
+        comparison = _restarted(comparison, champion, context)
     comparison.n_labelled += scored.n_labelled
+    if context.mode_of(scored.model) != "pool":
+        end_pool(rows, comparison, champion, scored.newest_ms, context)
     before = comparison.n_scored
     jobs = _compare(rows, scored, comparison, champion, context)
     jobs += _grow(rows, scored, comparison, champion, context)
@@ -81,7 +84,9 @@ def record_scored(
     return RecordedEvents(comparison.n_scored - before, tuple(jobs))
 
 
-def _restarted(before: Comparison | None, champion: Champion) -> Comparison:
+def _restarted(
+    before: Comparison | None, champion: Champion, context: TrainerContext
+) -> Comparison:
     """Return the comparison with a new swap test: there is another champion, or the first one."""
     return Comparison(
         champion_cause=champion.caused_by,
@@ -89,6 +94,7 @@ def _restarted(before: Comparison | None, champion: Champion) -> Comparison:
         growth=Growth() if before is None else before.growth,
         n_labelled=0 if before is None else before.n_labelled,
         n_scored=0 if before is None else before.n_scored,
+        vote=restarted_vote(None if before is None else before.vote, champion, context),
     )
 
 
@@ -101,7 +107,8 @@ def _compare(
 ) -> list[Job]:
     """Give the events to the swap test, block by block; request a swap if it finds one.
 
-    Events of excluded time ranges do not count.  The events after a swap do not count either.
+    Events of excluded time ranges do not count.  The events after a swap do not count either.  In
+    mode ``pool`` there is no swap; the weights of the pool are renewed.
     """
     if champion.version not in scored.losses:
         return []
@@ -112,13 +119,18 @@ def _compare(
         name: np.where(ignored, np.nan, np.array(values)) for name, values in scored.losses.items()
     }
     test = SwapTest(context.swap, comparison.swap)
-    size = context.swap.block_events
+    size, is_pool = context.swap.block_events, context.mode_of(scored.model) == "pool"
     jobs: list[Job] = []
     for start in range(0, len(ignored), size):
         block = {name: values[start : start + size] for name, values in losses.items()}
         found = test.observe(block, scored.scale)
         comparison.n_scored += len(block[champion.version])
-        if found is not None:
+        counted = ~ignored[start : start + size]
+        if is_pool:
+            known = {name: values[counted] for name, values in block.items()}
+            now_ms = scored.newest_ms
+            renew_weights(rows, known, scored.scale, comparison, champion, now_ms, context)
+        elif found is not None:
             jobs += _handle_swap(rows, scored, found, champion, context)
         if any(job.work.rule == SWAP_RULE for job in jobs):
             test.restart(champion.version)

@@ -27,6 +27,7 @@ import structlog
 from producer.events import Prediction
 from producer.failpoints import failpoint
 from producer.routing import partitions_of_model
+from stream_monitor.reference.profile import profile_from_data
 from trainer.dataset.frame import build_dataset, split_holdout, with_history
 from trainer.dataset.range_reader import end_offsets
 from trainer.evaluation.gate import check_refit, compare
@@ -53,6 +54,7 @@ from trainer.service.job_contents import (
     trained_rows,
     tried_of,
 )
+from trainer.service.pool_forming import formed_pool, pool_sentence
 from trainer.service.proposal import needs_person, proposed
 from trainer.service.source_check import check_sources
 from trainer.service.step_result import StepEvent, StepResult
@@ -358,7 +360,9 @@ def promote_challenger(
     if needs_person(job, context):
         return proposed(job, context, challenger)
     manifest = context.registry.manifest(job.model, challenger)
-    profile = manifest.reference()
+    is_pool = context.mode_of(job.model) == "pool"
+    pool = formed_pool(manifest, job.caused_by) if is_pool else None
+    profile = manifest.reference() if pool is None else profile_from_data(pool.profile)
     announce(
         context.kafka.bootstrap_servers,
         profile,
@@ -375,14 +379,21 @@ def promote_challenger(
     )
     failpoint("trainer.promoting.announced")
     step: Literal["promoted", "rolled_back"] = "rolled_back" if job.work.rolls_back else "promoted"
-    step_event = StepEvent(step, job.work.rule, job.work.reason, job.work.numbers)
+    reason = job.work.reason
+    if pool is not None:
+        reason = f"{reason.rstrip('. ')}. {pool_sentence(pool.members, pool.left_out)}"
+    step_event = StepEvent(step, job.work.rule, reason, job.work.numbers)
     return StepResult(
         job.ended(step),
         (step_event,),
         champion_from(job, manifest),
         tuple(
             version_records(
-                context.topics.models, manifest, time_ms=job.now_ms, caused_by=job.caused_by
+                context.topics.models,
+                manifest,
+                time_ms=job.now_ms,
+                caused_by=job.caused_by,
+                pool=pool,
             )
         ),
     )

@@ -18,7 +18,8 @@ class ScorerRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What the process is to follow; the first message to it.
 
     ``champions`` are the models with their champions.  A partition without a position is read from
-    ``lookback_records`` before its end.
+    ``lookback_records`` before its end.  The models ``pools`` are scored whatever
+    ``policy.enabled`` is.
     """
 
     client: dict[str, Any]
@@ -31,6 +32,7 @@ class ScorerRequest(msgspec.Struct, frozen=True, kw_only=True):
     metric: Metric | str
     champions: dict[str, str]
     positions: dict[str, list[Position]]
+    pools: list[str] = []
 
 
 class ChampionsChanged(msgspec.Struct, frozen=True, kw_only=True):

@@ -75,7 +75,7 @@ class ScorerProcess:
                 starts={p: s for p, s in self._starts.items() if p in places or p in positions},
                 block_events=policy.block_events,
                 max_events_per_s=policy.max_events_per_s,
-                is_scored=policy.enabled,
+                is_scored=policy.enabled or model in request.pools,
             )
         first = self._first_offsets()
         self._follower = EventFollower(request.client, request.topic, first)
@@ -114,7 +114,7 @@ class ScorerProcess:
     def _refresh(self) -> None:
         for model, scorer in self._scorers.items():
             scorer.refresh(self._champions.get(model, ""))
-            if self._request.policy.enabled:
+            if self._request.policy.enabled or model in self._request.pools:
                 for _ in scorer.load():
                     self._report()  # the trainer must not take the process for a silent one
 

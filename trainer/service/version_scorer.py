@@ -22,6 +22,13 @@ _SCALE_OF_MEAN_LOSS: Final = 4.0
 """Losses of a regression have no largest value: a difference of four mean losses counts in full."""
 
 
+def loss_scale(profile: ReferenceProfile) -> float:
+    """Return the difference of two losses that counts in full."""
+    if profile.task != "regression" or profile.loss is None:
+        return 1.0
+    return max(_SCALE_OF_MEAN_LOSS * float(profile.loss.mean or 1.0), 1e-12)
+
+
 class StoredVersion:
     """A stored version; its estimator is loaded when it is first needed."""
 
@@ -98,10 +105,7 @@ class VersionScorer:
     def scale(self) -> float:
         """The difference of two losses that counts in full."""
         champion = self._versions.get(self._champion)
-        if champion is None or champion.profile.task != "regression":
-            return 1.0
-        loss = champion.profile.loss
-        return 1.0 if loss is None else max(_SCALE_OF_MEAN_LOSS * float(loss.mean or 1.0), 1e-12)
+        return 1.0 if champion is None else loss_scale(champion.profile)
 
     def score(self, joined: Sequence[JoinedEvent]) -> dict[str, Floats]:
         """Return the losses (n,) of each version; NaN where it was trained on the event.

@@ -153,6 +153,7 @@ class VersionScoring:
             metric=context.gate.metric,
             champions=champions,
             positions={} if at_end else positions,
+            pools=[model for model in champions if context.mode_of(model) == "pool"],
         )
         environment = safe_environment(os.environ)
         environment.pop(ENVIRONMENT_VARIABLE, None)
