@@ -26,7 +26,7 @@ from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.reference.profile import ReferenceProfile, profile_to_data
 from stream_monitor.windows.window_spec import WindowSpec
 from trainer.evaluation.gate import check_refit, compare
-from trainer.evaluation.losses import Floats, Metric, resolve_metric
+from trainer.evaluation.losses import Floats, Metric, losses, resolve_metric
 from trainer.evaluation.version_swap import SwapState, SwapTest
 from trainer.evaluation.vote import RECENT_EVENTS, VersionVote, VoteState, vote, vote_weights
 from trainer.evaluation.window_choice import best_window
@@ -85,7 +85,7 @@ class Driftline:
         first = self._store(FIRST_VERSION, rows, TrainingWindow("all"))
         self.fits = 0
         self.stored: dict[str, StoredVersion] = {FIRST_VERSION: first}
-        self._champion = FIRST_VERSION
+        self._champion, self._served_from = FIRST_VERSION, 0
         self._vote = VersionVote(VoteState(champion=FIRST_VERSION, weights={FIRST_VERSION: 1.0}))
         self._members: dict[str, FittedVersion] = {}
         self._test = SwapTest(context.swap, SwapState(champion=FIRST_VERSION))
@@ -228,8 +228,7 @@ class Driftline:
             tried[window.name] = self._losses_of(self._versions.fit(rows), later)
             self.trial_fits += 1
         window = best_window(windows, tried)
-        ours = self._losses_of(champion, later)
-        ours[np.isin(later, champion.rows)] = np.nan  # the champion was fitted on them
+        ours = self._champions_losses(later)
         decision = compare(ours, tried[window.name], gate)
         wanted = window
         if window.name in known_changes and window.rows is not None:
@@ -277,7 +276,7 @@ class Driftline:
             del self.stored[gone]
 
     def _serve(self, name: str, end: int, caused_by: str) -> None:
-        self._champion = name
+        self._champion, self._served_from = name, end
         self._test.restart(name)
         if self._pool:
             self._form_pool()
@@ -302,6 +301,23 @@ class Driftline:
             for alert in alerts:  # episodes of the version before it are superseded
                 handle_alert(rows, alert, self._context, wall_ms=time_ms)
 
+    def _champions_losses(self, rows: Ints) -> Floats:
+        """The losses of what the champion served, else of its model; NaN where it was fitted."""
+        stream, champion = self._stream, self.stored[self._champion].fitted
+        found = self._losses_of(champion, rows)
+        if self._members:
+            served = rows >= self._served_from
+            labels = [stream.labels[row] for row in rows[served].tolist()]
+            found[served] = losses(
+                self._guards.served(rows[served]),
+                labels,
+                stream.task,
+                positive=stream.positive,
+                metric=self._metric,
+            )
+        found[np.isin(rows, champion.rows)] = np.nan
+        return found
+
     def _losses_of(self, fitted: FittedVersion, rows: Ints) -> Floats:
         start, end = int(rows.min()), int(rows.max()) + 1
         found: Floats = fitted.losses(start, end, self._metric)[rows - start].copy()
@@ -324,11 +340,11 @@ class Driftline:
         size = self._context.swap.block_events
         while len(self._unscored) >= size:
             block, self._unscored = np.array(self._unscored[:size]), self._unscored[size:]
-            losses: dict[str, Floats] = {}
+            by_version: dict[str, Floats] = {}
             for name, version in self.stored.items():
-                losses[name] = self._losses_of(version.fitted, block)
-                losses[name][block < version.fitted.trained_until] = np.nan
-            swap = self._test.observe(losses, self._scale())
+                by_version[name] = self._losses_of(version.fitted, block)
+                by_version[name][block < version.fitted.trained_until] = np.nan
+            swap = self._test.observe(by_version, self._scale())
             if swap is not None and self._context.swap.enabled and not self._pool:
                 self.swaps += 1
                 reason = (
@@ -338,7 +354,7 @@ class Driftline:
                 self.changes.append(Change(end, "swap", reason))
                 self._cancel_waiting_jobs(end)
                 self._serve(swap.version, end, f"swap-{swap.version}")
-            is_due = self._pool and self._vote.observe(losses, self._scale())
+            is_due = self._pool and self._vote.observe(by_version, self._scale())
             if is_due and self._champion != FIRST_VERSION:  # a pool begins with a retrain
                 self._serve_pool(self._vote.weights(self.stored))
 
@@ -361,12 +377,12 @@ class Driftline:
         """Weigh the versions on the newest training rows of the champion, its own out of fold."""
         champion = self.stored[self._champion].fitted
         newest = champion.rows[-RECENT_EVENTS:]
-        losses: dict[str, Floats] = {}
+        by_version: dict[str, Floats] = {}
         for name, version in self.stored.items():
-            losses[name] = self._losses_of(version.fitted, newest)
-            losses[name][newest < version.fitted.trained_until] = np.nan
-        losses[self._champion] = champion.out_of_fold_losses(self._metric)[-RECENT_EVENTS:]
-        weights = vote_weights(losses, self._scale())
+            by_version[name] = self._losses_of(version.fitted, newest)
+            by_version[name][newest < version.fitted.trained_until] = np.nan
+        by_version[self._champion] = champion.out_of_fold_losses(self._metric)[-RECENT_EVENTS:]
+        weights = vote_weights(by_version, self._scale())
         self._vote.state.champion = self._champion
         self._serve_pool(weights if self._champion in weights else {self._champion: 1.0})
 

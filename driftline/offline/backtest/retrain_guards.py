@@ -48,6 +48,10 @@ class RetrainGuards:
         """Record the predictions that were served for the rows from ``start`` on."""
         self._served[start : start + len(served)] = served
 
+    def served(self, rows: Ints) -> list[Prediction | None]:
+        """Return the predictions that were served for ``rows`` (n,)."""
+        return [self._served[row] for row in rows.tolist()]
+
     def usable_rows(self, rows: Ints, since_ms: int, *, has_drift: bool) -> UsableRows:
         """Leave out the rows (n,) since ``since_ms`` of producers whose error alone has risen."""
         stream, max_share = self._stream, self._context.policy.max_excluded_source_share
@@ -61,7 +65,7 @@ class RetrainGuards:
                 "time_ms": stream.times_ms[rows],
                 "ce_source": sources,
                 "label_ce_source": "",
-                "prediction": pd.Series([self._served[r] for r in rows.tolist()], dtype=object),
+                "prediction": pd.Series(self.served(rows), dtype=object),
                 "label": pd.Series([stream.labels[r] for r in rows.tolist()], dtype=object),
             }
         )
