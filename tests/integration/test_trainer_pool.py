@@ -20,7 +20,7 @@ from trainer.jobs.comparisons import find_comparison, read_pool_weights
 from trainer.jobs.database import Database
 from trainer.registry.registry import registry_of
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.long]  # two restarts of trainer and scorer
 
 N_LATER: Final = 600
 POOL: Final[dict[str, Any]] = {
