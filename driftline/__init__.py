@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from driftline.topics.drift_alerts import DriftAlerts
     from producer.events import InferenceEvent, Label, ModelUpdate
     from producer.logger import InferenceLogger
     from stream_monitor.contracts import DriftAlert
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DriftAlert",
+    "DriftAlerts",
     "InferenceEvent",
     "InferenceLogger",
     "Label",
@@ -33,6 +35,7 @@ _MODULE_OF: Final = {
     "Label": "producer.events",
     "ModelUpdate": "producer.events",
     "DriftAlert": "stream_monitor.contracts",
+    "DriftAlerts": "driftline.topics.drift_alerts",
     "announce": "trainer.service.announce",
     "profile_from_frame": "stream_monitor.reference.frame",
 }

@@ -70,7 +70,8 @@ def test_the_trainer_can_store_a_model_of_the_factory(model: Any) -> None:
 @pytest.mark.kafka
 def test_the_consumer_prints_each_episode_once(kafka_broker: str) -> None:
     """A repeat, a later phase, a drill and a health event print nothing."""
-    topic = f"alerts-{uuid.uuid4().hex[:8]}"
+    prefix = f"alerts-{uuid.uuid4().hex[:8]}"
+    topic = f"{prefix}.alerts.v1"
     admin = AdminClient({"bootstrap.servers": kafka_broker})
     admin.create_topics([NewTopic(topic, 1, 1)])[topic].result()
     alert = documented_alert()
@@ -87,13 +88,13 @@ def test_the_consumer_prints_each_episode_once(kafka_broker: str) -> None:
     producer.produce(topic, b"{}", headers=[("ce_type", b"io.driftline.health.v1")])
     assert producer.flush(30) == 0
 
-    command = [sys.executable, str(EXAMPLES / "alert_consumer.py"), kafka_broker, topic]
+    command = [sys.executable, str(EXAMPLES / "alert_consumer.py"), kafka_broker, prefix]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as consumer:
         assert consumer.stdout is not None
         lines = [consumer.stdout.readline().rstrip(), consumer.stdout.readline().rstrip()]
         consumer.terminate()
-    prefix = f"{alert.severity:6} {alert.model}@{alert.version}"
-    assert lines == [f"{prefix} {alert.explanation}", f"{prefix} {last.explanation}"]
+    start = f"{alert.severity:6} {alert.model}@{alert.version}"
+    assert lines == [f"{start} {alert.explanation}", f"{start} {last.explanation}"]
 
 
 @contextmanager
