@@ -108,7 +108,8 @@ def requeue(
     """Write rejected records to the event topic again, with their key, headers and id.
 
     The original record is read from the event topic.  Control records, poison records (which
-    ended workers) and records of other topics are not written.
+    ended workers) and records of other topics are not written.  The events of a poison record that
+    is a batch are written one by one, so that only the one that ends workers is skipped again.
     """
     from driftline.topics import dead_letter_queue as queue  # noqa: PLC0415 - light imports
 
@@ -119,25 +120,23 @@ def requeue(
     records: list[Record] = []
     positions: list[str] = []
     not_written: dict[str, str] = dict.fromkeys(sorted(wanted.ids), "there is no such dead letter")
-    eligible = [each for each in found if queue.reason_not_requeued(each, topic) is None]
+    eligible = [
+        each
+        for each in found
+        if each.reason == queue.POISON_RECORD or queue.reason_not_requeued(each, topic) is None
+    ]
     originals = queue.read_original_records(client, eligible)
     for dead_letter in found:
         not_written.pop(dead_letter.dead_letter_id, None)
-        why = queue.reason_not_requeued(dead_letter, topic)
-        record = originals.get(dead_letter.dead_letter_id)
-        if record is None:
-            why = why or (
-                f"{topic} no longer holds the record, and a dead letter does not hold its headers"
-            )
+        original = originals.get(dead_letter.dead_letter_id)
+        now_ms = round(time.time() * 1000)
+        to_write = queue.records_to_requeue(
+            original, dead_letter, topic, now_ms, limits, force=force
+        )
+        if isinstance(to_write, str):
+            not_written[dead_letter.dead_letter_id] = to_write
         else:
-            now_ms = round(time.time() * 1000)
-            why = queue.reason_not_accepted(record, dead_letter, now_ms, limits)
-            if why is not None and (force and record.kind not in queue.CONTROL_TYPES):
-                why = None
-        if why is not None or record is None:
-            not_written[dead_letter.dead_letter_id] = why or ""
-        else:
-            records.append(record)
+            records += to_write
             positions.append(dead_letter.dead_letter_id)
     failures = queue.requeue_records(client, topic, records) if yes and records else []
     if as_json:

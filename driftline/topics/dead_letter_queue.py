@@ -15,7 +15,7 @@ from driftline.topics import topic_reader as reading
 from driftline.topics.topic_decoder import TopicDecoder
 from driftline.topics.topic_reader import Record
 from producer.cloudevents import event_headers
-from producer.codec import RejectedRecord, encode
+from producer.codec import RejectedRecord, encode, is_batch
 from producer.events import CE_TYPE_OF, Command, InferenceEvent, ModelUpdate, Tick, Topology
 from producer.limits import Limits
 from stream_monitor.contracts import DEAD_LETTER_CE_TYPE, DeadLetter
@@ -29,7 +29,8 @@ CONTROL_TYPES: Final = frozenset(
 _CONTROL_REASONS: Final = frozenset(
     {"unknown_episode", "invalid_profile", "invalid_command", "invalid_topology"}
 )
-_POISON_REASONS: Final = frozenset({"poison_record", "unreadable"})
+POISON_RECORD: Final = "poison_record"
+_POISON_REASONS: Final = frozenset({POISON_RECORD, "unreadable"})
 IDLE_TIMEOUT_S: Final = 2.0
 _FETCH_S: Final = 10.0
 _WAIT_S: Final = 0.2
@@ -158,6 +159,46 @@ def read_original_records(
     return found
 
 
+def records_to_requeue(
+    record: Record | None,
+    dead_letter: DeadLetter,
+    topic: str,
+    now_ms: int,
+    limits: Limits,
+    *,
+    force: bool,
+) -> list[Record] | str:
+    """The records to write for a dead letter with this original, or why there are none.
+
+    With ``force`` also a record that would be rejected again.
+    """
+    why = reason_not_requeued(dead_letter, topic)
+    if why is not None:
+        if record is None or dead_letter.reason != POISON_RECORD:
+            return why
+        return records_of_rows(record) or why
+    if record is None:
+        return f"{topic} no longer holds the record, and a dead letter does not hold its headers"
+    why = reason_not_accepted(record, dead_letter, now_ms, limits)
+    if why is not None and not (force and record.kind not in CONTROL_TYPES):
+        return why
+    return [record]
+
+
+def records_of_rows(record: Record) -> list[Record]:
+    """The events of a batch as records of their own; none if the record is no batch.
+
+    A poison record is skipped whole.  Of these only the event that ends workers is skipped again.
+    """
+    if not is_batch(record.value):
+        return []
+    try:
+        events = events_of_batch(record.value or b"")
+    except RejectedRecord:
+        return []
+    return [_as_record(record, event) for event in events if event is not None]
+
+
 def original_of(record: Record, dead_letter: DeadLetter) -> Record:
     """The record to write again: of a row of a batch, its event alone, if it is one."""
     if dead_letter.row is None:
@@ -166,12 +207,14 @@ def original_of(record: Record, dead_letter: DeadLetter) -> Record:
         event = events_of_batch(record.value or b"")[dead_letter.row]
     except (RejectedRecord, IndexError):
         event = None
-    if event is None:
-        return record._replace(value=None)
-    headers = [
-        (name, _as_bytes(value)) for name, value in event_headers(event, source=record.source)
-    ]
-    return record._replace(kind=CE_TYPE_OF[InferenceEvent], value=encode(event), headers=headers)
+    return record._replace(value=None) if event is None else _as_record(record, event)
+
+
+def _as_record(batch: Record, event: InferenceEvent) -> Record:
+    """An event of a batch as a record of its own."""
+    pairs = event_headers(event, source=batch.source)
+    headers = [(name, _as_bytes(value)) for name, value in pairs]
+    return batch._replace(kind=CE_TYPE_OF[InferenceEvent], value=encode(event), headers=headers)
 
 
 def _as_bytes(value: str | bytes | None) -> bytes | None:

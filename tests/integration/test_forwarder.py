@@ -19,12 +19,14 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from driftline.forwarding.forwarder import LIMIT, Forwarder, TooManyRejectedError, group_of
 from driftline.forwarding.mapping import FieldMap
 from driftline.topics.topic_registry import create_topics, load_registry
+from producer.arrow_batch import pack
 from producer.events import MAX_EVENT_BYTES
 from producer.failpoints import EXIT_CODE
 from producer.routing import topic_names
 from producer.writer import DeliveryError
 from stream_monitor.contracts import DeadLetter
 from stream_monitor.settings import DeadLetterSettings
+from tests.builders import inference_event
 from tests.integration.read_topic import read_topic
 
 pytestmark = pytest.mark.kafka
@@ -121,6 +123,22 @@ class Warehouse:
     @property
     def group(self) -> str:
         return group_of(self.prefix, self.source, LABELS)
+
+    def forward_own_format(self) -> tuple[int, int]:
+        """Forward records of driftline's format to the end of the topic."""
+        forwarder = Forwarder(
+            {"bootstrap.servers": self.broker},
+            self.source,
+            group=group_of(self.prefix, self.source, None),
+            prefix=self.prefix,
+            dead_letters=self.topics.dead_letters,
+            fields=None,
+        )
+        try:
+            next(at_end for at_end in forwarder.forward_batches() if at_end)
+        finally:
+            forwarder.close()
+        return forwarder.forwarded
 
     def committed(self) -> int:
         consumer = Consumer({"bootstrap.servers": self.broker, "group.id": self.group})
@@ -305,3 +323,13 @@ def test_events_without_a_prediction_are_forwarded_and_a_wrong_field_is_named(
     assert "4 events forwarded, 4 of them without a prediction" in output
     assert "no record has a field 'scroe'" in output
     assert "--prediction-field" in output
+
+
+def test_the_rows_of_a_batch_are_forwarded_one_by_one(warehouse: Warehouse) -> None:
+    rows = [inference_event(f"e{i}", {"x": float(i)}) for i in range(5)]
+    rows[3] = msgspec.structs.replace(rows[3], time_ms=1 << 50)
+    warehouse.write([pack(rows).value])
+
+    assert warehouse.forward_own_format() == (4, 1)
+    assert warehouse.ids() == Counter(["e0", "e1", "e2", "e4"])
+    assert {one.dead_letter_id for one in warehouse.dead_letters()} == {f"{warehouse.source}:0:0:3"}

@@ -8,7 +8,9 @@ import signal
 import msgspec
 import pytest
 
-from producer.events import Event
+from producer.arrow_batch import pack
+from producer.codec import is_batch
+from producer.events import Event, InferenceEvent
 from stream_monitor.contracts import DriftAlert
 from tests.integration.monitor_harness import (
     MODELS,
@@ -44,14 +46,30 @@ def decided_below(ends: list[int], found: Found) -> set[str]:
     }
 
 
+def in_batches(log: list[Event | bytes], n_records: int = 60) -> list[Event | bytes]:
+    """The same log with the events of each so many records in one batch."""
+    found: list[Event | bytes] = []
+    for start in range(0, len(log), n_records):
+        part = log[start : start + n_records]
+        packed = pack([event for event in part if isinstance(event, InferenceEvent)])
+        assert not packed.others
+        found.append(packed.value)
+        found += [value for value in part if not isinstance(value, InferenceEvent)]
+    return found
+
+
 def test_killed_wiped_and_rebuilt_it_ends_as_if_nothing_had_happened(
     harness: MonitorHarness,
 ) -> None:
-    """Killed at random moments of a log that grows; then Redis is wiped, twice."""
+    """Killed at random moments of a log that grows; then Redis is wiped, twice.
+
+    The events of one model are single records, those of the other one batches.
+    """
     rng = random.Random(SEED)  # noqa: S311
     logs: dict[str, list[Event | bytes]] = {
         model: list(log_of(model, seed)) for seed, model in enumerate(MODELS)
     }
+    logs[MODELS[0]] = in_batches(logs[MODELS[0]])
     n_written = 0
     for part in range(KILLS + 1):
         monitor = harness.start()
@@ -71,7 +89,7 @@ def test_killed_wiped_and_rebuilt_it_ends_as_if_nothing_had_happened(
     first, ends = harness.found(), [harness.next(p) for p in range(harness.partitions)]
     assert len(first.alerts) >= 2 * len(MODELS)
     assert len(first.dead_letters) == sum(
-        isinstance(value, bytes) for log in logs.values() for value in log
+        isinstance(value, bytes) and not is_batch(value) for log in logs.values() for value in log
     )
     for _ in range(2):
         harness.wipe()

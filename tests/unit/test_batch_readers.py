@@ -9,7 +9,7 @@ from confluent_kafka import Producer
 from driftline.offline.replay.topic_range import topic_range_of
 from driftline.offline.replay.topic_replay import replay_topic
 from driftline.offline.replay.topic_table import TopicRecords, topic_table_of
-from driftline.topics.dead_letter_queue import original_of, reason_not_accepted
+from driftline.topics.dead_letter_queue import original_of, reason_not_accepted, records_of_rows
 from driftline.topics.topic_reader import Record
 from producer.arrow_batch import BATCH_CE_TYPE, batch_headers, pack
 from producer.cloudevents import event_headers
@@ -111,6 +111,16 @@ def test_a_rejected_row_is_requeued_as_an_event_of_its_own() -> None:
     assert reason_not_accepted(record, rejected, NOON + 400_000, Limits()) is None
     assert rejected.dead_letter_id == f"{TOPIC}:0:7:1"
     assert original_of(batch, dead_letter(7)) is batch
+
+
+def test_a_poison_batch_is_requeued_as_single_events() -> None:
+    batch = Record(2, 7, BATCH_CE_TYPE, pack([event(0), event(1)]).value, b"m", NOON)
+
+    found = records_of_rows(batch)
+
+    assert [decode(one.value or b"", one.kind) for one in found] == [event(0), event(1)]
+    assert {(one.partition, one.key) for one in found} == {(2, b"m")}
+    assert records_of_rows(Record(2, 7, None, encode(event(0)))) == []
 
 
 def test_a_record_that_only_looks_like_a_batch_is_rejected() -> None:
