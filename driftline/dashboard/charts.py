@@ -48,7 +48,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Chart(msgspec.Struct, frozen=True, kw_only=True):
-    """A chart: moments (s), series, marks and bands."""
+    """A chart: moments (s), series, marks and bands; ``limits`` are horizontal lines by colour."""
 
     x: list[float]
     series: list[Line]
@@ -59,6 +59,7 @@ class Chart(msgspec.Struct, frozen=True, kw_only=True):
     top: float = 0.0
     zero: bool = True
     legend: bool = True
+    limits: dict[str, float] = {}
 
     def as_json(self) -> str:
         """The chart for ``data-chart``."""
@@ -76,7 +77,13 @@ def with_gaps(
     if not values:
         return [], []
     starts = range(min(values), max(values) + 1, size_ms)
-    return [(s + size_ms / 2) / 1000 for s in starts], [values.get(s) for s in starts]
+    x = [(start + size_ms / 2) / 1000 for start in starts]
+    return x, [_short(values.get(start)) for start in starts]
+
+
+def _short(value: float | None) -> float | None:
+    """A value with the digits that a chart can show."""
+    return None if value is None else float(f"{value:.5g}")
 
 
 def version_marks(versions: Iterable[ModelVersion], model: str) -> list[Mark]:

@@ -26,12 +26,13 @@ FRESH_EVENTS: Final = 1_000
 
 
 class DriftPoint(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """A point of the drift of a feature: start (ms), valid and invalid values, effect, mean."""
+    """A point of the drift of a feature; ``n`` are valid values."""
 
     start_ms: int
     n: int
     invalid: int
     effect: float
+    psi: float
     mean: float | None
 
 
@@ -141,7 +142,14 @@ def _view(
         windows_n=len(latest),
         bucket_ms=step,
         points=[
-            DriftPoint(start_ms=b.start_ms, n=b.n, invalid=b.invalid, effect=b.effect, mean=b.mean)
+            DriftPoint(
+                start_ms=b.start_ms,
+                n=b.n,
+                invalid=b.invalid,
+                effect=b.effect,
+                psi=b.psi,
+                mean=b.mean,
+            )
             for b in buckets
         ],
         episodes=list(episodes),

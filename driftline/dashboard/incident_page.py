@@ -12,6 +12,7 @@ from markupsafe import Markup
 from driftline.dashboard.charts import Chart, Line, all_version_marks, episode_bands, with_gaps
 from driftline.dashboard.incident_view import CAUSE_LABELS, IncidentCard
 from driftline.dashboard.lanes import AxisEvent, incident_axis
+from driftline.dashboard.model_view import HIGH_EFFECT
 from driftline.dashboard.observation import Observation
 from driftline.dashboard.observer import ModelDetail
 from driftline.dashboard.retrain_view import STEP_LABELS, RetrainJob, jobs_about
@@ -22,7 +23,6 @@ from stream_monitor.episodes.causes import Member
 from stream_monitor.episodes.incidents import Incident
 from stream_monitor.windows.closed_window import ClosedWindow
 
-HIGH_EFFECT: Final = 0.25
 _COLUMNS: Final = 12
 _SHORT: Final = 12
 
@@ -195,16 +195,17 @@ def _charts(
     marks += all_version_marks(seen, card.incident.model)
     marks.sort(key=lambda mark: mark.at)
     x, effects = with_gaps({bucket.start_ms: bucket.effect for bucket in buckets}, step)
-    high: list[float | None] = [HIGH_EFFECT] * len(x)
+    _, indices = with_gaps({bucket.start_ms: bucket.psi for bucket in buckets}, step)
     drift = Chart(
         x=x,
         series=[
             Line(label="Effect", kind="after", y=effects, fill=True),
-            Line(label="high", kind="high", y=high, dash=True, thin=True),
+            Line(label="PSI, not adjusted", kind="muted", y=indices, thin=True),
         ],
         marks=marks,
         bands=bands,
         top=1.1 * HIGH_EFFECT,
+        limits={"high": HIGH_EFFECT},
     )
     if found and found[0].channel == "validity":
         _, invalid = with_gaps({b.start_ms: b.invalid / (b.n + b.invalid) for b in buckets}, step)
@@ -214,16 +215,13 @@ def _charts(
     if reference.mean is None:
         return drift, None, step
     _, means = with_gaps({bucket.start_ms: bucket.mean for bucket in buckets}, step)
-    usual: list[float | None] = [reference.mean] * len(x)
     mean = Chart(
         x=x,
-        series=[
-            Line(label="Mean", kind="after", y=means),
-            Line(label="Reference", kind="before", y=usual, dash=True, thin=True),
-        ],
+        series=[Line(label="Mean", kind="after", y=means)],
         marks=marks,
         bands=bands,
         zero=False,
+        limits={"before": reference.mean},
     )
     return drift, mean, step
 

@@ -45,7 +45,8 @@ class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
     """A row of the table of models.
 
     ``rate`` and ``drift`` are series over equal buckets of ``bucket_ms``, the last one ending at
-    ``until_ms``; ``drift`` is the effect of ``top_feature``.  ``windows_n`` is their
+    ``until_ms``; ``drift`` is the population stability index
+    of ``top_feature``, not adjusted.  ``windows_n`` is their
     number of windows.
     """
 
@@ -96,7 +97,7 @@ def model_row(status: ModelState, seen: Observation, detail: ModelDetail) -> Mod
 
 
 def _effects(detail: ModelDetail, feature: str, step: int, starts: Iterable[int]) -> list[float]:
-    """The effect of a feature by bucket, each version against its own reference."""
+    """The plain index of a feature by bucket, each version against its own reference."""
     effects: dict[int, float] = {}
     for each in detail.windows:
         if each.shadow:
@@ -104,7 +105,7 @@ def _effects(detail: ModelDetail, feature: str, step: int, starts: Iterable[int]
         profile = detail.reference_of(each.version)
         reference = None if profile is None else profile.features.get(feature)
         for bucket in feature_buckets(each.windows, feature, reference, step):
-            effects[bucket.start_ms] = max(bucket.effect, effects.get(bucket.start_ms, 0.0))
+            effects[bucket.start_ms] = max(bucket.psi, effects.get(bucket.start_ms, 0.0))
     return [effects.get(start, 0.0) for start in starts]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
@@ -30,7 +31,10 @@ from stream_monitor.contracts import DriftAlert
 from stream_monitor.reference.correlation_reference import CorrelationReference
 from stream_monitor.reference.profile import ReferenceProfile
 
-MAX_CHARTS = 60
+MAX_CHARTS: Final = 9
+"""The features that a page shows with charts; the others are rows of a table."""
+MEDIUM_EFFECT: Final = 0.1
+HIGH_EFFECT: Final = 0.25
 
 
 class FeatureCharts(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +94,7 @@ class ModelView(msgspec.Struct, frozen=True, kw_only=True):
     n_windows: int
     n_labelled: int
     features: list[FeatureCharts]
+    more_features: list[FeatureView]
     n_features: int
     correlations: list[CorrelationRow]
     segments: list[SegmentRow]
@@ -99,9 +104,14 @@ class ModelView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def model_view(
-    state: ModelState, seen: Observation, detail: ModelDetail, warming_up: Sequence[str]
+    state: ModelState,
+    seen: Observation,
+    detail: ModelDetail,
+    warming_up: Sequence[str],
+    *,
+    feature: str = "",
 ) -> ModelView:
-    """The page of the model of ``state``."""
+    """The page of the model of ``state``; ``feature`` comes first."""
     name = state.model
     row = model_row(state, seen, detail)
     served = [each for each in detail.windows if not each.shadow]
@@ -112,7 +122,7 @@ def model_view(
     performance = [figures for each in served for figures in each.performance]
     shown_version = detail.shown_version(row.champion)
     profile = detail.reference_of(shown_version)
-    views = feature_views(name, seen, detail)
+    views = sorted(feature_views(name, seen, detail), key=lambda view: view.name != feature)
     episodes = [a for a in alerts_by_episode(seen.alerts).values() if a[0].model == name]
     shown = {view.name for view in views}
     return ModelView(
@@ -127,6 +137,7 @@ def model_view(
         n_windows=len(windows),
         n_labelled=sum(figures.n_labelled for figures in performance),
         features=[_charts(view, episodes, profile) for view in views[:MAX_CHARTS]],
+        more_features=views[MAX_CHARTS:],
         n_features=len(views),
         correlations=_correlations(profile, state),
         segments=_segments(profile, state),
@@ -150,32 +161,28 @@ def _charts(
     ]
     bands, marks = episode_bands(mine, view.fresh_to_ms)
     x, effects = with_gaps({p.start_ms: p.effect for p in view.points}, view.bucket_ms)
-    limits = [
-        Line(label="medium", kind="medium", y=[0.1] * len(x), dash=True, thin=True),
-        Line(label="high", kind="high", y=[0.25] * len(x), dash=True, thin=True),
-    ]
     drift = None
     if len(x) > 1:
         line = Line(label="Effect", kind="after", y=effects, fill=True)
+        _, indices = with_gaps({p.start_ms: p.psi for p in view.points}, view.bucket_ms)
+        plain = Line(label="PSI, not adjusted", kind="muted", y=indices, thin=True)
         drift = Chart(
             x=x,
-            series=[line, *limits],
+            series=[line, plain],
             marks=marks,
             bands=bands,
             height=120,
             legend=False,
             top=0.28,
+            limits={"medium": MEDIUM_EFFECT, "high": HIGH_EFFECT},
         )
     mean = None
     _, means = with_gaps({p.start_ms: p.mean for p in view.points}, view.bucket_ms)
     if view.usual_mean is not None and len(x) > 1:
-        usual: list[float | None] = [view.usual_mean] * len(x)
         mean = Chart(
             x=x,
-            series=[
-                Line(label="Mean", kind="after", y=means),
-                Line(label="Reference", kind="before", y=usual, dash=True, thin=True),
-            ],
+            series=[Line(label="Mean", kind="after", y=means)],
+            limits={"before": view.usual_mean},
             bands=bands,
             height=110,
             legend=False,

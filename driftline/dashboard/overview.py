@@ -115,7 +115,9 @@ def _workers(seen: Observation) -> Tile:
         )
     owned = sum(len(worker.partitions) for worker in seen.workers)
     return Tile(
-        name="Workers", value=f"{len(seen.workers)}", detail=format_count(owned, "partition")
+        name="Workers",
+        value=f"{len(seen.workers)}",
+        detail=format_count(owned, "partition") if owned else "alive",
     )
 
 

@@ -71,16 +71,18 @@ class Pages:
         cards = self._read.cards(seen, found[:INCIDENTS_LISTED], jobs)
         return self._render("incidents.html", here="/incidents", cards=cards, n_all=len(found))
 
-    def model(self, name: str = "") -> str:
-        """One model.
+    def model(self, name: str = "", feature: str = "") -> str:
+        """One model, with ``feature`` first.
 
         Raises:
             PageNotFound: the model is unknown.
         """
-        view = self._read.model_page(name)
+        view = self._read.model_page(name, feature)
         if view is None:
             raise PageNotFound(f"No model is named {name}")
-        return self._render("model.html", here="", refresh=url("/model", name=name), view=view)
+        return self._render(
+            "model.html", here="", refresh=url("/model", name=name, feature=feature), view=view
+        )
 
     def incident(self, incident_id: str, answer: str = "", failed: str = "") -> str:
         """One incident; ``answer`` is what a person did a moment ago, ``failed`` why it failed.

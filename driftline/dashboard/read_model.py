@@ -140,14 +140,14 @@ class ReadModel:
         latest = [alerts[-1] for alerts in alerts_by_episode(seen.alerts).values()]
         return sorted(latest, key=lambda alert: (-alert.decided_ms, alert.alert_id))
 
-    def model_page(self, name: str) -> ModelView | None:
-        """The page of a model; ``None`` if it is unknown."""
+    def model_page(self, name: str, feature: str = "") -> ModelView | None:
+        """The page of a model, with ``feature`` first; ``None`` if the model is unknown."""
         seen = self.observer.current
         state = next((one for one in self.states(seen) if one.model == name), None)
         if state is None:
             return None
         detail = self.observer.detail(name)
-        return model_view(state, seen, detail, self.observer.warming_up(name))
+        return model_view(state, seen, detail, self.observer.warming_up(name), feature=feature)
 
     def incident(self, incident_id: str) -> Incident | None:
         """The incident with this id."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from stream_monitor.reference.feature_reference import FeatureReference
-from stream_monitor.statistics.distance import psi_adjusted, rounded_effect
+from stream_monitor.statistics.distance import distances, rounded_effect
 from stream_monitor.windows.closed_window import ClosedFeature, ClosedWindow
 from stream_monitor.windows.performance import WindowPerformance
 
@@ -22,7 +22,8 @@ _STEPS: Final = (1, 2, 3, 4, 6, 8, 12, 24, 48, 72, 96, 168)
 class FeatureBucket(NamedTuple):
     """One feature in consecutive windows: ``n`` valid values, ``invalid`` ones, bins by reference.
 
-    ``effect`` is the adjusted population stability index; ``mean`` exists for numeric features.
+    ``effect`` is the population stability index ``psi`` without the bias of few, dependent events;
+    ``mean`` exists for numeric features.
     """
 
     start_ms: int
@@ -31,6 +32,7 @@ class FeatureBucket(NamedTuple):
     invalid: int
     bins: tuple[int, ...]
     effect: float
+    psi: float
     mean: float | None
 
 
@@ -70,7 +72,7 @@ def feature_buckets(
 ) -> list[FeatureBucket]:
     """The buckets of a feature that have a value, ascending.
 
-    Without a ``reference``, the effect is the mean of the windows' effects, by their events.
+    Without a ``reference``, effect and index are means of those of the windows, by their events.
     """
     merged: dict[int, list[ClosedFeature]] = {}
     for window in windows:
@@ -111,9 +113,10 @@ def _bucket(
     total = sum(count for count, _ in means)
     mean = sum(count * value for count, value in means) / total if total else None
     if reference is not None and len(bins) == len(reference.bin_counts):
-        effect = _effect(bins, reference, start_ms, end_ms)
+        effect, psi = _effect(bins, reference, start_ms, end_ms)
     else:
         effect = sum(f.count * f.effect for f in found) / n if n else 0.0
+        psi = sum(f.count * f.psi for f in found) / n if n else 0.0
     return FeatureBucket(
         start_ms=start_ms,
         end_ms=end_ms,
@@ -121,6 +124,7 @@ def _bucket(
         invalid=sum(feature.invalid for feature in found),
         bins=tuple(bins),
         effect=rounded_effect(effect),
+        psi=rounded_effect(psi),
         mean=mean,
     )
 
@@ -133,10 +137,14 @@ def usual_bins(reference: FeatureReference, start_ms: int, end_ms: int) -> list[
     return calendar.expected(calendar.between(start_ms, end_ms))
 
 
-def _effect(bins: Sequence[int], reference: FeatureReference, start_ms: int, end_ms: int) -> float:
+def _effect(
+    bins: Sequence[int], reference: FeatureReference, start_ms: int, end_ms: int
+) -> tuple[float, float]:
+    """The adjusted index and the plain one."""
     calendar = reference.calendar
     tau = reference.tau if calendar is None else calendar.tau
-    return psi_adjusted(bins, usual_bins(reference, start_ms, end_ms), tau)[0]
+    found = distances(bins, usual_bins(reference, start_ms, end_ms), tau)
+    return found.effect, found.psi
 
 
 def event_counts(windows: Iterable[ClosedWindow], size_ms: int) -> dict[int, int]:

@@ -8,9 +8,10 @@ from typing import Any, Final, NamedTuple
 from confluent_kafka import KafkaException, TopicPartition
 
 from driftline.topics.topic_reader import METADATA_TIMEOUT_S, as_record
-from producer.codec import RejectedRecord, decode
+from producer.codec import RejectedRecord
 from producer.events import InferenceEvent
 from producer.kafka_client import consumer_of
+from stream_monitor.ingest.event_columns import events_in
 
 _RECORDS: Final = 400
 _TIMEOUT_S: Final = 2.0
@@ -71,14 +72,15 @@ def read_events_around(
                 record = as_record(message)
                 position = record.offset + 1
                 try:
-                    event = decode(record.value or b"", record.kind)
+                    events = events_in(record.value or b"", record.kind)
                 except RejectedRecord:
                     continue
-                if isinstance(event, InferenceEvent) and (event.model, event.version) == (
-                    model,
-                    version,
-                ):
-                    found.append(EventAt(record.offset, event))
+                found += [
+                    EventAt(record.offset, event)
+                    for event in events
+                    if isinstance(event, InferenceEvent)
+                    and (event.model, event.version) == (model, version)
+                ]
     finally:
         consumer.close()
     before = [each for each in found if each.offset < offset][-n_each:]

@@ -203,3 +203,29 @@ def test_an_update_is_small_with_five_hundred_models(hostile: OfflineObserver) -
     assert page.count('class="model-name"') == MODELS_SHOWN
     assert len(page.encode()) <= MAX_UPDATE_BYTES
     assert found.count('class="model-name"') == 1
+
+
+def test_the_page_of_a_model_with_fifty_features_is_small(hostile: OfflineObserver) -> None:
+    """Features beyond the first ones are rows of a table, and a link brings each to the top."""
+    detail = hostile.detail("m")
+    profile = detail.profiles["1"]
+    names = [f"feature-{i:02}" for i in range(50)]
+    features = {n: msgspec.structs.replace(profile.features["age"], name=n) for n in names}
+    [served] = detail.windows
+    windows = [
+        msgspec.structs.replace(w, features=dict.fromkeys(names, w.features["age"]))
+        for w in served.windows
+        if "age" in w.features
+    ]
+    wide = ModelDetail(
+        {"1": msgspec.structs.replace(profile, features=features)},
+        [served._replace(windows=windows)],
+    )
+    with client_of(OfflineObserver(hostile.state, hostile.current, wide)) as client:
+        page = client.get(url("/model", name=HOSTILE_MODEL)).text
+        chosen = client.get(url("/model", name=HOSTILE_MODEL, feature="feature-49")).text
+
+    assert len(page.encode()) <= MAX_UPDATE_BYTES
+    assert all(name in page for name in names)
+    assert "<h3><span>feature-49" not in page
+    assert "<h3><span>feature-49" in chosen

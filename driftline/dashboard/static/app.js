@@ -77,7 +77,7 @@
   }
 
   // Vertical lines for deploys, retrains and detections, and shaded bands for episodes.
-  function marksPlugin(marks, bands) {
+  function marksPlugin(marks, bands, limits) {
     return {
       hooks: {
         drawClear: (u) => {
@@ -89,6 +89,18 @@
             const to = Math.min(bbox.left + bbox.width, u.valToPos(band.to, "x", true));
             ctx.fillStyle = colour(`--${band.kind}`);
             if (to > from) ctx.fillRect(from, bbox.top, to - from, bbox.height);
+          }
+          ctx.globalAlpha = 1;
+          ctx.setLineDash([5 * devicePixelRatio, 4 * devicePixelRatio]);
+          ctx.lineWidth = devicePixelRatio;
+          for (const [kind, value] of Object.entries(limits)) {
+            const y = Math.round(u.valToPos(value, "y", true));
+            if (y < bbox.top || y > bbox.top + bbox.height) continue;
+            ctx.strokeStyle = colour(`--${kind}`);
+            ctx.beginPath();
+            ctx.moveTo(bbox.left, y);
+            ctx.lineTo(bbox.left + bbox.width, y);
+            ctx.stroke();
           }
           ctx.restore();
         },
@@ -118,6 +130,22 @@
     };
   }
 
+  // Days, or hours where the range is short; always UTC.
+  function dates(_u, ticks) {
+    const hours = ticks.length > 1 && ticks[1] - ticks[0] < 86400;
+    const day = { day: "numeric", month: "short", timeZone: "UTC" };
+    const hour = { hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone: "UTC" };
+    let before = "";
+    return ticks.map((tick) => {
+      const moment = new Date(tick * 1000);
+      const date = moment.toLocaleDateString("en-GB", day);
+      const text = !hours ? date
+        : moment.toLocaleTimeString("en-GB", hour) + (date === before ? "" : `\n${date}`);
+      before = date;
+      return text;
+    });
+  }
+
   function draw(element) {
     const spec = JSON.parse(element.dataset.chart);
     element.replaceChildren();
@@ -132,11 +160,13 @@
       width: element.clientWidth, height: spec.height ?? 180,
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "UTC"),
       cursor: { points: { size: 6 }, y: false },
-      scales: { x: { time: true }, y: { range: (_u, low, high) => {
+      scales: { x: { time: true }, y: { range: (_u, least, most) => {
+        const limits = spec.zero === false ? Object.values(spec.limits ?? {}) : [];
+        const low = Math.min(least ?? 0, ...limits), high = Math.max(most ?? 0, ...limits);
         const top = Math.max(high ?? 0, spec.top ?? 0) * 1.12 || 1;
         return [spec.zero === false ? (low ?? 0) - 0.12 * Math.abs((high ?? 0) - (low ?? 0) || 1) : 0, top];
       } } },
-      axes: [{ ...axis, space: 70 }, { ...axis, size: 56, space: 28, values: (_u, ticks) => ticks.map(format) }],
+      axes: [{ ...axis, space: 74, values: dates }, { ...axis, size: 56, space: 28, values: (_u, ticks) => ticks.map(format) }],
       legend: { show: spec.legend !== false },
       series: [
         { label: "UTC", value: "{YYYY}-{MM}-{DD} {HH}:{mm}" },
@@ -148,7 +178,7 @@
           value: (_u, value) => format(value),
         })),
       ],
-      plugins: [marksPlugin(spec.marks ?? [], spec.bands ?? [])],
+      plugins: [marksPlugin(spec.marks ?? [], spec.bands ?? [], spec.limits ?? {})],
     };
     new uPlot(options, [spec.x, ...spec.series.map((one) => one.y)], element);
   }

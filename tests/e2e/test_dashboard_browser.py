@@ -1,0 +1,223 @@
+"""The dashboard in a real browser, on a real Kafka, Redis and monitor, with hostile names.
+
+The pictures of README and docs are made here, with plain names: ``DRIFTLINE_PICTURES=FOLDER``.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, sync_playwright
+
+from producer.events import Event, Label
+from tests.builders import inference_event
+from tests.integration.monitor_harness import MonitorHarness, until
+
+pytestmark = [pytest.mark.kafka]
+
+CHROMIUM: Final = shutil.which("chromium") or "/usr/bin/chromium"
+PICTURES: Final = os.environ.get("DRIFTLINE_PICTURES")
+MODEL: Final = "churn" if PICTURES else "churn <script>alert(1)</script>"
+FEATURE: Final = "tenure" if PICTURES else '<img src=x onerror=alert(2)> "tenure"'
+PLAN: Final = "team" if PICTURES else "</text><script>alert(3)</script>"
+TOKEN: Final = "a secret of this test"  # noqa: S105
+START_MS: Final = 1_700_000_000_000 // 3_600_000 * 3_600_000
+N_EVENTS: Final = 3_000
+
+
+def drifting_log() -> Iterator[Event]:
+    """Events of a model whose feature shifts after half of them, with labels."""
+    rng = random.Random(3)  # noqa: S311
+    for i in range(N_EVENTS):
+        score = min(1.0, max(0.0, rng.gauss(0.4, 0.1)))
+        values = {
+            FEATURE: rng.gauss(30 if 2 * i < N_EVENTS else 48, 8),
+            "age": rng.gauss(40, 10),
+            "plan": rng.choice(("free", "pro", PLAN)),
+        }
+        time_ms = START_MS + 30_000 * i
+        event = inference_event(f"e{i}", values, score, model=MODEL, time_ms=time_ms)
+        yield event
+        yield Label(id=event.id, model=MODEL, label=int(score > 0.45), time_ms=time_ms + 60_000)
+
+
+@pytest.fixture(scope="module")
+def dashboard(kafka_broker: str, redis_url: str) -> Iterator[str]:
+    """The address of a dashboard on a topic that a monitor has read."""
+    harness = MonitorHarness(kafka_broker, redis_url)
+    log: list[Event | bytes] = list(drifting_log())
+    harness.produce(MODEL, log)
+    harness.start()
+    until(lambda: harness.drained(len(log)), "the monitor reads all events")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "driftline", "dashboard", "--port", "0"],
+        env={
+            **os.environ,
+            "DRIFTLINE_KAFKA__BOOTSTRAP_SERVERS": harness.broker,
+            "DRIFTLINE_REDIS__URL": harness.redis_url,
+            "DRIFTLINE_TOPICS__PREFIX": harness.prefix,
+            "DRIFTLINE_DASHBOARD_TOKEN": TOKEN,
+        },
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        address = process.stdout.readline().split()[-1]
+        until(lambda: _knows_the_incident(address), "the dashboard shows the incident")
+        yield address
+    finally:
+        process.send_signal(signal.SIGTERM)
+        stopped = process.wait(30)
+        if process.stdout is not None:
+            process.stdout.close()
+        harness.close()
+        assert stopped == 0, "SIGTERM stops it cleanly"
+
+
+def _knows_the_incident(address: str) -> bool:
+    try:
+        return bool(httpx.get(f"{address}/api/v1/incidents", timeout=10).json())
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if not Path(CHROMIUM).exists():
+        pytest.skip("needs Chromium: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Visitor:
+    """A page of the browser that notes dialogs, errors and violations of the content policy."""
+
+    def __init__(self, browser: Browser, address: str, *, width: int, scheme: str) -> None:
+        height = 844 if width < 600 else 900
+        self._context = browser.new_context(
+            base_url=address,
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if scheme == "dark" else "light",
+        )
+        self.page: Page = self._context.new_page()
+        self.problems: list[str] = []
+        self.page.on("dialog", self._on_dialog)
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on("console", self._on_message)
+
+    def _on_dialog(self, dialog: Dialog) -> None:
+        self.problems.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def _on_message(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.problems.append(message.text)
+
+    def close(self) -> None:
+        self._context.close()
+
+    def picture(self, name: str, *, full: bool = False) -> None:
+        if PICTURES:
+            self.page.screenshot(path=Path(PICTURES) / f"{name}.png", full_page=full)
+
+    def fits(self) -> bool:
+        """Whether the page needs no horizontal scrolling."""
+        page = "document.documentElement"
+        return bool(self.page.evaluate(f"{page}.scrollWidth <= {page}.clientWidth"))
+
+
+def test_from_the_alert_to_the_answer_in_a_browser(browser: Browser, dashboard: str) -> None:
+    """Three clicks: overview, incident, answer; nothing of a hostile name is executed."""
+    visitor = Visitor(browser, dashboard, width=1280, scheme="light")
+    page = visitor.page
+    page.goto("/")
+    assert MODEL in page.inner_text("h1")
+    assert page.locator("tr.link .state").first.inner_text() == "Drift"
+    assert visitor.fits()
+    visitor.picture("dashboard-overview")
+
+    page.get_by_role("link", name="Open the incident").first.click()
+    page.wait_for_selector(".chart canvas")
+    assert "One feature has changed" in page.inner_text("main")
+    assert page.locator("table.dense tbody tr").count() > 5
+    assert visitor.fits()
+    visitor.picture("dashboard-incident")
+
+    page.get_by_label("Your name").fill("ana <b>")
+    page.get_by_label("Reason").fill("looking <i>")
+    page.get_by_label("Token").fill(TOKEN)
+    page.get_by_role("button", name="Acknowledge").click()
+    page.wait_for_selector("text=was written to the event topic")
+    page.wait_for_selector("text=acknowledged by ana <b>", timeout=60_000)
+
+    page.get_by_role("link", name=MODEL).first.click()
+    page.wait_for_selector(".chart canvas")
+    assert page.locator(".feature").count() == 3
+    assert page.locator(".feature h3").first.inner_text().startswith(FEATURE)
+    assert visitor.fits()
+    visitor.picture("dashboard-model")
+    assert visitor.problems == []
+    visitor.close()
+
+
+def test_on_a_phone_in_the_dark_by_keyboard(browser: Browser, dashboard: str) -> None:
+    visitor = Visitor(browser, dashboard, width=390, scheme="dark")
+    page = visitor.page
+    for path in ("/", "/incidents", "/retrains", "/coverage", "/doctor"):
+        page.goto(path)
+        assert visitor.fits(), path
+    page.goto("/")
+    visitor.picture("dashboard-phone")
+
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") == "search"
+    page.keyboard.type("no such model")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=No model fits")
+    assert contrasts(page) >= 4.5
+    assert visitor.problems == []
+    visitor.close()
+
+
+def contrasts(page: Page) -> float:
+    """The lowest contrast of muted text and state colours on the surface they are on (WCAG)."""
+    return float(
+        page.evaluate(
+            """() => {
+          const style = getComputedStyle(document.documentElement);
+          const channel = (v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+          const light = (name) => {
+            const hex = style.getPropertyValue(name).trim().slice(1);
+            const value = (i) => channel(parseInt(hex.slice(i, i + 2), 16) / 255);
+            const [r, g, b] = [0, 2, 4].map(value);
+            return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+          };
+          const ratio = (a, b) => {
+            const [x, y] = [light(a), light(b)].sort((p, q) => q - p);
+            return (x + 0.05) / (y + 0.05);
+          };
+          const pairs = [];
+          const states = ["high", "medium", "low", "ok", "gone"];
+          for (const text of ["ink", "muted", "accent", ...states])
+            for (const below of ["page", "surface", "sunken"])
+              pairs.push(ratio(`--${text}`, `--${below}`));
+          for (const one of states) pairs.push(ratio(`--${one}`, `--${one}-soft`));
+          return Math.min(...pairs);
+        }"""
+        )
+    )
