@@ -23,9 +23,9 @@ from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 _METADATA_S: Final = 10.0
 NOTHING_S: Final = 0.02
 """How long a round takes while no partition is read."""
-MAX_PART_BYTES: Final = 2 << 20
-"""Values that are processed at once, without a pause for other tasks: about 15,000 events in
-batches."""
+MAX_PART_BYTES: Final = 4 << 20
+"""Values that are processed at once, without a pause for other tasks: about 30,000 events in
+batches, a fifth of a second."""
 
 READER_SETTINGS: Final[dict[str, Any]] = {
     "auto.offset.reset": "error",

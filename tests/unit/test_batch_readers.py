@@ -18,6 +18,8 @@ from producer.events import CE_TYPE_OF, InferenceEvent, Label
 from producer.limits import Limits
 from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.ingest.event_columns import events_in
+from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
+from stream_monitor.runtime.reader import parts_of
 from tests.builders import dead_letter, inference_event
 from tests.properties.partition_logs import SPEC, TOPIC, batch_of, log_of
 from tests.properties.test_event_batch_laws import both_logs
@@ -126,3 +128,20 @@ def test_a_poison_batch_is_requeued_as_single_events() -> None:
 def test_a_record_that_only_looks_like_a_batch_is_rejected() -> None:
     with pytest.raises(RejectedRecord):
         events_in(b"\xff\xff\xff\xff\x10\0\0\0" + b"\0" * 40, BATCH_CE_TYPE)
+
+
+def test_a_fetch_of_large_records_is_cut_without_a_gap() -> None:
+    sizes = [10, 60, 60, 200, 1, None, 99]
+    records = [
+        ConsumerRecord(2 * i, 0, None, None if n is None else b"x" * n) for i, n in enumerate(sizes)
+    ]
+    fetched = RecordBatch("t", 0, "e", 0, 20, records)
+
+    parts = list(parts_of(fetched, 100))
+
+    assert [record for part in parts for record in part.records] == records
+    assert [part.start for part in parts] == [0, *[part.next for part in parts[:-1]]]
+    assert (parts[0].start, parts[-1].next) == (0, 20)
+    for part in parts:
+        n_bytes = sum(len(record.value or b"") for record in part.records)
+        assert n_bytes <= 100 or len(part.records) == 1
