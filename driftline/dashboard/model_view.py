@@ -22,8 +22,15 @@ from driftline.dashboard.model_row import ModelRow, model_row
 from driftline.dashboard.model_state import ModelState
 from driftline.dashboard.observation import Observation
 from driftline.dashboard.observer import ModelDetail
+from driftline.dashboard.pictures import Distribution, distribution
 from driftline.dashboard.retrain_view import RetrainJob, retrain_jobs
-from driftline.dashboard.window_series import bucket_ms, error_buckets, event_counts, span_of
+from driftline.dashboard.window_series import (
+    FeatureBucket,
+    bucket_ms,
+    error_buckets,
+    event_counts,
+    span_of,
+)
 from driftline.dashboard.window_store import VersionWindows
 from driftline.monitor_state.coverage_report import ModelCoverage
 from stream_monitor.checks.correlation import correlation_key
@@ -44,6 +51,14 @@ class FeatureCharts(msgspec.Struct, frozen=True, kw_only=True):
     drift: Chart | None
     mean: Chart | None
     correlations: list[str]
+
+
+class PredictionView(msgspec.Struct, frozen=True, kw_only=True):
+    """The reference of the predictions against the newest ones, where those could be read."""
+
+    shape: Distribution
+    fresh: FeatureBucket | None
+    episodes: list[DriftAlert]
 
 
 class CorrelationRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +108,7 @@ class ModelView(msgspec.Struct, frozen=True, kw_only=True):
     bucket_ms: int
     n_windows: int
     n_labelled: int
+    prediction: PredictionView | None
     features: list[FeatureCharts]
     more_features: list[FeatureView]
     n_features: int
@@ -110,8 +126,12 @@ def model_view(
     warming_up: Sequence[str],
     *,
     feature: str = "",
+    predictions: FeatureBucket | None = None,
 ) -> ModelView:
-    """The page of the model of ``state``; ``feature`` comes first."""
+    """The page of the model of ``state``; ``feature`` comes first.
+
+    ``predictions`` are the newest ones of the version that is shown.
+    """
     name = state.model
     row = model_row(state, seen, detail)
     served = [each for each in detail.windows if not each.shadow]
@@ -136,6 +156,7 @@ def model_view(
         bucket_ms=step,
         n_windows=len(windows),
         n_labelled=sum(figures.n_labelled for figures in performance),
+        prediction=_prediction(profile, predictions, state),
         features=[_charts(view, episodes, profile) for view in views[:MAX_CHARTS]],
         more_features=views[MAX_CHARTS:],
         n_features=len(views),
@@ -149,6 +170,16 @@ def model_view(
             if alert.feature not in shown or alert.version != shown_version
         ],
     )
+
+
+def _prediction(
+    profile: ReferenceProfile | None, fresh: FeatureBucket | None, state: ModelState
+) -> PredictionView | None:
+    if profile is None or profile.prediction is None:
+        return None
+    shape = distribution(profile.prediction, fresh)
+    episodes = [a for a in state.open_episodes if a.kind == "prediction"]
+    return None if shape is None else PredictionView(shape=shape, fresh=fresh, episodes=episodes)
 
 
 def _charts(

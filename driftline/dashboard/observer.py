@@ -185,6 +185,10 @@ class Observer:
                 del self._details[model]
             self._windows.forget(self._details)
 
+    def partitions_of(self, model: str) -> list[int]:
+        """The partitions that watch a model."""
+        return self._references.partitions_of(model)
+
     def warming_up(self, model: str) -> list[str]:
         """The versions of a model that have no reference yet."""
         return self._references.warming_up(model)

@@ -22,9 +22,11 @@ from driftline.dashboard.model_row import ModelRow, model_row
 from driftline.dashboard.model_state import ModelState, model_states
 from driftline.dashboard.model_view import ModelView, model_view
 from driftline.dashboard.observation import DoctorReport, Observation, deploys_of
-from driftline.dashboard.observer import Observer
+from driftline.dashboard.observer import ModelDetail, Observer
 from driftline.dashboard.overview import Headline, Tile, counts_by_state, headline_of, tiles_of
+from driftline.dashboard.recent_predictions import N_PREDICTIONS, recent_predictions
 from driftline.dashboard.retrain_view import RetrainJob, retrain_jobs
+from driftline.dashboard.window_series import FeatureBucket
 from driftline.topics.alert_history import open_alerts
 from driftline.topics.events_around import read_events_around
 from stream_monitor.contracts import DriftAlert
@@ -39,6 +41,8 @@ INCIDENTS_NAMED: Final = 6
 JOBS_SHOWN: Final = 8
 N_EXAMPLES: Final = 5
 EXAMPLES_KEPT: Final = 200
+PREDICTIONS_MS: Final = 30_000
+"""The newest predictions are read again after this time."""
 
 
 class FirstScreen(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +79,7 @@ class ReadModel:
         self.settings = settings
         self._complete = complete
         self._examples: dict[str, Examples] = {}
+        self._predictions: dict[str, tuple[int, FeatureBucket | None]] = {}
         self._policy = settings.incident_policy()
         self._incidents: tuple[tuple[int, int], list[Incident]] = ((-1, -1), [])
 
@@ -147,7 +152,46 @@ class ReadModel:
         if state is None:
             return None
         detail = self.observer.detail(name)
-        return model_view(state, seen, detail, self.observer.warming_up(name), feature=feature)
+        return model_view(
+            state,
+            seen,
+            detail,
+            self.observer.warming_up(name),
+            feature=feature,
+            predictions=self.predictions(name, detail),
+        )
+
+    def predictions(self, name: str, detail: ModelDetail) -> FeatureBucket | None:
+        """The newest predictions of the version that is shown; ``None`` while Kafka is away."""
+        seen = self.observer.current
+        profile = detail.reference_of(detail.shown_version(seen.champion_of(name)))
+        if profile is None or any(server.name == "Kafka" for server in seen.away()):
+            return None
+        known = self._predictions.get(name)
+        if known is not None and seen.now_ms - known[0] < PREDICTIONS_MS:
+            return known[1]
+        watched = self.observer.partitions_of(name)
+        ends = [(row.partition, row.end) for row in seen.partitions if row.partition in watched]
+        try:
+            events = [
+                each
+                for partition, end in ends
+                for each in read_events_around(
+                    self.settings.kafka.client(),
+                    self.settings.topics.events,
+                    partition,
+                    end or 0,
+                    model=name,
+                    version=profile.version,
+                    n_each=N_PREDICTIONS,
+                    n_records=3 * N_PREDICTIONS,
+                ).before
+            ]
+        except KafkaException:
+            return None
+        found = recent_predictions(profile, events)
+        self._predictions[name] = (seen.now_ms, found)
+        return found
 
     def incident(self, incident_id: str) -> Incident | None:
         """The incident with this id."""

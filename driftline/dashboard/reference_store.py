@@ -62,6 +62,10 @@ class ReferenceStore:
         }
         return sorted(found)
 
+    def partitions_of(self, model: str) -> list[int]:
+        """The partitions that watch a model."""
+        return sorted(partition for name, partition in self._states if name == model)
+
     def load(self, redis: RedisReader, model: str) -> dict[str, ReferenceProfile]:
         """The reference of each version of a model, the oldest version first.
 

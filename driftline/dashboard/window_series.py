@@ -129,6 +129,23 @@ def _bucket(
     )
 
 
+def bucket_of_bins(
+    reference: FeatureReference, bins: Sequence[int], *, n_invalid: int, start_ms: int, end_ms: int
+) -> FeatureBucket:
+    """Counts by bin of the reference as a bucket."""
+    effect, psi = _effect(bins, reference, start_ms, end_ms)
+    return FeatureBucket(
+        start_ms=start_ms,
+        end_ms=end_ms,
+        n=sum(bins),
+        invalid=n_invalid,
+        bins=tuple(bins),
+        effect=rounded_effect(effect),
+        psi=rounded_effect(psi),
+        mean=None,
+    )
+
+
 def usual_bins(reference: FeatureReference, start_ms: int, end_ms: int) -> list[int]:
     """The reference's bin counts; with a season, those of the same times of the day or week."""
     calendar = reference.calendar

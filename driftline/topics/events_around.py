@@ -13,7 +13,8 @@ from producer.events import InferenceEvent
 from producer.kafka_client import consumer_of
 from stream_monitor.ingest.event_columns import events_in
 
-_RECORDS: Final = 400
+N_RECORDS: Final = 400
+"""How many records are read on each side."""
 _TIMEOUT_S: Final = 2.0
 
 
@@ -44,10 +45,11 @@ def read_events_around(
     model: str,
     version: str,
     n_each: int,
+    n_records: int = N_RECORDS,
 ) -> EventsAround:
     """The last ``n_each`` events of a version before ``offset``, and the first ones from it on.
 
-    Records further away than a few hundred are not read.
+    Records further away than ``n_records`` are not read.
 
     Raises:
         KafkaException: no broker answers, or Kafka denies a permission.
@@ -56,13 +58,13 @@ def read_events_around(
     try:
         place = TopicPartition(topic, partition)
         low, high = consumer.get_watermark_offsets(place, METADATA_TIMEOUT_S)
-        first, end = max(low, offset - _RECORDS), min(high, offset + _RECORDS)
+        first, end = max(low, offset - n_records), min(high, offset + n_records)
         found: list[EventAt] = []
         if first < end:
             consumer.assign([TopicPartition(topic, partition, first)])
         position = first
         while position < end:
-            messages = consumer.consume(2 * _RECORDS, _TIMEOUT_S)
+            messages = consumer.consume(2 * n_records, _TIMEOUT_S)
             if not messages:
                 break
             for message in messages:
@@ -85,4 +87,4 @@ def read_events_around(
         consumer.close()
     before = [each for each in found if each.offset < offset][-n_each:]
     after = [each for each in found if each.offset >= offset][:n_each]
-    return EventsAround(before, after, deleted=first > max(0, offset - _RECORDS))
+    return EventsAround(before, after, deleted=first > max(0, offset - n_records))

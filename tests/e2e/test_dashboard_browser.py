@@ -166,6 +166,7 @@ def test_from_the_alert_to_the_answer_in_a_browser(browser: Browser, dashboard: 
     page.get_by_role("link", name=MODEL).first.click()
     page.wait_for_selector(".chart canvas")
     assert page.locator(".feature").count() == 3
+    assert "against the newest 1,000 predictions" in page.inner_text("main")
     assert page.locator(".feature h3").first.inner_text().startswith(FEATURE)
     assert visitor.fits()
     visitor.picture("dashboard-model")

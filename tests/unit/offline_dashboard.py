@@ -21,11 +21,14 @@ from driftline.dashboard.observation import (
 )
 from driftline.dashboard.observer import ModelDetail, Observer
 from driftline.dashboard.read_model import ReadModel
+from driftline.dashboard.recent_predictions import recent_predictions
 from driftline.dashboard.server import address_of, listen
 from driftline.dashboard.web_app import web_app
+from driftline.dashboard.window_series import FeatureBucket
 from driftline.dashboard.window_store import VersionWindows
 from driftline.monitor_state.coverage_report import merged
-from producer.events import Event, Label
+from driftline.topics.events_around import EventAt
+from producer.events import Event, InferenceEvent, Label
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.settings import Settings
 from stream_monitor.state.partition_state import (
@@ -163,6 +166,16 @@ def observe_log(model: str, feature: str, **changes: object) -> OfflineObserver:
 
 class OfflineReadModel(ReadModel):
     """A read model without an event topic."""
+
+    def predictions(self, name: str, detail: ModelDetail) -> FeatureBucket | None:
+        """The predictions of the second half of `drifting_log`."""
+        del name
+        events = [
+            EventAt(i, event)
+            for i, event in enumerate(drifting_log("m", "x"))
+            if isinstance(event, InferenceEvent)
+        ]
+        return recent_predictions(detail.profiles["1"], events[1_500:])
 
     def examples(self, view: IncidentView) -> Examples | None:
         del view

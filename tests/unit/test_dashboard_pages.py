@@ -14,6 +14,9 @@ from driftline.dashboard.observation import Observation, ServerStatus
 from driftline.dashboard.observer import ModelDetail
 from driftline.dashboard.page_templates import url
 from driftline.dashboard.read_model import MODELS_SHOWN
+from driftline.dashboard.recent_predictions import recent_predictions
+from driftline.topics.events_around import EventAt
+from tests.builders import inference_event
 from tests.unit.offline_dashboard import (
     HOSTILE_CATEGORY,
     HOSTILE_FEATURE,
@@ -229,3 +232,22 @@ def test_the_page_of_a_model_with_fifty_features_is_small(hostile: OfflineObserv
     assert all(name in page for name in names)
     assert "<h3><span>feature-49" not in page
     assert "<h3><span>feature-49" in chosen
+
+
+def test_the_newest_predictions_are_compared_with_their_reference(
+    client: httpx.Client, hostile: OfflineObserver
+) -> None:
+    [profile] = hostile.detail("m").profiles.values()
+    same = [EventAt(i, inference_event(f"s{i}", prediction=0.3 + i / 5_000)) for i in range(1_000)]
+    moved = [EventAt(i, inference_event(f"m{i}", prediction=0.9)) for i in range(1_000)]
+    broken = [EventAt(i, inference_event(f"b{i}", prediction=None)) for i in range(10)]
+
+    near, far = (recent_predictions(profile, events) for events in (same, [*moved, *broken]))
+
+    assert near is not None
+    assert far is not None
+    assert (far.n, far.invalid) == (1_000, 10)
+    assert far.effect > near.effect
+    assert recent_predictions(profile, []) is None
+    page = client.get(url("/model", name=HOSTILE_MODEL)).text
+    assert "against the newest 1,500 predictions" in page
