@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 
 from driftline.notify import notifier
 from driftline.notify.metrics import NotifyMetrics
@@ -157,12 +157,19 @@ def test_prometheus_scrapes_each_process_at_its_port() -> None:
     }
 
 
-def promtool(*arguments: str) -> str:
+def promtool(*arguments: str, stdin: str = "") -> str:
     if PROMTOOL is None:
         pytest.skip("promtool is not installed (Debian: apt-get install prometheus)")
-    done = subprocess.run([PROMTOOL, *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [PROMTOOL, *arguments], input=stdin, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def test_prometheus_finds_nothing_to_correct_in_the_metrics() -> None:
+    for registry in registries():
+        promtool("check", "metrics", stdin=generate_latest(registry).decode())
 
 
 def test_prometheus_accepts_the_rules_and_they_do_what_their_tests_state() -> None:
