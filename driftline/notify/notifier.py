@@ -36,7 +36,7 @@ from stream_monitor.web import WebServer
 log = structlog.get_logger(__name__)
 
 DEFAULT_PORT: Final = 8795
-IDLE_S: Final = 0.5
+IDLE_S: Final = 1.0
 BUSY_S: Final = 0.05
 CHECK_INTERVAL_S: Final = 5.0
 START_CHECK_INTERVAL_S: Final = 0.5
