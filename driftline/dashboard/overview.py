@@ -202,10 +202,10 @@ def _of_models(states: Sequence[ModelState], incidents: Sequence[Incident]) -> H
     unanswered = sum(not one.acknowledged for one in incidents)
     count = format_count(len(incidents), "open incident") if incidents else "No open incident"
     waiting = f", {unanswered} not acknowledged" if unanswered else ""
+    fine = len(states) - len(bad)
+    others = f" {fine} of {models} need none." if fine else ""
     return Headline(
-        level=level,
-        text=f"{names} {verb} attention{begun}",
-        detail=f"{count}{waiting}. {len(states) - len(bad)} of {models} are fine.",
+        level=level, text=f"{names} {verb} attention{begun}", detail=f"{count}{waiting}.{others}"
     )
 
 
