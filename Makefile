@@ -64,8 +64,8 @@ lint: $(VENV)/.installed-dev ## Style, types, import rules, compose file
 docs: $(VENV)/.installed-dev ## Write the code map, the configuration reference and the sample settings file
 	$(BIN)/python -m tests.architecture.generated_documents
 
-bench: $(VENV)/.installed-dev ## Against the textbook program and the best hand-written loop
-	$(BIN)/python tests/benchmarks/drain.py $(ARGS)
+bench: $(VENV)/.installed-dev ## Against the programs that people write instead (ARGS="--quick --plot FILE")
+	$(BIN)/python -m tests.benchmarks.throughput $(ARGS)
 
 detection: $(VENV)/.installed-dev ## Does the false-alarm budget hold, how soon is drift found (ARGS="--quick --plot FILE")
 	$(BIN)/python -m tests.benchmarks.detection $(ARGS)

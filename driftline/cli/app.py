@@ -27,6 +27,7 @@ from driftline.cli import (
     explain,
     forward,
     incidents,
+    init,
     inspect,
     models,
     monitor,
@@ -109,6 +110,7 @@ def main(
 
 
 app.command("demo")(demo.demo)
+app.command("init")(init.init)
 app.command("monitor")(monitor.monitor)
 app.command("train")(train.train)
 app.command("notify")(notify.notify)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import msgspec
 import typer
@@ -22,14 +23,16 @@ from driftline.cli.output import note, write_json
 from producer.names import version_key
 
 if TYPE_CHECKING:
+    from driftline.offline.tables.layout import Layout
     from driftline.offline.tables.read_options import ReadOptions
+    from driftline.offline.tables.table_reader import Table
     from stream_monitor.reference.profile import ReferenceProfile
     from stream_monitor.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Reference profiles: the data a model was trained on.")
 
 
-def _importances(given: list[str], features: list[str]) -> dict[str, float]:
+def _importances(given: Sequence[str], features: list[str]) -> dict[str, float]:
     """The importance of each feature, from options ``NAME=NUMBER``.
 
     Raises:
@@ -52,7 +55,9 @@ def _importances(given: list[str], features: list[str]) -> dict[str, float]:
     return found
 
 
-def _ranges(given: list[str], features: list[str]) -> dict[str, tuple[float | None, float | None]]:
+def _ranges(
+    given: Sequence[str], features: list[str]
+) -> dict[str, tuple[float | None, float | None]]:
     """The lowest and highest value of each feature, from options ``NAME=LOWEST:HIGHEST``.
 
     Raises:
@@ -135,6 +140,64 @@ def build(
     With --time the profile includes a daily or weekly season, if the data prove one, and the number
     of events a week.
     """
+    from stream_monitor.reference.profile import profile_to_data  # noqa: PLC0415 - light imports
+
+    made = built_profile(
+        file,
+        read_options,
+        model=model,
+        version=version,
+        prediction=prediction,
+        label=label,
+        positive=positive,
+        time=(time, time_format),
+        features=tuple(feature or ()),
+        task=task,
+        segments=segment or [],
+        importances=importance or [],
+        ranges=ranges or [],
+        events_per_week=events_per_week,
+    )
+    data = profile_to_data(made.profile)
+    if output is None:
+        write_json(data, indent=0)
+    else:
+        output.write_bytes(msgspec.json.encode(data))
+        note(f"{output}: {len(made.profile.features)} features, {len(made.table.frame)} rows")
+
+
+class BuiltProfile(NamedTuple):
+    """A profile, and the rows and columns that it was built from."""
+
+    profile: ReferenceProfile
+    table: Table
+    layout: Layout
+
+
+def built_profile(
+    file: Path,
+    read_options: ReadOptions,
+    *,
+    model: str,
+    version: str,
+    prediction: str | None,
+    label: str | None,
+    positive: str | None,
+    time: tuple[str | None, str | None],
+    features: tuple[str, ...] = (),
+    task: Literal["binary", "multiclass", "regression"] | None = None,
+    segments: Sequence[str] = (),
+    importances: Sequence[str] = (),
+    ranges: Sequence[str] = (),
+    events_per_week: float | None = None,
+) -> BuiltProfile:
+    """Build a profile from a file, with the options of ``profile build``; prints what is left out.
+
+    ``time`` are the column of the event times and their format.
+
+    Raises:
+        CommandError: the file cannot be read, or no profile can be built from it.
+    """
     with file_errors_explained():
         from driftline.offline.tables.column_inference import codes_note  # noqa: PLC0415
         from driftline.offline.tables.event_times import with_times  # noqa: PLC0415
@@ -145,26 +208,25 @@ def build(
         )
         from driftline.offline.tables.reference_profile import profile_of  # noqa: PLC0415
         from driftline.offline.tables.source_error import SourceError  # noqa: PLC0415
-        from stream_monitor.reference.profile import profile_to_data  # noqa: PLC0415
         from stream_monitor.reference.segment_reference import parse_segment  # noqa: PLC0415
 
         table = read_rows(file, read_options, prediction=prediction)
-        table.frame = with_times(table.frame, time, time_format)
-        for part in (parse_segment(text, table.inferred)[0] for text in segment or []):
+        table.frame = with_times(table.frame, *time)
+        for part in (parse_segment(text, table.inferred)[0] for text in segments):
             if part not in table.inferred:
                 raise missing_column_error("--segment", part, table.inferred)
         layout = layout_of(
-            table, time=time, prediction=prediction, label=label, features=tuple(feature or ())
+            table, time=time[0], prediction=prediction, label=label, features=features
         )
-        important = _importances(importance or [], [f.name for f in layout.features])
-        declared = _ranges(ranges or [], [f.name for f in layout.features])
+        important = _importances(importances, [f.name for f in layout.features])
+        declared = _ranges(ranges, [f.name for f in layout.features])
         try:
             made = profile_of(
                 table.frame,
                 layout,
                 model=model,
                 version=version,
-                segments=segment or [],
+                segments=list(segments),
                 positive=positive,
                 task=task,
                 importances=important,
@@ -186,12 +248,7 @@ def build(
         note(codes_note(few))
     _note_no_rate(made)
     _note_scope(made)
-    data = profile_to_data(made)
-    if output is None:
-        write_json(data, indent=0)
-    else:
-        output.write_bytes(msgspec.json.encode(data))
-        note(f"{output}: {len(made.features)} features, {len(table.frame)} rows")
+    return BuiltProfile(made, table, layout)
 
 
 @app.command()

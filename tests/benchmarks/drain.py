@@ -1,154 +1,141 @@
-"""How fast a full topic is drained: driftline, the textbook program, the best loop by hand.
-
-driftline drains the same events as batches of 500 too (`driftline_batches`).
-
-    python tests/benchmarks/drain.py --events 200000 --rounds 2
-
-The same topic, the same machine, one after another, in turns; the median of the rounds counts.
-driftline runs as in production, everything on.  Its rate is told by Redis, not by itself: records
-committed from its first commit seen to its last.  The others count from their first record on.
-Before that, what the stages of the core cost by themselves (`tests.benchmarks.stage_costs`).
-"""
+"""How fast programs drain a topic that was written before: events/s, CPU an event, peak memory."""
 
 from __future__ import annotations
 
-import argparse
+import contextlib
 import json
-import statistics
+import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
+
+import redis
+
+from driftline.monitor_state.partition_state import read_partition
+from driftline.stack import LocalStack
+from producer.routing import topic_names
+from tests.benchmarks.programs.environments import python_for
+from tests.benchmarks.workload import PARTITION
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
-import redis  # noqa: E402
-
-from driftline.monitor_state.partition_state import read_partition  # noqa: E402
-from driftline.stack import LocalStack  # noqa: E402
-from driftline.topics import topic_registry  # noqa: E402
-from producer.routing import topic_names  # noqa: E402
-from tests.benchmarks import stage_costs as stages  # noqa: E402
-from tests.benchmarks import workload  # noqa: E402
-from trainer.service.announce import announce  # noqa: E402
-
-TEXTBOOK_SHARE: Final = 10
-"""It is an order of magnitude slower: a tenth of the events takes it as long."""
-STUCK_S: Final = 120.0
+MAX_DRAIN_S: Final = 180.0
 POLL_S: Final = 0.02
+_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
 
-def driftline_rate(stack: LocalStack, prefix: str, n: int) -> float:
-    """Start the monitor on an empty Redis and wait until all is committed; events/s."""
-    store = redis.Redis.from_url(stack.redis_url)
-    store.flushall()
+class Drained(NamedTuple):
+    """What a program needed, from its first event to its last."""
+
+    events_per_s: float
+    cpu_us: float
+    """CPU of the process, with all of its threads, in microseconds an event."""
+    peak_memory_bytes: int
+
+
+class Usage(NamedTuple):
+    """CPU time and peak memory of running processes."""
+
+    cpu_s: float
+    peak_memory_bytes: int
+
+    @classmethod
+    def of(cls, pids: Sequence[int]) -> Usage:
+        """Read both from the kernel."""
+        cpu_s, peak_bytes = 0.0, 0
+        for pid in pids:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            cpu_s += (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+            status = Path(f"/proc/{pid}/status").read_text()
+            peak_bytes += int(status.partition("VmHWM:")[2].split()[0]) * 1024
+        return cls(cpu_s, peak_bytes)
+
+
+@contextlib.contextmanager
+def monitors(stack: LocalStack, prefix: str, n: int = 1) -> Iterator[list[int]]:
+    """Run ``n`` workers of the monitor, as in production; their process ids."""
+    command = [
+        *(sys.executable, "-m", "driftline", "monitor", "--prefix", prefix, "--web-port", "0"),
+        *("--bootstrap-servers", stack.bootstrap_servers, "--redis-url", stack.redis_url),
+    ]
+    with contextlib.ExitStack() as processes:
+        running = [
+            processes.enter_context(subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL))
+            for _ in range(n)
+        ]
+        try:
+            yield [process.pid for process in running]
+        finally:
+            for process in running:
+                process.terminate()
+            for process in running:
+                process.wait(30)
+
+
+def drain_with_driftline(
+    stack: LocalStack, prefix: str, partitions: Sequence[int], n_events: int, n_workers: int = 1
+) -> Drained:
+    """Start workers on an empty Redis, and wait until ``n_events`` are counted and committed.
+
+    Redis reports the progress, not the workers.
+
+    Raises:
+        RuntimeError: the workers stopped, or not all events were counted as valid.
+    """
     topic = topic_names(prefix).events
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "driftline",
-            "monitor",
-            "--bootstrap-servers",
-            stack.bootstrap_servers,
-            "--redis-url",
-            stack.redis_url,
-            "--prefix",
-            prefix,
-            "--web-port",
-            "0",
-        ],
-        cwd=ROOT,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        deadline = time.monotonic() + STUCK_S
-        first: tuple[int, float] | None = None
+    with (
+        contextlib.closing(redis.Redis.from_url(stack.redis_url)) as store,
+        monitors(stack, prefix, n_workers) as pids,
+    ):
+        store.flushall()
+        deadline_s = time.monotonic() + MAX_DRAIN_S
+        first: tuple[int, float, Usage] | None = None
         while True:
-            done = read_partition(store, topic, workload.PARTITION).counters.valid
-            now = time.perf_counter()
-            if done and first is None:
-                first = (done, now)
-            if done >= n and first is not None:
+            counted = [read_partition(store, topic, p).counters.valid for p in partitions]
+            done, now_s = sum(counted), time.perf_counter()
+            if first is None and all(counted):
+                first = done, now_s, Usage.of(pids)
+            if done >= n_events and first is not None:
                 break
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"the monitor stands at {done} of {n}")
+            if time.monotonic() > deadline_s:
+                raise RuntimeError(f"the monitor counted {done} of {n_events} events, then no more")
             time.sleep(POLL_S)
-        counters = read_partition(store, topic, workload.PARTITION).counters
-        if counters.valid != n:
-            raise RuntimeError(f"{counters.valid} of {n} events counted as valid: {counters}")
-        return (done - first[0]) / (now - first[1])
-    finally:
-        process.terminate()
-        process.wait(30)
-        store.close()
+        used = Usage.of(pids)
+    if done != n_events:
+        raise RuntimeError(f"{done} of {n_events} events counted as valid")
+    began_at, began_s, began = first
+    n = done - began_at
+    return Drained(
+        n / (now_s - began_s), (used.cpu_s - began.cpu_s) / n * 1e6, used.peak_memory_bytes
+    )
 
 
-def program_rate(module: str, stack: LocalStack, prefix: str, n: int) -> float:
-    """Run one of the others over ``n`` events; events/s."""
+def drain_with_program(program: str, stack: LocalStack, prefix: str, n_events: int) -> Drained:
+    """Run one of `tests.benchmarks.programs` over the first events of the topic.
+
+    Raises:
+        EnvironmentUnavailableError: its packages cannot be installed.
+        subprocess.SubprocessError: it failed, or did not end in time.
+    """
     answer = subprocess.run(
         [
-            sys.executable,
-            "-m",
-            f"tests.benchmarks.{module}",
-            stack.bootstrap_servers,
-            topic_names(prefix).events,
-            str(n),
+            python_for(program),
+            *("-m", f"tests.benchmarks.programs.{program}", stack.bootstrap_servers),
+            *(topic_names(prefix).events, str(PARTITION), str(n_events)),
         ],
         cwd=ROOT,
         capture_output=True,
-        timeout=STUCK_S,
+        timeout=MAX_DRAIN_S,
         check=True,
     )
     reported = json.loads(
         next(line for line in answer.stdout.splitlines() if line.startswith(b"{"))
     )
-    return float(reported["events"] / reported["seconds"])
-
-
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=300_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--without-textbook", action="store_true", help="while optimising")
-    chosen = parser.parse_args()
-    print(stages.measure().text(), flush=True)
-    prefix, n = "bench", chosen.events
-    names = ("driftline", "driftline_batches", "textbook", "hand_written")
-    rates: dict[str, list[float]] = {name: [] for name in names}
-    with LocalStack.start() as stack:
-        print("\n".join(stack.describe()), flush=True)
-        client = {"bootstrap.servers": stack.bootstrap_servers}
-        for name in (prefix, f"{prefix}-batches"):
-            topic_registry.create_topics(client, topic_registry.load_registry(name))
-            announce(stack.bootstrap_servers, workload.profile(), topic_prefix=name)
-        workload.write(stack.bootstrap_servers, prefix, n)
-        workload.write_batches(stack.bootstrap_servers, f"{prefix}-batches", n)
-        for turn in range(chosen.rounds):
-            rates["driftline"].append(driftline_rate(stack, prefix, n))
-            rates["driftline_batches"].append(driftline_rate(stack, f"{prefix}-batches", n))
-            rates["hand_written"].append(program_rate("handwritten_loop", stack, prefix, n))
-            if not chosen.without_textbook:
-                few = n // TEXTBOOK_SHARE
-                rates["textbook"].append(program_rate("textbook_faust", stack, prefix, few))
-            reported = "  ".join(
-                f"{name} {runs[-1]:,.0f}/s" for name, runs in rates.items() if runs
-            )
-            print(f"round {turn + 1}: {reported}", flush=True)
-    median = {name: statistics.median(runs) if runs else 0.0 for name, runs in rates.items()}
-    ratios = {
-        f"vs_{name}": round(median["driftline"] / median[name], 2) if median[name] else 0.0
-        for name in ("textbook", "hand_written")
-    }
-    by_hand = median["hand_written"]
-    ratios["batches_vs_hand_written"] = (
-        round(median["driftline_batches"] / by_hand, 2) if by_hand else 0.0
+    n = reported["events"]
+    return Drained(
+        n / reported["seconds"],
+        reported["cpu_seconds"] / n * 1e6,
+        int(reported["peak_memory_bytes"]),
     )
-    print(json.dumps({**{name: round(rate) for name, rate in median.items()}, **ratios}))
-
-
-if __name__ == "__main__":
-    main()

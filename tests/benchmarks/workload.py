@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -28,69 +29,83 @@ PARTITION: Final = partition_of(MODEL, N_PARTITIONS)
 BATCH_ROWS: Final = 500
 _SEED: Final = 7
 _FLUSH_S: Final = 60
+_CHUNK: Final = 10_000
 
 
-def profile() -> ReferenceProfile:
-    """The reference: ten independent normal features, a prediction between 0 and 1."""
+def profile(model: str = MODEL, n_features: int = len(FEATURES)) -> ReferenceProfile:
+    """The reference: independent normal features, a prediction between 0 and 1."""
     rng = np.random.default_rng(_SEED)
-    values = rng.standard_normal((REFERENCE_EVENTS, len(FEATURES)))
+    values = rng.standard_normal((REFERENCE_EVENTS, n_features))
     return fit_profile(
-        MODEL,
+        model,
         VERSION,
-        {name: values[:, i] for i, name in enumerate(FEATURES)},
+        {f"feature_{i}": values[:, i] for i in range(n_features)},
         predictions=rng.random(REFERENCE_EVENTS).tolist(),
         task="binary",
         origin="training",
     )
 
 
+def inference_events(
+    n: int, models: Sequence[str] = (MODEL,), n_features: int = len(FEATURES)
+) -> Iterator[InferenceEvent]:
+    """``n`` events of the models in turns, a hundred a second of event time."""
+    rng = np.random.default_rng(_SEED + 1)
+    names = [f"feature_{i}" for i in range(n_features)]
+    for start in range(0, n, _CHUNK):
+        size = min(_CHUNK, n - start)
+        values = rng.standard_normal((size, n_features)).round(6).tolist()
+        predictions = rng.random(size).round(6).tolist()
+        for i, (row, prediction) in enumerate(zip(values, predictions, strict=True), start):
+            time_ms = START_MS + 10 * i
+            yield InferenceEvent(
+                id=uuid7(time_ms),
+                model=models[i % len(models)],
+                version=VERSION,
+                time_ms=time_ms,
+                features=dict(zip(names, row, strict=True)),
+                prediction=prediction,
+            )
+
+
 def events(n: int) -> list[bytes]:
-    """``n`` events as they stand in the log, a hundred a second of event time."""
+    """``n`` events of one model, as they are in the topic."""
     return list(map(encode, inference_events(n)))
 
 
-def inference_events(n: int) -> list[InferenceEvent]:
-    """The same events before they are encoded."""
-    rng = np.random.default_rng(_SEED + 1)
-    values = rng.standard_normal((n, len(FEATURES))).round(6).tolist()
-    predictions = rng.random(n).round(6).tolist()
-    return [
-        InferenceEvent(
-            id=uuid7(START_MS + 10 * i),
-            model=MODEL,
-            version=VERSION,
-            time_ms=START_MS + 10 * i,
-            features=dict(zip(FEATURES, values[i], strict=True)),
-            prediction=predictions[i],
-        )
-        for i in range(n)
-    ]
-
-
-def write(bootstrap_servers: str, prefix: str, n: int) -> None:
-    """Append ``n`` events to the model's partition of the log, headers and all."""
-    sample = InferenceEvent(
-        id="", model=MODEL, version=VERSION, time_ms=0, features={}, prediction=0.0
+def write(bootstrap_servers: str, prefix: str, n: int, models: Sequence[str] = (MODEL,)) -> None:
+    """Append ``n`` events to the partitions of their models, with the headers of a logger."""
+    records = (
+        (event.model, encode(event), event_headers(event, source=SOURCE))
+        for event in inference_events(n, models)
     )
-    _write(bootstrap_servers, prefix, events(n), event_headers(sample, source=SOURCE))
+    _write(bootstrap_servers, prefix, records)
 
 
 def write_batches(bootstrap_servers: str, prefix: str, n: int) -> None:
-    """Append the same events as batches of `BATCH_ROWS`."""
-    rows = inference_events(n)
-    values = [pack(rows[start : start + BATCH_ROWS]).value for start in range(0, n, BATCH_ROWS)]
-    _write(bootstrap_servers, prefix, values, batch_headers("batch", SOURCE))
+    """Append ``n`` events of one model as batches of `BATCH_ROWS`."""
+    rows = list(inference_events(n))
+    headers = batch_headers("batch", SOURCE)
+    records = (
+        (MODEL, pack(rows[start : start + BATCH_ROWS]).value, headers)
+        for start in range(0, n, BATCH_ROWS)
+    )
+    _write(bootstrap_servers, prefix, records)
 
 
-def _write(bootstrap_servers: str, prefix: str, values: list[bytes], headers: Headers) -> None:
+def _write(
+    bootstrap_servers: str, prefix: str, records: Iterable[tuple[str, bytes, Headers]]
+) -> None:
+    """Append records, each of a model, value and headers."""
     producer = Producer(
         {"bootstrap.servers": bootstrap_servers, "linger.ms": 20, "compression.type": "lz4"}
     )
     topic = topic_names(prefix).events
-    for i, value in enumerate(values):
-        producer.produce(topic, value, key=MODEL, partition=PARTITION, headers=headers)
+    for i, (model, value, headers) in enumerate(records):
+        partition = partition_of(model, N_PARTITIONS)
+        producer.produce(topic, value, key=model, partition=partition, headers=headers)
         if i % 1_000 == 0:
             producer.poll(0)
     left = producer.flush(_FLUSH_S)
     if left:
-        raise RuntimeError(f"{left} of {len(values)} records were not acknowledged")
+        raise RuntimeError(f"{left} records were not acknowledged")

@@ -1,0 +1,130 @@
+"""From an event on the topic to its alert on the topic, while the monitor works at half load.
+
+Forty models change one after the other, in four features each.  An alert names the event that
+decided it, and the latency is the difference of the two records' timestamps: both are written by
+producers of this machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+import redis
+from confluent_kafka import Producer
+
+from driftline.monitor_state.partition_state import read_partition
+from driftline.stack import LocalStack
+from driftline.topics import topic_registry
+from producer.codec import encode
+from producer.events import InferenceEvent
+from producer.ids import uuid7
+from producer.routing import partition_of, topic_names
+from tests.benchmarks import workload
+from tests.benchmarks.drain import monitors
+from tests.integration.read_topic import each_record
+from trainer.service.announce import announce
+
+PREFIX: Final = "latency"
+MODELS: Final = tuple(f"model-{i}" for i in range(40))
+CHANGED: Final = 4
+"""Features of a model that change."""
+SHIFT: Final = 2.0
+BEFORE_CHANGES_S: Final = 4.0
+CHANGES_S: Final = 6.0
+"""The models change within this time, one after the other."""
+REST_S: Final = 2.0
+SLICE_S: Final = 0.01
+READY_S: Final = 60.0
+
+
+class _Decided(msgspec.Struct):
+    """Where an alert was decided; a health event has no such place."""
+
+    partition: int | None = None
+    decided_offset: int | None = None
+
+
+class Latency(NamedTuple):
+    """Milliseconds from the deciding event's append to its alert's, over ``n_alerts`` alerts."""
+
+    p50_ms: float
+    p99_ms: float
+    n_alerts: int
+
+
+def measure(stack: LocalStack, events_per_s: float) -> Latency:
+    """Run a worker and the traffic.
+
+    Raises:
+        RuntimeError: the worker does not start, or fewer alerts come than models change.
+    """
+    client = {"bootstrap.servers": stack.bootstrap_servers}
+    topic_registry.create_topics(client, topic_registry.load_registry(PREFIX))
+    for model in MODELS:
+        announce(stack.bootstrap_servers, workload.profile(model), topic_prefix=PREFIX)
+    names = topic_names(PREFIX)
+    with monitors(stack, PREFIX):
+        _until_idle(stack, names.events)
+        _send(stack.bootstrap_servers, names.events, events_per_s)
+        time.sleep(REST_S)
+    appended_ms = {
+        (message.partition(), message.offset()): message.timestamp()[1]
+        for message in each_record(stack.bootstrap_servers, names.events)
+    }
+    decode = msgspec.json.Decoder(_Decided).decode
+    latencies = []
+    for message in each_record(stack.bootstrap_servers, names.alerts):
+        alert = decode(message.value() or b"")
+        if alert.decided_offset is not None:
+            at = alert.partition, alert.decided_offset
+            latencies.append(message.timestamp()[1] - appended_ms[at])
+    if len(latencies) < len(MODELS):
+        raise RuntimeError(f"only {len(latencies)} alerts of {len(MODELS)} models that changed")
+    p50, p99 = np.quantile(latencies, (0.5, 0.99))
+    return Latency(float(p50), float(p99), len(latencies))
+
+
+def _until_idle(stack: LocalStack, topic: str) -> None:
+    """Wait until the worker has committed the references of all models."""
+    wanted = Counter(partition_of(model, workload.N_PARTITIONS) for model in MODELS)
+    deadline_s = time.monotonic() + READY_S
+    with contextlib.closing(redis.Redis.from_url(stack.redis_url)) as store:
+        while any((read_partition(store, topic, p).next or 0) < n for p, n in wanted.items()):
+            if time.monotonic() > deadline_s:
+                raise RuntimeError("the worker does not start")
+            time.sleep(SLICE_S)
+
+
+def _send(bootstrap_servers: str, topic: str, events_per_s: float) -> None:
+    """Send events of all models in turns, at a steady rate; the models change one by one."""
+    producer = Producer({"bootstrap.servers": bootstrap_servers, "linger.ms": 1})
+    rng = np.random.default_rng(1)
+    partitions = [partition_of(model, workload.N_PARTITIONS) for model in MODELS]
+    changes_s = BEFORE_CHANGES_S + np.arange(len(MODELS)) * (CHANGES_S / len(MODELS))
+    began_s, n, seconds = time.monotonic(), 0, BEFORE_CHANGES_S + CHANGES_S + REST_S
+    while (now_s := time.monotonic() - began_s) < seconds:
+        due = int(now_s * events_per_s) - n
+        values = rng.standard_normal((due, len(workload.FEATURES))).round(6)
+        for row in range(due):
+            model = (n + row) % len(MODELS)
+            if now_s >= changes_s[model]:
+                values[row, :CHANGED] += SHIFT
+            time_ms = time.time_ns() // 1_000_000
+            event = InferenceEvent(
+                id=uuid7(time_ms),
+                model=MODELS[model],
+                version=workload.VERSION,
+                time_ms=time_ms,
+                features=dict(zip(workload.FEATURES, values[row].tolist(), strict=True)),
+                prediction=0.5,
+            )
+            producer.produce(topic, encode(event), key=MODELS[model], partition=partitions[model])
+        n += due
+        producer.poll(0)
+        time.sleep(SLICE_S)
+    producer.flush(READY_S)
