@@ -40,6 +40,7 @@ from driftline.cli import (
     status,
     topics,
     train,
+    up,
     version,
 )
 from driftline.cli import promote as champion
@@ -110,6 +111,7 @@ def main(
 
 
 app.command("demo")(demo.demo)
+app.command("up")(up.up)
 app.command("init")(init.init)
 app.command("monitor")(monitor.monitor)
 app.command("train")(train.train)

@@ -26,13 +26,14 @@ def settings_file(profile: ReferenceProfile) -> str:
     )
     name = json.dumps(profile.model, ensure_ascii=False)  # a string of TOML too
     return f"""\
-# Settings of driftline.  Environment variables come first, for example KAFKA_BOOTSTRAP_SERVERS.
+# Settings of driftline.
 
-[kafka]
-bootstrap_servers = "127.0.0.1:9092"
-
-[redis]
-url = "redis://127.0.0.1:6379/0"
+# The servers come from KAFKA_BOOTSTRAP_SERVERS and REDIS_URL; `driftline up` prints both.  In
+# production name them here instead:
+# [kafka]
+# bootstrap_servers = "kafka:9092"
+# [redis]
+# url = "redis://redis:6379/0"
 
 [budget]
 {budget}

@@ -40,7 +40,7 @@ def test_the_reference_the_settings_and_the_program_belong_to_the_model(
         ["plan", "tenure"],
     )
     loaded = Settings.load(tmp_path / "own" / "driftline.toml")
-    assert loaded.kafka.bootstrap_servers == "127.0.0.1:9092"
+    assert loaded.monitor_spec().budget.per_events == 1_000_000
     assert "driftline up" in done.out
 
 

@@ -1,0 +1,85 @@
+"""``driftline up`` as in docs/quickstart.md: from an empty folder to an own event, and its end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from driftline.stack.server_process import free_port
+from producer.safe_path import python_command
+from tests.e2e.test_init import COLUMNS, ROWS
+from tests.integration.monitor_harness import until
+
+pytestmark = pytest.mark.kafka
+
+
+def driftline(*words: str) -> list[str]:
+    return python_command("driftline", *words)
+
+
+def run_in(folder: Path, command: Sequence[str], environment: dict[str, str]) -> str:
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@contextlib.contextmanager
+def running_up(folder: Path) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """The process, and the lines up to the last one of its start."""
+    own = {n: v for n, v in os.environ.items() if n not in ("KAFKA_BOOTSTRAP_SERVERS", "REDIS_URL")}
+    process = subprocess.Popen(
+        driftline("up", "--port", str(free_port())),
+        cwd=folder,
+        env=own,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line.rstrip())
+            if line.startswith("Ctrl-C"):
+                break
+        yield process, lines
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_the_first_five_minutes(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text(ROWS)
+    run_in(tmp_path, driftline("init", "churn", "--from", "train.csv", *COLUMNS), dict(os.environ))
+    with running_up(tmp_path) as (process, lines):
+        assert process.poll() is None, process.stderr
+        assert lines[0].startswith("Dashboard http://127.0.0.1:")
+        exports = dict(re.findall(r"export (\w+)=(\S+)", "\n".join(lines)))
+        own = {**os.environ, **exports}
+        run_in(tmp_path, driftline("profile", "send", "churn-1.profile.json"), own)
+        run_in(tmp_path, [sys.executable, "log_predictions.py"], own)
+
+        def events() -> int:
+            status = json.loads(run_in(tmp_path, driftline("status", "--json"), own))
+            return sum(one["counters"]["valid"] for one in status["partitions"])
+
+        until(lambda: events() == 1, "the event is counted")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
