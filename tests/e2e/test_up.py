@@ -44,32 +44,34 @@ def run_in(folder: Path, command: Sequence[str], environment: dict[str, str]) ->
 def running_up(folder: Path) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
     """The process, and the lines up to the last one of its start."""
     own = {n: v for n, v in os.environ.items() if n not in ("KAFKA_BOOTSTRAP_SERVERS", "REDIS_URL")}
-    process = subprocess.Popen(
-        driftline("up", "--port", str(free_port())),
-        cwd=folder,
-        env=own,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        lines = []
-        for line in process.stdout:
-            lines.append(line.rstrip())
-            if line.startswith("Ctrl-C"):
-                break
-        yield process, lines
-    finally:
-        process.kill()
-        process.wait()
+    with (
+        (folder / "up.log").open("w") as errors,
+        subprocess.Popen(
+            driftline("up", "--port", str(free_port())),
+            cwd=folder,
+            env=own,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        ) as process,
+    ):
+        try:
+            assert process.stdout is not None
+            lines = []
+            for line in process.stdout:
+                lines.append(line.rstrip())
+                if line.startswith("Ctrl-C"):
+                    break
+            yield process, lines
+        finally:
+            process.kill()
 
 
 def test_the_first_five_minutes(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text(ROWS)
     run_in(tmp_path, driftline("init", "churn", "--from", "train.csv", *COLUMNS), dict(os.environ))
     with running_up(tmp_path) as (process, lines):
-        assert process.poll() is None, process.stderr
+        assert process.poll() is None, (tmp_path / "up.log").read_text()
         assert lines[0].startswith("Dashboard http://127.0.0.1:")
         exports = dict(re.findall(r"export (\w+)=(\S+)", "\n".join(lines)))
         own = {**os.environ, **exports}
