@@ -77,7 +77,7 @@ EXTRAS = {
     "producer": {"arrow"},
     "stream_monitor": {"monitor", "files"},
     "trainer": {"trainer", "monitor"},
-    "driftline": {"demo", "dashboard", "trainer", "monitor", "notify", "files"},
+    "driftline": {"local", "demo", "dashboard", "trainer", "monitor", "notify", "files"},
 }
 """The extras of pyproject.toml with which each package is used."""
 
