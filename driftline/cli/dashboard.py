@@ -40,7 +40,7 @@ def dashboard(
             "--token",
             envvar="DRIFTLINE_DASHBOARD_TOKEN",
             show_envvar=True,
-            help="Secret with which people answer incidents; read-only without one.",
+            help="Secret to answer incidents and to POST events; read-only without one.",
         ),
     ] = "",
     token_file: Annotated[
@@ -54,8 +54,9 @@ def dashboard(
 ) -> None:
     """Serve the dashboard: models, incidents, retrains, and the HTTP API.
 
-    It reads Kafka and Redis.  With a token, people can acknowledge, snooze and resolve incidents;
-    without one it writes nothing.  While Kafka or Redis is away, the pages state it.
+    It reads Kafka and Redis.  With a token, people can acknowledge, snooze and resolve incidents,
+    and services can POST events; without one it writes nothing.  While Kafka or Redis is away, the
+    pages state it.
 
     Exit codes: 0 stopped by a signal, 1 the address is in use, 2 invalid setting.
     """

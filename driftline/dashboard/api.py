@@ -5,7 +5,7 @@ The contracts are msgspec structs: their JSON Schemas are those of the answers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -17,9 +17,9 @@ from driftline.dashboard.model_row import ModelRow
 from driftline.dashboard.observation import Observation
 from driftline.dashboard.overview import Headline, Tile
 from driftline.dashboard.read_model import ReadModel
+from driftline.dashboard.request_problem import json_response
 from driftline.monitor_state.coverage_report import ModelCoverage
 from driftline.topics.alert_history import open_alerts
-from producer.printable import printable_json
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.episodes.incidents import Incident
 from stream_monitor.windows.closed_window import ClosedWindow
@@ -73,6 +73,7 @@ class ReadApi:
 
     def __init__(self, read: ReadModel) -> None:
         self._read = read
+        self._limits = read.settings.drift_limits()
 
     def routes(self) -> APIRouter:
         """The routes of the API."""
@@ -107,7 +108,7 @@ class ReadApi:
         """The headline, the strip, and the number of models in each state."""
         self._seen()
         screen = self._read.first_screen(n_models=0)
-        return _json(
+        return json_response(
             Status(
                 now_ms=screen.seen.now_ms,
                 headline=screen.headline,
@@ -120,18 +121,19 @@ class ReadApi:
         """State, rate, drift and error of each model."""
         seen = self._seen()
         states = [s for s in self._read.states(seen) if model in (None, s.model)]
-        return _json(self._read.rows(seen, states[:limit]))
+        return json_response(self._read.rows(seen, states[:limit]))
 
     def features(self, model: RequiredModel) -> Response:
         """The features of the version in service: drifting ones first."""
         seen = self._seen()
         _require(model, seen)
-        return _json(feature_views(model, seen, self._read.observer.detail(model)))
+        detail = self._read.observer.detail(model)
+        return json_response(feature_views(model, seen, detail, self._limits))
 
     def windows(self, model: RequiredModel, limit: Limit = 48) -> Response:
         """The newest closed windows of each version of a model."""
         _require(model, self._seen())
-        return _json(
+        return json_response(
             [
                 WindowsOfVersion(
                     version=each.version,
@@ -152,7 +154,7 @@ class ReadApi:
             for one in reversed(self._read.incidents(self._seen()))
             if model in (None, one.model) and not (open_only and one.closed_ms is not None)
         ]
-        return _json(found[:limit])
+        return json_response(found[:limit])
 
     def episodes(
         self, model: ModelQuery = None, limit: Limit = 100, *, open_only: OpenOnly = False
@@ -165,22 +167,22 @@ class ReadApi:
             for alert in self._read.episode_alerts(seen)
             if model in (None, alert.model) and (not open_only or alert.episode_id in opened)
         ]
-        return _json(found[:limit])
+        return json_response(found[:limit])
 
     def alerts(self, model: ModelQuery = None, limit: Limit = 100) -> Response:
         """All alerts: each phase of each episode."""
         found = [alert for alert in self._seen().alerts if model in (None, alert.model)]
         found.sort(key=lambda alert: (-alert.decided_ms, alert.alert_id))
-        return _json(found[:limit])
+        return json_response(found[:limit])
 
     def retrains(self, model: ModelQuery = None, limit: Limit = 100) -> Response:
         """Every decision of the trainer, with its numbers."""
         found = [e for e in reversed(self._seen().retrains) if model in (None, e.model)]
-        return _json(found[:limit])
+        return json_response(found[:limit])
 
     def coverage(self, model: ModelQuery = None) -> Response:
         """The counts of what was watched, and of what was not, by reason."""
-        return _json([one for one in self._seen().coverage if model in (None, one.model)])
+        return json_response([one for one in self._seen().coverage if model in (None, one.model)])
 
 
 def _require(model: str, seen: Observation) -> None:
@@ -189,22 +191,21 @@ def _require(model: str, seen: Observation) -> None:
         raise HTTPException(404, "the monitor does not know this model; see /api/v1/models")
 
 
-def _json(data: object) -> Response:
-    text = printable_json(msgspec.json.encode(data).decode())
-    return Response(text, media_type="application/json")
-
-
 def _described(path: str) -> dict[int | str, dict[str, Any]]:
     (schema,), _ = msgspec.json.schema_components([ANSWERS[path]], ref_template=_REF)
     return {200: {"description": "OK", "content": {"application/json": {"schema": schema}}}}
 
 
-def describe(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document of ``app``, with the schemas of all answers."""
+def describe(
+    app: FastAPI, answers: Sequence[Any], extra: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The OpenAPI document of ``app``: with the schemas of ``answers`` and ``extra`` components."""
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, routes=app.routes)
-        answers: Sequence[Any] = list(ANSWERS.values())
-        _, components = msgspec.json.schema_components(answers, ref_template=_REF)
-        document.setdefault("components", {}).setdefault("schemas", {}).update(components)
+        _, schemas = msgspec.json.schema_components(answers, ref_template=_REF)
+        components = document.setdefault("components", {})
+        components.setdefault("schemas", {}).update(schemas)
+        for section, found in extra.items():
+            components.setdefault(section, {}).update(found)
         app.openapi_schema = document
     return app.openapi_schema

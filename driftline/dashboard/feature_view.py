@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from driftline.dashboard.latest_drift import drift_of_latest, newest_windows
 from driftline.dashboard.observation import Observation
 from driftline.dashboard.observer import ModelDetail
 from driftline.dashboard.pictures import Distribution, distribution
@@ -20,7 +21,10 @@ from driftline.dashboard.window_series import (
 from driftline.topics.alert_history import open_alerts
 from stream_monitor.contracts import SEVERITY_RANK, DriftAlert
 from stream_monitor.reference.feature_reference import FeatureReference
+from stream_monitor.windows.closed_window import ClosedWindow
+from stream_monitor.windows.drift_level import DriftLevel, DriftLimits, SeriesDrift
 
+_USUAL_LIMITS: Final = DriftLimits()
 FRESH_EVENTS: Final = 1_000
 """The last windows are those that hold at least so many events."""
 
@@ -36,9 +40,27 @@ class DriftPoint(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     mean: float | None
 
 
+class LatestWindow(msgspec.Struct, frozen=True, kw_only=True):
+    """A feature in the latest closed window, from all partitions: the figures of the metrics.
+
+    ``psi`` is the plain index, ``effect`` the one without the bias of few events.  ``level``
+    follows from ``effect`` and the limits of ``[psi]``.
+    """
+
+    start_ms: int
+    end_ms: int
+    n: int
+    psi: float
+    effect: float
+    chi_square: float
+    chi_square_p: float
+    level: DriftLevel
+
+
 class FeatureView(msgspec.Struct, frozen=True, kw_only=True):
     """A feature of the version in service against its reference.
 
+    ``latest_window`` is ``None`` if the latest closed window has no valid value of the feature.
     ``shape`` compares the reference with the last windows, from ``fresh_from_ms`` to
     ``fresh_to_ms``; ``effect`` is their adjusted population stability index.  ``points`` are
     buckets of ``bucket_ms``.  ``invalid_reference`` and ``invalid`` are shares of missing or
@@ -67,13 +89,17 @@ class FeatureView(msgspec.Struct, frozen=True, kw_only=True):
     windows_n: int
     bucket_ms: int
     points: list[DriftPoint]
+    latest_window: LatestWindow | None = None
     episodes: list[DriftAlert] = []
 
 
-def feature_views(model: str, seen: Observation, detail: ModelDetail) -> list[FeatureView]:
+def feature_views(
+    model: str, seen: Observation, detail: ModelDetail, limits: DriftLimits = _USUAL_LIMITS
+) -> list[FeatureView]:
     """The features of the version in service: drifting ones first, then by effect.
 
-    While that version has no closed window, those of the version before it.
+    While that version has no closed window, those of the version before it.  ``limits`` are those
+    of the levels of the latest window.
     """
     version = detail.shown_version(seen.champion_of(model))
     profile = detail.reference_of(version)
@@ -88,7 +114,29 @@ def feature_views(model: str, seen: Observation, detail: ModelDetail) -> list[Fe
         _view(name, version, reference, weights[name], profile.origin, detail, opened.get(name, []))
         for name, reference in profile.features.items()
     ]
+    windows = detail.windows_of(version).windows
+    drift = {one.series: one for one in drift_of_latest(windows, profile, limits)}
+    views = [_with_latest(view, windows, drift.get(view.name)) for view in views]
     return sorted(views, key=_by_severity)
+
+
+def _with_latest(
+    view: FeatureView, windows: Sequence[ClosedWindow], drift: SeriesDrift | None
+) -> FeatureView:
+    if drift is None:
+        return view
+    window = newest_windows(windows)[0]
+    latest = LatestWindow(
+        start_ms=window.start_ms,
+        end_ms=window.end_ms,
+        n=drift.n_values,
+        psi=drift.psi,
+        effect=drift.effect,
+        chi_square=drift.chi_square,
+        chi_square_p=drift.chi_square_p,
+        level=drift.level,
+    )
+    return msgspec.structs.replace(view, latest_window=latest)
 
 
 def _by_severity(view: FeatureView) -> tuple[int, float, str]:

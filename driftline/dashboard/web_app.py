@@ -11,12 +11,14 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from driftline.dashboard.api import ReadApi, describe
+from driftline.dashboard.api import ANSWERS, ReadApi, describe
 from driftline.dashboard.incident_answers import incident_answers
+from driftline.dashboard.monitor_routes import ModelsHealth, MonitorRoutes
 from driftline.dashboard.page_templates import STATIC, environment
 from driftline.dashboard.pages import PageNotFound, Pages
 from driftline.dashboard.read_model import ReadModel
 from driftline.dashboard.security_headers import SecurityHeaders
+from driftline.dashboard.write_api import WriteApi, write_components
 
 _KEEP_ALIVE_ROUNDS: Final = 30
 _ROUND_S: Final = 0.5
@@ -43,17 +45,21 @@ def web_app(
     """The application.
 
     ``place`` names the installation on every page.  ``hosts`` are the accepted host names.
-    ``token`` allows to answer incidents; without one all is read-only.  ``stopping`` ends
-    live updates when the process stops.
+    ``token`` allows to answer incidents and to write events; without one all is read-only.
+    ``stopping`` ends live updates when the process stops.
     """
     app = FastAPI(
         title="driftline", version=version, docs_url=None, redoc_url=None,
         openapi_url="/api/v1/openapi.json",
     )  # fmt: skip
-    app.openapi = lambda: describe(app)  # type: ignore[method-assign]
+    app.openapi = lambda: describe(  # type: ignore[method-assign]
+        app, [*ANSWERS.values(), ModelsHealth], write_components()
+    )
     app.add_middleware(SecurityHeaders, hosts=hosts)
     app.mount("/static", _StaticFiles(directory=STATIC), name="static")
     app.include_router(ReadApi(read).routes())
+    app.include_router(MonitorRoutes(read).routes())
+    app.include_router(WriteApi(read.settings, token).routes())
     pages = Pages(read, environment(), place, writable=bool(token))
     app.include_router(incident_answers(read, pages, token))
 
@@ -86,7 +92,7 @@ def web_app(
 
     @app.exception_handler(HTTPException)
     async def not_found(request: Request, error: HTTPException) -> Response:
-        if request.url.path.startswith("/api/"):
+        if request.url.path.startswith(("/api/", "/monitor/")):
             return PlainTextResponse(f"{error.detail}\n", error.status_code)
         text = pages.failed(str(error.detail), error.status_code)
         return HTMLResponse(text, error.status_code)

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from driftline.dashboard.api import ANSWERS, ROOT
+from driftline.dashboard.event_intake import MAX_BODY_BYTES, MAX_EVENTS
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.episodes.incidents import Incident
 from tests.unit.offline_dashboard import OfflineObserver, client_of, observe_log
@@ -43,6 +44,40 @@ def test_the_document_describes_every_path_and_every_reference_in_it(client: htt
     schemas = document["components"]["schemas"]
     assert "DriftAlert" in schemas
     assert set(_references(document)) <= set(schemas)
+
+
+def test_the_document_describes_how_to_write_events(client: httpx.Client) -> None:
+    document = client.get(f"{ROOT}/openapi.json").json()
+
+    for path in (f"{ROOT}/events", f"{ROOT}/labels", "/monitor/predict"):
+        route = document["paths"][path]["post"]
+        one, many = route["requestBody"]["content"]["application/json"]["schema"]["oneOf"]
+        assert many["maxItems"] == MAX_EVENTS
+        assert f"{MAX_BODY_BYTES:,}" in route["requestBody"]["description"]
+        schema = document["components"]["schemas"][one["$ref"].rpartition("/")[2]]
+        assert not {"id", "time_ms"} & set(schema["required"])
+        assert {*schema["required"]} < {*schema["properties"]}
+        assert set(route["responses"]) >= {"202", "401", "403", "413", "422", "429", "503"}
+        assert [*route["security"][0]] == [*document["components"]["securitySchemes"]]
+
+
+def test_events_need_a_token_of_the_dashboard(observer: OfflineObserver) -> None:
+    """The real server: an invalid event is answered, and other hosts and tokens are not."""
+    path, header = f"{ROOT}/events", {"authorization": "Bearer secret"}
+    with client_of(observer, token="secret") as client:  # noqa: S106
+        invalid = client.post(path, json=[{}], headers=header)
+        large = client.post(path, content=b" " * (MAX_BODY_BYTES + 1), headers=header)
+        missing = client.post(path, json=[{}])
+        form = client.post(path, data={"token": "secret"})
+        foreign = client.post(path, json=[{}], headers={**header, "host": "evil.example"})
+        read = client.get(path)
+    with client_of(observer) as client:
+        read_only = client.post(path, json=[{}], headers=header)
+
+    assert (invalid.status_code, invalid.json()["where"]) == (422, "$[0].model")
+    assert invalid.headers["content-security-policy"]
+    assert (large.status_code, missing.status_code, form.status_code) == (413, 401, 401)
+    assert (foreign.status_code, read.status_code, read_only.status_code) == (421, 405, 403)
 
 
 def _references(node: Any) -> Iterator[str]:
