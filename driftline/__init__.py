@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from driftline import report
     from driftline.topics.drift_alerts import DriftAlerts
     from producer.events import InferenceEvent, Label, ModelUpdate
     from producer.logger import InferenceLogger
@@ -27,6 +28,7 @@ __all__ = [
     "__version__",
     "announce",
     "profile_from_frame",
+    "report",
 ]
 
 _MODULE_OF: Final = {
@@ -44,6 +46,8 @@ _MODULE_OF: Final = {
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return _version()
+    if name == "report":
+        return import_module("driftline.report")
     module = _MODULE_OF.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,12 +11,15 @@ import typer
 from driftline.cli.command_error import EXIT_CHECK_FAILED, EXIT_USAGE, CommandError
 from driftline.cli.input_files import file_errors_explained, note_columns_not_watched, read_rows
 from driftline.cli.option_groups import file_options, option_groups
-from driftline.cli.options import Json, TimeFormat
+from driftline.cli.options import Html, Json, TimeFormat
 from driftline.cli.output import write_json, write_line
+from driftline.cli.report_file import now_ms, require_reports, write_report
 
 if TYPE_CHECKING:
-    from driftline.offline.check.column_check import ColumnCheck
+    from driftline.offline.check.column_check import ColumnCheck, TableComparison
+    from driftline.offline.tables.layout import Layout
     from driftline.offline.tables.read_options import ReadOptions
+    from driftline.offline.tables.table_reader import Table
 
 
 class FailOn(StrEnum):
@@ -50,6 +53,7 @@ def check(
     label: Annotated[str | None, typer.Option(help="Column of the labels.")] = None,
     prediction: Annotated[str | None, typer.Option(help="Column of the predictions.")] = None,
     read_options: ReadOptions,
+    html: Html = None,
     as_json: Json = False,
 ) -> None:
     """Compare two files column by column; exit code 3 if they differ.
@@ -58,8 +62,9 @@ def check(
     reported as different about once in a thousand runs, over all columns.  Small differences are
     ignored: below a PSI of 0.02, or one percentage point of missing values.
     """
+    require_reports(html)
     with file_errors_explained():
-        from driftline.offline.check.column_check import check as compare  # noqa: PLC0415 - light imports
+        from driftline.offline.check.column_check import compare_tables  # noqa: PLC0415 - light imports
         from driftline.offline.tables.event_times import times_ms, with_times  # noqa: PLC0415
         from driftline.offline.tables.layout import layout_of, require  # noqa: PLC0415
         from driftline.offline.tables.table_reader import with_outputs  # noqa: PLC0415
@@ -75,7 +80,8 @@ def check(
             if time is not None and time in frame:
                 times_ms(frame[time])
     note_columns_not_watched(layout.ignored)
-    columns = compare(normal, now, layout)
+    compared = compare_tables(normal, now, layout)
+    columns = compared.columns
     if all(column.verdict == "not_compared" for column in columns):
         raise CommandError(
             "no column can be compared",
@@ -89,7 +95,7 @@ def check(
         for column in columns
         if column.verdict != "not_compared" or column.column not in layout.ignored
     ]
-    verdicts = [column.verdict for column in columns]
+    results = [column.verdict for column in columns]
     failed = any(_fails(column, fail_on) for column in columns)
     if as_json:
         write_json(
@@ -97,8 +103,8 @@ def check(
                 "reference_events": len(normal.frame),
                 "events": len(now.frame),
                 "failed": failed,
-                "drift": verdicts.count("drift"),
-                "quality": verdicts.count("quality"),
+                "drift": results.count("drift"),
+                "quality": results.count("quality"),
                 "columns": shown,
                 "ignored": layout.ignored,
             }
@@ -110,8 +116,30 @@ def check(
         found = {column.column for column in shown}
         for name, why in ((n, w) for n, w in layout.ignored.items() if n not in found):
             write_line(f"  {name:<{width}}  {'ignored':<12}  {why}")
+    _write_html(html, compared, layout, (normal, now), failed=failed, fail_on=fail_on)
     if failed:
         raise typer.Exit(EXIT_CHECK_FAILED)
+
+
+def _write_html(
+    path: Path | None,
+    compared: TableComparison,
+    layout: Layout,
+    tables: tuple[Table, Table],
+    *,
+    failed: bool,
+    fail_on: FailOn,
+) -> None:
+    if path is None:
+        return
+    from driftline.report.check_document import ComparedTable, check_document  # noqa: PLC0415 - light imports
+    from driftline.report.document import render  # noqa: PLC0415
+
+    normal, now = (ComparedTable(table.source, len(table.frame)) for table in tables)
+    document = check_document(
+        compared, layout, (normal, now), failed=failed, fail_on=fail_on.value, made_ms=now_ms()
+    )
+    write_report(render(document), path)
 
 
 def _fails(column: ColumnCheck, on: FailOn) -> bool:

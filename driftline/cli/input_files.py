@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from driftline.offline.tables.read_options import ReadOptions
     from driftline.offline.tables.table_reader import Table
 
-_FILES_EXTRA_LIBRARIES: Final = ("pandas", "pyarrow", "numpy", "scipy", "pydantic_settings")
+_FILES_EXTRA_LIBRARIES: Final = (
+    "pandas",
+    "pyarrow",
+    "numpy",
+    "scipy",
+    "pydantic_settings",
+    "jinja2",
+    "markupsafe",
+)
 _SHOWN: Final = 40
 
 

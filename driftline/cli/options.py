@@ -105,6 +105,10 @@ Json: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Print JSON to stdout, for programs.")
 ]
 
+Html: TypeAlias = Annotated[
+    Path | None, typer.Option("--html", help="Also write a report, one self-contained HTML file.")
+]
+
 _UNIT_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 

@@ -10,8 +10,8 @@ import typer
 from driftline.cli.candidate_settings import run_with_candidate
 from driftline.cli.input_files import file_errors_explained, read_rows
 from driftline.cli.option_groups import file_options, option_groups
-from driftline.cli.options import Bootstrap, Json, PositiveLabel, TimeColumn, TimeFormat
-from driftline.cli.replay_output import show
+from driftline.cli.options import Bootstrap, Html, Json, PositiveLabel, TimeColumn, TimeFormat
+from driftline.cli.replay_output import show, write_replay_report
 from driftline.cli.replay_table import (
     RecordedTraffic,
     RequestedChanges,
@@ -19,6 +19,7 @@ from driftline.cli.replay_table import (
     replay_table,
     with_parsed_times,
 )
+from driftline.cli.report_file import require_reports
 
 if TYPE_CHECKING:
     from driftline.offline.replay.topic_range import TopicRange
@@ -79,6 +80,7 @@ def replay(
         typer.Option("--to", help="For a topic: the offset or append time to stop before."),
     ] = None,
     bootstrap_servers: Bootstrap = None,
+    html: Html = None,
     as_json: Json = False,
 ) -> None:
     """Show which episodes the monitor finds in recorded events.  Nothing is written.
@@ -92,6 +94,7 @@ def replay(
     events.  With an option about columns (--reference, --inject, --segment, --time, --label,
     --prediction, ...) only events and labels are replayed, as rows of a file with one reference.
     """
+    require_reports(html)
     roles = (time, prediction, label)
     where = TopicSelection(model, since, upto, bootstrap_servers)
     column_options = (reference, inject, segment, positive, time_format, *roles)
@@ -102,14 +105,15 @@ def replay(
             and read_options == type(read_options)()
         ):
             records = _topic_range(source.removeprefix(_TOPIC), where)
-            show_topic_replay(records, config, from_within=since is not None, as_json=as_json)
+            within = since is not None
+            show_topic_replay(records, config, from_within=within, html=html, as_json=as_json)
             return
         stored = _stored(reference)
         traffic = _traffic(source, where, roles, reference, stored, read_options)
         traffic = with_parsed_times(traffic, time, time_format)
         normal = reference_of_replay(traffic, reference, stored, read_options, positive)
         changes = RequestedChanges(inject or [], segment or [])
-        replay_table(traffic.table.frame, normal, changes, config, as_json=as_json)
+        replay_table(traffic, normal, changes, config, html=html, as_json=as_json)
 
 
 class TopicSelection(NamedTuple):
@@ -193,16 +197,18 @@ _RANGE_START_NOTE: Final = (
 
 
 def show_topic_replay(
-    records: TopicRange, config: Path | None, *, from_within: bool, as_json: bool
+    records: TopicRange, config: Path | None, *, from_within: bool, html: Path | None, as_json: bool
 ) -> None:
-    """Replay the records and print the result; ``from_within``: the range has a ``--from``."""
+    """Replay the records, print the result and write ``html``.
+
+    ``from_within``: the range has a ``--from``.
+    """
     from driftline.offline.replay import replay_report, topic_replay_report  # noqa: PLC0415 - light imports
     from driftline.offline.replay.settings_comparison import comparison_lines  # noqa: PLC0415
     from driftline.offline.replay.topic_replay import replay_topic  # noqa: PLC0415
 
-    chosen, spec, incidents, settings_difference = run_with_candidate(
-        config, lambda spec: replay_topic(records, spec)
-    )
+    done = run_with_candidate(config, lambda spec: replay_topic(records, spec))
+    chosen, spec, incidents, settings_difference = done
     data = replay_report.summary(chosen, [], settings_difference, incidents)
     data["versions"] = topic_replay_report.version_data(chosen, spec.budget)
     data["coverage"] = chosen.coverage_episodes
@@ -217,3 +223,16 @@ def show_topic_replay(
     ]
     middle = comparison_lines(settings_difference) if settings_difference else []
     show(head, middle, chosen, data, of="records", as_json=as_json)
+    if html is not None:
+        from driftline.report.replay_document import ReplayedTraffic  # noqa: PLC0415 - light imports
+
+        versions = topic_replay_report.version_lines(chosen, records.model, spec.budget)
+        replayed = ReplayedTraffic(
+            f"{_TOPIC}{records.topic}, model {records.model}",
+            "; ".join(line.strip() for line in versions),
+            chosen.profiles,
+            topic_replay_report.not_watched(chosen),
+            str,
+            "records",
+        )
+        write_replay_report(html, done, replayed)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from driftline.cli.candidate_settings import run_with_candidate
 from driftline.cli.command_error import EXIT_FAILED, EXIT_USAGE, CommandError
 from driftline.cli.input_files import note_changes, note_columns_not_watched, read_rows
-from driftline.cli.replay_output import show
+from driftline.cli.replay_output import show, write_replay_report
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,14 +127,15 @@ def reference_of_replay(
 
 
 def replay_table(
-    frame: pd.DataFrame,
+    traffic: RecordedTraffic,
     normal: ReferenceColumns,
     requested: RequestedChanges,
     config: Path | None,
     *,
+    html: Path | None,
     as_json: bool,
 ) -> None:
-    """Replay the rows, with injected drift if requested, and print the result."""
+    """Replay the rows, with injected drift if requested; print the result, and write ``html``."""
     from driftline.offline.replay import replay_report as report  # noqa: PLC0415 - light imports
     from driftline.offline.replay.injection_results import injection_results  # noqa: PLC0415
     from driftline.offline.replay.settings_comparison import comparison_lines  # noqa: PLC0415
@@ -142,6 +143,7 @@ def replay_table(
     from driftline.offline.tables.source_error import SourceError  # noqa: PLC0415
     from stream_monitor.reference.profile import ReferenceProfile  # noqa: PLC0415
 
+    frame = traffic.table.frame
     reference, layout, first, description, positive = normal
     if requested.segments and isinstance(reference, ReferenceProfile):
         raise SourceError(
@@ -153,7 +155,7 @@ def replay_table(
     )
     rest = frame.iloc[first:]
     segments = _segments(requested.segments, layout)
-    chosen, _, incidents, settings_difference = run_with_candidate(
+    done = run_with_candidate(
         config,
         lambda spec: run(
             reference,
@@ -166,11 +168,11 @@ def replay_table(
             positive=positive,
         ),
     )
+    chosen, _, incidents, settings_difference = done
+    skipped = chosen.profile.skipped.items()
+    not_watched = layout.ignored | {layout.column_of(name): why for name, why in skipped}
     if not as_json:  # with JSON the columns are printed to stderr anyway
-        skipped = chosen.profile.skipped.items()
-        note_columns_not_watched(
-            layout.ignored | {layout.column_of(name): why for name, why in skipped}
-        )
+        note_columns_not_watched(not_watched)
     found = injection_results(changes, chosen.episodes)
     data = report.summary(chosen, found, settings_difference, incidents)
     head = ["Columns", *report.layout_lines(layout, chosen), "", "Reference", f"  {description}"]
@@ -179,6 +181,19 @@ def replay_table(
         *(comparison_lines(settings_difference) if settings_difference else []),
     ]
     show(head, middle, chosen, data, of="rows", as_json=as_json)
+    if html is not None:
+        from driftline.report.replay_document import ReplayedTraffic  # noqa: PLC0415 - light imports
+
+        replayed = ReplayedTraffic(
+            traffic.source,
+            description,
+            [chosen.profile],
+            list(not_watched.items()),
+            layout.column_of,
+            "rows",
+            report.injection_lines(found),
+        )
+        write_replay_report(html, done, replayed)
     if chosen.rejected and len(chosen.rejected) >= len(rest):
         raise CommandError(
             "every row was rejected",

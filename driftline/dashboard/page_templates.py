@@ -29,10 +29,10 @@ _SHORT: Final = 12
 _NAME: Final = re.compile(r"`([^`]+)`")
 
 
-def environment() -> Environment:
-    """The environment in which all pages are rendered."""
+def environment(templates: Path = FOLDER / "templates") -> Environment:
+    """The environment in which all pages of a folder of templates are rendered."""
     env = Environment(
-        loader=FileSystemLoader(FOLDER / "templates"),
+        loader=FileSystemLoader(templates),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

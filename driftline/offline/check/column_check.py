@@ -73,8 +73,25 @@ class ColumnCheck(msgspec.Struct, frozen=True, kw_only=True):
     lost: bool = False
 
 
+class ColumnBins(NamedTuple):
+    """The rows of both files in each bin of a column; ``names`` has those of categories."""
+
+    fitted: FeatureReference
+    names: list[str]
+    before: list[int]
+    now: list[int]
+
+
+class TableComparison(NamedTuple):
+    """The result for every column, and the bins of those whose values were compared."""
+
+    columns: list[ColumnCheck]
+    bins: dict[str, ColumnBins]
+
+
 class _ColumnComparison(NamedTuple):
     feature: Feature
+    bins: ColumnBins
     effect: float
     p_value: float
     jensen_shannon: float
@@ -95,6 +112,11 @@ class _ColumnComparison(NamedTuple):
 
 
 def check(reference: Table, current: Table, layout: Layout) -> list[ColumnCheck]:
+    """The result for every column, as `compare_tables` has it."""
+    return compare_tables(reference, current, layout).columns
+
+
+def compare_tables(reference: Table, current: Table, layout: Layout) -> TableComparison:
     """Compare every column of the reference with the current file; new columns come last.
 
     For columns that are not watched, only their presence, their missing values and their kind are
@@ -135,11 +157,12 @@ def check(reference: Table, current: Table, layout: Layout) -> list[ColumnCheck]
             )
     timeless = layout.time is not None and layout.time not in now
     gone = [_gone(str(layout.time), "time")] if timeless else []
-    return [
+    columns = [
         *(found[column] for column in map(str, before) if column in found),
         *gone,
         *_new(reference, now),
     ]
+    return TableComparison(columns, {one.feature.column: one.bins for one in compared})
 
 
 def _new(reference: Table, now: pd.DataFrame) -> list[ColumnCheck]:
@@ -278,11 +301,11 @@ def _compare(feature: Feature, reference: pd.DataFrame, current: pd.DataFrame) -
     fitted = fit_feature(feature.name, before, kind=feature.kind)
     transform = Transform(fitted)
     normal, found = transform.apply(before), transform.apply(now)
-    bins, reference_bins = (
-        _category_bins(now, before)
-        if feature.kind == "categorical"
-        else _bins(fitted, found.index, normal.index)
-    )
+    names: list[str] = []
+    if feature.kind == "categorical":
+        bins, reference_bins, names = _category_bins(now, before)
+    else:
+        bins, reference_bins = _bins(fitted, found.index, normal.index)
     if bins[-1] == reference_bins[-1] == 0:
         bins, reference_bins = bins[:-1], reference_bins[:-1]
     tau = max(1.0, fitted.tau)
@@ -305,6 +328,7 @@ def _compare(feature: Feature, reference: pd.DataFrame, current: pd.DataFrame) -
     sentence = "" if None in means else f"mean {means[0]:.3g} → {means[1]:.3g}, "
     return _ColumnComparison(
         feature,
+        ColumnBins(fitted, names[: len(bins)], reference_bins, bins),
         effect,
         p_value,
         found_by.jensen_shannon,
@@ -384,15 +408,15 @@ def _bins(fitted: FeatureReference, now: Ints, before: Ints) -> tuple[list[int],
     return bins.tolist(), reference_bins.tolist()
 
 
-def _category_bins(now: Column, before: Column) -> tuple[list[int], list[int]]:
-    """The number of rows of each category in both files; rare categories share a bin.
+def _category_bins(now: Column, before: Column) -> tuple[list[int], list[int], list[str]]:
+    """The number of rows of each category in both files, and its name; rare ones share a bin.
 
     The frequent categories are those of both files together.  Those of the reference alone are
     partly frequent by chance, and would seem to become rarer: with 200 categories, and 2,000 and
     5,000 rows of the same distribution, half the checks failed.
 
     >>> _category_bins(["a", "b", "b", None], ["a", "a", "b"])
-    ([1, 2, 0], [2, 1, 0])
+    ([1, 2, 0], [2, 1, 0], ['a', 'b', 'others'])
     """
     counts, reference_counts = (
         Counter(name for name in names if name is not None) for names in (now, before)
@@ -404,7 +428,7 @@ def _category_bins(now: Column, before: Column) -> tuple[list[int], list[int]]:
         [*(one[name] for name in frequent), one.total() - sum(one[name] for name in frequent)]
         for one in (counts, reference_counts)
     )
-    return bins, reference_bins
+    return bins, reference_bins, [*map(str, frequent), "others"]
 
 
 def _mean(column: Column, transformed: Transformed, feature: Feature) -> float | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from driftline.offline.replay.replay_episodes import ReplayEpisode
 from stream_monitor.contracts import DeadLetter, DriftAlert
+from stream_monitor.windows.closed_window import ClosedWindow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +15,7 @@ class ReplayResult:
 
     ``n_reference`` is the number of events in the references, ``rejected`` the rejected records,
     ``span_ms`` the period of the event times, ``seconds`` the duration of the replay.  ``timed``:
-    the events have times of their own.
+    the events have times of their own.  ``windows`` are the closed windows, for pictures.
     """
 
     n_events: int
@@ -26,3 +27,4 @@ class ReplayResult:
     span_ms: int
     seconds: float
     timed: bool = True
+    windows: list[ClosedWindow] = field(default_factory=list)

@@ -31,6 +31,7 @@ from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.detectors.calibration import Budget
 from stream_monitor.reference.profile import ReferenceProfile
+from stream_monitor.windows.closed_window import ClosedWindow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,10 +94,12 @@ def replay(
     monitor.observe(model_update_of(profile, offsets, rows))
     alerts: list[DriftAlert] = []
     rejected: list[DeadLetter] = []
+    windows: list[ClosedWindow] = []
     for batch in batches(rows, offsets):
         seen = monitor.observe(batch)
         alerts += seen.alerts
         rejected += seen.dead_letters
+        windows += seen.windows
         on_progress(offsets.row(batch.next - 1) - first + 1)
     return TableReplay(
         n_events=len(rows),
@@ -107,6 +110,7 @@ def replay(
         timed=layout.time is not None,
         profile=profile,
         alerts=alerts,
+        windows=windows,
         rejected=rejected,
         episodes=episodes_of(
             alerts,

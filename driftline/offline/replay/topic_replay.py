@@ -14,6 +14,7 @@ from stream_monitor.contracts import DeadLetter, DriftAlert
 from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.reference.profile import Origin, ReferenceProfile
+from stream_monitor.windows.closed_window import ClosedWindow
 
 ProfileByVersion: TypeAlias = dict[tuple[int, str], ReferenceProfile]
 """The last reference of each version in each partition."""
@@ -57,6 +58,7 @@ def replay_topic(records: TopicRange, spec: MonitorSpec) -> TopicReplay:
     profile_by_version: ProfileByVersion = {}
     alerts_by_row: list[tuple[int, DriftAlert]] = []
     rejected: list[DeadLetter] = []
+    windows: list[ClosedWindow] = []
     episodes: list[ReplayEpisode] = []
     coverage_episodes: list[ReplayEpisode] = []
     for part in records.parts:
@@ -67,6 +69,7 @@ def replay_topic(records: TopicRange, spec: MonitorSpec) -> TopicReplay:
             # Ignore alerts about unreadable records: they are not of this model.
             alerts += [alert for alert in seen.alerts if alert.model == records.model]
             rejected += seen.dead_letters
+            windows += [window for window in seen.windows if window.model == records.model]
             model = monitor.models.get(records.model)
             for version, watched in model.versions.items() if model is not None else ():
                 profile_by_version[part.partition, version] = watched.profile
@@ -90,6 +93,7 @@ def replay_topic(records: TopicRange, spec: MonitorSpec) -> TopicReplay:
             {name for profile in profile_by_version.values() for name in profile.features}
         ),
         alerts=[alert for _, alert in sorted(alerts_by_row, key=lambda pair: pair[0])],
+        windows=windows,
         rejected=rejected,
         episodes=sorted(episodes, key=lambda episode: episode.alerted_event),
         span_ms=records.span_ms,

@@ -55,6 +55,13 @@ def coverage_lines(replay: TopicReplay) -> list[str]:
     return ["", "Not watched", *episode_lines]
 
 
+def not_watched(replay: TopicReplay) -> list[tuple[str, str]]:
+    """The features and the events of the range that were not watched, with the reasons."""
+    skipped = {name: why for profile in replay.profiles for name, why in profile.skipped.items()}
+    events = [("events", one.explanation) for one in replay.coverage_episodes]
+    return [*skipped.items(), *events]
+
+
 def version_data(replay: TopicReplay, budget: Budget) -> list[dict[str, Any]]:
     """The versions as data; the event rate only with a budget per week."""
     without = () if budget.per_weeks is not None else ("events_per_week",)

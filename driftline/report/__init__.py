@@ -1,0 +1,84 @@
+"""Reports as one self-contained HTML file; a notebook shows them in place.
+
+import driftline
+
+found = driftline.report.check(last_month, today)  # two pandas frames
+found                                              # in a notebook: the report itself
+found.save("check.html")
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from driftline.offline.check.column_check import ColumnCheck
+
+__all__ = ["CheckReport", "Report", "check"]
+
+_FRAME_HEIGHT = "640px"
+
+
+class Report:
+    """A report as HTML; ``html`` is the whole file.  It loads nothing and runs no script."""
+
+    def __init__(self, html: str) -> None:
+        self.html = html
+
+    def save(self, path: str | Path) -> Path:
+        """Write the file, and return its path.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        path = Path(path)
+        path.write_text(self.html, "utf-8")
+        return path
+
+    def _repr_html_(self) -> str:
+        """The report in a frame of its own, so that its style and the notebook's stay apart."""
+        from markupsafe import escape  # noqa: PLC0415 - light imports
+
+        return (
+            f'<iframe sandbox title="driftline report" srcdoc="{escape(self.html)}" '
+            f'style="width:100%;height:{_FRAME_HEIGHT};border:0"></iframe>'
+        )
+
+
+class CheckReport(Report):
+    """The report of a check; ``failed`` is true if a column differs, ``columns`` has all results.
+
+    ``not_watched`` has the reason of each column that is not compared.
+    """
+
+    def __init__(
+        self, html: str, columns: list[ColumnCheck], not_watched: dict[str, str], *, failed: bool
+    ) -> None:
+        super().__init__(html)
+        self.columns, self.not_watched, self.failed = columns, not_watched, failed
+
+
+def check(
+    reference: pd.DataFrame,
+    current: pd.DataFrame,
+    *,
+    time: str | None = None,
+    names: tuple[str, str] = ("reference", "current"),
+) -> CheckReport:
+    """Compare two frames column by column, as ``driftline check`` compares two files.
+
+    Args:
+        reference: the normal data, one event a row.
+        current: the data to compare with it.
+        time: the column of the event time; it is not compared.
+        names: the names of both in the report.
+
+    Raises:
+        SourceError: a column is missing, or no column can be compared.
+    """
+    from driftline.report.check_document import check_frames  # noqa: PLC0415 - light imports
+
+    return check_frames(reference, current, time=time, names=names)

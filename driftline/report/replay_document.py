@@ -1,0 +1,179 @@
+"""The report of a replay: one row for each episode, with the values before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from driftline.dashboard.incident_view import alerts_by_episode
+from driftline.dashboard.pictures import distribution, histogram
+from driftline.dashboard.window_series import merged_feature
+from driftline.offline.replay.replay_episodes import ReplayEpisode, n_incidents
+from driftline.offline.replay.replay_result import ReplayResult
+from driftline.offline.replay.settings_comparison import SettingsComparison, setting_differences
+from driftline.report.document import Document, Facts, Finding, FindingTable, Level, Picture
+from stream_monitor.contracts import ENDED_PHASES, SEVERITY_RANK, DriftAlert
+from stream_monitor.core.spec import MonitorSpec
+from stream_monitor.episodes.formatting import format_count
+from stream_monitor.episodes.incidents import IncidentPolicy
+from stream_monitor.reference.profile import ReferenceProfile
+
+_LEVELS: Final[tuple[Level, ...]] = ("ok", "low", "medium", "high")
+_RANKS: Final[dict[str, int]] = dict(SEVERITY_RANK.items())
+
+
+class ReplayedTraffic(NamedTuple):
+    """What was replayed, and how: texts for the head of the report.
+
+    ``profiles`` are the references, ``not_watched`` has the reasons, ``column_of`` maps the name of
+    a feature to its column.  ``of`` is "rows" or "records".
+    """
+
+    source: str
+    reference: str
+    profiles: Sequence[ReferenceProfile]
+    not_watched: Sequence[tuple[str, str]]
+    column_of: Callable[[str], str]
+    of: str
+    injected: Sequence[str] = ()
+
+
+def replay_document(
+    result: ReplayResult,
+    traffic: ReplayedTraffic,
+    spec: MonitorSpec,
+    incidents: IncidentPolicy,
+    compared: SettingsComparison | None,
+    *,
+    made_ms: int,
+) -> Document:
+    """The report of a replay with the settings ``spec``.
+
+    ``compared`` are the differences between candidate and live settings, if there was a candidate.
+    """
+    episodes = result.episodes
+    worst = max((_RANKS[one.severity] for one in episodes), default=0)
+    rejected = format_count(len(result.rejected), traffic.of.removesuffix("s"))
+    first = f", the first: {result.rejected[0].detail}" if result.rejected else ""
+    return Document(
+        title=f"Replay: {traffic.source}",
+        compared=[
+            ("Events", f"{result.n_events:,} of {format_count(result.n_features, 'feature')}"),
+            ("Reference", f"{format_count(result.n_reference, 'event')}: {traffic.reference}"),
+            *[("Injected", line.strip().removeprefix("injected ")) for line in traffic.injected],
+            *([("Rejected", f"{rejected}{first}")] if result.rejected else []),
+        ],
+        level=_LEVELS[worst],
+        result=_result(result, n_incidents(result.alerts, incidents if result.timed else None)),
+        tables=[
+            _table("Episodes", episodes, "The monitor would have raised no alert."),
+            *([] if compared is None else _difference(compared)),
+        ],
+        pictures=_pictures(result, traffic),
+        facts=[
+            Facts("Not watched", list(traffic.not_watched), "Every column was watched."),
+            Facts("Settings", _settings(spec, compared), ""),
+        ],
+        made_ms=made_ms,
+    )
+
+
+def _result(result: ReplayResult, n: int) -> str:
+    n_episodes = len(result.episodes)
+    per_million = 1e6 * n_episodes / max(1, result.n_events)
+    if not n_episodes:
+        return f"No episode in {format_count(result.n_events, 'event')}."
+    n_open = sum(one.ended_event is None for one in result.episodes)
+    return (
+        f"{format_count(n_episodes, 'episode')} in {format_count(n, 'incident')}, {n_open:,} open "
+        f"at the end; {per_million:.2f} alerts per million events."
+    )
+
+
+def _table(title: str, episodes: Sequence[ReplayEpisode], empty: str) -> FindingTable:
+    rows = [
+        Finding(
+            level=_LEVELS[_RANKS[one.severity]],
+            label=one.severity,
+            cells=(
+                one.feature + (f" ({one.segment})" if one.segment else ""),
+                one.kind,
+                f"{one.onset_event:,}",
+                f"{one.alerted_event:,}",
+                "open" if one.ended_event is None else f"{one.ended_event:,}",
+            ),
+            sentence=one.explanation,
+        )
+        for one in episodes
+    ]
+    return FindingTable(
+        title, ("Column", "Kind", "Began at row", "Alert at row", "Ended at row"), rows, empty
+    )
+
+
+def _difference(compared: SettingsComparison) -> list[FindingTable]:
+    return [
+        _table("Only with the candidate settings", compared.would_have_fired, "None."),
+        _table("Only with the live settings", compared.would_not_have_fired, "None."),
+    ]
+
+
+def _settings(spec: MonitorSpec, compared: SettingsComparison | None) -> list[tuple[str, str]]:
+    budget = spec.budget
+    per = (
+        f"{budget.per_events:,} events"
+        if budget.per_weeks is None
+        else f"{budget.per_weeks:g} weeks of event time"
+    )
+    alarms = "alarm" if budget.false_alerts == 1 else "alarms"
+    changed = setting_differences(spec, MonitorSpec())
+    return [
+        ("budget", f"{budget.false_alerts:g} false {alarms} in {per}"),
+        *((one.name, f"{one.candidate!r} (default {one.live!r})") for one in changed),
+        *(
+            (f"candidate: {one.name}", f"{one.candidate!r}, live {one.live!r}")
+            for one in (() if compared is None else compared.settings)
+        ),
+    ]
+
+
+def _pictures(result: ReplayResult, traffic: ReplayedTraffic) -> list[Picture]:
+    """A picture for each feature with an episode: the reference, and the values in the episode."""
+    profiles = {profile.version: profile for profile in traffic.profiles}
+    found: dict[tuple[str, str], Picture] = {}
+    for alerts in alerts_by_episode(result.alerts).values():
+        first = alerts[0]
+        if first.feature is None or first.segment is not None:
+            continue
+        key = first.version, first.feature
+        picture = None if key in found else _picture(alerts, profiles, result, traffic)
+        if picture is not None:
+            found[key] = picture
+    return list(found.values())
+
+
+def _picture(
+    alerts: Sequence[DriftAlert],
+    profiles: Mapping[str, ReferenceProfile],
+    result: ReplayResult,
+    traffic: ReplayedTraffic,
+) -> Picture | None:
+    first = alerts[0]
+    profile = profiles.get(first.version)
+    name = first.feature or ""
+    reference = None if profile is None else profile.features.get(name)
+    if reference is None:
+        return None
+    windows = [one for one in result.windows if one.version == first.version]
+    until = next((a.decided_ms for a in alerts if a.phase in ENDED_PHASES), None)
+    last_ms = max((one.end_ms for one in windows), default=0)
+    fresh = merged_feature(windows, name, reference, first.onset_ms, until or last_ms)
+    shape = None if fresh is None else distribution(reference, fresh)
+    if shape is None:
+        return None
+    return Picture(
+        title=traffic.column_of(name),
+        svg=histogram(shape),
+        before=f"reference, n {shape.n_before:,}",
+        after=f"in the episode, n {shape.n_after:,}",
+    )
