@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from typing import Any
 
 import httpx
@@ -11,10 +13,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from driftline.dashboard.latest_drift import drift_of_latest
 from driftline.dashboard.model_row import ModelRow
-from driftline.dashboard.monitor_routes import ModelsHealth
+from driftline.dashboard.monitor_routes import ModelsHealth, MonitorRoutes
 from driftline.dashboard.observation import ServerStatus
+from driftline.dashboard.read_model import ReadModel
+from driftline.dashboard.server import listen
+from stream_monitor.settings import Settings
 from stream_monitor.windows.drift_level import DriftLimits, drift_of_window
-from tests.unit.offline_dashboard import START_MS, OfflineObserver, client_of, observe_log
+from tests.unit.offline_dashboard import SETTINGS, START_MS, OfflineObserver, client_of, observe_log
 
 LIMITS = DriftLimits()
 OF_SERIES = ("driftline_psi", "driftline_chi_square", "driftline_chi_square_p_value")
@@ -93,6 +98,37 @@ def test_metrics_features_and_the_monitor_have_the_same_figures(observer: Offlin
         assert (latest["psi"], latest["effect"]) == (one.psi, one.effect)
         assert (latest["chi_square"], latest["chi_square_p"]) == (one.chi_square, one.chi_square_p)
         assert (latest["level"], latest["n"]) == (one.level, one.n_values)
+
+
+def test_the_levels_follow_the_settings(observer: OfflineObserver) -> None:
+    settings = Settings(**SETTINGS, psi={"warning": 50.0, "critical": 60.0})
+    routes = MonitorRoutes(ReadModel(observer, settings))
+
+    text = bytes(routes.metrics().body).decode()
+
+    [family] = [f for f in text_string_to_metric_families(text) if f.name == "driftline_psi_level"]
+    assert [sample.value for sample in family.samples] == [0, 0, 0]
+    assert "warning from 50" in family.documentation
+
+
+def test_answers_do_not_wait_for_acknowledgements_of_tcp() -> None:
+    """With Nagle's algorithm the body of an answer waits for the ACK of its headers, 40 ms."""
+
+    async def option_of_a_connection() -> int:
+        accepted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def connected(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connection = writer.get_extra_info("socket")
+            accepted.set_result(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        listener = listen("127.0.0.1", 0)
+        async with await asyncio.start_server(connected, sock=listener):
+            _reader, writer = await asyncio.open_connection(*listener.getsockname())
+            writer.close()
+            return await accepted
+
+    assert asyncio.run(option_of_a_connection())
 
 
 def test_partitions_are_one_sample_and_a_foreign_reference_is_not_compared(
