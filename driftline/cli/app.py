@@ -36,6 +36,7 @@ from driftline.cli import (
     publish,
     register,
     replay,
+    report,
     retrain,
     status,
     topics,
@@ -128,6 +129,7 @@ app.command("status")(status.status)
 app.command("coverage")(coverage.coverage)
 app.command("doctor")(doctor.doctor)
 app.command("dashboard")(dashboard.dashboard)
+app.command("report")(report.report)
 app.command("audit")(audit.audit)
 app.command("version")(version.show_version)
 app.add_typer(alerts.app, name="alerts")

@@ -143,7 +143,7 @@ def episode_picture(alerts: Sequence[DriftAlert], detail: ModelDetail) -> Episod
     """
     if not alerts:
         return None
-    first, shown = alerts[0], _last_drift(alerts)
+    first, shown = alerts[0], last_drift(alerts)
     since, until = first.onset_ms, _ended_ms(alerts)
     shape = None
     profile = detail.reference_of(first.version)
@@ -172,7 +172,7 @@ def _end_of(windows: Sequence[msgspec.Struct]) -> int:
     return max((getattr(window, "end_ms", 0) for window in windows), default=0)
 
 
-def _last_drift(alerts: Sequence[DriftAlert]) -> DriftAlert:
+def last_drift(alerts: Sequence[DriftAlert]) -> DriftAlert:
     """The latest alert that describes the change, not its end or an answer to it."""
     about = [a for a in alerts if a.phase in ("started", "ongoing") and not a.recovery_events]
     return about[-1] if about else alerts[0]

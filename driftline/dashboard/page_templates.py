@@ -48,7 +48,7 @@ def environment(templates: Path = FOLDER / "templates") -> Environment:
     env.filters |= {
         "number": format_number,
         "percent": format_percent,
-        "time": _time,
+        "time": shown_time,
         "short_time": _short_time,
         "iso": _iso,
         "duration": format_duration,
@@ -91,7 +91,8 @@ def static_url(name: str) -> str:
     return f"/static/{name}?v={digest}"
 
 
-def _time(time_ms: int) -> str:
+def shown_time(time_ms: int) -> str:
+    """A time in UTC; a time outside the calendar stays a number."""
     try:
         return format_time(time_ms)
     except (ValueError, OverflowError, OSError):

@@ -72,7 +72,7 @@ def replay_document(
         pictures=_pictures(result, traffic),
         facts=[
             Facts("Not watched", list(traffic.not_watched), "Every column was watched."),
-            Facts("Settings", _settings(spec, compared), ""),
+            Facts("Settings", settings_rows(spec, compared), ""),
         ],
         made_ms=made_ms,
     )
@@ -118,7 +118,8 @@ def _difference(compared: SettingsComparison) -> list[FindingTable]:
     ]
 
 
-def _settings(spec: MonitorSpec, compared: SettingsComparison | None) -> list[tuple[str, str]]:
+def settings_rows(spec: MonitorSpec, compared: SettingsComparison | None) -> list[tuple[str, str]]:
+    """The budget, the settings that are not the defaults, and those of a candidate that differ."""
     budget = spec.budget
     per = (
         f"{budget.per_events:,} events"

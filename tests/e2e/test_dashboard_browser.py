@@ -22,6 +22,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, sync_play
 from producer.events import Event, Label
 from tests.builders import inference_event
 from tests.integration.monitor_harness import MonitorHarness, until
+from tests.unit.self_contained import assert_self_contained
 
 pytestmark = [pytest.mark.kafka]
 
@@ -52,22 +53,29 @@ def drifting_log() -> Iterator[Event]:
 
 
 @pytest.fixture(scope="module")
-def dashboard(kafka_broker: str, redis_url: str) -> Iterator[str]:
-    """The address of a dashboard on a topic that a monitor has read."""
+def installation(kafka_broker: str, redis_url: str) -> Iterator[dict[str, str]]:
+    """The environment of commands on a topic that a monitor has read."""
     harness = MonitorHarness(kafka_broker, redis_url)
     log: list[Event | bytes] = list(drifting_log())
     harness.produce(MODEL, log)
     harness.start()
     until(lambda: harness.drained(len(log)), "the monitor reads all events")
+    yield {
+        **os.environ,
+        "DRIFTLINE_KAFKA__BOOTSTRAP_SERVERS": harness.broker,
+        "DRIFTLINE_REDIS__URL": harness.redis_url,
+        "DRIFTLINE_TOPICS__PREFIX": harness.prefix,
+        "DRIFTLINE_DASHBOARD_TOKEN": TOKEN,
+    }
+    harness.close()
+
+
+@pytest.fixture(scope="module")
+def dashboard(installation: dict[str, str]) -> Iterator[str]:
+    """The address of a dashboard of the installation."""
     process = subprocess.Popen(
         [sys.executable, "-m", "driftline", "dashboard", "--port", "0"],
-        env={
-            **os.environ,
-            "DRIFTLINE_KAFKA__BOOTSTRAP_SERVERS": harness.broker,
-            "DRIFTLINE_REDIS__URL": harness.redis_url,
-            "DRIFTLINE_TOPICS__PREFIX": harness.prefix,
-            "DRIFTLINE_DASHBOARD_TOKEN": TOKEN,
-        },
+        env=installation,
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -81,7 +89,6 @@ def dashboard(kafka_broker: str, redis_url: str) -> Iterator[str]:
         stopped = process.wait(30)
         if process.stdout is not None:
             process.stdout.close()
-        harness.close()
         assert stopped == 0, "SIGTERM stops it cleanly"
 
 
@@ -100,6 +107,26 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+def test_a_report_of_the_model_has_its_incident_and_loads_nothing(
+    installation: dict[str, str], dashboard: str, tmp_path: Path
+) -> None:
+    [incident, *_] = httpx.get(f"{dashboard}/api/v1/incidents", timeout=10).json()
+    file = tmp_path / "report.html"
+    command = [sys.executable, "-m", "driftline", "report", "--html", str(file)]
+
+    def report(model: str) -> int:
+        return subprocess.run([*command, model], env=installation, check=False).returncode
+
+    assert report("unknown") == 1
+    assert not file.exists()
+    assert report(MODEL) == 0
+    texts = "".join(assert_self_contained(file.read_text("utf-8")).texts)
+    assert incident["members"]
+    for member in incident["members"]:
+        assert member["explanation"].replace("`", "") in texts
+    assert "1 incident in this range, 1 open" in texts
 
 
 class Visitor:

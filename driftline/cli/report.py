@@ -1,0 +1,76 @@
+"""``driftline report``: one HTML file about a live model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from driftline.cli.command_error import EXIT_FAILED, EXIT_UNREACHABLE, CommandError
+from driftline.cli.option_groups import option_groups, server_settings
+from driftline.cli.options import duration_ms
+from driftline.cli.output import write_line
+from driftline.cli.report_file import now_ms, write_report
+
+if TYPE_CHECKING:
+    from driftline.report.document import Document
+    from stream_monitor.settings import Settings
+
+
+@option_groups(settings=server_settings)
+def report(
+    model: Annotated[str, typer.Argument(help="The model.")],
+    *,
+    html: Annotated[Path, typer.Option("--html", help="The file to write.")],
+    settings: Settings,
+    since: Annotated[
+        str,
+        typer.Option(
+            help="How far back from the newest event of the model, in event time: 12h, 7d."
+        ),
+    ] = "7d",
+) -> None:
+    """Write a report of a live model: what changed, what was decided, what was watched.
+
+    It reads Redis and the topics once, and writes one HTML file that loads nothing.
+
+    Exit codes: 0 written, 1 unknown model, 2 wrong usage, 4 Kafka or Redis unreachable.
+    """
+    since_ms = duration_ms(since, option="--since")
+    document = _document(settings, model, since_ms)
+    if document is None:
+        raise CommandError(
+            f"no model is named {model!r}",
+            why="neither Redis nor the alerts have it",
+            fix="driftline status",
+            code=EXIT_FAILED,
+        )
+    from driftline.report.document import render  # noqa: PLC0415 - light imports
+
+    write_report(render(document), html)
+    write_line(document.result)
+
+
+def _document(settings: Settings, model: str, since_ms: int) -> Document | None:
+    try:
+        from driftline.dashboard.observer import Observer  # noqa: PLC0415 - light imports
+        from driftline.dashboard.read_model import ReadModel  # noqa: PLC0415
+        from driftline.report.model_document import model_document  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise CommandError(
+            f"the report needs {error.name}", fix="pip install 'driftline[dashboard]'"
+        ) from error
+    observer = Observer(settings)
+    try:
+        observer.observe()
+        for server in observer.current.away():
+            raise CommandError(
+                f"{server.name} does not answer",
+                why=server.error,
+                fix="driftline doctor",
+                code=EXIT_UNREACHABLE,
+            )
+        return model_document(ReadModel(observer, settings), model, since_ms, now_ms())
+    finally:
+        observer.close()
