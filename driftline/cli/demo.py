@@ -24,7 +24,7 @@ _BEGAN = time.monotonic()
 def demo(
     seconds: Annotated[
         float, typer.Option(min=0, help="Duration of the year; 0 is as fast as possible.")
-    ] = 45.0,
+    ] = 36.0,
     *,
     headless: Annotated[
         bool, typer.Option("--headless", help="Print plain lines, no progress bar.")

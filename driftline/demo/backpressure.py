@@ -24,6 +24,8 @@ MAX_MONITOR_LAG_RECORDS: Final = 1_200
 """Predictions and labels of about six days; a commit of the monitor moves by half of it."""
 MAX_TRAINER_LAG_RECORDS: Final = 2_400
 """The trainer scores labelled events once a second."""
+MAX_START_LAG_RECORDS: Final = 6_000
+"""While the trainer starts, which takes seconds: before its first decision by more events."""
 MAX_WAIT_S: Final = 60.0
 """After this time the year no longer waits for a process; the demo reports what has ended."""
 _LOOK_EVERY_S: Final = 0.2
@@ -35,6 +37,13 @@ class _Reader(NamedTuple):
 
     next_offset: Callable[[], int]
     max_lag_records: int
+    max_start_lag_records: int
+
+    def is_behind(self, end: int) -> bool:
+        """Whether the year must wait for it; ``end`` is the end of the partition."""
+        position = self.next_offset()
+        limit = self.max_lag_records if position else self.max_start_lag_records
+        return end - position > limit
 
 
 class Backpressure:
@@ -55,8 +64,16 @@ class Backpressure:
         self._looked_s = 0.0
         key = partition_key(topic, partition)
         self._readers = [
-            _Reader(lambda: _stored_offset(self._redis, key), MAX_MONITOR_LAG_RECORDS),
-            _Reader(lambda: read_position(data_dir, MODEL, partition), MAX_TRAINER_LAG_RECORDS),
+            _Reader(
+                lambda: _stored_offset(self._redis, key),
+                MAX_MONITOR_LAG_RECORDS,
+                MAX_MONITOR_LAG_RECORDS,
+            ),
+            _Reader(
+                lambda: read_position(data_dir, MODEL, partition),
+                MAX_TRAINER_LAG_RECORDS,
+                MAX_START_LAG_RECORDS,
+            ),
         ]
 
     def __enter__(self) -> Self:
@@ -73,7 +90,7 @@ class Backpressure:
             return 0.0
         _, end = self._consumer.get_watermark_offsets(self._target, timeout=5)
         for reader in list(self._readers):
-            while end - reader.next_offset() > reader.max_lag_records:
+            while reader.is_behind(end):
                 if time.monotonic() - began > MAX_WAIT_S:
                     self._readers.remove(reader)
                     break

@@ -27,6 +27,7 @@ N_EVENTS = 4_500
 SEED = os.environ.get("SEED", "7")
 
 
+@pytest.mark.long
 def test_killed_once_at_every_step_it_ends_as_if_nothing_had_happened(
     harness: MonitorHarness,
 ) -> None:

@@ -59,7 +59,17 @@ ELSEWHERE: Final = (
 """Faults that have tests of their own: `test_failpoints.py`, `test_trainer_kills.py`, and those
 that end their log, `test_protocol_edges.py`."""
 SMOKE: Final = ("redis_killed", "replies_lost")
-LONG: Final = ("trainer_disk_full", "state_damaged", "names_made_up", "broker_restarted")
+IN_CI: Final = (
+    *SMOKE,
+    "worker_killed",
+    "broker_killed",
+    "broker_frozen",
+    "redis_torn",
+    "redis_wiped",
+    "poison_written",
+    "workers_come_and_go",
+)
+"""The faults that `.ci/run` repeats; `make test-long` has the others."""
 
 
 @pytest.mark.parametrize(
@@ -69,7 +79,7 @@ LONG: Final = ("trainer_disk_full", "state_damaged", "names_made_up", "broker_re
             name,
             marks=[
                 *([pytest.mark.smoke] if name in SMOKE else []),
-                *([pytest.mark.long] if name in LONG else []),
+                *([] if name in IN_CI else [pytest.mark.long]),
             ],
         )
         for name in FAULTS

@@ -87,6 +87,7 @@ def first(harness: Edge, value: bytes) -> str:
     return f"{harness.events}:{found.partition()}:{found.offset()}"
 
 
+@pytest.mark.long
 def test_a_record_that_kills_is_found_and_skipped_by_reference(harness: Edge) -> None:
     values = [b"a"] * 400
     values[202] = b"kill"
@@ -183,6 +184,7 @@ def test_state_that_does_not_read_back_is_set_aside_and_rebuilt(harness: Edge) -
     assert harness.published() == ids
 
 
+@pytest.mark.long
 def test_a_commit_too_large_for_one_write_survives_a_death_at_each_of_its_writes(
     harness: Edge,
 ) -> None:
@@ -233,6 +235,7 @@ def test_a_topic_that_was_made_anew_is_read_from_its_first_record(
     stop(worker)
 
 
+@pytest.mark.long
 def test_a_removal_that_the_store_forgot_is_made_up_for(harness: Edge) -> None:
     n = ALERT_EVERY * PARTITIONS
     harness.produce([b"a"] * n)

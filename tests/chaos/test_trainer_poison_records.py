@@ -56,6 +56,7 @@ def told(harness: TrainerHarness, number: int, step: str) -> RetrainEvent:
     return next(found)
 
 
+@pytest.mark.long
 def test_what_does_not_unpack_is_passed_over(harness: TrainerHarness) -> None:
     harness.publish(N_BEFORE, turned=False)
     harness.publish(N_AFTER // 2, turned=True)

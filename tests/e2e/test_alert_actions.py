@@ -62,6 +62,7 @@ def test_acknowledged_snoozed_and_resolved_episodes_are_shown_to_all(
     reported(harness, "snooze", episode, "--for", "soon", code=2)
 
 
+@pytest.mark.long
 def test_episodes_are_handled_together_as_an_incident(harness: MonitorHarness) -> None:
     log = list(log_of("churn", 0))
     harness.start()

@@ -115,6 +115,7 @@ def doctor(brokers: list[ApacheKafka], prefix: str, redis_url: str) -> tuple[int
     return done.exit_code, json.loads(done.stdout)["findings"]
 
 
+@pytest.mark.long
 def test_a_broker_that_is_gone_is_named_and_ends_nobody(
     cluster: list[ApacheKafka], redis_url: str
 ) -> None:

@@ -116,6 +116,7 @@ def test_commands_and_loggers_get_in(secured: SecuredKafka, redis_url: str, door
         assert output.returncode == 0, output.stderr
 
 
+@pytest.mark.long
 def test_a_trainer_retrains_and_a_server_swaps(secured: SecuredKafka, tmp_path: Path) -> None:
     address, librdkafka = secured.doors["SCRAM"]
     harness = TrainerHarness(secured.open_at, tmp_path / "data_dir")
@@ -157,8 +158,8 @@ def wrong(secured: SecuredKafka, what: str) -> tuple[str, Settings]:
     ("what", "code", "reported"),
     [
         ("password", 4, "uthentication failed"),
-        ("authority", 4, "certificate"),
-        ("certificate of a stranger", 4, "certificate"),
+        pytest.param("authority", 4, "certificate", marks=pytest.mark.long),
+        pytest.param("certificate of a stranger", 4, "certificate", marks=pytest.mark.long),
         ("mechanism", 2, "OAUTHBEARER is not supported"),
         ("setting", 2, "no.such.setting"),
         ("file", 2, "ssl.ca.location"),

@@ -84,6 +84,7 @@ def test_a_store_with_a_log_of_writes_keeps_them_over_a_kill(folder: Path) -> No
 
 @pytest.mark.kafka
 @pytest.mark.usefixtures("kafka_from_jars")
+@pytest.mark.long
 def test_acknowledged_records_survive_a_kill_of_the_broker(folder: Path) -> None:
     kafka = ApacheKafka(folder)
     try:

@@ -113,6 +113,7 @@ def kinds_by_partition(harness: MonitorHarness) -> dict[int, list[str]]:
     return kinds
 
 
+@pytest.mark.long
 def test_drift_is_found_though_the_model_moves_meanwhile(
     small: MonitorHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:

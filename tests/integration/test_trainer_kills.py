@@ -32,7 +32,7 @@ pytestmark = pytest.mark.kafka
 SEEDS = int(os.environ.get("DRIFTLINE_CHAOS_SEEDS", "1"))
 TRAINERS = [place for place in FAILPOINTS if place.startswith("trainer.")]
 PLACES = [
-    pytest.param(place, marks=() if number % 6 == 0 else pytest.mark.long)
+    pytest.param(place, marks=() if number % 18 == 0 else pytest.mark.long)
     for number, place in enumerate(TRAINERS)
 ]
 PASSES = {"trainer.alert.received": 4, "trainer.alert.decided": 4, "trainer.outbox.published": 2}

@@ -114,6 +114,7 @@ def test_a_job_gives_up_when_labels_never_come(harness: TrainerHarness) -> None:
     assert refused.numbers == {"labelled": 200, "min_labelled_events": 1_500}
 
 
+@pytest.mark.long
 def test_a_factory_that_fails_leaves_the_champion_and_its_reason(harness: TrainerHarness) -> None:
     drift(harness)
     harness.alert(1, partition=partition_of_log(harness))
@@ -126,6 +127,7 @@ def test_a_factory_that_fails_leaves_the_champion_and_its_reason(harness: Traine
     assert harness.versions()[MODEL].version == "1"
 
 
+@pytest.mark.long
 def test_a_challenger_that_is_no_better_is_rejected_and_kept(harness: TrainerHarness) -> None:
     harness.publish(N_BEFORE + N_AFTER, turned=False)
     harness.alert(1, partition=partition_of_log(harness))
@@ -141,6 +143,7 @@ def test_a_challenger_that_is_no_better_is_rejected_and_kept(harness: TrainerHar
 
 
 @pytest.mark.parametrize("harness", [4], indirect=True)
+@pytest.mark.long
 def test_a_hot_model_is_read_from_all_of_its_partitions(harness: TrainerHarness) -> None:
     drift(harness)
     partitions = {partition for partition, _ in harness.updates()}
@@ -196,6 +199,7 @@ def test_in_manual_mode_a_person_promotes_with_the_command_of_the_proposal(
     until(lambda: harness.versions()[MODEL].version == "2")
 
 
+@pytest.mark.long
 def test_a_trainer_that_runs_takes_a_persons_request(harness: TrainerHarness) -> None:
     drift(harness)
     harness.start()

@@ -87,10 +87,8 @@ def test_the_concept_flips_back_and_the_version_before_serves_again_without_a_fi
     assert len({update_id for _, update_id in harness.updates()}) == 3  # version 1 again, at last
 
 
-@pytest.mark.parametrize(
-    "place",
-    [pytest.param("trainer.labels.scored", marks=pytest.mark.long), "trainer.labels.recorded"],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("place", ["trainer.labels.scored", "trainer.labels.recorded"])
 def test_a_trainer_killed_between_labels_counts_each_once_and_swaps_once(
     harness: TrainerHarness, place: str
 ) -> None:
