@@ -1,15 +1,19 @@
 """From an event on the topic to its alert on the topic, while the monitor works at half load.
 
-Forty models change one after the other, in four features each.  An alert names the event that
-decided it, and the latency is the difference of the two records' timestamps: both are written by
-producers of this machine.
+The features of some models change one after the other.  An alert names the event that decided it,
+and the latency is the difference of the two records' timestamps: both are written by producers of
+this machine.
+
+    python -m tests.benchmarks.alert_latency --events-per-s 8000 --models 4
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -30,13 +34,11 @@ from tests.integration.read_topic import each_record
 from trainer.service.announce import announce
 
 PREFIX: Final = "latency"
-MODELS: Final = tuple(f"model-{i}" for i in range(40))
-CHANGED: Final = 4
-"""Features of a model that change."""
+N_MODELS: Final = 4
 SHIFT: Final = 2.0
 BEFORE_CHANGES_S: Final = 4.0
 CHANGES_S: Final = 6.0
-"""The models change within this time, one after the other."""
+"""The features change within this time, one after the other."""
 REST_S: Final = 2.0
 SLICE_S: Final = 0.01
 READY_S: Final = 60.0
@@ -57,20 +59,21 @@ class Latency(NamedTuple):
     n_alerts: int
 
 
-def measure(stack: LocalStack, events_per_s: float) -> Latency:
+def measure(stack: LocalStack, events_per_s: float, n_models: int = N_MODELS) -> Latency:
     """Run a worker and the traffic.
 
     Raises:
         RuntimeError: the worker does not start, or fewer alerts come than models change.
     """
+    models = [f"model-{i}" for i in range(n_models)]
     client = {"bootstrap.servers": stack.bootstrap_servers}
     topic_registry.create_topics(client, topic_registry.load_registry(PREFIX))
-    for model in MODELS:
+    for model in models:
         announce(stack.bootstrap_servers, workload.profile(model), topic_prefix=PREFIX)
     names = topic_names(PREFIX)
     with monitors(stack, PREFIX):
-        _until_idle(stack, names.events)
-        _send(stack.bootstrap_servers, names.events, events_per_s)
+        _until_idle(stack, names.events, models)
+        _send(stack.bootstrap_servers, names.events, events_per_s, models)
         time.sleep(REST_S)
     appended_ms = {
         (message.partition(), message.offset()): message.timestamp()[1]
@@ -83,15 +86,15 @@ def measure(stack: LocalStack, events_per_s: float) -> Latency:
         if alert.decided_offset is not None:
             at = alert.partition, alert.decided_offset
             latencies.append(message.timestamp()[1] - appended_ms[at])
-    if len(latencies) < len(MODELS):
-        raise RuntimeError(f"only {len(latencies)} alerts of {len(MODELS)} models that changed")
+    if len(latencies) < n_models:
+        raise RuntimeError(f"only {len(latencies)} alerts of {n_models} models that changed")
     p50, p99 = np.quantile(latencies, (0.5, 0.99))
     return Latency(float(p50), float(p99), len(latencies))
 
 
-def _until_idle(stack: LocalStack, topic: str) -> None:
+def _until_idle(stack: LocalStack, topic: str, models: Sequence[str]) -> None:
     """Wait until the worker has committed the references of all models."""
-    wanted = Counter(partition_of(model, workload.N_PARTITIONS) for model in MODELS)
+    wanted = Counter(partition_of(model, workload.N_PARTITIONS) for model in models)
     deadline_s = time.monotonic() + READY_S
     with contextlib.closing(redis.Redis.from_url(stack.redis_url)) as store:
         while any((read_partition(store, topic, p).next or 0) < n for p, n in wanted.items()):
@@ -100,31 +103,45 @@ def _until_idle(stack: LocalStack, topic: str) -> None:
             time.sleep(SLICE_S)
 
 
-def _send(bootstrap_servers: str, topic: str, events_per_s: float) -> None:
-    """Send events of all models in turns, at a steady rate; the models change one by one."""
+def _send(bootstrap_servers: str, topic: str, events_per_s: float, models: Sequence[str]) -> None:
+    """Send events of all models in turns, at a steady rate; the features change one by one."""
     producer = Producer({"bootstrap.servers": bootstrap_servers, "linger.ms": 1})
     rng = np.random.default_rng(1)
-    partitions = [partition_of(model, workload.N_PARTITIONS) for model in MODELS]
-    changes_s = BEFORE_CHANGES_S + np.arange(len(MODELS)) * (CHANGES_S / len(MODELS))
+    partitions = [partition_of(model, workload.N_PARTITIONS) for model in models]
+    shape = len(models), len(workload.FEATURES)
+    changes_s = BEFORE_CHANGES_S + np.linspace(0, CHANGES_S, shape[0] * shape[1]).reshape(shape)
     began_s, n, seconds = time.monotonic(), 0, BEFORE_CHANGES_S + CHANGES_S + REST_S
     while (now_s := time.monotonic() - began_s) < seconds:
         due = int(now_s * events_per_s) - n
         values = rng.standard_normal((due, len(workload.FEATURES))).round(6)
         for row in range(due):
-            model = (n + row) % len(MODELS)
-            if now_s >= changes_s[model]:
-                values[row, :CHANGED] += SHIFT
+            model = (n + row) % len(models)
+            values[row] += SHIFT * (now_s >= changes_s[model])
             time_ms = time.time_ns() // 1_000_000
             event = InferenceEvent(
                 id=uuid7(time_ms),
-                model=MODELS[model],
+                model=models[model],
                 version=workload.VERSION,
                 time_ms=time_ms,
                 features=dict(zip(workload.FEATURES, values[row].tolist(), strict=True)),
                 prediction=0.5,
             )
-            producer.produce(topic, encode(event), key=MODELS[model], partition=partitions[model])
+            producer.produce(topic, encode(event), key=models[model], partition=partitions[model])
         n += due
         producer.poll(0)
         time.sleep(SLICE_S)
     producer.flush(READY_S)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--events-per-s", type=float, default=8_000.0)
+    parser.add_argument("--models", type=int, default=N_MODELS)
+    chosen = parser.parse_args()
+    with LocalStack.start() as stack:
+        print(measure(stack, chosen.events_per_s, chosen.models))
+
+
+if __name__ == "__main__":
+    main()
