@@ -18,7 +18,6 @@ import msgspec
 from driftline.cli.command_error import EXIT_UNREACHABLE, CommandError
 from driftline.cli.connection import connect_redis, load_settings
 from driftline.demo import reconciliation, verification
-from driftline.demo.child_process import ChildProcess
 from driftline.demo.monthly_errors import ErrorRates, Month, by_month, error_rates
 from driftline.demo.retrain_events import counts
 from driftline.demo.scenario import (
@@ -32,6 +31,7 @@ from driftline.demo.scenario import (
 from driftline.demo.screen import Screen
 from driftline.demo.server_messages import Done, Progress, Ready, ServerMessage, VersionChanged
 from driftline.stack import LocalStack, ServerStartError
+from driftline.stack.child_process import ChildProcess
 from driftline.stack.server_process import free_port
 from driftline.stack.temporary_folder import temporary_folder
 from driftline.topics import topic_registry

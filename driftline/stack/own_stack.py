@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 from driftline.cli.command_error import EXIT_UNREACHABLE, CommandError
-from driftline.demo.child_process import ChildProcess
+from driftline.stack.child_process import ChildProcess
 from driftline.stack.local_stack import LocalStack
 from driftline.stack.server_process import ServerStartError, free_port
 from driftline.stack.temporary_folder import temporary_folder

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from driftline.cli.app import app
-from driftline.demo.child_process import ChildProcess
+from driftline.stack.child_process import ChildProcess
 
 pytestmark = pytest.mark.kafka
 

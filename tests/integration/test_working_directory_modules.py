@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from driftline.demo.child_process import ChildProcess
+from driftline.stack.child_process import ChildProcess
 from driftline.stack.server_process import die_with_parent_command
 from tests.unit.test_trainer_fit import FEATURES, LIMITS, frame
 from trainer.fitting.results import FitFailure, FittedModel

@@ -1,4 +1,4 @@
-"""Start and stop the demo's own processes; they end with the demo, even if it is killed."""
+"""Start and stop processes of driftline; they end with their parent, even if it is killed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ChildProcess:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 env=safe_environment({**os.environ, **environment}),
-                start_new_session=True,  # Ctrl-C reaches only the demo, which stops them in order
+                start_new_session=True,  # Ctrl-C reaches only the parent, which stops them in order
             )
         self._reader = threading.Thread(target=self._read, name=f"{name}-lines", daemon=True)
         self._reader.start()
