@@ -11,13 +11,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import TopicPartition
 
-from producer.kafka_client import consumer_of
-from producer.permission import explained_denial, is_denied
+from stream_monitor.commit_metadata import MAX_METADATA_BYTES, offsets_with_metadata, read_commits
 
 HEARTBEAT_INTERVAL_S: Final = 5.0
-_TIMEOUT_S: Final = 10.0
 
 
 def trainer_group(prefix: str) -> str:
@@ -58,10 +56,10 @@ def heartbeat_offsets(
     heartbeat: TrainerHeartbeat, topic: str, positions: Mapping[int, int]
 ) -> list[TopicPartition]:
     """The offsets to commit, with ``heartbeat`` as metadata; models beyond 4 KB are left out."""
-    note = msgspec.json.encode(heartbeat).decode()
-    if len(note.encode()) > 3_500:
-        note = msgspec.json.encode(msgspec.structs.replace(heartbeat, models=[])).decode()
-    return [TopicPartition(topic, p, max(0, at), note) for p, at in sorted(positions.items())]
+    note = msgspec.json.encode(heartbeat)
+    if len(note) > MAX_METADATA_BYTES:
+        note = msgspec.json.encode(msgspec.structs.replace(heartbeat, models=[]))
+    return offsets_with_metadata(topic, positions, note.decode())
 
 
 def last_heartbeat(
@@ -72,41 +70,14 @@ def last_heartbeat(
     Raises:
         KafkaException: no broker answers, or one denies access.
     """
-    places = [TopicPartition(topic, p) for p in range(partitions)]
-    committed = _committed(client, trainer_group(prefix), places)
+    commits = read_commits(client, trainer_group(prefix), topic, partitions)
     notes = []
-    positions = {}
-    for place in committed:
-        if place.error is not None:
-            raise KafkaException(place.error)
-        if place.offset < 0:
-            continue
-        positions[place.partition] = place.offset
+    for text in commits.texts:
         try:
-            notes.append(msgspec.json.decode(place.metadata or "", type=TrainerHeartbeat))
+            notes.append(msgspec.json.decode(text, type=TrainerHeartbeat))
         except msgspec.MsgspecError:
             continue
     if not notes:
         return None
-    return LastHeartbeat(heartbeat=max(notes, key=lambda note: note.time_ms), positions=positions)
-
-
-def _committed(
-    client: Mapping[str, Any], group: str, places: list[TopicPartition]
-) -> list[TopicPartition]:
-    """The group's commits, read by a consumer that does not join it.
-
-    An admin client's request for them can crash the process: see `admin_client`.
-    """
-    consumer = consumer_of(client, group=group)
-    try:
-        return consumer.committed(places, timeout=_TIMEOUT_S)
-    except KafkaException as error:
-        while (message := consumer.poll(0)) is not None:
-            reason = message.error()
-            if reason is not None and is_denied(reason):
-                denied = explained_denial(reason, "Describe", f"group {group}", client)
-                raise KafkaException(denied) from error
-        raise
-    finally:
-        consumer.close()
+    latest = max(notes, key=lambda note: note.time_ms)
+    return LastHeartbeat(heartbeat=latest, positions=commits.positions)

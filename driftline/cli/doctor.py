@@ -21,6 +21,7 @@ from driftline.doctor.health_checks import HealthCheckResult
 if TYPE_CHECKING:
     from redis import Redis
 
+    from driftline.doctor.notifier_check import NotifierStatus
     from driftline.topics.topic_reader import Record
     from stream_monitor.settings import Settings
 
@@ -31,7 +32,7 @@ REASONS: Final = 100
 
 @option_groups(settings=server_settings)
 def doctor(settings: Settings, *, as_json: Json = False) -> None:
-    """Check brokers, topics, Redis, workers, lag, coverage, dead letters and routing.
+    """Check brokers, topics, Redis, workers, trainer, notifier, coverage, dead letters and routing.
 
     Each warning or problem is printed with a fix.
 
@@ -99,6 +100,7 @@ def examine_topics(
     if settings.topics.alerts in partitions:
         yield health_checks.check_episodes(read_open_alerts(settings))
         yield [examine_trainer(settings, now_ms=round(time.time() * 1000))]
+        yield examine_notifier(settings, now_ms=round(time.time() * 1000))
     if settings.topics.dead_letters in partitions:
         yield [examine_dead_letters(settings)]
 
@@ -300,6 +302,50 @@ def examine_trainer(settings: Settings, *, now_ms: int) -> HealthCheckResult:
     """Check whether a trainer receives the alerts."""
     seen = read_trainer_status(settings, now_ms=now_ms)
     return health_checks.check_trainer(None if seen is None else seen[0])
+
+
+def read_notifier_status(settings: Settings, *, now_ms: int) -> NotifierStatus | None:
+    """The state of the notifier of this prefix; ``None``: none has run.
+
+    Raises:
+        KafkaException: no broker answers, or one denies access.
+    """
+    from driftline.doctor.notifier_check import NotifierStatus  # noqa: PLC0415 - light imports
+    from driftline.notify.heartbeat import last_notifier_heartbeat  # noqa: PLC0415
+    from driftline.topics.topic_reader import topic_ends  # noqa: PLC0415
+
+    client, topic = settings.kafka.client(), settings.topics.alerts
+    ends = topic_ends(client, topic)
+    seen = last_notifier_heartbeat(client, settings.topics.prefix, topic, len(ends))
+    if seen is None:
+        return None
+    beat = seen.heartbeat
+    return NotifierStatus(
+        since_last_write_ms=now_ms - beat.time_ms,
+        lag=sum(max(0, end - seen.positions.get(p, 0)) for p, end in ends.items()),
+        n_targets=beat.n_targets,
+        since_last_message_ms=None if beat.succeeded_ms is None else now_ms - beat.succeeded_ms,
+        n_failing=beat.n_failing,
+        failing=beat.failing,
+        web=beat.web,
+    )
+
+
+def examine_notifier(settings: Settings, *, now_ms: int) -> list[HealthCheckResult]:
+    """Check whether a notifier receives the alerts, and whether its targets accept messages."""
+    from confluent_kafka import KafkaException  # noqa: PLC0415 - light imports
+
+    from driftline.doctor.notifier_check import check_notifier, notifier_denied  # noqa: PLC0415
+    from producer.permission import is_denied  # noqa: PLC0415
+
+    try:
+        seen = read_notifier_status(settings, now_ms=now_ms)
+    except KafkaException as error:
+        if is_denied(error.args[0]):
+            return [notifier_denied(error.args[0].str())]
+        raise
+    configured = sorted(settings.notify.get("targets") or {})
+    return check_notifier(seen, configured=configured, now_ms=now_ms)
 
 
 def newest_records(settings: Settings, n_partitions: int) -> list[Record]:

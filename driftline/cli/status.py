@@ -63,6 +63,7 @@ def status(settings: Settings, *, as_json: Json = False) -> None:
         "windows": _windows(redis, settings),
         "workers": worker_rows(redis, topic),
         "trainer": trainer_row(settings),
+        "notifier": notifier_row(settings),
         "rejected": rejected_rows(monitors),
         "placement": placement_row(monitors, len(ends)),
     }
@@ -186,6 +187,23 @@ def trainer_row(settings: Settings) -> dict[str, Any] | None:
         return None
     trainer, web = seen
     return {**msgspec.structs.asdict(trainer), "web": web}
+
+
+def notifier_row(settings: Settings) -> dict[str, Any] | None:
+    """The notifier's last heartbeat; ``None`` if no notifier has run, or access is denied."""
+    from confluent_kafka import KafkaException  # noqa: PLC0415 - light imports
+
+    from driftline.cli.doctor import read_notifier_status  # noqa: PLC0415
+    from producer.permission import is_denied  # noqa: PLC0415
+
+    try:
+        seen = read_notifier_status(settings, now_ms=round(time.time() * 1000))
+    except KafkaException as error:
+        if not is_denied(error.args[0]):
+            raise
+        note(f"the notifier is not shown: {error.args[0].str()}")
+        return None
+    return None if seen is None else msgspec.to_builtins(seen)
 
 
 def partition_row(state: PartitionState, end: int) -> dict[str, Any]:
@@ -378,6 +396,7 @@ def status_lines(data: Mapping[str, Any], coverage: Sequence[str] = ()) -> list[
     lines += worker_lines(data.get("workers", ()), data["partitions"])
     lines += rejected_lines(data.get("rejected", ()))
     lines += trainer_lines(data)
+    lines += notifier_lines(data)
     lines.append("closed windows")
     for row in data["windows"]:
         lines.append(f"  {row['model']}: {row['windows']}")
@@ -440,6 +459,37 @@ def trainer_lines(data: Mapping[str, Any]) -> list[str]:
     web = f"; pages at {row['web']}" if row["web"] else ""
     seen = format_duration(max(0, row["since_last_write_ms"]))
     return ["trainer", f"  seen {seen} ago, {row['lag']} alerts behind{jobs}{web}"]
+
+
+def notifier_lines(data: Mapping[str, Any]) -> list[str]:
+    """The notifier as text, with the targets that accept no messages.
+
+    >>> one = {"target": "chat", "why": "HTTP 500", "fix": "see its log"}
+    >>> row = {"since_last_write_ms": 2_000, "lag": 0, "n_targets": 2, "n_failing": 2}
+    >>> row |= {"since_last_message_ms": 600_000, "failing": [one], "web": ""}
+    >>> notifier_lines({"notifier": row})
+    ['notifier', '  seen 2 s ago, 0 alerts behind, 2 targets, last message 10 min ago', \
+'  target chat fails: HTTP 500. Fix: see its log', '  1 more targets fail']
+    >>> notifier_lines({})
+    ['notifier', '  none has run: no message is sent about incidents']
+    """
+    from driftline.doctor.health_checks import format_duration  # noqa: PLC0415 - light imports
+
+    row = data.get("notifier")
+    if row is None:
+        return ["notifier", "  none has run: no message is sent about incidents"]
+    web = f"; pages at {row['web']}" if row["web"] else ""
+    last_ms = row["since_last_message_ms"]
+    last = "no message sent yet"
+    if last_ms is not None:
+        last = f"last message {format_duration(max(0, last_ms))} ago"
+    targets = f"{row['n_targets']} target{'' if row['n_targets'] == 1 else 's'}"
+    seen = format_duration(max(0, row["since_last_write_ms"]))
+    lines = ["notifier", f"  seen {seen} ago, {row['lag']} alerts behind, {targets}, {last}{web}"]
+    lines += [f"  target {t['target']} fails: {t['why']}. Fix: {t['fix']}" for t in row["failing"]]
+    if hidden := row["n_failing"] - len(row["failing"]):
+        lines.append(f"  {hidden} more targets fail")
+    return lines
 
 
 def _position(offset: int | None) -> str:

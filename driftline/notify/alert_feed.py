@@ -12,6 +12,7 @@ from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicP
 from driftline.topics.topic_reader import Record, as_record
 from producer.kafka_client import consumer_of, most_specific_error
 from producer.permission import explained_denial, is_denied, is_of_unused_group
+from stream_monitor.commit_metadata import offsets_with_metadata
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +32,7 @@ class FeedProblem(NamedTuple):
 class AlertFeed:
     """Reads all partitions from ``positions`` on, others from their beginning.
 
-    ``commit`` reports the positions to ``group``, which is never joined, so that tools show them.
+    ``commit`` reports the positions and a text to ``group``, which is never joined.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class AlertFeed:
         self._client, self._topic, self._group = client, topic, group
         self.positions = dict(positions)
         self._assigned: set[int] = set()
+        self._earliest: dict[int, int] = {}
         self._errors: list[KafkaError] = []
         required = {"auto.offset.reset": "error", "error_cb": self._on_error}
         self._consumer = consumer_of(client, group=group, required=required)
@@ -88,7 +90,11 @@ class AlertFeed:
         place = TopicPartition(self._topic, partition)
         ends = self._consumer.get_watermark_offsets(place, METADATA_TIMEOUT_S)
         low, high = ends if ends is not None else (0, 0)
-        return max(0, high - max(self.positions.get(partition, 0), low))
+        self._earliest[partition] = max(0, low)
+        return max(0, high - self._next_offset(partition))
+
+    def _next_offset(self, partition: int) -> int:
+        return max(self.positions.get(partition, 0), self._earliest.get(partition, 0))
 
     def poll(self, timeout_s: float) -> list[Record]:
         """The next records; an empty list if none arrives within ``timeout_s`` seconds."""
@@ -120,10 +126,11 @@ class AlertFeed:
         self._consumer.incremental_unassign([place])
         self._consumer.incremental_assign([place])
 
-    def commit(self) -> None:
-        """Commit the positions for other processes; errors are ignored."""
-        offsets = [TopicPartition(self._topic, p, at) for p, at in self.positions.items()]
-        if offsets:
+    def commit(self, text: str) -> None:
+        """Commit the positions with ``text`` for other processes; errors are ignored."""
+        positions = {partition: self._next_offset(partition) for partition in self._assigned}
+        if positions:
+            offsets = offsets_with_metadata(self._topic, positions, text)
             with contextlib.suppress(KafkaException):
                 self._consumer.commit(offsets=offsets, asynchronous=True)
 

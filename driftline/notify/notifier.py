@@ -22,6 +22,12 @@ from driftline.notify.alert_history import AlertHistory, Unreadable, stored_reco
 from driftline.notify.backoff import TargetState
 from driftline.notify.delivery import Message, sender_of
 from driftline.notify.failing_targets import concerns, subjects_of_targets
+from driftline.notify.heartbeat import (
+    NotifierHeartbeat,
+    heartbeat_text,
+    notifier_group,
+    notifier_heartbeat,
+)
 from driftline.notify.messages import digest_text
 from driftline.notify.metrics import STALL_S, NotifyMetrics
 from driftline.notify.notice_store import FirstSeen, NoticeStore
@@ -48,15 +54,6 @@ MAX_RECORDS: Final = 100_000
 """Above it the oldest ended incidents are forgotten sooner."""
 PRUNE_INTERVAL_S: Final = 3_600.0
 MAX_THREADS: Final = 16
-
-
-def notifier_group(prefix: str) -> str:
-    """The consumer group that the notifier commits to, and never joins.
-
-    >>> notifier_group("driftline")
-    'driftline.notifier'
-    """
-    return f"{prefix}.notifier"
 
 
 def _wall_ms() -> int:
@@ -225,9 +222,14 @@ class Notifier:
         if problem is None:
             for partition, lag in self._feed.lags.items():
                 self.metrics.lag.labels(str(partition)).set(lag)
-            self._feed.commit()
+            self._feed.commit(heartbeat_text(self._heartbeat()))
             if not self._has_caught_up and not any(self._feed.lags.values()):
                 self._catch_up()
+
+    def _heartbeat(self) -> NotifierHeartbeat:
+        states = {name: target.state for name, target in self.targets.items()}
+        address = "" if self._web is None else self._web.address
+        return notifier_heartbeat(states, self._wall_ms(), address)
 
     def _catch_up(self) -> None:
         """The first start has read all earlier alerts: what has ended by now needs no message."""

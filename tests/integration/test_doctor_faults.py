@@ -16,6 +16,12 @@ from typer.testing import CliRunner
 from driftline.cli.app import app
 from driftline.cli.doctor import examine
 from driftline.doctor.health_checks import HealthCheckResult
+from driftline.notify.heartbeat import (
+    FailingTarget,
+    NotifierHeartbeat,
+    heartbeat_text,
+    notifier_group,
+)
 from driftline.topics.topic_registry import (
     create_topics,
     delete_topics,
@@ -25,6 +31,7 @@ from driftline.topics.topic_registry import (
 from producer.cloudevents import event_headers
 from producer.codec import encode
 from producer.routing import partition_of
+from stream_monitor.commit_metadata import offsets_with_metadata
 from stream_monitor.settings import RedisSettings, Settings
 from stream_monitor.shared_settings import KafkaSettings, TopicSettings
 from stream_monitor.state.redis_store import partition_key
@@ -79,6 +86,18 @@ class System:
         )
         consumer.close()
 
+    def notifies(self, *failing: FailingTarget) -> None:
+        """A notifier left its note a moment ago, with the targets that fail."""
+        consumer = Consumer({**self.client, "group.id": notifier_group(self.prefix)})
+        note = NotifierHeartbeat(
+            time_ms=self.now_ms, n_targets=2, n_failing=len(failing), failing=list(failing)
+        )
+        consumer.commit(
+            offsets=offsets_with_metadata(self.topics.alerts, {0: 0}, heartbeat_text(note)),
+            asynchronous=False,
+        )
+        consumer.close()
+
     def sends(self, n: int, *, off_ms: int = 0, source: str = "/host-7", aside: int = 0) -> None:
         """Events of a producer whose clock is off, ``aside`` from the partition of their model."""
         producer = Producer(self.client)
@@ -118,6 +137,7 @@ def test_a_system_that_is_well_has_no_finding(system: System) -> None:
         system.owns(partition)
     system.works("m", list(range(N_PARTITIONS)))
     system.trains()
+    system.notifies()
 
     found, code = examine(system.settings)
 
@@ -148,6 +168,13 @@ PLANTED: dict[str, tuple[Callable[[System], None], str, str]] = {
         lambda s: s.trains(since_last_write_ms=2 * HOUR_MS),
         "last seen 2 h ago",
         "driftline train",
+    ),
+    "notifier target chat": (
+        lambda s: s.notifies(
+            FailingTarget(target="chat", since_ms=s.now_ms - HOUR_MS, why="HTTP 500", fix="ask it")
+        ),
+        "no message for 60 min: HTTP 500",
+        "driftline notify --test chat",
     ),
     "clock of /host-7": (
         lambda s: s.sends(30, off_ms=HOUR_MS),

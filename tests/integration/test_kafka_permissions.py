@@ -41,7 +41,7 @@ ROLES: Final = {
 GROUPS: Final = {
     "monitor": {"monitor": "Read", "trainer": "Describe"},
     "trainer": {"trainer": "Read", "monitor": "Describe"},
-    "reader": {"trainer": "Describe"},
+    "reader": {"trainer": "Describe", "notifier": "Describe"},
 }
 
 

@@ -20,6 +20,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from driftline.notify.heartbeat import FailingTarget, last_notifier_heartbeat
 from driftline.notify.notice_store import NotifierAlreadyRunning
 from driftline.notify.notifier import Notifier
 from driftline.notify.settings import Settings
@@ -151,9 +152,16 @@ def test_one_message_an_incident_through_failures_and_restarts(
         assert "HTTP 500" in notifier.health()["targets"]["hook"]["why"]
         assert b'driftline_notify_target_failing{target="hook"} 1.0' in notifier.metrics.text()
     assert len(sink.accepted) == 2
-    sink.status = 200
+
+    def reported() -> dict[str, FailingTarget]:
+        client = {"bootstrap.servers": alerts.servers}
+        seen = last_notifier_heartbeat(client, alerts.prefix, alerts.topic, 2)
+        return {} if seen is None else {each.target: each for each in seen.heartbeat.failing}
 
     with Notifier(settings) as notifier:  # what was due survives the restart
+        until(notifier, lambda: reported().keys() == {"chat", "hook"})
+        assert "HTTP 500" in reported()["hook"].why
+        sink.status = 200
         until(notifier, lambda: len(sink.accepted) == 4 and has_nothing_to_send(notifier))
         assert notifier.health()["targets"]["hook"]["state"] == "ok"
     hook = [posted.body for posted in sink.accepted if posted.path == "/hook"]

@@ -1,0 +1,113 @@
+"""The notifier's heartbeat: an advisory commit that contains which targets fail, and since when.
+
+The notifier keeps its positions in its own file, and also commits them with a heartbeat as
+metadata: `driftline status` and `driftline doctor` see from any machine that it runs, how far it
+has read, and which targets accept no messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from driftline.notify.backoff import TargetState
+from stream_monitor.commit_metadata import MAX_METADATA_BYTES, read_commits
+
+_MAX_CHARS: Final = 300
+
+
+def notifier_group(prefix: str) -> str:
+    """The consumer group that the notifier commits to, and never joins.
+
+    >>> notifier_group("driftline")
+    'driftline.notifier'
+    """
+    return f"{prefix}.notifier"
+
+
+class FailingTarget(msgspec.Struct, frozen=True, kw_only=True):
+    """A target that accepts no messages: since when (ms), why, and the fix."""
+
+    target: str
+    since_ms: int
+    why: str
+    fix: str
+
+
+class NotifierHeartbeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A notifier's heartbeat: its clock (ms), targets, last accepted message, address of its pages.
+
+    ``failing`` holds as many of the ``n_failing`` targets as fit, those that fail longest first.
+    """
+
+    time_ms: int
+    n_targets: int
+    succeeded_ms: int | None = None
+    n_failing: int = 0
+    failing: list[FailingTarget] = []
+    web: str = ""
+
+
+class LastNotifierHeartbeat(msgspec.Struct, frozen=True, kw_only=True):
+    """A notifier's latest heartbeat, and its next offset of each partition of the alerts topic."""
+
+    heartbeat: NotifierHeartbeat
+    positions: dict[int, int]
+
+
+def notifier_heartbeat(
+    states: Mapping[str, TargetState], now_ms: int, web: str
+) -> NotifierHeartbeat:
+    """The heartbeat of a notifier with these targets."""
+    failing = [
+        FailingTarget(
+            target=name[:_MAX_CHARS],
+            since_ms=state.failing_since_ms,
+            why=state.error[:_MAX_CHARS],
+            fix=state.fix[:_MAX_CHARS],
+        )
+        for name, state in states.items()
+        if state.failing_since_ms is not None
+    ]
+    failing.sort(key=lambda each: (each.since_ms, each.target))
+    succeeded = [each.succeeded_ms for each in states.values() if each.succeeded_ms is not None]
+    return NotifierHeartbeat(
+        time_ms=now_ms,
+        n_targets=len(states),
+        succeeded_ms=max(succeeded, default=None),
+        n_failing=len(failing),
+        failing=failing,
+        web=web,
+    )
+
+
+def heartbeat_text(heartbeat: NotifierHeartbeat) -> str:
+    """The heartbeat as the metadata of a commit; failing targets that do not fit are left out."""
+    text = msgspec.json.encode(heartbeat)
+    while len(text) > MAX_METADATA_BYTES and heartbeat.failing:
+        heartbeat = msgspec.structs.replace(heartbeat, failing=heartbeat.failing[:-1])
+        text = msgspec.json.encode(heartbeat)
+    return text.decode()
+
+
+def last_notifier_heartbeat(
+    client: Mapping[str, Any], prefix: str, topic: str, partitions: int
+) -> LastNotifierHeartbeat | None:
+    """The latest heartbeat of a notifier of this prefix; ``None`` where no notifier ever ran.
+
+    Raises:
+        KafkaException: no broker answers, or one denies access.
+    """
+    commits = read_commits(client, notifier_group(prefix), topic, partitions)
+    found = []
+    for text in commits.texts:
+        try:
+            found.append(msgspec.json.decode(text, type=NotifierHeartbeat))
+        except msgspec.MsgspecError:
+            continue
+    if not found:
+        return None
+    latest = max(found, key=lambda each: each.time_ms)
+    return LastNotifierHeartbeat(heartbeat=latest, positions=commits.positions)

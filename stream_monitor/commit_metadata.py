@@ -1,0 +1,64 @@
+"""Texts in the metadata of a consumer group's commits, by processes that never join the group.
+
+A process that keeps its positions elsewhere commits them to a group as well, with a text about
+itself.  Other processes see from any machine that it runs, and how far it has read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from confluent_kafka import KafkaException, TopicPartition
+
+from producer.kafka_client import consumer_of
+from producer.permission import explained_denial, is_denied
+
+MAX_METADATA_BYTES: Final = 3_500
+"""Brokers accept 4,096 bytes by default."""
+_TIMEOUT_S: Final = 10.0
+
+
+class Commits(NamedTuple):
+    """The next offset and the metadata of each partition that has a commit."""
+
+    positions: dict[int, int]
+    texts: list[str]
+
+
+def offsets_with_metadata(
+    topic: str, positions: Mapping[int, int], text: str
+) -> list[TopicPartition]:
+    """The offsets to commit, each with ``text``."""
+    return [TopicPartition(topic, p, max(0, at), text) for p, at in sorted(positions.items())]
+
+
+def read_commits(client: Mapping[str, Any], group: str, topic: str, partitions: int) -> Commits:
+    """The group's commits, read by a consumer that does not join it.
+
+    An admin client's request for them can crash the process: see `admin_client`.
+
+    Raises:
+        KafkaException: no broker answers, or one denies access.
+    """
+    places = [TopicPartition(topic, p) for p in range(partitions)]
+    consumer = consumer_of(client, group=group)
+    try:
+        committed = consumer.committed(places, timeout=_TIMEOUT_S)
+    except KafkaException as error:
+        while (message := consumer.poll(0)) is not None:
+            reason = message.error()
+            if reason is not None and is_denied(reason):
+                denied = explained_denial(reason, "Describe", f"group {group}", client)
+                raise KafkaException(denied) from error
+        raise
+    finally:
+        consumer.close()
+    for place in committed:
+        if place.error is not None:
+            raise KafkaException(place.error)
+    found = [place for place in committed if place.offset >= 0]
+    return Commits(
+        {place.partition: place.offset for place in found},
+        [place.metadata or "" for place in found],
+    )
