@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator
@@ -30,9 +29,7 @@ offset that the consumer group committed to Kafka."""
 class RedisSettings(Section):
     """The store of the state; closed windows stay readable for ``window_ttl_ms`` (30 days)."""
 
-    url: str = Field(
-        default_factory=lambda: os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0"), repr=False
-    )
+    url: str = Field(default="redis://127.0.0.1:6379/0", repr=False)
     window_ttl_ms: PositiveInt = 30 * 24 * 3_600_000
     on_state_loss: OnStateLoss = "rebuild"
 

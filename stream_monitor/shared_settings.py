@@ -1,18 +1,19 @@
 """Settings that the monitor and the trainer share: their sections, their file, and its sources.
 
 Both processes read ``driftline.toml``.  The environment comes before the file, and the file before
-the defaults: ``DRIFTLINE_KAFKA__BOOTSTRAP_SERVERS`` is ``[kafka] bootstrap_servers``.
-``KAFKA_BOOTSTRAP_SERVERS`` and ``REDIS_URL`` count where the settings name no address.
+the defaults: ``DRIFTLINE_KAFKA__BOOTSTRAP_SERVERS`` is ``[kafka] bootstrap_servers``.  After the
+variables of driftline come ``KAFKA_BOOTSTRAP_SERVERS`` and ``REDIS_URL``, before the file, too.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -24,6 +25,11 @@ from producer.routing import Topics, topic_names
 from stream_monitor.renamed_settings import reject_renamed
 
 CONFIG_FILE = "driftline.toml"
+USUAL_VARIABLES: Final = {
+    "KAFKA_BOOTSTRAP_SERVERS": ("kafka", "bootstrap_servers"),
+    "REDIS_URL": ("redis", "url"),
+}
+"""Variables of the environment without driftline's prefix, and the settings that they fill."""
 _Spec = TypeVar("_Spec", bound=msgspec.Struct)
 
 
@@ -46,9 +52,7 @@ class KafkaSettings(Section):
     record for ``tick_after_s`` gets a tick.
     """
 
-    bootstrap_servers: str = Field(
-        default_factory=lambda: os.environ.get("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092")
-    )
+    bootstrap_servers: str = "127.0.0.1:9092"
     librdkafka: dict[str, str | int | float | bool] = Field(default={}, repr=False)
     session_timeout_s: PositiveFloat = 10.0
     heartbeat_s: PositiveFloat = 3.0
@@ -105,13 +109,31 @@ class WebSettings(Section):
     """The address that serves health and metrics.
 
     Without a ``port`` the process takes the first free one, from 8775 on for the monitor, 8785 for
-    the trainer, 8795 for the notifier; ``driftline status`` shows the first two.  0 takes
-    any free port.  A port that is set and in use is an error.
+    the trainer, 8795 for the notifier; ``driftline status`` shows them.  0 takes any
+    free port.  A port that is set and in use is an error.
     """
 
     enabled: bool = True
     host: str = "127.0.0.1"
     port: int | None = Field(default=None, ge=0, le=65_535)
+
+
+class UsualVariables(PydanticBaseSettingsSource):
+    """Addresses in the variables that other programs read, too; an empty one is not set."""
+
+    def __call__(self) -> dict[str, Any]:
+        """The sections of the settings that these variables fill."""
+        found: dict[str, Any] = {}
+        for variable, (section, name) in USUAL_VARIABLES.items():
+            value = os.environ.get(variable)
+            if value and section in self.settings_cls.model_fields:
+                found[section] = {name: value}
+        return found
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """A section, its name, and that it is no JSON; ``None`` where no variable fills it."""
+        del field
+        return self().get(field_name), field_name, False
 
 
 class FileSettings(BaseSettings):
@@ -160,7 +182,8 @@ class FileSettings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, then the environment, then the file."""
         del dotenv_settings, file_secret_settings
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+        environment = env_settings, UsualVariables(settings_cls)
+        return init_settings, *environment, TomlConfigSettingsSource(settings_cls)
 
 
 def spec_of_section(section: str, values: dict[str, Any], spec: type[_Spec]) -> _Spec:

@@ -20,14 +20,14 @@ Bootstrap: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--bootstrap-servers",
-        help="Kafka brokers as host:port,... \\[default: settings file, or "
-        "KAFKA_BOOTSTRAP_SERVERS].",
+        help="Kafka brokers as host:port,... \\[default: KAFKA_BOOTSTRAP_SERVERS, or settings "
+        "file].",
     ),
 ]
 RedisUrl: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        "--redis-url", help="URL of Redis or Valkey \\[default: settings file, or REDIS_URL]."
+        "--redis-url", help="URL of Redis or Valkey \\[default: REDIS_URL, or settings file]."
     ),
 ]
 Prefix: TypeAlias = Annotated[

@@ -28,8 +28,8 @@ def settings_file(profile: ReferenceProfile) -> str:
     return f"""\
 # Settings of driftline.
 
-# The servers come from KAFKA_BOOTSTRAP_SERVERS and REDIS_URL; `driftline up` prints both.  In
-# production name them here instead:
+# The servers come from KAFKA_BOOTSTRAP_SERVERS and REDIS_URL, which `driftline up` prints; else
+# from here:
 # [kafka]
 # bootstrap_servers = "kafka:9092"
 # [redis]

@@ -58,10 +58,6 @@ TARGETS = "notify.targets.NAME"
 ROUTES = "[notify.routes]"
 REPEATED_SECTIONS = (TARGETS, ROUTES)
 """Sections that a file may have many times, or not; the sample has them as comments."""
-_DEFAULTS_FROM_THE_ENVIRONMENT = {
-    ("kafka", "bootstrap_servers"): "127.0.0.1:9092",
-    ("redis", "url"): "redis://127.0.0.1:6379/0",
-}
 
 
 def code_map() -> str:
@@ -136,8 +132,6 @@ def settings_by_section() -> dict[str, dict[str, Any]]:
     found[TARGETS] = _defaults_of_model(TargetSettings)
     found[ROUTES] = _defaults_of_model(RouteSettings)
     found["notify.web"] = _defaults_of_model(WebSettings)
-    for (section, name), default in _DEFAULTS_FROM_THE_ENVIRONMENT.items():
-        found[section][name] = default
     return found
 
 

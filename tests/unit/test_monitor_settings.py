@@ -8,10 +8,12 @@ import pytest
 from pydantic import ValidationError
 
 from driftline.cli.command_error import EXIT_USAGE, to_command_error
+from driftline.notify.settings import Settings as NotifierSettings
 from stream_monitor.episodes.incidents import IncidentPolicy
 from stream_monitor.runtime.credentials import faust_credentials
 from stream_monitor.settings import Settings
-from stream_monitor.shared_settings import InvalidSetting
+from stream_monitor.shared_settings import FileSettings, InvalidSetting
+from trainer.settings import Settings as TrainerSettings
 
 
 @pytest.fixture(autouse=True)
@@ -33,15 +35,33 @@ def test_without_any_setting_everything_is_on_loopback() -> None:
     assert settings.kafka.owner_timeout_ms == 30_000
 
 
-def test_names_people_already_have_are_heard_last(
-    monkeypatch: pytest.MonkeyPatch, nowhere: Path
+@pytest.mark.parametrize("kind", [Settings, TrainerSettings, NotifierSettings])
+def test_an_address_comes_from_argument_environment_file_default_in_this_order(
+    kind: type[FileSettings], monkeypatch: pytest.MonkeyPatch, nowhere: Path
 ) -> None:
+    """The exports of ``driftline up`` count in a folder whose file names other servers."""
+
+    def address(**flags: Any) -> str:
+        return kind.load(None, **flags).kafka.bootstrap_servers
+
+    (nowhere / "driftline.toml").write_text(
+        '[kafka]\nbootstrap_servers = "file:1, file:2"\nheartbeat_s = 2.0\n'
+        '[redis]\nurl = "redis://file/0"\n'
+    )
+    assert kind().kafka.addresses() == ["file:1", "file:2"]
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "")
+    assert kind().kafka.addresses() == ["file:1", "file:2"]
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "common:1")
-    assert Settings().kafka.bootstrap_servers == "common:1"
-    (nowhere / "driftline.toml").write_text('[kafka]\nbootstrap_servers = "file:1, file:2"\n')
-    assert Settings().kafka.addresses() == ["file:1", "file:2"]
+    assert address() == "common:1"
+    assert kind().kafka.heartbeat_s == 2.0
     monkeypatch.setenv("DRIFTLINE_KAFKA__BOOTSTRAP_SERVERS", "ours:1")
-    assert Settings().kafka.bootstrap_servers == "ours:1"
+    assert address() == "ours:1"
+    assert address(kafka={"bootstrap_servers": "flag:1"}) == "flag:1"
+
+    monkeypatch.setenv("REDIS_URL", "redis://common/0")
+    assert Settings().redis.url == "redis://common/0"
+    monkeypatch.setenv("DRIFTLINE_REDIS__URL", "redis://ours/0")
+    assert Settings().redis.url == "redis://ours/0"
 
 
 def test_librdkafka_takes_anything_but_not_another_address(nowhere: Path) -> None:
