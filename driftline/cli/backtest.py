@@ -11,7 +11,7 @@ from driftline.cli.candidate_settings import live_settings
 from driftline.cli.command_error import EXIT_USAGE, CommandError
 from driftline.cli.input_files import file_errors_explained, note_columns_not_watched, read_rows
 from driftline.cli.option_groups import file_options, option_groups
-from driftline.cli.options import Json, PositiveLabel, TimeColumn, TimeFormat
+from driftline.cli.options import Json, Label, PositiveLabel, TimeColumn, TimeFormat
 from driftline.cli.output import note, write_json, write_line, write_lines
 from driftline.cli.trainer_jobs import Factory
 
@@ -36,7 +36,7 @@ def backtest(
     ],
     *,
     factory: Factory = None,
-    label: Annotated[str | None, typer.Option(help="Column of the labels.")] = None,
+    label: Label = None,
     time: TimeColumn = None,
     time_format: TimeFormat = None,
     train: Annotated[

@@ -11,7 +11,7 @@ import typer
 from driftline.cli.command_error import EXIT_CHECK_FAILED, EXIT_USAGE, CommandError
 from driftline.cli.input_files import file_errors_explained, note_columns_not_watched, read_rows
 from driftline.cli.option_groups import file_options, option_groups
-from driftline.cli.options import Html, Json, TimeFormat
+from driftline.cli.options import Html, Json, Label, TimeFormat
 from driftline.cli.output import write_json, write_line
 from driftline.cli.report_file import now_ms, require_reports, write_report
 
@@ -50,7 +50,7 @@ def check(
         str | None, typer.Option(help="Column of the event time; it is not compared.")
     ] = None,
     time_format: TimeFormat = None,
-    label: Annotated[str | None, typer.Option(help="Column of the labels.")] = None,
+    label: Label = None,
     prediction: Annotated[str | None, typer.Option(help="Column of the predictions.")] = None,
     read_options: ReadOptions,
     html: Html = None,

@@ -35,15 +35,25 @@ def load_settings(
     """
     from stream_monitor.settings import Settings  # noqa: PLC0415 - light imports
 
-    flags: dict[str, Any] = {name: dict(values) for name, values in sections.items() if values}
-    for section, name, value in (
+    flags = flags_by_section(
         ("kafka", "bootstrap_servers", bootstrap_servers),
         ("redis", "url", redis_url),
         ("topics", "prefix", prefix),
-    ):
+    )
+    return load_file_settings(Settings, config, flags | {k: v for k, v in sections.items() if v})
+
+
+def flags_by_section(*flags: tuple[str, str, Any]) -> dict[str, dict[str, Any]]:
+    """Flags as the settings take them: by section and name; ``None`` is a flag not given.
+
+    >>> flags_by_section(("kafka", "bootstrap_servers", None), ("topics", "prefix", "test"))
+    {'topics': {'prefix': 'test'}}
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for section, name, value in flags:
         if value is not None:
-            flags.setdefault(section, {})[name] = value
-    return load_file_settings(Settings, config, flags)
+            found.setdefault(section, {})[name] = value
+    return found
 
 
 def load_file_settings(

@@ -11,16 +11,15 @@ import typer
 
 from driftline.cli.command_error import EXIT_USAGE, CommandError
 from driftline.cli.option_groups import file_options, option_groups
-from driftline.cli.options import PositiveLabel, TimeColumn, TimeFormat
 from driftline.cli.output import write_line
-from driftline.cli.profile import built_profile
+from driftline.cli.profile import TrainingColumns, built_profile, training_columns
 from producer.names import file_name
 
 if TYPE_CHECKING:
     from driftline.offline.tables.read_options import ReadOptions
 
 
-@option_groups(read_options=file_options)
+@option_groups(columns=training_columns, read_options=file_options)
 def init(
     model: Annotated[str, typer.Argument(help="Name of the model.")],
     file: Annotated[
@@ -29,13 +28,7 @@ def init(
     ],
     *,
     version: Annotated[str, typer.Option(help="Version of the model.")] = "1",
-    prediction: Annotated[
-        str | None, typer.Option(help="Column of the predictions, preferably out of fold.")
-    ] = None,
-    label: Annotated[str | None, typer.Option(help="Column of the labels.")] = None,
-    positive: PositiveLabel = None,
-    time: TimeColumn = None,
-    time_format: TimeFormat = None,
+    columns: TrainingColumns,
     folder: Annotated[Path, typer.Option(help="Folder to write to.")] = Path(),
     force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
     read_options: ReadOptions,
@@ -48,16 +41,7 @@ def init(
     from driftline.offline.first_files import settings_file, snippet  # noqa: PLC0415 - light imports
     from stream_monitor.reference.profile import profile_to_data  # noqa: PLC0415
 
-    made = built_profile(
-        file,
-        read_options,
-        model=model,
-        version=version,
-        prediction=prediction,
-        label=label,
-        positive=positive,
-        time=(time, time_format),
-    )
+    made = built_profile(file, read_options, columns, model=model, version=version)
     profile, reference = made.profile, f"{file_name(f'{model}-{version}')}.profile.json"
     contents = {
         "driftline.toml": settings_file(profile).encode(),

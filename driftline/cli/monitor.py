@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from driftline.cli.connection import load_settings
-from driftline.cli.options import Bootstrap, Config, Prefix, RedisUrl
+from driftline.cli.options import Bootstrap, Config, Prefix, RedisUrl, WebPort
 
 
 def monitor(
@@ -15,10 +15,7 @@ def monitor(
     bootstrap_servers: Bootstrap = None,
     redis_url: RedisUrl = None,
     prefix: Prefix = None,
-    web_port: Annotated[
-        int | None,
-        typer.Option(min=0, max=65_535, help="Port for health and metrics; 0 takes a free port."),
-    ] = None,
+    web_port: WebPort = None,
     *,
     web: Annotated[
         bool | None, typer.Option("--web/--no-web", help="Serve health and metrics, or not.")

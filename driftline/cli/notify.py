@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from driftline.cli.command_error import EXIT_FAILED, EXIT_USAGE, CommandError
-from driftline.cli.connection import load_file_settings
-from driftline.cli.options import Bootstrap, Config, Prefix
+from driftline.cli.connection import flags_by_section, load_file_settings
+from driftline.cli.options import Bootstrap, Config, Prefix, WebPort
 from driftline.cli.output import note, write_line
+from driftline.cli.running_service import run_until_stopped, starting
 
 if TYPE_CHECKING:
     from driftline.notify.settings import Settings
@@ -36,10 +35,7 @@ def notify(
             "--test", metavar="TARGET", help="Send a test message to a target, or to all; then end."
         ),
     ] = None,
-    web_port: Annotated[
-        int | None,
-        typer.Option(min=0, max=65_535, help="Port for health and metrics; 0 takes a free port."),
-    ] = None,
+    web_port: WebPort = None,
 ) -> None:
     """Send messages about incidents and health to the targets of [notify.targets].
 
@@ -50,18 +46,13 @@ def notify(
     from driftline.notify.notice_store import NotifierAlreadyRunning  # noqa: PLC0415 - light imports
     from driftline.notify.notifier import Notifier  # noqa: PLC0415
     from driftline.notify.settings import Settings  # noqa: PLC0415
-    from stream_monitor.runtime.logs import configure  # noqa: PLC0415
-    from stream_monitor.web import PortInUse  # noqa: PLC0415
 
-    flags: dict[str, Any] = {}
-    for section, name, value in (
+    flags = flags_by_section(
         ("kafka", "bootstrap_servers", bootstrap_servers),
         ("topics", "prefix", prefix),
         ("notify", "data_dir", data_dir),
         ("notify", "web", None if web_port is None else {"port": web_port}),
-    ):
-        if value is not None:
-            flags.setdefault(section, {})[name] = value
+    )
     settings = load_file_settings(Settings, config, flags)
     if not settings.notify.targets:
         raise CommandError(
@@ -73,26 +64,8 @@ def notify(
     if test is not None:
         send_test(settings, test)
         return
-    configure()
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    try:
-        with Notifier(settings) as notifier:
-            notifier.serve()
-            notifier.run(stop)
-    except PortInUse as error:
-        why, _, fix = str(error).partition(" Fix: ")
-        raise CommandError(
-            "the port for health and metrics is in use", why=why, fix=fix, code=EXIT_USAGE
-        ) from error
-    except NotifierAlreadyRunning as error:
-        raise CommandError(
-            "a notifier is already running",
-            why=str(error),
-            fix="stop it, or give this one another --data-dir",
-            code=EXIT_USAGE,
-        ) from error
+    with starting("notifier", NotifierAlreadyRunning), Notifier(settings) as notifier:
+        run_until_stopped(notifier)
 
 
 def send_test(settings: Settings, name: str) -> None:

@@ -95,10 +95,20 @@ Encoding: TypeAlias = Annotated[
         "--encoding", help="Text encoding of the file \\[default: UTF-8 or cp1252, inferred]."
     ),
 ]
-Shards: TypeAlias = Annotated[
-    int,
+Label: TypeAlias = Annotated[str | None, typer.Option("--label", help="Column of the labels.")]
+TrainingPrediction: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--prediction", help="Column of the predictions, preferably out of fold."),
+]
+_SHARDS: Final = typer.Option(
+    "--shards", min=1, help="Shards of a hot model; the same number as in its servers."
+)
+Shards: TypeAlias = Annotated[int, _SHARDS]
+ShardsSetting: TypeAlias = Annotated[int | None, _SHARDS]
+WebPort: TypeAlias = Annotated[
+    int | None,
     typer.Option(
-        "--shards", min=1, help="Shards of a hot model; the same number as in its servers."
+        "--web-port", min=0, max=65_535, help="Port for health and metrics; 0 takes a free port."
     ),
 ]
 Json: TypeAlias = Annotated[

@@ -18,7 +18,14 @@ from driftline.cli.input_files import (
     read_rows,
 )
 from driftline.cli.option_groups import file_options, kafka_settings, option_groups
-from driftline.cli.options import PositiveLabel, Shards, TimeColumn, TimeFormat
+from driftline.cli.options import (
+    Label,
+    PositiveLabel,
+    Shards,
+    TimeColumn,
+    TimeFormat,
+    TrainingPrediction,
+)
 from driftline.cli.output import note, write_json
 from producer.names import version_key
 
@@ -82,8 +89,29 @@ def _ranges(
     return found
 
 
+class TrainingColumns(NamedTuple):
+    """Columns of the training data that are not features."""
+
+    prediction: str | None
+    label: str | None
+    positive: str | None
+    time: str | None
+    time_format: str | None
+
+
+def training_columns(
+    prediction: TrainingPrediction = None,
+    label: Label = None,
+    positive: PositiveLabel = None,
+    time: TimeColumn = None,
+    time_format: TimeFormat = None,
+) -> TrainingColumns:
+    """The options of the columns that are not features."""
+    return TrainingColumns(prediction, label, positive, time, time_format)
+
+
 @app.command()
-@option_groups(read_options=file_options)
+@option_groups(columns=training_columns, read_options=file_options)
 def build(
     file: Annotated[Path, typer.Argument(help="Training data: CSV, JSON or Parquet.")],
     model: Annotated[str, typer.Option(help="Name of the model.")],
@@ -92,13 +120,7 @@ def build(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write \\[default: stdout].")
     ] = None,
-    prediction: Annotated[
-        str | None, typer.Option(help="Column of the predictions, preferably out of fold.")
-    ] = None,
-    label: Annotated[str | None, typer.Option(help="Column of the labels.")] = None,
-    positive: PositiveLabel = None,
-    time: TimeColumn = None,
-    time_format: TimeFormat = None,
+    columns: TrainingColumns,
     feature: Annotated[
         list[str] | None,
         typer.Option(help="A feature; repeat the option \\[default: all other columns]."),
@@ -145,12 +167,9 @@ def build(
     made = built_profile(
         file,
         read_options,
+        columns,
         model=model,
         version=version,
-        prediction=prediction,
-        label=label,
-        positive=positive,
-        time=(time, time_format),
         features=tuple(feature or ()),
         task=task,
         segments=segment or [],
@@ -177,13 +196,10 @@ class BuiltProfile(NamedTuple):
 def built_profile(
     file: Path,
     read_options: ReadOptions,
+    columns: TrainingColumns,
     *,
     model: str,
     version: str,
-    prediction: str | None,
-    label: str | None,
-    positive: str | None,
-    time: tuple[str | None, str | None],
     features: tuple[str, ...] = (),
     task: Literal["binary", "multiclass", "regression"] | None = None,
     segments: Sequence[str] = (),
@@ -192,8 +208,6 @@ def built_profile(
     events_per_week: float | None = None,
 ) -> BuiltProfile:
     """Build a profile from a file, with the options of ``profile build``; prints what is left out.
-
-    ``time`` are the column of the event times and their format.
 
     Raises:
         CommandError: the file cannot be read, or no profile can be built from it.
@@ -210,13 +224,17 @@ def built_profile(
         from driftline.offline.tables.source_error import SourceError  # noqa: PLC0415
         from stream_monitor.reference.segment_reference import parse_segment  # noqa: PLC0415
 
-        table = read_rows(file, read_options, prediction=prediction)
-        table.frame = with_times(table.frame, *time)
+        table = read_rows(file, read_options, prediction=columns.prediction)
+        table.frame = with_times(table.frame, columns.time, columns.time_format)
         for part in (parse_segment(text, table.inferred)[0] for text in segments):
             if part not in table.inferred:
                 raise missing_column_error("--segment", part, table.inferred)
         layout = layout_of(
-            table, time=time[0], prediction=prediction, label=label, features=features
+            table,
+            time=columns.time,
+            prediction=columns.prediction,
+            label=columns.label,
+            features=features,
         )
         important = _importances(importances, [f.name for f in layout.features])
         declared = _ranges(ranges, [f.name for f in layout.features])
@@ -227,7 +245,7 @@ def built_profile(
                 model=model,
                 version=version,
                 segments=list(segments),
-                positive=positive,
+                positive=columns.positive,
                 task=task,
                 importances=important,
                 events_per_week=events_per_week,

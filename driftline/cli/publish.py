@@ -18,7 +18,7 @@ from driftline.cli.input_files import (
     note_read_warnings,
 )
 from driftline.cli.option_groups import file_options, kafka_settings, option_groups
-from driftline.cli.options import Shards, TimeColumn, TimeFormat
+from driftline.cli.options import Label, Shards, TimeColumn, TimeFormat
 from driftline.cli.output import note
 from producer.printable import printable
 
@@ -47,7 +47,7 @@ def publish(
         str | None,
         typer.Option(help="Column of the predictions \\[default: events without a prediction]."),
     ] = None,
-    label: Annotated[str | None, typer.Option(help="Column of the labels.")] = None,
+    label: Label = None,
     time: TimeColumn = None,
     time_format: TimeFormat = None,
     id_: Annotated[

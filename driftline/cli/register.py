@@ -12,11 +12,12 @@ import typer
 from driftline.cli.command_error import EXIT_USAGE, CommandError
 from driftline.cli.connection import wait_for_kafka
 from driftline.cli.input_files import file_errors_explained, read_rows
-from driftline.cli.options import Bootstrap, Config, Prefix, TimeColumn
+from driftline.cli.option_groups import option_groups
+from driftline.cli.options import ShardsSetting, TimeColumn
 from driftline.cli.output import note
 from driftline.cli.profile import read_profile
 from driftline.cli.train import KAFKA_WAIT_S, reject_invalid_factories
-from driftline.cli.trainer_jobs import DataDir, Factory, load_trainer_context
+from driftline.cli.trainer_jobs import Factory, TrainerOptions, trainer_options
 from producer.names import version_key
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from trainer.jobs.champions import Champion
 
 
+@option_groups(options=trainer_options)
 def register(
     artifact: Annotated[
         Path, typer.Argument(help="The fitted model, written with skops.io.dump(model, FILE).")
@@ -33,10 +35,7 @@ def register(
     profile: Annotated[
         Path, typer.Option(help="Its profile, written by `driftline profile build`.")
     ],
-    config: Config = None,
-    bootstrap_servers: Bootstrap = None,
-    prefix: Prefix = None,
-    data_dir: DataDir = None,
+    options: TrainerOptions,
     factory: Factory = None,
     training: Annotated[
         Path | None,
@@ -47,10 +46,7 @@ def register(
     ] = None,
     label: Annotated[str | None, typer.Option(help="Column of the labels in --training.")] = None,
     time_column: TimeColumn = None,
-    shards: Annotated[
-        int | None,
-        typer.Option(min=1, help="Shards of a hot model; the same number as in its servers."),
-    ] = None,
+    shards: ShardsSetting = None,
 ) -> None:
     """Store a model that was trained elsewhere; a model's first version goes into service.
 
@@ -65,14 +61,7 @@ def register(
     if factory is not None:
         factories = {made.model: factory}
         reject_invalid_factories(factories)
-    context = load_trainer_context(
-        config,
-        bootstrap_servers=bootstrap_servers,
-        prefix=prefix,
-        data_dir=data_dir,
-        factories=factories,
-        shards=shards,
-    )
+    context = options.context(factories=factories, shards=shards)
     from trainer.registry.errors import RegistryError  # noqa: PLC0415 - light imports
     from trainer.service.register import register_version, stored_rows  # noqa: PLC0415
 

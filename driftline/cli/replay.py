@@ -10,7 +10,15 @@ import typer
 from driftline.cli.candidate_settings import run_with_candidate
 from driftline.cli.input_files import file_errors_explained, read_rows
 from driftline.cli.option_groups import file_options, option_groups
-from driftline.cli.options import Bootstrap, Html, Json, PositiveLabel, TimeColumn, TimeFormat
+from driftline.cli.options import (
+    Bootstrap,
+    Html,
+    Json,
+    Label,
+    PositiveLabel,
+    TimeColumn,
+    TimeFormat,
+)
 from driftline.cli.replay_output import show, write_replay_report
 from driftline.cli.replay_table import (
     RecordedTraffic,
@@ -49,7 +57,7 @@ def replay(
     ] = None,
     time: TimeColumn = None,
     time_format: TimeFormat = None,
-    label: Annotated[str | None, typer.Option(help="Column of the labels.")] = None,
+    label: Label = None,
     prediction: Annotated[str | None, typer.Option(help="Column of the predictions.")] = None,
     positive: PositiveLabel = None,
     read_options: ReadOptions,

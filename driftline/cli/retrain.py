@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from driftline.cli.command_error import EXIT_FAILED, EXIT_USAGE, CommandError
-from driftline.cli.options import Bootstrap, Config, Json, Prefix
+from driftline.cli.option_groups import option_groups
+from driftline.cli.options import Json
 from driftline.cli.output import note, write_json
 from driftline.cli.trainer_jobs import (
-    DataDir,
     Factory,
+    TrainerOptions,
     WaitSeconds,
-    load_trainer_context,
     run_job_request,
+    trainer_options,
 )
 
 if TYPE_CHECKING:
@@ -23,12 +24,10 @@ if TYPE_CHECKING:
     from trainer.service.context import TrainerContext
 
 
+@option_groups(options=trainer_options)
 def retrain(
     model: Annotated[str, typer.Argument(help="Name of the model.")],
-    config: Config = None,
-    bootstrap_servers: Bootstrap = None,
-    prefix: Prefix = None,
-    data_dir: DataDir = None,
+    options: TrainerOptions,
     factory: Factory = None,
     wait_s: WaitSeconds = 3600.0,
     *,
@@ -51,14 +50,7 @@ def retrain(
             fix=f"driftline retrain {model} --dry-run",
             code=EXIT_USAGE,
         )
-    factories = {model: factory} if factory is not None else None
-    context = load_trainer_context(
-        config,
-        bootstrap_servers=bootstrap_servers,
-        prefix=prefix,
-        data_dir=data_dir,
-        factories=factories,
-    )
+    context = options.context(factories={model: factory} if factory is not None else None)
     from trainer.service.requests import retrain_request  # noqa: PLC0415 - light imports
 
     if dry_run:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Final
-
-import typer
+from typing import TYPE_CHECKING, Final
 
 from driftline.cli.command_error import EXIT_USAGE, CommandError
 from driftline.cli.connection import wait_for_kafka
-from driftline.cli.options import Bootstrap, Config, Prefix
-from driftline.cli.trainer_jobs import DataDir, Factory, load_trainer_context
+from driftline.cli.option_groups import option_groups
+from driftline.cli.options import ShardsSetting, WebPort
+from driftline.cli.running_service import run_until_stopped, starting
+from driftline.cli.trainer_jobs import (
+    Factory,
+    FactoryModel,
+    TrainerOptions,
+    factory_of_model,
+    trainer_options,
+)
 
 if TYPE_CHECKING:
     from trainer.service.context import TrainerContext
@@ -20,21 +24,13 @@ if TYPE_CHECKING:
 KAFKA_WAIT_S: Final = 15.0
 
 
+@option_groups(options=trainer_options)
 def train(
-    config: Config = None,
-    bootstrap_servers: Bootstrap = None,
-    prefix: Prefix = None,
-    data_dir: DataDir = None,
-    model: Annotated[str | None, typer.Option(help="The model that --factory belongs to.")] = None,
+    options: TrainerOptions,
+    model: FactoryModel = None,
     factory: Factory = None,
-    shards: Annotated[
-        int | None,
-        typer.Option(min=1, help="Shards of a hot model; the same number as in its servers."),
-    ] = None,
-    web_port: Annotated[
-        int | None,
-        typer.Option(min=0, max=65_535, help="Port for health and metrics; 0 takes a free port."),
-    ] = None,
+    shards: ShardsSetting = None,
+    web_port: WebPort = None,
 ) -> None:
     """Run the trainer: read alerts, retrain, compare; propose, promote or reject.
 
@@ -43,21 +39,8 @@ def train(
     Exit codes: 0 stopped by a signal, 1 failed (start it again), 2 invalid setting, 4 Kafka
     unreachable.
     """
-    if (model is None) != (factory is None):
-        raise CommandError(
-            "--model and --factory must be given together",
-            fix="driftline train --model MODEL --factory module:function",
-            code=EXIT_USAGE,
-        )
-    factories = {model: factory} if model is not None and factory is not None else None
-    context = load_trainer_context(
-        config,
-        bootstrap_servers=bootstrap_servers,
-        prefix=prefix,
-        data_dir=data_dir,
-        factories=factories,
-        shards=shards,
-        web_port=web_port,
+    context = options.context(
+        factories=factory_of_model("train", model, factory), shards=shards, web_port=web_port
     )
     if not context.factories:
         raise CommandError(
@@ -66,9 +49,7 @@ def train(
             code=EXIT_USAGE,
         )
     from producer.permission import refuse_missing  # noqa: PLC0415 - light imports
-    from stream_monitor.runtime.logs import configure  # noqa: PLC0415
     from stream_monitor.trainer_heartbeat import monitor_group, trainer_group  # noqa: PLC0415
-    from stream_monitor.web import PortInUse  # noqa: PLC0415
     from trainer.service.lock import TrainerAlreadyRunning, trainer_lock  # noqa: PLC0415
     from trainer.service.trainer import Trainer  # noqa: PLC0415
 
@@ -89,26 +70,12 @@ def train(
             monitor_group(context.prefix): ("Describe",),
         },
     )
-    configure()
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    try:
-        with trainer_lock(context.data_dir), Trainer(context) as trainer:
-            trainer.serve()
-            trainer.run(stop)
-    except PortInUse as error:
-        why, _, fix = str(error).partition(" Fix: ")
-        raise CommandError(
-            "the port for health and metrics is in use", why=why, fix=fix, code=EXIT_USAGE
-        ) from error
-    except TrainerAlreadyRunning as error:
-        raise CommandError(
-            "a trainer is already running",
-            why=str(error),
-            fix="stop it, or give this one another --data-dir",
-            code=EXIT_USAGE,
-        ) from error
+    with (
+        starting("trainer", TrainerAlreadyRunning),
+        trainer_lock(context.data_dir),
+        Trainer(context) as trainer,
+    ):
+        run_until_stopped(trainer)
 
 
 def reject_invalid_golden_sets(context: TrainerContext) -> None:

@@ -6,12 +6,13 @@ import contextlib
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 
 import typer
 
 from driftline.cli.command_error import EXIT_USAGE, CommandError
-from driftline.cli.connection import load_file_settings
+from driftline.cli.connection import flags_by_section, load_file_settings
+from driftline.cli.options import Bootstrap, Config, Prefix
 from driftline.cli.output import note
 
 if TYPE_CHECKING:
@@ -34,46 +35,78 @@ Factory: TypeAlias = Annotated[
         "--factory", help="Function that returns an unfitted estimator, as module:function."
     ),
 ]
+FactoryModel: TypeAlias = Annotated[
+    str | None, typer.Option("--model", help="The model that --factory belongs to.")
+]
 WaitSeconds: TypeAlias = Annotated[
     float, typer.Option("--wait", min=1, help="Seconds to wait for a running trainer.")
 ]
 
 
-def load_trainer_context(
-    config: Path | None,
-    *,
-    bootstrap_servers: str | None,
-    prefix: str | None,
-    data_dir: Path | None,
-    factories: dict[str, str] | None = None,
-    shards: int | None = None,
-    web_port: int | None = None,
-) -> TrainerContext:
-    """Load the trainer's settings: flags, then environment, then file, then defaults.
+class TrainerOptions(NamedTuple):
+    """The options of every command that uses the trainer's settings."""
+
+    config: Path | None
+    bootstrap_servers: str | None
+    prefix: str | None
+    data_dir: Path | None
+
+    def context(
+        self,
+        *,
+        factories: dict[str, str] | None = None,
+        shards: int | None = None,
+        web_port: int | None = None,
+    ) -> TrainerContext:
+        """Load the trainer's settings: flags, then environment, then file, then defaults.
+
+        Raises:
+            CommandError: the file does not exist, or a setting is invalid.
+        """
+        from trainer.service.context import context_from_settings  # noqa: PLC0415 - light imports
+        from trainer.settings import Settings  # noqa: PLC0415
+
+        flags = flags_by_section(
+            ("kafka", "bootstrap_servers", self.bootstrap_servers),
+            ("topics", "prefix", self.prefix),
+            ("trainer", "data_dir", self.data_dir),
+            ("trainer", "factories", factories or None),
+            ("trainer", "shards", shards),
+            ("trainer", "web", None if web_port is None else {"port": web_port}),
+        )
+        try:
+            return context_from_settings(load_file_settings(Settings, self.config, flags))
+        except ValueError as error:
+            raise CommandError(
+                "a setting of the trainer is invalid", why=str(error), code=EXIT_USAGE
+            ) from error
+
+
+def trainer_options(
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    prefix: Prefix = None,
+    data_dir: DataDir = None,
+) -> TrainerOptions:
+    """The group of options of `TrainerOptions`."""
+    return TrainerOptions(config, bootstrap_servers, prefix, data_dir)
+
+
+def factory_of_model(command: str, model: str | None, factory: str | None) -> dict[str, str]:
+    """The factories that the options ``--model`` and ``--factory`` give: one, or none.
 
     Raises:
-        CommandError: the file does not exist, or a setting is invalid.
+        CommandError: only one of the options was given.
     """
-    from trainer.service.context import context_from_settings  # noqa: PLC0415 - light imports
-    from trainer.settings import Settings  # noqa: PLC0415
-
-    flags: dict[str, Any] = {}
-    for section, name, value in (
-        ("kafka", "bootstrap_servers", bootstrap_servers),
-        ("topics", "prefix", prefix),
-        ("trainer", "data_dir", data_dir),
-        ("trainer", "factories", factories or None),
-        ("trainer", "shards", shards),
-        ("trainer", "web", None if web_port is None else {"port": web_port}),
-    ):
-        if value is not None:
-            flags.setdefault(section, {})[name] = value
-    try:
-        return context_from_settings(load_file_settings(Settings, config, flags))
-    except ValueError as error:
-        raise CommandError(
-            "a setting of the trainer is invalid", why=str(error), code=EXIT_USAGE
-        ) from error
+    if model is not None and factory is not None:
+        return {model: factory}
+    if model is factory:
+        return {}
+    raise CommandError(
+        "--model and --factory must be given together",
+        fix=f"driftline {command} --model MODEL --factory module:function",
+        code=EXIT_USAGE,
+    )
 
 
 def run_job_request(

@@ -8,16 +8,21 @@ from typing import Annotated
 
 import typer
 
-from driftline.cli.command_error import EXIT_USAGE, CommandError
 from driftline.cli.options import Config, Prefix
 from driftline.cli.output import write_line
-from driftline.cli.trainer_jobs import DataDir, Factory
+from driftline.cli.trainer_jobs import (
+    DataDir,
+    Factory,
+    FactoryModel,
+    TrainerOptions,
+    factory_of_model,
+)
 
 
 def up(
     config: Config = None,
     prefix: Prefix = None,
-    model: Annotated[str | None, typer.Option(help="The model that --factory belongs to.")] = None,
+    model: FactoryModel = None,
     factory: Factory = None,
     data_dir: DataDir = None,
     port: Annotated[
@@ -33,19 +38,10 @@ def up(
     Exit codes: 0 stopped by Ctrl-C, 1 a process ended, 2 invalid setting, 4 Kafka or Redis did not
     start.
     """
-    if (model is None) != (factory is None):
-        raise CommandError(
-            "--model and --factory must be given together",
-            fix="driftline up --model MODEL --factory module:function",
-            code=EXIT_USAGE,
-        )
-    from driftline.cli.trainer_jobs import load_trainer_context  # noqa: PLC0415 - light imports
-    from driftline.stack.own_stack import OwnStack, StackOptions  # noqa: PLC0415
+    chosen = factory_of_model("up", model, factory)
+    context = TrainerOptions(config, None, prefix, data_dir).context(factories=chosen)
+    from driftline.stack.own_stack import OwnStack, StackOptions  # noqa: PLC0415 - light imports
 
-    chosen = None if model is None or factory is None else {model: factory}
-    context = load_trainer_context(
-        config, bootstrap_servers=None, prefix=prefix, data_dir=data_dir, factories=chosen
-    )
     flags = ("--model", str(model), "--factory", str(factory)) if chosen else ()
     options = StackOptions(
         prefix=context.prefix,
