@@ -167,10 +167,9 @@ class Forwarder:
                 raise KafkaException(explained_denial(error, "Read", resource, self._client))
         if not records:
             return
-        n_events, rejected = self._write(records)
+        rows, rejected = self._write(records)
         seen = [ConsumerRecord(i, 0, None, None) for i in range(len(records))]
-        whole = [i for i, row in rejected if row is None]
-        self._rejections = self._rejections.after(seen, whole, self._limit.window_records)
+        self._rejections = self._rejections.after(seen, rejected, self._limit.window_records, rows)
         enough = self._rejections.limit_exceeded(self._limit)
         if enough is not None:
             raise TooManyRejectedError(enough)
@@ -185,10 +184,11 @@ class Forwarder:
         with contextlib.suppress(KafkaException):  # after a rebalance another member repeats it
             self._consumer.commit(offsets=_next(records), asynchronous=False)
         events, n_rejected = self.forwarded
-        self.forwarded = Forwarded(events + n_events - len(rejected), n_rejected + len(rejected))
+        n_written = rows.total() - len(rejected)
+        self.forwarded = Forwarded(events + n_written, n_rejected + len(rejected))
 
-    def _write(self, records: list[Message]) -> tuple[int, dict[_Place, Rejection]]:
-        """Write the events of the records; returns their number, and the rejected ones.
+    def _write(self, records: list[Message]) -> tuple[Counter[int], dict[_Place, Rejection]]:
+        """Write the events of the records; returns the number of each, and the rejected ones.
 
         Kafka rejects a whole batch for its size, so its events are written again one by one, to
         find the one that is too large.
@@ -196,7 +196,7 @@ class Forwarder:
         rejected: dict[_Place, Rejection] = {}
         to_retry: list[tuple[_Place, Event]] = []
         inputs_only: set[_Place] = set()
-        n_events = 0
+        rows: Counter[int] = Counter()
 
         def reject(place: _Place, why: str) -> None:
             rejected[place] = Rejection("too_large", why)
@@ -206,7 +206,8 @@ class Forwarder:
 
         for i, message in enumerate(records):
             for row, read in self._events(message):
-                place, n_events = (i, row), n_events + 1
+                place = i, row
+                rows[i] += 1
                 try:
                     event = read()
                     if isinstance(event, InferenceEvent) and event.prediction is UNSET:
@@ -225,7 +226,7 @@ class Forwarder:
             self._writer.write(event, on_too_large=partial(reject, place))
             self._writer.flush(FLUSH_S)
         self.without_prediction += len(inputs_only - rejected.keys())
-        return n_events, rejected
+        return rows, rejected
 
     def _events(self, message: Message) -> list[tuple[int | None, Callable[[], Event]]]:
         """How to read each event of a record, with its row in a batch."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -13,12 +14,16 @@ from stream_monitor.windows.closed_window import ClosedWindow
 
 
 class Observation(NamedTuple):
-    """Results of one batch of records, in order of the numbers of events."""
+    """Results of one batch of records, in order of the numbers of events.
+
+    ``batch_rows`` has the rows of each of its records of many events, by offset.
+    """
 
     alerts: list[DriftAlert]
     dead_letters: list[DeadLetter]
     windows: list[ClosedWindow]
     controls: list[ControlOutcome]
+    batch_rows: Mapping[int, int] = {}
 
     def located(self, numbers: EventNumbers) -> Observation:
         """The same with positions in place of the numbers of events."""
@@ -28,6 +33,7 @@ class Observation(NamedTuple):
             [replace(one, offset=place(one.offset).offset) for one in self.dead_letters],
             [_located_window(window, numbers) for window in self.windows],
             [one._replace(offset=place(one.offset).offset) for one in self.controls],
+            self.batch_rows,
         )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from producer.events import Command, ModelUpdate, Topology
 from producer.names import escape, unescape
 from stream_monitor.checks.rejected_records import RejectedRecords, RejectedRecordsState
-from stream_monitor.contracts import DeadLetter, DriftAlert
+from stream_monitor.contracts import DriftAlert
 from stream_monitor.core.control_records import (
     announced_profile,
     control_outcome,
@@ -43,7 +43,7 @@ from stream_monitor.ingest.batch import EventBatch, Ints
 from stream_monitor.ingest.columns import version_salt
 from stream_monitor.ingest.decode import BatchDecoder
 from stream_monitor.ingest.deduplication import DedupWindow
-from stream_monitor.ingest.event_numbers import EventNumbers, EventNumbersState
+from stream_monitor.ingest.event_numbers import EventNumbers, EventNumbersState, NumberedRecords
 from stream_monitor.ingest.micro_batches import ControlRecord, MicroBatch, split_micro_batches
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.ingest.rejection import build_dead_letter
@@ -74,15 +74,22 @@ class PartitionMonitor:
 
     def observe(self, batch: RecordBatch) -> Observation:
         """Apply the next records.  Total: any record, whatever its bytes, is counted once."""
+        return self.apply(self.decode(batch))
+
+    def decode(self, batch: RecordBatch) -> NumberedRecords:
+        """Decode and number the next records; `apply` must follow, at once or in parts."""
         decoded = self._decoder.decode(batch)
-        records, rejected = decoded.all(), decoded.rejected
-        if decoded.columns or self._numbers:
-            self._numbers = self._numbers or EventNumbers()
-            records = self._numbers.number(decoded, self.spec.max_micro_batch_offsets)
-            rejected = [(rec, of) for rec, of in records if isinstance(of, DeadLetter)]
-        out = Observation([], [of for _, of in rejected], [], rejected_controls(rejected))
+        if not decoded.columns and self._numbers is None:
+            return NumberedRecords(decoded.all(), decoded.rejected)
+        self._numbers = self._numbers or EventNumbers()
+        return self._numbers.number(decoded, self.spec.max_micro_batch_offsets)
+
+    def apply(self, numbered: NumberedRecords) -> Observation:
+        """Apply decoded records."""
+        rejected, rows = numbered.rejected, numbered.batch_rows
+        out = Observation([], [of for _, of in rejected], [], rejected_controls(rejected), rows)
         self.counters.dead_lettered += len(rejected)
-        for micro_batch in split_micro_batches(records, self.spec.max_micro_batch_offsets):
+        for micro_batch in split_micro_batches(numbered.records, self.spec.max_micro_batch_offsets):
             rest: MicroBatch | None = micro_batch
             while rest is not None:
                 self._admit_and_evict(rest, out)
@@ -94,10 +101,10 @@ class PartitionMonitor:
         out.alerts.sort(key=lambda alert: (alert.decided_offset, alert.model))  # phases in order
         out.dead_letters.sort(key=lambda dead_letter: dead_letter.offset)
         self.counters.alerts += len(out.alerts)
-        suppressed = sum(model.open_episodes.suppressed for model in self.models.values())
-        suppressed += self.over_limit.open_episodes.suppressed + self.rejected.suppressed
+        suppressed = self.over_limit.open_episodes.suppressed + self.rejected.suppressed
+        suppressed += sum(model.open_episodes.suppressed for model in self.models.values())
         self.counters.suppressed = suppressed
-        return out.located(self._numbers) if self._numbers else out
+        return out if self._numbers is None else out.located(self._numbers)
 
     def _admit_and_evict(self, micro_batch: MicroBatch, out: Observation) -> None:
         """Evict and admit what the first record decides, before it is applied."""
@@ -120,15 +127,10 @@ class PartitionMonitor:
             self._end(claims, gone, offset, clock_ms, out)
 
     def _end(
-        self,
-        model: ModelMonitor,
-        ended: list[DriftAlert],
-        offset: int,
-        clock_ms: int,
-        out: Observation,
+        self, model: ModelMonitor, ended: list[DriftAlert], at: int, clock_ms: int, out: Observation
     ) -> None:
         if ended:
-            published = model.open_episodes.process_at(offset, clock_ms, ended)
+            published = model.open_episodes.process_at(at, clock_ms, ended)
             out.alerts.extend(model.with_champion(published))
 
     def _admit_model(
@@ -473,12 +475,9 @@ class PartitionMonitor:
     def _restore(self, parts: StoredParts) -> None:
         spec = self.spec
         self.counters = parts.read(_COUNTERS, Counters)
-        self._recent_ids = DedupWindow.restore(
-            parts.under("seen|"),
-            spec.dedup_window_chunks,
-            spec.labels.chunk_events,
-            spec.micro_batch_chunks,
-        )
+        chunks, size = spec.dedup_window_chunks, spec.labels.chunk_events
+        seen = parts.under("seen|")
+        self._recent_ids = DedupWindow.restore(seen, chunks, size, spec.micro_batch_chunks)
         self.over_limit.restore(parts.under("over-limit|"))
         if "rejected" in parts:
             self.rejected.restore(parts.read("rejected", RejectedRecordsState))

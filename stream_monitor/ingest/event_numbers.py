@@ -12,7 +12,7 @@ ago it keeps every second, fourth, … one: their position is then that of a rec
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
@@ -34,6 +34,44 @@ class EventPlace(NamedTuple):
 
     offset: int
     row: int
+
+
+class NumberedRecords(NamedTuple):
+    """Decoded records with numbers for offsets, in order, and those of them that are rejected.
+
+    ``batch_rows`` has the rows of each record of many events, by offset.
+    """
+
+    records: Sequence[DecodedRecord]
+    rejected: Sequence[tuple[ConsumerRecord, DeadLetter]]
+    batch_rows: Mapping[int, int] = {}
+
+    def by_row(self) -> list[tuple[int, NumberedRecords]]:
+        """The rows of one record of many events, each alone; any other record is row 0."""
+        found: list[tuple[int, NumberedRecords]] = []
+        for record, event in self.records:
+            if isinstance(event, EventColumns):
+                rows = event.rows.tolist()
+                for i, row in enumerate(rows):
+                    alone = msgspec.structs.replace(record, offset=record.offset + row - rows[0])
+                    found.append((row, NumberedRecords([(alone, event[i : i + 1])], ())))
+            elif isinstance(event, DeadLetter):
+                found.append(
+                    (event.row or 0, NumberedRecords([(record, event)], [(record, event)]))
+                )
+            else:
+                found.append((0, NumberedRecords([(record, event)], ())))
+        return found
+
+    @classmethod
+    def joined(cls, parts: Iterable[NumberedRecords]) -> NumberedRecords:
+        """Join parts that follow each other."""
+        records: list[DecodedRecord] = []
+        rejected: list[tuple[ConsumerRecord, DeadLetter]] = []
+        for part in parts:
+            records += part.records
+            rejected += part.rejected
+        return cls(records, rejected)
 
 
 class EventNumbersState(msgspec.Struct, array_like=True):
@@ -58,7 +96,7 @@ class EventNumbers:
     def __init__(self, state: EventNumbersState | None = None) -> None:
         self.state = state or EventNumbersState()
 
-    def number(self, decoded: Decoded, span: int) -> list[DecodedRecord]:
+    def number(self, decoded: Decoded, span: int) -> NumberedRecords:
         """The decoded records of a batch of records in order, with numbers for offsets.
 
         Columns are cut at multiples of ``span``.
@@ -75,7 +113,9 @@ class EventNumbers:
             else:
                 found.append(_numbered(record, event, first))
         found.sort(key=_number_of)
-        return found
+        rejected = [(record, of) for record, of in found if isinstance(of, DeadLetter)]
+        batch_rows = {record.offset: columns.n_rows for record, columns in decoded.columns}
+        return NumberedRecords(found, rejected, batch_rows)
 
     def _take(self, number: int, offset: int, n_rows: int) -> None:
         """Note a batch."""

@@ -6,7 +6,8 @@ decompresses one batch at a time (`GuardedFetch`) and processes one record at a 
 (`BatchProcessor`); before each attempt it writes an attempt marker to the store.  After
 `MAX_ATTEMPTS` attempts at a batch or record alone, the owner skips it: it counts as dead-lettered,
 and its dead letter refers to it by offset, without its content.  A record that cannot be
-decompressed is skipped too.
+decompressed is skipped too.  Of a record of many events only the row is skipped
+(`stream_monitor.runtime.poison_rows`).
 
 librdkafka decompresses every batch that it fetches, and a gzip batch of 8 MiB may hold 8 GB.  So
 `RawBatchReader` fetches a batch as the broker stores it, and the marker is written before the batch
@@ -92,10 +93,10 @@ def next_attempt(
 ) -> AttemptMarker:
     """The marker of the next attempt, after the attempt ``before``.
 
-    >>> next_attempt(7, AttemptMarker(7, 2))
-    AttemptMarker(offset=7, times=3, decompressing=False)
-    >>> next_attempt(7, AttemptMarker(7, 2), decompressing=True)
-    AttemptMarker(offset=7, times=1, decompressing=True)
+    >>> next_attempt(7, AttemptMarker(7, 2)).times
+    3
+    >>> next_attempt(7, AttemptMarker(7, 2), decompressing=True).times
+    1
     """
     same = before is not None and (before.offset, before.decompressing) == (offset, decompressing)
     return AttemptMarker(
@@ -123,9 +124,9 @@ def unread_record(owned: OwnedPartition, offset: int) -> RecordBatch:
 
 
 def dead_letter_by_reference(
-    batch: RecordBatch, record: ConsumerRecord, reason: str, detail: str
+    batch: RecordBatch, record: ConsumerRecord, reason: str, detail: str, row: int | None = None
 ) -> DeadLetter:
-    """The dead letter of a skipped record: its position, without its content."""
+    """The dead letter of a skipped record, or of one of its rows: without its content."""
     return DeadLetter(
         topic=batch.topic,
         partition=batch.partition,
@@ -137,6 +138,7 @@ def dead_letter_by_reference(
         size_bytes=len(record.value or b""),
         model=model_from_key(record) or UNKNOWN_MODEL,
         source=record.source,
+        row=row,
     )
 
 

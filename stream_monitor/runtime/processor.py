@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Final
 
 import structlog
@@ -25,10 +26,17 @@ from stream_monitor.runtime.poison_records import (
     split_batch,
     unread_record,
 )
+from stream_monitor.runtime.poison_rows import (
+    MAX_POISON_ROWS,
+    is_tried_by_row,
+    next_row_attempt,
+    observe_by_row,
+)
 from stream_monitor.runtime.publisher import Publisher
 from stream_monitor.runtime.reader import ReadFailure
 from stream_monitor.settings import DeadLetterSettings
 from stream_monitor.state.partition_state import BatchResult
+from stream_monitor.state.store import AttemptMarker
 
 log = structlog.get_logger(__name__)
 
@@ -116,11 +124,25 @@ class BatchProcessor:
                         await self._committer.commit(owned)
 
     async def _process(self, owned: OwnedPartition, batch: RecordBatch) -> None:
-        observed = self._apply(owned, batch)
+        started = time.perf_counter()
+        try:
+            observed = owned.partition_state.observe(batch)
+        except BaseException:  # a panic of River's Rust is not an Exception
+            self._partitions.drop(owned)  # its state is undefined and must not be committed
+            raise
+        self._metrics.processing.inc(time.perf_counter() - started)
+        await self._take_results(owned, batch, observed)
+
+    async def _take_results(
+        self, owned: OwnedPartition, batch: RecordBatch, observed: BatchResult
+    ) -> None:
+        """Note the results of a batch, and publish its dead letters unless they exceed a limit."""
+        self._advance(owned, batch, observed)
         failpoint("monitor.batch.processed")
-        rejected = [one.offset for one in observed.dead_letters if one.row is None]  # no rows
-        window = self._limit.window_records
-        owned.rejections = owned.rejections.after(batch.records, rejected, window)
+        rejected = [(one.offset, one.row) for one in observed.dead_letters]
+        owned.rejections = owned.rejections.after(
+            batch.records, rejected, self._limit.window_records, observed.batch_rows
+        )
         enough = owned.rejections.limit_exceeded(self._limit)
         if enough is None:
             await self._publish_dead_letters(owned, observed.dead_letters)
@@ -134,7 +156,13 @@ class BatchProcessor:
                 return
             record = single.records[0]
             processed_here = self._last_processed.get(owned.partition) == record.offset
-            attempt = next_attempt(record.offset, None if processed_here else owned.last_attempt)
+            before = owned.last_attempt
+            if before is not None and is_tried_by_row(record, before):
+                before = before.decremented() if processed_here else before
+                if not await self._process_rows(owned, single, next_row_attempt(before)):
+                    return
+                continue
+            attempt = next_attempt(record.offset, None if processed_here else before)
             if attempt.times > MAX_ATTEMPTS:
                 why = f"{MAX_ATTEMPTS} workers ended while they processed this record alone"
                 _log_skipped(single, POISON_RECORD, why)
@@ -145,35 +173,70 @@ class BatchProcessor:
                 self._last_processed[owned.partition] = record.offset  # even if its commit fails
         await self._committer.commit(owned)
 
+    async def _process_rows(
+        self, owned: OwnedPartition, single: RecordBatch, attempt: AttemptMarker
+    ) -> bool:
+        """Process a batch of events row by row; false if the partition was lost meanwhile."""
+        record = single.records[0]
+        if attempt.times > MAX_ATTEMPTS or len(attempt.skipped_rows) > MAX_POISON_ROWS:
+            why = f"its rows ended workers: {[*attempt.skipped_rows]}; or decoding them did"
+            _log_skipped(single, POISON_RECORD, why)
+            await self.skip(owned, single, POISON_RECORD, why)
+            owned.single_record_until = owned.position
+            return True
+        if not await self._committer.write_attempt_marker(owned, attempt):
+            return False
+        write_marker = partial(self._committer.write_attempt_marker, owned)
+        try:
+            observed = await observe_by_row(owned.partition_state, single, attempt, write_marker)
+        except BaseException:
+            self._partitions.drop(owned)
+            raise
+        if observed is None or owned.is_lost():
+            return False
+        await self._take_results(owned, single, observed)
+        self._last_processed[owned.partition] = record.offset
+        for row in attempt.skipped_rows:
+            if row < observed.batch_rows[record.offset]:
+                why = f"{MAX_ATTEMPTS} workers ended while they processed this row alone"
+                _log_skipped(single, POISON_RECORD, why, row)
+                await self._dead_letter_by_reference(owned, single, POISON_RECORD, why, row)
+                owned.single_record_until = owned.position  # the poison row is found
+        return True
+
     async def skip(self, owned: OwnedPartition, single: RecordBatch, reason: str, why: str) -> None:
         """Skip a record without processing it; its dead letter refers to it by offset."""
+        await self._dead_letter_by_reference(owned, single, reason, why)
+        owned.advance(single.next, time.monotonic())
+
+    async def _dead_letter_by_reference(
+        self,
+        owned: OwnedPartition,
+        single: RecordBatch,
+        reason: str,
+        why: str,
+        row: int | None = None,
+    ) -> None:
+        """Count a skipped record, or a row of it, and publish its dead letter."""
         record = single.records[0]
         owned.partition_state.skip(record)
-        owned.advance(single.next, time.monotonic())
-        dead_letter = dead_letter_by_reference(single, record, reason, why)
+        dead_letter = dead_letter_by_reference(single, record, reason, why, row)
         self._metrics.observed((), (dead_letter,))
         await self._publish_dead_letters(owned, (dead_letter,))
 
-    def _apply(self, owned: OwnedPartition, batch: RecordBatch) -> BatchResult:
-        started = time.perf_counter()
-        try:
-            observed = owned.partition_state.observe(batch)
-        except BaseException:  # a panic of River's Rust is not an Exception
-            self._partitions.drop(owned)  # its state is undefined and must not be committed
-            raise
+    def _advance(self, owned: OwnedPartition, batch: RecordBatch, observed: BatchResult) -> None:
+        """Note in the partition and the metrics what a batch gave."""
         now = time.monotonic()
         owned.advance(batch.next, now)
         if batch.records:
             owned.last_record_s = now
         owned.outbox.update(observed.outbox)
         owned.urgent = owned.urgent or observed.urgent
-        self._metrics.processing.inc(time.perf_counter() - started)
         self._metrics.records.labels(str(batch.partition)).inc(len(batch.records))
         self._metrics.batch_records.observe(len(batch.records))
         self._metrics.observed(observed.alerts, observed.dead_letters)
         for control in observed.controls:
             log.info("control record", partition=batch.partition, **control._asdict())
-        return observed
 
     async def _publish_dead_letters(
         self, owned: OwnedPartition, dead_letters: Iterable[DeadLetter]
@@ -186,11 +249,12 @@ class BatchProcessor:
             )
 
 
-def _log_skipped(single: RecordBatch, reason: str, why: str) -> None:
+def _log_skipped(single: RecordBatch, reason: str, why: str, row: int | None = None) -> None:
     log.critical(
         "skipped a record",
         partition=single.partition,
         offset=single.records[0].offset,
+        row=row,
         reason=reason,
         why=why,
     )

@@ -14,10 +14,12 @@ from stream_monitor.checks.error_estimate import ErrorEstimate
 from stream_monitor.contracts import DeadLetter, DriftAlert
 from stream_monitor.core.control_records import ControlOutcome
 from stream_monitor.core.coverage import CoverageRow
+from stream_monitor.core.observation import Observation
 from stream_monitor.core.partition import TOPOLOGY, PartitionMonitor
 from stream_monitor.core.placement import PlacementState
 from stream_monitor.core.reference_transfer import ReferenceTransfer, transfers_of
 from stream_monitor.core.spec import MonitorSpec
+from stream_monitor.ingest.event_numbers import NumberedRecords
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.reference.profile import Origin, ReferenceProfile
 from stream_monitor.state.codec import decode_state, unwrap, wrap
@@ -52,7 +54,8 @@ class BatchResult(NamedTuple):
     """The results of one batch.
 
     ``outbox`` maps fields (`ALERT`, `WINDOW`, `PERFORMANCE`) to what is published after the commit.
-    ``urgent`` asks for an immediate commit; the worker logs ``controls``.
+    ``urgent`` asks for an immediate commit; the worker logs ``controls``.  ``batch_rows`` has the
+    rows of each record of many events, by offset.
     """
 
     alerts: Sequence[DriftAlert]
@@ -60,6 +63,7 @@ class BatchResult(NamedTuple):
     outbox: Mapping[str, bytes]
     urgent: bool
     controls: Sequence[ControlOutcome] = ()
+    batch_rows: Mapping[int, int] = {}
 
 
 class PartitionState:
@@ -72,7 +76,17 @@ class PartitionState:
 
     def observe(self, batch: RecordBatch) -> BatchResult:
         """Apply a batch.  After an exception the state is undefined and must be dropped."""
-        seen = self.monitor.observe(batch)
+        return self._result(self.monitor.observe(batch), batch.next - 1)
+
+    def decode_rows(self, batch: RecordBatch) -> list[tuple[int, NumberedRecords]]:
+        """Decode one record of many events into its rows; `observe_rows` must follow for each."""
+        return self.monitor.decode(batch).by_row()
+
+    def observe_rows(self, rows: NumberedRecords, offset: int) -> BatchResult:
+        """Apply rows of the record at ``offset``, as `observe` does the whole record."""
+        return self._result(self.monitor.apply(rows), offset)
+
+    def _result(self, seen: Observation, offset: int) -> BatchResult:
         outbox = {f"{ALERT}{alert.alert_id}": msgspec.json.encode(alert) for alert in seen.alerts}
         for window in seen.windows:
             if is_synthetic(window.model):  # a drill: its events are synthetic
@@ -88,8 +102,15 @@ class PartitionState:
             outbox[f"{WINDOW}{key}"] = msgspec.json.encode(window)
             if not window.shadow:
                 self._latest_windows[window.model, window.version] = window
-        outbox |= self._performance(batch.next - 1)
-        return BatchResult(seen.alerts, seen.dead_letters, outbox, bool(seen.alerts), seen.controls)
+        outbox |= self._performance(offset)
+        return BatchResult(
+            seen.alerts,
+            seen.dead_letters,
+            outbox,
+            bool(seen.alerts),
+            seen.controls,
+            seen.batch_rows,
+        )
 
     def _performance(self, offset: int) -> dict[str, bytes]:
         """Performance of the windows that labels changed, as of the record at ``offset``."""

@@ -23,13 +23,14 @@ MAX_PAIRS: Final = 3_500
 CHUNKED_FIELD: Final = "_bundled"
 """Field that is not empty while the hash holds chunks of fields."""
 _UNPACKING: Final = b":unpacking"
+_ROW: Final = b":row:"
 STOPPED: Final = "_stopped"
 """Field with the reason why the owner stopped reading the partition; empty while it reads."""
 OUTBOX: Final = "o:"
 """Prefix of the fields that the owner still has to publish."""
 ATTEMPT_FIELD: Final = "_try"
 """Field with the attempt marker: ``offset:times`` of a record that is processed alone; followed by
-``:unpacking``, of a batch that is decompressed alone."""
+``:unpacking``, of a batch that is decompressed alone, or by ``:row:`` and numbers, of a row."""
 
 
 class CommitTooLarge(RuntimeError):  # noqa: N818 - names what happened
@@ -49,16 +50,22 @@ class AttemptMarker(NamedTuple):
 
     A worker writes the marker before the attempt, so that the next owner can attribute a crash to
     it.  With ``decompressing`` the attempt is to decompress a batch; ``offset`` is then the offset
-    of its last record.
+    of its last record.  With ``row`` the attempt is to process this row of the record alone;
+    ``skipped_rows`` are those before it that ended workers.
     """
 
     offset: int
     times: int
     decompressing: bool = False
+    row: int | None = None
+    skipped_rows: tuple[int, ...] = ()
 
     def encoded(self) -> bytes:
         """The marker as a field of the store."""
-        return b"%d:%d%s" % (self.offset, self.times, _UNPACKING if self.decompressing else b"")
+        suffix = _UNPACKING if self.decompressing else b""
+        if self.row is not None:
+            suffix = _ROW + b":".join(b"%d" % row for row in (self.row, *self.skipped_rows))
+        return b"%d:%d%s" % (self.offset, self.times, suffix)
 
     def decremented(self) -> AttemptMarker:
         """The marker without the last attempt."""
@@ -68,15 +75,20 @@ class AttemptMarker(NamedTuple):
     def read(cls, stored: bytes) -> AttemptMarker | None:
         """The marker in a field of the store; ``None`` where the field holds none.
 
-        >>> AttemptMarker.read(AttemptMarker(7, 2).encoded())
-        AttemptMarker(offset=7, times=2, decompressing=False)
-        >>> AttemptMarker.read(AttemptMarker(7, 2, decompressing=True).encoded())
-        AttemptMarker(offset=7, times=2, decompressing=True)
+        >>> AttemptMarker.read(b"7:2") == AttemptMarker(7, 2)
+        True
+        >>> AttemptMarker.read(b"7:2:unpacking") == AttemptMarker(7, 2, decompressing=True)
+        True
+        >>> AttemptMarker.read(b"7:2:row:9:4") == AttemptMarker(7, 2, row=9, skipped_rows=(4,))
+        True
         """
-        offset, _, times = stored.removesuffix(_UNPACKING).partition(b":")
-        if not (offset.isdigit() and times.isdigit()):
+        attempt, _, rows = stored.removesuffix(_UNPACKING).partition(_ROW)
+        numbers = attempt.split(b":") + (rows.split(b":") if rows else [])
+        if len(attempt.split(b":")) != 2 or not all(number.isdigit() for number in numbers):
             return None
-        return cls(int(offset), int(times), stored.endswith(_UNPACKING))
+        offset, times, *tried = map(int, numbers)
+        row, skipped = (tried[0], tuple(tried[1:])) if tried else (None, ())
+        return cls(offset, times, stored.endswith(_UNPACKING), row, skipped)
 
 
 class Acquired(NamedTuple):

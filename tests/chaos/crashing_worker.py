@@ -1,24 +1,37 @@
-"""`driftline monitor` with a defect: one record ends the process that applies it."""
+"""`driftline monitor` with a defect: one record, or row of a batch, ends the process."""
 
 from __future__ import annotations
 
 import os
+import struct
 
 from driftline.cli.app import app
 from producer.failpoints import EXIT_CODE
+from stream_monitor.ingest.event_columns import EventColumns
+from stream_monitor.ingest.event_numbers import NumberedRecords
 from stream_monitor.ingest.records import RecordBatch
 from stream_monitor.state import partition_state as monitored
-from tests.integration.oracle import LETHAL
+from tests.integration.oracle import FATAL_PREDICTION, LETHAL
+
+_IN_A_BATCH = struct.pack("<d", FATAL_PREDICTION)
 
 
 class CrashingPartitionState(monitored.PartitionState):
     """As a defect of the core that nobody knows of yet would have it."""
 
     def observe(self, batch: RecordBatch) -> monitored.BatchResult:
-        """Fold a batch in, or end."""
-        if any(record.value == LETHAL for record in batch.records):
-            os._exit(EXIT_CODE)
+        """Apply a batch, or end."""
+        for record in batch.records:
+            if record.value == LETHAL or _IN_A_BATCH in (record.value or b""):
+                os._exit(EXIT_CODE)
         return super().observe(batch)
+
+    def observe_rows(self, rows: NumberedRecords, offset: int) -> monitored.BatchResult:
+        """Apply rows, or end."""
+        for _, event in rows.records:
+            if isinstance(event, EventColumns) and FATAL_PREDICTION in event.predictions:
+                os._exit(EXIT_CODE)
+        return super().observe_rows(rows, offset)
 
 
 if __name__ == "__main__":

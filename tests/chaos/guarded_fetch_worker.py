@@ -55,6 +55,7 @@ class Folded(NamedTuple):
     dead_letters: tuple[()] = ()
     urgent: bool = False
     controls: tuple[()] = ()
+    batch_rows: Mapping[int, int] = {}
 
 
 class ListFold:
@@ -184,7 +185,9 @@ class _Elsewhere:
 class GuardedFetchWorker:
     """One member, without Faust around it."""
 
-    def __init__(self, store: InMemoryStateStore, log: Log, member: str, **limits: int) -> None:
+    def __init__(
+        self, store: InMemoryStateStore, log: Log, member: str, *, folds: Any = None, **limits: int
+    ) -> None:
         self.store, self.log = store, log
         self.partitions = OwnedPartitions()
         self.letters, self.reader = _Publisher(), _Elsewhere()
@@ -202,7 +205,7 @@ class GuardedFetchWorker:
                 topic=TOPIC,
                 member=member,
                 store=store,
-                state_factory=cast("PartitionStateFactory", ListFolds()),
+                state_factory=cast("PartitionStateFactory", folds or ListFolds()),
                 reader=reader,
                 on_state_loss="rebuild",
             ),

@@ -36,6 +36,7 @@ class Counted(NamedTuple):
     outbox: dict[str, bytes]
     urgent: bool
     controls: tuple[()] = ()
+    batch_rows: Mapping[int, int] = {}
 
 
 class CountingFold:

@@ -117,14 +117,14 @@ class MonitorHarness:
             producer.poll(0)
         assert producer.flush(20) == 0
 
-    def start(self, **environment: str) -> subprocess.Popen[bytes]:
+    def start(self, *, program: str = "driftline", **environment: str) -> subprocess.Popen[bytes]:
         place = {
             "DRIFTLINE_KAFKA__BOOTSTRAP_SERVERS": self.broker,
             "DRIFTLINE_REDIS__URL": self.redis_url,
             "DRIFTLINE_TOPICS__PREFIX": self.prefix,
         }
         monitor = subprocess.Popen(
-            [sys.executable, "-m", "driftline", "monitor"],
+            [sys.executable, "-m", program, "monitor"],
             env={**os.environ, **CORE, **FAST, **place, **environment},
         )
         self.monitors.append(monitor)
@@ -207,14 +207,14 @@ class MonitorHarness:
                 oracle.take(partition, record)
         return oracle.found(upto)
 
-    def _skipped(self) -> set[tuple[int, int]]:
-        """(partition, offset) of records that workers skipped by reference."""
+    def _skipped(self) -> set[tuple[int, int, int | None]]:
+        """(partition, offset, row) of records and rows that workers skipped by reference."""
         letters = (
             msgspec.json.decode(message.value() or b"", type=DeadLetter)
             for message in read_topic(self.broker, self.topics.dead_letters)
         )
         reasons = (POISON_RECORD, UNREADABLE)
-        return {(one.partition, one.offset) for one in letters if one.reason in reasons}
+        return {(one.partition, one.offset, one.row) for one in letters if one.reason in reasons}
 
     def wipe(self) -> None:
         """Delete all state of this topic from Redis."""

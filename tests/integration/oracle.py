@@ -7,13 +7,16 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from stream_monitor.core.partition import PartitionMonitor
+from stream_monitor.ingest.event_numbers import NumberedRecords
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
-from stream_monitor.state.partition_state import ALERT, WINDOW, PartitionStateFactory
+from stream_monitor.state.partition_state import ALERT, WINDOW, BatchResult, PartitionStateFactory
 from stream_monitor.windows.closed_window import window_key
 from stream_monitor.windows.performance import performance_key
 
 ORACLE_BATCH: Final = 50_000
 """Records of one oracle batch."""
+FATAL_PREDICTION: Final = 0.123456789
+"""The prediction of an event of a batch that ends such a process."""
 LETHAL: Final = b'{"ends": "whoever folds it in"}'
 """A record that ends a process of `tests.chaos.crashing_worker`; it becomes a dead letter."""
 
@@ -37,7 +40,7 @@ class Found(NamedTuple):
 class Undisturbed:
     """Applies the records of a log in large batches, without failures.
 
-    ``skipped`` holds (partition, offset) of records that workers skipped by reference.  The oracle
+    ``skipped`` holds (partition, offset, row) of what workers skipped by reference.  The oracle
     skips them too, because the log does not determine them; dead letters record them.
     """
 
@@ -46,16 +49,21 @@ class Undisturbed:
         folds: PartitionStateFactory,
         topic: str,
         n_partitions: int,
-        skipped: Collection[tuple[int, int]] = (),
+        skipped: Collection[tuple[int, int, int | None]] = (),
     ) -> None:
         self._topic, self._prefix, self._skipped = topic, folds.prefix, frozenset(skipped)
+        self._with_skipped_rows = {place[:2] for place in skipped if place[2] is not None}
         self._monitors = [folds.new(topic, p) for p in range(n_partitions)]
         self._waiting: dict[int, list[ConsumerRecord]] = defaultdict(list)
         self._found = Found({p: {} for p in range(n_partitions)}, set(), set(), set(), {}, {})
 
     def take(self, partition: int, record: ConsumerRecord) -> None:
         """Apply the next record of a partition."""
-        if record.value == LETHAL or (partition, record.offset) in self._skipped:
+        if (partition, record.offset) in self._with_skipped_rows:
+            self._fold(partition)
+            self._fold_rows(partition, record)
+            return
+        if record.value == LETHAL or (partition, record.offset, None) in self._skipped:
             self._fold(partition)
             self._monitors[partition].skip(record)
             self._found.dead_letters.add(f"{self._topic}:{partition}:{record.offset}")
@@ -82,6 +90,22 @@ class Undisturbed:
         seen = self._monitors[partition].observe(
             RecordBatch(self._topic, partition, "oracle", start, end, records)
         )
+        self._collect(seen)
+
+    def _fold_rows(self, partition: int, record: ConsumerRecord) -> None:
+        """Apply the rows of a batch but the skipped ones."""
+        monitor, at = self._monitors[partition], record.offset
+        batch = RecordBatch(self._topic, partition, "oracle", at, at + 1, [record])
+        kept = []
+        for row, part in monitor.decode_rows(batch):
+            if (partition, at, row) in self._skipped:
+                monitor.skip(record)
+                self._found.dead_letters.add(f"{self._topic}:{partition}:{at}:{row}")
+            else:
+                kept.append(part)
+        self._collect(monitor.observe_rows(NumberedRecords.joined(kept), at))
+
+    def _collect(self, seen: BatchResult) -> None:
         for prefix, names in ((ALERT, self._found.alerts), (WINDOW, self._found.windows)):
             bodies = _under(prefix, seen.outbox)
             names.update(bodies)

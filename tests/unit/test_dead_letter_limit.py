@@ -15,14 +15,25 @@ MAX_CONSECUTIVE = 5
 LIMIT = DeadLetterSettings(max_consecutive=MAX_CONSECUTIVE, max_ratio=0.2, window_records=20)
 
 
-def fed(good: list[bool], cuts: list[int]) -> tuple[RecentRejections, str | None]:
-    """RecentRejections after these records, in batches cut there; and the first reason to stop."""
+def fed(
+    good: list[bool], cuts: list[int], batches: frozenset[int] = frozenset()
+) -> tuple[RecentRejections, str | None]:
+    """RecentRejections after these events, in fetches cut there; and the first reason to stop.
+
+    Each event is a record, but the fetches with these numbers are batches.
+    """
     seen, reason = RecentRejections(), None
     edges = sorted({0, len(good), *(cut % (len(good) + 1) for cut in cuts)})
-    for start, end in itertools.pairwise(edges):
-        records = [ConsumerRecord(offset, 0, None, b"") for offset in range(start, end)]
-        bad = [r.offset for r in records if not good[r.offset]]
-        seen = seen.after(records, bad, LIMIT.window_records)
+    for number, (start, end) in enumerate(itertools.pairwise(edges)):
+        bad = [i for i in range(start, end) if not good[i]]
+        if number in batches:
+            records = [ConsumerRecord(start, 0, None, b"")]
+            places: list[tuple[int, int | None]] = [(start, i - start) for i in bad]
+            rows = {start: end - start}
+        else:
+            records = [ConsumerRecord(offset, 0, None, b"") for offset in range(start, end)]
+            places, rows = [(i, None) for i in bad], {}
+        seen = seen.after(records, places, LIMIT.window_records, rows)
         reason = reason or seen.limit_exceeded(LIMIT)
     return seen, reason
 
@@ -40,6 +51,13 @@ def test_a_run_is_found_wherever_batches_are_cut(good: list[bool], cuts: list[in
         assert reason is not None
     else:
         assert not in_a_row
+
+
+@given(good=records, cuts=cuts, batches=st.frozensets(st.integers(0, 8)))
+def test_rows_of_batches_count_as_single_events_do(
+    good: list[bool], cuts: list[int], batches: frozenset[int]
+) -> None:
+    assert fed(good, cuts, batches) == fed(good, cuts)
 
 
 @given(good=records, cuts=cuts)
@@ -67,5 +85,5 @@ def test_without_a_limit_nothing_is_too_much() -> None:
     seen = RecentRejections()
     for start in range(0, 100_000, 1_000):
         records = [ConsumerRecord(offset, 0, None, b"") for offset in range(start, start + 1_000)]
-        seen = seen.after(records, range(start, start + 1_000), 10_000)
+        seen = seen.after(records, [(r.offset, None) for r in records], 10_000, {})
         assert seen.limit_exceeded(DeadLetterSettings()) is None
