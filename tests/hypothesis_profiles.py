@@ -8,6 +8,7 @@ which `make test-all` uses, tries all.
 from __future__ import annotations
 
 import os
+from typing import Final
 
 from hypothesis import HealthCheck, settings
 
@@ -25,7 +26,8 @@ settings.register_profile("ci", settings.get_profile("all"), max_examples=_ALL /
 settings.register_profile(
     "fast", settings.get_profile("all"), derandomize=False, max_examples=_ALL // 4
 )
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+PROFILE: Final = os.environ.get("HYPOTHESIS_PROFILE", "fast")
+settings.load_profile(PROFILE)
 
 
 def examples(n: int) -> int:

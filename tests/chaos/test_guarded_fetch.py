@@ -29,6 +29,7 @@ from tests.chaos.guarded_fetch_worker import (
     died_here,
     left,
 )
+from tests.hypothesis_profiles import examples
 
 
 def a_log(seed: int, n_batches: int = 60) -> list[Packed]:
@@ -67,7 +68,7 @@ async def until_survived(
     raise AssertionError("nobody survived")
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(examples(12)))
 def test_however_often_it_is_given_up_and_taken_back_each_record_is_counted_once(seed: int) -> None:
     async def play() -> None:
         chance = random.Random(seed)  # noqa: S311

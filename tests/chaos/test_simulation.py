@@ -18,7 +18,7 @@ from tests.chaos.simulation import left_behind, play, undisturbed
 from tests.hypothesis_profiles import examples
 from tests.integration import counting_worker
 
-SEEDS = int(os.environ.get("DRIFTLINE_CHAOS_SEEDS", examples(200)))
+SEEDS = int(os.environ.get("DRIFTLINE_CHAOS_SEEDS", examples(120)))
 MUTANT_SEEDS = 60
 
 

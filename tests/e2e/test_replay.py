@@ -113,6 +113,7 @@ def test_all_formats_give_the_same_result(source: Path, frame: pd.DataFrame) -> 
     assert lines(source.with_suffix(".jsonl"), *change)[0] == expected
 
 
+@pytest.mark.slow
 def test_real_flights_in_any_order_hold_the_budget(tmp_path: Path) -> None:
     """Shuffled rows are exchangeable: whatever fires is false.  One in a million was asked for."""
     frame = flights.load()[[*FEATURES, "late"]]

@@ -29,6 +29,7 @@ from tests.properties.partition_logs import (
     seeds,
     some_cuts,
     store,
+    whole,
 )
 
 SHADOW = synthetic_name("churn", "0123456789ab")
@@ -94,7 +95,7 @@ def test_a_forgotten_model_changes_no_law_of_cuts(seed: int, cuts: list[int], or
 def test_nothing_of_it_stays_and_nobody_noticed(seed: int, cuts: list[int]) -> None:
     plain = log_of(seed)
     records = with_drill(seed, plain)
-    undisturbed = run(plain, [])
+    undisturbed = whole(seed)
 
     alerts, letters, windows, state = run(
         records, [cut % len(records) for cut in cuts], restart=True
@@ -107,6 +108,7 @@ def test_nothing_of_it_stays_and_nobody_noticed(seed: int, cuts: list[int]) -> N
     assert [window for window in windows if window.model != SHADOW] == undisturbed[2]
 
 
+@pytest.mark.slow
 def test_its_open_episodes_end_and_are_marked_as_a_drill() -> None:
     phases: dict[str, list[str]] = {}
     for seed in range(6):

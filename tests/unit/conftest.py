@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
+from driftline.topics import topic_reader, topic_registry
+from producer import kafka_client
 from tests.unit.trainer_alerts import trainer_context_in
 from trainer.jobs.database import Database
 from trainer.service.context import TrainerContext
@@ -21,6 +23,14 @@ def mock_broker() -> Iterator[str]:
     broker = next(iter(host.list_topics(timeout=10).brokers.values()))
     yield f"{broker.host}:{broker.port}"
     host.flush(1)
+
+
+@pytest.fixture
+def short_kafka_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For commands that find no Kafka: the error is the same, sooner."""
+    monkeypatch.setattr(kafka_client, "AUTH_ERROR_WAIT_S", 0.3)
+    monkeypatch.setattr(topic_registry, "TIMEOUT_S", 0.3)
+    monkeypatch.setattr(topic_reader, "METADATA_TIMEOUT_S", 0.3)
 
 
 @pytest.fixture

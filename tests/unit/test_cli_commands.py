@@ -70,6 +70,7 @@ def test_version_is_json_for_programs() -> None:
     assert {"driftline", "python", "river"} <= json.loads(result.stdout).keys()
 
 
+@pytest.mark.usefixtures("short_kafka_timeouts")
 def test_an_unreachable_server_is_exit_code_four_with_a_fix() -> None:
     place = ["--bootstrap-servers", NOWHERE, "--redis-url", "redis://127.0.0.1:1/0"]
     result = run.invoke(app, ["doctor", "--json", *place])
@@ -80,6 +81,7 @@ def test_an_unreachable_server_is_exit_code_four_with_a_fix() -> None:
     assert all(f["fix"] for f in printed["findings"])
 
 
+@pytest.mark.usefixtures("short_kafka_timeouts")
 def test_a_replay_of_a_topic_nobody_serves_is_no_wrong_usage() -> None:
     result = run.invoke(app, ["replay", "topic:x", "--bootstrap-servers", NOWHERE])
     assert result.exit_code == EXIT_UNREACHABLE

@@ -21,9 +21,14 @@ from stream_monitor.reference.season import DAY_MS
 from stream_monitor.reference.transform import Transform
 from stream_monitor.reference.values import Column
 from stream_monitor.statistics.distance import psi_adjusted
+from tests.hypothesis_profiles import examples
 
 POLICY: Final = EpisodePolicy()
-N_REFERENCE: Final = {1_000: 40, 2_000: 40, 10_000: 15}  # events: runs
+N_REFERENCE: Final = {
+    1_000: examples(60),
+    2_000: examples(60),
+    10_000: examples(20),
+}  # events: runs
 CUTS: Final = (-0.4, 0.3, 0.9, 1.4)  # between five categories
 Source = Callable[[np.random.Generator, int], Column]
 

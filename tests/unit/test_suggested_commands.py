@@ -17,6 +17,7 @@ def test_a_fix_carries_the_options_that_were_given() -> None:
     assert "`driftline models list --data-dir 'a b'` shows the versions" in printed
 
 
+@pytest.mark.usefixtures("short_kafka_timeouts")
 def test_a_fix_carries_only_what_its_command_takes() -> None:
     asked = ["alerts", "list", "--bootstrap-servers", "127.0.0.1:1", "--prefix", "staging"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,7 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trainer.fitting.files import FitFiles
+from trainer.fitting.child import StageReporter, report_or_failure
+from trainer.fitting.files import ChildFailed, FitFiles, FitRequest
+from trainer.fitting.frame_file import write_table
 from trainer.fitting.results import FitFailure, FitLimits, FittedModel
 from trainer.fitting.run import fit
 from trainer.registry.registry import Registry
@@ -171,11 +174,6 @@ def test_classes_may_have_names(tmp_path: Path) -> None:
             "ended with exit code 0 and without a report; the end of its output: 'farewell'",
         ),
         ("segfaults", "raised", "ended by SIGSEGV"),
-        ("no_such_module:make", "raised", "ModuleNotFoundError: No module named 'no_such_module'"),
-        ("an_int", "not_an_estimator", "returned an object of type int, not an estimator"),
-        ("says_nan", "bad_output", "a value that is not between 0 and 1"),
-        ("raises_in_predict", "raised", "while fold 1 of 3: ArithmeticError: cannot predict"),
-        ("own_function_inside", "untrusted_type", "estimator_factories.drop_carrier"),
         ("asks_for_too_much", "memory", "asked for more than 2048 MiB"),
         ("in_a_narrow_log", "profile_too_large", "at most 1,000 are allowed: train on fewer"),
     ],
@@ -186,6 +184,42 @@ def test_what_goes_wrong_is_a_rule_and_a_reason(
     outcome = failed(run(factory, tmp_path))
 
     assert (outcome.rule, reason in outcome.reason) == (rule, True), outcome
+
+
+@pytest.mark.parametrize(
+    ("factory", "rule", "reason"),
+    [
+        ("no_such_module:make", "raised", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("an_int", "not_an_estimator", "returned an object of type int, not an estimator"),
+        ("says_nan", "bad_output", "a value that is not between 0 and 1"),
+        ("raises_in_predict", "raised", "while fold 1 of 3: ArithmeticError: cannot predict"),
+        ("own_function_inside", "untrusted_type", "estimator_factories.drop_carrier"),
+    ],
+)
+def test_a_mistake_of_a_factory_is_a_rule_and_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factory: str, rule: str, reason: str
+) -> None:
+    """What the process reports, without the process: the mistakes that it survives."""
+    monkeypatch.syspath_prepend(HERE)
+    files = FitFiles(tmp_path)
+    write_table(frame()[[*FEATURES, "label"]], files.training)
+    request = FitRequest(
+        factory=factory if ":" in factory else f"estimator_factories:{factory}",
+        features=FEATURES,
+        model="flights",
+        version="2",
+        task=None,
+        threshold=0.5,
+        positive=None,
+        n_folds=LIMITS.n_folds,
+        max_memory_bytes=LIMITS.max_memory_bytes,
+        held_out=False,
+    )
+    with Path(os.devnull).open("wb") as progress:
+        report = report_or_failure(request, files, StageReporter(progress.fileno()))
+
+    assert isinstance(report, ChildFailed)
+    assert (report.rule, reason in report.reason) == (rule, True), report
 
 
 def test_a_factory_that_hangs_is_stopped(tmp_path: Path) -> None:

@@ -77,14 +77,19 @@ def main(folder: Path, progress: int, lifeline: int) -> None:
     request = msgspec.json.decode(files.request.read_bytes(), type=FitRequest)
     sys.path.append(str(Path.cwd()))  # last, so that a user's `random.py` does not replace Python's
     _limit_memory(request.max_memory_bytes)
-    try:
-        report = report_of(request, files, stages)
-    except BaseException as error:  # noqa: BLE001 - any error of user code becomes a report
-        report = ChildFailed(rule=_rule(error), reason=_reason(error, stages.last))
+    report = report_or_failure(request, files, stages)
     stages.exit_if_forked()
     temporary = files.report.with_suffix(".tmp")
     temporary.write_bytes(msgspec.json.encode(report))
     temporary.replace(files.report)
+
+
+def report_or_failure(request: FitRequest, files: FitFiles, stages: StageReporter) -> ChildReport:
+    """The report of `report_of`, or of its failure: any error of user code becomes a report."""
+    try:
+        return report_of(request, files, stages)
+    except BaseException as error:  # noqa: BLE001
+        return ChildFailed(rule=_rule(error), reason=_reason(error, stages.last))
 
 
 def report_of(request: FitRequest, files: FitFiles, stages: StageReporter) -> ChildReport:
