@@ -71,9 +71,19 @@ class ConstantValueRule:
         if not len(values):
             return []
         limit = self.limit_events
-        # Where runs begin; a run that continues from the last call began before the first value.
-        begins = np.flatnonzero(values[1:] != values[:-1]) + 1
         carried = self.state.run if self.state.last == int(values[0]) else 0
+        differs = values[1:] != values[:-1]
+        if (
+            self.state.value is None
+            and carried + 1 < limit
+            and np.count_nonzero(differs) == len(differs)
+        ):  # the usual case: no value comes twice in succession
+            self.state.last = int(values[-1])
+            self.state.run = 1 if len(values) > 1 else carried + 1
+            self.state.since = 0
+            return []
+        # Where runs begin; a run that continues from the last call began before the first value.
+        begins = np.flatnonzero(differs) + 1
         starts = np.concatenate(([-carried], begins))
         ends = np.concatenate((begins, [len(values)]))
         runs = ends - starts

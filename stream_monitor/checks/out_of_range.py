@@ -149,7 +149,7 @@ class OutOfRangeRule:
         """Apply consecutive values (n,) and their indices; returns the changes."""
         changes: list[OutOfRangeChange] = []
         bounds = self._bounds
-        outside = np.flatnonzero((values < bounds.low) | (values > bounds.high))
+        outside = ((values < bounds.low) | (values > bounds.high)).nonzero()[0]
         self.latest = np.zeros(len(values), dtype=np.bool_)
         at = 0
         while at < len(values):
@@ -343,6 +343,8 @@ class OutOfRangeRule:
             self._repeated.forget()
 
     def _remember(self, values: Floats, outside: Ints) -> None:
+        if not len(outside):
+            return
         self.state.recent += [
             (self.state.n + i, float(values[i])) for i in outside[-_RECENT:].tolist()
         ]
@@ -381,6 +383,8 @@ def _next_look(counted: int) -> int:
 
 def _between(places: Ints, start: int, end: int) -> Ints:
     """Ascending positions from ``start`` to ``end``, relative to ``start``."""
+    if not len(places):
+        return places
     first, last = places.searchsorted([start, end])
     return places[first:last] - start
 

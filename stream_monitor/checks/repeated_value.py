@@ -110,7 +110,7 @@ class RepeatedValueDetector:
         self._followed = dict(followed)
 
     def _observe(self, values: Floats) -> RepeatedValue | None:
-        where = np.flatnonzero(self._is_new(values))
+        where = self._is_new(values).nonzero()[0]
         fresh = values[where] + 0.0  # -0.0 is 0.0
         found = None
         if self._repeating:
@@ -140,8 +140,11 @@ class RepeatedValueDetector:
         """Follow the values that came before within the ring, or are followed already."""
         places = list(pairs)
         if not self._repeating:
-            values = {*self._followed, *fresh[places].tolist()}
-            places = np.flatnonzero(np.isin(fresh, list(values))).tolist()
+            plain: list[float] = fresh.tolist()
+            values = {*self._followed, *(plain[i] for i in places)}
+            if values.isdisjoint(plain):
+                return None
+            places = [i for i, value in enumerate(plain) if value in values]
         for i in places:
             value, event = float(fresh[i]), self._n_events + int(where[i])
             place = event if self._repeating else self._n + i
@@ -195,7 +198,7 @@ class RepeatedValueDetector:
 def _pairs(recent: Ints | Any, n_before: int) -> dict[int, int]:
     """The distance of new values (those from ``n_before`` on) to their last occurrence."""
     ordered = np.sort(recent)
-    if not (ordered[1:] == ordered[:-1]).any():
+    if not np.count_nonzero(ordered[1:] == ordered[:-1]):
         return {}  # the usual case, without their places
     keys = (recent.astype(np.uint64) << _32) | np.arange(len(recent), dtype=np.uint64)
     keys.sort()

@@ -11,6 +11,7 @@ do, the rule names the one that also explains the change of spread.
 from __future__ import annotations
 
 import math
+from operator import sub
 from typing import Final, NamedTuple
 
 import msgspec
@@ -108,10 +109,11 @@ class UnitChange(NamedTuple):
 
 
 class _Columns(NamedTuple):
+    """Values, whether each is outside the reference, and the value before the first."""
+
     values: Ints
-    squares: Ints
     outside: Bools
-    steps: Ints
+    before: int
 
 
 class UnitState(msgspec.Struct, array_like=True):
@@ -131,6 +133,11 @@ class UnitState(msgspec.Struct, array_like=True):
     broken: str | None = None
     before: float = 0.0
     back: int = 0
+
+
+def _any_outside(spans: Bools) -> bool:
+    """Whether nearly all values of any of the spans (n, 32) are outside the reference."""
+    return bool((spans.sum(axis=1) >= _OUTSIDE_SHARE * SPAN_EVENTS).any())
 
 
 class UnitRule:
@@ -156,12 +163,7 @@ class UnitRule:
             return changes
         first = int(values[0]) if self.state.last is None else self.state.last
         self.state.last = int(values[-1])
-        steps = np.empty_like(values)
-        steps[0] = values[0] - first
-        np.subtract(values[1:], values[:-1], out=steps[1:])
-        np.abs(steps, out=steps)
-        squares = (values >> _SQUARE_SHIFT) ** 2
-        columns = _Columns(values, squares, outside, steps)
+        columns = _Columns(values, outside, first)
         head = min(len(values), (SPAN_EVENTS - self.state.n) % SPAN_EVENTS)
         full = (len(values) - head) // SPAN_EVENTS
         middle = head + full * SPAN_EVENTS
@@ -169,8 +171,10 @@ class UnitRule:
             self._add(columns, 0, head)
             self._close_if_full(head, changes)
         if full:
-            beyond = outside[head:middle].reshape(full, SPAN_EVENTS).sum(axis=1)
-            calm = self.state.broken is None and not (beyond >= _OUTSIDE_SHARE * SPAN_EVENTS).any()
+            calm = self.state.broken is None and (
+                np.count_nonzero(outside) < _OUTSIDE_SHARE * SPAN_EVENTS
+                or not _any_outside(outside[head:middle].reshape(full, SPAN_EVENTS))
+            )
             # The common case, without a loop: only the last two spans matter.
             for i in range(max(0, full - 2) if calm else 0, full):
                 start = head + i * SPAN_EVENTS
@@ -181,12 +185,15 @@ class UnitRule:
         return changes
 
     def _add(self, columns: _Columns, start: int, end: int) -> None:
-        part = slice(start, end)
-        self.state.n += end - start
-        self.state.total += int(columns.values[part].sum())
-        self.state.squares += int(columns.squares[part].sum())
-        self.state.outside += int(np.count_nonzero(columns.outside[part]))
-        self.state.step = max(self.state.step, int(columns.steps[part].max()))
+        values: list[int] = columns.values[start:end].tolist()  # faster than arrays of 32
+        state = self.state
+        state.n += end - start
+        state.total += sum(values)
+        state.squares += sum([(value >> _SQUARE_SHIFT) ** 2 for value in values])
+        state.outside += int(np.count_nonzero(columns.outside[start:end]))
+        before = int(columns.values[start - 1]) if start else columns.before
+        steps = map(abs, map(sub, values, [before, *values]))
+        state.step = max(state.step, *steps)
 
     def _span(self) -> SpanStatistics:
         mean = self.state.total / SPAN_EVENTS

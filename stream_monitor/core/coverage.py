@@ -182,12 +182,12 @@ class Coverage:
         if not (pending or self._open.counts or self.waits):
             return
         self._pending = []
-        intervals = clock_ms // INTERVAL_MS
         edges = []
-        if (self._open.counts or self.waits) and intervals[0] != self._open.number:
+        first = int(clock_ms[0]) // INTERVAL_MS
+        if (self._open.counts or self.waits) and first != self._open.number:
             edges.append(0)
-        if intervals[-1] != intervals[0]:
-            edges += (np.flatnonzero(np.diff(intervals)) + 1).tolist()
+        if int(clock_ms[-1]) // INTERVAL_MS != first:
+            edges += (np.flatnonzero(np.diff(clock_ms // INTERVAL_MS)) + 1).tolist()
         start = 0
         for edge in edges:
             self._add(pending, offsets, clock_ms, start, edge)
@@ -206,10 +206,10 @@ class Coverage:
         found: list[tuple[int, CoverageKey, CoverageCount]] = []
         latest_ms = self._open.latest[0]
         for key, of, times_ms in pending:
-            a, b = np.searchsorted(of, (low, high + 1)).tolist()
+            a, b = of.searchsorted((low, high + 1)).tolist()
             if a == b:
                 continue
-            last_clock = int(clock_ms[np.searchsorted(offsets, of[b - 1])])
+            last_clock = int(clock_ms[offsets.searchsorted(of[b - 1])])
             first = EventPosition(int(of[a]), int(times_ms[a]))
             found.append((first.offset, key, CoverageCount(b - a, first, last_clock)))
             latest_ms = max(latest_ms, int(times_ms[a:b].max()))

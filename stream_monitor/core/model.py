@@ -24,7 +24,7 @@ from stream_monitor.core.coverage_episodes import (
 from stream_monitor.core.retention import RetentionState, VersionRetention
 from stream_monitor.core.shadows import References, ShadowRecords, ShadowVersions
 from stream_monitor.core.spec import MonitorSpec
-from stream_monitor.core.traffic import TrafficMonitor
+from stream_monitor.core.traffic import AppendClock, TrafficMonitor
 from stream_monitor.core.version import VersionMonitor, known_losses
 from stream_monitor.core.warm_up import WarmUp
 from stream_monitor.episodes.open_episodes import LogPosition, OpenEpisodes, OpenEpisodesState
@@ -280,10 +280,10 @@ class ModelMonitor:
         self._deleted_prefixes |= self.shadows.take_deleted_prefixes()
         return windows
 
-    def observe_traffic(self, offsets: Ints, clock_ms: Ints, since_ms: int) -> list[DriftAlert]:
+    def observe_traffic(self, offsets: Ints, clock: AppendClock) -> list[DriftAlert]:
         """Advance the traffic monitor over these records, after their events and labels."""
         champion = self.retention.champion
-        return self.traffic.observe(offsets, clock_ms, since_ms, self._arl0_at, champion)
+        return self.traffic.observe(offsets, clock, self._arl0_at, champion)
 
     def observe_coverage(self, offsets: Ints, clock_ms: Ints) -> list[DriftAlert]:
         """Advance the coverage counts over the same records."""

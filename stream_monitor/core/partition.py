@@ -36,6 +36,7 @@ from stream_monitor.core.over_limit import ModelsOverLimit, rows_by_model
 from stream_monitor.core.placement import Placement, PlacementState
 from stream_monitor.core.shadows import LabelsByModel, NewShadows, ShadowRecords
 from stream_monitor.core.spec import MonitorSpec
+from stream_monitor.core.traffic import AppendClock
 from stream_monitor.episodes.event_times import EventTimes
 from stream_monitor.episodes.open_episodes import UnknownEpisode
 from stream_monitor.errors import CorruptState
@@ -160,9 +161,10 @@ class PartitionMonitor:
         self._close_idle(micro_batch, clock, decided)
         labels = self._observe_labels(micro_batch, clock, batches, decided)
         self._observe_shadows(micro_batch, clock, labels, decided)
+        traffic = AppendClock.of(clock, since_ms, self.spec.traffic)
         for name, model in self.models.items():
             if not self.placement.has_left(name):  # its events go to other partitions
-                decided.alerts.extend(model.observe_traffic(micro_batch.offsets, clock, since_ms))
+                decided.alerts.extend(model.observe_traffic(micro_batch.offsets, traffic))
             decided.alerts.extend(model.observe_coverage(micro_batch.offsets, clock))
         out.alerts.extend(self.over_limit.observe(micro_batch.offsets, clock))
         out.alerts.extend(self._publishable(decided.alerts, micro_batch.offsets, clock, batches))
@@ -260,12 +262,11 @@ class PartitionMonitor:
         model.retention.events_ms[version] = int(appended[-1])
 
     def _close_idle(self, micro_batch: MicroBatch, clock: Ints, out: Observation) -> None:
+        idle_ms, offsets = int(clock[-1]) - self.spec.windows.idle_close_ms, micro_batch.offsets
         for model in self.models.values():
             for version, last_ms in model.retention.events_ms.items():
-                if int(clock[-1]) - last_ms >= self.spec.windows.idle_close_ms:
-                    out.windows.extend(
-                        model.close_idle(version, last_ms, clock, micro_batch.offsets)
-                    )
+                if last_ms <= idle_ms:
+                    out.windows.extend(model.close_idle(version, last_ms, clock, offsets))
 
     def _observe_labels(
         self, micro_batch: MicroBatch, clock: Ints, batches: list[EventBatch], out: Observation
@@ -473,10 +474,9 @@ class PartitionMonitor:
         return monitor
 
     def _restore(self, parts: StoredParts) -> None:
-        spec = self.spec
-        self.counters = parts.read(_COUNTERS, Counters)
+        spec, seen = self.spec, parts.under("seen|")
         chunks, size = spec.dedup_window_chunks, spec.labels.chunk_events
-        seen = parts.under("seen|")
+        self.counters = parts.read(_COUNTERS, Counters)
         self._recent_ids = DedupWindow.restore(seen, chunks, size, spec.micro_batch_chunks)
         self.over_limit.restore(parts.under("over-limit|"))
         if "rejected" in parts:

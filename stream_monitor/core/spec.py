@@ -39,7 +39,7 @@ class MonitorSpec(msgspec.Struct, frozen=True, kw_only=True):
     warm_up_events: ReferenceEvents = 2000
     warm_up_labels: ReferenceEvents = 1000
     dedup_window_chunks: int = 64
-    micro_batch_chunks: int = 16
+    micro_batch_chunks: int = 32
     max_models: int = 256
     max_versions: int = 16
     idle_ms: Annotated[int, msgspec.Meta(ge=1)] = 3_600_000

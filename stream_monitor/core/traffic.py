@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -25,11 +25,33 @@ from stream_monitor.checks.traffic_spec import TrafficSpec
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.episodes.alert import alert_of
 from stream_monitor.episodes.finding import AlertSource, EventPosition, Finding
-from stream_monitor.ingest.batch import Ints
+from stream_monitor.ingest.batch import Bools, Ints
 from stream_monitor.state_parts import StoredParts
 
 Arl0 = Callable[[str, int], float]
 """(version, offset) -> events between false alarms of a detector of that version there."""
+
+
+class AppendClock(NamedTuple):
+    """The append clock (ms) at n records, and what all models need of it; the arrays have (n,).
+
+    ``buckets`` are the numbers of the buckets; ``blind`` marks the records after a clock gap.
+    ``edges`` are the records, but the first, that begin a bucket or come after a gap.
+    """
+
+    times_ms: Ints
+    buckets: Ints
+    blind: Bools
+    edges: Ints
+
+    @classmethod
+    def of(cls, times_ms: Ints, since_ms: int, spec: TrafficSpec) -> AppendClock:
+        """Prepare the times of n records; the append clock was at ``since_ms`` before them."""
+        buckets = times_ms // spec.bucket_ms
+        blind = np.diff(times_ms, prepend=since_ms) > spec.max_gap_ms
+        return cls(
+            times_ms, buckets, blind, np.flatnonzero((buckets[1:] != buckets[:-1]) | blind[1:]) + 1
+        )
 
 
 class BucketCounts(msgspec.Struct, array_like=True):
@@ -91,16 +113,16 @@ class TrafficMonitor:
         self._new = arrivals
 
     def observe(
-        self, offsets: Ints, clock_ms: Ints, since_ms: int, arl0: Arl0, champion: str | None = None
+        self, offsets: Ints, clock: AppendClock, arl0: Arl0, champion: str | None = None
     ) -> list[DriftAlert]:
-        """Apply the next records (n,); the append clock was at ``since_ms`` before them.
+        """Apply the next records (n,), at which the append clock is ``clock``.
 
         Nothing is evaluated before the first event.  Alerts name the ``champion`` as version, and
         without one the version of the latest event.
         """
         new, self._new = self._new, NO_ARRIVALS
-        buckets = clock_ms // self._spec.bucket_ms
-        rows = np.searchsorted(offsets, new.offsets)
+        clock_ms, buckets, blind, edges = clock
+        rows = offsets.searchsorted(new.offsets)
         first = 0
         if self._state.bucket < 0:
             if not len(rows) or not self._watched:
@@ -110,8 +132,8 @@ class TrafficMonitor:
             self._state.counts = BucketCounts(
                 at=EventPosition(int(offsets[first]), int(new.times_ms[0]))
             )
-        blind = np.diff(clock_ms, prepend=since_ms) > self._spec.max_gap_ms
-        edges = np.flatnonzero((np.diff(buckets, prepend=self._state.bucket) != 0) | blind)
+        if int(buckets[0]) != self._state.bucket or blind[0]:
+            edges = np.concatenate(([0], edges))
         edges = edges[edges > first] if first else edges
         if not len(edges) and not new:
             return []

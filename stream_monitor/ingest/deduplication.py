@@ -51,12 +51,10 @@ class DedupWindow:
         if salt:
             ids = ids ^ np.uint64(salt)
         chunk_of = offsets // self._chunk_events
-        if chunk_of[0] == chunk_of[-1]:
-            self._deduplicate_chunk(int(chunk_of[0]), ids, first)
-            return first
-        bounds = [0, *(np.flatnonzero(np.diff(chunk_of)) + 1).tolist(), len(offsets)]
-        for start, end in pairwise(bounds):
-            self._deduplicate_chunk(int(chunk_of[start]), ids[start:end], first[start:end])
+        plain: list[int] = ids.tolist()
+        edges: list[int] = ((chunk_of[1:] != chunk_of[:-1]).nonzero()[0] + 1).tolist()
+        for start, end in pairwise((0, *edges, len(plain))):
+            self._deduplicate_chunk(int(chunk_of[start]), plain[start:end], first[start:end])
         return first
 
     def new_labels(
@@ -77,19 +75,18 @@ class DedupWindow:
         hashed = np.array([id_hash(record_id, 2)], dtype=np.uint64)
         return bool(self.deduplicate(np.array([offset], dtype=np.int64), hashed).all())
 
-    def _deduplicate_chunk(self, chunk: int, ids: NDArray[np.uint64], first: Bools) -> None:
+    def _deduplicate_chunk(self, chunk: int, ids: list[int], first: Bools) -> None:
         """Take the events of one chunk; ``first`` is a view that receives the result."""
         mine = self._by_chunk.get(chunk)
         if mine is None:
             self._forget_until(chunk - chunk % self._micro_batch_chunks - self._chunks)
             mine = self._by_chunk[chunk] = []
-        plain: list[int] = ids.tolist()
-        new = set(plain)
-        if len(new) == len(plain) and new.isdisjoint(self._all):
-            mine += plain
+        new = set(ids)
+        if len(new) == len(ids) and new.isdisjoint(self._all):
+            mine += ids
             self._all |= new
         else:
-            for i, text_hash in enumerate(plain):
+            for i, text_hash in enumerate(ids):
                 if text_hash in self._all:
                     first[i] = False
                 else:

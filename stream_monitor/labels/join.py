@@ -8,6 +8,7 @@ where a new chunk of offsets begins, so results do not depend on batches.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import compress
 from operator import itemgetter
@@ -28,7 +29,6 @@ from stream_monitor.state_parts import StoredParts, with_prefix
 
 _META: Final = "meta"
 _NEVER: Final = -1  # event time is not negative
-_BULK: Final = 8  # shorter runs are faster one by one
 
 Truth: TypeAlias = float | int | str | bool | None
 
@@ -87,19 +87,6 @@ class Predictions(NamedTuple):
         times_ms, ids = self.times_ms[rows], self.ids[rows]
         return Predictions(
             self.offsets[rows], times_ms, ids, self.versions[rows], self.values[rows]
-        )
-
-    def of_sample(self, threshold: int) -> Predictions:
-        """The predictions whose id has a hash below a threshold."""
-        if int(self.ids.max()) < threshold:
-            return self
-        kept = self.ids < np.uint64(threshold)
-        return Predictions(
-            self.offsets[kept],
-            self.times_ms[kept],
-            self.ids[kept],
-            list(compress(self.versions, kept)),
-            list(compress(self.values, kept)),
         )
 
 
@@ -182,22 +169,31 @@ class LabelJoin:
 
     def _take_predictions(self, predictions: Predictions, joined: list[JoinedLabel]) -> None:
         """Apply predictions without a label between them; those of a chunk at once, if possible."""
-        offsets, start = predictions.offsets, 0
+        offsets, times_ms, ids = (column.tolist() for column in predictions[:3])
+        start = 0
         while start < len(offsets):
-            self._begin_chunk(int(offsets[start]))
-            end = int(offsets.searchsorted((self._chunk + 1) * self.spec.chunk_events))
-            run = predictions.part(start, end)
-            if end - start < _BULK or not self._take_run(run):
-                offset, times_ms, ids = (column.tolist() for column in run[:3])
-                rows = zip(offset, ids, times_ms, run.versions, run.values, strict=True)
-                for row in rows:
+            self._begin_chunk(offsets[start])
+            end = bisect_left(offsets, (self._chunk + 1) * self.spec.chunk_events, start)
+            part = slice(start, end)
+            run = ids[part], times_ms[part], predictions.versions[part], predictions.values[part]
+            if not self._take_run(*run):
+                for row in zip(offsets[part], *run, strict=True):
                     self._take_event(*row, joined)
             start = end
 
-    def _take_run(self, run: Predictions) -> bool:
+    def _take_run(
+        self,
+        ids: list[int],
+        times_ms: list[int],
+        versions: Sequence[str],
+        values: Sequence[Prediction],
+    ) -> bool:
         """Add a run of predictions at once; False, with nothing done, if that is not possible."""
-        sampled = run.of_sample(self._sample.threshold)
-        ids: list[int] = sampled.ids.tolist()
+        n, threshold, latest_ms = len(ids), self._sample.threshold, max(times_ms)
+        if max(ids) >= threshold:
+            kept = [id_hash < threshold for id_hash in ids]
+            ids, times_ms = list(compress(ids, kept)), list(compress(times_ms, kept))
+            versions, values = list(compress(versions, kept)), list(compress(values, kept))
         different = set(ids)
         if (
             len(different) < len(ids)
@@ -205,12 +201,11 @@ class LabelJoin:
             or self._early.has_any(different)
         ):
             return False
-        self.watermark_ms = max(self.watermark_ms, int(run.times_ms.max()))
-        self.counts.sampled_out += len(run.ids) - len(ids)
+        self.watermark_ms = max(self.watermark_ms, latest_ms)
+        self.counts.sampled_out += n - len(ids)
         if ids:
-            self.counts.count_predictions(sampled.ids)
-            times_ms: list[int] = sampled.times_ms.tolist()
-            self._events.add(ids, self._chunk, times_ms, sampled.versions, sampled.values)
+            self.counts.count_predictions(ids)
+            self._events.add(ids, self._chunk, times_ms, versions, values)
         return True
 
     def _take_event(

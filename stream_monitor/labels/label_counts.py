@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Annotated, Final, TypeAlias
 
 import msgspec
-import numpy as np
 from msgspec import Meta, field
-from numpy.typing import NDArray
 
 _LEVELS: Final = 65
-_POWERS_OF_TWO: Final = np.left_shift(np.uint64(1), np.arange(64, dtype=np.uint64))
 
 _Count: TypeAlias = Annotated[int, Meta(ge=0)]
 _ByLevel: TypeAlias = Annotated[list[_Count], Meta(min_length=_LEVELS, max_length=_LEVELS)]
@@ -43,11 +42,10 @@ class LabelCounts(msgspec.Struct, array_like=True):
         """Count a prediction of the sample."""
         self.kept_by_level[64 - id_hash.bit_length()] += 1
 
-    def count_predictions(self, ids: NDArray[np.uint64]) -> None:
+    def count_predictions(self, ids: Iterable[int]) -> None:
         """Count predictions of the sample."""
-        bits = _POWERS_OF_TWO.searchsorted(ids, side="right")
-        for length, count in enumerate(np.bincount(bits, minlength=_LEVELS).tolist()):
-            self.kept_by_level[64 - length] += count
+        for bits, count in Counter(map(int.bit_length, ids)).items():
+            self.kept_by_level[64 - bits] += count
 
     def count_labelled(self, id_hash: int) -> None:
         """Count a prediction of the sample that received its label."""

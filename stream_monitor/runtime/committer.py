@@ -116,11 +116,12 @@ class Committer:
         await self._await_dead_letters(owned)
         if owned.is_lost() or not await self._expand_chunks(owned):
             return False
+        began_s = time.monotonic()
         fields, chunked_fields = split_into_chunks(
             {**owned.partition_state.changes(), **owned.outbox}
         )
         outbox = owned.outbox
-        owned.last_commit_s = 0.0
+        owned.last_commit_s = time.monotonic() - began_s
         if not await self._write(owned, owned.position, fields):
             return False
         owned.partition_state.mark_committed()

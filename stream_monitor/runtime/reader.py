@@ -24,8 +24,12 @@ _METADATA_S: Final = 10.0
 NOTHING_S: Final = 0.02
 """How long a round takes while no partition is read."""
 MAX_PART_BYTES: Final = 4 << 20
-"""Values that are processed at once, without a pause for other tasks: about 30,000 events in
+"""Large values that are processed at once, without a pause for other tasks: about 30,000 events in
 batches, a fifth of a second."""
+_LARGE_BYTES: Final = 4_096
+"""Mean size of values from which on they are cut into parts: records of many events."""
+_VERSIONS: Final = 16
+_MOST_TIMES: Final = 16
 
 READER_SETTINGS: Final[dict[str, Any]] = {
     "auto.offset.reset": "error",
@@ -33,7 +37,7 @@ READER_SETTINGS: Final[dict[str, Any]] = {
     "topic.metadata.refresh.interval.ms": 5_000,  # the default is five minutes
     "fetch.wait.max.ms": 20,
     "fetch.queue.backoff.ms": 10,  # the default of 1 s delays fetches after the queue was full
-    "queued.min.messages": 20_000,
+    "queued.min.messages": 65_536,
     "queued.max.messages.kbytes": 32_768,
     "log_level": 3,
 }
@@ -95,6 +99,18 @@ def _in_thread(
         return await asyncio.get_running_loop().run_in_executor(self._thread, action)
 
     return call
+
+
+def fetch_records(max_records: int, n_versions: int) -> int:
+    """The most records of one fetch: ``max_records``, and more where many versions are watched.
+
+    Each version has a fixed cost in each batch, so a batch should have a few hundred events of
+    each.
+
+    >>> [fetch_records(4_000, n) for n in (0, 16, 40, 200, 1_000)]
+    [4000, 4000, 8000, 48000, 64000]
+    """
+    return max_records * max(1, min(_MOST_TIMES, n_versions // _VERSIONS))
 
 
 class EventTopicReader:
@@ -190,14 +206,18 @@ class EventTopicReader:
         return lags
 
     @_in_thread
-    def read(self) -> Fetched:
-        """The next records, one batch a partition.  Waits ``idle_s`` at most for the first."""
+    def read(self, n_versions: int = 0) -> Fetched:
+        """The next records, one batch a partition.  Waits ``idle_s`` at most for the first.
+
+        ``n_versions`` are watched in these partitions (`fetch_records`).
+        """
         if self._consumer is None or not self._readings:
             time.sleep(NOTHING_S)
             return Fetched([], [])
         messages = self._consumer.consume(1, self._idle_s)
         if messages:
-            messages += self._consumer.consume(self._max_records - 1, self._linger_s)
+            more = fetch_records(self._max_records, n_versions) - 1
+            messages += self._consumer.consume(more, self._linger_s)
         return self._sorted_out(messages)
 
     @_in_thread
@@ -229,7 +249,8 @@ class EventTopicReader:
             for partition in records.keys() | ends.keys()
             if (batch := self._batch(partition, records.get(partition, []), ends.get(partition)))
         ]
-        if sum(map(len, messages)) > MAX_PART_BYTES:  # records of many events
+        n_bytes = sum(map(len, messages))
+        if n_bytes > max(MAX_PART_BYTES, _LARGE_BYTES * len(messages)):
             batches = [part for batch in batches for part in parts_of(batch, MAX_PART_BYTES)]
         return Fetched(batches, failures)
 

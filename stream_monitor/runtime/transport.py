@@ -74,7 +74,8 @@ class EventTopicConsumer(driver.Consumer):
             await asyncio.sleep(IDLE_S)
             return
         try:
-            batches, failures = await components.reader.read()
+            n_versions = sum(owned.partition_state.n_versions for owned in components.partitions)
+            batches, failures = await components.reader.read(n_versions)
         except KafkaException as error:
             if not is_denied(error.args[0]):
                 raise

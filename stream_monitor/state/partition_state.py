@@ -74,6 +74,15 @@ class PartitionState:
         self._prefix = prefix
         self._latest_windows: dict[tuple[str, str], ClosedWindow] = {}  # of this process only
 
+    @property
+    def n_versions(self) -> int:
+        """The number of watched versions that are not idle."""
+        return sum(
+            not version.idle
+            for model in self.monitor.models.values()
+            for version in model.versions.values()
+        )
+
     def observe(self, batch: RecordBatch) -> BatchResult:
         """Apply a batch.  After an exception the state is undefined and must be dropped."""
         return self._result(self.monitor.observe(batch), batch.next - 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import isqrt
+from operator import mul
 from typing import Final
 
 import msgspec
@@ -13,6 +14,7 @@ from stream_monitor.reference.feature_reference import FeatureReference
 from stream_monitor.reference.transform import Transformed
 from stream_monitor.statistics.fixed_point import FIXED_POINT
 
+_FEW_EVENTS: Final = 256
 _LOW_BITS: Final = 20
 _WORD_BITS: Final = 62  # a sum of squares may exceed 64 bits: it is stored as two words
 
@@ -92,6 +94,8 @@ def statistics_of(
     ``groups`` (n,) numbers the group of every event, valid or not, from 0; ``bin_table`` maps an
     index of the transform to its bin.  Scaled values must lie within +-2^40, at most 2^22 of them.
     """
+    if n_groups == 1 and len(groups) <= _FEW_EVENTS:
+        return [_statistics_of_few(transformed, bin_table, n_bins)]
     valid = groups[transformed.valid] if len(transformed.index) < len(groups) else groups
     codes = valid * n_bins + bin_table[transformed.index]
     bins = np.bincount(codes, minlength=n_groups * n_bins).reshape(n_groups, n_bins)
@@ -101,6 +105,19 @@ def statistics_of(
     if transformed.scaled is not None and len(valid):
         _add_moments(result, transformed.scaled, valid, counts)
     return result
+
+
+def _statistics_of_few(transformed: Transformed, bin_table: Ints, n_bins: int) -> FeatureStatistics:
+    """The same in plain Python: each array operation has a cost of its own."""
+    n_valid, n = len(transformed.index), len(transformed.valid)
+    bins = np.bincount(bin_table.take(transformed.index), minlength=n_bins)
+    statistics = FeatureStatistics(n_valid, n - n_valid, bins)
+    if transformed.scaled is not None and n_valid:
+        plain: list[int] = transformed.scaled.tolist()
+        statistics.sum1 = sum(plain)
+        statistics.add_squares(sum(map(mul, plain, plain)))
+        statistics.minimum, statistics.maximum = min(plain), max(plain)
+    return statistics
 
 
 def _add_moments(result: list[FeatureStatistics], scaled: Ints, groups: Ints, counts: Ints) -> None:
