@@ -101,6 +101,8 @@ def examine_topics(
         yield health_checks.check_episodes(read_open_alerts(settings))
         yield [examine_trainer(settings, now_ms=round(time.time() * 1000))]
         yield examine_notifier(settings, now_ms=round(time.time() * 1000))
+    if settings.topics.names().retrain in partitions:
+        yield examine_retrains(settings, now_ms=round(time.time() * 1000))
     if settings.topics.dead_letters in partitions:
         yield [examine_dead_letters(settings)]
 
@@ -146,7 +148,10 @@ def examine_kafka(settings: Settings) -> tuple[list[HealthCheckResult], dict[str
         )
         for topic in wanted
     ]
-    return found, existing
+    events = settings.topics.events
+    horizon_ms = settings.monitor_spec().labels.horizon_ms
+    horizon = cluster_checks.check_label_horizon(events, configs.get(events), horizon_ms)
+    return [*found, *([horizon] if horizon is not None else [])], existing
 
 
 def broker_text(client: Mapping[str, Any]) -> str:
@@ -222,6 +227,7 @@ def examine_partitions(settings: Settings, client: Redis) -> list[HealthCheckRes
                 unpublished=states[partition].unpublished,
                 stopped=states[partition].stopped,
                 worker_runs=runs,
+                behind_ms=states[partition].behind_ms(now_ms),
             )
         )
         for partition, end in ends
@@ -348,6 +354,22 @@ def examine_notifier(settings: Settings, *, now_ms: int) -> list[HealthCheckResu
     return check_notifier(seen, configured=configured, now_ms=now_ms)
 
 
+def examine_retrains(settings: Settings, *, now_ms: int) -> list[HealthCheckResult]:
+    """Check whether the latest fit of each model failed."""
+    from driftline.doctor.model_checks import check_retrains  # noqa: PLC0415 - light imports
+    from driftline.topics.topic_decoder import TopicDecoder  # noqa: PLC0415
+    from driftline.topics.topic_reader import TopicReader, tail  # noqa: PLC0415
+    from trainer.contracts import RetrainEvent  # noqa: PLC0415
+
+    topic = settings.topics.names().retrain
+    event_of = TopicDecoder(topic, RetrainEvent).of
+    with TopicReader(settings.kafka.client(), topic, start=tail(MAX_SAMPLED_RECORDS)) as reader:
+        is_empty = not any(reader.ends().values())
+        read = reader.read_until(lambda: is_empty, idle_timeout_s=IDLE_TIMEOUT_S)
+        events = [event for record in read if (event := event_of(record)) is not None]
+    return check_retrains(events, now_ms)
+
+
 def newest_records(settings: Settings, n_partitions: int) -> list[Record]:
     """The newest records of each partition of the event topic, at most `MAX_SAMPLED_RECORDS`."""
     from driftline.topics.topic_reader import TopicReader, tail  # noqa: PLC0415 - light imports
@@ -386,7 +408,8 @@ def examine_clocks(newest: Sequence[Record]) -> list[HealthCheckResult]:
 def examine_placement(
     settings: Settings, client: Redis, n_partitions: int, newest: Sequence[Record]
 ) -> list[HealthCheckResult]:
-    """Check names, the partitions of each model, and the partitions of the newest records."""
+    """Check names, versions, labels, the partitions of models, and those of the newest records."""
+    from driftline.doctor.model_checks import check_label_joins, check_served_versions  # noqa: PLC0415
     from driftline.monitor_state.confusable_names import confusable_names  # noqa: PLC0415
     from driftline.monitor_state.partition_monitors import read_monitors  # noqa: PLC0415 - light imports
     from driftline.monitor_state.placement_report import (  # noqa: PLC0415
@@ -404,6 +427,8 @@ def examine_placement(
         return [unread, examine_routing(newest, n_partitions, {})]
     return [
         *health_checks.check_names(confusable_names(monitors)),
+        *check_served_versions(monitors),
+        *check_label_joins(monitors),
         check_placement(placement_problems(monitors, n_partitions)),
         examine_routing(newest, n_partitions, placement_effective_ms(monitors)),
     ]

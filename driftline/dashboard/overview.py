@@ -181,7 +181,27 @@ def headline_of(
             text="No model has sent events yet",
             detail="Connect a model server with InferenceLogger, or: driftline publish FILE",
         )
-    return _of_models(states, [one for one in incidents if one.closed_ms is None])
+    headline = _of_models(states, [one for one in incidents if one.closed_ms is None])
+    return headline if headline.level != "ok" else _of_findings(seen, headline)
+
+
+def _of_findings(seen: Observation, fine: Headline) -> Headline:
+    """The findings of doctor, where all models are fine."""
+    problems = [one for one in seen.doctor.results if one.level == "problem"]
+    warnings = [one for one in seen.doctor.results if one.level == "warning"]
+    if not problems:
+        if not warnings:
+            return fine
+        count = format_count(len(warnings), "warning")
+        detail = f"{fine.detail} driftline doctor has {count}, below."
+        return msgspec.structs.replace(fine, detail=detail)
+    first = problems[0]
+    more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+    return Headline(
+        level="problem",
+        text=f"driftline doctor found a problem: {first.check}{more}",
+        detail=f"{first.found}. Fix: {first.fix}",
+    )
 
 
 def _of_models(states: Sequence[ModelState], incidents: Sequence[Incident]) -> Headline:

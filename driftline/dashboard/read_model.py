@@ -109,6 +109,7 @@ class ReadModel:
         opened = [one for one in worst_first(incidents) if one.closed_ms is None]
         jobs = retrain_jobs(seen.retrains)
         cards = self.cards(seen, opened[: INCIDENTS_SHOWN + INCIDENTS_NAMED], jobs)
+        seen = msgspec.structs.replace(seen, doctor=self.completed(seen.doctor))
         return FirstScreen(
             seen=seen,
             headline=headline_of(seen, states, incidents),

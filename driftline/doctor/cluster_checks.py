@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
-from driftline.doctor.health_checks import HealthCheckResult
+from driftline.doctor.health_checks import HealthCheckResult, format_duration
+
+_RETENTION: Final = "retention.ms"
 
 
 class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,7 +98,10 @@ def check_topic(
     wrong = {
         name: (value, config[name])
         for name, value in wanted.config.items()
-        if config is not None and name in config and config[name] != value
+        if config is not None
+        and name in config
+        and config[name] != value
+        and not (name == _RETENTION and _keeps_longer(config[name], value))
     }
     if wrong:
         text = ", ".join(f"{name} is {is_}, not {want}" for name, (want, is_) in wrong.items())
@@ -119,6 +125,28 @@ def check_topic(
             "adds partitions and copies the references of the models that move",
         )
     return HealthCheckResult(check=check, level="ok", found=f"{partitions} partitions")
+
+
+def check_label_horizon(
+    topic: str, config: Mapping[str, str] | None, horizon_ms: int
+) -> HealthCheckResult | None:
+    """Check that the event topic keeps events until their labels arrive; ``None``: it does."""
+    retention = (config or {}).get(_RETENTION)
+    if retention is None or _keeps_longer(retention, str(horizon_ms)):
+        return None
+    return HealthCheckResult(
+        check="label horizon",
+        level="warning",
+        found=f"{topic} keeps events for {format_duration(int(retention))}, but labels may arrive "
+        f"{format_duration(horizon_ms)} after them: the trainer cannot read such events",
+        fix=f"kafka-configs --alter --topic {topic} --add-config {_RETENTION}={horizon_ms}, or "
+        "lower [labels] horizon_ms",
+    )
+
+
+def _keeps_longer(retention: str, wanted: str) -> bool:
+    """Whether a retention is at least the wanted one; -1 keeps everything."""
+    return int(retention) < 0 or int(retention) >= int(wanted) >= 0
 
 
 def _check_in_sync(check: str, copies: Copies) -> HealthCheckResult | None:

@@ -30,6 +30,8 @@ _LEVEL_LABELS: Final[dict[Level, str]] = {
 }
 SILENT_MS: Final = 30_000
 """A partition whose owner wrote nothing for longer is not being watched."""
+MAX_BEHIND_MS: Final = 60_000
+"""Alerts that are later than this are worth a finding: a worker reads, but too slowly."""
 
 
 class HealthCheckResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,7 +134,8 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     ``since_last_write_ms`` is the time since its owner wrote, ``None`` if it has no owner.
     ``stopped`` is the reason why the owner no longer reads it.  ``worker_runs``: a worker wrote
-    recently, in this partition or another.
+    recently, in this partition or another.  ``behind_ms`` is the time since the append of the last
+    processed record; ``None`` before the first.
     """
 
     partition: int
@@ -142,6 +145,7 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
     unpublished: int
     stopped: str = ""
     worker_runs: bool = False
+    behind_ms: int | None = None
 
 
 def check_partition(at: PartitionStatus) -> HealthCheckResult:
@@ -178,6 +182,13 @@ def check_partition(at: PartitionStatus) -> HealthCheckResult:
         fix = "set both clocks (NTP): an episode may seem to end before its start"
     elif at.since_last_write_ms > SILENT_MS:
         found = f"its owner was last seen {format_duration(at.since_last_write_ms)} ago, {behind}"
+    elif lag and at.behind_ms is not None and at.behind_ms > MAX_BEHIND_MS:
+        level = "warning"
+        found = f"{behind}, the oldest {format_duration(at.behind_ms)} old or less"
+        fix = (
+            "wait if a worker recovers or reads old events; else start more workers, up to the "
+            "number of partitions, then add partitions with `driftline topics grow`"
+        )
     else:
         level, found, fix = "ok", f"at {at.next or 0}, {lag} behind", ""
         if at.unpublished:
@@ -270,6 +281,12 @@ def check_trainer(seen: TrainerStatus | None) -> HealthCheckResult:
     return HealthCheckResult(check=check, level="ok", found=f"runs, {seen.lag} alerts behind{jobs}")
 
 
+_SEND_REFERENCE: Final = (
+    "; a version that warms up is watched from `driftline profile send FILE` on, or when it has "
+    "its reference by itself"
+)
+
+
 def check_coverage(models: Sequence[ModelCoverage]) -> list[HealthCheckResult]:
     """Check the share of the last hour's events that was watched, for each model with events.
 
@@ -299,7 +316,7 @@ def check_coverage(models: Sequence[ModelCoverage]) -> list[HealthCheckResult]:
                 found=f"{100 * one.share:.3g} % of {one.events:,} events in the last hour were "
                 f"watched; {'; '.join(reasons_of(one)[:_REASONS])}",
                 fix=f"`driftline coverage{name}` lists all reasons, `driftline alerts list` the "
-                "fixes",
+                f"fixes{_SEND_REFERENCE if any(r.reason == 'warming_up' for r in missed) else ''}",
             )
         )
     return found

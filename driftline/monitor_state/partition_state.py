@@ -44,6 +44,10 @@ class PartitionState(NamedTuple):
         """The time since the owner's last write in ms; ``None`` without an owner."""
         return None if self.owner_wrote_ms is None else now_ms - self.owner_wrote_ms
 
+    def behind_ms(self, now_ms: int) -> int | None:
+        """The time since the append of the last processed record; ``None`` before the first."""
+        return now_ms - self.counters.append_clock_ms if self.counters.append_clock_ms else None
+
 
 def read_partition(redis: RedisReader, topic: str, partition: int) -> PartitionState:
     """Read the state of one partition.

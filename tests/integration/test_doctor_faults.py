@@ -11,6 +11,7 @@ import msgspec
 import pytest
 import redis
 from confluent_kafka import Consumer, Producer
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource  # type: ignore[attr-defined]
 from typer.testing import CliRunner
 
 from driftline.cli.app import app
@@ -39,6 +40,7 @@ from stream_monitor.trainer_heartbeat import TrainerHeartbeat, heartbeat_offsets
 from stream_monitor.worker_heartbeat import WorkerHeartbeat, workers_key
 from tests.builders import alert, dead_letter, inference_event
 from tests.integration.monitor_harness import until
+from trainer.contracts import RetrainEvent
 
 pytestmark = pytest.mark.kafka
 HOUR_MS = 3_600_000
@@ -115,6 +117,20 @@ class System:
             )
         assert producer.flush(20) == 0
 
+    def keeps_events_for(self, retention_ms: int) -> None:
+        """A person shortened the retention of the event topic."""
+        topic = ConfigResource(
+            ConfigResource.Type.TOPIC,
+            self.topics.events,
+            incremental_configs=[
+                ConfigEntry(
+                    "retention.ms", str(retention_ms), incremental_operation=AlterConfigOpType.SET
+                )
+            ],
+        )
+        admin = AdminClient(self.client)
+        admin.incremental_alter_configs([topic])[topic].result()
+
     def publishes(self, topic: str, *values: msgspec.Struct | bytes) -> None:
         producer = Producer(self.client)
         for value in values:
@@ -146,6 +162,20 @@ def test_a_system_that_is_well_has_no_finding(system: System) -> None:
     assert code == 0
 
 
+def failed_fit(time_ms: int) -> RetrainEvent:
+    return RetrainEvent(
+        id="r",
+        job_id="j",
+        step="failed",
+        model="m",
+        champion="1",
+        caused_by="a",
+        rule="error",
+        reason="out of memory",
+        time_ms=time_ms,
+    )
+
+
 PLANTED: dict[str, tuple[Callable[[System], None], str, str]] = {
     "partition 0": (
         lambda s: s.owns(0, since_last_write_ms=2 * HOUR_MS),  # killed, and no traffic came
@@ -175,6 +205,16 @@ PLANTED: dict[str, tuple[Callable[[System], None], str, str]] = {
         ),
         "no message for 60 min: HTTP 500",
         "driftline notify --test chat",
+    ),
+    "retrain of m": (
+        lambda s: s.publishes(s.topics.names().retrain, b"garbage", failed_fit(s.now_ms - HOUR_MS)),
+        "failed 60 min ago: out of memory",
+        "driftline retrain m",
+    ),
+    "label horizon": (
+        lambda s: s.keeps_events_for(HOUR_MS),
+        "keeps events for 60 min, but labels may arrive 7 days after",
+        "retention.ms=604800000",
     ),
     "clock of /host-7": (
         lambda s: s.sends(30, off_ms=HOUR_MS),

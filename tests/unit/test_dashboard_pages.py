@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -10,11 +11,12 @@ import httpx
 import msgspec
 import pytest
 
-from driftline.dashboard.observation import Observation, ServerStatus
+from driftline.dashboard.observation import DoctorReport, Observation, ServerStatus
 from driftline.dashboard.observer import ModelDetail
 from driftline.dashboard.page_templates import url
 from driftline.dashboard.read_model import MODELS_SHOWN
 from driftline.dashboard.recent_predictions import recent_predictions
+from driftline.doctor.health_checks import HealthCheckResult
 from driftline.topics.events_around import EventAt
 from tests.builders import inference_event
 from tests.unit.offline_dashboard import (
@@ -154,6 +156,29 @@ def test_a_server_that_is_away_is_the_first_thing_on_the_page(hostile: OfflineOb
         assert "recovers by itself" in page
         assert client.get("/healthz").text == "alive; without Kafka\n"
         assert client.get("/healthz").status_code == 200
+
+
+def test_the_findings_of_doctor_are_those_of_the_page(hostile: OfflineObserver) -> None:
+    """Each with its fix; the first problem is the headline where all models are fine."""
+    redis = HealthCheckResult(check="redis", level="warning", found="<b> may evict", fix="do x")
+    routing = HealthCheckResult(check="routing", level="problem", found="2 of 9", fix="do y")
+    results = [redis, routing]
+    fine = HealthCheckResult(check="trainer", level="ok", found="runs")
+    doctor = DoctorReport(time_ms=NOW_MS, results=[*results, fine])
+    calm = msgspec.structs.replace(hostile.current, alerts=[], models=[], coverage=[])
+    one = [msgspec.structs.replace(hostile.current.coverage[0], model="m")]
+    seen = msgspec.structs.replace(calm, doctor=doctor, models=["m"], coverage=one)
+    with client_of(OfflineObserver(hostile.state, seen, ModelDetail({}, []))) as client:
+        first, all_checks = client.get("/").text, client.get("/doctor").text
+        headline = client.get("/api/v1").json()["headline"]
+
+    for result in results:
+        for page in (first, all_checks):
+            assert html.escape(result.found) in page
+            assert result.fix in page
+    assert "runs" in all_checks
+    assert headline["text"] == "driftline doctor found a problem: routing"
+    assert headline["level"] == "problem"
 
 
 def test_without_a_worker_no_model_is_ok(hostile: OfflineObserver) -> None:

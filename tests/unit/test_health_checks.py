@@ -7,6 +7,7 @@ import pytest
 
 from driftline.doctor.cluster_checks import Copies, TopicSpec, check_topic
 from driftline.doctor.health_checks import (
+    MAX_BEHIND_MS,
     MAX_EPISODES,
     SILENT_MS,
     HealthCheckResult,
@@ -35,7 +36,9 @@ from stream_monitor.worker_heartbeat import (
 from tests.builders import alert, dead_letter
 
 NOW_MS = 1_790_000_000_000
-LOG = TopicSpec(name="d.events.v1", partitions=4, config={"cleanup.policy": "delete"})
+LOG = TopicSpec(
+    name="d.events.v1", partitions=4, config={"cleanup.policy": "delete", "retention.ms": "3600000"}
+)
 
 
 def partition_status(**changes: Any) -> PartitionStatus:
@@ -57,6 +60,9 @@ def partition_status(**changes: Any) -> PartitionStatus:
         (4, None, "ok"),
         (4, {}, "ok"),
         (4, {"cleanup.policy": "compact"}, "warning"),
+        (4, {"retention.ms": "1000"}, "warning"),
+        (4, {"retention.ms": "7200000"}, "ok"),  # longer is no fault
+        (4, {"retention.ms": "-1"}, "ok"),  # for ever
         (6, {"cleanup.policy": "delete"}, "ok"),
         (2, {"cleanup.policy": "delete"}, "warning"),
     ],
@@ -108,6 +114,13 @@ def test_a_broker_that_is_gone_is_named_with_what_lacks_it() -> None:
     [
         (partition_status(), "ok", "at 10, 0 behind"),
         (partition_status(end=500), "ok", "at 10, 490 behind"),
+        (partition_status(end=500, behind_ms=MAX_BEHIND_MS), "ok", "at 10, 490 behind"),
+        (
+            partition_status(end=500, behind_ms=1_200_000),
+            "warning",
+            "490 records behind, the oldest 20 min old or less",
+        ),
+        (partition_status(behind_ms=1_200_000), "ok", "at 10, 0 behind"),  # nothing to read
         (partition_status(unpublished=3), "ok", "3 alerts or windows not published yet"),
         (
             partition_status(next=None, end=0, since_last_write_ms=None),
