@@ -159,7 +159,7 @@ def test_prometheus_scrapes_each_process_at_its_port() -> None:
 
 def promtool(*arguments: str, stdin: str = "") -> str:
     if PROMTOOL is None:
-        pytest.skip("promtool is not installed (Debian: apt-get install prometheus)")
+        pytest.skip("promtool is not installed (`.ci/run` installs it)")
     done = subprocess.run(
         [PROMTOOL, *arguments], input=stdin, capture_output=True, text=True, check=False
     )
