@@ -23,10 +23,13 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from driftline.topics.topic_reader import Record, TopicReader
+from driftline.topics.topic_registry import create_topics, load_registry
 from producer.events import CE_TYPE_OF, InferenceEvent, Label
+from producer.logger import InferenceLogger
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.reference.frame import profile_from_frame
 from stream_monitor.runtime.outbound_records import alert_headers
+from tests.e2e.document_blocks import units_of
 from trainer.contracts import ModelVersion
 from trainer.registry import artifact
 from trainer.registry.registry import Registry
@@ -34,6 +37,11 @@ from trainer.registry.registry import Registry
 EXAMPLES: Final = Path(__file__).parents[2] / "examples"
 ALERTS: Final = (EXAMPLES.parent / "docs" / "alerts.md").read_text("utf-8")
 WAIT_S: Final = 60.0
+PYTHON_WITH_KAFKA: Final = (
+    "from driftline import InferenceLogger, announce, profile_from_frame",
+    "log = InferenceLogger(",
+)
+"""How these blocks begin."""
 
 
 def documented_alert() -> DriftAlert:
@@ -95,6 +103,31 @@ def test_the_consumer_prints_each_episode_once(kafka_broker: str) -> None:
         consumer.terminate()
     start = f"{alert.severity:6} {alert.model}@{alert.version}"
     assert lines == [f"{start} {alert.explanation}", f"{start} {last.explanation}"]
+
+
+@pytest.mark.kafka
+def test_the_python_of_the_documents_runs(
+    kafka_broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it is written, but for the address of the broker."""
+    monkeypatch.chdir(tmp_path)  # one of them has a spool
+    create_topics({"bootstrap.servers": kafka_broker}, load_registry("driftline"))
+    scores = np.linspace(0, 1, 400)
+    frame = CUSTOMERS.assign(score=scores, churned=CHURNED)
+    names: dict[str, Any] = {"frame": frame, "InferenceLogger": InferenceLogger}
+    found = [
+        unit
+        for document in ("README.md", "docs/model-servers.md")
+        for unit in units_of(document)
+        if unit.name in PYTHON_WITH_KAFKA
+    ]
+    assert len(found) == 4
+
+    for unit in found:
+        exec(unit.text.replace("127.0.0.1:9092", kafka_broker), names)  # noqa: S102
+        names["log"].close()
+        counters = names["log"].counters()
+        assert counters.delivered == counters.accepted
 
 
 @contextmanager
