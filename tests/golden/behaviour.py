@@ -1,12 +1,14 @@
-"""Recorded logs of the event topic with the results of the core, and how both are compared.
+r"""Recorded logs of the event topic with the results of the core, and how both are compared.
 
-The redesign must change none of these results.  `RENAMED_FIELDS` and `RENAMED_VALUES` are the one
-table of what got another name since; `ADDED_FIELDS` are those that are new.
+`RENAMED_FIELDS` and `RENAMED_VALUES` are the one table of what got another name since;
+`ADDED_FIELDS` are those that are new.
 
-    python -m tests.golden.behaviour tests/golden/behaviour-YYYY-MM-DD.msgpack.xz DEMO_TOPIC
+    python -m tests.golden.behaviour tests/golden/behaviour-OLD.msgpack.xz \
+        tests/golden/behaviour-YYYY-MM-DD.msgpack.xz
 
-records the logs of the laws, and the demo's event topic from `DEMO_TOPIC`: MessagePack, an array of
-``[partition, offset, timestamp_ms, ce_type, value]``.  It never overwrites a recording.
+folds the recorded logs again, after a change that is meant to change results, and writes a new
+recording; it never overwrites one.  Remove the old one with that commit, and name in the commit
+message which results changed.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.ingest.records import ConsumerRecord
 from stream_monitor.state.partition_state import PERFORMANCE, WINDOW, PartitionStateFactory
 from tests.builders import batch_of
-from tests.properties.partition_logs import SPEC, log_of
+from tests.properties.partition_logs import SPEC
 
 RENAMED_FIELDS: Final[dict[str, str]] = {
     "withheld": "suppressed",
@@ -47,7 +49,6 @@ KEY_ONLY: Final = "not recorded"
 """In place of a window whose content was not kept."""
 TOPIC: Final = "driftline.events.v1"
 SPECS: Final = {"laws": SPEC, "demo": MonitorSpec()}
-N_SEEDS: Final = 8
 BATCH_RECORDS: Final = 512
 _KEPT_WINDOWS: Final = 8
 _RELATIVE: Final = 1e-6  # the last digits of a sum depend on the processor
@@ -153,26 +154,16 @@ def read(path: Path) -> list[Recording]:
     return msgspec.msgpack.decode(lzma.decompress(path.read_bytes()), type=list[Recording])
 
 
-def recorded(demo_topic: Path) -> Iterator[Recording]:
-    """The logs as they are, and what they lead to at this moment."""
-    for seed in range(N_SEEDS):
-        records = [(r.offset, r.timestamp_ms, r.kind, r.value or b"") for r in log_of(seed)]
-        yield Recording(f"law {seed}", "laws", 0, records, thinned(fold(SPEC, 0, records)))
-    by_partition: dict[int, list[RawRecord]] = {}
-    found = msgspec.msgpack.decode(demo_topic.read_bytes())
-    for partition, offset, timestamp_ms, kind, value in sorted(found, key=lambda r: (r[0], r[1])):
-        record = (offset, timestamp_ms, kind, value or b"")
-        by_partition.setdefault(partition, []).append(record)
-    for partition, records in by_partition.items():
-        results = thinned(fold(SPECS["demo"], partition, records))
-        yield Recording(f"demo {partition}", "demo", partition, records, results)
-
-
 def main() -> None:
-    path, demo_topic = Path(sys.argv[1]), Path(sys.argv[2])
-    with path.open("xb") as out:
-        raw = msgspec.msgpack.encode(list(recorded(demo_topic)))
-        out.write(lzma.compress(raw, preset=9 | lzma.PRESET_EXTREME))
+    old, new = Path(sys.argv[1]), Path(sys.argv[2])
+    again = [
+        msgspec.structs.replace(
+            one, results=thinned(fold(SPECS[one.spec], one.partition, one.records))
+        )
+        for one in read(old)
+    ]
+    with new.open("xb") as out:
+        out.write(lzma.compress(msgspec.msgpack.encode(again), preset=9 | lzma.PRESET_EXTREME))
 
 
 if __name__ == "__main__":

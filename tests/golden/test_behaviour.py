@@ -21,7 +21,9 @@ def test_a_recorded_log_leads_to_the_same_results(recording: Recording) -> None:
     results = fold(SPECS[recording.spec], recording.partition, recording.records)
 
     found = list(differences(renamed(plain(recording.results)), plain(results)))
-    assert not found, "\n".join(found[:20])
+    if found:
+        found[20:] = ["a change that is meant is recorded by `python -m tests.golden.behaviour`"]
+    assert not found, "\n".join(found)
 
 
 def test_the_recordings_hold_alerts_of_every_kind_and_rejected_records() -> None:
