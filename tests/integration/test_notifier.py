@@ -24,9 +24,7 @@ from driftline.notify.heartbeat import FailingTarget, last_notifier_heartbeat
 from driftline.notify.notice_store import NotifierAlreadyRunning
 from driftline.notify.notifier import Notifier
 from driftline.notify.settings import Settings
-from driftline.stack.apache_kafka import ApacheKafka
 from driftline.stack.server_process import free_port
-from driftline.stack.temporary_folder import temporary_folder
 from producer.cloudevents import Headers
 from stream_monitor.contracts import HEALTH_CE_TYPE, DriftAlert, HealthEvent
 from stream_monitor.runtime.outbound_records import alert_headers
@@ -232,33 +230,6 @@ def notify_process(
             yield process, map(msgspec.json.decode, iter(process.stderr.readline, ""))
         finally:
             process.kill()
-
-
-@pytest.mark.kafka
-@pytest.mark.long
-def test_alerts_are_read_and_sent_once_more_when_kafka_is_back(
-    kafka_from_jars: None,  # noqa: ARG001 - it must be there
-    tmp_path: Path,
-    sink: HttpSink,
-) -> None:
-    with temporary_folder("stack") as folder:
-        broker = ApacheKafka(folder)
-        try:
-            broker.start()
-            alerts = AlertTopic(broker.bootstrap_servers, tmp_path)
-            alerts.publish(started("age"))
-            settings = alerts.settings({"chat": {"url": f"json://{sink.host}"}})
-            with Notifier(settings) as notifier:
-                until(notifier, lambda: len(sink.accepted) == 1)
-                broker.kill()
-                until(notifier, lambda: notifier.problem is not None)
-                broker.restart()
-                alerts.publish(ended("age"))
-                until(notifier, lambda: len(sink.accepted) == 2)
-                until(notifier, lambda: notifier.problem is None)
-        finally:
-            broker.stop()
-    assert "[resolved" in sink.accepted[1].body["title"]
 
 
 def test_without_kafka_the_process_waits_explains_and_stops(tmp_path: Path, sink: HttpSink) -> None:
