@@ -37,6 +37,7 @@ from stream_monitor.checks.correlation import correlation_key
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.reference.correlation_reference import CorrelationReference
 from stream_monitor.reference.profile import ReferenceProfile
+from stream_monitor.windows.drift_level import DriftLimits
 
 MAX_CHARTS: Final = 9
 """The features that a page shows with charts; the others are rows of a table."""
@@ -125,12 +126,14 @@ def model_view(
     detail: ModelDetail,
     warming_up: Sequence[str],
     *,
+    limits: DriftLimits,
     feature: str = "",
     predictions: FeatureBucket | None = None,
 ) -> ModelView:
     """The page of the model of ``state``; ``feature`` comes first.
 
-    ``predictions`` are the newest ones of the version that is shown.
+    ``limits`` are those of the levels of the latest window.  ``predictions`` are the newest ones of
+    the version that is shown.
     """
     name = state.model
     row = model_row(state, seen, detail)
@@ -142,7 +145,8 @@ def model_view(
     performance = [figures for each in served for figures in each.performance]
     shown_version = detail.shown_version(row.champion)
     profile = detail.reference_of(shown_version)
-    views = sorted(feature_views(name, seen, detail), key=lambda view: view.name != feature)
+    views = feature_views(name, seen, detail, limits)
+    views.sort(key=lambda view: view.name != feature)
     episodes = [a for a in alerts_by_episode(seen.alerts).values() if a[0].model == name]
     shown = {view.name for view in views}
     return ModelView(

@@ -158,6 +158,7 @@ class ReadModel:
             seen,
             detail,
             self.observer.warming_up(name),
+            limits=self.settings.drift_limits(),
             feature=feature,
             predictions=self.predictions(name, detail),
         )

@@ -66,6 +66,7 @@ def model_document(read: ReadModel, model: str, since_ms: int, made_ms: int) -> 
         kept,
         recent,
         read.observer.warming_up(model),
+        limits=read.settings.drift_limits(),
         predictions=read.predictions(model, recent),
     )
     return Document(

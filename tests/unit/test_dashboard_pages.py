@@ -18,6 +18,7 @@ from driftline.dashboard.read_model import MODELS_SHOWN
 from driftline.dashboard.recent_predictions import recent_predictions
 from driftline.doctor.health_checks import HealthCheckResult
 from driftline.topics.events_around import EventAt
+from stream_monitor.episodes.formatting import format_number
 from tests.builders import inference_event
 from tests.unit.offline_dashboard import (
     HOSTILE_CATEGORY,
@@ -119,6 +120,23 @@ def test_the_page_of_the_model_states_window_n_and_reference_of_each_feature(
     assert page.count("reference n 600 (version 1, from warm-up)") == 3
     assert len(re.findall(r"last windows, n 1,0\d\d", page)) == 3
     assert page.count('class="chart"') >= 4
+
+
+def test_the_psi_of_the_model_page_is_that_of_the_api_and_the_metrics(client: httpx.Client) -> None:
+    page = client.get(url("/model", name=HOSTILE_MODEL)).text
+    features = client.get("/api/v1/features", params={"model": HOSTILE_MODEL}).json()
+    metrics = client.get("/monitor/metrics").text
+
+    drifting = features[0]["latest_window"]
+    assert drifting["level"] == "critical"
+    for feature in features:
+        latest = feature["latest_window"]
+        text = f"PSI <b>{format_number(latest['psi'])}</b>"
+        tag = ' <span class="tag problem">critical</span>' if latest["level"] == "critical" else ""
+        assert f"last window, n {latest['n']:,}: {text}{tag}, χ²" in page
+    levels = re.findall(r"^driftline_psi_level\{.*\} (\S+)$", metrics, re.MULTILINE)
+    assert page.count('<span class="tag problem">critical</span>') == levels.count("2.0")
+    assert levels.count("2.0") == 1
 
 
 def test_the_incident_has_cause_axis_decision_and_commands(
