@@ -25,7 +25,13 @@ ReferenceOrigin: TypeAlias = Literal["training", "warm_up"]
 ALERT_CE_TYPE: Final = "io.driftline.drift-alert.v1"
 HealthPhase: TypeAlias = Literal["started", "resolved"]
 HealthKind: TypeAlias = Literal[
-    "partition_without_owner", "partition_stopped", "trainer_silent", "no_worker", "scoring_stopped"
+    "partition_without_owner",
+    "partition_stopped",
+    "trainer_silent",
+    "no_worker",
+    "scoring_stopped",
+    "mlflow_out_of_date",
+    "alias_moved",
 ]
 HEALTH_CE_TYPE: Final = "io.driftline.health.v1"
 DEAD_LETTER_CE_TYPE: Final = "io.driftline.dead-letter.v1"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
+from shlex import quote
 from typing import Final, NamedTuple
 
 from stream_monitor.contracts import HealthEvent, HealthKind, HealthPhase
@@ -175,6 +176,34 @@ def scoring_stopped(topic: str, since_ms: int, why: str) -> HealthProblem:
         f"the trainer does not score stored versions on the labelled events of {topic}"
         + (f": {why}" if why else ""),
         "see the trainer's log; alerts still lead to retrains meanwhile",
+    )
+
+
+def mlflow_out_of_date(server: str, since_ms: int, why: str) -> HealthProblem:
+    """The problem that MLflow lacks versions or aliases of the trainer."""
+    return HealthProblem(
+        "mlflow_out_of_date",
+        "trainer",
+        str(since_ms),
+        since_ms,
+        f"{server} does not have all versions and aliases of the trainer: {why}",
+        "start MLflow, or correct [trainer.registry] mlflow_uri or its credentials; the trainer "
+        "tries again, and promotes nothing that it cannot publish",
+    )
+
+
+def alias_moved(model: str, alias: str, found: str, wanted: str, now_ms: int) -> HealthProblem:
+    """The problem that a person moved an alias in MLflow, which follows the trainer."""
+    of_model = quote(model)
+    version = quote(found) if found and " " not in found else "VERSION"
+    return HealthProblem(
+        "alias_moved",
+        f"{model}:{alias}",
+        f"{found}:{now_ms}",
+        now_ms,
+        f"a person changed the alias {alias} of {model} in MLflow to {found or 'no version'}; the "
+        f"trainer set it back to {wanted or 'no version'}, and nothing else has changed",
+        f"to put a version into service: driftline models promote {of_model} {version}",
     )
 
 

@@ -35,6 +35,7 @@ from tests import hypothesis_profiles  # noqa: F401 - loads the profile
 
 if TYPE_CHECKING:
     from tests.integration.monitor_harness import MonitorHarness
+    from tests.mlflow_server import MlflowServer
 
 IMAGE: Final = f"apache/kafka:{VERSION}"
 PULL_S: Final = 60
@@ -154,6 +155,15 @@ def redis_url() -> Iterator[str]:
             yield valkey.url
         finally:
             valkey.stop()
+
+
+@pytest.fixture(scope="session")
+def mlflow() -> Iterator[MlflowServer]:
+    """A real MLflow server on SQLite."""
+    from tests.mlflow_server import mlflow_server  # noqa: PLC0415
+
+    with mlflow_server() as server:
+        yield server
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

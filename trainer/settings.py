@@ -22,6 +22,12 @@ Mode: TypeAlias = Literal["manual", "auto", "pool"]
 ``pool``: it promotes, and the weighted vote of the stored versions is served under its name."""
 
 
+class RegistrySettings(Section):
+    """Where versions are published besides the folder: ``mlflow_uri`` is an MLflow server."""
+
+    mlflow_uri: str | None = Field(default=None, pattern=r"^https?://[^/]+", repr=False)
+
+
 class TrainerSettings(Section):
     """The trainer's data, its models, and its rules.
 
@@ -40,6 +46,7 @@ class TrainerSettings(Section):
     gate: dict[str, Any] = Field(default_factory=dict)
     swap: dict[str, Any] = Field(default_factory=dict)
     fit: dict[str, Any] = Field(default_factory=dict)
+    registry: RegistrySettings = RegistrySettings()
     web: WebSettings = WebSettings()
 
     def retrain_policy(self) -> RetrainPolicy:

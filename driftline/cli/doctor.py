@@ -32,7 +32,7 @@ REASONS: Final = 100
 
 @option_groups(settings=server_settings)
 def doctor(settings: Settings, *, as_json: Json = False) -> None:
-    """Check brokers, topics, Redis, workers, trainer, notifier, coverage, dead letters and routing.
+    """Check Kafka, topics, Redis, MLflow, workers, trainer, notifier, coverage, dead letters.
 
     Each warning or problem is printed with a fix.
 
@@ -62,7 +62,7 @@ def examine(settings: Settings) -> tuple[list[HealthCheckResult], int]:
 
     kafka, partitions = examine_kafka(settings)
     redis, client = examine_redis(settings)
-    found = [*kafka, *redis]
+    found = [*kafka, *redis, *examine_mlflow(settings)]
     if partitions is None or client is None:
         return found, EXIT_UNREACHABLE
     try:
@@ -204,6 +204,26 @@ def examine_redis(settings: Settings) -> tuple[list[HealthCheckResult], Redis | 
     return health_checks.check_redis(
         version, policy=policy, append_only=append_only, used=used, limit=limit
     ), client
+
+
+def examine_mlflow(settings: Settings) -> list[HealthCheckResult]:
+    """Check whether MLflow answers, if the trainer publishes to it."""
+    from trainer.settings import RegistrySettings  # noqa: PLC0415 - light imports
+
+    uri = RegistrySettings.model_validate(settings.trainer.get("registry") or {}).mlflow_uri
+    if uri is None:
+        return []
+    from trainer.registry.errors import MlflowFailed  # noqa: PLC0415 - an extra
+
+    try:
+        from trainer.registry.mlflow_registry import MlflowRegistry  # noqa: PLC0415
+
+        registry = MlflowRegistry(uri)
+        registry.ping()
+    except (MlflowFailed, ModuleNotFoundError) as error:
+        return [health_checks.mlflow_failed(str(error))]
+    found = f"{registry.location} answers"
+    return [HealthCheckResult(check="mlflow", level="ok", found=found)]
 
 
 def examine_partitions(settings: Settings, client: Redis) -> list[HealthCheckResult]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from driftline.cli.command_error import EXIT_USAGE, CommandError
+from driftline.cli.command_error import EXIT_UNREACHABLE, EXIT_USAGE, CommandError
 from driftline.cli.connection import wait_for_kafka
 from driftline.cli.input_files import file_errors_explained, read_rows
 from driftline.cli.option_groups import option_groups
@@ -62,7 +62,7 @@ def register(
         factories = {made.model: factory}
         reject_invalid_factories(factories)
     context = options.context(factories=factories, shards=shards)
-    from trainer.registry.errors import RegistryError  # noqa: PLC0415 - light imports
+    from trainer.registry.errors import MlflowFailed, RegistryError  # noqa: PLC0415 - light imports
     from trainer.service.register import register_version, stored_rows  # noqa: PLC0415
 
     rows = None if training is None else _training_rows(training, label, time_column, made)
@@ -72,7 +72,7 @@ def register(
     champion = _champion(context.data_dir, made.model)
     try:
         if champion is not None and champion.version != made.version:
-            context.registry.store(
+            manifest = context.registry.store(
                 artifact,
                 model=made.model,
                 version=made.version,
@@ -83,6 +83,7 @@ def register(
                 caused_by="register",
                 time_ms=now_ms,
             )
+            context.publish([manifest])
             note(
                 f"{name} is stored; {version_key(made.model, champion.version)} stays in service",
                 f"to put it into service: driftline models promote {made.model} {made.version}",
@@ -100,7 +101,15 @@ def register(
             librdkafka=context.kafka.librdkafka,
             factory=factory or "",
             training_rows=rows,
+            published=context.published,
         )
+    except MlflowFailed as error:
+        raise CommandError(
+            "the model cannot be published to MLflow",
+            why=str(error),
+            fix="start MLflow, or correct [trainer.registry] mlflow_uri; then repeat the command",
+            code=EXIT_UNREACHABLE,
+        ) from error
     except RegistryError as error:
         raise CommandError(
             "the model cannot be registered",

@@ -47,6 +47,17 @@ OPEN_TRANSACTION_MS: Final = 60_000
 """A transaction that is open for longer was abandoned by its producer."""
 
 
+def mlflow_failed(why: str) -> HealthCheckResult:
+    """The result where the trainer is to publish to MLflow, and cannot."""
+    fix = (
+        "start MLflow, or correct [trainer.registry] mlflow_uri; credentials belong in "
+        "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+    )
+    if "pip install" in why:
+        fix = "install it where the trainer runs, or remove [trainer.registry] mlflow_uri"
+    return HealthCheckResult(check="mlflow", level="problem", found=why, fix=fix)
+
+
 def check_redis(
     version: str, *, policy: str | None, append_only: bool | None, used: int, limit: int
 ) -> list[HealthCheckResult]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from driftline.serving.pooled_estimator import PooledEstimator
     from trainer.contracts import ModelVersion, PoolMember
+    from trainer.registry.version_registry import VersionRegistry
 
 _POLL_S: Final = 0.2
 _RECONNECT_S: Final = 2.0
@@ -32,12 +33,12 @@ log = logging.getLogger(__name__)
 class ChampionModel:
     """The champion of ``model``, as announced on the models topic; use as a context manager.
 
-    A thread reads the topic from its start, loads the announced version from the ``registry``
-    folder, verifies the hash of its artifact, and puts it into service.  If a new version cannot be
-    loaded (missing, changed bytes, a type that is not allowed), the previous one stays in service,
-    and loading is repeated after 1 s, then less often.  Without Kafka the present version stays in
-    service.  ``fallback`` is in service until a champion is loaded.  ``librdkafka`` are settings of
-    the consumer, such as credentials.
+    A thread reads the topic from its start, loads the announced version from the ``registry`` (a
+    folder, or an `MlflowRegistry`), verifies the hash of its artifact, and puts it into service.
+    If a new version cannot be loaded (missing, changed bytes, a type that is not allowed), the
+    previous one stays in service, and loading is repeated after 1 s, then less often.  Without
+    Kafka the present version stays in service.  ``fallback`` is in service until a champion is
+    loaded.  ``librdkafka`` are settings of the consumer, such as credentials.
 
     Of a pool each member is loaded and verified in this way, and their weighted vote is in service:
     it costs the memory and the prediction of each member.  If one of them cannot be loaded, what is
@@ -57,19 +58,22 @@ class ChampionModel:
         model: str,
         *,
         bootstrap_servers: str,
-        registry: Path,
+        registry: Path | VersionRegistry,
         topic_prefix: str = "driftline",
         fallback: ServedVersion | None = None,
         shadow: bool = False,
         librdkafka: Mapping[str, Any] | None = None,
     ) -> None:
         from trainer.registry.registry import Registry  # noqa: PLC0415 - only servers pay for it
+        from trainer.registry.version_registry import VersionRegistry  # noqa: PLC0415
 
         self.model = model
         self.n_swaps = 0
         self.n_failures = 0
         self.last_failure: str | None = None
-        self._registry = Registry(registry)
+        self._registry: VersionRegistry = (
+            registry if isinstance(registry, VersionRegistry) else Registry(registry)
+        )
         self._topic = topic_names(topic_prefix).models
         self._client = {**(librdkafka or {}), "bootstrap.servers": bootstrap_servers}
         self._serving = fallback

@@ -30,7 +30,7 @@ from trainer.evaluation.gate import Gate
 from trainer.evaluation.version_swap import SwapPolicy
 from trainer.fitting.results import FitLimits
 from trainer.policy.retrain_policy import RetrainPolicy
-from trainer.settings import TrainerSettings
+from trainer.settings import RegistrySettings, TrainerSettings
 
 ROOT = Path(__file__).parents[2]
 ARCHITECTURE = ROOT / "ARCHITECTURE.md"
@@ -122,6 +122,7 @@ def settings_by_section() -> dict[str, dict[str, Any]]:
     found["trainer.gate"] = _defaults_of_struct(Gate)
     found["trainer.swap"] = _defaults_of_struct(SwapPolicy)
     found["trainer.fit"] = _defaults_of_struct(FitLimits)
+    found["trainer.registry"] = _defaults_of_model(RegistrySettings)
     found["trainer.web"] = _defaults_of_model(WebSettings)
     notify = _defaults_of_model(NotifySettings)
     found["notify"] = {

@@ -76,7 +76,7 @@ def test_imports_point_one_way() -> None:
 EXTRAS = {
     "producer": {"arrow"},
     "stream_monitor": {"monitor", "files"},
-    "trainer": {"trainer", "monitor"},
+    "trainer": {"trainer", "monitor", "mlflow"},
     "driftline": {"local", "demo", "dashboard", "trainer", "monitor", "notify", "files"},
 }
 """The extras of pyproject.toml with which each package is used."""

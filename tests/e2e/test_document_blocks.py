@@ -104,6 +104,12 @@ ELSEWHERE: Final[dict[str, By]] = {
         "tests/integration/test_examples.py", "PYTHON_WITH_KAFKA"
     ),
     "log = InferenceLogger(": By("tests/integration/test_examples.py", "PYTHON_WITH_KAFKA"),
+    "from trainer.registry.mlflow_registry import MlflowRegistry": By(
+        "tests/integration/test_trainer_mlflow.py", "registry=registry"
+    ),
+    "mlflow server --backend-store-uri sqlite:///mlflow.db --artifacts-destination ./artifacts": By(
+        "tests/mlflow_server.py", '"--artifacts-destination"'
+    ),
     "from driftline import DriftAlerts": By(
         "tests/integration/test_drift_alerts.py", "DriftAlerts("
     ),
@@ -123,6 +129,8 @@ ELSEWHERE: Final[dict[str, By]] = {
 }
 NOT_RUN: Final[dict[str, str]] = {
     "export KAFKA_BOOTSTRAP_SERVERS=... REDIS_URL=...": "sets the addresses of own servers",
+    "export DRIFTLINE_TRAINER__REGISTRY__MLFLOW_URI=http://127.0.0.1:5000": "sets an address; "
+    "tests/integration/test_trainer_mlflow.py sets that of its server",
     "docker compose -f infra/compose.yaml up -d --wait": "CI has no container engine; `make lint` "
     "checks the file",
     "docker compose -f infra/compose.yaml --profile observability up -d": "CI has no container "

@@ -24,7 +24,7 @@ STEPS: Final = {
     "best_window": "one of them is chosen",
     "compare": "its challenger is compared with the champion",
     "fit": "and fitted again on all rows",
-    "Registry.store": "its artifact is stored",
+    "VersionRegistry.store": "its artifact is stored",
     "announce": "the monitor gets its profile",
     "version_records": "model servers get the champion",
     "record_result": "each step is recorded",

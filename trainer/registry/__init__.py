@@ -1,1 +1,1 @@
-"""The registry: a folder of artifacts, named by their hash, and of manifests."""
+"""The registry: artifacts named by their hash, and manifests, in a folder and in MLflow."""

@@ -6,7 +6,8 @@ RegistryError
 ├── CorruptManifest    a manifest cannot be read
 ├── UntrustedType      a model contains a type outside the allow-list
 ├── NotStorable        skops cannot write the object
-└── VersionTaken       another artifact is stored under that version
+├── VersionTaken       another artifact is stored under that version
+└── MlflowFailed       MLflow does not answer, or rejects a request
 """
 
 from __future__ import annotations
@@ -36,6 +37,10 @@ class NotStorable(RegistryError, TypeError):  # noqa: N818 - names a finding
 
 class VersionTaken(RegistryError, ValueError):  # noqa: N818 - names a finding
     """Another artifact is stored under that model and version."""
+
+
+class MlflowFailed(RegistryError):  # noqa: N818 - names a finding
+    """MLflow does not answer, or rejects a request; a later attempt may succeed."""
 
 
 class UntrustedType(RegistryError, TypeError):  # noqa: N818 - names a finding

@@ -89,8 +89,8 @@ def encode(manifest: Manifest) -> bytes:
     return msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
 
 
-def decode(data: bytes, file: Path) -> Manifest:
-    """Decode a manifest; ``file`` is for the text of errors.
+def decode(data: bytes, file: Path | str) -> Manifest:
+    """Decode a manifest; ``file`` is its place, for the text of errors.
 
     Raises:
         CorruptManifest: the data are not a manifest of a known format.

@@ -50,6 +50,7 @@ def store_challenger(
         manifest = context.registry.manifest(job.model, challenger)
         if manifest.caused_by != job.caused_by:
             raise
+    context.publish([manifest])
     _remove_old_frames(context)
     failpoint("trainer.storing.done")
     verdict = manifest.metrics["verdict"]

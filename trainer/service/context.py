@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from producer.routing import Topics
-from stream_monitor.shared_settings import KafkaSettings, WebSettings
+from stream_monitor.shared_settings import InvalidSetting, KafkaSettings, WebSettings
 from trainer.dataset.frame import Dataset
 from trainer.dataset.range_reader import RangeReader
 from trainer.evaluation.gate import Gate
@@ -19,7 +20,9 @@ from trainer.policy.excluded_sources import ExcludedSource
 from trainer.policy.retrain_policy import RetrainPolicy
 from trainer.registry.errors import NoSuchVersion
 from trainer.registry.manifest import Manifest
+from trainer.registry.mlflow_registry import MlflowRegistry
 from trainer.registry.registry import Registry, registry_of
+from trainer.service.publication import publish_version
 from trainer.settings import Mode, Settings
 
 WORK_FOLDER: Final = "work"
@@ -70,6 +73,7 @@ class TrainerContext(NamedTuple):
     web: WebSettings
     mode: Mode
     modes: dict[str, Mode]
+    published: MlflowRegistry | None = None
 
     def mode_of(self, model: str) -> Mode:
         """Return who promotes versions of a model."""
@@ -81,6 +85,17 @@ class TrainerContext(NamedTuple):
             return self.registry.manifest(model, version)
         except NoSuchVersion:
             return None
+
+    def publish(self, manifests: Iterable[Manifest]) -> None:
+        """Publish versions to MLflow, if it is set, before other processes are to load them.
+
+        Raises:
+            MlflowFailed: MLflow does not answer, or rejects a request; repeat the step.
+            RegistryError: a version cannot be published.
+        """
+        if self.published is not None:
+            for manifest in manifests:
+                publish_version(manifest, self.registry, self.published)
 
     def workspace(self, job_id: str) -> JobWorkspace:
         """Return an empty workspace."""
@@ -99,7 +114,7 @@ def context_from_settings(settings: Settings) -> TrainerContext:
     """Build the context from the settings.
 
     Raises:
-        ValueError: a setting is invalid.
+        ValueError: a setting is invalid, or needs an extra that is not installed.
     """
     trainer = settings.trainer
     return TrainerContext(
@@ -117,4 +132,12 @@ def context_from_settings(settings: Settings) -> TrainerContext:
         web=trainer.web,
         mode=trainer.mode,
         modes=dict(trainer.modes),
+        published=_mlflow_of(trainer.registry.mlflow_uri),
     )
+
+
+def _mlflow_of(uri: str | None) -> MlflowRegistry | None:
+    try:
+        return None if uri is None else MlflowRegistry(uri)
+    except ModuleNotFoundError as error:
+        raise InvalidSetting(f"[trainer.registry] mlflow_uri: {error}") from error

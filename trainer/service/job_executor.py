@@ -15,6 +15,7 @@ from confluent_kafka import KafkaException
 
 from producer.writer import DeliveryError
 from trainer.jobs.job import Job, State
+from trainer.registry.errors import MlflowFailed
 from trainer.service import challenger_storage, pipeline
 from trainer.service.context import JobWorkspace, StepInputs, TrainerContext
 from trainer.service.crash_guard import fail_crashing_job, is_over_crash_limit
@@ -127,13 +128,19 @@ class JobExecutor:
             self._thread.submit(self._workspaces.pop(job_id).clear)
 
     def _failed(self, job: Job, error: BaseException) -> StepResult | None:
-        """Retry after an error of Kafka; fail the job after any other error."""
-        if isinstance(error, KafkaException | DeliveryError):
+        """Retry after an error of Kafka or MLflow; fail the job after any other error."""
+        if isinstance(error, KafkaException | DeliveryError | MlflowFailed):
             tried = self._failures.get(job.job_id, 0)
             self._failures[job.job_id] = tried + 1
             wait_s = RETRY_S[min(tried, len(RETRY_S) - 1)]
             self._not_before[job.job_id] = time.monotonic() + wait_s
-            log.warning("Kafka does not answer", job=job.job_id, state=job.state, why=str(error))
+            log.warning(
+                "a server does not answer; the step is repeated",
+                server="MLflow" if isinstance(error, MlflowFailed) else "Kafka",
+                job=job.job_id,
+                state=job.state,
+                why=str(error),
+            )
             return None
         return failure(job, error)
 

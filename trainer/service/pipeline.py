@@ -363,6 +363,9 @@ def promote_challenger(
     is_pool = context.mode_of(job.model) == "pool"
     pool = formed_pool(manifest, job.caused_by) if is_pool else None
     profile = manifest.reference() if pool is None else profile_from_data(pool.profile)
+    voters = () if pool is None else pool.members
+    members = [context.registry.manifest(job.model, voter.version) for voter in voters]
+    context.publish([manifest, *members])
     announce(
         context.kafka.bootstrap_servers,
         profile,

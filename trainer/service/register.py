@@ -13,14 +13,17 @@ from producer.names import truncated_with_hash, version_key
 from stream_monitor.reference.profile import ReferenceProfile
 from stream_monitor.shared_settings import KafkaSettings, TopicSettings
 from trainer.dataset.frame import RESERVED_COLUMNS
+from trainer.jobs.aliases import aliases_of
 from trainer.jobs.champions import Champion, set_champion, was_set_champion
 from trainer.jobs.database import Database
 from trainer.jobs.outbox import enqueue
 from trainer.policy.naming import derived_id
 from trainer.registry.manifest import Manifest
+from trainer.registry.mlflow_registry import MlflowRegistry
 from trainer.registry.registry import Registry, registry_of
 from trainer.service.announce import announce, update_of
 from trainer.service.outbox_relay import OutboxRelay
+from trainer.service.publication import publish_aliases, publish_version
 from trainer.service.version_records import version_records
 
 _MAX_CAUSE: Final = 256  # bytes; events accept no longer text
@@ -40,6 +43,7 @@ def register_version(
     training: Mapping[str, Any] | None = None,
     training_rows: pd.DataFrame | None = None,
     metrics: Mapping[str, Any] | None = None,
+    published: MlflowRegistry | None = None,
 ) -> Manifest:
     """Store a fitted estimator in the registry of ``data_dir`` and put it into service.
 
@@ -51,7 +55,11 @@ def register_version(
     ``training_rows`` are the n rows that it was fitted on, in order of time, with the columns
     ``time_ms``, ``label`` and the features.  They are stored, and train later versions.
 
+    ``published`` is the trainer's MLflow: the version is published before it is announced, and the
+    aliases at the end.
+
     Raises:
+        MlflowFailed: MLflow does not answer, or rejects a request; repeat the call.
         VersionTaken: another estimator is stored under that version.
         DeliveryError: Kafka did not acknowledge; repeat the call.
     """
@@ -71,6 +79,8 @@ def register_version(
         caused_by="register",
         time_ms=time_ms,
     )
+    if published is not None:
+        publish_version(manifest, registry, published)
     named = version_key(model, version)
     of_version = truncated_with_hash(
         named, named, _MAX_CAUSE - len(f"enlist::{manifest.artifact_sha256}")
@@ -102,6 +112,9 @@ def register_version(
                     rows, version_records(topic, manifest, time_ms=time_ms, caused_by=caused_by)
                 )
         OutboxRelay(kafka.client(), database).send_all_or_raise()
+        aliases = aliases_of(database.rows, model)
+    if published is not None:
+        publish_aliases(published, model, aliases)
     return manifest
 
 

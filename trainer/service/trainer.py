@@ -30,6 +30,7 @@ from stream_monitor.trainer_heartbeat import (
     trainer_group,
 )
 from stream_monitor.web import WebServer
+from trainer.jobs.aliases import aliases_of
 from trainer.jobs.champions import champions
 from trainer.jobs.comparisons import forget_positions, label_positions
 from trainer.jobs.database import Database
@@ -61,6 +62,7 @@ from trainer.service.job_executor import FinishedStep, JobExecutor, failure
 from trainer.service.metrics import STALL_S, TrainerMetrics
 from trainer.service.monitor_watch import MonitorWatch, health_record
 from trainer.service.outbox_relay import OutboxRelay
+from trainer.service.publication import MlflowPublisher
 from trainer.service.recreated_topics import (
     cancel_jobs_of_recreated_topic,
     detect_recreated_alert_topic,
@@ -121,6 +123,7 @@ class Trainer:
         self._executor = JobExecutor(context)
         self._crash_guard = CrashGuard(self._database)
         self._scoring = VersionScoring(context)
+        self._mlflow = MlflowPublisher(context.registry, context.published, self._aliases)
         self._is_scoring = False
         self._is_new = True
         self._reported_s = self._checked_s = time.monotonic()
@@ -183,6 +186,7 @@ class Trainer:
                 self._crash_guard.close()
         self._executor.close()
         self._scoring.close()
+        self._mlflow.close()
         if self._web is not None:
             self._web.close()
         self._alerts.close()
@@ -220,6 +224,8 @@ class Trainer:
         finished = self._executor.poll_finished(BUSY_S)
         if finished is not None:
             self._record_finished_step(finished)
+        changed = finished is not None and finished.result is not None
+        self._mlflow.follow(time.monotonic(), _wall_ms(), changed=changed)
         if received or finished is not None or self._unsent:
             self._unsent = not self._relay.send_pending()
         self.metrics.mark_loop_ran()
@@ -244,18 +250,19 @@ class Trainer:
         if now_s - self._checked_s >= CHECK_INTERVAL_S:
             self._checked_s = now_s
             self._publish(self._monitor.check(now_s, _wall_ms()))
-            self._publish(self._scoring_health(now_s))
-            problems = (self._monitor.problem, self._scoring.problem)
+            self._publish(self._health(now_s))
+            problems = (self._monitor.problem, self._scoring.problem, *self._mlflow.problems)
             self.metrics.see([problem for problem in problems if problem is not None])
             if self._detect_recreated_topics():
                 self._alerts.close()
                 self._alerts = self._reader()
 
-    def _scoring_health(self, now_s: float) -> list[OutboundRecord]:
-        """Return the health events of a change: labelled events are scored, or no longer."""
-        before, now_ms = self._scoring.problem, _wall_ms()
-        now = self._scoring.check(now_s, now_ms)
-        changed = changes([p for p in (before,) if p], [p for p in (now,) if p])
+    def _health(self, now_s: float) -> list[OutboundRecord]:
+        """Return the health events of changes in the scoring of events, and in MLflow."""
+        now_ms = _wall_ms()
+        before = [self._scoring.problem, *self._mlflow.problems]
+        now = [self._scoring.check(now_s, now_ms), *self._mlflow.check(now_s)]
+        changed = changes([p for p in before if p], [p for p in now if p])
         return [health_record(self._topic, one, phase, now_ms) for phase, one in changed]
 
     def _publish(self, outbound_records: list[OutboundRecord]) -> None:
@@ -274,6 +281,10 @@ class Trainer:
         self.metrics.unsent.set(self._unsent)
         if self._scoring.status is not None:
             self.metrics.see_scoring(self._scoring.status)
+
+    def _aliases(self) -> dict[str, dict[str, str]]:
+        rows = self._database.rows
+        return {model: aliases_of(rows, model) for model in champions(rows)}
 
     def _reader(self) -> AlertConsumer:
         start = positions(self._database.rows, self._topic)
