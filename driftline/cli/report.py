@@ -54,23 +54,17 @@ def report(
 
 def _document(settings: Settings, model: str, since_ms: int) -> Document | None:
     try:
-        from driftline.dashboard.observer import Observer  # noqa: PLC0415 - light imports
-        from driftline.dashboard.read_model import ReadModel  # noqa: PLC0415
-        from driftline.report.model_document import model_document  # noqa: PLC0415
+        from driftline.report.live_model import ServerAway, live_document  # noqa: PLC0415 - light imports
     except ModuleNotFoundError as error:
         raise CommandError(
             f"the report needs {error.name}", fix="pip install 'driftline[dashboard]'"
         ) from error
-    observer = Observer(settings)
     try:
-        observer.observe()
-        for server in observer.current.away():
-            raise CommandError(
-                f"{server.name} does not answer",
-                why=server.error,
-                fix="driftline doctor",
-                code=EXIT_UNREACHABLE,
-            )
-        return model_document(ReadModel(observer, settings), model, since_ms, now_ms())
-    finally:
-        observer.close()
+        return live_document(settings, model, since_ms, now_ms())
+    except ServerAway as error:
+        raise CommandError(
+            f"{error.name} does not answer",
+            why=error.why,
+            fix="driftline doctor",
+            code=EXIT_UNREACHABLE,
+        ) from error

@@ -9,17 +9,19 @@ found.save("check.html")
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from driftline.offline.check.column_check import ColumnCheck
 
-__all__ = ["CheckReport", "Report", "check"]
+__all__ = ["CheckReport", "Report", "check", "model"]
 
 _FRAME_HEIGHT = "640px"
+_WEEK: Final = timedelta(days=7)
 
 
 class Report:
@@ -82,3 +84,31 @@ def check(
     from driftline.report.check_document import check_frames  # noqa: PLC0415 - light imports
 
     return check_frames(reference, current, time=time, names=names)
+
+
+def model(name: str, *, since: timedelta = _WEEK, config: str | Path | None = None) -> Report:
+    """Report a live model, as ``driftline report`` does.  Needs ``driftline[dashboard]``.
+
+    The servers come from the environment and ``driftline.toml``, as in the commands.
+
+    Args:
+        name: the model.
+        since: how far back from the newest event of the model, in event time.
+        config: a settings file, in the place of ``driftline.toml``.
+
+    Raises:
+        LookupError: neither Redis nor the alerts have the model.
+        ConnectionError: Kafka or Redis does not answer.
+    """
+    import time  # noqa: PLC0415 - light imports
+
+    from driftline.report.document import render  # noqa: PLC0415
+    from driftline.report.live_model import live_document  # noqa: PLC0415
+    from stream_monitor.settings import Settings  # noqa: PLC0415
+
+    settings = Settings.load(None if config is None else Path(config))
+    since_ms = round(since.total_seconds() * 1000)
+    document = live_document(settings, name, since_ms, round(time.time() * 1000))
+    if document is None:
+        raise LookupError(f"no model is named {name!r}; driftline status lists the models")
+    return Report(render(document))

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, sync_playwright
 
+import driftline
 from producer.events import Event, Label
 from tests.builders import inference_event
 from tests.integration.monitor_harness import MonitorHarness, until
@@ -110,8 +112,9 @@ def browser() -> Iterator[Browser]:
 
 
 def test_a_report_of_the_model_has_its_incident_and_loads_nothing(
-    installation: dict[str, str], dashboard: str, tmp_path: Path
+    installation: dict[str, str], dashboard: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Also in a notebook."""
     [incident, *_] = httpx.get(f"{dashboard}/api/v1/incidents", timeout=10).json()
     file = tmp_path / "report.html"
     command = [sys.executable, "-m", "driftline", "report", "--html", str(file)]
@@ -127,6 +130,13 @@ def test_a_report_of_the_model_has_its_incident_and_loads_nothing(
     for member in incident["members"]:
         assert member["explanation"].replace("`", "") in texts
     assert "1 incident in this range, 1 open" in texts
+
+    for name, value in installation.items():
+        monkeypatch.setenv(name, value)
+    shown = driftline.report.model(MODEL, since=timedelta(days=7))
+    assert "1 incident in this range, 1 open" in "".join(assert_self_contained(shown.html).texts)
+    with pytest.raises(LookupError, match="unknown"):
+        driftline.report.model("unknown")
 
 
 class Visitor:

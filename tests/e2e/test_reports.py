@@ -130,3 +130,17 @@ def test_a_notebook_shows_the_report_of_two_frames(frame: pd.DataFrame, tmp_path
     srcdoc = re.search(r'srcdoc="([^"]*)"', shown_in)
     assert srcdoc is not None
     assert unescape(srcdoc[1]) == page
+
+
+def test_a_report_of_a_live_model_names_a_server_that_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text(
+        '[kafka]\nbootstrap_servers = "127.0.0.1:1"\n[redis]\nurl = "redis://127.0.0.1:1"\n'
+    )
+    for name in ("KAFKA_BOOTSTRAP_SERVERS", "REDIS_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+    with pytest.raises(ConnectionError, match="Kafka does not answer"):
+        driftline.report.model("churn", config=file)
