@@ -22,6 +22,7 @@ from tests.architecture.generated_documents import (
     configuration,
     sample,
 )
+from tests.e2e.test_document_blocks import ELSEWHERE, NOT_RUN, ON_FILES, UNITS, is_known
 from trainer.settings import Settings as TrainerProcessSettings
 
 ROOT = Path(__file__).parents[2]
@@ -132,6 +133,14 @@ def test_every_command_and_option_that_is_named_exists() -> None:
         options = {name for parameter in found.params for name in parameter.opts}
         for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", rest.split("#")[0]):
             assert option in options, f"{command} {below} {option}"
+
+
+def test_every_block_is_run_or_has_a_reason() -> None:
+    """The tables have no entry that no document has, either."""
+    unknown = [f"{unit.document}: {unit.name}" for unit in UNITS.values() if not is_known(unit)]
+    assert unknown == []
+    names = {name for _, name in UNITS}
+    assert [name for name in (*ON_FILES, *ELSEWHERE, *NOT_RUN) if name not in names] == []
 
 
 def test_every_python_example_compiles() -> None:

@@ -1,6 +1,7 @@
 """Every fenced block of README and docs runs: here, in a test that is named, or not for a reason.
 
-A block or a command that is new, and in none of the tables below, fails.
+`tests/architecture/test_documents.py` fails for a block or a command that is new, and in none of
+the tables below.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from driftline.notify.settings import Settings as NotifierSettings
 from stream_monitor.settings import Settings
 from tests.e2e.document_blocks import DOCUMENTS, ROOT, Unit, units_of
 
-pytestmark = pytest.mark.slow
 N: Final = 51_000
 EXIT_CHECK_FAILED: Final = 3
 
@@ -159,14 +159,6 @@ def is_known(unit: Unit) -> bool:
     return is_checked or is_run_here or unit.name in ELSEWHERE or unit.name in NOT_RUN
 
 
-def test_every_block_is_run_or_has_a_reason() -> None:
-    """The tables have no entry that no document has, either."""
-    unknown = [f"{unit.document}: {unit.name}" for unit in UNITS.values() if not is_known(unit)]
-    assert unknown == []
-    names = {name for _, name in UNITS}
-    assert [name for name in (*ON_FILES, *ELSEWHERE, *NOT_RUN) if name not in names] == []
-
-
 @pytest.mark.parametrize("name", ELSEWHERE)
 def test_the_test_that_is_named_runs_it(name: str) -> None:
     by = ELSEWHERE[name]
@@ -234,6 +226,7 @@ def folder(frame: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ON_FILES)
 def test_a_command_on_files_does_what_the_document_shows(
     command: str, folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -249,6 +242,7 @@ def test_a_command_on_files_does_what_the_document_shows(
         assert "<html" in (folder / name).read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_the_report_of_two_frames_is_shown_in_a_notebook(
     frame: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
