@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 MAX_SAMPLED_RECORDS: Final = 2_000
 IDLE_TIMEOUT_S: Final = 2.0
-REASONS: Final = 100
 
 
 @option_groups(settings=server_settings)

@@ -10,7 +10,7 @@ Source: the limits 0.2 and 0.5 are those of common practice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -140,12 +140,3 @@ def _usual(
         [count / n_values * each / max(1, sum(bins)) for each in bins] for bins, count in by_window
     ]
     return [round(n_reference * sum(column)) for column in zip(*shares, strict=True)], calendar.tau
-
-
-def worst_level(found: Iterable[SeriesDrift]) -> DriftLevel:
-    """The worst level of several signals; ``none`` without any.
-
-    >>> worst_level([])
-    'none'
-    """
-    return max((one.level for one in found), key=LEVELS.index, default="none")

@@ -39,24 +39,12 @@ def test_each_of_two_outputs_that_are_no_probabilities_is_found_to_move() -> Non
     assert all(1_500 <= line["alerted_event"] < 1_600 for line in found)
 
 
+LABELLED = ("--model", "m", "--version", "1", "--prediction", "score", "--label", "y")
+
+
 def built(tmp_path: Path, *options: str, file: Path = DATA / "E3_labels_1_2.csv") -> Any:
     profile = tmp_path / "p.json"
-    output = run(
-        "profile",
-        "build",
-        file,
-        "--model",
-        "m",
-        "--version",
-        "1",
-        "--prediction",
-        "score",
-        "--label",
-        "y",
-        "-o",
-        profile,
-        *options,
-    )
+    output = run("profile", "build", file, *LABELLED, "-o", profile, *options)
     return json.loads(profile.read_bytes()) if output.code == 0 else output
 
 
@@ -99,19 +87,7 @@ def test_labels_that_are_no_scalars_are_named_as_not_watched(label: Any, tmp_pat
     rows = [{"age": 30 + i % 17, "score": i % 9 / 9, "y": label} for i in range(700)]
     file = tmp_path / "labels.jsonl"
     file.write_text("\n".join(map(json.dumps, rows)))
-    made = run(
-        "profile",
-        "build",
-        file,
-        "--model",
-        "m",
-        "--version",
-        "1",
-        "--prediction",
-        "score",
-        "--label",
-        "y",
-    )
+    made = run("profile", "build", file, *LABELLED)
     assert made.code == 0
     assert "not watched: loss of the model: loss: 0 valid values of 700" in made.err
     assert json.loads(made.out)["prediction"]["kind"] == "numeric"

@@ -19,12 +19,7 @@ from stream_monitor.settings import Settings
 from stream_monitor.shared_settings import InvalidSetting
 from stream_monitor.state.partition_state import PartitionState
 from stream_monitor.windows.closed_window import ClosedFeature, ClosedWindow
-from stream_monitor.windows.drift_level import (
-    DriftLimits,
-    drift_of_window,
-    drift_of_windows,
-    worst_level,
-)
+from stream_monitor.windows.drift_level import DriftLimits, drift_of_window, drift_of_windows
 from tests.properties.partition_logs import SPEC, TOPIC
 from tests.unit.test_metrics import state_of
 
@@ -113,7 +108,6 @@ def test_a_window_has_the_values_that_were_stored_when_it_closed() -> None:
     (found,) = drift_of_window(window([5, 5], psi=0.4, effect=0.3), LIMITS)
 
     assert (found.psi, found.effect, found.n_values, found.level) == (0.4, 0.3, 10, "warning")
-    assert worst_level([found]) == "warning"
     assert drift_of_window(window([0, 0]), LIMITS) == []
     assert drift_of_windows([window([0, 0])], {"x": REFERENCE}, LIMITS) == []
 

@@ -11,6 +11,7 @@ import pytest
 
 from tests.builders import alert
 from tests.unit.scored_stream import HOUR_MS, MODEL
+from tests.unit.trainer_alerts import a_job
 from trainer.contracts import RetrainEvent
 from trainer.jobs.champions import Champion, set_champion
 from trainer.jobs.comparisons import Position, find_comparison
@@ -188,15 +189,7 @@ def test_no_swap_while_a_job_trains_or_promotes(follower: Follower, state: Any) 
 
 
 def _job_of_alert(state: Any) -> Job:
-    return Job(
-        job_id="j",
-        caused_by="a",
-        model=MODEL,
-        episode_id="e",
-        champion="2",
-        state=state,
-        asked_ms=NOW_MS,
-    )
+    return a_job(model=MODEL, champion="2", state=state, asked_ms=NOW_MS)
 
 
 def test_a_job_that_waits_for_labels_gives_way_and_its_alert_waits(follower: Follower) -> None:

@@ -10,14 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.trainer_alerts import a_job
 from trainer.jobs.database import Database
 from trainer.jobs.job import Job, State
 from trainer.jobs.job_store import add_job, find_job, reset_interrupted_jobs, transition
 from trainer.service.crash_guard import MAX_CRASHES, CrashGuard, is_over_crash_limit
 
-JOB = Job(
-    job_id="j", caused_by="a", model="m", episode_id="e", champion="1", state="waiting", asked_ms=1
-)
+JOB = a_job(state="waiting")
 
 
 def found(database: Database) -> Job:

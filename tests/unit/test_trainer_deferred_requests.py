@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from tests.builders import alert
+from tests.unit.trainer_alerts import a_job
 from trainer.jobs.database import Database
 from trainer.jobs.deferred_alerts import deferred_alerts
-from trainer.jobs.job import Job, Outcome
+from trainer.jobs.job import Outcome
 from trainer.jobs.job_store import active_jobs, add_job, find_job, jobs_of, transition
 from trainer.jobs.outbox import unsent_records
 from trainer.policy.decide import Decision
@@ -63,15 +64,7 @@ def test_of_a_drill_the_trainer_records_nothing(
 
 def a_job_ran(database: Database) -> None:
     with database.transaction() as rows:
-        job = Job(
-            job_id="j",
-            caused_by="before",
-            model="m",
-            episode_id="other",
-            champion="1",
-            state="asked",
-            asked_ms=NOW_MS - HOUR_MS,
-        )
+        job = a_job(caused_by="before", episode_id="other", asked_ms=NOW_MS - HOUR_MS)
         add_job(rows, job.ended("rejected"))
 
 
@@ -236,15 +229,7 @@ def test_an_episode_of_another_version_waits_until_that_is_the_champion(
 def test_a_file_of_an_earlier_format_is_read_on(
     tmp_path: Path, context: TrainerContext, format_: int, lacks: list[str]
 ) -> None:
-    job = Job(
-        job_id="j",
-        caused_by="a",
-        model="m",
-        episode_id=None,
-        champion="1",
-        state="waiting",
-        asked_ms=0,
-    )
+    job = a_job(episode_id=None, state="waiting", asked_ms=0)
     with closing(Database(tmp_path)) as new, new.transaction() as rows:
         add_job(rows, job)
         for table in [*lacks, "comparisons", "label_positions"]:

@@ -13,12 +13,13 @@ from sklearn.linear_model import LogisticRegression
 from driftline.cli.command_error import CommandError
 from driftline.cli.train import reject_invalid_golden_sets
 from stream_monitor.reference.frame import profile_from_frame
+from tests.unit.trainer_alerts import a_job
 from trainer.dataset.collector import CollectedEvents
 from trainer.dataset.frame import ColumnRoles, build_dataset
 from trainer.dataset.golden_set import InvalidGoldenSet, read_golden_set
 from trainer.evaluation.gate import Gate, check_golden
 from trainer.fitting.results import TriedWindows
-from trainer.jobs.job import Job, JobData
+from trainer.jobs.job import JobData
 from trainer.service.context import JobWorkspace, StepInputs, TrainerContext, context_from_settings
 from trainer.service.pipeline import refit_challenger
 from trainer.settings import Settings
@@ -125,12 +126,8 @@ def test_the_refitted_challenger_is_compared_on_the_golden_set(
     workspace.dataset = empty._replace(frame=frame, features=["a"])
     recipe = [0.5] * context.policy.holdout_rows
     workspace.tried = TriedWindows({"all": list(recipe)}, "binary", 1, 0.0)
-    job = Job(
-        job_id="j",
-        caused_by="a",
-        model="m",
+    job = a_job(
         episode_id=None,
-        champion="1",
         challenger="2",
         state="refitting",
         asked_ms=0,

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from tests.unit.trainer_alerts import a_job
 from trainer.jobs.job import Job, JobData
 from trainer.service.context import JobWorkspace, StepInputs, TrainerContext, context_from_settings
 from trainer.service.pipeline import promote_challenger
@@ -21,12 +22,9 @@ def context_in(data_dir: Path, **trainer: Any) -> TrainerContext:
 
 
 def job_about_to_promote(rule: str, model: str = "churn model") -> Job:
-    return Job(
-        job_id="j",
-        caused_by="a",
+    return a_job(
         model=model,
         episode_id=None,
-        champion="1",
         challenger="2",
         state="promoting",
         asked_ms=5,

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.trainer_alerts import a_job
 from trainer.dataset.collector import CollectedEvents
 from trainer.dataset.frame import ColumnRoles, Dataset, build_dataset
 from trainer.dataset.source_exclusion import exclude_sources
 from trainer.evaluation.deviating_sources import deviating_sources
-from trainer.jobs.job import Job, JobData
+from trainer.jobs.job import JobData
 from trainer.service.context import StepInputs, context_from_settings
 from trainer.service.source_check import check_sources
 from trainer.settings import Settings
@@ -151,16 +152,7 @@ def test_a_producer_that_was_left_out_is_not_its_own_measure_of_normal(
     losses, _, names = stream(8, dict.fromkeys(PODS, (0.2, 0.2)) | {"/pod-3": (0.2, 0.8)})
     settings: dict[str, Any] = {"trainer": {"data_dir": tmp_path, "factories": {"m": "f:f"}}}
     context = context_from_settings(Settings(**settings))
-    job = Job(
-        job_id="j",
-        caused_by="a",
-        model="m",
-        episode_id="e",
-        champion="1",
-        state="reading",
-        asked_ms=N,
-        work=JobData(onset_ms=ONSET),
-    )
+    job = a_job(state="reading", asked_ms=N, work=JobData(onset_ms=ONSET))
     inputs, roles = StepInputs([], []), ColumnRoles("binary")
 
     first = check_sources(job, context, dataset_of(losses, names), roles, inputs)

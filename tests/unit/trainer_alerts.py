@@ -11,6 +11,7 @@ from tests.builders import alert
 from trainer.contracts import RetrainEvent
 from trainer.jobs.database import Database
 from trainer.jobs.deferred_alerts import deferred_alerts
+from trainer.jobs.job import Job
 from trainer.jobs.outbox import unsent_records
 from trainer.policy.decide import Decision
 from trainer.service.alert_consumer import handle_alert, reconsider
@@ -59,3 +60,17 @@ def events(database: Database) -> list[RetrainEvent]:
     return [
         msgspec.json.decode(one.value, type=RetrainEvent) for one in unsent_records(database.rows)
     ]
+
+
+def a_job(**changes: Any) -> Job:
+    """A job of the model ``m`` that an alert caused."""
+    plain: dict[str, Any] = {
+        "job_id": "j",
+        "caused_by": "a",
+        "model": "m",
+        "episode_id": "e",
+        "champion": "1",
+        "state": "asked",
+        "asked_ms": 1,
+    }
+    return Job(**{**plain, **changes})

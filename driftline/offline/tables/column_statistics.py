@@ -34,7 +34,6 @@ _DATE: Final = (
     r"|(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]* \d{1,2},? \d{4})"
     r"(?:[T ].*)?$"
 )
-_CLOCK: Final = r"^\s*\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?\s*(?i:am|pm)?\s*$"
 _WORD: Final = r"^(?i:true|false)$"
 _FRACTION: Final = r"[.eE]"
 _MOSTLY: Final = 0.5
@@ -68,7 +67,6 @@ class ColumnStatistics:
     zeros: int = 0
     affixed: int = 0
     dates: int = 0
-    clocks: int = 0
     words: int = 0
     whole: bool = True
     rising: bool = True
@@ -113,7 +111,6 @@ class ColumnStatistics:
             setattr(self, name, getattr(self, name) + count)
         if max(found.point, found.comma) < len(texts):
             self.dates += _matches(texts, _DATE)
-            self.clocks += _matches(texts, _CLOCK)
             self.words += _matches(texts, _WORD)
         if found.point:
             floats = floats_in(texts, NumberStyle(affixed=found.affixed > 0))
