@@ -239,10 +239,10 @@ class ChampionModel:
         log.info("%s: version %s is in service", self.model, serving.version)
 
     def _record_failure(self, why: str) -> None:
-        self.n_failures += 1
-        if why != self.last_failure:
+        is_new, self.last_failure = why != self.last_failure, why
+        self.n_failures += 1  # after the reason, which a reader of the count looks up
+        if is_new:
             log.warning("%s: %s", self.model, why)
-        self.last_failure = why
 
 
 def _same(one: ServedVersion, other: ServedVersion) -> bool:
