@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import random
+import re
 import struct
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -59,14 +61,35 @@ def plain(n: int = 3) -> dict[str, Any]:
     }
 
 
-def test_pandas_opens_a_record_in_one_line() -> None:
-    value = pack(events()).value
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 
-    frame = pa.ipc.open_stream(value).read_pandas()
 
-    assert frame["features.x"].tolist() == [i / 7 for i in range(20)]
+class Record(NamedTuple):
+    """A record of Kafka."""
+
+    body: bytes
+
+    def value(self) -> bytes:
+        return self.body
+
+
+READERS: dict[str, str] = {
+    expression.partition(".")[0]: expression
+    for expression in re.findall(
+        r"^frame = (.*record\.value\(\).*)$", (DOCS / "model-servers.md").read_text(), re.MULTILINE
+    )
+}
+
+
+@pytest.mark.parametrize("library", ["pyarrow", "polars", "duckdb"])
+def test_a_record_opens_with_the_line_of_the_docs(library: str) -> None:
+    names = {name: importlib.import_module(name) for name in {library, "pyarrow"}}
+
+    frame = eval(READERS[library], names | {"record": Record(pack(events()).value)})  # noqa: S307
+
+    assert list(frame["features.x"]) == [i / 7 for i in range(20)]
     assert frame["prediction"].mean() == pytest.approx(np.mean([i / 20 for i in range(20)]))
-    assert isinstance(frame, pd.DataFrame)
+    assert set(frame.columns) >= {"id", "time_ms"}
 
 
 def test_a_batch_is_read_as_it_was_packed() -> None:
