@@ -48,8 +48,9 @@ class KafkaSettings(Section):
 
     ``librdkafka`` holds further settings of the clients by librdkafka's names
     (``security.protocol``).  A worker without a heartbeat for ``session_timeout_s``, or in one
-    batch for longer than ``max_poll_interval_s``, loses its partitions.  A partition without a
-    record for ``tick_after_s`` gets a tick.
+    batch for longer than ``max_poll_interval_s``, loses its partitions.  A worker that restarts
+    under its ``group_instance_id`` within the session timeout gets its partitions back.  A
+    partition without a record for ``tick_after_s`` gets a tick.
     """
 
     bootstrap_servers: str = "127.0.0.1:9092"
@@ -60,6 +61,7 @@ class KafkaSettings(Section):
     max_poll_interval_s: PositiveFloat = 60.0
     max_batch_records: PositiveInt = 4_000
     tick_after_s: PositiveFloat = 5.0
+    group_instance_id: str | None = None
 
     def addresses(self) -> list[str]:
         """``host:port`` of every bootstrap server."""

@@ -76,11 +76,13 @@ class MonitorApp(faust.App):
             store="memory://",
             autodiscover=False,
             broker_session_timeout=kafka.session_timeout_s,
+            broker_request_timeout=max(90.0, 1.5 * kafka.session_timeout_s),  # Faust requires more
             broker_heartbeat_interval=kafka.heartbeat_s,
             broker_rebalance_timeout=kafka.rebalance_timeout_s,
             broker_max_poll_interval=kafka.max_poll_interval_s,
             consumer_metadata_max_age_ms=METADATA_REFRESH_MS,  # finds new partitions
             consumer_auto_offset_reset="earliest",
+            consumer_group_instance_id=kafka.group_instance_id,
             stream_wait_empty=False,  # Faust tracks no acknowledgements; `revoke_all` waits
             table_standby_replicas=0,  # the default 1 selects Faust's sticky assignor
             topic_allow_declare=False,

@@ -99,6 +99,14 @@ class CountingHarness:
         found = {self.redis.hget(self.key(p), "_member") for p in range(PARTITIONS)}
         return found - {None}
 
+    def tokens(self) -> list[bytes]:
+        """The fencing token of the owner of each partition."""
+        return [self.redis.hget(self.key(p), "_epoch") for p in range(PARTITIONS)]
+
+    def generations(self) -> list[bytes]:
+        """The group generation in which each partition was acquired."""
+        return [self.redis.hget(self.key(p), "_gen") for p in range(PARTITIONS)]
+
     def outbox(self) -> list[bytes]:
         names = [n for p in range(PARTITIONS) for n in self.redis.hkeys(self.key(p))]
         return [name for name in names if name.startswith(b"o:")]
@@ -225,6 +233,31 @@ def test_a_worker_that_was_frozen_and_comes_back_counts_nothing_twice(
     counts, ids = harness.oracle()
     assert harness.counts() == counts
     assert harness.published() == ids
+
+
+@pytest.mark.long
+def test_a_static_member_restarts_without_a_rebalance(harness: CountingHarness) -> None:
+    """The other worker keeps its fencing tokens: it gave nothing up."""
+    patient = {"DRIFTLINE_KAFKA__SESSION_TIMEOUT_S": "80"}  # longer than a restart may take
+    first, second = (
+        harness.start(**patient, DRIFTLINE_KAFKA__GROUP_INSTANCE_ID=name) for name in ("a", "b")
+    )
+    harness.produce([b"a"] * 100 * PARTITIONS)
+    eventually(lambda: len(harness.owners()) == 2, "both own partitions")
+    eventually(lambda: len(set(harness.generations())) == 1, "the group is stable")
+    eventually(lambda: harness.counts().total() == 100 * PARTITIONS, "all counted")
+    tokens, generations = harness.tokens(), harness.generations()
+
+    first.kill()
+    first.wait()
+    harness.start(**patient, DRIFTLINE_KAFKA__GROUP_INSTANCE_ID="a")
+    harness.produce([b"b"] * 100 * PARTITIONS)
+    eventually(lambda: harness.counts().total() == 200 * PARTITIONS, "all counted")
+
+    kept = [old == new for old, new in zip(tokens, harness.tokens(), strict=True)]
+    assert kept.count(True) == PARTITIONS // 2
+    assert harness.generations() == generations
+    stop(second)
 
 
 def test_refused_records_are_dead_letters_before_the_offset_passes_them(
