@@ -25,6 +25,7 @@ class Flaw(enum.Enum):
     UNREAD_BUNDLES = "a new owner reads single fields only"
     UNSEEN_BUNDLES = "a commit is taken over bundles its owner does not know of"
     CLEARED_FIRST = "the outbox is cleared, then published"
+    STALE_MEMORY = "state kept in memory is used wherever the store is by now"
     OUTSIDE_LABELS = "labels are read from a topic of their own"
     PARTITION_WATERMARK = "one watermark for all models of a partition"
 

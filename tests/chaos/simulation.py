@@ -106,10 +106,24 @@ class Worker:
         before = self.partitions.get(partition)
         if before is not None:
             self._forget(before)
+        kept = self.recovery._retained.get(partition)
+        if kept is not None and self.world.flaw is Flaw.STALE_MEMORY:
+            (stored,) = await self.world.store.read(KEYS[partition], ["_next"])
+            self.recovery._retained[partition] = kept._replace(next=int(stored or 0))
         taken = await self.recovery.take(partition, generation)
         assert not isinstance(taken, AcquireRejected)
+        if kept is not None:
+            resumed = taken.owned.partition_state is kept.partition_state
+            self.world.store.seen["resumed" if resumed else "loaded instead"] += 1
         self.partitions.add(taken.owned)
         self.relay.add(taken.owned.key, taken.outbox)
+
+    async def give_up(self, owned: OwnedPartition) -> None:
+        """A rebalance: the last commit, then the partition is free."""
+        if await self.committer.commit(owned):
+            await self.world.store.release(owned.key, owned.fencing_token)
+            self.recovery.retain(owned)
+        self._forget(owned)
 
     async def feed(self, owned: OwnedPartition, size: int) -> None:
         """Fold in what comes next, or a batch that was fetched before something happened."""
@@ -201,6 +215,8 @@ class World:
             await self.store.rewind()
         elif kind < 0.22 or not mine:
             await worker.take(self.chance.randrange(PARTITIONS), generation)
+        elif kind < 0.28:
+            await worker.give_up(self.chance.choice(mine))
         elif kind < 0.70:
             await worker.feed(self.chance.choice(mine), self.chance.randint(1, 12))
         elif kind < 0.85:

@@ -43,7 +43,17 @@ def test_every_schedule_ends_as_if_nothing_had_happened(redis_url: str) -> None:
         seen += world.store.seen
         seen["deaths"] += world.deaths
         seen["repeats"] += len(world.alerts.ids) - len(set(world.alerts.ids))
-    for what in ("ok", "dup", "stale", "fenced", "rewinds", "deaths", "repeats"):
+    for what in (
+        "ok",
+        "dup",
+        "stale",
+        "fenced",
+        "rewinds",
+        "deaths",
+        "repeats",
+        "resumed",
+        "loaded instead",
+    ):
         assert seen[what] >= SEEDS // 10, f"the schedules are too tame: {seen}"
 
 
