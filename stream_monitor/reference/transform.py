@@ -172,7 +172,7 @@ class RankLookup:
         else:
             self._starts = np.append(starts, len(quantiles)).astype(np.int32)
             self._runs = np.append(np.diff(self._starts), 0).astype(np.int32)
-        low, high = np.quantile(quantiles, _MIDDLE)
+        low, high = (quantiles[round(q * (len(quantiles) - 1))] for q in _MIDDLE)
         self._low, span = float(low), float(high) - float(low)
         self._per_unit = _CELLS / span if span > 0 else math.inf
         cells = self._low + np.arange(_CELLS) * (span / _CELLS)
