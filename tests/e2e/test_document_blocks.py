@@ -117,7 +117,7 @@ ELSEWHERE: Final[dict[str, By]] = {
         By("tests/integration/test_serving_champion.py", "shadow=True")
     ),
     "frame = pyarrow.ipc.open_stream(record.value()).read_pandas()": By(
-        "tests/unit/test_arrow_batch.py", "open_stream(value).read_pandas()"
+        "tests/unit/test_arrow_batch.py", "READERS[library]"
     ),
     '"""The check for lost decimals: a feature is sent in integers, unlike ': By(
         "tests/unit/test_adding_a_check.py", "THE_FILE"

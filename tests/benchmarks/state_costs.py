@@ -1,0 +1,229 @@
+"""What the state of many watched features costs: memory, Redis, commits and a restart.
+
+    python -m tests.benchmarks.state_costs
+
+One partition with some models, committed by the worker's own committer to a Valkey on loopback;
+without Kafka.  JSON is the last line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Final, NamedTuple, cast
+
+import redis.asyncio
+
+from driftline.stack.valkey import Valkey
+from producer.codec import encode
+from producer.events import CE_TYPE_OF, InferenceEvent, ModelUpdate
+from stream_monitor.core.spec import MonitorSpec
+from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
+from stream_monitor.metrics import Metrics
+from stream_monitor.reference.profile import profile_to_data
+from stream_monitor.runtime.committer import Committer
+from stream_monitor.runtime.outbox import OutboxRelay
+from stream_monitor.runtime.ownership import PartitionRecovery, RecoveredPartition
+from stream_monitor.runtime.partitions import OwnedPartition, OwnedPartitions
+from stream_monitor.runtime.publisher import Publisher
+from stream_monitor.runtime.reader import EventTopicReader
+from stream_monitor.settings import CommitSettings
+from stream_monitor.state.partition_state import PartitionStateFactory
+from stream_monitor.state.redis_store import RedisStateStore
+from tests.benchmarks import workload
+
+LOADS: Final = ((1, 10), (100, 10), (5, 200))
+"""Models, and the features of each."""
+BATCH_EVENTS: Final = 4_000
+COMMIT_EVENTS: Final = 8_000
+"""Events between two commits: those of a quarter of a second, at full speed."""
+EVENTS: Final = 24_000
+TOPIC: Final = "costs"
+
+
+class StateCosts(NamedTuple):
+    """Costs of one partition; ``share`` is that of commits in the CPU time of the run.
+
+    ``process_kib`` and ``redis_kib`` are for each watched feature, ``restart_cpu_s`` is the CPU
+    time of reading and decoding the state.
+    """
+
+    watched: int
+    process_kib: float
+    redis_kib: float
+    restart_cpu_s: float
+    commit_ms: float
+    commit_kib: float
+    commands: float
+    share: float
+
+
+class _NoLog:
+    """The reader of a partition that is not read."""
+
+    async def earliest(self, _partition: int) -> int:
+        return 0
+
+    async def committed(self, _partition: int) -> None:
+        return None
+
+
+class _Worker:
+    """Recovery and commits of a worker."""
+
+    def __init__(self, url: str, n_models: int) -> None:
+        self.store = RedisStateStore(url, owner_timeout_ms=0)
+        spec = MonitorSpec(max_models=max(n_models, MonitorSpec().max_models))
+        self.partitions = OwnedPartitions()
+        metrics = Metrics()
+        relay = OutboxRelay(
+            self.store, cast("Publisher", None), metrics, topic="alerts", window_ttl_ms=1
+        )
+        self.committer = Committer(
+            self.store,
+            self.partitions,
+            relay,
+            metrics,
+            settings=CommitSettings(),
+            on_rejected=_rejected,
+        )
+        self.recovery = PartitionRecovery(
+            topic=TOPIC,
+            member="w",
+            store=self.store,
+            state_factory=PartitionStateFactory(spec, "costs"),
+            reader=cast("EventTopicReader", _NoLog()),
+            on_state_loss="rebuild",
+        )
+
+    async def take(self) -> OwnedPartition:
+        taken = await self.recovery.take(0, 1)
+        assert isinstance(taken, RecoveredPartition)
+        self.partitions.add(taken.owned)
+        return taken.owned
+
+
+def _rejected(_owned: OwnedPartition, outcome: object) -> None:
+    raise AssertionError(outcome)
+
+
+def observe(owned: OwnedPartition, records: list[tuple[str, bytes]]) -> None:
+    """Apply records behind the position."""
+    first = owned.position
+    found = [
+        ConsumerRecord(first + i, workload.START_MS + 10 * (first + i), kind, value)
+        for i, (kind, value) in enumerate(records)
+    ]
+    upto = first + len(records)
+    result = owned.partition_state.observe(RecordBatch(TOPIC, 0, "", first, upto, found))
+    owned.outbox.update(result.outbox)
+    owned.advance(upto, time.monotonic())
+
+
+def memory_kib() -> int:
+    """The resident memory of this process."""
+    gc.collect()
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+
+
+async def measure(url: str, n_models: int, n_features: int) -> StateCosts:
+    """Run one partition and restart it."""
+    client: Any = redis.asyncio.Redis.from_url(url)
+    worker = _Worker(url, n_models)
+    owned = await worker.take()
+    names = [f"model-{i}" for i in range(n_models)]
+    before, redis_before = memory_kib(), (await client.info("memory"))["used_memory"]
+    profile = profile_to_data(workload.profile("model", n_features))
+    for name in names:
+        mine = dict(profile, model=name)
+        update = ModelUpdate(id=name, model=name, version=workload.VERSION, time_ms=0, profile=mine)
+        observe(owned, [(CE_TYPE_OF[ModelUpdate], encode(update))])
+    assert await worker.committer.commit(owned)
+    kind = CE_TYPE_OF[InferenceEvent]
+    events = workload.inference_events(EVENTS, names, n_features)
+    commits: list[float] = []
+    written = commands = 0
+    cpu_s = commit_cpu_s = 0.0
+    n_events = 0
+    while batch := [
+        (kind, encode(event)) for _, event in zip(range(BATCH_EVENTS), events, strict=False)
+    ]:
+        n_events += len(batch)
+        began = time.process_time()
+        observe(owned, batch)
+        cpu_s += time.process_time() - began
+        if n_events % COMMIT_EVENTS:
+            continue
+        stats = await client.info()
+        began, began_cpu = time.perf_counter(), time.process_time()
+        assert await worker.committer.commit(owned)
+        commits.append(time.perf_counter() - began)
+        commit_cpu_s += time.process_time() - began_cpu
+        after = await client.info()
+        written += after["total_net_input_bytes"] - stats["total_net_input_bytes"]
+        commands += after["total_commands_processed"] - stats["total_commands_processed"] - 1
+    assert await worker.committer.commit(owned)
+    after_kib = memory_kib()
+    in_redis = (await client.info("memory"))["used_memory"] - redis_before
+    worker.partitions.drop(owned)
+    worker.recovery.retain_only(())
+    began = time.process_time()
+    await worker.take()
+    restart_cpu_s = time.process_time() - began
+    await worker.store.close()
+    await client.aclose()
+    watched, n = n_models * n_features, max(1, len(commits))
+    return StateCosts(
+        watched,
+        (after_kib - before) / watched,
+        in_redis / 1024 / watched,
+        restart_cpu_s,
+        1e3 * sum(commits) / n,
+        written / 1024 / n,
+        commands / n,
+        commit_cpu_s / (cpu_s + commit_cpu_s),
+    )
+
+
+def of_load(n_models: int, n_features: int) -> StateCosts:
+    """Measure in this process, with the garbage collection of a worker."""
+    gc.set_threshold(50_000, 20, 100)
+    gc.freeze()
+    with tempfile.TemporaryDirectory() as folder:
+        server = Valkey(Path(folder))
+        server.start()
+        try:
+            return asyncio.run(measure(server.url, n_models, n_features))
+        finally:
+            server.stop()
+
+
+def main() -> None:
+    """The command line."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    found = []
+    for load in LOADS:
+        with ProcessPoolExecutor(1, get_context("spawn")) as alone:
+            costs = alone.submit(of_load, *load).result()
+        found.append(costs._asdict())
+        print(
+            f"{load[0]} models, {costs.watched:6,} features: "
+            f"{costs.process_kib:.1f} KiB each in the process, "
+            f"{costs.redis_kib:.1f} in Redis; restart {costs.restart_cpu_s:.1f} s of CPU; a commit "
+            f"{costs.commit_ms:.0f} ms, {costs.commit_kib:.0f} KiB, {costs.commands:.1f} commands; "
+            f"commits {costs.share:.1%} of the CPU",
+            flush=True,
+        )
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
