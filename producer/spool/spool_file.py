@@ -6,6 +6,7 @@ written there.  The checksum is not a signature.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import secrets
@@ -13,7 +14,7 @@ import sqlite3
 import threading
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -65,6 +66,21 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(SpooledRecord).decode
 
 
+@contextlib.contextmanager
+def _database_access() -> Iterator[None]:
+    """One thread at a time; raises sqlite3.DatabaseError also where an error's text is damaged.
+
+    SQLite puts names of the file into its messages, and Python cannot decode damaged ones.
+    """
+    with _LOCK:
+        try:
+            yield
+        except UnicodeDecodeError as error:
+            damaged = sqlite3.DatabaseError("malformed database schema")
+            damaged.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+            raise damaged from error
+
+
 class SpoolFile:
     """Records in order, in a file that is locked until `close` or the end of the process.
 
@@ -77,7 +93,7 @@ class SpoolFile:
         self.n_own = 0 if is_own else None
         self._next_position = 1
         uri = f"{path.absolute().as_uri()}?mode=rw"
-        with _LOCK:
+        with _database_access():
             # SQLite's own lock ends with the process: it shows others that the owner runs.
             self._connection = sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None)
             try:
@@ -130,7 +146,7 @@ class SpoolFile:
 
     def append(self, records: Sequence[SpooledRecord], max_bytes: int) -> int:
         """Write records in order until the file has ``max_bytes``; return how many."""
-        with _LOCK:
+        with _database_access():
             (page_bytes,) = self._connection.execute("PRAGMA page_size").fetchone()
             self._connection.execute(f"PRAGMA max_page_count = {max(1, max_bytes // page_bytes)}")
             n = self._insert(records)
@@ -161,7 +177,7 @@ class SpoolFile:
         """Return the first records, about 4 MB of them; ``None`` if the file has none."""
         records: list[SpooledRecord] = []
         n_rows = n_bytes = last_position = 0
-        with _LOCK:
+        with _database_access():
             for position, encoded, checksum in self._connection.execute(
                 "SELECT position, record, checksum FROM records ORDER BY position"
             ):
@@ -179,14 +195,14 @@ class SpoolFile:
         """Remove the records of a batch from the file."""
         if self.n_own is not None:
             self.n_own -= len(batch.records) + batch.n_damaged
-        with _LOCK:
+        with _database_access():
             self._connection.execute(
                 "DELETE FROM records WHERE position <= ?", (batch.last_position,)
             )
 
     def close(self) -> None:
         """Release the file, so that another process can send what is left."""
-        with _LOCK:
+        with _database_access():
             self._connection.close()
 
     def abandon_in_child(self) -> None:

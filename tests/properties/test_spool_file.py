@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -67,6 +68,19 @@ def test_whatever_is_overwritten_only_what_was_written_is_read(
         found = read(path)
 
         assert found is None or is_subsequence(found, records)
+
+
+def test_a_damaged_name_in_the_schema_is_an_error_of_sqlite() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = written(folder, [])
+        full = path.read_bytes()
+        at = full.index(b"records", full.index(b"CREATE TABLE") - 40)
+        path.write_bytes(full[:at] + b"\x80" + full[at + 1 :])
+        file = SpoolFile.adopt(path)
+        assert file is not None
+        with pytest.raises(sqlite3.DatabaseError, match="malformed"):
+            file.first()
+        file.close()
 
 
 @given(RECORDS, st.data())
