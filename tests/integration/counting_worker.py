@@ -48,6 +48,7 @@ class CountingFold:
         self.counts = Counter() if counts is None else counts
         self.total = sum(self.counts.values())
         self.changed: set[str] = set()
+        self.n_versions = 0
 
     def observe(self, batch: RecordBatch) -> Counted:
         alerts: list[DriftAlert] = []
