@@ -63,10 +63,8 @@ IN_CI: Final = (
     *SMOKE,
     "worker_killed",
     "broker_killed",
-    "broker_frozen",
     "redis_torn",
     "redis_wiped",
-    "poison_written",
     "workers_come_and_go",
 )
 """The faults that `.ci/run` repeats; `make test-long` has the others."""

@@ -12,7 +12,7 @@ from tests.integration.trainer_harness import MODEL, N_AFTER, N_BEFORE, TrainerH
 from tests.mlflow_server import MlflowServer
 from trainer.registry.mlflow_registry import MlflowRegistry, registered_name, stored_versions
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.long]
 
 
 def champion_in(registry: MlflowRegistry) -> str | None:
