@@ -145,6 +145,7 @@ def test_a_worker_that_hangs_is_ended_with_a_reason(
     assert "the event loop has not run for" in capfd.readouterr().err
 
 
+@pytest.mark.long
 def test_a_lost_store_resumes_at_the_committed_offset_if_so_set(
     harness: Edge, capfd: pytest.CaptureFixture[str]
 ) -> None:

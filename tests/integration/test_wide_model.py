@@ -35,6 +35,7 @@ def event(number: int) -> InferenceEvent:
     return inference_event(f"e{number}", features, model="wide", time_ms=START_MS)
 
 
+@pytest.mark.long
 def test_a_wide_model_is_watched_on_its_profile_and_after_a_restart(
     harness: MonitorHarness, profile: ReferenceProfile
 ) -> None:
