@@ -30,9 +30,14 @@ START_MS: Final = 1_700_000_000_000
 STEP_MS: Final = 50
 """From one record to the next: many a slot of the append clock is over in half of the log."""
 SPEC: Final = MonitorSpec(
-    warm_up_events=500, dedup_window_chunks=4, labels=LabelSpec(max_pending=4_096), max_models=16
+    warm_up_events=500,
+    dedup_window_chunks=4,
+    micro_batch_chunks=4,
+    labels=LabelSpec(max_pending=4_096),
+    max_models=16,
 )
-"""Small rings and small caps, so that they are full soon."""
+"""Small rings and small caps, so that they are full soon.  The window of ids has up to
+``dedup_window_chunks + micro_batch_chunks - 1`` chunks."""
 
 
 def event(
